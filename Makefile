@@ -1,0 +1,42 @@
+# `make` alone prints this list. Everything happens in .venv; delete that folder to start afresh.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast clean
+
+help: ## print this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## virtual environment with the exact versions of constraints.txt
+
+demo: install ## the pocket study end to end: train, fit the law, draw the figure (minutes on two cores)
+	$(BIN)/capacity sweep pocket
+	$(BIN)/capacity fit-laws pocket
+
+test: $(VENV)/.installed-test ## all tests
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-fast: $(VENV)/.installed-test ## the tests that are not marked slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+clean: ## remove the environment and caches, keep results
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis
+
+$(VENV)/.created:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "capacity needs Python 3.11 or newer, this is %d.%d; name another with: make PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(SOURCES)
+	@echo "installing (about a minute) ..."
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable '.[test]'
+	@touch $@

@@ -1,0 +1,366 @@
+"""The command line: parses, calls one function per verb, and turns what a person can mend into one line and exit code 2.
+
+Exit codes: 0 done, 1 a run failed or is missing, 2 bad input or environment, 130 interrupted (continue by the same command).
+torch, pandas and hydra are imported inside the verbs that need them, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+
+from capacity import __version__
+from capacity.config import ConfigError
+
+MAIN_HELP = """\
+How much can a language model know? Train families of small GPTs on data of
+known entropy, measure the bits that each one holds, and fit a law.
+
+examples:
+  capacity sweep pocket --dry-run          what the pocket study would cost
+  capacity sweep pocket                    run it, or continue it
+  capacity fit-laws pocket                 the law, its interval, the figure
+  capacity train model.d_model=32 train.steps=5000
+"""
+TRAIN_HELP = """\
+Train one model, measure it, write its record to RESULTS/runs/<run_id>/.
+A finished run is not trained twice; an interrupted one continues exactly.
+
+examples:
+  capacity train                                    the default run
+  capacity train model.d_model=16 data.load=4.8     4.8 bits of data per parameter
+  capacity train model=rotary data.n_sequences=300 train.exposures=1000
+  capacity train train.precision=bf16 cluster.device=cuda
+  capacity train --print-config seed=3              the resolved settings only
+"""
+SWEEP_HELP = """\
+Train what is not finished yet of a study. Issue the same command again to
+continue after Ctrl-C, a crash or a kill; finished runs are never repeated.
+STUDY is a path below sweeps/ without .yaml, or a path to any YAML file.
+
+examples:
+  capacity sweep pocket --dry-run
+  capacity sweep pocket cluster.workers=4
+  capacity sweep pocket train.steps=500             the same study, cheaper runs
+  capacity sweep pocket --retry-failed
+"""
+STATUS_HELP = """\
+What is finished, running, interrupted, failed or missing of a study.
+Exit code 0 if every run is finished, else 1.
+
+examples:
+  capacity status pocket
+  capacity status pocket --json
+"""
+FIT_HELP = """\
+Fit the law of a study from its records alone and write the fit (JSON), the
+tables (CSV) and the figure (PNG, PDF) to RESULTS/studies/STUDY/.
+
+examples:
+  capacity fit-laws pocket
+  capacity fit-laws pocket --results /shared/results
+"""
+MEASURE_HELP = """\
+Measure finished runs again from their final weights, without training.
+
+examples:
+  capacity measure 3f2a90c1d4e5
+  capacity measure --study pocket
+"""
+OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except ConfigError as error:
+        print(f"capacity: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output, such as head, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+                               errno.EISDIR, errno.ENAMETOOLONG):
+            raise
+        print(f"capacity: error: {error.filename or 'results'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("capacity: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="capacity", description=MAIN_HELP, formatter_class=_Formatter)
+    parser.add_argument("--version", action="version", version=f"capacity {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, function, help: str, description: str | None) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=help, description=description, formatter_class=_Formatter)
+        sub.set_defaults(run=function)
+        return sub
+
+    def results(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--results", type=Path, default=Path(os.environ.get("CAPACITY_RESULTS", "results")), metavar="DIR",
+                         help="where records are kept (default: $CAPACITY_RESULTS or ./results)")
+
+    train = verb("train", _train, "train and measure one model", TRAIN_HELP)
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
+    train.add_argument("--print-config", action="store_true", help="print the resolved settings as YAML and stop")
+    results(train)
+
+    sweep = verb("sweep", _sweep, "train all models of a study", SWEEP_HELP)
+    sweep.add_argument("study", metavar="STUDY")
+    sweep.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES + "; they win over the study's")
+    sweep.add_argument("--dry-run", action="store_true", help="print runs, sizes and cost and stop")
+    sweep.add_argument("--retry-failed", action="store_true", help="also train runs again that have failed")
+    results(sweep)
+
+    status = verb("status", _status, "what is done of a study", STATUS_HELP)
+    status.add_argument("study", metavar="STUDY")
+    status.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
+    status.add_argument("--json", action="store_true", help="one JSON object, for scripts")
+    results(status)
+
+    fit = verb("fit-laws", _fit_laws, "fit the law of a study, draw its figure", FIT_HELP)
+    fit.add_argument("study", metavar="STUDY")
+    fit.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
+    fit.add_argument("--bootstraps", type=int, default=4000, metavar="N", help="bootstrap resamples (default 4000)")
+    results(fit)
+
+    measure = verb("measure", _measure, "measure finished runs again", MEASURE_HELP)
+    measure.add_argument("run_ids", nargs="*", metavar="RUN_ID")
+    measure.add_argument("--study", metavar="STUDY", help="all finished runs of a study")
+    results(measure)
+
+    worker = verb("worker", _worker, "train a pack file (used by sweep)", "Train the runs of one pack file.")
+    worker.add_argument("--pack", type=Path, required=True, metavar="FILE", help="written by `capacity sweep`")
+    worker.add_argument("--parent", type=int, metavar="PID", help="stop when this is no longer the parent process")
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=18, width=79)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from capacity.compose import load, to_yaml
+
+    config = load(args.overrides)
+    if args.print_config:
+        print(to_yaml(config), end="")
+        return 0
+    record = _finished(args.results, config.run_id)
+    if record is None:
+        code = _train_now(config, args.results)
+        record = _finished(args.results, config.run_id)
+        if code or record is None:
+            return code or 1
+    else:
+        print(f"run {config.run_id} is already finished", file=sys.stderr)
+    print(describe(record, args.results))
+    return 0
+
+
+def _finished(results: Path, run_id: str) -> dict | None:
+    from capacity import records
+
+    record = records.read(results, run_id)
+    return record if record and record["status"] == "finished" else None
+
+
+def _train_now(config, results: Path) -> int:
+    import torch
+
+    from capacity import records
+    from capacity.mirror import Mirror
+    from capacity.progress import Progress, count
+    from capacity.run import Stop, execute, pick_device, pick_threads
+
+    device = pick_device(config.cluster.device)
+    torch.set_num_threads(pick_threads(config, config.cluster.threads))
+    p = config.parameters
+    print(f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.n_sequences:,} sequences of "
+          f"{config.data.seq_len} tokens,\n  {count(config.entropy_bits)}bit of data = "
+          f"{config.entropy_bits / p['total']:.2f} bits per parameter, {config.steps:,} steps, "
+          f"{config.exposures:,.0f} exposures, on {device.type}", file=sys.stderr)
+    progress = Progress(config.steps)
+
+    def report(event: dict) -> None:
+        held = event["bits_per_parameter"][0]
+        progress.update(event["step"], f"step {event['step']}, ~{held:.2f} bits/param, {count(event['tokens_per_s'])} tok/s"
+                        if held is not None else f"step {event['step']}, failed")
+
+    stop = Stop()
+    with Mirror([config], results, None):
+        outcome = execute([config], results, device, None, report, stop)[config.run_id]
+    progress.close()
+    if outcome == "busy":
+        raise ConfigError(f"run {config.run_id} is being trained by another process")
+    if outcome == "interrupted":
+        print("capacity: interrupted; the same command continues from the checkpoint", file=sys.stderr)
+        return 130 if stop.signal != 15 else 143
+    if outcome == "failed":
+        error = records.read(results, config.run_id)["error"]
+        print((error["traceback"] or "") + f"capacity: run {config.run_id} failed: {error['reason']}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def describe(record: dict, results: Path) -> str:
+    """A finished record in a few lines of at most 80 columns."""
+    m, t = record["measures"]["memorization"], record["training"]
+    lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({t['precision']})"]
+    for name in ("strict", "paper"):
+        c = m[name]
+        per = c["bits_per_parameter"]
+        fraction = f"{c['fraction_of_ceiling']:.1%}" if c["fraction_of_ceiling"] is not None else "-"
+        lines.append(f"  {name:6s} {c['bits']:>13,.0f} bits = {fraction} of the ceiling;"
+                     f" per parameter {per['total']:.3f} (total), {per['paper']:.3f} (paper)")
+    gain = record["convergence"]["gain_last_tenth"]
+    lines.append(f"  gained over the last tenth of training: {'-' if gain is None else format(gain, '.2%')}")
+    lines.append(f"  {results / 'runs' / record['run_id']}/record.json")
+    return "\n".join(lines)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from capacity import records
+    from capacity.sweep import plan
+
+    study = plan.load_study(args.study, args.overrides)
+    cluster = study.runs[0].cluster
+    device, gpus = _device_of_sweep(cluster.device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cluster.workers or gpus or cores
+    all_packs = plan.make_packs(study.runs, workers, cluster.stack)
+    packs = plan.without_finished(all_packs, args.results, args.retry_failed)
+    workers = min(workers, max(1, len(packs)))
+    threads = cluster.threads or max(1, cores // workers)
+    states = [records.read(args.results, run.run_id) for run in study.runs]
+    failed = sum(s is not None and s["status"] == "failed" for s in states)
+    done = sum(s is not None and s["status"] == "finished" for s in states)
+    print(plan.summary(study, packs, done, failed, workers, device))
+    if args.dry_run:
+        return 0
+    outcome: dict[str, str] = {}
+    if packs:
+        from capacity.sweep.local import run_packs
+
+        sys.stdout.flush()
+        outcome = run_packs(packs, study.runs, args.results, study.name, device, workers, threads, gpus)
+    return _sweep_end(study, args.results, outcome)
+
+
+def _sweep_end(study, results: Path, outcome: dict[str, str]) -> int:
+    from capacity import records
+
+    left: dict[str, list[str]] = {}
+    for run in study.runs:
+        state = records.status(results, run.run_id)
+        if state != "finished":
+            left.setdefault("busy" if outcome.get(run.run_id) == "busy" else state, []).append(run.run_id)
+    print(f"{len(study.runs) - sum(map(len, left.values()))} of {len(study.runs)} runs finished")
+    for state, run_ids in left.items():
+        words = {"busy": "are being trained by another process"}.get(state, state)
+        print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
+        if state == "failed":
+            for run_id in run_ids:
+                print(f"  {run_id}: {records.read(results, run_id)['error']['reason']}")
+    if "interrupted" in outcome.values():
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 1 if left else 0
+
+
+def _device_of_sweep(name: str) -> tuple[str, int]:
+    """Device of the workers and the number of GPUs to spread them over. Imports torch only where CUDA is possible."""
+    if name == "cpu" or (name == "auto" and not Path("/dev/nvidiactl").exists()):
+        return "cpu", 0
+    import torch
+
+    from capacity.run import pick_device
+
+    device = pick_device(name).type
+    return device, torch.cuda.device_count() if device == "cuda" else 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    import json
+
+    from capacity import records
+    from capacity.sweep import plan
+
+    study = plan.load_study(args.study, args.overrides)
+    rows = []
+    for run in study.runs:
+        state = records.status(args.results, run.run_id)
+        lines = records.read_metrics(args.results, run.run_id) if state in ("running", "interrupted") else []
+        step = lines[-1]["step"] if lines else None
+        error = records.read(args.results, run.run_id)["error"]["reason"] if state == "failed" else None
+        rows.append({"run_id": run.run_id, "shape": run.shape, "seed": run.seed, "n_sequences": run.n_sequences,
+                     "status": state, "step": step, "steps": run.steps, "error": error})
+    totals: dict[str, int] = {}
+    for row in rows:
+        totals[row["status"]] = totals.get(row["status"], 0) + 1
+    if args.json:
+        print(json.dumps({"study": study.name, "totals": totals, "runs": rows}, indent=1))
+    else:
+        print(f"{study.name}: {len(rows)} runs, " + ", ".join(f"{n} {state}" for state, n in sorted(totals.items())))
+        for row in rows:
+            if row["status"] != "finished":
+                at = f" at step {row['step']:,} of {row['steps']:,}" if row["step"] is not None else ""
+                print(f"  {row['run_id']}  {row['shape']:>8s}  N={row['n_sequences']:<7d} seed {row['seed']}  {row['status']}{at}"
+                      + (f"\n    {row['error']}" if row["error"] else ""))
+    return 0 if set(totals) == {"finished"} else 1
+
+
+def _fit_laws(args: argparse.Namespace) -> int:
+    from capacity import records
+    from capacity.laws.summary import write_study
+    from capacity.sweep import plan
+
+    if args.bootstraps < 100:
+        raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
+    study = plan.load_study(args.study, args.overrides)
+    table = records.table(args.results, study.runs)
+    if not (table["status"] == "finished").any():
+        raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
+    folder = args.results / "studies" / study.name
+    try:
+        print(write_study(table, folder, study.name, n_boot=args.bootstraps))
+    except ValueError as error:
+        raise ConfigError(f"{study.name}: {error}") from None
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from capacity import records
+
+    run_ids = list(args.run_ids)
+    if args.study:
+        from capacity.sweep import plan
+
+        runs = plan.load_study(args.study, []).runs
+        run_ids += [run.run_id for run in runs if _finished(args.results, run.run_id)]
+    if not run_ids:
+        raise ConfigError("measure: no finished runs named; give run ids or --study")
+    for run_id in run_ids:  # before any work, so that a typo costs nothing
+        if _finished(args.results, run_id) is None:
+            raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")
+    from capacity.run import pick_device, remeasure
+
+    for run_id in run_ids:
+        print(describe(remeasure(args.results, run_id, pick_device("auto")), args.results))
+    return 0
+
+
+def _worker(args: argparse.Namespace) -> int:
+    from capacity.sweep.worker import work
+
+    return work(args.pack, args.parent)

@@ -1,0 +1,178 @@
+"""conf/ + overrides -> Config. The only module that imports hydra or omegaconf; nothing of theirs leaves it.
+
+Hydra's compose takes about 40 ms, so a sweep composes once per choice of config groups and applies plain value overrides
+to a copy (about 1 ms); a test holds the two ways equal.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Iterator
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from capacity.config import COUPLED, SECTIONS, Config, ConfigError, from_dict, known_keys, nearest, unknown_key
+
+GROUPS = ("data", "model", "train", "measure", "cluster")
+
+
+def shared_dir(name: str) -> Path:
+    """The folder `conf` or `sweeps`: beside the package in a checkout, inside it in an installed wheel."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / name
+    if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
+        return beside
+    return package / name
+
+
+@contextmanager
+def _hydra() -> Iterator[OverridesParser]:
+    with initialize_config_dir(version_base="1.3", config_dir=str(shared_dir("conf"))):
+        yield OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+
+
+def load(overrides: list[str]) -> Config:
+    """One run from the command line's overrides. ConfigError for anything a person can correct."""
+    return load_many([[overrides]])[0]
+
+
+def load_many(runs: list[list[list[str]]]) -> list[Config]:
+    """Each run is a list of layers of overrides; a later layer wins, also over the other of two coupled numbers."""
+    with _hydra() as parser:
+        return [_load_layers(parser, layers) for layers in runs]
+
+
+def expand(axes: list[str]) -> list[list[str]]:
+    """Hydra sweep overrides -> one list of plain overrides per run; the last axis varies fastest.
+
+    `model.d_model=8,16`, `seed=range(2)`, `train.lr=choice(0.01,0.02)` and `model=glob(*)` are axes, anything else is the
+    same in every run. ConfigError for an axis that cannot be enumerated or whose values hold an interpolation.
+    """
+    with _hydra() as parser:
+        columns = []
+        for text in axes:
+            override = _parse(parser, text)
+            if not override.is_sweep_override():
+                columns.append([text])
+                continue
+            if "${" in text:
+                raise ConfigError(f"{text}: an axis cannot hold an interpolation; list the values")
+            if "shuffle" in text:
+                raise ConfigError(f"{text}: a shuffled axis would name different runs each time; list the values")
+            try:
+                values = list(override.sweep_string_iterator())
+            except HydraException as error:
+                raise ConfigError(f"{text}: {_one_line(error)}") from None
+            columns.append([f"{override.get_key_element()}={value}" for value in values])
+    return [list(run) for run in itertools.product(*columns)]
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved settings as YAML, in the order of the dataclasses."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.as_dict()))
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file as plain dictionaries and lists; ConfigError with the file and the reason."""
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except Exception as error:  # yaml and omegaconf each raise their own families
+        raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected named entries, got a {type(tree).__name__}")
+    return tree
+
+
+def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
+    parsed = [[(text, _parse(parser, text)) for text in layer] for layer in layers]
+    for text, override in itertools.chain(*parsed):
+        if override.is_sweep_override():
+            raise ConfigError(f"{text}: several values; one run takes one (a study file takes axes)")
+    flat = list(itertools.chain(*parsed))
+    for text, override in flat:
+        if override.key_or_group in GROUPS and not isinstance(override.value(), str):
+            raise ConfigError(f"{text}: expected the name of a choice of {override.key_or_group}; allowed: "
+                              f"{', '.join(option_names(override.key_or_group))}")
+    if all(override.type is OverrideType.CHANGE for _, override in flat):
+        tree = copy.deepcopy(_composed(tuple(text for text, o in flat if o.key_or_group in GROUPS)))
+        for text, override in flat:
+            if override.key_or_group not in GROUPS:
+                _update(tree, text, override)
+    else:  # additions and deletions are rare: let Hydra do all of it
+        tree = _compose([text for text, _ in flat])
+    _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
+    try:
+        return from_dict(OmegaConf.to_container(tree, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _let_later_layer_win(tree, layers: list[list[str]]) -> None:
+    """Clear the half of a coupled pair that only a lower layer (a preset, a pin) has set."""
+    for pair in COUPLED:
+        for keys in reversed(layers):
+            named = [key for key in pair if key in keys and OmegaConf.select(tree, key) is not None]
+            if named:
+                for other in set(pair) - set(named):
+                    OmegaConf.update(tree, other, None)
+                break
+
+
+def _update(tree, text: str, override: Override) -> None:
+    key = override.key_or_group
+    if key not in known_keys() or override.package is not None:
+        if key in SECTIONS or any(known.startswith(key + ".") for known in known_keys()):
+            raise ConfigError(f"{text}: {key} holds several settings; name one, such as "
+                              f"{next(k for k in known_keys() if k.startswith(key + '.'))}=...")
+        raise unknown_key(key)
+    OmegaConf.update(tree, key, override.value())
+
+
+def _parse(parser: OverridesParser, text: str) -> Override:
+    try:
+        override = parser.parse_override(text)
+    except HydraException as error:
+        if "=" not in text:
+            hint = nearest(text, ["train", "sweep", "status", "fit-laws", "measure"])
+            raise ConfigError(f"{text}: expected key=value, such as model.d_model=32{hint}") from None
+        raise ConfigError(f"{text}: {_one_line(error)}") from None
+    return override
+
+
+@lru_cache(maxsize=256)
+def _composed(groups: tuple[str, ...]):
+    return _compose(list(groups))
+
+
+def _compose(overrides: list[str]):
+    try:
+        return compose("config", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        for text in overrides:
+            key, _, value = text.partition("=")
+            options = option_names(key)
+            if options and value not in options:
+                raise ConfigError(f"{text}: no such choice of {key}; allowed: {', '.join(options)}"
+                                  f"{nearest(value, options)}") from None
+        raise ConfigError(_one_line(error)) from None
+
+
+def option_names(group: str) -> list[str]:
+    """The YAML files of a config group, without their ending."""
+    return sorted(p.stem for p in (shared_dir("conf") / group).glob("*.yaml")) if group in GROUPS else []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line)[:300]

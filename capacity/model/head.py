@@ -1,0 +1,58 @@
+"""Output head and cross-entropy in one pass over chunks of tokens: the logits of a whole batch never exist at once.
+
+The head is most of the work of a tiny model with a vocabulary. Kept in autograd, its logits are written and read five
+times through memory; here a chunk stays in cache while its loss and its two gradients are formed, in the forward pass,
+and the backward pass only scales them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CPU_CHUNK_ELEMENTS = 2**18  # 1 MiB of fp32 logits: stays in a core's level-2 cache
+CUDA_CHUNK_ELEMENTS = 2**28  # 1 GiB of fp32 logits: bounds memory, far too large to cost launches
+
+
+class _MeanNLL(torch.autograd.Function):
+    """mean_NLL[m] = mean over n of -log softmax(x[m] table[m]^T)[n, target[m, n]], in nats."""
+
+    @staticmethod
+    def forward(ctx, x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor) -> Tensor:
+        M, N, _ = x_MND.shape
+        V = table_MVD.shape[1]
+        limit = CUDA_CHUNK_ELEMENTS if x_MND.is_cuda else CPU_CHUNK_ELEMENTS
+        rows = min(N, max(1, limit // V))
+        members = max(1, min(M, limit // (rows * V)))
+        dx_MND, dtable_MVD = torch.empty_like(x_MND), torch.zeros_like(table_MVD)
+        loss_M = torch.zeros(M, dtype=torch.float32, device=x_MND.device)
+        for m in range(0, M, members):
+            table, dtable = table_MVD[m:m + members], dtable_MVD[m:m + members]
+            for n in range(0, N, rows):
+                x, target = x_MND[m:m + members, n:n + rows], target_MN[m:m + members, n:n + rows, None]
+                logits = torch.bmm(x, table.transpose(1, 2)).float()
+                p = torch.softmax(logits, -1)
+                # log-sum-exp through the largest entry, whose probability is at least 1/V and cannot underflow
+                lse = logits.amax(-1) - p.amax(-1).log()
+                loss_M[m:m + members] += (lse - logits.gather(-1, target)[..., 0]).sum(-1)
+                p.scatter_add_(-1, target, torch.full_like(target, -1, dtype=p.dtype))
+                p = p.to(x.dtype)
+                dx_MND[m:m + members, n:n + rows] = torch.bmm(p, table)
+                dtable.baddbmm_(p.transpose(1, 2), x)
+        ctx.save_for_backward(dx_MND.div_(N), dtable_MVD.div_(N))
+        return loss_M / N
+
+    @staticmethod
+    def backward(ctx, grad_M: Tensor):
+        dx_MND, dtable_MVD = ctx.saved_tensors
+        scale = grad_M.view(-1, 1, 1).to(dx_MND.dtype)
+        return dx_MND * scale, dtable_MVD * scale, None
+
+
+def mean_nll(x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor) -> Tensor:
+    """Mean cross-entropy of each member in nats, fp32 [M], differentiable in x and the head's table.
+
+    x: [M, N, D] last hidden states; table: [M, V, D]; target: int64 [M, N]. Equal to cross_entropy of x table^T to
+    rounding. No second derivatives.
+    """
+    return _MeanNLL.apply(x_MND, table_MVD, target_MN)

@@ -1,0 +1,81 @@
+"""Progress for people: one line that rewrites itself on a terminal, plain lines now and then elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+
+PLAIN_SECONDS = 15.0  # at most one plain line in this time
+DRAW_SECONDS = 0.1
+
+
+class Progress:
+    """A bar over `total` units of work; `text` says what the units cannot."""
+
+    def __init__(self, total: float, stream=None):
+        self.total, self.done, self.text = total, 0.0, ""
+        self.stream = stream or sys.stderr
+        self.terminal = self.stream.isatty()
+        self.began = time.monotonic()
+        self.first: float | None = None  # work that was done before this process began
+        self.drawn = 0.0 if self.terminal else self.began
+
+    def update(self, done: float, text: str) -> None:
+        """Show that `done` units are complete."""
+        if self.first is None:
+            self.first = done
+        self.done, self.text = done, text
+        now = time.monotonic()
+        if now - self.drawn >= (DRAW_SECONDS if self.terminal else PLAIN_SECONDS):
+            self.drawn = now
+            self._draw()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays, above the bar."""
+        self.clear()
+        print(line, file=self.stream, flush=True)
+
+    def clear(self) -> None:
+        """Remove the bar from a terminal."""
+        if self.terminal:
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Show the last state and end the line."""
+        self._draw()
+        if self.terminal:
+            print(file=self.stream, flush=True)
+
+    def _draw(self) -> None:
+        share = min(1.0, self.done / self.total) if self.total else 1.0
+        line = f"{share:4.0%} {self.text}{self._left(share)}"
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            room = max(0, min(24, width - len(line) - 3))
+            bar = f"[{'#' * round(share * room):<{room}}] " if room >= 6 else ""
+            print(f"\r\x1b[K{(bar + line)[:width]}", end="", file=self.stream, flush=True)
+        else:
+            print(line, file=self.stream, flush=True)
+
+    def _left(self, share: float) -> str:
+        elapsed, worked = time.monotonic() - self.began, self.done - (self.first or 0.0)
+        if share >= 1.0 or worked <= 0:
+            return f", {clock(elapsed)} elapsed"
+        return f", {clock(elapsed * (self.total - self.done) / worked)} left"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, h:mm:ss or d days h:mm:ss."""
+    whole = int(seconds + 0.5)
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    text = f"{hours}:{minutes:02}:{rest:02}" if hours or days else f"{minutes}:{rest:02}"
+    return f"{days} d {text}" if days else text
+
+
+def count(number: float) -> str:
+    """A count in a few characters: 950, 8.0K, 1.2M, 3.4G, 5.6T."""
+    for limit, suffix in ((1e3, ""), (1e6, "K"), (1e9, "M"), (1e12, "G")):
+        if number < limit:
+            return f"{number:.0f}" if not suffix else f"{number / limit * 1e3:.1f}{suffix}"
+    return f"{number / 1e12:.1f}T"

@@ -1,0 +1,214 @@
+"""What a run leaves behind, in results/runs/<run_id>/:
+
+    config.json             the resolved settings, written when the run is claimed
+    metrics.jsonl           one line per log point and per evaluation; a mirror for people and wandb
+    checkpoint.safetensors  the exact state of an unfinished run; gone when it ends
+    weights.safetensors     final weights by name
+    record.json             the outcome, written atomically and last: a run is done when this says "finished"
+    lock                    held (flock) by the process that trains the run
+
+Standard library only; pandas is imported where a table is asked for. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Iterator
+
+from capacity import counts
+from capacity.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = 1
+OPTIONAL = type(None)
+# Dotted key -> allowed types. A record has at least these; measures bring their own version number.
+FIELDS: dict[str, tuple[type, ...]] = {
+    "schema": (int,), "run_id": (str,), "status": (str,), "study": (str, OPTIONAL), "config": (dict,), "identity": (dict,),
+    "parameters.total": (int,), "parameters.paper": (int,), "parameters.non_embedding": (int,),
+    "data.n_sequences": (int,), "data.entropy_bits": (float,), "data.load": (float,),
+    "training.steps": (int,), "training.tokens": (int,), "training.flops": (float,), "training.exposures_min": (int,),
+    "training.exposures_max": (int,), "training.wall_s": (float,), "training.stack": (int,), "training.device": (str,),
+    "training.threads": (int,), "training.precision": (str,), "training.master_weights": (str,),
+    "measures": (dict,), "convergence": (dict, OPTIONAL), "error": (dict, OPTIONAL), "environment": (dict,),
+    "finished_at": (str,),
+}
+
+
+def runs_dir(results: Path) -> Path:
+    return results / "runs"
+
+
+def run_dir(results: Path, run_id: str) -> Path:
+    return runs_dir(results) / run_id
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, tree: Any) -> None:
+    write_atomic(path, (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode())
+
+
+def validate(record: dict) -> dict:
+    """The record itself, or ValueError naming the first field that is missing or of a wrong type."""
+    for key, types in FIELDS.items():
+        value: Any = record
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ValueError(f"record: {key} is missing")
+            value = value[part]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"record: {key}={value!r}: expected {' or '.join(t.__name__ for t in types)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"record: {key}={value!r}: expected a finite number")
+    if record["status"] not in ("finished", "failed"):
+        raise ValueError(f"record: status={record['status']!r}: expected finished or failed")
+    return record
+
+
+def write(results: Path, record: dict) -> None:
+    """Validate and write record.json atomically."""
+    write_json(run_dir(results, validate(record)["run_id"]) / "record.json", record)
+
+
+def read(results: Path, run_id: str) -> dict | None:
+    """The record of a run, or None if it has none yet. ConfigError if the file is not a record."""
+    path = run_dir(results, run_id) / "record.json"
+    try:
+        record = json.loads(path.read_bytes())
+        return validate(record)
+    except FileNotFoundError:
+        return None
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"{path}: not a record ({error}); remove the folder to train the run again") from None
+
+
+def status(results: Path, run_id: str) -> str:
+    """finished, failed, running (a live process holds it), interrupted (a checkpoint or log, no process) or missing."""
+    record = read(results, run_id)
+    if record is not None and record["status"] == "finished":
+        return "finished"
+    folder = run_dir(results, run_id)
+    if _is_locked(folder / "lock"):
+        return "running"
+    if record is not None:
+        return "failed"
+    return "interrupted" if (folder / "checkpoint.safetensors").exists() else "missing"
+
+
+@contextmanager
+def claim(results: Path, run_id: str) -> Iterator[bool]:
+    """Hold the run while the context is open; yields False if another live process holds it.
+
+    An flock dies with its process, so a killed worker never leaves a stale claim.
+    """
+    folder = run_dir(results, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as file:
+        for _ in range(5):  # `status` holds the lock for an instant when it looks
+            if _flock(file, fcntl.LOCK_EX):
+                break
+            time.sleep(0.05)
+        else:
+            yield False
+            return
+        yield True
+
+
+def _flock(file: IO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with open(path) as file:
+            return not _flock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def append_metrics(results: Path, run_id: str, line: dict) -> None:
+    """Add one line to metrics.jsonl."""
+    with open(run_dir(results, run_id) / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def read_metrics(results: Path, run_id: str) -> list[dict]:
+    """Lines of metrics.jsonl; a torn last line (killed while writing) is left out."""
+    lines = []
+    try:
+        text = (run_dir(results, run_id) / "metrics.jsonl").read_text()
+    except FileNotFoundError:
+        return lines
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def cut_metrics(results: Path, run_id: str, step: int) -> None:
+    """Drop what was logged after `step`, which a resumed run will log again."""
+    kept = [line for line in read_metrics(results, run_id) if line["step"] <= step]
+    write_atomic(run_dir(results, run_id) / "metrics.jsonl", "".join(json.dumps(k) + "\n" for k in kept).encode())
+
+
+def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
+    """One row per planned run, also for failed and missing ones; numbers of unfinished runs are NaN.
+
+    Columns: run_id, label (shape), seed, status (finished, failed, missing), error, parameter counts by convention,
+    n_sequences, entropy_bits, load, and for finished runs bits and ceilings by convention, gain_last_tenth, steps, tokens,
+    flops, wall_s. For a run that is not finished the ceilings are the expected ones of `counts.uniform_ceiling_bits`.
+    """
+    import pandas
+
+    rows = []
+    for config in configs:
+        record = read(results, config.run_id)
+        row = {"run_id": config.run_id, "label": config.shape, "seed": config.seed,
+               "status": record["status"] if record else "missing", "error": "", "precision": config.train.precision,
+               "vocab_size": config.data.vocab_size, "seq_len": config.data.seq_len, "n_sequences": config.n_sequences,
+               "entropy_bits": config.entropy_bits, "load": config.entropy_bits / config.parameters["total"],
+               "steps": config.steps, "tokens": config.tokens, "flops": config.flops, "lr": config.train.lr,
+               "batch_size": config.train.batch_size, "gain_last_tenth": math.nan, "wall_s": math.nan}
+        row |= {f"parameters_{name}": p for name, p in config.parameters.items()}
+        for convention in ("strict", "paper"):
+            row[f"{convention}_bits"] = math.nan
+            row[f"{convention}_ceiling_bits"] = counts.uniform_ceiling_bits(
+                config.n_sequences, config.data.seq_len, config.data.vocab_size, convention)
+        if record and record["status"] == "failed":
+            row["error"] = record["error"]["reason"]
+        elif record:
+            measured = record["measures"]["memorization"]
+            for convention in ("strict", "paper"):
+                row[f"{convention}_bits"] = measured[convention]["bits"]
+                row[f"{convention}_ceiling_bits"] = measured[convention]["ceiling_bits"]
+            gain = record["convergence"]["gain_last_tenth"]
+            row["gain_last_tenth"] = math.nan if gain is None else gain
+            row["wall_s"] = record["training"]["wall_s"] / record["training"]["stack"]
+        rows.append(row)
+    return pandas.DataFrame(rows)

@@ -1,0 +1,69 @@
+"""Exact training state of one member in a safetensors file, and final weights by name. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from capacity.config import ConfigError
+from capacity.model.gpt import GPT
+from capacity.records import write_atomic
+from capacity.train.loop import State
+
+TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M")
+
+
+def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
+    """Write member `member` of a stack's state atomically; `load_states` restores it bit for bit."""
+    tensors = {name: getattr(state, name)[member].detach().cpu().clone() for name in TENSORS}
+    meta = {"run_id": run_id, "step": state.step, "loss_steps": state.loss_steps, "wall_s": wall_s}
+    write_atomic(path, save(tensors, metadata={"capacity": json.dumps(meta)}))
+
+
+def read_meta(path: Path) -> dict | None:
+    """Step, run id and training time of a checkpoint, or None if there is no file. ConfigError if it is not one."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["capacity"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: not a checkpoint ({error}); remove it to train the run from the start") from None
+
+
+def load_states(paths: list[Path], device: torch.device) -> State:
+    """Join the checkpoints of the members of a stack, which must stand at one step, into a state on the device."""
+    metas = [read_meta(path) for path in paths]
+    assert len({(meta["step"], meta["loss_steps"]) for meta in metas}) == 1, "members stand at different steps"
+    members = []
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            members.append([file.get_tensor(name) for name in TENSORS])
+    tensors = [torch.stack(parts).to(device) for parts in zip(*members)]
+    return State(metas[0]["step"], *tensors, metas[0]["loss_steps"])
+
+
+def save_weights(path: Path, gpt: GPT, flat_P: torch.Tensor, run_id: str) -> None:
+    """Final fp32 weights of one member, by name, atomically."""
+    named = {name: w[0].detach().cpu().contiguous() for name, w in gpt.named(flat_P[None]).items()}
+    write_atomic(path, save(named, metadata={"run_id": run_id}))
+
+
+def load_weights(path: Path, gpt: GPT) -> torch.Tensor:
+    """The flat row [P] of a weights file; ConfigError if it is absent or does not have this shape's tensors."""
+    try:
+        with safe_open(path, "pt") as file:
+            have = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            want = {w.name: w.shape for w in gpt.layout}
+            if have != want:
+                wrong = sorted(n for n in have.keys() | want.keys() if have.get(n) != want.get(n))[0]
+                raise ConfigError(f"{path}: {wrong} has shape {have.get(wrong)}, the run's model has {want.get(wrong)}")
+            return torch.cat([file.get_tensor(w.name).reshape(-1) for w in gpt.layout])
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; the run has no final weights") from None
+    except SafetensorError as error:
+        raise ConfigError(f"{path}: not a weights file ({error})") from None
