@@ -75,7 +75,7 @@ OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     try:
         return args.run(args)
     except ConfigError as error:
@@ -93,6 +93,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("capacity: interrupted", file=sys.stderr)
         return 130
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    """argparse, with settings allowed also after options (it takes a list of positionals in one piece only)."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    late = [text for text in rest if not text.startswith("-")] if hasattr(args, "overrides") else []
+    if len(late) < len(rest):
+        wrong = [text for text in rest if text not in late]
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if late:
+        args.overrides = args.overrides + late
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -217,12 +230,11 @@ def describe(record: dict, results: Path) -> str:
     """A finished record in a few lines of at most 80 columns."""
     m, t = record["measures"]["memorization"], record["training"]
     lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({t['precision']})"]
+    lines.append("  convention          bits  of ceiling   bits per parameter (total, as in the paper)")
     for name in ("strict", "paper"):
-        c = m[name]
-        per = c["bits_per_parameter"]
+        c, per = m[name], m[name]["bits_per_parameter"]
         fraction = f"{c['fraction_of_ceiling']:.1%}" if c["fraction_of_ceiling"] is not None else "-"
-        lines.append(f"  {name:6s} {c['bits']:>13,.0f} bits = {fraction} of the ceiling;"
-                     f" per parameter {per['total']:.3f} (total), {per['paper']:.3f} (paper)")
+        lines.append(f"  {name:10s} {c['bits']:>13,.0f}  {fraction:>10s}   {per['total']:.3f}  {per['paper']:.3f}")
     gain = record["convergence"]["gain_last_tenth"]
     lines.append(f"  gained over the last tenth of training: {'-' if gain is None else format(gain, '.2%')}")
     lines.append(f"  {results / 'runs' / record['run_id']}/record.json")

@@ -12,6 +12,7 @@ Standard library only; pandas is imported where a table is asked for. Nothing is
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import math
@@ -177,6 +178,16 @@ def cut_metrics(results: Path, run_id: str, step: int) -> None:
     write_atomic(run_dir(results, run_id) / "metrics.jsonl", "".join(json.dumps(k) + "\n" for k in kept).encode())
 
 
+def shape_labels(configs: list[Config]) -> dict[str, str]:
+    """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are added to them."""
+    models = [dataclasses.asdict(config.model) for config in configs]
+    varied = [name for name in (models[0] if models else {}) if name not in ("n_layers", "d_model")
+              and any(a[name] != b[name] for a in models for b in models
+                      if (a["n_layers"], a["d_model"]) == (b["n_layers"], b["d_model"]))]
+    return {config.run_id: " ".join([config.shape] + [f"{name}={model[name]}" for name in varied])
+            for config, model in zip(configs, models)}
+
+
 def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     """One row per planned run, also for failed and missing ones; numbers of unfinished runs are NaN.
 
@@ -187,9 +198,10 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     import pandas
 
     rows = []
+    labels = shape_labels(configs)
     for config in configs:
         record = read(results, config.run_id)
-        row = {"run_id": config.run_id, "label": config.shape, "seed": config.seed,
+        row = {"run_id": config.run_id, "label": labels[config.run_id], "seed": config.seed,
                "status": record["status"] if record else "missing", "error": "", "precision": config.train.precision,
                "vocab_size": config.data.vocab_size, "seq_len": config.data.seq_len, "n_sequences": config.n_sequences,
                "entropy_bits": config.entropy_bits, "load": config.entropy_bits / config.parameters["total"],

@@ -119,7 +119,8 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
         records.cut_metrics(results, config.run_id, state.step if resumed else -1)
     reasons: dict[int, str] = {}  # member -> why it failed
     for m in np.flatnonzero(~state.alive_M.cpu().numpy()):
-        reasons[int(m)] = f"loss or gradient not finite at step {int(state.dead_step_M[m])}"
+        step = int(state.dead_step_M[m])
+        reasons[int(m)] = f"loss or gradient not finite at step {step}" if step > 0 else f"diverged by step {-step}"
 
     began, first_step = time.monotonic(), state.step
     saved_at = began
@@ -129,18 +130,17 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
         boundary = min(e for e in evaluate_at | {stack.steps, (state.step // log_every + 1) * log_every} if e > state.step)
         advance(stack, state, boundary, stop)
         wall = wall_before + time.monotonic() - began
-        if state.step < boundary or stop():
-            _save_all(paths, configs, state, wall)
-            return {c.run_id: "interrupted" for c in configs}
-        if state.step % log_every == 0 or state.step == stack.steps:
+        if state.step == boundary and (state.step % log_every == 0 or state.step == stack.steps):
             rate = (state.step - first_step) * configs[0].train.batch_size * configs[0].data.seq_len * len(configs)
-            rate /= max(1e-9, time.monotonic() - began)
-            _log(stack, state, results, wall, rate, reasons, report)
-        if state.step in evaluate_at:
+            _log(stack, state, results, wall, rate / max(1e-9, time.monotonic() - began), reasons, report)
+        if state.step == boundary and state.step in evaluate_at:
             _evaluate(stack, state, results, reasons)
-        if time.monotonic() - saved_at > configs[0].cluster.checkpoint_seconds and state.step < stack.steps:
+        stopped = state.step < boundary or stop()
+        if state.step < stack.steps and (stopped or time.monotonic() - saved_at > configs[0].cluster.checkpoint_seconds):
             _save_all(paths, configs, state, wall)
             saved_at = time.monotonic()
+            if stopped:
+                return {c.run_id: "interrupted" for c in configs}
     wall = wall_before + time.monotonic() - began
 
     outcome = {}
@@ -184,6 +184,7 @@ def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s:
             reasons[m] = (f"diverged: mean loss {loss:.3g} bits per token over the {state.loss_steps} steps up to step "
                           f"{state.step}, more than {DIVERGED:g} x log2 V")
             state.alive_M[m] = False
+            state.dead_step_M[m] = -state.step  # negative: diverged with finite numbers
         if m in reasons:
             per_parameter.append(None)
             continue

@@ -32,7 +32,7 @@ class State:
     m_MP: Tensor  # first moments
     v_MP: Tensor  # second moments
     alive_M: Tensor  # bool: not failed
-    dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite, 0 if none
+    dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
     loss_sum_M: Tensor  # fp32: sum of batch losses (nats per token) since the last log point
     loss_steps: int  # batches in loss_sum_M
 
