@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from capacity.config import Model
-from capacity.model import head
+from capacity.model import attention, head
 from capacity.model.gpt import GPT, _rotate
 
 V, S = 23, 7
@@ -161,3 +161,16 @@ def test_forward_pass_matches_an_independent_gpt():
         x = x + up @ w[layer + "down.weight"] + w[layer + "down.bias"]
     logits = F.layer_norm(x, (12,), w["norm.weight"], w["norm.bias"]) @ w["token.weight"].T
     assert torch.allclose(gpt.logits(flat, batch)[0], logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("heads, length, size", [(3, 7, 2), (1, 32, 5), (4, 1, 3)])
+def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, size):
+    qkv = torch.randn(3, 2, heads, length, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    upstream = torch.randn(2, length, heads, size)
+    results = []
+    for limit in (attention.SHORT, 0):  # 0 sends every length to the library
+        monkeypatch.setattr(attention, "SHORT", limit)
+        y = attention.causal_attention(*qkv.unbind(0))
+        results.append((y, *torch.autograd.grad(y, qkv, upstream)))
+    for ours, theirs in zip(*results):
+        assert torch.allclose(ours, theirs, atol=1e-5)

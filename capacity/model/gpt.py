@@ -20,6 +20,7 @@ from torch import Tensor
 from capacity import counts
 from capacity.config import Model
 from capacity.data.streams import derived_seed
+from capacity.model.attention import causal_attention
 from capacity.model.head import mean_nll
 
 
@@ -120,8 +121,7 @@ class GPT:
         q, k, v = qkv_MNE.view(M * B, T, 3, self.model.n_heads, self.head_size).permute(2, 0, 3, 1, 4)
         if self.model.position == "rotary":
             q, k = _rotate(q), _rotate(k)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return _linear(y.transpose(1, 2).reshape(M, N, D), w, at + "out")
+        return _linear(causal_attention(q, k, v).reshape(M, N, D), w, at + "out")
 
     def _mlp(self, w: dict[str, Tensor], at: str, x_MND: Tensor) -> Tensor:
         h = _layer_norm(x_MND, w[at + "norm2.weight"], w[at + "norm2.bias"])

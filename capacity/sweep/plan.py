@@ -168,10 +168,10 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
     sizes = sorted(run.parameters["total"] for run in study.runs)
     loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
     todo = [run for pack in packs for run in pack.runs]
-    shapes = len({stack_key(run) for run in study.runs})
+    shapes = len(set(records.shape_labels(study.runs).values()))
     lines = [
         f"study       {study.name}: {study.question}".rstrip(": "),
-        f"runs        {len(study.runs)} in {shapes} shape(s): {done} finished, {failed} failed, {len(todo)} to do",
+        f"runs        {len(study.runs)} of {shapes} model shape(s): {done} finished, {failed} failed, {len(todo)} to do",
         f"parameters  {sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter",
         f"training    {count(sum(r.tokens for r in todo))} tokens, {count(sum(r.flops for r in todo))}FLOP to do"]
     if todo:

@@ -1,0 +1,234 @@
+"""The written result of a study: a report for a terminal of 80 columns, and the files of its folder."""
+
+import json
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+
+from capacity import records
+from capacity.laws.fit import CORNER, RISING, SCHEMA, STRICT_CORNER, check, classify, fit_laws, plateaus, rising
+
+WIDTH = 80
+
+# Morris et al., "How much do language models memorize?", arXiv 2505.24832 v3. The means are over the 16 shapes of
+# Table 1, the slope is the headline of Fig. 6 (estimator not stated; least squares with an intercept on Table 1 gives
+# 3.62). All hold for bits = S times the mean loss gain over S - 1 tokens, the "paper" convention (inferred from the
+# arithmetic of their tables, not stated by them), and for their count of parameters, which has no BOS row.
+PUBLISHED = (
+    {"quantity": "mean_of_ratios", "precision": "bf16", "value": 3.51, "sd_over_shapes": 0.32, "source": "Table 1"},
+    {"quantity": "mean_of_ratios", "precision": "fp32", "value": 3.83, "sd_over_shapes": None, "source": "Table 1"},
+    {"quantity": "with_intercept", "precision": "bf16", "value": 3.64, "sd_over_shapes": None, "source": "Fig. 6"},
+)
+PUBLISHED_SETTING = {"convention": "paper", "parameters": "paper", "vocab_size": 2048, "seq_len": 64, "steps": 10**6,
+                     "sequences_per_step": 2048, "parameter_range": [8.04e4, 6.86e6]}  # v3, sec. 3 and Table 1
+PUBLISHED_TOKENS = PUBLISHED_SETTING["steps"] * PUBLISHED_SETTING["sequences_per_step"] * PUBLISHED_SETTING["seq_len"]
+
+
+def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False):
+    """Fit a study and write fit.json, plateaus.csv, runs.csv, capacity.png and capacity.pdf into out_dir.
+
+    table: one row per run (see `fit_laws`, whose ValueErrors pass through). Everything is computed before anything is
+    written, and each file replaces its predecessor in one step. Returns the report as text.
+    """
+    from capacity import plots  # matplotlib takes as long to import as everything else together
+
+    table = check(table, allow_mixed=allow_mixed)
+    strict = fit_laws(table, "strict", "total", n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
+    paper = fit_laws(table, "paper", "paper", n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
+    runs = table.assign(class_strict=classify(table, "strict"), class_paper=classify(table, "paper"),
+                        still_rising=rising(table))
+    runs = runs.sort_values(["parameters_total", "label", "n_sequences", "seed", "run_id"])
+    shapes = pd.concat([plateaus(table, way, way_count).assign(convention=way, count=way_count)
+                        for way, way_count in (("strict", "total"), ("paper", "paper"))])
+    result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper,
+              "published": {"source": "arXiv 2505.24832 v3", "setting": PUBLISHED_SETTING, "values": PUBLISHED}}
+    figure = plots.capacity_figure(table, strict)
+    files = {"fit.json": (json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
+             "plateaus.csv": _csv(shapes[["convention", "count", *shapes.columns[:-2]]]), "runs.csv": _csv(runs),
+             "capacity.png": plots.render(figure, "png"), "capacity.pdf": plots.render(figure, "pdf")}
+    for file, content in files.items():
+        records.write_atomic(Path(out_dir) / file, content)
+    return format_summary(strict, paper, name)
+
+
+def format_summary(fit, fit_paper, name="study"):
+    """The report as text, no line over 80 columns. fit: any convention; fit_paper: convention and count "paper"."""
+    if (fit_paper["convention"], fit_paper["parameters"]) != ("paper", "paper"):
+        raise ValueError("published values compare with convention 'paper' and parameters 'paper' only, not with "
+                         f"{fit_paper['convention']!r} and {fit_paper['parameters']!r}")
+    n, way = fit["n"], f"{fit['convention']} bits, {fit['parameters'].replace('_', '-')} parameters"
+    head = [*_wrap(f"Capacity of {name}: {way}", ""), "",
+            *_wrap(f"{n['finished']} of {n['rows']} runs finished; {n['used']} over-filled runs measure "
+                   f"{n['shapes_measured']} of {n['shapes']} model shapes.", ""), ""]
+    lines = [*head, *_shape_table(fit), "", *_laws(fit), "", *_comparison(fit_paper), "", "Notes", *_notes(fit)]
+    return "\n".join(lines)
+
+
+def _shape_table(fit):
+    wide = min(max([5, *(len(row["label"]) for row in fit["plateaus"])]), 16)
+    rows = [f"{'shape':<{wide}}{'P':>13}{'seeds':>6}{'runs':>5}{'other':>6}"
+            f"{'capacity bits':>15}{'bits/P':>8}{'± sd':>7}"]
+    marks = {"rising": "r", "failed": "f", "missing": "m", "unlearned": "u"}
+    for row in fit["plateaus"]:
+        label = row["label"]
+        if len(label) > wide:  # a line of its own: cut names could not be told apart
+            rows += _wrap(label, "")
+            label = ""
+        p = "?" if row["parameters"] is None else f"{row['parameters']:,.0f}"
+        if row["bits"] is None:
+            numbers = f"{'-':>15}{'-':>8}{'-':>7}"
+        else:
+            ratio = ("≥ " if row["lower_bound"] else "") + f"{row['bits_per_parameter']:.3f}"
+            sd = row["bits_per_parameter_sd"]
+            spread = "-" if sd is None or row["lower_bound"] else f"{sd:.3f}"
+            numbers = f"{row['bits']:>15,.0f}{ratio:>8}{spread:>7}"
+        used = 0 if row["lower_bound"] else row["runs"]
+        seeds = 0 if row["lower_bound"] else row["seeds"]
+        flags = "".join(mark for key, mark in marks.items() if row[key])
+        rows.append(f"{label:<{wide}}{p:>13}{seeds:>6}{used:>5}{row['finished'] - used:>6}{numbers} {flags}".rstrip())
+    key = ("runs: over-filled, averaged per seed, then over seeds; other: finished but not over-filled; sd: over "
+           "seeds; ≥: only a lower bound; r: some runs still rising, f: failed, m: missing, u: finished without "
+           "positive bits")
+    return [*rows, *_wrap(key, "  ")]
+
+
+def _laws(fit):
+    lines = [f"Capacity law ({fit['convention']} bits C against {fit['parameters']} parameters P)"]
+    if not fit["alpha"]:
+        least = fit["alpha_at_least"]
+        return [*lines, *_wrap(f"none: {fit['reason']}" + (f"; alpha is at least {least:.3f}" if least else ""), "  ")]
+    numbers = [("C = alpha P", "alpha", fit["alpha"])]
+    for law, names in (("power", ("gamma",)), ("slope", ("alpha1", "c0"))):
+        if "reason" in fit[law]:
+            numbers.append((fit[law]["formula"].replace(" *", ""), None, fit[law]["reason"]))
+        numbers += [(fit[law]["formula"].replace(" *", ""), key, fit[law][key]) for key in names if key in fit[law]]
+    last = None
+    for formula, key, number in numbers:
+        if formula != last:
+            lines.append(f"  {formula}")
+        last = formula
+        if key is None:
+            lines += _wrap(number, "    ")
+            continue
+        lines.append(f"    {key} = {_digits(number['value'])} {number['unit']}")
+        for part, text in (("interval_seeds", "over seeds"), ("interval_shapes", "over shapes")):
+            ends, why = number[part]["ends"], number[part]["reason"]
+            told = f"[{_digits(ends[0])}, {_digits(ends[1])}]" if ends else f"none: {why}"
+            quote = "  <- quote this one" if number["quote"] == part else ""
+            lines += _wrap(f"95% {text:<11} {told}{quote}", "      ")
+    held = fit["held_out"]
+    for what in ("alpha", "power"):
+        error, rms = held[what]["error_percent"], held[what]["leave_one_out_rms_percent"]
+        if error is not None:
+            each = "" if rms is None else f"; rms {rms:.1f}% over shapes left out in turn"
+            lines += _wrap(f"held out, {what}: {error:+.1f}% for {held['largest']}, {held['extrapolation']:.2g} times "
+                           f"the next in size{each}", "  ")
+    corner = fit["corner_fit"]
+    if corner["reason"]:
+        lines += _wrap(f"smooth corner, all runs: none, {corner['reason']}", "  ")
+    else:
+        where = "k not determined" if corner["at_bound"] else f"k {corner['k']:.2g}"
+        lines += _wrap(f"smooth corner, all {corner['runs']} runs: alpha {corner['alpha']:.3f}, {where}, rms "
+                       f"{100 * corner['rms']:.1f}%, {corner['agreeing']} of {corner['starts']} starts agree", "  ")
+    names = {f"corner_cut_{STRICT_CORNER}": f"ceiling / bits ≥ {STRICT_CORNER}",
+             "levelled_off_only": "levelled-off runs", "maximum_over_data_sizes": "maximum over data sizes (biased up)"}
+    other = [f"{text} {fit['sensitivity'][key]:.3f}" for key, text in names.items() if fit["sensitivity"][key]]
+    return lines + _wrap(f"alpha with other choices: {', '.join(other)}", "  ")
+
+
+def _comparison(paper):
+    lines = ["Beside Morris et al. (arXiv 2505.24832 v3): paper bits, paper parameters"]
+    if not paper["alpha"]:
+        return [*lines, "  nothing measured to compare"]
+    lines.append(f"  {'':<38}{'here':>8}{'bf16':>8}{'fp32':>8}")
+    names = {"mean_of_ratios": "mean over shapes of bits / parameter", "with_intercept": "slope over shapes"}
+    for key, text in names.items():
+        told = {v["precision"]: f"{v['value']:.2f}" for v in PUBLISHED if v["quantity"] == key}
+        here = paper["other_estimators"][key]
+        lines.append(f"  {text:<38}{'-' if here is None else f'{here:.2f}':>8}{told.get('bf16', '-'):>8}"
+                     f"{told.get('fp32', '-'):>8}")
+    alpha = paper["alpha"]
+    if alpha["quote"]:
+        low, high = alpha[alpha["quote"]]["ends"]
+        lines += _wrap(f"here, geometric mean: {alpha['value']:.3f}, 95% [{low:.3f}, {high:.3f}] over "
+                       f"{alpha['quote'].removeprefix('interval_')}", "  ")
+    there, here = PUBLISHED_SETTING, paper["validity"]
+    less = f", {_budget(paper):,.0f} times fewer" if _budget(paper) > 1 else ""
+    return lines + _wrap(
+        f"Theirs: P {_span(there['parameter_range'])}, V {there['vocab_size']}, S {there['seq_len']}, "
+        f"{_short(PUBLISHED_TOKENS)} tokens per run, sd over shapes 0.32 (bf16). Here: P {_span(here['parameters'])}, "
+        f"V {_several(here['vocab_size'])}, S {_several(here['seq_len'])}, {_several(here['precision'])}, at most "
+        f"{_short(here['tokens'][1])} tokens per run{less}.", "  ")
+
+
+def _budget(fit):
+    """How many times more tokens per run the published study trained on than the longest run here."""
+    return PUBLISHED_TOKENS / fit["validity"]["tokens"][1]
+
+
+def _notes(fit):
+    """What a reader must know before quoting the number; the runs concerned by name."""
+    dropped = {kind: entry["runs"] for kind, entry in fit["dropped"].items()}
+    notes = []
+    for kind, text in (
+        ("missing", "missing, so the law has holes"),
+        ("failed", "failed, see the error in runs.csv"),
+        ("unlearned", "finished without positive bits; they are not in the law"),
+        ("underfilled", "under-filled: all their data fitted, so they are lower bounds, not data"),
+        ("corner", f"near the corner (ceiling / bits < {CORNER}): read low there, so lower bounds too"),
+    ):
+        if dropped[kind]:
+            notes.append(f"{_runs(dropped[kind])} {text}: {_ids(dropped[kind])}")
+    if fit["rising"]:
+        notes.append(f"{_runs(fit['rising'])} gained over {RISING:.0%} in the last tenth of training (or left no trace "
+                     f"of it) and may not be at capacity; flagged r, not removed: {_ids(fit['rising'])}")
+    if fit["near_corner"]:
+        notes.append(f"{_runs(fit['near_corner'])} in the law with ceiling / bits < {STRICT_CORNER}, where the corner "
+                     f"can still lower bits by several percent: {_ids(fit['near_corner'])}")
+    if fit["above_ceiling"]:
+        notes.append(f"{_runs(fit['above_ceiling'])} above what the data can give; look for repeated sequences or a "
+                     f"wrong count: {_ids(fit['above_ceiling'])}")
+    for bound in fit.get("bounds_above_line", []):
+        notes.append(f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the law")
+    notes.append("A small gain at the end proves little once the learning rate has decayed; a doubled budget does.")
+    tiny = ", and the budget here is tiny compared with the paper's" if _budget(fit) > 10 else ""
+    notes.append("Gradient descent finds a lower bound on capacity: longer or better tuned training can raise these "
+                 f"numbers{tiny}.")
+    return [line for note in notes for line in _wrap(note, "  - ", "    ")]
+
+
+def _runs(ids):
+    return f"{len(ids)} run{'s' * (len(ids) != 1)}"
+
+
+def _ids(ids, most=6):
+    more = f" and {len(ids) - most} more (runs.csv)" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
+
+
+def _short(x):
+    step = next((i for i in (9, 6, 3) if x >= 10**i), 0)
+    return f"{x / 10**step:.3g}{ {0: '', 3: 'k', 6: 'M', 9: 'G'}[step]}"
+
+
+def _span(ends):
+    return f"{_short(ends[0])} to {_short(ends[1])}"
+
+
+def _several(values):
+    return "/".join(str(v) for v in values)
+
+
+def _digits(x):
+    """Four significant digits, thousands separated: enough to read, the exact value is in fit.json."""
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:#.4g}"
+
+
+def _wrap(text, first, rest=None):
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest,
+                         break_on_hyphens=False)
+
+
+def _csv(frame):
+    return frame.to_csv(index=False, lineterminator="\n").encode()

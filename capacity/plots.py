@@ -1,0 +1,212 @@
+"""Figures of a study: the table of runs and a fit in, a matplotlib Figure out. Nothing here computes a result."""
+
+import io
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps, rc_context
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from capacity.laws import summary
+from capacity.laws.fit import CONVENTIONS, COUNTS, classify, rising
+
+# Two journal columns wide; type of 7 points stays legible in print and at 900 pixels on a page.
+STYLE = {"font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+         "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4,
+         "ytick.minor.width": 0.4, "axes.spines.top": False, "axes.spines.right": False, "text.usetex": False,
+         "figure.dpi": 100, "savefig.dpi": 260, "pdf.fonttype": 42, "font.family": "DejaVu Sans"}
+SMALL = 7
+INK, GUIDE, MUTED, MUTED_INK = "#222222", "#9a9a9a", "#f0dcc0", "#8a5a14"
+GUIDES = (1, 2, 4)  # bits per parameter
+PUBLISHED = tuple(row["value"] for row in summary.PUBLISHED if row["quantity"] == "mean_of_ratios")  # bf16, fp32
+
+
+def capacity_figure(table, fit):
+    """Two log-log panels, 7 x 3.2 inches. Left: memorized bits of each run against the bits of its data, in colours by
+    model size, with the line bits = data and each shape's plateau. Right: the plateau of each (shape, seed) against
+    parameters, with the law alpha P, its quoted 95% band and lines of constant bits per parameter.
+
+    table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its convention and
+    parameter count are the ones drawn. Runs that did not finish or hold no positive number of bits are not drawn.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 3.2))
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.085, right=0.935, bottom=0.2, top=0.925, wspace=0.27)
+        labels = [row["label"] for row in fit["plateaus"]]
+        color = {label: colormaps["viridis"](0.78 * i / max(len(labels) - 1, 1)) for i, label in enumerate(labels)}
+        runs = _drawn_runs(table, fit["convention"])
+        _runs_panel(left, runs, fit, color)
+        _law_panel(right, fit, color)
+        hidden = int((table.status == "finished").sum()) - len(runs)
+        if hidden:
+            left.set_xlabel(f"{left.get_xlabel()}; {hidden} finished without positive bits, not drawn")
+        figure.legend(handles=_key(runs), loc="lower left", bbox_to_anchor=(0.07, -0.01), ncols=4, fontsize=SMALL,
+                      frameon=False, handletextpad=0.1, columnspacing=1.6, borderaxespad=0.3)
+        return figure
+
+
+def render(figure, kind):
+    """The figure as bytes of one kind ("png" or "pdf"), the same bytes for the same figure: no dates inside."""
+    dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    with rc_context(STYLE), io.BytesIO() as buffer:
+        figure.savefig(buffer, format=kind, metadata=dates[kind])
+        return buffer.getvalue()
+
+
+def _drawn_runs(table, convention):
+    bits = table[CONVENTIONS[convention][0]].astype(float)
+    drawn = (table.status == "finished") & (bits > 0)
+    return pd.DataFrame({"label": table.label, "data": table.entropy_bits.astype(float), "bits": bits,
+                         "kind": classify(table, convention), "up": rising(table)})[drawn]
+
+
+def _key(runs):
+    """Legend entries for the marks that occur, in grey, since colour is model size."""
+    names = {"saturated": "over-filled", "corner": "near the corner", "underfilled": "under-filled (a lower bound)"}
+    keys = [Line2D([], [], label=name, **_marker(kind, False, "#555555"))
+            for kind, name in names.items() if kind in set(runs.kind)]
+    if runs.up.any():
+        keys.append(Line2D([], [], label="triangle: still rising at the end", **_marker("saturated", True, "#555555")))
+    return keys
+
+
+def _runs_panel(ax, runs, fit, color):
+    data, bits = runs.data, runs.bits
+    x_low, x_high = data.min() / 1.5, data.max() * 1.15
+    y_low, y_high = min(bits.min(), data.min()) / 1.5, max(bits.max() * 1.7, data.min())
+    names = max(map(len, runs.label)) * 0.62 * SMALL + 8  # points of width to the right of the last run
+    share = min(0.6, names / (72 * ax.figure.get_figwidth() * ax.get_position().width))
+    _log_axes(ax, (x_low, x_low * (x_high / x_low) ** (1 / (1 - share))), (y_low, y_high))
+
+    ends, top = np.array(ax.get_xlim()), 0.8 * ax.get_ylim()[1]
+    ax.plot(ends, ends, color=GUIDE, lw=0.9, dashes=(4, 3), zorder=1, gid="ceiling")
+    ax.annotate("bits = data", (top, top), (-4, 4), textcoords="offset points", color="#666666", ha="right",
+                va="bottom", gid="ceiling label", **_along(ax))
+    ends = {}
+    for row in fit["plateaus"]:
+        mine, shade = runs[runs.label == row["label"]], color[row["label"]]
+        if mine.empty:
+            continue
+        for (kind, up), part in mine.groupby(["kind", "up"]):
+            ax.plot(part.data, part.bits, gid=f"runs {row['label']}", zorder=4, **_marker(kind, up, shade))
+        end = mine.data.max()
+        if not row["lower_bound"]:
+            ax.plot([row["bits"], end * 1.06], [row["bits"]] * 2, color=shade, lw=1.0, zorder=2, solid_capstyle="butt",
+                    gid=f"plateau {row['label']}")
+        ends[row["label"]] = (end, row["bits"])
+    _end_labels(ax, ends, color)
+
+    ax.set_xlabel("data H (bits)")
+    ax.set_ylabel(f"memorized (bits, {fit['convention']} convention)")
+    ax.set_title("Memorized bits against data", loc="left")
+
+
+def _law_panel(ax, fit, color):
+    units = fit["units"]
+    p, c = (np.array([u[name] for u in units], float) for name in ("parameters", "bits"))
+    x = np.array(_widened(p.min() / 1.6, p.max() * 2.0))
+    _log_axes(ax, x, (min(0.8 * x[0], c.min() / 1.5), max(5.2 * x[1], c.max() * 1.5)))
+
+    ax.fill_between(x, PUBLISHED[0] * x, PUBLISHED[1] * x, color=MUTED, lw=0, zorder=0, gid="published")
+    for guide in GUIDES:
+        ax.plot(x, guide * x, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide}")
+        ax.annotate(f"{guide} bit{'s' * (guide > 1)}/P", (x[1], guide * x[1]), (3, 0), textcoords="offset points",
+                    color="#666666", va="center", fontsize=SMALL, annotation_clip=False, gid=f"guide label {guide}")
+    ax.annotate(f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}, paper convention", (x[0], GUIDES[-1] * x[0]), (4, 5),
+                textcoords="offset points", color=MUTED_INK, ha="left", va="bottom", gid="published label",
+                **_along(ax))
+    if fit["alpha"]:
+        alpha = fit["alpha"]
+        text = f"α = {alpha['value']:.2f} bits per parameter"
+        if alpha["quote"]:
+            low, high = alpha[alpha["quote"]]["ends"]
+            ax.fill_between(x, low * x, high * x, color="#3b6fb6", alpha=0.22, lw=0, zorder=2, gid="band")
+            text += f"\n95% [{low:.2f}, {high:.2f}] over {alpha['quote'].removeprefix('interval_')}"
+        else:
+            text += "\nno interval from these runs"
+        ax.plot(x, alpha["value"] * x, color=INK, lw=1.0, zorder=3, gid="law")
+        ax.text(0.03, 0.985, text, transform=ax.transAxes, va="top", ha="left", color=INK, linespacing=1.3, gid="alpha")
+    for unit in units:
+        kind = "underfilled" if unit["lower_bound"] else "saturated"
+        ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['label']}", zorder=5,
+                **_marker(kind, False, color[unit["label"]]))
+        if unit["lower_bound"]:
+            ax.annotate("", (unit["parameters"], unit["bits"] * 1.45), (unit["parameters"], unit["bits"]), zorder=4,
+                        arrowprops={"arrowstyle": "->", "color": color[unit["label"]], "lw": 0.8, "shrinkA": 2.5})
+    _point_labels(ax, units, color)
+    ax.set_xlabel(f"parameters P ({fit['parameters'].replace('_', '-')} count)")
+    ax.set_ylabel(f"capacity (bits, {fit['convention']} convention)")
+    ax.set_title("Capacity against parameters", loc="left")
+
+
+def _marker(kind, up, shade):
+    """Filled where the run measures capacity, half-filled near the corner, open for a lower bound; triangle: rising."""
+    fill = {"saturated": "full", "corner": "left", "underfilled": "none"}[kind]
+    edge = {"mec": "white", "mew": 0.4} if kind == "saturated" else {"mew": 0.8}
+    return {"marker": "^" if up else "o", "fillstyle": fill, "color": shade, "markerfacecoloralt": "white",
+            "ls": "none", "ms": 4.4} | edge
+
+
+def _log_axes(ax, x_limits, y_limits):
+    x_limits, y_limits = (_widened(*limits) for limits in (x_limits, y_limits))
+    ax.set(xscale="log", yscale="log", xlim=x_limits, ylim=y_limits)
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        steps = (1,) if high > 100 * low else (1, 3) if high > 15 * low else (1, 2, 5)  # two labels or more, few enough
+        axis.set_major_locator(LogLocator(subs=steps, numticks=20))
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _widened(low, high):
+    """Limits a factor of 8 apart at least: then 1, 2, 5 steps always give two labels or more."""
+    extra = max(1.0, np.sqrt(8 * low / high))
+    return low / extra, high * extra
+
+
+def _along(ax):
+    """Text settings that lay a label along bits = constant x, a line of slope 1 in both panels."""
+    box, width, height = ax.get_position(), *ax.figure.get_size_inches()
+    decades = [np.log10(high / low) for low, high in (ax.get_xlim(), ax.get_ylim())]
+    angle = np.degrees(np.arctan2(height * box.height / decades[1], width * box.width / decades[0]))
+    return {"rotation": angle, "rotation_mode": "anchor", "fontsize": SMALL}
+
+
+def _end_labels(ax, ends, color):
+    """Each shape's name at the right end of its runs, moved up or down by what keeps one line of type between two."""
+    order = sorted(ends, key=lambda label: ends[label][1])
+    height = ax.figure.get_figheight() * ax.get_position().height * 72
+    low, high = np.log(ax.get_ylim())
+    gap = (high - low) * (SMALL + 2) / height
+    y = np.log([ends[label][1] for label in order])
+    for _ in range(200):  # push close neighbours apart, half each, until none is close
+        for i in range(len(y) - 1):
+            short = gap - (y[i + 1] - y[i])
+            if short > 1e-9:
+                y[i] -= short / 2
+                y[i + 1] += short / 2
+        y += max(0.0, low + gap / 2 - y[0]) if len(y) else 0.0
+    for label, place in zip(order, np.exp(y), strict=True):
+        ax.annotate(label, (ends[label][0] * 1.06, place), (3, 0), textcoords="offset points", color=color[label],
+                    fontsize=SMALL, va="center", annotation_clip=False, gid=f"label {label}")
+
+
+def _point_labels(ax, units, color):
+    """Shape names below and right of their lowest point, where there is room; the left panel has them all."""
+    lowest = {}
+    for unit in units:
+        lowest[unit["label"]] = min(unit["bits"], lowest.get(unit["label"], (np.inf,))[0]), unit["parameters"]
+    taken, edge = [], ax.transAxes.transform((1, 0))[0] * 72 / ax.figure.dpi
+    for label, (bits, parameters) in lowest.items():
+        x, y = ax.transData.transform((parameters, bits)) * 72 / ax.figure.dpi
+        width = 0.65 * SMALL * len(label)
+        crowded = any(abs(y - v) < SMALL + 3 and x < u + w + 3 and u < x + width + 3 for u, v, w in taken)
+        if crowded or x + width > edge:
+            continue
+        taken.append((x, y, width))
+        ax.annotate(label, (parameters, bits), (3, -3), textcoords="offset points", color=color[label], fontsize=SMALL,
+                    va="top", gid=f"point label {label}",
+                    path_effects=[withStroke(linewidth=1.6, foreground="white")])

@@ -1,0 +1,43 @@
+"""Shared by all tests: one thread per process, the command line as a person would call it, and a run of a second."""
+
+import os
+import signal
+import subprocess
+import sys
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests themselves run side by side
+os.environ.pop("CAPACITY_RESULTS", None)
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("capacity", deadline=None, derandomize=True)  # a slow or unlucky machine must not fail a test
+settings.load_profile("capacity")
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Overrides for a model of about a thousand parameters that trains in well under a second."""
+    return ["data.vocab_size=16", "data.seq_len=4", "data.n_sequences=20", "model.d_model=8", "train.steps=120",
+            "train.batch_size=8", "train.warmup_steps=10", "cluster.device=cpu"]
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """`capacity` as a process of its own, in an empty folder; returns the CompletedProcess with both streams as text."""
+
+    def run(*args, cwd=tmp_path, env=None, python=(), timeout=120):
+        return subprocess.run([sys.executable, *python, "-m", "capacity", *map(str, args)], cwd=cwd, env=os.environ | (env or {}),
+                              capture_output=True, text=True, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder; signal handlers, which `main` replaces, are put back."""
+    monkeypatch.chdir(tmp_path)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for number, handler in before.items():
+        signal.signal(number, handler)

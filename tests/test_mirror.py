@@ -1,0 +1,134 @@
+"""The wandb mirror: a copy of a run's files, made by a process that training never waits for."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+from capacity import mirror, records
+from capacity.cli import main
+from capacity.compose import load
+
+
+# Stands for a run without the seconds that importing torch takes.
+STAND_IN = """
+import sys
+from pathlib import Path
+from capacity import records
+from capacity.compose import load
+from capacity.mirror import Mirror
+config, results = load(sys.argv[3:]), Path(sys.argv[2])
+with Mirror([config], results, None):
+    records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
+    records.append_metrics(results, config.run_id, {"step": 1, "loss_bits_per_token": 2.0})
+"""
+
+
+@pytest.mark.slow
+def test_no_mirror_changes_stops_or_holds_up_a_run(here, tiny, capfd):
+    """Offline, without a key, without a network and without wandb, all at once since they mostly wait."""
+    for name in ("home", "hooks"):
+        (here / name).mkdir()
+    (here / "hooks" / "sitecustomize.py").write_text("import sys\nsys.modules['wandb'] = None  # its import fails\n")
+    away = {name: str(here / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}  # nobody's settings
+    away |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": ""}  # and a server that is not there
+    train, stand_in = ["-m", "capacity", "train", "--results"], ["-c", STAND_IN, "--results"]
+    cases = {"offline": (train, "offline", {}), "no_key": (train, "online", {}),
+             "no_network": (stand_in, "online", {"WANDB_API_KEY": "0" * 40}),
+             "no_wandb": (stand_in, "online", {"PYTHONPATH": str(here / "hooks")})}
+    began = time.monotonic()
+    processes = {name: subprocess.Popen([sys.executable, *command, name, *tiny, f"wandb.mode={mode}", "wandb.project=p"],
+                                        env=os.environ | away | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                 for name, (command, mode, env) in cases.items()}
+    try:
+        ends = {name: process.communicate(timeout=100) for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+    assert time.monotonic() - began < mirror.WAIT_SECONDS + 40  # what a run may wait for its mirror, on a very busy machine
+
+    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(cases, 0), ends
+    errors = {name: err for name, (out, err) in ends.items()}
+    assert not any("Traceback" in err for err in errors.values()) and "mirror" not in errors["offline"]
+    run_id = load(tiny).run_id
+    for name, word in (("no_key", "mirror ended"), ("no_wandb", "pip install 'capacity[wandb]'")):
+        assert "wandb mirror stopped early" in errors[name] and "the run is unaffected" in errors[name]
+        assert word in (records.run_dir(here / name, run_id) / "wandb.log").read_text()
+
+    assert main(["train", *tiny, "--results", "alone"]) == 0
+    alone = records.run_dir(here / "alone", run_id)
+    assert not (alone / "wandb.log").exists() and not (here / "alone" / "wandb").exists()
+    for name in ("offline", "no_key"):
+        assert "bits per parameter" in ends[name][0]
+        assert records.read(here / name, run_id)["measures"] == records.read(here / "alone", run_id)["measures"]
+        weights = records.run_dir(here / name, run_id) / "weights.safetensors"
+        assert weights.read_bytes() == (alone / "weights.safetensors").read_bytes()
+    limit = time.monotonic() + mirror.GRACE_SECONDS
+    while not any(file.stat().st_size for file in here.glob(f"offline/wandb/offline-run-*-{run_id}/*.wandb")):
+        assert time.monotonic() < limit, "wandb wrote nothing offline"
+        time.sleep(0.1)
+
+
+class FakeRun:
+    def __init__(self, **settings):
+        self.settings, self.lines, self.summary, self.finished = settings, [], {}, False
+
+    def log(self, line, step):
+        self.lines.append((step, line))
+
+    def finish(self):
+        self.finished = True
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    """A wandb that keeps what it is told; returns run_id -> FakeRun."""
+    runs = {}
+
+    def init(**settings):
+        assert settings["id"] not in runs
+        runs[settings["id"]] = FakeRun(**settings)
+        return runs[settings["id"]]
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init, Settings=lambda **settings: settings))
+    monkeypatch.setattr(mirror, "POLL_SECONDS", 0.0)
+    return runs
+
+
+def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tiny, wandb):
+    runs = [load(tiny + [f"seed={seed}"]) for seed in range(3)]
+    started, late, never = (run.run_id for run in runs)
+
+    def begin(run):
+        records.write_json(records.run_dir(tmp_path, run.run_id) / "config.json", run.as_dict())
+
+    def log(run_id, step):
+        records.append_metrics(tmp_path, run_id, {"step": step, "loss_bits_per_token": 1.0 / step})
+
+    rounds = [lambda: (begin(runs[0]), log(started, 10)), lambda: None, lambda: (begin(runs[1]), log(late, 10), log(started, 20)),
+              lambda: log(started, 30), lambda: log(late, 20)]
+
+    def ended():  # the mirror asks once a round, so this is what training does in the meantime
+        rounds.pop(0)()
+        return not rounds
+
+    mirror.follow(tmp_path, [started, late, never], {"project": "p", "entity": "", "study": "deep/study", "mode": "online"}, ended)
+
+    assert wandb.keys() == {started, late}  # what never began is not shown as a run
+    assert [step for step, _ in wandb[started].lines] == [10, 20, 30] and [step for step, _ in wandb[late].lines] == [10, 20]
+    assert wandb[started].lines[1] == (20, {"loss_bits_per_token": 0.05})
+    for run in runs[:2]:
+        settings = wandb[run.run_id].settings
+        assert (settings["project"], settings["entity"], settings["group"], settings["mode"]) == ("p", None, "deep/study", "online")
+        assert settings["config"] == json.loads(json.dumps(run.as_dict())) and wandb[run.run_id].finished
+        assert wandb[run.run_id].summary == {}  # no record, no numbers
+
+
+def test_disabled_starts_nothing(tmp_path, tiny):
+    with mirror.Mirror([load(tiny)], tmp_path, None) as nothing:
+        assert nothing.process is None
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,137 @@
+"""The package as it is shipped: the wheel, the pinned versions, the README, and a few rules about the source."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from capacity.compose import load
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "capacity").rglob("*.py"))
+
+
+@pytest.mark.slow
+def test_the_wheel_works_from_any_folder(tmp_path):
+    def pip(*args):
+        done = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *args], capture_output=True,
+                              text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+    pip("wheel", str(ROOT), "--no-deps", "--wheel-dir", str(tmp_path / "wheels"))
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    pip("install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel))
+    installed = tmp_path / "site" / "capacity"
+    for folder in ("conf", "sweeps"):
+        want = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*.yaml")}
+        assert want and {p.relative_to(installed / folder) for p in (installed / folder).rglob("*.yaml")} == want
+    assert not list((tmp_path / "site").glob("tests"))
+
+    (tmp_path / "elsewhere").mkdir()
+
+    def capacity(*args):
+        done = subprocess.run([sys.executable, "-m", "capacity", *args], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
+                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    code = "import capacity, capacity.compose as c; print(capacity.__file__, c.shared_dir('conf'), c.shared_dir('sweeps'))"
+    where = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "elsewhere", capture_output=True, text=True, timeout=120,
+                           env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}).stdout.split()
+    assert [path.startswith(str(installed)) for path in where] == [True] * 3  # the wheel answers, not the checkout
+    assert f"n_sequences: 99" in capacity("train", "--print-config", "model=rotary", "data.n_sequences=99")
+    assert "pocket" in capacity("sweep", "pocket", "--dry-run")
+    assert os.listdir(tmp_path / "elsewhere") == []
+    assert (tmp_path / "site" / "bin" / "capacity").exists()
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_every_direct_dependency_is_pinned_within_its_range():
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
+    extras = project()["optional-dependencies"]
+    wanted = [Requirement(text) for text in project()["dependencies"] + [text for extra in extras.values() for text in extra]]
+    assert len(wanted) >= 9
+    for requirement in wanted:
+        assert requirement.specifier, f"{requirement} has no range"
+        assert requirement.specifier.contains(Version(pins[re.sub(r"[-_.]+", "-", requirement.name).lower()])), str(requirement)
+
+
+def test_everything_imported_is_a_declared_dependency():
+    declared = {Requirement(text).name.lower().replace("-", "_") for text in project()["dependencies"]}
+    declared = {"hydra" if name == "hydra_core" else name for name in declared}
+    optional = {"capacity/mirror.py": {"wandb"}}
+    for path in MODULES:
+        roots = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                roots.add(node.module.split(".")[0])
+        name = str(path.relative_to(ROOT))
+        assert roots - set(sys.stdlib_module_names) - {"capacity"} <= declared | optional.get(name, set()), name
+
+
+def test_the_readme_names_every_module():
+    text = (ROOT / "README.md").read_text()
+    names = [str(p.relative_to(ROOT / "capacity")) for p in MODULES if not p.name.startswith("__")]
+    missing = [name for name in names if not re.search(rf"(?<![\w]){re.escape(Path(name).name)}\b", text)]
+    assert missing == []
+
+
+def test_nothing_is_ever_unpickled():
+    """A record or checkpoint that someone sends must not be able to run code."""
+    forbidden_modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    forbidden_calls = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("pd", "read_pickle"),
+                       ("pandas", "read_pickle")}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = set()
+            if isinstance(node, ast.Import):
+                found = {alias.name.split(".")[0] for alias in node.names} & forbidden_modules
+            elif isinstance(node, ast.ImportFrom):
+                found = {(node.module or "").split(".")[0]} & forbidden_modules
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                found = {(node.value.id, node.attr)} & forbidden_calls
+            elif isinstance(node, ast.Name):
+                found = {node.id} & {"eval", "exec"}
+            assert not found, f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {found}"
+
+
+def test_no_module_is_too_long_to_read():
+    assert {str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 450} == {}
+
+
+LIGHT = {"config.py", "counts.py", "records.py", "train/keys.py", "cli.py", "progress.py", "sweep/plan.py", "sweep/local.py"}
+
+
+def test_imports_at_module_level_stay_light_and_hydra_stays_behind_its_border():
+    for path in MODULES:
+        name = str(path.relative_to(ROOT / "capacity"))
+        body = ast.parse(path.read_text()).body
+        roots = {alias.name.split(".")[0] for node in body if isinstance(node, ast.Import) for alias in node.names}
+        roots |= {node.module.split(".")[0] for node in body if isinstance(node, ast.ImportFrom) and node.module}
+        if name in LIGHT:
+            assert not roots & {"torch", "numpy", "pandas", "scipy", "matplotlib"}, name
+        if name != "compose.py":
+            everywhere = {node.module.split(".")[0] for node in ast.walk(ast.parse(path.read_text()))
+                          if isinstance(node, ast.ImportFrom) and node.module}
+            assert not (roots | everywhere) & {"hydra", "omegaconf"}, name
+
+
+def test_version_is_the_packages():
+    from importlib import metadata
+
+    import capacity
+    assert metadata.version("capacity") == capacity.__version__
+    assert load([]).run_id  # and the checkout's own conf/ is found

@@ -1,0 +1,466 @@
+"""Studies: from a file to runs and packs, and a sweep of real processes that are killed, interrupted, doubled and starved."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from capacity import records
+from capacity.cli import main
+from capacity.compose import shared_dir
+from capacity.config import ConfigError
+from capacity.sweep import plan, worker
+from capacity.train.checkpoint import read_meta
+from capacity.train.keys import stack_key
+
+# Plans
+
+def study(tmp_path, text, overrides=()):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    return plan.load_study(str(path), list(overrides)).runs
+
+
+def values(runs, *keys):
+    """The named settings of every run, in order."""
+    return [tuple(getattr(getattr(run, key.split(".")[0]), key.split(".")[1]) if "." in key else getattr(run, key) for key in keys)
+            for run in runs]
+
+
+def test_axes_as_list_range_mappings_and_single_value(tmp_path):
+    runs = study(tmp_path, """
+question: How?
+pins: [data.vocab_size=16, train.steps=300]
+grids:
+- size:
+  - {model.d_model: 8, model.n_heads: 1}
+  - {model.d_model: 16, model.n_heads: 4}
+  data.n_sequences: [10, 20]
+  seed: "range(0,2)"
+  model.tied: false
+""")
+    assert values(runs, "model.d_model", "model.n_heads", "data.n_sequences", "seed") == [
+        (d, h, n, s) for d, h in ((8, 1), (16, 4)) for n in (10, 20) for s in (0, 1)]
+    assert set(values(runs, "data.vocab_size", "train.steps", "model.tied")) == {(16, 300, False)}
+
+
+def test_several_grids_join_and_a_run_in_two_is_planned_once(tmp_path):
+    runs = study(tmp_path, "grids: [{model.d_model: [8, 16]}, {model.d_model: [16, 32], seed: [0, 1]}]")
+    assert values(runs, "model.d_model", "seed") == [(8, 0), (16, 0), (16, 1), (32, 0), (32, 1)]
+    # the same run in another spelling
+    n = runs[0].n_sequences
+    assert len(study(tmp_path, f"pins: [model.d_model=8]\ngrids: [{{data.n_sequences: [{n}]}}, {{data.load: [4.0]}}]")) == 1
+
+
+def test_overrides_win_over_axes_and_pins(tmp_path):
+    text = "pins: [data.load=2]\ngrids: [{model.d_model: [8, 16], seed: [0, 1]}]"
+    assert values(study(tmp_path, text, ["model.d_model=32"]), "model.d_model", "seed") == [(32, 0), (32, 1)]
+    assert values(study(tmp_path, text, ["model.d_model=32", "seed=7"]), "model.d_model", "seed") == [(32, 7)]
+    assert set(values(study(tmp_path, text, ["data.n_sequences=30"]), "data.n_sequences", "data.load")) == {(30, None)}
+    axis = "pins: [data.load=2]\ngrids: [{data.n_sequences: [10, 20]}]"
+    assert values(study(tmp_path, axis), "data.n_sequences", "data.load") == [(10, None), (20, None)]
+    choice = "grids: [{model: [gpt, rotary]}]"
+    assert values(study(tmp_path, choice, ["model=rotary"]), "model.position") == [("rotary",)]
+
+
+def test_an_empty_study_is_the_default_run(tmp_path):
+    assert len(study(tmp_path, "question: One?")) == 1
+
+
+@pytest.mark.parametrize("text, words", [
+    ("grid: [{seed: [0]}]", ["grid:", "did you mean grids?", "question, pins, grids"]),
+    ("pins: {seed: 1}", ["pins", "a list of overrides"]),
+    ("pins: [1]", ["pins", "a list of overrides"]),
+    ("pins: seed=1", ["pins", "a list of overrides"]),
+    ("grids: {seed: [0, 1]}", ["grids", "a list of mappings"]),
+    ("grids: [seed]", ["grids", "a list of mappings"]),
+    ("grids: [{seed: []}]", ["seed", "a list of values"]),
+    ("grids: [{seed: null}]", ["seed", "a list of values"]),
+    ("grids: [{seed: {a: 1}}]", ["seed", "a list of values"]),
+    ("grids: [{seed: [[1, 2]]}]", ["seed", "plain values"]),
+    ("grids: [{seed: [0, {a: 1}]}]", ["seed", "plain values"]),
+    ("grids: [{size: [{model.d_model: [8]}]}]", ["size", "plain values"]),
+    ("grids: [{seed: \"range(0\"}]", ["seed=range(0"]),
+    ("grids: [{seed: \"shuffle(range(3))\"}]", ["seed=shuffle", "list the values"]),
+    ("grids: [{seed: [x]}]", ["seed=x", "a whole number"]),
+    ("grids: [{sede: [1]}]", ["sede", "did you mean seed?"]),
+    ("grids: [{model.d_modle: [8]}]", ["model.d_modle", "did you mean model.d_model?"]),
+    ("pins: [data.load=1, data.n_sequences=2]", ["data.load", "only one"]),
+    ("grids: [{model: [gpt, rotray]}]", ["model=rotray", "did you mean rotary?"]),
+    ("grids: [", ["not valid YAML"]), ("- 1", ["named entries"]), ("3", ["named entries"]),
+], ids=lambda value: str(value)[:45])
+def test_a_bad_study_is_one_line_that_names_the_file(tmp_path, text, words):
+    with pytest.raises(ConfigError) as error:
+        study(tmp_path, text)
+    message = str(error.value)
+    assert [word for word in ["s.yaml", *words] if word not in message] == [] and "\n" not in message
+
+
+def test_studies_are_found_by_name_and_by_path(here):
+    (here / "sweeps" / "deep").mkdir(parents=True)
+    (here / "sweeps" / "deep" / "mine.yaml").write_text("grids: [{seed: [5]}]")
+    (here / "other.yml").write_text("grids: [{seed: [6]}]")
+    found = plan.load_study("deep/mine", [])
+    assert (found.name, found.runs[0].seed) == ("deep/mine", 5)
+    found = plan.load_study("other.yml", [])
+    assert (found.name, found.runs[0].seed) == ("other", 6)
+    with pytest.raises(ConfigError, match=r"did you mean deep/mine\?\); allowed: .*deep/mine"):
+        plan.load_study("deep/mien", [])
+    with pytest.raises(ConfigError, match="nowhere.yaml: no such file"):
+        plan.load_study("nowhere.yaml", [])
+
+
+STUDIES = sorted(str(p.relative_to(shared_dir("sweeps")).with_suffix("")) for p in shared_dir("sweeps").rglob("*.yaml"))
+
+
+def test_there_is_a_pocket_study():
+    assert "pocket" in STUDIES
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_in_the_repository_plans(name):
+    found = plan.load_study(name, [])
+    assert found.question and found.name == name
+    assert sorted(run.run_id for pack in plan.make_packs(found.runs, 2, 16) for run in pack.runs) == sorted(
+        {run.run_id for run in found.runs})
+    assert max(map(len, plan.summary(found, plan.make_packs(found.runs, 2, 16), 0, 0, 2, "cpu").splitlines())) <= 80
+    if len(found.runs) > 1:  # an axis moves only itself: nothing about the data but its size may differ within a study
+        assert len(set(values(found.runs, "data.kind", "data.vocab_size", "data.seq_len"))) == 1
+
+
+MIXED = """
+pins: [data.vocab_size=16, data.seq_len=4, train.steps=300]
+grids:
+- model.d_model: [8, 16, 32]
+  data.n_sequences: [10, 100]
+  train.lr: [0.01, 0.02]
+  seed: "range(0,3)"
+- {model.d_model: 8, data.n_sequences: 10, train.batch_size: [8, 16]}
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7, 100])
+@pytest.mark.parametrize("stack", [1, 3, 16])
+def test_packs_hold_every_run_once_in_stacks_of_one_shape(tmp_path, workers, stack):
+    runs = study(tmp_path, MIXED)
+    packs = plan.make_packs(runs, workers, stack)
+    assert sorted(run.run_id for pack in packs for run in pack.runs) == sorted(run.run_id for run in runs)
+    assert len({pack.name for pack in packs}) == len(packs)
+    for pack in packs:
+        assert 1 <= len(pack.runs) <= stack and len({stack_key(run) for run in pack.runs}) == 1
+    assert [pack.seconds for pack in packs] == sorted((pack.seconds for pack in packs), reverse=True)
+    assert len(packs) >= min(workers, len(runs))  # no worker is idle from the start
+
+
+def test_a_sweep_issued_again_keeps_its_packs_and_leaves_out_what_is_done(tmp_path):
+    runs = study(tmp_path, MIXED)
+    packs = plan.make_packs(runs, 2, 4)
+    assert packs == plan.make_packs(study(tmp_path, MIXED), 2, 4)
+    done, failed = packs[0].runs[0], packs[1].runs[0]
+    for run, status in ((done, "finished"), (failed, "failed"), *((run, "finished") for run in packs[2].runs)):
+        records.write(tmp_path, outcome(run, status))
+    for retry in (False, True):
+        left = plan.without_finished(packs, tmp_path, retry)
+        out = {done.run_id} | {run.run_id for run in packs[2].runs} | (set() if retry else {failed.run_id})
+        # members that are left stay with their pack and in their order, else the same stacks could not be resumed
+        expected = [(pack.name, [run.run_id for run in pack.runs if run.run_id not in out]) for pack in packs]
+        assert [(pack.name, [run.run_id for run in pack.runs]) for pack in left] == [pair for pair in expected if pair[1]]
+
+
+def outcome(run, status):
+    """The least record that says how a run ended."""
+    from capacity.run import _record
+    base = _record(run, None, status, 1.0, None)
+    held = {"bits": 1.0, "ceiling_bits": 2.0, "fraction_of_ceiling": 0.5, "bits_per_parameter": {"total": 0.1, "paper": 0.1}}
+    if status == "failed":
+        return base | {"error": {"reason": "planted", "step": 1, "traceback": None}}
+    return base | {"measures": {"memorization": {"version": 1, "strict": held, "paper": held}}, "convergence": {"gain_last_tenth": 0.0}}
+
+
+def test_a_pack_file_brings_its_runs_back(tmp_path):
+    runs = study(tmp_path, MIXED)[:3]
+    plan.write_pack(tmp_path / "p.json", plan.Pack("0000", runs), "s", tmp_path, "cpu", 2)
+    pack = worker.read_pack(tmp_path / "p.json")
+    assert pack["runs"] == runs and (pack["study"], pack["device"], pack["threads"]) == ("s", "cpu", 2)
+    tree = json.loads((tmp_path / "p.json").read_text())
+    tree["runs"][1]["train"]["lr"] = -1
+    (tmp_path / "p.json").write_text(json.dumps(tree))
+    with pytest.raises(ConfigError, match="p.json: train.lr=-1"):
+        worker.read_pack(tmp_path / "p.json")
+
+
+def test_dry_run_says_what_it_would_cost_and_does_nothing(here, capsys):
+    (here / "s.yaml").write_text("question: How much?\n" + MIXED.lstrip())
+    assert main(["sweep", "s.yaml", "--dry-run", "cluster.device=cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "How much?" in out and "38 " in out and "parameters" in out and "about " in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert os.listdir(here) == ["s.yaml"]
+
+
+# Sweeps of real processes
+
+PINS = ("pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, cluster.device=cpu, "
+        "cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n")
+TWO = PINS + "grids: [{{seed: [0, 1]}}]\n"
+FOUR = PINS + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"  # with one worker: two packs, stacks of two
+
+# Every worker notes its process id, so that a test can kill one; `SPOIL` is what a test wants to happen in it besides.
+NOTE = """
+import json, os, sys
+if "worker" in sys.orig_argv:
+    pack = json.load(open(sys.orig_argv[sys.orig_argv.index("--pack") + 1]))
+    open(os.path.join(os.path.dirname(__file__), "worker-%d" % os.getpid()), "w").close()
+    SPOIL
+"""
+
+
+class Bench:
+    """A folder with a study, and sweeps of it as processes that end with the test at the latest."""
+
+    def __init__(self, folder):
+        self.folder, self.results, self.hooks = folder, folder / "results", folder / "hooks"
+        self.hooks.mkdir()
+        self.started = []
+        self.spoil("pass")
+
+    def write(self, text, **numbers):
+        (self.folder / "s.yaml").write_text(text.format(**numbers))
+        self.runs = plan.load_study(str(self.folder / "s.yaml"), []).runs
+
+    def spoil(self, code):
+        (self.hooks / "sitecustomize.py").write_text(NOTE.replace("SPOIL", code))
+
+    def start(self, *args, **options):
+        env = os.environ | {"PYTHONPATH": str(self.hooks), "PYTHONDONTWRITEBYTECODE": "1"}
+        process = subprocess.Popen([sys.executable, "-m", "capacity", "sweep", "s.yaml", *args], cwd=self.folder, env=env, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        self.started.append(process)
+        return process
+
+    def end(self, process, seconds=90):
+        """(exit code, standard output, standard error)"""
+        out, err = process.communicate(timeout=seconds)
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
+
+    def sweep(self, *args):
+        return self.end(self.start(*args))
+
+    def workers(self):
+        return {int(path.name.split("-")[1]) for path in self.hooks.glob("worker-*")}
+
+    def folder_of(self, run):
+        return records.run_dir(self.results, run.run_id)
+
+    def states(self):
+        return [records.status(self.results, run.run_id) for run in self.runs]
+
+    def weights(self):
+        return [(self.folder_of(run) / "weights.safetensors").read_bytes() for run in self.runs]
+
+    def wait(self, condition, what, seconds=60):
+        limit = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < limit, f"waited {seconds} s for {what}"
+            time.sleep(0.01)
+
+    def wait_for_checkpoint(self):
+        """Until some run is in the middle of its training, well past its start."""
+        self.wait(lambda: any((self.folder_of(run) / "checkpoint.safetensors").exists() for run in self.runs), "a checkpoint")
+        assert "finished" not in self.states(), "runs are too short to be disturbed; give them more steps"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Bench(tmp_path)
+    yield bench
+    for process in bench.started:  # their workers stop by themselves, which is a test of its own
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """Weights and bits of a study's runs trained in this process, in the stacks that a sweep forms."""
+    import torch
+
+    from capacity.run import execute
+    known = {}
+
+    def train(runs, workers, folder):
+        torch.set_num_threads(1)
+        key = (tuple(run.run_id for run in runs), workers, runs[0].cluster.stack)
+        if key not in known:
+            for pack in plan.make_packs(runs, workers, runs[0].cluster.stack):
+                execute(pack.runs, folder, torch.device("cpu"), None, lambda event: None, lambda: False)
+            known[key] = [((records.run_dir(folder, run.run_id) / "weights.safetensors").read_bytes(),
+                           records.read(folder, run.run_id)["measures"]) for run in runs]
+        return known[key]
+
+    return train
+
+
+def assert_undisturbed(bench, undisturbed, workers):
+    """Every run is finished, bit for bit as if nothing had happened, and nothing unfinished is left behind."""
+    assert bench.states() == ["finished"] * len(bench.runs)
+    expected = undisturbed(bench.runs, workers, bench.folder / "undisturbed")
+    assert bench.weights() == [weights for weights, _ in expected]
+    assert [records.read(bench.results, run.run_id)["measures"] for run in bench.runs] == [measures for _, measures in expected]
+    for run in bench.runs:
+        assert sorted(os.listdir(bench.folder_of(run))) == ["config.json", "lock", "metrics.jsonl", "record.json", "weights.safetensors"]
+        steps = [line["step"] for line in records.read_metrics(bench.results, run.run_id) if "strict_bits" not in line]
+        assert steps == sorted(set(steps)) and steps[-1] == run.steps  # no step is logged twice
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_everything_once(bench, undisturbed):
+    bench.write(TWO, steps=200)
+    code, out, err = bench.sweep("cluster.workers=2")
+    assert code == 0 and "2 of 2 runs finished" in out
+    assert_undisturbed(bench, undisturbed, 2)
+    assert len(bench.workers()) == 2
+    assert all(records.read(bench.results, run.run_id)["study"] == "s" for run in bench.runs)
+    stamps = [path.stat().st_mtime_ns for path in sorted(bench.results.rglob("runs/*/*"))]
+    code, out, err = bench.sweep("cluster.workers=2")
+    assert code == 0 and "2 of 2 runs finished" in out
+    assert len(bench.workers()) == 2  # no other was started
+    assert [path.stat().st_mtime_ns for path in sorted(bench.results.rglob("runs/*/*"))] == stamps
+
+
+@pytest.mark.slow
+def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
+    bench.write(PINS + "grids: [{{seed: [0, 1, 2]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: 0}}]}}]\n", steps=200)
+    assert [len(pack.runs) for pack in plan.make_packs(bench.runs, 1, 16)] == [2, 2]  # so it shares a stack with a sound run
+    code, out, err = bench.sweep("cluster.workers=1")
+    hot = bench.runs[3]
+    assert code == 1 and bench.states() == ["finished"] * 3 + ["failed"]
+    record = records.read(bench.results, hot.run_id)
+    assert 0 < record["error"]["step"] <= 200 and str(record["error"]["step"]) in record["error"]["reason"]
+    assert "3 of 4 runs finished" in out and f"1 failed: {hot.run_id}" in out and record["error"]["reason"] in out
+    assert hot.run_id in err  # said when it happened, not only at the end
+
+    stamps = [(bench.folder_of(run) / "record.json").stat().st_mtime_ns for run in bench.runs]
+    workers = bench.workers()
+    code, out, _ = bench.sweep()
+    assert code == 1 and bench.workers() == workers and hot.run_id in out
+    code, out, _ = bench.sweep("--retry-failed")
+    assert code == 1 and bench.states() == ["finished"] * 3 + ["failed"] and len(bench.workers()) == len(workers) + 1
+    after = [(bench.folder_of(run) / "record.json").stat().st_mtime_ns for run in bench.runs]
+    assert after[:3] == stamps[:3] and after[3] > stamps[3]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed):
+    bench.write(TWO, steps=800)
+    sweep = bench.start("cluster.workers=2")
+    bench.wait_for_checkpoint()
+    victim = min(bench.workers())
+    os.kill(victim, signal.SIGKILL)
+    code, out, err = bench.end(sweep)
+    assert code == 0 and "was killed by signal SIGKILL; starting it again" in err
+    assert len(bench.workers()) == 3
+    assert_undisturbed(bench, undisturbed, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
+def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number):
+    """After Ctrl-C the workers save and stop; after kill -9 of the sweep they must notice by themselves."""
+    bench.write(FOUR, steps=800)
+    sweep = bench.start("cluster.workers=1")
+    bench.wait_for_checkpoint()
+    sweep.send_signal(number)
+    code, out, err = bench.end(sweep, 30)
+    if number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+        bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
+    else:
+        assert code == 130 and "the same command continues" in err and "interrupted" in out
+        assert "running" not in bench.states()
+    interrupted = [run for run in bench.runs if records.status(bench.results, run.run_id) == "interrupted"]
+    assert interrupted and "finished" not in bench.states()
+    logs = {}
+    for run in interrupted:
+        reached = read_meta(bench.folder_of(run) / "checkpoint.safetensors")["step"]
+        assert 0 < reached < 800
+        logs[run.run_id] = [line for line in records.read_metrics(bench.results, run.run_id) if line["step"] <= reached]
+    assert bench.sweep("cluster.workers=1")[0] == 0
+    assert_undisturbed(bench, undisturbed, 1)
+    for run_id, lines in logs.items():  # lines hold times, so they are the same only if their steps were not trained again
+        assert records.read_metrics(bench.results, run_id)[:len(lines)] == lines
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
+    bench.write(FOUR, steps=800)
+    seen = {}
+
+    def look(processes):
+        for run in bench.runs:  # a run that begins writes its config.json, one that ends its record.json, both as new files
+            for name in ("config.json", "record.json"):
+                try:
+                    stat = (bench.folder_of(run) / name).stat()
+                except FileNotFoundError:
+                    continue
+                seen.setdefault((run.run_id, name), set()).add((stat.st_ino, stat.st_mtime_ns))
+        return all(process.poll() is not None for process in processes)
+
+    sweeps = [bench.start("cluster.workers=1") for _ in range(2)]
+    bench.wait(lambda: look(sweeps), "both sweeps", 90)
+    ends = [bench.end(sweep) for sweep in sweeps]
+    codes = sorted(code for code, _, _ in ends)
+    assert codes[0] == 0 and codes[1] in (0, 1)  # the first to end may find runs still in the other's hands, and says so
+    assert all("being trained by another process" in out for code, out, _ in ends if code)
+    assert len(bench.workers()) >= 2
+    assert {key: len(files) for key, files in seen.items()} == {
+        (run.run_id, name): 1 for run in bench.runs for name in ("config.json", "record.json")}
+    assert_undisturbed(bench, undisturbed, 1)
+
+
+@pytest.mark.slow
+def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench):
+    bench.write(PINS + "grids: [{{seed: [0, 1, 2, 7]}}]\n", steps=200)
+    bench.spoil('if any(run["seed"] == 7 for run in pack["runs"]): os._exit(9)')
+    code, out, err = bench.sweep("cluster.workers=1")
+    deadly = bench.runs[3]
+    assert code == 1 and bench.states() == ["finished"] * 3 + ["failed"]
+    record = records.read(bench.results, deadly.run_id)
+    assert "exit code 9" in record["error"]["reason"] and record["error"]["reason"] in out and record["study"] == "s"
+    assert "one by one" in err
+
+
+@pytest.fixture
+def small_disk(bench):
+    """A disk that is nearly full; returns (options for the processes that must feel it, a way to make room)."""
+    bench.results.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(bench.results)],
+                                                   capture_output=True).returncode == 0
+    if mounted:
+        (bench.results / "ballast").write_bytes(bytes(184 * 1024))
+        yield {}, (bench.results / "ballast").unlink
+        subprocess.run(["umount", "-l", str(bench.results)], check=True)
+    else:  # without the right to mount: files that may not grow beyond what a pack file needs
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))  # noqa: E731
+        yield {"preexec_fn": limit}, lambda: None
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_no_failed_run(bench, small_disk, undisturbed):
+    bench.write(FOUR, steps=800)
+    options, make_room = small_disk
+    code, out, err = bench.end(bench.start("cluster.workers=1", **options))
+    assert code == 2
+    last = err.splitlines()[-1]
+    assert last.startswith("capacity: error: ") and ("No space left" in last or "File too large" in last) and "results" in last
+    assert "failed" not in bench.states()  # it is the disk that failed, not the run
+    make_room()
+    bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
+    assert bench.sweep("cluster.workers=1")[0] == 0
+    assert_undisturbed(bench, undisturbed, 1)
