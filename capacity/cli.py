@@ -280,10 +280,12 @@ def _sweep_end(study, results: Path, outcome: dict[str, str]) -> int:
     print(f"{len(study.runs) - sum(map(len, left.values()))} of {len(study.runs)} runs finished")
     for state, run_ids in left.items():
         words = {"busy": "are being trained by another process"}.get(state, state)
-        print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
         if state == "failed":
+            print(f"{len(run_ids)} failed:")
             for run_id in run_ids:
                 print(f"  {run_id}: {records.read(results, run_id)['error']['reason']}")
+        else:
+            print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
     if "interrupted" in outcome.values():
         print("interrupted; the same command continues", file=sys.stderr)
         return 130

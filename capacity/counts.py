@@ -43,13 +43,14 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
 
 
 def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int) -> float:
-    """Rough peak bytes of one training run in fp32: weights, gradient and two moments (16 P), activations kept for the
-    backward pass (about 12 d + 2 f values per layer and token) and three copies of the logits."""
+    """Rough peak bytes of one training run in fp32: weights, gradient, two moments and the optimizer's temporaries (24 P),
+    activations kept for the backward pass (about 12 d + 2 f values and one row of scores per head, layer and token), and
+    the head's chunk of logits with its probabilities (at most 2 x 2^18 values on a CPU)."""
     d, f = model.d_model, model.mlp_ratio * model.d_model
     tokens = batch_size * seq_len
-    attention = model.n_heads * seq_len  # one row of scores per head and token, where the kernel keeps them
-    activations = tokens * (model.n_layers * (12 * d + 2 * f + attention) + 4 * d + 3 * vocab_size)
-    return 16.0 * parameters(model, vocab_size, seq_len)["total"] + 4.0 * activations
+    activations = tokens * (model.n_layers * (12 * d + 2 * f + model.n_heads * seq_len) + 4 * d)
+    logits = 2 * min(tokens * vocab_size, max(vocab_size, 2**18))
+    return 24.0 * parameters(model, vocab_size, seq_len)["total"] + 4.0 * (activations + logits)
 
 
 def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str) -> float:

@@ -270,9 +270,9 @@ class Bench:
             assert time.monotonic() < limit, f"waited {seconds} s for {what}"
             time.sleep(0.01)
 
-    def wait_for_checkpoint(self):
-        """Until some run is in the middle of its training, well past its start."""
-        self.wait(lambda: any((self.folder_of(run) / "checkpoint.safetensors").exists() for run in self.runs), "a checkpoint")
+    def wait_for(self, name):
+        """Until some run has the file, which it gets in the middle of its training."""
+        self.wait(lambda: any((self.folder_of(run) / name).exists() for run in self.runs), name)
         assert "finished" not in self.states(), "runs are too short to be disturbed; give them more steps"
 
 
@@ -360,7 +360,7 @@ def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
 def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed):
     bench.write(TWO, steps=800)
     sweep = bench.start("cluster.workers=2")
-    bench.wait_for_checkpoint()
+    bench.wait_for("checkpoint.safetensors")
     victim = min(bench.workers())
     os.kill(victim, signal.SIGKILL)
     code, out, err = bench.end(sweep)
@@ -370,12 +370,13 @@ def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
-def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number):
-    """After Ctrl-C the workers save and stop; after kill -9 of the sweep they must notice by themselves."""
+@pytest.mark.parametrize("number, seconds, sign", [(signal.SIGKILL, 0.05, "checkpoint.safetensors"), (signal.SIGINT, 1000, "metrics.jsonl")],
+                         ids=["SIGKILL", "SIGINT"])
+def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number, seconds, sign):
+    """After Ctrl-C the workers save before they stop; after kill -9 of the sweep they must notice by themselves."""
     bench.write(FOUR, steps=800)
-    sweep = bench.start("cluster.workers=1")
-    bench.wait_for_checkpoint()
+    sweep = bench.start("cluster.workers=1", f"cluster.checkpoint_seconds={seconds}")
+    bench.wait_for(sign)
     sweep.send_signal(number)
     code, out, err = bench.end(sweep, 30)
     if number == signal.SIGKILL:
@@ -395,6 +396,21 @@ def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturb
     assert_undisturbed(bench, undisturbed, 1)
     for run_id, lines in logs.items():  # lines hold times, so they are the same only if their steps were not trained again
         assert records.read_metrics(bench.results, run_id)[:len(lines)] == lines
+
+
+def test_a_worker_leaves_finished_runs_alone(here, capsys):
+    """A sweep that was planned a moment too early sends runs that another one has finished since."""
+    (here / "s.yaml").write_text(TWO.format(steps=20))
+    runs = plan.load_study("s.yaml", []).runs
+    plan.write_pack(here / "p.json", plan.Pack("0000", runs), "s", here / "results", "cpu", 1)
+    assert main(["worker", "--pack", "p.json"]) == 0
+    files = [path for path in (here / "results").rglob("*") if path.is_file()]
+    stamps = [path.stat().st_mtime_ns for path in files]
+    capsys.readouterr()
+    assert len(files) == 2 * 5 and main(["worker", "--pack", "p.json"]) == 0
+    assert [path.stat().st_mtime_ns for path in files] == stamps
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"event": "outcome", "outcome": {run.run_id: "finished" for run in runs}}
 
 
 @pytest.mark.slow

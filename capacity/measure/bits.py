@@ -24,12 +24,14 @@ from torch import Tensor
 from capacity.model.gpt import GPT
 
 NAME, VERSION = "memorization", 1
+LOGITS_AT_ONCE = 2**26  # bounds an evaluation's memory to a few times 256 MiB, also with a vocabulary of 50,000
 CONVENTIONS = ("strict", "paper")
 
 
 def code_lengths(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int) -> np.ndarray:
     """Bits that one member's weights need for each sequence, fp64 [N, 2]: the first token, and all the others."""
-    rows = max(1, batch_tokens // tokens_NS.shape[1])
+    seq_len = tokens_NS.shape[1]
+    rows = max(1, min(batch_tokens // seq_len, LOGITS_AT_ONCE // (seq_len * gpt.vocab_size)))
     parts = []
     with torch.no_grad():
         for batch in tokens_NS.split(rows):

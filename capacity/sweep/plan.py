@@ -171,7 +171,7 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
     shapes = len(set(records.shape_labels(study.runs).values()))
     lines = [
         f"study       {study.name}: {study.question}".rstrip(": "),
-        f"runs        {len(study.runs)} of {shapes} model shape(s): {done} finished, {failed} failed, {len(todo)} to do",
+        f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, {len(todo)} to do",
         f"parameters  {sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter",
         f"training    {count(sum(r.tokens for r in todo))} tokens, {count(sum(r.flops for r in todo))}FLOP to do"]
     if todo:
@@ -180,6 +180,7 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
         seconds = max(sum(p.seconds for p in packs) / workers, max(p.seconds for p in packs))
         guess = (f"about {clock(seconds)} (a guess for current CPU cores)" if device == "cpu"
                  else "time on a GPU is not predicted")
-        lines.append(f"execution   {len(packs)} packs on {workers} {device} worker(s), largest about {memory / 1e6:.0f} MB;")
+        lines.append(f"execution   {len(packs)} pack{'s' * (len(packs) != 1)} on {workers} {device} worker{'s' * (workers != 1)},"
+                     f" largest about {memory / 1e6:.0f} MB beside torch;")
         lines.append(f"            {guess}")
     return "\n".join(lines)
