@@ -31,7 +31,7 @@ A finished run is not trained twice; an interrupted one continues exactly.
 
 examples:
   capacity train                                    the default run
-  capacity train model.d_model=16 data.load=4.8     4.8 bits of data per parameter
+  capacity train model.d_model=16 data.load=4.8     4.8 bits per parameter
   capacity train model=rotary data.n_sequences=300 train.exposures=1000
   capacity train train.precision=bf16 cluster.device=cuda
   capacity train --print-config seed=3              the resolved settings only
@@ -44,7 +44,7 @@ STUDY is a path below sweeps/ without .yaml, or a path to any YAML file.
 examples:
   capacity sweep pocket --dry-run
   capacity sweep pocket cluster.workers=4
-  capacity sweep pocket train.steps=500             the same study, cheaper runs
+  capacity sweep pocket train.steps=500           the same study, cheaper
   capacity sweep pocket --retry-failed
 """
 STATUS_HELP = """\
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = _parse(argv)
     try:
+        if os.path.lexists(getattr(args, "results", "")) and not os.path.isdir(args.results):
+            raise ConfigError(f"--results {args.results}: not a folder")
         return args.run(args)
     except ConfigError as error:
         print(f"capacity: error: {error}", file=sys.stderr)
@@ -85,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
                                errno.EISDIR, errno.ENAMETOOLONG):
             raise
         print(f"capacity: error: {error.filename or 'results'}: {error.strerror}", file=sys.stderr)
@@ -230,7 +232,7 @@ def describe(record: dict, results: Path) -> str:
     """A finished record in a few lines of at most 80 columns."""
     m, t = record["measures"]["memorization"], record["training"]
     lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({t['precision']})"]
-    lines.append("  convention          bits  of ceiling   bits per parameter (total, as in the paper)")
+    lines.append("  convention          bits  of ceiling   bits per parameter: total, paper")
     for name in ("strict", "paper"):
         c, per = m[name], m[name]["bits_per_parameter"]
         fraction = f"{c['fraction_of_ceiling']:.1%}" if c["fraction_of_ceiling"] is not None else "-"

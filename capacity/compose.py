@@ -87,7 +87,7 @@ def read_yaml(path: Path) -> dict:
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{path}: {error.strerror or 'expected named entries'}") from None
     except Exception as error:  # yaml and omegaconf each raise their own families
         raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(tree, dict):
@@ -112,8 +112,8 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
                 _update(tree, text, override)
     else:  # additions and deletions are rare: let Hydra do all of it
         tree = _compose([text for text, _ in flat])
-    _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
     try:
+        _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
         return from_dict(OmegaConf.to_container(tree, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from None
@@ -142,12 +142,15 @@ def _update(tree, text: str, override: Override) -> None:
 
 def _parse(parser: OverridesParser, text: str) -> Override:
     try:
-        override = parser.parse_override(text)
-    except HydraException as error:
+        (override,) = parser.parse_overrides([text])  # unlike parse_override, this also sets what glob needs
+    except (HydraException, ValueError) as error:
+        text = text if len(text) <= 60 else text[:57] + "..."
         if "=" not in text:
             hint = nearest(text, ["train", "sweep", "status", "fit-laws", "measure"])
             raise ConfigError(f"{text}: expected key=value, such as model.d_model=32{hint}") from None
         raise ConfigError(f"{text}: {_one_line(error)}") from None
+    if not override.key_or_group:
+        raise ConfigError(f"{text}: expected key=value, such as model.d_model=32")
     return override
 
 
@@ -159,7 +162,7 @@ def _composed(groups: tuple[str, ...]):
 def _compose(overrides: list[str]):
     try:
         return compose("config", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         for text in overrides:
             key, _, value = text.partition("=")
             options = option_names(key)

@@ -20,7 +20,10 @@ IDENTITY_SCHEMA = 1  # raise it when the same settings would train a different m
 
 
 class ConfigError(ValueError):
-    """A setting that a person can correct: the text names the key, the value and what is allowed."""
+    """A setting that a person can correct: one line that names the key, the value and what is allowed."""
+
+    def __init__(self, text: str):
+        super().__init__(" ".join(text.split()))  # values may hold line breaks
 
 
 def setting(default: Any, help: str, *, low=None, above=None, high=None, choices=None) -> Any:
@@ -37,7 +40,7 @@ class UniformData:
     vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
     seq_len: int = setting(32, "S, tokens per sequence", low=2, high=65536)
     n_sequences: int | None = setting(None, "N, sequences in the training set (or give data.load)", low=1, high=2**40)
-    load: float | None = setting(None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0)
+    load: float | None = setting(None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Model:
 
     n_layers: int = setting(1, "L, transformer blocks", low=1, high=1000)
     d_model: int = setting(32, "d, width", low=1, high=65536)
-    n_heads: int = setting(2, "attention heads; must divide d_model", low=1)
-    mlp_ratio: float = setting(4.0, "hidden width of the MLP / d_model", above=0.0)
+    n_heads: int = setting(2, "attention heads; must divide d_model", low=1, high=65536)
+    mlp_ratio: float = setting(4.0, "hidden width of the MLP / d_model", above=0.0, high=1024.0)
     position: str = setting("learned", "position information", choices=("learned", "rotary"))
     tied: bool = setting(True, "the output head is the token embedding")
     bias: bool = setting(True, "biases in the linear maps (LayerNorm always has one)")
@@ -58,9 +61,9 @@ class Model:
 class Train:
     """AdamW with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in epoch permutations."""
 
-    steps: int | None = setting(None, "optimizer steps (or give train.exposures)", low=1)
-    exposures: float | None = setting(None, "times each sequence is seen, instead of steps", above=0.0)
-    batch_size: int = setting(64, "sequences per step", low=1)
+    steps: int | None = setting(None, "optimizer steps (or give train.exposures)", low=1, high=2**40)
+    exposures: float | None = setting(None, "times each sequence is seen, instead of steps", above=0.0, high=1e12)
+    batch_size: int = setting(64, "sequences per step", low=1, high=2**31 - 1)
     lr: float = setting(0.02, "peak learning rate", above=0.0)
     warmup_steps: int = setting(200, "steps of linear warm-up; less than steps", low=0)
     final_lr_fraction: float = setting(0.02, "last learning rate / peak", low=0.0, high=1.0)
@@ -77,7 +80,7 @@ class Measure:
     """What is measured and when; out of the run's identity, because it never changes the weights."""
 
     evaluations: int = setting(10, "full passes over the training set during training", low=1, high=1000)
-    batch_tokens: int = setting(65536, "tokens per forward pass of an evaluation", low=1)
+    batch_tokens: int = setting(65536, "tokens per forward pass of an evaluation", low=1, high=2**31 - 1)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Mirror:
     def __enter__(self) -> Mirror:
         if self.wandb.mode != "disabled":
             folder = records.run_dir(self.results, self.configs[0].run_id)
-            folder.mkdir(parents=True, exist_ok=True)
+            records.make_folder(folder)
             command = [sys.executable, "-m", "capacity.mirror", str(self.results), self.wandb.mode, self.wandb.project,
                        self.wandb.entity or "", self.study or "", *[c.run_id for c in self.configs]]
             with open(folder / "wandb.log", "ab") as log:
@@ -45,7 +45,7 @@ class Mirror:
             self.process.stdin.close()  # tells the mirror that the runs have ended
             try:
                 if self.process.wait(WAIT_SECONDS):
-                    print(f"capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
+                    print("capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
                           file=sys.stderr)
             except subprocess.TimeoutExpired:
                 pass  # it ends by itself after GRACE_SECONDS

@@ -42,6 +42,12 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "finished_at": (str,),
 }
 
+FAILED: dict[str, tuple[type, ...]] = {"error.reason": (str,)}
+FINISHED: dict[str, tuple[type, ...]] = {"convergence.gain_last_tenth": (float, OPTIONAL)} | {
+    f"measures.memorization.{convention}.{name}": types for convention in ("strict", "paper")
+    for name, types in {"bits": (float,), "ceiling_bits": (float,), "fraction_of_ceiling": (float, OPTIONAL),
+                        "bits_per_parameter.total": (float,), "bits_per_parameter.paper": (float,)}.items()}
+
 
 def runs_dir(results: Path) -> Path:
     return results / "runs"
@@ -51,9 +57,17 @@ def run_dir(results: Path, run_id: str) -> Path:
     return runs_dir(results) / run_id
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; ConfigError where that cannot be, such as below a file or a dangling link."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{folder}: cannot make this folder: {error.strerror}") from None
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -72,18 +86,25 @@ def write_json(path: Path, tree: Any) -> None:
 def validate(record: dict) -> dict:
     """The record itself, or ValueError naming the first field that is missing or of a wrong type."""
     for key, types in FIELDS.items():
-        value: Any = record
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise ValueError(f"record: {key} is missing")
-            value = value[part]
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ValueError(f"record: {key}={value!r}: expected {' or '.join(t.__name__ for t in types)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"record: {key}={value!r}: expected a finite number")
+        _check(record, key, types)
     if record["status"] not in ("finished", "failed"):
         raise ValueError(f"record: status={record['status']!r}: expected finished or failed")
+    needed = FAILED if record["status"] == "failed" else FINISHED
+    for key, types in needed.items():
+        _check(record, key, types)
     return record
+
+
+def _check(record: Any, key: str, types: tuple[type, ...]) -> None:
+    value = record
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise ValueError(f"record: {key} is missing")
+        value = value[part]
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise ValueError(f"record: {key}={value!r}: expected {' or '.join(t.__name__ for t in types)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"record: {key}={value!r}: expected a finite number")
 
 
 def write(results: Path, record: dict) -> None:
@@ -95,8 +116,10 @@ def read(results: Path, run_id: str) -> dict | None:
     """The record of a run, or None if it has none yet. ConfigError if the file is not a record."""
     path = run_dir(results, run_id) / "record.json"
     try:
-        record = json.loads(path.read_bytes())
-        return validate(record)
+        record = validate(json.loads(path.read_bytes()))
+        if record["run_id"] != run_id:
+            raise ValueError(f"it is the record of run {record['run_id']}")
+        return record
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError) as error:
@@ -123,7 +146,7 @@ def claim(results: Path, run_id: str) -> Iterator[bool]:
     An flock dies with its process, so a killed worker never leaves a stale claim.
     """
     folder = run_dir(results, run_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open(folder / "lock", "a") as file:
         for _ in range(5):  # `status` holds the lock for an instant when it looks
             if _flock(file, fcntl.LOCK_EX):
@@ -132,6 +155,8 @@ def claim(results: Path, run_id: str) -> Iterator[bool]:
         else:
             yield False
             return
+        for left in folder.glob(".*.tmp"):  # of a writer that was killed
+            left.unlink(missing_ok=True)
         yield True
 
 

@@ -81,7 +81,10 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
     """Runs that share a shape and stand at the same step, most often all of them."""
     groups: dict[tuple, list[Config]] = {}
     for config in configs:
-        meta = checkpoint.read_meta(_checkpoint(results, config)) or {"step": 0, "loss_steps": 0}
+        path = _checkpoint(results, config)
+        meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0, "loss_steps": 0}
+        if meta["run_id"] != config.run_id:
+            raise ConfigError(f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from the start")
         groups.setdefault((stack_key(config), meta["step"], meta["loss_steps"]), []).append(config)
     return list(groups.values())
 
@@ -146,7 +149,7 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
     outcome = {}
     for m, config in enumerate(configs):
         if m in reasons:
-            record_failure(config, results, study, reasons[m], state.step, None)
+            record_failure(config, results, study, reasons[m], abs(int(state.dead_step_M[m])), None)
             outcome[config.run_id] = "failed"
         else:
             checkpoint.save_weights(_weights(results, config), stack.gpt, state.flat_MP[m], config.run_id)
@@ -289,7 +292,7 @@ def remeasure(results: Path, run_id: str, device: torch.device) -> dict:
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
     config = from_dict(record["config"])
     stack = Stack([config], device)
-    flat_P = checkpoint.load_weights(_weights(results, config), stack.gpt).to(device)
+    flat_P = checkpoint.load_weights(_weights(results, config), stack.gpt, run_id).to(device)
     record["measures"][bits.NAME] = bits.measure(stack.gpt, flat_P, stack.member_tokens(0), stack.dtype,
                                                  config.measure.batch_tokens, config.parameters)
     records.write(results, record)

@@ -27,8 +27,8 @@ def cli(tmp_path):
     """`capacity` as a process of its own, in an empty folder; returns the CompletedProcess with both streams as text."""
 
     def run(*args, cwd=tmp_path, env=None, python=(), timeout=120):
-        return subprocess.run([sys.executable, *python, "-m", "capacity", *map(str, args)], cwd=cwd, env=os.environ | (env or {}),
-                              capture_output=True, text=True, timeout=timeout)
+        command = [sys.executable, *python, "-m", "capacity", *map(str, args)]
+        return subprocess.run(command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=timeout)
 
     return run
 

@@ -5,16 +5,20 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from capacity import compose, records
 from capacity.cli import describe, main
 from capacity.compose import load
 from capacity.config import from_dict
+from capacity.run import execute
 
 VERBS = ("train", "sweep", "status", "fit-laws", "measure", "worker")
 
@@ -146,21 +150,19 @@ def unwritable(here):
     return here / "closed" / "results"
 
 
-@pytest.mark.parametrize("kind", ["file", "unwritable", "below a file", "broken link", "run is a file", "proc"])
+@pytest.mark.parametrize("kind", ["file", "unwritable", "below a file", "broken link", "run is a file"])
 @pytest.mark.parametrize("verb", ["train", "sweep"])
 def test_results_that_cannot_be_written_are_one_line(here, capfd, tiny, kind, verb):
     (here / "study.yaml").write_text("grids: [{seed: [0, 1]}]\n")
     (here / "file").write_text("")
     (here / "link").symlink_to(here / "nowhere" / "deeper")
     paths = {"file": here / "file", "unwritable": unwritable(here), "below a file": here / "file" / "results",
-             "broken link": here / "link", "run is a file": here / "taken", "proc": Path("/proc/results")}
+             "broken link": here / "link", "run is a file": here / "taken"}
     if kind == "run is a file":
         (here / "taken" / "runs").mkdir(parents=True)
         for seed in range(2):
             (here / "taken" / "runs" / load(tiny + [f"seed={seed}"]).run_id).write_text("")
         (here / "taken" / "packs").write_text("")
-    if kind == "proc" and not Path("/proc/self").exists():
-        paths["proc"] = here / "file"
     where = ["study.yaml"] if verb == "sweep" else []
     assert main([verb, *where, *tiny, "--results", str(paths[kind])]) == 2
     err = capfd.readouterr().err
@@ -180,8 +182,8 @@ def flat(tree, prefix=""):
             yield f"{prefix}{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
 
 
-@pytest.mark.parametrize("overrides", [[], ["model=rotary", "train.exposures=50", "train.warmup_steps=0", "seed=5"], ["data=morris"]],
-                         ids=" ".join)
+@pytest.mark.parametrize("overrides", [
+    [], ["model=rotary", "train.exposures=50", "train.warmup_steps=0", "seed=5"], ["data=morris"]], ids=" ".join)
 def test_printed_config_fed_back_is_the_same_run(here, capsys, overrides):
     assert main(["train", "--print-config", *overrides]) == 0
     printed, err = capsys.readouterr()
@@ -272,6 +274,58 @@ def test_wrong_weights_are_refused_in_one_line(trained, tiny, here, capfd, damag
     assert main(["measure", record["run_id"]]) == 2
     assert str(path.relative_to(here)) in one_line(capfd.readouterr().err)
     assert records.read(results, record["run_id"]) == record
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other run"])
+def test_a_wrong_checkpoint_is_refused_in_one_line(here, tiny, capfd, damage):
+    run, other = load(tiny), load(tiny + ["seed=1"])
+    steps = iter(range(60))
+    outcome = execute([other], here / "results", torch.device("cpu"), None, lambda event: None,
+                      lambda: next(steps, None) is None)
+    assert outcome == {other.run_id: "interrupted"}
+    data = (records.run_dir(here / "results", other.run_id) / "checkpoint.safetensors").read_bytes()
+    path = records.run_dir(here / "results", run.run_id) / "checkpoint.safetensors"
+    records.write_atomic(path, {"truncated": data[:-8], "empty": b"", "other run": data}[damage])
+    assert main(["train", *tiny]) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith("capacity: error: ") and str(path.relative_to(here)) in error
+    assert records.read(here / "results", run.run_id) is None
+
+
+def test_what_a_killed_write_left_is_cleared_away(here, tiny):
+    folder = records.run_dir(here / "results", load(tiny).run_id)
+    records.write_atomic(folder / ".checkpoint.safetensors.123.tmp", b"half of a checkpoint")
+    assert main(["train", *tiny]) == 0
+    assert sorted(os.listdir(folder)) == ["config.json", "lock", "metrics.jsonl", "record.json", "weights.safetensors"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_continues_exactly(here, tiny):
+    """Ctrl-C and a scheduler's SIGTERM, each with a run of its own, side by side."""
+    tiny = tiny + ["train.steps=600", "cluster.checkpoint_seconds=1000"]  # so the signal alone makes the checkpoint
+    run_id = load(tiny).run_id
+    command = [sys.executable, "-m", "capacity", "train", *tiny, "--results"]
+
+    def start(name):
+        return subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    processes = {name: start(name) for name in ("SIGINT", "SIGTERM")}
+    for name, process in processes.items():
+        limit = time.monotonic() + 60
+        while len(records.read_metrics(here / name, run_id)) < 10:
+            assert time.monotonic() < limit and process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(getattr(signal, name))
+    for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
+        err = processes[name].communicate(timeout=60)[1]
+        assert processes[name].returncode == code and "the same command continues" in err and "Traceback" not in err
+        assert records.status(here / name, run_id) == "interrupted"
+    logs = records.read_metrics(here / "SIGINT", run_id)
+    assert main(["train", *tiny, "--results", "SIGINT"]) == main(["train", *tiny, "--results", "alone"]) == 0
+    assert records.read_metrics(here / "SIGINT", run_id)[:len(logs)] == logs  # nothing is trained again
+    assert records.read(here / "SIGINT", run_id)["measures"] == records.read(here / "alone", run_id)["measures"]
+    weights = [(records.run_dir(here / name, run_id) / "weights.safetensors").read_bytes() for name in ("SIGINT", "alone")]
+    assert weights[0] == weights[1]
 
 
 def test_a_corrupt_record_is_one_line_that_names_it(trained, tiny, capfd):

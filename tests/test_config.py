@@ -32,7 +32,8 @@ def tree(**changes):
 # Identity
 
 # One other allowed value of every setting, so that none is forgotten when a setting is added.
-OTHER = {"seed": 4, "data.kind": "uniform", "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences": 41, "data.load": 7.0,
+OTHER = {"seed": 4,
+         "data.kind": "uniform", "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences": 41, "data.load": 7.0,
          "model.n_layers": 2, "model.d_model": 16, "model.n_heads": 1, "model.mlp_ratio": 2.0, "model.position": "rotary",
          "model.tied": False, "model.bias": False, "model.init_std": 0.03, "train.steps": 61, "train.exposures": 20.0,
          "train.batch_size": 9, "train.lr": 0.03, "train.warmup_steps": 6, "train.final_lr_fraction": 0.1, "train.beta1": 0.8,
@@ -231,9 +232,11 @@ def test_limits_are_where_they_are_said_to_be(good, bad):
         from_dict(tree(**bad))
 
 
-EXTREME = st.sampled_from([1, 2, 0.5, 2**31 - 1, 2**40, 2**62, 10**30, 1e18, 1e300, 1.7e308, 5e-324, -0.0, math.nan, math.inf, -1])
+EXTREME = st.sampled_from([1, 2, 0.5, 2**31 - 1, 2**40, 2**62, 10**30, 1e18, 1e300, 1.7e308, 5e-324, -0.0,
+                           math.nan, math.inf, -1])
 ANYTHING = st.one_of(EXTREME, st.recursive(
-    st.one_of(EXTREME, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(["rotary", "bf16"])),
+    st.one_of(EXTREME, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+              st.sampled_from(["rotary", "bf16"])),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3))
 
 
@@ -262,13 +265,17 @@ def test_any_values_give_a_sound_config_or_a_config_error(values):
 KEYS = st.sampled_from(known_keys() + list(GROUPS) + ["wandb", "hydra", "hydra.run", "data@x", "data@model"])
 PREFIXES = st.sampled_from(["", "", "", "+", "++", "~"])
 VALUES = st.one_of(st.sampled_from([
-    "8", "0", "-1", "0.5", "1e308", "nan", "inf", "-inf", "null", "true", "'8'", "rotary", "gpt", "morris", "[1,2]", "{a:1}", "", "???",
-    "${seed}", "${nope}", "${", "${oc.env:HOME}", "1,2", "range(3)", "choice(1,2)", "glob(*)", "interval(0,1)", "int(3.7)", "sort(2,1)",
-    "shuffle(1,2)", "tag(a,3)", "str(3)", "float(x)"]), st.text(max_size=6), st.integers().map(str), st.floats().map(str))
+    "8", "0", "-1", "0.5", "1e308", "nan", "inf", "-inf", "null", "true", "'8'", "", "???", "rotary", "gpt", "morris",
+    "[1,2]", "{a:1}", "${seed}", "${nope}", "${", "${oc.env:HOME}", "1,2", "range(3)", "choice(1,2)", "glob(*)",
+    "interval(0,1)", "int(3.7)", "sort(2,1)", "shuffle(1,2)", "tag(a,3)", "str(3)", "float(x)"]),
+    st.text(max_size=6), st.integers().map(str), st.floats().map(str))
+
+
+OVERRIDE = st.tuples(PREFIXES, KEYS, VALUES).map(lambda t: f"{t[0]}{t[1]}={t[2]}") | st.text(max_size=10)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.one_of(st.tuples(PREFIXES, KEYS, VALUES).map(lambda t: f"{t[0]}{t[1]}={t[2]}"), st.text(max_size=10)), max_size=3))
+@given(st.lists(OVERRIDE, max_size=3))
 def test_any_overrides_give_a_sound_config_or_a_config_error(overrides):
     try:
         is_sound(load(overrides))
@@ -301,8 +308,9 @@ def test_all_choices_combine():
 SAMPLES = [
     [], ["seed=5"], ["model=rotary", "model.d_model=16"], ["model.d_model=16", "model=rotary"],
     ["data=morris", "data.n_sequences=100"], ["data.n_sequences=100", "train.exposures=20", "train.warmup_steps=0"],
-    ["data.load=2.5", "train.lr=1e-3", "train.grad_clip=0"], ["wandb.project='my project'", "wandb.entity=me", "wandb.mode=offline"],
-    ["wandb.project=\"a=b, c\""], ["train.warmup_steps=${train.batch_size}"], ["train.batch_size=10", "train.warmup_steps=${.batch_size}"],
+    ["data.load=2.5", "train.lr=1e-3", "train.grad_clip=0"], ["wandb.project=\"a=b, c\""],
+    ["wandb.project='my project'", "wandb.entity=me", "wandb.mode=offline"],
+    ["train.warmup_steps=${train.batch_size}"], ["train.batch_size=10", "train.warmup_steps=${.batch_size}"],
     ["model=gpt", "model=rotary"], ["seed=1", "seed=2"], ["train.steps=int(600.0)"], ["model.tied=false", "model.bias=False"],
     ["cluster.workers=4", "cluster.threads=null"], ["measure.evaluations=3", "data.load=null", "data.n_sequences=3"],
     ["model=gpt2_small", "data.vocab_size=50257", "data.seq_len=64"],
@@ -345,8 +353,9 @@ def test_axes_that_cannot_be_listed(axis):
         expand([axis])
 
 
-@pytest.mark.parametrize("text, word", [("a: [", "not valid YAML"), ("- 1", "expected named entries"), ("a: ${b}", "not valid YAML"),
-                                        ("", None), ("3", "expected named entries"), ("\x00", "not valid YAML")])
+@pytest.mark.parametrize("text, word", [
+    ("a: [", "not valid YAML"), ("- 1", "expected named entries"), ("a: ${b}", "not valid YAML"), ("", None),
+    ("3", "expected named entries"), ("\x00", "not valid YAML")])
 def test_bad_yaml_files_name_the_file(tmp_path, text, word):
     (tmp_path / "x.yaml").write_text(text)
     if word is None:

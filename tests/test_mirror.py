@@ -109,22 +109,23 @@ def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tin
     def log(run_id, step):
         records.append_metrics(tmp_path, run_id, {"step": step, "loss_bits_per_token": 1.0 / step})
 
-    rounds = [lambda: (begin(runs[0]), log(started, 10)), lambda: None, lambda: (begin(runs[1]), log(late, 10), log(started, 20)),
-              lambda: log(started, 30), lambda: log(late, 20)]
+    rounds = [lambda: (begin(runs[0]), log(started, 10)), lambda: None,
+              lambda: (begin(runs[1]), log(late, 10), log(started, 20)), lambda: log(started, 30), lambda: log(late, 20)]
 
     def ended():  # the mirror asks once a round, so this is what training does in the meantime
         rounds.pop(0)()
         return not rounds
 
-    mirror.follow(tmp_path, [started, late, never], {"project": "p", "entity": "", "study": "deep/study", "mode": "online"}, ended)
+    settings = {"project": "p", "entity": "", "study": "deep/study", "mode": "online"}
+    mirror.follow(tmp_path, [started, late, never], settings, ended)
 
     assert wandb.keys() == {started, late}  # what never began is not shown as a run
     assert [step for step, _ in wandb[started].lines] == [10, 20, 30] and [step for step, _ in wandb[late].lines] == [10, 20]
     assert wandb[started].lines[1] == (20, {"loss_bits_per_token": 0.05})
     for run in runs[:2]:
-        settings = wandb[run.run_id].settings
-        assert (settings["project"], settings["entity"], settings["group"], settings["mode"]) == ("p", None, "deep/study", "online")
-        assert settings["config"] == json.loads(json.dumps(run.as_dict())) and wandb[run.run_id].finished
+        told = wandb[run.run_id].settings
+        assert [told[key] for key in ("project", "entity", "group", "mode")] == ["p", None, "deep/study", "online"]
+        assert told["config"] == json.loads(json.dumps(run.as_dict())) and wandb[run.run_id].finished
         assert wandb[run.run_id].summary == {}  # no record, no numbers
 
 

@@ -21,8 +21,8 @@ MODULES = sorted((ROOT / "capacity").rglob("*.py"))
 @pytest.mark.slow
 def test_the_wheel_works_from_any_folder(tmp_path):
     def pip(*args):
-        done = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *args], capture_output=True,
-                              text=True, timeout=300)
+        done = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *args],
+                              capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
 
     pip("wheel", str(ROOT), "--no-deps", "--wheel-dir", str(tmp_path / "wheels"))
@@ -36,18 +36,17 @@ def test_the_wheel_works_from_any_folder(tmp_path):
 
     (tmp_path / "elsewhere").mkdir()
 
-    def capacity(*args):
-        done = subprocess.run([sys.executable, "-m", "capacity", *args], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
+    def python(*args):
+        done = subprocess.run([sys.executable, *args], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
                               env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     code = "import capacity, capacity.compose as c; print(capacity.__file__, c.shared_dir('conf'), c.shared_dir('sweeps'))"
-    where = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "elsewhere", capture_output=True, text=True, timeout=120,
-                           env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}).stdout.split()
+    where = python("-c", code).split()
     assert [path.startswith(str(installed)) for path in where] == [True] * 3  # the wheel answers, not the checkout
-    assert f"n_sequences: 99" in capacity("train", "--print-config", "model=rotary", "data.n_sequences=99")
-    assert "pocket" in capacity("sweep", "pocket", "--dry-run")
+    assert "n_sequences: 99" in python("-m", "capacity", "train", "--print-config", "model=rotary", "data.n_sequences=99")
+    assert "pocket" in python("-m", "capacity", "sweep", "pocket", "--dry-run")
     assert os.listdir(tmp_path / "elsewhere") == []
     assert (tmp_path / "site" / "bin" / "capacity").exists()
 
@@ -64,7 +63,8 @@ def test_every_direct_dependency_is_pinned_within_its_range():
     assert len(wanted) >= 9
     for requirement in wanted:
         assert requirement.specifier, f"{requirement} has no range"
-        assert requirement.specifier.contains(Version(pins[re.sub(r"[-_.]+", "-", requirement.name).lower()])), str(requirement)
+        pinned = pins[re.sub(r"[-_.]+", "-", requirement.name).lower()]
+        assert requirement.specifier.contains(Version(pinned)), str(requirement)
 
 
 def test_everything_imported_is_a_declared_dependency():

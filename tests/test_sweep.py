@@ -1,8 +1,10 @@
 """Studies: from a file to runs and packs, and a sweep of real processes that are killed, interrupted, doubled and starved."""
 
 import json
+import operator
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,8 +30,7 @@ def study(tmp_path, text, overrides=()):
 
 def values(runs, *keys):
     """The named settings of every run, in order."""
-    return [tuple(getattr(getattr(run, key.split(".")[0]), key.split(".")[1]) if "." in key else getattr(run, key) for key in keys)
-            for run in runs]
+    return [tuple(operator.attrgetter(key)(run) for key in keys) for run in runs]
 
 
 def test_axes_as_list_range_mappings_and_single_value(tmp_path):
@@ -179,7 +180,8 @@ def outcome(run, status):
     held = {"bits": 1.0, "ceiling_bits": 2.0, "fraction_of_ceiling": 0.5, "bits_per_parameter": {"total": 0.1, "paper": 0.1}}
     if status == "failed":
         return base | {"error": {"reason": "planted", "step": 1, "traceback": None}}
-    return base | {"measures": {"memorization": {"version": 1, "strict": held, "paper": held}}, "convergence": {"gain_last_tenth": 0.0}}
+    measures = {"memorization": {"version": 1, "strict": held, "paper": held}}
+    return base | {"measures": measures, "convergence": {"gain_last_tenth": 0.0}}
 
 
 def test_a_pack_file_brings_its_runs_back(tmp_path):
@@ -205,8 +207,8 @@ def test_dry_run_says_what_it_would_cost_and_does_nothing(here, capsys):
 
 # Sweeps of real processes
 
-PINS = ("pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, cluster.device=cpu, "
-        "cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n")
+PINS = ("pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, "
+        "cluster.device=cpu, cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n")
 TWO = PINS + "grids: [{{seed: [0, 1]}}]\n"
 FOUR = PINS + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"  # with one worker: two packs, stacks of two
 
@@ -238,8 +240,8 @@ class Bench:
 
     def start(self, *args, **options):
         env = os.environ | {"PYTHONPATH": str(self.hooks), "PYTHONDONTWRITEBYTECODE": "1"}
-        process = subprocess.Popen([sys.executable, "-m", "capacity", "sweep", "s.yaml", *args], cwd=self.folder, env=env, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        process = subprocess.Popen([sys.executable, "-m", "capacity", "sweep", "s.yaml", *args], cwd=self.folder, env=env,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
         self.started.append(process)
         return process
 
@@ -270,9 +272,13 @@ class Bench:
             assert time.monotonic() < limit, f"waited {seconds} s for {what}"
             time.sleep(0.01)
 
-    def wait_for(self, name):
-        """Until some run has the file, which it gets in the middle of its training."""
-        self.wait(lambda: any((self.folder_of(run) / name).exists() for run in self.runs), name)
+    def wait_for_the_middle(self, checkpoint=True):
+        """Until some run is well on its way (it logs about 110 lines), and has a checkpoint if it is to have one."""
+        def there(run):
+            return (len(records.read_metrics(self.results, run.run_id)) > 20
+                    and (not checkpoint or (self.folder_of(run) / "checkpoint.safetensors").exists()))
+
+        self.wait(lambda: any(map(there, self.runs)), "the middle of a run")
         assert "finished" not in self.states(), "runs are too short to be disturbed; give them more steps"
 
 
@@ -312,9 +318,12 @@ def assert_undisturbed(bench, undisturbed, workers):
     assert bench.states() == ["finished"] * len(bench.runs)
     expected = undisturbed(bench.runs, workers, bench.folder / "undisturbed")
     assert bench.weights() == [weights for weights, _ in expected]
-    assert [records.read(bench.results, run.run_id)["measures"] for run in bench.runs] == [measures for _, measures in expected]
+    held = [records.read(bench.results, run.run_id)["measures"] for run in bench.runs]
+    assert held == [measures for _, measures in expected]
     for run in bench.runs:
-        assert sorted(os.listdir(bench.folder_of(run))) == ["config.json", "lock", "metrics.jsonl", "record.json", "weights.safetensors"]
+        # a file that was being written at the moment of a kill may stay until the run is next trained; it begins with a dot
+        names = sorted(name for name in os.listdir(bench.folder_of(run)) if name[0] != ".")
+        assert names == ["config.json", "lock", "metrics.jsonl", "record.json", "weights.safetensors"]
         steps = [line["step"] for line in records.read_metrics(bench.results, run.run_id) if "strict_bits" not in line]
         assert steps == sorted(set(steps)) and steps[-1] == run.steps  # no step is logged twice
 
@@ -343,7 +352,7 @@ def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
     assert code == 1 and bench.states() == ["finished"] * 3 + ["failed"]
     record = records.read(bench.results, hot.run_id)
     assert 0 < record["error"]["step"] <= 200 and str(record["error"]["step"]) in record["error"]["reason"]
-    assert "3 of 4 runs finished" in out and f"1 failed: {hot.run_id}" in out and record["error"]["reason"] in out
+    assert "3 of 4 runs finished" in out and "1 failed" in out and hot.run_id in out and record["error"]["reason"] in out
     assert hot.run_id in err  # said when it happened, not only at the end
 
     stamps = [(bench.folder_of(run) / "record.json").stat().st_mtime_ns for run in bench.runs]
@@ -360,7 +369,7 @@ def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
 def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed):
     bench.write(TWO, steps=800)
     sweep = bench.start("cluster.workers=2")
-    bench.wait_for("checkpoint.safetensors")
+    bench.wait_for_the_middle()
     victim = min(bench.workers())
     os.kill(victim, signal.SIGKILL)
     code, out, err = bench.end(sweep)
@@ -370,16 +379,16 @@ def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, seconds, sign", [(signal.SIGKILL, 0.05, "checkpoint.safetensors"), (signal.SIGINT, 1000, "metrics.jsonl")],
-                         ids=["SIGKILL", "SIGINT"])
-def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number, seconds, sign):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
+def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number):
     """After Ctrl-C the workers save before they stop; after kill -9 of the sweep they must notice by themselves."""
     bench.write(FOUR, steps=800)
-    sweep = bench.start("cluster.workers=1", f"cluster.checkpoint_seconds={seconds}")
-    bench.wait_for(sign)
+    killed = number == signal.SIGKILL
+    sweep = bench.start("cluster.workers=1", f"cluster.checkpoint_seconds={0.05 if killed else 1000}")
+    bench.wait_for_the_middle(checkpoint=killed)
     sweep.send_signal(number)
     code, out, err = bench.end(sweep, 30)
-    if number == signal.SIGKILL:
+    if killed:
         assert code == -signal.SIGKILL
         bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
     else:
@@ -441,6 +450,18 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
 
 
 @pytest.mark.slow
+def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
+    """Both workers wait until both packs are written, so that neither sweep can lose its pack to the other unseen."""
+    bench.write(PINS + "grids: [{{seed: [0]}}]\n", steps=200)
+    bench.spoil("import glob, time; limit = time.time() + 20\n"
+                "    while len(glob.glob(os.path.dirname(__file__) + '/worker-*')) < 2 and time.time() < limit:\n"
+                "        time.sleep(0.01)")
+    ends = [bench.end(sweep) for sweep in [bench.start(f"train.steps={steps}") for steps in (150, 200)]]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert len(bench.workers()) == 2 and bench.states() == ["finished"]
+
+
+@pytest.mark.slow
 def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench):
     bench.write(PINS + "grids: [{{seed: [0, 1, 2, 7]}}]\n", steps=200)
     bench.spoil('if any(run["seed"] == 7 for run in pack["runs"]): os._exit(9)')
@@ -456,9 +477,8 @@ def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench
 def small_disk(bench):
     """A disk that is nearly full; returns (options for the processes that must feel it, a way to make room)."""
     bench.results.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(bench.results)],
-                                                   capture_output=True).returncode == 0
-    if mounted:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(bench.results)]
+    if os.geteuid() == 0 and shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0:
         (bench.results / "ballast").write_bytes(bytes(184 * 1024))
         yield {}, (bench.results / "ballast").unlink
         subprocess.run(["umount", "-l", str(bench.results)], check=True)
@@ -474,7 +494,8 @@ def test_a_full_disk_is_one_line_and_no_failed_run(bench, small_disk, undisturbe
     code, out, err = bench.end(bench.start("cluster.workers=1", **options))
     assert code == 2
     last = err.splitlines()[-1]
-    assert last.startswith("capacity: error: ") and ("No space left" in last or "File too large" in last) and "results" in last
+    assert last.startswith("capacity: error: ") and "results" in last
+    assert "No space left" in last or "File too large" in last
     assert "failed" not in bench.states()  # it is the disk that failed, not the run
     make_room()
     bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)

@@ -8,6 +8,7 @@ it dies a second time its runs are tried one by one, and a run that kills its wo
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import os
 import queue
@@ -108,7 +109,8 @@ class _Interrupt:
 
 
 def _start(job: Job, folder: Path, study: str, results: Path, device: str, threads: int, events: queue.Queue) -> None:
-    path = folder / f"{job.pack.name}.json"
+    runs = hashlib.sha256(" ".join(run.run_id for run in job.pack.runs).encode()).hexdigest()[:8]
+    path = folder / f"{job.pack.name}-{runs}.json"  # so that sweeps with other settings do not take this file
     write_pack(path, job.pack, study, results, device, threads)
     job.log = path.with_suffix(".log")
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def load_study(name: str, overrides: list[str]) -> Study:
         raise ConfigError(f"{path}: pins: expected a list of overrides such as data.vocab_size=256")
     if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
         raise ConfigError(f"{path}: grids: expected a list of mappings from axis to values")
-    layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid, path)]
     try:
+        layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
         configs = load_many(layers)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -88,27 +89,27 @@ def study_names(folders: list[Path]) -> list[str]:
     return sorted({str(p.relative_to(f).with_suffix("")) for f in folders if f.is_dir() for p in f.rglob("*.yaml")})
 
 
-def _points(grid: dict, path: Path) -> list[list[str]]:
+def _points(grid: dict) -> list[list[str]]:
     """The product of a grid's axes as lists of overrides; the last axis varies fastest."""
     axes: list[list[list[str]]] = []
     for key, values in grid.items():
         if isinstance(values, str):
             axes.append(expand([f"{key}={values}"]))
         elif isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
-            axes.append([[f"{k}={_literal(v)}" for k, v in value.items()] for value in values])
+            axes.append([[f"{k}={_literal(key, v)}" for k, v in value.items()] for value in values])
         elif isinstance(values, list) and values:
-            axes.append([[f"{key}={_literal(v)}"] for v in values])
+            axes.append([[f"{key}={_literal(key, v)}"] for v in values])
         elif not isinstance(values, (list, dict)) and values is not None:
-            axes.append([[f"{key}={_literal(values)}"]])
+            axes.append([[f"{key}={_literal(key, values)}"]])
         else:
-            raise ConfigError(f"{path}: grids: {key}: expected a value, a list of values, or a list of mappings")
+            raise ConfigError(f"grids: {key}: expected a value, a list of values, or a list of mappings")
     return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
 
 
-def _literal(value: object) -> str:
+def _literal(key: str, value: object) -> str:
     """A YAML scalar in Hydra's override grammar."""
     if isinstance(value, (list, dict)):
-        raise ConfigError(f"grids: {value!r}: an axis takes plain values or mappings of key to plain value")
+        raise ConfigError(f"grids: {key}: {value!r}: an axis takes plain values or mappings of key to plain value")
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -170,7 +171,8 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
     todo = [run for pack in packs for run in pack.runs]
     shapes = len(set(records.shape_labels(study.runs).values()))
     lines = [
-        f"study       {study.name}: {study.question}".rstrip(": "),
+        f"study       {study.name}",
+        *textwrap.wrap(study.question, 80, initial_indent="question    ", subsequent_indent=" " * 12),
         f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, {len(todo)} to do",
         f"parameters  {sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter",
         f"training    {count(sum(r.tokens for r in todo))} tokens, {count(sum(r.flops for r in todo))}FLOP to do"]

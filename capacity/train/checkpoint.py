@@ -53,10 +53,13 @@ def save_weights(path: Path, gpt: GPT, flat_P: torch.Tensor, run_id: str) -> Non
     write_atomic(path, save(named, metadata={"run_id": run_id}))
 
 
-def load_weights(path: Path, gpt: GPT) -> torch.Tensor:
+def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
     """The flat row [P] of a weights file; ConfigError if it is absent or does not have this shape's tensors."""
     try:
         with safe_open(path, "pt") as file:
+            owner = (file.metadata() or {}).get("run_id")
+            if owner != run_id:
+                raise ConfigError(f"{path}: these are the weights of run {owner}")
             have = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
             want = {w.name: w.shape for w in gpt.layout}
             if have != want:
