@@ -194,7 +194,7 @@ def _train_now(config, results: Path) -> int:
     import torch
 
     from capacity import records
-    from capacity.mirror import Mirror
+    from capacity.mirror import WAIT_SECONDS, Mirror
     from capacity.progress import Progress, count
     from capacity.run import Stop, execute, pick_device, pick_threads
 
@@ -213,14 +213,14 @@ def _train_now(config, results: Path) -> int:
                         if held is not None else f"step {event['step']}, failed")
 
     stop = Stop()
-    with Mirror([config], results, None):
+    with Mirror([config], results, None, WAIT_SECONDS):
         outcome = execute([config], results, device, None, report, stop)[config.run_id]
     progress.close()
     if outcome == "busy":
         raise ConfigError(f"run {config.run_id} is being trained by another process")
     if outcome == "interrupted":
         print("capacity: interrupted; the same command continues from the checkpoint", file=sys.stderr)
-        return 130 if stop.signal != 15 else 143
+        return 130
     if outcome == "failed":
         error = records.read(results, config.run_id)["error"]
         print((error["traceback"] or "") + f"capacity: run {config.run_id} failed: {error['reason']}", file=sys.stderr)

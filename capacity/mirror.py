@@ -19,14 +19,18 @@ from capacity.config import Config
 
 POLL_SECONDS = 2.0
 GRACE_SECONDS = 60.0  # for uploads after the last run has ended
-WAIT_SECONDS = 10.0  # how long a finished run waits for its mirror before it leaves it behind
+WAIT_SECONDS = 10.0  # how long `capacity train`, its record written, waits for its mirror before it leaves it behind
 
 
 class Mirror:
-    """Starts the mirror of some runs, if their settings ask for one, and ends it with the context."""
+    """Starts the mirror of some runs, if their settings ask for one, and tells it at the end that they have ended.
 
-    def __init__(self, configs: list[Config], results: Path, study: str | None):
+    It then finishes by itself; only a caller with nothing left to do should wait for it (`wait_seconds`).
+    """
+
+    def __init__(self, configs: list[Config], results: Path, study: str | None, wait_seconds: float = 0.0):
         self.wandb, self.configs, self.results, self.study = configs[0].wandb, configs, results, study
+        self.wait_seconds = wait_seconds
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Mirror:
@@ -44,7 +48,7 @@ class Mirror:
         if self.process is not None:
             self.process.stdin.close()  # tells the mirror that the runs have ended
             try:
-                if self.process.wait(WAIT_SECONDS):
+                if self.process.wait(self.wait_seconds):
                     print("capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
                           file=sys.stderr)
             except subprocess.TimeoutExpired:

@@ -127,7 +127,7 @@ def read(results: Path, run_id: str) -> dict | None:
 
 
 def status(results: Path, run_id: str) -> str:
-    """finished, failed, running (a live process holds it), interrupted (a checkpoint or log, no process) or missing."""
+    """finished, failed, running (a live process holds it), interrupted (a checkpoint, no process) or missing."""
     record = read(results, run_id)
     if record is not None and record["status"] == "finished":
         return "finished"

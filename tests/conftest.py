@@ -41,3 +41,14 @@ def here(tmp_path, monkeypatch):
     yield tmp_path
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """In CI a skipped test is a failure, unless it needs a GPU: a green run must not hide what did not run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skipped = [report.nodeid for report in reporter.stats.get("skipped", []) if "gpu" not in report.keywords]
+    if skipped and exitstatus == 0:
+        reporter.write_line(f"skipped in CI without needing a GPU: {', '.join(skipped)}", red=True)
+        session.exitstatus = 1

@@ -289,6 +289,14 @@ def test_repeating_rows_inside_a_unit_does_not_narrow_the_intervals_but_seeds_do
     assert width[8] < 0.5 * width[2]
 
 
+def test_one_model_and_data_set_with_two_budgets_is_refused():
+    table = study()
+    longer = table.assign(run_id=table.run_id + "x", steps=2 * table.steps)
+    with pytest.raises(ValueError, match="different steps"):
+        fit.fit_laws(pd.concat([table, longer]))
+    assert fit.fit_laws(pd.concat([table, longer]), allow_mixed=True)["alpha"]["value"] > 0
+
+
 def test_bounds_below_the_line_change_nothing_and_one_above_it_is_reported_and_pulls():
     p = np.array([1e3, 1e4, 1e5, 1e6])
     data = plain_units(p, p * np.array([2.7, 2.9, 2.8, 2.75]), seeds=2)

@@ -47,6 +47,7 @@ NUMBERS = ["seed", *COUNTS.values(), "n_sequences", "entropy_bits", *(c for pair
            "gain_last_tenth", "steps", "tokens", "vocab_size", "seq_len"]
 INPUTS = ["run_id", "label", "status", "precision", *NUMBERS]  # what the fit reads, hence what is hashed
 PINNED = ["vocab_size", "seq_len", "precision"]
+RECIPE = ["steps", "lr", "batch_size"]  # may follow the model or the data, but one model on one data set has one
 
 
 def check(table, *, allow_mixed=False):
@@ -73,6 +74,11 @@ def check(table, *, allow_mixed=False):
         for column in COUNTS.values():
             if group[column].nunique() > 1:
                 raise ValueError(f"label {label} stands for several models: {column} is {_listed(group[column])}")
+    for (label, seed, n), runs in [] if allow_mixed else done.groupby(["label", "seed", "n_sequences"]):
+        differ = [c for c in RECIPE if c in runs and runs[c].nunique() > 1]
+        if differ:
+            raise ValueError(f"{label}, seed {seed}, N = {n} was trained {len(runs)} times with different "
+                             f"{', '.join(differ)}: a capacity law needs one recipe per model and data set")
     for column in PINNED if not allow_mixed else []:
         if done[column].nunique() > 1:
             raise ValueError(f"finished runs mix {column} {_listed(done[column])}: one law needs one (or allow_mixed)")
