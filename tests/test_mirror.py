@@ -12,6 +12,7 @@ import pytest
 from capacity import mirror, records
 from capacity.cli import main
 from capacity.compose import load
+from capacity.sweep.worker import work
 
 
 # Stands for a run without the seconds that importing torch takes.
@@ -20,9 +21,9 @@ import sys
 from pathlib import Path
 from capacity import records
 from capacity.compose import load
-from capacity.mirror import Mirror
+from capacity.mirror import WAIT_SECONDS, Mirror
 config, results = load(sys.argv[3:]), Path(sys.argv[2])
-with Mirror([config], results, None):
+with Mirror([config], results, None, WAIT_SECONDS):
     records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
     records.append_metrics(results, config.run_id, {"step": 1, "loss_bits_per_token": 2.0})
 """
@@ -133,3 +134,25 @@ def test_disabled_starts_nothing(tmp_path, tiny):
     with mirror.Mirror([load(tiny)], tmp_path, None) as nothing:
         assert nothing.process is None
     assert os.listdir(tmp_path) == []
+
+
+def test_a_worker_does_not_wait_for_its_mirror(here, tiny, monkeypatch):
+    """A pack of a sweep ends with its runs; a mirror that hangs ends by itself, later."""
+    started = []
+
+    class Hanging:
+        stdin = open(os.devnull, "wb")
+
+        def wait(self, timeout):
+            started.append(timeout)
+            raise subprocess.TimeoutExpired("mirror", timeout)
+
+    stand_in = types.SimpleNamespace(Popen=lambda *args, **kwargs: Hanging(), PIPE=subprocess.PIPE,
+                                     TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(mirror, "subprocess", stand_in)
+    config = load([*tiny, "wandb.mode=online"])
+    pack = here / "pack.json"
+    records.write_json(pack, {"schema": 1, "study": "s", "results": "results", "device": "cpu", "threads": 1,
+                              "runs": [config.as_dict()]})
+    assert work(pack, None) == 0
+    assert started == [0.0]
