@@ -262,7 +262,7 @@ def environment(device: torch.device) -> dict:
 
 
 def git_revision() -> str | None:
-    """Commit of the checkout that this package runs from, with + if files differ; None outside a checkout."""
+    """Commit of the checkout that this package runs from, with + if its code or settings differ; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -270,7 +270,7 @@ def git_revision() -> str | None:
         def git(*args: str) -> str:
             return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=5,
                                   check=True).stdout.strip()
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "capacity", "conf", "sweeps") else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
