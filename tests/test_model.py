@@ -88,6 +88,21 @@ def test_fused_loss_and_gradient_equal_plain_cross_entropy(model, monkeypatch):
     assert torch.allclose(a, b, atol=1e-6, rtol=1e-4)
 
 
+def test_fused_loss_in_bf16_sums_chunks_in_fp32(monkeypatch):
+    """Many chunks must not cost precision: as close to fp32 as one chunk is."""
+    x = torch.randn(1, 4096, 8, generator=torch.Generator().manual_seed(0))
+    table, target = torch.randn(1, V, 8, generator=torch.Generator().manual_seed(1)), torch.arange(4096)[None] % V
+
+    def gradient(dtype, chunk):
+        monkeypatch.setattr(head, "CPU_CHUNK_ELEMENTS", chunk)
+        leaf = table.to(dtype).requires_grad_()
+        return torch.autograd.grad(head.mean_nll(x.to(dtype), leaf, target).sum(), leaf)[0].float()
+
+    exact = gradient(torch.float32, 2**20)
+    errors = [(gradient(torch.bfloat16, chunk) - exact).norm() / exact.norm() for chunk in (2**20, 16 * V)]
+    assert errors[1] < 1.5 * errors[0] + 1e-3
+
+
 def test_fused_loss_survives_extreme_logits():
     x = torch.tensor([[[300.0], [-300.0]]])
     table = torch.tensor([[[1.0], [0.0]]])

@@ -24,7 +24,7 @@ class _MeanNLL(torch.autograd.Function):
         limit = CUDA_CHUNK_ELEMENTS if x_MND.is_cuda else CPU_CHUNK_ELEMENTS
         rows = min(N, max(1, limit // V))
         members = max(1, min(M, limit // (rows * V)))
-        dx_MND, dtable_MVD = torch.empty_like(x_MND), torch.zeros_like(table_MVD)
+        dx_MND, dtable_MVD = torch.empty_like(x_MND), torch.zeros_like(table_MVD, dtype=torch.float32)
         loss_M = torch.zeros(M, dtype=torch.float32, device=x_MND.device)
         for m in range(0, M, members):
             table, dtable = table_MVD[m:m + members], dtable_MVD[m:m + members]
@@ -38,8 +38,11 @@ class _MeanNLL(torch.autograd.Function):
                 p.scatter_add_(-1, target, torch.full_like(target, -1, dtype=p.dtype))
                 p = p.to(x.dtype)
                 dx_MND[m:m + members, n:n + rows] = torch.bmm(p, table)
-                dtable.baddbmm_(p.transpose(1, 2), x)
-        ctx.save_for_backward(dx_MND.div_(N), dtable_MVD.div_(N))
+                if x.dtype == torch.float32:
+                    dtable.baddbmm_(p.transpose(1, 2), x)
+                else:  # the sum over chunks stays in fp32
+                    dtable += torch.bmm(p.transpose(1, 2), x)
+        ctx.save_for_backward(dx_MND.div_(N), dtable_MVD.div_(N).to(table_MVD.dtype))
         return loss_M / N
 
     @staticmethod
