@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast clean
+.PHONY: help install demo test test-fast bench clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: $(VENV)/.installed-test ## all tests
 
 test-fast: $(VENV)/.installed-test ## the tests that are not marked slow
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+bench: install ## how fast biographies are rendered, and what part of training that is
+	$(BIN)/python scripts/bench.py
 
 clean: ## remove the environment and caches, keep results
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

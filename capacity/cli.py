@@ -179,7 +179,12 @@ def _train(args: argparse.Namespace) -> int:
             return code or 1
     else:
         print(f"run {config.run_id} is already finished", file=sys.stderr)
-    print(describe(record, args.results))
+        from capacity.run import measured_otherwise, pick_device, remeasure
+
+        if measured_otherwise(record, config):
+            print("measuring it again, by the settings given now", file=sys.stderr)
+            record = remeasure(args.results, config.run_id, pick_device(config.cluster.device), config)
+    print(_describe(record, args.results))
     return 0
 
 
@@ -201,16 +206,17 @@ def _train_now(config, results: Path) -> int:
     device = pick_device(config.cluster.device)
     torch.set_num_threads(pick_threads(config, config.cluster.threads))
     p = config.parameters
-    print(f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.n_sequences:,} sequences of "
-          f"{config.data.seq_len} tokens,\n  {count(config.entropy_bits)}bit of data = "
+    print(f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.items:,} {config.data.unit}, "
+          f"windows of {config.data.seq_len} tokens,\n  {count(config.entropy_bits)}bit of data = "
           f"{config.entropy_bits / p['total']:.2f} bits per parameter, {config.steps:,} steps, "
           f"{config.exposures:,.0f} exposures, on {device.type}", file=sys.stderr)
     progress = Progress(config.steps)
 
     def report(event: dict) -> None:
-        held = event["bits_per_parameter"][0]
-        progress.update(event["step"], f"step {event['step']}, ~{held:.2f} bits/param, {count(event['tokens_per_s'])} tok/s"
-                        if held is not None else f"step {event['step']}, failed")
+        held, loss = event["bits_per_parameter"][0], event["loss_bits_per_token"][0]
+        now = "failed" if loss is None else f"~{held:.2f} bits/param" if held is not None else f"{loss:.3f} bits/token"
+        rate = "" if loss is None else f", {count(event['tokens_per_s'])} tok/s"
+        progress.update(event["step"], f"step {event['step']}, {now}{rate}")
 
     stop = Stop()
     with Mirror([config], results, None, WAIT_SECONDS):
@@ -228,19 +234,10 @@ def _train_now(config, results: Path) -> int:
     return 0
 
 
-def describe(record: dict, results: Path) -> str:
-    """A finished record in a few lines of at most 80 columns."""
-    m, t = record["measures"]["memorization"], record["training"]
-    lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({t['precision']})"]
-    lines.append("  convention          bits  of ceiling   bits per parameter: total, paper")
-    for name in ("strict", "paper"):
-        c, per = m[name], m[name]["bits_per_parameter"]
-        fraction = f"{c['fraction_of_ceiling']:.1%}" if c["fraction_of_ceiling"] is not None else "-"
-        lines.append(f"  {name:10s} {c['bits']:>13,.0f}  {fraction:>10s}   {per['total']:.3f}  {per['paper']:.3f}")
-    gain = record["convergence"]["gain_last_tenth"]
-    lines.append(f"  gained over the last tenth of training: {'-' if gain is None else format(gain, '.2%')}")
-    lines.append(f"  {results / 'runs' / record['run_id']}/record.json")
-    return "\n".join(lines)
+def _describe(record: dict, results: Path) -> str:
+    from capacity.describe import describe
+
+    return describe(record, results)
 
 
 def _sweep(args: argparse.Namespace) -> int:
@@ -319,7 +316,7 @@ def _status(args: argparse.Namespace) -> int:
         lines = records.read_metrics(args.results, run.run_id) if state in ("running", "interrupted") else []
         step = lines[-1]["step"] if lines else None
         error = records.read(args.results, run.run_id)["error"]["reason"] if state == "failed" else None
-        rows.append({"run_id": run.run_id, "shape": run.shape, "seed": run.seed, "n_sequences": run.n_sequences,
+        rows.append({"run_id": run.run_id, "shape": run.shape, "seed": run.seed, "items": run.items,
                      "status": state, "step": step, "steps": run.steps, "error": error})
     totals: dict[str, int] = {}
     for row in rows:
@@ -331,7 +328,7 @@ def _status(args: argparse.Namespace) -> int:
         for row in rows:
             if row["status"] != "finished":
                 at = f" at step {row['step']:,} of {row['steps']:,}" if row["step"] is not None else ""
-                print(f"  {row['run_id']}  {row['shape']:>8s}  N={row['n_sequences']:<7d} seed {row['seed']}  {row['status']}{at}"
+                print(f"  {row['run_id']}  {row['shape']:>8s}  N={row['items']:<7d} seed {row['seed']}  {row['status']}{at}"
                       + (f"\n    {row['error']}" if row["error"] else ""))
     return 0 if set(totals) == {"finished"} else 1
 
@@ -372,7 +369,7 @@ def _measure(args: argparse.Namespace) -> int:
     from capacity.run import pick_device, remeasure
 
     for run_id in run_ids:
-        print(describe(remeasure(args.results, run_id, pick_device("auto")), args.results))
+        print(_describe(remeasure(args.results, run_id, pick_device("auto"), None), args.results))
     return 0
 
 

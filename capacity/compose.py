@@ -19,11 +19,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
-from capacity.config import COUPLED, SECTIONS, Config, ConfigError, from_dict, known_keys, nearest, unknown_key
+from capacity.config import COUPLED, SECTIONS, Config, ConfigError, from_dict, known_keys, nearest, unknown_data_key, unknown_key
 
-GROUPS = ("data", "model", "train", "measure", "cluster")
+GROUPS = ("data", "model", "train", "measure", "extraction", "cluster")
 
 
 def shared_dir(name: str) -> Path:
@@ -126,7 +126,8 @@ def _let_later_layer_win(tree, layers: list[list[str]]) -> None:
             named = [key for key in pair if key in keys and OmegaConf.select(tree, key) is not None]
             if named:
                 for other in set(pair) - set(named):
-                    OmegaConf.update(tree, other, None)
+                    if OmegaConf.select(tree, other) is not None:
+                        OmegaConf.update(tree, other, None)
                 break
 
 
@@ -137,7 +138,10 @@ def _update(tree, text: str, override: Override) -> None:
             raise ConfigError(f"{text}: {key} holds several settings; name one, such as "
                               f"{next(k for k in known_keys() if k.startswith(key + '.'))}=...")
         raise unknown_key(key)
-    OmegaConf.update(tree, key, override.value())
+    try:
+        OmegaConf.update(tree, key, override.value())
+    except ConfigAttributeError:  # of another kind of data
+        raise unknown_data_key(key, str(OmegaConf.select(tree, "data.kind"))) from None
 
 
 def _parse(parser: OverridesParser, text: str) -> Override:

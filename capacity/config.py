@@ -7,54 +7,69 @@ resolved. Device, threads, stacking, wandb and paths are settings of the executi
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
-from capacity import counts
+from capacity import counts, settings
+from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, UniformData
+from capacity.settings import ConfigError, checked, nearest, setting
 
 IDENTITY_SCHEMA = 1  # raise it when the same settings would train a different model than before
 
 
-class ConfigError(ValueError):
-    """A setting that a person can correct: one line that names the key, the value and what is allowed."""
-
-    def __init__(self, text: str):
-        super().__init__(" ".join(text.split()))  # values may hold line breaks
-
-
-def setting(default: Any, help: str, *, low=None, above=None, high=None, choices=None) -> Any:
-    """A dataclass field with its help text and its allowed values: low <= value <= high, value > above, or choices."""
-    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices}
-    return dataclasses.field(default=default, metadata=limits)
-
-
-@dataclass(frozen=True)
-class UniformData:
-    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N S log2 V bits."""
-
-    kind: str = setting("uniform", "which generator", choices=("uniform",))
-    vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
-    seq_len: int = setting(32, "S, tokens per sequence", low=2, high=65536)
-    n_sequences: int | None = setting(None, "N, sequences in the training set (or give data.load)", low=1, high=2**40)
-    load: float | None = setting(None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9)
-
-
 @dataclass(frozen=True)
 class Model:
-    """A GPT: pre-norm, LayerNorm, GELU, a learned BOS vector in front so that every token is predicted."""
+    """A GPT: pre-norm blocks of causal attention and an MLP. The defaults are GPT-2's form; the fields with a neutral
+    value are the variants of Physics of Language Models 3.3 (arXiv 2404.05405, sections 7 and 9 and appendix B)."""
 
     n_layers: int = setting(1, "L, transformer blocks", low=1, high=1000)
     d_model: int = setting(32, "d, width", low=1, high=65536)
     n_heads: int = setting(2, "attention heads; must divide d_model", low=1, high=65536)
-    mlp_ratio: float = setting(4.0, "hidden width of the MLP / d_model", above=0.0, high=1024.0)
+    mlp_ratio: float = setting(4.0, "hidden width of the MLP / d_model; 0: no MLP", low=0.0, high=1024.0)
     position: str = setting("learned", "position information", choices=("learned", "rotary"))
     tied: bool = setting(True, "the output head is the token embedding")
-    bias: bool = setting(True, "biases in the linear maps (LayerNorm always has one)")
+    bias: bool = setting(True, "biases in the linear maps (of norms: see model.norm)")
     init_std: float = setting(0.02, "standard deviation of the initial weights", above=0.0)
+    n_kv_heads: int | None = setting(None, "heads of keys and values (grouped-query attention); must divide n_heads; "
+                                     "empty: n_heads", low=1, high=65536, neutral=None)
+    norm: str = setting("layernorm", "layernorm has gain and bias, the others a gain; eps is 1e-5",
+                        choices=("layernorm", "layernorm_no_bias", "rmsnorm"), neutral="layernorm")
+    mlp: str = setting("standard", "down(act(up x)), or gated: down(act(gate x) * up x)", choices=("standard", "gated"),
+                       neutral="standard")
+    mlp_multiple_of: int = setting(1, "the hidden width of the MLP is rounded up to a multiple of this",
+                                   low=1, high=65536, neutral=1)
+    activation: str = setting("gelu", "act; gelu_tanh: GPT-2's approximation, relu2: the square of relu",
+                              choices=("gelu", "gelu_tanh", "silu", "relu", "relu2"), neutral="gelu")
+    rotary_base: float = setting(10000.0, "base of the rotary frequencies, with model.position=rotary",
+                                 above=1.0, high=1e12, neutral=10000.0)
+    document_mask: bool = setting(False, "attention within a document only, which EOS starts", neutral=False)
+    n_experts: int = setting(0, "MLPs per block, of which a token visits top_k; 0: one that all tokens visit",
+                             low=0, high=65536, neutral=0)
+    top_k: int = setting(1, "experts per token", low=1, high=65536, neutral=1)
+    capacity_factor: float = setting(2.0, "places per expert in training / its even share of tokens; a token beyond "
+                                     "them skips the expert", above=0.0, high=65536.0, neutral=2.0)
+    eval_capacity_factor: float = setting(8.0, "the same in evaluation; from n_experts / top_k on, no token is skipped",
+                                          above=0.0, high=65536.0, neutral=8.0)
+    balance_weight: float = setting(0.01, "weight of the load-balance loss in training; 3.3 states none",
+                                    low=0.0, high=1000.0, neutral=0.01)
+
+    def __post_init__(self):
+        if self.n_kv_heads == self.n_heads:  # two spellings of one model have one identity
+            object.__setattr__(self, "n_kv_heads", None)
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def mlp_width(self) -> int:
+        """F, hidden width of an MLP: mlp_ratio d_model, rounded up to a multiple of mlp_multiple_of; 0: no MLP."""
+        exact = self.mlp_ratio * self.d_model / self.mlp_multiple_of
+        return self.mlp_multiple_of * math.ceil(exact * (1 - 1e-9))  # 8/3 x 192 is 512, however 8/3 is rounded
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,25 @@ class Measure:
 
     evaluations: int = setting(10, "full passes over the training set during training", low=1, high=1000)
     batch_tokens: int = setting(65536, "tokens per forward pass of an evaluation", low=1, high=2**31 - 1)
+    people: int | None = setting(None, "people who are asked, drawn evenly; empty: all", low=2)
+    contexts: int = setting(4, "templates or texts in which each value of a person is asked", low=1, high=1000)
+    context: str = setting("auto", "first: the sentence comes first, behind the name; text: the person's own text; auto: by "
+                           "the data (see measure/knowledge.py)", choices=("auto", "first", "text"))
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Whether stored facts can be asked for (Physics of Language Models 3.1, arXiv 2309.14316, sections 3 to 5): fine-tune on
+    questions about one half of the people, ask about the other half. A measure: out of the run's identity."""
+
+    mode: str = setting("none", "full: all weights; lora: low-rank updates of the embedding and of queries and values",
+                        choices=("none", "full", "lora"))
+    steps: int = setting(2000, "optimizer steps of the fine-tuning", low=1)
+    batch_size: int = setting(48, "questions per step", low=1)
+    lr: float = setting(3e-4, "peak learning rate; cosine to a tenth, no warm-up", above=0.0)
+    weight_decay: float = setting(0.01, "decoupled weight decay", low=0.0)
+    rank_embedding: int = setting(128, "rank of the update of the embedding (lora)", low=1)
+    rank_attention: int = setting(16, "rank of the updates of queries and values (lora)", low=1)
 
 
 @dataclass(frozen=True)
@@ -107,10 +141,11 @@ class Wandb:
 class Config:
     """Everything that `capacity train` needs."""
 
-    data: UniformData = UniformData()
+    data: UniformData | BiosData | BiodData | CorpusData = UniformData()
     model: Model = Model()
     train: Train = Train()
     measure: Measure = Measure()
+    extraction: Extraction = Extraction()
     cluster: Cluster = Cluster()
     wandb: Wandb = Wandb()
     seed: int = setting(0, "changes data, initial weights and batch order together", low=0, high=2**63 - 1)
@@ -118,32 +153,30 @@ class Config:
     @property
     def parameters(self) -> dict[str, int]:
         """Parameter counts by convention, see `counts.parameters`."""
-        return counts.parameters(self.model, self.data.vocab_size, self.data.seq_len)
+        return counts.parameters(self.model, self.data.rows, self.data.seq_len, self.data.bos, self.data.used_rows)
 
     @property
-    def n_sequences(self) -> int:
-        """N: as given, or the whole number of sequences nearest to the demanded load (at least 1)."""
-        if self.data.n_sequences is not None:
-            return self.data.n_sequences
-        bits = self.data.load * self.parameters["total"]
-        return max(1, round(bits / (self.data.seq_len * math.log2(self.data.vocab_size))))
+    def items(self) -> int:
+        """N, sequences or people: as given, or the number nearest to the demanded load."""
+        return self.data.items(self.parameters["total"])
 
     @property
     def entropy_bits(self) -> float:
-        """H = N S log2 V, exact: every token is uniform and independent."""
-        return self.n_sequences * self.data.seq_len * math.log2(self.data.vocab_size)
+        """Bits of the data set: the entropy N S log2 V of uniform tokens, or R^max P of facts."""
+        return self.data.bits(self.items)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps: as given, or the fewest that show every sequence `exposures` times on average."""
+        """Optimizer steps: as given, or the fewest that show every item `exposures` times on average."""
         if self.train.steps is not None:
             return self.train.steps
-        return max(1, math.ceil(self.train.exposures * self.n_sequences / self.train.batch_size))
+        tokens = self.train.exposures * self.items * self.data.tokens_per_item
+        return max(1, math.ceil(tokens / (self.train.batch_size * self.data.seq_len) - 1e-9))
 
     @property
     def exposures(self) -> float:
-        """Realised mean number of times a sequence is seen."""
-        return self.steps * self.train.batch_size / self.n_sequences
+        """Mean number of times an item is seen; of people the expected one, the record has the counted one."""
+        return self.tokens / (self.items * self.data.tokens_per_item)
 
     @property
     def tokens(self) -> int:
@@ -153,7 +186,7 @@ class Config:
     @property
     def flops(self) -> float:
         """Model FLOPs of training: 3 x forward, see `counts.forward_flops_per_token`."""
-        return 3.0 * self.tokens * counts.forward_flops_per_token(self.model, self.data.vocab_size, self.data.seq_len)
+        return 3.0 * self.tokens * counts.forward_flops_per_token(self.model, self.data.rows, self.data.seq_len)
 
     @property
     def shape(self) -> str:
@@ -163,11 +196,10 @@ class Config:
     @property
     def identity(self) -> dict:
         """The resolved settings that the result depends on; two spellings of one run have one identity."""
-        data = dataclasses.asdict(self.data) | {"n_sequences": self.n_sequences}
-        train = dataclasses.asdict(self.train) | {"steps": self.steps}
-        del data["load"], train["exposures"]
-        return {"schema": IDENTITY_SCHEMA, "data": data, "model": dataclasses.asdict(self.model), "train": train,
-                "seed": self.seed}
+        train = settings.identity(self.train) | {"steps": self.steps}
+        del train["exposures"]
+        return {"schema": IDENTITY_SCHEMA, "data": self.data.identity(self.items), "model": settings.identity(self.model),
+                "train": train, "seed": self.seed}
 
     @property
     def run_id(self) -> str:
@@ -176,32 +208,35 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict:
-        """Plain nested dictionaries; `from_dict` is the inverse."""
-        return dataclasses.asdict(self)
+        """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates are not at hand."""
+        out = dataclasses.asdict(self)
+        if "lexicon" in out["data"]:
+            out["data"]["lexicon"] = self.data.compiled.digest
+        return out
 
 
-SECTIONS: dict[str, type] = {"data": UniformData, "model": Model, "train": Train, "measure": Measure,
+SECTIONS: dict[str, type] = {"model": Model, "train": Train, "measure": Measure, "extraction": Extraction,
                              "cluster": Cluster, "wandb": Wandb}
-COUPLED = (("data.n_sequences", "data.load"), ("train.steps", "train.exposures"))
+COUPLED = (("data.n_sequences", "data.load"), ("data.n_people", "data.load"), ("train.steps", "train.exposures"))
 
 
 def known_keys() -> list[str]:
-    """Every dotted key that a configuration may hold."""
-    return ["seed"] + [f"{s}.{f.name}" for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)]
-
-
-def nearest(word: str, allowed: list[str]) -> str:
-    """' (did you mean X?)' for the closest allowed word, or an empty string."""
-    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
-    if not near and "." in word:  # the right field under the wrong group, such as data.d_model
-        near = [key for key in allowed if key.rpartition(".")[2] == word.rpartition(".")[2]][:1]
-    elif not near:
-        near = [key for key in allowed if key.rpartition(".")[2] == word][:1]
-    return f" (did you mean {near[0]}?)" if near else ""
+    """Every dotted key that a configuration may hold, those of all kinds of data among them."""
+    sections = [("data", cls) for cls in KINDS.values()] + list(SECTIONS.items())
+    return ["seed"] + list(dict.fromkeys(f"{s}.{f.name}" for s, cls in sections for f in dataclasses.fields(cls)))
 
 
 def unknown_key(key: str) -> ConfigError:
     return ConfigError(f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` shows all")
+
+
+def unknown_data_key(key: str, kind: str) -> ConfigError:
+    """The error for a setting that this kind of data does not have, though another one may."""
+    owners = [k for k, cls in KINDS.items() if key.removeprefix("data.") in cls.__dataclass_fields__]
+    if not owners:
+        return unknown_key(key)
+    return ConfigError(f"{key}: a setting of data.kind={' or '.join(owners)}, but this run's data.kind is {kind}; "
+                       f"choose data={owners[0]}")
 
 
 def from_dict(tree: dict) -> Config:
@@ -212,8 +247,8 @@ def from_dict(tree: dict) -> Config:
     parts: dict[str, Any] = {}
     for key, value in tree.items():
         if key == "seed":
-            parts["seed"] = _checked("seed", value, Config.__dataclass_fields__["seed"], int)
-        elif key not in SECTIONS:
+            parts["seed"] = checked("seed", value, Config.__dataclass_fields__["seed"], int)
+        elif key != "data" and key not in SECTIONS:
             raise unknown_key(str(key))
         else:
             parts[key] = _section(key, value)
@@ -223,81 +258,54 @@ def from_dict(tree: dict) -> Config:
 
 
 def _section(name: str, tree: Any) -> Any:
-    cls = SECTIONS[name]
     if not isinstance(tree, dict):
-        raise ConfigError(f"{name}={tree!r}: expected settings such as {name}.{dataclasses.fields(cls)[0].name}=...")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    types = get_type_hints(cls)
-    for key in tree:
-        if key not in fields:
-            raise unknown_key(f"{name}.{key}")
-    return cls(**{key: _checked(f"{name}.{key}", value, fields[key], types[key]) for key, value in tree.items()})
+        first = dataclasses.fields(SECTIONS.get(name, UniformData))[0].name
+        raise ConfigError(f"{name}={tree!r}: expected settings such as {name}.{first}=...")
+    if name != "data":
+        return settings.section(SECTIONS[name], name, tree, unknown_key)
+    kind = tree.get("kind", "uniform")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"data.kind={kind}: expected one of {', '.join(KINDS)}{nearest(str(kind), list(KINDS))}")
 
-
-def _checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
-    """The value in the field's type, or a ConfigError that says what is allowed."""
-    optional = type(None) in getattr(kind, "__args__", ())
-    base = kind.__args__[0] if optional else kind
-    if value is None and optional:
-        return None
-    limits = field.metadata
-    whole = base is int and not isinstance(value, bool) and isinstance(value, (int, float)) and value == value
-    if whole and abs(value) != math.inf and value == int(value):
-        value = int(value)
-    elif base is float and not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
-        value = float(value)
-    elif not (base in (bool, str) and type(value) is base):
-        raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}")
-    wrong = ((limits["choices"] is not None and value not in limits["choices"])
-             or (limits["low"] is not None and value < limits["low"])
-             or (limits["above"] is not None and value <= limits["above"])
-             or (limits["high"] is not None and value > limits["high"]))
-    if wrong:
-        near = nearest(value, list(limits["choices"])) if limits["choices"] else ""
-        raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}{near}")
-    return value
-
-
-def _text(value: Any) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _allowed(base: type, limits: Any) -> str:
-    if limits["choices"] is not None:
-        return "one of " + ", ".join(limits["choices"])
-    if base is bool:
-        return "true or false"
-    words = {int: "a whole number", float: "a number", str: "a text"}[base]
-    low, above, high = limits["low"], limits["above"], limits["high"]
-    if low is not None and high is not None:
-        return f"{words} from {low} to {high}"
-    bounds = [f">= {low}"] * (low is not None) + [f"> {above}"] * (above is not None) + [f"<= {high}"] * (high is not None)
-    return " ".join([words, " and ".join(bounds)]).strip()
+    return settings.section(KINDS[kind], "data", tree, lambda key: unknown_data_key(key, kind))
 
 
 def check(config: Config) -> None:
     """Checks that need more than one setting; ConfigError with the keys, the values and the remedy."""
     data, model, train = config.data, config.model, config.train
     for one, other in COUPLED:
-        values = [getattr(getattr(config, key.split(".")[0]), key.split(".")[1]) for key in (one, other)]
+        section, name = one.split(".")
+        part = getattr(config, section)
+        if name not in part.__dataclass_fields__ or other.split(".")[1] not in part.__dataclass_fields__:
+            continue  # of another kind of data
+        values = [getattr(part, name), getattr(part, other.split(".")[1])]
         if values[0] is None and values[1] is None:
             raise ConfigError(f"{one}, {other}: give one of the two")
         if values[0] is not None and values[1] is not None:
             raise ConfigError(f"{one}={values[0]} and {other}={values[1]}: each follows from the other; give only one")
+    data.check(config.items)
+    if config.extraction.mode != "none" and not getattr(data, "questions", False):
+        raise ConfigError(f"extraction.mode={config.extraction.mode}: needs data.kind=bios and data.questions=true, so that the "
+                          "vocabulary has the words of the questions")
     if model.d_model % model.n_heads:
         raise ConfigError(f"model.n_heads={model.n_heads}: must divide model.d_model={model.d_model}; "
                           f"allowed: {_divisors(model.d_model)}")
     if model.position == "rotary" and (model.d_model // model.n_heads) % 2:
         raise ConfigError(f"model.position=rotary: needs an even head size, but model.d_model/model.n_heads = "
                           f"{model.d_model // model.n_heads}")
-    if model.mlp_ratio * model.d_model != round(model.mlp_ratio * model.d_model):
-        raise ConfigError(f"model.mlp_ratio={model.mlp_ratio}: times model.d_model={model.d_model} must be a whole width")
+    if model.n_heads % model.kv_heads:
+        raise ConfigError(f"model.n_kv_heads={model.n_kv_heads}: must divide model.n_heads={model.n_heads}; "
+                          f"allowed: {_divisors(model.n_heads)}")
+    if model.document_mask and data.bos:
+        raise ConfigError(f"model.document_mask=true: sequences of data.kind={data.kind} hold no EOS to start a "
+                          "document; set model.document_mask=false")
+    if model.n_experts and model.mlp_width == 0:
+        raise ConfigError(f"model.n_experts={model.n_experts}: experts are MLPs, but model.mlp_ratio=0 means none")
+    if model.n_experts and model.top_k > model.n_experts:
+        raise ConfigError(f"model.top_k={model.top_k}: a token can visit no more than all "
+                          f"model.n_experts={model.n_experts} experts")
     if train.warmup_steps >= config.steps:
         raise ConfigError(f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} training steps")
-    # 2^48 tokens is far above any random-data study (the largest published run has 2^29) and far below overflow.
-    if config.n_sequences * data.seq_len > 2**48:
-        raise ConfigError(f"data: {config.n_sequences} sequences of {data.seq_len} tokens are more than 2^48 tokens")
 
 
 def _divisors(n: int) -> str:

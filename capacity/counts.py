@@ -1,6 +1,6 @@
 """Closed formulas for parameters, FLOPs and memory (standard library only; the built model is asserted against them).
 
-L layers, d width, f = mlp_ratio d, V vocabulary rows, S positions.
+L layers, d width, f hidden width of an MLP, X experts, V vocabulary rows, S positions.
 """
 
 from __future__ import annotations
@@ -12,45 +12,76 @@ if TYPE_CHECKING:
     from capacity.config import Model
 
 
-def parameters(model: Model, vocab_size: int, seq_len: int) -> dict[str, int]:
+def parameters(model: Model, vocab_size: int, seq_len: int, bos: bool = True,
+               used_rows: int | None = None) -> dict[str, int]:
     """Parameter counts by convention.
 
     total          every trained number; a tied embedding counts once, the learned BOS vector counts
-    paper          total without the BOS vector: with learned positions, tied head and biases this is the count
-                   V d + S d + L (12 d^2 + 13 d) + 2 d that reproduces all rows of Table 1 of Morris et al.
-                   (arXiv 2505.24832) and GPT-2 small with 64 positions, 123,702,528
+    paper          what the study of that kind of data counts. With BOS, total without its vector: with learned
+                   positions, tied head and biases this is V d + S d + L (12 d^2 + 13 d) + 2 d, which reproduces all
+                   rows of Table 1 of Morris et al. (arXiv 2505.24832) and GPT-2 small with 64 positions, 123,702,528.
+                   Without BOS, total without the rows of embedding and untied head that no training token can touch
+                   (Physics of Language Models 3.3, arXiv 2404.05405, appendix A, which says nothing of untied heads)
     non_embedding  blocks and final norm only: no token, position or BOS vectors and no untied head
+    active         total without the experts that a token does not visit; the same as total where the model is dense
 
-    No run has unused vocabulary rows yet (uniform data uses all), so the used-rows count equals `total`.
+    used_rows: rows of the token table that the training data can touch, all of them where None.
     """
     L, d, V, S = model.n_layers, model.d_model, vocab_size, seq_len
-    f = round(model.mlp_ratio * d)
-    block = 4 * d * d + 2 * d * f + 4 * d + model.bias * (5 * d + f)
-    non_embedding = L * block + 2 * d
-    tables = V * d * (1 if model.tied else 2) + S * d * (model.position == "learned")
-    return {"total": non_embedding + tables + d, "paper": non_embedding + tables, "non_embedding": non_embedding}
+    norm = 2 * d if model.norm == "layernorm" else d
+    expert, norms = sum(_mlp(model)), 2 if model.mlp_width else 1
+    block = norms * norm + sum(_attention(model)) + max(1, model.n_experts) * expert + _router(model)
+    non_embedding = L * block + norm
+    copies = 1 if model.tied else 2
+    total = non_embedding + V * d * copies + S * d * (model.position == "learned") + bos * d
+    left_out = d if bos else (0 if used_rows is None else V - used_rows) * d * copies
+    idle = L * (model.n_experts - model.top_k) * expert if model.n_experts else 0
+    return {"total": total, "paper": total - left_out, "non_embedding": non_embedding, "active": total - idle}
 
 
 def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> float:
     """Floating-point operations of one forward pass per predicted token: 2 per multiply-add of a matrix product.
 
-    The head counts, embedding look-ups do not, attention counts the full S x S square (no causal saving), as in the
-    model-FLOPs convention of PaLM (Chowdhery et al. 2022, appendix B): 2 x matrix weights + 4 L S d.
+    The head counts, embedding look-ups do not, attention counts the full S x S square (no causal or document saving),
+    as in the model-FLOPs convention of PaLM (Chowdhery et al. 2022, appendix B): 2 x matrix weights + 4 L S d. Of
+    experts those count that a token visits, not their empty places.
     """
     L, d = model.n_layers, model.d_model
-    f = round(model.mlp_ratio * d)
-    return 2.0 * (L * (4 * d * d + 2 * d * f) + vocab_size * d) + 4.0 * L * seq_len * d
+    visited = model.top_k if model.n_experts else 1
+    matrices = _attention(model)[0] + visited * _mlp(model)[0] + _router(model)
+    return 2.0 * (L * matrices + vocab_size * d) + 4.0 * L * seq_len * d
 
 
 def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int) -> float:
     """Rough peak bytes of one training run in fp32: weights, gradient, two moments and the optimizer's temporaries (24 P),
-    activations kept for the backward pass (about 12 d + 2 f values and one row of scores per head, layer and token), and
-    the head's chunk of logits with its probabilities (at most 2 x 2^18 values on a CPU)."""
-    d, f = model.d_model, model.mlp_ratio * model.d_model
+    activations kept for the backward pass (about 12 d values, 2 per hidden unit, 4 where it is gated, and one row of
+    scores per head, layer and token), and the head's chunk of logits with its probabilities (at most 2 x 2^18 values on
+    a CPU). Experts keep all their places, each with its input and output, and the router three rows per token."""
+    d, f = model.d_model, model.mlp_width
     tokens = batch_size * seq_len
-    activations = tokens * (model.n_layers * (12 * d + 2 * f + model.n_heads * seq_len) + 4 * d)
+    hidden = (4 if model.mlp == "gated" else 2) * f
+    if model.n_experts:
+        hidden = min(model.capacity_factor * model.top_k, model.n_experts) * (hidden + 2 * d) + 3 * model.n_experts
+    activations = tokens * (model.n_layers * (12 * d + hidden + model.n_heads * seq_len) + 4 * d)
     logits = 2 * min(tokens * vocab_size, max(vocab_size, 2**18))
     return 24.0 * parameters(model, vocab_size, seq_len)["total"] + 4.0 * (activations + logits)
+
+
+def _attention(model: Model) -> tuple[int, int]:
+    """Weights and biases of a block's attention; keys and values may have fewer heads than queries."""
+    d, kv = model.d_model, model.kv_heads * (model.d_model // model.n_heads)
+    return 2 * d * (d + kv), model.bias * 2 * (d + kv)
+
+
+def _mlp(model: Model) -> tuple[int, int]:
+    """Weights and biases of one MLP or expert: one map to the hidden units, two where it is gated, and one back."""
+    d, f, inward = model.d_model, model.mlp_width, 2 if model.mlp == "gated" else 1
+    return (inward + 1) * d * f, (inward * f + d) * (model.bias and f > 0)
+
+
+def _router(model: Model) -> int:
+    """Weights of a block's router, which has no bias."""
+    return model.d_model * model.n_experts
 
 
 def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str) -> float:

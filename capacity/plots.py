@@ -1,6 +1,7 @@
 """Figures of a study: the table of runs and a fit in, a matplotlib Figure out. Nothing here computes a result."""
 
 import io
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from capacity.laws import summary
+from capacity.laws.arms import SATURATED, short
+from capacity.laws.exposures import curve
 from capacity.laws.fit import CONVENTIONS, COUNTS, classify, rising
 
 # Two journal columns wide; type of 7 points stays legible in print and at 900 pixels on a page.
@@ -21,6 +24,10 @@ STYLE = {"font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 8, "xtick.la
 SMALL = 7
 INK, GUIDE, MUTED, MUTED_INK = "#222222", "#9a9a9a", "#f0dcc0", "#8a5a14"
 GUIDES = (1, 2, 4)  # bits per parameter
+KNOWLEDGE_GUIDES = (2, 1, 0.5)  # bits per parameter; 3.3 (arXiv 2404.05405) finds about 2 and about 1
+# Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), without their yellow, too pale on white
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PUBLISHED = tuple(row["value"] for row in summary.PUBLISHED if row["quantity"] == "mean_of_ratios")  # bf16, fp32
 
 
@@ -49,12 +56,129 @@ def capacity_figure(table, fit):
         return figure
 
 
+def ratio_figure(runs):
+    """Learned bits against parameters, log-log, 7 x 3.6 inches: a point per chosen run, a marker and colour per arm (whatever
+    N), open where the model holds over 95% of its data; lines of 2, 1 and 0.5 bits per parameter, and for each N the line
+    of all its bits. runs: of `laws.arms.prepare`. Runs with no positive number of bits are counted, not drawn."""
+    with rc_context(STYLE):
+        figure, ax = _one_panel(3.6)
+        done = runs[runs.chosen]
+        shown = done[done.bits > 0]
+        if shown.empty:
+            ax.set_axis_off()
+            ax.text(0.5, 0.5, "no run has learned a positive number of bits", ha="center", transform=ax.transAxes)
+            return figure
+        p, bits = shown.parameters_paper, shown.bits
+        ceilings = {amount: set(rows.ceiling_bits.round()) for amount, rows in done.groupby("amount")}
+        lines = sorted({(c, amount) for amount, all_c in ceilings.items() if amount[0] == "N" for c in all_c})
+        top = max([bits.max(), *(c for c, _ in lines)])
+        _log_axes(ax, (p.min() / 1.6, p.max() * 1.6), (bits.min() / 1.7, top * 1.5))
+        (x_low, x_high), (y_low, y_high) = ax.get_xlim(), ax.get_ylim()
+        for guide in KNOWLEDGE_GUIDES:
+            ends = np.array([max(x_low, y_low / guide), min(x_high, y_high / guide)])
+            if ends[0] < ends[1]:
+                ax.plot(ends, guide * ends, color=GUIDE, lw=0.6, zorder=1, gid=f"guide {guide}")
+                start = ends[0] * (x_high / x_low) ** 0.015
+                ax.annotate(f"{guide:g} bit{'s' * (guide > 1)}/P", (start, guide * start), (-1, 3), color="#666666",
+                            textcoords="offset points", gid=f"guide label {guide}", zorder=1, **_along(ax))
+        for c, amount in lines:
+            ax.plot([x_low, x_high], [c, c], color=GUIDE, lw=0.8, dashes=(4, 3), zorder=1, gid=f"ceiling {amount[1]:.0f}")
+        heights = {f"N = {short(n)}": c for c, (_, n) in lines}
+        _end_labels(ax, {name: (x_high / 1.06, c) for name, c in heights.items()}, dict.fromkeys(heights, "#666666"))
+        style = _styles(shown, "arm_name")
+        for name, rows in shown.groupby("arm_name"):
+            for full, part in rows.groupby(rows.fraction >= SATURATED):
+                ax.plot(part.parameters_paper, part.bits, ls="none", ms=4.2, mew=0.8, zorder=3, gid=f"runs {name}",
+                        fillstyle="none" if full else "full", **style[name])
+        hidden = len(done) - len(shown)
+        ax.set_xlabel("parameters P (without rows of unused tokens)" + (f"; {hidden} with R <= 0 not drawn" * (hidden > 0)))
+        ax.set_ylabel("learned bits")
+        ax.set_title("Learned bits against parameters; dashed: all bits of the data", loc="left")
+        open_ones = bool((shown.fraction >= SATURATED).any())
+        _side_legend(figure, style, f"open: holds over {SATURATED:.0%}\nof its data" if open_ones else "")
+        return figure
+
+
+def exposures_figure(runs, laws=()):
+    """R against exposures (counted, log axis), 7 x 3.6 inches: a point per chosen run, a line through the means of seeds or the
+    fitted law where there is one, and R^max dashed. runs: of `laws.arms.prepare`; laws: of `laws.knowledge`."""
+    with rc_context(STYLE):
+        figure, ax = _one_panel(3.6)
+        shown = runs[runs.chosen].copy()
+        shown["x"] = shown.exposures_mean.fillna(shown.exposures)
+        shown["name"] = [", ".join(filter(None, row)) for row in zip(shown.label, shown.series)]
+        shown = shown[shown.groupby("name").asked.transform("nunique") > 1]
+        fitted = {", ".join(filter(None, (law["label"], law["series"]))): law for law in laws if not law["reason"]}
+        style, labels, highest = _styles(shown, "name"), {}, shown.r.max()
+        for name, rows in shown.groupby("name"):
+            color = style[name]["color"]
+            ax.plot(rows.x, rows.r, ls="none", ms=4.0, mew=0.8, zorder=3, gid=f"runs {name}", **style[name])
+            if name in fitted:
+                law, x = fitted[name], np.geomspace(rows.x.min(), rows.x.max(), 80)
+                y = curve(law["form"], x, *(law[key]["value"] for key in ("r_inf", "e0", "b")))
+                ax.plot(x, y, color=color, lw=0.9, zorder=2, gid=f"law {name}")
+            else:
+                mean = rows.groupby("asked")[["x", "r"]].mean()
+                ax.plot(mean.x, mean.r, color=color, lw=0.9, zorder=2, gid=f"means {name}")
+            r_max = rows.r_max.mean()
+            labels[name] = f"{name}, R^max {r_max:.2f}"
+            if r_max < 1.5 * highest:  # a line far above would flatten all others
+                ax.plot([rows.x.min(), rows.x.max()], [r_max] * 2, color=color, lw=0.8, dashes=(4, 3), zorder=1,
+                        gid=f"R^max {name}")
+        low, high = _widened(shown.x.min() / 1.25, shown.x.max() * 1.25)
+        ax.set(xscale="log", xlim=(low, high))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=20))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        if shown.r.min() < 0:
+            ax.axhline(0, color=GUIDE, lw=0.6, zorder=0, gid="zero")
+        else:
+            ax.set_ylim(bottom=0)
+        ax.set_xlabel("exposures (mean times a person was shown)")
+        ax.set_ylabel("R (learned bits per parameter)")
+        ax.set_title("Bits per parameter against exposures; dashed: R^max", loc="left")
+        _side_legend(figure, {labels[name]: look for name, look in style.items()},
+                     "line: fitted law" if fitted else "line: mean of seeds")
+        return figure
+
+
 def render(figure, kind):
     """The figure as bytes of one kind ("png" or "pdf"), the same bytes for the same figure: no dates inside."""
     dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     with rc_context(STYLE), io.BytesIO() as buffer:
         figure.savefig(buffer, format=kind, metadata=dates[kind])
         return buffer.getvalue()
+
+
+def _one_panel(height):
+    """A figure 7 inches wide with one panel and room for names on its right."""
+    figure = Figure(figsize=(7.0, height))
+    ax = figure.subplots()
+    figure.subplots_adjust(left=0.085, right=0.585, bottom=0.13, top=0.93)
+    return figure, ax
+
+
+def _styles(runs, column):
+    """A marker and a colour for every name in a column, in the order of the runs' curves."""
+    names = list(dict.fromkeys(runs.sort_values(["amount", "asked", "parameters_paper", "arm_name"])[column]))
+    return {name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]} for i, name in enumerate(names)}
+
+
+def _side_legend(figure, style, note):
+    """Names beside the panel, as many as its height has room for, and a note on marks below them."""
+    room = int(figure.get_figheight() * 72 * 0.86 / (SMALL * 1.5)) - 3
+    handles, used = [], 0
+    for name, look in style.items():
+        text = textwrap.fill(name or "all runs", 33)
+        used += text.count("\n") + 1
+        if used > room:
+            handles.append(Line2D([], [], ls="none", label=f"and {len(style) - len(handles)} more"))
+            break
+        handles.append(Line2D([], [], ls="none", ms=4.2, label=text, **look))
+    if note:
+        handles.append(Line2D([], [], ls="none", label=note))
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.665, 0.95), fontsize=SMALL, frameon=False,
+                  handletextpad=0.3, borderaxespad=0.2, labelspacing=0.45, alignment="left")
 
 
 def _drawn_runs(table, convention):

@@ -34,19 +34,24 @@ OPTIONAL = type(None)
 FIELDS: dict[str, tuple[type, ...]] = {
     "schema": (int,), "run_id": (str,), "status": (str,), "study": (str, OPTIONAL), "config": (dict,), "identity": (dict,),
     "parameters.total": (int,), "parameters.paper": (int,), "parameters.non_embedding": (int,),
-    "data.n_sequences": (int,), "data.entropy_bits": (float,), "data.load": (float,),
-    "training.steps": (int,), "training.tokens": (int,), "training.flops": (float,), "training.exposures_min": (int,),
-    "training.exposures_max": (int,), "training.wall_s": (float,), "training.stack": (int,), "training.device": (str,),
+    "data.entropy_bits": (float,), "data.load": (float,),
+    "training.steps": (int,), "training.tokens": (int,), "training.flops": (float,), "training.wall_s": (float,), "training.stack": (int,), "training.device": (str,),
     "training.threads": (int,), "training.precision": (str,), "training.master_weights": (str,),
     "measures": (dict,), "convergence": (dict, OPTIONAL), "error": (dict, OPTIONAL), "environment": (dict,),
     "finished_at": (str,),
 }
 
 FAILED: dict[str, tuple[type, ...]] = {"error.reason": (str,)}
-FINISHED: dict[str, tuple[type, ...]] = {"convergence.gain_last_tenth": (float, OPTIONAL)} | {
-    f"measures.memorization.{convention}.{name}": types for convention in ("strict", "paper")
-    for name, types in {"bits": (float,), "ceiling_bits": (float,), "fraction_of_ceiling": (float, OPTIONAL),
-                        "bits_per_parameter.total": (float,), "bits_per_parameter.paper": (float,)}.items()}
+FINISHED: dict[str, tuple[type, ...]] = {
+    "convergence.gain_last_tenth": (float, OPTIONAL), "training.exposures_min": (int,), "training.exposures_max": (int,)}
+MEASURED: dict[str, dict[str, tuple[type, ...]]] = {  # by measure; a finished record has one of them
+    "memorization": {
+        f"{convention}.{name}": types for convention in ("strict", "paper")
+        for name, types in {"bits": (float,), "ceiling_bits": (float,), "fraction_of_ceiling": (float, OPTIONAL),
+                            "bits_per_parameter.total": (float,), "bits_per_parameter.paper": (float,)}.items()},
+    "knowledge": {name: (float,) for name in (
+        "p1_nats", "p2_nats", "bits", "ceiling_bits", "fraction_of_ceiling", "accuracy", "bits_se_over_people",
+        "bits_per_parameter.total", "bits_per_parameter.paper")} | {"attributes": (dict,), "context": (str,)}}
 
 
 def runs_dir(results: Path) -> Path:
@@ -92,6 +97,13 @@ def validate(record: dict) -> dict:
     needed = FAILED if record["status"] == "failed" else FINISHED
     for key, types in needed.items():
         _check(record, key, types)
+    if record["status"] == "finished":
+        present = [name for name in MEASURED if name in record["measures"]]
+        if not present:
+            raise ValueError(f"record: measures: expected one of {', '.join(MEASURED)}")
+        for name in present:
+            for key, types in MEASURED[name].items():
+                _check(record, f"measures.{name}.{key}", types)
     return record
 
 
@@ -216,9 +228,9 @@ def shape_labels(configs: list[Config]) -> dict[str, str]:
 def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     """One row per planned run, also for failed and missing ones; numbers of unfinished runs are NaN.
 
-    Columns: run_id, label (shape), seed, status (finished, failed, missing), error, parameter counts by convention,
-    n_sequences, entropy_bits, load, and for finished runs bits and ceilings by convention, gain_last_tenth, steps, tokens,
-    flops, wall_s. For a run that is not finished the ceilings are the expected ones of `counts.uniform_ceiling_bits`.
+    Columns: run_id, label (shape), seed, status (finished, failed, missing), error, kind, parameter counts by convention,
+    n_sequences or n_people, entropy_bits, load, steps, tokens, flops, recipe, wall_s, gain_last_tenth, and those of the
+    measure, see `_memorization` and `_knowledge`.
     """
     import pandas
 
@@ -226,26 +238,50 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     labels = shape_labels(configs)
     for config in configs:
         record = read(results, config.run_id)
+        finished = record is not None and record["status"] == "finished"
         row = {"run_id": config.run_id, "label": labels[config.run_id], "seed": config.seed,
                "status": record["status"] if record else "missing", "error": "", "precision": config.train.precision,
-               "vocab_size": config.data.vocab_size, "seq_len": config.data.seq_len, "n_sequences": config.n_sequences,
-               "entropy_bits": config.entropy_bits, "load": config.entropy_bits / config.parameters["total"],
-               "steps": config.steps, "tokens": config.tokens, "flops": config.flops, "lr": config.train.lr,
-               "batch_size": config.train.batch_size, "gain_last_tenth": math.nan, "wall_s": math.nan}
+               "kind": config.data.kind, "vocab_size": config.data.rows, "seq_len": config.data.seq_len,
+               config.data.size_key: config.items, "entropy_bits": config.entropy_bits,
+               "load": config.entropy_bits / config.parameters["total"], "steps": config.steps, "tokens": config.tokens,
+               "flops": config.flops, "lr": config.train.lr, "batch_size": config.train.batch_size,
+               "gain_last_tenth": math.nan, "wall_s": math.nan}
         row |= {f"parameters_{name}": p for name, p in config.parameters.items()}
-        for convention in ("strict", "paper"):
-            row[f"{convention}_bits"] = math.nan
-            row[f"{convention}_ceiling_bits"] = counts.uniform_ceiling_bits(
-                config.n_sequences, config.data.seq_len, config.data.vocab_size, convention)
+        row |= (_memorization if config.data.kind == "uniform" else _knowledge)(config, record if finished else None)
         if record and record["status"] == "failed":
             row["error"] = record["error"]["reason"]
-        elif record:
-            measured = record["measures"]["memorization"]
-            for convention in ("strict", "paper"):
-                row[f"{convention}_bits"] = measured[convention]["bits"]
-                row[f"{convention}_ceiling_bits"] = measured[convention]["ceiling_bits"]
+        elif finished:
             gain = record["convergence"]["gain_last_tenth"]
             row["gain_last_tenth"] = math.nan if gain is None else gain
             row["wall_s"] = record["training"]["wall_s"] / record["training"]["stack"]
         rows.append(row)
     return pandas.DataFrame(rows)
+
+
+def _memorization(config: Config, record: dict | None) -> dict[str, float]:
+    """Bits and ceilings by convention; without a record the ceilings are those expected of `counts.uniform_ceiling_bits`."""
+    row = {}
+    for convention in ("strict", "paper"):
+        measured = record["measures"]["memorization"][convention] if record else {
+            "bits": math.nan,
+            "ceiling_bits": counts.uniform_ceiling_bits(config.items, config.data.seq_len, config.data.vocab_size, convention)}
+        row |= {f"{convention}_{name}": measured[name] for name in ("bits", "ceiling_bits")}
+    return row
+
+
+def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
+    """Expected and counted exposures, bits, their standard error over people, ceiling, losses, accuracy; the same by
+    attribute (bits_major, accuracy_major, ...); extraction_accuracy; every setting of data, model and train by its dotted key."""
+    row: dict[str, Any] = {"exposures": config.exposures, "ceiling_bits": config.entropy_bits}
+    for section in ("data", "model", "train"):
+        row |= {f"{section}.{key}": value for key, value in dataclasses.asdict(getattr(config, section)).items()}
+    for name in ("exposures_min", "exposures_mean", "exposures_max"):
+        row[name] = record["training"][name] if record else math.nan
+    measured = record["measures"]["knowledge"] if record else {"attributes": {}}
+    for name in ("bits", "bits_se_over_people", "p1_nats", "p2_nats", "accuracy"):
+        row[name.removesuffix("_over_people")] = measured.get(name, math.nan)
+    for name, attribute in measured["attributes"].items():
+        row |= {f"bits_{name}": attribute["bits"], f"accuracy_{name}": attribute["accuracy"]}
+    extraction = record["measures"].get("extraction") if record else None
+    row["extraction_accuracy"] = extraction["accuracy"] if extraction else math.nan
+    return row

@@ -25,8 +25,8 @@ import torch
 import capacity
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
-from capacity.data.batches import exposure_counts
-from capacity.measure import bits
+from capacity.data import lexicon
+from capacity.measure import tasks
 from capacity.train import checkpoint
 from capacity.train.keys import stack_key
 from capacity.train.loop import Stack, State, advance
@@ -92,6 +92,8 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
 def _execute_group(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
                    stop: Callable[[], bool]) -> dict[str, str]:
     for config in configs:
+        if hasattr(config.data, "compiled"):
+            lexicon.keep(results, config.data.compiled)
         records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
         (records.run_dir(results, config.run_id) / "record.json").unlink(missing_ok=True)  # of a failed run, tried again
     try:
@@ -174,12 +176,13 @@ def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s:
     """Fetch what the device has summed up, write a line per member, and judge non-finite and diverged members."""
     losses = state.loss_sum_M.tolist()
     alive, dead_step = state.alive_M.tolist(), state.dead_step_M.tolist()
-    per_parameter = []
+    per_parameter, kept = [], []
     for m, config in enumerate(stack.configs):
+        kept.append(None)
         if m in reasons:
             per_parameter.append(None)
             continue
-        uniform = np.log2(config.data.vocab_size)
+        uniform = np.log2(config.data.rows)
         loss = losses[m] / state.loss_steps / np.log(2)
         if not alive[m]:
             reasons[m] = f"loss or gradient not finite at step {dead_step[m]}"
@@ -191,42 +194,43 @@ def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s:
         if m in reasons:
             per_parameter.append(None)
             continue
-        estimate = config.n_sequences * config.data.seq_len * (uniform - loss) / config.parameters["total"]
+        estimate = tasks.running(config, loss)
         per_parameter.append(estimate)
+        kept[-1] = loss
         records.append_metrics(results, config.run_id, {
-            "step": state.step, "loss_bits_per_token": loss, "bits_per_parameter_running": estimate,
+            "step": state.step, "loss_bits_per_token": loss,
+            **({"bits_per_parameter_running": estimate} if estimate is not None else {}),
             "tokens": state.step * config.train.batch_size * config.data.seq_len, "wall_s": round(wall_s, 3)})
     state.loss_sum_M.zero_()
     state.loss_steps = 0
     report({"event": "progress", "runs": [c.run_id for c in stack.configs], "step": state.step, "steps": stack.steps,
-            "bits_per_parameter": per_parameter, "tokens_per_s": tokens_per_s})
+            "bits_per_parameter": per_parameter, "loss_bits_per_token": kept, "tokens_per_s": tokens_per_s})
 
 
 def _evaluate(stack: Stack, state: State, results: Path, reasons: dict[int, str]) -> None:
     for m, config in enumerate(stack.configs):
         if m not in reasons:
-            held = bits.memorized(
-                bits.code_lengths(stack.gpt, state.flat_MP[m], stack.member_tokens(m), stack.dtype,
-                                  config.measure.batch_tokens), config.data.seq_len, config.data.vocab_size)
-            records.append_metrics(results, config.run_id, {
-                "step": state.step, "strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])})
+            records.append_metrics(results, config.run_id, {"step": state.step, **tasks.evaluate(stack, state.flat_MP[m], m)})
 
 
 def _finished_record(stack: Stack, state: State, m: int, results: Path, study: str | None, wall_s: float) -> dict:
     config = stack.configs[m]
-    measured = bits.measure(stack.gpt, state.flat_MP[m], stack.member_tokens(m), stack.dtype,
-                            config.measure.batch_tokens, config.parameters)
-    evaluations = {line["step"]: line["strict_bits"] for line in records.read_metrics(results, config.run_id)
-                   if "strict_bits" in line}
-    final, before = measured["strict"]["bits"], evaluations.get(last_tenth(stack.steps))
-    if not np.isfinite(final):
-        raise FloatingPointError(f"memorized bits are {final} after training")
-    gain = (final - before) / abs(final) if before is not None and final else None
-    return _record(config, study, "finished", wall_s, stack) | {
-        "measures": {bits.NAME: measured},
-        "convergence": {"strict_bits_at_90_percent": before, "gain_last_tenth": gain,
-                        "meaning": "strict bits gained over the last tenth of the steps / final strict bits; a cosine "
-                                   "schedule makes it small by itself, so only a longer run proves convergence"}}
+    name = tasks.name_of(config)
+    measures = tasks.measure_all(stack, state.flat_MP[m], m)
+    evaluated = tasks.EVALUATED[name]
+    evaluations = {line["step"]: line[evaluated] for line in records.read_metrics(results, config.run_id) if evaluated in line}
+    final, before = evaluations.get(stack.steps), evaluations.get(last_tenth(stack.steps))
+    if not np.isfinite(tasks.held_bits(name, measures[name])):
+        raise FloatingPointError(f"{name}: {tasks.held_bits(name, measures[name])} bits after training")
+    gain = (final - before) / abs(final) if final and before is not None else None
+    record = _record(config, study, "finished", wall_s, stack)
+    counted = stack.feed.exposures(m, state.step)
+    record["training"] |= {f"exposures_{name}": number for name, number in counted.items()}
+    return record | {
+        "measures": measures,
+        "convergence": {f"{evaluated}_at_90_percent": before, "gain_last_tenth": gain,
+                        "meaning": f"{evaluated} gained over the last tenth of the steps / final {evaluated}; a schedule that "
+                                   "falls makes it small by itself, so only a longer run proves convergence"}}
 
 
 def record_failure(config: Config, results: Path, study: str | None, reason: str, step: int | None,
@@ -238,14 +242,13 @@ def record_failure(config: Config, results: Path, study: str | None, reason: str
 
 def _record(config: Config, study: str | None, status: str, wall_s: float, stack: Stack | None) -> dict:
     device = stack.device if stack else torch.device("cpu")
-    fewest, most = exposure_counts(config.n_sequences, config.train.batch_size, config.steps)
     return {
         "schema": records.SCHEMA, "run_id": config.run_id, "status": status, "study": study,
         "config": config.as_dict(), "identity": config.identity, "parameters": config.parameters,
-        "data": {"n_sequences": config.n_sequences, "entropy_bits": config.entropy_bits,
+        "data": {config.data.size_key: config.items, "entropy_bits": config.entropy_bits,
                  "load": config.entropy_bits / config.parameters["total"]},
-        "training": {"steps": config.steps, "tokens": config.tokens, "flops": config.flops, "exposures_min": fewest,
-                     "exposures_max": most, "wall_s": wall_s, "stack": len(stack.configs) if stack else 1,
+        "training": {"steps": config.steps, "tokens": config.tokens, "flops": config.flops,
+                     "exposures_expected": config.exposures, "wall_s": wall_s, "stack": len(stack.configs) if stack else 1,
                      "device": device.type, "threads": torch.get_num_threads(), "precision": config.train.precision,
                      "master_weights": "fp32"},
         "measures": {}, "convergence": None, "error": None, "environment": environment(device),
@@ -255,10 +258,20 @@ def _record(config: Config, study: str | None, status: str, wall_s: float, stack
 
 def environment(device: torch.device) -> dict:
     """Versions, hardware and source revision, for the record."""
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors", "tokenizers")
+                if _installed(name)}
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {"capacity": capacity.__version__, "git": git_revision(), "python": platform.python_version(), **versions,
             "platform": f"{platform.system()} {platform.machine()}", "hardware": hardware, "cores": os.cpu_count()}
+
+
+def _installed(name: str) -> bool:
+    """A node that only trains packs may lack a package, such as tokenizers."""
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def git_revision() -> str | None:
@@ -285,16 +298,29 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def remeasure(results: Path, run_id: str, device: torch.device) -> dict:
-    """Measure a finished run again from its final weights and replace the measure in its record; nothing is retrained."""
+def measured_otherwise(record: dict, config: Config) -> bool:
+    """Whether the settings ask for measures that the record does not have in this form."""
+    had, asked = record["config"], config.as_dict()
+    names = ("people", "contexts", "context")
+    return (any(had["measure"].get(name) != asked["measure"][name] for name in names)
+            or config.extraction.mode != "none" and had.get("extraction") != asked["extraction"])
+
+
+def remeasure(results: Path, run_id: str, device: torch.device, settings: Config | None) -> dict:
+    """Measure a finished run again from its final weights, by its own settings or by those given, and replace the measures in
+    its record; nothing is retrained."""
     record = records.read(results, run_id)
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
-    config = from_dict(record["config"])
+    lexicon.load(results, record["config"]["data"].get("lexicon"))
+    config = settings or from_dict(record["config"])
+    given = config.as_dict()
+    record["config"]["measure"] = given["measure"]
+    if config.extraction.mode != "none":
+        record["config"]["extraction"] = given["extraction"]
     stack = Stack([config], device)
     flat_P = checkpoint.load_weights(_weights(results, config), stack.gpt, run_id).to(device)
-    record["measures"][bits.NAME] = bits.measure(stack.gpt, flat_P, stack.member_tokens(0), stack.dtype,
-                                                 config.measure.batch_tokens, config.parameters)
+    record["measures"] |= tasks.measure_all(stack, flat_P, 0)
     records.write(results, record)
     return record
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from capacity import compose, records
-from capacity.cli import describe, main
+from capacity.cli import main
+from capacity.describe import describe
 from capacity.compose import load
 from capacity.config import from_dict
 from capacity.run import execute

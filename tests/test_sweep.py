@@ -54,7 +54,7 @@ def test_several_grids_join_and_a_run_in_two_is_planned_once(tmp_path):
     runs = study(tmp_path, "grids: [{model.d_model: [8, 16]}, {model.d_model: [16, 32], seed: [0, 1]}]")
     assert values(runs, "model.d_model", "seed") == [(8, 0), (16, 0), (16, 1), (32, 0), (32, 1)]
     # the same run in another spelling
-    n = runs[0].n_sequences
+    n = runs[0].items
     assert len(study(tmp_path, f"pins: [model.d_model=8]\ngrids: [{{data.n_sequences: [{n}]}}, {{data.load: [4.0]}}]")) == 1
 
 

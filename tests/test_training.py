@@ -11,6 +11,7 @@ from capacity.config import Train, from_dict
 from capacity.measure import bits
 from capacity.run import evaluation_steps, execute, last_tenth
 from capacity.train import checkpoint
+from capacity.data.feed import UniformFeed
 from capacity.train.loop import Stack, advance
 from capacity.train.optim import Hyper, adamw, lr_factor
 
@@ -79,7 +80,7 @@ def test_learning_rate_schedule():
 def test_golden_training():
     """A change that alters numbers shows here; if it is meant to, raise IDENTITY_SCHEMA, because run ids name results."""
     stack, state = trained([config(train__steps=40)])
-    held = bits.memorized(bits.code_lengths(stack.gpt, state.flat_MP[0], stack.member_tokens(0), torch.float32, 4096), 8, 16)
+    held = bits.memorized(bits.code_lengths(stack.gpt, state.flat_MP[0], stack.feed.member_tokens(0), torch.float32, 4096), 8, 16)
     assert held["strict"] == pytest.approx(90.245, rel=2e-3)
 
 
@@ -87,7 +88,7 @@ def test_a_few_facts_are_memorized_to_the_entropy_floor():
     """20 sequences in a model with room for many times that: only the order bits log2 N remain."""
     c = config(data__n_sequences=20, model__d_model=16, train__steps=800, train__batch_size=20)
     stack, state = trained([c])
-    result = bits.measure(stack.gpt, state.flat_MP[0], stack.member_tokens(0), torch.float32, 4096, c.parameters)
+    result = bits.measure(stack.gpt, state.flat_MP[0], stack.feed.member_tokens(0), torch.float32, 4096, c.parameters)
     for convention in bits.CONVENTIONS:
         assert 0.99 < result[convention]["fraction_of_ceiling"] <= 1.0 + 1e-6
     assert result["loss_bits_per_token"] == pytest.approx(math.log2(20) / 8, rel=0.03)
@@ -101,15 +102,15 @@ def test_every_member_of_a_stack_equals_its_solo_run():
     stack, state = trained(members, until=30)
     for m, c in enumerate(members):
         solo_stack, solo = trained([c], until=30)
-        assert torch.equal(solo_stack.member_tokens(0), stack.member_tokens(m))
+        assert torch.equal(solo_stack.feed.member_tokens(0), stack.feed.member_tokens(m))
         assert torch.allclose(state.flat_MP[m], solo.flat_MP[0], atol=1e-4)
     members = [config(seed=c.seed, train__steps=300, data__n_sequences=n) for c, n in zip(members, (40, 23, 31, 12))]
     stack, state = trained(members)
     for m, c in enumerate(members):
         solo_stack, solo = trained([c])
         together, alone = (bits.code_lengths(s.gpt, f, t, torch.float32, 4096).sum() for s, f, t in
-                           ((stack, state.flat_MP[m], stack.member_tokens(m)),
-                            (solo_stack, solo.flat_MP[0], solo_stack.member_tokens(0))))
+                           ((stack, state.flat_MP[m], stack.feed.member_tokens(m)),
+                            (solo_stack, solo.flat_MP[0], solo_stack.feed.member_tokens(0))))
         assert together == pytest.approx(alone, rel=0.02)
 
 
@@ -127,7 +128,7 @@ def test_bf16_computes_in_bf16_and_keeps_fp32_masters():
     assert state.flat_MP.dtype == torch.float32 and stack.dtype == torch.bfloat16
     assert not torch.equal(state.flat_MP, state.flat_MP.bfloat16().float())
     _, exact = trained([config(train__steps=200)])
-    half, full = (bits.code_lengths(stack.gpt, s.flat_MP[0], stack.member_tokens(0), torch.float32, 4096).sum()
+    half, full = (bits.code_lengths(stack.gpt, s.flat_MP[0], stack.feed.member_tokens(0), torch.float32, 4096).sum()
                   for s in (state, exact))
     assert half != full and half == pytest.approx(full, rel=0.1)
 
@@ -164,14 +165,14 @@ def test_divergence_with_finite_numbers_is_a_failure(tmp_path):
 
 def test_a_bug_in_one_member_does_not_sink_the_stack(tmp_path, monkeypatch):
     good, bad = config(seed=0), config(seed=1)
-    original = Stack.batch_rows
+    original = UniformFeed.batch_rows
 
     def broken(self, first_step, n_steps):
         if any(c.seed == 1 for c in self.configs):
             raise RuntimeError("planted")
         return original(self, first_step, n_steps)
 
-    monkeypatch.setattr(Stack, "batch_rows", broken)
+    monkeypatch.setattr(UniformFeed, "batch_rows", broken)
     assert run([good, bad], tmp_path) == {good.run_id: "finished", bad.run_id: "failed"}
     error = records.read(tmp_path, bad.run_id)["error"]
     assert error["reason"] == "RuntimeError: planted" and "Traceback" in error["traceback"]
@@ -257,6 +258,6 @@ def test_cuda_agrees_with_cpu(precision, tolerance):
     totals = []
     for device in (CPU, torch.device("cuda")):
         stack, state = trained(members, device=device)
-        totals.append([bits.code_lengths(stack.gpt, state.flat_MP[m], stack.member_tokens(m), stack.dtype, 4096).sum()
+        totals.append([bits.code_lengths(stack.gpt, state.flat_MP[m], stack.feed.member_tokens(m), stack.dtype, 4096).sum()
                        for m in range(2)])
     assert np.allclose(*totals, rtol=tolerance)

@@ -35,13 +35,28 @@ class _ShortCausal(torch.autograd.Function):
         return torch.bmm(k_nKT, ds.transpose(1, 2)), torch.bmm(q_nKT, ds), dv
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = None) -> Tensor:
     """Softmax attention over positions s <= t (Vaswani et al., arXiv 1706.03762, section 3.2.1).
 
-    q, k, v: [N, H, T, K] -> [N, T, H, K]. First derivatives only on the short CPU path.
+    q: [N, H, T, K]; k, v: [N, G, T, K], where each of the G heads serves H / G neighbouring heads of q (grouped-query
+    attention, Ainslie et al., arXiv 2305.13245, section 2.2) -> [N, T, H, K]. mask: bool [N, T, T] (query, key), True
+    where a query may look, instead of s <= t. First derivatives only on the short CPU path.
     """
     N, H, T, K = q.shape
+    if k.shape[1] != H:
+        k, v = (x.repeat_interleave(H // x.shape[1], dim=1) for x in (k, v))
+    if mask_NTT is not None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask_NTT[:, None]).transpose(1, 2)
     if q.device.type != "cpu" or T > SHORT or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
     q, k, v = (x.transpose(2, 3).reshape(N * H, K, T) for x in (q, k, v))
     return _ShortCausal.apply(q, k, v).view(N, H, K, T).permute(0, 3, 1, 2)
+
+
+def document_mask(inputs_NT: Tensor) -> Tensor:
+    """bool [N, T, T]: key s <= query t in the same document. A document starts at an EOS token, row 0 of the
+    vocabulary; what stands before the first one in a window is the rest of a document. inputs: int64 [N, T]."""
+    document_NT = (inputs_NT == 0).cumsum(1)
+    T = inputs_NT.shape[1]
+    causal_TT = torch.ones(T, T, dtype=torch.bool, device=inputs_NT.device).tril_()
+    return causal_TT & (document_NT[:, :, None] == document_NT[:, None, :])

@@ -4,8 +4,11 @@ All weights of a member lie in one row of a flat matrix [M, P]; the forward pass
 leading member axis and uses batched matrix products, so a stack of one is the plain model and members never mix. The
 optimizer then works on one tensor.
 
-Shape letters: M members, B sequences, T positions, D width, H heads, K head size, F MLP width, V vocabulary,
-E = 3D for queries, keys and values.
+With `bos` a learned vector stands in front of each sequence and every token is predicted; without it a row of T + 1
+tokens has T inputs and, one to the right, T targets. Which of the two is a property of the data.
+
+Shape letters: M members, B sequences, T positions (predictions), N = B T, D width, H heads, G heads of keys and values,
+K head size, E = D + 2 G K for queries, keys and values, F MLP width, X experts, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,8 +23,13 @@ from torch import Tensor
 from capacity import counts
 from capacity.config import Model
 from capacity.data.streams import derived_seed
-from capacity.model.attention import causal_attention
+from capacity.model.attention import causal_attention, document_mask
 from capacity.model.head import mean_nll
+from capacity.model.moe import mixture
+
+ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "relu": F.relu,
+               "relu2": lambda x: F.relu(x).square()}
+NORM_EPS = 1e-5  # GPT-2's, used for all norms
 
 
 @dataclass(frozen=True)
@@ -39,19 +47,21 @@ class Weight:
 class GPT:
     """Layout, initial weights and forward pass for one shape."""
 
-    def __init__(self, model: Model, vocab_size: int, seq_len: int):
-        self.model, self.vocab_size, self.seq_len = model, vocab_size, seq_len
+    def __init__(self, model: Model, vocab_size: int, seq_len: int, bos: bool = True):
+        assert not (bos and model.document_mask), "a document mask needs EOS tokens in the data, not a BOS vector"
+        self.model, self.vocab_size, self.seq_len, self.bos = model, vocab_size, seq_len, bos
         self.head_size = model.d_model // model.n_heads
-        self.layout = _layout(model, vocab_size, seq_len)
+        self.layout = _layout(model, vocab_size, seq_len, bos)
         self.sizes = [math.prod(w.shape) for w in self.layout]
-        planned = counts.parameters(model, vocab_size, seq_len)["total"]
+        planned = counts.parameters(model, vocab_size, seq_len, bos)["total"]
         assert sum(self.sizes) == planned, f"built {sum(self.sizes)} parameters, planned {planned}"
 
     def init(self, seeds: list[int]) -> Tensor:
         """Initial weights fp32 [M, P] on the CPU; row m depends on seeds[m] only.
 
         GPT-2's scheme (Radford et al. 2019; the released code): normal(0, init_std), maps that write into the residual
-        stream scaled by 1/sqrt(2L), biases 0, LayerNorm gains 1.
+        stream scaled by 1/sqrt(2L), biases 0, norm gains 1. The same for every variant: an expert is an MLP, a router a
+        map like any other, and the scale stays 1/sqrt(2L) without MLPs.
         """
         rows = []
         for seed in seeds:
@@ -62,7 +72,7 @@ class GPT:
         return torch.stack(rows)
 
     def decay_mask(self) -> Tensor:
-        """fp32 [P]: 1 where weight decay acts (matrices and token and position tables), else 0."""
+        """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position tables), else 0."""
         return torch.cat([torch.full((size,), float(w.decays)) for w, size in zip(self.layout, self.sizes)])
 
     def named(self, flat_MP: Tensor) -> dict[str, Tensor]:
@@ -71,82 +81,158 @@ class GPT:
         parts = flat_MP.split(self.sizes, dim=1)  # one split: its backward is one concatenation, not P-sized sums
         return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts)}
 
-    def hidden(self, w: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
-        """Last hidden states [M, B T, D]; position t sees BOS and the tokens before t only."""
-        M, B, T = tokens_MBT.shape
+    def hidden(self, w: dict[str, Tensor], tokens_MBT: Tensor, training: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Last hidden states [M, B T, D], each from what stands before its target only; and with experts the balance
+        loss of each member, mean over layers, fp32 [M], else None.
+
+        Where an expert has too few places, what a token gets also depends on the sequences before its own in the batch.
+        """
+        M, B, T = self.targets(tokens_MBT).shape
+        assert T <= self.seq_len, f"{T} positions, built for {self.seq_len}"
+        mask = document_mask(tokens_MBT[:, :, :-1].reshape(M * B, T)) if self.model.document_mask else None
         x_MND = self._embed(w, tokens_MBT)
+        balance = []
         for layer in range(self.model.n_layers):
-            x_MND = x_MND + self._attention(w, f"blocks.{layer}.", x_MND, B, T)
-            x_MND = x_MND + self._mlp(w, f"blocks.{layer}.", x_MND)
-        return _layer_norm(x_MND, w["norm.weight"], w["norm.bias"])
+            at = f"blocks.{layer}."
+            x_MND = x_MND + self._attention(w, at, x_MND, B, T, mask)
+            if self.model.n_experts:
+                y_MND, balance_M = self._experts(w, at, x_MND, training)
+                x_MND = x_MND + y_MND
+                balance.append(balance_M)
+            elif self.model.mlp_width:
+                x_MND = x_MND + self._mlp(w, at, self._norm(w, at + "norm2", x_MND))
+        return self._norm(w, "norm", x_MND), torch.stack(balance).mean(0) if balance else None
+
+    def targets(self, tokens_MBT: Tensor) -> Tensor:
+        """The predicted tokens, [..., T]: all of them with BOS, all but the first of each row without."""
+        return tokens_MBT if self.bos else tokens_MBT[..., 1:]
 
     def logits(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Next-token logits fp32 [M, B, T, V]; tokens: int64 in [0, V), T <= S.
+        """Next-token logits fp32 [M, B, T, V]; tokens: int64 in [0, V), [M, B, T] with BOS, else [M, B, T + 1]; T <= S.
 
-        Matrix products run in `dtype` (explicit casts, no autocast), LayerNorm and everything after the head in fp32.
+        Matrix products run in `dtype` (explicit casts, no autocast), norms, routers and all after the head in fp32.
         """
-        w = self.named(flat_MP.to(dtype))
-        logits = torch.bmm(self.hidden(w, tokens_MBT), self._table(w).transpose(1, 2))
-        return logits.float().view(*tokens_MBT.shape, self.vocab_size)
+        w = self._weights(flat_MP, dtype)
+        logits = torch.bmm(self.hidden(w, tokens_MBT)[0], self._table(w).transpose(1, 2))
+        return logits.float().view(*self.targets(tokens_MBT).shape, self.vocab_size)
 
     def nll(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Negative log-likelihood in nats of every token given BOS and the tokens before it, fp32 [M, B, T]."""
+        """Negative log-likelihood in nats of every target given what stands before it, fp32 [M, B, T]."""
+        return self._nll(self.logits(flat_MP, tokens_MBT, dtype), tokens_MBT)
+
+    def score(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """`nll`, and whether the target is the most likely token, which greedy decoding would write: bool [M, B, T]."""
         logits = self.logits(flat_MP, tokens_MBT, dtype)
-        nll = F.cross_entropy(logits.view(-1, self.vocab_size), tokens_MBT.reshape(-1), reduction="none")
-        return nll.view(tokens_MBT.shape)
+        return self._nll(logits, tokens_MBT), logits.argmax(-1) == self.targets(tokens_MBT)
 
     def loss(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Mean of `nll` over the batch of each member, fp32 [M], by the fused head: what training differentiates."""
+        """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member, by the fused head.
+        Experts have their places of training here, and balance_weight times the load-balance loss is added."""
+        w = self._weights(flat_MP, dtype)
+        x_MND, balance_M = self.hidden(w, tokens_MBT, training=True)
+        nll_M = mean_nll(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1))
+        return nll_M if balance_M is None else nll_M + self.model.balance_weight * balance_M
+
+    def _nll(self, logits_MBTV: Tensor, tokens_MBT: Tensor) -> Tensor:
+        target_MBT = self.targets(tokens_MBT)
+        nll = F.cross_entropy(logits_MBTV.view(-1, self.vocab_size), target_MBT.reshape(-1), reduction="none")
+        return nll.view(target_MBT.shape)
+
+    def _weights(self, flat_MP: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Named weights in the type of the matrix products; routers stay as they are."""
         w = self.named(flat_MP.to(dtype))
-        return mean_nll(self.hidden(w, tokens_MBT), self._table(w), tokens_MBT.flatten(1))
+        if self.model.n_experts and flat_MP.dtype != dtype:
+            w |= {name: weight for name, weight in self.named(flat_MP).items() if name.endswith("router.weight")}
+        return w
 
     def _table(self, w: dict[str, Tensor]) -> Tensor:
         return w["token.weight" if self.model.tied else "head.weight"]
 
     def _embed(self, w: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
-        M, B, T = tokens_MBT.shape
+        M, B, T = self.targets(tokens_MBT).shape
         D = self.model.d_model
         first_row_M = torch.arange(M, device=tokens_MBT.device).view(M, 1, 1) * self.vocab_size
         seen = tokens_MBT[:, :, :-1] + first_row_M
         x = F.embedding(seen, w["token.weight"].reshape(M * self.vocab_size, D))
-        x = torch.cat([w["bos"].view(M, 1, 1, D).expand(M, B, 1, D), x], dim=2)
+        if self.bos:
+            x = torch.cat([w["bos"].view(M, 1, 1, D).expand(M, B, 1, D), x], dim=2)
         if self.model.position == "learned":
             x = x + w["position.weight"][:, None, :T]
         return x.view(M, B * T, D)
 
-    def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int) -> Tensor:
+    def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None) -> Tensor:
         M, N, D = x_MND.shape
-        h = _layer_norm(x_MND, w[at + "norm1.weight"], w[at + "norm1.bias"])
-        qkv_MNE = _linear(h, w, at + "qkv")
-        q, k, v = qkv_MNE.view(M * B, T, 3, self.model.n_heads, self.head_size).permute(2, 0, 3, 1, 4)
+        qkv_MNE = _linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
+        heads = [self.model.n_heads, self.model.kv_heads, self.model.kv_heads]
+        q, k, v = qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
         if self.model.position == "rotary":
-            q, k = _rotate(q), _rotate(k)
-        return _linear(causal_attention(q, k, v).reshape(M, N, D), w, at + "out")
+            q, k = _rotate(q, self.model.rotary_base), _rotate(k, self.model.rotary_base)
+        return _linear(causal_attention(q, k, v, mask).reshape(M, N, D), w, at + "out")
 
-    def _mlp(self, w: dict[str, Tensor], at: str, x_MND: Tensor) -> Tensor:
-        h = _layer_norm(x_MND, w[at + "norm2.weight"], w[at + "norm2.bias"])
-        return _linear(F.gelu(_linear(h, w, at + "up")), w, at + "down")
+    def _mlp(self, w: dict[str, Tensor], at: str, h_MND: Tensor) -> Tensor:
+        """down(act(up h)), or down(act(gate h) * up h) (Shazeer, arXiv 2002.05202, section 2)."""
+        act = ACTIVATIONS[self.model.activation]
+        if self.model.mlp == "gated":
+            return _linear(act(_linear(h_MND, w, at + "gate")) * _linear(h_MND, w, at + "up"), w, at + "down")
+        return _linear(act(_linear(h_MND, w, at + "up")), w, at + "down")
+
+    def _experts(self, w: dict[str, Tensor], at: str, x_MND: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """A block's experts as one row of M X MLPs; their places differ between training and evaluation."""
+        model = self.model
+        rows = {name: weight.flatten(0, 1) for name, weight in w.items() if name.startswith(at + "experts.")}
+        factor = model.capacity_factor if training else model.eval_capacity_factor
+        return mixture(self._norm(w, at + "norm2", x_MND), w[at + "router.weight"],
+                       lambda h: self._mlp(rows, at + "experts.", h), model.top_k, factor)
+
+    def _norm(self, w: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
+        """LayerNorm, also without its bias, or RMSNorm (Zhang and Sennrich, arXiv 1910.07467, section 3), in fp32, with
+        gain and bias per member."""
+        gain_M1D, size = w[name + ".weight"].float().unsqueeze(1), x_MND.shape[-1:]
+        if self.model.norm == "rmsnorm":
+            h = F.rms_norm(x_MND.float(), size, eps=NORM_EPS) * gain_M1D
+        elif self.model.norm == "layernorm_no_bias":
+            h = F.layer_norm(x_MND.float(), size, eps=NORM_EPS) * gain_M1D
+        else:
+            bias_M1D = w[name + ".bias"].float().unsqueeze(1)
+            h = torch.addcmul(bias_M1D, F.layer_norm(x_MND.float(), size, eps=NORM_EPS), gain_M1D)
+        return h.to(x_MND.dtype)
 
 
-def _layout(model: Model, vocab_size: int, seq_len: int) -> list[Weight]:
-    L, D, Fw, std = model.n_layers, model.d_model, round(model.mlp_ratio * model.d_model), model.init_std
+def _layout(model: Model, vocab_size: int, seq_len: int, bos: bool) -> list[Weight]:
+    """All weights of a member, in the order of their places in a row of the flat matrix and of their random numbers."""
+    L, D, std = model.n_layers, model.d_model, model.init_std
+    E = D + 2 * model.kv_heads * (D // model.n_heads)
     residual = std / math.sqrt(2 * L)
-    out = [Weight("token.weight", (vocab_size, D), std, decays=True), Weight("bos", (D,), std)]
+    out = [Weight("token.weight", (vocab_size, D), std, decays=True)] + [Weight("bos", (D,), std)] * bos
     if model.position == "learned":
         out.append(Weight("position.weight", (seq_len, D), std, decays=True))
     for layer in range(L):
         at = f"blocks.{layer}."
-        out += [Weight(at + "norm1.weight", (D,), None, 1.0), Weight(at + "norm1.bias", (D,), None)]
-        out += _map(at + "qkv", D, 3 * D, std, model.bias) + _map(at + "out", D, D, residual, model.bias)
-        out += [Weight(at + "norm2.weight", (D,), None, 1.0), Weight(at + "norm2.bias", (D,), None)]
-        out += _map(at + "up", D, Fw, std, model.bias) + _map(at + "down", Fw, D, residual, model.bias)
-    out += [Weight("norm.weight", (D,), None, 1.0), Weight("norm.bias", (D,), None)]
+        out += _norm_weights(at + "norm1", model)
+        out += _map(at + "qkv", D, E, std, model.bias) + _map(at + "out", D, D, residual, model.bias)
+        if model.mlp_width == 0:
+            continue
+        out += _norm_weights(at + "norm2", model)
+        experts = (model.n_experts,) if model.n_experts else ()
+        if experts:
+            out += _map(at + "router", D, model.n_experts, std, False)
+            at += "experts."
+        for name in ["gate"] * (model.mlp == "gated") + ["up"]:
+            out += _map(at + name, D, model.mlp_width, std, model.bias, experts)
+        out += _map(at + "down", model.mlp_width, D, residual, model.bias, experts)
+    out += _norm_weights("norm", model)
     return out if model.tied else out + [Weight("head.weight", (vocab_size, D), std, decays=True)]
 
 
-def _map(name: str, fan_in: int, fan_out: int, std: float, bias: bool) -> list[Weight]:
-    """A linear map x W + b with W stored [in, out]."""
-    return [Weight(name + ".weight", (fan_in, fan_out), std, decays=True)] + [Weight(name + ".bias", (fan_out,), None)] * bias
+def _norm_weights(name: str, model: Model) -> list[Weight]:
+    bias = [Weight(name + ".bias", (model.d_model,), None)] * (model.norm == "layernorm")
+    return [Weight(name + ".weight", (model.d_model,), None, 1.0)] + bias
+
+
+def _map(name: str, fan_in: int, fan_out: int, std: float, bias: bool, rows: tuple[int, ...] = ()) -> list[Weight]:
+    """A linear map x W + b with W stored [in, out], or one of each per expert."""
+    biases = [Weight(name + ".bias", (*rows, fan_out), None)] * bias
+    return [Weight(name + ".weight", (*rows, fan_in, fan_out), std, decays=True)] + biases
 
 
 def _linear(x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
@@ -156,16 +242,11 @@ def _linear(x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), x_MNI, w[name + ".weight"])
 
 
-def _layer_norm(x_MND: Tensor, gain_MD: Tensor, bias_MD: Tensor) -> Tensor:
-    """LayerNorm in fp32 with a gain and bias per member; eps 1e-5 as in GPT-2."""
-    h = F.layer_norm(x_MND.float(), x_MND.shape[-1:])
-    return torch.addcmul(bias_MD.float().unsqueeze(1), h, gain_MD.float().unsqueeze(1)).to(x_MND.dtype)
-
-
-def _rotate(x: Tensor) -> Tensor:
-    """Rotary positions (Su et al., arXiv 2104.09864, base 10000) on the pairs (i, i + K/2) of [..., T, K], in fp32."""
+def _rotate(x: Tensor, base: float = 10000.0) -> Tensor:
+    """Rotary positions (Su et al., arXiv 2104.09864, section 3.2.2) on the pairs (i, i + K/2) of [..., T, K], in fp32.
+    Base 10000 is theirs; Physics of Language Models 3.3 does not state its own."""
     T, K = x.shape[-2:]
-    frequency = 10000.0 ** (-torch.arange(0, K, 2, device=x.device, dtype=torch.float32) / K)
+    frequency = base ** (-torch.arange(0, K, 2, device=x.device, dtype=torch.float32) / K)
     angle = torch.arange(T, device=x.device, dtype=torch.float32)[:, None] * frequency
     cos, sin = angle.cos(), angle.sin()
     a, b = x.float().chunk(2, dim=-1)

@@ -4,6 +4,10 @@
     pins:     overrides that hold for every run (Hydra's grammar), as a list
     grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key: "range(0,4)"` in Hydra's sweep
               grammar, or a name of your own with a list of mappings that set several keys together (values that move as one)
+    best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as [train.lr]
+    expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
+    scale:    published or pocket; what a verdict is about
+    presets:  name -> entries (all of the above but presets) that take the place of the study's own; STUDY@NAME picks one
 
 A run that appears in two grids is planned once.
 """
@@ -13,14 +17,16 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from capacity import counts, records
 from capacity.compose import expand, load_many, read_yaml, shared_dir
-from capacity.config import Config, ConfigError, nearest
+from capacity.config import Config, ConfigError, known_keys, nearest
+from capacity.laws.expects import SCALES, check_expects
 from capacity.train.keys import stack_key
 
+ENTRIES = ("question", "pins", "grids", "best_over", "expects", "scale")
 PACKS_PER_WORKER = 3  # more packs balance better, fewer start faster (a worker needs about 2 s to import torch)
 
 
@@ -32,6 +38,10 @@ class Study:
     path: Path
     question: str
     runs: list[Config]
+    best_over: list[str] = field(default_factory=list)  # dotted settings
+    expects: list[dict] = field(default_factory=list)  # as `laws.expects.check_expects` returns them
+    scale: str = "published"
+    overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
 
 
 @dataclass(frozen=True)
@@ -47,30 +57,68 @@ class Pack:
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
-    """Read and expand a study; `overrides` come last and win over pins and axes. ConfigError with file and key."""
+    """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win over pins and axes.
+    ConfigError with file and key."""
     path = find_study(name)
-    tree = read_yaml(path)
-    for key in tree:
-        if key not in ("question", "pins", "grids"):
-            raise ConfigError(f"{path}: {key}: no such entry{nearest(str(key), ['question', 'pins', 'grids'])}; allowed: "
-                              "question, pins, grids")
+    base, preset = split_name(name)
+    tree = _entries(path, preset)
     pins, grids = tree.get("pins") or [], tree.get("grids") or [{}]
+    best_over, scale = tree.get("best_over") or [], tree.get("scale", "published")
     if not isinstance(pins, list) or not all(isinstance(p, str) for p in pins):
         raise ConfigError(f"{path}: pins: expected a list of overrides such as data.vocab_size=256")
     if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
         raise ConfigError(f"{path}: grids: expected a list of mappings from axis to values")
+    if not isinstance(best_over, list) or not all(isinstance(key, str) for key in best_over):
+        raise ConfigError(f"{path}: best_over: expected a list of settings such as train.lr")
+    for key in best_over:
+        if key not in known_keys() or key == "seed":
+            raise ConfigError(f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}")
+    if scale not in SCALES:
+        raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{nearest(str(scale), list(SCALES))}")
     try:
+        expects = check_expects(tree.get("expects") or [])
         layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
         configs = load_many(layers)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     unique = {config.run_id: config for config in configs}
-    study_name = path.stem if Path(name).suffix in (".yaml", ".yml") else name
-    return Study(study_name, path, str(tree.get("question", "")), list(unique.values()))
+    study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
+    return Study(f"{study_name}@{preset}" if preset else study_name, path, str(tree.get("question", "")),
+                 list(unique.values()), best_over, expects, scale, list(overrides))
+
+
+def _entries(path: Path, preset: str | None) -> dict:
+    """The entries of a study file; what a preset states takes the place of the study's own."""
+    tree = read_yaml(path)
+    presets = tree.pop("presets", None) or {}
+    if not isinstance(presets, dict) or not all(isinstance(entries, dict) for entries in presets.values()):
+        raise ConfigError(f"{path}: presets: expected a mapping from name to entries such as pins and grids")
+    for where, entries in [("", tree)] + [(f"presets: {name}: ", entries) for name, entries in presets.items()]:
+        allowed = [*ENTRIES, "presets"] if entries is tree else list(ENTRIES)
+        for key in entries:
+            if key not in allowed:
+                raise ConfigError(f"{path}: {where}{key}: no such entry{nearest(str(key), allowed)}; allowed: "
+                                  f"{', '.join(allowed)}")
+    if preset is None:
+        return tree
+    if preset not in presets:
+        known = [str(name) for name in presets]
+        raise ConfigError(f"{path}: no preset {preset}{nearest(preset, known)}; "
+                          + (f"allowed: {', '.join(known)}" if known else "this study has none"))
+    return tree | presets[preset]
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """STUDY@PRESET as (study, preset); (name, None) where there is no preset, also for a file with @ in its name."""
+    base, at, preset = name.rpartition("@")
+    if not at or "/" in preset or Path(preset).suffix in (".yaml", ".yml"):
+        return name, None
+    return base, preset
 
 
 def find_study(name: str) -> Path:
-    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file."""
+    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file; @PRESET is no part of it."""
+    name, _ = split_name(name)
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file")
@@ -157,7 +205,7 @@ def estimate_seconds(config: Config) -> float:
 
     Calibrated on one 2024 server core in fp32 for models of 3K to 40K parameters, where it is within about 30%.
     """
-    model, V, S = config.model, config.data.vocab_size, config.data.seq_len
+    model, V, S = config.model, config.data.rows, config.data.seq_len
     per_token = 1.3 * V + model.n_layers * (45 * model.d_model + 9 * S * model.n_heads)
     return config.flops / 50e9 + config.tokens * per_token * 1e-9 + config.steps * 0.8e-3
 
@@ -170,14 +218,17 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
     loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
     todo = [run for pack in packs for run in pack.runs]
     shapes = len(set(records.shape_labels(study.runs).values()))
+    flops = sum(run.flops for run in todo)
     lines = [
         f"study       {study.name}",
         *textwrap.wrap(study.question, 80, initial_indent="question    ", subsequent_indent=" " * 12),
         f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, {len(todo)} to do",
+        *textwrap.wrap(_data_line(study), 80, initial_indent="data        ", subsequent_indent=" " * 12),
         f"parameters  {sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter",
-        f"training    {count(sum(r.tokens for r in todo))} tokens, {count(sum(r.flops for r in todo))}FLOP to do"]
+        f"training    {count(sum(r.tokens for r in todo))} tokens, "
+        f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do"]
     if todo:
-        memory = max(sum(counts.memory_bytes(r.model, r.data.vocab_size, r.data.seq_len, r.train.batch_size)
+        memory = max(sum(counts.memory_bytes(r.model, r.data.rows, r.data.seq_len, r.train.batch_size)
                          for r in p.runs) for p in packs)
         seconds = max(sum(p.seconds for p in packs) / workers, max(p.seconds for p in packs))
         guess = (f"about {clock(seconds)} (a guess for current CPU cores)" if device == "cpu"
@@ -186,3 +237,15 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
                      f" largest about {memory / 1e6:.0f} MB beside torch;")
         lines.append(f"            {guess}")
     return "\n".join(lines)
+
+
+def _data_line(study: Study) -> str:
+    """Sizes of the data sets and how often an item is seen, as "800 to 1,600 people, 50 to 200 exposures"."""
+    parts = []
+    for unit in dict.fromkeys(run.data.unit for run in study.runs):
+        sizes = sorted({run.items for run in study.runs if run.data.unit == unit})
+        parts.append(f"{sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "") + f" {unit}")
+    seen = sorted({f"{run.exposures:,.3g}" if run.exposures < 100 else f"{run.exposures:,.0f}" for run in study.runs},
+                  key=lambda text: float(text.replace(",", "")))
+    parts.append(seen[0] + (f" to {seen[-1]}" if len(seen) > 1 else "") + " exposures")
+    return ", ".join(parts) + (f"; best of {', '.join(study.best_over)}" if study.best_over else "")

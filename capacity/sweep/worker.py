@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from capacity.config import ConfigError, from_dict
+from capacity.data import lexicon
 
 
 def read_pack(path: Path) -> dict:
@@ -22,6 +23,8 @@ def read_pack(path: Path) -> dict:
     if missing:
         raise ConfigError(f"{path}: not a pack file: no {sorted(missing)[0]}")
     try:
+        for run in pack["runs"]:
+            lexicon.load(Path(pack["results"]), run["data"].get("lexicon"))
         pack["runs"] = [from_dict(run) for run in pack["runs"]]
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

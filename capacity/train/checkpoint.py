@@ -14,7 +14,7 @@ from capacity.model.gpt import GPT
 from capacity.records import write_atomic
 from capacity.train.loop import State
 
-TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M")
+TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "cursor_MC")
 
 
 def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
@@ -43,8 +43,8 @@ def load_states(paths: list[Path], device: torch.device) -> State:
     for path in paths:
         with safe_open(path, "pt") as file:
             members.append([file.get_tensor(name) for name in TENSORS])
-    tensors = [torch.stack(parts).to(device) for parts in zip(*members)]
-    return State(metas[0]["step"], *tensors, metas[0]["loss_steps"])
+    *tensors, cursor_MC = [torch.stack(parts) for parts in zip(*members)]
+    return State(metas[0]["step"], *(t.to(device) for t in tensors), metas[0]["loss_steps"], cursor_MC)
 
 
 def save_weights(path: Path, gpt: GPT, flat_P: torch.Tensor, run_id: str) -> None:

@@ -15,6 +15,6 @@ def stack_key(config: Config) -> str:
     static; seed, data set, its size and the optimizer's numbers are each member's own."""
     train = {k: v for k, v in dataclasses.asdict(config.train).items() if k not in OWN + ("steps", "exposures")}
     shared = {"model": dataclasses.asdict(config.model), "train": train, "steps": config.steps,
-              "data": [config.data.kind, config.data.vocab_size, config.data.seq_len],
+              "data": [config.data.kind, config.data.rows, config.data.seq_len],
               "evaluations": config.measure.evaluations}
     return json.dumps(shared, sort_keys=True)

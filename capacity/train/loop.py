@@ -9,18 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from capacity.config import Config
-from capacity.data import batches, uniform
+from capacity.data.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.train.keys import stack_key
 from capacity.train.optim import Hyper, adamw, lr_factor
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-INDEX_CHUNK = 2**21  # batch indices prepared at once (16 MiB)
 
 
 @dataclass
@@ -35,6 +33,7 @@ class State:
     dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
     loss_sum_M: Tensor  # fp32: sum of batch losses (nats per token) since the last log point
     loss_steps: int  # batches in loss_sum_M
+    cursor_MC: Tensor  # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
 
 
 class Stack:
@@ -46,16 +45,10 @@ class Stack:
         first = configs[0]
         self.train, self.steps = first.train, first.steps
         self.dtype = DTYPES[first.train.precision]
-        self.gpt = GPT(first.model, first.data.vocab_size, first.data.seq_len)
+        self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos)
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.decay_P = self.gpt.decay_mask().to(device)
-        tables = [uniform.tokens(c.seed, c.n_sequences, c.data.seq_len, c.data.vocab_size) for c in configs]
-        self.first_row = np.cumsum([0] + [len(t) for t in tables])
-        self.tokens = torch.from_numpy(np.concatenate(tables).astype(np.int32)).to(device)
-
-    def member_tokens(self, m: int) -> Tensor:
-        """Training set of member m, int32 [N, S] on the device."""
-        return self.tokens[self.first_row[m]:self.first_row[m + 1]]
+        self.feed = FEEDS[first.data.kind](configs, device)
 
     def start(self) -> State:
         """The state before the first step."""
@@ -63,25 +56,18 @@ class Stack:
         m = len(self.configs)
         return State(0, flat, torch.zeros_like(flat), torch.zeros_like(flat),
                      torch.ones(m, dtype=torch.bool, device=self.device),
-                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device), 0)
-
-    def batch_rows(self, first_step: int, n_steps: int) -> Tensor:
-        """Rows of `tokens` for each step, int64 [n_steps, M, B] on the device."""
-        rows = [batches.order(c.seed, c.n_sequences, c.train.batch_size, first_step, n_steps) + self.first_row[m]
-                for m, c in enumerate(self.configs)]
-        return torch.from_numpy(np.stack(rows, axis=1)).to(self.device)
+                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device), 0,
+                     torch.zeros(m, CURSOR, dtype=torch.int64))
 
 
 def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:
     """Train in place up to step `until` (an exact number of updates), or up to the step at which stop() turns true.
 
-    The host prepares batch indices for many steps at once and otherwise only launches work; nothing is fetched.
+    The feed prepares many steps at once and the host otherwise only launches work; nothing is fetched.
     """
-    per_step = len(stack.configs) * stack.train.batch_size
     while state.step < until and not stop():
-        n_steps = min(until - state.step, max(1, INDEX_CHUNK // per_step))
-        for rows_MB in stack.batch_rows(state.step, n_steps):
-            _step(stack, state, stack.tokens[rows_MB].long())
+        for tokens in stack.feed.chunk(state.cursor_MC, state.step, until - state.step):
+            _step(stack, state, tokens)
             if stop():
                 return
 

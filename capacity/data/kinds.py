@@ -1,0 +1,315 @@
+"""The kinds of data that a run can train on, as frozen settings; `data.kind` picks one (standard library only).
+
+Every kind answers the same questions: how many rows the token table needs, how many items (sequences, people) there are, how
+many bits they hold, how many tokens one exposure of an item takes, and which of its settings are part of a run's identity.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from capacity import settings
+from capacity.data import entropy
+from capacity.settings import ConfigError, setting
+
+LARGEST = 2**40
+
+
+@dataclass(frozen=True)
+class UniformData:
+    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N S log2 V bits."""
+
+    bos: ClassVar[bool] = True  # a learned vector stands in front of each sequence
+    unit: ClassVar[str] = "sequences"
+    size_key: ClassVar[str] = "n_sequences"
+
+    kind: str = setting("uniform", "which generator", choices=("uniform",))
+    vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
+    seq_len: int = setting(32, "S, tokens per sequence", low=2, high=65536)
+    n_sequences: int | None = setting(None, "N, sequences in the training set (or give data.load)", low=1, high=LARGEST)
+    load: float | None = setting(None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the token table."""
+        return self.vocab_size
+
+    @property
+    def used_rows(self) -> int:
+        """Rows that the training data can touch."""
+        return self.vocab_size
+
+    def items(self, parameters: int) -> int:
+        """N: as given, or the whole number of sequences nearest to the demanded load (at least 1)."""
+        if self.n_sequences is not None:
+            return self.n_sequences
+        return max(1, round(self.load * parameters / (self.seq_len * math.log2(self.vocab_size))))
+
+    def bits(self, items: int) -> float:
+        """N S log2 V, exact: every token is uniform and independent."""
+        return items * self.seq_len * math.log2(self.vocab_size)
+
+    @property
+    def tokens_per_item(self) -> float:
+        """Predicted tokens per exposure of an item."""
+        return float(self.seq_len)
+
+    def identity(self, items: int) -> dict:
+        """What a result depends on."""
+        out = settings.identity(self) | {"n_sequences": items}
+        del out["load"]
+        return out
+
+    def check(self, items: int) -> None:
+        # 2^48 tokens is far above any random-data study (the largest published run has 2^29) and far below overflow.
+        if items * self.seq_len > 2**48:
+            raise ConfigError(f"data: {items} sequences of {self.seq_len} tokens are more than 2^48 tokens")
+
+
+def _keep_apart(people: int, seq_len: int, shortest: int, key: str) -> None:
+    """Half of the people lie between two renderings of one person (data/stream.py); they must fill a window."""
+    if people // 2 * (shortest + 1) < seq_len:
+        raise ConfigError(f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, biographies have "
+                          f"{shortest} tokens or more; give at least {2 * -(-seq_len // (shortest + 1))} people or shorter windows")
+
+
+class _Worded:
+    """What the kinds with words have in common: their vocabulary and pieces come from a compiled lexicon."""
+
+    @property
+    def compiled(self):
+        """The `lexicon.Lexicon`: token ids of every piece of text that this data can show."""
+        from capacity.data import lexicon  # needs tokenizers, unless the lexicon was compiled before
+
+        return lexicon.of(self)
+
+    @property
+    def rows(self) -> int:
+        return self.compiled.rows + (getattr(self, "tag", "none") != "none")
+
+    @property
+    def used_rows(self) -> int:
+        return self.compiled.used_rows(self) + (getattr(self, "tag", "none") != "none")
+
+
+@dataclass(frozen=True)
+class BiosData(_Worded):
+    """bioS(N), synthetic biographies (Physics of Language Models 3.3, arXiv 2404.05405, section 2.2), and its variants.
+
+    A world has the first so many values of each pool. Two streams of biographies can be mixed: the main one, which is
+    measured, and another one of other people (junk, celebrities), which is not.
+    """
+
+    bos: ClassVar[bool] = False  # windows of a stream; EOS stands in front of every biography
+    unit: ClassVar[str] = "people"
+    size_key: ClassVar[str] = "n_people"
+
+    kind: str = setting("bios", "which generator", choices=("bios",))
+    n_people: int | None = setting(None, "N, people who are measured (or give data.load)", low=1, high=LARGEST)
+    load: float | None = setting(None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9)
+    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    pools_dir: str | None = setting(None, "folder of value lists; empty: the lists of this package")
+    templates_file: str | None = setting(None, "sentence templates; empty: those of this package")
+    lexicon: str | None = setting(None, "digest of the compiled pools, templates and tokens; filled in by itself")
+    tokenizer: str = setting("bpe", "bpe: trained on the pools and templates; gpt2: GPT-2's, rows in use only",
+                             choices=("bpe", "gpt2"))
+    vocab_size: int | None = setting(None, "rows asked of the trained BPE; empty: until every word is one token", low=2,
+                                     high=2**20)
+    vocabulary: str = setting("pools", "what the tokens come from: the whole pools, so that the size of the world does not "
+                              "change them, or this world only", choices=("pools", "world"))
+    questions: bool = setting(False, "rows for the words of questions as well, which extraction needs")
+    first_names: int = setting(400, "first names", low=1)
+    middle_names: int = setting(400, "middle names; 0: none", low=0)
+    last_names: int = setting(1000, "last names", low=1)
+    months: int = setting(12, "months of birth", low=1, high=12)
+    days: int = setting(28, "days of birth", low=1, high=28)
+    years: int = setting(200, "years of birth from 1900 on; 0: no birth dates", low=0, high=200)
+    cities: int = setting(200, "cities of birth; 0: none", low=0)
+    universities: int = setting(300, "universities; 0: none", low=0)
+    majors: int = setting(100, "majors; 0: none", low=0)
+    employers: int = setting(263, "employers, each with the city of its headquarters; 0: none", low=0)
+    templates: int | None = setting(None, "templates per attribute, the first ones; empty: all", low=1)
+    full_names: bool = setting(False, "the full name in every sentence instead of a pronoun")
+    biographies: int | None = setting(None, "different texts per person; empty: a new one at every exposure", low=1)
+    order: str = setting("permute", "order of the sentences: drawn anew for every text, fixed, or fixed pairs drawn anew "
+                         "(date and city, university and major, employer and its city)", choices=("permute", "fixed", "pairs"))
+    same_sentences: bool = setting(False, "a person's texts differ in the order of their sentences only")
+    other_people: int = setting(0, "people of the other stream; 0: no other stream", low=0, high=LARGEST)
+    other_parts: int = setting(0, "of every main_parts + other_parts biographies or windows, so many of the other stream",
+                               low=0, high=10**6)
+    main_parts: int = setting(1, "... and so many of the main stream", low=1, high=10**6)
+    other_biographies: int | None = setting(None, "biographies, for the other stream", low=1)
+    other_order: str = setting("permute", "order, for the other stream", choices=("permute", "fixed", "pairs"))
+    windows: str = setting("pure", "whether a window holds one stream only or both", choices=("pure", "mixed"))
+    tag: str = setting("none", "which stream's biographies start with a token of their own", choices=("none", "main", "other"))
+
+    @property
+    def n_names(self) -> int:
+        """N0, different full names."""
+        return self.first_names * max(1, self.middle_names) * self.last_names
+
+    @property
+    def attribute_sizes(self) -> dict[str, int]:
+        """Number of values of each independent attribute in the order of S0; the city of work follows from the employer, and
+        the gender shows in a pronoun only."""
+        sentences = sum(map(bool, (self.years, self.cities, self.universities, self.majors))) + 2 * bool(self.employers)
+        sizes = {"gender": 2 * (sentences > 1 and not self.full_names), "birth_date": self.months * self.days * self.years,
+                 "birth_city": self.cities, "university": self.universities, "major": self.majors, "employer": self.employers}
+        return {name: size for name, size in sizes.items() if size > 0}
+
+    @property
+    def attribute_bits(self) -> float:
+        """log2 S0, 47.592 at the published sizes (Definition 4.3 and footnote 12)."""
+        return sum(math.log2(size) for size in self.attribute_sizes.values())
+
+    def items(self, parameters: int) -> int:
+        if self.n_people is not None:
+            return self.n_people
+        return entropy.largest_population(self.load * parameters, self.n_names, self.attribute_bits)
+
+    def bits(self, items: int) -> float:
+        """R^max P = N log2(N0/N) + N log2 S0."""
+        return entropy.knowledge_ceiling(items, self.n_names, self.attribute_bits)
+
+    @property
+    def tokens_per_item(self) -> float:
+        """Mean tokens of the stream per exposure of a measured person: biography, EOS, tag, and the other stream's part."""
+        lengths = self.compiled.mean_tokens(self)
+        main, other = lengths + 1 + (self.tag == "main"), lengths + 1 + (self.tag == "other")
+        if not self.other_parts:
+            return main
+        if self.windows == "pure":  # the parts are windows of equal length
+            return main * (self.main_parts + self.other_parts) / self.main_parts
+        return main + other * self.other_parts / self.main_parts
+
+    def identity(self, items: int) -> dict:
+        out = settings.identity(self) | {"n_people": items, "lexicon": self.compiled.digest}
+        for name in ("load", "pools_dir", "templates_file"):
+            del out[name]
+        return out
+
+    def check(self, items: int) -> None:
+        if not set(self.attribute_sizes) - {"gender"}:
+            raise ConfigError("data: years, cities, universities, majors and employers are all 0; a person needs one of them")
+        if items + self.other_people > self.n_names:
+            others = f" and {self.other_people:,} others" if self.other_people else ""
+            raise ConfigError(f"data.n_people={items}: {items:,} people{others} need distinct names, but {self.first_names} x "
+                              f"{max(1, self.middle_names)} x {self.last_names} = {self.n_names:,} are all there are")
+        if (self.other_people > 0) != (self.other_parts > 0):
+            raise ConfigError(f"data.other_people={self.other_people} and data.other_parts={self.other_parts}: the other stream "
+                              "needs both above 0, no other stream needs both 0")
+        if self.tag == "other" and not self.other_people:
+            raise ConfigError("data.tag=other: there is no other stream; allowed: none, main, or data.other_people above 0")
+        if self.same_sentences and self.biographies is None:
+            raise ConfigError("data.same_sentences=true: needs a number of texts per person; set data.biographies")
+        shortest = self.compiled.shortest(self)  # reads pools and templates: wrong files are found here, before training
+        _keep_apart(items, self.seq_len, shortest, "data.n_people")
+        if self.other_people:
+            _keep_apart(self.other_people, self.seq_len, shortest, "data.other_people")
+
+
+@dataclass(frozen=True)
+class BiodData(_Worded):
+    """bioD(N, K, C, D, L, T) (Physics of Language Models 3.3, Definition 2.2): names and K attributes of C chunks, each chunk
+    one of D strings of L symbols over an alphabet of T; every symbol is one token by construction."""
+
+    bos: ClassVar[bool] = False
+    unit: ClassVar[str] = "people"
+    size_key: ClassVar[str] = "n_people"
+
+    kind: str = setting("biod", "which generator", choices=("biod",))
+    n_people: int | None = setting(None, "N, people (or give data.load)", low=4, high=LARGEST)
+    load: float | None = setting(None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9)
+    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    pools_dir: str | None = setting(None, "folder of name lists; empty: the lists of this package")
+    lexicon: str | None = setting(None, "digest of the compiled names and tokens; filled in by itself")
+    first_names: int = setting(400, "first names", low=1)
+    middle_names: int = setting(400, "middle names; 0: none", low=0)
+    last_names: int = setting(1000, "last names", low=1)
+    attributes: int = setting(6, "K, attributes per person", low=1, high=1000)
+    chunks: int = setting(1, "C, chunks per value", low=1, high=1000)
+    diversity: int = setting(100, "D, different strings per attribute", low=1, high=10**6)
+    length: int = setting(1, "L, symbols per chunk", low=1, high=1000)
+    alphabet: int = setting(1000, "T, different symbols; each is one row of the token table", low=2, high=10**6)
+    separator: str = setting("comma", "what stands between chunks", choices=("comma", "none"))
+
+    @property
+    def n_names(self) -> int:
+        return self.first_names * max(1, self.middle_names) * self.last_names
+
+    def items(self, parameters: int) -> int:
+        if self.n_people is not None:
+            return self.n_people
+        sets = self.attributes * entropy.diversity_bits(self.alphabet, self.length, self.diversity, 0.0)
+        value_bits = self.attributes * self.chunks * math.log2(self.diversity)
+        return max(4, entropy.largest_population(self.load * parameters - sets, self.n_names, value_bits))
+
+    def bits(self, items: int) -> float:
+        """R^max P (Definition 4.1)."""
+        return entropy.biod_ceiling(items, self.n_names, self.attributes, self.chunks, self.diversity, self.length, self.alphabet)
+
+    @property
+    def tokens_per_item(self) -> float:
+        return self.compiled.mean_tokens(self) + 1
+
+    def identity(self, items: int) -> dict:
+        out = settings.identity(self) | {"n_people": items, "lexicon": self.compiled.digest}
+        del out["load"], out["pools_dir"]
+        return out
+
+    def check(self, items: int) -> None:
+        if math.log2(self.diversity) > self.length * math.log2(self.alphabet):
+            raise ConfigError(f"data.diversity={self.diversity}: only {self.alphabet}^{self.length} = "
+                              f"{self.alphabet**self.length} different strings exist (data.alphabet^data.length)")
+        if items > self.n_names:
+            raise ConfigError(f"data.n_people={items}: only {self.n_names:,} different names exist")
+        _keep_apart(items, self.seq_len, self.compiled.shortest(self), "data.n_people")
+
+
+@dataclass(frozen=True)
+class CorpusData(_Worded):
+    """Biographies of your own, such as bioR: a JSONL file with one person per line,
+    {"person": "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of the texts."""
+
+    bos: ClassVar[bool] = False
+    unit: ClassVar[str] = "people"
+    size_key: ClassVar[str] = "n_people"
+
+    kind: str = setting("corpus", "which generator", choices=("corpus",))
+    path: str = setting("people.jsonl", "the JSONL file")
+    n_people: int | None = setting(None, "people, the first ones of the file; empty: all", low=4, high=LARGEST)
+    n_names: float | None = setting(None, "N0, size of the space of names; empty: names count no bits", low=1)
+    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    lexicon: str | None = setting(None, "digest of the compiled corpus; filled in by itself")
+    tokenizer: str = setting("bpe", "bpe: trained on the corpus; gpt2: GPT-2's, rows in use only", choices=("bpe", "gpt2"))
+    vocab_size: int | None = setting(None, "rows asked of the trained BPE; empty: until every word is one token", low=2,
+                                     high=2**20)
+
+    def items(self, parameters: int) -> int:
+        return self.compiled.n_people
+
+    def bits(self, items: int) -> float:
+        """N log2(N0/N) + N sum of log2(different values): what the corpus holds if its values were uniform; an upper bound."""
+        names = entropy.name_bits(self.n_names, items) if self.n_names is not None else 0.0
+        return names + items * self.compiled.attribute_bits
+
+    @property
+    def tokens_per_item(self) -> float:
+        return self.compiled.mean_tokens(self) + 1
+
+    def identity(self, items: int) -> dict:
+        out = settings.identity(self) | {"n_people": items, "lexicon": self.compiled.digest}
+        del out["path"]
+        return out
+
+    def check(self, items: int) -> None:
+        if self.n_people is not None and self.n_people > items:
+            raise ConfigError(f"data.n_people={self.n_people}: {self.path} has only {items} people")
+        if self.n_names is not None and self.n_names < items:
+            raise ConfigError(f"data.n_names={self.n_names:g}: less than the {items} people of {self.path}")
+        _keep_apart(items, self.seq_len, self.compiled.shortest(self), "data.n_people")
+
+
+KINDS: dict[str, type] = {"uniform": UniformData, "bios": BiosData, "biod": BiodData, "corpus": CorpusData}

@@ -1,0 +1,253 @@
+"""Compiled text: every piece that a kind of data can show, as token ids over a vocabulary of the rows in use.
+
+Pools, templates and a tokenizer go in; a plain JSON-able content comes out, named by its digest, which is part of a run's
+identity. It is kept in results/lexicons/, so that a worker needs neither the lists nor the tokenizer, and a study goes on with
+the vocabulary it began with. Row 0 is EOS; piece 0 is empty, piece 1 is EOS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterable
+
+from capacity.data import lists
+from capacity.settings import ConfigError
+
+if TYPE_CHECKING:
+    from capacity.data.kinds import BiodData, BiosData, CorpusData
+    from capacity.data.vocabulary import Encoder
+
+EOS = "<|endoftext|>"
+SCHEMA = 1
+PAIRS = (("birth_date", "birth_city"), ("university", "major"), ("employer", "work_city"))  # 3.1, appendix A.1.1
+_COMPILED: dict[Any, "Lexicon"] = {}
+
+
+class Lexicon:
+    """Content with its digest. The content of each kind:
+
+    all     tokens: text of each row; pieces: token ids of each piece; bio_rows: rows that biographies can use (the
+            others are for questions only)
+    names   first, middle: piece of each name; last: by glue, piece and length in tokens without the glue
+    bios    pronoun: by glue, a piece each; values: by attribute, two lists of leading parts (months and days of dates) and, by
+            glue, the last part with its length without the glue; templates and questions: by attribute, [before piece,
+            first slot is the subject, its glue, between piece, second glue, after piece]; headquarters; extensions: by
+            attribute, pairs (v, u) where the tokens of value v start those of value u
+    """
+
+    def __init__(self, content: dict):
+        self.content = content
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def rows(self) -> int:
+        return len(self.content["tokens"])
+
+    @property
+    def pieces(self) -> list[list[int]]:
+        return self.content["pieces"]
+
+    @property
+    def n_people(self) -> int:
+        """People of an imported corpus."""
+        return len(self.content["people"])
+
+    @cached_property
+    def attribute_bits(self) -> float:
+        """Of an imported corpus: sum over attributes of log2(different values)."""
+        return sum(math.log2(len(values)) for values in self.content["values"].values())
+
+    def text(self, rows: Iterable[int]) -> str:
+        """Rows as text, for people."""
+        return "".join(self.content["tokens"][row] for row in rows)
+
+    def length(self, piece: int) -> int:
+        return len(self.pieces[piece])
+
+    def used_rows(self, data: BiosData | BiodData | CorpusData) -> int:
+        """Rows that the training data of this world can touch, EOS included."""
+        if self.content["kind"] != "bios":
+            return self.content["bio_rows"]
+        used = {0}
+        for piece in world_pieces(self.content, data):
+            used.update(self.pieces[piece])
+        return len(used)
+
+    def mean_tokens(self, data: BiosData | BiodData | CorpusData) -> float:
+        """Expected tokens of a biography, without EOS and tag, over all values, templates and orders; exact."""
+        return MEANS[self.content["kind"]](self, data)
+
+    def shortest(self, data: BiosData | BiodData | CorpusData) -> int:
+        """A lower bound on the tokens of a biography, without EOS."""
+        if self.content["kind"] == "corpus":
+            return min(self.length(p) for texts in self.content["texts"] for p in texts)
+        if self.content["kind"] == "biod":
+            return data.attributes * (data.chunks * data.length + 2)
+        return 3 * len(attributes_of(data))
+
+
+def attributes_of(data: BiosData) -> tuple[str, ...]:
+    """Attributes that have a sentence, in the fixed order."""
+    sizes = data.attribute_sizes | {"work_city": data.employers}
+    return tuple(name for name in lists.ATTRIBUTES if sizes.get(name, 0) > 0)
+
+
+def sentence_groups(data: BiosData, order: str) -> list[tuple[int, ...]]:
+    """Sentences, as indices into `attributes_of`, that stay together in this order."""
+    names = attributes_of(data)
+    if order == "fixed":
+        return [tuple(range(len(names)))]
+    if order == "permute":
+        return [(i,) for i in range(len(names))]
+    groups = [tuple(names.index(name) for name in pair if name in names) for pair in PAIRS]
+    return [group for group in groups if group]
+
+
+def world_sizes(data: BiosData) -> dict[str, int]:
+    """Pool sizes of a world by the entries of `lists.FILES`."""
+    return {"first_name": data.first_names, "middle_name": data.middle_names, "last_name": data.last_names,
+            "birth_city": data.cities, "university": data.universities, "major": data.majors, "employer": data.employers}
+
+
+def world_templates(content: dict, data: BiosData, attribute: str) -> list[list]:
+    """The templates of an attribute that this world uses."""
+    return content["templates"][attribute][:data.templates]
+
+
+def value_sizes(content: dict, data: BiosData, attribute: str) -> tuple[int, int, int]:
+    """How many entries of each of the three parts of a value this world uses (0: the part is empty)."""
+    if attribute == "birth_date":
+        return data.months, data.days, data.years
+    if attribute == "work_city":
+        return 0, 0, len(set(content["headquarters"][:data.employers]))
+    return 0, 0, data.attribute_sizes[attribute]
+
+
+def world_pieces(content: dict, data: BiosData) -> set[int]:
+    """All pieces that biographies of this world are made of."""
+    out = set(content["first"][:data.first_names]) | set(content["middle"][:data.middle_names])
+    for name in attributes_of(data):
+        value = content["values"][name]
+        a, b, c = value_sizes(content, data, name)
+        out |= set(value["parts"][0][:a]) | set(value["parts"][1][:b])
+        for before, first_is_subject, glue1, between, glue2, after in world_templates(content, data, name):
+            subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
+            out |= {before, between, after}
+            out |= set(content["last"][subject_glue]["pieces"][:data.last_names])
+            if not data.full_names and (data.order != "fixed" or name != attributes_of(data)[0]):
+                out |= set(content["pronoun"][subject_glue])
+            last = value["last"][value_glue]["pieces"]
+            if name == "work_city":
+                out |= {last[place] for place in content["headquarters"][:data.employers]}
+            else:
+                out |= set(last[:c])
+    return out
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
+    content, length = lexicon.content, lexicon.length
+    names = attributes_of(data)
+    groups = sentence_groups(data, data.order)
+    name = _mean([length(p) for p in content["first"][:data.first_names]])
+    if data.middle_names:
+        name += _mean([length(p) for p in content["middle"][:data.middle_names]])
+    total = 0.0
+    for i, attribute in enumerate(names):
+        value = content["values"][attribute]
+        a, b, c = value_sizes(content, data, attribute)
+        lead = sum(_mean([length(p) for p in part[:n]]) for part, n in zip(value["parts"], (a, b)) if n)
+        first = sum(group[0] == i for group in groups) / len(groups)  # how often this sentence has the full name
+        tokens = []
+        for before, first_is_subject, glue1, between, glue2, after in world_templates(content, data, attribute):
+            subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
+            full = name + _mean([length(p) for p in content["last"][subject_glue]["pieces"][:data.last_names]])
+            pronoun = full if data.full_names else _mean([length(p) for p in content["pronoun"][subject_glue]])
+            last = value["last"][value_glue]["pieces"]
+            shown = ([last[place] for place in content["headquarters"][:data.employers]] if attribute == "work_city"
+                     else last[:c])
+            tokens.append(length(before) + length(between) + length(after) + lead + _mean([length(p) for p in shown])
+                          + first * full + (1 - first) * pronoun)
+        total += _mean(tokens)
+    return total
+
+
+def _biod_mean(lexicon: Lexicon, data: BiodData) -> float:
+    content, length = lexicon.content, lexicon.length
+    name = _mean([length(p) for p in content["first"][:data.first_names]])
+    if data.middle_names:
+        name += _mean([length(p) for p in content["middle"][:data.middle_names]])
+    name += _mean([length(p) for p in content["last"]["'s"]["pieces"][:data.last_names]])
+    commas = (data.chunks - 1) * length(content["comma"]) if data.separator == "comma" else 0
+    sentence = data.chunks * data.length + commas + length(content["stop"])
+    heads = sum(length(p) for p in content["heads"])
+    return name + heads + data.attributes * sentence + (data.attributes - 1) * length(content["pronoun"]["'s"][0])
+
+
+def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:
+    return _mean([_mean([lexicon.length(p) for p in texts]) for texts in lexicon.content["texts"]])
+
+
+MEANS = {"bios": _bios_mean, "biod": _biod_mean, "corpus": _corpus_mean}
+
+
+# ---------------------------------------------------------------------------------------------------------------- compiling
+
+
+def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
+    """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon` names it."""
+    if data.lexicon is not None and data.lexicon in _COMPILED:
+        return _COMPILED[data.lexicon]
+    from capacity.data import compiling
+
+    key = compiling.key(data)
+    if key not in _COMPILED:
+        _COMPILED[key] = Lexicon(compiling.compile(data))
+    lexicon = _COMPILED[key]
+    if data.lexicon is not None and lexicon.digest != data.lexicon:
+        raise ConfigError(f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, they now compile "
+                          f"to {lexicon.digest}; leave it empty to use them, or keep results/lexicons/{data.lexicon}.json")
+    return lexicon
+
+
+def path(results: Path, digest: str) -> Path:
+    return results / "lexicons" / f"{digest}.json"
+
+
+def keep(results: Path, lexicon: Lexicon) -> None:
+    """Write the lexicon to the results folder, once."""
+    from capacity.records import write_atomic
+
+    if not path(results, lexicon.digest).exists():
+        write_atomic(path(results, lexicon.digest), json.dumps(lexicon.content, sort_keys=True).encode())
+
+
+def load(results: Path, digest: str | None) -> None:
+    """Take a kept lexicon into this process, if there is one of that digest; ConfigError if the file is not what it says."""
+    if digest is None or digest in _COMPILED or not path(results, digest).exists():
+        return
+    try:
+        lexicon = Lexicon(json.loads(path(results, digest).read_bytes()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{path(results, digest)}: not a lexicon: {error}") from None
+    if lexicon.digest != digest:
+        raise ConfigError(f"{path(results, digest)}: its content has the digest {lexicon.digest}; remove the file")
+    _COMPILED[digest] = lexicon
+
+
+def enumerate_values(lexicon: Lexicon, data: BiosData, attribute: str, glue: str) -> list[list[int]]:
+    """Token ids of every value of this world with its glue; for tests and scripts."""
+    content = lexicon.content
+    value = content["values"][attribute]
+    sizes = value_sizes(content, data, attribute)
+    columns = [part[:n] if n else [0] for part, n in zip([*value["parts"], value["last"][glue]["pieces"]], sizes)]
+    return [list(itertools.chain(*(lexicon.pieces[p] for p in parts))) for parts in itertools.product(*columns)]

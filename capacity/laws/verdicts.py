@@ -1,0 +1,299 @@
+"""Measured values beside published ones: `agrees`, `differs` or `cannot tell`, never a bare tick.
+
+agrees       the 95% interval of what was measured lies within the range that counts as agreement
+differs      it lies wholly outside
+cannot tell  it reaches over an end of the range, or there is no interval, or the runs lack what the question needs
+
+A study entry `expects` (see `expects`) may concern several curves or pairs of curves; each gets a verdict of its own.
+"""
+
+import math
+
+import numpy as np
+
+from capacity.laws import arms, forms
+from capacity.laws.expects import NUMBERS
+
+AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
+FEW_PAIRS = 3  # with fewer pairs of models, the noise of seeds decides instead of the scatter of pairs
+
+
+def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=0):
+    """A list of verdicts as dicts. runs: of `arms.prepare`; table: of `arms.arms`; pooled: of `arms.noise`."""
+    out = []
+    for entry in expects:
+        found = _MEASURE[entry["quantity"]](entry, runs, table, pooled, n_boot, seed)
+        for at, measured in found or [("", _lacking("no finished run of this study is what it asks for"))]:
+            verdict, why = decide(measured, entry["range"])
+            out.append({
+                "name": entry["name"], "quantity": entry["quantity"], "at": at, "scale": scale, "verdict": verdict,
+                "reason": why, "measured": measured.get("value"), "interval": measured.get("interval"),
+                "method": measured.get("method", ""), "published": {"value": entry["value"], "range": entry["range"]},
+                "source": entry["source"], "evidence": entry["evidence"], "convention": entry["convention"],
+                "note": entry["note"], "remarks": measured.get("remarks", [])})
+    return out
+
+
+def decide(measured, ends):
+    """(verdict, reason) of a measured value and interval against a range with an open end or none."""
+    low, high = (-math.inf if ends[0] is None else ends[0]), (math.inf if ends[1] is None else ends[1])
+    if measured.get("lacks"):
+        return UNKNOWN, measured["lacks"]
+    value, interval = measured["value"], measured["interval"]
+    side = "inside" if low <= value <= high else "outside"
+    if interval is None:
+        return UNKNOWN, f"the value lies {side} the range, but {measured['why']}"
+    if low <= interval[0] and interval[1] <= high:
+        return AGREES, "the interval lies within the range"
+    if interval[1] < low or interval[0] > high:
+        return DIFFERS, f"the interval lies {'below' if interval[1] < low else 'above'} the range"
+    return UNKNOWN, f"the value lies {side} the range, but the interval is too wide to exclude either"
+
+
+def matches(frame, where):
+    """The rows whose columns have the wanted values (None: an empty setting), as a boolean array."""
+    keep = np.ones(len(frame), bool)
+    for column, wanted in where.items():
+        if column not in frame:
+            return np.zeros(len(frame), bool)
+        allowed = {arms._plain(v) for v in (wanted if isinstance(wanted, list) else [wanted])}
+        keep &= np.array([arms._plain(v) in allowed for v in frame[column]])
+    return keep
+
+
+def _lacking(why):
+    return {"value": None, "interval": None, "lacks": why}
+
+
+def _chosen(runs, where):
+    return runs[matches(runs, where) & runs.chosen]
+
+
+def _arms_of(table, used):
+    return table[table.arm.isin(set(used.arm)) & (table.seeds > 0)]
+
+
+def _peak_ratio(entry, runs, table, pooled, n_boot, seed):
+    out = []
+    mine = _arms_of(table, _chosen(runs, entry["where"]))
+    for _, members in mine.groupby("curve", sort=False):
+        top = arms.peak(members, pooled, n_boot=n_boot, seed=seed)
+        measured = _from_peak(top)
+        low = entry["range"][0]
+        if low is not None and top["value"] < low and top["largest_r_max"] < low / arms.SATURATED:
+            measured = measured | _lacking("the data run out first: the largest R^max of these models is "
+                                           f"{top['largest_r_max']:.2f}") | {"value": top["value"]}
+        out.append((members.iloc[0].curve_name, measured))
+    return out
+
+
+def _from_peak(top):
+    remarks = [f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, {_seeds(top['seeds'])}"]
+    if top["rising"]:
+        remarks.append(f"{top['rising']} of its runs gained over {arms.RISING:.0%} in the last tenth of training")
+    if top["edge"]:
+        remarks.append(f"it is the {top['edge']} model of its curve, so another one might hold more per parameter")
+    return {"value": top["value"], "interval": top["interval"], "why": top["reason"], "remarks": remarks,
+            "method": "basic bootstrap of the maximum over models, pooled noise of seeds"}
+
+
+def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
+    mine = _arms_of(table, _chosen(runs, entry["where"]))
+    room = mine[mine.r_max <= entry["below"]]
+    if room.empty:
+        return [("", _lacking(f"no finished model has R^max of at most {entry['below']:g}"))]
+    lowest = room.loc[room.fraction.idxmin()]
+    remarks = [f"{len(room)} models with R^max <= {entry['below']:g}; the lowest is {lowest.label} ({lowest.curve_name}), R^max "
+               f"{lowest.r_max:.2f}, {lowest.fraction:.1%}"]
+    if entry["statistic"] == "min":
+        bottom = arms.peak(room, pooled, n_boot=n_boot, seed=seed, number="fraction", sign=-1)
+        return [("", {"value": bottom["value"], "interval": bottom["interval"], "why": bottom["reason"], "remarks": remarks,
+                      "method": "basic bootstrap of the minimum over models, pooled noise of seeds"})]
+    low, high = arms.t_interval(room.fraction)
+    why = "one model leaves no scatter of models" if math.isnan(low) else None
+    return [("", {"value": float(room.fraction.mean()), "interval": None if why else [low, high], "why": why,
+                  "remarks": remarks, "method": "t over models"})]
+
+
+def _ratio(entry, runs, table, pooled, n_boot, seed):
+    upper, lower = _chosen(runs, entry["where"]), _chosen(runs, entry["against"])
+    for used, key in ((upper, "where"), (lower, "against")):
+        if used.empty:
+            return [("", _lacking(f"no finished run with {_told(entry[key])}"))]
+    named = set(entry["where"]) | set(entry["against"])
+    keys = [c for c in runs if c.startswith("axis ") and c[5:] not in named and not c.startswith("axis model.")]
+    for key, names in (("amount", {"data.n_people", "data.load", "n_people"}), ("asked", {"train.exposures", "train.steps"})):
+        if not named & names or set(upper[key]) <= set(lower[key]):
+            keys.append(key)  # equal in both arms, unless named so as to compare different ones
+    bottom = {}
+    for curve, rows in lower.groupby("curve", sort=False):
+        bottom.setdefault(_key(rows.iloc[0], keys), []).append(curve)
+    out = []
+    for curve, rows in upper.groupby("curve", sort=False):
+        at, others = rows.iloc[0].curve_name, bottom.get(_key(rows.iloc[0], keys), [])
+        if len(others) != 1:
+            few = "no arm to compare with that is equal in everything not named" if not others else \
+                f"{len(others)} arms to compare with; name more settings"
+            out.append((at, _lacking(few)))
+            continue
+        rest = lower[lower.curve == others[0]]
+        measured = _ratio_of_curves(entry, rows, rest, table, pooled)
+        out.append((_pair(at, rest.iloc[0].curve_name), measured))
+    return out
+
+
+def _key(row, keys):
+    return tuple(row[k] for k in keys)
+
+
+def _pair(above, below):
+    """Two names of curves as "LLaMA / GPT2 (N = 50K, 100 exposures)"."""
+    a, b = above.split(", "), below.split(", ")
+    both = ", ".join(part for part in a if part in b)
+    names = " / ".join(", ".join(part for part in x if part not in y) or "same" for x, y in ((a, b), (b, a)))
+    return f"{names} ({both})" if both else names
+
+
+def _told(where):
+    return ", ".join(f"{k}={'null' if v is None else v}" for k, v in where.items()) or "any settings"
+
+
+def _ratio_of_curves(entry, upper, lower, table, pooled):
+    """The ratio of two curves' numbers at their peaks or over the models they share."""
+    number = NUMBERS[entry["of"]]
+    noise = pooled if number == "r" else arms.noise(_both(upper, lower), number)
+    if entry["models"] != "peak":
+        return _matched(upper, lower, table, noise, number, over_seeds=entry["models"] == "same")
+    tops = [max((row for _, row in _arms_of(table, used).iterrows() if not math.isnan(row[number])), default=None,
+                key=lambda row: row[number]) for used in (upper, lower)]
+    if any(top is None for top in tops):
+        return _lacking(f"{number} was not measured")
+    a, b = tops
+    remarks = [f"{a.label}: {a[number]:.3g}, R^max {a.r_max:.2f}, {_seeds(a.seeds)}; {b.label}: {b[number]:.3g}, R^max "
+               f"{b.r_max:.2f}, {_seeds(b.seeds)}"]
+    for top in tops:
+        if number == "r" and top.fraction > arms.SATURATED:
+            remarks.append(f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower bound")
+    return _pooled_ratio([a], [b], noise, number) | {"remarks": remarks}
+
+
+def _both(upper, lower):
+    import pandas as pd
+
+    return pd.concat([upper, lower]).drop_duplicates("run_id")
+
+
+def _pooled_ratio(above, below, noise, number):
+    """Ratio of the sums over arms, with the noise of seeds."""
+    from scipy.stats import t
+
+    a, b = sum(row[number] for row in above), sum(row[number] for row in below)
+    errors = [arms.standard_error(row, noise, number) for row in (*above, *below)]
+    value = a / b if b else math.nan
+    if b <= 0:
+        return _lacking(f"the arm in the denominator has learned nothing (R = {b:.3g})")
+    if None in errors:
+        return {"value": value, "interval": None, "why": "one seed per arm: the noise of seeds was not measured"}
+    quantile = t.ppf(0.5 + forms.LEVEL / 2, min(e[1] for e in errors))
+    variance = [sum(e[0] ** 2 for e in errors[:len(above)]), sum(e[0] ** 2 for e in errors[len(above):])]
+    value, interval = arms.ratio(a, b, [[variance[0], 0.0], [0.0, variance[1]]], quantile)
+    return {"value": value, "interval": interval, "why": "the denominator cannot be told from 0",
+            "method": "Fieller, pooled noise of seeds"}
+
+
+def _matched(upper, lower, table, noise, number, over_seeds):
+    """The ratio over pairs of runs of equal size and seed; models of one size count as the same whatever their form.
+
+    Models that hold over 95% of their data in both arms say nothing (their ratio is 1 by the size of the data) and are left
+    out. The interval is over pairs, or, over_seeds, over the seeds of these very models.
+    """
+    from scipy.stats import t
+
+    size = [c for c in arms.SIZES[:2] if c in upper] or ["label"]
+    pairs = upper[upper[number].notna()].merge(lower[lower[number].notna()], on=[*size, "seed"], suffixes=("", "_below"))
+    if pairs.empty:
+        return _lacking("no finished models of one size and seed in both arms")
+    if pairs.duplicated("run_id").any() or pairs.duplicated("run_id_below").any():
+        return _lacking("several models of one size in an arm; name more settings")
+    full = np.minimum(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below"))) > arms.SATURATED
+    if full.all():
+        return _lacking(f"all models hold over {arms.SATURATED:.0%} of their data in both arms: the data limit them, not the arm")
+    left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
+    labels, n, seeds = ", ".join(dict.fromkeys(pairs.label)), pairs.label.nunique(), pairs.seed.nunique()
+    remarks = [f"{n} model{'s' * (n != 1)} ({labels}), {_seeds(seeds)}" + (f"; full in both arms, left out: {left_out}"
+                                                                           if left_out else "")]
+    if over_seeds or len(pairs) < FEW_PAIRS:
+        above, below = (table[table.arm.isin(set(pairs[c]))] for c in ("arm", "arm_below"))
+        found = _pooled_ratio([r for _, r in above.iterrows()], [r for _, r in below.iterrows()], noise, number)
+        return found | {"remarks": remarks}
+    a, b = pairs[number].to_numpy(float), pairs[f"{number}_below"].to_numpy(float)
+    if b.mean() <= 0:
+        return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
+    cov = np.cov(a, b) / len(pairs)
+    value, interval = arms.ratio(a.mean(), b.mean(), cov, t.ppf(0.5 + forms.LEVEL / 2, len(pairs) - 1))
+    return {"value": float(value), "interval": None if interval is None else [float(x) for x in interval],
+            "why": "the denominator cannot be told from 0", "remarks": remarks,
+            "method": f"Fieller over {len(pairs)} pairs of model and seed"}
+
+
+def _rising(entry, runs, table, pooled, n_boot, seed):
+    used, out = _chosen(runs, entry["where"]), []
+    like = [tuple(row) for row in used[["amount", *(c for c in runs if c.startswith("axis "))]].to_numpy(object)]
+    for key in dict.fromkeys(like):
+        rows = used[[k == key for k in like]]
+        values = sorted(set(rows.asked))
+        if len(values) < 2:
+            continue
+        most, fewest = (rows[rows.asked == e] for e in (values[-1], values[0]))
+        measured = _ratio_of_curves(entry | {"models": "same"}, most, fewest, table, pooled)
+        mean = rows.groupby("asked")[NUMBERS[entry["of"]]].mean()
+        falls = [f"{a:g} to {b:g}" for a, b in zip(values, values[1:]) if mean[b] < mean[a]]
+        told = "; ".join(f"{e:g}: {mean[e]:.3g}" for e in values)
+        measured["remarks"] = [*measured.get("remarks", []), f"mean by exposures: {told}"] + (
+            [f"it falls from {', '.join(falls)} exposures"] if falls else [])
+        out.append((_pair(most.iloc[0].curve_name, fewest.iloc[0].curve_name), measured))
+    return out or [("", _lacking("it needs finished runs at two numbers of exposures"))]
+
+
+def _share(number, name):
+    """A verdict per arm on a share between 0 and 1."""
+
+    def measure(entry, runs, table, pooled, n_boot, seed):
+        used = _chosen(runs, entry["where"])
+        if used.empty:
+            return []
+        known = used[used[number].notna()] if number in used else used[:0]
+        if known.empty:
+            return [("", _lacking(f"{name} was not measured in these runs"))]
+        return [(f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}", _mean_of_seeds(rows[number], arms.noise(known, number)))
+                for _, rows in known.groupby("arm", sort=False)]
+
+    return measure
+
+
+def _mean_of_seeds(values, noise):
+    """The mean over seeds with the noise of seeds pooled over arms (of the noisier class), as a measured value."""
+    from scipy.stats import t
+
+    out = {"value": float(values.mean()), "interval": None, "remarks": [_seeds(len(values))],
+           "why": "one seed per arm: the noise of seeds was not measured", "method": "t over seeds, pooled noise"}
+    if not noise:
+        return out
+    sd, dof = max(noise.values())
+    sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
+    half = float(t.ppf(0.5 + forms.LEVEL / 2, dof)) * sd / math.sqrt(len(values))
+    return out | {"interval": [out["value"] - half, out["value"] + half]}
+
+
+def _extractable_fraction(entry, runs, table, pooled, n_boot, seed):
+    known = runs.assign(extractable=runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0))
+    return _share("extractable", "extraction")(entry, known, table, pooled, n_boot, seed)
+
+
+def _seeds(n):
+    return f"{n} seed{'s' * (n != 1)}"
+
+
+_MEASURE = {"peak_ratio": _peak_ratio, "saturated_fraction": _saturated_fraction, "ratio": _ratio, "rising": _rising,
+            "accuracy": _share("accuracy", "accuracy"), "extraction": _share("extraction_accuracy", "extraction"),
+            "extractable_fraction": _extractable_fraction}

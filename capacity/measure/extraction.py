@@ -1,0 +1,186 @@
+"""Whether what is stored can be asked for: fine-tune on questions about one half of the people, ask about the other half.
+
+The protocol of "Physics of Language Models: Part 3.1" (Allen-Zhu and Li, arXiv 2309.14316, sections 3 to 5, appendix D): a
+question with the full name, the value as its answer, exact match. Chosen here, because the paper does not state it or leaves a
+choice: the loss covers the answer's tokens with their full stop; decoding is greedy (the paper: beam 4 is similar); one question per
+attribute; low-rank updates start at zero and are not rescaled. The answer's full stop counts, so a longer value is wrong.
+
+Counts of 3.3, appendix A.2, in people: extractable = 2 x the sum over held-out people of the mean accuracy over five
+attributes, the city of work excluded.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capacity.config import Config
+from capacity.data import hashing
+from capacity.data.render import EOS, BiosWorld
+from capacity.measure.knowledge import Question, ask
+from capacity.model.gpt import GPT
+from capacity.train.optim import Hyper, adamw, lr_factor
+
+NAME, VERSION = "extraction", 1
+BETAS, EPS, CLIP, FINAL = (0.9, 0.999), 1e-6, 1.0, 0.1  # 3.1, appendix D: eps 1e-6, cosine to a tenth; betas and clipping: usual
+INIT = 0.02  # standard deviation of the first factor of a low-rank update; the second starts at zero
+
+
+def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Question:
+    """EOS and the question about one attribute of each person; the asked span is the answer with its full stop."""
+    content = world.lexicon.content
+    slots = torch.zeros(len(person_R), 10, dtype=torch.int64, device=world.device)
+    slots[:, 0] = EOS
+    place = torch.empty_like(person_R)
+    first, middle, last = world.names.parts(person_R)
+    for a, name in enumerate(world.attributes):
+        here = (attribute_R == a).nonzero()[:, 0]
+        before, subject_first, glue1, between, glue2, after = content["questions"][name][0]
+        subject_glue, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
+        glue = torch.full_like(here, world.value_glues[a].index(value_glue))
+        value, _ = world.value_slots(a, world.values(name, person_R[here]), glue)
+        named = world.names.last_GN[world.names.glues.index(subject_glue), last[here]]
+        subject = torch.stack([world.names.first[first[here]], world.names.middle[middle[here]], named], 1)
+        one, two = (subject, value) if subject_first else (value, subject)
+        slots[here, 1], slots[here, 5], slots[here, 9] = before, between, after
+        slots[here[:, None], torch.arange(2, 5, device=world.device)] = one
+        slots[here[:, None], torch.arange(6, 9, device=world.device)] = two
+        place[here] = 6 if subject_first else 2
+    length = world.pieces.length[slots]
+    starts = length.cumsum(1) - length
+    row = torch.arange(len(person_R), device=world.device)
+    span = torch.stack([length[row, place + i] for i in range(3)]).sum(0)
+    return Question(slots, starts[row, place], span)
+
+
+def halves(world: BiosWorld, seed: int) -> tuple[Tensor, Tensor]:
+    """People of the fine-tuning and people held out, drawn by the seed."""
+    n = world.n_people
+    drawn = hashing.permute(hashing.key(seed, "extraction halves"), torch.arange(n, device=world.device), n)
+    return drawn[:n // 2].sort().values, drawn[n // 2:].sort().values
+
+
+def adapt(gpt: GPT, flat_1P: Tensor, factors: dict[str, Tensor]) -> Tensor:
+    """The weights with low-rank updates of the embedding and of the maps to queries and values added, [1, P]."""
+    parts = list(flat_1P.split(gpt.sizes, dim=1))
+    for i, weight in enumerate(gpt.layout):
+        if weight.name + ".a" in factors:
+            delta = factors[weight.name + ".a"] @ factors[weight.name + ".b"]
+            if weight.name.endswith("qkv.weight"):  # columns: queries, keys, values
+                d = gpt.model.d_model
+                wide = (weight.shape[1] - d) // 2
+                query, value = delta[:, :d], delta[:, d:]
+                delta = torch.cat([query, torch.zeros(d, wide, device=delta.device), value], 1)
+            parts[i] = parts[i] + delta.reshape(1, -1)
+    return torch.cat(parts, 1)
+
+
+def new_factors(gpt: GPT, rank_embedding: int, rank_attention: int, seed: int, device: torch.device) -> dict[str, Tensor]:
+    """a [rows, rank] normal, b [rank, columns] zero; queries and values of a layer share a factor each through block columns."""
+    generator = torch.Generator().manual_seed(hashing.key(seed, "extraction factors"))
+    out = {}
+    for weight in gpt.layout:
+        embedding, attention = weight.name == "token.weight", weight.name.endswith("qkv.weight")
+        if embedding or attention:
+            rows, columns = weight.shape
+            rank = rank_embedding if embedding else rank_attention
+            if attention:  # two updates side by side: rank of each, block-diagonal second factor
+                d = gpt.model.d_model
+                columns = d + (columns - d) // 2
+                rank = 2 * rank
+            out[weight.name + ".a"] = (torch.randn(rows, rank, generator=generator) * INIT).to(device)
+            out[weight.name + ".b"] = torch.zeros(rank, columns, device=device)
+    return out
+
+
+def block_mask(gpt: GPT, factors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Which entries of the second factors train: the first half of the ranks belongs to the queries, the second to values."""
+    masks = {}
+    for name, factor in factors.items():
+        mask = torch.ones_like(factor)
+        if name.endswith("qkv.weight.b"):
+            half, d = factor.shape[0] // 2, gpt.model.d_model
+            mask[:half, d:] = 0
+            mask[half:, :d] = 0
+        masks[name] = mask
+    return masks
+
+
+def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config: Config, dtype: torch.dtype) -> Tensor:
+    """Weights [P] after fine-tuning on questions about these people."""
+    settings, seed, device = config.extraction, config.seed, flat_P.device
+    lora = settings.mode == "lora"
+    factors = new_factors(gpt, settings.rank_embedding, settings.rank_attention, seed, device) if lora else {}
+    masks = block_mask(gpt, factors)
+    trained = torch.cat([f.reshape(-1) for f in factors.values()])[None] if lora else flat_P[None].clone()
+    decay = torch.ones_like(trained[0]) if lora else gpt.decay_mask().to(device)
+    moments = torch.zeros_like(trained), torch.zeros_like(trained)
+    column = (lambda x: torch.full((1, 1), x, device=device))
+    hyper = Hyper(*map(column, (settings.lr, *BETAS, EPS, settings.weight_decay, CLIP)))
+    alive = torch.ones(1, dtype=torch.bool, device=device)
+    draw = hashing.key(seed, "extraction batches")
+    for step in range(settings.steps):
+        word = hashing.words(draw, step, torch.arange(settings.batch_size, device=device))
+        person = people[word // len(world.attributes) % len(people)]
+        question = questions(world, person, word % len(world.attributes))
+        tokens, asked = _padded(world, question)
+        leaf = trained.detach().requires_grad_()
+        weights = adapt(gpt, flat_P[None], _unpacked(leaf[0], factors, masks)) if lora else leaf
+        nll = gpt.nll(weights, tokens[None], dtype)[0]
+        loss = (nll * asked).sum() / asked.sum()
+        (grad,) = torch.autograd.grad(loss, leaf)
+        alive = adamw(trained, grad, *moments, decay, hyper, alive, loss.detach()[None],
+                      lr_factor(step, settings.steps, 0, FINAL), step)
+    if not bool(alive[0]):
+        raise FloatingPointError("extraction: the loss of the fine-tuning was not finite; lower extraction.lr")
+    return (adapt(gpt, flat_P[None], _unpacked(trained[0], factors, masks)) if lora else trained)[0].detach()
+
+
+def _unpacked(flat: Tensor, factors: dict[str, Tensor], masks: dict[str, Tensor]) -> dict[str, Tensor]:
+    parts = flat.split([f.numel() for f in factors.values()])
+    return {name: part.view_as(f) * masks[name] for (name, f), part in zip(factors.items(), parts)}
+
+
+def _padded(world: BiosWorld, question: Question) -> tuple[Tensor, Tensor]:
+    """Tokens int64 [R, W] behind which nothing counts, and fp32 [R, W - 1]: 1 where a target belongs to an answer."""
+    tokens, length = world.pieces.join(question.slots)
+    width = int(length.max())
+    first = length.cumsum(0) - length
+    at = torch.arange(width, device=tokens.device)
+    rows = tokens[(first[:, None] + at).clamp(max=len(tokens) - 1)].long()
+    rows[at[None, :] >= length[:, None]] = 0
+    target = at[None, 1:]
+    end = question.begin + question.length
+    return rows, ((target >= question.begin[:, None]) & (target < end[:, None])).float()
+
+
+def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: torch.dtype) -> dict:
+    """Fine-tune a copy of the weights and ask; ready for the record. Accuracies are exact matches."""
+    learned_from, held_out = halves(world, config.seed)
+    tuned = fine_tune(gpt, flat_P, world, learned_from, config, dtype)
+
+    def scorer(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            nll, greedy = gpt.score(tuned[None], tokens_BT[None], dtype)
+        return nll[0], greedy[0]
+
+    most = config.measure.people
+    accuracy: dict[str, dict[str, float]] = {}
+    for part, people in (("trained", learned_from), ("held_out", held_out)):
+        asked = people if most is None or most >= len(people) else people[torch.linspace(
+            0, len(people) - 1, most, device=people.device).long()]
+        accuracy[part] = {}
+        for a, name in enumerate(world.attributes):
+            _, hits = ask(world.pieces, questions(world, asked, torch.full_like(asked, a)), scorer, config.measure.batch_tokens)
+            accuracy[part][name] = float(hits.mean())
+    counted = [name for name in world.attributes if name != "work_city"]
+    mean = {part: float(np.mean([by[name] for name in counted])) for part, by in accuracy.items()}
+    n = len(held_out)
+    return {"version": VERSION, "mode": config.extraction.mode, "steps": config.extraction.steps, "lr": config.extraction.lr,
+            "people_trained": len(learned_from), "people_tested": min(n, most or n), "attributes": accuracy["held_out"],
+            "attributes_trained": accuracy["trained"], "accuracy": mean["held_out"], "accuracy_trained": mean["trained"],
+            "accuracy_se_over_people": math.sqrt(mean["held_out"] * (1 - mean["held_out"]) / (min(n, most or n) * len(counted))),
+            "extractable_people": 2 * mean["held_out"] * n}

@@ -1,0 +1,96 @@
+"""One setting of a run: its default, its help text, its allowed values, and the check of a value that a person gave.
+
+Standard library only; every section of a configuration is a frozen dataclass of such settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from typing import Any, get_type_hints
+
+REQUIRED = object()  # a setting that is always part of the identity
+
+
+class ConfigError(ValueError):
+    """A setting that a person can correct: one line that names the key, the value and what is allowed."""
+
+    def __init__(self, text: str):
+        super().__init__(" ".join(text.split()))  # values may hold line breaks
+
+
+def setting(default: Any, help: str, *, low=None, above=None, high=None, choices=None, neutral=REQUIRED) -> Any:
+    """A dataclass field with its help text and its allowed values: low <= value <= high, value > above, or choices.
+
+    A setting that joined after runs existed names the `neutral` value that trains what was trained before: `identity`
+    leaves it out at that value, so that those runs keep their ids.
+    """
+    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "neutral": neutral}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def nearest(word: str, allowed: list[str]) -> str:
+    """' (did you mean X?)' for the closest allowed word, or an empty string."""
+    last = word.rpartition(".")[2]
+    near = [key for key in allowed if key != word and key.rpartition(".")[2] == last]  # the right field under a wrong group
+    near = near or difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
+    """The value in the field's type, or a ConfigError that says what is allowed."""
+    optional = type(None) in getattr(kind, "__args__", ())
+    base = kind.__args__[0] if optional else kind
+    if value is None and optional:
+        return None
+    limits = field.metadata
+    whole = base is int and not isinstance(value, bool) and isinstance(value, (int, float)) and value == value
+    if whole and abs(value) != math.inf and value == int(value):
+        value = int(value)
+    elif base is float and not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
+        value = float(value)
+    elif not (base in (bool, str) and type(value) is base):
+        raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}")
+    wrong = ((limits["choices"] is not None and value not in limits["choices"])
+             or (limits["low"] is not None and value < limits["low"])
+             or (limits["above"] is not None and value <= limits["above"])
+             or (limits["high"] is not None and value > limits["high"]))
+    if wrong:
+        near = nearest(value, list(limits["choices"])) if limits["choices"] else ""
+        raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}{near}")
+    return value
+
+
+def _text(value: Any) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _allowed(base: type, limits: Any) -> str:
+    if limits["choices"] is not None:
+        return "one of " + ", ".join(limits["choices"])
+    if base is bool:
+        return "true or false"
+    words = {int: "a whole number", float: "a number", str: "a text"}[base]
+    low, above, high = limits["low"], limits["above"], limits["high"]
+    if low is not None and high is not None:
+        return f"{words} from {low} to {high}"
+    bounds = [f">= {low}"] * (low is not None) + [f"> {above}"] * (above is not None) + [f"<= {high}"] * (high is not None)
+    return " ".join([words, " and ".join(bounds)]).strip()
+
+
+def section(cls: type, name: str, tree: dict, unknown) -> Any:
+    """A dataclass of settings from a dictionary; `unknown(key)` makes the error for a key that it does not have."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    types = get_type_hints(cls)
+    for key in tree:
+        if key not in fields:
+            raise unknown(f"{name}.{key}")
+    return cls(**{key: checked(f"{name}.{key}", value, fields[key], types[key]) for key, value in tree.items()})
+
+
+def identity(part: Any) -> dict:
+    """The settings of a section that its result depends on: all but those at their neutral value."""
+    return {f.name: getattr(part, f.name) for f in dataclasses.fields(part)
+            if f.metadata["neutral"] is REQUIRED or getattr(part, f.name) != f.metadata["neutral"]}

