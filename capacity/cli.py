@@ -34,6 +34,7 @@ examples:
   capacity train model.d_model=16 data.load=4.8     4.8 bits per parameter
   capacity train model=rotary data.n_sequences=300 train.exposures=1000
   capacity train train.precision=bf16 cluster.device=cuda
+  capacity train data=bios_pocket model=pocket train=pocket_bios
   capacity train --print-config seed=3              the resolved settings only
 """
 SWEEP_HELP = """\
@@ -335,18 +336,27 @@ def _status(args: argparse.Namespace) -> int:
 
 def _fit_laws(args: argparse.Namespace) -> int:
     from capacity import records
-    from capacity.laws.summary import write_study
     from capacity.sweep import plan
 
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     study = plan.load_study(args.study, args.overrides)
+    kinds = {"random data" if run.data.kind == "uniform" else "people" for run in study.runs}
+    if len(kinds) > 1:
+        raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(kinds))}; a law is about one of them")
     table = records.table(args.results, study.runs)
     if not (table["status"] == "finished").any():
         raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
     folder = args.results / "studies" / study.name
     try:
-        print(write_study(table, folder, study.name, n_boot=args.bootstraps))
+        if kinds == {"people"}:
+            from capacity.laws import knowledge
+
+            print(knowledge.write_study(table, folder, study, n_boot=args.bootstraps))
+        else:
+            from capacity.laws import summary
+
+            print(summary.write_study(table, folder, study.name, n_boot=args.bootstraps))
     except ValueError as error:
         raise ConfigError(f"{study.name}: {error}") from None
     return 0

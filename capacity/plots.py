@@ -25,7 +25,7 @@ SMALL = 7
 INK, GUIDE, MUTED, MUTED_INK = "#222222", "#9a9a9a", "#f0dcc0", "#8a5a14"
 GUIDES = (1, 2, 4)  # bits per parameter
 KNOWLEDGE_GUIDES = (2, 1, 0.5)  # bits per parameter; 3.3 (arXiv 2404.05405) finds about 2 and about 1
-# Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), without their yellow, too pale on white
+# Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), but their yellow, too pale here
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PUBLISHED = tuple(row["value"] for row in summary.PUBLISHED if row["quantity"] == "mean_of_ratios")  # bf16, fp32
@@ -57,9 +57,9 @@ def capacity_figure(table, fit):
 
 
 def ratio_figure(runs):
-    """Learned bits against parameters, log-log, 7 x 3.6 inches: a point per chosen run, a marker and colour per arm (whatever
-    N), open where the model holds over 95% of its data; lines of 2, 1 and 0.5 bits per parameter, and for each N the line
-    of all its bits. runs: of `laws.arms.prepare`. Runs with no positive number of bits are counted, not drawn."""
+    """Learned bits against parameters, log-log, 7 x 3.6 inches: a point per chosen run, a marker and colour per arm
+    (whatever N), open where the model holds over 95% of its data; lines of 2, 1 and 0.5 bits per parameter, and for
+    each N the line of all its bits. runs: of `laws.arms.prepare`. Runs without positive bits are counted, not drawn."""
     with rc_context(STYLE):
         figure, ax = _one_panel(3.6)
         done = runs[runs.chosen]
@@ -82,7 +82,8 @@ def ratio_figure(runs):
                 ax.annotate(f"{guide:g} bit{'s' * (guide > 1)}/P", (start, guide * start), (-1, 3), color="#666666",
                             textcoords="offset points", gid=f"guide label {guide}", zorder=1, **_along(ax))
         for c, amount in lines:
-            ax.plot([x_low, x_high], [c, c], color=GUIDE, lw=0.8, dashes=(4, 3), zorder=1, gid=f"ceiling {amount[1]:.0f}")
+            ax.plot([x_low, x_high], [c, c], color=GUIDE, lw=0.8, dashes=(4, 3), zorder=1,
+                    gid=f"ceiling {amount[1]:.0f}")
         heights = {f"N = {short(n)}": c for c, (_, n) in lines}
         _end_labels(ax, {name: (x_high / 1.06, c) for name, c in heights.items()}, dict.fromkeys(heights, "#666666"))
         style = _styles(shown, "arm_name")
@@ -91,7 +92,8 @@ def ratio_figure(runs):
                 ax.plot(part.parameters_paper, part.bits, ls="none", ms=4.2, mew=0.8, zorder=3, gid=f"runs {name}",
                         fillstyle="none" if full else "full", **style[name])
         hidden = len(done) - len(shown)
-        ax.set_xlabel("parameters P (without rows of unused tokens)" + (f"; {hidden} with R <= 0 not drawn" * (hidden > 0)))
+        ax.set_xlabel("parameters P (without rows of unused tokens)"
+                      + (f"; {hidden} with R <= 0 not drawn" * (hidden > 0)))
         ax.set_ylabel("learned bits")
         ax.set_title("Learned bits against parameters; dashed: all bits of the data", loc="left")
         open_ones = bool((shown.fraction >= SATURATED).any())
@@ -100,8 +102,9 @@ def ratio_figure(runs):
 
 
 def exposures_figure(runs, laws=()):
-    """R against exposures (counted, log axis), 7 x 3.6 inches: a point per chosen run, a line through the means of seeds or the
-    fitted law where there is one, and R^max dashed. runs: of `laws.arms.prepare`; laws: of `laws.knowledge`."""
+    """R against exposures (counted, log axis), 7 x 3.6 inches: a point per chosen run, a line through the means of
+    seeds or the fitted law where there is one, and R^max dashed. runs: of `laws.arms.prepare`; laws: of
+    `laws.knowledge`."""
     with rc_context(STYLE):
         figure, ax = _one_panel(3.6)
         shown = runs[runs.chosen].copy()
@@ -161,7 +164,8 @@ def _one_panel(height):
 def _styles(runs, column):
     """A marker and a colour for every name in a column, in the order of the runs' curves."""
     names = list(dict.fromkeys(runs.sort_values(["amount", "asked", "parameters_paper", "arm_name"])[column]))
-    return {name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]} for i, name in enumerate(names)}
+    return {name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+            for i, name in enumerate(names)}
 
 
 def _side_legend(figure, style, note):

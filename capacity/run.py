@@ -92,7 +92,7 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
 def _execute_group(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
                    stop: Callable[[], bool]) -> dict[str, str]:
     for config in configs:
-        if hasattr(config.data, "compiled"):
+        if config.data.kind != "uniform":
             lexicon.keep(results, config.data.compiled)
         records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
         (records.run_dir(results, config.run_id) / "record.json").unlink(missing_ok=True)  # of a failed run, tried again

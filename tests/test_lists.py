@@ -1,4 +1,4 @@
-"""Reading value lists and templates: what a person wrote is what is shown, and every mistake is one line with its place."""
+"""Reading value lists and templates: what was written is what is shown, every mistake is one line with its place."""
 
 import re
 
@@ -12,7 +12,8 @@ from capacity.settings import ConfigError
 
 SIZES = {"first_name": 2, "middle_name": 2, "last_name": 2, "birth_city": 2, "university": 2, "major": 2, "employer": 2}
 GOOD = {"first_name.txt": "Ann\nBo\nCy\n", "middle_name.txt": "Dee\nEd\n", "last_name.txt": "Fox\nGil\n",
-        "city.txt": "Reno, NV\nMesa, AZ\n", "university.txt": "Arden College\nBexley College\n", "field.txt": "Law\nArt\n",
+        "city.txt": "Reno, NV\nMesa, AZ\n", "university.txt": "Arden College\nBexley College\n",
+        "field.txt": "Law\nArt\n",
         "company.txt": "Orbo; Rome, NY\nZenro; Ames, IA\nTarn Oil; Rome, NY\n"}
 TEMPLATES = "# comment\n\n[major]\n{subject} studied {value}.\n[employer]\n{subject} is at {value}.\n"
 ODD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the folder may be shared between examples
@@ -51,7 +52,8 @@ def test_spaces_around_values_and_empty_lines_at_the_end_are_harmless(pools):
     (pools / "field.txt").write_bytes(b" Law \r\nArt\t\r\n\r\n  \n")
     (pools / "company.txt").write_text("Orbo ; Rome, NY\nZenro;Ames, IA")
     read = lists.read_pools(pools, SIZES)
-    assert read.major == ("Law", "Art") and read.employer == ("Orbo", "Zenro") and read.work_city == ("Rome, NY", "Ames, IA")
+    assert read.major == ("Law", "Art") and read.employer == ("Orbo", "Zenro")
+    assert read.work_city == ("Rome, NY", "Ames, IA")
 
 
 def test_values_may_be_in_any_language(pools):
@@ -104,8 +106,8 @@ def test_no_such_folder_or_file(tmp_path):
 
 def test_a_run_with_wrong_files_stops_at_its_configuration(pools):
     """The same messages reach a person who starts a run, before anything is trained."""
-    data = {"kind": "bios", "n_people": 4, "pools_dir": str(pools), "vocabulary": "world", "first_names": 2, "middle_names": 2,
-            "last_names": 2, "cities": 2, "universities": 2, "majors": 3, "employers": 2}
+    data = {"kind": "bios", "n_people": 4, "pools_dir": str(pools), "vocabulary": "world", "first_names": 2,
+            "middle_names": 2, "last_names": 2, "cities": 2, "universities": 2, "majors": 3, "employers": 2}
     said = complaint(from_dict, {"data": data, "train": {"steps": 300}})
     assert str(pools / "field.txt") in said and "2 values" in said and "3" in said
     file = pools / "t.txt"
@@ -120,7 +122,8 @@ def test_templates_come_by_section_and_in_order(tmp_path):
     read = lists.read_templates(file, ("major", "employer"))
     assert [t.text("Bo", "Law") for t in read["major"]] == [" Bo studied Law.", " Bo's field, Law, was hard."]
     assert [t.text("He", "Orbo") for t in read["employer"]] == [" He is at Orbo."]
-    assert set(lists.read_templates(file, ("employer",))) == {"employer"}  # sections that no sentence needs are left out
+    # sections that no sentence needs are left out
+    assert set(lists.read_templates(file, ("employer",))) == {"employer"}
     assert read["major"][1].slot("subject").glue == "'s" and read["major"][1].slot("value").glue == ","
 
 
@@ -182,8 +185,8 @@ def test_a_template_says_what_its_line_says(tmp_path, before, between, after, gl
 
 
 @settings(ODD, max_examples=400)
-@given(st.lists(st.sampled_from(["{subject}", "{value}", "{", "}", "{}", " ", "  ", "'s", "[", "]", "#", "a", ".", "{x}",
-                                 "{subject} is {value}", "{value} for {subject}"]), min_size=1, max_size=6))
+@given(st.lists(st.sampled_from(["{subject}", "{value}", "{", "}", "{}", " ", "  ", "'s", "[", "]", "#", "a", ".",
+                                 "{x}", "{subject} is {value}", "{value} for {subject}"]), min_size=1, max_size=6))
 def test_any_line_is_either_refused_in_one_line_or_shown_as_written(tmp_path, parts):
     line = "".join(parts).strip()
     file = tmp_path / "t.txt"

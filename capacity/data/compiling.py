@@ -20,7 +20,7 @@ def key(data: BiosData | BiodData | CorpusData) -> tuple:
         return "corpus", data.path, data.n_people, data.tokenizer, data.vocab_size
     names = (data.first_names, data.middle_names, data.last_names)
     if isinstance(data, BiodData):
-        return "biod", data.pools_dir, names, data.attributes, data.alphabet, data.separator
+        return "biod", data.pools_dir, names, data.attributes, data.alphabet, data.separator, data.chunks > 1
     # the lists are always checked against the sizes, so those belong to the key in both cases
     return ("bios", data.pools_dir, data.templates_file, data.tokenizer, data.vocab_size, data.vocabulary, data.questions,
             tuple(world_sizes(data).items()), data.months, data.days, data.years, data.templates)
@@ -49,11 +49,11 @@ class Book:
         return self.texts.setdefault(text, len(self.texts))
 
     def close(self, encoder: Encoder, alphabet: int = 0) -> dict:
-        """tokens, bio_rows and pieces over rows in use: EOS, then those of biographies in the tokenizer's order, then
+        """tokens, bio_rows and pieces over rows in use: EOS, then those of biographies in the order of their first use, then
         `alphabet` symbols, then those of questions only."""
         ids = {text: encoder.encode(text) for text in self.texts if text != EOS}
-        bio = sorted({i for text in self.bio if text != EOS for i in ids[text]})
-        others = sorted({i for tokens in ids.values() for i in tokens} - set(bio))
+        bio = dict.fromkeys(i for text in ids if text in self.bio for i in ids[text])
+        others = [i for i in dict.fromkeys(i for tokens in ids.values() for i in tokens) if i not in bio]
         row = {i: 1 + n for n, i in enumerate(bio)} | {i: 1 + len(bio) + alphabet + n for n, i in enumerate(others)}
         words = [EOS] + [encoder.word(i) for i in bio] + [f" <{n}>" for n in range(alphabet)] + [encoder.word(i) for i in others]
         pieces = [[0] if text == EOS else [row[i] for i in ids[text]] for text in self.texts]
@@ -106,8 +106,9 @@ def _compile_bios(data: BiosData) -> dict:
     encoder = _encoder(data.tokenizer, data.vocab_size, book.texts)
     content = book.close(encoder)
     return content | {
-        "kind": "bios", "first": first, "middle": middle, "pronoun": pronoun, "templates": numbered, "questions": questions,
+        "kind": "bios", "first": first, "middle": middle, "templates": numbered, "questions": questions,
         "last": {glue: {"pieces": p, "lengths": _lengths(pools.last_name, glue, encoder)} for glue, p in last.items()},
+        "pronoun": {glue: {"pieces": p, "lengths": _lengths(lists.PRONOUNS, glue, encoder)} for glue, p in pronoun.items()},
         "values": {name: {"parts": parts.get(name, [[], []]),
                           "last": {glue: {"pieces": p, "lengths": _lengths(words[name], glue, encoder)}
                                    for glue, p in by_glue.items()}} for name, by_glue in values.items()},
@@ -151,12 +152,13 @@ def _compile_biod(data: BiodData) -> dict:
     first = [book.add(" " + word) for word in pools.first_name[:data.first_names]]
     middle = [book.add(" " + word) for word in pools.middle_name[:data.middle_names]]
     last = [book.add(f" {word}'s") for word in pools.last_name[:data.last_names]]
-    pronoun = [book.add(" Her")]
+    pronoun = book.add(" Her") if data.attributes > 1 else 0
     heads = [book.add(f" ID {n} is") for n in range(1, data.attributes + 1)]
-    comma, stop = book.add(","), book.add(".")
+    comma = book.add(",") if data.separator == "comma" and data.chunks > 1 else 0
+    stop = book.add(".")
     encoder = _encoder("bpe", None, book.texts)
     content = book.close(encoder, data.alphabet)
     return content | {
-        "kind": "biod", "first": first, "middle": middle, "pronoun": {"'s": pronoun}, "heads": heads, "comma": comma,
+        "kind": "biod", "first": first, "middle": middle, "pronoun": pronoun, "heads": heads, "comma": comma,
         "stop": stop, "first_symbol": content["bio_rows"] - data.alphabet,
         "last": {"'s": {"pieces": last, "lengths": _lengths(pools.last_name[:data.last_names], "'s", encoder)}}}

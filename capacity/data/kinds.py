@@ -204,10 +204,20 @@ class BiosData(_Worded):
             raise ConfigError("data.tag=other: there is no other stream; allowed: none, main, or data.other_people above 0")
         if self.same_sentences and self.biographies is None:
             raise ConfigError("data.same_sentences=true: needs a number of texts per person; set data.biographies")
+        self._check_texts()
         shortest = self.compiled.shortest(self)  # reads pools and templates: wrong files are found here, before training
         _keep_apart(items, self.seq_len, shortest, "data.n_people")
         if self.other_people:
             _keep_apart(self.other_people, self.seq_len, shortest, "data.other_people")
+
+    def _check_texts(self) -> None:
+        from capacity.data.lexicon import different_texts
+
+        for name, asked, order, same in (("biographies", self.biographies, self.order, self.same_sentences),
+                                         ("other_biographies", self.other_biographies, self.other_order, False)):
+            if asked is not None and asked > (most := different_texts(self.compiled.content, self, order, same)):
+                raise ConfigError(f"data.{name}={asked}: with this order and these templates a person has only {most} different "
+                                  "texts")
 
 
 @dataclass(frozen=True)

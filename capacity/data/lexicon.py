@@ -34,16 +34,18 @@ class Lexicon:
     all     tokens: text of each row; pieces: token ids of each piece; bio_rows: rows that biographies can use (the
             others are for questions only)
     names   first, middle: piece of each name; last: by glue, piece and length in tokens without the glue
-    bios    pronoun: by glue, a piece each; values: by attribute, two lists of leading parts (months and days of dates) and, by
-            glue, the last part with its length without the glue; templates and questions: by attribute, [before piece,
-            first slot is the subject, its glue, between piece, second glue, after piece]; headquarters; extensions: by
-            attribute, pairs (v, u) where the tokens of value v start those of value u
+    bios    pronoun: by glue, pieces of He and She and their lengths without the glue; values: by attribute, two lists of
+            leading parts (months and days of dates) and, by glue, the last part with its length without the glue;
+            templates and questions: by attribute, [before piece, first slot is the subject, its glue, between piece,
+            second glue, after piece]; headquarters; extensions: by attribute, pairs (v, u) where the tokens of value v
+            start those of value u
     """
 
     def __init__(self, content: dict):
         self.content = content
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self._known: dict[tuple, float] = {}  # numbers of worlds, which settings ask for again and again
 
     @property
     def rows(self) -> int:
@@ -74,14 +76,16 @@ class Lexicon:
         """Rows that the training data of this world can touch, EOS included."""
         if self.content["kind"] != "bios":
             return self.content["bio_rows"]
-        used = {0}
-        for piece in world_pieces(self.content, data):
-            used.update(self.pieces[piece])
-        return len(used)
+        return self._once("used_rows", data, lambda: len({0}.union(*(self.pieces[p] for p in world_pieces(self.content, data)))))
 
     def mean_tokens(self, data: BiosData | BiodData | CorpusData) -> float:
         """Expected tokens of a biography, without EOS and tag, over all values, templates and orders; exact."""
-        return MEANS[self.content["kind"]](self, data)
+        return self._once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
+
+    def _once(self, name: str, data, compute):
+        if (name, data) not in self._known:
+            self._known[name, data] = compute()
+        return self._known[name, data]
 
     def shortest(self, data: BiosData | BiodData | CorpusData) -> int:
         """A lower bound on the tokens of a biography, without EOS."""
@@ -129,6 +133,12 @@ def value_sizes(content: dict, data: BiosData, attribute: str) -> tuple[int, int
     return 0, 0, data.attribute_sizes[attribute]
 
 
+def different_texts(content: dict, data: BiosData, order: str, same_sentences: bool) -> int:
+    """How many texts of a person differ: orders times, unless the sentences stay the same, wordings."""
+    orders = math.factorial(len(sentence_groups(data, order)))
+    return orders if same_sentences else orders * math.prod(len(world_templates(content, data, a)) for a in attributes_of(data))
+
+
 def world_pieces(content: dict, data: BiosData) -> set[int]:
     """All pieces that biographies of this world are made of."""
     out = set(content["first"][:data.first_names]) | set(content["middle"][:data.middle_names])
@@ -140,8 +150,9 @@ def world_pieces(content: dict, data: BiosData) -> set[int]:
             subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
             out |= {before, between, after}
             out |= set(content["last"][subject_glue]["pieces"][:data.last_names])
-            if not data.full_names and (data.order != "fixed" or name != attributes_of(data)[0]):
-                out |= set(content["pronoun"][subject_glue])
+            names = attributes_of(data)
+            if not data.full_names and len(names) > 1 and (data.order != "fixed" or name != names[0]):
+                out |= set(content["pronoun"][subject_glue]["pieces"])
             last = value["last"][value_glue]["pieces"]
             if name == "work_city":
                 out |= {last[place] for place in content["headquarters"][:data.employers]}
@@ -171,7 +182,7 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
         for before, first_is_subject, glue1, between, glue2, after in world_templates(content, data, attribute):
             subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
             full = name + _mean([length(p) for p in content["last"][subject_glue]["pieces"][:data.last_names]])
-            pronoun = full if data.full_names else _mean([length(p) for p in content["pronoun"][subject_glue]])
+            pronoun = full if data.full_names else _mean([length(p) for p in content["pronoun"][subject_glue]["pieces"]])
             last = value["last"][value_glue]["pieces"]
             shown = ([last[place] for place in content["headquarters"][:data.employers]] if attribute == "work_city"
                      else last[:c])
@@ -187,10 +198,10 @@ def _biod_mean(lexicon: Lexicon, data: BiodData) -> float:
     if data.middle_names:
         name += _mean([length(p) for p in content["middle"][:data.middle_names]])
     name += _mean([length(p) for p in content["last"]["'s"]["pieces"][:data.last_names]])
-    commas = (data.chunks - 1) * length(content["comma"]) if data.separator == "comma" else 0
+    commas = (data.chunks - 1) * length(content["comma"])
     sentence = data.chunks * data.length + commas + length(content["stop"])
     heads = sum(length(p) for p in content["heads"])
-    return name + heads + data.attributes * sentence + (data.attributes - 1) * length(content["pronoun"]["'s"][0])
+    return name + heads + data.attributes * sentence + (data.attributes - 1) * length(content["pronoun"])
 
 
 def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:

@@ -120,7 +120,8 @@ def read_pools(folder: Path, sizes: dict[str, int]) -> Pools:
         if not (employer and semicolon and city):
             raise ConfigError(f"{folder / FILES['employer']}:{number}: {line!r}: expected 'employer; city of its headquarters'")
         if employer in employers:
-            raise ConfigError(f"{folder / FILES['employer']}:{number}: {employer!r} is there twice")
+            raise ConfigError(f"{folder / FILES['employer']}:{number}: {employer!r} is there twice, first in line "
+                              f"{employers.index(employer) + 1}")
         employers.append(employer)
         cities.append(city)
     places = tuple(dict.fromkeys(cities))
@@ -138,8 +139,8 @@ def read_templates(path: Path, attributes: tuple[str, ...]) -> dict[str, tuple[T
         if not line or line.startswith("#"):
             continue
         if line.startswith("["):
-            section = line.strip("[]")
-            if section not in ATTRIBUTES:
+            section = line[1:-1]
+            if not line.endswith("]") or section not in ATTRIBUTES:
                 raise ConfigError(f"{at}: {line}: no such attribute{nearest(section, list(ATTRIBUTES))}; allowed: "
                                   f"{', '.join(ATTRIBUTES)}")
             out.setdefault(section, {})
@@ -170,8 +171,8 @@ def _template(line: str, at: str) -> Template:
         literals.append(text[end:place - 1])
         rest = text[place + len(name) + 2:]
         glue = rest.partition(" ")[0]
-        if "{" in glue:
-            raise ConfigError(f"{at}: {line!r}: expected a space in front of every {{...}}")
+        if "{" in glue or "}" in glue:
+            raise ConfigError(f"{at}: {line!r}: expected single braces with a space in front, {{subject}} and {{value}}")
         slots.append(Slot(name, glue))
         end = place + len(name) + 2 + len(glue)
     if "{" in text[end:] or "}" in text[end:] or any("{" in part or "}" in part for part in literals):

@@ -83,8 +83,10 @@ class BiosWorld:
         self.key = {name: hashing.key(seed, name) for name in (*self.attributes, "gender", "text", "order")}
         self.sizes = data.attribute_sizes
         self.headquarters = torch.tensor(content["headquarters"][:data.employers] or [0], device=device)
-        pronouns = content["pronoun"]
-        self.pronoun_G2 = torch.tensor([pronouns.get(glue, [EMPTY, EMPTY]) for glue in self.names.glues], device=device)
+        none = {"pieces": [EMPTY, EMPTY], "lengths": [0, 0]}  # a glue of questions only, which have the full name
+        pronouns = [content["pronoun"].get(glue, none) for glue in self.names.glues]
+        self.pronoun_G2 = torch.tensor([p["pieces"] for p in pronouns], device=device)
+        self.pronoun_length_G2 = torch.tensor([p["lengths"] for p in pronouns], device=device)
         self.orders = {order: _orders(data, order, device) for order in ("permute", "fixed", "pairs")}
         self._templates(content)
 
@@ -148,7 +150,10 @@ class BiosWorld:
         word = hashing.words(key, person_R, torch.zeros_like(text) if same_sentences else text)
         drawn = [hashing.words(word, a) % self.n_templates_A[a] for a in range(len(self.attributes))]
         table = self.orders[order]
-        which = hashing.words(self.key["order"], person_R, text) % len(table)
+        if same_sentences:  # as many different orders as there are texts
+            which = hashing.permute(hashing.words(self.key["order"], person_R), text, len(table))
+        else:
+            which = hashing.words(self.key["order"], person_R, text) % len(table)
         return table[which], torch.stack(drawn, 1)
 
     def value_slots(self, a: int, value_R: Tensor, glue_R: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,8 +229,8 @@ class BiodWorld:
         self.names = Names(content, data, seed, device)
         self.pieces = Pieces(content["pieces"], device)
         self.heads = torch.tensor(content["heads"], device=device)
-        self.comma = content["comma"] if data.separator == "comma" else EMPTY
-        self.stop, self.pronoun = content["stop"], content["pronoun"]["'s"][0]
+        self.comma = content["comma"]
+        self.stop, self.pronoun = content["stop"], content["pronoun"]
         self.value_key, self.order_key = hashing.key(seed, "biod values"), hashing.key(seed, "biod order")
         self.symbols_KDL = self._diversity_sets(hashing.key(seed, "biod sets"))
         rows = content["first_symbol"] + self.symbols_KDL.reshape(-1, data.length)

@@ -64,22 +64,26 @@ class MemberStream:
         self.mean = data.compiled.mean_tokens(data) + 1
         self.kept: tuple | None = None  # what was read last: first renderings and ends, to find positions in it
 
-    def _is_main(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether each rendering (or window) belongs to the main stream, and its number within its own stream; exact parts
-        of every block of main_parts + other_parts, in an order of the block's own."""
+    def _split(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """Whether each of `count` renderings (or windows) from `first` on belongs to the main stream, and its number within its
+        own stream: exact parts of every block of main_parts + other_parts, in an order of the block's own."""
         main, other = self.parts
-        block, place = index // (main + other), index % (main + other)
-        drawn = hashing.permute(hashing.words(self.mix_key, block), place, main + other)
-        is_main = drawn < main
-        return is_main, torch.where(is_main, block * main + drawn, block * other + drawn - main)
+        size = main + other
+        block = torch.arange(first // size, -(-(first + count) // size), device=self.device)[:, None]
+        place = torch.arange(size, device=self.device)[None, :].expand(len(block), size)
+        is_main = hashing.permute(hashing.words(self.mix_key, block), place, size) < main
+        rank = torch.where(is_main, block * main + is_main.cumsum(1) - 1, block * other + (~is_main).cumsum(1) - 1)
+        here = slice(first % size, first % size + count)
+        return is_main.flatten()[here], rank.flatten()[here]
 
-    def _render(self, rendering_R: Tensor, stream: int) -> Tensor:
+    def _render(self, first: int, count: int, stream: int) -> Tensor:
+        rendering_R = torch.arange(first, first + count, device=self.device)
         if not self.parts[1]:
             return self.world.render(*self.main.turn(rendering_R))
         if self.pure:
             people = self.main if stream == 0 else self.other
             return self.world.render(*people.turn(rendering_R), other=stream == 1)
-        is_main, rank = self._is_main(rendering_R)
+        is_main, rank = self._split(first, count)
         groups = [self.world.render(*people.turn(rank[which]), other=other)
                   for which, people, other in ((is_main, self.main, False), (~is_main, self.other, True)) if bool(which.any())]
         out = torch.zeros(len(rendering_R), groups[0].shape[1], dtype=torch.int64, device=self.device)
@@ -94,7 +98,7 @@ class MemberStream:
         parts, lengths, have, at = [], [], -offset, rendering
         while have < n_tokens:
             count = int((n_tokens - have) / self.mean * MARGIN) + 4
-            pieces = self._render(torch.arange(at, at + count, device=self.device), stream)
+            pieces = self._render(at, count, stream)
             tokens, length = self.world.pieces.join(pieces)
             parts.append(tokens)
             lengths.append(length)
@@ -113,7 +117,7 @@ class MemberStream:
         is_main = None
         counts = [count, 0]
         if self.pure:
-            is_main, _ = self._is_main(torch.arange(first_window, first_window + count, device=self.device))
+            is_main, _ = self._split(first_window, count)
             counts = [int(is_main.sum()), count - int(is_main.sum())]
         out = torch.empty(count, T + 1, dtype=torch.int32, device=self.device)
         ends: list[Tensor | None] = [None, None]
@@ -134,7 +138,7 @@ class MemberStream:
         n = window - first_window
         counts = [n, 0]
         if self.pure:
-            is_main, _ = self._is_main(torch.arange(first_window, window, device=self.device))
+            is_main, _ = self._split(first_window, n)
             counts = [int(is_main.sum()), n - int(is_main.sum())]
         out = list(cursor)
         for stream, k in enumerate(counts):
@@ -149,8 +153,7 @@ class MemberStream:
         if self.parts[1] and not self.pure:
             main, other = self.parts
             block, place = divmod(rendering, main + other)
-            index = torch.arange(block * (main + other), rendering + started, device=self.device)
-            is_main, _ = self._is_main(index)
+            is_main, _ = self._split(block * (main + other), place + started)
             rendering = block * main + int(is_main[:place].sum())
             started = int(is_main[place:].sum())
         return {"min": rendering // self.count, "mean": rendering / self.count, "max": -(-(rendering + started) // self.count)}

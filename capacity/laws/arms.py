@@ -1,7 +1,7 @@
 """Arms of a study of knowledge: which runs belong together, their mean R with intervals, and the peak over model sizes.
 
-R = learned bits / P and R^max = bits of the data / P (Physics of Language Models 3.3, arXiv 2404.05405, Definitions 4.1 and
-4.3), P being all parameters but the rows of tokens that no text uses (its appendix A; the column parameters_paper).
+R = learned bits / P and R^max = bits of the data / P (Physics of Language Models 3.3, arXiv 2404.05405, Definitions 4.1
+and 4.3), P being all parameters but the rows of tokens that no text uses (its appendix A; the column parameters_paper).
 
 arm    runs that are equal but for the seed, after the best over `best_over` was taken: one model, one N, one number of
        exposures, one kind of data, one recipe
@@ -27,7 +27,7 @@ EXPOSURES_OFF = 0.01  # counted / asked exposures - 1; more than the rounding of
 FEW_DOF = 4  # a class of arms with fewer degrees of freedom borrows the larger noise of the others
 SATURATED = 0.95  # R / R^max; published models that hold all their data end at 98-99% (second-hand reading of figures)
 
-# The published forms (3.3, section 7 and appendix B). Sizes, the rotary base and MoE's capacities do not tell them apart.
+# The published forms (3.3, section 7 and appendix B), whatever their size, rotary base and capacity of experts.
 _GPT2 = {"mlp": "standard", "activation": "gelu", "norm": "layernorm", "bias": True, "tied": True}
 _LLAMA = {"mlp": "gated", "activation": "silu", "norm": "rmsnorm", "bias": False, "tied": False}
 ARCHITECTURES = {
@@ -37,8 +37,8 @@ ARCHITECTURES = {
 
 
 def prepare(table, best_over=()):
-    """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and arm (numbers), curve_name
-    and arm_name, asked (exposures), and chosen (finished, and the best over `best_over`). ValueError in one line.
+    """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and arm (numbers),
+    curve_name and arm_name, asked (exposures), chosen (finished, the best over `best_over`). ValueError in one line.
 
     Columns `axis <setting>` hold the settings that make curves differ, as plain values; `frame.attrs` what was noticed.
     """
@@ -73,9 +73,10 @@ def prepare(table, best_over=()):
     runs["arm"] = _codes(arm)
     runs["r"], runs["r_total"] = runs.bits / runs.parameters_paper, runs.bits / runs.parameters_total
     runs["r_max"], runs["fraction"] = runs.ceiling_bits / runs.parameters_paper, runs.bits / runs.ceiling_bits
-    best = [c for c in best_over if c in plain]
-    runs["tried"] = [", ".join(f"{c.split('.')[-1]} {_text(v)}" for c, v in zip(best, row)) for row in _tuples(plain, best)]
-    twin = pd.Series(list(zip(arm, runs.seed, _tuples(plain, best))), index=runs.index).duplicated()
+    best = [c for c in best_over if c in varied]
+    tried = _tuples(plain, best)
+    runs["tried"] = [", ".join(f"{c.split('.')[-1]} {_text(v)}" for c, v in zip(best, row)) for row in tried]
+    twin = pd.Series(list(zip(arm, runs.seed, tried)), index=runs.index).duplicated()
     if twin.any():
         raise ValueError(f"run {runs.run_id[twin].iloc[0]} has the settings and the seed of another run of the table")
     runs["chosen"] = _best(runs)
@@ -84,7 +85,7 @@ def prepare(table, best_over=()):
 
 
 def check(table):
-    """The table sorted by run_id with numbers as floats, or ValueError that says in one line why it cannot be judged."""
+    """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it cannot be judged."""
     if absent := [c for c in INPUTS if c not in table]:
         raise ValueError(f"the table of runs has no column {', '.join(absent)}")
     table = table.drop_duplicates().sort_values("run_id", ignore_index=True)
@@ -107,10 +108,10 @@ def check(table):
 
 
 def arms(runs):
-    """One row per arm: means over the seeds of its chosen runs, sd over seeds, the 95% interval of R, and counts of runs.
+    """One row per arm: means over the seeds of its chosen runs, sd over seeds, the 95% interval of R, counts of runs.
 
     The seed is the replicate. The interval is Student's t over seeds (two at least), with the standard error over the
-    people asked added in quadrature; the scatter of seeds holds part of that already, so this is wide rather than narrow.
+    people asked added in quadrature; the scatter of seeds holds part of that already, so this errs on the wide side.
     """
     rows = []
     for arm, mine in runs.groupby("arm", sort=False):
@@ -120,10 +121,12 @@ def arms(runs):
         low, high = t_interval(used.r, se_people)
         done = mine[mine.status == "finished"]
         rows.append({
-            "arm": arm, "curve": first.curve, "curve_name": first.curve_name, "arm_name": first.arm_name, "label": first.label,
+            "arm": arm, "curve": first.curve, "curve_name": first.curve_name, "arm_name": first.arm_name,
+            "label": first.label,
             "n_people": first.n_people, "exposures": first.asked, "parameters_paper": first.parameters_paper,
             "parameters_total": first.parameters_total, "r_max": mine.r_max.mean(), "seeds": n, "r": used.r.mean(),
-            "r_sd": used.r.std(), "r_low": low, "r_high": high, "r_se_people": se_people, "r_total": used.r_total.mean(),
+            "r_sd": used.r.std(), "r_low": low, "r_high": high, "r_se_people": se_people,
+            "r_total": used.r_total.mean(),
             "fraction": used.fraction.mean(), "accuracy": used.accuracy.mean(), "accuracy_sd": used.accuracy.std(),
             "extraction_accuracy": used.extraction_accuracy.mean(),
             "extraction_accuracy_sd": used.extraction_accuracy.std(), "bits": used.bits.mean(),
@@ -143,7 +146,7 @@ def exposures_off(runs):
 
 
 def t_interval(values, se_more=0.0, level=forms.LEVEL):
-    """Student's t interval of a mean over replicates, widened by another standard error; (nan, nan) for fewer than two."""
+    """Student's t interval of a mean over replicates, widened by another standard error; (nan, nan) for one."""
     from scipy.stats import norm, t
 
     x = np.asarray(values, float)
@@ -176,8 +179,8 @@ def noise(runs, number="r"):
 
 
 def standard_error(arm, pooled, number="r"):
-    """(standard error of the arm's mean, degrees of freedom), from the larger of its own and the pooled scatter of seeds, and
-    the people asked; None without any replicate. arm: a row of `arms`; pooled: what `noise` returned."""
+    """(standard error of the arm's mean, degrees of freedom), from the larger of its own and the pooled scatter of
+    seeds, and the people asked; None without any replicate. arm: a row of `arms`; pooled: what `noise` returned."""
     known = pooled.get("open")
     if arm.fraction >= SATURATED and (known is None or pooled.get("saturated", (0, 0))[1] >= FEW_DOF):
         known = pooled.get("saturated")
@@ -190,20 +193,24 @@ def standard_error(arm, pooled, number="r"):
 
 
 def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
-    """The largest (sign = -1: smallest) mean over the arms of a curve, with an interval, as a dict; None without a value.
+    """The largest (sign = -1: smallest) mean over the arms of a curve, with an interval, as a dict, or None.
 
-    The maximum of noisy means lies above the maximum of their expectations. The interval is a basic bootstrap: every
-    mean is redrawn with its standard error (t noise of the pooled degrees of freedom), the maximum taken again, and the
-    spread of those about the measured maximum reflected, which takes `bias` out. own_interval is the t interval of the
-    best arm's own seeds.
+    The maximum of noisy means lies above the maximum of their expectations, by about `bias`. The interval holds it all
+    the same: its lower end is the largest of the arms' lower limits that hold all together (the quantile of the maximum
+    of t draws), its upper end the largest of their single upper limits, since the true best arm is one of them. A
+    percentile or basic bootstrap of the maximum covers only 87 to 91% where several arms are equally good. own_interval
+    is the t interval of the best arm's own seeds.
     """
+    from scipy.stats import t as student
+
     known = members[members[number].notna()]
     if known.empty:
         return None
     values = known[number].to_numpy(float)
     top = known.iloc[int(np.argmax(sign * values))]
     out = {"value": float(top[number]), "interval": None, "bias": None, "reason": None, "label": top.label,
-           "arm": int(top.arm), "parameters": int(top.parameters_paper), "r_max": float(top.r_max), "seeds": int(top.seeds),
+           "arm": int(top.arm), "parameters": int(top.parameters_paper), "r_max": float(top.r_max),
+           "seeds": int(top.seeds),
            "models": len(known), "largest_r_max": float(known.r_max.max()), "rising": int(top.rising),
            "edge": None if len(known) < 2 else {known.parameters_paper.min(): "smallest", known.parameters_paper.max():
                                                 "largest"}.get(top.parameters_paper),
@@ -212,25 +219,51 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
     if None in errors:
         return out | {"reason": "one seed per arm: the noise of seeds was not measured"}
     scale = np.where(number == "r", 1.0, 1.0 / known.r_max.to_numpy(float))  # fraction = r / r_max
-    rng = np.random.default_rng(seed)
-    dof = min(e[1] for e in errors)
+    error, dof = sign * np.array([e[0] for e in errors]) * scale, min(e[1] for e in errors)
+    rng, half = np.random.default_rng(seed), 0.5 + forms.LEVEL / 2
     t = rng.standard_normal((n_boot, len(values))) * np.sqrt(dof / rng.chisquare(dof, (n_boot, 1)))
-    drawn = sign * (sign * (values + t * np.array([e[0] for e in errors]) * scale)).max(1)
-    low, high = np.quantile(drawn, [0.5 - forms.LEVEL / 2, 0.5 + forms.LEVEL / 2])
-    return out | {"interval": [float(2 * out["value"] - high), float(2 * out["value"] - low)],
-                  "bias": float(drawn.mean() - out["value"])}
+    together, single = np.quantile(t.max(1), half), student.ppf(half, dof)
+    ends = sorted(sign * (sign * (values + c * error)).max() for c in (-together, single))
+    drawn = sign * (sign * (values + t * error)).max(1)
+    return out | {"interval": [float(x) for x in ends], "bias": float(drawn.mean() - out["value"])}
 
 
 def peaks(runs, table, pooled, *, n_boot=4000, seed=0):
-    """The peak of every curve with a finished run, in the order of `arms`: a list of dicts."""
-    out = []
+    """The peak of every curve with a finished run, in the order of `arms`, and its ratio to that of the first curve of
+    the same N (or load): a list of dicts."""
+    out, first_of = [], {}
+    amount = runs.drop_duplicates("curve").set_index("curve").amount
     for curve, members in table.groupby("curve", sort=False):
         found = peak(members, pooled, n_boot=n_boot, seed=seed)
         if found:
             first = members.iloc[0]
+            top = members[members.arm == found["arm"]].iloc[0]
+            reference = first_of.setdefault(amount[curve], top)
+            against = None
+            if reference is not top:
+                against = ratio_of_arms([top], [reference], pooled) | {"name": reference.curve_name}
             out.append({"curve": int(curve), "name": first.curve_name, "n_people": float(first.n_people),
-                        "exposures": float(first.exposures)} | found)
+                        "exposures": float(first.exposures), "against_first": against} | found)
     return out
+
+
+def ratio_of_arms(above, below, pooled, number="r"):
+    """Sum over arms / sum over other arms (lists of rows of `arms`) with the noise of seeds, as a dict of value,
+    interval, method, why (there is no interval) and lacks (why there is no value)."""
+    from scipy.stats import t as student
+
+    a, b = sum(row[number] for row in above), sum(row[number] for row in below)
+    if b <= 0:
+        return {"value": None, "interval": None,
+                "lacks": f"the arm in the denominator has learned nothing ({number} = {b:.3g})"}
+    errors = [standard_error(row, pooled, number) for row in (*above, *below)]
+    if None in errors:
+        return {"value": a / b, "interval": None, "why": "one seed per arm: the noise of seeds was not measured"}
+    t = student.ppf(0.5 + forms.LEVEL / 2, min(e[1] for e in errors))
+    variance = [sum(e[0] ** 2 for e in part) for part in (errors[:len(above)], errors[len(above):])]
+    value, interval = ratio(a, b, [[variance[0], 0.0], [0.0, variance[1]]], t)
+    return {"value": float(value), "interval": None if interval is None else [float(x) for x in interval],
+            "why": "the denominator cannot be told from 0", "method": "Fieller, pooled noise of seeds"}
 
 
 def ratio(a, b, cov, t):
@@ -249,8 +282,8 @@ def ratio(a, b, cov, t):
 
 
 def at_edge(runs, best_over):
-    """Names of arms whose best run has the smallest or largest of three or more values of a setting of `best_over`: more of
-    them might have raised R. By setting."""
+    """Names of arms whose best run has the smallest or largest of three or more values of a setting of `best_over`:
+    more of them might have raised R. By setting."""
     out = {}
     for column in best_over:
         if column not in runs or not pd.api.types.is_numeric_dtype(runs[column]):
@@ -285,8 +318,8 @@ def _check_vocabulary(runs, plain, data):
     keys = _tuples(plain.loc[done.index], data)
     if len(set(keys)) < len(set(zip(keys, done.vocab_size))):
         sizes = ", ".join(f"{v:.0f}" for v in sorted(set(done.vocab_size)))
-        raise ValueError(f"finished runs mix vocabulary sizes {sizes} that no setting of data explains: their R has no common "
-                         "meaning")
+        raise ValueError(f"finished runs mix vocabulary sizes {sizes} that no setting of data explains: their R has no "
+                         "common meaning")
     runs.attrs["vocabulary"] = sorted({int(v) for v in done.vocab_size})
 
 
@@ -343,7 +376,7 @@ def _joined(parts):
 
 
 def _told_apart(plain, columns):
-    """The fewest settings that tell all combinations apart, the last ones left out first, as "tag=main, order=fixed"."""
+    """The fewest settings that tell all combinations apart, the last ones left out first, as "tag=main"."""
     kept = list(columns)
     for c in reversed(columns):
         rest = [k for k in kept if k != c]

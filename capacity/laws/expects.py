@@ -1,11 +1,11 @@
-"""The entry `expects` of a study file: published values that `fit-laws` compares with what was measured (standard library).
+"""The entry `expects` of a study file: published values that `fit-laws` puts beside measured ones (standard library).
 
 Each entry is a mapping:
 
     name         what the value is about, a few words; unique within the study
     quantity     one of QUANTITIES, below
-    where        {column: value or list of values}: the runs it is about; a column is any setting, or kind or label. null
-                 stands for an empty setting
+    where        {column: value or list of values}: the runs it is about; a column is any setting, or kind or label;
+                 null stands for an empty setting
     against      the same, for the runs in the denominator (ratio only)
     value        the published value, for the reader
     range        [lowest, highest] that still counts as agreement; null leaves an end open
@@ -19,7 +19,7 @@ Each entry is a mapping:
     statistic    saturated_fraction: min (default) or mean over models
     below        saturated_fraction: models with at most this R^max (default 1.8)
 
-A range is a judgement of this project about what "about 2" or "up to 1.3 times" can mean; it is printed with the verdict.
+A range is a judgement of this project about what "about 2" or "up to 1.3 times" can mean; the verdict prints it.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ QUANTITIES = {
     "extraction": "share of questions about held-out people answered exactly, one verdict per arm",
     "extractable_fraction": "extraction / accuracy of the same runs, one verdict per arm",
 }
-NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`, columns of the runs
+NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`
 COLUMNS = ("kind", "label", "n_people", "seed")  # of the table, beside the settings
 TEXTS = ("name", "quantity", "source", "evidence", "convention", "note", "of", "models", "statistic")
-KEYS = ("name", "quantity", "where", "against", "value", "range", "tolerance", "source", "evidence", "convention", "note",
-        "of", "models", "statistic", "below")
+KEYS = ("name", "quantity", "where", "against", "value", "range", "tolerance", "source", "evidence", "convention",
+        "note", "of", "models", "statistic", "below")
 ONLY = {"against": ("ratio",), "of": ("ratio", "rising"), "models": ("ratio",), "statistic": ("saturated_fraction",),
         "below": ("saturated_fraction",)}  # entries that only some quantities take
 BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max

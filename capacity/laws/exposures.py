@@ -1,8 +1,8 @@
 """How bits per parameter rise with exposures: two saturating forms, fitted to one model on data of one size.
 
-E = mean exposures of a person, R = learned bits per parameter. Both forms start from 0 and tend to a plateau R_inf, which the
-data bound by R^max. Neither is a published law: 3.3 (arXiv 2404.05405, sections 5 and 6) states about 2 bits per parameter
-at 1000 exposures and about 1 at 100.
+E = mean exposures of a person, R = learned bits per parameter. Both forms start from 0 and tend to a plateau R_inf,
+which the data bound by R^max. Neither is a published law: 3.3 (arXiv 2404.05405, sections 5 and 6) states about 2 bits
+per parameter at 1000 exposures and about 1 at 100.
 
     exponential  R = R_inf (1 - exp(-(E / E0)^b))
     power        R = R_inf (1 - (1 + E / E0)^(-b))
@@ -33,24 +33,25 @@ def reach(form, e0, b, share=REACHED):
 
 
 def fit_exposures(exposures, r, r_max, *, n_boot=4000, seed=0):
-    """The law of one model and N, as a dict: the form with the smaller rms first, and what may be said about the plateau.
+    """The law of one model and N, as a dict: the form with the smaller rms, and what may be said about the plateau.
 
-    exposures, r: one entry per run; r_max: bits per parameter of the data, a hard bound of R_inf. Runs with r <= 0 have not
-    learned the names and lists yet; they are left out, and counted. Least squares of R from a grid of starts; intervals by
-    a bootstrap of residuals, inflated by sqrt(n / (n - 3)). {"reason": ...} where the runs cannot tell.
+    exposures, r: one entry per run; r_max: bits per parameter of the data, a hard bound of R_inf. Runs with r <= 0 have
+    not learned the names and lists yet; they are left out, and counted. Least squares of R from a grid of starts;
+    intervals by a bootstrap of residuals, inflated by sqrt(n / (n - 3)). {"reason": ...} where the runs cannot tell.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     keep = r > 0
     e, y = e[keep], r[keep]
     if len(set(e)) < FEWEST:
-        return {"reason": f"{len(set(e))} exposure values with R > 0, the law needs {FEWEST}", "left_out": int((~keep).sum())}
+        return {"reason": f"{len(set(e))} exposure values with R > 0, the law needs {FEWEST}",
+                "left_out": int((~keep).sum())}
     fits = {form: _fit(form, e, y, r_max) for form in FORMS}
     form = min(fits, key=lambda f: fits[f]["rms"])
     best = fits[form]
     low, high = _bootstrap(form, e, y, r_max, best, min(n_boot, REFITS), seed)
     e95, top = best["e95"], float(e.max())
-    out = {"reason": None, "form": form, "runs": len(e), "left_out": int((~keep).sum()), "exposures": [float(e.min()), top],
-           "r_max": float(r_max), "r_at_most": float(y[e == top].mean())}
+    out = {"reason": None, "form": form, "runs": len(e), "left_out": int((~keep).sum()),
+           "exposures": [float(e.min()), top], "r_max": float(r_max), "r_at_most": float(y[e == top].mean())}
     for i, name in enumerate(("r_inf", "e0", "b", "e95")):
         out[name] = {"value": float(best[name]), "interval": None if low is None else [float(low[i]), float(high[i])]}
     other = FORMS[1 - FORMS.index(form)]

@@ -26,11 +26,12 @@ FLAGS = {"rising": "r", "off": "e", "failed": "f", "missing": "m"}
 
 
 def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
-    """Judge a study and write fit.json, shapes.csv, runs.csv, ratio.png and .pdf (and exposures.png and .pdf where exposures
-    vary) into out_dir; returns the report, no line over 80 columns.
+    """Judge a study and write fit.json, shapes.csv, runs.csv, ratio.png and .pdf (and exposures.png and .pdf where
+    exposures vary) into out_dir; returns the report, no line over 80 columns.
 
-    table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a `sweep.plan.Study`.
-    ValueError, in one line, for a table that cannot be judged. Everything is computed before anything is written.
+    table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a
+    `sweep.plan.Study`. ValueError, in one line, for a table that cannot be judged. Everything is computed before
+    anything is written.
     """
     from capacity import plots  # matplotlib takes as long to import as everything else together
 
@@ -43,7 +44,8 @@ def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
     told = runs.drop(columns=[c for c in runs if c.startswith("axis ") or c == "amount"])
     files = {"fit.json": (json.dumps(fit, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
              "shapes.csv": _csv(shapes), "runs.csv": _csv(told)}
-    files |= {f"{name}.{kind}": plots.render(figure, kind) for name, figure in figures.items() for kind in ("png", "pdf")}
+    files |= {f"{name}.{kind}": plots.render(figure, kind) for name, figure in figures.items()
+              for kind in ("png", "pdf")}
     for file, content in files.items():
         records.write_atomic(Path(out_dir) / file, content)
     return report(fit)
@@ -53,22 +55,27 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
     """Everything that fit.json states, as a dict that JSON can hold. runs: of `arms.prepare`."""
     table, pooled = arms.arms(runs), arms.noise(runs)
     done = runs[runs.status == "finished"]
+    best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
     room = table[(table.r_max <= BELOW) & (table.seeds > 0)]
     return _plain({
         "schema": SCHEMA, "study": study.name, "question": study.question, "scale": study.scale,
         "overrides": study.overrides, "kinds": sorted(set(runs.kind)),
         "convention": {"R": "learned bits / parameters, count paper: all but the rows of unused tokens",
-                       "r_total": "learned bits / parameters, count total", "r_max": "bits of the data / parameters (paper)",
+                       "r_total": "learned bits / parameters, count total",
+                       "r_max": "bits of the data / parameters (paper)",
                        "source": "arXiv 2404.05405, Definitions 4.1 and 4.3, appendix A"},
         "n": {"rows": len(runs), "finished": len(done), "failed": int((runs.status == "failed").sum()),
               "missing": int((runs.status == "missing").sum()), "arms": len(table), "curves": runs.curve.nunique(),
               "chosen": int(runs.chosen.sum()), "seeds": runs.seed.nunique()},
-        "best_over": {"settings": study.best_over, "at_edge": arms.at_edge(runs, study.best_over)},
+        "best_over": {"settings": best_over, "at_edge": arms.at_edge(runs, best_over)},
         "varied": runs.attrs["varied"], "vocabulary_sizes": runs.attrs["vocabulary"],
-        "noise": {name: {"sd": sd, "dof": dof, "of": "R of one run over seeds, relative"} for name, (sd, dof) in pooled.items()},
+        "noise": {name: {"sd": sd, "dof": dof, "of": "R of one run over seeds, relative"}
+                  for name, (sd, dof) in pooled.items()},
         "arms": table.to_dict("records"), "peaks": arms.peaks(runs, table, pooled, n_boot=n_boot, seed=seed),
         "saturated": {"below": BELOW, "arms": len(room), "min": room.fraction.min(), "mean": room.fraction.mean(),
-                      "lowest": "{0.label}, {0.curve_name}".format(room.loc[room.fraction.idxmin()]) if len(room) else None},
+                      "models": room[["curve_name", "label", "r_max", "fraction"]].to_dict("records"),
+                      "lowest": "{0.label}, {0.curve_name}".format(room.loc[room.fraction.idxmin()])
+                      if len(room) else None},
         "exposure_laws": exposure_laws(runs, n_boot=n_boot, seed=seed),
         "verdicts": verdicts.judge(study.expects, runs, table, pooled, scale=study.scale, n_boot=n_boot, seed=seed),
         "flags": {"failed": _ids(runs, runs.status == "failed"), "missing": _ids(runs, runs.status == "missing"),
@@ -96,7 +103,8 @@ def exposure_laws(runs, *, n_boot=4000, seed=0):
             continue
         seen = rows.exposures_mean.fillna(rows.exposures)
         law = exposures.fit_exposures(seen, rows.r, rows.r_max.mean(), n_boot=n_boot, seed=seed)
-        out.append({"label": rows.iloc[0].label, "series": rows.iloc[0].series, "n_people": float(rows.iloc[0].n_people)} | law)
+        out.append({"label": rows.iloc[0].label, "series": rows.iloc[0].series,
+                    "n_people": float(rows.iloc[0].n_people)} | law)
     return out
 
 
@@ -105,9 +113,11 @@ def report(fit):
     n = fit["n"]
     best = f"; the best over {', '.join(fit['best_over']['settings'])} of otherwise equal runs, by bits" if \
         fit["best_over"]["settings"] else ""
-    head = [*_wrap(f"Knowledge in {fit['study']}: R = learned bits per parameter", ""), *_wrap(fit["question"], "  "), "",
-            *_wrap("R and R^max per parameter without the rows of unused tokens, as published (3.3, appendix A); R total per "
-                   f"parameter of all. {n['finished']} of {n['rows']} runs finished, {n['arms']} arms{best}.", ""), ""]
+    head = [*_wrap(f"Knowledge in {fit['study']}: R = learned bits per parameter", ""),
+            *_wrap(fit["question"], "  "), "",
+            *_wrap("R and R^max per parameter without the rows of unused tokens, as published (3.3, appendix A); R "
+                   f"total per parameter of all. {n['finished']} of {n['rows']} runs finished, {n['arms']} arms{best}.",
+                   ""), ""]
     lines = [*head, *_table(fit), "", *_peaks(fit), *_laws(fit), "", *_verdicts(fit), "", "Notes", *_notes(fit)]
     return "\n".join(lines)
 
@@ -115,7 +125,8 @@ def report(fit):
 def _table(fit):
     rows = fit["arms"]
     wide = min(max([5, *(len(row["label"]) for row in rows)]), 14)
-    lines = [f"{'model':<{wide + 2}}{'P':>8}{'seeds':>6}{'R^max':>8}{'R':>8}{'± sd':>7}{'R total':>9}{'R/R^max':>9}{'accuracy':>10}"]
+    lines = [f"{'model':<{wide + 2}}{'P':>8}{'seeds':>6}{'R^max':>8}{'R':>8}{'± sd':>7}{'R total':>9}{'R/R^max':>9}"
+             f"{'accuracy':>10}"]
     last = None
     for row in rows[:MOST_ARMS]:
         if row["curve"] != last:
@@ -128,21 +139,25 @@ def _table(fit):
             f"{row['r']:>8.3f}{_or_dash(row['r_sd'], '.3f'):>7}{row['r_total']:>9.3f}{row['fraction']:>9.1%}"
             f"{_or_dash(row['accuracy'], '.1%'):>10}" if row["seeds"] else f"{'-':>8}{'-':>7}{'-':>9}{'-':>9}{'-':>10}")
         flags = "".join(mark for key, mark in FLAGS.items() if row[key])
-        lines.append(f"  {label:<{wide}}{arms.short(row['parameters_paper']):>8}{row['seeds']:>6}{numbers} {flags}".rstrip())
+        size = f"{arms.short(row['parameters_paper']):>8}{row['seeds']:>6}"
+        lines.append(f"  {label:<{wide}}{size}{numbers} {flags}".rstrip())
         if row["extraction_accuracy"] is not None:
             lines.append(f"    questions about held-out people: {row['extraction_accuracy']:.1%} exact")
     if len(rows) > MOST_ARMS:
         lines.append(f"  ... and {len(rows) - MOST_ARMS} more arms in shapes.csv")
-    return [*lines, *_wrap("sd over seeds; r: some run gained over 2% in its last tenth, e: counted exposures off by over 1%, f: "
-                           "failed, m: missing runs; intervals are in shapes.csv", "  ")]
+    return [*lines, *_wrap("sd over seeds; r: some run gained over 2% in its last tenth, e: counted exposures off by "
+                           "over 1%, f: failed, m: missing runs; intervals are in shapes.csv", "  ")]
 
 
 def _peaks(fit):
-    lines = ["Peak R over models, 95% interval without the upward bias of a maximum"]
+    lines = ["Peak R over models, 95% interval that allows for the bias of a maximum"]
     for peak in fit["peaks"]:
         ends = "[{:.3f}, {:.3f}]".format(*peak["interval"]) if peak["interval"] else "no interval"
         own = "; its own seeds [{:.3f}, {:.3f}]".format(*peak["own_interval"]) if peak["own_interval"] else ""
-        lines += _wrap(f"{peak['name']}: {peak['value']:.3f} {ends} at {peak['label']}{own}", "  ", "      ")
+        other, relative = peak["against_first"], ""
+        if other and other["value"] is not None:
+            relative = f"; {_digits(other['value'])} {_ends(other['interval'])} times that of {other['name']}"
+        lines += _wrap(f"{peak['name']}: {peak['value']:.3f} {ends} at {peak['label']}{own}{relative}", "  ", "      ")
     if any(peak["reason"] for peak in fit["peaks"]):
         lines += _wrap("no interval: one seed per arm, so the noise of seeds was not measured", "  ")
     room = fit["saturated"]
@@ -164,11 +179,12 @@ def _laws(fit):
         formula = {"exponential": "R_inf (1 - exp(-(E/E0)^b))", "power": "R_inf (1 - (1 + E/E0)^-b)"}[law["form"]]
         told = [f"{name} {_digits(law[key]['value'])} {_ends(law[key]['interval'])}".strip()
                 for key, name in (("r_inf", "R_inf"), ("e0", "E0"), ("b", "b"))]
-        lines += _wrap(f"{formula}: {', '.join(told)}; rms {law['rms']:.3f}; R^max {law['r_max']:.2f}", "    ", "      ")
+        told.append(f"rms {law['rms']:.3f}, R^max {law['r_max']:.2f}")
+        lines += _wrap(f"{formula}: {', '.join(told)}", "    ", "      ")
         e95, top = law["e95"], law["exposures"][1]
         lines += _wrap(f"95% of the plateau at E = {_digits(e95['value'])} {_ends(e95['interval'])}; the "
-                       f"{law['other']['form']} form says {_digits(law['other']['e95'])} (rms {law['other']['rms']:.3f})",
-                       "    ", "      ")
+                       f"{law['other']['form']} form says {_digits(law['other']['e95'])} (rms "
+                       f"{law['other']['rms']:.3f})", "    ", "      ")
         if law["data_limited"]:
             lines += _wrap("the plateau is the end of the data (R^max), not of the model", "    ")
         elif not law["plateau_reached"]:
@@ -184,9 +200,9 @@ def _verdicts(fit):
         n = [row["n_people"] for row in fit["arms"]]
         p = [row["parameters_paper"] for row in fit["arms"]]
         e = [row["exposures"] for row in fit["arms"]]
-        lines += _wrap(f"These runs are at {fit['scale']} scale (N {_span(n)}, P {_span(p)}, {_span(e)} exposures), not at the "
-                       "published one: a verdict says whether the effect shows here, in a range that this project chose, and "
-                       "confirms or refutes no published number.", "  ")
+        lines += _wrap(f"These runs are at {fit['scale']} scale (N {_span(n)}, P {_span(p)}, {_span(e)} exposures), "
+                       "not at the published one: a verdict says whether the effect shows here, in a range that this "
+                       "project chose, and confirms or refutes no published number.", "  ")
     if fit["overrides"]:
         lines += _wrap(f"Settings were changed with the command: {', '.join(fit['overrides'])}", "  ")
     last, at = None, f" at {fit['scale']} scale" if fit["scale"] != "published" else ""
@@ -194,12 +210,13 @@ def _verdicts(fit):
         if v["name"] != last:
             value = "" if v["published"]["value"] is None else f"published {v['published']['value']:g}; "
             lines += _wrap(f"{v['name']} ({v['quantity']})", "  ", "    ")
-            lines += _wrap(f"{value}counts as agreement: {_range(v['published']['range'])}; {v['source']} [{v['evidence']}]",
-                           "    ", "      ")
+            lines += _wrap(f"{value}counts as agreement: {_range(v['published']['range'])}; {v['source']} "
+                           f"[{v['evidence']}]", "    ", "      ")
             for text in (v["convention"], v["note"]):
                 lines += _wrap(text, "    ", "      ")
         last = v["name"]
-        measured = "not measured" if v["measured"] is None else f"measured {_digits(v['measured'])} {_ends(v['interval'])}".strip()
+        measured = "not measured" if v["measured"] is None else (
+            f"measured {_digits(v['measured'])} {_ends(v['interval'])}".strip())
         where = f"{v['at']}: " if v["at"] else ""
         lines += _wrap(f"{where}{v['verdict'].upper()}{at}: {measured}; {v['reason']}", "    - ", "      ")
         for remark in v["remarks"]:
@@ -211,8 +228,8 @@ def _notes(fit):
     flags, notes = fit["flags"], []
     for key, text in (
         ("missing", "missing, so arms have holes"), ("failed", "failed, see the error in runs.csv"),
-        ("rising", "gained over 2% in the last tenth of training (flag r): not at the end of what this model can learn; with "
-                   "exposures fixed that is the measured state, not an error"),
+        ("rising", "gained over 2% in the last tenth of training (flag r): not at the end of what this model can "
+                   "learn; with exposures fixed that is the measured state, not an error"),
         ("unknown_gain", "left no trace of the gain over their last tenth"),
         ("exposures_off", "were shown people more or less often than asked, by over 1% (flag e)"),
         ("negative", "finished with R <= 0: names or value lists not learned yet; kept as they are"),
@@ -223,15 +240,16 @@ def _notes(fit):
     for column, names in fit["best_over"]["at_edge"].items():
         notes.append(f"The best {column} is the smallest or largest tried, so others might raise R: {_some(names, 3)}")
     if fit["best_over"]["settings"]:
-        notes.append("The best of several runs is chosen by the reported number itself, hence biased upward by its noise.")
+        notes.append("The best of several runs is chosen by the reported number itself: its noise biases it upward.")
     if fit["vocabulary_sizes"]:
         sizes = fit["vocabulary_sizes"]
-        notes.append(f"Vocabularies of {sizes[0]:,} to {sizes[-1]:,} rows are mixed, as settings of the data explain; P "
-                     "holds the rows, so R of small models moves with them.")
+        notes.append(f"Vocabularies of {sizes[0]:,} to {sizes[-1]:,} rows are mixed, as settings of the data explain; "
+                     "P holds the rows, so R of small models moves with them.")
     if fit["noise"]:
         told = [f"{100 * v['sd']:.1f}% ({name} arms, {v['dof']} dof)" for name, v in fit["noise"].items()]
         notes.append(f"Noise of R over seeds, pooled: {', '.join(told)}.")
-    notes.append("Gradient descent finds a lower bound of what a model can hold at these exposures; better training can raise R.")
+    notes.append("Gradient descent finds a lower bound of what a model can hold at these exposures; better training "
+                 "can raise R.")
     return [line for note in notes for line in _wrap(note, "  - ", "    ")]
 
 

@@ -94,7 +94,7 @@ def _from_peak(top):
     if top["edge"]:
         remarks.append(f"it is the {top['edge']} model of its curve, so another one might hold more per parameter")
     return {"value": top["value"], "interval": top["interval"], "why": top["reason"], "remarks": remarks,
-            "method": "basic bootstrap of the maximum over models, pooled noise of seeds"}
+            "method": "limits of the maximum over models, pooled noise of seeds"}
 
 
 def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
@@ -103,12 +103,12 @@ def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
     if room.empty:
         return [("", _lacking(f"no finished model has R^max of at most {entry['below']:g}"))]
     lowest = room.loc[room.fraction.idxmin()]
-    remarks = [f"{len(room)} models with R^max <= {entry['below']:g}; the lowest is {lowest.label} ({lowest.curve_name}), R^max "
-               f"{lowest.r_max:.2f}, {lowest.fraction:.1%}"]
+    remarks = [f"{len(room)} models with R^max <= {entry['below']:g}; the lowest is {lowest.label} "
+               f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}"]
     if entry["statistic"] == "min":
         bottom = arms.peak(room, pooled, n_boot=n_boot, seed=seed, number="fraction", sign=-1)
-        return [("", {"value": bottom["value"], "interval": bottom["interval"], "why": bottom["reason"], "remarks": remarks,
-                      "method": "basic bootstrap of the minimum over models, pooled noise of seeds"})]
+        return [("", {"value": bottom["value"], "interval": bottom["interval"], "why": bottom["reason"],
+                      "remarks": remarks, "method": "limits of the minimum over models, pooled noise of seeds"})]
     low, high = arms.t_interval(room.fraction)
     why = "one model leaves no scatter of models" if math.isnan(low) else None
     return [("", {"value": float(room.fraction.mean()), "interval": None if why else [low, high], "why": why,
@@ -121,8 +121,11 @@ def _ratio(entry, runs, table, pooled, n_boot, seed):
         if used.empty:
             return [("", _lacking(f"no finished run with {_told(entry[key])}"))]
     named = set(entry["where"]) | set(entry["against"])
-    keys = [c for c in runs if c.startswith("axis ") and c[5:] not in named and not c.startswith("axis model.")]
-    for key, names in (("amount", {"data.n_people", "data.load", "n_people"}), ("asked", {"train.exposures", "train.steps"})):
+    forms_named = any(c == "label" or c.startswith("model.") for c in named)  # then the forms differ on purpose
+    keys = [c for c in runs if c.startswith("axis ") and c[5:] not in named
+            and not (forms_named and c.startswith("axis model."))]
+    for key, names in (("amount", {"data.n_people", "data.load", "n_people"}),
+                       ("asked", {"train.exposures", "train.steps"})):
         if not named & names or set(upper[key]) <= set(lower[key]):
             keys.append(key)  # equal in both arms, unless named so as to compare different ones
     bottom = {}
@@ -173,8 +176,9 @@ def _ratio_of_curves(entry, upper, lower, table, pooled):
                f"{b.r_max:.2f}, {_seeds(b.seeds)}"]
     for top in tops:
         if number == "r" and top.fraction > arms.SATURATED:
-            remarks.append(f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower bound")
-    return _pooled_ratio([a], [b], noise, number) | {"remarks": remarks}
+            remarks.append(f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower "
+                           "bound")
+    return arms.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
 
 
 def _both(upper, lower):
@@ -183,49 +187,34 @@ def _both(upper, lower):
     return pd.concat([upper, lower]).drop_duplicates("run_id")
 
 
-def _pooled_ratio(above, below, noise, number):
-    """Ratio of the sums over arms, with the noise of seeds."""
-    from scipy.stats import t
-
-    a, b = sum(row[number] for row in above), sum(row[number] for row in below)
-    errors = [arms.standard_error(row, noise, number) for row in (*above, *below)]
-    value = a / b if b else math.nan
-    if b <= 0:
-        return _lacking(f"the arm in the denominator has learned nothing (R = {b:.3g})")
-    if None in errors:
-        return {"value": value, "interval": None, "why": "one seed per arm: the noise of seeds was not measured"}
-    quantile = t.ppf(0.5 + forms.LEVEL / 2, min(e[1] for e in errors))
-    variance = [sum(e[0] ** 2 for e in errors[:len(above)]), sum(e[0] ** 2 for e in errors[len(above):])]
-    value, interval = arms.ratio(a, b, [[variance[0], 0.0], [0.0, variance[1]]], quantile)
-    return {"value": value, "interval": interval, "why": "the denominator cannot be told from 0",
-            "method": "Fieller, pooled noise of seeds"}
-
-
 def _matched(upper, lower, table, noise, number, over_seeds):
     """The ratio over pairs of runs of equal size and seed; models of one size count as the same whatever their form.
 
-    Models that hold over 95% of their data in both arms say nothing (their ratio is 1 by the size of the data) and are left
-    out. The interval is over pairs, or, over_seeds, over the seeds of these very models.
+    Models that hold over 95% of their data in an arm (over_seeds: in both) are left out: there the size of the data
+    decides the ratio. The interval is over pairs, or, over_seeds, over the seeds of these very models.
     """
     from scipy.stats import t
 
     size = [c for c in arms.SIZES[:2] if c in upper] or ["label"]
-    pairs = upper[upper[number].notna()].merge(lower[lower[number].notna()], on=[*size, "seed"], suffixes=("", "_below"))
+    pairs = upper[upper[number].notna()].merge(lower[lower[number].notna()], on=[*size, "seed"],
+                                               suffixes=("", "_below"))
     if pairs.empty:
         return _lacking("no finished models of one size and seed in both arms")
     if pairs.duplicated("run_id").any() or pairs.duplicated("run_id_below").any():
         return _lacking("several models of one size in an arm; name more settings")
-    full = np.minimum(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below"))) > arms.SATURATED
+    which, most = ("both arms", np.minimum) if over_seeds else ("an arm", np.maximum)
+    full = most(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below"))) > arms.SATURATED
     if full.all():
-        return _lacking(f"all models hold over {arms.SATURATED:.0%} of their data in both arms: the data limit them, not the arm")
+        return _lacking(f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit it, not "
+                        "the arm")
     left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
     labels, n, seeds = ", ".join(dict.fromkeys(pairs.label)), pairs.label.nunique(), pairs.seed.nunique()
-    remarks = [f"{n} model{'s' * (n != 1)} ({labels}), {_seeds(seeds)}" + (f"; full in both arms, left out: {left_out}"
-                                                                           if left_out else "")]
+    remarks = [f"{n} model{'s' * (n != 1)} ({labels}), {_seeds(seeds)}" + (f"; full in {which}, left out: "
+                                                                           f"{left_out}" if left_out else "")]
     if over_seeds or len(pairs) < FEW_PAIRS:
         above, below = (table[table.arm.isin(set(pairs[c]))] for c in ("arm", "arm_below"))
-        found = _pooled_ratio([r for _, r in above.iterrows()], [r for _, r in below.iterrows()], noise, number)
-        return found | {"remarks": remarks}
+        rows = ([row for _, row in part.iterrows()] for part in (above, below))
+        return arms.ratio_of_arms(*rows, noise, number) | {"remarks": remarks}
     a, b = pairs[number].to_numpy(float), pairs[f"{number}_below"].to_numpy(float)
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
@@ -265,7 +254,8 @@ def _share(number, name):
         known = used[used[number].notna()] if number in used else used[:0]
         if known.empty:
             return [("", _lacking(f"{name} was not measured in these runs"))]
-        return [(f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}", _mean_of_seeds(rows[number], arms.noise(known, number)))
+        return [(f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}",
+                 _mean_of_seeds(rows[number], arms.noise(known, number)))
                 for _, rows in known.groupby("arm", sort=False)]
 
     return measure

@@ -26,6 +26,7 @@ from capacity.train.optim import Hyper, adamw, lr_factor
 
 NAME, VERSION = "extraction", 1
 BETAS, EPS, CLIP, FINAL = (0.9, 0.999), 1e-6, 1.0, 0.1  # 3.1, appendix D: eps 1e-6, cosine to a tenth; betas and clipping: usual
+BLOCK = 256  # steps
 INIT = 0.02  # standard deviation of the first factor of a low-rank update; the second starts at zero
 
 
@@ -123,10 +124,13 @@ def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config
     alive = torch.ones(1, dtype=torch.bool, device=device)
     draw = hashing.key(seed, "extraction batches")
     for step in range(settings.steps):
-        word = hashing.words(draw, step, torch.arange(settings.batch_size, device=device))
-        person = people[word // len(world.attributes) % len(people)]
-        question = questions(world, person, word % len(world.attributes))
-        tokens, asked = _padded(world, question)
+        if step % BLOCK == 0:  # questions of many steps at once: building them costs launches, not work
+            size = min(BLOCK, settings.steps - step) * settings.batch_size
+            word = hashing.words(draw, step * settings.batch_size + torch.arange(size, device=device))
+            person = people[word // len(world.attributes) % len(people)]
+            rows, wanted = _padded(world, questions(world, person, word % len(world.attributes)))
+        here = slice(step % BLOCK * settings.batch_size, (step % BLOCK + 1) * settings.batch_size)
+        tokens, asked = rows[here].long(), wanted[here]
         leaf = trained.detach().requires_grad_()
         weights = adapt(gpt, flat_P[None], _unpacked(leaf[0], factors, masks)) if lora else leaf
         nll = gpt.nll(weights, tokens[None], dtype)[0]
@@ -145,12 +149,12 @@ def _unpacked(flat: Tensor, factors: dict[str, Tensor], masks: dict[str, Tensor]
 
 
 def _padded(world: BiosWorld, question: Question) -> tuple[Tensor, Tensor]:
-    """Tokens int64 [R, W] behind which nothing counts, and fp32 [R, W - 1]: 1 where a target belongs to an answer."""
+    """Tokens int32 [R, W] behind which nothing counts, and fp32 [R, W - 1]: 1 where a target belongs to an answer."""
     tokens, length = world.pieces.join(question.slots)
     width = int(length.max())
     first = length.cumsum(0) - length
     at = torch.arange(width, device=tokens.device)
-    rows = tokens[(first[:, None] + at).clamp(max=len(tokens) - 1)].long()
+    rows = tokens[(first[:, None] + at).clamp(max=len(tokens) - 1)]
     rows[at[None, :] >= length[:, None]] = 0
     target = at[None, 1:]
     end = question.begin + question.length

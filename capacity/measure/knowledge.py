@@ -17,7 +17,7 @@ text    the person's own text up to the value, as in training; the city of work 
         employer (it holds 6.31 of the 8.04 bits of the employer), and the employer where it would come before the city. For
         texts of a fixed order or wording.
 
-The gender is scored at the first pronoun, in the second sentence: the raw probability of the pronoun's token, not
+The gender is scored at the first pronoun, in the second sentence: the raw probability of the pronoun, not
 renormalized over {He, She}, which costs a little if anything. A value whose tokens start those of another value is worth
 the probability of its tokens minus that of the longer values that start with it; nothing else is renormalized.
 """
@@ -114,7 +114,7 @@ def value_question(world: BiosWorld, person_R: Tensor, attribute: str, draw: int
 
 
 def gender_question(world: BiosWorld, person_R: Tensor, draw: int, context: str) -> Question:
-    """The first token of the first pronoun, in the second sentence."""
+    """The first pronoun, in the second sentence, without what is glued to it."""
     n = len(world.attributes)
     if context == "first":
         order = torch.tensor([[draw % n, (draw + 1) % n]], device=world.device).expand(len(person_R), 2)
@@ -123,18 +123,22 @@ def gender_question(world: BiosWorld, person_R: Tensor, draw: int, context: str)
         order, template = world.texts(person_R, torch.full_like(person_R, draw), world.data.biographies, world.data.order,
                                       world.data.same_sentences)
     slots, subject_first, _ = world.sentences(person_R, order[:, :2], template)
+    glue = world.template_ATC[order[:, 1], template.gather(1, order[:, 1:2])[:, 0], 2]
+    length = world.pronoun_length_G2[glue, world.values("gender", person_R)]
     slots = torch.cat([world.head(len(person_R)), slots.flatten(1)], 1)
     row = torch.arange(len(person_R), device=world.device)
     place = 2 + SENTENCE + torch.where(subject_first[:, 1], 1, 5)
-    return Question(slots, _starts(world, slots)[row, place], torch.ones_like(person_R))
+    return Question(slots, _starts(world, slots)[row, place], length)
 
 
 def _template(world: BiosWorld, a: int, draw: int) -> Tensor:
     """Template of the draw-th scoring of attribute a, [1, A]: spread evenly over the clear ones (see BiosWorld)."""
     clear = world.clear[a]
     out = torch.zeros(1, len(world.attributes), dtype=torch.int64, device=world.device)
-    step = max(1, len(clear) // 7)  # a stride, so that few draws are not all neighbours in the file
-    out[0, a] = clear[(draw * step + draw // 7) % len(clear)]
+    step = round(0.618 * len(clear)) or 1  # few draws are far apart in the file, and as many as there are templates meet all
+    while math.gcd(step, len(clear)) > 1:
+        step += 1
+    out[0, a] = clear[draw * step % len(clear)]
     return out
 
 
@@ -143,15 +147,14 @@ def ask_value(world: BiosWorld, person_R: Tensor, attribute: str, draw: int, con
     """Nats and greedy hits of exactly this value: the mass of longer values that start with it is taken off."""
     question = value_question(world, person_R, attribute, draw, context)
     nats, hits = ask(world.pieces, question, scorer, batch_tokens)
-    pairs = world.lexicon.content["extensions"][attribute]
-    size = world.parts[world.attributes.index(attribute)][1].shape[1]
-    if attribute == "birth_date" or not pairs:
+    if attribute == "birth_date":  # years have equally many digits, none starts another
         return nats, hits
+    pairs = _extensions(world, attribute)
     values = world.values(attribute, person_R)
     longer = np.zeros(len(nats))
     for v, u in pairs:
         here = (values == v).nonzero()[:, 0]
-        if max(v, u) >= size or not len(here):
+        if not len(here):
             continue
         other = value_question(world, person_R[here], attribute, draw, context, {attribute: torch.full_like(here, u)})
         shorter = question.length[here]
@@ -161,6 +164,20 @@ def ask_value(world: BiosWorld, person_R: Tensor, attribute: str, draw: int, con
         longer[here.cpu().numpy()] += np.exp(-more)
         hits[here.cpu().numpy()] &= ~first
     return nats - np.log1p(-np.minimum(longer, 1 - 1e-15)), hits
+
+
+def _extensions(world: BiosWorld, attribute: str) -> list[tuple[int, int]]:
+    """Pairs (v, u) of values of this world where v starts u and no value of this world lies between them."""
+    above = {u: v for v, u in world.lexicon.content["extensions"][attribute]}
+    size = world.parts[world.attributes.index(attribute)][1].shape[1]
+    out = []
+    for u in range(size):
+        v = above.get(u)
+        while v is not None and v >= size:
+            v = above.get(v)
+        if v is not None:
+            out.append((v, u))
+    return out
 
 
 def _summary(nats_TR: list[np.ndarray], hits_TR: list[np.ndarray], bits: float) -> dict:
@@ -292,7 +309,9 @@ def _finish(out: dict, world, context: str, person: Tensor, held: float, ceiling
     """Totals, ratios by parameter convention, and their uncertainty where not everybody was asked."""
     n, asked = world.n_people, len(person)
     spread = n * float(total_R.std(ddof=1)) / math.log(2) / math.sqrt(asked) if 1 < asked < n else 0.0
-    if asked == n:  # both bounds are exact then, up to names whose tokens start those of another name
+    if asked == n and world.data.kind != "corpus":
+        # both bounds are exact then, up to names whose tokens start those of another name; a corpus may say in front of a name
+        # whose it is
         assert held <= ceiling * 1.01 + 1.0, f"{held} bits learned of at most {ceiling}"
     return {"version": VERSION, "context": context, "people": n, "people_asked": asked, **out, "bits": held,
             "bits_se_over_people": spread, "ceiling_bits": ceiling, "fraction_of_ceiling": held / ceiling,

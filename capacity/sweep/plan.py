@@ -7,7 +7,7 @@
     best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as [train.lr]
     expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
     scale:    published or pocket; what a verdict is about
-    presets:  name -> entries (all of the above but presets) that take the place of the study's own; STUDY@NAME picks one
+    presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME picks one
 
 A run that appears in two grids is planned once.
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 from capacity import counts, records
 from capacity.compose import expand, load_many, read_yaml, shared_dir
 from capacity.config import Config, ConfigError, known_keys, nearest
+from capacity.data import lexicon
 from capacity.laws.expects import SCALES, check_expects
 from capacity.train.keys import stack_key
 
@@ -74,7 +75,8 @@ def load_study(name: str, overrides: list[str]) -> Study:
         if key not in known_keys() or key == "seed":
             raise ConfigError(f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}")
     if scale not in SCALES:
-        raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{nearest(str(scale), list(SCALES))}")
+        near = nearest(str(scale), list(SCALES))
+        raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{near}")
     try:
         expects = check_expects(tree.get("expects") or [])
         layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
@@ -117,7 +119,7 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def find_study(name: str) -> Path:
-    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file; @PRESET is no part of it."""
+    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file, without @PRESET."""
     name, _ = split_name(name)
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
@@ -195,7 +197,10 @@ def without_finished(packs: list[Pack], results: Path, retry_failed: bool) -> li
 
 
 def write_pack(path: Path, pack: Pack, study: str, results: Path, device: str, threads: int) -> None:
-    """A pack as a JSON file that `capacity worker` reads; it needs neither hydra nor the study file."""
+    """A pack as a JSON file that `capacity worker` reads; it needs neither hydra, the study file, lists nor a tokenizer."""
+    for run in pack.runs:
+        if run.data.kind != "uniform":
+            lexicon.keep(results, run.data.compiled)
     records.write_json(path, {"schema": 1, "study": study, "pack": pack.name, "results": str(results.resolve()),
                               "device": device, "threads": threads, "runs": [run.as_dict() for run in pack.runs]})
 
@@ -224,7 +229,8 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
         *textwrap.wrap(study.question, 80, initial_indent="question    ", subsequent_indent=" " * 12),
         f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, {len(todo)} to do",
         *textwrap.wrap(_data_line(study), 80, initial_indent="data        ", subsequent_indent=" " * 12),
-        f"parameters  {sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter",
+        *textwrap.wrap(f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
+                       "parameter", 80, initial_indent="parameters  ", subsequent_indent=" " * 12),
         f"training    {count(sum(r.tokens for r in todo))} tokens, "
         f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do"]
     if todo:
@@ -248,4 +254,7 @@ def _data_line(study: Study) -> str:
     seen = sorted({f"{run.exposures:,.3g}" if run.exposures < 100 else f"{run.exposures:,.0f}" for run in study.runs},
                   key=lambda text: float(text.replace(",", "")))
     parts.append(seen[0] + (f" to {seen[-1]}" if len(seen) > 1 else "") + " exposures")
-    return ", ".join(parts) + (f"; best of {', '.join(study.best_over)}" if study.best_over else "")
+    layers = [run.as_dict() for run in study.runs]
+    chosen = [key for key in study.best_over
+              if len({tree[key.split(".")[0]].get(key.split(".")[1]) for tree in layers}) > 1]
+    return ", ".join(parts) + (f"; the best of several {', '.join(chosen)} counts" if chosen else "")
