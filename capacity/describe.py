@@ -30,14 +30,17 @@ def _memorization(m: dict, record: dict) -> list[str]:
 
 def _knowledge(m: dict, record: dict) -> list[str]:
     t, per, most = record["training"], m["bits_per_parameter"], m["ceiling_per_parameter"]
-    asked = f"{m['people_asked']:,} of {m['people']:,} people asked" if m["people_asked"] < m["people"] else f"{m['people']:,} people"
+    asked = f"{m['people']:,} people"
+    if m["people_asked"] < m["people"]:
+        asked = f"{m['people_asked']:,} of {asked} asked"
+    third = f", p3 = {m['p3_nats']:.3f}" if "p3_nats" in m else ""
     lines = [f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to {t['exposures_max']:,}); "
              f"context: {m['context']}",
              f"  R     = {per['paper']:.3f} bits per parameter (used rows), {per['total']:.3f} (total)"
              + (f", se {m['bits_se_over_people'] / record['parameters']['paper']:.3f}" if m["bits_se_over_people"] else ""),
              f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} (total)",
              f"  learned {m['bits']:,.0f} of {m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
-             f"p1 = {m['p1_nats']:.3f}, p2 = {m['p2_nats']:.3f}" + (f", p3 = {m['p3_nats']:.3f}" if "p3_nats" in m else "") + " nats",
+             f"p1 = {m['p1_nats']:.3f}, p2 = {m['p2_nats']:.3f}{third} nats",
              "  attribute      bits   of   accuracy   spread over contexts (nats)"]
     n = m["people"]
     if m["log2_names"] is not None:

@@ -27,6 +27,7 @@ GUIDES = (1, 2, 4)  # bits per parameter
 KNOWLEDGE_GUIDES = (2, 1, 0.5)  # bits per parameter; 3.3 (arXiv 2404.05405) finds about 2 and about 1
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), but their yellow, too pale here
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+R_MAX = "$R^\\mathrm{max}$"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PUBLISHED = tuple(row["value"] for row in summary.PUBLISHED if row["quantity"] == "mean_of_ratios")  # bf16, fp32
 
@@ -79,6 +80,8 @@ def ratio_figure(runs):
             if ends[0] < ends[1]:
                 ax.plot(ends, guide * ends, color=GUIDE, lw=0.6, zorder=1, gid=f"guide {guide}")
                 start = ends[0] * (x_high / x_low) ** 0.015
+                if guide * start > y_high / (y_high / y_low) ** 0.1:
+                    continue  # no room for a word between here and the title
                 ax.annotate(f"{guide:g} bit{'s' * (guide > 1)}/P", (start, guide * start), (-1, 3), color="#666666",
                             textcoords="offset points", gid=f"guide label {guide}", zorder=1, **_along(ax))
         for c, amount in lines:
@@ -124,7 +127,7 @@ def exposures_figure(runs, laws=()):
                 mean = rows.groupby("asked")[["x", "r"]].mean()
                 ax.plot(mean.x, mean.r, color=color, lw=0.9, zorder=2, gid=f"means {name}")
             r_max = rows.r_max.mean()
-            labels[name] = f"{name}, R^max {r_max:.2f}"
+            labels[name] = f"{name}, {R_MAX} {r_max:.2f}"
             if r_max < 1.5 * highest:  # a line far above would flatten all others
                 ax.plot([rows.x.min(), rows.x.max()], [r_max] * 2, color=color, lw=0.8, dashes=(4, 3), zorder=1,
                         gid=f"R^max {name}")
@@ -139,7 +142,7 @@ def exposures_figure(runs, laws=()):
             ax.set_ylim(bottom=0)
         ax.set_xlabel("exposures (mean times a person was shown)")
         ax.set_ylabel("R (learned bits per parameter)")
-        ax.set_title("Bits per parameter against exposures; dashed: R^max", loc="left")
+        ax.set_title("Bits per parameter against exposures; dashed: " + R_MAX, loc="left")
         _side_legend(figure, {labels[name]: look for name, look in style.items()},
                      "line: fitted law" if fitted else "line: mean of seeds")
         return figure

@@ -35,8 +35,9 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "schema": (int,), "run_id": (str,), "status": (str,), "study": (str, OPTIONAL), "config": (dict,), "identity": (dict,),
     "parameters.total": (int,), "parameters.paper": (int,), "parameters.non_embedding": (int,),
     "data.entropy_bits": (float,), "data.load": (float,),
-    "training.steps": (int,), "training.tokens": (int,), "training.flops": (float,), "training.wall_s": (float,), "training.stack": (int,), "training.device": (str,),
-    "training.threads": (int,), "training.precision": (str,), "training.master_weights": (str,),
+    "training.steps": (int,), "training.tokens": (int,), "training.flops": (float,), "training.wall_s": (float,),
+    "training.stack": (int,), "training.device": (str,), "training.threads": (int,), "training.precision": (str,),
+    "training.master_weights": (str,),
     "measures": (dict,), "convergence": (dict, OPTIONAL), "error": (dict, OPTIONAL), "environment": (dict,),
     "finished_at": (str,),
 }
@@ -271,7 +272,7 @@ def _memorization(config: Config, record: dict | None) -> dict[str, float]:
 
 def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
     """Expected and counted exposures, bits, their standard error over people, ceiling, losses, accuracy; the same by
-    attribute (bits_major, accuracy_major, ...); extraction_accuracy; every setting of data, model and train by its dotted key."""
+    attribute (bits_major, accuracy_major, ...); extraction_accuracy; all settings of data, model and train by dotted key."""
     row: dict[str, Any] = {"exposures": config.exposures, "ceiling_bits": config.entropy_bits}
     for section in ("data", "model", "train"):
         row |= {f"{section}.{key}": value for key, value in dataclasses.asdict(getattr(config, section)).items()}

@@ -606,7 +606,7 @@ def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
     ends = {line.get_ydata()[0] for line in named(ax, "R^max")}
     assert ends == {used.r_max[used.label == "2x32"].mean()}  # that of 2x16 is far above all runs
     legend = " ".join(t.get_text().replace("\n", " ") for t in ax.figure.legends[0].get_texts())
-    assert "R^max 6.3" in legend and "R^max 2.05" in legend and "fitted law" in legend
+    assert "max}$ 6.3" in legend and "max}$ 2.05" in legend and "fitted law" in legend
     bare = plots.exposures_figure(runs).axes[0]
     assert len(named(bare, "means")) == 2 and not named(bare, "law")
 

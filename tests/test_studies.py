@@ -43,7 +43,7 @@ def test_every_study_and_preset_plans_and_says_what_it_should_find(name):
     found = study(name)
     pocket = name.endswith("@pocket")
     assert found.name == name and found.question and found.scale == ("pocket" if pocket else "published")
-    assert len(found.runs) <= 12 if pocket else len(found.runs) == PLANNED[name.removeprefix("physics33/")]
+    assert len(found.runs) <= 24 if pocket else len(found.runs) == PLANNED[name.removeprefix("physics33/")]
     packs = plan.make_packs(found.runs, 2, 16)
     assert sum(len(pack.runs) for pack in packs) == len(found.runs)
     text = plan.summary(found, packs, 0, 0, 2, "cpu")
@@ -51,7 +51,7 @@ def test_every_study_and_preset_plans_and_says_what_it_should_find(name):
     assert seen(found.runs, "train.steps") == {(None,)}  # exposures are counted, never read off printed steps
     assert len({run.seed for run in found.runs}) > 1  # the noise of seeds is measured somewhere
     if pocket:
-        assert sum(pack.seconds for pack in packs) / 2 < 9 * 60  # two cores, some minutes
+        assert sum(pack.seconds for pack in packs) / 2 < 12 * 60  # two cores, some minutes
     else:
         assert seen(found.runs, "train.precision", "data.seq_len", "train.final_lr_fraction", "train.beta2") == {
             ("bf16", 512, 0.1, 0.999)}

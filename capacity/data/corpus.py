@@ -53,7 +53,8 @@ def _person(line: str, at: str, attributes: dict | None) -> dict:
     if not (isinstance(values, dict) and values and all(isinstance(v, str) and v.strip() for v in values.values())):
         raise ConfigError(f"{at}: attributes: expected names with texts as values, such as {{\"major\": \"Biology\"}}")
     if attributes is not None and list(sorted(values)) != list(sorted(attributes)):
-        raise ConfigError(f"{at}: attributes {', '.join(sorted(values))}, but the first person has {', '.join(sorted(attributes))}")
+        raise ConfigError(f"{at}: attributes {', '.join(sorted(values))}, but the first person has "
+                          f"{', '.join(sorted(attributes))}")
     texts = entry["texts"]
     if not (isinstance(texts, list) and texts and all(isinstance(t, str) and t.strip() for t in texts)):
         raise ConfigError(f"{at}: texts: expected a list of at least one text")

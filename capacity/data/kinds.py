@@ -71,8 +71,9 @@ class UniformData:
 def _keep_apart(people: int, seq_len: int, shortest: int, key: str) -> None:
     """Half of the people lie between two renderings of one person (data/stream.py); they must fill a window."""
     if people // 2 * (shortest + 1) < seq_len:
-        raise ConfigError(f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, biographies have "
-                          f"{shortest} tokens or more; give at least {2 * -(-seq_len // (shortest + 1))} people or shorter windows")
+        enough = 2 * -(-seq_len // (shortest + 1))
+        raise ConfigError(f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, biographies "
+                          f"have {shortest} tokens or more; give at least {enough} people or shorter windows")
 
 
 class _Worded:
@@ -258,7 +259,8 @@ class BiodData(_Worded):
 
     def bits(self, items: int) -> float:
         """R^max P (Definition 4.1)."""
-        return entropy.biod_ceiling(items, self.n_names, self.attributes, self.chunks, self.diversity, self.length, self.alphabet)
+        return entropy.biod_ceiling(items, self.n_names, self.attributes, self.chunks, self.diversity, self.length,
+                                    self.alphabet)
 
     @property
     def tokens_per_item(self) -> float:

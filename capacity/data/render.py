@@ -126,7 +126,8 @@ class BiosWorld:
         def clear(a: int, row: list[int]) -> bool:
             mine = text[row[3]]
             return row[0] == EMPTY and bool(row[1]) and not any(
-                glue == row[2] and other[:len(mine)] == mine and (len(other) > len(mine) or b != a) for b, glue, other in openings)
+                glue == row[2] and other[:len(mine)] == mine and (len(other) > len(mine) or b != a)
+                for b, glue, other in openings)
 
         found = [[t for t, row in enumerate(some) if clear(a, row)] for a, some in enumerate(rows)]
         return [here or list(range(len(rows[a]))) for a, here in enumerate(found)]

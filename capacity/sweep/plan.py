@@ -227,7 +227,8 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
     lines = [
         f"study       {study.name}",
         *textwrap.wrap(study.question, 80, initial_indent="question    ", subsequent_indent=" " * 12),
-        f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, {len(todo)} to do",
+        f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, "
+        f"{len(todo)} to do",
         *textwrap.wrap(_data_line(study), 80, initial_indent="data        ", subsequent_indent=" " * 12),
         *textwrap.wrap(f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
                        "parameter", 80, initial_indent="parameters  ", subsequent_indent=" " * 12),
@@ -239,8 +240,8 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
         seconds = max(sum(p.seconds for p in packs) / workers, max(p.seconds for p in packs))
         guess = (f"about {clock(seconds)} (a guess for current CPU cores)" if device == "cpu"
                  else "time on a GPU is not predicted")
-        lines.append(f"execution   {len(packs)} pack{'s' * (len(packs) != 1)} on {workers} {device} worker{'s' * (workers != 1)},"
-                     f" largest about {memory / 1e6:.0f} MB beside torch;")
+        lines.append(f"execution   {len(packs)} pack{'s' * (len(packs) != 1)} on {workers} {device} "
+                     f"worker{'s' * (workers != 1)}, largest about {memory / 1e6:.0f} MB beside torch;")
         lines.append(f"            {guess}")
     return "\n".join(lines)
 
