@@ -188,7 +188,7 @@ def _laws(fit):
         if law["data_limited"]:
             lines += _wrap("the plateau is the end of the data (R^max), not of the model", "    ")
         elif not law["plateau_reached"]:
-            lines += _wrap(f"not reached: runs end at {top:g} exposures, so plateau and E95 are extrapolated", "    ")
+            lines += _wrap(f"not reached: runs end at {_digits(top)} exposures, so plateau and E95 are extrapolated", "    ")
     return lines
 
 
@@ -264,6 +264,8 @@ def _ends(interval):
 
 def _digits(x):
     """Three significant digits and thousands separated: the exact value is in fit.json."""
+    if abs(x) >= 1e6:
+        return f"{x:.0e}"
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3f}" if 0.1 <= abs(x) < 10 else f"{x:.3g}"
 
 
