@@ -214,6 +214,9 @@ def _train_now(config, results: Path) -> int:
     progress = Progress(config.steps)
 
     def report(event: dict) -> None:
+        if event["event"] == "note":
+            progress.say(event["text"])
+            return
         held, loss = event["bits_per_parameter"][0], event["loss_bits_per_token"][0]
         now = "failed" if loss is None else f"~{held:.2f} bits/param" if held is not None else f"{loss:.3f} bits/token"
         rate = "" if loss is None else f", {count(event['tokens_per_s'])} tok/s"

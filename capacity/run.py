@@ -60,7 +60,8 @@ def execute(configs: list[Config], results: Path, device: torch.device, study: s
     """Train, measure and record runs of one shape; returns run_id -> finished, failed, interrupted or busy.
 
     Finished runs are left alone, interrupted ones continue from their checkpoints, runs that another process holds are
-    busy. If a stack of several breaks, its members run again one by one, so that one broken run never sinks the others.
+    busy. A stack that does not fit into memory goes on in halves. If a stack breaks otherwise, its members run again one by
+    one, so that one broken run never sinks the others.
     """
     outcome: dict[str, str] = {}
     with ExitStack() as claims:
@@ -82,10 +83,10 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
     groups: dict[tuple, list[Config]] = {}
     for config in configs:
         path = _checkpoint(results, config)
-        meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0, "loss_steps": 0}
+        meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0}
         if meta["run_id"] != config.run_id:
             raise ConfigError(f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from the start")
-        groups.setdefault((stack_key(config), meta["step"], meta["loss_steps"]), []).append(config)
+        groups.setdefault((stack_key(config), meta["step"]), []).append(config)
     return list(groups.values())
 
 
@@ -101,15 +102,28 @@ def _execute_group(configs: list[Config], results: Path, device: torch.device, s
     except (ConfigError, OSError):
         raise  # a bad file, a full disk: nothing that training again would mend
     except Exception as error:
-        if len(configs) > 1 and not stop():
-            out = {}
-            for config in configs:
-                out |= _execute_group([config], results, device, study, report, stop)
-            return out
-        text = traceback.format_exc()
-        for config in configs:
-            record_failure(config, results, study, f"{type(error).__name__}: {error}", None, text)
-        return {config.run_id: "failed" for config in configs}
+        text, reason, no_memory = traceback.format_exc(), f"{type(error).__name__}: {error}", _out_of_memory(error)
+    # outside of the handler, where the exception no longer keeps the stack's tensors alive
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    ended = {c.run_id: record["status"] for c in configs if (record := records.read(results, c.run_id))}
+    left = [c for c in configs if c.run_id not in ended]
+    if len(configs) == 1 or stop():
+        for config in left:
+            record_failure(config, results, study, reason, None, text)
+        return ended | {c.run_id: "failed" for c in left}
+    size = -(-len(configs) // 2) if no_memory else 1
+    report({"event": "note", "text": f"{len(configs)} runs in one stack: {reason.splitlines()[0]}; going on with "
+            f"{size} at a time"})
+    for group in _groups(left, results):
+        for i in range(0, len(group), size):
+            ended |= _execute_group(group[i:i + size], results, device, study, report, stop)
+    return ended
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the host's allocator, had no room."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
 
 
 def _train_and_record(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
@@ -122,43 +136,58 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
     wall_before = checkpoint.read_meta(paths[0])["wall_s"] if resumed else 0.0
     for config in configs:
         records.cut_metrics(results, config.run_id, state.step if resumed else -1)
-    reasons: dict[int, str] = {}  # member -> why it failed
-    for m in np.flatnonzero(~state.alive_M.cpu().numpy()):
-        step = int(state.dead_step_M[m])
-        reasons[int(m)] = f"loss or gradient not finite at step {step}" if step > 0 else f"diverged by step {-step}"
-
-    began, first_step = time.monotonic(), state.step
-    saved_at = began
-    evaluate_at = evaluation_steps(stack.steps, configs[0].measure.evaluations)
-    log_every = max(1, stack.steps // LOG_POINTS)
-    while state.step < stack.steps and len(reasons) < len(configs):
-        boundary = min(e for e in evaluate_at | {stack.steps, (state.step // log_every + 1) * log_every} if e > state.step)
+    began = saved_at = time.monotonic()
+    trained, outcome = 0, {}
+    while True:
+        boundary, first_step = min(_next_point(c, state.step) for c in stack.configs), state.step
         advance(stack, state, boundary, stop)
-        wall = wall_before + time.monotonic() - began
-        if state.step == boundary and (state.step % log_every == 0 or state.step == stack.steps):
-            rate = (state.step - first_step) * configs[0].train.batch_size * configs[0].data.seq_len * len(configs)
-            _log(stack, state, results, wall, rate / max(1e-9, time.monotonic() - began), reasons, report)
-        if state.step == boundary and state.step in evaluate_at:
-            _evaluate(stack, state, results, reasons)
-        stopped = state.step < boundary or stop()
-        if state.step < stack.steps and (stopped or time.monotonic() - saved_at > configs[0].cluster.checkpoint_seconds):
-            _save_all(paths, configs, state, wall)
-            saved_at = time.monotonic()
-            if stopped:
-                return {c.run_id: "interrupted" for c in configs}
-    wall = wall_before + time.monotonic() - began
+        now = time.monotonic()
+        wall = wall_before + now - began
+        trained += (state.step - first_step) * configs[0].train.batch_size * configs[0].data.seq_len * len(stack.configs)
+        failed: dict[int, str] = {}
+        if state.step == boundary:
+            failed = _log(stack, state, results, wall, trained / max(1e-9, now - began), report)
+            _evaluate(stack, state, results, failed)
+        left = [m for m, c in enumerate(stack.configs) if m not in failed and state.step < c.steps]
+        ended = len(left) < len(stack.configs)
+        stopped = bool(left) and (state.step < boundary or stop())
+        if left and (ended or stopped or now - saved_at > configs[0].cluster.checkpoint_seconds):
+            # before the records of those that end, so that after a crash the others go on in the company that they have now
+            for m in left:
+                config = stack.configs[m]
+                checkpoint.save_state(_checkpoint(results, config), state, m, config.run_id, wall)
+            saved_at = now
+        for m, config in enumerate(stack.configs):
+            if m not in left:
+                outcome[config.run_id] = _end(stack, state, m, failed.get(m), results, study, wall, len(configs))
+        if not left or stopped:
+            return outcome | {stack.configs[m].run_id: "interrupted" for m in left}
+        if ended:
+            stack, state = Stack([stack.configs[m] for m in left], device), state.select(left)
 
-    outcome = {}
-    for m, config in enumerate(configs):
-        if m in reasons:
-            record_failure(config, results, study, reasons[m], abs(int(state.dead_step_M[m])), None)
-            outcome[config.run_id] = "failed"
-        else:
-            checkpoint.save_weights(_weights(results, config), stack.gpt, state.flat_MP[m], config.run_id)
-            records.write(results, _finished_record(stack, state, m, results, study, wall))
-            outcome[config.run_id] = "finished"
-        paths[m].unlink(missing_ok=True)
-    return outcome
+
+def _end(stack: Stack, state: State, m: int, failure: str | None, results: Path, study: str | None, wall_s: float,
+         members: int) -> str:
+    """Write the record of a member that has failed or is through with its steps."""
+    config = stack.configs[m]
+    if failure is not None:
+        record_failure(config, results, study, failure, int(state.dead_step_M[m]) or state.step, None)
+    else:
+        checkpoint.save_weights(_weights(results, config), stack.gpt, state.flat_MP[m], config.run_id)
+        records.write(results, _finished_record(stack, state, m, results, study, wall_s, members))
+    _checkpoint(results, config).unlink(missing_ok=True)
+    return "finished" if failure is None else "failed"
+
+
+def _next_point(config: Config, step: int) -> int:
+    """The next step after `step` at which something has to be done for a run: a line in its log, an evaluation, its end."""
+    later = [e for e in evaluation_steps(config.steps, config.measure.evaluations) if e > step]
+    return min([config.steps, (step // log_every(config) + 1) * log_every(config), *later])
+
+
+def log_every(config: Config) -> int:
+    """Steps between two lines of a run's log."""
+    return max(1, config.steps // LOG_POINTS)
 
 
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:
@@ -171,59 +200,57 @@ def last_tenth(steps: int) -> int:
     return max(1, round(0.9 * steps))
 
 
-def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s: float, reasons: dict[int, str],
-         report: Report) -> None:
-    """Fetch what the device has summed up, write a line per member, and judge non-finite and diverged members."""
-    losses = state.loss_sum_M.tolist()
-    alive, dead_step = state.alive_M.tolist(), state.dead_step_M.tolist()
-    per_parameter, kept = [], []
-    for m, config in enumerate(stack.configs):
-        kept.append(None)
-        if m in reasons:
-            per_parameter.append(None)
-            continue
-        uniform = np.log2(config.data.rows)
-        loss = losses[m] / state.loss_steps / np.log(2)
+def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s: float, report: Report) -> dict[int, str]:
+    """Fetch what the device has summed up, write a line for each member whose log has one here, and judge these members:
+    returns member -> why it failed."""
+    due = [m for m, c in enumerate(stack.configs) if state.step % log_every(c) == 0 or state.step == c.steps]
+    if not due:
+        return {}
+    losses, alive, dead_step = state.loss_sum_M.tolist(), state.alive_M.tolist(), state.dead_step_M.tolist()
+    failed: dict[int, str] = {}
+    per_parameter: list[float | None] = [None] * len(stack.configs)
+    kept: list[float | None] = [None] * len(stack.configs)
+    for m in due:
+        config, steps = stack.configs[m], state.step - state.logged[m]
+        loss = losses[m] / steps / np.log(2)
         if not alive[m]:
-            reasons[m] = f"loss or gradient not finite at step {dead_step[m]}"
-        elif loss > DIVERGED * uniform:
-            reasons[m] = (f"diverged: mean loss {loss:.3g} bits per token over the {state.loss_steps} steps up to step "
-                          f"{state.step}, more than {DIVERGED:g} x log2 V")
-            state.alive_M[m] = False
-            state.dead_step_M[m] = -state.step  # negative: diverged with finite numbers
-        if m in reasons:
-            per_parameter.append(None)
-            continue
-        estimate = tasks.running(config, loss)
-        per_parameter.append(estimate)
-        kept[-1] = loss
-        records.append_metrics(results, config.run_id, {
-            "step": state.step, "loss_bits_per_token": loss,
-            **({"bits_per_parameter_running": estimate} if estimate is not None else {}),
-            "tokens": state.step * config.train.batch_size * config.data.seq_len, "wall_s": round(wall_s, 3)})
-    state.loss_sum_M.zero_()
-    state.loss_steps = 0
-    report({"event": "progress", "runs": [c.run_id for c in stack.configs], "step": state.step, "steps": stack.steps,
-            "bits_per_parameter": per_parameter, "loss_bits_per_token": kept, "tokens_per_s": tokens_per_s})
+            failed[m] = f"loss or gradient not finite at step {dead_step[m]}"
+        elif loss > DIVERGED * np.log2(config.data.rows):
+            failed[m] = (f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step {state.step}, more "
+                         f"than {DIVERGED:g} x log2 V")
+        else:
+            per_parameter[m], kept[m] = tasks.running(config, loss), loss
+            running = {"bits_per_parameter_running": per_parameter[m]} if per_parameter[m] is not None else {}
+            records.append_metrics(results, config.run_id, {
+                "step": state.step, "loss_bits_per_token": loss, **running,
+                "tokens": state.step * config.train.batch_size * config.data.seq_len, "wall_s": round(wall_s, 3)})
+        state.logged[m] = state.step
+    state.loss_sum_M[due] = 0.0
+    report({"event": "progress", "runs": [c.run_id for c in stack.configs], "step": state.step,
+            "steps": [c.steps for c in stack.configs], "bits_per_parameter": per_parameter, "loss_bits_per_token": kept,
+            "tokens_per_s": tokens_per_s})
+    return failed
 
 
-def _evaluate(stack: Stack, state: State, results: Path, reasons: dict[int, str]) -> None:
+def _evaluate(stack: Stack, state: State, results: Path, failed: dict[int, str]) -> None:
     for m, config in enumerate(stack.configs):
-        if m not in reasons:
-            records.append_metrics(results, config.run_id, {"step": state.step, **tasks.evaluate(stack, state.flat_MP[m], m)})
+        if m not in failed and state.step in evaluation_steps(config.steps, config.measure.evaluations):
+            line = {"step": state.step, **tasks.evaluate(stack, state.flat_MP[m], m)}
+            records.append_metrics(results, config.run_id, line)
 
 
-def _finished_record(stack: Stack, state: State, m: int, results: Path, study: str | None, wall_s: float) -> dict:
+def _finished_record(stack: Stack, state: State, m: int, results: Path, study: str | None, wall_s: float,
+                     members: int) -> dict:
     config = stack.configs[m]
     name = tasks.name_of(config)
     measures = tasks.measure_all(stack, state.flat_MP[m], m)
     evaluated = tasks.EVALUATED[name]
     evaluations = {line["step"]: line[evaluated] for line in records.read_metrics(results, config.run_id) if evaluated in line}
-    final, before = evaluations.get(stack.steps), evaluations.get(last_tenth(stack.steps))
+    final, before = evaluations.get(config.steps), evaluations.get(last_tenth(config.steps))
     if not np.isfinite(tasks.held_bits(name, measures[name])):
         raise FloatingPointError(f"{name}: {tasks.held_bits(name, measures[name])} bits after training")
     gain = (final - before) / abs(final) if final and before is not None else None
-    record = _record(config, study, "finished", wall_s, stack)
+    record = _record(config, study, "finished", wall_s, stack.device, members)
     counted = stack.feed.exposures(m, state.step)
     record["training"] |= {f"exposures_{name}": number for name, number in counted.items()}
     return record | {
@@ -237,18 +264,18 @@ def record_failure(config: Config, results: Path, study: str | None, reason: str
                    text: str | None) -> None:
     """Write a failed run's record: why, at which step, and the traceback where there is one."""
     error = {"reason": reason, "step": step, "traceback": text}
-    records.write(results, _record(config, study, "failed", 0.0, None) | {"error": error})
+    records.write(results, _record(config, study, "failed", 0.0) | {"error": error})
 
 
-def _record(config: Config, study: str | None, status: str, wall_s: float, stack: Stack | None) -> dict:
-    device = stack.device if stack else torch.device("cpu")
+def _record(config: Config, study: str | None, status: str, wall_s: float, device: torch.device = torch.device("cpu"),
+            members: int = 1) -> dict:
     return {
         "schema": records.SCHEMA, "run_id": config.run_id, "status": status, "study": study,
         "config": config.as_dict(), "identity": config.identity, "parameters": config.parameters,
         "data": {config.data.size_key: config.items, "entropy_bits": config.entropy_bits,
                  "load": config.entropy_bits / config.parameters["total"]},
         "training": {"steps": config.steps, "tokens": config.tokens, "flops": config.flops,
-                     "exposures_expected": config.exposures, "wall_s": wall_s, "stack": len(stack.configs) if stack else 1,
+                     "exposures_expected": config.exposures, "wall_s": wall_s, "stack": members,
                      "device": device.type, "threads": torch.get_num_threads(), "precision": config.train.precision,
                      "master_weights": "fp32"},
         "measures": {}, "convergence": None, "error": None, "environment": environment(device),
@@ -336,11 +363,6 @@ def pick_threads(config: Config, wanted: int | None) -> int:
     """CPU threads for one run: as asked, else all cores once a step is big enough to share (20 MFLOP per thread)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return wanted or max(1, min(cores, int(config.flops / config.steps / 2e7)))
-
-
-def _save_all(paths: list[Path], configs: list[Config], state: State, wall_s: float) -> None:
-    for m, (path, config) in enumerate(zip(paths, configs)):
-        checkpoint.save_state(path, state, m, config.run_id, wall_s)
 
 
 def _checkpoint(results: Path, config: Config) -> Path:

@@ -176,7 +176,7 @@ def test_a_sweep_issued_again_keeps_its_packs_and_leaves_out_what_is_done(tmp_pa
 def outcome(run, status):
     """The least record that says how a run ended."""
     from capacity.run import _record
-    base = _record(run, None, status, 1.0, None)
+    base = _record(run, None, status, 1.0)
     held = {"bits": 1.0, "ceiling_bits": 2.0, "fraction_of_ceiling": 0.5, "bits_per_parameter": {"total": 0.1, "paper": 0.1}}
     if status == "failed":
         return base | {"error": {"reason": "planted", "step": 1, "traceback": None}}

@@ -13,7 +13,7 @@ from capacity.run import evaluation_steps, execute, last_tenth
 from capacity.train import checkpoint
 from capacity.data.feed import UniformFeed
 from capacity.train.loop import Stack, advance
-from capacity.train.optim import Hyper, adamw, lr_factor
+from capacity.train.optim import ROOT, SHRINK, STEP, UPDATE, Hyper, Schedule, adamw, lr_factor
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def config(seed=0, **changes):
 def trained(configs, until=None, device=CPU):
     stack = Stack(configs, device)
     state = stack.start()
-    advance(stack, state, until or stack.steps, lambda: False)
+    advance(stack, state, until or configs[0].steps, lambda: False)
     return stack, state
 
 
@@ -42,20 +42,22 @@ def run(configs, results, report=lambda event: None, stop=lambda: False):
 
 @pytest.mark.parametrize("weight_decay, clip", [(0.0, 0.0), (0.1, 0.0), (0.0, 0.5), (0.1, 0.5)])
 def test_adamw_equals_torch(weight_decay, clip):
-    settings = Train(steps=1, lr=0.03, beta1=0.8, beta2=0.97, weight_decay=weight_decay, grad_clip=clip)
+    settings = Train(steps=40, warmup_steps=0, final_lr_fraction=1.0, lr=0.03, beta1=0.8, beta2=0.97, weight_decay=weight_decay, grad_clip=clip)
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(1, 50, generator=generator)
     reference = torch.nn.Parameter(flat[0].clone())
     optimizer = torch.optim.AdamW([reference], lr=0.03, betas=(0.8, 0.97), eps=settings.eps, weight_decay=weight_decay)
     m, v = torch.zeros_like(flat), torch.zeros_like(flat)
     alive = torch.ones(1, dtype=torch.bool)
+    schedule = Schedule([settings], [40])
     for step in range(40):
         gradient = torch.randn(1, 50, generator=generator)
         reference.grad = gradient[0].clone()
         if clip:
             torch.nn.utils.clip_grad_norm_([reference], clip)
         optimizer.step()
-        alive = adamw(flat, gradient, m, v, torch.ones(50), Hyper.of([settings], CPU), alive, torch.zeros(1), 1.0, step)
+        now = torch.from_numpy(schedule.rows(step, 1)[0])
+        alive = adamw(flat, gradient, m, v, torch.ones(50), Hyper.of([settings], CPU), now, alive, torch.zeros(1))
     assert torch.allclose(flat[0], reference.detach(), atol=2e-6)
 
 
@@ -68,11 +70,29 @@ def test_weight_decay_spares_biases_and_norms():
 
 
 def test_learning_rate_schedule():
-    factors = [lr_factor(step, 100, 10, 0.1) for step in range(100)]
+    factors = [float(lr_factor(np.array(step), 100, 10, 0.1)) for step in range(100)]
     assert factors[0] == pytest.approx(0.1) and factors[9] == pytest.approx(1.0) and factors[10] == pytest.approx(1.0)
     assert factors[55] == pytest.approx(0.55) and 0.1 < factors[99] < 0.101
     assert all(a > b for a, b in zip(factors[10:], factors[11:]))
-    assert lr_factor(0, 10, 0, 0.0) == 1.0
+    assert lr_factor(np.array(0), 10, 0, 0.0) == 1.0
+
+
+def test_the_rows_of_a_schedule_are_each_members_own():
+    """AdamW's numbers of a step, written out in exact arithmetic; blocks of any size give the same rows."""
+    members = [Train(steps=50, warmup_steps=5, lr=0.03, weight_decay=0.1, beta1=0.8, beta2=0.999),
+               Train(steps=20, warmup_steps=0, lr=0.01, final_lr_fraction=0.5)]
+    schedule = Schedule(members, [50, 20])
+    rows = schedule.rows(0, 20)
+    assert np.array_equal(rows, np.concatenate([schedule.rows(0, 7), schedule.rows(7, 13)]))
+    for m, (train, steps) in enumerate(zip(members, (50, 20))):
+        for step in (0, 3, 4, 5, 19):
+            rate = train.lr * ((step + 1) / 5 if step < train.warmup_steps else train.final_lr_fraction + (
+                1 - train.final_lr_fraction) * (1 + math.cos(math.pi * (step - train.warmup_steps) / (
+                    steps - train.warmup_steps))) / 2)
+            wanted = {STEP: step + 1, SHRINK: rate * train.weight_decay, ROOT: (1 - train.beta2 ** (step + 1)) ** -0.5,
+                      UPDATE: rate / (1 - train.beta1 ** (step + 1))}
+            for column, value in wanted.items():
+                assert rows[step, m, column] == pytest.approx(value, rel=2e-7)
 
 
 # One step and many
@@ -210,7 +230,7 @@ def test_checkpoints_restore_every_tensor_exactly(tmp_path):
     loaded = checkpoint.load_states(paths, CPU)
     for name in checkpoint.TENSORS:
         assert torch.equal(getattr(loaded, name), getattr(state, name)), name
-    assert (loaded.step, loaded.loss_steps) == (11, 11)
+    assert (loaded.step, loaded.logged) == (11, [0, 0])
 
 
 def test_members_at_different_steps_go_on_as_separate_stacks(tmp_path):

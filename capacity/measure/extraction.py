@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.config import Config
+from capacity.config import Config, Train
 from capacity.data import hashing
 from capacity.data.render import EOS, BiosWorld
 from capacity.measure.knowledge import Question, ask
 from capacity.model.gpt import GPT
-from capacity.train.optim import Hyper, adamw, lr_factor
+from capacity.train.optim import Hyper, Schedule, adamw
 
 NAME, VERSION = "extraction", 1
 BETAS, EPS, CLIP, FINAL = (0.9, 0.999), 1e-6, 1.0, 0.1  # 3.1, appendix D: eps 1e-6, cosine to a tenth; betas and clipping: usual
@@ -120,8 +120,9 @@ def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config
     trained = torch.cat([f.reshape(-1) for f in factors.values()])[None] if lora else flat_P[None].clone()
     decay = torch.ones_like(trained[0]) if lora else gpt.decay_mask().to(device)
     moments = torch.zeros_like(trained), torch.zeros_like(trained)
-    column = (lambda x: torch.full((1, 1), x, device=device))
-    hyper = Hyper(*map(column, (settings.lr, *BETAS, EPS, settings.weight_decay, CLIP)))
+    train = Train(steps=settings.steps, lr=settings.lr, warmup_steps=0, final_lr_fraction=FINAL, beta1=BETAS[0], beta2=BETAS[1],
+                  eps=EPS, weight_decay=settings.weight_decay, grad_clip=CLIP)
+    hyper, schedule = Hyper.of([train], device), Schedule([train], [settings.steps])
     alive = torch.ones(1, dtype=torch.bool, device=device)
     draw = hashing.key(seed, "extraction batches")
     for step in range(settings.steps):
@@ -130,6 +131,7 @@ def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config
             word = hashing.words(draw, step * settings.batch_size + torch.arange(size, device=device))
             person = people[word // len(world.attributes) % len(people)]
             rows, wanted = _padded(world, questions(world, person, word % len(world.attributes)))
+            now = torch.from_numpy(schedule.rows(step, BLOCK)).to(device)
         here = slice(step % BLOCK * settings.batch_size, (step % BLOCK + 1) * settings.batch_size)
         tokens, asked = rows[here].long(), wanted[here]
         leaf = trained.detach().requires_grad_()
@@ -137,8 +139,7 @@ def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config
         nll = gpt.nll(weights, tokens[None], dtype)[0]
         loss = (nll * asked).sum() / asked.sum()
         (grad,) = torch.autograd.grad(loss, leaf)
-        alive = adamw(trained, grad, *moments, decay, hyper, alive, loss.detach()[None],
-                      lr_factor(step, settings.steps, 0, FINAL), step)
+        alive = adamw(trained, grad, *moments, decay, hyper, now[step % BLOCK], alive, loss.detach()[None])
     if not bool(alive[0]):
         raise FloatingPointError("extraction: the loss of the fine-tuning was not finite; lower extraction.lr")
     return (adapt(gpt, flat_P[None], _unpacked(trained[0], factors, masks)) if lora else trained)[0].detach()

@@ -36,7 +36,7 @@ class Job:
     process: subprocess.Popen | None = None
     log: Path | None = None
     gpu: int | None = None
-    share: float = 0.0  # part of its steps done
+    share: dict[str, float] = field(default_factory=dict)  # by run, the part of its steps that is done
     per_second: float = 0.0
     outcome: dict[str, str] = field(default_factory=dict)
 
@@ -75,10 +75,13 @@ def run_packs(packs: list[Pack], all_runs: list[Config], results: Path, study: s
             waiting.extendleft(_ended(job, results, study, finished, progress, bool(interrupted.noticed)))
         elif event["event"] == "outcome":
             job.outcome = event["outcome"]
+        elif event["event"] == "note":
+            progress.say(f"pack {job.pack.name}: {event['text']}")
         else:
-            job.share, job.per_second = event["step"] / event["steps"], event["tokens_per_s"]
+            job.share |= {run: min(1.0, event["step"] / steps) for run, steps in zip(event["runs"], event["steps"])}
+            job.per_second = event["tokens_per_s"]
         done = before + sum(cost[r] for r, s in finished.items() if s in ("finished", "failed"))
-        done += sum(cost[run.run_id] * job.share for job in running for run in job.pack.runs)
+        done += sum(cost[run.run_id] * job.share.get(run.run_id, 0.0) for job in running for run in job.pack.runs)
         progress.update(done, _view(len(all_runs), len(all_runs) - len(todo), finished, running))
     interrupted.restore()
     progress.close()

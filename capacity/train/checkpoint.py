@@ -20,7 +20,7 @@ TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "c
 def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
     """Write member `member` of a stack's state atomically; `load_states` restores it bit for bit."""
     tensors = {name: getattr(state, name)[member].detach().cpu().clone() for name in TENSORS}
-    meta = {"run_id": run_id, "step": state.step, "loss_steps": state.loss_steps, "wall_s": wall_s}
+    meta = {"run_id": run_id, "step": state.step, "logged": state.logged[member], "wall_s": wall_s}
     write_atomic(path, save(tensors, metadata={"capacity": json.dumps(meta)}))
 
 
@@ -38,13 +38,13 @@ def read_meta(path: Path) -> dict | None:
 def load_states(paths: list[Path], device: torch.device) -> State:
     """Join the checkpoints of the members of a stack, which must stand at one step, into a state on the device."""
     metas = [read_meta(path) for path in paths]
-    assert len({(meta["step"], meta["loss_steps"]) for meta in metas}) == 1, "members stand at different steps"
+    assert len({meta["step"] for meta in metas}) == 1, "members stand at different steps"
     members = []
     for path in paths:
         with safe_open(path, "pt") as file:
             members.append([file.get_tensor(name) for name in TENSORS])
     *tensors, cursor_MC = [torch.stack(parts) for parts in zip(*members)]
-    return State(metas[0]["step"], *(t.to(device) for t in tensors), metas[0]["loss_steps"], cursor_MC)
+    return State(metas[0]["step"], *(t.to(device) for t in tensors), [meta["logged"] for meta in metas], cursor_MC)
 
 
 def save_weights(path: Path, gpt: GPT, flat_P: torch.Tensor, run_id: str) -> None:

@@ -7,14 +7,12 @@ import json
 
 from capacity.config import Config
 
-OWN = ("lr", "beta1", "beta2", "eps", "weight_decay", "grad_clip")  # train settings that each member has for itself
+SHARED = ("batch_size", "precision")  # the train settings that all members of a stack have in common
 
 
 def stack_key(config: Config) -> str:
-    """Runs with equal keys share architecture, vocabulary, context, batch, schedule and precision, so that all shapes are
-    static; seed, data set, its size and the optimizer's numbers are each member's own."""
-    train = {k: v for k, v in dataclasses.asdict(config.train).items() if k not in OWN + ("steps", "exposures")}
-    shared = {"model": dataclasses.asdict(config.model), "train": train, "steps": config.steps,
-              "data": [config.data.kind, config.data.rows, config.data.seq_len],
-              "evaluations": config.measure.evaluations}
+    """Runs with equal keys share architecture, vocabulary, context, batch and precision, so that all shapes are static; seed,
+    data set, its size, the optimizer's numbers and the length of training are each member's own."""
+    shared = {"model": dataclasses.asdict(config.model), "train": {name: getattr(config.train, name) for name in SHARED},
+              "data": [config.data.kind, config.data.rows, config.data.seq_len]}
     return json.dumps(shared, sort_keys=True)

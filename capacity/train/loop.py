@@ -1,7 +1,9 @@
 """Training a stack of runs: the static parts, the state, and the inner loop that never waits for the device.
 
-Every member of a stack has its own data, seed, size of data set and optimizer numbers; architecture, vocabulary, context,
-batch, schedule and precision are shared (`stack_key`), so that all shapes are static.
+Every member of a stack has its own data, seed, size of data set, optimizer numbers and length of training; architecture,
+vocabulary, context and batch are shared (`stack_key`), so that all shapes are static. A step is one fixed sequence of
+operations that changes the state in place; on a GPU it is recorded once as a CUDA graph and replayed, because the launches
+of a tiny model's step cost more than its arithmetic.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from capacity.config import Config
 from capacity.data.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.train.keys import stack_key
-from capacity.train.optim import Hyper, adamw, lr_factor
+from capacity.train.optim import COLUMNS, STEP, Hyper, Schedule, adamw
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BLOCK = 1024  # most steps whose numbers are prepared at once
 
 
 @dataclass
@@ -31,9 +34,17 @@ class State:
     v_MP: Tensor  # second moments
     alive_M: Tensor  # bool: not failed
     dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
-    loss_sum_M: Tensor  # fp32: sum of batch losses (nats per token) since the last log point
-    loss_steps: int  # batches in loss_sum_M
+    loss_sum_M: Tensor  # fp32: sum of batch losses (nats per token) since the member's last log point
+    logged: list[int]  # by member, the step of its last log point
     cursor_MC: Tensor  # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
+
+    def select(self, members: list[int]) -> State:
+        """The state of some members only, copied."""
+        rows = {name: getattr(self, name)[members] for name in (*CHANGED, "cursor_MC")}
+        return State(step=self.step, logged=[self.logged[m] for m in members], **rows)
+
+
+CHANGED = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M")  # tensors of the state that a step changes
 
 
 class Stack:
@@ -43,12 +54,13 @@ class Stack:
         assert len({stack_key(c) for c in configs}) == 1, "runs of different shapes cannot share a stack"
         self.configs, self.device = configs, device
         first = configs[0]
-        self.train, self.steps = first.train, first.steps
         self.dtype = DTYPES[first.train.precision]
         self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos)
         self.hyper = Hyper.of([c.train for c in configs], device)
+        self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
         self.decay_P = self.gpt.decay_mask().to(device)
         self.feed = FEEDS[first.data.kind](configs, device)
+        self._recorded: tuple[State, Callable] | None = None
 
     def start(self) -> State:
         """The state before the first step."""
@@ -56,32 +68,74 @@ class Stack:
         m = len(self.configs)
         return State(0, flat, torch.zeros_like(flat), torch.zeros_like(flat),
                      torch.ones(m, dtype=torch.bool, device=self.device),
-                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device), 0,
+                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device), [0] * m,
                      torch.zeros(m, CURSOR, dtype=torch.int64))
+
+    def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:
+        """A function of tokens and schedule row that makes one step of this state in place."""
+        if self._recorded is None or self._recorded[0] is not state:
+            make = record if self.device.type == "cuda" else plain
+            self._recorded = state, make(self, state)
+        return self._recorded[1]
 
 
 def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:
     """Train in place up to step `until` (an exact number of updates), or up to the step at which stop() turns true.
 
-    The feed prepares many steps at once and the host otherwise only launches work; nothing is fetched.
+    The feed and the schedule prepare many steps at once and the host otherwise only launches work; nothing is fetched.
     """
+    one_step = stack.stepper(state)
     while state.step < until and not stop():
-        for tokens in stack.feed.chunk(state.cursor_MC, state.step, until - state.step):
-            _step(stack, state, tokens)
+        most = min(until - state.step, BLOCK)
+        now = torch.from_numpy(stack.schedule.rows(state.step, most)).to(stack.device)
+        for now_MC, tokens_MBT in zip(now, stack.feed.chunk(state.cursor_MC, state.step, most)):
+            one_step(tokens_MBT, now_MC)
+            state.step += 1
             if stop():
                 return
 
 
-def _step(stack: Stack, state: State, tokens_MBT: Tensor) -> None:
+def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None:
+    """One update of all tensors of the state, in place. No number that changes with the step is read on the host, so the
+    operations are the same every time. tokens: int64 [M, B, T] (or T + 1, see `GPT`); now: a row of the schedule."""
     leaf = state.flat_MP.detach().requires_grad_()  # shares storage with the master weights
     loss_M = stack.gpt.loss(leaf, tokens_MBT, stack.dtype)
     (grad_MP,) = torch.autograd.grad(loss_M.sum(), leaf)
     loss_M = loss_M.detach()
-    factor = lr_factor(state.step, stack.steps, stack.train.warmup_steps, stack.train.final_lr_fraction)
-    was_alive_M = state.alive_M
-    state.alive_M = adamw(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, was_alive_M, loss_M,
-                          factor, state.step)
-    state.step += 1
-    state.dead_step_M = torch.where(was_alive_M & ~state.alive_M, state.step, state.dead_step_M)
-    state.loss_sum_M += loss_M
-    state.loss_steps += 1
+    alive_M = adamw(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M, loss_M)
+    died_M = state.alive_M & ~alive_M
+    state.dead_step_M.copy_(torch.where(died_M, now_MC[:, STEP].long(), state.dead_step_M))
+    state.alive_M.copy_(alive_M)
+    state.loss_sum_M.add_(loss_M)
+
+
+def plain(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
+    """The step as it stands."""
+    return lambda tokens_MBT, now_MC: step(stack, state, tokens_MBT, now_MC)
+
+
+def record(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
+    """The step as a CUDA graph over these very tensors: forward, backward and optimizer in one launch."""
+    M, T = len(stack.configs), stack.gpt.seq_len + (not stack.gpt.bos)
+    tokens = torch.zeros(M, stack.configs[0].train.batch_size, T, dtype=torch.int64, device=stack.device)
+    now = torch.zeros(M, COLUMNS, device=stack.device)
+    tensors = [getattr(state, name) for name in CHANGED]
+    kept = [t.clone() for t in tensors]
+    side = torch.cuda.Stream()  # library handles and lazy work come up in steps whose effect is undone, as capture demands
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(stack, state, tokens, now)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(stack, state, tokens, now)
+    for tensor, before in zip(tensors, kept):
+        tensor.copy_(before)
+
+    def replay(tokens_MBT: Tensor, now_MC: Tensor) -> None:
+        tokens.copy_(tokens_MBT)
+        now.copy_(now_MC)
+        graph.replay()
+
+    return replay

@@ -1,0 +1,232 @@
+"""Stacks: members of different lengths, a step that can be recorded and replayed, failures and memory, exact resume."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from capacity import records
+from capacity.config import from_dict
+from capacity.run import execute
+from capacity.train import loop
+from capacity.train.keys import stack_key
+from capacity.train.loop import Stack, advance
+from capacity.train.optim import COLUMNS
+
+CPU = torch.device("cpu")
+PEOPLE = {"kind": "bios", "n_people": 40, "seq_len": 24, "first_names": 20, "middle_names": 0, "last_names": 50, "years": 0,
+          "cities": 6, "universities": 0, "majors": 5, "employers": 0, "templates": 4, "vocabulary": "world"}
+VARIANTS = {
+    "gpt": {}, "rotary": {"position": "rotary", "bias": False, "tied": False},
+    "llama": {"position": "rotary", "norm": "rmsnorm", "mlp": "gated", "activation": "silu", "mlp_ratio": 8 / 3, "bias": False,
+              "tied": False},
+    "mistral": {"position": "rotary", "norm": "rmsnorm", "mlp": "gated", "activation": "silu", "mlp_ratio": 3.5, "bias": False,
+                "n_kv_heads": 1},
+    "quarter": {"mlp_ratio": 1.0, "n_layers": 2}, "no mlp": {"mlp_ratio": 0.0},
+    "moe": {"n_experts": 4, "mlp_ratio": 1.0}, "people": {"position": "rotary"},
+    "people, documents apart": {"position": "rotary", "document_mask": True}}
+
+
+def config(seed=0, variant="gpt", precision="fp32", **train):
+    data = PEOPLE if variant.startswith("people") else {"vocab_size": 16, "seq_len": 8, "n_sequences": 30 + 7 * seed}
+    return from_dict({"data": data, "model": {"d_model": 8, "n_heads": 2} | VARIANTS[variant], "seed": seed,
+                      "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5, "precision": precision} | train})
+
+
+def members(variant="gpt", precision="fp32", lengths=(60, 60, 60)):
+    return [config(0, variant, precision, steps=lengths[0]), config(1, variant, precision, steps=lengths[1], lr=0.003),
+            config(2, variant, precision, steps=lengths[2], weight_decay=0.1, grad_clip=0.2, beta2=0.95, warmup_steps=0)]
+
+
+def trained(configs, until, device=CPU, stepper=None):
+    stack = Stack(configs, device)
+    state = stack.start()
+    if stepper:
+        stack._recorded = state, stepper(stack, state)
+    advance(stack, state, until, lambda: False)
+    return stack, state
+
+
+def traced(stack, state):
+    """The step as operations on tensors alone, taken down once, with numbers that are not those of the run."""
+    tensors = [getattr(state, name) for name in loop.CHANGED]
+
+    def one(tokens, now, *tensors):
+        loop.step(stack, dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors))), tokens, now)
+        return ()
+
+    T = stack.gpt.seq_len + (not stack.gpt.bos)
+    tokens = torch.zeros(len(stack.configs), stack.configs[0].train.batch_size, T, dtype=torch.int64)
+    taken = make_fx(one)(tokens, torch.zeros(len(stack.configs), COLUMNS), *[t.clone() for t in tensors])
+    return lambda tokens, now: taken(tokens, now, *tensors)
+
+
+def run(configs, results, stop=lambda: False, report=lambda event: None):
+    return execute(configs, results, CPU, None, report, stop)
+
+
+def weights(results, config):
+    return (records.run_dir(results, config.run_id) / "weights.safetensors").read_bytes()
+
+
+def lines(results, config):
+    return [{k: v for k, v in line.items() if k != "wall_s"} for line in records.read_metrics(results, config.run_id)]
+
+
+# ------------------------------------------------------------------------------------------------- one step, replayed
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_taken_down_once_is_every_step(variant, precision):
+    """What a CUDA graph needs: nothing that changes from step to step is read outside of tensors, and all is in place."""
+    configs = members(variant, precision, lengths=(20, 30, 60))
+    _, plain = trained(configs, 14)
+    _, replayed = trained(configs, 14, stepper=traced)
+    for name in loop.CHANGED:
+        assert torch.equal(getattr(plain, name), getattr(replayed, name)), name
+    assert not torch.equal(plain.flat_MP, Stack(configs, CPU).start().flat_MP)
+
+
+def test_a_replayed_step_freezes_what_fails():
+    configs = [config(0), config(1, lr=1e30, grad_clip=0.0)]
+    _, plain = trained(configs, 14)
+    _, replayed = trained(configs, 14, stepper=traced)
+    assert replayed.alive_M.tolist() == [True, False] and replayed.dead_step_M[1] == plain.dead_step_M[1] > 0
+    assert torch.equal(plain.flat_MP, replayed.flat_MP)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_cuda_graph_does_what_the_plain_step_does(variant, precision):
+    configs, device = members(variant, precision), torch.device("cuda")
+    _, plain = trained(configs, 40, device, stepper=loop.plain)
+    _, graph = trained(configs, 40, device, stepper=loop.record)
+    for name in loop.CHANGED:
+        assert torch.allclose(getattr(plain, name), getattr(graph, name), rtol=1e-4, atol=1e-5), name
+
+
+# ------------------------------------------------------------------------------------------- members and their company
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_member_equals_its_solo_run_whatever_its_company(variant):
+    configs = members(variant, lengths=(30, 45, 60))
+    assert len({stack_key(c) for c in configs}) == 1
+    _, state = trained(configs, 30)
+    for m, c in enumerate(configs):
+        stack, solo = trained([c], 30)
+        assert torch.allclose(state.flat_MP[m], solo.flat_MP[0], atol=2e-4), m
+        assert torch.equal(state.alive_M[m:m + 1], solo.alive_M)
+
+
+def test_members_of_different_lengths_end_as_alone(tmp_path):
+    """One ends early, one fails on the way; each is on record as soon as it has ended, with the lines of a solo run."""
+    configs = [*members(lengths=(30, 47, 60)), config(3, lr=1e30, grad_clip=0.0)]
+    seen = []
+
+    def report(event):
+        if event["event"] == "progress":
+            seen.append((event["step"], event["runs"], sum((tmp_path / "stack" / "runs" / c.run_id / "record.json").exists()
+                                                           for c in configs)))
+
+    assert list(run(configs, tmp_path / "stack", report=report).values()).count("failed") == 1
+    assert [len(runs) for step, runs, _ in seen if step in (1, 20, 31, 48)] == [4, 3, 2, 1]
+    assert [n for step, _, n in seen if step in (1, 20, 31, 48)] == [0, 1, 2, 3]
+    for c in configs[:3]:
+        run([c], tmp_path / "alone")
+        ours, theirs = lines(tmp_path / "stack", c), lines(tmp_path / "alone", c)
+        assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+        for a, b in zip(ours, theirs):
+            assert a.keys() == b.keys() and all(a[k] == pytest.approx(b[k], rel=0.02, abs=0.02) for k in a)
+        a, b = (records.read(tmp_path / where, c.run_id) for where in ("stack", "alone"))
+        assert a["training"]["exposures_max"] == b["training"]["exposures_max"] and a["training"]["stack"] == 4
+        assert a["measures"]["memorization"]["strict"]["bits"] == pytest.approx(
+            b["measures"]["memorization"]["strict"]["bits"], rel=0.03)
+
+
+@pytest.mark.parametrize("variant", ["gpt", "people"])
+@pytest.mark.parametrize("stop_after", [1, 12, 29, 30, 31, 46, 59])
+def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(tmp_path, variant, stop_after):
+    configs = members(variant, lengths=(30, 47, 60))
+    assert set(run(configs, tmp_path / "plain").values()) == {"finished"}
+    looks = iter(range(10**9))
+    outcome = run(configs, tmp_path / "cut", stop=lambda: next(looks) >= 2 * stop_after)
+    assert "interrupted" in outcome.values()
+    assert set(run(configs, tmp_path / "cut").values()) == {"finished"}
+    for c in configs:
+        assert weights(tmp_path / "cut", c) == weights(tmp_path / "plain", c)
+        assert lines(tmp_path / "cut", c) == lines(tmp_path / "plain", c)
+        a, b = (records.read(tmp_path / where, c.run_id) for where in ("cut", "plain"))
+        assert a["measures"] == b["measures"] and a["training"]["exposures_max"] == b["training"]["exposures_max"]
+
+
+def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch):
+    """A member has ended, its record is being written, the process dies: the others go on in the company they have now."""
+    from capacity import run as module
+
+    configs = members(lengths=(30, 47, 60))
+    run(configs, tmp_path / "plain")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*args):
+        raise Killed
+
+    monkeypatch.setattr(module, "_finished_record", killed)
+    with pytest.raises(Killed):
+        run(configs, tmp_path / "cut")
+    monkeypatch.undo()
+    assert set(run(configs, tmp_path / "cut").values()) == {"finished"}
+    for c in configs[1:]:
+        assert weights(tmp_path / "cut", c) == weights(tmp_path / "plain", c)
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("most, sizes", [(3, [5, 3, 2]), (1, [5, 3, 2, 1, 1, 1, 2, 1, 1])])
+def test_a_stack_without_room_goes_on_in_halves(tmp_path, monkeypatch, most, sizes):
+    configs = [config(seed, steps=20) for seed in range(5)]
+    started, notes, real = [], [], Stack.start
+
+    def start(self):
+        started.append(len(self.configs))
+        if len(self.configs) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore words")
+        return real(self)
+
+    monkeypatch.setattr(Stack, "start", start)
+    outcome = run(configs, tmp_path, report=lambda e: notes.append(e["text"]) if e["event"] == "note" else None)
+    assert set(outcome.values()) == {"finished"} and len(outcome) == 5
+    assert started == sizes
+    assert "5 runs in one stack: OutOfMemoryError: CUDA out of memory" in notes[0] and "3 at a time" in notes[0]
+    assert "\n" not in "".join(notes)
+
+
+def test_one_run_without_room_is_a_failure_that_says_so(tmp_path, monkeypatch):
+    def start(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Stack, "start", start)
+    assert set(run([config()], tmp_path).values()) == {"failed"}
+    assert "out of memory" in records.read(tmp_path, config().run_id)["error"]["reason"]
+
+
+def test_a_stack_that_runs_out_of_room_on_the_way_keeps_what_is_done(tmp_path, monkeypatch):
+    """One member has finished and is on record when the others run out of memory: it is not trained again."""
+    configs, real, calls = members(lengths=(20, 60, 60)), loop.step, []
+
+    def step(stack, state, *args):
+        calls.append(len(stack.configs))
+        if len(stack.configs) == 2 and state.step == 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(stack, state, *args)
+
+    monkeypatch.setattr(loop, "step", step)
+    assert set(run(configs, tmp_path).values()) == {"finished"}
+    assert calls.count(3) == 20 and calls.count(1) == 2 * 40  # each of the two went on from its checkpoint at step 20
