@@ -253,7 +253,8 @@ def _sweep(args: argparse.Namespace) -> int:
     device, gpus = _device_of_sweep(cluster.device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = cluster.workers or gpus or cores
-    all_packs = plan.make_packs(study.runs, workers, cluster.stack)
+    room = cluster.memory_gb * 1e9 if cluster.memory_gb else _room(device, workers)
+    all_packs = plan.make_packs(study.runs, workers, cluster.stack, device, room)
     packs = plan.without_finished(all_packs, args.results, args.retry_failed)
     workers = min(workers, max(1, len(packs)))
     threads = cluster.threads or max(1, cores // workers)
@@ -305,6 +306,15 @@ def _device_of_sweep(name: str) -> tuple[str, int]:
 
     device = pick_device(name).type
     return device, torch.cuda.device_count() if device == "cuda" else 0
+
+
+def _room(device: str, workers: int) -> float:
+    """Bytes that a stack may take: 80% of the smallest GPU, or of this machine's memory shared by the workers."""
+    if device == "cuda":
+        import torch
+
+        return 0.8 * min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
+    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
 
 
 def _status(args: argparse.Namespace) -> int:

@@ -125,6 +125,8 @@ class Cluster:
     workers: int | None = setting(None, "processes of a sweep; empty: one per CPU core or GPU", low=1, high=1024)
     threads: int | None = setting(None, "CPU threads per process; empty: chosen from the size of a step", low=1, high=1024)
     stack: int = setting(16, "most runs of one shape that train together as one program", low=1, high=4096)
+    memory_gb: float | None = setting(None, "memory that a stack may be planned for; empty: 80% of the GPU's, or of this machine's "
+                                      "shared by the processes of a sweep", above=0.0, high=1e6)
     checkpoint_seconds: float = setting(30.0, "time between checkpoints", above=0.0)
 
 

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from capacity.config import Model
 
 
+SHORT_CONTEXT = 128  # tokens; on a CPU, contexts up to here keep their attention scores (model/attention.py)
+HEAD_CHUNK = {"cpu": 2**18, "cuda": 2**28}  # logits that the head forms at once (model/head.py): 1 MiB stays in a core's
+# level-2 cache, 1 GiB bounds memory and is far too large to cost launches
+
+
 def parameters(model: Model, vocab_size: int, seq_len: int, bos: bool = True,
                used_rows: int | None = None) -> dict[str, int]:
     """Parameter counts by convention.
@@ -52,19 +57,22 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
     return 2.0 * (L * matrices + vocab_size * d) + 4.0 * L * seq_len * d
 
 
-def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int) -> float:
-    """Rough peak bytes of one training run in fp32: weights, gradient, two moments and the optimizer's temporaries (24 P),
-    activations kept for the backward pass (about 12 d values, 2 per hidden unit, 4 where it is gated, and one row of
-    scores per head, layer and token), and the head's chunk of logits with its probabilities (at most 2 x 2^18 values on
-    a CPU). Experts keep all their places, each with its input and output, and the router three rows per token."""
+def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int, members: int = 1, device: str = "cpu",
+                 precision: str = "fp32") -> float:
+    """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's temporaries (24 P; 4 P more
+    in bf16), activations kept for the backward pass (about 12 d values, 2 per hidden unit, 4 where it is gated, for each
+    layer and token, and a row of scores per head where a short context on a CPU keeps them), and the head's chunk of
+    logits with two copies. Experts keep all their places, each with its input and output, and the router three rows per token."""
     d, f = model.d_model, model.mlp_width
     tokens = batch_size * seq_len
     hidden = (4 if model.mlp == "gated" else 2) * f
     if model.n_experts:
         hidden = min(model.capacity_factor * model.top_k, model.n_experts) * (hidden + 2 * d) + 3 * model.n_experts
-    activations = tokens * (model.n_layers * (12 * d + hidden + model.n_heads * seq_len) + 4 * d)
-    logits = 2 * min(tokens * vocab_size, max(vocab_size, 2**18))
-    return 24.0 * parameters(model, vocab_size, seq_len)["total"] + 4.0 * (activations + logits)
+    scores = model.n_heads * seq_len if device == "cpu" and seq_len <= SHORT_CONTEXT else 0
+    activations = members * tokens * (model.n_layers * (12 * d + hidden + scores) + 4 * d)
+    logits = 3 * min(members * tokens * vocab_size, max(vocab_size, HEAD_CHUNK[device]))
+    weights = (24.0 if precision == "fp32" else 28.0) * parameters(model, vocab_size, seq_len)["total"]
+    return members * weights + 4.0 * (activations + logits)
 
 
 def _attention(model: Model) -> tuple[int, int]:

@@ -77,7 +77,7 @@ def test_probabilities_of_all_sequences_add_up_to_one(model):
 
 @variants
 def test_fused_loss_and_gradient_equal_plain_cross_entropy(model, monkeypatch):
-    monkeypatch.setattr(head, "CPU_CHUNK_ELEMENTS", 2 * V + 1)  # many small chunks, with a rest
+    monkeypatch.setitem(head.HEAD_CHUNK, "cpu", 2 * V + 1)  # many small chunks, with a rest
     gpt, flat = built(model, seeds=(0, 1, 2))
     flat = flat.requires_grad_()
     batch = tokens(members=3)
@@ -94,7 +94,7 @@ def test_fused_loss_in_bf16_sums_chunks_in_fp32(monkeypatch):
     table, target = torch.randn(1, V, 8, generator=torch.Generator().manual_seed(1)), torch.arange(4096)[None] % V
 
     def gradient(dtype, chunk):
-        monkeypatch.setattr(head, "CPU_CHUNK_ELEMENTS", chunk)
+        monkeypatch.setitem(head.HEAD_CHUNK, "cpu", chunk)
         leaf = table.to(dtype).requires_grad_()
         return torch.autograd.grad(head.mean_nll(x.to(dtype), leaf, target).sum(), leaf)[0].float()
 
@@ -183,8 +183,8 @@ def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, s
     qkv = torch.randn(3, 2, heads, length, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
     upstream = torch.randn(2, length, heads, size)
     results = []
-    for limit in (attention.SHORT, 0):  # 0 sends every length to the library
-        monkeypatch.setattr(attention, "SHORT", limit)
+    for limit in (attention.SHORT_CONTEXT, 0):  # 0 sends every length to the library
+        monkeypatch.setattr(attention, "SHORT_CONTEXT", limit)
         y = attention.causal_attention(*qkv.unbind(0))
         results.append((y, *torch.autograd.grad(y, qkv, upstream)))
     for ours, theirs in zip(*results):

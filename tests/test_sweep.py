@@ -158,6 +158,20 @@ def test_packs_hold_every_run_once_in_stacks_of_one_shape(tmp_path, workers, sta
     assert len(packs) >= min(workers, len(runs))  # no worker is idle from the start
 
 
+def test_packs_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
+    runs = study(tmp_path, "pins: [model.d_model=16]\ngrids: [{train.steps: [300, 5000, 300, 4000, 400, 4500], seed: [0, 1, 2]}]")
+    assert len({stack_key(run) for run in runs}) == 1
+    for pack in plan.make_packs(runs, 1, 4):
+        steps = [run.steps for run in pack.runs]
+        assert steps == sorted(steps, reverse=True) and max(steps) <= 2 * min(steps)
+    one = plan.stack_bytes(runs[0], 1, "cpu")
+    for room in (0.5 * one, 1.5 * one, 3.5 * one, 100 * one):
+        sizes = [len(pack.runs) for pack in plan.make_packs(runs, 1, 8, "cpu", room)]
+        assert sum(sizes) == 15
+        assert all(size == 1 or plan.stack_bytes(runs[0], size, "cpu") <= room for size in sizes)
+    assert max(sizes) > 2
+
+
 def test_a_sweep_issued_again_keeps_its_packs_and_leaves_out_what_is_done(tmp_path):
     runs = study(tmp_path, MIXED)
     packs = plan.make_packs(runs, 2, 4)

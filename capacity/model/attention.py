@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = 128  # contexts up to here keep their T x T scores; beyond, the fused kernel's O(T) memory matters more
+from capacity.counts import SHORT_CONTEXT  # beyond, the O(T) memory of the fused kernel matters more
 
 
 class _ShortCausal(torch.autograd.Function):
@@ -47,7 +47,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = 
         k, v = (x.repeat_interleave(H // x.shape[1], dim=1) for x in (k, v))
     if mask_NTT is not None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask_NTT[:, None]).transpose(1, 2)
-    if q.device.type != "cpu" or T > SHORT or q.dtype != torch.float32:
+    if q.device.type != "cpu" or T > SHORT_CONTEXT or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
     q, k, v = (x.transpose(2, 3).reshape(N * H, K, T) for x in (q, k, v))
     return _ShortCausal.apply(q, k, v).view(N, H, K, T).permute(0, 3, 1, 2)

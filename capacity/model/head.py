@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CPU_CHUNK_ELEMENTS = 2**18  # 1 MiB of fp32 logits: stays in a core's level-2 cache
-CUDA_CHUNK_ELEMENTS = 2**28  # 1 GiB of fp32 logits: bounds memory, far too large to cost launches
+from capacity.counts import HEAD_CHUNK
 
 
 class _MeanNLL(torch.autograd.Function):
@@ -21,7 +20,7 @@ class _MeanNLL(torch.autograd.Function):
     def forward(ctx, x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor) -> Tensor:
         M, N, _ = x_MND.shape
         V = table_MVD.shape[1]
-        limit = CUDA_CHUNK_ELEMENTS if x_MND.is_cuda else CPU_CHUNK_ELEMENTS
+        limit = HEAD_CHUNK["cuda" if x_MND.is_cuda else "cpu"]
         rows = min(N, max(1, limit // V))
         members = max(1, min(M, limit // (rows * V)))
         dx_MND, dtable_MVD = torch.empty_like(x_MND), torch.zeros_like(table_MVD, dtype=torch.float32)

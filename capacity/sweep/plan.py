@@ -163,8 +163,9 @@ def _literal(key: str, value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def make_packs(runs: list[Config], workers: int, stack: int) -> list[Pack]:
-    """Group runs by shape and cut the groups into packs of similar duration, the longest first.
+def make_packs(runs: list[Config], workers: int, stack: int, device: str = "cpu", room: float = math.inf) -> list[Pack]:
+    """Group runs by shape and cut the groups into packs of similar duration, the longest first; in a pack are runs of
+    similar length, at most `stack`, and no more than fit into `room` bytes.
 
     Cut from the whole study, before finished runs are taken out, so that a re-issued sweep forms the same stacks.
     """
@@ -173,13 +174,36 @@ def make_packs(runs: list[Config], workers: int, stack: int) -> list[Pack]:
         groups.setdefault(stack_key(run), []).append(run)
     target = sum(estimate_seconds(run) for run in runs) / (PACKS_PER_WORKER * workers)
     packs = []
-    for members in groups.values():
+    for members in itertools.chain.from_iterable(map(_of_like_length, groups.values())):
+        most = min(stack, _fitting(members[0], stack, device, room))
         cost = sum(estimate_seconds(run) for run in members)
-        parts = max(math.ceil(len(members) / stack), min(len(members), math.ceil(cost / target)))
+        parts = max(math.ceil(len(members) / most), min(len(members), math.ceil(cost / target)))
         size = math.ceil(len(members) / parts)
         packs += [members[i:i + size] for i in range(0, len(members), size)]
     packs.sort(key=lambda p: -sum(estimate_seconds(run) for run in p))
     return [Pack(f"{i:04d}", pack) for i, pack in enumerate(packs)]
+
+
+def _of_like_length(members: list[Config]) -> list[list[Config]]:
+    """Runs of one shape, longest first, in groups whose longest takes at most twice the steps of the shortest: who ends
+    leaves a smaller stack, which uses the device less well."""
+    groups: list[list[Config]] = []
+    for run in sorted(members, key=lambda run: -run.steps):
+        if not groups or 2 * run.steps < groups[-1][0].steps:
+            groups.append([])
+        groups[-1].append(run)
+    return groups
+
+
+def stack_bytes(run: Config, members: int, device: str) -> float:
+    """Predicted memory of a stack of runs of this shape."""
+    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, run.train.batch_size, members, device,
+                               run.train.precision)
+
+
+def _fitting(run: Config, stack: int, device: str, room: float) -> int:
+    """The most members, up to `stack`, of a stack that fits; at least 1, since a single run cannot be divided."""
+    return max((n for n in range(1, stack + 1) if stack_bytes(run, n, device) <= room), default=1)
 
 
 def without_finished(packs: list[Pack], results: Path, retry_failed: bool) -> list[Pack]:
@@ -235,8 +259,7 @@ def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: in
         f"training    {count(sum(r.tokens for r in todo))} tokens, "
         f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do"]
     if todo:
-        memory = max(sum(counts.memory_bytes(r.model, r.data.rows, r.data.seq_len, r.train.batch_size)
-                         for r in p.runs) for p in packs)
+        memory = max(stack_bytes(p.runs[0], len(p.runs), device) for p in packs)
         seconds = max(sum(p.seconds for p in packs) / workers, max(p.seconds for p in packs))
         guess = (f"about {clock(seconds)} (a guess for current CPU cores)" if device == "cpu"
                  else "time on a GPU is not predicted")
