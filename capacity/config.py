@@ -74,7 +74,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Train:
-    """AdamW with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in epoch permutations."""
+    """AdamW or Muon with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in epoch permutations."""
 
     steps: int | None = setting(None, "optimizer steps (or give train.exposures)", low=1, high=2**40)
     exposures: float | None = setting(None, "times each sequence is seen, instead of steps", above=0.0, high=1e12)
@@ -88,6 +88,9 @@ class Train:
     weight_decay: float = setting(0.0, "decoupled weight decay, on matrices and tables only", low=0.0)
     grad_clip: float = setting(1.0, "largest gradient norm; 0 = no clipping", low=0.0)
     precision: str = setting("fp32", "arithmetic; bf16 keeps fp32 master weights", choices=("fp32", "bf16"))
+    optimizer: str = setting("adamw", "muon: Muon for the matrices inside blocks, AdamW for the rest", choices=("adamw", "muon"),
+                             neutral="adamw")
+    momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "model.balance_weight": 0.1, "train.steps": 61, "train.exposures": 20.0,
          "train.batch_size": 9, "train.lr": 0.03, "train.warmup_steps": 6, "train.final_lr_fraction": 0.1, "train.beta1": 0.8,
          "train.beta2": 0.95, "train.eps": 1e-7, "train.weight_decay": 0.1, "train.grad_clip": 0.0, "train.precision": "bf16",
+         "train.optimizer": "muon", "train.momentum": 0.9,
          "measure.evaluations": 3, "measure.batch_tokens": 512, "measure.people": 5,
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,

@@ -75,6 +75,18 @@ class GPT:
         """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position tables), else 0."""
         return torch.cat([torch.full((size,), float(w.decays)) for w, size in zip(self.layout, self.sizes)])
 
+    def matrices(self) -> list[tuple[int, tuple[int, ...], list[int]]]:
+        """The maps inside blocks but routers, as (first entry in a member's row, shape [..., in, out], widths of the maps that
+        lie side by side in it: queries, keys and values)."""
+        out, first = [], 0
+        for w, size in zip(self.layout, self.sizes):
+            if w.name.startswith("blocks.") and len(w.shape) > 1 and w.decays and not w.name.endswith("router.weight"):
+                wide = (w.shape[-1] - self.model.d_model) // 2
+                parts = [self.model.d_model, wide, wide] if w.name.endswith("qkv.weight") else [w.shape[-1]]
+                out.append((first, w.shape, parts))
+            first += size
+        return out
+
     def named(self, flat_MP: Tensor) -> dict[str, Tensor]:
         """The weights by name, each [M, *shape], as views of the flat matrix."""
         m = flat_MP.shape[0]

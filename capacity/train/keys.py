@@ -7,7 +7,7 @@ import json
 
 from capacity.config import Config
 
-SHARED = ("batch_size", "precision")  # the train settings that all members of a stack have in common
+SHARED = ("batch_size", "precision", "optimizer")  # the train settings that all members of a stack have in common
 
 
 def stack_key(config: Config) -> str:

@@ -18,7 +18,7 @@ from capacity.config import Config
 from capacity.data.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.train.keys import stack_key
-from capacity.train.optim import COLUMNS, STEP, Hyper, Schedule, adamw
+from capacity.train.optim import COLUMNS, STEP, Hyper, Muon, Schedule, adamw
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BLOCK = 1024  # most steps whose numbers are prepared at once
@@ -59,6 +59,9 @@ class Stack:
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
         self.decay_P = self.gpt.decay_mask().to(device)
+        self.update = adamw
+        if first.train.optimizer == "muon":
+            self.update = Muon(self.gpt.matrices(), sum(self.gpt.sizes), device)
         self.feed = FEEDS[first.data.kind](configs, device)
         self._recorded: tuple[State, Callable] | None = None
 
@@ -102,7 +105,8 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     loss_M = stack.gpt.loss(leaf, tokens_MBT, stack.dtype)
     (grad_MP,) = torch.autograd.grad(loss_M.sum(), leaf)
     loss_M = loss_M.detach()
-    alive_M = adamw(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M, loss_M)
+    alive_M = stack.update(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M,
+                           loss_M)
     died_M = state.alive_M & ~alive_M
     state.dead_step_M.copy_(torch.where(died_M, now_MC[:, STEP].long(), state.dead_step_M))
     state.alive_M.copy_(alive_M)

@@ -1,4 +1,4 @@
-"""AdamW for a stack: one flat matrix [M, P], every hyper-parameter a column [M, 1], so each member has its own.
+"""AdamW and Muon for a stack: one flat matrix [M, P], every hyper-parameter a column [M, 1], so each member has its own.
 
 What depends on the step alone is prepared on the host for many steps at once (`Schedule`), in fp64, and reaches the device
 as rows of numbers. A step on the device is then the same sequence of operations every time, whatever the step: it can be
@@ -7,6 +7,7 @@ recorded once and replayed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,12 @@ from torch import Tensor
 from capacity.config import Train
 
 # columns of a row of the schedule
-STEP, SHRINK, ROOT, UPDATE = range(4)
-COLUMNS = 4
+STEP, LR, SHRINK, ROOT, UPDATE = range(5)
+COLUMNS = 5
+
+# Muon, the released optimizer (Jordan et al. 2024, kellerjordan.github.io/posts/muon): coefficients and number of iterations
+NEWTON_SCHULZ, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+MUON_RMS = 0.2  # Liu et al. (arXiv 2502.16982, section 2.2): the size of an AdamW update, so that both share learning rates
 
 
 @dataclass
@@ -28,13 +33,14 @@ class Hyper:
     beta2: Tensor
     eps: Tensor
     grad_clip: Tensor
+    momentum: Tensor
 
     @staticmethod
     def of(members: list[Train], device: torch.device) -> Hyper:
         def column(name: str) -> Tensor:
             return torch.tensor([[getattr(t, name)] for t in members], dtype=torch.float32, device=device)
 
-        return Hyper(*(column(n) for n in ("beta1", "beta2", "eps", "grad_clip")))
+        return Hyper(*(column(n) for n in ("beta1", "beta2", "eps", "grad_clip", "momentum")))
 
 
 class Schedule:
@@ -50,12 +56,13 @@ class Schedule:
         self.beta1, self.beta2 = column("beta1"), column("beta2")
 
     def rows(self, first: int, count: int) -> np.ndarray:
-        """fp32 [count, M, 4] for the 0-based steps from `first` on: t, the number of the step from 1 on; learning rate times
-        weight decay; 1 / sqrt(1 - beta2^t), which makes the root of v unbiased; learning rate / (1 - beta1^t)."""
+        """fp32 [count, M, 5] for the 0-based steps from `first` on: t, the number of the step from 1 on; learning rate; learning
+        rate times weight decay; 1 / sqrt(1 - beta2^t), which makes the root of v unbiased; learning rate / (1 - beta1^t)."""
         step = first + np.arange(count, dtype=np.float64)[:, None]
         lr = self.lr * lr_factor(step, self.steps, self.warmup, self.final)
         out = np.empty((count, len(self.lr), COLUMNS), np.float32)
         out[..., STEP] = step + 1
+        out[..., LR] = lr
         out[..., SHRINK] = lr * self.decay
         out[..., ROOT] = 1.0 / np.sqrt(1.0 - self.beta2 ** (step + 1))  # in fp32 1 - 0.999 would lose four digits
         out[..., UPDATE] = lr / (1.0 - self.beta1 ** (step + 1))
@@ -72,22 +79,82 @@ def lr_factor(step: np.ndarray, steps: np.ndarray, warmup_steps: np.ndarray, fin
     return np.where(step < warmup_steps, rising, falling)
 
 
-def adamw(flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper, now_MC: Tensor,
-          alive_M: Tensor, loss_M: Tensor) -> Tensor:
-    """One update in place, after clipping each member's gradient to its own norm; returns the new alive mask, bool [M].
-
-    AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of `Schedule`. A member whose loss
-    or gradient is not finite is frozen from here on: its gradient is replaced by zeros before it can reach the moments,
-    and its step is zero, so its weights stay as they were before the failure.
-    """
+def clipped(grad_MP: Tensor, loss_M: Tensor, alive_M: Tensor, hyper: Hyper) -> tuple[Tensor, Tensor]:
+    """Each member's gradient clipped to its own norm, and who goes on, bool [M]: a member whose loss or gradient is not
+    finite is out from here on, and its gradient is replaced by zeros before it can reach the moments."""
     norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
     alive_M = alive_M & torch.isfinite(norm_M1[:, 0]) & torch.isfinite(loss_M)
-    alive_M1 = alive_M[:, None]
     scale_M1 = torch.where(hyper.grad_clip > 0, (hyper.grad_clip / (norm_M1 + 1e-6)).clamp(max=1.0), 1.0)
-    grad_MP = torch.where(alive_M1, grad_MP * scale_M1, 0.0)
+    return torch.where(alive_M[:, None], grad_MP * scale_M1, 0.0), alive_M
+
+
+def adamw(flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper, now_MC: Tensor,
+          alive_M: Tensor, loss_M: Tensor) -> Tensor:
+    """One update in place; returns the new alive mask, bool [M]. The step of a member that is out is zero, so its weights
+    stay as they were before the failure.
+
+    AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of `Schedule`.
+    """
+    grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
+    now_MC = now_MC * alive_M[:, None]
     m_MP.lerp_(grad_MP, 1.0 - hyper.beta1)
     v_MP.lerp_(grad_MP.square_(), 1.0 - hyper.beta2)
-    denominator = v_MP.sqrt().mul_(now_MC[:, ROOT, None]).add_(hyper.eps)
-    flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * alive_M1 * decay_P)
-    flat_MP.addcmul_(m_MP / denominator, -now_MC[:, UPDATE, None] * alive_M1)
+    flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
+    flat_MP.addcmul_(m_MP / _root(v_MP, hyper, now_MC), -now_MC[:, UPDATE, None])
     return alive_M
+
+
+def _root(v_MP: Tensor, hyper: Hyper, now_MC: Tensor) -> Tensor:
+    return v_MP.sqrt().mul_(now_MC[:, ROOT, None]).add_(hyper.eps)
+
+
+class Muon:
+    """Muon for the matrices inside blocks, AdamW for tables, gains, biases and routers.
+
+    The update of a matrix is its Nesterov momentum made orthogonal: all its singular values are moved close to 1. Queries,
+    keys and values are matrices of their own, so is each expert. First moments of both live in the same rows of m; the
+    momentum is a running mean, which differs from the released sum by a factor that orthogonalization takes out.
+    """
+
+    def __init__(self, matrices: list[tuple[int, tuple[int, ...], list[int]]], size: int, device: torch.device):
+        """matrices: as `GPT.matrices` gives them; size: P."""
+        self.groups: dict[tuple[int, int], list[Tensor]] = {}
+        everywhere = torch.zeros(size, dtype=torch.bool)
+        for first, shape, columns in matrices:
+            index = first + torch.arange(math.prod(shape)).view(shape)
+            for part in index.split(columns, dim=-1):
+                for one in part.reshape(-1, *part.shape[-2:]):
+                    self.groups.setdefault(tuple(one.shape), []).append(one.reshape(-1))
+            everywhere[first:first + math.prod(shape)] = True
+        self.index = {shape: torch.cat(parts).to(device) for shape, parts in self.groups.items()}
+        self.is_matrix_P = everywhere.to(device)
+
+    def __call__(self, flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper,
+                 now_MC: Tensor, alive_M: Tensor, loss_M: Tensor) -> Tensor:
+        """As `adamw`."""
+        grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
+        now_MC = now_MC * alive_M[:, None]
+        m_MP.lerp_(grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1))
+        v_MP.lerp_(grad_MP.square(), 1.0 - hyper.beta2)
+        flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
+        step_MP = m_MP / _root(v_MP, hyper, now_MC) * now_MC[:, UPDATE, None]
+        looked_ahead_MP = grad_MP.lerp_(m_MP, hyper.momentum)
+        for (rows, columns), index in self.index.items():
+            matrices = looked_ahead_MP[:, index].view(-1, rows, columns)
+            turned = orthogonal(matrices).view(len(flat_MP), -1) * (MUON_RMS * math.sqrt(max(rows, columns)))
+            step_MP[:, index] = turned * now_MC[:, LR, None]
+        flat_MP.sub_(step_MP)
+        return alive_M
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """U V^T of U S V^T for each matrix [n, a, b], nearly: five Newton-Schulz iterations bring singular values of at least
+    a thousandth of the norm to between 0.7 and 1.2, zeros stay. In fp32: the matrices of tiny models are not worth bf16."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
+    return x.transpose(1, 2) if tall else x
