@@ -268,16 +268,3 @@ def test_record_of_a_run(tmp_path):
 def test_evaluations_always_include_the_last_tenth():
     assert evaluation_steps(5000, 3) == {1667, 3333, 4500, 5000}
     assert evaluation_steps(1, 10) == {1}
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("precision, tolerance", [("fp32", 0.02), ("bf16", 0.1)])
-def test_cuda_agrees_with_cpu(precision, tolerance):
-    members = [config(seed=s, train__precision=precision, train__steps=200) for s in (0, 1)]
-    totals = []
-    for device in (CPU, torch.device("cuda")):
-        stack, state = trained(members, device=device)
-        totals.append([bits.code_lengths(stack.gpt, state.flat_MP[m], stack.feed.member_tokens(m), stack.dtype, 4096).sum()
-                       for m in range(2)])
-    assert np.allclose(*totals, rtol=tolerance)

@@ -30,7 +30,8 @@ def read_meta(path: Path) -> dict | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["capacity"])
+            meta = json.loads(file.metadata()["capacity"])
+            return {name: meta[name] for name in ("run_id", "step", "logged", "wall_s")}  # KeyError: of another version
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not a checkpoint ({error}); remove it to train the run from the start") from None
 

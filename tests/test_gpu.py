@@ -1,0 +1,138 @@
+"""What only a CUDA device can show: `make gpu-check` runs this file where there is one, without hydra and without a network.
+
+Everything here compares with the CPU, whose numbers the other tests check.
+"""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from capacity import counts
+from capacity.config import Model, from_dict
+from capacity.data.stream import MemberStream
+from capacity.model.gpt import GPT
+from capacity.train import loop
+from capacity.train.loop import Stack, advance
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+ROTARY = Model(n_layers=2, d_model=24, n_heads=6, position="rotary")
+LLAMA = dataclasses.replace(ROTARY, norm="rmsnorm", mlp="gated", activation="silu", mlp_ratio=8 / 3, bias=False, tied=False)
+MODELS = {
+    "gpt": Model(n_layers=2, d_model=24, n_heads=6), "rotary": ROTARY, "llama": LLAMA,
+    "mistral": dataclasses.replace(LLAMA, n_kv_heads=3, mlp_ratio=3.5),
+    "quarter": dataclasses.replace(ROTARY, mlp_ratio=1.0), "no mlp": dataclasses.replace(ROTARY, mlp_ratio=0.0),
+    "moe": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0),
+    "moe, two": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0, top_k=2)}
+PEOPLE = {"kind": "bios", "n_people": 60, "seq_len": 48, "first_names": 20, "middle_names": 0, "last_names": 50,
+          "cities": 6, "universities": 7, "majors": 5, "employers": 9, "templates": 4, "vocabulary": "world"}
+
+
+def config(seed=0, name="gpt", kind="uniform", **train):
+    data = PEOPLE if kind == "people" else {"vocab_size": 50, "seq_len": 16, "n_sequences": 40 + 9 * seed}
+    return from_dict({"data": data, "model": dataclasses.asdict(MODELS[name]), "seed": seed,
+                      "train": {"steps": 300, "batch_size": 8, "warmup_steps": 5} | train})
+
+
+def trained(configs, until, device, stepper=None):
+    stack = Stack(configs, device)
+    state = stack.start()
+    if stepper:
+        stack._recorded = state, stepper(stack, state)
+    advance(stack, state, until, lambda: False)
+    return stack, state
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_losses_and_gradients_are_those_of_the_cpu(name, bos):
+    gpt = GPT(dataclasses.replace(MODELS[name], document_mask=not bos), 23, 7, bos)
+    flat = gpt.init([0, 1]) * 4.0
+    batch = torch.randint(0, 23, (2, 5, 7 + (not bos)), generator=torch.Generator().manual_seed(0))
+    results = []
+    for device in (CPU, CUDA):
+        leaf = flat.to(device).requires_grad_()
+        (gradient,) = torch.autograd.grad(gpt.loss(leaf, batch.to(device)).sum(), leaf)
+        results.append((gpt.nll(leaf, batch.to(device)).detach().cpu(), gradient.cpu()))
+        assert torch.isfinite(gpt.loss(leaf, batch.to(device), torch.bfloat16)).all()
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-4)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-4, rtol=1e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["uniform", "people"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_cuda_graph_does_what_the_plain_step_does(name, kind, precision, optimizer):
+    configs = [config(0, name, kind, precision=precision, optimizer=optimizer),
+               config(1, name, kind, precision=precision, optimizer=optimizer, steps=40, lr=0.005, weight_decay=0.1)]
+    _, plain = trained(configs, 30, CUDA, stepper=loop.plain)
+    _, graph = trained(configs, 30, CUDA)
+    loose = 2e-2 if precision == "bf16" or optimizer == "muon" else 1e-3
+    assert torch.equal(plain.alive_M, graph.alive_M) and torch.equal(plain.dead_step_M, graph.dead_step_M)
+    assert torch.allclose(plain.flat_MP, graph.flat_MP, atol=loose)
+    assert torch.allclose(plain.loss_sum_M, graph.loss_sum_M, rtol=loose)
+
+
+def test_a_graph_freezes_what_fails_and_goes_on_after_others_left():
+    configs = [config(0), config(1, lr=1e30, grad_clip=0.0), config(2)]
+    _, state = trained(configs, 20, CUDA)
+    assert state.alive_M.tolist() == [True, False, True] and 1 <= int(state.dead_step_M[1]) <= 10
+    assert torch.isfinite(state.flat_MP).all()
+    left = Stack([configs[0], configs[2]], CUDA)
+    after = state.select([0, 2])
+    advance(left, after, 40, lambda: False)
+    _, whole = trained([configs[0], configs[2]], 40, CUDA)
+    assert torch.allclose(after.flat_MP, whole.flat_MP, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision, tolerance", [("fp32", 0.02), ("bf16", 0.1)])
+def test_training_ends_where_it_ends_on_a_cpu(precision, tolerance):
+    configs = [config(seed, precision=precision) for seed in (0, 1)]
+    losses = []
+    for device in (CPU, CUDA):
+        stack, state = trained(configs, 300, device)
+        rows = [stack.feed.member_tokens(m).long() for m in range(2)]
+        losses.append([float(stack.gpt.nll(state.flat_MP[m:m + 1], rows[m][None], stack.dtype).double().mean()) for m in range(2)])
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
+
+
+@pytest.mark.parametrize("changes", [{}, {"biographies": 3, "order": "pairs"}, {"other_people": 70, "other_parts": 3, "tag": "main"},
+                                     {"other_people": 70, "other_parts": 3, "windows": "mixed"}], ids=str)
+def test_the_same_windows_are_rendered_on_both_devices(changes):
+    c = from_dict({"data": PEOPLE | changes, "train": {"steps": 1000}})
+    ours, theirs = (MemberStream(c, device) for device in (CPU, CUDA))
+    assert torch.equal(ours.windows([0] * 4, 0, 300), theirs.windows([0] * 4, 0, 300).cpu())
+    assert ours.cursor_at(211) == theirs.cursor_at(211)
+
+
+@pytest.mark.parametrize("members, batch, length", [(1, 12, 512), (8, 12, 512), (64, 64, 32)])
+def test_memory_is_predicted(members, batch, length):
+    """Within a factor of two above what is taken, and hardly below."""
+    model = Model(n_layers=2, d_model=128, n_heads=2, position="rotary")
+    configs = [from_dict({"data": {"vocab_size": 3275, "seq_len": length, "n_sequences": 200}, "model": dataclasses.asdict(model),
+                          "train": {"steps": 1000, "batch_size": batch, "precision": "bf16"}, "seed": s}) for s in range(members)]
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    trained(configs, 3, CUDA)
+    taken = torch.cuda.max_memory_allocated() - before
+    planned = counts.memory_bytes(model, 3275, length, batch, members, "cuda", "bf16")
+    print(f"{members} members of {batch} x {length}: {taken / 1e9:.2f} GB taken, {planned / 1e9:.2f} GB planned")
+    assert 0.8 < planned / taken < 2.5
+
+
+def test_the_head_never_holds_the_logits_of_a_stack():
+    """64 members, V = 3,275, 512 tokens, batch 12: the logits alone would be 5.2 GB a copy, the whole step stays below 40."""
+    if torch.cuda.get_device_properties(0).total_memory < 60e9:
+        pytest.skip("needs 60 GB of device memory")
+    model = Model(n_layers=2, d_model=128, n_heads=2, position="rotary")
+    configs = [from_dict({"data": {"vocab_size": 3275, "seq_len": 512, "n_sequences": 200}, "model": dataclasses.asdict(model),
+                          "train": {"steps": 1000, "batch_size": 12, "precision": "bf16"}, "seed": s}) for s in range(64)]
+    torch.cuda.reset_peak_memory_stats()
+    _, state = trained(configs, 3, CUDA)
+    assert torch.isfinite(state.flat_MP).all() and torch.cuda.max_memory_allocated() < 40e9
+    assert math.isclose(state.flat_MP.shape[1], 816_000 + 128 + 0, rel_tol=1e-3)  # GPT2-2-2 and BOS
