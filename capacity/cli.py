@@ -180,7 +180,8 @@ def _train(args: argparse.Namespace) -> int:
             return code or 1
     else:
         print(f"run {config.run_id} is already finished", file=sys.stderr)
-        from capacity.run import measured_otherwise, pick_device, remeasure
+        from capacity.environment import pick_device
+        from capacity.run import measured_otherwise, remeasure
 
         if measured_otherwise(record, config):
             print("measuring it again, by the settings given now", file=sys.stderr)
@@ -202,7 +203,8 @@ def _train_now(config, results: Path) -> int:
     from capacity import records
     from capacity.mirror import WAIT_SECONDS, Mirror
     from capacity.progress import Progress, count
-    from capacity.run import Stop, execute, pick_device, pick_threads
+    from capacity.environment import pick_device, pick_threads
+    from capacity.run import Stop, execute
 
     device = pick_device(config.cluster.device)
     torch.set_num_threads(pick_threads(config, config.cluster.threads))
@@ -302,7 +304,7 @@ def _device_of_sweep(name: str) -> tuple[str, int]:
         return "cpu", 0
     import torch
 
-    from capacity.run import pick_device
+    from capacity.environment import pick_device
 
     device = pick_device(name).type
     return device, torch.cuda.device_count() if device == "cuda" else 0
@@ -389,7 +391,8 @@ def _measure(args: argparse.Namespace) -> int:
     for run_id in run_ids:  # before any work, so that a typo costs nothing
         if _finished(args.results, run_id) is None:
             raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")
-    from capacity.run import pick_device, remeasure
+    from capacity.environment import pick_device
+    from capacity.run import remeasure
 
     for run_id in run_ids:
         print(_describe(remeasure(args.results, run_id, pick_device("auto"), None), args.results))

@@ -219,9 +219,9 @@ def cut_metrics(results: Path, run_id: str, step: int) -> None:
 def shape_labels(configs: list[Config]) -> dict[str, str]:
     """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are added to them."""
     models = [dataclasses.asdict(config.model) for config in configs]
+    shapes = [(model["n_layers"], model["d_model"]) for model in models]
     varied = [name for name in (models[0] if models else {}) if name not in ("n_layers", "d_model")
-              and any(a[name] != b[name] for a in models for b in models
-                      if (a["n_layers"], a["d_model"]) == (b["n_layers"], b["d_model"]))]
+              and len({(shape, model[name]) for shape, model in zip(shapes, models)}) > len(set(shapes))]
     return {config.run_id: " ".join([config.shape] + [f"{name}={model[name]}" for name in varied])
             for config, model in zip(configs, models)}
 

@@ -5,27 +5,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import signal
-import subprocess
-import sys
 import time
 import traceback
 from contextlib import ExitStack
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Callable
 
 import numpy as np
 import torch
 
-import capacity
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
 from capacity.data import lexicon
+from capacity.environment import environment, keep_freed_memory
 from capacity.measure import tasks
 from capacity.train import checkpoint
 from capacity.train.keys import stack_key
@@ -128,7 +123,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _train_and_record(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
                       stop: Callable[[], bool]) -> dict[str, str]:
-    _keep_freed_memory()
+    keep_freed_memory()
     stack = Stack(configs, device)
     paths = [_checkpoint(results, c) for c in configs]
     resumed = all(p.exists() for p in paths)
@@ -283,48 +278,6 @@ def _record(config: Config, study: str | None, status: str, wall_s: float, devic
     }
 
 
-def environment(device: torch.device) -> dict:
-    """Versions, hardware and source revision, for the record."""
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors", "tokenizers")
-                if _installed(name)}
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"capacity": capacity.__version__, "git": git_revision(), "python": platform.python_version(), **versions,
-            "platform": f"{platform.system()} {platform.machine()}", "hardware": hardware, "cores": os.cpu_count()}
-
-
-def _installed(name: str) -> bool:
-    """A node that only trains packs may lack a package, such as tokenizers."""
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def git_revision() -> str | None:
-    """Commit of the checkout that this package runs from, with + if its code or settings differ; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        def git(*args: str) -> str:
-            return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=5,
-                                  check=True).stdout.strip()
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "capacity", "conf", "sweeps") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def measured_otherwise(record: dict, config: Config) -> bool:
     """Whether the settings ask for measures that the record does not have in this form."""
     had, asked = record["config"], config.as_dict()
@@ -352,31 +305,9 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     return record
 
 
-def pick_device(name: str) -> torch.device:
-    """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def pick_threads(config: Config, wanted: int | None) -> int:
-    """CPU threads for one run: as asked, else all cores once a step is big enough to share (20 MFLOP per thread)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted or max(1, min(cores, int(config.flops / config.steps / 2e7)))
-
-
 def _checkpoint(results: Path, config: Config) -> Path:
     return records.run_dir(results, config.run_id) / "checkpoint.safetensors"
 
 
 def _weights(results: Path, config: Config) -> Path:
     return records.run_dir(results, config.run_id) / "weights.safetensors"
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed blocks: a step frees and takes the same few MiB buffers, and returning them to the kernel
-    costs a page fault per 4 KiB each time (about a fifth of a small model's step)."""
-    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

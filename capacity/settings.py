@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 REQUIRED = object()  # a setting that is always part of the identity
@@ -80,10 +81,15 @@ def _allowed(base: type, limits: Any) -> str:
     return " ".join([words, " and ".join(bounds)]).strip()
 
 
+@lru_cache(maxsize=None)
+def _types(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
 def section(cls: type, name: str, tree: dict, unknown) -> Any:
     """A dataclass of settings from a dictionary; `unknown(key)` makes the error for a key that it does not have."""
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    types = get_type_hints(cls)
+    types = _types(cls)
     for key in tree:
         if key not in fields:
             raise unknown(f"{name}.{key}")

@@ -1,36 +1,74 @@
-"""`make bench`: how fast biographies are rendered, beside the training step that waits for them.
+"""`make bench`: how fast families of tiny models train, beside the machine's roofline and a plain PyTorch loop.
 
-Prints a table and writes results/bench/render-DEVICE.json. Each number is the median over repeats after a warm-up, with the
-smallest and largest; the ratio to the step is formed within one process, so a slow machine does not move it.
+Prints tables and writes results/bench/DEVICE.json. Numbers are medians over repeats after a warm-up, with the smallest and
+largest; ratios are formed within one process, the two sides taking turns, so that a slow machine does not move them. Parts
+that need what is not installed (hydra for start-up and planning, transformers for the plain loop) say so and are left out.
+
+  machine  bytes copied per second, matrix products in FLOP per second
+  stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
+  plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a time
+  render   biographies, and what part of training that is
+  start    seconds until a command is there, and until a thousand runs are planned
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.util
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Callable
 
 import torch
 
-from capacity.compose import load
+from capacity import counts
+from capacity.config import Config, from_dict
 from capacity.data.feed import CHUNK_TOKENS
 from capacity.data.stream import MemberStream
+from capacity.environment import environment, keep_freed_memory, pick_device
 from capacity.records import write_json
-from capacity.run import environment, pick_device
 from capacity.train.loop import Stack, advance
 
-CASES = {
-    "bios": ["data=bios"],
-    "bios, 7/8 junk": ["data=bios", "data.other_people=100000000", "data.other_parts=7"],
-    "bios, mixed windows": ["data=bios", "data.other_people=1000", "data.other_parts=7", "data.windows=mixed", "data.tag=main"],
-    "bios_pocket": ["data=bios_pocket"],
-    "biod": ["data=biod"],
-}
-STEPS = {"GPT2-2-2 on bios, batch 12 x 512": ["data=bios", "model=gpt2_rotary", "train=physics33"],
-         "pocket on bios_pocket": ["data=bios_pocket", "model=pocket", "train=pocket_bios"]}
+# name -> layers, width, heads; with V = 256 and S = 64 the models have about as many parameters
+SIZES = {"0.02M": (2, 24, 3), "0.1M": (2, 56, 7), "0.3M": (2, 104, 13), "1M": (2, 200, 25), "3M": (2, 344, 43), "10M": (2, 640, 80)}
+STACKS = (1, 4, 16, 64)
+CPU_STEP = 4e10  # FLOP; a CPU leaves out stacks whose step would take longer
+
+PLAIN = {  # name -> layers, width, heads, V, S, batch, members
+    "1 x 2 layers, d 32, V 256, S 32, batch 128": (2, 32, 4, 256, 32, 128, 1),
+    "1 x 2 layers, d 64, V 2048, S 64, batch 64": (2, 64, 4, 2048, 64, 64, 1),
+    "16 x 8K parameters, V 64, S 16, batch 64": (2, 16, 4, 64, 16, 64, 16)}
+PLAIN_CUDA = {f"64 x {name}, V 256, S 64, batch 32": (*SIZES[name], 256, 64, 32, 64) for name in ("0.1M", "0.3M", "1M")}
+
+WORDS = {"kind": "bios", "n_people": 10000}
+RENDER = {"bios": WORDS, "bios, 7/8 junk": WORDS | {"other_people": 10**8, "other_parts": 7},
+          "bios, mixed windows": WORDS | {"other_people": 1000, "other_parts": 7, "windows": "mixed", "tag": "main"},
+          "biod": {"kind": "biod", "n_people": 10000}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    args = parser.parse_args()
+    device = pick_device(args.device)
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    keep_freed_memory()
+    out = {"environment": environment(device), "threads": torch.get_num_threads(), "repeats": args.repeats}
+    print(f"{out['environment']['hardware']}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name in args.only:
+        print(f"\n{name}")
+        out[name] = PARTS[name](device, args.repeats, out)
+    path = args.results / "bench" / f"{device.type}.json"
+    write_json(path, out)
+    print(f"\n{path}")
 
 
 def synchronize(device: torch.device) -> None:
@@ -38,77 +76,198 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def rendering(overrides: list[str], device: torch.device, repeats: int) -> list[float]:
-    """Tokens per second of each repeat; a repeat is one chunk, as training asks for it."""
-    config = load(overrides + ["train=physics33"])
-    stream = MemberStream(config, device)
-    per_chunk = max(1, CHUNK_TOKENS // config.data.seq_len)
-    cursor, rates = [0, 0, 0, 0], []
-    for i in range(repeats + 2):
-        synchronize(device)
-        began = time.perf_counter()
-        if i:
-            cursor = stream.cursor_at(i * per_chunk)
-        stream.windows(cursor, i * per_chunk, per_chunk)
-        synchronize(device)
-        rates.append(per_chunk * config.data.seq_len / (time.perf_counter() - began))
-    return rates[2:]
-
-
-def training(overrides: list[str], device: torch.device, steps: int) -> tuple[float, float]:
-    """Tokens per second of training, and the part of its time that went into rendering."""
-    stack = Stack([load(overrides + [f"train.steps={10**6}", "train.exposures=null"])], device)
-    state = stack.start()
-    advance(stack, state, 3, lambda: False)
-    spent = [0.0]
-    real = stack.feed._load
-
-    def timed(*args) -> None:
-        synchronize(device)
-        began = time.perf_counter()
-        real(*args)
-        synchronize(device)
-        spent[0] += time.perf_counter() - began
-
-    stack.feed._load = timed
-    stack.feed.loaded, stack.feed.tokens = None, None  # the timed part renders its own chunk
-    state.step = 0
+def timed(device: torch.device, work: Callable[[], None]) -> float:
+    """Seconds."""
     synchronize(device)
     began = time.perf_counter()
-    advance(stack, state, steps, lambda: False)
+    work()
     synchronize(device)
-    wall = time.perf_counter() - began
-    chunks = -(-steps // stack.feed.steps_per_chunk)
-    whole = spent[0] / chunks / stack.feed.steps_per_chunk * steps  # of the steps that were run, not of the whole last chunk
-    per_step = stack.train.batch_size * stack.configs[0].data.seq_len
-    return steps * per_step / (wall - spent[0] + whole), whole / (wall - spent[0] + whole)
+    return time.perf_counter() - began
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=60, help="training steps that are timed")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    args = parser.parse_args()
-    device = pick_device(args.device)
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    out = {"environment": environment(device), "threads": torch.get_num_threads(), "rendering": {}, "training": {}}
-    print(f"{out['environment']['hardware']}, {torch.get_num_threads()} threads")
-    print("rendering              million tokens/s: median (smallest to largest)")
-    for name, overrides in CASES.items():
-        rates = [r / 1e6 for r in rendering(overrides, device, args.repeats)]
-        out["rendering"][name] = rates
-        print(f"  {name:22s} {statistics.median(rates):8.2f} ({min(rates):.2f} to {max(rates):.2f})")
-    print("training                                 million tokens/s, of it rendering")
-    for name, overrides in STEPS.items():
-        rate, part = training(overrides, device, args.steps)
-        out["training"][name] = {"tokens_per_s": rate, "part_rendering": part}
-        print(f"  {name:36s} {rate / 1e6:8.3f}  {part:7.2%}")
-    path = args.results / "bench" / f"render-{device.type}.json"
-    write_json(path, json.loads(json.dumps(out)))
-    print(path)
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
+
+# --------------------------------------------------------------------------------------------------------- the machine
+
+
+def machine(device: torch.device, repeats: int, out: dict) -> dict:
+    """Copy bandwidth in bytes/s (read and written) and the rate of large matrix products in FLOP/s."""
+    n, size = (2**28, 8192) if device.type == "cuda" else (2**26, 2048)
+    source = torch.ones(n, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    found = {"copy_bytes_per_s": spread([8.0 * n / timed(device, lambda: target.copy_(source)) for _ in range(repeats)])}
+    print(f"  copy        {found['copy_bytes_per_s']['median'] / 1e9:10.1f} GB/s")
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        a @ b
+        rates = [2.0 * size**3 / timed(device, lambda: a @ b) for _ in range(repeats)]
+        found[f"{name}_flop_per_s"] = spread(rates)
+        print(f"  matrix {name} {statistics.median(rates) / 1e9:10.1f} GFLOP/s")
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- stacks
+
+
+def config(shape: tuple[int, int, int], vocab: int, length: int, batch: int, seed: int, precision: str) -> Config:
+    layers, width, heads = shape
+    return from_dict({
+        "data": {"vocab_size": vocab, "seq_len": length, "n_sequences": 1000},
+        "model": {"n_layers": layers, "d_model": width, "n_heads": heads}, "seed": seed,
+        "train": {"steps": 10**6, "batch_size": batch, "precision": precision}})
+
+
+def trainer(configs: list[Config], device: torch.device) -> Callable[[int], None]:
+    """A function that trains so many steps."""
+    stack = Stack(configs, device)
+    state = stack.start()
+    return lambda steps: advance(stack, state, state.step + steps, lambda: False)
+
+
+def stacks(device: torch.device, repeats: int, out: dict) -> dict:
+    """Model-steps and tokens per second, achieved FLOP/s, and that as a part of the rate of large matrix products."""
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    peak = out["machine"][f"{precision}_flop_per_s"]["median"] if "machine" in out else None
+    batch = 32 if device.type == "cuda" else 16
+    print(f"  V 256, S 64, batch {batch}, {precision}")
+    print("  size    P          members  model-steps/s     (low to high)   Mtok/s  GFLOP/s   of peak")
+    found = []
+    for name, shape in SIZES.items():
+        for members in STACKS:
+            configs = [config(shape, 256, 64, batch, seed, precision) for seed in range(members)]
+            flops = members * configs[0].flops / configs[0].steps
+            if device.type == "cpu" and flops > CPU_STEP:
+                continue
+            run = trainer(configs, device)
+            run(5)
+            steps = max(3, min(200, int(0.3 / (timed(device, lambda: run(3)) / 3))))
+            rates = spread([members * steps / timed(device, lambda: run(steps)) for _ in range(repeats)])
+            achieved = rates["median"] / members * flops
+            found.append({"size": name, "parameters": configs[0].parameters["total"], "members": members, "batch": batch,
+                          "model_steps_per_s": rates, "tokens_per_s": rates["median"] * batch * 64,
+                          "flop_per_s": achieved, "part_of_peak": achieved / peak if peak else None})
+            told = f"{achieved / peak:8.1%}" if peak else "       -"
+            print(f"  {name:6s} {configs[0].parameters['total']:>10,} {members:8d} {rates['median']:12,.1f}  ({rates['low']:8,.1f} to "
+                  f"{rates['high']:8,.1f}) {rates['median'] * batch * 64 / 1e6:7.3f} {achieved / 1e9:8.1f} {told}", flush=True)
+    return {"precision": precision, "rows": found}
+
+
+# --------------------------------------------------------------------------------------------------------------- plain
+
+
+def plain_loop(layers: int, width: int, heads: int, vocab: int, length: int, batch: int, device: torch.device,
+               precision: str) -> Callable[[int], None]:
+    """The usual way: a library's GPT-2, its loss, backward, clipping, AdamW, a schedule; compiled where there is a GPU."""
+    import logging
+
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    net = GPT2LMHeadModel(GPT2Config(
+        vocab_size=vocab, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, resid_pdrop=0.0, embd_pdrop=0.0,
+        attn_pdrop=0.0, bos_token_id=0, eos_token_id=0, use_cache=False)).to(device).train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=device.type == "cuda")
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    data = torch.randint(0, vocab, (1000, length), device=device)
+    forward = torch.compile(net) if device.type == "cuda" else net
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            rows = data[torch.randint(0, len(data), (batch,), device=device)]
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = forward(input_ids=rows, labels=rows).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def plain(device: torch.device, repeats: int, out: dict) -> dict | None:
+    """Model-steps per second of a stack over those of the plain loop, the two taking turns."""
+    if importlib.util.find_spec("transformers") is None:
+        print("  transformers is not installed: pip install transformers")
+        return None
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    found = {}
+    print("  model-steps/s                                   plain      here    ratio (low to high)")
+    for name, (*shape, vocab, length, batch, members) in (PLAIN_CUDA if device.type == "cuda" else PLAIN).items():
+        theirs = plain_loop(*shape, vocab, length, batch, device, precision)
+        ours = trainer([config(tuple(shape), vocab, length, batch, seed, precision) for seed in range(members)], device)
+        theirs(5), ours(5)
+        n = max(3, int(0.5 / (timed(device, lambda: theirs(3)) / 3)))
+        k = max(3, int(0.5 / (timed(device, lambda: ours(3)) / 3)))
+        pairs = [(n / timed(device, lambda: theirs(n)), members * k / timed(device, lambda: ours(k))) for _ in range(repeats)]
+        ratio = spread([b / a for a, b in pairs])
+        found[name] = {"plain": spread([a for a, _ in pairs]), "here": spread([b for _, b in pairs]), "ratio": ratio}
+        print(f"  {name:44s} {found[name]['plain']['median']:8,.1f} {found[name]['here']['median']:9,.1f} {ratio['median']:8.2f} "
+              f"({ratio['low']:.2f} to {ratio['high']:.2f})", flush=True)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- render
+
+
+def people(data: dict, seed: int = 0) -> Config:
+    """GPT2-2-2 with the paper's batch for N = 50K."""
+    return from_dict({"data": data, "model": {"n_layers": 2, "d_model": 128, "n_heads": 2, "position": "rotary"}, "seed": seed,
+                      "train": {"steps": 10**6, "batch_size": 12}})
+
+
+def render(device: torch.device, repeats: int, out: dict) -> dict:
+    """Rendered tokens per second, a repeat being one chunk as training asks for it; and its part of training GPT2-2-2."""
+    found = {"tokens_per_s": {}}
+    for name, data in RENDER.items():
+        stream = MemberStream(people(data), device)
+        per_chunk = max(1, CHUNK_TOKENS // stream.seq_len)
+        cursor, rates = [0, 0, 0, 0], []
+        for i in range(repeats + 2):
+            if i:
+                cursor = stream.cursor_at(i * per_chunk)
+            seconds = timed(device, lambda: stream.windows(cursor, i * per_chunk, per_chunk))
+            rates.append(per_chunk * stream.seq_len / seconds)
+        found["tokens_per_s"][name] = spread(rates[2:])
+        print(f"  {name:22s} {statistics.median(rates[2:]) / 1e6:8.2f} Mtok/s ({min(rates[2:]) / 1e6:.2f} to {max(rates[2:]) / 1e6:.2f})")
+    run = trainer([people(WORDS)], device)
+    run(2)
+    seconds = statistics.median(timed(device, lambda: run(3)) for _ in range(repeats)) / 3
+    rate = 12 * 512 / seconds
+    part = rate / found["tokens_per_s"]["bios"]["median"]
+    found["training"] = {"tokens_per_s": rate, "part_rendering": part}
+    print(f"  training GPT2-2-2      {rate / 1e6:8.3f} Mtok/s, rendering takes {part:.2%} of its time")
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------------- start
+
+
+def start(device: torch.device, repeats: int, out: dict) -> dict | None:
+    """Seconds of whole processes: what a person waits for."""
+    if importlib.util.find_spec("hydra") is None:
+        print("  hydra is not installed")
+        return None
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "many.yaml"
+        study.write_text("question: how long does planning take?\ngrids:\n- model.d_model: [8, 16, 24, 32]\n  train.lr: [0.01, 0.02]\n"
+                         "  data.load: [1, 2, 3, 4, 5]\n  seed: \"range(0,25)\"\n")
+        for name, command in {
+                "capacity --help": ["-m", "capacity", "--help"], "settings of a run": ["-m", "capacity", "train", "--print-config"],
+                "planning 1,000 runs": ["-m", "capacity", "sweep", str(study), "--dry-run", "--results", folder],
+                "import torch": ["-c", "import torch"]}.items():
+            seconds = [timed(torch.device("cpu"), lambda: subprocess.run([sys.executable, *command], check=True, capture_output=True))
+                       for _ in range(min(repeats, 5) + 1)][1:]
+            found[name] = spread(seconds)
+            print(f"  {name:22s} {found[name]['median']:6.2f} s ({found[name]['low']:.2f} to {found[name]['high']:.2f})", flush=True)
+    return found
+
+
+PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "start": start}
 
 if __name__ == "__main__":
     main()

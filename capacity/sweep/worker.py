@@ -40,7 +40,8 @@ def work(path: Path, parent: int | None) -> int:
     import torch  # after the pack was found to be good
 
     from capacity.mirror import Mirror
-    from capacity.run import Stop, execute, pick_device
+    from capacity.environment import pick_device
+    from capacity.run import Stop, execute
 
     torch.set_num_threads(pack["threads"])
     stop = Stop(parent)

@@ -1,0 +1,80 @@
+"""The machine that a run is on: device, threads, versions, and the allocator's ways."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import capacity
+from capacity.config import Config, ConfigError
+
+
+def environment(device: torch.device) -> dict:
+    """Versions, hardware and source revision, for the record."""
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors", "tokenizers")
+                if _installed(name)}
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {"capacity": capacity.__version__, "git": git_revision(), "python": platform.python_version(), **versions,
+            "platform": f"{platform.system()} {platform.machine()}", "hardware": hardware, "cores": os.cpu_count()}
+
+
+def _installed(name: str) -> bool:
+    """A node that only trains packs may lack a package, such as tokenizers."""
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def git_revision() -> str | None:
+    """Commit of the checkout that this package runs from, with + if its code or settings differ; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        def git(*args: str) -> str:
+            return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=5,
+                                  check=True).stdout.strip()
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "capacity", "conf", "sweeps") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def pick_device(name: str) -> torch.device:
+    """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_threads(config: Config, wanted: int | None) -> int:
+    """CPU threads for one run: as asked, else all cores once a step is big enough to share (20 MFLOP per thread)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted or max(1, min(cores, int(config.flops / config.steps / 2e7)))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks: a step frees and takes the same few MiB buffers, and returning them to the kernel
+    costs a page fault per 4 KiB each time (about a fifth of a small model's step)."""
+    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
