@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench clean
+.PHONY: help install demo test test-fast bench gpu-check clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,12 @@ test: $(VENV)/.installed-test ## all tests
 test-fast: $(VENV)/.installed-test ## the tests that are not marked slow
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-bench: install ## how fast biographies are rendered, and what part of training that is
+bench: $(VENV)/.installed-bench ## how fast stacks train and biographies are rendered, beside a plain loop and the roofline
 	$(BIN)/python scripts/bench.py
+
+gpu-check: ## GPU tests and benchmark with the python in PATH; needs torch, numpy, tokenizers, pandas, scipy, pytest only
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_gpu.py
+	$(PYTHON) scripts/bench.py --device cuda --repeats 5
 
 clean: ## remove the environment and caches, keep results
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis
@@ -42,4 +46,8 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
 	@touch $@

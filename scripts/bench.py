@@ -85,6 +85,13 @@ def timed(device: torch.device, work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
+def installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
@@ -190,8 +197,8 @@ def plain_loop(layers: int, width: int, heads: int, vocab: int, length: int, bat
 
 def plain(device: torch.device, repeats: int, out: dict) -> dict | None:
     """Model-steps per second of a stack over those of the plain loop, the two taking turns."""
-    if importlib.util.find_spec("transformers") is None:
-        print("  transformers is not installed: pip install transformers")
+    if not installed("transformers"):
+        print("  transformers is not installed")
         return None
     precision = "bf16" if device.type == "cuda" else "fp32"
     found = {}
@@ -248,7 +255,7 @@ def render(device: torch.device, repeats: int, out: dict) -> dict:
 
 def start(device: torch.device, repeats: int, out: dict) -> dict | None:
     """Seconds of whole processes: what a person waits for."""
-    if importlib.util.find_spec("hydra") is None:
+    if not installed("hydra"):
         print("  hydra is not installed")
         return None
     found = {}

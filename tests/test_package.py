@@ -1,6 +1,7 @@
 """The package as it is shipped: the wheel, the pinned versions, the README, and a few rules about the source."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -135,3 +136,28 @@ def test_version_is_the_packages():
     import capacity
     assert metadata.version("capacity") == capacity.__version__
     assert load([]).run_id  # and the checkout's own conf/ is found
+
+
+@pytest.mark.slow
+def test_the_gpu_check_needs_no_more_than_it_says(tmp_path):
+    """`make gpu-check` on a machine with torch, numpy, tokenizers, pandas, scipy and pytest: nothing else is imported."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("hydra", "omegaconf", "hypothesis", "safetensors", "matplotlib", "wandb", "xdist", "transformers"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+""")
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    check = (ROOT / "Makefile").read_text().split("gpu-check:")[1].split("\n\n")[0]
+    assert "tests/test_gpu.py" in check and "scripts/bench.py --device cuda" in check
+    tests = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "tests/test_gpu.py"], cwd=ROOT,
+                           env=env, capture_output=True, text=True, timeout=120)
+    assert tests.returncode == 0 and tests.stdout.count("::test_") >= 30, tests.stdout + tests.stderr
+    parts = ["machine", "render", "start"]
+    bench = subprocess.run([sys.executable, "scripts/bench.py", "--device", "cpu", "--only", *parts, "--repeats", "1", "--results",
+                            str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
+    assert bench.returncode == 0 and "hydra is not installed" in bench.stdout, bench.stdout + bench.stderr
+    stored = json.loads((tmp_path / "bench" / "cpu.json").read_text())
+    assert set(parts) <= set(stored) and stored["start"] is None and stored["machine"]["fp32_flop_per_s"]["median"] > 1e9
