@@ -143,9 +143,10 @@ def test_heads_of_keys_and_values_follow_the_size_unless_they_vary_at_one_size()
 
 def test_names_use_the_published_forms_or_the_fewest_settings_that_tell_apart():
     rows = [run(**form) for form in ({}, LLAMA, LLAMA | {"model.mlp_ratio": 3.5}, {"model.mlp_ratio": 0.0},
-                                     {"model.mlp_ratio": 1.0}, {"model.mlp_ratio": 1.0, "model.n_experts": 32})]
+                                     {"model.mlp_ratio": 1.0}, {"model.mlp_ratio": 1.0, "model.n_experts": 32},
+                                     {"model.mlp_ratio": 1.0, "model.n_experts": 8})]
     rows = [row | {"label": f"2x16 form {i}"} for i, row in enumerate(rows)]
-    assert set(arms_of(rows)[0].variant) == {"GPT2", "LLaMA", "Mistral", "GPT2 no MLP", "GPT2 1/4", "MoE"}
+    assert set(arms_of(rows)[0].variant) == {"GPT2", "LLaMA", "Mistral", "GPT2 no MLP", "GPT2 1/4", "MoE", "MoE of 8"}
     rows = [run(**form) for form in ({}, LLAMA, LLAMA | {"model.tied": True})]
     rows = [row | {"label": f"2x16 form {i}"} for i, row in enumerate(rows)]
     names = set(arms_of(rows)[0].variant)
