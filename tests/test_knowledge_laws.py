@@ -143,9 +143,10 @@ def test_heads_of_keys_and_values_follow_the_size_unless_they_vary_at_one_size()
 
 def test_names_use_the_published_forms_or_the_fewest_settings_that_tell_apart():
     rows = [run(**form) for form in ({}, LLAMA, LLAMA | {"model.mlp_ratio": 3.5}, {"model.mlp_ratio": 0.0},
-                                     {"model.mlp_ratio": 1.0}, {"model.mlp_ratio": 1.0, "model.n_experts": 32})]
+                                     {"model.mlp_ratio": 1.0}, {"model.mlp_ratio": 1.0, "model.n_experts": 32},
+                                     {"model.mlp_ratio": 1.0, "model.n_experts": 8})]
     rows = [row | {"label": f"2x16 form {i}"} for i, row in enumerate(rows)]
-    assert set(arms_of(rows)[0].variant) == {"GPT2", "LLaMA", "Mistral", "GPT2 no MLP", "GPT2 1/4", "MoE"}
+    assert set(arms_of(rows)[0].variant) == {"GPT2", "LLaMA", "Mistral", "GPT2 no MLP", "GPT2 1/4", "MoE", "MoE of 8"}
     rows = [run(**form) for form in ({}, LLAMA, LLAMA | {"model.tied": True})]
     rows = [row | {"label": f"2x16 form {i}"} for i, row in enumerate(rows)]
     names = set(arms_of(rows)[0].variant)
@@ -435,6 +436,16 @@ def test_accuracies_and_questions():
     more = verdict_of(rows, quantity="ratio", of="extraction", where={"data.biographies": 5},
                       against={"data.biographies": 1}, range=[5, None])
     assert more["verdict"] == "agrees" and more["measured"] == pytest.approx(9.6)
+    # many hold all their data, which says nothing about what can be asked for
+    full = [row | {"bits": 0.99 * row["ceiling_bits"]} for row in rows]
+    assert verdict_of(full, quantity="ratio", of="extraction", models="matched", where={"data.biographies": 5},
+                      against={"data.biographies": 1}, range=[5, None])["measured"] == pytest.approx(9.6)
+    # three seeds speak for themselves, two borrow the scatter of all arms; no interval leaves [0, 1]
+    shaky = [row | {"extraction_accuracy": 0.3 + 0.3 * row["seed"]} if row["data.biographies"] == 5 else row for row in rows]
+    few = {"where": {"data.biographies": 1}, "quantity": "extraction", "range": [0, 0.2]}
+    assert verdict_of(shaky, **few)["interval"] == single["interval"]
+    two = verdict_of([row for row in shaky if row["seed"] < 2 or row["data.biographies"] == 5], **few)
+    assert two["interval"][0] == 0.0 and two["interval"][1] > 0.4 and two["verdict"] == "cannot tell"
     never = verdict_of(grid(), quantity="extraction", range=[0, 1])
     assert never["verdict"] == "cannot tell" and "extraction was not measured" in never["reason"]
 

@@ -396,7 +396,12 @@ def _told_apart(plain, columns):
 
 
 def architecture(settings):
-    """The published form that the settings `model.*` of a run describe, or an empty string."""
+    """The published form that the settings `model.*` of a run describe, or an empty string; of a mixture with other than
+    the published 32 experts, such as "MoE of 8"."""
+    experts = settings.get("model.n_experts")
+    if experts and experts != 32:
+        known = architecture({**settings, "model.n_experts": 32})
+        return f"{known} of {experts:g}" if known else ""
     for name, form in ARCHITECTURES.items():
         have = {key: settings.get(f"model.{key}") for key in form}
         if all(abs(have[k] - v) < 1e-3 if isinstance(v, float) and isinstance(have[k], float) else have[k] == _plain(v)

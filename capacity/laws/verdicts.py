@@ -15,6 +15,7 @@ from capacity.laws import arms, forms
 from capacity.laws.expects import NUMBERS
 
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
+ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
 FEW_PAIRS = 3  # with fewer pairs of models, the noise of seeds decides instead of the scatter of pairs
 
 
@@ -204,6 +205,7 @@ def _matched(upper, lower, table, noise, number, over_seeds):
         return _lacking("several models of one size in an arm; name more settings")
     which, most = ("both arms", np.minimum) if over_seeds else ("an arm", np.maximum)
     full = most(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below"))) > arms.SATURATED
+    full &= number == "r"  # what can be asked for is not limited so
     if full.all():
         return _lacking(f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit it, not "
                         "the arm")
@@ -244,8 +246,8 @@ def _rising(entry, runs, table, pooled, n_boot, seed):
     return out or [("", _lacking("it needs finished runs at two numbers of exposures"))]
 
 
-def _share(number, name):
-    """A verdict per arm on a share between 0 and 1."""
+def _share(number, name, most=1.0):
+    """A verdict per arm on a share between 0 and `most`."""
 
     def measure(entry, runs, table, pooled, n_boot, seed):
         used = _chosen(runs, entry["where"])
@@ -254,30 +256,34 @@ def _share(number, name):
         known = used[used[number].notna()] if number in used else used[:0]
         if known.empty:
             return [("", _lacking(f"{name} was not measured in these runs"))]
-        return [(f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}",
-                 _mean_of_seeds(rows[number], arms.noise(known, number)))
+        noise = arms.noise(runs, number)
+        return [(f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}", _mean_of_seeds(rows[number], noise, most))
                 for _, rows in known.groupby("arm", sort=False)]
 
     return measure
 
 
-def _mean_of_seeds(values, noise):
-    """The mean over seeds with the noise of seeds pooled over arms (of the noisier class), as a measured value."""
+def _mean_of_seeds(values, noise, most):
+    """The mean over seeds as a measured value, its interval from its own seeds, or where these are two or one from the noise
+    pooled over all arms of the study (of the noisier class): shares near 0 or 1 scatter less. It ends where a share does."""
     from scipy.stats import t
 
     out = {"value": float(values.mean()), "interval": None, "remarks": [_seeds(len(values))],
            "why": "one seed per arm: the noise of seeds was not measured", "method": "t over seeds, pooled noise"}
-    if not noise:
+    if len(values) >= ENOUGH_SEEDS:
+        sd, dof, out["method"] = float(values.std()), len(values) - 1, "t over seeds"
+    elif noise:
+        sd, dof = max(noise.values())
+        sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
+    else:
         return out
-    sd, dof = max(noise.values())
-    sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
     half = float(t.ppf(0.5 + forms.LEVEL / 2, dof)) * sd / math.sqrt(len(values))
-    return out | {"interval": [out["value"] - half, out["value"] + half]}
+    return out | {"interval": [max(0.0, out["value"] - half), min(most, out["value"] + half)]}
 
 
 def _extractable_fraction(entry, runs, table, pooled, n_boot, seed):
     known = runs.assign(extractable=runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0))
-    return _share("extractable", "extraction")(entry, known, table, pooled, n_boot, seed)
+    return _share("extractable", "extraction", math.inf)(entry, known, table, pooled, n_boot, seed)
 
 
 def _seeds(n):
