@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -63,6 +64,13 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def check_compiler(config: Config, device: torch.device) -> None:
+    """ConfigError where cluster.compile asks for what this machine cannot do."""
+    if config.cluster.compile and device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise ConfigError("cluster.compile=true: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
+                          "use cluster.compile=false")
 
 
 def pick_threads(config: Config, wanted: int | None) -> int:

@@ -20,7 +20,7 @@ import torch
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
 from capacity.data import lexicon
-from capacity.environment import environment, keep_freed_memory
+from capacity.environment import check_compiler, environment, keep_freed_memory
 from capacity.measure import tasks
 from capacity.train import checkpoint
 from capacity.train.keys import stack_key
@@ -59,6 +59,7 @@ def execute(configs: list[Config], results: Path, device: torch.device, study: s
     one, so that one broken run never sinks the others.
     """
     outcome: dict[str, str] = {}
+    check_compiler(configs[0], device)
     with ExitStack() as claims:
         todo = []
         for config in configs:

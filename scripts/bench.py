@@ -135,14 +135,19 @@ def trainer(configs: list[Config], device: torch.device) -> Callable[[int], None
 
 
 def stacks(device: torch.device, repeats: int, out: dict) -> dict:
-    """Model-steps and tokens per second, achieved FLOP/s, and that as a part of the rate of large matrix products."""
+    """Model-steps and tokens per second, achieved FLOP/s, that as a part of the rate of large matrix products, and the
+    model-steps over those of the plain loop with the same model, measured in turns with them."""
     precision = "bf16" if device.type == "cuda" else "fp32"
     peak = out["machine"][f"{precision}_flop_per_s"]["median"] if "machine" in out else None
     batch = 32 if device.type == "cuda" else 16
     print(f"  V 256, S 64, batch {batch}, {precision}")
-    print("  size    P          members  model-steps/s     (low to high)   Mtok/s  GFLOP/s   of peak")
+    print("  size           P members  model-steps/s (low to high)   Mtok/s GFLOP/s of peak  x plain")
     found = []
     for name, shape in SIZES.items():
+        theirs = plain_loop(*shape, 256, 64, batch, device, precision) if installed("transformers") else None
+        if theirs:
+            theirs(5)
+            n = max(3, min(200, int(0.3 / (timed(device, lambda: theirs(3)) / 3))))
         for members in STACKS:
             configs = [config(shape, 256, 64, batch, seed, precision) for seed in range(members)]
             flops = members * configs[0].flops / configs[0].steps
@@ -151,14 +156,19 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
             run = trainer(configs, device)
             run(5)
             steps = max(3, min(200, int(0.3 / (timed(device, lambda: run(3)) / 3))))
-            rates = spread([members * steps / timed(device, lambda: run(steps)) for _ in range(repeats)])
+            pairs = [(members * steps / timed(device, lambda: run(steps)), n / timed(device, lambda: theirs(n)) if theirs else None)
+                     for _ in range(repeats)]
+            rates = spread([ours for ours, _ in pairs])
+            ratio = spread([ours / plain for ours, plain in pairs]) if theirs else None
             achieved = rates["median"] / members * flops
             found.append({"size": name, "parameters": configs[0].parameters["total"], "members": members, "batch": batch,
                           "model_steps_per_s": rates, "tokens_per_s": rates["median"] * batch * 64,
-                          "flop_per_s": achieved, "part_of_peak": achieved / peak if peak else None})
-            told = f"{achieved / peak:8.1%}" if peak else "       -"
-            print(f"  {name:6s} {configs[0].parameters['total']:>10,} {members:8d} {rates['median']:12,.1f}  ({rates['low']:8,.1f} to "
-                  f"{rates['high']:8,.1f}) {rates['median'] * batch * 64 / 1e6:7.3f} {achieved / 1e9:8.1f} {told}", flush=True)
+                          "flop_per_s": achieved, "part_of_peak": achieved / peak if peak else None, "over_plain": ratio})
+            told = f"{achieved / peak:7.1%}" if peak else "      -"
+            times = f"{ratio['median']:8.2f}" if ratio else "       -"
+            low_high = f"({rates['low']:,.0f} to {rates['high']:,.0f})"
+            print(f"  {name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"
+                  f"{rates['median'] * batch * 64 / 1e6:>7.3f}{achieved / 1e9:>8.0f} {told}{times}", flush=True)
     return {"precision": precision, "rows": found}
 
 

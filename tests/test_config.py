@@ -46,7 +46,7 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
          "cluster.device": "cpu", "cluster.workers": 3,
-         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.checkpoint_seconds": 1.5, "wandb.mode": "offline",
+         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.compile": True, "cluster.checkpoint_seconds": 1.5, "wandb.mode": "offline",
          "wandb.project": "other", "wandb.entity": "someone"}
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
 NEEDS = {"model.top_k": {"model__n_experts": 4}, "model.capacity_factor": {"model__n_experts": 4},

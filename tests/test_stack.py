@@ -1,13 +1,14 @@
 """Stacks: members of different lengths, a step that can be recorded and replayed, failures and memory, exact resume."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from capacity import records
-from capacity.config import from_dict
+from capacity.config import ConfigError, from_dict
 from capacity.run import execute
 from capacity.train import loop
 from capacity.train.keys import stack_key
@@ -285,3 +286,28 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
         advance(stack, state, state.step + 1, lambda: False)
     for name, w in gpt.named(state.flat_MP).items():
         assert torch.allclose(w[0].double(), mine[name].detach(), atol=3e-4), name
+
+
+# ------------------------------------------------------------------------------------------------------------- compile
+
+
+@pytest.mark.slow
+def test_a_compiled_step_does_what_the_plain_one_does():
+    """Where there is a compiler; elsewhere the next test shows what happens."""
+    plain = [config(0, "rotary"), config(1, "rotary", lr=0.003)]
+    fast = [from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": True}}) for c in plain]
+    assert [c.run_id for c in fast] == [c.run_id for c in plain]
+    if not any(map(shutil.which, ("g++", "clang++"))):
+        return
+    _, a = trained(plain, 12)
+    _, b = trained(fast, 12)
+    assert torch.allclose(a.flat_MP, b.flat_MP, atol=2e-4) and torch.allclose(a.loss_sum_M, b.loss_sum_M, rtol=1e-4)
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    c = config()
+    fast = from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": True}})
+    with pytest.raises(ConfigError, match="cluster.compile=true: no C.. compiler"):
+        run([fast], tmp_path)
+    assert list(tmp_path.iterdir()) == []

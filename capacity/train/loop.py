@@ -58,6 +58,7 @@ class Stack:
         self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos)
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
+        self.loss = torch.compile(self.gpt.loss, dynamic=False) if first.cluster.compile else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
         self.update = adamw
         if first.train.optimizer == "muon":
@@ -102,7 +103,7 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     """One update of all tensors of the state, in place. No number that changes with the step is read on the host, so the
     operations are the same every time. tokens: int64 [M, B, T] (or T + 1, see `GPT`); now: a row of the schedule."""
     leaf = state.flat_MP.detach().requires_grad_()  # shares storage with the master weights
-    loss_M = stack.gpt.loss(leaf, tokens_MBT, stack.dtype)
+    loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
     (grad_MP,) = torch.autograd.grad(loss_M.sum(), leaf)
     loss_M = loss_M.detach()
     alive_M = stack.update(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M,
