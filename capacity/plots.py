@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from capacity.laws import summary
 from capacity.laws.arms import SATURATED, short
 from capacity.laws.exposures import curve
-from capacity.laws.fit import CONVENTIONS, COUNTS, classify, rising
+from capacity.laws.fit import CONVENTIONS, classify, rising
 
 # Two journal columns wide; type of 7 points stays legible in print and at 900 pixels on a page.
 STYLE = {"font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,

@@ -26,7 +26,6 @@ from typing import Callable
 
 import torch
 
-from capacity import counts
 from capacity.config import Config, from_dict
 from capacity.data.feed import CHUNK_TOKENS
 from capacity.data.stream import MemberStream

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Iterable
 
 from capacity.data import lists
 from capacity.data.kinds import BiodData, BiosData, CorpusData

@@ -20,7 +20,6 @@ from capacity.settings import ConfigError
 
 if TYPE_CHECKING:
     from capacity.data.kinds import BiodData, BiosData, CorpusData
-    from capacity.data.vocabulary import Encoder
 
 EOS = "<|endoftext|>"
 SCHEMA = 1

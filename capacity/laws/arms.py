@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from capacity.laws import forms
+from capacity.laws.tables import check_numbers, checked
 
 NUMBERS = ["seed", "n_people", "exposures", "exposures_mean", "parameters_total", "parameters_paper", "bits", "bits_se",
            "ceiling_bits", "accuracy", "gain_last_tenth", "vocab_size", "steps", "tokens"]
@@ -87,24 +88,12 @@ def prepare(table, best_over=()):
 
 def check(table):
     """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it cannot be judged."""
-    if absent := [c for c in INPUTS if c not in table]:
-        raise ValueError(f"the table of runs has no column {', '.join(absent)}")
-    table = table.drop_duplicates().sort_values("run_id", ignore_index=True)
+    table = checked(table, INPUTS, [*NUMBERS, "extraction_accuracy"], "judge")
     if "extraction_accuracy" not in table:
         table = table.assign(extraction_accuracy=math.nan)
-    table = table.assign(**{c: pd.to_numeric(table[c]).astype(float) for c in [*NUMBERS, "extraction_accuracy"]})
-    if twice := list(table.run_id[table.run_id.duplicated()]):
-        raise ValueError(f"run {twice[0]} appears more than once with different content")
-    if odd := sorted(set(table.status) - {"finished", "failed", "missing"}):
-        raise ValueError(f"status {odd[0]!r} is none of finished, failed, missing")
-    done = table[table.status == "finished"]
-    if done.empty:
-        n_failed = int((table.status == "failed").sum())
-        raise ValueError(f"no finished run to judge: {n_failed} failed, {len(table) - n_failed} missing")
-    for column in ("bits", "bits_se", "parameters_total", "parameters_paper", "ceiling_bits", "exposures"):
-        bad = ~(np.isfinite(done[column]) & ((done[column] > 0) | (column in ("bits", "bits_se"))))
-        if bad.any():
-            raise ValueError(f"finished run {done.run_id[bad].iloc[0]} has {column} = {done[column][bad].iloc[0]:g}")
+    table = table.assign(**{c: table[c].astype(float) for c in [*NUMBERS, "extraction_accuracy"]})
+    positive = ("parameters_total", "parameters_paper", "ceiling_bits", "exposures")
+    check_numbers(table, ("bits", "bits_se", *positive), positive)
     return table
 
 

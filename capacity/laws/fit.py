@@ -16,6 +16,7 @@ import pandas as pd
 
 import capacity
 from capacity.laws import forms
+from capacity.laws.tables import check_numbers, checked, plain
 
 SCHEMA = 1
 
@@ -52,24 +53,10 @@ RECIPE = ["steps", "lr", "batch_size"]  # may follow the model or the data, but 
 
 def check(table, *, allow_mixed=False):
     """The table sorted by run_id, without exact copies of rows, or ValueError with one line that says what is wrong."""
-    if absent := [c for c in INPUTS if c not in table]:
-        raise ValueError(f"the table of runs has no column {', '.join(absent)}")
-    table = table.drop_duplicates().sort_values("run_id", ignore_index=True)
-    table = table.assign(**{column: pd.to_numeric(table[column]) for column in NUMBERS})
-    if twice := list(table.run_id[table.run_id.duplicated()]):
-        raise ValueError(f"run {twice[0]} appears more than once with different content")
-    if odd := sorted(set(table.status) - {"finished", "failed", "missing"}):
-        raise ValueError(f"status {odd[0]!r} is none of finished, failed, missing")
-    done = table[table.status == "finished"]
-    if done.empty:
-        n_failed = int((table.status == "failed").sum())
-        raise ValueError(f"no finished run to fit: {n_failed} failed, {len(table) - n_failed} missing")
+    table = checked(table, INPUTS, NUMBERS, "fit")
     positive = ["entropy_bits", *COUNTS.values(), *(ceiling for _, ceiling in CONVENTIONS.values())]
-    for column in [*positive, *(bits for bits, _ in CONVENTIONS.values())]:
-        values = done[column].astype(float)
-        bad = ~(np.isfinite(values) & ((values > 0) | (column not in positive)))
-        if bad.any():
-            raise ValueError(f"finished run {done.run_id[bad].iloc[0]} has {column} = {values[bad].iloc[0]}")
+    check_numbers(table, [*positive, *(bits for bits, _ in CONVENTIONS.values())], positive)
+    done = table[table.status == "finished"]
     for label, group in table.groupby("label"):
         for column in COUNTS.values():
             if group[column].nunique() > 1:
@@ -228,7 +215,7 @@ def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, see
         raise ValueError(f"no run to fit: none of {len(table)} finished with a positive number of bits")
     used = table[kind == "saturated"]
     laws = estimate(unit, n_boot=n_boot, seed=seed)
-    return _plain({
+    return plain({
         "schema": SCHEMA, "convention": convention, "parameters": parameters,
         "symbols": {"C": f"capacity in bits, {convention} convention", "P": f"parameters, {parameters} count",
                     "c0": "bits", "alpha": "bits per parameter"},
@@ -326,13 +313,3 @@ def _known(name, allowed, what):
 
 def _listed(values):
     return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna())))
-
-
-def _plain(x):
-    """Python's own types for json, NaN (a number that does not exist) as None."""
-    if isinstance(x, dict):
-        return {str(key): _plain(value) for key, value in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [_plain(value) for value in x]
-    x = x.item() if isinstance(x, np.generic) else x
-    return None if isinstance(x, float) and math.isnan(x) else x

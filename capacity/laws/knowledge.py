@@ -6,7 +6,6 @@ R is quoted per parameter of the "paper" count (all but the rows of unused token
 
 import hashlib
 import json
-import math
 import platform
 import textwrap
 from pathlib import Path
@@ -18,6 +17,7 @@ import capacity
 from capacity import records
 from capacity.laws import arms, exposures, forms, verdicts
 from capacity.laws.expects import BELOW
+from capacity.laws.tables import csv, plain
 
 SCHEMA = 1
 WIDTH = 80
@@ -43,7 +43,7 @@ def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
         figures["exposures"] = plots.exposures_figure(runs, fit["exposure_laws"])
     told = runs.drop(columns=[c for c in runs if c.startswith("axis ") or c == "amount"])
     files = {"fit.json": (json.dumps(fit, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
-             "shapes.csv": _csv(shapes), "runs.csv": _csv(told)}
+             "shapes.csv": csv(shapes), "runs.csv": csv(told)}
     files |= {f"{name}.{kind}": plots.render(figure, kind) for name, figure in figures.items()
               for kind in ("png", "pdf")}
     for file, content in files.items():
@@ -57,7 +57,7 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
     done = runs[runs.status == "finished"]
     best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
     room = table[(table.r_max <= BELOW) & (table.seeds > 0)]
-    return _plain({
+    return plain({
         "schema": SCHEMA, "study": study.name, "question": study.question, "scale": study.scale,
         "overrides": study.overrides, "kinds": sorted(set(runs.kind)),
         "convention": {"R": "learned bits / parameters, count paper: all but the rows of unused tokens",
@@ -88,7 +88,7 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
         "bootstrap": {"resamples": n_boot, "seed": seed, "level": forms.LEVEL},
         "versions": {"capacity": capacity.__version__, "python": platform.python_version(), "numpy": np.__version__,
                      "pandas": pd.__version__},
-        "inputs_sha256": hashlib.sha256(_csv(runs[[*arms.INPUTS, "extraction_accuracy"]])).hexdigest()})
+        "inputs_sha256": hashlib.sha256(csv(runs[[*arms.INPUTS, "extraction_accuracy"]])).hexdigest()})
 
 
 def exposure_laws(runs, *, n_boot=4000, seed=0):
@@ -290,17 +290,3 @@ def _ids(runs, which):
 def _wrap(text, first, rest=None):
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest,
                          break_on_hyphens=False)
-
-
-def _csv(frame):
-    return frame.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _plain(x):
-    """Python's own types for json; numbers that do not exist as None."""
-    if isinstance(x, dict):
-        return {str(key): _plain(value) for key, value in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [_plain(value) for value in x]
-    x = x.item() if isinstance(x, np.generic) else x
-    return None if isinstance(x, float) and not math.isfinite(x) else x

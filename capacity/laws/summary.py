@@ -8,6 +8,7 @@ import pandas as pd
 
 from capacity import records
 from capacity.laws.fit import CORNER, RISING, SCHEMA, STRICT_CORNER, check, classify, fit_laws, plateaus, rising
+from capacity.laws.tables import csv
 
 WIDTH = 80
 
@@ -45,7 +46,7 @@ def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False)
               "published": {"source": "arXiv 2505.24832 v3", "setting": PUBLISHED_SETTING, "values": PUBLISHED}}
     figure = plots.capacity_figure(table, strict)
     files = {"fit.json": (json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
-             "plateaus.csv": _csv(shapes[["convention", "count", *shapes.columns[:-2]]]), "runs.csv": _csv(runs),
+             "plateaus.csv": csv(shapes[["convention", "count", *shapes.columns[:-2]]]), "runs.csv": csv(runs),
              "capacity.png": plots.render(figure, "png"), "capacity.pdf": plots.render(figure, "pdf")}
     for file, content in files.items():
         records.write_atomic(Path(out_dir) / file, content)
@@ -228,7 +229,3 @@ def _digits(x):
 def _wrap(text, first, rest=None):
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest,
                          break_on_hyphens=False)
-
-
-def _csv(frame):
-    return frame.to_csv(index=False, lineterminator="\n").encode()

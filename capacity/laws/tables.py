@@ -1,0 +1,48 @@
+"""What both kinds of laws do with a table of runs: the first checks, and its way into files."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+
+def checked(table, inputs, numbers, what):
+    """The table sorted by run_id, without exact copies of rows and with its numbers as numbers, or ValueError: one line that
+    says what is wrong. inputs: columns that it must have; what: what a finished run is needed for, as "fit"."""
+    if absent := [c for c in inputs if c not in table]:
+        raise ValueError(f"the table of runs has no column {', '.join(absent)}")
+    table = table.drop_duplicates().sort_values("run_id", ignore_index=True)
+    table = table.assign(**{c: pd.to_numeric(table[c]) for c in numbers if c in table})
+    if twice := list(table.run_id[table.run_id.duplicated()]):
+        raise ValueError(f"run {twice[0]} appears more than once with different content")
+    if odd := sorted(set(table.status) - {"finished", "failed", "missing"}):
+        raise ValueError(f"status {odd[0]!r} is none of finished, failed, missing")
+    if not (table.status == "finished").any():
+        n_failed = int((table.status == "failed").sum())
+        raise ValueError(f"no finished run to {what}: {n_failed} failed, {len(table) - n_failed} missing")
+    return table
+
+
+def check_numbers(table, columns, positive):
+    """ValueError where a finished run has a number that is not finite, or not positive where it has to be."""
+    done = table[table.status == "finished"]
+    for column in columns:
+        values = done[column].astype(float)
+        bad = ~(np.isfinite(values) & ((values > 0) | (column not in positive)))
+        if bad.any():
+            raise ValueError(f"finished run {done.run_id[bad].iloc[0]} has {column} = {values[bad].iloc[0]:g}")
+
+
+def csv(frame):
+    """A table as bytes, the same for the same content."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def plain(x):
+    """Python's own types for json; numbers that do not exist as None."""
+    if isinstance(x, dict):
+        return {str(key): plain(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [plain(value) for value in x]
+    x = x.item() if isinstance(x, np.generic) else x
+    return None if isinstance(x, float) and not math.isfinite(x) else x
