@@ -23,10 +23,10 @@ test: $(VENV)/.installed-test ## all tests
 test-fast: $(VENV)/.installed-test ## the tests that are not marked slow
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-bench: $(VENV)/.installed-bench ## how fast stacks train and biographies are rendered, beside a plain loop and the roofline
+bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, rendering, start-up
 	$(BIN)/python scripts/bench.py
 
-gpu-check: ## GPU tests and benchmark with the python in PATH; needs torch, numpy, tokenizers, pandas, scipy, pytest only
+gpu-check: ## GPU tests and benchmark by $(PYTHON); needs neither hydra nor a network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_gpu.py
 	$(PYTHON) scripts/bench.py --device cuda --repeats 5
 
