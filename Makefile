@@ -13,7 +13,7 @@ help: ## print this list
 
 install: $(VENV)/.installed ## virtual environment with the exact versions of constraints.txt
 
-demo: install ## the pocket study end to end: train, fit the law, draw the figure (minutes on two cores)
+demo: install ## pocket study: train, fit the law, draw (minutes on two cores)
 	$(BIN)/capacity sweep pocket
 	$(BIN)/capacity fit-laws pocket
 
@@ -26,7 +26,7 @@ test-fast: $(VENV)/.installed-test ## the tests that are not marked slow
 bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, rendering, start-up
 	$(BIN)/python scripts/bench.py
 
-gpu-check: ## GPU tests and benchmark by $(PYTHON); needs neither hydra nor a network
+gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_gpu.py
 	$(PYTHON) scripts/bench.py --device cuda --repeats 5
 
