@@ -15,6 +15,7 @@ from capacity.data.stream import MemberStream
 from capacity.model.gpt import GPT
 from capacity.train import loop
 from capacity.train.loop import Stack, advance
+from stacks import trained
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -35,15 +36,6 @@ def config(seed=0, name="gpt", kind="uniform", **train):
     data = PEOPLE if kind == "people" else {"vocab_size": 50, "seq_len": 16, "n_sequences": 40 + 9 * seed}
     return from_dict({"data": data, "model": dataclasses.asdict(MODELS[name]), "seed": seed,
                       "train": {"steps": 300, "batch_size": 8, "warmup_steps": 5} | train})
-
-
-def trained(configs, until, device, stepper=None):
-    stack = Stack(configs, device)
-    state = stack.start()
-    if stepper:
-        stack._recorded = state, stepper(stack, state)
-    advance(stack, state, until, lambda: False)
-    return stack, state
 
 
 @pytest.mark.parametrize("bos", [True, False])

@@ -1,10 +1,14 @@
 """Stacks: members of different lengths, a step that can be recorded and replayed, failures and memory, exact resume."""
 
 import dataclasses
+import json
 import shutil
 
 import pytest
+import stacks
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from capacity import records
@@ -40,13 +44,8 @@ def members(variant="gpt", precision="fp32", lengths=(60, 60, 60)):
             config(2, variant, precision, steps=lengths[2], weight_decay=0.1, grad_clip=0.2, beta2=0.95, warmup_steps=0)]
 
 
-def trained(configs, until, device=CPU, stepper=None):
-    stack = Stack(configs, device)
-    state = stack.start()
-    if stepper:
-        stack._recorded = state, stepper(stack, state)
-    advance(stack, state, until, lambda: False)
-    return stack, state
+def trained(configs, until, stepper=None):
+    return stacks.trained(configs, until, CPU, stepper)
 
 
 def traced(stack, state):
@@ -173,6 +172,19 @@ def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch
     assert set(run(configs, tmp_path / "cut").values()) == {"finished"}
     for c in configs[1:]:
         assert weights(tmp_path / "cut", c) == weights(tmp_path / "plain", c)
+
+
+def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path):
+    """Its fields may mean something else; nothing is trained over it without being told."""
+    looks = iter(range(10**9))
+    assert set(run([config()], tmp_path, stop=lambda: next(looks) >= 20).values()) == {"interrupted"}
+    path = records.run_dir(tmp_path, config().run_id) / "checkpoint.safetensors"
+    meta = json.loads(safe_open(path, "pt").metadata()["capacity"])
+    old = save(load(path.read_bytes()), metadata={"capacity": json.dumps({k: v for k, v in meta.items() if k != "logged"})})
+    path.write_bytes(old)
+    with pytest.raises(ConfigError, match="not a checkpoint .*logged.*remove it"):
+        run([config()], tmp_path)
+    assert path.read_bytes() == old
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
