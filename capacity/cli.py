@@ -38,22 +38,37 @@ examples:
   capacity train --print-config seed=3              the resolved settings only
 """
 SWEEP_HELP = """\
-Train what is not finished yet of a study. Issue the same command again to
-continue after Ctrl-C, a crash or a kill; finished runs are never repeated.
-STUDY is a path below sweeps/ without .yaml, or a path to any YAML file.
+Train what is not finished yet of a study, here or in a queue. Issue the same
+command again to continue after Ctrl-C, a crash or a kill; what is finished,
+queued or running is never repeated. STUDY is a path below sweeps/ without
+.yaml, or a path to any YAML file.
 
 examples:
   capacity sweep pocket --dry-run
   capacity sweep pocket cluster.workers=4
   capacity sweep pocket train.steps=500           the same study, cheaper
+  capacity sweep pocket cluster=slurm             submit an array job
   capacity sweep pocket --retry-failed
 """
+CANCEL_HELP = """\
+Take what is queued or running of a study out of the queue, or stop its sweep
+on this machine. Finished runs stay, others keep their checkpoints.
+"""
+RETRY_HELP = """\
+Train again what has failed of a study or was lost with its job, by the
+settings of the last sweep. What ran out of time or memory gets more of it.
+
+examples:
+  capacity retry pocket --failed
+  capacity retry pocket --failed cluster.mem=32G
+"""
 STATUS_HELP = """\
-What is finished, running, interrupted, failed or missing of a study.
-Exit code 0 if every run is finished, else 1.
+What is finished, running, queued, interrupted, failed or missing of a study,
+by its records and the queue. Exit code 0 if every run is finished, else 1.
 
 examples:
   capacity status pocket
+  capacity status pocket --watch
   capacity status pocket --json
 """
 FIT_HELP = """\
@@ -140,8 +155,21 @@ def _parser() -> argparse.ArgumentParser:
     status = verb("status", _status, "what is done of a study", STATUS_HELP)
     status.add_argument("study", metavar="STUDY")
     status.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
+    status.add_argument("--watch", action="store_true", help="look again every few seconds while something runs or waits")
+    status.add_argument("--all", action="store_true", help="all rows, not the first 20 of each state")
     status.add_argument("--json", action="store_true", help="one JSON object, for scripts")
     results(status)
+
+    cancel = verb("cancel", _cancel, "take a study out of the queue", CANCEL_HELP)
+    cancel.add_argument("study", metavar="STUDY")
+    results(cancel)
+
+    retry = verb("retry", _retry, "train again what has failed", RETRY_HELP)
+    retry.add_argument("study", metavar="STUDY")
+    retry.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings besides those of the last sweep")
+    retry.add_argument("--failed", action="store_true", help="runs that have failed, or were lost with their job")
+    retry.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
+    results(retry)
 
     fit = verb("fit-laws", _fit_laws, "fit the law of a study, draw its figure", FIT_HELP)
     fit.add_argument("study", metavar="STUDY")
@@ -156,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
 
     worker = verb("worker", _worker, "train a pack file (used by sweep)", "Train the runs of one pack file.")
     worker.add_argument("--pack", type=Path, required=True, metavar="FILE", help="written by `capacity sweep`")
+    worker.add_argument("--runs", metavar="ID,ID", help="only these runs, as one stack, in this process")
     worker.add_argument("--parent", type=int, metavar="PID", help="stop when this is no longer the parent process")
     return parser
 
@@ -169,6 +198,8 @@ def _train(args: argparse.Namespace) -> int:
     from capacity.compose import load, to_yaml
 
     config = load(args.overrides)
+    if config.cluster.launcher != "local" and not args.print_config:
+        raise ConfigError(f"cluster.launcher={config.cluster.launcher}: train works on this machine; `capacity sweep` submits")
     if args.print_config:
         print(to_yaml(config), end="")
         return 0
@@ -247,115 +278,38 @@ def _describe(record: dict, results: Path) -> str:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from capacity import records
-    from capacity.sweep import plan
+    from capacity.sweep import commands
 
-    study = plan.load_study(args.study, args.overrides)
-    cluster = study.runs[0].cluster
-    device, gpus = _device_of_sweep(cluster.device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = cluster.workers or gpus or cores
-    room = cluster.memory_gb * 1e9 if cluster.memory_gb else _room(device, workers)
-    all_packs = plan.make_packs(study.runs, workers, cluster.stack, device, room)
-    packs = plan.without_finished(all_packs, args.results, args.retry_failed)
-    workers = min(workers, max(1, len(packs)))
-    threads = cluster.threads or max(1, cores // workers)
-    states = [records.read(args.results, run.run_id) for run in study.runs]
-    failed = sum(s is not None and s["status"] == "failed" for s in states)
-    done = sum(s is not None and s["status"] == "finished" for s in states)
-    print(plan.summary(study, packs, done, failed, workers, device))
-    if args.dry_run:
-        return 0
-    outcome: dict[str, str] = {}
-    if packs:
-        from capacity.sweep.local import run_packs
-
-        sys.stdout.flush()
-        outcome = run_packs(packs, study.runs, args.results, study.name, device, workers, threads, gpus)
-    return _sweep_end(study, args.results, outcome)
+    return commands.sweep(args.study, args.overrides, args.results, args.dry_run, args.retry_failed)
 
 
-def _sweep_end(study, results: Path, outcome: dict[str, str]) -> int:
-    from capacity import records
+def _retry(args: argparse.Namespace) -> int:
+    from capacity.sweep import commands
 
-    left: dict[str, list[str]] = {}
-    for run in study.runs:
-        state = records.status(results, run.run_id)
-        if state != "finished":
-            left.setdefault("busy" if outcome.get(run.run_id) == "busy" else state, []).append(run.run_id)
-    print(f"{len(study.runs) - sum(map(len, left.values()))} of {len(study.runs)} runs finished")
-    for state, run_ids in left.items():
-        words = {"busy": "are being trained by another process"}.get(state, state)
-        if state == "failed":
-            print(f"{len(run_ids)} failed:")
-            for run_id in run_ids:
-                print(f"  {run_id}: {records.read(results, run_id)['error']['reason']}")
-        else:
-            print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
-    if "interrupted" in outcome.values():
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 1 if left else 0
+    if not args.failed:
+        raise ConfigError("retry: say what: --failed tries again what has failed or was lost")
+    return commands.retry(args.study, args.overrides, args.results, args.dry_run)
 
 
-def _device_of_sweep(name: str) -> tuple[str, int]:
-    """Device of the workers and the number of GPUs to spread them over. Imports torch only where CUDA is possible."""
-    if name == "cpu" or (name == "auto" and not Path("/dev/nvidiactl").exists()):
-        return "cpu", 0
-    import torch
+def _cancel(args: argparse.Namespace) -> int:
+    from capacity.sweep import commands
 
-    from capacity.environment import pick_device
-
-    device = pick_device(name).type
-    return device, torch.cuda.device_count() if device == "cuda" else 0
-
-
-def _room(device: str, workers: int) -> float:
-    """Bytes that a stack may take: 80% of the smallest GPU, or of this machine's memory shared by the workers."""
-    if device == "cuda":
-        import torch
-
-        return 0.8 * min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
-    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
+    return commands.cancel(args.study, args.results)
 
 
 def _status(args: argparse.Namespace) -> int:
-    import json
+    from capacity.sweep.status import status
 
-    from capacity import records
-    from capacity.sweep import plan
-
-    study = plan.load_study(args.study, args.overrides)
-    rows = []
-    for run in study.runs:
-        state = records.status(args.results, run.run_id)
-        lines = records.read_metrics(args.results, run.run_id) if state in ("running", "interrupted") else []
-        step = lines[-1]["step"] if lines else None
-        error = records.read(args.results, run.run_id)["error"]["reason"] if state == "failed" else None
-        rows.append({"run_id": run.run_id, "shape": run.shape, "seed": run.seed, "items": run.items,
-                     "status": state, "step": step, "steps": run.steps, "error": error})
-    totals: dict[str, int] = {}
-    for row in rows:
-        totals[row["status"]] = totals.get(row["status"], 0) + 1
-    if args.json:
-        print(json.dumps({"study": study.name, "totals": totals, "runs": rows}, indent=1))
-    else:
-        print(f"{study.name}: {len(rows)} runs, " + ", ".join(f"{n} {state}" for state, n in sorted(totals.items())))
-        for row in rows:
-            if row["status"] != "finished":
-                at = f" at step {row['step']:,} of {row['steps']:,}" if row["step"] is not None else ""
-                print(f"  {row['run_id']}  {row['shape']:>8s}  N={row['items']:<7d} seed {row['seed']}  {row['status']}{at}"
-                      + (f"\n    {row['error']}" if row["error"] else ""))
-    return 0 if set(totals) == {"finished"} else 1
+    return status(args.study, args.overrides, args.results, args.json, args.all, args.watch)
 
 
 def _fit_laws(args: argparse.Namespace) -> int:
     from capacity import records
-    from capacity.sweep import plan
+    from capacity.sweep.study import load_study
 
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
-    study = plan.load_study(args.study, args.overrides)
+    study = load_study(args.study, args.overrides)
     kinds = {"random data" if run.data.kind == "uniform" else "people" for run in study.runs}
     if len(kinds) > 1:
         raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(kinds))}; a law is about one of them")
@@ -382,9 +336,9 @@ def _measure(args: argparse.Namespace) -> int:
 
     run_ids = list(args.run_ids)
     if args.study:
-        from capacity.sweep import plan
+        from capacity.sweep.study import load_study
 
-        runs = plan.load_study(args.study, []).runs
+        runs = load_study(args.study, []).runs
         run_ids += [run.run_id for run in runs if _finished(args.results, run.run_id)]
     if not run_ids:
         raise ConfigError("measure: no finished runs named; give run ids or --study")
@@ -400,6 +354,8 @@ def _measure(args: argparse.Namespace) -> int:
 
 
 def _worker(args: argparse.Namespace) -> int:
-    from capacity.sweep.worker import work
+    from capacity.sweep import worker
 
-    return work(args.pack, args.parent)
+    if args.runs is not None:
+        return worker.train_stack(args.pack, args.runs.split(","), args.parent)
+    return worker.work(args.pack)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from capacity.config import COUPLED, SECTIONS, Config, ConfigError, from_dict, known_keys, nearest, unknown_data_key, unknown_key
+from capacity.config import (COUPLED, SECTIONS, Config, ConfigError, check_section, from_dict, known_keys, nearest,
+                             unknown_data_key, unknown_key)
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "cluster")
 _PARSED: dict[str, Override] = {}
@@ -113,6 +115,7 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
                 _update(tree, text, override)
     else:  # additions and deletions are rare: let Hydra do all of it
         tree = OmegaConf.to_container(_compose([text for text, _ in flat]))
+    _add_site(tree, flat)
     _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
     try:
         if _unresolved(tree):
@@ -120,6 +123,46 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from None
     return from_dict(tree)
+
+
+def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> None:
+    """Put the values of conf/local.yaml below what was said explicitly: those under the chosen name of cluster=, and wandb's."""
+    named = {override.key_or_group for _, override in flat}
+    chosen = next((str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation")
+    site = site_settings()
+    for section, values in (("cluster", site.get(chosen, {})), ("wandb", site.get("wandb", {}))):
+        tree[section] |= {key: value for key, value in values.items() if f"{section}.{key}" not in named}
+
+
+@lru_cache(maxsize=4)
+def _site_settings(path: Path, stamp: int) -> dict:
+    tree = read_yaml(path) if path.stat().st_size else {}
+    allowed = [*option_names("cluster"), "wandb"]
+    for section, values in tree.items():
+        if section not in allowed:
+            raise ConfigError(f"{path}: {section}: not a section of this file{nearest(str(section), allowed)}; allowed: "
+                              f"{', '.join(allowed)}, each with settings of {'cluster' if section != 'wandb' else 'wandb'}")
+        name = "wandb" if section == "wandb" else "cluster"
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {section}: expected named settings, such as partition: gpu")
+        try:
+            check_section(name, values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {section}: {str(error).removeprefix(name + '.')}") from None
+    return tree
+
+
+def site_settings() -> dict:
+    """What conf/local.yaml says about this site: cluster choice (or wandb) -> setting -> value. The file of $CAPACITY_LOCAL, of
+    the current folder, or of the checkout; it may hold nothing that changes what a run is. ConfigError with file and key."""
+    named = os.environ.get("CAPACITY_LOCAL")
+    places = [Path(named)] if named else [Path("conf/local.yaml").resolve(), shared_dir("conf") / "local.yaml"]
+    path = next((path for path in places if path.exists()), None)
+    if path is None:
+        if named:
+            raise ConfigError(f"CAPACITY_LOCAL={named}: no such file")
+        return {}
+    return _site_settings(path, path.stat().st_mtime_ns)
 
 
 def _unresolved(tree: dict) -> bool:

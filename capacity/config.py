@@ -120,19 +120,48 @@ class Extraction:
     rank_attention: int = setting(16, "rank of the updates of queries and values (lora)", low=1)
 
 
+WORD = (r"\S+", "a text without spaces")
+LINE = (r"[^\n\r]+", "one line of text")
+DURATION = (r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d(:\d\d)?)?", "a time as SLURM has them, in quotes: minutes, 'h:mm:ss' or 'd-hh:mm:ss'")
+
+
 @dataclass(frozen=True)
 class Cluster:
-    """Where and how runs execute."""
+    """Where and how runs execute. The settings from `partition` on are those of a queue."""
 
-    device: str = setting("auto", "auto takes CUDA where there is one", choices=("auto", "cpu", "cuda"))
-    workers: int | None = setting(None, "processes of a sweep; empty: one per CPU core or GPU", low=1, high=1024)
+    launcher: str = setting("local", "who runs a sweep: local (this machine), slurm, or the name of a Python module of yours", form=WORD)
+    device: str = setting("auto", "auto takes CUDA where there is one; in a queue, where GPUs are asked for",
+                          choices=("auto", "cpu", "cuda"))
+    workers: int | None = setting(None, "processes of a sweep, or of one array element; empty: one per GPU or CPU core", low=1, high=1024)
     threads: int | None = setting(None, "CPU threads per process; empty: chosen from the size of a step", low=1, high=1024)
     stack: int = setting(16, "most runs of one shape that train together as one program", low=1, high=4096)
     memory_gb: float | None = setting(None, "memory that a stack may be planned for; empty: 80% of the GPU's, or of this machine's "
                                       "shared by the processes of a sweep", above=0.0, high=1e6)
-    compile: bool = setting(False, "torch.compile the loss and its gradient: half a minute per shape and process, then about a fifth "
-                            "faster on a CPU; needs a C++ compiler")
+    compile: str = setting("never", "torch.compile the loss and its gradient, half a minute per shape and process, then a tenth to a "
+                           "fifth faster on a CPU; needs a C++ compiler; auto: where a stack trains long enough for that",
+                           choices=("never", "auto", "always"))
     checkpoint_seconds: float = setting(30.0, "time between checkpoints", above=0.0)
+    partition: str | None = setting(None, "partition", form=WORD)
+    account: str | None = setting(None, "account that pays", form=WORD)
+    qos: str | None = setting(None, "quality of service", form=WORD)
+    constraint: str | None = setting(None, "features that a node must have", form=WORD)
+    gpus: int = setting(0, "GPUs per array element, each with a worker of its own", low=0, high=64)
+    gres: str | None = setting(None, "how GPUs are asked for, such as gpu:a100:1; empty: --gpus-per-node", form=WORD)
+    cpus: int = setting(1, "CPU cores per array element", low=1, high=1024)
+    mem: str | None = setting(None, "memory per array element; empty: from the cost model", form=(r"\d+[KMGT]?", "a size such as 16G"))
+    time: str | None = setting(None, "time limit of an array element; empty: twice what the cost model expects and ten minutes",
+                               form=DURATION)
+    throttle: int | None = setting(None, "most array elements at once", low=1)
+    pack_minutes: float = setting(60.0, "expected duration that runs are packed into array elements for", above=0.0)
+    array_limit: int = setting(1000, "most elements of an array (SLURM's MaxArraySize); more work makes longer elements", low=1)
+    setup: tuple[str, ...] = setting((), "shell lines before the worker, such as [module load cuda]", form=LINE)
+    environment: tuple[str, ...] = setting((), "environment variables of the worker, such as [OMP_PROC_BIND=false]",
+                                           form=(r"[A-Za-z_]\w*=[^\n\r]*", "NAME=value"))
+    options: tuple[str, ...] = setting((), "further options of sbatch, such as [--exclude=node7]", form=(r"--?\w[^\n\r]*", "an option such as --exclude=node7"))
+    prefix: str | None = setting(None, "command before the worker, such as a container's: apptainer exec --nv image.sif", form=LINE)
+    python: str | None = setting(None, "interpreter on the node; empty: the one that submits", form=LINE)
+    signal_seconds: int = setting(120, "time before the limit at which a job checkpoints and requeues itself", low=1, high=65535)
+    requeues: int = setting(100, "how often a job may requeue itself", low=0)
 
 
 @dataclass(frozen=True)
@@ -217,6 +246,7 @@ class Config:
     def as_dict(self) -> dict:
         """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates are not at hand."""
         out = dataclasses.asdict(self)
+        out["cluster"] = {key: list(value) if isinstance(value, tuple) else value for key, value in out["cluster"].items()}
         if "lexicon" in out["data"]:
             out["data"]["lexicon"] = self.data.compiled.digest
         return out
@@ -262,6 +292,11 @@ def from_dict(tree: dict) -> Config:
     config = Config(**parts)
     check(config)
     return config
+
+
+def check_section(name: str, tree: dict) -> None:
+    """ConfigError where a part of a section, such as a site's own values, holds anything impossible."""
+    _section(name, tree)
 
 
 def _section(name: str, tree: Any) -> Any:
@@ -311,8 +346,22 @@ def check(config: Config) -> None:
     if model.n_experts and model.top_k > model.n_experts:
         raise ConfigError(f"model.top_k={model.top_k}: a token can visit no more than all "
                           f"model.n_experts={model.n_experts} experts")
+    if config.cluster.time is not None and (seconds := duration_seconds(config.cluster.time)) <= config.cluster.signal_seconds:
+        raise ConfigError(f"cluster.time={config.cluster.time}: {seconds} s, must be longer than "
+                          f"cluster.signal_seconds={config.cluster.signal_seconds}")
     if train.warmup_steps >= config.steps:
         raise ConfigError(f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} training steps")
+
+
+def duration_seconds(text: str) -> int:
+    """Seconds of a time limit in SLURM's forms (sbatch's manual, --time): m, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    days, dash, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        parts = [*parts, 0, 0][:3]
+    else:
+        parts = [0, *parts, 0][:3] if len(parts) < 3 else parts
+    return int(days or 0) * 86400 + parts[0] * 3600 + parts[1] * 60 + parts[2]
 
 
 def _divisors(n: int) -> str:

@@ -15,13 +15,14 @@ import torch
 
 import capacity
 from capacity.config import Config, ConfigError
+from capacity.hardware import cores, cpu_name
 
 
 def environment(device: torch.device) -> dict:
     """Versions, hardware and source revision, for the record."""
     versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors", "tokenizers")
                 if _installed(name)}
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {"capacity": capacity.__version__, "git": git_revision(), "python": platform.python_version(), **versions,
             "platform": f"{platform.system()} {platform.machine()}", "hardware": hardware, "cores": os.cpu_count()}
 
@@ -49,16 +50,6 @@ def git_revision() -> str | None:
         return None
 
 
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def pick_device(name: str) -> torch.device:
     """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
     if name == "cuda" and not torch.cuda.is_available():
@@ -67,16 +58,20 @@ def pick_device(name: str) -> torch.device:
 
 
 def check_compiler(config: Config, device: torch.device) -> None:
-    """ConfigError where cluster.compile asks for what this machine cannot do."""
-    if config.cluster.compile and device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise ConfigError("cluster.compile=true: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
-                          "use cluster.compile=false")
+    """ConfigError where cluster.compile=always asks for what this machine cannot do."""
+    if config.cluster.compile == "always" and device.type == "cpu" and not has_compiler():
+        raise ConfigError("cluster.compile=always: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
+                          "use cluster.compile=never")
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds what it needs for a CPU."""
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
 
 
 def pick_threads(config: Config, wanted: int | None) -> int:
     """CPU threads for one run: as asked, else all cores once a step is big enough to share (20 MFLOP per thread)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted or max(1, min(cores, int(config.flops / config.steps / 2e7)))
+    return wanted or max(1, min(cores(), int(config.flops / config.steps / 2e7)))
 
 
 def keep_freed_memory() -> None:

@@ -6,16 +6,17 @@ import shutil
 import sys
 import time
 
-PLAIN_SECONDS = 15.0  # at most one plain line in this time
+PLAIN_SECONDS = 15.0  # at most one plain line in this time, unless asked otherwise
 DRAW_SECONDS = 0.1
 
 
 class Progress:
     """A bar over `total` units of work; `text` says what the units cannot."""
 
-    def __init__(self, total: float, stream=None):
+    def __init__(self, total: float, stream=None, plain_seconds: float = PLAIN_SECONDS):
         self.total, self.done, self.text = total, 0.0, ""
         self.stream = stream or sys.stderr
+        self.plain_seconds = plain_seconds
         self.terminal = self.stream.isatty()
         self.began = time.monotonic()
         self.first: float | None = None  # work that was done before this process began
@@ -27,7 +28,7 @@ class Progress:
             self.first = done
         self.done, self.text = done, text
         now = time.monotonic()
-        if now - self.drawn >= (DRAW_SECONDS if self.terminal else PLAIN_SECONDS):
+        if now - self.drawn >= (DRAW_SECONDS if self.terminal else self.plain_seconds):
             self.drawn = now
             self._draw()
 

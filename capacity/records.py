@@ -145,7 +145,7 @@ def status(results: Path, run_id: str) -> str:
     if record is not None and record["status"] == "finished":
         return "finished"
     folder = run_dir(results, run_id)
-    if _is_locked(folder / "lock"):
+    if is_locked(folder / "lock"):
         return "running"
     if record is not None:
         return "failed"
@@ -181,7 +181,7 @@ def _flock(file: IO, kind: int) -> bool:
         return False
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     try:
         with open(path) as file:
             return not _flock(file, fcntl.LOCK_SH)

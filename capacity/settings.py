@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from functools import lru_cache
 from typing import Any, get_type_hints
 
@@ -21,13 +22,14 @@ class ConfigError(ValueError):
         super().__init__(" ".join(text.split()))  # values may hold line breaks
 
 
-def setting(default: Any, help: str, *, low=None, above=None, high=None, choices=None, neutral=REQUIRED) -> Any:
-    """A dataclass field with its help text and its allowed values: low <= value <= high, value > above, or choices.
+def setting(default: Any, help: str, *, low=None, above=None, high=None, choices=None, form=None, neutral=REQUIRED) -> Any:
+    """A dataclass field with its help text and its allowed values: low <= value <= high, value > above, choices, or for texts
+    (and each text of a list) `form`, a regular expression and the words that say what it allows.
 
     A setting that joined after runs existed names the `neutral` value that trains what was trained before: `identity`
     leaves it out at that value, so that those runs keep their ids.
     """
-    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "neutral": neutral}
+    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "form": form, "neutral": neutral}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -46,6 +48,12 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     if value is None and optional:
         return None
     limits = field.metadata
+    if base == tuple[str, ...]:
+        if not isinstance(value, (list, tuple)) or not all(type(text) is str for text in value):
+            raise ConfigError(f"{key}={_text(value)}: expected a list of texts, such as [one,two]")
+        for text in value:
+            _check_form(key, text, limits)
+        return tuple(value)
     whole = base is int and not isinstance(value, bool) and isinstance(value, (int, float)) and value == value
     if whole and abs(value) != math.inf and value == int(value):
         value = int(value)
@@ -60,7 +68,14 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     if wrong:
         near = nearest(value, list(limits["choices"])) if limits["choices"] else ""
         raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}{near}")
+    if base is str:
+        _check_form(key, value, limits)
     return value
+
+
+def _check_form(key: str, text: str, limits: Any) -> None:
+    if limits["form"] is not None and not re.fullmatch(limits["form"][0], text):
+        raise ConfigError(f"{key}={_text(text)}: expected {limits['form'][1]}")
 
 
 def _text(value: Any) -> str:
@@ -73,6 +88,8 @@ def _allowed(base: type, limits: Any) -> str:
         return "one of " + ", ".join(limits["choices"])
     if base is bool:
         return "true or false"
+    if limits["form"] is not None:
+        return limits["form"][1]
     words = {int: "a whole number", float: "a number", str: "a text"}[base]
     low, above, high = limits["low"], limits["above"], limits["high"]
     if low is not None and high is not None:

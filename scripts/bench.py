@@ -24,12 +24,14 @@ import time
 from pathlib import Path
 from typing import Callable
 
+import numpy as np
 import torch
 
 from capacity.config import Config, from_dict
+from capacity.cost import values_per_token
 from capacity.data.feed import CHUNK_TOKENS
 from capacity.data.stream import MemberStream
-from capacity.environment import environment, keep_freed_memory, pick_device
+from capacity.environment import environment, has_compiler, keep_freed_memory, pick_device
 from capacity.records import write_json
 from capacity.train.loop import Stack, advance
 
@@ -65,6 +67,8 @@ def main() -> None:
     for name in args.only:
         print(f"\n{name}")
         out[name] = PARTS[name](device, args.repeats, out)
+    if "stacks" in out:
+        out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
     path = args.results / "bench" / f"{device.type}.json"
     write_json(path, out)
     print(f"\n{path}")
@@ -118,9 +122,11 @@ def machine(device: torch.device, repeats: int, out: dict) -> dict:
 # -------------------------------------------------------------------------------------------------------------- stacks
 
 
-def config(shape: tuple[int, int, int], vocab: int, length: int, batch: int, seed: int, precision: str) -> Config:
+def config(shape: tuple[int, int, int], vocab: int, length: int, batch: int, seed: int, precision: str,
+           compile: str = "never") -> Config:
     layers, width, heads = shape
     return from_dict({
+        "cluster": {"compile": compile},
         "data": {"vocab_size": vocab, "seq_len": length, "n_sequences": 1000},
         "model": {"n_layers": layers, "d_model": width, "n_heads": heads}, "seed": seed,
         "train": {"steps": 10**6, "batch_size": batch, "precision": precision}})
@@ -161,6 +167,7 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
             ratio = spread([ours / plain for ours, plain in pairs]) if theirs else None
             achieved = rates["median"] / members * flops
             found.append({"size": name, "parameters": configs[0].parameters["total"], "members": members, "batch": batch,
+                          "flops_per_step": flops, "values_per_step": members * batch * 64 * values_per_token(configs[0]),
                           "model_steps_per_s": rates, "tokens_per_s": rates["median"] * batch * 64,
                           "flop_per_s": achieved, "part_of_peak": achieved / peak if peak else None, "over_plain": ratio})
             told = f"{achieved / peak:7.1%}" if peak else "      -"
@@ -169,6 +176,21 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
             print(f"  {name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"
                   f"{rates['median'] * batch * 64 / 1e6:>7.3f}{achieved / 1e9:>8.0f} {told}{times}", flush=True)
     return {"precision": precision, "rows": found}
+
+
+def speed(rows: list[dict], threads: int) -> dict[str, float]:
+    """The numbers of `capacity.cost.Speed` that predict these times best, relative errors squared; a CPU's for one core."""
+    from scipy.optimize import nnls
+
+    seconds = np.array([row["members"] / row["model_steps_per_s"]["median"] for row in rows])
+    parts = np.array([[1.0, row["flops_per_step"] / threads, row["values_per_step"] / threads] for row in rows])
+    scale = parts.max(0)
+    found = nnls(parts / scale / seconds[:, None], np.ones(len(rows)))[0] / scale
+    errors = np.abs(parts @ found / seconds - 1.0)
+    print(f"  seconds = {found[0] * 1e3:.2f} ms + FLOP / {1e-9 / max(found[1], 1e-18):,.0f} GFLOP/s + values x {found[2] * 1e9:.3g} ns, "
+          f"within {np.median(errors):.0%} (median), {errors.max():.0%} at most")
+    return {"step_s": found[0], "flop_per_s": 1.0 / max(found[1], 1e-18), "value_s": found[2], "median_error": float(np.median(errors)),
+            "largest_error": float(errors.max())}
 
 
 # --------------------------------------------------------------------------------------------------------------- plain
@@ -183,7 +205,7 @@ def plain_loop(layers: int, width: int, heads: int, vocab: int, length: int, bat
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     net = GPT2LMHeadModel(GPT2Config(
-        vocab_size=vocab, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, resid_pdrop=0.0, embd_pdrop=0.0,
+        vocab_size=vocab, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0,
         attn_pdrop=0.0, bos_token_id=0, eos_token_id=0, use_cache=False)).to(device).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=device.type == "cuda")
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -205,24 +227,34 @@ def plain_loop(layers: int, width: int, heads: int, vocab: int, length: int, bat
 
 
 def plain(device: torch.device, repeats: int, out: dict) -> dict | None:
-    """Model-steps per second of a stack over those of the plain loop, the two taking turns."""
+    """Model-steps per second of a stack over those of the plain loop, the two taking turns; once more with torch.compile,
+    where there is a compiler, with the seconds that this takes."""
     if not installed("transformers"):
         print("  transformers is not installed")
         return None
     precision = "bf16" if device.type == "cuda" else "fp32"
+    ways = ["never"] + ["always"] * (device.type == "cuda" or has_compiler())
     found = {}
-    print("  model-steps/s                                   plain      here    ratio (low to high)")
+    print("  model-steps/s                                   plain      here    ratio (low to high)   compiled in")
     for name, (*shape, vocab, length, batch, members) in (PLAIN_CUDA if device.type == "cuda" else PLAIN).items():
         theirs = plain_loop(*shape, vocab, length, batch, device, precision)
-        ours = trainer([config(tuple(shape), vocab, length, batch, seed, precision) for seed in range(members)], device)
-        theirs(5), ours(5)
+        theirs(5)
         n = max(3, int(0.5 / (timed(device, lambda: theirs(3)) / 3)))
-        k = max(3, int(0.5 / (timed(device, lambda: ours(3)) / 3)))
-        pairs = [(n / timed(device, lambda: theirs(n)), members * k / timed(device, lambda: ours(k))) for _ in range(repeats)]
-        ratio = spread([b / a for a, b in pairs])
-        found[name] = {"plain": spread([a for a, _ in pairs]), "here": spread([b for _, b in pairs]), "ratio": ratio}
-        print(f"  {name:44s} {found[name]['plain']['median']:8,.1f} {found[name]['here']['median']:9,.1f} {ratio['median']:8.2f} "
-              f"({ratio['low']:.2f} to {ratio['high']:.2f})", flush=True)
+        for compile in ways:
+            configs = [config(tuple(shape), vocab, length, batch, seed, precision, compile) for seed in range(members)]
+            ours = trainer(configs, device)
+            first_s = timed(device, lambda: ours(5))
+            k = max(3, int(0.5 / (timed(device, lambda: ours(3)) / 3)))
+            pairs = [(n / timed(device, lambda: theirs(n)), members * k / timed(device, lambda: ours(k))) for _ in range(repeats)]
+            ratio = spread([b / a for a, b in pairs])
+            key = name if compile == "never" else f"{name}, compiled"
+            found[key] = {"plain": spread([a for a, _ in pairs]), "here": spread([b for _, b in pairs]), "ratio": ratio}
+            told = ""
+            if compile != "never":
+                found[key]["first_steps_s"] = first_s
+                told = f"{first_s:10.0f} s"
+            print(f"  {name:44s} {found[key]['plain']['median']:8,.1f} {found[key]['here']['median']:9,.1f} {ratio['median']:8.2f} "
+                  f"({ratio['low']:.2f} to {ratio['high']:.2f}){told}", flush=True)
     return found
 
 

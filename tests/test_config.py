@@ -46,7 +46,12 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
          "cluster.device": "cpu", "cluster.workers": 3,
-         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.compile": True, "cluster.checkpoint_seconds": 1.5, "wandb.mode": "offline",
+         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.compile": "auto", "cluster.checkpoint_seconds": 1.5,
+         "cluster.launcher": "slurm", "cluster.partition": "gpu", "cluster.account": "p1", "cluster.qos": "short", "cluster.constraint": "a100|h100",
+         "cluster.gpus": 2, "cluster.gres": "gpu:a100:1", "cluster.cpus": 8, "cluster.mem": "20G", "cluster.time": "1-02:00", "cluster.throttle": 3,
+         "cluster.pack_minutes": 5.0, "cluster.array_limit": 10, "cluster.setup": ("module load cuda",), "cluster.environment": ("A=b c",),
+         "cluster.options": ("--exclude=n1",), "cluster.prefix": "srun", "cluster.python": "python3", "cluster.signal_seconds": 60,
+         "cluster.requeues": 3, "wandb.mode": "offline",
          "wandb.project": "other", "wandb.entity": "someone"}
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
 NEEDS = {"model.top_k": {"model__n_experts": 4}, "model.capacity_factor": {"model__n_experts": 4},
@@ -344,6 +349,8 @@ def test_every_choice_in_conf_composes_and_states_every_setting():
             if (group, option) != ("data", "corpus") and (group, option) not in (("extraction", "lora"), ("extraction", "full")):
                 load([f"{group}={option}"])  # those need a file of the user's, or questions in the vocabulary
             text = OmegaConf.load(compose.shared_dir("conf") / group / f"{option}.yaml")
+            for base in [name for name in text.pop("defaults", []) if name != "_self_"]:
+                text = OmegaConf.merge(OmegaConf.load(compose.shared_dir("conf") / group / f"{base}.yaml"), text)
             # a setting that a choice leaves out would silently keep the value of a class default
             cls = KINDS[text["kind"]] if group == "data" else SECTIONS[group]
             assert set(text) == {f.name for f in dataclasses.fields(cls)}

@@ -12,7 +12,7 @@ from capacity import plots
 from capacity.laws import arms, exposures, knowledge, verdicts
 from capacity.laws.expects import check_expects
 from capacity.settings import ConfigError
-from capacity.sweep.plan import Study
+from capacity.sweep.study import Study
 
 BITS = 30.0  # per person
 SHAPES = {"2x16": (2, 16), "2x24": (2, 24), "2x32": (2, 32), "2x48": (2, 48)}

@@ -12,7 +12,8 @@ import pytest
 from capacity import mirror, records
 from capacity.cli import main
 from capacity.compose import load
-from capacity.sweep.worker import work
+from capacity.sweep.packs import Pack, write_pack
+from capacity.sweep.worker import train_stack
 
 
 # Stands for a run without the seconds that importing torch takes.
@@ -152,7 +153,6 @@ def test_a_worker_does_not_wait_for_its_mirror(here, tiny, monkeypatch):
     monkeypatch.setattr(mirror, "subprocess", stand_in)
     config = load([*tiny, "wandb.mode=online"])
     pack = here / "pack.json"
-    records.write_json(pack, {"schema": 1, "study": "s", "results": "results", "device": "cpu", "threads": 1,
-                              "runs": [config.as_dict()]})
-    assert work(pack, None) == 0
+    write_pack(pack, Pack("s", here / "results", "cpu", 1, 1, [[config]]))
+    assert train_stack(pack, [config.run_id], None) == 0
     assert started == [0.0]

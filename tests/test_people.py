@@ -1,6 +1,7 @@
 """Runs on people end to end: train, interrupt and resume, stack, sweep from packs, measure again, the report, bad input."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,21 +93,22 @@ def test_a_small_world_is_learned_to_its_bound(tmp_path):
 
 def test_a_pack_needs_neither_lists_nor_tokenizer_nor_hydra(here, tmp_path):
     """A compute node may have torch and numpy only; the pack and results/lexicons bring the words."""
-    from capacity.sweep.plan import Pack, write_pack
+    from capacity.sweep.packs import Pack, write_pack
 
     config = load(FAST + ["train.exposures=5"])
-    write_pack(tmp_path / "pack.json", Pack("0000", [config]), "study", tmp_path / "results", "cpu", 1)
-    code = ("import sys\n"
-            "class Block:\n"
-            "    def find_spec(self, name, path=None, target=None):\n"
-            "        if name.split('.')[0] in ('tokenizers', 'hydra', 'omegaconf', 'pandas', 'scipy'):\n"
-            "            raise ImportError(name)\n"
-            "sys.meta_path.insert(0, Block())\n"
-            "from capacity.data import lists\n"
-            "lists.OWN = None\n"
-            "from capacity.cli import main\n"
-            f"sys.exit(main(['worker', '--pack', {str(tmp_path / 'pack.json')!r}]))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=here)
+    write_pack(tmp_path / "pack.json", Pack("study", tmp_path / "results", "cpu", 1, 1, [[config]]))
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks/sitecustomize.py").write_text(  # for the worker and for the process that it starts
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('tokenizers', 'hydra', 'omegaconf', 'pandas', 'scipy'):\n"
+        "            raise ImportError(name)\n"
+        "        if name == 'capacity.data.compiling':\n"
+        "            raise ImportError('lists and templates')\n"
+        "sys.meta_path.insert(0, Block())\n")
+    done = subprocess.run([sys.executable, "-m", "capacity", "worker", "--pack", str(tmp_path / "pack.json")], capture_output=True,
+                          text=True, timeout=120, cwd=here, env=os.environ | {"PYTHONPATH": str(tmp_path / "hooks")})
     assert done.returncode == 0, done.stderr
     assert records.read(tmp_path / "results", config.run_id)["status"] == "finished"
 

@@ -307,7 +307,7 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
 def test_a_compiled_step_does_what_the_plain_one_does():
     """Where there is a compiler; elsewhere the next test shows what happens."""
     plain = [config(0, "rotary"), config(1, "rotary", lr=0.003)]
-    fast = [from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": True}}) for c in plain]
+    fast = [from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": "always"}}) for c in plain]
     assert [c.run_id for c in fast] == [c.run_id for c in plain]
     if not any(map(shutil.which, ("g++", "clang++"))):
         return
@@ -319,7 +319,7 @@ def test_a_compiled_step_does_what_the_plain_one_does():
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     c = config()
-    fast = from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": True}})
-    with pytest.raises(ConfigError, match="cluster.compile=true: no C.. compiler"):
+    fast = from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": "always"}})
+    with pytest.raises(ConfigError, match="cluster.compile=always: no C.. compiler"):
         run([fast], tmp_path)
     assert list(tmp_path.iterdir()) == []

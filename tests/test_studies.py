@@ -1,6 +1,7 @@
 """The studies of sweeps/physics33 against hand-entered tables of the paper, and presets of studies in general."""
 
 import functools
+from pathlib import Path
 import math
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 from capacity.compose import shared_dir
 from capacity.config import ConfigError
 from capacity.laws import arms, verdicts
+from capacity.cost import GUESSES
 from capacity.sweep import plan
+from capacity.sweep.study import load_study, study_names
 
 # Runs planned by hand: N x models x learning rates x arms (x 2 seeds at the cheapest N).
 PLANNED = {"01_peak_1000": 71, "02_simple_and_rewritten": 40, "03_biod": 36, "04_peak_100": 113,
@@ -20,7 +23,7 @@ STUDIES = [f"physics33/{name}" for name in PLANNED]
 
 @functools.cache
 def study(name):
-    return plan.load_study(name, [])
+    return load_study(name, [])
 
 
 def seen(runs, *keys):
@@ -44,14 +47,14 @@ def test_every_study_and_preset_plans_and_says_what_it_should_find(name):
     pocket = name.endswith("@pocket")
     assert found.name == name and found.question and found.scale == ("pocket" if pocket else "published")
     assert len(found.runs) <= 24 if pocket else len(found.runs) == PLANNED[name.removeprefix("physics33/")]
-    packs = plan.make_packs(found.runs, 2, 16)
-    assert sum(len(pack.runs) for pack in packs) == len(found.runs)
-    text = plan.summary(found, packs, 0, 0, 2, "cpu")
+    planned = plan.make_plan(found, Path("nowhere"), {}, False)
+    assert len(planned.todo) == len(found.runs)
+    text = plan.summary(planned)
     assert max(map(len, text.splitlines())) <= 80 and " people" in text and "exposures" in text
     assert seen(found.runs, "train.steps") == {(None,)}  # exposures are counted, never read off printed steps
     assert len({run.seed for run in found.runs}) > 1  # the noise of seeds is measured somewhere
     if pocket:
-        assert sum(pack.seconds for pack in packs) / 2 < 12 * 60  # two cores, some minutes
+        assert sum(GUESSES["cpu"].seconds([run]) for run in found.runs) / 2 < 12 * 60  # two cores, some minutes
     else:
         assert seen(found.runs, "train.precision", "data.seq_len", "train.final_lr_fraction", "train.beta2") == {
             ("bf16", 512, 0.1, 0.999)}
@@ -187,7 +190,7 @@ def test_a_preset_takes_the_place_of_what_it_states(tmp_path, monkeypatch):
     (tmp_path / "sweeps" / "deep").mkdir(parents=True)
     (tmp_path / "sweeps" / "deep" / "s.yaml").write_text(FILE)
     monkeypatch.chdir(tmp_path)
-    whole, tiny, plain = (plan.load_study(f"deep/s{preset}", []) for preset in ("", "@tiny", "@plain"))
+    whole, tiny, plain = (load_study(f"deep/s{preset}", []) for preset in ("", "@tiny", "@plain"))
     assert (whole.name, tiny.name, plain.name) == ("deep/s", "deep/s@tiny", "deep/s@plain")
     assert [len(s.runs) for s in (whole, tiny, plain)] == [3, 1, 3] and tiny.runs[0].seed == 5
     assert tiny.runs[0].data.vocab_size == 16  # pins stay where a preset states none
@@ -195,17 +198,17 @@ def test_a_preset_takes_the_place_of_what_it_states(tmp_path, monkeypatch):
     assert (whole.scale, tiny.scale, plain.scale) == ("published", "pocket", "published")
     assert (whole.best_over, tiny.best_over, plain.best_over) == (["train.lr"], ["train.lr"], [])
     assert [len(s.expects) for s in (whole, tiny, plain)] == [1, 0, 1] and whole.expects[0]["range"] == [1.0, 2.0]
-    by_path = plan.load_study("sweeps/deep/s.yaml@tiny", ["seed=9"])
+    by_path = load_study("sweeps/deep/s.yaml@tiny", ["seed=9"])
     assert by_path.name == "s@tiny" and by_path.runs[0].seed == 9 and by_path.overrides == ["seed=9"]
-    assert plan.study_names([tmp_path / "sweeps"]) == ["deep/s"]
+    assert study_names([tmp_path / "sweeps"]) == ["deep/s"]
 
 
 def test_an_at_sign_in_a_path_is_no_preset(tmp_path):
     (tmp_path / "at@home").mkdir()
     for name in ("at@home/s.yaml", "a@b.yaml"):
         (tmp_path / name).write_text(FILE)
-        assert len(plan.load_study(str(tmp_path / name), []).runs) == 3
-        assert len(plan.load_study(f"{tmp_path / name}@tiny", []).runs) == 1
+        assert len(load_study(str(tmp_path / name), []).runs) == 3
+        assert len(load_study(f"{tmp_path / name}@tiny", []).runs) == 1
 
 
 @pytest.mark.parametrize("text, name, words", [
@@ -225,6 +228,6 @@ def test_an_at_sign_in_a_path_is_no_preset(tmp_path):
 def test_a_wrong_preset_is_one_line_that_names_the_file(tmp_path, text, name, words):
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(ConfigError) as error:
-        plan.load_study(str(tmp_path / "s.yaml") + name, [])
+        load_study(str(tmp_path / "s.yaml") + name, [])
     message = str(error.value)
     assert all(word in message for word in ["s.yaml", *words]) and "\n" not in message, message

@@ -1,6 +1,7 @@
 """Studies: from a file to runs and packs, and a sweep of real processes that are killed, interrupted, doubled and starved."""
 
 import json
+import math
 import operator
 import os
 import resource
@@ -16,7 +17,10 @@ from capacity import records
 from capacity.cli import main
 from capacity.compose import shared_dir
 from capacity.config import ConfigError
-from capacity.sweep import plan, worker
+from capacity.cost import GUESSES
+from capacity.sweep import packs, plan, submissions
+from capacity.sweep.packs import Pack, make_stacks, share_of
+from capacity.sweep.study import load_study
 from capacity.train.checkpoint import read_meta
 from capacity.train.keys import stack_key
 
@@ -25,7 +29,12 @@ from capacity.train.keys import stack_key
 def study(tmp_path, text, overrides=()):
     path = tmp_path / "s.yaml"
     path.write_text(text)
-    return plan.load_study(str(path), list(overrides)).runs
+    return load_study(str(path), list(overrides)).runs
+
+
+def stacks_of(runs, workers, most):
+    """As a sweep on this machine cuts them."""
+    return make_stacks(runs, share_of(runs, workers, "cpu"), most)
 
 
 def values(runs, *keys):
@@ -106,14 +115,14 @@ def test_studies_are_found_by_name_and_by_path(here):
     (here / "sweeps" / "deep").mkdir(parents=True)
     (here / "sweeps" / "deep" / "mine.yaml").write_text("grids: [{seed: [5]}]")
     (here / "other.yml").write_text("grids: [{seed: [6]}]")
-    found = plan.load_study("deep/mine", [])
+    found = load_study("deep/mine", [])
     assert (found.name, found.runs[0].seed) == ("deep/mine", 5)
-    found = plan.load_study("other.yml", [])
+    found = load_study("other.yml", [])
     assert (found.name, found.runs[0].seed) == ("other", 6)
     with pytest.raises(ConfigError, match=r"did you mean deep/mine\?\); allowed: .*deep/mine"):
-        plan.load_study("deep/mien", [])
+        load_study("deep/mien", [])
     with pytest.raises(ConfigError, match="nowhere.yaml: no such file"):
-        plan.load_study("nowhere.yaml", [])
+        load_study("nowhere.yaml", [])
 
 
 STUDIES = sorted(str(p.relative_to(shared_dir("sweeps")).with_suffix("")) for p in shared_dir("sweeps").rglob("*.yaml"))
@@ -124,12 +133,12 @@ def test_there_is_a_pocket_study():
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_in_the_repository_plans(name):
-    found = plan.load_study(name, [])
+def test_every_study_in_the_repository_plans(name, tmp_path):
+    found = load_study(name, [])
     assert found.question and found.name == name
-    assert sorted(run.run_id for pack in plan.make_packs(found.runs, 2, 16) for run in pack.runs) == sorted(
-        {run.run_id for run in found.runs})
-    assert max(map(len, plan.summary(found, plan.make_packs(found.runs, 2, 16), 0, 0, 2, "cpu").splitlines())) <= 80
+    planned = plan.make_plan(found, tmp_path, {}, False)
+    assert sorted(run.run_id for run in planned.todo) == sorted({run.run_id for run in found.runs})
+    assert max(map(len, plan.summary(planned).splitlines())) <= 80
     if not found.expects:  # an axis moves only itself: nothing about the data but its size may differ within a study
         assert len(set(values(found.runs, "data.kind", "data.vocab_size", "data.seq_len"))) == 1
 
@@ -147,44 +156,68 @@ grids:
 
 @pytest.mark.parametrize("workers", [1, 2, 7, 100])
 @pytest.mark.parametrize("stack", [1, 3, 16])
-def test_packs_hold_every_run_once_in_stacks_of_one_shape(tmp_path, workers, stack):
+def test_stacks_hold_every_run_once_and_one_shape(tmp_path, workers, stack):
     runs = study(tmp_path, MIXED)
-    packs = plan.make_packs(runs, workers, stack)
-    assert sorted(run.run_id for pack in packs for run in pack.runs) == sorted(run.run_id for run in runs)
-    assert len({pack.name for pack in packs}) == len(packs)
-    for pack in packs:
-        assert 1 <= len(pack.runs) <= stack and len({stack_key(run) for run in pack.runs}) == 1
-    assert [pack.seconds for pack in packs] == sorted((pack.seconds for pack in packs), reverse=True)
-    assert len(packs) >= min(workers, len(runs))  # no worker is idle from the start
+    stacks = stacks_of(runs, workers, stack)
+    assert sorted(run.run_id for s in stacks for run in s) == sorted(run.run_id for run in runs)
+    for s in stacks:
+        assert 1 <= len(s) <= stack and len({stack_key(run) for run in s}) == 1
+    seconds = [GUESSES["cpu"].seconds(s) for s in stacks]
+    assert seconds == sorted(seconds, reverse=True)
+    share = share_of(runs, workers, "cpu")  # a few for each worker, unless a process would not be worth its start
+    assert all(GUESSES["cpu"].seconds(s) < 2 * max(share, GUESSES["cpu"].seconds(s[:1])) for s in stacks) and share <= max(
+        sum(GUESSES["cpu"].seconds([run]) for run in runs) / (packs.PER_WORKER * workers), packs.WORTH_A_START_S)
 
 
-def test_packs_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
+def test_stacks_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
     runs = study(tmp_path, "pins: [model.d_model=16]\ngrids: [{train.steps: [300, 5000, 300, 4000, 400, 4500], seed: [0, 1, 2]}]")
     assert len({stack_key(run) for run in runs}) == 1
-    for pack in plan.make_packs(runs, 1, 4):
-        steps = [run.steps for run in pack.runs]
+    for stack in stacks_of(runs, 1, 4):
+        steps = [run.steps for run in stack]
         assert steps == sorted(steps, reverse=True) and max(steps) <= 2 * min(steps)
-    one = plan.stack_bytes(runs[0], 1, "cpu")
+    one = packs.stack_bytes(runs[0], 1, "cpu")
     for room in (0.5 * one, 1.5 * one, 3.5 * one, 100 * one):
-        sizes = [len(pack.runs) for pack in plan.make_packs(runs, 1, 8, "cpu", room)]
+        sizes = [len(s) for s in make_stacks(runs, 1e9, 8, "cpu", room)]
         assert sum(sizes) == 15
-        assert all(size == 1 or plan.stack_bytes(runs[0], size, "cpu") <= room for size in sizes)
+        assert all(size == 1 or packs.stack_bytes(runs[0], size, "cpu") <= room for size in sizes)
     assert max(sizes) > 2
 
 
-def test_a_sweep_issued_again_keeps_its_packs_and_leaves_out_what_is_done(tmp_path):
+@pytest.mark.parametrize("minutes", [0.001, 0.1, 2.0, 1000.0])
+@pytest.mark.parametrize("workers, limit", [(1, 1000), (4, 1000), (1, 3)])
+def test_packs_have_equal_expected_duration(tmp_path, minutes, workers, limit):
+    """No more packs than needed or allowed, every stack once, and none holds more than the mean and one stack."""
+    runs, speed = study(tmp_path, MIXED), GUESSES["cpu"]
+    stacks = make_stacks(runs, 60 * minutes, 16)
+    found = packs.fill(stacks, speed, 60 * minutes, workers, 1, limit)
+    assert sorted(s[0].run_id for pack in found for s in pack) == sorted(s[0].run_id for s in stacks)
+    total = sum(map(speed.seconds, stacks))
+    assert len(found) == max(1, min(limit, len(stacks), math.ceil(total / (60 * minutes * workers))))
+    longest = max(map(speed.seconds, stacks))
+    for pack in found:
+        assert sum(map(speed.seconds, pack)) <= total / len(found) + longest
+        assert packs.duration(pack, speed, workers, 1) >= max(map(speed.seconds, pack))
+
+
+def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_spoken_for(tmp_path):
     runs = study(tmp_path, MIXED)
-    packs = plan.make_packs(runs, 2, 4)
-    assert packs == plan.make_packs(study(tmp_path, MIXED), 2, 4)
-    done, failed = packs[0].runs[0], packs[1].runs[0]
-    for run, status in ((done, "finished"), (failed, "failed"), *((run, "finished") for run in packs[2].runs)):
+    found = load_study(str(tmp_path / "s.yaml"), ["cluster.stack=4", "cluster.workers=2", "cluster.device=cpu"])
+    whole = plan.make_plan(found, tmp_path, {}, False).jobs[0].packs[0].stacks
+    assert whole == stacks_of(found.runs, 2, 4) and sum(map(len, whole)) == len(runs)
+    done, failed = whole[0][0], whole[1][0]
+    for run, status in ((done, "finished"), (failed, "failed"), *((run, "finished") for run in whole[2])):
         records.write(tmp_path, outcome(run, status))
+    taken = whole[3][0].run_id
+    submission = submissions.Submission(tmp_path, {"elements": [{"runs": [taken, done.run_id]}]})
+    living = {(submission, 0): submissions.Element("queued", "PENDING")}
     for retry in (False, True):
-        left = plan.without_finished(packs, tmp_path, retry)
-        out = {done.run_id} | {run.run_id for run in packs[2].runs} | (set() if retry else {failed.run_id})
-        # members that are left stay with their pack and in their order, else the same stacks could not be resumed
-        expected = [(pack.name, [run.run_id for run in pack.runs if run.run_id not in out]) for pack in packs]
-        assert [(pack.name, [run.run_id for run in pack.runs]) for pack in left] == [pair for pair in expected if pair[1]]
+        planned = plan.make_plan(found, tmp_path, living, retry)
+        out = {done.run_id, taken} | {run.run_id for run in whole[2]} | (set() if retry else {failed.run_id})
+        # members that are left stay with their stack and in their order, else the same stacks could not be resumed
+        expected = [[run for run in s if run.run_id not in out] for s in whole]
+        assert planned.jobs[0].packs[0].stacks == [s for s in expected if s]
+        assert planned.failed == [failed.run_id] and planned.spoken_for == {taken: "queued"}
+        assert "1 failed, 1 queued" in plan.summary(planned)
 
 
 def outcome(run, status):
@@ -201,14 +234,20 @@ def outcome(run, status):
 
 def test_a_pack_file_brings_its_runs_back(tmp_path):
     runs = study(tmp_path, MIXED)[:3]
-    plan.write_pack(tmp_path / "p.json", plan.Pack("0000", runs), "s", tmp_path, "cpu", 2)
-    pack = worker.read_pack(tmp_path / "p.json")
-    assert pack["runs"] == runs and (pack["study"], pack["device"], pack["threads"]) == ("s", "cpu", 2)
-    tree = json.loads((tmp_path / "p.json").read_text())
-    tree["runs"][1]["train"]["lr"] = -1
-    (tmp_path / "p.json").write_text(json.dumps(tree))
+    path, pack = tmp_path / "p.json", Pack("s", tmp_path, "cpu", 2, 3, [runs[:2], runs[2:]])
+    packs.write_pack(path, pack)
+    assert packs.read_pack(path) == pack
+    assert packs.read_pack(path, [runs[2].run_id, runs[0].run_id]).stacks == [[runs[2], runs[0]]]
+    with pytest.raises(ConfigError, match="p.json: holds no run abc"):
+        packs.read_pack(path, ["abc"])
+    tree = json.loads(path.read_text())
+    tree["stacks"][0][1]["config"]["train"]["lr"] = -1
+    path.write_text(json.dumps(tree))
     with pytest.raises(ConfigError, match="p.json: train.lr=-1"):
-        worker.read_pack(tmp_path / "p.json")
+        packs.read_pack(path)
+    path.write_text(json.dumps(tree | {"schema": 1}))
+    with pytest.raises(ConfigError, match="another version"):
+        packs.read_pack(path)
 
 
 def test_dry_run_says_what_it_would_cost_and_does_nothing(here, capsys):
@@ -225,13 +264,15 @@ def test_dry_run_says_what_it_would_cost_and_does_nothing(here, capsys):
 PINS = ("pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, "
         "cluster.device=cpu, cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n")
 TWO = PINS + "grids: [{{seed: [0, 1]}}]\n"
-FOUR = PINS + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"  # with one worker: two packs, stacks of two
+FOUR = PINS.replace("cluster.threads", "cluster.stack=2, cluster.threads") + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"  # two stacks of two
 
 # Every worker notes its process id, so that a test can kill one; `SPOIL` is what a test wants to happen in it besides.
 NOTE = """
 import json, os, sys
-if "worker" in sys.orig_argv:
+if "--runs" in sys.orig_argv:
     pack = json.load(open(sys.orig_argv[sys.orig_argv.index("--pack") + 1]))
+    named = sys.orig_argv[sys.orig_argv.index("--runs") + 1].split(",")
+    runs = [run["config"] for stack in pack["stacks"] for run in stack if run["run_id"] in named]
     open(os.path.join(os.path.dirname(__file__), "worker-%d" % os.getpid()), "w").close()
     SPOIL
 """
@@ -248,7 +289,7 @@ class Bench:
 
     def write(self, text, **numbers):
         (self.folder / "s.yaml").write_text(text.format(**numbers))
-        self.runs = plan.load_study(str(self.folder / "s.yaml"), []).runs
+        self.runs = load_study(str(self.folder / "s.yaml"), []).runs
 
     def spoil(self, code):
         (self.hooks / "sitecustomize.py").write_text(NOTE.replace("SPOIL", code))
@@ -319,8 +360,8 @@ def undisturbed():
         torch.set_num_threads(1)
         key = (tuple(run.run_id for run in runs), workers, runs[0].cluster.stack)
         if key not in known:
-            for pack in plan.make_packs(runs, workers, runs[0].cluster.stack):
-                execute(pack.runs, folder, torch.device("cpu"), None, lambda event: None, lambda: False)
+            for stack in stacks_of(runs, workers, runs[0].cluster.stack):
+                execute(stack, folder, torch.device("cpu"), None, lambda event: None, lambda: False)
             known[key] = [((records.run_dir(folder, run.run_id) / "weights.safetensors").read_bytes(),
                            records.read(folder, run.run_id)["measures"]) for run in runs]
         return known[key]
@@ -361,7 +402,7 @@ def test_a_sweep_trains_everything_once(bench, undisturbed):
 @pytest.mark.slow
 def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
     bench.write(PINS + "grids: [{{seed: [0, 1, 2]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: 0}}]}}]\n", steps=200)
-    assert [len(pack.runs) for pack in plan.make_packs(bench.runs, 1, 16)] == [2, 2]  # so it shares a stack with a sound run
+    assert [len(stack) for stack in stacks_of(bench.runs, 1, 16)] == [4]  # so it shares a stack with a sound run
     code, out, err = bench.sweep("cluster.workers=1")
     hot = bench.runs[3]
     assert code == 1 and bench.states() == ["finished"] * 3 + ["failed"]
@@ -425,16 +466,19 @@ def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturb
 def test_a_worker_leaves_finished_runs_alone(here, capsys):
     """A sweep that was planned a moment too early sends runs that another one has finished since."""
     (here / "s.yaml").write_text(TWO.format(steps=20))
-    runs = plan.load_study("s.yaml", []).runs
-    plan.write_pack(here / "p.json", plan.Pack("0000", runs), "s", here / "results", "cpu", 1)
-    assert main(["worker", "--pack", "p.json"]) == 0
+    runs = load_study("s.yaml", []).runs
+    packs.write_pack(here / "p.json", Pack("s", here / "results", "cpu", 1, 1, [runs]))
+    command = ["worker", "--pack", "p.json", "--runs", ",".join(run.run_id for run in runs)]
+    assert main(command) == 0
     files = [path for path in (here / "results").rglob("*") if path.is_file()]
     stamps = [path.stat().st_mtime_ns for path in files]
     capsys.readouterr()
-    assert len(files) == 2 * 5 and main(["worker", "--pack", "p.json"]) == 0
+    assert len(files) == 2 * 5 and main(command) == 0
     assert [path.stat().st_mtime_ns for path in files] == stamps
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"event": "outcome", "outcome": {run.run_id: "finished" for run in runs}}
+    assert main(["worker", "--pack", "p.json"]) == 0  # in a process of its own
+    assert [path.stat().st_mtime_ns for path in files] == stamps
 
 
 @pytest.mark.slow
@@ -458,7 +502,6 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
     codes = sorted(code for code, _, _ in ends)
     assert codes[0] == 0 and codes[1] in (0, 1)  # the first to end may find runs still in the other's hands, and says so
     assert all("being trained by another process" in out for code, out, _ in ends if code)
-    assert len(bench.workers()) >= 2
     assert {key: len(files) for key, files in seen.items()} == {
         (run.run_id, name): 1 for run in bench.runs for name in ("config.json", "record.json")}
     assert_undisturbed(bench, undisturbed, 1)
@@ -479,7 +522,7 @@ def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
 @pytest.mark.slow
 def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench):
     bench.write(PINS + "grids: [{{seed: [0, 1, 2, 7]}}]\n", steps=200)
-    bench.spoil('if any(run["seed"] == 7 for run in pack["runs"]): os._exit(9)')
+    bench.spoil('if any(run["seed"] == 7 for run in runs): os._exit(9)')
     code, out, err = bench.sweep("cluster.workers=1")
     deadly = bench.runs[3]
     assert code == 1 and bench.states() == ["finished"] * 3 + ["failed"]

@@ -30,7 +30,7 @@ def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
     exposures vary) into out_dir; returns the report, no line over 80 columns.
 
     table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a
-    `sweep.plan.Study`. ValueError, in one line, for a table that cannot be judged. Everything is computed before
+    `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged. Everything is computed before
     anything is written.
     """
     from capacity import plots  # matplotlib takes as long to import as everything else together

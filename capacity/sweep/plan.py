@@ -1,272 +1,215 @@
-"""A study file -> runs, what is left of them, and packs of runs of one shape.
-
-    question: what the study asks, one sentence
-    pins:     overrides that hold for every run (Hydra's grammar), as a list
-    grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key: "range(0,4)"` in Hydra's sweep
-              grammar, or a name of your own with a list of mappings that set several keys together (values that move as one)
-    best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as [train.lr]
-    expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
-    scale:    published or pocket; what a verdict is about
-    presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME picks one
-
-A run that appears in two grids is planned once.
-"""
+"""What a sweep will do and cost: the runs of a study minus what is finished, failed or spoken for, in packs for its launcher."""
 
 from __future__ import annotations
 
-import itertools
 import math
+import os
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from capacity import counts, records
-from capacity.compose import expand, load_many, read_yaml, shared_dir
-from capacity.config import Config, ConfigError, known_keys, nearest
-from capacity.data import lexicon
-from capacity.laws.expects import SCALES, check_expects
-from capacity.train.keys import stack_key
+from capacity import records
+from capacity.config import Cluster, Config, duration_seconds
+from capacity.cost import Speed, speed_of
+from capacity.progress import clock, count
+from capacity.sweep import submissions
+from capacity.sweep.packs import Pack, duration, fill, make_stacks, share_of, stack_bytes, without
+from capacity.sweep.study import Study
 
-ENTRIES = ("question", "pins", "grids", "best_over", "expects", "scale")
-PACKS_PER_WORKER = 3  # more packs balance better, fewer start faster (a worker needs about 2 s to import torch)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A named set of runs."""
-
-    name: str
-    path: Path
-    question: str
-    runs: list[Config]
-    best_over: list[str] = field(default_factory=list)  # dotted settings
-    expects: list[dict] = field(default_factory=list)  # as `laws.expects.check_expects` returns them
-    scale: str = "published"
-    overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
+UNKNOWN_GPU_BYTES = 32e9  # a GPU that nobody can look at from here; a stack that does not fit goes on in halves
+START_S, SLACK = 600.0, 2.0  # a time limit is twice the expected time and ten minutes
+TORCH_BYTES = {"cpu": 0.7e9, "cuda": 5e9}  # host memory of a process with torch, without the stack
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Runs of one shape that one worker process trains as one stack."""
+class Job:
+    """One array job, or all of a sweep on this machine: packs that share their limits."""
 
-    name: str
-    runs: list[Config]
+    packs: list[Pack]
+    seconds: list[float]  # expected, by pack
+    time_s: int
+    mem: str
+    growth: dict[str, int]  # factors of time and memory against the first try
+    why: str  # why these are not of the first try; else empty
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will be said and done."""
+
+    study: Study
+    cluster: Cluster
+    device: str
+    speed: Speed
+    jobs: list[Job]
+    done: list[str]  # run ids
+    failed: list[str]
+    spoken_for: dict[str, str]  # run id -> queued, requeued or running
 
     @property
-    def seconds(self) -> float:
-        return sum(estimate_seconds(c) for c in self.runs)
+    def todo(self) -> list[Config]:
+        return [run for job in self.jobs for pack in job.packs for run in pack.runs]
 
 
-def load_study(name: str, overrides: list[str]) -> Study:
-    """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win over pins and axes.
-    ConfigError with file and key."""
-    path = find_study(name)
-    base, preset = split_name(name)
-    tree = _entries(path, preset)
-    pins, grids = tree.get("pins") or [], tree.get("grids") or [{}]
-    best_over, scale = tree.get("best_over") or [], tree.get("scale", "published")
-    if not isinstance(pins, list) or not all(isinstance(p, str) for p in pins):
-        raise ConfigError(f"{path}: pins: expected a list of overrides such as data.vocab_size=256")
-    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
-        raise ConfigError(f"{path}: grids: expected a list of mappings from axis to values")
-    if not isinstance(best_over, list) or not all(isinstance(key, str) for key in best_over):
-        raise ConfigError(f"{path}: best_over: expected a list of settings such as train.lr")
-    for key in best_over:
-        if key not in known_keys() or key == "seed":
-            raise ConfigError(f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}")
-    if scale not in SCALES:
-        near = nearest(str(scale), list(SCALES))
-        raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{near}")
-    try:
-        expects = check_expects(tree.get("expects") or [])
-        layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
-        configs = load_many(layers)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    unique = {config.run_id: config for config in configs}
-    study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
-    return Study(f"{study_name}@{preset}" if preset else study_name, path, str(tree.get("question", "")),
-                 list(unique.values()), best_over, expects, scale, list(overrides))
+def make_plan(study: Study, results: Path, living: submissions.Living, retry_failed: bool, only: set[str] | None = None) -> Plan:
+    """The plan of a sweep; `only`: the runs that are wanted, all of the study where None.
 
-
-def _entries(path: Path, preset: str | None) -> dict:
-    """The entries of a study file; what a preset states takes the place of the study's own."""
-    tree = read_yaml(path)
-    presets = tree.pop("presets", None) or {}
-    if not isinstance(presets, dict) or not all(isinstance(entries, dict) for entries in presets.values()):
-        raise ConfigError(f"{path}: presets: expected a mapping from name to entries such as pins and grids")
-    for where, entries in [("", tree)] + [(f"presets: {name}: ", entries) for name, entries in presets.items()]:
-        allowed = [*ENTRIES, "presets"] if entries is tree else list(ENTRIES)
-        for key in entries:
-            if key not in allowed:
-                raise ConfigError(f"{path}: {where}{key}: no such entry{nearest(str(key), allowed)}; allowed: "
-                                  f"{', '.join(allowed)}")
-    if preset is None:
-        return tree
-    if preset not in presets:
-        known = [str(name) for name in presets]
-        raise ConfigError(f"{path}: no preset {preset}{nearest(preset, known)}; "
-                          + (f"allowed: {', '.join(known)}" if known else "this study has none"))
-    return tree | presets[preset]
-
-
-def split_name(name: str) -> tuple[str, str | None]:
-    """STUDY@PRESET as (study, preset); (name, None) where there is no preset, also for a file with @ in its name."""
-    base, at, preset = name.rpartition("@")
-    if not at or "/" in preset or Path(preset).suffix in (".yaml", ".yml"):
-        return name, None
-    return base, preset
-
-
-def find_study(name: str) -> Path:
-    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file, without @PRESET."""
-    name, _ = split_name(name)
-    if Path(name).suffix in (".yaml", ".yml"):
-        if not Path(name).is_file():
-            raise ConfigError(f"{name}: no such file")
-        return Path(name)
-    folders = list(dict.fromkeys([Path("sweeps").resolve(), shared_dir("sweeps")]))
-    for folder in folders:
-        path = folder / f"{name}.yaml"
-        if path.is_file():
-            return path
-    known = study_names(folders)
-    raise ConfigError(f"{name}: no such study{nearest(name, known)}; allowed: {', '.join(known)}, or a path to a YAML file")
-
-
-def study_names(folders: list[Path]) -> list[str]:
-    """All studies below the folders, by name."""
-    return sorted({str(p.relative_to(f).with_suffix("")) for f in folders if f.is_dir() for p in f.rglob("*.yaml")})
-
-
-def _points(grid: dict) -> list[list[str]]:
-    """The product of a grid's axes as lists of overrides; the last axis varies fastest."""
-    axes: list[list[list[str]]] = []
-    for key, values in grid.items():
-        if isinstance(values, str):
-            axes.append(expand([f"{key}={values}"]))
-        elif isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
-            axes.append([[f"{k}={_literal(key, v)}" for k, v in value.items()] for value in values])
-        elif isinstance(values, list) and values:
-            axes.append([[f"{key}={_literal(key, v)}"] for v in values])
-        elif not isinstance(values, (list, dict)) and values is not None:
-            axes.append([[f"{key}={_literal(key, values)}"]])
-        else:
-            raise ConfigError(f"grids: {key}: expected a value, a list of values, or a list of mappings")
-    return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
-
-
-def _literal(key: str, value: object) -> str:
-    """A YAML scalar in Hydra's override grammar."""
-    if isinstance(value, (list, dict)):
-        raise ConfigError(f"grids: {key}: {value!r}: an axis takes plain values or mappings of key to plain value")
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def make_packs(runs: list[Config], workers: int, stack: int, device: str = "cpu", room: float = math.inf) -> list[Pack]:
-    """Group runs by shape and cut the groups into packs of similar duration, the longest first; in a pack are runs of
-    similar length, at most `stack`, and no more than fit into `room` bytes.
-
-    Cut from the whole study, before finished runs are taken out, so that a re-issued sweep forms the same stacks.
+    Stacks are cut from the whole study, before anything is taken out, and threads do not depend on how much is left, so that
+    a re-issued sweep continues in the same stacks and ends with the same bits.
     """
-    groups: dict[str, list[Config]] = {}
+    cluster = study.runs[0].cluster
+    spoken_for = {run_id: element.state for (submission, index), element in living.items() for run_id in submission.elements[index]["runs"]}
+    done, failed = [], []
+    for run in study.runs:
+        record = records.read(results, run.run_id)
+        if record is not None and record["status"] == "finished":
+            done.append(run.run_id)
+        elif record is not None and run.run_id not in spoken_for:
+            failed.append(run.run_id)
+    spoken_for = {run.run_id: spoken_for[run.run_id] for run in study.runs if run.run_id in spoken_for and run.run_id not in done}
+    out = {*done, *spoken_for, *([] if retry_failed else failed)}
+    if only is not None:
+        out |= {run.run_id for run in study.runs if run.run_id not in only}
+    local = cluster.launcher == "local"
+    device, speed, jobs = (_here if local else _in_queue)(study, cluster, results, out)
+    return Plan(study, cluster, device, speed, jobs, done, failed, spoken_for)
+
+
+def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, list[Job]]:
+    """One pack for this machine."""
+    from capacity.hardware import cores, cpu_name, gpus_of, room
+
+    device, gpus = gpus_of(cluster.device)
+    workers = cluster.workers or gpus or cores()
+    speed = speed_of(device, results, cpu_name() if device == "cpu" else None)
+    limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers)
+    stacks = make_stacks(study.runs, share_of(study.runs, workers, device), cluster.stack, device, limit)
+    workers = min(workers, len(stacks))
+    threads = cluster.threads or max(1, cores() // workers)
+    todo = without(stacks, out)
+    pack = Pack(study.name, results, device, min(workers, max(1, len(todo))), threads, todo)
+    seconds = [duration(todo, speed, pack.workers, threads)] if todo else []
+    return device, speed, [Job([pack] * bool(todo), seconds, 0, "", {"time": 1, "memory": 1}, "")] * bool(todo)
+
+
+def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, list[Job]]:
+    """An array job, and one more for runs that ran out of time or memory before, with twice as much of it."""
+    device = cluster.device if cluster.device != "auto" else "cuda" if cluster.gpus or cluster.gres else "cpu"
+    workers = cluster.workers or max(1, cluster.gpus if device == "cuda" else cluster.cpus)
+    threads = cluster.threads or max(1, cluster.cpus // workers)
+    speed = speed_of(device, results)
+    grown = grown_runs(results, study.runs)
+    jobs = []
+    for growth in sorted({grown.get(run.run_id, (1, 1)) for run in study.runs}):
+        time_factor, memory_factor = growth
+        runs = [run for run in study.runs if grown.get(run.run_id, (1, 1)) == growth]
+        limit = cluster.memory_gb * 1e9 if cluster.memory_gb else 0.8 * UNKNOWN_GPU_BYTES if device == "cuda" else math.inf
+        target = 60.0 * cluster.pack_minutes / (time_factor if cluster.time else 1)
+        longest = min(target, share_of(runs, workers, device, speed)) if workers > 1 else target
+        stacks = make_stacks(runs, longest, max(1, cluster.stack // memory_factor), device, limit, speed)
+        todo = without(stacks, out)
+        if not todo:
+            continue
+        dealt = fill(todo, speed, target, workers, threads, cluster.array_limit)
+        seconds = [duration(part, speed, workers, threads) for part in dealt]
+        time_s = duration_seconds(cluster.time) if cluster.time else int(600 * math.ceil(time_factor * (SLACK * max(seconds) + START_S) / 600))
+        largest = max(stack_bytes(stack[0], len(stack), device) for stack in todo) if device == "cpu" else 0.0
+        mem = cluster.mem or f"{math.ceil(memory_factor * workers * (1.3 * largest + TORCH_BYTES[device]) / 1e9)}G"
+        jobs.append(Job([Pack(study.name, results, device, workers, threads, part) for part in dealt], seconds, time_s, mem,
+                        {"time": time_factor, "memory": memory_factor}, _why(growth, cluster, mem, time_s)))
+    return device, speed, jobs
+
+
+def _why(growth: tuple[int, int], cluster: Cluster, mem: str, time_s: int) -> str:
+    time_factor, memory_factor = growth
+    words = []
+    if time_factor > 1:
+        words.append("ran out of time before: " + (f"packs {time_factor} times shorter" if cluster.time else f"limit {time_factor} "
+                     f"times longer, {clock(time_s)}"))
+    if memory_factor > 1:
+        words.append(f"ran out of memory before: at most {max(1, cluster.stack // memory_factor)} in a stack" + ("" if cluster.mem else f", {mem}"))
+    return "; ".join(words)
+
+
+def grown_runs(results: Path, runs: list[Config]) -> dict[str, tuple[int, int]]:
+    """Run id -> factors of time and memory for the next try: twice those of the last one for what it ran out of. A worker that
+    was killed (SIGKILL) or found no memory counts as one that ran out of memory."""
+    factors: dict[str, tuple[int, int]] = {}
+    for submission in submissions.read_all(results):
+        growth = submission.tree["growth"]
+        for element in submission.elements:
+            end = element["end"] or ""
+            pair = (growth["time"] * (1 + (end == "TIMEOUT")), growth["memory"] * (1 + (end == "OUT_OF_MEMORY")))
+            factors |= {run_id: pair for run_id in element["runs"]}
     for run in runs:
-        groups.setdefault(stack_key(run), []).append(run)
-    target = sum(estimate_seconds(run) for run in runs) / (PACKS_PER_WORKER * workers)
-    packs = []
-    for members in itertools.chain.from_iterable(map(_of_like_length, groups.values())):
-        most = min(stack, _fitting(members[0], stack, device, room))
-        cost = sum(estimate_seconds(run) for run in members)
-        parts = max(math.ceil(len(members) / most), min(len(members), math.ceil(cost / target)))
-        size = math.ceil(len(members) / parts)
-        packs += [members[i:i + size] for i in range(0, len(members), size)]
-    packs.sort(key=lambda p: -sum(estimate_seconds(run) for run in p))
-    return [Pack(f"{i:04d}", pack) for i, pack in enumerate(packs)]
+        record = records.read(results, run.run_id) if run.run_id in factors else None
+        if record is not None and record["status"] == "failed" and _starved(record["error"]["reason"]):
+            time_factor, memory_factor = factors[run.run_id]
+            factors[run.run_id] = (time_factor, 2 * memory_factor)
+    return {run_id: pair for run_id, pair in factors.items() if pair != (1, 1)}
 
 
-def _of_like_length(members: list[Config]) -> list[list[Config]]:
-    """Runs of one shape, longest first, in groups whose longest takes at most twice the steps of the shortest: who ends
-    leaves a smaller stack, which uses the device less well."""
-    groups: list[list[Config]] = []
-    for run in sorted(members, key=lambda run: -run.steps):
-        if not groups or 2 * run.steps < groups[-1][0].steps:
-            groups.append([])
-        groups[-1].append(run)
-    return groups
+def _starved(reason: str) -> bool:
+    return any(words in reason for words in ("killed by signal SIGKILL", "OutOfMemoryError", "MemoryError", "not enough memory"))
 
 
-def stack_bytes(run: Config, members: int, device: str) -> float:
-    """Predicted memory of a stack of runs of this shape."""
-    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, run.train.batch_size, members, device,
-                               run.train.precision)
-
-
-def _fitting(run: Config, stack: int, device: str, room: float) -> int:
-    """The most members, up to `stack`, of a stack that fits; at least 1, since a single run cannot be divided."""
-    return max((n for n in range(1, stack + 1) if stack_bytes(run, n, device) <= room), default=1)
-
-
-def without_finished(packs: list[Pack], results: Path, retry_failed: bool) -> list[Pack]:
-    """The packs minus runs that are finished (or failed, unless they are to be tried again); empty packs drop out."""
-    out = []
-    for pack in packs:
-        todo = []
-        for run in pack.runs:
-            record = records.read(results, run.run_id)
-            if record is None or (record["status"] == "failed" and retry_failed):
-                todo.append(run)
-        if todo:
-            out.append(Pack(pack.name, todo))
-    return out
-
-
-def write_pack(path: Path, pack: Pack, study: str, results: Path, device: str, threads: int) -> None:
-    """A pack as a JSON file that `capacity worker` reads; it needs neither hydra, the study file, lists nor a tokenizer."""
-    for run in pack.runs:
-        if run.data.kind != "uniform":
-            lexicon.keep(results, run.data.compiled)
-    records.write_json(path, {"schema": 1, "study": study, "pack": pack.name, "results": str(results.resolve()),
-                              "device": device, "threads": threads, "runs": [run.as_dict() for run in pack.runs]})
-
-
-def estimate_seconds(config: Config) -> float:
-    """A guess of the time of one run on one CPU core: matrix work at 50 GFLOP/s, the rest per value it touches.
-
-    Calibrated on one 2024 server core in fp32 for models of 3K to 40K parameters, where it is within about 30%.
-    """
-    model, V, S = config.model, config.data.rows, config.data.seq_len
-    per_token = 1.3 * V + model.n_layers * (45 * model.d_model + 9 * S * model.n_heads)
-    return config.flops / 50e9 + config.tokens * per_token * 1e-9 + config.steps * 0.8e-3
-
-
-def summary(study: Study, packs: list[Pack], done: int, failed: int, workers: int, device: str) -> str:
+def summary(plan: Plan) -> str:
     """What a sweep will do, before it does it; at most 80 columns."""
-    from capacity.progress import clock, count
-
+    study, todo = plan.study, plan.todo
     sizes = sorted(run.parameters["total"] for run in study.runs)
     loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
-    todo = [run for pack in packs for run in pack.runs]
     shapes = len(set(records.shape_labels(study.runs).values()))
     flops = sum(run.flops for run in todo)
-    lines = [
-        f"study       {study.name}",
-        *textwrap.wrap(study.question, 80, initial_indent="question    ", subsequent_indent=" " * 12),
-        f"runs        {len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {done} finished, {failed} failed, "
-        f"{len(todo)} to do",
-        *textwrap.wrap(_data_line(study), 80, initial_indent="data        ", subsequent_indent=" " * 12),
-        *textwrap.wrap(f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
-                       "parameter", 80, initial_indent="parameters  ", subsequent_indent=" " * 12),
-        f"training    {count(sum(r.tokens for r in todo))} tokens, "
-        f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do"]
+    states = [f"{len(plan.done)} finished", f"{len(plan.failed)} failed"]
+    for state in ("running", "queued", "requeued"):
+        if number := sum(s == state for s in plan.spoken_for.values()):
+            states.append(f"{number} {state}")
+    lines = [f"study       {study.name}"]
+    lines += _line("question", study.question)
+    lines += _line("runs", f"{len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {', '.join(states)}, {len(todo)} to do")
+    lines += _line("data", _data_line(study))
+    lines += _line("parameters", f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter")
+    lines += _line("training", f"{count(sum(r.tokens for r in todo))} tokens, "
+                               f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do")
     if todo:
-        memory = max(stack_bytes(p.runs[0], len(p.runs), device) for p in packs)
-        seconds = max(sum(p.seconds for p in packs) / workers, max(p.seconds for p in packs))
-        guess = (f"about {clock(seconds)} (a guess for current CPU cores)" if device == "cpu"
-                 else "time on a GPU is not predicted")
-        lines.append(f"execution   {len(packs)} pack{'s' * (len(packs) != 1)} on {workers} {device} "
-                     f"worker{'s' * (workers != 1)}, largest about {memory / 1e6:.0f} MB beside torch;")
-        lines.append(f"            {guess}")
+        lines += _execution_here(plan) if plan.cluster.launcher == "local" else _execution_queue(plan)
     return "\n".join(lines)
+
+
+def _line(title: str, text: str) -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent=f"{title:12s}", subsequent_indent=" " * 12, break_on_hyphens=False)
+
+
+def _largest(plan: Plan) -> str:
+    memory = max(stack_bytes(stack[0], len(stack), plan.device) for job in plan.jobs for pack in job.packs for stack in pack.stacks)
+    return f"{memory / 1e6:.0f} MB" if memory < 1e9 else f"{memory / 1e9:.1f} GB"
+
+
+def _execution_here(plan: Plan) -> list[str]:
+    pack = plan.jobs[0].packs[0]
+    n = len(pack.stacks)
+    return _line("execution", f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} worker{'s' * (pack.workers != 1)}, largest "
+                              f"about {_largest(plan)} beside torch; about {clock(plan.jobs[0].seconds[0])} ({plan.speed.source})")
+
+
+def _execution_queue(plan: Plan) -> list[str]:
+    cluster, lines = plan.cluster, []
+    for job in plan.jobs:
+        n, workers = len(job.packs), job.packs[0].workers
+        has = [f"{cluster.cpus} CPU{'s' * (cluster.cpus != 1)}"]
+        has += [cluster.gres] if cluster.gres else [f"{cluster.gpus} GPU{'s' * (cluster.gpus != 1)}"] if cluster.gpus else []
+        low, high = clock(min(job.seconds)), clock(max(job.seconds))
+        text = (f"{n} array element{'s' * (n != 1)}" + (f", {cluster.throttle} at once" if cluster.throttle else "")
+                + f", each {', '.join(has)}, {job.mem}, at most {clock(job.time_s)}, {workers} worker{'s' * (workers != 1)} on {plan.device}; "
+                f"{sum(len(pack.stacks) for pack in job.packs)} stacks of up to {max(len(s) for p in job.packs for s in p.stacks)} runs; "
+                f"about {low}" + (f" to {high}" if low != high else "") + " an element")
+        lines += _line(cluster.launcher[:11], text + (f" ({job.why})" if job.why else ""))
+    spent = sum(sum(job.seconds) for job in plan.jobs) / 3600
+    cost = [f"{spent * cluster.cpus:,.3g} CPU-core-hours"]
+    if cluster.gpus or cluster.gres:
+        cost.insert(0, f"{spent * max(1, cluster.gpus):,.3g} GPU-hours")
+    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); largest stack about {_largest(plan)} beside torch")
+    return lines
 
 
 def _data_line(study: Study) -> str:

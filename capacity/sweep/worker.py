@@ -1,4 +1,6 @@
-"""`capacity worker --pack FILE`: train the runs of one pack file and say how it goes as JSON lines on standard output."""
+"""`capacity worker --pack FILE`: train a pack on the machine where it is called, without hydra; and, with --runs, one stack of
+it, which the former does in processes of their own that tell it how it goes as JSON lines.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +9,38 @@ import os
 import sys
 from pathlib import Path
 
-from capacity.config import ConfigError, from_dict
-from capacity.data import lexicon
+from capacity.progress import Progress
+from capacity.sweep import pool
+from capacity.sweep.packs import read_pack
+
+PLAIN_SECONDS = 60.0  # between two lines of progress in a log that nobody may ever read
 
 
-def read_pack(path: Path) -> dict:
-    """A pack file with its runs as Configs; ConfigError if it cannot be read or holds anything impossible."""
-    try:
-        pack = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    missing = {"schema", "study", "results", "device", "threads", "runs"} - (pack.keys() if isinstance(pack, dict) else set())
-    if missing:
-        raise ConfigError(f"{path}: not a pack file: no {sorted(missing)[0]}")
-    try:
-        for run in pack["runs"]:
-            lexicon.load(Path(pack["results"]), run["data"].get("lexicon"))
-        pack["runs"] = [from_dict(run) for run in pack["runs"]]
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return pack
-
-
-def work(path: Path, parent: int | None) -> int:
-    """Run a pack; returns 0 if every run finished, 1 if one failed or is held elsewhere, 130 after an interruption.
-
-    With `parent`, the id of the process that started it, the worker checkpoints and stops when that process is gone.
-    """
+def work(path: Path) -> int:
+    """Train a pack; returns 0 if every run finished, 1 if one failed or is held elsewhere, 130 after an interruption."""
     pack = read_pack(path)
+    print(f"{path}: {len(pack.runs)} runs in {len(pack.stacks)} stacks, {pack.workers} at a time, on {pack.device}", file=sys.stderr)
+    progress = Progress(sum(pool.GUESSES["cpu"].seconds([run]) for run in pack.runs), plain_seconds=PLAIN_SECONDS)
+    return exit_code(pool.train(pack, path, pack.runs, progress))
+
+
+def exit_code(outcome: dict[str, str]) -> int:
+    if "interrupted" in outcome.values():
+        return 130
+    return 0 if set(outcome.values()) <= {"finished"} else 1
+
+
+def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
+    """Train the named runs of a pack as one stack; returns as `work`. With `parent`, the id of the process that started it,
+    checkpoint and stop when that process is gone."""
+    pack = read_pack(path, run_ids)
     import torch  # after the pack was found to be good
 
-    from capacity.mirror import Mirror
     from capacity.environment import pick_device
+    from capacity.mirror import Mirror
     from capacity.run import Stop, execute
 
-    torch.set_num_threads(pack["threads"])
+    torch.set_num_threads(pack.threads)
     stop = Stop(parent)
 
     def report(event: dict) -> None:
@@ -52,10 +49,7 @@ def work(path: Path, parent: int | None) -> int:
         except OSError:  # nobody listens any more; stop() sees that the parent is gone
             sys.stdout = open(os.devnull, "w")
 
-    results = Path(pack["results"])
-    with Mirror(pack["runs"], results, pack["study"]):
-        outcome = execute(pack["runs"], results, pick_device(pack["device"]), pack["study"], report, stop)
+    with Mirror(pack.runs, pack.results, pack.study):
+        outcome = execute(pack.runs, pack.results, pick_device(pack.device), pack.study, report, stop)
     report({"event": "outcome", "outcome": outcome})
-    if "interrupted" in outcome.values():
-        return 130
-    return 0 if set(outcome.values()) <= {"finished"} else 1
+    return exit_code(outcome)

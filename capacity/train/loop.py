@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
+from capacity.cost import worth_compiling
 from capacity.data.feed import CURSOR, FEEDS
+from capacity.environment import has_compiler
 from capacity.model.gpt import GPT
 from capacity.train.keys import stack_key
 from capacity.train.optim import COLUMNS, STEP, Hyper, Muon, Schedule, adamw
@@ -58,7 +60,7 @@ class Stack:
         self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos)
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
-        self.loss = torch.compile(self.gpt.loss, dynamic=False) if first.cluster.compile else self.gpt.loss
+        self.loss = torch.compile(self.gpt.loss, dynamic=False) if compiles(configs, device) else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
         self.update = adamw
         if first.train.optimizer == "muon":
@@ -81,6 +83,12 @@ class Stack:
             make = record if self.device.type == "cuda" else plain
             self._recorded = state, make(self, state)
         return self._recorded[1]
+
+
+def compiles(configs: list[Config], device: torch.device) -> bool:
+    """Whether this stack is compiled, by cluster.compile of its first run."""
+    wanted = configs[0].cluster.compile
+    return wanted == "always" or wanted == "auto" and worth_compiling(configs, device.type) and (device.type == "cuda" or has_compiler())
 
 
 def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:

@@ -1,0 +1,62 @@
+"""What training will cost, before anything is spent: seconds on a device, from its benchmark or else from a guess that says
+so. Memory is in `counts.memory_bytes`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from capacity.config import Config
+
+# what torch.compile takes for a shape, and the least part of the time that it saved (docs/decisions.md, CPU speed)
+COMPILE_S, COMPILE_SAVES = 40.0, 0.08
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a stack = step_s x steps of its longest run + FLOPs / flop_per_s + touched values x value_s, where a CPU's
+    are those of one core."""
+
+    device: str
+    step_s: float
+    flop_per_s: float
+    value_s: float
+    source: str
+
+    def seconds(self, runs: list[Config], threads: int = 1) -> float:
+        """Time of runs that train as one stack; CPU threads are taken to share the work evenly."""
+        work = sum(run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s for run in runs)
+        return max(run.steps for run in runs) * self.step_s + work / threads
+
+
+# The CPU's were set by models of 3K to 40K parameters on one core of 2024, in fp32, which they meet within about 30%. Nothing
+# stands behind the GPU's but its data sheet: a quarter of 400 TFLOP/s in bf16, half of 3 TB/s, a launch of 60 kernels.
+GUESSES = {"cpu": Speed("cpu", 0.8e-3, 50e9, 1e-9, "a guess for current CPU cores"),
+           "cuda": Speed("cuda", 0.5e-3, 100e12, 5e-12, "a guess for an H100, never measured")}
+
+
+def values_per_token(run: Config) -> float:
+    """Values that a training step reads or writes outside matrix products, by predicted token: logits, activations and scores,
+    in units that one CPU core handles at about 1 per nanosecond."""
+    model = run.model
+    return 1.3 * run.data.rows + model.n_layers * (45 * model.d_model + 9 * run.data.seq_len * model.n_heads)
+
+
+def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
+    """Of RESULTS/bench/DEVICE.json, which `make bench` writes, if it is about this hardware (None: any); else the guess."""
+    path = results / "bench" / f"{device}.json"
+    try:
+        bench = json.loads(path.read_bytes())
+        name, found = bench["environment"]["hardware"], bench["speed"]
+        if hardware in (None, name):
+            return Speed(device, *(float(found[key]) for key in ("step_s", "flop_per_s", "value_s")), f"by {path} ({name})")
+    except (OSError, ValueError, KeyError, TypeError):  # no benchmark, or one of an older version
+        pass
+    return GUESSES[device]
+
+
+def worth_compiling(runs: list[Config], device: str) -> bool:
+    """Whether torch.compile saves more time than it takes."""
+    return GUESSES[device].seconds(runs) * COMPILE_SAVES > COMPILE_S

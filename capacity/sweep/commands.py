@@ -1,0 +1,135 @@
+"""The verbs sweep, retry and cancel: look at what is done and spoken for, submit the rest, take it back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from capacity import records
+from capacity.config import ConfigError
+from capacity.sweep import plan as planning
+from capacity.sweep import pool, submissions
+from capacity.sweep.study import load_study
+
+
+def sweep(name: str, overrides: list[str], results: Path, dry_run: bool, retry_failed: bool, only: set[str] | None = None) -> int:
+    """Train what is not finished of a study, here or in a queue; returns the exit code."""
+    study = load_study(name, overrides)
+    launcher = study.runs[0].cluster.launcher
+    queue = None if launcher == "local" else submissions.launcher(launcher)  # a wrong name costs nothing yet
+    if dry_run:
+        print(planning.summary(planning.make_plan(study, results, submissions.alive(results), retry_failed, only)))
+        return 0
+    with submissions.submitting(results):
+        living = submissions.alive(results)
+        submissions.close(results, living)
+        plan = planning.make_plan(study, results, living, retry_failed, only)
+        print(planning.summary(plan))
+        sys.stdout.flush()
+        if queue is not None:
+            return _submit(plan, name, overrides, results, queue)
+        if not plan.todo:
+            return _end(plan, results, {})
+        job = plan.jobs[0]
+        submission = submissions.new(results, study.name, name, overrides, "local", job.packs, job.seconds, job.growth)
+        lock = submissions.held(submission)
+        lock.__enter__()  # before the next submitter may look
+    try:
+        outcome = pool.train(job.packs[0], submission.pack(0), study.runs)
+    finally:
+        lock.__exit__(None, None, None)
+    if set(outcome.values()) <= {"finished"}:
+        submissions.withdraw(submission)  # its logs tell nothing
+    return _end(plan, results, outcome)
+
+
+def _submit(plan: planning.Plan, name: str, overrides: list[str], results: Path, queue) -> int:
+    if not plan.todo:
+        print(f"nothing to submit; capacity status {name} tells more")
+        return 0
+    for job in plan.jobs:
+        submission = submissions.new(results, plan.study.name, name, overrides, plan.cluster.launcher, job.packs, job.seconds, job.growth)
+        try:
+            submission.save(job=queue.submit(submission, plan.cluster, job.time_s, job.mem))
+        except ConfigError:
+            submissions.withdraw(submission)
+            raise
+        runs = sum(len(pack.runs) for pack in job.packs)
+        print(f"submitted   job {submission.job}: {runs} run{'s' * (runs != 1)} in {len(job.packs)} element{'s' * (len(job.packs) != 1)}\n"
+              f"            {submission.folder}/submit.sbatch")
+    return 0
+
+
+def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
+    runs, left = plan.study.runs, {}
+    for run in runs:
+        state = records.status(results, run.run_id)
+        if state != "finished":
+            busy = outcome.get(run.run_id) == "busy" or run.run_id in plan.spoken_for
+            left.setdefault("busy" if busy else state, []).append(run.run_id)
+    print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
+    for state, run_ids in left.items():
+        if state == "failed":
+            print(f"{len(run_ids)} failed:")
+            for run_id in run_ids:
+                print(f"  {run_id}: {records.read(results, run_id)['error']['reason']}")
+        else:
+            words = {"busy": "are being trained by another process"}.get(state, state)
+            print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
+    if "interrupted" in outcome.values():
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 1 if left else 0
+
+
+def retry(name: str, overrides: list[str], results: Path, dry_run: bool) -> int:
+    """Train again what has failed of a study, or was lost with its job, by the settings of the last sweep and those given;
+    runs that ran out of time or memory get more of it."""
+    before, overrides = settings_of_last(name, overrides, results)
+    study = load_study(name, overrides)
+    lost = {run_id for s in before for element in s.elements for run_id in element["runs"]}
+    failed = set()
+    for run in study.runs:
+        record = records.read(results, run.run_id)
+        if record["status"] == "failed" if record else run.run_id in lost:
+            failed.add(run.run_id)
+    if not failed:
+        print(f"{study.name}: no run has failed or was lost")
+        return 0
+    return sweep(name, overrides, results, dry_run, retry_failed=True, only=failed)
+
+
+def settings_of_last(name: str, overrides: list[str], results: Path) -> tuple[list[submissions.Submission], list[str]]:
+    """The submissions of a study, and the settings of the last one followed by those given now."""
+    found = submissions.read_all(results, load_study(name, []).name)
+    return found, (found[-1].tree["overrides"] if found else []) + overrides
+
+
+def cancel(name: str, results: Path) -> int:
+    """Take a study's elements out of the queue and stop its sweeps on this machine; what was trained stays."""
+    study = load_study(name, [])
+    living = {(s, i): e for (s, i), e in submissions.alive(results).items() if s.tree["study"] == study.name}
+    for submission in dict.fromkeys(s for s, _ in living):
+        indices = [i for s, i in living if s == submission]
+        runs = sum(len(submission.elements[i]["runs"]) for i in indices)
+        if submission.launcher == "local":
+            _stop_here(submission)
+        elif submission.job is None:
+            raise ConfigError(f"{submission.folder}: is being submitted; try again")
+        else:
+            submissions.launcher(submission.launcher).cancel(submission.job, indices)
+        print(f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: {len(indices)} "
+              f"element{'s' * (len(indices) != 1)}, {runs} run{'s' * (runs != 1)}; finished ones stay, others keep their checkpoints")
+    if not living:
+        print(f"{study.name}: nothing is queued or running")
+    return 0
+
+
+def _stop_here(submission: submissions.Submission) -> None:
+    """Ctrl-C for a sweep that holds its lock on this machine."""
+    if submission.tree["host"] != socket.gethostname():
+        raise ConfigError(f"{submission.folder}: runs on {submission.tree['host']}; cancel it there")
+    os.kill(submission.tree["pid"], signal.SIGTERM)

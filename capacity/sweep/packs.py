@@ -1,0 +1,154 @@
+"""Runs to stacks to packs, and the pack file that a worker reads (no hydra, no torch).
+
+A stack is a set of runs of one shape that train as one program. A pack is what one machine, or one element of a queue's
+array, trains: stacks, by so many workers side by side. A sweep on this machine is a single pack.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from capacity import counts, records
+from capacity.config import Config, ConfigError, from_dict
+from capacity.cost import GUESSES, Speed
+from capacity.data import lexicon
+from capacity.train.keys import stack_key
+
+SCHEMA = 2
+PER_WORKER = 3  # more stacks balance better, fewer start faster
+WORTH_A_START_S = 4.0  # a process needs about 2 s to import torch
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What one machine trains: the longest stacks first, `workers` of them at a time."""
+
+    study: str
+    results: Path
+    device: str  # auto, cpu or cuda
+    workers: int
+    threads: int  # of each worker
+    stacks: list[list[Config]]
+
+    @property
+    def runs(self) -> list[Config]:
+        return list(itertools.chain.from_iterable(self.stacks))
+
+
+def write_pack(path: Path, pack: Pack) -> None:
+    """A pack as JSON; what trains it needs neither hydra, the study file, lists nor a tokenizer."""
+    for run in pack.runs:
+        if run.data.kind != "uniform":
+            lexicon.keep(pack.results, run.data.compiled)
+    stacks = [[{"run_id": run.run_id, "config": run.as_dict()} for run in stack] for stack in pack.stacks]
+    records.write_json(path, {"schema": SCHEMA, "study": pack.study, "results": str(pack.results.resolve()), "device": pack.device,
+                              "workers": pack.workers, "threads": pack.threads, "stacks": stacks})
+
+
+def read_pack(path: Path, only: list[str] | None = None) -> Pack:
+    """A pack file, or its runs named in `only` as one stack; ConfigError if it cannot be read or holds anything impossible."""
+    try:
+        tree = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    missing = {"schema", "study", "results", "device", "workers", "threads", "stacks"} - (tree.keys() if isinstance(tree, dict) else set())
+    if missing:
+        raise ConfigError(f"{path}: not a pack file: no {sorted(missing)[0]}")
+    if tree["schema"] != SCHEMA:
+        raise ConfigError(f"{path}: a pack file of another version of capacity; issue the sweep again")
+    results, stacks = Path(tree["results"]), tree["stacks"]
+    if only is not None:
+        named = {run["run_id"]: run for stack in stacks for run in stack}
+        unknown = [run_id for run_id in only if run_id not in named]
+        if unknown:
+            raise ConfigError(f"{path}: holds no run {unknown[0]}")
+        stacks = [[named[run_id] for run_id in only]]
+    try:
+        for run in itertools.chain.from_iterable(stacks):
+            lexicon.load(results, run["config"]["data"].get("lexicon"))
+        stacks = [[from_dict(run["config"]) for run in stack] for stack in stacks]
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return Pack(tree["study"], results, tree["device"], tree["workers"], tree["threads"], stacks)
+
+
+def make_stacks(runs: list[Config], seconds: float, most: int, device: str = "cpu", room: float = math.inf,
+                speed: Speed | None = None) -> list[list[Config]]:
+    """Runs of one shape and like length, at most `most` of them, no more than fit into `room` bytes, and of about `seconds` at
+    most if there is more than one; the longest stacks first.
+
+    Cut from the whole study, before finished runs are taken out, so that a re-issued sweep forms the same stacks.
+    """
+    speed = speed or GUESSES[device]
+    groups: dict[str, list[Config]] = {}
+    for run in runs:
+        groups.setdefault(stack_key(run), []).append(run)
+    stacks = []
+    for members in itertools.chain.from_iterable(map(_of_like_length, groups.values())):
+        size = min(most, _fitting(members[0], most, device, room))
+        parts = max(math.ceil(len(members) / size), min(len(members), math.ceil(speed.seconds(members) / seconds)))
+        even = math.ceil(len(members) / parts)
+        stacks += [members[i:i + even] for i in range(0, len(members), even)]
+    return sorted(stacks, key=lambda stack: -speed.seconds(stack))
+
+
+def share_of(runs: list[Config], workers: int, device: str, speed: Speed | None = None) -> float:
+    """Seconds of a stack by which `workers` processes get a few stacks each, or one if there is little to do."""
+    speed = speed or GUESSES[device]
+    each = sum(speed.seconds([run]) for run in runs) / workers
+    return max(each / PER_WORKER, min(each, WORTH_A_START_S))
+
+
+def fill(stacks: list[list[Config]], speed: Speed, seconds: float, workers: int, threads: int, limit: int) -> list[list[list[Config]]]:
+    """Stacks dealt out to as few packs as keep each, with its workers side by side, near `seconds`, at most `limit` packs: the
+    longest stack goes to the pack that has least so far."""
+    cost = [speed.seconds(stack, threads) for stack in stacks]
+    number = max(1, min(limit, len(stacks), math.ceil(sum(cost) / (seconds * workers))))
+    packs: list[list[list[Config]]] = [[] for _ in range(number)]
+    loads = [0.0] * number
+    for i in sorted(range(len(stacks)), key=lambda i: -cost[i]):
+        least = loads.index(min(loads))
+        packs[least].append(stacks[i])
+        loads[least] += cost[i]
+    return [pack for pack in packs if pack]
+
+
+def duration(stacks: list[list[Config]], speed: Speed, workers: int, threads: int) -> float:
+    """Expected seconds of a pack: its longest stack, or all of them shared by its workers."""
+    cost = [speed.seconds(stack, threads) for stack in stacks]
+    return max(max(cost), sum(cost) / workers)
+
+
+def _of_like_length(members: list[Config]) -> list[list[Config]]:
+    """Runs of one shape, longest first, in groups whose longest takes at most twice the steps of the shortest: who ends
+    leaves a smaller stack, which uses the device less well."""
+    groups: list[list[Config]] = []
+    for run in sorted(members, key=lambda run: -run.steps):
+        if not groups or 2 * run.steps < groups[-1][0].steps:
+            groups.append([])
+        groups[-1].append(run)
+    return groups
+
+
+def stack_bytes(run: Config, members: int, device: str) -> float:
+    """Predicted memory of a stack of runs of this shape."""
+    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, run.train.batch_size, members, device,
+                               run.train.precision)
+
+
+def _fitting(run: Config, stack: int, device: str, room: float) -> int:
+    """The most members, up to `stack`, of a stack that fits; at least 1, since a single run cannot be divided."""
+    return max((n for n in range(1, stack + 1) if stack_bytes(run, n, device) <= room), default=1)
+
+
+def without(stacks: list[list[Config]], out: set[str]) -> list[list[Config]]:
+    """The stacks without the named runs; empty ones drop out, the others keep their company and order."""
+    left = [[run for run in stack if run.run_id not in out] for stack in stacks]
+    return [stack for stack in left if stack]

@@ -1,0 +1,245 @@
+"""Train a pack on this machine: one process per stack, a fixed number at a time.
+
+Every process holds the locks of the runs it trains, writes checkpoints, and stops when this one is gone; so this one keeps no
+state that matters and may be killed at any moment. A process that dies is started again from its checkpoints; if it dies a
+second time its runs are tried one by one, and a run that kills its process twice more is recorded as failed.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capacity import records
+from capacity.config import Config, ConfigError
+from capacity.cost import GUESSES
+from capacity.progress import Progress, count
+from capacity.sweep.packs import Pack
+
+LIVES = 2  # how often the process of a stack may die before the stack is split, or a single run given up
+STATE_SECONDS = 10.0  # between two writes of the state file
+
+
+@dataclass
+class Job:
+    """A stack on its way: where its process writes, and how often it died."""
+
+    name: str
+    runs: list[Config]
+    deaths: int = 0
+    process: subprocess.Popen | None = None
+    log: Path | None = None
+    gpu: str | None = None
+    step: dict[str, int] = field(default_factory=dict)  # by run
+    per_second: float = 0.0
+    outcome: dict[str, str] = field(default_factory=dict)
+
+
+def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | None = None) -> dict[str, str]:
+    """Train all stacks of the pack that lies at `path`; returns run_id -> finished, failed, busy or interrupted.
+
+    Beside the pack file stand its logs, NAME.STACK.log, and its state, NAME.state.json. all_runs: what the progress is about,
+    the study or the pack. ConfigError where a process refuses its work, as with a full disk.
+    """
+    names = [f"{i:0{len(str(len(pack.stacks)))}}" for i in range(len(pack.stacks))]
+    waiting = collections.deque(Job(name, stack) for name, stack in zip(names, pack.stacks))
+    cost = {run.run_id: GUESSES["cpu"].seconds([run]) for run in all_runs}
+    todo = {run.run_id for run in pack.runs}
+    progress = progress or Progress(sum(cost.values()))
+    before = sum(c for run_id, c in cost.items() if run_id not in todo)
+    running: list[Job] = []
+    finished: dict[str, str] = {}
+    events: queue.Queue = queue.Queue()
+    interrupted = _Interrupt()
+    state = _State(path)
+    gpus = _visible_gpus() if pack.device == "cuda" else []
+    workers = max(pack.workers, len(gpus)) if gpus else pack.workers
+    free = [gpus[i % len(gpus)] for i in range(workers)] if gpus else []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers and not interrupted.noticed:
+                job = waiting.popleft()
+                job.gpu = free.pop(0) if free else None
+                _start(job, path, pack.threads, events)
+                running.append(job)
+            if not running:
+                break
+            interrupted.pass_on(running)
+            state.write("running", running, finished)
+            try:
+                job, event = events.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if event is None:
+                running.remove(job)
+                if job.gpu is not None:
+                    free.append(job.gpu)
+                waiting.extendleft(_ended(job, pack, finished, progress, bool(interrupted.noticed)))
+            elif event["event"] == "outcome":
+                job.outcome = event["outcome"]
+            elif event["event"] == "note":
+                progress.say(f"stack {job.name}: {event['text']}")
+            else:
+                job.step |= {run: min(event["step"], steps) for run, steps in zip(event["runs"], event["steps"])}
+                job.per_second = event["tokens_per_s"]
+            done = before + sum(cost[r] for r, s in finished.items() if s in ("finished", "failed"))
+            done += sum(cost[run.run_id] * job.step.get(run.run_id, 0) / run.steps for job in running for run in job.runs)
+            progress.update(done, _view(len(all_runs), len(all_runs) - len(todo), finished, running))
+        for job in waiting:
+            finished.update({run.run_id: "interrupted" for run in job.runs})
+        state.write("stopped" if "interrupted" in finished.values() else "ended", [], finished, last=True)
+    finally:
+        interrupted.restore()
+        progress.close()
+    return finished
+
+
+class _Interrupt:
+    """Ctrl-C or SIGTERM: nothing new starts, processes checkpoint and stop; a second Ctrl-C ends them at once. A queue may
+    send SIGTERM as often as it likes."""
+
+    def __init__(self) -> None:
+        self.noticed, self.impatient, self.sent = 0, False, 0
+        self.before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def _note(self, number: int, frame: object) -> None:
+        self.impatient = self.noticed > 0 and number == signal.SIGINT
+        self.noticed += 1
+
+    def pass_on(self, running: list[Job]) -> None:
+        if self.noticed > self.sent:
+            self.sent = self.noticed
+            for job in running:
+                job.process.send_signal(signal.SIGKILL if self.impatient else signal.SIGTERM)
+
+    def restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+class _State:
+    """What a pack is doing, for `capacity status` on another machine. Only words: records and checkpoints are the truth."""
+
+    def __init__(self, path: Path):
+        self.path, self.written = path.with_suffix(".state.json"), 0.0
+        self.about = {"host": socket.gethostname(), "pid": os.getpid(), "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+                      "began": time.time()}
+
+    def write(self, word: str, running: list[Job], finished: dict[str, str], last: bool = False) -> None:
+        now = time.monotonic()
+        if not last and self.written and now - self.written < STATE_SECONDS:
+            return
+        self.written = now
+        jobs = [{"runs": [run.run_id for run in job.runs], "gpu": job.gpu, "log": str(job.log), "step": job.step,
+                 "tokens_per_s": job.per_second} for job in running]
+        try:
+            records.write_json(self.path, self.about | {"state": word, "updated": time.time(), "running": jobs, "outcome": finished})
+        except (OSError, ConfigError):  # a full disk: the processes find out by themselves, and say so
+            pass
+
+
+def _visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _start(job: Job, path: Path, threads: int, events: queue.Queue) -> None:
+    job.log = path.with_suffix(f".{job.name}.log")
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if job.gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = job.gpu
+    runs = ",".join(run.run_id for run in job.runs)
+    command = [sys.executable, "-m", "capacity", "worker", "--pack", str(path), "--runs", runs, "--parent", str(os.getpid())]
+    with open(job.log, "ab") as log:  # its own session: Ctrl-C reaches this process, which passes it on once
+        job.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True)
+    threading.Thread(target=_listen, args=(job, job.process, events), daemon=True).start()
+
+
+def _listen(job: Job, process: subprocess.Popen, events: queue.Queue) -> None:
+    """Put every line of a process into the queue, and None after its last one."""
+    for line in process.stdout:
+        try:
+            events.put((job, json.loads(line)))
+        except ValueError:  # half a line of a killed process, or a print of some library
+            continue
+    process.wait()
+    events.put((job, None))
+
+
+def _ended(job: Job, pack: Pack, finished: dict[str, str], progress: Progress, interrupted: bool) -> list[Job]:
+    """Take stock of a stack whose process has ended; returns what has to be run again."""
+    for run in job.runs:  # records are the truth, the process's words only fill in what has none
+        record = records.read(pack.results, run.run_id)
+        if record is not None and job.outcome.get(run.run_id, "finished") not in ("busy", "interrupted"):
+            finished[run.run_id] = record["status"]
+            if record["status"] == "failed":
+                progress.say(f"failed: {run.run_id} ({run.shape}, seed {run.seed}): {record['error']['reason']}")
+        elif run.run_id in job.outcome:
+            finished[run.run_id] = job.outcome[run.run_id]
+    left = [run for run in job.runs if run.run_id not in finished]
+    if not left:
+        return []
+    if interrupted:
+        finished.update({run.run_id: "interrupted" for run in left})
+        return []
+    if job.process.returncode == 2:  # a full disk, a missing device: the same for every other process
+        raise ConfigError(_last_line(job.log).removeprefix("capacity: error: ") or f"worker refused its pack; see {job.log}")
+    reason = _death(job)
+    deaths = job.deaths + 1
+    if deaths < LIVES:
+        progress.say(f"worker of stack {job.name} {reason}; starting it again")
+        return [Job(job.name, left, deaths)]
+    if len(left) > 1:
+        progress.say(f"worker of stack {job.name} {reason}; trying its {len(left)} runs one by one")
+        return [Job(f"{job.name}-{i}", [run]) for i, run in enumerate(left)]
+    from capacity.run import record_failure  # imports torch, which this process needs only here
+
+    record_failure(left[0], pack.results, pack.study, f"worker {reason} {LIVES} times; see {job.log}", None, _tail(job.log))
+    finished[left[0].run_id] = "failed"
+    progress.say(f"failed: {left[0].run_id} ({left[0].shape}, seed {left[0].seed}): worker {reason} {LIVES} times")
+    return []
+
+
+def _death(job: Job) -> str:
+    code = job.process.returncode
+    if code < 0:
+        return f"was killed by signal {signal.Signals(-code).name}"
+    last = _last_line(job.log)
+    return f"ended with exit code {code}" + (f" ({last[:200]})" if last else "")
+
+
+def _last_line(log: Path) -> str:
+    lines = _tail(log).strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")[-4000:]
+    except OSError:
+        return ""
+
+
+def _view(total: int, before: int, finished: dict[str, str], running: list[Job]) -> str:
+    done = before + sum(s == "finished" for s in finished.values())
+    failed = sum(s == "failed" for s in finished.values())
+    active = sum(len(job.runs) for job in running)
+    text = f"{done}/{total} runs, {active} running"
+    if failed:
+        text += f", {failed} failed"
+    return text + f", {count(sum(job.per_second for job in running))} tok/s"

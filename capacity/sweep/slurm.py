@@ -1,0 +1,159 @@
+"""SLURM: an array job over pack files, through sbatch, squeue, scontrol and scancel. sacct is asked where it answers, and never
+needed.
+
+A launcher is a module with four functions, this one's: submit, elements, end, cancel. Another queue is another file: write
+it, put it into PYTHONPATH, and name it in cluster.launcher.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+from capacity.config import Cluster, ConfigError
+from capacity.sweep.submissions import Element, Submission, user
+
+SECONDS = 60.0  # patience with a client; a busy controller answers late
+COLUMNS = (("Name", 200), ("ArrayTaskID", 24), ("State", 24), ("RestartCnt", 12), ("Reason", 80))
+
+
+def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
+    """Write submit.sbatch and submit it; returns the job id. ConfigError with SLURM's own words if it refuses."""
+    path = submission.folder / "submit.sbatch"
+    path.write_text(script(submission, cluster, time_s, mem))
+    done = _run("sbatch", "--parsable", str(path))
+    if done.returncode:
+        words = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("sbatch: ") for line in done.stderr.splitlines() if line.strip())
+        raise ConfigError(f"SLURM refused the job: {words or f'sbatch ended with {done.returncode}'} (asked for: "
+                          f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in conf/local.yaml or with "
+                          "cluster.KEY=VALUE; nothing was submitted")
+    return done.stdout.strip().split(";")[0]
+
+
+def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
+    """The batch script of an array whose element i trains pack i.
+
+    The signal before the time limit, and the one of a preemption, end the worker, which checkpoints; then the element
+    requeues itself. A SIGTERM alone (scancel, the limit itself) ends it without that: SLURM requeues what it preempts. The
+    exit code is the worker's, so that the queue sees a member's failure.
+    """
+    folder = submission.folder
+    worker = shlex.join([*shlex.split(cluster.prefix or ""), cluster.python or sys.executable, "-m", "capacity", "worker", "--pack"])
+    lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in [
+        f"--job-name={folder.name}", *_request(submission, cluster, time_s, mem),
+        f"--signal=B:USR1@{cluster.signal_seconds}", "--requeue", "--open-mode=append", f"--output={folder}/%A_%a.log"]),
+        f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A person may submit it again.",
+        "", *(f"export {name}={shlex.quote(value)}" for name, _, value in (text.partition("=") for text in cluster.environment)),
+        *cluster.setup, ""]
+    return "\n".join(lines) + f"""\
+echo "$(date +%FT%T) element $SLURM_ARRAY_TASK_ID, start $((${{SLURM_RESTART_COUNT:-0}} + 1)), on $(hostname)"
+requeue=no
+trap 'requeue=yes; kill -TERM "$worker" 2>/dev/null' USR1
+trap 'kill -TERM "$worker" 2>/dev/null' TERM
+{worker} {shlex.quote(str(folder))}/"$(printf 'pack-%04d.json' "$SLURM_ARRAY_TASK_ID")" &
+worker=$!
+while true; do
+    wait "$worker"; code=$?  # a signal ends the wait, not the worker
+    kill -0 "$worker" 2>/dev/null || break
+done
+wait "$worker"; last=$?
+[ "$last" -eq 127 ] || code=$last
+if [ "$requeue" = yes ] && [ "$code" -ge 128 ]; then
+    if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {cluster.requeues} ]; then
+        echo "requeued {cluster.requeues} times already (cluster.requeues); the sweep command continues it"
+        exit 75
+    fi
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" && exit 0
+    echo "this cluster does not let the job requeue itself; the sweep command continues it"
+    exit 75
+fi
+exit "$code"
+"""
+
+
+def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> list[str]:
+    """What the job asks for, as options of sbatch."""
+    array = f"0-{len(submission.elements) - 1}" + (f"%{cluster.throttle}" if cluster.throttle else "")
+    named = {"partition": cluster.partition, "account": cluster.account, "qos": cluster.qos, "constraint": cluster.constraint}
+    gpus = [f"--gres={cluster.gres}"] if cluster.gres else [f"--gpus-per-node={cluster.gpus}"] if cluster.gpus else []
+    minutes = -(-time_s // 60)
+    return [f"--array={array}", *(f"--{key}={value}" for key, value in named.items() if value), *gpus,
+            "--nodes=1", "--ntasks=1", f"--cpus-per-task={cluster.cpus}", f"--mem={mem}",
+            f"--time={minutes // 60}:{minutes % 60:02}:00", *cluster.options]
+
+
+def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
+    """(folder name, array index) -> what is queued or running. A submission is found by the job's name, which is its folder's,
+    so that one whose submitter died before it heard the job id is found too."""
+    fields = ",".join(f"{name}:{width}" for name, width in COLUMNS)
+    names = {s.folder.name: s for s in submissions}
+    done = _run("squeue", "--noheader", "--array", f"--name={','.join(names)}", f"--Format={fields}")
+    if done.returncode:
+        raise ConfigError(f"squeue: {done.stderr.strip() or f'ended with {done.returncode}'}")
+    found = {}
+    for line in done.stdout.splitlines():
+        cells = []
+        for _, width in COLUMNS:
+            cells.append(line[:width].strip())
+            line = line[width:]
+        name, index, state, restarts, reason = cells
+        if name in names and index.isdigit():
+            found[name, int(index)] = Element(_word(state, restarts, reason), f"{state} ({reason})" if state == "PENDING" else state)
+    foreign = [s for s in submissions if s.tree["user"] != user() and not any(name == s.folder.name for name, _ in found)]
+    if foreign and _hides_others():
+        for s in foreign:
+            for i in range(len(s.elements)):
+                if (s.state(i) or {}).get("state") != "ended":
+                    found[s.folder.name, i] = Element("queued", f"hidden: a job of {s.tree['user']}")
+    return found
+
+
+def _word(state: str, restarts: str, reason: str) -> str:
+    if state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "PREEMPTED"):
+        return "requeued" if restarts.isdigit() and int(restarts) else "queued"
+    return "running"
+
+
+def end(job: str, index: int) -> str | None:
+    """How an element ended, in SLURM's words (COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...); None if nobody remembers."""
+    shown = _run("scontrol", "--oneliner", "show", "job", f"{job}_{index}")
+    for line in shown.stdout.splitlines():
+        found = dict(re.findall(r"(\w+)=(\S*)", line))
+        if found.get("ArrayTaskId") == str(index):
+            return found.get("JobState")
+    told = _run("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}_{index}", "--format=JobID,State")
+    for line in told.stdout.splitlines():
+        name, _, state = line.partition("|")
+        if name == f"{job}_{index}" and state:
+            return state.split()[0]  # "CANCELLED by 0"
+    return None
+
+
+def cancel(job: str, indices: list[int]) -> None:
+    """Take elements out of the queue; running ones checkpoint first. ConfigError if SLURM refuses."""
+    done = _run("scancel", *(f"{job}_{i}" for i in indices))
+    if done.returncode:
+        raise ConfigError(f"scancel {job}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+
+
+def _hides_others() -> bool:
+    """Whether this cluster shows people their own jobs only."""
+    return any("PrivateData" in line and "jobs" in line for line in _run("scontrol", "show", "config").stdout.splitlines())
+
+
+def _run(*command: str) -> subprocess.CompletedProcess:
+    """A client of SLURM, in a plain locale and without this job's own SLURM variables, which would change its defaults."""
+    environment = {k: v for k, v in os.environ.items() if not re.match(r"(SBATCH|SQUEUE|SCANCEL|SACCT)_", k)}
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment | {"LC_ALL": "C"})
+    except FileNotFoundError:
+        if command[0] == "sacct":
+            return subprocess.CompletedProcess(command, 127, "", "")
+        raise ConfigError(f"{command[0]}: not found; cluster.launcher=slurm needs SLURM's commands on this machine") from None
+    except subprocess.TimeoutExpired:
+        if command[0] == "sacct":
+            return subprocess.CompletedProcess(command, 124, "", "")
+        raise ConfigError(f"{command[0]}: no answer in {SECONDS:.0f} s; nothing was changed, try again") from None

@@ -1,0 +1,139 @@
+"""`capacity status`: every run of a study, by its record, its lock, its log, and the queue that holds it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from capacity import records
+from capacity.config import Config, ConfigError
+from capacity.progress import clock
+from capacity.sweep import submissions
+from capacity.sweep.commands import settings_of_last
+from capacity.sweep.study import load_study
+
+STATES = ("finished", "running", "queued", "requeued", "interrupted", "failed", "missing")
+MEANING = {
+    "finished": "has a record", "running": "a process trains it", "queued": "waits in a queue, or in a pack that has begun",
+    "requeued": "waits again, after a time limit, a preemption or a node's failure", "interrupted": "a checkpoint, and nobody trains it",
+    "failed": "has a record that says why", "missing": "nothing yet"}
+SHOWN = 20  # rows of a state, unless --all
+WATCH_SECONDS = 5.0
+
+
+def status(name: str, overrides: list[str], results: Path, as_json: bool, everything: bool, watch: bool) -> int:
+    """Print what is done of a study; returns 0 if every run is finished, else 1."""
+    _, overrides = settings_of_last(name, overrides, results)
+    study = load_study(name, overrides)
+    while True:
+        rows, note = survey(study.runs, results)
+        totals = {state: n for state in STATES if (n := sum(row["status"] == state for row in rows))}
+        if as_json:
+            print(json.dumps({"study": study.name, "totals": totals, "note": note, "runs": rows}, indent=1))
+        else:
+            if watch and sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")
+            print(report(study.name, rows, totals, note, everything))
+            sys.stdout.flush()
+        if not watch or not {"running", "queued", "requeued"} & totals.keys():
+            return 0 if set(totals) == {"finished"} else 1
+        time.sleep(WATCH_SECONDS)
+
+
+def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
+    """One row per run, and what could not be found out, else an empty text.
+
+    Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its training, at its own pace), error,
+    where (the queue's words), log (a file to read), end (how the queue says that its last job ended).
+    """
+    note = ""
+    try:
+        living = submissions.alive(results)
+    except ConfigError as error:
+        living, note = {}, str(error)
+    holder = {run_id: (s, i, element) for (s, i), element in living.items() for run_id in s.elements[i]["runs"]}
+    last = {run_id: (s, i) for s in submissions.read_all(results) for i, element in enumerate(s.elements) for run_id in element["runs"]}
+    states = {(s, i): s.state(i) for s, i in {*[(s, i) for s, i in living], *last.values()}}
+    return [_row(run, results, holder.get(run.run_id), last.get(run.run_id), states) for run in runs], note
+
+
+def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
+    record = records.read(results, run.run_id)
+    state = records.status(results, run.run_id)
+    where = log = end = None
+    if holder is not None and state not in ("finished", "running"):
+        submission, index, element = holder
+        told = states[submission, index] or {}
+        busy = element.state == "running" and any(run.run_id in job["runs"] for job in told.get("running", []))
+        ended = told.get("outcome", {}).get(run.run_id) == "failed"
+        state = "running" if busy else "failed" if ended else "queued" if element.state == "running" else element.state
+    if last is not None:
+        submission, index = last
+        if submission.job is not None:
+            where = f"{submission.launcher} {submission.job}_{index}"
+        elif submission.launcher == "local" and holder is not None:
+            where = holder[2].words
+        if holder is not None and submission.job is not None:
+            where += f" {holder[2].words}"
+        log = _log(submission, index, run.run_id, states[submission, index])
+        end = submission.elements[index]["end"]
+    lines = records.read_metrics(results, run.run_id) if state in ("running", "interrupted", "queued", "requeued") else []
+    step, left = (lines[-1]["step"], None) if lines else (None, None)
+    paced = [line for line in lines if "wall_s" in line]
+    if state == "running" and paced and paced[-1]["step"]:
+        left = paced[-1]["wall_s"] / paced[-1]["step"] * (run.steps - paced[-1]["step"])
+    error = record["error"]["reason"] if state == "failed" and record and record["error"] else None
+    return {"run_id": run.run_id, "shape": run.shape, "seed": run.seed, "items": run.items, "status": state, "step": step,
+            "steps": run.steps, "seconds_left": left, "error": error, "where": where, "log": str(log) if log else None, "end": end}
+
+
+def _log(submission: submissions.Submission, index: int, run_id: str, told: dict | None) -> Path | None:
+    """The log of the stack that trains a run, or else of its element."""
+    for job in (told or {}).get("running", []):
+        if run_id in job["runs"]:
+            return Path(job["log"])
+    found = [submission.log(index)] if submission.job is not None else []
+    found += sorted(submission.pack(index).parent.glob(f"{submission.pack(index).stem}.*.log"))
+    return next((path for path in found if path.exists() and path.stat().st_size), None)
+
+
+def report(name: str, rows: list[dict], totals: dict[str, int], note: str, everything: bool) -> str:
+    """The rows for a terminal."""
+    width = min(100, shutil.get_terminal_size().columns if sys.stdout.isatty() else 100)
+    lines = [f"{name}: {len(rows)} runs, " + ", ".join(f"{n} {state}" for state, n in totals.items())]
+    left = [row["seconds_left"] for row in rows if row["seconds_left"] is not None]
+    if left:
+        lines[0] += f"; what runs has up to {clock(max(left))} left"
+    if note:
+        lines += textwrap.wrap(f"the queue is not known: {note}", width, subsequent_indent="  ", break_on_hyphens=False)
+    for state in STATES[1:]:
+        group = [row for row in rows if row["status"] == state]
+        if group:
+            lines.append(f"{state} ({MEANING[state]})")
+        log = None
+        for row in group if everything else group[:SHOWN]:
+            lines.append(_told(row))
+            lines += [f"    {row['error']}"] * bool(row["error"])
+            if row["log"] not in (None, log) and state in ("running", "failed", "interrupted", "missing"):
+                log = row["log"]  # of a whole stack: once is enough
+                lines.append(f"    {log}")
+        if len(group) > SHOWN and not everything:
+            lines.append(f"  and {len(group) - SHOWN} more; --all shows them")
+    return "\n".join(lines)
+
+
+def _told(row: dict) -> str:
+    text = f"  {row['run_id']}  {row['shape']:>6s}  N={row['items']:<7d} seed {row['seed']}"
+    if row["step"] is not None:
+        text += f"  step {row['step']:,} of {row['steps']:,}"
+    if row["seconds_left"] is not None:
+        text += f", {clock(row['seconds_left'])} left"
+    if row["where"] and row["status"] in ("running", "queued", "requeued"):
+        text += f"  {row['where']}"
+    elif row["end"]:
+        text += f"  {row['where']} ended as {row['end']}"
+    return text

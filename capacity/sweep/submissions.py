@@ -1,0 +1,242 @@
+"""What has been handed to a launcher, in results/submissions/<id>/:
+
+    submission.json     study, launcher, job, who and where, and by element its pack file and runs
+    pack-0000.json ...  the packs; beside each its logs and its state (see `sweep/pool.py`)
+    submit.sbatch       what SLURM got
+    lock                held (flock) by a sweep that runs here
+
+A run is spoken for while an element that holds it is alive. Whoever submits holds results/submissions/lock from the look at
+what is alive until the job is known, so that two people never submit the same run. The locks need a file system whose flock
+reaches all its machines (NFS and GPFS do, Lustre if mounted with -o flock).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import importlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Iterator
+
+from capacity import records
+from capacity.config import ConfigError, nearest
+from capacity.sweep.packs import Pack, write_pack
+
+SCHEMA = 1
+LAUNCHERS = {"slurm": "capacity.sweep.slurm"}
+PATIENCE_S = 120.0  # wait for another submitter; asking a busy queue can take a minute
+
+
+@dataclass(frozen=True)
+class Element:
+    """What a queue says of one array element that it has not forgotten."""
+
+    state: str  # queued, requeued or running
+    words: str  # the queue's own, such as PENDING (Priority)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One array job, or one sweep on a machine; the same if its folder is."""
+
+    folder: Path
+    tree: dict = field(compare=False)
+
+    @property
+    def launcher(self) -> str:
+        return self.tree["launcher"]
+
+    @property
+    def job(self) -> str | None:
+        return self.tree["job"]
+
+    @property
+    def elements(self) -> list[dict]:
+        """By array index: {"pack": file name, "runs": run ids, "seconds": expected, "end": how it ended, where known}."""
+        return self.tree["elements"]
+
+    def pack(self, index: int) -> Path:
+        return self.folder / self.elements[index]["pack"]
+
+    def log(self, index: int) -> Path:
+        """What the element itself printed; its stacks' logs stand beside the pack."""
+        return self.folder / f"{self.job}_{index}.log"
+
+    def state(self, index: int) -> dict | None:
+        """What the element last wrote about itself, see `sweep.pool`."""
+        try:
+            return json.loads(self.pack(index).with_suffix(".state.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def save(self, **changes) -> None:
+        self.tree.update(changes)
+        records.write_json(self.folder / "submission.json", self.tree)
+
+
+Living = dict[tuple[Submission, int], Element]  # by submission and array index
+
+
+def folder_of(results: Path) -> Path:
+    return results / "submissions"
+
+
+def read_all(results: Path, study: str | None = None) -> list[Submission]:
+    """Submissions, the oldest first; of one study, or of all. ConfigError for a file that is none."""
+    out = []
+    for path in folder_of(results).glob("*/submission.json"):
+        try:
+            tree = json.loads(path.read_bytes())
+            if tree["schema"] != SCHEMA:
+                raise ValueError("of another version of capacity")
+            found = Submission(path.parent, tree)
+            if study in (None, tree["study"]):
+                out.append((tree["submitted_at"], path.parent.name, found))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: not a submission ({error}); remove its folder if nothing of it is queued") from None
+        except FileNotFoundError:  # withdrawn at this moment
+            continue
+    return [found for _, _, found in sorted(out, key=lambda entry: entry[:2])]
+
+
+def launcher(name: str) -> ModuleType:
+    """The module of a launcher: SLURM's, or one that a person wrote, see `sweep/slurm.py` for what it must have."""
+    if name != "local" and name not in LAUNCHERS:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            known = ["local", *LAUNCHERS]
+            raise ConfigError(f"cluster.launcher={name}: {error}; allowed: {', '.join(known)}, or a module in PYTHONPATH"
+                              f"{nearest(name, known)}") from None
+        lacking = [f for f in ("submit", "elements", "end", "cancel") if not callable(getattr(module, f, None))]
+        if lacking:
+            raise ConfigError(f"cluster.launcher={name}: {module.__file__} has no function {lacking[0]}; see capacity/sweep/slurm.py")
+        return module
+    return importlib.import_module(LAUNCHERS[name])
+
+
+@contextmanager
+def submitting(results: Path) -> Iterator[None]:
+    """Only one submitter at a time, on all machines that share this folder. ConfigError if another takes too long."""
+    folder = folder_of(results)
+    records.make_folder(folder)
+    began, told = time.monotonic(), False
+    with open(folder / "lock", "a+") as file:
+        while not _flock(file, fcntl.LOCK_EX):
+            file.seek(0)
+            who = file.read().strip() or "somebody"
+            if time.monotonic() - began > PATIENCE_S:
+                raise ConfigError(f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing was submitted, "
+                                  "try again")
+            if not told:
+                print(f"waiting for {who}, who is submitting", file=sys.stderr)
+                told = True
+            time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"{user()}@{socket.gethostname()} (process {os.getpid()})")
+        file.flush()
+        yield
+
+
+@contextmanager
+def held(submission: Submission) -> Iterator[None]:
+    """The lock of a sweep on this machine: while it is held, the submission is alive."""
+    with open(submission.folder / "lock", "a") as file:
+        assert _flock(file, fcntl.LOCK_EX), "the lock of a submission is its own"
+        yield
+
+
+def _flock(file: IO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
+def new(results: Path, study: str, name: str, overrides: list[str], launched_by: str, packs: list[Pack], seconds: list[float],
+        growth: dict[str, int]) -> Submission:
+    """A folder with its pack files; not yet submitted."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    folder = folder_of(results) / f"{study.replace('/', '.')}-{stamp}-{secrets.token_hex(2)}"
+    elements = [{"pack": f"pack-{i:04d}.json", "runs": [run.run_id for run in pack.runs], "seconds": seconds[i], "end": None}
+                for i, pack in enumerate(packs)]
+    submission = Submission(folder.resolve(), {
+        "schema": SCHEMA, "study": study, "name": name, "overrides": overrides, "launcher": launched_by, "job": None,
+        "user": user(), "host": socket.gethostname(), "pid": os.getpid(), "submitted_at": time.time(), "growth": growth,
+        "over": False, "elements": elements})
+    try:
+        for element, pack in zip(elements, packs):
+            write_pack(folder / element["pack"], pack)
+        submission.save()
+    except BaseException:
+        withdraw(submission)
+        raise
+    return submission
+
+
+def withdraw(submission: Submission) -> None:
+    """Remove what was never submitted."""
+    shutil.rmtree(submission.folder, ignore_errors=True)
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return str(os.getuid())
+
+
+def alive(results: Path) -> Living:
+    """All elements that are queued or running anywhere.
+
+    A finished one is found out by its queue, or by the lock of a sweep on a machine. ConfigError where a queue that holds
+    something cannot be asked: nobody can tell then what is spoken for.
+    """
+    open_ones = [s for s in read_all(results) if not s.tree["over"]]
+    found: Living = {}
+    for name, group in itertools.groupby(sorted(open_ones, key=lambda s: s.launcher), key=lambda s: s.launcher):
+        submissions = list(group)
+        if name == "local":
+            for submission in submissions:
+                if records.is_locked(submission.folder / "lock"):
+                    words = f"on {submission.tree['host']}, process {submission.tree['pid']}"
+                    found |= {(submission, i): Element("running", words) for i in range(len(submission.elements))}
+            continue
+        try:
+            known = launcher(name).elements(submissions)
+        except ConfigError as error:
+            raise ConfigError(f"{submissions[0].folder}: it may be queued or running, but its queue cannot be asked: {error}") from None
+        for submission in submissions:
+            for i in range(len(submission.elements)):
+                element = known.get((submission.folder.name, i))
+                if element is not None:
+                    found[submission, i] = element
+    return found
+
+
+def close(results: Path, living: Living) -> None:
+    """Note how elements ended that are alive no more, so that later looks need not ask; while `submitting`."""
+    for submission in read_all(results):
+        if submission.tree["over"]:
+            continue
+        dead = [i for i in range(len(submission.elements)) if (submission, i) not in living]
+        if submission.launcher != "local" and submission.job is not None:
+            ask = launcher(submission.launcher)
+            for i in dead:
+                if submission.elements[i]["end"] is None:
+                    submission.elements[i]["end"] = ask.end(submission.job, i)
+        over = len(dead) == len(submission.elements)
+        if over or any(submission.elements[i]["end"] for i in dead):
+            submission.save(over=over)
