@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests themselves run side by side
 os.environ.pop("CAPACITY_RESULTS", None)
+os.environ["CAPACITY_LOCAL"] = os.devnull  # nothing of this site
 
 import pytest
 

@@ -1,0 +1,290 @@
+"""Sweeps on a real SLURM, as a person and a cluster treat them. What is finished in the end is compared bit for bit with
+training in this process."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from capacity import records
+from capacity.cli import main
+from capacity.sweep import slurm as launcher
+from capacity.sweep import submissions
+from capacity.train.checkpoint import read_meta
+from slurm_cluster import slurm, slurm_for_run  # noqa: F401
+from sweeps import PINS, assert_undisturbed, bench, small_disk, undisturbed  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+# every run an element of its own, as far as there is more than a second to do
+HERE = ["cluster=slurm", "cluster.gpus=0", "cluster.cpus=1", "cluster.mem=100M", "cluster.signal_seconds=5", "cluster.pack_minutes=0.001"]
+FOUR = PINS + "grids: [{{seed: [0, 1, 2, 3]}}]\n"
+ONE = PINS + "grids: [{{seed: [0]}}]\n"
+LONG = 4000  # steps: about 5 s
+
+
+def submit(bench, *args):
+    """The job ids of a sweep."""
+    code, out, err = bench.sweep(*HERE, *args)
+    assert code == 0, err
+    return re.findall(r"^submitted   job (\d+):", out, re.M)
+
+
+def verb(bench, *args):
+    """(exit code, output, error) of another verb on the study."""
+    done = subprocess.run([sys.executable, "-m", "capacity", args[0], "s.yaml", *args[1:]], cwd=bench.folder, capture_output=True,
+                          text=True, timeout=60)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def rows(bench):
+    return {row["run_id"]: row for row in json.loads(verb(bench, "status", "--json")[1])["runs"]}
+
+
+def logs(bench):
+    return "\n".join(path.read_text() for path in sorted(bench.results.glob("submissions/*/*.log")))
+
+
+def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
+    bench.write(FOUR, steps=200)
+    (job,) = submit(bench, "cluster.throttle=2", "cluster.stack=1", "cluster.setup=['export GREETING=hello']", "cluster.environment=['NAME=a b']")
+    together = []
+    bench.wait(lambda: (together.append(sum(j["JobState"] == "RUNNING" for j in slurm.jobs(job))),
+                        slurm.states(job) == {"COMPLETED"})[1], "the array", 90)
+    assert max(together) == 2
+    assert_undisturbed(bench, undisturbed, 1)
+    (submission,) = submissions.read_all(bench.results)
+    assert [len(element["runs"]) for element in submission.elements] == [1, 1, 1, 1] and submission.job == job
+    script = (submission.folder / "submit.sbatch").read_text()
+    assert "#SBATCH --array=0-3%2" in script and "export GREETING=hello\n" in script and "export NAME='a b'\n" in script
+    assert verb(bench, "status")[:2] == (0, "s: 4 runs, 4 finished\n")
+    code, out, _ = bench.sweep(*HERE)
+    assert code == 0 and "nothing to submit" in out and "4 finished" in out
+    code, out, _ = bench.sweep()  # on this machine, too, there is nothing to do
+    assert code == 0 and "4 of 4 runs finished" in out and len(bench.workers()) == 4
+
+
+PINNED = """import torch, capacity.environment as e
+    e.pick_device = lambda name: torch.device("cpu")
+    open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
+    import glob, time
+    limit = time.time() + 20
+    while len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) < 2 and time.time() < limit: time.sleep(0.05)"""
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_every_worker_gets_a_gpu_of_its_own(bench, slurm, gpus):
+    """Two elements with one GPU each, and one element with two GPUs and so two workers. Workers wait for each other, so that both
+    are there at once; the GPUs are names only, so they train on the CPU."""
+    bench.write(PINS + "grids: [{{seed: [0, 1]}}]\n", steps=100)
+    bench.spoil(PINNED)
+    long = ["cluster.pack_minutes=60"] if gpus == 2 else []
+    (job,) = submit(bench, f"cluster.gpus={gpus}", "cluster.device=cuda", "cluster.stack=1", *long)
+    assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
+    assert sorted(path.read_text() for path in bench.hooks.glob("gpu-*")) == ["0", "1"]
+    assert bench.states() == ["finished"] * 2
+
+
+def middle(bench, slurm, job):
+    bench.wait_for_the_middle()
+    assert "RUNNING" in slurm.states(job)
+
+
+def test_a_signal_before_the_limit_requeues_and_continues_exactly(bench, slurm, undisturbed):
+    bench.write(ONE, steps=LONG)
+    (job,) = submit(bench, "cluster.checkpoint_seconds=1000")
+    bench.wait_for_the_middle(checkpoint=False)
+    slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
+    bench.wait(lambda: slurm.states(job) == {"PENDING"}, "the requeue", 30)
+    (run,) = bench.runs
+    reached = read_meta(bench.folder_of(run) / "checkpoint.safetensors")["step"]
+    assert 0 < reached < LONG
+    row = rows(bench)[run.run_id]
+    assert row["status"] == "requeued" and row["where"].startswith(f"slurm {job}_0 PENDING") and 0 < row["step"] <= reached
+    code, out, _ = bench.sweep(*HERE)
+    assert code == 0 and "1 requeued, 0 to do" in out and "nothing to submit" in out
+    before = [line for line in records.read_metrics(bench.results, run.run_id) if line["step"] <= reached]
+    assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
+    assert slurm.jobs(job)[0]["Restarts"] == "1"
+    assert_undisturbed(bench, undisturbed, 1)
+    assert records.read_metrics(bench.results, run.run_id)[:len(before)] == before  # not trained again
+
+
+def test_a_preempted_job_continues_exactly(bench, slurm, undisturbed):
+    bench.write(ONE, steps=LONG)
+    (job,) = submit(bench, "cluster.partition=low", "cluster.cpus=4")
+    middle(bench, slurm, job)
+    high = slurm.sbatch("--cpus-per-task=4", "--output=/dev/null", wrap="sleep 1")
+    assert slurm.wait(high) == {"COMPLETED"}
+    assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
+    assert int(slurm.jobs(job)[0]["Restarts"]) >= 1
+    assert_undisturbed(bench, undisturbed, 1)
+
+
+def test_a_node_that_goes_down_and_comes_back(bench, slurm, undisturbed):
+    bench.write(ONE, steps=LONG)
+    (job,) = submit(bench)
+    middle(bench, slurm, job)
+    slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
+    bench.wait(lambda: slurm.states(job) <= {"PENDING", "NODE_FAIL"}, "the node's end", 30)
+    bench.wait(lambda: "running" not in bench.states(), "the worker's end", 30)
+    slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=resume", check=False)  # it may have come back by itself
+    assert slurm.wait(job, seconds=90) == {"COMPLETED"}, logs(bench)
+    assert_undisturbed(bench, undisturbed, 1)
+
+
+def test_cancelled_work_is_kept_and_a_new_sweep_continues_it(bench, slurm, undisturbed):
+    bench.write(FOUR, steps=LONG)
+    (job,) = submit(bench, "cluster.throttle=1", "cluster.checkpoint_seconds=1000")
+    bench.wait_for_the_middle(checkpoint=False)
+    code, out, _ = verb(bench, "cancel")
+    assert code == 0 and f"slurm {job}: 4 elements, 4 runs" in out
+    assert slurm.wait(job) == {"CANCELLED"}
+    bench.wait(lambda: "running" not in bench.states(), "the worker's end", 20)
+    assert sorted(bench.states()) == ["interrupted", "missing", "missing", "missing"]  # it saved before it stopped
+    assert "0 running" not in verb(bench, "status")[1]
+    assert verb(bench, "cancel")[:2] == (0, "s: nothing is queued or running\n")
+    (again,) = submit(bench)
+    assert slurm.wait(again) == {"COMPLETED"}, logs(bench)
+    assert_undisturbed(bench, undisturbed, 1)
+    assert submissions.read_all(bench.results)[0].elements[0]["end"] == "CANCELLED"
+
+
+def test_a_killed_worker_is_started_again_and_a_killed_job_by_the_next_sweep(bench, slurm, undisturbed):
+    bench.write(ONE, steps=LONG)
+    (job,) = submit(bench)
+    middle(bench, slurm, job)
+    os.kill(min(bench.workers()), signal.SIGKILL)
+    bench.wait(lambda: len(bench.workers()) == 2, "another worker")
+    assert "was killed by signal SIGKILL; starting it again" in logs(bench)
+    (submission,) = submissions.read_all(bench.results)
+    bench.wait(lambda: len(records.read_metrics(bench.results, bench.runs[0].run_id)) > 60, "progress")
+    os.kill(submission.state(0)["pid"], signal.SIGKILL)  # the one that watches over workers: they stop when it is gone
+    assert slurm.wait(job) == {"FAILED"}
+    assert slurm.jobs(job)[0]["ExitCode"] == "137:0"
+    bench.wait(lambda: "running" not in bench.states(), "the worker's end", 20)
+    assert bench.states() == ["interrupted"]
+    (again,) = submit(bench)
+    assert rows(bench)[bench.runs[0].run_id]["status"] in ("queued", "running")
+    assert slurm.wait(again) == {"COMPLETED"}, logs(bench)
+    assert_undisturbed(bench, undisturbed, 1)
+
+
+def test_a_failing_member_fails_its_element_and_no_other_run(bench, slurm):
+    bench.write(PINS + "grids: [{{seed: [0, 1]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: 0}}]}}]\n", steps=200)
+    (job,) = submit(bench, "cluster.pack_minutes=60")
+    assert slurm.wait(job) == {"FAILED"} and slurm.jobs(job)[0]["ExitCode"] == "1:0"
+    assert bench.states() == ["finished", "finished", "failed"]
+    hot = bench.runs[2].run_id
+    code, out, _ = verb(bench, "status")
+    reason = records.read(bench.results, hot)["error"]["reason"]
+    assert code == 1 and "2 finished, 1 failed" in out and hot in out and reason in out and f"{job}_0.log" in out
+    code, out, _ = bench.sweep(*HERE)
+    assert "nothing to submit" in out  # failures are not tried again by themselves
+    code, out, err = verb(bench, "retry")
+    assert code == 2 and err == "capacity: error: retry: say what: --failed tries again what has failed or was lost\n"
+    code, out, _ = verb(bench, "retry", "--failed", "train.grad_clip=1")
+    assert code == 0 and "no run has failed" in out  # with another setting it is another run, which nobody has tried
+    code, out, _ = verb(bench, "retry", "--failed")
+    (again,) = re.findall(r"^submitted   job (\d+): 1 run in 1 element", out, re.M)
+    assert slurm.wait(again) == {"FAILED"}
+    assert bench.states() == ["finished", "finished", "failed"]
+
+
+def test_two_people_who_sweep_at_once_submit_every_run_once(bench, slurm, undisturbed):
+    bench.write(FOUR, steps=LONG)
+    sweeps = [bench.start(*HERE) for _ in range(3)]
+    ends = [bench.end(sweep) for sweep in sweeps]
+    assert [code for code, _, _ in ends] == [0, 0, 0]
+    (submission,) = submissions.read_all(bench.results)
+    assert sum("nothing to submit" in out for _, out, _ in ends) == 2
+    bench.wait(lambda: "running" in bench.states(), "a start")
+    code, out, _ = bench.sweep()  # on this machine
+    assert code == 1 and "are being trained by another process" in out and len(submissions.read_all(bench.results)) == 1
+    code, out, _ = bench.sweep(*HERE, "train.steps=100")  # other runs are another matter
+    (other,) = re.findall(r"^submitted   job (\d+)", out, re.M)
+    assert slurm.wait(submission.job) == {"COMPLETED"} and slurm.wait(other) == {"COMPLETED"}
+    assert_undisturbed(bench, undisturbed, 1)
+    stacks = [json.loads(s.pack(i).read_text())["stacks"] for s in submissions.read_all(bench.results) for i in range(len(s.elements))]
+    assert len(bench.workers()) == sum(map(len, stacks))  # one process each
+
+
+def test_a_submitter_that_dies_before_it_hears_the_job_id_leaves_no_doubt(bench, slurm):
+    """The job is found by its name."""
+    bench.write(ONE, steps=LONG)
+    (job,) = submit(bench)
+    (submission,) = submissions.read_all(bench.results)
+    submission.save(job=None)
+    code, out, _ = bench.sweep(*HERE)
+    assert code == 0 and "nothing to submit" in out
+    assert slurm.wait(job) == {"COMPLETED"} and bench.states() == ["finished"]
+
+
+@pytest.mark.parametrize("settings, words", [
+    (["cluster.gpus=3", "cluster.device=cpu"], "Requested node configuration is not available"),
+    (["cluster.partition=none"], "invalid partition specified: none"),
+    (["cluster.gres=gpu:a100:1", "cluster.device=cpu"], "")])
+def test_a_refused_request_is_one_line_and_leaves_nothing(bench, slurm, settings, words):
+    bench.write(ONE, steps=100)
+    code, out, err = bench.sweep(*HERE, *settings)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert err.startswith("capacity: error: SLURM refused the job: ") and words in err and "--array=0-0" in err
+    assert [path.name for path in (bench.results / "submissions").iterdir()] == ["lock"]
+    assert slurm.jobs() == [] or all(j["JobState"] != "PENDING" for j in slurm.jobs())
+
+
+def test_a_full_disk_fails_the_element_and_nothing_is_lost(bench, small_disk, slurm, undisturbed):
+    options, make_room = small_disk
+    if options:
+        pytest.skip("needs the right to mount a small disk")
+    bench.write(FOUR, steps=LONG)
+    (job,) = submit(bench, "cluster.pack_minutes=60", "cluster.cpus=2")
+    assert slurm.wait(job) == {"FAILED"} and slurm.jobs(job)[0]["ExitCode"] == "2:0"
+    assert "failed" not in bench.states()
+    make_room()
+    bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
+    (again,) = submit(bench, "cluster.pack_minutes=60", "cluster.cpus=2")
+    assert slurm.wait(again) == {"COMPLETED"}, logs(bench)
+    assert_undisturbed(bench, undisturbed, 1)
+
+
+def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(bench, slurm, monkeypatch, tmp_path):
+    bench.write(ONE, steps=LONG)
+    (job,) = submit(bench)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n")
+    (tmp_path / "bin/squeue").chmod(0o755)
+    with monkeypatch.context() as down:
+        down.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+        code, out, err = bench.sweep(*HERE)
+        assert code == 2 and err.startswith("capacity: error: ") and len(err.splitlines()) == 1
+        assert "may be queued or running" in err and "Unable to contact" in err
+        code, out, err = verb(bench, "status")
+        assert code == 1 and err == "" and "the queue is not known" in out and "Unable to contact" in out
+    assert len(submissions.read_all(bench.results)) == 1 and slurm.wait(job) == {"COMPLETED"}
+
+
+def test_how_a_job_ended_is_known_without_sacct(slurm, monkeypatch, tmp_path):
+    done = slurm.sbatch("--array=0-1", "--output=/dev/null", wrap="exit $SLURM_ARRAY_TASK_ID")
+    slurm.wait(done)
+    assert [launcher.end(done, i) for i in range(3)] == ["COMPLETED", "FAILED", None]
+    assert launcher.end("99999", 0) is None  # forgotten; sacct answers that there is no accounting
+    (tmp_path / "scontrol").symlink_to(shutil.which("scontrol"))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PATH", str(tmp_path))
+        assert [launcher.end(done, i) for i in range(3)] == ["COMPLETED", "FAILED", None]  # and where there is no sacct at all
+
+
+def test_without_slurm_a_person_is_told(bench, monkeypatch, capsys, tmp_path):
+    bench.write(ONE, steps=100)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(bench.folder)
+    assert main(["sweep", "s.yaml", *HERE]) == 2
+    assert "sbatch: not found" in capsys.readouterr().err
+    assert [path.name for path in (bench.results / "submissions").iterdir()] == ["lock"]
