@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench gpu-check clean
+.PHONY: help install demo test test-fast bench gpu-check torture clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, render
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_gpu.py
 	$(PYTHON) scripts/bench.py --device cuda --repeats 5
+
+torture: $(VENV)/.installed-test ## kill a sweep a hundred times, here and on a SLURM of its own
+	$(BIN)/python scripts/torture.py
+	$(BIN)/python tests/slurm_cluster.py $(BIN)/python scripts/torture.py --slurm
 
 clean: ## remove the environment and caches, keep results
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

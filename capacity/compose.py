@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from capacity.config import (COUPLED, SECTIONS, Config, ConfigError, check_section, from_dict, known_keys, nearest,
-                             unknown_data_key, unknown_key)
+                             takes_text, unknown_data_key, unknown_key)
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "cluster")
 _PARSED: dict[str, Override] = {}
@@ -206,7 +206,8 @@ def _update(tree, text: str, override: Override) -> None:
     at, last = _find(tree, key)
     if last not in at:  # of another kind of data
         raise unknown_data_key(key, str(tree["data"].get("kind")))
-    at[last] = override.value()
+    value = override.value()
+    at[last] = text.partition("=")[2] if takes_text(key) and isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def _parse(parser: OverridesParser, text: str) -> Override:

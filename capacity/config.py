@@ -263,6 +263,13 @@ def known_keys() -> list[str]:
     return ["seed"] + list(dict.fromkeys(f"{s}.{f.name}" for s, cls in sections for f in dataclasses.fields(cls)))
 
 
+def takes_text(key: str) -> bool:
+    """Whether a setting is a text, so that a number on the command line is one too: cluster.time=90."""
+    section, _, name = key.partition(".")
+    field = SECTIONS[section].__dataclass_fields__.get(name) if section in SECTIONS else None
+    return field is not None and field.type in ("str", "str | None") and field.metadata["choices"] is None
+
+
 def unknown_key(key: str) -> ConfigError:
     return ConfigError(f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` shows all")
 

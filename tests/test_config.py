@@ -222,7 +222,6 @@ BAD = [
     (["model.position=learnt"], ["model.position=learnt", "learned, rotary", "did you mean learned?"]),
     (["wandb.mode=on"], ["wandb.mode=", "disabled, offline, online"]),
     (["wandb.mode=ofline"], ["wandb.mode=ofline", "did you mean offline?"]),
-    (["wandb.project=3"], ["wandb.project=3", "a text"]),
     (["cluster.workers=0"], ["cluster.workers=0", "from 1"]),
     (["seed=-1"], ["seed=-1", "from 0"]),
     (["seed=9223372036854775808"], ["seed=9223372036854775808", "9223372036854775807"]),

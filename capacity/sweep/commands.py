@@ -68,8 +68,9 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
     for run in runs:
         state = records.status(results, run.run_id)
         if state != "finished":
-            busy = outcome.get(run.run_id) == "busy" or run.run_id in plan.spoken_for
-            left.setdefault("busy" if busy else state, []).append(run.run_id)
+            held = plan.spoken_for.get(run.run_id, state)
+            busy = outcome.get(run.run_id) == "busy" or run.run_id in plan.spoken_for and held == "running"
+            left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
     for state, run_ids in left.items():
         if state == "failed":

@@ -112,7 +112,7 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
             continue
         dealt = fill(todo, speed, target, workers, threads, cluster.array_limit)
         seconds = [duration(part, speed, workers, threads) for part in dealt]
-        time_s = duration_seconds(cluster.time) if cluster.time else int(600 * math.ceil(time_factor * (SLACK * max(seconds) + START_S) / 600))
+        time_s = duration_seconds(cluster.time) if cluster.time else time_factor * 600 * math.ceil((SLACK * max(seconds) + START_S) / 600)
         largest = max(stack_bytes(stack[0], len(stack), device) for stack in todo) if device == "cpu" else 0.0
         mem = cluster.mem or f"{math.ceil(memory_factor * workers * (1.3 * largest + TORCH_BYTES[device]) / 1e9)}G"
         jobs.append(Job([Pack(study.name, results, device, workers, threads, part) for part in dealt], seconds, time_s, mem,
@@ -181,15 +181,20 @@ def _line(title: str, text: str) -> list[str]:
 
 
 def _largest(plan: Plan) -> str:
-    memory = max(stack_bytes(stack[0], len(stack), plan.device) for job in plan.jobs for pack in job.packs for stack in pack.stacks)
-    return f"{memory / 1e6:.0f} MB" if memory < 1e9 else f"{memory / 1e9:.1f} GB"
+    stacks = [stack for job in plan.jobs for pack in job.packs for stack in pack.stacks]
+    one, many = (max(stack_bytes(stack[0], n or len(stack), plan.device) for stack in stacks) for n in (1, None))
+    return f"largest model about {_bytes(one)}, largest stack {_bytes(many)}, beside torch"
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB" if number >= 1e6 else "1 MB"
 
 
 def _execution_here(plan: Plan) -> list[str]:
     pack = plan.jobs[0].packs[0]
     n = len(pack.stacks)
-    return _line("execution", f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} worker{'s' * (pack.workers != 1)}, largest "
-                              f"about {_largest(plan)} beside torch; about {clock(plan.jobs[0].seconds[0])} ({plan.speed.source})")
+    return _line("execution", f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} worker{'s' * (pack.workers != 1)}, "
+                              f"{_largest(plan)}; about {clock(plan.jobs[0].seconds[0])} ({plan.speed.source})")
 
 
 def _execution_queue(plan: Plan) -> list[str]:
@@ -208,7 +213,7 @@ def _execution_queue(plan: Plan) -> list[str]:
     cost = [f"{spent * cluster.cpus:,.3g} CPU-core-hours"]
     if cluster.gpus or cluster.gres:
         cost.insert(0, f"{spent * max(1, cluster.gpus):,.3g} GPU-hours")
-    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); largest stack about {_largest(plan)} beside torch")
+    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}")
     return lines
 
 

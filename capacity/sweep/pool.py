@@ -63,11 +63,10 @@ def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | N
     interrupted = _Interrupt()
     state = _State(path)
     gpus = _visible_gpus() if pack.device == "cuda" else []
-    workers = max(pack.workers, len(gpus)) if gpus else pack.workers
-    free = [gpus[i % len(gpus)] for i in range(workers)] if gpus else []
+    free = [gpus[i % len(gpus)] for i in range(pack.workers)] if gpus else []
     try:
         while waiting or running:
-            while waiting and len(running) < workers and not interrupted.noticed:
+            while waiting and len(running) < pack.workers and not interrupted.noticed:
                 job = waiting.popleft()
                 job.gpu = free.pop(0) if free else None
                 _start(job, path, pack.threads, events)

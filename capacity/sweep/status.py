@@ -13,7 +13,6 @@ from capacity import records
 from capacity.config import Config, ConfigError
 from capacity.progress import clock
 from capacity.sweep import submissions
-from capacity.sweep.commands import settings_of_last
 from capacity.sweep.study import load_study
 
 STATES = ("finished", "running", "queued", "requeued", "interrupted", "failed", "missing")
@@ -27,10 +26,10 @@ WATCH_SECONDS = 5.0
 
 def status(name: str, overrides: list[str], results: Path, as_json: bool, everything: bool, watch: bool) -> int:
     """Print what is done of a study; returns 0 if every run is finished, else 1."""
-    _, overrides = settings_of_last(name, overrides, results)
     study = load_study(name, overrides)
     while True:
         rows, note = survey(study.runs, results)
+        note = note or _other_settings(name, overrides, study.name, results)
         totals = {state: n for state in STATES if (n := sum(row["status"] == state for row in rows))}
         if as_json:
             print(json.dumps({"study": study.name, "totals": totals, "note": note, "runs": rows}, indent=1))
@@ -44,6 +43,17 @@ def status(name: str, overrides: list[str], results: Path, as_json: bool, everyt
         time.sleep(WATCH_SECONDS)
 
 
+def _other_settings(name: str, overrides: list[str], study: str, results: Path) -> str:
+    """A hint where the last submission of the study was made with other settings, which name other runs."""
+    def kept(texts: list[str]) -> list[str]:
+        return [text for text in texts if not text.lstrip("+").startswith(("cluster", "wandb"))]
+
+    last = next(reversed(submissions.read_all(results, study)), None)
+    if last is None or kept(last.tree["overrides"]) == kept(overrides):
+        return ""
+    return f"the last sweep had other settings; see: capacity status {name} {' '.join(kept(last.tree['overrides']))}".rstrip()
+
+
 def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """One row per run, and what could not be found out, else an empty text.
 
@@ -54,7 +64,7 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     try:
         living = submissions.alive(results)
     except ConfigError as error:
-        living, note = {}, str(error)
+        living, note = {}, f"the queue is not known: {error}"
     holder = {run_id: (s, i, element) for (s, i), element in living.items() for run_id in s.elements[i]["runs"]}
     last = {run_id: (s, i) for s in submissions.read_all(results) for i, element in enumerate(s.elements) for run_id in element["runs"]}
     states = {(s, i): s.state(i) for s, i in {*[(s, i) for s, i in living], *last.values()}}
@@ -109,7 +119,7 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
     if left:
         lines[0] += f"; what runs has up to {clock(max(left))} left"
     if note:
-        lines += textwrap.wrap(f"the queue is not known: {note}", width, subsequent_indent="  ", break_on_hyphens=False)
+        lines += textwrap.wrap(note, width, subsequent_indent="  ", break_on_hyphens=False)
     for state in STATES[1:]:
         group = [row for row in rows if row["status"] == state]
         if group:
