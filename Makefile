@@ -32,7 +32,7 @@ gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 
 torture: $(VENV)/.installed-test ## kill a sweep a hundred times, here and on a SLURM of its own
 	$(BIN)/python scripts/torture.py
-	$(BIN)/python tests/slurm_cluster.py $(BIN)/python scripts/torture.py --slurm
+	$(BIN)/python tests/slurm_cluster.py $(BIN)/python scripts/torture.py --slurm --steps 25000 --pause 1.5
 
 clean: ## remove the environment and caches, keep results
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

@@ -137,6 +137,8 @@ class Cluster:
     stack: int = setting(16, "most runs of one shape that train together as one program", low=1, high=4096)
     memory_gb: float | None = setting(None, "memory that a stack may be planned for; empty: 80% of the GPU's, or of this machine's "
                                       "shared by the processes of a sweep", above=0.0, high=1e6)
+    micro_batches: int | None = setting(None, "parts in which a batch is computed, one after the other, their gradients summed; empty: as "
+                                        "many as memory asks for (memory_gb, or 80% of a GPU)", low=1)
     compile: str = setting("never", "torch.compile the loss and its gradient, half a minute per shape and process, then a tenth to a "
                            "fifth faster on a CPU; needs a C++ compiler; auto: where a stack trains long enough for that",
                            choices=("never", "auto", "always"))
@@ -353,6 +355,12 @@ def check(config: Config) -> None:
     if model.n_experts and model.top_k > model.n_experts:
         raise ConfigError(f"model.top_k={model.top_k}: a token can visit no more than all "
                           f"model.n_experts={model.n_experts} experts")
+    parts = config.cluster.micro_batches or 1
+    if parts > train.batch_size:
+        raise ConfigError(f"cluster.micro_batches={parts}: more parts than the {train.batch_size} rows of train.batch_size")
+    if parts > 1 and model.n_experts:
+        raise ConfigError(f"cluster.micro_batches={parts}: the places of experts depend on the whole batch; with model.n_experts > 0 "
+                          "it must be 1")
     if config.cluster.time is not None and (seconds := duration_seconds(config.cluster.time)) <= config.cluster.signal_seconds:
         raise ConfigError(f"cluster.time={config.cluster.time}: {seconds} s, must be longer than "
                           f"cluster.signal_seconds={config.cluster.signal_seconds}")

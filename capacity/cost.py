@@ -1,5 +1,5 @@
 """What training will cost, before anything is spent: seconds on a device, from its benchmark or else from a guess that says
-so. Memory is in `counts.memory_bytes`. Standard library only.
+so, and memory, for which a batch may have to be computed in parts. Standard library only.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from capacity import counts
 from capacity.config import Config
 
 # what torch.compile takes for a shape, and the least part of the time that it saved (docs/decisions.md, CPU speed)
@@ -60,3 +61,20 @@ def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
 def worth_compiling(runs: list[Config], device: str) -> bool:
     """Whether torch.compile saves more time than it takes."""
     return GUESSES[device].seconds(runs) * COMPILE_SAVES > COMPILE_S
+
+
+def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
+    """Predicted memory of a stack of runs of this shape whose batches are computed in so many parts."""
+    batch = -(-run.train.batch_size // parts)
+    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, batch, members, device, run.train.precision)
+
+
+def micro_batches(run: Config, members: int, device: str, room: float) -> int:
+    """Parts that the batch of a stack is computed in: as given, or the fewest halvings by which it fits into `room` bytes. A
+    mixture of experts has one, since the places of its experts depend on the whole batch."""
+    if run.model.n_experts:
+        return 1
+    parts = run.cluster.micro_batches or 1
+    while run.cluster.micro_batches is None and 2 * parts <= run.train.batch_size and stack_bytes(run, members, device, parts) > room:
+        parts *= 2
+    return parts

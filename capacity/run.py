@@ -19,6 +19,7 @@ import torch
 
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
+from capacity.cost import micro_batches
 from capacity.data import lexicon
 from capacity.environment import check_compiler, environment, keep_freed_memory
 from capacity.measure import tasks
@@ -55,7 +56,7 @@ def execute(configs: list[Config], results: Path, device: torch.device, study: s
     """Train, measure and record runs of one shape; returns run_id -> finished, failed, interrupted or busy.
 
     Finished runs are left alone, interrupted ones continue from their checkpoints, runs that another process holds are
-    busy. A stack that does not fit into memory goes on in halves. If a stack breaks otherwise, its members run again one by
+    busy. A stack that does not fit into memory goes on in halves, a single run with its batch in parts. If a stack breaks otherwise, its members run again one by
     one, so that one broken run never sinks the others.
     """
     outcome: dict[str, str] = {}
@@ -70,7 +71,7 @@ def execute(configs: list[Config], results: Path, device: torch.device, study: s
             else:
                 todo.append(config)
         for group in _groups(todo, results):
-            outcome |= _execute_group(group, results, device, study, report, stop)
+            outcome |= _execute_group(group, results, device, study, report, stop, _parts(group, device))
     return outcome
 
 
@@ -86,15 +87,22 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
     return list(groups.values())
 
 
+def _parts(configs: list[Config], device: torch.device) -> int:
+    """Parts of a batch by which the stack should fit: into cluster.memory_gb, or 80% of the GPU."""
+    given = configs[0].cluster.memory_gb
+    room = given * 1e9 if given else 0.8 * torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else np.inf
+    return micro_batches(configs[0], len(configs), device.type, room)
+
+
 def _execute_group(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
-                   stop: Callable[[], bool]) -> dict[str, str]:
+                   stop: Callable[[], bool], parts: int) -> dict[str, str]:
     for config in configs:
         if config.data.kind != "uniform":
             lexicon.keep(results, config.data.compiled)
         records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
         (records.run_dir(results, config.run_id) / "record.json").unlink(missing_ok=True)  # of a failed run, tried again
     try:
-        return _train_and_record(configs, results, device, study, report, stop)
+        return _train_and_record(configs, results, device, study, report, stop, parts)
     except (ConfigError, OSError):
         raise  # a bad file, a full disk: nothing that training again would mend
     except Exception as error:
@@ -104,6 +112,11 @@ def _execute_group(configs: list[Config], results: Path, device: torch.device, s
         torch.cuda.empty_cache()
     ended = {c.run_id: record["status"] for c in configs if (record := records.read(results, c.run_id))}
     left = [c for c in configs if c.run_id not in ended]
+    batch = configs[0].train.batch_size
+    if no_memory and len(left) == 1 and parts < batch and not configs[0].model.n_experts and not stop():
+        finer = min(batch, 2 * parts)
+        report({"event": "note", "text": f"{reason.splitlines()[0]}; going on with the batch of {batch} in {finer} parts"})
+        return ended | _execute_group(left, results, device, study, report, stop, finer)
     if len(configs) == 1 or stop():
         for config in left:
             record_failure(config, results, study, reason, None, text)
@@ -113,7 +126,7 @@ def _execute_group(configs: list[Config], results: Path, device: torch.device, s
             f"{size} at a time"})
     for group in _groups(left, results):
         for i in range(0, len(group), size):
-            ended |= _execute_group(group[i:i + size], results, device, study, report, stop)
+            ended |= _execute_group(group[i:i + size], results, device, study, report, stop, parts)
     return ended
 
 
@@ -123,9 +136,9 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _train_and_record(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
-                      stop: Callable[[], bool]) -> dict[str, str]:
+                      stop: Callable[[], bool], parts: int) -> dict[str, str]:
     keep_freed_memory()
-    stack = Stack(configs, device)
+    stack = Stack(configs, device, parts)
     paths = [_checkpoint(results, c) for c in configs]
     resumed = all(p.exists() for p in paths)
     state = checkpoint.load_states(paths, device) if resumed else stack.start()
@@ -159,7 +172,7 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
         if not left or stopped:
             return outcome | {stack.configs[m].run_id: "interrupted" for m in left}
         if ended:
-            stack, state = Stack([stack.configs[m] for m in left], device), state.select(left)
+            stack, state = Stack([stack.configs[m] for m in left], device, parts), state.select(left)
 
 
 def _end(stack: Stack, state: State, m: int, failure: str | None, results: Path, study: str | None, wall_s: float,

@@ -40,7 +40,7 @@ QUEUE = ["cluster=slurm", "cluster.gpus=0", "cluster.cpus=1", "cluster.workers=1
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=10000, help="of each run; more make the sweep longer")
+    parser.add_argument("--steps", type=int, default=12000, help="of each run; more make the sweep longer")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the victims")
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between two kills")
     parser.add_argument("--slurm", action="store_true", help="on the SLURM of this environment")

@@ -46,7 +46,7 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
          "cluster.device": "cpu", "cluster.workers": 3,
-         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.compile": "auto", "cluster.checkpoint_seconds": 1.5,
+         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.micro_batches": 3, "cluster.compile": "auto", "cluster.checkpoint_seconds": 1.5,
          "cluster.launcher": "slurm", "cluster.partition": "gpu", "cluster.account": "p1", "cluster.qos": "short", "cluster.constraint": "a100|h100",
          "cluster.gpus": 2, "cluster.gres": "gpu:a100:1", "cluster.cpus": 8, "cluster.mem": "20G", "cluster.time": "1-02:00", "cluster.throttle": 3,
          "cluster.pack_minutes": 5.0, "cluster.array_limit": 10, "cluster.setup": ("module load cuda",), "cluster.environment": ("A=b c",),

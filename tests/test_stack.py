@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from capacity import records
 from capacity.config import ConfigError, from_dict
+from capacity.cost import micro_batches, stack_bytes
 from capacity.run import execute
 from capacity.train import loop
 from capacity.train.keys import stack_key
@@ -218,13 +219,60 @@ def test_one_run_without_room_is_a_failure_that_says_so(tmp_path, monkeypatch):
     assert "out of memory" in records.read(tmp_path, config().run_id)["error"]["reason"]
 
 
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "moe"])
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_a_batch_in_parts_trains_as_the_whole(variant, parts):
+    """To rounding, which training amplifies; a part may be smaller than the others."""
+    _, whole = trained(members(variant), 12)
+    stack = Stack(members(variant), CPU, parts)
+    state = stack.start()
+    advance(stack, state, 12, lambda: False)
+    assert torch.allclose(state.flat_MP, whole.flat_MP, atol=1e-4)
+    assert torch.allclose(state.loss_sum_M, whole.loss_sum_M, rtol=1e-5)
+
+
+def test_one_run_without_room_computes_its_batch_in_parts(tmp_path, monkeypatch):
+    notes, tried, real = [], [], Stack.start
+
+    def start(self):
+        tried.append(self.parts)
+        if self.parts < 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self)
+
+    monkeypatch.setattr(Stack, "start", start)
+    asked = [config(steps=20)]
+    assert set(run(asked, tmp_path, report=lambda e: notes.append(e["text"]) if e["event"] == "note" else None).values()) == {"finished"}
+    assert tried == [1, 2, 4] and "going on with the batch of 8 in 4 parts" in notes[1]
+    tried.clear()
+    experts = [config(variant="moe", steps=20)]
+    assert set(run(experts, tmp_path).values()) == {"failed"} and tried == [1]
+
+
+def test_parts_follow_from_memory_or_are_given():
+    c = config()
+    whole = stack_bytes(c, 3, "cpu")
+    assert micro_batches(c, 3, "cpu", whole) == 1 and micro_batches(c, 3, "cpu", 0.0) == 8
+    parts = micro_batches(c, 3, "cpu", 0.6 * whole)
+    assert stack_bytes(c, 3, "cpu", parts) <= 0.6 * whole < stack_bytes(c, 3, "cpu", parts // 2)
+    assert micro_batches(config(variant="moe"), 3, "cpu", 0.0) == 1
+    given = from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "micro_batches": 5}})
+    assert micro_batches(given, 3, "cpu", 1e12) == 5 and given.run_id == c.run_id
+    for changes, words in (({"micro_batches": 9}, "more parts than the 8 rows"), ):
+        with pytest.raises(ConfigError, match=words):
+            from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], **changes}})
+    moe = config(variant="moe").as_dict()
+    with pytest.raises(ConfigError, match="the places of experts depend on the whole batch"):
+        from_dict({**moe, "cluster": {**moe["cluster"], "micro_batches": 2}})
+
+
 def test_a_stack_that_runs_out_of_room_on_the_way_keeps_what_is_done(tmp_path, monkeypatch):
     """One member has finished and is on record when the others run out of memory: it is not trained again."""
     configs, real, calls = members(lengths=(20, 60, 60)), loop.step, []
 
     def step(stack, state, *args):
         calls.append(len(stack.configs))
-        if len(stack.configs) == 2 and state.step == 40:
+        if len(stack.configs) == 2 and state.step == 40 and stack.parts == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(stack, state, *args)
 

@@ -12,7 +12,7 @@ from capacity import records
 from capacity.cli import main
 from capacity.compose import shared_dir
 from capacity.config import ConfigError
-from capacity.cost import GUESSES
+from capacity.cost import GUESSES, stack_bytes
 from capacity.sweep import packs, plan, submissions
 from capacity.sweep.packs import Pack, make_stacks, share_of
 from capacity.sweep.study import load_study
@@ -166,11 +166,11 @@ def test_stacks_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
     for stack in stacks_of(runs, 1, 4):
         steps = [run.steps for run in stack]
         assert steps == sorted(steps, reverse=True) and max(steps) <= 2 * min(steps)
-    one = packs.stack_bytes(runs[0], 1, "cpu")
+    one = stack_bytes(runs[0], 1, "cpu")
     for room in (0.5 * one, 1.5 * one, 3.5 * one, 100 * one):
         sizes = [len(s) for s in make_stacks(runs, 1e9, 8, "cpu", room)]
         assert sum(sizes) == 15
-        assert all(size == 1 or packs.stack_bytes(runs[0], size, "cpu") <= room for size in sizes)
+        assert all(size == 1 or stack_bytes(runs[0], size, "cpu") <= room for size in sizes)
     assert max(sizes) > 2
 
 

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from capacity import counts, records
+from capacity import records
 from capacity.config import Config, ConfigError, from_dict
-from capacity.cost import GUESSES, Speed
+from capacity.cost import GUESSES, Speed, stack_bytes
 from capacity.data import lexicon
 from capacity.train.keys import stack_key
 
@@ -135,12 +135,6 @@ def _of_like_length(members: list[Config]) -> list[list[Config]]:
             groups.append([])
         groups[-1].append(run)
     return groups
-
-
-def stack_bytes(run: Config, members: int, device: str) -> float:
-    """Predicted memory of a stack of runs of this shape."""
-    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, run.train.batch_size, members, device,
-                               run.train.precision)
 
 
 def _fitting(run: Config, stack: int, device: str, room: float) -> int:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from capacity import records
 from capacity.config import Cluster, Config, duration_seconds
-from capacity.cost import Speed, speed_of
+from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
 from capacity.progress import clock, count
 from capacity.sweep import submissions
-from capacity.sweep.packs import Pack, duration, fill, make_stacks, share_of, stack_bytes, without
+from capacity.sweep.packs import Pack, duration, fill, make_stacks, share_of, without
 from capacity.sweep.study import Study
 
 UNKNOWN_GPU_BYTES = 32e9  # a GPU that nobody can look at from here; a stack that does not fit goes on in halves
@@ -44,6 +44,7 @@ class Plan:
     jobs: list[Job]
     done: list[str]  # run ids
     failed: list[str]
+    room: float  # bytes for a stack
     spoken_for: dict[str, str]  # run id -> queued, requeued or running
 
     @property
@@ -71,11 +72,11 @@ def make_plan(study: Study, results: Path, living: submissions.Living, retry_fai
     if only is not None:
         out |= {run.run_id for run in study.runs if run.run_id not in only}
     local = cluster.launcher == "local"
-    device, speed, jobs = (_here if local else _in_queue)(study, cluster, results, out)
-    return Plan(study, cluster, device, speed, jobs, done, failed, spoken_for)
+    device, speed, limit, jobs = (_here if local else _in_queue)(study, cluster, results, out)
+    return Plan(study, cluster, device, speed, jobs, done, failed, limit, spoken_for)
 
 
-def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, list[Job]]:
+def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, float, list[Job]]:
     """One pack for this machine."""
     from capacity.hardware import cores, cpu_name, gpus_of, room
 
@@ -89,21 +90,21 @@ def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple
     todo = without(stacks, out)
     pack = Pack(study.name, results, device, min(workers, max(1, len(todo))), threads, todo)
     seconds = [duration(todo, speed, pack.workers, threads)] if todo else []
-    return device, speed, [Job([pack] * bool(todo), seconds, 0, "", {"time": 1, "memory": 1}, "")] * bool(todo)
+    return device, speed, limit, [Job([pack] * bool(todo), seconds, 0, "", {"time": 1, "memory": 1}, "")] * bool(todo)
 
 
-def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, list[Job]]:
+def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, float, list[Job]]:
     """An array job, and one more for runs that ran out of time or memory before, with twice as much of it."""
     device = cluster.device if cluster.device != "auto" else "cuda" if cluster.gpus or cluster.gres else "cpu"
     workers = cluster.workers or max(1, cluster.gpus if device == "cuda" else cluster.cpus)
     threads = cluster.threads or max(1, cluster.cpus // workers)
     speed = speed_of(device, results)
+    limit = cluster.memory_gb * 1e9 if cluster.memory_gb else 0.8 * UNKNOWN_GPU_BYTES if device == "cuda" else math.inf
     grown = grown_runs(results, study.runs)
     jobs = []
     for growth in sorted({grown.get(run.run_id, (1, 1)) for run in study.runs}):
         time_factor, memory_factor = growth
         runs = [run for run in study.runs if grown.get(run.run_id, (1, 1)) == growth]
-        limit = cluster.memory_gb * 1e9 if cluster.memory_gb else 0.8 * UNKNOWN_GPU_BYTES if device == "cuda" else math.inf
         target = 60.0 * cluster.pack_minutes / (time_factor if cluster.time else 1)
         longest = min(target, share_of(runs, workers, device, speed)) if workers > 1 else target
         stacks = make_stacks(runs, longest, max(1, cluster.stack // memory_factor), device, limit, speed)
@@ -113,11 +114,11 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
         dealt = fill(todo, speed, target, workers, threads, cluster.array_limit)
         seconds = [duration(part, speed, workers, threads) for part in dealt]
         time_s = duration_seconds(cluster.time) if cluster.time else time_factor * 600 * math.ceil((SLACK * max(seconds) + START_S) / 600)
-        largest = max(stack_bytes(stack[0], len(stack), device) for stack in todo) if device == "cpu" else 0.0
+        largest = max(stack_bytes(s[0], len(s), device, micro_batches(s[0], len(s), device, limit)) for s in todo) if device == "cpu" else 0.0
         mem = cluster.mem or f"{math.ceil(memory_factor * workers * (1.3 * largest + TORCH_BYTES[device]) / 1e9)}G"
         jobs.append(Job([Pack(study.name, results, device, workers, threads, part) for part in dealt], seconds, time_s, mem,
                         {"time": time_factor, "memory": memory_factor}, _why(growth, cluster, mem, time_s)))
-    return device, speed, jobs
+    return device, speed, limit, jobs
 
 
 def _why(growth: tuple[int, int], cluster: Cluster, mem: str, time_s: int) -> str:
@@ -182,8 +183,14 @@ def _line(title: str, text: str) -> list[str]:
 
 def _largest(plan: Plan) -> str:
     stacks = [stack for job in plan.jobs for pack in job.packs for stack in pack.stacks]
-    one, many = (max(stack_bytes(stack[0], n or len(stack), plan.device) for stack in stacks) for n in (1, None))
-    return f"largest model about {_bytes(one)}, largest stack {_bytes(many)}, beside torch"
+    parts = max(micro_batches(stack[0], len(stack), plan.device, plan.room) for stack in stacks)
+    one, many = (max(_planned_bytes(stack[0], n or len(stack), plan) for stack in stacks) for n in (1, None))
+    divided = f", batches in up to {parts} parts" if parts > 1 else ""
+    return f"largest model about {_bytes(one)}, largest stack {_bytes(many)}, beside torch{divided}"
+
+
+def _planned_bytes(run: Config, members: int, plan: Plan) -> float:
+    return stack_bytes(run, members, plan.device, micro_batches(run, members, plan.device, plan.room))
 
 
 def _bytes(number: float) -> str:

@@ -52,9 +52,10 @@ CHANGED = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M")  #
 class Stack:
     """The static parts of M runs that train together, on one device."""
 
-    def __init__(self, configs: list[Config], device: torch.device):
+    def __init__(self, configs: list[Config], device: torch.device, parts: int = 1):
+        """parts: in which a batch is computed, one after the other, to save memory."""
         assert len({stack_key(c) for c in configs}) == 1, "runs of different shapes cannot share a stack"
-        self.configs, self.device = configs, device
+        self.configs, self.device, self.parts = configs, device, parts
         first = configs[0]
         self.dtype = DTYPES[first.train.precision]
         self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos)
@@ -110,16 +111,28 @@ def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) ->
 def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None:
     """One update of all tensors of the state, in place. No number that changes with the step is read on the host, so the
     operations are the same every time. tokens: int64 [M, B, T] (or T + 1, see `GPT`); now: a row of the schedule."""
-    leaf = state.flat_MP.detach().requires_grad_()  # shares storage with the master weights
-    loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
-    (grad_MP,) = torch.autograd.grad(loss_M.sum(), leaf)
-    loss_M = loss_M.detach()
+    loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT)
     alive_M = stack.update(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M,
                            loss_M)
     died_M = state.alive_M & ~alive_M
     state.dead_step_M.copy_(torch.where(died_M, now_MC[:, STEP].long(), state.dead_step_M))
     state.alive_M.copy_(alive_M)
     state.loss_sum_M.add_(loss_M)
+
+
+def gradient(stack: Stack, flat_MP: Tensor, tokens_MBT: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of each member over its batch, fp32 [M], and its gradient [M, P]; in parts these are sums of those of the parts, each
+    weighted with its share of the batch."""
+    leaf = flat_MP.detach().requires_grad_()  # shares storage with the master weights
+    if stack.parts == 1:
+        loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
+        return loss_M.detach(), torch.autograd.grad(loss_M.sum(), leaf)[0]
+    total_M, total_MP = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
+    for part_MBT in tokens_MBT.tensor_split(stack.parts, dim=1):
+        loss_M = stack.loss(leaf, part_MBT, stack.dtype) * (part_MBT.shape[1] / tokens_MBT.shape[1])
+        total_MP += torch.autograd.grad(loss_M.sum(), leaf)[0]
+        total_M += loss_M.detach()
+    return total_M, total_MP
 
 
 def plain(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
