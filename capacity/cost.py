@@ -29,7 +29,7 @@ class Speed:
     def seconds(self, runs: list[Config], threads: int = 1) -> float:
         """Time of runs that train as one stack; CPU threads are taken to share the work evenly."""
         work = sum(run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s for run in runs)
-        return max(run.steps for run in runs) * self.step_s + work / threads
+        return max(run.steps for run in runs) * self.step_s + work / (threads if self.device == "cpu" else 1)
 
 
 # The CPU's were set by models of 3K to 40K parameters on one core of 2024, in fp32, which they meet within about 30%. Nothing

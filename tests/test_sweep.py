@@ -5,6 +5,8 @@ import math
 import operator
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -329,6 +331,27 @@ def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturb
     assert_undisturbed(bench, undisturbed, 1)
     for run_id, lines in logs.items():  # lines hold times, so they are the same only if their steps were not trained again
         assert records.read_metrics(bench.results, run_id)[:len(lines)] == lines
+
+
+@pytest.mark.slow
+def test_a_sweep_on_this_machine_can_be_cancelled_from_elsewhere(bench, undisturbed):
+    bench.write(FOUR, steps=2000)
+    sweep = bench.start("cluster.workers=1", "cluster.checkpoint_seconds=1000")
+    bench.wait_for_the_middle(checkpoint=False)
+
+    def verb(*args):
+        return subprocess.run([sys.executable, "-m", "capacity", *args], cwd=bench.folder, capture_output=True, text=True, timeout=60)
+
+    rows = json.loads(verb("status", "s.yaml", "--json").stdout)["runs"]
+    assert sorted(row["status"] for row in rows) == ["queued", "queued", "running", "running"]  # the second stack waits
+    assert all(f"process {sweep.pid}" in row["where"] for row in rows)
+    done = verb("cancel", "s.yaml")
+    assert done.returncode == 0 and f"local {sweep.pid}: 1 element, 4 runs" in done.stdout, done.stderr
+    code, out, err = bench.end(sweep, 30)
+    assert code == 130 and "the same command continues" in err and "2 interrupted" in out and "2 missing" in out
+    assert verb("cancel", "s.yaml").stdout == "s: nothing is queued or running\n"
+    assert bench.sweep("cluster.workers=1")[0] == 0
+    assert_undisturbed(bench, undisturbed, 1)
 
 
 def test_a_worker_leaves_finished_runs_alone(here, capsys):

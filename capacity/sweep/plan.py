@@ -17,7 +17,8 @@ from capacity.sweep.packs import Pack, duration, fill, make_stacks, share_of, wi
 from capacity.sweep.study import Study
 
 UNKNOWN_GPU_BYTES = 32e9  # a GPU that nobody can look at from here; a stack that does not fit goes on in halves
-START_S, SLACK = 600.0, 2.0  # a time limit is twice the expected time and ten minutes
+START_S, SLACK = 600.0, 2.0  # a time limit is twice the expected time and ten minutes,
+LONGEST_S = 86400  # but no more than a day, which most partitions allow: longer elements requeue themselves
 TORCH_BYTES = {"cpu": 0.7e9, "cuda": 5e9}  # host memory of a process with torch, without the stack
 
 
@@ -113,7 +114,7 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
             continue
         dealt = fill(todo, speed, target, workers, threads, cluster.array_limit)
         seconds = [duration(part, speed, workers, threads) for part in dealt]
-        time_s = duration_seconds(cluster.time) if cluster.time else time_factor * 600 * math.ceil((SLACK * max(seconds) + START_S) / 600)
+        time_s = duration_seconds(cluster.time) if cluster.time else time_factor * min(LONGEST_S, 600 * math.ceil((SLACK * max(seconds) + START_S) / 600))
         largest = max(stack_bytes(s[0], len(s), device, micro_batches(s[0], len(s), device, limit)) for s in todo) if device == "cpu" else 0.0
         mem = cluster.mem or f"{math.ceil(memory_factor * workers * (1.3 * largest + TORCH_BYTES[device]) / 1e9)}G"
         jobs.append(Job([Pack(study.name, results, device, workers, threads, part) for part in dealt], seconds, time_s, mem,
@@ -217,11 +218,16 @@ def _execution_queue(plan: Plan) -> list[str]:
                 f"about {low}" + (f" to {high}" if low != high else "") + " an element")
         lines += _line(cluster.launcher[:11], text + (f" ({job.why})" if job.why else ""))
     spent = sum(sum(job.seconds) for job in plan.jobs) / 3600
-    cost = [f"{spent * cluster.cpus:,.3g} CPU-core-hours"]
+    cost = [f"{_hours(spent * cluster.cpus)} CPU-core-hours"]
     if cluster.gpus or cluster.gres:
-        cost.insert(0, f"{spent * max(1, cluster.gpus):,.3g} GPU-hours")
-    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}")
+        cost.insert(0, f"{_hours(spent * max(1, cluster.gpus))} GPU-hours")
+    unknown = "" if cluster.memory_gb or plan.device == "cpu" else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, or set cluster.memory_gb"
+    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}{unknown}")
     return lines
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _data_line(study: Study) -> str:

@@ -137,13 +137,13 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
 
 
 def _told(row: dict) -> str:
-    text = f"  {row['run_id']}  {row['shape']:>6s}  N={row['items']:<7d} seed {row['seed']}"
+    text = f"  {row['run_id']} {row['shape']:>6s} N={row['items']:<6d} seed {row['seed']}"
     if row["step"] is not None:
-        text += f"  step {row['step']:,} of {row['steps']:,}"
+        text += f"  {row['step']:,}/{row['steps']:,} steps"
     if row["seconds_left"] is not None:
         text += f", {clock(row['seconds_left'])} left"
     if row["where"] and row["status"] in ("running", "queued", "requeued"):
-        text += f"  {row['where']}"
+        text += f"  {row['where'].removesuffix(' RUNNING')}"
     elif row["end"]:
         text += f"  {row['where']} ended as {row['end']}"
     return text
