@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from capacity import records
 from capacity.config import ConfigError, from_dict
-from capacity.cost import micro_batches, stack_bytes
+from capacity.cost import COMPILE_S, COMPILE_SAVES, GUESSES, micro_batches, stack_bytes
 from capacity.run import execute
 from capacity.train import loop
 from capacity.train.keys import stack_key
@@ -371,3 +371,17 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="cluster.compile=always: no C.. compiler"):
         run([fast], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiling_is_weighed_against_the_length_of_training(monkeypatch):
+    """auto: only where the time saved pays for the time that it takes, and where there is a compiler."""
+    def stack(compile, steps, members=1):
+        made = [config(seed, steps=steps).as_dict() for seed in range(members)]
+        return [from_dict({**c, "cluster": {**c["cluster"], "compile": compile}}) for c in made]
+
+    monkeypatch.setattr(loop, "has_compiler", lambda: True)
+    long = 2 * int(COMPILE_S / COMPILE_SAVES / GUESSES["cpu"].step_s)
+    assert [loop.compiles(stack(c, long), CPU) for c in ("never", "auto", "always")] == [False, True, True]
+    assert [loop.compiles(stack(c, 100), CPU) for c in ("never", "auto", "always")] == [False, False, True]
+    monkeypatch.setattr(loop, "has_compiler", lambda: False)
+    assert not loop.compiles(stack("auto", long), CPU) and loop.compiles(stack("auto", long), torch.device("cuda"))
