@@ -297,6 +297,7 @@ def test_the_state_of_a_pack_tells_status_where_its_runs_are(found, here, monkey
         "state": "running", "running": [{"runs": [busy], "log": str(s.folder / "x.log")}], "outcome": {done: "failed"}})
     records.write(results, outcome(study.runs[1], "failed"))
     (results / "runs" / busy).mkdir(parents=True)
+    (s.folder / "x.log").write_text("something went wrong\n")
     records.append_metrics(results, busy, {"step": 100, "loss_bits_per_token": 1.0, "wall_s": 10.0})
     assert main(["status", "s.yaml", "--json"]) == 1
     rows = {row["run_id"]: row for row in json.loads(capsys.readouterr().out)["runs"]}

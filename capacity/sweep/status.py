@@ -102,12 +102,11 @@ def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
 
 
 def _log(submission: submissions.Submission, index: int, run_id: str, told: dict | None) -> Path | None:
-    """The log of the stack that trains a run, or else of its element."""
-    for job in (told or {}).get("running", []):
-        if run_id in job["runs"]:
-            return Path(job["log"])
-    found = [submission.log(index)] if submission.job is not None else []
-    found += sorted(submission.pack(index).parent.glob(f"{submission.pack(index).stem}.*.log"))
+    """The log with something in it: of the stack that trains the run, of its element, or of any stack of the pack."""
+    pack = submission.pack(index)
+    found = [Path(job["log"]) for job in (told or {}).get("running", []) if run_id in job["runs"]]
+    found += [submission.log(index)] if submission.job is not None else []
+    found += sorted(pack.parent.glob(f"{pack.stem}.*.log"))
     return next((path for path in found if path.exists() and path.stat().st_size), None)
 
 
