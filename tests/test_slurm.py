@@ -35,6 +35,23 @@ def submit(bench, *args):
     return re.findall(r"^submitted   job (\d+):", out, re.M)
 
 
+def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
+    """Blanks, commas and per cents in paths, and variables of a job that submits."""
+    bench.write(PINS + "grids: [{{seed: [0, 1]}}]\n", steps=100)
+    (bench.folder / "s.yaml").rename(bench.folder / "50% more, please.yaml")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "100")
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "7-9")
+    odd = bench.folder / "50% of results"
+    command = [sys.executable, "-m", "capacity", "sweep", "50% more, please.yaml", *HERE, "--results", str(odd)]
+    done = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=60)
+    (job,) = re.findall(r"^submitted   job (\d+):", done.stdout, re.M)
+    again = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=60)
+    assert "nothing to submit" in again.stdout
+    assert slurm.wait(job) == {"COMPLETED"}
+    assert [records.status(odd, run.run_id) for run in bench.runs] == ["finished"] * 2
+    assert "start 1, on" in next(odd.glob(f"submissions/*/{job}_0.log")).read_text()
+
+
 def verb(bench, *args):
     """(exit code, output, error) of another verb on the study."""
     done = subprocess.run([sys.executable, "-m", "capacity", args[0], "s.yaml", *args[1:]], cwd=bench.folder, capture_output=True,

@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from capacity.config import Cluster, ConfigError
 from capacity.sweep.submissions import Element, Submission, user
@@ -44,7 +45,7 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
     worker = shlex.join([*shlex.split(cluster.prefix or ""), cluster.python or sys.executable, "-m", "capacity", "worker", "--pack"])
     lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in [
         f"--job-name={folder.name}", *_request(submission, cluster, time_s, mem),
-        f"--signal=B:USR1@{cluster.signal_seconds}", "--requeue", "--open-mode=append", f"--output={folder}/%A_%a.log"]),
+        f"--signal=B:USR1@{cluster.signal_seconds}", "--requeue", "--open-mode=append", f'--output="{_literal(folder)}/%A_%a.log"']),
         f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A person may submit it again.",
         "", *(f"export {name}={shlex.quote(value)}" for name, _, value in (text.partition("=") for text in cluster.environment)),
         *cluster.setup, ""]
@@ -72,6 +73,11 @@ if [ "$requeue" = yes ] && [ "$code" -ge 128 ]; then
 fi
 exit "$code"
 """
+
+
+def _literal(folder: Path) -> str:
+    """A path in a file name pattern of sbatch, where % begins a replacement."""
+    return str(folder).replace("%", "%%")
 
 
 def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> list[str]:
@@ -145,8 +151,11 @@ def _hides_others() -> bool:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess:
-    """A client of SLURM, in a plain locale and without this job's own SLURM variables, which would change its defaults."""
-    environment = {k: v for k, v in os.environ.items() if not re.match(r"(SBATCH|SQUEUE|SCANCEL|SACCT)_", k)}
+    """A client of SLURM, in a plain locale. Of its variables in the environment those stay that say where the cluster is and who
+    pays; others would override the script, or tell the job of the one that submits it."""
+    stay = r"SLURM_(CONF|CLUSTERS)|SBATCH_(ACCOUNT|PARTITION|QOS|CONSTRAINT|RESERVATION|CLUSTERS)"
+    environment = {k: v for k, v in os.environ.items()
+                   if not re.match(r"(SLURM|SBATCH|SQUEUE|SCANCEL|SACCT)_", k) or re.fullmatch(stay, k)}
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment | {"LC_ALL": "C"})
     except FileNotFoundError:

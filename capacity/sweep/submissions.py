@@ -18,6 +18,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -169,7 +170,8 @@ def new(results: Path, study: str, name: str, overrides: list[str], launched_by:
         growth: dict[str, int]) -> Submission:
     """A folder with its pack files; not yet submitted."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    folder = folder_of(results) / f"{study.replace('/', '.')}-{stamp}-{secrets.token_hex(2)}"
+    word = re.sub(r"[^\w.@+-]", "_", study.replace("/", "."))[:100]  # it names a job, too
+    folder = folder_of(results) / f"{word}-{stamp}-{secrets.token_hex(2)}"
     elements = [{"pack": f"pack-{i:04d}.json", "runs": [run.run_id for run in pack.runs], "seconds": seconds[i], "end": None}
                 for i, pack in enumerate(packs)]
     submission = Submission(folder.resolve(), {
