@@ -278,5 +278,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--reap"]:
         sys.stdin.buffer.read()
         sys.exit(_reap(sys.argv[2]))
+    if absent := _missing():
+        sys.exit(f"SLURM is not installed: no {', '.join(absent)} (packages slurmctld, slurmd, slurm-client, munge)")
     with tempfile.TemporaryDirectory(prefix="slurm-") as scratch, slurm_cluster(scratch) as started:
         sys.exit(subprocess.run(sys.argv[1:] or ["sinfo"], env=started.env).returncode)
