@@ -310,7 +310,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     study = load_study(args.study, args.overrides)
-    kinds = {"random data" if run.data.kind == "uniform" else "people" for run in study.runs}
+    kinds = {{"uniform": "random data", "text": "text"}.get(run.data.kind, "people") for run in study.runs}
     if len(kinds) > 1:
         raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(kinds))}; a law is about one of them")
     table = records.table(args.results, study.runs)
@@ -322,6 +322,10 @@ def _fit_laws(args: argparse.Namespace) -> int:
             from capacity.laws import knowledge
 
             print(knowledge.write_study(table, folder, study, n_boot=args.bootstraps))
+        elif kinds == {"text"}:
+            from capacity.laws import memory
+
+            print(memory.write_study(table, args.results, folder, study.name, n_boot=args.bootstraps))
         else:
             from capacity.laws import summary
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capacity import counts, settings
-from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, UniformData
+from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, TextData, UniformData
 from capacity.settings import ConfigError, checked, nearest, setting
 
 IDENTITY_SCHEMA = 1  # raise it when the same settings would train a different model than before
@@ -179,7 +179,7 @@ class Wandb:
 class Config:
     """Everything that `capacity train` needs."""
 
-    data: UniformData | BiosData | BiodData | CorpusData = UniformData()
+    data: UniformData | BiosData | BiodData | CorpusData | TextData = UniformData()
     model: Model = Model()
     train: Train = Train()
     measure: Measure = Measure()
@@ -199,6 +199,11 @@ class Config:
         return self.data.items(self.parameters["total"])
 
     @property
+    def trained_items(self) -> int:
+        """Items that the run sees: N, but for reference and shadow models of text, see `TextData`."""
+        return self.data.trained_items(self.items) if self.data.kind == "text" else self.items
+
+    @property
     def entropy_bits(self) -> float:
         """Bits of the data set: the entropy N S log2 V of uniform tokens, or R^max P of facts."""
         return self.data.bits(self.items)
@@ -208,13 +213,13 @@ class Config:
         """Optimizer steps: as given, or the fewest that show every item `exposures` times on average."""
         if self.train.steps is not None:
             return self.train.steps
-        tokens = self.train.exposures * self.items * self.data.tokens_per_item
+        tokens = self.train.exposures * self.trained_items * self.data.tokens_per_item
         return max(1, math.ceil(tokens / (self.train.batch_size * self.data.seq_len) - 1e-9))
 
     @property
     def exposures(self) -> float:
         """Mean number of times an item is seen; of people the expected one, the record has the counted one."""
-        return self.tokens / (self.items * self.data.tokens_per_item)
+        return self.tokens / (self.trained_items * self.data.tokens_per_item)
 
     @property
     def tokens(self) -> int:
@@ -251,12 +256,14 @@ class Config:
         out["cluster"] = {key: list(value) if isinstance(value, tuple) else value for key, value in out["cluster"].items()}
         if "lexicon" in out["data"]:
             out["data"]["lexicon"] = self.data.compiled.digest
+        if "pool" in out["data"]:
+            out["data"]["pool"] = self.data.pool_digest
         return out
 
 
 SECTIONS: dict[str, type] = {"model": Model, "train": Train, "measure": Measure, "extraction": Extraction,
                              "cluster": Cluster, "wandb": Wandb}
-COUPLED = (("data.n_sequences", "data.load"), ("data.n_people", "data.load"), ("train.steps", "train.exposures"))
+COUPLED = (("data.n_sequences", "data.load"), ("data.n_sequences", "data.tokens_per_parameter"), ("data.n_people", "data.load"), ("train.steps", "train.exposures"))
 
 
 def known_keys() -> list[str]:

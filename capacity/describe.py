@@ -64,4 +64,20 @@ def _extraction(m: dict, record: dict) -> list[str]:
                     for part in (list(m["attributes"].items())[:3], list(m["attributes"].items())[3:]) if part]
 
 
-LINES = {"memorization": _memorization, "knowledge": _knowledge, "extraction": _extraction}
+def _text(m: dict, record: dict) -> list[str]:
+    lines = [f"  {m['n_members']:,} sequences trained on, {m['n_held_out']:,} held out; {m['tokens_per_parameter']['total']:.2f} tokens per "
+             "parameter", "                 bits per token  correct  extractable from a half"]
+    for name, words in (("members", "trained on"), ("held_out", "held out")):
+        side = m[name]
+        half = next(iter(side["extractable"].values()))
+        lines.append(f"  {words:12s}  {side['loss_bits_per_token']:>14.3f}  {side['correct']:>7.1%}  {half:>24.2%}")
+    lines.append("  membership       AUC [95%]              F1   TPR at 1% FPR")
+    for name, s in m["membership"].items():
+        low, high = s["auc_interval"]
+        rate = "needs more" if s["tpr_at_0.01"] is None else f"{s['tpr_at_0.01']:.1%}"
+        lines.append(f"  {name:12s}   {s['auc']:.3f} [{low:.3f}, {high:.3f}]   {s['f1_median']:.3f}   {rate}")
+    lines.append(f"  bag of words   {m['bag_of_words_auc']:.3f} (no model; near 0.5 where the split is sound)")
+    return lines
+
+
+LINES = {"text": _text, "memorization": _memorization, "knowledge": _knowledge, "extraction": _extraction}

@@ -52,7 +52,10 @@ MEASURED: dict[str, dict[str, tuple[type, ...]]] = {  # by measure; a finished r
                             "bits_per_parameter.total": (float,), "bits_per_parameter.paper": (float,)}.items()},
     "knowledge": {name: (float,) for name in (
         "p1_nats", "p2_nats", "bits", "ceiling_bits", "fraction_of_ceiling", "accuracy", "bits_se_over_people",
-        "bits_per_parameter.total", "bits_per_parameter.paper")} | {"attributes": (dict,), "context": (str,)}}
+        "bits_per_parameter.total", "bits_per_parameter.paper")} | {"attributes": (dict,), "context": (str,)},
+    "text": {name: (float,) for name in (
+        "bits", "members.loss_bits_per_token", "held_out.loss_bits_per_token", "bag_of_words_auc", "tokens_per_parameter.total")}
+    | {"n_members": (int,), "n_held_out": (int,), "membership": (dict,)}}
 
 
 def runs_dir(results: Path) -> Path:
@@ -248,7 +251,7 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
                "flops": config.flops, "lr": config.train.lr, "batch_size": config.train.batch_size,
                "gain_last_tenth": math.nan, "wall_s": math.nan}
         row |= {f"parameters_{name}": p for name, p in config.parameters.items()}
-        row |= (_memorization if config.data.kind == "uniform" else _knowledge)(config, record if finished else None)
+        row |= COLUMNS.get(config.data.kind, _knowledge)(config, record if finished else None)
         if record and record["status"] == "failed":
             row["error"] = record["error"]["reason"]
         elif finished:
@@ -286,3 +289,26 @@ def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
     extraction = record["measures"].get("extraction") if record else None
     row["extraction_accuracy"] = extraction["accuracy"] if extraction else math.nan
     return row
+
+
+def _text(config: Config, record: dict | None) -> dict[str, Any]:
+    """What the run was trained on, tokens per parameter, losses in bits per token, and by attack AUC, F1 and their intervals; all
+    settings of data, model and train by dotted key."""
+    row: dict[str, Any] = {"exposures": config.exposures, "trained_on": config.data.trained_on, "pool": config.data.pool_digest,
+                           "tokens_per_parameter": config.trained_items * config.data.seq_len / config.parameters["total"]}
+    for section in ("data", "model", "train"):
+        row |= {f"{section}.{key}": value for key, value in dataclasses.asdict(getattr(config, section)).items()}
+    measured = record["measures"]["text"] if record else {"members": {}, "held_out": {}, "membership": {}}
+    row |= {"n_members": measured.get("n_members", math.nan), "n_others": measured.get("n_held_out", math.nan)}
+    row |= {name: measured.get(name, math.nan) for name in ("bits", "bag_of_words_auc")}
+    for side in ("members", "held_out"):
+        row |= {f"{side}_{name}": measured[side].get(name, math.nan) for name in ("loss_bits_per_token", "correct", "extraction_strength")}
+        for prefix, rate in measured[side].get("extractable", {}).items():
+            row[f"{side}_extractable_{prefix}"] = rate
+    for attack, found in measured["membership"].items():
+        row |= {f"{attack}_{name}": value for name, value in found.items() if not isinstance(value, list)}
+        row |= {f"{attack}_auc_low": found["auc_interval"][0], f"{attack}_auc_high": found["auc_interval"][1]}
+    return row
+
+
+COLUMNS = {"uniform": _memorization, "text": _text}

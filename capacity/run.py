@@ -20,9 +20,9 @@ import torch
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
 from capacity.cost import micro_batches
-from capacity.data import lexicon
+from capacity.data import kept
 from capacity.environment import check_compiler, environment, keep_freed_memory
-from capacity.measure import tasks
+from capacity.measure import tasks, text
 from capacity.train import checkpoint
 from capacity.train.keys import stack_key
 from capacity.train.loop import Stack, State, advance
@@ -97,8 +97,7 @@ def _parts(configs: list[Config], device: torch.device) -> int:
 def _execute_group(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
                    stop: Callable[[], bool], parts: int) -> dict[str, str]:
     for config in configs:
-        if config.data.kind != "uniform":
-            lexicon.keep(results, config.data.compiled)
+        kept.keep(results, config.data)
         records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
         (records.run_dir(results, config.run_id) / "record.json").unlink(missing_ok=True)  # of a failed run, tried again
     try:
@@ -252,7 +251,9 @@ def _finished_record(stack: Stack, state: State, m: int, results: Path, study: s
                      members: int) -> dict:
     config = stack.configs[m]
     name = tasks.name_of(config)
-    measures = tasks.measure_all(stack, state.flat_MP[m], m)
+    measures, table = tasks.measure_all(stack, state.flat_MP[m], m)
+    if table is not None:
+        text.write_scores(records.run_dir(results, config.run_id), table, config.run_id)
     evaluated = tasks.EVALUATED[name]
     evaluations = {line["step"]: line[evaluated] for line in records.read_metrics(results, config.run_id) if evaluated in line}
     final, before = evaluations.get(config.steps), evaluations.get(last_tenth(config.steps))
@@ -306,7 +307,7 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     record = records.read(results, run_id)
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
-    lexicon.load(results, record["config"]["data"].get("lexicon"))
+    kept.load(results, record["config"]["data"])
     config = settings or from_dict(record["config"])
     given = config.as_dict()
     record["config"]["measure"] = given["measure"]
@@ -314,7 +315,10 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
         record["config"]["extraction"] = given["extraction"]
     stack = Stack([config], device)
     flat_P = checkpoint.load_weights(_weights(results, config), stack.gpt, run_id).to(device)
-    record["measures"] |= tasks.measure_all(stack, flat_P, 0)
+    measures, table = tasks.measure_all(stack, flat_P, 0)
+    if table is not None:
+        text.write_scores(records.run_dir(results, run_id), table, run_id)
+    record["measures"] |= measures
     records.write(results, record)
     return record
 

@@ -68,7 +68,10 @@ WORLDS = {  # kind -> a small world, and one other value of each of its settings
     "biod": ({"kind": "biod", "n_people": 60, "seq_len": 32, "first_names": 5, "middle_names": 0, "last_names": 40,
               "attributes": 3, "diversity": 8, "alphabet": 20},
              {"n_people": 61, "load": 0.5, "seq_len": 33, "first_names": 6, "middle_names": 2, "last_names": 41,
-              "attributes": 4, "chunks": 2, "diversity": 9, "length": 2, "alphabet": 21, "separator": "none"})}
+              "attributes": 4, "chunks": 2, "diversity": 9, "length": 2, "alphabet": 21, "separator": "none"}),
+    "text": ({"kind": "text", "n_sequences": 40, "seq_len": 8, "vocab_size": 256, "n_held_out": 20, "documents": 100},
+             {"n_sequences": 41, "tokens_per_parameter": 0.1, "seq_len": 9, "vocab_size": 257, "n_held_out": 21, "documents": 101,
+              "trained_on": "half", "split_seed": 1, "n_reference": 50})}
 
 
 def changed(key):
@@ -81,7 +84,8 @@ def changed(key):
 def test_every_setting_has_a_case_here():
     covered = set(OTHER) | {f"data.{name}" for _, others in WORLDS.values() for name in others}
     elsewhere = {"data.kind", "data.pools_dir", "data.templates_file", "data.lexicon", "data.path", "data.n_names",
-                 "extraction.mode", "model.document_mask"}  # in test_lexicon, test_corpus, test_extraction, test_variants
+                 "extraction.mode", "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
+                 "data.source", "data.field", "data.split", "data.pool"}  # in test_text
     assert covered | elsewhere == set(known_keys()) and not covered & elsewhere
 
 
@@ -104,11 +108,13 @@ def test_identity_of_worlds(kind):
     def run(**changes):
         return from_dict(tree() | {"data": world | changes}).run_id
 
-    needs = {"load": {"n_people": None}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
+    needs = {"load": {"n_people": None}, "tokens_per_parameter": {"n_sequences": None}, "n_reference": {"trained_on": "reference", "n_reference": 60}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
     mixed = {"other_people": 40, "other_parts": 1}
     needs |= dict.fromkeys(("other_people", "other_parts", "main_parts", "other_biographies", "other_order", "windows"), mixed)
+    if kind == "text":
+        del needs["vocab_size"]
     for name, value in others.items():
-        before = run(**needs[name]) if name in needs and name != "load" else run()
+        before = run(**needs[name]) if name in needs and name not in ("load", "tokens_per_parameter") else run()
         assert run(**(needs.get(name, {}) | {name: value})) != before, name
 
 

@@ -11,7 +11,7 @@ from capacity.config import Train, from_dict
 from capacity.measure import bits
 from capacity.run import evaluation_steps, execute, last_tenth
 from capacity.train import checkpoint
-from capacity.data.feed import UniformFeed
+from capacity.data.feed import TableFeed
 from capacity.train.loop import Stack, advance
 from capacity.train.optim import ROOT, SHRINK, STEP, UPDATE, Hyper, Schedule, adamw, lr_factor
 
@@ -185,14 +185,14 @@ def test_divergence_with_finite_numbers_is_a_failure(tmp_path):
 
 def test_a_bug_in_one_member_does_not_sink_the_stack(tmp_path, monkeypatch):
     good, bad = config(seed=0), config(seed=1)
-    original = UniformFeed.batch_rows
+    original = TableFeed.batch_rows
 
     def broken(self, first_step, n_steps):
         if any(c.seed == 1 for c in self.configs):
             raise RuntimeError("planted")
         return original(self, first_step, n_steps)
 
-    monkeypatch.setattr(UniformFeed, "batch_rows", broken)
+    monkeypatch.setattr(TableFeed, "batch_rows", broken)
     assert run([good, bad], tmp_path) == {good.run_id: "finished", bad.run_id: "failed"}
     error = records.read(tmp_path, bad.run_id)["error"]
     assert error["reason"] == "RuntimeError: planted" and "Traceback" in error["traceback"]

@@ -17,12 +17,12 @@ CHUNK_TOKENS = 2**18  # tokens of one member rendered at once; a constant, becau
 CURSOR = 4
 
 
-class UniformFeed:
-    """Sequences of uniform tokens, all in memory; batches in permutations of the training set."""
+class TableFeed:
+    """Sequences that are all in memory, uniform tokens or text; batches in permutations of the training set."""
 
     def __init__(self, configs: list[Config], device: torch.device):
         self.configs, self.device = configs, device
-        tables = [uniform.tokens(c.seed, c.items, c.data.seq_len, c.data.vocab_size) for c in configs]
+        tables = [TABLES[c.data.kind](c) for c in configs]
         self.first_row = np.cumsum([0] + [len(t) for t in tables])
         self.tokens = torch.from_numpy(np.concatenate(tables).astype(np.int32)).to(device)
 
@@ -38,15 +38,28 @@ class UniformFeed:
 
     def batch_rows(self, first_step: int, n_steps: int) -> Tensor:
         """Rows of `tokens` for each step, int64 [n_steps, M, B] on the device."""
-        rows = [batches.order(c.seed, c.items, c.train.batch_size, first_step, n_steps) + self.first_row[m]
+        rows = [batches.order(c.seed, c.trained_items, c.train.batch_size, first_step, n_steps) + self.first_row[m]
                 for m, c in enumerate(self.configs)]
         return torch.from_numpy(np.stack(rows, axis=1)).to(self.device)
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
         """Fewest, mean and most times that a sequence of member m was seen in `step` steps."""
         config = self.configs[m]
-        fewest, most = batches.exposure_counts(config.items, config.train.batch_size, step)
-        return {"min": fewest, "mean": step * config.train.batch_size / config.items, "max": most}
+        fewest, most = batches.exposure_counts(config.trained_items, config.train.batch_size, step)
+        return {"min": fewest, "mean": step * config.train.batch_size / config.trained_items, "max": most}
+
+
+def _uniform_table(config: Config) -> np.ndarray:
+    return uniform.tokens(config.seed, config.items, config.data.seq_len, config.data.vocab_size)
+
+
+def _text_table(config: Config) -> np.ndarray:
+    from capacity.data import split
+
+    return split.of(config).trained_tokens
+
+
+TABLES = {"uniform": _uniform_table, "text": _text_table}
 
 
 class StreamFeed:
@@ -89,4 +102,4 @@ class StreamFeed:
         return self.members[m].exposures(self.members[m].cursor_at(step * self.batch_size))
 
 
-FEEDS = {"uniform": UniformFeed, "bios": StreamFeed, "biod": StreamFeed, "corpus": StreamFeed}
+FEEDS = {"uniform": TableFeed, "text": TableFeed, "bios": StreamFeed, "biod": StreamFeed, "corpus": StreamFeed}

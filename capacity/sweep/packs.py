@@ -16,7 +16,7 @@ from pathlib import Path
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
 from capacity.cost import GUESSES, Speed, stack_bytes
-from capacity.data import lexicon
+from capacity.data import kept
 from capacity.train.keys import stack_key
 
 SCHEMA = 2
@@ -43,8 +43,7 @@ class Pack:
 def write_pack(path: Path, pack: Pack) -> None:
     """A pack as JSON; what trains it needs neither hydra, the study file, lists nor a tokenizer."""
     for run in pack.runs:
-        if run.data.kind != "uniform":
-            lexicon.keep(pack.results, run.data.compiled)
+        kept.keep(pack.results, run.data)
     stacks = [[{"run_id": run.run_id, "config": run.as_dict()} for run in stack] for stack in pack.stacks]
     records.write_json(path, {"schema": SCHEMA, "study": pack.study, "results": str(pack.results.resolve()), "device": pack.device,
                               "workers": pack.workers, "threads": pack.threads, "stacks": stacks})
@@ -72,7 +71,7 @@ def read_pack(path: Path, only: list[str] | None = None) -> Pack:
         stacks = [[named[run_id] for run_id in only]]
     try:
         for run in itertools.chain.from_iterable(stacks):
-            lexicon.load(results, run["config"]["data"].get("lexicon"))
+            kept.load(results, run["config"]["data"])
         stacks = [[from_dict(run["config"]) for run in stack] for stack in stacks]
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -1,0 +1,64 @@
+"""Who is trained on and who is not: one seeded permutation of a pool of text, dealt out for each run.
+
+Held-out sequences come first, so that they are the same whatever is trained on, then the members, then further reference data; data
+of a reference model that must not know the members come from the end.
+Members and non-members come from one pool by chance alone, so nothing but training tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from capacity.config import Config
+from capacity.data import text
+from capacity.data.streams import raw_words
+from capacity.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of the pool; those that a run trains on, and those that it is scored on."""
+
+    pool: text.Pool
+    held_out: np.ndarray  # int64, rows of the pool
+    members: np.ndarray
+    trained: np.ndarray  # what this run sees
+    scored: np.ndarray  # held out and members, of a reference model all that it may be asked about
+
+    @property
+    def trained_tokens(self) -> np.ndarray:
+        """int32 [n, S]."""
+        return self.pool.tokens_NS[self.trained]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """bool, by scored row: whether this run was trained on it."""
+        return np.isin(self.scored, self.trained)
+
+
+def permutation(split_seed: int, n: int) -> np.ndarray:
+    """Rows of a pool in the order in which they are dealt out, int64 [n]."""
+    return np.argsort(raw_words(split_seed, "split", 0, n), kind="stable")
+
+
+def of(config: Config) -> Split:
+    """The split of a run. ConfigError where the pool has too few different sequences."""
+    data, n = config.data, config.items
+    pool = text.of(data)
+    reference = data.n_reference or 0
+    trained = {"members": n, "half": n, "reference": max(n, reference), "others": n + reference}[data.trained_on]
+    if data.n_held_out + trained > len(pool.tokens_NS):
+        raise ConfigError(f"data: {data.n_held_out} held-out sequences and {trained} for training are asked for, but the text has "
+                          f"{len(pool.tokens_NS)} different ones of {data.seq_len} tokens")
+    dealt = permutation(data.split_seed, len(pool.tokens_NS))
+    held_out, rest = dealt[:data.n_held_out], dealt[data.n_held_out:]
+    members = rest[:n]
+    if data.trained_on == "half":
+        both = np.concatenate([held_out, members])
+        trained = both[np.argsort(raw_words(config.seed, "half", 0, len(both)), kind="stable")[:len(both) // 2]]
+    else:
+        trained = {"members": members, "reference": rest[:reference], "others": rest[len(rest) - reference:]}[data.trained_on]
+    scored = {"reference": rest[:reference], "others": rest}.get(data.trained_on, members)
+    return Split(pool, held_out, members, trained, np.concatenate([held_out, scored]))

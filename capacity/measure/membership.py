@@ -1,0 +1,148 @@
+"""Membership inference: how well scores tell members from non-members, and scores that need more than one model.
+
+A score is one number per sequence, higher for what looks more like a member. All statistics are formed from two arrays: scores of
+members and of non-members.
+
+    auc          chance that a member scores above a non-member, ties half (Mann and Whitney)
+    tpr_at       true positive rate at a false positive rate, for the most generous threshold that keeps it
+    advantage    largest TPR - FPR over all thresholds (Yeom et al., arXiv 1709.01604)
+    f1_median    F1 of "above the median of all scores is a member" where both are equally many: chance is 0.5
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+RESOLVABLE = 10  # false positives that a rate must allow for: at 0.1% these are 10,000 non-members
+FPRS = (0.01, 0.001)
+
+
+def auc(members: np.ndarray, others: np.ndarray) -> float:
+    """Area under the ROC curve."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, members, "left") + np.searchsorted(ordered, members, "right")
+    return float(below.mean() / (2 * len(others)))
+
+
+def tpr_at(members: np.ndarray, others: np.ndarray, fpr: float) -> float | None:
+    """True positive rate at a false positive rate of at most `fpr`; None where the non-members are too few to resolve it."""
+    if len(others) * fpr < RESOLVABLE:
+        return None
+    allowed = math.floor(len(others) * fpr)
+    threshold = np.sort(others)[::-1][allowed]  # the first non-member that may not pass
+    return float((members > threshold).mean())
+
+
+def advantage(members: np.ndarray, others: np.ndarray) -> float:
+    """max(TPR - FPR), at least 0 (a threshold above everything)."""
+    fpr, tpr = roc(members, others)
+    return float((tpr - fpr).max())
+
+
+def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates at every threshold, from (0, 0) to (1, 1)."""
+    thresholds = np.unique(np.concatenate([members, others]))[::-1]
+    fpr = 1 - np.searchsorted(np.sort(others), thresholds, "left") / len(others)
+    tpr = 1 - np.searchsorted(np.sort(members), thresholds, "left") / len(members)
+    return np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr])
+
+
+def f1_median(members: np.ndarray, others: np.ndarray) -> float:
+    """F1 of the rule "a score above the median is a member's", both kinds weighted as if they were equally many.
+
+    The threshold is the weighted median: as much weight above as below, so half is flagged and precision, recall and F1 are one
+    number, 0.5 by chance (Morris et al., arXiv 2505.24832, state no rule; with this one chance is their 0.5).
+    """
+    both = np.concatenate([members, others])
+    weight = np.concatenate([np.full(len(members), 0.5 / len(members)), np.full(len(others), 0.5 / len(others))])
+    order = np.argsort(-both, kind="stable")
+    values, cumulated = both[order], np.cumsum(weight[order])
+    threshold = values[min(len(values) - 1, int(np.searchsorted(cumulated, 0.5 - 1e-12)))]
+    # sequences at the threshold count in the part that fills the flagged half
+    above, at = (weight * (both > threshold)).sum(), (weight * (both == threshold)).sum()
+    part = (0.5 - above) / at if at else 0.0
+    return float(2 * ((weight * (both > threshold))[:len(members)].sum() + part * (weight * (both == threshold))[:len(members)].sum()))
+
+
+def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed: int = 0) -> dict:
+    """All statistics with 95% bootstrap intervals over sequences (percentiles; members and non-members resampled apart)."""
+    if not (np.isfinite(members).all() and np.isfinite(others).all()):
+        raise ValueError("membership scores must be finite")
+    dice = np.random.default_rng(seed)
+    functions = {"auc": auc, "advantage": advantage, "f1_median": f1_median}
+    out: dict = {name: f(members, others) for name, f in functions.items()}
+    out |= {f"tpr_at_{fpr:g}": tpr_at(members, others, fpr) for fpr in FPRS}
+    draws: dict[str, list[float]] = {name: [] for name in ("auc", "f1_median")}
+    for _ in range(n_boot):
+        m, o = dice.choice(members, len(members)), dice.choice(others, len(others))
+        for name in draws:
+            draws[name].append(functions[name](m, o))
+    return out | {f"{name}_interval": [float(q) for q in np.quantile(values, [0.025, 0.975])] for name, values in draws.items()}
+
+
+def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of the attacks that need one model only, by name.
+
+    loss: - mean loss; zlib: - loss / bytes after zlib (Carlini et al., arXiv 2012.07805); min_k and min_k_plus as they are.
+    """
+    return {"loss": -columns["loss"], "zlib": -columns["loss"] / zlib_bytes, "min_k": columns["min_k"], "min_k_plus": columns["min_k_plus"]}
+
+
+def lira(target: np.ndarray, losses_KN: np.ndarray, seen_KN: np.ndarray, online: bool = True, shared_variance: bool = False) -> np.ndarray:
+    """Likelihood-ratio attack (Carlini et al., arXiv 2112.03570, sections V and VI): score of each sequence [N] from the target's
+    loss and those of K shadow models; seen: whether a shadow model was trained on the sequence.
+
+    online: log N(loss; mu_in, sd_in) - log N(loss; mu_out, sd_out); offline: the standardised amount by which the loss is below the
+    mean of the models that have not seen it, monotone in the paper's -log Pr. shared_variance: one variance per side for all
+    sequences, better with few shadows. ValueError where a sequence has fewer than two models on a side that is needed.
+    """
+    sides = {}
+    for name, mask in (("in", seen_KN), ("out", ~seen_KN)):
+        if name == "in" and not online:
+            continue
+        count = mask.sum(0)
+        if count.min() < 2:
+            raise ValueError(f"lira: a sequence has {count.min()} shadow models that {'saw' if name == 'in' else 'did not see'} it; needs at "
+                             "least 2: train more")
+        mean = np.where(mask, losses_KN, 0.0).sum(0) / count
+        squares = np.where(mask, (losses_KN - mean) ** 2, 0.0)
+        variance = np.full(len(target), squares.sum() / (count - 1).sum()) if shared_variance else squares.sum(0) / (count - 1)
+        sides[name] = mean, np.maximum(variance, 1e-12)
+    mean, variance = sides["out"]
+    if not online:
+        return (mean - target) / np.sqrt(variance)
+    return _log_normal(target, *sides["in"]) - _log_normal(target, mean, variance)
+
+
+def _log_normal(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return -0.5 * np.log(2 * np.pi * variance) - (x - mean) ** 2 / (2 * variance)
+
+
+def rmia(target: np.ndarray, losses_KN: np.ndarray, population: np.ndarray, gamma: float = 1.0) -> np.ndarray:
+    """Robust membership inference (Zarifzadeh et al., arXiv 2312.03262, section 3): for each sequence the part of the population z
+    with (p(x|theta) / p(x)) / (p(z|theta) / p(z)) >= gamma, in [0, 1].
+
+    p: probability per token (losses are means over tokens); p(x): its mean over the shadow models. population: indices of sequences.
+    """
+    ratio = -target - (np.logaddexp.reduce(-losses_KN, axis=0) - np.log(len(losses_KN)))
+    ordered = np.sort(ratio[population])
+    return np.searchsorted(ordered, ratio - np.log(gamma), "right") / len(ordered)
+
+
+def bag_of_words_auc(members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, folds: int = 5, seed: int = 0) -> float:
+    """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated. Near 0.5 where members and
+    non-members come from one pool; else the split itself tells them apart, and no attack on it means anything."""
+    dice = np.random.default_rng(seed)
+    scores = {}
+    parts = {side: dice.permutation(len(rows)) % folds for side, rows in (("in", members_NS), ("out", others_NS))}
+    tables = {"in": members_NS, "out": others_NS}
+    for fold in range(folds):
+        log_odds = 0.0
+        for side, sign in (("in", 1), ("out", -1)):
+            count = np.bincount(tables[side][parts[side] != fold].reshape(-1), minlength=vocab_size) + 1.0
+            log_odds = log_odds + sign * np.log(count / count.sum())
+        for side in tables:
+            scores.setdefault(side, []).append(log_odds[tables[side][parts[side] == fold]].mean(1))
+    return auc(np.concatenate(scores["in"]), np.concatenate(scores["out"]))

@@ -1,0 +1,73 @@
+"""What a model of text holds of the sequences that it was trained on, beside those that it was not, from one forward pass each.
+
+The numbers of single sequences go to scores.safetensors beside the record: `laws/membership.py` joins those of a target with
+reference and shadow models' there, without any model.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capacity.config import Config
+from capacity.data import split
+from capacity.measure import membership, sequences
+from capacity.model.gpt import GPT
+
+NAME, VERSION = "text", 1
+SCORES = "scores.safetensors"
+
+
+def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: torch.dtype) -> float:
+    """Bits of the training set that the model takes off a code of log2 V per token: memorized and generalised ones together."""
+    from capacity.measure.bits import code_lengths
+
+    lengths = code_lengths(gpt, flat_P, trained_NS, dtype, config.measure.batch_tokens)
+    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.data.rows) - float(lengths.sum())
+
+
+def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tuple[dict, dict[str, np.ndarray]]:
+    """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1) and the columns of
+    `sequences.scores`.
+
+    members are the sequences that this run was trained on, held_out those that it is scored on besides.
+    """
+    dealt = split.of(config)
+    tokens = torch.from_numpy(dealt.pool.tokens_NS[dealt.scored]).to(flat_P.device)
+    columns = sequences.scores(gpt, flat_P, tokens, dtype, config.measure.batch_tokens)
+    seen, S = dealt.seen, config.data.seq_len
+    zlib_bytes = dealt.pool.zlib_bytes(dealt.scored)
+    total = seen.sum() * S * math.log2(config.data.rows) - float(columns["loss"][seen].sum(dtype=np.float64)) / math.log(2)
+    out = {"version": VERSION, "n_members": int(seen.sum()), "n_held_out": int((~seen).sum()), "bits": total,
+           "bits_per_parameter": {name: total / p for name, p in config.parameters.items()},
+           "tokens_per_parameter": {name: float(seen.sum()) * S / p for name, p in config.parameters.items()}}
+    for name, mask in (("members", seen), ("held_out", ~seen)):
+        out[name] = {"loss_bits_per_token": float(columns["loss"][mask].mean(dtype=np.float64)) / (S * math.log(2)),
+                     "correct": float(columns["correct"][mask].mean(dtype=np.float64)),
+                     "extraction_strength": float(columns["tail"][mask].mean(dtype=np.float64)) / S,
+                     "extractable": {f"{S // d}": float((columns["tail"][mask] >= S - S // d).mean()) for d in (2, 4) if S // d}}
+    out["membership"] = {name: membership.statistics(score[seen], score[~seen])
+                         for name, score in membership.attacks(columns, zlib_bytes).items()}
+    table = dealt.pool.tokens_NS[dealt.scored]
+    out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.data.rows)
+    return out, {"row": dealt.scored.astype(np.int64), "seen": seen.astype(np.uint8), "zlib": zlib_bytes, **columns}
+
+
+def write_scores(folder: Path, table: dict[str, np.ndarray], run_id: str) -> None:
+    from safetensors.numpy import save
+
+    from capacity.records import write_atomic
+
+    write_atomic(folder / SCORES, save({name: np.ascontiguousarray(column) for name, column in table.items()}, metadata={"run_id": run_id}))
+
+
+def read_scores(folder: Path) -> dict[str, np.ndarray] | None:
+    """The table of a run, or None if it has none."""
+    from safetensors.numpy import load
+
+    path = folder / SCORES
+    return load(path.read_bytes()) if path.exists() else None

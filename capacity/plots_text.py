@@ -1,0 +1,51 @@
+"""Figures of studies of text: membership against tokens per parameter, and ROC curves. Nothing here computes a result."""
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from capacity.laws import membership as law
+from capacity.plots import COLORS, GUIDE, INK, MARKERS, SMALL, STYLE
+
+
+def membership_figure(runs, found):
+    """Two panels, 7 x 3.1 inches. Left: F1 of the loss attack of each target against tokens per parameter, by shape, with the fitted
+    law, the published one and the printed one. Right: bits per token on trained and held-out sequences.
+
+    runs: `laws.memory.joined`; found: `laws.memory.judge`.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 3.1))
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.165, top=0.93, wspace=0.22)
+        done = runs[(runs.status == "finished") & (runs.trained_on == "members")]
+        labels = list(dict.fromkeys(done.sort_values("parameters_total").label))
+        t = np.geomspace(done.tokens_per_parameter.min() / 1.3, done.tokens_per_parameter.max() * 1.3, 200)
+        for i, label in enumerate(labels):
+            group = done[done.label == label]
+            style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": "none", "markersize": 4.5}
+            left.plot(group.tokens_per_parameter, group.loss_f1_median, label=f"{label}, {group.parameters_total.iloc[0]:,.0f} parameters", **style)
+            means = group.groupby("tokens_per_parameter")[["members_loss_bits_per_token", "held_out_loss_bits_per_token"]].mean()
+            right.plot(means.index, means.members_loss_bits_per_token, color=style["color"], marker=style["marker"], markersize=4, linewidth=1.2,
+                       label=f"{label}, trained on")
+            right.plot(means.index, means.held_out_loss_bits_per_token, color=style["color"], marker=style["marker"], markersize=4,
+                       markerfacecolor="white", linewidth=1.2, linestyle="--", label=f"{label}, held out")
+        fitted = found["laws"]["f1_median"]
+        if "reason" not in fitted:
+            left.plot(t, law.repaired(t, fitted["c1"], fitted["c2"], fitted["c3"]), color=INK, linewidth=1.3, label="fitted, sigmoid in t")
+            other = found["logarithmic"]
+            left.plot(t, law.logarithmic(t, other["c1"], other["c2"], other["c3"]), color=INK, linewidth=0.8, linestyle="-.", label="fitted, in log t")
+        left.plot(t, law.repaired(t, **law.PUBLISHED), color=GUIDE, linewidth=1.1, linestyle="--", label="published, repaired")
+        per_sequence = 3.64 * done.seq_len.iloc[0] / t
+        left.plot(t, law.printed(per_sequence, **law.PRINTED), color=GUIDE, linewidth=1.1, linestyle=":", label="published, as printed")
+        left.axhline(0.5, color=GUIDE, linewidth=0.6)
+        left.set_ylim(0.45, 1.03)
+        left.set_ylabel("membership F1, loss attack")
+        right.set_ylabel("bits per token")
+        for ax in (left, right):
+            ax.set_xscale("log")
+            ax.set_xlabel("tokens per parameter")
+            place = {"loc": "lower left", "bbox_to_anchor": (0.0, 0.11)} if ax is left else {"loc": "upper right"}
+            ax.legend(fontsize=SMALL - 0.5, frameon=True, framealpha=0.9, edgecolor="none", handlelength=1.8, labelspacing=0.35, **place)
+            ax.xaxis.set_major_formatter("{x:g}")
+        return figure

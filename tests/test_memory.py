@@ -1,0 +1,172 @@
+"""Laws of membership against planted truth and published points; unintended memorization and joins by hand."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from capacity import records
+from capacity.cli import main
+from capacity.laws import membership as law
+from capacity.laws import memory
+from capacity.measure.text import write_scores
+
+# |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3, Table 2)
+TABLE2 = {0.109670: 0.55, 0.049352: 0.75, 0.012115: 0.95}
+
+
+def test_the_repaired_form_passes_through_the_published_points_and_the_printed_one_does_not():
+    for ratio, f1 in TABLE2.items():
+        assert law.repaired(64 * ratio, **law.PUBLISHED) == pytest.approx(f1, abs=0.002)
+        assert abs(law.printed(3.64 / ratio, **law.PRINTED) - f1) > 0.05
+    t = np.geomspace(0.01, 1000, 400)
+    falling = law.repaired(t, **law.PUBLISHED)
+    assert (np.diff(falling) <= 0).all() and falling[0] == 1.0 and falling[-1] == pytest.approx(0.5, abs=1e-9)
+    assert law.repaired([0.5, 1, 2, 3, 5, 7, 10, 20], **law.PUBLISHED) == pytest.approx(
+        [0.972, 0.934, 0.850, 0.765, 0.626, 0.551, 0.512, 0.500], abs=1e-3)
+    rising = law.printed(3.64 * 64 / t, **law.PRINTED)
+    assert rising[-1] > 1.0 > 0.51 > rising[0]
+    for level in (0.55, 0.75, 0.95):
+        assert law.repaired(law.crossing(level, **law.PUBLISHED), **law.PUBLISHED) == pytest.approx(level)
+    assert law.crossing(0.4, **law.PUBLISHED) is None and law.crossing(1.3, **law.PUBLISHED) is None
+
+
+@pytest.mark.parametrize("truth", [(1.34, 0.518, 2.16), (0.9, 2.0, 1.0), (1.0, 0.2, 9.0)])
+def test_a_planted_law_is_found_again(truth):
+    dice = np.random.default_rng(4)
+    t = np.repeat([0.25, 0.5, 1, 2, 4, 8, 16, 32], 3)
+    exact = law.fit(t, law.repaired(t, *truth), n_boot=20)
+    assert np.allclose(law.repaired(t, exact["c1"], exact["c2"], exact["c3"]), law.repaired(t, *truth), atol=1e-4)
+    noisy = law.fit(t, np.clip(law.repaired(t, *truth) + dice.normal(0, 0.01, len(t)), 0, 1), n_boot=200)
+    assert noisy["rmse"] < 0.02
+    at = noisy["falls_to"]["0.75"]
+    assert at["t"] == pytest.approx(law.crossing(0.75, *truth), rel=0.1)
+    assert at["interval"][0] < law.crossing(0.75, *truth) < at["interval"][1]
+
+
+def test_intervals_of_the_crossing_cover_the_truth():
+    """120 simulated studies; the share that covers lies between 88% and 100% (95% and its own noise)."""
+    truth, covered = (1.34, 0.518, 2.16), 0
+    t = np.repeat([0.5, 1, 2, 3, 5, 8, 16], 2)
+    for seed in range(120):
+        value = law.repaired(t, *truth) + np.random.default_rng(seed).normal(0, 0.012, len(t))
+        low, high = law.fit(t, value, n_boot=60, seed=seed)["falls_to"]["0.75"]["interval"]
+        covered += low <= law.crossing(0.75, *truth) <= high
+    assert covered >= 0.86 * 120
+
+
+def test_too_few_points_are_refused():
+    with pytest.raises(ValueError, match="3 different numbers of tokens per parameter; the law has three constants and needs 4"):
+        law.fit([1, 2, 4, 4], [0.9, 0.8, 0.7, 0.7])
+
+
+def test_unintended_memorization_by_hand():
+    ln2 = math.log(2)
+    found = memory.unintended(np.array([10, 20, 30.0]) * ln2, np.array([14, 20, 25.0]) * ln2)  # 4 bits, 0 bits, -5 bits
+    assert found["clipped"] == pytest.approx(4.0) and found["signed"] == pytest.approx(-1.0)
+    assert found["mixture"] == pytest.approx(sum(math.log2((2.0**g + 1) / 2) for g in (4, 0, -5)))
+    uniform = memory.unintended(np.full(5, 3.0), np.full(5, 3.0))
+    assert uniform == {"clipped": 0.0, "signed": 0.0, "mixture": 0.0}
+
+
+def target(run_id, t, dice, results, gap, trained_on="members", label="2x8", n=200, rows=None, seen=None, seed=0):
+    """A finished run's row, and its scores: members' losses are lower by `gap` nats."""
+    rows = np.arange(2 * n) if rows is None else rows
+    seen = np.arange(len(rows)) >= n if seen is None else seen
+    hard = np.random.default_rng(7).normal(60, 8, 10000)[rows]
+    loss = (hard + dice.normal(0, 1, len(rows)) - gap * seen).astype(np.float32)
+    columns = {"loss": loss, "min_k": -loss, "min_k_plus": -loss, "suffix_loss": loss, "correct": loss, "tail": loss}
+    records.run_dir(results, run_id).mkdir(parents=True)
+    write_scores(records.run_dir(results, run_id), {"row": rows.astype(np.int64), "seen": seen.astype(np.uint8), **columns}, run_id)
+    from capacity.measure import membership
+    stats = membership.statistics(-loss[seen], -loss[~seen], n_boot=10) if seen.any() and not seen.all() else {"auc": 0.5, "f1_median": 0.5}
+    return {"run_id": run_id, "label": label, "seed": seed, "status": "finished", "trained_on": trained_on, "tokens_per_parameter": t,
+            "parameters_total": 4000, "pool": "p", "data.split_seed": 0, "data.n_held_out": n, "seq_len": 32, "vocab_size": 256, "n_sequences": n,
+            "train.lr": 0.01, "train.batch_size": 8, "steps": 100, "bag_of_words_auc": 0.5, "n_members": int(seen.sum()), "n_others": int((~seen).sum()),
+            "members_loss_bits_per_token": float(loss[seen].mean()), "held_out_loss_bits_per_token": float(loss[~seen].mean()),
+            "loss_auc": stats["auc"], "loss_f1_median": stats["f1_median"]}
+
+
+def test_runs_are_joined_by_their_sequences(tmp_path):
+    dice = np.random.default_rng(5)
+    rows = [target(f"t{i}", 2.0**i, dice, tmp_path, gap=8 / (i + 1)) for i in range(4)]
+    shuffled = np.random.default_rng(6).permutation(600)  # a reference has other rows too, in another order
+    rows.append(target("ref", 1.0, dice, tmp_path, 3, "reference", rows=shuffled, seen=shuffled >= 200))
+    rows.append(target("oracle", 1.0, dice, tmp_path, 3, "reference", label="2x16", rows=np.arange(600) + 0, seen=np.arange(600) >= 200))
+    rows[-1]["held_out_loss_bits_per_token"] = 0.0
+    rows.append(target("far", 1.0, dice, tmp_path, 3, "others", rows=np.arange(700), seen=np.arange(700) >= 500))
+    table = pd.DataFrame(rows)
+    runs = memory.joined(table, tmp_path).set_index("run_id")
+    assert (runs.loc[["t0", "t1"], "reference_same"] == "ref").all() and (runs.loc[["t0", "t1"], "reference_oracle"] == "oracle").all()
+    # the target gives members 8 nats, the reference 3, both add noise of variance 1: 200 (8 - 3) / ln 2
+    assert runs.loc["t0", "unintended_same_signed"] == pytest.approx(200 * 5 / math.log(2), rel=0.05)
+    held_out = runs.unintended_same_gap / (200 / math.log(2))  # 3 nats of the reference on members, none on held-out ones
+    assert held_out.loc[["t0", "t1", "t2", "t3"]].to_list() == pytest.approx([5, 1, 8 / 3 - 3, -1], abs=0.35)
+    assert runs.loc["t3", "unintended_same_signed"] < 0 < runs.loc["t3", "unintended_same_clipped"]
+    assert runs.loc["t1", "reference_auc"] > runs.loc["t1", "loss_auc"] + 0.1  # hard sequences no longer hide members
+    found = memory.judge(runs.reset_index(), "s", n_boot=20)
+    assert found["laws"]["auc"]["points"] == 4 and found["printed"]["rises_with_data"]
+    text = memory.report(found, runs.reset_index())
+    assert max(map(len, text.splitlines())) <= 80 and "as printed" in text
+    table.loc[0, "bag_of_words_auc"] = 0.8
+    assert "its split is broken" in memory.report(memory.judge(memory.joined(table, tmp_path), "s", n_boot=20), runs.reset_index())
+
+
+def test_a_reference_that_knows_the_members_is_refused(tmp_path):
+    dice = np.random.default_rng(8)
+    rows = [target("t", 1.0, dice, tmp_path, 3), target("known", 1.0, dice, tmp_path, 3, "others", rows=np.arange(500), seen=np.arange(500) >= 300)]
+    with pytest.raises(ValueError, match="reference run known was trained on sequences of run t"):
+        memory.joined(pd.DataFrame(rows), tmp_path)
+    rows = [rows[0], target("few", 1.0, dice, tmp_path, 3, "reference", rows=np.arange(250), seen=np.arange(250) >= 200)]
+    with pytest.raises(ValueError, match="reference run few was not scored on all sequences"):
+        memory.joined(pd.DataFrame(rows), tmp_path)
+
+
+def test_shadow_models_serve_each_other(tmp_path):
+    dice, rows = np.random.default_rng(9), []
+    for k in range(24):
+        seen = np.random.default_rng(100 + k).random(400) < 0.5
+        rows.append(target(f"s{k:02d}", 1.0, dice, tmp_path, 1.5, "half", rows=np.arange(400), seen=seen, seed=k))
+    runs = memory.joined(pd.DataFrame(rows), tmp_path)
+    expected = 0.5 * (1 + math.erf(1.5 / 2))
+    for attack in ("lira", "lira_offline", "rmia"):
+        assert runs[f"{attack}_auc"].mean() == pytest.approx(expected, abs=0.05), attack
+    assert runs.loss_auc.mean() < 0.65 and (runs.shadows == 23).all()
+
+
+def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):
+    dice = np.random.default_rng(10)
+    rows = [target("t", 1.0, dice, tmp_path, 3)]
+    (records.run_dir(tmp_path, "t") / "scores.safetensors").unlink()
+    with pytest.raises(ValueError, match="finished run t has no scores.safetensors; measure it again: capacity measure t"):
+        memory.joined(pd.DataFrame(rows), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_study_of_text_ends_in_a_law_and_a_figure(here, capsys):
+    (here / "s.yaml").write_text("""
+question: who is remembered?
+pins: [data=text_pocket, data.documents=1500, data.seq_len=16, data.n_held_out=200, model.d_model=8, model.n_heads=2, train.exposures=60,
+       train.batch_size=16, train.lr=0.03, train.warmup_steps=5, cluster.device=cpu]
+grids:
+- data.tokens_per_parameter: [0.25, 0.5, 1, 2]
+  seed: 0
+- {data.tokens_per_parameter: 0.5, data.trained_on: [reference, others], data.n_reference: 600}
+- data.tokens_per_parameter: 0.5
+  data.trained_on: half
+  seed: "range(0,6)"
+""")
+    assert main(["sweep", "s.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["fit-laws", "s.yaml", "--bootstraps", "100"]) == 0
+    out = capsys.readouterr().out
+    assert "Law: F" in out and "lira" in out and "reference" in out
+    folder = here / "results/studies/s"
+    fit = json.loads((folder / "memory.json").read_text())
+    assert fit["laws"]["auc"]["points"] == 4 and fit["notes"] == []
+    assert (folder / "membership.png").read_bytes()[:4] == b"\x89PNG" and (folder / "membership.pdf").stat().st_size > 1000
+    runs = pd.read_csv(folder / "runs.csv")
+    targets = runs[runs.trained_on == "members"].sort_values("tokens_per_parameter")
+    assert targets.loss_auc.iloc[0] > targets.loss_auc.iloc[-1] and targets.unintended_same_clipped.min() > 0

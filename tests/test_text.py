@@ -1,0 +1,321 @@
+"""Text as data: grammar, files, pools, splits; and what is measured of its sequences, against cases worked out by hand."""
+
+import json
+import math
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capacity import records
+from capacity.cli import main
+from capacity.compose import load
+from capacity.config import ConfigError
+from capacity.data import split, text
+from capacity.data.grammar import Grammar
+from capacity.measure import membership, sequences
+from capacity.measure.text import read_scores
+from capacity.run import execute
+
+SMALL = ["data=text_pocket", "data.documents=400", "data.seq_len=16", "data.n_held_out=100", "data.tokens_per_parameter=null", "data.n_sequences=60",
+         "model.d_model=8", "model.n_heads=2", "train.steps=40", "train.batch_size=8", "train.warmup_steps=5", "cluster.device=cpu"]
+
+
+def run(config, folder):
+    outcome = execute([config], folder, torch.device("cpu"), None, lambda event: None, lambda: False)
+    return outcome[config.run_id]
+
+
+# Sources
+
+def test_the_grammar_is_the_same_text_for_ever():
+    grammar = Grammar()
+    texts = [grammar.document(0, i) for i in range(200)]
+    assert texts == [Grammar().document(0, i) for i in range(200)] and len(set(texts)) == 200
+    assert grammar.document(1, 0) != texts[0]
+    words = " ".join(texts).replace(".", "").split()
+    assert 500 < len(set(words)) < len(words) / 3  # frequent words and rare ones
+    assert all(t[0].isupper() or t[0].isdigit() for t in texts) and all(t.endswith(".") for t in texts)
+
+
+def write_files(folder, kind):
+    """The same documents as files of a type."""
+    docs = [Grammar().document(3, i) for i in range(300)]
+    if kind == "txt":
+        (folder / "a.txt").write_text("\n\n".join(docs[:150]))
+        (folder / "b.txt").write_text("\n\n".join(docs[150:]))
+        return "*.txt"
+    if kind == "jsonl":
+        (folder / "d.jsonl").write_text("".join(json.dumps({"body": d, "id": i}) + "\n" for i, d in enumerate(docs)))
+        return "d.jsonl"
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"body": docs})
+    if kind == "parquet":
+        pq.write_table(table, folder / "d.parquet")
+        return "d.parquet"
+    with pa.OSFile(str(folder / "d.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return "d.arrow"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "parquet", "arrow"])
+def test_files_of_every_type_give_the_same_sequences(here, kind, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "cache"))
+    pattern = write_files(here, kind)
+    field = "text" if kind == "txt" else "body"
+    config = load([*SMALL, "data.source=files", f"data.path={pattern}", f"data.field={field}", "data.documents=null"])
+    docs = list(text.documents(config.data))
+    assert docs == [Grammar().document(3, i) for i in range(300)]
+    if kind == "jsonl":
+        with pytest.raises(ConfigError, match="data.field=text: d.jsonl has body, id"):
+            list(text.documents(load([*SMALL, "data.source=files", f"data.path={pattern}"]).data))
+        with pytest.raises(ConfigError, match="holds int there, expected a text"):
+            list(text.documents(load([*SMALL, "data.source=files", f"data.path={pattern}", "data.field=id"]).data))
+
+
+def test_the_identity_follows_the_content_of_files_not_their_name(here):
+    (here / "a.txt").write_text("one\n\ntwo")
+    (here / "b.txt").write_text("one\n\ntwo")
+    ids = [load([*SMALL, "data.source=files", f"data.path={name}"]).run_id for name in ("a.txt", "b.txt")]
+    assert ids[0] == ids[1] != load(SMALL).run_id
+    (here / "b.txt").write_text("one\n\nthree")
+    text.source_digest.cache_clear()
+    assert load([*SMALL, "data.source=files", "data.path=b.txt"]).run_id != ids[0]
+
+
+@pytest.mark.parametrize("overrides, words", [
+    (["data.source=files", "data.path=no*.txt"], "data.path=no*.txt: no such file"),
+    (["data.source=files"], "data.source=files needs the name of a file"),
+    (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
+    (["data.source=hub"], "data.source=hub needs the name of a data set"),
+    (["data.path=x.txt"], "data.source=grammar reads no file"),
+    (["data.tokenizer=gpt2"], "are 50258 rows"),
+    (["data.trained_on=reference"], "a reference model trains on the 60 members and more"),
+    (["data.trained_on=others"], "data.trained_on=others needs the number of sequences"),
+    (["data.tokens_per_parameter=2"], "each follows from the other"),
+    (["data.n_sequences=null"], "give one of the two"),
+    (["data.n_held_out=1"], "data.n_held_out=1: expected a whole number")])
+def test_bad_text_settings_are_one_clear_line(here, capsys, overrides, words):
+    (here / "x.csv").write_text("a")
+    assert main(["train", "--print-config", *SMALL, *overrides]) == 2
+    err = capsys.readouterr().err
+    assert words in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("overrides, words", [
+    (["data.n_sequences=100000"], "100 held-out sequences and 100000 for training are asked for, but the text has"),
+    (["data.vocab_size=20"], "data.vocab_size=20: the text has"),
+    (["data.source=files", "data.path=empty.txt"], "has no text")])
+def test_too_little_text_is_one_clear_line_and_leaves_no_run(here, capsys, monkeypatch, overrides, words):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "cache"))
+    (here / "empty.txt").write_text(" \n\n ")
+    assert main(["train", *SMALL, *overrides]) == 2
+    err = capsys.readouterr().err
+    assert words in err.splitlines()[-1] and "Traceback" not in err
+    assert not list(here.glob("results/runs/*/record.json"))
+
+
+@pytest.mark.slow
+def test_a_hub_name_without_a_network_is_one_line(here, cli, monkeypatch):
+    done = cli("train", *SMALL, "data.source=hub", "data.path=some-one/no-such-data", cwd=here, env={"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 2 and "data.path=some-one/no-such-data: cannot be read" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+# Pools and splits
+
+def test_sequences_are_distinct_and_hold_the_text(here):
+    config = load(SMALL)
+    pool = text.of(config.data)
+    assert len(np.unique(pool.tokens_NS, axis=0)) == len(pool.tokens_NS) and pool.tokens_NS.max() < 256 and pool.tokens_NS.min() == 0
+    joined = "".join(map(pool.text, range(20)))
+    assert joined.startswith("\n" + Grammar().document(0, 0)[:100])
+    assert pool.zlib_bytes(np.array([5])) == [len(zlib.compress(pool.text(5).encode()))]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=40), st.booleans())
+def test_deduplication_is_exact_also_where_hashes_meet(rows, meet):
+    table = np.array(rows, np.int32)
+    expected = list(dict.fromkeys(map(tuple, rows)))
+    power = np.cumprod
+    with pytest.MonkeyPatch.context() as patch:
+        if meet:  # a hash that tells nothing apart but the sum
+            patch.setattr(np, "cumprod", lambda a: np.ones_like(power(a)))
+        assert list(map(tuple, text.distinct(table).tolist())) == expected or meet
+        assert sorted(map(tuple, text.distinct(table).tolist())) == sorted(expected)
+
+
+def test_a_kept_pool_needs_no_source_and_a_broken_one_is_told(here):
+    config = load(SMALL)
+    pool = text.of(config.data)
+    text.keep(here, config.data)
+    text._POOLS.clear()
+    text.load(here, config.data.pool_digest)
+    again = text._POOLS[pool.digest]
+    assert (again.tokens_NS == pool.tokens_NS).all() and again.words == pool.words
+    text._POOLS.clear()
+    text.path(here, pool.digest).write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="not a pool of text"):
+        text.load(here, pool.digest)
+
+
+@given(st.integers(2, 80), st.integers(1, 80), st.integers(1, 90), st.integers(0, 5), st.integers(0, 5))
+@settings(max_examples=40)
+def test_members_held_out_and_reference_data_never_overlap_wrongly(held, n, reference, split_seed, seed):
+    def dealt(**data):
+        tree = load(SMALL).as_dict()
+        tree["data"] |= {"n_held_out": held, "n_sequences": n, "split_seed": split_seed, "pool": None} | data
+        from capacity.config import from_dict
+        return split.of(from_dict(tree | {"seed": seed}))
+
+    target = dealt()
+    assert len(target.members) == n and not set(target.held_out) & set(target.members)
+    assert set(target.trained) == set(target.members) and (target.seen == np.isin(target.scored, target.members)).all()
+    assert set(dealt(n_sequences=n + 7).members) > set(target.members) and (dealt(n_sequences=n + 7).held_out == target.held_out).all()
+    others = dealt(trained_on="others", n_reference=reference)
+    assert not set(others.trained) & (set(target.members) | set(target.held_out)) and set(others.scored) > set(target.members)
+    if reference >= n:
+        more = dealt(trained_on="reference", n_reference=reference)
+        assert set(more.trained) >= set(target.members) and not set(more.trained) & set(more.held_out)
+    half = dealt(trained_on="half")
+    assert len(half.trained) == (n + held) // 2 and set(half.trained) <= set(half.scored) == set(target.scored)
+
+
+def test_the_number_of_trained_sequences_is_known_before(here):
+    for extra in ([], ["data.trained_on=half"], ["data.trained_on=reference", "data.n_reference=90"], ["data.trained_on=others", "data.n_reference=30"]):
+        config = load([*SMALL, "train.steps=null", "train.exposures=7", *extra])
+        assert config.trained_items == len(split.of(config).trained)
+        assert config.steps == math.ceil(7 * config.trained_items / 8)
+
+
+# Scores of sequences
+
+def test_columns_agree_with_plain_loops():
+    torch.manual_seed(0)
+    B, S, V = 5, 11, 7
+    logits = torch.randn(B, S, V) * 2
+    tokens = torch.randint(0, V, (B, S))
+    tokens[0] = logits[0].argmax(-1)
+    tokens[1, 4:] = logits[1, 4:].argmax(-1)
+    tokens[1, 3] = logits[1, 3].argmin(-1)
+    found = dict(zip(sequences.COLUMNS, sequences.columns(torch.log_softmax(logits, -1), tokens)))
+    for b in range(B):
+        log_p = torch.log_softmax(logits[b].double(), -1)
+        at = [float(log_p[t, tokens[b, t]]) for t in range(S)]
+        z = []
+        for t in range(S):
+            p = log_p[t].exp()
+            mu = float((p * log_p[t]).sum())
+            z.append((at[t] - mu) / math.sqrt(float((p * (log_p[t] - mu) ** 2).sum())))
+        right = [int(logits[b, t].argmax()) == int(tokens[b, t]) for t in range(S)]
+        tail = next((i for i, r in enumerate(reversed(right)) if not r), S)
+        k = math.ceil(0.2 * S)
+        expected = {"loss": -sum(at), "min_k": sum(sorted(at)[:k]) / k, "min_k_plus": sum(sorted(z)[:k]) / k, "suffix_loss": -sum(at[S // 2:]),
+                    "correct": sum(right) / S, "tail": tail}
+        assert {name: float(found[name][b]) for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert found["tail"][0] == S and found["tail"][1] == 7
+
+
+def test_uniform_and_certain_predictions_have_finite_scores():
+    tokens = torch.zeros(1, 4, dtype=torch.long)
+    for logits in (torch.zeros(1, 4, 9), torch.full((1, 4, 9), -1e4).index_fill(2, torch.tensor([0]), 0.0)):
+        found = sequences.columns(torch.log_softmax(logits, -1), tokens)
+        assert all(torch.isfinite(column).all() for column in found)
+
+
+# Membership
+
+def test_auc_of_known_cases():
+    assert membership.auc(np.array([1.0, 2, 3]), np.array([0.0, -1])) == 1.0
+    assert membership.auc(np.array([1.0, 1, 1]), np.array([1.0, 1])) == 0.5
+    assert membership.auc(np.array([1.0, 3.0]), np.array([2.0])) == 0.5
+    dice = np.random.default_rng(0)
+    for delta in (0.0, 0.5, 2.0):
+        a, b = dice.normal(delta, 1, 40000), dice.normal(0, 1, 40000)
+        phi = 0.5 * (1 + math.erf(delta / 2))  # Phi(delta / sqrt 2)
+        assert membership.auc(a, b) == pytest.approx(phi, abs=0.01)
+        assert membership.auc(-a, -b) == pytest.approx(1 - membership.auc(a, b), abs=1e-9)
+        best = math.erf(delta / (2 * math.sqrt(2)))  # 2 Phi(delta / 2) - 1
+        assert membership.advantage(a, b) == pytest.approx(best, abs=0.015)
+        assert membership.f1_median(a, b) == pytest.approx(0.5 * (1 + best), abs=0.01)  # the median lies between the two
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.lists(st.integers(0, 6), min_size=1, max_size=30))
+def test_statistics_are_what_their_definitions_say(a, b):
+    members, others = np.array(a, float), np.array(b, float)
+    pairs = [(x > y) + 0.5 * (x == y) for x in a for y in b]
+    assert membership.auc(members, others) == pytest.approx(sum(pairs) / len(pairs))
+    cuts = [*sorted({*a, *b}), math.inf]
+    best = max(sum(x >= c for x in a) / len(a) - sum(y >= c for y in b) / len(b) for c in cuts)
+    assert membership.advantage(members, others) == pytest.approx(best)
+    assert 0.0 <= membership.f1_median(members, others) <= 1.0
+    assert membership.f1_median(members, members) == pytest.approx(0.5)
+
+
+def test_rates_at_small_false_positive_rates_need_enough_non_members():
+    members = np.linspace(0.0, 2.0, 5000)
+    assert membership.tpr_at(members, np.linspace(0, 1, 999), 0.01) is None
+    assert membership.tpr_at(members, np.linspace(0, 1, 1000), 0.01) == pytest.approx(0.5, abs=0.01)
+    assert membership.tpr_at(members, np.zeros(1000), 0.01) == pytest.approx(1.0, abs=0.001)
+    assert membership.tpr_at(np.zeros(10), np.zeros(1000), 0.01) == 0.0  # ties do not pass
+
+
+def test_lira_between_gaussians_reaches_its_analytic_auc():
+    """Two Gaussians of unit variance, means apart by delta: Phi(delta / sqrt 2)."""
+    dice, n, K, delta = np.random.default_rng(1), 4000, 64, 1.5
+    hard = dice.normal(0, 3, n)  # sequences differ in how hard they are, which a plain loss attack confuses
+    seen = dice.random((K + 1, n)) < 0.5
+    losses = hard + dice.normal(0, 1, (K + 1, n)) - delta * seen
+    target, mask = losses[0], seen[0]
+    expected = 0.5 * (1 + math.erf(delta / 2))
+    for online, shared in ((True, True), (True, False), (False, True)):
+        score = membership.lira(target, losses[1:], seen[1:], online, shared)
+        assert membership.auc(score[mask], score[~mask]) == pytest.approx(expected, abs=0.03)
+    assert membership.auc(-target[mask], -target[~mask]) < expected - 0.15
+    same = membership.lira(target, np.zeros((8, n)), np.tile(np.arange(8)[:, None] % 2 == 0, n))
+    assert np.allclose(same, 0.0)
+    with pytest.raises(ValueError, match="a sequence has 0 shadow models that saw it"):
+        membership.lira(target, losses[1:], np.zeros((K, n), bool))
+
+
+def test_rmia_is_monotone_bounded_and_a_coin_for_a_model_without_members():
+    dice, n = np.random.default_rng(2), 3000
+    losses = dice.normal(2, 0.3, (8, n))
+    target = dice.normal(2, 0.3, n)
+    score = membership.rmia(target, losses, np.arange(n))
+    assert score.min() >= 0 and score.max() <= 1 and score.mean() == pytest.approx(0.5, abs=0.02)
+    lower = membership.rmia(target - 0.1, losses, np.arange(n))  # all alike: ranks stay
+    assert np.allclose(lower, score)
+    one = target.copy()
+    one[7] -= 0.5
+    assert membership.rmia(one, losses, np.arange(n))[7] > score[7]
+
+
+def test_a_bag_of_words_finds_a_broken_split_and_no_other():
+    dice = np.random.default_rng(3)
+    tokens = dice.integers(0, 50, (4000, 16))
+    assert membership.bag_of_words_auc(tokens[:2000], tokens[2000:], 50) == pytest.approx(0.5, abs=0.04)
+    late = np.where(dice.random((2000, 16)) < 0.1, 3, tokens[2000:])  # one word more frequent
+    assert membership.bag_of_words_auc(tokens[:2000], late, 50) > 0.7
+
+
+def test_a_run_of_text_is_measured_and_its_scores_are_kept(here):
+    config = load([*SMALL, "train.steps=300", "train.lr=0.02"])
+    assert run(config, here) == "finished"
+    record, table = records.read(here, config.run_id), read_scores(records.run_dir(here, config.run_id))
+    m = record["measures"]["text"]
+    assert (m["n_members"], m["n_held_out"]) == (60, 100) and m["tokens_per_parameter"]["total"] == 60 * 16 / config.parameters["total"]
+    assert m["members"]["loss_bits_per_token"] < m["held_out"]["loss_bits_per_token"] - 0.5
+    assert m["membership"]["loss"]["auc"] > 0.9 and m["membership"]["loss"]["tpr_at_0.01"] is None
+    seen = table["seen"].astype(bool)
+    assert membership.auc(-table["loss"][seen], -table["loss"][~seen]) == m["membership"]["loss"]["auc"]
+    assert m["bits"] == pytest.approx(60 * 16 * 8 - table["loss"][seen].sum() / math.log(2), rel=1e-5)
+    assert main(["measure", config.run_id, "--results", str(here)]) == 0
+    assert records.read(here, config.run_id)["measures"] == record["measures"]
