@@ -253,7 +253,8 @@ class Config:
     def as_dict(self) -> dict:
         """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates are not at hand."""
         out = dataclasses.asdict(self)
-        out["cluster"] = {key: list(value) if isinstance(value, tuple) else value for key, value in out["cluster"].items()}
+        for section in ("cluster", "data"):
+            out[section] = {key: list(value) if isinstance(value, tuple) else value for key, value in out[section].items()}
         if "lexicon" in out["data"]:
             out["data"]["lexicon"] = self.data.compiled.digest
         if "pool" in out["data"]:

@@ -76,6 +76,12 @@ def _text(m: dict, record: dict) -> list[str]:
         low, high = s["auc_interval"]
         rate = "needs more" if s["tpr_at_0.01"] is None else f"{s['tpr_at_0.01']:.1%}"
         lines.append(f"  {name:12s}   {s['auc']:.3f} [{low:.3f}, {high:.3f}]   {s['f1_median']:.3f}   {rate}")
+    if "canaries" in m:
+        lines.append("  canaries: times in the training set   exposure (bits, of at most "
+                     f"{m['canaries'][0]['at_most']:.1f})   extractable")
+        for level in m["canaries"]:
+            se = "" if level["exposure_se"] is None else f" ± {level['exposure_se']:.2f}"
+            lines.append(f"  {level['repeats']:>37d}   {level['exposure']:.2f}{se:<20s}   {level['extractable']:.0%}")
     lines.append(f"  bag of words   {m['bag_of_words_auc']:.3f} (no model; near 0.5 where the split is sound)")
     return lines
 

@@ -49,3 +49,36 @@ def membership_figure(runs, found):
             ax.legend(fontsize=SMALL - 0.5, frameon=True, framealpha=0.9, edgecolor="none", handlelength=1.8, labelspacing=0.35, **place)
             ax.xaxis.set_major_formatter("{x:g}")
         return figure
+
+
+def canary_figure(runs, found):
+    """Two panels, 7 x 2.9 inches: exposure of canaries, and the part of them that greedy decoding writes, against how often they were
+    seen, by shape and number of passes over the data. Means over runs; chance and the ceiling of exposure as lines.
+
+    runs: `laws.memory.joined`; found: `laws.memory.judge` of a study with canaries.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 2.9))
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.07, right=0.985, bottom=0.175, top=0.95, wspace=0.2)
+        done = runs[(runs.status == "finished") & (runs.trained_on == "members")]
+        levels = [int(level) for level in found["canaries"]["levels"] if int(level)]
+        for i, label in enumerate(dict.fromkeys(done.sort_values("parameters_total").label)):
+            group = done[done.label == label]
+            for j, (seen, part) in enumerate(group.groupby("exposures")):
+                style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4, "linewidth": 1.0,
+                         "linestyle": ("-", "--", ":", "-.")[j % 4], "markerfacecolor": "white" if j % 2 else None}
+                for ax, column in ((left, "exposure"), (right, "extractable")):
+                    ax.plot([level * seen for level in levels], [part[f"{column}_{level}"].mean() for level in levels], **style,
+                            label=f"{group.parameters_total.iloc[0]:,.0f} parameters, {seen:.0f} passes")
+        left.axhline(np.log2(np.e), color=GUIDE, linewidth=0.7)
+        left.text(1.0, np.log2(np.e) + 0.12, "chance", fontsize=SMALL, color=INK, transform=left.get_yaxis_transform(), ha="right")
+        left.axhline(12.0, color=GUIDE, linewidth=0.7)
+        left.set_ylabel("exposure (bits)")
+        right.set_ylabel("extractable from a half")
+        for ax in (left, right):
+            ax.set_xscale("log", base=2)
+            ax.set_xlabel("times seen")
+            ax.xaxis.set_major_formatter("{x:g}")
+        right.legend(fontsize=SMALL - 0.5, frameon=False, loc="upper left", labelspacing=0.3)
+        return figure

@@ -305,6 +305,8 @@ def _text(config: Config, record: dict | None) -> dict[str, Any]:
         row |= {f"{side}_{name}": measured[side].get(name, math.nan) for name in ("loss_bits_per_token", "correct", "extraction_strength")}
         for prefix, rate in measured[side].get("extractable", {}).items():
             row[f"{side}_extractable_{prefix}"] = rate
+    for level in measured.get("canaries", []):
+        row |= {f"{name}_{level['repeats']}": level[name] for name in ("exposure", "extractable")}
     for attack, found in measured["membership"].items():
         row |= {f"{attack}_{name}": value for name, value in found.items() if not isinstance(value, list)}
         row |= {f"{attack}_auc_low": found["auc_interval"][0], f"{attack}_auc_high": found["auc_interval"][1]}

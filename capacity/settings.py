@@ -54,6 +54,10 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
         for text in value:
             _check_form(key, text, limits)
         return tuple(value)
+    if base == tuple[int, ...]:
+        if not isinstance(value, (list, tuple)) or not all(type(n) is int and n >= (limits["low"] or 0) for n in value) or len(set(value)) < len(value):
+            raise ConfigError(f"{key}={_text(value)}: expected a list of different whole numbers from {limits['low'] or 0} on, such as [0,1,4]")
+        return tuple(value)
     whole = base is int and not isinstance(value, bool) and isinstance(value, (int, float)) and value == value
     if whole and abs(value) != math.inf and value == int(value):
         value = int(value)

@@ -71,7 +71,7 @@ WORLDS = {  # kind -> a small world, and one other value of each of its settings
               "attributes": 4, "chunks": 2, "diversity": 9, "length": 2, "alphabet": 21, "separator": "none"}),
     "text": ({"kind": "text", "n_sequences": 40, "seq_len": 8, "vocab_size": 256, "n_held_out": 20, "documents": 100},
              {"n_sequences": 41, "tokens_per_parameter": 0.1, "seq_len": 9, "vocab_size": 257, "n_held_out": 21, "documents": 101,
-              "trained_on": "half", "split_seed": 1, "n_reference": 50})}
+              "trained_on": "half", "split_seed": 1, "n_reference": 50, "canaries": 3, "repeats": (0, 2)})}
 
 
 def changed(key):
@@ -108,7 +108,8 @@ def test_identity_of_worlds(kind):
     def run(**changes):
         return from_dict(tree() | {"data": world | changes}).run_id
 
-    needs = {"load": {"n_people": None}, "tokens_per_parameter": {"n_sequences": None}, "n_reference": {"trained_on": "reference", "n_reference": 60}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
+    needs = {"load": {"n_people": None}, "tokens_per_parameter": {"n_sequences": None}, "n_reference": {"trained_on": "reference", "n_reference": 60},
+             "repeats": {"canaries": 2}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
     mixed = {"other_people": 40, "other_parts": 1}
     needs |= dict.fromkeys(("other_people", "other_parts", "main_parts", "other_biographies", "other_order", "windows"), mixed)
     if kind == "text":

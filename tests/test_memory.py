@@ -114,6 +114,26 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
     assert "its split is broken" in memory.report(memory.judge(memory.joined(table, tmp_path), "s", n_boot=20), runs.reset_index())
 
 
+def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
+    dice, rows = np.random.default_rng(11), []
+    for size in (4000, 11000, 36000):
+        for exposures in (3, 12):
+            for seed in range(3):
+                row = {"run_id": f"{size}-{exposures}-{seed}", "parameters_total": size, "exposures": exposures, "label": str(size)}
+                for level in (0, 1, 2, 4, 8, 16, 32):
+                    bits = -40 + 2.5 * np.log2(max(level, 1e-9) * exposures) + 3.0 * np.log2(size) + dice.normal(0, 0.4)
+                    row |= {f"exposure_{level}": float(np.clip(bits, 1.44, 12.0)), f"extractable_{level}": 0.0}
+                rows.append(row)
+    found = memory.canary_law(pd.DataFrame(rows), n_boot=200)
+    for name, truth in (("a", -40), ("b", 2.5), ("c", 3.0)):
+        low, high = found[name]["interval"]
+        assert low < found[name]["value"] < high and found[name]["value"] == pytest.approx(truth, rel=0.15)
+    assert list(found["levels"]) == ["0", "1", "2", "4", "8", "16", "32"] and 0 < found["points"] < 108
+    flat = pd.DataFrame(rows).assign(**{f"exposure_{level}": 1.44 for level in (1, 2, 4, 8, 16, 32)})
+    assert "lie between chance and the ceiling" in memory.canary_law(flat)["reason"]
+    assert memory.canary_law(pd.DataFrame(rows)[["run_id", "exposures"]]) is None
+
+
 def test_a_reference_that_knows_the_members_is_refused(tmp_path):
     dice = np.random.default_rng(8)
     rows = [target("t", 1.0, dice, tmp_path, 3), target("known", 1.0, dice, tmp_path, 3, "others", rows=np.arange(500), seen=np.arange(500) >= 300)]

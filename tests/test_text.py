@@ -319,3 +319,40 @@ def test_a_run_of_text_is_measured_and_its_scores_are_kept(here):
     assert m["bits"] == pytest.approx(60 * 16 * 8 - table["loss"][seen].sum() / math.log(2), rel=1e-5)
     assert main(["measure", config.run_id, "--results", str(here)]) == 0
     assert records.read(here, config.run_id)["measures"] == record["measures"]
+
+
+# Canaries
+
+def test_canaries_stand_in_the_training_set_as_often_as_asked(here):
+    config = load([*SMALL, "data.canaries=3", "data.repeats=[0,1,5]", "train.steps=null", "train.exposures=10"])
+    dealt = split.of(config)
+    table = dealt.trained_tokens
+    assert len(table) == config.trained_items == 60 + 3 * 6
+    counts = [int((table == canary).all(1).sum()) for canary in dealt.canaries]
+    assert counts == [0, 0, 0, 1, 1, 1, 5, 5, 5] == dealt.repeats.tolist()
+    assert not any((table == c).all(1).any() for c in dealt.candidates) and dealt.canaries.min() >= 1
+    assert load(SMALL).run_id == load([*SMALL, "data.repeats=[0,9]"]).run_id  # levels of no canaries are no part of a run
+    with pytest.raises(ConfigError, match="data.repeats=.*expected a list of different whole numbers"):
+        load([*SMALL, "data.repeats=[1,1]"])
+
+
+def test_exposure_of_planted_ranks():
+    from capacity.measure.text import exposure
+
+    candidates = np.arange(1.0, 1024.0)  # 1,023 candidates and the canary itself
+    assert exposure(np.array([0.5, 1.5, 1023.5, 1.0]), candidates).tolist() == pytest.approx([10, 9, 0, 9])
+    ranks = np.random.default_rng(0).random(200000) * 1024
+    assert exposure(ranks, candidates).mean() == pytest.approx(math.log2(math.e), abs=0.02)
+
+
+@pytest.mark.slow
+def test_exposure_grows_with_repeats(here):
+    config = load([*SMALL, "data.n_sequences=200", "data.canaries=8", "data.repeats=[0,1,8,64]", "model.d_model=16", "train.steps=1500", "train.lr=0.02",
+                   "train.batch_size=16"])
+    assert run(config, here) == "finished"
+    levels = records.read(here, config.run_id)["measures"]["text"]["canaries"]
+    found = {level["repeats"]: level for level in levels}
+    assert found[64]["exposure"] >= found[8]["exposure"] > found[0]["exposure"] and found[64]["exposure"] > 11
+    assert found[0]["exposure"] == pytest.approx(math.log2(math.e), abs=3 * found[0]["exposure_se"] + 0.5)
+    assert found[64]["extractable"] > 0.9 and found[0]["extractable"] == 0.0
+    assert main(["measure", config.run_id, "--results", str(here)]) == 0

@@ -351,6 +351,8 @@ class TextData:
     trained_on: str = setting("members", "members; reference: n_reference sequences, the members among them; others: n_reference sequences "
                               "without the members; half: a random half of members and held-out ones, by the run's seed (shadow model)",
                               choices=("members", "reference", "others", "half"))
+    canaries: int = setting(0, "random sequences that are inserted at each of data.repeats, to measure exposure", low=0, high=2**20, neutral=0)
+    repeats: tuple[int, ...] = setting((0, 1, 4, 16, 64, 256), "how often a canary stands in the training set, by level", low=0)
     split_seed: int = setting(0, "which sequences are held out and which are members", low=0, high=2**63 - 1)
     pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
 
@@ -380,10 +382,11 @@ class TextData:
         return max(1, round(self.tokens_per_parameter * parameters / self.seq_len))
 
     def trained_items(self, items: int) -> int:
-        """Sequences that a run trains on, given the N members of the split."""
+        """Rows of the training set, canaries with their repeats among them, given the N members of the split."""
+        inserted = self.canaries * sum(self.repeats)
         if self.trained_on in ("reference", "others"):
-            return self.n_reference or 0
-        return (items + self.n_held_out) // 2 if self.trained_on == "half" else items
+            return (self.n_reference or 0) + inserted
+        return ((items + self.n_held_out) // 2 if self.trained_on == "half" else items) + inserted
 
     def bits(self, items: int) -> float:
         """N S log2 V: what uniform tokens would hold; the text's own entropy is lower and not known."""
@@ -397,6 +400,8 @@ class TextData:
         out = settings.identity(self) | {"n_sequences": items, "pool": self.pool_digest}
         if self.trained_on not in ("reference", "others"):
             del out["n_reference"]
+        if not self.canaries:
+            del out["repeats"]
         for name in ("tokens_per_parameter", "source", "path", "field", "split", "documents"):  # the pool's digest says it
             del out[name]
         return out

@@ -16,6 +16,8 @@ from capacity.data import text
 from capacity.data.streams import raw_words
 from capacity.settings import ConfigError
 
+CANDIDATES = 2**12  # random sequences that a canary's rank is found among: exposure is at most 12 bits
+
 
 @dataclass(frozen=True)
 class Split:
@@ -27,10 +29,14 @@ class Split:
     trained: np.ndarray  # what this run sees
     scored: np.ndarray  # held out and members, of a reference model all that it may be asked about
 
+    canaries: np.ndarray  # int32 [levels x n, S]: random sequences
+    repeats: np.ndarray  # int64, by canary: how often it stands in the training set
+    candidates: np.ndarray  # int32 [CANDIDATES, S]: drawn like canaries, never trained on
+
     @property
     def trained_tokens(self) -> np.ndarray:
-        """int32 [n, S]."""
-        return self.pool.tokens_NS[self.trained]
+        """The training set, int32 [n, S]; a canary stands there as often as its level says."""
+        return np.concatenate([self.pool.tokens_NS[self.trained], np.repeat(self.canaries, self.repeats, axis=0)])
 
     @property
     def seen(self) -> np.ndarray:
@@ -61,4 +67,14 @@ def of(config: Config) -> Split:
     else:
         trained = {"members": members, "reference": rest[:reference], "others": rest[len(rest) - reference:]}[data.trained_on]
     scored = {"reference": rest[:reference], "others": rest}.get(data.trained_on, members)
-    return Split(pool, held_out, members, trained, np.concatenate([held_out, scored]))
+    random_tokens = _random_sequences(data.split_seed, data.canaries * len(data.repeats) + CANDIDATES * (data.canaries > 0), data)
+    canaries, candidates = random_tokens[CANDIDATES:], random_tokens[:CANDIDATES]
+    repeats = np.repeat(np.array(data.repeats, np.int64), data.canaries)
+    return Split(pool, held_out, members, trained, np.concatenate([held_out, scored]), canaries, repeats, candidates)
+
+
+def _random_sequences(seed: int, n: int, data) -> np.ndarray:
+    """Sequences of uniform tokens but the end of text, int32 [n, S]: all of the same length and equally likely, as exposure asks
+    (Carlini et al., arXiv 1802.08232, section 4)."""
+    words = raw_words(seed, "canaries", 0, n * data.seq_len)
+    return (1 + words % np.uint64(data.rows - 1)).astype(np.int32).reshape(n, data.seq_len)

@@ -22,22 +22,27 @@ from capacity.measure.text import read_scores
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 INPUTS = ("run_id", "label", "seed", "status", "trained_on", "tokens_per_parameter", "parameters_total", "pool")
 SINGLE = ("loss", "zlib", "min_k", "min_k_plus")
+CHANCE_BITS, CEILING_BITS = math.log2(math.e), 12.0  # exposure without memory, and of a canary that beats all candidates
 BROKEN = 4.0  # standard errors of 0.5: a bag of words beyond tells members and others apart without a model
 FEWEST_SHADOWS = 5  # two that saw a sequence and two that did not, besides the target: about this many at least
 
 
 def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 1000) -> str:
-    """Join, fit and write runs.csv, memory.json and membership.png and .pdf; returns the report. ValueError, in one line, for a
+    """Join, fit and write runs.csv, memory.json and the figures; returns the report. ValueError, in one line, for a
     table that cannot be judged; everything is computed before anything is written."""
     from capacity.plots import render
-    from capacity.plots_text import membership_figure
+    from capacity.plots_text import canary_figure, membership_figure
 
     table = checked(table, INPUTS, ["tokens_per_parameter"], "judge")
     runs = joined(table, results)
     found = judge(runs, name, n_boot=n_boot)
-    figure = membership_figure(runs, found)
-    files = {"runs.csv": csv(runs), "memory.json": (json.dumps(plain(found), indent=1, allow_nan=False) + "\n").encode(),
-             "membership.png": render(figure, "png"), "membership.pdf": render(figure, "pdf")}
+    files = {"runs.csv": csv(runs), "memory.json": (json.dumps(plain(found), indent=1, allow_nan=False) + "\n").encode()}
+    figures = {}
+    if "reason" not in found["laws"]["f1_median"]:
+        figures["membership"] = membership_figure(runs, found)
+    if found["canaries"] is not None:
+        figures["canaries"] = canary_figure(runs, found)
+    files |= {f"{figure}.{kind}": render(drawn, kind) for figure, drawn in figures.items() for kind in ("png", "pdf")}
     for file, data in files.items():
         records.write_atomic(folder / file, data)
     return report(found, runs) + "\n" + "\n".join(str(folder / file) for file in files)
@@ -164,6 +169,7 @@ def judge(runs, name: str, *, n_boot: int = 1000) -> dict:
     found["printed"] = _printed(targets)
     found["logarithmic"] = law.fit_logarithmic(t, targets.loss_f1_median) if "reason" not in found["laws"]["f1_median"] else None
     se = np.sqrt((done.n_members + done.n_others + 1) / (12 * done.n_members * done.n_others))  # of an AUC where nothing is to be told
+    found["canaries"] = canary_law(targets, n_boot=n_boot)
     broken = done[(done.bag_of_words_auc - 0.5).abs() > BROKEN * se]
     for _, run in broken.iterrows():
         found["notes"].append(f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any model; its split is broken")
@@ -181,6 +187,34 @@ def _printed(targets) -> dict:
     order = np.argsort(targets.tokens_per_parameter.to_numpy(float))
     return {"constants": law.PRINTED, "rmse": float(np.sqrt(np.mean((said - measured) ** 2))),
             "rises_with_data": bool(said[order[-1]] > said[order[0]])}
+
+
+def canary_law(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
+    """Exposure of canaries = a + b log2(times seen) + c log2(P) in bits, least squares over runs and levels that lie between chance
+    and the ceiling (arXiv 2202.07646 finds extraction log-linear in repeats and size; this is the same for exposure). 95%
+    intervals resample runs. None without canaries; a reason where too few points lie between."""
+    levels = sorted(int(c.removeprefix("exposure_")) for c in targets if c.startswith("exposure_") and c.removeprefix("exposure_").isdigit())
+    if not levels:
+        return None
+    rows = [(run.run_id, np.log2(level * run.exposures), np.log2(run.parameters_total), run[f"exposure_{level}"])
+            for _, run in targets.iterrows() for level in levels if level]
+    points = pd.DataFrame(rows, columns=["run", "seen", "size", "bits"]).dropna()
+    free = points[(points.bits > CHANCE_BITS + 1) & (points.bits < CEILING_BITS - 1)]
+    table = {str(level): {"exposure": float(targets[f"exposure_{level}"].mean()), "extractable": float(targets[f"extractable_{level}"].mean())}
+             for level in levels}
+    by = ["seen"] + ["size"] * (free["size"].nunique() > 1)
+    if len(free) < 3 * len(by) or free.seen.nunique() < 3:
+        return {"levels": table, "reason": f"{len(free)} of {len(points)} levels lie between chance and the ceiling"}
+
+    def solve(frame) -> np.ndarray:
+        return np.linalg.lstsq(np.column_stack([np.ones(len(frame))] + [frame[c] for c in by]), frame.bits, rcond=None)[0]
+
+    best, dice, ids = solve(free), np.random.default_rng(seed), free.run.unique()
+    groups = {i: g for i, g in free.groupby("run")}
+    draws = [solve(pd.concat([groups[i] for i in dice.choice(ids, len(ids))])) for _ in range(n_boot)]
+    ends = np.quantile(draws, [0.025, 0.975], axis=0)
+    return {"levels": table, "points": len(free), "law": "exposure = a + b log2(times seen) + c log2(P)",
+            **{name: {"value": float(best[i]), "interval": [float(ends[0, i]), float(ends[1, i])]} for i, name in enumerate(["a", "b", "c"][:1 + len(by)])}}
 
 
 def report(found: dict, runs) -> str:
@@ -213,13 +247,30 @@ def report(found: dict, runs) -> str:
         lines += _law_lines(found["laws"][value], words)
     if (other := found["logarithmic"]) is not None:
         lines.append(f"  a sigmoid in log t instead: error {other['rmse']:.3f}, c1 {other['c1']:.3g}, c2 {other['c2']:.3g}, c3 {other['c3']:.3g}")
-    p = found["printed"]
-    lines.append(f"  as printed in arXiv 2505.24832: error {p['rmse']:.3f}" + (", and it rises with data" if p["rises_with_data"] else ""))
+    p = found["printed"] if "reason" not in found["laws"]["f1_median"] else None
+    if p is not None:
+        lines.append(f"  as printed in arXiv 2505.24832: error {p['rmse']:.3f}" + (", and it rises with data" if p["rises_with_data"] else ""))
+    lines += _canary_lines(found["canaries"], targets)
     lines += ["", "Notes", "  unintended: bits over a model of the same size trained on more data. clipped:",
               "  the paper's; noise of sequences counts as bits. gap: minus the same on",
               "  held-out sequences, where an overfitted model is worse than none: upper value",
               "  F1: half of all is flagged, chance is 0.5; intervals: bootstrap of residuals"]
     return "\n".join(lines + [f"  {note}" for note in found["notes"]])
+
+
+def _canary_lines(law_of: dict | None, targets) -> list[str]:
+    if law_of is None:
+        return []
+    lines = ["", "Canaries: exposure in bits (chance 1.44, at most 12), and part that is extractable", f"  {'shape':8s}{'exposures':>10s}" + "".join(
+        f"{'x' + level:>7s}" for level in law_of["levels"])]
+    for (label, exposures), group in targets.groupby(["label", "exposures"]):
+        lines.append(f"  {label[:8]:8s}{exposures:>10.0f}" + "".join(f"{group[f'exposure_{level}'].mean():>7.2f}" for level in law_of["levels"]))
+        lines.append(f"  {'':18s}" + "".join(f"{group[f'extractable_{level}'].mean():>7.0%}" for level in law_of["levels"]))
+    if "reason" in law_of:
+        return lines + [f"  no law: {law_of['reason']}"]
+    told = [f"{name} {law_of[name]['value']:.2f} [{law_of[name]['interval'][0]:.2f}, {law_of[name]['interval'][1]:.2f}]" for name in "abc" if name in law_of]
+    return lines + textwrap.wrap(f"{law_of['law']}: {', '.join(told)} ({law_of['points']} points)", 80, initial_indent="  ", subsequent_indent="    ",
+                                 break_on_hyphens=False)
 
 
 def _law_lines(fit: dict, words: str) -> list[str]:

@@ -52,9 +52,39 @@ def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tup
                      "extractable": {f"{S // d}": float((columns["tail"][mask] >= S - S // d).mean()) for d in (2, 4) if S // d}}
     out["membership"] = {name: membership.statistics(score[seen], score[~seen])
                          for name, score in membership.attacks(columns, zlib_bytes).items()}
+    if config.data.canaries:
+        out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
     out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.data.rows)
     return out, {"row": dealt.scored.astype(np.int64), "seen": seen.astype(np.uint8), "zlib": zlib_bytes, **columns}
+
+
+def exposures(gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtype: torch.dtype) -> list[dict]:
+    """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per token, and the part of the canaries
+    whose second half greedy decoding writes when given the first."""
+    def scored(tokens: np.ndarray) -> dict[str, np.ndarray]:
+        return sequences.scores(gpt, flat_P, torch.from_numpy(tokens).to(flat_P.device), dtype, config.measure.batch_tokens)
+
+    S, mine, others = config.data.seq_len, scored(dealt.canaries), scored(dealt.candidates)
+    bits_of = exposure(mine["loss"], others["loss"])
+    out = []
+    for level in config.data.repeats:
+        at = dealt.repeats == level
+        n = int(at.sum())
+        out.append({"repeats": level, "canaries": n, "exposure": float(bits_of[at].mean()),
+                    "exposure_se": float(bits_of[at].std(ddof=1) / math.sqrt(n)) if n > 1 else None, "exposure_max": float(bits_of[at].max()),
+                    "at_most": math.log2(len(dealt.candidates) + 1),
+                    "loss_bits_per_token": float(mine["loss"][at].mean(dtype=np.float64)) / (S * math.log(2)),
+                    "extractable": float((mine["tail"][at] >= S - S // 2).mean())})
+    return out
+
+
+def exposure(canaries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """log2 |R| - log2 rank of each canary by its loss among itself and all candidates (Carlini et al., arXiv 1802.08232, section
+    4.2); of equal losses the canary's comes last. Without memory the rank is uniform and the mean is log2 e = 1.44 bits, not 0; at
+    log2 |R| it is censored."""
+    rank = 1 + np.searchsorted(np.sort(candidates), canaries, "right")
+    return np.log2(len(candidates) + 1) - np.log2(rank)
 
 
 def write_scores(folder: Path, table: dict[str, np.ndarray], run_id: str) -> None:
