@@ -230,6 +230,35 @@ def test_uniform_and_certain_predictions_have_finite_scores():
         assert all(torch.isfinite(column).all() for column in found)
 
 
+def test_discoverable_suffixes_by_their_definition():
+    from capacity.measure.text import discoverable
+
+    p_z = np.array([1.0, 0.5, 0.4, 1e-3, 1e-20, 0.0])
+    with np.errstate(divide="ignore"):
+        nats = -np.log(p_z)
+    assert discoverable(nats, 1).tolist() == [True, True, False, False, False, False]
+    assert discoverable(nats, 2).tolist() == [True, True, True, False, False, False]
+    assert discoverable(nats, 693).tolist() == [True, True, True, True, False, False]  # 1 - 0.999^693 = 0.5001
+    assert discoverable(nats, 692).tolist()[3] is False
+    assert discoverable(nats, 10**20).tolist() == [True, True, True, True, True, False]
+    assert discoverable(nats, 6 * 10**19).tolist() == [True, True, True, True, False, False]  # ln 2 / 1e-20 are needed
+    assert discoverable(nats, 1, 0.3).tolist()[2] is True
+
+
+def test_recall_is_the_ratio_of_two_plain_passes(here):
+    from capacity.train.loop import Stack
+
+    config = load([*SMALL])
+    stack = Stack([config], torch.device("cpu"))
+    flat = stack.start().flat_MP
+    tokens = stack.feed.member_tokens(0)[:9]
+    prefix = tokens[0, :6]
+    found = sequences.recall(stack.gpt, flat[0], tokens, prefix, torch.float32, 40)
+    for row, ratio in zip(tokens.long(), found):
+        whole = stack.gpt.nll(flat, torch.cat([prefix.long(), row[:10]])[None, None])[0, 0]
+        assert ratio == pytest.approx(float(whole[6:].sum() / stack.gpt.nll(flat, row[None, None, :10])[0, 0].sum()), rel=1e-5)
+
+
 # Membership
 
 def test_auc_of_known_cases():

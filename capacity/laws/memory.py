@@ -21,7 +21,7 @@ from capacity.measure.text import read_scores
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 INPUTS = ("run_id", "label", "seed", "status", "trained_on", "tokens_per_parameter", "parameters_total", "pool")
-SINGLE = ("loss", "zlib", "min_k", "min_k_plus")
+SINGLE = ("loss", "zlib", "min_k", "min_k_plus", "recall")
 CHANCE_BITS, CEILING_BITS = math.log2(math.e), 12.0  # exposure without memory, and of a canary that beats all candidates
 BROKEN = 4.0  # standard errors of 0.5: a bag of words beyond tells members and others apart without a model
 FEWEST_SHADOWS = 5  # two that saw a sequence and two that did not, besides the target: about this many at least

@@ -56,3 +56,21 @@ def columns(log_p_BSV: Tensor, tokens_BS: Tensor) -> list[Tensor]:
     tail_B = right_BS.flip(1).long().cumprod(1).sum(1)
     return [-log_p_BS.sum(1), log_p_BS.topk(k, dim=1, largest=False).values.mean(1), z_BS.topk(k, dim=1, largest=False).values.mean(1),
             -log_p_BS[:, S // 2:].sum(1), right_BS.float().mean(1), tail_B.float()]
+
+
+def recall(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, prefix_T: Tensor, dtype: torch.dtype, batch_tokens: int) -> np.ndarray:
+    """ReCaLL (Xie et al., arXiv 2406.15968): log-likelihood of a sequence behind a prefix of non-members, over that without one, fp32 [n].
+
+    Both are negative; a prefix costs a member more, so that a larger ratio means member. The context holds S tokens, so it is the
+    first S - T tokens of each sequence that are scored.
+    """
+    T, S = len(prefix_T), tokens_NS.shape[1]
+    rows = max(1, min(batch_tokens // S, LOGITS_AT_ONCE // (S * gpt.vocab_size)))
+    parts = []
+    with torch.no_grad():
+        for batch in tokens_NS.split(rows):
+            body = batch[:, :S - T].long()
+            behind = torch.cat([prefix_T.long().expand(len(body), T), body], 1)
+            with_prefix = gpt.nll(flat_P[None], behind[None], dtype)[0][:, T:].sum(1)
+            parts.append((with_prefix / gpt.nll(flat_P[None], body[None], dtype)[0].sum(1).clamp_min(1e-6)).cpu())
+    return torch.cat(parts).numpy()

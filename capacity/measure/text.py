@@ -19,6 +19,8 @@ from capacity.measure import membership, sequences
 from capacity.model.gpt import GPT
 
 NAME, VERSION = "text", 1
+TRIES = (1, 100, 10000)  # samples of a suffix
+CHANCE = 0.5  # with which one of them must be the true suffix
 SCORES = "scores.safetensors"
 
 
@@ -50,13 +52,26 @@ def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tup
                      "correct": float(columns["correct"][mask].mean(dtype=np.float64)),
                      "extraction_strength": float(columns["tail"][mask].mean(dtype=np.float64)) / S,
                      "extractable": {f"{S // d}": float((columns["tail"][mask] >= S - S // d).mean()) for d in (2, 4) if S // d}}
+        out[name]["discoverable"] = {f"{n}": float(discoverable(columns["suffix_loss"][mask], n).mean()) for n in TRIES}
     out["membership"] = {name: membership.statistics(score[seen], score[~seen])
                          for name, score in membership.attacks(columns, zlib_bytes).items()}
+    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][:S // 2]  # of a non-member, which then is none of those that are told apart
+    columns["recall"] = sequences.recall(gpt, flat_P, tokens, torch.from_numpy(prefix).to(flat_P.device), dtype, config.measure.batch_tokens)
+    other = ~seen & (dealt.scored != dealt.held_out[0])
+    out["membership"]["recall"] = membership.statistics(columns["recall"][seen], columns["recall"][other])
     if config.data.canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
     out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.data.rows)
     return out, {"row": dealt.scored.astype(np.int64), "seen": seen.astype(np.uint8), "zlib": zlib_bytes, **columns}
+
+
+def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:
+    """Whether a suffix is (n, p)-discoverable: 1 - (1 - p_z)^n >= p for its probability p_z under plain sampling at temperature 1
+    (Hayes et al., arXiv 2410.19482, section 3); suffix_nats = -log p_z. n p_z stands for the power where p_z is below 1e-16."""
+    p_z = np.exp(-suffix_nats.astype(float))
+    with np.errstate(divide="ignore"):
+        return -n * np.where(p_z < 1.0, np.log1p(-p_z), -np.inf) >= -np.log1p(-p)
 
 
 def exposures(gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtype: torch.dtype) -> list[dict]:
