@@ -165,7 +165,7 @@ def claim(results: Path, run_id: str) -> Iterator[bool]:
     make_folder(folder)
     with open(folder / "lock", "a") as file:
         for _ in range(5):  # `status` holds the lock for an instant when it looks
-            if _flock(file, fcntl.LOCK_EX):
+            if flock(file, fcntl.LOCK_EX):
                 break
             time.sleep(0.05)
         else:
@@ -176,7 +176,8 @@ def claim(results: Path, run_id: str) -> Iterator[bool]:
         yield True
 
 
-def _flock(file: IO, kind: int) -> bool:
+def flock(file: IO, kind: int) -> bool:
+    """Take a lock of an open file, if nobody else has it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
         return True
@@ -187,7 +188,7 @@ def _flock(file: IO, kind: int) -> bool:
 def is_locked(path: Path) -> bool:
     try:
         with open(path) as file:
-            return not _flock(file, fcntl.LOCK_SH)
+            return not flock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 

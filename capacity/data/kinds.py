@@ -18,19 +18,12 @@ from capacity.settings import ConfigError, setting
 LARGEST = 2**40
 
 
-@dataclass(frozen=True)
-class UniformData:
-    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N S log2 V bits."""
+class _Sequences:
+    """What the kinds of single sequences have in common: a learned BOS in front, every token predicted, all rows in use."""
 
-    bos: ClassVar[bool] = True  # a learned vector stands in front of each sequence
+    bos: ClassVar[bool] = True
     unit: ClassVar[str] = "sequences"
     size_key: ClassVar[str] = "n_sequences"
-
-    kind: str = setting("uniform", "which generator", choices=("uniform",))
-    vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
-    seq_len: int = setting(32, "S, tokens per sequence", low=2, high=65536)
-    n_sequences: int | None = setting(None, "N, sequences in the training set (or give data.load)", low=1, high=LARGEST)
-    load: float | None = setting(None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9)
 
     @property
     def rows(self) -> int:
@@ -42,6 +35,22 @@ class UniformData:
         """Rows that the training data can touch."""
         return self.vocab_size
 
+    @property
+    def tokens_per_item(self) -> float:
+        """Predicted tokens per exposure of an item."""
+        return float(self.seq_len)
+
+
+@dataclass(frozen=True)
+class UniformData(_Sequences):
+    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N S log2 V bits."""
+
+    kind: str = setting("uniform", "which generator", choices=("uniform",))
+    vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
+    seq_len: int = setting(32, "S, tokens per sequence", low=2, high=65536)
+    n_sequences: int | None = setting(None, "N, sequences in the training set (or give data.load)", low=1, high=LARGEST)
+    load: float | None = setting(None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9)
+
     def items(self, parameters: int) -> int:
         """N: as given, or the whole number of sequences nearest to the demanded load (at least 1)."""
         if self.n_sequences is not None:
@@ -51,11 +60,6 @@ class UniformData:
     def bits(self, items: int) -> float:
         """N S log2 V, exact: every token is uniform and independent."""
         return items * self.seq_len * math.log2(self.vocab_size)
-
-    @property
-    def tokens_per_item(self) -> float:
-        """Predicted tokens per exposure of an item."""
-        return float(self.seq_len)
 
     def identity(self, items: int) -> dict:
         """What a result depends on."""
@@ -326,13 +330,9 @@ class CorpusData(_Worded):
 
 
 @dataclass(frozen=True)
-class TextData:
+class TextData(_Sequences):
     """Sequences of text (Morris et al., arXiv 2505.24832, section 4): members are trained on, held-out ones only scored, reference
     data teach a reference model."""
-
-    bos: ClassVar[bool] = True
-    unit: ClassVar[str] = "sequences"
-    size_key: ClassVar[str] = "n_sequences"
 
     kind: str = setting("text", "which generator", choices=("text",))
     source: str = setting("grammar", "grammar: invented text, needs nothing; files: local ones; hub: a data set by name",
@@ -355,14 +355,6 @@ class TextData:
     repeats: tuple[int, ...] = setting((0, 1, 4, 16, 64, 256), "how often a canary stands in the training set, by level", low=0)
     split_seed: int = setting(0, "which sequences are held out and which are members", low=0, high=2**63 - 1)
     pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
-
-    @property
-    def rows(self) -> int:
-        return self.vocab_size
-
-    @property
-    def used_rows(self) -> int:
-        return self.vocab_size
 
     @property
     def pool_digest(self) -> str:
@@ -391,10 +383,6 @@ class TextData:
     def bits(self, items: int) -> float:
         """N S log2 V: what uniform tokens would hold; the text's own entropy is lower and not known."""
         return items * self.seq_len * math.log2(self.vocab_size)
-
-    @property
-    def tokens_per_item(self) -> float:
-        return float(self.seq_len)
 
     def identity(self, items: int) -> dict:
         out = settings.identity(self) | {"n_sequences": items, "pool": self.pool_digest}

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Iterator
+from typing import Iterator
 
 from capacity import records
 from capacity.config import ConfigError, nearest
@@ -134,7 +134,7 @@ def submitting(results: Path) -> Iterator[None]:
     records.make_folder(folder)
     began, told = time.monotonic(), False
     with open(folder / "lock", "a+") as file:
-        while not _flock(file, fcntl.LOCK_EX):
+        while not records.flock(file, fcntl.LOCK_EX):
             file.seek(0)
             who = file.read().strip() or "somebody"
             if time.monotonic() - began > PATIENCE_S:
@@ -154,16 +154,8 @@ def submitting(results: Path) -> Iterator[None]:
 def held(submission: Submission) -> Iterator[None]:
     """The lock of a sweep on this machine: while it is held, the submission is alive."""
     with open(submission.folder / "lock", "a") as file:
-        assert _flock(file, fcntl.LOCK_EX), "the lock of a submission is its own"
+        assert records.flock(file, fcntl.LOCK_EX), "the lock of a submission is its own"
         yield
-
-
-def _flock(file: IO, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
 
 
 def new(results: Path, study: str, name: str, overrides: list[str], launched_by: str, packs: list[Pack], seconds: list[float],
