@@ -1,5 +1,6 @@
 """What is spoken for, what a plan for a queue asks for, what a site says of itself, and another queue in one file."""
 
+import fcntl
 import json
 import math
 import os
@@ -226,6 +227,17 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
     with submissions.submitting(here), pytest.raises(ConfigError, match=f"process {os.getpid()}.*has been submitting for 0 s; nothing was"):
         with submissions.submitting(here):
             pass
+
+
+def test_a_look_at_a_sweeps_lock_does_not_disturb_it(found, here):
+    """Somebody asks for its state at the very moment at which it begins."""
+    s = submitted(found(), here / "results", launcher="local")
+    looking = open(s.folder / "lock", "a")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.2, looking.close).start()
+    with submissions.held(s):
+        assert [element.state for element in submissions.alive(here / "results").values()] == ["running"]
+    assert submissions.alive(here / "results") == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 0}', '{"schema": 1, "study": 3}'])
