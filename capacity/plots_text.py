@@ -5,6 +5,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from capacity.laws import membership as law
+from capacity.laws.memory import CEILING_BITS, CHANCE_BITS
 from capacity.plots import COLORS, GUIDE, INK, MARKERS, SMALL, STYLE
 
 
@@ -71,9 +72,9 @@ def canary_figure(runs, found):
                 for ax, column in ((left, "exposure"), (right, "extractable")):
                     ax.plot([level * seen for level in levels], [part[f"{column}_{level}"].mean() for level in levels], **style,
                             label=f"{group.parameters_total.iloc[0]:,.0f} parameters, {seen:.0f} passes")
-        left.axhline(np.log2(np.e), color=GUIDE, linewidth=0.7)
-        left.text(1.0, np.log2(np.e) + 0.12, "chance", fontsize=SMALL, color=INK, transform=left.get_yaxis_transform(), ha="right")
-        left.axhline(12.0, color=GUIDE, linewidth=0.7)
+        left.axhline(CHANCE_BITS, color=GUIDE, linewidth=0.7)
+        left.text(1.0, CHANCE_BITS + 0.12, "chance", fontsize=SMALL, color=INK, transform=left.get_yaxis_transform(), ha="right")
+        left.axhline(CEILING_BITS, color=GUIDE, linewidth=0.7)
         left.set_ylabel("exposure (bits)")
         right.set_ylabel("extractable from a half")
         for ax in (left, right):

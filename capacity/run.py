@@ -262,7 +262,7 @@ def _finished_record(stack: Stack, state: State, m: int, results: Path, study: s
     gain = (final - before) / abs(final) if final and before is not None else None
     record = _record(config, study, "finished", wall_s, stack.device, members)
     counted = stack.feed.exposures(m, state.step)
-    record["training"] |= {f"exposures_{name}": number for name, number in counted.items()}
+    record["training"] |= {"micro_batches": stack.parts} | {f"exposures_{name}": number for name, number in counted.items()}
     return record | {
         "measures": measures,
         "convergence": {f"{evaluated}_at_90_percent": before, "gain_last_tenth": gain,

@@ -52,7 +52,8 @@ class Pool:
 
 @lru_cache(maxsize=64)
 def source_digest(source: str, path: str | None, field: str, split: str, documents: int | None) -> str:
-    """What the text of a source depends on: bytes of files, or name and revision. ConfigError where files are missing."""
+    """What the text of a source depends on: bytes of files; of a data set of the hub its name only, so that a run does not notice when
+    somebody changes it there. ConfigError where files are missing."""
     if source == "grammar":
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub":

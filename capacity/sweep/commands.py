@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from capacity import records
@@ -35,12 +36,10 @@ def sweep(name: str, overrides: list[str], results: Path, dry_run: bool, retry_f
             return _end(plan, results, {})
         job = plan.jobs[0]
         submission = submissions.new(results, study.name, name, overrides, "local", job.packs, job.seconds, job.growth)
-        lock = submissions.held(submission)
-        lock.__enter__()  # before the next submitter may look
-    try:
+        running = ExitStack()
+        running.enter_context(submissions.held(submission))  # before the next submitter may look
+    with running:
         outcome = pool.train(job.packs[0], submission.pack(0), study.runs)
-    finally:
-        lock.__exit__(None, None, None)
     if set(outcome.values()) <= {"finished"}:
         submissions.withdraw(submission)  # its logs tell nothing
     return _end(plan, results, outcome)
