@@ -32,9 +32,9 @@ class Speed:
         return max(run.steps for run in runs) * self.step_s + work / (threads if self.device == "cpu" else 1)
 
 
-# The CPU's were set by models of 3K to 40K parameters on one core of 2024, in fp32, which they meet within about 30%. Nothing
+# The CPU's are rounded from the benchmark of one core of 2024 in fp32 (results/bench/cpu.json), which they meet within about 30%. Nothing
 # stands behind the GPU's but its data sheet: a quarter of 400 TFLOP/s in bf16, half of 3 TB/s, a launch of 60 kernels.
-GUESSES = {"cpu": Speed("cpu", 0.8e-3, 50e9, 1e-9, "a guess for current CPU cores"),
+GUESSES = {"cpu": Speed("cpu", 1.5e-3, 100e9, 0.65e-9, "a guess for current CPU cores"),
            "cuda": Speed("cuda", 0.5e-3, 100e12, 5e-12, "a guess for an H100, never measured")}
 
 

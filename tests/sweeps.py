@@ -10,12 +10,12 @@ import time
 import pytest
 
 from capacity import records
-from capacity.sweep.packs import make_stacks, share_of
+from capacity.sweep.packs import shared
 from capacity.sweep.study import load_study
 
 def stacks_of(runs, workers, most):
     """As a sweep on this machine cuts them."""
-    return make_stacks(runs, share_of(runs, workers, "cpu"), most)
+    return shared(runs, workers, most, "cpu")
 
 
 PINS = ("pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, "

@@ -16,7 +16,7 @@ from capacity.compose import shared_dir
 from capacity.config import ConfigError
 from capacity.cost import GUESSES, stack_bytes
 from capacity.sweep import packs, plan, submissions
-from capacity.sweep.packs import Pack, make_stacks, share_of
+from capacity.sweep.packs import Pack, make_stacks
 from capacity.sweep.study import load_study
 from capacity.train.checkpoint import read_meta
 from capacity.train.keys import stack_key
@@ -157,9 +157,12 @@ def test_stacks_hold_every_run_once_and_one_shape(tmp_path, workers, stack):
         assert 1 <= len(s) <= stack and len({stack_key(run) for run in s}) == 1
     seconds = [GUESSES["cpu"].seconds(s) for s in stacks]
     assert seconds == sorted(seconds, reverse=True)
-    share = share_of(runs, workers, "cpu")  # a few for each worker, unless a process would not be worth its start
-    assert all(GUESSES["cpu"].seconds(s) < 2 * max(share, GUESSES["cpu"].seconds(s[:1])) for s in stacks) and share <= max(
-        sum(GUESSES["cpu"].seconds([run]) for run in runs) / (packs.PER_WORKER * workers), packs.WORTH_A_START_S)
+    expected = packs.makespan(stacks, GUESSES["cpu"], workers)  # not longer than by any of the other cuts
+    assert sum(seconds) / workers <= expected * (1 + 1e-9) and max(seconds) <= expected * (1 + 1e-9)
+    each = sum(GUESSES["cpu"].seconds([run]) for run in runs) / workers
+    for share in (each, each / 2, each / 4):
+        other = make_stacks(runs, max(share, min(each, packs.WORTH_A_START_S)), stack)
+        assert expected <= packs.makespan(other, GUESSES["cpu"], workers) * (1 + 1e-9)
 
 
 def test_stacks_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):

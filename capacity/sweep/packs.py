@@ -20,7 +20,7 @@ from capacity.data import kept
 from capacity.train.keys import stack_key
 
 SCHEMA = 2
-PER_WORKER = 3  # more stacks balance better, fewer start faster
+MOST_PER_WORKER = 4  # a few stacks each balance what the cost model gets wrong; more only start more often
 WORTH_A_START_S = 4.0  # a process needs about 2 s to import torch
 
 
@@ -98,11 +98,24 @@ def make_stacks(runs: list[Config], seconds: float, most: int, device: str = "cp
     return sorted(stacks, key=lambda stack: -speed.seconds(stack))
 
 
-def share_of(runs: list[Config], workers: int, device: str, speed: Speed | None = None) -> float:
-    """Seconds of a stack by which `workers` processes get a few stacks each, or one if there is little to do."""
+def shared(runs: list[Config], workers: int, most: int, device: str, room: float = math.inf, longest: float = math.inf,
+           speed: Speed | None = None) -> list[list[Config]]:
+    """Stacks for so many processes side by side: cut into shares of 1, 1/2, ... of what a process has to do, whichever should be
+    through first. Larger stacks use a device better, smaller ones balance better. No share is shorter than a start is worth,
+    none longer than `longest` seconds."""
     speed = speed or GUESSES[device]
     each = sum(speed.seconds([run]) for run in runs) / workers
-    return max(each / PER_WORKER, min(each, WORTH_A_START_S))
+    cuts = [make_stacks(runs, min(longest, max(each / parts, min(each, WORTH_A_START_S))), most, device, room, speed)
+            for parts in range(1, MOST_PER_WORKER + 1)]
+    return min(cuts, key=lambda stacks: makespan(stacks, speed, workers))
+
+
+def makespan(stacks: list[list[Config]], speed: Speed, workers: int) -> float:
+    """Expected seconds until the last is through, where each process takes the next longest stack."""
+    loads = [0.0] * workers
+    for cost in sorted((speed.seconds(stack) for stack in stacks), reverse=True):
+        loads[loads.index(min(loads))] += cost
+    return max(loads)
 
 
 def fill(stacks: list[list[Config]], speed: Speed, seconds: float, workers: int, threads: int, limit: int) -> list[list[list[Config]]]:

@@ -13,7 +13,7 @@ from capacity.config import Cluster, Config, duration_seconds
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
 from capacity.progress import clock, count
 from capacity.sweep import submissions
-from capacity.sweep.packs import Pack, duration, fill, make_stacks, share_of, without
+from capacity.sweep.packs import Pack, duration, fill, make_stacks, shared, without
 from capacity.sweep.study import Study
 
 UNKNOWN_GPU_BYTES = 32e9  # a GPU that nobody can look at from here; a stack that does not fit goes on in halves
@@ -85,7 +85,7 @@ def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple
     workers = cluster.workers or gpus or cores()
     speed = speed_of(device, results, cpu_name() if device == "cpu" else None)
     limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers)
-    stacks = make_stacks(study.runs, share_of(study.runs, workers, device), cluster.stack, device, limit)
+    stacks = shared(study.runs, workers, cluster.stack, device, limit)
     workers = min(workers, len(stacks))
     threads = cluster.threads or max(1, cores() // workers)
     todo = without(stacks, out)
@@ -107,8 +107,8 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
         time_factor, memory_factor = growth
         runs = [run for run in study.runs if grown.get(run.run_id, (1, 1)) == growth]
         target = 60.0 * cluster.pack_minutes / (time_factor if cluster.time else 1)
-        longest = min(target, share_of(runs, workers, device, speed)) if workers > 1 else target
-        stacks = make_stacks(runs, longest, max(1, cluster.stack // memory_factor), device, limit, speed)
+        most = max(1, cluster.stack // memory_factor)
+        stacks = shared(runs, workers, most, device, limit, target, speed) if workers > 1 else make_stacks(runs, target, most, device, limit, speed)
         todo = without(stacks, out)
         if not todo:
             continue
