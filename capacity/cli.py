@@ -174,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = verb("fit-laws", _fit_laws, "fit the law of a study, draw its figure", FIT_HELP)
     fit.add_argument("study", metavar="STUDY")
     fit.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
+    fit.add_argument("--shadows", type=int, metavar="K", help="studies of text: shadow models that an attack may use (default: all)")
     fit.add_argument("--bootstraps", type=int, default=4000, metavar="N", help="bootstrap resamples (default 4000)")
     results(fit)
 
@@ -309,6 +310,8 @@ def _fit_laws(args: argparse.Namespace) -> int:
 
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
+    if args.shadows is not None and args.shadows < 4:
+        raise ConfigError(f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models that saw it and two that did not")
     study = load_study(args.study, args.overrides)
     kinds = {{"uniform": "random data", "text": "text"}.get(run.data.kind, "people") for run in study.runs}
     if len(kinds) > 1:
@@ -325,7 +328,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
         elif kinds == {"text"}:
             from capacity.laws import memory
 
-            print(memory.write_study(table, args.results, folder, study.name, n_boot=args.bootstraps))
+            print(memory.write_study(table, args.results, folder, study.name, n_boot=args.bootstraps, shadows=args.shadows))
         else:
             from capacity.laws import summary
 

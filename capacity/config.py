@@ -374,6 +374,8 @@ def check(config: Config) -> None:
                           f"cluster.signal_seconds={config.cluster.signal_seconds}")
     if train.warmup_steps >= config.steps:
         raise ConfigError(f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} training steps")
+    if data.kind == "text" and data.last_view is not None:
+        data.check_views(config.steps, train.batch_size)
 
 
 def duration_seconds(text: str) -> int:

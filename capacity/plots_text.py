@@ -1,11 +1,12 @@
-"""Figures of studies of text: membership against tokens per parameter, and ROC curves. Nothing here computes a result."""
+"""Figures of studies of text: membership, ROC curves, canaries, forgetting, double descent. Nothing here computes a result."""
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from capacity.laws import membership as law
-from capacity.laws.memory import CEILING_BITS, CHANCE_BITS
+from capacity.laws.attacks import ATTACKS
+from capacity.laws.canaries import CHANCE_BITS, seen_by
 from capacity.plots import COLORS, GUIDE, INK, MARKERS, SMALL, STYLE
 
 
@@ -66,7 +67,7 @@ def canary_figure(runs, found):
         levels = [int(level) for level in found["canaries"]["levels"] if int(level)]
         for i, label in enumerate(dict.fromkeys(done.sort_values("parameters_total").label)):
             group = done[done.label == label]
-            for j, (seen, part) in enumerate(group.groupby("exposures")):
+            for j, (seen, part) in enumerate(group.assign(factor=seen_by(group)).groupby("factor")):
                 style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4, "linewidth": 1.0,
                          "linestyle": ("-", "--", ":", "-.")[j % 4], "markerfacecolor": "white" if j % 2 else None}
                 for ax, column in ((left, "exposure"), (right, "extractable")):
@@ -74,7 +75,7 @@ def canary_figure(runs, found):
                             label=f"{group.parameters_total.iloc[0]:,.0f} parameters, {seen:.0f} passes")
         left.axhline(CHANCE_BITS, color=GUIDE, linewidth=0.7)
         left.text(1.0, CHANCE_BITS + 0.12, "chance", fontsize=SMALL, color=INK, transform=left.get_yaxis_transform(), ha="right")
-        left.axhline(CEILING_BITS, color=GUIDE, linewidth=0.7)
+        left.axhline(done.exposure_at_most.max(), color=GUIDE, linewidth=0.7)
         left.set_ylabel("exposure (bits)")
         right.set_ylabel("extractable from a half")
         for ax in (left, right):
@@ -82,4 +83,111 @@ def canary_figure(runs, found):
             ax.set_xlabel("times seen")
             ax.xaxis.set_major_formatter("{x:g}")
         right.legend(fontsize=SMALL - 0.5, frameon=False, loc="upper left", labelspacing=0.3)
+        return figure
+
+
+def roc_figure(roc, done):
+    """Two panels, 7 x 3.2 inches, log-log: true against false positive rates. Left: attacks on targets, at the size of the data where the loss
+    attack is nearest to an AUC of 0.75. Right: attacks with shadow models. Means over models, bands their range.
+
+    roc: `laws.attacks.over_curves`; done: finished runs.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 3.2))
+        panels = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.085, right=0.985, bottom=0.16, top=0.9, wspace=0.22)
+        least = 1.0
+        for ax, kind in zip(panels, ("members", "half")):
+            some = done[done.trained_on == kind]
+            ax.set_title({"members": "one model", "half": "with shadow models"}[kind], fontsize=SMALL + 1, loc="left")
+            if some.empty:
+                ax.text(0.5, 0.5, "none in this study", transform=ax.transAxes, ha="center", fontsize=SMALL)
+                continue
+            near = some.groupby(["label", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
+            part = roc[(roc.trained_on == kind) & (roc.label == near[0]) & (roc.tokens_per_parameter == near[1])]
+            shown = [a for a in ATTACKS if a in set(part.attack) and (kind == "members" or a in ("loss", "lira", "lira_offline", "rmia"))]
+            for i, attack in enumerate(shown):
+                line = part[part.attack == attack]
+                ax.plot(line.fpr, line.tpr, color=COLORS[i % len(COLORS)], linewidth=1.2, linestyle=("-", "--", ":", "-.")[i // len(COLORS)],
+                        label=attack.replace("_", " "))
+                if line.models.iloc[0] > 1:
+                    ax.fill_between(line.fpr, line.tpr_low, line.tpr_high, color=COLORS[i % len(COLORS)], alpha=0.12, linewidth=0)
+                least = min(least, line.fpr.min())
+            ax.text(0.98, 0.03, f"{near[0]}, {near[1]:.2g} tokens per parameter, {int(part.models.max())} models", transform=ax.transAxes, ha="right",
+                    fontsize=SMALL - 0.5)
+            ax.legend(fontsize=SMALL - 0.5, frameon=False, loc="upper left", labelspacing=0.3)
+        for ax in panels:
+            ax.plot([least, 1], [least, 1], color=GUIDE, linewidth=0.8)
+            ax.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least, 1.05), xlabel="false positive rate", ylabel="true positive rate")
+        return figure
+
+
+def descent_figure(found):
+    """Two panels, 7 x 3.1 inches, over data bits per parameter. Left: loss on held-out and on trained sequences, with the peak. Right: memorized and
+    generalised bits per parameter, with all data memorized as a guide line.
+
+    found: `laws.descent.judge`.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 3.1))
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.165, top=0.95, wspace=0.2)
+        for i, (label, shape) in enumerate(found.items()):
+            s, color, marker = shape["sizes"], COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+            style = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.1}
+            name = f"{label}, {shape['parameters']:,} parameters"
+            left.plot(s["data"], s["held_out"], **style, label=f"{name}, held out")
+            left.plot(s["data"], s["train"], **style, linestyle=":", markerfacecolor="white")
+            right.plot(s["data"], s["memorized"], **style, label=f"{name}, memorized")
+            right.plot(s["data"], s["generalised"], **style, linestyle="--", markerfacecolor="white", label="generalised")
+            if shape["clear"]:
+                left.axvline(shape["peak"]["value"], color=color, linewidth=0.8, linestyle="--")
+            right.axvline(shape["alpha"]["value"], color=color, linewidth=0.6, linestyle=":")
+        low, high = right.get_xlim()[0], max(max(shape["sizes"]["data"]) for shape in found.values())
+        top = right.get_ylim()[1]
+        line = np.geomspace(min(min(shape["sizes"]["data"]) for shape in found.values()), high, 100)
+        right.plot(line[line < top], line[line < top], color=GUIDE, linewidth=0.8)
+        left.set_ylabel("bits per token (dotted: trained on)")
+        right.set_ylabel("bits per parameter")
+        for ax in (left, right):
+            ax.set_xscale("log", base=2)
+            ax.set_xlabel("data bits per parameter")
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.legend(fontsize=SMALL - 0.5, frameon=False, labelspacing=0.3)
+        return figure
+
+
+def forgetting_figure(found):
+    """Panels by kind of canary, up to three columns of 2.4 x 2.9 inches: bits above controls against updates since the last view, for the level seen
+    most by shape and batch, and for the middle shape by level, dashed. Forms are left to the table.
+
+    found: `laws.forgetting.judge`.
+    """
+    with rc_context(STYLE):
+        cells = found["cells"]
+        kinds = sorted({cell["text"] for cell in cells})
+        panels = [(kind, by) for kind in kinds for by in ("shape", "views")]
+        figure = Figure(figsize=(max(7.0, 3.2 * len(panels) / 2), 2.8 * (1 + (len(panels) > 2))))
+        axes = figure.subplots(1 + (len(panels) > 2), 2, squeeze=False).ravel()
+        figure.subplots_adjust(left=0.08, right=0.985, bottom=0.1 if len(panels) > 2 else 0.17, top=0.95, wspace=0.18, hspace=0.32)
+        for ax, (kind, by) in zip(axes, panels):
+            some = [cell for cell in cells if cell["text"] == kind]
+            batches = sorted({cell["batch"] for cell in some})
+            common = max(batches, key=lambda b: len({c["label"] for c in some if c["batch"] == b}))
+            sizes = sorted({cell["parameters"] for cell in some})
+            if by == "shape":
+                shown = [c for c in some if c["views"] == max(cell["views"] for cell in some)]
+            else:
+                shown = [c for c in some if c["batch"] == common and c["parameters"] == sizes[len(sizes) // 2]]
+            for i, cell in enumerate(sorted(shown, key=lambda c: (c["parameters"], c["batch"], c["views"]))):
+                name = f"{cell['label']}, batch {cell['batch']}" if by == "shape" else f"seen {cell['views']} times"
+                ax.plot(np.add(cell["lags"], 1), cell["bits"], color=COLORS[i % len(COLORS)], marker=MARKERS[i % len(MARKERS)], markersize=3, linewidth=1.1,
+                        label=name)
+            where = f"seen {shown[0]['views']} times" if by == "shape" else f"{shown[0]['label']}, batch {common}"
+            ax.set_title(f"{ {'random': 'random tokens', 'pool': 'passages of the text'}[kind]}, {where}", fontsize=SMALL + 0.5, loc="left")
+            ax.axhline(0.0, color=GUIDE, linewidth=0.7)
+            ax.set_xscale("log")
+            ax.set_xlabel("updates since the last view, plus 1")
+            ax.set_ylabel("bits above controls")
+            ax.legend(fontsize=SMALL - 0.5, frameon=False, labelspacing=0.3)
         return figure

@@ -307,6 +307,7 @@ def _text(config: Config, record: dict | None) -> dict[str, Any]:
         for prefix, rate in measured[side].get("extractable", {}).items():
             row[f"{side}_extractable_{prefix}"] = rate
     for level in measured.get("canaries", []):
+        row["exposure_at_most"] = level["at_most"]
         row |= {f"{name}_{level['repeats']}": level[name] for name in ("exposure", "extractable")}
     for attack, found in measured["membership"].items():
         row |= {f"{attack}_{name}": value for name, value in found.items() if not isinstance(value, list)}

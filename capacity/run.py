@@ -20,7 +20,7 @@ import torch
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
 from capacity.cost import micro_batches
-from capacity.data import kept
+from capacity.data import kept, views
 from capacity.environment import check_compiler, environment, keep_freed_memory
 from capacity.measure import tasks, text
 from capacity.train import checkpoint
@@ -189,7 +189,7 @@ def _end(stack: Stack, state: State, m: int, failure: str | None, results: Path,
 
 def _next_point(config: Config, step: int) -> int:
     """The next step after `step` at which something has to be done for a run: a line in its log, an evaluation, its end."""
-    later = [e for e in evaluation_steps(config.steps, config.measure.evaluations) if e > step]
+    later = [e for e in (*evaluation_steps(config.steps, config.measure.evaluations), *views.probe_steps(config)) if e > step]
     return min([config.steps, (step // log_every(config) + 1) * log_every(config), *later])
 
 
@@ -245,6 +245,8 @@ def _evaluate(stack: Stack, state: State, results: Path, failed: dict[int, str])
         if m not in failed and state.step in evaluation_steps(config.steps, config.measure.evaluations):
             line = {"step": state.step, **tasks.evaluate(stack, state.flat_MP[m], m)}
             records.append_metrics(results, config.run_id, line)
+        if m not in failed and state.step in views.probe_steps(config):
+            records.append_metrics(results, config.run_id, {"step": state.step, **tasks.probe(stack, state.flat_MP[m], m)})
 
 
 def _finished_record(stack: Stack, state: State, m: int, results: Path, study: str | None, wall_s: float,
@@ -255,6 +257,8 @@ def _finished_record(stack: Stack, state: State, m: int, results: Path, study: s
     if table is not None:
         text.write_scores(records.run_dir(results, config.run_id), table, config.run_id)
     evaluated = tasks.EVALUATED[name]
+    if views.timed(config):
+        measures[name]["views"] = _views(config, results)
     evaluations = {line["step"]: line[evaluated] for line in records.read_metrics(results, config.run_id) if evaluated in line}
     final, before = evaluations.get(config.steps), evaluations.get(last_tenth(config.steps))
     if not np.isfinite(tasks.held_bits(name, measures[name])):
@@ -268,6 +272,14 @@ def _finished_record(stack: Stack, state: State, m: int, results: Path, study: s
         "convergence": {f"{evaluated}_at_90_percent": before, "gain_last_tenth": gain,
                         "meaning": f"{evaluated} gained over the last tenth of the steps / final {evaluated}; a schedule that "
                                    "falls makes it small by itself, so only a longer run proves convergence"}}
+
+
+def _views(config: Config, results: Path) -> dict:
+    """What the probes have found of canaries that are seen at set steps, by probe and canary."""
+    probes = {line["step"]: line["canary_loss_bits_per_token"] for line in records.read_metrics(results, config.run_id)
+              if "canary_loss_bits_per_token" in line}
+    return {"last_update": views.last_updates(config).tolist(), "views": np.repeat(config.data.repeats, config.data.canaries).tolist(),
+            "step": list(probes), "loss_bits_per_token": list(probes.values())}
 
 
 def record_failure(config: Config, results: Path, study: str | None, reason: str, step: int | None,

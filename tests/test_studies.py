@@ -221,6 +221,10 @@ def test_an_at_sign_in_a_path_is_no_preset(tmp_path):
     ("best_over: train.lr", "", ["best_over: expected a list"]),
     ("best_over: [train.rl]", "", ["best_over: train.rl", "did you mean train.lr?"]),
     ("best_over: [seed]", "", ["best_over: seed"]),
+    ("references: {data.trained_on: reference}", "", ["references: expected a list of mappings"]),
+    ("references: [{data.n_reference: 10}]", "", ["references: expected a list of mappings with data.trained_on"]),
+    ("references: [{data.trained_on: reference}]", "", ["references: are for runs on text", "the study has none"]),
+    ("pins: [data=text_pocket]\nreferences: [{data.trained_on: refrence}]", "", ["data.trained_on=refrence", "did you mean reference?"]),
     ("scale: pokcet", "", ["scale: pokcet", "did you mean pocket?"]),
     ("expects: [{name: a, quantity: b}]", "", ["expects: a", "source is missing"]),
     ("expects: [{name: a, quantity: ratios, source: x, evidence: p, range: [1, 2]}]", "", ["did you mean ratio?"]),
@@ -231,3 +235,25 @@ def test_a_wrong_preset_is_one_line_that_names_the_file(tmp_path, text, name, wo
         load_study(str(tmp_path / "s.yaml") + name, [])
     message = str(error.value)
     assert all(word in message for word in ["s.yaml", *words]) and "\n" not in message, message
+
+
+def test_references_are_trained_once_for_all_that_differ_by_size_length_and_seed(tmp_path):
+    (tmp_path / "s.yaml").write_text("""
+pins: [data=text_pocket, data.documents=300, data.n_held_out=20, data.seq_len=16, data.tokens_per_parameter=null, train.exposures=3, train.warmup_steps=2, train.batch_size=8]
+grids:
+- {model.d_model: [8, 16], data.n_sequences: [10, 40, 20], seed: [0, 1]}
+- {model.d_model: [8], data.n_sequences: [40], data.trained_on: [half], seed: [0, 1]}
+references:
+- {data.trained_on: reference, data.n_reference: 100}
+- {data.trained_on: others, data.n_reference: 50, train.exposures: 1}
+""")
+    runs = load_study(str(tmp_path / "s.yaml"), []).runs
+    by = {kind: [run for run in runs if run.data.trained_on == kind] for kind in ("members", "half", "reference", "others")}
+    assert {kind: len(some) for kind, some in by.items()} == {"members": 12, "half": 2, "reference": 2, "others": 2}
+    for some, n, exposures in ((by["reference"], 100, 3), (by["others"], 50, 1)):
+        assert [run.model.d_model for run in some] == [8, 16]
+        assert all(run.trained_items == n and run.items == 40 and run.seed == 0 and run.train.exposures == exposures for run in some)
+    again = load_study(str(tmp_path / "s.yaml"), ["data.split_seed=5"]).runs  # what is given with the command holds for them too
+    assert len(again) == 18 and all(run.data.split_seed == 5 for run in again)
+    with pytest.raises(ConfigError, match="a reference model trains on the 40 members and more"):
+        load_study(str(tmp_path / "s.yaml"), ["data.n_reference=30"])

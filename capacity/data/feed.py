@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
-from capacity.data import batches, uniform
+from capacity.data import batches, uniform, views
 
 INDEX_CHUNK = 2**21  # batch indices prepared at once (16 MiB)
 CHUNK_TOKENS = 2**18  # tokens of one member rendered at once; a constant, because chunks begin at multiples of it
@@ -28,7 +28,11 @@ class TableFeed:
 
     def member_tokens(self, m: int) -> Tensor:
         """Training set of member m, int32 [N, S] on the device."""
-        return self.tokens[self.first_row[m]:self.first_row[m + 1]]
+        return self.tokens[self.first_row[m]:self.first_row[m] + self.configs[m].trained_items]
+
+    def canaries(self, m: int) -> Tensor:
+        """Sequences of member m that are seen at set steps only, int32 [n, S] on the device."""
+        return self.tokens[self.first_row[m] + self.configs[m].trained_items:self.first_row[m + 1]]
 
     def chunk(self, cursor_MC: Tensor, step: int, most: int):
         """Tokens int64 [M, B, S] of up to `most` steps from `step` on, one by one."""
@@ -40,11 +44,16 @@ class TableFeed:
         """Rows of `tokens` for each step, int64 [n_steps, M, B] on the device."""
         rows = [batches.order(c.seed, c.trained_items, c.train.batch_size, first_step, n_steps) + self.first_row[m]
                 for m, c in enumerate(self.configs)]
+        for m, config in enumerate(self.configs):
+            if views.timed(config):
+                views.insert(rows[m], config, first_step, self.first_row[m] + config.trained_items)
         return torch.from_numpy(np.stack(rows, axis=1)).to(self.device)
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
         """Fewest, mean and most times that a sequence of member m was seen in `step` steps."""
         config = self.configs[m]
+        if views.timed(config):
+            return views.exposures(config, step)
         fewest, most = batches.exposure_counts(config.trained_items, config.train.batch_size, step)
         return {"min": fewest, "mean": step * config.train.batch_size / config.trained_items, "max": most}
 

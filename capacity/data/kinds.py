@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -353,6 +354,11 @@ class TextData(_Sequences):
                               choices=("members", "reference", "others", "half"))
     canaries: int = setting(0, "random sequences that are inserted at each of data.repeats, to measure exposure", low=0, high=2**20, neutral=0)
     repeats: tuple[int, ...] = setting((0, 1, 4, 16, 64, 256), "how often a canary stands in the training set, by level", low=0)
+    canary_text: str = setting("random", "canaries are random tokens, or sequences of the text that nothing else uses (pool)",
+                               choices=("random", "pool"), neutral="random")
+    last_view: float | None = setting(None, "part of training after which no canary is seen any more; each is seen as often as its level "
+                                      "says, at set steps before; empty: canaries are shuffled into the training set", above=0.0, high=1.0, neutral=None)
+    view_spacing: int = setting(8, "steps between two views of a canary, with data.last_view", low=1, high=2**31, neutral=8)
     split_seed: int = setting(0, "which sequences are held out and which are members", low=0, high=2**63 - 1)
     pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
 
@@ -375,7 +381,7 @@ class TextData(_Sequences):
 
     def trained_items(self, items: int) -> int:
         """Rows of the training set, canaries with their repeats among them, given the N members of the split."""
-        inserted = self.canaries * sum(self.repeats)
+        inserted = self.canaries * sum(self.repeats) if self.last_view is None else 0
         if self.trained_on in ("reference", "others"):
             return (self.n_reference or 0) + inserted
         return ((items + self.n_held_out) // 2 if self.trained_on == "half" else items) + inserted
@@ -407,6 +413,20 @@ class TextData(_Sequences):
         if self.tokenizer == "gpt2" and self.vocab_size != 50258:
             raise ConfigError(f"data.vocab_size={self.vocab_size}: GPT-2's tokens and an end of text of our own are 50258 rows")
         self.pool_digest
+
+    def check_views(self, steps: int, batch_size: int) -> None:
+        """ConfigError where canaries at set steps (data/views.py) do not fit into a training."""
+        last, most = round(self.last_view * steps), max(self.repeats, default=0)
+        if not self.canaries or not most:
+            raise ConfigError(f"data.last_view={self.last_view:g}: needs canaries that are seen; give data.canaries and data.repeats")
+        if not self.view_spacing * most < last < steps:
+            raise ConfigError(f"data.last_view={self.last_view:g}: is step {last} of {steps}, but {most} views every "
+                              f"data.view_spacing={self.view_spacing} steps need more than {self.view_spacing * most} before it, and one after it")
+        seen = (i * self.canaries + j for i, repeats in enumerate(self.repeats) if repeats for j in range(self.canaries))
+        at_once = max(Counter(j % self.view_spacing for j in seen).values())
+        if at_once > batch_size:
+            raise ConfigError(f"data.canaries={self.canaries}: {at_once} of them would meet in a batch of {batch_size}; give fewer, a larger "
+                              "train.batch_size or a larger data.view_spacing")
 
 
 KINDS: dict[str, type] = {"text": TextData, "uniform": UniformData, "bios": BiosData, "biod": BiodData, "corpus": CorpusData}

@@ -1,7 +1,7 @@
 """Who is trained on and who is not: one seeded permutation of a pool of text, dealt out for each run.
 
 Held-out sequences come first, so that they are the same whatever is trained on, then the members, then further reference data; data
-of a reference model that must not know the members come from the end.
+of a reference model that must not know the members come from the end, and passages that serve as canaries from the very end.
 Members and non-members come from one pool by chance alone, so nothing but training tells them apart.
 """
 
@@ -29,14 +29,17 @@ class Split:
     trained: np.ndarray  # what this run sees
     scored: np.ndarray  # held out and members, of a reference model all that it may be asked about
 
-    canaries: np.ndarray  # int32 [levels x n, S]: random sequences
-    repeats: np.ndarray  # int64, by canary: how often it stands in the training set
-    candidates: np.ndarray  # int32 [CANDIDATES, S]: drawn like canaries, never trained on
+    canaries: np.ndarray  # int32 [levels x n, S]
+    repeats: np.ndarray  # int64, by canary: how often it stands in the training set, or how often it is seen at set steps
+    candidates: np.ndarray  # int32 [n, S]: drawn like canaries, never trained on
+    shuffled: bool  # canaries are rows of the training set
 
     @property
     def trained_tokens(self) -> np.ndarray:
-        """The training set, int32 [n, S]; a canary stands there as often as its level says."""
-        return np.concatenate([self.pool.tokens_NS[self.trained], np.repeat(self.canaries, self.repeats, axis=0)])
+        """The training set, int32 [n, S]; a canary stands there as often as its level says, or behind it once if it is seen at set
+        steps."""
+        inserted = np.repeat(self.canaries, self.repeats, axis=0) if self.shuffled else self.canaries
+        return np.concatenate([self.pool.tokens_NS[self.trained], inserted])
 
     @property
     def seen(self) -> np.ndarray:
@@ -55,10 +58,13 @@ def of(config: Config) -> Split:
     pool = text.of(data)
     reference = data.n_reference or 0
     trained = {"members": n, "half": n, "reference": max(n, reference), "others": n + reference}[data.trained_on]
-    if data.n_held_out + trained > len(pool.tokens_NS):
-        raise ConfigError(f"data: {data.n_held_out} held-out sequences and {trained} for training are asked for, but the text has "
-                          f"{len(pool.tokens_NS)} different ones of {data.seq_len} tokens")
+    passages = data.canaries * len(data.repeats) if data.canary_text == "pool" else 0
+    if data.n_held_out + trained + passages > len(pool.tokens_NS):
+        wanted = f"{data.n_held_out} held-out sequences" + f", {passages} canaries" * (passages > 0)
+        raise ConfigError(f"data: {wanted} and {trained} for training are asked for, but the text has {len(pool.tokens_NS)} different "
+                          f"ones of {data.seq_len} tokens")
     dealt = permutation(data.split_seed, len(pool.tokens_NS))
+    dealt, last = np.split(dealt, [len(dealt) - passages])
     held_out, rest = dealt[:data.n_held_out], dealt[data.n_held_out:]
     members = rest[:n]
     if data.trained_on == "half":
@@ -67,10 +73,13 @@ def of(config: Config) -> Split:
     else:
         trained = {"members": members, "reference": rest[:reference], "others": rest[len(rest) - reference:]}[data.trained_on]
     scored = {"reference": rest[:reference], "others": rest}.get(data.trained_on, members)
-    random_tokens = _random_sequences(data.split_seed, data.canaries * len(data.repeats) + CANDIDATES * (data.canaries > 0), data)
-    canaries, candidates = random_tokens[CANDIDATES:], random_tokens[:CANDIDATES]
+    if data.canary_text == "pool":
+        canaries, candidates = pool.tokens_NS[last], pool.tokens_NS[held_out]
+    else:
+        random_tokens = _random_sequences(data.split_seed, data.canaries * len(data.repeats) + CANDIDATES * (data.canaries > 0), data)
+        canaries, candidates = random_tokens[CANDIDATES:], random_tokens[:CANDIDATES]
     repeats = np.repeat(np.array(data.repeats, np.int64), data.canaries)
-    return Split(pool, held_out, members, trained, np.concatenate([held_out, scored]), canaries, repeats, candidates)
+    return Split(pool, held_out, members, trained, np.concatenate([held_out, scored]), canaries, repeats, candidates, data.last_view is None)
 
 
 def _random_sequences(seed: int, n: int, data) -> np.ndarray:

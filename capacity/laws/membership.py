@@ -90,6 +90,23 @@ def fit(t, value, *, n_boot=1000, seed=0):
             "rmse": float(np.sqrt(np.mean((smooth - value) ** 2))), "falls_to": crossings}
 
 
+def predicted(targets, column: str) -> list[dict]:
+    """For each shape what the law says of it when fitted to all smaller ones, as the paper tests its law on GPT-2 (arXiv 2505.24832, Table 2). Shapes
+    are left out whose smaller ones have too few sizes of the data."""
+    out = []
+    for size, asked in targets.groupby("parameters_total"):
+        rest = targets[targets.parameters_total < size]
+        if rest.tokens_per_parameter.nunique() < FEWEST:
+            continue
+        t = rest.tokens_per_parameter.to_numpy(float)
+        constants = _fit(t, rest[column].to_numpy(float), _starts(t))
+        said, measured = repaired(asked.tokens_per_parameter.to_numpy(float), *constants), asked[column].to_numpy(float)
+        out.append({"label": str(asked.label.iloc[0]), "parameters": int(size), "constants": dict(zip(("c1", "c2", "c3"), map(float, constants))),
+                    "rmse": float(np.sqrt(np.mean((said - measured) ** 2))), "t": asked.tokens_per_parameter.tolist(),
+                    "measured": measured.tolist(), "said": said.tolist()})
+    return out
+
+
 def crossing(level, c1, c2, c3):
     """t at which the repaired form has the value `level`, None where it never has."""
     u = (2 * level - 1) / c1

@@ -44,6 +44,11 @@ def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
             "fraction_of_ceiling": held["fraction_of_ceiling"]}
 
 
+def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
+    """Bits per token of every canary of member m, for metrics.jsonl."""
+    return {"canary_loss_bits_per_token": text.canary_losses(stack.gpt, flat_P, stack.feed.canaries(m), stack.configs[m], stack.dtype)}
+
+
 def measure_all(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
     """Every measure that the settings of member m ask for, by name, ready for its record; and of text the table of its sequences."""
     config, table = stack.configs[m], None

@@ -74,6 +74,12 @@ def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarr
         return -n * np.where(p_z < 1.0, np.log1p(-p_z), -np.inf) >= -np.log1p(-p)
 
 
+def canary_losses(gpt: GPT, flat_P: Tensor, canaries_NS: Tensor, config: Config, dtype: torch.dtype) -> list[float]:
+    """Loss in bits per token of each canary."""
+    found = sequences.scores(gpt, flat_P, canaries_NS, dtype, config.measure.batch_tokens)["loss"].astype(float)
+    return (found / (config.data.seq_len * math.log(2))).tolist()
+
+
 def exposures(gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtype: torch.dtype) -> list[dict]:
     """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per token, and the part of the canaries
     whose second half greedy decoding writes when given the first."""

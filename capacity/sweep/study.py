@@ -4,6 +4,8 @@
     pins:     overrides that hold for every run (Hydra's grammar), as a list
     grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key: "range(0,4)"` in Hydra's sweep
               grammar, or a name of your own with a list of mappings that set several keys together (values that move as one)
+    references: runs that the others are compared with, as a list of mappings from setting to value, such as {data.trained_on: reference,
+              data.n_reference: 8000}: each is trained once for all runs that differ only by size of the training set, length and seed
     best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as [train.lr]
     expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
     scale:    published or pocket; what a verdict is about
@@ -15,6 +17,7 @@ A run that appears in two grids is planned once.
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from capacity.compose import expand, load_many, read_yaml, shared_dir
 from capacity.config import Config, ConfigError, known_keys, nearest
 from capacity.laws.expects import SCALES, check_expects
 
-ENTRIES = ("question", "pins", "grids", "best_over", "expects", "scale")
+ENTRIES = ("question", "pins", "grids", "references", "best_over", "expects", "scale")
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,14 @@ def load_study(name: str, overrides: list[str]) -> Study:
     base, preset = split_name(name)
     tree = _entries(path, preset)
     pins, grids = tree.get("pins") or [], tree.get("grids") or [{}]
+    references = tree.get("references") or []
     best_over, scale = tree.get("best_over") or [], tree.get("scale", "published")
     if not isinstance(pins, list) or not all(isinstance(p, str) for p in pins):
         raise ConfigError(f"{path}: pins: expected a list of overrides such as data.vocab_size=256")
     if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
         raise ConfigError(f"{path}: grids: expected a list of mappings from axis to values")
+    if not isinstance(references, list) or not all(isinstance(r, dict) and "data.trained_on" in r for r in references):
+        raise ConfigError(f"{path}: references: expected a list of mappings with data.trained_on, such as {{data.trained_on: reference, data.n_reference: 8000}}")
     if not isinstance(best_over, list) or not all(isinstance(key, str) for key in best_over):
         raise ConfigError(f"{path}: best_over: expected a list of settings such as train.lr")
     for key in best_over:
@@ -63,12 +69,29 @@ def load_study(name: str, overrides: list[str]) -> Study:
         expects = check_expects(tree.get("expects") or [])
         layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
         configs = load_many(layers)
+        if references and not _largest(configs):
+            raise ConfigError("references: are for runs on text with data.trained_on=members, and the study has none")
+        configs += load_many([[*layers[i][:2], [f"{key}={_literal('references', v)}" for key, v in one.items()], list(overrides)]
+                              for i in _largest(configs) for one in references])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     unique = {config.run_id: config for config in configs}
     study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
     return Study(f"{study_name}@{preset}" if preset else study_name, path, str(tree.get("question", "")),
                  list(unique.values()), best_over, expects, scale, list(overrides))
+
+
+def _largest(configs: list[Config]) -> list[int]:
+    """Of runs on text that differ only by size of the training set, length and seed, the place of the one that is trained on most."""
+    kin: dict[str, list[int]] = {}
+    for i, config in enumerate(configs):
+        if config.data.kind == "text" and config.data.trained_on == "members":
+            identity = config.identity
+            for section, key in (("data", "n_sequences"), ("train", "steps")):
+                del identity[section][key]
+            del identity["seed"]
+            kin.setdefault(json.dumps(identity, sort_keys=True), []).append(i)
+    return [max(places, key=lambda i: configs[i].items) for places in kin.values()]
 
 
 def _entries(path: Path, preset: str | None) -> dict:

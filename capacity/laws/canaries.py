@@ -1,0 +1,102 @@
+"""How often a sequence must be seen: exposure and extraction of canaries against views and size.
+
+    exposure    a + b log2(times seen) + c log2(P), bits, over levels between chance and the ceiling
+    extracted   the same for the part that greedy decoding writes, over levels between 2% and 98% (Carlini et al., arXiv 2202.07646,
+                section 4, find extraction log-linear in repeats and size)
+    logistic    logit of that part = a + b log2(times seen) + c log2(P), over all levels, binomial likelihood; it stays between 0 and 1
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+CHANCE_BITS = math.log2(math.e)  # mean exposure without memory
+FORMS = {"exposure": "exposure = a + b log2(times seen) + c log2(P)", "extracted": "extracted = a + b log2(times seen) + c log2(P)",
+         "logistic": "logit extracted = a + b log2(times seen) + c log2(P)"}
+RIDGE = 1e-3  # keeps a logistic slope finite where levels separate without a miss
+
+
+def levels_of(targets) -> list[int]:
+    """Levels of repeats that a table of runs has columns for, rising."""
+    return sorted(int(c.removeprefix("exposure_")) for c in targets if c.startswith("exposure_") and c.removeprefix("exposure_").isdigit())
+
+
+def seen_by(targets) -> pd.Series:
+    """What a level counts: whole views where these are set, else copies in a training set that is passed so many times."""
+    return targets.exposures.where(targets["data.last_view"].isna(), 1.0)
+
+
+def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
+    """All three laws, each with 95% intervals over runs or the reason why there is none, and means by level; None without canaries."""
+    levels = levels_of(targets)
+    if not levels:
+        return None
+    points = pd.DataFrame([
+        {"run": run.run_id, "seen": np.log2(level * factor), "size": np.log2(run.parameters_total), "canaries": run["data.canaries"],
+         "exposure": run[f"exposure_{level}"], "extracted": run[f"extractable_{level}"], "at_most": run.exposure_at_most}
+        for (_, run), factor in zip(targets.iterrows(), seen_by(targets)) for level in levels if level]).dropna()
+    free = {"exposure": points[(points.exposure > CHANCE_BITS + 1) & (points.exposure < points.at_most - 1)],
+            "extracted": points[(points.extracted > 0.02) & (points.extracted < 0.98)], "logistic": points}
+    return {"levels": {str(level): {"exposure": float(targets[f"exposure_{level}"].mean()), "extractable": float(targets[f"extractable_{level}"].mean())}
+                       for level in levels}} | {name: _law(name, frame, len(points), n_boot, seed) for name, frame in free.items()}
+
+
+def _law(name: str, free: pd.DataFrame, points: int, n_boot: int, seed: int) -> dict:
+    by = ["seen"] + ["size"] * (free["size"].nunique() > 1)
+    if len(free) < 3 * len(by) or free.seen.nunique() < 3:
+        return {"reason": f"{len(free)} of {points} levels lie between " + ("chance and the ceiling" if name == "exposure" else "2% and 98%")}
+    if name == "logistic" and free.extracted.nunique() == 1:
+        return {"reason": f"all {points} levels are at {free.extracted.iloc[0]:.0%}"}
+
+    def solve(rows: np.ndarray) -> np.ndarray:
+        frame = free.iloc[rows]
+        x = np.column_stack([np.ones(len(frame))] + [frame[c] for c in by])
+        if name == "logistic":
+            return logistic(x, frame.extracted.to_numpy(float), frame.canaries.to_numpy(float))
+        return np.linalg.lstsq(x, frame[name], rcond=None)[0]
+
+    dice, places = np.random.default_rng(seed), list(free.reset_index(drop=True).groupby("run").indices.values())
+    best = solve(np.arange(len(free)))
+    draws = np.array([solve(np.concatenate([places[i] for i in dice.integers(0, len(places), len(places))])) for _ in range(n_boot)])
+    ends = np.quantile(draws, [0.025, 0.975], axis=0)
+    law = {"law": FORMS[name], "points": len(free), "runs": len(places)}
+    return law | {letter: {"value": float(best[i]), "interval": [float(ends[0, i]), float(ends[1, i])]} for i, letter in enumerate("abc"[:1 + len(by)])}
+
+
+def logistic(x: np.ndarray, part: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Coefficients [k] of logit p = x beta by binomial maximum likelihood with a ridge of RIDGE on the slopes, Newton's iteration."""
+    beta, ridge = np.zeros(x.shape[1]), RIDGE * np.diag([0.0] + [1.0] * (x.shape[1] - 1))
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+        slope = x.T @ (count * (part - p)) - ridge @ beta
+        curvature = (x * (count * np.maximum(p * (1 - p), 1e-9))[:, None]).T @ x + ridge
+        move = np.linalg.solve(curvature, slope)
+        beta = beta + move * min(1.0, 5.0 / max(np.abs(move).max(), 1e-12))
+        if np.abs(move).max() < 1e-9:
+            break
+    return beta
+
+
+def lines(found: dict | None, targets) -> list[str]:
+    """For the report, at most 80 columns."""
+    if found is None:
+        return []
+    at_most = targets.exposure_at_most.max()
+    out = ["", f"Canaries: exposure in bits (chance 1.44, at most {at_most:.1f}), part that is extractable",
+           f"  {'shape':8s}{'passes':>10s}" + "".join(f"{'x' + level:>7s}" for level in found["levels"])]
+    for (label, passes), group in targets.assign(passes=seen_by(targets)).groupby(["label", "passes"]):
+        out.append(f"  {label[:8]:8s}{passes:>10.0f}" + "".join(f"{group[f'exposure_{level}'].mean():>7.2f}" for level in found["levels"]))
+        out.append(f"  {'':18s}" + "".join(f"{group[f'extractable_{level}'].mean():>7.0%}" for level in found["levels"]))
+    for name in FORMS:
+        law = found[name]
+        if "reason" in law:
+            out.append(f"  {name}: no law: {law['reason']}")
+            continue
+        told = [f"{c} {law[c]['value']:.2f} [{law[c]['interval'][0]:.2f}, {law[c]['interval'][1]:.2f}]" for c in "abc" if c in law]
+        out += textwrap.wrap(f"{law['law']}: {', '.join(told)} ({law['points']} points of {law['runs']} runs)", 80, initial_indent="  ", subsequent_indent="    ",
+                             break_on_hyphens=False)
+    return out

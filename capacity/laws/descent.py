@@ -1,0 +1,103 @@
+"""Double descent, and what the bits of a model are: memorized or generalised (Morris et al., arXiv 2505.24832, sections 4.2 and 4.3).
+
+For each shape over data sets of growing size:
+
+    data bits     code length of the members under the reference model of the same size
+    memorized     unintended bits over that reference (clipped, as in the paper)
+    generalised   bits that the model takes off a code of log2 V per token, minus the memorized ones
+    capacity      the most bits that the shape memorized over all sizes (Definition 5), over the parameters: alpha
+
+The loss on held-out text can rise while data fill the model and fall beyond; the paper puts the peak where data bits equal capacity.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+FEWEST = 5  # different sizes of the data set
+CLEAR = 2.0  # standard errors by which a peak must stand above both sides
+
+
+def judge(targets: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, dict]:
+    """By shape: means over seeds by data bits per parameter, the peak of the held-out loss with a 95% interval, and the capacity. Intervals
+    resample seeds within each size of the data set; with one seed there is none. Empty where sizes or references are too few."""
+    if "unintended_same_clipped" not in targets:
+        return {}
+    dice, out = np.random.default_rng(seed), {}
+    for label, group in targets.dropna(subset=["unintended_same_clipped"]).groupby("label"):
+        if group.tokens_per_parameter.nunique() >= FEWEST:
+            out[str(label)] = _shape(group, dice, n_boot)
+    return out
+
+
+def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
+    p = group.parameters_total
+    table = pd.DataFrame({
+        "t": group.tokens_per_parameter, "data": group.reference_same_bits / p, "memorized": group.unintended_same_clipped / p,
+        "generalised": (group.bits - group.unintended_same_clipped) / p, "train": group.members_loss_bits_per_token,
+        "held_out": group.held_out_loss_bits_per_token, "signed": group.unintended_same_signed / p})
+    sizes = [part for _, part in table.groupby("t")]
+    means = pd.DataFrame([part.mean() for part in sizes])
+    x = np.log2(means.data.to_numpy())
+
+    def numbers(chosen: list[pd.DataFrame]) -> tuple[float, float]:
+        curve = np.array([part.held_out.mean() for part in chosen])
+        return peak(x, curve), max(part.memorized.mean() for part in chosen)
+
+    at, alpha = numbers(sizes)
+    draws = np.array([numbers([part.iloc[dice.integers(0, len(part), len(part))] for part in sizes]) for _ in range(n_boot)])
+    several = min(len(part) for part in sizes) > 1
+    se = np.array([part.held_out.std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in sizes])
+    return {"parameters": int(p.iloc[0]), "sizes": means.to_dict("list"), "seeds": min(len(part) for part in sizes),
+            "alpha": _with_interval(alpha, draws[:, 1], several), "clear": clear(means.held_out.to_numpy(), se),
+            "peak": _with_interval(2**at, 2 ** draws[:, 0], several), "peak_over_capacity": _with_interval(2**at / alpha, 2 ** draws[:, 0] / draws[:, 1], several)}
+
+
+def peak(x: np.ndarray, y: np.ndarray) -> float:
+    """Where a curve through points is highest: the top of the parabola through the highest point inside and its neighbours, else the
+    highest end. Of the ends, only the right one competes: a peak needs a fall after it."""
+    i = int(np.argmax(y))
+    if i in (0, len(x) - 1):
+        return float(x[i])
+    a, b, _ = np.polyfit(x[i - 1:i + 2], y[i - 1:i + 2], 2)
+    return float(np.clip(-b / (2 * a), x[i - 1], x[i + 1])) if a < 0 else float(x[i])
+
+
+def clear(y: np.ndarray, se: np.ndarray) -> bool:
+    """Whether the highest point lies inside and stands CLEAR standard errors above the lowest on both sides."""
+    i = int(np.argmax(y))
+    if i in (0, len(y) - 1):
+        return False
+    left, right = int(np.argmin(y[:i])), i + 1 + int(np.argmin(y[i + 1:]))
+    return all(y[i] - y[j] > CLEAR * np.hypot(se[i], se[j]) for j in (left, right))
+
+
+def _with_interval(value: float, draws: np.ndarray, several: bool) -> dict:
+    return {"value": float(value), "interval": [float(q) for q in np.quantile(draws, [0.025, 0.975])] if several else None}
+
+
+def lines(found: dict[str, dict]) -> list[str]:
+    """For the report, at most 80 columns."""
+    out = []
+    for label, shape in found.items():
+        if not out:
+            out = ["", "Bits per parameter over the size of the data (reference of the same size)",
+                   f"  {'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'generalised':>13s}{'bits/token held out':>21s}"]
+        s = shape["sizes"]
+        for i in range(len(s["t"])):
+            out.append(f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['generalised'][i]:>13.3f}{s['held_out'][i]:>21.3f}")
+        where = f"held-out loss is highest at {told(shape['peak'])} data bits per parameter" + (
+            f", {told(shape['peak_over_capacity'])} times what it memorized at most" if shape["clear"] else
+            "; no peak: it does not stand clear of both sides")
+        out += textwrap.wrap(where, 80, initial_indent="  ", subsequent_indent="    ")
+        out += textwrap.wrap(f"memorized at most: {told(shape['alpha'])} bits per parameter", 80, initial_indent="  ", subsequent_indent="    ")
+    return out
+
+
+def told(number: dict) -> str:
+    """A number with its interval."""
+    ends = number["interval"]
+    return f"{number['value']:.2f}" + (f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "")
