@@ -173,6 +173,8 @@ def forgetting_figure(found):
         for ax, (kind, by) in zip(axes, panels):
             some = [cell for cell in cells if cell["text"] == kind]
             batches = sorted({cell["batch"] for cell in some})
+            points = [cell["point"] for cell in some]
+            some = [cell for cell in some if cell["point"] == max(points, key=points.count)]
             common = max(batches, key=lambda b: len({c["label"] for c in some if c["batch"] == b}))
             sizes = sorted({cell["parameters"] for cell in some})
             if by == "shape":

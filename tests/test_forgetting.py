@@ -1,6 +1,7 @@
 """Canaries at set steps: that they are seen when they should be, that probes and resumed runs agree, and how forgetting is fitted."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -100,3 +101,49 @@ def test_planted_forgetting_is_found_and_its_form_told_apart(form, truth):
     assert min(errors, key=errors.get) == form
     half = forgetting.half_life(form, *truth)
     assert forgetting.value(form, half, *truth) == pytest.approx(truth[0] / 2)
+
+
+def planted(form, *, seeds=3, noise=0.15):
+    """Runs and probes of canaries whose bits at first are 8 views^0.4 (P/1000)^0.5 and whose half-life is 100 (batch/16)."""
+    dice, runs, found = np.random.default_rng(2), [], {}
+    steps = np.array(views._probe_steps(6000, 1500, 16, 64))
+    seen = np.repeat([0, 1, 4, 16, 64], 12)
+    last = 1500 - np.arange(60) % 16
+    for size in (1000, 4000):
+        for batch in (16, 64):
+            for seed in range(seeds):
+                first = 8 * seen**0.4 * (size / 1000) ** 0.5 * (seen > 0)
+                lag = np.maximum(steps[:, None] - last, 0)
+                half = 100 * batch / 16
+                fade = np.exp(-lag / half * np.log(2)) if form == "exponential" else (1 + lag / (half / (2 ** (1 / 0.6) - 1))) ** -0.6
+                bits = np.where(steps[:, None] >= last, first * fade, 0.0)
+                loss = 6 - bits / 32 + dice.normal(0, 0.3, 60) + dice.normal(0, noise / 32, bits.shape)
+                name = f"{size}-{batch}-{seed}"
+                runs.append({"run_id": name, "label": str(size), "parameters_total": size, "seq_len": 32, "train.batch_size": batch,
+                             "data.canary_text": "random", "data.last_view": 0.25, "data.view_spacing": 16})
+                found[name] = {"step": steps.tolist(), "loss_bits_per_token": loss.tolist(), "views": seen.tolist(), "last_update": last.tolist()}
+    return pd.DataFrame(runs), found
+
+
+@pytest.mark.parametrize("form", ["exponential", "power"])
+def test_a_planted_study_of_forgetting_is_read_off(form):
+    runs, found = planted(form)
+    told = forgetting.judge(runs, found, n_boot=200)
+    assert len(told["cells"]) == 16 and told["strong"] == 16
+    assert max(told["forms"], key=lambda f: told["forms"][f]["best_tail"]) == form
+    assert max(told["forms"], key=lambda f: told["forms"][f]["best_rmse"]) == form
+    first, half = told["first_bits"]["random"], told["half_life"]["random"]
+    assert first["views"]["exponent"] == pytest.approx(0.4, abs=0.03) and first["parameters"]["exponent"] == pytest.approx(0.5, abs=0.03)
+    low, high = half["batch"]["interval"]  # a power law has lost some by the end of a spacing, and more where it falls faster: 0.92
+    assert low < 1.0 < high + 0.1 and half["batch"]["exponent"] == pytest.approx(1.0, abs=0.15) and half["views"]["exponent"] == pytest.approx(0, abs=0.1)
+    cell = next(c for c in told["cells"] if c["label"] == "4000" and c["batch"] == 64 and c["views"] == 64)
+    assert cell["errors"][form]["half_life"] == pytest.approx(400, rel=0.15) and cell["half_life"]["value"] == pytest.approx(400, rel=0.2)
+    assert max(map(len, forgetting.lines(told))) <= 80
+
+
+def test_canaries_that_leave_nothing_ask_for_no_form():
+    runs, found = planted("power", seeds=1)
+    for seen in found.values():
+        seen["loss_bits_per_token"] = (6 + np.random.default_rng(3).normal(0, 0.01, np.shape(seen["loss_bits_per_token"]))).tolist()
+    told = forgetting.judge(runs, found, n_boot=100)
+    assert told["strong"] <= 1 and all("reason" in law for laws in (told["first_bits"], told["half_life"]) for law in laws.values())

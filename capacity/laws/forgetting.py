@@ -21,7 +21,8 @@ import pandas as pd
 FORMS = ("power", "exponential", "logarithmic")
 TAIL = 8.0  # a form is fitted to lags up to the last / TAIL and judged by what it says of the later ones
 FEWEST = 6  # different lags
-CELL = ["label", "batch", "text", "views"]
+CELL = ["label", "batch", "text", "point", "views"]  # point: part of training after which the last view comes
+AXES = ("views", "parameters", "batch", "point")
 MOST_DRAWS = 400
 
 
@@ -99,14 +100,15 @@ def cells(runs: pd.DataFrame, views: dict[str, dict]) -> pd.DataFrame:
     parts = []
     for _, run in runs.iterrows():
         table = memory(views[run.run_id], int(run.seq_len))
-        parts.append(table.assign(label=run.label, parameters=run.parameters_total, batch=run["train.batch_size"], text=run["data.canary_text"],
+        parts.append(table.assign(label=run.label, parameters=run.parameters_total, batch=run["train.batch_size"], text=run["data.canary_text"], point=run["data.last_view"],
                                   spacing=run["data.view_spacing"], run=run.run_id, unit=[f"{run.run_id}/{j}" for j in table.canary]))
     return pd.concat(parts, ignore_index=True)
 
 
 def judge(runs: pd.DataFrame, views: dict[str, dict], *, n_boot: int = 1000, seed: int = 0) -> dict:
-    """By cell: bits right after the last view and at the end, the half-life, and each form's error; over cells: which form the
-    curves speak for, and how first bits and half-life depend on views, parameters and batch.
+    """By cell: bits at first (mean over lags of up to one spacing) and at the end (the last two half octaves), the lag by which half of the bits at
+    first is lost for good, and each form's error; over cells: which form the curves speak for, and how bits at first and half-life go
+    with views, parameters, batch and point of training.
 
     runs: finished runs with canaries at set steps. Intervals are 95% bootstraps over canaries (of all seeds) within cells.
     """
@@ -130,7 +132,7 @@ def _cell(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     units = group.unit.unique()
     # canary by bin, so that a draw is a choice of rows
     grid = group.assign(bin=np.round(2 * np.log2(group.lag + 1)).astype(int)).pivot_table(index="unit", columns="bin", values="bits")
-    soon = np.array([lag <= 2 * spacing for lag in curve.lag])
+    soon = (curve.lag <= spacing).to_numpy()
 
     def numbers(bits: np.ndarray) -> tuple[float, float, float]:
         first = float(np.nanmean(bits[soon]))
@@ -175,14 +177,14 @@ def _compare(strong: list[dict]) -> dict:
 
 
 def _power_law(cells: list[dict], name: str) -> dict:
-    """log2 of a number = constant + exponents x log2 (views, parameters, batch), least squares over cells whose interval is finite; an axis
+    """log2 of a number = constant + exponents x log2 of AXES, least squares over cells whose interval is finite; an axis
     with one value only is left out. 95% intervals: of the cells' bootstrap draws, those with a number for every cell."""
-    axes = [axis for axis in ("views", "parameters", "batch") if len({cell[axis] for cell in cells}) > 1]
+    axes = [axis for axis in AXES if len({cell[axis] for cell in cells}) > 1]
     if len(cells) < len(axes) + 3 or not axes:
         return {"reason": f"{len(cells)} curves for {len(axes)} exponents and a constant"}
     x = np.column_stack([np.ones(len(cells))] + [np.log2([cell[axis] for cell in cells]) for axis in axes])
     if np.linalg.matrix_rank(x) < x.shape[1]:
-        return {"reason": "views, parameters and batch do not vary apart"}
+        return {"reason": f"{', '.join(axes)} do not vary apart"}
     column = {"first_bits": 0, "half_life": 2}[name]
     inverse = np.linalg.pinv(x)
     best = inverse @ np.log2([cell[name]["value"] for cell in cells])
@@ -199,12 +201,12 @@ def _power_law(cells: list[dict], name: str) -> dict:
 def lines(found: dict) -> list[str]:
     """For the report, at most 80 columns."""
     out = ["", "Canaries seen at set steps: bits above controls, by updates since the last view",
-           f"  {'shape':6s}{'batch':>6s} {'kind':7s}{'views':>6s}{'at first':>10s}{'at the end':>12s}{'half-life (updates)':>28s}"]
+           f"  {'shape':6s}{'batch':>6s} {'kind':7s}{'last at':>8s}{'views':>6s}{'at first':>9s}{'at the end':>11s}{'half-life (updates)':>22s}"]
     for c in found["cells"]:
         first, last, half = c["first_bits"], c["last_bits"], c["half_life"]
         high = f"{half['interval'][1]:.0f}" if half["interval"][1] < np.inf else "none"
         told = f"{half['value']:.0f} [{half['interval'][0]:.0f}, {high}]" if c["errors"] is not None else "-"
-        out.append(f"  {c['label'][:6]:6s}{c['batch']:>6d} {c['text']:7s}{c['views']:>6d}{first['value']:>10.1f}{last['value']:>12.1f}{told:>28s}")
+        out.append(f"  {c['label'][:6]:6s}{c['batch']:>6d} {c['text']:7s}{c['point']:>8.0%}{c['views']:>6d}{first['value']:>9.1f}{last['value']:>11.1f}{told:>22s}")
     if not found["strong"]:
         return out + ["  no curve has enough to forget for a form"]
     out.append(f"  {'form':12s}{'error':>7s}{'on later lags':>15s}{'best of':>9s} (error / bits at first, medians)")
@@ -214,5 +216,5 @@ def lines(found: dict) -> list[str]:
         for kind, law in found[name].items():
             out += textwrap.wrap(f"{words}, {kind}: " + (f"no law: {law['reason']}" if "reason" in law else ", ".join(
                 f"{axis}^{law[axis]['exponent']:.2f} [{law[axis]['interval'][0]:.2f}, {law[axis]['interval'][1]:.2f}]"
-                for axis in ("views", "parameters", "batch") if axis in law)), 80, initial_indent="  ", subsequent_indent="    ")
+                for axis in AXES if axis in law)), 80, initial_indent="  ", subsequent_indent="    ")
     return out

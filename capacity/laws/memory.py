@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from capacity import records
 from capacity.laws import attacks, canaries, descent, forgetting
@@ -56,8 +57,8 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     say of the largest, canaries, forgetting, double descent, and notes. views: by run, what probes of canaries have found."""
     done = runs[runs.status == "finished"]
     targets = done[done.trained_on == "members"]
-    if targets.empty:
-        raise ValueError("no finished run with data.trained_on=members to judge")
+    if done.empty:
+        raise ValueError("no finished run to judge")
     t = targets.tokens_per_parameter.to_numpy(float)
     found: dict = {"study": name, "targets": len(targets), "finished": len(done), "runs": len(runs), "laws": {}, "notes": []}
     for value in ("f1_median", "auc"):
@@ -65,8 +66,9 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
             found["laws"][value] = law.fit(t, targets[f"loss_{value}"].to_numpy(float), n_boot=n_boot)
         except ValueError as error:
             found["laws"][value] = {"reason": str(error)}
-    found["printed"] = _printed(targets)
-    found["logarithmic"] = law.fit_logarithmic(t, targets.loss_f1_median) if "reason" not in found["laws"]["f1_median"] else None
+    fitted = "reason" not in found["laws"]["f1_median"]
+    found["printed"] = _printed(targets) if fitted else None
+    found["logarithmic"] = law.fit_logarithmic(t, targets.loss_f1_median) if fitted else None
     se = np.sqrt((done.n_members + done.n_others + 1) / (12 * done.n_members * done.n_others))  # of an AUC where nothing is to be told
     found["predicted"] = {value: law.predicted(targets, f"loss_{value}") for value in ("f1_median", "auc")}
     found["canaries"] = canaries.judge(targets, n_boot=n_boot)
@@ -96,44 +98,77 @@ def report(found: dict, runs) -> str:
     """At most 80 columns."""
     done = runs[runs.status == "finished"]
     targets = done[done.trained_on == "members"]
-    lines = [f"Memory of {found['study']}: {found['finished']} of {found['runs']} runs finished, {found['targets']} of them targets", "",
-             f"{'shape':8s}{'tokens/P':>9s}{'runs':>5s}  {'bits/token':>17s}  {'AUC':>6s} {'F1':>6s}  {'unintended bits/P':>17s}",
+    lines = [f"Memory of {found['study']}: {found['finished']} of {found['runs']} runs finished, {found['targets']} of them targets"]
+    lines += _target_lines(targets) if len(targets) else []
+    lines += _shadow_lines(done[done.trained_on == "half"])
+    lines += _all_law_lines(found) if len(targets) else []
+    lines += forgetting.lines(found["forgetting"]) if "forgetting" in found else canaries.lines(found["canaries"], targets)
+    lines += descent.lines(found["descent"])
+    lines += ["", "Notes", "  unintended: bits over a model of the same size trained on more data. clipped:",
+              "  the paper's; noise of sequences counts as bits. gap: minus the same on",
+              "  held-out sequences, where an overfitted model is worse than none: upper value",
+              "  F1: half of all is flagged, chance is 0.5. Intervals of laws: bootstrap of",
+              "  residuals; of attacks: over models (attacks.csv has those over sequences)"]
+    return "\n".join(lines + [f"  {note}" for note in found["notes"]])
+
+
+def _target_lines(targets) -> list[str]:
+    lines = ["", f"{'shape':8s}{'tokens/P':>9s}{'runs':>5s}  {'bits/token':>17s}  {'AUC':>6s} {'F1':>6s}  {'unintended bits/P':>17s}",
              f"{'':22s}  {'trained':>8s} {'held out':>8s}  {'(loss)':>6s} {'(loss)':>6s}  {'clipped':>8s} {'gap':>8s}"]
     for (label, t), group in targets.groupby(["label", "tokens_per_parameter"]):
         per = [_mean(group, f"unintended_same_{way}", group.parameters_total) for way in ("clipped", "gap")]
         lines.append(f"{label[:8]:8s}{t:>9.2f}{len(group):>5d}  {group.members_loss_bits_per_token.mean():>8.3f} "
                      f"{group.held_out_loss_bits_per_token.mean():>8.3f}  {group.loss_auc.mean():>6.3f} {group.loss_f1_median.mean():>6.3f} "
                      f"  {per[0]:>8s} {per[1]:>8s}")
-    lines += ["", "Attacks, mean AUC over runs (by tokens per parameter)"]
-    levels = sorted(targets.tokens_per_parameter.round(2).unique())[:8]
-    lines.append(f"  {'':12s}" + "".join(f"{level:>8.2f}" for level in levels))
+    every = sorted(targets.tokens_per_parameter.round(2).unique())
+    levels = [every[round(i)] for i in np.linspace(0, len(every) - 1, min(8, len(every)))]
+    lines += ["", "Attacks, mean AUC over runs (by tokens per parameter)", f"  {'':12s}" + "".join(f"{level:>8.2f}" for level in levels)]
     for attack in (*attacks.SINGLE, "reference"):
         if f"{attack}_auc" in targets:
             means = [targets[targets.tokens_per_parameter.round(2) == level][f"{attack}_auc"].mean() for level in levels]
             lines.append(f"  {attack:12s}" + "".join(f"{m:>8.3f}" for m in means))
-    shadows = done[done.trained_on == "half"]
-    for attack in ("lira", "lira_offline", "rmia"):
-        if f"{attack}_auc" in shadows and shadows[f"{attack}_auc"].notna().any():
-            values = shadows[f"{attack}_auc"].dropna()
-            loss = shadows.loc[values.index, "loss_auc"].mean()
+    return lines + _extraction_lines(targets, levels[:5])
+
+
+def _shadow_lines(shadows) -> list[str]:
+    if "lira_auc" not in shadows or shadows.lira_auc.isna().all():
+        return []
+    told = shadows.dropna(subset=["lira_auc"])
+    used = f"{told.shadows.min():.0f}" + (f" to {told.shadows.max():.0f}" if told.shadows.nunique() > 1 else "")
+    lines = ["", f"Attacks with {used} shadow models, means over {len(told)} models as targets", f"  {'':14s}{'AUC':>22s}{'TPR at 1% FPR':>22s}{'F1':>22s}"]
+    for attack in ("loss", "lira", "lira_offline", "rmia"):
+        cells = []
+        for name in ("auc", "tpr_at_0.01", "f1_median"):
+            values = pd.to_numeric(told[f"{attack}_{name}"]).dropna() if f"{attack}_{name}" in told else []
             low, high = t_interval(values)
-            lines.append(f"  {attack:12s}{values.mean():>8.3f} [{low:.3f}, {high:.3f}] over {len(values)} shadow models as targets (loss {loss:.3f})")
-    lines += ["", "Law: F = 1/2 (1 + c1 sigma(-c2 (t - c3))), t tokens per parameter, loss attack"]
+            cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]" if len(values) > 1 else "needs more")
+        lines.append(f"  {attack:14s}" + "".join(f"{cell:>22s}" for cell in cells))
+    return lines
+
+
+def _all_law_lines(found: dict) -> list[str]:
+    lines = ["", "Law: F = 1/2 (1 + c1 sigma(-c2 (t - c3))), t tokens per parameter, loss attack"]
     for value, words in (("f1_median", "F1"), ("auc", "AUC")):
         lines += _law_lines(found["laws"][value], words)
     if (other := found["logarithmic"]) is not None:
         lines.append(f"  a sigmoid in log t instead: error {other['rmse']:.3f}, c1 {other['c1']:.3g}, c2 {other['c2']:.3g}, c3 {other['c3']:.3g}")
-    p = found["printed"] if "reason" not in found["laws"]["f1_median"] else None
-    if p is not None:
+    if (p := found["printed"]) is not None:
         lines.append(f"  as printed in arXiv 2505.24832: error {p['rmse']:.3f}" + (", and it rises with data" if p["rises_with_data"] else ""))
-    lines += _predicted_lines(found["predicted"])
-    lines += forgetting.lines(found["forgetting"]) if "forgetting" in found else canaries.lines(found["canaries"], targets)
-    lines += descent.lines(found["descent"])
-    lines += ["", "Notes", "  unintended: bits over a model of the same size trained on more data. clipped:",
-              "  the paper's; noise of sequences counts as bits. gap: minus the same on",
-              "  held-out sequences, where an overfitted model is worse than none: upper value",
-              "  F1: half of all is flagged, chance is 0.5; intervals: bootstrap of residuals"]
-    return "\n".join(lines + [f"  {note}" for note in found["notes"]])
+    return lines + _predicted_lines(found["predicted"])
+
+
+def _extraction_lines(targets, levels) -> list[str]:
+    """Parts of the sequences whose end greedy decoding writes: of trained ones, of held-out ones, and the difference, which is memory."""
+    prefixes = sorted((int(c.rpartition("_")[2]) for c in targets if c.startswith("members_extractable_")), reverse=True)
+    rows = [(f"{prefix} tokens given", f"extractable_{prefix}") for prefix in prefixes] + [("exact, by token", "correct")]
+    at = [targets[targets.tokens_per_parameter.round(2) == level] for level in levels]
+    lines = ["", "Extraction: trained on minus held out (held out), by tokens per parameter",
+             f"  {'':16s}" + "".join(f"{level:>12.2f}" for level in levels)]
+    for words, column in rows:
+        if f"members_{column}" in targets:
+            cells = [(group[f"members_{column}"].mean(), group[f"held_out_{column}"].mean()) for group in at]
+            lines.append(f"  {words:16s}" + "".join(f"{f'{a - b:.0%} ({b:.0%})':>12s}" for a, b in cells))
+    return lines
 
 
 def _predicted_lines(predicted: dict) -> list[str]:
