@@ -87,22 +87,19 @@ def canary_figure(runs, found):
 
 
 def roc_figure(roc, done):
-    """Two panels, 7 x 3.2 inches, log-log: true against false positive rates. Left: attacks on targets, at the size of the data where the loss
-    attack is nearest to an AUC of 0.75. Right: attacks with shadow models. Means over models, bands their range.
+    """Panels of 3.6 x 3.3 inches, log-log: true against false positive rates of attacks on targets, at the size of the data where the loss attack is
+    nearest to an AUC of 0.75, and of attacks with shadow models, if there are any. Means over models, bands their range.
 
     roc: `laws.attacks.over_curves`; done: finished runs.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.0, 3.2))
-        panels = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.085, right=0.985, bottom=0.16, top=0.9, wspace=0.22)
+        kinds = [kind for kind in ("members", "half") if kind in set(roc.trained_on)]
+        figure = Figure(figsize=(3.6 * len(kinds), 3.3))
+        panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+        figure.subplots_adjust(left=0.17 / len(kinds), right=0.985, bottom=0.15, top=0.92, wspace=0.22)
         least = 1.0
-        for ax, kind in zip(panels, ("members", "half")):
+        for ax, kind in zip(panels, kinds):
             some = done[done.trained_on == kind]
-            ax.set_title({"members": "one model", "half": "with shadow models"}[kind], fontsize=SMALL + 1, loc="left")
-            if some.empty:
-                ax.text(0.5, 0.5, "none in this study", transform=ax.transAxes, ha="center", fontsize=SMALL)
-                continue
             near = some.groupby(["label", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
             part = roc[(roc.trained_on == kind) & (roc.label == near[0]) & (roc.tokens_per_parameter == near[1])]
             shown = [a for a in ATTACKS if a in set(part.attack) and (kind == "members" or a in ("loss", "lira", "lira_offline", "rmia"))]
@@ -113,9 +110,9 @@ def roc_figure(roc, done):
                 if line.models.iloc[0] > 1:
                     ax.fill_between(line.fpr, line.tpr_low, line.tpr_high, color=COLORS[i % len(COLORS)], alpha=0.12, linewidth=0)
                 least = min(least, line.fpr.min())
-            ax.text(0.98, 0.03, f"{near[0]}, {near[1]:.2g} tokens per parameter, {int(part.models.max())} models", transform=ax.transAxes, ha="right",
-                    fontsize=SMALL - 0.5)
-            ax.legend(fontsize=SMALL - 0.5, frameon=False, loc="upper left", labelspacing=0.3)
+            ax.set_title(f"{ {'members': 'one model', 'half': 'shadow models'}[kind]}: {near[0]}, {near[1]:.2g} tokens per parameter, "
+                         f"{int(part.models.max())} models", fontsize=SMALL, loc="left")
+            ax.legend(fontsize=SMALL - 0.5, frameon=False, loc="lower right", labelspacing=0.3)
         for ax in panels:
             ax.plot([least, 1], [least, 1], color=GUIDE, linewidth=0.8)
             ax.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least, 1.05), xlabel="false positive rate", ylabel="true positive rate")
@@ -124,7 +121,7 @@ def roc_figure(roc, done):
 
 def descent_figure(found):
     """Two panels, 7 x 3.1 inches, over data bits per parameter. Left: loss on held-out and on trained sequences, with the peak. Right: memorized and
-    generalised bits per parameter, with all data memorized as a guide line.
+    generalised bits per parameter, their sum over what a uniform code needs; all data memorized, and the most that was, as guide lines.
 
     found: `laws.descent.judge`.
     """
@@ -142,17 +139,17 @@ def descent_figure(found):
             right.plot(s["data"], s["generalised"], **style, linestyle="--", markerfacecolor="white", label="generalised")
             if shape["clear"]:
                 left.axvline(shape["peak"]["value"], color=color, linewidth=0.8, linestyle="--")
-            right.axvline(shape["alpha"]["value"], color=color, linewidth=0.6, linestyle=":")
-        low, high = right.get_xlim()[0], max(max(shape["sizes"]["data"]) for shape in found.values())
-        top = right.get_ylim()[1]
-        line = np.geomspace(min(min(shape["sizes"]["data"]) for shape in found.values()), high, 100)
-        right.plot(line[line < top], line[line < top], color=GUIDE, linewidth=0.8)
+            right.axhline(shape["alpha"]["value"], color=color, linewidth=0.6, linestyle=":")
+        every = [bits for shape in found.values() for bits in shape["sizes"]["data"]]
+        right.plot([min(every), max(every)], [min(every), max(every)], color=GUIDE, linewidth=0.8)
         left.set_ylabel("bits per token (dotted: trained on)")
         right.set_ylabel("bits per parameter")
         for ax in (left, right):
             ax.set_xscale("log", base=2)
+            ax.set_yscale("log")
             ax.set_xlabel("data bits per parameter")
             ax.xaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_major_formatter("{x:g}")
             ax.legend(fontsize=SMALL - 0.5, frameon=False, labelspacing=0.3)
         return figure
 
