@@ -238,6 +238,10 @@ def test_the_number_of_trained_sequences_is_known_before(here):
 
 # Scores of sequences
 
+def columns_of(logits, tokens):
+    return sequences.columns(sequences.of_tokens(logits.flatten(0, 1).clone(), tokens.flatten()).view(*tokens.shape, 3))
+
+
 def test_columns_agree_with_plain_loops():
     torch.manual_seed(0)
     B, S, V = 5, 11, 7
@@ -246,7 +250,8 @@ def test_columns_agree_with_plain_loops():
     tokens[0] = logits[0].argmax(-1)
     tokens[1, 4:] = logits[1, 4:].argmax(-1)
     tokens[1, 3] = logits[1, 3].argmin(-1)
-    found = dict(zip(sequences.COLUMNS, sequences.columns(torch.log_softmax(logits, -1), tokens)))
+    logits[3, 2, tokens[3, 2]] = logits[3, 5, 0] = logits[3, 5, tokens[3, 5]] = 9.0  # the second time the target is one of two equals
+    found = dict(zip(sequences.COLUMNS, columns_of(logits, tokens)))
     for b in range(B):
         log_p = torch.log_softmax(logits[b].double(), -1)
         at = [float(log_p[t, tokens[b, t]]) for t in range(S)]
@@ -267,7 +272,7 @@ def test_columns_agree_with_plain_loops():
 def test_uniform_and_certain_predictions_have_finite_scores():
     tokens = torch.zeros(1, 4, dtype=torch.long)
     for logits in (torch.zeros(1, 4, 9), torch.full((1, 4, 9), -1e4).index_fill(2, torch.tensor([0]), 0.0)):
-        found = sequences.columns(torch.log_softmax(logits, -1), tokens)
+        found = columns_of(logits, tokens)
         assert all(torch.isfinite(column).all() for column in found)
 
 
@@ -298,6 +303,10 @@ def test_recall_is_the_ratio_of_two_plain_passes(here):
     for row, ratio in zip(tokens.long(), found):
         whole = stack.gpt.nll(flat, torch.cat([prefix.long(), row[:10]])[None, None])[0, 0]
         assert ratio == pytest.approx(float(whole[6:].sum() / stack.gpt.nll(flat, row[None, None, :10])[0, 0].sum()), rel=1e-5)
+    table = sequences.scores(stack.gpt, flat[0], tokens, torch.float32, 40)
+    halves = [sequences.recall(stack.gpt, flat[0], tokens, tokens[0, :8], torch.float32, 40, alone)
+              for alone in (None, table["loss"] - table["suffix_loss"])]
+    assert halves[0] == pytest.approx(halves[1], rel=1e-5)
 
 
 # Membership
