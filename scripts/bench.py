@@ -307,8 +307,8 @@ def render(device: torch.device, repeats: int, out: dict) -> dict:
 
 def score(device: torch.device, repeats: int, out: dict) -> dict:
     """Seconds for 100,000 sequences of words with Zipf's frequencies, in as many slices as repeats, the sides taking turns on each: one
-    pass with the loss only (`bits.code_lengths`), all columns (`sequences.scores`), and ReCaLL behind them; memory: the most that the process,
-    or the GPU, held above what it held before. Then what needs no model: zlib's bytes of the texts, and the statistics of one attack."""
+    pass with the loss only (`bits.code_lengths`), all columns (`sequences.scores`), and ReCaLL behind them; memory: the most that all three,
+    the loss first, took of the process (which keeps what it frees) or the GPU. Then what needs no model: zlib's bytes of the texts, and the statistics of one attack."""
     found = {}
     print(f"  {SCORED:,} sequences of 32 tokens, seconds (times one pass with the loss only, low to high)")
     print("  model                     P   loss                 scores                 ReCaLL   MB")
