@@ -330,9 +330,12 @@ def _fit_laws(args: argparse.Namespace) -> int:
 
             print(memory.write_study(table, args.results, folder, study.name, n_boot=args.bootstraps, shadows=args.shadows))
         else:
-            from capacity.laws import summary
+            from capacity.laws import ablations, summary
 
-            print(summary.write_study(table, folder, study.name, n_boot=args.bootstraps))
+            if ablations.varied(table):
+                print(ablations.write_study(table, folder, study.name))
+            else:
+                print(summary.write_study(table, folder, study.name, n_boot=args.bootstraps))
     except ValueError as error:
         raise ConfigError(f"{study.name}: {error}") from None
     return 0

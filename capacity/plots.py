@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from capacity.laws import summary
+from capacity.laws.ablations import CELL, VARIED
 from capacity.laws.arms import SATURATED, short
 from capacity.laws.exposures import curve
 from capacity.laws.fit import CONVENTIONS, classify, rising
@@ -145,6 +146,54 @@ def exposures_figure(runs, laws=()):
         ax.set_title("Bits per parameter against exposures; dashed: " + R_MAX, loc="left")
         _side_legend(figure, {labels[name]: look for name, look in style.items()},
                      "line: fitted law" if fitted else "line: mean of seeds")
+        return figure
+
+
+def ablation_figure(runs, found):
+    """Two log-log panels, 7 x 3.1 inches, strict and paper bits: measured bits of each run against V (or S, where only S differs), with
+    min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per shape, other length or vocabulary, and N.
+
+    runs, found: of `laws.ablations.judge`.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 3.1))
+        figure.subplots_adjust(left=0.085, right=0.985, bottom=0.245, top=0.925, wspace=0.2)
+        x = found["varied"][0]
+        others, handles = [name for name in CELL if name != x], {}
+        for ax, convention in zip(figure.subplots(1, 2), CONVENTIONS):
+            part, bits = found[convention], CONVENTIONS[convention][0]
+            frame = pd.DataFrame(part["cells"])
+            fitted = not part["reason"]
+            if fitted:
+                frame["min"] = part["hard"]["expected"]
+                if not part["smooth"]["reason"]:
+                    frame["smooth"] = part["smooth"]["expected"]
+            done = runs[(runs.status == "finished") & (runs[bits] > 0)]
+            low, high = frame[x].min() / 1.3, frame[x].max() * 1.3
+            _log_axes(ax, (low, high), (0.6 * done[bits].min(), 1.8 * frame.ceiling.max()))
+            for i, (key, rows) in enumerate(frame.groupby(others)):
+                rows, color = rows.sort_values(x), COLORS[i % len(COLORS)]
+                names = {other: f"{VARIED.get(other, 'N')} {value}" for other, value in zip(others, key)} | {"label": key[0]}
+                name = ", ".join(names[other] for other in others if frame[others].drop_duplicates().shape[0] == 1 or frame[other].nunique() > 1)
+                handles["ceiling of the data"] = ax.plot(rows[x], rows.ceiling, color=GUIDE, lw=0.9, dashes=(4, 3), zorder=1, gid="ceiling")[0]
+                if fitted:
+                    flat = part["hard"]["alpha"] * rows.parameters
+                    handles["α P"] = ax.plot(rows[x], flat, color=GUIDE, lw=0.9, ls=":", zorder=1, gid="alpha P")[0]
+                    handles["min(α P, ceiling)"] = ax.plot(rows[x], rows["min"], color=INK, lw=1.0, zorder=2, gid="min")[0]
+                if "smooth" in rows:
+                    handles["smooth corner"] = ax.plot(rows[x], rows.smooth, color=COLORS[1], lw=1.0, dashes=(6, 1.5), zorder=3, gid="smooth")[0]
+                mine = done[(done[others] == list(key)).all(axis=1)]
+                handles[f"measured: {name}"] = ax.plot(mine[x], mine[bits], ls="none", ms=4.2, mec="white", mew=0.4, zorder=4, gid="runs",
+                                                       color=color, marker=MARKERS[i % len(MARKERS)])[0]
+            values = sorted(frame[x].unique())
+            ax.set_xticks(values, [str(value) for value in values])
+            ax.tick_params(axis="x", which="minor", length=0)
+            ax.set_xlabel({"vocab_size": "vocabulary V", "seq_len": "sequence length S (tokens)"}[x])
+            ax.set_ylabel(f"bits, {convention} convention")
+            ax.set_title("all data fit" if not fitted else f"α = {part['hard']['alpha']:.2f} bits per parameter, mean error "
+                         f"{part['hard']['mean_absolute_error_percent']:.1f}%", loc="left")
+        figure.legend(handles=list(handles.values()), labels=list(handles), loc="lower left", bbox_to_anchor=(0.07, -0.01), fontsize=SMALL,
+                      ncols=5 if len(handles) < 6 else 4, frameon=False, handletextpad=0.5, columnspacing=1.6, borderaxespad=0.3)
         return figure
 
 

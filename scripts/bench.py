@@ -8,6 +8,7 @@ that need what is not installed (hydra for start-up and planning, transformers f
   stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
   plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a time
   render   biographies, and what part of training that is
+  score    100,000 sequences by all attacks that need one model, beside one forward pass with the loss only, and peak memory
   start    seconds until a command is there, and until a thousand runs are planned
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -31,7 +33,12 @@ from capacity.config import Config, from_dict
 from capacity.cost import values_per_token
 from capacity.data.feed import CHUNK_TOKENS
 from capacity.data.stream import MemberStream
+from capacity.data.text import Pool
 from capacity.environment import environment, has_compiler, keep_freed_memory, pick_device
+from capacity.measure.bits import code_lengths
+from capacity.measure.membership import statistics as statistics_of
+from capacity.measure.sequences import recall, scores
+from capacity.model.gpt import GPT
 from capacity.records import write_json
 from capacity.train.loop import Stack, advance
 
@@ -45,6 +52,10 @@ PLAIN = {  # name -> layers, width, heads, V, S, batch, members
     "1 x 2 layers, d 64, V 2048, S 64, batch 64": (2, 64, 4, 2048, 64, 64, 1),
     "16 x 8K parameters, V 64, S 16, batch 64": (2, 16, 4, 64, 16, 64, 16)}
 PLAIN_CUDA = {f"64 x {name}, V 256, S 64, batch 32": (*SIZES[name], 256, 64, 32, 64) for name in ("0.1M", "0.3M", "1M")}
+
+SCORED = 100_000
+SCORED_BY = {  # name -> layers, width, heads, V
+    "20K, V 256": (2, 24, 3, 256), "0.3M, V 256": (2, 104, 13, 256), "20K, V 2048": (2, 8, 1, 2048), "0.3M, V 2048": (2, 80, 10, 2048)}
 
 WORDS = {"kind": "bios", "n_people": 10000}
 RENDER = {"bios": WORDS, "bios, 7/8 junk": WORDS | {"other_people": 10**8, "other_parts": 7},
@@ -291,6 +302,60 @@ def render(device: torch.device, repeats: int, out: dict) -> dict:
     return found
 
 
+# --------------------------------------------------------------------------------------------------------------- score
+
+
+def score(device: torch.device, repeats: int, out: dict) -> dict:
+    """Seconds for 100,000 sequences of words with Zipf's frequencies, in as many slices as repeats, the sides taking turns on each: one
+    pass with the loss only (`bits.code_lengths`), all columns (`sequences.scores`), and ReCaLL behind them; memory: the most that all three,
+    the loss first, took of the process (which keeps what it frees) or the GPU. Then what needs no model: zlib's bytes of the texts, and the statistics of one attack."""
+    found = {}
+    print(f"  {SCORED:,} sequences of 32 tokens, seconds (times one pass with the loss only, low to high)")
+    print("  model                     P   loss                 scores                 ReCaLL   MB")
+    dice = np.random.default_rng(0)
+    for name, (layers, width, heads, vocab) in SCORED_BY.items():
+        one = config((layers, width, heads), vocab, 32, 16, 0, "fp32")
+        gpt = GPT(one.model, vocab, 32)
+        flat_P, frequency = gpt.init([0])[0].to(device), 1.0 / np.arange(2, vocab + 2)
+        table = dice.choice(vocab, (SCORED, 32), p=frequency / frequency.sum()).astype(np.int32)
+        tokens, more = torch.from_numpy(table).to(device), (torch.float32, one.measure.batch_tokens)
+        sides = {"loss": lambda rows: code_lengths(gpt, flat_P, rows, *more), "scores": lambda rows: scores(gpt, flat_P, rows, *more),
+                 "recall": lambda rows: recall(gpt, flat_P, rows, tokens[0, :16], *more, np.ones(len(rows), np.float32))}
+        for side in sides.values():
+            side(tokens[:1000])
+        before = memory_mb(device, reset=True)
+        turns = [{key: timed(device, lambda: side(rows)) for key, side in sides.items()} for rows in tokens.split(-(-SCORED // repeats))]
+        found[name] = {"parameters": one.parameters["total"], "peak_mb": memory_mb(device) - before}
+        for key in sides:
+            seconds = sum(turn[key] for turn in turns)
+            found[name][key] = {"seconds": seconds, "sequences_per_s": SCORED / seconds, "ratio": spread([turn[key] / turn["loss"] for turn in turns])}
+        told = "".join(f"{found[name][key]['seconds']:>8.1f} ({ratio['median']:.2f}, {ratio['low']:.2f} to {ratio['high']:.2f})"
+                       for key in ("scores", "recall") for ratio in [found[name][key]["ratio"]])
+        print(f"  {name:16s}{one.parameters['total']:>11,}{found[name]['loss']['seconds']:>7.1f}{told}{found[name]['peak_mb']:>5.0f}", flush=True)
+        words = ["".join(dice.choice(list("etaoinshrdlu"), 1 + int(np.log2(2 + i)) // 2)) + " " for i in range(vocab)]
+        pool = Pool("bench", table, words)
+        found[name]["zlib_s"] = timed(device, lambda: pool.zlib_bytes(np.arange(SCORED)))
+    found["statistics_s"] = timed(device, lambda: statistics_of(dice.normal(0.5, 1, SCORED // 2), dice.normal(0, 1, SCORED // 2)))
+    texts = ", ".join(f"{found[name]['zlib_s']:.1f}" for name in SCORED_BY)
+    print(f"  zlib of the texts {texts} s; statistics of one attack with 200 resamples {found['statistics_s']:.1f} s")
+    return found
+
+
+def memory_mb(device: torch.device, reset: bool = False) -> float:
+    """Largest memory of the GPU, or of this process (Linux; elsewhere since its start), since the last reset, in 2^20 bytes."""
+    if device.type == "cuda":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 2**20
+    if not Path("/proc/self/clear_refs").exists():
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
+
+
 # --------------------------------------------------------------------------------------------------------------- start
 
 
@@ -315,7 +380,7 @@ def start(device: torch.device, repeats: int, out: dict) -> dict | None:
     return found
 
 
-PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "start": start}
+PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "score": score, "start": start}
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from capacity.config import Model
 from capacity.model import attention, head
+from capacity.model import gpt as gpt_module
 from capacity.model.gpt import GPT, _rotate
 
 V, S = 23, 7
@@ -73,6 +74,30 @@ def test_probabilities_of_all_sequences_add_up_to_one(model):
     flat = gpt.init([1]) * 5
     space = torch.cartesian_prod(*[torch.arange(3)] * 4)[None]
     assert gpt.nll(flat, space).sum(-1).neg().exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+@variants
+@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_by_token_see_the_logits_of_each_prediction_in_pieces(model, rows, dtype, monkeypatch):
+    gpt, flat = built(model)
+    monkeypatch.setattr("capacity.model.gpt.FEWEST_ROWS", rows)
+    monkeypatch.setitem(gpt_module.counts.HEAD_CHUNK, "cpu", 1)
+    tok, seen = tokens(n=4)[0], []
+
+    def numbers(logits, target):
+        seen.append(len(logits))
+        found = torch.stack([logits.logsumexp(-1), logits.gather(-1, target[:, None])[:, 0]], 1)
+        logits.zero_()  # they may be overwritten
+        return found
+
+    logits = gpt.logits(flat, tok[None], dtype)[0]
+    expected = torch.stack([logits.logsumexp(-1), logits.gather(-1, tok[..., None])[..., 0]], -1)
+    for first in (0, 5):
+        seen.clear()
+        found = gpt.by_token(flat[0], tok, numbers, dtype, first)
+        torch.testing.assert_close(found, expected[:, first:], atol=1e-5 if dtype == torch.float32 else 0.1, rtol=1e-5 if dtype == torch.float32 else 0.02)
+        assert max(seen) <= rows and sum(seen) == 4 * (S - first)
 
 
 @variants

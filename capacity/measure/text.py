@@ -56,7 +56,8 @@ def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tup
     out["membership"] = {name: membership.statistics(score[seen], score[~seen])
                          for name, score in membership.attacks(columns, zlib_bytes).items()}
     prefix = dealt.pool.tokens_NS[dealt.held_out[0]][:S // 2]  # of a non-member, which then is none of those that are told apart
-    columns["recall"] = sequences.recall(gpt, flat_P, tokens, torch.from_numpy(prefix).to(flat_P.device), dtype, config.measure.batch_tokens)
+    alone = columns["loss"] - columns["suffix_loss"] if S % 2 == 0 else None  # of the first half, which the prefix leaves room for
+    columns["recall"] = sequences.recall(gpt, flat_P, tokens, torch.from_numpy(prefix).to(flat_P.device), dtype, config.measure.batch_tokens, alone)
     other = ~seen & (dealt.scored != dealt.held_out[0])
     out["membership"]["recall"] = membership.statistics(columns["recall"][seen], columns["recall"][other])
     if config.data.canaries:

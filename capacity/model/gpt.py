@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from capacity.model.moe import mixture
 ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "relu": F.relu,
                "relu2": lambda x: F.relu(x).square()}
 NORM_EPS = 1e-5  # GPT-2's, used for all norms
+FEWEST_ROWS = 64  # tokens for which logits are formed at once: fewer would read the head's table too often
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,20 @@ class GPT:
         """`nll`, and whether the target is the most likely token, which greedy decoding would write: bool [M, B, T]."""
         logits = self.logits(flat_MP, tokens_MBT, dtype)
         return self._nll(logits, tokens_MBT), logits.argmax(-1) == self.targets(tokens_MBT)
+
+    def by_token(self, flat_P: Tensor, tokens_BT: Tensor, numbers: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype = torch.float32,
+                 first: int = 0) -> Tensor:
+        """What `numbers(logits fp32 [n, V], targets [n]) -> [n, ...]` says of one member's predictions from place `first` on, [B, T - first, ...].
+        Logits are formed for so many tokens at once as a core's cache holds, so that `numbers` may go over them several times; it may also
+        overwrite them."""
+        w = self._weights(flat_P[None], dtype)
+        x_MND, target_BT = self.hidden(w, tokens_BT[None])[0], self.targets(tokens_BT)[:, first:]
+        x_ND = x_MND.view(len(tokens_BT), -1, self.model.d_model)[:, first:].flatten(0, 1)
+        table_DV = self._table(w)[0].T
+        rows = max(FEWEST_ROWS, counts.HEAD_CHUNK["cuda" if x_ND.is_cuda else "cpu"] // self.vocab_size)
+        parts = [numbers((x @ table_DV).float(), target) for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows))]
+        found = torch.cat(parts)
+        return found.view(*target_BT.shape, *found.shape[1:])
 
     def loss(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member, by the fused head.
