@@ -435,3 +435,15 @@ def test_exposure_grows_with_repeats(here):
     assert found[0]["exposure"] == pytest.approx(math.log2(math.e), abs=3 * found[0]["exposure_se"] + 0.5)
     assert found[64]["extractable"] > 0.9 and found[0]["extractable"] == 0.0
     assert main(["measure", config.run_id, "--results", str(here)]) == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 12), st.integers(0, 10**6))
+def test_bootstrap_samples_are_those_of_a_plain_loop(m, o, values, seed):
+    dice = np.random.default_rng(seed)
+    members, others = dice.integers(0, values, m).astype(np.float32), dice.integers(0, values, o).astype(np.float32)  # with many ties
+    found = membership.resampled(members, others, 5, np.random.default_rng(seed))
+    dice = np.random.default_rng(seed)
+    for row in found:
+        mine, theirs = dice.choice(members, m), dice.choice(others, o)
+        assert row == pytest.approx([membership.auc(mine, theirs), membership.f1_median(mine, theirs)], abs=1e-9)
