@@ -77,7 +77,7 @@ def _text(m: dict, record: dict) -> list[str]:
         rate = "needs more" if s["tpr_at_0.01"] is None else f"{s['tpr_at_0.01']:.1%}"
         lines.append(f"  {name:12s}   {s['auc']:.3f} [{low:.3f}, {high:.3f}]   {s['f1_median']:.3f}   {rate}")
     if "canaries" in m:
-        lines.append("  canaries: times in the training set   exposure (bits, of at most "
+        lines.append(f"  canaries: {'times seen, long ago' if 'views' in m else 'times in the training set':25s}   exposure (bits, of at most "
                      f"{m['canaries'][0]['at_most']:.1f})   extractable")
         for level in m["canaries"]:
             se = "" if level["exposure_se"] is None else f" ± {level['exposure_se']:.2f}"

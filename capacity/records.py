@@ -301,7 +301,7 @@ def _text(config: Config, record: dict | None) -> dict[str, Any]:
         row |= {f"{section}.{key}": value for key, value in dataclasses.asdict(getattr(config, section)).items()}
     measured = record["measures"]["text"] if record else {"members": {}, "held_out": {}, "membership": {}}
     row |= {"n_members": measured.get("n_members", math.nan), "n_others": measured.get("n_held_out", math.nan)}
-    row |= {name: measured.get(name, math.nan) for name in ("bits", "bag_of_words_auc")}
+    row |= {name: measured.get(name, math.nan) for name in ("bits", "bag_of_words_auc", "bag_of_words_sd")}
     for side in ("members", "held_out"):
         row |= {f"{side}_{name}": measured[side].get(name, math.nan) for name in ("loss_bits_per_token", "correct", "extraction_strength")}
         for prefix, rate in measured[side].get("extractable", {}).items():

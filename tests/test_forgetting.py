@@ -76,7 +76,7 @@ def test_passages_of_the_pool_are_nobody_elses():
 
 def test_settings_that_cannot_be_are_told_in_one_line():
     for more, words in ((["data.canaries=0"], "data.canaries"), (["data.last_view=0.3"], "need more than 32"), (["data.last_view=0.999"], "one after it"),
-                        (["data.canaries=40"], "would meet in a batch of 8"), (["data.repeats=[0]"], "data.repeats"),
+                        (["data.canaries=40"], "would meet in a batch of 8"), (["data.repeats=[0]"], "data.repeats"), (["data.repeats=[1,4]"], "with 0 among them"),
                         (["data.canaries=3000", "data.canary_text=pool"], "")):
         with pytest.raises(ConfigError) as error:
             config = load([*SMALL, *more])

@@ -100,7 +100,7 @@ def target(run_id, t, dice, results, gap, trained_on="members", label="2x8", n=2
     stats = membership.statistics(-loss[seen], -loss[~seen], n_boot=10) if seen.any() and not seen.all() else {"auc": 0.5, "f1_median": 0.5}
     return {"run_id": run_id, "label": label, "seed": seed, "status": "finished", "trained_on": trained_on, "tokens_per_parameter": t,
             "parameters_total": 4000, "pool": "p", "data.split_seed": 0, "data.n_held_out": n, "seq_len": 32, "vocab_size": 256, "n_sequences": n,
-            "train.lr": 0.01, "train.batch_size": 8, "steps": 100, "bag_of_words_auc": 0.5, "n_members": int(seen.sum()), "n_others": int((~seen).sum()),
+            "train.lr": 0.01, "train.batch_size": 8, "steps": 100, "bag_of_words_auc": 0.5, "bag_of_words_sd": 0.02, "n_members": int(seen.sum()), "n_others": int((~seen).sum()),
             "members_loss_bits_per_token": float(loss[seen].mean()), "held_out_loss_bits_per_token": float(loss[~seen].mean()),
             "loss_auc": stats["auc"], "loss_f1_median": stats["f1_median"], "loss_auc_low": 0.4, "loss_auc_high": 0.9,
             "loss_advantage": 0.1}

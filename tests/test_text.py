@@ -447,3 +447,14 @@ def test_bootstrap_samples_are_those_of_a_plain_loop(m, o, values, seed):
     for row in found:
         mine, theirs = dice.choice(members, m), dice.choice(others, o)
         assert row == pytest.approx([membership.auc(mine, theirs), membership.f1_median(mine, theirs)], abs=1e-9)
+
+
+def test_what_chance_does_to_a_bag_of_words_is_measured_and_not_assumed():
+    dice = np.random.default_rng(0)
+    independent = dice.integers(1, 200, (1500, 16))
+    sd = membership.bag_of_words_sd(independent[:500], independent[500:], 200)
+    assert 0.8 < sd / membership.auc_se(500, 1000) < 2.5  # folds share their classifiers, so more than that of independent scores
+    copies = np.repeat(dice.integers(1, 200, (60, 16)), 25, axis=0)  # documents of 25 sequences alike
+    assert membership.bag_of_words_sd(copies[::3], np.delete(copies, slice(None, None, 3), 0), 200) > 3 * sd
+    many = dice.integers(1, 200, (40000, 16))  # a part is split, and scaled
+    assert 0.5 < membership.bag_of_words_sd(many[:20000], many[20000:], 200, draws=10) / membership.auc_se(20000, 20000) < 3

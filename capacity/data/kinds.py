@@ -418,8 +418,9 @@ class TextData(_Sequences):
     def check_views(self, steps: int, batch_size: int) -> None:
         """ConfigError where canaries at set steps (data/views.py) do not fit into a training."""
         last, most = round(self.last_view * steps), max(self.repeats, default=0)
-        if not self.canaries or not most:
-            raise ConfigError(f"data.last_view={self.last_view:g}: needs canaries that are seen; give data.canaries and data.repeats")
+        if not self.canaries or not most or 0 not in self.repeats:
+            raise ConfigError(f"data.last_view={self.last_view:g}: needs canaries that are seen and some that never are; give data.canaries, and "
+                              "data.repeats with 0 among them")
         if not self.view_spacing * most < last < steps:
             raise ConfigError(f"data.last_view={self.last_view:g}: is step {last} of {steps}, but {most} views every "
                               f"data.view_spacing={self.view_spacing} steps need more than {self.view_spacing * most} before it, and one after it")

@@ -19,7 +19,7 @@ from capacity.laws.arms import t_interval
 from capacity.laws.tables import checked, csv, plain
 
 INPUTS = ("run_id", "label", "seed", "status", "trained_on", "tokens_per_parameter", "parameters_total", "pool")
-BROKEN = 4.0  # standard errors of 0.5: a bag of words beyond tells members and others apart without a model
+BROKEN = 4.0  # standard deviations of random splits from 0.5: a bag of words beyond tells members and others apart without a model
 
 
 def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 1000, shadows: int | None = None) -> str:
@@ -69,13 +69,12 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     fitted = "reason" not in found["laws"]["f1_median"]
     found["printed"] = _printed(targets) if fitted else None
     found["logarithmic"] = law.fit_logarithmic(t, targets.loss_f1_median) if fitted else None
-    se = np.sqrt((done.n_members + done.n_others + 1) / (12 * done.n_members * done.n_others))  # of an AUC where nothing is to be told
     found["predicted"] = {value: law.predicted(targets, f"loss_{value}") for value in ("f1_median", "auc")}
     found["canaries"] = canaries.judge(targets, n_boot=n_boot)
     found["descent"] = descent.judge(targets, n_boot=n_boot)
     if views:
         found["forgetting"] = forgetting.judge(targets[targets.run_id.isin(views)], views, n_boot=n_boot)
-    broken = done[(done.bag_of_words_auc - 0.5).abs() > BROKEN * se]
+    broken = done[(done.bag_of_words_auc - 0.5).abs() > BROKEN * done.bag_of_words_sd]
     for _, run in broken.iterrows():
         found["notes"].append(f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any model; its split is broken")
     left = runs[runs.status != "finished"]

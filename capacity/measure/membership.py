@@ -17,6 +17,7 @@ import numpy as np
 
 RESOLVABLE = 10  # false positives that a rate must allow for: at 0.1% these are 10,000 non-members
 FPRS = (0.01, 0.001)
+NULL_TOKENS = 2**18  # of a random split, to see what chance does to a bag of words
 
 
 def auc(members: np.ndarray, others: np.ndarray) -> float:
@@ -164,3 +165,21 @@ def bag_of_words_auc(members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: 
         for side in tables:
             scores.setdefault(side, []).append(log_odds[tables[side][parts[side] == fold]].mean(1))
     return auc(np.concatenate(scores["in"]), np.concatenate(scores["out"]))
+
+
+def auc_se(members: int, others: int) -> float:
+    """Standard error of an AUC where nothing is to be told and sequences are independent (Mann and Whitney)."""
+    return math.sqrt((members + others + 1) / (12 * members * others))
+
+
+def bag_of_words_sd(members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, draws: int = 20, seed: int = 0) -> float:
+    """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is what chance does: more than `auc_se` says
+    where sequences of one document resemble each other. Of many sequences a part is split, and the excess taken over."""
+    dice, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
+    n = min(len(both), max(200, NULL_TOKENS // both.shape[1]))
+    m = max(2, round(n * len(members_NS) / len(both)))
+    found = []
+    for _ in range(draws):
+        chosen = dice.permutation(len(both))[:n]
+        found.append(bag_of_words_auc(both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(dice.integers(2**31))))
+    return float(np.std(found, ddof=1) / auc_se(m, n - m) * auc_se(len(members_NS), len(others_NS)))

@@ -64,6 +64,7 @@ def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tup
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
     out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.data.rows)
+    out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.data.rows)
     return out, {"row": dealt.scored.astype(np.int64), "seen": seen.astype(np.uint8), "zlib": zlib_bytes, **columns}
 
 
