@@ -256,7 +256,7 @@ def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
         for seed in range(4):
             data = 1000 * t * 2.5  # code length under the reference: 2.5 bits per token
             rows.append({"label": "2x8", "parameters_total": 1000, "tokens_per_parameter": t, "seed": seed, "reference_same_bits": data,
-                         "unintended_same_clipped": min(data, 3000) + dice.normal(0, 20), "unintended_same_signed": 0.0, "bits": 5000.0,
+                         "unintended_same_mixture": min(data, 3000) + dice.normal(0, 20), "unintended_same_clipped": data, "bits": 5000.0,
                          "members_loss_bits_per_token": 1.0, "held_out_loss_bits_per_token": 5 - 0.2 * np.log2(t * 2.5 / 3) ** 2 + dice.normal(0, 0.02)})
     found = descent.judge(pd.DataFrame(rows), n_boot=200)["2x8"]
     assert found["alpha"]["value"] == pytest.approx(3.0, rel=0.05) and found["clear"]

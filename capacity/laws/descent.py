@@ -3,7 +3,8 @@
 For each shape over data sets of growing size:
 
     data bits     code length of the members under the reference model of the same size
-    memorized     unintended bits over that reference (clipped, as in the paper)
+    memorized     unintended bits over that reference by the mixture of both models, a code that exists (`attacks.unintended`); the paper's
+                  clipped bits are beside it: they are at most a bit per sequence more, which is noise where sequences are many
     generalised   bits that the model takes off a code of log2 V per token, minus the memorized ones
     capacity      the most bits that the shape memorized over all sizes (Definition 5), over the parameters: alpha
 
@@ -24,10 +25,10 @@ CLEAR = 2.0  # standard errors by which a peak must stand above both sides
 def judge(targets: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, dict]:
     """By shape: means over seeds by data bits per parameter, the peak of the held-out loss with a 95% interval, and the capacity. Intervals
     resample seeds within each size of the data set; with one seed there is none. Empty where sizes or references are too few."""
-    if "unintended_same_clipped" not in targets:
+    if "unintended_same_mixture" not in targets:
         return {}
     dice, out = np.random.default_rng(seed), {}
-    for label, group in targets.dropna(subset=["unintended_same_clipped"]).groupby("label"):
+    for label, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("label"):
         if group.tokens_per_parameter.nunique() >= FEWEST:
             out[str(label)] = _shape(group, dice, n_boot)
     return out
@@ -36,9 +37,9 @@ def judge(targets: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> dict[s
 def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     p = group.parameters_total
     table = pd.DataFrame({
-        "t": group.tokens_per_parameter, "data": group.reference_same_bits / p, "memorized": group.unintended_same_clipped / p,
-        "generalised": (group.bits - group.unintended_same_clipped) / p, "train": group.members_loss_bits_per_token,
-        "held_out": group.held_out_loss_bits_per_token, "signed": group.unintended_same_signed / p})
+        "t": group.tokens_per_parameter, "data": group.reference_same_bits / p, "memorized": group.unintended_same_mixture / p,
+        "clipped": group.unintended_same_clipped / p, "generalised": (group.bits - group.unintended_same_mixture) / p, "train": group.members_loss_bits_per_token,
+        "held_out": group.held_out_loss_bits_per_token})
     sizes = [part for _, part in table.groupby("t")]
     means = pd.DataFrame([part.mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
@@ -85,10 +86,10 @@ def lines(found: dict[str, dict]) -> list[str]:
     for label, shape in found.items():
         if not out:
             out = ["", "Bits per parameter over the size of the data (reference of the same size)",
-                   f"  {'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'generalised':>13s}{'bits/token held out':>21s}"]
+                   f"  {'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'(clipped)':>10s}{'generalised':>12s}{'held out bits/token':>20s}"]
         s = shape["sizes"]
         for i in range(len(s["t"])):
-            out.append(f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['generalised'][i]:>13.3f}{s['held_out'][i]:>21.3f}")
+            out.append(f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}")
         where = f"held-out loss is highest at {told(shape['peak'])} data bits per parameter" + (
             f", {told(shape['peak_over_capacity'])} times what it memorized at most" if shape["clear"] else
             "; no peak: it does not stand clear of both sides")

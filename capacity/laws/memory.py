@@ -35,7 +35,7 @@ def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 
     found = judge(runs, name, views, n_boot=n_boot)
     done = runs[runs.status == "finished"]
     roc = attacks.over_curves(curves, done)
-    files = {"runs.csv": csv(runs), "attacks.csv": csv(attacks.over_models(done)), "roc.csv": csv(roc),
+    files = {"runs.csv": csv(runs), "attacks.csv": csv(attacks.over_models(done)), "roc.csv": csv(roc.round(5)),
              "memory.json": (json.dumps(plain(found), indent=1, allow_nan=False) + "\n").encode()}
     figures = {"roc": roc_figure(roc, done)}
     if "reason" not in found["laws"]["f1_median"]:
