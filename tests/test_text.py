@@ -136,6 +136,7 @@ def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monk
     (["data.source=files"], "data.source=files needs the name of a file"),
     (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
     (["data.source=hub"], "data.source=hub needs the name of a data set"),
+    (["data.revision=abc"], "data.revision=abc: only a data set of the hub has one"),
     (["data.path=x.txt"], "data.source=grammar reads no file"),
     (["data.tokenizer=gpt2"], "are 50258 rows"),
     (["data.trained_on=reference"], "a reference model trains on the 60 members and more"),
@@ -458,3 +459,8 @@ def test_what_chance_does_to_a_bag_of_words_is_measured_and_not_assumed():
     assert 0.6 < np.std(found) / sd < 1.6 and max(np.abs(np.array(found) - 0.5)) < 4 * sd
     many = dice.integers(1, 200, (40000, 16))  # a part is split, and scaled
     assert 0.5 < membership.bag_of_words_sd(many[:20000], many[20000:], 200, draws=10) / membership.auc_se(20000, 20000) < 3
+
+
+def test_a_revision_of_the_hub_names_another_pool():
+    runs = [load([*SMALL, "data.source=hub", "data.path=a/b", *more]) for more in ([], ["data.revision=0a1b2c"], ["data.revision=main"])]
+    assert len({run.run_id for run in runs}) == 3 and len({run.data.pool_digest for run in runs}) == 3

@@ -342,6 +342,7 @@ class TextData(_Sequences):
                               "package:NAME/FILE; hub: the name")
     field: str = setting("text", "column that holds the text")
     split: str = setting("train", "split of a data set of the hub")
+    revision: str | None = setting(None, "commit, tag or branch of a data set of the hub; a commit pins its content", neutral=None)
     documents: int | None = setting(None, "documents that are read, the first ones; empty: all (grammar: 10,000)", low=1, high=LARGEST)
     tokenizer: str = setting("bpe", "bpe: trained on the documents; gpt2: GPT-2's", choices=("bpe", "gpt2"))
     vocab_size: int = setting(1024, "V, rows of the token table with the end of text; 50258 for gpt2", low=3, high=2**20)
@@ -370,7 +371,7 @@ class TextData(_Sequences):
             return self.pool
         from capacity.data import text
 
-        cut = [text.SCHEMA, text.source_digest(self.source, self.path, self.field, self.split, self.documents), self.tokenizer,
+        cut = [text.SCHEMA, text.source_digest(self.source, self.path, self.field, self.split, self.documents, self.revision), self.tokenizer,
                self.vocab_size, self.seq_len]
         return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
 
@@ -397,8 +398,8 @@ class TextData(_Sequences):
             del out["n_reference"]
         if not self.canaries:
             del out["repeats"]
-        for name in ("tokens_per_parameter", "source", "path", "field", "split", "documents"):  # the pool's digest says it
-            del out[name]
+        for name in ("tokens_per_parameter", "source", "path", "field", "split", "documents", "revision"):  # the pool's digest says it
+            out.pop(name, None)
         return out
 
     def check(self, items: int) -> None:
@@ -409,6 +410,8 @@ class TextData(_Sequences):
                               "whole number that is not smaller")
         if self.source == "grammar" and self.path is not None:
             raise ConfigError(f"data.path={self.path}: data.source=grammar reads no file; use data.source=files or hub")
+        if self.revision is not None and self.source != "hub":
+            raise ConfigError(f"data.revision={self.revision}: only a data set of the hub has one (data.source=hub)")
         if self.source == "hub" and not self.path:
             raise ConfigError("data.path: data.source=hub needs the name of a data set")
         if self.tokenizer == "gpt2" and self.vocab_size != 50258:

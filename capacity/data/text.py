@@ -53,13 +53,13 @@ class Pool:
 
 
 @lru_cache(maxsize=64)
-def source_digest(source: str, path: str | None, field: str, split: str, documents: int | None) -> str:
-    """What the text of a source depends on: bytes of files; of a data set of the hub its name only, so that a run does not notice when
-    somebody changes it there. ConfigError where files are missing."""
+def source_digest(source: str, path: str | None, field: str, split: str, documents: int | None, revision: str | None = None) -> str:
+    """What the text of a source depends on: bytes of files; of a data set of the hub its name and revision only, so that without a commit
+    a run does not notice when somebody changes it there. ConfigError where files are missing."""
     if source == "grammar":
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub":
-        return f"hub/{path}/{split}/{field}/{documents}"
+        return f"hub/{path}/{split}/{field}/{documents}" + (f"@{revision}" if revision else "")
     found = hashlib.sha256()
     for name in file_names(path):
         with open(name, "rb") as file:
@@ -122,7 +122,7 @@ def _from_dataset(data: TextData) -> Iterator[str]:
             by = {"sample_by": "paragraph"} if kind == "text" else {}
             rows = datasets.load_dataset(kind, data_files=names, split="train", streaming=True, **by)
         else:
-            rows = datasets.load_dataset(data.path, split=data.split, streaming=True)
+            rows = datasets.load_dataset(data.path, split=data.split, streaming=True, revision=data.revision)
         for i, row in enumerate(rows):
             if data.documents is not None and i == data.documents:
                 break
