@@ -45,7 +45,9 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "measure.evaluations": 3, "measure.batch_tokens": 512, "measure.people": 5,
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
-         "cluster.device": "cpu", "cluster.workers": 3,
+         "quantize.methods": ("rtn",), "quantize.bits": (4,), "quantize.symmetric": (True,), "quantize.granularity": ("group",),
+         "quantize.group_size": (8,), "quantize.embeddings": (True,), "quantize.scales": "fp32", "quantize.rest": "fp16",
+         "quantize.calibration": 9, "quantize.damping": 0.1, "quantize.act_order": True, "cluster.device": "cpu", "cluster.workers": 3,
          "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.micro_batches": 3, "cluster.compile": "auto", "cluster.checkpoint_seconds": 1.5,
          "cluster.launcher": "slurm", "cluster.partition": "gpu", "cluster.account": "p1", "cluster.qos": "short", "cluster.constraint": "a100|h100",
          "cluster.gpus": 2, "cluster.gres": "gpu:a100:1", "cluster.cpus": 8, "cluster.mem": "20G", "cluster.time": "1-02:00", "cluster.throttle": 3,
@@ -92,7 +94,7 @@ def test_every_setting_has_a_case_here():
 def test_identity_settings_change_the_run_id_and_execution_settings_do_not():
     base = from_dict(tree()).run_id
     ids = {key: changed(key).run_id for key in OTHER}
-    execution = {key for key in ids if key.split(".")[0] in ("measure", "extraction", "cluster", "wandb")}
+    execution = {key for key in ids if key.split(".")[0] in ("measure", "extraction", "quantize", "cluster", "wandb")}
     assert {ids[key] for key in execution} == {base}
     others = [ids[key] for key in ids.keys() - execution]
     assert len({base, *others}) == 1 + len(others)
