@@ -90,9 +90,9 @@ ROWS = 60  # of quantization that are shown
 
 
 def _quantization(m: dict, record: dict) -> list[str]:
-    """Columns: bits held, their part of the unquantized model's, per parameter, stored bits per weight, held per stored bit."""
+    """Columns: bits held, their part of the unquantized model's, per weight, bits stored per weight, the ratio of these two."""
     whole = m["unquantized"]
-    lines = ["  quantized after training      bits held     kept  per weight: held stored  ratio",
+    lines = ["  quantized after training      bits held     kept  per weight stored  ratio",
              _quantized("none (fp32)", "", whole)]
     for row in m["rows"][:ROWS]:
         grid = "all weights cast" if row["granularity"] is None else " ".join(
@@ -107,7 +107,7 @@ def _quantization(m: dict, record: dict) -> list[str]:
 def _quantized(name: str, grid: str, row: dict) -> str:
     kept = row["fraction_of_unquantized"]
     held = row["bits_per_parameter"]["total"]
-    return (f"  {name:11s} {grid:19s}{row['held_bits']:>9,.0f}  {'-' if kept is None else format(kept, '.1%'):>7s}  {held:>16.3f}"
+    return (f"  {name:11s} {grid:19s}{row['held_bits']:>9,.0f}  {'-' if kept is None else format(kept, '.1%'):>7s}  {held:>10.3f}"
             f" {row['stored_bits_per_weight']:>6.2f} {row['bits_per_stored_bit']:>6.3f}")
 
 
