@@ -183,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     results(fit)
 
     measure = verb("measure", _measure, "measure finished runs again", MEASURE_HELP)
-    measure.add_argument("overrides", nargs="*", metavar="RUN_ID|KEY=VALUE", help="runs, and settings of measures; with --study also those of the sweep, if any")
+    measure.add_argument("overrides", nargs="*", metavar="RUN_ID|KEY=VALUE",
+                         help="runs, and settings of measures; with --study also those of the sweep, if any")
     measure.add_argument("--study", metavar="STUDY", help="all finished runs of a study")
     results(measure)
 

@@ -86,21 +86,16 @@ def _text(m: dict, record: dict) -> list[str]:
     return lines
 
 
-ROWS = 60  # of quantization that are shown
-
-
 def _quantization(m: dict, record: dict) -> list[str]:
     """Columns: bits held, their part of the unquantized model's, per weight, bits stored per weight, the ratio of these two."""
     whole = m["unquantized"]
     lines = ["  quantized after training      bits held     kept  per weight stored  ratio",
              _quantized("none (fp32)", "", whole)]
-    for row in m["rows"][:ROWS]:
+    for row in m["rows"]:
         grid = "all weights cast" if row["granularity"] is None else " ".join(
             ["sym" if row["symmetric"] else "asym", row["granularity"] + (f" {row['group_size']}" if row["group_size"] else "")]
             + ["+emb"] * row["embeddings"])
         lines.append(_quantized(f"{row['method']} {row['bits']}", grid, row))
-    if len(m["rows"]) > ROWS:
-        lines.append(f"  ... and {len(m['rows']) - ROWS} more in the record")
     return lines
 
 

@@ -32,8 +32,10 @@ def asked(settings, record: dict | None = None) -> list[Spec]:
 
 def measure(gpt: GPT, flat_P: Tensor, wanted: list[Spec], rows: Callable[[int], Tensor], evaluate: Callable[[Tensor], dict],
             name: str, parameters: dict[str, int]) -> dict:
-    """Rows for the record, each with every quantized tensor and every skipped one, which is kept in the format `rest`. rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other numbers of
-    the measure `name` of this run."""
+    """Rows for the record, each with every quantized tensor and every skipped one, which is kept in the format `rest`.
+
+    rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other numbers of the measure `name`.
+    """
     P = flat_P.numel()
     before = evaluate(flat_P)
     out = {"version": VERSION, "arithmetic": ARITHMETIC, "shapes": {weight.name: list(weight.shape) for weight in gpt.layout},
