@@ -80,11 +80,15 @@ examples:
   capacity fit-laws pocket --results /shared/results
 """
 MEASURE_HELP = """\
-Measure finished runs again from their final weights, without training.
+Measure finished runs again from their final weights, without training: by
+their own settings, or by others of measure, extraction and quantize. With
+--study, by the settings of the study now. Rows of quantization are added.
 
 examples:
   capacity measure 3f2a90c1d4e5
-  capacity measure --study pocket
+  capacity measure 3f2a90c1d4e5 quantize=row
+  capacity measure 3f2a90c1d4e5 quantize.methods=[rtn] quantize.bits=[4,3]
+  capacity measure --study pocket quantize=row quantize.embeddings=[true]
 """
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
@@ -179,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     results(fit)
 
     measure = verb("measure", _measure, "measure finished runs again", MEASURE_HELP)
-    measure.add_argument("run_ids", nargs="*", metavar="RUN_ID")
+    measure.add_argument("overrides", nargs="*", metavar="RUN_ID|KEY=VALUE",
+                         help="runs, and settings of measures; with --study also those of the sweep, if any")
     measure.add_argument("--study", metavar="STUDY", help="all finished runs of a study")
     results(measure)
 
@@ -343,23 +348,29 @@ def _fit_laws(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> int:
     from capacity import records
+    from capacity.compose import measured_by
+    from capacity.data import kept
 
-    run_ids = list(args.run_ids)
+    given = [text for text in args.overrides if "=" in text]
+    run_ids: dict[str, object] = dict.fromkeys(text for text in args.overrides if "=" not in text)  # id -> settings, if not its own
+    for run_id in run_ids:  # before any work, so that a typo costs nothing
+        record = _finished(args.results, run_id)
+        if record is None:
+            raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")
+        if given:
+            kept.load(args.results, record["config"]["data"])
+            run_ids[run_id] = measured_by(record["config"], given)
     if args.study:
         from capacity.sweep.study import load_study
 
-        runs = load_study(args.study, []).runs
-        run_ids += [run.run_id for run in runs if _finished(args.results, run.run_id)]
+        run_ids |= {run.run_id: run for run in load_study(args.study, given).runs if _finished(args.results, run.run_id)}
     if not run_ids:
         raise ConfigError("measure: no finished runs named; give run ids or --study")
-    for run_id in run_ids:  # before any work, so that a typo costs nothing
-        if _finished(args.results, run_id) is None:
-            raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")
     from capacity.environment import pick_device
     from capacity.run import remeasure
 
-    for run_id in run_ids:
-        print(_describe(remeasure(args.results, run_id, pick_device("auto"), None), args.results))
+    for run_id, settings in run_ids.items():
+        print(_describe(remeasure(args.results, run_id, pick_device("auto"), settings), args.results))
     return 0
 
 

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from capacity.config import (COUPLED, SECTIONS, Config, ConfigError, check_section, from_dict, known_keys, nearest,
                              takes_text, unknown_data_key, unknown_key)
 
-GROUPS = ("data", "model", "train", "measure", "extraction", "cluster")
+GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
 
 
@@ -53,6 +53,29 @@ def load_many(runs: list[list[list[str]]]) -> list[Config]:
     """Each run is a list of layers of overrides; a later layer wins, also over the other of two coupled numbers."""
     with _hydra() as parser:
         return [_load_layers(parser, layers) for layers in runs]
+
+
+MEASURES = ("measure", "extraction", "quantize")  # sections that a run may be measured by again
+
+
+def measured_by(tree: dict, overrides: list[str]) -> Config:
+    """The settings of a run that is there (`Config.as_dict`) with others of its measures. ConfigError for any other section."""
+    tree = from_dict(tree).as_dict()
+    with _hydra() as parser:
+        parsed = [(text, _parse(parser, text)) for text in overrides]
+        for text, override in sorted(parsed, key=lambda one: one[1].key_or_group not in GROUPS):  # choices first, as Hydra has it
+            key = override.key_or_group
+            if key.partition(".")[0] not in MEASURES:
+                raise ConfigError(f"{text}: a finished run keeps its settings; to measure it again, give those of {', '.join(MEASURES)}")
+            if override.is_sweep_override():
+                raise ConfigError(f"{text}: several values; a run is measured by one")
+            if override.type is not OverrideType.CHANGE:
+                raise ConfigError(f"{text}: expected {key}=value")
+            if key in GROUPS and isinstance(override.value(), str):
+                tree[key] = copy.deepcopy(_container((text,))[key])
+            else:
+                _update(tree, text, override)
+    return from_dict(tree)
 
 
 def expand(axes: list[str]) -> list[list[str]]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from capacity import counts, settings
 from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, TextData, UniformData
+from capacity.quantize import spec as quantization
+from capacity.quantize.spec import Quantize
 from capacity.settings import ConfigError, checked, nearest, setting
 
 IDENTITY_SCHEMA = 1  # raise it when the same settings would train a different model than before
@@ -184,6 +186,7 @@ class Config:
     train: Train = Train()
     measure: Measure = Measure()
     extraction: Extraction = Extraction()
+    quantize: Quantize = Quantize()
     cluster: Cluster = Cluster()
     wandb: Wandb = Wandb()
     seed: int = setting(0, "changes data, initial weights and batch order together", low=0, high=2**63 - 1)
@@ -253,7 +256,7 @@ class Config:
     def as_dict(self) -> dict:
         """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates are not at hand."""
         out = dataclasses.asdict(self)
-        for section in ("cluster", "data"):
+        for section in ("cluster", "data", "quantize"):
             out[section] = {key: list(value) if isinstance(value, tuple) else value for key, value in out[section].items()}
         if "lexicon" in out["data"]:
             out["data"]["lexicon"] = self.data.compiled.digest
@@ -263,7 +266,7 @@ class Config:
 
 
 SECTIONS: dict[str, type] = {"model": Model, "train": Train, "measure": Measure, "extraction": Extraction,
-                             "cluster": Cluster, "wandb": Wandb}
+                             "quantize": Quantize, "cluster": Cluster, "wandb": Wandb}
 COUPLED = (("data.n_sequences", "data.load"), ("data.n_sequences", "data.tokens_per_parameter"), ("data.n_people", "data.load"), ("train.steps", "train.exposures"))
 
 
@@ -346,6 +349,7 @@ def check(config: Config) -> None:
     if config.extraction.mode != "none" and not getattr(data, "questions", False):
         raise ConfigError(f"extraction.mode={config.extraction.mode}: needs data.kind=bios and data.questions=true, so that the "
                           "vocabulary has the words of the questions")
+    quantization.check(config.quantize, model)
     if model.d_model % model.n_heads:
         raise ConfigError(f"model.n_heads={model.n_heads}: must divide model.d_model={model.d_model}; "
                           f"allowed: {_divisors(model.d_model)}")

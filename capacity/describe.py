@@ -86,4 +86,24 @@ def _text(m: dict, record: dict) -> list[str]:
     return lines
 
 
-LINES = {"text": _text, "memorization": _memorization, "knowledge": _knowledge, "extraction": _extraction}
+def _quantization(m: dict, record: dict) -> list[str]:
+    """Columns: bits held, their part of the unquantized model's, per weight, bits stored per weight, the ratio of these two."""
+    whole = m["unquantized"]
+    lines = ["  quantized after training      bits held     kept  per weight stored  ratio",
+             _quantized("none (fp32)", "", whole)]
+    for row in m["rows"]:
+        grid = "all weights cast" if row["granularity"] is None else " ".join(
+            ["sym" if row["symmetric"] else "asym", row["granularity"] + (f" {row['group_size']}" if row["group_size"] else "")]
+            + ["+emb"] * row["embeddings"])
+        lines.append(_quantized(f"{row['method']} {row['bits']}", grid, row))
+    return lines
+
+
+def _quantized(name: str, grid: str, row: dict) -> str:
+    kept = row["fraction_of_unquantized"]
+    held = row["bits_per_parameter"]["total"]
+    return (f"  {name:11s} {grid:19s}{row['held_bits']:>9,.0f}  {'-' if kept is None else format(kept, '.1%'):>7s}  {held:>10.3f}"
+            f" {row['stored_bits_per_weight']:>6.2f} {row['bits_per_stored_bit']:>6.3f}")
+
+
+LINES = {"text": _text, "memorization": _memorization, "knowledge": _knowledge, "extraction": _extraction, "quantization": _quantization}

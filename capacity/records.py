@@ -57,6 +57,10 @@ MEASURED: dict[str, dict[str, tuple[type, ...]]] = {  # by measure; a finished r
         "bits", "members.loss_bits_per_token", "held_out.loss_bits_per_token", "bag_of_words_auc", "tokens_per_parameter.total")}
     | {"n_members": (int,), "n_held_out": (int,), "membership": (dict,)}}
 
+QUANTIZED: dict[str, tuple[type, ...]] = {  # of the unquantized model and of each row of the measure "quantization"
+    "held_bits": (float,), "fraction_of_unquantized": (float, OPTIONAL), "bits_per_parameter.total": (float,), "stored_bits": (int,),
+    "stored_bits_per_weight": (float,), "bits_per_stored_bit": (float,)}
+
 
 def runs_dir(results: Path) -> Path:
     return results / "runs"
@@ -108,6 +112,10 @@ def validate(record: dict) -> dict:
         for name in present:
             for key, types in MEASURED[name].items():
                 _check(record, f"measures.{name}.{key}", types)
+        quantized = record["measures"].get("quantization", {"unquantized": None, "rows": []})
+        for row in [*([quantized["unquantized"]] if quantized["unquantized"] else []), *quantized["rows"]]:
+            for key, types in QUANTIZED.items():
+                _check(row, key, types)
     return record
 
 
@@ -260,6 +268,30 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
             row["gain_last_tenth"] = math.nan if gain is None else gain
             row["wall_s"] = record["training"]["wall_s"] / record["training"]["stack"]
         rows.append(row)
+    return pandas.DataFrame(rows)
+
+
+def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
+    """One row per finished run and variant of quantization, method none (32 bits) for the unquantized model; runs without the measure
+    have none.
+
+    Columns: run_id, label, seed, kind, precision, entropy_bits, load, exposures, parameter counts by convention; the fields of
+    `quantize.spec.Spec`; held_bits, what else was evaluated, fraction_of_unquantized, bits_per_parameter (total), stored_bits,
+    stored_bits_per_weight, bits_per_stored_bit.
+    """
+    import pandas
+
+    rows, labels = [], shape_labels(configs)
+    for config in configs:
+        record = read(results, config.run_id)
+        found = record["measures"].get("quantization") if record else None
+        about = {"run_id": config.run_id, "label": labels[config.run_id], "seed": config.seed, "kind": config.data.kind,
+                 "precision": config.train.precision, "entropy_bits": config.entropy_bits,
+                 "load": config.entropy_bits / config.parameters["total"], "exposures": config.exposures}
+        about |= {f"parameters_{name}": p for name, p in config.parameters.items()}
+        for row in [{"method": "none", "bits": 32} | found["unquantized"], *found["rows"]] if found else []:
+            numbers = {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
+            rows.append(about | numbers | {"bits_per_parameter": row["bits_per_parameter"]["total"]})
     return pandas.DataFrame(rows)
 
 

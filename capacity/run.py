@@ -22,7 +22,8 @@ from capacity.config import Config, ConfigError, from_dict
 from capacity.cost import micro_batches
 from capacity.data import kept, views
 from capacity.environment import check_compiler, environment, keep_freed_memory
-from capacity.measure import tasks, text
+from capacity.measure import quantization, tasks, text
+from capacity.quantize.spec import Quantize
 from capacity.train import checkpoint
 from capacity.train.keys import stack_key
 from capacity.train.loop import Stack, State, advance
@@ -253,7 +254,7 @@ def _finished_record(stack: Stack, state: State, m: int, results: Path, study: s
                      members: int) -> dict:
     config = stack.configs[m]
     name = tasks.name_of(config)
-    measures, table = tasks.measure_all(stack, state.flat_MP[m], m)
+    measures, table = tasks.measure_all(stack, state.flat_MP[m], m, quantization.asked(config.quantize))
     if table is not None:
         text.write_scores(records.run_dir(results, config.run_id), table, config.run_id)
     evaluated = tasks.EVALUATED[name]
@@ -310,12 +311,13 @@ def measured_otherwise(record: dict, config: Config) -> bool:
     had, asked = record["config"], config.as_dict()
     names = ("people", "contexts", "context")
     return (any(had["measure"].get(name) != asked["measure"][name] for name in names)
-            or config.extraction.mode != "none" and had.get("extraction") != asked["extraction"])
+            or config.extraction.mode != "none" and had.get("extraction") != asked["extraction"]
+            or len(quantization.asked(config.quantize, record)) > len(quantization.asked(Quantize(), record)))
 
 
 def remeasure(results: Path, run_id: str, device: torch.device, settings: Config | None) -> dict:
     """Measure a finished run again from its final weights, by its own settings or by those given, and replace the measures in
-    its record; nothing is retrained."""
+    its record; nothing is retrained. Variants of quantization that it has are measured again, those asked for now join them."""
     record = records.read(results, run_id)
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
@@ -325,9 +327,11 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     record["config"]["measure"] = given["measure"]
     if config.extraction.mode != "none":
         record["config"]["extraction"] = given["extraction"]
+    if config.quantize.methods:
+        record["config"]["quantize"] = given["quantize"]
     stack = Stack([config], device)
     flat_P = checkpoint.load_weights(_weights(results, config), stack.gpt, run_id).to(device)
-    measures, table = tasks.measure_all(stack, flat_P, 0)
+    measures, table = tasks.measure_all(stack, flat_P, 0, quantization.asked(config.quantize, record))
     if table is not None:
         text.write_scores(records.run_dir(results, run_id), table, run_id)
     record["measures"] |= measures

@@ -48,16 +48,8 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     if value is None and optional:
         return None
     limits = field.metadata
-    if base == tuple[str, ...]:
-        if not isinstance(value, (list, tuple)) or not all(type(text) is str for text in value):
-            raise ConfigError(f"{key}={_text(value)}: expected a list of texts, such as [one,two]")
-        for text in value:
-            _check_form(key, text, limits)
-        return tuple(value)
-    if base == tuple[int, ...]:
-        if not isinstance(value, (list, tuple)) or not all(type(n) is int and n >= (limits["low"] or 0) for n in value) or len(set(value)) < len(value):
-            raise ConfigError(f"{key}={_text(value)}: expected a list of different whole numbers from {limits['low'] or 0} on, such as [0,1,4]")
-        return tuple(value)
+    if getattr(base, "__origin__", None) is tuple:
+        return _checked_list(key, value, limits, base.__args__[0])
     whole = base is int and not isinstance(value, bool) and isinstance(value, (int, float)) and value == value
     if whole and abs(value) != math.inf and value == int(value):
         value = int(value)
@@ -75,6 +67,29 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     if base is str:
         _check_form(key, value, limits)
     return value
+
+
+def _checked_list(key: str, value: Any, limits: Any, kind: type) -> tuple:
+    """A list of texts, of different whole numbers, or of different truth values."""
+    choices, low, high = limits["choices"], limits["low"] or 0, limits["high"]
+    sound = isinstance(value, (list, tuple)) and all(type(one) is kind for one in value)
+    if kind is str and not choices:
+        if not sound:
+            raise ConfigError(f"{key}={_text(value)}: expected a list of texts, such as [one,two]")
+        for text in value:
+            _check_form(key, text, limits)
+        return tuple(value)
+    sound = sound and len(set(value)) == len(value)
+    if kind is int and not (sound and all(low <= n <= (n if high is None else high) for n in value)):
+        reach, example = (f"from {low} on", "[0,1,4]") if high is None else (f"from {low} to {high}", f"[{low},{high}]")
+        raise ConfigError(f"{key}={_text(value)}: expected a list of different whole numbers {reach}, such as {example}")
+    if kind is bool and not sound:
+        raise ConfigError(f"{key}={_text(value)}: expected a list of truth values: [false], [true] or [false,true]")
+    if kind is str and not (sound and set(value) <= set(choices)):
+        wrong = next((one for one in value if one not in choices), "") if isinstance(value, (list, tuple)) else ""
+        near = nearest(wrong, list(choices)) if isinstance(wrong, str) and wrong else ""
+        raise ConfigError(f"{key}={_text(value)}: expected a list of different ones of {', '.join(choices)}{near}")
+    return tuple(value)
 
 
 def _check_form(key: str, text: str, limits: Any) -> None:

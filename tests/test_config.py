@@ -45,7 +45,9 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "measure.evaluations": 3, "measure.batch_tokens": 512, "measure.people": 5,
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
-         "cluster.device": "cpu", "cluster.workers": 3,
+         "quantize.methods": ("rtn",), "quantize.bits": (4,), "quantize.symmetric": (True,), "quantize.granularity": ("group",),
+         "quantize.group_size": (8,), "quantize.embeddings": (True,), "quantize.scales": "fp32", "quantize.rest": "fp16",
+         "quantize.calibration": 9, "quantize.damping": 0.1, "quantize.act_order": True, "cluster.device": "cpu", "cluster.workers": 3,
          "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.micro_batches": 3, "cluster.compile": "auto", "cluster.checkpoint_seconds": 1.5,
          "cluster.launcher": "slurm", "cluster.partition": "gpu", "cluster.account": "p1", "cluster.qos": "short", "cluster.constraint": "a100|h100",
          "cluster.gpus": 2, "cluster.gres": "gpu:a100:1", "cluster.cpus": 8, "cluster.mem": "20G", "cluster.time": "1-02:00", "cluster.throttle": 3,
@@ -71,7 +73,7 @@ WORLDS = {  # kind -> a small world, and one other value of each of its settings
               "attributes": 4, "chunks": 2, "diversity": 9, "length": 2, "alphabet": 21, "separator": "none"}),
     "text": ({"kind": "text", "n_sequences": 40, "seq_len": 8, "vocab_size": 256, "n_held_out": 20, "documents": 100},
              {"n_sequences": 41, "tokens_per_parameter": 0.1, "seq_len": 9, "vocab_size": 257, "n_held_out": 21, "documents": 101,
-              "trained_on": "half", "split_seed": 1, "n_reference": 50, "canaries": 3, "repeats": (0, 2)})}
+              "trained_on": "half", "split_seed": 1, "n_reference": 50, "canaries": 3, "repeats": (0, 2), "canary_text": "pool", "last_view": 0.5, "view_spacing": 3})}
 
 
 def changed(key):
@@ -85,14 +87,14 @@ def test_every_setting_has_a_case_here():
     covered = set(OTHER) | {f"data.{name}" for _, others in WORLDS.values() for name in others}
     elsewhere = {"data.kind", "data.pools_dir", "data.templates_file", "data.lexicon", "data.path", "data.n_names",
                  "extraction.mode", "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
-                 "data.source", "data.field", "data.split", "data.pool"}  # in test_text
+                 "data.source", "data.field", "data.split", "data.pool", "data.revision"}  # in test_text
     assert covered | elsewhere == set(known_keys()) and not covered & elsewhere
 
 
 def test_identity_settings_change_the_run_id_and_execution_settings_do_not():
     base = from_dict(tree()).run_id
     ids = {key: changed(key).run_id for key in OTHER}
-    execution = {key for key in ids if key.split(".")[0] in ("measure", "extraction", "cluster", "wandb")}
+    execution = {key for key in ids if key.split(".")[0] in ("measure", "extraction", "quantize", "cluster", "wandb")}
     assert {ids[key] for key in execution} == {base}
     others = [ids[key] for key in ids.keys() - execution]
     assert len({base, *others}) == 1 + len(others)
@@ -109,7 +111,7 @@ def test_identity_of_worlds(kind):
         return from_dict(tree() | {"data": world | changes}).run_id
 
     needs = {"load": {"n_people": None}, "tokens_per_parameter": {"n_sequences": None}, "n_reference": {"trained_on": "reference", "n_reference": 60},
-             "repeats": {"canaries": 2}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
+             "repeats": {"canaries": 2}, "last_view": {"canaries": 2, "repeats": (0, 2)}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
     mixed = {"other_people": 40, "other_parts": 1}
     needs |= dict.fromkeys(("other_people", "other_parts", "main_parts", "other_biographies", "other_order", "windows"), mixed)
     if kind == "text":
@@ -348,11 +350,14 @@ def test_any_overrides_give_a_sound_config_or_a_config_error(overrides):
 
 # Composition
 
+NOT_HERE = (("data", "corpus"), ("data", "text_bible"))  # need a file of the user's, or a package that tests do without
+
+
 def test_every_choice_in_conf_composes_and_states_every_setting():
     for group in GROUPS:
         assert option_names(group)
         for option in option_names(group):
-            if (group, option) != ("data", "corpus") and (group, option) not in (("extraction", "lora"), ("extraction", "full")):
+            if (group, option) not in NOT_HERE and (group, option) not in (("extraction", "lora"), ("extraction", "full")):
                 load([f"{group}={option}"])  # those need a file of the user's, or questions in the vocabulary
             text = OmegaConf.load(compose.shared_dir("conf") / group / f"{option}.yaml")
             for base in [name for name in text.pop("defaults", []) if name != "_self_"]:
@@ -363,7 +368,7 @@ def test_every_choice_in_conf_composes_and_states_every_setting():
 
 
 def test_all_choices_combine():
-    names = [[f"{group}={option}" for option in option_names(group) if option != "corpus"] for group in ("data", "model", "train")]
+    names = [[f"{group}={option}" for option in option_names(group) if (group, option) not in NOT_HERE] for group in ("data", "model", "train")]
     configs = [load(list(choice) + ["train.warmup_steps=0"]) for choice in itertools.product(*names)]
     assert len({config.run_id for config in configs}) == len(configs)
 

@@ -380,7 +380,7 @@ def test_compiling_is_weighed_against_the_length_of_training(monkeypatch):
         return [from_dict({**c, "cluster": {**c["cluster"], "compile": compile}}) for c in made]
 
     monkeypatch.setattr(loop, "has_compiler", lambda: True)
-    long = 2 * int(COMPILE_S / COMPILE_SAVES / GUESSES["cpu"].step_s)
+    long = 2 * int(COMPILE_S / COMPILE_SAVES / GUESSES["cuda"].step_s)  # the device whose steps are shorter
     assert [loop.compiles(stack(c, long), CPU) for c in ("never", "auto", "always")] == [False, True, True]
     assert [loop.compiles(stack(c, 100), CPU) for c in ("never", "auto", "always")] == [False, False, True]
     monkeypatch.setattr(loop, "has_compiler", lambda: False)

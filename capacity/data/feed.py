@@ -30,6 +30,10 @@ class TableFeed:
         """Training set of member m, int32 [N, S] on the device."""
         return self.tokens[self.first_row[m]:self.first_row[m] + self.configs[m].trained_items]
 
+    def first_rows(self, m: int, n: int) -> Tensor:
+        """The first n sequences of member m's training set, or all of it, int64 [n, S]."""
+        return self.member_tokens(m)[:n].long()
+
     def canaries(self, m: int) -> Tensor:
         """Sequences of member m that are seen at set steps only, int32 [n, S] on the device."""
         return self.tokens[self.first_row[m] + self.configs[m].trained_items:self.first_row[m + 1]]
@@ -93,6 +97,14 @@ class StreamFeed:
         self._load(step // self.steps_per_chunk, cursor_MC)
         begin = step % self.steps_per_chunk
         return (tokens.long() for tokens in self.tokens[begin:begin + most])
+
+    def first_rows(self, m: int, n: int) -> Tensor:
+        """The first n windows that member m was trained on, int64 [n, T + 1]."""
+        member = self.members[m]
+        kept = member.kept
+        rows = member.windows([0] * CURSOR, 0, n).long()
+        member.kept = kept  # positions are still asked for in what training read last
+        return rows
 
     def _load(self, number: int, cursor_MC: Tensor) -> None:
         if number == self.loaded:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
-from capacity.measure import bits, extraction, knowledge, text
+from capacity.measure import bits, extraction, knowledge, quantization, text
+from capacity.quantize.spec import Spec
 from capacity.train.loop import Stack
 
 NAMES = {"uniform": bits.NAME, "text": text.NAME}  # by kind of data; all others are about people
@@ -33,13 +34,11 @@ def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     """A cheap measure during training, for metrics.jsonl: of knowledge one context per attribute."""
     config = stack.configs[m]
     if config.data.kind == "uniform":
-        held = bits.memorized(bits.code_lengths(stack.gpt, flat_P, stack.feed.member_tokens(m), stack.dtype,
-                                                config.measure.batch_tokens), config.data.seq_len, config.data.vocab_size)
-        return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
+        return _memorized(stack, flat_P, m, stack.dtype)
     if config.data.kind == "text":
         held = text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, stack.dtype)
         return {"bits": held, "bits_per_parameter": held / config.parameters["total"]}
-    held = _knowledge(stack, flat_P, m, 1)
+    held = _knowledge(stack, flat_P, m, 1, stack.dtype)
     return {"bits": held["bits"], "bits_per_parameter": held["bits_per_parameter"]["paper"], "accuracy": held["accuracy"],
             "fraction_of_ceiling": held["fraction_of_ceiling"]}
 
@@ -49,19 +48,36 @@ def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
     return {"canary_loss_bits_per_token": text.canary_losses(stack.gpt, flat_P, stack.feed.canaries(m), stack.configs[m], stack.dtype)}
 
 
-def measure_all(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
-    """Every measure that the settings of member m ask for, by name, ready for its record; and of text the table of its sequences."""
+def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    """held_bits as `held_bits` says, in fp32 arithmetic, and beside them paper_bits or the accuracy of values."""
+    config = stack.configs[m]
+    if config.data.kind == "uniform":
+        held = _memorized(stack, flat_P, m, torch.float32)
+        return {"held_bits": held["strict_bits"], "paper_bits": held["paper_bits"]}
+    if config.data.kind == "text":
+        return {"held_bits": text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, torch.float32)}
+    held = _knowledge(stack, flat_P, m, config.measure.contexts, torch.float32)
+    return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
+
+
+def measure_all(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
+    """Every measure that the settings of member m ask for, by name, ready for its record, with these variants of quantization; and
+    of text the table of its sequences."""
     config, table = stack.configs[m], None
     if config.data.kind == "uniform":
         found = bits.measure(stack.gpt, flat_P, stack.feed.member_tokens(m), stack.dtype, config.measure.batch_tokens, config.parameters)
     elif config.data.kind == "text":
         found, table = text.measure(stack.gpt, flat_P, config, stack.dtype)
     else:
-        found = _knowledge(stack, flat_P, m, config.measure.contexts)
+        found = _knowledge(stack, flat_P, m, config.measure.contexts, stack.dtype)
     out = {name_of(config): found}
     if config.extraction.mode != "none":
         world = stack.feed.members[m].world
         out[extraction.NAME] = extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
+    if variants:
+        out[quantization.NAME] = quantization.measure(
+            stack.gpt, flat_P, variants, lambda n: stack.feed.first_rows(m, n), lambda weights_P: headline(stack, weights_P, m),
+            name_of(config), config.parameters)
     return out, table
 
 
@@ -70,12 +86,19 @@ def held_bits(name: str, measured: dict) -> float:
     return measured["strict"]["bits"] if name == bits.NAME else measured["bits"]
 
 
-def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int) -> dict:
+def _memorized(stack: Stack, flat_P: Tensor, m: int, dtype: torch.dtype) -> dict[str, float]:
+    config = stack.configs[m]
+    held = bits.memorized(bits.code_lengths(stack.gpt, flat_P, stack.feed.member_tokens(m), dtype, config.measure.batch_tokens),
+                          config.data.seq_len, config.data.vocab_size)
+    return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
+
+
+def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch.dtype) -> dict:
     config = stack.configs[m]
 
     def scorer(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            nll, greedy = stack.gpt.score(flat_P[None], tokens_BT[None], stack.dtype)
+            nll, greedy = stack.gpt.score(flat_P[None], tokens_BT[None], dtype)
         return nll[0], greedy[0]
 
     batch_tokens = max(1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // stack.gpt.vocab_size))

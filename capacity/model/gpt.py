@@ -107,14 +107,8 @@ class GPT:
         x_MND = self._embed(w, tokens_MBT)
         balance = []
         for layer in range(self.model.n_layers):
-            at = f"blocks.{layer}."
-            x_MND = x_MND + self._attention(w, at, x_MND, B, T, mask)
-            if self.model.n_experts:
-                y_MND, balance_M = self._experts(w, at, x_MND, training)
-                x_MND = x_MND + y_MND
-                balance.append(balance_M)
-            elif self.model.mlp_width:
-                x_MND = x_MND + self._mlp(w, at, self._norm(w, at + "norm2", x_MND))
+            x_MND, balance_M = self._block(w, f"blocks.{layer}.", x_MND, B, T, mask, training)
+            balance += [balance_M] if balance_M is not None else []
         return self._norm(w, "norm", x_MND), torch.stack(balance).mean(0) if balance else None
 
     def targets(self, tokens_MBT: Tensor) -> Tensor:
@@ -188,21 +182,32 @@ class GPT:
             x = x + w["position.weight"][:, None, :T]
         return x.view(M, B * T, D)
 
+    def _block(self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None,
+               training: bool) -> tuple[Tensor, Tensor | None]:
+        """The hidden states behind a block, and with experts its balance loss."""
+        x_MND = x_MND + self._attention(w, at, x_MND, B, T, mask)
+        if self.model.n_experts:
+            y_MND, balance_M = self._experts(w, at, x_MND, training)
+            return x_MND + y_MND, balance_M
+        if self.model.mlp_width:
+            x_MND = x_MND + self._mlp(w, at, self._norm(w, at + "norm2", x_MND))
+        return x_MND, None
+
     def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None) -> Tensor:
         M, N, D = x_MND.shape
-        qkv_MNE = _linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
+        qkv_MNE = self._linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
         heads = [self.model.n_heads, self.model.kv_heads, self.model.kv_heads]
         q, k, v = qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
         if self.model.position == "rotary":
             q, k = _rotate(q, self.model.rotary_base), _rotate(k, self.model.rotary_base)
-        return _linear(causal_attention(q, k, v, mask).reshape(M, N, D), w, at + "out")
+        return self._linear(causal_attention(q, k, v, mask).reshape(M, N, D), w, at + "out")
 
     def _mlp(self, w: dict[str, Tensor], at: str, h_MND: Tensor) -> Tensor:
         """down(act(up h)), or down(act(gate h) * up h) (Shazeer, arXiv 2002.05202, section 2)."""
         act = ACTIVATIONS[self.model.activation]
         if self.model.mlp == "gated":
-            return _linear(act(_linear(h_MND, w, at + "gate")) * _linear(h_MND, w, at + "up"), w, at + "down")
-        return _linear(act(_linear(h_MND, w, at + "up")), w, at + "down")
+            return self._linear(act(self._linear(h_MND, w, at + "gate")) * self._linear(h_MND, w, at + "up"), w, at + "down")
+        return self._linear(act(self._linear(h_MND, w, at + "up")), w, at + "down")
 
     def _experts(self, w: dict[str, Tensor], at: str, x_MND: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """A block's experts as one row of M X MLPs; their places differ between training and evaluation."""
@@ -211,6 +216,13 @@ class GPT:
         factor = model.capacity_factor if training else model.eval_capacity_factor
         return mixture(self._norm(w, at + "norm2", x_MND), w[at + "router.weight"],
                        lambda h: self._mlp(rows, at + "experts.", h), model.top_k, factor)
+
+    def _linear(self, x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
+        """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the router."""
+        bias = w.get(name + ".bias")
+        if bias is None:
+            return torch.bmm(x_MNI, w[name + ".weight"])
+        return torch.baddbmm(bias.unsqueeze(1), x_MNI, w[name + ".weight"])
 
     def _norm(self, w: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
         """LayerNorm, also without its bias, or RMSNorm (Zhang and Sennrich, arXiv 1910.07467, section 3), in fp32, with
@@ -261,13 +273,6 @@ def _map(name: str, fan_in: int, fan_out: int, std: float, bias: bool, rows: tup
     """A linear map x W + b with W stored [in, out], or one of each per expert."""
     biases = [Weight(name + ".bias", (*rows, fan_out), None)] * bias
     return [Weight(name + ".weight", (*rows, fan_in, fan_out), std, decays=True)] + biases
-
-
-def _linear(x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
-    bias = w.get(name + ".bias")
-    if bias is None:
-        return torch.bmm(x_MNI, w[name + ".weight"])
-    return torch.baddbmm(bias.unsqueeze(1), x_MNI, w[name + ".weight"])
 
 
 def _rotate(x: Tensor, base: float = 10000.0) -> Tensor:

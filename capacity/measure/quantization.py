@@ -1,0 +1,60 @@
+"""What a model still holds after post-training quantization, per parameter and per stored bit, one row per variant.
+
+All rows, and the numbers of the unquantized model beside them, are evaluated in fp32 arithmetic on weights with the values of the
+grids (simulated quantization), also where training ran in bf16. Stored bits are codes, scales, zero points and all other tensors
+in the format they are kept in; no model can hold more bits of random data or of facts than it stores, which is checked. Of text,
+"bits" are what the model takes off a code of log2 V per token over its training set: general knowledge of the language counts at
+every use, so this bound does not hold there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable
+
+from torch import Tensor
+
+from capacity.model.gpt import GPT
+from capacity.quantize.layers import quantize
+from capacity.quantize.spec import Spec, spec_of, specs
+
+NAME, VERSION = "quantization", 1
+ARITHMETIC = "fp32 on dequantized weights"
+UNBOUNDED = ("text",)  # measures whose bits are not bounded by what is stored
+
+
+def asked(settings, record: dict | None = None) -> list[Spec]:
+    """The variants that a run's settings ask for, and those that its record has already."""
+    had = [spec_of(row) for row in (record or {"measures": {}})["measures"].get(NAME, {"rows": []})["rows"]]
+    wanted = specs(settings)
+    return [spec for spec in had if spec not in wanted] + wanted
+
+
+def measure(gpt: GPT, flat_P: Tensor, wanted: list[Spec], rows: Callable[[int], Tensor], evaluate: Callable[[Tensor], dict],
+            name: str, parameters: dict[str, int]) -> dict:
+    """Rows for the record, each with every quantized tensor and every skipped one, which is kept in the format `rest`.
+
+    rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other numbers of the measure `name`.
+    """
+    P = flat_P.numel()
+    before = evaluate(flat_P)
+    out = {"version": VERSION, "arithmetic": ARITHMETIC, "shapes": {weight.name: list(weight.shape) for weight in gpt.layout},
+           "unquantized": _numbers(before, before, 32 * P, parameters, name), "rows": []}
+    for spec in wanted:
+        calibration = rows(spec.calibration or 1)
+        weights_P, tensors, stored = quantize(gpt, flat_P, calibration, spec)
+        row = dataclasses.asdict(spec) | _numbers(evaluate(weights_P), before, stored, parameters, name)
+        if spec.calibration is not None:
+            row["calibration_tokens"] = gpt.targets(calibration).numel()
+        row["quantized"] = {tensor: found for tensor, found in tensors.items() if found is not None}
+        row["skipped"] = [tensor for tensor, found in tensors.items() if found is None]
+        out["rows"].append(row)
+    return out
+
+
+def _numbers(found: dict, before: dict, stored: int, parameters: dict[str, int], name: str) -> dict:
+    held = found["held_bits"]
+    assert name in UNBOUNDED or held <= stored, f"{held} bits held by weights that are stored in {stored} bits"
+    return found | {"fraction_of_unquantized": held / before["held_bits"] if before["held_bits"] > 0 else None,
+                    "bits_per_parameter": {convention: held / p for convention, p in parameters.items()},
+                    "stored_bits": stored, "stored_bits_per_weight": stored / parameters["total"], "bits_per_stored_bit": held / stored}
