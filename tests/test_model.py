@@ -203,8 +203,10 @@ def test_forward_pass_matches_an_independent_gpt():
     assert torch.allclose(gpt.logits(flat, batch)[0], logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("heads, length, size", [(3, 7, 2), (1, 32, 5), (4, 1, 3)])
-def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, size):
+@pytest.mark.parametrize("compiling", [False, True])
+@pytest.mark.parametrize("heads, length, size", [(3, 7, 2), (1, 32, 5), (4, 1, 3), (2, 32, 2), (3, 70, 4)])
+def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, size, compiling):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     qkv = torch.randn(3, 2, heads, length, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
     upstream = torch.randn(2, length, heads, size)
     results = []
@@ -217,26 +219,26 @@ def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, s
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 12.0, 300.0])
-def test_short_attention_holds_for_scores_of_any_size(monkeypatch, scale):
+def test_grouped_attention_holds_for_scores_of_any_size(monkeypatch, scale):
     """Powers of two without a maximum leave the range of fp32 beyond 44 nats; such heads are computed again, and only they."""
     monkeypatch.setattr(attention, "SCORES_AT_ONCE", 40 * 8 * 8)  # groups of 40 heads
     generator = torch.Generator().manual_seed(0)
     q, k, v, upstream = (torch.randn(101, 3, 8, generator=generator) for _ in range(4))
     loud = torch.zeros(101, 1, 1, dtype=torch.bool).index_fill(0, torch.tensor([0, 40, 100]), True)
     q = torch.where(loud, scale * q, q).requires_grad_()
-    y = attention._ShortCausal.apply(q, k, v)
+    y = attention._Grouped.apply(q, k, v)
     exact = q.detach().double().requires_grad_()
     expected = F.scaled_dot_product_attention(*(x.double().transpose(1, 2)[:, None] for x in (exact, k, v)), is_causal=True)[:, 0].transpose(1, 2)
     assert torch.allclose(y.double(), expected, atol=3e-7 * max(1.0, scale))
     got, wanted = torch.autograd.grad(y, q, upstream)[0], torch.autograd.grad(expected, exact, upstream.double())[0]
     assert torch.allclose(got.double(), wanted, atol=1e-6 * max(1.0, scale))
-    alone = attention._ShortCausal.apply(torch.where(loud, 1.0, q), k, v)
+    alone = attention._Grouped.apply(torch.where(loud, 1.0, q), k, v)
     assert torch.equal(torch.where(loud, 0.0, y), torch.where(loud, 0.0, alone))  # whatever the others do
 
 
-def test_short_attention_of_a_failed_member_is_no_number_and_stays_with_it():
+def test_grouped_attention_of_a_failed_member_is_no_number_and_stays_with_it():
     q, k, v = torch.randn(3, 6, 2, 5, generator=torch.Generator().manual_seed(1))
-    whole = attention._ShortCausal.apply(q, k, v)
+    whole = attention._Grouped.apply(q, k, v)
     q[2, 0, 3] = float("nan")
-    y = attention._ShortCausal.apply(q, k, v)
+    y = attention._Grouped.apply(q, k, v)
     assert y[2, :, 3].isnan().all() and torch.equal(torch.cat([y[:2], y[3:]]), torch.cat([whole[:2], whole[3:]]))

@@ -1,9 +1,10 @@
-"""Causal attention: the library's kernel, or on a CPU with a short context a form that suits tiny heads.
+"""Causal attention: the library's kernel, or on a CPU with a short context forms that suit tiny heads.
 
 Tiny models have heads of 2 to 16 values. Library kernels multiply [T, T] scores by [T, K] values, whose rows are too short
-for vector units; with the head transposed, [K, T] by [T, T], rows are T long. Softmax takes powers of two without a maximum, the sum
-of a row is one more row of that product, and heads go through the cache in groups. Against softmax over all heads at once: 2.0 times
-as fast at K = 2, T = 32, 3.0 at K = 2, T = 64, 1.1 at K = 16 (scripts/bench.py measures whole steps).
+for vector units; with the head transposed, [K, T] by [T, T], rows are T long. Where a head's scores are many beside its values, most of the
+time goes into softmax: there it takes powers of two without a maximum, the sum of a row is one more row of the product with v, and heads go
+through the cache in groups. Measured, one thread and two: 1.6 and 1.1 times as fast at K = 2, T = 32, 1.4 and 1.0 at K = 4, T = 64, 2.0 and 1.7 at K = 2,
+T = 128, slower for larger heads or shorter contexts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from capacity.counts import SHORT_CONTEXT  # beyond, the O(T) memory of the fused kernel matters more
 
+GROUPED_FROM, GROUPED_RATIO = 32, 16  # positions, and positions per value of a head, from which groups and powers of two are faster
 SCORES_AT_ONCE = 2**18  # of a group of heads: 1 MiB, which stays in a core's second-level cache
 SAFE = 2.0**64  # sums of powers between 1 / SAFE and SAFE are exact to rounding; a head with others is computed again
 
@@ -76,7 +78,7 @@ def _groups(*tensors: Tensor):
     return zip(*(x.split(_group(tensors[0].shape[-1])) for x in tensors))
 
 
-# Operations of their own, because a step is also traced and compiled, and what a tracer sees may not branch on values.
+# Operations of their own, because a step is also traced, and what a tracer sees may not branch on values.
 _library = torch.library.Library("capacity", "DEF")
 _library.define("short_causal(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor, Tensor)")
 _library.define("short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, Tensor l) -> (Tensor, Tensor, Tensor)")
@@ -95,7 +97,7 @@ def _(dy, q, k, v, y, e, l):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-class _ShortCausal(torch.autograd.Function):
+class _Grouped(torch.autograd.Function):
     """y_nkt = sum_s softmax_s(q_n.t . k_n.s / sqrt K, s <= t) v_nks for contiguous q, k, v of shape [n, K, T]."""
 
     @staticmethod
@@ -107,6 +109,28 @@ class _ShortCausal(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy_nKT: Tensor):
         return torch.ops.capacity.short_causal_backward(dy_nKT.contiguous(), *ctx.saved_tensors)
+
+
+class _Softmax(torch.autograd.Function):
+    """The same by softmax over all heads at once: for heads of more values, and for a compiler, which fuses its passes and could not look
+    into `_Grouped`."""
+
+    @staticmethod
+    def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
+        K, T = q_nKT.shape[1:]
+        later_TT = torch.full((T, T), float("-inf"), dtype=q_nKT.dtype).triu_(1)
+        scores = torch.baddbmm(later_TT.expand(len(q_nKT), T, T), q_nKT.transpose(1, 2), k_nKT, alpha=K**-0.5)
+        p_nTT = torch.softmax(scores, -1)
+        ctx.save_for_backward(q_nKT, k_nKT, v_nKT, p_nTT)
+        return torch.bmm(v_nKT, p_nTT.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx, dy_nKT: Tensor):
+        q_nKT, k_nKT, v_nKT, p_nTT = ctx.saved_tensors
+        dv = torch.bmm(dy_nKT, p_nTT)
+        dp = torch.bmm(dy_nKT.transpose(1, 2), v_nKT)
+        ds = torch.ops.aten._softmax_backward_data(dp, p_nTT, -1, p_nTT.dtype).mul_(q_nKT.shape[1] ** -0.5)
+        return torch.bmm(k_nKT, ds.transpose(1, 2)), torch.bmm(q_nKT, ds), dv
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = None) -> Tensor:
@@ -124,7 +148,9 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = 
     if q.device.type != "cpu" or T > SHORT_CONTEXT or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
     q, k, v = (x.transpose(2, 3).reshape(N * H, K, T) for x in (q, k, v))
-    return _ShortCausal.apply(q, k, v).view(N, H, K, T).permute(0, 3, 1, 2)
+    grouped = T >= max(GROUPED_FROM, GROUPED_RATIO * K) and not torch.compiler.is_compiling()
+    attend = _Grouped if grouped else _Softmax
+    return attend.apply(q, k, v).view(N, H, K, T).permute(0, 3, 1, 2)
 
 
 def document_mask(inputs_NT: Tensor) -> Tensor:
