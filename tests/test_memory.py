@@ -128,6 +128,8 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
     text = memory.report(found, runs.reset_index())
     assert max(map(len, text.splitlines())) <= 80 and "as printed" in text
     table.loc[0, "bag_of_words_auc"] = 0.8
+    unknown = memory.judge(runs.reset_index().assign(bag_of_words_sd=math.nan), "s", n_boot=20)["notes"]
+    assert unknown == ["7 runs do not say what chance does to a bag of words; measure them again"]
     assert "its split is broken" in memory.report(memory.judge(attacks.joined(table, tmp_path)[0], "s", n_boot=20), runs.reset_index())
 
 

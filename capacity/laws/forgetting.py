@@ -75,10 +75,14 @@ def memory(views: dict, seq_len: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["canary", "views", "lag", "bits"])
 
 
+def half_octave(lag: pd.Series) -> pd.Series:
+    """Number of the half octave of lag + 1."""
+    return np.round(2 * np.log2(lag + 1)).astype(int)
+
+
 def binned(table: pd.DataFrame) -> pd.DataFrame:
     """Mean bits by half octaves of the lag, each canary counting once per bin: bin, lag (mean), bits, canaries."""
-    octave = np.round(2 * np.log2(table.lag + 1)).astype(int)
-    each = table.assign(bin=octave).groupby(["bin", "unit"]).agg(lag=("lag", "mean"), bits=("bits", "mean")).reset_index()
+    each = table.assign(bin=half_octave(table.lag)).groupby(["bin", "unit"]).agg(lag=("lag", "mean"), bits=("bits", "mean")).reset_index()
     return each.groupby("bin").agg(lag=("lag", "mean"), bits=("bits", "mean"), canaries=("unit", "size")).reset_index()
 
 
@@ -131,7 +135,7 @@ def _cell(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     curve, spacing = binned(group), group.spacing.iloc[0]
     units = group.unit.unique()
     # canary by bin, so that a draw is a choice of rows
-    grid = group.assign(bin=np.round(2 * np.log2(group.lag + 1)).astype(int)).pivot_table(index="unit", columns="bin", values="bits")
+    grid = group.assign(bin=half_octave(group.lag)).pivot_table(index="unit", columns="bin", values="bits")
     soon = (curve.lag <= spacing).to_numpy()
 
     def numbers(bits: np.ndarray) -> tuple[float, float, float]:

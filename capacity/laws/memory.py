@@ -77,6 +77,8 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     broken = done[(done.bag_of_words_auc - 0.5).abs() > BROKEN * done.bag_of_words_sd]
     for _, run in broken.iterrows():
         found["notes"].append(f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any model; its split is broken")
+    if unknown := int(done.bag_of_words_sd.isna().sum()):
+        found["notes"].append(f"{unknown} runs do not say what chance does to a bag of words; measure them again")
     left = runs[runs.status != "finished"]
     if len(left):
         found["notes"].append(f"{len(left)} runs are not finished: {', '.join(left.run_id[:6])}")
