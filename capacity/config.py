@@ -16,9 +16,11 @@ from typing import Any
 from capacity import counts, settings
 from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, TextData, UniformData
 from capacity.quantize import spec as quantization
-from capacity.quantize.spec import Quantize
+from capacity.quantize.spec import LEVELS, Quantize
 from capacity.settings import ConfigError, checked, nearest, setting
 
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+WEIGHTS = ("fp32", "bf16_stochastic", "bf16_nearest")
 IDENTITY_SCHEMA = 1  # raise it when the same settings would train a different model than before
 
 
@@ -89,10 +91,22 @@ class Train:
     eps: float = setting(1e-8, "AdamW epsilon", above=0.0)
     weight_decay: float = setting(0.0, "decoupled weight decay, on matrices and tables only", low=0.0)
     grad_clip: float = setting(1.0, "largest gradient norm; 0 = no clipping", low=0.0)
-    precision: str = setting("fp32", "arithmetic; bf16 keeps fp32 master weights", choices=("fp32", "bf16"))
+    precision: str = setting("fp32", "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, gradients of weights "
+                             "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss scale per run",
+                             choices=PRECISIONS)
+    weights: str = setting("fp32", "what weights are kept in between steps; bf16_stochastic: bf16, each update rounded up or down at random "
+                           "without bias; bf16_nearest: rounded to nearest, which loses updates below half a step", choices=WEIGHTS,
+                           neutral="fp32")
+    qat: str = setting("none", "quantization-aware training: the values that weights have in the forward pass, one scale per output; "
+                       "straight-through in the backward pass", choices=("none", *LEVELS), neutral="none")
+    qat_embeddings: bool = setting(False, "train.qat for token and position tables and an untied head too", neutral=False)
     optimizer: str = setting("adamw", "muon: Muon for the matrices inside blocks, AdamW for the rest", choices=("adamw", "muon"),
                              neutral="adamw")
     momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
+
+    def __post_init__(self):
+        if self.qat == "none":  # two spellings of one run have one identity
+            object.__setattr__(self, "qat_embeddings", False)
 
 
 @dataclass(frozen=True)
@@ -349,7 +363,7 @@ def check(config: Config) -> None:
     if config.extraction.mode != "none" and not getattr(data, "questions", False):
         raise ConfigError(f"extraction.mode={config.extraction.mode}: needs data.kind=bios and data.questions=true, so that the "
                           "vocabulary has the words of the questions")
-    quantization.check(config.quantize, model)
+    quantization.check(config.quantize, model, train.qat)
     if model.d_model % model.n_heads:
         raise ConfigError(f"model.n_heads={model.n_heads}: must divide model.d_model={model.d_model}; "
                           f"allowed: {_divisors(model.d_model)}")

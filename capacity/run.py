@@ -266,8 +266,13 @@ def _finished_record(stack: Stack, state: State, m: int, results: Path, study: s
         raise FloatingPointError(f"{name}: {tasks.held_bits(name, measures[name])} bits after training")
     gain = (final - before) / abs(final) if final and before is not None else None
     record = _record(config, study, "finished", wall_s, stack.device, members)
+    record["storage"] = stored = quantization.storage(stack.gpt, config.train)
+    quantization.check_bound(name, tasks.held_bits(name, measures[name]), stored["bits"])
     counted = stack.feed.exposures(m, state.step)
     record["training"] |= {"micro_batches": stack.parts} | {f"exposures_{name}": number for name, number in counted.items()}
+    if stack.scaled:
+        scale, _, skipped = state.scaling_M3[m].tolist()
+        record["training"] |= {"loss_scale": scale, "steps_skipped": int(skipped)}
     return record | {
         "measures": measures,
         "convergence": {f"{evaluated}_at_90_percent": before, "gain_last_tenth": gain,
@@ -300,7 +305,7 @@ def _record(config: Config, study: str | None, status: str, wall_s: float, devic
         "training": {"steps": config.steps, "tokens": config.tokens, "flops": config.flops,
                      "exposures_expected": config.exposures, "wall_s": wall_s, "stack": members,
                      "device": device.type, "threads": torch.get_num_threads(), "precision": config.train.precision,
-                     "master_weights": "fp32"},
+                     "master_weights": config.train.weights, "optimizer_state": "fp32", "qat": config.train.qat},
         "measures": {}, "convergence": None, "error": None, "environment": environment(device),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -41,7 +41,8 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "model.balance_weight": 0.1, "train.steps": 61, "train.exposures": 20.0,
          "train.batch_size": 9, "train.lr": 0.03, "train.warmup_steps": 6, "train.final_lr_fraction": 0.1, "train.beta1": 0.8,
          "train.beta2": 0.95, "train.eps": 1e-7, "train.weight_decay": 0.1, "train.grad_clip": 0.0, "train.precision": "bf16",
-         "train.optimizer": "muon", "train.momentum": 0.9,
+         "train.optimizer": "muon", "train.momentum": 0.9, "train.weights": "bf16_stochastic", "train.qat": "int4",
+         "train.qat_embeddings": True,
          "measure.evaluations": 3, "measure.batch_tokens": 512, "measure.people": 5,
          "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
          "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
@@ -57,7 +58,8 @@ OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences
          "wandb.project": "other", "wandb.entity": "someone"}
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
 NEEDS = {"model.top_k": {"model__n_experts": 4}, "model.capacity_factor": {"model__n_experts": 4},
-         "model.eval_capacity_factor": {"model__n_experts": 4}, "model.balance_weight": {"model__n_experts": 4}}
+         "model.eval_capacity_factor": {"model__n_experts": 4}, "model.balance_weight": {"model__n_experts": 4},
+         "train.qat_embeddings": {"train__qat": "int4"}}
 SMALL = {"kind": "bios", "n_people": 60, "seq_len": 32, "vocabulary": "world", "first_names": 5, "middle_names": 0,
          "last_names": 40, "years": 3, "cities": 4, "universities": 4, "majors": 4, "employers": 6, "templates": 2}
 WORLDS = {  # kind -> a small world, and one other value of each of its settings that belongs to the identity
@@ -227,7 +229,11 @@ BAD = [
     (["train.lr=fast"], ["train.lr=fast", "a number"]),
     (["train.beta2=1.0"], ["train.beta2=1.0", "0.0 to 0.999999"]),
     (["train.weight_decay=-0.1"], ["train.weight_decay=-0.1", ">= 0"]),
-    (["train.precision=fp16"], ["train.precision=fp16", "fp32, bf16", "did you mean"]),
+    (["train.precision=fp8"], ["train.precision=fp8", "fp32, tf32, bf16, fp16"]),
+    (["train.qat=int7"], ["train.qat=int7", "int8, int6, int5, int4, int3, int2, ternary, binary", "did you mean"]),
+    (["train.qat=3.5"], ["train.qat=3.5", "expected one of none, int8"]),
+    (["train.weights=bf16"], ["train.weights=bf16", "bf16_stochastic"]),
+    (["train.qat=int4", "quantize=row"], ["quantize.methods=[bf16,rtn,gptq]", "train.qat=int4", "quantize=none"]),
     (["model.position=learnt"], ["model.position=learnt", "learned, rotary", "did you mean learned?"]),
     (["wandb.mode=on"], ["wandb.mode=", "disabled, offline, online"]),
     (["wandb.mode=ofline"], ["wandb.mode=ofline", "did you mean offline?"]),

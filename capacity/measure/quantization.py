@@ -10,17 +10,43 @@ every use, so this bound does not hold there.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Callable
 
 from torch import Tensor
 
+from capacity.config import Train
 from capacity.model.gpt import GPT
+from capacity.quantize.aware import stored_bits
 from capacity.quantize.layers import quantize
 from capacity.quantize.spec import Spec, spec_of, specs
 
 NAME, VERSION = "quantization", 1
 ARITHMETIC = "fp32 on dequantized weights"
 UNBOUNDED = ("text",)  # measures whose bits are not bounded by what is stored
+
+
+def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
+    """What a model that is used in this arithmetic (default: that of its training) must store: its format, bits, bits per weight, and where
+    it was trained quantized the tensors that are coded and those that are kept in bf16.
+
+    fp32 and tf32 take 32 bits, as does what is used in bf16 or fp16 but for routers 16; weights that are kept in bf16 take 16 wherever
+    they are used.
+    """
+    sizes, P = {w.name: w for w in gpt.layout}, sum(gpt.sizes)
+    if gpt.qat is not None:
+        shapes = {name: sizes[name].shape for name in gpt.qat.channels}
+        coded = sum(math.prod(shape) for shape in shapes.values())
+        bits = 16 * (P - coded)
+        for name, dim in gpt.qat.channels.items():
+            inputs = shapes[name][dim]
+            bits += stored_bits(gpt.qat.levels, math.prod(shapes[name]) // inputs, inputs)
+        return {"weights": train.qat, "bits": bits, "bits_per_weight": bits / P, "quantized": list(shapes),
+                "skipped": [name for name in sizes if name not in shapes]}
+    kept = "bf16" if train.weights != "fp32" else (arithmetic or train.precision)
+    wide = sum(size for w, size in zip(gpt.layout, gpt.sizes) if w.name.endswith("router.weight")) if train.weights == "fp32" else 0
+    bits = 32 * P if kept in ("fp32", "tf32") else 16 * P + 16 * wide
+    return {"weights": "fp32" if kept == "tf32" else kept, "bits": bits, "bits_per_weight": bits / P}
 
 
 def asked(settings, record: dict | None = None) -> list[Spec]:
@@ -31,15 +57,14 @@ def asked(settings, record: dict | None = None) -> list[Spec]:
 
 
 def measure(gpt: GPT, flat_P: Tensor, wanted: list[Spec], rows: Callable[[int], Tensor], evaluate: Callable[[Tensor], dict],
-            name: str, parameters: dict[str, int]) -> dict:
+            name: str, parameters: dict[str, int], unquantized_bits: int) -> dict:
     """Rows for the record, each with every quantized tensor and every skipped one, which is kept in the format `rest`.
 
     rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other numbers of the measure `name`.
     """
-    P = flat_P.numel()
     before = evaluate(flat_P)
     out = {"version": VERSION, "arithmetic": ARITHMETIC, "shapes": {weight.name: list(weight.shape) for weight in gpt.layout},
-           "unquantized": _numbers(before, before, 32 * P, parameters, name), "rows": []}
+           "unquantized": _numbers(before, before, unquantized_bits, parameters, name), "rows": []}
     for spec in wanted:
         calibration = rows(spec.calibration or 1)
         weights_P, tensors, stored = quantize(gpt, flat_P, calibration, spec)
@@ -52,9 +77,14 @@ def measure(gpt: GPT, flat_P: Tensor, wanted: list[Spec], rows: Callable[[int], 
     return out
 
 
+def check_bound(name: str, held: float, stored: int) -> None:
+    """AssertionError where more bits of random data or facts are claimed than the weights can hold."""
+    assert name in UNBOUNDED or held <= stored, f"{held} bits held by weights that are stored in {stored} bits"
+
+
 def _numbers(found: dict, before: dict, stored: int, parameters: dict[str, int], name: str) -> dict:
     held = found["held_bits"]
-    assert name in UNBOUNDED or held <= stored, f"{held} bits held by weights that are stored in {stored} bits"
+    check_bound(name, held, stored)
     return found | {"fraction_of_unquantized": held / before["held_bits"] if before["held_bits"] > 0 else None,
                     "bits_per_parameter": {convention: held / p for convention, p in parameters.items()},
                     "stored_bits": stored, "stored_bits_per_weight": stored / parameters["total"], "bits_per_stored_bit": held / stored}

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.measure import bits, extraction, knowledge, quantization, text
+from capacity.model.gpt import GPT
+from capacity.model.numerics import allow_tf32
 from capacity.quantize.spec import Spec
 from capacity.train.loop import Stack
 
@@ -50,13 +52,13 @@ def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
 
 def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     """held_bits as `held_bits` says, in fp32 arithmetic, and beside them paper_bits or the accuracy of values."""
-    config = stack.configs[m]
+    config, gpt, exact = stack.configs[m], stack.gpt.in_fp32(), torch.float32
     if config.data.kind == "uniform":
-        held = _memorized(stack, flat_P, m, torch.float32)
+        held = _memorized(stack, flat_P, m, exact, gpt)
         return {"held_bits": held["strict_bits"], "paper_bits": held["paper_bits"]}
     if config.data.kind == "text":
-        return {"held_bits": text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, torch.float32)}
-    held = _knowledge(stack, flat_P, m, config.measure.contexts, torch.float32)
+        return {"held_bits": text.bits(gpt, flat_P, stack.feed.member_tokens(m), config, exact)}
+    held = _knowledge(stack, flat_P, m, config.measure.contexts, exact, gpt)
     return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
 
 
@@ -75,9 +77,11 @@ def measure_all(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> t
         world = stack.feed.members[m].world
         out[extraction.NAME] = extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
     if variants:
+        allow_tf32(False)
         out[quantization.NAME] = quantization.measure(
             stack.gpt, flat_P, variants, lambda n: stack.feed.first_rows(m, n), lambda weights_P: headline(stack, weights_P, m),
-            name_of(config), config.parameters)
+            name_of(config), config.parameters, quantization.storage(stack.gpt, config.train, "fp32")["bits"])
+        allow_tf32(stack.gpt.tf32)
     return out, table
 
 
@@ -86,21 +90,21 @@ def held_bits(name: str, measured: dict) -> float:
     return measured["strict"]["bits"] if name == bits.NAME else measured["bits"]
 
 
-def _memorized(stack: Stack, flat_P: Tensor, m: int, dtype: torch.dtype) -> dict[str, float]:
+def _memorized(stack: Stack, flat_P: Tensor, m: int, dtype: torch.dtype, gpt: GPT | None = None) -> dict[str, float]:
     config = stack.configs[m]
-    held = bits.memorized(bits.code_lengths(stack.gpt, flat_P, stack.feed.member_tokens(m), dtype, config.measure.batch_tokens),
+    held = bits.memorized(bits.code_lengths(gpt or stack.gpt, flat_P, stack.feed.member_tokens(m), dtype, config.measure.batch_tokens),
                           config.data.seq_len, config.data.vocab_size)
     return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
 
 
-def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch.dtype) -> dict:
-    config = stack.configs[m]
+def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch.dtype, gpt: GPT | None = None) -> dict:
+    config, gpt = stack.configs[m], gpt or stack.gpt
 
     def scorer(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            nll, greedy = stack.gpt.score(flat_P[None], tokens_BT[None], dtype)
+            nll, greedy = gpt.score(flat_P[None], tokens_BT[None], dtype)
         return nll[0], greedy[0]
 
-    batch_tokens = max(1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // stack.gpt.vocab_size))
+    batch_tokens = max(1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // gpt.vocab_size))
     return knowledge.measure(stack.feed.members[m].world, scorer, config.measure.people, contexts, config.measure.context,
                              batch_tokens, config.parameters)

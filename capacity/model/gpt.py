@@ -13,6 +13,7 @@ K head size, E = D + 2 G K for queries, keys and values, F MLP width, X experts,
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Callable
@@ -27,9 +28,12 @@ from capacity.data.streams import derived_seed
 from capacity.model.attention import causal_attention, document_mask
 from capacity.model.head import mean_nll
 from capacity.model.moe import mixture
+from capacity.model.numerics import tf32_operand, tf32_product
+from capacity.quantize.aware import Aware
 
 ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "relu": F.relu,
                "relu2": lambda x: F.relu(x).square()}
+TABLES = ("token.weight", "position.weight", "head.weight")
 NORM_EPS = 1e-5  # GPT-2's, used for all norms
 FEWEST_ROWS = 64  # tokens for which logits are formed at once: fewer would read the head's table too often
 
@@ -45,16 +49,27 @@ class Weight:
     constant: float = 0.0
     decays: bool = False
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it is a map inside a block, one of each expert or one for all tokens, but not a router."""
+        return self.name.startswith("blocks.") and len(self.shape) > 1 and self.decays and not self.name.endswith("router.weight")
+
 
 class GPT:
     """Layout, initial weights and forward pass for one shape."""
 
-    def __init__(self, model: Model, vocab_size: int, seq_len: int, bos: bool = True):
+    def __init__(self, model: Model, vocab_size: int, seq_len: int, bos: bool = True, tf32: bool = False, qat: str = "none",
+                 qat_embeddings: bool = False):
+        """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to before use, see `quantize.aware`."""
         assert not (bos and model.document_mask), "a document mask needs EOS tokens in the data, not a BOS vector"
         self.model, self.vocab_size, self.seq_len, self.bos = model, vocab_size, seq_len, bos
         self.head_size = model.d_model // model.n_heads
         self.layout = _layout(model, vocab_size, seq_len, bos)
         self.sizes = [math.prod(w.shape) for w in self.layout]
+        self.tf32, self.qat = tf32, None
+        if qat != "none":
+            self.qat = Aware(qat, [w.name for w in self.layout if w.is_map],
+                             [w.name for w in self.layout if w.name in TABLES] if qat_embeddings else [])
         planned = counts.parameters(model, vocab_size, seq_len, bos)["total"]
         assert sum(self.sizes) == planned, f"built {sum(self.sizes)} parameters, planned {planned}"
 
@@ -82,7 +97,7 @@ class GPT:
         lie side by side in it: queries, keys and values)."""
         out, first = [], 0
         for w, size in zip(self.layout, self.sizes):
-            if w.name.startswith("blocks.") and len(w.shape) > 1 and w.decays and not w.name.endswith("router.weight"):
+            if w.is_map:
                 wide = (w.shape[-1] - self.model.d_model) // 2
                 parts = [self.model.d_model, wide, wide] if w.name.endswith("qkv.weight") else [w.shape[-1]]
                 out.append((first, w.shape, parts))
@@ -121,7 +136,7 @@ class GPT:
         Matrix products run in `dtype` (explicit casts, no autocast), norms, routers and all after the head in fp32.
         """
         w = self._weights(flat_MP, dtype)
-        logits = torch.bmm(self.hidden(w, tokens_MBT)[0], self._table(w).transpose(1, 2))
+        logits = self._product(self.hidden(w, tokens_MBT)[0], self._table(w).transpose(1, 2))
         return logits.float().view(*self.targets(tokens_MBT).shape, self.vocab_size)
 
     def nll(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -142,6 +157,8 @@ class GPT:
         x_MND, target_BT = self.hidden(w, tokens_BT[None])[0], self.targets(tokens_BT)[:, first:]
         x_ND = x_MND.view(len(tokens_BT), -1, self.model.d_model)[:, first:].flatten(0, 1)
         table_DV = self._table(w)[0].T
+        if self.tf32:
+            x_ND, table_DV = tf32_operand(x_ND), tf32_operand(table_DV)
         rows = max(FEWEST_ROWS, counts.HEAD_CHUNK["cuda" if x_ND.is_cuda else "cpu"] // self.vocab_size)
         parts = [numbers((x @ table_DV).float(), target) for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows))]
         found = torch.cat(parts)
@@ -152,7 +169,7 @@ class GPT:
         Experts have their places of training here, and balance_weight times the load-balance loss is added."""
         w = self._weights(flat_MP, dtype)
         x_MND, balance_M = self.hidden(w, tokens_MBT, training=True)
-        nll_M = mean_nll(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1))
+        nll_M = mean_nll(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1), self.tf32)
         return nll_M if balance_M is None else nll_M + self.model.balance_weight * balance_M
 
     def _nll(self, logits_MBTV: Tensor, tokens_MBT: Tensor) -> Tensor:
@@ -161,11 +178,26 @@ class GPT:
         return nll.view(target_MBT.shape)
 
     def _weights(self, flat_MP: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Named weights in the type of the matrix products; routers stay as they are."""
+        """Named weights in the type of the matrix products, quantized first where that is asked for; routers stay as they are."""
+        if self.qat is not None:
+            exact = self.qat(self.named(flat_MP))
+            return {name: t if name.endswith("router.weight") else t.to(dtype) for name, t in exact.items()}
         w = self.named(flat_MP.to(dtype))
         if self.model.n_experts and flat_MP.dtype != dtype:
             w |= {name: weight for name, weight in self.named(flat_MP).items() if name.endswith("router.weight")}
         return w
+
+    def in_fp32(self) -> GPT:
+        """The same model, quantized weights and all, whose fp32 products are not those of TF32."""
+        exact = copy.copy(self)
+        exact.tf32 = False
+        return exact
+
+    def used(self, flat_P: Tensor) -> Tensor:
+        """The weights [P] of a member as its forward pass uses them: rounded where they are trained quantized."""
+        if self.qat is None:
+            return flat_P
+        return torch.cat([t.reshape(-1) for t in self.qat(self.named(flat_P[None])).values()])
 
     def _table(self, w: dict[str, Tensor]) -> Tensor:
         return w["token.weight" if self.model.tied else "head.weight"]
@@ -200,6 +232,8 @@ class GPT:
         q, k, v = qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
         if self.model.position == "rotary":
             q, k = _rotate(q, self.model.rotary_base), _rotate(k, self.model.rotary_base)
+        if self.tf32:
+            q, k, v = tf32_operand(q), tf32_operand(k), tf32_operand(v)
         return self._linear(causal_attention(q, k, v, mask).reshape(M, N, D), w, at + "out")
 
     def _mlp(self, w: dict[str, Tensor], at: str, h_MND: Tensor) -> Tensor:
@@ -220,9 +254,15 @@ class GPT:
     def _linear(self, x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
         """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the router."""
         bias = w.get(name + ".bias")
-        if bias is None:
-            return torch.bmm(x_MNI, w[name + ".weight"])
+        if bias is None or self.tf32:  # a bias is no part of a product
+            y = self._product(x_MNI, w[name + ".weight"])
+            return y if bias is None else y + bias.unsqueeze(1)
         return torch.baddbmm(bias.unsqueeze(1), x_MNI, w[name + ".weight"])
+
+    def _product(self, x_MNI: Tensor, w_MIO: Tensor) -> Tensor:
+        if self.tf32:
+            return tf32_product(torch.bmm(tf32_operand(x_MNI), tf32_operand(w_MIO)))
+        return torch.bmm(x_MNI, w_MIO)
 
     def _norm(self, w: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
         """LayerNorm, also without its bias, or RMSNorm (Zhang and Sennrich, arXiv 1910.07467, section 3), in fp32, with

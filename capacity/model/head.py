@@ -11,17 +11,23 @@ import torch
 from torch import Tensor
 
 from capacity.counts import HEAD_CHUNK
+from capacity.model.numerics import tf32
+
+
+SUMMED = {torch.float16: 1024}  # most tokens whose outer products are summed in the format itself, which ends at 65,504
 
 
 class _MeanNLL(torch.autograd.Function):
     """mean_NLL[m] = mean over n of -log softmax(x[m] table[m]^T)[n, target[m, n]], in nats."""
 
     @staticmethod
-    def forward(ctx, x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor) -> Tensor:
+    def forward(ctx, x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor, in_tf32: bool) -> Tensor:
+        if in_tf32:
+            x_MND, table_MVD = tf32(x_MND), tf32(table_MVD)
         M, N, _ = x_MND.shape
         V = table_MVD.shape[1]
         limit = HEAD_CHUNK["cuda" if x_MND.is_cuda else "cpu"]
-        rows = min(N, max(1, limit // V))
+        rows = min(N, max(1, limit // V), SUMMED.get(x_MND.dtype, N))
         members = max(1, min(M, limit // (rows * V)))
         dx_MND, dtable_MVD = torch.empty_like(x_MND), torch.zeros_like(table_MVD, dtype=torch.float32)
         loss_M = torch.zeros(M, dtype=torch.float32, device=x_MND.device)
@@ -35,26 +41,33 @@ class _MeanNLL(torch.autograd.Function):
                 lse = logits.amax(-1) - p.amax(-1).log()
                 loss_M[m:m + members] += (lse - logits.gather(-1, target)[..., 0]).sum(-1)
                 p.scatter_add_(-1, target, torch.full_like(target, -1, dtype=p.dtype))
-                p = p.to(x.dtype)
+                p = tf32(p) if in_tf32 else p.to(x.dtype)
                 dx_MND[m:m + members, n:n + rows] = torch.bmm(p, table)
                 if x.dtype == torch.float32:
                     dtable.baddbmm_(p.transpose(1, 2), x)
                 else:  # the sum over chunks stays in fp32
                     dtable += torch.bmm(p.transpose(1, 2), x)
-        ctx.save_for_backward(dx_MND.div_(N), dtable_MVD.div_(N).to(table_MVD.dtype))
+        ctx.N = N
+        if x_MND.dtype == torch.float16:  # divided by N only once it is scaled: the quotient may be too small for the format
+            ctx.save_for_backward(dx_MND, dtable_MVD)
+        else:
+            ctx.save_for_backward(dx_MND.div_(N), dtable_MVD.div_(N).to(table_MVD.dtype))
         return loss_M / N
 
     @staticmethod
     def backward(ctx, grad_M: Tensor):
         dx_MND, dtable_MVD = ctx.saved_tensors
+        if dx_MND.dtype == torch.float16:
+            scale = grad_M.view(-1, 1, 1) / ctx.N
+            return (dx_MND.float() * scale).half(), (dtable_MVD * scale).half(), None, None
         scale = grad_M.view(-1, 1, 1).to(dx_MND.dtype)
-        return dx_MND * scale, dtable_MVD * scale, None
+        return dx_MND * scale, dtable_MVD * scale, None, None
 
 
-def mean_nll(x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor) -> Tensor:
+def mean_nll(x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor, in_tf32: bool = False) -> Tensor:
     """Mean cross-entropy of each member in nats, fp32 [M], differentiable in x and the head's table.
 
     x: [M, N, D] last hidden states; table: [M, V, D]; target: int64 [M, N]. Equal to cross_entropy of x table^T to
-    rounding. No second derivatives.
+    rounding. in_tf32: the operands of the three products are rounded to TF32. No second derivatives.
     """
-    return _MeanNLL.apply(x_MND, table_MVD, target_MN)
+    return _MeanNLL.apply(x_MND, table_MVD, target_MN, in_tf32)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CASTS = ("bf16", "fp16")  # all weights in another floating-point format; also what may be stored beside codes
 STORAGE = {"bf16": 16, "fp16": 16, "fp32": 32}  # bits
 METHODS = (*CASTS, "rtn", "gptq")
+# of quantization-aware training (train.qat): how many values a weight can take
+LEVELS = {"int8": 256, "int6": 64, "int5": 32, "int4": 16, "int3": 8, "int2": 4, "ternary": 3, "binary": 2}
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,11 @@ def spec_of(row: dict) -> Spec:
     return Spec(**{name: row[name] for name in FIELDS})
 
 
-def check(settings: Quantize, model: Model) -> None:
-    """ConfigError for an empty list, or a group that does not divide a width of this model."""
+def check(settings: Quantize, model: Model, qat: str) -> None:
+    """ConfigError for a model that is trained quantized, for an empty list, or for a group that does not divide a width of this model."""
+    if settings.methods and qat != "none":
+        raise ConfigError(f"quantize.methods={_list(settings.methods)}: train.qat={qat} makes weights of few values already; choose "
+                          "quantize=none or train.qat=none")
     if not set(settings.methods) - set(CASTS):
         return
     for name in ("bits", "symmetric", "granularity", "embeddings") + ("group_size",) * ("group" in settings.granularity):

@@ -13,8 +13,10 @@ from capacity.config import ConfigError
 from capacity.model.gpt import GPT
 from capacity.records import write_atomic
 from capacity.train.loop import State
+from capacity.train.scaling import new_scaling
 
-TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "cursor_MC")
+NEW = {"scaling_M3": new_scaling(1, torch.device("cpu"))[0]}  # of checkpoints from before there was such a thing
+TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "scaling_M3", "cursor_MC")
 
 
 def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
@@ -43,7 +45,7 @@ def load_states(paths: list[Path], device: torch.device) -> State:
     members = []
     for path in paths:
         with safe_open(path, "pt") as file:
-            members.append([file.get_tensor(name) for name in TENSORS])
+            members.append([file.get_tensor(name) if name in file.keys() else NEW[name] for name in TENSORS])
     *tensors, cursor_MC = [torch.stack(parts) for parts in zip(*members)]
     return State(metas[0]["step"], *(t.to(device) for t in tensors), [meta["logged"] for meta in metas], cursor_MC)
 

@@ -18,11 +18,13 @@ from capacity.config import Config
 from capacity.cost import worth_compiling
 from capacity.data.feed import CURSOR, FEEDS
 from capacity.environment import has_compiler
+from capacity.data import hashing
 from capacity.model.gpt import GPT
+from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
 from capacity.train.keys import stack_key
 from capacity.train.optim import COLUMNS, STEP, Hyper, Muon, Schedule, adamw
+from capacity.train.scaling import new_scaling, rescale, scale_of
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BLOCK = 1024  # most steps whose numbers are prepared at once
 
 
@@ -37,6 +39,7 @@ class State:
     alive_M: Tensor  # bool: not failed
     dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
     loss_sum_M: Tensor  # fp32: sum of batch losses (nats per token) since the member's last log point
+    scaling_M3: Tensor  # fp32: see train.scaling; used where precision is fp16
     logged: list[int]  # by member, the step of its last log point
     cursor_MC: Tensor  # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
 
@@ -46,7 +49,7 @@ class State:
         return State(step=self.step, logged=[self.logged[m] for m in members], **rows)
 
 
-CHANGED = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M")  # tensors of the state that a step changes
+CHANGED = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "scaling_M3")  # tensors of the state that a step changes
 
 
 class Stack:
@@ -57,14 +60,18 @@ class Stack:
         assert len({stack_key(c) for c in configs}) == 1, "runs of different shapes cannot share a stack"
         self.configs, self.device, self.parts = configs, device, parts
         first = configs[0]
-        self.dtype = DTYPES[first.train.precision]
-        self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos)
+        train = first.train
+        self.dtype, self.scaled, self.weights = DTYPES[train.precision], train.precision == "fp16", train.weights
+        allow_tf32(train.precision == "tf32")
+        self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos, train.precision == "tf32", train.qat,
+                       train.qat_embeddings)
+        self.rounding_M1 = torch.tensor([[hashing.key(c.seed, "rounding of weights")] for c in configs], device=device)
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
         self.loss = torch.compile(self.gpt.loss, dynamic=False) if compiles(configs, device) else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
         self.update = adamw
-        if first.train.optimizer == "muon":
+        if train.optimizer == "muon":
             self.update = Muon(self.gpt.matrices(), sum(self.gpt.sizes), device)
         self.feed = FEEDS[first.data.kind](configs, device)
         self._recorded: tuple[State, Callable] | None = None
@@ -73,10 +80,12 @@ class Stack:
         """The state before the first step."""
         flat = self.gpt.init([c.seed for c in self.configs]).to(self.device)
         m = len(self.configs)
+        if self.weights != "fp32":
+            flat = to_bf16(flat, "bf16_nearest", self.rounding_M1, self.rounding_M1)
         return State(0, flat, torch.zeros_like(flat), torch.zeros_like(flat),
                      torch.ones(m, dtype=torch.bool, device=self.device),
-                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device), [0] * m,
-                     torch.zeros(m, CURSOR, dtype=torch.int64))
+                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device),
+                     new_scaling(m, self.device), [0] * m, torch.zeros(m, CURSOR, dtype=torch.int64))
 
     def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:
         """A function of tokens and schedule row that makes one step of this state in place."""
@@ -111,26 +120,37 @@ def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) ->
 def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None:
     """One update of all tensors of the state, in place. No number that changes with the step is read on the host, so the
     operations are the same every time. tokens: int64 [M, B, T] (or T + 1, see `GPT`); now: a row of the schedule."""
-    loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT)
+    scale_M, skipped_M = scale_of(state.scaling_M3) if stack.scaled else None, None
+    loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT, scale_M)
+    if stack.scaled:
+        skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
     alive_M = stack.update(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M,
-                           loss_M)
+                           loss_M, skipped_M)
+    if stack.weights != "fp32":
+        state.flat_MP.copy_(to_bf16(state.flat_MP, stack.weights, stack.rounding_M1, now_MC[:, STEP, None].long()))
     died_M = state.alive_M & ~alive_M
     state.dead_step_M.copy_(torch.where(died_M, now_MC[:, STEP].long(), state.dead_step_M))
     state.alive_M.copy_(alive_M)
     state.loss_sum_M.add_(loss_M)
 
 
-def gradient(stack: Stack, flat_MP: Tensor, tokens_MBT: Tensor) -> tuple[Tensor, Tensor]:
+def gradient(stack: Stack, flat_MP: Tensor, tokens_MBT: Tensor, scale_M: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Loss of each member over its batch, fp32 [M], and its gradient [M, P]; in parts these are sums of those of the parts, each
-    weighted with its share of the batch."""
+    weighted with its share of the batch. The backward pass begins with `scale` and its result is divided by it."""
     leaf = flat_MP.detach().requires_grad_()  # shares storage with the master weights
+
+    def backward(loss_M: Tensor) -> Tensor:
+        if scale_M is None:
+            return torch.autograd.grad(loss_M.sum(), leaf)[0]
+        return torch.autograd.grad((loss_M * scale_M).sum(), leaf)[0].div_(scale_M[:, None])
+
     if stack.parts == 1:
         loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
-        return loss_M.detach(), torch.autograd.grad(loss_M.sum(), leaf)[0]
+        return loss_M.detach(), backward(loss_M)
     total_M, total_MP = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
     for part_MBT in tokens_MBT.tensor_split(stack.parts, dim=1):
         loss_M = stack.loss(leaf, part_MBT, stack.dtype) * (part_MBT.shape[1] / tokens_MBT.shape[1])
-        total_MP += torch.autograd.grad(loss_M.sum(), leaf)[0]
+        total_MP += backward(loss_M)
         total_M += loss_M.detach()
     return total_M, total_MP
 

@@ -89,19 +89,25 @@ def clipped(grad_MP: Tensor, loss_M: Tensor, alive_M: Tensor, hyper: Hyper) -> t
 
 
 def adamw(flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper, now_MC: Tensor,
-          alive_M: Tensor, loss_M: Tensor) -> Tensor:
+          alive_M: Tensor, loss_M: Tensor, skipped_M: Tensor | None = None) -> Tensor:
     """One update in place; returns the new alive mask, bool [M]. The step of a member that is out is zero, so its weights
-    stay as they were before the failure.
+    stay as they were before the failure. A member that skips the step keeps weights and moments.
 
     AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of `Schedule`.
     """
     grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
-    now_MC = now_MC * alive_M[:, None]
-    m_MP.lerp_(grad_MP, 1.0 - hyper.beta1)
-    v_MP.lerp_(grad_MP.square_(), 1.0 - hyper.beta2)
+    go_M1 = _going(alive_M, skipped_M)
+    now_MC = now_MC * go_M1
+    m_MP.lerp_(grad_MP, (1.0 - hyper.beta1) * go_M1)
+    v_MP.lerp_(grad_MP.square_(), (1.0 - hyper.beta2) * go_M1)
     flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
     flat_MP.addcmul_(m_MP / _root(v_MP, hyper, now_MC), -now_MC[:, UPDATE, None])
     return alive_M
+
+
+def _going(alive_M: Tensor, skipped_M: Tensor | None) -> Tensor:
+    """bool [M, 1]: who makes this step."""
+    return (alive_M if skipped_M is None else alive_M & ~skipped_M)[:, None]
 
 
 def _root(v_MP: Tensor, hyper: Hyper, now_MC: Tensor) -> Tensor:
@@ -130,12 +136,13 @@ class Muon:
         self.is_matrix_P = everywhere.to(device)
 
     def __call__(self, flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper,
-                 now_MC: Tensor, alive_M: Tensor, loss_M: Tensor) -> Tensor:
+                 now_MC: Tensor, alive_M: Tensor, loss_M: Tensor, skipped_M: Tensor | None = None) -> Tensor:
         """As `adamw`."""
         grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
-        now_MC = now_MC * alive_M[:, None]
-        m_MP.lerp_(grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1))
-        v_MP.lerp_(grad_MP.square(), 1.0 - hyper.beta2)
+        go_M1 = _going(alive_M, skipped_M)
+        now_MC = now_MC * go_M1
+        m_MP.lerp_(grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1) * go_M1)
+        v_MP.lerp_(grad_MP.square(), (1.0 - hyper.beta2) * go_M1)
         flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
         step_MP = m_MP / _root(v_MP, hyper, now_MC) * now_MC[:, UPDATE, None]
         looked_ahead_MP = grad_MP.lerp_(m_MP, hyper.momentum)
