@@ -25,6 +25,7 @@ from capacity.laws.estimate import Fit
 from capacity.laws.solve import Problem, normal, solve
 
 FEWEST_CLUSTERS = 3
+KERNEL = 0.6  # standard deviations; half the width of that window
 FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
 
 
@@ -55,13 +56,15 @@ class Spread:
 
 
 def spread_of(found: Fit) -> Spread:
-    """CR2 covariance of a fit by clusters. The scores are those of the loss (bounded under Huber); their curvature is averaged over measured points."""
+    """CR2 covariance of a fit by clusters. The scores are those of the loss, bounded under Huber, and so is the curvature, point by point: under-filled
+    points have smaller residuals than full ones, so that an average would misjudge both. Where delta is far below the noise, the curvature is
+    estimated with a wider window (Powell 1991; Koenker 2005, Quantile Regression, section 3.4.2)."""
     p, free = found.problem, found.free
     e, jacobian = p.residuals(found.u[None])
     _, psi, curve, _ = (a[0] for a in p.loss(e))
     n, k = len(psi), len(free)
-    measured = ~p.censored
-    curve = np.where(measured, curve[measured].mean(), curve)
+    if 0 < p.delta < KERNEL * found.sigma:  # a loss that is absolute almost everywhere: its curvature is a density of residuals at 0
+        curve = np.where(p.censored, curve, (np.abs(e[0]) < KERNEL * found.sigma) * p.delta / (KERNEL * found.sigma))
     moving = free & ~np.isin(np.arange(k), [found.form.place(name) for name in found.search["at_bound"]])
     x = jacobian[0][:, moving] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
     size = np.sqrt((x**2).sum(0)) + 1e-300

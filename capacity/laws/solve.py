@@ -17,6 +17,7 @@ import numpy as np
 from capacity.laws.forms import Form
 
 TINY = 1e-300
+FLAT = 1e-100  # values below have no slope in the transform
 CHUNK = 4e5  # numbers of [rows, n, k] at a time, so that they stay in cache
 STALLED = 1e12
 
@@ -71,7 +72,7 @@ class Problem:
             g = forward(self.transform, f)
             if not slopes:
                 return g, None
-            over = {"identity": lambda: None, "log": lambda: 1.0 / np.maximum(f, TINY), "logit": lambda: 1.0 / np.maximum(f * (1 - f), TINY)}[self.transform]()
+            over = {"identity": lambda: None, "log": lambda: np.where(f > FLAT, 1.0 / f, 0.0), "logit": lambda: np.where(f * (1 - f) > FLAT, 1.0 / (f * (1 - f)), 0.0)}[self.transform]()
             out = np.empty((*g.shape, len(df)))
             for j, p in enumerate(self.form.parameters):
                 column = df[j] if over is None else df[j] * over
