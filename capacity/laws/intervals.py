@@ -16,15 +16,19 @@ eq. 10, with the correlation within clusters as estimated). Methods:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from capacity.laws import forms
 from capacity.laws.estimate import Fit
-from capacity.laws.solve import Problem, normal, solve
+from capacity.laws.solve import back, forward, solve
 
 FEWEST_CLUSTERS = 3
+NOISELESS = 1e-9
+MOST_TURNS = 60
+CLOSE = 2e-3  # relative, of the distance to an end
+FARTHEST = 1e6  # first guesses; an end beyond is none
 KERNEL = 0.6  # standard deviations; half the width of that window
 FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
 
@@ -103,151 +107,127 @@ def of(found: Fit, *, at: dict | None = None, method: str | None = None, level: 
     """Intervals of parameters (all fitted ones, or those in names) and of predictions at points `at`, by key.
 
     Each is a dict: value, low, high (None where the interval has no end inside of the bounds), unit, method, dof, error (standard error in the
-    coordinate of the search), reason (None, or why there is no interval). method: wald or profile, None: as the form states."""
+    coordinate of the search), reason (None, or why there is no interval). method: wald or profile, None: as the form states; predictions are
+    always wald, in the transform of the fit, or in the logit of a target that is bounded on both sides."""
     method = method or found.form.interval
     if method not in ("wald", "profile"):
         raise ValueError(f"unknown method {method!r}: use one of wald, profile (bootstraps: see bootstrap.intervals)")
     chosen = [n for n in (names or found.form.names) if found.free[found.form.place(n)]]
-    out = {n: {"value": found.values[n], "unit": found.form.parameters[found.form.place(n)].unit} for n in chosen}
+    blank = {"low": None, "high": None, "method": method, "dof": None, "error": None, "reason": None}
+    out = {n: {"value": found.values[n], "unit": found.form.parameters[found.form.place(n)].unit} | blank for n in chosen}
     points = {} if at is None else found.form.inputs(at)
     said = found.form.slopes(points, found.theta)[0] if points else np.zeros(0)
-    out |= {f"at {i}": {"value": float(v), "unit": found.form.target.unit} for i, v in enumerate(said)}
-    if (few := len(found.clusters)) < max(FEWEST_CLUSTERS, 2):
-        reason = f"{few} cluster(s), an interval needs {FEWEST_CLUSTERS}"
-    elif found.sigma <= 1e-9:
-        reason = "no residual is left: no noise to learn from (is the seed in use?)"
-    else:
-        return _intervals(found, out, points, method, level)
-    return {key: entry | {"low": None, "high": None, "method": method, "dof": None, "error": None, "reason": reason} for key, entry in out.items()}
+    out |= {f"at {i}": {"value": float(v), "unit": found.form.target.unit} | blank | {"method": "wald"} for i, v in enumerate(said)}
+    why = None
+    if (few := len(found.clusters)) < FEWEST_CLUSTERS:
+        why = f"{few} cluster(s), an interval needs {FEWEST_CLUSTERS}"
+    elif found.sigma <= NOISELESS:
+        why = "no residual is left: no noise to learn from (is the seed in use?)"
+    if why:
+        return {key: entry | {"reason": why} for key, entry in out.items()}
+    spread = spread_of(found)
+    ends = _parameters(found, spread, chosen, method, level) | _predictions(found, spread, points, level)
+    return {key: entry | ends[key] for key, entry in out.items()}
 
 
-def _intervals(found: Fit, out: dict, points: dict, method: str, level: float) -> dict:
+def _quantile(dof: float, level: float) -> float:
     from scipy.special import stdtrit
 
-    spread, k = spread_of(found), len(found.free)
-    keys, gradients = list(out), []
-    slopes = replace(found.problem, x=points).model(found.u[None])[1][0] if points else np.zeros((0, k))
-    for key in keys:
-        gradients.append(slopes[int(key[3:])] if key.startswith("at ") else np.eye(k)[found.form.place(key)])
-    errors = np.array([spread.error(g) for g in gradients])
-    degrees = np.array([spread.dof(g) for g in gradients])
-    quantile = np.array([stdtrit(max(d, 1e-3), 0.5 + level / 2) for d in degrees])
-    middle = np.array([found.u[found.form.place(key)] if not key.startswith("at ") else _said(found, points, int(key[3:])) for key in keys])
-    reach = quantile * errors
-    if method == "wald":
-        ends = np.column_stack([middle - reach, middle + reach])
-    else:
-        ends = _profile(found, spread, points, keys, gradients, middle, reach)
-    for i, key in enumerate(keys):
-        entry = out[key] | {"method": method, "dof": float(degrees[i]), "error": float(errors[i]), "reason": None}
-        outward = found.problem
-        if key.startswith("at "):
-            limits = [_outward_target(found, e) for e in ends[i]]
-        else:
-            j = found.form.place(key)
-            limits = [float(found.form.parameters[j].outward(np.clip(e, outward.low[j], outward.high[j]))) for e in ends[i]]
-            if key in found.search["at_bound"] and method == "wald":
-                entry["reason"] = "on a bound: no curvature to form an interval from, use method profile"
-        if degrees[i] < FEWEST_DOF and key not in found.search["at_bound"]:
-            entry["reason"] = f"{degrees[i]:.1f} degrees of freedom: too few clusters tell this number"
-        out[key] = entry | {"low": None, "high": None} if entry["reason"] else entry | {
-            "low": limits[0] if np.isfinite(limits[0]) else None, "high": limits[1] if np.isfinite(limits[1]) else None}
+    return float(stdtrit(max(dof, 1e-3), 0.5 + level / 2))
+
+
+def _reach(spread: Spread, gradient, level: float) -> tuple[float, float, str | None]:
+    """Standard error, degrees of freedom, and why they carry no interval."""
+    error, dof = spread.error(gradient), spread.dof(gradient)
+    return error, dof, f"{dof:.1f} degrees of freedom: too few clusters tell this number" if dof < FEWEST_DOF and error > 0 else None
+
+
+def _parameters(found: Fit, spread: Spread, names, method: str, level: float) -> dict[str, dict]:
+    out, k = {}, len(found.free)
+    for name in names:
+        j = found.form.place(name)
+        error, dof, why = _reach(spread, np.eye(k)[j], level)
+        if name in found.search["at_bound"]:
+            error, dof = 0.0, float(max(len(found.clusters) - found.free.sum(), 1))
+            why = "on a bound: no curvature to form an interval from, use method profile" if method == "wald" else None
+        out[name] = {"dof": dof, "error": error, "reason": why, "ends": found.u[j] + np.array([-1, 1]) * _quantile(dof, level) * error}
+    asked = [name for name in names if out[name]["reason"] is None]
+    if method == "profile" and asked:
+        for name, ends in zip(asked, _profile(found, spread, asked, out, level)):
+            out[name]["ends"] = ends
+    for name, entry in out.items():
+        ends, j = entry.pop("ends"), found.form.place(name)
+        ends = found.form.parameters[j].outward(np.clip(ends, found.problem.low[j], found.problem.high[j]))
+        entry |= {"low": None, "high": None} if entry["reason"] else {"low": _finite(ends[0]), "high": _finite(ends[1])}
     return out
 
 
-def _said(found, points, i) -> float:
-    return float(replace(found.problem, x={n: a[i:i + 1] for n, a in points.items()}).model(found.u[None], slopes=False)[0][0, 0])
+def _predictions(found: Fit, spread: Spread, points: dict, level: float) -> dict[str, dict]:
+    if not points:
+        return {}
+    target, out = found.form.target, {}
+    bounded = np.isfinite(target.low) and np.isfinite(target.high)
+    transform = "logit" if bounded else found.problem.transform
+    # a score between chance and 1 is as bounded as one between 0 and 1
+    low, width = (target.low, target.high - target.low) if bounded else (0.0, 1.0)
+    value, slopes = found.form.slopes(points, found.theta[None])
+    scale = np.array([t if p.scale == "log" else 1.0 for p, t in zip(found.form.parameters, found.theta)])
+    slopes = np.stack([np.broadcast_to(s, value.shape)[0] for s in slopes], axis=-1) * scale
+    for i, (f, slope) in enumerate(zip((value[0] - low) / width, slopes / width)):
+        stretch = {"identity": 1.0, "log": 1 / f if f > 0 else np.inf, "logit": 1 / (f * (1 - f)) if 0 < f < 1 else np.inf}[transform]
+        if not np.isfinite(stretch) or not slope.any():
+            out[f"at {i}"] = {"dof": None, "error": None, "reason": "the form is cut off there: its value does not depend on the parameters"}
+            continue
+        error, dof, why = _reach(spread, slope * stretch, level)
+        ends = low + width * back(transform, forward(transform, f) + np.array([-1, 1]) * _quantile(dof, level) * error)
+        out[f"at {i}"] = {"dof": dof, "error": error, "reason": why} | ({} if why else {"low": _finite(ends[0]), "high": _finite(ends[1])})
+    return out
 
 
-def _outward_target(found: Fit, t: float) -> float:
-    from capacity.laws.solve import back
-
-    return float(np.clip(back(found.problem.transform, t), found.form.target.low, found.form.target.high))
+def _finite(x) -> float | None:
+    return float(x) if np.isfinite(x) else None
 
 
-def _profile(found: Fit, spread: Spread, points: dict, keys, gradients, middle, reach) -> np.ndarray:
-    """Ends [m, 2] of profile intervals, all searched side by side: two rows per number.
-
-    A parameter is held at the value asked about. A prediction is drawn there by one more point of great weight, which gives the best fit for
-    the value that it then has; the objective is read without that point."""
-    p, m = found.problem, len(keys)
-    k, n = len(found.free), p.root.size
-    wide, home = _with_points(p, points), np.arange(2 * m) // 2
-    side = np.tile([-1.0, 1.0], m)
-    place = np.array([-1 if key.startswith("at ") else found.form.place(key) for key in keys])[home]
-    place_row = np.array([int(key[3:]) if key.startswith("at ") else -1 for key in keys])[home]
-    worth = np.array([max(float(g @ spread.inverse @ g), 1e-300) for g in gradients])
-    # at a bound the clusters say nothing about the curvature; the pooled noise does
-    error2 = np.array([spread.error(g) ** 2 for g in gradients])
-    unit = np.where(error2 > 0, error2 / worth, found.sigma**2)
-    from scipy.special import stdtrit
-
-    t2 = np.where(error2 > 0, (reach / np.sqrt(np.maximum(error2, 1e-300))) ** 2, stdtrit(max(len(found.clusters) - found.free.sum(), 1), 0.5 + forms.LEVEL / 2) ** 2)
-    target = np.sqrt(t2 * unit / 2)[home]  # root of the rise of the objective at an end
-    weight = np.concatenate([np.ones((2 * m, n)), np.zeros((2 * m, len(wide.root) - n))], axis=1)
-    rows = np.flatnonzero(place < 0)
-    weight[rows, n + place_row[rows]] = 1e4 / worth[home][rows]
+def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.ndarray:
+    """Ends [m, 2] of profile intervals, all searched side by side, two rows per parameter, each held at values at a growing distance s."""
+    p, m, n = found.problem, len(names), found.problem.root.size
+    places = np.array([found.form.place(name) for name in names])
+    worth = np.maximum(np.diag(spread.inverse)[places], 1e-300)
+    error2 = np.array([wald[name]["error"] ** 2 for name in names])
+    unit = np.where(error2 > 0, error2 / worth, found.sigma**2)  # of the objective; on a bound only the pooled noise is known
+    quantile = np.array([_quantile(wald[name]["dof"], level) for name in names])
+    place, side = np.repeat(places, 2), np.tile([-1.0, 1.0], m)
+    target = np.repeat(quantile * np.sqrt(unit / 2), 2)  # root of the rise of the objective at an end
+    first = np.repeat(np.where(error2 > 0, quantile * np.sqrt(error2), quantile * np.sqrt(worth) * found.sigma), 2)
+    first = np.minimum(first, 1e3)
+    far = np.abs(np.where(side < 0, p.low[place], p.high[place]) - found.u[place])
     free = np.tile(found.free, (2 * m, 1))
-    held = np.flatnonzero(place >= 0)
-    free[held, place[held]] = False
-    low = np.array([p.low[j] if j >= 0 else -np.inf for j in place])
-    high = np.array([p.high[j] if j >= 0 else np.inf for j in place])
-    far = np.where(side < 0, low, high)
-    start = np.tile(found.u, (2 * m, 1))
-
-    def rise(asked, begin, active):
-        """Root of the objective's rise, the value really reached, and the parameters, where each active row is drawn to `asked`."""
-        u = begin.copy()
-        fixed = place[active] >= 0
-        u[fixed, place[active][fixed]] = asked[fixed]
-        t = np.tile(np.append(p.t, np.zeros(len(wide.t) - n)), (len(active), 1))
-        drawn = np.flatnonzero(~fixed)
-        t[drawn, n + place_row[active][drawn]] = asked[drawn]
-        ended = solve(replace(wide, t=t), u, weight[active], free[active], tol=1e-10, most=200)
-        u = ended.u
-        base = (wide_loss := wide.loss(replace(wide, t=t).residuals(u, slopes=False)[0])[0])[:, :n].sum(1)
-        value = asked.copy()
-        if len(drawn):
-            g = wide.model(u[drawn], slopes=False)[0]
-            value[drawn] = g[np.arange(len(drawn)), n + place_row[active][drawn]]
-        del wide_loss
-        return np.sqrt(np.maximum(base - found.objective, 0.0)), value, u
-
-    # first guesses: the Wald reach, but not beyond the bound
-    first = np.where(reach[home] > 0, reach[home], np.sqrt(t2 * worth)[home] * found.sigma)
-    inner, inner_rise = middle[home].copy(), np.zeros(2 * m)
-    outer, outer_rise, ends = np.full(2 * m, np.nan), np.full(2 * m, np.nan), far.copy()
-    step, active = first.copy(), np.arange(2 * m)
-    for turn in range(60):
-        if not len(active):
-            break
-        bracketed = np.isfinite(outer[active])
-        a, b = inner[active], outer[active]
+    free[np.arange(2 * m), place] = False
+    # the other parameters follow along this direction, to first order; later starts follow what was found
+    path = np.repeat(spread.inverse[places] / worth[:, None], 2, axis=0) * side[:, None]
+    inner, inner_rise, outer, outer_rise = np.zeros(2 * m), np.zeros(2 * m), np.full(2 * m, np.inf), np.full(2 * m, np.inf)
+    ends, step, rows = far.copy(), first.copy(), np.arange(2 * m)
+    for turn in range(MOST_TURNS):
+        bracketed, width = np.isfinite(outer[rows]), outer[rows] - inner[rows]
         with np.errstate(all="ignore"):
-            share = (target[active] - inner_rise[active]) / (outer_rise[active] - inner_rise[active])
-        share = np.clip(np.nan_to_num(share, nan=0.5), 0.02, 0.98) if turn % 4 != 3 else np.full(len(active), 0.5)
-        asked = np.where(bracketed, a + share * (b - a), a + side[active] * step[active])
-        at_far = ~bracketed & (side[active] * (asked - far[active]) >= 0)
-        asked = np.where(at_far, far[active], asked)
-        none = ~np.isfinite(asked)
-        height, value, u = rise(np.where(none, a, asked), start[active], active)
-        above = height >= target[active]
-        close = np.abs(height - target[active]) <= 2e-3 * target[active]
-        narrow = bracketed & (np.abs(b - a) <= 1e-4 * np.maximum(first[active], 1e-12))
-        stuck = none | (at_far & ~above) | (~bracketed & ~above & (side[active] * (value - a) <= 1e-9 * first[active]))
-        ends[active] = np.where(stuck, far[active], value)
-        up, down = active[above], active[~above]
-        outer[up], outer_rise[up] = value[above], height[above]
-        inner[down], inner_rise[down], start[down] = value[~above], height[~above], u[~above]
-        step[down] = step[down] * np.where(height[~above] > 0.3 * target[down], 0.6, 2.0)
-        active = active[~(close | narrow | stuck)]
-    return ends.reshape(m, 2)
-
-
-def _with_points(p: Problem, points: dict) -> Problem:
-    """The problem with prediction points behind its own; their loss is squared whatever the others' is."""
-    extra = len(next(iter(points.values()))) if points else 0
-    x = {name: np.concatenate([a, points[name]]) if points else a for name, a in p.x.items()}
-    delta = np.concatenate([np.broadcast_to(p.delta, p.root.size), np.full(extra, np.inf)])
-    return replace(p, x=x, t=np.append(p.t, np.zeros(extra)), root=np.append(p.root, np.ones(extra)), censored=np.append(p.censored, np.zeros(extra, bool)),
-                   delta=delta if not np.isinf(delta).all() else np.inf)
+            share = (target[rows] - inner_rise[rows]) / (outer_rise[rows] - inner_rise[rows])
+            share = np.clip(np.nan_to_num(share, nan=0.5), 0.02, 0.98) if turn % 4 != 3 else 0.5
+            s = np.minimum(np.where(bracketed, inner[rows] + share * width, inner[rows] + step[rows]), far[rows])
+        u = found.u + path[rows] * s[:, None]
+        u[np.arange(len(rows)), place[rows]] = found.u[place[rows]] + side[rows] * s
+        ended = solve(p, u, np.ones(n), free[rows], tol=1e-9, most=200)
+        height = np.sqrt(np.maximum(ended.objective - found.objective, 0.0))
+        above = height >= target[rows]
+        done = (np.abs(height - target[rows]) <= CLOSE * target[rows]) | (bracketed & (width <= CLOSE * s))
+        # the bound, or so far that there is no end
+        endless = ~above & ((s >= far[rows]) | (~bracketed & (s > FARTHEST * first[rows])))
+        ends[rows] = np.where(endless, far[rows], s)
+        up, down = rows[above], rows[~above]
+        outer[up], outer_rise[up] = s[above], height[above]
+        inner[down], inner_rise[down] = s[~above], height[~above]
+        path[down] = (ended.u - found.u)[~above] / s[~above, None]
+        step[down] *= np.where(height[~above] > 0.3 * target[down], 0.6, 2.0)
+        rows = rows[~(done | endless)]
+        if not len(rows):
+            break
+    return (found.u[place] + side * ends).reshape(m, 2)

@@ -43,7 +43,7 @@ def back(transform: str, t):
 @dataclass(frozen=True)
 class Problem:
     """What all rows share. t: T(y), [n] or one row each [B, n]. root: s [n]. censored [n]: y is a lower bound. low, high [k]: box of u.
-    delta: one number or one per point [n]; sigma: of residuals, read by censored points only."""
+    sigma: of residuals, read by censored points only."""
 
     form: Form
     transform: str
@@ -53,7 +53,7 @@ class Problem:
     censored: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    delta: float | np.ndarray = np.inf
+    delta: float = np.inf
     sigma: float = 1.0
 
     def outward(self, u):
@@ -89,12 +89,11 @@ class Problem:
         """rho, its first derivative, its second derivative (0 or 1 under Huber), and the weight of the majorizing parabola, all [B, n]."""
         size = np.abs(e)
         near = size <= self.delta
-        if np.isinf(self.delta).all():
+        if np.isinf(self.delta):
             rho, psi, curve, major = 0.5 * np.minimum(size, 1e150) ** 2, e.copy(), np.ones_like(e), np.ones_like(e)
         else:
-            edge = np.minimum(self.delta, 1e150)
-            rho = np.where(near, 0.5 * np.minimum(size, edge) ** 2, edge * (size - 0.5 * edge))
-            psi, curve, major = np.clip(e, -edge, edge), near.astype(float), edge / np.maximum(size, edge)
+            rho = np.where(near, 0.5 * np.minimum(size, self.delta) ** 2, self.delta * (size - 0.5 * self.delta))
+            psi, curve, major = np.clip(e, -self.delta, self.delta), near.astype(float), self.delta / np.maximum(size, self.delta)
         if self.censored.any():
             from scipy.special import log_ndtr
 
@@ -126,7 +125,7 @@ def normal(problem: Problem, u, weight, rows=slice(None)):
     gradient = -np.matmul((weight * psi)[:, None, :], jacobian)[:, 0]
     turned = jacobian.swapaxes(1, 2)
     hessian = np.matmul(turned * (weight * curve)[:, None, :], jacobian)
-    upper = hessian if np.isinf(problem.delta).all() else np.matmul(turned * (weight * major)[:, None, :], jacobian)
+    upper = hessian if np.isinf(problem.delta) else np.matmul(turned * (weight * major)[:, None, :], jacobian)
     return (weight * rho).sum(1), gradient, hessian, upper
 
 
