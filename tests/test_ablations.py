@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_plots import ink, texts
 
 from capacity import counts, plots
-from capacity.laws import ablations, forms
+from capacity.laws import ablations, forms, linear
 from capacity.sweep.study import load_study
 
 # Morris et al., arXiv 2505.24832 v3, appendix A.1: N = 4096, two layers of 128. (V, S, measured, expected, error in percent) as printed.
@@ -77,7 +77,7 @@ def test_the_hard_corner_is_fitted_exactly():
         m = forms.hard_corner(p, h, 3.0) * np.exp(0.1 * rng.standard_normal(6))
         grid = np.exp(np.linspace(np.log((m / p).min()) - 1, np.log((h / p).max()) + 1, 20001))
         cost = ((np.log(np.minimum(grid[:, None] * p, h)) - np.log(m)) ** 2).sum(1)
-        found = forms.fit_hard_corner(p, h, m)
+        found = linear.fit_hard_corner(p, h, m)
         assert ((np.log(np.minimum(found * p, h)) - np.log(m)) ** 2).sum() <= cost.min() + 1e-12
 
 

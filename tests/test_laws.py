@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capacity.laws import fit, forms, summary
+from capacity.laws import fit, forms, linear, summary
 
 ALPHA = 2.8
 
@@ -97,7 +97,7 @@ def test_published_table_gives_its_four_known_numbers():
              (8, 128): 3.49, (8, 256): 3.65}
     p = np.array([2048 * d + 64 * d + n * (12 * d * d + 13 * d) + 2 * d for n, d in ratio], float)
     c = p * np.array(list(ratio.values()))
-    got = forms.named_estimates(p, c)
+    got = linear.named_estimates(p, c)
     assert got["mean_of_ratios"] == pytest.approx(3.5125, abs=1e-9)
     assert got["through_origin"] == pytest.approx(3.595, abs=5e-4)
     assert got["with_intercept"] == pytest.approx(3.624, abs=5e-4)
@@ -113,8 +113,8 @@ def test_censored_mean_is_the_plain_one_without_bounds_and_the_likelihood_optimu
     from scipy.stats import norm
 
     y, w = np.array([1.0, 1.2, 0.9]), np.array([1.0, 0.5, 0.5])
-    assert forms.censored_mean(y, w, [], [])[0] == w @ y / w.sum()
-    assert forms.censored_mean(y, w, [-5.0], [1.0])[0] == pytest.approx(w @ y / w.sum(), abs=1e-12)
+    assert linear.censored_mean(y, w, [], [])[0] == w @ y / w.sum()
+    assert linear.censored_mean(y, w, [-5.0], [1.0])[0] == pytest.approx(w @ y / w.sum(), abs=1e-12)
     bounds, v = np.array([1.15, 0.7]), np.array([1.0, 2.0])
 
     def loss(theta):
@@ -122,7 +122,7 @@ def test_censored_mean_is_the_plain_one_without_bounds_and_the_likelihood_optimu
         return -w @ norm.logpdf(y, theta[0], sd) - v @ norm.logsf(bounds, theta[0], sd)
 
     best = minimize(loss, [1.0, -2.0], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14}).x
-    mean, sd = forms.censored_mean(y, w, bounds, v)
+    mean, sd = linear.censored_mean(y, w, bounds, v)
     assert mean == pytest.approx(best[0], abs=1e-6) and sd == pytest.approx(np.exp(best[1]), abs=1e-6)
     assert mean > w @ y / w.sum()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
-from capacity.laws import forms
+from capacity.laws import forms, linear
 from capacity.laws.fit import CONVENTIONS, COUNTS, RISING, check, classify, inputs_hash, rising
 from capacity.laws.summary import PUBLISHED_TOKENS, _digits, _ids, _runs, _short, _wrap
 from capacity.laws.tables import csv, plain
@@ -50,16 +50,16 @@ def fit(cell, ceiling="ceiling"):
     p, h, m = (cell[name].to_numpy(float) for name in ("parameters", ceiling, "bits"))
     if not (cell.over_filled + cell.near).any():
         return {"reason": "all data fit into every model; no cell is limited by capacity", "limited_by_capacity": 0}
-    alpha = forms.fit_hard_corner(p, h, m)
+    alpha = linear.fit_hard_corner(p, h, m)
     limited = int((alpha * p < h).sum())
     hard = _told(alpha, forms.hard_corner(p, h, alpha), m,
-                 forms.jackknife(lambda kept: forms.fit_hard_corner(p[kept], h[kept], m[kept]), len(p), limited - 1 if limited > 2 else 0))
+                 linear.jackknife(lambda kept: linear.fit_hard_corner(p[kept], h[kept], m[kept]), len(p), limited - 1 if limited > 2 else 0))
     smooth = {"reason": "needs three cells"}
     if len(p) > 2:
-        found = forms.fit_smooth_corner(p, h, m)
+        found = linear.fit_smooth_corner(p, h, m)
         at = found["alpha"], found["k"]
         smooth = _told(at[0], forms.smooth_corner(p, h, *at), m,
-                       forms.jackknife(lambda kept: forms.fit_smooth_corner(p[kept], h[kept], m[kept], at)["alpha"], len(p), limited - 2))
+                       linear.jackknife(lambda kept: linear.fit_smooth_corner(p[kept], h[kept], m[kept], at)["alpha"], len(p), limited - 2))
         smooth |= {"k": found["k"], "k_determined": not found["at_bound"], "reason": None}
     return {"reason": None, "hard": hard, "smooth": smooth, "limited_by_capacity": limited}
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 import capacity
-from capacity.laws import forms
+from capacity.laws import forms, linear
 from capacity.laws.tables import check_numbers, checked, plain
 
 SCHEMA = 1
@@ -148,7 +148,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     is none, and then a reason), and quote, the name of the wider of the two.
 
     Each shape counts equally in all of them. alpha is the geometric mean over shapes of the seeds' geometric mean of
-    C / P; units with only a bound enter it as right-censored values of a lognormal (`forms.censored_mean`), which
+    C / P; units with only a bound enter it as right-censored values of a lognormal (`linear.censored_mean`), which
     changes nothing while the bounds lie below the line. The other estimators use measured units only.
     """
     data, bound = unit[~unit.lower_bound], unit[unit.lower_bound]
@@ -164,7 +164,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     k = np.bincount(shape)
 
     def law(y, design):
-        return forms.linear_law(y, shape, design, draws=n_boot, seed=seed)
+        return linear.linear_law(y, shape, design, draws=n_boot, seed=seed)
 
     ones = np.ones(len(p))
     beta, by_seed, by_shape = law(np.log(ratio), ones[:, None])
@@ -172,10 +172,10 @@ def estimate(unit, *, n_boot=4000, seed=0):
     # A bound weighs as much as a measured seed of its shape, so that bounds which say nothing change nothing.
     siblings = data.label.value_counts().reindex(bound.label).to_numpy(float)
     siblings = np.where(np.isnan(siblings), bound.label.map(bound.label.value_counts()).to_numpy(float), siblings)
-    log_alpha, sd = forms.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
+    log_alpha, sd = linear.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
 
     def carry(end):
-        return np.exp(forms.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings))
+        return np.exp(linear.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings))
 
     alpha = {"formula": "C = alpha * P", "estimator": "geometric mean over shapes, right-censored where only bounded",
              **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
@@ -197,8 +197,8 @@ def estimate(unit, *, n_boot=4000, seed=0):
     over = bound[bound.bits > math.exp(log_alpha) * bound.parameters]
     above = [{"label": u.label, "seed": u.seed, "bits": u.bits,
               "percent": 100 * (u.bits / (math.exp(log_alpha) * u.parameters) - 1)} for u in over.itertuples()]
-    return {"alpha": alpha, "slope": slope, "power": line, "reason": None, "held_out": forms.held_out(labels, p, c),
-            "bounds_above_line": above, "other_estimators": forms.named_estimates(p, c)}
+    return {"alpha": alpha, "slope": slope, "power": line, "reason": None, "held_out": linear.held_out(labels, p, c),
+            "bounds_above_line": above, "other_estimators": linear.named_estimates(p, c)}
 
 
 def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False):
@@ -243,10 +243,10 @@ def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, see
 
 
 def joint_corner(runs, bits, ceiling, parameters, kind):
-    """`forms.fit_smooth_corner` over all finished runs at once, or {"reason": ...} where they cannot determine it."""
+    """`linear.fit_smooth_corner` over all finished runs at once, or {"reason": ...} where they cannot determine it."""
     if len(runs) < 3 or not kind.isin(["saturated", "corner"]).any():
         return {"reason": "needs three finished runs, one of them over-filled"}
-    return forms.fit_smooth_corner(parameters, ceiling, bits) | {
+    return linear.fit_smooth_corner(parameters, ceiling, bits) | {
         "formula": "m = H_c * (1 + (H_c / (alpha * P))^k)^(-1/k), H_c = ceiling", "runs": len(runs), "reason": None}
 
 
@@ -260,7 +260,7 @@ def sensitivity(table, convention="strict", parameters="total"):
             return {"geometric_mean": None, "log_log_exponent": None}
         by_unit = chosen.groupby(["label", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
         by_label = np.log(by_unit.astype(float)).groupby("label").mean()
-        return forms.named_estimates(np.exp(by_label.p), np.exp(by_label.c))
+        return linear.named_estimates(np.exp(by_label.p), np.exp(by_label.c))
 
     return {
         f"corner_cut_{STRICT_CORNER}": estimates(runs[runs[ceiling] >= STRICT_CORNER * runs[bits]])["geometric_mean"],

@@ -1,0 +1,179 @@
+"""The formulas of `forms` with their exact derivatives, on arrays that broadcast.
+
+Every function takes a dict of variables and its parameters in natural units, in the order of `forms`, and returns the value and a tuple with
+its derivative by each parameter. Points run along the last axis, parameter sets along those before it: x [n], parameters [B, 1],
+value [B, n]. Where a formula is cut off its derivatives are zero.
+"""
+
+import numpy as np
+
+LN4 = float(np.log(4.0))
+
+
+def proportional(x, alpha):
+    """alpha P."""
+    p = x["parameters"]
+    return alpha * p, (p,)
+
+
+def affine(x, c0, alpha):
+    """c0 + alpha P."""
+    p = x["parameters"]
+    return c0 + alpha * p, (1.0, p)
+
+
+def power(x, a, gamma):
+    """a P^gamma."""
+    log_p = np.log(x["parameters"])
+    shape = np.exp(gamma * log_p)
+    return a * shape, (shape, a * shape * log_p)
+
+
+def hard_corner(x, alpha):
+    """min(alpha P, H)."""
+    p, h = x["parameters"], x["ceiling_bits"]
+    room = alpha * p < h
+    return np.where(room, alpha * p, h), (np.where(room, p, 0.0),)
+
+
+def smooth_corner(x, alpha, k):
+    """H (1 + (H / (alpha P))^k)^(-1/k), through its logarithm, so that no power overflows."""
+    log_h = np.log(x["ceiling_bits"])
+    load = log_h - np.log(x["parameters"]) - np.log(alpha)
+    bend, share = _log1pexp_and_sigma(k * load)
+    value = np.exp(log_h - bend / k)
+    return value, (value * share / alpha, value * (bend / k - share * load) / k)
+
+
+def saturating_exponential(x, r_inf, e0, b):
+    """R_inf (1 - exp(-(E / E0)^b))."""
+    log_x = np.log(x["exposures"]) - np.log(e0)
+    z = np.exp(np.minimum(b * log_x, 500.0))
+    rest = np.exp(-z)
+    slope = r_inf * rest * z
+    return -r_inf * np.expm1(-z), (-np.expm1(-z), -slope * b / e0, slope * log_x)
+
+
+def saturating_power(x, r_inf, e0, b):
+    """R_inf (1 - (1 + E / E0)^(-b))."""
+    ratio = x["exposures"] / e0
+    level = np.log1p(ratio)
+    rest = np.exp(-b * level)
+    return -r_inf * np.expm1(-b * level), (-np.expm1(-b * level), -r_inf * b * rest * ratio / (1 + ratio) / e0, r_inf * rest * level)
+
+
+def log_power(x, c, g):
+    """c log2(1 + E)^g."""
+    level = np.log2(1 + x["exposures"])
+    shape = level**g
+    return c * shape, (shape, c * shape * np.log(level))
+
+
+def effective_parameters(x, c, b0):
+    """C (1 - exp(-b / b0))."""
+    z = x["bits_per_weight"] / b0
+    return -c * np.expm1(-z), (-np.expm1(-z), -c * np.exp(-z) * z / b0)
+
+
+def shifted_exponential(x, c, a, b0):
+    """max(0, C (1 - A exp(-b / b0)))."""
+    z = x["bits_per_weight"] / b0
+    loss = a * np.exp(-z)
+    return _above_zero(c * (1 - loss), (1 - loss, -c * np.exp(-z), -c * loss * z / b0))
+
+
+def quantization_noise(x, c, a):
+    """max(0, C (1 - A 4^-b))."""
+    step = np.exp(-LN4 * x["bits_per_weight"])
+    return _above_zero(c * (1 - a * step), (1 - a * step, -c * step))
+
+
+def storage_limit(x, s, c):
+    """min(s b, C)."""
+    b = x["bits_per_weight"]
+    short = s * b < c
+    return np.where(short, s * b, c), (np.where(short, b, 0.0), np.where(short, 0.0, 1.0))
+
+
+def membership(x, c, s, t0):
+    """min(1, (1 + c sigma(-s (t - t0))) / 2)."""
+    away = x["tokens_per_parameter"] - t0
+    share = _sigma(-s * away)
+    slope = 0.5 * c * share * (1 - share)
+    return _below_one(0.5 * (1 + c * share), (0.5 * share, -slope * away, slope * s))
+
+
+def membership_logarithmic(x, c, s, t0):
+    """min(1, (1 + c / (1 + (t / t0)^s)) / 2)."""
+    away = np.log(x["tokens_per_parameter"]) - np.log(t0)
+    share = _sigma(-s * away)
+    slope = 0.5 * c * share * (1 - share)
+    return _below_one(0.5 * (1 + c * share), (0.5 * share, -slope * away, slope * s / t0))
+
+
+def extraction_linear(x, a, b, c):
+    """a + b log2(n) + c log2(P), cut off at 0 and 1."""
+    seen, size = np.log2(x["times_seen"]), np.log2(x["parameters"])
+    line = a + b * seen + c * size
+    inside = (line > 0) & (line < 1)
+    return np.clip(line, 0.0, 1.0), (np.where(inside, 1.0, 0.0), np.where(inside, seen, 0.0), np.where(inside, size, 0.0))
+
+
+def extraction_logistic(x, a, b, c):
+    """sigma(a + b log2(n) + c log2(P))."""
+    seen, size = np.log2(x["times_seen"]), np.log2(x["parameters"])
+    p = _sigma(a + b * seen + c * size)
+    slope = p * (1 - p)
+    return p, (slope, slope * seen, slope * size)
+
+
+def forgetting_exponential(x, a, tau, c):
+    """c + (a - c) exp(-lag / tau)."""
+    z = x["lag"] / tau
+    left = np.exp(-z)
+    return c + (a - c) * left, (left, (a - c) * left * z / tau, 1 - left)
+
+
+def forgetting_power(x, a, t0, b):
+    """a (1 + lag / t0)^-b."""
+    ratio = x["lag"] / t0
+    level = np.log1p(ratio)
+    left = np.exp(-b * level)
+    return a * left, (left, a * left * b * ratio / (1 + ratio) / t0, -a * left * level)
+
+
+def forgetting_logarithmic(x, a, t0, b):
+    """a - b log2(1 + lag / t0)."""
+    ratio = x["lag"] / t0
+    level = np.log2(1 + ratio)
+    return a - b * level, (1.0, b * ratio / (1 + ratio) / t0 / np.log(2), -level)
+
+
+def chinchilla(x, e, a, b, alpha, beta):
+    """E + A / N^alpha + B / D^beta, summed as a log-sum-exp, so that terms of any size neither overflow nor vanish."""
+    log_n, log_d = np.log(x["parameters"]), np.log(x["tokens"])
+    with np.errstate(divide="ignore"):
+        terms = np.broadcast_arrays(np.log(e), np.log(a) - alpha * log_n, np.log(b) - beta * log_d)
+    most = np.maximum(np.maximum(terms[0], terms[1]), terms[2])
+    value = np.exp(most + np.log(sum(np.exp(term - most) for term in terms)))
+    of_n, of_d = np.exp(terms[1]), np.exp(terms[2])
+    return value, (1.0, of_n / a, of_d / b, -of_n * log_n, -of_d * log_d)
+
+
+def _sigma(z):
+    return 0.5 * (1.0 + np.tanh(0.5 * z))
+
+
+def _log1pexp_and_sigma(z):
+    small = np.exp(-np.abs(z))
+    return np.maximum(z, 0.0) + np.log1p(small), np.where(z >= 0, 1.0, small) / (1.0 + small)
+
+
+def _above_zero(value, slopes):
+    open_ = value > 0
+    return np.where(open_, value, 0.0), tuple(np.where(open_, s, 0.0) for s in slopes)
+
+
+def _below_one(value, slopes):
+    open_ = value < 1
+    return np.where(open_, value, 1.0), tuple(np.where(open_, s, 0.0) for s in slopes)
