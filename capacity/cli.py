@@ -326,7 +326,13 @@ def _fit_laws(args: argparse.Namespace) -> int:
         raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
     folder = args.results / "studies" / study.name
     try:
-        if kinds == {"people"}:
+        from capacity.laws import precision
+
+        if precision.asked(study.runs):
+            from capacity.laws import precision_laws
+
+            print(precision_laws.write_study(table, study.runs, args.results, folder, study.name))
+        elif kinds == {"people"}:
             from capacity.laws import knowledge
 
             print(knowledge.write_study(table, folder, study, n_boot=args.bootstraps))

@@ -340,6 +340,7 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     if table is not None:
         text.write_scores(records.run_dir(results, run_id), table, run_id)
     record["measures"] |= measures
+    record["storage"] = quantization.storage(stack.gpt, config.train)
     records.write(results, record)
     return record
 

@@ -12,14 +12,10 @@ parameter (total count), clipped at zero, because whoever has a model that predi
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from capacity import records
 from capacity.laws.arms import t_interval
-from capacity.laws.tables import checked
 
 FORMATS = ("precision", "weights", "qat", "qat_embeddings")  # train settings that say in what a model was trained
 HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people "bits"
@@ -27,8 +23,7 @@ HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people 
 LADDERS = {"rtn": "rounded to nearest, all tensors", "gptq": "GPTQ, all tensors", "qat": "trained quantized, all tensors",
            "rtn maps": "rounded to nearest, maps only", "gptq maps": "GPTQ, maps only", "qat maps": "trained quantized, maps only"}
 TRAINED = {"fp32": "fp32", "tf32": "TF32 products", "bf16": "bf16 products", "fp16": "fp16 products, loss scale",
-           "bf16_stochastic": "bf16 weights, stochastic rounding", "bf16_nearest": "bf16 weights, rounded to nearest"}
-CASTS = {"cast bf16": "cast to bf16 after training", "cast fp16": "cast to fp16 after training"}
+           "bf16_stochastic": "bf16 weights, stochastic", "bf16_nearest": "bf16 weights, nearest"}
 CODE_BITS = {"ternary": math.log2(3), "binary": 1.0}  # of train.qat; the others have their number in the name
 PARTS = ("run_id", "label", "seed", "load", "way", "rung", "code_bits", "parameters", "held_bits", "stored_bits_per_weight")
 

@@ -1,0 +1,201 @@
+"""A study of precision from its records: what is kept, what is held at most, which form of law the ladders follow, and the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from capacity import records
+from capacity.laws import estimate, intervals, precision
+from capacity.laws.summary import _wrap
+from capacity.laws.tables import checked, csv, plain
+
+SCHEMA = 1
+FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
+FITTED = ("rtn", "gptq", "qat")  # all tensors on the ladder: what is stored follows the codes
+FEWEST_RUNGS = 4  # below these a ladder has no law
+COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat", "rtn"))
+
+
+def relative(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Capacity of each unit over the fp32 capacity of its shape (mean over seeds), signed for the pairs, clipped at zero for the laws."""
+    base = chosen[(chosen.way == "trained") & (chosen.rung == "fp32")].groupby("label").bits_per_parameter.mean().rename("base")
+    out = chosen.join(base, on="label").dropna(subset="base")
+    signed = out.bits_per_parameter / out.base
+    return out.assign(signed=signed, relative=signed.clip(lower=0.0))
+
+
+def law(units: pd.DataFrame, way: str, value: str) -> dict:
+    """All forms fitted to one ladder: means over seeds of `value` (relative to fp32) against stored bits per weight, fp32 and bf16 on top of the
+    ladder, clusters are shapes. By form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left out of the
+    fit, one at a time over all shapes), and which is preferred. {"reason"} where the ladder has too few rungs."""
+    on = units[(units.way == way) | ((units.way == "trained") & units.rung.isin(["fp32"])) | ((units.way == "cast") & (units.rung == "cast bf16"))]
+    mean = on.groupby(["rung", "code_bits", "label"], as_index=False).agg(y=(value, "mean"), x=("stored_bits_per_weight", "mean"))
+    if (rungs := mean[~mean.rung.isin(["fp32", "cast bf16"])].rung.nunique()) < FEWEST_RUNGS:
+        return {"reason": f"{rungs} rungs, a law needs {FEWEST_RUNGS}"}
+    found: dict = {"reason": None, "rungs": rungs, "points": len(mean), "shapes": int(mean.label.nunique()), "forms": {}}
+    for name in FORMS:
+        try:
+            found["forms"][name] = _fitted(name, mean)
+        except ValueError as error:
+            found["forms"][name] = {"reason": str(error)}
+    ranked = [name for name, told in found["forms"].items() if told.get("held_out") is not None]
+    found["preferred"] = min(ranked, key=lambda name: found["forms"][name]["held_out"], default=None)
+    return found
+
+
+def _points(mean: pd.DataFrame) -> estimate.Points:
+    return estimate.Points({"bits_per_weight": mean.x.to_numpy()}, mean.y.to_numpy(), cluster=mean.label.to_numpy(),
+                           convention={"x": "stored bits per weight", "y": "capacity / fp32 capacity of the shape, clipped at 0"})
+
+
+def _fitted(name: str, mean: pd.DataFrame) -> dict:
+    fit = estimate.fit(name, _points(mean), delta=np.inf)
+    error = mean.y.to_numpy() - fit.predict({"bits_per_weight": mean.x.to_numpy()})
+    n, k = len(mean), int(fit.free.sum()) + 1  # and the variance
+    rss = float((error**2).sum())
+    misses = []
+    for rung in mean.rung.unique():
+        rest, out = mean[mean.rung != rung], mean[mean.rung == rung]
+        said = estimate.fit(name, _points(rest), delta=np.inf).predict({"bits_per_weight": out.x.to_numpy()})
+        misses += list(said - out.y.to_numpy())
+    return {"reason": None, "formula": fit.form.formula, "parameters": intervals.of(fit), "rms": math.sqrt(rss / n),
+            "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None,
+            "held_out": float(np.sqrt(np.mean(np.square(misses)))), "warnings": list(fit.warnings),
+            "valid": [float(mean.x.min()), float(mean.x.max())]}
+
+
+def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str) -> dict:
+    """Everything that precision.json says, JSON-able. ValueError, in one line, for a study without an fp32 run to compare with."""
+    if not ((rows.way == "trained") & (rows.rung == "fp32")).any():
+        raise ValueError("no finished run in fp32 to compare with; a study of precision needs runs with train.precision=fp32 and train.qat=none")
+    kept, chosen = precision.kept(rows), precision.capacity(rows)
+    units = relative(chosen)
+    whole = _whole(rows)
+    ladders = [way for way in precision.LADDERS if (rows.way == way).any()]
+    laws = {way: {"capacity": law(units, way, "relative"), "kept": law(whole, way, "kept")} for way in ladders if way in FITTED}
+    tests = [row | {"question": question} for question, frame in (("capacity", units), ("kept", whole)) for one, other in COMPARED
+             for row in precision.paired(frame, "signed", one, other)]
+    states = table.status.value_counts()
+    return plain({"schema": SCHEMA, "study": name, "kind": str(table.kind.iloc[0]), "runs": len(table), "finished": int(states.get("finished", 0)),
+                  "failed": int(states.get("failed", 0)), "missing": int(states.get("missing", 0)), "conventions": {
+                      "bits": "strict" if table.kind.iloc[0] == "uniform" else "learned bits", "parameters": "total", "stored": "codes, scales, zero points "
+                      "and what is not quantized", "kept": "full models: largest load of a shape", "capacity": "largest over the study's loads",
+                      "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)"},
+                  "kept": kept.to_dict("records"), "capacity": precision.capacities(chosen).to_dict("records"), "laws": laws,
+                  "paired": tests})
+
+
+def _whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Units of full models with what they keep, signed for the pairs, clipped at zero for the laws."""
+    full = rows[rows.load == rows.groupby("label").load.transform("max")]
+    base = full[(full.way == "trained") & (full.rung == "fp32")].groupby(["label", "seed"]).held_bits.first().rename("base")
+    out = full.join(base, on=["label", "seed"]).dropna(subset="base")
+    signed = out.held_bits / out.base
+    return out.assign(signed=signed, kept=signed.clip(lower=0.0))
+
+
+def rows_of(table: pd.DataFrame, configs: list, results: Path) -> pd.DataFrame:
+    """`precision.points` of the records; ValueError where a finished run does not say what it stores."""
+    storage, silent = {}, []
+    for run_id in table.run_id[table.status == "finished"]:
+        stored = records.read(results, run_id).get("storage")
+        silent += [run_id] * (stored is None)
+        storage[run_id] = stored["bits_per_weight"] if stored else math.nan
+    if silent:
+        raise ValueError(f"run {silent[0]} and {len(silent) - 1} others were finished before records said what a run stores; measure them again: "
+                         "capacity measure --study STUDY")
+    return precision.points(table, records.quantized_table(results, configs), configs, storage)
+
+
+def write_study(table, configs, results: Path, folder: Path, name: str) -> str:
+    """Judge and write precision.json, rows.csv, runs.csv, ladder.png and ladder.pdf; returns the report. Everything is computed before anything is
+    written. ValueError, in one line, for a table that cannot be judged."""
+    from capacity.plots import render
+    from capacity.plots_precision import ladder_figure
+
+    table = checked(table, ("run_id", "label", "seed", "status", "load", "kind"), ["load"], "judge")
+    rows = rows_of(table, configs, results)
+    found = judge(rows, table, name)
+    figure = ladder_figure(found)
+    files = {"precision.json": (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(),
+             "rows.csv": csv(rows.sort_values(["way", "code_bits", "label", "load", "seed"])), "runs.csv": csv(table),
+             "ladder.png": render(figure, "png"), "ladder.pdf": render(figure, "pdf")}
+    for file, data in files.items():
+        records.write_atomic(folder / file, data)
+    return report(found)
+
+
+def report(found: dict) -> str:
+    """At most 80 columns."""
+    c = found["conventions"]
+    lines = [*_wrap(f"Precision: {found['study']}", ""), "", *_wrap(
+        f"{found['finished']} of {found['runs']} runs finished ({found['failed']} failed, {found['missing']} missing). {c['bits'].capitalize()} bits, "
+        f"{c['parameters']} parameters.", ""), "", *_wrap(
+        "kept: what a model trained full still holds, beside fp32. capacity: the most that a shape holds over the study's data sizes, bits per "
+        f"parameter. Intervals {c['intervals']}.", "")]
+    most = {(row["way"], row["rung"]): row for row in found["capacity"]}
+    kept = {(row["way"], row["rung"]): row for row in found["kept"]}
+    last = None
+    for way, rung in dict.fromkeys([*most, *kept]):
+        head = {"trained": "trained in", "cast": "cast after training"}.get(way) or precision.LADDERS.get(way, way)
+        if head != last:
+            lines += ["", f"{'':28s}stored  kept, % [95%]          capacity [95%]", head] if last is None else [head]
+            last = head
+        lines.append(_line(way, rung, kept.get((way, rung)), most.get((way, rung))))
+    lines += ["", *_laws(found), "", *_pairs(found)]
+    return "\n".join(lines)
+
+
+def _line(way, rung, kept, most) -> str:
+    words = precision.TRAINED.get(rung, rung) if way == "trained" else rung.removeprefix("cast ")
+    stored = (most or kept)["stored"]
+    first = "-" if kept is None else f"{100 * kept['kept']:6.1f} {_ends(kept, 100)}"
+    second = "-" if most is None else f"{most['capacity']:6.3f} {_ends(most, 1)}"
+    return f"  {words:26s}{stored:>6.2f} {first:23s} {second}"
+
+
+def _ends(row, times) -> str:
+    if row["low"] is None:
+        return "(one shape)"
+    low, high = (times * row[end] for end in ("low", "high"))
+    digits = 0 if max(-low, high) >= 1000 else 1 if times > 1 or max(-low, high) >= 10 else 2
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _laws(found) -> list[str]:
+    lines = _wrap("Laws of stored bits per weight b, capacity as a part of fp32's; left out: rms error of rungs that the fit did not see", "")
+    for way, both in found["laws"].items():
+        told = both["capacity"]
+        if told["reason"]:
+            lines += _wrap(f"{precision.LADDERS[way]}: {told['reason']}", "  ", "    ")
+            continue
+        for name, form in told["forms"].items():
+            if form["reason"]:
+                continue
+            numbers = ", ".join(f"{key} = {_value(entry)}" for key, entry in form["parameters"].items())
+            mark = "  <- least error" if name == told["preferred"] else ""
+            lines += _wrap(f"{way}: {form['formula']}: {numbers}; left out {form['held_out']:.3f}{mark}", "  ", "    ")
+    return lines
+
+
+def _value(entry) -> str:
+    ends = "" if entry["low"] is None or entry["high"] is None else f" [{entry['low']:.3g}, {entry['high']:.3g}]"
+    return f"{entry['value']:.3g}{ends}"
+
+
+def _pairs(found) -> list[str]:
+    lines = ["Pairs of the same shape and seed, difference of the part of fp32"]
+    for question, words in (("capacity", "capacity"), ("kept", "kept by full models")):
+        rows = [row for row in found["paired"] if row["question"] == question]
+        for one, other in COMPARED:
+            part = [row for row in rows if (row["one"], row["other"]) == (one, other)]
+            if part:
+                told = ", ".join(f"{row['rung']} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] is not None
+                                 else f"{row['rung']} {row['difference']:+.3f}" for row in part)
+                lines += _wrap(f"{words}, {one} - {other}: {told}", "  ", "    ")
+    return lines
