@@ -42,11 +42,13 @@ def test_kept_is_about_full_models_and_capacity_about_the_best_load():
     assert kept.loc[("trained", "fp32"), "kept"] == 1.0
     most = precision.capacity(rows)
     mine = most[(most.way == "rtn") & (most.rung == "int4")]
-    assert set(mine.load) == {1.5} and not mine.at_most.any() and np.allclose(mine.bits_per_parameter, 0.9 * 0.98 * 1.5)
+    assert set(mine.load) == {1.5} and not mine.limited.any() and np.allclose(mine.bits_per_parameter, 0.9 * 0.98 * 1.5)
     over = precision.capacities(most).set_index(["way", "rung"]).loc[("rtn", "int4")]
     assert over.capacity == pytest.approx(1.323) and over.load_low == over.load_high == 1.5 and over.per_stored_bit == pytest.approx(1.323 / 4.25)
     other = most[(most.way == "gptq") & (most.rung == "int4")]
-    assert set(other.load) == {5.0} and other.at_most.all()
+    assert set(other.load) == {5.0} and not other.limited.any()
+    small = precision.capacity(rows[rows.load == 1.5])
+    assert small[small.rung == "fp32"].limited.all() and small[small.rung == "int8"].limited.all()
 
 
 def test_order_of_ways_and_rungs():

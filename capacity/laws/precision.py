@@ -24,6 +24,7 @@ LADDERS = {"rtn": "rounded to nearest, all tensors", "gptq": "GPTQ, all tensors"
            "rtn maps": "rounded to nearest, maps only", "gptq maps": "GPTQ, maps only", "qat maps": "trained quantized, maps only"}
 TRAINED = {"fp32": "fp32", "tf32": "TF32 products", "bf16": "bf16 products", "fp16": "fp16 products, loss scale",
            "bf16_stochastic": "bf16 weights, stochastic", "bf16_nearest": "bf16 weights, nearest"}
+HELD_WHOLE = 0.85  # part of the data bits from which data, not the model, are the limit (strict ceilings are 3% to 10% below all bits)
 CODE_BITS = {"ternary": math.log2(3), "binary": 1.0}  # of train.qat; the others have their number in the name
 PARTS = ("run_id", "label", "seed", "load", "way", "rung", "code_bits", "parameters", "held_bits", "stored_bits_per_weight")
 
@@ -48,7 +49,7 @@ def points(table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage:
         way, rung, code = _trained(run.train)
         rows.append((row.run_id, row.label, row.seed, row.load, way, rung, code, row.parameters_total,
                      getattr(row, HELD.get(row.kind, "bits")), storage[row.run_id]))
-    for row in quantized[quantized.method != "none"].itertuples():
+    for row in quantized[quantized.method != "none"].itertuples() if len(quantized) else []:
         way, rung = _after(row)
         rows.append((row.run_id, row.label, row.seed, row.load, way, rung, float(row.bits), row.parameters_total, row.held_bits,
                      row.stored_bits_per_weight))
@@ -93,14 +94,15 @@ def kept(rows: pd.DataFrame) -> pd.DataFrame:
 
 def capacity(rows: pd.DataFrame) -> pd.DataFrame:
     """The most that a shape holds on a rung over the data sizes of the study: one row per way, rung and unit (label, seed), bits per parameter at
-    the load whose mean over seeds is the largest; at_most: whether that is the largest load of the way, so that more data may give more."""
+    the load whose mean over seeds is the largest; limited: whether that is the largest load of the way and nearly all of it is held, so that more
+    data would give more."""
     mean = rows.groupby(["way", "rung", "label", "load"]).bits_per_parameter.mean()
     best = mean.groupby(["way", "rung", "label"]).idxmax().map(lambda key: key[-1]).rename("best_load")
     chosen = rows.join(best, on=["way", "rung", "label"])
     chosen = chosen[chosen.load == chosen.best_load]
     most = rows.groupby(["way", "label"]).load.max().rename("most")
     chosen = chosen.join(most, on=["way", "label"])
-    return chosen.assign(at_most=chosen.best_load == chosen.most)[[*PARTS, "bits_per_parameter", "bits_per_stored_bit", "at_most"]].reset_index(drop=True)
+    return chosen.assign(limited=(chosen.best_load == chosen.most) & (chosen.bits_per_parameter > HELD_WHOLE * chosen.load))[[*PARTS, "bits_per_parameter", "bits_per_stored_bit", "limited"]].reset_index(drop=True)
 
 
 def capacities(chosen: pd.DataFrame) -> pd.DataFrame:

@@ -69,8 +69,10 @@ def _fitted(name: str, mean: pd.DataFrame) -> dict:
             "valid": [float(mean.x.min()), float(mean.x.max())]}
 
 
-def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str) -> dict:
-    """Everything that precision.json says, JSON-able. ValueError, in one line, for a study without an fp32 run to compare with."""
+def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list[str] | None = None) -> dict:
+    """Everything that precision.json says, JSON-able. ValueError, in one line, for a study without an fp32 run to compare with.
+
+    without_rows: finished runs whose settings ask for quantization that their records do not have."""
     if not ((rows.way == "trained") & (rows.rung == "fp32")).any():
         raise ValueError("no finished run in fp32 to compare with; a study of precision needs runs with train.precision=fp32 and train.qat=none")
     kept, chosen = precision.kept(rows), precision.capacity(rows)
@@ -87,7 +89,19 @@ def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str) -> dict:
                       "and what is not quantized", "kept": "full models: largest load of a shape", "capacity": "largest over the study's loads",
                       "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)"},
                   "kept": kept.to_dict("records"), "capacity": precision.capacities(chosen).to_dict("records"), "laws": laws,
-                  "paired": tests})
+                  "paired": tests, "notes": _notes(table, chosen, name, without_rows or [])})
+
+
+def _notes(table, chosen, name: str, without_rows: list[str]) -> list[str]:
+    out = []
+    for status in ("failed", "missing"):
+        if ids := list(table.run_id[table.status == status]):
+            out.append(f"{len(ids)} runs {status}: {', '.join(ids[:6])}{', ...' * (len(ids) > 6)}")
+    if without_rows:
+        out.append(f"{len(without_rows)} finished runs are not quantized yet, as their settings ask: capacity measure --study {name}")
+    for way, rungs in chosen[chosen.limited].groupby("way").rung.unique().items():
+        out.append(f"{way}: {', '.join(rungs)}: some shape holds nearly all of the study's largest data there; more data would give more")
+    return out
 
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:
@@ -99,8 +113,9 @@ def _whole(rows: pd.DataFrame) -> pd.DataFrame:
     return out.assign(signed=signed, kept=signed.clip(lower=0.0))
 
 
-def rows_of(table: pd.DataFrame, configs: list, results: Path) -> pd.DataFrame:
-    """`precision.points` of the records; ValueError where a finished run does not say what it stores."""
+def rows_of(table: pd.DataFrame, configs: list, results: Path) -> tuple[pd.DataFrame, list[str]]:
+    """`precision.points` of the records, and the finished runs without the rows that their settings ask for; ValueError where a finished run does
+    not say what it stores."""
     storage, silent = {}, []
     for run_id in table.run_id[table.status == "finished"]:
         stored = records.read(results, run_id).get("storage")
@@ -109,7 +124,10 @@ def rows_of(table: pd.DataFrame, configs: list, results: Path) -> pd.DataFrame:
     if silent:
         raise ValueError(f"run {silent[0]} and {len(silent) - 1} others were finished before records said what a run stores; measure them again: "
                          "capacity measure --study STUDY")
-    return precision.points(table, records.quantized_table(results, configs), configs, storage)
+    quantized = records.quantized_table(results, configs)
+    have = set(quantized.run_id) if len(quantized) else set()
+    without = [run.run_id for run in configs if run.quantize.methods and run.run_id in storage and run.run_id not in have]
+    return precision.points(table, quantized, configs, storage), without
 
 
 def write_study(table, configs, results: Path, folder: Path, name: str) -> str:
@@ -119,8 +137,8 @@ def write_study(table, configs, results: Path, folder: Path, name: str) -> str:
     from capacity.plots_precision import ladder_figure
 
     table = checked(table, ("run_id", "label", "seed", "status", "load", "kind"), ["load"], "judge")
-    rows = rows_of(table, configs, results)
-    found = judge(rows, table, name)
+    rows, without_rows = rows_of(table, configs, results)
+    found = judge(rows, table, name, without_rows)
     figure = ladder_figure(found)
     files = {"precision.json": (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(),
              "rows.csv": csv(rows.sort_values(["way", "code_bits", "label", "load", "seed"])), "runs.csv": csv(table),
@@ -148,6 +166,8 @@ def report(found: dict) -> str:
             last = head
         lines.append(_line(way, rung, kept.get((way, rung)), most.get((way, rung))))
     lines += ["", *_laws(found), "", *_pairs(found)]
+    if found["notes"]:
+        lines += ["", "Notes", *(line for note in found["notes"] for line in _wrap(note, "  - ", "    "))]
     return "\n".join(lines)
 
 
