@@ -66,7 +66,7 @@ def worth_compiling(runs: list[Config], device: str) -> bool:
 def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
     """Predicted memory of a stack of runs of this shape whose batches are computed in so many parts."""
     batch = -(-run.train.batch_size // parts)
-    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, batch, members, device, run.train.precision)
+    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, batch, members, device, run.train.precision, run.train.qat != "none")
 
 
 def micro_batches(run: Config, members: int, device: str, room: float) -> int:

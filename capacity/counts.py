@@ -58,9 +58,9 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
 
 
 def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int, members: int = 1, device: str = "cpu",
-                 precision: str = "fp32") -> float:
+                 precision: str = "fp32", qat: bool = False) -> float:
     """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's temporaries (34 P; 4 P more
-    in bf16), activations kept for the backward pass (about 16 d values, 3 per hidden unit, 5 where it is gated, for each
+    in other formats, 16 P with quantized weights), activations kept for the backward pass (about 16 d values, 3 per hidden unit, 5 where it is gated, for each
     layer and token, and a row of scores per head where a short context on a CPU keeps them), and the head's chunk of
     logits with two copies. Experts keep all their places, each with its input and output, and the router three rows per
     token. Fitted to the peak of six CPU processes of 42 to 558 MB (fp32), which it meets within 16%."""
@@ -72,7 +72,7 @@ def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int, m
     scores = model.n_heads * seq_len if device == "cpu" and seq_len <= SHORT_CONTEXT else 0
     activations = members * tokens * (model.n_layers * (16 * d + hidden + scores) + 4 * d)
     logits = 3 * min(members * tokens * vocab_size, max(vocab_size, HEAD_CHUNK[device]))
-    weights = (34.0 if precision == "fp32" else 38.0) * parameters(model, vocab_size, seq_len)["total"]
+    weights = (34.0 + 4.0 * (precision != "fp32") + 16.0 * qat) * parameters(model, vocab_size, seq_len)["total"]
     return members * weights + 4.0 * (activations + logits)
 
 
