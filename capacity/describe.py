@@ -9,14 +9,31 @@ from pathlib import Path
 def describe(record: dict, results: Path) -> str:
     """What `capacity train` and `capacity measure` print of a record."""
     t = record["training"]
-    lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({t['precision']})"]
+    lines = [f"run {record['run_id']} finished in {t['wall_s']:.0f} s on {t['device']} ({_format(t)})"]
     for name, lines_of in LINES.items():
         if name in record["measures"]:
             lines += lines_of(record["measures"][name], record)
+    if (stored := record.get("storage")) and (held := _held(record["measures"])) is not None:
+        lines.append(f"  stored as {stored['weights']}: {stored['bits_per_weight']:.2f} bits per weight, {held / stored['bits']:.3f} bits held per stored bit")
+    if t.get("steps_skipped"):
+        lines.append(f"  {t['steps_skipped']} steps skipped for an overflow in fp16")
     gain = record["convergence"]["gain_last_tenth"]
     lines.append(f"  gained over the last tenth of training: {'-' if gain is None else format(gain, '.2%')}")
     lines.append(f"  {results / 'runs' / record['run_id']}/record.json")
     return "\n".join(lines)
+
+
+def _format(t: dict) -> str:
+    """In what a run was trained; records of before have the precision only."""
+    qat, weights = t.get("qat", "none"), t["master_weights"]
+    return ", ".join([t["precision"]] + [f"weights {weights}"] * (weights != "fp32") + [f"trained {qat}"] * (qat != "none"))
+
+
+def _held(measures: dict) -> float | None:
+    """Bits that weights can be asked about: of random data or facts."""
+    if "memorization" in measures:
+        return measures["memorization"]["strict"]["bits"]
+    return measures["knowledge"]["bits"] if "knowledge" in measures else None
 
 
 def _memorization(m: dict, record: dict) -> list[str]:
