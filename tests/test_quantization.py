@@ -436,7 +436,7 @@ def test_variants_of_the_settings():
     ("quantize=row quantize.granularity=[group] quantize.group_size=[48]",
      "quantize.group_size=[48]: 48 does not divide model.d_model=32; allowed: 1, 2, 4, 8, 16, 32"),
     ("quantize=row quantize.granularity=[group] quantize.group_size=[16] model.mlp_ratio=0.25", "16 does not divide the MLP's width=8"),
-    ("quantize=int4", "allowed: all, none, row")])
+    ("quantize=int4", "allowed: all, ladder, none, row")])
 def test_bad_settings_end_in_one_line(here, capfd, settings, text):
     assert main(["train", "data.n_sequences=40", "data.load=null", *settings.split()]) == 2
     error = capfd.readouterr().err
