@@ -71,7 +71,7 @@ def test_the_planted_law_is_found_and_preferred(name, theta):
     from capacity.laws import forms
 
     def part(way, b):
-        return float(forms.form(name).predict({"bits_per_weight": b + 0.25}, theta)[0]) if way == "gptq" else 0.5
+        return float(forms.form(name).predict({"bits_per_weight": b}, theta)[0]) if way == "gptq" else 0.5
 
     rows = planted(part, noise=0.004, loads=(5.0,), seeds=(0, 1, 2))
     units = precision_laws.relative(precision.capacity(rows))

@@ -16,7 +16,7 @@ from capacity.laws.tables import checked, csv, plain
 
 SCHEMA = 1
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
-FITTED = ("rtn", "gptq", "qat")  # all tensors on the ladder: what is stored follows the codes
+POOR = 0.1  # rms error of left-out rungs, as a part of fp32, above which no form is worth quoting
 FEWEST_RUNGS = 4  # below these a ladder has no law
 COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat", "rtn"))
 
@@ -30,11 +30,13 @@ def relative(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def law(units: pd.DataFrame, way: str, value: str) -> dict:
-    """All forms fitted to one ladder: means over seeds of `value` (relative to fp32) against stored bits per weight, fp32 and bf16 on top of the
-    ladder, clusters are shapes. By form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left out of the
+    """All forms fitted to one ladder: means over seeds of `value` (relative to fp32) against the bits b of a code, 32 and 16 for fp32 and bf16 on
+    top of the ladder, clusters are shapes. Stored bits are what ways are compared by; scales add 16 bits to each row of a matrix, few in a wide
+    model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left out of the
     fit, one at a time over all shapes), and which is preferred. {"reason"} where the ladder has too few rungs."""
     on = units[(units.way == way) | ((units.way == "trained") & units.rung.isin(["fp32"])) | ((units.way == "cast") & (units.rung == "cast bf16"))]
-    mean = on.groupby(["rung", "code_bits", "label"], as_index=False).agg(y=(value, "mean"), x=("stored_bits_per_weight", "mean"))
+    mean = on.groupby(["rung", "code_bits", "label"], as_index=False).agg(y=(value, "mean"))
+    mean = mean.assign(x=mean.code_bits)
     if (rungs := mean[~mean.rung.isin(["fp32", "cast bf16"])].rung.nunique()) < FEWEST_RUNGS:
         return {"reason": f"{rungs} rungs, a law needs {FEWEST_RUNGS}"}
     found: dict = {"reason": None, "rungs": rungs, "points": len(mean), "shapes": int(mean.label.nunique()), "forms": {}}
@@ -50,7 +52,7 @@ def law(units: pd.DataFrame, way: str, value: str) -> dict:
 
 def _points(mean: pd.DataFrame) -> estimate.Points:
     return estimate.Points({"bits_per_weight": mean.x.to_numpy()}, mean.y.to_numpy(), cluster=mean.label.to_numpy(),
-                           convention={"x": "stored bits per weight", "y": "capacity / fp32 capacity of the shape, clipped at 0"})
+                           convention={"x": "bits of a code", "y": "capacity / fp32 capacity of the shape, clipped at 0"})
 
 
 def _fitted(name: str, mean: pd.DataFrame) -> dict:
@@ -79,7 +81,7 @@ def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list
     units = relative(chosen)
     whole = _whole(rows)
     ladders = [way for way in precision.LADDERS if (rows.way == way).any()]
-    laws = {way: {"capacity": law(units, way, "relative"), "kept": law(whole, way, "kept")} for way in ladders if way in FITTED}
+    laws = {way: {"capacity": law(units, way, "relative"), "kept": law(whole, way, "kept")} for way in ladders}
     tests = [row | {"question": question} for question, frame in (("capacity", units), ("kept", whole)) for one, other in COMPARED
              for row in precision.paired(frame, "signed", one, other)]
     states = table.status.value_counts()
@@ -188,18 +190,19 @@ def _ends(row, times) -> str:
 
 
 def _laws(found) -> list[str]:
-    lines = _wrap("Laws of stored bits per weight b, capacity as a part of fp32's; left out: rms error of rungs that the fit did not see", "")
-    for way, both in found["laws"].items():
-        told = both["capacity"]
-        if told["reason"]:
-            lines += _wrap(f"{precision.LADDERS[way]}: {told['reason']}", "  ", "    ")
-            continue
-        for name, form in told["forms"].items():
-            if form["reason"]:
+    lines = _wrap("Laws of the bits b of a code, R as a part of fp32's; left out: rms error of rungs that the fit did not see; the form with the least of "
+                  "these first", "")
+    for question, words in (("kept", "kept by full models"), ("capacity", "capacity")):
+        for way, both in found["laws"].items():
+            told = both[question]
+            if told["reason"]:
+                lines += _wrap(f"{words}, {way}: {told['reason']}", "  ", "    ")
                 continue
-            numbers = ", ".join(f"{key} = {_value(entry)}" for key, entry in form["parameters"].items())
-            mark = "  <- least error" if name == told["preferred"] else ""
-            lines += _wrap(f"{way}: {form['formula']}: {numbers}; left out {form['held_out']:.3f}{mark}", "  ", "    ")
+            fits = sorted((form for form in told["forms"].values() if not form["reason"]), key=lambda form: form["held_out"])
+            best = ", ".join(f"{key} = {_value(entry)}" for key, entry in fits[0]["parameters"].items())
+            others = "; ".join(f"{form['formula'].removeprefix('R = ')} {form['held_out']:.3f}" for form in fits[1:])
+            poor = "no form fits; least bad: " if fits[0]["held_out"] > POOR else ""
+            lines += _wrap(f"{words}, {way}: {poor}{fits[0]['formula']}, {best}; left out {fits[0]['held_out']:.3f} (others: {others})", "  ", "    ")
     return lines
 
 
