@@ -16,6 +16,7 @@ import capacity
 from capacity import records
 from capacity.laws import arms, exposures, forms, verdicts
 from capacity.laws.expects import BELOW
+from capacity.laws.published import caveat
 from capacity.laws.published import digits as _digits
 from capacity.laws.published import ends as _ends
 from capacity.laws.published import lines as verdict_lines
@@ -202,9 +203,7 @@ def _verdicts(fit):
         n = [row["n_people"] for row in fit["arms"]]
         p = [row["parameters_paper"] for row in fit["arms"]]
         e = [row["exposures"] for row in fit["arms"]]
-        lines += _wrap(f"These runs are at {fit['scale']} scale (N {_span(n)}, P {_span(p)}, {_span(e)} exposures), "
-                       "not at the published one: a verdict says whether the effect shows here, in a range that this "
-                       "project chose, and confirms or refutes no published number.", "  ")
+        lines += caveat(fit["scale"], f"N {_span(n)}, P {_span(p)}, {_span(e)} exposures")
     if fit["overrides"]:
         lines += _wrap(f"Settings were changed with the command: {', '.join(fit['overrides'])}", "  ")
     return lines + verdict_lines(fit["verdicts"])

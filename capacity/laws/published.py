@@ -147,6 +147,21 @@ def lines(verdicts: list[dict]) -> list[str]:
     return out
 
 
+def caveat(scale: str, here: str) -> list[str]:
+    """What a reader must know where the runs are not at the scale of what was published; here: their scale, in words."""
+    return wrapped(f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows here, in a "
+                   "range that this project chose, and confirms or refutes no published number.", "  ")
+
+
+def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
+    """published, where runs of these parameters [smallest, largest] and tokens lie within what the value was measured on (at least half of
+    its tokens), else another."""
+    low, high = value.setting["parameters"]
+    inside = 0.99 * low <= min(parameters) and max(parameters) <= 1.01 * high
+    enough = tokens is None or tokens >= value.setting.get("tokens", 0.0) / 2
+    return "published" if inside and enough else "another"
+
+
 def told_setting(setting: dict) -> str:
     """Where a value was measured, such as "N 10K to 10M, P 1M to 500M, 1000 exposures, mixed fp16"."""
     def told(there) -> str:
