@@ -101,16 +101,16 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
 
 def test_numbers_are_those_of_the_tables_that_laws_are_fitted_to(here, frame):
     found, _ = table.groups([], [], here[1])
-    shown = frame.set_index("run_id")
+    shown, compared = frame.set_index("run_id"), 0
     for _, configs in found:
         theirs = records.table(here[1], configs).set_index("run_id").drop(columns=list(table.REPEATED))
         for name in theirs:
             for run_id, value in theirs[name].items():
                 cell = shown.loc[run_id, name]
-                if value is None or value == "" or value != value:
-                    assert pd.isna(cell) or name == "exposures" or name in columns.settings(), (name, run_id, cell)  # filled in for every kind
-                else:
+                if value is not None and value == value and value != "":
                     assert cell == (json.dumps(value) if isinstance(value, tuple) else value), (name, run_id, value, cell)
+                    compared += 1
+    assert compared > 300
 
 
 def test_every_column_is_documented_typed_and_in_a_stable_place(here, frame):
