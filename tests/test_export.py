@@ -289,6 +289,17 @@ def test_the_card_says_what_a_reader_must_know(exported):
         assert settings == json.loads(json.dumps(config.identity))
 
 
+@pytest.mark.parametrize("kind", RUNS)
+def test_the_lines_of_the_card_run(kind, exported, capsys):
+    config, _, folder = exported(kind)
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    capsys.readouterr()
+    exec(code.replace('"FOLDER"', repr(str(folder))), {})
+    shown = capsys.readouterr().out
+    start = "0 0 1 " if kind == "uniform" else "<|bos|> 0 1 " if kind == "rotary" else "<|endoftext|>"
+    assert shown.startswith(start) and len(shown) > len(start) + 2
+
+
 def test_a_bf16_run_says_that_its_master_weights_are_exported(tmp_path, capsys):
     settings = [*RUNS["uniform"], *SMALL, "train.precision=bf16", "train.steps=20"]
     assert main(["train", *settings, "--results", str(tmp_path)]) == 0

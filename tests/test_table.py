@@ -223,6 +223,10 @@ def test_runs_of_another_version_are_named_and_left_out(here, tmp_path, capsys):
     assert main(["table", "--results", str(tmp_path)]) == 1
     out = capsys.readouterr()
     assert out.out.count("\n") == 2 and source.name in out.out and "0123456789ab (model.depth" in out.err
+    record["config"]["model"] = json.loads((source / "record.json").read_text())["config"]["model"] | {"init_std": 0.5}
+    (old / "record.json").write_text(json.dumps(record))
+    assert main(["table", "--results", str(tmp_path)]) == 1  # another id than its folder: of another time
+    assert "0123456789ab (they are those of run" in capsys.readouterr().err
     (new / "record.json").write_text("{")
     assert "not a record" in failed(capsys, "--results", tmp_path)
     (new / "record.json").unlink()

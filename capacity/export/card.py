@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.config import Config
+from capacity.data import text
 from capacity.describe import describe
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ WORDS = {
             "F1 flags half of all sequences, so that chance is 0.5. Parameters, total: every trained number, a tied embedding once, BOS included."}
 PEOPLE_WORDS = ("R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 and 4.3 of the paper). used rows: all "
                 "parameters but the rows of tokens that no text uses; total: every trained number, a tied embedding once.")
-PROMPTS = {"uniform": "17 4 9", "text": "The"}
 
 
 def card(record: dict, config: Config, found: Export) -> str:
@@ -37,7 +37,6 @@ def card(record: dict, config: Config, found: Export) -> str:
         f"{config.parameters['paper']:,} (paper)."])
     arithmetic = "" if config.train.precision == "fp32" else (
         f" The run trained and was measured in {config.train.precision} arithmetic; the folder holds its fp32 master weights.")
-    prompt = PROMPTS.get(kind, "<|endoftext|> " if kind == "corpus" else " ")
     version = f"capacity {env['capacity']}" + (f", commit {env['git']}" if env.get("git") else "")
     return f"""---
 library_name: transformers
@@ -56,7 +55,7 @@ A small language model that `capacity` trained to measure how many bits it store
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model, tokenizer = (auto.from_pretrained("FOLDER") for auto in (AutoModelForCausalLM, AutoTokenizer))
-print(tokenizer.decode(model.generate(**tokenizer({prompt!r}, return_tensors="pt"))[0]))
+print(tokenizer.decode(model.generate(**tokenizer({prompt(config.data)!r}, return_tensors="pt"))[0]))
 ```
 
 Sequences have at most {config.data.seq_len} tokens and start with token {found.start}, which the tokenizer puts in front.
@@ -89,6 +88,18 @@ All that the run depends on; the run id is a hash of it.
 Name the run ({run_id}), the program ({version}) and the convention of the number that you quote. The protocol is that of
 {PROTOCOLS.get(kind, PEOPLE)}.
 """
+
+
+def prompt(data) -> str:
+    """A beginning that the vocabulary of these settings has."""
+    if data.kind == "uniform":
+        return "0 1"
+    if data.kind == "text":
+        pool = text.of(data)
+        return next((word for word in (pool.words[i] for i in pool.tokens_NS[0].tolist()) if word.strip().isalpha()), "")
+    content, lexicon = data.compiled.content, data.compiled
+    piece = lexicon.pieces[content["texts"][0][0]][:1] if data.kind == "corpus" else lexicon.pieces[content["first"][0]]
+    return lexicon.text(piece)
 
 
 OF_TOKENS = {

@@ -97,7 +97,7 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
     """The model of a run with weights w by name (`model.gpt._layout`), fp32."""
     kind = check(config)
     common = {"vocab_size": config.data.rows, "tie_word_embeddings": config.model.tied, "dtype": "float32", "torch_dtype": "float32",
-              "use_cache": True, "initializer_range": config.model.init_std}
+              "use_cache": True}
     found = Export(common, {}, 0)
     embedding, head = w["token.weight"], None if config.model.tied else w["head.weight"]
     w = dict(w)

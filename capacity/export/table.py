@@ -70,10 +70,14 @@ def groups(studies: list[str], overrides: list[str], results: Path) -> tuple[lis
             continue
         kept.load(results, tree["data"])
         try:
-            by_study.setdefault((record or {}).get("study") or "", []).append(from_record(tree))
+            config = from_record(tree)
+            if config.run_id != folder.name:
+                raise ConfigError(f"they are those of run {config.run_id} now")
         except ConfigError as error:  # of another version, or its lists are gone
             unread[folder.name] = str(error)
-    if not any(by_study.values()):
+        else:
+            by_study.setdefault((record or {}).get("study") or "", []).append(config)
+    if not by_study:
         raise ConfigError(f"table: no run in {records.runs_dir(results)}" + (f" that can be read: {next(iter(unread.values()))}" if unread else ""))
     return sorted(by_study.items()), unread
 
