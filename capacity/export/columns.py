@@ -65,7 +65,11 @@ _TRAINED = (
     (r"wall_s", FLOAT, "s", "time of training / runs of the stack: this run's share"),
     (r"training\.wall_s", FLOAT, "s", "time of training of the whole stack"), (r"training\.stack", INT, "runs", "runs that trained together"),
     (r"training\.threads", INT, "threads", "CPU threads of the process"), (r"training\.micro_batches", INT, "parts", "parts in which a batch was computed"),
-    (r"training\.(device|master_weights)", TEXT, "", "{0} of the training"))
+    (r"training\.(device|master_weights|optimizer_state|qat)", TEXT, "", "{0} of the training"),
+    (r"training\.loss_scale", FLOAT, "", "last loss scale (fp16)"), (r"training\.steps_skipped", INT, "steps", "steps without an update, because a "
+     "gradient overflowed (fp16)"),
+    (r"storage\.weights", TEXT, "", "format that the model must be stored in to be used as it was trained"),
+    (r"storage\.bits", INT, "bits", "what that takes"), (r"storage\.bits_per_weight", FLOAT, "bits per parameter", "storage.bits / parameters_total"))
 _MEASURED = (
     (r"(strict|paper)_bits", FLOAT, "bits", "memorized bits, {0} convention (strict: every token from BOS; paper: mean over positions 2..S times S)"),
     (r"(strict|paper)_ceiling_bits", FLOAT, "bits", "most bits that the data can give, {0} convention; of an unfinished run the expected one"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"int": "Int64", "float": "Float64", "bool": "boolean", "text": "string"}  # of pandas, with a value for what is missing
 REPEATED = ("lr", "batch_size", "precision", "seq_len")  # settings, which are columns by their dotted key
-FLATTENED = ("parameters", "data", "training", "convergence", "measures", "environment", "finished_at")  # of a record
+FLATTENED = ("parameters", "data", "training", "storage", "convergence", "measures", "environment", "finished_at")  # of a record
 MEASURES = ("measure", "extraction", "quantize")  # settings that a finished run may have been measured by otherwise than its study says now
 
 
@@ -125,7 +125,7 @@ def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
     row = {f"{section}.{key}": value for section in columns.SETTINGS for key, value in trees[section].items()}
     if quantized:
         return row
-    numbers = _numbers({name: record[name] for name in FLATTENED if record[name] is not None}) if record else ()
+    numbers = _numbers({name: record[name] for name in FLATTENED if record.get(name) is not None}) if record else ()
     return row | {"exposures": config.exposures} | {columns.name_of(path): value for path, value in numbers}
 
 
