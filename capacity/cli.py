@@ -90,6 +90,27 @@ examples:
   capacity measure 3f2a90c1d4e5 quantize.methods=[rtn] quantize.bits=[4,3]
   capacity measure --study pocket quantize=row quantize.embeddings=[true]
 """
+TABLE_HELP = """\
+All runs of studies, or of the results folder, as one tidy table: one row per
+run with its settings, parameter counts and all measured numbers. An empty cell
+(CSV) or null (Parquet) stands for what is not: not measured, not finished, or
+a setting that is empty or belongs to another kind of data.
+
+examples:
+  capacity table pocket                             CSV to the terminal
+  capacity table --output runs.csv                  every run there is
+  capacity table pocket morris/uniform_bf16 --output runs.parquet
+  capacity table pocket --quantized --output quantized.csv
+  capacity table pocket --columns                   what each column means
+"""
+EXPORT_HELP = """\
+Write a trained model to a folder that Hugging Face's transformers loads with
+AutoModelForCausalLM and AutoTokenizer: GPT-2, GPT-NeoX, LLaMA or Mistral form,
+logits equal to rounding, with a README. What has no form there is refused.
+
+examples:
+  capacity export 3f2a90c1d4e5 --output model
+"""
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
 
@@ -187,6 +208,18 @@ def _parser() -> argparse.ArgumentParser:
                          help="runs, and settings of measures; with --study also those of the sweep, if any")
     measure.add_argument("--study", metavar="STUDY", help="all finished runs of a study")
     results(measure)
+
+    table = verb("table", _table, "all runs as one CSV or Parquet file", TABLE_HELP)
+    table.add_argument("overrides", nargs="*", metavar="STUDY|KEY=VALUE", help="studies (none: all runs in results), and settings of their sweeps, if any")
+    table.add_argument("--output", type=Path, metavar="FILE", help="a .csv or .parquet file (default: CSV to the terminal)")
+    table.add_argument("--quantized", action="store_true", help="one row per run and variant of quantization")
+    table.add_argument("--columns", action="store_true", help="print name, type, unit and meaning of each column and stop")
+    results(table)
+
+    export = verb("export", _export, "write a model for transformers", EXPORT_HELP)
+    export.add_argument("run_id", metavar="RUN_ID")
+    export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new or an empty folder")
+    results(export)
 
     worker = verb("worker", _worker, "train a pack file (used by sweep)", "Train the runs of one pack file.")
     worker.add_argument("--pack", type=Path, required=True, metavar="FILE", help="written by `capacity sweep`")
@@ -377,6 +410,21 @@ def _measure(args: argparse.Namespace) -> int:
 
     for run_id, settings in run_ids.items():
         print(_describe(remeasure(args.results, run_id, pick_device("auto"), settings), args.results))
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    from capacity.export import table
+
+    return table.table([text for text in args.overrides if "=" not in text], [text for text in args.overrides if "=" in text], args.results,
+                       args.output, args.quantized, args.columns)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from capacity.export import huggingface
+
+    found = huggingface.export(args.results, args.run_id, args.output)
+    print("\n  ".join([f"{args.output}: {found.config['architectures'][0]}", *found.notes]))
     return 0
 
 

@@ -328,6 +328,11 @@ def from_dict(tree: dict) -> Config:
     return config
 
 
+def from_record(tree: dict) -> Config:
+    """The settings of a record without those of its execution, which are no part of the run and may have had other values in its time."""
+    return from_dict({name: part for name, part in tree.items() if name not in ("cluster", "wandb")})
+
+
 def check_section(name: str, tree: dict) -> None:
     """ConfigError where a part of a section, such as a site's own values, holds anything impossible."""
     _section(name, tree)

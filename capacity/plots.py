@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from capacity.laws import summary
+from capacity.laws import published
 from capacity.laws.ablations import CELL, VARIED
 from capacity.laws.arms import SATURATED, short
 from capacity.laws.exposures import curve
@@ -30,7 +30,7 @@ KNOWLEDGE_GUIDES = (2, 1, 0.5)  # bits per parameter; 3.3 (arXiv 2404.05405) fin
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 R_MAX = "$R^\\mathrm{max}$"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-PUBLISHED = tuple(row["value"] for row in summary.PUBLISHED if row["quantity"] == "mean_of_ratios")  # bf16, fp32
+PUBLISHED = tuple(published.get(f"morris/mean_{precision}").value for precision in ("bf16", "fp32"))
 
 
 def capacity_figure(table, fit):

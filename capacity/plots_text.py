@@ -38,7 +38,7 @@ def membership_figure(runs, found):
             other = found["logarithmic"]
             left.plot(t, law.logarithmic(t, other["c1"], other["c2"], other["c3"]), color=INK, linewidth=0.8, linestyle="-.", label="fitted, in log t")
         left.plot(t, law.repaired(t, **law.PUBLISHED), color=GUIDE, linewidth=1.1, linestyle="--", label="published, repaired")
-        per_sequence = 3.64 * done.seq_len.iloc[0] / t
+        per_sequence = law.ALPHA * done.seq_len.iloc[0] / t
         left.plot(t, law.printed(per_sequence, **law.PRINTED), color=GUIDE, linewidth=1.1, linestyle=":", label="published, as printed")
         left.axhline(0.5, color=GUIDE, linewidth=0.6)
         left.set_ylim(0.45, 1.03)

@@ -296,7 +296,8 @@ def test_a_verdict_agrees_differs_or_says_why_it_cannot_tell():
     many = dict(people=(2400,), shapes=("2x16", "2x24"))
     good = verdict_of(grid(**many, noise=0.01))
     assert good["verdict"] == "agrees" and good["measured"] == pytest.approx(2.0, abs=0.05)
-    assert good["interval"][0] < good["measured"] and good["published"] == {"value": None, "range": [1.8, 2.3]}
+    assert good["interval"][0] < good["measured"] and good["published"] == {
+        "value": None, "range": [1.8, 2.3], "id": None, "there": ""}
     assert good["source"] == "arXiv 2404.05405, section 5 (Result 1)"
     assert (good["evidence"], good["scale"]) == ("p", "pocket")
     low = verdict_of(grid(**many, r=1.2, noise=0.01))
@@ -348,6 +349,15 @@ def test_a_ratio_of_two_arms(models, truth, verdict):
     found = verdict_of(rows, **PAIR, models=models, value=0.77, tolerance=0.1)
     assert found["verdict"] == verdict and found["interval"][0] <= found["measured"] <= found["interval"][1]
     assert found["measured"] == pytest.approx(truth, rel=0.03) and found["at"] == "LLaMA / GPT2"
+
+
+def test_arms_of_one_label_are_told_apart_by_name():
+    rows = grid(people=(2400,), shapes=("2x16",), noise=0.01) + grid(people=(2400,), shapes=("2x16",), r=1.5, noise=0.01, draw=1, **LLAMA)
+    (remark,) = verdict_of(rows, **PAIR, range=[0.5, 1])["remarks"]
+    assert remark.startswith("2x16, LLaMA: 1.") and "; 2x16, GPT2: 2" in remark
+    junk = grid(people=(2400,), shapes=("2x16",), noise=0.01) + grid(people=(2400,), shapes=("2x24",), r=1.0, draw=1, **{"data.tag": "main"})
+    (remark,) = verdict_of(junk, quantity="ratio", where={"data.tag": "main"}, against={"data.tag": "none"}, range=[0, 1])["remarks"]
+    assert remark.startswith("2x24, tag=main: ") and "; 2x16, tag=none: " in remark
 
 
 def test_arms_are_paired_where_everything_not_named_is_equal():

@@ -512,6 +512,7 @@ def test_a_study_is_written_whole_and_twice_the_same(tmp_path):
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
     result = json.loads((tmp_path / "a" / "fit.json").read_text(encoding="utf-8"))
     assert result["strict"] == fit.fit_laws(table, n_boot=200) and result["paper"]["parameters"] == "paper"
+    assert result["verdicts"] == summary.verdicts(result["paper"]) and result["verdicts"][0]["published"]["id"] == "morris/mean_fp32"
     runs = pd.read_csv(tmp_path / "a" / "runs.csv").set_index("run_id")
     assert len(runs) == len(table) and (runs.class_strict == "failed").sum() == 4 and runs.still_rising.sum() == 8
     shapes = pd.read_csv(tmp_path / "a" / "plateaus.csv")

@@ -28,6 +28,11 @@ def key(data: BiosData | BiodData | CorpusData) -> tuple:
 
 def compile(data: BiosData | BiodData | CorpusData) -> dict:
     """Read the files of these settings and tokenize every piece; ConfigError names what is wrong and where."""
+    return compiled(data)[0]
+
+
+def compiled(data: BiosData | BiodData | CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
+    """The content, the tokenizer that its pieces went through, and the row of each of its tokens that is in use."""
     if isinstance(data, CorpusData):
         from capacity.data.corpus import compile_corpus
 
@@ -48,23 +53,23 @@ class Book:
             self.bio.add(text)
         return self.texts.setdefault(text, len(self.texts))
 
-    def close(self, encoder: Encoder, alphabet: int = 0) -> dict:
+    def close(self, encoder: Encoder, alphabet: int = 0) -> tuple[dict, dict[int, int]]:
         """tokens, bio_rows and pieces over rows in use: EOS, then those of biographies in the order of their first use, then
-        `alphabet` symbols, then those of questions only."""
+        `alphabet` symbols, then those of questions only; and the row of each of the encoder's tokens."""
         ids = {text: encoder.encode(text) for text in self.texts if text != EOS}
         bio = dict.fromkeys(i for text in ids if text in self.bio for i in ids[text])
         others = [i for i in dict.fromkeys(i for tokens in ids.values() for i in tokens) if i not in bio]
         row = {i: 1 + n for n, i in enumerate(bio)} | {i: 1 + len(bio) + alphabet + n for n, i in enumerate(others)}
         words = [EOS] + [encoder.word(i) for i in bio] + [f" <{n}>" for n in range(alphabet)] + [encoder.word(i) for i in others]
         pieces = [[0] if text == EOS else [row[i] for i in ids[text]] for text in self.texts]
-        return {"schema": SCHEMA, "tokens": words, "bio_rows": 1 + len(bio) + alphabet, "pieces": pieces}
+        return {"schema": SCHEMA, "tokens": words, "bio_rows": 1 + len(bio) + alphabet, "pieces": pieces}, row
 
 
 def _encoder(tokenizer: str, size: int | None, texts: Iterable[str]) -> Encoder:
     return gpt2() if tokenizer == "gpt2" else trained_bpe([t for t in texts if t != EOS], size)
 
 
-def _compile_bios(data: BiosData) -> dict:
+def _compile_bios(data: BiosData) -> tuple[dict, Encoder, dict[int, int]]:
     sizes, names = world_sizes(data), attributes_of(data)
     if data.vocabulary == "pools":
         names = lists.ATTRIBUTES
@@ -104,8 +109,8 @@ def _compile_bios(data: BiosData) -> dict:
     questions = {name: [_numbered(t, book, False) for t in some] for name, some in asked.items()}
 
     encoder = _encoder(data.tokenizer, data.vocab_size, book.texts)
-    content = book.close(encoder)
-    return content | {
+    content, row = book.close(encoder)
+    content |= {
         "kind": "bios", "first": first, "middle": middle, "templates": numbered, "questions": questions,
         "last": {glue: {"pieces": p, "lengths": _lengths(pools.last_name, glue, encoder)} for glue, p in last.items()},
         "pronoun": {glue: {"pieces": p, "lengths": _lengths(lists.PRONOUNS, glue, encoder)} for glue, p in pronoun.items()},
@@ -114,6 +119,7 @@ def _compile_bios(data: BiosData) -> dict:
                                    for glue, p in by_glue.items()}} for name, by_glue in values.items()},
         "headquarters": list(pools.headquarters),
         "extensions": {name: extensions([encoder.encode(" " + word) for word in words[name]]) for name in names}}
+    return content, encoder, row
 
 
 def _first(pools: Pools, sizes: dict[str, int]) -> Pools:
@@ -145,7 +151,7 @@ def extensions(values: list[list[int]]) -> list[tuple[int, int]]:
     return out
 
 
-def _compile_biod(data: BiodData) -> dict:
+def _compile_biod(data: BiodData) -> tuple[dict, Encoder, dict[int, int]]:
     sizes = {"first_name": data.first_names, "middle_name": data.middle_names, "last_name": data.last_names}
     pools = lists.read_pools(Path(data.pools_dir) if data.pools_dir is not None else lists.OWN, sizes)
     book = Book()
@@ -157,8 +163,9 @@ def _compile_biod(data: BiodData) -> dict:
     comma = book.add(",") if data.separator == "comma" and data.chunks > 1 else 0
     stop = book.add(".")
     encoder = _encoder("bpe", None, book.texts)
-    content = book.close(encoder, data.alphabet)
-    return content | {
+    content, row = book.close(encoder, data.alphabet)
+    content |= {
         "kind": "biod", "first": first, "middle": middle, "pronoun": pronoun, "heads": heads, "comma": comma,
         "stop": stop, "first_symbol": content["bio_rows"] - data.alphabet,
         "last": {"'s": {"pieces": last, "lengths": _lengths(pools.last_name[:data.last_names], "'s", encoder)}}}
+    return content, encoder, row

@@ -12,7 +12,7 @@ from pathlib import Path
 from capacity.data.kinds import CorpusData
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.lists import read_lines
-from capacity.data.vocabulary import gpt2, trained_bpe
+from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
 from capacity.settings import ConfigError
 
 FIELDS = ("person", "attributes", "texts")
@@ -66,8 +66,9 @@ def normalized(text: str) -> str:
     return " " + " ".join(text.split())
 
 
-def compile_corpus(data: CorpusData) -> dict:
-    """The content of a lexicon: texts as pieces, and where each value first stands in each text, in tokens.
+def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
+    """The content of a lexicon, the tokenizer, and the row of each of its tokens that is in use. The content: texts as pieces, and where
+    each value first stands in each text, in tokens.
 
     people; values: different values by attribute; texts: pieces by person; spans: by person and text, name or "person" ->
     [first token, tokens], or null where the text does not hold it.
@@ -94,6 +95,7 @@ def compile_corpus(data: CorpusData) -> dict:
     for name in values:
         if not any(span[name] for some in spans for span in some):
             raise ConfigError(f"{data.path}: no text holds the value of {name!r} word for word, so it cannot be asked for")
-    return {"schema": SCHEMA, "kind": "corpus", "tokens": [EOS] + [encoder.word(i) for i in used], "bio_rows": 1 + len(used),
-            "pieces": [[], [0]] + [[row[i] for i in piece] for piece in ids[2:]],
-            "people": [p["person"] for p in people], "values": values, "texts": texts, "spans": spans}
+    content = {"schema": SCHEMA, "kind": "corpus", "tokens": [EOS] + [encoder.word(i) for i in used], "bio_rows": 1 + len(used),
+               "pieces": [[], [0]] + [[row[i] for i in piece] for piece in ids[2:]],
+               "people": [p["person"] for p in people], "values": values, "texts": texts, "spans": spans}
+    return content, encoder, row

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from capacity.data.kinds import TextData
+    from capacity.data.vocabulary import Encoder
 
 SCHEMA = 1
 EOS_ROW = 0
@@ -150,21 +151,39 @@ def of(data: TextData) -> Pool:
 def _make(data: TextData, digest: str) -> Pool:
     import numpy as np
 
-    from capacity.data.vocabulary import gpt2, text_bpe
-
     source = (text for text in documents(data) if text.strip())
     first = list(itertools.islice(source, TRAINING_DOCUMENTS))
     if not first:
         raise ConfigError(f"data.source={data.source}: {data.path or 'the grammar'} has no text")
-    encoder = gpt2() if data.tokenizer == "gpt2" else text_bpe(first, data.vocab_size - 1)
+    encoder = _encoder(data, first)
     ids, source = [np.array([EOS_ROW], np.int32)], itertools.chain(first, source)
     while batch := list(itertools.islice(source, ENCODE_AT_ONCE)):
         for encoding in encoder.tokenizer.encode_batch(batch, add_special_tokens=False):
             ids.append(np.array([*encoding.ids, EOS_ROW - 1], np.int32) + 1)
     stream = np.concatenate(ids)
     tokens = distinct(stream[:len(stream) // data.seq_len * data.seq_len].reshape(-1, data.seq_len))
-    words = ["\n"] + [encoder.word(i) for i in range(encoder.tokenizer.get_vocab_size())]
-    return Pool(digest, tokens, words)
+    return Pool(digest, tokens, _words(encoder))
+
+
+def _encoder(data: TextData, first: list[str]) -> Encoder:
+    """GPT-2's tokenizer, or one trained on the first documents; its token i is row i + 1."""
+    from capacity.data.vocabulary import gpt2, text_bpe
+
+    return gpt2() if data.tokenizer == "gpt2" else text_bpe(first, data.vocab_size - 1)
+
+
+def _words(encoder: Encoder) -> list[str]:
+    return ["\n"] + [encoder.word(i) for i in range(encoder.tokenizer.get_vocab_size())]
+
+
+def tokenizer(data: TextData) -> Encoder:
+    """What cut the pool into tokens: GPT-2's tokenizer, or one that is trained again on the documents, which have to be at hand.
+    ConfigError where they are not, or now give another vocabulary."""
+    first = [] if data.tokenizer == "gpt2" else list(itertools.islice((text for text in documents(data) if text.strip()), TRAINING_DOCUMENTS))
+    encoder = _encoder(data, first)
+    if _words(encoder) != of(data).words:
+        raise ConfigError(f"data.path={data.path}: the text, or the package tokenizers, has changed since the run: it gives another vocabulary now")
+    return encoder
 
 
 def distinct(tokens_NS: np.ndarray) -> np.ndarray:

@@ -12,19 +12,17 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
-from capacity.laws import forms, linear
+from capacity.laws import forms, linear, published
+from capacity.laws.arms import t_interval
 from capacity.laws.fit import CONVENTIONS, COUNTS, RISING, check, classify, inputs_hash, rising
-from capacity.laws.summary import PUBLISHED_TOKENS, _digits, _ids, _runs, _short, _wrap
+from capacity.laws.published import wrapped as _wrap
+from capacity.laws.summary import _digits, _ids, _runs, _short
 from capacity.laws.tables import csv, plain
 
 SCHEMA = 1
 VARIED = {"vocab_size": "V", "seq_len": "S"}
 CELL = ["label", "vocab_size", "seq_len", "n_sequences"]
 WAYS = (("strict", "total"), ("paper", "paper"))
-# Appendix A.1: the alpha that it states, and the mean errors. Its printed predictions follow from alpha = 3.54 instead, and the five errors
-# that it prints for V have a mean of 1.48, not 1.8.
-PUBLISHED = {"source": "arXiv 2505.24832 v3, appendix A.1", "alpha_stated": 3.642, "mean_error_percent": {"vocab_size": 1.8, "seq_len": 1.7},
-             "setting": {"n_sequences": 4096, "shape": "2x128", "precision": "bf16"}}
 
 
 def varied(table):
@@ -75,7 +73,7 @@ def judge(table, name):
     """Everything that fit.json says of a study, JSON-able. ValueError, in one line, for a table that cannot be judged."""
     apart = table.assign(shape=table.label, label=[f"{row.label} V={row.vocab_size} S={row.seq_len}" for row in table.itertuples()])
     runs = check(apart, pinned=["precision"]).assign(label=lambda checked: checked["shape"]).drop(columns="shape")
-    found = {"schema": SCHEMA, "study": name, "varied": varied(table), "published": PUBLISHED, "inputs_sha256": inputs_hash(runs),
+    found = {"schema": SCHEMA, "study": name, "varied": varied(table), "inputs_sha256": inputs_hash(runs),
              "finished": int((runs.status == "finished").sum()), "runs": len(runs), "tokens": float(runs.tokens.max()),
              "rising": sorted(runs.run_id[rising(runs)]), "left_out": {}}
     for convention, count in WAYS:
@@ -85,7 +83,28 @@ def judge(table, name):
         found[convention] = {"parameters": count, "cells": cell.to_dict("records"), **fit(cell)}
         found["left_out"] |= {what: sorted(runs.run_id[kind == what]) for what in ("missing", "failed", "unlearned")}
     found["paper"]["as_printed"] = fit(cells(runs, "paper", "paper"), "data_bits")  # min(alpha P, H), what the published errors are about
+    found["verdicts"] = verdicts(found)
     return plain(found), runs
+
+
+def verdicts(found):
+    """alpha and the mean error of min(alpha P, data bits), in paper bits and parameters, beside the published ones: rows of
+    `published.verdict`. Intervals: of alpha the jackknife over rows, of the error Student's t over rows."""
+    here, p = found["paper"]["as_printed"], [row["parameters"] for row in found["paper"]["cells"]]
+    measured = {}
+    if here["reason"]:
+        measured["alpha_of_rows"] = {"value": None, "interval": None, "lacks": here["reason"]}
+    else:
+        hard = here["hard"]
+        measured["alpha_of_rows"] = {"value": hard["alpha"], "interval": hard["interval"], "why": hard["interval_reason"], "method": "jackknife over rows"}
+        if len(found["varied"]) == 1:
+            low, high = t_interval(np.abs(hard["error_percent"]))
+            measured[f"error_{found['varied'][0]}"] = {
+                "value": hard["mean_absolute_error_percent"], "interval": None if np.isnan(low) else [max(0.0, low), high],
+                "why": "one row leaves no scatter of rows", "method": "Student's t over rows"}
+    there = {name: published.get(f"morris/{name}") for name in measured}
+    return [published.verdict(there[name].expected(), number, scale=published.scale_of(there[name], p, found["tokens"]))
+            for name, number in measured.items()]
 
 
 def write_study(table, folder, name):
@@ -155,9 +174,15 @@ def _beside(found):
     lines, here = ["", "Beside Morris et al. (arXiv 2505.24832 v3, appendix A.1): paper bits"], found["paper"]["as_printed"]
     if here["reason"]:
         return [*lines, "  nothing measured to compare"]
-    errors = ", ".join(f"{PUBLISHED['mean_error_percent'][column]}% over {VARIED[column]}" for column in found["varied"])
-    less = PUBLISHED_TOKENS / found["tokens"]
+    stated = published.get("morris/alpha_stated")
+    errors = ", ".join(f"{published.get(f'morris/error_{column}').value}% over {VARIED[column]}" for column in found["varied"])
+    less = stated.setting["tokens"] / found["tokens"]
     more = f", {less:,.0f} times the tokens of training" if less > 1 else ""
-    return lines + _wrap(f"min(alpha P, data bits), as there: here alpha {here['hard']['alpha']:.3f}, mean absolute error "
-                         f"{here['hard']['mean_absolute_error_percent']:.1f}%; published {errors}, alpha {PUBLISHED['alpha_stated']} stated, 3.54 by "
-                         f"its own predictions. Theirs: N 4096, 2x128, V 2048 or S 64{more}.", "  ")
+    lines += _wrap(f"min(alpha P, data bits), as there: here alpha {here['hard']['alpha']:.3f}, mean absolute error "
+                   f"{here['hard']['mean_absolute_error_percent']:.1f}%; published {errors}, alpha {stated.value} stated, "
+                   f"{published.get('morris/alpha_of_rows').value} by its own predictions. Theirs: N {stated.setting['n_sequences']}, "
+                   f"{stated.setting['shape']}, V 2048 or S 64{more}.", "  ")
+    p = [row["parameters"] for row in found["paper"]["cells"]]
+    small = any(row["scale"] != "published" for row in found["verdicts"])
+    return lines + (published.caveat("another", f"P {published.short(min(p))} to {published.short(max(p))}") if small else []) + published.lines(
+        found["verdicts"])

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from capacity.laws import forms
+from capacity.laws.published import short
 from capacity.laws.tables import check_numbers, checked
 
 NUMBERS = ["seed", "n_people", "exposures", "exposures_mean", "parameters_total", "parameters_paper", "bits", "bits_se",
@@ -397,12 +398,6 @@ def architecture(settings):
                for k, v in form.items()):
             return name
     return ""
-
-
-def short(x):
-    """A count or a size in a few characters: 800, 50K, 1.5M."""
-    step = next((i for i in (9, 6, 3) if abs(x) >= 10**i), 0)
-    return f"{x / 10**step:.3g}{ {0: '', 3: 'K', 6: 'M', 9: 'G'}[step]}"
 
 
 def _text(value):

@@ -1,25 +1,28 @@
-"""The entry `expects` of a study file: published values that `fit-laws` puts beside measured ones (standard library).
+"""The entry `expects` of a study file: which published values `fit-laws` puts beside which measured ones (standard library).
 
 Each entry is a mapping:
 
     name         what the value is about, a few words; unique within the study
+    published    id of a value of `published.toml`, from where value, range, source, evidence, convention and note come
     quantity     one of QUANTITIES, below
     where        {column: value or list of values}: the runs it is about; a column is any setting, or kind or label;
                  null stands for an empty setting
     against      the same, for the runs in the denominator (ratio only)
-    value        the published value, for the reader
-    range        [lowest, highest] that still counts as agreement; null leaves an end open
+    range        [lowest, highest] that still counts as agreement; null leaves an end open. Beside `published` only where
+                 these runs need another one, which the verdict says
     tolerance    instead of range: a relative one around value, such as 0.1
-    source       where it was published: paper, section, result
-    evidence     p read in the paper, r in its repository, d derived by arithmetic, s second-hand, u unverified
-    convention   how the published number counts, if that matters
-    note         what a reader should know beside the verdict
+    note         what a reader should know beside the verdict, added to that of the published value
     of           ratio, rising: which number, see NUMBERS (default R)
     models       ratio: peak (each arm's best model, the default) or matched (models that both arms have)
     statistic    saturated_fraction: min (default) or mean over models
     below        saturated_fraction: models with at most this R^max (default 1.8)
 
-A range is a judgement of this project about what "about 2" or "up to 1.3 times" can mean; the verdict prints it.
+and for a value that is not among the published ones, such as one of your own, instead of `published`:
+
+    value        the value, for the reader
+    source       where it comes from: paper, section, result
+    evidence     p read in the paper, r in its repository, d derived by arithmetic, s second-hand, u unverified
+    convention   how that number counts, if that matters
 """
 
 from __future__ import annotations
@@ -27,10 +30,10 @@ from __future__ import annotations
 from typing import Any
 
 from capacity.config import ConfigError, known_keys, nearest
+from capacity.laws import published
+from capacity.laws.published import EVIDENCE
 
 SCALES = ("published", "pocket")
-EVIDENCE = {"p": "read in the paper", "r": "read in its repository", "d": "derived by arithmetic", "s": "second-hand",
-            "u": "unverified"}
 QUANTITIES = {
     "peak_ratio": "largest R over models, one verdict per curve (arm of one N and one number of exposures)",
     "saturated_fraction": "R / R^max over the models that have room for their data (R^max at most `below`)",
@@ -42,9 +45,9 @@ QUANTITIES = {
 }
 NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`
 COLUMNS = ("kind", "label", "n_people", "seed")  # of the table, beside the settings
-TEXTS = ("name", "quantity", "source", "evidence", "convention", "note", "of", "models", "statistic")
-KEYS = ("name", "quantity", "where", "against", "value", "range", "tolerance", "source", "evidence", "convention",
-        "note", "of", "models", "statistic", "below")
+OWN = ("value", "source", "evidence", "convention")  # entries that `published` stands for
+TEXTS = ("name", "published", "quantity", "source", "evidence", "convention", "note", "of", "models", "statistic")
+KEYS = ("name", "published", "quantity", "where", "against", "range", "tolerance", "note", "of", "models", "statistic", "below", *OWN)
 ONLY = {"against": ("ratio",), "of": ("ratio", "rising"), "models": ("ratio",), "statistic": ("saturated_fraction",),
         "below": ("saturated_fraction",)}  # entries that only some quantities take
 BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max
@@ -66,20 +69,22 @@ def _checked(entry: dict, at: str) -> dict:
     for key in entry:
         if key not in KEYS:
             raise ConfigError(f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: {', '.join(KEYS)}")
-    for key in ("name", "quantity", "source", "evidence"):
-        if not entry.get(key):
-            raise ConfigError(f"{at}: {key} is missing")
     for key in TEXTS:
         if key in entry and not isinstance(entry[key], str):
             raise ConfigError(f"{at}: {key}: {entry[key]!r}: expected text")
+    for key in ("name", "quantity") + ("source", "evidence") * ("published" not in entry):
+        if not entry.get(key):
+            raise ConfigError(f"{at}: {key} is missing" + (", or published: an id" if key == "source" else ""))
     quantity = _one_of(at, "quantity", entry["quantity"], QUANTITIES)
+    if "published" in entry:
+        entry = _from_published(entry, at)
     _one_of(at, "evidence", entry["evidence"], EVIDENCE)
     for key, quantities in ONLY.items():
         if key in entry and quantity not in quantities:
             raise ConfigError(f"{at}: {key}: only for quantity {' or '.join(quantities)}, not {quantity}")
     if quantity == "ratio" and "against" not in entry:
         raise ConfigError(f"{at}: against is missing: a ratio needs the runs to compare with")
-    out = {"where": {}, "value": None, "convention": "", "note": ""} | entry
+    out = {"published": None, "there": "", "where": {}, "value": None, "convention": "", "note": ""} | entry
     if quantity in ("ratio", "rising"):
         out["of"] = _one_of(at, "of", entry.get("of", "R"), NUMBERS)
     if quantity == "ratio":
@@ -92,6 +97,25 @@ def _checked(entry: dict, at: str) -> dict:
             _check_where(out[key], f"{at}: {key}")
     out["range"] = _range(entry, at)
     return out
+
+
+def _from_published(entry: dict, at: str) -> dict:
+    """The entry with what the published value says; a range of the study's own goes before that of the value."""
+    for key in OWN:
+        if key in entry:
+            raise ConfigError(f"{at}: {key}: is that of published: {entry['published']}; give one of the two")
+    try:
+        value = published.get(entry["published"])
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from None
+    if value.quantity != entry["quantity"]:
+        raise ConfigError(f"{at}: quantity: {entry['quantity']}: {value.id} is a value of {value.quantity or 'studies without expects'}")
+    given = value.expected(entry["name"])
+    notes = [given["note"], entry.get("note", "")]
+    if "range" in entry or "tolerance" in entry:
+        del given["range"]
+        notes.append("the range is this study's own")
+    return given | entry | {"note": "; ".join(filter(None, notes))}
 
 
 def _range(entry: dict, at: str) -> list[float | None]:

@@ -7,7 +7,6 @@ R is quoted per parameter of the "paper" count (all but the rows of unused token
 import hashlib
 import json
 import platform
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,14 @@ import capacity
 from capacity import records
 from capacity.laws import arms, exposures, forms, verdicts
 from capacity.laws.expects import BELOW
+from capacity.laws.published import caveat
+from capacity.laws.published import digits as _digits
+from capacity.laws.published import ends as _ends
+from capacity.laws.published import lines as verdict_lines
+from capacity.laws.published import wrapped as _wrap
 from capacity.laws.tables import csv, plain
 
 SCHEMA = 1
-WIDTH = 80
 MOST_ARMS = 60  # rows of the printed table; all are in shapes.csv
 FLAGS = {"rising": "r", "off": "e", "failed": "f", "missing": "m"}
 
@@ -200,28 +203,10 @@ def _verdicts(fit):
         n = [row["n_people"] for row in fit["arms"]]
         p = [row["parameters_paper"] for row in fit["arms"]]
         e = [row["exposures"] for row in fit["arms"]]
-        lines += _wrap(f"These runs are at {fit['scale']} scale (N {_span(n)}, P {_span(p)}, {_span(e)} exposures), "
-                       "not at the published one: a verdict says whether the effect shows here, in a range that this "
-                       "project chose, and confirms or refutes no published number.", "  ")
+        lines += caveat(fit["scale"], f"N {_span(n)}, P {_span(p)}, {_span(e)} exposures")
     if fit["overrides"]:
         lines += _wrap(f"Settings were changed with the command: {', '.join(fit['overrides'])}", "  ")
-    last, at = None, f" at {fit['scale']} scale" if fit["scale"] != "published" else ""
-    for v in fit["verdicts"]:
-        if v["name"] != last:
-            value = "" if v["published"]["value"] is None else f"published {v['published']['value']:g}; "
-            lines += _wrap(f"{v['name']} ({v['quantity']})", "  ", "    ")
-            lines += _wrap(f"{value}counts as agreement: {_range(v['published']['range'])}; {v['source']} "
-                           f"[{v['evidence']}]", "    ", "      ")
-            for text in (v["convention"], v["note"]):
-                lines += _wrap(text, "    ", "      ")
-        last = v["name"]
-        measured = "not measured" if v["measured"] is None else (
-            f"measured {_digits(v['measured'])} {_ends(v['interval'])}".strip())
-        where = f"{v['at']}: " if v["at"] else ""
-        lines += _wrap(f"{where}{v['verdict'].upper()}{at}: {measured}; {v['reason']}", "    - ", "      ")
-        for remark in v["remarks"]:
-            lines += _wrap(remark, "      ")
-    return lines
+    return lines + verdict_lines(fit["verdicts"])
 
 
 def _notes(fit):
@@ -253,22 +238,6 @@ def _notes(fit):
     return [line for note in notes for line in _wrap(note, "  - ", "    ")]
 
 
-def _range(ends):
-    low, high = ("" if end is None else f"{end:.3g}" for end in ends)
-    return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-
-
-def _ends(interval):
-    return "" if interval is None else f"[{_digits(interval[0])}, {_digits(interval[1])}]"
-
-
-def _digits(x):
-    """Three significant digits and thousands separated: the exact value is in fit.json."""
-    if abs(x) >= 1e6:
-        return f"{x:.0e}"
-    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3f}" if 0.1 <= abs(x) < 10 else f"{x:.3g}"
-
-
 def _or_dash(x, form):
     return "-" if x is None else format(x, form)
 
@@ -285,8 +254,3 @@ def _some(names, most=5):
 
 def _ids(runs, which):
     return sorted(runs.run_id[which])
-
-
-def _wrap(text, first, rest=None):
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest,
-                         break_on_hyphens=False)

@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from capacity.laws import published
 from capacity.laws.forms import LEVEL
 
-PUBLISHED = {"c1": 1.34, "c2": 33.14 / 64, "c3": 0.034 * 64}  # S = 64, GPT-2's tokens, 1.7M to 19M parameters, loss threshold
-PRINTED = {"c1": 1.34, "c2": -0.034, "c3": -33.14}
+_REPAIRED = published.get("morris/membership_repaired")
+_S = _REPAIRED.setting["seq_len"]  # its constants are about sequences
+PUBLISHED = {"c1": _REPAIRED.constants["c1"], "c2": _REPAIRED.constants["c2"] / _S, "c3": _REPAIRED.constants["c3"] * _S}
+PRINTED = published.get("morris/membership_printed").constants
+ALPHA = published.get("morris/slope_bf16").value  # bits per parameter that the printed form takes for a capacity
 STARTS = 24
 FEWEST = 4  # points for three constants
 C1_MOST = 2.0

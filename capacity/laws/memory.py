@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
-from capacity.laws import attacks, canaries, descent, forgetting
+from capacity.laws import attacks, canaries, descent, forgetting, published
 from capacity.laws import membership as law
 from capacity.laws.arms import t_interval
 from capacity.laws.tables import checked, csv, plain
@@ -72,6 +72,7 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     found["predicted"] = {value: law.predicted(targets, f"loss_{value}") for value in ("f1_median", "auc")}
     found["canaries"] = canaries.judge(targets, n_boot=n_boot)
     found["descent"] = descent.judge(targets, n_boot=n_boot)
+    found["verdicts"] = verdicts(found, targets.parameters_total)
     if views:
         found["forgetting"] = forgetting.judge(targets[targets.run_id.isin(views)], views, n_boot=n_boot)
     broken = done[(done.bag_of_words_auc - 0.5).abs() > BROKEN * done.bag_of_words_sd]
@@ -85,9 +86,34 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     return found
 
 
+def verdicts(found: dict, parameters) -> list[dict]:
+    """Where F1 has fallen to 0.75, and where the loss on other text peaks, beside the published values: rows of `published.verdict`, for
+    what this study has measured. parameters: of its targets."""
+    rows = []
+    law_f1 = found["laws"]["f1_median"]
+    if "reason" not in law_f1:
+        at = law_f1["falls_to"]["0.75"]
+        lacks = {} if at["t"] is not None else {"lacks": "the fitted law never falls to it"}
+        rows.append(("morris/f1_at_75", "", parameters, {"value": at["t"], "interval": at["interval"], "method": "bootstrap of residuals",
+                                                        "why": "too many resamples never fall to it"} | lacks))
+    for label, shape in found["descent"].items():
+        lacks = {} if shape["clear"] else {"lacks": "no peak stands clear of both sides"}
+        rows.append(("morris/descent_peak", label, [shape["parameters"]], shape["peak_over_capacity"] | {
+            "why": "one seed per size leaves no scatter", "method": "bootstrap of seeds"} | lacks))
+    return [published.verdict(value.expected(), measured, at=at, scale=published.scale_of(value, list(p)))
+            for id, at, p, measured in rows for value in [published.get(id)]]
+
+
+def _verdict_lines(found: dict, targets) -> list[str]:
+    p = targets.parameters_total
+    small = any(row["scale"] != "published" for row in found["verdicts"])
+    return (["", "Beside Morris et al. (arXiv 2505.24832 v3)"] + (published.caveat("another", f"P {p.min():,.0f} to {p.max():,.0f}") if small else [])
+            + published.lines(found["verdicts"])) if found["verdicts"] else []
+
+
 def _printed(targets) -> dict:
-    """The printed form with its own constants on these runs, Capacity = 3.64 bits per parameter."""
-    per_sequence = 3.64 * targets.parameters_total / (targets.tokens_per_parameter * targets.parameters_total / targets.seq_len)
+    """The printed form with its own constants on these runs, Capacity = `law.ALPHA` bits per parameter."""
+    per_sequence = law.ALPHA * targets.parameters_total / (targets.tokens_per_parameter * targets.parameters_total / targets.seq_len)
     said = law.printed(per_sequence.to_numpy(float), **law.PRINTED)
     measured = targets.loss_f1_median.to_numpy(float)
     order = np.argsort(targets.tokens_per_parameter.to_numpy(float))
@@ -105,6 +131,7 @@ def report(found: dict, runs) -> str:
     lines += _all_law_lines(found) if len(targets) else []
     lines += forgetting.lines(found["forgetting"]) if "forgetting" in found else canaries.lines(found["canaries"], targets)
     lines += descent.lines(found["descent"])
+    lines += _verdict_lines(found, targets)
     lines += ["", "Notes", "  unintended: bits over a model of the same size trained on more data. clipped:",
               "  the paper's; noise of sequences counts as bits. gap: minus the same on",
               "  held-out sequences, where an overfitted model is worse than none: upper value",

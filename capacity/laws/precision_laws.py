@@ -11,7 +11,7 @@ import pandas as pd
 
 from capacity import records
 from capacity.laws import estimate, intervals, precision
-from capacity.laws.summary import _wrap
+from capacity.laws.published import wrapped as _wrap
 from capacity.laws.tables import checked, csv, plain
 
 SCHEMA = 1

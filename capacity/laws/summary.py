@@ -1,29 +1,23 @@
 """The written result of a study: a report for a terminal of 80 columns, and the files of its folder."""
 
 import json
-import textwrap
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from capacity import records
+from capacity.laws import published
+from capacity.laws.arms import t_interval
 from capacity.laws.fit import CORNER, RISING, SCHEMA, STRICT_CORNER, check, classify, fit_laws, plateaus, rising
-from capacity.laws.tables import csv
+from capacity.laws.forms import LEVEL
+from capacity.laws.published import wrapped as _wrap
+from capacity.laws.tables import csv, plain
 
-WIDTH = 80
-
-# Morris et al., "How much do language models memorize?", arXiv 2505.24832 v3. The means are over the 16 shapes of
-# Table 1, the slope is the headline of Fig. 6 (estimator not stated; least squares with an intercept on Table 1 gives
-# 3.62). All hold for bits = S times the mean loss gain over S - 1 tokens, the "paper" convention (inferred from the
-# arithmetic of their tables, not stated by them), and for their count of parameters, which has no BOS row.
-PUBLISHED = (
-    {"quantity": "mean_of_ratios", "precision": "bf16", "value": 3.51, "sd_over_shapes": 0.32, "source": "Table 1"},
-    {"quantity": "mean_of_ratios", "precision": "fp32", "value": 3.83, "sd_over_shapes": None, "source": "Table 1"},
-    {"quantity": "with_intercept", "precision": "bf16", "value": 3.64, "sd_over_shapes": None, "source": "Fig. 6"},
-)
-PUBLISHED_SETTING = {"convention": "paper", "parameters": "paper", "vocab_size": 2048, "seq_len": 64, "steps": 10**6,
-                     "sequences_per_step": 2048, "parameter_range": [8.04e4, 6.86e6]}  # v3, sec. 3 and Table 1
-PUBLISHED_TOKENS = PUBLISHED_SETTING["steps"] * PUBLISHED_SETTING["sequences_per_step"] * PUBLISHED_SETTING["seq_len"]
+# What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator: words, and by precision the published value.
+COMPARED = {"mean_of_ratios": ("mean over shapes of bits / parameter", {"bf16": "morris/mean_bf16", "fp32": "morris/mean_fp32"}),
+            "with_intercept": ("slope over shapes", {"bf16": "morris/slope_bf16"})}
+THERE = published.get("morris/mean_bf16")
 
 
 def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False):
@@ -42,8 +36,7 @@ def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False)
     runs = runs.sort_values(["parameters_total", "label", "n_sequences", "seed", "run_id"])
     shapes = pd.concat([plateaus(table, way, way_count).assign(convention=way, count=way_count)
                         for way, way_count in (("strict", "total"), ("paper", "paper"))])
-    result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper,
-              "published": {"source": "arXiv 2505.24832 v3", "setting": PUBLISHED_SETTING, "values": PUBLISHED}}
+    result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper, "verdicts": plain(verdicts(paper))}
     figure = plots.capacity_figure(table, strict)
     files = {"fit.json": (json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
              "plateaus.csv": csv(shapes[["convention", "count", *shapes.columns[:-2]]]), "runs.csv": csv(runs),
@@ -138,14 +131,47 @@ def _laws(fit):
     return lines + _wrap(f"alpha with other choices: {', '.join(other)}", "  ")
 
 
+def verdicts(paper):
+    """Estimates of paper bits per paper parameter beside the published ones of the same precision, as `published.verdict` has them.
+    Intervals are Student's t over shapes, each of which counts once."""
+    precision = paper["validity"]["precision"]
+    shapes = pd.DataFrame([unit for unit in paper["units"] if not unit["lower_bound"]], columns=["label", "parameters", "bits"])
+    shapes = shapes.assign(bits=np.log(shapes.bits.astype(float))).groupby("label", sort=False).mean()
+    p, c, out = shapes.parameters.to_numpy(float), np.exp(shapes.bits.to_numpy()), []
+    here = f"here: {_here(paper)}"
+    for key, (_, ids) in COMPARED.items():
+        for value in [published.get(ids[one]) for one in precision if one in ids and len(precision) == 1]:
+            scale = published.scale_of(value, paper["validity"]["parameters"], paper["validity"]["tokens"][1])
+            out.append(published.verdict(value.expected(), _measured(key, p, c, [here]), scale=scale))
+    return out
+
+
+def _measured(key, p, c, remarks):
+    """An estimator over shapes with its interval, as `published.decide` takes it. p, c: parameters and capacity of each shape."""
+    if not len(p):
+        return {"value": None, "interval": None, "lacks": "no shape was measured"}
+    if key == "mean_of_ratios":
+        low, high = t_interval(c / p)
+        found, interval = float(np.mean(c / p)), None if np.isnan(low) else [low, high]
+    elif len(set(p)) < 3:
+        return {"value": None, "interval": None, "lacks": f"{len(set(p))} sizes leave no scatter about a line"}
+    else:
+        from scipy.stats import linregress, t
+
+        line = linregress(p, c)
+        half = float(t.ppf(0.5 + LEVEL / 2, len(p) - 2) * line.stderr)
+        found, interval = float(line.slope), [line.slope - half, line.slope + half]
+    return {"value": found, "interval": interval, "why": "one shape leaves no scatter of shapes", "method": "Student's t over shapes",
+            "remarks": remarks}
+
+
 def _comparison(paper):
     lines = ["Beside Morris et al. (arXiv 2505.24832 v3): paper bits, paper parameters"]
     if not paper["alpha"]:
         return [*lines, "  nothing measured to compare"]
     lines.append(f"  {'':<38}{'here':>8}{'bf16':>8}{'fp32':>8}")
-    names = {"mean_of_ratios": "mean over shapes of bits / parameter", "with_intercept": "slope over shapes"}
-    for key, text in names.items():
-        told = {v["precision"]: f"{v['value']:.2f}" for v in PUBLISHED if v["quantity"] == key}
+    for key, (text, ids) in COMPARED.items():
+        told = {precision: f"{published.get(id).value:.2f}" for precision, id in ids.items()}
         here = paper["other_estimators"][key]
         lines.append(f"  {text:<38}{'-' if here is None else f'{here:.2f}':>8}{told.get('bf16', '-'):>8}"
                      f"{told.get('fp32', '-'):>8}")
@@ -154,18 +180,26 @@ def _comparison(paper):
         low, high = alpha[alpha["quote"]]["ends"]
         lines += _wrap(f"here, geometric mean: {alpha['value']:.3f}, 95% [{low:.3f}, {high:.3f}] over "
                        f"{alpha['quote'].removeprefix('interval_')}", "  ")
-    there, here = PUBLISHED_SETTING, paper["validity"]
+    there = THERE.setting
     less = f", {_budget(paper):,.0f} times fewer" if _budget(paper) > 1 else ""
-    return lines + _wrap(
-        f"Theirs: P {_span(there['parameter_range'])}, V {there['vocab_size']}, S {there['seq_len']}, "
-        f"{_short(PUBLISHED_TOKENS)} tokens per run, sd over shapes 0.32 (bf16). Here: P {_span(here['parameters'])}, "
-        f"V {_several(here['vocab_size'])}, S {_several(here['seq_len'])}, {_several(here['precision'])}, at most "
-        f"{_short(here['tokens'][1])} tokens per run{less}.", "  ")
+    lines += _wrap(
+        f"Theirs: P {_span(there['parameters'])}, V {there['vocab_size']}, S {there['seq_len']}, "
+        f"{_short(there['tokens'])} tokens per run, sd over shapes {THERE.sd_over_shapes} (bf16). Here: {_here(paper)}{less}.", "  ")
+    rows = verdicts(paper)
+    return lines + (published.caveat("another", f"P {_span(paper['validity']['parameters'])}") if any(
+        row["scale"] != "published" for row in rows) else []) + published.lines(rows)
+
+
+def _here(paper):
+    """The runs of a fit in words."""
+    here = paper["validity"]
+    return (f"P {_span(here['parameters'])}, V {_several(here['vocab_size'])}, S {_several(here['seq_len'])}, "
+            f"{_several(here['precision'])}, at most {_short(here['tokens'][1])} tokens per run")
 
 
 def _budget(fit):
     """How many times more tokens per run the published study trained on than the longest run here."""
-    return PUBLISHED_TOKENS / fit["validity"]["tokens"][1]
+    return THERE.setting["tokens"] / fit["validity"]["tokens"][1]
 
 
 def _notes(fit):
@@ -224,8 +258,3 @@ def _several(values):
 def _digits(x):
     """Four significant digits, thousands separated: enough to read, the exact value is in fit.json."""
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:#.4g}"
-
-
-def _wrap(text, first, rest=None):
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest,
-                         break_on_hyphens=False)

@@ -1,10 +1,6 @@
-"""Measured values beside published ones: `agrees`, `differs` or `cannot tell`, never a bare tick.
+"""What a study of people measured of the quantities that its entries `expects` name, with intervals, and the verdicts on it.
 
-agrees       the 95% interval of what was measured lies within the range that counts as agreement
-differs      it lies wholly outside
-cannot tell  it reaches over an end of the range, or there is no interval, or the runs lack what the question needs
-
-A study entry `expects` (see `expects`) may concern several curves or pairs of curves; each gets a verdict of its own.
+An entry may concern several curves or pairs of curves; each gets a verdict of its own. `published` has the rule of verdicts.
 """
 
 import math
@@ -13,8 +9,8 @@ import numpy as np
 
 from capacity.laws import arms, forms
 from capacity.laws.expects import NUMBERS
+from capacity.laws.published import verdict
 
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
 ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
 FEW_PAIRS = 3  # with fewer pairs of models, the noise of seeds decides instead of the scatter of pairs
 
@@ -25,30 +21,8 @@ def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=
     for entry in expects:
         found = _MEASURE[entry["quantity"]](entry, runs, table, pooled, n_boot, seed)
         for at, measured in found or [("", _lacking("no finished run of this study is what it asks for"))]:
-            verdict, why = decide(measured, entry["range"])
-            out.append({
-                "name": entry["name"], "quantity": entry["quantity"], "at": at, "scale": scale, "verdict": verdict,
-                "reason": why, "measured": measured.get("value"), "interval": measured.get("interval"),
-                "method": measured.get("method", ""), "published": {"value": entry["value"], "range": entry["range"]},
-                "source": entry["source"], "evidence": entry["evidence"], "convention": entry["convention"],
-                "note": entry["note"], "remarks": measured.get("remarks", [])})
+            out.append(verdict(entry, measured, at=at, scale=scale))
     return out
-
-
-def decide(measured, ends):
-    """(verdict, reason) of a measured value and interval against a range with an open end or none."""
-    low, high = (-math.inf if ends[0] is None else ends[0]), (math.inf if ends[1] is None else ends[1])
-    if measured.get("lacks"):
-        return UNKNOWN, measured["lacks"]
-    value, interval = measured["value"], measured["interval"]
-    side = "inside" if low <= value <= high else "outside"
-    if interval is None:
-        return UNKNOWN, f"the value lies {side} the range, but {measured['why']}"
-    if low <= interval[0] and interval[1] <= high:
-        return AGREES, "the interval lies within the range"
-    if interval[1] < low or interval[0] > high:
-        return DIFFERS, f"the interval lies {'below' if interval[1] < low else 'above'} the range"
-    return UNKNOWN, f"the value lies {side} the range, but the interval is too wide to exclude either"
 
 
 def matches(frame, where):
@@ -152,10 +126,14 @@ def _key(row, keys):
 
 def _pair(above, below):
     """Two names of curves as "LLaMA / GPT2 (N = 50K, 100 exposures)"."""
-    a, b = above.split(", "), below.split(", ")
-    both = ", ".join(part for part in a if part in b)
-    names = " / ".join(", ".join(part for part in x if part not in y) or "same" for x, y in ((a, b), (b, a)))
+    both = ", ".join(part for part in above.split(", ") if part in below.split(", "))
+    names = f"{_apart(above, below) or 'same'} / {_apart(below, above) or 'same'}"
     return f"{names} ({both})" if both else names
+
+
+def _apart(name, other):
+    """What a curve's name says that the other's does not."""
+    return ", ".join(part for part in name.split(", ") if part not in other.split(", "))
 
 
 def _told(where):
@@ -173,8 +151,8 @@ def _ratio_of_curves(entry, upper, lower, table, pooled):
     if any(top is None for top in tops):
         return _lacking(f"{number} was not measured")
     a, b = tops
-    remarks = [f"{a.label}: {a[number]:.3g}, R^max {a.r_max:.2f}, {_seeds(a.seeds)}; {b.label}: {b[number]:.3g}, R^max "
-               f"{b.r_max:.2f}, {_seeds(b.seeds)}"]
+    remarks = ["; ".join(f"{', '.join(filter(None, (x.label, _apart(x.curve_name, y.curve_name))))}: {x[number]:.3g}, R^max {x.r_max:.2f}, "
+                         f"{_seeds(x.seeds)}" for x, y in ((a, b), (b, a)))]
     for top in tops:
         if number == "r" and top.fraction > arms.SATURATED:
             remarks.append(f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower "

@@ -1,0 +1,187 @@
+"""All runs as one tidy table: one row per run, or per run and variant of quantization, with every setting, count and measured number.
+
+Rows are those of `records.table` and `records.quantized_table`, the tables that laws are fitted to; what these leave out is added from
+the settings and from record.json under its path there. `columns` says what each column is.
+
+What is not there is empty in CSV and null in Parquet, and nothing else is: a number that was not measured, a run that is not finished, a
+setting that is empty (data.biographies for ever new texts) or that this kind of data does not have. Lists are JSON text. Of lists in
+record.json, intervals and levels of canaries become columns; single probes and tensors stay there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator
+
+from capacity import records
+from capacity.config import Config, ConfigError, from_record
+from capacity.data import kept
+from capacity.export import columns
+
+if TYPE_CHECKING:
+    import pandas
+
+DTYPES = {"int": "Int64", "float": "Float64", "bool": "boolean", "text": "string"}  # of pandas, with a value for what is missing
+REPEATED = ("lr", "batch_size", "precision", "seq_len")  # settings, which are columns by their dotted key
+FLATTENED = ("parameters", "data", "training", "storage", "convergence", "measures", "environment", "finished_at")  # of a record
+MEASURES = ("measure", "extraction", "quantize")  # settings that a finished run may have been measured by otherwise than its study says now
+
+
+def table(studies: list[str], overrides: list[str], results: Path, output: Path | None, quantized: bool, about: bool) -> int:
+    """The verb: write the table to a file or to the terminal, or (about) say what its columns are; returns the exit code."""
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--output {output}: expected a file that ends in .csv or .parquet")
+    if output is not None and output.suffix == ".parquet":
+        _pyarrow(output)
+    found, unread = groups(studies, overrides, results)
+    frame = tidy(found, results, quantized)
+    if about:
+        print("\n".join(line for name in frame for line in told(name, quantized)))
+    elif output is None:
+        sys.stdout.write(csv(frame).decode())
+    else:
+        records.write_atomic(output, csv(frame) if output.suffix == ".csv" else parquet(frame, quantized))
+        print(f"{output}: {len(frame)} row{'s' * (len(frame) != 1)}, {len(frame.columns)} columns", file=sys.stderr)
+    if unread:
+        print(f"capacity: left out, because this version cannot read their settings: {', '.join(unread)} ({next(iter(unread.values()))})", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def groups(studies: list[str], overrides: list[str], results: Path) -> tuple[list[tuple[str, list[Config]]], dict[str, str]]:
+    """The planned runs of each study by its name, or without studies those that have a folder in results, by the study of their record; and
+    those of the latter whose settings cannot be read, with the reason."""
+    if studies:
+        from capacity.sweep.study import load_study
+
+        found = [load_study(name, overrides) for name in studies]
+        return [(study.name, study.runs) for study in found], {}
+    if overrides:
+        raise ConfigError(f"table: {overrides[0]}: settings are those of a study; name one")
+    by_study: dict[str, list[Config]] = {}
+    unread: dict[str, str] = {}
+    for folder in sorted(path for path in records.runs_dir(results).glob("*") if path.is_dir()):
+        record = records.read(results, folder.name)
+        tree = record["config"] if record else _planned(folder)
+        if tree is None:
+            continue
+        kept.load(results, tree["data"])
+        try:
+            config = from_record(tree)
+            if config.run_id != folder.name:
+                raise ConfigError(f"they are those of run {config.run_id} now")
+        except ConfigError as error:  # of another version, or its lists are gone
+            unread[folder.name] = str(error)
+        else:
+            by_study.setdefault((record or {}).get("study") or "", []).append(config)
+    if not by_study:
+        raise ConfigError(f"table: no run in {records.runs_dir(results)}" + (f" that can be read: {next(iter(unread.values()))}" if unread else ""))
+    return sorted(by_study.items()), unread
+
+
+def _planned(folder: Path) -> dict | None:
+    """The settings of a run that has no record yet, or None where they were not written."""
+    try:
+        return json.loads((folder / "config.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ConfigError(f"{folder / 'config.json'}: not valid JSON: {error}") from None
+
+
+def tidy(found: list[tuple[str, list[Config]]], results: Path, quantized: bool = False) -> pandas.DataFrame:
+    """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the studies. A run that several studies have
+    is there once and names them all; its label is that of the first."""
+    import pandas
+
+    names_of: dict[str, list[str]] = {}
+    for study, configs in found:
+        for config in configs:
+            names_of.setdefault(config.run_id, []).append(study)
+    rows, done = [], set()
+    for _, configs in found:
+        base = (records.quantized_table if quantized else records.table)(results, configs)
+        about = {config.run_id: _about(config, results, quantized) for config in configs if config.run_id not in done}
+        rows += [row | about[row["run_id"]] | {"study": "; ".join(filter(None, names_of[row["run_id"]]))}
+                 for row in base.to_dict("records") if row["run_id"] in about]
+        done |= set(about)
+    if not rows:
+        raise ConfigError("table: no run of these was measured after quantization; run: capacity measure RUN_ID quantize=row")
+    names = columns.in_order({name for row in rows for name in row} - set(REPEATED), quantized)
+    kinds = {name: columns.describe(name, quantized)[0] for name in names}
+    return pandas.DataFrame({name: pandas.Series([_cell(row.get(name)) for row in rows], dtype=DTYPES[kinds[name]]) for name in names})
+
+
+def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
+    """The settings of a run by dotted key, and where it has a record all of its single numbers (quantized: settings alone)."""
+    record = records.read(results, config.run_id)
+    trees = {name: tree for name, tree in config.as_dict().items() if name in columns.SETTINGS}
+    if record:
+        used = from_record(record["config"]).as_dict()
+        trees |= {name: used[name] for name in MEASURES}
+    row = {f"{section}.{key}": value for section in columns.SETTINGS for key, value in trees[section].items()}
+    if quantized:
+        return row
+    numbers = _numbers({name: record[name] for name in FLATTENED if record.get(name) is not None}) if record else ()
+    return row | {"exposures": config.exposures} | {columns.name_of(path): value for path, value in numbers}
+
+
+def _numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of every single number and text of a record; of lists, the ends of intervals and levels of canaries."""
+    if path in ("measures.quantization", "convergence.meaning") or path.endswith(".views"):
+        return
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _numbers(value, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list) and path.endswith("_interval"):
+        yield from ((f"{path}.{end}", value) for end, value in zip(("low", "high"), tree))
+    elif isinstance(tree, list):
+        for level in tree:
+            if isinstance(level, dict) and "repeats" in level:
+                yield from ((f"{path}.{level['repeats']}.{key}", value) for key, value in level.items() if key != "repeats")
+    else:
+        yield path, tree
+
+
+def _cell(value: Any) -> Any:
+    """A value for a typed column: None for what is missing, JSON for lists."""
+    if isinstance(value, (list, tuple)):
+        return json.dumps(value)
+    return None if value is None or value != value or value == "" else value
+
+
+def csv(frame: pandas.DataFrame) -> bytes:
+    """As bytes, full precision, missing values empty."""
+    from capacity.laws import tables
+
+    return tables.csv(frame)
+
+
+def parquet(frame: pandas.DataFrame, quantized: bool = False) -> bytes:
+    """As bytes, missing values null; the schema has unit and meaning of each column as metadata of its field."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    for i, name in enumerate(frame):
+        _, unit, meaning = columns.describe(name, quantized)
+        table = table.cast(table.schema.set(i, table.schema.field(i).with_metadata({"unit": unit, "meaning": meaning})))
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table, file)
+    return file.getvalue()
+
+
+def _pyarrow(output: Path) -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise ConfigError(f"--output {output}: Parquet needs the package pyarrow; pip install 'capacity[parquet]', or name a .csv file") from None
+
+
+def told(name: str, quantized: bool = False) -> list[str]:
+    """A column in lines of at most 80 columns: name, type and unit, and below what it means."""
+    kind, unit, meaning = columns.describe(name, quantized)
+    return [f"{name}  [{', '.join(filter(None, (kind, unit)))}]", *textwrap.wrap(meaning, 80, initial_indent="    ", subsequent_indent="    ")]
