@@ -98,9 +98,21 @@ def test_ladders_with_few_rungs_have_no_law_and_a_study_needs_fp32():
     rows = planted(lambda way, b: 0.5)
     short = rows[~rows.rung.isin(["int6", "int5", "int3"])]
     assert "3 rungs" in precision_laws.law(precision_laws.relative(precision.capacity(short)), "rtn", "relative")["reason"]
-    table = pd.DataFrame({"status": ["finished"], "kind": ["uniform"]})
+    table = pd.DataFrame({"status": ["finished"], "kind": ["uniform"], "label": ["2x8"], "parameters_total": [4000]})
     with pytest.raises(ValueError, match="no finished run in fp32"):
         precision_laws.judge(rows[rows.rung != "fp32"], table, "x")
+
+
+@pytest.mark.parametrize("kind, rung, part, verdict", [("bios", "int4", 0.35, "agrees"), ("bios", "int4", 0.8, "differs"),
+                                                       ("bios", "int8", 0.995, "agrees"), ("uniform", "bf16", 0.99, "differs")])
+def test_full_models_stand_beside_published_values_with_the_words_of_the_rule(kind, rung, part, verdict):
+    rows = planted(lambda way, b: part, noise=0.001, ways=("gptq maps",))
+    other = rows[rows.rung == "fp32"].assign(rung="bf16", code_bits=16.0, held_bits=lambda r: r.held_bits * part)
+    table = pd.DataFrame({"status": "finished", "kind": kind, "run_id": rows.run_id.unique()}).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000)
+    found = precision_laws.judge(pd.concat([rows, other]), table, "x")
+    mine = next(row for row in found["verdicts"] if rung in row["at"])
+    assert mine["verdict"].lower() == verdict and mine["scale"] == "pocket" and mine["interval"][0] < mine["measured"] < mine["interval"][1]
+    assert max(map(len, precision_laws.report(found).splitlines())) <= 80
 
 
 def test_a_study_is_about_precision_if_it_quantizes_or_has_several_formats():
@@ -124,9 +136,10 @@ grids:
 """
 
 
+@pytest.mark.slow
 def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
     (tmp_path / "p.yaml").write_text(STUDY)
-    done = cli("sweep", "p.yaml", "cluster.workers=1", "cluster.threads=1")
+    done = cli("sweep", "p.yaml", "cluster.workers=1", "cluster.threads=1", timeout=300)
     assert done.returncode == 0, done.stderr
     told = cli("fit-laws", "p.yaml")
     assert told.returncode == 0, told.stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
-from capacity.laws import estimate, intervals, precision
+from capacity.laws import estimate, intervals, precision, published
 from capacity.laws.published import wrapped as _wrap
 from capacity.laws.tables import checked, csv, plain
 
@@ -18,6 +18,9 @@ SCHEMA = 1
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
 POOR = 0.1  # rms error of left-out rungs, as a part of fp32, above which no form is worth quoting
 FEWEST_RUNGS = 4  # below these a ladder has no law
+# What the literature says of full models: id, way and rung, by kind of data ("people": all but random data and text)
+EXPECTED = {"people": (("physics33/int8", "gptq maps", "int8"), ("physics33/int4", "gptq maps", "int4")),
+            "uniform": (("morris/bf16_over_fp32", "trained", "bf16"),)}
 COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat", "rtn"))
 
 
@@ -63,12 +66,28 @@ def _fitted(name: str, mean: pd.DataFrame) -> dict:
     misses = []
     for rung in mean.rung.unique():
         rest, out = mean[mean.rung != rung], mean[mean.rung == rung]
-        said = estimate.fit(name, _points(rest), delta=np.inf).predict({"bits_per_weight": out.x.to_numpy()})
+        said = estimate.fit(name, _points(rest), delta=np.inf, kept=4).predict({"bits_per_weight": out.x.to_numpy()})
         misses += list(said - out.y.to_numpy())
     return {"reason": None, "formula": fit.form.formula, "parameters": intervals.of(fit), "rms": math.sqrt(rss / n),
             "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None,
             "held_out": float(np.sqrt(np.mean(np.square(misses)))), "warnings": list(fit.warnings),
             "valid": [float(mean.x.min()), float(mean.x.max())]}
+
+
+def _verdicts(kept: pd.DataFrame, kind: str, table: pd.DataFrame) -> list[dict]:
+    """What full models keep beside the published values, over shapes."""
+    out, at = [], kept.set_index(["way", "rung"])
+    for id, way, rung in EXPECTED.get(kind if kind in ("uniform", "text") else "people", ()):
+        value = published.get(id)
+        measured = {"value": None, "interval": None, "lacks": f"no full model was measured as {way} {rung}"}
+        if (way, rung) in at.index:
+            row = at.loc[(way, rung)]
+            measured = {"value": float(row.kept), "interval": None if math.isnan(row.low) else [float(row.low), float(row.high)],
+                        "why": "one shape has no interval", "method": "Student's t over shapes"}
+        scale = published.scale_of(value, (table.parameters_total.min(), table.parameters_total.max()))
+        out.append(published.verdict(value.expected(), measured, at=f"{way} {rung}, {len(table.label.unique())} shapes",
+                                     scale="published" if scale == "published" else "pocket"))
+    return out
 
 
 def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list[str] | None = None) -> dict:
@@ -91,7 +110,7 @@ def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list
                       "and what is not quantized", "kept": "full models: largest load of a shape", "capacity": "largest over the study's loads",
                       "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)"},
                   "kept": kept.to_dict("records"), "capacity": precision.capacities(chosen).to_dict("records"), "laws": laws,
-                  "paired": tests, "notes": _notes(table, chosen, name, without_rows or [])})
+                  "paired": tests, "verdicts": _verdicts(kept, table.kind.iloc[0], table), "notes": _notes(table, chosen, name, without_rows or [])})
 
 
 def _notes(table, chosen, name: str, without_rows: list[str]) -> list[str]:
@@ -168,6 +187,10 @@ def report(found: dict) -> str:
             last = head
         lines.append(_line(way, rung, kept.get((way, rung)), most.get((way, rung))))
     lines += ["", *_laws(found), "", *_pairs(found)]
+    if found["verdicts"]:
+        lines += ["", "Beside published values", *published.lines(found["verdicts"])]
+        if any(row["scale"] != "published" for row in found["verdicts"]):
+            lines += published.caveat("pocket", "models of another size")
     if found["notes"]:
         lines += ["", "Notes", *(line for note in found["notes"] for line in _wrap(note, "  - ", "    "))]
     return "\n".join(lines)
