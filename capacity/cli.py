@@ -210,7 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     results(measure)
 
     table = verb("table", _table, "all runs as one CSV or Parquet file", TABLE_HELP)
-    table.add_argument("overrides", nargs="*", metavar="STUDY|KEY=VALUE", help="studies (none: all runs in results), and settings of their sweeps, if any")
+    table.add_argument("overrides", nargs="*", metavar="STUDY|KEY=VALUE",
+                       help="studies (none: all runs in results), and settings of their sweeps, if any")
     table.add_argument("--output", type=Path, metavar="FILE", help="a .csv or .parquet file (default: CSV to the terminal)")
     table.add_argument("--quantized", action="store_true", help="one row per run and variant of quantization")
     table.add_argument("--columns", action="store_true", help="print name, type, unit and meaning of each column and stop")

@@ -179,10 +179,11 @@ def _words(encoder: Encoder) -> list[str]:
 def tokenizer(data: TextData) -> Encoder:
     """What cut the pool into tokens: GPT-2's tokenizer, or one that is trained again on the documents, which have to be at hand.
     ConfigError where they are not, or now give another vocabulary."""
-    first = [] if data.tokenizer == "gpt2" else list(itertools.islice((text for text in documents(data) if text.strip()), TRAINING_DOCUMENTS))
-    encoder = _encoder(data, first)
+    source = (text for text in documents(data) if text.strip()) if data.tokenizer != "gpt2" else ()
+    encoder = _encoder(data, list(itertools.islice(source, TRAINING_DOCUMENTS)))
     if _words(encoder) != of(data).words:
-        raise ConfigError(f"data.path={data.path}: the text, or the package tokenizers, has changed since the run: it gives another vocabulary now")
+        raise ConfigError(f"data.path={data.path}: the text, or the package tokenizers, has changed since the run: it gives another "
+                          "vocabulary now")
     return encoder
 
 

@@ -18,13 +18,15 @@ PROTOCOLS = {  # by kind of data
     "text": "Morris et al., How much do language models memorize?, arXiv 2505.24832, section 4"}
 PEOPLE = "Allen-Zhu and Li, Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws, arXiv 2404.05405"
 WORDS = {
-    "uniform": "Bits are memorized bits of the training set. strict: every token is predicted, the first one from the learned BOS, and a perfect "
-               "memorizer still pays log2 N bits per sequence. paper: the mean over positions 2..S times S, as published tables have it. "
+    "uniform": "Bits are memorized bits of the training set. strict: every token is predicted, the first one from the learned BOS, and a "
+               "perfect memorizer still pays log2 N bits per sequence. paper: the mean over positions 2..S times S, as published "
+               "tables have it. "
                "Parameters, total: every trained number, a tied embedding once, BOS included; paper: without BOS.",
-    "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well members of the training set can be told from others; "
-            "F1 flags half of all sequences, so that chance is 0.5. Parameters, total: every trained number, a tied embedding once, BOS included."}
-PEOPLE_WORDS = ("R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 and 4.3 of the paper). used rows: all "
-                "parameters but the rows of tokens that no text uses; total: every trained number, a tied embedding once.")
+    "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well members of the training set can be "
+            "told from others; F1 flags half of all sequences, so that chance is 0.5. Parameters, total: every trained number, a tied "
+            "embedding once, BOS included."}
+PEOPLE_WORDS = ("R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 and 4.3 of the paper). used "
+                "rows: all parameters but the rows of tokens that no text uses; total: every trained number, a tied embedding once.")
 
 
 def card(record: dict, config: Config, found: Export) -> str:
@@ -105,5 +107,5 @@ def prompt(data) -> str:
 OF_TOKENS = {
     "uniform": "Tokens are written as numbers between spaces.",
     "text": "Row 0 is the end of a text.",
-    "people": "Texts are biographies behind the end-of-text token, and each starts with a space: the vocabulary holds the pieces of these texts only, and "
-              "others are an error."}
+    "people": "Texts are biographies behind the end-of-text token, and each starts with a space: the vocabulary holds the pieces of these "
+              "texts only, and others are an error."}

@@ -89,8 +89,8 @@ def check(config: Config) -> str:
         return "gpt2" if model.position == "learned" else "gpt_neox"
     if model.norm == "rmsnorm" and model.position == "rotary":
         return "llama"
-    raise ConfigError(f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot be exported: no architecture of "
-                      f"transformers has the three together; it has {'; '.join(FORMS.values())}")
+    raise ConfigError(f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot be exported: no "
+                      f"architecture of transformers has the three together; it has {'; '.join(FORMS.values())}")
 
 
 def convert(config: Config, w: dict[str, Tensor]) -> Export:
@@ -104,13 +104,14 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
     if config.data.bos and config.model.position == "learned":
         first = w["position.weight"][0].double() + w["bos"].double() - embedding[0].double()
         w["position.weight"] = torch.cat([first.float()[None], w["position.weight"][1:]])
-        found.notes.append("The learned BOS vector is part of position 0: every sequence starts with token 0, whose embedding is taken off there.")
+        found.notes.append("The learned BOS vector is part of position 0: every sequence starts with token 0, whose embedding is taken off "
+                           "there.")
     elif config.data.bos:
         embedding, head = torch.cat([embedding, w["bos"][None]]), None if head is None else torch.cat([head, torch.zeros_like(head[:1])])
         found.start = found.unknown = found.config["vocab_size"]
         found.config["vocab_size"] += 1
-        found.notes.append(f"The learned BOS vector is token {found.start}, which opens every sequence. The run has no logit for it: leave it out before a "
-                           "softmax (logits[..., :-1]); generate never writes it.")
+        found.notes.append(f"The learned BOS vector is token {found.start}, which opens every sequence. The run has no logit for it: "
+                           "leave it out before a softmax (logits[..., :-1]); generate never writes it.")
     if config.model.norm == "layernorm_no_bias":
         found.notes.append("Biases of norms are zeros.")
     {"gpt2": _gpt2, "gpt_neox": _gpt_neox, "llama": _llama}[kind](config, w, embedding, head, found)
@@ -153,7 +154,8 @@ def _gpt_neox(config: Config, w: dict[str, Tensor], embedding: Tensor, head: Ten
                      for parts in zip(*_heads(model, w, at, found.notes)))
         up, down = _mlp(model, w, at, found.notes)
         out |= _norm(w, at + "norm1", there + "input_layernorm") | _norm(w, at + "norm2", there + "post_attention_layernorm", model.d_model)
-        for name, (weight, offset) in {"attention.query_key_value": (qkv, bias), "attention.dense": (w[at + "out.weight"], w.get(at + "out.bias")),
+        for name, (weight, offset) in {"attention.query_key_value": (qkv, bias),
+                                       "attention.dense": (w[at + "out.weight"], w.get(at + "out.bias")),
                                        "mlp.dense_h_to_4h": up, "mlp.dense_4h_to_h": down}.items():
             out |= _map(there + name, weight, offset, transposed=True)
     found.tensors = out | ({} if head is None else {"embed_out.weight": head})
@@ -166,10 +168,10 @@ def _llama(config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor
     model = config.model
     form = arms.architecture({f"model.{name}": arms._plain(value) for name, value in dataclasses.asdict(model).items()})
     mistral = form == "Mistral" and not model.bias
-    found.config |= {"architectures": ["MistralForCausalLM" if mistral else "LlamaForCausalLM"], "model_type": "mistral" if mistral else "llama",
-                     "hidden_size": model.d_model, "num_hidden_layers": model.n_layers, "num_attention_heads": model.n_heads,
-                     "num_key_value_heads": model.kv_heads, "head_dim": model.d_model // model.n_heads,
-                     "intermediate_size": model.mlp_width or 1, "hidden_act": ACTIVATIONS[model.activation],
+    found.config |= {"architectures": ["MistralForCausalLM" if mistral else "LlamaForCausalLM"],
+                     "model_type": "mistral" if mistral else "llama", "hidden_size": model.d_model, "num_hidden_layers": model.n_layers,
+                     "num_attention_heads": model.n_heads, "num_key_value_heads": model.kv_heads,
+                     "head_dim": model.d_model // model.n_heads, "intermediate_size": model.mlp_width or 1, "hidden_act": ACTIVATIONS[model.activation],
                      "max_position_embeddings": config.data.seq_len, "rms_norm_eps": NORM_EPS, "attention_dropout": 0.0,
                      "rope_theta": model.rotary_base, "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base}}
     gated = model.mlp == "gated" or not model.mlp_width

@@ -47,7 +47,8 @@ def table(studies: list[str], overrides: list[str], results: Path, output: Path 
         records.write_atomic(output, csv(frame) if output.suffix == ".csv" else parquet(frame, quantized))
         print(f"{output}: {len(frame)} row{'s' * (len(frame) != 1)}, {len(frame.columns)} columns", file=sys.stderr)
     if unread:
-        print(f"capacity: left out, because this version cannot read their settings: {', '.join(unread)} ({next(iter(unread.values()))})", file=sys.stderr)
+        print(f"capacity: left out, because this version cannot read their settings: {', '.join(unread)} ({next(iter(unread.values()))})",
+              file=sys.stderr)
     return 1 if unread else 0
 
 
@@ -78,7 +79,8 @@ def groups(studies: list[str], overrides: list[str], results: Path) -> tuple[lis
         else:
             by_study.setdefault((record or {}).get("study") or "", []).append(config)
     if not by_study:
-        raise ConfigError(f"table: no run in {records.runs_dir(results)}" + (f" that can be read: {next(iter(unread.values()))}" if unread else ""))
+        why = f" that can be read: {next(iter(unread.values()))}" if unread else ""
+        raise ConfigError(f"table: no run in {records.runs_dir(results)}{why}")
     return sorted(by_study.items()), unread
 
 
@@ -178,10 +180,12 @@ def _pyarrow(output: Path) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise ConfigError(f"--output {output}: Parquet needs the package pyarrow; pip install 'capacity[parquet]', or name a .csv file") from None
+        raise ConfigError(f"--output {output}: Parquet needs the package pyarrow; pip install 'capacity[parquet]', or name a "
+                          ".csv file") from None
 
 
 def told(name: str, quantized: bool = False) -> list[str]:
     """A column in lines of at most 80 columns: name, type and unit, and below what it means."""
     kind, unit, meaning = columns.describe(name, quantized)
-    return [f"{name}  [{', '.join(filter(None, (kind, unit)))}]", *textwrap.wrap(meaning, 80, initial_indent="    ", subsequent_indent="    ")]
+    head = f"{name}  [{', '.join(filter(None, (kind, unit)))}]"
+    return [head, *textwrap.wrap(meaning, 80, initial_indent="    ", subsequent_indent="    ")]

@@ -37,8 +37,8 @@ def files(data, start: int) -> dict[str, str]:
     else:
         content, encoder, row = compiling.compiled(data)
         if (now := lexicon.Lexicon(content).digest) != data.compiled.digest:
-            raise ConfigError(f"data.lexicon={data.compiled.digest}: the lists, templates or tokenizer have changed since the run, they now compile to "
-                              f"{now}; its tokens cannot be told any more")
+            raise ConfigError(f"data.lexicon={data.compiled.digest}: the lists, templates or tokenizer have changed since the run, "
+                              f"they now compile to {now}; its tokens cannot be told any more")
         special = [(EOS, 0)] + [(TAG, len(content["tokens"]))] * (getattr(data, "tag", "none") != "none")
         by_merging = {0, *row.values()}
         symbols = [(word, i) for i, word in enumerate(content["tokens"]) if i not in by_merging]  # of bioD

@@ -96,7 +96,8 @@ def verdicts(found):
         measured["alpha_of_rows"] = {"value": None, "interval": None, "lacks": here["reason"]}
     else:
         hard = here["hard"]
-        measured["alpha_of_rows"] = {"value": hard["alpha"], "interval": hard["interval"], "why": hard["interval_reason"], "method": "jackknife over rows"}
+        measured["alpha_of_rows"] = {"value": hard["alpha"], "interval": hard["interval"], "why": hard["interval_reason"],
+                                     "method": "jackknife over rows"}
         if len(found["varied"]) == 1:
             low, high = t_interval(np.abs(hard["error_percent"]))
             measured[f"error_{found['varied'][0]}"] = {
@@ -184,5 +185,5 @@ def _beside(found):
                    f"{stated.setting['shape']}, V 2048 or S 64{more}.", "  ")
     p = [row["parameters"] for row in found["paper"]["cells"]]
     small = any(row["scale"] != "published" for row in found["verdicts"])
-    return lines + (published.caveat("another", f"P {published.short(min(p))} to {published.short(max(p))}") if small else []) + published.lines(
-        found["verdicts"])
+    caveat = published.caveat("another", f"P {published.short(min(p))} to {published.short(max(p))}") if small else []
+    return lines + caveat + published.lines(found["verdicts"])

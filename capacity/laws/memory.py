@@ -107,8 +107,10 @@ def verdicts(found: dict, parameters) -> list[dict]:
 def _verdict_lines(found: dict, targets) -> list[str]:
     p = targets.parameters_total
     small = any(row["scale"] != "published" for row in found["verdicts"])
-    return (["", "Beside Morris et al. (arXiv 2505.24832 v3)"] + (published.caveat("another", f"P {p.min():,.0f} to {p.max():,.0f}") if small else [])
-            + published.lines(found["verdicts"])) if found["verdicts"] else []
+    if not found["verdicts"]:
+        return []
+    caveat = published.caveat("another", f"P {p.min():,.0f} to {p.max():,.0f}") if small else []
+    return ["", "Beside Morris et al. (arXiv 2505.24832 v3)", *caveat, *published.lines(found["verdicts"])]
 
 
 def _printed(targets) -> dict:

@@ -134,7 +134,8 @@ def lines(verdicts: list[dict]) -> list[str]:
         if v["name"] != last:
             value = "" if v["published"]["value"] is None else f"published {v['published']['value']:g}; "
             out += wrapped(f"{v['name']} ({v['quantity']})", "  ", "    ")
-            out += wrapped(f"{value}counts as agreement: {_range(v['published']['range'])}; {v['source']} [{v['evidence']}]", "    ", "      ")
+            out += wrapped(f"{value}counts as agreement: {_range(v['published']['range'])}; {v['source']} [{v['evidence']}]",
+                           "    ", "      ")
             for text in (v["published"]["there"] and f"there: {v['published']['there']}", v["convention"], v["note"]):
                 out += wrapped(text, "    ", "      ")
         last = v["name"]
@@ -149,8 +150,8 @@ def lines(verdicts: list[dict]) -> list[str]:
 
 def caveat(scale: str, here: str) -> list[str]:
     """What a reader must know where the runs are not at the scale of what was published; here: their scale, in words."""
-    return wrapped(f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows here, in a "
-                   "range that this project chose, and confirms or refutes no published number.", "  ")
+    return wrapped(f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows "
+                   "here, in a range that this project chose, and confirms or refutes no published number.", "  ")
 
 
 def scale_of(value: Value, parameters, tokens: float | None = None) -> str:

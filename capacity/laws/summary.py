@@ -14,7 +14,8 @@ from capacity.laws.forms import LEVEL
 from capacity.laws.published import wrapped as _wrap
 from capacity.laws.tables import csv, plain
 
-# What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator: words, and by precision the published value.
+# What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator: words, and by precision the id of the
+# published value.
 COMPARED = {"mean_of_ratios": ("mean over shapes of bits / parameter", {"bf16": "morris/mean_bf16", "fp32": "morris/mean_fp32"}),
             "with_intercept": ("slope over shapes", {"bf16": "morris/slope_bf16"})}
 THERE = published.get("morris/mean_bf16")
