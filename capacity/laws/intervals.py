@@ -90,7 +90,10 @@ def spread_of(found: Fit) -> Spread:
         pull[:, c] -= x @ (m[rows].T @ adjusted)
     within = _within(r, clusters, int(moving.sum()))
     wide, whole, wide_pull = np.zeros((k, k)), np.zeros((k, k)), np.zeros((n, len(clusters), k))
-    wide[np.ix_(moving, moving)], whole[np.ix_(moving, moving)], wide_pull[:, :, moving] = meat, inverse, pull
+    wide[np.ix_(moving, moving)], wide_pull[:, :, moving] = meat, pull
+    every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
+    size = np.sqrt((every**2).sum(0)) + 1e-300
+    whole[np.ix_(free, free)] = np.linalg.pinv((every / size).T @ (every / size), rcond=1e-14) / np.outer(size, size)
     return Spread(wide, whole, wide_pull, within, found.codes)
 
 
@@ -252,11 +255,14 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
     places = np.array([found.form.place(name) for name in names])
     worth = np.maximum(np.diag(spread.inverse)[places], 1e-300)
     error2 = np.array([wald[name]["error"] ** 2 for name in names])
-    unit = np.where(error2 > 0, error2 / worth, found.sigma**2)  # of the objective; on a bound only the pooled noise is known
+    # what one squared standard error is worth in the objective; of a parameter on its bound the clusters do not say it, but of the others
+    moving = np.diag(spread.covariance) > 0
+    typical = float((np.diag(spread.covariance)[moving] / np.diag(spread.inverse)[moving]).mean()) if moving.any() else found.sigma**2
+    unit = np.where(error2 > 0, error2 / worth, typical)
     quantile = np.array([_quantile(wald[name]["dof"], level) for name in names])
     place, side = np.repeat(places, 2), np.tile([-1.0, 1.0], m)
     target = np.repeat(quantile * np.sqrt(unit / 2), 2)  # root of the rise of the objective at an end
-    first = np.repeat(np.where(error2 > 0, quantile * np.sqrt(error2), quantile * np.sqrt(worth) * found.sigma), 2)
+    first = np.repeat(quantile * np.sqrt(unit * worth), 2)
     first = np.minimum(first, 1e3)
     far = np.abs(np.where(side < 0, p.low[place], p.high[place]) - found.u[place])
     free = np.tile(found.free, (2 * m, 1))
