@@ -156,7 +156,7 @@ def inputs_hash(points: Points) -> str:
     return hashlib.sha256(json.dumps(sorted([json.dumps(row) for row in zip(*columns)])).encode()).hexdigest()
 
 
-def pose(form: Form, points: Points, transform: str | None = None, fixed: dict | None = None):
+def pose(form: Form, points: Points, transform: str | None = None, fixed: dict | None = None, bounds: dict | None = None):
     """(problem, y, codes, clusters, free) of points that are measured or bounds. ValueError, in one line, for points that no fit can read."""
     x, y = form.inputs(points.x), np.asarray(points.y, float)
     if y.ndim != 1 or any(len(a) not in (1, len(y)) for a in x.values()):
@@ -172,8 +172,10 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
     if edge.any():
         raise ValueError(f"{form.name}: a target of {y[edge][0]:g} has no {transform}: leave it out, or choose another transform")
     free = np.array([name not in (fixed or {}) for name in form.names])
-    if (use & ~bound).sum() <= free.sum():
-        raise ValueError(f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} measured points: it needs more")
+    for name in fixed or {}:
+        form.place(name)
+    if (use & ~bound).sum() < free.sum():
+        raise ValueError(f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} measured points")
     root = np.ones(len(y))
     if points.sd is not None:
         sd = np.asarray(points.sd, float)
@@ -184,7 +186,9 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
         root = 1.0 / np.where(use, sd * slope, 1.0)
         root = root / math.sqrt(float(np.mean(root[use] ** 2)))
     x, y, t, root, bound = {name: a[use] for name, a in x.items()}, y[use], t[use], root[use], bound[use]
-    box = form.bounds(x, y[~bound])if form.box is None else form.bounds({name: a[~bound] for name, a in x.items()}, y[~bound])
+    box = form.bounds({name: a[~bound] for name, a in x.items()}, y[~bound])
+    for name, ends in (bounds or {}).items():
+        box[form.place(name)] = ends
     labels = np.arange(len(points.y))[use] if points.cluster is None else np.asarray(points.cluster)[use]
     clusters, codes = np.unique(labels, return_inverse=True)
     low, high = (np.array([p.inward(b) for p, b in zip(form.parameters, side)], float) for side in box.T)
@@ -192,15 +196,15 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
 
 
 def fit(form: Form | str, points: Points, *, delta: float | None = None, transform: str | None = None, fixed: dict[str, float] | None = None,
-        starts: np.ndarray | None = None, kept: int = KEPT) -> Fit:
+        bounds: dict[str, tuple[float, float]] | None = None, starts: np.ndarray | None = None, kept: int = KEPT) -> Fit:
     """The parameters with the smallest sum of Huber losses, from many starts.
 
     delta: where the loss turns from squared to absolute, in units of the transform at a point of average precision; None takes 1.345 robust
     standard deviations (Huber's proposal 2, found together with the parameters; least squares where the form is not `robust`), np.inf least squares; 1e-3 is what loss laws use (Hoffmann
-    et al.). fixed: parameters that are not fitted. starts [S, k] in natural units replace the form's own; linear parameters of its own are
+    et al.). fixed: parameters that are not fitted; bounds: others than the form's. starts [S, k] in natural units replace the form's own; linear parameters of its own are
     projected. ValueError, in one line, where the points cannot determine the form."""
     form = forms.form(form) if isinstance(form, str) else form
-    problem, y, codes, clusters, free = pose(form, points, transform, fixed)
+    problem, y, codes, clusters, free = pose(form, points, transform, fixed, bounds)
     delta = np.inf if delta is None and not form.robust else delta
     begin = form.starts({n: a[~problem.censored] for n, a in problem.x.items()}, y[~problem.censored]) if starts is None else np.atleast_2d(starts)
     begin = begin.astype(float)

@@ -156,8 +156,10 @@ def _within(r, clusters, k) -> float:
     return float(extra / (extra + inside)) if extra + inside > 0 else 0.0
 
 
-def of(found: Fit, *, at: dict | None = None, method: str | None = None, level: float = forms.LEVEL, names=None) -> dict[str, dict]:
-    """Intervals of parameters (all fitted ones, or those in names) and of predictions at points `at`, by key.
+def of(found: Fit, *, at: dict | None = None, derived: dict | None = None, method: str | None = None, level: float = forms.LEVEL, names=None) -> dict[str, dict]:
+    """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`, and of derived positive numbers, by key.
+
+    derived: {key: (function of theta [k] in natural units, unit)}, formed in their logarithm by numerical derivatives.
 
     Each is a dict: value, low, high (None where the interval has no end inside of the bounds), unit, method, dof, error (standard error in the
     coordinate of the search), reason (None, or why there is no interval). method: one of METHODS, None: as the form states; predictions are
@@ -171,6 +173,8 @@ def of(found: Fit, *, at: dict | None = None, method: str | None = None, level: 
     points = {} if at is None else found.form.inputs(at)
     said = found.form.slopes(points, found.theta)[0] if points else np.zeros(0)
     out |= {f"at {i}": {"value": float(v), "unit": found.form.target.unit} | blank | {"method": "pooled" if method == "pooled" else "wald"} for i, v in enumerate(said)}
+    out |= {key: {"value": float(number(found.theta)), "unit": unit} | blank | {"method": "pooled" if method == "pooled" else "wald"}
+            for key, (number, unit) in (derived or {}).items()}
     why = None
     if (few := len(found.clusters)) < FEWEST_CLUSTERS:
         why = f"{few} cluster(s), an interval needs {FEWEST_CLUSTERS}"
@@ -181,6 +185,7 @@ def of(found: Fit, *, at: dict | None = None, method: str | None = None, level: 
     spread = pooled_of(found) if method == "pooled" else spread_of(found)
     ends = _parameters(found, spread, chosen, method, level)
     ends |= _predictions(found, spread, points, level, ends)
+    ends |= {key: _derived(found, spread, number, level) for key, (number, _) in (derived or {}).items()}
     return {key: entry | ends[key] for key, entry in out.items()}
 
 
@@ -243,6 +248,22 @@ def _predictions(found: Fit, spread, points: dict, level: float, told: dict) -> 
         ends = low + width * back(transform, forward(transform, f) + np.array([-1, 1]) * _quantile(dof, level) * error)
         out[f"at {i}"] = {"dof": dof, "error": error, "reason": why} | ({} if why else {"low": _finite(ends[0]), "high": _finite(ends[1])})
     return out
+
+
+def _derived(found: Fit, spread, number, level: float) -> dict:
+    value = float(number(found.theta))
+    if not (np.isfinite(value) and value > 0):
+        return {"reason": f"its value is {value:g}"}
+    slope = np.zeros(len(found.u))
+    for j in np.flatnonzero(found.free):
+        step = 1e-5 * max(1e-3, abs(found.u[j]))
+        ends = [float(number(found.problem.outward(found.u + sign * step * np.eye(len(found.u))[j]))) for sign in (-1, 1)]
+        if not (np.isfinite(ends).all() and min(ends) > 0):
+            return {"reason": "it does not exist beside the estimate"}
+        slope[j] = np.log(ends[1] / ends[0]) / (2 * step)
+    error, dof, why = _reach(spread, slope, level)
+    reach = _quantile(dof, level) * error
+    return {"dof": dof, "error": error, "reason": why} | ({} if why else {"low": _finite(value * np.exp(-reach)), "high": _finite(value * np.exp(min(reach, 700.0)))})
 
 
 def _finite(x) -> float | None:
