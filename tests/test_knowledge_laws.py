@@ -505,7 +505,7 @@ def test_the_law_over_exposures_recovers_what_was_planted(form):
     rng, e = np.random.default_rng(1), np.repeat([25.0, 50, 100, 200, 400, 800, 1600], 2)
     e0, b = (150.0, 0.9) if form == "exponential" else (300.0, 2.5)
     r = exposures.curve(form, e, 1.9, e0, b) + 0.004 * rng.standard_normal(len(e))
-    law = exposures.fit_exposures(e, r, 5.0, n_boot=100)
+    law = exposures.fit_exposures(e, r, 5.0)
     assert law["form"] == form and law["agreeing"] > 1 and law["rms"] < 0.01 and law["other"]["rms"] > law["rms"]
     for name, truth in (("r_inf", 1.9), ("e0", e0), ("b", b), ("e95", exposures.reach(form, e0, b))):
         low, high = law[name]["interval"]
@@ -516,9 +516,9 @@ def test_the_law_over_exposures_recovers_what_was_planted(form):
 
 def test_the_law_over_exposures_says_what_limits_it():
     e = np.array([25.0, 50, 100, 200, 400, 800])
-    full = exposures.fit_exposures(e, exposures.curve("exponential", e, 0.7, 90, 1.0), 0.7, n_boot=20)
+    full = exposures.fit_exposures(e, exposures.curve("exponential", e, 0.7, 90, 1.0), 0.7)
     assert full["data_limited"] and full["r_inf"]["value"] <= 0.7
-    short = exposures.fit_exposures(e, exposures.curve("exponential", e, 2.0, 3000, 1.0), 9.0, n_boot=20)
+    short = exposures.fit_exposures(e, exposures.curve("exponential", e, 2.0, 3000, 1.0), 9.0)
     assert not short["plateau_reached"] and not short["data_limited"]
     few = exposures.fit_exposures(e, [-0.5, -0.1, -0.2, 0.3, 0.5, 0.6], 2.0)
     assert few == {"reason": "3 exposure values with R > 0, the law needs 4", "left_out": 3}
@@ -620,7 +620,7 @@ def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
 
 def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
     runs = arms.prepare(table(everything()))
-    laws = knowledge.exposure_laws(runs, n_boot=20)
+    laws = knowledge.exposure_laws(runs)
     ax = plots.exposures_figure(runs, laws).axes[0]
     used = runs[runs.chosen & (runs.label.isin(["2x16", "2x32"])) & (runs.series == "N = 2.4K, GPT2, other_parts=0")]
     assert points(ax) == sorted(zip(used.exposures_mean, used.r)) and len(named(ax, "law")) == 2

@@ -41,9 +41,9 @@ def test_the_repaired_form_passes_through_the_published_points_and_the_printed_o
 def test_a_planted_law_is_found_again(truth):
     dice = np.random.default_rng(4)
     t = np.repeat([0.25, 0.5, 1, 2, 4, 8, 16, 32], 3)
-    exact = law.fit(t, law.repaired(t, *truth), n_boot=20)
+    exact = law.fit(t, law.repaired(t, *truth))
     assert np.allclose(law.repaired(t, exact["c1"], exact["c2"], exact["c3"]), law.repaired(t, *truth), atol=1e-4)
-    noisy = law.fit(t, np.clip(law.repaired(t, *truth) + dice.normal(0, 0.01, len(t)), 0, 1), n_boot=200)
+    noisy = law.fit(t, np.clip(law.repaired(t, *truth) + dice.normal(0, 0.01, len(t)), 0, 1))
     assert noisy["rmse"] < 0.02
     at = noisy["falls_to"]["0.75"]
     assert at["t"] == pytest.approx(law.crossing(0.75, *truth), rel=0.1)
@@ -56,7 +56,7 @@ def test_intervals_of_the_crossing_cover_the_truth():
     t = np.repeat([0.5, 1, 2, 3, 5, 8, 16], 2)
     for seed in range(120):
         value = law.repaired(t, *truth) + np.random.default_rng(seed).normal(0, 0.012, len(t))
-        low, high = law.fit(t, value, n_boot=60, seed=seed)["falls_to"]["0.75"]["interval"]
+        low, high = law.fit(t, value)["falls_to"]["0.75"]["interval"]
         covered += low <= law.crossing(0.75, *truth) <= high
     assert covered >= 0.86 * 120
 

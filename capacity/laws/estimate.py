@@ -25,8 +25,7 @@ import numpy as np
 import capacity
 from capacity.laws import forms
 from capacity.laws.forms import Form
-from capacity.laws.solve import Problem, Solution, forward, normal, projected, solve
-from capacity.laws.solve import _held, _step
+from capacity.laws.solve import Problem, Solution, _held, _least_squares, _step, forward, normal, projected, solve
 from capacity.laws.tables import plain
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95% as efficient as least squares on normal residuals (Huber 1964)
@@ -124,6 +123,29 @@ class Fit:
         } | more)
 
 
+def seed_noise(y, cells) -> np.ndarray:
+    """sd of every point from its replicates, for `Points.sd`: sd^2 = floor^2 + (share x mean)^2, fitted to the variances within cells (labels of points
+    that differ in nothing but the seed). Two constants from all cells, because the variance of three seeds is known to a factor of 4 only.
+    ValueError without a replicate."""
+    y = np.asarray(y, float)
+    _, codes = np.unique(np.asarray(cells), return_inverse=True)
+    count = np.bincount(codes)
+    mean = np.bincount(codes, y) / count
+    keep = count > 1
+    if not keep.any():
+        raise ValueError("one seed per cell: the noise of seeds was not measured")
+    variance, dof, square = np.bincount(codes, (y - mean[codes]) ** 2)[keep] / (count[keep] - 1), count[keep] - 1, mean[keep] ** 2
+    pooled = float((dof * variance).sum() / dof.sum())
+    if pooled == 0:
+        raise ValueError("replicates agree to the last digit: no noise to learn from (is the seed in use?)")
+    told = np.full(len(variance), pooled)
+    for _ in range(50):  # variances scatter as their own square, so weights follow the fit
+        weight = np.sqrt(dof) / told
+        a, b = _least_squares(np.stack([weight, square * weight], axis=-1)[None], (variance * weight)[None], np.zeros(2))[0]
+        told = np.maximum(a + b * square, 1e-4 * pooled)
+    return np.sqrt(np.maximum(a + b * mean**2, 1e-4 * pooled))[codes]
+
+
 def inputs_hash(points: Points) -> str:
     """SHA-256 over what the fit reads, one JSON row per point, sorted: the order of points is free."""
     n = len(points.y)
@@ -134,7 +156,7 @@ def inputs_hash(points: Points) -> str:
     return hashlib.sha256(json.dumps(sorted([json.dumps(row) for row in zip(*columns)])).encode()).hexdigest()
 
 
-def pose(form: Form, points: Points, transform: str | None = None, fixed: dict | None = None):
+def pose(form: Form, points: Points, transform: str | None = None, fixed: dict | None = None, bounds: dict | None = None):
     """(problem, y, codes, clusters, free) of points that are measured or bounds. ValueError, in one line, for points that no fit can read."""
     x, y = form.inputs(points.x), np.asarray(points.y, float)
     if y.ndim != 1 or any(len(a) not in (1, len(y)) for a in x.values()):
@@ -150,8 +172,10 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
     if edge.any():
         raise ValueError(f"{form.name}: a target of {y[edge][0]:g} has no {transform}: leave it out, or choose another transform")
     free = np.array([name not in (fixed or {}) for name in form.names])
-    if (use & ~bound).sum() <= free.sum():
-        raise ValueError(f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} measured points: it needs more")
+    for name in fixed or {}:
+        form.place(name)
+    if (use & ~bound).sum() < free.sum():
+        raise ValueError(f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} measured points")
     root = np.ones(len(y))
     if points.sd is not None:
         sd = np.asarray(points.sd, float)
@@ -162,7 +186,9 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
         root = 1.0 / np.where(use, sd * slope, 1.0)
         root = root / math.sqrt(float(np.mean(root[use] ** 2)))
     x, y, t, root, bound = {name: a[use] for name, a in x.items()}, y[use], t[use], root[use], bound[use]
-    box = form.bounds(x, y[~bound])if form.box is None else form.bounds({name: a[~bound] for name, a in x.items()}, y[~bound])
+    box = form.bounds({name: a[~bound] for name, a in x.items()}, y[~bound])
+    for name, ends in (bounds or {}).items():
+        box[form.place(name)] = ends
     labels = np.arange(len(points.y))[use] if points.cluster is None else np.asarray(points.cluster)[use]
     clusters, codes = np.unique(labels, return_inverse=True)
     low, high = (np.array([p.inward(b) for p, b in zip(form.parameters, side)], float) for side in box.T)
@@ -170,21 +196,22 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
 
 
 def fit(form: Form | str, points: Points, *, delta: float | None = None, transform: str | None = None, fixed: dict[str, float] | None = None,
-        starts: np.ndarray | None = None, kept: int = KEPT) -> Fit:
+        bounds: dict[str, tuple[float, float]] | None = None, starts: np.ndarray | None = None, kept: int = KEPT) -> Fit:
     """The parameters with the smallest sum of Huber losses, from many starts.
 
     delta: where the loss turns from squared to absolute, in units of the transform at a point of average precision; None takes 1.345 robust
-    standard deviations (Huber's proposal 2, found together with the parameters), np.inf least squares; 1e-3 is what loss laws use (Hoffmann
-    et al.). fixed: parameters that are not fitted. starts [S, k] in natural units replace the form's own; linear parameters of its own are
+    standard deviations (Huber's proposal 2, found together with the parameters; least squares where the form is not `robust`), np.inf least squares; 1e-3 is what loss laws use (Hoffmann
+    et al.). fixed: parameters that are not fitted; bounds: others than the form's. starts [S, k] in natural units replace the form's own; linear parameters of its own are
     projected. ValueError, in one line, where the points cannot determine the form."""
     form = forms.form(form) if isinstance(form, str) else form
-    problem, y, codes, clusters, free = pose(form, points, transform, fixed)
+    problem, y, codes, clusters, free = pose(form, points, transform, fixed, bounds)
+    delta = np.inf if delta is None and not form.robust else delta
     begin = form.starts({n: a[~problem.censored] for n, a in problem.x.items()}, y[~problem.censored]) if starts is None else np.atleast_2d(starts)
     begin = begin.astype(float)
     for name, value in (fixed or {}).items():
         begin[:, form.place(name)] = value
     if starts is None and free.all():
-        begin = projected(problem, begin, y)
+        begin = np.concatenate([projected(problem, begin, y), begin])
     problem, found, sigma = _fit(problem, problem.inward(begin), free, delta, kept)
     best = int(np.argmin(found.objective))
     search = {"starts": len(begin)} | guard(problem, found.u, free=free, sigma=sigma)
@@ -194,7 +221,6 @@ def fit(form: Form | str, points: Points, *, delta: float | None = None, transfo
 
 def _fit(problem: Problem, begin, free, delta, kept) -> tuple[Problem, Solution, float]:
     """The polished solutions of the best starts, the problem with its delta and sigma, and sigma."""
-    count = int(free.sum())
     robust = delta is None
     found = _search(replace(problem, delta=np.inf if robust else delta, sigma=_rough(problem, begin)), begin, free, kept, 1e-9)
     best = found.u[np.argmin(found.objective)]
@@ -202,7 +228,7 @@ def _fit(problem: Problem, begin, free, delta, kept) -> tuple[Problem, Solution,
     for _ in range(40 if robust or problem.censored.any() else 1):
         problem = replace(problem, delta=TUNING * sigma if robust and sigma > 0 else np.inf if robust else delta, sigma=max(sigma, 1e-12))
         best = solve(problem, best[None], free=free).u[0]
-        last, sigma = sigma, spread(problem, best, count)
+        last, sigma = sigma, spread(problem, best, free)
         if abs(sigma - last) <= 1e-7 * last:
             break
     problem = replace(problem, delta=TUNING * sigma if robust and sigma > 1e-12 else np.inf if robust else delta, sigma=max(sigma, 1e-12))
@@ -224,28 +250,31 @@ def _rough(problem, u) -> float:
     return float(1.4826 * np.median(np.abs(e), axis=1).min())
 
 
-def spread(problem: Problem, u, count: int, tuning: float = TUNING) -> float:
-    """Standard deviation of residuals given the parameters: the root of sum psi^2 = beta (n - k) sigma^2 (Huber's proposal 2; tuning inf: root mean
-    square with n - k), where a bound counts as the part of an observation that the Tobit likelihood gives it."""
-    e = problem.residuals(u[None], slopes=False)[0][0]
-    measured, bound = e[~problem.censored], e[problem.censored]
-    if np.isinf(problem.delta).all():
-        tuning = np.inf
-    beta = 1.0
+def spread(problem: Problem, u, free, tuning: float = TUNING) -> float:
+    """Standard deviation of residuals given the parameters: the root of sum v psi^2 = beta sum v (1 - h) sigma^2 (Huber's proposal 2; with least
+    squares, tuning inf). h is a point's leverage, as n - k has it on average; v leaves out points that say little about the parameters (v = h n / k,
+    at most 1), such as under-filled ones under a corner, whose residuals are small for another reason. A bound counts as the part of an
+    observation that the Tobit likelihood gives it."""
+    e, jacobian = (a[0] for a in problem.residuals(u[None]))
+    j = jacobian[:, free] / np.sqrt((jacobian[:, free] ** 2).sum(0) + 1e-300)
+    lever = np.einsum("ik,kl,il->i", j, np.linalg.pinv(j.T @ j, rcond=1e-12), j)
+    v = np.minimum(1.0, lever * len(e) / max(free.sum(), 1))
+    measured, bound = ~problem.censored, e[problem.censored]
+    tuning, beta = (np.inf, 1.0) if np.isinf(problem.delta) else (tuning, 1.0)
     if np.isfinite(tuning):
         inside = math.erf(tuning / math.sqrt(2))
         beta = inside - 2 * tuning * math.exp(-tuning**2 / 2) / math.sqrt(2 * math.pi) + tuning**2 * (1 - inside)
-    size = float(np.sqrt(np.mean(measured**2)))
+    size = float(np.sqrt((v[measured] * e[measured] ** 2).sum() / v[measured].sum()))
     for _ in range(200):
         if size <= 1e-14:
             return 0.0
-        degrees = len(measured) - count
+        degrees = float((v * (1 - lever))[measured].sum())
         if len(bound):
             from scipy.special import log_ndtr
 
             z = np.clip(bound / size, -40, 40)
-            degrees -= float((z * np.exp(-0.5 * z * z - 0.5 * math.log(2 * math.pi) - log_ndtr(-z))).sum())
-        new = math.sqrt(float((np.clip(measured, -tuning * size, tuning * size) ** 2).sum()) / (beta * max(degrees, 0.5)))
+            degrees -= float((v[problem.censored] * z * np.exp(-0.5 * z * z - 0.5 * math.log(2 * math.pi) - log_ndtr(-z))).sum())
+        new = math.sqrt(float((v[measured] * np.clip(e[measured], -tuning * size, tuning * size) ** 2).sum()) / (beta * max(degrees, 0.5 / len(e))))
         if abs(new - size) <= 1e-10 * size:
             return new
         size = new

@@ -18,7 +18,11 @@ import textwrap
 import numpy as np
 import pandas as pd
 
+from capacity.laws import estimate
+from capacity.laws.forms import form as law
+
 FORMS = ("power", "exponential", "logarithmic")
+LAWS = {"power": law("forgetting_power"), "exponential": law("forgetting_exponential"), "logarithmic": law("forgetting_log")}
 TAIL = 8.0  # a form is fitted to lags up to the last / TAIL and judged by what it says of the later ones
 FEWEST = 6  # different lags
 CELL = ["label", "batch", "text", "point", "views"]  # point: part of training after which the last view comes
@@ -26,32 +30,14 @@ AXES = ("views", "parameters", "batch", "point")
 MOST_DRAWS = 400
 
 
-def value(form: str, lag, a, t0, b):
-    """A form at these lags, in bits; b: the exponent, the baseline c, or the bits per doubling."""
-    lag = np.asarray(lag, float)
-    if form == "power":
-        return a * (1 + lag / t0) ** -b
-    if form == "exponential":
-        return b + (a - b) * np.exp(-lag / t0)
-    return a - b * np.log2(1 + lag / t0)
+def value(form: str, lag, *numbers):
+    """A form at these lags, in bits; numbers: (a, t0, b) in the order of `forms`, of the exponential (a, tau, c)."""
+    return LAWS[form].curve({"lag": np.asarray(lag, float)}, *numbers)[0]
 
 
 def fit(form: str, lag, bits) -> np.ndarray:
-    """Least squares of the bits: (a, t0, b). a and b are not negative, t0 lies between a hundredth of the smallest positive and ten
-    times the largest lag. a and b are linear or one of them is, given t0 and b, but three numbers need no such care."""
-    from scipy.optimize import least_squares
-
-    lag, bits = np.asarray(lag, float), np.asarray(bits, float)
-    scale, low, high = max(float(np.abs(bits).max()), 1e-9), lag[lag > 0].min() / 100, 10 * lag.max()
-    limits = [0.0, np.log(low), 0.0], [np.inf, np.log(high), 20.0 if form == "power" else np.inf]
-    starts = [[1.0, np.log(t), b] for t in np.geomspace(lag[lag > 0].min(), lag.max(), 5)[:4] for b in (0.1, 0.5)]
-    amount = 1.0 if form == "power" else scale
-
-    def residual(x):
-        return (value(form, lag, x[0] * scale, np.exp(x[1]), x[2] * amount) - bits) / scale
-
-    best = min((least_squares(residual, start, bounds=limits) for start in starts), key=lambda found: found.cost).x
-    return np.array([best[0] * scale, np.exp(best[1]), best[2] * amount])
+    """Least squares of the bits: three numbers as `value` takes them, within the bounds of `forms`."""
+    return estimate.fit(LAWS[form], estimate.Points({"lag": lag}, bits), delta=np.inf).theta
 
 
 def half_life(form: str, a, t0, b) -> float:

@@ -66,7 +66,8 @@ class Form:
     """One law. curve: a function of `curves`. transform: where residuals are taken (log, logit, identity). linear: parameters in which the
     value is linear (up to a part that is free of them) when the others are given; they are solved for, not searched (variable projection).
     starts: (x, y) -> [S, k] where searches begin; box: (x, y) -> {parameter: (low, high)} where the data narrow the bounds; interval: the
-    method of `intervals` that covers (results/studies/coverage)."""
+    method of `intervals` that covers (results/studies/coverage); robust: whether Huber's loss is the default. It is not for counted parts, whose noise
+    is skewed: a loss that trusts the middle of it is biased."""
 
     name: str
     formula: str
@@ -82,6 +83,7 @@ class Form:
     linear: tuple[str, ...] = ()
     box: Callable | None = None
     interval: str = "profile"
+    robust: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -303,19 +305,19 @@ _SIGMOID_C = Parameter("c", "", "height: the score at small t is (1 + c) / 2, at
 
 FORMS: dict[str, Form] = {f.name: f for f in (
     Form("capacity_linear", "C = alpha P", _BITS, (_P,), (_ALPHA,), "P > 0", "C / P is constant", f"{MORRIS}, section 4 and Table 1",
-         curves.proportional, lambda x, y: np.array([[float(np.median(y / x["parameters"]))]]), interval="wald"),
+         curves.proportional, lambda x, y: np.array([[float(np.median(y / x["parameters"]))]]), interval="pooled"),
     Form("capacity_affine", "C = c0 + alpha P", _BITS, (_P,), (Parameter("c0", "bits", "intercept"), Parameter("alpha", "bits per parameter", "slope")),
          "P > 0, C > 0", "C / P tends to alpha as P grows", f"{MORRIS}, figure 6 (a slope over models)", curves.affine,
-         lambda x, y: np.array([[0.0, float(np.median(y / x["parameters"]))]]), linear=("c0", "alpha")),
+         lambda x, y: np.array([[0.0, float(np.median(y / x["parameters"]))]]), linear=("c0", "alpha"), interval="pooled"),
     Form("capacity_power", "C = a P^gamma", _BITS, (_P,), (Parameter("a", "bits at P = 1", "level", 0.0, scale="log"), Parameter("gamma", "", "exponent")),
          "P > 0", "C / P grows without limit for gamma > 1 and vanishes for gamma < 1", "the line in log-log axes of " + MORRIS + ", figure 6",
-         curves.power, _power_starts, linear=("a",), interval="wald"),
+         curves.power, _power_starts, linear=("a",), interval="pooled"),
     Form("hard_corner", "m = min(alpha P, H)", _BITS, (_P, _H), (_ALPHA,), "P, H > 0", "m = H while data fit, alpha P beyond", f"{MORRIS}, appendix A.1",
          curves.hard_corner, lambda x, y: np.unique(np.quantile(y / x["parameters"], np.linspace(0, 1, 24)))[:, None]),
     Form("smooth_corner", "m = H (1 + (H / (alpha P))^k)^(-1/k)", _BITS, (_P, _H), (_ALPHA, Parameter("k", "", "sharpness of the corner", 1.0, 64.0, "log")),
          "P, H > 0; H is the ceiling of the bit convention", "m -> H for H << alpha P, alpha P for H >> alpha P, 2^(-1/k) alpha P at H = alpha P",
          "a rounding of the hard corner, not published; k of 4 to 5.5 follows from " + MORRIS + ", Table 1 and appendix A.1",
-         curves.smooth_corner, _corner_starts, box=_corner_box),
+         curves.smooth_corner, _corner_starts, box=_corner_box, interval="wald"),
     Form("exposure_exponential", "R = R_inf (1 - exp(-(E / E0)^b))", _R, (_E,), _EXPOSURE, "E > 0", "0 at E = 0, R_inf for E >> E0",
          f"not published; {PHYSICS}, sections 5 and 6, state 2 bits per parameter at 1000 exposures and 1 at 100", curves.saturating_exponential,
          _exposure_starts, "identity", ("r_inf",), _exposure_box),
@@ -344,10 +346,10 @@ FORMS: dict[str, Form] = {f.name: f for f in (
          "not published; the tail of `membership` is exponential, this one's is not", curves.membership_logarithmic, _log_sigmoid_starts, "identity", ("c",), _log_sigmoid_box),
     Form("extraction_linear", "X = a + b log2 n + c log2 P, cut off at 0 and 1", _X, (_N, _P), (Parameter("a", "", "at n = P = 1"), Parameter("b", "per doubling of n", "slope"),
          Parameter("c", "per doubling of P", "slope")), "n, P > 0; between 0 and 1", "0 and 1 outside of its range", "Carlini et al., arXiv 2202.07646, section 4",
-         curves.extraction_linear, _extraction_starts, "identity", interval="wald"),
+         curves.extraction_linear, _extraction_starts, "identity", robust=False),
     Form("extraction_logistic", "X = sigma(a + b log2 n + c log2 P)", _X, (_N, _P), (Parameter("a", "", "logit at n = P = 1"), Parameter("b", "logits per doubling of n", "slope"),
          Parameter("c", "logits per doubling of P", "slope")), "n, P > 0", "0 for few views, 1 for many (b > 0)", "not published; stays between 0 and 1 where the line does not",
-         curves.extraction_logistic, _logistic_starts, "identity"),
+         curves.extraction_logistic, _logistic_starts, "identity", robust=False),
     Form("forgetting_exponential", "m = c + (a - c) exp(-lag / tau)", _M, (_LAG,), (Parameter("a", "bits", "at lag 0", 0.0), Parameter("tau", "updates", "time constant", 0.0, scale="log"),
          Parameter("c", "bits", "baseline that is kept", 0.0)), "lag >= 0", "a at lag 0, c for lag >> tau", "Tirumala et al., arXiv 2205.10770, section 5",
          curves.forgetting_exponential, _lag_starts(lambda y: [0.0]), "identity", ("a", "c"), _lag_box("tau")),

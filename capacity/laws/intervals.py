@@ -11,6 +11,8 @@ eq. 10, with the correlation within clusters as estimated). Methods:
     wald      estimate -+ t standard errors, in the coordinate of the parameter (its logarithm where scale is "log")
     profile   all values whose best fit is worse by less than t^2 / 2 times what one standard error is worth in the objective: a profile
               likelihood with the vertical scale of the clusters (Chandler & Bate 2007, Biometrika 94, 167). It follows curvature and ends at bounds.
+    pooled    wald with the noise of all clusters taken as equal, in two parts, between clusters and within; what forms use whose parameters only
+              clusters can tell apart, where one small model would otherwise decide an intercept by its own residual
     percentile, studentized, bca    cluster bootstraps, see `bootstrap`
 """
 
@@ -25,6 +27,8 @@ from capacity.laws.estimate import Fit
 from capacity.laws.solve import back, forward, solve
 
 FEWEST_CLUSTERS = 3
+IDLE = 0.05  # curvature of a bound, as part of a measured point's, below which it is none
+METHODS = ("wald", "profile", "pooled")
 NOISELESS = 1e-9
 MOST_TURNS = 60
 CLOSE = 2e-3  # relative, of the distance to an end
@@ -86,8 +90,57 @@ def spread_of(found: Fit) -> Spread:
         pull[:, c] -= x @ (m[rows].T @ adjusted)
     within = _within(r, clusters, int(moving.sum()))
     wide, whole, wide_pull = np.zeros((k, k)), np.zeros((k, k)), np.zeros((n, len(clusters), k))
-    wide[np.ix_(moving, moving)], whole[np.ix_(moving, moving)], wide_pull[:, :, moving] = meat, inverse, pull
+    wide[np.ix_(moving, moving)], wide_pull[:, :, moving] = meat, pull
+    every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
+    size = np.sqrt((every**2).sum(0)) + 1e-300
+    whole[np.ix_(free, free)] = np.linalg.pinv((every / size).T @ (every / size), rcond=1e-14) / np.outer(size, size)
     return Spread(wide, whole, wide_pull, within, found.codes)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """As `Spread`, from two mean squares (value, degrees of freedom) and the covariance [k, k] that a unit of each makes."""
+
+    parts: tuple[tuple[np.ndarray, float, float], ...]
+
+    def error(self, gradient) -> float:
+        """Standard error of a number with this gradient by u."""
+        return float(np.sqrt(max(sum(gradient @ unit @ gradient * square for unit, square, _ in self.parts), 0.0)))
+
+    def dof(self, gradient) -> float:
+        """Satterthwaite's degrees of freedom of that standard error (1946, Biometrics Bull. 2, 110)."""
+        shares = [(float(gradient @ unit @ gradient) * square, dof) for unit, square, dof in self.parts]
+        below = sum(v * v / dof for v, dof in shares)
+        return float(sum(v for v, _ in shares) ** 2 / below) if below > 0 else 0.0
+
+
+def pooled_of(found: Fit) -> Pooled:
+    """Variance between and within clusters by analysis of variance, both the same for all clusters (and shapes in them) in the transform of the fit."""
+    p, free = found.problem, found.free
+    e, jacobian = p.residuals(found.u[None])
+    _, psi, curve, _ = (a[0] for a in p.loss(e))
+    curve = np.where(p.censored, curve, curve[~p.censored].mean())
+    told = curve > IDLE  # bounds far below the line say nothing, and have no residual
+    x, r, codes = (jacobian[0] * np.sqrt(curve)[:, None])[told][:, free], (psi / np.sqrt(np.maximum(curve, IDLE)))[told], found.codes[told]
+    pull = x @ np.linalg.pinv(x.T @ x)
+    _, codes = np.unique(codes, return_inverse=True)
+    sizes, n, k = np.bincount(codes), len(r), int(free.sum())
+    count, sums = len(sizes), np.array([np.bincount(codes, column) for column in pull.T]).T
+    means = np.bincount(codes, r) / sizes
+    each, shared = pull.T @ pull, sums.T @ sums
+    between = float((sizes * means**2).sum()) / max(count - k, 1)
+    inside = float(((r - means[codes]) ** 2).sum()) / max(n - count, 1)
+    typical = (n - (sizes**2).sum() / n) / max(count - 1, 1)
+    if n == count or between < inside:  # nothing is shared: one variance
+        parts = [(each, float((r**2).sum()) / max(n - k, 1), max(n - k, 1))]
+    else:
+        parts = [(shared / typical, between, max(count - k, 1)), (each - shared / typical, inside, n - count)]
+    wide = np.zeros((len(free), len(free)))
+    out = []
+    for unit, square, dof in parts:
+        wide[np.ix_(free, free)] = unit
+        out.append((wide.copy(), square, dof))
+    return Pooled(tuple(out))
 
 
 def _within(r, clusters, k) -> float:
@@ -103,21 +156,25 @@ def _within(r, clusters, k) -> float:
     return float(extra / (extra + inside)) if extra + inside > 0 else 0.0
 
 
-def of(found: Fit, *, at: dict | None = None, method: str | None = None, level: float = forms.LEVEL, names=None) -> dict[str, dict]:
-    """Intervals of parameters (all fitted ones, or those in names) and of predictions at points `at`, by key.
+def of(found: Fit, *, at: dict | None = None, derived: dict | None = None, method: str | None = None, level: float = forms.LEVEL, names=None) -> dict[str, dict]:
+    """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`, and of derived positive numbers, by key.
+
+    derived: {key: (function of theta [k] in natural units, unit)}, formed in their logarithm by numerical derivatives.
 
     Each is a dict: value, low, high (None where the interval has no end inside of the bounds), unit, method, dof, error (standard error in the
-    coordinate of the search), reason (None, or why there is no interval). method: wald or profile, None: as the form states; predictions are
-    always wald, in the transform of the fit, or in the logit of a target that is bounded on both sides."""
+    coordinate of the search), reason (None, or why there is no interval). method: one of METHODS, None: as the form states; predictions are
+    wald, or pooled with that method, in the transform of the fit, or in the logit of a target that is bounded on both sides."""
     method = method or found.form.interval
-    if method not in ("wald", "profile"):
-        raise ValueError(f"unknown method {method!r}: use one of wald, profile (bootstraps: see bootstrap.intervals)")
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: use one of {', '.join(METHODS)} (bootstraps: see bootstrap.intervals)")
     chosen = [n for n in (names or found.form.names) if found.free[found.form.place(n)]]
     blank = {"low": None, "high": None, "method": method, "dof": None, "error": None, "reason": None}
     out = {n: {"value": found.values[n], "unit": found.form.parameters[found.form.place(n)].unit} | blank for n in chosen}
     points = {} if at is None else found.form.inputs(at)
     said = found.form.slopes(points, found.theta)[0] if points else np.zeros(0)
-    out |= {f"at {i}": {"value": float(v), "unit": found.form.target.unit} | blank | {"method": "wald"} for i, v in enumerate(said)}
+    out |= {f"at {i}": {"value": float(v), "unit": found.form.target.unit} | blank | {"method": "pooled" if method == "pooled" else "wald"} for i, v in enumerate(said)}
+    out |= {key: {"value": float(number(found.theta)), "unit": unit} | blank | {"method": "pooled" if method == "pooled" else "wald"}
+            for key, (number, unit) in (derived or {}).items()}
     why = None
     if (few := len(found.clusters)) < FEWEST_CLUSTERS:
         why = f"{few} cluster(s), an interval needs {FEWEST_CLUSTERS}"
@@ -125,8 +182,10 @@ def of(found: Fit, *, at: dict | None = None, method: str | None = None, level: 
         why = "no residual is left: no noise to learn from (is the seed in use?)"
     if why:
         return {key: entry | {"reason": why} for key, entry in out.items()}
-    spread = spread_of(found)
-    ends = _parameters(found, spread, chosen, method, level) | _predictions(found, spread, points, level)
+    spread = pooled_of(found) if method == "pooled" else spread_of(found)
+    ends = _parameters(found, spread, chosen, method, level)
+    ends |= _predictions(found, spread, points, level, ends)
+    ends |= {key: _derived(found, spread, number, level) for key, (number, _) in (derived or {}).items()}
     return {key: entry | ends[key] for key, entry in out.items()}
 
 
@@ -136,20 +195,20 @@ def _quantile(dof: float, level: float) -> float:
     return float(stdtrit(max(dof, 1e-3), 0.5 + level / 2))
 
 
-def _reach(spread: Spread, gradient, level: float) -> tuple[float, float, str | None]:
+def _reach(spread, gradient, level: float) -> tuple[float, float, str | None]:
     """Standard error, degrees of freedom, and why they carry no interval."""
     error, dof = spread.error(gradient), spread.dof(gradient)
     return error, dof, f"{dof:.1f} degrees of freedom: too few clusters tell this number" if dof < FEWEST_DOF and error > 0 else None
 
 
-def _parameters(found: Fit, spread: Spread, names, method: str, level: float) -> dict[str, dict]:
+def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[str, dict]:
     out, k = {}, len(found.free)
     for name in names:
         j = found.form.place(name)
         error, dof, why = _reach(spread, np.eye(k)[j], level)
         if name in found.search["at_bound"]:
             error, dof = 0.0, float(max(len(found.clusters) - found.free.sum(), 1))
-            why = "on a bound: no curvature to form an interval from, use method profile" if method == "wald" else None
+            why = "on a bound: no curvature to form an interval from, use method profile" if method != "profile" else None
         out[name] = {"dof": dof, "error": error, "reason": why, "ends": found.u[j] + np.array([-1, 1]) * _quantile(dof, level) * error}
     asked = [name for name in names if out[name]["reason"] is None]
     if method == "profile" and asked:
@@ -162,10 +221,17 @@ def _parameters(found: Fit, spread: Spread, names, method: str, level: float) ->
     return out
 
 
-def _predictions(found: Fit, spread: Spread, points: dict, level: float) -> dict[str, dict]:
+def _predictions(found: Fit, spread, points: dict, level: float, told: dict) -> dict[str, dict]:
+    """By "at i". told: the intervals of the parameters; those of a form with one of them are carried through it, end by end."""
     if not points:
         return {}
     target, out = found.form.target, {}
+    if found.free.sum() == 1 and len(told) == 1:
+        (name, entry), = told.items()
+        ends = np.tile(found.theta, (2, 1))
+        ends[:, found.form.place(name)] = [np.nan if entry[end] is None else entry[end] for end in ("low", "high")]
+        low, high = np.sort(found.form.slopes(points, ends)[0], axis=0)
+        return {f"at {i}": {"dof": entry["dof"], "error": None, "reason": entry["reason"], "low": _finite(low[i]), "high": _finite(high[i])} for i in range(len(low))}
     bounded = np.isfinite(target.low) and np.isfinite(target.high)
     transform = "logit" if bounded else found.problem.transform
     # a score between chance and 1 is as bounded as one between 0 and 1
@@ -184,6 +250,22 @@ def _predictions(found: Fit, spread: Spread, points: dict, level: float) -> dict
     return out
 
 
+def _derived(found: Fit, spread, number, level: float) -> dict:
+    value = float(number(found.theta))
+    if not (np.isfinite(value) and value > 0):
+        return {"reason": f"its value is {value:g}"}
+    slope = np.zeros(len(found.u))
+    for j in np.flatnonzero(found.free):
+        step = 1e-5 * max(1e-3, abs(found.u[j]))
+        ends = [float(number(found.problem.outward(found.u + sign * step * np.eye(len(found.u))[j]))) for sign in (-1, 1)]
+        if not (np.isfinite(ends).all() and min(ends) > 0):
+            return {"reason": "it does not exist beside the estimate"}
+        slope[j] = np.log(ends[1] / ends[0]) / (2 * step)
+    error, dof, why = _reach(spread, slope, level)
+    reach = _quantile(dof, level) * error
+    return {"dof": dof, "error": error, "reason": why} | ({} if why else {"low": _finite(value * np.exp(-reach)), "high": _finite(value * np.exp(min(reach, 700.0)))})
+
+
 def _finite(x) -> float | None:
     return float(x) if np.isfinite(x) else None
 
@@ -194,11 +276,14 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
     places = np.array([found.form.place(name) for name in names])
     worth = np.maximum(np.diag(spread.inverse)[places], 1e-300)
     error2 = np.array([wald[name]["error"] ** 2 for name in names])
-    unit = np.where(error2 > 0, error2 / worth, found.sigma**2)  # of the objective; on a bound only the pooled noise is known
+    # what one squared standard error is worth in the objective; of a parameter on its bound the clusters do not say it, but of the others
+    moving = np.diag(spread.covariance) > 0
+    typical = float((np.diag(spread.covariance)[moving] / np.diag(spread.inverse)[moving]).mean()) if moving.any() else found.sigma**2
+    unit = np.where(error2 > 0, error2 / worth, typical)
     quantile = np.array([_quantile(wald[name]["dof"], level) for name in names])
     place, side = np.repeat(places, 2), np.tile([-1.0, 1.0], m)
     target = np.repeat(quantile * np.sqrt(unit / 2), 2)  # root of the rise of the objective at an end
-    first = np.repeat(np.where(error2 > 0, quantile * np.sqrt(error2), quantile * np.sqrt(worth) * found.sigma), 2)
+    first = np.repeat(quantile * np.sqrt(unit * worth), 2)
     first = np.minimum(first, 1e3)
     far = np.abs(np.where(side < 0, p.low[place], p.high[place]) - found.u[place])
     free = np.tile(found.free, (2 * m, 1))
@@ -225,7 +310,8 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
         up, down = rows[above], rows[~above]
         outer[up], outer_rise[up] = s[above], height[above]
         inner[down], inner_rise[down] = s[~above], height[~above]
-        path[down] = (ended.u - found.u)[~above] / s[~above, None]
+        gone = ~above & (s > 0)
+        path[rows[gone]] = (ended.u - found.u)[gone] / s[gone, None]
         step[down] *= np.where(height[~above] > 0.3 * target[down], 0.6, 2.0)
         rows = rows[~(done | endless)]
         if not len(rows):

@@ -79,7 +79,7 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
                       "models": room[["curve_name", "label", "r_max", "fraction"]].to_dict("records"),
                       "lowest": "{0.label}, {0.curve_name}".format(room.loc[room.fraction.idxmin()])
                       if len(room) else None},
-        "exposure_laws": exposure_laws(runs, n_boot=n_boot, seed=seed),
+        "exposure_laws": exposure_laws(runs),
         "verdicts": verdicts.judge(study.expects, runs, table, pooled, scale=study.scale, n_boot=n_boot, seed=seed),
         "flags": {"failed": _ids(runs, runs.status == "failed"), "missing": _ids(runs, runs.status == "missing"),
                   "rising": _ids(done, done.gain_last_tenth > arms.RISING),
@@ -94,7 +94,7 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
         "inputs_sha256": hashlib.sha256(csv(runs[[*arms.INPUTS, "extraction_accuracy"]])).hexdigest()})
 
 
-def exposure_laws(runs, *, n_boot=4000, seed=0):
+def exposure_laws(runs):
     """`exposures.fit_exposures` of every model, N and arm that has four different exposures: a list of dicts."""
     used = runs[runs.chosen]
     same = ["label", "amount", *(c for c in runs if c.startswith("axis "))]
@@ -105,7 +105,7 @@ def exposure_laws(runs, *, n_boot=4000, seed=0):
         if rows.asked.nunique() < exposures.FEWEST:
             continue
         seen = rows.exposures_mean.fillna(rows.exposures)
-        law = exposures.fit_exposures(seen, rows.r, rows.r_max.mean(), n_boot=n_boot, seed=seed)
+        law = exposures.fit_exposures(seen, rows.r, rows.r_max.mean())
         out.append({"label": rows.iloc[0].label, "series": rows.iloc[0].series,
                     "n_people": float(rows.iloc[0].n_people)} | law)
     return out

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from capacity.laws.forms import LEVEL, smooth_corner
+from capacity.laws import estimate
+from capacity.laws.forms import LEVEL
 
 FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
 
@@ -179,29 +180,16 @@ def held_out(labels, parameters, bits):
 
 
 def fit_smooth_corner(parameters, data_bits, bits, start=None):
-    """alpha and k of `smooth_corner` by least squares on log bits over runs (positive arrays of one length).
+    """alpha and k of the smooth corner by least squares on log bits over runs (positive arrays of one length), or from one start (alpha, k) only.
 
-    Levenberg-type search from 12 starts, or from one (alpha, k), inside alpha in [ratio / 100, 100 ratio], k in [1, 64]. Returns a dict: alpha,
-    k, rms (of natural logs), starts, agreeing (starts within 1e-6 of the best objective and 1e-3 of its log alpha),
-    at_bound (k above 50 or below 1.05: not determined by these runs). No interval: this is a cross-check of the
-    headline, which is `linear_law`.
+    Returns a dict: alpha, k, rms (of natural logs), starts, agreeing (of the best 16, those that end within 1e-6 of the best objective),
+    at_bound (k above 50 or below 1.05: not determined by these runs). A cross-check of the headline, which is `linear_law`.
     """
-    from scipy.optimize import least_squares
-
-    p, h, m = (np.asarray(x, float) for x in (parameters, data_bits, bits))
-    scale = float(np.median(m / p))
-
-    def residual(theta):
-        return np.log(smooth_corner(p, h, scale * np.exp(theta[0]), np.exp(theta[1])) / m)
-
-    box = ([-np.log(100), 0.0], [np.log(100), np.log(64)])
-    starts = [(start[0] / scale, start[1])] if start else [(a, k) for a in (0.7, 1.0, 1.4) for k in (2.0, 4.0, 8.0, 16.0)]
-    fits = [least_squares(residual, [np.log(a), np.log(k)], bounds=box, xtol=1e-12, ftol=1e-12, gtol=1e-12) for a, k in starts]
-    best = min(fits, key=lambda f: f.cost)
-    near = [f for f in fits if f.cost <= best.cost * (1 + 1e-6) + 1e-12 and abs(f.x[0] - best.x[0]) < 1e-3]
-    k = float(np.exp(best.x[1]))
-    return {"alpha": float(scale * np.exp(best.x[0])), "k": k, "rms": float(np.sqrt(2 * best.cost / len(m))),
-            "starts": len(fits), "agreeing": len(near), "at_bound": not 1.05 < k < 50}
+    points = estimate.Points({"parameters": parameters, "ceiling_bits": data_bits}, bits)
+    found = estimate.fit("smooth_corner", points, delta=np.inf, starts=None if start is None else np.array([start]))
+    alpha, k = (found.values[name] for name in ("alpha", "k"))
+    return {"alpha": alpha, "k": k, "rms": float(np.sqrt(np.mean(found.residuals() ** 2))), "starts": found.search["starts"],
+            "agreeing": found.search["agreeing"], "at_bound": not 1.05 < k < 50}
 
 
 def fit_hard_corner(parameters, data_bits, bits):

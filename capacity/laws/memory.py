@@ -63,7 +63,7 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     found: dict = {"study": name, "targets": len(targets), "finished": len(done), "runs": len(runs), "laws": {}, "notes": []}
     for value in ("f1_median", "auc"):
         try:
-            found["laws"][value] = law.fit(t, targets[f"loss_{value}"].to_numpy(float), n_boot=n_boot)
+            found["laws"][value] = law.fit(t, targets[f"loss_{value}"].to_numpy(float))
         except ValueError as error:
             found["laws"][value] = {"reason": str(error)}
     fitted = "reason" not in found["laws"]["f1_median"]
@@ -137,8 +137,8 @@ def report(found: dict, runs) -> str:
     lines += ["", "Notes", "  unintended: bits over a model of the same size trained on more data. clipped:",
               "  the paper's; noise of sequences counts as bits. gap: minus the same on",
               "  held-out sequences, where an overfitted model is worse than none: upper value",
-              "  F1: half of all is flagged, chance is 0.5. Intervals of laws: bootstrap of",
-              "  residuals; of attacks: over models (attacks.csv has those over sequences)"]
+              "  F1: half of all is flagged, chance is 0.5. Intervals of laws: runs as",
+              "  replicates; of attacks: over models (attacks.csv has those over sequences)"]
     return "\n".join(lines + [f"  {note}" for note in found["notes"]])
 
 
@@ -214,7 +214,7 @@ def _law_lines(fit: dict, words: str) -> list[str]:
     if "reason" in fit:
         return textwrap.wrap(f"{words}: none: {fit['reason']}", 80, initial_indent="  ", subsequent_indent="    ")
     ends = fit["intervals"]
-    lines = textwrap.wrap(", ".join(f"{c} {fit[c]:.3g} [{ends[c][0]:.3g}, {ends[c][1]:.3g}]" for c in ("c1", "c2", "c3")), 80, initial_indent=f"  {words:4s}",
+    lines = textwrap.wrap(", ".join(f"{c} {fit[c]:.3g}" + (f" [{ends[c][0]:.3g}, {ends[c][1]:.3g}]" if ends[c] else "") for c in ("c1", "c2", "c3")), 80, initial_indent=f"  {words:4s}",
                           subsequent_indent=" " * 6, break_on_hyphens=False)
     if fit["c1"] > law.C1_MOST - 1e-3:
         lines.append(f"      c1 is at its bound of {law.C1_MOST:g}: read the curve, not the constants")

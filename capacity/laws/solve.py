@@ -17,6 +17,7 @@ import numpy as np
 from capacity.laws.forms import Form
 
 TINY = 1e-300
+HUGE = 1e60
 FLAT = 1e-100  # values below have no slope in the transform
 CHUNK = 4e5  # numbers of [rows, n, k] at a time, so that they stay in cache
 STALLED = 1e12
@@ -83,14 +84,14 @@ class Problem:
         """e [B, n] and the derivatives of -e [B, n, k]."""
         g, jacobian = self.model(u, slopes)
         e = self.root * ((self.t if self.t.ndim == 1 else self.t[rows]) - g)
-        return np.nan_to_num(e, nan=1e150, posinf=1e150, neginf=-1e150), None if jacobian is None else np.nan_to_num(jacobian * self.root[:, None])
+        return np.clip(np.nan_to_num(e, nan=HUGE), -HUGE, HUGE), None if jacobian is None else np.clip(np.nan_to_num(jacobian * self.root[:, None]), -HUGE, HUGE)
 
     def loss(self, e):
         """rho, its first derivative, its second derivative (0 or 1 under Huber), and the weight of the majorizing parabola, all [B, n]."""
         size = np.abs(e)
         near = size <= self.delta
         if np.isinf(self.delta):
-            rho, psi, curve, major = 0.5 * np.minimum(size, 1e150) ** 2, e.copy(), np.ones_like(e), np.ones_like(e)
+            rho, psi, curve, major = 0.5 * size**2, e.copy(), np.ones_like(e), np.ones_like(e)
         else:
             rho = np.where(near, 0.5 * np.minimum(size, self.delta) ** 2, self.delta * (size - 0.5 * self.delta))
             psi, curve, major = np.clip(e, -self.delta, self.delta), near.astype(float), self.delta / np.maximum(size, self.delta)
