@@ -309,6 +309,21 @@ def test_a_bf16_run_says_that_its_master_weights_are_exported(tmp_path, capsys):
     assert capsys.readouterr().out.rstrip().endswith("whose embedding is taken off there.")
 
 
+def test_a_run_with_quantized_weights_is_exported_as_it_is_used(tmp_path):
+    settings = [*RUNS["uniform"], *SMALL, "train.qat=int4", "train.qat_embeddings=true", "train.steps=40"]
+    assert main(["train", *settings, "--results", str(tmp_path)]) == 0
+    config = load(settings)
+    assert main(["export", config.run_id, "--output", str(tmp_path / "out"), "--results", str(tmp_path)]) == 0
+    gpt, flat_MP = weights(config, tmp_path)
+    gpt = GPT(config.model, 16, 8, True, qat="int4", qat_embeddings=True)
+    tokens = torch.randint(0, 16, (8, 8), generator=torch.Generator().manual_seed(1))
+    ours, there = gpt.logits(flat_MP, tokens[None])[0], theirs(loaded(tmp_path / "out"), config, 0, tokens)
+    assert (ours - there).abs().max() < 2e-5 * ours.abs().max()
+    plain = GPT(config.model, 16, 8, True).logits(flat_MP, tokens[None])[0]
+    assert (ours - plain).abs().max() > 1e-2  # the weights file alone is another model
+    assert "rounds them to (int4)" in (tmp_path / "out" / "README.md").read_text()
+
+
 def refused(capsys, *args):
     assert main(["export", *map(str, args)]) == 2
     lines = capsys.readouterr().err.splitlines()

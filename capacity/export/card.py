@@ -37,8 +37,9 @@ def card(record: dict, config: Config, found: Export) -> str:
     notes = "\n".join(f"- {note}" for note in [
         *found.notes, f"Stored here: {numbers:,} numbers (fp32). The run has {config.parameters['total']:,} parameters (total), "
         f"{config.parameters['paper']:,} (paper)."])
-    arithmetic = "" if config.train.precision == "fp32" else (
-        f" The run trained and was measured in {config.train.precision} arithmetic; the folder holds its fp32 master weights.")
+    train = config.train
+    arithmetic = "" if train.precision == "fp32" else f" The run trained and was measured in {train.precision} arithmetic."
+    arithmetic += "" if train.qat == "none" else f" Weights have the values that the forward pass rounds them to ({train.qat}), stored as fp32."
     version = f"capacity {env['capacity']}" + (f", commit {env['git']}" if env.get("git") else "")
     return f"""---
 library_name: transformers

@@ -65,8 +65,8 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     kept.load(results, record["config"]["data"])
     config = from_record(record["config"])
     check(config)
-    gpt = GPT(config.model, config.data.rows, config.data.seq_len, config.data.bos)
-    flat_P = checkpoint.load_weights(records.run_dir(results, run_id) / "weights.safetensors", gpt, run_id)
+    gpt = GPT(config.model, config.data.rows, config.data.seq_len, config.data.bos, qat=config.train.qat, qat_embeddings=config.train.qat_embeddings)
+    flat_P = gpt.used(checkpoint.load_weights(records.run_dir(results, run_id) / "weights.safetensors", gpt, run_id))
     found = convert(config, {name: w[0] for name, w in gpt.named(flat_P[None]).items()})
     files = {name: text.encode() for name, text in tokenizer.files(config.data, found.start).items()}
     ends = {"bos_token_id": found.start, "eos_token_id": None if config.data.kind == "uniform" else 0}
