@@ -321,7 +321,7 @@ def test_the_smooth_corner_recovers_both_constants_from_every_start_or_says_that
     table = study(loads=(0.5, 0.8, 1.0, 1.2, 1.6, 2.5), k=5.0, noise=0.0)
     joint = fit.fit_laws(table, n_boot=50)["corner_fit"]
     assert joint["alpha"] == pytest.approx(ALPHA, rel=1e-3) and joint["k"] == pytest.approx(5, rel=0.01)
-    assert joint["agreeing"] == joint["starts"] == 12 and not joint["at_bound"] and joint["rms"] < 1e-3
+    assert joint["agreeing"] == joint["starts"] == 16 and not joint["at_bound"] and joint["rms"] < 1e-3
     bits = table.strict_bits * np.tile([1.01, 0.985], len(table) // 2)
     rough = fit.fit_laws(table.assign(strict_bits=bits), n_boot=50)
     assert rough["corner_fit"]["rms"] == pytest.approx(0.0126, abs=2e-3)

@@ -201,8 +201,8 @@ def fit(form: Form | str, points: Points, *, delta: float | None = None, transfo
 
     delta: where the loss turns from squared to absolute, in units of the transform at a point of average precision; None takes 1.345 robust
     standard deviations (Huber's proposal 2, found together with the parameters; least squares where the form is not `robust`), np.inf least squares; 1e-3 is what loss laws use (Hoffmann
-    et al.). fixed: parameters that are not fitted; bounds: others than the form's. starts [S, k] in natural units replace the form's own; linear parameters of its own are
-    projected. ValueError, in one line, where the points cannot determine the form."""
+    et al.). fixed: parameters that are not fitted; bounds: others than the form's. starts [S, k] in natural units replace the form's own; each is
+    searched as it is and with its linear parameters projected. ValueError, in one line, where the points cannot determine the form."""
     form = forms.form(form) if isinstance(form, str) else form
     problem, y, codes, clusters, free = pose(form, points, transform, fixed, bounds)
     delta = np.inf if delta is None and not form.robust else delta
@@ -210,8 +210,8 @@ def fit(form: Form | str, points: Points, *, delta: float | None = None, transfo
     begin = begin.astype(float)
     for name, value in (fixed or {}).items():
         begin[:, form.place(name)] = value
-    if starts is None and free.all():
-        begin = np.concatenate([projected(problem, begin, y), begin])
+    if free.all() and form.linear:
+        begin = np.unique(np.concatenate([projected(problem, begin, y), begin]), axis=0)
     problem, found, sigma = _fit(problem, problem.inward(begin), free, delta, kept)
     best = int(np.argmin(found.objective))
     search = {"starts": len(begin)} | guard(problem, found.u, free=free, sigma=sigma)
