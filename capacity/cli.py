@@ -311,39 +311,30 @@ def _status(args: argparse.Namespace) -> int:
 
 def _fit_laws(args: argparse.Namespace) -> int:
     from capacity import records
+    from capacity.laws import outcome
     from capacity.sweep.study import load_study
 
+    _check_fit_options(args)
+    study = load_study(args.study, args.overrides)
+    if len(found := outcome.kinds(study)) > 1:
+        raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(found))}; a law is about one of them")
+    table = records.table(args.results, study.runs)
+    if not (table["status"] == "finished").any():
+        raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
+    try:
+        judged = outcome.judge(study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows)
+    except ValueError as error:
+        raise ConfigError(f"{study.name}: {error}") from None
+    written = judged.write(args.results / "studies" / study.name)
+    print("\n".join([judged.text, *map(str, written)] if judged.kind == "text" else [judged.text]))
+    return 0
+
+
+def _check_fit_options(args: argparse.Namespace) -> None:
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     if args.shadows is not None and args.shadows < 4:
         raise ConfigError(f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models that saw it and two that did not")
-    study = load_study(args.study, args.overrides)
-    kinds = {{"uniform": "random data", "text": "text"}.get(run.data.kind, "people") for run in study.runs}
-    if len(kinds) > 1:
-        raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(kinds))}; a law is about one of them")
-    table = records.table(args.results, study.runs)
-    if not (table["status"] == "finished").any():
-        raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
-    folder = args.results / "studies" / study.name
-    try:
-        if kinds == {"people"}:
-            from capacity.laws import knowledge
-
-            print(knowledge.write_study(table, folder, study, n_boot=args.bootstraps))
-        elif kinds == {"text"}:
-            from capacity.laws import memory
-
-            print(memory.write_study(table, args.results, folder, study.name, n_boot=args.bootstraps, shadows=args.shadows))
-        else:
-            from capacity.laws import ablations, summary
-
-            if ablations.varied(table):
-                print(ablations.write_study(table, folder, study.name))
-            else:
-                print(summary.write_study(table, folder, study.name, n_boot=args.bootstraps))
-    except ValueError as error:
-        raise ConfigError(f"{study.name}: {error}") from None
-    return 0
 
 
 def _measure(args: argparse.Namespace) -> int:

@@ -1,14 +1,12 @@
 """The written result of a study: a report for a terminal of 80 columns, and the files of its folder."""
 
-import json
 import textwrap
-from pathlib import Path
 
 import pandas as pd
 
-from capacity import records
 from capacity.laws.fit import CORNER, RISING, SCHEMA, STRICT_CORNER, check, classify, fit_laws, plateaus, rising
-from capacity.laws.tables import csv
+from capacity.laws.outcome import Outcome
+from capacity.laws.tables import plain
 
 WIDTH = 80
 
@@ -27,11 +25,14 @@ PUBLISHED_TOKENS = PUBLISHED_SETTING["steps"] * PUBLISHED_SETTING["sequences_per
 
 
 def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False):
-    """Fit a study and write fit.json, plateaus.csv, runs.csv, capacity.png and capacity.pdf into out_dir.
+    """Write fit.json, plateaus.csv, runs.csv, capacity.png and capacity.pdf of `outcome` into out_dir; returns the report as text."""
+    found = outcome(table, name, n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
+    found.write(out_dir)
+    return found.text
 
-    table: one row per run (see `fit_laws`, whose ValueErrors pass through). Everything is computed before anything is
-    written, and each file replaces its predecessor in one step. Returns the report as text.
-    """
+
+def outcome(table, name, *, n_boot=4000, seed=0, allow_mixed=False):
+    """The law of a study in both conventions, as an Outcome. table: one row per run (see `fit_laws`, whose ValueErrors pass through)."""
     from capacity import plots  # matplotlib takes as long to import as everything else together
 
     table = check(table, allow_mixed=allow_mixed)
@@ -44,13 +45,9 @@ def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False)
                         for way, way_count in (("strict", "total"), ("paper", "paper"))])
     result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper,
               "published": {"source": "arXiv 2505.24832 v3", "setting": PUBLISHED_SETTING, "values": PUBLISHED}}
-    figure = plots.capacity_figure(table, strict)
-    files = {"fit.json": (json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
-             "plateaus.csv": csv(shapes[["convention", "count", *shapes.columns[:-2]]]), "runs.csv": csv(runs),
-             "capacity.png": plots.render(figure, "png"), "capacity.pdf": plots.render(figure, "pdf")}
-    for file, content in files.items():
-        records.write_atomic(Path(out_dir) / file, content)
-    return format_summary(strict, paper, name)
+    tables = {"plateaus.csv": shapes[["convention", "count", *shapes.columns[:-2]]], "runs.csv": runs}
+    return Outcome("random data", plain(result), "fit.json", tables, {"capacity": plots.capacity_figure(table, strict)},
+                   format_summary(strict, paper, name))
 
 
 def format_summary(fit, fit_paper, name="study"):
