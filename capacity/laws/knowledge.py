@@ -42,7 +42,7 @@ def outcome(table, study, *, n_boot=4000, seed=0):
     runs = arms.prepare(table, study.best_over)
     fit = judge_study(runs, study, n_boot=n_boot, seed=seed)
     figures = {"ratio": plots.ratio_figure(runs)}
-    if runs[runs.chosen].groupby("amount").asked.nunique().max() > 1:
+    if runs[runs.chosen].groupby(["label", "series"]).asked.nunique().max() > 1:
         figures["exposures"] = plots.exposures_figure(runs, fit["exposure_laws"])
     told = runs.drop(columns=[c for c in runs if c.startswith("axis ") or c == "amount"])
     return Outcome("people", fit, "fit.json", {"shapes.csv": pd.DataFrame(fit["arms"]), "runs.csv": told}, figures, report(fit))
