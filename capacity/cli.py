@@ -88,7 +88,7 @@ that says why.
 
 examples:
   capacity report pocket
-  capacity report pocket train.steps=500          of the sweep with these settings
+  capacity report pocket train.steps=500      of the sweep with this setting
   capacity report pocket --output pocket.html
 """
 MEASURE_HELP = """\

@@ -8,6 +8,8 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -25,6 +27,7 @@ from capacity.sweep.study import load_study
 
 KINDS = ("pocket", "morris/vocabulary@pocket", "physics33/10_junk@pocket", "physics33/04_peak_100@pocket", "morris/membership@pocket", "morris/membership@shadows",
          "morris/canaries@pocket", "morris/forgetting@pocket")
+KNOWN: dict[str, tuple] = {}
 VOID = {"meta", "link", "input", "br", "img"}
 
 
@@ -65,8 +68,9 @@ def judged(study, results, **options):
         return table, None, str(error)
 
 
-def built(study, results, name=None, options=()):
-    return page.build(name or study.name, study, *[(table, results, found, why) for table, found, why in [judged(study, results)]][0], list(options))
+def built(study, results, name=None):
+    table, found, why = judged(study, results)
+    return page.build(name or study.name, study, table, results, found, why, [])
 
 
 def answer_of(content):
@@ -81,18 +85,22 @@ def packed(content):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Name of a study -> (study, results folder, outcome, page); each is planted once."""
-    known = {}
-
+    """Name of a study -> (study, results folder, outcome, page); each is planted once in a process."""
     def get(name):
-        if name not in known:
+        if name not in KNOWN:
             results = tmp_path_factory.mktemp("planted")
             study = plant(results, name)
             table, found, why = judged(study, results)
-            known[name] = study, results, found, page.build(name, study, table, results, found, why, [])
-        return known[name]
+            KNOWN[name] = study, results, found, page.build(name, study, table, results, found, why, [])
+        return KNOWN[name]
 
     return get
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Without the pictures for browsers without scripts, which take most of the time."""
+    monkeypatch.setattr(figures, "still", lambda figure: "data:,")
 
 
 # The page as a file
@@ -168,7 +176,7 @@ def test_the_answers_say_what_was_planted(planted):
     grows = re.search(r"grows by ([\d.]+) \[.*?\] bits with every doubling of views and by ([\d.]+) \[", first("morris/canaries@pocket"))
     assert [float(part) for part in grows.groups()] == pytest.approx([2.0, 3.0], abs=0.1)
     assert "With shadow models the AUC is LiRA" in first("morris/membership@shadows")
-    assert first("morris/forgetting@pocket").startswith("Half of what a view left is lost after")
+    assert first("morris/forgetting@pocket").startswith("Half of what a view left is lost after") and b"Not complete" in planted("morris/forgetting@pocket")[3]
 
 
 def test_verdicts_stand_beside_published_values_in_words(planted):
@@ -202,7 +210,7 @@ def test_the_same_records_give_the_same_bytes_and_the_newest_run_is_the_date(tmp
 EVIL = "</script><script>window.pwned = 1</script><img src=x onerror=pwned=1> & \"quoted\" 'it' **bold** <!--"
 
 
-def test_nothing_that_a_study_or_a_record_says_becomes_markup(tmp_path):
+def test_nothing_that_a_study_or_a_record_says_becomes_markup(tmp_path, no_pictures):
     (tmp_path / "evil.yaml").write_text(f"question: {json.dumps(EVIL)}\npins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=40, model.d_model=8, train.steps=300]\n"
                                         f"grids: [{{seed: [0, 1, 2]}}]\n# {EVIL}\n")
     study = plant(tmp_path, str(tmp_path / "evil.yaml"), failed=[1], error=EVIL, git=EVIL)
@@ -215,20 +223,24 @@ def test_nothing_that_a_study_or_a_record_says_becomes_markup(tmp_path):
     assert "<" not in data and ">" not in data and EVIL not in json.dumps(json.loads(data)["runs"])
 
 
-def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(planted, monkeypatch):
-    study, results, found, content = planted("morris/membership@pocket")
-    assert set(packed(content)) == {"memory.json", "runs.csv", "attacks.csv", "roc.csv"}
+def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(planted, no_pictures, monkeypatch):
+    study, results, found, _ = planted("pocket")
+    content = page.build(study.name, study, records.table(results, study.runs), results, found, "", [])
+    assert set(packed(content)) == {"fit.json", "runs.csv", "plateaus.csv"}
     sizes = {name: len(base64.b64encode(gzip.compress(data, mtime=0))) for name, data in packed(content).items()}
     largest = max(sizes, key=sizes.get)
     monkeypatch.setattr(page, "LARGEST", len(content) - 1)
     smaller = page.build(study.name, study, records.table(results, study.runs), results, found, "", [])
     assert set(packed(smaller)) == set(sizes) - {largest} and f"{largest} is too large for this page" in smaller.decode() and len(smaller) < len(content)
+    monkeypatch.setattr(page, "LARGEST_STILL", 5)
+    without = page.build(study.name, study, records.table(results, study.runs), results, found, "", []).decode()
+    assert without.count("This figure has too many points for a picture") == 2 and 'class="still"' not in without
 
 
 # Studies that lack something
 
 
-def test_what_is_missing_failed_or_interrupted_is_said_first(tmp_path):
+def test_what_is_missing_failed_or_interrupted_is_said_first(tmp_path, no_pictures):
     study = plant(tmp_path, "pocket", without=[0, 9], failed=[4], interrupted=[7])
     content = built(study, tmp_path).decode()
     assert "16 of 20 runs finished" in content
@@ -248,7 +260,7 @@ def table_rows(content):
 
 
 @pytest.mark.parametrize("name, left", [*((name, 1) for name in KINDS), ("physics33/04_peak_100@pocket", 0.5), ("morris/canaries@pocket", 0.5)])
-def test_a_few_runs_of_any_study_make_a_page(tmp_path, name, left):
+def test_a_few_runs_of_any_study_make_a_page(tmp_path, no_pictures, name, left):
     n = len(load_study(name, []).runs)
     keep = sorted(np.random.default_rng(3).permutation(n)[:math.ceil(left * n) if left < 1 else left])
     others = [i for i in range(n) if i not in keep]
@@ -258,7 +270,7 @@ def test_a_few_runs_of_any_study_make_a_page(tmp_path, name, left):
     assert len(answer_of(content)) > 30 and "nan" not in answer_of(content).lower()
 
 
-def test_a_study_without_a_law_says_why_and_shows_means(tmp_path):
+def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
     study = plant(tmp_path, "pocket_budget")
     content = built(study, tmp_path).decode()
     assert answer_of(content.encode()) == ("No law from these runs: 2x16, seed 0, N = 219 was trained 4 times with different steps: a capacity law needs one recipe per model and "
@@ -273,7 +285,7 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path):
         assert row[2] == "2" and row[3] == f"{bits.mean():#.4g} ± {page._text(bits.std())}"
 
 
-def test_studies_of_which_nothing_can_be_said_say_so(tmp_path):
+def test_studies_of_which_nothing_can_be_said_say_so(tmp_path, no_pictures):
     study = plant(tmp_path / "failed", "pocket", failed=range(3), without=range(3, 20))
     content = built(study, tmp_path / "failed")
     assert answer_of(content) == "No answer yet: no run has finished; 3 failed, 17 have no record." and Reader(content).wrong == []
@@ -402,6 +414,11 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
     assert re.search(r'<figure id="figure-other_figure">\s*<figcaption>Other figure</figcaption>\s*<img class="still"', content)
 
 
+def test_a_page_about_numbers_needs_no_torch():
+    code = "import sys, capacity.report.page, capacity.plots_fit; print([m for m in ('torch', 'datasets', 'wandb') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.strip() == "[]"
+
+
 # Runs, settings, provenance
 
 
@@ -442,7 +459,7 @@ def test_means_are_over_seeds_only(tmp_path):
     assert (alone.runs == 1).all() and alone["sd bits/P"].isna().all()
 
 
-def test_commands_repeat_the_study_its_settings_and_its_source(tmp_path):
+def test_commands_repeat_the_study_its_settings_and_its_source(tmp_path, no_pictures):
     given = ["train.exposures=500"]
     study = plant(tmp_path, "pocket", given)
     kept = [records.read(tmp_path, run.run_id) for run in study.runs]
@@ -486,17 +503,17 @@ def test_the_command_writes_the_page_beside_the_files_of_the_fit(here, capsys):
     assert main(["fit-laws", "morris/vocabulary@pocket", "--bootstraps", "200"]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first  # the same files by both verbs
     assert packed(first["report.html"])["fit.json"] == first["fit.json"] and packed(first["report.html"])["runs.csv"] == first["runs.csv"]
-    capsys.readouterr()
-    assert main(["report", "morris/vocabulary@pocket", "--bootstraps", "200", "--output", "mail/me.html"]) == 0
-    assert capsys.readouterr().out == "mail/me.html\n" and (here / "mail" / "me.html").read_bytes() == first["report.html"]
 
 
-def test_a_study_without_a_law_has_a_page_and_no_files_of_a_fit(here, capsys):
+def test_a_study_without_a_law_has_a_page_and_no_files_of_a_fit(here, capsys, no_pictures):
     plant(here / "results", "pocket_budget")
     assert main(["report", "pocket_budget"]) == 0
     shown = capsys.readouterr()
     assert os.listdir(here / "results" / "studies" / "pocket_budget") == ["report.html"]
     assert shown.err.startswith("no law: 2x16, seed 0") and len(shown.err.splitlines()) == 1
+    assert main(["report", "pocket_budget", "--output", "mail/me.html"]) == 0
+    assert capsys.readouterr().out == "mail/me.html\n"
+    assert (here / "mail" / "me.html").read_bytes() == (here / "results" / "studies" / "pocket_budget" / "report.html").read_bytes()
 
 
 @pytest.mark.parametrize("args, words", [

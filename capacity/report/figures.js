@@ -5,6 +5,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const PX = 1.5; // pixels per printed point
   const FONT = 11;
+  const DOUBLE = 300; // milliseconds in which a second click may come
   const PAPER = 360; // pixels of a panel on paper
   const NEAR = 16; // pixels from a point at which it answers
   const NEAR_LINE = 7;
@@ -311,8 +312,8 @@
     pick(i) {
       if (i === null || i < 0 || !this.points[i]) return;
       this.picked = i;
-      const point = this.points[i];
-      this.show(point.at, [point.run ? DATA.runs[point.run] || point.run : point.name || point.mark.name, point.run && point.mark.name !== "" ? point.mark.name : "",
+      const point = this.points[i], title = point.run ? DATA.runs[point.run] || point.run : point.name || point.mark.name;
+      this.show(point.at, [title, title.includes(point.mark.name) ? "" : point.mark.name,
         `${this.panel.x.label || "x"}: ${told(point.x)}`, `${this.panel.y.label || "y"}: ${told(point.y)}`]);
     }
     show([x, y], lines) {
@@ -368,8 +369,9 @@
         start = null;
         this.lasso.setAttribute("visibility", "hidden");
         if (!done.moved) {
-          const i = this.nearest(at);
-          if (i !== null && this.points[i].run) window.dispatchEvent(new CustomEvent("show-run", {detail: this.points[i].run}));
+          const i = this.nearest(at), run = i !== null && this.points[i].run;
+          clearTimeout(this.clicked);
+          if (run) this.clicked = setTimeout(() => window.dispatchEvent(new CustomEvent("show-run", {detail: run})), DOUBLE);
         } else if (!done.pan) {
           const [x0, x1, y0, y1] = this.chosen(done.at, at);
           const place = (which, pixel) => forth(this.panel[which], this.value(which, pixel));
@@ -379,7 +381,7 @@
       svg.addEventListener("pointercancel", () => { start = null; this.lasso.setAttribute("visibility", "hidden"); });
       svg.addEventListener("pointerleave", () => { if (!start) this.hide(); });
       svg.addEventListener("blur", () => this.hide());
-      svg.addEventListener("dblclick", () => this.reset());
+      svg.addEventListener("dblclick", () => { clearTimeout(this.clicked); this.reset(); });
       svg.addEventListener("wheel", event => {
         // whoever scrolls the page past a figure goes on scrolling; whoever begins here zooms
         if (performance.now() - lastScroll < 400 && !event.ctrlKey) return;

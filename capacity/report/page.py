@@ -31,6 +31,7 @@ from capacity.report.parts import FAILED, MISSING, Flag, View
 from capacity.sweep.study import Study
 
 LARGEST = 3_000_000  # bytes of a page
+LARGEST_STILL = 300_000  # of a picture that only a browser without scripts shows
 MOST_ANSWERS = 5  # in the box on the first screen
 CAPTIONS = {  # in the order of the page
     "capacity": "Capacity: where each shape stops memorizing, and that against its size", "ablation": "One alpha for all vocabularies or lengths",
@@ -186,7 +187,8 @@ def _figure(name: str, figure) -> dict[str, Any]:
         drawn = figures.data(figure)
     except figures.Undrawable:
         drawn = None
-    return {"name": name, "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize()), "still": figures.still(figure), "drawn": drawn}
+    still = figures.still(figure)
+    return {"name": name, "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize()), "still": still if drawn is None or len(still) <= LARGEST_STILL else "", "drawn": drawn}
 
 
 def _table(cells: dict[str, Any]) -> dict[str, Any]:

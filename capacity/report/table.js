@@ -60,9 +60,9 @@
       message.textContent = "";
       box.removeAttribute("aria-invalid");
     } catch (error) {
+      wanted = []; // a filter that cannot be hides nothing
       message.textContent = error.message;
       box.setAttribute("aria-invalid", "true");
-      return;
     }
     let shown = 0;
     for (const row of rows) shown += !(row.hidden = !wanted.every(test => test(row)));

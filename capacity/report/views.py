@@ -12,7 +12,6 @@ from capacity.laws.expects import EVIDENCE
 from capacity.laws.fit import CORNER, STRICT_CORNER, UNDERFILLED
 from capacity.laws.outcome import Outcome
 from capacity.report.parts import FAILED, GAIN, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Column, Flag, Interval, Law, Number, View
-from capacity.report.views_text import COLUMNS, of_text
 
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = ("strict bits", "memorized bits with every token predicted, the first one from a learned BOS; a perfect memorizer still pays log2 N bits per sequence, "
@@ -28,7 +27,14 @@ _PEOPLE = [Column("parameters_paper", "P", "parameters without the rows of unuse
            Column("bits", "R/R^max", "part of the data's bits that is learned", "ceiling_bits"),
            Column("accuracy", "accuracy", "part of the values written exactly", main=True),
            Column("extraction_accuracy", "extraction", "part of the questions about held-out people answered exactly")]
-_COLUMNS = {"random data": _BITS, "people": _PEOPLE, "text": COLUMNS}
+_TEXT = [Column("parameters_total", "P", "parameters, total count"), Column("tokens_per_parameter", "tokens/P", "tokens of distinct training sequences per parameter"),
+         Column("members_loss_bits_per_token", "loss", "bits per token on trained sequences", main=True),
+         Column("held_out_loss_bits_per_token", "held-out", "bits per token on held-out sequences"), Column("loss_auc", "AUC", "of the loss attack", main=True),
+         Column("loss_f1_median", "F1", "of the loss attack, half flagged"), Column("reference_auc", "AUC:reference", "of the attack with a reference model"),
+         Column("lira_auc", "AUC:LiRA", "with shadow models"),
+         Column("unintended_same_mixture", "memorized/P", "unintended bits per parameter, mixture, reference of the same size", "parameters_total"),
+         Column("bag_of_words_auc", "bag-of-words", "AUC of a classifier that sees no model; must be at chance")]
+_COLUMNS = {"random data": _BITS, "people": _PEOPLE, "text": _TEXT}
 
 
 def columns(kinds: set[str], runs: pd.DataFrame) -> list[Column]:
@@ -40,7 +46,11 @@ def columns(kinds: set[str], runs: pd.DataFrame) -> list[Column]:
 
 def view(outcome: Outcome) -> View:
     """The words of a study that has been judged."""
-    of = {"random data": _of_random_data, "ablation": _of_ablation, "people": _of_people, "text": of_text}[outcome.kind]
+    if outcome.kind == "text":
+        from capacity.report.views_text import of_text  # brings torch, which other studies do not need
+
+        return of_text(outcome.fit, outcome.tables)
+    of = {"random data": _of_random_data, "ablation": _of_ablation, "people": _of_people}[outcome.kind]
     return of(outcome.fit, outcome.tables)
 
 

@@ -11,16 +11,9 @@ from capacity.laws import fit as fits
 from capacity.laws import membership as law
 from capacity.laws.descent import told
 from capacity.laws.memory import BROKEN
-from capacity.report.parts import FAILED, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Column, Flag, Interval, Law, Number, View
+from capacity.report.parts import FAILED, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Flag, Interval, Law, Number, View
 
 SOURCE = "arXiv 2505.24832 v3"
-COLUMNS = [Column("parameters_total", "P", "parameters, total count"), Column("tokens_per_parameter", "tokens/P", "tokens of distinct training sequences per parameter"),
-           Column("members_loss_bits_per_token", "loss", "bits per token on trained sequences", main=True),
-           Column("held_out_loss_bits_per_token", "held-out", "bits per token on held-out sequences"), Column("loss_auc", "AUC", "of the loss attack", main=True),
-           Column("loss_f1_median", "F1", "of the loss attack, half flagged"), Column("reference_auc", "AUC:reference", "of the attack with a reference model"),
-           Column("lira_auc", "AUC:LiRA", "with shadow models"),
-           Column("unintended_same_mixture", "memorized/P", "unintended bits per parameter, mixture, reference of the same size", "parameters_total"),
-           Column("bag_of_words_auc", "bag-of-words", "AUC of a classifier that sees no model; must be at chance")]
 
 
 def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
