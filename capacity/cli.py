@@ -79,6 +79,18 @@ examples:
   capacity fit-laws pocket
   capacity fit-laws pocket --results /shared/results
 """
+REPORT_HELP = """\
+Write one HTML page about a study, from its records alone: question, answer,
+figures to zoom into, table of runs, flags, fits, published values, commands
+and versions. It needs no network, so it can be mailed. The law is fitted and
+its files are written as fit-laws does it; a study without a law gets a page
+that says why.
+
+examples:
+  capacity report pocket
+  capacity report pocket train.steps=500      of the sweep with this setting
+  capacity report pocket --output pocket.html
+"""
 MEASURE_HELP = """\
 Measure finished runs again from their final weights, without training: by
 their own settings, or by others of measure, extraction and quantize. With
@@ -165,6 +177,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--results", type=Path, default=Path(os.environ.get("CAPACITY_RESULTS", "results")), metavar="DIR",
                          help="where records are kept (default: $CAPACITY_RESULTS or ./results)")
 
+    def fit_options(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--shadows", type=int, metavar="K", help="studies of text: shadow models that an attack may use (default: all)")
+        sub.add_argument("--bootstraps", type=int, default=4000, metavar="N", help="bootstrap resamples (default 4000)")
+
     train = verb("train", _train, "train and measure one model", TRAIN_HELP)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
     train.add_argument("--print-config", action="store_true", help="print the resolved settings as YAML and stop")
@@ -199,9 +215,15 @@ def _parser() -> argparse.ArgumentParser:
     fit = verb("fit-laws", _fit_laws, "fit the law of a study, draw its figure", FIT_HELP)
     fit.add_argument("study", metavar="STUDY")
     fit.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
-    fit.add_argument("--shadows", type=int, metavar="K", help="studies of text: shadow models that an attack may use (default: all)")
-    fit.add_argument("--bootstraps", type=int, default=4000, metavar="N", help="bootstrap resamples (default 4000)")
+    fit_options(fit)
     results(fit)
+
+    report = verb("report", _report, "one HTML page about a study", REPORT_HELP)
+    report.add_argument("study", metavar="STUDY")
+    report.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
+    report.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: RESULTS/studies/STUDY/report.html)")
+    fit_options(report)
+    results(report)
 
     measure = verb("measure", _measure, "measure finished runs again", MEASURE_HELP)
     measure.add_argument("overrides", nargs="*", metavar="RUN_ID|KEY=VALUE",
@@ -345,45 +367,66 @@ def _status(args: argparse.Namespace) -> int:
 
 def _fit_laws(args: argparse.Namespace) -> int:
     from capacity import records
+    from capacity.laws import outcome
     from capacity.sweep.study import load_study
 
+    _check_fit_options(args)
+    study = load_study(args.study, args.overrides)
+    if len(found := outcome.kinds(study)) > 1:
+        raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(found))}; a law is about one of them")
+    table = records.table(args.results, study.runs)
+    if not (table["status"] == "finished").any():
+        raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
+    try:
+        judged = outcome.judge(study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows)
+    except ValueError as error:
+        raise ConfigError(f"{study.name}: {error}") from None
+    written = judged.write(args.results / "studies" / study.name)
+    print("\n".join([judged.text, *map(str, written)] if judged.kind == "text" else [judged.text]))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from capacity import records
+    from capacity.laws import outcome
+    from capacity.sweep.study import load_study
+
+    _check_fit_options(args)
+    if args.output and args.output.is_dir():
+        raise ConfigError(f"--output {args.output}: a folder; name a file")
+    study = load_study(args.study, args.overrides)
+    table = records.table(args.results, study.runs)
+    if (table["status"] == "missing").all():
+        raise ConfigError(f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
+    judged, reason = None, ""
+    try:
+        judged = outcome.judge(study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows)
+    except ValueError as error:
+        reason = str(error)
+        if args.shadows is not None:
+            raise ConfigError(f"{study.name}: {reason}") from None
+    from capacity.report import page
+
+    folder = args.results / "studies" / study.name
+    output = args.output or folder / "report.html"
+    given = [f"--{name}={getattr(args, name)}" for name, default in (("bootstraps", 4000), ("shadows", None)) if getattr(args, name) != default]
+    content = page.build(args.study, study, table, args.results, judged, reason, given)
+    if judged:
+        judged.write(folder)
+    records.write_atomic(output, content)
+    print(output)
+    if reason:
+        print(f"no law: {reason}", file=sys.stderr)
+    if len(content) > page.LARGEST:
+        print(f"{output}: {len(content):,} bytes, too large to be mailed", file=sys.stderr)
+    return 0
+
+
+def _check_fit_options(args: argparse.Namespace) -> None:
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     if args.shadows is not None and args.shadows < 4:
         raise ConfigError(f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models that saw it and two that did not")
-    study = load_study(args.study, args.overrides)
-    kinds = {{"uniform": "random data", "text": "text"}.get(run.data.kind, "people") for run in study.runs}
-    if len(kinds) > 1:
-        raise ConfigError(f"{study.name}: runs on {' and '.join(sorted(kinds))}; a law is about one of them")
-    table = records.table(args.results, study.runs)
-    if not (table["status"] == "finished").any():
-        raise ConfigError(f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}")
-    folder = args.results / "studies" / study.name
-    try:
-        from capacity.laws import precision
-
-        if precision.asked(study.runs):
-            from capacity.laws import precision_laws
-
-            print(precision_laws.write_study(table, study.runs, args.results, folder, study.name))
-        elif kinds == {"people"}:
-            from capacity.laws import knowledge
-
-            print(knowledge.write_study(table, folder, study, n_boot=args.bootstraps))
-        elif kinds == {"text"}:
-            from capacity.laws import memory
-
-            print(memory.write_study(table, args.results, folder, study.name, n_boot=args.bootstraps, shadows=args.shadows))
-        else:
-            from capacity.laws import ablations, summary
-
-            if ablations.varied(table):
-                print(ablations.write_study(table, folder, study.name))
-            else:
-                print(summary.write_study(table, folder, study.name, n_boot=args.bootstraps))
-    except ValueError as error:
-        raise ConfigError(f"{study.name}: {error}") from None
-    return 0
 
 
 def _measure(args: argparse.Namespace) -> int:

@@ -93,8 +93,8 @@ def ratio_figure(runs):
         style = _styles(shown, "arm_name")
         for name, rows in shown.groupby("arm_name"):
             for full, part in rows.groupby(rows.fraction >= SATURATED):
-                ax.plot(part.parameters_paper, part.bits, ls="none", ms=4.2, mew=0.8, zorder=3, gid=f"runs {name}",
-                        fillstyle="none" if full else "full", **style[name])
+                of_runs(ax.plot(part.parameters_paper, part.bits, ls="none", ms=4.2, mew=0.8, zorder=3, gid=f"runs {name}",
+                                fillstyle="none" if full else "full", **style[name]), part.run_id)
         hidden = len(done) - len(shown)
         ax.set_xlabel("parameters P (without rows of unused tokens)"
                       + (f"; {hidden} with R <= 0 not drawn" * (hidden > 0)))
@@ -119,7 +119,7 @@ def exposures_figure(runs, laws=()):
         style, labels, highest = _styles(shown, "name"), {}, shown.r.max()
         for name, rows in shown.groupby("name"):
             color = style[name]["color"]
-            ax.plot(rows.x, rows.r, ls="none", ms=4.0, mew=0.8, zorder=3, gid=f"runs {name}", **style[name])
+            of_runs(ax.plot(rows.x, rows.r, ls="none", ms=4.0, mew=0.8, zorder=3, gid=f"runs {name}", **style[name]), rows.run_id)
             if name in fitted:
                 law, x = fitted[name], np.geomspace(rows.x.min(), rows.x.max(), 80)
                 y = curve(law["form"], x, *(law[key]["value"] for key in ("r_inf", "e0", "b")))
@@ -183,8 +183,10 @@ def ablation_figure(runs, found):
                 if "smooth" in rows:
                     handles["smooth corner"] = ax.plot(rows[x], rows.smooth, color=COLORS[1], lw=1.0, dashes=(6, 1.5), zorder=3, gid="smooth")[0]
                 mine = done[(done[others] == list(key)).all(axis=1)]
-                handles[f"measured: {name}"] = ax.plot(mine[x], mine[bits], ls="none", ms=4.2, mec="white", mew=0.4, zorder=4, gid="runs",
-                                                       color=color, marker=MARKERS[i % len(MARKERS)])[0]
+                dots = ax.plot(mine[x], mine[bits], ls="none", ms=4.2, mec="white", mew=0.4, zorder=4, gid="runs", color=color,
+                               marker=MARKERS[i % len(MARKERS)])
+                of_runs(dots, mine.run_id)
+                handles[f"measured: {name}"] = dots[0]
             values = sorted(frame[x].unique())
             ax.set_xticks(values, [str(value) for value in values])
             ax.tick_params(axis="x", which="minor", length=0)
@@ -197,10 +199,15 @@ def ablation_figure(runs, found):
         return figure
 
 
+def of_runs(lines, run_ids=None, names=None):
+    """Say whose points a line's are, or what they are called, for a page that shows it (`report/figures.py`)."""
+    lines[0].run_ids, lines[0].point_names = (None if told is None else list(told) for told in (run_ids, names))
+
+
 def render(figure, kind):
-    """The figure as bytes of one kind ("png" or "pdf"), the same bytes for the same figure: no dates inside."""
-    dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
-    with rc_context(STYLE), io.BytesIO() as buffer:
+    """The figure as bytes of one kind ("png", "pdf" or "svg"), the same bytes for the same figure: no dates inside."""
+    dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+    with rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": "capacity"}), io.BytesIO() as buffer:
         figure.savefig(buffer, format=kind, metadata=dates[kind])
         return buffer.getvalue()
 
@@ -240,7 +247,7 @@ def _side_legend(figure, style, note):
 def _drawn_runs(table, convention):
     bits = table[CONVENTIONS[convention][0]].astype(float)
     drawn = (table.status == "finished") & (bits > 0)
-    return pd.DataFrame({"label": table.label, "data": table.entropy_bits.astype(float), "bits": bits,
+    return pd.DataFrame({"run_id": table.run_id, "label": table.label, "data": table.entropy_bits.astype(float), "bits": bits,
                          "kind": classify(table, convention), "up": rising(table)})[drawn]
 
 
@@ -272,7 +279,7 @@ def _runs_panel(ax, runs, fit, color):
         if mine.empty:
             continue
         for (kind, up), part in mine.groupby(["kind", "up"]):
-            ax.plot(part.data, part.bits, gid=f"runs {row['label']}", zorder=4, **_marker(kind, up, shade))
+            of_runs(ax.plot(part.data, part.bits, gid=f"runs {row['label']}", zorder=4, **_marker(kind, up, shade)), part.run_id)
         end = mine.data.max()
         if not row["lower_bound"]:
             ax.plot([row["bits"], end * 1.06], [row["bits"]] * 2, color=shade, lw=1.0, zorder=2, solid_capstyle="butt",
@@ -312,8 +319,8 @@ def _law_panel(ax, fit, color):
         ax.text(0.03, 0.985, text, transform=ax.transAxes, va="top", ha="left", color=INK, linespacing=1.3, gid="alpha")
     for unit in units:
         kind = "underfilled" if unit["lower_bound"] else "saturated"
-        ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['label']}", zorder=5,
-                **_marker(kind, False, color[unit["label"]]))
+        of_runs(ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['label']}", zorder=5, **_marker(kind, False, color[unit["label"]])),
+                names=[f"{unit['label']}, seed {unit['seed']}, {unit['runs']} runs"])
         if unit["lower_bound"]:
             ax.annotate("", (unit["parameters"], unit["bits"] * 1.45), (unit["parameters"], unit["bits"]), zorder=4,
                         arrowprops={"arrowstyle": "->", "color": color[unit["label"]], "lw": 0.8, "shrinkA": 2.5})

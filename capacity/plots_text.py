@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from capacity.laws import membership as law
 from capacity.laws.attacks import ATTACKS
 from capacity.laws.canaries import CHANCE_BITS, seen_by
-from capacity.plots import COLORS, GUIDE, INK, MARKERS, SMALL, STYLE
+from capacity.plots import COLORS, GUIDE, INK, MARKERS, SMALL, STYLE, of_runs
 
 
 def membership_figure(runs, found):
@@ -26,7 +26,8 @@ def membership_figure(runs, found):
         for i, label in enumerate(labels):
             group = done[done.label == label]
             style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": "none", "markersize": 4.5}
-            left.plot(group.tokens_per_parameter, group.loss_f1_median, label=f"{label}, {group.parameters_total.iloc[0]:,.0f} parameters", **style)
+            of_runs(left.plot(group.tokens_per_parameter, group.loss_f1_median, label=f"{label}, {group.parameters_total.iloc[0]:,.0f} parameters", **style),
+                    group.run_id)
             means = group.groupby("tokens_per_parameter")[["members_loss_bits_per_token", "held_out_loss_bits_per_token"]].mean()
             right.plot(means.index, means.members_loss_bits_per_token, color=style["color"], marker=style["marker"], markersize=4, linewidth=1.2,
                        label=f"{label}, trained on")
@@ -40,7 +41,7 @@ def membership_figure(runs, found):
         left.plot(t, law.repaired(t, **law.PUBLISHED), color=GUIDE, linewidth=1.1, linestyle="--", label="published, repaired")
         per_sequence = law.ALPHA * done.seq_len.iloc[0] / t
         left.plot(t, law.printed(per_sequence, **law.PRINTED), color=GUIDE, linewidth=1.1, linestyle=":", label="published, as printed")
-        left.axhline(0.5, color=GUIDE, linewidth=0.6)
+        left.axhline(0.5, color=GUIDE, linewidth=0.6, gid="chance")
         left.set_ylim(0.45, 1.03)
         left.set_ylabel("membership F1, loss attack")
         right.set_ylabel("bits per token")
@@ -73,9 +74,9 @@ def canary_figure(runs, found):
                 for ax, column in ((left, "exposure"), (right, "extractable")):
                     ax.plot([level * seen for level in levels], [part[f"{column}_{level}"].mean() for level in levels], **style,
                             label=f"{group.parameters_total.iloc[0]:,.0f} parameters, {seen:.0f} passes")
-        left.axhline(CHANCE_BITS, color=GUIDE, linewidth=0.7)
+        left.axhline(CHANCE_BITS, color=GUIDE, linewidth=0.7, gid="chance")
         left.text(1.0, CHANCE_BITS + 0.12, "chance", fontsize=SMALL, color=INK, transform=left.get_yaxis_transform(), ha="right")
-        left.axhline(done.exposure_at_most.max(), color=GUIDE, linewidth=0.7)
+        left.axhline(done.exposure_at_most.max(), color=GUIDE, linewidth=0.7, gid="most that can be told")
         left.set_ylabel("exposure (bits)")
         right.set_ylabel("extractable from a half")
         for ax in (left, right):
@@ -114,7 +115,7 @@ def roc_figure(roc, done):
                          f"{int(part.models.max())} models", fontsize=SMALL, loc="left")
             ax.legend(fontsize=SMALL - 0.5, frameon=False, loc="lower right", labelspacing=0.3)
         for ax in panels:
-            ax.plot([least, 1], [least, 1], color=GUIDE, linewidth=0.8)
+            ax.plot([least, 1], [least, 1], color=GUIDE, linewidth=0.8, gid="chance")
             ax.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least, 1.05), xlabel="false positive rate", ylabel="true positive rate")
         return figure
 
@@ -134,14 +135,14 @@ def descent_figure(found):
             style = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.1}
             name = f"{label}, {shape['parameters']:,} parameters"
             left.plot(s["data"], s["held_out"], **style, label=f"{name}, held out")
-            left.plot(s["data"], s["train"], **style, linestyle=":", markerfacecolor="white")
+            left.plot(s["data"], s["train"], **style, linestyle=":", markerfacecolor="white", gid=f"{name}, trained on")
             right.plot(s["data"], s["memorized"], **style, label=f"{name}, memorized")
             right.plot(s["data"], s["generalised"], **style, linestyle="--", markerfacecolor="white", label="generalised")
             if shape["clear"]:
-                left.axvline(shape["peak"]["value"], color=color, linewidth=0.8, linestyle="--")
-            right.axhline(shape["alpha"]["value"], color=color, linewidth=0.6, linestyle=":")
+                left.axvline(shape["peak"]["value"], color=color, linewidth=0.8, linestyle="--", gid=f"highest loss of {label}")
+            right.axhline(shape["alpha"]["value"], color=color, linewidth=0.6, linestyle=":", gid=f"most that {label} memorized")
         every = [bits for shape in found.values() for bits in shape["sizes"]["data"]]
-        right.plot([min(every), max(every)], [min(every), max(every)], color=GUIDE, linewidth=0.8)
+        right.plot([min(every), max(every)], [min(every), max(every)], color=GUIDE, linewidth=0.8, gid="all of the data")
         left.set_ylabel("bits per token (dotted: trained on)")
         right.set_ylabel("bits per parameter")
         for ax in (left, right):
@@ -173,7 +174,7 @@ def forgetting_figure(found):
             points = [cell["point"] for cell in some]
             some = [cell for cell in some if cell["point"] == max(points, key=points.count)]
             common = max(batches, key=lambda b: len({c["label"] for c in some if c["batch"] == b}))
-            sizes = sorted({cell["parameters"] for cell in some})
+            sizes = sorted({cell["parameters"] for cell in some if cell["batch"] == common})
             if by == "shape":
                 shown = [c for c in some if c["views"] == max(cell["views"] for cell in some)]
             else:
@@ -184,7 +185,7 @@ def forgetting_figure(found):
                         label=name)
             where = f"seen {shown[0]['views']} times" if by == "shape" else f"{shown[0]['label']}, batch {common}"
             ax.set_title(f"{ {'random': 'random tokens', 'pool': 'passages of the text'}[kind]}, {where}", fontsize=SMALL + 0.5, loc="left")
-            ax.axhline(0.0, color=GUIDE, linewidth=0.7)
+            ax.axhline(0.0, color=GUIDE, linewidth=0.7, gid="controls")
             ax.set_xscale("log")
             ax.set_xlabel("updates since the last view, plus 1")
             ax.set_ylabel("bits above controls")

@@ -21,7 +21,7 @@ from capacity.compose import load
 from capacity.config import from_dict
 from capacity.run import execute
 
-VERBS = ("train", "sweep", "status", "fit-laws", "measure", "worker")
+VERBS = ("train", "sweep", "status", "fit-laws", "report", "measure", "worker")
 
 
 def one_line(text):
@@ -76,8 +76,9 @@ def test_reading_commands_do_not_import_torch(cli, tmp_path):
         done = cli(*args, python=["-X", "importtime"])
         assert "Traceback" not in done.stderr and done.stdout
         assert imported(done.stderr) & {"torch", "pandas", "scipy", "matplotlib"} == set()
-    done = cli("fit-laws", "s.yaml", python=["-X", "importtime"])
-    assert done.returncode == 2 and "torch" not in imported(done.stderr)
+    for verb in ("fit-laws", "report"):
+        done = cli(verb, "s.yaml", python=["-X", "importtime"])
+        assert done.returncode == 2 and "torch" not in imported(done.stderr)
 
 
 def test_a_worker_needs_neither_hydra_nor_pandas(tmp_path):

@@ -13,6 +13,7 @@ from capacity.config import ConfigError
 from capacity.data import split, views
 from capacity.data.feed import TableFeed
 from capacity.laws import forgetting
+from capacity.plots_text import forgetting_figure
 from capacity.run import execute
 
 SMALL = ["data=text_pocket", "data.documents=400", "data.seq_len=16", "data.n_held_out=100", "data.tokens_per_parameter=null", "data.n_sequences=60",
@@ -147,3 +148,11 @@ def test_canaries_that_leave_nothing_ask_for_no_form():
         seen["loss_bits_per_token"] = (6 + np.random.default_rng(3).normal(0, 0.01, np.shape(seen["loss_bits_per_token"]))).tolist()
     told = forgetting.judge(runs, found, n_boot=100)
     assert told["strong"] <= 1 and all("reason" in law for laws in (told["first_bits"], told["half_life"]) for law in laws.values())
+
+
+def test_the_figure_needs_no_middle_shape_at_every_batch():
+    """A study of which some runs are missing: the middle size of all has no run at the batch that most shapes have."""
+    cells = [{"label": label, "parameters": size, "batch": batch, "text": "random", "point": 0.25, "views": 4, "lags": [0, 3], "bits": [2.0, 1.0]}
+             for label, size, batch in (("a", 1000, 16), ("b", 4000, 64), ("c", 9000, 16))]
+    figure = forgetting_figure({"cells": cells})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["random tokens, seen 4 times", "random tokens, c, batch 16"]

@@ -157,6 +157,9 @@ def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
     assert "lie between chance and the ceiling" in none["exposure"]["reason"] and "lie between 2% and 98%" in none["extracted"]["reason"]
     assert "all 108 levels are at 0%" in none["logistic"]["reason"] and max(map(len, canaries.lines(found, flat))) <= 80
     assert canaries.judge(pd.DataFrame(rows)[["run_id", "exposures"]]) is None
+    few = canaries.judge(pd.DataFrame(rows[::6]), n_boot=20)  # resampling three runs would make a narrow interval of nothing
+    assert few["exposure"]["b"] == {"value": pytest.approx(2.5, rel=0.2), "interval": None}
+    assert "of 3 runs, too few for intervals)" in " ".join(canaries.lines(few, pd.DataFrame(rows[::6])))
 
 
 def test_views_at_set_steps_count_once_each_and_not_by_passes():

@@ -33,6 +33,7 @@ def test_the_wheel_works_from_any_folder(tmp_path):
     for folder in ("conf", "sweeps"):
         want = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*.yaml")}
         assert want and {p.relative_to(installed / folder) for p in (installed / folder).rglob("*.yaml")} == want
+    assert {p.name for p in (installed / "report").iterdir()} >= {"page.html", "page.css", "figures.js", "table.js"}
     assert not list((tmp_path / "site").glob("tests"))
 
     (tmp_path / "elsewhere").mkdir()

@@ -98,7 +98,7 @@ def test_ladders_with_few_rungs_have_no_law_and_a_study_needs_fp32():
     rows = planted(lambda way, b: 0.5)
     short = rows[~rows.rung.isin(["int6", "int5", "int3"])]
     assert "3 rungs" in precision_laws.law(precision_laws.relative(precision.capacity(short)), "rtn", "relative")["reason"]
-    table = pd.DataFrame({"status": ["finished"], "kind": ["uniform"], "label": ["2x8"], "parameters_total": [4000]})
+    table = pd.DataFrame({"status": ["finished"], "kind": ["uniform"], "label": ["2x8"], "parameters_total": [4000], "run_id": ["a"]})
     with pytest.raises(ValueError, match="no finished run in fp32"):
         precision_laws.judge(rows[rows.rung != "fp32"], table, "x")
 

@@ -5,19 +5,16 @@ what was measured. A cell is all runs that differ in nothing but the seed: shape
 that short sequences are not counted as errors; the published errors are about the plain data bits, which is computed beside.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-from capacity import records
 from capacity.laws import forms, linear, published
 from capacity.laws.arms import t_interval
 from capacity.laws.fit import CONVENTIONS, COUNTS, RISING, check, classify, inputs_hash, rising
+from capacity.laws.outcome import Outcome
 from capacity.laws.published import wrapped as _wrap
 from capacity.laws.summary import _digits, _ids, _runs, _short
-from capacity.laws.tables import csv, plain
+from capacity.laws.tables import plain
 
 SCHEMA = 1
 VARIED = {"vocab_size": "V", "seq_len": "S"}
@@ -109,18 +106,20 @@ def verdicts(found):
 
 
 def write_study(table, folder, name):
-    """Fit a study of vocabularies or lengths and write fit.json, runs.csv, ablation.png and ablation.pdf; returns the report."""
+    """Write fit.json, runs.csv, ablation.png and ablation.pdf of `outcome`; returns the report."""
+    found = outcome(table, name)
+    found.write(folder)
+    return found.text
+
+
+def outcome(table, name):
+    """`judge` of a study of vocabularies or lengths, with its table, figure and report."""
     from capacity import plots
 
     found, runs = judge(table, name)
     figure = plots.ablation_figure(runs, found)
     runs = runs.assign(class_strict=classify(runs, "strict"), class_paper=classify(runs, "paper"), still_rising=rising(runs))
-    files = {"fit.json": (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(),
-             "runs.csv": csv(runs.sort_values([*CELL, "seed", "run_id"])),
-             "ablation.png": plots.render(figure, "png"), "ablation.pdf": plots.render(figure, "pdf")}
-    for file, content in files.items():
-        records.write_atomic(Path(folder) / file, content)
-    return report(found)
+    return Outcome("ablation", found, "fit.json", {"runs.csv": runs.sort_values([*CELL, "seed", "run_id"])}, {"ablation": figure}, report(found))
 
 
 def report(found):

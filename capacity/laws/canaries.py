@@ -14,9 +14,12 @@ import textwrap
 import numpy as np
 import pandas as pd
 
+from capacity.laws.descent import told as told_with_interval
+
 CHANCE_BITS = math.log2(math.e)  # mean exposure without memory
 FORMS = {"exposure": "exposure = a + b log2(times seen) + c log2(P)", "extracted": "extracted = a + b log2(times seen) + c log2(P)",
          "logistic": "logit extracted = a + b log2(times seen) + c log2(P)"}
+FEWEST_RUNS = 5  # resampling fewer runs makes intervals of hardly any width
 RIDGE = 1e-3  # keeps a logistic slope finite where levels separate without a miss
 
 
@@ -31,18 +34,27 @@ def seen_by(targets) -> pd.Series:
 
 
 def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
-    """All three laws, each with 95% intervals over runs or the reason why there is none, and means by level; None without canaries."""
+    """All three laws, each with 95% intervals over runs (None for fewer than FEWEST_RUNS) or the reason why there is no law, and means by level; None without canaries."""
     levels = levels_of(targets)
     if not levels:
         return None
-    points = pd.DataFrame([
-        {"run": run.run_id, "seen": np.log2(level * factor), "size": np.log2(run.parameters_total), "canaries": run["data.canaries"],
-         "exposure": run[f"exposure_{level}"], "extracted": run[f"extractable_{level}"], "at_most": run.exposure_at_most}
-        for (_, run), factor in zip(targets.iterrows(), seen_by(targets)) for level in levels if level]).dropna()
-    free = {"exposure": points[(points.exposure > CHANCE_BITS + 1) & (points.exposure < points.at_most - 1)],
-            "extracted": points[(points.extracted > 0.02) & (points.extracted < 0.98)], "logistic": points}
+    table = points(targets)
     return {"levels": {str(level): {"exposure": float(targets[f"exposure_{level}"].mean()), "extractable": float(targets[f"extractable_{level}"].mean())}
-                       for level in levels}} | {name: _law(name, frame, len(points), n_boot, seed) for name, frame in free.items()}
+                       for level in levels}} | {name: _law(name, frame, len(table), n_boot, seed) for name, frame in free(table).items()}
+
+
+def points(targets) -> pd.DataFrame:
+    """A row per run and level: run, label, log2 of times seen and of parameters, canaries per level, exposure and its most, part that is extractable."""
+    return pd.DataFrame([
+        {"run": run.run_id, "label": run.label, "seen": np.log2(level * factor), "size": np.log2(run.parameters_total), "canaries": run["data.canaries"],
+         "exposure": run[f"exposure_{level}"], "extracted": run[f"extractable_{level}"], "at_most": run.exposure_at_most}
+        for (_, run), factor in zip(targets.iterrows(), seen_by(targets)) for level in levels_of(targets) if level]).dropna()
+
+
+def free(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """By law the `points` that it is fitted to."""
+    return {"exposure": table[(table.exposure > CHANCE_BITS + 1) & (table.exposure < table.at_most - 1)],
+            "extracted": table[(table.extracted > 0.02) & (table.extracted < 0.98)], "logistic": table}
 
 
 def _law(name: str, free: pd.DataFrame, points: int, n_boot: int, seed: int) -> dict:
@@ -64,7 +76,8 @@ def _law(name: str, free: pd.DataFrame, points: int, n_boot: int, seed: int) -> 
     draws = np.array([solve(np.concatenate([places[i] for i in dice.integers(0, len(places), len(places))])) for _ in range(n_boot)])
     ends = np.quantile(draws, [0.025, 0.975], axis=0)
     law = {"law": FORMS[name], "points": len(free), "runs": len(places)}
-    return law | {letter: {"value": float(best[i]), "interval": [float(ends[0, i]), float(ends[1, i])]} for i, letter in enumerate("abc"[:1 + len(by)])}
+    enough = len(places) >= FEWEST_RUNS
+    return law | {letter: {"value": float(best[i]), "interval": [float(ends[0, i]), float(ends[1, i])] if enough else None} for i, letter in enumerate("abc"[:1 + len(by)])}
 
 
 def logistic(x: np.ndarray, part: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -96,7 +109,7 @@ def lines(found: dict | None, targets) -> list[str]:
         if "reason" in law:
             out.append(f"  {name}: no law: {law['reason']}")
             continue
-        told = [f"{c} {law[c]['value']:.2f} [{law[c]['interval'][0]:.2f}, {law[c]['interval'][1]:.2f}]" for c in "abc" if c in law]
-        out += textwrap.wrap(f"{law['law']}: {', '.join(told)} ({law['points']} points of {law['runs']} runs)", 80, initial_indent="  ", subsequent_indent="    ",
+        told = [f"{c} {told_with_interval(law[c])}" for c in "abc" if c in law]
+        out += textwrap.wrap(f"{law['law']}: {', '.join(told)} ({law['points']} points of {law['runs']} runs{'' if law['b']['interval'] else ', too few for intervals'})", 80, initial_indent="  ", subsequent_indent="    ",
                              break_on_hyphens=False)
     return out

@@ -5,15 +5,12 @@ R is quoted per parameter of the "paper" count (all but the rows of unused token
 """
 
 import hashlib
-import json
 import platform
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import capacity
-from capacity import records
 from capacity.laws import arms, exposures, forms, verdicts
 from capacity.laws.expects import BELOW
 from capacity.laws.published import caveat
@@ -21,6 +18,7 @@ from capacity.laws.published import digits as _digits
 from capacity.laws.published import ends as _ends
 from capacity.laws.published import lines as verdict_lines
 from capacity.laws.published import wrapped as _wrap
+from capacity.laws.outcome import Outcome
 from capacity.laws.tables import csv, plain
 
 SCHEMA = 1
@@ -29,29 +27,28 @@ FLAGS = {"rising": "r", "off": "e", "failed": "f", "missing": "m"}
 
 
 def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
-    """Judge a study and write fit.json, shapes.csv, runs.csv, ratio.png and .pdf (and exposures.png and .pdf where
-    exposures vary) into out_dir; returns the report, no line over 80 columns.
+    """Write fit.json, shapes.csv, runs.csv, ratio.png and .pdf (and exposures.png and .pdf where exposures vary) of
+    `outcome` into out_dir; returns the report, no line over 80 columns."""
+    found = outcome(table, study, n_boot=n_boot, seed=seed)
+    found.write(out_dir)
+    return found.text
+
+
+def outcome(table, study, *, n_boot=4000, seed=0):
+    """A judged study as an Outcome.
 
     table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a
-    `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged. Everything is computed before
-    anything is written.
+    `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged.
     """
     from capacity import plots  # matplotlib takes as long to import as everything else together
 
     runs = arms.prepare(table, study.best_over)
     fit = judge_study(runs, study, n_boot=n_boot, seed=seed)
-    shapes = pd.DataFrame(fit["arms"])
     figures = {"ratio": plots.ratio_figure(runs)}
-    if runs[runs.chosen].groupby("amount").asked.nunique().max() > 1:
+    if runs[runs.chosen].groupby(["label", "series"]).asked.nunique().max() > 1:
         figures["exposures"] = plots.exposures_figure(runs, fit["exposure_laws"])
     told = runs.drop(columns=[c for c in runs if c.startswith("axis ") or c == "amount"])
-    files = {"fit.json": (json.dumps(fit, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
-             "shapes.csv": csv(shapes), "runs.csv": csv(told)}
-    files |= {f"{name}.{kind}": plots.render(figure, kind) for name, figure in figures.items()
-              for kind in ("png", "pdf")}
-    for file, content in files.items():
-        records.write_atomic(Path(out_dir) / file, content)
-    return report(fit)
+    return Outcome("people", fit, "fit.json", {"shapes.csv": pd.DataFrame(fit["arms"]), "runs.csv": told}, figures, report(fit))
 
 
 def judge_study(runs, study, *, n_boot=4000, seed=0):

@@ -5,7 +5,6 @@ What takes more than one model is joined by `laws/attacks.py`; here it is put to
 
 from __future__ import annotations
 
-import json
 import textwrap
 from pathlib import Path
 
@@ -16,16 +15,21 @@ from capacity import records
 from capacity.laws import attacks, canaries, descent, forgetting, published
 from capacity.laws import membership as law
 from capacity.laws.arms import t_interval
-from capacity.laws.tables import checked, csv, plain
+from capacity.laws.outcome import Outcome
+from capacity.laws.tables import checked, plain
 
 INPUTS = ("run_id", "label", "seed", "status", "trained_on", "tokens_per_parameter", "parameters_total", "pool")
 BROKEN = 4.0  # standard deviations of random splits from 0.5: a bag of words beyond tells members and others apart without a model
 
 
 def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 1000, shadows: int | None = None) -> str:
-    """Join, fit and write runs.csv, attacks.csv, roc.csv, memory.json and the figures; returns the report. ValueError, in one line, for a
-    table that cannot be judged; everything is computed before anything is written."""
-    from capacity.plots import render
+    """Write runs.csv, attacks.csv, roc.csv, memory.json and the figures of `outcome`; returns the report and the files' names."""
+    found = outcome(table, results, name, n_boot=n_boot, shadows=shadows)
+    return found.text + "\n" + "\n".join(map(str, found.write(folder)))
+
+
+def outcome(table, results: Path, name: str, *, n_boot: int = 1000, shadows: int | None = None) -> Outcome:
+    """Join and fit. ValueError, in one line, for a table that cannot be judged."""
     from capacity.plots_text import canary_figure, descent_figure, forgetting_figure, membership_figure, roc_figure
 
     table = checked(table, INPUTS, ["tokens_per_parameter"], "judge")
@@ -35,8 +39,7 @@ def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 
     found = judge(runs, name, views, n_boot=n_boot)
     done = runs[runs.status == "finished"]
     roc = attacks.over_curves(curves, done)
-    files = {"runs.csv": csv(runs), "attacks.csv": csv(attacks.over_models(done)), "roc.csv": csv(roc.round(5)),
-             "memory.json": (json.dumps(plain(found), indent=1, allow_nan=False) + "\n").encode()}
+    tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     figures = {"roc": roc_figure(roc, done)}
     if "reason" not in found["laws"]["f1_median"]:
         figures["membership"] = membership_figure(runs, found)
@@ -46,10 +49,7 @@ def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 
         figures["descent"] = descent_figure(found["descent"])
     if views:
         figures["forgetting"] = forgetting_figure(found["forgetting"])
-    files |= {f"{figure}.{kind}": render(drawn, kind) for figure, drawn in figures.items() for kind in ("png", "pdf")}
-    for file, data in files.items():
-        records.write_atomic(folder / file, data)
-    return report(found, runs) + "\n" + "\n".join(str(folder / file) for file in files)
+    return Outcome("text", plain(found), "memory.json", tables, figures, report(found, runs))
 
 
 def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int = 1000) -> dict:

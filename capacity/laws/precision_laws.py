@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import pandas as pd
 
 from capacity import records
 from capacity.laws import estimate, intervals, precision, published
+from capacity.laws.outcome import Outcome
 from capacity.laws.published import wrapped as _wrap
-from capacity.laws.tables import checked, csv, plain
+from capacity.laws.tables import checked, plain
 
 SCHEMA = 1
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
@@ -106,11 +106,12 @@ def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list
     states = table.status.value_counts()
     return plain({"schema": SCHEMA, "study": name, "kind": str(table.kind.iloc[0]), "runs": len(table), "finished": int(states.get("finished", 0)),
                   "failed": int(states.get("failed", 0)), "missing": int(states.get("missing", 0)), "conventions": {
-                      "bits": "strict" if table.kind.iloc[0] == "uniform" else "learned bits", "parameters": "total", "stored": "codes, scales, zero points "
+                      "bits": "strict bits" if table.kind.iloc[0] == "uniform" else "learned bits", "parameters": "total", "stored": "codes, scales, zero points "
                       "and what is not quantized", "kept": "full models: largest load of a shape", "capacity": "largest over the study's loads",
                       "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)"},
                   "kept": kept.to_dict("records"), "capacity": precision.capacities(chosen).to_dict("records"), "laws": laws,
-                  "paired": tests, "verdicts": _verdicts(kept, table.kind.iloc[0], table), "notes": _notes(table, chosen, name, without_rows or [])})
+                  "paired": tests, "verdicts": _verdicts(kept, table.kind.iloc[0], table), "notes": _notes(table, chosen, name, without_rows or []), "run_ids": {
+                      **{status: sorted(table.run_id[table.status == status]) for status in ("failed", "missing")}, "without_rows": without_rows or []}})
 
 
 def _notes(table, chosen, name: str, without_rows: list[str]) -> list[str]:
@@ -151,29 +152,22 @@ def rows_of(table: pd.DataFrame, configs: list, results: Path) -> tuple[pd.DataF
     return precision.points(table, quantized, configs, storage), without
 
 
-def write_study(table, configs, results: Path, folder: Path, name: str) -> str:
-    """Judge and write precision.json, rows.csv, runs.csv, ladder.png and ladder.pdf; returns the report. Everything is computed before anything is
-    written. ValueError, in one line, for a table that cannot be judged."""
-    from capacity.plots import render
+def outcome(table, configs, results: Path, name: str) -> Outcome:
+    """`judge` of a study of precision, with its tables, figure and report."""
     from capacity.plots_precision import ladder_figure
 
     table = checked(table, ("run_id", "label", "seed", "status", "load", "kind"), ["load"], "judge")
     rows, without_rows = rows_of(table, configs, results)
     found = judge(rows, table, name, without_rows)
-    figure = ladder_figure(found)
-    files = {"precision.json": (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(),
-             "rows.csv": csv(rows.sort_values(["way", "code_bits", "label", "load", "seed"])), "runs.csv": csv(table),
-             "ladder.png": render(figure, "png"), "ladder.pdf": render(figure, "pdf")}
-    for file, data in files.items():
-        records.write_atomic(folder / file, data)
-    return report(found)
+    rows = rows.sort_values(["way", "code_bits", "label", "load", "seed"])
+    return Outcome("precision", found, "precision.json", {"rows.csv": rows, "runs.csv": table}, {"ladder": ladder_figure(found)}, report(found))
 
 
 def report(found: dict) -> str:
     """At most 80 columns."""
     c = found["conventions"]
     lines = [*_wrap(f"Precision: {found['study']}", ""), "", *_wrap(
-        f"{found['finished']} of {found['runs']} runs finished ({found['failed']} failed, {found['missing']} missing). {c['bits'].capitalize()} bits, "
+        f"{found['finished']} of {found['runs']} runs finished ({found['failed']} failed, {found['missing']} missing). {c['bits'].capitalize()}, "
         f"{c['parameters']} parameters.", ""), "", *_wrap(
         "kept: what a model trained full still holds, beside fp32. capacity: the most that a shape holds over the study's data sizes, bits per "
         f"parameter. Intervals {c['intervals']}.", "")]

@@ -134,7 +134,7 @@ def lines(verdicts: list[dict]) -> list[str]:
         if v["name"] != last:
             value = "" if v["published"]["value"] is None else f"published {v['published']['value']:g}; "
             out += wrapped(f"{v['name']} ({v['quantity']})", "  ", "    ")
-            out += wrapped(f"{value}counts as agreement: {_range(v['published']['range'])}; {v['source']} [{v['evidence']}]",
+            out += wrapped(f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} [{v['evidence']}]",
                            "    ", "      ")
             for text in (v["published"]["there"] and f"there: {v['published']['there']}", v["convention"], v["note"]):
                 out += wrapped(text, "    ", "      ")
@@ -188,7 +188,7 @@ def ends(interval) -> str:
     return "" if interval is None else f"[{digits(interval[0])}, {digits(interval[1])}]"
 
 
-def _range(ends) -> str:
+def ranged(ends) -> str:
     low, high = ("" if end is None else f"{end:.3g}" for end in ends)
     return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
 

@@ -1,18 +1,16 @@
 """The written result of a study: a report for a terminal of 80 columns, and the files of its folder."""
 
-import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from capacity import records
 from capacity.laws import published
 from capacity.laws.arms import t_interval
 from capacity.laws.fit import CORNER, RISING, SCHEMA, STRICT_CORNER, check, classify, fit_laws, plateaus, rising
 from capacity.laws.forms import LEVEL
+from capacity.laws.outcome import Outcome
 from capacity.laws.published import wrapped as _wrap
-from capacity.laws.tables import csv, plain
+from capacity.laws.tables import plain
 
 # What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator: words, and by precision the id of the
 # published value.
@@ -22,11 +20,14 @@ THERE = published.get("morris/mean_bf16")
 
 
 def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False):
-    """Fit a study and write fit.json, plateaus.csv, runs.csv, capacity.png and capacity.pdf into out_dir.
+    """Write fit.json, plateaus.csv, runs.csv, capacity.png and capacity.pdf of `outcome` into out_dir; returns the report as text."""
+    found = outcome(table, name, n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
+    found.write(out_dir)
+    return found.text
 
-    table: one row per run (see `fit_laws`, whose ValueErrors pass through). Everything is computed before anything is
-    written, and each file replaces its predecessor in one step. Returns the report as text.
-    """
+
+def outcome(table, name, *, n_boot=4000, seed=0, allow_mixed=False):
+    """The law of a study in both conventions, as an Outcome. table: one row per run (see `fit_laws`, whose ValueErrors pass through)."""
     from capacity import plots  # matplotlib takes as long to import as everything else together
 
     table = check(table, allow_mixed=allow_mixed)
@@ -37,14 +38,10 @@ def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False)
     runs = runs.sort_values(["parameters_total", "label", "n_sequences", "seed", "run_id"])
     shapes = pd.concat([plateaus(table, way, way_count).assign(convention=way, count=way_count)
                         for way, way_count in (("strict", "total"), ("paper", "paper"))])
-    result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper, "verdicts": plain(verdicts(paper))}
-    figure = plots.capacity_figure(table, strict)
-    files = {"fit.json": (json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
-             "plateaus.csv": csv(shapes[["convention", "count", *shapes.columns[:-2]]]), "runs.csv": csv(runs),
-             "capacity.png": plots.render(figure, "png"), "capacity.pdf": plots.render(figure, "pdf")}
-    for file, content in files.items():
-        records.write_atomic(Path(out_dir) / file, content)
-    return format_summary(strict, paper, name)
+    result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper, "verdicts": verdicts(paper)}
+    tables = {"plateaus.csv": shapes[["convention", "count", *shapes.columns[:-2]]], "runs.csv": runs}
+    return Outcome("random data", plain(result), "fit.json", tables, {"capacity": plots.capacity_figure(table, strict)},
+                   format_summary(strict, paper, name))
 
 
 def format_summary(fit, fit_paper, name="study"):

@@ -1,0 +1,266 @@
+"""What the page says of studies of random data, of vocabularies and lengths, and of people: their fit (`Outcome.fit`) in words.
+
+Nothing is computed here that the fit does not state; numbers are written with the digits of the printed report.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from capacity.laws import ablations, canaries, knowledge, published, summary
+from capacity.laws.expects import EVIDENCE
+from capacity.laws.fit import CORNER, STRICT_CORNER, UNDERFILLED
+from capacity.laws.outcome import Outcome
+from capacity.report.parts import FAILED, GAIN, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Column, Flag, Interval, Law, Number, View
+
+P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
+STRICT = ("strict bits", "memorized bits with every token predicted, the first one from a learned BOS; a perfect memorizer still pays log2 N bits per sequence, "
+          "because a set has no order")
+PAPER = ("paper bits", "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by about S/(S-1); only for comparison with them")
+
+_BITS = [Column("parameters_total", "P", "parameters, total count"), Column("strict_bits", "bits", "memorized bits, strict"),
+         Column("strict_bits", "bits/P", "memorized bits per parameter (strict, total)", "parameters_total", main=True),
+         Column("strict_bits", "bits/ceiling", f"part of the most that the data can give; over {UNDERFILLED} is under-filled", "strict_ceiling_bits")]
+_PEOPLE = [Column("parameters_paper", "P", "parameters without the rows of unused tokens"), Column("arm_name", "arm", "what the run differs in from others of its size"),
+           Column("bits", "R", "learned bits per parameter (used rows)", "parameters_paper", main=True),
+           Column("ceiling_bits", "R^max", "bits of the data per parameter", "parameters_paper"),
+           Column("bits", "R/R^max", "part of the data's bits that is learned", "ceiling_bits"),
+           Column("accuracy", "accuracy", "part of the values written exactly", main=True),
+           Column("extraction_accuracy", "extraction", "part of the questions about held-out people answered exactly")]
+_TEXT = [Column("parameters_total", "P", "parameters, total count"), Column("tokens_per_parameter", "tokens/P", "tokens of distinct training sequences per parameter"),
+         Column("members_loss_bits_per_token", "loss", "bits per token on trained sequences", main=True),
+         Column("held_out_loss_bits_per_token", "held-out", "bits per token on held-out sequences"), Column("loss_auc", "AUC", "of the loss attack", main=True),
+         Column("loss_f1_median", "F1", "of the loss attack, half flagged"), Column("reference_auc", "AUC:reference", "of the attack with a reference model"),
+         Column("lira_auc", "AUC:LiRA", "with shadow models"),
+         Column("unintended_same_mixture", "memorized/P", "unintended bits per parameter, mixture, reference of the same size", "parameters_total"),
+         Column("bag_of_words_auc", "bag-of-words", "AUC of a classifier that sees no model; must be at chance")]
+_COLUMNS = {"random data": _BITS, "people": _PEOPLE, "text": _TEXT}
+
+
+def columns(kinds: set[str], runs: pd.DataFrame) -> list[Column]:
+    """What the table of runs shows of these kinds, beside run, shape, settings and flags: the columns in which some run has something."""
+    wanted = [column for kind in sorted(kinds) for column in _COLUMNS[kind]]
+    wanted += [Column(f"exposure_{level}", f"exposure:x{level}", f"exposure in bits of canaries repeated {level} times") for level in canaries.levels_of(runs)]
+    return [column for column in dict.fromkeys([*wanted, *GAIN]) if column.name in runs and runs[column.name].notna().any()]
+
+
+def view(outcome: Outcome) -> View:
+    """The words of a study that has been judged."""
+    if outcome.kind == "text":
+        from capacity.report.views_text import of_text  # brings torch, which other studies do not need
+
+        return of_text(outcome.fit, outcome.tables)
+    if outcome.kind == "precision":
+        from capacity.report.views_precision import of_precision
+
+        return of_precision(outcome.fit)
+    of = {"random data": _of_random_data, "ablation": _of_ablation, "people": _of_people}[outcome.kind]
+    return of(outcome.fit, outcome.tables)
+
+
+def judged(verdicts: list[dict]) -> list[Beside]:
+    """Rows of `published.verdict` as the page shows them."""
+    out = []
+    for v in verdicts:
+        value = "" if v["published"]["value"] is None else f"{v['published']['value']:g}; "
+        here = "not measured" if v["measured"] is None else f"{published.digits(v['measured'])} {published.ends(v['interval'])}".strip()
+        where, scale = f" ({v['at']})" if v["at"] else "", f" at {v['scale']} scale" * (v["scale"] != "published")
+        there = f"there: {v['published']['there']}" if v["published"]["there"] else ""
+        out.append(Beside(f"{v['name']}: {v['quantity'].replace('_', ' ')}{where}", f"{value}counts as agreement: {published.ranged(v['published']['range'])}", here,
+                          v["verdict"] + scale, v["reason"], f"{v['source']} [{EVIDENCE[v['evidence']]}]", [*filter(None, (there, v["convention"], v["note"])), *v["remarks"]]))
+    return out
+
+
+def at_scale(verdicts: list[dict]) -> str:
+    """What a reader must know where runs are not at the scale of what was published."""
+    other = next((v["scale"] for v in verdicts if v["scale"] != "published"), None)
+    return "" if other is None else (f"These runs are at {other} scale: a verdict says whether the effect shows here, in a range that this project chose, and confirms or "
+                                     "refutes no published number.")
+
+
+def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
+    strict, paper, n = fit["strict"], fit["paper"], fit["strict"]["n"]
+    digits = summary._digits
+    bits = f"{strict['convention']} bits, {strict['parameters']} parameters"
+    if alpha := strict["alpha"]:
+        low, high = strict["validity"]["parameters"]
+        sizes = summary._span((low, high)) if low < high else f"{low:,.0f}"
+        answers = [f"**{digits(alpha['value'])} bits per parameter**{_quoted(alpha, digits)}: C = alpha P over {n['shapes_measured']} of {n['shapes']} model "
+                   f"shapes of {sizes} parameters ({bits})."]
+        if "gamma" in strict["power"]:
+            gamma = strict["power"]["gamma"]
+            ends = gamma[gamma["quote"]]["ends"] if gamma["quote"] else None
+            constant = "no interval says whether the ratio is constant" if ends is None else "so the ratio is not constant" if ends[0] > 1 or ends[1] < 1 else \
+                "which leaves room for a constant ratio"
+            answers.append(f"As a power of size, C grows as P^**{digits(gamma['value'])}**{_quoted(gamma, digits)}, {constant}.")
+        answers += _held_out(strict)
+    else:
+        least = f" alpha is at least {strict['alpha_at_least']:.3f}." if strict["alpha_at_least"] else ""
+        answers = [f"**No law from these runs:** {strict['reason']}.{least}"]
+    beside = judged(fit["verdicts"])
+    if beside and (first := fit["verdicts"][0])["measured"] is not None:
+        answers.append(f"In the convention of arXiv 2505.24832 the {first['name']} is {beside[0].here}, beside a published {beside[0].published}: {beside[0].verdict}.")
+    dropped = {name: entry["runs"] for name, entry in strict["dropped"].items()}
+    flags = [Flag(*FAILED, dropped["failed"]), Flag(*MISSING, dropped["missing"]), Flag("unconverged", f"{RISING_MEANS}; flagged, not removed", strict["rising"]),
+             Flag("under-filled", f"holds over {UNDERFILLED:.0%} of its data: a lower bound of capacity, not data for the law", dropped["underfilled"]),
+             Flag("corner", f"ceiling / bits < {CORNER}, in the rounded corner of min(alpha P, H): a lower bound too", dropped["corner"]),
+             Flag("near-corner", f"in the law with ceiling / bits < {STRICT_CORNER}, where the corner may still lower bits by several percent", strict["near_corner"]),
+             Flag("unlearned", "finished without positive bits; not in the law", dropped["unlearned"]),
+             Flag("above-ceiling", "above what the data can give: repeated sequences, or a wrong count", strict["above_ceiling"])]
+    law = [_capacity_law(strict, way) for way in ("alpha", "power", "slope")] if strict["alpha"] else [Law("capacity law", reason=strict["reason"])]
+    return View(answers, [*law, *_corner(strict)], beside, at_scale(fit["verdicts"]) if beside else "nothing measured to compare", flags, [STRICT, P_TOTAL, (
+        "interval over shapes", "95%: what other shapes of the family would give; resampled residuals of the shapes' means about the law"), (
+        "interval over seeds", "95%: what other seeds of these very shapes would give; it says nothing about other shapes"), (
+        "bootstrap", f"{strict['bootstrap']['resamples']:,} resamples, {strict['bootstrap']['method']}"), PAPER, P_PAPER, (
+        "load", "data bits per parameter: N S log2 V / P"), RESIDUAL])
+
+
+def _capacity_law(strict: dict, way: str) -> Law:
+    part = strict[way]
+    names = {"alpha": ("alpha",), "power": ("a", "gamma"), "slope": ("alpha1", "c0")}[way]
+    values = {"alpha": part} if way == "alpha" else part
+    numbers = [Number(name, values[name]["value"], values[name]["unit"], _both(values[name])) for name in names if name in values]
+    remarks = [part["estimator"]]
+    if way in ("alpha", "power") and (error := strict["held_out"][way])["error_percent"] is not None:
+        rms = error["leave_one_out_rms_percent"]
+        remarks.append(f"held out: {error['error_percent']:+.1f}% for {strict['held_out']['largest']}, {strict['held_out']['extrapolation']:.2g} times the next in size"
+                       + ("" if rms is None else f"; rms {rms:.1f}% over shapes left out in turn"))
+    if way == "alpha":
+        other = {"through the origin": "through_origin", "median": "median", "mean of ratios": "mean_of_ratios"}
+        remarks.append("other estimators: " + ", ".join(f"{text} {strict['other_estimators'][key]:.3f}" for text, key in other.items()))
+    return Law(part["formula"].replace(" *", ""), part["formula"].replace(" *", ""), numbers, remarks, part.get("reason") or "")
+
+
+def _corner(strict: dict) -> list[Law]:
+    corner = strict["corner_fit"]
+    if corner["reason"]:
+        return [Law("smooth corner", reason=corner["reason"])]
+    k = "k is not determined by these runs" if corner["at_bound"] else f"k {corner['k']:.2g}"
+    return [Law("smooth corner, all runs", corner["formula"].replace(" *", ""), [Number("alpha", corner["alpha"], "bits per parameter")], [
+        f"{k}; rms {100 * corner['rms']:.1f}%; {corner['agreeing']} of {corner['starts']} starts agree; a cross-check without interval"])]
+
+
+def _held_out(strict: dict) -> list[str]:
+    error = strict["held_out"]["alpha"]["error_percent"]
+    if error is None:
+        return []
+    return [f"Foretold from the others by C = alpha P, the largest shape ({strict['held_out']['largest']}) comes out {abs(error):.1f}% too {'low' if error < 0 else 'high'}."]
+
+
+def _paper_interval(paper: dict) -> str:
+    alpha = paper["alpha"]
+    return f"here, geometric mean {alpha['value']:.3f}" + (_quoted(alpha, lambda x: f"{x:.3f}") if alpha["quote"] else "")
+
+
+def _both(number: dict) -> list[Interval]:
+    return [Interval(over, number[key]["ends"], number[key]["reason"] or "", number["quote"] == key)
+            for key, over in (("interval_shapes", "over shapes"), ("interval_seeds", "over seeds"))]
+
+
+def _quoted(number: dict, digits) -> str:
+    """The wider interval first, then the other one."""
+    told = sorted((part for part in _both(number) if part.ends), key=lambda part: not part.quote)
+    if not told:
+        return f" (no interval: {number['interval_shapes']['reason']})"
+    return ", 95% " + " and ".join(f"[{digits(part.ends[0])}, {digits(part.ends[1])}] {part.over}" for part in told)
+
+
+def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
+    part, digits = fit["strict"], ablations._digits
+    names = {"vocab_size": ("vocabulary", "vocabularies"), "seq_len": ("length", "lengths")}
+    laws, answers, beside = [], [], []
+    if part["reason"]:
+        answers.append(f"**No law from these runs:** {part['reason']}.")
+        laws.append(Law("one alpha", reason=part["reason"]))
+    else:
+        hard, smooth, cells = part["hard"], part["smooth"], len(part["cells"])
+        for name, form in (("min(alpha P, ceiling)", hard), ("smooth corner", smooth)):
+            if form.get("reason"):
+                laws.append(Law(name, reason=form["reason"]))
+                continue
+            over = Interval("over cells (jackknife)", form["interval"], form["interval_reason"] or "", True)
+            corner = [] if "k" not in form else [f"k {form['k']:.2g}" if form["k_determined"] else "k is not determined by these runs"]
+            laws.append(Law(name, name, [Number("alpha", form["alpha"], "bits per parameter", [over])], [
+                f"mean absolute error {form['mean_absolute_error_percent']:.1f}% over {cells} cells", *corner]))
+        ends = f", 95% [{digits(hard['interval'][0])}, {digits(hard['interval'][1])}] over cells" if hard["interval"] else f" (no interval: {hard['interval_reason']})"
+        what = " and ".join(names[column][cells > 1] for column in fit["varied"])
+        answers.append(f"One alpha of **{digits(hard['alpha'])} bits per parameter**{ends} predicts the bits of {cells} {what} within "
+                       f"**{hard['mean_absolute_error_percent']:.1f}%** on average (strict bits, total parameters; min(alpha P, ceiling)).")
+        if not smooth["reason"]:
+            answers.append(f"With a smooth corner: {digits(smooth['alpha'])} bits per parameter, mean error {smooth['mean_absolute_error_percent']:.1f}%.")
+    beside = judged(fit["verdicts"])
+    left = fit["left_out"]
+    flags = [Flag(*FAILED, left["failed"]), Flag(*MISSING, left["missing"]), Flag("unconverged", f"{RISING_MEANS}; flagged, not removed", fit["rising"]), Flag(
+        "under-filled", f"holds over {UNDERFILLED:.0%} of its data: limited by its data, not by capacity", _ids(tables, "class_strict", "underfilled")),
+        Flag("corner", f"ceiling / bits < {CORNER}, in the rounded corner: reads low", _ids(tables, "class_strict", "corner")),
+        Flag("unlearned", "finished without positive bits and not in the fit", left["unlearned"])]
+    notes = ["min() has a sharp corner, models do not: rows near the corner read low and pull its alpha down; the smooth form allows for that."]
+    return View(answers, laws, beside, at_scale(fit["verdicts"]) if beside else "nothing measured to compare", flags, [STRICT, P_TOTAL, (
+        "interval over cells", "95%, leaving out one cell (all seeds of one V and S) in turn"), PAPER, P_PAPER, RESIDUAL], notes)
+
+
+def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
+    digits, at = knowledge._digits, "" if fit["scale"] == "published" else f" at {fit['scale']} scale"
+    answers, beside = [], []
+    beside = judged(fit["verdicts"])
+    for v, told in zip(fit["verdicts"], beside):
+        where = f" ({v['at']})" if v["at"] else ""
+        if v["measured"] is not None:
+            ends = f", 95% {knowledge._ends(v['interval'])}" if v["interval"] else " (no interval)"
+            answers.append(f"{v['name'].capitalize()}: the {v['quantity'].replace('_', ' ')}{where} is **{digits(v['measured'])}**{ends}; published {told.published}: "
+                           f"**{v['verdict']}**{at}.")
+    if fit["verdicts"] and not answers:
+        answers.append(f"**No answer yet:** nothing of what this study compares was measured ({fit['verdicts'][0]['reason']}).")
+    for law in fit["exposure_laws"]:
+        if not law["reason"]:
+            e95, name = law["e95"], ", ".join(filter(None, (law["label"], law["series"])))
+            answers.append(f"{name}: the plateau is R = **{digits(law['r_inf']['value'])}** bits per parameter, 95% {knowledge._ends(law['r_inf']['interval'])}; 95% of it "
+                           f"after {digits(e95['value'])} {knowledge._ends(e95['interval'])} exposures" + ("" if law["plateau_reached"] else ", an extrapolation") + ".")
+    if fit["peaks"]:
+        top = max(fit["peaks"], key=lambda peak: peak["value"])
+        ends = f", 95% {knowledge._ends(top['interval'])} over seeds and models" if top["interval"] else f" (no interval: {top['reason']})"
+        answers.append(f"The most that was held: R = **{digits(top['value'])} bits per parameter**{ends}, by {top['label']} ({top['name']}), of R^max {top['r_max']:.2f}.")
+    else:
+        answers.append("**No answer yet:** no arm has a finished run.")
+    note = at_scale(fit["verdicts"]) if fit["verdicts"] else "this study states none (expects)"
+    flags = [Flag(name, meaning, fit["flags"][key]) for key, name, meaning in (
+        ("failed", *FAILED), ("missing", *MISSING), ("rising", "unconverged", "gained over 2% in the last tenth of training; with exposures fixed that is the measured state, "
+                                                                             "not an error"),
+        ("unknown_gain", "unknown-gain", "left no trace of the gain over its last tenth"), ("exposures_off", "exposures-off", "shown people over 1% more or less often than asked"),
+        ("negative", "unlearned", "R <= 0: names or value lists not learned yet; kept as it is"),
+        ("above_ceiling", "above-ceiling", "above R^max, which cannot be: a leak in the measure, or a wrong count"))]
+    return View(answers, [_exposure_law(law) for law in fit["exposure_laws"]] + [_peak(peak) for peak in fit["peaks"]], beside, note, flags, [
+        ("R", fit["convention"]["R"]), ("R total", fit["convention"]["r_total"]), ("R^max", fit["convention"]["r_max"]), ("source", fit["convention"]["source"]),
+        ("exposures", "how often a rendering of a person is seen; counted"),
+        ("interval of a peak", "95% over seeds, and over which model is best: it allows for the bias of a maximum; pooled noise of seeds"),
+        ("interval of a ratio", "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row says"),
+        ("interval of a law over exposures", "95%, bootstrap of residuals over runs"), ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"), RESIDUAL])
+
+
+def _exposure_law(law: dict) -> Law:
+    name = "R against exposures: " + ", ".join(filter(None, (law["label"], law["series"])))
+    if law["reason"]:
+        return Law(name, reason=law["reason"])
+    formula = {"exponential": "R = R_inf (1 - exp(-(E/E0)^b))", "power": "R = R_inf (1 - (1 + E/E0)^-b)"}[law["form"]]
+    numbers = [Number(symbol, law[key]["value"], unit, [Interval("over runs", law[key]["interval"], "" if law[key]["interval"] else "too few runs", True)])
+               for key, symbol, unit in (("r_inf", "R_inf", "bits per parameter"), ("e0", "E0", "exposures"), ("b", "b", "exponent"), ("e95", "E95", "exposures to 95% of R_inf"))]
+    other = law["other"]
+    remarks = [f"rms {law['rms']:.3f}; the {other['form']} form says E95 {knowledge._digits(other['e95'])} (rms {other['rms']:.3f})"]
+    if law["data_limited"]:
+        remarks.append("the plateau is the end of the data (R^max), not of the model")
+    elif not law["plateau_reached"]:
+        remarks.append("the plateau is not reached: it and E95 are extrapolated")
+    return Law(name, formula, numbers, remarks)
+
+
+def _peak(peak: dict) -> Law:
+    intervals = [Interval("over seeds, largest of all models", peak["interval"], peak["reason"] or "", True), Interval("over its own seeds", peak["own_interval"], "one seed")]
+    return Law(f"peak of {peak['name']}", "largest R over models", [Number("R", peak["value"], "bits per parameter", intervals)], [
+        f"{peak['label']}, R^max {peak['r_max']:.2f}, of {peak['models']} models"])
+
+
+def _ids(tables: dict[str, pd.DataFrame], column: str, value: str) -> list[str]:
+    runs = tables["runs.csv"]
+    return sorted(runs.run_id[runs[column] == value])
+
+

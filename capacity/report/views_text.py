@@ -1,0 +1,198 @@
+"""What the page says of studies of text: their fit (`Outcome.fit`, memory.json) and the table of attacks in words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from capacity.laws import canaries, forgetting
+from capacity.laws import fit as fits
+from capacity.laws import membership as law
+from capacity.laws.descent import told
+from capacity.laws.memory import BROKEN
+from capacity.report.views import at_scale, judged
+from capacity.report.parts import FAILED, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Flag, Interval, Law, Number, View
+
+SOURCE = "arXiv 2505.24832 v3"
+
+
+def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
+    """Answers in this order: forgetting, where memorizing stops (only where the peak is clear), the law of membership, what it foretells, canaries, shadow models."""
+    runs, attacks = tables["runs.csv"], tables["attacks.csv"]
+    clear = {label: shape for label, shape in (fit["descent"] or {}).items() if shape["clear"]}
+    answers = [*_forgets(fit.get("forgetting")), *_peaks(clear), *_membership(fit), *_foretold(fit)]
+    answers += [] if "forgetting" in fit else _canary_answers(fit["canaries"])
+    answers += _shadows(attacks)
+    none = [f"{words}: {fit['laws'][key]['reason']}" for key, words in (("f1_median", "F1"),) if "reason" in fit["laws"][key]]
+    if not answers:
+        answers = [f"**No law from these runs:** {'; '.join(none) or 'no finished target'}."]
+    status = {state: sorted(runs.run_id[runs.status == state]) for state in ("failed", "missing")}
+    rising = sorted(runs.run_id[fits.rising(runs)])
+    sd = runs.bag_of_words_sd.astype(float)
+    broken = sorted(runs.run_id[(runs.status == "finished") & ((runs.bag_of_words_auc.astype(float) - 0.5).abs() > BROKEN * sd)])
+    flags = [Flag(*FAILED, status["failed"]), Flag(*MISSING, status["missing"]), Flag("unconverged", RISING_MEANS, rising), Flag(
+        "broken-split", f"a bag of words, which sees no model, tells members from others by over {BROKEN:g} of its standard deviations", broken), Flag(
+        "unknown-split", "does not say what chance does to a bag of words; measure it again", sorted(runs.run_id[(runs.status == "finished") & sd.isna()]))]
+    laws = [_law(fit["laws"][key], words) for key, words in (("f1_median", "F1"), ("auc", "AUC"))] + _other_form(fit["logarithmic"])
+    laws += [_shape(label, shape) for label, shape in (fit["descent"] or {}).items()]
+    laws += _canary_laws(fit["canaries"]) if fit["canaries"] is not None else []
+    laws += _forgetting_laws(fit["forgetting"]) if "forgetting" in fit else []
+    beside, conventions = judged(fit["verdicts"]) + _beside(fit, clear), [
+        ("F1", "half of all is flagged, so that chance is 0.5 and precision, recall and F1 are one number"), ("AUC", "chance is 0.5; loss attack unless another is named"),
+        ("unintended bits", "over a model of the same size trained on more data. clipped: the paper's, in which noise of sequences counts as bits; mixture: a code that "
+                            "exists; gap: minus the same on held-out sequences"),
+        ("tokens per parameter", "tokens of the distinct training sequences / P total"), P_TOTAL,
+        ("intervals of laws", "95%, bootstrap of residuals (law of membership), of seeds within sizes (peaks), of runs (canaries), of canaries within cells (forgetting)"),
+        ("intervals of attacks", "95% over models (Student's t): about training, not about another text; attacks.csv has those over sequences"), RESIDUAL]
+    return View(answers, laws, beside, at_scale(fit["verdicts"]) if beside else "no published value for what this study fits", flags, conventions, fit["notes"],
+                ["descent"] if clear else [])
+
+
+def _membership(fit: dict) -> list[str]:
+    found = fit["laws"]["f1_median"]
+    at = found["falls_to"]["0.75"] if "reason" not in found else {"t": None}
+    if at["t"] is None:
+        return []
+    ends = f", 95% [{at['interval'][0]:.2f}, {at['interval'][1]:.2f}]" if at["interval"] else " (no interval)"
+    answer = f"F1 of the loss attack falls to 0.75 at **{at['t']:.2f} tokens per parameter**{ends} over {found['points']} runs; chance is 0.5."
+    better = fit["logarithmic"]["rmse"] < found["rmse"]
+    return [answer, f"The form misses F1 by {found['rmse']:.3f} on average (rms); a sigmoid in log t by {fit['logarithmic']['rmse']:.3f}" + (
+        ", so its tail is too thin for these runs." if better else ".")]
+
+
+def _foretold(fit: dict) -> list[str]:
+    out = []
+    for asked in fit["predicted"]["f1_median"]:
+        worst = max(zip(asked["t"], asked["measured"], asked["said"]), key=lambda point: abs(point[1] - point[2]))
+        out.append(f"Fitted to smaller shapes, the law misses F1 of {asked['label']} by **{asked['rmse']:.3f}** (rms), at worst {worst[2]:.3f} for a measured {worst[1]:.3f} at "
+                   f"{worst[0]:.2f} tokens per parameter.")
+    return out[::-1]  # the largest shape first
+
+
+def _peaks(clear: dict) -> list[str]:
+    return [f"{label} memorizes at most **{told(shape['alpha'])} bits per parameter**; its loss on other text is worst at {told(shape['peak'])} data bits per parameter, "
+            f"{told(shape['peak_over_capacity'])} times that (95% over seeds)." for label, shape in clear.items()]
+
+
+def _canary_answers(found: dict | None) -> list[str]:
+    if found is None:
+        return []
+    laws = {name: found[name] for name in ("exposure", "extracted") if "reason" not in found[name]}
+    if not laws:
+        return ["**No law of canaries:** " + "; ".join(f"{name}: {found[name]['reason']}" for name in ("exposure", "extracted")) + "."]
+    names = {"exposure": ("Exposure of canaries grows by", "bits"), "extracted": ("The part that greedy decoding writes out grows by", "")}
+    return [f"{names[name][0]} **{told(part['b'])}** {names[name][1]} with every doubling of views".replace("  ", " ") + (
+        f" and by **{told(part['c'])}** with every doubling of parameters" if "c" in part else "") + f" ({'95% over' if part['b']['interval'] else 'no interval:'} {part['runs']} runs)." for name, part in laws.items()]
+
+
+def _forgets(found: dict | None) -> list[str]:
+    if found is None:
+        return []
+    kinds, out = {"random": "random tokens", "pool": "passages of the text"}, []
+    strong = [cell for cell in found["cells"] if cell["errors"] is not None]
+    if not strong:
+        return ["**No law of forgetting:** no curve has enough to forget for a form."]
+    first, last = (pick(strong, key=lambda cell: cell["half_life"]["value"]) for pick in (min, max))
+    out.append("Half of what a view left is lost after " + " to ".join(f"**{_life(cell)}** ({cell['label']}, {kinds[cell['text']]}, batch {cell['batch']}, seen "
+                                                                        f"{cell['views']} times)" for cell in (first, last)) + f" updates; {len(strong)} of "
+               f"{len(found['cells'])} curves have enough to forget.")
+    for kind, part in found["first_bits"].items():
+        if "reason" not in part:
+            told_axes = ", ".join(f"{axis}^**{part[axis]['exponent']:.2f}** [{part[axis]['interval'][0]:.2f}, {part[axis]['interval'][1]:.2f}]" for axis in forgetting.AXES if axis in part)
+            out.append(f"Bits at first, {kinds[kind]}: proportional to {told_axes} (95% over canaries, {part['curves']} curves).")
+    best = min(found["forms"], key=lambda form: found["forms"][form]["tail"])
+    out.append(f"Later lags are foretold best by the {best} form (median error {found['forms'][best]['tail']:.1%} of the bits at first).")
+    return out
+
+
+def _life(cell: dict) -> str:
+    low, high = cell["half_life"]["interval"]
+    return f"{cell['half_life']['value']:,.0f} [{low:,.0f}, {'none' if high is None or math.isinf(high) else f'{high:,.0f}'}]"
+
+
+def _shadows(attacks: pd.DataFrame) -> list[str]:
+    half = attacks[attacks.trained_on == "half"].set_index("attack") if len(attacks) else attacks
+    if "lira" not in half.index:
+        return []
+    rows = [half.loc[name].iloc[0] if half.index.tolist().count(name) > 1 else half.loc[name] for name in ("lira", "rmia", "loss") if name in half.index]
+    names = {"lira": "LiRA", "rmia": "RMIA", "loss": "the loss alone"}
+    said = ", ".join(f"{names[row.name]} **{row.auc:.3f}** [{row.auc_low:.3f}, {row.auc_high:.3f}]" for row in rows)
+    return [f"With shadow models the AUC is {said} (95% over {rows[0].models:.0f} models as targets)."]
+
+
+def _law(found: dict, words: str) -> Law:
+    name = f"{words} of the loss attack"
+    if "reason" in found:
+        return Law(name, reason=found["reason"])
+    numbers = [Number(c, found[c], "", [Interval("over residuals", found["intervals"][c], "", True)]) for c in ("c1", "c2", "c3")]
+    for level, at in found["falls_to"].items():
+        if at["t"] is not None:
+            numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [Interval("over residuals", at["interval"], "" if at["interval"] else "not in every resample",
+                                                                                              True)]))
+    remarks = [f"error {found['rmse']:.3f} (rms) over {found['points']} runs"]
+    if found["c1"] > law.C1_MOST - 1e-3:
+        remarks.append(f"c1 is at its bound of {law.C1_MOST:g}: read the curve, not the constants")
+    return Law(name, found["form"] + ", t tokens per parameter", numbers, remarks)
+
+
+def _other_form(found: dict | None) -> list[Law]:
+    if found is None:
+        return []
+    return [Law("F1, a sigmoid in log t", found["form"], [Number(c, found[c]) for c in ("c1", "c2", "c3")], [f"error {found['rmse']:.3f} (rms); not published; no intervals"])]
+
+
+def _shape(label: str, shape: dict) -> Law:
+    def number(symbol: str, key: str, unit: str) -> Number:
+        ends = shape[key]["interval"]
+        return Number(symbol, shape[key]["value"], unit, [Interval("over seeds", ends, "" if ends else "one seed", True)])
+
+    numbers = [number("memorized at most", "alpha", "bits per parameter"), number("peak of the held-out loss", "peak", "data bits per parameter")]
+    if shape["clear"]:
+        numbers.append(number("peak / memorized at most", "peak_over_capacity", ""))
+    remark = "" if shape["clear"] else "no peak: the highest loss does not stand clear of both sides"
+    return Law(f"memorized and generalised bits, {label}", "parabola through the highest loss and its neighbours", numbers, list(filter(None, [remark])))
+
+
+def _canary_laws(found: dict) -> list[Law]:
+    out = []
+    for name, form in canaries.FORMS.items():
+        part = found[name]
+        if "reason" in part:
+            out.append(Law(f"canaries, {name}", form, reason=part["reason"]))
+            continue
+        numbers = [Number(c, part[c]["value"], "", [Interval("over runs", part[c]["interval"], "too few runs", True)]) for c in "abc" if c in part]
+        out.append(Law(f"canaries, {name}", form, numbers, [f"{part['points']} points of {part['runs']} runs"]))
+    return out
+
+
+def _forgetting_laws(found: dict) -> list[Law]:
+    out = []
+    for key, words in (("first_bits", "bits at first"), ("half_life", "half-life")):
+        for kind, part in found[key].items():
+            name = f"{words}, {kind}"
+            if "reason" in part:
+                out.append(Law(name, reason=part["reason"]))
+                continue
+            numbers = [Number(f"exponent of {axis}", part[axis]["exponent"], "", [Interval("over canaries", part[axis]["interval"], "", True)])
+                       for axis in forgetting.AXES if axis in part]
+            out.append(Law(name, "product of powers", numbers, [f"{part['curves']} curves"]))
+    formulas = {"power": "a (1 + lag / t0)^(-b)", "exponential": "c + (a - c) exp(-lag / t0)", "logarithmic": "a - b log2(1 + lag / t0)"}
+    for form, errors in found["forms"].items():
+        if errors["rmse"] is not None:
+            out.append(Law(f"forgetting, {form}", formulas[form], [Number("error", errors["rmse"], "of the bits at first, median"), Number(
+                "error on later lags", errors["tail"], "of the bits at first, median")], [f"best in {errors['best_rmse']}, on later lags in {errors['best_tail']} of "
+                                                                                          f"{found['strong']} curves"]))
+    return out
+
+
+def _beside(fit: dict, clear: dict) -> list[Beside]:
+    found, out = fit["laws"]["f1_median"], []
+    why = "150 to 4,700 times larger models, English and another vocabulary there"
+    if fit["printed"]:
+        rises = ", and it rises with data" if fit["printed"]["rises_with_data"] else ""
+        out.append(Beside("F1 by the law as it is printed", "its own constants", f"misses by {fit['printed']['rmse']:.3f} (rms){rises}", "not judged", why, f"{SOURCE}, section 5.2.1"))
+    for label, shape in clear.items():
+        out.append(Beside(f"data bits at the worst held-out loss / memorized at most, {label}", "1 (where data and capacity are equal)", told(shape["peak_over_capacity"]),
+                          "not judged", "another text and size", f"{SOURCE}, section 4.2"))
+    return out
