@@ -90,6 +90,21 @@ examples:
   capacity measure 3f2a90c1d4e5 quantize.methods=[rtn] quantize.bits=[4,3]
   capacity measure --study pocket quantize=row quantize.embeddings=[true]
 """
+PLAN_HELP = """\
+Which runs would give an interval of a wanted width, for a budget? STUDY is the
+space to choose from: its models, data sizes, exposures, and seeds beyond its
+own. The interval is predicted by simulated studies; what is finished already
+counts, so the same command after each batch says whether to go on. Nothing is
+trained: --write gives a study file for `capacity sweep`.
+
+examples:
+  capacity plan design --form capacity_linear --parameter alpha --width 0.1 \\
+    --budget-hours 0.5 --write sweeps/mine.yaml
+  capacity plan design --form capacity_power --parameter gamma --width 0.1 \\
+    --budget-hours 1 --prior results/studies/pocket/fit.json
+  capacity plan physics33/04_peak_100@pocket --only 2x16 --parameter r_inf \\
+    --form exposure_exponential --width 0.1 --budget-hours 0.2
+"""
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
 
@@ -181,6 +196,23 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--shadows", type=int, metavar="K", help="studies of text: shadow models that an attack may use (default: all)")
     fit.add_argument("--bootstraps", type=int, default=4000, metavar="N", help="bootstrap resamples (default 4000)")
     results(fit)
+
+    plan = verb("plan", _plan, "which runs to train for a wanted interval", PLAN_HELP)
+    plan.add_argument("study", metavar="STUDY")
+    plan.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES + "; they win over the study's")
+    plan.add_argument("--form", required=True, help="capacity_linear, capacity_power, smooth_corner, exposure_exponential, exposure_power, exposure_log")
+    plan.add_argument("--parameter", required=True, help="of the form, such as alpha, gamma, r_inf")
+    plan.add_argument("--width", type=float, required=True, metavar="W", help="of its 95%% interval: high - low over the value, or absolute for exponents")
+    plan.add_argument("--budget-hours", type=float, required=True, metavar="H", help="hours of one GPU or one core, finished runs included")
+    plan.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what the hours are of (default cpu)")
+    plan.add_argument("--prior", type=Path, metavar="FIT.JSON", help="the fit of another study, instead of assumptions")
+    plan.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="a number to start from: a parameter, capacity, k, noise, scatter, bend")
+    plan.add_argument("--only", metavar="MODEL", help="one model of the study, such as 2x16")
+    plan.add_argument("--most-seeds", type=int, default=8, metavar="N", help="most runs of a model (default 8), or of a number of exposures")
+    plan.add_argument("--batch-hours", type=float, metavar="H", help="of the next batch (default: half of what is proposed)")
+    plan.add_argument("--simulations", type=int, default=300, metavar="N", help="simulated studies (default 300)")
+    plan.add_argument("--write", type=Path, metavar="FILE.yaml", help="finished runs and the next batch as a study file")
+    results(plan)
 
     measure = verb("measure", _measure, "measure finished runs again", MEASURE_HELP)
     measure.add_argument("overrides", nargs="*", metavar="RUN_ID|KEY=VALUE",
@@ -350,6 +382,12 @@ def _fit_laws(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(f"{study.name}: {error}") from None
     return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from capacity.design import command
+
+    return command.run(args)
 
 
 def _measure(args: argparse.Namespace) -> int:
