@@ -95,7 +95,8 @@ Which runs would give an interval of a wanted width, for a budget? STUDY is the
 space to choose from: its models, data sizes, exposures, and seeds beyond its
 own. The interval is predicted by simulated studies; what is finished already
 counts, so the same command after each batch says whether to go on. Nothing is
-trained: --write gives a study file for `capacity sweep`.
+trained: --write gives a study file for `capacity sweep`. Exit code 1 if the
+budget cannot buy the width.
 
 examples:
   capacity plan design --form capacity_linear --parameter alpha --width 0.1 \\

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 
 from capacity.config import ConfigError
-from capacity.design.optimal import Effects
+from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.questions import Question, counted
 from capacity.design.space import Space
-from capacity.laws import estimate, planted
+from capacity.laws import estimate, forms, planted
 
 # R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three curves; what each number may be off by, in the
 # coordinate in which it is searched
 CURVES = {"exposure_exponential": ((2.0, 150.0, 0.8), (0.8, 0.7, 0.3)), "exposure_power": ((2.2, 150.0, 1.2), (0.9, 0.7, 0.4)),
           "exposure_log": ((0.0385, 1.72), (0.02, 0.4))}
+OTHER = {"exposure_exponential": "exposure_power", "exposure_power": "exposure_exponential"}
 PACE = 0.1  # a run may learn as if it had this much more or fewer exposures, relative; R of unsaturated pocket runs scatters by 14%
 
 
@@ -26,7 +27,7 @@ class Exposures(Question):
     often, which matters where R rises, and a part of R itself, which matters where it does not."""
 
     kinds = ("uniform", "bios", "biod", "corpus")
-    stated = ("noise", "scatter")
+    stated = ("noise", "scatter", "bend")
     noise_words, scatter_words = "bits of one run over seeds", "pace of learning over seeds"
 
     def prior(self, space: Space) -> Prior:
@@ -38,8 +39,9 @@ class Exposures(Question):
         value, error = CURVES[self.form.name]
         mean = np.array([float(p.inward(v)) for p, v in zip(self.form.parameters, value)])
         said = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value))
-        return Prior(self.form, mean, np.diag(error) ** 2, (0.0, 0.0), Variance(planted.SEED_NOISE), Variance(PACE), 0.0,
-                     {"truth": f"assumed, {said}, loosely", "noise": "assumed", "scatter": "assumed"})
+        return Prior(self.form, mean, np.diag(error) ** 2, (0.0, 0.0), Variance(planted.SEED_NOISE), Variance(PACE), 1.0 * (self.form.name in OTHER),
+                     {"truth": f"assumed, {said}, loosely", "noise": "assumed", "scatter": "assumed"}
+                     | ({"bend": f"the curve may be {OTHER[self.form.name]}"} if self.form.name in OTHER else {}))
 
     def _noise(self, exposures, truths: Truths) -> np.ndarray:
         """[T, J] standard deviation of R."""
@@ -52,7 +54,13 @@ class Exposures(Question):
         at = _levels(space)
         slope = self.slopes({"exposures": at}, truths)
         blank = np.zeros(slope.shape[:2])
-        return Effects(slope, blank + 1, blank, self._noise(at, truths), blank, blank, 0 * truths.scatter, 0.0, None, self.asked(truths), prior.error)
+        # the trend that the form lacks: the other saturating curve instead of this one, with constants that are to it what these are to this
+        trend = blank
+        if self.form.name in OTHER:
+            other = forms.FORMS[OTHER[self.form.name]]
+            turned = truths.theta * np.array(CURVES[other.name][0]) / CURVES[self.form.name][0]
+            trend = orthogonal(other.predict({"exposures": at}, turned) - self.form.predict({"exposures": at}, truths.theta), slope)
+        return Effects(slope, blank + 1, blank, self._noise(at, truths), blank, trend, 0 * truths.scatter, prior.bend, None, self.asked(truths), prior.error)
 
     def simulate(self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None) -> dict:
         """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise."""

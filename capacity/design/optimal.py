@@ -25,7 +25,7 @@ from capacity.laws.forms import LEVEL
 LEAST_DOF = 0.2  # below one nothing is known; the criterion still has to fall with every model
 CHUNK = 200  # designs at a time
 VAGUE = 20.0  # what the prior is widened by: a fit does not know it, a design with few runs has to be compared all the same
-USABLE = 0.5  # cells that measure less often than this are not asked
+USABLE = 0.9  # cells that measure less often than this are not asked
 WORTH = 0.05  # a run has to lower the log criterion by this part of its share of the budget
 
 
@@ -110,26 +110,41 @@ def criterion(effects: Effects, number) -> np.ndarray:
     return (half**2 + (1.96 * off) ** 2).mean(1)
 
 
-def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int = 40) -> np.ndarray:
+def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int = 40, polish: bool = True) -> np.ndarray:
     """Runs to add by cell [J] for at most `budget` hours. cost: designs [B, J] -> hours [B]; most [J]: of each cell, or (limit, cluster [J]) of
     each model; done [J]: usable runs that are there, which cost nothing.
 
-    Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever the budget allows."""
+    Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever the budget allows; polish: then also of one run for
+    several, which budgets of a few runs need."""
     done = np.zeros(effects.slope.shape[1]) if done is None else np.asarray(done, float)
     asked = effects.usable.mean(0) >= USABLE
     new = _filled(effects, cost, budget, most, done, np.zeros(len(done)), asked)
     for _ in range(exchanges):
-        used = np.flatnonzero(new)
-        trials = np.array([_moved(new, i, j) for i in used for j in np.flatnonzero(asked) if i != j])
+        value = criterion(effects, done + new)[0]
+        trials = np.array([_moved(new, i, j) for i in np.flatnonzero(new) for j in np.flatnonzero(asked) if i != j])
         trials = trials[_allowed(trials, most)] if len(trials) else trials
         trials = trials[cost(trials) <= budget] if len(trials) else trials
-        if not len(trials):
+        better = trials[[np.argmin(criterion(effects, done + trials))]] if len(trials) else trials
+        if (not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4)) and polish:
+            better = np.array([_forced(effects, cost, budget, most, done, new, j, asked) for j in np.flatnonzero(asked)])
+            better = better[[np.argmin(criterion(effects, done + better))]] if len(better) else better
+        if not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4):
             break
-        value = criterion(effects, done + trials)
-        if value.min() >= criterion(effects, done + new)[0] * (1 - 1e-4):
-            break
-        new = _filled(effects, cost, budget, most, done, trials[np.argmin(value)], asked)
+        new = _filled(effects, cost, budget, most, done, better[0], asked)
     return new
+
+
+def _forced(effects, cost, budget, most, done, new, j, asked):
+    """One run of cell j more, and for it fewer of those that are missed least for their hours."""
+    tried = new + np.eye(len(new))[j]
+    while cost(tried[None])[0] > budget or not _allowed(tried[None], most)[0]:
+        used = np.array([i for i in np.flatnonzero(tried) if i != j], int)
+        if not len(used):
+            return new
+        fewer = tried - np.eye(len(tried))[used]
+        saved = np.maximum(cost(tried[None])[0] - cost(fewer), 1e-12)
+        tried = fewer[np.argmin(np.log(criterion(effects, done + fewer) / criterion(effects, done + tried)[0]) / saved)]
+    return _filled(effects, cost, budget, most, done, tried, asked)
 
 
 def _moved(number, i, j):
@@ -165,17 +180,17 @@ def _filled(effects, cost, budget, most, done, new, asked):
 
 
 def cheapest(effects: Effects, cost, budget: float, most, half: float, done=None, turns: int = 7) -> np.ndarray | None:
-    """The cheapest design within the budget whose predicted half-width (root mean square over truths) is at most `half`; None where there is none."""
+    """The cheapest design within the budget whose predicted half-width (median over truths) is at most `half`; None where there is none."""
     def width(number):
-        return np.sqrt((predicted(effects, (0 if done is None else done) + number)[0] ** 2).mean())
+        return np.median(predicted(effects, (0 if done is None else done) + number)[0])
 
-    found = best(effects, cost, budget, most, done)
+    found = best(effects, cost, budget, most, done, polish=False)
     if width(found) > half:
         return None
     low, high = 0.0, float(cost(found[None])[0])
     for _ in range(turns):
         middle = np.sqrt(low * high) if low > 0 else high / 3
-        tried = best(effects, cost, middle, most, done)
+        tried = best(effects, cost, middle, most, done, polish=False)
         if width(tried) <= half:
             found, high = tried, float(cost(tried[None])[0])
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from capacity.design.space import Space, grid
 
 TRUTHS = 8  # plausible truths that the criterion is averaged over
 TURNS = 3  # a design, its simulation, and what that says of the criterion's width
+FLOORS = 100  # simulated studies that say what scatter over models leaves
 SHARE = 0.5  # of the proposed hours that come first
 
 
@@ -91,7 +92,7 @@ def plan(question: Question, space: Space, results: Path, budget: float, *, prio
             if not (new.any() or there.any()):
                 break
             expected = simulate(new)
-            first = np.sqrt((optimal.predicted(effects, there + new)[0] ** 2).mean())
+            first = np.median(optimal.predicted(effects, there + new)[0])
             if expected.middle <= question.width or not enough:
                 break
             scale = max(question.half(expected.middle) / first, 1.02 * scale) if np.isfinite(expected.middle) else 2 * scale
@@ -101,26 +102,28 @@ def plan(question: Question, space: Space, results: Path, budget: float, *, prio
     first = first if first.any() else new
     naive = grid(space, max(cost + done.hours, 1e-9)) if new.any() else nothing
     same = forecast(question, space, question.prior(space) if not len(done.table) else prior, crossed(space, naive), count=count, seed=seed) if naive.any() else None
-    floor, more = _floor(question, effects, space, scale)
+    floor, more = _floor(question, effects, space, prior, seed) if verdict != "reached" else (0.0, None)
+    floor = min(floor, expected.middle) if expected is not None else floor
     return Plan(question, space, prior, done, budget, new, first, cost, float(space.cost(first)), now, expected, naive, float(space.cost(naive)), same, floor, more, verdict)
 
 
-def _floor(question: Question, effects: optimal.Effects, space: Space, scale: float) -> tuple[float, int | None]:
-    """Width without noise over seeds, with all models of the space, and how many models like these the wanted width needs (None: these are enough)."""
-    from capacity.laws.intervals import _quantile
+def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Prior, seed: int) -> tuple[float, int | None]:
+    """Median width of studies without noise over seeds, with all models of the space, and how many models like these the wanted width would need (None:
+    there are enough). 0 where every run is a replicate."""
+    from scipy.special import stdtrit
 
-    if effects.cluster is None:
+    if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
-    half, _, dof = optimal.predicted(effects, np.where(effects.usable.mean(0) >= optimal.USABLE, 1e4, 0.0))
-    half, dof = float(np.sqrt((half**2).mean())) * scale, float(dof.mean())
-    models, wanted = len(space.labels), question.half(question.width)
-    floor = 2 * np.sinh(half) if question.form.parameters[question.form.place(question.parameter)].scale == "log" else 2 * half
-    if half <= wanted:
-        return float(floor), None
-    more = models
-    while more < 100_000 and half * np.sqrt(models / more) * _quantile(dof * more / models, 0.95) / _quantile(dof, 0.95) > wanted:
-        more += max(1, more // 50)
-    return float(floor), more
+    cells = [max(np.flatnonzero(effects.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load)) for c in range(len(space.labels))]
+    quiet = replace(prior, noise=replace(prior.noise, sd=1e-3 * prior.noise.sd))
+    if question.form.name == "smooth_corner":  # its sharpness needs runs near the corner as well
+        cells = np.flatnonzero(effects.usable.mean(0) >= optimal.USABLE)
+    floor = forecast(question, space, quiet, [(int(j), space.seeds[0]) for j in cells], count=FLOORS, seed=seed).middle
+    if floor <= question.width or not np.isfinite(floor):
+        return floor, None
+    models, spent = len(space.labels), len(question.form.parameters)
+    need = next((m for m in range(models, 10_000) if floor * np.sqrt(models / m) * stdtrit(m - spent, 0.975) / stdtrit(models - spent, 0.975) <= question.width), None)
+    return floor, need
 
 
 def finished(space: Space, results: Path) -> Finished:
@@ -138,7 +141,7 @@ def finished(space: Space, results: Path) -> Finished:
             if record["status"] != "finished":
                 failed += 1
                 continue
-            row = records.COLUMNS.get(run.data.kind, records._knowledge)(run, record)
+            row = records.columns(run, record)
             bits = row["strict_bits" if run.data.kind == "uniform" else "bits"]
             gain = record["convergence"]["gain_last_tenth"]
             rows.append({"cell": j, "seed": seed, "label": cell.label, "status": "finished", "parameters_total": cell.parameters, "strict_bits": bits,

@@ -24,6 +24,7 @@ from capacity.design.space import Space
 from capacity.laws import estimate, fit, forms, intervals, planted
 
 STARTS = 4  # searched to the end; the forms asked here have one minimum, and a plan fits hundreds of studies
+SHARE = 0.3  # of the slope by log capacity, below which a run is one that its data stop
 FLOOR = 0.002  # noise of a run that its data stop, relative
 CAPACITY = (3.5, 0.15)  # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket models 2.8 to 3.4
 SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`forms.smooth_corner`)
@@ -122,6 +123,10 @@ class Corner(Question):
 
     def prior(self, space: Space) -> Prior:
         """What is assumed where nothing was measured."""
+        places = [(cell.label, cell.config.items) for cell in space.cells]
+        if twice := next((place for place in places if places.count(place) > 1), None):
+            raise ConfigError(f"{space.name}: {twice[0]}, N = {twice[1]:,}: several lengths of training of one model and data set, hence several recipes; a law of capacity "
+                              "needs one (give train.exposures=.. behind the study)")
         mean, covariance = self._assumed(space)
         return Prior(self.form, mean, covariance, (math.log(SHARPNESS[0]), SHARPNESS[1]), Variance(planted.SEED_NOISE), Variance(planted.SHAPES), BEND[self.form.name], {
             "truth": f"assumed, {CAPACITY[0]:g} bits per parameter +-{CAPACITY[1]:.0%}", "corner": "assumed",
@@ -156,7 +161,8 @@ class Corner(Question):
         cluster = space.cluster
         slope = self.slopes({"parameters": self.sizes(space)[cluster], "ceiling_bits": _ceilings(space)}, truths)
         share = slope[..., self.form.place("alpha")]
-        return Effects(slope, np.ones_like(share), np.zeros_like(share), np.hypot(truths.noise[:, None] * share, FLOOR), share,
+        # what the data stop is far less noisy than the rest; many such runs would set the scale of a robust fit and make outliers of the others
+        return Effects(slope, (share > SHARE).astype(float), np.zeros_like(share), np.hypot(truths.noise[:, None] * share, FLOOR), share,
                        orthogonal(share * self.trend(self.sizes(space))[cluster], slope), truths.scatter, prior.bend, cluster, self.asked(truths), prior.error)
 
     def simulate(self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known: dict[str, tuple[float, float]] | None = None) -> dict:

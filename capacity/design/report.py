@@ -16,8 +16,8 @@ def report(plan: Plan) -> str:
     q, space = plan.question, plan.space
     lines = [f"plan        {space.name}"]
     lines += _line("question", f"{q.parameter} of {q.form.formula}, {_width(q, q.width)}")
-    lines += _line("space", f"{len(space.labels)} model{'s' * (len(space.labels) != 1)}, {len(space.cells)} cells (model, data, length), up to {space.most} seeds each; "
-                            f"all of it, with {len(space.seeds)} seed{'s' * (len(space.seeds) != 1)}: {_hours(float(space.cost(np.full(len(space.cells), len(space.seeds)))))} {space.unit}")
+    lines += _line("space", f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, data, length), up to {space.most} seeds each; "
+                            f"all of it, with {_many(len(space.seeds), 'seed')}: {_hours(float(space.cost(np.full(len(space.cells), len(space.seeds)))))} {space.unit}")
     spent = f", of which {_hours(plan.finished.hours)} spent" if plan.finished.hours else ""
     lines += _line("budget", f"{_hours(plan.budget)} {space.unit}{spent} ({space.speed.source})")
     if plan.finished.failed:
@@ -38,6 +38,10 @@ def report(plan: Plan) -> str:
 
 def _line(title: str, text: str) -> list[str]:
     return textwrap.wrap(text, 80, initial_indent=f"{title:12s}", subsequent_indent=" " * 12, break_on_hyphens=False)
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _width(question, width: float) -> str:
@@ -70,7 +74,7 @@ def _forecast(plan: Plan, seen: Forecast) -> str:
 def _grid(plan: Plan) -> str:
     naive, space = plan.naive, plan.space
     models = len(set(space.cluster[naive > 0]))
-    return f"{models} models, {int((naive > 0).sum() / models)} cells each, {int(naive.max())} seeds, {_hours(plan.naive_cost)} {space.unit}"
+    return f"{_many(models, 'model')}, {int((naive > 0).sum() / models)} cells each, {_many(int(naive.max()), 'seed')}, {_hours(plan.naive_cost)} {space.unit}"
 
 
 def _table(plan: Plan) -> list[str]:
@@ -109,7 +113,7 @@ def _verdict(plan: Plan) -> str:
     if plan.verdict == "reached":
         return "reached: stop. The interval is as narrow as asked."
     floor = ""
-    if plan.floor:
+    if plan.floor and np.isfinite(plan.floor):
         floor = f" Scatter over models alone leaves {_number(q, plan.floor)} with all {len(space.labels)} models of this study and any number of seeds."
         if plan.more_models:
             floor += f" {_number(q, q.width)} needs about {plan.more_models} models like these."
@@ -117,4 +121,5 @@ def _verdict(plan: Plan) -> str:
         return f"go on: {_number(q, q.width)} should be reached with {_hours(plan.cost)} more {space.unit}. Train the next batch, then ask again.{floor}"
     if plan.expected is None or not plan.new.any():
         return f"not within the budget: it buys no further run.{floor}"
-    return f"not within the budget: {_hours(plan.cost)} more {space.unit} buy a width of {_number(q, plan.expected.middle)}.{floor}"
+    bought = f"a width of {_number(q, plan.expected.middle)}" if np.isfinite(plan.expected.middle) else "no interval"
+    return f"not within the budget: {_hours(plan.cost)} more {space.unit} buy {bought}.{floor}"
