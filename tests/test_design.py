@@ -1,4 +1,5 @@
-"""Plans of studies: designs against brute force and known optima, forecasts against simulation, the stopping rule, and the command on a real study."""
+"""Plans of studies: designs against brute force and known optima, forecasts against simulation, the stopping rule, and the command on a
+real study."""
 
 import itertools
 import math
@@ -27,14 +28,38 @@ def line(levels, noise=1.0, **changes):
     """Effects of a straight line measured at these levels; the slope is asked for."""
     x = np.asarray(levels, float)
     ones = np.ones((1, len(x)))
-    base = optimal.Effects(np.stack([ones, ones * x], axis=-1), ones, 0 * ones, noise * ones, 0 * ones, 0 * ones, np.zeros(1), 0.0, None, np.array([[0.0, 1.0]]), np.array([50.0, 50.0]))
+    base = optimal.Effects(
+        np.stack([ones, ones * x], axis=-1),
+        ones,
+        0 * ones,
+        noise * ones,
+        0 * ones,
+        0 * ones,
+        np.zeros(1),
+        0.0,
+        None,
+        np.array([[0.0, 1.0]]),
+        np.array([50.0, 50.0]),
+    )
     return replace(base, **changes)
 
 
 def of_models(models, per_model=1, scatter=0.05, noise=0.015):
     """Effects of cells that all measure the same number, with scatter over models."""
     ones = np.ones((1, models * per_model))
-    return optimal.Effects(ones[..., None], ones, 0 * ones, noise * ones, ones, 0 * ones, np.array([scatter]), 0.0, np.repeat(np.arange(models), per_model), np.ones((1, 1)), np.ones(1))
+    return optimal.Effects(
+        ones[..., None],
+        ones,
+        0 * ones,
+        noise * ones,
+        ones,
+        0 * ones,
+        np.array([scatter]),
+        0.0,
+        np.repeat(np.arange(models), per_model),
+        np.ones((1, 1)),
+        np.ones(1),
+    )
 
 
 def linear_cost(prices):
@@ -44,7 +69,10 @@ def linear_cost(prices):
 # --- the optimum ---
 
 
-@pytest.mark.parametrize("levels, prices, budget", [([0, 1, 2, 3], [1, 1, 1, 1], 7), ([0, 1, 2, 4], [1, 2, 3, 6], 20), ([-1, 0, 3], [3, 1, 2], 15), ([0, 5, 6], [1, 1, 4], 12)])
+@pytest.mark.parametrize(
+    "levels, prices, budget",
+    [([0, 1, 2, 3], [1, 1, 1, 1], 7), ([0, 1, 2, 4], [1, 2, 3, 6], 20), ([-1, 0, 3], [3, 1, 2], 15), ([0, 5, 6], [1, 1, 4], 12)],
+)
 def test_a_design_is_as_good_as_the_best_of_all(levels, prices, budget):
     effects, cost = line(levels), linear_cost(prices)
     every = np.array([n for n in itertools.product(*(range(budget // p + 1) for p in prices)) if cost(n) <= budget], float)
@@ -87,7 +115,12 @@ def test_a_new_model_beats_another_seed_and_scatter_is_a_floor():
 def test_no_model_gets_more_runs_than_allowed_and_finished_ones_count():
     effects = of_models(4)
     cost = linear_cost(np.ones(4))
-    assert optimal.best(replace(effects, scatter=np.array([1e-4])), cost, 100, (np.array([2, 2, 2, 1]), effects.cluster)).tolist() == [2, 2, 2, 1]
+    assert optimal.best(replace(effects, scatter=np.array([1e-4])), cost, 100, (np.array([2, 2, 2, 1]), effects.cluster)).tolist() == [
+        2,
+        2,
+        2,
+        1,
+    ]
     found = optimal.best(effects, cost, 2, (np.full(4, 8), effects.cluster), done=np.array([1, 0, 1, 0]))
     assert found.tolist() == [0, 1, 0, 1]
 
@@ -169,7 +202,8 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
 
 
 def test_the_predicted_width_is_the_realised_one(space):
-    """First order against simulated studies through the engine, and the coverage of their intervals, where the corner is far away and nothing is bent."""
+    """First order against simulated studies through the engine, and the coverage of their intervals, where the corner is far away and
+    nothing is bent."""
     question = ask("capacity_linear", "alpha", 0.1)
     prior = replace(question.prior(space), bend=0.0, log_k=(math.log(40), 0.0), scatter=Variance(0.05, 1e6), noise=Variance(0.015, 1e6))
     number = np.array([1.0 if 6 < cell.load < 7 else 0.0 for cell in space.cells])
@@ -258,13 +292,28 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
 # --- the command ---
 
 
-@pytest.mark.parametrize("change, word", [
-    ({"--form": "capacity_linaer"}, "did you mean capacity_linear"), ({"--form": "chinchilla"}, "no plan knows how to simulate it"), ({"--parameter": "beta"}, "alpha"),
-    ({"--width": "0"}, "--width 0"), ({"--budget-hours": "-1"}, "--budget-hours"), ({"--assume": "noise"}, "NAME=NUMBER"), ({"--assume": "speed=2"}, "noise"),
-    ({"--assume": "noise=-1"}, "positive"), ({"--prior": "absent.json"}, "absent.json"), ({"--only": "9x9"}, "--only 9x9"), ({"--write": "mine.txt"}, ".yaml"),
-    ({"study": "morris/membership@pocket"}, "text"), ({"study": "morris/vocabulary@pocket"}, "mixes vocabulary"), ({"study": "pocket_budget"}, "several recipes"),
-    ({"study": "optimizers", "--form": "exposure_power", "--parameter": "r_inf"}, "several recipes"), ({"study": "nowhere"}, "no such study"),
-    ({"--form": "exposure_power", "--parameter": "r_inf"}, "--only")])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"--form": "capacity_linaer"}, "did you mean capacity_linear"),
+        ({"--form": "chinchilla"}, "no plan knows how to simulate it"),
+        ({"--parameter": "beta"}, "alpha"),
+        ({"--width": "0"}, "--width 0"),
+        ({"--budget-hours": "-1"}, "--budget-hours"),
+        ({"--assume": "noise"}, "NAME=NUMBER"),
+        ({"--assume": "speed=2"}, "noise"),
+        ({"--assume": "noise=-1"}, "positive"),
+        ({"--prior": "absent.json"}, "absent.json"),
+        ({"--only": "9x9"}, "--only 9x9"),
+        ({"--write": "mine.txt"}, ".yaml"),
+        ({"study": "morris/membership@pocket"}, "text"),
+        ({"study": "morris/vocabulary@pocket"}, "mixes vocabulary"),
+        ({"study": "pocket_budget"}, "several recipes"),
+        ({"study": "optimizers", "--form": "exposure_power", "--parameter": "r_inf"}, "several recipes"),
+        ({"study": "nowhere"}, "no such study"),
+        ({"--form": "exposure_power", "--parameter": "r_inf"}, "--only"),
+    ],
+)
 def test_bad_input_is_one_line(here, capsys, change, word):
     given = {"--form": "capacity_linear", "--parameter": "alpha", "--width": "0.1", "--budget-hours": "1"} | change
     study = given.pop("study", "pocket")
@@ -276,7 +325,24 @@ def test_bad_input_is_one_line(here, capsys, change, word):
 
 def test_a_fit_of_another_study_is_a_prior(here, capsys):
     fit = Path(__file__).resolve().parents[1] / "results" / "studies" / "pocket" / "fit.json"
-    code = main(["plan", "design", "--form", "capacity_linear", "--parameter", "alpha", "--width", "0.2", "--budget-hours", "0.5", "--prior", str(fit), "--simulations", "20"])
+    code = main(
+        [
+            "plan",
+            "design",
+            "--form",
+            "capacity_linear",
+            "--parameter",
+            "alpha",
+            "--width",
+            "0.2",
+            "--budget-hours",
+            "0.5",
+            "--prior",
+            str(fit),
+            "--simulations",
+            "20",
+        ]
+    )
     out = capsys.readouterr().out
     assert code == 0 and f"8 values of {fit}"[:20] in out.replace("\n            ", " ") and "degrees of freedom" in out
 
@@ -285,10 +351,30 @@ def test_a_fit_of_another_study_is_a_prior(here, capsys):
 def test_plan_sweep_plan_on_a_real_study(here, capsys):
     """A plan, its batch trained by `sweep` as written, and a second plan that has learned from it."""
     widths = ", ".join(f"{{model.d_model: {d}, model.n_heads: {d // 2}}}" for d in (4, 6, 8, 10, 12))
-    Path("tiny.yaml").write_text("pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, train.lr=0.03, train.exposures=60, cluster.device=cpu]\n"
-                                 f"grids: [{{width: [{widths}], data.load: [6.0, 9.0], seed: [0, 1]}}]\n")
-    command = ["plan", "tiny.yaml", "--form", "capacity_linear", "--parameter", "alpha", "--width", "0.3", "--budget-hours", "0.05", "--simulations", "40", "--write", "mine.yaml",
-               "--assume", "capacity=2", "--most-seeds", "3"]
+    Path("tiny.yaml").write_text(
+        "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, train.lr=0.03, train.exposures=60, cluster.device=cpu]\n"
+        f"grids: [{{width: [{widths}], data.load: [6.0, 9.0], seed: [0, 1]}}]\n"
+    )
+    command = [
+        "plan",
+        "tiny.yaml",
+        "--form",
+        "capacity_linear",
+        "--parameter",
+        "alpha",
+        "--width",
+        "0.3",
+        "--budget-hours",
+        "0.05",
+        "--simulations",
+        "40",
+        "--write",
+        "mine.yaml",
+        "--assume",
+        "capacity=2",
+        "--most-seeds",
+        "3",
+    ]
     assert main(command) == 0
     first = capsys.readouterr().out
     study = load_study("mine.yaml", [])
@@ -297,4 +383,8 @@ def test_plan_sweep_plan_on_a_real_study(here, capsys):
     capsys.readouterr()
     main(command)
     second = capsys.readouterr().out
-    assert f"now         {len(study.runs)} finished runs" in second and "spent" in second and "runs of tiny" in second.replace("\n            ", " ")
+    assert (
+        f"now         {len(study.runs)} finished runs" in second
+        and "spent" in second
+        and "runs of tiny" in second.replace("\n            ", " ")
+    )

@@ -25,7 +25,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--write {args.write}: expected a file that ends in .yaml")
     assumed = dict(_assumption(text) for text in args.assume)
     space = space_of(args.study, args.overrides, args.results, args.device, args.only, args.most_seeds)
-    found = planner.plan(question, space, args.results, args.budget_hours, prior_file=args.prior, assumed=assumed, batch=args.batch_hours, count=args.simulations)
+    found = planner.plan(
+        question,
+        space,
+        args.results,
+        args.budget_hours,
+        prior_file=args.prior,
+        assumed=assumed,
+        batch=args.batch_hours,
+        count=args.simulations,
+    )
     print(report.report(found))
     if args.write and found.verdict != "reached":
         there = [space.cells[j].run(seed) for j, seeds in found.finished.seeds.items() for seed in seeds]

@@ -1,17 +1,18 @@
 """Which runs tell most per hour: a c-optimal design, found greedily and polished by exchanges.
 
-The estimate of the asked parameter is, to first order, a weighted sum of what the runs measure (least squares in the form's transform, every run one
-point, as `laws.estimate` has it). For n_j runs in cell j, A = sum n_j x_j x_j' + prior, and w_j = x_j' A^-1 c,
+The estimate of the asked parameter is, to first order, a weighted sum of what the runs measure (least squares in the form's transform,
+every run one point, as `laws.estimate` has it). For n_j runs in cell j, A = sum n_j x_j x_j' + prior, and w_j = x_j' A^-1 c,
 
     variance = scatter^2 sum over models (sum n_j w_j s_j)^2 + sum n_j w_j^2 noise_j^2
     bias     = sum n_j w_j b_j                                       what the corner takes away
     trend    = sum n_j w_j z_j                                       what a bend that the form lacks would add
 
-x: exact slopes by the parameters; c: the asked one; s: how a model's own scatter enters; z: a trend, orthogonal to the form over the whole space, so that
-a design without it estimates what the whole space would. It is a potential term of DuMouchel & Jones (1994, Technometrics 36, 37), and keeps a plan from
-sitting in the cheapest corner of the space. The criterion is the squared half-width t^2 variance + 1.96^2 (bias^2 + bend^2 trend^2), averaged over
-plausible truths, with t of as many degrees of freedom as models (or runs) carry the variance, by Satterthwaite's formula. c-optimality:
-Elfving (1952, Ann. Math. Stat. 23, 255); exchanges: Fedorov (1972), Theory of Optimal Experiments, chapter 3.
+x: exact slopes by the parameters; c: the asked one; s: how a model's own scatter enters; z: a trend, orthogonal to the form over the whole
+space, so that a design without it estimates what the whole space would. It is a potential term of DuMouchel & Jones (1994, Technometrics
+36, 37), and keeps a plan from sitting in the cheapest corner of the space. The criterion is the squared half-width t^2 variance + 1.96^2
+(bias^2 + bend^2 trend^2), averaged over plausible truths, with t of as many degrees of freedom as models (or runs) carry the variance, by
+Satterthwaite's formula. c-optimality: Elfving (1952, Ann. Math. Stat. 23, 255); exchanges: Fedorov (1972), Theory of Optimal Experiments,
+chapter 3.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ WORTH = 0.05  # a run has to lower the log criterion by this part of its share o
 
 @dataclass(frozen=True)
 class Effects:
-    """What one run of each cell tells, by truth [T] and cell [J]. slope [T, J, k]; usable [T, J]: the chance that it measures rather than bounds; bias, noise, own
-    (s above) [T, J]; trend [T, J]; scatter [T]; bend: sd; cluster [J], None where every run is a replicate of its own; asked [T, k]: c; prior [k]: sd of u."""
+    """What one run of each cell tells, by truth [T] and cell [J]. slope [T, J, k]; usable [T, J]: the chance that it measures rather
+    than bounds; bias, noise, own (s above) [T, J]; trend [T, J]; scatter [T]; bend: sd; cluster [J], None where every run is a replicate
+    of its own; asked [T, k]: c; prior [k]: sd of u."""
 
     slope: np.ndarray
     usable: np.ndarray
@@ -94,8 +96,9 @@ def _predicted(e: Effects, number):
 
 
 def _dof(each, count, hat):
-    """Satterthwaite's degrees of freedom of a sum of squared residuals of replicates with these variances [..., R], `count` of each kind, whose leverages are
-    the diagonal of hat [..., R, R]: (sum v)^2 / sum v_r v_s (1[r = s] - h_rs)^2 / ((1 - h_rr) (1 - h_ss)) (Imbens & Kolesar 2016, eq. 10, with CR2)."""
+    """Satterthwaite's degrees of freedom of a sum of squared residuals of replicates with these variances [..., R], `count` of each
+    kind, whose leverages are the diagonal of hat [..., R, R]: (sum v)^2 / sum v_r v_s (1[r = s] - h_rs)^2 / ((1 - h_rr) (1 - h_ss))
+    (Imbens & Kolesar 2016, eq. 10, with CR2)."""
     free = np.maximum(1 - np.einsum("...rr->...r", hat), 1e-3)
     part = count * each / free
     cross = np.einsum("btr,bts,btrs->bt", part, part, hat**2, optimize=True)
@@ -111,11 +114,11 @@ def criterion(effects: Effects, number) -> np.ndarray:
 
 
 def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int = 40, polish: bool = True) -> np.ndarray:
-    """Runs to add by cell [J] for at most `budget` hours. cost: designs [B, J] -> hours [B]; most [J]: of each cell, or (limit, cluster [J]) of
-    each model; done [J]: usable runs that are there, which cost nothing.
+    """Runs to add by cell [J] for at most `budget` hours. cost: designs [B, J] -> hours [B]; most [J]: of each cell, or (limit, cluster
+    [J]) of each model; done [J]: usable runs that are there, which cost nothing.
 
-    Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever the budget allows; polish: then also of one run for
-    several, which budgets of a few runs need."""
+    Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever the budget allows; polish: then also
+    of one run for several, which budgets of a few runs need."""
     done = np.zeros(effects.slope.shape[1]) if done is None else np.asarray(done, float)
     asked = effects.usable.mean(0) >= USABLE
     new = _filled(effects, cost, budget, most, done, np.zeros(len(done)), asked)

@@ -25,7 +25,8 @@ SHARE = 0.5  # of the proposed hours that come first
 
 @dataclass(frozen=True)
 class Finished:
-    """Runs of the space that have records: a table (columns as `Question.simulate`), seeds that are taken by cell, hours spent, runs that failed."""
+    """Runs of the space that have records: a table (columns as `Question.simulate`), seeds that are taken by cell, hours spent, runs
+    that failed."""
 
     table: pd.DataFrame
     seeds: dict[int, list[int]]
@@ -35,9 +36,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the report says. new [J]: runs by cell that the whole plan asks for; batch: of them those to train next. now: the interval that is
-    there. floor: width that all models of the space with any number of seeds would give. scale: simulated over first-order width. verdict: reached,
-    go on, or not within the budget."""
+    """Everything that the report says. new [J]: runs by cell that the whole plan asks for; batch: of them those to train next. now: the
+    interval that is there. floor: width that all models of the space with any number of seeds would give. scale: simulated over
+    first-order width. verdict: reached, go on, or not within the budget."""
 
     question: Question
     space: Space
@@ -58,9 +59,20 @@ class Plan:
     verdict: str
 
 
-def plan(question: Question, space: Space, results: Path, budget: float, *, prior_file: Path | None = None, assumed: dict[str, float] | None = None,
-         batch: float | None = None, count: int = 300, seed: int = 0) -> Plan:
-    """The plan for a budget of hours in all, those of finished runs included. batch: hours of the next batch (None: half of what is proposed)."""
+def plan(
+    question: Question,
+    space: Space,
+    results: Path,
+    budget: float,
+    *,
+    prior_file: Path | None = None,
+    assumed: dict[str, float] | None = None,
+    batch: float | None = None,
+    count: int = 300,
+    seed: int = 0,
+) -> Plan:
+    """The plan for a budget of hours in all, those of finished runs included. batch: hours of the next batch (None: half of what is
+    proposed)."""
     kind = space.cells[0].config.data.kind
     if kind not in question.kinds:
         raise ConfigError(f"{space.name}: {question.form.name} is not about {kind} data; allowed: {', '.join(question.kinds)}")
@@ -101,20 +113,45 @@ def plan(question: Question, space: Space, results: Path, budget: float, *, prio
     first = optimal.best(effects, space.cost, batch if batch is not None else SHARE * cost, new, there) if new.any() else nothing
     first = first if first.any() else new
     naive = grid(space, max(cost + done.hours, 1e-9)) if new.any() else nothing
-    same = forecast(question, space, question.prior(space) if not len(done.table) else prior, crossed(space, naive), count=count, seed=seed) if naive.any() else None
+    same = (
+        forecast(question, space, question.prior(space) if not len(done.table) else prior, crossed(space, naive), count=count, seed=seed)
+        if naive.any()
+        else None
+    )
     floor, more = _floor(question, effects, space, prior, seed) if verdict != "reached" else (0.0, None)
     floor = min(floor, expected.middle) if expected is not None else floor
-    return Plan(question, space, prior, done, budget, new, first, cost, float(space.cost(first)), now, expected, naive, float(space.cost(naive)), same, floor, more, verdict)
+    return Plan(
+        question,
+        space,
+        prior,
+        done,
+        budget,
+        new,
+        first,
+        cost,
+        float(space.cost(first)),
+        now,
+        expected,
+        naive,
+        float(space.cost(naive)),
+        same,
+        floor,
+        more,
+        verdict,
+    )
 
 
 def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Prior, seed: int) -> tuple[float, int | None]:
-    """Median width of studies without noise over seeds, with all models of the space, and how many models like these the wanted width would need (None:
-    there are enough). 0 where every run is a replicate."""
+    """Median width of studies without noise over seeds, with all models of the space, and how many models like these the wanted width
+    would need (None: there are enough). 0 where every run is a replicate."""
     from scipy.special import stdtrit
 
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
-    cells = [max(np.flatnonzero(effects.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load)) for c in range(len(space.labels))]
+    cells = [
+        max(np.flatnonzero(effects.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load))
+        for c in range(len(space.labels))
+    ]
     quiet = replace(prior, noise=replace(prior.noise, sd=1e-3 * prior.noise.sd))
     if question.form.name == "smooth_corner":  # its sharpness needs runs near the corner as well
         cells = np.flatnonzero(effects.usable.mean(0) >= optimal.USABLE)
@@ -122,7 +159,14 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
     if floor <= question.width or not np.isfinite(floor):
         return floor, None
     models, spent = len(space.labels), len(question.form.parameters)
-    need = next((m for m in range(models, 10_000) if floor * np.sqrt(models / m) * stdtrit(m - spent, 0.975) / stdtrit(models - spent, 0.975) <= question.width), None)
+    need = next(
+        (
+            m
+            for m in range(models, 10_000)
+            if floor * np.sqrt(models / m) * stdtrit(m - spent, 0.975) / stdtrit(models - spent, 0.975) <= question.width
+        ),
+        None,
+    )
     return floor, need
 
 
@@ -144,9 +188,20 @@ def finished(space: Space, results: Path) -> Finished:
             row = records.columns(run, record)
             bits = row["strict_bits" if run.data.kind == "uniform" else "bits"]
             gain = record["convergence"]["gain_last_tenth"]
-            rows.append({"cell": j, "seed": seed, "label": cell.label, "status": "finished", "parameters_total": cell.parameters, "strict_bits": bits,
-                         "strict_ceiling_bits": row.get("strict_ceiling_bits", cell.ceiling), "gain_last_tenth": np.nan if gain is None else gain,
-                         "exposures": row.get("exposures_mean", run.exposures), "bits_per_parameter": bits / cell.parameters})
+            rows.append(
+                {
+                    "cell": j,
+                    "seed": seed,
+                    "label": cell.label,
+                    "status": "finished",
+                    "parameters_total": cell.parameters,
+                    "strict_bits": bits,
+                    "strict_ceiling_bits": row.get("strict_ceiling_bits", cell.ceiling),
+                    "gain_last_tenth": np.nan if gain is None else gain,
+                    "exposures": row.get("exposures_mean", run.exposures),
+                    "bits_per_parameter": bits / cell.parameters,
+                }
+            )
     return Finished(pd.DataFrame(rows), seeds, hours, failed)
 
 
@@ -160,12 +215,34 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
         raise ConfigError(f"--prior {path}: not valid JSON: {error}") from None
     try:
         if "parameters" in (v.name for v in question.form.variables):
-            rows = [{"cell": u["label"], "label": f"prior {u['label']}", "seed": u["seed"], "status": "finished", "parameters_total": u["parameters"], "strict_bits": u["bits"],
-                     "strict_ceiling_bits": u["bits"] / u["fraction"], "gain_last_tenth": 0.0} for u in tree["strict"]["units"] if not u["lower_bound"]]
+            rows = [
+                {
+                    "cell": u["label"],
+                    "label": f"prior {u['label']}",
+                    "seed": u["seed"],
+                    "status": "finished",
+                    "parameters_total": u["parameters"],
+                    "strict_bits": u["bits"],
+                    "strict_ceiling_bits": u["bits"] / u["fraction"],
+                    "gain_last_tenth": 0.0,
+                }
+                for u in tree["strict"]["units"]
+                if not u["lower_bound"]
+            ]
         else:
             label, items = space.labels[0], space.cells[0].config.items
-            rows = [{"cell": i, "label": label, "seed": 0, "status": "finished", "exposures": a["exposures"], "bits_per_parameter": a["r"] * a["parameters_paper"] / a["parameters_total"]}
-                    for i, a in enumerate(tree["arms"]) if a["label"] == label and a["n_people"] == items and a["r"] is not None]
+            rows = [
+                {
+                    "cell": i,
+                    "label": label,
+                    "seed": 0,
+                    "status": "finished",
+                    "exposures": a["exposures"],
+                    "bits_per_parameter": a["r"] * a["parameters_paper"] / a["parameters_total"],
+                }
+                for i, a in enumerate(tree["arms"])
+                if a["label"] == label and a["n_people"] == items and a["r"] is not None
+            ]
     except (KeyError, TypeError):
         raise ConfigError(f"--prior {path}: not the fit.json of a study that tells something of {question.form.name}") from None
     if not rows:

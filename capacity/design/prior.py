@@ -1,7 +1,8 @@
 """What is believed before the runs: parameters of a form, noise over seeds, scatter over models, and how far each may be off.
 
-A plan is an average over draws from this. `updated` moves it by measured points: Gauss-Newton steps of the posterior mode with scatter and noise
-as a covariance, and inverse-gamma updates of both variances (Gelman et al., Bayesian Data Analysis, 3rd ed., sections 2.6 and 14.2).
+A plan is an average over draws from this. `Prior.fitted` moves it by measured points, by Gauss-Newton steps to the posterior mode with
+scatter and noise as a covariance; `Variance.updated` is the inverse-gamma update of a variance (Gelman et al., Bayesian Data Analysis,
+3rd ed., sections 2.6 and 14.2).
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Variance:
 
 @dataclass(frozen=True)
 class Truths:
-    """Draws [T]: parameters theta [T, k] in natural units, sharpness k of the corner, noise, scatter, and the bend that the form does not have."""
+    """Draws [T]: parameters theta [T, k] in natural units, sharpness k of the corner, noise, scatter, and the bend that the form does
+    not have."""
 
     theta: np.ndarray
     sharpness: np.ndarray
@@ -50,8 +52,9 @@ class Truths:
 
 @dataclass(frozen=True)
 class Prior:
-    """u: normal with this mean [k] and covariance [k, k], in the coordinates in which the form is searched. log_k: mean and sd of the log sharpness of the
-    corner. bend: sd of the trend that the form lacks (see `optimal`). sources: what it is based on, by line of the report."""
+    """u: normal with this mean [k] and covariance [k, k], in the coordinates in which the form is searched. log_k: mean and sd of the
+    log sharpness of the corner. bend: sd of the trend that the form lacks (see `optimal`). sources: what it is based on, by line of the
+    report."""
 
     form: Form
     mean: np.ndarray
@@ -75,7 +78,12 @@ class Prior:
     def _natural(self, u) -> np.ndarray:
         out = np.stack([p.outward(u[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1)
         # a draw beyond the bounds of a parameter is as far from the middle as it can be
-        low = np.array([max(p.low, 0.05 * p.outward(m)) if np.isfinite(p.low) and p.outward(m) > 0 else p.low for p, m in zip(self.form.parameters, self.mean)])
+        low = np.array(
+            [
+                max(p.low, 0.05 * p.outward(m)) if np.isfinite(p.low) and p.outward(m) > 0 else p.low
+                for p, m in zip(self.form.parameters, self.mean)
+            ]
+        )
         return np.clip(out, low, [p.high for p in self.form.parameters])
 
     def draw(self, dice, count: int) -> Truths:
@@ -85,7 +93,13 @@ class Prior:
         sharpness = np.exp(self.log_k[0] + self.log_k[1] * dice.standard_normal(count))
         if "k" in self.form.names:
             sharpness = theta[:, self.form.place("k")]
-        return Truths(theta, np.maximum(sharpness, 1.0), self.noise.draw(dice, count), self.scatter.draw(dice, count), self.bend * dice.standard_normal(count))
+        return Truths(
+            theta,
+            np.maximum(sharpness, 1.0),
+            self.noise.draw(dice, count),
+            self.scatter.draw(dice, count),
+            self.bend * dice.standard_normal(count),
+        )
 
     def middle(self) -> Truths:
         """The single most plausible truth."""
@@ -94,7 +108,8 @@ class Prior:
         return Truths(theta, k, np.array([self.noise.sd]), np.array([self.scatter.sd]), np.zeros(1))
 
     def fitted(self, left, covariance) -> Prior:
-        """The posterior given measured values. left: u -> (what is left of them [n], derivatives of the prediction by u [n, k]); covariance [n, n] of noise."""
+        """The posterior given measured values. left: u -> (what is left of them [n], derivatives of the prediction by u [n, k]);
+        covariance [n, n] of noise."""
         weight, prior, u = np.linalg.inv(covariance), np.linalg.inv(self.covariance), self.mean.copy()
         for _ in range(50):
             e, slope = left(u)

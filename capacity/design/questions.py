@@ -4,8 +4,9 @@
     columns = question.simulate(space, [(cell, seed), ...], truths.one(0), dice)    # of a table of finished runs
     question.measure(question.points(pd.DataFrame(columns)))                       # estimate and interval, as of a real study
 
-A kind is a subclass of `Question` with `prior`, `effects`, `simulate`, `points` and `learned`, named for its forms in KINDS. Corner: all runs of random
-data. Capacity: plateaus of units (model, seed), as `laws.fit` has them. Exposures: bits per parameter of one model against exposures.
+A kind is a subclass of `Question` with `prior`, `effects`, `simulate`, `points` and `learned`, named for its forms in `ask`. Corner: all
+runs of random data. Capacity: plateaus of units (model, seed), as `laws.fit` has them. Exposures: bits per parameter of one model against
+exposures.
 """
 
 from __future__ import annotations
@@ -65,12 +66,14 @@ class Question:
         return c
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
-        """A prior with numbers that the user states: parameters of the form, noise, scatter, bend, k. ConfigError names what may be stated."""
+        """A prior with numbers that the user states: parameters of the form, noise, scatter, bend, k. ConfigError names what may be
+        stated."""
         mean, sources = prior.mean.copy(), dict(prior.sources)
         for name, value in given.items():
-            low = 0.0 if name in ("noise", "scatter", "bend", "k") or name in self.form.names and self.form.parameters[self.form.place(name)].low >= 0 else -math.inf
-            if name not in (*self.form.names, *self.stated) or not low <= value < math.inf or (value == 0 and name != "bend" and low == 0):
-                raise ConfigError(f"--assume {name}={value:g}: expected a positive number for one of {', '.join(dict.fromkeys((*self.form.names, *self.stated)))}")
+            allowed = dict.fromkeys((*self.form.names, *self.stated))
+            least = self.form.parameters[self.form.place(name)].low if name in self.form.names else 0.0
+            if name not in allowed or not max(least, -1e300) <= value < math.inf or (value == 0 == least and name != "bend"):
+                raise ConfigError(f"--assume {name}={value:g}: expected a positive number for one of {', '.join(allowed)}")
             if name in self.form.names:
                 j = self.form.place(name)
                 mean[j] = float(self.form.parameters[j].inward(value))
@@ -101,7 +104,9 @@ class Question:
             end = intervals.of(found, names=[self.parameter])[self.parameter]
         except ValueError as error:
             return {"value": math.nan, "low": None, "high": None, "width": math.inf, "reason": str(error)}
-        return {name: end[name] for name in ("value", "low", "high", "reason")} | {"width": self.width_of(end["value"], end["low"], end["high"])}
+        return {name: end[name] for name in ("value", "low", "high", "reason")} | {
+            "width": self.width_of(end["value"], end["low"], end["high"])
+        }
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """Points of each study of a table with a column `study`, in order; None for a study whose runs tell nothing."""
@@ -125,12 +130,27 @@ class Corner(Question):
         """What is assumed where nothing was measured."""
         places = [(cell.label, cell.config.items) for cell in space.cells]
         if twice := next((place for place in places if places.count(place) > 1), None):
-            raise ConfigError(f"{space.name}: {twice[0]}, N = {twice[1]:,}: several lengths of training of one model and data set, hence several recipes; a law of capacity "
-                              "needs one (give train.exposures=.. behind the study)")
+            raise ConfigError(
+                f"{space.name}: {twice[0]}, N = {twice[1]:,}: several lengths of training of one model and data set, hence several "
+                "recipes; a law of capacity needs one (give train.exposures=.. behind the study)"
+            )
         mean, covariance = self._assumed(space)
-        return Prior(self.form, mean, covariance, (math.log(SHARPNESS[0]), SHARPNESS[1]), Variance(planted.SEED_NOISE), Variance(planted.SHAPES), BEND[self.form.name], {
-            "truth": f"assumed, {CAPACITY[0]:g} bits per parameter +-{CAPACITY[1]:.0%}", "corner": "assumed",
-            "noise": "assumed", "scatter": "assumed", "bend": self._bend_words()})
+        return Prior(
+            self.form,
+            mean,
+            covariance,
+            (math.log(SHARPNESS[0]), SHARPNESS[1]),
+            Variance(planted.SEED_NOISE),
+            Variance(planted.SHAPES),
+            BEND[self.form.name],
+            {
+                "truth": f"assumed, {CAPACITY[0]:g} bits per parameter +-{CAPACITY[1]:.0%}",
+                "corner": "assumed",
+                "noise": "assumed",
+                "scatter": "assumed",
+                "bend": self._bend_words(),
+            },
+        )
 
     def _assumed(self, space):
         return np.log([CAPACITY[0], SHARPNESS[0]]), np.diag([CAPACITY[1], SHARPNESS[1]]) ** 2
@@ -161,13 +181,27 @@ class Corner(Question):
         cluster = space.cluster
         slope = self.slopes({"parameters": self.sizes(space)[cluster], "ceiling_bits": _ceilings(space)}, truths)
         share = slope[..., self.form.place("alpha")]
-        # what the data stop is far less noisy than the rest; many such runs would set the scale of a robust fit and make outliers of the others
-        return Effects(slope, (share > SHARE).astype(float), np.zeros_like(share), np.hypot(truths.noise[:, None] * share, FLOOR), share,
-                       orthogonal(share * self.trend(self.sizes(space))[cluster], slope), truths.scatter, prior.bend, cluster, self.asked(truths), prior.error)
+        # what the data stop is far less noisy than the rest; many such runs would set the scale of a robust fit and make outliers of the
+        # others
+        return Effects(
+            slope,
+            (share > SHARE).astype(float),
+            np.zeros_like(share),
+            np.hypot(truths.noise[:, None] * share, FLOOR),
+            share,
+            orthogonal(share * self.trend(self.sizes(space))[cluster], slope),
+            truths.scatter,
+            prior.bend,
+            cluster,
+            self.asked(truths),
+            prior.error,
+        )
 
-    def simulate(self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known: dict[str, tuple[float, float]] | None = None) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth. dice: None for no noise; known: mean and sd, by model, of the log of its own
-        capacity over the law's, where runs have told something of it."""
+    def simulate(
+        self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known: dict[str, tuple[float, float]] | None = None
+    ) -> dict:
+        """Columns of a table of finished runs (cell, seed) under a single truth. dice: None for no noise; known: mean and sd, by model,
+        of the log of its own capacity over the law's, where runs have told something of it."""
         cells, cluster = np.array([j for j, _ in runs], int), space.cluster
         log_capacity, small = np.log(self.capacities(space, truths)[0]), 0.0
         if dice is not None:
@@ -190,8 +224,11 @@ class Corner(Question):
     def points(self, frame) -> estimate.Points:
         """Of a table of runs."""
         done = frame[(frame.status == "finished") & (frame.strict_bits > 0)]
-        return estimate.Points({"parameters": done.parameters_total.to_numpy(float), "ceiling_bits": done.strict_ceiling_bits.to_numpy(float)},
-                               done.strict_bits.to_numpy(float), cluster=done.label.to_numpy())
+        return estimate.Points(
+            {"parameters": done.parameters_total.to_numpy(float), "ceiling_bits": done.strict_ceiling_bits.to_numpy(float)},
+            done.strict_bits.to_numpy(float),
+            cluster=done.label.to_numpy(),
+        )
 
     def _measured(self, frame) -> pd.DataFrame:
         """Rows that tell the law: label, cell, parameters_total, strict_ceiling_bits, strict_bits."""
@@ -246,7 +283,10 @@ class Capacity(Corner):
         # a = alpha P0^(1 - gamma): the capacity is known in the middle of the sizes, not at P = 1
         middle = float(np.log(self.sizes(space)).mean())
         turn = np.array([[1.0, -middle], [0.0, 1.0]])
-        return (np.array([math.log(CAPACITY[0]) + (1 - EXPONENT[0]) * middle, EXPONENT[0]]), turn @ np.diag([CAPACITY[1], EXPONENT[1]]) ** 2 @ turn.T)
+        return (
+            np.array([math.log(CAPACITY[0]) + (1 - EXPONENT[0]) * middle, EXPONENT[0]]),
+            turn @ np.diag([CAPACITY[1], EXPONENT[1]]) ** 2 @ turn.T,
+        )
 
     stated = ("capacity", "k", "noise", "scatter", "bend")
 
@@ -262,7 +302,9 @@ class Capacity(Corner):
         prior = super().assume(prior, space, {name: value for name, value in given.items() if name != "capacity"})
         if "a" in given or not {"gamma", "capacity"} & set(given):
             return prior
-        words = f"{capacity:.3g} bits per parameter and gamma = {gamma:.3g}, " + ("given" if {"gamma", "capacity"} <= set(given) else "one of them given")
+        words = f"{capacity:.3g} bits per parameter and gamma = {gamma:.3g}, " + (
+            "given" if {"gamma", "capacity"} <= set(given) else "one of them given"
+        )
         return replace(prior, mean=np.array([math.log(capacity) + (1 - gamma) * middle, gamma]), sources=prior.sources | {"truth": words})
 
     def _bend_words(self) -> str:
@@ -279,7 +321,8 @@ class Capacity(Corner):
         return line if self.form.name == "capacity_linear" else line**2
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
-        """A run measures where its ceiling is above CORNER times its bits, m = H (1 + r^k)^(-1/k) at r = H / C, hence where r^k > CORNER^k - 1."""
+        """A run measures where its ceiling is above CORNER times its bits, m = H (1 + r^k)^(-1/k) at r = H / C, hence where r^k >
+        CORNER^k - 1."""
         from scipy.special import ndtr
 
         cluster = space.cluster
@@ -291,7 +334,19 @@ class Capacity(Corner):
         bias = -np.log1p(np.exp(-k * room)) / k
         ones = np.ones_like(usable)
         trend = orthogonal(self.trend(self.sizes(space))[cluster], slope)
-        return Effects(slope, usable, bias, truths.noise[:, None] * ones, ones, trend, truths.scatter, prior.bend, cluster, self.asked(truths), prior.error)
+        return Effects(
+            slope,
+            usable,
+            bias,
+            truths.noise[:, None] * ones,
+            ones,
+            trend,
+            truths.scatter,
+            prior.bend,
+            cluster,
+            self.asked(truths),
+            prior.error,
+        )
 
     def truth(self, space: Space, truths: Truths) -> float:
         """Least squares of log C, which is linear in the coordinates of both forms, over all models without noise or corner."""

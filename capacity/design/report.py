@@ -14,10 +14,14 @@ from capacity.design.simulate import Forecast
 def report(plan: Plan) -> str:
     """The proposed runs, what they should give, what a grid would, what was assumed, and the verdict."""
     q, space = plan.question, plan.space
+    whole = float(space.cost(np.full(len(space.cells), len(space.seeds))))
     lines = [f"plan        {space.name}"]
     lines += _line("question", f"{q.parameter} of {q.form.formula}, {_width(q, q.width)}")
-    lines += _line("space", f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, data, length), up to {space.most} seeds each; "
-                            f"all of it, with {_many(len(space.seeds), 'seed')}: {_hours(float(space.cost(np.full(len(space.cells), len(space.seeds)))))} {space.unit}")
+    lines += _line(
+        "space",
+        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, data, length), up to {space.most} seeds each; "
+        f"all of it, with {_many(len(space.seeds), 'seed')}: {_hours(whole)} {space.unit}",
+    )
     spent = f", of which {_hours(plan.finished.hours)} spent" if plan.finished.hours else ""
     lines += _line("budget", f"{_hours(plan.budget)} {space.unit}{spent} ({space.speed.source})")
     if plan.finished.failed:
@@ -31,7 +35,10 @@ def report(plan: Plan) -> str:
         if plan.naive_expected is not None:
             lines += _line("naive grid", _grid(plan) + ": " + _forecast(plan, plan.naive_expected))
         elif plan.new.any():
-            lines += _line("naive grid", f"{_hours(plan.cost + plan.finished.hours)} {space.unit} afford no grid of two models with every data size and seed of the study")
+            lines += _line(
+                "naive grid",
+                f"{_hours(plan.cost + plan.finished.hours)} {space.unit} afford no grid of two models with every data size of the study",
+            )
     lines += ["", *_beliefs(plan), "", *_line("verdict", _verdict(plan))]
     return "\n".join(lines)
 
@@ -59,14 +66,16 @@ def _hours(hours: float) -> str:
 def _interval(plan: Plan, now: dict) -> str:
     if now["low"] is None or now["high"] is None:
         return f"no interval yet ({now['reason'] or 'an end is open'})"
-    return f"{plan.question.parameter} = {now['value']:.4g} [{now['low']:.4g}, {now['high']:.4g}], width {_number(plan.question, now['width'])}"
+    ends = f"[{now['low']:.4g}, {now['high']:.4g}]"
+    return f"{plan.question.parameter} = {now['value']:.4g} {ends}, width {_number(plan.question, now['width'])}"
 
 
 def _forecast(plan: Plan, seen: Forecast) -> str:
     q = plan.question
     low, high = seen.quantiles()
     error = f"median error {seen.bias:+.2g}" if np.isfinite(seen.bias) else "no estimate"
-    text = f"width {_number(q, seen.middle)} (90% of studies: {_number(q, low)} to {_number(q, high)}); {seen.reached(q.width):.0%} reach {_number(q, q.width)}"
+    text = f"width {_number(q, seen.middle)} (90% of studies: {_number(q, low)} to {_number(q, high)}); "
+    text += f"{seen.reached(q.width):.0%} reach {_number(q, q.width)}"
     told = f"; holds the truth in {seen.coverage:.0%}" if seen.given.any() else ""
     return f"{text}{told}; {error} ({len(seen.width)} simulated studies)"
 
@@ -74,7 +83,8 @@ def _forecast(plan: Plan, seen: Forecast) -> str:
 def _grid(plan: Plan) -> str:
     naive, space = plan.naive, plan.space
     models = len(set(space.cluster[naive > 0]))
-    return f"{_many(models, 'model')}, {int((naive > 0).sum() / models)} cells each, {_many(int(naive.max()), 'seed')}, {_hours(plan.naive_cost)} {space.unit}"
+    cells, seeds = int((naive > 0).sum() / models), _many(int(naive.max()), "seed")
+    return f"{_many(models, 'model')}, {cells} cells each, {seeds}, {_hours(plan.naive_cost)} {space.unit}"
 
 
 def _table(plan: Plan) -> list[str]:
@@ -87,7 +97,10 @@ def _table(plan: Plan) -> list[str]:
         if not places:
             continue
         only = np.where(np.isin(np.arange(len(plan.new)), places), plan.new, 0)
-        parts = [f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: {int(plan.new[j])} ({int(plan.batch[j])})" for j in places]
+        parts = [
+            f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: {int(plan.new[j])} ({int(plan.batch[j])})"
+            for j in places
+        ]
         wrapped = textwrap.wrap(", ".join(parts), 40)
         for i, text in enumerate(wrapped):
             head = f"{label[:13]:14s}{space.cells[places[0]].parameters:>12,.0f}" if i == 0 else " " * 26
@@ -114,11 +127,13 @@ def _verdict(plan: Plan) -> str:
         return "reached: stop. The interval is as narrow as asked."
     floor = ""
     if plan.floor and np.isfinite(plan.floor):
-        floor = f" Scatter over models alone leaves {_number(q, plan.floor)} with all {len(space.labels)} models of this study and any number of seeds."
+        floor = f" Scatter over models alone leaves {_number(q, plan.floor)} with all {len(space.labels)} models of this study"
+        floor += " and any number of seeds."
         if plan.more_models:
             floor += f" {_number(q, q.width)} needs about {plan.more_models} models like these."
     if plan.verdict == "go on":
-        return f"go on: {_number(q, q.width)} should be reached with {_hours(plan.cost)} more {space.unit}. Train the next batch, then ask again.{floor}"
+        more = f"{_hours(plan.cost)} more {space.unit}"
+        return f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, then ask again.{floor}"
     if plan.expected is None or not plan.new.any():
         return f"not within the budget: it buys no further run.{floor}"
     bought = f"a width of {_number(q, plan.expected.middle)}" if np.isfinite(plan.expected.middle) else "no interval"

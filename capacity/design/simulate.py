@@ -65,13 +65,27 @@ def crossed(space: Space, number) -> list[tuple[int, int]]:
     return [(j, seed) for j, count in enumerate(np.asarray(number, int)) for seed in range(count)]
 
 
-def forecast(question: Question, space: Space, prior: Prior, runs: list[tuple[int, int]], *, count: int = STUDIES, seed: int = 0, done: pd.DataFrame | None = None,
-             known: dict[str, tuple[float, float]] | None = None, truths: Truths | None = None) -> Forecast:
-    """Studies of these runs (cell, seed), each under a truth of its own, drawn from the prior or given in turn. done, known: finished runs, which stay as they are, and what
-    they tell of each model's own capacity (see `Question.simulate`). A study's noise depends on its number and the seed only."""
+def forecast(
+    question: Question,
+    space: Space,
+    prior: Prior,
+    runs: list[tuple[int, int]],
+    *,
+    count: int = STUDIES,
+    seed: int = 0,
+    done: pd.DataFrame | None = None,
+    known: dict[str, tuple[float, float]] | None = None,
+    truths: Truths | None = None,
+) -> Forecast:
+    """Studies of these runs (cell, seed), each under a truth of its own, drawn from the prior or given in turn. done, known: finished
+    runs, which stay as they are, and what they tell of each model's own capacity (see `Question.simulate`). A study's noise depends on
+    its number and the seed only."""
     truths = truths or prior.draw(np.random.default_rng([seed, 1]), count)
     each = [truths.one(i % len(truths.theta)) for i in range(count)]
-    studies = [question.simulate(space, runs, truth, np.random.default_rng([seed, 2, i]), known) | {"study": np.full(len(runs), i)} for i, truth in enumerate(each)]
+    studies = [
+        question.simulate(space, runs, truth, np.random.default_rng([seed, 2, i]), known) | {"study": np.full(len(runs), i)}
+        for i, truth in enumerate(each)
+    ]
     parts = [pd.DataFrame({name: np.concatenate([study[name] for study in studies]) for name in studies[0]})] if runs else []
     if done is not None and len(done):
         parts.append(pd.concat([done] * count, ignore_index=True).assign(study=np.repeat(np.arange(count), len(done))))

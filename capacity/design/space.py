@@ -59,7 +59,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Space:
-    """Cells [J] in order of size, load and length; pins of the study; its own seeds; the most seeds of one model that a plan may ask for."""
+    """Cells [J] in order of size, load and length; pins of the study; its own seeds; the most seeds of one model that a plan may ask
+    for."""
 
     name: str
     path: Path
@@ -99,7 +100,8 @@ class Space:
         return total
 
     def runs(self, number, done=None) -> list[tuple[int, Config]]:
-        """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have seeds of their own, so that each is a replicate."""
+        """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have seeds of their own, so that each is a
+        replicate."""
         done, out = done or {}, []
         for label in self.labels:
             places = [j for j, cell in enumerate(self.cells) if cell.label == label]
@@ -129,15 +131,21 @@ def space_of(study: str, overrides: list[str], results: Path, device: str, only:
         if only not in {cell.label for cell in cells}:
             raise ConfigError(f"--only {only}: no such model in {known.name}; allowed: {', '.join(dict.fromkeys(c.label for c in cells))}")
         cells = [cell for cell in cells if cell.label == only]
-    for what, value in (("data", lambda c: c.data.kind), ("vocabulary", lambda c: c.data.rows), ("length of a sequence", lambda c: c.data.seq_len),
-                        ("precision", lambda c: c.train.precision)):
+    for what, value in (
+        ("data", lambda c: c.data.kind),
+        ("vocabulary", lambda c: c.data.rows),
+        ("length of a sequence", lambda c: c.data.seq_len),
+        ("precision", lambda c: c.train.precision),
+    ):
         if len(found := {value(cell.config) for cell in cells}) > 1:
             raise ConfigError(f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs one")
     cells.sort(key=lambda c: (c.parameters, c.label, c.load, c.config.steps))
     for a, b in itertools.pairwise(cells):
         if (a.label, a.config.items, round(a.config.exposures, 6)) == (b.label, b.config.items, round(b.config.exposures, 6)):
-            raise ConfigError(f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data set; a plan needs one (give it as "
-                              "key=value behind the study)")
+            raise ConfigError(
+                f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data set; a plan needs one (give it as "
+                "key=value behind the study)"
+            )
     return of_cells(known.name, known.path, pins, cells, sorted({run.seed for run in known.runs}), speed_of(device, results), most)
 
 
@@ -170,9 +178,9 @@ def _settings_of(pins, points, overrides) -> dict[str, tuple[tuple[str, str], ..
 
 
 def grid(space: Space, budget: float, cells=None) -> np.ndarray:
-    """The naive grid that a budget of hours affords, runs by cell [J]: every data size and length of as many models as fit, evenly spaced from the
-    smallest to the largest, with the study's number of seeds; fewer seeds only where not even three models fit, more once all models do. cells: [J] which
-    may be used. All 0 where not even two models with one seed fit."""
+    """The naive grid that a budget of hours affords, runs by cell [J]: every data size and length of as many models as fit, evenly
+    spaced from the smallest to the largest, with the study's number of seeds; fewer seeds only where not even three models fit, more
+    once all models do. cells: [J] which may be used. All 0 where not even two models with one seed fit."""
     cells = np.ones(len(space.cells), bool) if cells is None else cells
     cluster, usable = space.cluster, np.unique(space.cluster[cells])
     best = np.zeros(len(space.cells))
