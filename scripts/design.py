@@ -219,7 +219,13 @@ def markdown(table: pd.DataFrame, seconds: float) -> str:
         "",
         f"Over all {len(table)} rows: width {table.width_ratio_grid.median():.2f} (worst {table.width_ratio_grid.min():.2f}), "
         f"mse {table.mse_ratio_grid.median():.2f} (worst {table.mse_ratio_grid.min():.2f}); the grid has the smaller width in {(table.width_ratio_grid < 1).sum()} rows, "
-        f"the smaller mse in {(table.mse_ratio_grid < 1).sum()}.",
+        f"the smaller mse in {(table.mse_ratio_grid < 1).sum()}. A plan may cost less than the grid: the least is "
+        f"{(table.plan_hours / table.budget_core_hours).min():.0%} of its hours.",
+        "",
+        "What decides: whether the grid can pay for all models (its rows of 10 models can). Scatter over models is then the same for both, and a plan "
+        "only saves hours. Two biases are not the plan's to remove: a corner blunter than assumed, and runs that hold less the more data they see, "
+        "which makes the interval of alpha miss what full models would hold; the grid, whose small data sizes are low for another reason, is wrong as well. "
+        "For a plateau (r_inf) a grid over exposures is already near the best, and a plan that allows for another curve is worse.",
         "",
         "| question | naive grid | truth | target | plan: runs, width, coverage | grid: runs, width, coverage | width | mse |",
         "| --- | --- | --- | ---: | --- | --- | ---: | ---: |",

@@ -97,17 +97,23 @@ def plan(
     if now and now["width"] <= question.width:
         new, verdict = nothing, "reached"
     else:
+        kept = None
         for _ in range(TURNS):
-            new = optimal.cheapest(effects, space.cost, left, most, question.half(question.width) / scale, there)
-            enough = new is not None
-            new = optimal.best(effects, space.cost, left, most, there) if new is None else new
+            found = optimal.cheapest(effects, space.cost, left, most, question.half(question.width) / scale, there)
+            new = optimal.best(effects, space.cost, left, most, there) if found is None else found
             if not (new.any() or there.any()):
                 break
             expected = simulate(new)
-            first = np.median(optimal.predicted(effects, there + new)[0])
-            if expected.middle <= question.width or not enough:
+            enough = expected.middle <= question.width
+            if enough and (kept is None or space.cost(new) < space.cost(kept[0])):
+                kept = new, expected
+            # a design of the first order that is wide enough, or the whole budget that does not buy it: nothing more to learn
+            if enough is (found is not None):
                 break
-            scale = max(question.half(expected.middle) / first, 1.02 * scale) if np.isfinite(expected.middle) else 2 * scale
+            first = np.median(optimal.predicted(effects, there + new)[0])
+            told = question.half(expected.middle) / first if np.isfinite(expected.middle) else 2 * scale
+            scale = told if enough else max(told, 1.02 * scale)
+        new, expected = kept or (new, expected)
         verdict = "go on" if expected is not None and expected.middle <= question.width and new.any() else "not within the budget"
     cost = float(space.cost(new))
     first = optimal.best(effects, space.cost, batch if batch is not None else SHARE * cost, new, there) if new.any() else nothing
