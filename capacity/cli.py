@@ -13,116 +13,10 @@ import sys
 from pathlib import Path
 
 from capacity import __version__
+from capacity.cli_help import (MAIN_HELP, TRAIN_HELP, SWEEP_HELP, CANCEL_HELP, RETRY_HELP, STATUS_HELP, FIT_HELP, REPORT_HELP,
+                               MEASURE_HELP, TABLE_HELP, EXPORT_HELP, PLAN_HELP)
 from capacity.config import ConfigError
 
-MAIN_HELP = """\
-How much can a language model know? Train families of small GPTs on data of
-known entropy, measure the bits that each one holds, and fit a law.
-
-examples:
-  capacity sweep pocket --dry-run          what the pocket study would cost
-  capacity sweep pocket                    run it, or continue it
-  capacity fit-laws pocket                 the law, its interval, the figure
-  capacity train model.d_model=32 train.steps=5000
-"""
-TRAIN_HELP = """\
-Train one model, measure it, write its record to RESULTS/runs/<run_id>/.
-A finished run is not trained twice; an interrupted one continues exactly.
-
-examples:
-  capacity train                                    the default run
-  capacity train model.d_model=16 data.load=4.8     4.8 bits per parameter
-  capacity train model=rotary data.n_sequences=300 train.exposures=1000
-  capacity train train.precision=bf16 cluster.device=cuda
-  capacity train data=bios_pocket model=pocket train=pocket_bios
-  capacity train --print-config seed=3              the resolved settings only
-"""
-SWEEP_HELP = """\
-Train what is not finished yet of a study, here or in a queue. Issue the same
-command again to continue after Ctrl-C, a crash or a kill; what is finished,
-queued or running is never repeated. STUDY is a path below sweeps/ without
-.yaml, or a path to any YAML file.
-
-examples:
-  capacity sweep pocket --dry-run
-  capacity sweep pocket cluster.workers=4
-  capacity sweep pocket train.steps=500           the same study, cheaper
-  capacity sweep pocket cluster=slurm             submit an array job
-  capacity sweep pocket --retry-failed
-"""
-CANCEL_HELP = """\
-Take what is queued or running of a study out of the queue, or stop its sweep
-on this machine. Finished runs stay, others keep their checkpoints.
-"""
-RETRY_HELP = """\
-Train again what has failed of a study or was lost with its job, by the
-settings of the last sweep. What ran out of time or memory gets more of it.
-
-examples:
-  capacity retry pocket --failed
-  capacity retry pocket --failed cluster.mem=32G
-"""
-STATUS_HELP = """\
-What is finished, running, queued, interrupted, failed or missing of a study,
-by its records and the queue. Exit code 0 if every run is finished, else 1.
-
-examples:
-  capacity status pocket
-  capacity status pocket --watch
-  capacity status pocket --json
-"""
-FIT_HELP = """\
-Fit the law of a study from its records alone and write the fit (JSON), the
-tables (CSV) and the figure (PNG, PDF) to RESULTS/studies/STUDY/.
-
-examples:
-  capacity fit-laws pocket
-  capacity fit-laws pocket --results /shared/results
-"""
-REPORT_HELP = """\
-Write one HTML page about a study, from its records alone: question, answer,
-figures to zoom into, table of runs, flags, fits, published values, commands
-and versions. It needs no network, so it can be mailed. The law is fitted and
-its files are written as fit-laws does it; a study without a law gets a page
-that says why.
-
-examples:
-  capacity report pocket
-  capacity report pocket train.steps=500      of the sweep with this setting
-  capacity report pocket --output pocket.html
-"""
-MEASURE_HELP = """\
-Measure finished runs again from their final weights, without training: by
-their own settings, or by others of measure, extraction and quantize. With
---study, by the settings of the study now. Rows of quantization are added.
-
-examples:
-  capacity measure 3f2a90c1d4e5
-  capacity measure 3f2a90c1d4e5 quantize=row
-  capacity measure 3f2a90c1d4e5 quantize.methods=[rtn] quantize.bits=[4,3]
-  capacity measure --study pocket quantize=row quantize.embeddings=[true]
-"""
-TABLE_HELP = """\
-All runs of studies, or of the results folder, as one tidy table: one row per
-run with its settings, parameter counts and all measured numbers. An empty cell
-(CSV) or null (Parquet) stands for what is not: not measured, not finished, or
-a setting that is empty or belongs to another kind of data.
-
-examples:
-  capacity table pocket                             CSV to the terminal
-  capacity table --output runs.csv                  every run there is
-  capacity table pocket morris/uniform_bf16 --output runs.parquet
-  capacity table pocket --quantized --output quantized.csv
-  capacity table pocket --columns                   what each column means
-"""
-EXPORT_HELP = """\
-Write a trained model to a folder that Hugging Face's transformers loads with
-AutoModelForCausalLM and AutoTokenizer: GPT-2, GPT-NeoX, LLaMA or Mistral form,
-logits equal to rounding, with a README. What has no form there is refused.
-
-examples:
-  capacity export 3f2a90c1d4e5 --output model
-"""
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
 
@@ -224,6 +118,23 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: RESULTS/studies/STUDY/report.html)")
     fit_options(report)
     results(report)
+
+    plan = verb("plan", _plan, "which runs to train for a wanted interval", PLAN_HELP)
+    plan.add_argument("study", metavar="STUDY")
+    plan.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES + "; they win over the study's")
+    plan.add_argument("--form", required=True, help="capacity_linear, capacity_power, smooth_corner, exposure_exponential, exposure_power, exposure_log")
+    plan.add_argument("--parameter", required=True, help="of the form, such as alpha, gamma, r_inf")
+    plan.add_argument("--width", type=float, required=True, metavar="W", help="of its 95%% interval: high - low over the value, or absolute for exponents")
+    plan.add_argument("--budget-hours", type=float, required=True, metavar="H", help="hours of one GPU or one core, finished runs included")
+    plan.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what the hours are of (default cpu)")
+    plan.add_argument("--prior", type=Path, metavar="FIT.JSON", help="the fit of another study, instead of assumptions")
+    plan.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="a number to start from: a parameter, capacity, k, noise, scatter, bend")
+    plan.add_argument("--only", metavar="MODEL", help="one model of the study, such as 2x16")
+    plan.add_argument("--most-seeds", type=int, default=8, metavar="N", help="most runs of a model (default 8), or of a number of exposures")
+    plan.add_argument("--batch-hours", type=float, metavar="H", help="of the next batch (default: half of what is proposed)")
+    plan.add_argument("--simulations", type=int, default=300, metavar="N", help="simulated studies (default 300)")
+    plan.add_argument("--write", type=Path, metavar="FILE.yaml", help="finished runs and the next batch as a study file")
+    results(plan)
 
     measure = verb("measure", _measure, "measure finished runs again", MEASURE_HELP)
     measure.add_argument("overrides", nargs="*", metavar="RUN_ID|KEY=VALUE",
@@ -427,6 +338,12 @@ def _check_fit_options(args: argparse.Namespace) -> None:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     if args.shadows is not None and args.shadows < 4:
         raise ConfigError(f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models that saw it and two that did not")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from capacity.design import command
+
+    return command.run(args)
 
 
 def _measure(args: argparse.Namespace) -> int:

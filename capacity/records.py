@@ -260,7 +260,7 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
                "flops": config.flops, "lr": config.train.lr, "batch_size": config.train.batch_size,
                "gain_last_tenth": math.nan, "wall_s": math.nan}
         row |= {f"parameters_{name}": p for name, p in config.parameters.items()}
-        row |= COLUMNS.get(config.data.kind, _knowledge)(config, record if finished else None)
+        row |= columns(config, record if finished else None)
         if record and record["status"] == "failed":
             row["error"] = record["error"]["reason"]
         elif finished:
@@ -269,6 +269,11 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
             row["wall_s"] = record["training"]["wall_s"] / record["training"]["stack"]
         rows.append(row)
     return pandas.DataFrame(rows)
+
+
+def columns(config: Config, record: dict | None) -> dict[str, Any]:
+    """What the measure of a run's kind of data says, as columns of `table`; NaN without a record."""
+    return COLUMNS.get(config.data.kind, _knowledge)(config, record)
 
 
 def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:

@@ -81,6 +81,13 @@ def load_study(name: str, overrides: list[str]) -> Study:
                  list(unique.values()), best_over, expects, scale, list(overrides))
 
 
+def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
+    """The pins of a study that `load_study` has read, and the settings of its axes, one list of overrides per run of its grids."""
+    path = find_study(name)
+    tree = _entries(path, split_name(name)[1])
+    return list(tree.get("pins") or []), [point for grid in tree.get("grids") or [{}] for point in _points(grid)]
+
+
 def _largest(configs: list[Config]) -> list[int]:
     """Of runs on text that differ only by size of the training set, length and seed, the place of the one that is trained on most."""
     kin: dict[str, list[int]] = {}

@@ -1,0 +1,126 @@
+"""What `capacity --help` and `capacity VERB --help` say, at 80 columns."""
+
+MAIN_HELP = """\
+How much can a language model know? Train families of small GPTs on data of
+known entropy, measure the bits that each one holds, and fit a law.
+
+examples:
+  capacity sweep pocket --dry-run          what the pocket study would cost
+  capacity sweep pocket                    run it, or continue it
+  capacity fit-laws pocket                 the law, its interval, the figure
+  capacity train model.d_model=32 train.steps=5000
+"""
+TRAIN_HELP = """\
+Train one model, measure it, write its record to RESULTS/runs/<run_id>/.
+A finished run is not trained twice; an interrupted one continues exactly.
+
+examples:
+  capacity train                                    the default run
+  capacity train model.d_model=16 data.load=4.8     4.8 bits per parameter
+  capacity train model=rotary data.n_sequences=300 train.exposures=1000
+  capacity train train.precision=bf16 cluster.device=cuda
+  capacity train data=bios_pocket model=pocket train=pocket_bios
+  capacity train --print-config seed=3              the resolved settings only
+"""
+SWEEP_HELP = """\
+Train what is not finished yet of a study, here or in a queue. Issue the same
+command again to continue after Ctrl-C, a crash or a kill; what is finished,
+queued or running is never repeated. STUDY is a path below sweeps/ without
+.yaml, or a path to any YAML file.
+
+examples:
+  capacity sweep pocket --dry-run
+  capacity sweep pocket cluster.workers=4
+  capacity sweep pocket train.steps=500           the same study, cheaper
+  capacity sweep pocket cluster=slurm             submit an array job
+  capacity sweep pocket --retry-failed
+"""
+CANCEL_HELP = """\
+Take what is queued or running of a study out of the queue, or stop its sweep
+on this machine. Finished runs stay, others keep their checkpoints.
+"""
+RETRY_HELP = """\
+Train again what has failed of a study or was lost with its job, by the
+settings of the last sweep. What ran out of time or memory gets more of it.
+
+examples:
+  capacity retry pocket --failed
+  capacity retry pocket --failed cluster.mem=32G
+"""
+STATUS_HELP = """\
+What is finished, running, queued, interrupted, failed or missing of a study,
+by its records and the queue. Exit code 0 if every run is finished, else 1.
+
+examples:
+  capacity status pocket
+  capacity status pocket --watch
+  capacity status pocket --json
+"""
+FIT_HELP = """\
+Fit the law of a study from its records alone and write the fit (JSON), the
+tables (CSV) and the figure (PNG, PDF) to RESULTS/studies/STUDY/.
+
+examples:
+  capacity fit-laws pocket
+  capacity fit-laws pocket --results /shared/results
+"""
+REPORT_HELP = """\
+Write one HTML page about a study, from its records alone: question, answer,
+figures to zoom into, table of runs, flags, fits, published values, commands
+and versions. It needs no network, so it can be mailed. The law is fitted and
+its files are written as fit-laws does it; a study without a law gets a page
+that says why.
+
+examples:
+  capacity report pocket
+  capacity report pocket train.steps=500      of the sweep with this setting
+  capacity report pocket --output pocket.html
+"""
+MEASURE_HELP = """\
+Measure finished runs again from their final weights, without training: by
+their own settings, or by others of measure, extraction and quantize. With
+--study, by the settings of the study now. Rows of quantization are added.
+
+examples:
+  capacity measure 3f2a90c1d4e5
+  capacity measure 3f2a90c1d4e5 quantize=row
+  capacity measure 3f2a90c1d4e5 quantize.methods=[rtn] quantize.bits=[4,3]
+  capacity measure --study pocket quantize=row quantize.embeddings=[true]
+"""
+TABLE_HELP = """\
+All runs of studies, or of the results folder, as one tidy table: one row per
+run with its settings, parameter counts and all measured numbers. An empty cell
+(CSV) or null (Parquet) stands for what is not: not measured, not finished, or
+a setting that is empty or belongs to another kind of data.
+
+examples:
+  capacity table pocket                             CSV to the terminal
+  capacity table --output runs.csv                  every run there is
+  capacity table pocket morris/uniform_bf16 --output runs.parquet
+  capacity table pocket --quantized --output quantized.csv
+  capacity table pocket --columns                   what each column means
+"""
+EXPORT_HELP = """\
+Write a trained model to a folder that Hugging Face's transformers loads with
+AutoModelForCausalLM and AutoTokenizer: GPT-2, GPT-NeoX, LLaMA or Mistral form,
+logits equal to rounding, with a README. What has no form there is refused.
+
+examples:
+  capacity export 3f2a90c1d4e5 --output model
+"""
+PLAN_HELP = """\
+Which runs would give an interval of a wanted width, for a budget? STUDY is the
+space to choose from: its models, data sizes, exposures, and seeds beyond its
+own. The interval is predicted by simulated studies; what is finished already
+counts, so the same command after each batch says whether to go on. Nothing is
+trained: --write gives a study file for `capacity sweep`. Exit code 1 if the
+budget cannot buy the width.
+
+examples:
+  capacity plan design --form capacity_linear --parameter alpha --width 0.1 \\
+    --budget-hours 0.5 --write sweeps/mine.yaml
+  capacity plan design --form capacity_power --parameter gamma --width 0.1 \\
+    --budget-hours 1 --prior results/studies/pocket/fit.json
+  capacity plan physics33/04_peak_100@pocket --only 2x16 --parameter r_inf \\
+    --form exposure_exponential --width 0.1 --budget-hours 0.2
+"""
