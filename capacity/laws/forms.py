@@ -313,7 +313,7 @@ FORMS: dict[str, Form] = {f.name: f for f in (
          "P > 0", "C / P grows without limit for gamma > 1 and vanishes for gamma < 1", "the line in log-log axes of " + MORRIS + ", figure 6",
          curves.power, _power_starts, linear=("a",), interval="pooled"),
     Form("hard_corner", "m = min(alpha P, H)", _BITS, (_P, _H), (_ALPHA,), "P, H > 0", "m = H while data fit, alpha P beyond", f"{MORRIS}, appendix A.1",
-         curves.hard_corner, lambda x, y: np.unique(np.quantile(y / x["parameters"], np.linspace(0, 1, 24)))[:, None]),
+         curves.hard_corner, lambda x, y: np.unique(np.quantile(y / x["parameters"], np.linspace(0, 1, 24)))[:, None], interval="wald"),
     Form("smooth_corner", "m = H (1 + (H / (alpha P))^k)^(-1/k)", _BITS, (_P, _H), (_ALPHA, Parameter("k", "", "sharpness of the corner", 1.0, 64.0, "log")),
          "P, H > 0; H is the ceiling of the bit convention", "m -> H for H << alpha P, alpha P for H >> alpha P, 2^(-1/k) alpha P at H = alpha P",
          "a rounding of the hard corner, not published; k of 4 to 5.5 follows from " + MORRIS + ", Table 1 and appendix A.1",

@@ -39,7 +39,8 @@ FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
 
 @dataclass(frozen=True)
 class Spread:
-    """Covariance of u by clusters [k, k], the inverse curvature [k, k] that the objective alone would give, and what dof needs."""
+    """Covariance of u by clusters [k, k], the inverse curvature [k, k] that the objective alone would give (the rows of parameters that lie on a
+    bound: as if they were free), and what dof needs."""
 
     covariance: np.ndarray
     inverse: np.ndarray
@@ -94,53 +95,81 @@ def spread_of(found: Fit) -> Spread:
     every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
     size = np.sqrt((every**2).sum(0)) + 1e-300
     whole[np.ix_(free, free)] = np.linalg.pinv((every / size).T @ (every / size), rcond=1e-14) / np.outer(size, size)
+    # a parameter on its bound holds the others' curvature, not the other way round
+    whole[moving] = 0.0
+    whole[np.ix_(moving, moving)] = inverse
     return Spread(wide, whole, wide_pull, within, found.codes)
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """As `Spread`, from two mean squares (value, degrees of freedom) and the covariance [k, k] that a unit of each makes."""
+    """As `Spread`, from two variances that all clusters share. pull [n, k]: of residuals on u; residual [n, n]: I - H; codes [n]; within and
+    between: the estimated variances of a point and of its cluster."""
 
-    parts: tuple[tuple[np.ndarray, float, float], ...]
+    pull: np.ndarray
+    residual: np.ndarray
+    codes: np.ndarray
+    within: float
+    between: float
 
     def error(self, gradient) -> float:
         """Standard error of a number with this gradient by u."""
-        return float(np.sqrt(max(sum(gradient @ unit @ gradient * square for unit, square, _ in self.parts), 0.0)))
+        return float(np.sqrt(sum(v * w for v, w in zip((self.within, self.between), self._shares(gradient)))))
 
     def dof(self, gradient) -> float:
-        """Satterthwaite's degrees of freedom of that standard error (1946, Biometrics Bull. 2, 110)."""
-        shares = [(float(gradient @ unit @ gradient) * square, dof) for unit, square, dof in self.parts]
-        below = sum(v * v / dof for v, dof in shares)
-        return float(sum(v for v, _ in shares) ** 2 / below) if below > 0 else 0.0
+        """Satterthwaite's degrees of freedom (1946, Biometrics Bull. 2, 110) of that standard error, whose square is a quadratic form of residuals."""
+        if self.between == 0:
+            return float(np.trace(self.residual))
+        form = sum(c * m for c, m in zip(np.linalg.solve(self._expected().T, self._shares(gradient)), self._squares()))
+        turned = form * self.within + self.between * _summed(form, self.codes)[:, self.codes]
+        square = float((turned * turned.T).sum())
+        return float(np.trace(turned) ** 2 / square) if square > 0 else 0.0
+
+    def _shares(self, gradient):
+        """What a unit of either variance makes of the variance of the number."""
+        pull = self.pull @ gradient
+        return float(pull @ pull), float((np.bincount(self.codes, pull) ** 2).sum())
+
+    def _squares(self):
+        """Matrices [n, n] of the sums of squares of residuals within clusters and of their means."""
+        size = np.bincount(self.codes)
+        mean = _summed(self.residual, self.codes) / size  # [n, C]: means of rows over clusters
+        between = (mean * size) @ mean.T
+        return self.residual @ self.residual - between, between
+
+    def _expected(self):
+        """[2, 2]: expectation of either sum of squares per unit of either variance."""
+        return np.array([[np.trace(m), float(sum(m[np.ix_(rows, rows)].sum() for rows in _rows(self.codes)))] for m in self._squares()])
+
+
+def _rows(codes):
+    return [np.flatnonzero(codes == c) for c in range(codes.max() + 1)]
+
+
+def _summed(matrix, codes):
+    """Columns of a matrix summed by cluster [n, C]."""
+    return np.stack([matrix[:, rows].sum(1) for rows in _rows(codes)], axis=1)
 
 
 def pooled_of(found: Fit) -> Pooled:
-    """Variance between and within clusters by analysis of variance, both the same for all clusters (and shapes in them) in the transform of the fit."""
+    """The variance of points and of clusters, the same for all in the transform of the fit, from the sums of squares of residuals within and between
+    clusters and what leverage leaves of them (Henderson's third method, 1953, Biometrics 9, 226)."""
     p, free = found.problem, found.free
     e, jacobian = p.residuals(found.u[None])
     _, psi, curve, _ = (a[0] for a in p.loss(e))
     curve = np.where(p.censored, curve, curve[~p.censored].mean())
     told = curve > IDLE  # bounds far below the line say nothing, and have no residual
-    x, r, codes = (jacobian[0] * np.sqrt(curve)[:, None])[told][:, free], (psi / np.sqrt(np.maximum(curve, IDLE)))[told], found.codes[told]
-    pull = x @ np.linalg.pinv(x.T @ x)
-    _, codes = np.unique(codes, return_inverse=True)
-    sizes, n, k = np.bincount(codes), len(r), int(free.sum())
-    count, sums = len(sizes), np.array([np.bincount(codes, column) for column in pull.T]).T
-    means = np.bincount(codes, r) / sizes
-    each, shared = pull.T @ pull, sums.T @ sums
-    between = float((sizes * means**2).sum()) / max(count - k, 1)
-    inside = float(((r - means[codes]) ** 2).sum()) / max(n - count, 1)
-    typical = (n - (sizes**2).sum() / n) / max(count - 1, 1)
-    if n == count or between < inside:  # nothing is shared: one variance
-        parts = [(each, float((r**2).sum()) / max(n - k, 1), max(n - k, 1))]
-    else:
-        parts = [(shared / typical, between, max(count - k, 1)), (each - shared / typical, inside, n - count)]
-    wide = np.zeros((len(free), len(free)))
-    out = []
-    for unit, square, dof in parts:
-        wide[np.ix_(free, free)] = unit
-        out.append((wide.copy(), square, dof))
-    return Pooled(tuple(out))
+    x, r = (jacobian[0] * np.sqrt(curve)[:, None])[told][:, free], (psi / np.sqrt(np.maximum(curve, IDLE)))[told]
+    _, codes = np.unique(found.codes[told], return_inverse=True)
+    inverse = np.linalg.pinv(x.T @ x)
+    residual, pull = np.eye(len(r)) - x @ inverse @ x.T, np.zeros((len(r), len(free)))
+    pull[:, free] = x @ inverse
+    whole = float((r**2).sum() / max(len(r) - free.sum(), 1))
+    alone = Pooled(pull, residual, codes, whole, 0.0)
+    if codes.max() + 1 == len(r) or codes.max() + 1 <= free.sum():
+        return alone
+    within, between = np.linalg.solve(alone._expected(), [float(r @ m @ r) for m in alone._squares()])
+    return alone if between <= 0 else Pooled(pull, residual, codes, max(float(within), 1e-6 * float(between)), float(between))
 
 
 def _within(r, clusters, k) -> float:
