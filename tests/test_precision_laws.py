@@ -115,6 +115,24 @@ def test_full_models_stand_beside_published_values_with_the_words_of_the_rule(ki
     assert max(map(len, precision_laws.report(found).splitlines())) <= 80
 
 
+def test_errors_of_laws_and_the_words_of_the_page_come_out_of_the_fit():
+    from capacity.laws.outcome import Outcome
+    from capacity.laws.residuals import residuals
+    from capacity.report import views
+
+    rows = planted(lambda way, b: float(max(0.0, 1 - 200 * 4.0**-b)), noise=0.001, ways=("rtn", "gptq"))
+    table = pd.DataFrame({"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000)
+    fit = precision_laws.judge(rows, table, "x")
+    outcome = Outcome("precision", fit, "precision.json", {"runs.csv": table}, {}, "")
+    kept, most = residuals(outcome)
+    assert kept.key == "kept" and most.key == "capacity" and len(kept.points) == 2 * len(BITS)
+    best = fit["laws"]["rtn"]["kept"]["forms"][fit["laws"]["rtn"]["kept"]["preferred"]]
+    assert np.abs(kept.points[kept.points.series == "rtn"].error).max() < 5 and best["held_out"] < 0.05
+    view = views.view(outcome)
+    at8 = next(row for row in fit["kept"] if (row["way"], row["rung"]) == ("gptq", "int8"))
+    assert f"**{100 * at8['kept']:.1f}%**" in view.answers[0] and len(view.laws) == 4 and len(view.beside) == 1
+
+
 def test_a_study_is_about_precision_if_it_quantizes_or_has_several_formats():
     base = ["data.n_sequences=20", "train.steps=300"]
     plain, ternary, bf16, ladder = (load(base + more) for more in ([], ["train.qat=ternary"], ["train.precision=bf16"], ["quantize=ladder"]))
@@ -157,5 +175,9 @@ def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
     assert (folder / "ladder.png").read_bytes()[:4] == b"\x89PNG" and (folder / "ladder.pdf").read_bytes()[:4] == b"%PDF"
     for law in found["laws"]["rtn"].values():
         assert law["reason"] is None and law["preferred"] in precision_laws.FORMS
+    page = cli("report", "p.yaml")
+    assert page.returncode == 0, page.stderr
+    content = (folder / "report.html").read_text()
+    assert "full models keep" in content and "what is left?" in content
     one = cli("train", "data.n_sequences=20", "train.qat=int4", "quantize=row", "train.steps=300")
     assert one.returncode == 2 and "train.qat=int4" in one.stderr and one.stderr.count("\n") == 1

@@ -30,7 +30,8 @@ class Residuals:
 
 def residuals(outcome: Outcome) -> list[Residuals]:
     """All laws of a study that were fitted; laws without enough runs have none."""
-    found = {"random data": _capacity, "ablation": _ablation, "people": _exposures, "text": _text}[outcome.kind](outcome.fit, outcome.tables["runs.csv"])
+    found = {"random data": _capacity, "ablation": _ablation, "people": _exposures, "text": _text,
+             "precision": _precision}[outcome.kind](outcome.fit, outcome.tables["runs.csv"])
     return [part for part in found if len(part.points)]
 
 
@@ -61,6 +62,25 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
         p, h = done[COUNTS["total"]].astype(float), done[ceiling].astype(float)
         said = forms.smooth_corner(p, h, corner["alpha"], corner["k"])
         out.append(Residuals("smooth corner, per run", "corner", "%", "ceiling / (alpha P)", _points(done.label, h / (corner["alpha"] * p), _percent(said, done[bits]), done.run_id)))
+    return out
+
+
+def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    """Per rung, of means over shapes, clipped at zero as for the fits; the preferred form of each ladder."""
+    out = []
+    fp32 = next(row["capacity"] for row in fit["capacity"] if (row["way"], row["rung"]) == ("trained", "fp32"))
+    for question, words, unit in (("kept", "kept by full models", 1.0), ("capacity", "capacity", fp32)):
+        parts = []
+        for way, both in fit["laws"].items():
+            if both[question]["reason"] or both[question]["preferred"] is None:
+                continue
+            law = both[question]["forms"][both[question]["preferred"]]
+            rungs = [row for row in fit[question] if row["way"] == way]
+            b, y = [row["code_bits"] for row in rungs], np.array([max(row[question], 0.0) / unit for row in rungs])
+            said = forms.form(both[question]["preferred"]).predict({"bits_per_weight": b}, {k: entry["value"] for k, entry in law["parameters"].items()})
+            parts.append(_points(way, b, 100 * (said - y), name=[f"{way} {row['rung']}" for row in rungs]))
+        if parts:
+            out.append(Residuals(f"{words}, per rung", question, "% of fp32", "bits of a code", pd.concat(parts)))
     return out
 
 
