@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench design-bench gpu-check torture clean
+.PHONY: help install demo test test-fast bench design-bench coverage gpu-check torture clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, render
 
 design-bench: install ## planned against naive designs of the same cost, on simulated truth (minutes)
 	$(BIN)/python scripts/design.py
+
+coverage: install ## do the laws' intervals hold planted truth? (ten minutes on two idle cores)
+	$(BIN)/python scripts/coverage.py
 
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_gpu.py

@@ -9,6 +9,7 @@ that need what is not installed (hydra for start-up and planning, transformers f
   plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a time
   render   biographies, and what part of training that is
   score    100,000 sequences by all attacks that need one model, beside one forward pass with the loss only, and peak memory
+  fits     a fit of 500 runs, and 4,000 cluster bootstraps of it
   start    seconds until a command is there, and until a thousand runs are planned
 """
 
@@ -35,6 +36,7 @@ from capacity.data.feed import CHUNK_TOKENS
 from capacity.data.stream import MemberStream
 from capacity.data.text import Pool
 from capacity.environment import environment, has_compiler, keep_freed_memory, pick_device
+from capacity.laws import bootstrap, estimate, forms
 from capacity.measure.bits import code_lengths
 from capacity.measure.membership import statistics as statistics_of
 from capacity.measure.sequences import recall, scores
@@ -380,7 +382,27 @@ def start(device: torch.device, repeats: int, out: dict) -> dict | None:
     return found
 
 
-PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "score": score, "start": start}
+# ---------------------------------------------------------------------------------------------------------------- fits
+
+
+def fits(device: torch.device, repeats: int, out: dict) -> dict:
+    """Seconds of a fit from all starts and of 4,000 cluster bootstraps of it (two starts each), of 500 runs, on one core."""
+    dice, found = np.random.default_rng(0), {}
+    p, load = np.repeat(np.geomspace(4e3, 1e6, 25), 20), np.tile(np.repeat([0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.3, 1.5, 1.7, 2.2], 2), 25)
+    n, d = np.repeat(np.geomspace(5e7, 1.6e10, 25), 20), np.tile(np.geomspace(1e9, 3e11, 20), 25)
+    shapes = np.repeat(np.arange(25), 20)
+    for name, x, truth in (("smooth_corner", {"parameters": p, "ceiling_bits": load * 3.6 * p}, {"alpha": 3.6, "k": 5.0}),
+                           ("chinchilla", {"parameters": n, "tokens": d}, {"e": 1.82, "a": 482.0, "b": 2085.4, "alpha": 0.348, "beta": 0.366})):
+        noise = 0.02 * dice.standard_normal(25)[shapes] + 0.01 * dice.standard_normal(500)
+        points = estimate.Points(x, forms.form(name).predict(x, truth) * np.exp(noise), shapes)
+        fitted = estimate.fit(name, points)
+        found[name] = {"fit": spread([timed(device, lambda: estimate.fit(name, points)) for _ in range(repeats)]),
+                       "bootstraps": spread([timed(device, lambda: bootstrap.draw(fitted, 4000)) for _ in range(min(repeats, 3))])}
+        print(f"  {name:14s} fit {found[name]['fit']['median']:6.3f} s, 4,000 bootstraps over 500 runs {found[name]['bootstraps']['median']:6.1f} s", flush=True)
+    return found
+
+
+PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "score": score, "fits": fits, "start": start}
 
 if __name__ == "__main__":
     main()

@@ -413,6 +413,20 @@ def test_the_best_of_pure_noise_warns_and_its_fresh_value_is_unbiased():
     assert "one seed" in compare.winner([1.0, 2.0], [0, 1], [0, 0])["warning"]
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_the_record_of_a_fit_is_json_and_holds_the_numbers_in_full(name):
+    study, points = drawn(name, kind="rough")
+    found = estimate.fit(name, points)
+    told = compare.record(found, form(name).variables[0].name, at=study.at, resamples=40)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert {n: p["value"] for n, p in told["parameters"].items()} == found.values and told["form"]["interval"] == told["intervals"][form(name).names[0]]["method"]
+    assert told["intervals"]["at 0"]["low"] < told["intervals"]["at 0"]["value"] < told["intervals"]["at 0"]["high"]
+    assert len(told["covariance"]["matrix"]) == len(told["covariance"]["of"]) == len(found.values)
+    assert told["bootstrap"]["unconverged"] < 0.1 and set(told["bootstrap"]["at_bound"]) == set(found.values) and told["held_out"]["reason"] is None
+    off = abs(told["other_losses"]["squared"][form(name).names[0]] / found.values[form(name).names[0]] - 1)
+    assert off < 0.5 and told["loss"]["sum"] is True
+
+
 # --- points, files ---------------------------------------------------------------------------------------------------------------------------------
 
 

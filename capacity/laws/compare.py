@@ -5,6 +5,7 @@
     compare.paired(bits_a, bits_b, by=size)                        exact sign flips and Student's interval, over pairs and over sizes
     compare.detectable(sd=0.02, pairs=8)                           the smallest difference that 8 pairs see in four of five studies
     compare.winner(bits, n_sequences, seed)                        what the best of several is worth when it was chosen by its own noise
+    compare.record(found, "parameters", at=..., resamples=4000)    all that a file should hold of a fit, JSON-able
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 
 import numpy as np
 
-from capacity.laws import estimate
+from capacity.laws import bootstrap, estimate, intervals
 from capacity.laws.estimate import Fit, Points
 from capacity.laws.forms import LEVEL
 from capacity.laws.solve import solve
@@ -22,6 +23,7 @@ from capacity.laws.solve import solve
 POWER = 0.8
 EXACT = 18  # pairs whose 2^n sign flips are all tried; beyond, as many are drawn at random
 FLIPS = 2**EXACT
+ABSOLUTE = 0.01  # standard deviations; with so small a delta Huber's loss is the absolute value
 RETRIED = 8  # starts beside the optimum of all points, where a group is left out
 
 
@@ -78,7 +80,7 @@ def aicc(found: Fit) -> dict:
     e = p.residuals(fitted.u[None], slopes=False)[0][0]
     measured, n = ~p.censored, len(e)
     sd = max(float(np.sqrt(np.mean(e[measured] ** 2))) if not p.censored.any() else fitted.sigma, 1e-300)
-    slope = {"identity": np.zeros(n), "log": -np.log(np.abs(fitted.y)), "logit": -np.log(np.abs(fitted.y * (1 - fitted.y)))}[p.transform] if p.transform != "identity" else np.zeros(n)
+    slope = {"identity": lambda y: np.zeros(n), "log": lambda y: -np.log(y), "logit": lambda y: -np.log(y * (1 - y))}[p.transform](fitted.y)
     likelihood = float((-0.5 * (e[measured] / sd) ** 2 - math.log(sd * math.sqrt(2 * math.pi)) + np.log(p.root[measured]) + slope[measured]).sum())
     if p.censored.any():
         from scipy.special import log_ndtr
@@ -105,6 +107,22 @@ def forms(names, points: Points, scale: str | None = None, **settings) -> list[d
         row["aicc_difference"] = None if row["aicc"] is None else row["aicc"] - least
         row["akaike_weight"] = None if row["aicc"] is None else weights[row["form"]] / sum(weights.values())
     return sorted(rows, key=lambda row: (row["held_out"]["rms"] is None, row["held_out"]["rms"] or row["rms"]))
+
+
+def record(found: Fit, scale: str | None = None, *, at: dict | None = None, resamples: int = 0, seed: int = 0) -> dict:
+    """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the search by clusters, held-out error, AICc, the
+    parameters under other losses, and, with resamples, the bootstrap beside the intervals: its ends and the shares that hit bounds."""
+    again = {"transform": found.problem.transform, "fixed": {n: float(v) for n, v, f in zip(found.form.names, found.theta, found.free) if not f}}
+    losses = {name: estimate.fit(found.form, found.points, delta=delta, **again).values
+              for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(found.sigma, 1e-12)))}
+    more = {"intervals": intervals.of(found, at=at), "held_out": held_out(found, scale), "aicc": aicc(found), "other_losses": losses,
+            "covariance": {"of": [f"log {p.name}" if p.scale == "log" else p.name for p in found.form.parameters],
+                           "matrix": intervals.spread_of(found).covariance.tolist() if len(found.clusters) > 1 else None}}
+    if resamples:
+        drawn = bootstrap.draw(found, resamples, seed=seed)
+        more["bootstrap"] = {"resamples": resamples, "seed": seed, "replicate": "cluster", "at_bound": drawn.at_bound, "second_start_better": drawn.second,
+                             "unconverged": drawn.unconverged, "percentile": bootstrap.intervals(found, drawn, "percentile", at=at)}
+    return found.to_dict(**more)
 
 
 # --- two models -------------------------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import numpy as np
 import capacity
 from capacity.laws import forms
 from capacity.laws.forms import Form
-from capacity.laws.solve import Problem, Solution, _held, _least_squares, _step, forward, normal, projected, solve
+from capacity.laws.solve import Problem, Solution, bounded_least_squares, damped_step, forward, held_still, normal, projected, solve
 from capacity.laws.tables import plain
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95% as efficient as least squares on normal residuals (Huber 1964)
@@ -141,7 +141,7 @@ def seed_noise(y, cells) -> np.ndarray:
     told = np.full(len(variance), pooled)
     for _ in range(50):  # variances scatter as their own square, so weights follow the fit
         weight = np.sqrt(dof) / told
-        a, b = _least_squares(np.stack([weight, square * weight], axis=-1)[None], (variance * weight)[None], np.zeros(2))[0]
+        a, b = bounded_least_squares(np.stack([weight, square * weight], axis=-1)[None], (variance * weight)[None], np.zeros(2))[0]
         told = np.maximum(a + b * square, 1e-4 * pooled)
     return np.sqrt(np.maximum(a + b * mean**2, 1e-4 * pooled))[codes]
 
@@ -292,10 +292,10 @@ def guard(problem: Problem, u: np.ndarray, *, free=None, sigma: float | None = N
     objective, gradient, hessian, upper = normal(problem, u, np.ones(problem.root.size))
     best = int(np.argmin(objective))
     order = np.argsort(objective, kind="stable")
-    held = _held(problem, u, gradient, np.broadcast_to(free, u.shape))
+    held = held_still(problem, u, gradient, np.broadcast_to(free, u.shape))
     g = np.where(held, 0.0, gradient)
     noise = max(sigma if sigma is not None else math.sqrt(2 * objective[best] / max(problem.root.size - free.sum(), 1)), 1e-150)
-    promise = _step(g, hessian, upper, held, np.full(len(u), 1e-9))[1]
+    promise = damped_step(g, hessian, upper, held, np.full(len(u), 1e-9))[1]
     curvature = np.sqrt(np.maximum(np.einsum("bii->bi", upper), 1e-300))
     floor = 1e-20 * problem.root.size * max(float(np.mean(problem.t**2)), 1e-30)  # a noise-free objective is 0 up to rounding
     exact = objective[best] <= floor

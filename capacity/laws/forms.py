@@ -135,7 +135,7 @@ class Form:
         return {"name": self.name, "formula": self.formula, "target": vars(self.target) | {}, "transform": self.transform,
                 "variables": {v.name: {"unit": v.unit, "meaning": v.meaning} for v in self.variables},
                 "parameters": {p.name: {"unit": p.unit, "meaning": p.meaning, "low": p.low, "high": p.high, "scale": p.scale} for p in self.parameters},
-                "domain": self.domain, "asymptotes": self.asymptotes, "linear": list(self.linear), "source": self.source}
+                "domain": self.domain, "asymptotes": self.asymptotes, "linear": list(self.linear), "interval": self.interval, "robust": self.robust, "source": self.source}
 
 
 def form(name: str) -> Form:

@@ -44,7 +44,9 @@ class Spread:
 
     covariance: np.ndarray
     inverse: np.ndarray
-    pull: np.ndarray  # [n, C, k]: residuals of the fit that a cluster's part of each parameter is a sum of
+    x: np.ndarray  # [n, k] derivatives of the residuals, weighted
+    pull: np.ndarray  # [n, k] of residuals on u
+    adjusted: np.ndarray  # [n, k] the same, inflated by cluster
     within: float  # correlation of residuals of one cluster
     codes: np.ndarray
 
@@ -54,14 +56,21 @@ class Spread:
 
     def dof(self, gradient) -> float:
         """Satterthwaite's degrees of freedom of that standard error."""
-        g = self.pull @ gradient  # [n, C]
-        total = (1 - self.within) * g.T @ g
-        if self.within > 0:
-            sums = np.zeros((g.shape[1], g.shape[1]))
-            np.add.at(sums, self.codes, g)
-            total = total + self.within * sums.T @ sums
+        a, count = self.adjusted @ gradient, int(self.codes.max()) + 1
+        w = self._summed(a[:, None] * self.pull).T  # [k, C]
+        # G [n, C] is what the residual of every point adds to the part of every cluster: a in its own, minus what the fit to all took away
+        own = self._summed(a[:, None] * self.x) @ w
+        total = (1 - self.within) * (np.diag(np.bincount(self.codes, a * a, count)) - own - own.T + w.T @ (self.x.T @ self.x) @ w)
+        if self.within > 0:  # sums of G over the points of a cluster
+            sums, x = np.bincount(self.codes, a, count), self._summed(self.x)
+            shared = sums[:, None] * (x @ w)
+            total += self.within * (np.diag(sums**2) - shared - shared.T + w.T @ (x.T @ x) @ w)
         square = float((total**2).sum())
         return float(np.trace(total) ** 2 / square) if square > 0 else 0.0
+
+    def _summed(self, rows):
+        """Rows [n, k] summed by cluster [C, k]."""
+        return np.stack([np.bincount(self.codes, column, int(self.codes.max()) + 1) for column in rows.T], axis=1)
 
 
 def spread_of(found: Fit) -> Spread:
@@ -81,24 +90,28 @@ def spread_of(found: Fit) -> Spread:
     clusters = [np.flatnonzero(found.codes == c) for c in range(len(found.clusters))]
     r = psi / np.sqrt(np.maximum(curve, 1e-12))
     m = x @ inverse  # [n, k]: pull of a residual on the parameters
-    pull, meat = np.zeros((n, len(clusters), moving.sum())), np.zeros((moving.sum(), moving.sum()))
-    for c, rows in enumerate(clusters):
+    adjusted, meat = np.empty_like(m), np.zeros((moving.sum(), moving.sum()))
+    for rows in clusters:
         values, vectors = np.linalg.eigh(np.eye(len(rows)) - x[rows] @ inverse @ x[rows].T)
-        adjusted = (vectors * np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0.0)) @ vectors.T @ m[rows]
-        score = adjusted.T @ r[rows]
+        adjusted[rows] = (vectors * np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0.0)) @ (vectors.T @ m[rows])
+        score = adjusted[rows].T @ r[rows]
         meat += np.outer(score, score)
-        pull[rows, c] = adjusted
-        pull[:, c] -= x @ (m[rows].T @ adjusted)
     within = _within(r, clusters, int(moving.sum()))
-    wide, whole, wide_pull = np.zeros((k, k)), np.zeros((k, k)), np.zeros((n, len(clusters), k))
-    wide[np.ix_(moving, moving)], wide_pull[:, :, moving] = meat, pull
+    wide, whole = np.zeros((k, k)), np.zeros((k, k))
+    wide[np.ix_(moving, moving)] = meat
     every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
     size = np.sqrt((every**2).sum(0)) + 1e-300
     whole[np.ix_(free, free)] = np.linalg.pinv((every / size).T @ (every / size), rcond=1e-14) / np.outer(size, size)
     # a parameter on its bound holds the others' curvature, not the other way round
     whole[moving] = 0.0
     whole[np.ix_(moving, moving)] = inverse
-    return Spread(wide, whole, wide_pull, within, found.codes)
+    return Spread(wide, whole, *(_widened(a, moving) for a in (x, m, adjusted)), within, found.codes)
+
+
+def _widened(columns, moving):
+    out = np.zeros((len(columns), len(moving)))
+    out[:, moving] = columns
+    return out
 
 
 @dataclass(frozen=True)

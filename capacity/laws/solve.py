@@ -155,9 +155,9 @@ def _solve(problem, start, weight, free, rows, tol, most):
     damping, turns = np.full(count, 1e-3), np.zeros(count, int)
     done, decrement, open_ = np.zeros(count, bool), np.full(count, np.inf), np.arange(count)
     for _ in range(most):
-        held = _held(problem, u[open_], gradient[open_], free[open_])
+        held = held_still(problem, u[open_], gradient[open_], free[open_])
         g = np.where(held, 0.0, gradient[open_])
-        move, promise = _step(g, hessian[open_], upper[open_], held, damping[open_])
+        move, promise = damped_step(g, hessian[open_], upper[open_], held, damping[open_])
         small = promise <= tol * objective[open_] + TINY
         decrement[open_] = promise
         finished = (small & (damping[open_] <= 1e-2)) | (damping[open_] > STALLED)
@@ -174,15 +174,16 @@ def _solve(problem, start, weight, free, rows, tol, most):
         objective[win], gradient[win], hessian[win], upper[win] = (part[better] for part in new)
         damping[win] = np.maximum(damping[win] * 0.1, 1e-12)
         damping[lose] = np.maximum(damping[lose] * 8.0, 1e-6)
-    gradient = np.where(_held(problem, u, gradient, free), 0.0, gradient)
+    gradient = np.where(held_still(problem, u, gradient, free), 0.0, gradient)
     return u, objective, gradient, decrement, turns, done
 
 
-def _held(problem, u, gradient, free):
+def held_still(problem: Problem, u, gradient, free) -> np.ndarray:
+    """True for parameters [B, k] that are not free, or on a bound with a slope that points outward."""
     return ~free | ((u <= problem.low) & (gradient > 0)) | ((u >= problem.high) & (gradient < 0))
 
 
-def _step(g, hessian, upper, held, damping):
+def damped_step(g, hessian, upper, held, damping) -> tuple[np.ndarray, np.ndarray]:
     """The damped step and the decrease g A^-1 g / 2 that it promises; held parameters stay."""
     k = g.shape[1]
     scale = np.einsum("bii->bi", upper)
@@ -222,11 +223,11 @@ def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) 
         size = {"identity": 1.0, "log": 1.0 / np.maximum(np.abs(y), TINY), "logit": 1.0 / np.maximum(np.abs(y * (1 - y)), 1e-6)}[problem.transform]
     factor = problem.root * size * (1.0 if weight is None else np.sqrt(weight)) * ~problem.censored
     a, b = np.nan_to_num(basis * np.broadcast_to(factor, y.shape)[:, None]), np.nan_to_num(rest * factor)
-    starts[:, places] = _least_squares(a, b, np.array([form.parameters[j].low for j in places]))
+    starts[:, places] = bounded_least_squares(a, b, np.array([form.parameters[j].low for j in places]))
     return starts
 
 
-def _least_squares(a, b, low):
+def bounded_least_squares(a, b, low):
     """argmin |a c - b|^2 for every row of a [S, n, l], b [S, n], with c >= low where low is finite: the best of all active sets."""
     count, _, width = a.shape
     best, cost = np.zeros((count, width)), np.full(count, np.inf)
