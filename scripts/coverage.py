@@ -1,8 +1,9 @@
 """`make coverage`: do 95% intervals hold what was planted in 95% of simulated studies? For every form of capacity/laws/forms.py.
 
 Writes results/studies/coverage/coverage.csv (one row per study, number and method) and coverage.md. The method of a form is measured over 400
-simulated studies, cluster bootstraps of 400 resamples beside it over the first 200. About ten minutes on two idle cores. `--only FORM ...` runs some
-forms and keeps the others' rows.
+simulated studies, cluster bootstraps of 400 resamples beside it over the first 200. Whatever lies outside of 92% to 98% is looked at again in 1,600
+other studies, since of so many numbers chance alone puts some there. About ten minutes on two cores. `--only FORM ...` runs some forms and
+keeps the others' rows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from capacity.laws.tables import csv
 
 CHUNK = 50  # simulated studies per piece of work
 LOW, HIGH = 0.92, 0.98
+AGAIN = (10_000, 1600)  # first, and how many, of the studies that look again at what lies outside
 RESAMPLES, RESAMPLED = 400, 200
 BOOTSTRAPS = ("percentile", "studentized", "bca")
 
@@ -39,7 +41,12 @@ def main() -> None:
     jobs = [(s.name, start, min(start + CHUNK, args.studies), RESAMPLES if start < args.resampled else 0) for s in chosen for start in range(0, args.studies, CHUNK)]
     with ProcessPoolExecutor(args.workers) as pool:
         rows = [row for part in pool.map(work, jobs) for row in part]
-    table = pd.DataFrame(planted.summary(rows))
+        table = pd.DataFrame(planted.summary(rows))
+        own = table[(table.method == "default") & ((table.coverage < LOW) | (table.coverage > HIGH))]
+        more = [(name, start, start + CHUNK, 0) for name in dict.fromkeys(own.study) for start in range(AGAIN[0], sum(AGAIN), CHUNK)]
+        again = pd.DataFrame(planted.summary([row for part in pool.map(work, more) for row in part]))
+    if len(again):
+        table = pd.concat([table, again.assign(method="again")])
     before = folder / "coverage.csv"
     if len(chosen) < len(planted.STUDIES) and before.exists():
         kept = pd.read_csv(before)
@@ -74,8 +81,11 @@ def report(table: pd.DataFrame) -> str:
                 *(f"{c.bias_percent:+.1f}% ({c.bias_sd:+.2f})" for c in cells), *(f"{c.half_width_percent:.3g}%" for c in cells)]) + " |")
     inside = own[own.study.str.contains(", (?:even|few|rough)$")]
     outside = inside[(inside.coverage < LOW) | (inside.coverage > HIGH)]
-    lines += ["", f"{len(inside) - len(outside)} of {len(inside)} numbers lie between {LOW:.0%} and {HIGH:.0%}. Outside:", ""]
-    lines += [f"- {r.study}: {_word(r.number)} {r.coverage:.1%} (above {r.above:.1%}, below {r.below:.1%} of studies)" for r in outside.itertuples()] or ["- none"]
+    lines += ["", f"{len(inside) - len(outside)} of {len(inside)} numbers lie between {LOW:.0%} and {HIGH:.0%}; if all covered 95%, chance alone would put one or two outside.",
+              f"Outside, with their coverage in {AGAIN[1]:,} other studies (standard error 0.6%):", ""]
+    again = table[table.method == "again"].set_index(["study", "number"]).coverage
+    lines += [f"- {r.study}: {_word(r.number)} {r.coverage:.1%} (above {r.above:.1%}, below {r.below:.1%} of studies), again {again[r.study, r.number]:.1%}"
+              for r in outside.itertuples()] or ["- none"]
     lines += ["", "Intervals that were refused (too few degrees of freedom), or have no end on one side:", ""]
     lines += [f"- {r.study}: {_word(r.number)}: refused {r.refused:.1%}, open {r.open:.1%}" for r in own[(own.refused > 0.005) | (own.open > 0.02)].itertuples()] or ["- none"]
     lines += ["", "## Beyond the plan", "", "| study | number | coverage | bias | half width |", "| --- | --- | ---: | ---: | ---: |"]

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_plots import ink, texts
+from test_figures import ink, texts
 
-from capacity import counts, plots
+from capacity import counts
+from capacity.figures.random_data import ablation_figure
 from capacity.laws import ablations, forms, linear
 from capacity.sweep.study import load_study
 
@@ -110,7 +111,7 @@ def test_intervals_cover_a_planted_alpha():
 def test_data_that_all_fit_give_no_alpha_and_few_rows_no_interval():
     found, runs = ablations.judge(planted(n=20), "small")
     assert "all data fit" in found["strict"]["reason"] and "all data fit" in ablations.report(found)
-    plots.ablation_figure(runs, found)
+    ablation_figure(runs, found, "strict")
     found, _ = ablations.judge(planted(vocabularies=(64, 1024)), "two")
     assert found["strict"]["hard"]["interval"] is None and found["strict"]["smooth"]["reason"] == "needs three cells"
     assert "no interval: too few cells" in " ".join(ablations.report(found).split())
@@ -137,21 +138,22 @@ def test_what_is_missing_is_told_and_what_cannot_be_compared_is_refused():
 def test_a_study_is_written_the_same_twice_and_its_figure_is_legible(tmp_path, table):
     text = ablations.write_study(table, tmp_path / "a", "planted")
     assert text == ablations.write_study(table, tmp_path / "b", "planted") and max(map(len, text.splitlines())) <= 80
-    names = ["ablation.pdf", "ablation.png", "fit.json", "runs.csv"]
+    names = ["ablation_paper.pdf", "ablation_paper.png", "ablation_strict.pdf", "ablation_strict.png", "fit.json", "runs.csv"]
     assert sorted(os.listdir(tmp_path / "a")) == names
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
     found, runs = ablations.judge(table, "planted")
     assert json.loads((tmp_path / "a" / "fit.json").read_text()) == found
-    figure = plots.ablation_figure(runs, found)
-    FigureCanvasAgg(figure).draw()
-    for ax, convention in zip(figure.axes, ("strict", "paper")):
+    for convention in ("strict", "paper"):
+        figure = ablation_figure(runs, found, convention)
+        FigureCanvasAgg(figure).draw()
+        (ax,) = figure.axes
         drawn = sorted(y for line in ax.lines if line.get_gid() == "runs" for y in line.get_ydata())
         assert drawn == sorted(table[f"{convention}_bits"]) and convention in ax.get_ylabel()
-    shown = texts(figure)
-    total = np.sum(ink(figure, shown), axis=0)
-    assert total.max() == 1 and min(t.get_fontsize() for t in shown) >= 7
-    total[2:-2, 2:-2] = 0
-    assert not total.any(), "text is cut off at the edge of the figure"
+        shown = texts(figure)
+        total = np.sum(ink(figure, shown), axis=0)
+        assert total.max() == 1 and min(t.get_fontsize() for t in shown) >= 7
+        total[2:-2, 2:-2] = 0
+        assert not total.any(), "text is cut off at the edge of the figure"
 
 
 def test_the_published_studies_have_the_published_shapes():

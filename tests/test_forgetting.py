@@ -13,7 +13,7 @@ from capacity.config import ConfigError
 from capacity.data import split, views
 from capacity.data.feed import TableFeed
 from capacity.laws import forgetting
-from capacity.plots_text import forgetting_figure
+from capacity.figures.text import forgetting_figures
 from capacity.run import execute
 
 SMALL = ["data=text_pocket", "data.documents=400", "data.seq_len=16", "data.n_held_out=100", "data.tokens_per_parameter=null", "data.n_sequences=60",
@@ -154,5 +154,6 @@ def test_the_figure_needs_no_middle_shape_at_every_batch():
     """A study of which some runs are missing: the middle size of all has no run at the batch that most shapes have."""
     cells = [{"label": label, "parameters": size, "batch": batch, "text": "random", "point": 0.25, "views": 4, "lags": [0, 3], "bits": [2.0, 1.0]}
              for label, size, batch in (("a", 1000, 16), ("b", 4000, 64), ("c", 9000, 16))]
-    figure = forgetting_figure({"cells": cells})
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["random tokens, seen 4 times", "random tokens, c, batch 16"]
+    figures = forgetting_figures({"cells": cells})
+    assert {name: figure.axes[0].get_title(loc="left") for name, figure in figures.items()} == {
+        "forgetting_random": "random tokens, seen 4 times", "forgetting_random_views": "random tokens, c, batch 16"}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capacity import plots
+from capacity.figures.people import exposures_figure, ratio_figure
 from capacity.laws import arms, exposures, knowledge, verdicts
 from capacity.laws.expects import check_expects
 from capacity.settings import ConfigError
@@ -601,11 +601,11 @@ def points(ax):
 
 def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
     runs = arms.prepare(table(everything()))
-    figure = plots.ratio_figure(runs)
+    figure = ratio_figure(runs)
     (ax,), done = figure.axes, runs[runs.chosen & (runs.bits > 0)]
     assert points(ax) == sorted(zip(done.parameters_paper, done.bits)) and len(done) == 38
-    assert [g.get_ydata()[0] / g.get_xdata()[0] for n in (2, 1, 0.5) for g in named(ax, f"guide {n}")
-            if hasattr(g, "get_xdata")] == pytest.approx([2, 1, 0.5])
+    assert [g.get_ydata()[0] / g.get_xdata()[0] for n in (4, 2, 1, 0.5) for g in named(ax, f"guide {n}")
+            if hasattr(g, "get_xdata")] == pytest.approx([4, 2, 1, 0.5])
     assert {c.get_ydata()[0] for c in named(ax, "ceiling")} == {800 * BITS, 2400 * BITS}
     assert {t.get_text() for t in named(ax, "label")} == {"N = 800", "N = 2.4K"}
     assert "2 with R <= 0 not drawn" in ax.get_xlabel()
@@ -615,20 +615,20 @@ def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
     assert open_ones == set(done.bits[done.fraction >= 0.95])
     (legend,) = figure.legends
     assert {t.get_text().replace("\n", " ") for t in legend.get_texts()} >= set(done.arm_name)
-    assert not named(plots.ratio_figure(arms.prepare(table([run(r=-1.0)]))).axes[0], "runs")
+    assert not named(ratio_figure(arms.prepare(table([run(r=-1.0)]))).axes[0], "runs")
 
 
 def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
     runs = arms.prepare(table(everything()))
     laws = knowledge.exposure_laws(runs)
-    ax = plots.exposures_figure(runs, laws).axes[0]
+    ax = exposures_figure(runs, laws).axes[0]
     used = runs[runs.chosen & (runs.label.isin(["2x16", "2x32"])) & (runs.series == "N = 2.4K, GPT2, other_parts=0")]
     assert points(ax) == sorted(zip(used.exposures_mean, used.r)) and len(named(ax, "law")) == 2
     ends = {line.get_ydata()[0] for line in named(ax, "R^max")}
     assert ends == {used.r_max[used.label == "2x32"].mean()}  # that of 2x16 is far above all runs
     legend = " ".join(t.get_text().replace("\n", " ") for t in ax.figure.legends[0].get_texts())
     assert "max}$ 6.3" in legend and "max}$ 2.05" in legend and "fitted law" in legend
-    bare = plots.exposures_figure(runs).axes[0]
+    bare = exposures_figure(runs).axes[0]
     assert len(named(bare, "means")) == 2 and not named(bare, "law")
 
 
@@ -639,7 +639,7 @@ def test_no_name_leaves_the_figure(many):
     rows = [run(shape, **{"data.order": f"a rather long name of an order, number {i}", "train.exposures": e})
             for i in range(many) for shape in ("2x16", "2x48") for e in (100.0, 200.0)]
     runs = arms.prepare(table(rows))
-    for figure in (plots.ratio_figure(runs), plots.exposures_figure(runs)):
+    for figure in (ratio_figure(runs), exposures_figure(runs)):
         FigureCanvasAgg(figure).draw()
         box = figure.legends[0].get_window_extent()
         width, height = figure.get_size_inches() * figure.dpi

@@ -18,7 +18,8 @@ import pytest
 from matplotlib.figure import Figure
 from planted import COMMIT, plant
 
-from capacity import plots, plots_fit, records
+from capacity import records
+from capacity.figures import fits, style
 from capacity.cli import main
 from capacity.laws import outcome as outcomes
 from capacity.laws.residuals import Residuals, residuals
@@ -238,7 +239,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(planted, no
     assert set(packed(smaller)) == set(sizes) - {largest} and f"{largest} is too large for this page" in smaller.decode() and len(smaller) < len(content)
     monkeypatch.setattr(page, "LARGEST_STILL", 5)
     without = page.build(study.name, study, records.table(results, study.runs), results, found, "", []).decode()
-    assert without.count("This figure has too many points for a picture") == 2 and 'class="still"' not in without
+    assert without.count("This figure has too many points for a picture") == 3 and 'class="still"' not in without
 
 
 # Studies that lack something
@@ -319,7 +320,9 @@ def test_errors_of_fits_have_the_size_that_the_fits_state(planted):
     laws = [law for law in fit["exposure_laws"] if not law["reason"]]
     assert size == pytest.approx(np.sqrt(np.average([law["rms"] ** 2 for law in laws], weights=[law["runs"] for law in laws])), rel=1e-6)
     size, fit, points = rms("pocket", "corner")
-    assert len(points) == 20 and np.sqrt((np.log1p(points.error / 100) ** 2).mean()) == pytest.approx(fit["strict"]["corner_fit"]["rms"], rel=1e-6)
+    (smooth,) = [row["record"] for row in fit["strict"]["forms"]["runs"]["forms"] if row["form"] == "smooth_corner"]
+    error, delta = np.abs(np.log1p(points.error / 100)), smooth["loss"]["delta"]
+    assert len(points) == 20 and np.where(error < delta, error**2 / 2, delta * (error - delta / 2)).sum() == pytest.approx(smooth["loss"]["objective"], rel=1e-6)
     size, fit, points = rms("pocket", "capacity", "C = alpha P")
     assert np.exp(np.log1p(points.error / 100).mean()) == pytest.approx(1.0, abs=1e-9)  # a geometric mean leaves no mean log error
     size, fit, points = rms("morris/vocabulary@pocket", "alpha", "min(alpha P, ceiling)")
@@ -335,7 +338,7 @@ def test_errors_of_fits_have_the_size_that_the_fits_state(planted):
 
 def test_the_sign_of_an_error_is_that_of_the_law():
     points = pd.DataFrame({"series": "a", "x": [1.0, 2.0], "error": [5.0, -5.0], "run_id": ["r0", "r1"], "name": ""})
-    figure = plots_fit.residual_figure([Residuals("law", "key", "%", "P", points)])
+    figure = fits.residual_figure([Residuals("law", "key", "%", "P", points)])
     drawn = figures.data(figure)["panels"][0]
     assert drawn["y"]["label"] == "fitted / measured - 1 (%)" and [mark for mark in drawn["marks"] if mark.get("runs")][0]["y"] == [5.0, -5.0]
     assert runs.errors([Residuals("law", "key", "%", "P", points)]) == [("error:key", "fitted minus measured (%): law", {"r0": 5.0, "r1": -5.0})]
@@ -363,7 +366,7 @@ def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
             for mark in lines:
                 assert set(mark.get("runs", [])) <= set(runs_csv.index) and len(mark.get("runs", mark["x"])) == len(mark["x"])
     if name == "pocket":
-        left = figures.data(found.figures["capacity"])["panels"][0]
+        left = figures.data(found.figures["memorized"])["panels"][0]
         told = {run: (x, y) for mark in left["marks"] if "runs" in mark for run, x, y in zip(mark["runs"], mark["x"], mark["y"])}
         assert set(told) == set(runs_csv.index)
         for run, (x, y) in told.items():
@@ -419,7 +422,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
 
 
 def test_a_page_about_numbers_needs_no_torch():
-    code = "import sys, capacity.report.page, capacity.plots_fit; print([m for m in ('torch', 'datasets', 'wandb') if m in sys.modules])"
+    code = "import sys, capacity.report.page, capacity.figures.fits; print([m for m in ('torch', 'datasets', 'wandb') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.strip() == "[]"
 
 
@@ -503,7 +506,7 @@ def test_the_command_writes_the_page_beside_the_files_of_the_fit(here, capsys):
     shown = capsys.readouterr()
     assert shown.out == "results/studies/morris/vocabulary@pocket/report.html\n" and shown.err == ""
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(first) == {"report.html", "fit.json", "runs.csv", "ablation.png", "ablation.pdf"}
+    assert set(first) == {"report.html", "fit.json", "runs.csv", *(f"ablation_{way}.{kind}" for way in ("strict", "paper") for kind in ("png", "pdf"))}
     assert main(["fit-laws", "morris/vocabulary@pocket", "--bootstraps", "200"]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first  # the same files by both verbs
     assert packed(first["report.html"])["fit.json"] == first["fit.json"] and packed(first["report.html"])["runs.csv"] == first["runs.csv"]
@@ -539,6 +542,6 @@ def test_shadows_where_there_are_none_is_bad_input(here, capsys):
 
 
 def test_an_svg_of_a_figure_is_the_same_twice_and_its_text_stays_text(planted):
-    figure = planted("pocket")[2].figures["capacity"]
-    picture = plots.render(figure, "svg")
-    assert picture == plots.render(figure, "svg") and b"Memorized bits against data" in picture and b"<dc:date>" not in picture
+    figure = planted("pocket")[2].figures["memorized"]
+    picture = style.render(figure, "svg")
+    assert picture == style.render(figure, "svg") and b"memorized (bits, strict convention)" in picture and b"<dc:date>" not in picture

@@ -188,18 +188,18 @@ def test_a_flag_shows_its_runs(chromium, pages):
     assert kept and all("under-filled" in flags for flags in kept)
 
 
-TICKS = "return [...document.querySelectorAll('#figure-capacity .panel:first-child svg.plot .tick.' + arguments[0])].map(t => t.textContent)"
+TICKS = "return [...document.querySelectorAll('#figure-memorized .panel:first-child svg.plot .tick.' + arguments[0])].map(t => t.textContent)"
 
 
 def places(chromium):
     """Run -> centre of its point in the first panel, in pixels of the window, and that panel's box."""
-    return js(chromium, """const svg = document.querySelector('#figure-capacity .panel:first-child svg.plot'), box = svg.getBoundingClientRect();
+    return js(chromium, """const svg = document.querySelector('#figure-memorized .panel:first-child svg.plot'), box = svg.getBoundingClientRect();
         return [Object.fromEntries([...svg.querySelectorAll('[data-run]')].map(n => { const b = n.getBoundingClientRect();
             return [n.dataset.run, [(b.left + b.right) / 2, (b.top + b.bottom) / 2]]; })), [box.left, box.top, box.width, box.height]]""")
 
 
 def to_figure(chromium):
-    js(chromium, "document.querySelector('#figure-capacity').scrollIntoView()")
+    js(chromium, "document.querySelector('#figure-memorized').scrollIntoView()")
     time.sleep(0.6)  # whoever has just scrolled goes on scrolling
 
 
@@ -227,7 +227,7 @@ def pointer(chromium):
 
 def zoomed(chromium):
     time.sleep(0.1)  # a drawing waits for the next frame
-    return js(chromium, "return document.querySelector('#figure-capacity .panel').classList.contains('zoomed')")
+    return js(chromium, "return document.querySelector('#figure-memorized .panel').classList.contains('zoomed')")
 
 
 def test_the_wheel_zooms_about_the_pointer_and_a_double_click_shows_all(chromium, pages):
@@ -267,7 +267,7 @@ def test_a_box_a_shift_and_the_buttons_zoom_too(chromium, pages):
     act(("move_to_location", left + 0.3 * width, top + 0.1 * height), ("pointer_down",), ("move_to_location", left + 0.45 * width, top + 0.5 * height),
         ("move_to_location", left + 0.6 * width, top + 0.8 * height), ("pointer_up",))
     assert zoomed(chromium) and set(places(chromium)[0]) <= set(inside)
-    first, second, reset = chromium.find_elements(By.CSS_SELECTOR, "#figure-capacity .panel:first-child .tools button")
+    first, second, reset = chromium.find_elements(By.CSS_SELECTOR, "#figure-memorized .panel:first-child .tools button")
     reset.click()
     assert not zoomed(chromium) and places(chromium)[0] == before
     first.click()
@@ -284,7 +284,7 @@ def test_a_box_a_shift_and_the_buttons_zoom_too(chromium, pages):
 
 
 def tip(chromium):
-    return js(chromium, "const t = document.querySelector('#figure-capacity .panel:first-child .tip'); return t.hidden ? null : [...t.children].map(c => c.textContent)")
+    return js(chromium, "const t = document.querySelector('#figure-memorized .panel:first-child .tip'); return t.hidden ? null : [...t.children].map(c => c.textContent)")
 
 
 def test_a_point_tells_its_run_and_its_numbers_and_a_click_finds_the_row(chromium, pages):
@@ -318,7 +318,7 @@ def test_a_line_tells_its_name_where_the_pointer_is(chromium, pages):
         m = path.getScreenCTM(); return [at.x * m.a + m.e, at.y * m.d + m.f]""")
     act(("move_to_location", x, y))
     lines = js(chromium, "return [...document.querySelectorAll('#figure-membership .panel:first-child .tip > *')].map(c => c.textContent)")
-    assert lines[0] in ("fitted, sigmoid in t", "fitted, in log t") or lines[0].startswith("2x")
+    assert lines[0] in ("sigmoid in t", "sigmoid in log t") or lines[0].startswith("2x")
     assert lines[-1].startswith("membership F1, loss attack: 0.") or lines[-1].endswith(": 1")
 
 
@@ -329,7 +329,7 @@ def test_the_keyboard_walks_through_points_and_zooms(chromium, pages):
     path, study, table = pages("pocket")
     show(chromium, path)
     to_figure(chromium)
-    plot = chromium.find_element(By.CSS_SELECTOR, "#figure-capacity svg.plot")
+    plot = chromium.find_element(By.CSS_SELECTOR, "#figure-memorized svg.plot")
     assert plot.get_attribute("tabindex") == "0" and "data H (bits)" in plot.get_attribute("aria-label")
     js(chromium, "arguments[0].focus()", plot)
     order = [run for run, _ in sorted(places(chromium)[0].items(), key=lambda entry: entry[1][0])]
@@ -341,7 +341,7 @@ def test_the_keyboard_walks_through_points_and_zooms(chromium, pages):
     assert xs == sorted(xs) and len(set(seen)) == 4 and set(seen) <= set(order[:6])
     plot.send_keys(Keys.ARROW_LEFT)
     assert seen[2] in tip(chromium)[0]
-    assert js(chromium, "return document.querySelector('#figure-capacity .tip').getAttribute('role')") == "status"  # a screen reader says it
+    assert js(chromium, "return document.querySelector('#figure-memorized .tip').getAttribute('role')") == "status"  # a screen reader says it
     plot.send_keys(Keys.ENTER)
     assert wait(lambda: js(chromium, "return document.querySelector('tr.picked')?.id"), "the row") == f"run-{seen[2]}"
     js(chromium, "arguments[0].focus()", plot)
@@ -437,7 +437,7 @@ def test_without_scripts_the_page_still_has_pictures_and_the_table(chromium, pag
         chromium.get(path.as_uri())
         tree = chromium.execute_cdp_cmd("DOM.getDocument", {"depth": -1})
         found = chromium.execute_cdp_cmd("DOM.querySelectorAll", {"nodeId": tree["root"]["nodeId"], "selector": "noscript img.still"})["nodeIds"]
-        assert len(found) == 2
+        assert len(found) == 3
         for node in found:
             box = chromium.execute_cdp_cmd("DOM.getBoxModel", {"nodeId": node})["model"]
             assert box["width"] > 400 and box["height"] > 150  # the picture is decoded and shown

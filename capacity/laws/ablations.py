@@ -106,7 +106,7 @@ def verdicts(found):
 
 
 def write_study(table, folder, name):
-    """Write fit.json, runs.csv, ablation.png and ablation.pdf of `outcome`; returns the report."""
+    """Write fit.json, runs.csv and the figures of `outcome`; returns the report."""
     found = outcome(table, name)
     found.write(folder)
     return found.text
@@ -114,12 +114,12 @@ def write_study(table, folder, name):
 
 def outcome(table, name):
     """`judge` of a study of vocabularies or lengths, with its table, figure and report."""
-    from capacity import plots
+    from capacity.figures.random_data import ablation_figure
 
     found, runs = judge(table, name)
-    figure = plots.ablation_figure(runs, found)
+    figures = {f"ablation_{way}": ablation_figure(runs, found, way) for way in CONVENTIONS}
     runs = runs.assign(class_strict=classify(runs, "strict"), class_paper=classify(runs, "paper"), still_rising=rising(runs))
-    return Outcome("ablation", found, "fit.json", {"runs.csv": runs.sort_values([*CELL, "seed", "run_id"])}, {"ablation": figure}, report(found))
+    return Outcome("ablation", found, "fit.json", {"runs.csv": runs.sort_values([*CELL, "seed", "run_id"])}, figures, report(found))
 
 
 def report(found):

@@ -102,7 +102,7 @@ def intervals(found: Fit, drawn: Draws, method: str = "percentile", *, at: dict 
             own = float(np.sqrt(max(spread_of(found).covariance[j, j], 0.0)))
             with np.errstate(all="ignore"):
                 t = (drawn.u[:, j] - found.u[j]) / drawn.error[:, j]
-            low, high = np.nanquantile(t, tails)
+                low, high = np.nanquantile(t, tails)  # infinite where a resample left no scatter
             ends = found.form.parameters[j].outward(np.array([found.u[j] - high * own, found.u[j] - low * own]))
         else:
             ends = np.quantile(values, tails if method == "percentile" else _bca(value, values, jack[name], tails))

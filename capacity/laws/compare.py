@@ -100,6 +100,11 @@ def forms(names, points: Points, scale: str | None = None, **settings) -> list[d
         e = found.predict({n: a for n, a in found.problem.x.items()})[~found.problem.censored] - found.y[~found.problem.censored]
         rows.append({"form": found.form.name, "formula": found.form.formula, "values": found.values, "free": int(found.free.sum()), "rms": float(np.sqrt(np.mean(e**2))),
                      "unit": found.form.target.unit, "held_out": left, "aicc": akaike["value"], "warnings": list(found.warnings)})
+    return ranked(rows)
+
+
+def ranked(rows: list[dict]) -> list[dict]:
+    """Rows of `forms` with AICc differences and Akaike weights among them, the smallest held-out error first."""
     known = [row["aicc"] for row in rows if row["aicc"] is not None]
     least = min(known) if known else None
     weights = {row["form"]: math.exp(-0.5 * (row["aicc"] - least)) for row in rows if row["aicc"] is not None}
@@ -111,14 +116,14 @@ def forms(names, points: Points, scale: str | None = None, **settings) -> list[d
 
 def record(found: Fit, scale: str | None = None, *, at: dict | None = None, resamples: int = 0, seed: int = 0) -> dict:
     """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the search by clusters, held-out error, AICc, the
-    parameters under other losses, and, with resamples, the bootstrap beside the intervals: its ends and the shares that hit bounds."""
+    parameters under other losses, and, with resamples and clusters enough, the bootstrap beside the intervals: its ends and the shares that hit bounds."""
     again = {"transform": found.problem.transform, "fixed": {n: float(v) for n, v, f in zip(found.form.names, found.theta, found.free) if not f}}
     losses = {name: estimate.fit(found.form, found.points, delta=delta, **again).values
               for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(found.sigma, 1e-12)))}
     more = {"intervals": intervals.of(found, at=at), "held_out": held_out(found, scale), "aicc": aicc(found), "other_losses": losses,
             "covariance": {"of": [f"log {p.name}" if p.scale == "log" else p.name for p in found.form.parameters],
                            "matrix": intervals.spread_of(found).covariance.tolist() if len(found.clusters) > 1 else None}}
-    if resamples:
+    if resamples and len(found.clusters) >= intervals.FEWEST_CLUSTERS:
         drawn = bootstrap.draw(found, resamples, seed=seed)
         more["bootstrap"] = {"resamples": resamples, "seed": seed, "replicate": "cluster", "at_bound": drawn.at_bound, "second_start_better": drawn.second,
                              "unconverged": drawn.unconverged, "percentile": bootstrap.intervals(found, drawn, "percentile", at=at)}

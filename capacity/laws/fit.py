@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 import capacity
-from capacity.laws import forms, linear
+from capacity.laws import capacity_forms, forms, linear
 from capacity.laws.tables import check_numbers, checked, plain
 
 SCHEMA = 1
@@ -142,7 +142,7 @@ def plateaus(table, convention="strict", parameters="total"):
 
 
 def estimate(unit, *, n_boot=4000, seed=0):
-    """The laws over labels from `units`: alpha (headline), slope, power, held_out, bounds_above_line, other_estimators.
+    """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line, other_estimators.
 
     Every estimated number is a dict: value, unit, interval_seeds and interval_shapes (each with ends, None where there
     is none, and then a reason), and quote, the name of the wider of the two.
@@ -197,7 +197,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     over = bound[bound.bits > math.exp(log_alpha) * bound.parameters]
     above = [{"label": u.label, "seed": u.seed, "bits": u.bits,
               "percent": 100 * (u.bits / (math.exp(log_alpha) * u.parameters) - 1)} for u in over.itertuples()]
-    return {"alpha": alpha, "slope": slope, "power": line, "reason": None, "held_out": linear.held_out(labels, p, c),
+    return {"alpha": alpha, "slope": slope, "power": line, "reason": None,
             "bounds_above_line": above, "other_estimators": linear.named_estimates(p, c)}
 
 
@@ -221,7 +221,9 @@ def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, see
         "symbols": {"C": f"capacity in bits, {convention} convention", "P": f"parameters, {parameters} count",
                     "c0": "bits", "alpha": "bits per parameter"},
         **laws,
-        "corner_fit": joint_corner(done, done[bits], done[ceiling], done[count], kind[done.index]),
+        "forms": capacity_forms.judge(unit, pd.DataFrame({"parameters": done[count], "ceiling": done[ceiling], "bits": done[bits], "label": done.label,
+                                                           "over": kind[done.index].isin(["saturated", "corner"])}),
+                                      {"bits": convention, "parameters": parameters}, resamples=n_boot, seed=seed),
         "sensitivity": sensitivity(table, convention, parameters) if len(used) else None,
         "plateaus": plateaus(table, convention, parameters).to_dict("records"), "units": unit.to_dict("records"),
         "n": {"rows": len(table), "finished": int((table.status == "finished").sum()), "used": len(used),
@@ -240,14 +242,6 @@ def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, see
                      "pandas": pd.__version__, "scipy": importlib.metadata.version("scipy")},
         "inputs_sha256": inputs_hash(table),
     })
-
-
-def joint_corner(runs, bits, ceiling, parameters, kind):
-    """`linear.fit_smooth_corner` over all finished runs at once, or {"reason": ...} where they cannot determine it."""
-    if len(runs) < 3 or not kind.isin(["saturated", "corner"]).any():
-        return {"reason": "needs three finished runs, one of them over-filled"}
-    return linear.fit_smooth_corner(parameters, ceiling, bits) | {
-        "formula": "m = H_c * (1 + (H_c / (alpha * P))^k)^(-1/k), H_c = ceiling", "runs": len(runs), "reason": None}
 
 
 def sensitivity(table, convention="strict", parameters="total"):

@@ -100,7 +100,7 @@ def spread_of(found: Fit) -> Spread:
     wide, whole = np.zeros((k, k)), np.zeros((k, k))
     wide[np.ix_(moving, moving)] = meat
     every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
-    size = np.sqrt((every**2).sum(0)) + 1e-300
+    size = np.maximum(np.sqrt((every**2).sum(0)), 1e-150)  # of a parameter that no point tells
     whole[np.ix_(free, free)] = np.linalg.pinv((every / size).T @ (every / size), rcond=1e-14) / np.outer(size, size)
     # a parameter on its bound holds the others' curvature, not the other way round
     whole[moving] = 0.0
@@ -166,13 +166,17 @@ def _summed(matrix, codes):
 
 def pooled_of(found: Fit) -> Pooled:
     """The variance of points and of clusters, the same for all in the transform of the fit, from the sums of squares of residuals within and between
-    clusters and what leverage leaves of them (Henderson's third method, 1953, Biometrics 9, 226)."""
+    clusters and what leverage leaves of them (Henderson's third method, 1953, Biometrics 9, 226). Under Huber's loss residuals are those of the
+    loss, stretched by 1 + k / C (1 - m) / m for the share m that it does not clip: which points are clipped follows the fit (Huber 1973, Ann.
+    Stat. 1, 799, with the C clusters as his n observations)."""
     p, free = found.problem, found.free
     e, jacobian = p.residuals(found.u[None])
     _, psi, curve, _ = (a[0] for a in p.loss(e))
-    curve = np.where(p.censored, curve, curve[~p.censored].mean())
+    kept = float(curve[~p.censored].mean())
+    curve = np.where(p.censored, curve, kept)
     told = curve > IDLE  # bounds far below the line say nothing, and have no residual
     x, r = (jacobian[0] * np.sqrt(curve)[:, None])[told][:, free], (psi / np.sqrt(np.maximum(curve, IDLE)))[told]
+    r = r * (1 + free.sum() / len(found.clusters) * (1 - kept) / max(kept, IDLE))
     _, codes = np.unique(found.codes[told], return_inverse=True)
     inverse = np.linalg.pinv(x.T @ x)
     residual, pull = np.eye(len(r)) - x @ inverse @ x.T, np.zeros((len(r), len(free)))

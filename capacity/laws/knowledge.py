@@ -40,13 +40,13 @@ def outcome(table, study, *, n_boot=4000, seed=0):
     table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a
     `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged.
     """
-    from capacity import plots  # matplotlib takes as long to import as everything else together
+    from capacity.figures.people import exposures_figure, ratio_figure  # matplotlib takes as long to import as everything else together
 
     runs = arms.prepare(table, study.best_over)
     fit = judge_study(runs, study, n_boot=n_boot, seed=seed)
-    figures = {"ratio": plots.ratio_figure(runs)}
+    figures = {"ratio": ratio_figure(runs)}
     if runs[runs.chosen].groupby(["label", "series"]).asked.nunique().max() > 1:
-        figures["exposures"] = plots.exposures_figure(runs, fit["exposure_laws"])
+        figures["exposures"] = exposures_figure(runs, fit["exposure_laws"])
     told = runs.drop(columns=[c for c in runs if c.startswith("axis ") or c == "amount"])
     return Outcome("people", fit, "fit.json", {"shapes.csv": pd.DataFrame(fit["arms"]), "runs.csv": told}, figures, report(fit))
 

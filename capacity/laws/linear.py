@@ -155,30 +155,6 @@ def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
     return {"low": beta - high * sd, "high": beta - low * sd, "dof": dof, "reason": None}
 
 
-def held_out(labels, parameters, bits):
-    """Predict the largest shape from the others, and each shape from the rest; errors in percent of the measured bits.
-
-    Uses measured plateaus only, with alpha as their geometric mean of ratios. None where too few shapes remain.
-    """
-    p, c = np.asarray(parameters, float), np.asarray(bits, float)
-
-    def error(i, power):
-        q, d = np.delete(p, i), np.delete(c, i)
-        if len(set(q)) < 1 + power:
-            return None
-        slope, level = np.polyfit(np.log(q), np.log(d), 1) if power else (1.0, np.log(d / q).mean())
-        return float(100 * (np.exp(level + slope * np.log(p[i])) / c[i] - 1))
-
-    top = int(np.argmax(p))
-    rest = np.delete(p, top)
-    out = {"largest": labels[top], "extrapolation": float(p[top] / rest.max()) if len(rest) else None}
-    for name, power in (("alpha", 0), ("power", 1)):
-        errors = [error(i, power) for i in range(len(p))]
-        out[name] = {"error_percent": errors[top], "leave_one_out_rms_percent":
-                     None if None in errors else float(np.sqrt(np.mean(np.square(errors))))}
-    return out
-
-
 def fit_smooth_corner(parameters, data_bits, bits, start=None):
     """alpha and k of the smooth corner by least squares on log bits over runs (positive arrays of one length), or from one start (alpha, k) only.
 

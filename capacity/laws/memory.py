@@ -30,7 +30,7 @@ def write_study(table, results: Path, folder: Path, name: str, *, n_boot: int = 
 
 def outcome(table, results: Path, name: str, *, n_boot: int = 1000, shadows: int | None = None) -> Outcome:
     """Join and fit. ValueError, in one line, for a table that cannot be judged."""
-    from capacity.plots_text import canary_figure, descent_figure, forgetting_figure, membership_figure, roc_figure
+    from capacity.figures import text as drawn
 
     table = checked(table, INPUTS, ["tokens_per_parameter"], "judge")
     runs, curves = attacks.joined(table, results, shadows)
@@ -40,15 +40,17 @@ def outcome(table, results: Path, name: str, *, n_boot: int = 1000, shadows: int
     done = runs[runs.status == "finished"]
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
-    figures = {"roc": roc_figure(roc, done)}
+    figures = {name: drawn.roc_figure(roc, done, kind) for name, kind in (("roc", "members"), ("roc_shadows", "half")) if kind in set(roc.trained_on)}
     if "reason" not in found["laws"]["f1_median"]:
-        figures["membership"] = membership_figure(runs, found)
+        figures["membership"] = drawn.membership_figure(runs, found)
+    if done[done.trained_on == "members"].groupby("label").tokens_per_parameter.nunique().max() > 1:
+        figures["losses"] = drawn.losses_figure(runs)
     if found["canaries"] is not None and not views:
-        figures["canaries"] = canary_figure(runs, found)
+        figures |= {"canaries": drawn.canary_figure(runs, found), "extraction": drawn.extraction_figure(runs, found)}
     if found["descent"]:
-        figures["descent"] = descent_figure(found["descent"])
+        figures |= {"descent": drawn.descent_figure(found["descent"]), "generalised": drawn.generalised_figure(found["descent"])}
     if views:
-        figures["forgetting"] = forgetting_figure(found["forgetting"])
+        figures |= drawn.forgetting_figures(found["forgetting"])
     return Outcome("text", plain(found), "memory.json", tables, figures, report(found, runs))
 
 

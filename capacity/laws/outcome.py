@@ -37,7 +37,7 @@ class Outcome:
     def write(self, folder: Path) -> list[Path]:
         """Write the fit, its tables (CSV) and figures (PNG, PDF); everything is computed before anything is written, and each file
         replaces its predecessor in one step. Returns the paths."""
-        from capacity.plots import render  # matplotlib takes as long to import as everything else together
+        from capacity.figures.style import render  # matplotlib takes as long to import as everything else together
 
         files = {self.fit_file: self.json()} | {name: csv(table) for name, table in self.tables.items()}
         files |= {f"{name}.{kind}": render(figure, kind) for name, figure in self.figures.items() for kind in ("png", "pdf")}

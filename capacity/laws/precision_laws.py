@@ -154,13 +154,14 @@ def rows_of(table: pd.DataFrame, configs: list, results: Path) -> tuple[pd.DataF
 
 def outcome(table, configs, results: Path, name: str) -> Outcome:
     """`judge` of a study of precision, with its tables, figure and report."""
-    from capacity.plots_precision import ladder_figure
+    from capacity.figures.precision import kept_figure, ladder_figure, stored_figure
 
     table = checked(table, ("run_id", "label", "seed", "status", "load", "kind"), ["load"], "judge")
     rows, without_rows = rows_of(table, configs, results)
     found = judge(rows, table, name, without_rows)
     rows = rows.sort_values(["way", "code_bits", "label", "load", "seed"])
-    return Outcome("precision", found, "precision.json", {"rows.csv": rows, "runs.csv": table}, {"ladder": ladder_figure(found)}, report(found))
+    figures = {"ladder": ladder_figure(found), "kept": kept_figure(found), "stored": stored_figure(found)}
+    return Outcome("precision", found, "precision.json", {"rows.csv": rows, "runs.csv": table}, figures, report(found))
 
 
 def report(found: dict) -> str:

@@ -55,13 +55,13 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
         names = [f"{u.label}, seed {u.seed}" for u in units.itertuples()]
         out.append(Residuals("capacity laws, per shape and seed", "capacity", "%", "parameters P (total)", pd.concat(
             [_points(formula.replace(" *", ""), p, _percent(c, units.bits), name=names) for formula, c in said.items()])))
-    corner = law["corner_fit"]
-    if not corner["reason"]:
-        bits, ceiling = CONVENTIONS["strict"]
-        done = runs[~classify(runs, "strict").isin(["missing", "failed", "unlearned"])]
-        p, h = done[COUNTS["total"]].astype(float), done[ceiling].astype(float)
-        said = forms.smooth_corner(p, h, corner["alpha"], corner["k"])
-        out.append(Residuals("smooth corner, per run", "corner", "%", "ceiling / (alpha P)", _points(done.label, h / (corner["alpha"] * p), _percent(said, done[bits]), done.run_id)))
+    for row in law["forms"]["runs"]["forms"]:
+        if row["form"] == "smooth_corner":
+            bits, ceiling = CONVENTIONS["strict"]
+            done = runs[~classify(runs, "strict").isin(["missing", "failed", "unlearned"])]
+            p, h, alpha = done[COUNTS["total"]].astype(float), done[ceiling].astype(float), row["values"]["alpha"]
+            said = forms.smooth_corner(p, h, alpha, row["values"]["k"])
+            out.append(Residuals("smooth corner, per run", "corner", "%", "ceiling / (alpha P)", _points(done.label, h / (alpha * p), _percent(said, done[bits]), done.run_id)))
     return out
 
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pandas as pd
 
-from capacity.laws import published
+from capacity.laws import capacity_forms, published
 from capacity.laws.arms import t_interval
 from capacity.laws.fit import CORNER, RISING, SCHEMA, STRICT_CORNER, check, classify, fit_laws, plateaus, rising
 from capacity.laws.forms import LEVEL
@@ -20,7 +20,7 @@ THERE = published.get("morris/mean_bf16")
 
 
 def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False):
-    """Write fit.json, plateaus.csv, runs.csv, capacity.png and capacity.pdf of `outcome` into out_dir; returns the report as text."""
+    """Write fit.json, plateaus.csv, runs.csv, and the figures of `outcome` into out_dir; returns the report as text."""
     found = outcome(table, name, n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
     found.write(out_dir)
     return found.text
@@ -28,7 +28,7 @@ def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False)
 
 def outcome(table, name, *, n_boot=4000, seed=0, allow_mixed=False):
     """The law of a study in both conventions, as an Outcome. table: one row per run (see `fit_laws`, whose ValueErrors pass through)."""
-    from capacity import plots  # matplotlib takes as long to import as everything else together
+    from capacity.figures.random_data import capacity_figure, memorized_figure  # matplotlib takes as long to import as everything else together
 
     table = check(table, allow_mixed=allow_mixed)
     strict = fit_laws(table, "strict", "total", n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
@@ -40,7 +40,7 @@ def outcome(table, name, *, n_boot=4000, seed=0, allow_mixed=False):
                         for way, way_count in (("strict", "total"), ("paper", "paper"))])
     result = {"schema": SCHEMA, "study": name, "strict": strict, "paper": paper, "verdicts": verdicts(paper)}
     tables = {"plateaus.csv": shapes[["convention", "count", *shapes.columns[:-2]]], "runs.csv": runs}
-    return Outcome("random data", plain(result), "fit.json", tables, {"capacity": plots.capacity_figure(table, strict)},
+    return Outcome("random data", plain(result), "fit.json", tables, {"capacity": capacity_figure(strict), "memorized": memorized_figure(table, strict)},
                    format_summary(strict, paper, name))
 
 
@@ -53,7 +53,7 @@ def format_summary(fit, fit_paper, name="study"):
     head = [*_wrap(f"Capacity of {name}: {way}", ""), "",
             *_wrap(f"{n['finished']} of {n['rows']} runs finished; {n['used']} over-filled runs measure "
                    f"{n['shapes_measured']} of {n['shapes']} model shapes.", ""), ""]
-    lines = [*head, *_shape_table(fit), "", *_laws(fit), "", *_comparison(fit_paper), "", "Notes", *_notes(fit)]
+    lines = [*head, *_shape_table(fit), "", *_laws(fit), "", *capacity_forms.lines(fit["forms"]), "", *_comparison(fit_paper), "", "Notes", *_notes(fit)]
     return "\n".join(lines)
 
 
@@ -109,20 +109,6 @@ def _laws(fit):
             told = f"[{_digits(ends[0])}, {_digits(ends[1])}]" if ends else f"none: {why}"
             quote = "  <- quote this one" if number["quote"] == part else ""
             lines += _wrap(f"95% {text:<11} {told}{quote}", "      ")
-    held = fit["held_out"]
-    for what in ("alpha", "power"):
-        error, rms = held[what]["error_percent"], held[what]["leave_one_out_rms_percent"]
-        if error is not None:
-            each = "" if rms is None else f"; rms {rms:.1f}% over shapes left out in turn"
-            lines += _wrap(f"held out, {what}: {error:+.1f}% for {held['largest']}, {held['extrapolation']:.2g} times "
-                           f"the next in size{each}", "  ")
-    corner = fit["corner_fit"]
-    if corner["reason"]:
-        lines += _wrap(f"smooth corner, all runs: none, {corner['reason']}", "  ")
-    else:
-        where = "k not determined" if corner["at_bound"] else f"k {corner['k']:.2g}"
-        lines += _wrap(f"smooth corner, all {corner['runs']} runs: alpha {corner['alpha']:.3f}, {where}, rms "
-                       f"{100 * corner['rms']:.1f}%, {corner['agreeing']} of {corner['starts']} starts agree", "  ")
     names = {f"corner_cut_{STRICT_CORNER}": f"ceiling / bits ≥ {STRICT_CORNER}",
              "levelled_off_only": "levelled-off runs", "maximum_over_data_sizes": "maximum over data sizes (biased up)"}
     other = [f"{text} {fit['sensitivity'][key]:.3f}" for key, text in names.items() if fit["sensitivity"][key]]

@@ -110,12 +110,12 @@
   // A panel
 
   class Panel {
-    constructor(panel, outlines, box) {
+    constructor(panel, outlines, box, alone) {
       Object.assign(this, {panel, outlines, box, hidden: new Set(), picked: -1});
       this.home = {x: panel.x.ends.map(v => forth(panel.x, v)), y: panel.y.ends.map(v => forth(panel.y, v))};
       this.view = {x: [...this.home.x], y: [...this.home.y]};
       const head = make("div", {class: "panel-head"}, box);
-      make("h3", {}, head, panel.title || (panel.y.label + " against " + panel.x.label));
+      make("h3", {}, head, panel.title || (alone ? "" : panel.y.label + " against " + panel.x.label)); // alone it has the figure's caption
       const tools = make("span", {class: "tools"}, head);
       for (const [sign, words, act] of [["+", "zoom in", () => this.zoom(1.6)], ["−", "zoom out", () => this.zoom(1 / 1.6)], ["reset", "show all", () => this.reset()]])
         make("button", {type: "button", "aria-label": words, title: words}, tools, sign).addEventListener("click", act);
@@ -416,7 +416,7 @@
   for (const box of document.querySelectorAll("figure[data-figure]")) {
     const data = DATA.figures[box.dataset.figure], holder = box.querySelector(".panels");
     holder.classList.toggle("one", data.panels.length === 1);
-    const panels = data.panels.map(panel => new Panel(panel, data.markers, make("div", {class: "panel"}, holder)));
+    const panels = data.panels.map(panel => new Panel(panel, data.markers, make("div", {class: "panel"}, holder), data.panels.length === 1));
     legend(data.legend, data.markers, panels, box);
     panels.forEach(panel => panel.draw());
     all.push(...panels);

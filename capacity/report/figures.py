@@ -1,7 +1,7 @@
 """A matplotlib figure as data for `figures.js`, which draws it again with axes that zoom.
 
-Whatever a figure function of `plots.py` or `plots_text.py` draws is read off the Figure: lines, markers, areas, texts, legends, and, where
-the function says so (`plots.of_runs`), whose point is whose. So a page shows the printed figure and nothing is drawn by two programs from two sources.
+Whatever a function of `capacity.figures` draws is read off the Figure: lines, markers, areas, texts, legends, and, where
+the function says so (`style.of_runs`), whose point is whose. So a page shows the printed figure and nothing is drawn by two programs from two sources.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Undrawable(ValueError):
 
 def still(figure: Figure) -> str:
     """The figure as a picture that scales, a data: URI."""
-    from capacity.plots import render
+    from capacity.figures.style import render
 
     return "data:image/svg+xml;base64," + base64.b64encode(render(figure, "svg")).decode()
 

@@ -34,11 +34,14 @@ LARGEST = 3_000_000  # bytes of a page
 LARGEST_STILL = 300_000  # of a picture that only a browser without scripts shows
 MOST_ANSWERS = 5  # in the box on the first screen
 CAPTIONS = {  # in the order of the page
-    "capacity": "Capacity: where each shape stops memorizing, and that against its size", "ablation": "One alpha for all vocabularies or lengths",
-    "exposures": "Bits per parameter against exposures", "ratio": "Learned bits against parameters", "forgetting": "How memories fade after the last view",
-    "canaries": "What is remembered of sequences seen so many times", "membership": "Who can be told to be a member, and the losses behind it",
-    "descent": "Where memorizing stops", "roc": "True against false positives of attacks", "means": "What was measured, means over seeds",
-    "residuals": "Errors of the fits"}
+    "capacity": "Capacity against parameters", "memorized": "Memorized bits against the bits of the data", "ablation_strict": "One alpha for all, strict bits",
+    "ablation_paper": "One alpha for all, the paper's bits", "exposures": "Bits per parameter against exposures", "ratio": "Learned bits against parameters",
+    "ladder": "Capacity against the bits of a weight", "kept": "What a full model keeps at fewer bits", "stored": "Bits held per stored bit",
+    "forgetting_random": "How random tokens fade, by model and batch", "forgetting_random_views": "How random tokens fade, by views",
+    "forgetting_passages": "How passages fade, by model and batch", "forgetting_passages_views": "How passages fade, by views",
+    "canaries": "Exposure of canaries", "extraction": "Extraction of canaries", "membership": "Who can be told to be a member", "losses": "The losses behind it",
+    "descent": "Where the loss on other text peaks", "generalised": "Memorized and generalised bits", "roc": "True against false positives of attacks",
+    "roc_shadows": "True against false positives with shadow models", "means": "What was measured, means over seeds", "residuals": "Errors of the fits"}
 
 
 def build(asked: str, study: Study, table: pd.DataFrame, results: Path, outcome: Outcome | None, reason: str, options: list[str]) -> bytes:
@@ -62,7 +65,7 @@ def build(asked: str, study: Study, table: pd.DataFrame, results: Path, outcome:
     if not answered and (table.status == "finished").any():
         means = _means(*runs.means(study.runs, table, columns), columns, drawn)
     if found:
-        from capacity.plots_fit import residual_figure
+        from capacity.figures.fits import residual_figure
 
         drawn["residuals"] = residual_figure(found)
     shown = {name: _figure(name, figure) for name, figure in drawn.items()}
@@ -166,7 +169,7 @@ def _means(means: pd.DataFrame, over: str | None, columns: list, drawn: dict) ->
     """The table of means for the template; its figure joins `drawn` where there is a setting to draw over."""
     numbers = [column.heading for column in columns if column.main and column.heading in means]
     if over and means[over].nunique() > 1 and numbers:
-        from capacity.plots_fit import means_figure
+        from capacity.figures.fits import means_figure
 
         values = means[over]
         drawn["means"] = means_figure(means, over, numbers[:2], bool((values > 0).all() and values.max() > 5 * values.min()))

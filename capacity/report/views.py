@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from capacity.laws import ablations, canaries, knowledge, published, summary
+from capacity.laws import ablations, canaries, capacity_forms, knowledge, published, summary
 from capacity.laws.expects import EVIDENCE
 from capacity.laws.fit import CORNER, STRICT_CORNER, UNDERFILLED
 from capacity.laws.outcome import Outcome
@@ -93,7 +93,7 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             constant = "no interval says whether the ratio is constant" if ends is None else "so the ratio is not constant" if ends[0] > 1 or ends[1] < 1 else \
                 "which leaves room for a constant ratio"
             answers.append(f"As a power of size, C grows as P^**{digits(gamma['value'])}**{_quoted(gamma, digits)}, {constant}.")
-        answers += _held_out(strict)
+        answers += [*_held_out(strict), *_best_form(strict)]
     else:
         least = f" alpha is at least {strict['alpha_at_least']:.3f}." if strict["alpha_at_least"] else ""
         answers = [f"**No law from these runs:** {strict['reason']}.{least}"]
@@ -108,11 +108,13 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
              Flag("unlearned", "finished without positive bits; not in the law", dropped["unlearned"]),
              Flag("above-ceiling", "above what the data can give: repeated sequences, or a wrong count", strict["above_ceiling"])]
     law = [_capacity_law(strict, way) for way in ("alpha", "power", "slope")] if strict["alpha"] else [Law("capacity law", reason=strict["reason"])]
-    return View(answers, [*law, *_corner(strict)], beside, at_scale(fit["verdicts"]) if beside else "nothing measured to compare", flags, [STRICT, P_TOTAL, (
+    return View(answers, [*law, *_corners(strict)], beside, at_scale(fit["verdicts"]) if beside else "nothing measured to compare", flags, [STRICT, P_TOTAL, (
         "interval over shapes", "95%: what other shapes of the family would give; resampled residuals of the shapes' means about the law"), (
         "interval over seeds", "95%: what other seeds of these very shapes would give; it says nothing about other shapes"), (
         "bootstrap", f"{strict['bootstrap']['resamples']:,} resamples, {strict['bootstrap']['method']}"), PAPER, P_PAPER, (
-        "load", "data bits per parameter: N S log2 V / P"), RESIDUAL])
+        "load", "data bits per parameter: N S log2 V / P"), (
+        "held out", "each size told by a fit to the others, by the fitting engine: Huber loss on logarithms, bounds as bounds, 95% intervals over shapes"), (
+        "AICc", "Akaike's criterion with the small-sample term; points of one shape count as independent, so held-out errors come first"), RESIDUAL])
 
 
 def _capacity_law(strict: dict, way: str) -> Law:
@@ -121,30 +123,45 @@ def _capacity_law(strict: dict, way: str) -> Law:
     values = {"alpha": part} if way == "alpha" else part
     numbers = [Number(name, values[name]["value"], values[name]["unit"], _both(values[name])) for name in names if name in values]
     remarks = [part["estimator"]]
-    if way in ("alpha", "power") and (error := strict["held_out"][way])["error_percent"] is not None:
-        rms = error["leave_one_out_rms_percent"]
-        remarks.append(f"held out: {error['error_percent']:+.1f}% for {strict['held_out']['largest']}, {strict['held_out']['extrapolation']:.2g} times the next in size"
-                       + ("" if rms is None else f"; rms {rms:.1f}% over shapes left out in turn"))
     if way == "alpha":
         other = {"through the origin": "through_origin", "median": "median", "mean of ratios": "mean_of_ratios"}
         remarks.append("other estimators: " + ", ".join(f"{text} {strict['other_estimators'][key]:.3f}" for text, key in other.items()))
+    row = next((row for row in strict["forms"]["plateaus"]["forms"] if row["form"] == {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}[way]), None)
+    if row:
+        remarks.append(f"by the fitting engine {capacity_forms.number(row)} over shapes; {_told_by_others(row)}")
     return Law(part["formula"].replace(" *", ""), part["formula"].replace(" *", ""), numbers, remarks, part.get("reason") or "")
 
 
-def _corner(strict: dict) -> list[Law]:
-    corner = strict["corner_fit"]
-    if corner["reason"]:
-        return [Law("smooth corner", reason=corner["reason"])]
-    k = "k is not determined by these runs" if corner["at_bound"] else f"k {corner['k']:.2g}"
-    return [Law("smooth corner, all runs", corner["formula"].replace(" *", ""), [Number("alpha", corner["alpha"], "bits per parameter")], [
-        f"{k}; rms {100 * corner['rms']:.1f}%; {corner['agreeing']} of {corner['starts']} starts agree; a cross-check without interval"])]
+def _corners(strict: dict) -> list[Law]:
+    """The corner forms over all runs, by the fitting engine."""
+    part = strict["forms"]["runs"]
+    if part["reason"]:
+        return [Law("corner of min(alpha P, H)", reason=part["reason"])]
+    return [Law(f"{capacity_forms.SHOWN[row['form']][0]}, all runs", row["formula"], [
+        Number(name, entry["value"], entry["unit"], [Interval("over shapes", capacity_forms.interval(entry), entry["reason"] or "an end is open")])
+        for name, entry in row["record"]["intervals"].items()], [_told_by_others(row), *row["warnings"]]) for row in part["forms"]]
+
+
+def _told_by_others(row: dict) -> str:
+    return f"held out: {capacity_forms.largest(row)} for the largest size, rms {capacity_forms.rms(row)}; AICc {capacity_forms.more(row)} above the best of its kind"
+
+
+def _best_form(strict: dict) -> list[str]:
+    """The form that foretells sizes best, where it is not the headline's."""
+    rows = {row["form"]: row for row in strict["forms"]["plateaus"]["forms"]}
+    best, line = next(iter(rows.values()), None), rows.get("capacity_linear")
+    if best is None or line is None or best is line or best["held_out"]["rms_percent"] is None:
+        return []
+    return [f"Sizes left out in turn are foretold best by {capacity_forms.SHOWN[best['form']][0]}, {capacity_forms.number(best)}: error "
+            f"**{capacity_forms.rms(best)}**, of C = alpha P {capacity_forms.rms(line)}."]
 
 
 def _held_out(strict: dict) -> list[str]:
-    error = strict["held_out"]["alpha"]["error_percent"]
-    if error is None:
+    row = next((row for row in strict["forms"]["plateaus"]["forms"] if row["form"] == "capacity_linear"), None)
+    if row is None or capacity_forms.largest(row) == "-":
         return []
-    return [f"Foretold from the others by C = alpha P, the largest shape ({strict['held_out']['largest']}) comes out {abs(error):.1f}% too {'low' if error < 0 else 'high'}."]
+    error, times = row["held_out"]["largest"]["percent"], row["held_out"]["extrapolation"]
+    return [f"Foretold from the others by C = alpha P, the largest size, {times:.2g} times the next, comes out {abs(error):.1f}% too {'low' if error < 0 else 'high'}."]
 
 
 def _paper_interval(paper: dict) -> str:

@@ -5,7 +5,7 @@ import math
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from capacity.plots import COLORS, GUIDE, MARKERS, SMALL, STYLE, of_runs
+from capacity.figures.style import COLORS, GUIDE, MARKERS, STYLE, of_runs
 
 
 def residual_figure(residuals):
@@ -26,7 +26,7 @@ def residual_figure(residuals):
                 ax.set_xscale("log")
                 ax.xaxis.set_major_formatter("{x:g}")
             if part.points.series.nunique() > 1:
-                ax.legend(fontsize=SMALL - 0.5, frameon=False, labelspacing=0.3)
+                ax.legend(frameon=False, labelspacing=0.3)
         return figure
 
 
@@ -48,7 +48,7 @@ def means_figure(cells, over, numbers, log):
                 ax.set_xscale("log")
                 ax.xaxis.set_major_formatter("{x:g}")
             if cells.name.nunique() > 1:
-                ax.legend(fontsize=SMALL - 0.5, frameon=False, labelspacing=0.3)
+                ax.legend(frameon=False, labelspacing=0.3)
         return figure
 
 
