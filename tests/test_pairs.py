@@ -185,7 +185,7 @@ def test_missing_partners_and_other_seeds_are_counted_and_no_pairs(tmp_path):
     write(tmp_path, (other := tmp_path / "other"), keep=lambda c: c.seed == 0 or c.model.mlp == "gated")
     assert judged(study, other, *GATED)["seeds"] == [0]
     write(tmp_path, (none := tmp_path / "none"), keep=lambda c: (c.seed == 0) == (c.model.mlp == "gated"))
-    with pytest.raises(ValueError, match="no run of A has one of B with equal seed, amount, exposures"):
+    with pytest.raises(ValueError, match="no run of A has one of B with equal seed, exposures, amount"):
         judged(study, none, *GATED)
 
 

@@ -1,11 +1,11 @@
-"""Whether A stores more than B: runs of a study that differ in what is asked and in nothing else, as pairs, with a test, an interval and the
-smallest difference that so many of them could have shown.
+"""Whether A stores more than B: runs of a study that differ in what is asked and in nothing else, as pairs, with a test, an interval and
+the smallest difference that so many of them could have shown.
 
-pair of runs   one finished run of A and one of B, equal in size (layers and width), seed, data, exposures and every other setting that can be
-replicate      the pairs of runs of one size and one seed, whose differences are averaged: runs of one seed at several data sizes or numbers of
-               exposures share their data and their start, so they are no independent answers (the rule of `fit.units`)
-limited        a pair that says something about the data and not about the model: random data that fit (`fit.classify`: under-filled or in the
-               corner), people of whom a model holds over 95% (`arms.SATURATED`); left out and counted
+pair of runs   one finished run of A and one of B, equal in size (layers and width), seed, data, exposures and all else that can be
+replicate      the pairs of runs of one size and one seed, whose differences are averaged: runs of one seed at several data sizes or
+               numbers of exposures share data and start, so they are no independent answers (the rule of `fit.units`)
+limited        a pair that says something about the data and not about the model: random data that fit (`fit.classify`: under-filled or
+               in the corner), people of whom a model holds over 95% (`arms.SATURATED`); left out and counted
 
 A and B differ where the interval over replicates excludes equality and the exact sign-flip test, two-sided and corrected for the number of
 comparisons, has p <= 0.05. Two-sided, because which of the two stores more is known only afterwards.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ALPHA = 1 - LEVEL
 SIZE = arms.SIZES[:2]  # what makes pairs of one size; heads follow the width or are part of an architecture
-SIMULATED = 10  # replicates up to which the power of interval and exact test together is simulated; beyond, the t test has the same within 2%
+SIMULATED = 10  # replicates up to which the power of interval and exact test together is simulated; beyond, that of a t test is the same to 2%
 DRAWS = 4000  # simulated studies; the effect at a power of 80% is known to 1% by them
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
 MOST_NEEDED = 100_000
@@ -44,7 +44,8 @@ WHERE = {"train.exposures": "exposures", "train.steps": "exposures", **dict.from
 class Runs:
     """The runs of a study, one row each in the order of the study, and the number that is compared."""
 
-    table: pd.DataFrame  # run_id, status, seed, size, amount, exposures, value, stored (what a best is chosen by), most, limited, rising, parameters, every setting that varies
+    table: pd.DataFrame  # run_id, status, seed, size, amount, exposures, parameters, rising, all settings, architecture; value (compared),
+    # stored (what a best is chosen by), most (value of all data, people), limited (why the data decide, or empty)
     varied: list[str]  # those settings, but for SIZE and the amounts of data and training
     best_over: list[str]  # of them, what the best is taken over
     number: str  # what is compared, in words
@@ -53,8 +54,8 @@ class Runs:
 
 
 def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
-    """table: of `records.table`. value: one of its numeric columns, instead of strict bits per parameter (total count) of random data or R of
-    people. ValueError, in one line, for a table that cannot be compared."""
+    """table: of `records.table`. value: one of its numeric columns, instead of strict bits per parameter (total count) of random data or R
+    of people. ValueError, in one line, for a table that cannot be compared."""
     from capacity.laws.outcome import kinds
 
     if len(found := kinds(study)) > 1:
@@ -98,11 +99,13 @@ def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
         raise ValueError("text has no one number of stored bits: name a column with --value, such as members_loss_bits_per_token")
     if kind == "people":
         rows = arms.check(table)
-        return (rows.assign(value=rows.bits / rows.parameters_paper, most=rows.ceiling_bits / rows.parameters_paper, parameters=rows.parameters_paper, limited=""),
+        p = rows.parameters_paper
+        return (rows.assign(value=rows.bits / p, most=rows.ceiling_bits / p, parameters=p, limited=""),
                 "R = learned bits per parameter (count paper: used rows)")
     rows = fit.check(table, allow_mixed=True)
     why = fit.classify(rows)
-    return (rows.assign(value=rows.strict_bits / rows.parameters_total, most=math.nan, limited=np.where(why == "saturated", "", why), parameters=rows.parameters_total),
+    p, why = rows.parameters_total, np.where(why == "saturated", "", why)
+    return (rows.assign(value=rows.strict_bits / p, most=math.nan, parameters=p, limited=why),
             "strict bits per parameter (total count) on plateaus")
 
 
@@ -121,7 +124,12 @@ def varies(runs: Runs) -> dict[str, list[str]]:
     """What the study varies, and the values: {setting: values as text}, the settings that A and B may name."""
     names = [*(c for c in dict.fromkeys([*SIZE, *WHERE]) if c in runs.table and runs.table[c].map(repr).nunique() > 1), *runs.varied]
     names += ["architecture"] * (runs.table.architecture.nunique() > 1)
-    return {name: [arms._text(v) for v in sorted(set(runs.table[name]), key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))] for name in names}
+
+
+    def order(value: Any) -> tuple:
+        return value is None, isinstance(value, str), 0 if value is None else value
+
+    return {name: [arms._text(v) for v in sorted(set(runs.table[name]), key=order)] for name in names}
 
 
 def parse(text: str, runs: Runs) -> dict[str, Any]:
@@ -133,7 +141,8 @@ def parse(text: str, runs: Runs) -> dict[str, Any]:
             raise ValueError(f"{part!r}: expected KEY=VALUE, several with commas between")
         known = [c for c in runs.table if "." in c] + ["architecture"]
         if key not in known:
-            raise ValueError(f"{key}: no such setting of these runs{nearest(key, known)}; the study varies {', '.join(varies(runs)) or 'none'}")
+            varied = ", ".join(varies(runs)) or "none"
+            raise ValueError(f"{key}: no such setting of these runs{nearest(key, known)}; the study varies {varied}")
         if key in out:
             raise ValueError(f"{key}: named twice")
         have = list(dict.fromkeys(runs.table[key]))
@@ -180,9 +189,9 @@ class Paired:
 def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paired:
     """Runs of a and b that are equal in everything but `named`.
 
-    Size, seed, amount of data and exposures have to be equal, and so has every setting of the data. Another setting of model or training has to
-    be equal where any pair can be; where none can (a recipe or a part of an architecture that always goes with what was named) it is told as
-    `also`. ValueError, in one line, where a run has several partners or none has one."""
+    Size, seed, amount of data and exposures have to be equal, and so has every setting of the data. Another setting of model or training has
+    to be equal where any pair can be; where none can (a recipe or a part of an architecture that always goes with what was named) it is told
+    as `also`. ValueError, in one line, where a run has several partners or none has one."""
     if shared := set(a.run_id) & set(b.run_id):
         raise ValueError(f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells them apart on both sides")
     (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
@@ -190,7 +199,8 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
         if part.empty:
             raise ValueError(f"{side} has no finished run")
     always = ["seed"]
-    for column, keys in (("amount", {k for k, v in WHERE.items() if v == "amount"}), ("exposures", {"train.exposures", "train.steps"}), *((c, {c}) for c in SIZE)):
+    for column in dict.fromkeys(WHERE.values()):
+        keys = {key for key, of in WHERE.items() if of == column}
         if not keys & named or set(a[column]) & set(b[column]):
             always.append(column)
     both = a.merge(b, on=always, suffixes=("_a", "_b"), how="inner")
@@ -211,7 +221,8 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
         twice = both[both.duplicated(f"run_id_{side}", keep=False)]
         if len(twice):
             differ = [c for c in runs.varied if (twice.groupby(f"run_id_{side}")[f"{c}_{other}"].agg(lambda v: len(set(v))) > 1).any()]
-            raise ValueError(f"run {twice[f'run_id_{side}'].iloc[0]} of {side.upper()} has several partners, which differ in {', '.join(differ) or 'nothing'}: name more settings")
+            raise ValueError(f"run {twice[f'run_id_{side}'].iloc[0]} of {side.upper()} has several partners, which differ in "
+                             f"{', '.join(differ) or 'nothing'}: name more settings")
     both = both.assign(size=both.get("size", both.get("size_a")))
     both = both[both.value_a.notna() & both.value_b.notna()].reset_index(drop=True)
     alone = {"A": len(a) - len(both), "B": len(b) - len(both)}
@@ -232,8 +243,8 @@ def _best(runs: Runs, part: pd.DataFrame, named: set[str]) -> tuple[pd.DataFrame
 
 
 def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
-    """Why each pair says nothing about the model. People: by the mean over seeds of a model, as verdicts do, so that no seed is picked by its noise;
-    random data: run by run, as the fit does."""
+    """Why each pair says nothing about the model. People: by the mean over seeds of a model, as verdicts do, so that no seed is picked by
+    its noise; random data: run by run, as the fit does."""
     if not runs.stores:
         return [""] * len(both)
     if runs.kind != "people":
@@ -253,13 +264,14 @@ def judge(runs: Runs, found: Paired) -> dict:
     """What the pairs say of one comparison, before it is corrected for others (`corrected` adds verdict and p_holm)."""
     pairs, out = found.pairs, found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index()
     used = pairs[pairs.left_out == ""]
-    told = {"number": runs.number, "pairs_of_runs": len(used), "left_out": {str(k): int(v) for k, v in out.items()}, "alone": found.alone, "also_differ": found.also,
-            "best_of": found.tried, "rising": int(used.rising_a.sum() + used.rising_b.sum()), "sizes": list(dict.fromkeys(used["size"])),
+    told = {"number": runs.number, "pairs_of_runs": len(used), "left_out": {str(k): int(v) for k, v in out.items()}, "alone": found.alone,
+            "also_differ": found.also, "best_of": found.tried, "rising": int(used.rising_a.sum() + used.rising_b.sum()), "sizes": list(dict.fromkeys(used["size"])),
             "seeds": sorted(int(s) for s in set(used.seed)), "run_ids": {side.upper(): sorted(used[f"run_id_{side}"]) for side in "ab"},
-            "parameters": {side.upper(): [float(f(used[f"parameters_{side}"])) for f in (np.min, np.max)] if len(used) else None for side in "ab"}}
+            "parameters": {side.upper(): [float(used[f"parameters_{side}"].min()), float(used[f"parameters_{side}"].max())] if len(used) else None
+                           for side in "ab"}}
     if used.empty:
-        return told | {"what": None, "units": 0, "effect": None, "interval": None, "p": None, "reason": "the data decide, not the model: " + ", ".join(
-            f"{n} pair{'s' * (n != 1)} ({why})" for why, n in told["left_out"].items())}
+        why = ", ".join(f"{n} pair{'s' * (n != 1)} ({why})" for why, n in told["left_out"].items())
+        return told | {"what": None, "units": 0, "effect": None, "interval": None, "p": None, "reason": f"the data decide, not the model: {why}"}
     ratio = bool((used.value_a > 0).all() and (used.value_b > 0).all())
     logs = {side: np.log(used[f"value_{side}"]) if ratio else used[f"value_{side}"] for side in "ab"}
     units = pd.DataFrame(logs | {"size": used["size"], "seed": used.seed}).groupby(["size", "seed"], sort=False).mean()
@@ -272,8 +284,8 @@ def judge(runs: Runs, found: Paired) -> dict:
 
 
 def _power(test: dict, level_b: float) -> dict:
-    """detectable: the smallest difference that so many replicates show in four of five studies; in the unit of the effect: as
-    a part of B's number for ratios (0.05 is 5%). needed: replicates for differences of WANTED. Both with intervals by the 95% limits of the noise."""
+    """detectable: the smallest difference that so many replicates show in four of five studies, in the unit of the effect: as a part of B's
+    number for ratios (0.05 is 5%). needed: replicates for differences of WANTED. Intervals: by the 95% limits of the noise."""
     n, sd = test["units"], test.get("sd")
     if n < 2 or not sd:
         why = "one replicate has no spread" if n < 2 else "the differences are equal to the last digit"
@@ -282,11 +294,12 @@ def _power(test: dict, level_b: float) -> dict:
     back = math.expm1 if ratio else float
     by_t = compare.detectable(sd, n, sd_dof=n - 1)
     scale = power_multiple(n) / power_multiple(n, exact=False) if n >= fewest() else 1.0
-    detectable = {"effect": back(scale * by_t["effect"]), "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]], "power": by_t["power"], "reason": None,
-                  "by": "interval and exact test" if n >= fewest() else "interval alone"}
+    detectable = {"effect": back(min(scale * by_t["effect"], 700.0)), "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
+                  "power": by_t["power"], "by": "interval and exact test" if n >= fewest() else "interval alone", "reason": None}
     factors = [e / by_t["effect"] for e in by_t["interval"]]
     wanted = {f"{part:g}": math.log1p(part) if ratio else part * abs(level_b) for part in WANTED}
-    return {"detectable": detectable, "needed": {part: {"pairs": needed(sd, x), "interval": [needed(f * sd, x) for f in factors]} for part, x in wanted.items()}}
+    counts = {part: {"pairs": needed(sd, x), "interval": [needed(f * sd, x) for f in factors]} for part, x in wanted.items()}
+    return {"detectable": detectable, "needed": counts}
 
 
 def fewest(comparisons: int = 1) -> int:
@@ -298,14 +311,14 @@ def fewest(comparisons: int = 1) -> int:
 def power_multiple(n: int, exact: bool = True) -> float:
     """The smallest true difference, in standard deviations of a replicate, that n of them show with a power of 80%.
 
-    By Student's interval and (`exact`) the sign-flip test together, which is the rule of the verdict: for few replicates the test is the stricter
-    (1.24 times the difference that the t test needs for 6 of them, 1.06 for 7, 1.01 for 10). Simulated with normal noise and fixed dice."""
+    By Student's interval and (`exact`) the sign-flip test together, which is the rule of the verdict: for few replicates the test is the
+    stricter (1.24 times the difference that the t test needs for 6 of them, 1.06 for 7, 1.01 for 10). Simulated with normal noise and fixed dice."""
     if not exact or n > SIMULATED:
         return compare.detectable(1.0, n)["effect"]
     from scipy.optimize import bisect
     from scipy.special import stdtrit
 
-    signs = 1.0 - 2.0 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1)  # half of the flips, all plus first: the others only change the sign
+    signs = 1.0 - 2.0 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1)  # half of the flips, all plus first: the rest are their negatives
     noise = np.random.default_rng(0).standard_normal((n, DRAWS))
     flipped, shift = signs @ noise / n, signs.mean(1)
     half = stdtrit(n - 1, 0.5 + LEVEL / 2) * noise.std(0, ddof=1) / math.sqrt(n)
@@ -332,8 +345,8 @@ def needed(sd: float, effect: float) -> int | None:
 
 
 def holm(p: list[float | None]) -> list[float | None]:
-    """p corrected for as many comparisons as have one, so that a false one among them is as rare as one alone would be (Holm 1979, Scand. J.
-    Stat. 6, 65)."""
+    """p corrected for as many comparisons as have one, so that a false one among them is as rare as one alone would be (Holm 1979, Scand.
+    J. Stat. 6, 65)."""
     known = sorted((x, i) for i, x in enumerate(p) if x is not None)
     out, least = list(p), 0.0
     for rank, (x, i) in enumerate(known):
@@ -342,7 +355,7 @@ def holm(p: list[float | None]) -> list[float | None]:
 
 
 def corrected(rows: list[dict], stores: bool) -> list[dict]:
-    """Comparisons with p_holm, differs (A is `more`, `less`, or neither: None) and a verdict in words. rows: of `judge`, with names a and b."""
+    """Comparisons with p_holm, differs (A has `more`, `less`, or neither: None) and a verdict in words. rows: of `judge`, with names a, b."""
     tested = sum(row["p"] is not None for row in rows)
     return [row | {"p_holm": p, **_verdict(row, p, tested, stores)} for row, p in zip(rows, holm([row["p"] for row in rows]))]
 
@@ -358,25 +371,30 @@ def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
     if side and p <= ALPHA:
         ends = row["over_sizes"]["interval"]
         others = bool(ends) and (ends[0] > equal if side == "more" else ends[1] < equal)
-        reach = "at these sizes, and over sizes" if others else "at these sizes; of others they say nothing" if ends is None else "at these sizes; over sizes it is not shown"
+        reach = "at these sizes, and over sizes" if others else "at these sizes" + ("" if ends is None else "; over sizes it is not shown")
         return {"differs": side, "verdict": f"{a} stores {side} than {b} {reach}" if stores else f"{a} has {side} than {b} {reach}"}
     least_told, size = row["detectable"]["effect"], "pairs" if n > 1 else "pair"
     if least_told is None:
         return {"differs": None, "verdict": f"no difference that these {n} {size} could show"}
     seen = told_effect(least_told, row["what"])
+    told = f"no difference that these {n} {size} could show"
     if n < least:
         among = f" among {tested} comparisons" if tested > 1 else ""
-        return {"differs": None, "verdict": f"no difference that these {n} {size} could show: below {least} the exact test cannot reach {ALPHA:.0%}{among}; the interval alone "
-                                            f"would have seen one of {seen} in four of five studies"}
-    return {"differs": None, "verdict": f"no difference that these {n} {size} could show; one of {seen} would have been seen in four of five studies"}
+        told += f": below {least} the exact test cannot reach {ALPHA:.0%}{among}; the {row['detectable']['by']} would have"
+    else:
+        told += "; compared alone they would have" if tested > 1 else "; they would have"
+    return {"differs": None, "verdict": f"{told} seen one of {seen} in four of five studies"}
 
 
 def told_effect(x: float, what: str) -> str:
     """A detectable difference in words: 12%, a factor of 3.1, or in the unit of the number."""
-    return f"{x:.3g}" if what != "A / B" else f"{100 * x:.2g}%" if x < 0.995 else f"a factor of {1 + x:.3g}" if x < 1e3 else "a factor above 1,000"
+    if what != "A / B":
+        return f"{x:.3g}"
+    return f"{100 * x:.2g}%" if x < 0.995 else f"a factor of {1 + x:.3g}" if x < 1e3 else "a factor above 1,000"
 
 
 def inputs_hash(runs: Runs) -> str:
     """SHA-256 over what comparisons read: a row per run by run_id, so that the order and other columns are free."""
-    used = runs.table[["run_id", "seed", "size", "amount", "exposures", "status", "value", "most", "limited", "rising", "parameters", *runs.varied]]
+    used = runs.table[["run_id", "seed", "size", "amount", "exposures", "status", "value", "stored", "most", "limited", "rising", "parameters",
+                       *SIZE, *runs.varied]]
     return hashlib.sha256(csv(used.sort_values("run_id"))).hexdigest()
