@@ -209,6 +209,21 @@ def test_what_is_not_a_comparison_is_refused_in_one_line(gated):
         assert says in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_what_is_listed_can_be_named(gated, planted_people):
+    file, results = planted_people
+    for study, folder in (gated, (load_study(file, []), results), (load_study("physics33/05_architectures_1000", []), None)):
+        table = records.table(folder or results, study.runs)
+        if folder is None:  # nothing has run: what varies is in the plan
+            table = table.assign(status="finished", bits=1e5, bits_se=0.0, gain_last_tenth=0.0)
+        runs = pairs.read(study, table)
+        for key, values in pairs.varies(runs).items():
+            assert len(values) > 1
+            told = [pairs.parse(f"{key}={value}", runs)[key] for value in values]
+            assert len(set(told)) == len(values) and set(told) == set(runs.table[key])
+    assert pairs.parse("model.mlp_ratio=2.667, model.mlp=gated", runs) == {"model.mlp_ratio": 8 / 3, "model.mlp": "gated"}
+    assert len(pairs.select(runs, {"architecture": "LLaMA"})) > 10 and set(pairs.varies(runs)["architecture"]) == {"GPT2", "GPT2 1/4", "GPT2 no MLP", "LLaMA", "Mistral"}
+
+
 def test_several_partners_have_to_be_told_apart(tmp_path):
     study = write(tmp_path, tmp_path / "r", PEOPLE.replace("best_over: [train.lr]\n", ""))
     with pytest.raises(ValueError, match="several partners, which differ in train.lr: name more settings"):

@@ -265,8 +265,7 @@ def command(args: argparse.Namespace) -> int:
     if found is None:
         known = pairs.varies(runs)
         print("\n".join(f"{name}: {', '.join(values)}" for name, values in known.items()) or "nothing varies but the seed")
-        such = f", such as of {list(known)[-1]}" if known else ""
-        raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE{such}")
+        raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE")
     content = (json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
     path = args.results / "studies" / study.name / "compare.json"
     records.write_atomic(path, content)

@@ -129,7 +129,7 @@ def varies(runs: Runs) -> dict[str, list[str]]:
     def order(value: Any) -> tuple:
         return value is None, isinstance(value, str), 0 if value is None else value
 
-    return {name: [arms._text(v) for v in sorted(set(runs.table[name]), key=order)] for name in names}
+    return {name: [spelled(v) for v in sorted(set(runs.table[name]), key=order)] for name in names}
 
 
 def parse(text: str, runs: Runs) -> dict[str, Any]:
@@ -148,9 +148,14 @@ def parse(text: str, runs: Runs) -> dict[str, Any]:
         have = list(dict.fromkeys(runs.table[key]))
         same = [v for v in have if _means(word, v)]
         if not same:
-            raise ValueError(f"{key}={word}: no run has it; the study has {', '.join(arms._text(v) for v in have[:12])}")
+            raise ValueError(f"{key}={word}: no run has it; the study has {', '.join(map(spelled, have[:12]))}")
         out[key] = same[0]
     return out
+
+
+def spelled(value: Any) -> str:
+    """A value as `parse` takes it."""
+    return "null" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _means(word: str, value: Any) -> bool:
