@@ -102,23 +102,23 @@ def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds
     n, sd = n_sizes * n_seeds, 0.03
     rows = pairs.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
     assert rows[0]["detectable"]["effect"] == pytest.approx(math.expm1(pairs.power_multiple(n) * rows[0]["sd"]), rel=1e-3)
-    told = [pairs.corrected([row], True)[0]["differs"] for row in studies(n_sizes, n_seeds, 250, pairs.power_multiple(n) * sd)]
+    told = [pairs.corrected([row], True)[0]["differs"] for row in studies(n_sizes, n_seeds, 180, pairs.power_multiple(n) * sd)]
     assert np.mean([side == "more" for side in told]) == pytest.approx(0.8, abs=0.065) and "less" not in told
 
 
 def test_no_difference_is_seldom_called_one():
-    together = studies(4, 2, 600)
+    together = studies(4, 2, 450)
     told = [pairs.corrected([row], True)[0]["differs"] for row in together]
     assert 0.02 < np.mean([side is not None for side in told]) < 0.07
-    several = [any(row["differs"] for row in pairs.corrected(together[i:i + 3], True)) for i in range(0, 600, 3)]
-    assert np.mean(several) < 0.085  # 5% and three standard errors of 200 studies
+    several = [any(row["differs"] for row in pairs.corrected(together[i:i + 3], True)) for i in range(0, 450, 3)]
+    assert np.mean(several) < 0.1  # 5% and three standard errors of 150 studies
     inside = [row["interval"][0] < 1 < row["interval"][1] for row in together]
     assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
 
 
 def test_only_the_interval_over_sizes_holds_for_other_sizes():
     """Sizes whose true differences scatter about 0: over pairs these count as known, so for other sizes that interval is too short."""
-    rows = studies(5, 2, 300, sd=0.01, of_size=0.03)
+    rows = studies(5, 2, 200, sd=0.01, of_size=0.03)
     covered = [np.mean([r["interval"][0] < 1 < r["interval"][1] for r in part]) for part in (rows, [row["over_sizes"] for row in rows])]
     assert covered[0] < 0.91 and covered[1] == pytest.approx(0.95, abs=0.04)
 

@@ -388,7 +388,7 @@ def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
         told += f": below {least} the exact test cannot reach {ALPHA:.0%}{among}; the {row['detectable']['by']} would have"
     else:
         told += "; compared alone they would have" if tested > 1 else "; they would have"
-    return {"differs": None, "verdict": f"{told} seen one of {seen} in four of five studies"}
+    return {"differs": None, "verdict": f"{told} seen a difference of {seen} in four of five studies"}
 
 
 def told_effect(x: float, what: str) -> str:

@@ -79,8 +79,9 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
     note = f"{told['number']}. " + (f"None: {told['reason']}." if told["reason"] else "A pair is one size and seed, equal in all else; p of exact sign flips, two-sided, in brackets "
                                     "corrected for all rows (Holm); to be seen: the smallest difference that so many pairs show in four of five studies.")
     answers = [f"{row['verdict']}{', ' * bool(row['at'])}{row['at']}." for row in told["comparisons"] if row["differs"]] if alone else []
-    if alone and not answers and not told["reason"]:
-        answers = [f"Between its variants no difference is shown ({len(told['comparisons'])} compared, see Differences)."]
+    compared = [row for row in told["comparisons"] if row["effect"] is not None]
+    if alone and compared and not answers:
+        answers = [f"Between its variants no difference is shown ({len(compared)} compared, see Differences)."]
     return dataclasses.replace(found, answers=[*found.answers, *answers], differences=rows, differences_note=note)
 
 
