@@ -14,7 +14,7 @@ from pathlib import Path
 
 from capacity import __version__
 from capacity.cli_help import (MAIN_HELP, TRAIN_HELP, SWEEP_HELP, CANCEL_HELP, RETRY_HELP, STATUS_HELP, FIT_HELP, REPORT_HELP,
-                               MEASURE_HELP, TABLE_HELP, EXPORT_HELP, PLAN_HELP)
+                               MEASURE_HELP, TABLE_HELP, EXPORT_HELP, PLAN_HELP, COMPARE_HELP)
 from capacity.config import ConfigError
 
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
@@ -118,6 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: RESULTS/studies/STUDY/report.html)")
     fit_options(report)
     results(report)
+
+    compare = verb("compare", _compare, "whether A stores more than B", COMPARE_HELP)
+    compare.add_argument("study", metavar="STUDY")
+    compare.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the same settings as in the sweep, if any")
+    compare.add_argument("--a", metavar="KEY=VALUE[,..]", help="which runs are A")
+    compare.add_argument("--b", action="append", metavar="KEY=VALUE[,..]", help="which are B; may be given several times")
+    compare.add_argument("--value", metavar="COLUMN", help="another number of the table than bits per parameter")
+    results(compare)
 
     plan = verb("plan", _plan, "which runs to train for a wanted interval", PLAN_HELP)
     plan.add_argument("study", metavar="STUDY")
@@ -338,6 +346,12 @@ def _check_fit_options(args: argparse.Namespace) -> None:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     if args.shadows is not None and args.shadows < 4:
         raise ConfigError(f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models that saw it and two that did not")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from capacity.laws import differences
+
+    return differences.command(args)
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -76,6 +76,20 @@ examples:
   capacity report pocket train.steps=500      of the sweep with this setting
   capacity report pocket --output pocket.html
 """
+COMPARE_HELP = """\
+Does A store more than B? Runs that are equal in size, seed, data, exposures
+and all else become pairs; an exact test and an interval say whether A and B
+differ, and what difference so many pairs could have shown. Of random data:
+strict bits per parameter on plateaus; of people: R; else --value. Without
+--a and --b: what the study varies. Writes compare.json beside the fit.
+
+examples:
+  capacity compare optimizers --a train.optimizer=muon --b train.optimizer=adamw
+  capacity compare physics33/06_architectures_100@pocket \\
+    --a architecture=LLaMA --b architecture=GPT2 --b 'architecture=GPT2 1/4'
+  capacity compare STUDY --a model.mlp=gated --b model.mlp=standard \\
+    --value accuracy
+"""
 MEASURE_HELP = """\
 Measure finished runs again from their final weights, without training: by
 their own settings, or by others of measure, extraction and quantize. With

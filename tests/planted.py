@@ -33,7 +33,7 @@ def plant(results, name, overrides=(), *, without=(), failed=(), interrupted=(),
     return study
 
 
-def record(config, measures, i, git):
+def record(config, measures, i, git=COMMIT):
     """A finished record; the newest of a study is its last one's."""
     gain = 0.03 if i % 7 == 3 else 0.004
     seen = max(1, round(config.exposures))

@@ -21,7 +21,7 @@ from capacity.compose import load
 from capacity.config import from_dict
 from capacity.run import execute
 
-VERBS = ("train", "sweep", "status", "fit-laws", "report", "measure", "worker")
+VERBS = ("train", "sweep", "status", "fit-laws", "compare", "report", "measure", "worker")
 
 
 def one_line(text):

@@ -187,7 +187,10 @@ def detectable(sd: float, pairs: int, *, paired: bool = True, power: float = POW
     dof = pairs - 1 if paired else 2 * (pairs - 1)
     error = sd * math.sqrt((1 if paired else 2) / pairs)
     edge = stdtrit(dof, 0.5 + level / 2)
-    shift = brentq(lambda x: 1 - nctdtr(dof, x, edge) - power, 0.0, edge + 40.0)
+    high = 1.0
+    while 1 - nctdtr(dof, high, edge) < power:  # no further: far beyond, scipy's noncentral t is NaN for some degrees of freedom
+        high *= 1.5
+    shift = brentq(lambda x: 1 - nctdtr(dof, x, edge) - power, 0.0, high)
     out = {"effect": shift * error, "power": power, "level": level, "dof": dof, "pairs": pairs, "interval": None}
     if sd_dof:
         factors = [math.sqrt(sd_dof / chdtri(sd_dof, 0.5 - sign * level / 2)) for sign in (-1, 1)]
@@ -209,7 +212,7 @@ def winner(values, option, seed, *, draws: int = 2000) -> dict:
         raise ValueError("winner needs every option with every seed once")
     means = grid.mean(1)
     best = int(means.argmax())
-    out = {"option": names[best].item(), "value": float(means[best]), "options": len(names), "seeds": len(seeds), "bias": None, "fresh": None, "warning": None}
+    out = {"option": names.tolist()[best], "value": float(means[best]), "options": len(names), "seeds": len(seeds), "bias": None, "fresh": None, "warning": None}
     if len(seeds) < 2:
         return out | {"warning": f"the best of {len(names)} by one seed: its noise chose it, and nothing says by how much"}
     noise = grid - means[:, None]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import capacity
-from capacity.laws import arms, exposures, forms, verdicts
+from capacity.laws import arms, differences, exposures, forms, verdicts
 from capacity.laws.expects import BELOW
 from capacity.laws.published import caveat
 from capacity.laws.published import digits as _digits
@@ -67,7 +67,7 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
         "n": {"rows": len(runs), "finished": len(done), "failed": int((runs.status == "failed").sum()),
               "missing": int((runs.status == "missing").sum()), "arms": len(table), "curves": runs.curve.nunique(),
               "chosen": int(runs.chosen.sum()), "seeds": runs.seed.nunique()},
-        "best_over": {"settings": best_over, "at_edge": arms.at_edge(runs, best_over)},
+        "best_over": {"settings": best_over, "at_edge": arms.at_edge(runs, best_over), "choice": differences.choice(runs)},
         "varied": runs.attrs["varied"], "vocabulary_sizes": runs.attrs["vocabulary"],
         "noise": {name: {"sd": sd, "dof": dof, "of": "R of one run over seeds, relative"}
                   for name, (sd, dof) in pooled.items()},
@@ -222,7 +222,8 @@ def _notes(fit):
     for column, names in fit["best_over"]["at_edge"].items():
         notes.append(f"The best {column} is the smallest or largest tried, so others might raise R: {_some(names, 3)}")
     if fit["best_over"]["settings"]:
-        notes.append("The best of several runs is chosen by the reported number itself: its noise biases it upward.")
+        notes.append("The best of several runs is chosen by the reported number itself: its noise biases it upward."
+                     + differences.told_choice(fit["best_over"]["choice"]))
     if fit["vocabulary_sizes"]:
         sizes = fit["vocabulary_sizes"]
         notes.append(f"Vocabularies of {sizes[0]:,} to {sizes[-1]:,} rows are mixed, as settings of the data explain; "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capacity import records
-from capacity.laws.tables import csv
+from capacity.laws.tables import csv, plain
 
 if TYPE_CHECKING:
     import pandas
@@ -65,7 +66,7 @@ def judge(study: Study, table: Any, results: Path, *, n_boot: int = 4000, shadow
     if found == {"people"}:
         from capacity.laws import knowledge
 
-        return knowledge.outcome(table, study, n_boot=n_boot)
+        return _with_differences(knowledge.outcome(table, study, n_boot=n_boot), study, table)
     if found == {"text"}:
         from capacity.laws import memory
 
@@ -74,4 +75,14 @@ def judge(study: Study, table: Any, results: Path, *, n_boot: int = 4000, shadow
 
     if ablations.varied(table):
         return ablations.outcome(table, study.name)
-    return summary.outcome(table, study.name, n_boot=n_boot)
+    return _with_differences(summary.outcome(table, study.name, n_boot=n_boot), study, table)
+
+
+def _with_differences(found: Outcome, study: Study, table: Any) -> Outcome:
+    """With what `differences.differences` says of architectures, optimizers and the like, where the study varies them."""
+    from capacity.laws import differences
+
+    told = differences.differences(study, table)
+    if told is None:
+        return found
+    return dataclasses.replace(found, fit=found.fit | {"differences": plain(told)}, text="\n".join([found.text, *differences.section(told)]))

@@ -84,7 +84,7 @@ def build(asked: str, study: Study, table: pd.DataFrame, results: Path, outcome:
         "versions": provenance.versions(kept), "fitted_with": provenance.fitted_with(), "newest": newest,
         "fit_file": outcome.fit_file if outcome else "", "printed": outcome.text if outcome else "",
         "contents": [(key, title) for key, title, there in (
-            ("figures", "Figures", any(name != "residuals" for name in shown)), ("means", "Means", means), ("beside", "Published values", view), ("fits", "Fits", view), ("flags", "Flags", True),
+            ("figures", "Figures", any(name != "residuals" for name in shown)), ("means", "Means", means), ("beside", "Published values", view), ("fits", "Fits", view), ("differences", "Differences", view and view.differences_note), ("flags", "Flags", True),
             ("runs-section", "Runs", True), ("reproduce", "Make it again", True), ("conventions", "Conventions", view)) if there]}
     said = {row[0]: _hover(cells, row) for row in cells["rows"]}
     return _rendered(context, {"figures": {name: figure["drawn"] for name, figure in shown.items() if figure["drawn"]}, "runs": said}, files)

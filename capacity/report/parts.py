@@ -52,6 +52,19 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Two variants compared by pairs of runs; all but the names as text."""
+
+    name: str
+    value: str
+    interval: str
+    over_sizes: str
+    p: str
+    seen: str
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Flag:
     """Something to know about runs; named also where no run has it, so that a reader sees that it was looked for."""
 
@@ -83,6 +96,8 @@ class View:
     conventions: list[tuple[str, str]]
     notes: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)  # figures that come before the others
+    differences: list[Difference] = field(default_factory=list)
+    differences_note: str = ""  # what is compared, or why nothing is
 
 
 # What several kinds of studies say alike.

@@ -5,13 +5,15 @@ Nothing is computed here that the fit does not state; numbers are written with t
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 
-from capacity.laws import ablations, canaries, capacity_forms, knowledge, published, summary
+from capacity.laws import ablations, canaries, capacity_forms, differences, knowledge, pairs, published, summary
 from capacity.laws.expects import EVIDENCE
 from capacity.laws.fit import CORNER, STRICT_CORNER, UNDERFILLED
 from capacity.laws.outcome import Outcome
-from capacity.report.parts import FAILED, GAIN, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Column, Flag, Interval, Law, Number, View
+from capacity.report.parts import FAILED, GAIN, MISSING, P_TOTAL, RESIDUAL, RISING_MEANS, Beside, Column, Difference, Flag, Interval, Law, Number, View
 
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = ("strict bits", "memorized bits with every token predicted, the first one from a learned BOS; a perfect memorizer still pays log2 N bits per sequence, "
@@ -55,7 +57,32 @@ def view(outcome: Outcome) -> View:
 
         return of_precision(outcome.fit)
     of = {"random data": _of_random_data, "ablation": _of_ablation, "people": _of_people}[outcome.kind]
-    return of(outcome.fit, outcome.tables)
+    found = of(outcome.fit, outcome.tables)
+    told = outcome.fit.get("differences")
+    return found if told is None else _with_differences(found, told, alone=not outcome.fit["verdicts"])
+
+
+def _with_differences(found: View, told: dict, alone: bool) -> View:
+    """alone: nothing published is compared, so that these are what the study asks."""
+    digits, ends, rows = published.digits, published.ends, []
+    for row in told["comparisons"]:
+        name = f"{row['a']} / {row['b']}" + (f", {row['at']}" if row["at"] else "")
+        if row["effect"] is None:
+            rows.append(Difference(name, "–", "–", "–", "–", "–", row["verdict"]))
+            continue
+        sizes, seen = row["over_sizes"], row["detectable"]
+        size = "–" if seen["effect"] is None else pairs.told_effect(seen["effect"], row["what"]) + (f" ({seen['by']})" if row["units"] < pairs.fewest() else "")
+        rows.append(Difference(name if row["what"] == "A / B" else f"{name} (A - B)", digits(row["effect"]),
+                               f"{ends(row['interval']) or 'none'} over {row['units']} pair{'s' * (row['units'] != 1)}",
+                               ends(sizes["interval"]) or f"none: {sizes['reason']}", f"{differences.digits_of_p(row['p'])} ({differences.digits_of_p(row['p_holm'])})", size,
+                               row["verdict"]))
+    note = f"{told['number']}. " + (f"None: {told['reason']}." if told["reason"] else "A pair is one size and seed, equal in all else; p of exact sign flips, two-sided, in brackets "
+                                    "corrected for all rows (Holm); to be seen: the smallest difference that so many pairs show in four of five studies.")
+    answers = [f"{row['verdict']}{', ' * bool(row['at'])}{row['at']}." for row in told["comparisons"] if row["differs"]] if alone else []
+    compared = [row for row in told["comparisons"] if row["effect"] is not None]
+    if alone and compared and not answers:
+        answers = [f"Between its variants no difference is shown ({len(compared)} compared, see Differences)."]
+    return dataclasses.replace(found, answers=[*found.answers, *answers], differences=rows, differences_note=note)
 
 
 def judged(verdicts: list[dict]) -> list[Beside]:
