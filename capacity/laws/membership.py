@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from capacity.laws import estimate, intervals, published
+from capacity.laws import compare, estimate, intervals, published
 from capacity.laws.forms import FORMS
 
 _REPAIRED = published.get("morris/membership_repaired")
@@ -66,6 +66,22 @@ def fit(t, value):
     spans = {key: None if entry["low"] is None or entry["high"] is None else [entry["low"], entry["high"]] for key, entry in ends.items()}
     return {"form": "F = 1/2 (1 + c1 sigma(-c2 (t - c3)))", **_constants(found), "intervals": {name: spans[key] for name, key in NAMES.items()}, "points": len(t),
             "rmse": _rmse(found), "falls_to": {key: {"t": crossing(float(key), *found.theta), "interval": spans[key]} for key in derived}}
+
+
+def compared(t, value) -> list[dict]:
+    """Both sigmoids by least squares, the one first that tells the better what it did not see: rows of `compare.forms`, every value of t left out in
+    turn, runs as replicates."""
+    points = estimate.Points({"tokens_per_parameter": np.asarray(t, float)}, np.asarray(value, float))
+    return compare.forms(["membership", "membership_log"], points, "tokens_per_parameter", delta=np.inf)
+
+
+def told_compared(rows: list[dict]) -> str:
+    """`compared` in words."""
+    words = {"membership": "the sigmoid in t", "membership_log": "a sigmoid in log t"}
+    by_other = ", ".join(f"{words[row['form']]} {row['held_out']['rms']:.3f}" for row in rows if row["held_out"]["rms"] is not None)
+    worse = next((row for row in rows if row["aicc_difference"]), None)
+    return "; ".join(filter(None, (f"sizes of the data left out in turn are missed by: {by_other}" if by_other else "",
+                                   f"AICc of {words[worse['form']]} is {worse['aicc_difference']:.1f} higher" if worse else "")))
 
 
 def _fit(form, t, value):

@@ -71,6 +71,7 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     fitted = "reason" not in found["laws"]["f1_median"]
     found["printed"] = _printed(targets) if fitted else None
     found["logarithmic"] = law.fit_logarithmic(t, targets.loss_f1_median) if fitted else None
+    found["forms"] = law.compared(t, targets.loss_f1_median) if fitted else None
     found["predicted"] = {value: law.predicted(targets, f"loss_{value}") for value in ("f1_median", "auc")}
     found["canaries"] = canaries.judge(targets, n_boot=n_boot)
     found["descent"] = descent.judge(targets, n_boot=n_boot)
@@ -96,8 +97,8 @@ def verdicts(found: dict, parameters) -> list[dict]:
     if "reason" not in law_f1:
         at = law_f1["falls_to"]["0.75"]
         lacks = {} if at["t"] is not None else {"lacks": "the fitted law never falls to it"}
-        rows.append(("morris/f1_at_75", "", parameters, {"value": at["t"], "interval": at["interval"], "method": "bootstrap of residuals",
-                                                        "why": "too many resamples never fall to it"} | lacks))
+        rows.append(("morris/f1_at_75", "", parameters, {"value": at["t"], "interval": at["interval"], "method": "runs as replicates",
+                                                        "why": "the runs do not bound it"} | lacks))
     for label, shape in found["descent"].items():
         lacks = {} if shape["clear"] else {"lacks": "no peak stands clear of both sides"}
         rows.append(("morris/descent_peak", label, [shape["parameters"]], shape["peak_over_capacity"] | {
@@ -184,6 +185,7 @@ def _all_law_lines(found: dict) -> list[str]:
         lines += _law_lines(found["laws"][value], words)
     if (other := found["logarithmic"]) is not None:
         lines.append(f"  a sigmoid in log t instead: error {other['rmse']:.3f}, c1 {other['c1']:.3g}, c2 {other['c2']:.3g}, c3 {other['c3']:.3g}")
+        lines += textwrap.wrap(law.told_compared(found["forms"]), 80, initial_indent="  ", subsequent_indent="    ")
     if (p := found["printed"]) is not None:
         lines.append(f"  as printed in arXiv 2505.24832: error {p['rmse']:.3f}" + (", and it rises with data" if p["rises_with_data"] else ""))
     return lines + _predicted_lines(found["predicted"])

@@ -278,7 +278,7 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         ("exposures", "how often a rendering of a person is seen; counted"),
         ("interval of a peak", "95% over seeds, and over which model is best: it allows for the bias of a maximum; pooled noise of seeds"),
         ("interval of a ratio", "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row says"),
-        ("interval of a law over exposures", "95%, bootstrap of residuals over runs"), ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"), RESIDUAL])
+        ("interval of a law over exposures", "95%, profile likelihood, every run a replicate"), ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"), RESIDUAL])
 
 
 def _exposure_law(law: dict) -> Law:

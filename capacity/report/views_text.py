@@ -34,7 +34,7 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     flags = [Flag(*FAILED, status["failed"]), Flag(*MISSING, status["missing"]), Flag("unconverged", RISING_MEANS, rising), Flag(
         "broken-split", f"a bag of words, which sees no model, tells members from others by over {BROKEN:g} of its standard deviations", broken), Flag(
         "unknown-split", "does not say what chance does to a bag of words; measure it again", sorted(runs.run_id[(runs.status == "finished") & sd.isna()]))]
-    laws = [_law(fit["laws"][key], words) for key, words in (("f1_median", "F1"), ("auc", "AUC"))] + _other_form(fit["logarithmic"])
+    laws = [_law(fit["laws"][key], words) for key, words in (("f1_median", "F1"), ("auc", "AUC"))] + _other_form(fit["logarithmic"], fit["forms"])
     laws += [_shape(label, shape) for label, shape in (fit["descent"] or {}).items()]
     laws += _canary_laws(fit["canaries"]) if fit["canaries"] is not None else []
     laws += _forgetting_laws(fit["forgetting"]) if "forgetting" in fit else []
@@ -43,7 +43,7 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         ("unintended bits", "over a model of the same size trained on more data. clipped: the paper's, in which noise of sequences counts as bits; mixture: a code that "
                             "exists; gap: minus the same on held-out sequences"),
         ("tokens per parameter", "tokens of the distinct training sequences / P total"), P_TOTAL,
-        ("intervals of laws", "95%, bootstrap of residuals (law of membership), of seeds within sizes (peaks), of runs (canaries), of canaries within cells (forgetting)"),
+        ("intervals of laws", "95%, profile likelihood with runs as replicates (law of membership), of seeds within sizes (peaks), of runs (canaries), of canaries within cells (forgetting)"),
         ("intervals of attacks", "95% over models (Student's t): about training, not about another text; attacks.csv has those over sequences"), RESIDUAL]
     return View(answers, laws, beside, at_scale(fit["verdicts"]) if beside else "no published value for what this study fits", flags, conventions, fit["notes"],
                 ["descent"] if clear else [])
@@ -125,10 +125,10 @@ def _law(found: dict, words: str) -> Law:
     name = f"{words} of the loss attack"
     if "reason" in found:
         return Law(name, reason=found["reason"])
-    numbers = [Number(c, found[c], "", [Interval("over residuals", found["intervals"][c], "", True)]) for c in ("c1", "c2", "c3")]
+    numbers = [Number(c, found[c], "", [Interval("over runs", found["intervals"][c], "", True)]) for c in ("c1", "c2", "c3")]
     for level, at in found["falls_to"].items():
         if at["t"] is not None:
-            numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [Interval("over residuals", at["interval"], "" if at["interval"] else "not in every resample",
+            numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [Interval("over runs", at["interval"], "" if at["interval"] else "the runs do not bound it",
                                                                                               True)]))
     remarks = [f"error {found['rmse']:.3f} (rms) over {found['points']} runs"]
     if found["c1"] > law.C1_MOST - 1e-3:
@@ -136,10 +136,10 @@ def _law(found: dict, words: str) -> Law:
     return Law(name, found["form"] + ", t tokens per parameter", numbers, remarks)
 
 
-def _other_form(found: dict | None) -> list[Law]:
+def _other_form(found: dict | None, forms: list[dict] | None) -> list[Law]:
     if found is None:
         return []
-    return [Law("F1, a sigmoid in log t", found["form"], [Number(c, found[c]) for c in ("c1", "c2", "c3")], [f"error {found['rmse']:.3f} (rms); not published; no intervals"])]
+    return [Law("F1, a sigmoid in log t", found["form"], [Number(c, found[c]) for c in ("c1", "c2", "c3")], [f"error {found['rmse']:.3f} (rms); not published; no intervals", law.told_compared(forms)])]
 
 
 def _shape(label: str, shape: dict) -> Law:
