@@ -65,6 +65,10 @@ class Affine(Capacity):
     def _law(self, sizes, truths):
         return np.maximum(super()._law(sizes, truths), LEAST * CAPACITY[0] * sizes)
 
+    def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
+        """What one run of each cell tells; c0 is carried by the smallest models, its interval takes the noise of all."""
+        return replace(super().effects(space, truths, prior), pooled=True)
+
     def truth(self, space: Space, truths: Truths) -> float:
         """Least squares of log C over all models, without noise or corner; not linear in c0 and alpha."""
         sizes = self.sizes(space)

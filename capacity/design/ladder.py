@@ -17,14 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.design.optimal import LEAST_DOF, Effects, by_models, degrees, student, weigh
+from capacity.design.optimal import LEAST_DOF, USABLE, Effects, by_models, degrees, student, weigh
 from capacity.laws.precision_laws import FEWEST_RUNGS
 
-NO_BASE = 0.01  # fp32 runs that a shape without any counts as having: its points are far too noisy, but not beyond reach of a search
 ABSENT = 4.0  # factor on the width for each rung that is missing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ladder(Effects):
     """Effects of points [J'], which are the cells [J] and then the casts to bf16 of cells that are quantized so when they are measured. source
     [J']: cell of each; larger [J', J']: points of the same shape and rung with more data, which take its place; rungs [J', R]: which of the
@@ -38,13 +37,33 @@ class Ladder(Effects):
     fp32: np.ndarray
     value: np.ndarray
 
+    def completed(self, trials, done, most):
+        """Designs [B, J] with one fp32 run for each shape that has none: on the least data that its capacity allows."""
+        cells = self.usable.shape[1]
+        cluster, full, trials = self.cluster[:cells], self.fp32[:cells], trials.copy()
+        for shape in range(cluster.max() + 1):
+            places = np.flatnonzero((cluster == shape) & full & (np.asarray(most) > 0))
+            if len(places):
+                good = places[self.usable[:, places].mean(0) >= USABLE]
+                lacks = ((trials[:, cluster == shape] > 0).any(1)) & ~(((trials + done)[:, (cluster == shape) & full] > 0).any(1))
+                trials[lacks, good[0] if len(good) else places[-1]] += 1
+        return trials
+
+    def starts(self, done, most) -> list[np.ndarray]:
+        """Every shape in fp32, and every rung of every shape once, on the least data that its capacity allows."""
+        asked = (self.usable.mean(0) >= USABLE) & (np.asarray(most) > 0)
+        cells = len(asked)
+        larger = self.larger[:cells, :cells]  # [i, j]: j has more data than i
+        least = asked & ~(larger & asked[:, None]).any(0)
+        return [(least & self.fp32[:cells]).astype(float), least.astype(float)]
+
     def predict(self, number):
         """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
         seeds = number[:, self.source]  # [B, J']
         seeds = np.where((seeds > 0) @ self.larger.T, 0.0, seeds)
-        there = (seeds > 0).astype(float)
         models = np.eye(self.cluster.max() + 1)[self.cluster]  # [J', C]
-        base = np.maximum((seeds * self.fp32) @ models, NO_BASE)  # [B, C]
+        base = (seeds * self.fp32) @ models  # [B, C]
+        there = (seeds > 0) * (base > 0)[:, self.cluster]
         n = there[:, None, :] * np.ones((1, len(self.scatter), 1))
         typical = np.sqrt(np.median((self.noise * self.value) ** 2, axis=1) + self.scatter**2)
         weights = weigh(self, n, typical)
@@ -54,7 +73,7 @@ class Ladder(Effects):
         noise = (self.noise**2).mean(1)[:, None]
         each = (
             self.scatter[:, None] ** 2 * ((w * self.own) @ models) ** 2
-            + noise * ((w * below) @ models) ** 2 / base[:, None, :]
+            + noise * ((w * below) @ models) ** 2 / np.maximum(base, 1.0)[:, None, :]
             + (w**2 * below**2 * self.noise**2 * quiet) @ models
         )
         count, hat = by_models(self.slope, n, models, weights.inverse)

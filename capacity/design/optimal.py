@@ -35,7 +35,8 @@ WORTH = 0.05  # a run has to lower the log criterion by this part of its share o
 class Effects:
     """What one run of each cell tells, by truth [T] and cell [J]. slope [T, J, k]; usable [T, J]: the chance that it measures rather
     than bounds; bias, noise, own (s above) [T, J]; trend [T, J]; scatter [T]; bend: sd; cluster [J], None where every run is a replicate
-    of its own; asked [T, k]: c; prior [k]: sd of u."""
+    of its own; asked [T, k]: c; prior [k]: sd of u; pooled: whether all models give the degrees of
+    freedom of the interval, also where few of them carry its variance."""
 
     slope: np.ndarray
     usable: np.ndarray
@@ -48,6 +49,15 @@ class Effects:
     cluster: np.ndarray | None
     asked: np.ndarray
     prior: np.ndarray
+    pooled: bool = False
+
+    def completed(self, trials, done, most):
+        """Designs [B, J] with what their runs need beside them; nothing here."""
+        return trials
+
+    def starts(self, done, most) -> list[np.ndarray]:
+        """Designs [J] that a search begins with beside nothing, of which those within the budget are tried."""
+        return []
 
     def predict(self, number):
         """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
@@ -65,7 +75,8 @@ class Effects:
             each = self.scatter[:, None] ** 2 * ((n * w * self.own) @ models) ** 2 + (n * single) @ models
             count, hat = by_models(self.slope, n, models, inverse)
         variance = (count * each if self.cluster is None else each).sum(-1) + weights.assumed
-        dof = np.clip(degrees(each, count, hat), LEAST_DOF, np.maximum(count.sum(-1) - k, LEAST_DOF))
+        most = np.maximum(count.sum(-1) - k, LEAST_DOF)
+        dof = most if self.pooled else np.clip(degrees(each, count, hat), LEAST_DOF, most)
         off = np.hypot((n * w * self.bias).sum(-1), self.bend * (n * w * self.trend).sum(-1))
         return student(dof) * np.sqrt(variance), off, dof
 
@@ -148,10 +159,13 @@ def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int 
     of one run for several, which budgets of a few runs need."""
     done = np.zeros(effects.usable.shape[1]) if done is None else np.asarray(done, float)
     asked = effects.usable.mean(0) >= USABLE
-    new = _filled(effects, cost, budget, most, done, np.zeros(len(done)), asked)
+    begin = [np.zeros(len(done))] + [n for n in effects.starts(done, most) if cost(n[None])[0] <= budget]
+    tried = np.array([_filled(effects, cost, budget, most, done, start, asked) for start in begin])
+    new = tried[np.argmin(criterion(effects, done + tried))]
     for _ in range(exchanges):
         value = criterion(effects, done + new)[0]
         trials = np.array([_moved(new, i, j) for i in np.flatnonzero(new) for j in np.flatnonzero(asked) if i != j])
+        trials = effects.completed(trials, done, most) if len(trials) else trials
         trials = trials[_allowed(trials, most)] if len(trials) else trials
         trials = trials[cost(trials) <= budget] if len(trials) else trials
         better = trials[[np.argmin(criterion(effects, done + trials))]] if len(trials) else trials
@@ -169,7 +183,7 @@ def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int 
 
 def _forced(effects, cost, budget, most, done, new, j, asked):
     """One run of cell j more, and for it fewer of those that are missed least for their hours."""
-    tried = new + np.eye(len(new))[j]
+    tried = effects.completed(new + np.eye(len(new))[[j]], done, most)[0]
     while cost(tried[None])[0] > budget or not _allowed(tried[None], most)[0]:
         used = np.array([i for i in np.flatnonzero(tried) if i != j], int)
         if not len(used):
@@ -198,7 +212,7 @@ def _filled(effects, cost, budget, most, done, new, asked):
     """More runs, one by one, while the budget lasts and they are worth their cost."""
     step = np.eye(len(new))[asked]
     while True:
-        trials = new + step
+        trials = effects.completed(new + step, done, most)
         price = cost(trials)
         fits = (price <= budget) & _allowed(trials, most)
         if not fits.any():

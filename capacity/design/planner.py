@@ -58,6 +58,7 @@ class Plan:
     floor: float
     more_models: int | None
     verdict: str
+    lacks: str
 
 
 def plan(
@@ -145,6 +146,7 @@ def plan(
         floor,
         more,
         verdict,
+        question.lacks(space, effects),
     )
 
 
@@ -156,7 +158,7 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
     cells = [
-        max(np.flatnonzero(effects.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load))
+        max(np.flatnonzero(space.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load))
         for c in range(len(space.labels))
     ]
     quiet = replace(prior, noise=replace(prior.noise, sd=1e-3 * prior.noise.sd))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from capacity.config import ConfigError
 from capacity.design.ladder import Ladder
-from capacity.design.optimal import orthogonal
+from capacity.design.optimal import USABLE, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.questions import CAPACITY, FLOOR, SHARPNESS, STARTS, Question, counted
 from capacity.design.space import Space
@@ -94,7 +94,7 @@ class Precision(Question):
 
     # --- the law, as parts of fp32 ---
 
-    def _told(self, truths: Truths) -> Truths:
+    def told(self, truths: Truths) -> Truths:
         """The same truths with c such that 32 bits hold 1."""
         theta, j = truths.theta.copy(), self.form.place("c")
         theta[:, j] = 1.0
@@ -125,7 +125,7 @@ class Precision(Question):
 
     def truth(self, space: Space, truths: Truths) -> float:
         """Least squares over the rungs of the space, without noise or corner."""
-        truths = self._told(truths)
+        truths = self.told(truths)
         if not truths.bend.any():
             return float(truths.theta[0, self.form.place(self.parameter)])
         bits = np.unique(_points_of(space)[1])
@@ -138,7 +138,7 @@ class Precision(Question):
         """What one run of each cell tells, to first order."""
         from scipy.special import ndtr
 
-        truths = self._told(truths)
+        truths = self.told(truths)
         source, bits = _points_of(space)
         label, load = space.cluster[source], np.array([cell.load for cell in space.cells])[source]
         same = np.equal.outer(label, label) & np.equal.outer(bits, bits)
@@ -174,10 +174,18 @@ class Precision(Question):
             value=value,
         )
 
+    def lacks(self, space: Space, effects: Ladder) -> str:
+        """Rungs, or fp32, at which all models would hold nearly all of the study's data."""
+        told = {cell.rung["rung"] for cell, usable in zip(space.cells, effects.usable.mean(0)) if usable >= USABLE}
+        if len(told - {"fp32"}) >= precision_laws.FEWEST_RUNGS and "fp32" in told:
+            return ""
+        full = [rung for rung in dict.fromkeys(cell.rung["rung"] for cell in space.cells) if rung not in told]
+        return f"In {', '.join(full)} models may hold nearly all of the study's data, so their capacity would not be measured; it needs more data."
+
     def simulate(self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None) -> dict:
         """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise; known: by model mean and sd of the
         log of the worth of a bit, and of the log of bits per parameter in fp32."""
-        truths, number = self._told(truths), len(space.labels)
+        truths, number = self.told(truths), len(space.labels)
         usual = (0.0, truths.scatter[0], math.log(truths.level[0]), planted.SHAPES)
         means, sds, levels, level_sds = np.array([(known or {}).get(label, usual) for label in space.labels]).T
         z, level = (means + sds * dice.standard_normal(number), levels + level_sds * dice.standard_normal(number)) if dice else (means, levels)
@@ -214,10 +222,15 @@ class Precision(Question):
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """As `points`, with one call for all studies."""
         mean = _on_ladder(table.assign(label=table.study.astype(str) + " " + table.label))
-        mean[["study", "label"]] = mean.label.str.split(" ", n=1, expand=True)
-        found = {int(study): part for study, part in mean.groupby("study")}
+        study, label = (mean.label.str.split(" ", n=1).str[i] for i in (0, 1))
+        found = {int(key): part for key, part in mean.assign(label=label).groupby(study)}
         enough = {s: part for s, part in found.items() if part.rung[~part.rung.isin(precision_laws.TOP)].nunique() >= precision_laws.FEWEST_RUNGS}
         return [precision_laws.points(enough[s]) if s in enough else None for s in sorted(table.study.unique())]
+
+    def measure(self, points: estimate.Points | None) -> dict:
+        """As of any question; a study with no rung at which a parameter matters leaves it without curvature."""
+        with np.errstate(invalid="ignore"):
+            return super().measure(points)
 
     def learned(self, prior: Prior, space: Space, frame, source: str) -> tuple[Prior, dict[str, tuple]]:
         """The belief after these runs, and `known` of each model."""
@@ -226,7 +239,8 @@ class Precision(Question):
         mean = _on_ladder(done)
         mean = mean[~mean.rung.isin(precision_laws.TOP)].reset_index(drop=True)
         sources = dict(prior.sources)
-        held = rows[(rows.held_bits > 0) & (rows.way != "cast")]
+        # a run that its data stop has next to no noise
+        held = rows[(rows.held_bits > 0) & (rows.way != "cast") & (rows.bits_per_parameter < precision.HELD_WHOLE * rows.load)]
         square, dof = within(np.log(held.held_bits.to_numpy(float)), [f"{r.label} {r.rung} {r.load}" for r in held.itertuples()])
         noise, scatter, now = prior.noise.updated(square, dof), prior.scatter, prior
         if dof:
@@ -246,13 +260,13 @@ class Precision(Question):
             zip(mean.label, mean.rung), zip(mean.label, ["fp32"] * len(mean))))
 
         def left(u):
-            truths = self._told(replace(now, mean=u).middle())
+            truths = self.told(replace(now, mean=u).middle())
             slope = self.slopes({"bits_per_weight": x}, truths)[0]
             slope[:, self.form.place("c")] = 0.0  # it is what 32 bits say
             return y - self._part(self.form, x, truths.theta)[0], slope
 
         for _ in range(3):  # the truth given the scatter, the scatter given what is then left of the models
-            truths = self._told(now.middle())
+            truths = self.told(now.middle())
             value = self._part(self.form, x, truths.theta)[0]
             own = (self._part(self.form, x, truths.theta, 1 + STEP) - self._part(self.form, x, truths.theta, 1 - STEP))[0] / (2 * STEP)
             random = noise.sd**2 * (np.diag(value**2 / of_points) + np.outer(value, value) * alike / of_base) + FLOOR**2 * np.eye(len(y))

@@ -123,6 +123,10 @@ class Question:
             "width": self.width_of(end["value"], end["low"], end["high"])
         }
 
+    def lacks(self, space: Space, effects: Effects) -> str:
+        """What keeps every plan of this space from an interval; empty where nothing does."""
+        return ""
+
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """Points of each study of a table with a column `study`, in order; None for a study whose runs tell nothing."""
         return [self.points(part) if len(part) else None for _, part in table.groupby("study")]

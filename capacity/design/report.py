@@ -141,6 +141,7 @@ def _verdict(plan: Plan) -> str:
         floor += " and any number of seeds."
         if plan.more_models:
             floor += f" {_number(q, q.width)} needs about {plan.more_models} models like these."
+    floor += f" {plan.lacks}" if plan.lacks else ""
     if plan.verdict == "go on":
         more = f"{_hours(plan.cost)} more {space.unit}"
         return f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, then ask again.{floor}"
