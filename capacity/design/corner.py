@@ -19,7 +19,7 @@ LEAST = 0.05  # of the assumed capacity, below which no draw of a capacity falls
 
 
 class Affine(Capacity):
-    """Plateaus, C = c0 + alpha P. A width of c0 is in bits, since c0 may be 0 or negative; one of alpha is relative to alpha."""
+    """Plateaus, C = c0 + alpha P. A width of c0 is in bits, for c0 may be 0 or negative; one of alpha is relative to alpha."""
 
     stated = ("capacity", "k", "noise", "scatter", "bend")
 
@@ -38,8 +38,8 @@ class Affine(Capacity):
         return float(np.exp(np.log(self.sizes(space)).mean()))
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
-        """As of any question; capacity: bits per parameter in the middle of the sizes. Two of c0, alpha and capacity make the third, and one
-        alone leaves the capacity of the middle where it is, or c0."""
+        """As of any question; capacity: bits per parameter in the middle of the sizes. Two of c0, alpha and capacity make the third, and
+        one alone leaves the capacity of the middle where it is, or c0."""
         stated = {"c0", "alpha", "capacity"} & set(given)
         if len(stated) == 3:
             raise ConfigError("--assume: c0, alpha and capacity are one too many; give two of them")
@@ -57,7 +57,9 @@ class Affine(Capacity):
         least = min(c0 + alpha * size for size in (self.sizes(space).min(), self.sizes(space).max()))
         if not (alpha > 0 and math.isfinite(c0) and least > 0):
             said = ", ".join(f"{name}={given[name]:g}" for name in ("c0", "alpha", "capacity") if name in stated)
-            raise ConfigError(f"--assume {said}: {c0:.4g} + {alpha:.4g} P is no capacity for all models of {space.name}; expected bits above 0")
+            raise ConfigError(
+                f"--assume {said}: {c0:.4g} + {alpha:.4g} P is no capacity for all models of {space.name}; expected bits above 0"
+            )
         found = super(Capacity, self).assume(prior, space, {n: v for n, v in given.items() if n not in stated} | told)
         words = f"c0 = {c0:,.0f} bits, alpha = {alpha:.3g}, " + ("given" if len(stated) == 2 else "one of them given")
         return replace(found, sources=found.sources | {"truth": words}) if stated else found
@@ -79,8 +81,8 @@ class Affine(Capacity):
 
 
 class Hard(Corner):
-    """All finished runs of random data, fitted with min(alpha P, H) although their corner is round. What the corner takes away from runs near
-    it is a bias of the fit; the target is the plateau, as of `Capacity`."""
+    """All finished runs of random data, fitted with min(alpha P, H) although their corner is round. What the corner takes away from runs
+    near it is a bias of the fit; the target is the plateau, as of `Capacity`."""
 
     def _assumed(self, space):
         return np.log([CAPACITY[0]]), np.array([[CAPACITY[1] ** 2]])

@@ -1,8 +1,8 @@
 """What runs of a ladder of formats tell, to first order: points of a law of precision are parts of the fp32 capacity of their shape.
 
 A point is a shape on a rung, whatever the number of its seeds, at the largest of its data sizes; it is divided by the fp32 capacity of its
-shape. So the scatter of capacity over shapes is gone, the noise of fp32 runs is shared by all points of a shape, and the fp32 point itself
-is 1 without noise. Seeds make points quieter but not heavier, as in `laws.precision_laws.law`. For points g of a shape with n_g seeds,
+shape. So the scatter of capacity over shapes is gone, the noise of fp32 runs is shared by all points of a shape, and the fp32 point
+itself is 1 without noise. Seeds make points quieter but not heavier, as in `laws.precision_laws.law`. For points g of a shape with n_g seeds,
 fp32 runs n_0, weights w_g of the fit and values f_g,
 
     variance = scatter^2 (sum w_g s_g)^2 + noise^2 / n_0 (sum w_g f_g)^2 + sum w_g^2 f_g^2 noise^2 / n_g        summed over shapes
@@ -25,10 +25,10 @@ ABSENT = 4.0  # factor on the width for each rung that is missing
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder(Effects):
-    """Effects of points [J'], which are the cells [J] and then the casts to bf16 of cells that are quantized so when they are measured. source
-    [J']: cell of each; larger [J', J']: points of the same shape and rung with more data, which take its place; rungs [J', R]: which of the
-    quantized rungs it is on; top [J']: fp32 and its cast; fp32 [J']; value [T, J']: part of the fp32 capacity. bias is that of a run, noise
-    relative. usable is of cells, all else of points."""
+    """Effects of points [J'], which are the cells [J] and then the casts to bf16 of cells that are quantized so when they are measured.
+    source [J']: cell of each; larger [J', J']: points of the same shape and rung with more data, which take its place; rungs [J', R]: which
+    of the quantized rungs it is on; top [J']: fp32 and its cast; fp32 [J']; value [T, J']: part of the fp32 capacity. bias is that of a
+    run, noise relative. usable is of cells, all else of points."""
 
     source: np.ndarray
     larger: np.ndarray

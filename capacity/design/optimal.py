@@ -83,7 +83,8 @@ class Effects:
 
 @dataclass(frozen=True)
 class Weights:
-    """Of least squares with runs n: what each adds to the estimate [B, T, J], A^-1 [B, T, k, k], and the variance that the prior adds [B, T]."""
+    """Of least squares with runs n: what each adds to the estimate [B, T, J], A^-1 [B, T, k, k], and the variance that the prior adds
+    [B, T]."""
 
     of_runs: np.ndarray
     inverse: np.ndarray

@@ -162,7 +162,7 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
         for c in range(len(space.labels))
     ]
     quiet = replace(prior, noise=replace(prior.noise, sd=1e-3 * prior.noise.sd))
-    if question.form.name == "smooth_corner" or space.ladder:  # its sharpness needs runs near the corner as well, a ladder all of its rungs
+    if question.form.name == "smooth_corner" or space.ladder:  # sharpness needs runs near the corner, a ladder needs its rungs
         cells = np.flatnonzero(effects.usable.mean(0) >= optimal.USABLE)
     floor = forecast(question, space, quiet, [(int(j), space.seeds[0]) for j in cells], count=FLOORS, seed=seed).middle
     if floor <= question.width or not np.isfinite(floor):
@@ -224,7 +224,8 @@ def _cast(results: Path, run) -> float:
 
 
 def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
-    """What another study has measured, from its fit.json: units of random data, or arms of people of the same model and size of data."""
+    """What another study has measured: from its fit.json units of random data, or arms of people of the same model and size of data; from
+    its precision.json means over shapes by rung."""
     try:
         tree = json.loads(path.read_bytes())
     except OSError as error:
@@ -237,8 +238,17 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
             asked = {cell.rung["rung"]: j for j, cell in enumerate(space.cells)}
             # a mean over the shapes of that study, and taken for one shape
             rows = [
-                {"cell": asked[c["rung"]], "label": "prior", "seed": 0, "status": "finished", "held_bits": c["capacity"], "cast_bits": math.nan,
-                 "parameters_total": 1.0, "load": c["load_high"], "strict_ceiling_bits": math.inf}
+                {
+                    "cell": asked[c["rung"]],
+                    "label": "prior",
+                    "seed": 0,
+                    "status": "finished",
+                    "parameters_total": 1.0,
+                    "held_bits": c["capacity"],
+                    "cast_bits": math.nan,
+                    "strict_ceiling_bits": math.inf,
+                    "load": c["load_high"],
+                }
                 | {name: c[name] for name in ("way", "rung", "code_bits")}
                 for c in tree["capacity"]
                 if (c["way"], c["rung"]) == ("trained", "fp32") or (c["way"] == way and c["rung"] in asked)
@@ -273,7 +283,8 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
                 if a["label"] == label and a["n_people"] == items and a["r"] is not None
             ]
     except (KeyError, TypeError):
-        raise ConfigError(f"--prior {path}: not the fit.json of a study that tells something of {question.form.name}") from None
+        kind = "precision" if space.ladder else "fit"
+        raise ConfigError(f"--prior {path}: not the {kind}.json of a study that tells something of {question.form.name}") from None
     if not rows:
         raise ConfigError(f"--prior {path}: nothing in it tells something of {question.form.name} for {space.name}")
     return pd.DataFrame(rows)

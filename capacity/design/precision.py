@@ -1,4 +1,5 @@
-"""Ladders of formats: capacity of models trained with few bits per weight, as a part of fp32's, against the bits of a code. See `questions`.
+"""Ladders of formats: capacity of models trained with few bits per weight, as a part of fp32's, against the bits of a code. See
+`questions`.
 
 Points are those of `laws.precision_laws.law` for the question of capacity: of each shape and rung the mean over seeds at the data size that
 holds most, over the same of fp32 (hence R / R_fp32, 1 at 32 bits by construction), clipped at 0, squared loss, clusters are shapes. x are
@@ -22,9 +23,9 @@ from capacity.design.questions import CAPACITY, FLOOR, SHARPNESS, STARTS, Questi
 from capacity.design.space import Space
 from capacity.laws import estimate, forms, planted, precision, precision_laws
 
-# By form, what our own ladder of models trained quantized says (results/studies/precision/uniform@pocket: three shapes of 4K to 12K parameters,
-# random data, all tensors; rounded), and what it may be off by, in the coordinate in which it is searched. c is 1, since points are
-# parts of fp32; the fits' own c is 0.99 to 1.07, which is their misfit.
+# By form, what our own ladder of models trained quantized says (results/studies/precision/uniform@pocket: three shapes of 4K to 12K
+# parameters, random data, all tensors; rounded), and what it may be off by, in the coordinate in which it is searched. c is 1, since points
+# are parts of fp32; the fits' own c is 0.91 to 1.07, which is their misfit.
 LADDERS = {
     "precision_effective": ((1.0, 5.5), (0.05, 0.4)),
     "precision_shifted": ((1.0, 1.4, 3.3), (0.05, 0.4, 0.3)),
@@ -120,7 +121,8 @@ class Precision(Question):
         other = forms.FORMS[OTHER[self.form.name]]
         theirs = np.array(LADDERS[other.name][0])
         middle = HALF[self.form.name](*truths.theta.T), HALF[other.name](*theirs)
-        rows = [self._part(other, bits, theirs[None], middle[1] / max(float(m), 1e-3))[0] for m in np.broadcast_to(middle[0], len(truths.theta))]
+        ratio = middle[1] / np.maximum(np.broadcast_to(middle[0], len(truths.theta)), 1e-3)
+        rows = [self._part(other, bits, theirs[None], r)[0] for r in ratio]
         return np.stack(rows) - self._part(self.form, bits, truths.theta)
 
     def truth(self, space: Space, truths: Truths) -> float:
@@ -180,15 +182,17 @@ class Precision(Question):
         if len(told - {"fp32"}) >= precision_laws.FEWEST_RUNGS and "fp32" in told:
             return ""
         full = [rung for rung in dict.fromkeys(cell.rung["rung"] for cell in space.cells) if rung not in told]
-        return f"In {', '.join(full)} models may hold nearly all of the study's data, so their capacity would not be measured; it needs more data."
+        return f"In {', '.join(full)} models may hold nearly all of the study's data: capacity there needs more data."
 
     def simulate(self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise; known: by model mean and sd of the
-        log of the worth of a bit, and of the log of bits per parameter in fp32."""
+        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise; known: by model mean and sd of
+        the log of the worth of a bit, and of the log of bits per parameter in fp32."""
         truths, number = self.told(truths), len(space.labels)
         usual = (0.0, truths.scatter[0], math.log(truths.level[0]), planted.SHAPES)
         means, sds, levels, level_sds = np.array([(known or {}).get(label, usual) for label in space.labels]).T
-        z, level = (means + sds * dice.standard_normal(number), levels + level_sds * dice.standard_normal(number)) if dice else (means, levels)
+        z, level = means, levels
+        if dice is not None:
+            z, level = z + sds * dice.standard_normal(number), level + level_sds * dice.standard_normal(number)
         cells = np.array([j for j, _ in runs], int)
         cluster, at = space.cluster[cells], [space.cells[j] for j in cells]
         bits = np.array([cell.rung["code_bits"] for cell in at])
@@ -196,10 +200,11 @@ class Precision(Question):
 
         def share(bits):
             worth = np.exp(z[cluster])
-            return np.maximum(self._part(self.form, bits, truths.theta, worth)[0] + truths.bend[0] * self.trend(bits * worth, truths)[0], 1e-9)
+            bent = truths.bend[0] * self.trend(bits * worth, truths)[0]
+            return np.maximum(self._part(self.form, bits, truths.theta, worth)[0] + bent, 1e-9)
 
-        luck = truths.noise[0] * dice.standard_normal(len(cells)) if dice else 0.0
-        small = FLOOR * dice.standard_normal(len(cells)) if dice else 0.0
+        luck = truths.noise[0] * dice.standard_normal(len(cells)) if dice is not None else 0.0
+        small = FLOOR * dice.standard_normal(len(cells)) if dice is not None else 0.0
         held = forms.smooth_corner(size * np.exp(level[cluster] + luck) * share(bits), ceiling, 1.0, truths.sharpness[0]) * np.exp(small)
         cast = np.array([_cast(cell) for cell in at])
         return {
@@ -224,8 +229,11 @@ class Precision(Question):
         mean = _on_ladder(table.assign(label=table.study.astype(str) + " " + table.label))
         study, label = (mean.label.str.split(" ", n=1).str[i] for i in (0, 1))
         found = {int(key): part for key, part in mean.assign(label=label).groupby(study)}
-        enough = {s: part for s, part in found.items() if part.rung[~part.rung.isin(precision_laws.TOP)].nunique() >= precision_laws.FEWEST_RUNGS}
-        return [precision_laws.points(enough[s]) if s in enough else None for s in sorted(table.study.unique())]
+        rungs = {s: part.rung[~part.rung.isin(precision_laws.TOP)].nunique() for s, part in found.items()}
+        return [
+            precision_laws.points(found[s]) if rungs.get(s, 0) >= precision_laws.FEWEST_RUNGS else None
+            for s in sorted(table.study.unique())
+        ]
 
     def measure(self, points: estimate.Points | None) -> dict:
         """As of any question; a study with no rung at which a parameter matters leaves it without curvature."""

@@ -54,8 +54,8 @@ class Truths:
 @dataclass(frozen=True)
 class Prior:
     """u: normal with this mean [k] and covariance [k, k], in the coordinates in which the form is searched. log_k: mean and sd of the
-    log sharpness of the corner, log_level of the bits per parameter in fp32 where a form of precision is asked for. bend: sd of the trend that the form lacks (see `optimal`). sources: what it is based on, by line of the
-    report."""
+    log sharpness of the corner; log_level: of the log bits per parameter in fp32, where a form of precision is asked for. bend: sd of the
+    trend that the form lacks (see `optimal`). sources: what it is based on, by line of the report."""
 
     form: Form
     mean: np.ndarray

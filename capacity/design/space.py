@@ -1,7 +1,8 @@
 """The runs that a plan may choose from, and what they cost: a study file spans the space.
 
-A cell is one model on one size of data for one length of training (and, on a ladder of precision, in one format); a design says how many seeds of each cell are trained. Models, data
-sizes and lengths are those of the study, for a recipe (learning rate, batch) belongs to each; only seeds may go beyond it.
+A cell is one model on one size of data for one length of training (and, on a ladder of precision, in one format); a design says how many
+seeds of each cell are trained. Models, data sizes, lengths and formats are those of the study, for a recipe (learning rate, batch) belongs to
+each; only seeds may go beyond it.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def space_of(
 
 
 def _on_ladder(name: str, cells: list[Cell]) -> list[Cell]:
-    """Cells trained in fp32 and those of the one ladder of training with quantized weights; what stands on no rung tells its law nothing."""
+    """Cells trained in fp32 and those of the one ladder of training with quantized weights; what is on no rung tells its law nothing."""
     base = [cell for cell in cells if cell.rung["rung"] == "fp32"]
     quantized = [cell for cell in cells if cell.rung["way"] in LADDERS]
     if not base:
