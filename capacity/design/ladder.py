@@ -2,13 +2,13 @@
 
 A point is a shape on a rung, whatever the number of its seeds, at the largest of its data sizes; it is divided by the fp32 capacity of its
 shape. So the scatter of capacity over shapes is gone, the noise of fp32 runs is shared by all points of a shape, and the fp32 point
-itself is 1 without noise. Seeds make points quieter but not heavier, as in `laws.precision_laws.law`. For points g of a shape with n_g seeds,
-fp32 runs n_0, weights w_g of the fit and values f_g,
+itself is 1 without noise. Seeds make points quieter but not heavier, as in `laws.precision_laws.law`. For points g of a shape with n_g
+seeds, fp32 runs n_0, weights w_g of the fit and values f_g,
 
     variance = scatter^2 (sum w_g s_g)^2 + noise^2 / n_0 (sum w_g f_g)^2 + sum w_g^2 f_g^2 noise^2 / n_g        summed over shapes
 
-with s the slope of f by the logarithm of the bits: to a shape, a bit is worth a little more or less than to others. Below FEWEST_RUNGS rungs
-there is no law, which a factor on the width says, so that the search can find its way there.
+with s the slope of f by the logarithm of the bits: to a shape, a bit is worth a little more or less than to others. Below FEWEST_RUNGS
+rungs there is no law, which a factor on the width says, so that the search can find its way there.
 """
 
 from __future__ import annotations

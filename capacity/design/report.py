@@ -19,8 +19,8 @@ def report(plan: Plan) -> str:
     lines += _line("question", f"{q.parameter} of {q.form.formula}, {_width(q, q.width)}")
     lines += _line(
         "space",
-        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, {'format, data' if space.ladder else 'data, length'}), up to {space.most} seeds each; "
-        f"all of it, with {_many(len(space.seeds), 'seed')}: {_hours(whole)} {space.unit}",
+        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, {'format, data' if space.ladder else 'data, length'}), "
+        f"up to {space.most} seeds each; all of it, with {_many(len(space.seeds), 'seed')}: {_hours(whole)} {space.unit}",
     )
     spent = f", of which {_hours(plan.finished.hours)} spent" if plan.finished.hours else ""
     lines += _line("budget", f"{_hours(plan.budget)} {space.unit}{spent} ({space.speed.source})")

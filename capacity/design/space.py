@@ -1,8 +1,8 @@
 """The runs that a plan may choose from, and what they cost: a study file spans the space.
 
 A cell is one model on one size of data for one length of training (and, on a ladder of precision, in one format); a design says how many
-seeds of each cell are trained. Models, data sizes, lengths and formats are those of the study, for a recipe (learning rate, batch) belongs to
-each; only seeds may go beyond it.
+seeds of each cell are trained. Models, data sizes, lengths and formats are those of the study, for a recipe (learning rate, batch) belongs
+to each; only seeds may go beyond it.
 """
 
 from __future__ import annotations
