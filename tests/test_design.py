@@ -472,6 +472,25 @@ def test_it_goes_on_and_then_gets_what_it_said(monkeypatch, space):
     assert after.now is not None and (after.verdict == "reached" or after.cost < found.cost)
 
 
+def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
+    """After its first batch the rest of a plan costs less; runs of which some say nothing yet are no hindrance."""
+    some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
+    truth = Truths(np.array([[0.14, 1.0]]), np.array([6.0]), np.array([0.01]), np.array([0.03]), np.zeros(1), np.array([3.2]))
+    first = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, [], truth)
+    assert first.verdict == "go on" and (first.batch <= first.new).all() and max(map(len, report(first).splitlines())) <= 80
+    runs = [(j, run.seed) for j, run in some.runs(first.batch)]
+    after = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, runs, truth)
+    assert after.verdict == "reached" or after.cost < first.cost
+    assert "models of finished runs" in after.prior.sources["capacity"]
+    question = ask("precision_storage", "s", 0.6)
+    table = pd.DataFrame(question.simulate(some, runs, truth, np.random.default_rng(0)))
+    for of_fp32 in (True, False):  # neither is a point of the law alone
+        part = table[(table.rung == "fp32") == of_fp32]
+        now, known = question.learned(question.prior(some), some, part, "a part")
+        assert question.points(part) is None and question.measure(None)["width"] == math.inf
+        assert now.theta[0] == 0.13 and bool(known) is of_fp32 and ("a part" in now.sources["capacity"]) is of_fp32
+
+
 def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
     found = planned(monkeypatch, space, "capacity_linear", "alpha", 0.02, 1.0, [], TRUTH)
     assert found.verdict == "not within the budget" and found.floor > 0.05 and found.more_models > 3 * len(space.labels)

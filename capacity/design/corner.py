@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from capacity.config import ConfigError
-from capacity.design.optimal import Effects, orthogonal
+from capacity.design.optimal import Effects
 from capacity.design.prior import Prior, Truths
 from capacity.design.questions import CAPACITY, STARTS, Capacity, Corner
 from capacity.design.space import Space
-from capacity.laws import estimate, fit
+from capacity.laws import estimate, fit, forms
 
 INTERCEPT = 0.2  # what c0 may be off by, as a part of the smallest model's capacity: the pocket study's is -0.19 of it
 LEAST = 0.05  # of the assumed capacity, below which no draw of a capacity falls
@@ -88,23 +88,8 @@ class Hard(Corner):
         return np.log([CAPACITY[0]]), np.array([[CAPACITY[1] ** 2]])
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
-        """What one run of each cell tells, to first order, where it is beyond the corner."""
-        cluster = space.cluster
-        usable, bias = self.full(space, truths)
-        slope = np.ones((*usable.shape, 1))  # of log m by log alpha beyond the corner; usable says which runs those are
-        return Effects(
-            slope,
-            usable,
-            bias,
-            np.repeat(truths.noise[:, None], len(cluster), axis=1),
-            slope[..., 0],
-            orthogonal(self.trend(self.sizes(space))[cluster], slope),
-            truths.scatter,
-            prior.bend,
-            cluster,
-            self.asked(truths),
-            prior.error,
-        )
+        """What one run of each cell tells, to first order: beyond the corner, what a plateau tells of the same alpha."""
+        return Capacity(forms.FORMS["capacity_linear"], "alpha", self.width).effects(space, truths, prior)
 
     def truth(self, space: Space, truths: Truths) -> float:
         """The mean of log C / P over the models, which a bend turns around and does not move."""
