@@ -124,17 +124,19 @@ examples:
 """
 PLAN_HELP = """\
 Which runs would give an interval of a wanted width, for a budget? STUDY is the
-space to choose from: its models, data sizes, exposures, and seeds beyond its
-own. The interval is predicted by simulated studies; what is finished already
-counts, so the same command after each batch says whether to go on. Nothing is
-trained: --write gives a study file for `capacity sweep`. Exit code 1 if the
-budget cannot buy the width.
+space to choose from: its models, data sizes, exposures, formats (train.qat, for
+laws of precision), and seeds beyond its own. The interval is predicted by
+simulated studies; what is finished already counts, so the same command after
+each batch says whether to go on. Nothing is trained: --write gives a study file
+for `capacity sweep`. Exit code 1 if the budget cannot buy the width.
 
 examples:
   capacity plan design --form capacity_linear --parameter alpha --width 0.1 \\
     --budget-hours 0.5 --write sweeps/mine.yaml
   capacity plan design --form capacity_power --parameter gamma --width 0.1 \\
     --budget-hours 1 --prior results/studies/pocket/fit.json
+  capacity plan design@ladder --form precision_storage --parameter s \\
+    --width 0.2 --budget-hours 0.2 --write sweeps/mine.yaml
   capacity plan physics33/04_peak_100@pocket --only 2x16 --parameter r_inf \\
     --form exposure_exponential --width 0.1 --budget-hours 0.2
 """

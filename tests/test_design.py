@@ -9,19 +9,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from capacity import records
 from capacity.cli import main
+from capacity.config import ConfigError
 from capacity.design import optimal, planner, space as spaces
 from capacity.design.prior import Truths, Variance
 from capacity.design.questions import ask
 from capacity.design.report import report
 from capacity.design.simulate import crossed, forecast
+from capacity.laws import estimate, intervals, precision, precision_laws
+from capacity.run import execute
 from capacity.sweep.study import load_study
 
 
 @pytest.fixture(scope="module")
 def space():
     return spaces.space_of("design", [], Path("nowhere"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    return spaces.space_of("design@ladder", [], Path("nowhere"), "cpu", ladder=True)
 
 
 def line(levels, noise=1.0, **changes):
@@ -162,6 +172,18 @@ def test_a_written_study_has_the_runs_of_the_design(space, tmp_path):
     assert len(set(units)) == len(units)  # every run of a model is a replicate of its own
 
 
+def test_a_written_ladder_has_the_runs_of_the_design(tmp_path):
+    some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
+    number = np.random.default_rng(1).integers(0, 3, len(some.cells))
+    runs = [run for _, run in some.runs(number)]
+    path = tmp_path / "mine.yaml"
+    path.write_text(spaces.write_yaml(some, runs, "?"))
+    written = load_study(str(path), []).runs
+    assert {run.run_id for run in written} == {run.run_id for run in runs}
+    assert {run.run_id for run in runs} <= {run.run_id for run in load_study("precision/uniform@pocket", []).runs}
+    assert {run.run_id for run in written if run.quantize.methods} == {run.run_id for run in runs if run.train.qat == "none"}
+
+
 def test_settings_given_with_the_command_are_in_the_written_study(tmp_path):
     given = ["data.n_sequences=80", "train.exposures=300"]
     narrow = spaces.space_of("pocket", given, Path("nowhere"), "cpu")
@@ -186,7 +208,10 @@ def test_the_naive_grid_is_what_the_budget_affords(space):
 # --- beliefs and simulation ---
 
 
-@pytest.mark.parametrize("form, parameter", [("capacity_linear", "alpha"), ("capacity_power", "gamma"), ("smooth_corner", "alpha")])
+@pytest.mark.parametrize(
+    "form, parameter",
+    [(form, "alpha") for form in ("capacity_linear", "capacity_affine", "smooth_corner", "hard_corner")] + [("capacity_power", "gamma")],
+)
 def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     question = ask(form, parameter, 0.1)
     prior = question.prior(space)
@@ -197,7 +222,7 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     table = pd.DataFrame(question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
     assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=2e-3)
     assert question.truth(space, truths) == pytest.approx(planted, rel=1e-9)
-    if form == "capacity_linear":  # a bend turns around the middle of the sizes and leaves the mean over models where it is
+    if form in ("capacity_linear", "hard_corner"):  # a bend turns around the middle of the sizes and leaves the mean where it is
         assert question.truth(space, replace(truths, bend=np.array([0.05]))) == pytest.approx(planted, rel=1e-9)
 
 
@@ -249,6 +274,171 @@ def test_assumptions_can_be_stated(space):
     assert prior.noise.sd == 0.04 and prior.log_k[0] == pytest.approx(math.log(7)) and "given" in prior.sources["noise"]
 
 
+def test_an_intercept_is_told_in_bits(space):
+    question = ask("capacity_affine", "c0", 3000)
+    given = question.assume(question.prior(space), space, {"c0": -2759.0, "alpha": 3.497})
+    truths = replace(given.middle(), sharpness=np.array([40.0]))
+    table = pd.DataFrame(question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+    assert question.measure(question.points(table))["value"] == pytest.approx(-2759, rel=0.02)
+    assert question.truth(space, truths) == -2759
+    assert question.width_of(-2759, -4000.0, -1000.0) == 3000 and question.half(3000) == 1500 and question.unit == "bits"
+    # least squares of log C over models: a bend that leaves the middle moves the intercept
+    bent = replace(truths, bend=np.array([0.02]))
+    sizes, capacities = question.sizes(space), question.capacities(space, bent)[0]
+    c0, alpha = question.truth(space, bent), replace(question, parameter="alpha").truth(space, bent)
+    line = c0 + alpha * sizes
+    error = np.log(capacities) - np.log(line)
+    assert abs(c0 + 2759) > 50 and abs(error @ (sizes / line)) < 1e-4 and abs(error @ (sizes.min() / line)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "given, c0, capacity",
+    [
+        ({"c0": -3000.0}, -3000.0, 3.5),
+        ({"capacity": 3.0}, 0.0, 3.0),
+        ({"alpha": 3.7}, None, 3.5),
+        ({"c0": 1000.0, "capacity": 3.2}, 1000.0, 3.2),
+    ],
+)
+def test_an_intercept_given_turns_the_line_around_the_middle(space, given, c0, capacity):
+    question = ask("capacity_affine", "c0", 3000)
+    prior = question.assume(question.prior(space), space, given)
+    middle = math.exp(np.log(question.sizes(space)).mean())
+    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(capacity)
+    assert c0 is None or prior.theta[0] == pytest.approx(c0)
+    assert "given" in prior.sources["truth"]
+
+
+@pytest.mark.parametrize("given", [{"c0": -4e4}, {"alpha": -1.0}, {"alpha": 8.0}, {"c0": 1.0, "alpha": 3.0, "capacity": 3.0}])
+def test_an_intercept_that_leaves_no_capacity_is_refused(space, given):
+    question = ask("capacity_affine", "c0", 3000)
+    with pytest.raises(ConfigError, match="--assume"):
+        question.assume(question.prior(space), space, given)
+
+
+@pytest.mark.parametrize("form, parameter", [("capacity_affine", "c0"), ("capacity_affine", "alpha")])
+def test_beliefs_about_an_intercept_follow_the_runs(space, form, parameter):
+    question = ask(form, parameter, 1000)
+    prior = question.prior(space)
+    truths = Truths(np.array([[-6000.0, 3.6]]), np.array([8.0]), np.array([0.005]), np.array([0.01]), np.zeros(1))
+    runs = [(j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(4)]
+    table = pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(4)))
+    now, _ = question.learned(prior, space, table, "a test")
+    assert now.theta[0] == pytest.approx(-6000, rel=0.1) and now.theta[1] == pytest.approx(3.6, rel=0.03)
+    assert now.error[0] < 0.3 * prior.error[0]
+
+
+@pytest.mark.parametrize("parameter", ["alpha", "c0"])
+def test_the_interval_of_a_plan_is_that_of_a_study_made_elsewhere(space, parameter):
+    """Plateaus of an intercept drawn here, without a corner, and through the engine: the forecast's width and coverage."""
+    question = ask("capacity_affine", parameter, 0.2 if parameter == "alpha" else 4000)
+    prior = replace(question.prior(space), bend=0.0, log_k=(math.log(40), 0.0), scatter=Variance(0.05, 1e6), noise=Variance(0.015, 1e6))
+    truths = replace(question.assume(prior, space, {"c0": -2000.0, "alpha": 3.5}).middle())
+    number = np.array([2.0 if 6 < cell.load < 7 else 0.0 for cell in space.cells])
+    seen = forecast(question, space, prior, crossed(space, number), count=80, seed=3, truths=truths)
+    dice, sizes = np.random.default_rng(11), question.sizes(space)
+    cluster = np.repeat(np.arange(len(sizes)), 2)
+    widths = []
+    for _ in range(80):
+        own = (-2000 + 3.5 * sizes) * np.exp(0.05 * dice.standard_normal(len(sizes)))
+        bits = own[cluster] * np.exp(0.015 * dice.standard_normal(len(cluster)))
+        points = estimate.Points({"parameters": sizes[cluster]}, bits, cluster=cluster)
+        end = intervals.of(estimate.fit("capacity_affine", points))[parameter]
+        widths.append((end["high"] - end["low"]) / (1 if parameter == "c0" else end["value"]))
+    assert seen.middle == pytest.approx(np.median(widths), rel=0.15)
+    assert seen.coverage > 0.86
+    half = float(np.median(optimal.predicted(question.effects(space, truths, prior), number)[0]))
+    assert question.half(seen.middle) == pytest.approx(half, rel=0.15)
+
+
+def test_the_hard_corner_asks_for_runs_that_are_far_from_it(space):
+    question = ask("hard_corner", "alpha", 0.1)
+    prior = question.prior(space)
+    effects = question.effects(space, prior.draw(np.random.default_rng(0), 8), prior)
+    found = optimal.best(effects, space.cost, 0.2, (np.full(len(space.labels), 8), space.cluster))
+    assert all(space.cells[j].load > 4.9 for j in np.flatnonzero(found)) and len(set(space.cluster[found > 0])) >= 6
+    blunt = replace(prior, log_k=(math.log(3.0), 0.0))
+    far = question.effects(space, blunt.draw(np.random.default_rng(0), 8), blunt)
+    assert (far.bias <= 0).all() and abs(far.bias).mean() > abs(effects.bias).mean()
+
+
+# --- precision ---
+
+PRECISION = [("precision_effective", "b0"), ("precision_shifted", "b0"), ("precision_noise", "a"), ("precision_storage", "s")]
+
+
+@pytest.mark.parametrize("form, parameter", PRECISION)
+def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
+    question = ask(form, parameter, 0.1)
+    truths = replace(question.prior(ladder).middle(), sharpness=np.array([40.0]))
+    table = pd.DataFrame(question.simulate(ladder, [(j, 0) for j in range(len(ladder.cells))], truths))
+    planted = truths.theta[0, question.form.place(parameter)]
+    assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=5e-3)
+    assert question.truth(ladder, truths) == pytest.approx(planted)
+    top = question.points(table)
+    assert np.allclose(np.asarray(top.y)[top.x["bits_per_weight"] == 32], 1)  # parts of fp32
+
+
+def test_the_interval_of_a_ladder_is_that_of_a_study_made_elsewhere(ladder):
+    """Parts of fp32 drawn here, from the worth of a bit and the noise of runs, against the forecast and its first order."""
+    question = ask("precision_storage", "s", 0.2)
+    prior = replace(question.prior(ladder), bend=0.0, log_k=(math.log(60), 0.0), scatter=Variance(0.1, 1e6), noise=Variance(0.015, 1e6))
+    truths = prior.middle()
+    rungs = {"fp32": 6.5, "int6": 5.0, "int4": 5.0, "int3": 5.0, "ternary": 2.5}
+    number = np.array([2.0 * (rungs.get(cell.rung["rung"]) == round(2 * cell.load) / 2) for cell in ladder.cells])
+    assert number.sum() == 2 * 5 * 8
+    seen = forecast(question, ladder, prior, crossed(ladder, number), count=120, seed=2, truths=truths)
+    bits, dice, widths, held = np.array([32, 6, 4, 3, math.log2(3)]), np.random.default_rng(5), [], 0
+    for _ in range(120):
+        worth = np.exp(0.1 * dice.standard_normal(8))[:, None]
+        runs = np.minimum(0.13 * bits * worth, 1.0)[..., None] * np.exp(0.015 * dice.standard_normal((8, 5, 2)))
+        part = runs.mean(-1) / runs[:, :1].mean(-1)
+        points = estimate.Points({"bits_per_weight": np.tile(bits, 8)}, part.ravel(), cluster=np.repeat(np.arange(8), 5))
+        end = intervals.of(estimate.fit("precision_storage", points, delta=np.inf))["s"]
+        widths.append((end["high"] - end["low"]) / end["value"])
+        held += end["low"] <= 0.13 <= end["high"]
+    assert seen.middle == pytest.approx(np.median(widths), rel=0.12)
+    assert abs(seen.coverage - held / 120) < 0.08 and seen.coverage > 0.85
+    half = float(np.median(optimal.predicted(question.effects(ladder, truths, prior), number)[0]))
+    assert question.half(seen.middle) == pytest.approx(half, rel=0.15)
+
+
+def test_a_ladder_has_fp32_beside_every_shape_and_enough_rungs(ladder):
+    question = ask("precision_storage", "s", 0.2)
+    prior = question.prior(ladder)
+    effects = question.effects(ladder, prior.draw(np.random.default_rng(0), 4), prior)
+    most = np.full(len(ladder.cells), 8.0)
+    rung = np.array([cell.rung["rung"] for cell in ladder.cells])
+    for budget in (0.02, 0.05):
+        found = optimal.best(effects, ladder.cost, budget, most, polish=budget < 0.05)
+        assert ladder.cost(found) <= budget and len(set(rung[found > 0]) - {"fp32"}) >= precision_laws.FEWEST_RUNGS
+        for shape in set(ladder.cluster[found > 0]):
+            assert found[(ladder.cluster == shape) & (rung == "fp32")].sum() > 0
+    # without its fp32 runs a shape tells nothing, and a second seed makes no second point
+    whole = np.ones(len(rung))
+    less = np.where((ladder.cluster == 0) & (rung == "fp32"), 0.0, whole)
+    gone = np.where(ladder.cluster == 0, 0.0, whole)
+    assert np.allclose(effects.predict(less[None])[0], effects.predict(gone[None])[0])
+    quiet = replace(effects, noise=1e-9 * effects.noise)
+    assert np.allclose(quiet.predict(whole[None])[0], quiet.predict(3 * whole[None])[0], rtol=1e-6)
+    # seeds of a rung are those of the study's own grid
+    assert {run.seed for _, run in ladder.runs(whole)} == {0} and {run.seed for _, run in ladder.runs(whole, {0: [0]})} == {0, 1}
+
+
+def test_beliefs_about_a_ladder_follow_the_runs(ladder):
+    question = ask("precision_storage", "s", 0.2)
+    prior = replace(question.prior(ladder), bend=0.0)
+    truths = replace(prior.middle(), theta=np.array([[0.16, 1.0]]), noise=np.array([0.03]), scatter=np.array([0.02]))
+    truths = replace(truths, level=np.array([2.8]))
+    runs = [(j, seed) for j in range(len(ladder.cells)) for seed in range(3)]
+    table = pd.DataFrame(question.simulate(ladder, runs, truths, np.random.default_rng(3)))
+    now, known = question.learned(prior, ladder, table, "a test")
+    assert now.theta[0] == pytest.approx(0.16, rel=0.04) and now.error[0] < 0.3 * prior.error[0]
+    assert now.noise.sd == pytest.approx(0.03, rel=0.1) and now.scatter.sd < 0.07
+    assert math.exp(now.log_level[0]) == pytest.approx(2.8, rel=0.06) and set(known) == set(ladder.labels)
+    assert all("a test" in now.sources[name] for name in ("truth", "noise", "scatter", "capacity"))
+
+
 # --- the plan and its verdict ---
 
 
@@ -282,6 +472,25 @@ def test_it_goes_on_and_then_gets_what_it_said(monkeypatch, space):
     assert after.now is not None and (after.verdict == "reached" or after.cost < found.cost)
 
 
+def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
+    """After its first batch the rest of a plan costs less; runs of which some say nothing yet are no hindrance."""
+    some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
+    truth = Truths(np.array([[0.14, 1.0]]), np.array([6.0]), np.array([0.01]), np.array([0.03]), np.zeros(1), np.array([3.2]))
+    first = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, [], truth)
+    assert first.verdict == "go on" and (first.batch <= first.new).all() and max(map(len, report(first).splitlines())) <= 80
+    runs = [(j, run.seed) for j, run in some.runs(first.batch)]
+    after = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, runs, truth)
+    assert after.verdict == "reached" or after.cost < first.cost
+    assert "models of finished runs" in after.prior.sources["capacity"]
+    question = ask("precision_storage", "s", 0.6)
+    table = pd.DataFrame(question.simulate(some, runs, truth, np.random.default_rng(0)))
+    for of_fp32 in (True, False):  # neither is a point of the law alone
+        part = table[(table.rung == "fp32") == of_fp32]
+        now, known = question.learned(question.prior(some), some, part, "a part")
+        assert question.points(part) is None and question.measure(None)["width"] == math.inf
+        assert now.theta[0] == 0.13 and bool(known) is of_fp32 and ("a part" in now.sources["capacity"]) is of_fp32
+
+
 def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
     found = planned(monkeypatch, space, "capacity_linear", "alpha", 0.02, 1.0, [], TRUTH)
     assert found.verdict == "not within the budget" and found.floor > 0.05 and found.more_models > 3 * len(space.labels)
@@ -298,6 +507,13 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
         ({"--form": "capacity_linaer"}, "did you mean capacity_linear"),
         ({"--form": "chinchilla"}, "no plan knows how to simulate it"),
         ({"--parameter": "beta"}, "alpha"),
+        ({"--form": "precision_storage", "--parameter": "c", "study": "precision/uniform@pocket"}, "1 by construction"),
+        ({"--form": "precision_storage", "--parameter": "s", "study": "pocket"}, "0 values of train.qat"),
+        ({"--form": "precision_storage", "--parameter": "s", "study": "precision/uniform@pocket", "--assume": "capacity=0"}, "positive"),
+        ({"--form": "precision_storage", "--parameter": "s", "study": "mixed.yaml"}, "mixes ladders qat, qat maps"),
+        ({"--form": "precision_storage", "--parameter": "s", "study": "alone.yaml"}, "no run in fp32"),
+        ({"--form": "capacity_affine", "--parameter": "c0", "--assume": "c0=-1e9"}, "no capacity for all models"),
+        ({"--form": "hard_corner", "--parameter": "k"}, "alpha"),
         ({"--width": "0"}, "--width 0"),
         ({"--budget-hours": "-1"}, "--budget-hours"),
         ({"--assume": "noise"}, "NAME=NUMBER"),
@@ -317,10 +533,14 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
 def test_bad_input_is_one_line(here, capsys, change, word):
     given = {"--form": "capacity_linear", "--parameter": "alpha", "--width": "0.1", "--budget-hours": "1"} | change
     study = given.pop("study", "pocket")
+    mixed = "grids: [{train.qat: [none, int8, int4, int3, int2], train.qat_embeddings: [%s]}]\n"
+    texts = {"mixed.yaml": mixed % "true, false", "alone.yaml": mixed.replace("none, ", "") % "true"}
+    if study in texts:
+        Path(study).write_text(texts[study])
     assert main(["plan", study, *itertools.chain.from_iterable(given.items())]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and word in error
-    assert not list(here.iterdir())
+    assert [path.name for path in here.iterdir()] == [study] * (study in texts)
 
 
 def test_a_fit_of_another_study_is_a_prior(here, capsys):
@@ -345,6 +565,55 @@ def test_a_fit_of_another_study_is_a_prior(here, capsys):
     )
     out = capsys.readouterr().out
     assert code == 0 and f"8 values of {fit}"[:20] in out.replace("\n            ", " ") and "degrees of freedom" in out
+
+
+def test_a_ladder_of_another_study_is_a_prior(here, capsys):
+    found = Path(__file__).resolve().parents[1] / "results" / "studies" / "precision" / "uniform@pocket" / "precision.json"
+    command = ["plan", "precision/uniform@pocket", "--form", "precision_storage", "--parameter", "s", "--width", "1", "--budget-hours", "0.06"]
+    code = main([*command, "--simulations", "20", "--prior", str(found)])
+    out = capsys.readouterr().out
+    assert code == 0 and "7 points of" in out and max(map(len, out.splitlines())) <= 80
+    assert "fp32" in out and "go on:" in out
+
+
+def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
+    """Points of trained records: of a plan, and of the law of the same study."""
+    Path("tiny.yaml").write_text(
+        "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, train.lr=0.03, train.exposures=20,\n"
+        "       train.warmup_steps=10, cluster.device=cpu]\n"
+        "grids:\n"
+        "  - {model.d_model: &d [4], quantize.methods: ['[bf16]'], data.load: [3.0], seed: [0, 1]}\n"
+        "  - {model.d_model: *d, train.qat: [int8, int4, int2, ternary], train.qat_embeddings: [true], data.load: [1.5, 3.0], seed: [0]}\n"
+    )
+    study, results = load_study("tiny.yaml", []), Path("results")
+    execute(study.runs, results, torch.device("cpu"), study.name, lambda event: None, lambda: False)
+    question = ask("precision_storage", "s", 0.2)
+    space = spaces.space_of("tiny.yaml", [], results, "cpu", ladder=True)
+    done = planner.finished(space, results)
+    assert len(done.table) == len(study.runs) == 10 and done.failed == 0 and done.hours > 0
+    mine = question.points(done.table)
+    rows, _ = precision_laws.rows_of(records.table(results, study.runs), study.runs, results)
+    law = precision_laws.points(precision_laws.on_ladder(precision_laws.relative(precision.capacity(rows)), "qat", "relative"))
+
+    def sorted_points(points):
+        return sorted(zip(points.cluster, np.round(points.x["bits_per_weight"], 9), points.y))
+
+    assert len(law.y) == 6 and [p[:2] for p in sorted_points(mine)] == [p[:2] for p in sorted_points(law)]
+    assert [p[2] for p in sorted_points(mine)] == pytest.approx([p[2] for p in sorted_points(law)], rel=1e-12)
+    told = precision_laws.law(precision_laws.relative(precision.capacity(rows)), "qat", "relative")["forms"]["precision_storage"]
+    assert told["parameters"]["s"]["value"] == pytest.approx(question.measure(mine)["value"], rel=1e-6)
+    # the same runs are not asked for again, and what they told is said
+    command = ["plan", "tiny.yaml", "--form", "precision_storage", "--parameter", "s", "--width", "0.2", "--budget-hours", "0.01"]
+    main([*command, "--simulations", "20"])
+    assert "now         10 finished runs" in capsys.readouterr().out
+
+
+def test_every_run_that_a_plan_may_ask_for_is_looked_for(monkeypatch):
+    one = spaces.space_of("physics33/04_peak_100@pocket", [], Path("nowhere"), "cpu", "2x16")
+    asked = []
+    monkeypatch.setattr(planner.records, "read", lambda results, run_id: asked.append(run_id))
+    assert planner.finished(one, Path("nowhere")).table.empty
+    assert {run.run_id for _, run in one.runs(np.full(len(one.cells), one.most))} <= set(asked)
 
 
 @pytest.mark.slow

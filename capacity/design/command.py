@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     if args.write and args.write.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write {args.write}: expected a file that ends in .yaml")
     assumed = dict(_assumption(text) for text in args.assume)
-    space = space_of(args.study, args.overrides, args.results, args.device, args.only, args.most_seeds)
+    space = space_of(args.study, args.overrides, args.results, args.device, args.only, args.most_seeds, question.ladder)
     found = planner.plan(
         question,
         space,

@@ -26,6 +26,7 @@ class Exposures(Question):
     """R of runs that differ by exposures and seed only, every run a replicate. The noise of a run is a pace, as if it had seen
     everything more or less often, which matters where R rises, and a part of R itself, which matters where it does not."""
 
+    per_model = False
     kinds = ("uniform", "bios", "biod", "corpus")
     stated = ("noise", "scatter", "bend")
     noise_words, scatter_words = "bits of one run over seeds", "pace of learning over seeds"

@@ -27,6 +27,7 @@ LEAST_DOF = 0.2  # below one nothing is known; the criterion still has to fall w
 CHUNK = 200  # designs at a time
 VAGUE = 20.0  # what the prior is widened by: a fit does not know it, a design with few runs has to be compared all the same
 USABLE = 0.9  # cells that measure less often than this are not asked
+FORCED = 40  # cells, the best to have one run more of, for which others are given up
 WORTH = 0.05  # a run has to lower the log criterion by this part of its share of the budget
 
 
@@ -34,7 +35,8 @@ WORTH = 0.05  # a run has to lower the log criterion by this part of its share o
 class Effects:
     """What one run of each cell tells, by truth [T] and cell [J]. slope [T, J, k]; usable [T, J]: the chance that it measures rather
     than bounds; bias, noise, own (s above) [T, J]; trend [T, J]; scatter [T]; bend: sd; cluster [J], None where every run is a replicate
-    of its own; asked [T, k]: c; prior [k]: sd of u."""
+    of its own; asked [T, k]: c; prior [k]: sd of u; pooled: whether all models give the degrees of
+    freedom of the interval, also where few of them carry its variance."""
 
     slope: np.ndarray
     usable: np.ndarray
@@ -47,6 +49,72 @@ class Effects:
     cluster: np.ndarray | None
     asked: np.ndarray
     prior: np.ndarray
+    pooled: bool = False
+
+    def completed(self, trials, done, most):
+        """Designs [B, J] with what their runs need beside them; nothing here."""
+        return trials
+
+    def starts(self, done, most) -> list[np.ndarray]:
+        """Designs [J] that a search begins with beside nothing, of which those within the budget are tried."""
+        return []
+
+    def predict(self, number):
+        """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
+        n = number[:, None, :] * self.usable  # [B, T, J]
+        k = self.slope.shape[-1]
+        typical = np.sqrt(np.median(self.noise**2, axis=1) + self.scatter**2)  # [T]
+        weights = weigh(self, n, typical)
+        w, inverse = weights.of_runs, weights.inverse
+        single = w**2 * self.noise**2
+        if self.cluster is None:
+            each, count, x = single, n, self.slope
+            hat = np.einsum("tjk,btkl,til->btji", x, inverse, x, optimize=True)
+        else:
+            models = np.eye(self.cluster.max() + 1)[self.cluster]  # [J, C]
+            each = self.scatter[:, None] ** 2 * ((n * w * self.own) @ models) ** 2 + (n * single) @ models
+            count, hat = by_models(self.slope, n, models, inverse)
+        variance = (count * each if self.cluster is None else each).sum(-1) + weights.assumed
+        most = np.maximum(count.sum(-1) - k, LEAST_DOF)
+        dof = most if self.pooled else np.clip(degrees(each, count, hat), LEAST_DOF, most)
+        off = np.hypot((n * w * self.bias).sum(-1), self.bend * (n * w * self.trend).sum(-1))
+        return student(dof) * np.sqrt(variance), off, dof
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of least squares with runs n: what each adds to the estimate [B, T, J], A^-1 [B, T, k, k], and the variance that the prior adds
+    [B, T]."""
+
+    of_runs: np.ndarray
+    inverse: np.ndarray
+    assumed: np.ndarray
+
+
+def weigh(e: Effects, n, typical) -> Weights:
+    """Weights for points n [B, T, J]; typical [T]: noise of one, with which the widened prior is weighed."""
+    k = e.slope.shape[-1]
+    pseudo = typical[:, None] / (VAGUE * e.prior)  # [T, k] rows of the prior, with the noise of a run
+    a = np.einsum("btj,tjk,tjl->btkl", n, e.slope, e.slope, optimize=True)
+    a[..., np.arange(k), np.arange(k)] += pseudo**2
+    size = np.sqrt(np.einsum("btkk->btk", a))
+    scaled = np.linalg.solve(a / (size[..., :, None] * size[..., None, :]), (e.asked / size)[..., None])[..., 0] / size
+    inverse = np.linalg.inv(a / (size[..., :, None] * size[..., None, :])) / (size[..., :, None] * size[..., None, :])
+    return Weights(np.einsum("btk,tjk->btj", scaled, e.slope), inverse, ((scaled * pseudo) ** 2).sum(-1) * typical**2)
+
+
+def by_models(slope, n, models, inverse) -> tuple[np.ndarray, np.ndarray]:
+    """Which models have points [B, T, C], and their leverages [B, T, C, C]; models [J, C]."""
+    runs = n @ models
+    x = np.einsum("btj,tjk,jc->btck", n, slope, models, optimize=True) / np.maximum(runs, 1e-9)[..., None]
+    return np.minimum(runs, 1.0), np.einsum("btck,btkl,btdl,btc,btd->btcd", x, inverse, x, np.sqrt(runs), np.sqrt(runs), optimize=True)
+
+
+def student(dof):
+    """Two-sided quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return stdtrit(dof, 0.5 + LEVEL / 2)
 
 
 def orthogonal(trend, slope) -> np.ndarray:
@@ -61,41 +129,11 @@ def orthogonal(trend, slope) -> np.ndarray:
 def predicted(effects: Effects, number) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
     number = np.atleast_2d(np.asarray(number, float))
-    parts = [_predicted(effects, number[i:i + CHUNK]) for i in range(0, len(number), CHUNK)]
+    parts = [effects.predict(number[i:i + CHUNK]) for i in range(0, len(number), CHUNK)]
     return tuple(np.concatenate(columns) for columns in zip(*parts))
 
 
-def _predicted(e: Effects, number):
-    from scipy.special import stdtrit
-
-    n = number[:, None, :] * e.usable  # [B, T, J]
-    k = e.slope.shape[-1]
-    typical = np.sqrt(np.median(e.noise**2, axis=1) + e.scatter**2)  # [T]
-    pseudo = typical[:, None] / (VAGUE * e.prior)  # [T, k] rows of the prior, with the noise of a run
-    a = np.einsum("btj,tjk,tjl->btkl", n, e.slope, e.slope, optimize=True)
-    a[..., np.arange(k), np.arange(k)] += pseudo**2
-    size = np.sqrt(np.einsum("btkk->btk", a))
-    scaled = np.linalg.solve(a / (size[..., :, None] * size[..., None, :]), (e.asked / size)[..., None])[..., 0] / size
-    w = np.einsum("btk,tjk->btj", scaled, e.slope)
-    single = w**2 * e.noise**2
-    inverse = np.linalg.inv(a / (size[..., :, None] * size[..., None, :])) / (size[..., :, None] * size[..., None, :])
-    if e.cluster is None:
-        each, count, x = single, n, e.slope
-        hat = np.einsum("tjk,btkl,til->btji", x, inverse, x, optimize=True)
-    else:
-        models = np.eye(e.cluster.max() + 1)[e.cluster]  # [J, C]
-        each = e.scatter[:, None] ** 2 * ((n * w * e.own) @ models) ** 2 + (n * single) @ models
-        runs = n @ models
-        count = np.minimum(runs, 1.0)
-        x = np.einsum("btj,tjk,jc->btck", n, e.slope, models, optimize=True) / np.maximum(runs, 1e-9)[..., None]
-        hat = np.einsum("btck,btkl,btdl,btc,btd->btcd", x, inverse, x, np.sqrt(runs), np.sqrt(runs), optimize=True)
-    variance = (count * each if e.cluster is None else each).sum(-1) + ((scaled * pseudo) ** 2).sum(-1) * typical**2
-    dof = np.clip(_dof(each, count, hat), LEAST_DOF, np.maximum(count.sum(-1) - k, LEAST_DOF))
-    off = np.hypot((n * w * e.bias).sum(-1), e.bend * (n * w * e.trend).sum(-1))
-    return stdtrit(dof, 0.5 + LEVEL / 2) * np.sqrt(variance), off, dof
-
-
-def _dof(each, count, hat):
+def degrees(each, count, hat):
     """Satterthwaite's degrees of freedom of a sum of squared residuals of replicates with these variances [..., R], `count` of each
     kind, whose leverages are the diagonal of hat [..., R, R]: (sum v)^2 / sum v_r v_s (1[r = s] - h_rs)^2 / ((1 - h_rr) (1 - h_ss))
     (Imbens & Kolesar 2016, eq. 10, with CR2)."""
@@ -104,7 +142,8 @@ def _dof(each, count, hat):
     cross = np.einsum("btr,bts,btrs->bt", part, part, hat**2, optimize=True)
     own = np.einsum("...rr->...r", hat)
     same = (count * each**2 * (1 - (own / free) ** 2)).sum(-1)  # a replicate with itself has (1 - h)^2 instead of h^2
-    return (count * each).sum(-1) ** 2 / np.maximum(same + cross, 1e-300)
+    total = (count * each).sum(-1) ** 2
+    return total / np.maximum(same + cross, 1e-12 * total + 1e-300)
 
 
 def criterion(effects: Effects, number) -> np.ndarray:
@@ -119,17 +158,23 @@ def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int 
 
     Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever the budget allows; polish: then also
     of one run for several, which budgets of a few runs need."""
-    done = np.zeros(effects.slope.shape[1]) if done is None else np.asarray(done, float)
+    done = np.zeros(effects.usable.shape[1]) if done is None else np.asarray(done, float)
     asked = effects.usable.mean(0) >= USABLE
-    new = _filled(effects, cost, budget, most, done, np.zeros(len(done)), asked)
+    begin = [np.zeros(len(done))] + [n for n in effects.starts(done, most) if cost(n[None])[0] <= budget]
+    tried = np.array([_filled(effects, cost, budget, most, done, start, asked) for start in begin])
+    new = tried[np.argmin(criterion(effects, done + tried))]
     for _ in range(exchanges):
         value = criterion(effects, done + new)[0]
         trials = np.array([_moved(new, i, j) for i in np.flatnonzero(new) for j in np.flatnonzero(asked) if i != j])
+        trials = effects.completed(trials, done, most) if len(trials) else trials
         trials = trials[_allowed(trials, most)] if len(trials) else trials
         trials = trials[cost(trials) <= budget] if len(trials) else trials
         better = trials[[np.argmin(criterion(effects, done + trials))]] if len(trials) else trials
         if (not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4)) and polish:
-            better = np.array([_forced(effects, cost, budget, most, done, new, j, asked) for j in np.flatnonzero(asked)])
+            wanted = np.flatnonzero(asked)
+            if len(wanted) > FORCED:
+                wanted = wanted[np.argsort(criterion(effects, done + new + np.eye(len(new))[wanted]))[:FORCED]]
+            better = np.array([_forced(effects, cost, budget, most, done, new, j, asked) for j in wanted])
             better = better[[np.argmin(criterion(effects, done + better))]] if len(better) else better
         if not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4):
             break
@@ -139,7 +184,7 @@ def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int 
 
 def _forced(effects, cost, budget, most, done, new, j, asked):
     """One run of cell j more, and for it fewer of those that are missed least for their hours."""
-    tried = new + np.eye(len(new))[j]
+    tried = effects.completed(new + np.eye(len(new))[[j]], done, most)[0]
     while cost(tried[None])[0] > budget or not _allowed(tried[None], most)[0]:
         used = np.array([i for i in np.flatnonzero(tried) if i != j], int)
         if not len(used):
@@ -168,7 +213,7 @@ def _filled(effects, cost, budget, most, done, new, asked):
     """More runs, one by one, while the budget lasts and they are worth their cost."""
     step = np.eye(len(new))[asked]
     while True:
-        trials = new + step
+        trials = effects.completed(new + step, done, most)
         price = cost(trials)
         fits = (price <= budget) & _allowed(trials, most)
         if not fits.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Plan:
     floor: float
     more_models: int | None
     verdict: str
+    lacks: str
 
 
 def plan(
@@ -86,7 +88,7 @@ def plan(
     there = np.bincount(done.table.cell, minlength=len(space.cells)).astype(float) if len(done.table) else np.zeros(len(space.cells))
     effects = question.effects(space, prior.draw(np.random.default_rng([seed, 3]), TRUTHS), prior)
     per_model = np.array([there[space.cluster == c].sum() for c in range(len(space.labels))])
-    most = (np.maximum(space.most - per_model, 0), space.cluster) if effects.cluster is not None else np.maximum(space.most - there, 0)
+    most = (np.maximum(space.most - per_model, 0), space.cluster) if question.per_model else np.maximum(space.most - there, 0)
     left = max(budget - done.hours, 0.0)
 
     def simulate(new):
@@ -144,6 +146,7 @@ def plan(
         floor,
         more,
         verdict,
+        question.lacks(space, effects),
     )
 
 
@@ -155,16 +158,16 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
     cells = [
-        max(np.flatnonzero(effects.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load))
+        max(np.flatnonzero(space.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load))
         for c in range(len(space.labels))
     ]
     quiet = replace(prior, noise=replace(prior.noise, sd=1e-3 * prior.noise.sd))
-    if question.form.name == "smooth_corner":  # its sharpness needs runs near the corner as well
+    if question.form.name == "smooth_corner" or space.ladder:  # sharpness needs runs near the corner, a ladder needs its rungs
         cells = np.flatnonzero(effects.usable.mean(0) >= optimal.USABLE)
     floor = forecast(question, space, quiet, [(int(j), space.seeds[0]) for j in cells], count=FLOORS, seed=seed).middle
     if floor <= question.width or not np.isfinite(floor):
         return floor, None
-    models, spent = len(space.labels), len(question.form.parameters)
+    models, spent = len(space.labels), question.spent
     need = next(
         (
             m
@@ -179,8 +182,10 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
 def finished(space: Space, results: Path) -> Finished:
     """What has records among the runs that a plan may ask for."""
     rows, seeds, hours, failed = [], {}, 0.0, 0
+    # a plan may ask for as many seeds of a cell, and on one model each run has a seed of its own
+    last = min(space.seeds) + space.most * (1 if space.ladder else max(np.bincount(space.cluster)))
     for j, cell in enumerate(space.cells):
-        for seed in sorted({*space.seeds, *range(min(space.seeds), max(space.seeds) + space.most + 1)}):
+        for seed in sorted({*space.seeds, *range(min(space.seeds), max(max(space.seeds), last) + 1)}):
             run = cell.run(seed)
             record = records.read(results, run.run_id)
             if record is None:
@@ -207,12 +212,20 @@ def finished(space: Space, results: Path) -> Finished:
                     "exposures": row.get("exposures_mean", run.exposures),
                     "bits_per_parameter": bits / cell.parameters,
                 }
+                | ({"held_bits": bits, "cast_bits": _cast(results, run), "load": cell.load, **cell.rung} if space.ladder else {})
             )
     return Finished(pd.DataFrame(rows), seeds, hours, failed)
 
 
+def _cast(results: Path, run) -> float:
+    """Bits that a run holds after a cast to bf16, NaN where that was not measured."""
+    rows = records.quantized_table(results, [run])
+    return float(rows.held_bits[rows.method == "bf16"].iloc[0]) if len(rows) and (rows.method == "bf16").any() else math.nan
+
+
 def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
-    """What another study has measured, from its fit.json: units of random data, or arms of people of the same model and size of data."""
+    """What another study has measured: from its fit.json units of random data, or arms of people of the same model and size of data; from
+    its precision.json means over shapes by rung."""
     try:
         tree = json.loads(path.read_bytes())
     except OSError as error:
@@ -220,7 +233,27 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
     except ValueError as error:
         raise ConfigError(f"--prior {path}: not valid JSON: {error}") from None
     try:
-        if "parameters" in (v.name for v in question.form.variables):
+        if space.ladder:
+            way = next(cell.rung["way"] for cell in space.cells if cell.rung["way"] != "trained")
+            asked = {cell.rung["rung"]: j for j, cell in enumerate(space.cells)}
+            # a mean over the shapes of that study, and taken for one shape
+            rows = [
+                {
+                    "cell": asked[c["rung"]],
+                    "label": "prior",
+                    "seed": 0,
+                    "status": "finished",
+                    "parameters_total": 1.0,
+                    "held_bits": c["capacity"],
+                    "cast_bits": math.nan,
+                    "strict_ceiling_bits": math.inf,
+                    "load": c["load_high"],
+                }
+                | {name: c[name] for name in ("way", "rung", "code_bits")}
+                for c in tree["capacity"]
+                if (c["way"], c["rung"]) == ("trained", "fp32") or (c["way"] == way and c["rung"] in asked)
+            ]
+        elif "parameters" in (v.name for v in question.form.variables):
             rows = [
                 {
                     "cell": u["label"],
@@ -250,7 +283,8 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
                 if a["label"] == label and a["n_people"] == items and a["r"] is not None
             ]
     except (KeyError, TypeError):
-        raise ConfigError(f"--prior {path}: not the fit.json of a study that tells something of {question.form.name}") from None
+        kind = "precision" if space.ladder else "fit"
+        raise ConfigError(f"--prior {path}: not the {kind}.json of a study that tells something of {question.form.name}") from None
     if not rows:
         raise ConfigError(f"--prior {path}: nothing in it tells something of {question.form.name} for {space.name}")
     return pd.DataFrame(rows)

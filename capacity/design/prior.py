@@ -36,25 +36,26 @@ class Variance:
 
 @dataclass(frozen=True)
 class Truths:
-    """Draws [T]: parameters theta [T, k] in natural units, sharpness k of the corner, noise, scatter, and the bend that the form does
-    not have."""
+    """Draws [T]: parameters theta [T, k] in natural units, sharpness k of the corner, noise, scatter, the bend that the form does not have,
+    and, where the form does not say it, bits per parameter in fp32."""
 
     theta: np.ndarray
     sharpness: np.ndarray
     noise: np.ndarray
     scatter: np.ndarray
     bend: np.ndarray
+    level: np.ndarray | None = None
 
     def one(self, i: int) -> Truths:
         """The i-th alone."""
-        return Truths(*(values[i:i + 1] for values in (self.theta, self.sharpness, self.noise, self.scatter, self.bend)))
+        return Truths(*(None if values is None else values[i:i + 1] for values in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class Prior:
     """u: normal with this mean [k] and covariance [k, k], in the coordinates in which the form is searched. log_k: mean and sd of the
-    log sharpness of the corner. bend: sd of the trend that the form lacks (see `optimal`). sources: what it is based on, by line of the
-    report."""
+    log sharpness of the corner; log_level: of the log bits per parameter in fp32, where a form of precision is asked for. bend: sd of the
+    trend that the form lacks (see `optimal`). sources: what it is based on, by line of the report."""
 
     form: Form
     mean: np.ndarray
@@ -64,6 +65,7 @@ class Prior:
     scatter: Variance
     bend: float
     sources: dict[str, str]
+    log_level: tuple[float, float] | None = None
 
     @property
     def theta(self) -> np.ndarray:
@@ -99,13 +101,15 @@ class Prior:
             self.noise.draw(dice, count),
             self.scatter.draw(dice, count),
             self.bend * dice.standard_normal(count),
+            None if self.log_level is None else np.exp(self.log_level[0] + self.log_level[1] * dice.standard_normal(count)),
         )
 
     def middle(self) -> Truths:
         """The single most plausible truth."""
         theta = self.theta[None]
         k = theta[:, self.form.place("k")] if "k" in self.form.names else np.array([np.exp(self.log_k[0])])
-        return Truths(theta, k, np.array([self.noise.sd]), np.array([self.scatter.sd]), np.zeros(1))
+        return Truths(theta, k, np.array([self.noise.sd]), np.array([self.scatter.sd]), np.zeros(1),
+                      None if self.log_level is None else np.exp([self.log_level[0]]))
 
     def fitted(self, left, covariance) -> Prior:
         """The posterior given measured values. left: u -> (what is left of them [n], derivatives of the prediction by u [n, k]);

@@ -5,8 +5,9 @@
     question.measure(question.points(pd.DataFrame(columns)))                       # estimate and interval, as of a real study
 
 A kind is a subclass of `Question` with `prior`, `effects`, `simulate`, `points` and `learned`, named for its forms in `ask`. Corner: all
-runs of random data. Capacity: plateaus of units (model, seed), as `laws.fit` has them. Exposures: bits per parameter of one model against
-exposures.
+runs of random data. Capacity: plateaus of units (model, seed), as `laws.fit` has them; both with variants in `corner`. Exposures: bits per
+parameter of one model against exposures (`exposure`). Precision: capacity of models trained with fewer bits, as a part of fp32's
+(`precision`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FLOOR = 0.002  # noise of a run that its data stop, relative
 CAPACITY = (3.5, 0.15)  # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket models 2.8 to 3.4
 SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`forms.smooth_corner`)
 EXPONENT = (1.0, 0.05)
-BEND = {"capacity_linear": 0.05, "smooth_corner": 0.05, "capacity_power": 0.02}
+BEND = {"capacity_linear": 0.05, "smooth_corner": 0.05, "hard_corner": 0.05, "capacity_power": 0.02, "capacity_affine": 0.02}
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,26 @@ class Question:
     form: forms.Form
     parameter: str
     width: float
+    settled = {}  # parameters that no study can tell, and why
+    per_model = True  # whether a model, not a cell, has a largest number of runs
+    ladder = False  # whether a study is a ladder of formats, see `space.space_of`
+    delta = None  # where the loss of a real fit turns from squared to absolute, see `estimate.fit`
 
     @property
     def absolute(self) -> bool:
         """Whether a width is absolute (exponents and other plain numbers) or relative to the value."""
         p = self.form.parameters[self.form.place(self.parameter)]
         return p.unit == "" and p.scale == "linear"
+
+    @property
+    def unit(self) -> str:
+        """Of an absolute width; nothing for plain numbers."""
+        return self.form.parameters[self.form.place(self.parameter)].unit if self.absolute else ""
+
+    @property
+    def spent(self) -> int:
+        """Degrees of freedom of models that the form takes up."""
+        return len(self.form.parameters)
 
     def width_of(self, value: float, low: float | None, high: float | None) -> float:
         """Width of an interval, in the way that this question counts it; infinite where an end is open."""
@@ -100,13 +115,17 @@ class Question:
         try:
             if points is None:
                 raise ValueError("no run tells anything")
-            found = estimate.fit(self.form, points, kept=STARTS)
+            found = estimate.fit(self.form, points, delta=self.delta, kept=STARTS)
             end = intervals.of(found, names=[self.parameter])[self.parameter]
         except ValueError as error:
             return {"value": math.nan, "low": None, "high": None, "width": math.inf, "reason": str(error)}
         return {name: end[name] for name in ("value", "low", "high", "reason")} | {
             "width": self.width_of(end["value"], end["low"], end["high"])
         }
+
+    def lacks(self, space: Space, effects: Effects) -> str:
+        """What keeps every plan of this space from an interval; empty where nothing does."""
+        return ""
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """Points of each study of a table with a column `study`, in order; None for a study whose runs tell nothing."""
@@ -176,11 +195,21 @@ class Corner(Question):
         """[C] the bend that the form lacks: an exponent that differs from 1."""
         return np.log(sizes) - np.log(sizes).mean()
 
+    def full(self, space: Space, truths: Truths) -> tuple[np.ndarray, np.ndarray]:
+        """[T, J] chance that a run measures a plateau, and what the corner takes away, relative. It measures where its ceiling is above
+        CORNER times its bits, m = H (1 + r^k)^(-1/k) at r = H / C, hence where r^k > CORNER^k - 1."""
+        from scipy.special import ndtr
+
+        k = truths.sharpness[:, None]
+        room = np.log(_ceilings(space)) - np.log(self.capacities(space, truths))[:, space.cluster]
+        spread = np.hypot(truths.scatter, truths.noise)[:, None]
+        return ndtr((room - np.log(fit.CORNER**k - 1) / k) / spread), -np.log1p(np.exp(-k * room)) / k
+
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
         """What one run of each cell tells, to first order."""
         cluster = space.cluster
         slope = self.slopes({"parameters": self.sizes(space)[cluster], "ceiling_bits": _ceilings(space)}, truths)
-        share = slope[..., self.form.place("alpha")]
+        share = self._share(slope)
         # what the data stop is far less noisy than the rest; many such runs would set the scale of a robust fit and make outliers of the
         # others
         return Effects(
@@ -230,6 +259,10 @@ class Corner(Question):
             cluster=done.label.to_numpy(),
         )
 
+    def _share(self, slope) -> np.ndarray:
+        """[...] of slopes [..., k]: the slope by log capacity."""
+        return slope[..., self.form.place("alpha")]
+
     def _measured(self, frame) -> pd.DataFrame:
         """Rows that tell the law: label, cell, parameters_total, strict_ceiling_bits, strict_bits."""
         return frame[(frame.status == "finished") & (frame.strict_bits > 0)]
@@ -245,10 +278,10 @@ class Corner(Question):
 
         def left(u):
             truths = replace(prior, mean=u).middle()
-            return y - np.log(self.form.predict(x, truths.theta[0])), self.slopes(x, truths)[0]
+            return y - np.log(np.maximum(self.form.predict(x, truths.theta[0]), 1.0)), self.slopes(x, truths)[0]
 
         def share(u):
-            return left(u)[1][:, self.form.place("alpha")] if "alpha" in self.form.names else np.ones(len(y))
+            return self._share(left(u)[1])
 
         full = share(prior.mean) > 0.5
         square, dof = within(y[full], [f"{a} {b}" for a, b in zip(codes[full], rows.cell[full])])
@@ -321,17 +354,10 @@ class Capacity(Corner):
         return line if self.form.name == "capacity_linear" else line**2
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
-        """A run measures where its ceiling is above CORNER times its bits, m = H (1 + r^k)^(-1/k) at r = H / C, hence where r^k >
-        CORNER^k - 1."""
-        from scipy.special import ndtr
-
+        """What one run of each cell tells, to first order, where it measures."""
         cluster = space.cluster
         slope = self.slopes({"parameters": self.sizes(space)[cluster]}, truths)
-        k = truths.sharpness[:, None]
-        room = np.log(_ceilings(space)) - np.log(self.capacities(space, truths))[:, cluster]
-        spread = np.hypot(truths.scatter, truths.noise)[:, None]
-        usable = ndtr((room - np.log(fit.CORNER**k - 1) / k) / spread)
-        bias = -np.log1p(np.exp(-k * room)) / k
+        usable, bias = self.full(space, truths)
         ones = np.ones_like(usable)
         trend = orthogonal(self.trend(self.sizes(space))[cluster], slope)
         return Effects(
@@ -373,6 +399,9 @@ class Capacity(Corner):
         found = {int(study): self._of_units(part) for study, part in units.groupby("study")}
         return [found.get(study) for study in sorted(table.study.unique())]
 
+    def _share(self, slope) -> np.ndarray:
+        return np.ones(slope.shape[:-1])
+
     def _measured(self, frame) -> pd.DataFrame:
         return frame[fit.classify(frame) == "saturated"]
 
@@ -388,9 +417,7 @@ def counted(dof: int) -> str:
 
 def ask(form: str, parameter: str, width: float) -> Question:
     """The question that a command names; ConfigError, in one line, with what is allowed."""
-    from capacity.design.exposure import CURVES, Exposures
-
-    kinds = {"capacity_linear": Capacity, "capacity_power": Capacity, "smooth_corner": Corner} | dict.fromkeys(CURVES, Exposures)
+    kinds = _kinds()
     if form not in kinds:
         near = difflib.get_close_matches(form, kinds, 1, 0.4)
         raise ConfigError(f"--form {form}: " + ("no plan knows how to simulate it" if form in forms.FORMS else "unknown")
@@ -398,6 +425,23 @@ def ask(form: str, parameter: str, width: float) -> Question:
     law = forms.FORMS[form]
     if parameter not in law.names:
         raise ConfigError(f"--parameter {parameter}: {form} has {', '.join(law.names)}")
+    if parameter in kinds[form].settled:
+        raise ConfigError(f"--parameter {parameter}: {kinds[form].settled[parameter]}; allowed: "
+                          + ", ".join(name for name in law.names if name not in kinds[form].settled))
     if not 0 < width < math.inf:
         raise ConfigError(f"--width {width:g}: expected a number above 0")
     return kinds[form](law, parameter, width)
+
+
+def _kinds() -> dict[str, type[Question]]:
+    from capacity.design.corner import Affine, Hard
+    from capacity.design.exposure import CURVES, Exposures
+    from capacity.design.precision import LADDERS, Precision
+
+    return {
+        "capacity_linear": Capacity,
+        "capacity_affine": Affine,
+        "capacity_power": Capacity,
+        "smooth_corner": Corner,
+        "hard_corner": Hard,
+    } | dict.fromkeys(CURVES, Exposures) | dict.fromkeys(LADDERS, Precision)

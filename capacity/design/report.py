@@ -19,8 +19,8 @@ def report(plan: Plan) -> str:
     lines += _line("question", f"{q.parameter} of {q.form.formula}, {_width(q, q.width)}")
     lines += _line(
         "space",
-        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, data, length), up to {space.most} seeds each; "
-        f"all of it, with {_many(len(space.seeds), 'seed')}: {_hours(whole)} {space.unit}",
+        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, {'format, data' if space.ladder else 'data, length'}), "
+        f"up to {space.most} seeds each; all of it, with {_many(len(space.seeds), 'seed')}: {_hours(whole)} {space.unit}",
     )
     spent = f", of which {_hours(plan.finished.hours)} spent" if plan.finished.hours else ""
     lines += _line("budget", f"{_hours(plan.budget)} {space.unit}{spent} ({space.speed.source})")
@@ -52,11 +52,17 @@ def _many(number: int, what: str) -> str:
 
 
 def _width(question, width: float) -> str:
-    return f"interval at most {width:g} wide" + ("" if question.absolute else f" ({100 * width:g}% of the value)")
+    if question.absolute:
+        return f"interval at most {_number(question, width) if question.unit else f'{width:g}'} wide"
+    return f"interval at most {width:g} wide ({100 * width:g}% of the value)"
 
 
 def _number(question, width: float) -> str:
-    return "none" if not math.isfinite(width) else f"{width:.3f}" if question.absolute else f"{100 * width:.1f}%"
+    if not math.isfinite(width):
+        return "none"
+    if question.absolute:
+        return f"{width:,.0f} {question.unit}" if question.unit else f"{width:.3f}"
+    return f"{100 * width:.1f}%"
 
 
 def _hours(hours: float) -> str:
@@ -90,7 +96,7 @@ def _grid(plan: Plan) -> str:
 def _table(plan: Plan) -> list[str]:
     space = plan.space
     exposures = plan.question.form.variables[0].name == "exposures"
-    heading = f"{'exposures' if exposures else 'load'}: runs (next batch)"
+    heading = f"{'format, load' if space.ladder else 'exposures' if exposures else 'load'}: runs (next batch)"
     lines = [f"{'model':14s}{'parameters':>12s}  {heading:42s}{space.unit:>10s}"]
     for label in space.labels:
         places = [j for j in range(len(space.cells)) if space.cells[j].label == label and plan.new[j]]
@@ -98,10 +104,12 @@ def _table(plan: Plan) -> list[str]:
             continue
         only = np.where(np.isin(np.arange(len(plan.new)), places), plan.new, 0)
         parts = [
+            f"{space.cells[j].rung['rung'] + ' ' if space.ladder else ''}"
             f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: {int(plan.new[j])} ({int(plan.batch[j])})"
             for j in places
         ]
-        wrapped = textwrap.wrap(", ".join(parts), 40)
+        wrapped = textwrap.wrap(", ".join(part.replace(" ", "\0") for part in parts), 40)  # a part is not broken
+        wrapped = [text.replace("\0", " ") for text in wrapped]
         for i, text in enumerate(wrapped):
             head = f"{label[:13]:14s}{space.cells[places[0]].parameters:>12,.0f}" if i == 0 else " " * 26
             tail = _hours(float(space.cost(only))) if i == len(wrapped) - 1 else ""
@@ -114,6 +122,8 @@ def _beliefs(plan: Plan) -> list[str]:
     prior, q = plan.prior, plan.question
     said = ", ".join(f"{name} = {value:.4g}" for name, value in zip(q.form.names, prior.theta))
     lines = _line("truth", f"{said} ({prior.sources['truth']})")
+    if "capacity" in prior.sources:
+        lines += _line("capacity", prior.sources["capacity"])
     if "corner" in prior.sources and "k" not in q.form.names:
         lines += _line("corner", f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%} ({prior.sources['corner']})")
     lines += _line("noise", f"{prior.noise.sd:.1%} {q.noise_words} ({prior.sources['noise']})")
@@ -131,6 +141,7 @@ def _verdict(plan: Plan) -> str:
         floor += " and any number of seeds."
         if plan.more_models:
             floor += f" {_number(q, q.width)} needs about {plan.more_models} models like these."
+    floor += f" {plan.lacks}" if plan.lacks else ""
     if plan.verdict == "go on":
         more = f"{_hours(plan.cost)} more {space.unit}"
         return f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, then ask again.{floor}"

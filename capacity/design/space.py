@@ -1,7 +1,8 @@
 """The runs that a plan may choose from, and what they cost: a study file spans the space.
 
-A cell is one model on one size of data for one length of training; a design says how many seeds of each cell are trained. Models, data
-sizes and lengths are those of the study, for a recipe (learning rate, batch) belongs to each; only seeds may go beyond it.
+A cell is one model on one size of data for one length of training (and, on a ladder of precision, in one format); a design says how many
+seeds of each cell are trained. Models, data sizes, lengths and formats are those of the study, for a recipe (learning rate, batch) belongs
+to each; only seeds may go beyond it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 from capacity import counts as closed
 from capacity.config import COUPLED, Config, ConfigError
 from capacity.cost import Speed, speed_of
+from capacity.laws.precision import LADDERS, trained_as
+from capacity.laws.precision_laws import FEWEST_RUNGS
 from capacity.records import shape_labels
 from capacity.sweep.packs import make_stacks
 from capacity.sweep.study import axes_of, load_study
@@ -52,6 +55,11 @@ class Cell:
             return float(closed.uniform_ceiling_bits(self.config.items, data.seq_len, data.vocab_size, "strict"))
         return float(self.config.entropy_bits)
 
+    @cached_property
+    def rung(self) -> dict:
+        """What it is trained in, as `laws.precision` has it: way, rung, code_bits."""
+        return dict(zip(("way", "rung", "code_bits"), trained_as(self.config.train)))
+
     def run(self, seed: int) -> Config:
         """The run of this cell with a seed."""
         return dataclasses.replace(self.config, seed=seed)
@@ -73,6 +81,7 @@ class Space:
     stack: int  # most runs of one
     hours: np.ndarray  # [J] of one run beside the steps that its stack has in common
     shared_hours: np.ndarray  # [J] of the steps of a stack that is as long as this cell
+    ladder: bool = False  # cells differ by the format that they are trained in as well
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -92,19 +101,19 @@ class Space:
     def cost(self, number) -> np.ndarray:
         """Hours [...] of a design, runs by cell [..., J]: what each run computes, and for every stack the steps of its longest run."""
         number = np.asarray(number, float)
-        total = number @ self.hours
-        for g in range(self.group.max() + 1):
-            inside = self.group == g
-            longest = np.where(number[..., inside] > 0, self.shared_hours[inside], 0.0).max(-1)
-            total = total + np.ceil(number[..., inside].sum(-1) / self.stack) * longest
-        return total
+        by_group = np.argsort(self.group, kind="stable")
+        first = np.flatnonzero(np.diff(self.group[by_group], prepend=-1))
+        sorted_number = number[..., by_group]
+        longest = np.maximum.reduceat(np.where(sorted_number > 0, self.shared_hours[by_group], 0.0), first, axis=-1)
+        stacks = np.ceil(np.add.reduceat(sorted_number, first, axis=-1) / self.stack)
+        return number @ self.hours + (stacks * longest).sum(-1)
 
     def runs(self, number, done=None) -> list[tuple[int, Config]]:
         """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have seeds of their own, so that each is a
-        replicate."""
+        replicate; on a ladder, whose law takes one number of a model and format, only those of one cell."""
         done, out = done or {}, []
-        for label in self.labels:
-            places = [j for j, cell in enumerate(self.cells) if cell.label == label]
+        by_label = [[j for j, cell in enumerate(self.cells) if cell.label == label] for label in self.labels]
+        for places in [[j] for j in range(len(self.cells))] if self.ladder else by_label:
             used = set(itertools.chain.from_iterable(done.get(j, ()) for j in places))
             fresh = (seed for seed in itertools.count(min(self.seeds)) if seed not in used)
             for j in places:
@@ -117,8 +126,11 @@ class Space:
         return sum(self.speed.seconds(stack) for stack in stacks) / 3600
 
 
-def space_of(study: str, overrides: list[str], results: Path, device: str, only: str | None = None, most: int = MOST_SEEDS) -> Space:
-    """The space that a study spans; only: one of its models. ConfigError where it mixes what one law cannot."""
+def space_of(
+    study: str, overrides: list[str], results: Path, device: str, only: str | None = None, most: int = MOST_SEEDS, ladder: bool = False
+) -> Space:
+    """The space that a study spans; only: one of its models; ladder: whether the question is one of formats of training. ConfigError where
+    it mixes what one law cannot."""
     known = load_study(study, overrides)
     pins, points = axes_of(study)
     if any(run.data.kind == "text" for run in known.runs):
@@ -131,6 +143,7 @@ def space_of(study: str, overrides: list[str], results: Path, device: str, only:
         if only not in {cell.label for cell in cells}:
             raise ConfigError(f"--only {only}: no such model in {known.name}; allowed: {', '.join(dict.fromkeys(c.label for c in cells))}")
         cells = [cell for cell in cells if cell.label == only]
+    cells = _on_ladder(known.name, cells) if ladder else cells
     for what, value in (
         ("data", lambda c: c.data.kind),
         ("vocabulary", lambda c: c.data.rows),
@@ -139,24 +152,40 @@ def space_of(study: str, overrides: list[str], results: Path, device: str, only:
     ):
         if len(found := {value(cell.config) for cell in cells}) > 1:
             raise ConfigError(f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs one")
-    cells.sort(key=lambda c: (c.parameters, c.label, c.load, c.config.steps))
+    cells.sort(key=lambda c: (c.parameters, c.label, -c.rung["code_bits"] if ladder else 0.0, c.load, c.config.steps))
     for a, b in itertools.pairwise(cells):
-        if (a.label, a.config.items, round(a.config.exposures, 6)) == (b.label, b.config.items, round(b.config.exposures, 6)):
+        one, other = ((c.label, c.config.items, 0.0 if ladder else round(c.config.exposures, 6), ladder and c.rung) for c in (a, b))
+        if one == other:
             raise ConfigError(
                 f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data set; a plan needs one (give it as "
                 "key=value behind the study)"
             )
-    return of_cells(known.name, known.path, pins, cells, sorted({run.seed for run in known.runs}), speed_of(device, results), most)
+    return of_cells(known.name, known.path, pins, cells, sorted({run.seed for run in known.runs}), speed_of(device, results), most, ladder)
 
 
-def of_cells(name: str, path: Path, pins: list[str], cells: list[Cell], seeds: list[int], speed: Speed, most: int = MOST_SEEDS) -> Space:
+def _on_ladder(name: str, cells: list[Cell]) -> list[Cell]:
+    """Cells trained in fp32 and those of the one ladder of training with quantized weights; what is on no rung tells its law nothing."""
+    base = [cell for cell in cells if cell.rung["rung"] == "fp32"]
+    quantized = [cell for cell in cells if cell.rung["way"] in LADDERS]
+    if not base:
+        raise ConfigError(f"{name}: no run in fp32 to compare with; a law of precision needs train.precision=fp32 and train.qat=none too")
+    if len(ways := sorted({cell.rung["way"] for cell in quantized})) > 1:
+        raise ConfigError(f"{name}: mixes ladders {', '.join(ways)}; one law needs one (give train.qat_embeddings=.. behind the study)")
+    if (rungs := len({cell.rung["rung"] for cell in quantized})) < FEWEST_RUNGS:
+        raise ConfigError(f"{name}: {rungs} values of train.qat beside none, a law of precision needs {FEWEST_RUNGS}")
+    return base + quantized
+
+
+def of_cells(
+    name: str, path: Path, pins: list[str], cells: list[Cell], seeds: list[int], speed: Speed, most: int = MOST_SEEDS, ladder: bool = False
+) -> Space:
     """A space with the costs of its cells."""
     stacks = make_stacks([cell.config for cell in cells], math.inf, len(cells), speed.device, speed=speed)
     group = {config.run_id: g for g, stack in enumerate(stacks) for config in stack}
     shared = np.array([cell.config.steps * speed.step_s for cell in cells])
     alone = np.array([speed.seconds([cell.config]) for cell in cells])
     return Space(name, path, tuple(pins), tuple(cells), tuple(seeds), most, speed, np.array([group[cell.config.run_id] for cell in cells]),
-                 cells[0].config.cluster.stack, (alone - shared) / 3600, shared / 3600)
+                 cells[0].config.cluster.stack, (alone - shared) / 3600, shared / 3600, ladder)
 
 
 def _identity(run: Config) -> str:

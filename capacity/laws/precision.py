@@ -46,7 +46,7 @@ def points(table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage:
     rows = []
     for row in table[table.status == "finished"].itertuples():
         run = trained[row.run_id]
-        way, rung, code = _trained(run.train)
+        way, rung, code = trained_as(run.train)
         rows.append((row.run_id, row.label, row.seed, row.load, way, rung, code, row.parameters_total,
                      getattr(row, HELD.get(row.kind, "bits")), storage[row.run_id]))
     for row in quantized[quantized.method != "none"].itertuples() if len(quantized) else []:
@@ -58,7 +58,7 @@ def points(table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage:
                       bits_per_stored_bit=out.held_bits / out.parameters / out.stored_bits_per_weight)
 
 
-def _trained(train) -> tuple[str, str, float]:
+def trained_as(train) -> tuple[str, str, float]:
     """Way, rung and bits of a code of a run as it was trained."""
     if train.qat != "none":
         other = [train.precision] * (train.precision != "fp32") + [train.weights] * (train.weights != "fp32")

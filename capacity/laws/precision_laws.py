@@ -18,6 +18,7 @@ SCHEMA = 1
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
 POOR = 0.1  # rms error of left-out rungs, as a part of fp32, above which no form is worth quoting
 FEWEST_RUNGS = 4  # below these a ladder has no law
+TOP = ("fp32", "cast bf16")  # not counted among them
 # What the literature says of full models: id, way and rung, by kind of data ("people": all but random data and text)
 EXPECTED = {"people": (("physics33/int8", "gptq maps", "int8"), ("physics33/int4", "gptq maps", "int4")),
             "uniform": (("morris/bf16_over_fp32", "trained", "bf16"),)}
@@ -37,10 +38,8 @@ def law(units: pd.DataFrame, way: str, value: str) -> dict:
     top of the ladder, clusters are shapes. Stored bits are what ways are compared by; scales add 16 bits to each row of a matrix, few in a wide
     model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left out of the
     fit, one at a time over all shapes), and which is preferred. {"reason"} where the ladder has too few rungs."""
-    on = units[(units.way == way) | ((units.way == "trained") & units.rung.isin(["fp32"])) | ((units.way == "cast") & (units.rung == "cast bf16"))]
-    mean = on.groupby(["rung", "code_bits", "label"], as_index=False).agg(y=(value, "mean"))
-    mean = mean.assign(x=mean.code_bits)
-    if (rungs := mean[~mean.rung.isin(["fp32", "cast bf16"])].rung.nunique()) < FEWEST_RUNGS:
+    mean = on_ladder(units, way, value)
+    if (rungs := mean[~mean.rung.isin(TOP)].rung.nunique()) < FEWEST_RUNGS:
         return {"reason": f"{rungs} rungs, a law needs {FEWEST_RUNGS}"}
     found: dict = {"reason": None, "rungs": rungs, "points": len(mean), "shapes": int(mean.label.nunique()), "forms": {}}
     for name in FORMS:
@@ -53,20 +52,29 @@ def law(units: pd.DataFrame, way: str, value: str) -> dict:
     return found
 
 
-def _points(mean: pd.DataFrame) -> estimate.Points:
+def on_ladder(units: pd.DataFrame, way: str, value: str) -> pd.DataFrame:
+    """What `law` fits, a row per rung and shape: y, the mean of `value` over seeds, and x, the bits of a code; fp32 and the cast to bf16 are the
+    top of every ladder."""
+    on = units[(units.way == way) | ((units.way == "trained") & (units.rung == "fp32")) | ((units.way == "cast") & (units.rung == "cast bf16"))]
+    mean = on.groupby(["rung", "code_bits", "label"], as_index=False).agg(y=(value, "mean"))
+    return mean.assign(x=mean.code_bits)
+
+
+def points(mean: pd.DataFrame) -> estimate.Points:
+    """Of rows of `on_ladder`; clusters are shapes."""
     return estimate.Points({"bits_per_weight": mean.x.to_numpy()}, mean.y.to_numpy(), cluster=mean.label.to_numpy(),
                            convention={"x": "bits of a code", "y": "capacity / fp32 capacity of the shape, clipped at 0"})
 
 
 def _fitted(name: str, mean: pd.DataFrame) -> dict:
-    fit = estimate.fit(name, _points(mean), delta=np.inf)
+    fit = estimate.fit(name, points(mean), delta=np.inf)
     error = mean.y.to_numpy() - fit.predict({"bits_per_weight": mean.x.to_numpy()})
     n, k = len(mean), int(fit.free.sum()) + 1  # and the variance
     rss = float((error**2).sum())
     misses = []
     for rung in mean.rung.unique():
         rest, out = mean[mean.rung != rung], mean[mean.rung == rung]
-        said = estimate.fit(name, _points(rest), delta=np.inf, kept=4).predict({"bits_per_weight": out.x.to_numpy()})
+        said = estimate.fit(name, points(rest), delta=np.inf, kept=4).predict({"bits_per_weight": out.x.to_numpy()})
         misses += list(said - out.y.to_numpy())
     return {"reason": None, "formula": fit.form.formula, "parameters": intervals.of(fit), "rms": math.sqrt(rss / n),
             "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None,
