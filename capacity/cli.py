@@ -14,7 +14,7 @@ from pathlib import Path
 
 from capacity import __version__
 from capacity.cli_help import (MAIN_HELP, TRAIN_HELP, SWEEP_HELP, CANCEL_HELP, RETRY_HELP, STATUS_HELP, FIT_HELP, REPORT_HELP,
-                               MEASURE_HELP, TABLE_HELP, EXPORT_HELP, PLAN_HELP, COMPARE_HELP)
+                               MEASURE_HELP, TABLE_HELP, EXPORT_HELP, PLAN_HELP, COMPARE_HELP, FIT_TABLE_HELP)
 from capacity.config import ConfigError
 
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
@@ -126,6 +126,25 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--b", action="append", metavar="KEY=VALUE[,..]", help="which are B; may be given several times")
     compare.add_argument("--value", metavar="COLUMN", help="another number of the table than bits per parameter")
     results(compare)
+
+    points = verb("fit", _fit, "any form to any table of points", FIT_TABLE_HELP)
+    points.add_argument("forms", nargs="?", metavar="FORM[,FORM..]", help="one form, or several to compare")
+    points.add_argument("table", nargs="?", type=Path, metavar="TABLE", help="a .csv or .parquet file")
+    points.add_argument("--list", action="store_true", help="describe the forms: formula, units, parameters, domain, limits, source")
+    points.add_argument("--y", metavar="COLUMN", help="the target; A/B for a ratio of two columns")
+    points.add_argument("--x", action="append", default=[], metavar="VARIABLE=COLUMN", help="where a variable is, if not under its own name")
+    points.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="only these rows")
+    points.add_argument("--cluster", metavar="COLUMN[,..]", help="the replicate, such as label (default: every row)")
+    points.add_argument("--sd", metavar="COLUMN", help="noise of y over seeds, for weights")
+    points.add_argument("--lower-bound", metavar="COLUMN", help="true where y is only a lower bound")
+    points.add_argument("--leave-out", action="append", default=[], metavar="COLUMN", help="true where a row is not to be fitted, as unconverged")
+    points.add_argument("--same", action="append", default=[], metavar="COLUMN", help="must hold one value: a convention, a recipe")
+    points.add_argument("--scale", metavar="VARIABLE", help="whose values are left out in turn (default: the form's first)")
+    points.add_argument("--delta", type=float, help="of Huber's loss, inf for least squares (default: 1.345 robust sd)")
+    points.add_argument("--fix", action="append", default=[], metavar="PARAMETER=NUMBER", help="not fitted")
+    points.add_argument("--at", action="append", default=[], metavar="VARIABLE=NUMBER,..", help="predict here")
+    points.add_argument("--bootstraps", type=int, default=0, metavar="N", help="cluster bootstraps beside the intervals (default 0)")
+    points.add_argument("--output", type=Path, metavar="FILE.json", help="all of it at full precision")
 
     plan = verb("plan", _plan, "which runs to train for a wanted interval", PLAN_HELP)
     plan.add_argument("study", metavar="STUDY")
@@ -353,6 +372,14 @@ def _compare(args: argparse.Namespace) -> int:
     from capacity.laws import differences
 
     return differences.command(args)
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from capacity.laws import fit_table
+
+    if args.bootstraps < 0 or (args.delta is not None and not args.delta > 0):
+        raise ConfigError(f"--bootstraps {args.bootstraps}, --delta {args.delta}: expected numbers above 0")
+    return fit_table.command(args)
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ examples:
   capacity sweep pocket --dry-run          what the pocket study would cost
   capacity sweep pocket                    run it, or continue it
   capacity fit-laws pocket                 the law, its interval, the figure
+  capacity fit chinchilla points.csv --y loss    any form, any table
   capacity train model.d_model=32 train.steps=5000
 """
 TRAIN_HELP = """\
@@ -89,6 +90,19 @@ examples:
     --a architecture=LLaMA --b architecture=GPT2 --b 'architecture=GPT2 1/4'
   capacity compare STUDY --a model.mlp=gated --b model.mlp=standard \\
     --value accuracy
+"""
+FIT_TABLE_HELP = """\
+Fit any form to any table of points, yours or a paper's: values with 95%
+intervals over clusters, held-out scales, other losses, warnings; several forms
+are compared. `capacity fit --list` describes the forms.
+
+examples:
+  capacity fit --list chinchilla
+  capacity fit chinchilla losses.csv --y loss --x parameters=N --x tokens=D \\
+    --delta 1e-3 --at parameters=7e10,tokens=1.4e12
+  capacity fit hard_corner,smooth_corner results/studies/pocket/runs.csv \\
+    --y strict_bits --x parameters=parameters_total \\
+    --x ceiling_bits=strict_ceiling_bits --cluster label --output corner.json
 """
 MEASURE_HELP = """\
 Measure finished runs again from their final weights, without training: by

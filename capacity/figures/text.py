@@ -126,7 +126,7 @@ def descent_figure(found):
     """Double descent: bits per token of held-out (filled) and trained (open, dotted) sequences against data bits per parameter, log-log, by
     shape, with the place of the highest loss where it is clear. found: `laws.descent.judge`."""
     with rc_context(STYLE):
-        style = looks(found)
+        style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
         peaks = [entry("highest loss", color=INK, lw=0.8, ls="--")] if any(shape["clear"] for shape in found.values()) else []
         figure, ax = panel(legend=[*(entry(f"{label}, P = {found[label]['parameters']:,}", ms=4, lw=1.1, ls="-", **look) for label, look in style.items()),
                                    entry("held out", color=INK, lw=1.1, ls="-"), entry("trained on, open", color=INK, lw=1.1, ls=":"), *peaks])
@@ -144,7 +144,7 @@ def generalised_figure(found):
     """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per parameter, log-log, by shape; all of the data,
     and the most that was memorized, as lines. found: `laws.descent.judge`."""
     with rc_context(STYLE):
-        style = looks(found)
+        style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
         figure, ax = panel(legend=[*(entry(f"{label}, P = {found[label]['parameters']:,}", ms=4, lw=1.1, ls="-", **look) for label, look in style.items()),
                                    entry("memorized", color=INK, lw=1.1, ls="-"), entry("generalised, open", color=INK, lw=1.1, ls="--"),
                                    entry("all of the data", color=GUIDE, lw=0.8, ls="-"), entry("most that was memorized", color=INK, lw=0.6, ls=":")])

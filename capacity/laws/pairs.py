@@ -125,11 +125,11 @@ def varies(runs: Runs) -> dict[str, list[str]]:
     names = [*(c for c in dict.fromkeys([*SIZE, *WHERE]) if c in runs.table and runs.table[c].map(repr).nunique() > 1), *runs.varied]
     names += ["architecture"] * (runs.table.architecture.nunique() > 1)
 
-
     def order(value: Any) -> tuple:
         return value is None, isinstance(value, str), 0 if value is None else value
 
-    return {name: [spelled(v) for v in sorted(set(runs.table[name]), key=order)] for name in names}
+    values = {name: runs.table[name].dropna() if name == "architecture" else runs.table[name] for name in names}  # not every form has a name
+    return {name: [spelled(v) for v in sorted(set(column), key=order)] for name, column in values.items()}
 
 
 def parse(text: str, runs: Runs) -> dict[str, Any]:
