@@ -45,13 +45,15 @@ def _ladder(found, question, unit, label):
                 _point(ax, row["code_bits"], row[question], ends, mark, color, f"{question} {row['way']} {row['rung']}")
         for way, (_, color) in MARKS.items():
             law = found["laws"].get(_way(found, way), {}).get(question)
-            if law and law.get("preferred"):
+            if law and law.get("preferred") and not law["poor"]:
                 told = law["forms"][law["preferred"]]
                 low, high = told["valid"]
                 xs = [low * (high / low) ** (i / 200) for i in range(201)]
                 theta = {key: entry["value"] for key, entry in told["parameters"].items()}
                 ax.plot(xs, unit * forms.form(law["preferred"]).predict({"bits_per_weight": xs}, theta), color=color, ls="--", lw=0.9, zorder=2,
                         gid=f"law {question} {way}")
+        values = [row[question] for row in found[question]]
+        ax.set_ylim(top=min(ax.get_ylim()[1], 1.6 * max(values)))  # whiskers of few shapes may be longer than the panel
         return _finished(figure, ax, "bits of a code", label)
 
 

@@ -214,7 +214,8 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
     rng, half = np.random.default_rng(seed), 0.5 + forms.LEVEL / 2
     t = rng.standard_normal((n_boot, len(values))) * np.sqrt(dof / rng.chisquare(dof, (n_boot, 1)))
     together, single = np.quantile(t.max(1), half), student.ppf(half, dof)
-    ends = sorted(sign * (sign * (values + c * error)).max() for c in (-together, single))
+    most = np.maximum(values, {"r": known.r_max.to_numpy(float), "fraction": 1.0}.get(number, math.inf))  # the data hold no more
+    ends = sorted(sign * (sign * np.minimum(values + c * error, most)).max() for c in (-together, single))
     drawn = sign * (sign * (values + t * error)).max(1)
     return out | {"interval": [float(x) for x in ends], "bias": float(drawn.mean() - out["value"])}
 

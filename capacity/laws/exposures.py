@@ -12,6 +12,7 @@ import numpy as np
 from capacity.laws import compare, estimate, intervals
 from capacity.laws.forms import FORMS as LAWS
 
+WIDEST = 100.0  # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
 FEWEST = 4  # different exposures; each form has three constants
 FORMS = ("exponential", "power")
 REACHED = 0.95  # E95: exposures at which R is 95% of the plateau
@@ -60,6 +61,11 @@ def fit_exposures(exposures, r, r_max):
         "rms": best["rms"], "agreeing": search["agreeing"], "starts": search["starts"], "other": {"form": other} | told[other],
         "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
         "plateau_reached": bool(best["e95"] <= top), "data_limited": bool(best["r_inf"] >= DATA_LIMITED * r_max)}
+
+
+def determined(interval) -> bool:
+    """Whether an interval of a number of exposures says anything: both ends, less than a factor of WIDEST apart."""
+    return interval is not None and interval[1] < WIDEST * interval[0]
 
 
 def _told(form, found):

@@ -182,8 +182,8 @@ def _laws(fit):
         told.append(f"rms {law['rms']:.3f}, R^max {law['r_max']:.2f}")
         lines += _wrap(f"{formula}: {', '.join(told)}", "    ", "      ")
         e95, top = law["e95"], law["exposures"][1]
-        lines += _wrap(f"95% of the plateau at E = {_digits(e95['value'])} {_ends(e95['interval'])}; the "
-                       f"{law['other']['form']} form says {_digits(law['other']['e95'])} (rms "
+        at = f"{_digits(e95['value'])} {_ends(e95['interval'])}" if exposures.determined(e95["interval"]) else "what these runs do not determine"
+        lines += _wrap(f"95% of the plateau at E = {at}; the {law['other']['form']} form says {_digits(law['other']['e95'])} (rms "
                        f"{law['other']['rms']:.3f})", "    ", "      ")
         if law["data_limited"]:
             lines += _wrap("the plateau is the end of the data (R^max), not of the model", "    ")

@@ -10,12 +10,14 @@ import pandas as pd
 
 from capacity import records
 from capacity.laws import estimate, intervals, precision, published
+from capacity.laws.fit import UNDERFILLED, rising
 from capacity.laws.outcome import Outcome
 from capacity.laws.published import wrapped as _wrap
 from capacity.laws.tables import checked, plain
 
 SCHEMA = 1
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
+UNITS = {"c": "of fp32's bits", "s": "of fp32's bits per bit of a code", "b0": "bits of a code", "a": ""}
 POOR = 0.1  # rms error of left-out rungs, as a part of fp32, above which no form is worth quoting
 FEWEST_RUNGS = 4  # below these a ladder has no law
 TOP = ("fp32", "cast bf16")  # not counted among them
@@ -49,6 +51,7 @@ def law(units: pd.DataFrame, way: str, value: str) -> dict:
             found["forms"][name] = {"reason": str(error)}
     ranked = [name for name, told in found["forms"].items() if told.get("held_out") is not None]
     found["preferred"] = min(ranked, key=lambda name: found["forms"][name]["held_out"], default=None)
+    found["poor"] = found["preferred"] is None or found["forms"][found["preferred"]]["held_out"] > POOR
     return found
 
 
@@ -76,7 +79,8 @@ def _fitted(name: str, mean: pd.DataFrame) -> dict:
         rest, out = mean[mean.rung != rung], mean[mean.rung == rung]
         said = estimate.fit(name, points(rest), delta=np.inf, kept=4).predict({"bits_per_weight": out.x.to_numpy()})
         misses += list(said - out.y.to_numpy())
-    return {"reason": None, "formula": fit.form.formula, "parameters": intervals.of(fit), "rms": math.sqrt(rss / n),
+    told = {name: entry | {"unit": UNITS.get(name, entry["unit"])} for name, entry in intervals.of(fit).items()}  # y is a part of fp32's bits, x the bits of a code
+    return {"reason": None, "formula": fit.form.formula, "parameters": told, "rms": math.sqrt(rss / n),
             "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else None,
             "held_out": float(np.sqrt(np.mean(np.square(misses)))), "warnings": list(fit.warnings),
             "valid": [float(mean.x.min()), float(mean.x.max())]}
@@ -119,7 +123,28 @@ def judge(rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list
                       "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)"},
                   "kept": kept.to_dict("records"), "capacity": precision.capacities(chosen).to_dict("records"), "laws": laws,
                   "paired": tests, "verdicts": _verdicts(kept, table.kind.iloc[0], table), "notes": _notes(table, chosen, name, without_rows or []), "run_ids": {
-                      **{status: sorted(table.run_id[table.status == status]) for status in ("failed", "missing")}, "without_rows": without_rows or []}})
+                      **{status: sorted(table.run_id[table.status == status]) for status in ("failed", "missing")}, "without_rows": without_rows or [], **_flagged(table)}, "fp32_of_data": _fullness(rows, table)})
+
+
+def _held_and_ceiling(table):
+    """Bits and their ceiling of finished runs, whatever the kind of data."""
+    names = ("strict_bits", "strict_ceiling_bits") if "strict_bits" in table else ("bits", "ceiling_bits")
+    done = table[table.status == "finished"]
+    return done, *(done[name].astype(float) for name in names)
+
+
+def _flagged(table) -> dict[str, list[str]]:
+    done, held, ceiling = _held_and_ceiling(table)
+    return {"under_filled": sorted(done.run_id[held > UNDERFILLED * ceiling]), "rising": sorted(done.run_id[rising(done)])}
+
+
+def _fullness(rows, table) -> dict[str, float] | None:
+    """Part of its data that the fp32 model of each shape holds at the study's largest data: smallest and largest over shapes. Full models hold little of it."""
+    done, held, ceiling = _held_and_ceiling(table)
+    fp32 = rows.run_id[(rows.way == "trained") & (rows.rung == "fp32")]
+    full = done.run_id.isin(set(fp32)) & (done.load == done.groupby("label").load.transform("max"))
+    part = (held / ceiling)[full].groupby(done.label[full]).mean()
+    return None if part.empty else {"low": float(part.min()), "high": float(part.max()), "low_at": str(part.idxmin()), "high_at": str(part.idxmax())}
 
 
 def _notes(table, chosen, name: str, without_rows: list[str]) -> list[str]:
@@ -227,7 +252,7 @@ def _laws(found) -> list[str]:
             fits = sorted((form for form in told["forms"].values() if not form["reason"]), key=lambda form: form["held_out"])
             best = ", ".join(f"{key} = {_value(entry)}" for key, entry in fits[0]["parameters"].items())
             others = "; ".join(f"{form['formula'].removeprefix('R = ')} {form['held_out']:.3f}" for form in fits[1:])
-            poor = "no form fits; least bad: " if fits[0]["held_out"] > POOR else ""
+            poor = "no form fits; least bad: " if told["poor"] else ""
             lines += _wrap(f"{words}, {way}: {poor}{fits[0]['formula']}, {best}; left out {fits[0]['held_out']:.3f} (others: {others})", "  ", "    ")
     return lines
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import pandas as pd
 
-from capacity.laws import ablations, canaries, capacity_forms, differences, knowledge, pairs, published, summary
+from capacity.laws import ablations, canaries, capacity_forms, differences, exposures, knowledge, pairs, published, summary
 from capacity.laws.expects import EVIDENCE
 from capacity.laws.fit import CORNER, STRICT_CORNER, UNDERFILLED
 from capacity.laws.outcome import Outcome
@@ -19,6 +19,10 @@ P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = ("strict bits", "memorized bits with every token predicted, the first one from a learned BOS; a perfect memorizer still pays log2 N bits per sequence, "
           "because a set has no order")
 PAPER = ("paper bits", "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by about S/(S-1); only for comparison with them")
+
+DECAYED = "A learning rate that ends at zero makes this gain small by itself: only a longer run shows whether more can be held"
+SHARP = 12.0  # k of a corner so sharp that no run reads low near it
+QUANTITIES = {"rising": "R grows by a factor of", "ratio": "a ratio of", "peak_ratio": "R =", "saturated_fraction": "R / R^max ="}
 
 _BITS = [Column("parameters_total", "P", "parameters, total count"), Column("strict_bits", "bits", "memorized bits, strict"),
          Column("strict_bits", "bits/P", "memorized bits per parameter (strict, total)", "parameters_total", main=True),
@@ -112,11 +116,16 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     if alpha := strict["alpha"]:
         low, high = strict["validity"]["parameters"]
         sizes = summary._span((low, high)) if low < high else f"{low:,.0f}"
-        answers = [f"**{digits(alpha['value'])} bits per parameter**{_quoted(alpha, digits)}: C = alpha P over {n['shapes_measured']} of {n['shapes']} model "
-                   f"shapes of {sizes} parameters ({bits})."]
-        if "gamma" in strict["power"]:
-            gamma = strict["power"]["gamma"]
-            ends = gamma[gamma["quote"]]["ends"] if gamma["quote"] else None
+        over = f"C = alpha P over {n['shapes_measured']} of {n['shapes']} model shapes of {sizes} parameters, {n['seeds']} seed{'s' * (n['seeds'] > 1)} ({bits})"
+        gamma = strict["power"].get("gamma")
+        ends = gamma[gamma["quote"]]["ends"] if gamma and gamma["quote"] else None
+        answers = [f"**{digits(alpha['value'])} bits per parameter**{_quoted(alpha, digits)}: {over}."]
+        if ends and (ends[0] > 1 or ends[1] < 1):  # one number for all sizes is then a convention, not a finding
+            shapes = sorted((row for row in strict["plateaus"] if row["bits"] and not row["lower_bound"]), key=lambda row: row["parameters"])
+            small, large = (f"{row['bits_per_parameter']:.3f} ({row['label']})" for row in (shapes[0], shapes[-1]))
+            answers = [f"**Bits per parameter {'rise' if ends[0] > 1 else 'fall'} with size, from {small} to {large}.** As one number **{digits(alpha['value'])}**{_quoted(alpha, digits)}: "
+                       f"{over}."]
+        if gamma:
             constant = "no interval says whether the ratio is constant" if ends is None else "so the ratio is not constant" if ends[0] > 1 or ends[1] < 1 else \
                 "which leaves room for a constant ratio"
             answers.append(f"As a power of size, C grows as P^**{digits(gamma['value'])}**{_quoted(gamma, digits)}, {constant}.")
@@ -128,7 +137,7 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     if beside and (first := fit["verdicts"][0])["measured"] is not None:
         answers.append(f"In the convention of arXiv 2505.24832 the {first['name']} is {beside[0].here}, beside a published {beside[0].published}: {beside[0].verdict}.")
     dropped = {name: entry["runs"] for name, entry in strict["dropped"].items()}
-    flags = [Flag(*FAILED, dropped["failed"]), Flag(*MISSING, dropped["missing"]), Flag("unconverged", f"{RISING_MEANS}; flagged, not removed", strict["rising"]),
+    flags = [Flag(*FAILED, dropped["failed"]), Flag(*MISSING, dropped["missing"]), Flag("unconverged", f"{RISING_MEANS}; flagged, not removed. {DECAYED}", strict["rising"]),
              Flag("under-filled", f"holds over {UNDERFILLED:.0%} of its data: a lower bound of capacity, not data for the law", dropped["underfilled"]),
              Flag("corner", f"ceiling / bits < {CORNER}, in the rounded corner of min(alpha P, H): a lower bound too", dropped["corner"]),
              Flag("near-corner", f"in the law with ceiling / bits < {STRICT_CORNER}, where the corner may still lower bits by several percent", strict["near_corner"]),
@@ -228,17 +237,20 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
                 f"mean absolute error {form['mean_absolute_error_percent']:.1f}% over {cells} cells", *corner]))
         ends = f", 95% [{digits(hard['interval'][0])}, {digits(hard['interval'][1])}] over cells" if hard["interval"] else f" (no interval: {hard['interval_reason']})"
         what = " and ".join(names[column][cells > 1] for column in fit["varied"])
-        answers.append(f"One alpha of **{digits(hard['alpha'])} bits per parameter**{ends} predicts the bits of {cells} {what} within "
-                       f"**{hard['mean_absolute_error_percent']:.1f}%** on average (strict bits, total parameters; min(alpha P, ceiling)).")
+        limited = [error for error, said, cell in zip(hard["error_percent"], hard["expected"], part["cells"]) if said < cell["ceiling"]]
+        of_them = f"; the {len(limited)} that capacity limits, which alone test alpha, within **{sum(map(abs, limited)) / len(limited):.1f}%**" if 0 < len(limited) < cells else ""
+        answers.append(f"One alpha of **{digits(hard['alpha'])} bits per parameter**{ends}, fitted to them, gives the bits of {cells} {what} within "
+                       f"{hard['mean_absolute_error_percent']:.1f}% on average{of_them} (strict bits, total parameters; min(alpha P, ceiling)).")
         if not smooth["reason"]:
             answers.append(f"With a smooth corner: {digits(smooth['alpha'])} bits per parameter, mean error {smooth['mean_absolute_error_percent']:.1f}%.")
     beside = judged(fit["verdicts"])
     left = fit["left_out"]
-    flags = [Flag(*FAILED, left["failed"]), Flag(*MISSING, left["missing"]), Flag("unconverged", f"{RISING_MEANS}; flagged, not removed", fit["rising"]), Flag(
+    flags = [Flag(*FAILED, left["failed"]), Flag(*MISSING, left["missing"]), Flag("unconverged", f"{RISING_MEANS}; flagged, not removed. {DECAYED}", fit["rising"]), Flag(
         "under-filled", f"holds over {UNDERFILLED:.0%} of its data: limited by its data, not by capacity", _ids(tables, "class_strict", "underfilled")),
         Flag("corner", f"ceiling / bits < {CORNER}, in the rounded corner: reads low", _ids(tables, "class_strict", "corner")),
         Flag("unlearned", "finished without positive bits and not in the fit", left["unlearned"])]
-    notes = ["min() has a sharp corner, models do not: rows near the corner read low and pull its alpha down; the smooth form allows for that."]
+    round_ = not part["reason"] and not part["smooth"]["reason"] and part["smooth"]["k_determined"] and part["smooth"]["k"] < SHARP
+    notes = ["min() has a sharp corner, these models do not: rows near the corner read low and pull its alpha down; the smooth form allows for that."] if round_ else []
     return View(answers, laws, beside, at_scale(fit["verdicts"]) if beside else "nothing measured to compare", flags, [STRICT, P_TOTAL, (
         "interval over cells", "95%, leaving out one cell (all seeds of one V and S) in turn"), PAPER, P_PAPER, RESIDUAL], notes)
 
@@ -251,21 +263,18 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         where = f" ({v['at']})" if v["at"] else ""
         if v["measured"] is not None:
             ends = f", 95% {knowledge._ends(v['interval'])}" if v["interval"] else " (no interval)"
-            answers.append(f"{v['name'].capitalize()}: the {v['quantity'].replace('_', ' ')}{where} is **{digits(v['measured'])}**{ends}; published {told.published}: "
+            name = v["name"][:1].upper() + v["name"][1:]
+            answers.append(f"{name}{where}: {QUANTITIES.get(v['quantity'], v['quantity'].replace('_', ' '))} **{digits(v['measured'])}**{ends}; published {told.published}: "
                            f"**{v['verdict']}**{at}.")
     if fit["verdicts"] and not answers:
         answers.append(f"**No answer yet:** nothing of what this study compares was measured ({fit['verdicts'][0]['reason']}).")
     for law in fit["exposure_laws"]:
         if not law["reason"]:
             e95, name = law["e95"], ", ".join(filter(None, (law["label"], law["series"])))
-            answers.append(f"{name}: the plateau is R = **{digits(law['r_inf']['value'])}** bits per parameter, 95% {knowledge._ends(law['r_inf']['interval'])}; 95% of it "
-                           f"after {digits(e95['value'])} {knowledge._ends(e95['interval'])} exposures" + ("" if law["plateau_reached"] else ", an extrapolation") + ".")
-    if fit["peaks"]:
-        top = max(fit["peaks"], key=lambda peak: peak["value"])
-        ends = f", 95% {knowledge._ends(top['interval'])} over seeds and models" if top["interval"] else f" (no interval: {top['reason']})"
-        answers.append(f"The most that was held: R = **{digits(top['value'])} bits per parameter**{ends}, by {top['label']} ({top['name']}), of R^max {top['r_max']:.2f}.")
-    else:
-        answers.append("**No answer yet:** no arm has a finished run.")
+            reached = f"95% of it after {digits(e95['value'])} {knowledge._ends(e95['interval'])} exposures" + ("" if law["plateau_reached"] else ", an extrapolation")
+            answers.append(f"{name}: the plateau is R = **{digits(law['r_inf']['value'])}** bits per parameter, 95% {knowledge._ends(law['r_inf']['interval'])}; "
+                           + (reached if exposures.determined(e95["interval"]) else "when it is reached these runs do not determine") + ".")
+    answers = _levels(fit, digits) + answers
     note = at_scale(fit["verdicts"]) if fit["verdicts"] else "this study states none (expects)"
     flags = [Flag(name, meaning, fit["flags"][key]) for key, name, meaning in (
         ("failed", *FAILED), ("missing", *MISSING), ("rising", "unconverged", "gained over 2% in the last tenth of training; with exposures fixed that is the measured state, "
@@ -281,13 +290,35 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         ("interval of a law over exposures", "95%, profile likelihood, every run a replicate"), ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"), RESIDUAL])
 
 
+def _levels(fit: dict, digits) -> list[str]:
+    """What was held: the peaks of the curves, lowest and highest, and whether runs had ended learning."""
+    if not fit["peaks"]:
+        return ["**No answer yet:** no arm has a finished run."]
+    low, high = (pick(fit["peaks"], key=lambda peak: peak["value"]) for pick in (min, max))
+    seeds, rising, done = {peak["seeds"] for peak in fit["peaks"]}, len(fit["flags"]["rising"]), fit["n"]["finished"]
+
+    def told(peak: dict) -> str:
+        return f"**{digits(peak['value'])}**" + (f" {knowledge._ends(peak['interval'])}" if peak["interval"] else "")
+
+    over = "seeds and models" if any(peak["models"] > 1 for peak in fit["peaks"]) else "seeds, noise pooled over arms"
+    how = f"95% over {over}" if high["interval"] else f"no interval: {high['reason']}"
+    many = f"{min(seeds)}" + (f" to {max(seeds)}" if len(seeds) > 1 else "") + f" seed{'s' * (max(seeds) > 1)}"
+    ends = f"; {rising} of {done} runs still gained over 2% in their last tenth" if rising else ""
+    if low is high:
+        return [f"R = {told(high)} bits per parameter, by {high['label']} ({high['name']}), of R^max {high['r_max']:.2f} ({how}; {many}{ends})."]
+    return [f"R = {told(low)} ({low['name']}) to {told(high)} bits per parameter ({high['name']}; {high['label']}, R^max {high['r_max']:.2f}): peaks of {len(fit['peaks'])} "
+            f"arms ({how}; {many}{ends})."]
+
+
 def _exposure_law(law: dict) -> Law:
     name = "R against exposures: " + ", ".join(filter(None, (law["label"], law["series"])))
     if law["reason"]:
         return Law(name, reason=law["reason"])
     formula = {"exponential": "R = R_inf (1 - exp(-(E/E0)^b))", "power": "R = R_inf (1 - (1 + E/E0)^-b)"}[law["form"]]
     numbers = [Number(symbol, law[key]["value"], unit, [Interval("over runs", law[key]["interval"], "" if law[key]["interval"] else "too few runs", True)])
-               for key, symbol, unit in (("r_inf", "R_inf", "bits per parameter"), ("e0", "E0", "exposures"), ("b", "b", "exponent"), ("e95", "E95", "exposures to 95% of R_inf"))]
+               for key, symbol, unit in (("r_inf", "R_inf", "bits per parameter"), ("e0", "E0", "exposures"), ("b", "b", "exponent"))]
+    if exposures.determined(law["e95"]["interval"]):
+        numbers.append(Number("E95", law["e95"]["value"], "exposures to 95% of R_inf", [Interval("over runs", law["e95"]["interval"], "", True)]))
     other = law["other"]
     remarks = [f"rms {law['rms']:.3f}; the {other['form']} form says E95 {knowledge._digits(other['e95'])} (rms {other['rms']:.3f})"]
     if law["data_limited"]:
@@ -298,9 +329,11 @@ def _exposure_law(law: dict) -> Law:
 
 
 def _peak(peak: dict) -> Law:
-    intervals = [Interval("over seeds, largest of all models", peak["interval"], peak["reason"] or "", True), Interval("over its own seeds", peak["own_interval"], "one seed")]
-    return Law(f"peak of {peak['name']}", "largest R over models", [Number("R", peak["value"], "bits per parameter", intervals)], [
-        f"{peak['label']}, R^max {peak['r_max']:.2f}, of {peak['models']} models"])
+    several = peak["models"] > 1
+    intervals = [Interval("over seeds, largest of all models" if several else "over seeds, noise pooled over arms", peak["interval"], peak["reason"] or "", True),
+                 Interval("over its own seeds", peak["own_interval"], "one seed")]
+    return Law(f"{'peak of' if several else 'R of'} {peak['name']}", "largest R over models" if several else "mean over seeds", [Number("R", peak["value"], "bits per parameter", intervals)], [
+        f"{peak['label']}, R^max {peak['r_max']:.2f}" + (f", of {peak['models']} models" if several else f", {peak['seeds']} seeds")])
 
 
 def _ids(tables: dict[str, pd.DataFrame], column: str, value: str) -> list[str]:
