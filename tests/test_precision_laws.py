@@ -108,11 +108,14 @@ def test_ladders_with_few_rungs_have_no_law_and_a_study_needs_fp32():
 def test_full_models_stand_beside_published_values_with_the_words_of_the_rule(kind, rung, part, verdict):
     rows = planted(lambda way, b: part, noise=0.001, ways=("gptq maps",))
     other = rows[rows.rung == "fp32"].assign(rung="bf16", code_bits=16.0, held_bits=lambda r: r.held_bits * part)
-    table = pd.DataFrame({"status": "finished", "kind": kind, "run_id": rows.run_id.unique()}).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000)
+    table = pd.DataFrame({"status": "finished", "kind": kind, "run_id": rows.run_id.unique()}).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
     found = precision_laws.judge(pd.concat([rows, other]), table, "x")
     mine = next(row for row in found["verdicts"] if rung in row["at"])
     assert mine["verdict"].lower() == verdict and mine["scale"] == "pocket" and mine["interval"][0] < mine["measured"] < mine["interval"][1]
     assert max(map(len, precision_laws.report(found).splitlines())) <= 80
+
+
+DATA = {"load": 5.0, "strict_bits": 12000.0, "strict_ceiling_bits": 20000.0, "gain_last_tenth": 0.01}  # full models, no longer learning
 
 
 def test_errors_of_laws_and_the_words_of_the_page_come_out_of_the_fit():
@@ -121,7 +124,7 @@ def test_errors_of_laws_and_the_words_of_the_page_come_out_of_the_fit():
     from capacity.report import views
 
     rows = planted(lambda way, b: float(max(0.0, 1 - 200 * 4.0**-b)), noise=0.001, ways=("rtn", "gptq"))
-    table = pd.DataFrame({"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000)
+    table = pd.DataFrame({"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
     fit = precision_laws.judge(rows, table, "x")
     outcome = Outcome("precision", fit, "precision.json", {"runs.csv": table}, {}, "")
     kept, most = residuals(outcome)
@@ -131,6 +134,11 @@ def test_errors_of_laws_and_the_words_of_the_page_come_out_of_the_fit():
     view = views.view(outcome)
     at8 = next(row for row in fit["kept"] if (row["way"], row["rung"]) == ("gptq", "int8"))
     assert f"**{100 * at8['kept']:.1f}%**" in view.answers[0] and len(view.laws) == 4 and len(view.beside) == 1
+    assert "full models keep" in view.answers[0] and fit["fp32_of_data"]["high"] == pytest.approx(0.6) and not fit["run_ids"]["under_filled"] + fit["run_ids"]["rising"]
+    held = precision_laws.judge(rows, table.assign(strict_bits=19500.0, gain_last_tenth=0.05), "x")  # the data set the bits, and runs had not ended
+    assert held["run_ids"]["under_filled"] == held["run_ids"]["rising"] == sorted(table.run_id)
+    words = views.view(Outcome("precision", held, "precision.json", {"runs.csv": table}, {}, "")).answers
+    assert "models at the largest data keep" in words[0] and "most held" not in words[0] and any("is not that of a full model" in answer for answer in words)
 
 
 def test_a_study_is_about_precision_if_it_quantizes_or_has_several_formats():

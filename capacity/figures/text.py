@@ -108,7 +108,7 @@ def roc_figure(roc, done, kind):
         shown = {attack: {"color": COLORS[i % len(COLORS)], "lw": 1.2, "ls": DASHES[i // len(COLORS)]}
                  for i, attack in enumerate(a for a in ATTACKS if a in set(part.attack) and (kind == "members" or a in SHADOWED))}
         figure, ax = panel(2.6, right=0.17, title=True, legend=[*(entry(NAMES.get(attack, attack), **look) for attack, look in shown.items()),
-                                                                entry("chance", color=GUIDE, lw=0.8, ls="-")])
+                                                                entry("chance", color=GUIDE, lw=0.8, ls="-"), *[entry("bands: range over models")] * bool(part.models.max() > 1)])
         for attack, look in shown.items():
             line = part[part.attack == attack]
             ax.plot(line.fpr, line.tpr, label=NAMES.get(attack, attack), **look)
@@ -123,19 +123,19 @@ def roc_figure(roc, done, kind):
 
 
 def descent_figure(found):
-    """Double descent: bits per token of held-out (filled) and trained (open, dotted) sequences against data bits per parameter, log-log, by
+    """Double descent: bits per token of trained (filled) and held-out (open, dashed) sequences against data bits per parameter, log-log, by
     shape, with the place of the highest loss where it is clear. found: `laws.descent.judge`."""
     with rc_context(STYLE):
         style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
-        peaks = [entry("highest loss", color=INK, lw=0.8, ls="--")] if any(shape["clear"] for shape in found.values()) else []
+        peaks = [entry("highest loss", color=INK, lw=0.8, ls=":")] if any(shape["clear"] for shape in found.values()) else []
         figure, ax = panel(legend=[*(entry(f"{label}, P = {found[label]['parameters']:,}", ms=4, lw=1.1, ls="-", **look) for label, look in style.items()),
-                                   entry("held out", color=INK, lw=1.1, ls="-"), entry("trained on, open", color=INK, lw=1.1, ls=":"), *peaks])
+                                   entry("trained on", color=INK, lw=1.1, ls="-"), entry("held out, open", color=INK, lw=1.1, ls="--"), *peaks])
         for label, look in style.items():
             s = found[label]["sizes"]
-            ax.plot(s["data"], s["held_out"], ms=4, lw=1.1, gid=f"{label}, held out", **look)
-            ax.plot(s["data"], s["train"], ms=4, lw=1.1, ls=":", markerfacecolor="white", gid=f"{label}, trained on", **look)
+            ax.plot(s["data"], s["train"], ms=4, lw=1.1, gid=f"{label}, trained on", **look)
+            ax.plot(s["data"], s["held_out"], ms=4, lw=1.1, ls="--", markerfacecolor="white", gid=f"{label}, held out", **look)
             if found[label]["clear"]:
-                ax.axvline(found[label]["peak"]["value"], color=look["color"], lw=0.8, ls="--", gid=f"highest loss of {label}")
+                ax.axvline(found[label]["peak"]["value"], color=look["color"], lw=0.8, ls=":", gid=f"highest loss of {label}")
         _data_axes(ax, "bits per token")
         return figure
 

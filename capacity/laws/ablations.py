@@ -19,6 +19,7 @@ from capacity.laws.tables import plain
 SCHEMA = 1
 VARIED = {"vocab_size": "V", "seq_len": "S"}
 CELL = ["label", "vocab_size", "seq_len", "n_sequences"]
+SHARP = 12.0  # k of a corner so sharp that no row reads low near it
 WAYS = (("strict", "total"), ("paper", "paper"))
 
 
@@ -56,6 +57,8 @@ def fit(cell, ceiling="ceiling"):
         smooth = _told(at[0], forms.smooth_corner(p, h, *at), m,
                        linear.jackknife(lambda kept: linear.fit_smooth_corner(p[kept], h[kept], m[kept], at)["alpha"], len(p), limited - 2))
         smooth |= {"k": found["k"], "k_determined": not found["at_bound"], "reason": None}
+    tested = alpha * p < h  # the others have their ceiling, whatever alpha is
+    hard["mean_absolute_error_limited_percent"] = float(np.abs(np.array(hard["error_percent"])[tested]).mean()) if tested.any() else None
     return {"reason": None, "hard": hard, "smooth": smooth, "limited_by_capacity": limited}
 
 
@@ -138,8 +141,15 @@ def report(found):
     if found["rising"]:
         lines += _wrap(f"{_runs(found['rising'])} gained over {RISING:.0%} in the last tenth of training and may not be at capacity: "
                        f"{_ids(found['rising'])}", "  - ", "    ")
-    return "\n".join(lines + _wrap("min() has a sharp corner, models do not: rows near the corner read low and pull its alpha down; the smooth form "
-                                   "allows for that. Intervals: jackknife over rows.", "  - ", "    "))
+    return "\n".join(lines + [line for note in notes(found) for line in _wrap(note, "  - ", "    ")])
+
+
+def notes(found):
+    """What the corner does, where these runs show one, and how intervals are made."""
+    rounded = [part for part in (found[way] for way in CONVENTIONS) if not part["reason"] and not part["smooth"]["reason"] and part["smooth"]["k_determined"]
+               and part["smooth"]["k"] < SHARP]
+    why = "min() has a sharp corner, these models do not: rows near the corner read low and pull its alpha down; the smooth form allows for that."
+    return [*[why] * bool(rounded), "Intervals: jackknife over rows."]
 
 
 def _section(convention, part):
@@ -165,7 +175,9 @@ def _section(convention, part):
         told = f"95% [{_digits(ends[0])}, {_digits(ends[1])}]" if ends else f"no interval: {fitted['interval_reason']}"
         corner = (f", k {fitted['k']:.2g}" if fitted["k_determined"] else ", k not determined") if "k" in fitted else ""
         lines += _wrap(f"{form}: alpha = {_digits(fitted['alpha'])} bits per parameter, {told}{corner}; mean absolute error "
-                       f"{fitted['mean_absolute_error_percent']:.1f}%", "  ", "    ")
+                       f"{fitted['mean_absolute_error_percent']:.1f}%"
+                       + (f", of the {part['limited_by_capacity']} rows that alpha decides {fitted['mean_absolute_error_limited_percent']:.1f}%"
+                          if fitted.get("mean_absolute_error_limited_percent") is not None and part["limited_by_capacity"] < len(part["cells"]) else ""), "  ", "    ")
     return lines
 
 

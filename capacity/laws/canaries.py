@@ -39,8 +39,29 @@ def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
     if not levels:
         return None
     table = points(targets)
-    return {"levels": {str(level): {"exposure": float(targets[f"exposure_{level}"].mean()), "extractable": float(targets[f"extractable_{level}"].mean())}
-                       for level in levels}} | {name: _law(name, frame, len(table), n_boot, seed) for name, frame in free(table).items()}
+    laws = {name: _law(name, frame, len(table), n_boot, seed) for name, frame in free(table).items()}
+    return {"half_extracted": half_extracted(laws["logistic"], table), "levels": {str(level): {"exposure": float(targets[f"exposure_{level}"].mean()), "extractable": float(targets[f"extractable_{level}"].mean())}
+                       for level in levels}} | laws
+
+
+def half_extracted(law: dict, table: pd.DataFrame) -> list[dict]:
+    """By number of parameters the views at which the logistic law says a half, and whether more than any run tried; empty without a law that rises."""
+    if "reason" in law or law["b"]["value"] <= 0:
+        return []
+    out = []
+    for size in sorted(table["size"].unique()):
+        views = 2 ** (-(law["a"]["value"] + (law["c"]["value"] * size if "c" in law else 0.0)) / law["b"]["value"])
+        out.append({"parameters": round(2**size), "views": float(views), "beyond": bool(views > 2 ** table.seen.max())})
+    return out
+
+
+def told_half(found: dict) -> str:
+    """`half_extracted` in words, with two digits: the law does not say more."""
+    return ", ".join(f"about {_two(row['views'])} views{' (more than were tried)' * row['beyond']} at {row['parameters']:,} parameters" for row in found["half_extracted"])
+
+
+def _two(x: float) -> str:
+    return f"{float(f'{x:.2g}'):,.0f}"
 
 
 def points(targets) -> pd.DataFrame:
@@ -104,6 +125,8 @@ def lines(found: dict | None, targets) -> list[str]:
     for (label, passes), group in targets.assign(passes=seen_by(targets)).groupby(["label", "passes"]):
         out.append(f"  {label[:8]:8s}{passes:>10.0f}" + "".join(f"{group[f'exposure_{level}'].mean():>7.2f}" for level in found["levels"]))
         out.append(f"  {'':18s}" + "".join(f"{group[f'extractable_{level}'].mean():>7.0%}" for level in found["levels"]))
+    if found["half_extracted"]:
+        out += textwrap.wrap(f"half of the canaries are written out after {told_half(found)} (logistic law)", 80, initial_indent="  ", subsequent_indent="    ")
     for name in FORMS:
         law = found[name]
         if "reason" in law:

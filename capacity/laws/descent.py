@@ -6,7 +6,8 @@ For each shape over data sets of growing size:
     memorized     unintended bits over that reference by the mixture of both models, a code that exists (`attacks.unintended`); the paper's
                   clipped bits are beside it: they are at most a bit per sequence more, which is noise where sequences are many
     generalised   bits that the model takes off a code of log2 V per token, minus the memorized ones
-    capacity      the most bits that the shape memorized over all sizes (Definition 5), over the parameters: alpha
+    capacity      the most bits that the shape memorized over all sizes (Definition 5), over the parameters: alpha; a lower bound where that
+                  is the smallest or largest size tried
 
 The loss on held-out text can rise while data fill the model and fall beyond; the paper puts the peak where data bits equal capacity.
 """
@@ -53,7 +54,7 @@ def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     several = min(len(part) for part in sizes) > 1
     se = np.array([part.held_out.std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in sizes])
     return {"parameters": int(p.iloc[0]), "sizes": means.to_dict("list"), "seeds": min(len(part) for part in sizes),
-            "alpha": _with_interval(alpha, draws[:, 1], several), "clear": clear(means.held_out.to_numpy(), se),
+            "alpha": _with_interval(alpha, draws[:, 1], several), "at_edge": int(np.argmax(means.memorized)) in (0, len(means) - 1), "clear": clear(means.held_out.to_numpy(), se),
             "peak": _with_interval(2**at, 2 ** draws[:, 0], several), "peak_over_capacity": _with_interval(2**at / alpha, 2 ** draws[:, 0] / draws[:, 1], several)}
 
 
@@ -90,11 +91,11 @@ def lines(found: dict[str, dict]) -> list[str]:
         s = shape["sizes"]
         for i in range(len(s["t"])):
             out.append(f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}")
-        where = f"held-out loss is highest at {told(shape['peak'])} data bits per parameter" + (
-            f", {told(shape['peak_over_capacity'])} times what it memorized at most" if shape["clear"] else
-            "; no peak: it does not stand clear of both sides")
+        where = f"held-out loss is highest at {told(shape['peak'])} data bits per parameter, {told(shape['peak_over_capacity'])} times what it memorized at most" \
+            if shape["clear"] else "held-out loss has no peak: its highest value does not stand clear of both sides"
         out += textwrap.wrap(where, 80, initial_indent="  ", subsequent_indent="    ")
-        out += textwrap.wrap(f"memorized at most: {told(shape['alpha'])} bits per parameter", 80, initial_indent="  ", subsequent_indent="    ")
+        out += textwrap.wrap(f"memorized at most: {'at least ' * shape['at_edge']}{told(shape['alpha'])} bits per parameter"
+                             + ", at the edge of the sizes tried" * shape["at_edge"], 80, initial_indent="  ", subsequent_indent="    ")
     return out
 
 

@@ -176,7 +176,9 @@ def verdicts(rows: list[dict]) -> list[str]:
     among = f" among {tested} comparisons" if tested > 1 else ""
     cannot = f": below {least} pairs the exact test cannot reach {pairs.ALPHA:.0%}{among}" if few < least else ""
     count = f"the other {len(hidden)}" if shown else f"any of {len(hidden)}" if len(hidden) > 1 else "this one"
-    return lines + wrapped(f"=> no difference is shown in {count}{cannot}", "  ", "     ")
+    alone = [row for row in hidden if row["interval"] and pairs.by_interval(row)]
+    more = f"; by the interval alone there is one for {', '.join(_apart(row['a'], row['b']) for row in alone)}" if alone else ""
+    return lines + wrapped(f"=> no difference is shown in {count}{cannot}{more}", "  ", "     ")
 
 
 def _apart(name: str, other: str) -> str:

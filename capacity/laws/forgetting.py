@@ -112,9 +112,17 @@ def judge(runs: pd.DataFrame, views: dict[str, dict], *, n_boot: int = 1000, see
     for name in ("first_bits", "half_life"):
         sure = [c for c in strong if 0 < c[name]["interval"][0] and c[name]["interval"][1] < np.inf]
         found[name] = {kind: _power_law([c for c in sure if c["text"] == kind], name) for kind in sorted({c["text"] for c in strong})}
+    lives = {kind: [cell["half_life"]["value"] for cell in strong if cell["text"] == kind] for kind in sorted({c["text"] for c in strong})}
+    found["medians"] = {kind: {"curves": len(some), "median": float(np.median(some)), "low": min(some), "high": max(some)} for kind, some in lives.items()}
     for cell in out:
         del cell["draws"]
     return found
+
+
+def told_medians(found: dict) -> str:
+    """Half-lives of the curves that have one, by kind, in words."""
+    kinds = {"random": "random tokens", "pool": "passages of the text"}
+    return "; ".join(f"**{m['median']:,.0f} updates** ({kinds[kind]}, median of {m['curves']} curves, {m['low']:,.0f} to {m['high']:,.0f})" for kind, m in found["medians"].items())
 
 
 def _cell(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
@@ -202,6 +210,7 @@ def lines(found: dict) -> list[str]:
     out.append(f"  {'form':12s}{'error':>7s}{'on later lags':>15s}{'best of':>9s} (error / bits at first, medians)")
     for form, f in found["forms"].items():
         out.append(f"  {form:12s}{f['rmse']:>7.1%}{f['tail']:>15.1%}{f['best_rmse']:>6d}, {f['best_tail']:d} of {found['strong']} curves")
+    out += textwrap.wrap("half is lost after " + told_medians(found).replace("*", ""), 80, initial_indent="  ", subsequent_indent="    ")
     for name, words in (("first_bits", "bits at first"), ("half_life", "half-life")):
         for kind, law in found[name].items():
             out += textwrap.wrap(f"{words}, {kind}: " + (f"no law: {law['reason']}" if "reason" in law else ", ".join(

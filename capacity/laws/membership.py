@@ -44,28 +44,28 @@ def logarithmic(tokens_per_parameter, c1, c2, c3):
     return FORMS["membership_log"].curve({"tokens_per_parameter": np.asarray(tokens_per_parameter, float)}, c1, c2, c3)[0]
 
 
-def fit_logarithmic(t, value):
-    """Least squares of `logarithmic`: constants and root mean square error."""
-    found = _fit("membership_log", t, value)
-    return {"form": "F = 1/2 (1 + c1 / (1 + (t/c3)^c2))", **_constants(found), "rmse": _rmse(found)}
-
-
-def fit(t, value):
-    """Least squares of the repaired form on F1 or AUC of runs: constants, 95% intervals, root mean square error, and the t at which
-    the value has fallen to 0.75 and 0.6.
+def fit(t, value, form="membership"):
+    """Least squares of the repaired form, or of the sigmoid in log t ("membership_log"), on F1 or AUC of runs: constants, 95% intervals, root mean
+    square error, and the t at which the value has fallen to 0.75 and 0.6.
 
     Intervals: profile likelihood of the constants, delta method in log t of the crossings, runs as replicates (`intervals`).
-    c1 in (0, 2], c2 > 0, c3 any. ValueError for fewer than four different t.
+    c1 in (0, 2], c2 > 0, c3 any (above 0 in log t). ValueError for fewer than four different t.
     """
     t, value = np.asarray(t, float), np.asarray(value, float)
     if len(np.unique(t)) < FEWEST:
         raise ValueError(f"{len(np.unique(t))} different numbers of tokens per parameter; the law has three constants and needs {FEWEST}")
-    found = _fit("membership", t, value)
-    derived = {f"{level:g}": (lambda theta, level=level: crossing(level, *theta) or np.nan, "tokens per parameter") for level in CROSSED}
+    found, at = _fit(form, t, value), CROSSINGS[form]
+    derived = {f"{level:g}": (lambda theta, level=level: at(level, *theta) or np.nan, "tokens per parameter") for level in CROSSED}
     ends = intervals.of(found, derived=derived)
     spans = {key: None if entry["low"] is None or entry["high"] is None else [entry["low"], entry["high"]] for key, entry in ends.items()}
-    return {"form": "F = 1/2 (1 + c1 sigma(-c2 (t - c3)))", **_constants(found), "intervals": {name: spans[key] for name, key in NAMES.items()}, "points": len(t),
-            "rmse": _rmse(found), "falls_to": {key: {"t": crossing(float(key), *found.theta), "interval": spans[key]} for key in derived}}
+    return {"form": TEXTS[form], **_constants(found), "intervals": {name: spans[key] for name, key in NAMES.items()}, "points": len(t),
+            "rmse": _rmse(found), "falls_to": {key: {"t": at(float(key), *found.theta), "interval": spans[key]} for key in derived}}
+
+
+def quoted(found: dict) -> tuple[dict, str]:
+    """Of a judged study the law of F1 that is to be quoted, the form that tells best what it did not see, and that form in words."""
+    best = (found.get("forms") or [{}])[0].get("form")
+    return (found["logarithmic"], "a sigmoid in log t") if best == "membership_log" else (found["laws"]["f1_median"], "the published form")
 
 
 def compared(t, value) -> list[dict]:
@@ -117,3 +117,13 @@ def crossing(level, c1, c2, c3):
     """t at which the repaired form has the value `level`, None where it never has."""
     u = (2 * level - 1) / c1
     return float(c3 + np.log(1 / u - 1) / c2) if 0 < u < 1 else None
+
+
+def crossing_logarithmic(level, c1, c2, c3):
+    """t at which the sigmoid in log t has the value `level`, None where it never has."""
+    u = (2 * level - 1) / c1
+    return float(c3 * (1 / u - 1) ** (1 / c2)) if 0 < u < 1 else None
+
+
+CROSSINGS = {"membership": crossing, "membership_log": crossing_logarithmic}
+TEXTS = {"membership": "F = 1/2 (1 + c1 sigma(-c2 (t - c3)))", "membership_log": "F = 1/2 (1 + c1 / (1 + (t/c3)^c2))"}

@@ -70,7 +70,7 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
             found["laws"][value] = {"reason": str(error)}
     fitted = "reason" not in found["laws"]["f1_median"]
     found["printed"] = _printed(targets) if fitted else None
-    found["logarithmic"] = law.fit_logarithmic(t, targets.loss_f1_median) if fitted else None
+    found["logarithmic"] = law.fit(t, targets.loss_f1_median, "membership_log") if fitted else None
     found["forms"] = law.compared(t, targets.loss_f1_median) if fitted else None
     found["predicted"] = {value: law.predicted(targets, f"loss_{value}") for value in ("f1_median", "auc")}
     found["canaries"] = canaries.judge(targets, n_boot=n_boot)
@@ -95,12 +95,13 @@ def verdicts(found: dict, parameters) -> list[dict]:
     rows = []
     law_f1 = found["laws"]["f1_median"]
     if "reason" not in law_f1:
-        at = law_f1["falls_to"]["0.75"]
+        best, form = law.quoted(found)
+        at = best["falls_to"]["0.75"]
         lacks = {} if at["t"] is not None else {"lacks": "the fitted law never falls to it"}
-        rows.append(("morris/f1_at_75", "", parameters, {"value": at["t"], "interval": at["interval"], "method": "runs as replicates",
+        rows.append(("morris/f1_at_75", "", parameters, {"value": at["t"], "interval": at["interval"], "method": f"{form}, runs as replicates",
                                                         "why": "the runs do not bound it"} | lacks))
     for label, shape in found["descent"].items():
-        lacks = {} if shape["clear"] else {"lacks": "no peak stands clear of both sides"}
+        lacks = {} if shape["clear"] else {"value": None, "interval": None, "lacks": "no peak stands clear of both sides"}
         rows.append(("morris/descent_peak", label, [shape["parameters"]], shape["peak_over_capacity"] | {
             "why": "one seed per size leaves no scatter", "method": "bootstrap of seeds"} | lacks))
     return [published.verdict(value.expected(), measured, at=at, scale=published.scale_of(value, list(p)))
@@ -184,7 +185,7 @@ def _all_law_lines(found: dict) -> list[str]:
     for value, words in (("f1_median", "F1"), ("auc", "AUC")):
         lines += _law_lines(found["laws"][value], words)
     if (other := found["logarithmic"]) is not None:
-        lines.append(f"  a sigmoid in log t instead: error {other['rmse']:.3f}, c1 {other['c1']:.3g}, c2 {other['c2']:.3g}, c3 {other['c3']:.3g}")
+        lines += ["  F1 by a sigmoid in log t instead, F = 1/2 (1 + c1 / (1 + (t/c3)^c2))", *_law_lines(other, "")]
         lines += textwrap.wrap(law.told_compared(found["forms"]), 80, initial_indent="  ", subsequent_indent="    ")
     if (p := found["printed"]) is not None:
         lines.append(f"  as printed in arXiv 2505.24832: error {p['rmse']:.3f}" + (", and it rises with data" if p["rises_with_data"] else ""))

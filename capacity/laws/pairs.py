@@ -365,19 +365,28 @@ def corrected(rows: list[dict], stores: bool) -> list[dict]:
     return [row | {"p_holm": p, **_verdict(row, p, tested, stores)} for row, p in zip(rows, holm([row["p"] for row in rows]))]
 
 
+def by_interval(row: dict) -> str | None:
+    """What the interval over pairs says of A alone: "more", "less", or neither."""
+    equal = 1.0 if row["what"] == "A / B" else 0.0
+    return "more" if row["interval"][0] > equal else "less" if row["interval"][1] < equal else None
+
+
 def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
     a, b, n, least = row["a"], row["b"], row["units"], fewest(max(tested, 1))
     if row["effect"] is None:
         return {"differs": None, "verdict": f"nothing to compare: {row['reason']}"}
     if p is None:
         return {"differs": None, "verdict": "no verdict: one pair of size and seed has no spread"}
-    equal = 1.0 if row["what"] == "A / B" else 0.0
-    side = "more" if row["interval"][0] > equal else "less" if row["interval"][1] < equal else None
+    equal, side = 1.0 if row["what"] == "A / B" else 0.0, by_interval(row)
     if side and p <= ALPHA:
         ends = row["over_sizes"]["interval"]
         others = bool(ends) and (ends[0] > equal if side == "more" else ends[1] < equal)
         reach = "at these sizes, and over sizes" if others else "at these sizes" + ("" if ends is None else "; over sizes it is not shown")
         return {"differs": side, "verdict": f"{a} stores {side} than {b} {reach}" if stores else f"{a} has {side} than {b} {reach}"}
+    if side and n < least:  # an interval that excludes equality, and a test that could not have followed it
+        among = f" among {tested} comparisons" if tested > 1 else ""
+        return {"differs": None, "verdict": f"by the interval alone {a} {'stores' if stores else 'has'} {side} than {b}; not shown with {n} pairs: below {least} the exact test cannot reach "
+                f"{ALPHA:.0%}{among}"}
     least_told, size = row["detectable"]["effect"], "pairs" if n > 1 else "pair"
     if least_told is None:
         return {"differs": None, "verdict": f"no difference that these {n} {size} could show"}

@@ -205,6 +205,8 @@ def report(found: dict) -> str:
         f"{c['parameters']} parameters.", ""), "", *_wrap(
         "kept: what a model trained full still holds, beside fp32. capacity: the most that a shape holds over the study's data sizes, bits per "
         f"parameter. Intervals {c['intervals']}.", "")]
+    if part := found["fp32_of_data"]:
+        lines += _wrap(f"At the study's largest data fp32 models hold {part['low']:.0%} ({part['low_at']}) to {part['high']:.0%} ({part['high_at']}) of it.", "")
     most = {(row["way"], row["rung"]): row for row in found["capacity"]}
     kept = {(row["way"], row["rung"]): row for row in found["kept"]}
     last = None

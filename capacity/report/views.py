@@ -21,7 +21,6 @@ STRICT = ("strict bits", "memorized bits with every token predicted, the first o
 PAPER = ("paper bits", "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by about S/(S-1); only for comparison with them")
 
 DECAYED = "A learning rate that ends at zero makes this gain small by itself: only a longer run shows whether more can be held"
-SHARP = 12.0  # k of a corner so sharp that no run reads low near it
 QUANTITIES = {"rising": "R grows by a factor of", "ratio": "a ratio of", "peak_ratio": "R =", "saturated_fraction": "R / R^max ="}
 
 _BITS = [Column("parameters_total", "P", "parameters, total count"), Column("strict_bits", "bits", "memorized bits, strict"),
@@ -237,8 +236,8 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
                 f"mean absolute error {form['mean_absolute_error_percent']:.1f}% over {cells} cells", *corner]))
         ends = f", 95% [{digits(hard['interval'][0])}, {digits(hard['interval'][1])}] over cells" if hard["interval"] else f" (no interval: {hard['interval_reason']})"
         what = " and ".join(names[column][cells > 1] for column in fit["varied"])
-        limited = [error for error, said, cell in zip(hard["error_percent"], hard["expected"], part["cells"]) if said < cell["ceiling"]]
-        of_them = f"; the {len(limited)} that capacity limits, which alone test alpha, within **{sum(map(abs, limited)) / len(limited):.1f}%**" if 0 < len(limited) < cells else ""
+        limited, error = part["limited_by_capacity"], hard["mean_absolute_error_limited_percent"]
+        of_them = f"; the {limited} that capacity limits, which alone test alpha, within **{error:.1f}%**" if error is not None and limited < cells else ""
         answers.append(f"One alpha of **{digits(hard['alpha'])} bits per parameter**{ends}, fitted to them, gives the bits of {cells} {what} within "
                        f"{hard['mean_absolute_error_percent']:.1f}% on average{of_them} (strict bits, total parameters; min(alpha P, ceiling)).")
         if not smooth["reason"]:
@@ -249,8 +248,7 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         "under-filled", f"holds over {UNDERFILLED:.0%} of its data: limited by its data, not by capacity", _ids(tables, "class_strict", "underfilled")),
         Flag("corner", f"ceiling / bits < {CORNER}, in the rounded corner: reads low", _ids(tables, "class_strict", "corner")),
         Flag("unlearned", "finished without positive bits and not in the fit", left["unlearned"])]
-    round_ = not part["reason"] and not part["smooth"]["reason"] and part["smooth"]["k_determined"] and part["smooth"]["k"] < SHARP
-    notes = ["min() has a sharp corner, these models do not: rows near the corner read low and pull its alpha down; the smooth form allows for that."] if round_ else []
+    notes = ablations.notes(fit)[:-1]
     return View(answers, laws, beside, at_scale(fit["verdicts"]) if beside else "nothing measured to compare", flags, [STRICT, P_TOTAL, (
         "interval over cells", "95%, leaving out one cell (all seeds of one V and S) in turn"), PAPER, P_PAPER, RESIDUAL], notes)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 
+import numpy as np
 import pandas as pd
 
 from capacity.laws import canaries, forgetting
@@ -21,7 +21,7 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     """Answers in this order: forgetting, where memorizing stops (only where the peak is clear), the law of membership, what it foretells, canaries, shadow models."""
     runs, attacks = tables["runs.csv"], tables["attacks.csv"]
     clear = {label: shape for label, shape in (fit["descent"] or {}).items() if shape["clear"]}
-    answers = [*_forgets(fit.get("forgetting")), *_peaks(clear), *_membership(fit), *_foretold(fit)]
+    answers = [*_forgets(fit.get("forgetting"), runs), *_peaks(clear), *_membership(fit), *_foretold(fit)]
     answers += [] if "forgetting" in fit else _canary_answers(fit["canaries"])
     answers += _shadows(attacks)
     none = [f"{words}: {fit['laws'][key]['reason']}" for key, words in (("f1_median", "F1"),) if "reason" in fit["laws"][key]]
@@ -34,14 +34,17 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     flags = [Flag(*FAILED, status["failed"]), Flag(*MISSING, status["missing"]), Flag("unconverged", RISING_MEANS, rising), Flag(
         "broken-split", f"a bag of words, which sees no model, tells members from others by over {BROKEN:g} of its standard deviations", broken), Flag(
         "unknown-split", "does not say what chance does to a bag of words; measure it again", sorted(runs.run_id[(runs.status == "finished") & sd.isna()]))]
-    laws = [_law(fit["laws"][key], words) for key, words in (("f1_median", "F1"), ("auc", "AUC"))] + _other_form(fit["logarithmic"], fit["forms"])
+    laws = [_law(fit["laws"][key], f"{words} of the loss attack") for key, words in (("f1_median", "F1"), ("auc", "AUC")) if fit["targets"]]
+    laws += [_law(fit["logarithmic"], "F1, a sigmoid in log t", f"not published; {law.told_compared(fit['forms'])}")] if fit["logarithmic"] else []
     laws += [_shape(label, shape) for label, shape in (fit["descent"] or {}).items()]
     laws += _canary_laws(fit["canaries"]) if fit["canaries"] is not None else []
     laws += _forgetting_laws(fit["forgetting"]) if "forgetting" in fit else []
-    beside, conventions = judged(fit["verdicts"]) + _beside(fit, clear), [
+    beside, conventions = judged(fit["verdicts"]) + _beside(fit), [
         ("F1", "half of all is flagged, so that chance is 0.5 and precision, recall and F1 are one number"), ("AUC", "chance is 0.5; loss attack unless another is named"),
         ("unintended bits", "over a model of the same size trained on more data. clipped: the paper's, in which noise of sequences counts as bits; mixture: a code that "
                             "exists; gap: minus the same on held-out sequences"),
+        ("data bits", "code length of the members under the reference model of the same size"), ("generalised bits", "what the model takes off a code of log2 V per token, minus "
+         "what it memorized; so memorized and generalised bits do not add up to the data bits, which are of another code"),
         ("tokens per parameter", "tokens of the distinct training sequences / P total"), P_TOTAL,
         ("intervals of laws", "95%, profile likelihood with runs as replicates (law of membership), of seeds within sizes (peaks), of runs (canaries), of canaries within cells (forgetting)"),
         ("intervals of attacks", "95% over models (Student's t): about training, not about another text; attacks.csv has those over sequences"), RESIDUAL]
@@ -50,15 +53,19 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
 
 
 def _membership(fit: dict) -> list[str]:
-    found = fit["laws"]["f1_median"]
-    at = found["falls_to"]["0.75"] if "reason" not in found else {"t": None}
+    if "reason" in fit["laws"]["f1_median"]:
+        return []
+    (found, form), published = law.quoted(fit), fit["laws"]["f1_median"]
+    at = found["falls_to"]["0.75"]
     if at["t"] is None:
         return []
     ends = f", 95% [{at['interval'][0]:.2f}, {at['interval'][1]:.2f}]" if at["interval"] else " (no interval)"
-    answer = f"F1 of the loss attack falls to 0.75 at **{at['t']:.2f} tokens per parameter**{ends} over {found['points']} runs; chance is 0.5."
-    better = fit["logarithmic"]["rmse"] < found["rmse"]
-    return [answer, f"The form misses F1 by {found['rmse']:.3f} on average (rms); a sigmoid in log t by {fit['logarithmic']['rmse']:.3f}" + (
-        ", so its tail is too thin for these runs." if better else ".")]
+    answer = f"F1 of the loss attack falls to 0.75 at **{at['t']:.2f} tokens per parameter**{ends} over {found['points']} runs (by {form}); chance is 0.5."
+    other, words = (published, "The published form") if form != "the published form" else (fit["logarithmic"], "A sigmoid in log t")
+    more = f" and says {other['falls_to']['0.75']['t']:.2f} [{', '.join(f'{end:.2f}' for end in other['falls_to']['0.75']['interval'])}]" if other["falls_to"]["0.75"]["interval"] else ""
+    return [answer, f"{words} misses F1 by {other['rmse']:.3f} (rms){more}; {form} misses by {found['rmse']:.3f}: the form moves the answer more than the runs' noise does."
+            if more and at["interval"] and not at["interval"][0] <= other["falls_to"]["0.75"]["t"] <= at["interval"][1] else
+            f"{words} misses F1 by {other['rmse']:.3f} (rms){more}; {form} misses by {found['rmse']:.3f}."]
 
 
 def _foretold(fit: dict) -> list[str]:
@@ -71,7 +78,7 @@ def _foretold(fit: dict) -> list[str]:
 
 
 def _peaks(clear: dict) -> list[str]:
-    return [f"{label} memorizes at most **{told(shape['alpha'])} bits per parameter**; its loss on other text is worst at {told(shape['peak'])} data bits per parameter, "
+    return [f"{label} memorizes {'at least' if shape['at_edge'] else 'at most'} **{told(shape['alpha'])} bits per parameter**; its loss on other text is worst at {told(shape['peak'])} data bits per parameter, "
             f"{told(shape['peak_over_capacity'])} times that (95% over seeds)." for label, shape in clear.items()]
 
 
@@ -81,34 +88,35 @@ def _canary_answers(found: dict | None) -> list[str]:
     laws = {name: found[name] for name in ("exposure", "extracted") if "reason" not in found[name]}
     if not laws:
         return ["**No law of canaries:** " + "; ".join(f"{name}: {found[name]['reason']}" for name in ("exposure", "extracted")) + "."]
+    out = [f"Half of the canaries are written out after **{canaries.told_half(found)}** (logistic law over {found['logistic']['runs']} runs)."] if found["half_extracted"] else []
     names = {"exposure": ("Exposure of canaries grows by", "bits"), "extracted": ("The part that greedy decoding writes out grows by", "")}
-    return [f"{names[name][0]} **{told(part['b'])}** {names[name][1]} with every doubling of views".replace("  ", " ") + (
+    return out + [f"{names[name][0]} **{told(part['b'])}** {names[name][1]} with every doubling of views".replace("  ", " ") + (
         f" and by **{told(part['c'])}** with every doubling of parameters" if "c" in part else "") + f" ({'95% over' if part['b']['interval'] else 'no interval:'} {part['runs']} runs)." for name, part in laws.items()]
 
 
-def _forgets(found: dict | None) -> list[str]:
+def _forgets(found: dict | None, runs: pd.DataFrame) -> list[str]:
     if found is None:
         return []
     kinds, out = {"random": "random tokens", "pool": "passages of the text"}, []
     strong = [cell for cell in found["cells"] if cell["errors"] is not None]
     if not strong:
         return ["**No law of forgetting:** no curve has enough to forget for a form."]
-    first, last = (pick(strong, key=lambda cell: cell["half_life"]["value"]) for pick in (min, max))
-    out.append("Half of what a view left is lost after " + " to ".join(f"**{_life(cell)}** ({cell['label']}, {kinds[cell['text']]}, batch {cell['batch']}, seen "
-                                                                        f"{cell['views']} times)" for cell in (first, last)) + f" updates; {len(strong)} of "
-               f"{len(found['cells'])} curves have enough to forget.")
+    out.append(f"Half of what views left is lost after {forgetting.told_medians(found)}; {len(strong)} of {len(found['cells'])} curves have enough to forget, each with its "
+               "interval under Fits.")
+    mixed = "; learning rates differ between sizes, so size stands for both" if runs.groupby("parameters_total").lr.first().nunique() > 1 else ""
+    for kind, part in found["half_life"].items():
+        if "reason" not in part:
+            out.append(f"Half-lives of {kinds[kind]} go as {_exponents(part)} (95% over canaries, {part['curves']} curves{mixed}).")
     for kind, part in found["first_bits"].items():
         if "reason" not in part:
-            told_axes = ", ".join(f"{axis}^**{part[axis]['exponent']:.2f}** [{part[axis]['interval'][0]:.2f}, {part[axis]['interval'][1]:.2f}]" for axis in forgetting.AXES if axis in part)
-            out.append(f"Bits at first, {kinds[kind]}: proportional to {told_axes} (95% over canaries, {part['curves']} curves).")
+            out.append(f"Bits at first, {kinds[kind]}: proportional to {_exponents(part)} (95% over canaries, {part['curves']} curves).")
     best = min(found["forms"], key=lambda form: found["forms"][form]["tail"])
     out.append(f"Later lags are foretold best by the {best} form (median error {found['forms'][best]['tail']:.1%} of the bits at first).")
     return out
 
 
-def _life(cell: dict) -> str:
-    low, high = cell["half_life"]["interval"]
-    return f"{cell['half_life']['value']:,.0f} [{low:,.0f}, {'none' if high is None or math.isinf(high) else f'{high:,.0f}'}]"
+def _exponents(part: dict) -> str:
+    return ", ".join(f"{axis}^**{part[axis]['exponent']:.2f}** [{part[axis]['interval'][0]:.2f}, {part[axis]['interval'][1]:.2f}]" for axis in forgetting.AXES if axis in part)
 
 
 def _shadows(attacks: pd.DataFrame) -> list[str]:
@@ -121,8 +129,7 @@ def _shadows(attacks: pd.DataFrame) -> list[str]:
     return [f"With shadow models the AUC is {said} (95% over {rows[0].models:.0f} models as targets)."]
 
 
-def _law(found: dict, words: str) -> Law:
-    name = f"{words} of the loss attack"
+def _law(found: dict, name: str, *more: str) -> Law:
     if "reason" in found:
         return Law(name, reason=found["reason"])
     numbers = [Number(c, found[c], "", [Interval("over runs", found["intervals"][c], "", True)]) for c in ("c1", "c2", "c3")]
@@ -130,16 +137,10 @@ def _law(found: dict, words: str) -> Law:
         if at["t"] is not None:
             numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [Interval("over runs", at["interval"], "" if at["interval"] else "the runs do not bound it",
                                                                                               True)]))
-    remarks = [f"error {found['rmse']:.3f} (rms) over {found['points']} runs"]
+    remarks = [*more, f"error {found['rmse']:.3f} (rms) over {found['points']} runs"]
     if found["c1"] > law.C1_MOST - 1e-3:
         remarks.append(f"c1 is at its bound of {law.C1_MOST:g}: read the curve, not the constants")
     return Law(name, found["form"] + ", t tokens per parameter", numbers, remarks)
-
-
-def _other_form(found: dict | None, forms: list[dict] | None) -> list[Law]:
-    if found is None:
-        return []
-    return [Law("F1, a sigmoid in log t", found["form"], [Number(c, found[c]) for c in ("c1", "c2", "c3")], [f"error {found['rmse']:.3f} (rms); not published; no intervals", law.told_compared(forms)])]
 
 
 def _shape(label: str, shape: dict) -> Law:
@@ -147,11 +148,12 @@ def _shape(label: str, shape: dict) -> Law:
         ends = shape[key]["interval"]
         return Number(symbol, shape[key]["value"], unit, [Interval("over seeds", ends, "" if ends else "one seed", True)])
 
-    numbers = [number("memorized at most", "alpha", "bits per parameter"), number("peak of the held-out loss", "peak", "data bits per parameter")]
+    numbers = [number("memorized at least" if shape["at_edge"] else "memorized at most", "alpha", "bits per parameter")]
     if shape["clear"]:
-        numbers.append(number("peak / memorized at most", "peak_over_capacity", ""))
-    remark = "" if shape["clear"] else "no peak: the highest loss does not stand clear of both sides"
-    return Law(f"memorized and generalised bits, {label}", "parabola through the highest loss and its neighbours", numbers, list(filter(None, [remark])))
+        numbers += [number("peak of the held-out loss", "peak", "data bits per parameter"), number("peak / memorized at most", "peak_over_capacity", "")]
+    remarks = ["no peak of the held-out loss: its highest value does not stand clear of both sides"] * (not shape["clear"]) + [
+        "the most was memorized at the smallest or largest size tried: a lower bound"] * shape["at_edge"]
+    return Law(f"memorized and generalised bits, {label}", "parabola through the highest loss and its neighbours", numbers, remarks)
 
 
 def _canary_laws(found: dict) -> list[Law]:
@@ -186,13 +188,10 @@ def _forgetting_laws(found: dict) -> list[Law]:
     return out
 
 
-def _beside(fit: dict, clear: dict) -> list[Beside]:
+def _beside(fit: dict) -> list[Beside]:
     found, out = fit["laws"]["f1_median"], []
     why = "150 to 4,700 times larger models, English and another vocabulary there"
     if fit["printed"]:
         rises = ", and it rises with data" if fit["printed"]["rises_with_data"] else ""
         out.append(Beside("F1 by the law as it is printed", "its own constants", f"misses by {fit['printed']['rmse']:.3f} (rms){rises}", "not judged", why, f"{SOURCE}, section 5.2.1"))
-    for label, shape in clear.items():
-        out.append(Beside(f"data bits at the worst held-out loss / memorized at most, {label}", "1 (where data and capacity are equal)", told(shape["peak_over_capacity"]),
-                          "not judged", "another text and size", f"{SOURCE}, section 4.2"))
     return out
