@@ -7,7 +7,7 @@ from matplotlib.patheffects import withStroke
 
 from capacity.figures.style import (COLORS, DASHED, GUIDE, GUIDES, INK, MARKERS, MUTED, MUTED_INK, SMALL, SOFT, STYLE, along, end_labels, entry, log_axes,
                                     of_runs, panel, points_across, shades, widened)
-from capacity.laws import published
+from capacity.laws import capacity_forms, forms, published
 from capacity.laws.ablations import CELL, VARIED
 from capacity.laws.fit import CONVENTIONS, classify, rising
 
@@ -54,7 +54,11 @@ def capacity_figure(fit):
     """The plateau of each (shape, seed) against parameters, log-log, with the law alpha P, its quoted 95% band, the published values
     and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what `fit_laws` returned."""
     with rc_context(STYLE):
-        figure, ax = panel(right=0.5)
+        best = next((row for row in fit["forms"]["plateaus"]["forms"] if row["held_out"]["rms_percent"] is not None), None)
+        drawn = best is not None and best["form"] != "capacity_linear"
+        legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] * bool(fit["alpha"]) + (
+            [entry(f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, foretells best", color=COLORS[1], lw=1.0, ls="-", dashes=(6, 1.5))] if drawn else [])
+        figure, ax = panel(right=0.5, legend=legend)
         color, units = _colors(fit), fit["units"]
         p, c = (np.array([u[name] for u in units], float) for name in ("parameters", "bits"))
         x = np.array(widened(p.min() / 1.6, p.max() * 2.0))
@@ -77,6 +81,9 @@ def capacity_figure(fit):
                 text += "\nno interval from these runs"
             ax.plot(x, alpha["value"] * x, color=INK, lw=1.0, zorder=3, gid="law")
             ax.text(0.99, 0.02, text, transform=ax.transAxes, va="bottom", ha="right", color=INK, linespacing=1.3, gid="alpha")
+        if drawn:
+            at = np.geomspace(p.min() / 1.15, p.max() * 1.15, 100)  # not beyond the points: an intercept would bend away
+            ax.plot(at, forms.FORMS[best["form"]].predict({"parameters": at}, best["values"]), color=COLORS[1], lw=1.0, dashes=(6, 1.5), zorder=3.5, gid="best form")
         for unit in units:
             kind = "underfilled" if unit["lower_bound"] else "saturated"
             of_runs(ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['label']}", zorder=5, **_marker(kind, False, color[unit["label"]])),
