@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capacity.figures.people import exposures_figure, ratio_figure
+from capacity.figures.people import arms_figure, exposures_figure, ratio_figure
 from capacity.laws import arms, exposures, knowledge, verdicts
 from capacity.laws.expects import check_expects
 from capacity.settings import ConfigError
@@ -645,3 +645,18 @@ def test_no_name_leaves_the_figure(many):
         width, height = figure.get_size_inches() * figure.dpi
         assert box.x0 > 0 and box.y0 > 0 and box.x1 < width and box.y1 < height
         assert min(t.get_fontsize() for t in figure.legends[0].get_texts()) >= 7
+
+
+def test_the_figure_of_arms_has_a_row_for_each_with_every_run_and_names_that_stay_inside():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    rows = [run("2x16", seed, **{"data.order": f"a rather long name of an order, number {i}", "r": r}) for i, r in enumerate((0.9, 0.3, 0.02)) for seed in (0, 1)]
+    runs = arms.prepare(table(rows))
+    figure = arms_figure(runs)
+    (ax,) = figure.axes
+    assert sorted(x for x, _ in points(ax)) == sorted(runs.r) and ax.get_xscale() == "log" and {y for _, y in points(ax)} == {0, -1, -2}
+    means = {line.get_ydata()[0]: line.get_xdata()[0] for line in named(ax, "mean of")}
+    assert all(value == pytest.approx(np.mean([x for x, y in points(ax) if y == row])) for row, value in means.items()) and len(means) == 3
+    FigureCanvasAgg(figure).draw()
+    edge = figure.get_size_inches()[0] * figure.dpi
+    assert len(named(ax, "label")) == 3 and all(text.get_window_extent().x1 < edge for text in named(ax, "label"))

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from capacity.figures.style import DASHED, GUIDE, SMALL, SOFT, STYLE, end_labels, entry, guide_lines, log_axes, looks, of_runs, panel, widened
+from capacity.figures.style import COLORS, DASHED, GUIDE, INK, SMALL, SOFT, STYLE, end_labels, entry, guide_lines, log_axes, looks, of_runs, panel, plain_ticks, widened
 from capacity.laws.arms import SATURATED, short
 from capacity.laws.exposures import curve
 
@@ -50,6 +50,32 @@ def ratio_figure(runs):
         return figure
 
 
+def arms_figure(runs):
+    """R of every chosen run, a row per arm and model in the order of the report, with the mean over seeds and R^max; the axis is logarithmic where arms
+    lie more than a factor of 20 apart. What studies of few sizes are told by. runs: of `laws.arms.prepare`."""
+    with rc_context(STYLE):
+        shown = runs[runs.chosen].sort_values(["amount", "asked", "parameters_paper", "arm_name"])
+        one = shown.label.nunique() == 1
+        rows = [(", ".join(filter(None, key[one and bool(key[1]):])), part) for key, part in shown.groupby(["label", "curve_name"], sort=False)]
+        log = bool((shown.r > 0).all()) and shown.r.max() > 20 * shown.r.min()
+        look = {"run": {"marker": "o", "color": COLORS[0], "ms": 4.0, "mew": 0.8}, "mean over seeds": {"marker": "d", "color": INK, "ms": 5.0, "mew": 0.0},
+                R_MAX: {"marker": "<", "color": GUIDE, "ms": 4.5, "mew": 0.8, "fillstyle": "none"}}
+        figure, ax = panel(0.15 + 0.31 * len(rows), left=0.1, legend=[entry(name, **style) for name, style in look.items()])
+        low, high = shown.r.min(), max(shown.r.max(), shown.r_max.max())
+        ax.set(xscale="log" if log else "linear", xlim=(low / 1.3, high * 1.3) if log else (min(0.0, 1.05 * low), 1.06 * high), ylim=(0.55 - len(rows), 0.75))
+        for i, (name, part) in enumerate(rows):
+            ax.axhline(-i, color=GUIDE, lw=0.4, zorder=1, gid="row")
+            of_runs(ax.plot(part.r, [-i] * len(part), ls="none", zorder=3, gid=f"runs {name}", **look["run"]), part.run_id)
+            ax.plot([part.r.mean()], [-i], ls="none", zorder=4, gid=f"mean of {name}", **look["mean over seeds"])
+            ax.plot([part.r_max.mean()], [-i], ls="none", zorder=2, gid=f"R^max of {name}", **look[R_MAX])
+            ax.annotate(name or "all runs", (ax.get_xlim()[0], -i), (3, 4), textcoords="offset points", color=INK, fontsize=SMALL, va="bottom", ha="left", gid=f"label {name}")
+        ax.set_yticks([])
+        if log:
+            plain_ticks(ax.xaxis, *ax.get_xlim())
+        ax.set_xlabel("R (learned bits per parameter)")
+        return figure
+
+
 def exposures_figure(runs, laws=()):
     """R against exposures (counted, log axis): a point per chosen run, a line through the means of seeds or the fitted law where there
     is one, and R^max dashed. runs: of `laws.arms.prepare`; laws: of `laws.knowledge`."""
@@ -63,7 +89,7 @@ def exposures_figure(runs, laws=()):
         r_max = shown.groupby("name").r_max.mean()
         figure, ax = panel(legend=[*(entry(f"{name}, {R_MAX} {r_max[name]:.2f}", ms=4.2, **look) for name, look in style.items()),
                                    entry("fitted law" if fitted else "mean of seeds", color=SOFT, lw=0.9, ls="-"),
-                                   entry(R_MAX, color=SOFT, lw=0.8, ls="-", dashes=DASHED)])
+                                   *[entry(R_MAX, color=SOFT, lw=0.8, ls="-", dashes=DASHED)] * bool((r_max < 1.5 * highest).any())])
         for name, rows in shown.groupby("name"):
             color = style[name]["color"]
             of_runs(ax.plot(rows.x, rows.r, ls="none", ms=4.0, mew=0.8, zorder=3, gid=f"runs {name}", **style[name]), rows.run_id)

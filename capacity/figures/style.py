@@ -37,16 +37,16 @@ LETTER = 0.56 * SMALL / 72  # inches, on average
 FORMULA = re.compile(r"\\mathrm|[\\${}^]")  # what a name has and nobody sees
 
 
-def panel(height: float = 2.25, *, legend=(), right: float = 0.09, title: bool = False):
-    """A figure one column wide with one panel of this height (inches) and, below it, a legend of these handles; right: inches kept free
-    beside the panel."""
+def panel(height: float = 2.25, *, legend=(), left: float = LEFT, right: float = 0.09, title: bool = False):
+    """A figure one column wide with one panel of this height (inches) and, below it, a legend of these handles; left, right: inches
+    kept free beside the panel."""
     handles, columns = _fitted(list(legend))
     lines = sum(1 + max(handle.get_label().count("\n") for handle in handles[i::_rows(handles, columns)]) for i in range(_rows(handles, columns)))
     below, above = BOTTOM + (lines * LINE + 0.07 if handles else 0.0), TOP + 0.17 * title
     whole = below + height + above
     figure = Figure(figsize=(COLUMN, round(whole, 3)))
     ax = figure.subplots()
-    figure.subplots_adjust(left=LEFT / COLUMN, right=1 - right / COLUMN, bottom=below / whole, top=1 - above / whole)
+    figure.subplots_adjust(left=left / COLUMN, right=1 - right / COLUMN, bottom=below / whole, top=1 - above / whole)
     if handles:
         figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.06 / COLUMN, 0.0), ncols=columns, frameon=False, handletextpad=0.4,
                       handlelength=1.7, columnspacing=1.2, borderaxespad=0.25, labelspacing=0.28, borderpad=0.1, alignment="left")

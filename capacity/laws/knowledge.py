@@ -22,6 +22,7 @@ from capacity.laws.outcome import Outcome
 from capacity.laws.tables import csv, plain
 
 SCHEMA = 1
+FEW_SIZES, MOST_ROWS = 2, 14  # shapes, and arms, that a row for each arm tells better than a figure over parameters
 MOST_ARMS = 60  # rows of the printed table; all are in shapes.csv
 FLAGS = {"rising": "r", "off": "e", "failed": "f", "missing": "m"}
 
@@ -40,11 +41,15 @@ def outcome(table, study, *, n_boot=4000, seed=0):
     table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a
     `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged.
     """
-    from capacity.figures.people import exposures_figure, ratio_figure  # matplotlib takes as long to import as everything else together
+    from capacity.figures.people import arms_figure, exposures_figure, ratio_figure  # matplotlib takes as long to import as everything else together
 
     runs = arms.prepare(table, study.best_over)
     fit = judge_study(runs, study, n_boot=n_boot, seed=seed)
     figures = {"ratio": ratio_figure(runs)}
+    told = runs[runs.chosen]
+    curves = told.groupby(["label", "series"]).asked.nunique()  # which the figure over exposures tells
+    if curves.min() == 1 and told.label.nunique() <= FEW_SIZES and 1 < told.groupby(["label", "curve_name"]).ngroups <= MOST_ROWS:
+        figures = {"arms": arms_figure(runs)} | figures
     if runs[runs.chosen].groupby(["label", "series"]).asked.nunique().max() > 1:
         figures["exposures"] = exposures_figure(runs, fit["exposure_laws"])
     told = runs.drop(columns=[c for c in runs if c.startswith("axis ") or c == "amount"])

@@ -52,7 +52,7 @@
   function ticks(axis, [low, high], pixels, each) {
     const most = Math.max(2, Math.floor(pixels / each));
     const inside = values => values.filter(value => { const p = forth(axis, value); return p >= low - 1e-9 && p <= high + 1e-9; });
-    if (axis.ticks && inside(axis.ticks).length > 1) return inside(axis.ticks);
+    if (axis.ticks && (inside(axis.ticks).length > 1 || !axis.ticks.length)) return inside(axis.ticks);
     if (axis.scale !== "log") return evenly(low, high, most);
     const base = axis.base === 2 ? 2 : 10, unit = Math.log10(base);
     const whole = [];

@@ -35,7 +35,7 @@ LARGEST_STILL = 300_000  # of a picture that only a browser without scripts show
 MOST_ANSWERS = 5  # in the box on the first screen
 CAPTIONS = {  # in the order of the page
     "capacity": "Capacity against parameters", "memorized": "Memorized bits against the bits of the data", "ablation_strict": "One alpha for all, strict bits",
-    "ablation_paper": "One alpha for all, the paper's bits", "exposures": "Bits per parameter against exposures", "ratio": "Learned bits against parameters",
+    "ablation_paper": "One alpha for all, the paper's bits", "arms": "What was held, arm by arm", "exposures": "Bits per parameter against exposures", "ratio": "Learned bits against parameters",
     "ladder": "Capacity against the bits of a weight", "kept": "What a full model keeps at fewer bits", "stored": "Bits held per stored bit",
     "forgetting_random": "How random tokens fade, by model and batch", "forgetting_random_views": "How random tokens fade, by views",
     "forgetting_passages": "How passages fade, by model and batch", "forgetting_passages_views": "How passages fade, by views",
