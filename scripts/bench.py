@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import statistics
@@ -77,14 +78,28 @@ def main() -> None:
     keep_freed_memory()
     out = {"environment": environment(device), "threads": torch.get_num_threads(), "repeats": args.repeats}
     print(f"{out['environment']['hardware']}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    path = args.results / "bench" / f"{device.type}.json"
+    out |= kept(path, out, args.only)
     for name in args.only:
         print(f"\n{name}")
         out[name] = PARTS[name](device, args.repeats, out)
+        out["commits"][name] = out["environment"]["git"]
     if "stacks" in out:
         out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
-    path = args.results / "bench" / f"{device.type}.json"
     write_json(path, out)
     print(f"\n{path}")
+
+
+def kept(path: Path, out: dict, only: list[str]) -> dict:
+    """Parts of an earlier benchmark of this machine, with the commits that they were measured at, but for those that are measured now; none of
+    another machine, number of threads or torch."""
+    try:
+        before = json.loads(path.read_bytes())
+        same = all(before[k] == out[k] for k in ("threads", "repeats")) and all(before["environment"][k] == out["environment"][k] for k in ("hardware", "cores", "torch"))
+    except (OSError, ValueError, KeyError):
+        return {"commits": {}}
+    names = [name for name in PARTS if same and name in before and name not in only]
+    return {"commits": {name: before.get("commits", {}).get(name, before["environment"]["git"]) for name in names}} | {name: before[name] for name in names}
 
 
 def synchronize(device: torch.device) -> None:
