@@ -126,7 +126,12 @@ def _shadows(attacks: pd.DataFrame) -> list[str]:
     rows = [half.loc[name].iloc[0] if half.index.tolist().count(name) > 1 else half.loc[name] for name in ("lira", "rmia", "loss") if name in half.index]
     names = {"lira": "LiRA", "rmia": "RMIA", "loss": "the loss alone"}
     said = ", ".join(f"{names[row.name]} **{row.auc:.3f}** [{row.auc_low:.3f}, {row.auc_high:.3f}]" for row in rows)
-    return [f"With shadow models the AUC is {said} (95% over {rows[0].models:.0f} models as targets)."]
+    first = rows[0]
+    few = ""
+    if "tpr_at_0.01" in half and pd.notna(first["tpr_at_0.01"]):
+        tpr = ", ".join(f"{names[row.name]} {row['tpr_at_0.01']:.1%} [{row['tpr_at_0.01_low']:.1%}, {row['tpr_at_0.01_high']:.1%}]" for row in rows if row.name != "rmia")
+        few = f" Of those trained on, at 1% false positives: {tpr}."
+    return [f"With shadow models the AUC is {said} (95% over {first.models:.0f} models as targets, {first.label} at {first.tokens_per_parameter:.2g} tokens per parameter).{few}"]
 
 
 def _law(found: dict, name: str, *more: str) -> Law:
