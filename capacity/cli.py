@@ -377,8 +377,10 @@ def _compare(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace) -> int:
     from capacity.laws import fit_table
 
-    if args.bootstraps < 0 or (args.delta is not None and not args.delta > 0):
-        raise ConfigError(f"--bootstraps {args.bootstraps}, --delta {args.delta}: expected numbers above 0")
+    if args.bootstraps < 0:
+        raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number, 0 for none")
+    if args.delta is not None and not args.delta > 0:
+        raise ConfigError(f"--delta {args.delta:g}: expected a number above 0, or inf for least squares")
     return fit_table.command(args)
 
 

@@ -76,6 +76,9 @@ def test_the_command_writes_everything_at_full_precision(cli, losses, tmp_path):
     (["fit", "capacity_linear", "t.csv", "--y", "minus", "--x", "parameters=N"], "a target of -1 has no log"),
     (["fit", "capacity_linear", "t.csv", "--y", "loss", "--x", "parameters=N", "--scale", "tokens"], "no variable 'tokens'"),
     (["fit", "capacity_linear", "t.csv", "--y", "loss", "--x", "parameters=N", "--fix", "alpha=x"], "--fix x: expected a number"),
+    (["fit", "capacity_linear,chinchilla", "t.csv", "--y", "loss", "--x", "parameters=N", "--x", "tokens=N"], "forms compare where their target is one"),
+    (["fit", "capacity_linear", "t.csv", "--y", "loss", "--x", "parameters=N", "--delta", "0"], "--delta 0: expected a number above 0"),
+    (["fit", "capacity_linear", "t.csv", "--y", "loss", "--x", "parameters=N", "--bootstraps", "-3"], "--bootstraps -3: expected a whole number"),
     (["fit", "capacity_linear", "t.csv", "--y", "loss", "--x", "parameters=N", "--at", "tokens=3"], "a prediction of capacity_linear needs parameters"),
     (["fit", "chinchilla", "t.csv", "--y", "loss", "--x", "parameters=N", "--x", "tokens=N", "--where", "word=a"], "has 5 free parameters and only 3 measured points"),
 ])

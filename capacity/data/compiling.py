@@ -11,7 +11,6 @@ from capacity.data.lexicon import EOS, SCHEMA, attributes_of, world_sizes
 from capacity.data.lists import Pools, Template
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
 
-NAME_SIZES = {"first_name": 1, "middle_name": 1, "last_name": 1}
 
 
 def key(data: BiosData | BiodData | CorpusData) -> tuple:

@@ -8,7 +8,6 @@ the vocabulary it began with. Row 0 is EOS; piece 0 is empty, piece 1 is EOS.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from functools import cached_property
@@ -252,12 +251,3 @@ def load(results: Path, digest: str | None) -> None:
     if lexicon.digest != digest:
         raise ConfigError(f"{path(results, digest)}: its content has the digest {lexicon.digest}; remove the file")
     _COMPILED[digest] = lexicon
-
-
-def enumerate_values(lexicon: Lexicon, data: BiosData, attribute: str, glue: str) -> list[list[int]]:
-    """Token ids of every value of this world with its glue; for tests and scripts."""
-    content = lexicon.content
-    value = content["values"][attribute]
-    sizes = value_sizes(content, data, attribute)
-    columns = [part[:n] if n else [0] for part, n in zip([*value["parts"], value["last"][glue]["pieces"]], sizes)]
-    return [list(itertools.chain(*(lexicon.pieces[p] for p in parts))) for parts in itertools.product(*columns)]

@@ -6,7 +6,6 @@ that short sequences are not counted as errors; the published errors are about t
 """
 
 import numpy as np
-import pandas as pd
 
 from capacity.laws import forms, linear, published
 from capacity.laws.arms import t_interval

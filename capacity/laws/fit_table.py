@@ -68,6 +68,8 @@ def fit(laws, table: pandas.DataFrame, y: str, columns: dict[str, str] | None = 
     left out in turn (the first of the form where None). delta: of Huber's loss, inf for least squares. at: [{variable: number}] to predict.
     ValueError, in one line, for a table or a form that does not fit it."""
     laws = [forms.form(law) if isinstance(law, str) else law for law in laws]
+    if len({law.target.meaning for law in laws}) > 1:
+        raise ValueError(f"{', '.join(f'{law.name} is of {law.target.meaning}' for law in laws)}: forms compare where their target is one")
     names = {v.name for law in laws for v in law.variables}
     told = dict.fromkeys(names) | {name: name for name in names} | dict(columns or {})
     table = table.assign(**{f"={text}": _column(table, text) for text in {y, *(told[name] for name in names)}})

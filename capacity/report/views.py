@@ -199,11 +199,6 @@ def _held_out(strict: dict) -> list[str]:
     return [f"Foretold from the others by C = alpha P, the largest size, {times:.2g} times the next, comes out {abs(error):.1f}% too {'low' if error < 0 else 'high'}."]
 
 
-def _paper_interval(paper: dict) -> str:
-    alpha = paper["alpha"]
-    return f"here, geometric mean {alpha['value']:.3f}" + (_quoted(alpha, lambda x: f"{x:.3f}") if alpha["quote"] else "")
-
-
 def _both(number: dict) -> list[Interval]:
     return [Interval(over, number[key]["ends"], number[key]["reason"] or "", number["quote"] == key)
             for key, over in (("interval_shapes", "over shapes"), ("interval_seeds", "over seeds"))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 
-import numpy as np
 import pandas as pd
 
 from capacity.laws import canaries, forgetting
