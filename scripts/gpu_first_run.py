@@ -1,12 +1,13 @@
-"""First run on a GPU, in two parts of five minutes: what was predicted for it, measured. No hydra, no network.
+"""First run on a GPU, in two parts of five minutes: what was predicted, measured. No hydra, no network.
 
-    python3 scripts/gpu_first_run.py --part 1 --out DIR     versions, capture, tests, step times, kernels, attention
-    python3 scripts/gpu_first_run.py --part 2 --out DIR     equal bits, tuning of the head, compile, feed, a pack, limits
-    python3 scripts/gpu_first_run.py --make-pack            beforehand, on any machine: gpu_pack/, which part 2 trains
+    python3 scripts/gpu_first_run.py --part 1 --out DIR     capture, tests, step times, kernels, attention
+    python3 scripts/gpu_first_run.py --part 2 --out DIR     equal bits, tuning, compile, feed, a pack, limits
+    python3 scripts/gpu_first_run.py --make-pack            beforehand, anywhere: gpu_pack/, for part 2
 
-Every step is a process of its own with a time limit; it writes what it has found at once, and none can stop the others. A part
-ends by its deadline, leaves out what no longer fits and says so; its last lines are a table of measured beside predicted
-numbers (H200; good to a factor of 1.5, attention to a factor of 2). `--device cpu --small` goes through every step on a CPU.
+Every step is a process of its own with a time limit; it writes what it has found at once, and none can
+stop the others. A part ends by its deadline, leaves out what no longer fits and says so; its last lines are
+a table of measured beside predicted numbers (of an H200; good to a factor of 1.5, attention to a factor of
+2). `--device cpu --small` goes through every step on a CPU, in two minutes.
 
   1_env.json        versions, copy bandwidth, large matrix products; the outcome of the tests
   2_smoke.json      eight models in fp32 and bf16: three replays of a captured step against plain steps
@@ -15,7 +16,7 @@ numbers (H200; good to a factor of 1.5, attention to a factor of 2). `--device c
   5_kernels.json    kernels of a plain step, in groups
   6_attention.json  backends of attention: time, error against fp64, equal bits
   7_bits.json       whole trainings twice and interrupted, bit for bit; batches at the limits of the backends
-  8_tuning.json     HEAD_CHUNK, compile, feed and rendering, a pack, counters of the hardware
+  8_tuning.json     HEAD_CHUNK, compile, feed and rendering, a pack, hardware counters
   log.txt           whatever the steps print
 """
 
@@ -39,7 +40,10 @@ import traceback
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 for _folder in (ROOT / "scripts", ROOT / "tests", ROOT):  # bench.py, test_gpu.py and its helpers, capacity
@@ -66,10 +70,10 @@ class Step:
 
 
 PARTS = {
-    1: [Step("env", 30, "1_env.json"), Step("smoke", 40, "2_smoke.json"), Step("tests", 135, "1_env.json"),
+    1: [Step("env", 30, "1_env.json"), Step("smoke", 40, "2_smoke.json"), Step("tests", 150, "1_env.json", leave=135),
         Step("steps", 75, "4_steps.json"), Step("kernels", 50, "5_kernels.json"), Step("attention", 45, "6_attention.json")],
     2: [Step("bisect", 30, "7_bits.json"), Step("bits", 60, "7_bits.json"), Step("head_chunk", 45, "8_tuning.json"),
-        Step("compile", 85, "8_tuning.json"), Step("feed", 45, "8_tuning.json"), Step("pack", 60, "8_tuning.json"),
+        Step("compile", 85, "8_tuning.json"), Step("feed", 60, "8_tuning.json"), Step("pack", 60, "8_tuning.json"),
         Step("counters", 35, "8_tuning.json", leave=45), Step("limits", 45, "7_bits.json")]}
 
 
@@ -100,6 +104,7 @@ def run_part(args: argparse.Namespace) -> int:
     """All steps of a part, one after the other, and the table; 0 unless nothing could be measured."""
     end = time.monotonic() + (args.deadline or DEADLINE[args.part])
     steps = [step for step in PARTS[args.part] if not args.only or step.name in args.only]
+    steps = [step for step in steps if step.name != "bisect" or args.smoke]
     log = args.out / "log.txt"
     for step in steps:
         seconds = min(step.seconds, end - time.monotonic() - step.leave)
@@ -220,7 +225,7 @@ class Book:
 class Bench:
     """Where a step runs and how."""
 
-    device: "torch.device"
+    device: torch.device
     small: bool
     book: Book
     out: Path
@@ -470,11 +475,11 @@ def smoke_case(configs: list, bench: Bench, steps: int = 3) -> dict:
 
 
 def tests(bench: Bench) -> None:
-    """tests/test_gpu.py by six processes, then its memory tests alone, since they ask for the peak of the whole device."""
+    """tests/test_gpu.py by eight processes, then its memory tests alone, since they ask for the peak of the whole device."""
     out, xml = bench.out, bench.out / "3_gpu_tests.xml"
     log = out / "3_gpu_tests.log"
     alone = "memory_is_predicted or never_holds"
-    workers = "2" if bench.small else "6"
+    workers = "2" if bench.small else "8"
     common = ["-p", "no:cacheprovider", "--tb=short", "tests/test_gpu.py"]
     parts = [("all but memory", ["-v", "-n", workers, "--durations=20", "-k", f"not ({alone})"], 0.8),
              ("memory alone", ["-v", "-s", "-k", alone], 1.0)]
@@ -682,9 +687,21 @@ def profiled(bench: Bench, model: dict, vocab: int, length: int, batch: int, mem
             row = table.setdefault(f"{group} | {name[:150]}", [0, 0.0])
             row[0] += 1
             row[1] += us
+    on_device = sum(event.time_range.elapsed_us() for event in profile.events()
+                    if event.device_type != torch.autograd.DeviceType.CPU and not event.name.startswith("part: "))
+    if bench.cuda and sum(groups.values()) < 0.5 * on_device:  # no kernel knows what launched it: by their names alone
+        groups, table = dict.fromkeys(GROUPS, 0.0), {}
+        for event in profile.events():
+            if event.device_type != torch.autograd.DeviceType.CPU and not event.name.startswith("part: "):
+                us = event.time_range.elapsed_us()
+                group = group_of(event.name, us, [], False)
+                groups[group] += us
+                row = table.setdefault(f"{group} | {event.name[:150]}", [0, 0.0])
+                row[0] += 1
+                row[1] += us
     total = max(1e-9, sum(groups.values()))
     rows = sorted(([name, count / 3, us / 3] for name, (count, us) in table.items()), key=lambda row: -row[2])
-    return {"step_ms": total / 3e3, "launches": sum(row[1] for row in rows), "below_2us": small_launches / 3,
+    return {"step_ms": total / 3e3, "on_device_ms": on_device / 3e3, "launches": sum(row[1] for row in rows), "below_2us": small_launches / 3,
             "groups_us": {name: us / 3 for name, us in groups.items()}, "shares": {name: us / total for name, us in groups.items()},
             "products_in_head": products_in_head / total, "kernels": rows[:80]}
 
@@ -897,6 +914,8 @@ def bits(bench: Bench) -> None:
             found[label] = same_bits(bench, label, shape, precision, compile, predicted)
             bench.book.put(cases=found)
 
+        if compile == "always" and bench.small:  # half a minute; the step `compile` goes through it
+            continue
         bench.case(label, one, needs_s=25.0 if compile == "always" else 3.0)
         torch.backends.cuda.enable_cudnn_sdp(True)
         torch.use_deterministic_algorithms(False)
@@ -949,32 +968,33 @@ def trained(configs: list, bench: Bench, steps: int, cut: int | None):
 
 def limits(bench: Bench) -> None:
     """Batches at the limits of the backends, each in a process of its own, since an illegal access ends it."""
-    cases = [(name, "65535 65536 131072") for name in ("default", "flash", "cudnn", "efficient", "math")]
+    sizes, names = "65535 65536 131072", ("default", "flash", "cudnn", "efficient", "math")
     if bench.small:
-        cases = [("default", "7 8")]
-    for name, sizes in cases:
-        probe(bench, f"batch {sizes}, {name}", f"gpu_first_run.wide({name!r}, {sizes!r}, {bench.device.type!r})", 5.0)
-    flash = "gpu_first_run.overflow({}, {!r})".format(9 if bench.cuda else 1, bench.device.type)
-    probe(bench, "flash backward above 2^31", flash, 8.0)
+        sizes, names = "7 8", ("default",)
+    calls = {f"batch, {name}": f"wide({name!r}, {sizes!r}, {bench.device.type!r})" for name in names}
+    bench.case("batches", lambda: probe(bench, calls))
+    call = f"overflow({9 if bench.cuda else 1}, {bench.device.type!r})"
+    bench.case("overflow", lambda: probe(bench, {"backward, flash": call}), needs_s=8.0)
 
 
-def probe(bench: Bench, label: str, call: str, needs_s: float) -> None:
-    def one() -> None:
+def probe(bench: Bench, calls: dict[str, str]) -> None:
+    """Functions of this script side by side, each in a process of its own; what they say and how they end."""
+    processes = {label: subprocess.Popen(
+        [sys.executable, "-c", f"import gpu_first_run; gpu_first_run.{call}"], cwd=ROOT / "scripts", text=True,
+        env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for label, call in calls.items()}
+    for label, process in processes.items():
         try:
-            done = subprocess.run([sys.executable, "-c", f"import gpu_first_run; {call}"], cwd=ROOT / "scripts", text=True,
-                                  env=child_environment(), capture_output=True, timeout=min(25.0, bench.left))
-            code, text = done.returncode, done.stdout + done.stderr[-3000:]
-        except subprocess.TimeoutExpired as error:
-            code, text = "timeout", (error.stdout or b"").decode(errors="replace")
-        bench.book.put(**{label: text})
-        said = [line.removeprefix("> ") for line in text.splitlines() if line.startswith("> ")]
-        for line in said:
-            name, _, told = line.partition(": ")
-            bench.book.row(f"{label.partition(',')[2].strip() or label} {name}", told[:60])
+            text, code = process.communicate(timeout=max(2.0, min(25.0, bench.left - 2)))[0], process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            text, code = process.communicate()[0], "no end"
+        bench.book.put(**{label: text[-6000:]})
+        for line in text.splitlines():
+            if line.startswith("> "):
+                name, _, told = line.removeprefix("> ").partition(": ")
+                bench.book.row(f"{label.partition(', ')[2]} {name}", told.partition(",")[0], note=told.partition(", ")[2][:90])
         if code != 0:
-            bench.book.row(f"{label}", f"code {code}", note=(text.strip().splitlines() or [""])[-1][:80])
-
-    bench.case(label, one, needs_s)
+            bench.book.row(label, f"code {code}", note=(text.strip().splitlines() or [""])[-1][:90])
 
 
 def wide(name: str, sizes: str, device: str) -> None:
@@ -1122,10 +1142,9 @@ def feed(bench: Bench) -> None:
 
     bench.case("copy of indices", copied)
     tiny = {"n_layers": 1, "d_model": 16, "n_heads": 2}
-    for n in (1000, 10**5):
+    for n, some in ((1000, 2), (3000, 1)) if bench.small else ((1000, members), (10**5, 16)):
         def whole() -> None:
             shape = (tiny, 64, 16, 4) if bench.small else (sized("0.1M"), 256, 64, 32)
-            some = 2 if bench.small else members
             stepped = training_ms(bench, [run_config(*shape, seed, sequences=n) for seed in range(some)])
             bench.book.row(f"{some} x 0.1M, N {n:,}: step with its feed", stepped["ms"], "ms", 6.8 if n == 1000 else None,
                            f"replay alone {stepped['replay_ms']:.2f}")
@@ -1135,7 +1154,7 @@ def feed(bench: Bench) -> None:
     predicted = {"bios": 1958, "bios, 7/8 junk": 3169, "bios, mixed windows": 3653, "biod": 1695}
     for name, data in kinds.items():
         def rendered() -> None:
-            load(PACK / "results", data["lexicon"])
+            load(PACK / "results", data)
             stream = MemberStream(people(data), bench.device)
             per_chunk = max(1, (2**12 if bench.small else CHUNK_TOKENS) // stream.seq_len)
             cursor, seconds = [0, 0, 0, 0], []
@@ -1146,9 +1165,8 @@ def feed(bench: Bench) -> None:
             ms = 1e3 * statistics.median(seconds[2:])
             steps = max(1, per_chunk // 12)
             bench.book.row(f"render {name}: a chunk", ms, "ms", 11.0 if name == "bios" else None,
-                           f"64 members: {64 * ms / steps:.1f} ms per step; {predicted.get(name)} launches predicted")
-            if bench.cuda:
-                bench.book.row("  launches and synchronizing calls", *launches(stream, cursor, per_chunk, predicted.get(name)))
+                           f"64 members: {64 * ms / steps:.1f} ms per step")
+            bench.book.row("  launches", *launches(bench, stream, cursor, per_chunk, predicted.get(name)))
 
         bench.case(f"render {name}", rendered)
     if not kinds:
@@ -1157,7 +1175,7 @@ def feed(bench: Bench) -> None:
     def people_whole() -> None:
         if not kinds:
             return
-        load(PACK / "results", kinds["bios"]["lexicon"])
+        load(PACK / "results", kinds["bios"])
         some = 2 if bench.small else 64
         configs = [people(kinds["bios"], seed) for seed in range(some)]
         stepped = training_ms(bench, configs, 4 if bench.small else 126)
@@ -1167,21 +1185,21 @@ def feed(bench: Bench) -> None:
         bench.case("training on bios", people_whole, needs_s=15.0)
 
 
-def launches(stream, cursor: list[int], per_chunk: int, predicted: int | None) -> tuple:
+def launches(bench: Bench, stream, cursor: list[int], per_chunk: int, predicted: int | None) -> tuple:
     """Kernels of rendering a chunk, as the rest of a row of the table."""
     import torch
 
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    activities = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * bench.cuda
     with torch.profiler.profile(activities=activities) as profile:
         stream.windows(cursor, 4 * per_chunk, per_chunk)
-        torch.cuda.synchronize()
+        bench.wait()
     names = [event.name for event in profile.events()]
     waits = sum("Synchronize" in name for name in names)
     started = sum(name in ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx") for name in names)
     return started, "", predicted, f"{waits} synchronizing calls"
 
 
-def training_ms(bench: Bench, configs: list, steps: int = 768) -> dict[str, float]:
+def training_ms(bench: Bench, configs: list, steps: int = 512) -> dict[str, float]:
     """Milliseconds per step of `advance`, feed and all, over blocks after the first, and of a replay alone."""
     from capacity.train.loop import advance
 
@@ -1204,7 +1222,7 @@ def pack(bench: Bench) -> None:
     if not source.exists():
         bench.book.row("pack", "left out", note="no gpu_pack: --make-pack")
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         results = Path(folder) / "results"
         shutil.copytree(PACK / "results", results)
         tree = read_json(source) | {"results": str(results), "device": bench.device.type}
@@ -1293,7 +1311,7 @@ def make_pack(folder: Path) -> None:
         return from_dict({"data": world, "model": rotary, "seed": seed, "train": {
             "steps": steps, "batch_size": 16, "lr": 0.003, "precision": "bf16", "warmup_steps": 50}})
 
-    for name, exposures, steps in (("pack.json", 1500.0, 6000), ("small.json", 60.0, 300)):
+    for name, exposures, steps in (("pack.json", 1500.0, 6000), ("small.json", 40.0, 120)):
         stacks = [[uniform(seed, exposures) for seed in range(3)], [bios(seed, steps) for seed in range(3)]]
         write_pack(folder / name, Pack("gpu_first_run", results, "auto", 2, 1, stacks))
     kinds = {}
