@@ -397,7 +397,7 @@ def test_a_held_out_scale_is_told_by_the_others():
     p = np.repeat([1e3, 1e4, 1e5], 2)
     found = estimate.fit("capacity_linear", Points({"parameters": p}, 3 * p**0.9), delta=np.inf)
     held = compare.held_out(found, "parameters")
-    assert held["largest"]["percent"] == pytest.approx(100 * (10**0.15 - 1), rel=1e-6) and held["extrapolation"] == 10
+    assert held["largest"]["percent"] == pytest.approx(100 * (10**0.15 - 1), rel=1e-5) and held["extrapolation"] == 10  # searched to 1e-10
     assert compare.held_out(estimate.fit("capacity_power", Points({"parameters": p}, 3 * p**0.9), delta=np.inf), "parameters")["rms_percent"] == pytest.approx(0, abs=1e-6)
     assert "2 group(s)" in compare.held_out(estimate.fit("capacity_linear", Points({"parameters": p[:4]}, 3 * p[:4])), "parameters")["reason"]
     study, points = drawn("chinchilla")
@@ -545,5 +545,7 @@ def test_four_thousand_resamples_of_many_runs_go_in_pieces():
         pieces = solve(found.problem, start)
     finally:
         solver.CHUNK = before
-    np.testing.assert_allclose(pieces.u, whole.u, atol=1e-9)
+    # a row is the same work in either; where a sum is taken otherwise, both end within the search's tolerance of the minimum
+    room = math.sqrt(2 * 1e-13 * found.objective) * np.sqrt(np.diag(intervals.spread_of(found).inverse))
+    assert (np.abs(pieces.u - whole.u) <= 4 * room).all() and (room < 1e-5).all()
     assert whole.converged.all() and curves.LN4 == pytest.approx(math.log(4)) and linear.FEWEST_SHAPES == 3
