@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from capacity import records
+from capacity import hardware, records
 from capacity.cli import main
 from capacity.sweep import slurm as launcher
 from capacity.sweep import submissions
@@ -285,6 +285,17 @@ def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(bench, slurm,
         code, out, err = verb(bench, "status")
         assert code == 1 and err == "" and "the queue is not known" in out and "Unable to contact" in out
     assert len(submissions.read_all(bench.results)) == 1 and slurm.wait(job) == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("cpus, omp, threads", [(2, "1", 1), (1, "2", 1), (2, "2", 2)])
+def test_a_nodes_environment_bounds_the_threads(bench, slurm, cpus, omp, threads):
+    """OMP_NUM_THREADS of the node, and the cores that the element has."""
+    bench.write(ONE.replace("cluster.threads=1", "cluster.threads=2"), steps=50)
+    (job,) = submit(bench, f"cluster.cpus={cpus}", f"cluster.environment=['OMP_NUM_THREADS={omp}']")
+    assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
+    threads = min(threads, hardware.cores())
+    assert records.read(bench.results, bench.runs[0].run_id)["training"]["threads"] == threads
+    assert ("2 threads a worker were planned; OMP_NUM_THREADS=" in logs(bench)) == (threads < 2)
 
 
 def test_how_a_job_ended_is_known_without_sacct(slurm, monkeypatch, tmp_path):
