@@ -230,16 +230,21 @@ def _finished(results: Path, run_id: str) -> dict | None:
 
 
 def _train_now(config, results: Path) -> int:
+    from capacity.hardware import pick_threads, refused_threads, rest_idle_threads
+
+    rest_idle_threads()
     import torch
 
     from capacity import records
     from capacity.mirror import WAIT_SECONDS, Mirror
     from capacity.progress import Progress, count
-    from capacity.environment import pick_device, pick_threads
+    from capacity.environment import pick_device
     from capacity.run import Stop, execute
 
-    device = pick_device(config.cluster.device)
-    torch.set_num_threads(pick_threads(config, config.cluster.threads))
+    device, wanted = pick_device(config.cluster.device), config.cluster.threads
+    torch.set_num_threads(pick_threads(config.flops / config.steps, wanted))
+    if refused := refused_threads(wanted):
+        print(f"capacity: {refused}", file=sys.stderr)
     p = config.parameters
     print(f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.items:,} {config.data.unit}, "
           f"windows of {config.data.seq_len} tokens,\n  {count(config.entropy_bits)}bit of data = "
@@ -410,9 +415,15 @@ def _measure(args: argparse.Namespace) -> int:
         run_ids |= {run.run_id: run for run in load_study(args.study, given).runs if _finished(args.results, run.run_id)}
     if not run_ids:
         raise ConfigError("measure: no finished runs named; give run ids or --study")
+    from capacity.hardware import most_threads, rest_idle_threads
+
+    rest_idle_threads()
+    import torch
+
     from capacity.environment import pick_device
     from capacity.run import remeasure
 
+    torch.set_num_threads(most_threads())
     for run_id, settings in run_ids.items():
         print(_describe(remeasure(args.results, run_id, pick_device("auto"), settings), args.results))
     return 0

@@ -149,7 +149,7 @@ class Cluster:
     device: str = setting("auto", "auto takes CUDA where there is one; in a queue, where GPUs are asked for",
                           choices=("auto", "cpu", "cuda"))
     workers: int | None = setting(None, "processes of a sweep, or of one array element; empty: one per GPU or CPU core", low=1, high=1024)
-    threads: int | None = setting(None, "CPU threads per process; empty: chosen from the size of a step", low=1, high=1024)
+    threads: int | None = setting(None, "CPU threads per process, at most OMP_NUM_THREADS; empty: chosen from the size of a step", low=1, high=1024)
     stack: int = setting(16, "most runs of one shape that train together as one program", low=1, high=4096)
     memory_gb: float | None = setting(None, "memory that a stack may be planned for; empty: 80% of the GPU's, or of this machine's "
                                       "shared by the processes of a sweep", above=0.0, high=1e6)

@@ -1,4 +1,4 @@
-"""The machine that a run is on: device, threads, versions, and the allocator's ways."""
+"""The machine that a run is on: device, versions, and the allocator's ways."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 import capacity
 from capacity.config import Config, ConfigError
-from capacity.hardware import cores, cpu_name
+from capacity.hardware import cpu_name
 
 
 def environment(device: torch.device) -> dict:
@@ -67,11 +67,6 @@ def check_compiler(config: Config, device: torch.device) -> None:
 def has_compiler() -> bool:
     """Whether torch.compile finds what it needs for a CPU."""
     return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
-
-
-def pick_threads(config: Config, wanted: int | None) -> int:
-    """CPU threads for one run: as asked, else all cores once a step is big enough to share (20 MFLOP per thread)."""
-    return wanted or max(1, min(cores(), int(config.flops / config.steps / 2e7)))
 
 
 def keep_freed_memory() -> None:

@@ -10,6 +10,7 @@ that need what is not installed (hydra for start-up and planning, transformers f
   render   biographies, and what part of training that is
   score    100,000 sequences by all attacks that need one model, beside one forward pass with the loss only, and peak memory
   fits     a fit of 500 runs, and 4,000 cluster bootstraps of it
+  threads  steps with all threads over steps with one, alone and beside a process that keeps one core busy
   start    seconds until a command is there, and until a thousand runs are planned
 """
 
@@ -29,6 +30,11 @@ from pathlib import Path
 from typing import Callable
 
 import numpy as np
+
+from capacity.hardware import most_threads, rest_idle_threads
+
+rest_idle_threads()  # as workers do, before torch is there
+
 import torch
 
 from capacity.config import Config, from_dict
@@ -48,6 +54,9 @@ from capacity.train.loop import Stack, advance
 # name -> layers, width, heads; with V = 256 and S = 64 the models have about as many parameters
 SIZES = {"0.02M": (2, 24, 3), "0.1M": (2, 56, 7), "0.3M": (2, 104, 13), "1M": (2, 200, 25), "3M": (2, 344, 43), "10M": (2, 640, 80)}
 STACKS = (1, 4, 16, 64)
+CPU = torch.device("cpu")
+# size and members, from the least step that two threads might share to one that they certainly do
+THREADED = [("0.02M", 1), ("0.02M", 4), ("0.1M", 4), ("0.3M", 4), ("1M", 4), ("3M", 4)]
 CPU_STEP = 4e10  # FLOP; a CPU leaves out stacks whose step would take longer
 
 PLAIN = {  # name -> layers, width, heads, V, S, batch, members
@@ -74,7 +83,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"))
     args = parser.parse_args()
     device = pick_device(args.device)
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(most_threads())
     keep_freed_memory()
     out = {"environment": environment(device), "threads": torch.get_num_threads(), "repeats": args.repeats}
     print(f"{out['environment']['hardware']}, {torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -219,6 +228,56 @@ def speed(rows: list[dict], threads: int) -> dict[str, float]:
           f"within {np.median(errors):.0%} (median), {errors.max():.0%} at most")
     return {"step_s": found[0], "flop_per_s": 1.0 / max(found[1], 1e-18), "value_s": found[2], "median_error": float(np.median(errors)),
             "largest_error": float(errors.max())}
+
+
+# ------------------------------------------------------------------------------------------------------------- threads
+
+
+def threads(device: torch.device, repeats: int, out: dict) -> dict | None:
+    """Model-steps per second with all threads over those with one, measured in turns: alone, and beside a process that keeps one
+    core busy. By shape, with the FLOP of its step, which `capacity.hardware.SHARED_FLOP` decides by."""
+    most = most_threads()
+    if device.type != "cpu" or most < 2:
+        print("  needs a CPU and two threads")
+        return None
+    waits = os.environ["OMP_WAIT_POLICY"]
+    print(f"  1 against {most} threads, {waits} waiting, V 256, S 64, batch 16; median (low to high) of ratios")
+    print("  size  members  MFLOP/step    step, 1 thread        alone                beside a load")
+    rows = []
+    for name, members in THREADED:
+        configs = [config(SIZES[name], 256, 64, 16, seed, "fp32") for seed in range(members)]
+        run, flop = trainer(configs, device), sum(c.flops / c.steps for c in configs)
+        ratios, single = {}, {}
+        for place in ("alone", "beside a load"):
+            busy = [] if place == "alone" else [subprocess.Popen([sys.executable, "-c", "while True: pass"])]
+            try:
+                ratios[place], single[place] = in_turns(run, most, repeats)
+            finally:
+                for process in busy:
+                    process.kill()
+                    process.wait()
+        torch.set_num_threads(most)
+        rows.append({"size": name, "members": members, "flop_per_step": flop, "step_s": single, "ratio": ratios})
+        told = "  ".join(f"{r['median']:6.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in ratios.values())
+        print(f"  {name:6s}{members:>7}{flop / 1e6:>12,.0f}{1e3 * single['alone']:>14,.1f} ms  {told}", flush=True)
+    return {"threads": most, "waiting": waits, "rows": rows}
+
+
+def in_turns(run: Callable[[int], None], most: int, repeats: int) -> tuple[dict, float]:
+    """(ratios of speed with `most` threads over one, seconds of a step with one)."""
+    torch.set_num_threads(1)
+    run(3)
+    n = max(2, min(200, int(0.3 / (timed(CPU, lambda: run(3)) / 3))))
+    ratios, single = [], []
+    for _ in range(repeats):
+        seconds = {}
+        for count in (1, most):
+            torch.set_num_threads(count)
+            run(1)
+            seconds[count] = timed(CPU, lambda: run(n))
+        ratios.append(seconds[1] / seconds[most])
+        single.append(seconds[1] / n)
+    return spread(ratios), statistics.median(single)
 
 
 # --------------------------------------------------------------------------------------------------------------- plain
@@ -417,7 +476,8 @@ def fits(device: torch.device, repeats: int, out: dict) -> dict:
     return found
 
 
-PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "score": score, "fits": fits, "start": start}
+PARTS = {"machine": machine, "stacks": stacks, "plain": plain, "render": render, "score": score, "fits": fits,
+         "threads": threads, "start": start}
 
 if __name__ == "__main__":
     main()

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=planted.STUDIES_PER_TABLE, help="simulated studies of each kind")
     parser.add_argument("--resampled", type=int, default=RESAMPLED, help="how many of them are also bootstrapped")
     parser.add_argument("--only", nargs="*", default=list(FORMS), choices=list(FORMS), metavar="FORM")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--results", type=Path, default=Path("results"))
     args = parser.parse_args()
     began, folder = time.perf_counter(), args.results / "studies" / "coverage"

@@ -12,6 +12,8 @@ os.environ["CAPACITY_LOCAL"] = os.devnull  # nothing of this site
 
 import pytest
 
+from waiting import patience
+
 try:
     from hypothesis import settings
 except ImportError:  # a machine that only runs `make gpu-check`
@@ -49,9 +51,9 @@ def tiny() -> list[str]:
 def cli(tmp_path):
     """`capacity` as a process of its own, in an empty folder; returns the CompletedProcess with both streams as text."""
 
-    def run(*args, cwd=tmp_path, env=None, python=(), timeout=120):
+    def run(*args, cwd=tmp_path, env=None, python=()):
         command = [sys.executable, *python, "-m", "capacity", *map(str, args)]
-        return subprocess.run(command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=patience())
 
     return run
 

@@ -2,7 +2,7 @@
 
 Its files lie in one folder, its daemons listen on the loopback, and a watcher ends what is left if the tests are killed. Why
 each setting is as it is: cred_expire is the wait of a requeued job, config_overrides lets a node have more cores than the
-machine, and there are no cgroups, so memory limits do not act.
+machine, and there are no cgroups, so memory limits do not act. KillWait is what a busy machine may need to save.
 
 By hand: `python tests/slurm_cluster.py bash` starts a cluster, runs the command inside it and stops the cluster.
 """
@@ -18,11 +18,12 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from waiting import patience, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -59,7 +60,7 @@ SelectTypeParameters=CR_Core
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
-KillWait=2
+KillWait=20
 # finished jobs stay visible in scontrol: there is no accounting database
 MinJobAge=3600
 MaxArraySize=2001
@@ -89,11 +90,12 @@ def _listen_option(host):
     return ""
 
 
-def _poll(condition, seconds, interval=0.05):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(interval)
-    return value
+def _poll(condition, every=0.05):
+    """The first true value of condition(), or a false one when patience is at an end."""
+    try:
+        return wait_until(condition, "the cluster", every=every)
+    except TimeoutError:
+        return condition()
 
 
 @dataclass
@@ -112,10 +114,10 @@ class Cluster:
         path = os.pathsep.join([env.get("PATH", os.defpath), "/usr/sbin", "/sbin"])  # the daemons
         return {**env, "PATH": path, "SLURM_CONF": str(self.conf)}
 
-    def run(self, *cmd, check=True, timeout=20):
+    def run(self, *cmd, check=True):
         """Run a client command; return its standard output ("" after a failure with check=False)."""
         try:  # clients hang when a daemon is gone
-            r = subprocess.run(cmd, env=self.env, capture_output=True, text=True, timeout=timeout)
+            r = subprocess.run(cmd, env=self.env, capture_output=True, text=True, timeout=patience(100))
         except subprocess.TimeoutExpired:
             if check:
                 raise
@@ -136,7 +138,7 @@ class Cluster:
     def states(self, job):
         return {record["JobState"] for record in self.jobs(job)}
 
-    def wait(self, job, *states, seconds=60):
+    def wait(self, job, *states):
         """Wait until the job is in one of the states (default: any final one); return its states."""
         final = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
         wanted = set(states) or final
@@ -145,18 +147,17 @@ class Cluster:
             now = self.states(job)
             return now and now <= wanted
 
-        if not _poll(reached, seconds):
-            raise TimeoutError(f"job {job} is {self.jobs(job)}\n{self.logs()}")
+        wait_until(reached, lambda: f"job {job}, which is {self.jobs(job)}\n{self.logs()}", every=0.05)
         return self.states(job)
 
-    def clear(self, seconds=15):
+    def clear(self):
         """Cancel everything and wait until every step has ended; put a drained node back."""
         self.run("scancel", "--user", USER, check=False)
 
         def idle():  # a step keeps a socket NODE_JOB.STEP in the spool directory until its slurmstepd has ended
             return not list(self.dir.glob(f"spool/{self.host}_*")) and not self.run("squeue", "-h", check=False)
 
-        if not _poll(idle, seconds):
+        if not _poll(idle):
             return False
         if "drain" in self.run("sinfo", "-h", "-o", "%T", check=False):
             self.run("scontrol", "update", f"nodename={self.host}", "state=resume", check=False)
@@ -223,14 +224,14 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
     try:
         start("munged", "--foreground", "--force", f"--key-file={key}", f"--socket={sock}",
               f"--pid-file={c.dir}/munge/pid", f"--log-file={c.dir}/log/munged.log", f"--seed-file={c.dir}/munge/seed")
-        _poll(sock.exists, 5, 0.02)
+        _poll(lambda: sock.exists() or daemons[0].poll() is not None)
         start("slurmctld", "-D", "-f", str(c.conf))
         start("slurmd", "-D", "-f", str(c.conf), "-N", c.host)
 
         def idle():
             return c.run("sinfo", "-h", "-p", "debug", "-o", "%t", check=False) == "idle"
 
-        started = _poll(lambda: any(d.poll() is not None for d in daemons) or idle(), 20) and idle()
+        started = _poll(lambda: any(d.poll() is not None for d in daemons) or idle()) and idle()
         if not started:
             raise RuntimeError(f"the cluster did not start\n{c.logs()}")
         yield c
@@ -240,12 +241,12 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
         for daemon in reversed(daemons):  # slurmd, slurmctld, munged last
             daemon.terminate()
             try:
-                daemon.wait(10)
+                daemon.wait(patience(60))
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
         reaper.stdin.close()
-        reaper.wait(10)
+        reaper.wait(patience(60))
 
 
 def _missing():

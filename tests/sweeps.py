@@ -5,13 +5,13 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
 from capacity import records
 from capacity.sweep.packs import shared
 from capacity.sweep.study import load_study
+from waiting import patience, wait_until
 
 def stacks_of(runs, workers, most):
     """As a sweep on this machine cuts them."""
@@ -52,15 +52,16 @@ class Bench:
         (self.hooks / "sitecustomize.py").write_text(NOTE.replace("SPOIL", code))
 
     def start(self, *args, **options):
-        env = os.environ | {"PYTHONPATH": str(self.hooks), "PYTHONDONTWRITEBYTECODE": "1"}
+        path = [self.hooks, os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]  # `waiting` for what spoils
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, filter(None, path))), "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen([sys.executable, "-m", "capacity", "sweep", "s.yaml", *args], cwd=self.folder, env=env,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
         self.started.append(process)
         return process
 
-    def end(self, process, seconds=90):
+    def end(self, process):
         """(exit code, standard output, standard error)"""
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(timeout=patience())
         assert "Traceback" not in err, err
         return process.returncode, out, err
 
@@ -79,19 +80,13 @@ class Bench:
     def weights(self):
         return [(self.folder_of(run) / "weights.safetensors").read_bytes() for run in self.runs]
 
-    def wait(self, condition, what, seconds=60):
-        limit = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < limit, f"waited {seconds} s for {what}"
-            time.sleep(0.01)
-
     def wait_for_the_middle(self, checkpoint=True):
         """Until some run is well on its way (it logs about 110 lines), and has a checkpoint if it is to have one."""
         def there(run):
             return (len(records.read_metrics(self.results, run.run_id)) > 20
                     and (not checkpoint or (self.folder_of(run) / "checkpoint.safetensors").exists()))
 
-        self.wait(lambda: any(map(there, self.runs)), "the middle of a run")
+        wait_until(lambda: any(map(there, self.runs)), lambda: f"the middle of a run; they are {self.states()}", every=0.01)
         assert "finished" not in self.states(), "runs are too short to be disturbed; give them more steps"
 
 

@@ -17,6 +17,7 @@ from capacity.config import from_dict
 from capacity.data import compiling, lexicon, lists, vocabulary
 from capacity.data.render import BiosWorld
 from capacity.settings import ConfigError
+from waiting import patience
 
 POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "physicslm4_fields"
@@ -241,7 +242,7 @@ def test_training_a_bpe_does_not_depend_on_the_process(odd):
             f" data = {{'kind': 'bios', 'n_people': 500, 'vocab_size': size, 'templates_file': {odd!r}}}\n"
             " print(from_dict({'data': data, 'train': {'steps': 1000}}).data.compiled.digest)")
     env = os.environ | {"PYTHONHASHSEED": "12345", "RAYON_NUM_THREADS": "3", "TOKENIZERS_PARALLELISM": "true"}
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=patience())
     assert out.stdout.split() == [settings(vocab_size=size, templates_file=odd).compiled.digest
                                   for size in (None, 90, 600)]
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from capacity.compose import load
+from waiting import patience
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "capacity").rglob("*.py"))
@@ -23,7 +24,7 @@ MODULES = sorted((ROOT / "capacity").rglob("*.py"))
 def test_the_wheel_works_from_any_folder(tmp_path):
     def pip(*args):
         done = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *args],
-                              capture_output=True, text=True, timeout=300)
+                              capture_output=True, text=True, timeout=patience())
         assert done.returncode == 0, done.stderr
 
     pip("wheel", str(ROOT), "--no-deps", "--wheel-dir", str(tmp_path / "wheels"))
@@ -40,7 +41,7 @@ def test_the_wheel_works_from_any_folder(tmp_path):
 
     def python(*args):
         done = subprocess.run([sys.executable, *args], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, timeout=120)
+                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, timeout=patience())
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -154,11 +155,11 @@ sys.meta_path.insert(0, Absent())
     check = (ROOT / "Makefile").read_text().split("gpu-check:")[1].split("\n\n")[0]
     assert "tests/test_gpu.py" in check and "scripts/bench.py --device cuda" in check
     tests = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "tests/test_gpu.py"], cwd=ROOT,
-                           env=env, capture_output=True, text=True, timeout=120)
+                           env=env, capture_output=True, text=True, timeout=patience())
     assert tests.returncode == 0 and tests.stdout.count("::test_") >= 30, tests.stdout + tests.stderr
     parts = ["machine", "render", "start"]
     bench = subprocess.run([sys.executable, "scripts/bench.py", "--device", "cpu", "--only", *parts, "--repeats", "1", "--results",
-                            str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
+                            str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=patience())
     assert bench.returncode == 0 and "hydra is not installed" in bench.stdout, bench.stdout + bench.stderr
     stored = json.loads((tmp_path / "bench" / "cpu.json").read_text())
     assert set(parts) <= set(stored) and stored["start"] is None and stored["machine"]["fp32_flop_per_s"]["median"] > 1e9

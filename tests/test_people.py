@@ -16,6 +16,7 @@ from capacity.config import from_dict
 from capacity.describe import describe
 from capacity.run import execute
 from capacity.train.loop import Stack, advance
+from waiting import patience
 
 WORLD = ["data=bios_pocket", "data.n_people=60", "data.seq_len=32", "data.first_names=5", "data.last_names=40", "data.years=3",
          "data.cities=4", "data.universities=4", "data.majors=4", "data.employers=6"]
@@ -108,7 +109,7 @@ def test_a_pack_needs_neither_lists_nor_tokenizer_nor_hydra(here, tmp_path):
         "            raise ImportError('lists and templates')\n"
         "sys.meta_path.insert(0, Block())\n")
     done = subprocess.run([sys.executable, "-m", "capacity", "worker", "--pack", str(tmp_path / "pack.json")], capture_output=True,
-                          text=True, timeout=120, cwd=here, env=os.environ | {"PYTHONPATH": str(tmp_path / "hooks")})
+                          text=True, timeout=patience(), cwd=here, env=os.environ | {"PYTHONPATH": str(tmp_path / "hooks")})
     assert done.returncode == 0, done.stderr
     assert records.read(tmp_path / "results", config.run_id)["status"] == "finished"
 

@@ -165,7 +165,7 @@ grids:
 @pytest.mark.slow
 def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
     (tmp_path / "p.yaml").write_text(STUDY)
-    done = cli("sweep", "p.yaml", "cluster.workers=1", "cluster.threads=1", timeout=300)
+    done = cli("sweep", "p.yaml", "cluster.workers=1", "cluster.threads=1")
     assert done.returncode == 0, done.stderr
     told = cli("fit-laws", "p.yaml")
     assert told.returncode == 0, told.stderr

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 from hypothesis import given
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from capacity import records
 from capacity.config import ConfigError, from_dict
+from waiting import patience
 
 
 def config(seed=0, **model):
@@ -187,7 +187,7 @@ def test_a_kill_while_writing_keeps_the_old_file(tmp_path):
     code = ("import os, sys; from pathlib import Path; from capacity import records\n"
             "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"  # at the moment when the new content lies beside the old
             "records.write_atomic(Path(sys.argv[1]), b'new')")
-    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], timeout=patience())
     assert ended.returncode == -signal.SIGKILL and (tmp_path / "file").read_bytes() == b"old"
 
 
@@ -212,7 +212,7 @@ def holder(tmp_path):
     yield hold
     for process in started:
         process.kill()
-        process.wait(10)
+        process.wait(patience())
 
 
 def claimed(results, run_id):
@@ -229,22 +229,27 @@ def test_a_claim_excludes_others_and_dies_with_its_process(tmp_path, holder):
     assert holder(run_id)[1] == "False"
     assert claimed(tmp_path, config(seed=1).run_id)  # others are free
     process.kill()
-    process.wait(10)
+    process.wait(patience())
     assert claimed(tmp_path, run_id)
     assert records.status(tmp_path, run_id) == "missing"
     assert holder(run_id)[1] == "True"  # and a claim that has ended is free too
 
 
-def test_a_look_at_the_status_does_not_cost_a_claim(tmp_path):
-    """`status` takes the lock for an instant; a claim made at that instant waits for it."""
+def test_a_look_at_the_status_does_not_cost_a_claim(tmp_path, monkeypatch):
+    """`status` takes the lock for an instant; a claim made at that instant tries again."""
     run_id = config().run_id
     claimed(tmp_path, run_id)
     with open(records.run_dir(tmp_path, run_id) / "lock") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        look_ends = threading.Timer(0.08, fcntl.flock, (file, fcntl.LOCK_UN))
-        look_ends.start()
-        assert claimed(tmp_path, run_id)
-        look_ends.join()
+        take, tries = records.flock, []
+
+        def after_a_failure(*args):
+            tries.append(take(*args))
+            fcntl.flock(file, fcntl.LOCK_UN)  # the look ends
+            return tries[-1]
+
+        monkeypatch.setattr(records, "flock", after_a_failure)
+        assert claimed(tmp_path, run_id) and tries == [False, True]
 
 
 def test_states(tmp_path, holder):
@@ -256,7 +261,7 @@ def test_states(tmp_path, holder):
     process, _ = holder(run.run_id)
     assert records.status(tmp_path, run.run_id) == "running"
     process.kill()
-    process.wait(10)
+    process.wait(patience())
     assert records.status(tmp_path, run.run_id) == "interrupted"
     records.write(tmp_path, record(run, "failed"))
     assert records.status(tmp_path, run.run_id) == "failed"

@@ -26,6 +26,7 @@ from capacity.laws import outcome as outcomes
 from capacity.laws.residuals import Residuals, residuals
 from capacity.report import figures, page, provenance, runs, views
 from capacity.sweep.study import load_study
+from waiting import patience
 
 KINDS = ("pocket", "morris/vocabulary@pocket", "physics33/10_junk@pocket", "physics33/04_peak_100@pocket", "morris/membership@pocket", "morris/membership@shadows",
          "morris/canaries@pocket", "morris/forgetting@pocket")
@@ -427,7 +428,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
 
 def test_a_page_about_numbers_needs_no_torch():
     code = "import sys, capacity.report.page, capacity.figures.fits; print([m for m in ('torch', 'datasets', 'wandb') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.strip() == "[]"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=patience()).stdout.strip() == "[]"
 
 
 # Runs, settings, provenance

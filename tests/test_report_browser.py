@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-import time
 
 import pytest
 from planted import plant
 from test_report import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
+from waiting import patience, wait_until
 
 from capacity import records
 
@@ -55,14 +55,6 @@ def pages(planted, tmp_path_factory):
     return get
 
 
-def wait(condition, what, seconds=10):
-    limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < limit, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
-    return found
-
-
 def show(chromium, path, width=1280, height=900):
     """Open a file afresh at a width, and wait until its figures are drawn."""
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
@@ -70,12 +62,31 @@ def show(chromium, path, width=1280, height=900):
     for kind in ("browser", "performance"):
         chromium.get_log(kind)
     chromium.get(path.as_uri())
-    wait(lambda: chromium.execute_script("return [...document.querySelectorAll('figure[data-figure]')].every(f => f.querySelector('svg.plot > *'))"), "figures")
-    time.sleep(0.1)
+    wait_until(lambda: chromium.execute_script("return [...document.querySelectorAll('figure[data-figure]')].every(f => f.querySelector('svg.plot > *'))"), "figures")
+    drawn(chromium)
 
 
 def js(chromium, code, *args):
     return chromium.execute_script(code, *args)
+
+
+def drawn(chromium):
+    """A drawing waits for the next frame: return when two have passed."""
+    chromium.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
+
+def standing(chromium):
+    """The page takes the wheel for 400 ms after it was scrolled: wait until its clock says that it has stood still for longer."""
+    drawn(chromium)  # scrolling is told in a frame
+    last = [None, 0.0]
+
+    def still():
+        top, now = js(chromium, "return [scrollY, performance.now()]")
+        if top != last[0]:
+            last[:] = top, now
+        return now - last[1] > 500
+
+    wait_until(still, "the page to stand still")
 
 
 def complaints(chromium, path):
@@ -200,7 +211,7 @@ def places(chromium):
 
 def to_figure(chromium):
     js(chromium, "document.querySelector('#figure-memorized').scrollIntoView()")
-    time.sleep(0.6)  # whoever has just scrolled goes on scrolling
+    standing(chromium)
 
 
 def pointer(chromium):
@@ -226,7 +237,7 @@ def pointer(chromium):
 
 
 def zoomed(chromium):
-    time.sleep(0.1)  # a drawing waits for the next frame
+    drawn(chromium)
     return js(chromium, "return document.querySelector('#figure-memorized .panel').classList.contains('zoomed')")
 
 
@@ -251,7 +262,7 @@ def test_the_wheel_zooms_about_the_pointer_and_a_double_click_shows_all(chromium
     act(("move_to_location", x, y), ("click",), ("click",))
     assert not zoomed(chromium) and js(chromium, TICKS, "x") == ticks and places(chromium)[0] == before
     wheel(x, y, 300)  # nothing to zoom out of: the page scrolls
-    wait(lambda: js(chromium, "return scrollY") > top, "the page to scroll")
+    wait_until(lambda: js(chromium, "return scrollY") > top, "the page to scroll")
     assert not zoomed(chromium)
 
 
@@ -279,7 +290,7 @@ def test_a_box_a_shift_and_the_buttons_zoom_too(chromium, pages):
     assert zoomed(chromium)
     ys = [round(float(t.rstrip("k")), 3) for t in js(chromium, TICKS, "y")]
     reset.click()
-    time.sleep(0.1)
+    drawn(chromium)
     assert ys == [round(float(t.rstrip("k")), 3) for t in js(chromium, TICKS, "y")]
 
 
@@ -303,7 +314,7 @@ def test_a_point_tells_its_run_and_its_numbers_and_a_click_finds_the_row(chromiu
     told = {name.split(" (")[0]: float(value.replace(",", "")) for name, value in (line.rsplit(": ", 1) for line in lines[-2:])}
     assert told == {"data H": pytest.approx(row.entropy_bits, abs=0.5), "memorized": pytest.approx(row.strict_bits, abs=0.5)}
     act(("move_to_location", x, y), ("click",))
-    picked = wait(lambda: js(chromium, "const r = document.querySelector('tr.picked'); return r && [r.id, r.getBoundingClientRect().top]"), "the row")
+    picked = wait_until(lambda: js(chromium, "const r = document.querySelector('tr.picked'); return r && [r.id, r.getBoundingClientRect().top]"), "the row")
     assert picked[0] == f"run-{run}" and 0 <= picked[1] < 900
     to_figure(chromium)
     box = places(chromium)[1]
@@ -314,7 +325,7 @@ def test_a_point_tells_its_run_and_its_numbers_and_a_click_finds_the_row(chromiu
 def test_a_line_tells_its_name_where_the_pointer_is(chromium, pages):
     show(chromium, pages("morris/membership@pocket")[0])
     js(chromium, "document.querySelector('#figure-membership').scrollIntoView()")
-    time.sleep(0.6)
+    standing(chromium)
     act, _ = pointer(chromium)
     x, y = js(chromium, """const path = document.querySelector('#figure-membership svg.plot path[stroke="#222222"]'), at = path.getPointAtLength(path.getTotalLength() * 0.61),
         m = path.getScreenCTM(); return [at.x * m.a + m.e, at.y * m.d + m.f]""")
@@ -345,13 +356,13 @@ def test_the_keyboard_walks_through_points_and_zooms(chromium, pages):
     assert seen[2] in tip(chromium)[0]
     assert js(chromium, "return document.querySelector('#figure-memorized .tip').getAttribute('role')") == "status"  # a screen reader says it
     plot.send_keys(Keys.ENTER)
-    assert wait(lambda: js(chromium, "return document.querySelector('tr.picked')?.id"), "the row") == f"run-{seen[2]}"
+    assert wait_until(lambda: js(chromium, "return document.querySelector('tr.picked')?.id"), "the row") == f"run-{seen[2]}"
     js(chromium, "arguments[0].focus()", plot)
     plot.send_keys("+")
     assert zoomed(chromium)
     ticks = js(chromium, TICKS, "x")
     plot.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
-    time.sleep(0.1)
+    drawn(chromium)
     assert js(chromium, TICKS, "x") != ticks or zoomed(chromium)
     plot.send_keys("0")
     assert not zoomed(chromium)
@@ -377,7 +388,7 @@ def test_paper_shows_everything(chromium, pages, tmp_path, name):
     show(chromium, path)
     data = base64.b64decode(chromium.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})["data"])
     (tmp_path / "page.pdf").write_bytes(data)
-    text = subprocess.run(["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, text=True, check=True, timeout=60).stdout
+    text = subprocess.run(["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, text=True, check=True, timeout=patience()).stdout
     flat = "".join(text.split())
     assert all(run in flat for run in table.index)  # the whole table
     for words in (study.question[1:], js(chromium, "return document.querySelector('#answer').textContent"), "What the columns mean", study.path.read_text().splitlines()[0],
@@ -388,7 +399,7 @@ def test_paper_shows_everything(chromium, pages, tmp_path, name):
         assert "".join(label.split()) in flat or len(label) > 30, label  # the figures, as text
     for hidden in ("CSV of these rows", "+−reset", "Hover over a point"):
         assert "".join(hidden.split()) not in flat
-    sizes = subprocess.run(["pdfinfo", "-f", "1", "-l", "99", tmp_path / "page.pdf"], capture_output=True, text=True, check=True, timeout=60).stdout
+    sizes = subprocess.run(["pdfinfo", "-f", "1", "-l", "99", tmp_path / "page.pdf"], capture_output=True, text=True, check=True, timeout=patience()).stdout
     pages_of = [tuple(map(float, found)) for found in re.findall(r"size:\s+([\d.]+) x ([\d.]+)", sizes)]
     assert {width > height for width, height in pages_of} == {True, False}  # the wide table lies on its side
     assert not js(chromium, "return document.querySelector('details').open")  # and what was folded is folded again
@@ -404,10 +415,10 @@ def test_files_come_out_as_they_went_in(chromium, pages, tmp_path):
         button = chromium.find_element(By.CSS_SELECTOR, f'button[data-file="{name}"]')
         js(chromium, "arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
-        wait(lambda: (tmp_path / name).exists() and (tmp_path / name).read_bytes() == content, name)
+        wait_until(lambda: (tmp_path / name).exists() and (tmp_path / name).read_bytes() == content, name)
     chromium.find_element(By.ID, "filter").send_keys("2x16 status=finished")
     chromium.find_element(By.ID, "csv").click()
-    wait(lambda: (tmp_path / "pocket.csv").exists() and (tmp_path / "pocket.csv").stat().st_size, "the rows")
+    wait_until(lambda: (tmp_path / "pocket.csv").exists() and (tmp_path / "pocket.csv").stat().st_size, "the rows")
     import pandas as pd
 
     rows = pd.read_csv(tmp_path / "pocket.csv").set_index("run")
@@ -425,10 +436,16 @@ def test_what_a_record_says_does_not_run(chromium, pages):
     # and if markup came in by another way, the policy of the page would stop it
     js(chromium, "const s = document.createElement('div'); s.innerHTML = '<img src=\"data:,x\" onerror=\"window.pwned=1\"><img src=\"http://127.0.0.1:9/x.png\">'; "
                  "document.body.append(s); const c = document.createElement('script'); c.textContent = 'window.pwned = 2'; document.body.append(c)")
-    time.sleep(0.3)
-    assert js(chromium, "return window.pwned") is None
-    said, asked = complaints(chromium, path)
-    assert sum("Content Security Policy" in line for line in said) >= 3 and asked == []
+    said, asked = [], []
+
+    def refused():  # each call tells what is new
+        for all_of_them, new in zip((said, asked), complaints(chromium, path)):
+            all_of_them += new
+        return sum("Content Security Policy" in line for line in said) >= 3
+
+    wait_until(refused, "the browser to refuse the image, its handler and the script")
+    drawn(chromium)
+    assert js(chromium, "return window.pwned") is None and asked == []
 
 
 def test_without_scripts_the_page_still_has_pictures_and_the_table(chromium, pages):

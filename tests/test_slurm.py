@@ -11,13 +11,14 @@ import sys
 
 import pytest
 
-from capacity import records
+from capacity import hardware, records
 from capacity.cli import main
 from capacity.sweep import slurm as launcher
 from capacity.sweep import submissions
 from capacity.train.checkpoint import read_meta
 from slurm_cluster import slurm, slurm_for_run  # noqa: F401
 from sweeps import PINS, assert_undisturbed, bench, small_disk, undisturbed  # noqa: F401
+from waiting import patience, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +44,9 @@ def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
     monkeypatch.setenv("SBATCH_ARRAY_INX", "7-9")
     odd = bench.folder / "50% of results"
     command = [sys.executable, "-m", "capacity", "sweep", "50% more, please.yaml", *HERE, "--results", str(odd)]
-    done = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=patience())
     (job,) = re.findall(r"^submitted   job (\d+):", done.stdout, re.M)
-    again = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=patience())
     assert "nothing to submit" in again.stdout
     assert slurm.wait(job) == {"COMPLETED"}
     assert [records.status(odd, run.run_id) for run in bench.runs] == ["finished"] * 2
@@ -55,7 +56,7 @@ def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
 def verb(bench, *args):
     """(exit code, output, error) of another verb on the study."""
     done = subprocess.run([sys.executable, "-m", "capacity", args[0], "s.yaml", *args[1:]], cwd=bench.folder, capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=patience())
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
 
@@ -72,8 +73,8 @@ def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
     bench.write(FOUR, steps=200)
     (job,) = submit(bench, "cluster.throttle=2", "cluster.stack=1", "cluster.setup=['export GREETING=hello']", "cluster.environment=['NAME=a b']")
     together = []
-    bench.wait(lambda: (together.append(sum(j["JobState"] == "RUNNING" for j in slurm.jobs(job))),
-                        slurm.states(job) == {"COMPLETED"})[1], "the array", 90)
+    wait_until(lambda: (together.append(sum(j["JobState"] == "RUNNING" for j in slurm.jobs(job))),
+                        slurm.states(job) == {"COMPLETED"})[1], "the array")
     assert max(together) == 2
     assert_undisturbed(bench, undisturbed, 1)
     (submission,) = submissions.read_all(bench.results)
@@ -90,9 +91,8 @@ def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
 PINNED = """import torch, capacity.environment as e
     e.pick_device = lambda name: torch.device("cpu")
     open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
-    import glob, time
-    limit = time.time() + 20
-    while len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) < 2 and time.time() < limit: time.sleep(0.05)"""
+    import glob, waiting
+    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) >= 2, "both workers")"""
 
 
 @pytest.mark.parametrize("gpus", [1, 2])
@@ -118,7 +118,7 @@ def test_a_signal_before_the_limit_requeues_and_continues_exactly(bench, slurm, 
     (job,) = submit(bench, "cluster.checkpoint_seconds=1000")
     bench.wait_for_the_middle(checkpoint=False)
     slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
-    bench.wait(lambda: slurm.states(job) == {"PENDING"}, "the requeue", 30)
+    wait_until(lambda: slurm.states(job) == {"PENDING"}, "the requeue")
     (run,) = bench.runs
     reached = read_meta(bench.folder_of(run) / "checkpoint.safetensors")["step"]
     assert 0 < reached < LONG
@@ -149,10 +149,10 @@ def test_a_node_that_goes_down_and_comes_back(bench, slurm, undisturbed):
     (job,) = submit(bench)
     middle(bench, slurm, job)
     slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
-    bench.wait(lambda: slurm.states(job) <= {"PENDING", "NODE_FAIL"}, "the node's end", 30)
-    bench.wait(lambda: "running" not in bench.states(), "the worker's end", 30)
+    wait_until(lambda: slurm.states(job) and slurm.states(job) <= {"PENDING", "NODE_FAIL"}, "the node's end")
+    wait_until(lambda: "running" not in bench.states(), "the worker's end")
     slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=resume", check=False)  # it may have come back by itself
-    assert slurm.wait(job, seconds=90) == {"COMPLETED"}, logs(bench)
+    assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
     assert_undisturbed(bench, undisturbed, 1)
 
 
@@ -163,7 +163,7 @@ def test_cancelled_work_is_kept_and_a_new_sweep_continues_it(bench, slurm, undis
     code, out, _ = verb(bench, "cancel")
     assert code == 0 and f"slurm {job}: 4 elements, 4 runs" in out
     assert slurm.wait(job) == {"CANCELLED"}
-    bench.wait(lambda: "running" not in bench.states(), "the worker's end", 20)
+    wait_until(lambda: "running" not in bench.states(), "the worker's end")
     assert sorted(bench.states()) == ["interrupted", "missing", "missing", "missing"]  # it saved before it stopped
     assert "0 running" not in verb(bench, "status")[1]
     assert verb(bench, "cancel")[:2] == (0, "s: nothing is queued or running\n")
@@ -178,14 +178,14 @@ def test_a_killed_worker_is_started_again_and_a_killed_job_by_the_next_sweep(ben
     (job,) = submit(bench)
     middle(bench, slurm, job)
     os.kill(min(bench.workers()), signal.SIGKILL)
-    bench.wait(lambda: len(bench.workers()) == 2, "another worker")
+    wait_until(lambda: len(bench.workers()) == 2, "another worker")
     assert "was killed by signal SIGKILL; starting it again" in logs(bench)
     (submission,) = submissions.read_all(bench.results)
-    bench.wait(lambda: len(records.read_metrics(bench.results, bench.runs[0].run_id)) > 60, "progress")
+    wait_until(lambda: len(records.read_metrics(bench.results, bench.runs[0].run_id)) > 60, "progress")
     os.kill(submission.state(0)["pid"], signal.SIGKILL)  # the one that watches over workers: they stop when it is gone
     assert slurm.wait(job) == {"FAILED"}
     assert slurm.jobs(job)[0]["ExitCode"] == "137:0"
-    bench.wait(lambda: "running" not in bench.states(), "the worker's end", 20)
+    wait_until(lambda: "running" not in bench.states(), "the worker's end")
     assert bench.states() == ["interrupted"]
     (again,) = submit(bench)
     assert rows(bench)[bench.runs[0].run_id]["status"] in ("queued", "running")
@@ -221,7 +221,7 @@ def test_two_people_who_sweep_at_once_submit_every_run_once(bench, slurm, undist
     assert [code for code, _, _ in ends] == [0, 0, 0]
     (submission,) = submissions.read_all(bench.results)
     assert sum("nothing to submit" in out for _, out, _ in ends) == 2
-    bench.wait(lambda: "running" in bench.states(), "a start")
+    wait_until(lambda: "running" in bench.states(), "a start")
     code, out, _ = bench.sweep()  # on this machine
     assert code == 1 and "are being trained by another process" in out and len(submissions.read_all(bench.results)) == 1
     code, out, _ = bench.sweep(*HERE, "train.steps=100")  # other runs are another matter
@@ -265,7 +265,7 @@ def test_a_full_disk_fails_the_element_and_nothing_is_lost(bench, small_disk, sl
     assert slurm.wait(job) == {"FAILED"} and slurm.jobs(job)[0]["ExitCode"] == "2:0"
     assert "failed" not in bench.states()
     make_room()
-    bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
+    wait_until(lambda: "running" not in bench.states(), "workers to stop")
     (again,) = submit(bench, "cluster.pack_minutes=60", "cluster.cpus=2")
     assert slurm.wait(again) == {"COMPLETED"}, logs(bench)
     assert_undisturbed(bench, undisturbed, 1)
@@ -285,6 +285,17 @@ def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(bench, slurm,
         code, out, err = verb(bench, "status")
         assert code == 1 and err == "" and "the queue is not known" in out and "Unable to contact" in out
     assert len(submissions.read_all(bench.results)) == 1 and slurm.wait(job) == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("cpus, omp, threads", [(2, "1", 1), (1, "2", 1), (2, "2", 2)])
+def test_a_nodes_environment_bounds_the_threads(bench, slurm, cpus, omp, threads):
+    """OMP_NUM_THREADS of the node, and the cores that the element has."""
+    bench.write(ONE.replace("cluster.threads=1", "cluster.threads=2"), steps=50)
+    (job,) = submit(bench, f"cluster.cpus={cpus}", f"cluster.environment=['OMP_NUM_THREADS={omp}']")
+    assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
+    threads = min(threads, hardware.cores())
+    assert records.read(bench.results, bench.runs[0].run_id)["training"]["threads"] == threads
+    assert ("2 threads a worker were planned; OMP_NUM_THREADS=" in logs(bench)) == (threads < 2)
 
 
 def test_how_a_job_ended_is_known_without_sacct(slurm, monkeypatch, tmp_path):

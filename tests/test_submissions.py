@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from hypothesis import given
@@ -23,6 +22,7 @@ from capacity.sweep import plan, slurm, submissions
 from capacity.sweep.packs import Pack
 from capacity.sweep.study import load_study
 from test_sweep import outcome
+from waiting import wait_until
 
 STUDY = """
 pins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.batch_size=8, train.warmup_steps=10, train.steps=500]
@@ -210,13 +210,21 @@ def test_states_of_the_queue_become_ours(found, here, monkeypatch):
 
 
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
-    inside = []
+    inside, waiting_for_it, take = [], set(), records.flock
+
+    def noted(file, kind):
+        got = take(file, kind)
+        waiting_for_it.add(threading.get_ident()) if not got else waiting_for_it.discard(threading.get_ident())
+        return got
 
     def work(name):
         with submissions.submitting(here):
             inside.append(name)
-            time.sleep(0.3)
+            others = 2 - len(inside) // 2
+            wait_until(lambda: len(waiting_for_it) == others, "the others to find the lock taken")
             inside.append(name)
+
+    monkeypatch.setattr(records, "flock", noted)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
     [thread.start() for thread in threads]
@@ -224,7 +232,7 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
     assert inside[0::2] == inside[1::2] and sorted(inside[0::2]) == [0, 1, 2]
     assert "who is submitting" in capsys.readouterr().err
     monkeypatch.setattr(submissions, "PATIENCE_S", 0.3)
-    with submissions.submitting(here), pytest.raises(ConfigError, match=f"process {os.getpid()}.*has been submitting for 0 s; nothing was"):
+    with submissions.submitting(here), pytest.raises(ConfigError, match=f"process {os.getpid()}.*has been submitting for \\d+ s; nothing was"):
         with submissions.submitting(here):
             pass
 

@@ -21,6 +21,7 @@ from capacity.sweep.study import load_study
 from capacity.train.checkpoint import read_meta
 from capacity.train.keys import stack_key
 from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stacks_of, undisturbed  # noqa: F401
+from waiting import patience, wait_until
 
 # Plans
 
@@ -316,10 +317,10 @@ def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturb
     sweep = bench.start("cluster.workers=1", f"cluster.checkpoint_seconds={0.05 if killed else 1000}")
     bench.wait_for_the_middle(checkpoint=killed)
     sweep.send_signal(number)
-    code, out, err = bench.end(sweep, 30)
+    code, out, err = bench.end(sweep)
     if killed:
         assert code == -signal.SIGKILL
-        bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
+        wait_until(lambda: "running" not in bench.states(), "workers to stop", every=0.01)
     else:
         assert code == 130 and "the same command continues" in err and "interrupted" in out
         assert "running" not in bench.states()
@@ -343,14 +344,14 @@ def test_a_sweep_on_this_machine_can_be_cancelled_from_elsewhere(bench, undistur
     bench.wait_for_the_middle(checkpoint=False)
 
     def verb(*args):
-        return subprocess.run([sys.executable, "-m", "capacity", *args], cwd=bench.folder, capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, "-m", "capacity", *args], cwd=bench.folder, capture_output=True, text=True, timeout=patience())
 
     rows = json.loads(verb("status", "s.yaml", "--json").stdout)["runs"]
     assert sorted(row["status"] for row in rows) == ["queued", "queued", "running", "running"]  # the second stack waits
     assert all(f"process {sweep.pid}" in row["where"] for row in rows)
     done = verb("cancel", "s.yaml")
     assert done.returncode == 0 and f"local {sweep.pid}: 1 element, 4 runs" in done.stdout, done.stderr
-    code, out, err = bench.end(sweep, 30)
+    code, out, err = bench.end(sweep)
     assert code == 130 and "the same command continues" in err and "2 interrupted" in out and "2 missing" in out
     assert verb("cancel", "s.yaml").stdout == "s: nothing is queued or running\n"
     assert bench.sweep("cluster.workers=1")[0] == 0
@@ -391,7 +392,7 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
         return all(process.poll() is not None for process in processes)
 
     sweeps = [bench.start("cluster.workers=1") for _ in range(2)]
-    bench.wait(lambda: look(sweeps), "both sweeps", 90)
+    wait_until(lambda: look(sweeps), "both sweeps", every=0.01)
     ends = [bench.end(sweep) for sweep in sweeps]
     codes = sorted(code for code, _, _ in ends)
     assert codes[0] == 0 and codes[1] in (0, 1)  # the first to end may find runs still in the other's hands, and says so
@@ -405,9 +406,8 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
 def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
     """Both workers wait until both packs are written, so that neither sweep can lose its pack to the other unseen."""
     bench.write(PINS + "grids: [{{seed: [0]}}]\n", steps=200)
-    bench.spoil("import glob, time; limit = time.time() + 20\n"
-                "    while len(glob.glob(os.path.dirname(__file__) + '/worker-*')) < 2 and time.time() < limit:\n"
-                "        time.sleep(0.01)")
+    bench.spoil("import glob, waiting\n"
+                "    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + '/worker-*')) >= 2, 'both workers')")
     ends = [bench.end(sweep) for sweep in [bench.start(f"train.steps={steps}") for steps in (150, 200)]]
     assert [code for code, _, _ in ends] == [0, 0], ends
     assert len(bench.workers()) == 2 and bench.states() == ["finished"]
@@ -436,6 +436,6 @@ def test_a_full_disk_is_one_line_and_no_failed_run(bench, small_disk, undisturbe
     assert "No space left" in last or "File too large" in last
     assert "failed" not in bench.states()  # it is the disk that failed, not the run
     make_room()
-    bench.wait(lambda: "running" not in bench.states(), "workers to stop", 15)
+    wait_until(lambda: "running" not in bench.states(), "workers to stop", every=0.01)
     assert bench.sweep("cluster.workers=1")[0] == 0
     assert_undisturbed(bench, undisturbed, 1)

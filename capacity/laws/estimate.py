@@ -25,12 +25,14 @@ import numpy as np
 import capacity
 from capacity.laws import forms
 from capacity.laws.forms import Form
-from capacity.laws.solve import Problem, Solution, bounded_least_squares, damped_step, forward, held_still, normal, projected, solve
+from capacity.laws.solve import Problem, Solution, bounded_least_squares, damped_step, forward, held_still, normal, polish, projected, solve
 from capacity.laws.tables import plain
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95% as efficient as least squares on normal residuals (Huber 1964)
 KEPT = 16  # starts, the best of all, that are searched to the end
 AGREE = 1e-6  # relative difference of objectives that counts as the same minimum
+SETTLED = 1e-11  # relative change of sigma at which sigma and the parameters have settled
+ROUNDED = 64  # units in the last place by which another CPU's value of a form, with its powers and logarithms, may differ
 NEAR = 1e-2  # distance to the minimum, in standard errors, above which a search has stopped early
 
 
@@ -75,7 +77,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted form. theta [k] in natural units, u [k] in the coordinates of the search; problem: the points as fitted (left-out ones are gone);
+    """A fitted form. theta [k] in natural units, u [k] in the coordinates of the search; problem: the points as fitted, sorted (left-out ones are gone);
     codes [n]: cluster of each; free [k]: parameters that were fitted; sigma: standard deviation of residuals in the transform; search: starts,
     agreement, gradient, distance to the minimum; warnings: what a reader has to know, empty when all is well."""
 
@@ -105,6 +107,21 @@ class Fit:
     def residuals(self) -> np.ndarray:
         """T(y) - T(f) of the fitted points [n], unweighted; of bounds too."""
         return self.problem.residuals(self.u[None])[0][0] / self.problem.root
+
+    def rounding(self) -> dict[str, float]:
+        """By how much the arithmetic may move each parameter, in its unit: two orders of the same points, or two CPUs, agree to the sum of theirs.
+
+        A residual is known to ROUNDED eps |s T(y)|, and n of them move the minimum by sqrt(n) of that times the root of the inverse curvature
+        (Cauchy-Schwarz); sigma, and with it delta, is known to 10 SETTLED. 0 for parameters that were not fitted."""
+        p, free = self.problem, self.free & (self.u > self.problem.low) & (self.u < self.problem.high)
+        upper = normal(p, self.u[None], np.ones(p.root.size))[2][0][np.ix_(free, free)]
+        scale = np.sqrt(np.diag(upper)) + 1e-300
+        inverse = np.linalg.pinv(upper / np.outer(scale, scale), rcond=1e-14, hermitian=True)
+        error = ROUNDED * np.finfo(float).eps * (math.sqrt(p.root.size) * np.abs(p.root * p.t).max()) + 10 * SETTLED * self.sigma
+        away = np.zeros(len(self.u))
+        away[free] = error * np.sqrt(np.diag(inverse)) / scale
+        slope = [abs(v) if q.scale == "log" else 1.0 for q, v in zip(self.form.parameters, self.theta)]
+        return dict(zip(self.form.names, map(float, away * slope + 4 * np.finfo(float).eps * np.abs(self.theta))))
 
     def to_dict(self, **more) -> dict:
         """Everything that a reader needs to check or repeat the fit, JSON-able, numbers at full precision. more: further entries, as intervals."""
@@ -157,7 +174,8 @@ def inputs_hash(points: Points) -> str:
 
 
 def pose(form: Form, points: Points, transform: str | None = None, fixed: dict | None = None, bounds: dict | None = None):
-    """(problem, y, codes, clusters, free) of points that are measured or bounds. ValueError, in one line, for points that no fit can read."""
+    """(problem, y, codes, clusters, free) of points that are measured or bounds, sorted, so that their order in a table cannot enter any sum, start
+    or resample. clusters: labels, sorted; of points without one the places in `points`. ValueError, in one line, for points that no fit can read."""
     x, y = form.inputs(points.x), np.asarray(points.y, float)
     if y.ndim != 1 or any(len(a) not in (1, len(y)) for a in x.values()):
         raise ValueError(f"{form.name}: y has shape {y.shape}, the variables have {', '.join(str(len(a)) for a in x.values())} points")
@@ -184,13 +202,16 @@ def pose(form: Form, points: Points, transform: str | None = None, fixed: dict |
             raise ValueError(f"{form.name}: sd = {sd[bad][0]:g} of a point; noise has to be positive")
         slope = {"identity": 1.0, "log": 1.0 / np.maximum(np.abs(y), 1e-300), "logit": 1.0 / np.maximum(np.abs(y * (1 - y)), 1e-12)}[transform]
         root = 1.0 / np.where(use, sd * slope, 1.0)
-        root = root / math.sqrt(float(np.mean(root[use] ** 2)))
+        root = root / math.sqrt(float(np.mean(np.sort(root[use]) ** 2)))
+    labels = np.zeros(len(y)) if points.cluster is None else np.asarray(points.cluster)
+    use = np.flatnonzero(use)
+    clusters, codes = np.unique(labels[use], return_inverse=True)
+    use = use[np.lexsort([root[use], bound[use], y[use], *(x[name][use] for name in sorted(x)), codes])]
     x, y, t, root, bound = {name: a[use] for name, a in x.items()}, y[use], t[use], root[use], bound[use]
     box = form.bounds({name: a[~bound] for name, a in x.items()}, y[~bound])
     for name, ends in (bounds or {}).items():
         box[form.place(name)] = ends
-    labels = np.arange(len(points.y))[use] if points.cluster is None else np.asarray(points.cluster)[use]
-    clusters, codes = np.unique(labels, return_inverse=True)
+    clusters, codes = (use, np.arange(len(use))) if points.cluster is None else (clusters, np.sort(codes))
     low, high = (np.array([p.inward(b) for p, b in zip(form.parameters, side)], float) for side in box.T)
     return Problem(form, transform, x, t, root, bound, low, high), y, codes, tuple(clusters.tolist()), free
 
@@ -202,7 +223,11 @@ def fit(form: Form | str, points: Points, *, delta: float | None = None, transfo
     delta: where the loss turns from squared to absolute, in units of the transform at a point of average precision; None takes 1.345 robust
     standard deviations (Huber's proposal 2, found together with the parameters; least squares where the form is not `robust`), np.inf least squares; 1e-3 is what loss laws use (Hoffmann
     et al.). fixed: parameters that are not fitted; bounds: others than the form's. starts [S, k] in natural units replace the form's own; each is
-    searched as it is and with its linear parameters projected. ValueError, in one line, where the points cannot determine the form."""
+    searched as it is and with its linear parameters projected. ValueError, in one line, where the points cannot determine the form.
+
+    Accuracy: points are sorted first, and the minimum is polished by its gradient, so two orders of the same points and two CPUs give the same
+    minimum up to `Fit.rounding` of each: about 1e-11 to 1e-9 of a parameter. Which of several minima is taken can depend on the CPU only where
+    their objectives agree to 1e-13."""
     form = forms.form(form) if isinstance(form, str) else form
     problem, y, codes, clusters, free = pose(form, points, transform, fixed, bounds)
     delta = np.inf if delta is None and not form.robust else delta
@@ -214,9 +239,10 @@ def fit(form: Form | str, points: Points, *, delta: float | None = None, transfo
         begin = np.unique(np.concatenate([projected(problem, begin, y), begin]), axis=0)
     problem, found, sigma = _fit(problem, problem.inward(begin), free, delta, kept)
     best = int(np.argmin(found.objective))
-    search = {"starts": len(begin)} | guard(problem, found.u, free=free, sigma=sigma)
+    found.u[best] = polish(problem, found.u[best], free)
+    search = {"starts": len(begin)} | guard(problem, found.u, free=free, sigma=sigma, best=best)
     warnings = search.pop("warnings")
-    return Fit(form, points, problem, codes, clusters, y, problem.outward(found.u[best]), found.u[best], free, float(found.objective[best]), sigma, search, tuple(warnings))
+    return Fit(form, points, problem, codes, clusters, y, problem.outward(found.u[best]), found.u[best], free, search["objective"], sigma, search, tuple(warnings))
 
 
 def _fit(problem: Problem, begin, free, delta, kept) -> tuple[Problem, Solution, float]:
@@ -227,9 +253,9 @@ def _fit(problem: Problem, begin, free, delta, kept) -> tuple[Problem, Solution,
     sigma = _rough(problem, best[None])
     for _ in range(40 if robust or problem.censored.any() else 1):
         problem = replace(problem, delta=TUNING * sigma if robust and sigma > 0 else np.inf if robust else delta, sigma=max(sigma, 1e-12))
-        best = solve(problem, best[None], free=free).u[0]
+        best = polish(problem, solve(problem, best[None], free=free).u[0], free)
         last, sigma = sigma, spread(problem, best, free)
-        if abs(sigma - last) <= 1e-7 * last:
+        if abs(sigma - last) <= SETTLED * last:
             break
     problem = replace(problem, delta=TUNING * sigma if robust and sigma > 1e-12 else np.inf if robust else delta, sigma=max(sigma, 1e-12))
     return problem, _search(problem, np.concatenate([best[None], begin]), free, kept, 1e-13), sigma
@@ -275,22 +301,23 @@ def spread(problem: Problem, u, free, tuning: float = TUNING) -> float:
             z = np.clip(bound / size, -40, 40)
             degrees -= float((v[problem.censored] * z * np.exp(-0.5 * z * z - 0.5 * math.log(2 * math.pi) - log_ndtr(-z))).sum())
         new = math.sqrt(float((v[measured] * np.clip(e[measured], -tuning * size, tuning * size) ** 2).sum()) / (beta * max(degrees, 0.5 / len(e))))
-        if abs(new - size) <= 1e-10 * size:
+        if abs(new - size) <= 0.01 * SETTLED * size:
             return new
         size = new
     return size
 
 
-def guard(problem: Problem, u: np.ndarray, *, free=None, sigma: float | None = None) -> dict:
+def guard(problem: Problem, u: np.ndarray, *, free=None, sigma: float | None = None, best: int | None = None) -> dict:
     """Whether end points u [S, k] of a search, by any optimizer, are minima and agree: objective, gradient norm, distance, agreement, warnings.
 
     The optimizer's own flags are not asked. gradient: largest derivative of the summed objective by a parameter, per standard error of it and
     in units of sigma (0 at a minimum). distance: how many standard errors away the local parabola has its minimum; above 0.01 the search stopped early.
-    agreeing: end points whose objective is within 1e-6 of the best; spread: largest difference of their parameters, in standard errors."""
+    agreeing: end points whose objective is within 1e-6 of the best; spread: largest difference of their parameters, in standard errors.
+    best: which of them is reported, the one with the smallest objective where None."""
     u = np.atleast_2d(u)
     free = np.ones(u.shape[1], bool) if free is None else free
     objective, gradient, hessian, upper = normal(problem, u, np.ones(problem.root.size))
-    best = int(np.argmin(objective))
+    best = int(np.argmin(objective)) if best is None else best
     order = np.argsort(objective, kind="stable")
     held = held_still(problem, u, gradient, np.broadcast_to(free, u.shape))
     g = np.where(held, 0.0, gradient)

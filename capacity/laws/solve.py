@@ -178,6 +178,29 @@ def _solve(problem, start, weight, free, rows, tol, most):
     return u, objective, gradient, decrement, turns, done
 
 
+def polish(problem: Problem, u, free, *, most: int = 50) -> np.ndarray:
+    """The minimum [k] beside u [k], where a search has ended, to the accuracy of the arithmetic.
+
+    A search compares objectives, which tell minima apart to the root of eps standard errors only; the gradient tells them apart to eps. So full
+    Gauss-Newton steps are taken as long as each promises less than the one before (half of it, or the last figures are noise). Returns u itself
+    where such a step leads uphill by more than rounding: away from a minimum nothing is polished."""
+    u = np.clip(np.asarray(u, float), problem.low, problem.high)[None]
+    one, free = np.ones(problem.root.size), np.broadcast_to(np.asarray(free, bool), u.shape)
+    now = normal(problem, u, one)
+    first, start, last = now[0][0], u, np.inf
+    for _ in range(most):
+        held = held_still(problem, u, now[1], free)
+        move, promise = damped_step(np.where(held, 0.0, now[1]), now[2], now[3], held, np.zeros(1))
+        if not promise[0] < 0.5 * last:
+            break
+        last, before = promise[0], u
+        u = np.clip(u + move, problem.low, problem.high)
+        if (u == before).all():
+            break
+        now = normal(problem, u, one)
+    return (u if now[0][0] <= first * (1 + 1e-12) + TINY else start)[0]
+
+
 def held_still(problem: Problem, u, gradient, free) -> np.ndarray:
     """True for parameters [B, k] that are not free, or on a bound with a slope that points outward."""
     return ~free | ((u <= problem.low) & (gradient > 0)) | ((u >= problem.high) & (gradient < 0))

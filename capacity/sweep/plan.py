@@ -11,6 +11,7 @@ from pathlib import Path
 from capacity import records
 from capacity.config import Cluster, Config, duration_seconds
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
+from capacity.hardware import refused_threads, useful_threads
 from capacity.progress import clock, count
 from capacity.sweep import submissions
 from capacity.sweep.packs import Pack, duration, fill, make_stacks, shared, without
@@ -79,7 +80,7 @@ def make_plan(study: Study, results: Path, living: submissions.Living, retry_fai
 
 def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple[str, Speed, float, list[Job]]:
     """One pack for this machine."""
-    from capacity.hardware import cores, cpu_name, gpus_of, room
+    from capacity.hardware import cores, cpu_name, gpus_of, pick_threads, room
 
     device, gpus = gpus_of(cluster.device)
     workers = cluster.workers or gpus or cores()
@@ -87,7 +88,8 @@ def _here(study: Study, cluster: Cluster, results: Path, out: set[str]) -> tuple
     limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers)
     stacks = shared(study.runs, workers, cluster.stack, device, limit)
     workers = min(workers, len(stacks))
-    threads = cluster.threads or max(1, cores() // workers)
+    share = max(1, cores() // workers)
+    threads = pick_threads(_largest_step(stacks, device), cluster.threads, share)
     todo = without(stacks, out)
     pack = Pack(study.name, results, device, min(workers, max(1, len(todo))), threads, todo)
     seconds = [duration(todo, speed, pack.workers, threads)] if todo else []
@@ -98,7 +100,6 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
     """An array job, and one more for runs that ran out of time or memory before, with twice as much of it."""
     device = cluster.device if cluster.device != "auto" else "cuda" if cluster.gpus or cluster.gres else "cpu"
     workers = cluster.workers or max(1, cluster.gpus if device == "cuda" else cluster.cpus)
-    threads = cluster.threads or max(1, cluster.cpus // workers)
     speed = speed_of(device, results)
     limit = cluster.memory_gb * 1e9 if cluster.memory_gb else 0.8 * UNKNOWN_GPU_BYTES if device == "cuda" else math.inf
     grown = grown_runs(results, study.runs)
@@ -109,6 +110,7 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
         target = 60.0 * cluster.pack_minutes / (time_factor if cluster.time else 1)
         most = max(1, cluster.stack // memory_factor)
         stacks = shared(runs, workers, most, device, limit, target, speed) if workers > 1 else make_stacks(runs, target, most, device, limit, speed)
+        threads = cluster.threads or useful_threads(_largest_step(stacks, device), max(1, cluster.cpus // workers))
         todo = without(stacks, out)
         if not todo:
             continue
@@ -120,6 +122,11 @@ def _in_queue(study: Study, cluster: Cluster, results: Path, out: set[str]) -> t
         jobs.append(Job([Pack(study.name, results, device, workers, threads, part) for part in dealt], seconds, time_s, mem,
                         {"time": time_factor, "memory": memory_factor}, _why(growth, cluster, mem, time_s)))
     return device, speed, limit, jobs
+
+
+def _largest_step(stacks: list[list[Config]], device: str) -> float:
+    """FLOP of the largest step of a whole study's stacks on a CPU. What a GPU's process does on the CPU is not known: infinite."""
+    return max(sum(run.flops / run.steps for run in stack) for stack in stacks) if device == "cpu" else math.inf
 
 
 def _why(growth: tuple[int, int], cluster: Cluster, mem: str, time_s: int) -> str:
@@ -201,8 +208,13 @@ def _bytes(number: float) -> str:
 def _execution_here(plan: Plan) -> list[str]:
     pack = plan.jobs[0].packs[0]
     n = len(pack.stacks)
-    return _line("execution", f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} worker{'s' * (pack.workers != 1)}, "
-                              f"{_largest(plan)}; about {clock(plan.jobs[0].seconds[0])} ({plan.speed.source})")
+    refused = refused_threads(plan.cluster.threads)
+    return _line("execution", f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} worker{'s' * (pack.workers != 1)} "
+                              f"{_of_threads(pack)}{f' ({refused})' * bool(refused)}, {_largest(plan)}; about {clock(plan.jobs[0].seconds[0])} ({plan.speed.source})")
+
+
+def _of_threads(pack: Pack) -> str:
+    return f"of {pack.threads} thread{'s' * (pack.threads != 1)}" + " each" * (pack.workers != 1)
 
 
 def _execution_queue(plan: Plan) -> list[str]:
@@ -213,7 +225,7 @@ def _execution_queue(plan: Plan) -> list[str]:
         has += [cluster.gres] if cluster.gres else [f"{cluster.gpus} GPU{'s' * (cluster.gpus != 1)}"] if cluster.gpus else []
         low, high = clock(min(job.seconds)), clock(max(job.seconds))
         text = (f"{n} array element{'s' * (n != 1)}" + (f", {cluster.throttle} at once" if cluster.throttle else "")
-                + f", each {', '.join(has)}, {job.mem}, at most {clock(job.time_s)}, {workers} worker{'s' * (workers != 1)} on {plan.device}; "
+                + f", each {', '.join(has)}, {job.mem}, at most {clock(job.time_s)}, {workers} worker{'s' * (workers != 1)} {_of_threads(job.packs[0])} on {plan.device}; "
                 f"{sum(len(pack.stacks) for pack in job.packs)} stacks of up to {max(len(s) for p in job.packs for s in p.stacks)} runs; "
                 f"about {low}" + (f" to {high}" if low != high else "") + " an element")
         lines += _line(cluster.launcher[:11], text + (f" ({job.why})" if job.why else ""))

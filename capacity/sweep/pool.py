@@ -23,6 +23,7 @@ from pathlib import Path
 from capacity import records
 from capacity.config import Config, ConfigError
 from capacity.cost import GUESSES
+from capacity.hardware import allowed_threads, upper_bound
 from capacity.progress import Progress, count
 from capacity.sweep.packs import Pack
 
@@ -56,6 +57,9 @@ def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | N
     cost = {run.run_id: GUESSES["cpu"].seconds([run]) for run in all_runs}
     todo = {run.run_id for run in pack.runs}
     progress = progress or Progress(sum(cost.values()))
+    threads = allowed_threads(pack.threads)
+    if threads < pack.threads:  # this machine's environment, which the plan of a queue could not know
+        progress.say(f"{pack.threads} threads a worker were planned; {upper_bound()}")
     before = sum(c for run_id, c in cost.items() if run_id not in todo)
     running: list[Job] = []
     finished: dict[str, str] = {}
@@ -69,7 +73,7 @@ def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | N
             while waiting and len(running) < pack.workers and not interrupted.noticed:
                 job = waiting.popleft()
                 job.gpu = free.pop(0) if free else None
-                _start(job, path, pack.threads, events)
+                _start(job, path, threads, events)
                 running.append(job)
             if not running:
                 break

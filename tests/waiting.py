@@ -1,0 +1,37 @@
+"""Waiting in tests: for a condition, never for a time. Nothing else in tests sleeps.
+
+A deadline is there to end a test that hangs, not to measure speed; so it is generous (a machine under a load of ten meets it), and a
+machine that is slower still sets CAPACITY_TEST_PATIENCE, a factor on all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+DEADLINE = 300.0  # seconds; what takes longest, a SLURM job that was requeued, takes 15 on a quiet machine
+POLL = 0.02
+
+
+def patience(seconds: float = DEADLINE) -> float:
+    """Seconds that a test gives to what should take a moment: CAPACITY_TEST_PATIENCE (default 1) times as many."""
+    factor = os.environ.get("CAPACITY_TEST_PATIENCE", "1")
+    try:
+        if float(factor) > 0:
+            return seconds * float(factor)
+    except ValueError:
+        pass
+    raise ValueError(f"CAPACITY_TEST_PATIENCE={factor}: allowed: a positive number, a factor on deadlines")
+
+
+def wait_until(condition: Callable, what: str | Callable[[], str], deadline: float = DEADLINE, every: float = POLL):
+    """The first true value of condition(). TimeoutError that says what did not come (`what`, or what it returns by then)."""
+    given = patience(deadline)
+    began = time.monotonic()
+    while not (found := condition()):
+        if time.monotonic() - began > given:
+            told = what() if callable(what) else what
+            raise TimeoutError(f"waited {given:.0f} s for {told}")
+        time.sleep(every)
+    return found
