@@ -139,15 +139,20 @@ def _step(text: str) -> float:
     return 10.0 ** (int(exponent or 0) - digits)
 
 
-def golden(path: Path, found: str) -> str:
-    """'' where the golden file holds this text, else what differs. UPDATE_GOLDEN=1 writes it instead."""
+def golden(path: Path, found: str, exact: bool = False) -> str:
+    """'' where the golden file holds this text, else what differs. UPDATE_GOLDEN=1 writes it instead.
+    exact: numbers too."""
     if UPDATE:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found, encoding="utf-8")
         return ""
     if not path.exists():
         return f"no golden file {path.name}; write it with UPDATE_GOLDEN=1"
-    return told_apart(path.read_text(encoding="utf-8"), found)
+    kept = path.read_text(encoding="utf-8")
+    if exact:
+        lines = difflib.unified_diff(kept.splitlines(), found.splitlines(), "kept", "now", "", "", n=0)
+        return "\n".join(line.rstrip("\n") for line in lines)
+    return told_apart(kept, found)
 
 
 def told(lines) -> str:
