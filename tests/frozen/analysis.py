@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from capacity.figures import style
 from capacity.laws import attacks, forgetting, memory, outcome, precision_laws
 from capacity.laws.tables import plain
+from capacity.report import figures
 from capacity.sweep.study import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"
@@ -122,3 +124,9 @@ def _number(x):
 
 def _as_json(found: dict) -> dict:
     return json.loads(json.dumps(plain(found), allow_nan=False))
+
+
+def no_pictures(monkeypatch) -> None:
+    """Pages without the pictures for browsers without scripts, which take most of the time."""
+    monkeypatch.setattr(figures, "still", lambda figure: "data:,")
+    monkeypatch.setattr(style, "render", lambda figure, kind: b"")

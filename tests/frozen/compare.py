@@ -19,6 +19,7 @@ from pathlib import Path
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # rewrite golden files instead of comparing with them
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?%?", re.I)
 MOST_TOLD = 12
+ZERO = 1e-9  # a number below is the rounding of a zero
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Rule:
 
 
 EXCEPT = re.compile(r"/(versions|inputs_sha256|finished_at)(/|$)")  # says how, not what, was fitted
-ESTIMATE = Rule("", 1e-5, 1e-9, "iterative fits stop within 1e-6 of each other")
+ESTIMATE = Rule("", 1e-5, ZERO, "iterative fits stop within 1e-6 of each other")
 RULES = (  # the first that matches counts
     Rule(r"/search/(gradient|distance|spread)$", 0, 1e-4,
          "says how near the optimum the search stopped: only that it did is the same on all CPUs"),
@@ -125,7 +126,7 @@ def _same_number(kept: str, found: str) -> bool:
     if counts and min(len(kept), len(found)) < 4:
         return False
     apart = abs(_value(kept) - _value(found))
-    return apart <= max(1.001 * max(_step(kept), _step(found)), 3e-5 * abs(_value(kept)))
+    return apart <= max(1.001 * max(_step(kept), _step(found)), 3e-5 * abs(_value(kept)), ZERO)
 
 
 def _value(text: str) -> float:
