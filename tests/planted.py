@@ -1,14 +1,16 @@
 """Records of studies that nobody trained: what a law says, and noise. So a page or a fit of any study is there in an instant."""
 
+import dataclasses
 import hashlib
 import math
 
 import numpy as np
 
 from capacity import records
-from capacity.laws import forgetting, forms, membership
+from capacity.laws import forgetting, forms, membership, precision
 from capacity.measure import membership as statistics
 from capacity.measure.text import write_scores
+from capacity.quantize.spec import specs
 from capacity.sweep.study import load_study
 
 ROWS = 120  # sequences of text that are scored on either side
@@ -19,6 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def plant(results, name, overrides=(), *, without=(), failed=(), interrupted=(), error="loss is not finite at step 7", git=COMMIT):
     """Write a record for every run of a study, but for those whose place is in `without`, `failed` or `interrupted`; returns the study."""
     study = load_study(name, list(overrides))
+    about_precision = precision.asked(study.runs)
     without = without or LEFT_OUT.get(name, ())
     for i, config in enumerate(study.runs):
         folder = records.run_dir(results, config.run_id)
@@ -29,7 +32,8 @@ def plant(results, name, overrides=(), *, without=(), failed=(), interrupted=(),
             records.write(results, record(config, {}, i, git) | {"status": "failed", "convergence": None, "error": {"reason": error, "traceback": None}})
         elif i not in without:
             kind = {"uniform": uniform, "text": text}.get(config.data.kind, people)
-            records.write(results, record(config, kind(config, results), i, git))
+            found = record(config, kind(config, results), i, git)
+            records.write(results, found | (quantized(config, found) if about_precision else {}))
     return study
 
 
@@ -50,6 +54,29 @@ def record(config, measures, i, git=COMMIT):
 def dice(config, *more):
     """Random numbers that depend on the run alone."""
     return np.random.default_rng(int(hashlib.sha256(repr((config.run_id, *more)).encode()).hexdigest()[:12], 16))
+
+
+def quantized(config, found):
+    """What a run stores, and rows of quantization: b bits keep 1 - 2^(-1.5 (b - 1)) of the bits, GPTQ half a bit more."""
+    p = config.parameters["total"]
+    format_ = config.train.qat if config.train.qat != "none" else config.train.precision
+    width = {"fp32": 32, "tf32": 32, "ternary": 2, "binary": 1}.get(format_) or (int(format_[3:]) if format_.startswith("int") else 16)
+    storage = {"weights": format_, "bits": width * p, "bits_per_weight": float(width)}
+    if not config.quantize.methods:
+        return {"storage": storage}
+    name, key = ("memorization", "strict") if "memorization" in found["measures"] else ("knowledge", None)
+    bits = (found["measures"][name][key] if key else found["measures"][name])["bits"]
+
+    def row(kept, width):
+        return {"held_bits": bits * kept, "fraction_of_unquantized": kept, "bits_per_parameter": {n: bits * kept / q for n, q in config.parameters.items()},
+                "stored_bits": width * p, "stored_bits_per_weight": float(width), "bits_per_stored_bit": bits * kept / width / p}
+
+    rows = []
+    for spec in specs(config.quantize):
+        noise = math.exp(dice(config, spec.method, spec.bits, spec.embeddings).normal(0, 0.01))
+        kept = 1.0 if spec.bits == 16 else max(0.0, 1 - 2 ** (-1.5 * (spec.bits - 1 + 0.5 * (spec.method == "gptq")))) * noise
+        rows.append(dataclasses.asdict(spec) | row(kept, spec.bits) | {"quantized": {}, "skipped": []})
+    return {"storage": storage, "measures": found["measures"] | {"quantization": {"version": 1, "unquantized": row(1.0, 32), "rows": rows}}}
 
 
 def uniform(config, results):

@@ -35,6 +35,7 @@ CLOSE = 2e-3  # relative, of the distance to an end
 FARTHEST = 1e6  # first guesses; an end beyond is none
 KERNEL = 0.6  # standard deviations; half the width of that window
 FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
+ROUNDING = 1e-6  # of degrees of freedom: two parameters of three shapes leave exactly one, which no CPU computes as exactly one
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def _quantile(dof: float, level: float) -> float:
 def _reach(spread, gradient, level: float) -> tuple[float, float, str | None]:
     """Standard error, degrees of freedom, and why they carry no interval."""
     error, dof = spread.error(gradient), spread.dof(gradient)
-    return error, dof, f"{dof:.1f} degrees of freedom: too few clusters tell this number" if dof < FEWEST_DOF and error > 0 else None
+    return error, dof, f"{dof:.1f} degrees of freedom: too few clusters tell this number" if dof < FEWEST_DOF - ROUNDING and error > 0 else None
 
 
 def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[str, dict]:

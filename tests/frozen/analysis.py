@@ -1,0 +1,132 @@
+"""The code under test, as the frozen tests call it: one place to change when that code moves.
+
+`refitted` does with a committed table what `capacity fit-laws` does with the records that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from capacity.figures import style
+from capacity.laws import attacks, forgetting, memory, outcome, precision_laws
+from capacity.laws.tables import plain
+from capacity.report import figures
+from capacity.sweep.study import Study, load_study
+
+STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"
+FIT_FILES = ("fit.json", "precision.json", "memory.json")
+TRAINED = ("trained", "qat")  # first words of ways that are runs of their own, not quantized afterwards
+
+# What the committed tables do not hold; records.jsonl.gz of the study does. Study -> {path in the fit
+# file, or name of a table: reason}. Nothing else is left out, and every entry must exist.
+NOT_FROZEN: dict[str, dict[str, str]] = {
+    "morris/forgetting@pocket": {
+        f"/forgetting/{key}": "needs the losses of single canaries at each probe, which records hold"
+        for key in ("first_bits", "half_life")},
+}
+CURVES = "roc.csv"  # of text: needs the scores of single sequences
+NO_FIT = {"coverage": "simulations, by scripts/coverage.py", "design": "simulations, by scripts/design.py",
+          "torture": "times of an interrupted sweep", "pocket_budget": "a study of budgets without a law"}
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What a fit of committed tables gives: kind as of Outcome, fit as JSON reads it, the text for a
+    terminal, and the tables that could be made again, by file name."""
+
+    kind: str
+    fit: dict
+    text: str
+    tables: dict[str, pd.DataFrame]
+
+
+def committed() -> list[str]:
+    """Names of the studies whose fit is committed."""
+    found = {path.parent for name in FIT_FILES for path in STUDIES.rglob(name)}
+    return sorted(str(folder.relative_to(STUDIES)) for folder in found)
+
+
+def fit_file(name: str) -> Path:
+    return next(path for file in FIT_FILES if (path := STUDIES / name / file).exists())
+
+
+def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
+    return pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
+
+
+def refitted(name: str) -> Refit:
+    """The fit of a committed study from its committed tables alone."""
+    study, runs = load_study(name, []), table_of(name)
+    kind = {"fit.json": _judged, "precision.json": _precision, "memory.json": _text}
+    return kind[fit_file(name).name](study, runs)
+
+
+def _judged(study: Study, runs: pd.DataFrame) -> Refit:
+    """Random data, ablations and people: the table of runs is all that their laws read."""
+    found = outcome.judge(study, runs, Path("no results"))
+    return Refit(found.kind, json.loads(found.json()), found.text, found.tables)
+
+
+def _precision(study: Study, runs: pd.DataFrame) -> Refit:
+    """From rows.csv, put back into the order of the records: notes name rungs in the order of rows."""
+    place = {run.run_id: i for i, run in enumerate(study.runs)}
+    rows = table_of(study.name, "rows.csv")
+    after = ~rows.way.str.split().str[0].isin(TRAINED)
+    first = rows[~after].sort_values("run_id", kind="stable")
+    then = rows[after].assign(place=rows.run_id.map(place)).sort_values(
+        ["place", "code_bits"], ascending=[True, False], kind="stable").drop(columns="place")
+    done = set(runs.run_id[runs.status == "finished"]) - set(then.run_id)
+    without = [run.run_id for run in study.runs if run.quantize.methods and run.run_id in done]
+    found = precision_laws.judge(pd.concat([first, then]), runs, study.name, without)
+    return Refit("precision", _as_json(found), precision_laws.report(found), {})
+
+
+def _text(study: Study, runs: pd.DataFrame) -> Refit:
+    """From runs.csv, which holds what attacks found; curves of forgetting are those of memory.json."""
+    found = plain(memory.judge(runs, study.name, n_boot=4000))
+    done = runs[runs.status == "finished"]
+    kept = json.loads(fit_file(study.name).read_text(encoding="utf-8"))
+    if "forgetting" in kept:
+        found["forgetting"] = kept["forgetting"] | _forms_refitted(kept["forgetting"])
+    text = memory.report(_with_infinity(found), runs)
+    return Refit("text", _as_json(found), text, {"attacks.csv": attacks.over_models(done)})
+
+
+def _forms_refitted(kept: dict) -> dict:
+    """Forms of forgetting, fitted to the committed curves again; and how they compare."""
+    cells = []
+    for cell in kept["cells"]:
+        curve = pd.DataFrame({"lag": cell["lags"], "bits": cell["bits"]})
+        if cell["errors"] is not None:  # whether it has any follows from the losses of single canaries
+            cell = cell | {"errors": {form: forgetting._errors(form, curve) for form in forgetting.FORMS}}
+        cells.append(cell)
+    strong = [cell for cell in cells if cell["errors"] is not None]
+    return {"cells": cells, "strong": len(strong), "forms": forgetting._compare(strong)}
+
+
+def _with_infinity(found: dict) -> dict:
+    """Half-lives that JSON has as null because they are infinite, as numbers again."""
+    if "forgetting" not in found:
+        return found
+    cells = [cell | {"half_life": {key: _number(x) for key, x in cell["half_life"].items()}}
+             for cell in found["forgetting"]["cells"]]
+    return found | {"forgetting": found["forgetting"] | {"cells": cells}}
+
+
+def _number(x):
+    return [_number(y) for y in x] if isinstance(x, list) else math.inf if x is None else x
+
+
+def _as_json(found: dict) -> dict:
+    return json.loads(json.dumps(plain(found), allow_nan=False))
+
+
+def no_pictures(monkeypatch) -> None:
+    """Pages without the pictures for browsers without scripts, which take most of the time."""
+    monkeypatch.setattr(figures, "still", lambda figure: "data:,")
+    monkeypatch.setattr(style, "render", lambda figure, kind: b"")
