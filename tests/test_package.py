@@ -34,6 +34,7 @@ def test_the_wheel_works_from_any_folder(tmp_path):
         want = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*.yaml")}
         assert want and {p.relative_to(installed / folder) for p in (installed / folder).rglob("*.yaml")} == want
     assert {p.name for p in (installed / "report").iterdir()} >= {"page.html", "page.css", "figures.js", "table.js"}
+    assert (installed / "py.typed").exists() and list((tmp_path / "site").glob("capacity-*.dist-info/licenses/LICENSE"))
     assert not list((tmp_path / "site").glob("tests"))
 
     (tmp_path / "elsewhere").mkdir()
@@ -139,6 +140,16 @@ def test_version_is_the_packages():
     import capacity
     assert metadata.version("capacity") == capacity.__version__
     assert load([]).run_id  # and the checkout's own conf/ is found
+
+
+def test_the_citation_and_the_changelog_are_of_this_version():
+    import yaml
+
+    import capacity
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == capacity.__version__ and citation["license"] == project()["license"]
+    newest = re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest and newest[1] == capacity.__version__
 
 
 @pytest.mark.slow
