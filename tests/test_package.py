@@ -152,6 +152,39 @@ def test_the_citation_and_the_changelog_are_of_this_version():
     assert newest and newest[1] == capacity.__version__
 
 
+SKIPS = """
+import pytest
+
+def test_runs():
+    pass
+
+@pytest.mark.parametrize("why", {reasons})
+def test_skips(why):
+    pytest.skip(why)
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, more):
+    """Reasons that are allowed pass, one that is not fails the run and is named; outside of CI nothing fails."""
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+
+    def run(reasons, **env):
+        (tmp_path / "test_it.py").write_text(SKIPS.format(reasons=reasons))
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *more]
+        env = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")} | env
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+
+    allowed = ["needs a CUDA device", "needs a GPU of 60 GB", "the lists in ../shared/fields are absent"]
+    assert run(allowed, CI="1").returncode == 0
+    assert run(["SLURM is not installed"]).returncode == 0
+    (tmp_path / "test_all.py").write_text("import pytest\npytest.skip('no browser', allow_module_level=True)\n")
+    failed = run([*allowed, "SLURM is not installed"], CI="1")
+    named = failed.stdout.partition("neither a GPU nor shared/ was missing:")[2]
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "SLURM is not installed" in named and "no browser" in named and not any(reason in named for reason in allowed)
+
+
 @pytest.mark.slow
 def test_the_gpu_check_needs_no_more_than_it_says(tmp_path):
     """`make gpu-check` on a machine with torch, numpy, tokenizers, pandas, scipy and pytest: nothing else is imported."""
