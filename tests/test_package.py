@@ -73,7 +73,7 @@ def test_every_direct_dependency_is_pinned_within_its_range():
 def test_everything_imported_is_a_declared_dependency():
     declared = {Requirement(text).name.lower().replace("-", "_") for text in project()["dependencies"]}
     declared = {"hydra" if name == "hydra_core" else name for name in declared}
-    optional = {"capacity/mirror.py": {"wandb"}, "capacity/data/text.py": {"datasets"}, "capacity/export/table.py": {"pyarrow"}}
+    optional = {"capacity/export/table.py": {"pyarrow"}}
     for path in MODULES:
         roots = set()
         for node in ast.walk(ast.parse(path.read_text())):
