@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from capacity.compose import load
+from capacity.sweep.study import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "capacity").rglob("*.py"))
@@ -150,6 +151,19 @@ def test_the_citation_and_the_changelog_are_of_this_version():
     assert citation["version"] == capacity.__version__ and citation["license"] == project()["license"]
     newest = re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest and newest[1] == capacity.__version__
+
+
+def test_what_contributors_are_told_is_there(tmp_path):
+    """The paths and make targets that CONTRIBUTING.md names exist, and its study can be planned."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`((?:capacity|conf|docs|results|sweeps|tests)/[\w./@-]*)`", text)) | set(re.findall(r"`(\w+\.(?:md|toml))`", text))
+    assert len(paths) >= 15 and [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
+    study = tmp_path / "depth.yaml"
+    study.write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
+    runs = load_study(str(study), []).runs
+    assert {(run.model.n_layers, run.seed) for run in runs} == {(layers, seed) for layers in (1, 2) for seed in (0, 1)}
 
 
 SKIPS = """
