@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := pyproject.toml constraints.txt
+SOURCES := pyproject.toml constraints.txt capacity/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench design-bench coverage gpu-check torture clean
+.PHONY: help install demo check format test test-long test-fast bench design-bench coverage gpu-check torture clean
 
 help: ## print this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## virtual environment with the exact versions of constraints.txt
 
@@ -17,11 +17,24 @@ demo: install ## pocket study: train, fit the law, draw (minutes on two cores)
 	$(BIN)/capacity sweep pocket
 	$(BIN)/capacity fit-laws pocket
 
-test: $(VENV)/.installed-test ## all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal
+check: $(VENV)/.installed-dev ## format, lint, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
 
-test-fast: $(VENV)/.installed-test ## the tests that are not marked slow
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+format: $(VENV)/.installed-dev ## format all Python, mend what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+test: $(VENV)/.installed-test ## the first tier of tests: under ten minutes on two idle cores
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+
+test-long: $(VENV)/.installed-test ## the second tier: clusters, documented commands at full size
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long
+
+test-fast: $(VENV)/.installed-test ## the first tier without the tests that are marked slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not long"
 
 bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, rendering, start-up
 	$(BIN)/python scripts/bench.py
@@ -41,7 +54,7 @@ torture: $(VENV)/.installed-test ## kill a sweep a hundred times, here and on a 
 	$(BIN)/python tests/slurm_cluster.py $(BIN)/python scripts/torture.py --slurm --steps 25000 --pause 1.5
 
 clean: ## remove the environment and caches, keep results
-	rm -rf $(VENV) build dist .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .import_linter_cache
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "capacity needs Python 3.11 or newer, this is %d.%d; name another with: make PYTHON=python3.12" % v[:2])'
@@ -56,6 +69,10 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed

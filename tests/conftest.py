@@ -1,6 +1,7 @@
 """Shared by all tests: one thread per process, the command line as a person would call it, and a run of a second."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,11 +70,24 @@ def here(tmp_path, monkeypatch):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """In CI a skipped test is a failure, unless it needs a GPU: a green run must not hide what did not run."""
+    """In CI a skipped test is a failure, unless it needs a GPU or shared/: a green run must not hide what did not run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not os.environ.get("CI") or reporter is None or hasattr(session.config, "workerinput"):
         return
-    skipped = [report.nodeid for report in reporter.stats.get("skipped", []) if "gpu" not in report.keywords]
-    if skipped and exitstatus == 0:
-        reporter.write_line(f"skipped in CI without needing a GPU: {', '.join(skipped)}", red=True)
-        session.exitstatus = 1
+    skipped = [(report.nodeid, _reason(report)) for report in reporter.stats.get("skipped", []) if not _may_be_skipped(report)]
+    if skipped:
+        reporter.write_line("")
+        reporter.write_line("skipped in CI, though neither a GPU nor shared/ was missing:", red=True)
+        for nodeid, reason in skipped:
+            reporter.write_line(f"  {nodeid}: {reason}", red=True)
+        if exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _may_be_skipped(report) -> bool:
+    return "gpu" in getattr(report, "keywords", ()) or re.search(r"\b(GPU|CUDA)\b|\bshared/", _reason(report)) is not None
+
+
+def _reason(report) -> str:
+    """Why a test, or a module as a whole, was skipped: the last of (path, line, "Skipped: why")."""
+    return str(report.longrepr[2]) if isinstance(report.longrepr, (tuple, list)) else str(report.longrepr)

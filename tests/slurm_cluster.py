@@ -258,9 +258,7 @@ def _missing():
 def slurm_for_run(tmp_path_factory):
     """One cluster per test run (per worker under pytest-xdist)."""
     if missing := _missing():
-        message = f"SLURM is not installed: no {', '.join(missing)}"
-        # CI sets REQUIRE_SLURM=1, so that a forgotten install step fails instead of hiding the tests.
-        pytest.fail(message) if os.environ.get("REQUIRE_SLURM") == "1" else pytest.skip(message)
+        pytest.skip(f"SLURM is not installed: no {', '.join(missing)}")  # a failure in CI, see conftest.py
     with slurm_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from capacity.compose import load
+from capacity.sweep.study import load_study
 from waiting import patience
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,7 @@ def test_the_wheel_works_from_any_folder(tmp_path):
         want = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*.yaml")}
         assert want and {p.relative_to(installed / folder) for p in (installed / folder).rglob("*.yaml")} == want
     assert {p.name for p in (installed / "report").iterdir()} >= {"page.html", "page.css", "figures.js", "table.js"}
+    assert (installed / "py.typed").exists() and list((tmp_path / "site").glob("capacity-*.dist-info/licenses/LICENSE"))
     assert not list((tmp_path / "site").glob("tests"))
 
     (tmp_path / "elsewhere").mkdir()
@@ -73,7 +75,7 @@ def test_every_direct_dependency_is_pinned_within_its_range():
 def test_everything_imported_is_a_declared_dependency():
     declared = {Requirement(text).name.lower().replace("-", "_") for text in project()["dependencies"]}
     declared = {"hydra" if name == "hydra_core" else name for name in declared}
-    optional = {"capacity/mirror.py": {"wandb"}, "capacity/data/text.py": {"datasets"}, "capacity/export/table.py": {"pyarrow"}}
+    optional = {"capacity/export/table.py": {"pyarrow"}}
     for path in MODULES:
         roots = set()
         for node in ast.walk(ast.parse(path.read_text())):
@@ -138,6 +140,62 @@ def test_version_is_the_packages():
     import capacity
     assert metadata.version("capacity") == capacity.__version__
     assert load([]).run_id  # and the checkout's own conf/ is found
+
+
+def test_the_citation_and_the_changelog_are_of_this_version():
+    import yaml
+
+    import capacity
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == capacity.__version__ and citation["license"] == project()["license"]
+    newest = re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest and newest[1] == capacity.__version__
+
+
+def test_what_contributors_are_told_is_there(tmp_path):
+    """The paths and make targets that CONTRIBUTING.md names exist, and its study can be planned."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`((?:capacity|conf|docs|results|sweeps|tests)/[\w./@-]*)`", text)) | set(re.findall(r"`(\w+\.(?:md|toml))`", text))
+    assert len(paths) >= 15 and [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
+    study = tmp_path / "depth.yaml"
+    study.write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
+    runs = load_study(str(study), []).runs
+    assert {(run.model.n_layers, run.seed) for run in runs} == {(layers, seed) for layers in (1, 2) for seed in (0, 1)}
+
+
+SKIPS = """
+import pytest
+
+def test_runs():
+    pass
+
+@pytest.mark.parametrize("why", {reasons})
+def test_skips(why):
+    pytest.skip(why)
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, more):
+    """Reasons that are allowed pass, one that is not fails the run and is named; outside of CI nothing fails."""
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+
+    def run(reasons, **env):
+        (tmp_path / "test_it.py").write_text(SKIPS.format(reasons=reasons))
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *more]
+        env = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")} | env
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+
+    allowed = ["needs a CUDA device", "needs a GPU of 60 GB", "the lists in ../shared/fields are absent"]
+    assert run(allowed, CI="1").returncode == 0
+    assert run(["SLURM is not installed"]).returncode == 0
+    (tmp_path / "test_all.py").write_text("import pytest\npytest.skip('no browser', allow_module_level=True)\n")
+    failed = run([*allowed, "SLURM is not installed"], CI="1")
+    named = failed.stdout.partition("neither a GPU nor shared/ was missing:")[2]
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "SLURM is not installed" in named and "no browser" in named and not any(reason in named for reason in allowed)
 
 
 @pytest.mark.slow

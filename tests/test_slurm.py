@@ -20,7 +20,7 @@ from slurm_cluster import slurm, slurm_for_run  # noqa: F401
 from sweeps import PINS, assert_undisturbed, bench, small_disk, undisturbed  # noqa: F401
 from waiting import patience, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # every run an element of its own, as far as there is more than a second to do
 HERE = ["cluster=slurm", "cluster.gpus=0", "cluster.cpus=1", "cluster.mem=100M", "cluster.signal_seconds=5", "cluster.pack_minutes=0.001"]
