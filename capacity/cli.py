@@ -16,6 +16,7 @@ from capacity import __version__
 from capacity.cli_help import (MAIN_HELP, TRAIN_HELP, SWEEP_HELP, CANCEL_HELP, RETRY_HELP, STATUS_HELP, FIT_HELP, REPORT_HELP,
                                MEASURE_HELP, TABLE_HELP, EXPORT_HELP, PLAN_HELP, COMPARE_HELP, FIT_TABLE_HELP)
 from capacity.config import ConfigError
+from capacity.hardware import rest_idle_threads
 
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
@@ -23,6 +24,7 @@ OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = _parse(argv)
+    rest_idle_threads()
     try:
         if os.path.lexists(getattr(args, "results", "")) and not os.path.isdir(args.results):
             raise ConfigError(f"--results {args.results}: not a folder")
@@ -230,15 +232,13 @@ def _finished(results: Path, run_id: str) -> dict | None:
 
 
 def _train_now(config, results: Path) -> int:
-    from capacity.hardware import pick_threads, refused_threads, rest_idle_threads
-
-    rest_idle_threads()
     import torch
 
     from capacity import records
     from capacity.mirror import WAIT_SECONDS, Mirror
     from capacity.progress import Progress, count
     from capacity.environment import pick_device
+    from capacity.hardware import pick_threads, refused_threads
     from capacity.run import Stop, execute
 
     device, wanted = pick_device(config.cluster.device), config.cluster.threads
@@ -415,12 +415,10 @@ def _measure(args: argparse.Namespace) -> int:
         run_ids |= {run.run_id: run for run in load_study(args.study, given).runs if _finished(args.results, run.run_id)}
     if not run_ids:
         raise ConfigError("measure: no finished runs named; give run ids or --study")
-    from capacity.hardware import most_threads, rest_idle_threads
-
-    rest_idle_threads()
     import torch
 
     from capacity.environment import pick_device
+    from capacity.hardware import most_threads
     from capacity.run import remeasure
 
     torch.set_num_threads(most_threads())

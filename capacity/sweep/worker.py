@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from capacity.hardware import allowed_threads, rest_idle_threads
+from capacity.hardware import allowed_threads
 from capacity.progress import Progress
 from capacity.sweep import pool
 from capacity.sweep.packs import read_pack
@@ -35,7 +35,6 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
     """Train the named runs of a pack as one stack; returns as `work`. With `parent`, the id of the process that started it,
     checkpoint and stop when that process is gone."""
     pack = read_pack(path, run_ids)
-    rest_idle_threads()
     import torch  # after the pack was found to be good
 
     from capacity.environment import pick_device
