@@ -22,8 +22,19 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from capacity.config import (COUPLED, SECTIONS, Config, ConfigError, check_section, from_dict, known_keys, nearest,
-                             takes_text, unknown_data_key, unknown_key)
+from capacity.config import (
+    COUPLED,
+    SECTIONS,
+    Config,
+    ConfigError,
+    check_section,
+    from_dict,
+    known_keys,
+    nearest,
+    takes_text,
+    unknown_data_key,
+    unknown_key,
+)
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
@@ -63,10 +74,14 @@ def measured_by(tree: dict, overrides: list[str]) -> Config:
     tree = from_dict(tree).as_dict()
     with _hydra() as parser:
         parsed = [(text, _parse(parser, text)) for text in overrides]
-        for text, override in sorted(parsed, key=lambda one: one[1].key_or_group not in GROUPS):  # choices first, as Hydra has it
+        for text, override in sorted(
+            parsed, key=lambda one: one[1].key_or_group not in GROUPS
+        ):  # choices first, as Hydra has it
             key = override.key_or_group
             if key.partition(".")[0] not in MEASURES:
-                raise ConfigError(f"{text}: a finished run keeps its settings; to measure it again, give those of {', '.join(MEASURES)}")
+                raise ConfigError(
+                    f"{text}: a finished run keeps its settings; to measure it again, give those of {', '.join(MEASURES)}"
+                )
             if override.is_sweep_override():
                 raise ConfigError(f"{text}: several values; a run is measured by one")
             if override.type is not OverrideType.CHANGE:
@@ -94,7 +109,9 @@ def expand(axes: list[str]) -> list[list[str]]:
             if "${" in text:
                 raise ConfigError(f"{text}: an axis cannot hold an interpolation; list the values")
             if "shuffle" in text:
-                raise ConfigError(f"{text}: a shuffled axis would name different runs each time; list the values")
+                raise ConfigError(
+                    f"{text}: a shuffled axis would name different runs each time; list the values"
+                )
             try:
                 values = list(override.sweep_string_iterator())
             except HydraException as error:
@@ -125,14 +142,20 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
     parsed = [[(text, _parse(parser, text)) for text in layer] for layer in layers]
     for text, override in itertools.chain(*parsed):
         if override.is_sweep_override():
-            raise ConfigError(f"{text}: several values; one run takes one (a study file takes axes)")
+            raise ConfigError(
+                f"{text}: several values; one run takes one (a study file takes axes)"
+            )
     flat = list(itertools.chain(*parsed))
     for text, override in flat:
         if override.key_or_group in GROUPS and not isinstance(override.value(), str):
-            raise ConfigError(f"{text}: expected the name of a choice of {override.key_or_group}; allowed: "
-                              f"{', '.join(option_names(override.key_or_group))}")
+            raise ConfigError(
+                f"{text}: expected the name of a choice of {override.key_or_group}; allowed: "
+                f"{', '.join(option_names(override.key_or_group))}"
+            )
     if all(override.type is OverrideType.CHANGE for _, override in flat):
-        tree = copy.deepcopy(_container(tuple(text for text, o in flat if o.key_or_group in GROUPS)))
+        tree = copy.deepcopy(
+            _container(tuple(text for text, o in flat if o.key_or_group in GROUPS))
+        )
         for text, override in flat:
             if override.key_or_group not in GROUPS:
                 _update(tree, text, override)
@@ -142,7 +165,9 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
     _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
     try:
         if _unresolved(tree):
-            tree = OmegaConf.to_container(OmegaConf.create(tree), resolve=True, throw_on_missing=True)
+            tree = OmegaConf.to_container(
+                OmegaConf.create(tree), resolve=True, throw_on_missing=True
+            )
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from None
     return from_dict(tree)
@@ -151,10 +176,14 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
 def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> None:
     """Put the values of conf/local.yaml below what was said explicitly: those under the chosen name of cluster=, and wandb's."""
     named = {override.key_or_group for _, override in flat}
-    chosen = next((str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation")
+    chosen = next(
+        (str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation"
+    )
     site = site_settings()
     for section, values in (("cluster", site.get(chosen, {})), ("wandb", site.get("wandb", {}))):
-        tree[section] |= {key: value for key, value in values.items() if f"{section}.{key}" not in named}
+        tree[section] |= {
+            key: value for key, value in values.items() if f"{section}.{key}" not in named
+        }
 
 
 @lru_cache(maxsize=4)
@@ -163,8 +192,10 @@ def _site_settings(path: Path, stamp: int) -> dict:
     allowed = [*option_names("cluster"), "wandb"]
     for section, values in tree.items():
         if section not in allowed:
-            raise ConfigError(f"{path}: {section}: not a section of this file{nearest(str(section), allowed)}; allowed: "
-                              f"{', '.join(allowed)}, each with settings of {'cluster' if section != 'wandb' else 'wandb'}")
+            raise ConfigError(
+                f"{path}: {section}: not a section of this file{nearest(str(section), allowed)}; allowed: "
+                f"{', '.join(allowed)}, each with settings of {'cluster' if section != 'wandb' else 'wandb'}"
+            )
         name = "wandb" if section == "wandb" else "cluster"
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {section}: expected named settings, such as partition: gpu")
@@ -179,7 +210,11 @@ def site_settings() -> dict:
     """What conf/local.yaml says about this site: cluster choice (or wandb) -> setting -> value. The file of $CAPACITY_LOCAL, of
     the current folder, or of the checkout; it may hold nothing that changes what a run is. ConfigError with file and key."""
     named = os.environ.get("CAPACITY_LOCAL")
-    places = [Path(named)] if named else [Path("conf/local.yaml").resolve(), shared_dir("conf") / "local.yaml"]
+    places = (
+        [Path(named)]
+        if named
+        else [Path("conf/local.yaml").resolve(), shared_dir("conf") / "local.yaml"]
+    )
     path = next((path for path in places if path.exists()), None)
     if path is None:
         if named:
@@ -190,7 +225,10 @@ def site_settings() -> dict:
 
 def _unresolved(tree: dict) -> bool:
     """Whether an interpolation or a missing value is left anywhere."""
-    return any(_unresolved(v) if isinstance(v, dict) else isinstance(v, str) and ("${" in v or v == "???") for v in tree.values())
+    return any(
+        _unresolved(v) if isinstance(v, dict) else isinstance(v, str) and ("${" in v or v == "???")
+        for v in tree.values()
+    )
 
 
 def _find(tree: dict, key: str) -> tuple[dict, str]:
@@ -223,14 +261,20 @@ def _update(tree, text: str, override: Override) -> None:
     key = override.key_or_group
     if key not in known_keys() or override.package is not None:
         if key in SECTIONS or any(known.startswith(key + ".") for known in known_keys()):
-            raise ConfigError(f"{text}: {key} holds several settings; name one, such as "
-                              f"{next(k for k in known_keys() if k.startswith(key + '.'))}=...")
+            raise ConfigError(
+                f"{text}: {key} holds several settings; name one, such as "
+                f"{next(k for k in known_keys() if k.startswith(key + '.'))}=..."
+            )
         raise unknown_key(key)
     at, last = _find(tree, key)
     if last not in at:  # of another kind of data
         raise unknown_data_key(key, str(tree["data"].get("kind")))
     value = override.value()
-    at[last] = text.partition("=")[2] if takes_text(key) and isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    at[last] = (
+        text.partition("=")[2]
+        if takes_text(key) and isinstance(value, (int, float)) and not isinstance(value, bool)
+        else value
+    )
 
 
 def _parse(parser: OverridesParser, text: str) -> Override:
@@ -241,12 +285,16 @@ def _parse(parser: OverridesParser, text: str) -> Override:
 
 def _parse_anew(parser: OverridesParser, text: str) -> Override:
     try:
-        (override,) = parser.parse_overrides([text])  # unlike parse_override, this also sets what glob needs
+        (override,) = parser.parse_overrides(
+            [text]
+        )  # unlike parse_override, this also sets what glob needs
     except (HydraException, ValueError) as error:
         text = text if len(text) <= 60 else text[:57] + "..."
         if "=" not in text:
             hint = nearest(text, ["train", "sweep", "status", "fit-laws", "measure"])
-            raise ConfigError(f"{text}: expected key=value, such as model.d_model=32{hint}") from None
+            raise ConfigError(
+                f"{text}: expected key=value, such as model.d_model=32{hint}"
+            ) from None
         raise ConfigError(f"{text}: {_one_line(error)}") from None
     if not override.key_or_group:
         raise ConfigError(f"{text}: expected key=value, such as model.d_model=32")
@@ -266,15 +314,23 @@ def _compose(overrides: list[str]):
             key, _, value = text.partition("=")
             options = option_names(key)
             if options and value not in options:
-                raise ConfigError(f"{text}: no such choice of {key}; allowed: {', '.join(options)}"
-                                  f"{nearest(value, options)}") from None
+                raise ConfigError(
+                    f"{text}: no such choice of {key}; allowed: {', '.join(options)}"
+                    f"{nearest(value, options)}"
+                ) from None
         raise ConfigError(_one_line(error)) from None
 
 
 def option_names(group: str) -> list[str]:
     """The YAML files of a config group, without their ending."""
-    return sorted(p.stem for p in (shared_dir("conf") / group).glob("*.yaml")) if group in GROUPS else []
+    return (
+        sorted(p.stem for p in (shared_dir("conf") / group).glob("*.yaml"))
+        if group in GROUPS
+        else []
+    )
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line)[:300]
+    return " ".join(
+        line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
+    )[:300]

@@ -32,33 +32,85 @@ class Model:
     n_layers: int = setting(1, "L, transformer blocks", low=1, high=1000)
     d_model: int = setting(32, "d, width", low=1, high=65536)
     n_heads: int = setting(2, "attention heads; must divide d_model", low=1, high=65536)
-    mlp_ratio: float = setting(4.0, "hidden width of the MLP / d_model; 0: no MLP", low=0.0, high=1024.0)
+    mlp_ratio: float = setting(
+        4.0, "hidden width of the MLP / d_model; 0: no MLP", low=0.0, high=1024.0
+    )
     position: str = setting("learned", "position information", choices=("learned", "rotary"))
     tied: bool = setting(True, "the output head is the token embedding")
     bias: bool = setting(True, "biases in the linear maps (of norms: see model.norm)")
     init_std: float = setting(0.02, "standard deviation of the initial weights", above=0.0)
-    n_kv_heads: int | None = setting(None, "heads of keys and values (grouped-query attention); must divide n_heads; "
-                                     "empty: n_heads", low=1, high=65536, neutral=None)
-    norm: str = setting("layernorm", "layernorm has gain and bias, the others a gain; eps is 1e-5",
-                        choices=("layernorm", "layernorm_no_bias", "rmsnorm"), neutral="layernorm")
-    mlp: str = setting("standard", "down(act(up x)), or gated: down(act(gate x) * up x)", choices=("standard", "gated"),
-                       neutral="standard")
-    mlp_multiple_of: int = setting(1, "the hidden width of the MLP is rounded up to a multiple of this",
-                                   low=1, high=65536, neutral=1)
-    activation: str = setting("gelu", "act; gelu_tanh: GPT-2's approximation, relu2: the square of relu",
-                              choices=("gelu", "gelu_tanh", "silu", "relu", "relu2"), neutral="gelu")
-    rotary_base: float = setting(10000.0, "base of the rotary frequencies, with model.position=rotary",
-                                 above=1.0, high=1e12, neutral=10000.0)
-    document_mask: bool = setting(False, "attention within a document only, which EOS starts", neutral=False)
-    n_experts: int = setting(0, "MLPs per block, of which a token visits top_k; 0: one that all tokens visit",
-                             low=0, high=65536, neutral=0)
+    n_kv_heads: int | None = setting(
+        None,
+        "heads of keys and values (grouped-query attention); must divide n_heads; empty: n_heads",
+        low=1,
+        high=65536,
+        neutral=None,
+    )
+    norm: str = setting(
+        "layernorm",
+        "layernorm has gain and bias, the others a gain; eps is 1e-5",
+        choices=("layernorm", "layernorm_no_bias", "rmsnorm"),
+        neutral="layernorm",
+    )
+    mlp: str = setting(
+        "standard",
+        "down(act(up x)), or gated: down(act(gate x) * up x)",
+        choices=("standard", "gated"),
+        neutral="standard",
+    )
+    mlp_multiple_of: int = setting(
+        1,
+        "the hidden width of the MLP is rounded up to a multiple of this",
+        low=1,
+        high=65536,
+        neutral=1,
+    )
+    activation: str = setting(
+        "gelu",
+        "act; gelu_tanh: GPT-2's approximation, relu2: the square of relu",
+        choices=("gelu", "gelu_tanh", "silu", "relu", "relu2"),
+        neutral="gelu",
+    )
+    rotary_base: float = setting(
+        10000.0,
+        "base of the rotary frequencies, with model.position=rotary",
+        above=1.0,
+        high=1e12,
+        neutral=10000.0,
+    )
+    document_mask: bool = setting(
+        False, "attention within a document only, which EOS starts", neutral=False
+    )
+    n_experts: int = setting(
+        0,
+        "MLPs per block, of which a token visits top_k; 0: one that all tokens visit",
+        low=0,
+        high=65536,
+        neutral=0,
+    )
     top_k: int = setting(1, "experts per token", low=1, high=65536, neutral=1)
-    capacity_factor: float = setting(2.0, "places per expert in training / its even share of tokens; a token beyond "
-                                     "them skips the expert", above=0.0, high=65536.0, neutral=2.0)
-    eval_capacity_factor: float = setting(8.0, "the same in evaluation; from n_experts / top_k on, no token is skipped",
-                                          above=0.0, high=65536.0, neutral=8.0)
-    balance_weight: float = setting(0.01, "weight of the load-balance loss in training; 3.3 states none",
-                                    low=0.0, high=1000.0, neutral=0.01)
+    capacity_factor: float = setting(
+        2.0,
+        "places per expert in training / its even share of tokens; a token beyond "
+        "them skips the expert",
+        above=0.0,
+        high=65536.0,
+        neutral=2.0,
+    )
+    eval_capacity_factor: float = setting(
+        8.0,
+        "the same in evaluation; from n_experts / top_k on, no token is skipped",
+        above=0.0,
+        high=65536.0,
+        neutral=8.0,
+    )
+    balance_weight: float = setting(
+        0.01,
+        "weight of the load-balance loss in training; 3.3 states none",
+        low=0.0,
+        high=1000.0,
+        neutral=0.01,
+    )
 
     def __post_init__(self):
         if self.n_kv_heads == self.n_heads:  # two spellings of one model have one identity
@@ -73,15 +125,21 @@ class Model:
     def mlp_width(self) -> int:
         """F, hidden width of an MLP: mlp_ratio d_model, rounded up to a multiple of mlp_multiple_of; 0: no MLP."""
         exact = self.mlp_ratio * self.d_model / self.mlp_multiple_of
-        return self.mlp_multiple_of * math.ceil(exact * (1 - 1e-9))  # 8/3 x 192 is 512, however 8/3 is rounded
+        return self.mlp_multiple_of * math.ceil(
+            exact * (1 - 1e-9)
+        )  # 8/3 x 192 is 512, however 8/3 is rounded
 
 
 @dataclass(frozen=True)
 class Train:
     """AdamW or Muon with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in epoch permutations."""
 
-    steps: int | None = setting(None, "optimizer steps (or give train.exposures)", low=1, high=2**40)
-    exposures: float | None = setting(None, "times each sequence is seen, instead of steps", above=0.0, high=1e12)
+    steps: int | None = setting(
+        None, "optimizer steps (or give train.exposures)", low=1, high=2**40
+    )
+    exposures: float | None = setting(
+        None, "times each sequence is seen, instead of steps", above=0.0, high=1e12
+    )
     batch_size: int = setting(64, "sequences per step", low=1, high=2**31 - 1)
     lr: float = setting(0.02, "peak learning rate", above=0.0)
     warmup_steps: int = setting(200, "steps of linear warm-up; less than steps", low=0)
@@ -89,19 +147,39 @@ class Train:
     beta1: float = setting(0.9, "AdamW first-moment decay", low=0.0, high=0.999999)
     beta2: float = setting(0.99, "AdamW second-moment decay", low=0.0, high=0.999999)
     eps: float = setting(1e-8, "AdamW epsilon", above=0.0)
-    weight_decay: float = setting(0.0, "decoupled weight decay, on matrices and tables only", low=0.0)
+    weight_decay: float = setting(
+        0.0, "decoupled weight decay, on matrices and tables only", low=0.0
+    )
     grad_clip: float = setting(1.0, "largest gradient norm; 0 = no clipping", low=0.0)
-    precision: str = setting("fp32", "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, gradients of weights "
-                             "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss scale per run",
-                             choices=PRECISIONS)
-    weights: str = setting("fp32", "what weights are kept in between steps; bf16_stochastic: bf16, each update rounded up or down at random "
-                           "without bias; bf16_nearest: rounded to nearest, which loses updates below half a step", choices=WEIGHTS,
-                           neutral="fp32")
-    qat: str = setting("none", "quantization-aware training: the values that weights have in the forward pass, one scale per output; "
-                       "straight-through in the backward pass", choices=("none", *LEVELS), neutral="none")
-    qat_embeddings: bool = setting(False, "train.qat for token and position tables and an untied head too", neutral=False)
-    optimizer: str = setting("adamw", "muon: Muon for the matrices inside blocks, AdamW for the rest", choices=("adamw", "muon"),
-                             neutral="adamw")
+    precision: str = setting(
+        "fp32",
+        "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, gradients of weights "
+        "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss scale per run",
+        choices=PRECISIONS,
+    )
+    weights: str = setting(
+        "fp32",
+        "what weights are kept in between steps; bf16_stochastic: bf16, each update rounded up or down at random "
+        "without bias; bf16_nearest: rounded to nearest, which loses updates below half a step",
+        choices=WEIGHTS,
+        neutral="fp32",
+    )
+    qat: str = setting(
+        "none",
+        "quantization-aware training: the values that weights have in the forward pass, one scale per output; "
+        "straight-through in the backward pass",
+        choices=("none", *LEVELS),
+        neutral="none",
+    )
+    qat_embeddings: bool = setting(
+        False, "train.qat for token and position tables and an untied head too", neutral=False
+    )
+    optimizer: str = setting(
+        "adamw",
+        "muon: Muon for the matrices inside blocks, AdamW for the rest",
+        choices=("adamw", "muon"),
+        neutral="adamw",
+    )
     momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
 
     def __post_init__(self):
@@ -113,12 +191,22 @@ class Train:
 class Measure:
     """What is measured and when; out of the run's identity, because it never changes the weights."""
 
-    evaluations: int = setting(10, "full passes over the training set during training", low=1, high=1000)
-    batch_tokens: int = setting(65536, "tokens per forward pass of an evaluation", low=1, high=2**31 - 1)
+    evaluations: int = setting(
+        10, "full passes over the training set during training", low=1, high=1000
+    )
+    batch_tokens: int = setting(
+        65536, "tokens per forward pass of an evaluation", low=1, high=2**31 - 1
+    )
     people: int | None = setting(None, "people who are asked, drawn evenly; empty: all", low=2)
-    contexts: int = setting(4, "templates or texts in which each value of a person is asked", low=1, high=1000)
-    context: str = setting("auto", "first: the sentence comes first, behind the name; text: the person's own text; auto: by "
-                           "the data (see measure/knowledge.py)", choices=("auto", "first", "text"))
+    contexts: int = setting(
+        4, "templates or texts in which each value of a person is asked", low=1, high=1000
+    )
+    context: str = setting(
+        "auto",
+        "first: the sentence comes first, behind the name; text: the person's own text; auto: by "
+        "the data (see measure/knowledge.py)",
+        choices=("auto", "first", "text"),
+    )
 
 
 @dataclass(frozen=True)
@@ -126,8 +214,11 @@ class Extraction:
     """Whether stored facts can be asked for (Physics of Language Models 3.1, arXiv 2309.14316, sections 3 to 5): fine-tune on
     questions about one half of the people, ask about the other half. A measure: out of the run's identity."""
 
-    mode: str = setting("none", "full: all weights; lora: low-rank updates of the embedding and of queries and values",
-                        choices=("none", "full", "lora"))
+    mode: str = setting(
+        "none",
+        "full: all weights; lora: low-rank updates of the embedding and of queries and values",
+        choices=("none", "full", "lora"),
+    )
     steps: int = setting(2000, "optimizer steps of the fine-tuning", low=1)
     batch_size: int = setting(48, "questions per step", low=1)
     lr: float = setting(3e-4, "peak learning rate; cosine to a tenth, no warm-up", above=0.0)
@@ -138,47 +229,116 @@ class Extraction:
 
 WORD = (r"\S+", "a text without spaces")
 LINE = (r"[^\n\r]+", "one line of text")
-DURATION = (r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d(:\d\d)?)?", "a time as SLURM has them, in quotes: minutes, 'h:mm:ss' or 'd-hh:mm:ss'")
+DURATION = (
+    r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d(:\d\d)?)?",
+    "a time as SLURM has them, in quotes: minutes, 'h:mm:ss' or 'd-hh:mm:ss'",
+)
 
 
 @dataclass(frozen=True)
 class Cluster:
     """Where and how runs execute. The settings from `partition` on are those of a queue."""
 
-    launcher: str = setting("local", "who runs a sweep: local (this machine), slurm, or the name of a Python module of yours", form=WORD)
-    device: str = setting("auto", "auto takes CUDA where there is one; in a queue, where GPUs are asked for",
-                          choices=("auto", "cpu", "cuda"))
-    workers: int | None = setting(None, "processes of a sweep, or of one array element; empty: one per GPU or CPU core", low=1, high=1024)
-    threads: int | None = setting(None, "CPU threads per process, at most OMP_NUM_THREADS; empty: chosen from the size of a step", low=1, high=1024)
-    stack: int = setting(16, "most runs of one shape that train together as one program", low=1, high=4096)
-    memory_gb: float | None = setting(None, "memory that a stack may be planned for; empty: 80% of the GPU's, or of this machine's "
-                                      "shared by the processes of a sweep", above=0.0, high=1e6)
-    micro_batches: int | None = setting(None, "parts in which a batch is computed, one after the other, their gradients summed; empty: as "
-                                        "many as memory asks for (memory_gb, or 80% of a GPU)", low=1)
-    compile: str = setting("never", "torch.compile the loss and its gradient, half a minute per shape and process, then a tenth to a "
-                           "fifth faster on a CPU; needs a C++ compiler; auto: where a stack trains long enough for that",
-                           choices=("never", "auto", "always"))
+    launcher: str = setting(
+        "local",
+        "who runs a sweep: local (this machine), slurm, or the name of a Python module of yours",
+        form=WORD,
+    )
+    device: str = setting(
+        "auto",
+        "auto takes CUDA where there is one; in a queue, where GPUs are asked for",
+        choices=("auto", "cpu", "cuda"),
+    )
+    workers: int | None = setting(
+        None,
+        "processes of a sweep, or of one array element; empty: one per GPU or CPU core",
+        low=1,
+        high=1024,
+    )
+    threads: int | None = setting(
+        None,
+        "CPU threads per process, at most OMP_NUM_THREADS; empty: chosen from the size of a step",
+        low=1,
+        high=1024,
+    )
+    stack: int = setting(
+        16, "most runs of one shape that train together as one program", low=1, high=4096
+    )
+    memory_gb: float | None = setting(
+        None,
+        "memory that a stack may be planned for; empty: 80% of the GPU's, or of this machine's "
+        "shared by the processes of a sweep",
+        above=0.0,
+        high=1e6,
+    )
+    micro_batches: int | None = setting(
+        None,
+        "parts in which a batch is computed, one after the other, their gradients summed; empty: as "
+        "many as memory asks for (memory_gb, or 80% of a GPU)",
+        low=1,
+    )
+    compile: str = setting(
+        "never",
+        "torch.compile the loss and its gradient, half a minute per shape and process, then a tenth to a "
+        "fifth faster on a CPU; needs a C++ compiler; auto: where a stack trains long enough for that",
+        choices=("never", "auto", "always"),
+    )
     checkpoint_seconds: float = setting(30.0, "time between checkpoints", above=0.0)
     partition: str | None = setting(None, "partition", form=WORD)
     account: str | None = setting(None, "account that pays", form=WORD)
     qos: str | None = setting(None, "quality of service", form=WORD)
     constraint: str | None = setting(None, "features that a node must have", form=WORD)
     gpus: int = setting(0, "GPUs per array element, each with a worker of its own", low=0, high=64)
-    gres: str | None = setting(None, "how GPUs are asked for, such as gpu:a100:1; empty: --gpus-per-node", form=WORD)
+    gres: str | None = setting(
+        None, "how GPUs are asked for, such as gpu:a100:1; empty: --gpus-per-node", form=WORD
+    )
     cpus: int = setting(1, "CPU cores per array element", low=1, high=1024)
-    mem: str | None = setting(None, "memory per array element; empty: from the cost model", form=(r"\d+[KMGT]?", "a size such as 16G"))
-    time: str | None = setting(None, "time limit of an array element; empty: twice what the cost model expects and ten minutes",
-                               form=DURATION)
+    mem: str | None = setting(
+        None,
+        "memory per array element; empty: from the cost model",
+        form=(r"\d+[KMGT]?", "a size such as 16G"),
+    )
+    time: str | None = setting(
+        None,
+        "time limit of an array element; empty: twice what the cost model expects and ten minutes",
+        form=DURATION,
+    )
     throttle: int | None = setting(None, "most array elements at once", low=1)
-    pack_minutes: float = setting(60.0, "expected duration that runs are packed into array elements for", above=0.0)
-    array_limit: int = setting(1000, "most elements of an array (SLURM's MaxArraySize); more work makes longer elements", low=1)
-    setup: tuple[str, ...] = setting((), "shell lines before the worker, such as [module load cuda]", form=LINE)
-    environment: tuple[str, ...] = setting((), "environment variables of the worker, such as [OMP_PROC_BIND=false]",
-                                           form=(r"[A-Za-z_]\w*=[^\n\r]*", "NAME=value"))
-    options: tuple[str, ...] = setting((), "further options of sbatch, such as [--exclude=node7]", form=(r"--?\w[^\n\r]*", "an option such as --exclude=node7"))
-    prefix: str | None = setting(None, "command before the worker, such as a container's: apptainer exec --nv image.sif", form=LINE)
-    python: str | None = setting(None, "interpreter on the node; empty: the one that submits", form=LINE)
-    signal_seconds: int = setting(120, "time before the limit at which a job checkpoints and requeues itself", low=1, high=65535)
+    pack_minutes: float = setting(
+        60.0, "expected duration that runs are packed into array elements for", above=0.0
+    )
+    array_limit: int = setting(
+        1000,
+        "most elements of an array (SLURM's MaxArraySize); more work makes longer elements",
+        low=1,
+    )
+    setup: tuple[str, ...] = setting(
+        (), "shell lines before the worker, such as [module load cuda]", form=LINE
+    )
+    environment: tuple[str, ...] = setting(
+        (),
+        "environment variables of the worker, such as [OMP_PROC_BIND=false]",
+        form=(r"[A-Za-z_]\w*=[^\n\r]*", "NAME=value"),
+    )
+    options: tuple[str, ...] = setting(
+        (),
+        "further options of sbatch, such as [--exclude=node7]",
+        form=(r"--?\w[^\n\r]*", "an option such as --exclude=node7"),
+    )
+    prefix: str | None = setting(
+        None,
+        "command before the worker, such as a container's: apptainer exec --nv image.sif",
+        form=LINE,
+    )
+    python: str | None = setting(
+        None, "interpreter on the node; empty: the one that submits", form=LINE
+    )
+    signal_seconds: int = setting(
+        120,
+        "time before the limit at which a job checkpoints and requeues itself",
+        low=1,
+        high=65535,
+    )
     requeues: int = setting(100, "how often a job may requeue itself", low=0)
 
 
@@ -186,7 +346,9 @@ class Cluster:
 class Wandb:
     """An optional mirror of the run's files; it can never stop or slow a run."""
 
-    mode: str = setting("disabled", "where to send a copy", choices=("disabled", "offline", "online"))
+    mode: str = setting(
+        "disabled", "where to send a copy", choices=("disabled", "offline", "online")
+    )
     project: str = setting("capacity", "wandb project")
     entity: str | None = setting(None, "wandb user or team; empty: wandb's default")
 
@@ -203,12 +365,16 @@ class Config:
     quantize: Quantize = Quantize()
     cluster: Cluster = Cluster()
     wandb: Wandb = Wandb()
-    seed: int = setting(0, "changes data, initial weights and batch order together", low=0, high=2**63 - 1)
+    seed: int = setting(
+        0, "changes data, initial weights and batch order together", low=0, high=2**63 - 1
+    )
 
     @property
     def parameters(self) -> dict[str, int]:
         """Parameter counts by convention, see `counts.parameters`."""
-        return counts.parameters(self.model, self.data.rows, self.data.seq_len, self.data.bos, self.data.used_rows)
+        return counts.parameters(
+            self.model, self.data.rows, self.data.seq_len, self.data.bos, self.data.used_rows
+        )
 
     @property
     def items(self) -> int:
@@ -246,7 +412,11 @@ class Config:
     @property
     def flops(self) -> float:
         """Model FLOPs of training: 3 x forward, see `counts.forward_flops_per_token`."""
-        return 3.0 * self.tokens * counts.forward_flops_per_token(self.model, self.data.rows, self.data.seq_len)
+        return (
+            3.0
+            * self.tokens
+            * counts.forward_flops_per_token(self.model, self.data.rows, self.data.seq_len)
+        )
 
     @property
     def shape(self) -> str:
@@ -258,8 +428,13 @@ class Config:
         """The resolved settings that the result depends on; two spellings of one run have one identity."""
         train = settings.identity(self.train) | {"steps": self.steps}
         del train["exposures"]
-        return {"schema": IDENTITY_SCHEMA, "data": self.data.identity(self.items), "model": settings.identity(self.model),
-                "train": train, "seed": self.seed}
+        return {
+            "schema": IDENTITY_SCHEMA,
+            "data": self.data.identity(self.items),
+            "model": settings.identity(self.model),
+            "train": train,
+            "seed": self.seed,
+        }
 
     @property
     def run_id(self) -> str:
@@ -271,7 +446,10 @@ class Config:
         """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates are not at hand."""
         out = dataclasses.asdict(self)
         for section in ("cluster", "data", "quantize"):
-            out[section] = {key: list(value) if isinstance(value, tuple) else value for key, value in out[section].items()}
+            out[section] = {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in out[section].items()
+            }
         if "lexicon" in out["data"]:
             out["data"]["lexicon"] = self.data.compiled.digest
         if "pool" in out["data"]:
@@ -279,35 +457,59 @@ class Config:
         return out
 
 
-SECTIONS: dict[str, type] = {"model": Model, "train": Train, "measure": Measure, "extraction": Extraction,
-                             "quantize": Quantize, "cluster": Cluster, "wandb": Wandb}
-COUPLED = (("data.n_sequences", "data.load"), ("data.n_sequences", "data.tokens_per_parameter"), ("data.n_people", "data.load"), ("train.steps", "train.exposures"))
+SECTIONS: dict[str, type] = {
+    "model": Model,
+    "train": Train,
+    "measure": Measure,
+    "extraction": Extraction,
+    "quantize": Quantize,
+    "cluster": Cluster,
+    "wandb": Wandb,
+}
+COUPLED = (
+    ("data.n_sequences", "data.load"),
+    ("data.n_sequences", "data.tokens_per_parameter"),
+    ("data.n_people", "data.load"),
+    ("train.steps", "train.exposures"),
+)
 
 
 def known_keys() -> list[str]:
     """Every dotted key that a configuration may hold, those of all kinds of data among them."""
     sections = [("data", cls) for cls in KINDS.values()] + list(SECTIONS.items())
-    return ["seed"] + list(dict.fromkeys(f"{s}.{f.name}" for s, cls in sections for f in dataclasses.fields(cls)))
+    return ["seed"] + list(
+        dict.fromkeys(f"{s}.{f.name}" for s, cls in sections for f in dataclasses.fields(cls))
+    )
 
 
 def takes_text(key: str) -> bool:
     """Whether a setting is a text, so that a number on the command line is one too: cluster.time=90."""
     section, _, name = key.partition(".")
     field = SECTIONS[section].__dataclass_fields__.get(name) if section in SECTIONS else None
-    return field is not None and field.type in ("str", "str | None") and field.metadata["choices"] is None
+    return (
+        field is not None
+        and field.type in ("str", "str | None")
+        and field.metadata["choices"] is None
+    )
 
 
 def unknown_key(key: str) -> ConfigError:
-    return ConfigError(f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` shows all")
+    return ConfigError(
+        f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` shows all"
+    )
 
 
 def unknown_data_key(key: str, kind: str) -> ConfigError:
     """The error for a setting that this kind of data does not have, though another one may."""
-    owners = [k for k, cls in KINDS.items() if key.removeprefix("data.") in cls.__dataclass_fields__]
+    owners = [
+        k for k, cls in KINDS.items() if key.removeprefix("data.") in cls.__dataclass_fields__
+    ]
     if not owners:
         return unknown_key(key)
-    return ConfigError(f"{key}: a setting of data.kind={' or '.join(owners)}, but this run's data.kind is {kind}; "
-                       f"choose data={owners[0]}")
+    return ConfigError(
+        f"{key}: a setting of data.kind={' or '.join(owners)}, but this run's data.kind is {kind}; "
+        f"choose data={owners[0]}"
+    )
 
 
 def from_dict(tree: dict) -> Config:
@@ -330,7 +532,9 @@ def from_dict(tree: dict) -> Config:
 
 def from_record(tree: dict) -> Config:
     """The settings of a record without those of its execution, which are no part of the run and may have had other values in its time."""
-    return from_dict({name: part for name, part in tree.items() if name not in ("cluster", "wandb")})
+    return from_dict(
+        {name: part for name, part in tree.items() if name not in ("cluster", "wandb")}
+    )
 
 
 def check_section(name: str, tree: dict) -> None:
@@ -346,7 +550,9 @@ def _section(name: str, tree: Any) -> Any:
         return settings.section(SECTIONS[name], name, tree, unknown_key)
     kind = tree.get("kind", "uniform")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ConfigError(f"data.kind={kind}: expected one of {', '.join(KINDS)}{nearest(str(kind), list(KINDS))}")
+        raise ConfigError(
+            f"data.kind={kind}: expected one of {', '.join(KINDS)}{nearest(str(kind), list(KINDS))}"
+        )
 
     return settings.section(KINDS[kind], "data", tree, lambda key: unknown_data_key(key, kind))
 
@@ -357,46 +563,76 @@ def check(config: Config) -> None:
     for one, other in COUPLED:
         section, name = one.split(".")
         part = getattr(config, section)
-        if name not in part.__dataclass_fields__ or other.split(".")[1] not in part.__dataclass_fields__:
+        if (
+            name not in part.__dataclass_fields__
+            or other.split(".")[1] not in part.__dataclass_fields__
+        ):
             continue  # of another kind of data
         values = [getattr(part, name), getattr(part, other.split(".")[1])]
         if values[0] is None and values[1] is None:
             raise ConfigError(f"{one}, {other}: give one of the two")
         if values[0] is not None and values[1] is not None:
-            raise ConfigError(f"{one}={values[0]} and {other}={values[1]}: each follows from the other; give only one")
+            raise ConfigError(
+                f"{one}={values[0]} and {other}={values[1]}: each follows from the other; give only one"
+            )
     data.check(config.items)
     if config.extraction.mode != "none" and not getattr(data, "questions", False):
-        raise ConfigError(f"extraction.mode={config.extraction.mode}: needs data.kind=bios and data.questions=true, so that the "
-                          "vocabulary has the words of the questions")
+        raise ConfigError(
+            f"extraction.mode={config.extraction.mode}: needs data.kind=bios and data.questions=true, so that the "
+            "vocabulary has the words of the questions"
+        )
     quantization.check(config.quantize, model, train.qat)
     if model.d_model % model.n_heads:
-        raise ConfigError(f"model.n_heads={model.n_heads}: must divide model.d_model={model.d_model}; "
-                          f"allowed: {_divisors(model.d_model)}")
+        raise ConfigError(
+            f"model.n_heads={model.n_heads}: must divide model.d_model={model.d_model}; "
+            f"allowed: {_divisors(model.d_model)}"
+        )
     if model.position == "rotary" and (model.d_model // model.n_heads) % 2:
-        raise ConfigError(f"model.position=rotary: needs an even head size, but model.d_model/model.n_heads = "
-                          f"{model.d_model // model.n_heads}")
+        raise ConfigError(
+            f"model.position=rotary: needs an even head size, but model.d_model/model.n_heads = "
+            f"{model.d_model // model.n_heads}"
+        )
     if model.n_heads % model.kv_heads:
-        raise ConfigError(f"model.n_kv_heads={model.n_kv_heads}: must divide model.n_heads={model.n_heads}; "
-                          f"allowed: {_divisors(model.n_heads)}")
+        raise ConfigError(
+            f"model.n_kv_heads={model.n_kv_heads}: must divide model.n_heads={model.n_heads}; "
+            f"allowed: {_divisors(model.n_heads)}"
+        )
     if model.document_mask and data.bos:
-        raise ConfigError(f"model.document_mask=true: sequences of data.kind={data.kind} hold no EOS to start a "
-                          "document; set model.document_mask=false")
+        raise ConfigError(
+            f"model.document_mask=true: sequences of data.kind={data.kind} hold no EOS to start a "
+            "document; set model.document_mask=false"
+        )
     if model.n_experts and model.mlp_width == 0:
-        raise ConfigError(f"model.n_experts={model.n_experts}: experts are MLPs, but model.mlp_ratio=0 means none")
+        raise ConfigError(
+            f"model.n_experts={model.n_experts}: experts are MLPs, but model.mlp_ratio=0 means none"
+        )
     if model.n_experts and model.top_k > model.n_experts:
-        raise ConfigError(f"model.top_k={model.top_k}: a token can visit no more than all "
-                          f"model.n_experts={model.n_experts} experts")
+        raise ConfigError(
+            f"model.top_k={model.top_k}: a token can visit no more than all "
+            f"model.n_experts={model.n_experts} experts"
+        )
     parts = config.cluster.micro_batches or 1
     if parts > train.batch_size:
-        raise ConfigError(f"cluster.micro_batches={parts}: more parts than the {train.batch_size} rows of train.batch_size")
+        raise ConfigError(
+            f"cluster.micro_batches={parts}: more parts than the {train.batch_size} rows of train.batch_size"
+        )
     if parts > 1 and model.n_experts:
-        raise ConfigError(f"cluster.micro_batches={parts}: the places of experts depend on the whole batch; with model.n_experts > 0 "
-                          "it must be 1")
-    if config.cluster.time is not None and (seconds := duration_seconds(config.cluster.time)) <= config.cluster.signal_seconds:
-        raise ConfigError(f"cluster.time={config.cluster.time}: {seconds} s, must be longer than "
-                          f"cluster.signal_seconds={config.cluster.signal_seconds}")
+        raise ConfigError(
+            f"cluster.micro_batches={parts}: the places of experts depend on the whole batch; with model.n_experts > 0 "
+            "it must be 1"
+        )
+    if (
+        config.cluster.time is not None
+        and (seconds := duration_seconds(config.cluster.time)) <= config.cluster.signal_seconds
+    ):
+        raise ConfigError(
+            f"cluster.time={config.cluster.time}: {seconds} s, must be longer than "
+            f"cluster.signal_seconds={config.cluster.signal_seconds}"
+        )
     if train.warmup_steps >= config.steps:
-        raise ConfigError(f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} training steps")
+        raise ConfigError(
+            f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} training steps"
+        )
     if data.kind == "text" and data.last_view is not None:
         data.check_views(config.steps, train.batch_size)
 

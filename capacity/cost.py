@@ -28,21 +28,30 @@ class Speed:
 
     def seconds(self, runs: list[Config], threads: int = 1) -> float:
         """Time of runs that train as one stack; CPU threads are taken to share the work evenly."""
-        work = sum(run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s for run in runs)
-        return max(run.steps for run in runs) * self.step_s + work / (threads if self.device == "cpu" else 1)
+        work = sum(
+            run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s
+            for run in runs
+        )
+        return max(run.steps for run in runs) * self.step_s + work / (
+            threads if self.device == "cpu" else 1
+        )
 
 
 # The CPU's are rounded from the benchmark of one core of 2024 in fp32 (results/bench/cpu.json), which they meet within about 30%. Nothing
 # stands behind the GPU's but its data sheet: a quarter of 400 TFLOP/s in bf16, half of 3 TB/s, a launch of 60 kernels.
-GUESSES = {"cpu": Speed("cpu", 1.5e-3, 100e9, 0.65e-9, "a guess for current CPU cores"),
-           "cuda": Speed("cuda", 0.5e-3, 100e12, 5e-12, "a guess for an H100, never measured")}
+GUESSES = {
+    "cpu": Speed("cpu", 1.5e-3, 100e9, 0.65e-9, "a guess for current CPU cores"),
+    "cuda": Speed("cuda", 0.5e-3, 100e12, 5e-12, "a guess for an H100, never measured"),
+}
 
 
 def values_per_token(run: Config) -> float:
     """Values that a training step reads or writes outside matrix products, by predicted token: logits, activations and scores,
     in units that one CPU core handles at about 1 per nanosecond."""
     model = run.model
-    return 1.3 * run.data.rows + model.n_layers * (45 * model.d_model + 9 * run.data.seq_len * model.n_heads)
+    return 1.3 * run.data.rows + model.n_layers * (
+        45 * model.d_model + 9 * run.data.seq_len * model.n_heads
+    )
 
 
 def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
@@ -52,7 +61,11 @@ def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
         bench = json.loads(path.read_bytes())
         name, found = bench["environment"]["hardware"], bench["speed"]
         if hardware in (None, name):
-            return Speed(device, *(float(found[key]) for key in ("step_s", "flop_per_s", "value_s")), f"by {path} ({name})")
+            return Speed(
+                device,
+                *(float(found[key]) for key in ("step_s", "flop_per_s", "value_s")),
+                f"by {path} ({name})",
+            )
     except (OSError, ValueError, KeyError, TypeError):  # no benchmark, or one of an older version
         pass
     return GUESSES[device]
@@ -66,7 +79,16 @@ def worth_compiling(runs: list[Config], device: str) -> bool:
 def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
     """Predicted memory of a stack of runs of this shape whose batches are computed in so many parts."""
     batch = -(-run.train.batch_size // parts)
-    return counts.memory_bytes(run.model, run.data.rows, run.data.seq_len, batch, members, device, run.train.precision, run.train.qat != "none")
+    return counts.memory_bytes(
+        run.model,
+        run.data.rows,
+        run.data.seq_len,
+        batch,
+        members,
+        device,
+        run.train.precision,
+        run.train.qat != "none",
+    )
 
 
 def micro_batches(run: Config, members: int, device: str, room: float) -> int:
@@ -75,6 +97,10 @@ def micro_batches(run: Config, members: int, device: str, room: float) -> int:
     if run.model.n_experts:
         return 1
     parts = run.cluster.micro_batches or 1
-    while run.cluster.micro_batches is None and 2 * parts <= run.train.batch_size and stack_bytes(run, members, device, parts) > room:
+    while (
+        run.cluster.micro_batches is None
+        and 2 * parts <= run.train.batch_size
+        and stack_bytes(run, members, device, parts) > room
+    ):
         parts *= 2
     return parts

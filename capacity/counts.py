@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from capacity.config import Model
 
 
-SHORT_CONTEXT = 128  # tokens; on a CPU, contexts up to here keep their attention scores (model/attention.py)
-HEAD_CHUNK = {"cpu": 2**18, "cuda": 2**28}  # logits that the head forms at once (model/head.py): 1 MiB stays in a core's
+SHORT_CONTEXT = (
+    128  # tokens; on a CPU, contexts up to here keep their attention scores (model/attention.py)
+)
+HEAD_CHUNK = {
+    "cpu": 2**18,
+    "cuda": 2**28,
+}  # logits that the head forms at once (model/head.py): 1 MiB stays in a core's
 # level-2 cache, 1 GiB bounds memory and is far too large to cost launches
 
 
-def parameters(model: Model, vocab_size: int, seq_len: int, bos: bool = True,
-               used_rows: int | None = None) -> dict[str, int]:
+def parameters(
+    model: Model, vocab_size: int, seq_len: int, bos: bool = True, used_rows: int | None = None
+) -> dict[str, int]:
     """Parameter counts by convention.
 
     total          every trained number; a tied embedding counts once, the learned BOS vector counts
@@ -35,13 +41,20 @@ def parameters(model: Model, vocab_size: int, seq_len: int, bos: bool = True,
     L, d, V, S = model.n_layers, model.d_model, vocab_size, seq_len
     norm = 2 * d if model.norm == "layernorm" else d
     expert, norms = sum(_mlp(model)), 2 if model.mlp_width else 1
-    block = norms * norm + sum(_attention(model)) + max(1, model.n_experts) * expert + _router(model)
+    block = (
+        norms * norm + sum(_attention(model)) + max(1, model.n_experts) * expert + _router(model)
+    )
     non_embedding = L * block + norm
     copies = 1 if model.tied else 2
     total = non_embedding + V * d * copies + S * d * (model.position == "learned") + bos * d
     left_out = d if bos else (0 if used_rows is None else V - used_rows) * d * copies
     idle = L * (model.n_experts - model.top_k) * expert if model.n_experts else 0
-    return {"total": total, "paper": total - left_out, "non_embedding": non_embedding, "active": total - idle}
+    return {
+        "total": total,
+        "paper": total - left_out,
+        "non_embedding": non_embedding,
+        "active": total - idle,
+    }
 
 
 def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> float:
@@ -57,8 +70,16 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
     return 2.0 * (L * matrices + vocab_size * d) + 4.0 * L * seq_len * d
 
 
-def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int, members: int = 1, device: str = "cpu",
-                 precision: str = "fp32", qat: bool = False) -> float:
+def memory_bytes(
+    model: Model,
+    vocab_size: int,
+    seq_len: int,
+    batch_size: int,
+    members: int = 1,
+    device: str = "cpu",
+    precision: str = "fp32",
+    qat: bool = False,
+) -> float:
     """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's temporaries (34 P; 4 P more
     in other formats, 16 P with quantized weights), activations kept for the backward pass (about 16 d values, 3 per hidden unit, 5 where it is gated, for each
     layer and token, and a row of scores per head where a short context on a CPU keeps them), and the head's chunk of
@@ -68,11 +89,16 @@ def memory_bytes(model: Model, vocab_size: int, seq_len: int, batch_size: int, m
     tokens = batch_size * seq_len
     hidden = (5 if model.mlp == "gated" else 3) * f
     if model.n_experts:
-        hidden = min(model.capacity_factor * model.top_k, model.n_experts) * (hidden + 2 * d) + 3 * model.n_experts
+        hidden = (
+            min(model.capacity_factor * model.top_k, model.n_experts) * (hidden + 2 * d)
+            + 3 * model.n_experts
+        )
     scores = model.n_heads * seq_len if device == "cpu" and seq_len <= SHORT_CONTEXT else 0
     activations = members * tokens * (model.n_layers * (16 * d + hidden + scores) + 4 * d)
     logits = 3 * min(members * tokens * vocab_size, max(vocab_size, HEAD_CHUNK[device]))
-    weights = (34.0 + 4.0 * (precision != "fp32") + 16.0 * qat) * parameters(model, vocab_size, seq_len)["total"]
+    weights = (34.0 + 4.0 * (precision != "fp32") + 16.0 * qat) * parameters(
+        model, vocab_size, seq_len
+    )["total"]
     return members * weights + 4.0 * (activations + logits)
 
 
@@ -106,7 +132,9 @@ def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str)
     if convention == "strict":
         return max(0.0, n * (seq_len * bits - math.log2(n)))
     if convention == "paper":
-        return max(0.0, n * seq_len * (bits - expected_log2_sharers((n - 1) / vocab_size) / (seq_len - 1)))
+        return max(
+            0.0, n * seq_len * (bits - expected_log2_sharers((n - 1) / vocab_size) / (seq_len - 1))
+        )
     raise ValueError(f"convention {convention!r}: expected strict or paper")
 
 

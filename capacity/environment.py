@@ -20,11 +20,21 @@ from capacity.hardware import cpu_name
 
 def environment(device: torch.device) -> dict:
     """Versions, hardware and source revision, for the record."""
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors", "tokenizers")
-                if _installed(name)}
+    versions = {
+        name: metadata.version(name)
+        for name in ("torch", "numpy", "safetensors", "tokenizers")
+        if _installed(name)
+    }
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    return {"capacity": capacity.__version__, "git": git_revision(), "python": platform.python_version(), **versions,
-            "platform": f"{platform.system()} {platform.machine()}", "hardware": hardware, "cores": os.cpu_count()}
+    return {
+        "capacity": capacity.__version__,
+        "git": git_revision(),
+        "python": platform.python_version(),
+        **versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "hardware": hardware,
+        "cores": os.cpu_count(),
+    }
 
 
 def _installed(name: str) -> bool:
@@ -42,10 +52,19 @@ def git_revision() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
+
         def git(*args: str) -> str:
-            return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=5,
-                                  check=True).stdout.strip()
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "capacity", "conf", "sweeps") else "")
+            return subprocess.run(
+                ["git", "-C", str(root), *args],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=True,
+            ).stdout.strip()
+
+        return git("rev-parse", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", "capacity", "conf", "sweeps") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -53,15 +72,19 @@ def git_revision() -> str | None:
 def pick_device(name: str) -> torch.device:
     """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu")
+        raise ConfigError(
+            "cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def check_compiler(config: Config, device: torch.device) -> None:
     """ConfigError where cluster.compile=always asks for what this machine cannot do."""
     if config.cluster.compile == "always" and device.type == "cpu" and not has_compiler():
-        raise ConfigError("cluster.compile=always: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
-                          "use cluster.compile=never")
+        raise ConfigError(
+            "cluster.compile=always: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
+            "use cluster.compile=never"
+        )
 
 
 def has_compiler() -> bool:

@@ -8,19 +8,26 @@ from pathlib import Path
 
 
 SHARED_FLOP = 4e8  # of a step, by thread: with less, a second thread gains little and loses much beside another load
-PASSIVE = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}  # libgomp's and libomp's words for threads that sleep while idle
+PASSIVE = {
+    "OMP_WAIT_POLICY": "passive",
+    "KMP_BLOCKTIME": "0",
+}  # libgomp's and libomp's words for threads that sleep while idle
 
 
 def cores() -> int:
     """CPU cores that this process may use: those that it is bound to, and in a SLURM job no more than SLURM_CPUS_PER_TASK."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(bound, _positive(os.environ.get("SLURM_CPUS_PER_TASK")) or bound)
 
 
 def most_threads() -> int:
     """CPU threads that this process may use: its cores, and no more than OMP_NUM_THREADS where that is a positive number, or a
     list such as 4,2 that begins with one, as OpenMP has it."""
-    return min(cores(), _positive(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]) or cores())
+    return min(
+        cores(), _positive(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]) or cores()
+    )
 
 
 def _positive(text: str | None) -> int | None:
@@ -49,7 +56,9 @@ def allowed_threads(wanted: int) -> int:
 def upper_bound() -> str:
     """What bounds the threads of this process, in words."""
     omp, n = os.environ.get("OMP_NUM_THREADS"), cores()
-    return (f"OMP_NUM_THREADS={omp} and " if omp else "") + f"{n} core{'s' * (n != 1)} allow {most_threads()}"
+    return (
+        f"OMP_NUM_THREADS={omp} and " if omp else ""
+    ) + f"{n} core{'s' * (n != 1)} allow {most_threads()}"
 
 
 def refused_threads(wanted: int | None) -> str:
@@ -92,5 +101,8 @@ def room(device: str, workers: int) -> float:
     if device == "cuda":
         import torch
 
-        return 0.8 * min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
+        return 0.8 * min(
+            torch.cuda.get_device_properties(i).total_memory
+            for i in range(torch.cuda.device_count())
+        )
     return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers

@@ -28,8 +28,15 @@ class Mirror:
     It then finishes by itself; only a caller with nothing left to do should wait for it (`wait_seconds`).
     """
 
-    def __init__(self, configs: list[Config], results: Path, study: str | None, wait_seconds: float = 0.0):
-        self.wandb, self.configs, self.results, self.study = configs[0].wandb, configs, results, study
+    def __init__(
+        self, configs: list[Config], results: Path, study: str | None, wait_seconds: float = 0.0
+    ):
+        self.wandb, self.configs, self.results, self.study = (
+            configs[0].wandb,
+            configs,
+            results,
+            study,
+        )
         self.wait_seconds = wait_seconds
         self.process: subprocess.Popen | None = None
 
@@ -37,11 +44,21 @@ class Mirror:
         if self.wandb.mode != "disabled":
             folder = records.run_dir(self.results, self.configs[0].run_id)
             records.make_folder(folder)
-            command = [sys.executable, "-m", "capacity.mirror", str(self.results), self.wandb.mode, self.wandb.project,
-                       self.wandb.entity or "", self.study or "", *[c.run_id for c in self.configs]]
+            command = [
+                sys.executable,
+                "-m",
+                "capacity.mirror",
+                str(self.results),
+                self.wandb.mode,
+                self.wandb.project,
+                self.wandb.entity or "",
+                self.study or "",
+                *[c.run_id for c in self.configs],
+            ]
             with open(folder / "wandb.log", "ab") as log:
-                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log,
-                                                start_new_session=True)
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -49,8 +66,10 @@ class Mirror:
             self.process.stdin.close()  # tells the mirror that the runs have ended
             try:
                 if self.process.wait(self.wait_seconds):
-                    print("capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
-                          file=sys.stderr)
+                    print(
+                        "capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
+                        file=sys.stderr,
+                    )
             except subprocess.TimeoutExpired:
                 pass  # it ends by itself after GRACE_SECONDS
 
@@ -68,13 +87,25 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended) -> None:
             config_file = records.run_dir(results, run_id) / "config.json"
             if run_id not in runs and config_file.exists():
                 runs[run_id] = wandb.init(
-                    project=settings["project"], entity=settings["entity"] or None, group=settings["study"] or None,
-                    mode=settings["mode"], id=run_id, name=run_id, resume="allow", dir=str(results), reinit="create_new",
+                    project=settings["project"],
+                    entity=settings["entity"] or None,
+                    group=settings["study"] or None,
+                    mode=settings["mode"],
+                    id=run_id,
+                    name=run_id,
+                    resume="allow",
+                    dir=str(results),
+                    reinit="create_new",
                     config=json.loads(config_file.read_bytes()),
-                    settings=wandb.Settings(init_timeout=20, silent=True, console="off", x_disable_stats=True))
+                    settings=wandb.Settings(
+                        init_timeout=20, silent=True, console="off", x_disable_stats=True
+                    ),
+                )
             if run_id in runs:
-                for line in lines[copied[run_id]:]:
-                    runs[run_id].log({k: v for k, v in line.items() if k != "step"}, step=line["step"])
+                for line in lines[copied[run_id] :]:
+                    runs[run_id].log(
+                        {k: v for k, v in line.items() if k != "step"}, step=line["step"]
+                    )
                 copied[run_id] = max(copied[run_id], len(lines))
         if last_round:
             break
@@ -86,7 +117,9 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended) -> None:
             for convention in ("strict", "paper") if record["status"] == "finished" else ():
                 held = record["measures"]["memorization"][convention]
                 run.summary[f"{convention}_bits"] = held["bits"]
-                run.summary[f"{convention}_bits_per_parameter"] = held["bits_per_parameter"]["total"]
+                run.summary[f"{convention}_bits_per_parameter"] = held["bits_per_parameter"][
+                    "total"
+                ]
         run.finish()
 
 
@@ -100,7 +133,9 @@ def main() -> int:
     deadline: list[float] = []
 
     def ended() -> bool:
-        if not deadline and sys.stdin.buffer.raw.read(1) == b"":  # end of file: the training process closed it or died
+        if (
+            not deadline and sys.stdin.buffer.raw.read(1) == b""
+        ):  # end of file: the training process closed it or died
             deadline.append(time.monotonic() + GRACE_SECONDS)
             _end_at(GRACE_SECONDS)
         return bool(deadline)

@@ -32,34 +32,91 @@ SCHEMA = 1
 OPTIONAL = type(None)
 # Dotted key -> allowed types. A record has at least these; measures bring their own version number.
 FIELDS: dict[str, tuple[type, ...]] = {
-    "schema": (int,), "run_id": (str,), "status": (str,), "study": (str, OPTIONAL), "config": (dict,), "identity": (dict,),
-    "parameters.total": (int,), "parameters.paper": (int,), "parameters.non_embedding": (int,),
-    "data.entropy_bits": (float,), "data.load": (float,),
-    "training.steps": (int,), "training.tokens": (int,), "training.flops": (float,), "training.wall_s": (float,),
-    "training.stack": (int,), "training.device": (str,), "training.threads": (int,), "training.precision": (str,),
+    "schema": (int,),
+    "run_id": (str,),
+    "status": (str,),
+    "study": (str, OPTIONAL),
+    "config": (dict,),
+    "identity": (dict,),
+    "parameters.total": (int,),
+    "parameters.paper": (int,),
+    "parameters.non_embedding": (int,),
+    "data.entropy_bits": (float,),
+    "data.load": (float,),
+    "training.steps": (int,),
+    "training.tokens": (int,),
+    "training.flops": (float,),
+    "training.wall_s": (float,),
+    "training.stack": (int,),
+    "training.device": (str,),
+    "training.threads": (int,),
+    "training.precision": (str,),
     "training.master_weights": (str,),
-    "measures": (dict,), "convergence": (dict, OPTIONAL), "error": (dict, OPTIONAL), "environment": (dict,),
+    "measures": (dict,),
+    "convergence": (dict, OPTIONAL),
+    "error": (dict, OPTIONAL),
+    "environment": (dict,),
     "finished_at": (str,),
 }
 
 FAILED: dict[str, tuple[type, ...]] = {"error.reason": (str,)}
 FINISHED: dict[str, tuple[type, ...]] = {
-    "convergence.gain_last_tenth": (float, OPTIONAL), "training.exposures_min": (int,), "training.exposures_max": (int,)}
-MEASURED: dict[str, dict[str, tuple[type, ...]]] = {  # by measure; a finished record has one of them
+    "convergence.gain_last_tenth": (float, OPTIONAL),
+    "training.exposures_min": (int,),
+    "training.exposures_max": (int,),
+}
+MEASURED: dict[
+    str, dict[str, tuple[type, ...]]
+] = {  # by measure; a finished record has one of them
     "memorization": {
-        f"{convention}.{name}": types for convention in ("strict", "paper")
-        for name, types in {"bits": (float,), "ceiling_bits": (float,), "fraction_of_ceiling": (float, OPTIONAL),
-                            "bits_per_parameter.total": (float,), "bits_per_parameter.paper": (float,)}.items()},
-    "knowledge": {name: (float,) for name in (
-        "p1_nats", "p2_nats", "bits", "ceiling_bits", "fraction_of_ceiling", "accuracy", "bits_se_over_people",
-        "bits_per_parameter.total", "bits_per_parameter.paper")} | {"attributes": (dict,), "context": (str,)},
-    "text": {name: (float,) for name in (
-        "bits", "members.loss_bits_per_token", "held_out.loss_bits_per_token", "bag_of_words_auc", "tokens_per_parameter.total")}
-    | {"n_members": (int,), "n_held_out": (int,), "membership": (dict,)}}
+        f"{convention}.{name}": types
+        for convention in ("strict", "paper")
+        for name, types in {
+            "bits": (float,),
+            "ceiling_bits": (float,),
+            "fraction_of_ceiling": (float, OPTIONAL),
+            "bits_per_parameter.total": (float,),
+            "bits_per_parameter.paper": (float,),
+        }.items()
+    },
+    "knowledge": {
+        name: (float,)
+        for name in (
+            "p1_nats",
+            "p2_nats",
+            "bits",
+            "ceiling_bits",
+            "fraction_of_ceiling",
+            "accuracy",
+            "bits_se_over_people",
+            "bits_per_parameter.total",
+            "bits_per_parameter.paper",
+        )
+    }
+    | {"attributes": (dict,), "context": (str,)},
+    "text": {
+        name: (float,)
+        for name in (
+            "bits",
+            "members.loss_bits_per_token",
+            "held_out.loss_bits_per_token",
+            "bag_of_words_auc",
+            "tokens_per_parameter.total",
+        )
+    }
+    | {"n_members": (int,), "n_held_out": (int,), "membership": (dict,)},
+}
 
-QUANTIZED: dict[str, tuple[type, ...]] = {  # of the unquantized model and of each row of the measure "quantization"
-    "held_bits": (float,), "fraction_of_unquantized": (float, OPTIONAL), "bits_per_parameter.total": (float,), "stored_bits": (int,),
-    "stored_bits_per_weight": (float,), "bits_per_stored_bit": (float,)}
+QUANTIZED: dict[
+    str, tuple[type, ...]
+] = {  # of the unquantized model and of each row of the measure "quantization"
+    "held_bits": (float,),
+    "fraction_of_unquantized": (float, OPTIONAL),
+    "bits_per_parameter.total": (float,),
+    "stored_bits": (int,),
+    "stored_bits_per_weight": (float,),
+    "bits_per_stored_bit": (float,),
+}
 
 
 def runs_dir(results: Path) -> Path:
@@ -113,7 +170,10 @@ def validate(record: dict) -> dict:
             for key, types in MEASURED[name].items():
                 _check(record, f"measures.{name}.{key}", types)
         quantized = record["measures"].get("quantization", {"unquantized": None, "rows": []})
-        for row in [*([quantized["unquantized"]] if quantized["unquantized"] else []), *quantized["rows"]]:
+        for row in [
+            *([quantized["unquantized"]] if quantized["unquantized"] else []),
+            *quantized["rows"],
+        ]:
             for key, types in QUANTIZED.items():
                 _check(row, key, types)
     return record
@@ -126,7 +186,9 @@ def _check(record: Any, key: str, types: tuple[type, ...]) -> None:
             raise ValueError(f"record: {key} is missing")
         value = value[part]
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        raise ValueError(f"record: {key}={value!r}: expected {' or '.join(t.__name__ for t in types)}")
+        raise ValueError(
+            f"record: {key}={value!r}: expected {' or '.join(t.__name__ for t in types)}"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"record: {key}={value!r}: expected a finite number")
 
@@ -147,7 +209,9 @@ def read(results: Path, run_id: str) -> dict | None:
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: not a record ({error}); remove the folder to train the run again") from None
+        raise ConfigError(
+            f"{path}: not a record ({error}); remove the folder to train the run again"
+        ) from None
 
 
 def status(results: Path, run_id: str) -> str:
@@ -225,17 +289,26 @@ def read_metrics(results: Path, run_id: str) -> list[dict]:
 def cut_metrics(results: Path, run_id: str, step: int) -> None:
     """Drop what was logged after `step`, which a resumed run will log again."""
     kept = [line for line in read_metrics(results, run_id) if line["step"] <= step]
-    write_atomic(run_dir(results, run_id) / "metrics.jsonl", "".join(json.dumps(k) + "\n" for k in kept).encode())
+    write_atomic(
+        run_dir(results, run_id) / "metrics.jsonl",
+        "".join(json.dumps(k) + "\n" for k in kept).encode(),
+    )
 
 
 def shape_labels(configs: list[Config]) -> dict[str, str]:
     """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are added to them."""
     models = [dataclasses.asdict(config.model) for config in configs]
     shapes = [(model["n_layers"], model["d_model"]) for model in models]
-    varied = [name for name in (models[0] if models else {}) if name not in ("n_layers", "d_model")
-              and len({(shape, model[name]) for shape, model in zip(shapes, models)}) > len(set(shapes))]
-    return {config.run_id: " ".join([config.shape] + [f"{name}={model[name]}" for name in varied])
-            for config, model in zip(configs, models)}
+    varied = [
+        name
+        for name in (models[0] if models else {})
+        if name not in ("n_layers", "d_model")
+        and len({(shape, model[name]) for shape, model in zip(shapes, models)}) > len(set(shapes))
+    ]
+    return {
+        config.run_id: " ".join([config.shape] + [f"{name}={model[name]}" for name in varied])
+        for config, model in zip(configs, models)
+    }
 
 
 def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
@@ -252,13 +325,27 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     for config in configs:
         record = read(results, config.run_id)
         finished = record is not None and record["status"] == "finished"
-        row = {"run_id": config.run_id, "label": labels[config.run_id], "seed": config.seed,
-               "status": record["status"] if record else "missing", "error": "", "precision": config.train.precision,
-               "kind": config.data.kind, "vocab_size": config.data.rows, "seq_len": config.data.seq_len,
-               config.data.size_key: config.items, "entropy_bits": config.entropy_bits,
-               "load": config.entropy_bits / config.parameters["total"], "steps": config.steps, "tokens": config.tokens,
-               "flops": config.flops, "lr": config.train.lr, "batch_size": config.train.batch_size,
-               "gain_last_tenth": math.nan, "wall_s": math.nan}
+        row = {
+            "run_id": config.run_id,
+            "label": labels[config.run_id],
+            "seed": config.seed,
+            "status": record["status"] if record else "missing",
+            "error": "",
+            "precision": config.train.precision,
+            "kind": config.data.kind,
+            "vocab_size": config.data.rows,
+            "seq_len": config.data.seq_len,
+            config.data.size_key: config.items,
+            "entropy_bits": config.entropy_bits,
+            "load": config.entropy_bits / config.parameters["total"],
+            "steps": config.steps,
+            "tokens": config.tokens,
+            "flops": config.flops,
+            "lr": config.train.lr,
+            "batch_size": config.train.batch_size,
+            "gain_last_tenth": math.nan,
+            "wall_s": math.nan,
+        }
         row |= {f"parameters_{name}": p for name, p in config.parameters.items()}
         row |= columns(config, record if finished else None)
         if record and record["status"] == "failed":
@@ -290,13 +377,26 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     for config in configs:
         record = read(results, config.run_id)
         found = record["measures"].get("quantization") if record else None
-        about = {"run_id": config.run_id, "label": labels[config.run_id], "seed": config.seed, "kind": config.data.kind,
-                 "precision": config.train.precision, "entropy_bits": config.entropy_bits,
-                 "load": config.entropy_bits / config.parameters["total"], "exposures": config.exposures}
+        about = {
+            "run_id": config.run_id,
+            "label": labels[config.run_id],
+            "seed": config.seed,
+            "kind": config.data.kind,
+            "precision": config.train.precision,
+            "entropy_bits": config.entropy_bits,
+            "load": config.entropy_bits / config.parameters["total"],
+            "exposures": config.exposures,
+        }
         about |= {f"parameters_{name}": p for name, p in config.parameters.items()}
-        for row in [{"method": "none", "bits": 32} | found["unquantized"], *found["rows"]] if found else []:
-            numbers = {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
-            rows.append(about | numbers | {"bits_per_parameter": row["bits_per_parameter"]["total"]})
+        for row in (
+            [{"method": "none", "bits": 32} | found["unquantized"], *found["rows"]] if found else []
+        ):
+            numbers = {
+                name: value for name, value in row.items() if not isinstance(value, (dict, list))
+            }
+            rows.append(
+                about | numbers | {"bits_per_parameter": row["bits_per_parameter"]["total"]}
+            )
     return pandas.DataFrame(rows)
 
 
@@ -304,9 +404,16 @@ def _memorization(config: Config, record: dict | None) -> dict[str, float]:
     """Bits and ceilings by convention; without a record the ceilings are those expected of `counts.uniform_ceiling_bits`."""
     row = {}
     for convention in ("strict", "paper"):
-        measured = record["measures"]["memorization"][convention] if record else {
-            "bits": math.nan,
-            "ceiling_bits": counts.uniform_ceiling_bits(config.items, config.data.seq_len, config.data.vocab_size, convention)}
+        measured = (
+            record["measures"]["memorization"][convention]
+            if record
+            else {
+                "bits": math.nan,
+                "ceiling_bits": counts.uniform_ceiling_bits(
+                    config.items, config.data.seq_len, config.data.vocab_size, convention
+                ),
+            }
+        )
         row |= {f"{convention}_{name}": measured[name] for name in ("bits", "ceiling_bits")}
     return row
 
@@ -316,7 +423,10 @@ def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
     attribute (bits_major, accuracy_major, ...); extraction_accuracy; all settings of data, model and train by dotted key."""
     row: dict[str, Any] = {"exposures": config.exposures, "ceiling_bits": config.entropy_bits}
     for section in ("data", "model", "train"):
-        row |= {f"{section}.{key}": value for key, value in dataclasses.asdict(getattr(config, section)).items()}
+        row |= {
+            f"{section}.{key}": value
+            for key, value in dataclasses.asdict(getattr(config, section)).items()
+        }
     for name in ("exposures_min", "exposures_mean", "exposures_max"):
         row[name] = record["training"][name] if record else math.nan
     measured = record["measures"]["knowledge"] if record else {"attributes": {}}
@@ -332,23 +442,50 @@ def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
 def _text(config: Config, record: dict | None) -> dict[str, Any]:
     """What the run was trained on, tokens per parameter, losses in bits per token, and by attack AUC, F1 and their intervals; all
     settings of data, model and train by dotted key."""
-    row: dict[str, Any] = {"exposures": config.exposures, "trained_on": config.data.trained_on, "pool": config.data.pool_digest,
-                           "tokens_per_parameter": config.trained_items * config.data.seq_len / config.parameters["total"]}
+    row: dict[str, Any] = {
+        "exposures": config.exposures,
+        "trained_on": config.data.trained_on,
+        "pool": config.data.pool_digest,
+        "tokens_per_parameter": config.trained_items
+        * config.data.seq_len
+        / config.parameters["total"],
+    }
     for section in ("data", "model", "train"):
-        row |= {f"{section}.{key}": value for key, value in dataclasses.asdict(getattr(config, section)).items()}
-    measured = record["measures"]["text"] if record else {"members": {}, "held_out": {}, "membership": {}}
-    row |= {"n_members": measured.get("n_members", math.nan), "n_others": measured.get("n_held_out", math.nan)}
-    row |= {name: measured.get(name, math.nan) for name in ("bits", "bag_of_words_auc", "bag_of_words_sd")}
+        row |= {
+            f"{section}.{key}": value
+            for key, value in dataclasses.asdict(getattr(config, section)).items()
+        }
+    measured = (
+        record["measures"]["text"] if record else {"members": {}, "held_out": {}, "membership": {}}
+    )
+    row |= {
+        "n_members": measured.get("n_members", math.nan),
+        "n_others": measured.get("n_held_out", math.nan),
+    }
+    row |= {
+        name: measured.get(name, math.nan)
+        for name in ("bits", "bag_of_words_auc", "bag_of_words_sd")
+    }
     for side in ("members", "held_out"):
-        row |= {f"{side}_{name}": measured[side].get(name, math.nan) for name in ("loss_bits_per_token", "correct", "extraction_strength")}
+        row |= {
+            f"{side}_{name}": measured[side].get(name, math.nan)
+            for name in ("loss_bits_per_token", "correct", "extraction_strength")
+        }
         for prefix, rate in measured[side].get("extractable", {}).items():
             row[f"{side}_extractable_{prefix}"] = rate
     for level in measured.get("canaries", []):
         row["exposure_at_most"] = level["at_most"]
         row |= {f"{name}_{level['repeats']}": level[name] for name in ("exposure", "extractable")}
     for attack, found in measured["membership"].items():
-        row |= {f"{attack}_{name}": value for name, value in found.items() if not isinstance(value, list)}
-        row |= {f"{attack}_auc_low": found["auc_interval"][0], f"{attack}_auc_high": found["auc_interval"][1]}
+        row |= {
+            f"{attack}_{name}": value
+            for name, value in found.items()
+            if not isinstance(value, list)
+        }
+        row |= {
+            f"{attack}_auc_low": found["auc_interval"][0],
+            f"{attack}_auc_high": found["auc_interval"][1],
+        }
     return row
 
 

@@ -1,6 +1,6 @@
 """Runs from settings to record, one alone or a stack of one shape: the page to read first.
 
-    claim -> data, model -> train (log, evaluate, checkpoint) -> measure -> weights -> record
+claim -> data, model -> train (log, evaluate, checkpoint) -> measure -> weights -> record
 """
 
 from __future__ import annotations
@@ -52,8 +52,14 @@ class Stop:
         return self.signal is not None or (self.parent is not None and os.getppid() != self.parent)
 
 
-def execute(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
-            stop: Callable[[], bool]) -> dict[str, str]:
+def execute(
+    configs: list[Config],
+    results: Path,
+    device: torch.device,
+    study: str | None,
+    report: Report,
+    stop: Callable[[], bool],
+) -> dict[str, str]:
     """Train, measure and record runs of one shape; returns run_id -> finished, failed, interrupted or busy.
 
     Finished runs are left alone, interrupted ones continue from their checkpoints, runs that another process holds are
@@ -67,12 +73,16 @@ def execute(configs: list[Config], results: Path, device: torch.device, study: s
         for config in configs:
             if not claims.enter_context(records.claim(results, config.run_id)):
                 outcome[config.run_id] = "busy"
-            elif (record := records.read(results, config.run_id)) and record["status"] == "finished":
+            elif (record := records.read(results, config.run_id)) and record[
+                "status"
+            ] == "finished":
                 outcome[config.run_id] = "finished"
             else:
                 todo.append(config)
         for group in _groups(todo, results):
-            outcome |= _execute_group(group, results, device, study, report, stop, _parts(group, device))
+            outcome |= _execute_group(
+                group, results, device, study, report, stop, _parts(group, device)
+            )
     return outcome
 
 
@@ -83,7 +93,9 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
         path = _checkpoint(results, config)
         meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0}
         if meta["run_id"] != config.run_id:
-            raise ConfigError(f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from the start")
+            raise ConfigError(
+                f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from the start"
+            )
         groups.setdefault((stack_key(config), meta["step"]), []).append(config)
     return list(groups.values())
 
@@ -91,52 +103,102 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
 def _parts(configs: list[Config], device: torch.device) -> int:
     """Parts of a batch by which the stack should fit: into cluster.memory_gb, or 80% of the GPU."""
     given = configs[0].cluster.memory_gb
-    room = given * 1e9 if given else 0.8 * torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else np.inf
+    room = (
+        given * 1e9
+        if given
+        else 0.8 * torch.cuda.get_device_properties(device).total_memory
+        if device.type == "cuda"
+        else np.inf
+    )
     return micro_batches(configs[0], len(configs), device.type, room)
 
 
-def _execute_group(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
-                   stop: Callable[[], bool], parts: int) -> dict[str, str]:
+def _execute_group(
+    configs: list[Config],
+    results: Path,
+    device: torch.device,
+    study: str | None,
+    report: Report,
+    stop: Callable[[], bool],
+    parts: int,
+) -> dict[str, str]:
     for config in configs:
         kept.keep(results, config.data)
-        records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
-        (records.run_dir(results, config.run_id) / "record.json").unlink(missing_ok=True)  # of a failed run, tried again
+        records.write_json(
+            records.run_dir(results, config.run_id) / "config.json", config.as_dict()
+        )
+        (records.run_dir(results, config.run_id) / "record.json").unlink(
+            missing_ok=True
+        )  # of a failed run, tried again
     try:
         return _train_and_record(configs, results, device, study, report, stop, parts)
     except (ConfigError, OSError):
         raise  # a bad file, a full disk: nothing that training again would mend
     except Exception as error:
-        text, reason, no_memory = traceback.format_exc(), f"{type(error).__name__}: {error}", _out_of_memory(error)
+        text, reason, no_memory = (
+            traceback.format_exc(),
+            f"{type(error).__name__}: {error}",
+            _out_of_memory(error),
+        )
     # outside of the handler, where the exception no longer keeps the stack's tensors alive
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    ended = {c.run_id: record["status"] for c in configs if (record := records.read(results, c.run_id))}
+    ended = {
+        c.run_id: record["status"] for c in configs if (record := records.read(results, c.run_id))
+    }
     left = [c for c in configs if c.run_id not in ended]
     batch = configs[0].train.batch_size
-    if no_memory and len(left) == 1 and parts < batch and not configs[0].model.n_experts and not stop():
+    if (
+        no_memory
+        and len(left) == 1
+        and parts < batch
+        and not configs[0].model.n_experts
+        and not stop()
+    ):
         finer = min(batch, 2 * parts)
-        report({"event": "note", "text": f"{reason.splitlines()[0]}; going on with the batch of {batch} in {finer} parts"})
+        report(
+            {
+                "event": "note",
+                "text": f"{reason.splitlines()[0]}; going on with the batch of {batch} in {finer} parts",
+            }
+        )
         return ended | _execute_group(left, results, device, study, report, stop, finer)
     if len(configs) == 1 or stop():
         for config in left:
             record_failure(config, results, study, reason, None, text)
         return ended | {c.run_id: "failed" for c in left}
     size = -(-len(configs) // 2) if no_memory else 1
-    report({"event": "note", "text": f"{len(configs)} runs in one stack: {reason.splitlines()[0]}; going on with "
-            f"{size} at a time"})
+    report(
+        {
+            "event": "note",
+            "text": f"{len(configs)} runs in one stack: {reason.splitlines()[0]}; going on with "
+            f"{size} at a time",
+        }
+    )
     for group in _groups(left, results):
         for i in range(0, len(group), size):
-            ended |= _execute_group(group[i:i + size], results, device, study, report, stop, parts)
+            ended |= _execute_group(
+                group[i : i + size], results, device, study, report, stop, parts
+            )
     return ended
 
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether the device, or the host's allocator, had no room."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(
+        error
+    )
 
 
-def _train_and_record(configs: list[Config], results: Path, device: torch.device, study: str | None, report: Report,
-                      stop: Callable[[], bool], parts: int) -> dict[str, str]:
+def _train_and_record(
+    configs: list[Config],
+    results: Path,
+    device: torch.device,
+    study: str | None,
+    report: Report,
+    stop: Callable[[], bool],
+    parts: int,
+) -> dict[str, str]:
     keep_freed_memory()
     stack = Stack(configs, device, parts)
     paths = [_checkpoint(results, c) for c in configs]
@@ -152,7 +214,12 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
         advance(stack, state, boundary, stop)
         now = time.monotonic()
         wall = wall_before + now - began
-        trained += (state.step - first_step) * configs[0].train.batch_size * configs[0].data.seq_len * len(stack.configs)
+        trained += (
+            (state.step - first_step)
+            * configs[0].train.batch_size
+            * configs[0].data.seq_len
+            * len(stack.configs)
+        )
         failed: dict[int, str] = {}
         if state.step == boundary:
             failed = _log(stack, state, results, wall, trained / max(1e-9, now - began), report)
@@ -168,21 +235,38 @@ def _train_and_record(configs: list[Config], results: Path, device: torch.device
             saved_at = now
         for m, config in enumerate(stack.configs):
             if m not in left:
-                outcome[config.run_id] = _end(stack, state, m, failed.get(m), results, study, wall, len(configs))
+                outcome[config.run_id] = _end(
+                    stack, state, m, failed.get(m), results, study, wall, len(configs)
+                )
         if not left or stopped:
             return outcome | {stack.configs[m].run_id: "interrupted" for m in left}
         if ended:
-            stack, state = Stack([stack.configs[m] for m in left], device, parts), state.select(left)
+            stack, state = (
+                Stack([stack.configs[m] for m in left], device, parts),
+                state.select(left),
+            )
 
 
-def _end(stack: Stack, state: State, m: int, failure: str | None, results: Path, study: str | None, wall_s: float,
-         members: int) -> str:
+def _end(
+    stack: Stack,
+    state: State,
+    m: int,
+    failure: str | None,
+    results: Path,
+    study: str | None,
+    wall_s: float,
+    members: int,
+) -> str:
     """Write the record of a member that has failed or is through with its steps."""
     config = stack.configs[m]
     if failure is not None:
-        record_failure(config, results, study, failure, int(state.dead_step_M[m]) or state.step, None)
+        record_failure(
+            config, results, study, failure, int(state.dead_step_M[m]) or state.step, None
+        )
     else:
-        checkpoint.save_weights(_weights(results, config), stack.gpt, state.flat_MP[m], config.run_id)
+        checkpoint.save_weights(
+            _weights(results, config), stack.gpt, state.flat_MP[m], config.run_id
+        )
         records.write(results, _finished_record(stack, state, m, results, study, wall_s, members))
     _checkpoint(results, config).unlink(missing_ok=True)
     return "finished" if failure is None else "failed"
@@ -190,7 +274,14 @@ def _end(stack: Stack, state: State, m: int, failure: str | None, results: Path,
 
 def _next_point(config: Config, step: int) -> int:
     """The next step after `step` at which something has to be done for a run: a line in its log, an evaluation, its end."""
-    later = [e for e in (*evaluation_steps(config.steps, config.measure.evaluations), *views.probe_steps(config)) if e > step]
+    later = [
+        e
+        for e in (
+            *evaluation_steps(config.steps, config.measure.evaluations),
+            *views.probe_steps(config),
+        )
+        if e > step
+    ]
     return min([config.steps, (step // log_every(config) + 1) * log_every(config), *later])
 
 
@@ -201,7 +292,10 @@ def log_every(config: Config) -> int:
 
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:
     """Steps after which the whole training set is scored: `evaluations` even ones, and always 90% and 100%."""
-    return {max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1)} | {last_tenth(steps), steps}
+    return {max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1)} | {
+        last_tenth(steps),
+        steps,
+    }
 
 
 def last_tenth(steps: int) -> int:
@@ -209,13 +303,23 @@ def last_tenth(steps: int) -> int:
     return max(1, round(0.9 * steps))
 
 
-def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s: float, report: Report) -> dict[int, str]:
+def _log(
+    stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s: float, report: Report
+) -> dict[int, str]:
     """Fetch what the device has summed up, write a line for each member whose log has one here, and judge these members:
     returns member -> why it failed."""
-    due = [m for m, c in enumerate(stack.configs) if state.step % log_every(c) == 0 or state.step == c.steps]
+    due = [
+        m
+        for m, c in enumerate(stack.configs)
+        if state.step % log_every(c) == 0 or state.step == c.steps
+    ]
     if not due:
         return {}
-    losses, alive, dead_step = state.loss_sum_M.tolist(), state.alive_M.tolist(), state.dead_step_M.tolist()
+    losses, alive, dead_step = (
+        state.loss_sum_M.tolist(),
+        state.alive_M.tolist(),
+        state.dead_step_M.tolist(),
+    )
     failed: dict[int, str] = {}
     per_parameter: list[float | None] = [None] * len(stack.configs)
     kept: list[float | None] = [None] * len(stack.configs)
@@ -225,88 +329,177 @@ def _log(stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s:
         if not alive[m]:
             failed[m] = f"loss or gradient not finite at step {dead_step[m]}"
         elif loss > DIVERGED * np.log2(config.data.rows):
-            failed[m] = (f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step {state.step}, more "
-                         f"than {DIVERGED:g} x log2 V")
+            failed[m] = (
+                f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step {state.step}, more "
+                f"than {DIVERGED:g} x log2 V"
+            )
         else:
             per_parameter[m], kept[m] = tasks.running(config, loss), loss
-            running = {"bits_per_parameter_running": per_parameter[m]} if per_parameter[m] is not None else {}
-            records.append_metrics(results, config.run_id, {
-                "step": state.step, "loss_bits_per_token": loss, **running,
-                "tokens": state.step * config.train.batch_size * config.data.seq_len, "wall_s": round(wall_s, 3)})
+            running = (
+                {"bits_per_parameter_running": per_parameter[m]}
+                if per_parameter[m] is not None
+                else {}
+            )
+            records.append_metrics(
+                results,
+                config.run_id,
+                {
+                    "step": state.step,
+                    "loss_bits_per_token": loss,
+                    **running,
+                    "tokens": state.step * config.train.batch_size * config.data.seq_len,
+                    "wall_s": round(wall_s, 3),
+                },
+            )
         state.logged[m] = state.step
     state.loss_sum_M[due] = 0.0
-    report({"event": "progress", "runs": [c.run_id for c in stack.configs], "step": state.step,
-            "steps": [c.steps for c in stack.configs], "bits_per_parameter": per_parameter, "loss_bits_per_token": kept,
-            "tokens_per_s": tokens_per_s})
+    report(
+        {
+            "event": "progress",
+            "runs": [c.run_id for c in stack.configs],
+            "step": state.step,
+            "steps": [c.steps for c in stack.configs],
+            "bits_per_parameter": per_parameter,
+            "loss_bits_per_token": kept,
+            "tokens_per_s": tokens_per_s,
+        }
+    )
     return failed
 
 
 def _evaluate(stack: Stack, state: State, results: Path, failed: dict[int, str]) -> None:
     for m, config in enumerate(stack.configs):
-        if m not in failed and state.step in evaluation_steps(config.steps, config.measure.evaluations):
+        if m not in failed and state.step in evaluation_steps(
+            config.steps, config.measure.evaluations
+        ):
             line = {"step": state.step, **tasks.evaluate(stack, state.flat_MP[m], m)}
             records.append_metrics(results, config.run_id, line)
         if m not in failed and state.step in views.probe_steps(config):
-            records.append_metrics(results, config.run_id, {"step": state.step, **tasks.probe(stack, state.flat_MP[m], m)})
+            records.append_metrics(
+                results,
+                config.run_id,
+                {"step": state.step, **tasks.probe(stack, state.flat_MP[m], m)},
+            )
 
 
-def _finished_record(stack: Stack, state: State, m: int, results: Path, study: str | None, wall_s: float,
-                     members: int) -> dict:
+def _finished_record(
+    stack: Stack,
+    state: State,
+    m: int,
+    results: Path,
+    study: str | None,
+    wall_s: float,
+    members: int,
+) -> dict:
     config = stack.configs[m]
     name = tasks.name_of(config)
-    measures, table = tasks.measure_all(stack, state.flat_MP[m], m, quantization.asked(config.quantize))
+    measures, table = tasks.measure_all(
+        stack, state.flat_MP[m], m, quantization.asked(config.quantize)
+    )
     if table is not None:
         text.write_scores(records.run_dir(results, config.run_id), table, config.run_id)
     evaluated = tasks.EVALUATED[name]
     if views.timed(config):
         measures[name]["views"] = _views(config, results)
-    evaluations = {line["step"]: line[evaluated] for line in records.read_metrics(results, config.run_id) if evaluated in line}
+    evaluations = {
+        line["step"]: line[evaluated]
+        for line in records.read_metrics(results, config.run_id)
+        if evaluated in line
+    }
     final, before = evaluations.get(config.steps), evaluations.get(last_tenth(config.steps))
     if not np.isfinite(tasks.held_bits(name, measures[name])):
-        raise FloatingPointError(f"{name}: {tasks.held_bits(name, measures[name])} bits after training")
+        raise FloatingPointError(
+            f"{name}: {tasks.held_bits(name, measures[name])} bits after training"
+        )
     gain = (final - before) / abs(final) if final and before is not None else None
     record = _record(config, study, "finished", wall_s, stack.device, members)
     record["storage"] = stored = quantization.storage(stack.gpt, config.train)
     quantization.check_bound(name, tasks.held_bits(name, measures[name]), stored["bits"])
     counted = stack.feed.exposures(m, state.step)
-    record["training"] |= {"micro_batches": stack.parts} | {f"exposures_{name}": number for name, number in counted.items()}
+    record["training"] |= {"micro_batches": stack.parts} | {
+        f"exposures_{name}": number for name, number in counted.items()
+    }
     if stack.scaled:
         scale, _, skipped = state.scaling_M3[m].tolist()
         record["training"] |= {"loss_scale": scale, "steps_skipped": int(skipped)}
     return record | {
         "measures": measures,
-        "convergence": {f"{evaluated}_at_90_percent": before, "gain_last_tenth": gain,
-                        "meaning": f"{evaluated} gained over the last tenth of the steps / final {evaluated}; a schedule that "
-                                   "falls makes it small by itself, so only a longer run proves convergence"}}
+        "convergence": {
+            f"{evaluated}_at_90_percent": before,
+            "gain_last_tenth": gain,
+            "meaning": f"{evaluated} gained over the last tenth of the steps / final {evaluated}; a schedule that "
+            "falls makes it small by itself, so only a longer run proves convergence",
+        },
+    }
 
 
 def _views(config: Config, results: Path) -> dict:
     """What the probes have found of canaries that are seen at set steps, by probe and canary."""
-    probes = {line["step"]: line["canary_loss_bits_per_token"] for line in records.read_metrics(results, config.run_id)
-              if "canary_loss_bits_per_token" in line}
-    return {"last_update": views.last_updates(config).tolist(), "views": np.repeat(config.data.repeats, config.data.canaries).tolist(),
-            "step": list(probes), "loss_bits_per_token": list(probes.values())}
+    probes = {
+        line["step"]: line["canary_loss_bits_per_token"]
+        for line in records.read_metrics(results, config.run_id)
+        if "canary_loss_bits_per_token" in line
+    }
+    return {
+        "last_update": views.last_updates(config).tolist(),
+        "views": np.repeat(config.data.repeats, config.data.canaries).tolist(),
+        "step": list(probes),
+        "loss_bits_per_token": list(probes.values()),
+    }
 
 
-def record_failure(config: Config, results: Path, study: str | None, reason: str, step: int | None,
-                   text: str | None) -> None:
+def record_failure(
+    config: Config,
+    results: Path,
+    study: str | None,
+    reason: str,
+    step: int | None,
+    text: str | None,
+) -> None:
     """Write a failed run's record: why, at which step, and the traceback where there is one."""
     error = {"reason": reason, "step": step, "traceback": text}
     records.write(results, _record(config, study, "failed", 0.0) | {"error": error})
 
 
-def _record(config: Config, study: str | None, status: str, wall_s: float, device: torch.device = torch.device("cpu"),
-            members: int = 1) -> dict:
+def _record(
+    config: Config,
+    study: str | None,
+    status: str,
+    wall_s: float,
+    device: torch.device = torch.device("cpu"),
+    members: int = 1,
+) -> dict:
     return {
-        "schema": records.SCHEMA, "run_id": config.run_id, "status": status, "study": study,
-        "config": config.as_dict(), "identity": config.identity, "parameters": config.parameters,
-        "data": {config.data.size_key: config.items, "entropy_bits": config.entropy_bits,
-                 "load": config.entropy_bits / config.parameters["total"]},
-        "training": {"steps": config.steps, "tokens": config.tokens, "flops": config.flops,
-                     "exposures_expected": config.exposures, "wall_s": wall_s, "stack": members,
-                     "device": device.type, "threads": torch.get_num_threads(), "precision": config.train.precision,
-                     "master_weights": config.train.weights, "optimizer_state": "fp32", "qat": config.train.qat},
-        "measures": {}, "convergence": None, "error": None, "environment": environment(device),
+        "schema": records.SCHEMA,
+        "run_id": config.run_id,
+        "status": status,
+        "study": study,
+        "config": config.as_dict(),
+        "identity": config.identity,
+        "parameters": config.parameters,
+        "data": {
+            config.data.size_key: config.items,
+            "entropy_bits": config.entropy_bits,
+            "load": config.entropy_bits / config.parameters["total"],
+        },
+        "training": {
+            "steps": config.steps,
+            "tokens": config.tokens,
+            "flops": config.flops,
+            "exposures_expected": config.exposures,
+            "wall_s": wall_s,
+            "stack": members,
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "precision": config.train.precision,
+            "master_weights": config.train.weights,
+            "optimizer_state": "fp32",
+            "qat": config.train.qat,
+        },
+        "measures": {},
+        "convergence": None,
+        "error": None,
+        "environment": environment(device),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -315,9 +508,13 @@ def measured_otherwise(record: dict, config: Config) -> bool:
     """Whether the settings ask for measures that the record does not have in this form."""
     had, asked = record["config"], config.as_dict()
     names = ("people", "contexts", "context")
-    return (any(had["measure"].get(name) != asked["measure"][name] for name in names)
-            or config.extraction.mode != "none" and had.get("extraction") != asked["extraction"]
-            or len(quantization.asked(config.quantize, record)) > len(quantization.asked(Quantize(), record)))
+    return (
+        any(had["measure"].get(name) != asked["measure"][name] for name in names)
+        or config.extraction.mode != "none"
+        and had.get("extraction") != asked["extraction"]
+        or len(quantization.asked(config.quantize, record))
+        > len(quantization.asked(Quantize(), record))
+    )
 
 
 def remeasure(results: Path, run_id: str, device: torch.device, settings: Config | None) -> dict:
@@ -336,7 +533,9 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
         record["config"]["quantize"] = given["quantize"]
     stack = Stack([config], device)
     flat_P = checkpoint.load_weights(_weights(results, config), stack.gpt, run_id).to(device)
-    measures, table = tasks.measure_all(stack, flat_P, 0, quantization.asked(config.quantize, record))
+    measures, table = tasks.measure_all(
+        stack, flat_P, 0, quantization.asked(config.quantize, record)
+    )
     if table is not None:
         text.write_scores(records.run_dir(results, run_id), table, run_id)
     record["measures"] |= measures

@@ -22,21 +22,41 @@ class ConfigError(ValueError):
         super().__init__(" ".join(text.split()))  # values may hold line breaks
 
 
-def setting(default: Any, help: str, *, low=None, above=None, high=None, choices=None, form=None, neutral=REQUIRED) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low=None,
+    above=None,
+    high=None,
+    choices=None,
+    form=None,
+    neutral=REQUIRED,
+) -> Any:
     """A dataclass field with its help text and its allowed values: low <= value <= high, value > above, choices, or for texts
     (and each text of a list) `form`, a regular expression and the words that say what it allows.
 
     A setting that joined after runs existed names the `neutral` value that trains what was trained before: `identity`
     leaves it out at that value, so that those runs keep their ids.
     """
-    limits = {"help": help, "low": low, "above": above, "high": high, "choices": choices, "form": form, "neutral": neutral}
+    limits = {
+        "help": help,
+        "low": low,
+        "above": above,
+        "high": high,
+        "choices": choices,
+        "form": form,
+        "neutral": neutral,
+    }
     return dataclasses.field(default=default, metadata=limits)
 
 
 def nearest(word: str, allowed: list[str]) -> str:
     """' (did you mean X?)' for the closest allowed word, or an empty string."""
     last = word.rpartition(".")[2]
-    near = [key for key in allowed if key != word and key.rpartition(".")[2] == last]  # the right field under a wrong group
+    near = [
+        key for key in allowed if key != word and key.rpartition(".")[2] == last
+    ]  # the right field under a wrong group
     near = near or difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""
 
@@ -50,17 +70,29 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     limits = field.metadata
     if getattr(base, "__origin__", None) is tuple:
         return _checked_list(key, value, limits, base.__args__[0])
-    whole = base is int and not isinstance(value, bool) and isinstance(value, (int, float)) and value == value
+    whole = (
+        base is int
+        and not isinstance(value, bool)
+        and isinstance(value, (int, float))
+        and value == value
+    )
     if whole and abs(value) != math.inf and value == int(value):
         value = int(value)
-    elif base is float and not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
+    elif (
+        base is float
+        and not isinstance(value, bool)
+        and isinstance(value, (int, float))
+        and math.isfinite(value)
+    ):
         value = float(value)
     elif not (base in (bool, str) and type(value) is base):
         raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}")
-    wrong = ((limits["choices"] is not None and value not in limits["choices"])
-             or (limits["low"] is not None and value < limits["low"])
-             or (limits["above"] is not None and value <= limits["above"])
-             or (limits["high"] is not None and value > limits["high"]))
+    wrong = (
+        (limits["choices"] is not None and value not in limits["choices"])
+        or (limits["low"] is not None and value < limits["low"])
+        or (limits["above"] is not None and value <= limits["above"])
+        or (limits["high"] is not None and value > limits["high"])
+    )
     if wrong:
         near = nearest(value, list(limits["choices"])) if limits["choices"] else ""
         raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}{near}")
@@ -80,15 +112,31 @@ def _checked_list(key: str, value: Any, limits: Any, kind: type) -> tuple:
             _check_form(key, text, limits)
         return tuple(value)
     sound = sound and len(set(value)) == len(value)
-    if kind is int and not (sound and all(low <= n <= (n if high is None else high) for n in value)):
-        reach, example = (f"from {low} on", "[0,1,4]") if high is None else (f"from {low} to {high}", f"[{low},{high}]")
-        raise ConfigError(f"{key}={_text(value)}: expected a list of different whole numbers {reach}, such as {example}")
+    if kind is int and not (
+        sound and all(low <= n <= (n if high is None else high) for n in value)
+    ):
+        reach, example = (
+            (f"from {low} on", "[0,1,4]")
+            if high is None
+            else (f"from {low} to {high}", f"[{low},{high}]")
+        )
+        raise ConfigError(
+            f"{key}={_text(value)}: expected a list of different whole numbers {reach}, such as {example}"
+        )
     if kind is bool and not sound:
-        raise ConfigError(f"{key}={_text(value)}: expected a list of truth values: [false], [true] or [false,true]")
+        raise ConfigError(
+            f"{key}={_text(value)}: expected a list of truth values: [false], [true] or [false,true]"
+        )
     if kind is str and not (sound and set(value) <= set(choices)):
-        wrong = next((one for one in value if one not in choices), "") if isinstance(value, (list, tuple)) else ""
+        wrong = (
+            next((one for one in value if one not in choices), "")
+            if isinstance(value, (list, tuple))
+            else ""
+        )
         near = nearest(wrong, list(choices)) if isinstance(wrong, str) and wrong else ""
-        raise ConfigError(f"{key}={_text(value)}: expected a list of different ones of {', '.join(choices)}{near}")
+        raise ConfigError(
+            f"{key}={_text(value)}: expected a list of different ones of {', '.join(choices)}{near}"
+        )
     return tuple(value)
 
 
@@ -98,7 +146,9 @@ def _check_form(key: str, text: str, limits: Any) -> None:
 
 
 def _text(value: Any) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -113,7 +163,11 @@ def _allowed(base: type, limits: Any) -> str:
     low, above, high = limits["low"], limits["above"], limits["high"]
     if low is not None and high is not None:
         return f"{words} from {low} to {high}"
-    bounds = [f">= {low}"] * (low is not None) + [f"> {above}"] * (above is not None) + [f"<= {high}"] * (high is not None)
+    bounds = (
+        [f">= {low}"] * (low is not None)
+        + [f"> {above}"] * (above is not None)
+        + [f"<= {high}"] * (high is not None)
+    )
     return " ".join([words, " and ".join(bounds)]).strip()
 
 
@@ -129,10 +183,18 @@ def section(cls: type, name: str, tree: dict, unknown) -> Any:
     for key in tree:
         if key not in fields:
             raise unknown(f"{name}.{key}")
-    return cls(**{key: checked(f"{name}.{key}", value, fields[key], types[key]) for key, value in tree.items()})
+    return cls(
+        **{
+            key: checked(f"{name}.{key}", value, fields[key], types[key])
+            for key, value in tree.items()
+        }
+    )
 
 
 def identity(part: Any) -> dict:
     """The settings of a section that its result depends on: all but those at their neutral value."""
-    return {f.name: getattr(part, f.name) for f in dataclasses.fields(part)
-            if f.metadata["neutral"] is REQUIRED or getattr(part, f.name) != f.metadata["neutral"]}
+    return {
+        f.name: getattr(part, f.name)
+        for f in dataclasses.fields(part)
+        if f.metadata["neutral"] is REQUIRED or getattr(part, f.name) != f.metadata["neutral"]
+    }

@@ -56,16 +56,28 @@ class World:
                 form = forms.FORMS["capacity_linear"] if "corner" in self.form.name else self.form
                 told = type(ask(form.name, self.parameter, 1.0))
                 plain = type("Plain", (told,), {"capacities": type(self).capacities})
-                return plain(form, self.parameter, self.width).truth(space, Truths(np.ones((1, len(form.names))), *[np.ones(1)] * 4))
+                return plain(form, self.parameter, self.width).truth(
+                    space, Truths(np.ones((1, len(form.names))), *[np.ones(1)] * 4)
+                )
 
             def simulate(self, space, runs, truths, dice=None, known=None):
                 table = super().simulate(space, runs, truths, dice, known)
                 size, ceiling = table["parameters_total"], table["strict_ceiling_bits"]
                 if world.small:
-                    more = np.sqrt(np.maximum((self.sizes(space).max() / size) ** (2 * world.small) - 1, 0)) * world.noise
-                    table["strict_bits"] = np.minimum(table["strict_bits"] * np.exp(more * dice.standard_normal(len(size))), ceiling)
+                    more = (
+                        np.sqrt(
+                            np.maximum((self.sizes(space).max() / size) ** (2 * world.small) - 1, 0)
+                        )
+                        * world.noise
+                    )
+                    table["strict_bits"] = np.minimum(
+                        table["strict_bits"] * np.exp(more * dice.standard_normal(len(size))),
+                        ceiling,
+                    )
                 if world.overfull:
-                    table["strict_bits"] = table["strict_bits"] * np.minimum((ceiling / world.bits(size)) ** -world.overfull, 1.0)
+                    table["strict_bits"] = table["strict_bits"] * np.minimum(
+                        (ceiling / world.bits(size)) ** -world.overfull, 1.0
+                    )
                 return table
 
         return Told(question.form, question.parameter, question.width)
@@ -73,7 +85,11 @@ class World:
     def truths(self, question) -> Truths:
         """As one draw; theta is not read."""
         return Truths(
-            np.ones((1, len(question.form.names))), np.array([self.k]), np.array([self.noise]), np.array([self.scatter]), np.zeros(1)
+            np.ones((1, len(question.form.names))),
+            np.array([self.k]),
+            np.array([self.noise]),
+            np.array([self.scatter]),
+            np.zeros(1),
         )
 
 
@@ -107,20 +123,30 @@ class Curve:
 
         class Told(Exposures):
             def simulate(self, space, runs, truths, dice=None, known=None):
-                return Exposures(other, other.names[0], 1.0).simulate(space, runs, truths, dice, known)
+                return Exposures(other, other.names[0], 1.0).simulate(
+                    space, runs, truths, dice, known
+                )
 
             def truth(self, space, truths):
                 if curve.form == self.form.name:
                     return float(truths.theta[0, self.form.place(self.parameter)])
                 from capacity.laws import estimate
 
-                return estimate.fit(self.form, self.ideal(space, truths), delta=np.inf).values[self.parameter]
+                return estimate.fit(self.form, self.ideal(space, truths), delta=np.inf).values[
+                    self.parameter
+                ]
 
         return Told(question.form, question.parameter, question.width)
 
     def truths(self, question) -> Truths:
         """As one draw."""
-        return Truths(np.array([self.theta]), np.ones(1), np.array([self.noise]), np.array([self.pace]), np.zeros(1))
+        return Truths(
+            np.array([self.theta]),
+            np.ones(1),
+            np.array([self.noise]),
+            np.array([self.pace]),
+            np.zeros(1),
+        )
 
 
 CURVES = (
@@ -150,14 +176,18 @@ class Ladder:
 
         class Told(type(question)):
             def simulate(self, space, runs, truths, dice=None, known=None):
-                return type(question)(other, other.names[0], 1.0).simulate(space, runs, truths, dice, known)
+                return type(question)(other, other.names[0], 1.0).simulate(
+                    space, runs, truths, dice, known
+                )
 
             def truth(self, space, truths):
                 from capacity.laws import estimate
 
                 whole = type(question)(other, other.names[0], 1.0)
                 bits = np.unique([cell.rung["code_bits"] for cell in space.cells])
-                points = estimate.Points({"bits_per_weight": bits}, whole.part(bits, whole.told(truths))[0])
+                points = estimate.Points(
+                    {"bits_per_weight": bits}, whole.part(bits, whole.told(truths))[0]
+                )
                 return estimate.fit(self.form, points, delta=np.inf).values[self.parameter]
 
         return Told(question.form, question.parameter, question.width)
@@ -165,14 +195,25 @@ class Ladder:
     def truths(self, question) -> Truths:
         """As one draw."""
         one = np.ones(1)
-        return Truths(np.array([self.theta]), self.k * one, self.noise * one, self.worth * one, 0 * one, self.level * one)
+        return Truths(
+            np.array([self.theta]),
+            self.k * one,
+            self.noise * one,
+            self.worth * one,
+            0 * one,
+            self.level * one,
+        )
 
 
 LADDERS = (
     Ladder("as assumed"),
     Ladder("0.2 of the stored bits in use", theta=(0.2, 1.0)),
     Ladder("0.08 of the stored bits in use", theta=(0.08, 1.0)),
-    Ladder("a saturating law, as 1 - A exp(-b / b0) of the pocket ladder", "precision_shifted", (1.0, 1.4, 3.3)),
+    Ladder(
+        "a saturating law, as 1 - A exp(-b / b0) of the pocket ladder",
+        "precision_shifted",
+        (1.0, 1.4, 3.3),
+    ),
     Ladder("effective parameters, b0 = 2.67", "precision_effective", (1.0, 2.67)),
     Ladder("a bit is worth 25% more or less", worth=0.25),
     Ladder("a bit is worth the same to all, seeds by 5%", worth=0.01, noise=0.05),
@@ -194,16 +235,22 @@ def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
     prior = question.prior(space)
     effects = question.effects(space, prior.draw(np.random.default_rng([0, 3]), TRUTHS), prior)
     most = (
-        (np.full(len(space.labels), space.most), space.cluster) if question.per_model else np.full(len(space.cells), space.most)
+        (np.full(len(space.labels), space.most), space.cluster)
+        if question.per_model
+        else np.full(len(space.cells), space.most)
     )
     over = effects.usable.mean(0) >= optimal.USABLE
     rows = []
     whole = np.full(len(space.cells), size if only else len(space.seeds))
-    models = np.unique(np.round(np.linspace(0, len(space.labels) - 1, 1 if only else size)).astype(int))
+    models = np.unique(
+        np.round(np.linspace(0, len(space.labels) - 1, 1 if only else size)).astype(int)
+    )
     naive = np.where(np.isin(space.cluster, models), whole, 0)
     budget = float(space.cost(naive))
     designs = {
-        "plan": [(j, run.seed) for j, run in space.runs(optimal.best(effects, space.cost, budget, most))],
+        "plan": [
+            (j, run.seed) for j, run in space.runs(optimal.best(effects, space.cost, budget, most))
+        ],
         "grid": crossed(space, naive),
     }
     if not only and size < len(space.labels):
@@ -211,7 +258,9 @@ def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
     for world in worlds:
         told = world.as_question(question)
         seen = {
-            name: forecast(told, space, prior, runs, count=studies, seed=1, truths=world.truths(question))
+            name: forecast(
+                told, space, prior, runs, count=studies, seed=1, truths=world.truths(question)
+            )
             for name, runs in designs.items()
         }
         row = {
@@ -260,8 +309,13 @@ def markdown(table: pd.DataFrame, seconds: float) -> str:
         "| --- | --- | ---: | --- | --- | --- | --- | --- |",
     ]
     for (form, parameter, size), part in table.groupby(["form", "parameter", "grid"], sort=False):
+
         def pair(column, part=part):
-            return f"{part[column].median():.2f} ({part[column].min():.2f})" if column in part and part[column].notna().any() else "-"
+            return (
+                f"{part[column].median():.2f} ({part[column].min():.2f})"
+                if column in part and part[column].notna().any()
+                else "-"
+            )
 
         lines.append(
             f"| {parameter} of {form} | {size} | {part.budget_core_hours.iloc[0]:.2f} | {pair('width_ratio_grid')} | {pair('mse_ratio_grid')} | "
@@ -295,15 +349,27 @@ def markdown(table: pd.DataFrame, seconds: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--only", nargs="+", default=[], metavar="FORM", help="forms whose rows are made; those of others stay")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="FORM",
+        help="forms whose rows are made; those of others stay",
+    )
     parser.add_argument("--workers", type=int, default=cores())
     args = parser.parse_args()
     began = time.monotonic()
-    sizes = [("capacity_linear", "alpha", size) for size in (4, 10)] + [("capacity_power", "gamma", size) for size in (4, 10)]
-    sizes += [(form, "alpha", size) for form in ("capacity_affine", "smooth_corner") for size in (4, 10)]
+    sizes = [("capacity_linear", "alpha", size) for size in (4, 10)] + [
+        ("capacity_power", "gamma", size) for size in (4, 10)
+    ]
+    sizes += [
+        (form, "alpha", size) for form in ("capacity_affine", "smooth_corner") for size in (4, 10)
+    ]
     sizes += [("precision_storage", "s", size) for size in (4, 8)]
     tasks = [(form, parameter, size, args.studies) for form, parameter, size in sizes]
     tasks += [("exposure_exponential", parameter, 2, args.studies) for parameter in ("r_inf", "e0")]
@@ -319,7 +385,10 @@ def main() -> None:
         old = pd.read_csv(folder / "design.csv")
         table = pd.concat([old[~old.form.isin(args.only)], table], ignore_index=True)
     write_atomic(folder / "design.csv", csv(table.round(5)))
-    write_atomic(folder / "design.md", markdown(table, 0.0 if args.only else time.monotonic() - began).encode())
+    write_atomic(
+        folder / "design.md",
+        markdown(table, 0.0 if args.only else time.monotonic() - began).encode(),
+    )
     print(folder / "design.md")
 
 

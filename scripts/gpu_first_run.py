@@ -211,7 +211,7 @@ def table_of(out: Path, steps: list[Step]) -> str:
             lines.append((line + row.get("note", "")).rstrip()[:150])
     text = "\n".join(lines)
     if len(text) > MOST_CHARACTERS:
-        text = text[:MOST_CHARACTERS // 2] + "\n[...]\n" + text[-MOST_CHARACTERS // 2:]
+        text = text[: MOST_CHARACTERS // 2] + "\n[...]\n" + text[-MOST_CHARACTERS // 2 :]
     return text
 
 
@@ -497,8 +497,17 @@ def env(bench: Bench) -> None:
     }
     if bench.cuda:
         told = torch.cuda.get_device_properties(0)
-        versions["device"] = {name: str(getattr(told, name, None)) for name in (
-            "name", "total_memory", "multi_processor_count", "L2_cache_size", "major", "minor")}
+        versions["device"] = {
+            name: str(getattr(told, name, None))
+            for name in (
+                "name",
+                "total_memory",
+                "multi_processor_count",
+                "L2_cache_size",
+                "major",
+                "minor",
+            )
+        }
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             versions["nvidia-smi"] = subprocess.run(
                 ["nvidia-smi", "-q", "-d", "CLOCK,POWER,TEMPERATURE"],
@@ -705,15 +714,17 @@ def step_cases(small: bool) -> list[tuple[str, dict, int, int, int, int, str, fl
             ("0.02M", 1.9),
         )
     ]
-    others = [("8 x (1,32) V 2048 B 2048", morris[1, 32], 2048, 64, 2048, 8, "bf16", 28.0),
-              ("64 x GPT2-2-2 T 512", GPT2_SMALLEST, 3275, 512, 12, 64, "bf16", 37.0),
-              ("8 x (4,128) V 2048 B 2048", morris[4, 128], 2048, 64, 2048, 8, "bf16", 103.0),
-              ("1 x GPT2-2-2 T 512", GPT2_SMALLEST, 3275, 512, 12, 1, "bf16", 1.07),
-              ("1 x 12-12 B 96 T 512", gpt2, 3275, 512, 96, 1, "bf16", 121.0),
-              ("64 x 1M fp32", sized("1M"), 256, 64, 32, 64, "fp32", 36.0),
-              ("2 x (8,256) V 2048 B 2048", morris[8, 256], 2048, 64, 2048, 2, "bf16", 86.0),
-              ("1 x (8,32) V 50258 B 2048", text, 50258, 64, 2048, 1, "bf16", 76.0),
-              ("1 x 0.02M", sized("0.02M"), 256, 64, 32, 1, "bf16", 0.51)]
+    others = [
+        ("8 x (1,32) V 2048 B 2048", morris[1, 32], 2048, 64, 2048, 8, "bf16", 28.0),
+        ("64 x GPT2-2-2 T 512", GPT2_SMALLEST, 3275, 512, 12, 64, "bf16", 37.0),
+        ("8 x (4,128) V 2048 B 2048", morris[4, 128], 2048, 64, 2048, 8, "bf16", 103.0),
+        ("1 x GPT2-2-2 T 512", GPT2_SMALLEST, 3275, 512, 12, 1, "bf16", 1.07),
+        ("1 x 12-12 B 96 T 512", gpt2, 3275, 512, 96, 1, "bf16", 121.0),
+        ("64 x 1M fp32", sized("1M"), 256, 64, 32, 64, "fp32", 36.0),
+        ("2 x (8,256) V 2048 B 2048", morris[8, 256], 2048, 64, 2048, 2, "bf16", 86.0),
+        ("1 x (8,32) V 50258 B 2048", text, 50258, 64, 2048, 1, "bf16", 76.0),
+        ("1 x 0.02M", sized("0.02M"), 256, 64, 32, 1, "bf16", 0.51),
+    ]
     return [bf16[0], bf16[1], others[0], others[1], *bf16[2:], *others[2:]]
 
 
@@ -722,6 +733,7 @@ def steps(bench: Bench) -> None:
     it."""
     cases = {}
     for label, *shape in step_cases(bench.small):
+
         def one() -> None:
             cases[label] = found = timed_step(bench, *shape[:-1])
             bench.book.put(cases=cases)
@@ -823,8 +835,13 @@ def kernels(bench: Bench) -> None:
         def one() -> None:
             cases[label] = found = profiled(bench, *shape)
             bench.book.put(cases=cases)
-            bench.book.row(label, found["step_ms"], "ms", None,
-                           f"{found['launches']:.0f} kernels, {found['below_2us']:.0f} below 2 us")
+            bench.book.row(
+                label,
+                found["step_ms"],
+                "ms",
+                None,
+                f"{found['launches']:.0f} kernels, {found['below_2us']:.0f} below 2 us",
+            )
             for group, predicted in zip(GROUPS, SHARES.get(label, [None] * len(GROUPS))):
                 bench.book.row(f"  {group}", found["shares"].get(group, 0.0), "", predicted)
 
@@ -841,6 +858,7 @@ def scopes(stack):
         def inside(*args, **more):
             with torch.profiler.record_function(name):
                 return function(*args, **more)
+
         return inside
 
     kept = gpt.mean_nll, gpt.causal_attention, stack.update, stack.gpt._weights
@@ -1013,6 +1031,7 @@ def attention_forms(dtype) -> dict[str, Callable]:
         def inside(q, k, v):
             with sdpa_kernel(backend):
                 return sdpa(q, k, v)
+
         return inside
 
     def deterministic(q, k, v):
@@ -1183,9 +1202,11 @@ def capture_part(name: str, precision: str, part: str) -> None:
         same=False,
     )
     tokens, now = batch_of(stack)
-    work = {"forward": lambda: stack.loss(state.flat_MP, tokens, stack.dtype),
-            "gradient": lambda: loop.gradient(stack, state.flat_MP, tokens),
-            "step": lambda: loop.step(stack, state, tokens, now)}[part]
+    work = {
+        "forward": lambda: stack.loss(state.flat_MP, tokens, stack.dtype),
+        "gradient": lambda: loop.gradient(stack, state.flat_MP, tokens),
+        "step": lambda: loop.step(stack, state, tokens, now),
+    }[part]
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         work()
@@ -1224,6 +1245,7 @@ def bits(bench: Bench) -> None:
     ]
     found = {}
     for label, shape, precision, compile, setting, predicted in cases:
+
         def one() -> None:
             if setting:
                 setting()
@@ -1275,10 +1297,15 @@ def same_bits(
         told[f"{name}_difference"] = max(float((a - b).abs().max()) for a, b in pairs)
         told[f"{name}_differing"] = sum(int((a != b).sum()) for a, b in pairs)
     told["finite"] = bool(torch.isfinite(states[0].flat_MP).all())
-    bench.book.row(label, "equal" if told["again"] and told["resumed"] else "DIFFER", note=(
-        f"predicted {'equal' if predicted else 'differ'}; again {told['again']}, "
-        f"resumed {told['resumed']}, "
-        f"by {max(told['again_difference'], told['resumed_difference']):.1e}"))
+    bench.book.row(
+        label,
+        "equal" if told["again"] and told["resumed"] else "DIFFER",
+        note=(
+            f"predicted {'equal' if predicted else 'differ'}; again {told['again']}, "
+            f"resumed {told['resumed']}, "
+            f"by {max(told['again_difference'], told['resumed_difference']):.1e}"
+        ),
+    )
     return told
 
 
@@ -1488,6 +1515,7 @@ def compile(bench: Bench) -> None:
         ]
     found = {}
     for label, model, vocab, length, batch, members, predicted in cases:
+
         def one() -> None:
             found[label] = told = timed_step(
                 bench, model, vocab, length, batch, members, "bf16", "always"
@@ -1527,6 +1555,7 @@ def feed(bench: Bench) -> None:
     if bench.small:
         orders = {(1000, 32): 43}
     for (n, batch), predicted in orders.items():
+
         def one() -> None:
             k = min(1024, max(1, INDEX_CHUNK // (members * batch)))
             us = bench.clock(lambda: batches.order(0, n, batch, 5 * k, k)) * 1e6 / k
@@ -1552,6 +1581,7 @@ def feed(bench: Bench) -> None:
     bench.case("copy of indices", copied)
     tiny = {"n_layers": 1, "d_model": 16, "n_heads": 2}
     for n, some in ((1000, 2), (3000, 1)) if bench.small else ((1000, members), (10**5, 16)):
+
         def whole() -> None:
             shape = (tiny, 64, 16, 4) if bench.small else (sized("0.1M"), 256, 64, 32)
             stepped = training_ms(
@@ -1569,6 +1599,7 @@ def feed(bench: Bench) -> None:
     kinds = read_json(PACK / "render.json")
     predicted = {"bios": 1958, "bios, 7/8 junk": 3169, "bios, mixed windows": 3653, "biod": 1695}
     for name, data in kinds.items():
+
         def rendered() -> None:
             load(PACK / "results", data)
             stream = MemberStream(people(data), bench.device)
@@ -1582,8 +1613,13 @@ def feed(bench: Bench) -> None:
                 )
             ms = 1e3 * statistics.median(seconds[2:])
             steps = max(1, per_chunk // 12)
-            bench.book.row(f"render {name}: a chunk", ms, "ms", 11.0 if name == "bios" else None,
-                           f"64 members: {64 * ms / steps:.1f} ms per step")
+            bench.book.row(
+                f"render {name}: a chunk",
+                ms,
+                "ms",
+                11.0 if name == "bios" else None,
+                f"64 members: {64 * ms / steps:.1f} ms per step",
+            )
             bench.book.row(
                 "  launches", *launches(bench, stream, cursor, per_chunk, predicted.get(name))
             )

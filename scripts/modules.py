@@ -1,7 +1,7 @@
 """Write docs/modules.md: what each module holds, by its own first sentence.
 
-    python scripts/modules.py            # write the page
-    python scripts/modules.py --check    # exit code 1 where it is not what the modules say
+python scripts/modules.py            # write the page
+python scripts/modules.py --check    # exit code 1 where it is not what the modules say
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ def page(package: Path) -> str:
     for folder in folders:
         name = folder.relative_to(package.parent).as_posix()
         about = sentence(folder / "__init__.py") if (folder / "__init__.py").stat().st_size else ""
-        lines += ["", f"## `{name}/`", "", *([about, ""] if about else []), "| module | what it holds |", "| --- | --- |"]
+        lines += [
+            "",
+            f"## `{name}/`",
+            "",
+            *([about, ""] if about else []),
+            "| module | what it holds |",
+            "| --- | --- |",
+        ]
         for path in sorted(folder.glob("*.py")):
             if path.name != "__init__.py":
                 lines.append(f"| `{path.name}` | {sentence(path)} |")

@@ -34,13 +34,23 @@ grids:
   data.n_sequences: [20, 60]
   seed: "range(0,10)"
 """
-QUEUE = ["cluster=slurm", "cluster.gpus=0", "cluster.cpus=1", "cluster.workers=1", "cluster.mem=100M", "cluster.signal_seconds=5", "cluster.pack_minutes=0.2"]
+QUEUE = [
+    "cluster=slurm",
+    "cluster.gpus=0",
+    "cluster.cpus=1",
+    "cluster.workers=1",
+    "cluster.mem=100M",
+    "cluster.signal_seconds=5",
+    "cluster.pack_minutes=0.2",
+]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=12000, help="of each run; more make the sweep longer")
+    parser.add_argument(
+        "--steps", type=int, default=12000, help="of each run; more make the sweep longer"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the victims")
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between two kills")
     parser.add_argument("--slurm", action="store_true", help="on the SLURM of this environment")
@@ -61,7 +71,13 @@ def torture(folder: Path, args: argparse.Namespace) -> dict:
     (folder / "s.yaml").write_text(STUDY.format(steps=args.steps, workers=2))
     runs = load_study(str(folder / "s.yaml"), []).runs
     began = time.monotonic()
-    subprocess.run(_sweep("peace"), cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        _sweep("peace"),
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     peace_s, began = time.monotonic() - began, time.monotonic()
     print(f"{len(runs)} runs in peace: {peace_s:.0f} s", flush=True)
     dice, done, failures, issued = random.Random(args.seed), collections.Counter(), 0, 0
@@ -72,36 +88,62 @@ def torture(folder: Path, args: argparse.Namespace) -> dict:
             sweep = None
         if states["finished"] == len(runs):
             break
-        if sweep is None and (not args.slurm or issued == 0 or dice.random() < 0.3 or states["running"] == 0):
+        if sweep is None and (
+            not args.slurm or issued == 0 or dice.random() < 0.3 or states["running"] == 0
+        ):
             failures += states["failed"]
-            sweep = subprocess.Popen(_sweep("war", "--retry-failed", *(QUEUE if args.slurm else [])), cwd=folder,
-                                     stdout=subprocess.DEVNULL, stderr=open(folder / "war.log", "ab"))
+            sweep = subprocess.Popen(
+                _sweep("war", "--retry-failed", *(QUEUE if args.slurm else [])),
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=open(folder / "war.log", "ab"),
+            )
             issued += 1
         time.sleep(dice.uniform(0.1, 2 * args.pause - 0.1))
         if sum(done.values()) < args.kills and (blow := _strike(dice, folder, sweep, args.slurm)):
             done[blow] += 1
             if sum(done.values()) % 10 == 0:
-                print(f"{sum(done.values()):4d} blows, {time.monotonic() - began:4.0f} s, {dict(states)}", flush=True)
+                print(
+                    f"{sum(done.values()):4d} blows, {time.monotonic() - began:4.0f} s, {dict(states)}",
+                    flush=True,
+                )
     if sweep is not None:
         sweep.wait()
-    return {"where": "a SLURM of one node" if args.slurm else "two workers on one machine", "runs": len(runs), "steps": args.steps,
-            "seed": args.seed, "blows": sum(done.values()), "by_kind": dict(sorted(done.items())), "sweeps_issued": issued,
-            "runs_recorded_as_failed_and_tried_again": failures, "seconds_in_peace": round(peace_s, 1),
-            "seconds_at_war": round(time.monotonic() - began, 1), "differences": differences(folder / "peace", war, runs)}
+    return {
+        "where": "a SLURM of one node" if args.slurm else "two workers on one machine",
+        "runs": len(runs),
+        "steps": args.steps,
+        "seed": args.seed,
+        "blows": sum(done.values()),
+        "by_kind": dict(sorted(done.items())),
+        "sweeps_issued": issued,
+        "runs_recorded_as_failed_and_tried_again": failures,
+        "seconds_in_peace": round(peace_s, 1),
+        "seconds_at_war": round(time.monotonic() - began, 1),
+        "differences": differences(folder / "peace", war, runs),
+    }
 
 
 def _sweep(results: str, *args: str) -> list[str]:
     return [sys.executable, "-m", "capacity", "sweep", "s.yaml", "--results", results, *args]
 
 
-def _strike(dice: random.Random, folder: Path, sweep: subprocess.Popen | None, slurm: bool) -> str | None:
+def _strike(
+    dice: random.Random, folder: Path, sweep: subprocess.Popen | None, slurm: bool
+) -> str | None:
     """Hit one process or job at random; returns what was hit, None if there was nothing."""
     trainers, watchers = _ours(folder)
     choices = {"a training process, SIGKILL": trainers, "a training process, SIGTERM": trainers}
     if slurm:
-        jobs = subprocess.run(["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"], capture_output=True, text=True).stdout.split()
-        choices |= {"the watching process of an element, SIGKILL": watchers, "an element, the signal before its limit": jobs,
-                    "an element, requeued": jobs, "an element, scancel": jobs}
+        jobs = subprocess.run(
+            ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"], capture_output=True, text=True
+        ).stdout.split()
+        choices |= {
+            "the watching process of an element, SIGKILL": watchers,
+            "an element, the signal before its limit": jobs,
+            "an element, requeued": jobs,
+            "an element, scancel": jobs,
+        }
     elif sweep is not None:
         choices |= {f"the sweep, {name}": [sweep.pid] for name in ("SIGKILL", "SIGTERM", "SIGINT")}
     there = [kind for kind in sorted(choices) if choices[kind]]
@@ -109,10 +151,17 @@ def _strike(dice: random.Random, folder: Path, sweep: subprocess.Popen | None, s
         return None
     kind = dice.choice([kind for kind in there for _ in range(1 + kind.startswith("a training"))])
     victim = dice.choice(sorted(choices[kind]))
-    command = {"an element, the signal before its limit": ["scancel", "--signal=USR1", "--batch"], "an element, requeued": ["scontrol", "requeue"],
-               "an element, scancel": ["scancel"]}.get(kind)
+    command = {
+        "an element, the signal before its limit": ["scancel", "--signal=USR1", "--batch"],
+        "an element, requeued": ["scontrol", "requeue"],
+        "an element, scancel": ["scancel"],
+    }.get(kind)
     if command is not None:
-        return kind if subprocess.run([*command, victim], capture_output=True).returncode == 0 else None
+        return (
+            kind
+            if subprocess.run([*command, victim], capture_output=True).returncode == 0
+            else None
+        )
     try:
         os.kill(victim, getattr(signal, kind.split()[-1]))
     except ProcessLookupError:
@@ -144,11 +193,19 @@ def differences(peace: Path, war: Path, runs: list) -> list[str]:
         folders = [records.run_dir(results, run.run_id) for results in (peace, war)]
         if len({(folder / "weights.safetensors").read_bytes() for folder in folders}) > 1:
             found.append(f"{run.run_id}: weights")
-        lines = [[{k: v for k, v in line.items() if k != "wall_s"} for line in records.read_metrics(results, run.run_id)]
-                 for results in (peace, war)]
+        lines = [
+            [
+                {k: v for k, v in line.items() if k != "wall_s"}
+                for line in records.read_metrics(results, run.run_id)
+            ]
+            for results in (peace, war)
+        ]
         if lines[0] != lines[1]:
             found.append(f"{run.run_id}: metrics.jsonl")
-        kept = records.read(war, run.run_id)["measures"], records.read(peace, run.run_id)["measures"]
+        kept = (
+            records.read(war, run.run_id)["measures"],
+            records.read(peace, run.run_id)["measures"],
+        )
         if kept[0] != kept[1]:
             found.append(f"{run.run_id}: measures")
         left = [path.name for path in folders[1].iterdir() if path.name == "checkpoint.safetensors"]

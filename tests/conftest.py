@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the tests themselves run side by side
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch is imported: the tests themselves run side by side
+)
 os.environ.pop("CAPACITY_RESULTS", None)
 os.environ["CAPACITY_LOCAL"] = os.devnull  # nothing of this site
 
@@ -20,7 +22,9 @@ try:
 except ImportError:  # a machine that only runs `make gpu-check`
     pass
 else:
-    settings.register_profile("capacity", deadline=None, derandomize=True)  # a slow or unlucky machine must not fail a test
+    settings.register_profile(
+        "capacity", deadline=None, derandomize=True
+    )  # a slow or unlucky machine must not fail a test
     settings.load_profile("capacity")
 
 
@@ -44,8 +48,16 @@ def official() -> Path:
 @pytest.fixture
 def tiny() -> list[str]:
     """Overrides for a model of about a thousand parameters that trains in well under a second."""
-    return ["data.vocab_size=16", "data.seq_len=4", "data.n_sequences=20", "model.d_model=8", "train.steps=120",
-            "train.batch_size=8", "train.warmup_steps=10", "cluster.device=cpu"]
+    return [
+        "data.vocab_size=16",
+        "data.seq_len=4",
+        "data.n_sequences=20",
+        "model.d_model=8",
+        "train.steps=120",
+        "train.batch_size=8",
+        "train.warmup_steps=10",
+        "cluster.device=cpu",
+    ]
 
 
 @pytest.fixture
@@ -54,7 +66,14 @@ def cli(tmp_path):
 
     def run(*args, cwd=tmp_path, env=None, python=()):
         command = [sys.executable, *python, "-m", "capacity", *map(str, args)]
-        return subprocess.run(command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=patience())
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=patience(),
+        )
 
     return run
 
@@ -74,10 +93,16 @@ def pytest_sessionfinish(session, exitstatus):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not os.environ.get("CI") or reporter is None or hasattr(session.config, "workerinput"):
         return
-    skipped = [(report.nodeid, _reason(report)) for report in reporter.stats.get("skipped", []) if not _may_be_skipped(report)]
+    skipped = [
+        (report.nodeid, _reason(report))
+        for report in reporter.stats.get("skipped", [])
+        if not _may_be_skipped(report)
+    ]
     if skipped:
         reporter.write_line("")
-        reporter.write_line("skipped in CI, though neither a GPU nor shared/ was missing:", red=True)
+        reporter.write_line(
+            "skipped in CI, though neither a GPU nor shared/ was missing:", red=True
+        )
         for nodeid, reason in skipped:
             reporter.write_line(f"  {nodeid}: {reason}", red=True)
         if exitstatus == pytest.ExitCode.OK:
@@ -85,9 +110,16 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def _may_be_skipped(report) -> bool:
-    return "gpu" in getattr(report, "keywords", ()) or re.search(r"\b(GPU|CUDA)\b|\bshared/", _reason(report)) is not None
+    return (
+        "gpu" in getattr(report, "keywords", ())
+        or re.search(r"\b(GPU|CUDA)\b|\bshared/", _reason(report)) is not None
+    )
 
 
 def _reason(report) -> str:
     """Why a test, or a module as a whole, was skipped: the last of (path, line, "Skipped: why")."""
-    return str(report.longrepr[2]) if isinstance(report.longrepr, (tuple, list)) else str(report.longrepr)
+    return (
+        str(report.longrepr[2])
+        if isinstance(report.longrepr, (tuple, list))
+        else str(report.longrepr)
+    )

@@ -110,14 +110,20 @@ class Cluster:
     @property
     def env(self):
         """The caller's environment without any outer SLURM, pointing at this cluster."""
-        env = {k: v for k, v in os.environ.items() if not re.match(r"(SLURM|SBATCH|SQUEUE|SALLOC|SCANCEL)_", k)}
+        env = {
+            k: v
+            for k, v in os.environ.items()
+            if not re.match(r"(SLURM|SBATCH|SQUEUE|SALLOC|SCANCEL)_", k)
+        }
         path = os.pathsep.join([env.get("PATH", os.defpath), "/usr/sbin", "/sbin"])  # the daemons
         return {**env, "PATH": path, "SLURM_CONF": str(self.conf)}
 
     def run(self, *cmd, check=True):
         """Run a client command; return its standard output ("" after a failure with check=False)."""
         try:  # clients hang when a daemon is gone
-            r = subprocess.run(cmd, env=self.env, capture_output=True, text=True, timeout=patience(100))
+            r = subprocess.run(
+                cmd, env=self.env, capture_output=True, text=True, timeout=patience(100)
+            )
         except subprocess.TimeoutExpired:
             if check:
                 raise
@@ -133,21 +139,34 @@ class Cluster:
     def jobs(self, job=None):
         """Records of `scontrol -o show job`: one per job or started array element."""
         out = self.run("scontrol", "-o", "show", "job", *([job] if job else []), check=False)
-        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in out.splitlines() if "JobId=" in line]
+        return [
+            dict(re.findall(r"(\w+)=(\S*)", line)) for line in out.splitlines() if "JobId=" in line
+        ]
 
     def states(self, job):
         return {record["JobState"] for record in self.jobs(job)}
 
     def wait(self, job, *states):
         """Wait until the job is in one of the states (default: any final one); return its states."""
-        final = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+        final = {
+            "COMPLETED",
+            "FAILED",
+            "CANCELLED",
+            "TIMEOUT",
+            "NODE_FAIL",
+            "OUT_OF_MEMORY",
+            "BOOT_FAIL",
+            "DEADLINE",
+        }
         wanted = set(states) or final
 
         def reached():
             now = self.states(job)
             return now and now <= wanted
 
-        wait_until(reached, lambda: f"job {job}, which is {self.jobs(job)}\n{self.logs()}", every=0.05)
+        wait_until(
+            reached, lambda: f"job {job}, which is {self.jobs(job)}\n{self.logs()}", every=0.05
+        )
         return self.states(job)
 
     def clear(self):
@@ -155,7 +174,9 @@ class Cluster:
         self.run("scancel", "--user", USER, check=False)
 
         def idle():  # a step keeps a socket NODE_JOB.STEP in the spool directory until its slurmstepd has ended
-            return not list(self.dir.glob(f"spool/{self.host}_*")) and not self.run("squeue", "-h", check=False)
+            return not list(self.dir.glob(f"spool/{self.host}_*")) and not self.run(
+                "squeue", "-h", check=False
+            )
 
         if not _poll(idle):
             return False
@@ -165,8 +186,12 @@ class Cluster:
 
     def logs(self, chars=3000):
         """The ends of the daemons' logs (of their plain output, where a daemon died before it opened its log)."""
-        files = {p.stem: p for p in sorted(self.dir.glob("log/*"), key=lambda p: p.suffix == ".log")}
-        return "\n".join(f"== {name}\n{p.read_text(errors='replace')[-chars:]}" for name, p in files.items())
+        files = {
+            p.stem: p for p in sorted(self.dir.glob("log/*"), key=lambda p: p.suffix == ".log")
+        }
+        return "\n".join(
+            f"== {name}\n{p.read_text(errors='replace')[-chars:]}" for name, p in files.items()
+        )
 
 
 def _make_devices(directory, count):
@@ -185,7 +210,9 @@ def _reap(conf):
     mark = f"SLURM_CONF={conf}".encode()
     for proc in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if int(proc.name) != os.getpid() and mark in (proc / "environ").read_bytes().split(b"\0"):
+            if int(proc.name) != os.getpid() and mark in (proc / "environ").read_bytes().split(
+                b"\0"
+            ):
                 os.kill(int(proc.name), signal.SIGKILL)
 
 
@@ -203,27 +230,59 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
     ctld_port, slurmd_port = _free_ports(2)
-    c.conf.write_text(SLURM_CONF.format(
-        host=c.host, user=USER, dir=c.dir, ctld_port=ctld_port, slurmd_port=slurmd_port,
-        listen=_listen_option(c.host), cpus=cpus, gpus=gpus, memory_mb=memory_mb))
+    c.conf.write_text(
+        SLURM_CONF.format(
+            host=c.host,
+            user=USER,
+            dir=c.dir,
+            ctld_port=ctld_port,
+            slurmd_port=slurmd_port,
+            listen=_listen_option(c.host),
+            cpus=cpus,
+            gpus=gpus,
+            memory_mb=memory_mb,
+        )
+    )
     (c.dir / "gres.conf").write_text(
-        "".join(f"NodeName={c.host} Name=gpu File={device}\n" for device in _make_devices(c.dir, gpus)))
+        "".join(
+            f"NodeName={c.host} Name=gpu File={device}\n" for device in _make_devices(c.dir, gpus)
+        )
+    )
     (c.dir / "cgroup.conf").write_text("CgroupAutomount=no\n")
 
     daemons, started = [], False
     # The reaper wakes when its standard input closes: at the end of the `with`, or when this process is killed.
-    reaper = subprocess.Popen([sys.executable, __file__, "--reap", str(c.conf)],
-                              stdin=subprocess.PIPE, process_group=0)
+    reaper = subprocess.Popen(
+        [sys.executable, __file__, "--reap", str(c.conf)], stdin=subprocess.PIPE, process_group=0
+    )
 
     def start(*cmd):
         log = (c.dir / "log" / f"{cmd[0]}.out").open("w")
-        with log:  # own process group: Ctrl-C reaches pytest only, which then stops the daemons in order
-            daemons.append(subprocess.Popen(cmd, env=c.env, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=subprocess.STDOUT, process_group=0))
+        with (
+            log
+        ):  # own process group: Ctrl-C reaches pytest only, which then stops the daemons in order
+            daemons.append(
+                subprocess.Popen(
+                    cmd,
+                    env=c.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    process_group=0,
+                )
+            )
 
     try:
-        start("munged", "--foreground", "--force", f"--key-file={key}", f"--socket={sock}",
-              f"--pid-file={c.dir}/munge/pid", f"--log-file={c.dir}/log/munged.log", f"--seed-file={c.dir}/munge/seed")
+        start(
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={key}",
+            f"--socket={sock}",
+            f"--pid-file={c.dir}/munge/pid",
+            f"--log-file={c.dir}/log/munged.log",
+            f"--seed-file={c.dir}/munge/seed",
+        )
         _poll(lambda: sock.exists() or daemons[0].poll() is not None)
         start("slurmctld", "-D", "-f", str(c.conf))
         start("slurmd", "-D", "-f", str(c.conf), "-N", c.host)
@@ -258,7 +317,9 @@ def _missing():
 def slurm_for_run(tmp_path_factory):
     """One cluster per test run (per worker under pytest-xdist)."""
     if missing := _missing():
-        pytest.skip(f"SLURM is not installed: no {', '.join(missing)}")  # a failure in CI, see conftest.py
+        pytest.skip(
+            f"SLURM is not installed: no {', '.join(missing)}"
+        )  # a failure in CI, see conftest.py
     with slurm_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
 
@@ -278,6 +339,8 @@ if __name__ == "__main__":
         sys.stdin.buffer.read()
         sys.exit(_reap(sys.argv[2]))
     if absent := _missing():
-        sys.exit(f"SLURM is not installed: no {', '.join(absent)} (packages slurmctld, slurmd, slurm-client, munge)")
+        sys.exit(
+            f"SLURM is not installed: no {', '.join(absent)} (packages slurmctld, slurmd, slurm-client, munge)"
+        )
     with tempfile.TemporaryDirectory(prefix="slurm-") as scratch, slurm_cluster(scratch) as started:
         sys.exit(subprocess.run(sys.argv[1:] or ["sinfo"], env=started.env).returncode)

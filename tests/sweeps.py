@@ -13,15 +13,21 @@ from capacity.sweep.packs import shared
 from capacity.sweep.study import load_study
 from waiting import patience, wait_until
 
+
 def stacks_of(runs, workers, most):
     """As a sweep on this machine cuts them."""
     return shared(runs, workers, most, "cpu")
 
 
-PINS = ("pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, "
-        "cluster.device=cpu, cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n")
+PINS = (
+    "pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, "
+    "cluster.device=cpu, cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n"
+)
 TWO = PINS + "grids: [{{seed: [0, 1]}}]\n"
-FOUR = PINS.replace("cluster.threads", "cluster.stack=2, cluster.threads") + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"  # two stacks of two
+FOUR = (
+    PINS.replace("cluster.threads", "cluster.stack=2, cluster.threads")
+    + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"
+)  # two stacks of two
 
 # Every worker notes its process id, so that a test can kill one; `SPOIL` is what a test wants to happen in it besides.
 NOTE = """
@@ -52,10 +58,24 @@ class Bench:
         (self.hooks / "sitecustomize.py").write_text(NOTE.replace("SPOIL", code))
 
     def start(self, *args, **options):
-        path = [self.hooks, os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]  # `waiting` for what spoils
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, filter(None, path))), "PYTHONDONTWRITEBYTECODE": "1"}
-        process = subprocess.Popen([sys.executable, "-m", "capacity", "sweep", "s.yaml", *args], cwd=self.folder, env=env,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        path = [
+            self.hooks,
+            os.path.dirname(__file__),
+            os.environ.get("PYTHONPATH", ""),
+        ]  # `waiting` for what spoils
+        env = os.environ | {
+            "PYTHONPATH": os.pathsep.join(map(str, filter(None, path))),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "capacity", "sweep", "s.yaml", *args],
+            cwd=self.folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
         self.started.append(process)
         return process
 
@@ -82,12 +102,20 @@ class Bench:
 
     def wait_for_the_middle(self, checkpoint=True):
         """Until some run is well on its way (it logs about 110 lines), and has a checkpoint if it is to have one."""
-        def there(run):
-            return (len(records.read_metrics(self.results, run.run_id)) > 20
-                    and (not checkpoint or (self.folder_of(run) / "checkpoint.safetensors").exists()))
 
-        wait_until(lambda: any(map(there, self.runs)), lambda: f"the middle of a run; they are {self.states()}", every=0.01)
-        assert "finished" not in self.states(), "runs are too short to be disturbed; give them more steps"
+        def there(run):
+            return len(records.read_metrics(self.results, run.run_id)) > 20 and (
+                not checkpoint or (self.folder_of(run) / "checkpoint.safetensors").exists()
+            )
+
+        wait_until(
+            lambda: any(map(there, self.runs)),
+            lambda: f"the middle of a run; they are {self.states()}",
+            every=0.01,
+        )
+        assert "finished" not in self.states(), (
+            "runs are too short to be disturbed; give them more steps"
+        )
 
 
 @pytest.fixture
@@ -106,6 +134,7 @@ def undisturbed():
     import torch
 
     from capacity.run import execute
+
     known = {}
 
     def train(runs, workers, folder):
@@ -114,8 +143,13 @@ def undisturbed():
         if key not in known:
             for stack in stacks_of(runs, workers, runs[0].cluster.stack):
                 execute(stack, folder, torch.device("cpu"), None, lambda event: None, lambda: False)
-            known[key] = [((records.run_dir(folder, run.run_id) / "weights.safetensors").read_bytes(),
-                           records.read(folder, run.run_id)["measures"]) for run in runs]
+            known[key] = [
+                (
+                    (records.run_dir(folder, run.run_id) / "weights.safetensors").read_bytes(),
+                    records.read(folder, run.run_id)["measures"],
+                )
+                for run in runs
+            ]
         return known[key]
 
     return train
@@ -131,8 +165,18 @@ def assert_undisturbed(bench, undisturbed, workers):
     for run in bench.runs:
         # a file that was being written at the moment of a kill may stay until the run is next trained; it begins with a dot
         names = sorted(name for name in os.listdir(bench.folder_of(run)) if name[0] != ".")
-        assert names == ["config.json", "lock", "metrics.jsonl", "record.json", "weights.safetensors"]
-        steps = [line["step"] for line in records.read_metrics(bench.results, run.run_id) if "strict_bits" not in line]
+        assert names == [
+            "config.json",
+            "lock",
+            "metrics.jsonl",
+            "record.json",
+            "weights.safetensors",
+        ]
+        steps = [
+            line["step"]
+            for line in records.read_metrics(bench.results, run.run_id)
+            if "strict_bits" not in line
+        ]
         assert steps == sorted(set(steps)) and steps[-1] == run.steps  # no step is logged twice
 
 
@@ -141,7 +185,11 @@ def small_disk(bench):
     """A disk that is nearly full; returns (options for the processes that must feel it, a way to make room)."""
     bench.results.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(bench.results)]
-    if os.geteuid() == 0 and shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0:
+    if (
+        os.geteuid() == 0
+        and shutil.which("mount")
+        and subprocess.run(mount, capture_output=True).returncode == 0
+    ):
         (bench.results / "ballast").write_bytes(bytes(184 * 1024))
         yield {}, (bench.results / "ballast").unlink
         subprocess.run(["umount", "-l", str(bench.results)], check=True)

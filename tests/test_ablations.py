@@ -15,17 +15,39 @@ from capacity.laws import ablations, forms, linear
 from capacity.sweep.study import load_study
 
 # Morris et al., arXiv 2505.24832 v3, appendix A.1: N = 4096, two layers of 128. (V, S, measured, expected, error in percent) as printed.
-LENGTH = [(2048, 4, 1.73e5, 1.80e5, 4.19), (2048, 8, 3.54e5, 3.60e5, 1.80), (2048, 16, 7.15e5, 7.21e5, 0.84), (2048, 32, 1.44e6, 1.44e6, 0.41),
-          (2048, 64, 2.29e6, 2.36e6, 2.97), (2048, 128, 2.36e6, 2.39e6, 1.24), (2048, 256, 2.44e6, 2.45e6, 0.44)]
-VOCABULARY = [(128, 64, 1.49e6, 1.49e6, 0.36), (512, 64, 1.71e6, 1.67e6, 2.78), (1024, 64, 1.95e6, 1.90e6, 2.70), (2048, 64, 2.39e6, 2.36e6, 1.11),
-              (4096, 64, 3.13e6, 3.15e6, 0.47)]
+LENGTH = [
+    (2048, 4, 1.73e5, 1.80e5, 4.19),
+    (2048, 8, 3.54e5, 3.60e5, 1.80),
+    (2048, 16, 7.15e5, 7.21e5, 0.84),
+    (2048, 32, 1.44e6, 1.44e6, 0.41),
+    (2048, 64, 2.29e6, 2.36e6, 2.97),
+    (2048, 128, 2.36e6, 2.39e6, 1.24),
+    (2048, 256, 2.44e6, 2.45e6, 0.44),
+]
+VOCABULARY = [
+    (128, 64, 1.49e6, 1.49e6, 0.36),
+    (512, 64, 1.71e6, 1.67e6, 2.78),
+    (1024, 64, 1.95e6, 1.90e6, 2.70),
+    (2048, 64, 2.39e6, 2.36e6, 1.11),
+    (4096, 64, 3.13e6, 3.15e6, 0.47),
+]
 
 
 def published(rows):
     """The printed rows as cells: P without BOS, data bits N S log2 V, ceilings of the paper's convention."""
-    return pd.DataFrame([{
-        "parameters": 128.0 * (vocab + length) + 2 * (12 * 128**2 + 13 * 128) + 2 * 128, "bits": bits, "data_bits": 4096 * length * np.log2(vocab),
-        "ceiling": counts.uniform_ceiling_bits(4096, length, vocab, "paper"), "over_filled": 1, "near": 0} for vocab, length, bits, _, _ in rows])
+    return pd.DataFrame(
+        [
+            {
+                "parameters": 128.0 * (vocab + length) + 2 * (12 * 128**2 + 13 * 128) + 2 * 128,
+                "bits": bits,
+                "data_bits": 4096 * length * np.log2(vocab),
+                "ceiling": counts.uniform_ceiling_bits(4096, length, vocab, "paper"),
+                "over_filled": 1,
+                "near": 0,
+            }
+            for vocab, length, bits, _, _ in rows
+        ]
+    )
 
 
 def test_the_published_tables_give_their_alpha_and_their_errors():
@@ -36,14 +58,25 @@ def test_the_published_tables_give_their_alpha_and_their_errors():
     low, high = law["interval"]
     assert low < 3.54 < high < 3.642 and law["dof"] == 6
     expected = forms.hard_corner(both.parameters, both.data_bits, 3.54)
-    np.testing.assert_allclose(expected, [row[3] for row in LENGTH + VOCABULARY], rtol=4e-3)  # to the digits printed
+    np.testing.assert_allclose(
+        expected, [row[3] for row in LENGTH + VOCABULARY], rtol=4e-3
+    )  # to the digits printed
     errors, theirs = np.abs(law["error_percent"]), 100 * np.abs(expected / both.bits - 1)
     for part, printed, of_rows in ((slice(0, 7), 1.7, 1.70), (slice(7, 12), 1.8, 1.48)):
-        assert np.mean([row[4] for row in (LENGTH + VOCABULARY)[part]]) == pytest.approx(of_rows, abs=0.005)  # printed row by row
-        assert theirs[part].mean() == pytest.approx(of_rows, abs=0.08)  # measured values have three digits
-        assert errors[part].mean() == pytest.approx(of_rows, abs=0.2) and errors[part].mean() == pytest.approx(printed, abs=0.5)
+        assert np.mean([row[4] for row in (LENGTH + VOCABULARY)[part]]) == pytest.approx(
+            of_rows, abs=0.005
+        )  # printed row by row
+        assert theirs[part].mean() == pytest.approx(
+            of_rows, abs=0.08
+        )  # measured values have three digits
+        assert errors[part].mean() == pytest.approx(of_rows, abs=0.2) and errors[
+            part
+        ].mean() == pytest.approx(printed, abs=0.5)
     alone = ablations.fit(published(VOCABULARY), "data_bits")["hard"]
-    assert alone["alpha"] == pytest.approx(3.60, abs=0.005) and alone["mean_absolute_error_percent"] < 1.0  # an alpha of its own fits V better
+    assert (
+        alone["alpha"] == pytest.approx(3.60, abs=0.005)
+        and alone["mean_absolute_error_percent"] < 1.0
+    )  # an alpha of its own fits V better
 
 
 def test_with_exact_ceilings_the_short_sequences_are_no_errors():
@@ -52,22 +85,57 @@ def test_with_exact_ceilings_the_short_sequences_are_no_errors():
     assert law["smooth"]["k"] > 4 and law["smooth"]["alpha"] > law["hard"]["alpha"]
 
 
-def planted(alpha=3.0, k=40.0, noise=0.0, vocabularies=(64, 128, 256, 512, 1024, 2048), lengths=(32,), n=200, seeds=(0, 1), draw=0, d=16):
+def planted(
+    alpha=3.0,
+    k=40.0,
+    noise=0.0,
+    vocabularies=(64, 128, 256, 512, 1024, 2048),
+    lengths=(32,),
+    n=200,
+    seeds=(0, 1),
+    draw=0,
+    d=16,
+):
     """A table of runs of one shape whose bits follow the smooth corner of the strict ceilings, times lognormal noise."""
     rng, rows = np.random.default_rng(draw), []
     for vocab in vocabularies:
         for length in lengths:
             paper = d * (vocab + length) + 2 * (12 * d * d + 13 * d) + 2 * d
-            ceiling = {way: counts.uniform_ceiling_bits(n, length, vocab, way) for way in ("strict", "paper")}
+            ceiling = {
+                way: counts.uniform_ceiling_bits(n, length, vocab, way)
+                for way in ("strict", "paper")
+            }
             for seed in seeds:
                 free = forms.smooth_corner(paper + d, ceiling["strict"], alpha, k)
-                bits = free * np.exp(noise * (free < 0.97 * ceiling["strict"]) * rng.standard_normal())
-                rows.append({
-                    "run_id": f"v{vocab}s{length}n{n}d{d}r{seed}", "label": f"2x{d}", "seed": seed, "status": "finished", "precision": "bf16",
-                    "parameters_total": paper + d, "parameters_paper": paper, "parameters_non_embedding": paper - d * (vocab + length),
-                    "n_sequences": n, "entropy_bits": n * length * np.log2(vocab), "strict_bits": bits, "paper_bits": bits * length / (length - 1),
-                    "strict_ceiling_bits": ceiling["strict"], "paper_ceiling_bits": ceiling["paper"], "gain_last_tenth": 0.004, "steps": 3000,
-                    "tokens": 3000 * 32 * length, "vocab_size": vocab, "seq_len": length, "lr": 0.03, "batch_size": 32, "error": None})
+                bits = free * np.exp(
+                    noise * (free < 0.97 * ceiling["strict"]) * rng.standard_normal()
+                )
+                rows.append(
+                    {
+                        "run_id": f"v{vocab}s{length}n{n}d{d}r{seed}",
+                        "label": f"2x{d}",
+                        "seed": seed,
+                        "status": "finished",
+                        "precision": "bf16",
+                        "parameters_total": paper + d,
+                        "parameters_paper": paper,
+                        "parameters_non_embedding": paper - d * (vocab + length),
+                        "n_sequences": n,
+                        "entropy_bits": n * length * np.log2(vocab),
+                        "strict_bits": bits,
+                        "paper_bits": bits * length / (length - 1),
+                        "strict_ceiling_bits": ceiling["strict"],
+                        "paper_ceiling_bits": ceiling["paper"],
+                        "gain_last_tenth": 0.004,
+                        "steps": 3000,
+                        "tokens": 3000 * 32 * length,
+                        "vocab_size": vocab,
+                        "seq_len": length,
+                        "lr": 0.03,
+                        "batch_size": 32,
+                        "error": None,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -82,30 +150,55 @@ def test_the_hard_corner_is_fitted_exactly():
         assert ((np.log(np.minimum(found * p, h)) - np.log(m)) ** 2).sum() <= cost.min() + 1e-12
 
 
-@pytest.mark.parametrize("table", [planted(), planted(vocabularies=(256,), lengths=(4, 8, 16, 32, 48, 64, 96)), planted(lengths=(16, 32, 64))])
+@pytest.mark.parametrize(
+    "table",
+    [
+        planted(),
+        planted(vocabularies=(256,), lengths=(4, 8, 16, 32, 48, 64, 96)),
+        planted(lengths=(16, 32, 64)),
+    ],
+)
 def test_a_planted_alpha_is_found(table):
     found, _ = ablations.judge(table, "planted")
     strict = found["strict"]
-    assert strict["hard"]["alpha"] == pytest.approx(3.0, rel=0.005) and strict["smooth"]["alpha"] == pytest.approx(3.0, rel=0.005)
-    assert strict["hard"]["mean_absolute_error_percent"] < 0.5 and found["paper"]["hard"]["alpha"] > 3.0
+    assert strict["hard"]["alpha"] == pytest.approx(3.0, rel=0.005) and strict["smooth"][
+        "alpha"
+    ] == pytest.approx(3.0, rel=0.005)
+    assert (
+        strict["hard"]["mean_absolute_error_percent"] < 0.5
+        and found["paper"]["hard"]["alpha"] > 3.0
+    )
     alone, _ = ablations.judge(table.sample(frac=1, random_state=1), "planted")
     assert alone == found
 
 
 def test_a_rounded_corner_pulls_the_hard_alpha_down_and_not_the_smooth_one():
     strict = ablations.judge(planted(k=5.0), "planted")[0]["strict"]
-    assert strict["smooth"]["alpha"] == pytest.approx(3.0, rel=1e-3) and strict["smooth"]["k"] == pytest.approx(5.0, rel=1e-2)
-    assert strict["hard"]["alpha"] < 2.93 and strict["smooth"]["mean_absolute_error_percent"] < 0.01 < strict["hard"]["mean_absolute_error_percent"]
+    assert strict["smooth"]["alpha"] == pytest.approx(3.0, rel=1e-3) and strict["smooth"][
+        "k"
+    ] == pytest.approx(5.0, rel=1e-2)
+    assert (
+        strict["hard"]["alpha"] < 2.93
+        and strict["smooth"]["mean_absolute_error_percent"]
+        < 0.01
+        < strict["hard"]["mean_absolute_error_percent"]
+    )
 
 
 def test_intervals_cover_a_planted_alpha():
     hits = {"hard": [], "smooth": []}
     for draw in range(80):
         for form, k in (("hard", 60.0), ("smooth", 5.0)):
-            cell = ablations.cells(planted(k=k, noise=0.03, draw=draw, vocabularies=(32, 48, 64, 128, 256, 512, 2048)), "strict", "total")
+            cell = ablations.cells(
+                planted(k=k, noise=0.03, draw=draw, vocabularies=(32, 48, 64, 128, 256, 512, 2048)),
+                "strict",
+                "total",
+            )
             low, high = ablations.fit(cell)[form]["interval"]
             hits[form].append(low < 3.0 < high)
-    assert all(0.87 <= np.mean(inside) <= 1.0 for inside in hits.values()), {form: np.mean(inside) for form, inside in hits.items()}
+    assert all(0.87 <= np.mean(inside) <= 1.0 for inside in hits.values()), {
+        form: np.mean(inside) for form, inside in hits.items()
+    }
 
 
 def test_data_that_all_fit_give_no_alpha_and_few_rows_no_interval():
@@ -113,34 +206,72 @@ def test_data_that_all_fit_give_no_alpha_and_few_rows_no_interval():
     assert "all data fit" in found["strict"]["reason"] and "all data fit" in ablations.report(found)
     ablation_figure(runs, found, "strict")
     found, _ = ablations.judge(planted(vocabularies=(64, 1024)), "two")
-    assert found["strict"]["hard"]["interval"] is None and found["strict"]["smooth"]["reason"] == "needs three cells"
+    assert (
+        found["strict"]["hard"]["interval"] is None
+        and found["strict"]["smooth"]["reason"] == "needs three cells"
+    )
     assert "no interval: too few cells" in " ".join(ablations.report(found).split())
 
 
 def test_what_is_missing_is_told_and_what_cannot_be_compared_is_refused():
     table = planted(noise=0.01)
-    table.loc[table.run_id == "v64s32n200d16r0", ["status", "strict_bits", "paper_bits"]] = ["missing", np.nan, np.nan]
+    table.loc[table.run_id == "v64s32n200d16r0", ["status", "strict_bits", "paper_bits"]] = [
+        "missing",
+        np.nan,
+        np.nan,
+    ]
     table.loc[table.run_id == "v128s32n200d16r0", ["strict_bits", "paper_bits"]] = -5.0
     table.loc[table.run_id == "v128s32n200d16r1", "gain_last_tenth"] = 0.03
-    text = ablations.report(ablations.judge(table, "a study with a name that is long enough to need a second line, or so")[0])
+    text = ablations.report(
+        ablations.judge(
+            table, "a study with a name that is long enough to need a second line, or so"
+        )[0]
+    )
     assert max(map(len, text.splitlines())) <= 80
     assert all(run in text for run in ("v64s32n200d16r0", "v128s32n200d16r0", "v128s32n200d16r1"))
     with pytest.raises(ValueError, match="finished runs mix precision bf16, fp32"):
-        ablations.judge(table.assign(precision=np.where(table.vocab_size == 64, "fp32", "bf16")), "x")
+        ablations.judge(
+            table.assign(precision=np.where(table.vocab_size == 64, "fp32", "bf16")), "x"
+        )
     with pytest.raises(ValueError, match="2x16 V=128 S=32 stands for several models"):
-        ablations.judge(table.assign(parameters_total=np.where(table.run_id == "v128s32n200d16r0", 9, table.parameters_total)), "x")
+        ablations.judge(
+            table.assign(
+                parameters_total=np.where(
+                    table.run_id == "v128s32n200d16r0", 9, table.parameters_total
+                )
+            ),
+            "x",
+        )
     with pytest.raises(ValueError, match="no run to fit"):
         ablations.judge(table.assign(strict_bits=-1.0, paper_bits=-1.0), "x")
 
 
-@pytest.mark.parametrize("table", [planted(noise=0.02), planted(vocabularies=(256,), lengths=(4, 8, 16, 32, 64, 96), noise=0.02),
-                                   pd.concat([planted(lengths=(16, 32)), planted(d=24)], ignore_index=True)])
+@pytest.mark.parametrize(
+    "table",
+    [
+        planted(noise=0.02),
+        planted(vocabularies=(256,), lengths=(4, 8, 16, 32, 64, 96), noise=0.02),
+        pd.concat([planted(lengths=(16, 32)), planted(d=24)], ignore_index=True),
+    ],
+)
 def test_a_study_is_written_the_same_twice_and_its_figure_is_legible(tmp_path, table):
     text = ablations.write_study(table, tmp_path / "a", "planted")
-    assert text == ablations.write_study(table, tmp_path / "b", "planted") and max(map(len, text.splitlines())) <= 80
-    names = ["ablation_paper.pdf", "ablation_paper.png", "ablation_strict.pdf", "ablation_strict.png", "fit.json", "runs.csv"]
+    assert (
+        text == ablations.write_study(table, tmp_path / "b", "planted")
+        and max(map(len, text.splitlines())) <= 80
+    )
+    names = [
+        "ablation_paper.pdf",
+        "ablation_paper.png",
+        "ablation_strict.pdf",
+        "ablation_strict.png",
+        "fit.json",
+        "runs.csv",
+    ]
     assert sorted(os.listdir(tmp_path / "a")) == names
-    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
+    assert all(
+        (tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names
+    )
     found, runs = ablations.judge(table, "planted")
     assert json.loads((tmp_path / "a" / "fit.json").read_text()) == found
     for convention in ("strict", "paper"):
@@ -158,17 +289,27 @@ def test_a_study_is_written_the_same_twice_and_its_figure_is_legible(tmp_path, t
 
 def test_the_published_studies_have_the_published_shapes():
     found = {name: load_study(f"morris/{name}", []).runs for name in ("vocabulary", "length")}
-    assert {run.data.vocab_size: round(run.parameters["paper"] / 1e5, 2) for run in found["vocabulary"]} == {
-        128: 4.21, 512: 4.71, 1024: 5.36, 2048: 6.67, 4096: 9.29}
-    assert {run.data.seq_len: round(run.parameters["paper"] / 1e5, 2) for run in found["length"]} == {
-        4: 6.59, 8: 6.6, 16: 6.61, 32: 6.63, 64: 6.67, 128: 6.75, 256: 6.92}
-    assert all(run.items == 4096 and run.train.precision == "bf16" and run.train.steps == 10**6 for runs in found.values() for run in runs)
+    assert {
+        run.data.vocab_size: round(run.parameters["paper"] / 1e5, 2) for run in found["vocabulary"]
+    } == {128: 4.21, 512: 4.71, 1024: 5.36, 2048: 6.67, 4096: 9.29}
+    assert {
+        run.data.seq_len: round(run.parameters["paper"] / 1e5, 2) for run in found["length"]
+    } == {4: 6.59, 8: 6.6, 16: 6.61, 32: 6.63, 64: 6.67, 128: 6.75, 256: 6.92}
+    assert all(
+        run.items == 4096 and run.train.precision == "bf16" and run.train.steps == 10**6
+        for runs in found.values()
+        for run in runs
+    )
 
 
 def test_the_command_picks_the_ablation_where_vocabulary_or_length_differ(here, cli):
-    (here / "s.yaml").write_text("question: q\npins: [data.seq_len=4, data.n_sequences=20, model.d_model=8, train.steps=60, train.batch_size=8,"
-                                 " train.warmup_steps=5]\n"
-                                 "grids: [{data.vocab_size: [8, 16, 32]}]\n")
-    assert cli("sweep", "s.yaml", "cluster.workers=1", "cluster.device=cpu", cwd=here).returncode == 0
+    (here / "s.yaml").write_text(
+        "question: q\npins: [data.seq_len=4, data.n_sequences=20, model.d_model=8, train.steps=60, train.batch_size=8,"
+        " train.warmup_steps=5]\n"
+        "grids: [{data.vocab_size: [8, 16, 32]}]\n"
+    )
+    assert (
+        cli("sweep", "s.yaml", "cluster.workers=1", "cluster.device=cpu", cwd=here).returncode == 0
+    )
     done = cli("fit-laws", "s.yaml", cwd=here)
     assert done.returncode == 0 and "Ablation of s: vocabulary V" in done.stdout, done.stderr

@@ -36,14 +36,21 @@ def knows_the_set(table, vocab_size):
     rows = [tuple(r) for r in table.tolist()]
 
     def next_token(prefix):
-        following = [r[len(prefix)] for r in rows if r[:len(prefix)] == prefix]
+        following = [r[len(prefix)] for r in rows if r[: len(prefix)] == prefix]
         return np.bincount(following, minlength=vocab_size) / len(following)
 
     return Oracle(vocab_size, next_token)
 
 
 def score(oracle, table, parameters=None):
-    return bits.measure(oracle, torch.zeros(1), torch.from_numpy(table), torch.float32, 64, parameters or {"total": 1000})
+    return bits.measure(
+        oracle,
+        torch.zeros(1),
+        torch.from_numpy(table),
+        torch.float32,
+        64,
+        parameters or {"total": 1000},
+    )
 
 
 @pytest.mark.parametrize("vocab, length, n", [(16, 6, 40), (3, 4, 30), (256, 8, 20)])
@@ -55,12 +62,16 @@ def test_uniform_predictor_holds_nothing(vocab, length, n):
     assert result["loss_bits_per_token"] == pytest.approx(math.log2(vocab))
 
 
-@pytest.mark.parametrize("vocab, length, n", [(16, 6, 40), (3, 3, 60), (256, 8, 20)])  # (3, 3, 60) has many copies
+@pytest.mark.parametrize(
+    "vocab, length, n", [(16, 6, 40), (3, 3, 60), (256, 8, 20)]
+)  # (3, 3, 60) has many copies
 def test_a_table_that_knows_the_set_scores_exactly_the_ceiling(vocab, length, n):
     table = uniform.tokens(1, n, length, vocab)
     result = score(knows_the_set(table, vocab), table)
     for convention in bits.CONVENTIONS:
-        assert result[convention]["bits"] == pytest.approx(result[convention]["ceiling_bits"], abs=1e-9)
+        assert result[convention]["bits"] == pytest.approx(
+            result[convention]["ceiling_bits"], abs=1e-9
+        )
         assert result[convention]["fraction_of_ceiling"] == pytest.approx(1.0)
 
 
@@ -68,9 +79,13 @@ def test_closed_ceilings_agree_with_the_data():
     table = uniform.tokens(2, 250, 32, 256)
     exact = bits.ceilings(table, 256)
     assert bits.distinct(table) == 250
-    assert exact["strict"] == pytest.approx(counts.uniform_ceiling_bits(250, 32, 256, "strict"), abs=1e-6)
+    assert exact["strict"] == pytest.approx(
+        counts.uniform_ceiling_bits(250, 32, 256, "strict"), abs=1e-6
+    )
     draws = [bits.ceilings(uniform.tokens(seed, 250, 32, 256), 256)["paper"] for seed in range(60)]
-    assert np.mean(draws) == pytest.approx(counts.uniform_ceiling_bits(250, 32, 256, "paper"), rel=3e-4)
+    assert np.mean(draws) == pytest.approx(
+        counts.uniform_ceiling_bits(250, 32, 256, "paper"), rel=3e-4
+    )
 
 
 def test_no_predictor_beats_the_ceiling():
@@ -112,7 +127,10 @@ def test_conventions_by_hand_for_every_parameter_count():
     result = score(knows_the_set(table, 8), table, {"total": 100, "paper": 50})
     for convention in bits.CONVENTIONS:
         held = result[convention]
-        assert held["bits_per_parameter"] == {"total": held["bits"] / 100, "paper": held["bits"] / 50}
+        assert held["bits_per_parameter"] == {
+            "total": held["bits"] / 100,
+            "paper": held["bits"] / 50,
+        }
     assert result["entropy_bits"] == 9 * 4 * 3
 
 

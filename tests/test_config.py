@@ -19,8 +19,12 @@ from capacity.config import KINDS, SECTIONS, Config, ConfigError, from_dict, kno
 
 def tree(**changes):
     """A small valid configuration as nested dictionaries; changes are section__name=value or seed=value."""
-    out = {"data": {"vocab_size": 16, "seq_len": 8, "n_sequences": 40}, "model": {"d_model": 8, "n_heads": 2},
-           "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5}, "seed": 3}
+    out = {
+        "data": {"vocab_size": 16, "seq_len": 8, "n_sequences": 40},
+        "model": {"d_model": 8, "n_heads": 2},
+        "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5},
+        "seed": 3,
+    }
     for key, value in changes.items():
         section, _, name = key.partition("__")
         if name:
@@ -33,49 +37,214 @@ def tree(**changes):
 # Identity
 
 # One other allowed value of every setting, so that none is forgotten when a setting is added.
-OTHER = {"seed": 4, "data.vocab_size": 32, "data.seq_len": 16, "data.n_sequences": 41, "data.load": 7.0,
-         "model.n_layers": 2, "model.d_model": 16, "model.n_heads": 1, "model.mlp_ratio": 2.0, "model.position": "rotary",
-         "model.tied": False, "model.bias": False, "model.init_std": 0.03, "model.n_kv_heads": 1, "model.norm": "rmsnorm",
-         "model.mlp": "gated", "model.mlp_multiple_of": 3, "model.activation": "silu", "model.rotary_base": 500.0,
-         "model.n_experts": 2, "model.top_k": 2, "model.capacity_factor": 3.0, "model.eval_capacity_factor": 4.0,
-         "model.balance_weight": 0.1, "train.steps": 61, "train.exposures": 20.0,
-         "train.batch_size": 9, "train.lr": 0.03, "train.warmup_steps": 6, "train.final_lr_fraction": 0.1, "train.beta1": 0.8,
-         "train.beta2": 0.95, "train.eps": 1e-7, "train.weight_decay": 0.1, "train.grad_clip": 0.0, "train.precision": "bf16",
-         "train.optimizer": "muon", "train.momentum": 0.9, "train.weights": "bf16_stochastic", "train.qat": "int4",
-         "train.qat_embeddings": True,
-         "measure.evaluations": 3, "measure.batch_tokens": 512, "measure.people": 5,
-         "measure.contexts": 2, "measure.context": "text", "extraction.steps": 5, "extraction.batch_size": 5,
-         "extraction.lr": 0.1, "extraction.weight_decay": 0.1, "extraction.rank_embedding": 3, "extraction.rank_attention": 3,
-         "quantize.methods": ("rtn",), "quantize.bits": (4,), "quantize.symmetric": (True,), "quantize.granularity": ("group",),
-         "quantize.group_size": (8,), "quantize.embeddings": (True,), "quantize.scales": "fp32", "quantize.rest": "fp16",
-         "quantize.calibration": 9, "quantize.damping": 0.1, "quantize.act_order": True, "cluster.device": "cpu", "cluster.workers": 3,
-         "cluster.threads": 2, "cluster.stack": 1, "cluster.memory_gb": 2.5, "cluster.micro_batches": 3, "cluster.compile": "auto", "cluster.checkpoint_seconds": 1.5,
-         "cluster.launcher": "slurm", "cluster.partition": "gpu", "cluster.account": "p1", "cluster.qos": "short", "cluster.constraint": "a100|h100",
-         "cluster.gpus": 2, "cluster.gres": "gpu:a100:1", "cluster.cpus": 8, "cluster.mem": "20G", "cluster.time": "1-02:00", "cluster.throttle": 3,
-         "cluster.pack_minutes": 5.0, "cluster.array_limit": 10, "cluster.setup": ("module load cuda",), "cluster.environment": ("A=b c",),
-         "cluster.options": ("--exclude=n1",), "cluster.prefix": "srun", "cluster.python": "python3", "cluster.signal_seconds": 60,
-         "cluster.requeues": 3, "wandb.mode": "offline",
-         "wandb.project": "other", "wandb.entity": "someone"}
+OTHER = {
+    "seed": 4,
+    "data.vocab_size": 32,
+    "data.seq_len": 16,
+    "data.n_sequences": 41,
+    "data.load": 7.0,
+    "model.n_layers": 2,
+    "model.d_model": 16,
+    "model.n_heads": 1,
+    "model.mlp_ratio": 2.0,
+    "model.position": "rotary",
+    "model.tied": False,
+    "model.bias": False,
+    "model.init_std": 0.03,
+    "model.n_kv_heads": 1,
+    "model.norm": "rmsnorm",
+    "model.mlp": "gated",
+    "model.mlp_multiple_of": 3,
+    "model.activation": "silu",
+    "model.rotary_base": 500.0,
+    "model.n_experts": 2,
+    "model.top_k": 2,
+    "model.capacity_factor": 3.0,
+    "model.eval_capacity_factor": 4.0,
+    "model.balance_weight": 0.1,
+    "train.steps": 61,
+    "train.exposures": 20.0,
+    "train.batch_size": 9,
+    "train.lr": 0.03,
+    "train.warmup_steps": 6,
+    "train.final_lr_fraction": 0.1,
+    "train.beta1": 0.8,
+    "train.beta2": 0.95,
+    "train.eps": 1e-7,
+    "train.weight_decay": 0.1,
+    "train.grad_clip": 0.0,
+    "train.precision": "bf16",
+    "train.optimizer": "muon",
+    "train.momentum": 0.9,
+    "train.weights": "bf16_stochastic",
+    "train.qat": "int4",
+    "train.qat_embeddings": True,
+    "measure.evaluations": 3,
+    "measure.batch_tokens": 512,
+    "measure.people": 5,
+    "measure.contexts": 2,
+    "measure.context": "text",
+    "extraction.steps": 5,
+    "extraction.batch_size": 5,
+    "extraction.lr": 0.1,
+    "extraction.weight_decay": 0.1,
+    "extraction.rank_embedding": 3,
+    "extraction.rank_attention": 3,
+    "quantize.methods": ("rtn",),
+    "quantize.bits": (4,),
+    "quantize.symmetric": (True,),
+    "quantize.granularity": ("group",),
+    "quantize.group_size": (8,),
+    "quantize.embeddings": (True,),
+    "quantize.scales": "fp32",
+    "quantize.rest": "fp16",
+    "quantize.calibration": 9,
+    "quantize.damping": 0.1,
+    "quantize.act_order": True,
+    "cluster.device": "cpu",
+    "cluster.workers": 3,
+    "cluster.threads": 2,
+    "cluster.stack": 1,
+    "cluster.memory_gb": 2.5,
+    "cluster.micro_batches": 3,
+    "cluster.compile": "auto",
+    "cluster.checkpoint_seconds": 1.5,
+    "cluster.launcher": "slurm",
+    "cluster.partition": "gpu",
+    "cluster.account": "p1",
+    "cluster.qos": "short",
+    "cluster.constraint": "a100|h100",
+    "cluster.gpus": 2,
+    "cluster.gres": "gpu:a100:1",
+    "cluster.cpus": 8,
+    "cluster.mem": "20G",
+    "cluster.time": "1-02:00",
+    "cluster.throttle": 3,
+    "cluster.pack_minutes": 5.0,
+    "cluster.array_limit": 10,
+    "cluster.setup": ("module load cuda",),
+    "cluster.environment": ("A=b c",),
+    "cluster.options": ("--exclude=n1",),
+    "cluster.prefix": "srun",
+    "cluster.python": "python3",
+    "cluster.signal_seconds": 60,
+    "cluster.requeues": 3,
+    "wandb.mode": "offline",
+    "wandb.project": "other",
+    "wandb.entity": "someone",
+}
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
-NEEDS = {"model.top_k": {"model__n_experts": 4}, "model.capacity_factor": {"model__n_experts": 4},
-         "model.eval_capacity_factor": {"model__n_experts": 4}, "model.balance_weight": {"model__n_experts": 4},
-         "train.qat_embeddings": {"train__qat": "int4"}}
-SMALL = {"kind": "bios", "n_people": 60, "seq_len": 32, "vocabulary": "world", "first_names": 5, "middle_names": 0,
-         "last_names": 40, "years": 3, "cities": 4, "universities": 4, "majors": 4, "employers": 6, "templates": 2}
+NEEDS = {
+    "model.top_k": {"model__n_experts": 4},
+    "model.capacity_factor": {"model__n_experts": 4},
+    "model.eval_capacity_factor": {"model__n_experts": 4},
+    "model.balance_weight": {"model__n_experts": 4},
+    "train.qat_embeddings": {"train__qat": "int4"},
+}
+SMALL = {
+    "kind": "bios",
+    "n_people": 60,
+    "seq_len": 32,
+    "vocabulary": "world",
+    "first_names": 5,
+    "middle_names": 0,
+    "last_names": 40,
+    "years": 3,
+    "cities": 4,
+    "universities": 4,
+    "majors": 4,
+    "employers": 6,
+    "templates": 2,
+}
 WORLDS = {  # kind -> a small world, and one other value of each of its settings that belongs to the identity
-    "bios": (SMALL, {
-        "n_people": 61, "load": 0.5, "seq_len": 33, "tokenizer": "gpt2", "vocab_size": 150, "vocabulary": "pools",
-        "questions": True, "first_names": 6, "middle_names": 2, "last_names": 41, "months": 11, "days": 27, "years": 4,
-        "cities": 5, "universities": 5, "majors": 5, "employers": 7, "templates": 3, "full_names": True, "biographies": 2,
-        "order": "pairs", "same_sentences": True, "other_people": 50, "other_parts": 2, "main_parts": 2,
-        "other_biographies": 3, "other_order": "fixed", "windows": "mixed", "tag": "main"}),
-    "biod": ({"kind": "biod", "n_people": 60, "seq_len": 32, "first_names": 5, "middle_names": 0, "last_names": 40,
-              "attributes": 3, "diversity": 8, "alphabet": 20},
-             {"n_people": 61, "load": 0.5, "seq_len": 33, "first_names": 6, "middle_names": 2, "last_names": 41,
-              "attributes": 4, "chunks": 2, "diversity": 9, "length": 2, "alphabet": 21, "separator": "none"}),
-    "text": ({"kind": "text", "n_sequences": 40, "seq_len": 8, "vocab_size": 256, "n_held_out": 20, "documents": 100},
-             {"n_sequences": 41, "tokens_per_parameter": 0.1, "seq_len": 9, "vocab_size": 257, "n_held_out": 21, "documents": 101,
-              "trained_on": "half", "split_seed": 1, "n_reference": 50, "canaries": 3, "repeats": (0, 2), "canary_text": "pool", "last_view": 0.5, "view_spacing": 3})}
+    "bios": (
+        SMALL,
+        {
+            "n_people": 61,
+            "load": 0.5,
+            "seq_len": 33,
+            "tokenizer": "gpt2",
+            "vocab_size": 150,
+            "vocabulary": "pools",
+            "questions": True,
+            "first_names": 6,
+            "middle_names": 2,
+            "last_names": 41,
+            "months": 11,
+            "days": 27,
+            "years": 4,
+            "cities": 5,
+            "universities": 5,
+            "majors": 5,
+            "employers": 7,
+            "templates": 3,
+            "full_names": True,
+            "biographies": 2,
+            "order": "pairs",
+            "same_sentences": True,
+            "other_people": 50,
+            "other_parts": 2,
+            "main_parts": 2,
+            "other_biographies": 3,
+            "other_order": "fixed",
+            "windows": "mixed",
+            "tag": "main",
+        },
+    ),
+    "biod": (
+        {
+            "kind": "biod",
+            "n_people": 60,
+            "seq_len": 32,
+            "first_names": 5,
+            "middle_names": 0,
+            "last_names": 40,
+            "attributes": 3,
+            "diversity": 8,
+            "alphabet": 20,
+        },
+        {
+            "n_people": 61,
+            "load": 0.5,
+            "seq_len": 33,
+            "first_names": 6,
+            "middle_names": 2,
+            "last_names": 41,
+            "attributes": 4,
+            "chunks": 2,
+            "diversity": 9,
+            "length": 2,
+            "alphabet": 21,
+            "separator": "none",
+        },
+    ),
+    "text": (
+        {
+            "kind": "text",
+            "n_sequences": 40,
+            "seq_len": 8,
+            "vocab_size": 256,
+            "n_held_out": 20,
+            "documents": 100,
+        },
+        {
+            "n_sequences": 41,
+            "tokens_per_parameter": 0.1,
+            "seq_len": 9,
+            "vocab_size": 257,
+            "n_held_out": 21,
+            "documents": 101,
+            "trained_on": "half",
+            "split_seed": 1,
+            "n_reference": 50,
+            "canaries": 3,
+            "repeats": (0, 2),
+            "canary_text": "pool",
+            "last_view": 0.5,
+            "view_spacing": 3,
+        },
+    ),
+}
 
 
 def changed(key):
@@ -87,16 +256,32 @@ def changed(key):
 
 def test_every_setting_has_a_case_here():
     covered = set(OTHER) | {f"data.{name}" for _, others in WORLDS.values() for name in others}
-    elsewhere = {"data.kind", "data.pools_dir", "data.templates_file", "data.lexicon", "data.path", "data.n_names",
-                 "extraction.mode", "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
-                 "data.source", "data.field", "data.split", "data.pool", "data.revision"}  # in test_text
+    elsewhere = {
+        "data.kind",
+        "data.pools_dir",
+        "data.templates_file",
+        "data.lexicon",
+        "data.path",
+        "data.n_names",
+        "extraction.mode",
+        "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
+        "data.source",
+        "data.field",
+        "data.split",
+        "data.pool",
+        "data.revision",
+    }  # in test_text
     assert covered | elsewhere == set(known_keys()) and not covered & elsewhere
 
 
 def test_identity_settings_change_the_run_id_and_execution_settings_do_not():
     base = from_dict(tree()).run_id
     ids = {key: changed(key).run_id for key in OTHER}
-    execution = {key for key in ids if key.split(".")[0] in ("measure", "extraction", "quantize", "cluster", "wandb")}
+    execution = {
+        key
+        for key in ids
+        if key.split(".")[0] in ("measure", "extraction", "quantize", "cluster", "wandb")
+    }
     assert {ids[key] for key in execution} == {base}
     others = [ids[key] for key in ids.keys() - execution]
     assert len({base, *others}) == 1 + len(others)
@@ -112,20 +297,43 @@ def test_identity_of_worlds(kind):
     def run(**changes):
         return from_dict(tree() | {"data": world | changes}).run_id
 
-    needs = {"load": {"n_people": None}, "tokens_per_parameter": {"n_sequences": None}, "n_reference": {"trained_on": "reference", "n_reference": 60},
-             "repeats": {"canaries": 2}, "last_view": {"canaries": 2, "repeats": (0, 2)}, "same_sentences": {"biographies": 2}, "vocab_size": {"vocabulary": "pools"}}
+    needs = {
+        "load": {"n_people": None},
+        "tokens_per_parameter": {"n_sequences": None},
+        "n_reference": {"trained_on": "reference", "n_reference": 60},
+        "repeats": {"canaries": 2},
+        "last_view": {"canaries": 2, "repeats": (0, 2)},
+        "same_sentences": {"biographies": 2},
+        "vocab_size": {"vocabulary": "pools"},
+    }
     mixed = {"other_people": 40, "other_parts": 1}
-    needs |= dict.fromkeys(("other_people", "other_parts", "main_parts", "other_biographies", "other_order", "windows"), mixed)
+    needs |= dict.fromkeys(
+        (
+            "other_people",
+            "other_parts",
+            "main_parts",
+            "other_biographies",
+            "other_order",
+            "windows",
+        ),
+        mixed,
+    )
     if kind == "text":
         del needs["vocab_size"]
     for name, value in others.items():
-        before = run(**needs[name]) if name in needs and name not in ("load", "tokens_per_parameter") else run()
+        before = (
+            run(**needs[name])
+            if name in needs and name not in ("load", "tokens_per_parameter")
+            else run()
+        )
         assert run(**(needs.get(name, {}) | {name: value})) != before, name
 
 
 def test_a_neutral_setting_leaves_old_runs_their_ids():
     base = from_dict(tree())
-    assert "norm" not in base.identity["model"] and "norm" in changed("model.norm").identity["model"]
+    assert (
+        "norm" not in base.identity["model"] and "norm" in changed("model.norm").identity["model"]
+    )
 
 
 def test_two_spellings_of_the_amount_of_data_and_of_training_are_one_run():
@@ -140,8 +348,10 @@ def test_two_spellings_of_the_amount_of_data_and_of_training_are_one_run():
 def test_spelling_of_numbers_and_order_of_keys_are_not_identity():
     base = from_dict(tree(train__lr=1.0))
     assert from_dict(tree(train__lr=1, data__vocab_size=16.0)).run_id == base.run_id
-    backwards = {name: dict(reversed(part.items())) if isinstance(part, dict) else part
-                 for name, part in reversed(tree(train__lr=1.0).items())}
+    backwards = {
+        name: dict(reversed(part.items())) if isinstance(part, dict) else part
+        for name, part in reversed(tree(train__lr=1.0).items())
+    }
     assert from_dict(backwards).run_id == base.run_id
 
 
@@ -151,7 +361,15 @@ def test_golden_run_id():
 
 
 def test_round_trip_through_dictionary_json_and_yaml(tmp_path):
-    config = from_dict(tree(data__n_sequences=None, data__load=3.3, train__steps=None, train__exposures=50, wandb__entity="x"))
+    config = from_dict(
+        tree(
+            data__n_sequences=None,
+            data__load=3.3,
+            train__steps=None,
+            train__exposures=50,
+            wandb__entity="x",
+        )
+    )
     assert from_dict(config.as_dict()) == config
     assert from_dict(json.loads(json.dumps(config.as_dict()))) == config
     (tmp_path / "c.yaml").write_text(to_yaml(config))
@@ -159,7 +377,9 @@ def test_round_trip_through_dictionary_json_and_yaml(tmp_path):
 
 
 def test_derived_numbers():
-    config = from_dict(tree(data__n_sequences=None, data__load=4.0, train__steps=None, train__exposures=50))
+    config = from_dict(
+        tree(data__n_sequences=None, data__load=4.0, train__steps=None, train__exposures=50)
+    )
     bits_per_sequence = 8 * math.log2(16)
     assert abs(config.entropy_bits - 4.0 * config.parameters["total"]) <= bits_per_sequence / 2
     assert config.steps * 8 >= 50 * config.items > (config.steps - 1) * 8
@@ -169,16 +389,21 @@ def test_derived_numbers():
 
 # Coupled numbers
 
+
 def test_explicit_value_beats_the_preset_of_its_partner():
     config = load(["data.n_sequences=77"])  # the preset has data.load=4
     assert (config.data.n_sequences, config.data.load) == (77, None)
     config = load(["train.exposures=100"])  # the preset has train.steps=5000
     assert (config.train.steps, config.train.exposures) == (None, 100.0)
-    config = load(["data.n_sequences=77", "data=morris"])  # the order of choice and value does not matter
+    config = load(
+        ["data.n_sequences=77", "data=morris"]
+    )  # the order of choice and value does not matter
     assert (config.data.n_sequences, config.data.load, config.data.vocab_size) == (77, None, 2048)
 
 
-@pytest.mark.parametrize("both", [["data.n_sequences=10", "data.load=2"], ["train.steps=500", "train.exposures=2"]])
+@pytest.mark.parametrize(
+    "both", [["data.n_sequences=10", "data.load=2"], ["train.steps=500", "train.exposures=2"]]
+)
 def test_both_on_one_layer_are_refused(both):
     with pytest.raises(ConfigError) as error:
         load(both)
@@ -200,7 +425,10 @@ def test_later_layer_wins_over_the_partner_in_an_earlier_one():
     assert data(["data.load=2"], ["data.n_sequences=10"]) == (10, None)
     assert data(["data.load=2"], ["data.n_sequences=10"], ["data.load=3"]) == (None, 3.0)
     assert data(["data.n_sequences=10"], [], ["seed=1"]) == (10, None)
-    assert data(["data.n_sequences=10"], ["data.load=null"]) == (10, None)  # null says nothing, it does not win
+    assert data(["data.n_sequences=10"], ["data.load=null"]) == (
+        10,
+        None,
+    )  # null says nothing, it does not win
     with pytest.raises(ConfigError, match="only one"):
         data(["seed=1"], ["data.load=2", "data.n_sequences=10"])
 
@@ -230,11 +458,20 @@ BAD = [
     (["train.beta2=1.0"], ["train.beta2=1.0", "0.0 to 0.999999"]),
     (["train.weight_decay=-0.1"], ["train.weight_decay=-0.1", ">= 0"]),
     (["train.precision=fp8"], ["train.precision=fp8", "fp32, tf32, bf16, fp16"]),
-    (["train.qat=int7"], ["train.qat=int7", "int8, int6, int5, int4, int3, int2, ternary, binary", "did you mean"]),
+    (
+        ["train.qat=int7"],
+        ["train.qat=int7", "int8, int6, int5, int4, int3, int2, ternary, binary", "did you mean"],
+    ),
     (["train.qat=3.5"], ["train.qat=3.5", "expected one of none, int8"]),
     (["train.weights=bf16"], ["train.weights=bf16", "bf16_stochastic"]),
-    (["train.qat=int4", "quantize=row"], ["quantize.methods=[bf16,rtn,gptq]", "train.qat=int4", "quantize=none"]),
-    (["model.position=learnt"], ["model.position=learnt", "learned, rotary", "did you mean learned?"]),
+    (
+        ["train.qat=int4", "quantize=row"],
+        ["quantize.methods=[bf16,rtn,gptq]", "train.qat=int4", "quantize=none"],
+    ),
+    (
+        ["model.position=learnt"],
+        ["model.position=learnt", "learned, rotary", "did you mean learned?"],
+    ),
     (["wandb.mode=on"], ["wandb.mode=", "disabled, offline, online"]),
     (["wandb.mode=ofline"], ["wandb.mode=ofline", "did you mean offline?"]),
     (["cluster.workers=0"], ["cluster.workers=0", "from 1"]),
@@ -273,38 +510,88 @@ def test_bad_input_is_one_clear_line(overrides, words):
     assert "\n" not in text and len(text) < 400
 
 
-@pytest.mark.parametrize("bad, word", [
-    (None, "expected named settings"), ([1], "expected named settings"), ({"model": 3}, "model=3"),
-    ({"model": None}, "model=None"), ({1: 2}, "1: no such setting"), ({"model": {1: 2}}, "model.1: no such setting"),
-    ({"data": {"kind": "facts"}}, "data.kind=facts")])
+@pytest.mark.parametrize(
+    "bad, word",
+    [
+        (None, "expected named settings"),
+        ([1], "expected named settings"),
+        ({"model": 3}, "model=3"),
+        ({"model": None}, "model=None"),
+        ({1: 2}, "1: no such setting"),
+        ({"model": {1: 2}}, "model.1: no such setting"),
+        ({"data": {"kind": "facts"}}, "data.kind=facts"),
+    ],
+)
 def test_bad_trees(bad, word):
     with pytest.raises(ConfigError, match=re.escape(word)):
         from_dict(bad)
 
 
-@pytest.mark.parametrize("good, bad", [
-    ({"model__n_heads": 4}, {"model__n_heads": 3}),
-    ({"model__position": "rotary", "model__n_heads": 4}, {"model__position": "rotary", "model__n_heads": 8}),  # head size 1
-    ({"model__mlp_ratio": 1.3}, {"model__mlp_ratio": -0.1}),
-    ({"train__warmup_steps": 59}, {"train__warmup_steps": 60}),
-    ({"train__steps": None, "train__exposures": 2, "train__warmup_steps": 9},
-     {"train__steps": None, "train__exposures": 2, "train__warmup_steps": 10}),  # 2 x 40 / 8 = 10 steps
-    ({"data__n_sequences": 2**40, "data__seq_len": 256}, {"data__n_sequences": 2**40, "data__seq_len": 257}),
-    ({"data__vocab_size": 2}, {"data__vocab_size": 1}),
-    ({"train__final_lr_fraction": 1.0}, {"train__final_lr_fraction": 1.01}),
-])
+@pytest.mark.parametrize(
+    "good, bad",
+    [
+        ({"model__n_heads": 4}, {"model__n_heads": 3}),
+        (
+            {"model__position": "rotary", "model__n_heads": 4},
+            {"model__position": "rotary", "model__n_heads": 8},
+        ),  # head size 1
+        ({"model__mlp_ratio": 1.3}, {"model__mlp_ratio": -0.1}),
+        ({"train__warmup_steps": 59}, {"train__warmup_steps": 60}),
+        (
+            {"train__steps": None, "train__exposures": 2, "train__warmup_steps": 9},
+            {"train__steps": None, "train__exposures": 2, "train__warmup_steps": 10},
+        ),  # 2 x 40 / 8 = 10 steps
+        (
+            {"data__n_sequences": 2**40, "data__seq_len": 256},
+            {"data__n_sequences": 2**40, "data__seq_len": 257},
+        ),
+        ({"data__vocab_size": 2}, {"data__vocab_size": 1}),
+        ({"train__final_lr_fraction": 1.0}, {"train__final_lr_fraction": 1.01}),
+    ],
+)
 def test_limits_are_where_they_are_said_to_be(good, bad):
     from_dict(tree(**good))
     with pytest.raises(ConfigError):
         from_dict(tree(**bad))
 
 
-EXTREME = st.sampled_from([1, 2, 0.5, 2**31 - 1, 2**40, 2**62, 10**30, 1e18, 1e300, 1.7e308, 5e-324, -0.0,
-                           math.nan, math.inf, -1])
-ANYTHING = st.one_of(EXTREME, st.recursive(
-    st.one_of(EXTREME, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
-              st.sampled_from(["rotary", "bf16"])),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3))
+EXTREME = st.sampled_from(
+    [
+        1,
+        2,
+        0.5,
+        2**31 - 1,
+        2**40,
+        2**62,
+        10**30,
+        1e18,
+        1e300,
+        1.7e308,
+        5e-324,
+        -0.0,
+        math.nan,
+        math.inf,
+        -1,
+    ]
+)
+ANYTHING = st.one_of(
+    EXTREME,
+    st.recursive(
+        st.one_of(
+            EXTREME,
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=8),
+            st.sampled_from(["rotary", "bf16"]),
+        ),
+        lambda inner: (
+            st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+        ),
+        max_leaves=3,
+    ),
+)
 
 
 def is_sound(config):
@@ -313,7 +600,12 @@ def is_sound(config):
     assert json.loads(text) == config.identity
     assert re.fullmatch("[0-9a-f]{12}", config.run_id)
     assert from_dict(config.as_dict()).run_id == config.run_id
-    assert config.items >= 1 and config.steps >= 1 and math.isfinite(config.entropy_bits) and math.isfinite(config.flops)
+    assert (
+        config.items >= 1
+        and config.steps >= 1
+        and math.isfinite(config.entropy_bits)
+        and math.isfinite(config.flops)
+    )
 
 
 @settings(max_examples=400)
@@ -329,16 +621,57 @@ def test_any_values_give_a_sound_config_or_a_config_error(values):
         assert "\n" not in str(error)
 
 
-KEYS = st.sampled_from(known_keys() + list(GROUPS) + ["wandb", "hydra", "hydra.run", "data@x", "data@model"])
+KEYS = st.sampled_from(
+    known_keys() + list(GROUPS) + ["wandb", "hydra", "hydra.run", "data@x", "data@model"]
+)
 PREFIXES = st.sampled_from(["", "", "", "+", "++", "~"])
-VALUES = st.one_of(st.sampled_from([
-    "8", "0", "-1", "0.5", "1e308", "nan", "inf", "-inf", "null", "true", "'8'", "", "???", "rotary", "gpt", "morris",
-    "[1,2]", "{a:1}", "${seed}", "${nope}", "${", "${oc.env:HOME}", "1,2", "range(3)", "choice(1,2)", "glob(*)",
-    "interval(0,1)", "int(3.7)", "sort(2,1)", "shuffle(1,2)", "tag(a,3)", "str(3)", "float(x)"]),
-    st.text(max_size=6), st.integers().map(str), st.floats().map(str))
+VALUES = st.one_of(
+    st.sampled_from(
+        [
+            "8",
+            "0",
+            "-1",
+            "0.5",
+            "1e308",
+            "nan",
+            "inf",
+            "-inf",
+            "null",
+            "true",
+            "'8'",
+            "",
+            "???",
+            "rotary",
+            "gpt",
+            "morris",
+            "[1,2]",
+            "{a:1}",
+            "${seed}",
+            "${nope}",
+            "${",
+            "${oc.env:HOME}",
+            "1,2",
+            "range(3)",
+            "choice(1,2)",
+            "glob(*)",
+            "interval(0,1)",
+            "int(3.7)",
+            "sort(2,1)",
+            "shuffle(1,2)",
+            "tag(a,3)",
+            "str(3)",
+            "float(x)",
+        ]
+    ),
+    st.text(max_size=6),
+    st.integers().map(str),
+    st.floats().map(str),
+)
 
 
-OVERRIDE = st.tuples(PREFIXES, KEYS, VALUES).map(lambda t: f"{t[0]}{t[1]}={t[2]}") | st.text(max_size=10)
+OVERRIDE = st.tuples(PREFIXES, KEYS, VALUES).map(lambda t: f"{t[0]}{t[1]}={t[2]}") | st.text(
+    max_size=10
+)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
@@ -356,37 +689,62 @@ def test_any_overrides_give_a_sound_config_or_a_config_error(overrides):
 
 # Composition
 
-NOT_HERE = (("data", "corpus"), ("data", "text_bible"))  # need a file of the user's, or a package that tests do without
+NOT_HERE = (
+    ("data", "corpus"),
+    ("data", "text_bible"),
+)  # need a file of the user's, or a package that tests do without
 
 
 def test_every_choice_in_conf_composes_and_states_every_setting():
     for group in GROUPS:
         assert option_names(group)
         for option in option_names(group):
-            if (group, option) not in NOT_HERE and (group, option) not in (("extraction", "lora"), ("extraction", "full")):
-                load([f"{group}={option}"])  # those need a file of the user's, or questions in the vocabulary
+            if (group, option) not in NOT_HERE and (group, option) not in (
+                ("extraction", "lora"),
+                ("extraction", "full"),
+            ):
+                load(
+                    [f"{group}={option}"]
+                )  # those need a file of the user's, or questions in the vocabulary
             text = OmegaConf.load(compose.shared_dir("conf") / group / f"{option}.yaml")
             for base in [name for name in text.pop("defaults", []) if name != "_self_"]:
-                text = OmegaConf.merge(OmegaConf.load(compose.shared_dir("conf") / group / f"{base}.yaml"), text)
+                text = OmegaConf.merge(
+                    OmegaConf.load(compose.shared_dir("conf") / group / f"{base}.yaml"), text
+                )
             # a setting that a choice leaves out would silently keep the value of a class default
             cls = KINDS[text["kind"]] if group == "data" else SECTIONS[group]
             assert set(text) == {f.name for f in dataclasses.fields(cls)}
 
 
 def test_all_choices_combine():
-    names = [[f"{group}={option}" for option in option_names(group) if (group, option) not in NOT_HERE] for group in ("data", "model", "train")]
-    configs = [load(list(choice) + ["train.warmup_steps=0"]) for choice in itertools.product(*names)]
+    names = [
+        [f"{group}={option}" for option in option_names(group) if (group, option) not in NOT_HERE]
+        for group in ("data", "model", "train")
+    ]
+    configs = [
+        load(list(choice) + ["train.warmup_steps=0"]) for choice in itertools.product(*names)
+    ]
     assert len({config.run_id for config in configs}) == len(configs)
 
 
 SAMPLES = [
-    [], ["seed=5"], ["model=rotary", "model.d_model=16"], ["model.d_model=16", "model=rotary"],
-    ["data=morris", "data.n_sequences=100"], ["data.n_sequences=100", "train.exposures=20", "train.warmup_steps=0"],
-    ["data.load=2.5", "train.lr=1e-3", "train.grad_clip=0"], ["wandb.project=\"a=b, c\""],
+    [],
+    ["seed=5"],
+    ["model=rotary", "model.d_model=16"],
+    ["model.d_model=16", "model=rotary"],
+    ["data=morris", "data.n_sequences=100"],
+    ["data.n_sequences=100", "train.exposures=20", "train.warmup_steps=0"],
+    ["data.load=2.5", "train.lr=1e-3", "train.grad_clip=0"],
+    ['wandb.project="a=b, c"'],
     ["wandb.project='my project'", "wandb.entity=me", "wandb.mode=offline"],
-    ["train.warmup_steps=${train.batch_size}"], ["train.batch_size=10", "train.warmup_steps=${.batch_size}"],
-    ["model=gpt", "model=rotary"], ["seed=1", "seed=2"], ["train.steps=int(600.0)"], ["model.tied=false", "model.bias=False"],
-    ["cluster.workers=4", "cluster.threads=null"], ["measure.evaluations=3", "data.load=null", "data.n_sequences=3"],
+    ["train.warmup_steps=${train.batch_size}"],
+    ["train.batch_size=10", "train.warmup_steps=${.batch_size}"],
+    ["model=gpt", "model=rotary"],
+    ["seed=1", "seed=2"],
+    ["train.steps=int(600.0)"],
+    ["model.tied=false", "model.bias=False"],
+    ["cluster.workers=4", "cluster.threads=null"],
+    ["measure.evaluations=3", "data.load=null", "data.n_sequences=3"],
     ["model=gpt2_small", "data.vocab_size=50257", "data.seq_len=64"],
 ]
 
@@ -394,15 +752,20 @@ SAMPLES = [
 @pytest.mark.parametrize("overrides", SAMPLES, ids=" ".join)
 def test_fast_composition_equals_hydras_own(overrides):
     fast = load(overrides)
-    full = load(overrides + [f"++seed={fast.seed}"])  # an addition takes the way through Hydra's full compose
+    full = load(
+        overrides + [f"++seed={fast.seed}"]
+    )  # an addition takes the way through Hydra's full compose
     assert fast == full
 
 
 def test_full_composition_is_really_taken(monkeypatch):
     """The comparison above says nothing if both of its sides go the same way."""
     asked = []
-    monkeypatch.setattr(compose, "compose", lambda name, overrides: asked.append(overrides) or real(name, overrides))
+    monkeypatch.setattr(
+        compose, "compose", lambda name, overrides: asked.append(overrides) or real(name, overrides)
+    )
     from hydra import compose as real
+
     load(["model.d_model=16", "++seed=0"])
     assert asked == [["model.d_model=16", "++seed=0"]]
 
@@ -415,22 +778,36 @@ def test_composed_defaults_are_not_changed_by_a_run():
 
 def test_axes_expand_in_order_with_the_last_fastest():
     assert expand(["model.d_model=8,16", "train.lr=0.01", "seed=range(2)"]) == [
-        ["model.d_model=8", "train.lr=0.01", "seed=0"], ["model.d_model=8", "train.lr=0.01", "seed=1"],
-        ["model.d_model=16", "train.lr=0.01", "seed=0"], ["model.d_model=16", "train.lr=0.01", "seed=1"]]
-    assert expand(["model=glob(gpt*)"]) == [[f"model={name}"] for name in option_names("model")
-                                           if name.startswith("gpt")]
+        ["model.d_model=8", "train.lr=0.01", "seed=0"],
+        ["model.d_model=8", "train.lr=0.01", "seed=1"],
+        ["model.d_model=16", "train.lr=0.01", "seed=0"],
+        ["model.d_model=16", "train.lr=0.01", "seed=1"],
+    ]
+    assert expand(["model=glob(gpt*)"]) == [
+        [f"model={name}"] for name in option_names("model") if name.startswith("gpt")
+    ]
     assert expand([]) == [[]]
 
 
-@pytest.mark.parametrize("axis", ["train.lr=interval(0,1)", "seed=shuffle(range(9))", "seed=${a},2", "seed=range(1"])
+@pytest.mark.parametrize(
+    "axis", ["train.lr=interval(0,1)", "seed=shuffle(range(9))", "seed=${a},2", "seed=range(1"]
+)
 def test_axes_that_cannot_be_listed(axis):
     with pytest.raises(ConfigError, match=re.escape(axis.split("=")[0])):
         expand([axis])
 
 
-@pytest.mark.parametrize("text, word", [
-    ("a: [", "not valid YAML"), ("- 1", "expected named entries"), ("a: ${b}", "not valid YAML"), ("", None),
-    ("3", "expected named entries"), ("\x00", "not valid YAML")])
+@pytest.mark.parametrize(
+    "text, word",
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "expected named entries"),
+        ("a: ${b}", "not valid YAML"),
+        ("", None),
+        ("3", "expected named entries"),
+        ("\x00", "not valid YAML"),
+    ],
+)
 def test_bad_yaml_files_name_the_file(tmp_path, text, word):
     (tmp_path / "x.yaml").write_text(text)
     if word is None:
@@ -447,5 +824,7 @@ def test_default_config_is_the_composed_one():
     for name, cls in {"data": KINDS["uniform"], **SECTIONS}.items():
         section = getattr(composed, name)
         moved = {"data": {"load"}, "train": {"steps"}}.get(name, set())
-        assert {f.name for f in dataclasses.fields(cls) if getattr(section, f.name) != f.default} == moved
+        assert {
+            f.name for f in dataclasses.fields(cls) if getattr(section, f.name) != f.default
+        } == moved
     assert composed.seed == Config.__dataclass_fields__["seed"].default

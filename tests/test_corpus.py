@@ -16,8 +16,14 @@ CITIES, JOBS = ("Rome", "Paris", "New York"), ("cook", "judge")
 
 def entry(i):
     city, job = CITIES[i % 3], JOBS[i % 2]
-    return {"person": f"Ann{i} Zed", "attributes": {"city": city, "job": job},
-            "texts": [f"Ann{i} Zed lives in {city}.  The work is that of a {job}.", f"Ann{i} Zed, a {job}, comes from {city}."]}
+    return {
+        "person": f"Ann{i} Zed",
+        "attributes": {"city": city, "job": job},
+        "texts": [
+            f"Ann{i} Zed lives in {city}.  The work is that of a {job}.",
+            f"Ann{i} Zed, a {job}, comes from {city}.",
+        ],
+    }
 
 
 def write(path, entries):
@@ -26,8 +32,13 @@ def write(path, entries):
 
 
 def config(path, **data):
-    return from_dict({"data": {"kind": "corpus", "path": str(path), "seq_len": 24} | data, "train": {"steps": 20, "warmup_steps": 2},
-                      "model": {"d_model": 8}})
+    return from_dict(
+        {
+            "data": {"kind": "corpus", "path": str(path), "seq_len": 24} | data,
+            "train": {"steps": 20, "warmup_steps": 2},
+            "model": {"d_model": 8},
+        }
+    )
 
 
 def world(path, **data):
@@ -35,24 +46,32 @@ def world(path, **data):
     return MemberStream(settings, torch.device("cpu")).world, settings
 
 
-@pytest.mark.parametrize("line, words", [
-    ("{", ["people.jsonl:3", "not JSON"]),
-    ("[1]", ["people.jsonl:3", "expected an object"]),
-    (json.dumps({"attributes": {"a": "b"}, "texts": ["x"]}), ["people.jsonl:3", "no person"]),
-    (json.dumps(entry(7) | {"person": " "}), ["people.jsonl:3", "person"]),
-    (json.dumps(entry(7) | {"attributes": {}}), ["people.jsonl:3", "attributes"]),
-    (json.dumps(entry(7) | {"attributes": {"city": 3, "job": "cook"}}), ["people.jsonl:3", "attributes"]),
-    (json.dumps(entry(7) | {"attributes": {"city": "Rome"}}), ["people.jsonl:3", "city, job"]),
-    (json.dumps(entry(7) | {"texts": []}), ["people.jsonl:3", "texts"]),
-    (json.dumps(entry(7) | {"texts": "x"}), ["people.jsonl:3", "texts"]),
-    (json.dumps(entry(1)), ["people.jsonl:3", "twice", "line 2"]),
-])
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("{", ["people.jsonl:3", "not JSON"]),
+        ("[1]", ["people.jsonl:3", "expected an object"]),
+        (json.dumps({"attributes": {"a": "b"}, "texts": ["x"]}), ["people.jsonl:3", "no person"]),
+        (json.dumps(entry(7) | {"person": " "}), ["people.jsonl:3", "person"]),
+        (json.dumps(entry(7) | {"attributes": {}}), ["people.jsonl:3", "attributes"]),
+        (
+            json.dumps(entry(7) | {"attributes": {"city": 3, "job": "cook"}}),
+            ["people.jsonl:3", "attributes"],
+        ),
+        (json.dumps(entry(7) | {"attributes": {"city": "Rome"}}), ["people.jsonl:3", "city, job"]),
+        (json.dumps(entry(7) | {"texts": []}), ["people.jsonl:3", "texts"]),
+        (json.dumps(entry(7) | {"texts": "x"}), ["people.jsonl:3", "texts"]),
+        (json.dumps(entry(1)), ["people.jsonl:3", "twice", "line 2"]),
+    ],
+)
 def test_a_bad_line_is_named(tmp_path, line, words):
     path = write(tmp_path / "people.jsonl", [entry(0), entry(1)])
     path.write_text(path.read_text() + line + "\n" + json.dumps(entry(9)) + "\n")
     with pytest.raises(ConfigError) as error:
         read_people(path, None)
-    assert [word for word in words if word not in str(error.value)] == [] and "\n" not in str(error.value)
+    assert [word for word in words if word not in str(error.value)] == [] and "\n" not in str(
+        error.value
+    )
 
 
 def test_too_few_people_a_missing_file_and_too_large_a_demand(tmp_path):
@@ -66,7 +85,10 @@ def test_too_few_people_a_missing_file_and_too_large_a_demand(tmp_path):
         config(path, n_people=13)
     with pytest.raises(ConfigError, match="n_names=5"):
         config(path, n_names=5)
-    path = write(tmp_path / "absent.jsonl", [entry(i) | {"texts": ["Nothing is said here."]} for i in range(12)])
+    path = write(
+        tmp_path / "absent.jsonl",
+        [entry(i) | {"texts": ["Nothing is said here."]} for i in range(12)],
+    )
     with pytest.raises(ConfigError, match="word for word"):
         config(path)
 
@@ -99,12 +121,17 @@ def test_measured_bits_of_a_reader_who_knows_the_values_and_of_one_who_guesses(t
     w, settings = world(write(tmp_path / "people.jsonl", map(entry, range(12))), n_names=1000.0)
     names = settings.parameters
 
-    def knows(tokens):  # everything is certain, names too: more than a set without order allows, but a text may tell
+    def knows(
+        tokens,
+    ):  # everything is certain, names too: more than a set without order allows, but a text may tell
         shape = tokens.shape[0], tokens.shape[1] - 1
         return torch.zeros(shape), torch.ones(shape, dtype=torch.bool)
 
     out = knowledge.measure(w, knows, None, 2, "auto", 4096, names)
-    assert out["bits"] == pytest.approx(12 * (math.log2(1000) + math.log2(3) + 1)) and out["accuracy"] == 1.0
+    assert (
+        out["bits"] == pytest.approx(12 * (math.log2(1000) + math.log2(3) + 1))
+        and out["accuracy"] == 1.0
+    )
     assert out["fraction_of_ceiling"] > 1
 
     guess = math.log(7.0)
@@ -120,13 +147,20 @@ def test_measured_bits_of_a_reader_who_knows_the_values_and_of_one_who_guesses(t
         assert out["attributes"][name]["nats"] == pytest.approx(tokens * guess, rel=1e-6)
         assert out["attributes"][name]["accuracy"] == 0.0
     assert out["attributes"]["city"]["entropy_bits"] == pytest.approx(math.log2(3))
-    expected = 12 * (math.log2(1000) + math.log2(3) + 1 - (out["p1_nats"] + out["p2_nats"]) / math.log(2))
+    expected = 12 * (
+        math.log2(1000) + math.log2(3) + 1 - (out["p1_nats"] + out["p2_nats"]) / math.log(2)
+    )
     assert out["bits"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_value_inside_a_longer_word_is_not_found(tmp_path):
-    people = [entry(i) | {"texts": [f"Ann{i} Zed: a judgement by a {JOBS[i % 2]} from {CITIES[i % 3]}."]} for i in range(12)]
+    people = [
+        entry(i) | {"texts": [f"Ann{i} Zed: a judgement by a {JOBS[i % 2]} from {CITIES[i % 3]}."]}
+        for i in range(12)
+    ]
     w, _ = world(write(tmp_path / "people.jsonl", people))
-    for i, ((span,), (piece,)) in enumerate(zip(w.lexicon.content["spans"], w.lexicon.content["texts"])):
+    for i, ((span,), (piece,)) in enumerate(
+        zip(w.lexicon.content["spans"], w.lexicon.content["texts"])
+    ):
         begin, length = span["job"]
-        assert w.lexicon.text(w.lexicon.pieces[piece][begin:begin + length]) == f" {JOBS[i % 2]}"
+        assert w.lexicon.text(w.lexicon.pieces[piece][begin : begin + length]) == f" {JOBS[i % 2]}"

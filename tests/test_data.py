@@ -29,11 +29,17 @@ def test_tokens_are_uniform_and_independent(vocab):
     tokens = uniform.tokens(1, 4000, 25, vocab)
     assert tokens.min() >= 0 and tokens.max() < vocab
     n, cells = tokens.size, min(vocab, 64)
-    exact = np.bincount(np.arange(vocab) * cells // vocab, minlength=cells) / vocab * n  # unequal cells where 64 does not divide
-    chi2 = ((np.bincount(tokens.reshape(-1) * cells // vocab, minlength=cells) - exact) ** 2 / exact).sum()
+    exact = (
+        np.bincount(np.arange(vocab) * cells // vocab, minlength=cells) / vocab * n
+    )  # unequal cells where 64 does not divide
+    chi2 = (
+        (np.bincount(tokens.reshape(-1) * cells // vocab, minlength=cells) - exact) ** 2 / exact
+    ).sum()
     assert abs(chi2 - (cells - 1)) < 6 * np.sqrt(2 * (cells - 1)) + 3
     if vocab <= 3:  # pairs of neighbours
-        pairs = np.bincount((tokens[:, :-1] * vocab + tokens[:, 1:]).reshape(-1), minlength=vocab**2)
+        pairs = np.bincount(
+            (tokens[:, :-1] * vocab + tokens[:, 1:]).reshape(-1), minlength=vocab**2
+        )
         assert np.abs(pairs / pairs.sum() - 1 / vocab**2).max() < 0.01
 
 
@@ -46,7 +52,13 @@ def test_every_sequence_of_a_tiny_space_is_equally_likely():
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**63 - 1), st.integers(1, 60), st.integers(1, 40), st.integers(0, 50), st.integers(1, 20))
+@given(
+    st.integers(0, 2**63 - 1),
+    st.integers(1, 60),
+    st.integers(1, 40),
+    st.integers(0, 50),
+    st.integers(1, 20),
+)
 def test_exposures_are_exact_from_any_step(seed, n, batch, first, steps):
     whole = batches.order(seed, n, batch, 0, first + steps)
     part = batches.order(seed, n, batch, first, steps)
@@ -61,7 +73,9 @@ def test_epochs_are_different_permutations():
     order = batches.order(5, 30, 30, 0, 40)
     assert all(sorted(row) == list(range(30)) for row in order)
     assert len({tuple(row) for row in order}) == 40
-    first = np.bincount(batches.order(6, 5, 5, 0, 5000)[:, 0], minlength=5)  # each sequence comes first equally often
+    first = np.bincount(
+        batches.order(6, 5, 5, 0, 5000)[:, 0], minlength=5
+    )  # each sequence comes first equally often
     assert np.abs(first - 1000).max() < 150
 
 

@@ -81,15 +81,29 @@ def linear_cost(prices):
 
 @pytest.mark.parametrize(
     "levels, prices, budget",
-    [([0, 1, 2, 3], [1, 1, 1, 1], 7), ([0, 1, 2, 4], [1, 2, 3, 6], 20), ([-1, 0, 3], [3, 1, 2], 15), ([0, 5, 6], [1, 1, 4], 12)],
+    [
+        ([0, 1, 2, 3], [1, 1, 1, 1], 7),
+        ([0, 1, 2, 4], [1, 2, 3, 6], 20),
+        ([-1, 0, 3], [3, 1, 2], 15),
+        ([0, 5, 6], [1, 1, 4], 12),
+    ],
 )
 def test_a_design_is_as_good_as_the_best_of_all(levels, prices, budget):
     effects, cost = line(levels), linear_cost(prices)
-    every = np.array([n for n in itertools.product(*(range(budget // p + 1) for p in prices)) if cost(n) <= budget], float)
+    every = np.array(
+        [
+            n
+            for n in itertools.product(*(range(budget // p + 1) for p in prices))
+            if cost(n) <= budget
+        ],
+        float,
+    )
     least = optimal.criterion(effects, every).min()
     found = optimal.best(effects, cost, budget, np.full(len(levels), 99))
     assert cost(found) <= budget
-    assert optimal.criterion(effects, found)[0] <= 1.08 * least  # 4% of the width: greedy and exchanges are no exact search
+    assert (
+        optimal.criterion(effects, found)[0] <= 1.08 * least
+    )  # 4% of the width: greedy and exchanges are no exact search
 
 
 def test_a_slope_is_told_by_the_ends():
@@ -101,7 +115,9 @@ def test_a_slope_is_told_by_the_ends():
 def test_twice_the_noise_needs_four_times_the_budget():
     def price(noise):
         cost = linear_cost([1, 1])
-        return float(cost(optimal.cheapest(line([0, 2], noise), cost, 220, np.full(2, 999), 0.3, turns=14)))
+        return float(
+            cost(optimal.cheapest(line([0, 2], noise), cost, 220, np.full(2, 999), 0.3, turns=14))
+        )
 
     one, two = price(1.0), price(2.0)
     assert one > 40 and two / one == pytest.approx(4, rel=0.15)
@@ -109,7 +125,9 @@ def test_twice_the_noise_needs_four_times_the_budget():
 
 def test_a_run_that_tells_more_for_the_same_hours_is_never_left_for_another():
     noise = np.array([[1.0, 1.5, 1.0, 1.2, 1.0]])
-    found = optimal.best(line([0, 0, 2, 4, 4], noise=noise), linear_cost(np.ones(5)), 10, np.full(5, 99))
+    found = optimal.best(
+        line([0, 0, 2, 4, 4], noise=noise), linear_cost(np.ones(5)), 10, np.full(5, 99)
+    )
     assert found[1] == found[3] == 0 and found[0] > 0 and found[4] > 0
 
 
@@ -119,19 +137,28 @@ def test_a_new_model_beats_another_seed_and_scatter_is_a_floor():
     assert found.reshape(6, 2).sum(1).tolist() == [1] * 6
     half, off, dof = optimal.predicted(effects, np.full(12, 1e7))
     assert dof[0, 0] == pytest.approx(5, rel=1e-3) and off[0, 0] == 0
-    assert half[0, 0] == pytest.approx(2.5706 * 0.05 / math.sqrt(6), rel=1e-3)  # t of 5 degrees of freedom
+    assert half[0, 0] == pytest.approx(
+        2.5706 * 0.05 / math.sqrt(6), rel=1e-3
+    )  # t of 5 degrees of freedom
 
 
 def test_no_model_gets_more_runs_than_allowed_and_finished_ones_count():
     effects = of_models(4)
     cost = linear_cost(np.ones(4))
-    assert optimal.best(replace(effects, scatter=np.array([1e-4])), cost, 100, (np.array([2, 2, 2, 1]), effects.cluster)).tolist() == [
+    assert optimal.best(
+        replace(effects, scatter=np.array([1e-4])),
+        cost,
+        100,
+        (np.array([2, 2, 2, 1]), effects.cluster),
+    ).tolist() == [
         2,
         2,
         2,
         1,
     ]
-    found = optimal.best(effects, cost, 2, (np.full(4, 8), effects.cluster), done=np.array([1, 0, 1, 0]))
+    found = optimal.best(
+        effects, cost, 2, (np.full(4, 8), effects.cluster), done=np.array([1, 0, 1, 0])
+    )
     assert found.tolist() == [0, 1, 0, 1]
 
 
@@ -141,10 +168,13 @@ def test_a_trend_that_the_form_lacks_spreads_a_design():
     prices = linear_cost([1, 1, 1, 4, 5, 6])
     plain = of_models(6)
     most = (np.full(6, 8), plain.cluster)
-    narrow, wide = (optimal.best(e, prices, 8, most) for e in (plain, replace(plain, trend=trend, bend=0.5)))
+    narrow, wide = (
+        optimal.best(e, prices, 8, most) for e in (plain, replace(plain, trend=trend, bend=0.5))
+    )
 
     def off(number):
         return abs(float(number @ trend[0]) / number.sum())
+
     assert off(wide) < 0.5 * off(narrow)
 
 
@@ -166,7 +196,9 @@ def test_a_written_study_has_the_runs_of_the_design(space, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(spaces.write_yaml(space, runs, 'what: "this"?'))
     study = load_study(str(path), [])
-    assert {run.run_id for run in study.runs} == {run.run_id for run in runs} and len(runs) == number.sum()
+    assert {run.run_id for run in study.runs} == {run.run_id for run in runs} and len(
+        runs
+    ) == number.sum()
     assert space.cost_of_runs(study.runs) == pytest.approx(space.cost_of_runs(runs))
     units = [(run.shape, run.seed) for run in runs]
     assert len(set(units)) == len(units)  # every run of a model is a replicate of its own
@@ -180,8 +212,12 @@ def test_a_written_ladder_has_the_runs_of_the_design(tmp_path):
     path.write_text(spaces.write_yaml(some, runs, "?"))
     written = load_study(str(path), []).runs
     assert {run.run_id for run in written} == {run.run_id for run in runs}
-    assert {run.run_id for run in runs} <= {run.run_id for run in load_study("precision/uniform@pocket", []).runs}
-    assert {run.run_id for run in written if run.quantize.methods} == {run.run_id for run in runs if run.train.qat == "none"}
+    assert {run.run_id for run in runs} <= {
+        run.run_id for run in load_study("precision/uniform@pocket", []).runs
+    }
+    assert {run.run_id for run in written if run.quantize.methods} == {
+        run.run_id for run in runs if run.train.qat == "none"
+    }
 
 
 def test_settings_given_with_the_command_are_in_the_written_study(tmp_path):
@@ -196,7 +232,9 @@ def test_settings_given_with_the_command_are_in_the_written_study(tmp_path):
 def test_the_naive_grid_is_what_the_budget_affords(space):
     whole = np.full(len(space.cells), 2)
     price = float(space.cost(whole))
-    assert (spaces.grid(space, price * 1.001) == 2).all() and (spaces.grid(space, 2.2 * price) >= 3).all()
+    assert (spaces.grid(space, price * 1.001) == 2).all() and (
+        spaces.grid(space, 2.2 * price) >= 3
+    ).all()
     for part in (0.9, 0.6, 0.4):
         number = spaces.grid(space, part * price)
         used = np.unique(space.cluster[number > 0])
@@ -210,7 +248,11 @@ def test_the_naive_grid_is_what_the_budget_affords(space):
 
 @pytest.mark.parametrize(
     "form, parameter",
-    [(form, "alpha") for form in ("capacity_linear", "capacity_affine", "smooth_corner", "hard_corner")] + [("capacity_power", "gamma")],
+    [
+        (form, "alpha")
+        for form in ("capacity_linear", "capacity_affine", "smooth_corner", "hard_corner")
+    ]
+    + [("capacity_power", "gamma")],
 )
 def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     question = ask(form, parameter, 0.1)
@@ -219,40 +261,68 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     if form == "smooth_corner":
         truths = replace(truths, sharpness=truths.theta[:, 1])
     planted = truths.theta[0, question.form.place(parameter)]
-    table = pd.DataFrame(question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+    table = pd.DataFrame(
+        question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)
+    )
     assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=2e-3)
     assert question.truth(space, truths) == pytest.approx(planted, rel=1e-9)
-    if form in ("capacity_linear", "hard_corner"):  # a bend turns around the middle of the sizes and leaves the mean where it is
-        assert question.truth(space, replace(truths, bend=np.array([0.05]))) == pytest.approx(planted, rel=1e-9)
+    if form in (
+        "capacity_linear",
+        "hard_corner",
+    ):  # a bend turns around the middle of the sizes and leaves the mean where it is
+        assert question.truth(space, replace(truths, bend=np.array([0.05]))) == pytest.approx(
+            planted, rel=1e-9
+        )
 
 
 def test_the_predicted_width_is_the_realised_one(space):
     """First order against simulated studies through the engine, and the coverage of their intervals, where the corner is far away and
     nothing is bent."""
     question = ask("capacity_linear", "alpha", 0.1)
-    prior = replace(question.prior(space), bend=0.0, log_k=(math.log(40), 0.0), scatter=Variance(0.05, 1e6), noise=Variance(0.015, 1e6))
+    prior = replace(
+        question.prior(space),
+        bend=0.0,
+        log_k=(math.log(40), 0.0),
+        scatter=Variance(0.05, 1e6),
+        noise=Variance(0.015, 1e6),
+    )
     number = np.array([1.0 if 6 < cell.load < 7 else 0.0 for cell in space.cells])
     truths = prior.draw(np.random.default_rng(0), 8)
     half = float(np.median(optimal.predicted(question.effects(space, truths, prior), number)[0]))
-    seen = forecast(question, space, prior, [(j, 0) for j in np.flatnonzero(number)], count=250, seed=3)
+    seen = forecast(
+        question, space, prior, [(j, 0) for j in np.flatnonzero(number)], count=250, seed=3
+    )
     assert question.half(seen.middle) == pytest.approx(half, rel=0.1)
     assert 0.9 < seen.coverage < 0.99 and abs(seen.bias) < 0.02
-    twice = [forecast(question, space, prior, [(j, 0) for j in np.flatnonzero(number)], count=5, seed=3).value for _ in range(2)]
+    twice = [
+        forecast(
+            question, space, prior, [(j, 0) for j in np.flatnonzero(number)], count=5, seed=3
+        ).value
+        for _ in range(2)
+    ]
     assert np.array_equal(*twice)
 
 
 def test_beliefs_follow_the_runs(space):
     question = ask("capacity_linear", "alpha", 0.1)
     prior = question.prior(space)
-    truths = Truths(np.array([[2.9]]), np.array([8.0]), np.array([0.03]), np.array([0.10]), np.zeros(1))
-    runs = [(j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(8)]
+    truths = Truths(
+        np.array([[2.9]]), np.array([8.0]), np.array([0.03]), np.array([0.10]), np.zeros(1)
+    )
+    runs = [
+        (j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(8)
+    ]
     table = pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(4)))
     now, known = question.learned(prior, space, table, "a test")
     assert now.theta[0] == pytest.approx(2.9, rel=0.08) and now.error[0] < 0.3 * prior.error[0]
     assert now.noise.sd == pytest.approx(0.03, rel=0.15) and 0.05 < now.scatter.sd < 0.15
     assert set(known) == set(space.labels) and "a test" in now.sources["truth"]
     # what is known of a model's own capacity is what its runs show beyond the law
-    own = np.log(table.strict_bits / (now.theta[0] * table.parameters_total)).groupby(table.label).mean()
+    own = (
+        np.log(table.strict_bits / (now.theta[0] * table.parameters_total))
+        .groupby(table.label)
+        .mean()
+    )
     assert np.corrcoef([known[label][0] for label in own.index], own)[0, 1] > 0.99
 
 
@@ -260,35 +330,62 @@ def test_exposures_learn_pace_and_curve():
     one = spaces.space_of("physics33/04_peak_100@pocket", [], Path("nowhere"), "cpu", "2x16")
     question = ask("exposure_exponential", "r_inf", 0.1)
     prior = question.prior(one)
-    truths = Truths(np.array([[0.53, 360.0, 1.36]]), np.ones(1), np.array([0.01]), np.array([0.05]), np.zeros(1))
-    table = pd.DataFrame(question.simulate(one, [(j, seed) for j in range(6) for seed in range(6)], truths, np.random.default_rng(1)))
+    truths = Truths(
+        np.array([[0.53, 360.0, 1.36]]), np.ones(1), np.array([0.01]), np.array([0.05]), np.zeros(1)
+    )
+    table = pd.DataFrame(
+        question.simulate(
+            one,
+            [(j, seed) for j in range(6) for seed in range(6)],
+            truths,
+            np.random.default_rng(1),
+        )
+    )
     now, _ = question.learned(prior, one, table, "a test")
     assert now.theta == pytest.approx(truths.theta[0], rel=0.05) and now.scatter.sd < 0.08
 
 
 def test_assumptions_can_be_stated(space):
     question = ask("capacity_power", "gamma", 0.1)
-    prior = question.assume(question.prior(space), space, {"gamma": 1.1, "capacity": 3.0, "noise": 0.04, "k": 7})
+    prior = question.assume(
+        question.prior(space), space, {"gamma": 1.1, "capacity": 3.0, "noise": 0.04, "k": 7}
+    )
     middle = math.exp(np.log(question.sizes(space)).mean())
-    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(3.0)
-    assert prior.noise.sd == 0.04 and prior.log_k[0] == pytest.approx(math.log(7)) and "given" in prior.sources["noise"]
+    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(
+        3.0
+    )
+    assert (
+        prior.noise.sd == 0.04
+        and prior.log_k[0] == pytest.approx(math.log(7))
+        and "given" in prior.sources["noise"]
+    )
 
 
 def test_an_intercept_is_told_in_bits(space):
     question = ask("capacity_affine", "c0", 3000)
     given = question.assume(question.prior(space), space, {"c0": -2759.0, "alpha": 3.497})
     truths = replace(given.middle(), sharpness=np.array([40.0]))
-    table = pd.DataFrame(question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+    table = pd.DataFrame(
+        question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)
+    )
     assert question.measure(question.points(table))["value"] == pytest.approx(-2759, rel=0.02)
     assert question.truth(space, truths) == -2759
-    assert question.width_of(-2759, -4000.0, -1000.0) == 3000 and question.half(3000) == 1500 and question.unit == "bits"
+    assert (
+        question.width_of(-2759, -4000.0, -1000.0) == 3000
+        and question.half(3000) == 1500
+        and question.unit == "bits"
+    )
     # least squares of log C over models: a bend that leaves the middle moves the intercept
     bent = replace(truths, bend=np.array([0.02]))
     sizes, capacities = question.sizes(space), question.capacities(space, bent)[0]
     c0, alpha = question.truth(space, bent), replace(question, parameter="alpha").truth(space, bent)
     line = c0 + alpha * sizes
     error = np.log(capacities) - np.log(line)
-    assert abs(c0 + 2759) > 50 and abs(error @ (sizes / line)) < 1e-4 and abs(error @ (sizes.min() / line)) < 1e-3
+    assert (
+        abs(c0 + 2759) > 50
+        and abs(error @ (sizes / line)) < 1e-4
+        and abs(error @ (sizes.min() / line)) < 1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -304,27 +401,44 @@ def test_an_intercept_given_turns_the_line_around_the_middle(space, given, c0, c
     question = ask("capacity_affine", "c0", 3000)
     prior = question.assume(question.prior(space), space, given)
     middle = math.exp(np.log(question.sizes(space)).mean())
-    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(capacity)
+    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(
+        capacity
+    )
     assert c0 is None or prior.theta[0] == pytest.approx(c0)
     assert "given" in prior.sources["truth"]
 
 
-@pytest.mark.parametrize("given", [{"c0": -4e4}, {"alpha": -1.0}, {"alpha": 8.0}, {"c0": 1.0, "alpha": 3.0, "capacity": 3.0}])
+@pytest.mark.parametrize(
+    "given",
+    [{"c0": -4e4}, {"alpha": -1.0}, {"alpha": 8.0}, {"c0": 1.0, "alpha": 3.0, "capacity": 3.0}],
+)
 def test_an_intercept_that_leaves_no_capacity_is_refused(space, given):
     question = ask("capacity_affine", "c0", 3000)
     with pytest.raises(ConfigError, match="--assume"):
         question.assume(question.prior(space), space, given)
 
 
-@pytest.mark.parametrize("form, parameter", [("capacity_affine", "c0"), ("capacity_affine", "alpha")])
+@pytest.mark.parametrize(
+    "form, parameter", [("capacity_affine", "c0"), ("capacity_affine", "alpha")]
+)
 def test_beliefs_about_an_intercept_follow_the_runs(space, form, parameter):
     question = ask(form, parameter, 1000)
     prior = question.prior(space)
-    truths = Truths(np.array([[-6000.0, 3.6]]), np.array([8.0]), np.array([0.005]), np.array([0.01]), np.zeros(1))
-    runs = [(j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(4)]
+    truths = Truths(
+        np.array([[-6000.0, 3.6]]),
+        np.array([8.0]),
+        np.array([0.005]),
+        np.array([0.01]),
+        np.zeros(1),
+    )
+    runs = [
+        (j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(4)
+    ]
     table = pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(4)))
     now, _ = question.learned(prior, space, table, "a test")
-    assert now.theta[0] == pytest.approx(-6000, rel=0.1) and now.theta[1] == pytest.approx(3.6, rel=0.03)
+    assert now.theta[0] == pytest.approx(-6000, rel=0.1) and now.theta[1] == pytest.approx(
+        3.6, rel=0.03
+    )
     assert now.error[0] < 0.3 * prior.error[0]
 
 
@@ -332,7 +446,13 @@ def test_beliefs_about_an_intercept_follow_the_runs(space, form, parameter):
 def test_the_interval_of_a_plan_is_that_of_a_study_made_elsewhere(space, parameter):
     """Plateaus of an intercept drawn here, without a corner, and through the engine: the forecast's width and coverage."""
     question = ask("capacity_affine", parameter, 0.2 if parameter == "alpha" else 4000)
-    prior = replace(question.prior(space), bend=0.0, log_k=(math.log(40), 0.0), scatter=Variance(0.05, 1e6), noise=Variance(0.015, 1e6))
+    prior = replace(
+        question.prior(space),
+        bend=0.0,
+        log_k=(math.log(40), 0.0),
+        scatter=Variance(0.05, 1e6),
+        noise=Variance(0.015, 1e6),
+    )
     truths = replace(question.assume(prior, space, {"c0": -2000.0, "alpha": 3.5}).middle())
     number = np.array([2.0 if 6 < cell.load < 7 else 0.0 for cell in space.cells])
     seen = forecast(question, space, prior, crossed(space, number), count=80, seed=3, truths=truths)
@@ -356,7 +476,10 @@ def test_the_hard_corner_asks_for_runs_that_are_far_from_it(space):
     prior = question.prior(space)
     effects = question.effects(space, prior.draw(np.random.default_rng(0), 8), prior)
     found = optimal.best(effects, space.cost, 0.2, (np.full(len(space.labels), 8), space.cluster))
-    assert all(space.cells[j].load > 4.9 for j in np.flatnonzero(found)) and len(set(space.cluster[found > 0])) >= 6
+    assert (
+        all(space.cells[j].load > 4.9 for j in np.flatnonzero(found))
+        and len(set(space.cluster[found > 0])) >= 6
+    )
     blunt = replace(prior, log_k=(math.log(3.0), 0.0))
     far = question.effects(space, blunt.draw(np.random.default_rng(0), 8), blunt)
     assert (far.bias <= 0).all() and abs(far.bias).mean() > abs(effects.bias).mean()
@@ -364,14 +487,21 @@ def test_the_hard_corner_asks_for_runs_that_are_far_from_it(space):
 
 # --- precision ---
 
-PRECISION = [("precision_effective", "b0"), ("precision_shifted", "b0"), ("precision_noise", "a"), ("precision_storage", "s")]
+PRECISION = [
+    ("precision_effective", "b0"),
+    ("precision_shifted", "b0"),
+    ("precision_noise", "a"),
+    ("precision_storage", "s"),
+]
 
 
 @pytest.mark.parametrize("form, parameter", PRECISION)
 def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
     question = ask(form, parameter, 0.1)
     truths = replace(question.prior(ladder).middle(), sharpness=np.array([40.0]))
-    table = pd.DataFrame(question.simulate(ladder, [(j, 0) for j in range(len(ladder.cells))], truths))
+    table = pd.DataFrame(
+        question.simulate(ladder, [(j, 0) for j in range(len(ladder.cells))], truths)
+    )
     planted = truths.theta[0, question.form.place(parameter)]
     assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=5e-3)
     assert question.truth(ladder, truths) == pytest.approx(planted)
@@ -382,18 +512,37 @@ def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
 def test_the_interval_of_a_ladder_is_that_of_a_study_made_elsewhere(ladder):
     """Parts of fp32 drawn here, from the worth of a bit and the noise of runs, against the forecast and its first order."""
     question = ask("precision_storage", "s", 0.2)
-    prior = replace(question.prior(ladder), bend=0.0, log_k=(math.log(60), 0.0), scatter=Variance(0.1, 1e6), noise=Variance(0.015, 1e6))
+    prior = replace(
+        question.prior(ladder),
+        bend=0.0,
+        log_k=(math.log(60), 0.0),
+        scatter=Variance(0.1, 1e6),
+        noise=Variance(0.015, 1e6),
+    )
     truths = prior.middle()
     rungs = {"fp32": 6.5, "int6": 5.0, "int4": 5.0, "int3": 5.0, "ternary": 2.5}
-    number = np.array([2.0 * (rungs.get(cell.rung["rung"]) == round(2 * cell.load) / 2) for cell in ladder.cells])
+    number = np.array(
+        [2.0 * (rungs.get(cell.rung["rung"]) == round(2 * cell.load) / 2) for cell in ladder.cells]
+    )
     assert number.sum() == 2 * 5 * 8
-    seen = forecast(question, ladder, prior, crossed(ladder, number), count=120, seed=2, truths=truths)
-    bits, dice, widths, held = np.array([32, 6, 4, 3, math.log2(3)]), np.random.default_rng(5), [], 0
+    seen = forecast(
+        question, ladder, prior, crossed(ladder, number), count=120, seed=2, truths=truths
+    )
+    bits, dice, widths, held = (
+        np.array([32, 6, 4, 3, math.log2(3)]),
+        np.random.default_rng(5),
+        [],
+        0,
+    )
     for _ in range(120):
         worth = np.exp(0.1 * dice.standard_normal(8))[:, None]
-        runs = np.minimum(0.13 * bits * worth, 1.0)[..., None] * np.exp(0.015 * dice.standard_normal((8, 5, 2)))
+        runs = np.minimum(0.13 * bits * worth, 1.0)[..., None] * np.exp(
+            0.015 * dice.standard_normal((8, 5, 2))
+        )
         part = runs.mean(-1) / runs[:, :1].mean(-1)
-        points = estimate.Points({"bits_per_weight": np.tile(bits, 8)}, part.ravel(), cluster=np.repeat(np.arange(8), 5))
+        points = estimate.Points(
+            {"bits_per_weight": np.tile(bits, 8)}, part.ravel(), cluster=np.repeat(np.arange(8), 5)
+        )
         end = intervals.of(estimate.fit("precision_storage", points, delta=np.inf))["s"]
         widths.append((end["high"] - end["low"]) / end["value"])
         held += end["low"] <= 0.13 <= end["high"]
@@ -411,7 +560,10 @@ def test_a_ladder_has_fp32_beside_every_shape_and_enough_rungs(ladder):
     rung = np.array([cell.rung["rung"] for cell in ladder.cells])
     for budget in (0.02, 0.05):
         found = optimal.best(effects, ladder.cost, budget, most, polish=budget < 0.05)
-        assert ladder.cost(found) <= budget and len(set(rung[found > 0]) - {"fp32"}) >= precision_laws.FEWEST_RUNGS
+        assert (
+            ladder.cost(found) <= budget
+            and len(set(rung[found > 0]) - {"fp32"}) >= precision_laws.FEWEST_RUNGS
+        )
         for shape in set(ladder.cluster[found > 0]):
             assert found[(ladder.cluster == shape) & (rung == "fp32")].sum() > 0
     # without its fp32 runs a shape tells nothing, and a second seed makes no second point
@@ -422,20 +574,29 @@ def test_a_ladder_has_fp32_beside_every_shape_and_enough_rungs(ladder):
     quiet = replace(effects, noise=1e-9 * effects.noise)
     assert np.allclose(quiet.predict(whole[None])[0], quiet.predict(3 * whole[None])[0], rtol=1e-6)
     # seeds of a rung are those of the study's own grid
-    assert {run.seed for _, run in ladder.runs(whole)} == {0} and {run.seed for _, run in ladder.runs(whole, {0: [0]})} == {0, 1}
+    assert {run.seed for _, run in ladder.runs(whole)} == {0} and {
+        run.seed for _, run in ladder.runs(whole, {0: [0]})
+    } == {0, 1}
 
 
 def test_beliefs_about_a_ladder_follow_the_runs(ladder):
     question = ask("precision_storage", "s", 0.2)
     prior = replace(question.prior(ladder), bend=0.0)
-    truths = replace(prior.middle(), theta=np.array([[0.16, 1.0]]), noise=np.array([0.03]), scatter=np.array([0.02]))
+    truths = replace(
+        prior.middle(),
+        theta=np.array([[0.16, 1.0]]),
+        noise=np.array([0.03]),
+        scatter=np.array([0.02]),
+    )
     truths = replace(truths, level=np.array([2.8]))
     runs = [(j, seed) for j in range(len(ladder.cells)) for seed in range(3)]
     table = pd.DataFrame(question.simulate(ladder, runs, truths, np.random.default_rng(3)))
     now, known = question.learned(prior, ladder, table, "a test")
     assert now.theta[0] == pytest.approx(0.16, rel=0.04) and now.error[0] < 0.3 * prior.error[0]
     assert now.noise.sd == pytest.approx(0.03, rel=0.1) and now.scatter.sd < 0.07
-    assert math.exp(now.log_level[0]) == pytest.approx(2.8, rel=0.06) and set(known) == set(ladder.labels)
+    assert math.exp(now.log_level[0]) == pytest.approx(2.8, rel=0.06) and set(known) == set(
+        ladder.labels
+    )
     assert all("a test" in now.sources[name] for name in ("truth", "noise", "scatter", "capacity"))
 
 
@@ -444,9 +605,15 @@ def test_beliefs_about_a_ladder_follow_the_runs(ladder):
 
 def planned(monkeypatch, space, form, parameter, width, budget, runs, truths, count=40):
     question = ask(form, parameter, width)
-    table = pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(0))) if runs else pd.DataFrame()
+    table = (
+        pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(0)))
+        if runs
+        else pd.DataFrame()
+    )
     seeds = {j: [s for c, s in runs if c == j] for j, _ in runs}
-    monkeypatch.setattr(planner, "finished", lambda *_: planner.Finished(table, seeds, 0.01 if runs else 0.0, 0))
+    monkeypatch.setattr(
+        planner, "finished", lambda *_: planner.Finished(table, seeds, 0.01 if runs else 0.0, 0)
+    )
     return planner.plan(question, space, Path("nowhere"), budget, count=count)
 
 
@@ -475,9 +642,20 @@ def test_it_goes_on_and_then_gets_what_it_said(monkeypatch, space):
 def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
     """After its first batch the rest of a plan costs less; runs of which some say nothing yet are no hindrance."""
     some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
-    truth = Truths(np.array([[0.14, 1.0]]), np.array([6.0]), np.array([0.01]), np.array([0.03]), np.zeros(1), np.array([3.2]))
+    truth = Truths(
+        np.array([[0.14, 1.0]]),
+        np.array([6.0]),
+        np.array([0.01]),
+        np.array([0.03]),
+        np.zeros(1),
+        np.array([3.2]),
+    )
     first = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, [], truth)
-    assert first.verdict == "go on" and (first.batch <= first.new).all() and max(map(len, report(first).splitlines())) <= 80
+    assert (
+        first.verdict == "go on"
+        and (first.batch <= first.new).all()
+        and max(map(len, report(first).splitlines())) <= 80
+    )
     runs = [(j, run.seed) for j, run in some.runs(first.batch)]
     after = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, runs, truth)
     assert after.verdict == "reached" or after.cost < first.cost
@@ -488,12 +666,20 @@ def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
         part = table[(table.rung == "fp32") == of_fp32]
         now, known = question.learned(question.prior(some), some, part, "a part")
         assert question.points(part) is None and question.measure(None)["width"] == math.inf
-        assert now.theta[0] == 0.13 and bool(known) is of_fp32 and ("a part" in now.sources["capacity"]) is of_fp32
+        assert (
+            now.theta[0] == 0.13
+            and bool(known) is of_fp32
+            and ("a part" in now.sources["capacity"]) is of_fp32
+        )
 
 
 def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
     found = planned(monkeypatch, space, "capacity_linear", "alpha", 0.02, 1.0, [], TRUTH)
-    assert found.verdict == "not within the budget" and found.floor > 0.05 and found.more_models > 3 * len(space.labels)
+    assert (
+        found.verdict == "not within the budget"
+        and found.floor > 0.05
+        and found.more_models > 3 * len(space.labels)
+    )
     text = report(found)
     assert "Scatter over models alone" in text and f"about {found.more_models} models" in text
 
@@ -507,12 +693,39 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
         ({"--form": "capacity_linaer"}, "did you mean capacity_linear"),
         ({"--form": "chinchilla"}, "no plan knows how to simulate it"),
         ({"--parameter": "beta"}, "alpha"),
-        ({"--form": "precision_storage", "--parameter": "c", "study": "precision/uniform@pocket"}, "1 by construction"),
-        ({"--form": "precision_storage", "--parameter": "s", "study": "pocket"}, "0 values of train.qat"),
-        ({"--form": "precision_storage", "--parameter": "s", "study": "precision/uniform@pocket", "--assume": "capacity=0"}, "positive"),
-        ({"--form": "precision_storage", "--parameter": "s", "study": "mixed.yaml"}, "mixes ladders qat, qat maps"),
-        ({"--form": "precision_storage", "--parameter": "s", "study": "alone.yaml"}, "no run in fp32"),
-        ({"--form": "capacity_affine", "--parameter": "c0", "--assume": "c0=-1e9"}, "no capacity for all models"),
+        (
+            {
+                "--form": "precision_storage",
+                "--parameter": "c",
+                "study": "precision/uniform@pocket",
+            },
+            "1 by construction",
+        ),
+        (
+            {"--form": "precision_storage", "--parameter": "s", "study": "pocket"},
+            "0 values of train.qat",
+        ),
+        (
+            {
+                "--form": "precision_storage",
+                "--parameter": "s",
+                "study": "precision/uniform@pocket",
+                "--assume": "capacity=0",
+            },
+            "positive",
+        ),
+        (
+            {"--form": "precision_storage", "--parameter": "s", "study": "mixed.yaml"},
+            "mixes ladders qat, qat maps",
+        ),
+        (
+            {"--form": "precision_storage", "--parameter": "s", "study": "alone.yaml"},
+            "no run in fp32",
+        ),
+        (
+            {"--form": "capacity_affine", "--parameter": "c0", "--assume": "c0=-1e9"},
+            "no capacity for all models",
+        ),
         ({"--form": "hard_corner", "--parameter": "k"}, "alpha"),
         ({"--width": "0"}, "--width 0"),
         ({"--budget-hours": "-1"}, "--budget-hours"),
@@ -525,16 +738,27 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
         ({"study": "morris/membership@pocket"}, "text"),
         ({"study": "morris/vocabulary@pocket"}, "mixes vocabulary"),
         ({"study": "pocket_budget"}, "several recipes"),
-        ({"study": "optimizers", "--form": "exposure_power", "--parameter": "r_inf"}, "several recipes"),
+        (
+            {"study": "optimizers", "--form": "exposure_power", "--parameter": "r_inf"},
+            "several recipes",
+        ),
         ({"study": "nowhere"}, "no such study"),
         ({"--form": "exposure_power", "--parameter": "r_inf"}, "--only"),
     ],
 )
 def test_bad_input_is_one_line(here, capsys, change, word):
-    given = {"--form": "capacity_linear", "--parameter": "alpha", "--width": "0.1", "--budget-hours": "1"} | change
+    given = {
+        "--form": "capacity_linear",
+        "--parameter": "alpha",
+        "--width": "0.1",
+        "--budget-hours": "1",
+    } | change
     study = given.pop("study", "pocket")
     mixed = "grids: [{train.qat: [none, int8, int4, int3, int2], train.qat_embeddings: [%s]}]\n"
-    texts = {"mixed.yaml": mixed % "true, false", "alone.yaml": mixed.replace("none, ", "") % "true"}
+    texts = {
+        "mixed.yaml": mixed % "true, false",
+        "alone.yaml": mixed.replace("none, ", "") % "true",
+    }
     if study in texts:
         Path(study).write_text(texts[study])
     assert main(["plan", study, *itertools.chain.from_iterable(given.items())]) == 2
@@ -564,12 +788,34 @@ def test_a_fit_of_another_study_is_a_prior(here, capsys):
         ]
     )
     out = capsys.readouterr().out
-    assert code == 0 and f"8 values of {fit}"[:20] in out.replace("\n            ", " ") and "degrees of freedom" in out
+    assert (
+        code == 0
+        and f"8 values of {fit}"[:20] in out.replace("\n            ", " ")
+        and "degrees of freedom" in out
+    )
 
 
 def test_a_ladder_of_another_study_is_a_prior(here, capsys):
-    found = Path(__file__).resolve().parents[1] / "results" / "studies" / "precision" / "uniform@pocket" / "precision.json"
-    command = ["plan", "precision/uniform@pocket", "--form", "precision_storage", "--parameter", "s", "--width", "1", "--budget-hours", "0.06"]
+    found = (
+        Path(__file__).resolve().parents[1]
+        / "results"
+        / "studies"
+        / "precision"
+        / "uniform@pocket"
+        / "precision.json"
+    )
+    command = [
+        "plan",
+        "precision/uniform@pocket",
+        "--form",
+        "precision_storage",
+        "--parameter",
+        "s",
+        "--width",
+        "1",
+        "--budget-hours",
+        "0.06",
+    ]
     code = main([*command, "--simulations", "20", "--prior", str(found)])
     out = capsys.readouterr().out
     assert code == 0 and "7 points of" in out and max(map(len, out.splitlines())) <= 80
@@ -593,17 +839,40 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
     assert len(done.table) == len(study.runs) == 10 and done.failed == 0 and done.hours > 0
     mine = question.points(done.table)
     rows, _ = precision_laws.rows_of(records.table(results, study.runs), study.runs, results)
-    law = precision_laws.points(precision_laws.on_ladder(precision_laws.relative(precision.capacity(rows)), "qat", "relative"))
+    law = precision_laws.points(
+        precision_laws.on_ladder(
+            precision_laws.relative(precision.capacity(rows)), "qat", "relative"
+        )
+    )
 
     def sorted_points(points):
         return sorted(zip(points.cluster, np.round(points.x["bits_per_weight"], 9), points.y))
 
-    assert len(law.y) == 6 and [p[:2] for p in sorted_points(mine)] == [p[:2] for p in sorted_points(law)]
-    assert [p[2] for p in sorted_points(mine)] == pytest.approx([p[2] for p in sorted_points(law)], rel=1e-12)
-    told = precision_laws.law(precision_laws.relative(precision.capacity(rows)), "qat", "relative")["forms"]["precision_storage"]
-    assert told["parameters"]["s"]["value"] == pytest.approx(question.measure(mine)["value"], rel=1e-6)
+    assert len(law.y) == 6 and [p[:2] for p in sorted_points(mine)] == [
+        p[:2] for p in sorted_points(law)
+    ]
+    assert [p[2] for p in sorted_points(mine)] == pytest.approx(
+        [p[2] for p in sorted_points(law)], rel=1e-12
+    )
+    told = precision_laws.law(precision_laws.relative(precision.capacity(rows)), "qat", "relative")[
+        "forms"
+    ]["precision_storage"]
+    assert told["parameters"]["s"]["value"] == pytest.approx(
+        question.measure(mine)["value"], rel=1e-6
+    )
     # the same runs are not asked for again, and what they told is said
-    command = ["plan", "tiny.yaml", "--form", "precision_storage", "--parameter", "s", "--width", "0.2", "--budget-hours", "0.01"]
+    command = [
+        "plan",
+        "tiny.yaml",
+        "--form",
+        "precision_storage",
+        "--parameter",
+        "s",
+        "--width",
+        "0.2",
+        "--budget-hours",
+        "0.01",
+    ]
     main([*command, "--simulations", "20"])
     assert "now         10 finished runs" in capsys.readouterr().out
 
@@ -619,7 +888,9 @@ def test_every_run_that_a_plan_may_ask_for_is_looked_for(monkeypatch):
 @pytest.mark.slow
 def test_plan_sweep_plan_on_a_real_study(here, capsys):
     """A plan, its batch trained by `sweep` as written, and a second plan that has learned from it."""
-    widths = ", ".join(f"{{model.d_model: {d}, model.n_heads: {d // 2}}}" for d in (4, 6, 8, 10, 12))
+    widths = ", ".join(
+        f"{{model.d_model: {d}, model.n_heads: {d // 2}}}" for d in (4, 6, 8, 10, 12)
+    )
     Path("tiny.yaml").write_text(
         "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, train.lr=0.03, train.exposures=60, cluster.device=cpu]\n"
         f"grids: [{{width: [{widths}], data.load: [6.0, 9.0], seed: [0, 1]}}]\n"

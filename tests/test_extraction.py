@@ -8,15 +8,41 @@ from capacity.data.stream import MemberStream
 from capacity.measure import extraction
 from capacity.model.gpt import GPT
 
-DATA = {"kind": "bios", "n_people": 40, "seq_len": 32, "vocabulary": "world", "questions": True, "first_names": 5, "middle_names": 0,
-        "last_names": 20, "years": 0, "cities": 3, "universities": 0, "majors": 4, "employers": 4, "templates": 2}
+DATA = {
+    "kind": "bios",
+    "n_people": 40,
+    "seq_len": 32,
+    "vocabulary": "world",
+    "questions": True,
+    "first_names": 5,
+    "middle_names": 0,
+    "last_names": 20,
+    "years": 0,
+    "cities": 3,
+    "universities": 0,
+    "majors": 4,
+    "employers": 4,
+    "templates": 2,
+}
 
 
 def config(mode="full", model=None, people=40, **settings):
-    return from_dict({"data": DATA | {"n_people": people}, "model": {"d_model": 16, "n_heads": 2, "position": "rotary"} | (model or {}),
-                      "train": {"steps": 20, "warmup_steps": 2},
-                      "extraction": {"mode": mode, "steps": 30, "batch_size": 16, "lr": 0.01, "rank_embedding": 4,
-                                     "rank_attention": 2} | settings})
+    return from_dict(
+        {
+            "data": DATA | {"n_people": people},
+            "model": {"d_model": 16, "n_heads": 2, "position": "rotary"} | (model or {}),
+            "train": {"steps": 20, "warmup_steps": 2},
+            "extraction": {
+                "mode": mode,
+                "steps": 30,
+                "batch_size": 16,
+                "lr": 0.01,
+                "rank_embedding": 4,
+                "rank_attention": 2,
+            }
+            | settings,
+        }
+    )
 
 
 def prepared(c):
@@ -26,17 +52,40 @@ def prepared(c):
 
 def test_questions_need_their_words():
     with pytest.raises(ConfigError, match="data.questions=true"):
-        from_dict({"data": DATA | {"questions": False}, "train": {"steps": 20, "warmup_steps": 2}, "extraction": {"mode": "lora"}})
+        from_dict(
+            {
+                "data": DATA | {"questions": False},
+                "train": {"steps": 20, "warmup_steps": 2},
+                "extraction": {"mode": "lora"},
+            }
+        )
     with pytest.raises(ConfigError, match="data.questions=true"):
-        from_dict({"data": {"n_sequences": 10}, "train": {"steps": 20, "warmup_steps": 2}, "extraction": {"mode": "lora"}})
+        from_dict(
+            {
+                "data": {"n_sequences": 10},
+                "train": {"steps": 20, "warmup_steps": 2},
+                "extraction": {"mode": "lora"},
+            }
+        )
 
 
 def test_rows_of_questions_are_no_parameters_of_the_published_count():
-    with_, without = config(), from_dict({"data": DATA | {"questions": False}, "model": {"d_model": 16, "position": "rotary"},
-                                          "train": {"steps": 20, "warmup_steps": 2}})
+    with_, without = (
+        config(),
+        from_dict(
+            {
+                "data": DATA | {"questions": False},
+                "model": {"d_model": 16, "position": "rotary"},
+                "train": {"steps": 20, "warmup_steps": 2},
+            }
+        ),
+    )
     assert with_.data.rows > without.data.rows and with_.data.used_rows == without.data.used_rows
     assert with_.parameters["paper"] == without.parameters["paper"] < with_.parameters["total"]
-    assert with_.data.compiled.content["tokens"][:without.data.rows] == without.data.compiled.content["tokens"]
+    assert (
+        with_.data.compiled.content["tokens"][: without.data.rows]
+        == without.data.compiled.content["tokens"]
+    )
 
 
 def test_a_question_reads_as_written_and_asks_for_the_persons_value():
@@ -50,10 +99,15 @@ def test_a_question_reads_as_written_and_asks_for_the_persons_value():
         for i, rows in enumerate(tokens.split(length.tolist())):
             text = world.lexicon.text(rows.tolist())
             begin, n = int(question.begin[i]), int(question.length[i])
-            answer = world.lexicon.text(rows[begin:begin + n].tolist())
-            assert text.startswith("<|endoftext|> ") and text.endswith(answer) and answer.endswith(".")
-            assert answer[:-1] in world.lexicon.text(world.lexicon.pieces[
-                world.lexicon.content["values"][name]["last"]["."]["pieces"][values[i]]])
+            answer = world.lexicon.text(rows[begin : begin + n].tolist())
+            assert (
+                text.startswith("<|endoftext|> ") and text.endswith(answer) and answer.endswith(".")
+            )
+            assert answer[:-1] in world.lexicon.text(
+                world.lexicon.pieces[
+                    world.lexicon.content["values"][name]["last"]["."]["pieces"][values[i]]
+                ]
+            )
 
 
 def test_halves_share_nobody_and_miss_nobody():
@@ -63,13 +117,18 @@ def test_halves_share_nobody_and_miss_nobody():
     assert one.tolist() != extraction.halves(world, 4)[0].tolist()
 
 
-@pytest.mark.parametrize("model", [{}, {"n_kv_heads": 1}, {"tied": False, "bias": False, "norm": "rmsnorm", "mlp": "gated"}],
-                         ids=["gpt2", "grouped", "llama"])
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"n_kv_heads": 1}, {"tied": False, "bias": False, "norm": "rmsnorm", "mlp": "gated"}],
+    ids=["gpt2", "grouped", "llama"],
+)
 def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
     c = config("lora", model)
     gpt, flat, _ = prepared(c)
     factors = extraction.new_factors(gpt, 4, 2, 0, flat.device)
-    assert torch.equal(extraction.adapt(gpt, flat[None], factors)[0], flat)  # the second factor starts at zero
+    assert torch.equal(
+        extraction.adapt(gpt, flat[None], factors)[0], flat
+    )  # the second factor starts at zero
     masks = extraction.block_mask(gpt, factors)
     factors = {name: torch.randn_like(f) * masks[name] for name, f in factors.items()}
     before, after = gpt.named(flat[None]), gpt.named(extraction.adapt(gpt, flat[None], factors))
@@ -80,7 +139,10 @@ def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
             assert torch.linalg.matrix_rank(change) == 4
         elif name.endswith("qkv.weight"):
             query, key, value = change.split([d, kv, kv], dim=1)
-            assert torch.linalg.matrix_rank(query) == torch.linalg.matrix_rank(value) == 2 and not key.any()
+            assert (
+                torch.linalg.matrix_rank(query) == torch.linalg.matrix_rank(value) == 2
+                and not key.any()
+            )
         else:
             assert not change.any(), name
 
@@ -88,11 +150,20 @@ def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_fine_tuning_learns_the_questions_of_its_half(mode):
     """A model that knows nothing can learn the answers of the half it is shown by heart, not those of the other."""
-    c = config(mode, {"d_model": 64, "n_heads": 4}, people=20, steps=300, lr=0.003 if mode == "full" else 0.01, rank_embedding=32,
-               rank_attention=16)
+    c = config(
+        mode,
+        {"d_model": 64, "n_heads": 4},
+        people=20,
+        steps=300,
+        lr=0.003 if mode == "full" else 0.01,
+        rank_embedding=32,
+        rank_attention=16,
+    )
     gpt, flat, world = prepared(c)
     out = extraction.measure(gpt, flat, world, c, torch.float32)
-    assert out["accuracy_trained"] > (0.9 if mode == "full" else 0.75) and out["accuracy"] < 0.6  # guessing: about 0.28
+    assert (
+        out["accuracy_trained"] > (0.9 if mode == "full" else 0.75) and out["accuracy"] < 0.6
+    )  # guessing: about 0.28
     assert out["people_trained"] == out["people_tested"] == 10
     counted = [out["attributes"][name] for name in world.attributes if name != "work_city"]
     assert out["accuracy"] == pytest.approx(sum(counted) / len(counted))

@@ -6,7 +6,16 @@ import math
 import pandas as pd
 import pytest
 from frozen import compare
-from frozen.analysis import CURVES, NO_FIT, NOT_FROZEN, STUDIES, committed, fit_file, refitted, table_of
+from frozen.analysis import (
+    CURVES,
+    NO_FIT,
+    NOT_FROZEN,
+    STUDIES,
+    committed,
+    fit_file,
+    refitted,
+    table_of,
+)
 from pathlib import Path
 
 TEXTS = Path(__file__).parent / "data" / "terminal"
@@ -20,7 +29,10 @@ def test_committed_tables_give_the_committed_fit(name):
     kept = json.loads(file.read_text(encoding="utf-8"))
     wrong = [*compare.differences(kept, found.fit)]
     for table, rows in found.tables.items():
-        wrong += [f"{table}{line}" for line in compare.differences(_rows(table_of(name, table)), _rows(rows))]
+        wrong += [
+            f"{table}{line}"
+            for line in compare.differences(_rows(table_of(name, table)), _rows(rows))
+        ]
     if told := compare.golden(TEXTS / f"{name}.txt", found.text + "\n"):
         wrong.append(f"what fit-laws prints:\n{told}")
     assert not wrong, f"{name}: {len(wrong)} differences\n{compare.told(wrong)}"
@@ -29,15 +41,31 @@ def test_committed_tables_give_the_committed_fit(name):
 def _rows(table: pd.DataFrame) -> list[dict]:
     """As a CSV file gives them, with None for an empty cell."""
     rows = pd.read_csv(pd.io.common.StringIO(table.to_csv(index=False))).to_dict("records")
-    return [{key: None if isinstance(x, float) and math.isnan(x) else x for key, x in row.items()} for row in rows]
+    return [
+        {key: None if isinstance(x, float) and math.isnan(x) else x for key, x in row.items()}
+        for row in rows
+    ]
 
 
 def test_every_committed_study_is_frozen_or_says_why_not():
-    folders = {path.parent.relative_to(STUDIES).as_posix() for path in STUDIES.rglob("*.*") if path.is_file()}
+    folders = {
+        path.parent.relative_to(STUDIES).as_posix()
+        for path in STUDIES.rglob("*.*")
+        if path.is_file()
+    }
     assert folders - set(committed()) == set(NO_FIT)
     assert set(NOT_FROZEN) <= set(committed())
     files = {path.name for path in STUDIES.rglob("*.csv")}
-    assert files == {"runs.csv", "rows.csv", "shapes.csv", "plateaus.csv", "attacks.csv", "coverage.csv", "design.csv", CURVES}
+    assert files == {
+        "runs.csv",
+        "rows.csv",
+        "shapes.csv",
+        "plateaus.csv",
+        "attacks.csv",
+        "coverage.csv",
+        "design.csv",
+        CURVES,
+    }
     for name, left in NOT_FROZEN.items():
         kept = json.loads(fit_file(name).read_text(encoding="utf-8"))
         for path in left:
@@ -48,19 +76,43 @@ def test_every_committed_study_is_frozen_or_says_why_not():
 
 
 def test_a_digit_or_a_word_that_changes_is_found_by_its_path():
-    kept = {"a": [{"value": 3.51, "count": 3, "interval": [1.0, 2.0], "word": "agrees, 3.25 of 4 runs", "none": None, "sure": True}]}
+    kept = {
+        "a": [
+            {
+                "value": 3.51,
+                "count": 3,
+                "interval": [1.0, 2.0],
+                "word": "agrees, 3.25 of 4 runs",
+                "none": None,
+                "sure": True,
+            }
+        ]
+    }
 
     def said(**changed):
         return [*compare.differences(kept, {"a": [kept["a"][0] | changed]})]
 
     assert said() == []
-    for changed, path in (({"value": 3.52}, "/a/0/value"), ({"value": 3.5101}, "/a/0/value"), ({"count": 4}, "/a/0/count"),
-                          ({"interval": [1.0, 2.001]}, "/a/0/interval/1"), ({"interval": [1.0]}, "/a/0/interval"),
-                          ({"word": "differs, 3.25 of 4 runs"}, "/a/0/word"), ({"word": "agrees, 3.29 of 4 runs"}, "/a/0/word"),
-                          ({"word": "agrees, 3.25 of 5 runs"}, "/a/0/word"), ({"word": "agrees,  3.25 of 4 runs"}, "/a/0/word"),
-                          ({"none": 0.0}, "/a/0/none"), ({"sure": 1}, "/a/0/sure"), ({"new": 1}, "/a/0/new")):
+    for changed, path in (
+        ({"value": 3.52}, "/a/0/value"),
+        ({"value": 3.5101}, "/a/0/value"),
+        ({"count": 4}, "/a/0/count"),
+        ({"interval": [1.0, 2.001]}, "/a/0/interval/1"),
+        ({"interval": [1.0]}, "/a/0/interval"),
+        ({"word": "differs, 3.25 of 4 runs"}, "/a/0/word"),
+        ({"word": "agrees, 3.29 of 4 runs"}, "/a/0/word"),
+        ({"word": "agrees, 3.25 of 5 runs"}, "/a/0/word"),
+        ({"word": "agrees,  3.25 of 4 runs"}, "/a/0/word"),
+        ({"none": 0.0}, "/a/0/none"),
+        ({"sure": 1}, "/a/0/sure"),
+        ({"new": 1}, "/a/0/new"),
+    ):
         lines = said(**changed)
         assert len(lines) == 1 and lines[0].startswith(path + ":"), (changed, lines)
     assert [*compare.differences({"a": 1, "versions": 1}, {"versions": 2})] == ["/a: gone"]
-    for equal in ({"value": 3.51 * (1 + 2e-6)}, {"interval": [1.0, 2.00002]}, {"word": "agrees, 3.26 of 4 runs"}):
+    for equal in (
+        {"value": 3.51 * (1 + 2e-6)},
+        {"interval": [1.0, 2.00002]},
+        {"word": "agrees, 3.26 of 4 runs"},
+    ):
         assert said(**equal) == []

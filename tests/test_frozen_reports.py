@@ -14,23 +14,51 @@ from capacity.cli import main
 
 DATA = Path(__file__).parent / "data"
 STUDIES = {  # name of the golden files -> study, and what of it is missing
-    "random": ("pocket", {}), "ablation": ("morris/vocabulary@pocket", {}), "people": ("physics33/10_junk@pocket", {}),
-    "exposures": ("physics33/04_peak_100@pocket", {}), "optimizers": ("optimizers", {}), "precision": ("precision/bios@pocket", {}),
-    "membership": ("morris/membership@pocket", {}), "shadows": ("morris/membership@shadows", {}), "canaries": ("morris/canaries@pocket", {}),
-    "forgetting": ("morris/forgetting@pocket", {}), "no_law": ("pocket_budget", {}),
-    "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]})}
+    "random": ("pocket", {}),
+    "ablation": ("morris/vocabulary@pocket", {}),
+    "people": ("physics33/10_junk@pocket", {}),
+    "exposures": ("physics33/04_peak_100@pocket", {}),
+    "optimizers": ("optimizers", {}),
+    "precision": ("precision/bios@pocket", {}),
+    "membership": ("morris/membership@pocket", {}),
+    "shadows": ("morris/membership@shadows", {}),
+    "canaries": ("morris/canaries@pocket", {}),
+    "forgetting": ("morris/forgetting@pocket", {}),
+    "no_law": ("pocket_budget", {}),
+    "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]}),
+}
 PRINTED = {  # golden file -> commands whose output is kept besides; a page repeats what fit-laws prints, and test_frozen.py has it of committed studies
-    **{kind: ["fit-laws {} --bootstraps 200", "status {}"] for kind in ("random", "incomplete", "no_law", "canaries")},
-    "people": ["table {} --columns", "compare {}", "compare {} --a data.other_parts=0 --b data.other_parts=7 --value accuracy"],
+    **{
+        kind: ["fit-laws {} --bootstraps 200", "status {}"]
+        for kind in ("random", "incomplete", "no_law", "canaries")
+    },
+    "people": [
+        "table {} --columns",
+        "compare {}",
+        "compare {} --a data.other_parts=0 --b data.other_parts=7 --value accuracy",
+    ],
     "optimizers": ["compare {}", "compare {} --a train.optimizer=muon --b train.optimizer=adamw"],
-    "precision": ["table {} --quantized --columns", "sweep {} --dry-run"], "membership": ["table {} --columns"], "ablation": ["table {} --columns"]}
+    "precision": ["table {} --quantized --columns", "sweep {} --dry-run"],
+    "membership": ["table {} --columns"],
+    "ablation": ["table {} --columns"],
+}
 
 
 def said(capsys, *args):
     """What a command prints, without what changes by itself; its exit code is the first line."""
     code = main([*map(str, args)])
     shown = capsys.readouterr()
-    text = "\n".join([f"$ capacity {' '.join(map(str, args))}", f"exit code {code}", shown.out.rstrip(), shown.err.rstrip()]).rstrip() + "\n"
+    text = (
+        "\n".join(
+            [
+                f"$ capacity {' '.join(map(str, args))}",
+                f"exit code {code}",
+                shown.out.rstrip(),
+                shown.err.rstrip(),
+            ]
+        ).rstrip()
+        + "\n"
+    )
     for pattern, word in MASKS:
         text = pattern.sub(word, text)
     return text
@@ -46,8 +74,12 @@ def test_a_report_of_every_kind_says_what_it_said(kind, here, capsys, monkeypatc
     folder = here / "results" / "studies" / study.name
     page = (folder / "report.html").read_bytes()
     printed.append("files: " + ", ".join(sorted(path.name for path in folder.iterdir())) + "\n")
-    wrong = [compare.golden(DATA / "printed" / f"{kind}.txt", "\n".join(printed)),
-             compare.golden(DATA / "pages" / f"{kind}.txt", text_of(page, study.path.read_text(encoding="utf-8")))]
+    wrong = [
+        compare.golden(DATA / "printed" / f"{kind}.txt", "\n".join(printed)),
+        compare.golden(
+            DATA / "pages" / f"{kind}.txt", text_of(page, study.path.read_text(encoding="utf-8"))
+        ),
+    ]
     assert not any(wrong), "\n".join(filter(None, wrong))
 
 

@@ -20,25 +20,56 @@ from capacity.train import loop
 from capacity.train.loop import Stack, advance
 from stacks import trained
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ROTARY = Model(n_layers=2, d_model=24, n_heads=6, position="rotary")
-LLAMA = dataclasses.replace(ROTARY, norm="rmsnorm", mlp="gated", activation="silu", mlp_ratio=8 / 3, bias=False, tied=False)
+LLAMA = dataclasses.replace(
+    ROTARY, norm="rmsnorm", mlp="gated", activation="silu", mlp_ratio=8 / 3, bias=False, tied=False
+)
 MODELS = {
-    "gpt": Model(n_layers=2, d_model=24, n_heads=6), "rotary": ROTARY, "llama": LLAMA,
+    "gpt": Model(n_layers=2, d_model=24, n_heads=6),
+    "rotary": ROTARY,
+    "llama": LLAMA,
     "mistral": dataclasses.replace(LLAMA, n_kv_heads=3, mlp_ratio=3.5),
-    "quarter": dataclasses.replace(ROTARY, mlp_ratio=1.0), "no mlp": dataclasses.replace(ROTARY, mlp_ratio=0.0),
+    "quarter": dataclasses.replace(ROTARY, mlp_ratio=1.0),
+    "no mlp": dataclasses.replace(ROTARY, mlp_ratio=0.0),
     "moe": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0),
-    "moe, two": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0, top_k=2)}
-PEOPLE = {"kind": "bios", "n_people": 60, "seq_len": 48, "first_names": 20, "middle_names": 0, "last_names": 50,
-          "cities": 6, "universities": 7, "majors": 5, "employers": 9, "templates": 4, "vocabulary": "world"}
+    "moe, two": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0, top_k=2),
+}
+PEOPLE = {
+    "kind": "bios",
+    "n_people": 60,
+    "seq_len": 48,
+    "first_names": 20,
+    "middle_names": 0,
+    "last_names": 50,
+    "cities": 6,
+    "universities": 7,
+    "majors": 5,
+    "employers": 9,
+    "templates": 4,
+    "vocabulary": "world",
+}
 
 
 def config(seed=0, name="gpt", kind="uniform", **train):
-    data = PEOPLE if kind == "people" else {"vocab_size": 50, "seq_len": 16, "n_sequences": 40 + 9 * seed}
-    return from_dict({"data": data, "model": dataclasses.asdict(MODELS[name]), "seed": seed,
-                      "train": {"steps": 300, "batch_size": 8, "warmup_steps": 5} | train})
+    data = (
+        PEOPLE
+        if kind == "people"
+        else {"vocab_size": 50, "seq_len": 16, "n_sequences": 40 + 9 * seed}
+    )
+    return from_dict(
+        {
+            "data": data,
+            "model": dataclasses.asdict(MODELS[name]),
+            "seed": seed,
+            "train": {"steps": 300, "batch_size": 8, "warmup_steps": 5} | train,
+        }
+    )
 
 
 @pytest.mark.parametrize("bos", [True, False])
@@ -58,9 +89,16 @@ def test_losses_and_gradients_are_those_of_the_cpu(name, bos):
 
 
 # Relative differences of losses and gradients between CPU and CUDA that README states
-FORMATS = {"tf32": ({"precision": "tf32"}, 2e-3), "fp16": ({"precision": "fp16"}, 2e-2), "bf16": ({"precision": "bf16"}, 1e-1),
-           "weights": ({"weights": "bf16_stochastic"}, 1e-3), "int8": ({"qat": "int8", "qat_embeddings": True}, 1e-2),
-           "int4": ({"qat": "int4"}, 1e-2), "ternary": ({"qat": "ternary", "qat_embeddings": True}, 1e-2), "binary": ({"qat": "binary"}, 1e-2)}
+FORMATS = {
+    "tf32": ({"precision": "tf32"}, 2e-3),
+    "fp16": ({"precision": "fp16"}, 2e-2),
+    "bf16": ({"precision": "bf16"}, 1e-1),
+    "weights": ({"weights": "bf16_stochastic"}, 1e-3),
+    "int8": ({"qat": "int8", "qat_embeddings": True}, 1e-2),
+    "int4": ({"qat": "int4"}, 1e-2),
+    "ternary": ({"qat": "ternary", "qat_embeddings": True}, 1e-2),
+    "binary": ({"qat": "binary"}, 1e-2),
+}
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "moe"])
@@ -72,7 +110,9 @@ def test_formats_are_those_of_the_cpu(form, name):
         stack = Stack([config(0, name, **train), config(1, name, **train)], device)
         state = stack.start()
         state.flat_MP.mul_(4.0)
-        tokens = torch.randint(0, 50, (2, 8, 16), generator=torch.Generator().manual_seed(0)).to(device)
+        tokens = torch.randint(0, 50, (2, 8, 16), generator=torch.Generator().manual_seed(0)).to(
+            device
+        )
         scale_M = torch.full((2,), 2.0**10, device=device) if stack.scaled else None
         loss_M, grad_MP = loop.gradient(stack, state.flat_MP, tokens, scale_M)
         results.append((loss_M.cpu(), grad_MP.cpu()))
@@ -96,7 +136,18 @@ def test_quantization_after_training_is_that_of_the_cpu(method, name):
     gpt = GPT(MODELS[name], 50, 16)
     flat = gpt.init([0])[0] * 4.0
     rows = torch.randint(0, 50, (64, 16), generator=torch.Generator().manual_seed(0))
-    spec = Spec(method, 4, False, "row", None, True, "fp16", "bf16", 64, *((0.01, False) if method == "gptq" else (None, None)))
+    spec = Spec(
+        method,
+        4,
+        False,
+        "row",
+        None,
+        True,
+        "fp16",
+        "bf16",
+        64,
+        *((0.01, False) if method == "gptq" else (None, None)),
+    )
     here, _, stored = quantize(gpt, flat, rows, spec)
     there, _, stored_there = quantize(gpt, flat.cuda(), rows.cuda(), spec)
     assert stored == stored_there
@@ -110,12 +161,25 @@ def test_quantization_after_training_is_that_of_the_cpu(method, name):
 @pytest.mark.parametrize("kind", ["uniform", "people"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cuda_graph_does_what_the_plain_step_does(name, kind, precision, optimizer):
-    configs = [config(0, name, kind, precision=precision, optimizer=optimizer),
-               config(1, name, kind, precision=precision, optimizer=optimizer, steps=40, lr=0.005, weight_decay=0.1)]
+    configs = [
+        config(0, name, kind, precision=precision, optimizer=optimizer),
+        config(
+            1,
+            name,
+            kind,
+            precision=precision,
+            optimizer=optimizer,
+            steps=40,
+            lr=0.005,
+            weight_decay=0.1,
+        ),
+    ]
     _, plain = trained(configs, 30, CUDA, stepper=loop.plain)
     _, graph = trained(configs, 30, CUDA)
     loose = 2e-2 if precision in ("bf16", "fp16") or optimizer == "muon" else 1e-3
-    assert torch.equal(plain.alive_M, graph.alive_M) and torch.equal(plain.dead_step_M, graph.dead_step_M)
+    assert torch.equal(plain.alive_M, graph.alive_M) and torch.equal(
+        plain.dead_step_M, graph.dead_step_M
+    )
     assert torch.allclose(plain.flat_MP, graph.flat_MP, atol=loose)
     assert torch.allclose(plain.loss_sum_M, graph.loss_sum_M, rtol=loose)
 
@@ -139,12 +203,29 @@ def test_training_ends_where_it_ends_on_a_cpu(precision, tolerance):
     for device in (CPU, CUDA):
         stack, state = trained(configs, 300, device)
         rows = [stack.feed.member_tokens(m).long() for m in range(2)]
-        losses.append([float(stack.gpt.nll(state.flat_MP[m:m + 1], rows[m][None], stack.dtype).double().mean()) for m in range(2)])
+        losses.append(
+            [
+                float(
+                    stack.gpt.nll(state.flat_MP[m : m + 1], rows[m][None], stack.dtype)
+                    .double()
+                    .mean()
+                )
+                for m in range(2)
+            ]
+        )
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
 
 
-@pytest.mark.parametrize("changes", [{}, {"biographies": 3, "order": "pairs"}, {"other_people": 70, "other_parts": 3, "tag": "main"},
-                                     {"other_people": 70, "other_parts": 3, "windows": "mixed"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"biographies": 3, "order": "pairs"},
+        {"other_people": 70, "other_parts": 3, "tag": "main"},
+        {"other_people": 70, "other_parts": 3, "windows": "mixed"},
+    ],
+    ids=str,
+)
 def test_the_same_windows_are_rendered_on_both_devices(changes):
     c = from_dict({"data": PEOPLE | changes, "train": {"steps": 1000}})
     ours, theirs = (MemberStream(c, device) for device in (CPU, CUDA))
@@ -156,15 +237,26 @@ def test_the_same_windows_are_rendered_on_both_devices(changes):
 def test_memory_is_predicted(members, batch, length):
     """Within a factor of two above what is taken, and hardly below."""
     model = Model(n_layers=2, d_model=128, n_heads=2, position="rotary")
-    configs = [from_dict({"data": {"vocab_size": 3275, "seq_len": length, "n_sequences": 200}, "model": dataclasses.asdict(model),
-                          "train": {"steps": 1000, "batch_size": batch, "precision": "bf16"}, "seed": s}) for s in range(members)]
+    configs = [
+        from_dict(
+            {
+                "data": {"vocab_size": 3275, "seq_len": length, "n_sequences": 200},
+                "model": dataclasses.asdict(model),
+                "train": {"steps": 1000, "batch_size": batch, "precision": "bf16"},
+                "seed": s,
+            }
+        )
+        for s in range(members)
+    ]
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     trained(configs, 3, CUDA)
     taken = torch.cuda.max_memory_allocated() - before
     planned = counts.memory_bytes(model, 3275, length, batch, members, "cuda", "bf16")
-    print(f"{members} members of {batch} x {length}: {taken / 1e9:.2f} GB taken, {planned / 1e9:.2f} GB planned")
+    print(
+        f"{members} members of {batch} x {length}: {taken / 1e9:.2f} GB taken, {planned / 1e9:.2f} GB planned"
+    )
     assert 0.8 < planned / taken < 2.5
 
 
@@ -173,8 +265,17 @@ def test_the_head_never_holds_the_logits_of_a_stack():
     if torch.cuda.get_device_properties(0).total_memory < 60e9:
         pytest.skip("needs 60 GB of device memory")
     model = Model(n_layers=2, d_model=128, n_heads=2, position="rotary")
-    configs = [from_dict({"data": {"vocab_size": 3275, "seq_len": 512, "n_sequences": 200}, "model": dataclasses.asdict(model),
-                          "train": {"steps": 1000, "batch_size": 12, "precision": "bf16"}, "seed": s}) for s in range(64)]
+    configs = [
+        from_dict(
+            {
+                "data": {"vocab_size": 3275, "seq_len": 512, "n_sequences": 200},
+                "model": dataclasses.asdict(model),
+                "train": {"steps": 1000, "batch_size": 12, "precision": "bf16"},
+                "seed": s,
+            }
+        )
+        for s in range(64)
+    ]
     torch.cuda.reset_peak_memory_stats()
     _, state = trained(configs, 3, CUDA)
     assert torch.isfinite(state.flat_MP).all() and torch.cuda.max_memory_allocated() < 40e9

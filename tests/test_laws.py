@@ -16,8 +16,19 @@ from capacity.laws import fit, forms, linear, summary
 ALPHA = 2.8
 
 
-def study(widths=(16, 32, 64, 128), loads=(0.7, 1.12, 1.8, 2.5), seeds=(0, 1), alpha=ALPHA, gamma=1.0, noise=0.02,
-          shapes=0.0, k=12.0, draw=0, vocab=256, length=32):
+def study(
+    widths=(16, 32, 64, 128),
+    loads=(0.7, 1.12, 1.8, 2.5),
+    seeds=(0, 1),
+    alpha=ALPHA,
+    gamma=1.0,
+    noise=0.02,
+    shapes=0.0,
+    k=12.0,
+    draw=0,
+    vocab=256,
+    length=32,
+):
     """A table of one-layer models whose capacity is alpha P^gamma, times lognormal scatter of shapes and of runs.
 
     loads: data over capacity; bits follow the smooth corner of sharpness k. At k = 12 the corner lowers loads of 1.8
@@ -32,25 +43,55 @@ def study(widths=(16, 32, 64, 128), loads=(0.7, 1.12, 1.8, 2.5), seeds=(0, 1), a
             n = max(2, round(load * capacity / (row_bits - np.log2(load * capacity / row_bits))))
             ceiling = n * (row_bits - np.log2(n))
             for seed in seeds:
-                bits = forms.smooth_corner(total, ceiling, capacity / total, k) * np.exp(noise * rng.standard_normal())
+                bits = forms.smooth_corner(total, ceiling, capacity / total, k) * np.exp(
+                    noise * rng.standard_normal()
+                )
                 bits = min(bits, 0.995 * ceiling)
-                rows.append({
-                    "run_id": f"w{d}n{n}s{seed}", "label": f"1x{d}", "seed": seed, "status": "finished",
-                    "parameters_total": total, "parameters_paper": paper,
-                    "parameters_non_embedding": total - (vocab + length + 1) * d, "n_sequences": n,
-                    "entropy_bits": n * row_bits, "strict_bits": bits, "strict_ceiling_bits": ceiling,
-                    "paper_bits": bits * length / (length - 1), "paper_ceiling_bits": ceiling * length / (length - 1),
-                    "gain_last_tenth": 0.004, "steps": 5000, "tokens": 5000 * 128 * length, "flops": 1e12,
-                    "wall_s": 60.0, "precision": "fp32", "vocab_size": vocab, "seq_len": length, "error": None,
-                })
+                rows.append(
+                    {
+                        "run_id": f"w{d}n{n}s{seed}",
+                        "label": f"1x{d}",
+                        "seed": seed,
+                        "status": "finished",
+                        "parameters_total": total,
+                        "parameters_paper": paper,
+                        "parameters_non_embedding": total - (vocab + length + 1) * d,
+                        "n_sequences": n,
+                        "entropy_bits": n * row_bits,
+                        "strict_bits": bits,
+                        "strict_ceiling_bits": ceiling,
+                        "paper_bits": bits * length / (length - 1),
+                        "paper_ceiling_bits": ceiling * length / (length - 1),
+                        "gain_last_tenth": 0.004,
+                        "steps": 5000,
+                        "tokens": 5000 * 128 * length,
+                        "flops": 1e12,
+                        "wall_s": 60.0,
+                        "precision": "fp32",
+                        "vocab_size": vocab,
+                        "seq_len": length,
+                        "error": None,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def plain_units(parameters, bits, seeds=1, lower_bound=False):
     """Units that hold exactly `bits`, for tests of `estimate` without run noise."""
-    rows = [{"label": f"m{i}", "seed": s, "parameters": float(p), "bits": float(c), "lower_bound": lower_bound,
-             "runs": 1, "fraction": 0.5, "rising": 0} for i, (p, c) in enumerate(zip(parameters, bits, strict=True))
-            for s in range(seeds)]
+    rows = [
+        {
+            "label": f"m{i}",
+            "seed": s,
+            "parameters": float(p),
+            "bits": float(c),
+            "lower_bound": lower_bound,
+            "runs": 1,
+            "fraction": 0.5,
+            "rising": 0,
+        }
+        for i, (p, c) in enumerate(zip(parameters, bits, strict=True))
+        for s in range(seeds)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -62,7 +103,14 @@ def inside(number, truth, which):
 def hole(table, rows, status):
     """The table with these rows turned into runs without a result."""
     table = table.astype({"error": object})
-    empty = ["strict_bits", "strict_ceiling_bits", "paper_bits", "paper_ceiling_bits", "gain_last_tenth", "wall_s"]
+    empty = [
+        "strict_bits",
+        "strict_ceiling_bits",
+        "paper_bits",
+        "paper_ceiling_bits",
+        "gain_last_tenth",
+        "wall_s",
+    ]
     table.loc[rows, empty] = np.nan
     table.loc[rows, "status"] = status
     table.loc[rows, "error"] = "loss is not finite at step 40" if status == "failed" else None
@@ -72,8 +120,13 @@ def hole(table, rows, status):
 # --- forms ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("k", "expected"), [(4, [0.4925, 0.8409, 0.8812, 0.9559, 0.9850, 0.9990]),
-                                             (5, [0.4969, 0.8706, 0.9110, 0.9756, 0.9939, 0.9998])])
+@pytest.mark.parametrize(
+    ("k", "expected"),
+    [
+        (4, [0.4925, 0.8409, 0.8812, 0.9559, 0.9850, 0.9990]),
+        (5, [0.4969, 0.8706, 0.9110, 0.9756, 0.9939, 0.9998]),
+    ],
+)
 def test_smooth_corner_values(k, expected):
     load = np.array([0.5, 1, 1.11, 1.5, 2, 4])
     value = forms.smooth_corner(1000, load * 3.6 * 1000, 3.6, k) / 3600
@@ -92,9 +145,24 @@ def test_smooth_corner_tends_to_the_hard_one_and_never_exceeds_it():
 
 def test_published_table_gives_its_four_known_numbers():
     """16 bf16 rows of Morris et al. (2505.24832 v3, Table 1); P from their parameter count at V 2048, S 64."""
-    ratio = {(1, 32): 3.93, (1, 64): 3.74, (1, 128): 3.61, (1, 256): 2.88, (2, 32): 3.56, (2, 64): 3.94, (2, 128): 3.89,
-             (2, 256): 3.66, (4, 32): 3.37, (4, 64): 3.39, (4, 128): 3.53, (4, 256): 3.51, (8, 32): 2.86, (8, 64): 3.19,
-             (8, 128): 3.49, (8, 256): 3.65}
+    ratio = {
+        (1, 32): 3.93,
+        (1, 64): 3.74,
+        (1, 128): 3.61,
+        (1, 256): 2.88,
+        (2, 32): 3.56,
+        (2, 64): 3.94,
+        (2, 128): 3.89,
+        (2, 256): 3.66,
+        (4, 32): 3.37,
+        (4, 64): 3.39,
+        (4, 128): 3.53,
+        (4, 256): 3.51,
+        (8, 32): 2.86,
+        (8, 64): 3.19,
+        (8, 128): 3.49,
+        (8, 256): 3.65,
+    }
     p = np.array([2048 * d + 64 * d + n * (12 * d * d + 13 * d) + 2 * d for n, d in ratio], float)
     c = p * np.array(list(ratio.values()))
     got = linear.named_estimates(p, c)
@@ -103,7 +171,11 @@ def test_published_table_gives_its_four_known_numbers():
     assert got["with_intercept"] == pytest.approx(3.624, abs=5e-4)
     assert got["log_log_exponent"] == pytest.approx(0.9965, abs=5e-5)
     law = fit.estimate(plain_units(p, c), n_boot=400)
-    assert law["alpha"]["value"] == pytest.approx(got["geometric_mean"]) == pytest.approx(3.4979, abs=1e-4)
+    assert (
+        law["alpha"]["value"]
+        == pytest.approx(got["geometric_mean"])
+        == pytest.approx(3.4979, abs=1e-4)
+    )
     assert law["power"]["gamma"]["value"] == pytest.approx(got["log_log_exponent"])
     assert inside(law["power"]["gamma"], 1.0, "interval_shapes")
 
@@ -121,9 +193,13 @@ def test_censored_mean_is_the_plain_one_without_bounds_and_the_likelihood_optimu
         sd = np.exp(theta[1])
         return -w @ norm.logpdf(y, theta[0], sd) - v @ norm.logsf(bounds, theta[0], sd)
 
-    best = minimize(loss, [1.0, -2.0], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14}).x
+    best = minimize(
+        loss, [1.0, -2.0], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14}
+    ).x
     mean, sd = linear.censored_mean(y, w, bounds, v)
-    assert mean == pytest.approx(best[0], abs=1e-6) and sd == pytest.approx(np.exp(best[1]), abs=1e-6)
+    assert mean == pytest.approx(best[0], abs=1e-6) and sd == pytest.approx(
+        np.exp(best[1]), abs=1e-6
+    )
     assert mean > w @ y / w.sum()
 
 
@@ -136,7 +212,14 @@ def test_each_run_gets_the_class_that_its_filling_says():
     table["strict_bits"] = [951.0, 949.0, 801.0, 799.0, -3.0, np.nan, np.nan]
     table.loc[5, "status"], table.loc[6, "status"] = "failed", "missing"
     assert fit.classify(table).tolist() == [
-        "underfilled", "corner", "corner", "saturated", "unlearned", "failed", "missing"]
+        "underfilled",
+        "corner",
+        "corner",
+        "saturated",
+        "unlearned",
+        "failed",
+        "missing",
+    ]
 
 
 def test_still_rising_is_a_flag_beside_the_class_and_a_trace_that_is_absent_counts():
@@ -170,8 +253,13 @@ def test_a_seed_without_an_over_filled_run_is_a_lower_bound_by_its_best_run():
     shape = fit.plateaus(table[keep]).set_index("label").loc["1x128"]
     assert shape.lower_bound and shape.bits_per_parameter < 0.75 * ALPHA
     law = fit.fit_laws(table[keep], n_boot=400)
-    line = next(row for row in law["forms"]["plateaus"]["forms"] if row["form"] == "capacity_linear")
-    assert line["held_out"]["largest"] is None and line["record"]["points"]["lower_bounds"] == law["n"]["units_bounded"] == 2
+    line = next(
+        row for row in law["forms"]["plateaus"]["forms"] if row["form"] == "capacity_linear"
+    )
+    assert (
+        line["held_out"]["largest"] is None
+        and line["record"]["points"]["lower_bounds"] == law["n"]["units_bounded"] == 2
+    )
     assert inside(law["alpha"], ALPHA, "interval_shapes")
 
 
@@ -184,10 +272,18 @@ def test_under_filled_runs_do_not_pull_the_answer_down():
 
 
 def test_the_plateau_is_free_of_the_winners_curse():
-    estimates = [fit.sensitivity(study(loads=(1.8, 2.2, 2.6, 3.0), noise=0.05, draw=i)) for i in range(20)]
+    estimates = [
+        fit.sensitivity(study(loads=(1.8, 2.2, 2.6, 3.0), noise=0.05, draw=i)) for i in range(20)
+    ]
     maximum = np.mean([e["maximum_over_data_sizes"] for e in estimates])
-    mean = np.mean([fit.estimate(fit.units(study(loads=(1.8, 2.2, 2.6, 3.0), noise=0.05, draw=i)), n_boot=10)["alpha"]
-                    ["value"] for i in range(20)])
+    mean = np.mean(
+        [
+            fit.estimate(
+                fit.units(study(loads=(1.8, 2.2, 2.6, 3.0), noise=0.05, draw=i)), n_boot=10
+            )["alpha"]["value"]
+            for i in range(20)
+        ]
+    )
     assert mean == pytest.approx(ALPHA, rel=0.005) and maximum > 1.03 * ALPHA
 
 
@@ -199,46 +295,74 @@ def test_a_planted_power_law_is_recovered(gamma):
     law = fit.fit_laws(study(gamma=gamma, noise=0.005))
     assert law["power"]["gamma"]["value"] == pytest.approx(gamma, abs=0.006)
     assert law["power"]["a"]["value"] == pytest.approx(ALPHA, rel=0.06)
-    for number in (law["alpha"], law["power"]["a"], law["power"]["gamma"], law["slope"]["c0"], law["slope"]["alpha1"]):
+    for number in (
+        law["alpha"],
+        law["power"]["a"],
+        law["power"]["gamma"],
+        law["slope"]["c0"],
+        law["slope"]["alpha1"],
+    ):
         for part in ("interval_seeds", "interval_shapes"):
-            assert inside(number, number["value"], part) and np.ptp(number[part]["ends"]) < 0.5 * ALPHA * 8000
+            assert (
+                inside(number, number["value"], part)
+                and np.ptp(number[part]["ends"]) < 0.5 * ALPHA * 8000
+            )
     best = law["forms"]["plateaus"]["forms"][0]
     assert law["forms"]["runs"]["reason"] is None
     if gamma == 1.0:
         assert law["alpha"]["value"] == pytest.approx(ALPHA, rel=0.005)
         assert law["slope"]["alpha1"]["value"] == pytest.approx(ALPHA, rel=0.01)
         assert inside(law["slope"]["c0"], 0.0, law["slope"]["c0"]["quote"])
-        assert all(abs(row["held_out"]["largest"]["percent"]) < 2 for row in law["forms"]["plateaus"]["forms"])
+        assert all(
+            abs(row["held_out"]["largest"]["percent"]) < 2
+            for row in law["forms"]["plateaus"]["forms"]
+        )
     else:
         assert law["power"]["gamma"]["interval_shapes"]["ends"][1] < 1
-        assert best["form"] == "capacity_power" and best["aicc_difference"] == 0 and best["held_out"]["rms_percent"] < 1
+        assert (
+            best["form"] == "capacity_power"
+            and best["aicc_difference"] == 0
+            and best["held_out"]["rms_percent"] < 1
+        )
 
 
 def test_a_planted_intercept_is_recovered_exactly():
     p = np.array([2e3, 9e3, 5e4, 3e5])
     law = fit.estimate(plain_units(p, 700.0 + 3.1 * p))
-    assert law["slope"]["c0"]["value"] == pytest.approx(700) and law["slope"]["alpha1"]["value"] == pytest.approx(3.1)
+    assert law["slope"]["c0"]["value"] == pytest.approx(700) and law["slope"]["alpha1"][
+        "value"
+    ] == pytest.approx(3.1)
 
 
 def test_every_shape_counts_equally_however_many_seeds_it_has():
     p, ratio, seeds = [1e3, 1e4, 1e5, 1e6], [2.0, 3.0, 3.5, 4.0], [6, 1, 2, 3]
-    many = [plain_units([n], [n * r], seeds=k).assign(label=f"m{i}")
-            for i, (n, r, k) in enumerate(zip(p, ratio, seeds, strict=True))]
+    many = [
+        plain_units([n], [n * r], seeds=k).assign(label=f"m{i}")
+        for i, (n, r, k) in enumerate(zip(p, ratio, seeds, strict=True))
+    ]
     unit = pd.concat(many, ignore_index=True)
     unit["bits"] *= np.concatenate([np.exp(0.01 * (np.arange(k) - (k - 1) / 2)) for k in seeds])
     law = fit.estimate(unit, n_boot=200)
     assert law["alpha"]["value"] == pytest.approx(np.exp(np.log(ratio).mean()), rel=1e-12)
-    assert law["power"]["gamma"]["value"] == pytest.approx(1 + np.polyfit(np.log(p), np.log(ratio), 1)[0])
+    assert law["power"]["gamma"]["value"] == pytest.approx(
+        1 + np.polyfit(np.log(p), np.log(ratio), 1)[0]
+    )
 
 
 def coverage(tables, which, **planted):
     """How often the intervals hold the truth for alpha, gamma and alpha1 (plateaus of all tables in one pass)."""
-    every = pd.concat([study(draw=draw, **planted).assign(draw=draw) for draw in range(tables)], ignore_index=True)
+    every = pd.concat(
+        [study(draw=draw, **planted).assign(draw=draw) for draw in range(tables)], ignore_index=True
+    )
     unit = fit.units(every.assign(label=every.draw.astype(str) + ":" + every.label))
     hits = []
     for draw, mine in unit.groupby(unit.label.str.split(":").str[0]):
         law = fit.estimate(mine.reset_index(drop=True), n_boot=400, seed=int(draw))
-        numbers = [(law["alpha"], ALPHA), (law["power"]["gamma"], 1.0), (law["slope"]["alpha1"], ALPHA)]
+        numbers = [
+            (law["alpha"], ALPHA),
+            (law["power"]["gamma"], 1.0),
+            (law["slope"]["alpha1"], ALPHA),
+        ]
         hits.append([[inside(number, truth, part) for number, truth in numbers] for part in which])
     assert len(hits) == tables
     return np.mean(hits, axis=0)
@@ -254,7 +378,10 @@ def test_the_interval_over_shapes_covers_scatter_of_shapes_and_the_one_over_seed
     over_shapes, over_seeds = coverage(250, ["interval_shapes", "interval_seeds"], shapes=0.05)
     assert ((over_shapes > 0.92) & (over_shapes < 0.98)).all(), over_shapes
     assert (over_seeds < 0.6).all(), over_seeds
-    wide = [fit.estimate(fit.units(study(draw=i, shapes=0.05)), n_boot=400)["alpha"]["quote"] for i in range(10)]
+    wide = [
+        fit.estimate(fit.units(study(draw=i, shapes=0.05)), n_boot=400)["alpha"]["quote"]
+        for i in range(10)
+    ]
     assert wide.count("interval_shapes") >= 9
 
 
@@ -262,7 +389,9 @@ def test_three_shapes_give_a_finite_interval_that_covers():
     """Few residuals, often of nearly one size: unsmoothed resampling gives endless intervals here."""
     hits, widths = [], []
     for draw in range(120):
-        alpha = fit.estimate(fit.units(study(widths=(16, 32, 64), shapes=0.05, draw=draw)), n_boot=500)["alpha"]
+        alpha = fit.estimate(
+            fit.units(study(widths=(16, 32, 64), shapes=0.05, draw=draw)), n_boot=500
+        )["alpha"]
         low, high = alpha["interval_shapes"]["ends"]
         hits.append(low < ALPHA < high)
         widths.append(np.log(high / low))
@@ -277,8 +406,19 @@ def test_repeating_rows_inside_a_unit_does_not_narrow_the_intervals_but_seeds_do
     for key in ("interval_seeds", "interval_shapes"):
         assert many["alpha"][key]["ends"] == pytest.approx(one["alpha"][key]["ends"], rel=1e-12)
     assert copies == one and many["n"]["used"] == 4 * one["n"]["used"]
-    width = {k: np.mean([np.ptp(fit.estimate(fit.units(study(seeds=range(k), draw=d)), n_boot=500)["alpha"]
-                                ["interval_seeds"]["ends"]) for d in range(8)]) for k in (2, 8)}
+    width = {
+        k: np.mean(
+            [
+                np.ptp(
+                    fit.estimate(fit.units(study(seeds=range(k), draw=d)), n_boot=500)["alpha"][
+                        "interval_seeds"
+                    ]["ends"]
+                )
+                for d in range(8)
+            ]
+        )
+        for k in (2, 8)
+    }
     assert width[8] < 0.5 * width[2]
 
 
@@ -298,16 +438,27 @@ def test_bounds_below_the_line_change_nothing_and_one_above_it_is_reported_and_p
     plain = fit.estimate(data)
     low = fit.estimate(pd.concat([data, bound.assign(bits=1.4e7)], ignore_index=True))
     high = fit.estimate(pd.concat([data, bound.assign(bits=3.0e7)], ignore_index=True))
-    assert low["alpha"]["value"] == pytest.approx(plain["alpha"]["value"], rel=1e-9) and not low["bounds_above_line"]
-    assert low["alpha"]["interval_shapes"]["ends"] == pytest.approx(plain["alpha"]["interval_shapes"]["ends"], rel=1e-6)
+    assert (
+        low["alpha"]["value"] == pytest.approx(plain["alpha"]["value"], rel=1e-9)
+        and not low["bounds_above_line"]
+    )
+    assert low["alpha"]["interval_shapes"]["ends"] == pytest.approx(
+        plain["alpha"]["interval_shapes"]["ends"], rel=1e-6
+    )
     assert high["alpha"]["value"] > plain["alpha"]["value"] == high["alpha"]["without_bounds"]
     (above,) = high["bounds_above_line"]
-    assert above["label"] == "big" and above["percent"] == pytest.approx(100 * (3.0 / high["alpha"]["value"] - 1))
+    assert above["label"] == "big" and above["percent"] == pytest.approx(
+        100 * (3.0 / high["alpha"]["value"] - 1)
+    )
     low_end, high_end = high["alpha"]["interval_shapes"]["ends"]
     assert low_end < high["alpha"]["value"] < high_end
-    one_of_two = pd.concat([data.iloc[:-1], data.iloc[-1:].assign(lower_bound=True, bits=1.0e6)], ignore_index=True)
+    one_of_two = pd.concat(
+        [data.iloc[:-1], data.iloc[-1:].assign(lower_bound=True, bits=1.0e6)], ignore_index=True
+    )
     dropped = fit.estimate(data.iloc[:-1].reset_index(drop=True))
-    assert fit.estimate(one_of_two)["alpha"]["value"] == pytest.approx(dropped["alpha"]["value"], rel=1e-9)
+    assert fit.estimate(one_of_two)["alpha"]["value"] == pytest.approx(
+        dropped["alpha"]["value"], rel=1e-9
+    )
 
 
 def test_the_corner_forms_recover_both_constants_or_say_that_they_cannot():
@@ -318,12 +469,20 @@ def test_the_corner_forms_recover_both_constants_or_say_that_they_cannot():
     table = study(loads=(0.5, 0.8, 1.0, 1.2, 1.6, 2.5), k=5.0, noise=0.0)
     found, _ = corners(table)
     smooth = found["smooth_corner"]
-    assert smooth["values"] == pytest.approx({"alpha": ALPHA, "k": 5}, rel=1e-3) and smooth["aicc_difference"] == 0 < found["hard_corner"]["aicc_difference"]
+    assert (
+        smooth["values"] == pytest.approx({"alpha": ALPHA, "k": 5}, rel=1e-3)
+        and smooth["aicc_difference"] == 0 < found["hard_corner"]["aicc_difference"]
+    )
     assert smooth["record"]["search"]["agreeing"] == 16 and smooth["rms"] < 1
-    found, _ = corners(table.assign(strict_bits=table.strict_bits * np.tile([1.01, 0.985], len(table) // 2)))
+    found, _ = corners(
+        table.assign(strict_bits=table.strict_bits * np.tile([1.01, 0.985], len(table) // 2))
+    )
     assert found["smooth_corner"]["record"]["sigma"] == pytest.approx(0.0126, abs=3e-3)
     found, _ = corners(study(loads=(2.5, 3.0)))  # no run near the corner
-    assert found["smooth_corner"]["record"]["intervals"]["k"]["high"] is None or found["smooth_corner"]["record"]["search"]["at_bound"]
+    assert (
+        found["smooth_corner"]["record"]["intervals"]["k"]["high"] is None
+        or found["smooth_corner"]["record"]["search"]["at_bound"]
+    )
     assert corners(study(loads=(0.3, 0.5))) == ({}, "no run is over-filled")
 
 
@@ -345,7 +504,10 @@ def test_the_unit_of_bits_scales_the_law_and_leaves_the_exponent(factor, draw):
 
 def test_conventions_and_counts_never_touch_each_other():
     table = study()
-    strict, paper = fit.fit_laws(table, n_boot=200), fit.fit_laws(table, "paper", "paper", n_boot=200)
+    strict, paper = (
+        fit.fit_laws(table, n_boot=200),
+        fit.fit_laws(table, "paper", "paper", n_boot=200),
+    )
     bos_share = 1 + 1 / (256 + 32 + 15 + 12 * np.array([16, 32, 64, 128]))  # total over paper count
     expected = strict["alpha"]["value"] * 32 / 31 * np.exp(np.log(bos_share).mean())
     assert paper["alpha"]["value"] == pytest.approx(expected, rel=1e-9)
@@ -356,22 +518,35 @@ def test_conventions_and_counts_never_touch_each_other():
     spoiled = table.assign(strict_bits=1.0, parameters_total=7)
     other = fit.fit_laws(spoiled, "paper", "paper", n_boot=200)
     assert all(other[key] == paper[key] for key in same)
-    assert strict["sensitivity"]["by_count"]["total"]["alpha"] == pytest.approx(strict["alpha"]["value"])
+    assert strict["sensitivity"]["by_count"]["total"]["alpha"] == pytest.approx(
+        strict["alpha"]["value"]
+    )
     assert strict["sensitivity"]["by_count"]["non_embedding"]["gamma"] < 0.95
 
 
-@pytest.mark.parametrize(("change", "options", "says"), [
-    ({"vocab_size": 2048}, {}, "mix vocab_size 256, 2048"),
-    ({"seq_len": 64}, {}, "mix seq_len 32, 64"),
-    ({"precision": "bf16"}, {}, "mix precision bf16, fp32"),
-    ({"strict_bits": np.nan}, {}, "w16n90s0 has strict_bits = nan"),
-    ({"paper_ceiling_bits": 0.0}, {}, "w16n90s0 has paper_ceiling_bits = 0"),
-    ({"parameters_total": 99}, {}, "1x16 stands for several models: parameters_total is 99, 7936"),
-    ({"run_id": "w16n90s1"}, {}, "w16n90s1 appears more than once"),
-    ({"status": "done"}, {}, "'done'"),
-    ({}, {"convention": "strickt"}, "use one of strict, paper (did you mean strict?)"),
-    ({}, {"parameters": "totals"}, "use one of total, paper, non_embedding (did you mean total?)"),
-])
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        ({"vocab_size": 2048}, {}, "mix vocab_size 256, 2048"),
+        ({"seq_len": 64}, {}, "mix seq_len 32, 64"),
+        ({"precision": "bf16"}, {}, "mix precision bf16, fp32"),
+        ({"strict_bits": np.nan}, {}, "w16n90s0 has strict_bits = nan"),
+        ({"paper_ceiling_bits": 0.0}, {}, "w16n90s0 has paper_ceiling_bits = 0"),
+        (
+            {"parameters_total": 99},
+            {},
+            "1x16 stands for several models: parameters_total is 99, 7936",
+        ),
+        ({"run_id": "w16n90s1"}, {}, "w16n90s1 appears more than once"),
+        ({"status": "done"}, {}, "'done'"),
+        ({}, {"convention": "strickt"}, "use one of strict, paper (did you mean strict?)"),
+        (
+            {},
+            {"parameters": "totals"},
+            "use one of total, paper, non_embedding (did you mean total?)",
+        ),
+    ],
+)
 def test_a_table_that_no_law_can_be_read_from_is_refused_in_one_line(change, options, says):
     table = study().astype({"error": object})
     first = table.index[0]
@@ -402,14 +577,18 @@ def test_no_finished_run_and_a_missing_column_are_refused():
 
 def test_one_seed_per_shape_has_no_seed_interval_but_keeps_the_one_over_shapes():
     alpha = fit.fit_laws(study(seeds=(0,)))["alpha"]
-    assert alpha["interval_seeds"]["ends"] is None and "one seed" in alpha["interval_seeds"]["reason"]
+    assert (
+        alpha["interval_seeds"]["ends"] is None and "one seed" in alpha["interval_seeds"]["reason"]
+    )
     assert alpha["quote"] == "interval_shapes" and inside(alpha, ALPHA, "interval_shapes")
 
 
 @pytest.mark.parametrize("widths", [(16,), (16, 32)])
 def test_fewer_than_three_shapes_give_a_value_and_no_interval(widths):
     law = fit.fit_laws(study(widths=widths, seeds=range(4)))
-    numbers = [law["alpha"]] + ([law["power"]["gamma"], law["slope"]["c0"]] if len(widths) > 1 else [])
+    numbers = [law["alpha"]] + (
+        [law["power"]["gamma"], law["slope"]["c0"]] if len(widths) > 1 else []
+    )
     assert law["alpha"]["value"] == pytest.approx(ALPHA, rel=0.03)
     for number in numbers:
         assert number["quote"] is None
@@ -430,7 +609,9 @@ def test_seeds_that_agree_exactly_are_not_an_interval_of_width_zero():
 def test_an_interval_without_a_finite_end_is_none():
     p = np.array([1e3, 1.01e3, 1.02e3])
     a = fit.estimate(plain_units(p, p * np.array([1.0, 3.0, 1.0])), n_boot=400)["power"]["a"]
-    assert a["interval_shapes"]["ends"] is None and "no finite limit" in a["interval_shapes"]["reason"]
+    assert (
+        a["interval_shapes"]["ends"] is None and "no finite limit" in a["interval_shapes"]["reason"]
+    )
 
 
 def test_only_lower_bounds_give_no_alpha():
@@ -455,12 +636,25 @@ def ragged():
     return table
 
 
-@pytest.mark.parametrize("table", [study(), ragged(), study(widths=(16,), seeds=(0,)), study(loads=(0.3, 0.6)),
-                                   study().assign(label=lambda t: t.label + " n_heads=2 mlp_ratio=2.0")])
+@pytest.mark.parametrize(
+    "table",
+    [
+        study(),
+        ragged(),
+        study(widths=(16,), seeds=(0,)),
+        study(loads=(0.3, 0.6)),
+        study().assign(label=lambda t: t.label + " n_heads=2 mlp_ratio=2.0"),
+    ],
+)
 def test_the_result_is_json_without_nan_and_the_report_fits_80_columns(table):
-    strict, paper = fit.fit_laws(table, n_boot=200), fit.fit_laws(table, "paper", "paper", n_boot=200)
+    strict, paper = (
+        fit.fit_laws(table, n_boot=200),
+        fit.fit_laws(table, "paper", "paper", n_boot=200),
+    )
     assert json.loads(json.dumps(strict, allow_nan=False)) == strict
-    text = summary.format_summary(strict, paper, "a study with a name that is long enough to need a second line, or so")
+    text = summary.format_summary(
+        strict, paper, "a study with a name that is long enough to need a second line, or so"
+    )
     assert max(map(len, text.splitlines())) <= 80
     assert "Gradient descent finds a lower bound" in text and "tiny" in text
     for row in strict["plateaus"]:
@@ -476,7 +670,12 @@ def test_nothing_that_was_dropped_goes_unnamed():
     assert law["n"]["used"] + sum(map(len, dropped.values())) == law["n"]["rows"] == len(table)
     for kind in ("missing", "failed", "unlearned"):
         assert all(run in text for run in dropped[kind])
-    assert "4 runs failed" in text and "2 runs missing" in text and "≥ " in text and "8 runs gained over 2%" in text
+    assert (
+        "4 runs failed" in text
+        and "2 runs missing" in text
+        and "≥ " in text
+        and "8 runs gained over 2%" in text
+    )
 
 
 def test_published_values_are_only_set_beside_the_paper_convention():
@@ -484,7 +683,11 @@ def test_published_values_are_only_set_beside_the_paper_convention():
     strict, paper = fit.fit_laws(table, n_boot=50), fit.fit_laws(table, "paper", "paper", n_boot=50)
     text = summary.format_summary(strict, paper)
     line = next(line for line in text.splitlines() if "mean over shapes" in line)
-    assert line.split()[-3:] == [f"{paper['other_estimators']['mean_of_ratios']:.2f}", "3.51", "3.83"]
+    assert line.split()[-3:] == [
+        f"{paper['other_estimators']['mean_of_ratios']:.2f}",
+        "3.51",
+        "3.83",
+    ]
     with pytest.raises(ValueError, match="'strict'"):
         summary.format_summary(strict, strict)
 
@@ -498,23 +701,50 @@ def test_the_same_table_gives_the_same_result_in_any_row_order_and_the_hash_foll
     assert other["alpha"]["value"] == one["alpha"]["value"]
     assert other["alpha"]["interval_seeds"] != one["alpha"]["interval_seeds"]
     changed = table.assign(strict_bits=table.strict_bits * (1 + 1e-12))
-    assert fit.fit_laws(changed, seed=3, n_boot=200)["inputs_sha256"] != one["inputs_sha256"] == other["inputs_sha256"]
+    assert (
+        fit.fit_laws(changed, seed=3, n_boot=200)["inputs_sha256"]
+        != one["inputs_sha256"]
+        == other["inputs_sha256"]
+    )
 
 
 def test_a_study_is_written_whole_and_twice_the_same(tmp_path):
     table = ragged()
     text = summary.write_study(table, tmp_path / "a", "ragged", n_boot=200)
     assert text == summary.write_study(table, tmp_path / "b", "ragged", n_boot=200)
-    names = ["capacity.pdf", "capacity.png", "fit.json", "memorized.pdf", "memorized.png", "plateaus.csv", "runs.csv"]
+    names = [
+        "capacity.pdf",
+        "capacity.png",
+        "fit.json",
+        "memorized.pdf",
+        "memorized.png",
+        "plateaus.csv",
+        "runs.csv",
+    ]
     assert sorted(os.listdir(tmp_path / "a")) == names
-    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
+    assert all(
+        (tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names
+    )
     result = json.loads((tmp_path / "a" / "fit.json").read_text(encoding="utf-8"))
-    assert result["strict"] == fit.fit_laws(table, n_boot=200) and result["paper"]["parameters"] == "paper"
-    assert result["verdicts"] == summary.verdicts(result["paper"]) and result["verdicts"][0]["published"]["id"] == "morris/mean_fp32"
+    assert (
+        result["strict"] == fit.fit_laws(table, n_boot=200)
+        and result["paper"]["parameters"] == "paper"
+    )
+    assert (
+        result["verdicts"] == summary.verdicts(result["paper"])
+        and result["verdicts"][0]["published"]["id"] == "morris/mean_fp32"
+    )
     runs = pd.read_csv(tmp_path / "a" / "runs.csv").set_index("run_id")
-    assert len(runs) == len(table) and (runs.class_strict == "failed").sum() == 4 and runs.still_rising.sum() == 8
+    assert (
+        len(runs) == len(table)
+        and (runs.class_strict == "failed").sum() == 4
+        and runs.still_rising.sum() == 8
+    )
     shapes = pd.read_csv(tmp_path / "a" / "plateaus.csv")
-    assert len(shapes) == 12 and set(shapes.convention + shapes["count"]) == {"stricttotal", "paperpaper"}
+    assert len(shapes) == 12 and set(shapes.convention + shapes["count"]) == {
+        "stricttotal",
+        "paperpaper",
+    }
     before = (tmp_path / "a" / "fit.json").read_bytes()
     with pytest.raises(ValueError, match="no finished run"):
         summary.write_study(hole(table, table.index, "missing"), tmp_path / "a", "ragged")
@@ -534,7 +764,9 @@ def test_a_write_that_breaks_leaves_the_old_file_and_no_litter(tmp_path, monkeyp
 
 
 def test_importing_the_fit_is_cheap():
-    code = ("import sys, capacity.laws.fit, capacity.laws.summary; "
-            "print([m for m in ('torch', 'hydra', 'scipy', 'matplotlib') if m in sys.modules])")
+    code = (
+        "import sys, capacity.laws.fit, capacity.laws.summary; "
+        "print([m for m in ('torch', 'hydra', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

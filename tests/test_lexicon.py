@@ -42,11 +42,15 @@ Born in {value}; {subject}'s home.
 {value} is the city {subject} works in.
 {subject} commutes to {value} daily.
 """.replace(' ("{subject}")', "")
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
 
 
 def settings(**data):
-    return from_dict({"data": {"kind": "bios", "n_people": 500} | data, "train": {"steps": 1000}}).data
+    return from_dict(
+        {"data": {"kind": "bios", "n_people": 500} | data, "train": {"steps": 1000}}
+    ).data
 
 
 def published(folder):
@@ -79,8 +83,13 @@ def values_of(folder):
     return {name: lines_of(folder, file) for name, file in FILES.items()} | {
         "employer": [company for company, _ in companies],
         "work_city": list(dict.fromkeys(city for _, city in companies)),
-        "birth_date": [f"{month} {day}, {year}" for month in MONTHS for day in range(1, 29)
-                       for year in range(1900, 2100)]}
+        "birth_date": [
+            f"{month} {day}, {year}"
+            for month in MONTHS
+            for day in range(1, 29)
+            for year in range(1900, 2100)
+        ],
+    }
 
 
 def numbered_values(content, attribute, glue):
@@ -106,29 +115,46 @@ def whole_space(content, folder, file, kind="templates", all_dates=False):
         for line, numbered in zip(templates, content[kind][attribute], strict=True):
             before, subject_first, glue1, between, glue2, after = numbered
             subject_glue, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
-            subject = [content["first"][0], content["middle"][0], content["last"][subject_glue]["pieces"][0]]
+            subject = [
+                content["first"][0],
+                content["middle"][0],
+                content["last"][subject_glue]["pieces"][0],
+            ]
             pieces = numbered_values(content, attribute, value_glue)
             some = range(len(pieces))
             if attribute == "birth_date":
-                some = [(y % 12 * 28 + y % 28) * 200 + y for y in range(200)][:: 1 if value_glue not in date_glues else 13]
+                some = [(y % 12 * 28 + y % 28) * 200 + y for y in range(200)][
+                    :: 1 if value_glue not in date_glues else 13
+                ]
             assert len(pieces) == len(values[attribute])
             line = line.replace("{subject}", name)
             for value_pieces, value in ((pieces[i], values[attribute][i]) for i in some):
                 slots = [subject, value_pieces] if subject_first else [value_pieces, subject]
-                yield [before, *slots[0], between, *slots[1], after], " " + line.replace("{value}", value)
+                yield (
+                    [before, *slots[0], between, *slots[1], after],
+                    " " + line.replace("{value}", value),
+                )
             glues.add(subject_glue)
             if attribute == "birth_date":
                 date_glues.add(value_glue)
     for glue in date_glues if all_dates else ():
-        yield from ((pieces, f" {value}{glue}") for pieces, value in zip(
-            numbered_values(content, "birth_date", glue), values["birth_date"], strict=True))
+        yield from (
+            (pieces, f" {value}{glue}")
+            for pieces, value in zip(
+                numbered_values(content, "birth_date", glue), values["birth_date"], strict=True
+            )
+        )
     for glue in glues:
-        for words, pieces in ((names["last"], content["last"][glue]["pieces"]),
-                              (("He", "She"), content["pronoun"].get(glue, {"pieces": ()})["pieces"])):
+        for words, pieces in (
+            (names["last"], content["last"][glue]["pieces"]),
+            (("He", "She"), content["pronoun"].get(glue, {"pieces": ()})["pieces"]),
+        ):
             yield from (([piece], f" {word}{glue}") for piece, word in zip(pieces, words))
         assert len(content["last"][glue]["pieces"]) == len(names["last"])
     for part in ("first", "middle"):
-        yield from (([piece], f" {word}") for piece, word in zip(content[part], names[part], strict=True))
+        yield from (
+            ([piece], f" {word}") for piece, word in zip(content[part], names[part], strict=True)
+        )
 
 
 def assert_same(encoder, content, space):
@@ -136,14 +162,19 @@ def assert_same(encoder, content, space):
     space = list(space)
     rows = [row for pieces, _ in space for piece in pieces for row in content["pieces"][piece]]
     # a hundred sentences at once, in one another's midst
-    texts = ["".join(text for _, text in space[i:i + 100]) for i in range(0, len(space), 100)]
-    ids = [i for encoding in encoder.tokenizer.encode_batch_fast(texts, add_special_tokens=False) for i in encoding.ids]
-    assert ids[:len(encoder.whole(texts[0]))] == encoder.whole(texts[0])
+    texts = ["".join(text for _, text in space[i : i + 100]) for i in range(0, len(space), 100)]
+    ids = [
+        i
+        for encoding in encoder.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for i in encoding.ids
+    ]
+    assert ids[: len(encoder.whole(texts[0]))] == encoder.whole(texts[0])
     pairs = set(zip(ids, rows))
     if len(ids) != len(rows) or len(pairs) != len(set(ids)) or len(pairs) != len(set(rows)):
         for pieces, text in space:  # find one to show
-            assert [content["tokens"][row] for p in pieces for row in content["pieces"][p]] == list(map(
-                encoder.word, encoder.whole(text))), text
+            assert [content["tokens"][row] for p in pieces for row in content["pieces"][p]] == list(
+                map(encoder.word, encoder.whole(text))
+            ), text
         raise AssertionError(f"{len(ids)} tokens whole, {len(rows)} in pieces")
     assert all(encoder.word(i) == content["tokens"][row] for i, row in pairs)
     return set(rows)
@@ -153,24 +184,50 @@ def assert_same(encoder, content, space):
 def spy(monkeypatch):
     """The encoders that were trained, so that a test can tokenize whole texts with them."""
     made, train = [], compiling.trained_bpe
-    monkeypatch.setattr(compiling, "trained_bpe", lambda *args: made.append(train(*args)) or made[-1])
+    monkeypatch.setattr(
+        compiling, "trained_bpe", lambda *args: made.append(train(*args)) or made[-1]
+    )
     return made
 
 
-@pytest.mark.parametrize("tokenizer, size, lists_of, templates", [
-    ("bpe", None, "own", "own"), ("bpe", 90, "own", "odd"), ("gpt2", None, "own", "own"),
-    *(pytest.param(*case, marks=pytest.mark.official) for case in (
-        ("gpt2", None, "official", "own"), ("gpt2", None, "official", "odd"), ("bpe", 1000, "official", "odd")))])
+@pytest.mark.parametrize(
+    "tokenizer, size, lists_of, templates",
+    [
+        ("bpe", None, "own", "own"),
+        ("bpe", 90, "own", "odd"),
+        ("gpt2", None, "own", "own"),
+        *(
+            pytest.param(*case, marks=pytest.mark.official)
+            for case in (
+                ("gpt2", None, "official", "own"),
+                ("gpt2", None, "official", "odd"),
+                ("bpe", 1000, "official", "odd"),
+            )
+        ),
+    ],
+)
 def test_pieces_joined_are_the_whole_text_tokenized(spy, odd, tokenizer, size, lists_of, templates):
     """Every template with every value; the rows of biographies are exactly the tokens of that whole space and EOS."""
-    folder, file = POOLS if lists_of == "own" else OFFICIAL, odd if templates == "odd" else POOLS / "templates.txt"
-    data = settings(pools_dir=str(folder), templates_file=str(file), tokenizer=tokenizer, vocab_size=size,
-                    questions=True)
+    folder, file = (
+        POOLS if lists_of == "own" else OFFICIAL,
+        odd if templates == "odd" else POOLS / "templates.txt",
+    )
+    data = settings(
+        pools_dir=str(folder),
+        templates_file=str(file),
+        tokenizer=tokenizer,
+        vocab_size=size,
+        questions=True,
+    )
     content = compiling.compile(data)
     encoder = spy[0] if tokenizer == "bpe" else vocabulary.gpt2()
-    used = assert_same(encoder, content, whole_space(content, folder, file, all_dates=lists_of == "own"))
+    used = assert_same(
+        encoder, content, whole_space(content, folder, file, all_dates=lists_of == "own")
+    )
     assert sorted(used) == list(range(1, content["bio_rows"]))
-    asked = assert_same(encoder, content, whole_space(content, folder, POOLS / "questions.txt", "questions"))
+    asked = assert_same(
+        encoder, content, whole_space(content, folder, POOLS / "questions.txt", "questions")
+    )
     assert used | asked == set(range(1, len(content["tokens"])))
     assert size is None or len(content["tokens"]) <= size
 
@@ -199,17 +256,30 @@ def test_the_published_vocabulary_and_length(official):
 @pytest.mark.official
 def test_the_published_lists_have_their_known_lengths_and_prefixes(official):
     content = published(official).compiled.content
-    mean = {name: np.mean(content["values"][name]["last"]["."]["lengths"])
-            for name in ("birth_city", "university", "major", "employer")}
-    assert mean == pytest.approx({"birth_city": 3.72, "university": 4.07, "major": 1.70, "employer": 2.40}, abs=0.0051)
+    mean = {
+        name: np.mean(content["values"][name]["last"]["."]["lengths"])
+        for name in ("birth_city", "university", "major", "employer")
+    }
+    assert mean == pytest.approx(
+        {"birth_city": 3.72, "university": 4.07, "major": 1.70, "employer": 2.40}, abs=0.0051
+    )
     places = np.array(content["headquarters"])
     lengths = np.array(content["values"]["work_city"]["last"]["."]["lengths"])
     assert lengths[places].mean() == pytest.approx(3.71, abs=0.0051)
-    names = [np.mean([len(content["pieces"][p]) for p in content[part]]) for part in ("first", "middle")]
+    names = [
+        np.mean([len(content["pieces"][p]) for p in content[part]]) for part in ("first", "middle")
+    ]
     names.append(np.mean(content["last"][""]["lengths"]))
     assert names == pytest.approx([1.33, 1.40, 1.47], abs=0.0051)
     years = dict(zip(range(1900, 2100), content["values"]["birth_date"]["last"]["."]["lengths"]))
-    assert [y for y, n in years.items() if n == 1] == [*range(1900, 2023), 2024, 2025, 2030, 2048, 2050]
+    assert [y for y, n in years.items() if n == 1] == [
+        *range(1900, 2023),
+        2024,
+        2025,
+        2030,
+        2048,
+        2050,
+    ]
     assert set(years.values()) == {1, 2}
     # a day and its comma
     assert all(len(content["pieces"][p]) == 2 for p in content["values"]["birth_date"]["parts"][1])
@@ -217,7 +287,9 @@ def test_the_published_lists_have_their_known_lengths_and_prefixes(official):
     assert count["university"] == 2 and count["major"] == 9 and count["employer"] == 2
     companies = values_of(official)["employer"]
     assert {(companies[v], companies[u]) for v, u in content["extensions"]["employer"]} == {
-        ("Caterpillar", "Caterpillar Inc."), ("Disney", "Disney+")}
+        ("Caterpillar", "Caterpillar Inc."),
+        ("Disney", "Disney+"),
+    }
 
 
 @pytest.mark.official
@@ -228,7 +300,9 @@ def test_the_published_headquarters(official):
     assert len(places) == 263 and len(count) == 133 and max(count.values()) == 36
     assert values_of(official)["work_city"][count.most_common(1)[0][0]] == "New York, NY"
     city = -sum(n / 263 * math.log2(n / 263) for n in count.values())
-    assert math.log2(263) == pytest.approx(8.039, abs=5e-4) and city == pytest.approx(6.313, abs=5e-4)
+    assert math.log2(263) == pytest.approx(8.039, abs=5e-4) and city == pytest.approx(
+        6.313, abs=5e-4
+    )
     assert math.log2(263) - city == pytest.approx(1.726, abs=5e-4)
 
 
@@ -237,26 +311,56 @@ def test_the_published_headquarters(official):
 
 def test_training_a_bpe_does_not_depend_on_the_process(odd):
     """Digests name results, so hash seeds and threads of another process must not change a single merge."""
-    code = ("import sys; from capacity.config import from_dict\n"
-            "for size in (None, 90, 600):\n"
-            f" data = {{'kind': 'bios', 'n_people': 500, 'vocab_size': size, 'templates_file': {odd!r}}}\n"
-            " print(from_dict({'data': data, 'train': {'steps': 1000}}).data.compiled.digest)")
-    env = os.environ | {"PYTHONHASHSEED": "12345", "RAYON_NUM_THREADS": "3", "TOKENIZERS_PARALLELISM": "true"}
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=patience())
-    assert out.stdout.split() == [settings(vocab_size=size, templates_file=odd).compiled.digest
-                                  for size in (None, 90, 600)]
+    code = (
+        "import sys; from capacity.config import from_dict\n"
+        "for size in (None, 90, 600):\n"
+        f" data = {{'kind': 'bios', 'n_people': 500, 'vocab_size': size, 'templates_file': {odd!r}}}\n"
+        " print(from_dict({'data': data, 'train': {'steps': 1000}}).data.compiled.digest)"
+    )
+    env = os.environ | {
+        "PYTHONHASHSEED": "12345",
+        "RAYON_NUM_THREADS": "3",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=patience()
+    )
+    assert out.stdout.split() == [
+        settings(vocab_size=size, templates_file=odd).compiled.digest for size in (None, 90, 600)
+    ]
 
 
 def test_the_size_of_a_world_changes_a_vocabulary_only_where_it_is_asked_to():
-    small = {"first_names": 30, "middle_names": 0, "last_names": 50, "cities": 9, "universities": 0, "majors": 5,
-             "employers": 7, "months": 2, "days": 3, "years": 4, "templates": 2}
+    small = {
+        "first_names": 30,
+        "middle_names": 0,
+        "last_names": 50,
+        "cities": 9,
+        "universities": 0,
+        "majors": 5,
+        "employers": 7,
+        "months": 2,
+        "days": 3,
+        "years": 4,
+        "templates": 2,
+    }
     assert settings(**small).compiled.digest == settings().compiled.digest
-    assert settings(**small).rows == settings().rows == settings().used_rows > settings(**small).used_rows
+    assert (
+        settings(**small).rows
+        == settings().rows
+        == settings().used_rows
+        > settings(**small).used_rows
+    )
     worlds = [settings(vocabulary="world", **sizes) for sizes in (small, small | {"majors": 6}, {})]
-    assert len({d.compiled.digest for d in worlds}) == 3 and worlds[2].compiled.digest == settings().compiled.digest
+    assert (
+        len({d.compiled.digest for d in worlds}) == 3
+        and worlds[2].compiled.digest == settings().compiled.digest
+    )
     assert [d.used_rows for d in worlds] == [d.rows for d in worlds]
     assert worlds[0].rows < worlds[1].rows < worlds[2].rows
-    assert settings(questions=True).used_rows == settings().used_rows < settings(questions=True).rows
+    assert (
+        settings(questions=True).used_rows == settings().used_rows < settings(questions=True).rows
+    )
     assert settings(tag="main").rows == settings().rows + 1 == settings(tag="main").used_rows
 
 
@@ -270,16 +374,23 @@ def test_a_kept_lexicon_needs_neither_lists_nor_tokenizer(tmp_path, monkeypatch)
     monkeypatch.setattr(compiling, "compile", lambda data: pytest.fail("compiled again"))
     lexicon.load(tmp_path, made.digest)
     again = settings(vocab_size=300, questions=True, lexicon=made.digest, pools_dir="/nowhere")
-    assert again.compiled.digest == made.digest and again.compiled.content == json.loads(json.dumps(made.content))
+    assert again.compiled.digest == made.digest and again.compiled.content == json.loads(
+        json.dumps(made.content)
+    )
     assert (again.used_rows, again.tokens_per_item) == wanted
-    world = [BiosWorld(d, lex, 500, 1, torch.device("cpu")) for d, lex in ((data, made), (again, again.compiled))]
+    world = [
+        BiosWorld(d, lex, 500, 1, torch.device("cpu"))
+        for d, lex in ((data, made), (again, again.compiled))
+    ]
     pieces = [w.render(torch.arange(40), torch.arange(40)) for w in world]
     assert (pieces[0] == pieces[1]).all()
     lexicon.load(tmp_path, "0" * 12)  # none of that digest: the files are compiled as usual
     lexicon.load(tmp_path, None)
 
 
-@pytest.mark.parametrize("tamper", [lambda c: c["tokens"].append("x"), lambda c: c["headquarters"].reverse(), None])
+@pytest.mark.parametrize(
+    "tamper", [lambda c: c["tokens"].append("x"), lambda c: c["headquarters"].reverse(), None]
+)
 def test_a_lexicon_that_is_not_what_it_says_is_refused(tmp_path, monkeypatch, tamper):
     made = settings(vocab_size=300).compiled
     lexicon.keep(tmp_path, made)
@@ -319,37 +430,89 @@ def test_values_that_start_others_are_paired_with_the_longest_only():
 
 def test_expected_lengths_are_the_mean_over_all_texts(spy, odd):
     """Of a world small enough to write out every text: two sentences, of an employer and of its city."""
-    data = settings(years=0, cities=0, universities=0, majors=0, first_names=3, middle_names=0, last_names=200,
-                    employers=40, templates_file=odd, vocab_size=90, n_people=600)
+    data = settings(
+        years=0,
+        cities=0,
+        universities=0,
+        majors=0,
+        first_names=3,
+        middle_names=0,
+        last_names=200,
+        employers=40,
+        templates_file=odd,
+        vocab_size=90,
+        n_people=600,
+    )
     content = compiling.compile(data)
     companies = [line.split("; ") for line in lines_of(POOLS, "company")[:40]]
-    names = [f"{a} {b}" for a in lines_of(POOLS, "first_name")[:3] for b in lines_of(POOLS, "last_name")[:200]]
+    names = [
+        f"{a} {b}"
+        for a in lines_of(POOLS, "first_name")[:3]
+        for b in lines_of(POOLS, "last_name")[:200]
+    ]
     lines, lengths = sections(odd), []
 
-    def mean(line, subjects, values):  # the length of a sentence is a sum of a subject's and a value's part
-        with_subject = [len(spy[0].whole(" " + line.replace("{value}", values[0]).replace("{subject}", s)))
-                        for s in subjects]
-        with_value = [len(spy[0].whole(" " + line.replace("{value}", v).replace("{subject}", subjects[0])))
-                      for v in values]
+    def mean(
+        line, subjects, values
+    ):  # the length of a sentence is a sum of a subject's and a value's part
+        with_subject = [
+            len(spy[0].whole(" " + line.replace("{value}", values[0]).replace("{subject}", s)))
+            for s in subjects
+        ]
+        with_value = [
+            len(spy[0].whole(" " + line.replace("{value}", v).replace("{subject}", subjects[0])))
+            for v in values
+        ]
         return np.mean(with_subject) + np.mean(with_value) - with_value[0]
 
     for column, attribute in enumerate(("employer", "work_city")):
         values = [company[column] for company in companies]
-        lengths.append(np.mean([mean(line, some, values) for line in lines[attribute]
-                                for some in (names, ("He", "She"))]))
+        lengths.append(
+            np.mean(
+                [
+                    mean(line, some, values)
+                    for line in lines[attribute]
+                    for some in (names, ("He", "She"))
+                ]
+            )
+        )
     assert lexicon.Lexicon(content).mean_tokens(data) == pytest.approx(sum(lengths), abs=1e-9)
 
 
-SMALL = {"first_names": 11, "last_names": 13, "cities": 7, "universities": 6, "majors": 5, "employers": 9, "years": 8}
+SMALL = {
+    "first_names": 11,
+    "last_names": 13,
+    "cities": 7,
+    "universities": 6,
+    "majors": 5,
+    "employers": 9,
+    "years": 8,
+}
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"full_names": True}, {"order": "fixed"}, {"order": "pairs"}, {"order": "fixed", "biographies": 2},
-    {"middle_names": 0}, {"majors": 0}, {"years": 0, "cities": 0, "universities": 0, "employers": 0},
-    {"years": 0, "cities": 0, "universities": 0, "majors": 0, "order": "pairs"}, {"employers": 0, "order": "pairs"},
-    {"tokenizer": "gpt2"}, {"templates": 1}, {"odd": True}, {"odd": True, "vocab_size": 90},
-    {"odd": True, "full_names": True, "vocab_size": 300}, {"odd": True, "order": "pairs", "vocabulary": "world"},
-    {"odd": True, "order": "fixed", "templates": 1, "vocab_size": 90}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"full_names": True},
+        {"order": "fixed"},
+        {"order": "pairs"},
+        {"order": "fixed", "biographies": 2},
+        {"middle_names": 0},
+        {"majors": 0},
+        {"years": 0, "cities": 0, "universities": 0, "employers": 0},
+        {"years": 0, "cities": 0, "universities": 0, "majors": 0, "order": "pairs"},
+        {"employers": 0, "order": "pairs"},
+        {"tokenizer": "gpt2"},
+        {"templates": 1},
+        {"odd": True},
+        {"odd": True, "vocab_size": 90},
+        {"odd": True, "full_names": True, "vocab_size": 300},
+        {"odd": True, "order": "pairs", "vocabulary": "world"},
+        {"odd": True, "order": "fixed", "templates": 1, "vocab_size": 90},
+    ],
+    ids=str,
+)
 def test_expected_lengths_and_used_rows_are_those_of_rendered_texts(changes, odd):
     """The mean within three standard errors over people; the rows of the world are exactly those that ever appear."""
     changes = {**SMALL, "first_names": 110, "n_people": 1000, **changes}
@@ -367,5 +530,7 @@ def test_expected_lengths_and_used_rows_are_those_of_rendered_texts(changes, odd
     mean = torch.cat(means)
     error = float(mean.std()) / math.sqrt(len(mean))
     assert abs(float(mean.mean()) - data.compiled.mean_tokens(data)) < 3 * error + 1e-9
-    assert len(seen) == data.used_rows, [content["tokens"][row] for row in set(range(data.rows)) - seen][:20]
+    assert len(seen) == data.used_rows, [
+        content["tokens"][row] for row in set(range(data.rows)) - seen
+    ][:20]
     assert data.compiled.shortest(data) <= float(min(len(lists.ATTRIBUTES) * 3, mean.min()))

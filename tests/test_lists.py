@@ -10,13 +10,30 @@ from capacity.config import from_dict
 from capacity.data import lists
 from capacity.settings import ConfigError
 
-SIZES = {"first_name": 2, "middle_name": 2, "last_name": 2, "birth_city": 2, "university": 2, "major": 2, "employer": 2}
-GOOD = {"first_name.txt": "Ann\nBo\nCy\n", "middle_name.txt": "Dee\nEd\n", "last_name.txt": "Fox\nGil\n",
-        "city.txt": "Reno, NV\nMesa, AZ\n", "university.txt": "Arden College\nBexley College\n",
-        "field.txt": "Law\nArt\n",
-        "company.txt": "Orbo; Rome, NY\nZenro; Ames, IA\nTarn Oil; Rome, NY\n"}
-TEMPLATES = "# comment\n\n[major]\n{subject} studied {value}.\n[employer]\n{subject} is at {value}.\n"
-ODD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the folder may be shared between examples
+SIZES = {
+    "first_name": 2,
+    "middle_name": 2,
+    "last_name": 2,
+    "birth_city": 2,
+    "university": 2,
+    "major": 2,
+    "employer": 2,
+}
+GOOD = {
+    "first_name.txt": "Ann\nBo\nCy\n",
+    "middle_name.txt": "Dee\nEd\n",
+    "last_name.txt": "Fox\nGil\n",
+    "city.txt": "Reno, NV\nMesa, AZ\n",
+    "university.txt": "Arden College\nBexley College\n",
+    "field.txt": "Law\nArt\n",
+    "company.txt": "Orbo; Rome, NY\nZenro; Ames, IA\nTarn Oil; Rome, NY\n",
+}
+TEMPLATES = (
+    "# comment\n\n[major]\n{subject} studied {value}.\n[employer]\n{subject} is at {value}.\n"
+)
+ODD = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # the folder may be shared between examples
 
 
 @pytest.fixture
@@ -61,22 +78,40 @@ def test_values_may_be_in_any_language(pools):
     assert lists.read_pools(pools, SIZES).major == ("Physique théorique", "数学")
 
 
-@pytest.mark.parametrize("name, text, line, words", [
-    ("field.txt", "", None, ["field.txt", "empty"]),
-    ("field.txt", "\n\n", None, ["field.txt", "empty"]),
-    ("field.txt", "Law\n\nArt\n", 2, ["empty line"]),
-    ("field.txt", "Law\nArt\nBio\nLaw\n", 4, ["'Law'", "line 1"]),
-    ("field.txt", "Law\nArt\n Art \n", 3, ["'Art'", "line 2"]),
-    ("field.txt", "Law\n", None, ["field.txt", "1 values", "2"]),
-    ("field.txt", "Law\nCivil  Law\n", 2, ["single spaces"]),
-    ("field.txt", "Law\nCivil\tLaw\n", 2, ["'Civil\\tLaw'"]),
-    ("field.txt", "Law\nCivil\u00a0Law\n", 2, ["Civil"]),
-    ("field.txt", "\ufeffLaw\nArt\n", 1, ["Law"]),  # a byte-order mark would become part of the first value
-    ("company.txt", "Orbo; Rome, NY\nZenro, Ames, IA\n", 2, ["'Zenro, Ames, IA'", "headquarters"]),
-    ("company.txt", "Orbo; Rome, NY\nZenro;\n", 2, ["'Zenro;'"]),
-    ("company.txt", "Orbo; Rome, NY\n; Ames, IA\n", 2, ["'; Ames, IA'"]),
-    ("company.txt", "Orbo; Rome, NY\nZenro; Ames, IA\nOrbo; Ames, IA\n", 3, ["'Orbo'", "line 1"]),
-])
+@pytest.mark.parametrize(
+    "name, text, line, words",
+    [
+        ("field.txt", "", None, ["field.txt", "empty"]),
+        ("field.txt", "\n\n", None, ["field.txt", "empty"]),
+        ("field.txt", "Law\n\nArt\n", 2, ["empty line"]),
+        ("field.txt", "Law\nArt\nBio\nLaw\n", 4, ["'Law'", "line 1"]),
+        ("field.txt", "Law\nArt\n Art \n", 3, ["'Art'", "line 2"]),
+        ("field.txt", "Law\n", None, ["field.txt", "1 values", "2"]),
+        ("field.txt", "Law\nCivil  Law\n", 2, ["single spaces"]),
+        ("field.txt", "Law\nCivil\tLaw\n", 2, ["'Civil\\tLaw'"]),
+        ("field.txt", "Law\nCivil\u00a0Law\n", 2, ["Civil"]),
+        (
+            "field.txt",
+            "\ufeffLaw\nArt\n",
+            1,
+            ["Law"],
+        ),  # a byte-order mark would become part of the first value
+        (
+            "company.txt",
+            "Orbo; Rome, NY\nZenro, Ames, IA\n",
+            2,
+            ["'Zenro, Ames, IA'", "headquarters"],
+        ),
+        ("company.txt", "Orbo; Rome, NY\nZenro;\n", 2, ["'Zenro;'"]),
+        ("company.txt", "Orbo; Rome, NY\n; Ames, IA\n", 2, ["'; Ames, IA'"]),
+        (
+            "company.txt",
+            "Orbo; Rome, NY\nZenro; Ames, IA\nOrbo; Ames, IA\n",
+            3,
+            ["'Orbo'", "line 1"],
+        ),
+    ],
+)
 def test_a_bad_list_is_named_with_its_line(pools, name, text, line, words):
     (pools / name).write_text(text, "utf-8")
     said = complaint(lists.read_pools, pools, SIZES)
@@ -86,7 +121,10 @@ def test_a_bad_list_is_named_with_its_line(pools, name, text, line, words):
 
 def test_bytes_that_are_no_text_are_named(pools):
     (pools / "field.txt").write_bytes(b"Law\nArt\xff\n")
-    assert str(pools / "field.txt") in (said := complaint(lists.read_pools, pools, SIZES)) and "UTF-8" in said
+    assert (
+        str(pools / "field.txt") in (said := complaint(lists.read_pools, pools, SIZES))
+        and "UTF-8" in said
+    )
 
 
 def test_missing_lists_are_all_named_at_once(pools):
@@ -99,20 +137,38 @@ def test_missing_lists_are_all_named_at_once(pools):
 def test_no_such_folder_or_file(tmp_path):
     said = complaint(lists.read_pools, tmp_path / "nowhere", SIZES)
     assert "data.pools_dir" in said and "nowhere" in said
-    assert str(tmp_path / "t.txt") in complaint(lists.read_templates, tmp_path / "t.txt", ("major",))
+    assert str(tmp_path / "t.txt") in complaint(
+        lists.read_templates, tmp_path / "t.txt", ("major",)
+    )
     (tmp_path / "folder").mkdir()
-    assert str(tmp_path / "folder") in complaint(lists.read_templates, tmp_path / "folder", ("major",))
+    assert str(tmp_path / "folder") in complaint(
+        lists.read_templates, tmp_path / "folder", ("major",)
+    )
 
 
 def test_a_run_with_wrong_files_stops_at_its_configuration(pools):
     """The same messages reach a person who starts a run, before anything is trained."""
-    data = {"kind": "bios", "n_people": 4, "pools_dir": str(pools), "vocabulary": "world", "first_names": 2,
-            "middle_names": 2, "last_names": 2, "cities": 2, "universities": 2, "majors": 3, "employers": 2}
+    data = {
+        "kind": "bios",
+        "n_people": 4,
+        "pools_dir": str(pools),
+        "vocabulary": "world",
+        "first_names": 2,
+        "middle_names": 2,
+        "last_names": 2,
+        "cities": 2,
+        "universities": 2,
+        "majors": 3,
+        "employers": 2,
+    }
     said = complaint(from_dict, {"data": data, "train": {"steps": 300}})
     assert str(pools / "field.txt") in said and "2 values" in said and "3" in said
     file = pools / "t.txt"
     file.write_text("[major]\n{subject} studied.\n")
-    said = complaint(from_dict, {"data": data | {"majors": 2, "templates_file": str(file)}, "train": {"steps": 300}})
+    said = complaint(
+        from_dict,
+        {"data": data | {"majors": 2, "templates_file": str(file)}, "train": {"steps": 300}},
+    )
     assert f"{file}:2:" in said and "{value}" in said
 
 
@@ -120,35 +176,47 @@ def test_templates_come_by_section_and_in_order(tmp_path):
     file = tmp_path / "t.txt"
     file.write_text(TEMPLATES + "[major]\n{subject}'s field, {value}, was hard.\n", "utf-8")
     read = lists.read_templates(file, ("major", "employer"))
-    assert [t.text("Bo", "Law") for t in read["major"]] == [" Bo studied Law.", " Bo's field, Law, was hard."]
+    assert [t.text("Bo", "Law") for t in read["major"]] == [
+        " Bo studied Law.",
+        " Bo's field, Law, was hard.",
+    ]
     assert [t.text("He", "Orbo") for t in read["employer"]] == [" He is at Orbo."]
     # sections that no sentence needs are left out
     assert set(lists.read_templates(file, ("employer",))) == {"employer"}
-    assert read["major"][1].slot("subject").glue == "'s" and read["major"][1].slot("value").glue == ","
+    assert (
+        read["major"][1].slot("subject").glue == "'s" and read["major"][1].slot("value").glue == ","
+    )
 
 
-@pytest.mark.parametrize("text, line, words", [
-    ("[major]\n{subject} studied.\n", 2, ["{value}", "0 times"]),
-    ("[major]\nThe field was {value}.\n", 2, ["{subject}", "0 times"]),
-    ("[major]\n{subject} studied {value} and {value}.\n", 2, ["{value}", "2 times"]),
-    ("[major]\n{subject} is {subject} of {value}.\n", 2, ["{subject}", "2 times"]),
-    ("# x\n\n[hobby]\n{subject} likes {value}.\n", 3, ["hobby", "allowed", "birth_date"]),
-    ("[majors]\n{subject} likes {value}.\n", 1, ["did you mean major"]),
-    ("{subject} likes {value}.\n[major]\n", 1, ["before"]),
-    ("[major]\n{subject} likes {value}.\n# x\n{subject} likes {value}.\n", 4, ["twice", "line 2"]),
-    ("[major]\n{subject}  likes {value}.\n", 2, ["single spaces"]),
-    ("[major]\n{subject}\tlikes {value}.\n", 2, ["single spaces"]),
-    ("[major]\n{subject} likes{value}.\n", 2, ["space in front"]),
-    ("[major]\n{subject} likes ({value}).\n", 2, ["space in front"]),
-    ("[major]\n{subject}{value}.\n", 2, ["space in front"]),
-    ("[major]\n{subject} likes {value} {0}.\n", 2, ["braces"]),
-    ("[major]\n{subject} likes {value}{.\n", 2, ["{"]),
-    ("[major]\n{subject} likes {value}}.\n", 2, ["}"]),
-    ("[major]\n{subject} likes {{value}}.\n", 2, ["{"]),
-    ("[major]\n{subject} likes } {value}.\n", 2, ["}"]),
-    ("[major]\n{subject} likes {valu}.\n", 2, ["{value}"]),
-    ("[major\n{subject} likes {value}.\n", 1, ["[major"]),
-])
+@pytest.mark.parametrize(
+    "text, line, words",
+    [
+        ("[major]\n{subject} studied.\n", 2, ["{value}", "0 times"]),
+        ("[major]\nThe field was {value}.\n", 2, ["{subject}", "0 times"]),
+        ("[major]\n{subject} studied {value} and {value}.\n", 2, ["{value}", "2 times"]),
+        ("[major]\n{subject} is {subject} of {value}.\n", 2, ["{subject}", "2 times"]),
+        ("# x\n\n[hobby]\n{subject} likes {value}.\n", 3, ["hobby", "allowed", "birth_date"]),
+        ("[majors]\n{subject} likes {value}.\n", 1, ["did you mean major"]),
+        ("{subject} likes {value}.\n[major]\n", 1, ["before"]),
+        (
+            "[major]\n{subject} likes {value}.\n# x\n{subject} likes {value}.\n",
+            4,
+            ["twice", "line 2"],
+        ),
+        ("[major]\n{subject}  likes {value}.\n", 2, ["single spaces"]),
+        ("[major]\n{subject}\tlikes {value}.\n", 2, ["single spaces"]),
+        ("[major]\n{subject} likes{value}.\n", 2, ["space in front"]),
+        ("[major]\n{subject} likes ({value}).\n", 2, ["space in front"]),
+        ("[major]\n{subject}{value}.\n", 2, ["space in front"]),
+        ("[major]\n{subject} likes {value} {0}.\n", 2, ["braces"]),
+        ("[major]\n{subject} likes {value}{.\n", 2, ["{"]),
+        ("[major]\n{subject} likes {value}}.\n", 2, ["}"]),
+        ("[major]\n{subject} likes {{value}}.\n", 2, ["{"]),
+        ("[major]\n{subject} likes } {value}.\n", 2, ["}"]),
+        ("[major]\n{subject} likes {valu}.\n", 2, ["{value}"]),
+        ("[major\n{subject} likes {value}.\n", 1, ["[major"]),
+    ],
+)
 def test_a_bad_template_is_named_with_its_line(tmp_path, text, line, words):
     file = tmp_path / "t.txt"
     file.write_text(text, "utf-8")
@@ -161,7 +229,11 @@ def test_missing_sections_are_all_named(tmp_path):
     file = tmp_path / "t.txt"
     file.write_text(TEMPLATES + "[university]\n", "utf-8")
     said = complaint(lists.read_templates, file, ("birth_date", "university", "major"))
-    assert str(file) in said and "birth_date, university" in said and "major" not in said.partition("templates for")[2]
+    assert (
+        str(file) in said
+        and "birth_date, university" in said
+        and "major" not in said.partition("templates for")[2]
+    )
 
 
 words = st.text("abcXYZ019é'.,!?-", min_size=1, max_size=6)
@@ -170,23 +242,63 @@ values = st.text("Aab é.,'", min_size=1, max_size=12).map(str.split).map(" ".jo
 
 
 @ODD
-@given(literals, literals, literals, words | st.just(""), words | st.just(""), st.booleans(), values, values)
-def test_a_template_says_what_its_line_says(tmp_path, before, between, after, glue1, glue2, swap, subject, value):
+@given(
+    literals,
+    literals,
+    literals,
+    words | st.just(""),
+    words | st.just(""),
+    st.booleans(),
+    values,
+    values,
+)
+def test_a_template_says_what_its_line_says(
+    tmp_path, before, between, after, glue1, glue2, swap, subject, value
+):
     first, second = ("value", "subject") if swap else ("subject", "value")
     line = " ".join([*before, f"{{{first}}}{glue1}", *between, f"{{{second}}}{glue2}", *after])
     file = tmp_path / "t.txt"
     file.write_text(f"[major]\n{line}\n", "utf-8")
     ((template,),) = lists.read_templates(file, ("major",)).values()
-    assert template.text(subject, value) == " " + line.replace("{subject}", subject).replace("{value}", value)
+    assert template.text(subject, value) == " " + line.replace("{subject}", subject).replace(
+        "{value}", value
+    )
     # pieces are joined at single spaces, where no token crosses: every part is empty or begins with one
-    assert all(part == "" or part.startswith(" ") for part in (template.before, template.between, template.after))
+    assert all(
+        part == "" or part.startswith(" ")
+        for part in (template.before, template.between, template.after)
+    )
     assert {template.first.name, template.second.name} == {"subject", "value"}
     assert template.slot("subject").glue == (glue2 if swap else glue1)
 
 
 @settings(ODD, max_examples=400)
-@given(st.lists(st.sampled_from(["{subject}", "{value}", "{", "}", "{}", " ", "  ", "'s", "[", "]", "#", "a", ".",
-                                 "{x}", "{subject} is {value}", "{value} for {subject}"]), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "{subject}",
+                "{value}",
+                "{",
+                "}",
+                "{}",
+                " ",
+                "  ",
+                "'s",
+                "[",
+                "]",
+                "#",
+                "a",
+                ".",
+                "{x}",
+                "{subject} is {value}",
+                "{value} for {subject}",
+            ]
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_any_line_is_either_refused_in_one_line_or_shown_as_written(tmp_path, parts):
     line = "".join(parts).strip()
     file = tmp_path / "t.txt"
@@ -197,10 +309,14 @@ def test_any_line_is_either_refused_in_one_line_or_shown_as_written(tmp_path, pa
         assert str(error).startswith(f"{file}:2: ") and "\n" not in str(error)
         return
     if len(read) == 2:
-        assert read[0].text("S", "V") == " " + line.replace("{subject}", "S").replace("{value}", "V")
+        assert read[0].text("S", "V") == " " + line.replace("{subject}", "S").replace(
+            "{value}", "V"
+        )
         assert re.findall(r"[{}]", line.replace("{subject}", "").replace("{value}", "")) == []
     else:
-        assert line == "" or line[0] in "[#"  # a comment or a heading, of which only that of an attribute passes
+        assert (
+            line == "" or line[0] in "[#"
+        )  # a comment or a heading, of which only that of an attribute passes
         assert line == "" or line[0] == "#" or line == "[major]"
 
 
@@ -215,4 +331,6 @@ def test_any_bytes_are_either_refused_in_one_line_or_a_list_of_distinct_values(t
         assert str(file) in str(error) and "\n" not in str(error)
         return
     assert read and len(set(read)) == len(read)
-    assert all(value == value.strip() and value and " ".join(value.split()) == value for value in read)
+    assert all(
+        value == value.strip() and value and " ".join(value.split()) == value for value in read
+    )

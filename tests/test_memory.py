@@ -27,13 +27,20 @@ def test_the_repaired_form_passes_through_the_published_points_and_the_printed_o
         assert abs(law.printed(3.64 / ratio, **law.PRINTED) - f1) > 0.05
     t = np.geomspace(0.01, 1000, 400)
     falling = law.repaired(t, **law.PUBLISHED)
-    assert (np.diff(falling) <= 0).all() and falling[0] == 1.0 and falling[-1] == pytest.approx(0.5, abs=1e-9)
+    assert (
+        (np.diff(falling) <= 0).all()
+        and falling[0] == 1.0
+        and falling[-1] == pytest.approx(0.5, abs=1e-9)
+    )
     assert law.repaired([0.5, 1, 2, 3, 5, 7, 10, 20], **law.PUBLISHED) == pytest.approx(
-        [0.972, 0.934, 0.850, 0.765, 0.626, 0.551, 0.512, 0.500], abs=1e-3)
+        [0.972, 0.934, 0.850, 0.765, 0.626, 0.551, 0.512, 0.500], abs=1e-3
+    )
     rising = law.printed(3.64 * 64 / t, **law.PRINTED)
     assert rising[-1] > 1.0 > 0.51 > rising[0]
     for level in (0.55, 0.75, 0.95):
-        assert law.repaired(law.crossing(level, **law.PUBLISHED), **law.PUBLISHED) == pytest.approx(level)
+        assert law.repaired(law.crossing(level, **law.PUBLISHED), **law.PUBLISHED) == pytest.approx(
+            level
+        )
     assert law.crossing(0.4, **law.PUBLISHED) is None and law.crossing(1.3, **law.PUBLISHED) is None
 
 
@@ -42,7 +49,9 @@ def test_a_planted_law_is_found_again(truth):
     dice = np.random.default_rng(4)
     t = np.repeat([0.25, 0.5, 1, 2, 4, 8, 16, 32], 3)
     exact = law.fit(t, law.repaired(t, *truth))
-    assert np.allclose(law.repaired(t, exact["c1"], exact["c2"], exact["c3"]), law.repaired(t, *truth), atol=1e-4)
+    assert np.allclose(
+        law.repaired(t, exact["c1"], exact["c2"], exact["c3"]), law.repaired(t, *truth), atol=1e-4
+    )
     noisy = law.fit(t, np.clip(law.repaired(t, *truth) + dice.normal(0, 0.01, len(t)), 0, 1))
     assert noisy["rmse"] < 0.02
     at = noisy["falls_to"]["0.75"]
@@ -62,13 +71,18 @@ def test_intervals_of_the_crossing_cover_the_truth():
 
 
 def test_too_few_points_are_refused():
-    with pytest.raises(ValueError, match="3 different numbers of tokens per parameter; the law has three constants and needs 4"):
+    with pytest.raises(
+        ValueError,
+        match="3 different numbers of tokens per parameter; the law has three constants and needs 4",
+    ):
         law.fit([1, 2, 4, 4], [0.9, 0.8, 0.7, 0.7])
 
 
 def test_unintended_memorization_by_hand():
     ln2 = math.log(2)
-    found = attacks.unintended(np.array([10, 20, 30.0]) * ln2, np.array([14, 20, 25.0]) * ln2)  # 4 bits, 0 bits, -5 bits
+    found = attacks.unintended(
+        np.array([10, 20, 30.0]) * ln2, np.array([14, 20, 25.0]) * ln2
+    )  # 4 bits, 0 bits, -5 bits
     assert found["clipped"] == pytest.approx(4.0) and found["signed"] == pytest.approx(-1.0)
     assert found["mixture"] == pytest.approx(sum(math.log2((2.0**g + 1) / 2) for g in (4, 0, -5)))
     uniform = attacks.unintended(np.full(5, 3.0), np.full(5, 3.0))
@@ -83,54 +97,143 @@ def test_against_the_uniform_source_unintended_bits_are_the_capacity_measure():
     nats = sequences.scores(gpt, flat, tokens, torch.float32, 64)["loss"]
     found = attacks.unintended(nats, np.full(50, 6 * math.log(16)))
     assert found["signed"] == pytest.approx(bits.memorized(lengths, 6, 16)["strict"], rel=1e-5)
-    assert found["clipped"] == pytest.approx(bits.clipped(lengths, 6, 16), rel=1e-5) and found["clipped"] > found["signed"]
+    assert (
+        found["clipped"] == pytest.approx(bits.clipped(lengths, 6, 16), rel=1e-5)
+        and found["clipped"] > found["signed"]
+    )
 
 
-def target(run_id, t, dice, results, gap, trained_on="members", label="2x8", n=200, rows=None, seen=None, seed=0):
+def target(
+    run_id,
+    t,
+    dice,
+    results,
+    gap,
+    trained_on="members",
+    label="2x8",
+    n=200,
+    rows=None,
+    seen=None,
+    seed=0,
+):
     """A finished run's row, and its scores: members' losses are lower by `gap` nats."""
     rows = np.arange(2 * n) if rows is None else rows
     seen = np.arange(len(rows)) >= n if seen is None else seen
     hard = np.random.default_rng(7).normal(60, 8, 10000)[rows]
     loss = (hard + dice.normal(0, 1, len(rows)) - gap * seen).astype(np.float32)
-    columns = {"loss": loss, "min_k": -loss, "min_k_plus": -loss, "suffix_loss": loss, "correct": loss, "tail": loss, "recall": -loss,
-               "zlib": np.full(len(rows), 30, np.int32)}
+    columns = {
+        "loss": loss,
+        "min_k": -loss,
+        "min_k_plus": -loss,
+        "suffix_loss": loss,
+        "correct": loss,
+        "tail": loss,
+        "recall": -loss,
+        "zlib": np.full(len(rows), 30, np.int32),
+    }
     records.run_dir(results, run_id).mkdir(parents=True)
-    write_scores(records.run_dir(results, run_id), {"row": rows.astype(np.int64), "seen": seen.astype(np.uint8), **columns}, run_id)
+    write_scores(
+        records.run_dir(results, run_id),
+        {"row": rows.astype(np.int64), "seen": seen.astype(np.uint8), **columns},
+        run_id,
+    )
     from capacity.measure import membership
-    stats = membership.statistics(-loss[seen], -loss[~seen], n_boot=10) if seen.any() and not seen.all() else {"auc": 0.5, "f1_median": 0.5}
-    return {"run_id": run_id, "label": label, "seed": seed, "status": "finished", "trained_on": trained_on, "tokens_per_parameter": t,
-            "parameters_total": 4000, "pool": "p", "data.split_seed": 0, "data.n_held_out": n, "seq_len": 32, "vocab_size": 256, "n_sequences": n,
-            "train.lr": 0.01, "train.batch_size": 8, "steps": 100, "bag_of_words_auc": 0.5, "bag_of_words_sd": 0.02, "n_members": int(seen.sum()), "n_others": int((~seen).sum()),
-            "members_loss_bits_per_token": float(loss[seen].mean()), "held_out_loss_bits_per_token": float(loss[~seen].mean()),
-            "loss_auc": stats["auc"], "loss_f1_median": stats["f1_median"], "loss_auc_low": 0.4, "loss_auc_high": 0.9,
-            "loss_advantage": 0.1}
+
+    stats = (
+        membership.statistics(-loss[seen], -loss[~seen], n_boot=10)
+        if seen.any() and not seen.all()
+        else {"auc": 0.5, "f1_median": 0.5}
+    )
+    return {
+        "run_id": run_id,
+        "label": label,
+        "seed": seed,
+        "status": "finished",
+        "trained_on": trained_on,
+        "tokens_per_parameter": t,
+        "parameters_total": 4000,
+        "pool": "p",
+        "data.split_seed": 0,
+        "data.n_held_out": n,
+        "seq_len": 32,
+        "vocab_size": 256,
+        "n_sequences": n,
+        "train.lr": 0.01,
+        "train.batch_size": 8,
+        "steps": 100,
+        "bag_of_words_auc": 0.5,
+        "bag_of_words_sd": 0.02,
+        "n_members": int(seen.sum()),
+        "n_others": int((~seen).sum()),
+        "members_loss_bits_per_token": float(loss[seen].mean()),
+        "held_out_loss_bits_per_token": float(loss[~seen].mean()),
+        "loss_auc": stats["auc"],
+        "loss_f1_median": stats["f1_median"],
+        "loss_auc_low": 0.4,
+        "loss_auc_high": 0.9,
+        "loss_advantage": 0.1,
+    }
 
 
 def test_runs_are_joined_by_their_sequences(tmp_path):
     dice = np.random.default_rng(5)
     rows = [target(f"t{i}", 2.0**i, dice, tmp_path, gap=8 / (i + 1)) for i in range(4)]
-    shuffled = np.random.default_rng(6).permutation(600)  # a reference has other rows too, in another order
-    rows.append(target("ref", 1.0, dice, tmp_path, 3, "reference", rows=shuffled, seen=shuffled >= 200))
-    rows.append(target("oracle", 1.0, dice, tmp_path, 3, "reference", label="2x16", rows=np.arange(600) + 0, seen=np.arange(600) >= 200))
+    shuffled = np.random.default_rng(6).permutation(
+        600
+    )  # a reference has other rows too, in another order
+    rows.append(
+        target("ref", 1.0, dice, tmp_path, 3, "reference", rows=shuffled, seen=shuffled >= 200)
+    )
+    rows.append(
+        target(
+            "oracle",
+            1.0,
+            dice,
+            tmp_path,
+            3,
+            "reference",
+            label="2x16",
+            rows=np.arange(600) + 0,
+            seen=np.arange(600) >= 200,
+        )
+    )
     rows[-1]["held_out_loss_bits_per_token"] = 0.0
-    rows.append(target("far", 1.0, dice, tmp_path, 3, "others", rows=np.arange(700), seen=np.arange(700) >= 500))
+    rows.append(
+        target(
+            "far", 1.0, dice, tmp_path, 3, "others", rows=np.arange(700), seen=np.arange(700) >= 500
+        )
+    )
     table = pd.DataFrame(rows)
     runs = attacks.joined(table, tmp_path)[0].set_index("run_id")
-    assert (runs.loc[["t0", "t1"], "reference_same"] == "ref").all() and (runs.loc[["t0", "t1"], "reference_oracle"] == "oracle").all()
+    assert (runs.loc[["t0", "t1"], "reference_same"] == "ref").all() and (
+        runs.loc[["t0", "t1"], "reference_oracle"] == "oracle"
+    ).all()
     # the target gives members 8 nats, the reference 3, both add noise of variance 1: 200 (8 - 3) / ln 2
-    assert runs.loc["t0", "unintended_same_signed"] == pytest.approx(200 * 5 / math.log(2), rel=0.05)
-    held_out = runs.unintended_same_gap / (200 / math.log(2))  # 3 nats of the reference on members, none on held-out ones
-    assert held_out.loc[["t0", "t1", "t2", "t3"]].to_list() == pytest.approx([5, 1, 8 / 3 - 3, -1], abs=0.35)
+    assert runs.loc["t0", "unintended_same_signed"] == pytest.approx(
+        200 * 5 / math.log(2), rel=0.05
+    )
+    held_out = runs.unintended_same_gap / (
+        200 / math.log(2)
+    )  # 3 nats of the reference on members, none on held-out ones
+    assert held_out.loc[["t0", "t1", "t2", "t3"]].to_list() == pytest.approx(
+        [5, 1, 8 / 3 - 3, -1], abs=0.35
+    )
     assert runs.loc["t3", "unintended_same_signed"] < 0 < runs.loc["t3", "unintended_same_clipped"]
-    assert runs.loc["t1", "reference_auc"] > runs.loc["t1", "loss_auc"] + 0.1  # hard sequences no longer hide members
+    assert (
+        runs.loc["t1", "reference_auc"] > runs.loc["t1", "loss_auc"] + 0.1
+    )  # hard sequences no longer hide members
     found = memory.judge(runs.reset_index(), "s", n_boot=20)
     assert found["laws"]["auc"]["points"] == 4 and found["printed"]["rises_with_data"]
     text = memory.report(found, runs.reset_index())
     assert max(map(len, text.splitlines())) <= 80 and "as printed" in text
     table.loc[0, "bag_of_words_auc"] = 0.8
-    unknown = memory.judge(runs.reset_index().assign(bag_of_words_sd=math.nan), "s", n_boot=20)["notes"]
+    unknown = memory.judge(runs.reset_index().assign(bag_of_words_sd=math.nan), "s", n_boot=20)[
+        "notes"
+    ]
     assert unknown == ["7 runs do not say what chance does to a bag of words; measure them again"]
-    assert "its split is broken" in memory.report(memory.judge(attacks.joined(table, tmp_path)[0], "s", n_boot=20), runs.reset_index())
+    assert "its split is broken" in memory.report(
+        memory.judge(attacks.joined(table, tmp_path)[0], "s", n_boot=20), runs.reset_index()
+    )
 
 
 def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
@@ -138,28 +241,73 @@ def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
     for size in (4000, 11000, 36000):
         for exposures in (3, 12):
             for seed in range(3):
-                row = {"run_id": f"{size}-{exposures}-{seed}", "parameters_total": size, "exposures": exposures, "label": str(size),
-                       "data.last_view": None, "data.canaries": 20, "exposure_at_most": 12.0}
+                row = {
+                    "run_id": f"{size}-{exposures}-{seed}",
+                    "parameters_total": size,
+                    "exposures": exposures,
+                    "label": str(size),
+                    "data.last_view": None,
+                    "data.canaries": 20,
+                    "exposure_at_most": 12.0,
+                }
                 for level in (0, 1, 2, 4, 8, 16, 32):
-                    bits = -40 + 2.5 * np.log2(max(level, 1e-9) * exposures) + 3.0 * np.log2(size) + dice.normal(0, 0.4)
-                    chance = 1 / (1 + np.exp(-(-30 + 1.2 * np.log2(max(level, 1e-9) * exposures) + 2.0 * np.log2(size))))
-                    row |= {f"exposure_{level}": float(np.clip(bits, 1.44, 12.0)), f"extractable_{level}": dice.binomial(20, chance) / 20}
+                    bits = (
+                        -40
+                        + 2.5 * np.log2(max(level, 1e-9) * exposures)
+                        + 3.0 * np.log2(size)
+                        + dice.normal(0, 0.4)
+                    )
+                    chance = 1 / (
+                        1
+                        + np.exp(
+                            -(
+                                -30
+                                + 1.2 * np.log2(max(level, 1e-9) * exposures)
+                                + 2.0 * np.log2(size)
+                            )
+                        )
+                    )
+                    row |= {
+                        f"exposure_{level}": float(np.clip(bits, 1.44, 12.0)),
+                        f"extractable_{level}": dice.binomial(20, chance) / 20,
+                    }
                 rows.append(row)
     found = canaries.judge(pd.DataFrame(rows), n_boot=200)
     for law, truths in (("exposure", (-40, 2.5, 3.0)), ("logistic", (-30, 1.2, 2.0))):
         for name, truth in zip("abc", truths):
             low, high = found[law][name]["interval"]
-            assert low < found[law][name]["value"] < high and found[law][name]["value"] == pytest.approx(truth, rel=0.15)
-    assert list(found["levels"]) == ["0", "1", "2", "4", "8", "16", "32"] and 0 < found["exposure"]["points"] < found["logistic"]["points"] == 108
+            assert low < found[law][name]["value"] < high and found[law][name][
+                "value"
+            ] == pytest.approx(truth, rel=0.15)
+    assert (
+        list(found["levels"]) == ["0", "1", "2", "4", "8", "16", "32"]
+        and 0 < found["exposure"]["points"] < found["logistic"]["points"] == 108
+    )
     assert found["extracted"]["b"]["value"] > 0 and found["extracted"]["points"] < 108
-    flat = pd.DataFrame(rows).assign(**{f"{name}_{level}": value for level in (1, 2, 4, 8, 16, 32) for name, value in (("exposure", 1.44), ("extractable", 0.0))})
+    flat = pd.DataFrame(rows).assign(
+        **{
+            f"{name}_{level}": value
+            for level in (1, 2, 4, 8, 16, 32)
+            for name, value in (("exposure", 1.44), ("extractable", 0.0))
+        }
+    )
     none = canaries.judge(flat)
-    assert "lie between chance and the ceiling" in none["exposure"]["reason"] and "lie between 2% and 98%" in none["extracted"]["reason"]
-    assert "all 108 levels are at 0%" in none["logistic"]["reason"] and max(map(len, canaries.lines(found, flat))) <= 80
+    assert (
+        "lie between chance and the ceiling" in none["exposure"]["reason"]
+        and "lie between 2% and 98%" in none["extracted"]["reason"]
+    )
+    assert (
+        "all 108 levels are at 0%" in none["logistic"]["reason"]
+        and max(map(len, canaries.lines(found, flat))) <= 80
+    )
     assert canaries.judge(pd.DataFrame(rows)[["run_id", "exposures"]]) is None
-    few = canaries.judge(pd.DataFrame(rows[::6]), n_boot=20)  # resampling three runs would make a narrow interval of nothing
+    few = canaries.judge(
+        pd.DataFrame(rows[::6]), n_boot=20
+    )  # resampling three runs would make a narrow interval of nothing
     assert few["exposure"]["b"] == {"value": pytest.approx(2.5, rel=0.2), "interval": None}
-    assert "of 3 runs, too few for intervals)" in " ".join(canaries.lines(few, pd.DataFrame(rows[::6])))
+    assert "of 3 runs, too few for intervals)" in " ".join(
+        canaries.lines(few, pd.DataFrame(rows[::6]))
+    )
 
 
 def test_views_at_set_steps_count_once_each_and_not_by_passes():
@@ -169,10 +317,34 @@ def test_views_at_set_steps_count_once_each_and_not_by_passes():
 
 def test_a_reference_that_knows_the_members_is_refused(tmp_path):
     dice = np.random.default_rng(8)
-    rows = [target("t", 1.0, dice, tmp_path, 3), target("known", 1.0, dice, tmp_path, 3, "others", rows=np.arange(500), seen=np.arange(500) >= 300)]
+    rows = [
+        target("t", 1.0, dice, tmp_path, 3),
+        target(
+            "known",
+            1.0,
+            dice,
+            tmp_path,
+            3,
+            "others",
+            rows=np.arange(500),
+            seen=np.arange(500) >= 300,
+        ),
+    ]
     with pytest.raises(ValueError, match="reference run known was trained on sequences of run t"):
         attacks.joined(pd.DataFrame(rows), tmp_path)
-    rows = [rows[0], target("few", 1.0, dice, tmp_path, 3, "reference", rows=np.arange(250), seen=np.arange(250) >= 200)]
+    rows = [
+        rows[0],
+        target(
+            "few",
+            1.0,
+            dice,
+            tmp_path,
+            3,
+            "reference",
+            rows=np.arange(250),
+            seen=np.arange(250) >= 200,
+        ),
+    ]
     with pytest.raises(ValueError, match="reference run few was not scored on all sequences"):
         attacks.joined(pd.DataFrame(rows), tmp_path)
 
@@ -181,30 +353,63 @@ def test_shadow_models_serve_each_other(tmp_path):
     dice, rows = np.random.default_rng(9), []
     for k in range(24):
         seen = np.random.default_rng(100 + k).random(400) < 0.5
-        rows.append(target(f"s{k:02d}", 1.0, dice, tmp_path, 1.5, "half", rows=np.arange(400), seen=seen, seed=k))
+        rows.append(
+            target(
+                f"s{k:02d}",
+                1.0,
+                dice,
+                tmp_path,
+                1.5,
+                "half",
+                rows=np.arange(400),
+                seen=seen,
+                seed=k,
+            )
+        )
     runs, curves = attacks.joined(pd.DataFrame(rows), tmp_path)
     expected = 0.5 * (1 + math.erf(1.5 / 2))
     for attack in ("lira", "lira_offline", "rmia"):
         assert runs[f"{attack}_auc"].mean() == pytest.approx(expected, abs=0.05), attack
     assert runs.loss_auc.mean() < 0.65 and (runs.shadows == 23).all()
     told = attacks.over_models(runs).set_index("attack").loc["lira"]
-    assert told.models == 24 and told.auc_low < told.auc < told.auc_high and told.auc == pytest.approx(runs.lira_auc.mean())
+    assert (
+        told.models == 24
+        and told.auc_low < told.auc < told.auc_high
+        and told.auc == pytest.approx(runs.lira_auc.mean())
+    )
     roc = attacks.over_curves(curves, runs)
     lira = roc[roc.attack == "lira"]
-    assert lira.tpr.is_monotonic_increasing and lira.tpr.iloc[-1] == 1.0 and (lira.tpr_low <= lira.tpr).all() and lira.fpr.min() * 200 >= 0.8
+    assert (
+        lira.tpr.is_monotonic_increasing
+        and lira.tpr.iloc[-1] == 1.0
+        and (lira.tpr_low <= lira.tpr).all()
+        and lira.fpr.min() * 200 >= 0.8
+    )
     assert (lira.tpr > lira.fpr).iloc[:-1].all()
     few, _ = attacks.joined(pd.DataFrame(rows), tmp_path, 6)
     assert (few.shadows == 6).all() and few.lira_auc.mean() < runs.lira_auc.mean()
-    with pytest.raises(ValueError, match="--shadows 24: 2x8 with 200 members has 24 models, 23 besides the target"):
+    with pytest.raises(
+        ValueError, match="--shadows 24: 2x8 with 200 members has 24 models, 23 besides the target"
+    ):
         attacks.joined(pd.DataFrame(rows), tmp_path, 24)
 
 
 def test_each_shape_is_asked_for_what_the_smaller_ones_say():
     t = np.array([0.5, 1, 2, 3, 5, 8, 12.0])
-    rows = pd.DataFrame({"label": ["a"] * 7 + ["b"] * 7, "parameters_total": [10] * 7 + [20] * 7, "tokens_per_parameter": [*t, *t],
-                         "f": [*law.repaired(t, 1.2, 0.8, 2.5), *(law.repaired(t, 1.2, 0.8, 2.5) + 0.02)]})
-    found, = law.predicted(rows, "f")
-    assert found["label"] == "b" and found["rmse"] == pytest.approx(0.02, abs=1e-4) and found["constants"]["c3"] == pytest.approx(2.5, rel=1e-3)
+    rows = pd.DataFrame(
+        {
+            "label": ["a"] * 7 + ["b"] * 7,
+            "parameters_total": [10] * 7 + [20] * 7,
+            "tokens_per_parameter": [*t, *t],
+            "f": [*law.repaired(t, 1.2, 0.8, 2.5), *(law.repaired(t, 1.2, 0.8, 2.5) + 0.02)],
+        }
+    )
+    (found,) = law.predicted(rows, "f")
+    assert (
+        found["label"] == "b"
+        and found["rmse"] == pytest.approx(0.02, abs=1e-4)
+        and found["constants"]["c3"] == pytest.approx(2.5, rel=1e-3)
+    )
     assert law.predicted(rows[rows.label == "a"], "f") == []
     three = pd.concat([rows, rows[rows.label == "b"].assign(label="c", parameters_total=40)])
     assert [p["label"] for p in law.predicted(three, "f")] == ["b", "c"]
@@ -214,7 +419,10 @@ def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):
     dice = np.random.default_rng(10)
     rows = [target("t", 1.0, dice, tmp_path, 3)]
     (records.run_dir(tmp_path, "t") / "scores.safetensors").unlink()
-    with pytest.raises(ValueError, match="finished run t has no scores.safetensors; measure it again: capacity measure t"):
+    with pytest.raises(
+        ValueError,
+        match="finished run t has no scores.safetensors; measure it again: capacity measure t",
+    ):
         attacks.joined(pd.DataFrame(rows), tmp_path)
 
 
@@ -240,19 +448,33 @@ grids:
     folder = here / "results/studies/s"
     fit = json.loads((folder / "memory.json").read_text())
     assert fit["laws"]["auc"]["points"] == 4 and fit["notes"] == []
-    assert (folder / "membership.png").read_bytes()[:4] == b"\x89PNG" and (folder / "membership.pdf").stat().st_size > 1000
+    assert (folder / "membership.png").read_bytes()[:4] == b"\x89PNG" and (
+        folder / "membership.pdf"
+    ).stat().st_size > 1000
     runs = pd.read_csv(folder / "runs.csv")
     targets = runs[runs.trained_on == "members"].sort_values("tokens_per_parameter")
-    assert targets.loss_auc.iloc[0] > targets.loss_auc.iloc[-1] and targets.unintended_same_clipped.min() > 0
+    assert (
+        targets.loss_auc.iloc[0] > targets.loss_auc.iloc[-1]
+        and targets.unintended_same_clipped.min() > 0
+    )
 
 
 # Double descent
 
+
 def test_the_peak_of_a_curve_is_found_and_told_from_an_end():
     x = np.arange(8.0)
     y = 3 - 0.1 * (x - 3.3) ** 2
-    assert descent.peak(x, y) == pytest.approx(3.3) and descent.clear(y, np.full(8, 0.01)) and not descent.clear(y, np.full(8, 2.0))
-    assert descent.peak(x, -x) == 0.0 and descent.peak(x, x) == 7.0 and not descent.clear(x, np.zeros(8))
+    assert (
+        descent.peak(x, y) == pytest.approx(3.3)
+        and descent.clear(y, np.full(8, 0.01))
+        and not descent.clear(y, np.full(8, 2.0))
+    )
+    assert (
+        descent.peak(x, -x) == 0.0
+        and descent.peak(x, x) == 7.0
+        and not descent.clear(x, np.zeros(8))
+    )
 
 
 def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
@@ -260,15 +482,30 @@ def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
     for t in 2.0 ** np.arange(-3, 4):
         for seed in range(4):
             data = 1000 * t * 2.5  # code length under the reference: 2.5 bits per token
-            rows.append({"label": "2x8", "parameters_total": 1000, "tokens_per_parameter": t, "seed": seed, "reference_same_bits": data,
-                         "unintended_same_mixture": min(data, 3000) + dice.normal(0, 20), "unintended_same_clipped": data, "bits": 5000.0,
-                         "members_loss_bits_per_token": 1.0, "held_out_loss_bits_per_token": 5 - 0.2 * np.log2(t * 2.5 / 3) ** 2 + dice.normal(0, 0.02)})
+            rows.append(
+                {
+                    "label": "2x8",
+                    "parameters_total": 1000,
+                    "tokens_per_parameter": t,
+                    "seed": seed,
+                    "reference_same_bits": data,
+                    "unintended_same_mixture": min(data, 3000) + dice.normal(0, 20),
+                    "unintended_same_clipped": data,
+                    "bits": 5000.0,
+                    "members_loss_bits_per_token": 1.0,
+                    "held_out_loss_bits_per_token": 5
+                    - 0.2 * np.log2(t * 2.5 / 3) ** 2
+                    + dice.normal(0, 0.02),
+                }
+            )
     found = descent.judge(pd.DataFrame(rows), n_boot=200)["2x8"]
     assert found["alpha"]["value"] == pytest.approx(3.0, rel=0.05) and found["clear"]
     low, high = found["peak"]["interval"]
     assert low < 3.0 < high and high / low < 1.5
     assert found["peak_over_capacity"]["value"] == pytest.approx(1.0, abs=0.15)
     s = found["sizes"]
-    assert s["data"] == pytest.approx([2.5 * t for t in s["t"]]) and np.add(s["memorized"], s["generalised"]) == pytest.approx([5.0] * 7)
+    assert s["data"] == pytest.approx([2.5 * t for t in s["t"]]) and np.add(
+        s["memorized"], s["generalised"]
+    ) == pytest.approx([5.0] * 7)
     assert max(map(len, descent.lines({"2x8": found}))) <= 80
     assert descent.judge(pd.DataFrame(rows)[lambda r: r.tokens_per_parameter < 1]) == {}

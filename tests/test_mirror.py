@@ -36,19 +36,40 @@ def test_no_mirror_changes_stops_or_holds_up_a_run(here, tiny, capfd):
     """Offline, without a key, without a network and without wandb, all at once since they mostly wait."""
     for name in ("home", "hooks"):
         (here / name).mkdir()
-    (here / "hooks" / "sitecustomize.py").write_text("import sys\nsys.modules['wandb'] = None  # its import fails\n")
-    away = {name: str(here / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}  # nobody's settings
-    away |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": ""}  # and a server that is not there
+    (here / "hooks" / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['wandb'] = None  # its import fails\n"
+    )
+    away = {
+        name: str(here / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    }  # nobody's settings
+    away |= {
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "WANDB_API_KEY": "",
+    }  # and a server that is not there
     train, stand_in = ["-m", "capacity", "train", "--results"], ["-c", STAND_IN, "--results"]
-    cases = {"offline": (train, "offline", {}), "no_key": (train, "online", {}),
-             "no_network": (stand_in, "online", {"WANDB_API_KEY": "0" * 40}),
-             "no_wandb": (stand_in, "online", {"PYTHONPATH": str(here / "hooks")})}
+    cases = {
+        "offline": (train, "offline", {}),
+        "no_key": (train, "online", {}),
+        "no_network": (stand_in, "online", {"WANDB_API_KEY": "0" * 40}),
+        "no_wandb": (stand_in, "online", {"PYTHONPATH": str(here / "hooks")}),
+    }
     processes, ended = {}, {}
     try:
         for name, (command, mode, env) in cases.items():
             with open(here / f"{name}.out", "w") as out, open(here / f"{name}.err", "w") as err:
-                processes[name] = subprocess.Popen([sys.executable, *command, name, *tiny, f"wandb.mode={mode}", "wandb.project=p"],
-                                                   env=os.environ | away | env, stdout=out, stderr=err)
+                processes[name] = subprocess.Popen(
+                    [
+                        sys.executable,
+                        *command,
+                        name,
+                        *tiny,
+                        f"wandb.mode={mode}",
+                        "wandb.project=p",
+                    ],
+                    env=os.environ | away | env,
+                    stdout=out,
+                    stderr=err,
+                )
 
         def all_ended():
             over = {name for name, process in processes.items() if process.poll() is not None}
@@ -59,16 +80,30 @@ def test_no_mirror_changes_stops_or_holds_up_a_run(here, tiny, capfd):
     finally:
         for process in processes.values():
             process.kill()
-    ends = {name: [(here / f"{name}.{stream}").read_text() for stream in ("out", "err")] for name in cases}
-    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(cases, 0), ends
-    logs = {name: records.run_dir(here / name, load(tiny).run_id) / "metrics.jsonl" for name in cases}
-    for name, log in logs.items():  # from the last word of a run on; a broken network can block for 100 s
+    ends = {
+        name: [(here / f"{name}.{stream}").read_text() for stream in ("out", "err")]
+        for name in cases
+    }
+    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(
+        cases, 0
+    ), ends
+    logs = {
+        name: records.run_dir(here / name, load(tiny).run_id) / "metrics.jsonl" for name in cases
+    }
+    for (
+        name,
+        log,
+    ) in logs.items():  # from the last word of a run on; a broken network can block for 100 s
         assert ended[name] - log.stat().st_mtime < mirror.WAIT_SECONDS + patience(60), name
     errors = {name: err for name, (out, err) in ends.items()}
-    assert not any("Traceback" in err for err in errors.values()) and "mirror" not in errors["offline"]
+    assert (
+        not any("Traceback" in err for err in errors.values()) and "mirror" not in errors["offline"]
+    )
     run_id = load(tiny).run_id
     for name, word in (("no_key", "mirror ended"), ("no_wandb", "pip install 'capacity[wandb]'")):
-        assert "wandb mirror stopped early" in errors[name] and "the run is unaffected" in errors[name]
+        assert (
+            "wandb mirror stopped early" in errors[name] and "the run is unaffected" in errors[name]
+        )
         assert word in (records.run_dir(here / name, run_id) / "wandb.log").read_text()
 
     assert main(["train", *tiny, "--results", "alone"]) == 0
@@ -76,11 +111,19 @@ def test_no_mirror_changes_stops_or_holds_up_a_run(here, tiny, capfd):
     assert not (alone / "wandb.log").exists() and not (here / "alone" / "wandb").exists()
     for name in ("offline", "no_key"):
         assert "bits per parameter" in ends[name][0]
-        assert records.read(here / name, run_id)["measures"] == records.read(here / "alone", run_id)["measures"]
+        assert (
+            records.read(here / name, run_id)["measures"]
+            == records.read(here / "alone", run_id)["measures"]
+        )
         weights = records.run_dir(here / name, run_id) / "weights.safetensors"
         assert weights.read_bytes() == (alone / "weights.safetensors").read_bytes()
-    wait_until(lambda: any(file.stat().st_size for file in here.glob(f"offline/wandb/offline-run-*-{run_id}/*.wandb")),
-               "what wandb writes offline")
+    wait_until(
+        lambda: any(
+            file.stat().st_size
+            for file in here.glob(f"offline/wandb/offline-run-*-{run_id}/*.wandb")
+        ),
+        "what wandb writes offline",
+    )
 
 
 class FakeRun:
@@ -104,7 +147,9 @@ def wandb(monkeypatch):
         runs[settings["id"]] = FakeRun(**settings)
         return runs[settings["id"]]
 
-    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init, Settings=lambda **settings: settings))
+    monkeypatch.setitem(
+        sys.modules, "wandb", types.SimpleNamespace(init=init, Settings=lambda **settings: settings)
+    )
     monkeypatch.setattr(mirror, "POLL_SECONDS", 0.0)
     return runs
 
@@ -119,8 +164,13 @@ def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tin
     def log(run_id, step):
         records.append_metrics(tmp_path, run_id, {"step": step, "loss_bits_per_token": 1.0 / step})
 
-    rounds = [lambda: (begin(runs[0]), log(started, 10)), lambda: None,
-              lambda: (begin(runs[1]), log(late, 10), log(started, 20)), lambda: log(started, 30), lambda: log(late, 20)]
+    rounds = [
+        lambda: (begin(runs[0]), log(started, 10)),
+        lambda: None,
+        lambda: (begin(runs[1]), log(late, 10), log(started, 20)),
+        lambda: log(started, 30),
+        lambda: log(late, 20),
+    ]
 
     def ended():  # the mirror asks once a round, so this is what training does in the meantime
         rounds.pop(0)()
@@ -130,12 +180,21 @@ def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tin
     mirror.follow(tmp_path, [started, late, never], settings, ended)
 
     assert wandb.keys() == {started, late}  # what never began is not shown as a run
-    assert [step for step, _ in wandb[started].lines] == [10, 20, 30] and [step for step, _ in wandb[late].lines] == [10, 20]
+    assert [step for step, _ in wandb[started].lines] == [10, 20, 30] and [
+        step for step, _ in wandb[late].lines
+    ] == [10, 20]
     assert wandb[started].lines[1] == (20, {"loss_bits_per_token": 0.05})
     for run in runs[:2]:
         told = wandb[run.run_id].settings
-        assert [told[key] for key in ("project", "entity", "group", "mode")] == ["p", None, "deep/study", "online"]
-        assert told["config"] == json.loads(json.dumps(run.as_dict())) and wandb[run.run_id].finished
+        assert [told[key] for key in ("project", "entity", "group", "mode")] == [
+            "p",
+            None,
+            "deep/study",
+            "online",
+        ]
+        assert (
+            told["config"] == json.loads(json.dumps(run.as_dict())) and wandb[run.run_id].finished
+        )
         assert wandb[run.run_id].summary == {}  # no record, no numbers
 
 
@@ -156,8 +215,11 @@ def test_a_worker_does_not_wait_for_its_mirror(here, tiny, monkeypatch):
             started.append(timeout)
             raise subprocess.TimeoutExpired("mirror", timeout)
 
-    stand_in = types.SimpleNamespace(Popen=lambda *args, **kwargs: Hanging(), PIPE=subprocess.PIPE,
-                                     TimeoutExpired=subprocess.TimeoutExpired)
+    stand_in = types.SimpleNamespace(
+        Popen=lambda *args, **kwargs: Hanging(),
+        PIPE=subprocess.PIPE,
+        TimeoutExpired=subprocess.TimeoutExpired,
+    )
     monkeypatch.setattr(mirror, "subprocess", stand_in)
     config = load([*tiny, "wandb.mode=online"])
     pack = here / "pack.json"

@@ -13,8 +13,12 @@ from capacity.model import gpt as gpt_module
 from capacity.model.gpt import GPT, _rotate
 
 V, S = 23, 7
-VARIANTS = [Model(n_layers=2, d_model=12, n_heads=2), Model(n_layers=2, d_model=12, n_heads=3, position="rotary"),
-            Model(n_layers=1, d_model=8, n_heads=1, tied=False, bias=False), Model(n_layers=3, d_model=8, n_heads=8, mlp_ratio=1.5)]
+VARIANTS = [
+    Model(n_layers=2, d_model=12, n_heads=2),
+    Model(n_layers=2, d_model=12, n_heads=3, position="rotary"),
+    Model(n_layers=1, d_model=8, n_heads=1, tied=False, bias=False),
+    Model(n_layers=3, d_model=8, n_heads=8, mlp_ratio=1.5),
+]
 variants = pytest.mark.parametrize("model", VARIANTS, ids=["gpt2", "rotary", "untied", "odd"])
 
 
@@ -43,9 +47,11 @@ def test_position_t_depends_on_tokens_before_t_and_on_all_of_them(model):
     gpt._embed = embed
     logits = gpt.logits(flat, tokens(n=1))[0, 0]  # [T, V]
     for t in range(S):
-        (gradient,) = torch.autograd.grad(logits[t].square().sum(), captured["x"], retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            logits[t].square().sum(), captured["x"], retain_graph=True
+        )
         reached = gradient[0].abs().sum(-1) > 1e-9
-        assert reached[:t + 1].all() and not reached[t + 1:].any()
+        assert reached[: t + 1].all() and not reached[t + 1 :].any()
 
 
 @variants
@@ -79,7 +85,9 @@ def test_probabilities_of_all_sequences_add_up_to_one(model):
 @variants
 @pytest.mark.parametrize("rows", [1, 3, 64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_numbers_by_token_see_the_logits_of_each_prediction_in_pieces(model, rows, dtype, monkeypatch):
+def test_numbers_by_token_see_the_logits_of_each_prediction_in_pieces(
+    model, rows, dtype, monkeypatch
+):
     gpt, flat = built(model)
     monkeypatch.setattr("capacity.model.gpt.FEWEST_ROWS", rows)
     monkeypatch.setitem(gpt_module.counts.HEAD_CHUNK, "cpu", 1)
@@ -96,7 +104,12 @@ def test_numbers_by_token_see_the_logits_of_each_prediction_in_pieces(model, row
     for first in (0, 5):
         seen.clear()
         found = gpt.by_token(flat[0], tok, numbers, dtype, first)
-        torch.testing.assert_close(found, expected[:, first:], atol=1e-5 if dtype == torch.float32 else 0.1, rtol=1e-5 if dtype == torch.float32 else 0.02)
+        torch.testing.assert_close(
+            found,
+            expected[:, first:],
+            atol=1e-5 if dtype == torch.float32 else 0.1,
+            rtol=1e-5 if dtype == torch.float32 else 0.02,
+        )
         assert max(seen) <= rows and sum(seen) == 4 * (S - first)
 
 
@@ -116,7 +129,10 @@ def test_fused_loss_and_gradient_equal_plain_cross_entropy(model, monkeypatch):
 def test_fused_loss_in_bf16_sums_chunks_in_fp32(monkeypatch):
     """Many chunks must not cost precision: as close to fp32 as one chunk is."""
     x = torch.randn(1, 4096, 8, generator=torch.Generator().manual_seed(0))
-    table, target = torch.randn(1, V, 8, generator=torch.Generator().manual_seed(1)), torch.arange(4096)[None] % V
+    table, target = (
+        torch.randn(1, V, 8, generator=torch.Generator().manual_seed(1)),
+        torch.arange(4096)[None] % V,
+    )
 
     def gradient(dtype, chunk):
         monkeypatch.setitem(head.HEAD_CHUNK, "cpu", chunk)
@@ -124,7 +140,9 @@ def test_fused_loss_in_bf16_sums_chunks_in_fp32(monkeypatch):
         return torch.autograd.grad(head.mean_nll(x.to(dtype), leaf, target).sum(), leaf)[0].float()
 
     exact = gradient(torch.float32, 2**20)
-    errors = [(gradient(torch.bfloat16, chunk) - exact).norm() / exact.norm() for chunk in (2**20, 16 * V)]
+    errors = [
+        (gradient(torch.bfloat16, chunk) - exact).norm() / exact.norm() for chunk in (2**20, 16 * V)
+    ]
     assert errors[1] < 1.5 * errors[0] + 1e-3
 
 
@@ -141,7 +159,9 @@ def test_stacked_members_equal_single_models(model):
     batch = tokens(members=3)
     together = gpt.logits(flat, batch)
     for m in range(3):
-        assert torch.allclose(together[m], gpt.logits(flat[m:m + 1], batch[m:m + 1])[0], atol=1e-5)
+        assert torch.allclose(
+            together[m], gpt.logits(flat[m : m + 1], batch[m : m + 1])[0], atol=1e-5
+        )
 
 
 @variants
@@ -167,7 +187,9 @@ def test_initial_scale_and_constants():
     assert (w["blocks.0.norm1.weight"] == 1).all() and (w["blocks.0.up.bias"] == 0).all()
     gpt = GPT(Model(), 500, 16)
     loss = gpt.nll(gpt.init([0]), torch.randint(0, 500, (1, 64, 16))).mean()
-    assert loss.item() == pytest.approx(math.log(500), abs=0.05)  # an untrained model guesses about uniformly
+    assert loss.item() == pytest.approx(
+        math.log(500), abs=0.05
+    )  # an untrained model guesses about uniformly
 
 
 def test_rotary_scores_depend_on_distance_only():
@@ -185,7 +207,10 @@ def test_forward_pass_matches_an_independent_gpt():
     gpt, flat = built(model, scale=4.0)
     w = {name: tensor[0] for name, tensor in gpt.named(flat).items()}
     batch = tokens(n=4)
-    x = torch.cat([w["bos"].expand(4, 1, 12), w["token.weight"][batch[0, :, :-1]]], 1) + w["position.weight"]
+    x = (
+        torch.cat([w["bos"].expand(4, 1, 12), w["token.weight"][batch[0, :, :-1]]], 1)
+        + w["position.weight"]
+    )
     mask = torch.ones(S, S).tril().bool()
     for layer in ("blocks.0.", "blocks.1."):
         h = F.layer_norm(x, (12,), w[layer + "norm1.weight"], w[layer + "norm1.bias"])
@@ -204,10 +229,14 @@ def test_forward_pass_matches_an_independent_gpt():
 
 
 @pytest.mark.parametrize("compiling", [False, True])
-@pytest.mark.parametrize("heads, length, size", [(3, 7, 2), (1, 32, 5), (4, 1, 3), (2, 32, 2), (3, 70, 4)])
+@pytest.mark.parametrize(
+    "heads, length, size", [(3, 7, 2), (1, 32, 5), (4, 1, 3), (2, 32, 2), (3, 70, 4)]
+)
 def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, size, compiling):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
-    qkv = torch.randn(3, 2, heads, length, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    qkv = torch.randn(
+        3, 2, heads, length, size, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     upstream = torch.randn(2, length, heads, size)
     results = []
     for limit in (attention.SHORT_CONTEXT, 0):  # 0 sends every length to the library
@@ -228,12 +257,19 @@ def test_grouped_attention_holds_for_scores_of_any_size(monkeypatch, scale):
     q = torch.where(loud, scale * q, q).requires_grad_()
     y = attention._Grouped.apply(q, k, v)
     exact = q.detach().double().requires_grad_()
-    expected = F.scaled_dot_product_attention(*(x.double().transpose(1, 2)[:, None] for x in (exact, k, v)), is_causal=True)[:, 0].transpose(1, 2)
+    expected = F.scaled_dot_product_attention(
+        *(x.double().transpose(1, 2)[:, None] for x in (exact, k, v)), is_causal=True
+    )[:, 0].transpose(1, 2)
     assert torch.allclose(y.double(), expected, atol=3e-7 * max(1.0, scale))
-    got, wanted = torch.autograd.grad(y, q, upstream)[0], torch.autograd.grad(expected, exact, upstream.double())[0]
+    got, wanted = (
+        torch.autograd.grad(y, q, upstream)[0],
+        torch.autograd.grad(expected, exact, upstream.double())[0],
+    )
     assert torch.allclose(got.double(), wanted, atol=1e-6 * max(1.0, scale))
     alone = attention._Grouped.apply(torch.where(loud, 1.0, q), k, v)
-    assert torch.equal(torch.where(loud, 0.0, y), torch.where(loud, 0.0, alone))  # whatever the others do
+    assert torch.equal(
+        torch.where(loud, 0.0, y), torch.where(loud, 0.0, alone)
+    )  # whatever the others do
 
 
 def test_grouped_attention_of_a_failed_member_is_no_number_and_stays_with_it():
@@ -241,4 +277,6 @@ def test_grouped_attention_of_a_failed_member_is_no_number_and_stays_with_it():
     whole = attention._Grouped.apply(q, k, v)
     q[2, 0, 3] = float("nan")
     y = attention._Grouped.apply(q, k, v)
-    assert y[2, :, 3].isnan().all() and torch.equal(torch.cat([y[:2], y[3:]]), torch.cat([whole[:2], whole[3:]]))
+    assert y[2, :, 3].isnan().all() and torch.equal(
+        torch.cat([y[:2], y[3:]]), torch.cat([whole[:2], whole[3:]])
+    )

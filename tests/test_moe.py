@@ -33,12 +33,24 @@ def naive(h_ND, router_DX, weight_XDD, top_k, factor):
                 room[x] -= 1
                 y = y + p[x] / total * torch.tanh(h @ weight_XDD[x])
         rows.append(y)
-    return torch.stack(rows), X * sum(n / len(h_ND) * p_NX[:, x].mean() for x, n in enumerate(first))
+    return torch.stack(rows), X * sum(
+        n / len(h_ND) * p_NX[:, x].mean() for x, n in enumerate(first)
+    )
 
 
-@pytest.mark.parametrize("members, n, n_experts, top_k, factor", [
-    (1, 10, 4, 1, 100.0), (1, 10, 4, 4, 100.0), (2, 11, 5, 2, 100.0), (3, 12, 4, 1, 1.0), (2, 13, 5, 3, 0.7),
-    (1, 1, 3, 1, 0.1), (2, 9, 1, 1, 1.0), (2, 6, 32, 1, 2.0)])
+@pytest.mark.parametrize(
+    "members, n, n_experts, top_k, factor",
+    [
+        (1, 10, 4, 1, 100.0),
+        (1, 10, 4, 4, 100.0),
+        (2, 11, 5, 2, 100.0),
+        (3, 12, 4, 1, 1.0),
+        (2, 13, 5, 3, 0.7),
+        (1, 1, 3, 1, 0.1),
+        (2, 9, 1, 1, 1.0),
+        (2, 6, 32, 1, 2.0),
+    ],
+)
 def test_mixture_equals_a_loop_over_tokens(members, n, n_experts, top_k, factor):
     h = draws(members, n, D).requires_grad_()
     router = draws(members, D, n_experts, seed=1).requires_grad_()
@@ -47,18 +59,32 @@ def test_mixture_equals_a_loop_over_tokens(members, n, n_experts, top_k, factor)
     results = []
     for fast in (True, False):
         if fast:
-            y, balance = mixture(h, router, lambda rows: torch.tanh(rows @ weight.flatten(0, 1)), top_k, factor)
+            y, balance = mixture(
+                h, router, lambda rows: torch.tanh(rows @ weight.flatten(0, 1)), top_k, factor
+            )
         else:
-            y, balance = map(torch.stack, zip(*(naive(*part, top_k, factor) for part in zip(h, router, weight))))
+            y, balance = map(
+                torch.stack, zip(*(naive(*part, top_k, factor) for part in zip(h, router, weight)))
+            )
         loss = (y * upstream).sum() + (balance * alone).sum()
         results.append((y, balance, *torch.autograd.grad(loss, (h, router, weight))))
     for ours, theirs in zip(*results):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("factor, top_k, n, n_experts, expected", [
-    (2.0, 1, 512, 32, 32), (8.0, 1, 512, 32, 128), (2.0, 2, 512, 32, 64), (2.0, 1, 10, 32, 1), (1.0, 1, 33, 32, 2),
-    (64.0, 1, 512, 32, 512), (1.1, 1, 10, 11, 1), (1e-9, 1, 5, 3, 1)])
+@pytest.mark.parametrize(
+    "factor, top_k, n, n_experts, expected",
+    [
+        (2.0, 1, 512, 32, 32),
+        (8.0, 1, 512, 32, 128),
+        (2.0, 2, 512, 32, 64),
+        (2.0, 1, 10, 32, 1),
+        (1.0, 1, 33, 32, 2),
+        (64.0, 1, 512, 32, 512),
+        (1.1, 1, 10, 11, 1),
+        (1e-9, 1, 5, 3, 1),
+    ],
+)
 def test_places(factor, top_k, n, n_experts, expected):
     assert places(factor, top_k, n, n_experts) == expected
 
@@ -67,20 +93,26 @@ def test_tokens_beyond_the_places_get_nothing_in_the_order_of_tokens():
     h = draws(1, 6, D).abs()
     router = torch.zeros(1, D, 3)
     router[..., 1] = 5.0  # everyone wants expert 1
-    y, _ = mixture(h, router, lambda rows: rows + 1, top_k=1, factor=1.0)  # two places each; empty ones give 1, unused
+    y, _ = mixture(
+        h, router, lambda rows: rows + 1, top_k=1, factor=1.0
+    )  # two places each; empty ones give 1, unused
     assert torch.allclose(y[0, :2], h[0, :2] + 1, atol=1e-4)
     assert (y[0, 2:] == 0).all()
 
 
 def test_a_dropped_token_passes_through_the_residual_stream_and_trains_no_expert():
-    model = dataclasses.replace(MOE, n_layers=1, capacity_factor=1e-6)  # one place per expert in training
+    model = dataclasses.replace(
+        MOE, n_layers=1, capacity_factor=1e-6
+    )  # one place per expert in training
     gpt = GPT(model, V, S, bos=False)
     flat = gpt.init([0])
     w = gpt.named(flat)
     w["blocks.0.router.weight"][:] = 0.0  # all probabilities equal: all to the same expert
     flat.requires_grad_()
     w = gpt.named(flat)
-    (gradient,) = torch.autograd.grad(gpt.loss(flat, torch.ones(1, 1, S + 1, dtype=torch.int64)).sum(), flat)
+    (gradient,) = torch.autograd.grad(
+        gpt.loss(flat, torch.ones(1, 1, S + 1, dtype=torch.int64)).sum(), flat
+    )
     moved = gpt.named(gradient)["blocks.0.experts.up.weight"][0].abs().sum((1, 2)) > 0
     assert moved.sum() == 1
     x = gpt._embed(w, torch.ones(1, 1, S + 1, dtype=torch.int64))
@@ -96,7 +128,9 @@ def test_balance_loss_is_one_when_even_and_the_number_of_experts_when_all_go_to_
     assert torch.allclose(even, torch.ones(2))
     one = torch.zeros(2, D, 5)
     one[..., 3] = 50.0
-    assert torch.allclose(mixture(h.abs(), one, lambda rows: rows, 1, 2.0)[1], torch.full((2,), 5.0))
+    assert torch.allclose(
+        mixture(h.abs(), one, lambda rows: rows, 1, 2.0)[1], torch.full((2,), 5.0)
+    )
 
 
 def test_balance_loss_pushes_probability_away_from_the_popular_expert():
@@ -116,10 +150,15 @@ def test_balance_loss_pushes_probability_away_from_the_popular_expert():
 def test_one_expert_is_the_dense_model():
     """The gate of a single expert is 1 and the balance loss a constant."""
     dense = dataclasses.replace(MOE, n_experts=0)
-    gpt, one = GPT(dense, V, S), GPT(dataclasses.replace(MOE, n_experts=1, capacity_factor=1.0), V, S)
+    gpt, one = (
+        GPT(dense, V, S),
+        GPT(dataclasses.replace(MOE, n_experts=1, capacity_factor=1.0), V, S),
+    )
     flat = gpt.init([0, 1]) * 6
     w = gpt.named(flat)
-    same = [w.get(x.name.replace("experts.", ""), torch.zeros(2, *x.shape)) for x in one.layout]  # routers are 0
+    same = [
+        w.get(x.name.replace("experts.", ""), torch.zeros(2, *x.shape)) for x in one.layout
+    ]  # routers are 0
     same = torch.cat([weight.flatten(1) for weight in same], dim=1)
     batch = torch.randint(0, V, (2, 3, S))
     assert torch.allclose(gpt.logits(flat, batch), one.logits(same, batch), atol=1e-5)
@@ -132,7 +171,7 @@ def test_members_route_alone():
     flat = gpt.init([3, 4]) * 6
     batch = torch.randint(0, V, (2, 5, S), generator=torch.Generator().manual_seed(0))
     together = gpt.loss(flat, batch)
-    alone = torch.cat([gpt.loss(flat[m:m + 1], batch[m:m + 1]) for m in range(2)])
+    alone = torch.cat([gpt.loss(flat[m : m + 1], batch[m : m + 1]) for m in range(2)])
     assert torch.allclose(together, alone, atol=1e-6)
     flat.requires_grad_()
     (gradient,) = torch.autograd.grad(gpt.loss(flat, batch)[0], flat)
@@ -140,7 +179,9 @@ def test_members_route_alone():
 
 
 def test_with_places_for_all_a_score_does_not_depend_on_the_rest_of_the_batch():
-    gpt = GPT(dataclasses.replace(MOE, eval_capacity_factor=4.0), V, S, bos=False)  # 4 experts, top_k 1
+    gpt = GPT(
+        dataclasses.replace(MOE, eval_capacity_factor=4.0), V, S, bos=False
+    )  # 4 experts, top_k 1
     flat = gpt.init([0]) * 8
     batch = torch.randint(0, V, (1, 6, S + 1), generator=torch.Generator().manual_seed(0))
     whole = gpt.nll(flat, batch)
@@ -164,4 +205,6 @@ def test_routers_stay_in_fp32():
     gpt = GPT(MOE, V, S)
     w = gpt._weights(gpt.init([0]), torch.bfloat16)
     assert {name for name, weight in w.items() if weight.dtype == torch.float32} == {
-        "blocks.0.router.weight", "blocks.1.router.weight"}
+        "blocks.0.router.weight",
+        "blocks.1.router.weight",
+    }

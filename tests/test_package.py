@@ -24,8 +24,12 @@ MODULES = sorted((ROOT / "capacity").rglob("*.py"))
 @pytest.mark.slow
 def test_the_wheel_works_from_any_folder(tmp_path):
     def pip(*args):
-        done = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *args],
-                              capture_output=True, text=True, timeout=patience())
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *args],
+            capture_output=True,
+            text=True,
+            timeout=patience(),
+        )
         assert done.returncode == 0, done.stderr
 
     pip("wheel", str(ROOT), "--no-deps", "--wheel-dir", str(tmp_path / "wheels"))
@@ -34,23 +38,44 @@ def test_the_wheel_works_from_any_folder(tmp_path):
     installed = tmp_path / "site" / "capacity"
     for folder in ("conf", "sweeps"):
         want = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*.yaml")}
-        assert want and {p.relative_to(installed / folder) for p in (installed / folder).rglob("*.yaml")} == want
-    assert {p.name for p in (installed / "report").iterdir()} >= {"page.html", "page.css", "figures.js", "table.js"}
-    assert (installed / "py.typed").exists() and list((tmp_path / "site").glob("capacity-*.dist-info/licenses/LICENSE"))
+        assert (
+            want
+            and {p.relative_to(installed / folder) for p in (installed / folder).rglob("*.yaml")}
+            == want
+        )
+    assert {p.name for p in (installed / "report").iterdir()} >= {
+        "page.html",
+        "page.css",
+        "figures.js",
+        "table.js",
+    }
+    assert (installed / "py.typed").exists() and list(
+        (tmp_path / "site").glob("capacity-*.dist-info/licenses/LICENSE")
+    )
     assert not list((tmp_path / "site").glob("tests"))
 
     (tmp_path / "elsewhere").mkdir()
 
     def python(*args):
-        done = subprocess.run([sys.executable, *args], cwd=tmp_path / "elsewhere", capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, timeout=patience())
+        done = subprocess.run(
+            [sys.executable, *args],
+            cwd=tmp_path / "elsewhere",
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+            timeout=patience(),
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     code = "import capacity, capacity.compose as c; print(capacity.__file__, c.shared_dir('conf'), c.shared_dir('sweeps'))"
     where = python("-c", code).split()
-    assert [path.startswith(str(installed)) for path in where] == [True] * 3  # the wheel answers, not the checkout
-    assert "n_sequences: 99" in python("-m", "capacity", "train", "--print-config", "model=rotary", "data.n_sequences=99")
+    assert [path.startswith(str(installed)) for path in where] == [
+        True
+    ] * 3  # the wheel answers, not the checkout
+    assert "n_sequences: 99" in python(
+        "-m", "capacity", "train", "--print-config", "model=rotary", "data.n_sequences=99"
+    )
     assert "pocket" in python("-m", "capacity", "sweep", "pocket", "--dry-run")
     assert os.listdir(tmp_path / "elsewhere") == []
     assert (tmp_path / "site" / "bin" / "capacity").exists()
@@ -64,7 +89,11 @@ def test_every_direct_dependency_is_pinned_within_its_range():
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
     pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
     extras = project()["optional-dependencies"]
-    wanted = [Requirement(text) for text in project()["dependencies"] + [text for extra in extras.values() for text in extra]]
+    wanted = [
+        Requirement(text)
+        for text in project()["dependencies"]
+        + [text for extra in extras.values() for text in extra]
+    ]
     assert len(wanted) >= 9
     for requirement in wanted:
         assert requirement.specifier, f"{requirement} has no range"
@@ -73,7 +102,9 @@ def test_every_direct_dependency_is_pinned_within_its_range():
 
 
 def test_everything_imported_is_a_declared_dependency():
-    declared = {Requirement(text).name.lower().replace("-", "_") for text in project()["dependencies"]}
+    declared = {
+        Requirement(text).name.lower().replace("-", "_") for text in project()["dependencies"]
+    }
     declared = {"hydra" if name == "hydra_core" else name for name in declared}
     optional = {"capacity/export/table.py": {"pyarrow"}}
     for path in MODULES:
@@ -84,19 +115,29 @@ def test_everything_imported_is_a_declared_dependency():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 roots.add(node.module.split(".")[0])
         name = str(path.relative_to(ROOT))
-        assert roots - set(sys.stdlib_module_names) - {"capacity"} <= declared | optional.get(name, set()), name
+        assert roots - set(sys.stdlib_module_names) - {"capacity"} <= declared | optional.get(
+            name, set()
+        ), name
 
 
 def test_the_page_of_modules_is_what_they_say():
-    checked = subprocess.run([sys.executable, "scripts/modules.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    checked = subprocess.run(
+        [sys.executable, "scripts/modules.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert checked.returncode == 0, checked.stderr or "run: python scripts/modules.py"
 
 
 def test_nothing_is_ever_unpickled():
     """A record or checkpoint that someone sends must not be able to run code."""
     forbidden_modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-    forbidden_calls = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("pd", "read_pickle"),
-                       ("pandas", "read_pickle")}
+    forbidden_calls = {
+        ("torch", "load"),
+        ("torch", "save"),
+        ("np", "load"),
+        ("numpy", "load"),
+        ("pd", "read_pickle"),
+        ("pandas", "read_pickle"),
+    }
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             found = set()
@@ -112,25 +153,64 @@ def test_nothing_is_ever_unpickled():
 
 
 def test_no_module_is_too_long_to_read():
-    assert {str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 450} == {}
+    assert {
+        str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 450
+    } == {}
 
 
-LIGHT = {"config.py", "counts.py", "records.py", "train/keys.py", "cli.py", "progress.py", "hardware.py", "cost.py", "laws/published.py",
-         "laws/expects.py", "export/columns.py", "export/table.py",
-         *(f"sweep/{name}.py" for name in ("study", "packs", "plan", "pool", "submissions", "slurm", "commands", "status", "worker"))}
+LIGHT = {
+    "config.py",
+    "counts.py",
+    "records.py",
+    "train/keys.py",
+    "cli.py",
+    "progress.py",
+    "hardware.py",
+    "cost.py",
+    "laws/published.py",
+    "laws/expects.py",
+    "export/columns.py",
+    "export/table.py",
+    *(
+        f"sweep/{name}.py"
+        for name in (
+            "study",
+            "packs",
+            "plan",
+            "pool",
+            "submissions",
+            "slurm",
+            "commands",
+            "status",
+            "worker",
+        )
+    ),
+}
 
 
 def test_imports_at_module_level_stay_light_and_hydra_stays_behind_its_border():
     for path in MODULES:
         name = str(path.relative_to(ROOT / "capacity"))
         body = ast.parse(path.read_text()).body
-        roots = {alias.name.split(".")[0] for node in body if isinstance(node, ast.Import) for alias in node.names}
-        roots |= {node.module.split(".")[0] for node in body if isinstance(node, ast.ImportFrom) and node.module}
+        roots = {
+            alias.name.split(".")[0]
+            for node in body
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        roots |= {
+            node.module.split(".")[0]
+            for node in body
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
         if name in LIGHT:
             assert not roots & {"torch", "numpy", "pandas", "scipy", "matplotlib"}, name
         if name != "compose.py":
-            everywhere = {node.module.split(".")[0] for node in ast.walk(ast.parse(path.read_text()))
-                          if isinstance(node, ast.ImportFrom) and node.module}
+            everywhere = {
+                node.module.split(".")[0]
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.ImportFrom) and node.module
+            }
             assert not (roots | everywhere) & {"hydra", "omegaconf"}, name
 
 
@@ -138,6 +218,7 @@ def test_version_is_the_packages():
     from importlib import metadata
 
     import capacity
+
     assert metadata.version("capacity") == capacity.__version__
     assert load([]).run_id  # and the checkout's own conf/ is found
 
@@ -146,8 +227,11 @@ def test_the_citation_and_the_changelog_are_of_this_version():
     import yaml
 
     import capacity
+
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == capacity.__version__ and citation["license"] == project()["license"]
+    assert (
+        citation["version"] == capacity.__version__ and citation["license"] == project()["license"]
+    )
     newest = re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest and newest[1] == capacity.__version__
 
@@ -155,14 +239,18 @@ def test_the_citation_and_the_changelog_are_of_this_version():
 def test_what_contributors_are_told_is_there(tmp_path):
     """The paths and make targets that CONTRIBUTING.md names exist, and its study can be planned."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    paths = set(re.findall(r"`((?:capacity|conf|docs|results|sweeps|tests)/[\w./@-]*)`", text)) | set(re.findall(r"`(\w+\.(?:md|toml))`", text))
+    paths = set(
+        re.findall(r"`((?:capacity|conf|docs|results|sweeps|tests)/[\w./@-]*)`", text)
+    ) | set(re.findall(r"`(\w+\.(?:md|toml))`", text))
     assert len(paths) >= 15 and [path for path in sorted(paths) if not (ROOT / path).exists()] == []
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
     study = tmp_path / "depth.yaml"
     study.write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
     runs = load_study(str(study), []).runs
-    assert {(run.model.n_layers, run.seed) for run in runs} == {(layers, seed) for layers in (1, 2) for seed in (0, 1)}
+    assert {(run.model.n_layers, run.seed) for run in runs} == {
+        (layers, seed) for layers in (1, 2) for seed in (0, 1)
+    }
 
 
 SKIPS = """
@@ -185,17 +273,33 @@ def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, mo
     def run(reasons, **env):
         (tmp_path / "test_it.py").write_text(SKIPS.format(reasons=reasons))
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *more]
-        env = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")} | env
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if name != "CI" and not name.startswith("PYTEST_")
+        } | env
+        return subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+        )
 
-    allowed = ["needs a CUDA device", "needs a GPU of 60 GB", "the lists in ../shared/fields are absent"]
+    allowed = [
+        "needs a CUDA device",
+        "needs a GPU of 60 GB",
+        "the lists in ../shared/fields are absent",
+    ]
     assert run(allowed, CI="1").returncode == 0
     assert run(["SLURM is not installed"]).returncode == 0
-    (tmp_path / "test_all.py").write_text("import pytest\npytest.skip('no browser', allow_module_level=True)\n")
+    (tmp_path / "test_all.py").write_text(
+        "import pytest\npytest.skip('no browser', allow_module_level=True)\n"
+    )
     failed = run([*allowed, "SLURM is not installed"], CI="1")
     named = failed.stdout.partition("neither a GPU nor shared/ was missing:")[2]
     assert failed.returncode == 1, failed.stdout + failed.stderr
-    assert "SLURM is not installed" in named and "no browser" in named and not any(reason in named for reason in allowed)
+    assert (
+        "SLURM is not installed" in named
+        and "no browser" in named
+        and not any(reason in named for reason in allowed)
+    )
 
 
 @pytest.mark.slow
@@ -209,15 +313,57 @@ class Absent:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 """)
-    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    env = os.environ | {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     check = (ROOT / "Makefile").read_text().split("gpu-check:")[1].split("\n\n")[0]
     assert "tests/test_gpu.py" in check and "scripts/bench.py --device cuda" in check
-    tests = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "tests/test_gpu.py"], cwd=ROOT,
-                           env=env, capture_output=True, text=True, timeout=patience())
-    assert tests.returncode == 0 and tests.stdout.count("::test_") >= 30, tests.stdout + tests.stderr
+    tests = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--collect-only",
+            "tests/test_gpu.py",
+        ],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
+    )
+    assert tests.returncode == 0 and tests.stdout.count("::test_") >= 30, (
+        tests.stdout + tests.stderr
+    )
     parts = ["machine", "render", "start"]
-    bench = subprocess.run([sys.executable, "scripts/bench.py", "--device", "cpu", "--only", *parts, "--repeats", "1", "--results",
-                            str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=patience())
-    assert bench.returncode == 0 and "hydra is not installed" in bench.stdout, bench.stdout + bench.stderr
+    bench = subprocess.run(
+        [
+            sys.executable,
+            "scripts/bench.py",
+            "--device",
+            "cpu",
+            "--only",
+            *parts,
+            "--repeats",
+            "1",
+            "--results",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
+    )
+    assert bench.returncode == 0 and "hydra is not installed" in bench.stdout, (
+        bench.stdout + bench.stderr
+    )
     stored = json.loads((tmp_path / "bench" / "cpu.json").read_text())
-    assert set(parts) <= set(stored) and stored["start"] is None and stored["machine"]["fp32_flop_per_s"]["median"] > 1e9
+    assert (
+        set(parts) <= set(stored)
+        and stored["start"] is None
+        and stored["machine"]["fp32_flop_per_s"]["median"] > 1e9
+    )

@@ -52,11 +52,26 @@ def write(here, results, text=RANDOM, better=1.2, keep=lambda config: True):
     study, dice = load_study(str(here / "s.yaml"), []), np.random.default_rng(0)
     for i, config in enumerate(study.runs):
         p, ways = config.parameters["total"], {}
-        held = 3.0 * p * (better if config.model.mlp == "gated" else 1.0) * math.exp(dice.normal(0, 0.01))
+        held = (
+            3.0
+            * p
+            * (better if config.model.mlp == "gated" else 1.0)
+            * math.exp(dice.normal(0, 0.01))
+        )
         for way in ("strict", "paper"):
-            most = uniform_ceiling_bits(config.items, config.data.seq_len, config.data.vocab_size, way)
+            most = uniform_ceiling_bits(
+                config.items, config.data.seq_len, config.data.vocab_size, way
+            )
             bits = min(held, 0.999 * most)
-            ways[way] = {"bits": bits, "ceiling_bits": most, "fraction_of_ceiling": bits / most, "bits_per_parameter": {"total": bits / p, "paper": bits / config.parameters["paper"]}}
+            ways[way] = {
+                "bits": bits,
+                "ceiling_bits": most,
+                "fraction_of_ceiling": bits / most,
+                "bits_per_parameter": {
+                    "total": bits / p,
+                    "paper": bits / config.parameters["paper"],
+                },
+            }
         if keep(config):
             records.write(results, record(config, {"memorization": ways}, i))
     return study
@@ -84,9 +99,23 @@ def simulated(d, size, seed):
     """A comparison of pairs whose log ratios are d; shapes and seeds have noise of their own that both sides share."""
     dice = np.random.default_rng(len(d))
     shared = np.exp(0.3 * dice.standard_normal(50)[size] + 0.2 * dice.standard_normal(50)[seed])
-    frame = pd.DataFrame({"value_a": 3 * shared * np.exp(d), "value_b": 3 * shared, "size": [f"2x{s}" for s in size], "seed": seed, "left_out": ""})
+    frame = pd.DataFrame(
+        {
+            "value_a": 3 * shared * np.exp(d),
+            "value_b": 3 * shared,
+            "size": [f"2x{s}" for s in size],
+            "seed": seed,
+            "left_out": "",
+        }
+    )
     for side in "ab":
-        frame = frame.assign(**{f"rising_{side}": False, f"parameters_{side}": 1.0, f"run_id_{side}": [f"{side}{i}" for i in range(len(d))]})
+        frame = frame.assign(
+            **{
+                f"rising_{side}": False,
+                f"parameters_{side}": 1.0,
+                f"run_id_{side}": [f"{side}{i}" for i in range(len(d))],
+            }
+        )
     row = pairs.judge(STORES, pairs.Paired(frame, {"A": 0, "B": 0}, {}, {"A": 1, "B": 1}))
     return {"a": "A", "b": "B"} | row
 
@@ -94,23 +123,45 @@ def simulated(d, size, seed):
 def studies(n_sizes, n_seeds, times, shift=0.0, sd=0.03, of_size=0.0):
     size, seed = np.repeat(np.arange(n_sizes), n_seeds), np.tile(np.arange(n_seeds), n_sizes)
     dice = np.random.default_rng(1)
-    return [simulated(shift + of_size * dice.standard_normal(n_sizes)[size] + sd * dice.standard_normal(len(size)), size, seed) for _ in range(times)]
+    return [
+        simulated(
+            shift
+            + of_size * dice.standard_normal(n_sizes)[size]
+            + sd * dice.standard_normal(len(size)),
+            size,
+            seed,
+        )
+        for _ in range(times)
+    ]
 
 
-@pytest.mark.parametrize("n_sizes, n_seeds", [(3, 2), (4, 2), (6, 2)], ids=["6 pairs", "8 pairs", "12 pairs"])
+@pytest.mark.parametrize(
+    "n_sizes, n_seeds", [(3, 2), (4, 2), (6, 2)], ids=["6 pairs", "8 pairs", "12 pairs"]
+)
 def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds):
     n, sd = n_sizes * n_seeds, 0.03
     rows = pairs.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
-    assert rows[0]["detectable"]["effect"] == pytest.approx(math.expm1(pairs.power_multiple(n) * rows[0]["sd"]), rel=1e-3)
-    told = [pairs.corrected([row], True)[0]["differs"] for row in studies(n_sizes, n_seeds, 180, pairs.power_multiple(n) * sd)]
-    assert np.mean([side == "more" for side in told]) == pytest.approx(0.8, abs=0.065) and "less" not in told
+    assert rows[0]["detectable"]["effect"] == pytest.approx(
+        math.expm1(pairs.power_multiple(n) * rows[0]["sd"]), rel=1e-3
+    )
+    told = [
+        pairs.corrected([row], True)[0]["differs"]
+        for row in studies(n_sizes, n_seeds, 180, pairs.power_multiple(n) * sd)
+    ]
+    assert (
+        np.mean([side == "more" for side in told]) == pytest.approx(0.8, abs=0.065)
+        and "less" not in told
+    )
 
 
 def test_no_difference_is_seldom_called_one():
     together = studies(4, 2, 450)
     told = [pairs.corrected([row], True)[0]["differs"] for row in together]
     assert 0.02 < np.mean([side is not None for side in told]) < 0.07
-    several = [any(row["differs"] for row in pairs.corrected(together[i:i + 3], True)) for i in range(0, 450, 3)]
+    several = [
+        any(row["differs"] for row in pairs.corrected(together[i : i + 3], True))
+        for i in range(0, 450, 3)
+    ]
     assert np.mean(several) < 0.1  # 5% and three standard errors of 150 studies
     inside = [row["interval"][0] < 1 < row["interval"][1] for row in together]
     assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
@@ -119,33 +170,52 @@ def test_no_difference_is_seldom_called_one():
 def test_only_the_interval_over_sizes_holds_for_other_sizes():
     """Sizes whose true differences scatter about 0: over pairs these count as known, so for other sizes that interval is too short."""
     rows = studies(5, 2, 200, sd=0.01, of_size=0.03)
-    covered = [np.mean([r["interval"][0] < 1 < r["interval"][1] for r in part]) for part in (rows, [row["over_sizes"] for row in rows])]
+    covered = [
+        np.mean([r["interval"][0] < 1 < r["interval"][1] for r in part])
+        for part in (rows, [row["over_sizes"] for row in rows])
+    ]
     assert covered[0] < 0.91 and covered[1] == pytest.approx(0.95, abs=0.04)
 
 
 def test_a_difference_has_to_be_shown_by_interval_and_test():
     five = pairs.corrected(studies(5, 1, 1, shift=0.5), True)[0]
     assert five["interval"][0] > 1 and five["p"] == 2 / 32 and five["differs"] is None
-    assert "below 6 the exact test cannot reach 5%" in five["verdict"] and five["detectable"]["by"] == "interval alone"
+    assert (
+        "below 6 the exact test cannot reach 5%" in five["verdict"]
+        and five["detectable"]["by"] == "interval alone"
+    )
     six = pairs.corrected(studies(6, 1, 1, shift=0.5), True)[0]
-    assert six["differs"] == "more" and six["verdict"] == "A stores more than B at these sizes, and over sizes"
+    assert (
+        six["differs"] == "more"
+        and six["verdict"] == "A stores more than B at these sizes, and over sizes"
+    )
     several = pairs.corrected(studies(6, 1, 2, shift=0.5), True)
-    assert [row["differs"] for row in several] == [None, None] and several[0]["p_holm"] == 2 * six["p"]  # 0.0625
+    assert [row["differs"] for row in several] == [None, None] and several[0]["p_holm"] == 2 * six[
+        "p"
+    ]  # 0.0625
     assert "below 7" in several[0]["verdict"] and "among 2 comparisons" in several[0]["verdict"]
     less = pairs.corrected(studies(6, 1, 1, shift=-0.5), False)[0]
     assert less["differs"] == "less" and less["verdict"].startswith("A has less than B")
     one = pairs.corrected(studies(1, 1, 1, shift=0.5), True)[0]
-    assert one["interval"] is None and one["detectable"]["effect"] is None and "one pair" in one["verdict"]
+    assert (
+        one["interval"] is None
+        and one["detectable"]["effect"] is None
+        and "one pair" in one["verdict"]
+    )
 
 
 def test_needed_pairs_are_the_first_that_suffice():
     for sd, effect in ((0.02, 0.05), (0.1, 0.05), (0.3, 0.1), (0.001, 0.1)):
         n = pairs.needed(sd, effect)
-        assert sd * pairs.power_multiple(n) <= effect and (n == pairs.fewest() == 6 or sd * pairs.power_multiple(n - 1) > effect)
+        assert sd * pairs.power_multiple(n) <= effect and (
+            n == pairs.fewest() == 6 or sd * pairs.power_multiple(n - 1) > effect
+        )
     assert pairs.needed(100.0, 0.001) is None
     effects = [compare.detectable(1.0, n)["effect"] for n in range(2, 60)]
     assert all(math.isfinite(e) for e in effects) and effects == sorted(effects, reverse=True)
-    assert 1.2 < pairs.power_multiple(6) / effects[4] < 1.3 and pairs.power_multiple(10) / effects[8] == pytest.approx(1, abs=0.03)
+    assert 1.2 < pairs.power_multiple(6) / effects[4] < 1.3 and pairs.power_multiple(10) / effects[
+        8
+    ] == pytest.approx(1, abs=0.03)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=8))
@@ -168,39 +238,89 @@ def test_holm_is_the_step_down_of_bonferroni(p):
 
 def test_runs_that_differ_in_one_thing_are_pairs_and_what_the_data_decide_is_left_out(gated):
     row = judged(*gated, *GATED)
-    assert (row["pairs_of_runs"], row["units"], row["left_out"]) == (12, 6, {"underfilled": 6})  # 2 sizes, 3 seeds; the third load fits
-    assert row["sizes"] == ["2x8", "2x16"] and row["seeds"] == [0, 1, 2] and row["alone"] == {"A": 0, "B": 0}
-    assert row["effect"] == pytest.approx(1.2, rel=0.02) and row["differs"] == "more" and row["p"] == 2 / 64 == 2 * row["smallest_p"]
+    assert (row["pairs_of_runs"], row["units"], row["left_out"]) == (
+        12,
+        6,
+        {"underfilled": 6},
+    )  # 2 sizes, 3 seeds; the third load fits
+    assert (
+        row["sizes"] == ["2x8", "2x16"]
+        and row["seeds"] == [0, 1, 2]
+        and row["alone"] == {"A": 0, "B": 0}
+    )
+    assert (
+        row["effect"] == pytest.approx(1.2, rel=0.02)
+        and row["differs"] == "more"
+        and row["p"] == 2 / 64 == 2 * row["smallest_p"]
+    )
     assert row["also_differ"] == {"model.activation": ["silu", "gelu"]}
     assert row["parameters"]["A"] != row["parameters"]["B"]  # so numbers per parameter are compared
     back = judged(*gated, *reversed(GATED))
-    assert back["effect"] == pytest.approx(1 / row["effect"]) and back["differs"] == "less" and back["p"] == row["p"]
+    assert (
+        back["effect"] == pytest.approx(1 / row["effect"])
+        and back["differs"] == "less"
+        and back["p"] == row["p"]
+    )
 
 
 def test_missing_partners_and_other_seeds_are_counted_and_no_pairs(tmp_path):
     results = tmp_path / "results"
-    study = write(tmp_path, results, keep=lambda c: not (c.model.mlp == "gated" and c.seed == 2 and c.model.d_model == 8))
+    study = write(
+        tmp_path,
+        results,
+        keep=lambda c: not (c.model.mlp == "gated" and c.seed == 2 and c.model.d_model == 8),
+    )
     row = judged(study, results, *GATED)
-    assert row["units"] == 5 and row["alone"] == {"A": 0, "B": 3} and row["differs"] is None and "below 6" in row["verdict"]
-    write(tmp_path, (other := tmp_path / "other"), keep=lambda c: c.seed == 0 or c.model.mlp == "gated")
+    assert (
+        row["units"] == 5
+        and row["alone"] == {"A": 0, "B": 3}
+        and row["differs"] is None
+        and "below 6" in row["verdict"]
+    )
+    write(
+        tmp_path,
+        (other := tmp_path / "other"),
+        keep=lambda c: c.seed == 0 or c.model.mlp == "gated",
+    )
     assert judged(study, other, *GATED)["seeds"] == [0]
-    write(tmp_path, (none := tmp_path / "none"), keep=lambda c: (c.seed == 0) == (c.model.mlp == "gated"))
-    with pytest.raises(ValueError, match="no run of A has one of B with equal seed, exposures, amount"):
+    write(
+        tmp_path,
+        (none := tmp_path / "none"),
+        keep=lambda c: (c.seed == 0) == (c.model.mlp == "gated"),
+    )
+    with pytest.raises(
+        ValueError, match="no run of A has one of B with equal seed, exposures, amount"
+    ):
         judged(study, none, *GATED)
 
 
 def test_if_the_data_decide_every_pair_it_says_so(tmp_path):
     study = write(tmp_path, tmp_path / "r", keep=lambda c: c.data.load == 1.0)
     row = judged(study, tmp_path / "r", *GATED)
-    assert row["effect"] is None and row["verdict"] == "nothing to compare: the data decide, not the model: 6 pairs (underfilled)"
+    assert (
+        row["effect"] is None
+        and row["verdict"]
+        == "nothing to compare: the data decide, not the model: 6 pairs (underfilled)"
+    )
     told = differences.differences(study, records.table(tmp_path / "r", study.runs))
-    assert differences.section(told)[-2:] == ["  none: every pair is limited by its data, not by the model: no difference", "  between models can show"]
+    assert differences.section(told)[-2:] == [
+        "  none: every pair is limited by its data, not by the model: no difference",
+        "  between models can show",
+    ]
 
 
 def test_what_is_not_a_comparison_is_refused_in_one_line(gated):
     study, results = gated
-    for a, b, says in (({"data.load": 5.0}, {}, "A and B share"), ({"model.mlp": "gated", "data.load": 5.0}, {"model.mlp": "standard", "data.load": None}, "B has no finished run"),
-                       ({"data.load": 5.0, "model.mlp": "gated"}, {"data.load": 6.5}, None), ({"model.d_model": 16.0}, {"model.d_model": 8.0}, None)):
+    for a, b, says in (
+        ({"data.load": 5.0}, {}, "A and B share"),
+        (
+            {"model.mlp": "gated", "data.load": 5.0},
+            {"model.mlp": "standard", "data.load": None},
+            "B has no finished run",
+        ),
+        ({"data.load": 5.0, "model.mlp": "gated"}, {"data.load": 6.5}, None),
+        ({"model.d_model": 16.0}, {"model.d_model": 8.0}, None),
+    ):
         if says is None:
             assert judged(study, results, a, b)["units"] > 1
             continue
@@ -211,7 +331,11 @@ def test_what_is_not_a_comparison_is_refused_in_one_line(gated):
 
 def test_what_is_listed_can_be_named(gated, planted_people):
     file, results = planted_people
-    for study, folder in (gated, (load_study(file, []), results), (load_study("physics33/05_architectures_1000", []), None)):
+    for study, folder in (
+        gated,
+        (load_study(file, []), results),
+        (load_study("physics33/05_architectures_1000", []), None),
+    ):
         table = records.table(folder or results, study.runs)
         if folder is None:  # nothing has run: what varies is in the plan
             table = table.assign(status="finished", bits=1e5, bits_se=0.0, gain_last_tenth=0.0)
@@ -220,15 +344,27 @@ def test_what_is_listed_can_be_named(gated, planted_people):
             assert len(values) > 1
             told = [pairs.parse(f"{key}={value}", runs)[key] for value in values]
             assert len(set(told)) == len(values) and set(told) == set(runs.table[key])
-    assert pairs.parse("model.mlp_ratio=2.667, model.mlp=gated", runs) == {"model.mlp_ratio": 8 / 3, "model.mlp": "gated"}
-    assert len(pairs.select(runs, {"architecture": "LLaMA"})) > 10 and set(pairs.varies(runs)["architecture"]) == {"GPT2", "GPT2 1/4", "GPT2 no MLP", "LLaMA", "Mistral"}
+    assert pairs.parse("model.mlp_ratio=2.667, model.mlp=gated", runs) == {
+        "model.mlp_ratio": 8 / 3,
+        "model.mlp": "gated",
+    }
+    assert len(pairs.select(runs, {"architecture": "LLaMA"})) > 10 and set(
+        pairs.varies(runs)["architecture"]
+    ) == {"GPT2", "GPT2 1/4", "GPT2 no MLP", "LLaMA", "Mistral"}
 
 
 def test_several_partners_have_to_be_told_apart(tmp_path):
     study = write(tmp_path, tmp_path / "r", PEOPLE.replace("best_over: [train.lr]\n", ""))
-    with pytest.raises(ValueError, match="several partners, which differ in train.lr: name more settings"):
+    with pytest.raises(
+        ValueError, match="several partners, which differ in train.lr: name more settings"
+    ):
         judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"})
-    row = judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw", "train.lr": 0.04})
+    row = judged(
+        study,
+        tmp_path / "r",
+        {"train.optimizer": "muon"},
+        {"train.optimizer": "adamw", "train.lr": 0.04},
+    )
     assert row["pairs_of_runs"] == 4 and row["units"] == 2
 
 
@@ -239,40 +375,93 @@ def test_people_are_compared_by_the_best_over_tried_settings(tmp_path):
     study = write(tmp_path, tmp_path / "r", PEOPLE)
     table = records.table(tmp_path / "r", study.runs)
     row = judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"})
-    assert row["best_of"] == {"A": 1, "B": 2} and row["pairs_of_runs"] == 4 and row["units"] == 2 and row["left_out"] == {}
+    assert (
+        row["best_of"] == {"A": 1, "B": 2}
+        and row["pairs_of_runs"] == 4
+        and row["units"] == 2
+        and row["left_out"] == {}
+    )
     best = table[table["train.optimizer"] == "adamw"].groupby(["exposures", "seed"]).bits.max()
     muon = table[table["train.optimizer"] == "muon"].groupby(["exposures", "seed"]).bits.sum()
     assert row["effect"] == pytest.approx(math.exp(np.log(muon / best).mean()))
-    by_accuracy = judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"}, "accuracy")
+    by_accuracy = judged(
+        study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"}, "accuracy"
+    )
     assert by_accuracy["number"] == "column accuracy" and by_accuracy["units"] == 2
     told = differences.differences(study, table)
-    assert [(c["at"], c["a"], c["b"]) for c in told["comparisons"]] == [("100 exposures", "optimizer=muon", "optimizer=adamw"), ("200 exposures", "optimizer=muon", "optimizer=adamw")]
-    full = judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"}, change=lambda t: t.assign(bits=np.where(
-        (t.seed == 0) & (t["train.exposures"] == 200), 0.999 * t.ceiling_bits, np.where(t["train.exposures"] == 200, 0.92 * t.ceiling_bits, t.bits))))
-    assert full["left_out"] == {"holds over 95% of its data": 2} and full["pairs_of_runs"] == 2  # by the mean over seeds: none is picked by its noise
+    assert [(c["at"], c["a"], c["b"]) for c in told["comparisons"]] == [
+        ("100 exposures", "optimizer=muon", "optimizer=adamw"),
+        ("200 exposures", "optimizer=muon", "optimizer=adamw"),
+    ]
+    full = judged(
+        study,
+        tmp_path / "r",
+        {"train.optimizer": "muon"},
+        {"train.optimizer": "adamw"},
+        change=lambda t: t.assign(
+            bits=np.where(
+                (t.seed == 0) & (t["train.exposures"] == 200),
+                0.999 * t.ceiling_bits,
+                np.where(t["train.exposures"] == 200, 0.92 * t.ceiling_bits, t.bits),
+            )
+        ),
+    )
+    assert (
+        full["left_out"] == {"holds over 95% of its data": 2} and full["pairs_of_runs"] == 2
+    )  # by the mean over seeds: none is picked by its noise
 
 
 def test_where_a_number_is_not_positive_differences_are_taken(tmp_path):
     study = write(tmp_path, tmp_path / "r", PEOPLE)
-    row = judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"}, change=lambda t: t.assign(bits=t.bits - t.bits.median()))
-    assert row["what"] == "A - B" and row["effect"] == pytest.approx(row["mean"]["A"] - row["mean"]["B"])
+    row = judged(
+        study,
+        tmp_path / "r",
+        {"train.optimizer": "muon"},
+        {"train.optimizer": "adamw"},
+        change=lambda t: t.assign(bits=t.bits - t.bits.median()),
+    )
+    assert row["what"] == "A - B" and row["effect"] == pytest.approx(
+        row["mean"]["A"] - row["mean"]["B"]
+    )
 
 
 def arms_of(noise, n_arms=60, options=2, seeds=3):
     dice = np.random.default_rng(3)
-    rows = [{"arm": arm, "seed": seed, "tried": f"lr {option}", "r": 1 + noise * dice.standard_normal(), "status": "finished", "curve_name": f"c{arm}", "label": "2x16"}
-            for arm in range(n_arms) for option in range(options) for seed in range(seeds)]
+    rows = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "tried": f"lr {option}",
+            "r": 1 + noise * dice.standard_normal(),
+            "status": "finished",
+            "curve_name": f"c{arm}",
+            "label": "2x16",
+        }
+        for arm in range(n_arms)
+        for option in range(options)
+        for seed in range(seeds)
+    ]
     return pd.DataFrame(rows)
 
 
 def test_the_bias_of_a_best_is_told_and_what_was_not_chosen_has_none():
     found = differences.choice(arms_of(0.02))
-    assert found["interval"][0] < 100 * 0.02 / math.sqrt(math.pi) < found["interval"][1]  # E max of two normals: sd / sqrt(pi)
-    assert 0.5 < found["percent"] < 1.7 and 0 < found["noise_percent"] < found["percent"] and len(found["arms"]) == 60
+    assert (
+        found["interval"][0] < 100 * 0.02 / math.sqrt(math.pi) < found["interval"][1]
+    )  # E max of two normals: sd / sqrt(pi)
+    assert (
+        0.5 < found["percent"] < 1.7
+        and 0 < found["noise_percent"] < found["percent"]
+        and len(found["arms"]) == 60
+    )
     assert found["arms"][0]["quoted"] >= found["arms"][0]["fresh"]
     assert differences.choice(arms_of(0.02, options=1)) is None
     single = differences.choice(arms_of(0.02, n_arms=4, seeds=1))
-    assert single["percent"] is None and single["left_out"]["one seed"] == 4 and "cannot be said: 4 (one seed)" in differences.told_choice(single)
+    assert (
+        single["percent"] is None
+        and single["left_out"]["one seed"] == 4
+        and "cannot be said: 4 (one seed)" in differences.told_choice(single)
+    )
     holes = differences.choice(arms_of(0.02, n_arms=4).iloc[1:])
     assert holes["left_out"]["not every setting with every seed"] == 1 and len(holes["arms"]) == 3
 
@@ -287,29 +476,51 @@ def test_fit_laws_and_the_page_tell_the_differences_of_architectures(tmp_path):
     assert json.loads(found.json())["differences"] == told and told["reason"] is None
     (row,) = told["comparisons"]
     assert row["differs"] == "more" and row["effect"] == pytest.approx(1.2, rel=0.02)
-    assert "Differences between architectures: strict bits per parameter" in found.text and "=> mlp=gated stores more than mlp=standard" in " ".join(found.text.split())
+    assert (
+        "Differences between architectures: strict bits per parameter" in found.text
+        and "=> mlp=gated stores more than mlp=standard" in " ".join(found.text.split())
+    )
     assert max(map(len, found.text.splitlines())) <= 80
     view = views.view(found)
-    assert [d.verdict for d in view.differences] == [row["verdict"]] and f"{row['effect']:.3f}" == view.differences[0].value
+    assert [d.verdict for d in view.differences] == [
+        row["verdict"]
+    ] and f"{row['effect']:.3f}" == view.differences[0].value
     plain = plant(tmp_path / "p", "pocket")
-    assert "differences" not in outcome.judge(plain, records.table(tmp_path / "p", plain.runs), tmp_path / "p", n_boot=100).fit
+    assert (
+        "differences"
+        not in outcome.judge(
+            plain, records.table(tmp_path / "p", plain.runs), tmp_path / "p", n_boot=100
+        ).fit
+    )
 
 
 def test_every_architecture_stands_beside_the_first(tmp_path):
     study = plant(tmp_path, "physics33/06_architectures_100@pocket")
     table = records.table(tmp_path, study.runs)
     told = differences.differences(study, table)
-    assert told["first"] == "GPT2" and [c["a"] for c in told["comparisons"]] == ["GPT2 1/4", "GPT2 no MLP", "LLaMA", "Mistral"]
-    assert all(c["units"] == 3 and c["over_sizes"]["interval"] is None and c["differs"] is None for c in told["comparisons"])
+    assert told["first"] == "GPT2" and [c["a"] for c in told["comparisons"]] == [
+        "GPT2 1/4",
+        "GPT2 no MLP",
+        "LLaMA",
+        "Mistral",
+    ]
+    assert all(
+        c["units"] == 3 and c["over_sizes"]["interval"] is None and c["differs"] is None
+        for c in told["comparisons"]
+    )
     shuffled = differences.differences(study, table.sample(frac=1, random_state=1))
     assert json.dumps(shuffled) == json.dumps(told)  # the order of a table is free
     from capacity.report import page
 
     found = outcome.judge(study, table, tmp_path, n_boot=100)
     content = page.build(study.name, study, table, tmp_path, found, "", []).decode()
-    section = content[content.index('<section id="differences">'):]
-    section = section[:section.index("</section>")]
-    assert section.count('<th scope="row">') == 4 and "Mistral / GPT2" in section and '<a href="#differences">' in content
+    section = content[content.index('<section id="differences">') :]
+    section = section[: section.index("</section>")]
+    assert (
+        section.count('<th scope="row">') == 4
+        and "Mistral / GPT2" in section
+        and '<a href="#differences">' in content
+    )
 
 
 # The command
@@ -318,15 +529,44 @@ def test_every_architecture_stands_beside_the_first(tmp_path):
 def test_the_command_prints_and_writes_every_comparison(tmp_path, capsys):
     study = write(tmp_path, tmp_path / "r", PEOPLE)
     command = ["compare", str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r")]
-    assert main([*command, "--a", "train.optimizer=muon", "--b", "train.optimizer=adamw,train.lr=0.02", "--b", "train.optimizer=adamw,train.lr=0.04"]) == 0
+    assert (
+        main(
+            [
+                *command,
+                "--a",
+                "train.optimizer=muon",
+                "--b",
+                "train.optimizer=adamw,train.lr=0.02",
+                "--b",
+                "train.optimizer=adamw,train.lr=0.04",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines()[:-1])) <= 80 and out.count("=> ") == 2 and "corrected for 2 comparisons" in " ".join(out.split())
+    assert (
+        max(map(len, out.splitlines()[:-1])) <= 80
+        and out.count("=> ") == 2
+        and "corrected for 2 comparisons" in " ".join(out.split())
+    )
     path = tmp_path / "r" / "studies" / study.name / "compare.json"
     told = json.loads(path.read_text())
-    assert out.splitlines()[-1] == str(path) and [row["b"] for row in told["comparisons"]] == ["train.optimizer=adamw,train.lr=0.02", "train.optimizer=adamw,train.lr=0.04"]
-    assert len(told["inputs_sha256"]) == 64 and told["versions"]["capacity"] and told["convention"]["p"]
+    assert out.splitlines()[-1] == str(path) and [row["b"] for row in told["comparisons"]] == [
+        "train.optimizer=adamw,train.lr=0.02",
+        "train.optimizer=adamw,train.lr=0.04",
+    ]
+    assert (
+        len(told["inputs_sha256"]) == 64
+        and told["versions"]["capacity"]
+        and told["convention"]["p"]
+    )
     runs = pairs.read(study, records.table(tmp_path / "r", study.runs))
-    again = differences.against(study, runs, "train.optimizer=muon", ["train.optimizer=adamw,train.lr=0.02", "train.optimizer=adamw,train.lr=0.04"])
+    again = differences.against(
+        study,
+        runs,
+        "train.optimizer=muon",
+        ["train.optimizer=adamw,train.lr=0.02", "train.optimizer=adamw,train.lr=0.04"],
+    )
     assert again == told
 
 
@@ -334,24 +574,50 @@ def test_without_sides_it_names_what_varies(tmp_path, capsys):
     write(tmp_path, tmp_path / "r", PEOPLE)
     assert main(["compare", str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r")]) == 2
     out, err = capsys.readouterr()
-    assert out.splitlines() == ["train.exposures: 100, 200", "train.lr: 0.02, 0.03, 0.04", "train.optimizer: adamw, muon"]
+    assert out.splitlines() == [
+        "train.exposures: 100, 200",
+        "train.lr: 0.02, 0.03, 0.04",
+        "train.optimizer: adamw, muon",
+    ]
     assert "compare needs --a KEY=VALUE and --b KEY=VALUE" in err and err.count("\n") == 1
     assert not (tmp_path / "r" / "studies").exists()
 
 
-@pytest.mark.parametrize("args, words", [
-    (["--a", "train.optimiser=muon", "--b", "train.optimizer=adamw"], ["train.optimiser: no such setting", "did you mean train.optimizer?"]),
-    (["--a", "train.optimizer=lion", "--b", "train.optimizer=adamw"], ["train.optimizer=lion: no run has it", "adamw, muon"]),
-    (["--a", "muon", "--b", "train.optimizer=adamw"], ["'muon': expected KEY=VALUE"]),
-    (["--a", "train.lr=0.03,train.lr=0.02", "--b", "train.lr=0.02"], ["train.lr: named twice"]),
-    (["--a", "train.lr=0.04", "--b", "train.lr=0.040"], ["A and B share 4 run(s)"]),
-    (["--a", "train.lr=0.04", "--b", "train.lr=0.02", "--value", "acuracy"], ["--value acuracy: no numeric column", "did you mean accuracy?"]),
-    (["--a", "train.lr=0.04", "--b", "train.lr=0.02", "--value", "label"], ["--value label: no numeric column"])], ids=lambda x: " ".join(x)[:40])
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (
+            ["--a", "train.optimiser=muon", "--b", "train.optimizer=adamw"],
+            ["train.optimiser: no such setting", "did you mean train.optimizer?"],
+        ),
+        (
+            ["--a", "train.optimizer=lion", "--b", "train.optimizer=adamw"],
+            ["train.optimizer=lion: no run has it", "adamw, muon"],
+        ),
+        (["--a", "muon", "--b", "train.optimizer=adamw"], ["'muon': expected KEY=VALUE"]),
+        (["--a", "train.lr=0.03,train.lr=0.02", "--b", "train.lr=0.02"], ["train.lr: named twice"]),
+        (["--a", "train.lr=0.04", "--b", "train.lr=0.040"], ["A and B share 4 run(s)"]),
+        (
+            ["--a", "train.lr=0.04", "--b", "train.lr=0.02", "--value", "acuracy"],
+            ["--value acuracy: no numeric column", "did you mean accuracy?"],
+        ),
+        (
+            ["--a", "train.lr=0.04", "--b", "train.lr=0.02", "--value", "label"],
+            ["--value label: no numeric column"],
+        ),
+    ],
+    ids=lambda x: " ".join(x)[:40],
+)
 def test_bad_sides_are_one_line_with_code_2_and_write_nothing(planted_people, capsys, args, words):
     file, results = planted_people
     assert main(["compare", file, "--results", str(results), *args]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith("capacity: error: ") and [w for w in words if w not in err] == []
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and err.startswith("capacity: error: ")
+        and [w for w in words if w not in err] == []
+    )
     assert not (results / "studies").exists()
 
 

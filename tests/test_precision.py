@@ -21,17 +21,35 @@ from stacks import trained
 
 CPU = torch.device("cpu")
 ROTARY = {"n_layers": 1, "d_model": 8, "n_heads": 2, "position": "rotary"}
-MODELS = {"gpt": {"n_layers": 1, "d_model": 8, "n_heads": 2}, "untied": {**ROTARY, "tied": False, "bias": False, "mlp": "gated"},
-          "moe": {**ROTARY, "n_experts": 2, "capacity_factor": 8.0}}
+MODELS = {
+    "gpt": {"n_layers": 1, "d_model": 8, "n_heads": 2},
+    "untied": {**ROTARY, "tied": False, "bias": False, "mlp": "gated"},
+    "moe": {**ROTARY, "n_experts": 2, "capacity_factor": 8.0},
+}
 
 
 def config(seed=0, model="gpt", n=20, **train):
-    return from_dict({"data": {"vocab_size": 16, "seq_len": 8, "n_sequences": n}, "model": MODELS[model], "seed": seed,
-                      "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5, "lr": 0.02} | train})
+    return from_dict(
+        {
+            "data": {"vocab_size": 16, "seq_len": 8, "n_sequences": n},
+            "model": MODELS[model],
+            "seed": seed,
+            "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5, "lr": 0.02} | train,
+        }
+    )
 
 
 def gpt_of(c, **changes):
-    return GPT(c.model, 16, 8, True, c.train.precision == "tf32", c.train.qat, c.train.qat_embeddings, **changes)
+    return GPT(
+        c.model,
+        16,
+        8,
+        True,
+        c.train.precision == "tf32",
+        c.train.qat,
+        c.train.qat_embeddings,
+        **changes,
+    )
 
 
 def batch(members=1, seed=0):
@@ -45,13 +63,16 @@ def gradient(gpt, flat, dtype=torch.float32):
 
 # TF32
 
-@given(st.floats(-2.0**100, 2.0**100, width=32))
+
+@given(st.floats(-(2.0**100), 2.0**100, width=32))
 def test_tf32_is_the_nearest_number_with_ten_bits_of_mantissa(x):
     found = float(numerics.tf32(torch.tensor([x]))[0])
     if x == 0 or abs(x) < 1e-37:
         return
     step = 2.0 ** (math.floor(math.log2(abs(x))) - 10)
-    exact = math.copysign(math.floor(abs(x) / step + 0.5), x) * step  # halves away from zero, in fp64 without rounding
+    exact = (
+        math.copysign(math.floor(abs(x) / step + 0.5), x) * step
+    )  # halves away from zero, in fp64 without rounding
     assert found == exact
 
 
@@ -67,13 +88,17 @@ def test_operands_of_all_products_are_tf32_forward_and_backward(monkeypatch):
     monkeypatch.setattr(torch, "bmm", watched)
     flat = gpt.init([0]) * 5
     gpt.logits(flat, batch())
-    here = [(a, b) for a, b in seen if a.shape[-1] in (8, 32) and b.dim() == 3 and a.shape[0] == 1]  # not those of attention
+    here = [
+        (a, b) for a, b in seen if a.shape[-1] in (8, 32) and b.dim() == 3 and a.shape[0] == 1
+    ]  # not those of attention
     assert len(here) == 5 and all(torch.equal(numerics.tf32(t), t) for pair in here for t in pair)
     x, w = torch.randn(1, 5, 8).requires_grad_(), torch.randn(1, 8, 3).requires_grad_()
     g = torch.randn(1, 5, 3)
     dx, dw = torch.autograd.grad(gpt._product(x, w), (x, w), g)
     r = numerics.tf32
-    assert torch.equal(dx, bmm(r(g), r(w).transpose(1, 2))) and torch.equal(dw, bmm(r(x).transpose(1, 2), r(g)))
+    assert torch.equal(dx, bmm(r(g), r(w).transpose(1, 2))) and torch.equal(
+        dw, bmm(r(x).transpose(1, 2), r(g))
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -88,7 +113,15 @@ def test_tf32_is_near_fp32_and_not_it(model):
 
 # Weights in bf16
 
-@given(st.lists(st.floats(-2.0**14, 2.0**14, width=32).filter(lambda x: abs(x) > 1e-30), min_size=1, max_size=5), st.integers(0, 2**40))
+
+@given(
+    st.lists(
+        st.floats(-(2.0**14), 2.0**14, width=32).filter(lambda x: abs(x) > 1e-30),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(0, 2**40),
+)
 def test_a_stochastically_rounded_weight_is_one_of_its_two_neighbours(values, step):
     x = torch.tensor([values])
     found = numerics.to_bf16(x, "bf16_stochastic", torch.tensor([[7]]), torch.tensor([[step]]))
@@ -101,12 +134,18 @@ def test_a_stochastically_rounded_weight_is_one_of_its_two_neighbours(values, st
 def test_stochastic_rounding_has_no_bias_and_draws_anew_at_every_step_place_and_member():
     x = torch.tensor([[1.0 + 0.3 * 2**-7, -(1.0 + 0.9 * 2**-7)]]).repeat(2, 2000)
     base = torch.tensor([[1], [2]])
-    draws = torch.stack([numerics.to_bf16(x, "bf16_stochastic", base, torch.full((2, 1), t)) for t in range(20)])
+    draws = torch.stack(
+        [numerics.to_bf16(x, "bf16_stochastic", base, torch.full((2, 1), t)) for t in range(20)]
+    )
     for place, (part, sign) in enumerate(((0.3, 1), (0.9, -1))):
         share = ((draws[..., place::2] * sign - 1) * 2**7).mean()
         assert abs(share - part) < 5 * math.sqrt(part * (1 - part) / 80000)
     flips = draws[..., ::2] > 1  # 20 steps x 2 members x 2000 places, 30% each
-    for a, b in ((flips[:-1], flips[1:]), (flips[:, 0], flips[:, 1]), (flips[..., :-1], flips[..., 1:])):
+    for a, b in (
+        (flips[:-1], flips[1:]),
+        (flips[:, 0], flips[:, 1]),
+        (flips[..., :-1], flips[..., 1:]),
+    ):
         assert abs((a & b).float().mean() - 0.09) < 0.012
 
 
@@ -116,9 +155,14 @@ def test_small_updates_survive_stochastic_rounding_and_not_rounding_to_nearest()
     for rounding in ("bf16_stochastic", "bf16_nearest"):
         w = torch.ones(1, 400)
         for t in range(200):
-            w = numerics.to_bf16(w + 0.05 * 2**-7, rounding, torch.tensor([[5]]), torch.tensor([[t]]))
+            w = numerics.to_bf16(
+                w + 0.05 * 2**-7, rounding, torch.tensor([[5]]), torch.tensor([[t]])
+            )
         ends[rounding] = float(w.mean())
-    assert ends["bf16_nearest"] == 1.0 and abs(ends["bf16_stochastic"] - (1 + 10 * 2**-7)) < 0.4 * 2**-7
+    assert (
+        ends["bf16_nearest"] == 1.0
+        and abs(ends["bf16_stochastic"] - (1 + 10 * 2**-7)) < 0.4 * 2**-7
+    )
 
 
 def test_weights_are_bf16_after_every_step_in_a_stack_as_alone():
@@ -129,10 +173,13 @@ def test_weights_are_bf16_after_every_step_in_a_stack_as_alone():
         _, alone = trained([c], 9, CPU)
         assert torch.equal(alone.flat_MP[0], both.flat_MP[m])
     _, exact = trained([config()], 9, CPU)
-    assert not torch.equal(exact.flat_MP[0], both.flat_MP[0]) and torch.allclose(exact.flat_MP[0], both.flat_MP[0], atol=0.02)
+    assert not torch.equal(exact.flat_MP[0], both.flat_MP[0]) and torch.allclose(
+        exact.flat_MP[0], both.flat_MP[0], atol=0.02
+    )
 
 
 # fp16
+
 
 def test_scaling_saves_gradients_that_fp16_would_lose():
     """Weights at which the loss is small: unscaled gradients of 1e-8 vanish in fp16."""
@@ -149,7 +196,9 @@ def test_scaling_saves_gradients_that_fp16_would_lose():
 
 
 def test_an_overflow_skips_the_step_of_its_member_and_halves_its_scale():
-    stack, state = trained([config(seed=0, precision="fp16"), config(seed=1, precision="fp16")], 5, CPU)
+    stack, state = trained(
+        [config(seed=0, precision="fp16"), config(seed=1, precision="fp16")], 5, CPU
+    )
     state.scaling_M3[0, scaling.SCALE] = 2.0**60
     before = {name: getattr(state, name).clone() for name in ("flat_MP", "m_MP", "v_MP")}
     loop.advance(stack, state, 6, lambda: False)
@@ -161,22 +210,33 @@ def test_an_overflow_skips_the_step_of_its_member_and_halves_its_scale():
 
 
 def test_scales_grow_after_patience_and_a_member_without_room_below_dies():
-    numbers = torch.tensor([[8.0, scaling.PATIENCE - 1, 3.0], [1.0, 5.0, 0.0], [8.0, 7.0, 0.0], [8.0, 7.0, 0.0]])
+    numbers = torch.tensor(
+        [[8.0, scaling.PATIENCE - 1, 3.0], [1.0, 5.0, 0.0], [8.0, 7.0, 0.0], [8.0, 7.0, 0.0]]
+    )
     grad = torch.tensor([[1.0, 2.0], [math.inf, 0.0], [math.nan, 1.0], [math.inf, 1.0]])
     loss = torch.tensor([1.0, 1.0, 1.0, math.inf])
     skipped = scaling.rescale(numbers, grad, loss)
-    assert skipped.tolist() == [False, False, True, False]  # a loss that is not finite is nobody's overflow
+    assert skipped.tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]  # a loss that is not finite is nobody's overflow
     assert numbers.tolist() == [[16.0, 0.0, 3.0], [1.0, 6.0, 0.0], [4.0, 0.0, 1.0], [8.0, 8.0, 0.0]]
     assert grad[2].tolist() == [0.0, 0.0] and not torch.isfinite(grad[1]).all()
 
 
 def test_a_member_whose_fp16_loss_is_not_finite_ends_and_the_other_goes_on():
-    members = [config(seed=0, precision="fp16"), config(seed=1, precision="fp16", lr=1e30, grad_clip=0.0)]
+    members = [
+        config(seed=0, precision="fp16"),
+        config(seed=1, precision="fp16", lr=1e30, grad_clip=0.0),
+    ]
     _, state = trained(members, 20, CPU)
     assert state.alive_M.tolist() == [True, False] and torch.isfinite(state.flat_MP[0]).all()
 
 
 # Weights of few values
+
 
 def channels(gpt, flat):
     """(name, weights with channels as rows [n, N]) of every quantized tensor of a member's row."""
@@ -199,8 +259,16 @@ def test_a_channel_has_no_more_values_than_its_code(qat, model):
             assert len(values) <= LEVELS[qat]
             if qat == "ternary":
                 assert len(values.abs().unique()) <= 2 and len(values[values > 0]) <= 1
-    tables = {"token.weight"} | ({"position.weight"} if model == "gpt" else set()) | ({"head.weight"} if model == "untied" else set())
-    maps = {w.name for w in gpt.layout if w.name.endswith(tuple(f"{kind}.weight" for kind in ("qkv", "out", "up", "down", "gate")))}
+    tables = (
+        {"token.weight"}
+        | ({"position.weight"} if model == "gpt" else set())
+        | ({"head.weight"} if model == "untied" else set())
+    )
+    maps = {
+        w.name
+        for w in gpt.layout
+        if w.name.endswith(tuple(f"{kind}.weight" for kind in ("qkv", "out", "up", "down", "gate")))
+    }
     assert set(names) == tables | maps
     rest = torch.cat([t.reshape(-1) for n, t in gpt.named(used[None]).items() if n not in names])
     assert torch.equal(rest.bfloat16().float(), rest)
@@ -215,13 +283,17 @@ def test_the_scale_leaves_the_least_error_that_a_search_finds(levels):
     found = (aware.rounded(rows.float(), levels, -1).double() - rows).square().sum(1)
     k = torch.arange(levels).double() - (levels - 1) / 2
     scales = torch.linspace(0.02, 6, 4000).double()
-    best = torch.stack([((rows[..., None] - scale * k).abs().amin(-1) ** 2).sum(1) for scale in scales]).amin(0)
+    best = torch.stack(
+        [((rows[..., None] - scale * k).abs().amin(-1) ** 2).sum(1) for scale in scales]
+    ).amin(0)
     assert (found <= best * (1.0005 if levels == 2 else 1.1)).all() and (found >= best * 0.99).all()
 
 
 def test_codes_lie_evenly_around_zero():
     w = torch.tensor([[-3.0, -1.0, 1.0, 3.0]])
-    assert torch.equal(aware.rounded(w, 4, -1), w) and torch.equal(aware.rounded(torch.zeros(1, 4), 4, -1).abs() < 1e-6, torch.ones(1, 4) > 0)
+    assert torch.equal(aware.rounded(w, 4, -1), w) and torch.equal(
+        aware.rounded(torch.zeros(1, 4), 4, -1).abs() < 1e-6, torch.ones(1, 4) > 0
+    )
     assert aware.rounded(torch.tensor([[-1.0, 2.0, 3.0]]), 2, -1).tolist() == [[-2.0, 2.0, 2.0]]
     assert aware.rounded(torch.tensor([[-4.0, 0.5, 4.0]]), 3, -1).tolist() == [[-4.0, 0.0, 4.0]]
 
@@ -229,7 +301,10 @@ def test_codes_lie_evenly_around_zero():
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("qat", ["int4", "ternary", "binary"])
 def test_the_gradient_is_that_of_the_used_weights_passed_straight_through(qat, model):
-    gpt, plain = gpt_of(config(model=model, qat=qat, qat_embeddings=True)), gpt_of(config(model=model))
+    gpt, plain = (
+        gpt_of(config(model=model, qat=qat, qat_embeddings=True)),
+        gpt_of(config(model=model)),
+    )
     flat = gpt.init([0]) * 3
     assert torch.equal(gradient(gpt, flat), gradient(plain, gpt.used(flat[0])[None]))
 
@@ -242,7 +317,10 @@ def test_members_of_a_quantized_stack_equal_their_solo_runs_and_learn():
         assert torch.equal(alone.flat_MP[0], both.flat_MP[m])
         held = tasks.headline(stack, both.flat_MP[m], m)["held_bits"]
         fresh = tasks.headline(alone_stack, alone_stack.start().flat_MP[0], 0)["held_bits"]
-        assert held > fresh + 100 and held == tasks.headline(alone_stack, alone.flat_MP[0], 0)["held_bits"]
+        assert (
+            held > fresh + 100
+            and held == tasks.headline(alone_stack, alone.flat_MP[0], 0)["held_bits"]
+        )
 
 
 def test_what_is_measured_is_the_quantized_model():
@@ -260,47 +338,87 @@ def test_stored_bits_by_hand():
     maps, tables = 8 * 24 + 8 * 8 + 8 * 32 + 32 * 8, 16 * 8 + 8 * 8
     c = config(qat="int4", qat_embeddings=True)
     found = quantization.storage(gpt_of(c), c.train)
-    assert found["bits"] == 4 * (maps + tables) + 16 * (24 + 8 + 32 + 8 + 16 + 8) + 16 * (P - maps - tables)
+    assert found["bits"] == 4 * (maps + tables) + 16 * (24 + 8 + 32 + 8 + 16 + 8) + 16 * (
+        P - maps - tables
+    )
     c = config(qat="ternary")  # 8 trits are 13 bits (3^8 = 6,561), 32 are 51
     found = quantization.storage(gpt_of(c), c.train)
     assert found["bits"] == (24 + 8 + 32) * (13 + 16) + 8 * (51 + 16) + 16 * (P - maps)
-    assert found["bits_per_weight"] == found["bits"] / P and set(found["skipped"]) >= {"token.weight", "bos", "norm.weight"}
-    for train, bits in (({}, 32), ({"precision": "tf32"}, 32), ({"precision": "bf16"}, 16), ({"precision": "fp16"}, 16),
-                        ({"weights": "bf16_stochastic"}, 16)):
+    assert found["bits_per_weight"] == found["bits"] / P and set(found["skipped"]) >= {
+        "token.weight",
+        "bos",
+        "norm.weight",
+    }
+    for train, bits in (
+        ({}, 32),
+        ({"precision": "tf32"}, 32),
+        ({"precision": "bf16"}, 16),
+        ({"precision": "fp16"}, 16),
+        ({"weights": "bf16_stochastic"}, 16),
+    ):
         c = config(**train)
         assert quantization.storage(gpt_of(c), c.train)["bits_per_weight"] == bits
     c = config(model="moe", precision="bf16")
     router = 8 * 2
-    assert quantization.storage(gpt_of(c), c.train)["bits"] == 16 * c.parameters["total"] + 16 * router
+    assert (
+        quantization.storage(gpt_of(c), c.train)["bits"] == 16 * c.parameters["total"] + 16 * router
+    )
 
 
-@pytest.mark.parametrize("train", [{"qat": "int2"}, {"precision": "fp16"}, {"weights": "bf16_stochastic"}, {"precision": "tf32"}],
-                         ids=lambda t: "-".join(t))
+@pytest.mark.parametrize(
+    "train",
+    [{"qat": "int2"}, {"precision": "fp16"}, {"weights": "bf16_stochastic"}, {"precision": "tf32"}],
+    ids=lambda t: "-".join(t),
+)
 def test_an_interrupted_run_in_a_format_ends_bit_identical_and_says_what_it_was(tmp_path, train):
     c = config(**train)
-    report = {"results": tmp_path / "a", "device": CPU, "study": None, "report": lambda event: None, "stop": lambda: False}
+    report = {
+        "results": tmp_path / "a",
+        "device": CPU,
+        "study": None,
+        "report": lambda event: None,
+        "stop": lambda: False,
+    }
     assert set(execute([c], **report).values()) == {"finished"}
     looks = itertools.count()
     cut = report | {"results": tmp_path / "b"}
-    assert set(execute([c], **cut | {"stop": lambda: next(looks) >= 60}).values()) == {"interrupted"}
+    assert set(execute([c], **cut | {"stop": lambda: next(looks) >= 60}).values()) == {
+        "interrupted"
+    }
     assert set(execute([c], **cut).values()) == {"finished"}
-    files = [(records.run_dir(tmp_path / x, c.run_id) / "weights.safetensors").read_bytes() for x in "ab"]
+    files = [
+        (records.run_dir(tmp_path / x, c.run_id) / "weights.safetensors").read_bytes() for x in "ab"
+    ]
     assert files[0] == files[1]
     record = records.read(tmp_path / "b", c.run_id)
     training, held = record["training"], record["measures"]["memorization"]["strict"]["bits"]
-    assert (training["precision"], training["master_weights"], training["qat"]) == (c.train.precision, c.train.weights, c.train.qat)
-    assert record["storage"]["bits"] >= held and ("steps_skipped" in training) == (c.train.precision == "fp16")
+    assert (training["precision"], training["master_weights"], training["qat"]) == (
+        c.train.precision,
+        c.train.weights,
+        c.train.qat,
+    )
+    assert record["storage"]["bits"] >= held and ("steps_skipped" in training) == (
+        c.train.precision == "fp16"
+    )
 
 
 def test_the_bound_is_checked():
-    with pytest.raises(AssertionError, match="101.0 bits held by weights that are stored in 100 bits"):
+    with pytest.raises(
+        AssertionError, match="101.0 bits held by weights that are stored in 100 bits"
+    ):
         quantization.check_bound("memorization", 101.0, 100)
     quantization.check_bound("text", 101.0, 100)
 
 
 def test_spellings_of_one_run_have_one_identity_and_formats_do_not_share_a_stack():
     assert config(qat_embeddings=True).run_id == config().run_id
-    made = [config(), config(qat="int4"), config(qat="int4", qat_embeddings=True), config(weights="bf16_nearest"), config(precision="fp16")]
+    made = [
+        config(),
+        config(qat="int4"),
+        config(qat="int4", qat_embeddings=True),
+        config(weights="bf16_nearest"),
+        config(precision="fp16"),
+    ]
     assert len({c.run_id for c in made}) == 5
     with pytest.raises(AssertionError, match="different shapes"):
         loop.Stack([made[0], made[1]], CPU)

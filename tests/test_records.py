@@ -20,26 +20,61 @@ from waiting import patience
 
 
 def config(seed=0, **model):
-    return from_dict({"data": {"vocab_size": 16, "seq_len": 8, "n_sequences": 40},
-                      "model": {"d_model": 8, "n_heads": 2} | model,
-                      "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5}, "seed": seed})
+    return from_dict(
+        {
+            "data": {"vocab_size": 16, "seq_len": 8, "n_sequences": 40},
+            "model": {"d_model": 8, "n_heads": 2} | model,
+            "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5},
+            "seed": seed,
+        }
+    )
 
 
 def record(run=None, status="finished", **changes):
     """A record as a run writes it, put together by hand."""
     run = run or config()
-    held = {"bits": 100.5, "ceiling_bits": 1000.0, "fraction_of_ceiling": 0.1005,
-            "bits_per_parameter": {"total": 0.1, "paper": 0.11}}
+    held = {
+        "bits": 100.5,
+        "ceiling_bits": 1000.0,
+        "fraction_of_ceiling": 0.1005,
+        "bits_per_parameter": {"total": 0.1, "paper": 0.11},
+    }
     out = {
-        "schema": records.SCHEMA, "run_id": run.run_id, "status": status, "study": None, "config": run.as_dict(),
-        "identity": run.identity, "parameters": run.parameters,
+        "schema": records.SCHEMA,
+        "run_id": run.run_id,
+        "status": status,
+        "study": None,
+        "config": run.as_dict(),
+        "identity": run.identity,
+        "parameters": run.parameters,
         "data": {"n_sequences": 40, "entropy_bits": run.entropy_bits, "load": 1.5},
-        "training": {"steps": 60, "tokens": run.tokens, "flops": run.flops, "exposures_min": 12, "exposures_max": 12,
-                     "wall_s": 8.0, "stack": 4, "device": "cpu", "threads": 1, "precision": "fp32", "master_weights": "fp32"},
-        "measures": {"memorization": {"version": 1, "strict": held, "paper": held | {"bits": 90.0}}},
-        "convergence": {"gain_last_tenth": 0.02}, "error": None, "environment": {}, "finished_at": "2026-01-01T00:00:00+00:00"}
+        "training": {
+            "steps": 60,
+            "tokens": run.tokens,
+            "flops": run.flops,
+            "exposures_min": 12,
+            "exposures_max": 12,
+            "wall_s": 8.0,
+            "stack": 4,
+            "device": "cpu",
+            "threads": 1,
+            "precision": "fp32",
+            "master_weights": "fp32",
+        },
+        "measures": {
+            "memorization": {"version": 1, "strict": held, "paper": held | {"bits": 90.0}}
+        },
+        "convergence": {"gain_last_tenth": 0.02},
+        "error": None,
+        "environment": {},
+        "finished_at": "2026-01-01T00:00:00+00:00",
+    }
     if status == "failed":
-        out |= {"measures": {}, "convergence": None, "error": {"reason": "diverged at step 7", "step": 7, "traceback": None}}
+        out |= {
+            "measures": {},
+            "convergence": None,
+            "error": {"reason": "diverged at step 7", "step": 7, "traceback": None},
+        }
     return out | changes
 
 
@@ -65,6 +100,7 @@ def without(tree, key):
 
 
 # The schema
+
 
 @pytest.mark.parametrize("status", ["finished", "failed"])
 def test_a_whole_record_is_accepted_and_comes_back(tmp_path, status):
@@ -98,11 +134,25 @@ def test_other_states_are_refused(status):
         records.validate(record() | {"status": status})
 
 
-@pytest.mark.parametrize("bad", [
-    record(status="failed", error=None), record(status="failed", error={}), record(measures={}), record(convergence=None),
-    put(record(), "measures.memorization.strict.bits", None), without(record(), "measures.memorization.paper")],
-    ids=["failed without error", "failed without reason", "finished without measure", "finished without convergence",
-         "no bits", "one convention"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        record(status="failed", error=None),
+        record(status="failed", error={}),
+        record(measures={}),
+        record(convergence=None),
+        put(record(), "measures.memorization.strict.bits", None),
+        without(record(), "measures.memorization.paper"),
+    ],
+    ids=[
+        "failed without error",
+        "failed without reason",
+        "finished without measure",
+        "finished without convergence",
+        "no bits",
+        "one convention",
+    ],
+)
 def test_what_readers_rely_on_is_part_of_the_schema(bad):
     with pytest.raises(ValueError, match="record: "):
         records.validate(bad)
@@ -111,8 +161,13 @@ def test_what_readers_rely_on_is_part_of_the_schema(bad):
 KEYS = st.sampled_from(["schema", "run_id", "data"])
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=3),
-                    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner), max_leaves=5))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner),
+        max_leaves=5,
+    )
+)
 def test_anything_else_is_refused_with_a_value_error(tree):
     with pytest.raises(ValueError):
         records.validate(tree)
@@ -124,8 +179,11 @@ def test_a_corrupt_record_names_its_file(tmp_path, text):
     path = records.run_dir(tmp_path, run.run_id) / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    for look in (lambda: records.read(tmp_path, run.run_id), lambda: records.status(tmp_path, run.run_id),
-                 lambda: records.table(tmp_path, [run])):
+    for look in (
+        lambda: records.read(tmp_path, run.run_id),
+        lambda: records.status(tmp_path, run.run_id),
+        lambda: records.table(tmp_path, [run]),
+    ):
         with pytest.raises(ConfigError) as error:
             look()
         assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -158,12 +216,15 @@ def test_the_record_of_another_run_is_refused(tmp_path):
     """A copied folder must not lend its numbers to the run whose name it bears."""
     other = record(config(seed=1))
     records.write(tmp_path, other)
-    (records.runs_dir(tmp_path) / other["run_id"]).rename(records.run_dir(tmp_path, config().run_id))
+    (records.runs_dir(tmp_path) / other["run_id"]).rename(
+        records.run_dir(tmp_path, config().run_id)
+    )
     with pytest.raises(ConfigError, match=other["run_id"]):
         records.read(tmp_path, config().run_id)
 
 
 # Atomic files
+
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch, broken):
@@ -184,18 +245,22 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypa
 
 def test_a_kill_while_writing_keeps_the_old_file(tmp_path):
     records.write_atomic(tmp_path / "file", b"old")
-    code = ("import os, sys; from pathlib import Path; from capacity import records\n"
-            "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"  # at the moment when the new content lies beside the old
-            "records.write_atomic(Path(sys.argv[1]), b'new')")
+    code = (
+        "import os, sys; from pathlib import Path; from capacity import records\n"
+        "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"  # at the moment when the new content lies beside the old
+        "records.write_atomic(Path(sys.argv[1]), b'new')"
+    )
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], timeout=patience())
     assert ended.returncode == -signal.SIGKILL and (tmp_path / "file").read_bytes() == b"old"
 
 
 # Claims and states
 
-HOLD = ("import sys, time; from pathlib import Path; from capacity import records\n"
-        "with records.claim(Path(sys.argv[1]), sys.argv[2]) as mine:\n"
-        "    print(mine, flush=True); sys.stdin.read()")
+HOLD = (
+    "import sys, time; from pathlib import Path; from capacity import records\n"
+    "with records.claim(Path(sys.argv[1]), sys.argv[2]) as mine:\n"
+    "    print(mine, flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture
@@ -204,8 +269,12 @@ def holder(tmp_path):
     started = []
 
     def hold(run_id):
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), run_id], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path), run_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         return process, process.stdout.readline().strip()
 
@@ -255,7 +324,9 @@ def test_a_look_at_the_status_does_not_cost_a_claim(tmp_path, monkeypatch):
 def test_states(tmp_path, holder):
     run = config()
     folder = records.run_dir(tmp_path, run.run_id)
-    assert records.status(tmp_path, run.run_id) == "missing" and not tmp_path.joinpath("runs").exists()
+    assert (
+        records.status(tmp_path, run.run_id) == "missing" and not tmp_path.joinpath("runs").exists()
+    )
     records.write_atomic(folder / "checkpoint.safetensors", b"")
     assert records.status(tmp_path, run.run_id) == "interrupted"
     process, _ = holder(run.run_id)
@@ -271,6 +342,7 @@ def test_states(tmp_path, holder):
 
 # Metrics
 
+
 def test_metrics_survive_a_torn_line_and_are_cut_at_a_step(tmp_path):
     run_id = config().run_id
     assert records.read_metrics(tmp_path, run_id) == []
@@ -280,7 +352,7 @@ def test_metrics_survive_a_torn_line_and_are_cut_at_a_step(tmp_path):
         records.append_metrics(tmp_path, run_id, line)
     path = records.run_dir(tmp_path, run_id) / "metrics.jsonl"
     whole = path.read_text()
-    for torn in ('{"step": 40, "loss_bi', '{"step": 40', '{'):
+    for torn in ('{"step": 40, "loss_bi', '{"step": 40', "{"):
         path.write_text(whole + torn)
         assert records.read_metrics(tmp_path, run_id) == lines
     records.cut_metrics(tmp_path, run_id, 20)
@@ -295,6 +367,7 @@ def test_metrics_survive_a_torn_line_and_are_cut_at_a_step(tmp_path):
 
 # The table
 
+
 def test_the_table_has_a_row_for_every_planned_run_and_invents_nothing(tmp_path):
     runs = [config(seed=seed) for seed in range(3)]
     records.write(tmp_path, record(runs[0]))
@@ -306,13 +379,25 @@ def test_the_table_has_a_row_for_every_planned_run_and_invents_nothing(tmp_path)
     assert list(table["error"]) == ["", "diverged at step 7", ""]
     assert list(table["seed"]) == [0, 1, 2] and set(table["n_sequences"]) == {40}
     finished = table.loc[runs[0].run_id]
-    assert (finished["strict_bits"], finished["paper_bits"], finished["strict_ceiling_bits"]) == (100.5, 90.0, 1000.0)
-    assert (finished["gain_last_tenth"], finished["wall_s"]) == (0.02, 8.0 / 4)  # a stack of four shared the time
+    assert (finished["strict_bits"], finished["paper_bits"], finished["strict_ceiling_bits"]) == (
+        100.5,
+        90.0,
+        1000.0,
+    )
+    assert (finished["gain_last_tenth"], finished["wall_s"]) == (
+        0.02,
+        8.0 / 4,
+    )  # a stack of four shared the time
     for run in runs[1:]:
         row = table.loc[run.run_id]
-        assert all(math.isnan(row[name]) for name in ("strict_bits", "paper_bits", "gain_last_tenth", "wall_s"))
+        assert all(
+            math.isnan(row[name])
+            for name in ("strict_bits", "paper_bits", "gain_last_tenth", "wall_s")
+        )
         # expected ceiling: H - log2 of the orders of 40 sequences, at most the whole entropy
-        assert 0 < row["strict_ceiling_bits"] < run.entropy_bits == row["entropy_bits"] == 40 * 8 * 4
+        assert (
+            0 < row["strict_ceiling_bits"] < run.entropy_bits == row["entropy_bits"] == 40 * 8 * 4
+        )
         assert row["parameters_total"] == run.parameters["total"]
 
 
@@ -326,5 +411,8 @@ def test_labels_name_the_shape_and_what_tells_equal_shapes_apart():
     labels = records.shape_labels([plain, wide])
     assert (labels[plain.run_id], labels[wide.run_id]) == ("1x8", "1x16")
     labels = records.shape_labels([plain, rotary, wide])
-    assert labels[plain.run_id] == "1x8 position=learned" and labels[rotary.run_id] == "1x8 position=rotary"
+    assert (
+        labels[plain.run_id] == "1x8 position=learned"
+        and labels[rotary.run_id] == "1x8 position=rotary"
+    )
     assert records.shape_labels([]) == {}

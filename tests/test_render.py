@@ -17,24 +17,46 @@ from capacity.data.render import BiodWorld, BiosWorld
 POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
 CPU = torch.device("cpu")
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
-MONTHS = "January February March April May June July August September October November December".split()
-ODD = "\n".join(f"[{name}]\n{{subject}} one {{value}} {name}.\n{{subject}}'s two {{value}}, {name}!\n"
-                f"Three {{value}} {{subject}} {name}.\n{{value}}'s four {{subject}}: {name}"
-                for name in ATTRIBUTES) + "\n"
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
+ODD = (
+    "\n".join(
+        f"[{name}]\n{{subject}} one {{value}} {name}.\n{{subject}}'s two {{value}}, {name}!\n"
+        f"Three {{value}} {{subject}} {name}.\n{{value}}'s four {{subject}}: {name}"
+        for name in ATTRIBUTES
+    )
+    + "\n"
+)
 
 
 def make(n=500, seed=3, kind="bios", **data):
     """A world of n people; a short window, so that few of them are enough."""
-    config = from_dict({"data": {"kind": kind, "n_people": max(n, 30), "seq_len": 8} | data, "train": {"steps": 1000}})
-    return (BiosWorld if kind == "bios" else BiodWorld)(config.data, config.data.compiled, n, seed, CPU)
+    config = from_dict(
+        {
+            "data": {"kind": kind, "n_people": max(n, 30), "seq_len": 8} | data,
+            "train": {"steps": 1000},
+        }
+    )
+    return (BiosWorld if kind == "bios" else BiodWorld)(
+        config.data, config.data.compiled, n, seed, CPU
+    )
 
 
 def texts(world, person, exposure, **other):
     """Rendered biographies as text, one string each, EOS and tag as they come."""
-    tokens, length = world.pieces.join(world.render(torch.as_tensor(person), torch.as_tensor(exposure), **other))
-    return ["".join(["<tag>" if row == world.lexicon.rows else world.lexicon.content["tokens"][row]
-                     for row in part.tolist()])
-            for part in tokens.split(length.tolist())]
+    tokens, length = world.pieces.join(
+        world.render(torch.as_tensor(person), torch.as_tensor(exposure), **other)
+    )
+    return [
+        "".join(
+            [
+                "<tag>" if row == world.lexicon.rows else world.lexicon.content["tokens"][row]
+                for row in part.tolist()
+            ]
+        )
+        for part in tokens.split(length.tolist())
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------- the hashes
@@ -51,12 +73,18 @@ def word(base, *indices):
     return state % 2**62
 
 
-@given(st.integers(0, 2**62 - 1), st.lists(st.integers(0, 2**62 - 1), min_size=1, max_size=3), st.integers(0, 10**6))
+@given(
+    st.integers(0, 2**62 - 1),
+    st.lists(st.integers(0, 2**62 - 1), min_size=1, max_size=3),
+    st.integers(0, 10**6),
+)
 def test_a_word_is_what_exact_integers_give(base, indices, last):
     wanted = word(base, *indices, last)
     tensors = [torch.tensor([i]) for i in indices]
     assert hashing.words(base, *tensors, last).tolist() == [wanted]
-    assert hashing.words(torch.tensor([[base]]), *tensors, torch.tensor([last])).tolist() == [[wanted]]
+    assert hashing.words(torch.tensor([[base]]), *tensors, torch.tensor([last])).tolist() == [
+        [wanted]
+    ]
     assert 0 <= wanted < 2**62
 
 
@@ -75,7 +103,10 @@ def test_words_show_no_bias():
     assert float(((pairs - n / 100) ** 2 / (n / 100)).sum()) < 99 + 5 * math.sqrt(2 * 99)
     # another seed: half the bits
     flipped = (w ^ hashing.words(hashing.key(1, "test"), torch.arange(n))).bitwise_and(2**20 - 1)
-    assert abs(sum(float((flipped >> bit & 1).double().mean()) for bit in range(20)) / 20 - 0.5) < 0.002
+    assert (
+        abs(sum(float((flipped >> bit & 1).double().mean()) for bit in range(20)) / 20 - 0.5)
+        < 0.002
+    )
     assert len(w.unique()) == n
 
 
@@ -86,8 +117,11 @@ def test_a_permutation_hits_every_place_once(n, base):
 
 
 @settings(max_examples=50)
-@given(st.integers(2, 2**60), st.integers(0, 2**62 - 1),
-       st.lists(st.integers(0, 2**60), min_size=2, max_size=50, unique=True))
+@given(
+    st.integers(2, 2**60),
+    st.integers(0, 2**62 - 1),
+    st.lists(st.integers(0, 2**60), min_size=2, max_size=50, unique=True),
+)
 def test_a_permutation_of_any_size_stays_inside_and_distinct(n, base, index):
     index = torch.tensor(sorted({i % n for i in index}))
     out = hashing.permute(base, index, n)
@@ -106,7 +140,9 @@ def test_every_place_is_equally_likely(n):
     """Over keys each index comes to each place as often; of up to four all orders do (of more, odd and even differ)."""
     m = 24_000 if n < 10 else 3000
     keys = hashing.words(hashing.key(0, "keys"), torch.arange(m))
-    rows = hashing.permute(keys[:, None].expand(-1, n).reshape(-1), torch.arange(n).repeat(m), n).view(-1, n)
+    rows = hashing.permute(
+        keys[:, None].expand(-1, n).reshape(-1), torch.arange(n).repeat(m), n
+    ).view(-1, n)
     for i in range(n):
         count = rows[:, i].bincount(minlength=n).double()
         assert float(((count - m / n) ** 2 / (m / n)).sum()) < n - 1 + 5 * math.sqrt(2 * n) + 3
@@ -114,18 +150,25 @@ def test_every_place_is_equally_likely(n):
     if orders <= 24:
         count = torch.tensor(list(collections.Counter(map(tuple, rows.tolist())).values())).double()
         assert len(count) == orders
-        assert float(((count - m / orders) ** 2 / (m / orders)).sum()) < orders + 5 * math.sqrt(2 * orders) + 3
+        assert (
+            float(((count - m / orders) ** 2 / (m / orders)).sum())
+            < orders + 5 * math.sqrt(2 * orders) + 3
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------- the people
 
 
 def test_names_are_distinct_over_all_people():
-    world = make(n=3000, first_names=20, middle_names=10, last_names=20, other_people=1000, other_parts=1)
+    world = make(
+        n=3000, first_names=20, middle_names=10, last_names=20, other_people=1000, other_parts=1
+    )
     first, middle, last = world.names.parts(torch.arange(4000))  # all there are
     assert len(set(zip(first.tolist(), middle.tolist(), last.tolist()))) == 4000
     assert (int(first.max()), int(middle.max()), int(last.max())) == (19, 9, 19)
-    assert first[:3000].bincount().double().std() < 3 * math.sqrt(150)  # the measured ones are no corner of the space
+    assert first[:3000].bincount().double().std() < 3 * math.sqrt(
+        150
+    )  # the measured ones are no corner of the space
 
 
 def test_people_are_a_function_of_the_seed_and_of_their_number():
@@ -136,18 +179,32 @@ def test_people_are_a_function_of_the_seed_and_of_their_number():
 
 def test_attributes_are_uniform_and_independent():
     n = 40_000
-    world = make(n=n, cities=20, universities=30, majors=10, employers=26, months=3, days=4, years=5)
+    world = make(
+        n=n, cities=20, universities=30, majors=10, employers=26, months=3, days=4, years=5
+    )
     person = torch.arange(n)
     values = {name: world.values(name, person) for name in (*ATTRIBUTES, "gender")}
-    sizes = {"birth_date": 60, "birth_city": 20, "university": 30, "major": 10, "employer": 26, "gender": 2}
+    sizes = {
+        "birth_date": 60,
+        "birth_city": 20,
+        "university": 30,
+        "major": 10,
+        "employer": 26,
+        "gender": 2,
+    }
     for name, size in sizes.items():
         count = values[name].bincount(minlength=size).double()
         assert len(count) == size
-        assert float(((count - n / size) ** 2 / (n / size)).sum()) < size - 1 + 4 * math.sqrt(2 * size) + 3
+        assert (
+            float(((count - n / size) ** 2 / (n / size)).sum())
+            < size - 1 + 4 * math.sqrt(2 * size) + 3
+        )
     for (a, n_a), (b, n_b) in itertools.combinations(sizes.items(), 2):
         count = (values[a] * n_b + values[b]).bincount(minlength=n_a * n_b).double()
         mean = n / (n_a * n_b)
-        assert float(((count - mean) ** 2 / mean).sum()) < n_a * n_b + 5 * math.sqrt(2 * n_a * n_b) + 5
+        assert (
+            float(((count - mean) ** 2 / mean).sum()) < n_a * n_b + 5 * math.sqrt(2 * n_a * n_b) + 5
+        )
     assert (values["work_city"] == world.headquarters[values["employer"]]).all()
 
 
@@ -164,12 +221,26 @@ class Slow:
                 current = self.sections.setdefault(line[1:-1], [])
             elif line and not line.startswith("#"):
                 current.append(line)
-        read = {name: (POOLS / f"{name}.txt").read_text("utf-8").strip().split("\n") for name in (
-            "first_name", "middle_name", "last_name", "city", "university", "field", "company")}
+        read = {
+            name: (POOLS / f"{name}.txt").read_text("utf-8").strip().split("\n")
+            for name in (
+                "first_name",
+                "middle_name",
+                "last_name",
+                "city",
+                "university",
+                "field",
+                "company",
+            )
+        }
         companies = [line.split("; ") for line in read["company"]]
         self.names = [read[f"{part}_name"] for part in ("first", "middle", "last")]
-        self.values = {"birth_city": read["city"], "university": read["university"], "major": read["field"],
-                       "employer": [name for name, _ in companies]}
+        self.values = {
+            "birth_city": read["city"],
+            "university": read["university"],
+            "major": read["field"],
+            "employer": [name for name, _ in companies],
+        }
         self.companies = companies
 
     def value(self, attribute, person):
@@ -179,30 +250,70 @@ class Slow:
         if attribute != "birth_date":
             return self.values[attribute][v]
         d = self.world.data
-        return f"{MONTHS[v // (d.days * d.years)]} {v // d.years % d.days + 1}, {1900 + v % d.years}"
+        return (
+            f"{MONTHS[v // (d.days * d.years)]} {v // d.years % d.days + 1}, {1900 + v % d.years}"
+        )
 
     def text(self, i, exposure, other=False):
         d, person = self.world.data, torch.tensor([i])
-        form = (d.other_biographies, d.other_order, False) if other else (d.biographies, d.order, d.same_sentences)
+        form = (
+            (d.other_biographies, d.other_order, False)
+            if other
+            else (d.biographies, d.order, d.same_sentences)
+        )
         order, template = self.world.texts(person, torch.tensor([exposure]), *form)
-        first, middle, last = (names[int(part)] for names, part in zip(self.names, self.world.names.parts(person)))
+        first, middle, last = (
+            names[int(part)] for names, part in zip(self.names, self.world.names.parts(person))
+        )
         name = f"{first} {middle} {last}" if d.middle_names else f"{first} {last}"
         out = "<|endoftext|>" + ("<tag>" if d.tag == ("other" if other else "main") else "")
         names = [a for a in ATTRIBUTES if a in self.world.attributes]
         for k, a in enumerate(order[0].tolist()):
-            subject = name if k == 0 or d.full_names else ("He", "She")[int(self.world.values("gender", person))]
+            subject = (
+                name
+                if k == 0 or d.full_names
+                else ("He", "She")[int(self.world.values("gender", person))]
+            )
             line = self.sections[names[a]][int(template[0, a])]
-            out += " " + line.replace("{subject}", subject).replace("{value}", self.value(names[a], person))
+            out += " " + line.replace("{subject}", subject).replace(
+                "{value}", self.value(names[a], person)
+            )
         return out
 
 
-@pytest.mark.parametrize("data", [
-    {}, {"odd": True}, {"order": "fixed"}, {"order": "pairs", "odd": True}, {"biographies": 3, "templates": 5},
-    {"biographies": 4, "same_sentences": True}, {"full_names": True, "odd": True}, {"middle_names": 0, "majors": 0},
-    {"tag": "main", "other_people": 40, "other_parts": 1}, {"employers": 0, "order": "pairs", "vocabulary": "world"},
-    {"tag": "other", "other_people": 40, "other_parts": 7, "other_biographies": 1, "other_order": "fixed",
-     "windows": "mixed"},
-    {"months": 1, "days": 2, "years": 3, "cities": 4, "universities": 0, "vocab_size": 90, "odd": True}], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"odd": True},
+        {"order": "fixed"},
+        {"order": "pairs", "odd": True},
+        {"biographies": 3, "templates": 5},
+        {"biographies": 4, "same_sentences": True},
+        {"full_names": True, "odd": True},
+        {"middle_names": 0, "majors": 0},
+        {"tag": "main", "other_people": 40, "other_parts": 1},
+        {"employers": 0, "order": "pairs", "vocabulary": "world"},
+        {
+            "tag": "other",
+            "other_people": 40,
+            "other_parts": 7,
+            "other_biographies": 1,
+            "other_order": "fixed",
+            "windows": "mixed",
+        },
+        {
+            "months": 1,
+            "days": 2,
+            "years": 3,
+            "cities": 4,
+            "universities": 0,
+            "vocab_size": 90,
+            "odd": True,
+        },
+    ],
+    ids=str,
+)
 def test_a_biography_reads_as_a_slow_renderer_writes_it(data, tmp_path):
     file = POOLS / "templates.txt"
     if data.pop("odd", False):
@@ -215,13 +326,17 @@ def test_a_biography_reads_as_a_slow_renderer_writes_it(data, tmp_path):
     assert fast == [slow.text(i, e) for i, e in zip(person.tolist(), exposure.tolist())]
     if data.get("other_people"):
         person = person[:40] + 60
-        assert texts(world, person, exposure[:40], other=True) == [slow.text(i, 0, other=True) for i in person.tolist()]
+        assert texts(world, person, exposure[:40], other=True) == [
+            slow.text(i, 0, other=True) for i in person.tolist()
+        ]
 
 
 def sentences(world, person, exposure):
     """Attributes of the sentences in the order of the text, by a word that only their templates have."""
-    return [[next(a for a in ATTRIBUTES if part.rstrip(".!").endswith(a)) for part in _split(text)]
-            for text in texts(world, person, exposure)]
+    return [
+        [next(a for a in ATTRIBUTES if part.rstrip(".!").endswith(a)) for part in _split(text)]
+        for text in texts(world, person, exposure)
+    ]
 
 
 def _split(text):
@@ -243,8 +358,12 @@ def test_orders_are_those_asked_for_and_equally_likely(marked):
     assert len(free) > 650 and max(free.values()) < 20  # of 720, 4.2 times each
     first = collections.Counter(order[0] for order in free.elements())
     assert all(abs(count - n / 6) < 5 * math.sqrt(n / 6) for count in first.values())
-    assert set(map(tuple, sentences(make(n=9, order="fixed", **marked), range(9), range(9)))) == {ATTRIBUTES}
-    pairs = collections.Counter(map(tuple, sentences(make(n=n, order="pairs", **marked), range(n), [0] * n)))
+    assert set(map(tuple, sentences(make(n=9, order="fixed", **marked), range(9), range(9)))) == {
+        ATTRIBUTES
+    }
+    pairs = collections.Counter(
+        map(tuple, sentences(make(n=n, order="pairs", **marked), range(n), [0] * n))
+    )
     kept = [ATTRIBUTES[0:2], ATTRIBUTES[2:4], ATTRIBUTES[4:6]]
     assert set(pairs) == {sum(some, ()) for some in itertools.permutations(kept)}
     assert all(abs(count - n / 6) < 5 * math.sqrt(n / 6) for count in pairs.values())
@@ -256,10 +375,16 @@ def test_every_exposure_is_a_new_text_unless_biographies_are_counted():
     few = make(n=20, biographies=5)
     for i in range(20):
         shown = texts(few, [i] * 50, range(50))
-        assert set(collections.Counter(shown).values()) == {10} and len(set(shown)) == 5  # each as often as the others
+        assert (
+            set(collections.Counter(shown).values()) == {10} and len(set(shown)) == 5
+        )  # each as often as the others
         assert shown[:5] == shown[5:10] and len(set(shown[:5])) == 5
-    many = range(400)  # each person begins with another one of the texts, which are the first of those without a number
-    several, endless = (texts(make(n=400, **data), many, [0] * 400) for data in ({"biographies": 5}, {}))
+    many = range(
+        400
+    )  # each person begins with another one of the texts, which are the first of those without a number
+    several, endless = (
+        texts(make(n=400, **data), many, [0] * 400) for data in ({"biographies": 5}, {})
+    )
     first = [a == b for a, b in zip(several, endless)]
     assert 50 < sum(first) < 110
     single = make(n=20, biographies=1, order="fixed")
@@ -268,11 +393,15 @@ def test_every_exposure_is_a_new_text_unless_biographies_are_counted():
 
 def test_templates_are_drawn_evenly():
     world = make(n=4000)
-    _, template = world.texts(torch.arange(4000), torch.zeros(4000, dtype=torch.int64), None, "permute", False)
+    _, template = world.texts(
+        torch.arange(4000), torch.zeros(4000, dtype=torch.int64), None, "permute", False
+    )
     for a, size in enumerate(world.n_templates_A.tolist()):
         count = template[:, a].bincount(minlength=size).double()
         assert len(count) == size
-        assert float(((count - 4000 / size) ** 2 / (4000 / size)).sum()) < size - 1 + 4 * math.sqrt(2 * size)
+        assert float(((count - 4000 / size) ** 2 / (4000 / size)).sum()) < size - 1 + 4 * math.sqrt(
+            2 * size
+        )
 
 
 def test_same_sentences_differ_in_their_order_only():
@@ -282,7 +411,10 @@ def test_same_sentences_differ_in_their_order_only():
     for i in range(40):
         shown = texts(world, [i] * 5, range(5))
         name = texts(world, [i], [0])[0].removeprefix("<|endoftext|> ").split()
-        parts = [sorted(map(str.strip, text.removeprefix("<|endoftext|>").split(" ".join(name[:3])))) for text in shown]
+        parts = [
+            sorted(map(str.strip, text.removeprefix("<|endoftext|>").split(" ".join(name[:3]))))
+            for text in shown
+        ]
         assert all(some == parts[0] for some in parts) and len(parts[0]) == 7
         assert len(set(shown)) > 1
 
@@ -311,11 +443,36 @@ def test_threads_change_nothing(threads):
 # ----------------------------------------------------------------------------------------------------------------- bioD
 
 
-@pytest.mark.parametrize("data", [
-    {"attributes": 6, "chunks": 2, "diversity": 50, "length": 3, "alphabet": 10},
-    {"attributes": 1, "chunks": 3, "diversity": 9, "length": 2, "alphabet": 3, "separator": "none"},
-    {"attributes": 2, "chunks": 1, "diversity": 8, "length": 3, "alphabet": 2},  # every string there is
-    {"attributes": 3, "chunks": 2, "diversity": 40, "length": 40, "alphabet": 3000, "middle_names": 0}], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"attributes": 6, "chunks": 2, "diversity": 50, "length": 3, "alphabet": 10},
+        {
+            "attributes": 1,
+            "chunks": 3,
+            "diversity": 9,
+            "length": 2,
+            "alphabet": 3,
+            "separator": "none",
+        },
+        {
+            "attributes": 2,
+            "chunks": 1,
+            "diversity": 8,
+            "length": 3,
+            "alphabet": 2,
+        },  # every string there is
+        {
+            "attributes": 3,
+            "chunks": 2,
+            "diversity": 40,
+            "length": 40,
+            "alphabet": 3000,
+            "middle_names": 0,
+        },
+    ],
+    ids=str,
+)
 def test_biod_is_its_definition(data):
     """Definition 2.2: K sets of D distinct strings of L symbols, C uniform chunks a value, a new order every time."""
     n, k, c, d, length = 300, data["attributes"], data["chunks"], data["diversity"], data["length"]
@@ -326,13 +483,17 @@ def test_biod_is_its_definition(data):
     assert all(len(set(some)) == d for some in sets)
     content, drawn = world.lexicon.content, world.chunks(torch.arange(n))
     assert drawn.shape == (n, k, c) and int(drawn.max()) == d - 1 and int(drawn.min()) == 0
-    names = [(POOLS / f"{part}_name.txt").read_text().split() for part in ("first", "middle", "last")]
+    names = [
+        (POOLS / f"{part}_name.txt").read_text().split() for part in ("first", "middle", "last")
+    ]
     orders = collections.Counter()
     for e in range(3):
         tokens, lengths = world.pieces.join(world.render(torch.arange(n), torch.full((n,), e)))
         for i, part in enumerate(tokens.split(lengths.tolist())):
             shown = "".join(content["tokens"][row] for row in part.tolist())
-            first, middle, last = (words[int(p)] for words, p in zip(names, world.names.parts(torch.tensor([i]))))
+            first, middle, last = (
+                words[int(p)] for words, p in zip(names, world.names.parts(torch.tensor([i])))
+            )
             name = f"{first} {middle} {last}" if data.get("middle_names", 1) else f"{first} {last}"
             comma = "," if data.get("separator", "comma") == "comma" else ""
             said = [shown.index(f" ID {a + 1} is") for a in range(k)]
@@ -341,14 +502,18 @@ def test_biod_is_its_definition(data):
             wanted = "<|endoftext|>"
             for place, a in enumerate(order):
                 chunks = ["".join(f" <{s}>" for s in sets[a][int(v)]) for v in drawn[i, a]]
-                wanted += (" Her" if place else f" {name}'s") + f" ID {a + 1} is{comma.join(chunks)}."
+                wanted += (
+                    " Her" if place else f" {name}'s"
+                ) + f" ID {a + 1} is{comma.join(chunks)}."
             assert shown == wanted
             symbols = [row for row in part.tolist() if row >= content["first_symbol"]]
             assert len(symbols) == k * c * length  # a symbol is one token, a chunk exactly L
         if k == 1:
             break
     assert k == 1 or len(orders) == math.factorial(k) or k == 6
-    assert world.lexicon.mean_tokens(world.data) == pytest.approx(float(lengths.double().mean()) - 1, rel=0.02)
+    assert world.lexicon.mean_tokens(world.data) == pytest.approx(
+        float(lengths.double().mean()) - 1, rel=0.02
+    )
     assert world.lexicon.shortest(world.data) <= int(lengths.min()) - 1
 
 
@@ -360,33 +525,60 @@ def test_biod_values_are_uniform():
         assert float(((count - 20_000 / 30) ** 2 / (20_000 / 30)).sum()) < 29 + 4 * math.sqrt(58)
     for other in (drawn[:, 1, 0], drawn[:, 0, 1]):
         pairs = (drawn[:, 0, 0] * 30 + other).bincount(minlength=900).double()
-        assert float(((pairs - 20_000 / 900) ** 2 / (20_000 / 900)).sum()) < 899 + 4 * math.sqrt(1800)
-    assert set(map(tuple, world.symbols_KDL[0].tolist())) != set(map(tuple, world.symbols_KDL[1].tolist()))
+        assert float(((pairs - 20_000 / 900) ** 2 / (20_000 / 900)).sum()) < 899 + 4 * math.sqrt(
+            1800
+        )
+    assert set(map(tuple, world.symbols_KDL[0].tolist())) != set(
+        map(tuple, world.symbols_KDL[1].tolist())
+    )
 
 
-@pytest.mark.parametrize("data", [{}, {"chunks": 1}, {"separator": "none"}, {"attributes": 1}], ids=str)
+@pytest.mark.parametrize(
+    "data", [{}, {"chunks": 1}, {"separator": "none"}, {"attributes": 1}], ids=str
+)
 def test_rows_of_biod_are_those_in_use(data):
     """P counts rows in use; of the alphabet all symbols, whether or not the drawn strings have them."""
-    world = make(n=2000, kind="biod",
-                 **{"attributes": 3, "chunks": 2, "diversity": 50, "alphabet": 50, "first_names": 20,
-                                         "middle_names": 10, "last_names": 30} | data)
+    world = make(
+        n=2000,
+        kind="biod",
+        **{
+            "attributes": 3,
+            "chunks": 2,
+            "diversity": 50,
+            "alphabet": 50,
+            "first_names": 20,
+            "middle_names": 10,
+            "last_names": 30,
+        }
+        | data,
+    )
     tokens, _ = world.pieces.join(world.render(torch.arange(2000), torch.arange(2000)))
     assert world.data.used_rows == world.data.rows == len(world.lexicon.content["tokens"])
     unseen = set(range(world.data.rows)) - set(tokens.tolist())
     assert [world.lexicon.content["tokens"][row] for row in unseen] == []
 
 
-@pytest.mark.parametrize("data, key", [({"diversity": 101, "length": 2, "alphabet": 10}, "data.diversity=101"),
-                                       ({"first_names": 2, "middle_names": 1, "last_names": 2, "n": 31},
-                                        "data.n_people=31")])
+@pytest.mark.parametrize(
+    "data, key",
+    [
+        ({"diversity": 101, "length": 2, "alphabet": 10}, "data.diversity=101"),
+        ({"first_names": 2, "middle_names": 1, "last_names": 2, "n": 31}, "data.n_people=31"),
+    ],
+)
 def test_an_impossible_biod_is_refused(data, key):
     with pytest.raises(lexicon.ConfigError, match=key):
         make(kind="biod", **data)
 
 
-@pytest.mark.parametrize("data", [{"biographies": 2, "same_sentences": True, "order": "fixed"},
-                                  {"biographies": 7, "same_sentences": True, "order": "pairs"},
-                                  {"biographies": 2, "templates": 1, "order": "fixed"}], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"biographies": 2, "same_sentences": True, "order": "fixed"},
+        {"biographies": 7, "same_sentences": True, "order": "pairs"},
+        {"biographies": 2, "templates": 1, "order": "fixed"},
+    ],
+    ids=str,
+)
 def test_more_different_texts_than_there_can_be_are_refused(data):
     with pytest.raises(lexicon.ConfigError, match="data.biographies"):
         make(**data)

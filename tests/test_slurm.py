@@ -23,7 +23,14 @@ from waiting import patience, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # every run an element of its own, as far as there is more than a second to do
-HERE = ["cluster=slurm", "cluster.gpus=0", "cluster.cpus=1", "cluster.mem=100M", "cluster.signal_seconds=5", "cluster.pack_minutes=0.001"]
+HERE = [
+    "cluster=slurm",
+    "cluster.gpus=0",
+    "cluster.cpus=1",
+    "cluster.mem=100M",
+    "cluster.signal_seconds=5",
+    "cluster.pack_minutes=0.001",
+]
 FOUR = PINS + "grids: [{{seed: [0, 1, 2, 3]}}]\n"
 ONE = PINS + "grids: [{{seed: [0]}}]\n"
 LONG = 4000  # steps: about 5 s
@@ -43,10 +50,23 @@ def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "100")
     monkeypatch.setenv("SBATCH_ARRAY_INX", "7-9")
     odd = bench.folder / "50% of results"
-    command = [sys.executable, "-m", "capacity", "sweep", "50% more, please.yaml", *HERE, "--results", str(odd)]
-    done = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=patience())
+    command = [
+        sys.executable,
+        "-m",
+        "capacity",
+        "sweep",
+        "50% more, please.yaml",
+        *HERE,
+        "--results",
+        str(odd),
+    ]
+    done = subprocess.run(
+        command, cwd=bench.folder, capture_output=True, text=True, timeout=patience()
+    )
     (job,) = re.findall(r"^submitted   job (\d+):", done.stdout, re.M)
-    again = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=patience())
+    again = subprocess.run(
+        command, cwd=bench.folder, capture_output=True, text=True, timeout=patience()
+    )
     assert "nothing to submit" in again.stdout
     assert slurm.wait(job) == {"COMPLETED"}
     assert [records.status(odd, run.run_id) for run in bench.runs] == ["finished"] * 2
@@ -55,8 +75,13 @@ def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
 
 def verb(bench, *args):
     """(exit code, output, error) of another verb on the study."""
-    done = subprocess.run([sys.executable, "-m", "capacity", args[0], "s.yaml", *args[1:]], cwd=bench.folder, capture_output=True,
-                          text=True, timeout=patience())
+    done = subprocess.run(
+        [sys.executable, "-m", "capacity", args[0], "s.yaml", *args[1:]],
+        cwd=bench.folder,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
 
@@ -71,16 +96,36 @@ def logs(bench):
 
 def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
     bench.write(FOUR, steps=200)
-    (job,) = submit(bench, "cluster.throttle=2", "cluster.stack=1", "cluster.setup=['export GREETING=hello']", "cluster.environment=['NAME=a b']")
+    (job,) = submit(
+        bench,
+        "cluster.throttle=2",
+        "cluster.stack=1",
+        "cluster.setup=['export GREETING=hello']",
+        "cluster.environment=['NAME=a b']",
+    )
     together = []
-    wait_until(lambda: (together.append(sum(j["JobState"] == "RUNNING" for j in slurm.jobs(job))),
-                        slurm.states(job) == {"COMPLETED"})[1], "the array")
+    wait_until(
+        lambda: (
+            together.append(sum(j["JobState"] == "RUNNING" for j in slurm.jobs(job))),
+            slurm.states(job) == {"COMPLETED"},
+        )[1],
+        "the array",
+    )
     assert max(together) == 2
     assert_undisturbed(bench, undisturbed, 1)
     (submission,) = submissions.read_all(bench.results)
-    assert [len(element["runs"]) for element in submission.elements] == [1, 1, 1, 1] and submission.job == job
+    assert [len(element["runs"]) for element in submission.elements] == [
+        1,
+        1,
+        1,
+        1,
+    ] and submission.job == job
     script = (submission.folder / "submit.sbatch").read_text()
-    assert "#SBATCH --array=0-3%2" in script and "export GREETING=hello\n" in script and "export NAME='a b'\n" in script
+    assert (
+        "#SBATCH --array=0-3%2" in script
+        and "export GREETING=hello\n" in script
+        and "export NAME='a b'\n" in script
+    )
     assert verb(bench, "status")[:2] == (0, "s: 4 runs, 4 finished\n")
     code, out, _ = bench.sweep(*HERE)
     assert code == 0 and "nothing to submit" in out and "4 finished" in out
@@ -123,14 +168,22 @@ def test_a_signal_before_the_limit_requeues_and_continues_exactly(bench, slurm, 
     reached = read_meta(bench.folder_of(run) / "checkpoint.safetensors")["step"]
     assert 0 < reached < LONG
     row = rows(bench)[run.run_id]
-    assert row["status"] == "requeued" and row["where"].startswith(f"slurm {job}_0 PENDING") and 0 < row["step"] <= reached
+    assert (
+        row["status"] == "requeued"
+        and row["where"].startswith(f"slurm {job}_0 PENDING")
+        and 0 < row["step"] <= reached
+    )
     code, out, _ = bench.sweep(*HERE)
     assert code == 0 and "1 requeued, 0 to do" in out and "nothing to submit" in out
-    before = [line for line in records.read_metrics(bench.results, run.run_id) if line["step"] <= reached]
+    before = [
+        line for line in records.read_metrics(bench.results, run.run_id) if line["step"] <= reached
+    ]
     assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
     assert slurm.jobs(job)[0]["Restarts"] == "1"
     assert_undisturbed(bench, undisturbed, 1)
-    assert records.read_metrics(bench.results, run.run_id)[:len(before)] == before  # not trained again
+    assert (
+        records.read_metrics(bench.results, run.run_id)[: len(before)] == before
+    )  # not trained again
 
 
 def test_a_preempted_job_continues_exactly(bench, slurm, undisturbed):
@@ -149,9 +202,14 @@ def test_a_node_that_goes_down_and_comes_back(bench, slurm, undisturbed):
     (job,) = submit(bench)
     middle(bench, slurm, job)
     slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
-    wait_until(lambda: slurm.states(job) and slurm.states(job) <= {"PENDING", "NODE_FAIL"}, "the node's end")
+    wait_until(
+        lambda: slurm.states(job) and slurm.states(job) <= {"PENDING", "NODE_FAIL"},
+        "the node's end",
+    )
     wait_until(lambda: "running" not in bench.states(), "the worker's end")
-    slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=resume", check=False)  # it may have come back by itself
+    slurm.run(
+        "scontrol", "update", f"nodename={slurm.host}", "state=resume", check=False
+    )  # it may have come back by itself
     assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
     assert_undisturbed(bench, undisturbed, 1)
 
@@ -164,7 +222,12 @@ def test_cancelled_work_is_kept_and_a_new_sweep_continues_it(bench, slurm, undis
     assert code == 0 and f"slurm {job}: 4 elements, 4 runs" in out
     assert slurm.wait(job) == {"CANCELLED"}
     wait_until(lambda: "running" not in bench.states(), "the worker's end")
-    assert sorted(bench.states()) == ["interrupted", "missing", "missing", "missing"]  # it saved before it stopped
+    assert sorted(bench.states()) == [
+        "interrupted",
+        "missing",
+        "missing",
+        "missing",
+    ]  # it saved before it stopped
     assert "0 running" not in verb(bench, "status")[1]
     assert verb(bench, "cancel")[:2] == (0, "s: nothing is queued or running\n")
     (again,) = submit(bench)
@@ -173,7 +236,9 @@ def test_cancelled_work_is_kept_and_a_new_sweep_continues_it(bench, slurm, undis
     assert submissions.read_all(bench.results)[0].elements[0]["end"] == "CANCELLED"
 
 
-def test_a_killed_worker_is_started_again_and_a_killed_job_by_the_next_sweep(bench, slurm, undisturbed):
+def test_a_killed_worker_is_started_again_and_a_killed_job_by_the_next_sweep(
+    bench, slurm, undisturbed
+):
     bench.write(ONE, steps=LONG)
     (job,) = submit(bench)
     middle(bench, slurm, job)
@@ -181,8 +246,12 @@ def test_a_killed_worker_is_started_again_and_a_killed_job_by_the_next_sweep(ben
     wait_until(lambda: len(bench.workers()) == 2, "another worker")
     assert "was killed by signal SIGKILL; starting it again" in logs(bench)
     (submission,) = submissions.read_all(bench.results)
-    wait_until(lambda: len(records.read_metrics(bench.results, bench.runs[0].run_id)) > 60, "progress")
-    os.kill(submission.state(0)["pid"], signal.SIGKILL)  # the one that watches over workers: they stop when it is gone
+    wait_until(
+        lambda: len(records.read_metrics(bench.results, bench.runs[0].run_id)) > 60, "progress"
+    )
+    os.kill(
+        submission.state(0)["pid"], signal.SIGKILL
+    )  # the one that watches over workers: they stop when it is gone
     assert slurm.wait(job) == {"FAILED"}
     assert slurm.jobs(job)[0]["ExitCode"] == "137:0"
     wait_until(lambda: "running" not in bench.states(), "the worker's end")
@@ -194,20 +263,36 @@ def test_a_killed_worker_is_started_again_and_a_killed_job_by_the_next_sweep(ben
 
 
 def test_a_failing_member_fails_its_element_and_no_other_run(bench, slurm):
-    bench.write(PINS + "grids: [{{seed: [0, 1]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: 0}}]}}]\n", steps=200)
+    bench.write(
+        PINS
+        + "grids: [{{seed: [0, 1]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: 0}}]}}]\n",
+        steps=200,
+    )
     (job,) = submit(bench, "cluster.pack_minutes=60")
     assert slurm.wait(job) == {"FAILED"} and slurm.jobs(job)[0]["ExitCode"] == "1:0"
     assert bench.states() == ["finished", "finished", "failed"]
     hot = bench.runs[2].run_id
     code, out, _ = verb(bench, "status")
     reason = records.read(bench.results, hot)["error"]["reason"]
-    assert code == 1 and "2 finished, 1 failed" in out and hot in out and reason in out and f"{job}_0.log" in out
+    assert (
+        code == 1
+        and "2 finished, 1 failed" in out
+        and hot in out
+        and reason in out
+        and f"{job}_0.log" in out
+    )
     code, out, _ = bench.sweep(*HERE)
     assert "nothing to submit" in out  # failures are not tried again by themselves
     code, out, err = verb(bench, "retry")
-    assert code == 2 and err == "capacity: error: retry: say what: --failed tries again what has failed or was lost\n"
+    assert (
+        code == 2
+        and err
+        == "capacity: error: retry: say what: --failed tries again what has failed or was lost\n"
+    )
     code, out, _ = verb(bench, "retry", "--failed", "train.grad_clip=1")
-    assert code == 0 and "no run has failed" in out  # with another setting it is another run, which nobody has tried
+    assert (
+        code == 0 and "no run has failed" in out
+    )  # with another setting it is another run, which nobody has tried
     code, out, _ = verb(bench, "retry", "--failed")
     (again,) = re.findall(r"^submitted   job (\d+): 1 run in 1 element", out, re.M)
     assert slurm.wait(again) == {"FAILED"}
@@ -223,12 +308,20 @@ def test_two_people_who_sweep_at_once_submit_every_run_once(bench, slurm, undist
     assert sum("nothing to submit" in out for _, out, _ in ends) == 2
     wait_until(lambda: "running" in bench.states(), "a start")
     code, out, _ = bench.sweep()  # on this machine
-    assert code == 1 and "are being trained by another process" in out and len(submissions.read_all(bench.results)) == 1
+    assert (
+        code == 1
+        and "are being trained by another process" in out
+        and len(submissions.read_all(bench.results)) == 1
+    )
     code, out, _ = bench.sweep(*HERE, "train.steps=100")  # other runs are another matter
     (other,) = re.findall(r"^submitted   job (\d+)", out, re.M)
     assert slurm.wait(submission.job) == {"COMPLETED"} and slurm.wait(other) == {"COMPLETED"}
     assert_undisturbed(bench, undisturbed, 1)
-    stacks = [json.loads(s.pack(i).read_text())["stacks"] for s in submissions.read_all(bench.results) for i in range(len(s.elements))]
+    stacks = [
+        json.loads(s.pack(i).read_text())["stacks"]
+        for s in submissions.read_all(bench.results)
+        for i in range(len(s.elements))
+    ]
     assert len(bench.workers()) == sum(map(len, stacks))  # one process each
 
 
@@ -243,15 +336,23 @@ def test_a_submitter_that_dies_before_it_hears_the_job_id_leaves_no_doubt(bench,
     assert slurm.wait(job) == {"COMPLETED"} and bench.states() == ["finished"]
 
 
-@pytest.mark.parametrize("settings, words", [
-    (["cluster.gpus=3", "cluster.device=cpu"], "Requested node configuration is not available"),
-    (["cluster.partition=none"], "invalid partition specified: none"),
-    (["cluster.gres=gpu:a100:1", "cluster.device=cpu"], "")])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (["cluster.gpus=3", "cluster.device=cpu"], "Requested node configuration is not available"),
+        (["cluster.partition=none"], "invalid partition specified: none"),
+        (["cluster.gres=gpu:a100:1", "cluster.device=cpu"], ""),
+    ],
+)
 def test_a_refused_request_is_one_line_and_leaves_nothing(bench, slurm, settings, words):
     bench.write(ONE, steps=100)
     code, out, err = bench.sweep(*HERE, *settings)
     assert code == 2 and len(err.splitlines()) == 1
-    assert err.startswith("capacity: error: SLURM refused the job: ") and words in err and "--array=0-0" in err
+    assert (
+        err.startswith("capacity: error: SLURM refused the job: ")
+        and words in err
+        and "--array=0-0" in err
+    )
     assert [path.name for path in (bench.results / "submissions").iterdir()] == ["lock"]
     assert slurm.jobs() == [] or all(j["JobState"] != "PENDING" for j in slurm.jobs())
 
@@ -271,11 +372,15 @@ def test_a_full_disk_fails_the_element_and_nothing_is_lost(bench, small_disk, sl
     assert_undisturbed(bench, undisturbed, 1)
 
 
-def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(bench, slurm, monkeypatch, tmp_path):
+def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(
+    bench, slurm, monkeypatch, tmp_path
+):
     bench.write(ONE, steps=LONG)
     (job,) = submit(bench)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n")
+    (tmp_path / "bin/squeue").write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n"
+    )
     (tmp_path / "bin/squeue").chmod(0o755)
     with monkeypatch.context() as down:
         down.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
@@ -283,7 +388,12 @@ def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(bench, slurm,
         assert code == 2 and err.startswith("capacity: error: ") and len(err.splitlines()) == 1
         assert "may be queued or running" in err and "Unable to contact" in err
         code, out, err = verb(bench, "status")
-        assert code == 1 and err == "" and "the queue is not known" in out and "Unable to contact" in out
+        assert (
+            code == 1
+            and err == ""
+            and "the queue is not known" in out
+            and "Unable to contact" in out
+        )
     assert len(submissions.read_all(bench.results)) == 1 and slurm.wait(job) == {"COMPLETED"}
 
 
@@ -306,7 +416,11 @@ def test_how_a_job_ended_is_known_without_sacct(slurm, monkeypatch, tmp_path):
     (tmp_path / "scontrol").symlink_to(shutil.which("scontrol"))
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("PATH", str(tmp_path))
-        assert [launcher.end(done, i) for i in range(3)] == ["COMPLETED", "FAILED", None]  # and where there is no sacct at all
+        assert [launcher.end(done, i) for i in range(3)] == [
+            "COMPLETED",
+            "FAILED",
+            None,
+        ]  # and where there is no sacct at all
 
 
 def test_without_slurm_a_person_is_told(bench, monkeypatch, capsys, tmp_path):

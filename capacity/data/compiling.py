@@ -12,17 +12,36 @@ from capacity.data.lists import Pools, Template
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
 
 
-
 def key(data: BiosData | BiodData | CorpusData) -> tuple:
     """What a lexicon depends on besides the content of files, which is read once per process."""
     if isinstance(data, CorpusData):
         return "corpus", data.path, data.n_people, data.tokenizer, data.vocab_size
     names = (data.first_names, data.middle_names, data.last_names)
     if isinstance(data, BiodData):
-        return "biod", data.pools_dir, names, data.attributes, data.alphabet, data.separator, data.chunks > 1
+        return (
+            "biod",
+            data.pools_dir,
+            names,
+            data.attributes,
+            data.alphabet,
+            data.separator,
+            data.chunks > 1,
+        )
     # the lists are always checked against the sizes, so those belong to the key in both cases
-    return ("bios", data.pools_dir, data.templates_file, data.tokenizer, data.vocab_size, data.vocabulary, data.questions,
-            tuple(world_sizes(data).items()), data.months, data.days, data.years, data.templates)
+    return (
+        "bios",
+        data.pools_dir,
+        data.templates_file,
+        data.tokenizer,
+        data.vocab_size,
+        data.vocabulary,
+        data.questions,
+        tuple(world_sizes(data).items()),
+        data.months,
+        data.days,
+        data.years,
+        data.templates,
+    )
 
 
 def compile(data: BiosData | BiodData | CorpusData) -> dict:
@@ -57,11 +76,25 @@ class Book:
         `alphabet` symbols, then those of questions only; and the row of each of the encoder's tokens."""
         ids = {text: encoder.encode(text) for text in self.texts if text != EOS}
         bio = dict.fromkeys(i for text in ids if text in self.bio for i in ids[text])
-        others = [i for i in dict.fromkeys(i for tokens in ids.values() for i in tokens) if i not in bio]
-        row = {i: 1 + n for n, i in enumerate(bio)} | {i: 1 + len(bio) + alphabet + n for n, i in enumerate(others)}
-        words = [EOS] + [encoder.word(i) for i in bio] + [f" <{n}>" for n in range(alphabet)] + [encoder.word(i) for i in others]
+        others = [
+            i for i in dict.fromkeys(i for tokens in ids.values() for i in tokens) if i not in bio
+        ]
+        row = {i: 1 + n for n, i in enumerate(bio)} | {
+            i: 1 + len(bio) + alphabet + n for n, i in enumerate(others)
+        }
+        words = (
+            [EOS]
+            + [encoder.word(i) for i in bio]
+            + [f" <{n}>" for n in range(alphabet)]
+            + [encoder.word(i) for i in others]
+        )
         pieces = [[0] if text == EOS else [row[i] for i in ids[text]] for text in self.texts]
-        return {"schema": SCHEMA, "tokens": words, "bio_rows": 1 + len(bio) + alphabet, "pieces": pieces}, row
+        return {
+            "schema": SCHEMA,
+            "tokens": words,
+            "bio_rows": 1 + len(bio) + alphabet,
+            "pieces": pieces,
+        }, row
 
 
 def _encoder(tokenizer: str, size: int | None, texts: Iterable[str]) -> Encoder:
@@ -75,17 +108,23 @@ def _compile_bios(data: BiosData) -> tuple[dict, Encoder, dict[int, int]]:
         sizes = {name: max(1, size) for name, size in sizes.items()}
     folder = Path(data.pools_dir) if data.pools_dir is not None else lists.OWN
     pools = lists.read_pools(folder, sizes)
-    file = Path(data.templates_file) if data.templates_file is not None else lists.OWN / "templates.txt"
+    file = (
+        Path(data.templates_file)
+        if data.templates_file is not None
+        else lists.OWN / "templates.txt"
+    )
     templates = lists.read_templates(file, names)
     months, days, years = 12, 28, 200
     if data.vocabulary == "world":
         pools = _first(pools, sizes)
-        templates = {name: some[:data.templates] for name, some in templates.items()}
+        templates = {name: some[: data.templates] for name, some in templates.items()}
         months, days, years = data.months, data.days, data.years
     asked = lists.read_templates(lists.OWN / "questions.txt", names) if data.questions else {}
 
     book = Book()
-    all_templates = [(t, True) for some in templates.values() for t in some] + [(t, False) for s in asked.values() for t in s]
+    all_templates = [(t, True) for some in templates.values() for t in some] + [
+        (t, False) for s in asked.values() for t in s
+    ]
     first = [book.add(" " + word) for word in pools.first_name]
     middle = [book.add(" " + word) for word in pools.middle_name]
     last, pronoun = {}, {}
@@ -96,41 +135,75 @@ def _compile_bios(data: BiosData) -> tuple[dict, Encoder, dict[int, int]]:
             pronoun.setdefault(glue, [book.add(" " + word + glue) for word in lists.PRONOUNS])
     words = {name: list(getattr(pools, name)) for name in names if name != "birth_date"}
     words["birth_date"] = [str(lists.FIRST_YEAR + n) for n in range(years)]
-    parts = {"birth_date": [[book.add(" " + month) for month in lists.MONTHS[:months]],
-                            [book.add(f" {day},") for day in range(1, days + 1)]]}
+    parts = {
+        "birth_date": [
+            [book.add(" " + month) for month in lists.MONTHS[:months]],
+            [book.add(f" {day},") for day in range(1, days + 1)],
+        ]
+    }
     values: dict[str, dict[str, list[int]]] = {name: {} for name in names}
     for bio, group in ((True, templates), (False, asked)):
         for name, some in group.items():
             for template in some:
                 glue = template.slot("value").glue
-                values[name].setdefault(glue, [book.add(f" {word}{glue}", bio) for word in words[name]])
+                values[name].setdefault(
+                    glue, [book.add(f" {word}{glue}", bio) for word in words[name]]
+                )
     numbered = {name: [_numbered(t, book, True) for t in some] for name, some in templates.items()}
     questions = {name: [_numbered(t, book, False) for t in some] for name, some in asked.items()}
 
     encoder = _encoder(data.tokenizer, data.vocab_size, book.texts)
     content, row = book.close(encoder)
     content |= {
-        "kind": "bios", "first": first, "middle": middle, "templates": numbered, "questions": questions,
-        "last": {glue: {"pieces": p, "lengths": _lengths(pools.last_name, glue, encoder)} for glue, p in last.items()},
-        "pronoun": {glue: {"pieces": p, "lengths": _lengths(lists.PRONOUNS, glue, encoder)} for glue, p in pronoun.items()},
-        "values": {name: {"parts": parts.get(name, [[], []]),
-                          "last": {glue: {"pieces": p, "lengths": _lengths(words[name], glue, encoder)}
-                                   for glue, p in by_glue.items()}} for name, by_glue in values.items()},
+        "kind": "bios",
+        "first": first,
+        "middle": middle,
+        "templates": numbered,
+        "questions": questions,
+        "last": {
+            glue: {"pieces": p, "lengths": _lengths(pools.last_name, glue, encoder)}
+            for glue, p in last.items()
+        },
+        "pronoun": {
+            glue: {"pieces": p, "lengths": _lengths(lists.PRONOUNS, glue, encoder)}
+            for glue, p in pronoun.items()
+        },
+        "values": {
+            name: {
+                "parts": parts.get(name, [[], []]),
+                "last": {
+                    glue: {"pieces": p, "lengths": _lengths(words[name], glue, encoder)}
+                    for glue, p in by_glue.items()
+                },
+            }
+            for name, by_glue in values.items()
+        },
         "headquarters": list(pools.headquarters),
-        "extensions": {name: extensions([encoder.encode(" " + word) for word in words[name]]) for name in names}}
+        "extensions": {
+            name: extensions([encoder.encode(" " + word) for word in words[name]]) for name in names
+        },
+    }
     return content, encoder, row
 
 
 def _first(pools: Pools, sizes: dict[str, int]) -> Pools:
     """The first so many values of each list, and the headquarters of those employers only."""
     cut = {name: getattr(pools, name)[:size] for name, size in sizes.items()}
-    places = pools.headquarters[:sizes["employer"]]
-    return Pools(**cut, work_city=pools.work_city[:max(places, default=-1) + 1], headquarters=places)
+    places = pools.headquarters[: sizes["employer"]]
+    return Pools(
+        **cut, work_city=pools.work_city[: max(places, default=-1) + 1], headquarters=places
+    )
 
 
 def _numbered(template: Template, book: Book, bio: bool) -> list:
-    return [book.add(template.before, bio), template.first.name == "subject", template.first.glue,
-            book.add(template.between, bio), template.second.glue, book.add(template.after, bio)]
+    return [
+        book.add(template.before, bio),
+        template.first.name == "subject",
+        template.first.glue,
+        book.add(template.between, bio),
+        template.second.glue,
+        book.add(template.after, bio),
+    ]
 
 
 def _lengths(words: Iterable[str], glue: str, encoder: Encoder) -> list[int]:
@@ -151,12 +224,18 @@ def extensions(values: list[list[int]]) -> list[tuple[int, int]]:
 
 
 def _compile_biod(data: BiodData) -> tuple[dict, Encoder, dict[int, int]]:
-    sizes = {"first_name": data.first_names, "middle_name": data.middle_names, "last_name": data.last_names}
-    pools = lists.read_pools(Path(data.pools_dir) if data.pools_dir is not None else lists.OWN, sizes)
+    sizes = {
+        "first_name": data.first_names,
+        "middle_name": data.middle_names,
+        "last_name": data.last_names,
+    }
+    pools = lists.read_pools(
+        Path(data.pools_dir) if data.pools_dir is not None else lists.OWN, sizes
+    )
     book = Book()
-    first = [book.add(" " + word) for word in pools.first_name[:data.first_names]]
-    middle = [book.add(" " + word) for word in pools.middle_name[:data.middle_names]]
-    last = [book.add(f" {word}'s") for word in pools.last_name[:data.last_names]]
+    first = [book.add(" " + word) for word in pools.first_name[: data.first_names]]
+    middle = [book.add(" " + word) for word in pools.middle_name[: data.middle_names]]
+    last = [book.add(f" {word}'s") for word in pools.last_name[: data.last_names]]
     pronoun = book.add(" Her") if data.attributes > 1 else 0
     heads = [book.add(f" ID {n} is") for n in range(1, data.attributes + 1)]
     comma = book.add(",") if data.separator == "comma" and data.chunks > 1 else 0
@@ -164,7 +243,19 @@ def _compile_biod(data: BiodData) -> tuple[dict, Encoder, dict[int, int]]:
     encoder = _encoder("bpe", None, book.texts)
     content, row = book.close(encoder, data.alphabet)
     content |= {
-        "kind": "biod", "first": first, "middle": middle, "pronoun": pronoun, "heads": heads, "comma": comma,
-        "stop": stop, "first_symbol": content["bio_rows"] - data.alphabet,
-        "last": {"'s": {"pieces": last, "lengths": _lengths(pools.last_name[:data.last_names], "'s", encoder)}}}
+        "kind": "biod",
+        "first": first,
+        "middle": middle,
+        "pronoun": pronoun,
+        "heads": heads,
+        "comma": comma,
+        "stop": stop,
+        "first_symbol": content["bio_rows"] - data.alphabet,
+        "last": {
+            "'s": {
+                "pieces": last,
+                "lengths": _lengths(pools.last_name[: data.last_names], "'s", encoder),
+            }
+        },
+    }
     return content, encoder, row

@@ -29,7 +29,9 @@ def read_people(path: Path, most: int | None) -> list[dict]:
             break
         person = _person(line, f"{path}:{number}", people[0]["attributes"] if people else None)
         if person["person"] in seen:
-            raise ConfigError(f"{path}:{number}: {person['person']!r} is there twice, first in line {seen[person['person']]}")
+            raise ConfigError(
+                f"{path}:{number}: {person['person']!r} is there twice, first in line {seen[person['person']]}"
+            )
         seen[person["person"]] = number
         people.append(person)
     if len(people) < 4:
@@ -50,13 +52,23 @@ def _person(line: str, at: str, attributes: dict | None) -> dict:
     if not (isinstance(entry["person"], str) and entry["person"].strip()):
         raise ConfigError(f"{at}: person={entry['person']!r}: expected a name")
     values = entry["attributes"]
-    if not (isinstance(values, dict) and values and all(isinstance(v, str) and v.strip() for v in values.values())):
-        raise ConfigError(f"{at}: attributes: expected names with texts as values, such as {{\"major\": \"Biology\"}}")
+    if not (
+        isinstance(values, dict)
+        and values
+        and all(isinstance(v, str) and v.strip() for v in values.values())
+    ):
+        raise ConfigError(
+            f'{at}: attributes: expected names with texts as values, such as {{"major": "Biology"}}'
+        )
     if attributes is not None and list(sorted(values)) != list(sorted(attributes)):
-        raise ConfigError(f"{at}: attributes {', '.join(sorted(values))}, but the first person has "
-                          f"{', '.join(sorted(attributes))}")
+        raise ConfigError(
+            f"{at}: attributes {', '.join(sorted(values))}, but the first person has "
+            f"{', '.join(sorted(attributes))}"
+        )
     texts = entry["texts"]
-    if not (isinstance(texts, list) and texts and all(isinstance(t, str) and t.strip() for t in texts)):
+    if not (
+        isinstance(texts, list) and texts and all(isinstance(t, str) and t.strip() for t in texts)
+    ):
         raise ConfigError(f"{at}: texts: expected a list of at least one text")
     return entry
 
@@ -74,8 +86,11 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
     [first token, tokens], or null where the text does not hold it.
     """
     people = read_people(Path(data.path), data.n_people)
-    encoder = gpt2() if data.tokenizer == "gpt2" else trained_bpe(
-        (normalized(t) for p in people for t in p["texts"]), data.vocab_size)
+    encoder = (
+        gpt2()
+        if data.tokenizer == "gpt2"
+        else trained_bpe((normalized(t) for p in people for t in p["texts"]), data.vocab_size)
+    )
     pieces: dict[str, int] = {"": 0, EOS: 1}
     ids: list[list[int]] = [[], []]
     texts, spans = [], []
@@ -88,14 +103,29 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
                 ids.append(encoder.encode(text))
             texts[-1].append(pieces[text])
             asked = {"person": person["person"]} | person["attributes"]
-            spans[-1].append({name: encoder.span(text, normalized(value)) for name, value in asked.items()})
+            spans[-1].append(
+                {name: encoder.span(text, normalized(value)) for name, value in asked.items()}
+            )
     used = sorted({i for piece in ids for i in piece})
     row = {i: n + 1 for n, i in enumerate(used)}
-    values = {name: sorted({p["attributes"][name] for p in people}) for name in sorted(people[0]["attributes"])}
+    values = {
+        name: sorted({p["attributes"][name] for p in people})
+        for name in sorted(people[0]["attributes"])
+    }
     for name in values:
         if not any(span[name] for some in spans for span in some):
-            raise ConfigError(f"{data.path}: no text holds the value of {name!r} word for word, so it cannot be asked for")
-    content = {"schema": SCHEMA, "kind": "corpus", "tokens": [EOS] + [encoder.word(i) for i in used], "bio_rows": 1 + len(used),
-               "pieces": [[], [0]] + [[row[i] for i in piece] for piece in ids[2:]],
-               "people": [p["person"] for p in people], "values": values, "texts": texts, "spans": spans}
+            raise ConfigError(
+                f"{data.path}: no text holds the value of {name!r} word for word, so it cannot be asked for"
+            )
+    content = {
+        "schema": SCHEMA,
+        "kind": "corpus",
+        "tokens": [EOS] + [encoder.word(i) for i in used],
+        "bio_rows": 1 + len(used),
+        "pieces": [[], [0]] + [[row[i] for i in piece] for piece in ids[2:]],
+        "people": [p["person"] for p in people],
+        "values": values,
+        "texts": texts,
+        "spans": spans,
+    }
     return content, encoder, row

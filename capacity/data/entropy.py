@@ -16,10 +16,14 @@ def name_bits(n_names: int, n_people: int) -> float:
 
 def log2_name_sets(n_names: int, n_people: int) -> float:
     """log2 C(N0, N), the exact entropy of a set of N names without replacement."""
-    return (math.lgamma(n_names + 1) - math.lgamma(n_people + 1) - math.lgamma(n_names - n_people + 1)) / math.log(2)
+    return (
+        math.lgamma(n_names + 1) - math.lgamma(n_people + 1) - math.lgamma(n_names - n_people + 1)
+    ) / math.log(2)
 
 
-def knowledge_bits(n_people: int, n_names: int, p1: float, attribute_bits: float, p2: float) -> float:
+def knowledge_bits(
+    n_people: int, n_names: int, p1: float, attribute_bits: float, p2: float
+) -> float:
     """Bits learned of bioS(N): N log2(N0 / e^p1) + N log2(S0 / e^p2) (Definition 4.3), may be negative.
 
     attribute_bits: log2 S0, bits of one person's attributes; p2: nats, the SUM over the attributes.
@@ -40,8 +44,18 @@ def diversity_bits(alphabet: int, length: int, diversity: int, p3: float) -> flo
     return diversity * (length * math.log2(alphabet) - math.log2(diversity) - p3 / math.log(2))
 
 
-def biod_bits(n_people: int, n_names: int, attributes: int, chunks: int, diversity: int, length: int, alphabet: int,
-              p1: float, p2: float, p3: float) -> float:
+def biod_bits(
+    n_people: int,
+    n_names: int,
+    attributes: int,
+    chunks: int,
+    diversity: int,
+    length: int,
+    alphabet: int,
+    p1: float,
+    p2: float,
+    p3: float,
+) -> float:
     """Bits learned of bioD(N, K, C, D, L, T), Definition 4.1: names + values + diversity sets; may be negative.
 
     p2: nats per (person, attribute), whole value; p3: the same for its first chunk.
@@ -51,22 +65,45 @@ def biod_bits(n_people: int, n_names: int, attributes: int, chunks: int, diversi
     return names + values + attributes * diversity_bits(alphabet, length, diversity, p3)
 
 
-def biod_ceiling(n_people: int, n_names: int, attributes: int, chunks: int, diversity: int, length: int,
-                 alphabet: int) -> float:
+def biod_ceiling(
+    n_people: int,
+    n_names: int,
+    attributes: int,
+    chunks: int,
+    diversity: int,
+    length: int,
+    alphabet: int,
+) -> float:
     """R^max P of bioD: the same with p1 = ln N, p2 = p3 = 0."""
-    return biod_bits(n_people, n_names, attributes, chunks, diversity, length, alphabet, math.log(n_people), 0.0, 0.0)
+    return biod_bits(
+        n_people,
+        n_names,
+        attributes,
+        chunks,
+        diversity,
+        length,
+        alphabet,
+        math.log(n_people),
+        0.0,
+        0.0,
+    )
 
 
 def largest_population(bits: float, n_names: int, attribute_bits: float) -> int:
     """The number of people, 1 to N0, whose ceiling is nearest to `bits`; N (log2(N0/N) + b) rises while N < N0 2^b / e."""
-    low, high = 1, max(1, min(n_names, int(n_names * 2 ** min(0.0, attribute_bits - math.log2(math.e)))))
+    low, high = (
+        1,
+        max(1, min(n_names, int(n_names * 2 ** min(0.0, attribute_bits - math.log2(math.e))))),
+    )
     while low < high:
         middle = (low + high) // 2
         if knowledge_ceiling(middle, n_names, attribute_bits) < bits:
             low = middle + 1
         else:
             high = middle
-    if low > 1 and (abs(knowledge_ceiling(low - 1, n_names, attribute_bits) - bits)
-                    <= abs(knowledge_ceiling(low, n_names, attribute_bits) - bits)):
+    if low > 1 and (
+        abs(knowledge_ceiling(low - 1, n_names, attribute_bits) - bits)
+        <= abs(knowledge_ceiling(low, n_names, attribute_bits) - bits)
+    ):
         low -= 1
     return low

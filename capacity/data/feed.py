@@ -13,7 +13,9 @@ from capacity.config import Config
 from capacity.data import batches, uniform, views
 
 INDEX_CHUNK = 2**21  # batch indices prepared at once (16 MiB)
-CHUNK_TOKENS = 2**18  # tokens of one member rendered at once; a constant, because chunks begin at multiples of it
+CHUNK_TOKENS = (
+    2**18
+)  # tokens of one member rendered at once; a constant, because chunks begin at multiples of it
 CURSOR = 4
 
 
@@ -28,7 +30,7 @@ class TableFeed:
 
     def member_tokens(self, m: int) -> Tensor:
         """Training set of member m, int32 [N, S] on the device."""
-        return self.tokens[self.first_row[m]:self.first_row[m] + self.configs[m].trained_items]
+        return self.tokens[self.first_row[m] : self.first_row[m] + self.configs[m].trained_items]
 
     def first_rows(self, m: int, n: int) -> Tensor:
         """The first n sequences of member m's training set, or all of it, int64 [n, S]."""
@@ -36,7 +38,9 @@ class TableFeed:
 
     def canaries(self, m: int) -> Tensor:
         """Sequences of member m that are seen at set steps only, int32 [n, S] on the device."""
-        return self.tokens[self.first_row[m] + self.configs[m].trained_items:self.first_row[m + 1]]
+        return self.tokens[
+            self.first_row[m] + self.configs[m].trained_items : self.first_row[m + 1]
+        ]
 
     def chunk(self, cursor_MC: Tensor, step: int, most: int):
         """Tokens int64 [M, B, S] of up to `most` steps from `step` on, one by one."""
@@ -46,8 +50,11 @@ class TableFeed:
 
     def batch_rows(self, first_step: int, n_steps: int) -> Tensor:
         """Rows of `tokens` for each step, int64 [n_steps, M, B] on the device."""
-        rows = [batches.order(c.seed, c.trained_items, c.train.batch_size, first_step, n_steps) + self.first_row[m]
-                for m, c in enumerate(self.configs)]
+        rows = [
+            batches.order(c.seed, c.trained_items, c.train.batch_size, first_step, n_steps)
+            + self.first_row[m]
+            for m, c in enumerate(self.configs)
+        ]
         for m, config in enumerate(self.configs):
             if views.timed(config):
                 views.insert(rows[m], config, first_step, self.first_row[m] + config.trained_items)
@@ -59,7 +66,11 @@ class TableFeed:
         if views.timed(config):
             return views.exposures(config, step)
         fewest, most = batches.exposure_counts(config.trained_items, config.train.batch_size, step)
-        return {"min": fewest, "mean": step * config.train.batch_size / config.trained_items, "max": most}
+        return {
+            "min": fewest,
+            "mean": step * config.train.batch_size / config.trained_items,
+            "max": most,
+        }
 
 
 def _uniform_table(config: Config) -> np.ndarray:
@@ -96,7 +107,7 @@ class StreamFeed:
             self._load((step - 1) // self.steps_per_chunk, cursor_MC)
         self._load(step // self.steps_per_chunk, cursor_MC)
         begin = step % self.steps_per_chunk
-        return (tokens.long() for tokens in self.tokens[begin:begin + most])
+        return (tokens.long() for tokens in self.tokens[begin : begin + most])
 
     def first_rows(self, m: int, n: int) -> Tensor:
         """The first n windows that member m was trained on, int64 [n, T + 1]."""
@@ -114,8 +125,15 @@ class StreamFeed:
             assert number == self.loaded + 1, f"chunk {number} does not follow chunk {self.loaded}"
             for m, member in enumerate(self.members):
                 cursor_MC[m] = torch.tensor(member.cursor_at(number * per_chunk))
-        windows = [member.windows(cursor_MC[m].tolist(), number * per_chunk, per_chunk) for m, member in enumerate(self.members)]
-        self.tokens = torch.stack(windows).view(len(windows), self.steps_per_chunk, self.batch_size, -1).transpose(0, 1)
+        windows = [
+            member.windows(cursor_MC[m].tolist(), number * per_chunk, per_chunk)
+            for m, member in enumerate(self.members)
+        ]
+        self.tokens = (
+            torch.stack(windows)
+            .view(len(windows), self.steps_per_chunk, self.batch_size, -1)
+            .transpose(0, 1)
+        )
         self.loaded = number
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
@@ -123,4 +141,10 @@ class StreamFeed:
         return self.members[m].exposures(self.members[m].cursor_at(step * self.batch_size))
 
 
-FEEDS = {"uniform": TableFeed, "text": TableFeed, "bios": StreamFeed, "biod": StreamFeed, "corpus": StreamFeed}
+FEEDS = {
+    "uniform": TableFeed,
+    "text": TableFeed,
+    "bios": StreamFeed,
+    "biod": StreamFeed,
+    "corpus": StreamFeed,
+}

@@ -22,7 +22,9 @@ def _words(kind: str, count: int) -> list[str]:
     dice, found = random.Random(f"words of kind {kind}"), {}
     while len(found) < count:
         syllables = 1 + int(dice.random() * (2 if kind != "name" else 3))
-        word = "".join(_pick(dice, ONSETS) + _pick(dice, VOWELS) for _ in range(syllables)) + _pick(dice, CODAS)
+        word = "".join(_pick(dice, ONSETS) + _pick(dice, VOWELS) for _ in range(syllables)) + _pick(
+            dice, CODAS
+        )
         found[word.capitalize() if kind in ("name", "place") else word] = None
     return list(found)
 
@@ -36,7 +38,10 @@ class Grammar:
 
     def __init__(self) -> None:
         self.words = {kind: _words(kind, count) for kind, count in SIZES.items()}
-        self.weights = {kind: list(itertools.accumulate(1 / (r + 2.7) for r in range(count))) for kind, count in SIZES.items()}
+        self.weights = {
+            kind: list(itertools.accumulate(1 / (r + 2.7) for r in range(count)))
+            for kind, count in SIZES.items()
+        }
 
     def document(self, seed: int, number: int) -> str:
         """Two to eight sentences about a few names that come up again."""

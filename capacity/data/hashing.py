@@ -33,7 +33,11 @@ def words(base: int | Tensor, *indices: int | Tensor) -> Tensor:
     """
     state = torch.tensor(base) if isinstance(base, int) else base
     for index in indices:
-        step = _signed(GOLDEN * (index + 1) % 2**64) if isinstance(index, int) else GOLDEN * (index + 1)
+        step = (
+            _signed(GOLDEN * (index + 1) % 2**64)
+            if isinstance(index, int)
+            else GOLDEN * (index + 1)
+        )
         state = _mix(state + step)
     return state & (2**62 - 1)
 
@@ -45,7 +49,9 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shifted(z: Tensor, by: int) -> Tensor:
-    return (z >> by).bitwise_and_((1 << (64 - by)) - 1)  # int64 shifts keep the sign, the mix needs zeros
+    return (z >> by).bitwise_and_(
+        (1 << (64 - by)) - 1
+    )  # int64 shifts keep the sign, the mix needs zeros
 
 
 def permute(base: int | Tensor, index: Tensor, n: int) -> Tensor:

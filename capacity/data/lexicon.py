@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 EOS = "<|endoftext|>"
 SCHEMA = 1
-PAIRS = (("birth_date", "birth_city"), ("university", "major"), ("employer", "work_city"))  # 3.1, appendix A.1.1
+PAIRS = (
+    ("birth_date", "birth_city"),
+    ("university", "major"),
+    ("employer", "work_city"),
+)  # 3.1, appendix A.1.1
 _COMPILED: dict[Any, "Lexicon"] = {}
 
 
@@ -43,7 +47,9 @@ class Lexicon:
         self.content = content
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self._known: dict[tuple, float] = {}  # numbers of worlds, which settings ask for again and again
+        self._known: dict[
+            tuple, float
+        ] = {}  # numbers of worlds, which settings ask for again and again
 
     @property
     def rows(self) -> int:
@@ -74,7 +80,11 @@ class Lexicon:
         """Rows that the training data of this world can touch, EOS included."""
         if self.content["kind"] != "bios":
             return self.content["bio_rows"]
-        return self._once("used_rows", data, lambda: len({0}.union(*(self.pieces[p] for p in world_pieces(self.content, data)))))
+        return self._once(
+            "used_rows",
+            data,
+            lambda: len({0}.union(*(self.pieces[p] for p in world_pieces(self.content, data)))),
+        )
 
     def mean_tokens(self, data: BiosData | BiodData | CorpusData) -> float:
         """Expected tokens of a biography, without EOS and tag, over all values, templates and orders; exact."""
@@ -113,13 +123,20 @@ def sentence_groups(data: BiosData, order: str) -> list[tuple[int, ...]]:
 
 def world_sizes(data: BiosData) -> dict[str, int]:
     """Pool sizes of a world by the entries of `lists.FILES`."""
-    return {"first_name": data.first_names, "middle_name": data.middle_names, "last_name": data.last_names,
-            "birth_city": data.cities, "university": data.universities, "major": data.majors, "employer": data.employers}
+    return {
+        "first_name": data.first_names,
+        "middle_name": data.middle_names,
+        "last_name": data.last_names,
+        "birth_city": data.cities,
+        "university": data.universities,
+        "major": data.majors,
+        "employer": data.employers,
+    }
 
 
 def world_templates(content: dict, data: BiosData, attribute: str) -> list[list]:
     """The templates of an attribute that this world uses."""
-    return content["templates"][attribute][:data.templates]
+    return content["templates"][attribute][: data.templates]
 
 
 def value_sizes(content: dict, data: BiosData, attribute: str) -> tuple[int, int, int]:
@@ -127,33 +144,43 @@ def value_sizes(content: dict, data: BiosData, attribute: str) -> tuple[int, int
     if attribute == "birth_date":
         return data.months, data.days, data.years
     if attribute == "work_city":
-        return 0, 0, len(set(content["headquarters"][:data.employers]))
+        return 0, 0, len(set(content["headquarters"][: data.employers]))
     return 0, 0, data.attribute_sizes[attribute]
 
 
 def different_texts(content: dict, data: BiosData, order: str, same_sentences: bool) -> int:
     """How many texts of a person differ: orders times, unless the sentences stay the same, wordings."""
     orders = math.factorial(len(sentence_groups(data, order)))
-    return orders if same_sentences else orders * math.prod(len(world_templates(content, data, a)) for a in attributes_of(data))
+    return (
+        orders
+        if same_sentences
+        else orders * math.prod(len(world_templates(content, data, a)) for a in attributes_of(data))
+    )
 
 
 def world_pieces(content: dict, data: BiosData) -> set[int]:
     """All pieces that biographies of this world are made of."""
-    out = set(content["first"][:data.first_names]) | set(content["middle"][:data.middle_names])
+    out = set(content["first"][: data.first_names]) | set(content["middle"][: data.middle_names])
     for name in attributes_of(data):
         value = content["values"][name]
         a, b, c = value_sizes(content, data, name)
         out |= set(value["parts"][0][:a]) | set(value["parts"][1][:b])
-        for before, first_is_subject, glue1, between, glue2, after in world_templates(content, data, name):
+        for before, first_is_subject, glue1, between, glue2, after in world_templates(
+            content, data, name
+        ):
             subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
             out |= {before, between, after}
-            out |= set(content["last"][subject_glue]["pieces"][:data.last_names])
+            out |= set(content["last"][subject_glue]["pieces"][: data.last_names])
             names = attributes_of(data)
-            if not data.full_names and len(names) > 1 and (data.order != "fixed" or name != names[0]):
+            if (
+                not data.full_names
+                and len(names) > 1
+                and (data.order != "fixed" or name != names[0])
+            ):
                 out |= set(content["pronoun"][subject_glue]["pieces"])
             last = value["last"][value_glue]["pieces"]
             if name == "work_city":
-                out |= {last[place] for place in content["headquarters"][:data.employers]}
+                out |= {last[place] for place in content["headquarters"][: data.employers]}
             else:
                 out |= set(last[:c])
     return out
@@ -167,39 +194,66 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
     content, length = lexicon.content, lexicon.length
     names = attributes_of(data)
     groups = sentence_groups(data, data.order)
-    name = _mean([length(p) for p in content["first"][:data.first_names]])
+    name = _mean([length(p) for p in content["first"][: data.first_names]])
     if data.middle_names:
-        name += _mean([length(p) for p in content["middle"][:data.middle_names]])
+        name += _mean([length(p) for p in content["middle"][: data.middle_names]])
     total = 0.0
     for i, attribute in enumerate(names):
         value = content["values"][attribute]
         a, b, c = value_sizes(content, data, attribute)
-        lead = sum(_mean([length(p) for p in part[:n]]) for part, n in zip(value["parts"], (a, b)) if n)
-        first = sum(group[0] == i for group in groups) / len(groups)  # how often this sentence has the full name
+        lead = sum(
+            _mean([length(p) for p in part[:n]]) for part, n in zip(value["parts"], (a, b)) if n
+        )
+        first = sum(group[0] == i for group in groups) / len(
+            groups
+        )  # how often this sentence has the full name
         tokens = []
-        for before, first_is_subject, glue1, between, glue2, after in world_templates(content, data, attribute):
+        for before, first_is_subject, glue1, between, glue2, after in world_templates(
+            content, data, attribute
+        ):
             subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
-            full = name + _mean([length(p) for p in content["last"][subject_glue]["pieces"][:data.last_names]])
-            pronoun = full if data.full_names else _mean([length(p) for p in content["pronoun"][subject_glue]["pieces"]])
+            full = name + _mean(
+                [length(p) for p in content["last"][subject_glue]["pieces"][: data.last_names]]
+            )
+            pronoun = (
+                full
+                if data.full_names
+                else _mean([length(p) for p in content["pronoun"][subject_glue]["pieces"]])
+            )
             last = value["last"][value_glue]["pieces"]
-            shown = ([last[place] for place in content["headquarters"][:data.employers]] if attribute == "work_city"
-                     else last[:c])
-            tokens.append(length(before) + length(between) + length(after) + lead + _mean([length(p) for p in shown])
-                          + first * full + (1 - first) * pronoun)
+            shown = (
+                [last[place] for place in content["headquarters"][: data.employers]]
+                if attribute == "work_city"
+                else last[:c]
+            )
+            tokens.append(
+                length(before)
+                + length(between)
+                + length(after)
+                + lead
+                + _mean([length(p) for p in shown])
+                + first * full
+                + (1 - first) * pronoun
+            )
         total += _mean(tokens)
     return total
 
 
 def _biod_mean(lexicon: Lexicon, data: BiodData) -> float:
     content, length = lexicon.content, lexicon.length
-    name = _mean([length(p) for p in content["first"][:data.first_names]])
+    name = _mean([length(p) for p in content["first"][: data.first_names]])
     if data.middle_names:
-        name += _mean([length(p) for p in content["middle"][:data.middle_names]])
-    name += _mean([length(p) for p in content["last"]["'s"]["pieces"][:data.last_names]])
+        name += _mean([length(p) for p in content["middle"][: data.middle_names]])
+    name += _mean([length(p) for p in content["last"]["'s"]["pieces"][: data.last_names]])
     commas = (data.chunks - 1) * length(content["comma"])
     sentence = data.chunks * data.length + commas + length(content["stop"])
     heads = sum(length(p) for p in content["heads"])
-    return name + heads + data.attributes * sentence + (data.attributes - 1) * length(content["pronoun"])
+    return (
+        name
+        + heads
+        + data.attributes * sentence
+        + (data.attributes - 1) * length(content["pronoun"])
+    )
 
 
 def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:
@@ -223,8 +277,10 @@ def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
         _COMPILED[key] = Lexicon(compiling.compile(data))
     lexicon = _COMPILED[key]
     if data.lexicon is not None and lexicon.digest != data.lexicon:
-        raise ConfigError(f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, they now compile "
-                          f"to {lexicon.digest}; leave it empty to use them, or keep results/lexicons/{data.lexicon}.json")
+        raise ConfigError(
+            f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, they now compile "
+            f"to {lexicon.digest}; leave it empty to use them, or keep results/lexicons/{data.lexicon}.json"
+        )
     return lexicon
 
 
@@ -237,7 +293,9 @@ def keep(results: Path, lexicon: Lexicon) -> None:
     from capacity.records import write_atomic
 
     if not path(results, lexicon.digest).exists():
-        write_atomic(path(results, lexicon.digest), json.dumps(lexicon.content, sort_keys=True).encode())
+        write_atomic(
+            path(results, lexicon.digest), json.dumps(lexicon.content, sort_keys=True).encode()
+        )
 
 
 def load(results: Path, digest: str | None) -> None:
@@ -249,5 +307,7 @@ def load(results: Path, digest: str | None) -> None:
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path(results, digest)}: not a lexicon: {error}") from None
     if lexicon.digest != digest:
-        raise ConfigError(f"{path(results, digest)}: its content has the digest {lexicon.digest}; remove the file")
+        raise ConfigError(
+            f"{path(results, digest)}: its content has the digest {lexicon.digest}; remove the file"
+        )
     _COMPILED[digest] = lexicon

@@ -11,11 +11,30 @@ from pathlib import Path
 from capacity.settings import ConfigError, nearest
 
 OWN = Path(__file__).resolve().parent / "pools"
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-          "December")
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 FIRST_YEAR = 1900  # Part 3.1 (arXiv 2309.14316), appendix A.1: 1900 to 2099
-FILES = {"first_name": "first_name.txt", "middle_name": "middle_name.txt", "last_name": "last_name.txt",
-         "birth_city": "city.txt", "university": "university.txt", "major": "field.txt", "employer": "company.txt"}
+FILES = {
+    "first_name": "first_name.txt",
+    "middle_name": "middle_name.txt",
+    "last_name": "last_name.txt",
+    "birth_city": "city.txt",
+    "university": "university.txt",
+    "major": "field.txt",
+    "employer": "company.txt",
+}
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
 PRONOUNS = ("He", "She")
 
@@ -41,8 +60,15 @@ class Template:
     def text(self, subject: str, value: str) -> str:
         """The sentence with its leading space."""
         words = {"subject": " " + subject, "value": " " + value}
-        return (self.before + words[self.first.name] + self.first.glue + self.between + words[self.second.name]
-                + self.second.glue + self.after)
+        return (
+            self.before
+            + words[self.first.name]
+            + self.first.glue
+            + self.between
+            + words[self.second.name]
+            + self.second.glue
+            + self.after
+        )
 
     def slot(self, name: str) -> Slot:
         return self.first if self.first.name == name else self.second
@@ -86,9 +112,13 @@ def read_list(path: Path) -> tuple[str, ...]:
         if not value:
             raise ConfigError(f"{path}:{number}: an empty line inside the list")
         if value in seen:
-            raise ConfigError(f"{path}:{number}: {value!r} is there twice, first in line {seen[value]}")
+            raise ConfigError(
+                f"{path}:{number}: {value!r} is there twice, first in line {seen[value]}"
+            )
         if "  " in value or not value.isprintable():
-            raise ConfigError(f"{path}:{number}: {value!r}: expected words with single spaces between them")
+            raise ConfigError(
+                f"{path}:{number}: {value!r}: expected words with single spaces between them"
+            )
         seen[value] = number
     if not seen:
         raise ConfigError(f"{path}: the list is empty")
@@ -109,24 +139,34 @@ def read_pools(folder: Path, sizes: dict[str, int]) -> Pools:
             continue
         path = folder / file
         if not path.is_file():
-            missing = [f for n, f in FILES.items() if sizes.get(n, 0) > 0 and not (folder / f).is_file()]
+            missing = [
+                f for n, f in FILES.items() if sizes.get(n, 0) > 0 and not (folder / f).is_file()
+            ]
             raise ConfigError(f"{path}: no such list; {folder} lacks {', '.join(missing)}")
         lists[name] = read_list(path)
         if len(lists[name]) < sizes[name]:
-            raise ConfigError(f"{path}: {len(lists[name])} values, but the settings of this run ask for {sizes[name]}")
+            raise ConfigError(
+                f"{path}: {len(lists[name])} values, but the settings of this run ask for {sizes[name]}"
+            )
     employers, cities = [], []
     for number, line in enumerate(lists["employer"], 1):
         employer, semicolon, city = (part.strip() for part in line.partition(";"))
         if not (employer and semicolon and city):
-            raise ConfigError(f"{folder / FILES['employer']}:{number}: {line!r}: expected 'employer; city of its headquarters'")
+            raise ConfigError(
+                f"{folder / FILES['employer']}:{number}: {line!r}: expected 'employer; city of its headquarters'"
+            )
         if employer in employers:
-            raise ConfigError(f"{folder / FILES['employer']}:{number}: {employer!r} is there twice, first in line "
-                              f"{employers.index(employer) + 1}")
+            raise ConfigError(
+                f"{folder / FILES['employer']}:{number}: {employer!r} is there twice, first in line "
+                f"{employers.index(employer) + 1}"
+            )
         employers.append(employer)
         cities.append(city)
     places = tuple(dict.fromkeys(cities))
     lists["employer"] = tuple(employers)
-    return Pools(**lists, work_city=places, headquarters=tuple(places.index(city) for city in cities))
+    return Pools(
+        **lists, work_city=places, headquarters=tuple(places.index(city) for city in cities)
+    )
 
 
 def read_templates(path: Path, attributes: tuple[str, ...]) -> dict[str, tuple[Template, ...]]:
@@ -141,14 +181,18 @@ def read_templates(path: Path, attributes: tuple[str, ...]) -> dict[str, tuple[T
         if line.startswith("["):
             section = line[1:-1]
             if not line.endswith("]") or section not in ATTRIBUTES:
-                raise ConfigError(f"{at}: {line}: no such attribute{nearest(section, list(ATTRIBUTES))}; allowed: "
-                                  f"{', '.join(ATTRIBUTES)}")
+                raise ConfigError(
+                    f"{at}: {line}: no such attribute{nearest(section, list(ATTRIBUTES))}; allowed: "
+                    f"{', '.join(ATTRIBUTES)}"
+                )
             out.setdefault(section, {})
             continue
         if section is None:
             raise ConfigError(f"{at}: a template before the first [attribute]")
         if line in out[section]:
-            raise ConfigError(f"{at}: the template is there twice, first in line {out[section][line][1]}")
+            raise ConfigError(
+                f"{at}: the template is there twice, first in line {out[section][line][1]}"
+            )
         out[section][line] = (_template(line, at), number)
     missing = [name for name in attributes if not out.get(name)]
     if missing:
@@ -159,7 +203,9 @@ def read_templates(path: Path, attributes: tuple[str, ...]) -> dict[str, tuple[T
 def _template(line: str, at: str) -> Template:
     for slot in ("{subject}", "{value}"):
         if line.count(slot) != 1:
-            raise ConfigError(f"{at}: {line!r}: expected {slot} exactly once, found it {line.count(slot)} times")
+            raise ConfigError(
+                f"{at}: {line!r}: expected {slot} exactly once, found it {line.count(slot)} times"
+            )
     text = " " + line
     if "  " in text or "\t" in text:
         raise ConfigError(f"{at}: {line!r}: expected single spaces")
@@ -168,13 +214,19 @@ def _template(line: str, at: str) -> Template:
     for place, name in places:
         if text[place - 1] != " ":
             raise ConfigError(f"{at}: {line!r}: expected a space in front of {{{name}}}")
-        literals.append(text[end:place - 1])
-        rest = text[place + len(name) + 2:]
+        literals.append(text[end : place - 1])
+        rest = text[place + len(name) + 2 :]
         glue = rest.partition(" ")[0]
         if "{" in glue or "}" in glue:
-            raise ConfigError(f"{at}: {line!r}: expected single braces with a space in front, {{subject}} and {{value}}")
+            raise ConfigError(
+                f"{at}: {line!r}: expected single braces with a space in front, {{subject}} and {{value}}"
+            )
         slots.append(Slot(name, glue))
         end = place + len(name) + 2 + len(glue)
-    if "{" in text[end:] or "}" in text[end:] or any("{" in part or "}" in part for part in literals):
+    if (
+        "{" in text[end:]
+        or "}" in text[end:]
+        or any("{" in part or "}" in part for part in literals)
+    ):
         raise ConfigError(f"{at}: {line!r}: only {{subject}} and {{value}} may stand in braces")
     return Template(literals[0], slots[0], literals[1], slots[1], text[end:])

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from capacity.data import hashing
 from capacity.data.kinds import BiodData, BiosData, CorpusData
-from capacity.data.lexicon import Lexicon, attributes_of, sentence_groups, value_sizes, world_templates
+from capacity.data.lexicon import (
+    Lexicon,
+    attributes_of,
+    sentence_groups,
+    value_sizes,
+    world_templates,
+)
 from capacity.data.streams import derived_seed
 
 SENTENCE = 9  # before, slot of three, between, slot of three, after
@@ -45,7 +51,9 @@ class Pieces:
         flat = flat[flat != EMPTY]
         length = self.length[flat]
         shift = self.start[flat] - (length.cumsum(0) - length)
-        where = torch.arange(int(length.sum()), device=flat.device) + torch.repeat_interleave(shift, length)
+        where = torch.arange(int(length.sum()), device=flat.device) + torch.repeat_interleave(
+            shift, length
+        )
         return self.tokens[where], self.length[pieces_RS].sum(1)
 
 
@@ -56,12 +64,16 @@ class Names:
         self.sizes = data.first_names, max(1, data.middle_names), data.last_names
         self.n_names = data.n_names
         self.key = hashing.key(seed, "names")
-        self.first = torch.tensor(content["first"][:data.first_names], device=device)
-        self.middle = torch.tensor(content["middle"][:data.middle_names] or [EMPTY], device=device)
+        self.first = torch.tensor(content["first"][: data.first_names], device=device)
+        self.middle = torch.tensor(content["middle"][: data.middle_names] or [EMPTY], device=device)
         self.glues = list(content["last"])
         rows = [content["last"][glue] for glue in self.glues]
-        self.last_GN = torch.tensor([row["pieces"][:data.last_names] for row in rows], device=device)
-        self.last_length_GN = torch.tensor([row["lengths"][:data.last_names] for row in rows], device=device)
+        self.last_GN = torch.tensor(
+            [row["pieces"][: data.last_names] for row in rows], device=device
+        )
+        self.last_length_GN = torch.tensor(
+            [row["lengths"][: data.last_names] for row in rows], device=device
+        )
 
     def parts(self, person_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of first, middle and last name."""
@@ -73,21 +85,36 @@ class Names:
 class BiosWorld:
     """Pieces, people and texts of bioS and its variants."""
 
-    def __init__(self, data: BiosData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device):
+    def __init__(
+        self, data: BiosData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ):
         content = lexicon.content
         self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
         self.attributes = attributes_of(data)
         self.names = Names(content, data, seed, device)
         self.pieces = Pieces(content["pieces"], device)
-        self.tag = self.pieces.append(torch.tensor([[lexicon.rows]], device=device)) if data.tag != "none" else EMPTY
-        self.key = {name: hashing.key(seed, name) for name in (*self.attributes, "gender", "text", "order")}
+        self.tag = (
+            self.pieces.append(torch.tensor([[lexicon.rows]], device=device))
+            if data.tag != "none"
+            else EMPTY
+        )
+        self.key = {
+            name: hashing.key(seed, name) for name in (*self.attributes, "gender", "text", "order")
+        }
         self.sizes = data.attribute_sizes
-        self.headquarters = torch.tensor(content["headquarters"][:data.employers] or [0], device=device)
-        none = {"pieces": [EMPTY, EMPTY], "lengths": [0, 0]}  # a glue of questions only, which have the full name
+        self.headquarters = torch.tensor(
+            content["headquarters"][: data.employers] or [0], device=device
+        )
+        none = {
+            "pieces": [EMPTY, EMPTY],
+            "lengths": [0, 0],
+        }  # a glue of questions only, which have the full name
         pronouns = [content["pronoun"].get(glue, none) for glue in self.names.glues]
         self.pronoun_G2 = torch.tensor([p["pieces"] for p in pronouns], device=device)
         self.pronoun_length_G2 = torch.tensor([p["lengths"] for p in pronouns], device=device)
-        self.orders = {order: _orders(data, order, device) for order in ("permute", "fixed", "pairs")}
+        self.orders = {
+            order: _orders(data, order, device) for order in ("permute", "fixed", "pairs")
+        }
         self._templates(content)
 
     def _templates(self, content: dict) -> None:
@@ -99,19 +126,41 @@ class BiosWorld:
             glues = list(value["last"])
             n = sizes[2]
             self.value_glues.append(glues)
-            self.parts.append(([torch.tensor(part[:size] or [EMPTY], device=self.device)
-                                for part, size in zip(value["parts"], sizes)],
-                               torch.tensor([value["last"][g]["pieces"][:n] for g in glues], device=self.device),
-                               torch.tensor([value["last"][g]["lengths"][:n] for g in glues], device=self.device)))
+            self.parts.append(
+                (
+                    [
+                        torch.tensor(part[:size] or [EMPTY], device=self.device)
+                        for part, size in zip(value["parts"], sizes)
+                    ],
+                    torch.tensor(
+                        [value["last"][g]["pieces"][:n] for g in glues], device=self.device
+                    ),
+                    torch.tensor(
+                        [value["last"][g]["lengths"][:n] for g in glues], device=self.device
+                    ),
+                )
+            )
             some = []
-            for before, subject_first, glue1, between, glue2, after in world_templates(content, self.data, name):
+            for before, subject_first, glue1, between, glue2, after in world_templates(
+                content, self.data, name
+            ):
                 subject, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
-                some.append([before, int(subject_first), self.names.glues.index(subject), between, glues.index(value_glue),
-                             after])
+                some.append(
+                    [
+                        before,
+                        int(subject_first),
+                        self.names.glues.index(subject),
+                        between,
+                        glues.index(value_glue),
+                        after,
+                    ]
+                )
             rows.append(some)
         most = max(map(len, rows))
         self.n_templates_A = torch.tensor([len(some) for some in rows], device=self.device)
-        self.template_ATC = torch.tensor([some + [some[0]] * (most - len(some)) for some in rows], device=self.device)
+        self.template_ATC = torch.tensor(
+            [some + [some[0]] * (most - len(some)) for some in rows], device=self.device
+        )
         self.clear = self._clear_templates(rows)
 
     def _clear_templates(self, rows: list[list[list[int]]]) -> list[list[int]]:
@@ -120,14 +169,30 @@ class BiosWorld:
 
         In the others even perfect knowledge pays for the choice of the template ("studied ..." and "studied at ...").
         """
-        text = {piece: tuple(self.lexicon.pieces[piece]) for some in rows for piece in (row[3] for row in some)}
-        openings = [(a, row[2], text[row[3]]) for a, some in enumerate(rows) for row in some if row[0] == EMPTY and row[1]]
+        text = {
+            piece: tuple(self.lexicon.pieces[piece])
+            for some in rows
+            for piece in (row[3] for row in some)
+        }
+        openings = [
+            (a, row[2], text[row[3]])
+            for a, some in enumerate(rows)
+            for row in some
+            if row[0] == EMPTY and row[1]
+        ]
 
         def clear(a: int, row: list[int]) -> bool:
             mine = text[row[3]]
-            return row[0] == EMPTY and bool(row[1]) and not any(
-                glue == row[2] and other[:len(mine)] == mine and (len(other) > len(mine) or b != a)
-                for b, glue, other in openings)
+            return (
+                row[0] == EMPTY
+                and bool(row[1])
+                and not any(
+                    glue == row[2]
+                    and other[: len(mine)] == mine
+                    and (len(other) > len(mine) or b != a)
+                    for b, glue, other in openings
+                )
+            )
 
         found = [[t for t, row in enumerate(some) if clear(a, row)] for a, some in enumerate(rows)]
         return [here or list(range(len(rows[a]))) for a, here in enumerate(found)]
@@ -138,8 +203,14 @@ class BiosWorld:
             return self.headquarters[self.values("employer", person_R)]
         return hashing.words(self.key[attribute], person_R) % self.sizes.get(attribute, 1)
 
-    def texts(self, person_R: Tensor, exposure_R: Tensor, biographies: int | None, order: str,
-              same_sentences: bool) -> tuple[Tensor, Tensor]:
+    def texts(
+        self,
+        person_R: Tensor,
+        exposure_R: Tensor,
+        biographies: int | None,
+        order: str,
+        same_sentences: bool,
+    ) -> tuple[Tensor, Tensor]:
         """Order of the sentences [R, K] and template of each attribute [R, A] of the text shown at an exposure.
 
         With a number of texts per person, they take turns, each person beginning with another one.
@@ -149,7 +220,9 @@ class BiosWorld:
         if biographies is not None:
             text = (exposure_R + hashing.words(self.key["order"], person_R)) % biographies
         word = hashing.words(key, person_R, torch.zeros_like(text) if same_sentences else text)
-        drawn = [hashing.words(word, a) % self.n_templates_A[a] for a in range(len(self.attributes))]
+        drawn = [
+            hashing.words(word, a) % self.n_templates_A[a] for a in range(len(self.attributes))
+        ]
         table = self.orders[order]
         if same_sentences:  # as many different orders as there are texts
             which = hashing.permute(hashing.words(self.key["order"], person_R), text, len(table))
@@ -161,11 +234,19 @@ class BiosWorld:
         """Three pieces of values of attribute `a` with their glue [R, 3], and their tokens without the glue [R]."""
         (lead1, lead2), last_GN, length_GN = self.parts[a]
         n3, n2 = last_GN.shape[1], len(lead2)
-        slots = torch.stack([lead1[value_R // (n3 * n2)], lead2[value_R // n3 % n2], last_GN[glue_R, value_R % n3]], 1)
+        slots = torch.stack(
+            [lead1[value_R // (n3 * n2)], lead2[value_R // n3 % n2], last_GN[glue_R, value_R % n3]],
+            1,
+        )
         return slots, self.pieces.length[slots[:, :2]].sum(1) + length_GN[glue_R, value_R % n3]
 
-    def sentences(self, person_R: Tensor, order_RK: Tensor, template_RA: Tensor,
-                  swap: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def sentences(
+        self,
+        person_R: Tensor,
+        order_RK: Tensor,
+        template_RA: Tensor,
+        swap: dict[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Pieces [R, K, 9] of sentences (attribute -1: none), whether the subject comes first [R, K], and for each sentence
         the tokens of its value without glue [R, K]. The first sentence has the full name, the others a pronoun.
 
@@ -173,19 +254,30 @@ class BiosWorld:
         """
         R, K = order_RK.shape
         known = order_RK.clamp(min=0)
-        rows_RAC = self.template_ATC[torch.arange(len(self.attributes), device=self.device), template_RA]
+        rows_RAC = self.template_ATC[
+            torch.arange(len(self.attributes), device=self.device), template_RA
+        ]
         value_RA3 = torch.empty(R, len(self.attributes), 3, dtype=torch.int64, device=self.device)
         length_RA = torch.empty(R, len(self.attributes), dtype=torch.int64, device=self.device)
         for a, name in enumerate(self.attributes):
             value = swap[name] if swap and name in swap else self.values(name, person_R)
             value_RA3[:, a], length_RA[:, a] = self.value_slots(a, value, rows_RAC[:, a, 4])
         before, subject_first, subject_glue, between, _, after = rows_RAC.gather(
-            1, known[:, :, None].expand(R, K, 6)).unbind(2)
+            1, known[:, :, None].expand(R, K, 6)
+        ).unbind(2)
         value_RK3 = value_RA3.gather(1, known[:, :, None].expand(R, K, 3))
         subject_RK3 = self._subjects(person_R, subject_glue)
         first = subject_first.bool()
-        slots = torch.cat([before[..., None], torch.where(first[..., None], subject_RK3, value_RK3), between[..., None],
-                           torch.where(first[..., None], value_RK3, subject_RK3), after[..., None]], 2)
+        slots = torch.cat(
+            [
+                before[..., None],
+                torch.where(first[..., None], subject_RK3, value_RK3),
+                between[..., None],
+                torch.where(first[..., None], value_RK3, subject_RK3),
+                after[..., None],
+            ],
+            2,
+        )
         slots[order_RK < 0] = EMPTY
         return slots, first, length_RA.gather(1, known)
 
@@ -198,7 +290,9 @@ class BiosWorld:
         out[:, :named, 1] = self.names.middle[middle][:, None]
         out[:, :named, 2] = self.names.last_GN[glue_RK[:, :named], last[:, None]]
         if named < K:
-            out[:, named:, 0] = self.pronoun_G2[glue_RK[:, named:], self.values("gender", person_R)[:, None]]
+            out[:, named:, 0] = self.pronoun_G2[
+                glue_RK[:, named:], self.values("gender", person_R)[:, None]
+            ]
         return out
 
     def head(self, count: int, other: bool = False) -> Tensor:
@@ -209,8 +303,11 @@ class BiosWorld:
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
         """Pieces [R, 2 + 9 K] of whole biographies behind EOS; person indices of the other stream begin at n_people."""
         d = self.data
-        order, template = (self.texts(person_R, exposure_R, d.other_biographies, d.other_order, False) if other else
-                           self.texts(person_R, exposure_R, d.biographies, d.order, d.same_sentences))
+        order, template = (
+            self.texts(person_R, exposure_R, d.other_biographies, d.other_order, False)
+            if other
+            else self.texts(person_R, exposure_R, d.biographies, d.order, d.same_sentences)
+        )
         slots, _, _ = self.sentences(person_R, order, template)
         return torch.cat([self.head(len(person_R), other), slots.flatten(1)], 1)
 
@@ -218,13 +315,17 @@ class BiosWorld:
 def _orders(data: BiosData, order: str, device: torch.device) -> Tensor:
     """All orders of the sentences, [orders, K]."""
     groups = sentence_groups(data, order)
-    return torch.tensor([list(itertools.chain(*some)) for some in itertools.permutations(groups)], device=device)
+    return torch.tensor(
+        [list(itertools.chain(*some)) for some in itertools.permutations(groups)], device=device
+    )
 
 
 class BiodWorld:
     """Pieces, people and texts of bioD: K attributes in a new order at every exposure."""
 
-    def __init__(self, data: BiodData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device):
+    def __init__(
+        self, data: BiodData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ):
         content = lexicon.content
         self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
         self.names = Names(content, data, seed, device)
@@ -232,7 +333,10 @@ class BiodWorld:
         self.heads = torch.tensor(content["heads"], device=device)
         self.comma = content["comma"]
         self.stop, self.pronoun = content["stop"], content["pronoun"]
-        self.value_key, self.order_key = hashing.key(seed, "biod values"), hashing.key(seed, "biod order")
+        self.value_key, self.order_key = (
+            hashing.key(seed, "biod values"),
+            hashing.key(seed, "biod order"),
+        )
         self.symbols_KDL = self._diversity_sets(hashing.key(seed, "biod sets"))
         rows = content["first_symbol"] + self.symbols_KDL.reshape(-1, data.length)
         self.first_chunk = self.pieces.append(rows)
@@ -243,11 +347,15 @@ class BiodWorld:
         attribute = torch.arange(d.attributes, device=self.device)[:, None]
         string = torch.arange(d.diversity, device=self.device)[None, :]
         if d.length * math.log2(d.alphabet) < 60:  # number all strings and permute them
-            number = hashing.permute(hashing.words(key, attribute), string.expand(d.attributes, -1), d.alphabet**d.length)
+            number = hashing.permute(
+                hashing.words(key, attribute), string.expand(d.attributes, -1), d.alphabet**d.length
+            )
             digits = [number // d.alphabet**i % d.alphabet for i in range(d.length)]
             return torch.stack(digits, 2)
         # of more than 2^60 strings two of at most 10^6 agree with a probability below 10^-6
-        return torch.stack([hashing.words(key, attribute, string, i) % d.alphabet for i in range(d.length)], 2)
+        return torch.stack(
+            [hashing.words(key, attribute, string, i) % d.alphabet for i in range(d.length)], 2
+        )
 
     def chunks(self, person_R: Tensor) -> Tensor:
         """Which string of its attribute's set each chunk is, int64 [R, K, C]."""
@@ -273,7 +381,9 @@ class BiodWorld:
 
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
         attribute = torch.arange(self.data.attributes, device=self.device)[None, :]
-        order = hashing.words(self.order_key, person_R[:, None], exposure_R[:, None], attribute).argsort(dim=1, stable=True)
+        order = hashing.words(
+            self.order_key, person_R[:, None], exposure_R[:, None], attribute
+        ).argsort(dim=1, stable=True)
         head = torch.full((len(person_R), 1), EOS, device=self.device)
         return torch.cat([head, self.sentences(person_R, order).flatten(1)], 1)
 
@@ -281,7 +391,9 @@ class BiodWorld:
 class CorpusWorld:
     """An imported corpus: each person's texts take turns, in an order of the person's own."""
 
-    def __init__(self, data: CorpusData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device):
+    def __init__(
+        self, data: CorpusData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ):
         self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
         self.pieces = Pieces(lexicon.content["pieces"], device)
         texts = lexicon.content["texts"]

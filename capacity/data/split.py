@@ -16,7 +16,9 @@ from capacity.data import text
 from capacity.data.streams import raw_words
 from capacity.settings import ConfigError
 
-CANDIDATES = 2**12  # random sequences that a canary's rank is found among: exposure is at most 12 bits
+CANDIDATES = (
+    2**12
+)  # random sequences that a canary's rank is found among: exposure is at most 12 bits
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Split:
     def trained_tokens(self) -> np.ndarray:
         """The training set, int32 [n, S]; a canary stands there as often as its level says, or behind it once if it is seen at set
         steps."""
-        inserted = np.repeat(self.canaries, self.repeats, axis=0) if self.shuffled else self.canaries
+        inserted = (
+            np.repeat(self.canaries, self.repeats, axis=0) if self.shuffled else self.canaries
+        )
         return np.concatenate([self.pool.tokens_NS[self.trained], inserted])
 
     @property
@@ -57,29 +61,55 @@ def of(config: Config) -> Split:
     data, n = config.data, config.items
     pool = text.of(data)
     reference = data.n_reference or 0
-    trained = {"members": n, "half": n, "reference": max(n, reference), "others": n + reference}[data.trained_on]
+    trained = {"members": n, "half": n, "reference": max(n, reference), "others": n + reference}[
+        data.trained_on
+    ]
     passages = data.canaries * len(data.repeats) if data.canary_text == "pool" else 0
     if data.n_held_out + trained + passages > len(pool.tokens_NS):
         wanted = f"{data.n_held_out} held-out sequences" + f", {passages} canaries" * (passages > 0)
-        raise ConfigError(f"data: {wanted} and {trained} for training are asked for, but the text has {len(pool.tokens_NS)} different "
-                          f"ones of {data.seq_len} tokens")
+        raise ConfigError(
+            f"data: {wanted} and {trained} for training are asked for, but the text has {len(pool.tokens_NS)} different "
+            f"ones of {data.seq_len} tokens"
+        )
     dealt = permutation(data.split_seed, len(pool.tokens_NS))
     dealt, last = np.split(dealt, [len(dealt) - passages])
-    held_out, rest = dealt[:data.n_held_out], dealt[data.n_held_out:]
+    held_out, rest = dealt[: data.n_held_out], dealt[data.n_held_out :]
     members = rest[:n]
     if data.trained_on == "half":
         both = np.concatenate([held_out, members])
-        trained = both[np.argsort(raw_words(config.seed, "half", 0, len(both)), kind="stable")[:len(both) // 2]]
+        trained = both[
+            np.argsort(raw_words(config.seed, "half", 0, len(both)), kind="stable")[
+                : len(both) // 2
+            ]
+        ]
     else:
-        trained = {"members": members, "reference": rest[:reference], "others": rest[len(rest) - reference:]}[data.trained_on]
+        trained = {
+            "members": members,
+            "reference": rest[:reference],
+            "others": rest[len(rest) - reference :],
+        }[data.trained_on]
     scored = {"reference": rest[:reference], "others": rest}.get(data.trained_on, members)
     if data.canary_text == "pool":
         canaries, candidates = pool.tokens_NS[last], pool.tokens_NS[held_out]
     else:
-        random_tokens = _random_sequences(data.split_seed, data.canaries * len(data.repeats) + CANDIDATES * (data.canaries > 0), data)
+        random_tokens = _random_sequences(
+            data.split_seed,
+            data.canaries * len(data.repeats) + CANDIDATES * (data.canaries > 0),
+            data,
+        )
         canaries, candidates = random_tokens[CANDIDATES:], random_tokens[:CANDIDATES]
     repeats = np.repeat(np.array(data.repeats, np.int64), data.canaries)
-    return Split(pool, held_out, members, trained, np.concatenate([held_out, scored]), canaries, repeats, candidates, data.last_view is None)
+    return Split(
+        pool,
+        held_out,
+        members,
+        trained,
+        np.concatenate([held_out, scored]),
+        canaries,
+        repeats,
+        candidates,
+        data.last_view is None,
+    )
 
 
 def _random_sequences(seed: int, n: int, data) -> np.ndarray:

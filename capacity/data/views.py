@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from capacity.config import Config
 
 PER_OCTAVE = 2  # probes per doubling of the time since the last view
-CLOSE = 16  # probes per spacing around the last view, so that every canary is scored soon after its own
+CLOSE = (
+    16  # probes per spacing around the last view, so that every canary is scored soon after its own
+)
 
 
 def timed(config: Config) -> bool:
@@ -42,21 +44,45 @@ def last_updates(config: Config) -> np.ndarray:
 def probe_steps(config: Config) -> tuple[int, ...]:
     """Numbers of updates after which all canaries are scored, rising: before any view, with 1, 2, 4, ... views still to come, closely
     while one after the other is seen for the last time, and then at growing distances."""
-    return _probe_steps(config.steps, last_step(config), config.data.view_spacing, max(config.data.repeats)) if timed(config) else ()
+    return (
+        _probe_steps(
+            config.steps, last_step(config), config.data.view_spacing, max(config.data.repeats)
+        )
+        if timed(config)
+        else ()
+    )
 
 
 @lru_cache(maxsize=64)
 def _probe_steps(steps: int, last: int, spacing: int, most: int) -> tuple[int, ...]:
-    before = {last - spacing * most} | {last - spacing * 2**i for i in range(int(math.log2(most)) + 1)}
+    before = {last - spacing * most} | {
+        last - spacing * 2**i for i in range(int(math.log2(most)) + 1)
+    }
     close = range(last - spacing, last + spacing + 1, max(1, spacing // CLOSE))
-    lags = {round(2 ** (i / PER_OCTAVE)) for i in range(1 + int(PER_OCTAVE * math.log2(max(1, steps - last))))}
-    return tuple(sorted(before | {last, steps} | {last + lag for lag in lags} | {step for step in close if step < steps}))
+    lags = {
+        round(2 ** (i / PER_OCTAVE))
+        for i in range(1 + int(PER_OCTAVE * math.log2(max(1, steps - last))))
+    }
+    return tuple(
+        sorted(
+            before
+            | {last, steps}
+            | {last + lag for lag in lags}
+            | {step for step in close if step < steps}
+        )
+    )
 
 
 @lru_cache(maxsize=64)
-def _schedule(last: int, spacing: int, canaries: int, repeats: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _schedule(
+    last: int, spacing: int, canaries: int, repeats: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every view: step (from 0, rising), canary, and its place among the views of that step."""
-    views = [(last - 1 - j % spacing - k * spacing, j) for j in range(canaries * len(repeats)) for k in range(repeats[j // canaries])]
+    views = [
+        (last - 1 - j % spacing - k * spacing, j)
+        for j in range(canaries * len(repeats))
+        for k in range(repeats[j // canaries])
+    ]
     step, canary = np.array(sorted(views), np.int64).reshape(-1, 2).T
     return step, canary, np.arange(len(step)) - np.searchsorted(step, step)
 

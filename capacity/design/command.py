@@ -18,13 +18,24 @@ def run(args: argparse.Namespace) -> int:
     for name, value in (("--budget-hours", args.budget_hours), ("--batch-hours", args.batch_hours)):
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{name} {value:g}: expected a number above 0")
-    for name, value, least in (("--most-seeds", args.most_seeds, 1), ("--simulations", args.simulations, 20)):
+    for name, value, least in (
+        ("--most-seeds", args.most_seeds, 1),
+        ("--simulations", args.simulations, 20),
+    ):
         if value < least:
             raise ConfigError(f"{name} {value}: expected a whole number >= {least}")
     if args.write and args.write.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write {args.write}: expected a file that ends in .yaml")
     assumed = dict(_assumption(text) for text in args.assume)
-    space = space_of(args.study, args.overrides, args.results, args.device, args.only, args.most_seeds, question.ladder)
+    space = space_of(
+        args.study,
+        args.overrides,
+        args.results,
+        args.device,
+        args.only,
+        args.most_seeds,
+        question.ladder,
+    )
     found = planner.plan(
         question,
         space,
@@ -37,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
     )
     print(report.report(found))
     if args.write and found.verdict != "reached":
-        there = [space.cells[j].run(seed) for j, seeds in found.finished.seeds.items() for seed in seeds]
+        there = [
+            space.cells[j].run(seed) for j, seeds in found.finished.seeds.items() for seed in seeds
+        ]
         batch = [run for _, run in space.runs(found.batch, found.finished.seeds)]
         if batch:
             asked = f"{question.parameter} of {question.form.formula}: {len(batch)} runs planned from {space.name}"

@@ -45,23 +45,37 @@ class Affine(Capacity):
             raise ConfigError("--assume: c0, alpha and capacity are one too many; give two of them")
         for name in stated - {"c0"}:
             if not 0 < given[name] < math.inf:
-                raise ConfigError(f"--assume {name}={given[name]:g}: expected a positive number of bits per parameter")
+                raise ConfigError(
+                    f"--assume {name}={given[name]:g}: expected a positive number of bits per parameter"
+                )
         middle, (c0, alpha) = self._middle(space), prior.mean
         if "c0" in stated or stated == {"capacity"}:
             c0 = given.get("c0", c0)
-            alpha = given["alpha"] if "alpha" in stated else given.get("capacity", alpha + prior.mean[0] / middle) - c0 / middle
+            alpha = (
+                given["alpha"]
+                if "alpha" in stated
+                else given.get("capacity", alpha + prior.mean[0] / middle) - c0 / middle
+            )
         elif "alpha" in stated:
             alpha = given["alpha"]
             c0 = (given.get("capacity", prior.mean[1] + c0 / middle) - alpha) * middle
         told = {"c0": c0, "alpha": alpha} if stated else {}
-        least = min(c0 + alpha * size for size in (self.sizes(space).min(), self.sizes(space).max()))
+        least = min(
+            c0 + alpha * size for size in (self.sizes(space).min(), self.sizes(space).max())
+        )
         if not (alpha > 0 and math.isfinite(c0) and least > 0):
-            said = ", ".join(f"{name}={given[name]:g}" for name in ("c0", "alpha", "capacity") if name in stated)
+            said = ", ".join(
+                f"{name}={given[name]:g}" for name in ("c0", "alpha", "capacity") if name in stated
+            )
             raise ConfigError(
                 f"--assume {said}: {c0:.4g} + {alpha:.4g} P is no capacity for all models of {space.name}; expected bits above 0"
             )
-        found = super(Capacity, self).assume(prior, space, {n: v for n, v in given.items() if n not in stated} | told)
-        words = f"c0 = {c0:,.0f} bits, alpha = {alpha:.3g}, " + ("given" if len(stated) == 2 else "one of them given")
+        found = super(Capacity, self).assume(
+            prior, space, {n: v for n, v in given.items() if n not in stated} | told
+        )
+        words = f"c0 = {c0:,.0f} bits, alpha = {alpha:.3g}, " + (
+            "given" if len(stated) == 2 else "one of them given"
+        )
         return replace(found, sources=found.sources | {"truth": words}) if stated else found
 
     def _law(self, sizes, truths):
@@ -89,7 +103,9 @@ class Hard(Corner):
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
         """What one run of each cell tells, to first order: beyond the corner, what a plateau tells of the same alpha."""
-        return Capacity(forms.FORMS["capacity_linear"], "alpha", self.width).effects(space, truths, prior)
+        return Capacity(forms.FORMS["capacity_linear"], "alpha", self.width).effects(
+            space, truths, prior
+        )
 
     def truth(self, space: Space, truths: Truths) -> float:
         """The mean of log C / P over the models, which a bend turns around and does not move."""

@@ -16,8 +16,11 @@ from capacity.laws import estimate, forms, planted
 
 # R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three curves; what each number may be off by, in
 # the coordinate in which it is searched
-CURVES = {"exposure_exponential": ((2.0, 150.0, 0.8), (0.8, 0.7, 0.3)), "exposure_power": ((2.2, 150.0, 1.2), (0.9, 0.7, 0.4)),
-          "exposure_log": ((0.0385, 1.72), (0.02, 0.4))}
+CURVES = {
+    "exposure_exponential": ((2.0, 150.0, 0.8), (0.8, 0.7, 0.3)),
+    "exposure_power": ((2.2, 150.0, 1.2), (0.9, 0.7, 0.4)),
+    "exposure_log": ((0.0385, 1.72), (0.02, 0.4)),
+}
 OTHER = {"exposure_exponential": "exposure_power", "exposure_power": "exposure_exponential"}
 PACE = 0.1  # a run may learn as if it had this much more or fewer exposures, relative; R of unsaturated pocket runs scatters by 14%
 
@@ -51,7 +54,11 @@ class Exposures(Question):
             Variance(PACE),
             1.0 * (self.form.name in OTHER),
             {"truth": f"assumed, {said}, loosely", "noise": "assumed", "scatter": "assumed"}
-            | ({"bend": f"the curve may be {OTHER[self.form.name]}"} if self.form.name in OTHER else {}),
+            | (
+                {"bend": f"the curve may be {OTHER[self.form.name]}"}
+                if self.form.name in OTHER
+                else {}
+            ),
         )
 
     def _noise(self, exposures, truths: Truths) -> np.ndarray:
@@ -74,7 +81,11 @@ class Exposures(Question):
         if self.form.name in OTHER:
             other = forms.FORMS[OTHER[self.form.name]]
             turned = truths.theta * np.array(CURVES[other.name][0]) / CURVES[self.form.name][0]
-            trend = orthogonal(other.predict({"exposures": at}, turned) - self.form.predict({"exposures": at}, truths.theta), slope)
+            trend = orthogonal(
+                other.predict({"exposures": at}, turned)
+                - self.form.predict({"exposures": at}, truths.theta),
+                slope,
+            )
         return Effects(
             slope,
             blank + 1,
@@ -89,7 +100,9 @@ class Exposures(Question):
             prior.error,
         )
 
-    def simulate(self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None) -> dict:
+    def simulate(
+        self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None
+    ) -> dict:
         """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise."""
         cells = np.array([j for j, _ in runs], int)
         at = _levels(space)[cells]
@@ -97,7 +110,9 @@ class Exposures(Question):
             r = self.form.predict({"exposures": at}, truths.theta[0])
         else:
             pace = np.exp(truths.scatter[0] * dice.standard_normal(len(at)))
-            r = self.form.predict({"exposures": at * pace}, truths.theta[0]) * (1 + truths.noise[0] * dice.standard_normal(len(at)))
+            r = self.form.predict({"exposures": at * pace}, truths.theta[0]) * (
+                1 + truths.noise[0] * dice.standard_normal(len(at))
+            )
         return {
             "cell": cells,
             "seed": np.array([seed for _, seed in runs], int),
@@ -109,12 +124,16 @@ class Exposures(Question):
 
     def ideal(self, space: Space, truths: Truths) -> estimate.Points:
         """All cells, without noise."""
-        return self.points(pd.DataFrame(self.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)))
+        return self.points(
+            pd.DataFrame(self.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+        )
 
     def points(self, frame) -> estimate.Points:
         """Of a table of runs; runs that hold nothing yet say nothing of the curve, as `laws.exposures` has it."""
         done = frame[(frame.status == "finished") & (frame.bits_per_parameter > 0)]
-        return estimate.Points({"exposures": done.exposures.to_numpy(float)}, done.bits_per_parameter.to_numpy(float))
+        return estimate.Points(
+            {"exposures": done.exposures.to_numpy(float)}, done.bits_per_parameter.to_numpy(float)
+        )
 
     def learned(self, prior: Prior, space: Space, frame, source: str) -> tuple[Prior, dict]:
         """The belief after these runs; noise and pace are scaled together by what replicates show."""
@@ -125,19 +144,29 @@ class Exposures(Question):
 
         def left(u):
             truths = replace(prior, mean=u).middle()
-            return y - self.form.predict({"exposures": at}, truths.theta[0]), self.slopes({"exposures": at}, truths)[0]
+            return y - self.form.predict({"exposures": at}, truths.theta[0]), self.slopes(
+                {"exposures": at}, truths
+            )[0]
 
         for _ in range(4):  # the noise given the curve, the curve given the noise
             square, dof = within(
-                y / self._noise(at, replace(now, noise=prior.noise, scatter=prior.scatter).middle())[0], done.cell.to_numpy()
+                y
+                / self._noise(at, replace(now, noise=prior.noise, scatter=prior.scatter).middle())[
+                    0
+                ],
+                done.cell.to_numpy(),
             )
             scale = float(np.sqrt((prior.noise.dof + dof * square) / (prior.noise.dof + dof)))
-            noise, pace = (Variance(v.sd * scale, v.dof + dof) for v in (prior.noise, prior.scatter))
+            noise, pace = (
+                Variance(v.sd * scale, v.dof + dof) for v in (prior.noise, prior.scatter)
+            )
             sd = self._noise(at, replace(now, noise=noise, scatter=pace).middle())[0]
             now = replace(prior.fitted(left, np.diag(sd**2)), noise=noise, scatter=pace)
         words = {"truth": f"{len(y)} runs of {source}, and {prior.sources['truth']}"}
         if dof:
-            words |= dict.fromkeys(("noise", "scatter"), f"{counted(dof)} of {source}, scaled together")
+            words |= dict.fromkeys(
+                ("noise", "scatter"), f"{counted(dof)} of {source}, scaled together"
+            )
         return replace(now, sources=prior.sources | words), {}
 
 

@@ -45,7 +45,9 @@ class Ladder(Effects):
             places = np.flatnonzero((cluster == shape) & full & (np.asarray(most) > 0))
             if len(places):
                 good = places[self.usable[:, places].mean(0) >= USABLE]
-                lacks = ((trials[:, cluster == shape] > 0).any(1)) & ~(((trials + done)[:, (cluster == shape) & full] > 0).any(1))
+                lacks = ((trials[:, cluster == shape] > 0).any(1)) & ~(
+                    ((trials + done)[:, (cluster == shape) & full] > 0).any(1)
+                )
                 trials[lacks, good[0] if len(good) else places[-1]] += 1
         return trials
 
@@ -78,7 +80,9 @@ class Ladder(Effects):
         )
         count, hat = by_models(self.slope, n, models, weights.inverse)
         variance = each.sum(-1) + weights.assumed
-        dof = np.clip(degrees(each, count, hat), LEAST_DOF, np.maximum(count.sum(-1) - 1, LEAST_DOF))
+        dof = np.clip(
+            degrees(each, count, hat), LEAST_DOF, np.maximum(count.sum(-1) - 1, LEAST_DOF)
+        )
         # a corner takes away from a run and from the fp32 runs that it is divided by
         taken = (there * self.fp32)[:, None, :] * self.bias @ models  # [B, T, C]
         moved = below * (self.bias - taken[..., self.cluster])

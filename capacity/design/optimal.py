@@ -72,7 +72,10 @@ class Effects:
             hat = np.einsum("tjk,btkl,til->btji", x, inverse, x, optimize=True)
         else:
             models = np.eye(self.cluster.max() + 1)[self.cluster]  # [J, C]
-            each = self.scatter[:, None] ** 2 * ((n * w * self.own) @ models) ** 2 + (n * single) @ models
+            each = (
+                self.scatter[:, None] ** 2 * ((n * w * self.own) @ models) ** 2
+                + (n * single) @ models
+            )
             count, hat = by_models(self.slope, n, models, inverse)
         variance = (count * each if self.cluster is None else each).sum(-1) + weights.assumed
         most = np.maximum(count.sum(-1) - k, LEAST_DOF)
@@ -94,20 +97,38 @@ class Weights:
 def weigh(e: Effects, n, typical) -> Weights:
     """Weights for points n [B, T, J]; typical [T]: noise of one, with which the widened prior is weighed."""
     k = e.slope.shape[-1]
-    pseudo = typical[:, None] / (VAGUE * e.prior)  # [T, k] rows of the prior, with the noise of a run
+    pseudo = typical[:, None] / (
+        VAGUE * e.prior
+    )  # [T, k] rows of the prior, with the noise of a run
     a = np.einsum("btj,tjk,tjl->btkl", n, e.slope, e.slope, optimize=True)
     a[..., np.arange(k), np.arange(k)] += pseudo**2
     size = np.sqrt(np.einsum("btkk->btk", a))
-    scaled = np.linalg.solve(a / (size[..., :, None] * size[..., None, :]), (e.asked / size)[..., None])[..., 0] / size
-    inverse = np.linalg.inv(a / (size[..., :, None] * size[..., None, :])) / (size[..., :, None] * size[..., None, :])
-    return Weights(np.einsum("btk,tjk->btj", scaled, e.slope), inverse, ((scaled * pseudo) ** 2).sum(-1) * typical**2)
+    scaled = (
+        np.linalg.solve(a / (size[..., :, None] * size[..., None, :]), (e.asked / size)[..., None])[
+            ..., 0
+        ]
+        / size
+    )
+    inverse = np.linalg.inv(a / (size[..., :, None] * size[..., None, :])) / (
+        size[..., :, None] * size[..., None, :]
+    )
+    return Weights(
+        np.einsum("btk,tjk->btj", scaled, e.slope),
+        inverse,
+        ((scaled * pseudo) ** 2).sum(-1) * typical**2,
+    )
 
 
 def by_models(slope, n, models, inverse) -> tuple[np.ndarray, np.ndarray]:
     """Which models have points [B, T, C], and their leverages [B, T, C, C]; models [J, C]."""
     runs = n @ models
-    x = np.einsum("btj,tjk,jc->btck", n, slope, models, optimize=True) / np.maximum(runs, 1e-9)[..., None]
-    return np.minimum(runs, 1.0), np.einsum("btck,btkl,btdl,btc,btd->btcd", x, inverse, x, np.sqrt(runs), np.sqrt(runs), optimize=True)
+    x = (
+        np.einsum("btj,tjk,jc->btck", n, slope, models, optimize=True)
+        / np.maximum(runs, 1e-9)[..., None]
+    )
+    return np.minimum(runs, 1.0), np.einsum(
+        "btck,btkl,btdl,btc,btd->btcd", x, inverse, x, np.sqrt(runs), np.sqrt(runs), optimize=True
+    )
 
 
 def student(dof):
@@ -129,7 +150,7 @@ def orthogonal(trend, slope) -> np.ndarray:
 def predicted(effects: Effects, number) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
     number = np.atleast_2d(np.asarray(number, float))
-    parts = [effects.predict(number[i:i + CHUNK]) for i in range(0, len(number), CHUNK)]
+    parts = [effects.predict(number[i : i + CHUNK]) for i in range(0, len(number), CHUNK)]
     return tuple(np.concatenate(columns) for columns in zip(*parts))
 
 
@@ -141,7 +162,9 @@ def degrees(each, count, hat):
     part = count * each / free
     cross = np.einsum("btr,bts,btrs->bt", part, part, hat**2, optimize=True)
     own = np.einsum("...rr->...r", hat)
-    same = (count * each**2 * (1 - (own / free) ** 2)).sum(-1)  # a replicate with itself has (1 - h)^2 instead of h^2
+    same = (count * each**2 * (1 - (own / free) ** 2)).sum(
+        -1
+    )  # a replicate with itself has (1 - h)^2 instead of h^2
     total = (count * each).sum(-1) ** 2
     return total / np.maximum(same + cross, 1e-12 * total + 1e-300)
 
@@ -152,7 +175,9 @@ def criterion(effects: Effects, number) -> np.ndarray:
     return (half**2 + (1.96 * off) ** 2).mean(1)
 
 
-def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int = 40, polish: bool = True) -> np.ndarray:
+def best(
+    effects: Effects, cost, budget: float, most, done=None, exchanges: int = 40, polish: bool = True
+) -> np.ndarray:
     """Runs to add by cell [J] for at most `budget` hours. cost: designs [B, J] -> hours [B]; most [J]: of each cell, or (limit, cluster
     [J]) of each model; done [J]: usable runs that are there, which cost nothing.
 
@@ -160,22 +185,39 @@ def best(effects: Effects, cost, budget: float, most, done=None, exchanges: int 
     of one run for several, which budgets of a few runs need."""
     done = np.zeros(effects.usable.shape[1]) if done is None else np.asarray(done, float)
     asked = effects.usable.mean(0) >= USABLE
-    begin = [np.zeros(len(done))] + [n for n in effects.starts(done, most) if cost(n[None])[0] <= budget]
+    begin = [np.zeros(len(done))] + [
+        n for n in effects.starts(done, most) if cost(n[None])[0] <= budget
+    ]
     tried = np.array([_filled(effects, cost, budget, most, done, start, asked) for start in begin])
     new = tried[np.argmin(criterion(effects, done + tried))]
     for _ in range(exchanges):
         value = criterion(effects, done + new)[0]
-        trials = np.array([_moved(new, i, j) for i in np.flatnonzero(new) for j in np.flatnonzero(asked) if i != j])
+        trials = np.array(
+            [
+                _moved(new, i, j)
+                for i in np.flatnonzero(new)
+                for j in np.flatnonzero(asked)
+                if i != j
+            ]
+        )
         trials = effects.completed(trials, done, most) if len(trials) else trials
         trials = trials[_allowed(trials, most)] if len(trials) else trials
         trials = trials[cost(trials) <= budget] if len(trials) else trials
         better = trials[[np.argmin(criterion(effects, done + trials))]] if len(trials) else trials
-        if (not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4)) and polish:
+        if (
+            not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4)
+        ) and polish:
             wanted = np.flatnonzero(asked)
             if len(wanted) > FORCED:
-                wanted = wanted[np.argsort(criterion(effects, done + new + np.eye(len(new))[wanted]))[:FORCED]]
-            better = np.array([_forced(effects, cost, budget, most, done, new, j, asked) for j in wanted])
-            better = better[[np.argmin(criterion(effects, done + better))]] if len(better) else better
+                wanted = wanted[
+                    np.argsort(criterion(effects, done + new + np.eye(len(new))[wanted]))[:FORCED]
+                ]
+            better = np.array(
+                [_forced(effects, cost, budget, most, done, new, j, asked) for j in wanted]
+            )
+            better = (
+                better[[np.argmin(criterion(effects, done + better))]] if len(better) else better
+            )
         if not len(better) or criterion(effects, done + better)[0] >= value * (1 - 1e-4):
             break
         new = _filled(effects, cost, budget, most, done, better[0], asked)
@@ -191,7 +233,12 @@ def _forced(effects, cost, budget, most, done, new, j, asked):
             return new
         fewer = tried - np.eye(len(tried))[used]
         saved = np.maximum(cost(tried[None])[0] - cost(fewer), 1e-12)
-        tried = fewer[np.argmin(np.log(criterion(effects, done + fewer) / criterion(effects, done + tried)[0]) / saved)]
+        tried = fewer[
+            np.argmin(
+                np.log(criterion(effects, done + fewer) / criterion(effects, done + tried)[0])
+                / saved
+            )
+        ]
     return _filled(effects, cost, budget, most, done, tried, asked)
 
 
@@ -227,8 +274,11 @@ def _filled(effects, cost, budget, most, done, new, asked):
         new = trials[np.argmax(rate)]
 
 
-def cheapest(effects: Effects, cost, budget: float, most, half: float, done=None, turns: int = 7) -> np.ndarray | None:
+def cheapest(
+    effects: Effects, cost, budget: float, most, half: float, done=None, turns: int = 7
+) -> np.ndarray | None:
     """The cheapest design within the budget whose predicted half-width (median over truths) is at most `half`; None where there is none."""
+
     def width(number):
         return np.median(predicted(effects, (0 if done is None else done) + number)[0])
 

@@ -77,23 +77,41 @@ def plan(
     proposed)."""
     kind = space.cells[0].config.data.kind
     if kind not in question.kinds:
-        raise ConfigError(f"{space.name}: {question.form.name} is not about {kind} data; allowed: {', '.join(question.kinds)}")
+        raise ConfigError(
+            f"{space.name}: {question.form.name} is not about {kind} data; allowed: {', '.join(question.kinds)}"
+        )
     prior = question.prior(space)
     if prior_file:
-        prior = question.learned(prior, space, read_prior(prior_file, question, space), str(prior_file))[0]
+        prior = question.learned(
+            prior, space, read_prior(prior_file, question, space), str(prior_file)
+        )[0]
     prior = question.assume(prior, space, assumed or {})
     done = finished(space, results)
-    prior, known = question.learned(prior, space, done.table, f"finished runs of {space.name}") if len(done.table) else (prior, {})
+    prior, known = (
+        question.learned(prior, space, done.table, f"finished runs of {space.name}")
+        if len(done.table)
+        else (prior, {})
+    )
     now = question.measure(question.points(done.table)) if len(done.table) else None
-    there = np.bincount(done.table.cell, minlength=len(space.cells)).astype(float) if len(done.table) else np.zeros(len(space.cells))
+    there = (
+        np.bincount(done.table.cell, minlength=len(space.cells)).astype(float)
+        if len(done.table)
+        else np.zeros(len(space.cells))
+    )
     effects = question.effects(space, prior.draw(np.random.default_rng([seed, 3]), TRUTHS), prior)
     per_model = np.array([there[space.cluster == c].sum() for c in range(len(space.labels))])
-    most = (np.maximum(space.most - per_model, 0), space.cluster) if question.per_model else np.maximum(space.most - there, 0)
+    most = (
+        (np.maximum(space.most - per_model, 0), space.cluster)
+        if question.per_model
+        else np.maximum(space.most - there, 0)
+    )
     left = max(budget - done.hours, 0.0)
 
     def simulate(new):
         runs = [(j, run.seed) for j, run in space.runs(new, done.seeds)]
-        return forecast(question, space, prior, runs, count=count, seed=seed, done=done.table, known=known)
+        return forecast(
+            question, space, prior, runs, count=count, seed=seed, done=done.table, known=known
+        )
 
     nothing, scale, expected = np.zeros(len(space.cells)), 1.0, None
     if now and now["width"] <= question.width:
@@ -101,7 +119,9 @@ def plan(
     else:
         kept = None
         for _ in range(TURNS):
-            found = optimal.cheapest(effects, space.cost, left, most, question.half(question.width) / scale, there)
+            found = optimal.cheapest(
+                effects, space.cost, left, most, question.half(question.width) / scale, there
+            )
             new = optimal.best(effects, space.cost, left, most, there) if found is None else found
             if not (new.any() or there.any()):
                 break
@@ -113,20 +133,41 @@ def plan(
             if enough is (found is not None):
                 break
             first = np.median(optimal.predicted(effects, there + new)[0])
-            told = question.half(expected.middle) / first if np.isfinite(expected.middle) else 2 * scale
+            told = (
+                question.half(expected.middle) / first
+                if np.isfinite(expected.middle)
+                else 2 * scale
+            )
             scale = told if enough else max(told, 1.02 * scale)
         new, expected = kept or (new, expected)
-        verdict = "go on" if expected is not None and expected.middle <= question.width and new.any() else "not within the budget"
+        verdict = (
+            "go on"
+            if expected is not None and expected.middle <= question.width and new.any()
+            else "not within the budget"
+        )
     cost = float(space.cost(new))
-    first = optimal.best(effects, space.cost, batch if batch is not None else SHARE * cost, new, there) if new.any() else nothing
+    first = (
+        optimal.best(effects, space.cost, batch if batch is not None else SHARE * cost, new, there)
+        if new.any()
+        else nothing
+    )
     first = first if first.any() else new
     naive = grid(space, max(cost + done.hours, 1e-9)) if new.any() else nothing
     same = (
-        forecast(question, space, question.prior(space) if not len(done.table) else prior, crossed(space, naive), count=count, seed=seed)
+        forecast(
+            question,
+            space,
+            question.prior(space) if not len(done.table) else prior,
+            crossed(space, naive),
+            count=count,
+            seed=seed,
+        )
         if naive.any()
         else None
     )
-    floor, more = _floor(question, effects, space, prior, seed) if verdict != "reached" else (0.0, None)
+    floor, more = (
+        _floor(question, effects, space, prior, seed) if verdict != "reached" else (0.0, None)
+    )
     floor = min(floor, expected.middle) if expected is not None else floor
     return Plan(
         question,
@@ -150,7 +191,9 @@ def plan(
     )
 
 
-def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Prior, seed: int) -> tuple[float, int | None]:
+def _floor(
+    question: Question, effects: optimal.Effects, space: Space, prior: Prior, seed: int
+) -> tuple[float, int | None]:
     """Median width of studies without noise over seeds, with all models of the space, and how many models like these the wanted width
     would need (None: there are enough). 0 where every run is a replicate."""
     from scipy.special import stdtrit
@@ -158,13 +201,20 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
     cells = [
-        max(np.flatnonzero(space.cluster == c), key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load))
+        max(
+            np.flatnonzero(space.cluster == c),
+            key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load),
+        )
         for c in range(len(space.labels))
     ]
     quiet = replace(prior, noise=replace(prior.noise, sd=1e-3 * prior.noise.sd))
-    if question.form.name == "smooth_corner" or space.ladder:  # sharpness needs runs near the corner, a ladder needs its rungs
+    if (
+        question.form.name == "smooth_corner" or space.ladder
+    ):  # sharpness needs runs near the corner, a ladder needs its rungs
         cells = np.flatnonzero(effects.usable.mean(0) >= optimal.USABLE)
-    floor = forecast(question, space, quiet, [(int(j), space.seeds[0]) for j in cells], count=FLOORS, seed=seed).middle
+    floor = forecast(
+        question, space, quiet, [(int(j), space.seeds[0]) for j in cells], count=FLOORS, seed=seed
+    ).middle
     if floor <= question.width or not np.isfinite(floor):
         return floor, None
     models, spent = len(space.labels), question.spent
@@ -172,7 +222,11 @@ def _floor(question: Question, effects: optimal.Effects, space: Space, prior: Pr
         (
             m
             for m in range(models, 10_000)
-            if floor * np.sqrt(models / m) * stdtrit(m - spent, 0.975) / stdtrit(models - spent, 0.975) <= question.width
+            if floor
+            * np.sqrt(models / m)
+            * stdtrit(m - spent, 0.975)
+            / stdtrit(models - spent, 0.975)
+            <= question.width
         ),
         None,
     )
@@ -185,14 +239,21 @@ def finished(space: Space, results: Path) -> Finished:
     # a plan may ask for as many seeds of a cell, and on one model each run has a seed of its own
     last = min(space.seeds) + space.most * (1 if space.ladder else max(np.bincount(space.cluster)))
     for j, cell in enumerate(space.cells):
-        for seed in sorted({*space.seeds, *range(min(space.seeds), max(max(space.seeds), last) + 1)}):
+        for seed in sorted(
+            {*space.seeds, *range(min(space.seeds), max(max(space.seeds), last) + 1)}
+        ):
             run = cell.run(seed)
             record = records.read(results, run.run_id)
             if record is None:
                 continue
             seeds.setdefault(j, []).append(seed)
             training = record["training"]
-            hours += training["wall_s"] / training["stack"] / 3600 * (training["threads"] if space.speed.device == "cpu" else 1)
+            hours += (
+                training["wall_s"]
+                / training["stack"]
+                / 3600
+                * (training["threads"] if space.speed.device == "cpu" else 1)
+            )
             if record["status"] != "finished":
                 failed += 1
                 continue
@@ -212,7 +273,16 @@ def finished(space: Space, results: Path) -> Finished:
                     "exposures": row.get("exposures_mean", run.exposures),
                     "bits_per_parameter": bits / cell.parameters,
                 }
-                | ({"held_bits": bits, "cast_bits": _cast(results, run), "load": cell.load, **cell.rung} if space.ladder else {})
+                | (
+                    {
+                        "held_bits": bits,
+                        "cast_bits": _cast(results, run),
+                        "load": cell.load,
+                        **cell.rung,
+                    }
+                    if space.ladder
+                    else {}
+                )
             )
     return Finished(pd.DataFrame(rows), seeds, hours, failed)
 
@@ -220,7 +290,11 @@ def finished(space: Space, results: Path) -> Finished:
 def _cast(results: Path, run) -> float:
     """Bits that a run holds after a cast to bf16, NaN where that was not measured."""
     rows = records.quantized_table(results, [run])
-    return float(rows.held_bits[rows.method == "bf16"].iloc[0]) if len(rows) and (rows.method == "bf16").any() else math.nan
+    return (
+        float(rows.held_bits[rows.method == "bf16"].iloc[0])
+        if len(rows) and (rows.method == "bf16").any()
+        else math.nan
+    )
 
 
 def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
@@ -251,7 +325,8 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
                 }
                 | {name: c[name] for name in ("way", "rung", "code_bits")}
                 for c in tree["capacity"]
-                if (c["way"], c["rung"]) == ("trained", "fp32") or (c["way"] == way and c["rung"] in asked)
+                if (c["way"], c["rung"]) == ("trained", "fp32")
+                or (c["way"] == way and c["rung"] in asked)
             ]
         elif "parameters" in (v.name for v in question.form.variables):
             rows = [
@@ -284,7 +359,11 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
             ]
     except (KeyError, TypeError):
         kind = "precision" if space.ladder else "fit"
-        raise ConfigError(f"--prior {path}: not the {kind}.json of a study that tells something of {question.form.name}") from None
+        raise ConfigError(
+            f"--prior {path}: not the {kind}.json of a study that tells something of {question.form.name}"
+        ) from None
     if not rows:
-        raise ConfigError(f"--prior {path}: nothing in it tells something of {question.form.name} for {space.name}")
+        raise ConfigError(
+            f"--prior {path}: nothing in it tells something of {question.form.name} for {space.name}"
+        )
     return pd.DataFrame(rows)

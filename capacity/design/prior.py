@@ -31,7 +31,10 @@ class Variance:
         """With a mean square of measured deviations."""
         if dof <= 0:
             return self
-        return Variance(float(np.sqrt((self.dof * self.sd**2 + dof * square) / (self.dof + dof))), self.dof + dof)
+        return Variance(
+            float(np.sqrt((self.dof * self.sd**2 + dof * square) / (self.dof + dof))),
+            self.dof + dof,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Truths:
 
     def one(self, i: int) -> Truths:
         """The i-th alone."""
-        return Truths(*(None if values is None else values[i:i + 1] for values in vars(self).values()))
+        return Truths(
+            *(None if values is None else values[i : i + 1] for values in vars(self).values())
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,9 @@ class Prior:
         # a draw beyond the bounds of a parameter is as far from the middle as it can be
         low = np.array(
             [
-                max(p.low, 0.05 * p.outward(m)) if np.isfinite(p.low) and p.outward(m) > 0 else p.low
+                max(p.low, 0.05 * p.outward(m))
+                if np.isfinite(p.low) and p.outward(m) > 0
+                else p.low
                 for p, m in zip(self.form.parameters, self.mean)
             ]
         )
@@ -90,7 +97,9 @@ class Prior:
 
     def draw(self, dice, count: int) -> Truths:
         """Truths that this belief allows; the corner's own sharpness is a parameter where the form has one."""
-        root = np.linalg.cholesky(self.covariance + 1e-14 * np.diag(np.diag(self.covariance) + 1e-300))
+        root = np.linalg.cholesky(
+            self.covariance + 1e-14 * np.diag(np.diag(self.covariance) + 1e-300)
+        )
         theta = self._natural(self.mean + dice.standard_normal((count, len(self.mean))) @ root.T)
         sharpness = np.exp(self.log_k[0] + self.log_k[1] * dice.standard_normal(count))
         if "k" in self.form.names:
@@ -101,20 +110,36 @@ class Prior:
             self.noise.draw(dice, count),
             self.scatter.draw(dice, count),
             self.bend * dice.standard_normal(count),
-            None if self.log_level is None else np.exp(self.log_level[0] + self.log_level[1] * dice.standard_normal(count)),
+            None
+            if self.log_level is None
+            else np.exp(self.log_level[0] + self.log_level[1] * dice.standard_normal(count)),
         )
 
     def middle(self) -> Truths:
         """The single most plausible truth."""
         theta = self.theta[None]
-        k = theta[:, self.form.place("k")] if "k" in self.form.names else np.array([np.exp(self.log_k[0])])
-        return Truths(theta, k, np.array([self.noise.sd]), np.array([self.scatter.sd]), np.zeros(1),
-                      None if self.log_level is None else np.exp([self.log_level[0]]))
+        k = (
+            theta[:, self.form.place("k")]
+            if "k" in self.form.names
+            else np.array([np.exp(self.log_k[0])])
+        )
+        return Truths(
+            theta,
+            k,
+            np.array([self.noise.sd]),
+            np.array([self.scatter.sd]),
+            np.zeros(1),
+            None if self.log_level is None else np.exp([self.log_level[0]]),
+        )
 
     def fitted(self, left, covariance) -> Prior:
         """The posterior given measured values. left: u -> (what is left of them [n], derivatives of the prediction by u [n, k]);
         covariance [n, n] of noise."""
-        weight, prior, u = np.linalg.inv(covariance), np.linalg.inv(self.covariance), self.mean.copy()
+        weight, prior, u = (
+            np.linalg.inv(covariance),
+            np.linalg.inv(self.covariance),
+            self.mean.copy(),
+        )
         for _ in range(50):
             e, slope = left(u)
             information = slope.T @ weight @ slope + prior
@@ -130,4 +155,8 @@ def within(values, group) -> tuple[float, int]:
     _, codes = np.unique(group, return_inverse=True)
     size = np.bincount(codes)
     dof = len(values) - len(size)
-    return (float(((values - (np.bincount(codes, values) / size)[codes]) ** 2).sum()) / dof if dof else 0.0), dof
+    return (
+        float(((values - (np.bincount(codes, values) / size)[codes]) ** 2).sum()) / dof
+        if dof
+        else 0.0
+    ), dof

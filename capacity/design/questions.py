@@ -28,10 +28,19 @@ from capacity.laws import estimate, fit, forms, intervals, planted
 STARTS = 4  # searched to the end; the forms asked here have one minimum, and a plan fits hundreds of studies
 SHARE = 0.3  # of the slope by log capacity, below which a run is one that its data stop
 FLOOR = 0.002  # noise of a run that its data stop, relative
-CAPACITY = (3.5, 0.15)  # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket models 2.8 to 3.4
+CAPACITY = (
+    3.5,
+    0.15,
+)  # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket models 2.8 to 3.4
 SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`forms.smooth_corner`)
 EXPONENT = (1.0, 0.05)
-BEND = {"capacity_linear": 0.05, "smooth_corner": 0.05, "hard_corner": 0.05, "capacity_power": 0.02, "capacity_affine": 0.02}
+BEND = {
+    "capacity_linear": 0.05,
+    "smooth_corner": 0.05,
+    "hard_corner": 0.05,
+    "capacity_power": 0.02,
+    "capacity_affine": 0.02,
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,11 @@ class Question:
         """[T, k] c of the criterion: the parameter, in units of its width."""
         j = self.form.place(self.parameter)
         c = np.zeros_like(truths.theta)
-        c[:, j] = 1.0 if self.absolute or self.form.parameters[j].scale == "log" else 1 / np.abs(truths.theta[:, j])
+        c[:, j] = (
+            1.0
+            if self.absolute or self.form.parameters[j].scale == "log"
+            else 1 / np.abs(truths.theta[:, j])
+        )
         return c
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
@@ -86,9 +99,17 @@ class Question:
         mean, sources = prior.mean.copy(), dict(prior.sources)
         for name, value in given.items():
             allowed = dict.fromkeys((*self.form.names, *self.stated))
-            least = self.form.parameters[self.form.place(name)].low if name in self.form.names else 0.0
-            if name not in allowed or not max(least, -1e300) <= value < math.inf or (value == 0 == least and name != "bend"):
-                raise ConfigError(f"--assume {name}={value:g}: expected a positive number for one of {', '.join(allowed)}")
+            least = (
+                self.form.parameters[self.form.place(name)].low if name in self.form.names else 0.0
+            )
+            if (
+                name not in allowed
+                or not max(least, -1e300) <= value < math.inf
+                or (value == 0 == least and name != "bend")
+            ):
+                raise ConfigError(
+                    f"--assume {name}={value:g}: expected a positive number for one of {', '.join(allowed)}"
+                )
             if name in self.form.names:
                 j = self.form.place(name)
                 mean[j] = float(self.form.parameters[j].inward(value))
@@ -107,8 +128,15 @@ class Question:
         """[T, J, k] of T(f) by the coordinates of the search."""
         value, by = self.form.slopes(self.form.inputs(x), truths.theta)
         over = 1 / value if self.form.transform == "log" else 1.0
-        return np.stack([np.broadcast_to(d, value.shape) * over * (truths.theta[:, i, None] if p.scale == "log" else 1.0)
-                         for i, (d, p) in enumerate(zip(by, self.form.parameters))], axis=-1)
+        return np.stack(
+            [
+                np.broadcast_to(d, value.shape)
+                * over
+                * (truths.theta[:, i, None] if p.scale == "log" else 1.0)
+                for i, (d, p) in enumerate(zip(by, self.form.parameters))
+            ],
+            axis=-1,
+        )
 
     def measure(self, points: estimate.Points | None) -> dict:
         """Estimate, ends and width of the asked parameter's interval, as the fitting engine has them; reason: why there is none."""
@@ -118,7 +146,13 @@ class Question:
             found = estimate.fit(self.form, points, delta=self.delta, kept=STARTS)
             end = intervals.of(found, names=[self.parameter])[self.parameter]
         except ValueError as error:
-            return {"value": math.nan, "low": None, "high": None, "width": math.inf, "reason": str(error)}
+            return {
+                "value": math.nan,
+                "low": None,
+                "high": None,
+                "width": math.inf,
+                "reason": str(error),
+            }
         return {name: end[name] for name in ("value", "low", "high", "reason")} | {
             "width": self.width_of(end["value"], end["low"], end["high"])
         }
@@ -135,7 +169,9 @@ class Question:
         """What a study of the whole space, without noise, says of the parameter under a single truth: the target of every estimate."""
         if not truths.bend.any():
             return float(truths.theta[0, self.form.place(self.parameter)])
-        return estimate.fit(self.form, self.ideal(space, truths), kept=STARTS, delta=np.inf).values[self.parameter]
+        return estimate.fit(self.form, self.ideal(space, truths), kept=STARTS, delta=np.inf).values[
+            self.parameter
+        ]
 
 
 class Corner(Question):
@@ -143,7 +179,10 @@ class Corner(Question):
 
     kinds = ("uniform",)
     stated = ("k", "noise", "scatter", "bend")
-    noise_words, scatter_words = "capacity over seeds of one model", "capacity over models, around the law"
+    noise_words, scatter_words = (
+        "capacity over seeds of one model",
+        "capacity over models, around the law",
+    )
 
     def prior(self, space: Space) -> Prior:
         """What is assumed where nothing was measured."""
@@ -203,12 +242,16 @@ class Corner(Question):
         k = truths.sharpness[:, None]
         room = np.log(_ceilings(space)) - np.log(self.capacities(space, truths))[:, space.cluster]
         spread = np.hypot(truths.scatter, truths.noise)[:, None]
-        return ndtr((room - np.log(fit.CORNER**k - 1) / k) / spread), -np.log1p(np.exp(-k * room)) / k
+        return ndtr((room - np.log(fit.CORNER**k - 1) / k) / spread), -np.log1p(
+            np.exp(-k * room)
+        ) / k
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
         """What one run of each cell tells, to first order."""
         cluster = space.cluster
-        slope = self.slopes({"parameters": self.sizes(space)[cluster], "ceiling_bits": _ceilings(space)}, truths)
+        slope = self.slopes(
+            {"parameters": self.sizes(space)[cluster], "ceiling_bits": _ceilings(space)}, truths
+        )
         share = self._share(slope)
         # what the data stop is far less noisy than the rest; many such runs would set the scale of a robust fit and make outliers of the
         # others
@@ -227,34 +270,61 @@ class Corner(Question):
         )
 
     def simulate(
-        self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known: dict[str, tuple[float, float]] | None = None
+        self,
+        space: Space,
+        runs: list[tuple[int, int]],
+        truths: Truths,
+        dice=None,
+        known: dict[str, tuple[float, float]] | None = None,
     ) -> dict:
         """Columns of a table of finished runs (cell, seed) under a single truth. dice: None for no noise; known: mean and sd, by model,
         of the log of its own capacity over the law's, where runs have told something of it."""
         cells, cluster = np.array([j for j, _ in runs], int), space.cluster
         log_capacity, small = np.log(self.capacities(space, truths)[0]), 0.0
         if dice is not None:
-            middle, spread = (np.array([(known or {}).get(label, (0.0, truths.scatter[0]))[i] for label in space.labels]) for i in (0, 1))
+            middle, spread = (
+                np.array(
+                    [
+                        (known or {}).get(label, (0.0, truths.scatter[0]))[i]
+                        for label in space.labels
+                    ]
+                )
+                for i in (0, 1)
+            )
             log_capacity = log_capacity + middle + spread * dice.standard_normal(len(middle))
         log_capacity = log_capacity[cluster[cells]]
         if dice is not None:
             log_capacity = log_capacity + truths.noise[0] * dice.standard_normal(len(cells))
             small = FLOOR * dice.standard_normal(len(cells))
         ceiling = _ceilings(space)[cells]
-        bits = forms.smooth_corner(np.exp(log_capacity), ceiling, 1.0, truths.sharpness[0]) * np.exp(small)
-        return {"cell": cells, "seed": np.array([seed for _, seed in runs], int), "label": np.array(space.labels)[cluster[cells]],
-                "status": np.full(len(cells), "finished"), "parameters_total": self.sizes(space)[cluster[cells]], "strict_bits": bits,
-                "strict_ceiling_bits": ceiling, "gain_last_tenth": np.zeros(len(cells))}
+        bits = forms.smooth_corner(
+            np.exp(log_capacity), ceiling, 1.0, truths.sharpness[0]
+        ) * np.exp(small)
+        return {
+            "cell": cells,
+            "seed": np.array([seed for _, seed in runs], int),
+            "label": np.array(space.labels)[cluster[cells]],
+            "status": np.full(len(cells), "finished"),
+            "parameters_total": self.sizes(space)[cluster[cells]],
+            "strict_bits": bits,
+            "strict_ceiling_bits": ceiling,
+            "gain_last_tenth": np.zeros(len(cells)),
+        }
 
     def ideal(self, space: Space, truths: Truths) -> estimate.Points:
         """All cells, without noise."""
-        return self.points(pd.DataFrame(self.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)))
+        return self.points(
+            pd.DataFrame(self.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+        )
 
     def points(self, frame) -> estimate.Points:
         """Of a table of runs."""
         done = frame[(frame.status == "finished") & (frame.strict_bits > 0)]
         return estimate.Points(
-            {"parameters": done.parameters_total.to_numpy(float), "ceiling_bits": done.strict_ceiling_bits.to_numpy(float)},
+            {
+                "parameters": done.parameters_total.to_numpy(float),
+                "ceiling_bits": done.strict_ceiling_bits.to_numpy(float),
+            },
             done.strict_bits.to_numpy(float),
             cluster=done.label.to_numpy(),
         )
@@ -267,18 +337,25 @@ class Corner(Question):
         """Rows that tell the law: label, cell, parameters_total, strict_ceiling_bits, strict_bits."""
         return frame[(frame.status == "finished") & (frame.strict_bits > 0)]
 
-    def learned(self, prior: Prior, space: Space, frame, source: str) -> tuple[Prior, dict[str, tuple[float, float]]]:
+    def learned(
+        self, prior: Prior, space: Space, frame, source: str
+    ) -> tuple[Prior, dict[str, tuple[float, float]]]:
         """The belief after these runs, and of each model's own capacity the mean and sd of its log over the law's."""
         rows = self._measured(frame)
         if rows.empty:
             return prior, {}
         labels, codes = np.unique(rows.label, return_inverse=True)
-        x = {"parameters": rows.parameters_total.to_numpy(float), "ceiling_bits": rows.strict_ceiling_bits.to_numpy(float)}
+        x = {
+            "parameters": rows.parameters_total.to_numpy(float),
+            "ceiling_bits": rows.strict_ceiling_bits.to_numpy(float),
+        }
         y = np.log(rows.strict_bits.to_numpy(float))
 
         def left(u):
             truths = replace(prior, mean=u).middle()
-            return y - np.log(np.maximum(self.form.predict(x, truths.theta[0]), 1.0)), self.slopes(x, truths)[0]
+            return y - np.log(np.maximum(self.form.predict(x, truths.theta[0]), 1.0)), self.slopes(
+                x, truths
+            )[0]
 
         def share(u):
             return self._share(left(u)[1])
@@ -287,15 +364,24 @@ class Corner(Question):
         square, dof = within(y[full], [f"{a} {b}" for a, b in zip(codes[full], rows.cell[full])])
         noise, scatter, now = prior.noise.updated(square, dof), prior.scatter, prior
         sources = prior.sources | ({"noise": f"{counted(dof)} of {source}"} if dof else {})
-        for _ in range(3):  # the truth given the scatter, the scatter given what is then left of the models' means
+        for _ in range(
+            3
+        ):  # the truth given the scatter, the scatter given what is then left of the models' means
             own = share(now.mean)
-            covariance = scatter.sd**2 * np.outer(own, own) * np.equal.outer(codes, codes) + np.diag((noise.sd * own) ** 2 + FLOOR**2)
+            covariance = scatter.sd**2 * np.outer(own, own) * np.equal.outer(
+                codes, codes
+            ) + np.diag((noise.sd * own) ** 2 + FLOOR**2)
             now = prior.fitted(left, covariance)
             weight, rest = share(now.mean) ** 2, left(now.mean)[0] * share(now.mean)
             size = np.maximum(np.bincount(codes, weight), 1e-9)
-            mean, free = np.bincount(codes, rest) / size, int((size > 0.5).sum()) - len(now.mean) + (self.form.name == "smooth_corner")
+            mean, free = (
+                np.bincount(codes, rest) / size,
+                int((size > 0.5).sum()) - len(now.mean) + (self.form.name == "smooth_corner"),
+            )
             if free > 0:
-                between = float((mean[size > 0.5] ** 2).sum()) / free - float((noise.sd**2 / size[size > 0.5]).mean())
+                between = float((mean[size > 0.5] ** 2).sum()) / free - float(
+                    (noise.sd**2 / size[size > 0.5]).mean()
+                )
                 scatter = prior.scatter.updated(max(between, 0.0), free)
         if free > 0:
             sources["scatter"] = f"{counted(free)} of {source}"
@@ -303,7 +389,10 @@ class Corner(Question):
         if "k" in self.form.names:
             sources["corner"] = "as the truth"
         shrink = scatter.sd**2 / (scatter.sd**2 + noise.sd**2 / size)
-        known = {label: (float(s * m), float(scatter.sd * math.sqrt(1 - s))) for label, s, m in zip(labels, shrink, mean)}
+        known = {
+            label: (float(s * m), float(scatter.sd * math.sqrt(1 - s)))
+            for label, s, m in zip(labels, shrink, mean)
+        }
         return replace(now, noise=noise, scatter=scatter, sources=sources), known
 
 
@@ -326,19 +415,31 @@ class Capacity(Corner):
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
         """As of any question; capacity: bits per parameter in the middle of the sizes, which an exponent given beside it turns around."""
         if self.form.name == "capacity_linear":
-            return super().assume(prior, space, {"alpha" if name == "capacity" else name: value for name, value in given.items()})
+            return super().assume(
+                prior,
+                space,
+                {"alpha" if name == "capacity" else name: value for name, value in given.items()},
+            )
         middle = float(np.log(self.sizes(space)).mean())
         gamma = given.get("gamma", prior.mean[1])
         capacity = given.get("capacity", math.exp(prior.mean[0] + (prior.mean[1] - 1) * middle))
         if not 0 < capacity < math.inf:
-            raise ConfigError(f"--assume capacity={capacity:g}: expected a positive number of bits per parameter")
-        prior = super().assume(prior, space, {name: value for name, value in given.items() if name != "capacity"})
+            raise ConfigError(
+                f"--assume capacity={capacity:g}: expected a positive number of bits per parameter"
+            )
+        prior = super().assume(
+            prior, space, {name: value for name, value in given.items() if name != "capacity"}
+        )
         if "a" in given or not {"gamma", "capacity"} & set(given):
             return prior
         words = f"{capacity:.3g} bits per parameter and gamma = {gamma:.3g}, " + (
             "given" if {"gamma", "capacity"} <= set(given) else "one of them given"
         )
-        return replace(prior, mean=np.array([math.log(capacity) + (1 - gamma) * middle, gamma]), sources=prior.sources | {"truth": words})
+        return replace(
+            prior,
+            mean=np.array([math.log(capacity) + (1 - gamma) * middle, gamma]),
+            sources=prior.sources | {"truth": words},
+        )
 
     def _bend_words(self) -> str:
         if self.form.name == "capacity_linear":
@@ -378,8 +479,12 @@ class Capacity(Corner):
         """Least squares of log C, which is linear in the coordinates of both forms, over all models without noise or corner."""
         middle = replace(truths, theta=np.ones_like(truths.theta))
         slope = self.slopes({"parameters": self.sizes(space)}, middle)[0]
-        rest = np.log(self.capacities(space, truths)[0]) - np.log(self.form.predict({"parameters": self.sizes(space)}, middle.theta[0]))
-        u = np.linalg.lstsq(slope, rest, rcond=None)[0] + [float(p.inward(1.0)) for p in self.form.parameters]
+        rest = np.log(self.capacities(space, truths)[0]) - np.log(
+            self.form.predict({"parameters": self.sizes(space)}, middle.theta[0])
+        )
+        u = np.linalg.lstsq(slope, rest, rcond=None)[0] + [
+            float(p.inward(1.0)) for p in self.form.parameters
+        ]
         j = self.form.place(self.parameter)
         return float(self.form.parameters[j].outward(u[j]))
 
@@ -389,8 +494,12 @@ class Capacity(Corner):
 
     @staticmethod
     def _of_units(units) -> estimate.Points:
-        return estimate.Points({"parameters": units.parameters.to_numpy(float)}, units.bits.to_numpy(float), cluster=units.label.to_numpy(),
-                               lower_bound=units.lower_bound.to_numpy(bool))
+        return estimate.Points(
+            {"parameters": units.parameters.to_numpy(float)},
+            units.bits.to_numpy(float),
+            cluster=units.label.to_numpy(),
+            lower_bound=units.lower_bound.to_numpy(bool),
+        )
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """As `points`, with one call for all studies."""
@@ -420,14 +529,20 @@ def ask(form: str, parameter: str, width: float) -> Question:
     kinds = _kinds()
     if form not in kinds:
         near = difflib.get_close_matches(form, kinds, 1, 0.4)
-        raise ConfigError(f"--form {form}: " + ("no plan knows how to simulate it" if form in forms.FORMS else "unknown")
-                          + (f" (did you mean {near[0]}?)" if near else "") + f"; allowed: {', '.join(kinds)}")
+        raise ConfigError(
+            f"--form {form}: "
+            + ("no plan knows how to simulate it" if form in forms.FORMS else "unknown")
+            + (f" (did you mean {near[0]}?)" if near else "")
+            + f"; allowed: {', '.join(kinds)}"
+        )
     law = forms.FORMS[form]
     if parameter not in law.names:
         raise ConfigError(f"--parameter {parameter}: {form} has {', '.join(law.names)}")
     if parameter in kinds[form].settled:
-        raise ConfigError(f"--parameter {parameter}: {kinds[form].settled[parameter]}; allowed: "
-                          + ", ".join(name for name in law.names if name not in kinds[form].settled))
+        raise ConfigError(
+            f"--parameter {parameter}: {kinds[form].settled[parameter]}; allowed: "
+            + ", ".join(name for name in law.names if name not in kinds[form].settled)
+        )
     if not 0 < width < math.inf:
         raise ConfigError(f"--width {width:g}: expected a number above 0")
     return kinds[form](law, parameter, width)
@@ -438,10 +553,14 @@ def _kinds() -> dict[str, type[Question]]:
     from capacity.design.exposure import CURVES, Exposures
     from capacity.design.precision import LADDERS, Precision
 
-    return {
-        "capacity_linear": Capacity,
-        "capacity_affine": Affine,
-        "capacity_power": Capacity,
-        "smooth_corner": Corner,
-        "hard_corner": Hard,
-    } | dict.fromkeys(CURVES, Exposures) | dict.fromkeys(LADDERS, Precision)
+    return (
+        {
+            "capacity_linear": Capacity,
+            "capacity_affine": Affine,
+            "capacity_power": Capacity,
+            "smooth_corner": Corner,
+            "hard_corner": Hard,
+        }
+        | dict.fromkeys(CURVES, Exposures)
+        | dict.fromkeys(LADDERS, Precision)
+    )

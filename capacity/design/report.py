@@ -27,7 +27,9 @@ def report(plan: Plan) -> str:
     if plan.finished.failed:
         lines += _line("failed", f"{plan.finished.failed} runs; they are not asked for again")
     if len(plan.finished.table):
-        lines += _line("now", f"{len(plan.finished.table)} finished runs: " + _interval(plan, plan.now))
+        lines += _line(
+            "now", f"{len(plan.finished.table)} finished runs: " + _interval(plan, plan.now)
+        )
     if plan.new.any():
         lines += ["", *_table(plan)]
     if plan.expected is not None:
@@ -44,7 +46,9 @@ def report(plan: Plan) -> str:
 
 
 def _line(title: str, text: str) -> list[str]:
-    return textwrap.wrap(text, 80, initial_indent=f"{title:12s}", subsequent_indent=" " * 12, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, 80, initial_indent=f"{title:12s}", subsequent_indent=" " * 12, break_on_hyphens=False
+    )
 
 
 def _many(number: int, what: str) -> str:
@@ -53,7 +57,9 @@ def _many(number: int, what: str) -> str:
 
 def _width(question, width: float) -> str:
     if question.absolute:
-        return f"interval at most {_number(question, width) if question.unit else f'{width:g}'} wide"
+        return (
+            f"interval at most {_number(question, width) if question.unit else f'{width:g}'} wide"
+        )
     return f"interval at most {width:g} wide ({100 * width:g}% of the value)"
 
 
@@ -99,7 +105,9 @@ def _table(plan: Plan) -> list[str]:
     heading = f"{'format, load' if space.ladder else 'exposures' if exposures else 'load'}: runs (next batch)"
     lines = [f"{'model':14s}{'parameters':>12s}  {heading:42s}{space.unit:>10s}"]
     for label in space.labels:
-        places = [j for j in range(len(space.cells)) if space.cells[j].label == label and plan.new[j]]
+        places = [
+            j for j in range(len(space.cells)) if space.cells[j].label == label and plan.new[j]
+        ]
         if not places:
             continue
         only = np.where(np.isin(np.arange(len(plan.new)), places), plan.new, 0)
@@ -108,10 +116,16 @@ def _table(plan: Plan) -> list[str]:
             f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: {int(plan.new[j])} ({int(plan.batch[j])})"
             for j in places
         ]
-        wrapped = textwrap.wrap(", ".join(part.replace(" ", "\0") for part in parts), 40)  # a part is not broken
+        wrapped = textwrap.wrap(
+            ", ".join(part.replace(" ", "\0") for part in parts), 40
+        )  # a part is not broken
         wrapped = [text.replace("\0", " ") for text in wrapped]
         for i, text in enumerate(wrapped):
-            head = f"{label[:13]:14s}{space.cells[places[0]].parameters:>12,.0f}" if i == 0 else " " * 26
+            head = (
+                f"{label[:13]:14s}{space.cells[places[0]].parameters:>12,.0f}"
+                if i == 0
+                else " " * 26
+            )
             tail = _hours(float(space.cost(only))) if i == len(wrapped) - 1 else ""
             lines.append(f"{head}  {text:42s}{tail:>10s}".rstrip())
     total = f"{int(plan.new.sum())} runs; {int(plan.batch.sum())} of them next, {_hours(plan.batch_cost)} {space.unit}"
@@ -125,9 +139,14 @@ def _beliefs(plan: Plan) -> list[str]:
     if "capacity" in prior.sources:
         lines += _line("capacity", prior.sources["capacity"])
     if "corner" in prior.sources and "k" not in q.form.names:
-        lines += _line("corner", f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%} ({prior.sources['corner']})")
+        lines += _line(
+            "corner",
+            f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%} ({prior.sources['corner']})",
+        )
     lines += _line("noise", f"{prior.noise.sd:.1%} {q.noise_words} ({prior.sources['noise']})")
-    lines += _line("scatter", f"{prior.scatter.sd:.1%} {q.scatter_words} ({prior.sources['scatter']})")
+    lines += _line(
+        "scatter", f"{prior.scatter.sd:.1%} {q.scatter_words} ({prior.sources['scatter']})"
+    )
     return lines + (_line("bend", prior.sources["bend"]) if "bend" in prior.sources else [])
 
 
@@ -147,5 +166,9 @@ def _verdict(plan: Plan) -> str:
         return f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, then ask again.{floor}"
     if plan.expected is None or not plan.new.any():
         return f"not within the budget: it buys no further run.{floor}"
-    bought = f"a width of {_number(q, plan.expected.middle)}" if np.isfinite(plan.expected.middle) else "no interval"
+    bought = (
+        f"a width of {_number(q, plan.expected.middle)}"
+        if np.isfinite(plan.expected.middle)
+        else "no interval"
+    )
     return f"not within the budget: {_hours(plan.cost)} more {space.unit} buy {bought}.{floor}"

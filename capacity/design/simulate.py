@@ -46,7 +46,11 @@ class Forecast:
     @property
     def coverage(self) -> float:
         """Part of the intervals that hold the target."""
-        return float(((self.low <= self.target) & (self.target <= self.high))[self.given].mean()) if self.given.any() else float("nan")
+        return (
+            float(((self.low <= self.target) & (self.target <= self.high))[self.given].mean())
+            if self.given.any()
+            else float("nan")
+        )
 
     @property
     def bias(self) -> float:
@@ -57,7 +61,9 @@ class Forecast:
     @property
     def squared_error(self) -> float:
         """Mean squared error; infinite where a study has no estimate."""
-        return float(np.mean(np.where(np.isnan(self.value), np.inf, (self.value - self.target) ** 2)))
+        return float(
+            np.mean(np.where(np.isnan(self.value), np.inf, (self.value - self.target) ** 2))
+        )
 
 
 def crossed(space: Space, number) -> list[tuple[int, int]]:
@@ -83,14 +89,34 @@ def forecast(
     truths = truths or prior.draw(np.random.default_rng([seed, 1]), count)
     each = [truths.one(i % len(truths.theta)) for i in range(count)]
     studies = [
-        question.simulate(space, runs, truth, np.random.default_rng([seed, 2, i]), known) | {"study": np.full(len(runs), i)}
+        question.simulate(space, runs, truth, np.random.default_rng([seed, 2, i]), known)
+        | {"study": np.full(len(runs), i)}
         for i, truth in enumerate(each)
     ]
-    parts = [pd.DataFrame({name: np.concatenate([study[name] for study in studies]) for name in studies[0]})] if runs else []
+    parts = (
+        [
+            pd.DataFrame(
+                {name: np.concatenate([study[name] for study in studies]) for name in studies[0]}
+            )
+        ]
+        if runs
+        else []
+    )
     if done is not None and len(done):
-        parts.append(pd.concat([done] * count, ignore_index=True).assign(study=np.repeat(np.arange(count), len(done))))
-    points = question.points_by_study(pd.concat(parts, ignore_index=True)) if parts else [None] * count
+        parts.append(
+            pd.concat([done] * count, ignore_index=True).assign(
+                study=np.repeat(np.arange(count), len(done))
+            )
+        )
+    points = (
+        question.points_by_study(pd.concat(parts, ignore_index=True)) if parts else [None] * count
+    )
     found = [question.measure(some) for some in points]
     ends = [[np.nan if one[end] is None else one[end] for one in found] for end in ("low", "high")]
     target = [question.truth(space, truth) for truth in each]
-    return Forecast(*map(np.array, ([one["width"] for one in found], [one["value"] for one in found], *ends, target)))
+    return Forecast(
+        *map(
+            np.array,
+            ([one["width"] for one in found], [one["value"] for one in found], *ends, target),
+        )
+    )

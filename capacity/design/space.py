@@ -52,7 +52,11 @@ class Cell:
         """Bits that a perfect memorizer of the data would have, strict convention for random data."""
         data = self.config.data
         if data.kind == "uniform":
-            return float(closed.uniform_ceiling_bits(self.config.items, data.seq_len, data.vocab_size, "strict"))
+            return float(
+                closed.uniform_ceiling_bits(
+                    self.config.items, data.seq_len, data.vocab_size, "strict"
+                )
+            )
         return float(self.config.entropy_bits)
 
     @cached_property
@@ -104,7 +108,9 @@ class Space:
         by_group = np.argsort(self.group, kind="stable")
         first = np.flatnonzero(np.diff(self.group[by_group], prepend=-1))
         sorted_number = number[..., by_group]
-        longest = np.maximum.reduceat(np.where(sorted_number > 0, self.shared_hours[by_group], 0.0), first, axis=-1)
+        longest = np.maximum.reduceat(
+            np.where(sorted_number > 0, self.shared_hours[by_group], 0.0), first, axis=-1
+        )
         stacks = np.ceil(np.add.reduceat(sorted_number, first, axis=-1) / self.stack)
         return number @ self.hours + (stacks * longest).sum(-1)
 
@@ -112,7 +118,9 @@ class Space:
         """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have seeds of their own, so that each is a
         replicate; on a ladder, whose law takes one number of a model and format, only those of one cell."""
         done, out = done or {}, []
-        by_label = [[j for j, cell in enumerate(self.cells) if cell.label == label] for label in self.labels]
+        by_label = [
+            [j for j, cell in enumerate(self.cells) if cell.label == label] for label in self.labels
+        ]
         for places in [[j] for j in range(len(self.cells))] if self.ladder else by_label:
             used = set(itertools.chain.from_iterable(done.get(j, ()) for j in places))
             fresh = (seed for seed in itertools.count(min(self.seeds)) if seed not in used)
@@ -127,7 +135,13 @@ class Space:
 
 
 def space_of(
-    study: str, overrides: list[str], results: Path, device: str, only: str | None = None, most: int = MOST_SEEDS, ladder: bool = False
+    study: str,
+    overrides: list[str],
+    results: Path,
+    device: str,
+    only: str | None = None,
+    most: int = MOST_SEEDS,
+    ladder: bool = False,
 ) -> Space:
     """The space that a study spans; only: one of its models; ladder: whether the question is one of formats of training. ConfigError where
     it mixes what one law cannot."""
@@ -137,11 +151,15 @@ def space_of(
         raise ConfigError(f"{known.name}: runs on text; a plan is about random data or people")
     by_run = {_identity(run): run for run in known.runs}
     settings = _settings_of(pins, points, overrides)
-    labels = {_identity(run): label for run, label in zip(known.runs, shape_labels(known.runs).values())}
+    labels = {
+        _identity(run): label for run, label in zip(known.runs, shape_labels(known.runs).values())
+    }
     cells = [Cell(labels[key], run, settings[key]) for key, run in by_run.items()]
     if only is not None:
         if only not in {cell.label for cell in cells}:
-            raise ConfigError(f"--only {only}: no such model in {known.name}; allowed: {', '.join(dict.fromkeys(c.label for c in cells))}")
+            raise ConfigError(
+                f"--only {only}: no such model in {known.name}; allowed: {', '.join(dict.fromkeys(c.label for c in cells))}"
+            )
         cells = [cell for cell in cells if cell.label == only]
     cells = _on_ladder(known.name, cells) if ladder else cells
     for what, value in (
@@ -151,16 +169,43 @@ def space_of(
         ("precision", lambda c: c.train.precision),
     ):
         if len(found := {value(cell.config) for cell in cells}) > 1:
-            raise ConfigError(f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs one")
-    cells.sort(key=lambda c: (c.parameters, c.label, -c.rung["code_bits"] if ladder else 0.0, c.load, c.config.steps))
+            raise ConfigError(
+                f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs one"
+            )
+    cells.sort(
+        key=lambda c: (
+            c.parameters,
+            c.label,
+            -c.rung["code_bits"] if ladder else 0.0,
+            c.load,
+            c.config.steps,
+        )
+    )
     for a, b in itertools.pairwise(cells):
-        one, other = ((c.label, c.config.items, 0.0 if ladder else round(c.config.exposures, 6), ladder and c.rung) for c in (a, b))
+        one, other = (
+            (
+                c.label,
+                c.config.items,
+                0.0 if ladder else round(c.config.exposures, 6),
+                ladder and c.rung,
+            )
+            for c in (a, b)
+        )
         if one == other:
             raise ConfigError(
                 f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data set; a plan needs one (give it as "
                 "key=value behind the study)"
             )
-    return of_cells(known.name, known.path, pins, cells, sorted({run.seed for run in known.runs}), speed_of(device, results), most, ladder)
+    return of_cells(
+        known.name,
+        known.path,
+        pins,
+        cells,
+        sorted({run.seed for run in known.runs}),
+        speed_of(device, results),
+        most,
+        ladder,
+    )
 
 
 def _on_ladder(name: str, cells: list[Cell]) -> list[Cell]:
@@ -168,24 +213,51 @@ def _on_ladder(name: str, cells: list[Cell]) -> list[Cell]:
     base = [cell for cell in cells if cell.rung["rung"] == "fp32"]
     quantized = [cell for cell in cells if cell.rung["way"] in LADDERS]
     if not base:
-        raise ConfigError(f"{name}: no run in fp32 to compare with; a law of precision needs train.precision=fp32 and train.qat=none too")
+        raise ConfigError(
+            f"{name}: no run in fp32 to compare with; a law of precision needs train.precision=fp32 and train.qat=none too"
+        )
     if len(ways := sorted({cell.rung["way"] for cell in quantized})) > 1:
-        raise ConfigError(f"{name}: mixes ladders {', '.join(ways)}; one law needs one (give train.qat_embeddings=.. behind the study)")
+        raise ConfigError(
+            f"{name}: mixes ladders {', '.join(ways)}; one law needs one (give train.qat_embeddings=.. behind the study)"
+        )
     if (rungs := len({cell.rung["rung"] for cell in quantized})) < FEWEST_RUNGS:
-        raise ConfigError(f"{name}: {rungs} values of train.qat beside none, a law of precision needs {FEWEST_RUNGS}")
+        raise ConfigError(
+            f"{name}: {rungs} values of train.qat beside none, a law of precision needs {FEWEST_RUNGS}"
+        )
     return base + quantized
 
 
 def of_cells(
-    name: str, path: Path, pins: list[str], cells: list[Cell], seeds: list[int], speed: Speed, most: int = MOST_SEEDS, ladder: bool = False
+    name: str,
+    path: Path,
+    pins: list[str],
+    cells: list[Cell],
+    seeds: list[int],
+    speed: Speed,
+    most: int = MOST_SEEDS,
+    ladder: bool = False,
 ) -> Space:
     """A space with the costs of its cells."""
-    stacks = make_stacks([cell.config for cell in cells], math.inf, len(cells), speed.device, speed=speed)
+    stacks = make_stacks(
+        [cell.config for cell in cells], math.inf, len(cells), speed.device, speed=speed
+    )
     group = {config.run_id: g for g, stack in enumerate(stacks) for config in stack}
     shared = np.array([cell.config.steps * speed.step_s for cell in cells])
     alone = np.array([speed.seconds([cell.config]) for cell in cells])
-    return Space(name, path, tuple(pins), tuple(cells), tuple(seeds), most, speed, np.array([group[cell.config.run_id] for cell in cells]),
-                 cells[0].config.cluster.stack, (alone - shared) / 3600, shared / 3600, ladder)
+    return Space(
+        name,
+        path,
+        tuple(pins),
+        tuple(cells),
+        tuple(seeds),
+        most,
+        speed,
+        np.array([group[cell.config.run_id] for cell in cells]),
+        cells[0].config.cluster.stack,
+        (alone - shared) / 3600,
+        shared / 3600,
+        ladder,
+    )
 
 
 def _identity(run: Config) -> str:
@@ -201,8 +273,14 @@ def _settings_of(pins, points, overrides) -> dict[str, tuple[tuple[str, str], ..
     displaced = {a if b in given else b for a, b in COUPLED if a in given or b in given}
     out = {}
     for run, point in zip(runs, points):
-        said = {key: value for key, value in (text.split("=", 1) for text in point) if key not in displaced}
-        out[_identity(run)] = tuple((key, value) for key, value in (said | given).items() if key != "seed")
+        said = {
+            key: value
+            for key, value in (text.split("=", 1) for text in point)
+            if key not in displaced
+        }
+        out[_identity(run)] = tuple(
+            (key, value) for key, value in (said | given).items() if key != "seed"
+        )
     return out
 
 
@@ -213,16 +291,24 @@ def grid(space: Space, budget: float, cells=None) -> np.ndarray:
     cells = np.ones(len(space.cells), bool) if cells is None else cells
     cluster, usable = space.cluster, np.unique(space.cluster[cells])
     best = np.zeros(len(space.cells))
-    for seeds, fewest in [(len(space.seeds), 3), *((seeds, 3) for seeds in range(len(space.seeds) - 1, 0, -1)), (1, 2)]:
+    for seeds, fewest in [
+        (len(space.seeds), 3),
+        *((seeds, 3) for seeds in range(len(space.seeds) - 1, 0, -1)),
+        (1, 2),
+    ]:
         for models in range(min(fewest, len(usable)), len(usable) + 1):
-            chosen = usable[np.unique(np.round(np.linspace(0, len(usable) - 1, models)).astype(int))]
+            chosen = usable[
+                np.unique(np.round(np.linspace(0, len(usable) - 1, models)).astype(int))
+            ]
             number = np.where(cells & np.isin(cluster, chosen), seeds, 0)
             if space.cost(number) > budget:
                 break
             best = number
         if best.any():
             break
-    for more in itertools.count(len(space.seeds) + 1) if np.isin(usable, cluster[best > 0]).all() else ():
+    for more in (
+        itertools.count(len(space.seeds) + 1) if np.isin(usable, cluster[best > 0]).all() else ()
+    ):
         if space.cost(np.where(cells, more, 0)) > budget:
             break
         best = np.where(cells, more, 0)
@@ -238,10 +324,20 @@ def write_yaml(space: Space, runs: list[Config], question: str) -> str:
     grids: dict[tuple[int, ...], list[Cell]] = {}
     for key, found in seeds.items():
         grids.setdefault(tuple(sorted(found)), []).append(by_identity[key])
-    lines = [f"question: {json.dumps(question)}", "pins:", *(f"  - {json.dumps(pin)}" for pin in space.pins), "grids:"]
+    lines = [
+        f"question: {json.dumps(question)}",
+        "pins:",
+        *(f"  - {json.dumps(pin)}" for pin in space.pins),
+        "grids:",
+    ]
     for found, cells in grids.items():
         lines += [f"  - seed: [{', '.join(map(str, found))}]", "    run:"]
-        lines += ["      - {" + ", ".join(f"{key}: {_scalar(value)}" for key, value in dict(cell.settings).items()) + "}" for cell in cells]
+        lines += [
+            "      - {"
+            + ", ".join(f"{key}: {_scalar(value)}" for key, value in dict(cell.settings).items())
+            + "}"
+            for cell in cells
+        ]
     return "\n".join(lines) + "\n"
 
 

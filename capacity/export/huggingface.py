@@ -38,9 +38,18 @@ from capacity.export import card, tokenizer
 from capacity.model.gpt import GPT, NORM_EPS
 from capacity.train import checkpoint
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "silu": "silu", "relu": "relu", "relu2": "relu2"}  # names there
-FORMS = {"gpt2": "learned positions with LayerNorm and a standard MLP", "gpt_neox": "rotary positions with LayerNorm and a standard MLP",
-         "llama": "rotary positions with RMSNorm"}
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_pytorch_tanh",
+    "silu": "silu",
+    "relu": "relu",
+    "relu2": "relu2",
+}  # names there
+FORMS = {
+    "gpt2": "learned positions with LayerNorm and a standard MLP",
+    "gpt_neox": "rotary positions with LayerNorm and a standard MLP",
+    "llama": "rotary positions with RMSNorm",
+}
 
 
 @dataclass
@@ -50,7 +59,9 @@ class Export:
     config: dict
     tensors: dict[str, Tensor]
     start: int  # the token that opens every sequence
-    notes: list[str] = field(default_factory=list)  # how it differs from what was trained, in sentences
+    notes: list[str] = field(
+        default_factory=list
+    )  # how it differs from what was trained, in sentences
     unknown: int | None = None  # a token without a logit of its own
 
 
@@ -61,19 +72,41 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"--output {folder}: there is something already; name a new or an empty folder")
+        raise ConfigError(
+            f"--output {folder}: there is something already; name a new or an empty folder"
+        )
     kept.load(results, record["config"]["data"])
     config = from_record(record["config"])
     check(config)
-    gpt = GPT(config.model, config.data.rows, config.data.seq_len, config.data.bos, qat=config.train.qat, qat_embeddings=config.train.qat_embeddings)
-    flat_P = gpt.used(checkpoint.load_weights(records.run_dir(results, run_id) / "weights.safetensors", gpt, run_id))
+    gpt = GPT(
+        config.model,
+        config.data.rows,
+        config.data.seq_len,
+        config.data.bos,
+        qat=config.train.qat,
+        qat_embeddings=config.train.qat_embeddings,
+    )
+    flat_P = gpt.used(
+        checkpoint.load_weights(
+            records.run_dir(results, run_id) / "weights.safetensors", gpt, run_id
+        )
+    )
     found = convert(config, {name: w[0] for name, w in gpt.named(flat_P[None]).items()})
-    files = {name: text.encode() for name, text in tokenizer.files(config.data, found.start).items()}
-    ends = {"bos_token_id": found.start, "eos_token_id": None if config.data.kind == "uniform" else 0}
+    files = {
+        name: text.encode() for name, text in tokenizer.files(config.data, found.start).items()
+    }
+    ends = {
+        "bos_token_id": found.start,
+        "eos_token_id": None if config.data.kind == "uniform" else 0,
+    }
     generation = ends | {"max_length": config.data.seq_len, "do_sample": False}
     generation |= {} if found.unknown is None else {"suppress_tokens": [found.unknown]}
-    files |= {"config.json": _json(found.config | ends), "generation_config.json": _json(generation),
-              "model.safetensors": save(found.tensors, metadata={"format": "pt"}), "README.md": card.card(record, config, found).encode()}
+    files |= {
+        "config.json": _json(found.config | ends),
+        "generation_config.json": _json(generation),
+        "model.safetensors": save(found.tensors, metadata={"format": "pt"}),
+        "README.md": card.card(record, config, found).encode(),
+    }
     _write(folder, files)
     return found
 
@@ -82,36 +115,54 @@ def check(config: Config) -> str:
     """The model type that computes what the run does; ConfigError names the setting where there is none."""
     model = config.model
     if model.n_experts:
-        raise ConfigError(f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has a fixed number of places")
+        raise ConfigError(
+            f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has a fixed number of places"
+        )
     if model.document_mask:
-        raise ConfigError("model.document_mask=true: cannot be exported: in transformers a text sees the documents before it")
+        raise ConfigError(
+            "model.document_mask=true: cannot be exported: in transformers a text sees the documents before it"
+        )
     if model.norm != "rmsnorm" and (model.mlp == "standard" or not model.mlp_width):
         return "gpt2" if model.position == "learned" else "gpt_neox"
     if model.norm == "rmsnorm" and model.position == "rotary":
         return "llama"
-    raise ConfigError(f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot be exported: no "
-                      f"architecture of transformers has the three together; it has {'; '.join(FORMS.values())}")
+    raise ConfigError(
+        f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot be exported: no "
+        f"architecture of transformers has the three together; it has {'; '.join(FORMS.values())}"
+    )
 
 
 def convert(config: Config, w: dict[str, Tensor]) -> Export:
     """The model of a run with weights w by name (`model.gpt._layout`), fp32."""
     kind = check(config)
-    common = {"vocab_size": config.data.rows, "tie_word_embeddings": config.model.tied, "dtype": "float32", "torch_dtype": "float32",
-              "use_cache": True}
+    common = {
+        "vocab_size": config.data.rows,
+        "tie_word_embeddings": config.model.tied,
+        "dtype": "float32",
+        "torch_dtype": "float32",
+        "use_cache": True,
+    }
     found = Export(common, {}, 0)
     embedding, head = w["token.weight"], None if config.model.tied else w["head.weight"]
     w = dict(w)
     if config.data.bos and config.model.position == "learned":
         first = w["position.weight"][0].double() + w["bos"].double() - embedding[0].double()
         w["position.weight"] = torch.cat([first.float()[None], w["position.weight"][1:]])
-        found.notes.append("The learned BOS vector is part of position 0: every sequence starts with token 0, whose embedding is taken off "
-                           "there.")
+        found.notes.append(
+            "The learned BOS vector is part of position 0: every sequence starts with token 0, whose embedding is taken off "
+            "there."
+        )
     elif config.data.bos:
-        embedding, head = torch.cat([embedding, w["bos"][None]]), None if head is None else torch.cat([head, torch.zeros_like(head[:1])])
+        embedding, head = (
+            torch.cat([embedding, w["bos"][None]]),
+            None if head is None else torch.cat([head, torch.zeros_like(head[:1])]),
+        )
         found.start = found.unknown = found.config["vocab_size"]
         found.config["vocab_size"] += 1
-        found.notes.append(f"The learned BOS vector is token {found.start}, which opens every sequence. The run has no logit for it: "
-                           "leave it out before a softmax (logits[..., :-1]); generate never writes it.")
+        found.notes.append(
+            f"The learned BOS vector is token {found.start}, which opens every sequence. The run has no logit for it: "
+            "leave it out before a softmax (logits[..., :-1]); generate never writes it."
+        )
     if config.model.norm == "layernorm_no_bias":
         found.notes.append("Biases of norms are zeros.")
     {"gpt2": _gpt2, "gpt_neox": _gpt_neox, "llama": _llama}[kind](config, w, embedding, head, found)
@@ -119,80 +170,160 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
     return found
 
 
-def _gpt2(config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export) -> None:
+def _gpt2(
+    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+) -> None:
     """Maps are [in, out] there as here (Conv1D), queries, keys and values side by side."""
     model = config.model
-    found.config |= {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": model.d_model, "n_layer": model.n_layers,
-                     "n_head": model.n_heads, "n_positions": config.data.seq_len, "n_inner": model.mlp_width or 1,
-                     "activation_function": ACTIVATIONS[model.activation], "layer_norm_epsilon": NORM_EPS,
-                     "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
-    out = {"transformer.wte.weight": embedding, "transformer.wpe.weight": w["position.weight"]} | _norm(w, "norm", "transformer.ln_f")
+    found.config |= {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "n_embd": model.d_model,
+        "n_layer": model.n_layers,
+        "n_head": model.n_heads,
+        "n_positions": config.data.seq_len,
+        "n_inner": model.mlp_width or 1,
+        "activation_function": ACTIVATIONS[model.activation],
+        "layer_norm_epsilon": NORM_EPS,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+    }
+    out = {
+        "transformer.wte.weight": embedding,
+        "transformer.wpe.weight": w["position.weight"],
+    } | _norm(w, "norm", "transformer.ln_f")
     for layer in range(model.n_layers):
         at, there = f"blocks.{layer}.", f"transformer.h.{layer}."
         qkv, bias = (torch.cat(parts, -1) for parts in zip(*_heads(model, w, at, found.notes)))
         up, down = _mlp(model, w, at, found.notes)
-        out |= _norm(w, at + "norm1", there + "ln_1") | _norm(w, at + "norm2", there + "ln_2", model.d_model)
-        out |= _map(there + "attn.c_attn", qkv, bias) | _map(there + "attn.c_proj", w[at + "out.weight"], w.get(at + "out.bias"))
+        out |= _norm(w, at + "norm1", there + "ln_1") | _norm(
+            w, at + "norm2", there + "ln_2", model.d_model
+        )
+        out |= _map(there + "attn.c_attn", qkv, bias) | _map(
+            there + "attn.c_proj", w[at + "out.weight"], w.get(at + "out.bias")
+        )
         out |= _map(there + "mlp.c_fc", *up) | _map(there + "mlp.c_proj", *down)
     found.tensors = out | ({} if head is None else {"lm_head.weight": head})
 
 
-def _gpt_neox(config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export) -> None:
+def _gpt_neox(
+    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+) -> None:
     """Maps are [out, in] there, with queries, keys and values of one head side by side."""
     model = config.model
-    rotation = {"rotary_pct": 1.0, "rotary_emb_base": model.rotary_base, "rope_parameters": {
-        "rope_type": "default", "rope_theta": model.rotary_base, "partial_rotary_factor": 1.0}}
-    found.config |= {"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "hidden_size": model.d_model,
-                     "num_hidden_layers": model.n_layers, "num_attention_heads": model.n_heads, "intermediate_size": model.mlp_width or 1,
-                     "hidden_act": ACTIVATIONS[model.activation], "max_position_embeddings": config.data.seq_len,
-                     "layer_norm_eps": NORM_EPS, "use_parallel_residual": False, "attention_bias": True, "attention_dropout": 0.0,
-                     "hidden_dropout": 0.0, **rotation}
+    rotation = {
+        "rotary_pct": 1.0,
+        "rotary_emb_base": model.rotary_base,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": model.rotary_base,
+            "partial_rotary_factor": 1.0,
+        },
+    }
+    found.config |= {
+        "architectures": ["GPTNeoXForCausalLM"],
+        "model_type": "gpt_neox",
+        "hidden_size": model.d_model,
+        "num_hidden_layers": model.n_layers,
+        "num_attention_heads": model.n_heads,
+        "intermediate_size": model.mlp_width or 1,
+        "hidden_act": ACTIVATIONS[model.activation],
+        "max_position_embeddings": config.data.seq_len,
+        "layer_norm_eps": NORM_EPS,
+        "use_parallel_residual": False,
+        "attention_bias": True,
+        "attention_dropout": 0.0,
+        "hidden_dropout": 0.0,
+        **rotation,
+    }
     out = {"gpt_neox.embed_in.weight": embedding} | _norm(w, "norm", "gpt_neox.final_layer_norm")
     for layer in range(model.n_layers):
         at, there = f"blocks.{layer}.", f"gpt_neox.layers.{layer}."
-        qkv, bias = (torch.cat([part.unflatten(-1, (model.n_heads, -1)) for part in parts], -1).flatten(-2)
-                     for parts in zip(*_heads(model, w, at, found.notes)))
+        qkv, bias = (
+            torch.cat([part.unflatten(-1, (model.n_heads, -1)) for part in parts], -1).flatten(-2)
+            for parts in zip(*_heads(model, w, at, found.notes))
+        )
         up, down = _mlp(model, w, at, found.notes)
-        out |= _norm(w, at + "norm1", there + "input_layernorm") | _norm(w, at + "norm2", there + "post_attention_layernorm", model.d_model)
-        for name, (weight, offset) in {"attention.query_key_value": (qkv, bias),
-                                       "attention.dense": (w[at + "out.weight"], w.get(at + "out.bias")),
-                                       "mlp.dense_h_to_4h": up, "mlp.dense_4h_to_h": down}.items():
+        out |= _norm(w, at + "norm1", there + "input_layernorm") | _norm(
+            w, at + "norm2", there + "post_attention_layernorm", model.d_model
+        )
+        for name, (weight, offset) in {
+            "attention.query_key_value": (qkv, bias),
+            "attention.dense": (w[at + "out.weight"], w.get(at + "out.bias")),
+            "mlp.dense_h_to_4h": up,
+            "mlp.dense_4h_to_h": down,
+        }.items():
             out |= _map(there + name, weight, offset, transposed=True)
     found.tensors = out | ({} if head is None else {"embed_out.weight": head})
 
 
-def _llama(config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export) -> None:
+def _llama(
+    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+) -> None:
     """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here, so that nothing is permuted."""
     from capacity.laws import arms
 
     model = config.model
-    form = arms.architecture({f"model.{name}": arms._plain(value) for name, value in dataclasses.asdict(model).items()})
+    form = arms.architecture(
+        {f"model.{name}": arms._plain(value) for name, value in dataclasses.asdict(model).items()}
+    )
     mistral = form == "Mistral" and not model.bias
-    found.config |= {"architectures": ["MistralForCausalLM" if mistral else "LlamaForCausalLM"],
-                     "model_type": "mistral" if mistral else "llama", "hidden_size": model.d_model, "num_hidden_layers": model.n_layers,
-                     "num_attention_heads": model.n_heads, "num_key_value_heads": model.kv_heads,
-                     "head_dim": model.d_model // model.n_heads, "intermediate_size": model.mlp_width or 1, "hidden_act": ACTIVATIONS[model.activation],
-                     "max_position_embeddings": config.data.seq_len, "rms_norm_eps": NORM_EPS, "attention_dropout": 0.0,
-                     "rope_theta": model.rotary_base, "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base}}
+    found.config |= {
+        "architectures": ["MistralForCausalLM" if mistral else "LlamaForCausalLM"],
+        "model_type": "mistral" if mistral else "llama",
+        "hidden_size": model.d_model,
+        "num_hidden_layers": model.n_layers,
+        "num_attention_heads": model.n_heads,
+        "num_key_value_heads": model.kv_heads,
+        "head_dim": model.d_model // model.n_heads,
+        "intermediate_size": model.mlp_width or 1,
+        "hidden_act": ACTIVATIONS[model.activation],
+        "max_position_embeddings": config.data.seq_len,
+        "rms_norm_eps": NORM_EPS,
+        "attention_dropout": 0.0,
+        "rope_theta": model.rotary_base,
+        "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base},
+    }
     gated = model.mlp == "gated" or not model.mlp_width
-    found.config |= {"sliding_window": None} if mistral else {"attention_bias": model.bias, "mlp_bias": model.bias or not gated}
+    found.config |= (
+        {"sliding_window": None}
+        if mistral
+        else {"attention_bias": model.bias, "mlp_bias": model.bias or not gated}
+    )
     if not gated:
-        found.notes.append("The MLP has no gate: the second factor of this architecture's is a map of zeros with biases of 1.")
+        found.notes.append(
+            "The MLP has no gate: the second factor of this architecture's is a map of zeros with biases of 1."
+        )
     out = {"model.embed_tokens.weight": embedding, "model.norm.weight": w["norm.weight"]}
     for layer in range(model.n_layers):
         at, there = f"blocks.{layer}.", f"model.layers.{layer}."
         widths = [model.d_model, *[model.kv_heads * (model.d_model // model.n_heads)] * 2]
-        maps = dict(zip(("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), _split(w, at + "qkv", widths)))
+        maps = dict(
+            zip(
+                ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+                _split(w, at + "qkv", widths),
+            )
+        )
         maps["self_attn.o_proj"] = w[at + "out.weight"], w.get(at + "out.bias")
         up, down = _mlp(model, w, at, found.notes)
-        gate, other = (w[at + "gate.weight"], w.get(at + "gate.bias")) if gated and model.mlp_width else up, up
+        gate, other = (
+            (w[at + "gate.weight"], w.get(at + "gate.bias")) if gated and model.mlp_width else up,
+            up,
+        )
         if not gated:
             other = torch.zeros_like(up[0]), torch.ones(model.mlp_width)
         out[there + "input_layernorm.weight"] = w[at + "norm1.weight"]
-        out[there + "post_attention_layernorm.weight"] = w.get(at + "norm2.weight", torch.ones(model.d_model))
+        out[there + "post_attention_layernorm.weight"] = w.get(
+            at + "norm2.weight", torch.ones(model.d_model)
+        )
         for name, (weight, offset) in maps.items():
             out |= _map(there + name, weight, offset, transposed=True, bias=model.bias)
-        for name, (weight, offset) in {"mlp.gate_proj": gate, "mlp.up_proj": other, "mlp.down_proj": down}.items():
+        for name, (weight, offset) in {
+            "mlp.gate_proj": gate,
+            "mlp.up_proj": other,
+            "mlp.down_proj": down,
+        }.items():
             out |= _map(there + name, weight, offset, transposed=True, bias=model.bias or not gated)
     found.tensors = out | ({} if head is None else {"lm_head.weight": head})
 
@@ -204,21 +335,31 @@ def _heads(model, w: dict[str, Tensor], at: str, notes: list[str]) -> list[tuple
     for i, (weight, bias) in enumerate(_split(w, at + "qkv", [model.d_model, wide, wide])):
         both = [weight, torch.zeros(weight.shape[1]) if bias is None else bias]
         if i and each > 1:
-            both = [x.unflatten(-1, (model.kv_heads, -1)).repeat_interleave(each, -2).flatten(-2) for x in both]
+            both = [
+                x.unflatten(-1, (model.kv_heads, -1)).repeat_interleave(each, -2).flatten(-2)
+                for x in both
+            ]
         out.append(tuple(both))
     if each > 1:
-        _note(notes, f"Heads of keys and values are repeated {each} times, because this architecture has one for each head of queries.")
+        _note(
+            notes,
+            f"Heads of keys and values are repeated {each} times, because this architecture has one for each head of queries.",
+        )
     if not model.bias:
         _note(notes, "Biases are zeros.")
     return out
 
 
-def _split(w: dict[str, Tensor], name: str, widths: list[int]) -> list[tuple[Tensor, Tensor | None]]:
+def _split(
+    w: dict[str, Tensor], name: str, widths: list[int]
+) -> list[tuple[Tensor, Tensor | None]]:
     weights, bias = w[name + ".weight"].split(widths, -1), w.get(name + ".bias")
     return list(zip(weights, [None] * len(widths) if bias is None else bias.split(widths)))
 
 
-def _mlp(model, w: dict[str, Tensor], at: str, notes: list[str]) -> list[tuple[Tensor, Tensor | None]]:
+def _mlp(
+    model, w: dict[str, Tensor], at: str, notes: list[str]
+) -> list[tuple[Tensor, Tensor | None]]:
     """Weight [in, out] and bias of the maps into the hidden units and back; one unit of zeros where the run has none."""
     if model.mlp_width:
         return [(w[at + name + ".weight"], w.get(at + name + ".bias")) for name in ("up", "down")]
@@ -232,10 +373,14 @@ def _norm(w: dict[str, Tensor], name: str, there: str, absent: int = 0) -> dict[
     return {there + ".weight": gain, there + ".bias": w.get(name + ".bias", torch.zeros_like(gain))}
 
 
-def _map(there: str, weight: Tensor, offset: Tensor | None, transposed: bool = False, bias: bool = True) -> dict[str, Tensor]:
+def _map(
+    there: str, weight: Tensor, offset: Tensor | None, transposed: bool = False, bias: bool = True
+) -> dict[str, Tensor]:
     """A linear map with weight [in, out] under its name there, with a bias of zeros where there has to be one."""
     offset = torch.zeros(weight.shape[1]) if offset is None else offset
-    return {there + ".weight": weight.T if transposed else weight} | ({there + ".bias": offset} if bias else {})
+    return {there + ".weight": weight.T if transposed else weight} | (
+        {there + ".bias": offset} if bias else {}
+    )
 
 
 def _note(notes: list[str], text: str) -> None:

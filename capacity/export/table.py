@@ -25,13 +25,43 @@ from capacity.export import columns
 if TYPE_CHECKING:
     import pandas
 
-DTYPES = {"int": "Int64", "float": "Float64", "bool": "boolean", "text": "string"}  # of pandas, with a value for what is missing
-REPEATED = ("lr", "batch_size", "precision", "seq_len")  # settings, which are columns by their dotted key
-FLATTENED = ("parameters", "data", "training", "storage", "convergence", "measures", "environment", "finished_at")  # of a record
-MEASURES = ("measure", "extraction", "quantize")  # settings that a finished run may have been measured by otherwise than its study says now
+DTYPES = {
+    "int": "Int64",
+    "float": "Float64",
+    "bool": "boolean",
+    "text": "string",
+}  # of pandas, with a value for what is missing
+REPEATED = (
+    "lr",
+    "batch_size",
+    "precision",
+    "seq_len",
+)  # settings, which are columns by their dotted key
+FLATTENED = (
+    "parameters",
+    "data",
+    "training",
+    "storage",
+    "convergence",
+    "measures",
+    "environment",
+    "finished_at",
+)  # of a record
+MEASURES = (
+    "measure",
+    "extraction",
+    "quantize",
+)  # settings that a finished run may have been measured by otherwise than its study says now
 
 
-def table(studies: list[str], overrides: list[str], results: Path, output: Path | None, quantized: bool, about: bool) -> int:
+def table(
+    studies: list[str],
+    overrides: list[str],
+    results: Path,
+    output: Path | None,
+    quantized: bool,
+    about: bool,
+) -> int:
     """The verb: write the table to a file or to the terminal, or (about) say what its columns are; returns the exit code."""
     if output is not None and output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--output {output}: expected a file that ends in .csv or .parquet")
@@ -44,15 +74,24 @@ def table(studies: list[str], overrides: list[str], results: Path, output: Path 
     elif output is None:
         sys.stdout.write(csv(frame).decode())
     else:
-        records.write_atomic(output, csv(frame) if output.suffix == ".csv" else parquet(frame, quantized))
-        print(f"{output}: {len(frame)} row{'s' * (len(frame) != 1)}, {len(frame.columns)} columns", file=sys.stderr)
+        records.write_atomic(
+            output, csv(frame) if output.suffix == ".csv" else parquet(frame, quantized)
+        )
+        print(
+            f"{output}: {len(frame)} row{'s' * (len(frame) != 1)}, {len(frame.columns)} columns",
+            file=sys.stderr,
+        )
     if unread:
-        print(f"capacity: left out, because this version cannot read their settings: {', '.join(unread)} ({next(iter(unread.values()))})",
-              file=sys.stderr)
+        print(
+            f"capacity: left out, because this version cannot read their settings: {', '.join(unread)} ({next(iter(unread.values()))})",
+            file=sys.stderr,
+        )
     return 1 if unread else 0
 
 
-def groups(studies: list[str], overrides: list[str], results: Path) -> tuple[list[tuple[str, list[Config]]], dict[str, str]]:
+def groups(
+    studies: list[str], overrides: list[str], results: Path
+) -> tuple[list[tuple[str, list[Config]]], dict[str, str]]:
     """The planned runs of each study by its name, or without studies those that have a folder in results, by the study of their record; and
     those of the latter whose settings cannot be read, with the reason."""
     if studies:
@@ -94,7 +133,9 @@ def _planned(folder: Path) -> dict | None:
         raise ConfigError(f"{folder / 'config.json'}: not valid JSON: {error}") from None
 
 
-def tidy(found: list[tuple[str, list[Config]]], results: Path, quantized: bool = False) -> pandas.DataFrame:
+def tidy(
+    found: list[tuple[str, list[Config]]], results: Path, quantized: bool = False
+) -> pandas.DataFrame:
     """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the studies. A run that several studies have
     is there once and names them all; its label is that of the first."""
     import pandas
@@ -106,15 +147,29 @@ def tidy(found: list[tuple[str, list[Config]]], results: Path, quantized: bool =
     rows, done = [], set()
     for _, configs in found:
         base = (records.quantized_table if quantized else records.table)(results, configs)
-        about = {config.run_id: _about(config, results, quantized) for config in configs if config.run_id not in done}
-        rows += [row | about[row["run_id"]] | {"study": "; ".join(filter(None, names_of[row["run_id"]]))}
-                 for row in base.to_dict("records") if row["run_id"] in about]
+        about = {
+            config.run_id: _about(config, results, quantized)
+            for config in configs
+            if config.run_id not in done
+        }
+        rows += [
+            row | about[row["run_id"]] | {"study": "; ".join(filter(None, names_of[row["run_id"]]))}
+            for row in base.to_dict("records")
+            if row["run_id"] in about
+        ]
         done |= set(about)
     if not rows:
-        raise ConfigError("table: no run of these was measured after quantization; run: capacity measure RUN_ID quantize=row")
+        raise ConfigError(
+            "table: no run of these was measured after quantization; run: capacity measure RUN_ID quantize=row"
+        )
     names = columns.in_order({name for row in rows for name in row} - set(REPEATED), quantized)
     kinds = {name: columns.describe(name, quantized)[0] for name in names}
-    return pandas.DataFrame({name: pandas.Series([_cell(row.get(name)) for row in rows], dtype=DTYPES[kinds[name]]) for name in names})
+    return pandas.DataFrame(
+        {
+            name: pandas.Series([_cell(row.get(name)) for row in rows], dtype=DTYPES[kinds[name]])
+            for name in names
+        }
+    )
 
 
 def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
@@ -124,11 +179,23 @@ def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
     if record:
         used = from_record(record["config"]).as_dict()
         trees |= {name: used[name] for name in MEASURES}
-    row = {f"{section}.{key}": value for section in columns.SETTINGS for key, value in trees[section].items()}
+    row = {
+        f"{section}.{key}": value
+        for section in columns.SETTINGS
+        for key, value in trees[section].items()
+    }
     if quantized:
         return row
-    numbers = _numbers({name: record[name] for name in FLATTENED if record.get(name) is not None}) if record else ()
-    return row | {"exposures": config.exposures} | {columns.name_of(path): value for path, value in numbers}
+    numbers = (
+        _numbers({name: record[name] for name in FLATTENED if record.get(name) is not None})
+        if record
+        else ()
+    )
+    return (
+        row
+        | {"exposures": config.exposures}
+        | {columns.name_of(path): value for path, value in numbers}
+    )
 
 
 def _numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -143,7 +210,11 @@ def _numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, list):
         for level in tree:
             if isinstance(level, dict) and "repeats" in level:
-                yield from ((f"{path}.{level['repeats']}.{key}", value) for key, value in level.items() if key != "repeats")
+                yield from (
+                    (f"{path}.{level['repeats']}.{key}", value)
+                    for key, value in level.items()
+                    if key != "repeats"
+                )
     else:
         yield path, tree
 
@@ -170,7 +241,11 @@ def parquet(frame: pandas.DataFrame, quantized: bool = False) -> bytes:
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     for i, name in enumerate(frame):
         _, unit, meaning = columns.describe(name, quantized)
-        table = table.cast(table.schema.set(i, table.schema.field(i).with_metadata({"unit": unit, "meaning": meaning})))
+        table = table.cast(
+            table.schema.set(
+                i, table.schema.field(i).with_metadata({"unit": unit, "meaning": meaning})
+            )
+        )
     file = io.BytesIO()
     pyarrow.parquet.write_table(table, file)
     return file.getvalue()
@@ -180,8 +255,10 @@ def _pyarrow(output: Path) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise ConfigError(f"--output {output}: Parquet needs the package pyarrow; pip install 'capacity[parquet]', or name a "
-                          ".csv file") from None
+        raise ConfigError(
+            f"--output {output}: Parquet needs the package pyarrow; pip install 'capacity[parquet]', or name a "
+            ".csv file"
+        ) from None
 
 
 def told(name: str, quantized: bool = False) -> list[str]:

@@ -18,9 +18,27 @@ def residual_figure(residuals):
         for ax, part in zip(axes, residuals):
             ax.axhline(0.0, color=GUIDE, linewidth=0.7, gid="no error")
             for i, (series, points) in enumerate(part.points.groupby("series", sort=False)):
-                of_runs(ax.plot(points.x, points.error, label=series or None, color=COLORS[i % len(COLORS)], marker=MARKERS[i % len(MARKERS)], linestyle="none",
-                                markersize=4, markeredgecolor="white", markeredgewidth=0.4), points.run_id, points.name)
-            ax.set(xlabel=part.over, ylabel="fitted / measured - 1 (%)" if part.unit == "%" else f"fitted - measured ({part.unit})")
+                of_runs(
+                    ax.plot(
+                        points.x,
+                        points.error,
+                        label=series or None,
+                        color=COLORS[i % len(COLORS)],
+                        marker=MARKERS[i % len(MARKERS)],
+                        linestyle="none",
+                        markersize=4,
+                        markeredgecolor="white",
+                        markeredgewidth=0.4,
+                    ),
+                    points.run_id,
+                    points.name,
+                )
+            ax.set(
+                xlabel=part.over,
+                ylabel="fitted / measured - 1 (%)"
+                if part.unit == "%"
+                else f"fitted - measured ({part.unit})",
+            )
             ax.set_title(part.law, loc="left")
             if part.log and (part.points.x > 0).all():
                 ax.set_xscale("log")
@@ -39,10 +57,26 @@ def means_figure(cells, over, numbers, log):
         figure, axes = _panels(len(numbers))
         for ax, number in zip(axes, numbers):
             for i, (name, rows) in enumerate(cells.groupby("name", sort=False)):
-                rows, look = rows.dropna(subset=[number]).sort_values(over), {"color": COLORS[i % len(COLORS)], "label": name or None}
-                ax.plot(rows[over], rows[number], marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.0, **look)
+                rows, look = (
+                    rows.dropna(subset=[number]).sort_values(over),
+                    {"color": COLORS[i % len(COLORS)], "label": name or None},
+                )
+                ax.plot(
+                    rows[over],
+                    rows[number],
+                    marker=MARKERS[i % len(MARKERS)],
+                    markersize=4,
+                    linewidth=1.0,
+                    **look,
+                )
                 known = rows[rows[f"sd {number}"].notna()]
-                ax.vlines(known[over], known[number] - known[f"sd {number}"], known[number] + known[f"sd {number}"], color=look["color"], linewidth=0.8)
+                ax.vlines(
+                    known[over],
+                    known[number] - known[f"sd {number}"],
+                    known[number] + known[f"sd {number}"],
+                    color=look["color"],
+                    linewidth=0.8,
+                )
             ax.set(xlabel=over, ylabel=number)
             if log:
                 ax.set_xscale("log")
@@ -55,5 +89,12 @@ def means_figure(cells, over, numbers, log):
 def _panels(n):
     rows, columns = math.ceil(n / 2), min(n, 2)
     figure = Figure(figsize=(3.5 * columns, 2.6 * rows))
-    figure.subplots_adjust(left=0.2 / columns, right=0.985, bottom=0.17 / rows, top=1 - 0.09 / rows, wspace=0.3, hspace=0.42)
+    figure.subplots_adjust(
+        left=0.2 / columns,
+        right=0.985,
+        bottom=0.17 / rows,
+        top=1 - 0.09 / rows,
+        wspace=0.3,
+        hspace=0.42,
+    )
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(n)]

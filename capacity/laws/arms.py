@@ -17,10 +17,29 @@ from capacity.laws import forms
 from capacity.laws.published import short
 from capacity.laws.tables import check_numbers, checked
 
-NUMBERS = ["seed", "n_people", "exposures", "exposures_mean", "parameters_total", "parameters_paper", "bits", "bits_se",
-           "ceiling_bits", "accuracy", "gain_last_tenth", "vocab_size", "steps", "tokens"]
+NUMBERS = [
+    "seed",
+    "n_people",
+    "exposures",
+    "exposures_mean",
+    "parameters_total",
+    "parameters_paper",
+    "bits",
+    "bits_se",
+    "ceiling_bits",
+    "accuracy",
+    "gain_last_tenth",
+    "vocab_size",
+    "steps",
+    "tokens",
+]
 INPUTS = ["run_id", "label", "status", "kind", *NUMBERS]
-SIZES = ["model.n_layers", "model.d_model", "model.n_heads", "model.n_kv_heads"]  # a curve runs along these
+SIZES = [
+    "model.n_layers",
+    "model.d_model",
+    "model.n_heads",
+    "model.n_kv_heads",
+]  # a curve runs along these
 AMOUNTS = ["data.n_people", "data.n_sequences", "data.load", "train.steps", "train.exposures"]
 FOLLOWS = ["data.lexicon"]  # a digest of the other settings of data
 
@@ -33,9 +52,13 @@ SATURATED = 0.95  # R / R^max; published models that hold all their data end at 
 _GPT2 = {"mlp": "standard", "activation": "gelu", "norm": "layernorm", "bias": True, "tied": True}
 _LLAMA = {"mlp": "gated", "activation": "silu", "norm": "rmsnorm", "bias": False, "tied": False}
 ARCHITECTURES = {
-    "GPT2": _GPT2 | {"mlp_ratio": 4.0, "n_experts": 0}, "GPT2 1/4": _GPT2 | {"mlp_ratio": 1.0, "n_experts": 0},
-    "GPT2 no MLP": _GPT2 | {"mlp_ratio": 0.0, "n_experts": 0}, "MoE": _GPT2 | {"mlp_ratio": 1.0, "n_experts": 32},
-    "LLaMA": _LLAMA | {"mlp_ratio": 8 / 3}, "Mistral": _LLAMA | {"mlp_ratio": 3.5}}
+    "GPT2": _GPT2 | {"mlp_ratio": 4.0, "n_experts": 0},
+    "GPT2 1/4": _GPT2 | {"mlp_ratio": 1.0, "n_experts": 0},
+    "GPT2 no MLP": _GPT2 | {"mlp_ratio": 0.0, "n_experts": 0},
+    "MoE": _GPT2 | {"mlp_ratio": 1.0, "n_experts": 32},
+    "LLaMA": _LLAMA | {"mlp_ratio": 8 / 3},
+    "Mistral": _LLAMA | {"mlp_ratio": 3.5},
+}
 
 
 def prepare(table, best_over=()):
@@ -45,16 +68,29 @@ def prepare(table, best_over=()):
     Columns `axis <setting>` hold the settings that make curves differ, as plain values; `frame.attrs` what was noticed.
     """
     runs = check(table)
-    columns = [c for c in runs if c.split(".")[0] in ("data", "model", "train") and "." in c and c not in FOLLOWS]
-    plain = pd.DataFrame({c: [_plain(v) for v in runs[c]] for c in columns}, index=runs.index, dtype=object)
+    columns = [
+        c
+        for c in runs
+        if c.split(".")[0] in ("data", "model", "train") and "." in c and c not in FOLLOWS
+    ]
+    plain = pd.DataFrame(
+        {c: [_plain(v) for v in runs[c]] for c in columns}, index=runs.index, dtype=object
+    )
     varied = [c for c in columns if len(set(plain[c])) > 1]
     amount = _amount(runs, plain)
-    asked = [_asked(e, x) for e, x in zip(plain.get("train.exposures", [None] * len(runs)), runs.exposures)]
+    asked = [
+        _asked(e, x)
+        for e, x in zip(plain.get("train.exposures", [None] * len(runs)), runs.exposures)
+    ]
     data = [c for c in varied if c.startswith("data.") and c not in AMOUNTS]
     model = [c for c in varied if c.startswith("model.")]
     train = [c for c in varied if c.startswith("train.") and c not in (*AMOUNTS, *best_over)]
     family = [c for c in model if c not in SIZES]
-    family += [c for c in SIZES[2:] if c in model and _splits(plain, ["model.n_layers", "model.d_model", *family], c)]
+    family += [
+        c
+        for c in SIZES[2:]
+        if c in model and _splits(plain, ["model.n_layers", "model.d_model", *family], c)
+    ]
     same = list(zip(runs.label, amount, asked, _tuples(plain, [*data, *model])))
     recipe = [c for c in train if len(set(zip(same, plain[c]))) > len(set(same))]
     _check_vocabulary(runs, plain, data)
@@ -74,14 +110,24 @@ def prepare(table, best_over=()):
     runs["curve_name"] = [_joined(row) or "all runs" for row in zip(size, runs.arm_name)]
     arm = list(zip(curve, runs.label, _tuples(plain, [*model, *train])))
     runs["arm"] = _codes(arm)
-    runs["r"], runs["r_total"] = runs.bits / runs.parameters_paper, runs.bits / runs.parameters_total
-    runs["r_max"], runs["fraction"] = runs.ceiling_bits / runs.parameters_paper, runs.bits / runs.ceiling_bits
+    runs["r"], runs["r_total"] = (
+        runs.bits / runs.parameters_paper,
+        runs.bits / runs.parameters_total,
+    )
+    runs["r_max"], runs["fraction"] = (
+        runs.ceiling_bits / runs.parameters_paper,
+        runs.bits / runs.ceiling_bits,
+    )
     best = [c for c in best_over if c in varied]
     tried = _tuples(plain, best)
-    runs["tried"] = [", ".join(f"{c.split('.')[-1]} {_text(v)}" for c, v in zip(best, row)) for row in tried]
+    runs["tried"] = [
+        ", ".join(f"{c.split('.')[-1]} {_text(v)}" for c, v in zip(best, row)) for row in tried
+    ]
     twin = pd.Series(list(zip(arm, runs.seed, tried)), index=runs.index).duplicated()
     if twin.any():
-        raise ValueError(f"run {runs.run_id[twin].iloc[0]} has the settings and the seed of another run of the table")
+        raise ValueError(
+            f"run {runs.run_id[twin].iloc[0]} has the settings and the seed of another run of the table"
+        )
     runs["chosen"] = _best(runs)
     runs.attrs["varied"] = varied
     return runs
@@ -108,27 +154,53 @@ def arms(runs):
     for arm, mine in runs.groupby("arm", sort=False):
         used, first = mine[mine.chosen], mine.iloc[0]
         n = len(used)
-        se_people = math.sqrt((used.bits_se**2).sum()) / n / first.parameters_paper if n else math.nan
+        se_people = (
+            math.sqrt((used.bits_se**2).sum()) / n / first.parameters_paper if n else math.nan
+        )
         low, high = t_interval(used.r, se_people)
         done = mine[mine.status == "finished"]
-        rows.append({
-            "arm": arm, "curve": first.curve, "curve_name": first.curve_name, "arm_name": first.arm_name,
-            "label": first.label,
-            "n_people": first.n_people, "exposures": first.asked, "parameters_paper": first.parameters_paper,
-            "parameters_total": first.parameters_total, "r_max": mine.r_max.mean(), "seeds": n, "r": used.r.mean(),
-            "r_sd": used.r.std(), "r_low": low, "r_high": high, "r_se_people": se_people,
-            "r_total": used.r_total.mean(),
-            "fraction": used.fraction.mean(), "accuracy": used.accuracy.mean(), "accuracy_sd": used.accuracy.std(),
-            "extraction_accuracy": used.extraction_accuracy.mean(),
-            "extraction_accuracy_sd": used.extraction_accuracy.std(), "bits": used.bits.mean(),
-            "exposures_counted": used.exposures_mean.mean(), "best": "; ".join(dict.fromkeys(used.tried)) if n else "",
-            "rising": int((used.gain_last_tenth > RISING).sum()), "off": int(exposures_off(used).sum()),
-            "finished": len(done), "failed": int((mine.status == "failed").sum()),
-            "missing": int((mine.status == "missing").sum())})
+        rows.append(
+            {
+                "arm": arm,
+                "curve": first.curve,
+                "curve_name": first.curve_name,
+                "arm_name": first.arm_name,
+                "label": first.label,
+                "n_people": first.n_people,
+                "exposures": first.asked,
+                "parameters_paper": first.parameters_paper,
+                "parameters_total": first.parameters_total,
+                "r_max": mine.r_max.mean(),
+                "seeds": n,
+                "r": used.r.mean(),
+                "r_sd": used.r.std(),
+                "r_low": low,
+                "r_high": high,
+                "r_se_people": se_people,
+                "r_total": used.r_total.mean(),
+                "fraction": used.fraction.mean(),
+                "accuracy": used.accuracy.mean(),
+                "accuracy_sd": used.accuracy.std(),
+                "extraction_accuracy": used.extraction_accuracy.mean(),
+                "extraction_accuracy_sd": used.extraction_accuracy.std(),
+                "bits": used.bits.mean(),
+                "exposures_counted": used.exposures_mean.mean(),
+                "best": "; ".join(dict.fromkeys(used.tried)) if n else "",
+                "rising": int((used.gain_last_tenth > RISING).sum()),
+                "off": int(exposures_off(used).sum()),
+                "finished": len(done),
+                "failed": int((mine.status == "failed").sum()),
+                "missing": int((mine.status == "missing").sum()),
+            }
+        )
     table = pd.DataFrame(rows)
-    order = runs.drop_duplicates("curve").sort_values(["amount", "asked", "arm_name"]).curve.tolist()
+    order = (
+        runs.drop_duplicates("curve").sort_values(["amount", "asked", "arm_name"]).curve.tolist()
+    )
     table["order"] = table.curve.map({c: i for i, c in enumerate(order)})
-    return table.sort_values(["order", "parameters_paper", "label", "arm"], ignore_index=True).drop(columns="order")
+    return table.sort_values(["order", "parameters_paper", "label", "arm"], ignore_index=True).drop(
+        columns="order"
+    )
 
 
 def exposures_off(runs):
@@ -143,8 +215,10 @@ def t_interval(values, se_more=0.0, level=forms.LEVEL):
     x = np.asarray(values, float)
     if len(x) < 2:
         return math.nan, math.nan
-    half = math.hypot(t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)),
-                      norm.ppf(0.5 + level / 2) * se_more)
+    half = math.hypot(
+        t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)),
+        norm.ppf(0.5 + level / 2) * se_more,
+    )
     return float(x.mean() - half), float(x.mean() + half)
 
 
@@ -165,7 +239,10 @@ def noise(runs, number="r"):
         keep = part & (count > 1)
         dof = int(keep.sum() - chosen.arm[keep].nunique())
         if dof:
-            out[name] = (float(np.sqrt((((chosen[number] - mean) / scale)[keep] ** 2).sum() / dof)), dof)
+            out[name] = (
+                float(np.sqrt((((chosen[number] - mean) / scale)[keep] ** 2).sum() / dof)),
+                dof,
+            )
     return out
 
 
@@ -173,14 +250,18 @@ def standard_error(arm, pooled, number="r"):
     """(standard error of the arm's mean, degrees of freedom), from the larger of its own and the pooled scatter of
     seeds, and the people asked; None without any replicate. arm: a row of `arms`; pooled: what `noise` returned."""
     known = pooled.get("open")
-    if arm.fraction >= SATURATED and (known is None or pooled.get("saturated", (0, 0))[1] >= FEW_DOF):
+    if arm.fraction >= SATURATED and (
+        known is None or pooled.get("saturated", (0, 0))[1] >= FEW_DOF
+    ):
         known = pooled.get("saturated")
     if known is None or not arm.seeds:
         return None
     sd = known[0] * (float(_scale(arm.r, arm.r_max)) if number == "r" else 1.0)
     own = arm.get(f"{number}_sd", math.nan)
     sd = max(sd, 0.0 if math.isnan(own) else own)
-    return math.hypot(sd / math.sqrt(arm.seeds), arm.r_se_people if number == "r" else 0.0), known[1]
+    return math.hypot(sd / math.sqrt(arm.seeds), arm.r_se_people if number == "r" else 0.0), known[
+        1
+    ]
 
 
 def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
@@ -199,13 +280,29 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
         return None
     values = known[number].to_numpy(float)
     top = known.iloc[int(np.argmax(sign * values))]
-    out = {"value": float(top[number]), "interval": None, "bias": None, "reason": None, "label": top.label,
-           "arm": int(top.arm), "parameters": int(top.parameters_paper), "r_max": float(top.r_max),
-           "seeds": int(top.seeds),
-           "models": len(known), "largest_r_max": float(known.r_max.max()), "rising": int(top.rising),
-           "edge": None if len(known) < 2 else {known.parameters_paper.min(): "smallest", known.parameters_paper.max():
-                                                "largest"}.get(top.parameters_paper),
-           "own_interval": None if number != "r" or math.isnan(top.r_low) else [float(top.r_low), float(top.r_high)]}
+    out = {
+        "value": float(top[number]),
+        "interval": None,
+        "bias": None,
+        "reason": None,
+        "label": top.label,
+        "arm": int(top.arm),
+        "parameters": int(top.parameters_paper),
+        "r_max": float(top.r_max),
+        "seeds": int(top.seeds),
+        "models": len(known),
+        "largest_r_max": float(known.r_max.max()),
+        "rising": int(top.rising),
+        "edge": None
+        if len(known) < 2
+        else {
+            known.parameters_paper.min(): "smallest",
+            known.parameters_paper.max(): "largest",
+        }.get(top.parameters_paper),
+        "own_interval": None
+        if number != "r" or math.isnan(top.r_low)
+        else [float(top.r_low), float(top.r_high)],
+    }
     errors = [standard_error(row, pooled) for _, row in known.iterrows()]
     if None in errors:
         return out | {"reason": "one seed per arm: the noise of seeds was not measured"}
@@ -214,8 +311,12 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
     rng, half = np.random.default_rng(seed), 0.5 + forms.LEVEL / 2
     t = rng.standard_normal((n_boot, len(values))) * np.sqrt(dof / rng.chisquare(dof, (n_boot, 1)))
     together, single = np.quantile(t.max(1), half), student.ppf(half, dof)
-    most = np.maximum(values, {"r": known.r_max.to_numpy(float), "fraction": 1.0}.get(number, math.inf))  # the data hold no more
-    ends = sorted(sign * (sign * np.minimum(values + c * error, most)).max() for c in (-together, single))
+    most = np.maximum(
+        values, {"r": known.r_max.to_numpy(float), "fraction": 1.0}.get(number, math.inf)
+    )  # the data hold no more
+    ends = sorted(
+        sign * (sign * np.minimum(values + c * error, most)).max() for c in (-together, single)
+    )
     drawn = sign * (sign * (values + t * error)).max(1)
     return out | {"interval": [float(x) for x in ends], "bias": float(drawn.mean() - out["value"])}
 
@@ -234,8 +335,16 @@ def peaks(runs, table, pooled, *, n_boot=4000, seed=0):
             against = None
             if reference is not top:
                 against = ratio_of_arms([top], [reference], pooled) | {"name": reference.curve_name}
-            out.append({"curve": int(curve), "name": first.curve_name, "n_people": float(first.n_people),
-                        "exposures": float(first.exposures), "against_first": against} | found)
+            out.append(
+                {
+                    "curve": int(curve),
+                    "name": first.curve_name,
+                    "n_people": float(first.n_people),
+                    "exposures": float(first.exposures),
+                    "against_first": against,
+                }
+                | found
+            )
     return out
 
 
@@ -246,16 +355,29 @@ def ratio_of_arms(above, below, pooled, number="r"):
 
     a, b = sum(row[number] for row in above), sum(row[number] for row in below)
     if b <= 0:
-        return {"value": None, "interval": None,
-                "lacks": f"the arm in the denominator has learned nothing ({number} = {b:.3g})"}
+        return {
+            "value": None,
+            "interval": None,
+            "lacks": f"the arm in the denominator has learned nothing ({number} = {b:.3g})",
+        }
     errors = [standard_error(row, pooled, number) for row in (*above, *below)]
     if None in errors:
-        return {"value": a / b, "interval": None, "why": "one seed per arm: the noise of seeds was not measured"}
+        return {
+            "value": a / b,
+            "interval": None,
+            "why": "one seed per arm: the noise of seeds was not measured",
+        }
     t = student.ppf(0.5 + forms.LEVEL / 2, min(e[1] for e in errors))
-    variance = [sum(e[0] ** 2 for e in part) for part in (errors[:len(above)], errors[len(above):])]
+    variance = [
+        sum(e[0] ** 2 for e in part) for part in (errors[: len(above)], errors[len(above) :])
+    ]
     value, interval = ratio(a, b, [[variance[0], 0.0], [0.0, variance[1]]], t)
-    return {"value": float(value), "interval": None if interval is None else [float(x) for x in interval],
-            "why": "the denominator cannot be told from 0", "method": "Fieller, pooled noise of seeds"}
+    return {
+        "value": float(value),
+        "interval": None if interval is None else [float(x) for x in interval],
+        "why": "the denominator cannot be told from 0",
+        "method": "Fieller, pooled noise of seeds",
+    }
 
 
 def ratio(a, b, cov, t):
@@ -282,8 +404,11 @@ def at_edge(runs, best_over):
             continue
         done = runs[runs.status == "finished"]
         tried = done.groupby(["arm", "seed"])[column]
-        edge = done.chosen & (tried.transform("nunique") > 2) & (
-            (done[column] == tried.transform("min")) | (done[column] == tried.transform("max")))
+        edge = (
+            done.chosen
+            & (tried.transform("nunique") > 2)
+            & ((done[column] == tried.transform("min")) | (done[column] == tried.transform("max")))
+        )
         if edge.any():
             best = done[edge].drop_duplicates("arm")
             out[column] = [f"{row.label} ({row.curve_name})" for row in best.itertuples()]
@@ -310,8 +435,10 @@ def _check_vocabulary(runs, plain, data):
     keys = _tuples(plain.loc[done.index], data)
     if len(set(keys)) < len(set(zip(keys, done.vocab_size))):
         sizes = ", ".join(f"{v:.0f}" for v in sorted(set(done.vocab_size)))
-        raise ValueError(f"finished runs mix vocabulary sizes {sizes} that no setting of data explains: their R has no "
-                         "common meaning")
+        raise ValueError(
+            f"finished runs mix vocabulary sizes {sizes} that no setting of data explains: their R has no "
+            "common meaning"
+        )
     runs.attrs["vocabulary"] = sorted({int(v) for v in done.vocab_size})
 
 
@@ -338,7 +465,11 @@ def _splits(plain, others, column):
 
 def _plain(value):
     """A setting as None, bool, float or str, so that equal ones compare equal however the table holds them."""
-    if value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+    if (
+        value is None
+        or value is pd.NA
+        or (isinstance(value, (float, np.floating)) and math.isnan(value))
+    ):
         return None
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value)).lower()  # text, because True == 1
@@ -359,17 +490,28 @@ def _short_labels(runs, plain):
     curve tells them, or nothing varies."""
     words = runs.label.str.split()
     where = list(zip(runs.curve, words.str[0]))
-    told = {c for c in plain if c.startswith("model.") and len(set(zip(where, plain[c]))) == len(set(where))}
-    return [" ".join(word for word in some if f"model.{word.split('=')[0]}" not in told) for some in words]
+    told = {
+        c
+        for c in plain
+        if c.startswith("model.") and len(set(zip(where, plain[c]))) == len(set(where))
+    }
+    return [
+        " ".join(word for word in some if f"model.{word.split('=')[0]}" not in told)
+        for some in words
+    ]
 
 
 def _variants(plain, family, data, recipe):
     """What tells a run's curve from the others of its N and exposures, in words, for every run."""
     forms_of = [architecture(row) for _, row in plain.iterrows()] if family else [""] * len(plain)
     told = set(zip(forms_of, _tuples(plain, family)))
-    if "" in forms_of or len(told) > len(set(forms_of)):  # not all are published forms, or one form in several variants
+    if "" in forms_of or len(told) > len(
+        set(forms_of)
+    ):  # not all are published forms, or one form in several variants
         forms_of = _told_apart(plain, family)
-    return [_joined(row) for row in zip(forms_of, _told_apart(plain, data), _told_apart(plain, recipe))]
+    return [
+        _joined(row) for row in zip(forms_of, _told_apart(plain, data), _told_apart(plain, recipe))
+    ]
 
 
 def _joined(parts):
@@ -383,7 +525,10 @@ def _told_apart(plain, columns):
         rest = [k for k in kept if k != c]
         if len(set(_tuples(plain, rest))) == len(set(_tuples(plain, columns))):
             kept = rest
-    return [", ".join(f"{c.split('.')[1]}={_text(v)}" for c, v in zip(kept, row)) for row in _tuples(plain, kept)]
+    return [
+        ", ".join(f"{c.split('.')[1]}={_text(v)}" for c, v in zip(kept, row))
+        for row in _tuples(plain, kept)
+    ]
 
 
 def architecture(settings):
@@ -395,12 +540,23 @@ def architecture(settings):
         return f"{known} of {experts:g}" if known else ""
     for name, form in ARCHITECTURES.items():
         have = {key: settings.get(f"model.{key}") for key in form}
-        if all(abs(have[k] - v) < 1e-3 if isinstance(v, float) and isinstance(have[k], float) else have[k] == _plain(v)
-               for k, v in form.items()):
+        if all(
+            abs(have[k] - v) < 1e-3
+            if isinstance(v, float) and isinstance(have[k], float)
+            else have[k] == _plain(v)
+            for k, v in form.items()
+        ):
             return name
     return ""
 
 
 def _text(value):
-    return "none" if value is None else short(value) if isinstance(value, float) and value == int(value) else \
-        f"{value:.4g}" if isinstance(value, float) else value
+    return (
+        "none"
+        if value is None
+        else short(value)
+        if isinstance(value, float) and value == int(value)
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else value
+    )

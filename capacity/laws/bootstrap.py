@@ -44,7 +44,9 @@ def draw(found: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = Tru
     dice, count = np.random.default_rng(seed), len(found.clusters)
     times = dice.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
     weight = times[:, found.codes]
-    first = solve(problem, np.tile(found.u, (resamples, 1)), weight, free, tol=RESAMPLE_TOL, most=200)
+    first = solve(
+        problem, np.tile(found.u, (resamples, 1)), weight, free, tol=RESAMPLE_TOL, most=200
+    )
     # another basin, if there is one near, is found from elsewhere
     spread = np.sqrt(np.maximum(np.diag(spread_of(found).covariance), 0.0))
     begin = found.u + 2 * spread * dice.standard_normal((resamples, len(free)))
@@ -52,9 +54,21 @@ def draw(found: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = Tru
     better = other.objective < first.objective * (1 - 10 * RESAMPLE_TOL)
     u = np.where(better[:, None], other.u, first.u)
     error = _errors(found, u, weight) if errors else np.full_like(u, np.nan)
-    edge = {p.name: float(((u[:, j] <= problem.low[j]) | (u[:, j] >= problem.high[j])).mean()) for j, p in enumerate(found.form.parameters) if free[j]}
-    return Draws(u, problem.outward(u), error, edge, float(better.mean()), float((~np.where(better, other.converged, first.converged)).mean()),
-                 float(((times > 0).sum(1) < 2).mean()), seed)
+    edge = {
+        p.name: float(((u[:, j] <= problem.low[j]) | (u[:, j] >= problem.high[j])).mean())
+        for j, p in enumerate(found.form.parameters)
+        if free[j]
+    }
+    return Draws(
+        u,
+        problem.outward(u),
+        error,
+        edge,
+        float(better.mean()),
+        float((~np.where(better, other.converged, first.converged)).mean()),
+        float(((times > 0).sum(1) < 2).mean()),
+        seed,
+    )
 
 
 def _errors(found: Fit, u, weight) -> np.ndarray:
@@ -63,21 +77,31 @@ def _errors(found: Fit, u, weight) -> np.ndarray:
     begin = np.searchsorted(found.codes[order], np.arange(count))
     out, step = np.empty_like(u), max(1, int(4e5 / weight.shape[1] / u.shape[1]))
     for i in range(0, len(u), step):
-        part, w = u[i:i + step], weight[i:i + step]
+        part, w = u[i : i + step], weight[i : i + step]
         e, jacobian = found.problem.residuals(part)
         _, psi, _, _ = found.problem.loss(e)
         _, _, hessian, upper = normal(found.problem, part, w)
         scale = np.sqrt(np.maximum(np.einsum("bii->bi", upper), 1e-300))
         h = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-10 * np.eye(u.shape[1])
         # a cluster that was drawn m times is m clusters
-        scores = np.add.reduceat((np.sqrt(w) * psi)[:, order, None] * jacobian[:, order], begin, axis=1) / scale[:, None, :]
+        scores = (
+            np.add.reduceat((np.sqrt(w) * psi)[:, order, None] * jacobian[:, order], begin, axis=1)
+            / scale[:, None, :]
+        )
         inverse = np.linalg.inv(h)
         half = np.matmul(scores, inverse)
-        out[i:i + step] = np.sqrt((half**2).sum(1) * count / (count - 1)) / scale
+        out[i : i + step] = np.sqrt((half**2).sum(1) * count / (count - 1)) / scale
     return out
 
 
-def intervals(found: Fit, drawn: Draws, method: str = "percentile", *, at: dict | None = None, level: float = forms.LEVEL) -> dict[str, dict]:
+def intervals(
+    found: Fit,
+    drawn: Draws,
+    method: str = "percentile",
+    *,
+    at: dict | None = None,
+    level: float = forms.LEVEL,
+) -> dict[str, dict]:
     """Intervals from resamples: a dict of value, low, high, method, at_bound by parameter, and by prediction "at 0", "at 1", ...
 
     percentile: quantiles of the refits. bca: the same with bias and acceleration corrected, the latter from leaving out clusters (Efron 1987, J.
@@ -86,7 +110,11 @@ def intervals(found: Fit, drawn: Draws, method: str = "percentile", *, at: dict 
     if method not in ("percentile", "studentized", "bca"):
         raise ValueError(f"unknown method {method!r}: use one of percentile, studentized, bca")
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
-    numbers = {name: (float(found.theta[j]), drawn.theta[:, j]) for j, name in enumerate(found.form.names) if found.free[j]}
+    numbers = {
+        name: (float(found.theta[j]), drawn.theta[:, j])
+        for j, name in enumerate(found.form.names)
+        if found.free[j]
+    }
     if at is not None and method != "studentized":
         x = found.form.inputs(at)
         best, every = found.form.slopes(x, found.theta)[0], found.form.slopes(x, drawn.theta)[0]
@@ -94,7 +122,12 @@ def intervals(found: Fit, drawn: Draws, method: str = "percentile", *, at: dict 
     if method == "bca":
         left = leave_out_clusters(found)
         x = found.form.inputs(at) if at is not None else None
-        jack = {name: left[:, found.form.place(name)] if not name.startswith("at ") else found.form.slopes(x, left)[0][:, int(name[3:])] for name in numbers}
+        jack = {
+            name: left[:, found.form.place(name)]
+            if not name.startswith("at ")
+            else found.form.slopes(x, left)[0][:, int(name[3:])]
+            for name in numbers
+        }
     out = {}
     for name, (value, values) in numbers.items():
         if method == "studentized":
@@ -103,17 +136,29 @@ def intervals(found: Fit, drawn: Draws, method: str = "percentile", *, at: dict 
             with np.errstate(all="ignore"):
                 t = (drawn.u[:, j] - found.u[j]) / drawn.error[:, j]
                 low, high = np.nanquantile(t, tails)  # infinite where a resample left no scatter
-            ends = found.form.parameters[j].outward(np.array([found.u[j] - high * own, found.u[j] - low * own]))
+            ends = found.form.parameters[j].outward(
+                np.array([found.u[j] - high * own, found.u[j] - low * own])
+            )
         else:
-            ends = np.quantile(values, tails if method == "percentile" else _bca(value, values, jack[name], tails))
-        out[name] = {"value": value, "low": float(ends[0]), "high": float(ends[1]), "method": method, "at_bound": drawn.at_bound.get(name)}
+            ends = np.quantile(
+                values, tails if method == "percentile" else _bca(value, values, jack[name], tails)
+            )
+        out[name] = {
+            "value": value,
+            "low": float(ends[0]),
+            "high": float(ends[1]),
+            "method": method,
+            "at_bound": drawn.at_bound.get(name),
+        }
     return out
 
 
 def leave_out_clusters(found: Fit) -> np.ndarray:
     """Parameters [C, k] (natural units) of the fits without one cluster each."""
     weight = (found.codes != np.arange(len(found.clusters))[:, None]).astype(float)
-    return found.problem.outward(solve(found.problem, np.tile(found.u, (len(weight), 1)), weight, found.free).u)
+    return found.problem.outward(
+        solve(found.problem, np.tile(found.u, (len(weight), 1)), weight, found.free).u
+    )
 
 
 def _bca(value, values, left, tails):

@@ -12,8 +12,13 @@ from capacity.laws.tables import plain
 
 PLATEAUS = ("capacity_linear", "capacity_affine", "capacity_power")
 RUNS = ("hard_corner", "smooth_corner")
-SHOWN = {"capacity_linear": ("C = alpha P", "alpha"), "capacity_affine": ("C = c0 + alpha P", "alpha"), "capacity_power": ("C = a P^gamma", "gamma"),
-         "hard_corner": ("m = min(alpha P, H)", "alpha"), "smooth_corner": ("m = smooth corner", "alpha")}
+SHOWN = {
+    "capacity_linear": ("C = alpha P", "alpha"),
+    "capacity_affine": ("C = c0 + alpha P", "alpha"),
+    "capacity_power": ("C = a P^gamma", "gamma"),
+    "hard_corner": ("m = min(alpha P, H)", "alpha"),
+    "smooth_corner": ("m = smooth corner", "alpha"),
+}
 
 
 def judge(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: int = 0) -> dict:
@@ -23,11 +28,33 @@ def judge(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: 
     units: of `fit.units`, clustered by label. runs: parameters, ceiling, bits, label of all runs that hold something, and whether
     their data were more than they hold (over). convention: what the
     numbers count, kept with the fits. resamples: of the cluster bootstrap beside the intervals."""
-    told = {"plateaus": (PLATEAUS, estimate.Points({"parameters": units.parameters.to_numpy(float)}, units.bits.to_numpy(float), cluster=units.label.to_numpy(),
-                                                   lower_bound=units.lower_bound.to_numpy(bool), convention=convention)),
-            "runs": (RUNS, estimate.Points({"parameters": runs.parameters.to_numpy(float), "ceiling_bits": runs.ceiling.to_numpy(float)},
-                                           runs.bits.to_numpy(float), cluster=runs.label.to_numpy(), convention=convention))}
-    found = {what: _compared(names, points, resamples, seed) for what, (names, points) in told.items()}
+    told = {
+        "plateaus": (
+            PLATEAUS,
+            estimate.Points(
+                {"parameters": units.parameters.to_numpy(float)},
+                units.bits.to_numpy(float),
+                cluster=units.label.to_numpy(),
+                lower_bound=units.lower_bound.to_numpy(bool),
+                convention=convention,
+            ),
+        ),
+        "runs": (
+            RUNS,
+            estimate.Points(
+                {
+                    "parameters": runs.parameters.to_numpy(float),
+                    "ceiling_bits": runs.ceiling.to_numpy(float),
+                },
+                runs.bits.to_numpy(float),
+                cluster=runs.label.to_numpy(),
+                convention=convention,
+            ),
+        ),
+    }
+    found = {
+        what: _compared(names, points, resamples, seed) for what, (names, points) in told.items()
+    }
     if not runs.over.any():  # nothing but ceilings: any alpha above them fits
         found["runs"] = {"forms": [], "without": {}, "reason": "no run is over-filled"}
     return found
@@ -42,24 +69,44 @@ def _compared(names, points, resamples, seed):
             without[name] = str(error)
     rows = compare.ranked(rows)
     for row in rows:
-        row["record"] = compare.record(estimate.fit(row["form"], points), "parameters", resamples=resamples, seed=seed)
-    return plain({"forms": rows, "without": without, "reason": None if rows else next(iter(without.values()))})
+        row["record"] = compare.record(
+            estimate.fit(row["form"], points), "parameters", resamples=resamples, seed=seed
+        )
+    return plain(
+        {
+            "forms": rows,
+            "without": without,
+            "reason": None if rows else next(iter(without.values())),
+        }
+    )
 
 
 def lines(found: dict) -> list[str]:
     """For a terminal of 80 columns; found: of `judge`."""
-    out = ["Forms compared (95% over shapes; held out: each size told by the others)",
-           f"  {'':20}{'held-out error':>17}{'AICc':>8}", f"  {'form':<20}{'largest':>9}{'rms':>8}{'more':>8}  parameter"]
+    out = [
+        "Forms compared (95% over shapes; held out: each size told by the others)",
+        f"  {'':20}{'held-out error':>17}{'AICc':>8}",
+        f"  {'form':<20}{'largest':>9}{'rms':>8}{'more':>8}  parameter",
+    ]
     for what in ("plateaus", "runs"):
         part = found[what]
         if part["reason"]:
             out += wrapped(f"{what}: none: {part['reason']}", "  ")
             continue
         for row in part["forms"]:
-            out.append(f"  {SHOWN[row['form']][0]:<20}{largest(row):>9}{rms(row):>8}{more(row):>8}  {number(row)}")
-        out += [line for name, why in part["without"].items() for line in wrapped(f"{name}: none: {why}", "  ")]
-    return out + wrapped("C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs. AICc more: than the best of its kind; it counts "
-                         "points of one shape as independent, so held-out errors come first.", "  ")
+            out.append(
+                f"  {SHOWN[row['form']][0]:<20}{largest(row):>9}{rms(row):>8}{more(row):>8}  {number(row)}"
+            )
+        out += [
+            line
+            for name, why in part["without"].items()
+            for line in wrapped(f"{name}: none: {why}", "  ")
+        ]
+    return out + wrapped(
+        "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs. AICc more: than the best of its kind; it counts "
+        "points of one shape as independent, so held-out errors come first.",
+        "  ",
+    )
 
 
 def largest(row: dict) -> str:

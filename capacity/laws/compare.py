@@ -1,11 +1,11 @@
 """Which form, which model: held-out scales, AICc, a paired test for "A stores more than B", what a study of a given size could have seen.
 
-    compare.held_out(found, "parameters")                          each size told by the others: the headline error of a fit
-    compare.forms(["exposure_exponential", "exposure_log"], points, "exposures")
-    compare.paired(bits_a, bits_b, by=size)                        exact sign flips and Student's interval, over pairs and over sizes
-    compare.detectable(sd=0.02, pairs=8)                           the smallest difference that 8 pairs see in four of five studies
-    compare.winner(bits, n_sequences, seed)                        what the best of several is worth when it was chosen by its own noise
-    compare.record(found, "parameters", at=..., resamples=4000)    all that a file should hold of a fit, JSON-able
+compare.held_out(found, "parameters")                          each size told by the others: the headline error of a fit
+compare.forms(["exposure_exponential", "exposure_log"], points, "exposures")
+compare.paired(bits_a, bits_b, by=size)                        exact sign flips and Student's interval, over pairs and over sizes
+compare.detectable(sd=0.02, pairs=8)                           the smallest difference that 8 pairs see in four of five studies
+compare.winner(bits, n_sequences, seed)                        what the best of several is worth when it was chosen by its own noise
+compare.record(found, "parameters", at=..., resamples=4000)    all that a file should hold of a fit, JSON-able
 """
 
 from __future__ import annotations
@@ -41,19 +41,39 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
         names, codes = list(found.clusters), found.codes
     else:
         if scale not in p.x:
-            raise ValueError(f"{found.form.name} has no variable {scale!r}: it has {', '.join(p.x)}")
+            raise ValueError(
+                f"{found.form.name} has no variable {scale!r}: it has {', '.join(p.x)}"
+            )
         values, codes = np.unique(p.x[scale], return_inverse=True)
         names = [float(v) for v in values]
     needed = int(found.free.sum()) + 1
-    told = [i for i in range(len(names)) if (~p.censored & (codes == i)).any() and (~p.censored & (codes != i)).sum() >= needed]
+    told = [
+        i
+        for i in range(len(names))
+        if (~p.censored & (codes == i)).any() and (~p.censored & (codes != i)).sum() >= needed
+    ]
     if len(names) < 3 or not told:
-        return {"reason": f"{len(names)} group(s) of {scale or 'clusters'}: too few to leave one out", "rms": None, "rms_percent": None, "groups": []}
+        return {
+            "reason": f"{len(names)} group(s) of {scale or 'clusters'}: too few to leave one out",
+            "rms": None,
+            "rms_percent": None,
+            "groups": [],
+        }
     begin = found.form.starts({n: a[~p.censored] for n, a in p.x.items()}, found.y[~p.censored])
     cost = p.loss(p.residuals(p.inward(begin), slopes=False)[0])[0].sum(1)
-    begin = np.concatenate([found.u[None], np.where(found.free, p.inward(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u)])
+    begin = np.concatenate(
+        [
+            found.u[None],
+            np.where(
+                found.free, p.inward(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u
+            ),
+        ]
+    )
     weight = np.repeat([(codes != i).astype(float) for i in told], len(begin), axis=0)
     ended = solve(p, np.tile(begin, (len(told), 1)), weight, found.free, tol=1e-10)
-    best = ended.objective.reshape(len(told), len(begin)).argmin(1) + len(begin) * np.arange(len(told))
+    best = ended.objective.reshape(len(told), len(begin)).argmin(1) + len(begin) * np.arange(
+        len(told)
+    )
     said = found.form.slopes(p.x, p.outward(ended.u[best]))[0]
     groups, errors, parts = [], [], []
     for row, i in enumerate(told):
@@ -61,9 +81,24 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
         f, y = said[row, here], found.y[here]
         errors.append(f - y)
         parts.append(100 * (f / y - 1) if (y > 0).all() else None)
-        groups.append({"group": names[i], "points": int(here.sum()), "error": float((f - y).mean()), "percent": None if parts[-1] is None else float(parts[-1].mean())})
-    out = {"reason": None, "scale": scale or "cluster", "rms": float(np.sqrt(np.mean(np.concatenate(errors) ** 2))), "unit": found.form.target.unit,
-           "rms_percent": None if any(q is None for q in parts) else float(np.sqrt(np.mean(np.concatenate(parts) ** 2))), "groups": groups}
+        groups.append(
+            {
+                "group": names[i],
+                "points": int(here.sum()),
+                "error": float((f - y).mean()),
+                "percent": None if parts[-1] is None else float(parts[-1].mean()),
+            }
+        )
+    out = {
+        "reason": None,
+        "scale": scale or "cluster",
+        "rms": float(np.sqrt(np.mean(np.concatenate(errors) ** 2))),
+        "unit": found.form.target.unit,
+        "rms_percent": None
+        if any(q is None for q in parts)
+        else float(np.sqrt(np.mean(np.concatenate(parts) ** 2))),
+        "groups": groups,
+    }
     if scale is not None:
         out["largest"] = groups[-1] if told[-1] == len(names) - 1 else None
         out["extrapolation"] = float(names[-1] / names[-2]) if names[-2] > 0 else None
@@ -74,20 +109,47 @@ def aicc(found: Fit) -> dict:
     """Akaike's criterion with the small-sample term (Hurvich & Tsai 1989, Biometrika 76, 297) of the least-squares fit of the same points, so
     that it is a likelihood; in units of y whatever the transform. value None where the points are too few. Points of one cluster count as
     independent here, which favours large forms: held-out scales come first."""
-    fitted = found if np.isinf(found.problem.delta) else estimate.fit(found.form, found.points, delta=np.inf, transform=found.problem.transform,
-                                                                      fixed={n: v for n, v, f in zip(found.form.names, found.theta, found.free) if not f})
+    fitted = (
+        found
+        if np.isinf(found.problem.delta)
+        else estimate.fit(
+            found.form,
+            found.points,
+            delta=np.inf,
+            transform=found.problem.transform,
+            fixed={n: v for n, v, f in zip(found.form.names, found.theta, found.free) if not f},
+        )
+    )
     p, count = fitted.problem, int(fitted.free.sum()) + 1
     e = p.residuals(fitted.u[None], slopes=False)[0][0]
     measured, n = ~p.censored, len(e)
-    sd = max(float(np.sqrt(np.mean(e[measured] ** 2))) if not p.censored.any() else fitted.sigma, 1e-300)
-    slope = {"identity": lambda y: np.zeros(n), "log": lambda y: -np.log(y), "logit": lambda y: -np.log(y * (1 - y))}[p.transform](fitted.y)
-    likelihood = float((-0.5 * (e[measured] / sd) ** 2 - math.log(sd * math.sqrt(2 * math.pi)) + np.log(p.root[measured]) + slope[measured]).sum())
+    sd = max(
+        float(np.sqrt(np.mean(e[measured] ** 2))) if not p.censored.any() else fitted.sigma, 1e-300
+    )
+    slope = {
+        "identity": lambda y: np.zeros(n),
+        "log": lambda y: -np.log(y),
+        "logit": lambda y: -np.log(y * (1 - y)),
+    }[p.transform](fitted.y)
+    likelihood = float(
+        (
+            -0.5 * (e[measured] / sd) ** 2
+            - math.log(sd * math.sqrt(2 * math.pi))
+            + np.log(p.root[measured])
+            + slope[measured]
+        ).sum()
+    )
     if p.censored.any():
         from scipy.special import log_ndtr
 
         likelihood += float(log_ndtr(-e[p.censored] / sd).sum())
     free = n - count - 1
-    return {"value": None if free < 1 else -2 * likelihood + 2 * count + 2 * count * (count + 1) / free, "log_likelihood": likelihood, "parameters": count, "points": n}
+    return {
+        "value": None if free < 1 else -2 * likelihood + 2 * count + 2 * count * (count + 1) / free,
+        "log_likelihood": likelihood,
+        "parameters": count,
+        "points": n,
+    }
 
 
 def forms(names, points: Points, scale: str | None = None, **settings) -> list[dict]:
@@ -97,9 +159,23 @@ def forms(names, points: Points, scale: str | None = None, **settings) -> list[d
     for name in names:
         found = estimate.fit(name, points, **settings)
         left, akaike = held_out(found, scale), aicc(found)
-        e = found.predict({n: a for n, a in found.problem.x.items()})[~found.problem.censored] - found.y[~found.problem.censored]
-        rows.append({"form": found.form.name, "formula": found.form.formula, "values": found.values, "free": int(found.free.sum()), "rms": float(np.sqrt(np.mean(e**2))),
-                     "unit": found.form.target.unit, "held_out": left, "aicc": akaike["value"], "warnings": list(found.warnings)})
+        e = (
+            found.predict({n: a for n, a in found.problem.x.items()})[~found.problem.censored]
+            - found.y[~found.problem.censored]
+        )
+        rows.append(
+            {
+                "form": found.form.name,
+                "formula": found.form.formula,
+                "values": found.values,
+                "free": int(found.free.sum()),
+                "rms": float(np.sqrt(np.mean(e**2))),
+                "unit": found.form.target.unit,
+                "held_out": left,
+                "aicc": akaike["value"],
+                "warnings": list(found.warnings),
+            }
+        )
     return ranked(rows)
 
 
@@ -107,26 +183,64 @@ def ranked(rows: list[dict]) -> list[dict]:
     """Rows of `forms` with AICc differences and Akaike weights among them, the smallest held-out error first."""
     known = [row["aicc"] for row in rows if row["aicc"] is not None]
     least = min(known) if known else None
-    weights = {row["form"]: math.exp(-0.5 * (row["aicc"] - least)) for row in rows if row["aicc"] is not None}
+    weights = {
+        row["form"]: math.exp(-0.5 * (row["aicc"] - least))
+        for row in rows
+        if row["aicc"] is not None
+    }
     for row in rows:
         row["aicc_difference"] = None if row["aicc"] is None else row["aicc"] - least
-        row["akaike_weight"] = None if row["aicc"] is None else weights[row["form"]] / sum(weights.values())
-    return sorted(rows, key=lambda row: (row["held_out"]["rms"] is None, row["held_out"]["rms"] or row["rms"]))
+        row["akaike_weight"] = (
+            None if row["aicc"] is None else weights[row["form"]] / sum(weights.values())
+        )
+    return sorted(
+        rows, key=lambda row: (row["held_out"]["rms"] is None, row["held_out"]["rms"] or row["rms"])
+    )
 
 
-def record(found: Fit, scale: str | None = None, *, at: dict | None = None, resamples: int = 0, seed: int = 0) -> dict:
+def record(
+    found: Fit,
+    scale: str | None = None,
+    *,
+    at: dict | None = None,
+    resamples: int = 0,
+    seed: int = 0,
+) -> dict:
     """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the search by clusters, held-out error, AICc, the
     parameters under other losses, and, with resamples and clusters enough, the bootstrap beside the intervals: its ends and the shares that hit bounds."""
-    again = {"transform": found.problem.transform, "fixed": {n: float(v) for n, v, f in zip(found.form.names, found.theta, found.free) if not f}}
-    losses = {name: estimate.fit(found.form, found.points, delta=delta, **again).values
-              for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(found.sigma, 1e-12)))}
-    more = {"intervals": intervals.of(found, at=at), "held_out": held_out(found, scale), "aicc": aicc(found), "other_losses": losses,
-            "covariance": {"of": [f"log {p.name}" if p.scale == "log" else p.name for p in found.form.parameters],
-                           "matrix": intervals.spread_of(found).covariance.tolist() if len(found.clusters) > 1 else None}}
+    again = {
+        "transform": found.problem.transform,
+        "fixed": {
+            n: float(v) for n, v, f in zip(found.form.names, found.theta, found.free) if not f
+        },
+    }
+    losses = {
+        name: estimate.fit(found.form, found.points, delta=delta, **again).values
+        for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(found.sigma, 1e-12)))
+    }
+    more = {
+        "intervals": intervals.of(found, at=at),
+        "held_out": held_out(found, scale),
+        "aicc": aicc(found),
+        "other_losses": losses,
+        "covariance": {
+            "of": [f"log {p.name}" if p.scale == "log" else p.name for p in found.form.parameters],
+            "matrix": intervals.spread_of(found).covariance.tolist()
+            if len(found.clusters) > 1
+            else None,
+        },
+    }
     if resamples and len(found.clusters) >= intervals.FEWEST_CLUSTERS:
         drawn = bootstrap.draw(found, resamples, seed=seed)
-        more["bootstrap"] = {"resamples": resamples, "seed": seed, "replicate": "cluster", "at_bound": drawn.at_bound, "second_start_better": drawn.second,
-                             "unconverged": drawn.unconverged, "percentile": bootstrap.intervals(found, drawn, "percentile", at=at)}
+        more["bootstrap"] = {
+            "resamples": resamples,
+            "seed": seed,
+            "replicate": "cluster",
+            "at_bound": drawn.at_bound,
+            "second_start_better": drawn.second,
+            "unconverged": drawn.unconverged,
+            "percentile": bootstrap.intervals(found, drawn, "percentile", at=at),
+        }
     return found.to_dict(**more)
 
 
@@ -143,7 +257,9 @@ def paired(a, b, *, by=None, ratio: bool = True, level: float = LEVEL) -> dict:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"pairs need two lists of one length, not {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()) or (ratio and not ((a > 0) & (b > 0)).all()):
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or (
+        ratio and not ((a > 0) & (b > 0)).all()
+    ):
         raise ValueError("pairs need finite values" + (", above 0 for a ratio" if ratio else ""))
     d = np.log(a / b) if ratio else a - b
     out = _one_sample(d, ratio, level) | {"what": "A / B" if ratio else "A - B"}
@@ -158,29 +274,62 @@ def _one_sample(d: np.ndarray, ratio: bool, level: float) -> dict:
 
     n, back = len(d), math.exp if ratio else float
     if n < 2:
-        return {"units": n, "effect": back(float(d.mean())) if n else None, "interval": None, "p": None, "p_more": None, "smallest_p": None, "reason": "one pair has no spread"}
+        return {
+            "units": n,
+            "effect": back(float(d.mean())) if n else None,
+            "interval": None,
+            "p": None,
+            "p_more": None,
+            "smallest_p": None,
+            "reason": "one pair has no spread",
+        }
     mean, sd = float(d.mean()), float(d.std(ddof=1))
     if n <= EXACT:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=n)))
         flipped = signs @ d / n
-        beyond, both = (flipped >= mean - 1e-12 * np.abs(d).max()).mean(), (np.abs(flipped) >= abs(mean) - 1e-12 * np.abs(d).max()).mean()
+        beyond, both = (
+            (flipped >= mean - 1e-12 * np.abs(d).max()).mean(),
+            (np.abs(flipped) >= abs(mean) - 1e-12 * np.abs(d).max()).mean(),
+        )
     else:
         signs = np.where(np.random.default_rng(0).random((FLIPS // n, n)) < 0.5, 1.0, -1.0)
         flipped = signs @ d / n
-        beyond, both = ((1 + count) / (1 + len(flipped)) for count in ((flipped >= mean).sum(), (np.abs(flipped) >= abs(mean)).sum()))
+        beyond, both = (
+            (1 + count) / (1 + len(flipped))
+            for count in ((flipped >= mean).sum(), (np.abs(flipped) >= abs(mean)).sum())
+        )
     half = stdtrit(n - 1, 0.5 + level / 2) * sd / math.sqrt(n)
-    return {"units": n, "effect": back(mean), "interval": [back(mean - half), back(mean + half)], "sd": sd, "p_more": float(beyond), "p": float(both),
-            "p_t": float(2 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n)))) if sd > 0 else None, "smallest_p": 2.0 ** -n if n <= EXACT else None,
-            "exact": n <= EXACT, "reason": None}
+    return {
+        "units": n,
+        "effect": back(mean),
+        "interval": [back(mean - half), back(mean + half)],
+        "sd": sd,
+        "p_more": float(beyond),
+        "p": float(both),
+        "p_t": float(2 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n)))) if sd > 0 else None,
+        "smallest_p": 2.0**-n if n <= EXACT else None,
+        "exact": n <= EXACT,
+        "reason": None,
+    }
 
 
-def detectable(sd: float, pairs: int, *, paired: bool = True, power: float = POWER, level: float = LEVEL, sd_dof: int | None = None) -> dict:
+def detectable(
+    sd: float,
+    pairs: int,
+    *,
+    paired: bool = True,
+    power: float = POWER,
+    level: float = LEVEL,
+    sd_dof: int | None = None,
+) -> dict:
     """The smallest true difference that a t test of this size calls different from 0 with the given power.
 
     sd: standard deviation of the differences of pairs, or, unpaired, of one value (`pairs` of them on each side); relative noise gives a relative
     effect. sd_dof: degrees of freedom that sd was estimated with: then `interval`, the effect at the 95% limits of sd, says how well it is known."""
     if sd <= 0 or pairs < 2 or not 0.5 < power < 1:
-        raise ValueError(f"detectable needs sd > 0, at least 2 pairs and a power between 0.5 and 1, not {sd:g}, {pairs} and {power:g}")
+        raise ValueError(
+            f"detectable needs sd > 0, at least 2 pairs and a power between 0.5 and 1, not {sd:g}, {pairs} and {power:g}"
+        )
     from scipy.optimize import brentq
     from scipy.special import chdtri, nctdtr, stdtrit
 
@@ -188,10 +337,19 @@ def detectable(sd: float, pairs: int, *, paired: bool = True, power: float = POW
     error = sd * math.sqrt((1 if paired else 2) / pairs)
     edge = stdtrit(dof, 0.5 + level / 2)
     high = 1.0
-    while 1 - nctdtr(dof, high, edge) < power:  # no further: far beyond, scipy's noncentral t is NaN for some degrees of freedom
+    while (
+        1 - nctdtr(dof, high, edge) < power
+    ):  # no further: far beyond, scipy's noncentral t is NaN for some degrees of freedom
         high *= 1.5
     shift = brentq(lambda x: 1 - nctdtr(dof, x, edge) - power, 0.0, high)
-    out = {"effect": shift * error, "power": power, "level": level, "dof": dof, "pairs": pairs, "interval": None}
+    out = {
+        "effect": shift * error,
+        "power": power,
+        "level": level,
+        "dof": dof,
+        "pairs": pairs,
+        "interval": None,
+    }
     if sd_dof:
         factors = [math.sqrt(sd_dof / chdtri(sd_dof, 0.5 - sign * level / 2)) for sign in (-1, 1)]
         out["interval"] = sorted(out["effect"] * f for f in factors)
@@ -212,9 +370,19 @@ def winner(values, option, seed, *, draws: int = 2000) -> dict:
         raise ValueError("winner needs every option with every seed once")
     means = grid.mean(1)
     best = int(means.argmax())
-    out = {"option": names.tolist()[best], "value": float(means[best]), "options": len(names), "seeds": len(seeds), "bias": None, "fresh": None, "warning": None}
+    out = {
+        "option": names.tolist()[best],
+        "value": float(means[best]),
+        "options": len(names),
+        "seeds": len(seeds),
+        "bias": None,
+        "fresh": None,
+        "warning": None,
+    }
     if len(seeds) < 2:
-        return out | {"warning": f"the best of {len(names)} by one seed: its noise chose it, and nothing says by how much"}
+        return out | {
+            "warning": f"the best of {len(names)} by one seed: its noise chose it, and nothing says by how much"
+        }
     noise = grid - means[:, None]
     error = float(np.sqrt((noise**2).sum() / (len(names) * (len(seeds) - 1)) / len(seeds)))
     dice = np.random.default_rng(0)
@@ -224,5 +392,7 @@ def winner(values, option, seed, *, draws: int = 2000) -> dict:
     rest = (grid.sum(1, keepdims=True) - grid) / (len(seeds) - 1)
     out["fresh"] = float(grid[rest.argmax(0), np.arange(len(seeds))].mean())
     if out["bias"] > 0.1 * error:
-        out["warning"] = f"the best of {len(names)} is biased upward by about {out['bias']:.3g}: run it again with fresh seeds, or quote {out['fresh']:.4g}"
+        out["warning"] = (
+            f"the best of {len(names)} is biased upward by about {out['bias']:.3g}: run it again with fresh seeds, or quote {out['fresh']:.4g}"
+        )
     return out

@@ -59,7 +59,11 @@ def saturating_power(x, r_inf, e0, b):
     ratio = x["exposures"] / e0
     level = np.log1p(ratio)
     rest = np.exp(-b * level)
-    return -r_inf * np.expm1(-b * level), (-np.expm1(-b * level), -r_inf * b * rest * ratio / (1 + ratio) / e0, r_inf * rest * level)
+    return -r_inf * np.expm1(-b * level), (
+        -np.expm1(-b * level),
+        -r_inf * b * rest * ratio / (1 + ratio) / e0,
+        r_inf * rest * level,
+    )
 
 
 def log_power(x, c, g):
@@ -116,7 +120,11 @@ def extraction_linear(x, a, b, c):
     seen, size = np.log2(x["times_seen"]), np.log2(x["parameters"])
     line = a + b * seen + c * size
     inside = (line > 0) & (line < 1)
-    return np.clip(line, 0.0, 1.0), (np.where(inside, 1.0, 0.0), np.where(inside, seen, 0.0), np.where(inside, size, 0.0))
+    return np.clip(line, 0.0, 1.0), (
+        np.where(inside, 1.0, 0.0),
+        np.where(inside, seen, 0.0),
+        np.where(inside, size, 0.0),
+    )
 
 
 def extraction_logistic(x, a, b, c):

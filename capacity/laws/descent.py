@@ -37,10 +37,17 @@ def judge(targets: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> dict[s
 
 def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     p = group.parameters_total
-    table = pd.DataFrame({
-        "t": group.tokens_per_parameter, "data": group.reference_same_bits / p, "memorized": group.unintended_same_mixture / p,
-        "clipped": group.unintended_same_clipped / p, "generalised": (group.bits - group.unintended_same_mixture) / p, "train": group.members_loss_bits_per_token,
-        "held_out": group.held_out_loss_bits_per_token})
+    table = pd.DataFrame(
+        {
+            "t": group.tokens_per_parameter,
+            "data": group.reference_same_bits / p,
+            "memorized": group.unintended_same_mixture / p,
+            "clipped": group.unintended_same_clipped / p,
+            "generalised": (group.bits - group.unintended_same_mixture) / p,
+            "train": group.members_loss_bits_per_token,
+            "held_out": group.held_out_loss_bits_per_token,
+        }
+    )
     sizes = [part for _, part in table.groupby("t")]
     means = pd.DataFrame([part.mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
@@ -50,12 +57,28 @@ def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
         return peak(x, curve), max(part.memorized.mean() for part in chosen)
 
     at, alpha = numbers(sizes)
-    draws = np.array([numbers([part.iloc[dice.integers(0, len(part), len(part))] for part in sizes]) for _ in range(n_boot)])
+    draws = np.array(
+        [
+            numbers([part.iloc[dice.integers(0, len(part), len(part))] for part in sizes])
+            for _ in range(n_boot)
+        ]
+    )
     several = min(len(part) for part in sizes) > 1
-    se = np.array([part.held_out.std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in sizes])
-    return {"parameters": int(p.iloc[0]), "sizes": means.to_dict("list"), "seeds": min(len(part) for part in sizes),
-            "alpha": _with_interval(alpha, draws[:, 1], several), "at_edge": int(np.argmax(means.memorized)) in (0, len(means) - 1), "clear": clear(means.held_out.to_numpy(), se),
-            "peak": _with_interval(2**at, 2 ** draws[:, 0], several), "peak_over_capacity": _with_interval(2**at / alpha, 2 ** draws[:, 0] / draws[:, 1], several)}
+    se = np.array(
+        [part.held_out.std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in sizes]
+    )
+    return {
+        "parameters": int(p.iloc[0]),
+        "sizes": means.to_dict("list"),
+        "seeds": min(len(part) for part in sizes),
+        "alpha": _with_interval(alpha, draws[:, 1], several),
+        "at_edge": int(np.argmax(means.memorized)) in (0, len(means) - 1),
+        "clear": clear(means.held_out.to_numpy(), se),
+        "peak": _with_interval(2**at, 2 ** draws[:, 0], several),
+        "peak_over_capacity": _with_interval(
+            2**at / alpha, 2 ** draws[:, 0] / draws[:, 1], several
+        ),
+    }
 
 
 def peak(x: np.ndarray, y: np.ndarray) -> float:
@@ -64,7 +87,7 @@ def peak(x: np.ndarray, y: np.ndarray) -> float:
     i = int(np.argmax(y))
     if i in (0, len(x) - 1):
         return float(x[i])
-    a, b, _ = np.polyfit(x[i - 1:i + 2], y[i - 1:i + 2], 2)
+    a, b, _ = np.polyfit(x[i - 1 : i + 2], y[i - 1 : i + 2], 2)
     return float(np.clip(-b / (2 * a), x[i - 1], x[i + 1])) if a < 0 else float(x[i])
 
 
@@ -73,12 +96,15 @@ def clear(y: np.ndarray, se: np.ndarray) -> bool:
     i = int(np.argmax(y))
     if i in (0, len(y) - 1):
         return False
-    left, right = int(np.argmin(y[:i])), i + 1 + int(np.argmin(y[i + 1:]))
+    left, right = int(np.argmin(y[:i])), i + 1 + int(np.argmin(y[i + 1 :]))
     return all(y[i] - y[j] > CLEAR * np.hypot(se[i], se[j]) for j in (left, right))
 
 
 def _with_interval(value: float, draws: np.ndarray, several: bool) -> dict:
-    return {"value": float(value), "interval": [float(q) for q in np.quantile(draws, [0.025, 0.975])] if several else None}
+    return {
+        "value": float(value),
+        "interval": [float(q) for q in np.quantile(draws, [0.025, 0.975])] if several else None,
+    }
 
 
 def lines(found: dict[str, dict]) -> list[str]:
@@ -86,16 +112,29 @@ def lines(found: dict[str, dict]) -> list[str]:
     out = []
     for label, shape in found.items():
         if not out:
-            out = ["", "Bits per parameter over the size of the data (reference of the same size)",
-                   f"  {'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'(clipped)':>10s}{'generalised':>12s}{'held out bits/token':>20s}"]
+            out = [
+                "",
+                "Bits per parameter over the size of the data (reference of the same size)",
+                f"  {'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'(clipped)':>10s}{'generalised':>12s}{'held out bits/token':>20s}",
+            ]
         s = shape["sizes"]
         for i in range(len(s["t"])):
-            out.append(f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}")
-        where = f"held-out loss is highest at {told(shape['peak'])} data bits per parameter, {told(shape['peak_over_capacity'])} times what it memorized at most" \
-            if shape["clear"] else "held-out loss has no peak: its highest value does not stand clear of both sides"
+            out.append(
+                f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}"
+            )
+        where = (
+            f"held-out loss is highest at {told(shape['peak'])} data bits per parameter, {told(shape['peak_over_capacity'])} times what it memorized at most"
+            if shape["clear"]
+            else "held-out loss has no peak: its highest value does not stand clear of both sides"
+        )
         out += textwrap.wrap(where, 80, initial_indent="  ", subsequent_indent="    ")
-        out += textwrap.wrap(f"memorized at most: {'at least ' * shape['at_edge']}{told(shape['alpha'])} bits per parameter"
-                             + ", at the edge of the sizes tried" * shape["at_edge"], 80, initial_indent="  ", subsequent_indent="    ")
+        out += textwrap.wrap(
+            f"memorized at most: {'at least ' * shape['at_edge']}{told(shape['alpha'])} bits per parameter"
+            + ", at the edge of the sizes tried" * shape["at_edge"],
+            80,
+            initial_indent="  ",
+            subsequent_indent="    ",
+        )
     return out
 
 

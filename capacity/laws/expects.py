@@ -46,18 +46,53 @@ QUANTITIES = {
 NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`
 COLUMNS = ("kind", "label", "n_people", "seed")  # of the table, beside the settings
 OWN = ("value", "source", "evidence", "convention")  # entries that `published` stands for
-TEXTS = ("name", "published", "quantity", "source", "evidence", "convention", "note", "of", "models", "statistic")
-KEYS = ("name", "published", "quantity", "where", "against", "range", "tolerance", "note", "of", "models", "statistic", "below", *OWN)
-ONLY = {"against": ("ratio",), "of": ("ratio", "rising"), "models": ("ratio",), "statistic": ("saturated_fraction",),
-        "below": ("saturated_fraction",)}  # entries that only some quantities take
+TEXTS = (
+    "name",
+    "published",
+    "quantity",
+    "source",
+    "evidence",
+    "convention",
+    "note",
+    "of",
+    "models",
+    "statistic",
+)
+KEYS = (
+    "name",
+    "published",
+    "quantity",
+    "where",
+    "against",
+    "range",
+    "tolerance",
+    "note",
+    "of",
+    "models",
+    "statistic",
+    "below",
+    *OWN,
+)
+ONLY = {
+    "against": ("ratio",),
+    "of": ("ratio", "rising"),
+    "models": ("ratio",),
+    "statistic": ("saturated_fraction",),
+    "below": ("saturated_fraction",),
+}  # entries that only some quantities take
 BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max
 
 
 def check_expects(entries: Any) -> list[dict]:
     """The entries with their defaults filled in (range, where, of, models, statistic, below), or ConfigError."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError("expects: expected a list of mappings with name, quantity, range, source and evidence")
-    out = [_checked(entry, f"expects: {entry.get('name', f'entry {i + 1}')}") for i, entry in enumerate(entries)]
+        raise ConfigError(
+            "expects: expected a list of mappings with name, quantity, range, source and evidence"
+        )
+    out = [
+        _checked(entry, f"expects: {entry.get('name', f'entry {i + 1}')}")
+        for i, entry in enumerate(entries)
+    ]
     names = [entry["name"] for entry in out]
     for name in names:
         if names.count(name) > 1:
@@ -68,23 +103,36 @@ def check_expects(entries: Any) -> list[dict]:
 def _checked(entry: dict, at: str) -> dict:
     for key in entry:
         if key not in KEYS:
-            raise ConfigError(f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: {', '.join(KEYS)}")
+            raise ConfigError(
+                f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: {', '.join(KEYS)}"
+            )
     for key in TEXTS:
         if key in entry and not isinstance(entry[key], str):
             raise ConfigError(f"{at}: {key}: {entry[key]!r}: expected text")
     for key in ("name", "quantity") + ("source", "evidence") * ("published" not in entry):
         if not entry.get(key):
-            raise ConfigError(f"{at}: {key} is missing" + (", or published: an id" if key == "source" else ""))
+            raise ConfigError(
+                f"{at}: {key} is missing" + (", or published: an id" if key == "source" else "")
+            )
     quantity = _one_of(at, "quantity", entry["quantity"], QUANTITIES)
     if "published" in entry:
         entry = _from_published(entry, at)
     _one_of(at, "evidence", entry["evidence"], EVIDENCE)
     for key, quantities in ONLY.items():
         if key in entry and quantity not in quantities:
-            raise ConfigError(f"{at}: {key}: only for quantity {' or '.join(quantities)}, not {quantity}")
+            raise ConfigError(
+                f"{at}: {key}: only for quantity {' or '.join(quantities)}, not {quantity}"
+            )
     if quantity == "ratio" and "against" not in entry:
         raise ConfigError(f"{at}: against is missing: a ratio needs the runs to compare with")
-    out = {"published": None, "there": "", "where": {}, "value": None, "convention": "", "note": ""} | entry
+    out = {
+        "published": None,
+        "there": "",
+        "where": {},
+        "value": None,
+        "convention": "",
+        "note": "",
+    } | entry
     if quantity in ("ratio", "rising"):
         out["of"] = _one_of(at, "of", entry.get("of", "R"), NUMBERS)
     if quantity == "ratio":
@@ -103,13 +151,17 @@ def _from_published(entry: dict, at: str) -> dict:
     """The entry with what the published value says; a range of the study's own goes before that of the value."""
     for key in OWN:
         if key in entry:
-            raise ConfigError(f"{at}: {key}: is that of published: {entry['published']}; give one of the two")
+            raise ConfigError(
+                f"{at}: {key}: is that of published: {entry['published']}; give one of the two"
+            )
     try:
         value = published.get(entry["published"])
     except ConfigError as error:
         raise ConfigError(f"{at}: {error}") from None
     if value.quantity != entry["quantity"]:
-        raise ConfigError(f"{at}: quantity: {entry['quantity']}: {value.id} is a value of {value.quantity or 'studies without expects'}")
+        raise ConfigError(
+            f"{at}: quantity: {entry['quantity']}: {value.id} is a value of {value.quantity or 'studies without expects'}"
+        )
     given = value.expected(entry["name"])
     notes = [given["note"], entry.get("note", "")]
     if "range" in entry or "tolerance" in entry:
@@ -130,7 +182,9 @@ def _range(entry: dict, at: str) -> list[float | None]:
         return sorted([value * (1 - tolerance), value * (1 + tolerance)])
     ends = entry["range"]
     if not isinstance(ends, list) or len(ends) != 2 or ends == [None, None]:
-        raise ConfigError(f"{at}: range: {ends!r}: expected [lowest, highest], one of which may be null")
+        raise ConfigError(
+            f"{at}: range: {ends!r}: expected [lowest, highest], one of which may be null"
+        )
     low, high = (None if end is None else _number(at, "range", end) for end in ends)
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"{at}: range: {ends!r}: the first must be below the second")
@@ -145,13 +199,17 @@ def _check_where(where: Any, at: str) -> None:
         if key not in known:
             raise ConfigError(f"{at}: {key}: no such setting{nearest(str(key), known)}")
         values = value if isinstance(value, list) else [value]
-        if not values or not all(v is None or isinstance(v, (bool, int, float, str)) for v in values):
+        if not values or not all(
+            v is None or isinstance(v, (bool, int, float, str)) for v in values
+        ):
             raise ConfigError(f"{at}: {key}: {value!r}: expected a value or a list of values")
 
 
 def _one_of(at: str, key: str, value: str, allowed: Any) -> str:
     if value not in allowed:
-        raise ConfigError(f"{at}: {key}: {value}: expected one of {', '.join(allowed)}{nearest(value, list(allowed))}")
+        raise ConfigError(
+            f"{at}: {key}: {value}: expected one of {', '.join(allowed)}{nearest(value, list(allowed))}"
+        )
     return value
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from capacity.laws import compare, estimate, intervals
 from capacity.laws.forms import FORMS as LAWS
 
-WIDEST = 100.0  # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
+WIDEST = (
+    100.0  # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
+)
 FEWEST = 4  # different exposures; each form has three constants
 FORMS = ("exponential", "power")
 REACHED = 0.95  # E95: exposures at which R is 95% of the plateau
@@ -21,12 +23,18 @@ DATA_LIMITED = 0.95  # a plateau above this part of R^max is the end of the data
 
 def curve(form, exposures, r_inf, e0, b):
     """R of a form at so many exposures (arrays broadcast)."""
-    return LAWS[f"exposure_{form}"].curve({"exposures": np.asarray(exposures, float)}, r_inf, e0, b)[0]
+    return LAWS[f"exposure_{form}"].curve(
+        {"exposures": np.asarray(exposures, float)}, r_inf, e0, b
+    )[0]
 
 
 def reach(form, e0, b, share=REACHED):
     """Exposures at which R is this share of the plateau."""
-    return e0 * (-math.log1p(-share)) ** (1 / b) if form == "exponential" else e0 * ((1 - share) ** (-1 / b) - 1)
+    return (
+        e0 * (-math.log1p(-share)) ** (1 / b)
+        if form == "exponential"
+        else e0 * ((1 - share) ** (-1 / b) - 1)
+    )
 
 
 def fit_exposures(exposures, r, r_max):
@@ -40,27 +48,51 @@ def fit_exposures(exposures, r, r_max):
     keep = r > 0
     e, y = e[keep], r[keep]
     if len(set(e)) < FEWEST:
-        return {"reason": f"{len(set(e))} exposure values with R > 0, the law needs {FEWEST}",
-                "left_out": int((~keep).sum())}
+        return {
+            "reason": f"{len(set(e))} exposure values with R > 0, the law needs {FEWEST}",
+            "left_out": int((~keep).sum()),
+        }
     points = estimate.Points({"exposures": e}, y)
     limit = max(float(r_max), float(y.max()) * 1.0001)
-    fits = {form: estimate.fit(f"exposure_{form}", points, delta=np.inf, bounds={"r_inf": (0.0, limit)}) for form in FORMS}
+    fits = {
+        form: estimate.fit(f"exposure_{form}", points, delta=np.inf, bounds={"r_inf": (0.0, limit)})
+        for form in FORMS
+    }
     told = {form: _told(form, found) for form, found in fits.items()}
     form = min(fits, key=lambda f: told[f]["rms"])
     other = FORMS[1 - FORMS.index(form)]
     best, top = told[form], float(e.max())
-    ends = intervals.of(fits[form], derived={"e95": (lambda theta: reach(form, theta[1], theta[2]), "exposures")})
-    out = {"reason": None, "form": form, "runs": len(e), "left_out": int((~keep).sum()),
-           "exposures": [float(e.min()), top], "r_max": float(r_max), "r_at_most": float(y[e == top].mean())}
+    ends = intervals.of(
+        fits[form], derived={"e95": (lambda theta: reach(form, theta[1], theta[2]), "exposures")}
+    )
+    out = {
+        "reason": None,
+        "form": form,
+        "runs": len(e),
+        "left_out": int((~keep).sum()),
+        "exposures": [float(e.min()), top],
+        "r_max": float(r_max),
+        "r_at_most": float(y[e == top].mean()),
+    }
     for name in ("r_inf", "e0", "b", "e95"):
         low, high = ends[name]["low"], ends[name]["high"]
-        out[name] = {"value": best[name], "interval": None if low is None or high is None else [low, high]}
+        out[name] = {
+            "value": best[name],
+            "interval": None if low is None or high is None else [low, high],
+        }
     search = fits[form].search
-    held = compare.forms([*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf)
+    held = compare.forms(
+        [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf
+    )
     return out | {
-        "rms": best["rms"], "agreeing": search["agreeing"], "starts": search["starts"], "other": {"form": other} | told[other],
+        "rms": best["rms"],
+        "agreeing": search["agreeing"],
+        "starts": search["starts"],
+        "other": {"form": other} | told[other],
         "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
-        "plateau_reached": bool(best["e95"] <= top), "data_limited": bool(best["r_inf"] >= DATA_LIMITED * r_max)}
+        "plateau_reached": bool(best["e95"] <= top),
+        "data_limited": bool(best["r_inf"] >= DATA_LIMITED * r_max),
+    }
 
 
 def determined(interval) -> bool:
@@ -70,4 +102,7 @@ def determined(interval) -> bool:
 
 def _told(form, found):
     value = found.values
-    return value | {"e95": reach(form, value["e0"], value["b"]), "rms": float(np.sqrt(np.mean(found.residuals() ** 2)))}
+    return value | {
+        "e95": reach(form, value["e0"], value["b"]),
+        "rms": float(np.sqrt(np.mean(found.residuals() ** 2))),
+    }

@@ -20,8 +20,15 @@ from capacity.laws.tables import check_numbers, checked, plain
 
 SCHEMA = 1
 
-CONVENTIONS = {"strict": ("strict_bits", "strict_ceiling_bits"), "paper": ("paper_bits", "paper_ceiling_bits")}
-COUNTS = {"total": "parameters_total", "paper": "parameters_paper", "non_embedding": "parameters_non_embedding"}
+CONVENTIONS = {
+    "strict": ("strict_bits", "strict_ceiling_bits"),
+    "paper": ("paper_bits", "paper_ceiling_bits"),
+}
+COUNTS = {
+    "total": "parameters_total",
+    "paper": "parameters_paper",
+    "non_embedding": "parameters_non_embedding",
+}
 
 # A run that holds over 95% of all that its data can give was stopped by the data, not by the model: such runs are what
 # public attempts at this measurement mistook for capacity. The value is a choice; 0.95 leaves room for imperfect
@@ -44,11 +51,31 @@ REASONS = {
     "underfilled": f"bits / ceiling > {UNDERFILLED}: the data ran out first; a lower bound, not data",
     "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower bound, not data",
 }
-NUMBERS = ["seed", *COUNTS.values(), "n_sequences", "entropy_bits", *(c for pair in CONVENTIONS.values() for c in pair),
-           "gain_last_tenth", "steps", "tokens", "vocab_size", "seq_len"]
-INPUTS = ["run_id", "label", "status", "precision", *NUMBERS]  # what the fit reads, hence what is hashed
+NUMBERS = [
+    "seed",
+    *COUNTS.values(),
+    "n_sequences",
+    "entropy_bits",
+    *(c for pair in CONVENTIONS.values() for c in pair),
+    "gain_last_tenth",
+    "steps",
+    "tokens",
+    "vocab_size",
+    "seq_len",
+]
+INPUTS = [
+    "run_id",
+    "label",
+    "status",
+    "precision",
+    *NUMBERS,
+]  # what the fit reads, hence what is hashed
 PINNED = ["vocab_size", "seq_len", "precision"]
-RECIPE = ["steps", "lr", "batch_size"]  # may follow the model or the data, but one model on one data set has one
+RECIPE = [
+    "steps",
+    "lr",
+    "batch_size",
+]  # may follow the model or the data, but one model on one data set has one
 
 
 def check(table, *, allow_mixed=False, pinned=PINNED):
@@ -61,15 +88,23 @@ def check(table, *, allow_mixed=False, pinned=PINNED):
     for label, group in table.groupby("label"):
         for column in COUNTS.values():
             if group[column].nunique() > 1:
-                raise ValueError(f"label {label} stands for several models: {column} is {_listed(group[column])}")
-    for (label, seed, n), runs in [] if allow_mixed else done.groupby(["label", "seed", "n_sequences"]):
+                raise ValueError(
+                    f"label {label} stands for several models: {column} is {_listed(group[column])}"
+                )
+    for (label, seed, n), runs in (
+        [] if allow_mixed else done.groupby(["label", "seed", "n_sequences"])
+    ):
         differ = [c for c in RECIPE if c in runs and runs[c].nunique() > 1]
         if differ:
-            raise ValueError(f"{label}, seed {seed}, N = {n} was trained {len(runs)} times with different "
-                             f"{', '.join(differ)}: a capacity law needs one recipe per model and data set")
+            raise ValueError(
+                f"{label}, seed {seed}, N = {n} was trained {len(runs)} times with different "
+                f"{', '.join(differ)}: a capacity law needs one recipe per model and data set"
+            )
     for column in pinned if not allow_mixed else []:
         if done[column].nunique() > 1:
-            raise ValueError(f"finished runs mix {column} {_listed(done[column])}: one law needs one (or allow_mixed)")
+            raise ValueError(
+                f"finished runs mix {column} {_listed(done[column])}: one law needs one (or allow_mixed)"
+            )
     return table
 
 
@@ -78,10 +113,17 @@ def classify(table, convention="strict"):
 
     Only `saturated` runs measure a plateau. Whether a run was still rising is a separate question: see `rising`.
     """
-    bits, ceiling = (table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")])
-    kind = np.select([bits <= 0, bits > UNDERFILLED * ceiling, ceiling < CORNER * bits],
-                     ["unlearned", "underfilled", "corner"], "saturated")
-    return pd.Series(np.where(table.status == "finished", kind, table.status), table.index, name="class")
+    bits, ceiling = (
+        table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
+    )
+    kind = np.select(
+        [bits <= 0, bits > UNDERFILLED * ceiling, ceiling < CORNER * bits],
+        ["unlearned", "underfilled", "corner"],
+        "saturated",
+    )
+    return pd.Series(
+        np.where(table.status == "finished", kind, table.status), table.index, name="class"
+    )
 
 
 def rising(table):
@@ -101,13 +143,27 @@ def units(table, convention="strict", parameters="total"):
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
     kind = classify(table, convention)
     held, most = table[bits].astype(float), table[ceiling].astype(float)
-    runs = pd.DataFrame({"label": table.label, "seed": table.seed, "parameters": table[count], "bits": held,
-                         "fraction": held / most, "rising": rising(table), "runs": 1})
+    runs = pd.DataFrame(
+        {
+            "label": table.label,
+            "seed": table.seed,
+            "parameters": table[count],
+            "bits": held,
+            "fraction": held / most,
+            "rising": rising(table),
+            "runs": 1,
+        }
+    )
     key = ["label", "seed"]
 
     def collect(chosen, how):
-        return chosen.groupby(key).agg(parameters=("parameters", "first"), bits=("bits", how), runs=("runs", "sum"),
-                                       fraction=("fraction", "mean"), rising=("rising", "sum"))
+        return chosen.groupby(key).agg(
+            parameters=("parameters", "first"),
+            bits=("bits", how),
+            runs=("runs", "sum"),
+            fraction=("fraction", "mean"),
+            rising=("rising", "sum"),
+        )
 
     measured = collect(runs[kind == "saturated"], "mean").assign(lower_bound=False)
     bound = collect(runs[kind.isin(["underfilled", "corner"])], "max").assign(lower_bound=True)
@@ -131,13 +187,24 @@ def plateaus(table, convention="strict", parameters="total"):
         mine = unit[unit.label == label]
         used = mine[~mine.lower_bound] if (~mine.lower_bound).any() else mine
         p, c = float(runs[COUNTS[parameters]].dropna().median()), used.bits
-        rows.append({
-            "label": label, "parameters": p, "bits": c.mean(), "bits_sd": c.std(), "bits_per_parameter": c.mean() / p,
-            "bits_per_parameter_sd": c.std() / p, "lower_bound": bool(len(used) and used.lower_bound.all()),
-            "seeds": len(used), "runs": int(used.runs.sum()), "seeds_bounded": len(mine) - len(used),
-            "fraction": used.fraction.mean(), "finished": int((runs.status == "finished").sum()),
-            "rising": int(up[runs.index].sum()),
-        } | {name: int((kind[runs.index] == name).sum()) for name in REASONS})
+        rows.append(
+            {
+                "label": label,
+                "parameters": p,
+                "bits": c.mean(),
+                "bits_sd": c.std(),
+                "bits_per_parameter": c.mean() / p,
+                "bits_per_parameter_sd": c.std() / p,
+                "lower_bound": bool(len(used) and used.lower_bound.all()),
+                "seeds": len(used),
+                "runs": int(used.runs.sum()),
+                "seeds_bounded": len(mine) - len(used),
+                "fraction": used.fraction.mean(),
+                "finished": int((runs.status == "finished").sum()),
+                "rising": int(up[runs.index].sum()),
+            }
+            | {name: int((kind[runs.index] == name).sum()) for name in REASONS}
+        )
     return pd.DataFrame(rows).sort_values(["parameters", "label"], ignore_index=True)
 
 
@@ -155,8 +222,13 @@ def estimate(unit, *, n_boot=4000, seed=0):
     if data.empty:
         below = np.log(bound.bits / bound.parameters).groupby(bound.label).mean()
         why = "every model shape has only lower bounds: no run was over-filled enough to measure capacity"
-        return {"alpha": None, "slope": None, "power": None, "reason": why,
-                "alpha_at_least": float(np.exp(below.mean())) if len(below) else None}
+        return {
+            "alpha": None,
+            "slope": None,
+            "power": None,
+            "reason": why,
+            "alpha_at_least": float(np.exp(below.mean())) if len(below) else None,
+        }
     labels = list(dict.fromkeys(data.label))
     shape = data.label.map({label: i for i, label in enumerate(labels)}).to_numpy()
     p = data.groupby("label", sort=False).parameters.first().to_numpy()
@@ -171,37 +243,69 @@ def estimate(unit, *, n_boot=4000, seed=0):
     log_bound, weight = np.log(bound.bits / bound.parameters).to_numpy(), 1.0 / k[shape]
     # A bound weighs as much as a measured seed of its shape, so that bounds which say nothing change nothing.
     siblings = data.label.value_counts().reindex(bound.label).to_numpy(float)
-    siblings = np.where(np.isnan(siblings), bound.label.map(bound.label.value_counts()).to_numpy(float), siblings)
+    siblings = np.where(
+        np.isnan(siblings), bound.label.map(bound.label.value_counts()).to_numpy(float), siblings
+    )
     log_alpha, sd = linear.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
 
     def carry(end):
-        return np.exp(linear.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings))
+        return np.exp(
+            linear.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings)
+        )
 
-    alpha = {"formula": "C = alpha * P", "estimator": "geometric mean over shapes, right-censored where only bounded",
-             **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
-             "without_bounds": math.exp(float(beta[0]))}
-    slope = {"formula": "C = c0 + alpha1 * P", "estimator": "least squares of C / P on 1 / P and 1 (relative weights)"}
-    line = {"formula": "C = a * P^gamma", "estimator": "least squares of log C on log P (natural logs)"}
+    alpha = {
+        "formula": "C = alpha * P",
+        "estimator": "geometric mean over shapes, right-censored where only bounded",
+        **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
+        "without_bounds": math.exp(float(beta[0])),
+    }
+    slope = {
+        "formula": "C = c0 + alpha1 * P",
+        "estimator": "least squares of C / P on 1 / P and 1 (relative weights)",
+    }
+    line = {
+        "formula": "C = a * P^gamma",
+        "estimator": "least squares of log C on log P (natural logs)",
+    }
     if len(set(p)) < 2:
         why = {"reason": "one parameter count only: no slope over model size"}
         slope, line = slope | why, line | why
     else:
-        unit_p = float(np.median(p))  # scales the column 1 / P, so that the two columns are of one size
+        unit_p = float(
+            np.median(p)
+        )  # scales the column 1 / P, so that the two columns are of one size
         beta, by_seed, by_shape = law(ratio, np.column_stack([unit_p / p, ones]))
-        slope["c0"] = _number(beta[0] * unit_p, "bits", by_seed, by_shape, 0, lambda end: end * unit_p)
+        slope["c0"] = _number(
+            beta[0] * unit_p, "bits", by_seed, by_shape, 0, lambda end: end * unit_p
+        )
         slope["alpha1"] = _number(beta[1], "bits per parameter", by_seed, by_shape, 1, float)
         beta, by_seed, by_shape = law(np.log(ratio), np.column_stack([ones, np.log(p)]))
         line["a"] = _number(math.exp(beta[0]), "bits at P = 1", by_seed, by_shape, 0, np.exp)
         line["gamma"] = _number(1 + beta[1], "exponent", by_seed, by_shape, 1, lambda end: 1 + end)
     c = np.exp(np.bincount(shape, np.log(data.bits)) / k)
     over = bound[bound.bits > math.exp(log_alpha) * bound.parameters]
-    above = [{"label": u.label, "seed": u.seed, "bits": u.bits,
-              "percent": 100 * (u.bits / (math.exp(log_alpha) * u.parameters) - 1)} for u in over.itertuples()]
-    return {"alpha": alpha, "slope": slope, "power": line, "reason": None,
-            "bounds_above_line": above, "other_estimators": linear.named_estimates(p, c)}
+    above = [
+        {
+            "label": u.label,
+            "seed": u.seed,
+            "bits": u.bits,
+            "percent": 100 * (u.bits / (math.exp(log_alpha) * u.parameters) - 1),
+        }
+        for u in over.itertuples()
+    ]
+    return {
+        "alpha": alpha,
+        "slope": slope,
+        "power": line,
+        "reason": None,
+        "bounds_above_line": above,
+        "other_estimators": linear.named_estimates(p, c),
+    }
 
 
-def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False):
+def fit_laws(
+    table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False
+):
     """Everything that `fit.json` states about one bit convention and one parameter count, as a JSON-able dict.
 
     Raises ValueError, in one line, on an unknown convention or count, on a table without a finished run, on a mixed
@@ -210,38 +314,84 @@ def fit_laws(table, convention="strict", parameters="total", *, n_boot=4000, see
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
     table = check(table, allow_mixed=allow_mixed)
-    kind, up, unit = classify(table, convention), rising(table), units(table, convention, parameters)
+    kind, up, unit = (
+        classify(table, convention),
+        rising(table),
+        units(table, convention, parameters),
+    )
     done = table[(table.status == "finished") & (kind != "unlearned")]
     if done.empty:
-        raise ValueError(f"no run to fit: none of {len(table)} finished with a positive number of bits")
+        raise ValueError(
+            f"no run to fit: none of {len(table)} finished with a positive number of bits"
+        )
     used = table[kind == "saturated"]
     laws = estimate(unit, n_boot=n_boot, seed=seed)
-    return plain({
-        "schema": SCHEMA, "convention": convention, "parameters": parameters,
-        "symbols": {"C": f"capacity in bits, {convention} convention", "P": f"parameters, {parameters} count",
-                    "c0": "bits", "alpha": "bits per parameter"},
-        **laws,
-        "forms": capacity_forms.judge(unit, pd.DataFrame({"parameters": done[count], "ceiling": done[ceiling], "bits": done[bits], "label": done.label,
-                                                           "over": kind[done.index].isin(["saturated", "corner"])}),
-                                      {"bits": convention, "parameters": parameters}, resamples=n_boot, seed=seed),
-        "sensitivity": sensitivity(table, convention, parameters) if len(used) else None,
-        "plateaus": plateaus(table, convention, parameters).to_dict("records"), "units": unit.to_dict("records"),
-        "n": {"rows": len(table), "finished": int((table.status == "finished").sum()), "used": len(used),
-              "shapes": table.label.nunique(), "shapes_measured": used.label.nunique(), "seeds": used.seed.nunique(),
-              "units_measured": int((~unit.lower_bound).sum()), "units_bounded": int(unit.lower_bound.sum())},
-        "dropped": {name: {"why": why, "runs": sorted(table.run_id[kind == name])} for name, why in REASONS.items()},
-        "rising": sorted(table.run_id[up]),
-        "near_corner": sorted(used.run_id[used[ceiling] < STRICT_CORNER * used[bits]]),
-        "above_ceiling": sorted(done.run_id[done[bits] > 1.005 * done[ceiling]]),
-        "validity": validity(used if len(used) else done, count, bits, ceiling),
-        "cuts": {"underfilled": UNDERFILLED, "corner": CORNER, "rising": RISING},
-        "bootstrap": {"resamples": n_boot, "seed": seed, "level": forms.LEVEL,
-                      "method": "studentized, smoothed residuals",
-                      "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"}},
-        "versions": {"capacity": capacity.__version__, "python": platform.python_version(), "numpy": np.__version__,
-                     "pandas": pd.__version__, "scipy": importlib.metadata.version("scipy")},
-        "inputs_sha256": inputs_hash(table),
-    })
+    return plain(
+        {
+            "schema": SCHEMA,
+            "convention": convention,
+            "parameters": parameters,
+            "symbols": {
+                "C": f"capacity in bits, {convention} convention",
+                "P": f"parameters, {parameters} count",
+                "c0": "bits",
+                "alpha": "bits per parameter",
+            },
+            **laws,
+            "forms": capacity_forms.judge(
+                unit,
+                pd.DataFrame(
+                    {
+                        "parameters": done[count],
+                        "ceiling": done[ceiling],
+                        "bits": done[bits],
+                        "label": done.label,
+                        "over": kind[done.index].isin(["saturated", "corner"]),
+                    }
+                ),
+                {"bits": convention, "parameters": parameters},
+                resamples=n_boot,
+                seed=seed,
+            ),
+            "sensitivity": sensitivity(table, convention, parameters) if len(used) else None,
+            "plateaus": plateaus(table, convention, parameters).to_dict("records"),
+            "units": unit.to_dict("records"),
+            "n": {
+                "rows": len(table),
+                "finished": int((table.status == "finished").sum()),
+                "used": len(used),
+                "shapes": table.label.nunique(),
+                "shapes_measured": used.label.nunique(),
+                "seeds": used.seed.nunique(),
+                "units_measured": int((~unit.lower_bound).sum()),
+                "units_bounded": int(unit.lower_bound.sum()),
+            },
+            "dropped": {
+                name: {"why": why, "runs": sorted(table.run_id[kind == name])}
+                for name, why in REASONS.items()
+            },
+            "rising": sorted(table.run_id[up]),
+            "near_corner": sorted(used.run_id[used[ceiling] < STRICT_CORNER * used[bits]]),
+            "above_ceiling": sorted(done.run_id[done[bits] > 1.005 * done[ceiling]]),
+            "validity": validity(used if len(used) else done, count, bits, ceiling),
+            "cuts": {"underfilled": UNDERFILLED, "corner": CORNER, "rising": RISING},
+            "bootstrap": {
+                "resamples": n_boot,
+                "seed": seed,
+                "level": forms.LEVEL,
+                "method": "studentized, smoothed residuals",
+                "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"},
+            },
+            "versions": {
+                "capacity": capacity.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "pandas": pd.__version__,
+                "scipy": importlib.metadata.version("scipy"),
+            },
+            "inputs_sha256": inputs_hash(table),
+        }
+    )
 
 
 def sensitivity(table, convention="strict", parameters="total"):
@@ -257,20 +407,33 @@ def sensitivity(table, convention="strict", parameters="total"):
         return linear.named_estimates(np.exp(by_label.p), np.exp(by_label.c))
 
     return {
-        f"corner_cut_{STRICT_CORNER}": estimates(runs[runs[ceiling] >= STRICT_CORNER * runs[bits]])["geometric_mean"],
+        f"corner_cut_{STRICT_CORNER}": estimates(runs[runs[ceiling] >= STRICT_CORNER * runs[bits]])[
+            "geometric_mean"
+        ],
         "levelled_off_only": estimates(runs[~rising(runs)])["geometric_mean"],
         "maximum_over_data_sizes": estimates(runs, how="max")["geometric_mean"],
-        "by_count": {name: {"alpha": e["geometric_mean"], "gamma": e["log_log_exponent"]}
-                     for name in COUNTS for e in [estimates(runs, name)]},
+        "by_count": {
+            name: {"alpha": e["geometric_mean"], "gamma": e["log_log_exponent"]}
+            for name in COUNTS
+            for e in [estimates(runs, name)]
+        },
     }
 
 
 def validity(runs, count, bits, ceiling):
     """Smallest and largest value, over the runs behind the law, of everything it must not be carried beyond."""
-    ranges = {"parameters": runs[count], "data_bits_per_parameter": runs.entropy_bits / runs[count],
-              "ceiling_over_bits": runs[ceiling] / runs[bits], "n_sequences": runs.n_sequences, "steps": runs.steps,
-              "tokens": runs.tokens}
-    span = {name: [float(v.astype(float).min()), float(v.astype(float).max())] for name, v in ranges.items()}
+    ranges = {
+        "parameters": runs[count],
+        "data_bits_per_parameter": runs.entropy_bits / runs[count],
+        "ceiling_over_bits": runs[ceiling] / runs[bits],
+        "n_sequences": runs.n_sequences,
+        "steps": runs.steps,
+        "tokens": runs.tokens,
+    }
+    span = {
+        name: [float(v.astype(float).min()), float(v.astype(float).max())]
+        for name, v in ranges.items()
+    }
     return span | {column: sorted(set(runs[column].dropna())) for column in PINNED}
 
 
@@ -278,7 +441,12 @@ def inputs_hash(table):
     """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other columns are free."""
     rows = []
     for row in table.sort_values("run_id")[INPUTS].to_dict("records"):
-        rows.append([None if pd.isna(row[c]) else float(row[c]) if c in NUMBERS else str(row[c]) for c in INPUTS])
+        rows.append(
+            [
+                None if pd.isna(row[c]) else float(row[c]) if c in NUMBERS else str(row[c])
+                for c in INPUTS
+            ]
+        )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
@@ -307,4 +475,6 @@ def _known(name, allowed, what):
 
 
 def _listed(values):
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna())))
+    return ", ".join(
+        f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna()))
+    )

@@ -22,10 +22,20 @@ from capacity.laws import estimate
 from capacity.laws.forms import form as law
 
 FORMS = ("power", "exponential", "logarithmic")
-LAWS = {"power": law("forgetting_power"), "exponential": law("forgetting_exponential"), "logarithmic": law("forgetting_log")}
+LAWS = {
+    "power": law("forgetting_power"),
+    "exponential": law("forgetting_exponential"),
+    "logarithmic": law("forgetting_log"),
+}
 TAIL = 8.0  # a form is fitted to lags up to the last / TAIL and judged by what it says of the later ones
 FEWEST = 6  # different lags
-CELL = ["label", "batch", "text", "point", "views"]  # point: part of training after which the last view comes
+CELL = [
+    "label",
+    "batch",
+    "text",
+    "point",
+    "views",
+]  # point: part of training after which the last view comes
 AXES = ("views", "parameters", "batch", "point")
 MOST_DRAWS = 400
 
@@ -57,7 +67,11 @@ def memory(views: dict, seq_len: int) -> pd.DataFrame:
     control = loss[:, seen == 0].mean(1, keepdims=True)
     gain = control - loss
     bits = seq_len * (gain - gain[:1])  # the first probe is before any view
-    rows = [(j, seen[j], step[i] - last[j], bits[i, j]) for j in np.flatnonzero(seen > 0) for i in np.flatnonzero(step >= last[j])]
+    rows = [
+        (j, seen[j], step[i] - last[j], bits[i, j])
+        for j in np.flatnonzero(seen > 0)
+        for i in np.flatnonzero(step >= last[j])
+    ]
     return pd.DataFrame(rows, columns=["canary", "views", "lag", "bits"])
 
 
@@ -68,8 +82,17 @@ def half_octave(lag: pd.Series) -> pd.Series:
 
 def binned(table: pd.DataFrame) -> pd.DataFrame:
     """Mean bits by half octaves of the lag, each canary counting once per bin: bin, lag (mean), bits, canaries."""
-    each = table.assign(bin=half_octave(table.lag)).groupby(["bin", "unit"]).agg(lag=("lag", "mean"), bits=("bits", "mean")).reset_index()
-    return each.groupby("bin").agg(lag=("lag", "mean"), bits=("bits", "mean"), canaries=("unit", "size")).reset_index()
+    each = (
+        table.assign(bin=half_octave(table.lag))
+        .groupby(["bin", "unit"])
+        .agg(lag=("lag", "mean"), bits=("bits", "mean"))
+        .reset_index()
+    )
+    return (
+        each.groupby("bin")
+        .agg(lag=("lag", "mean"), bits=("bits", "mean"), canaries=("unit", "size"))
+        .reset_index()
+    )
 
 
 def first_half(curve: pd.DataFrame, at_first: float) -> float:
@@ -90,8 +113,18 @@ def cells(runs: pd.DataFrame, views: dict[str, dict]) -> pd.DataFrame:
     parts = []
     for _, run in runs.iterrows():
         table = memory(views[run.run_id], int(run.seq_len))
-        parts.append(table.assign(label=run.label, parameters=run.parameters_total, batch=run["train.batch_size"], text=run["data.canary_text"], point=run["data.last_view"],
-                                  spacing=run["data.view_spacing"], run=run.run_id, unit=[f"{run.run_id}/{j}" for j in table.canary]))
+        parts.append(
+            table.assign(
+                label=run.label,
+                parameters=run.parameters_total,
+                batch=run["train.batch_size"],
+                text=run["data.canary_text"],
+                point=run["data.last_view"],
+                spacing=run["data.view_spacing"],
+                run=run.run_id,
+                unit=[f"{run.run_id}/{j}" for j in table.canary],
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -111,9 +144,23 @@ def judge(runs: pd.DataFrame, views: dict[str, dict], *, n_boot: int = 1000, see
     found: dict = {"cells": out, "strong": len(strong), "forms": _compare(strong)}
     for name in ("first_bits", "half_life"):
         sure = [c for c in strong if 0 < c[name]["interval"][0] and c[name]["interval"][1] < np.inf]
-        found[name] = {kind: _power_law([c for c in sure if c["text"] == kind], name) for kind in sorted({c["text"] for c in strong})}
-    lives = {kind: [cell["half_life"]["value"] for cell in strong if cell["text"] == kind] for kind in sorted({c["text"] for c in strong})}
-    found["medians"] = {kind: {"curves": len(some), "median": float(np.median(some)), "low": min(some), "high": max(some)} for kind, some in lives.items()}
+        found[name] = {
+            kind: _power_law([c for c in sure if c["text"] == kind], name)
+            for kind in sorted({c["text"] for c in strong})
+        }
+    lives = {
+        kind: [cell["half_life"]["value"] for cell in strong if cell["text"] == kind]
+        for kind in sorted({c["text"] for c in strong})
+    }
+    found["medians"] = {
+        kind: {
+            "curves": len(some),
+            "median": float(np.median(some)),
+            "low": min(some),
+            "high": max(some),
+        }
+        for kind, some in lives.items()
+    }
     for cell in out:
         del cell["draws"]
     return found
@@ -122,14 +169,19 @@ def judge(runs: pd.DataFrame, views: dict[str, dict], *, n_boot: int = 1000, see
 def told_medians(found: dict) -> str:
     """Half-lives of the curves that have one, by kind, in words."""
     kinds = {"random": "random tokens", "pool": "passages of the text"}
-    return "; ".join(f"**{m['median']:,.0f} updates** ({kinds[kind]}, median of {m['curves']} curves, {m['low']:,.0f} to {m['high']:,.0f})" for kind, m in found["medians"].items())
+    return "; ".join(
+        f"**{m['median']:,.0f} updates** ({kinds[kind]}, median of {m['curves']} curves, {m['low']:,.0f} to {m['high']:,.0f})"
+        for kind, m in found["medians"].items()
+    )
 
 
 def _cell(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     curve, spacing = binned(group), group.spacing.iloc[0]
     units = group.unit.unique()
     # canary by bin, so that a draw is a choice of rows
-    grid = group.assign(bin=half_octave(group.lag)).pivot_table(index="unit", columns="bin", values="bits")
+    grid = group.assign(bin=half_octave(group.lag)).pivot_table(
+        index="unit", columns="bin", values="bits"
+    )
     soon = (curve.lag <= spacing).to_numpy()
 
     def numbers(bits: np.ndarray) -> tuple[float, float, float]:
@@ -138,10 +190,23 @@ def _cell(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
 
     values = grid.to_numpy()
     best = numbers(curve.bits.to_numpy())
-    draws = np.array([numbers(np.nanmean(values[dice.integers(0, len(units), len(units))], axis=0)) for _ in range(n_boot)])
-    ends = np.quantile(draws, [0.025, 0.975], axis=0, method="nearest")  # a half-life may be infinite
-    cell = {"parameters": int(group.parameters.iloc[0]), "canaries": len(units), "draws": draws,
-            "lags": curve.lag.tolist(), "bits": curve.bits.tolist(), "errors": None}
+    draws = np.array(
+        [
+            numbers(np.nanmean(values[dice.integers(0, len(units), len(units))], axis=0))
+            for _ in range(n_boot)
+        ]
+    )
+    ends = np.quantile(
+        draws, [0.025, 0.975], axis=0, method="nearest"
+    )  # a half-life may be infinite
+    cell = {
+        "parameters": int(group.parameters.iloc[0]),
+        "canaries": len(units),
+        "draws": draws,
+        "lags": curve.lag.tolist(),
+        "bits": curve.bits.tolist(),
+        "errors": None,
+    }
     for i, name in enumerate(("first_bits", "last_bits", "half_life")):
         cell[name] = {"value": best[i], "interval": ends[:, i].tolist()}
     # a form is asked only where there is something to forget
@@ -159,8 +224,14 @@ def _errors(form: str, curve: pd.DataFrame) -> dict:
     def error(numbers, at):
         return float(np.sqrt(np.mean((value(form, lag[at], *numbers) - bits[at]) ** 2)))
 
-    return {"a": whole[0], "t0": whole[1], "b": whole[2], "half_life": half_life(form, *whole), "rmse": error(whole, lag >= 0),
-            "tail": error(part, ~early)}
+    return {
+        "a": whole[0],
+        "t0": whole[1],
+        "b": whole[2],
+        "half_life": half_life(form, *whole),
+        "rmse": error(whole, lag >= 0),
+        "tail": error(part, ~early),
+    }
 
 
 def _compare(strong: list[dict]) -> dict:
@@ -168,9 +239,20 @@ def _compare(strong: list[dict]) -> dict:
     three numbers each, so errors compare without a correction for their count."""
     out = {}
     for form in FORMS:
-        out[form] = {kind: float(np.median([c["errors"][form][kind] / c["first_bits"]["value"] for c in strong])) if strong else None
-                     for kind in ("rmse", "tail")}
-        out[form] |= {f"best_{kind}": sum(form == min(FORMS, key=lambda f: c["errors"][f][kind]) for c in strong) for kind in ("rmse", "tail")}
+        out[form] = {
+            kind: float(
+                np.median([c["errors"][form][kind] / c["first_bits"]["value"] for c in strong])
+            )
+            if strong
+            else None
+            for kind in ("rmse", "tail")
+        }
+        out[form] |= {
+            f"best_{kind}": sum(
+                form == min(FORMS, key=lambda f: c["errors"][f][kind]) for c in strong
+            )
+            for kind in ("rmse", "tail")
+        }
     return out
 
 
@@ -180,7 +262,9 @@ def _power_law(cells: list[dict], name: str) -> dict:
     axes = [axis for axis in AXES if len({cell[axis] for cell in cells}) > 1]
     if len(cells) < len(axes) + 3 or not axes:
         return {"reason": f"{len(cells)} curves for {len(axes)} exponents and a constant"}
-    x = np.column_stack([np.ones(len(cells))] + [np.log2([cell[axis] for cell in cells]) for axis in axes])
+    x = np.column_stack(
+        [np.ones(len(cells))] + [np.log2([cell[axis] for cell in cells]) for axis in axes]
+    )
     if np.linalg.matrix_rank(x) < x.shape[1]:
         return {"reason": f"{', '.join(axes)} do not vary apart"}
     column = {"first_bits": 0, "half_life": 2}[name]
@@ -193,27 +277,59 @@ def _power_law(cells: list[dict], name: str) -> dict:
         return {"reason": "too many bootstrap draws have none"}
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     return {"curves": len(cells), "at_one": float(2 ** best[0])} | {
-        axis: {"exponent": float(best[i]), "interval": [float(low[i]), float(high[i])]} for i, axis in enumerate(axes, 1)}
+        axis: {"exponent": float(best[i]), "interval": [float(low[i]), float(high[i])]}
+        for i, axis in enumerate(axes, 1)
+    }
 
 
 def lines(found: dict) -> list[str]:
     """For the report, at most 80 columns."""
-    out = ["", "Canaries seen at set steps: bits above controls, by updates since the last view",
-           f"  {'shape':6s}{'batch':>6s} {'kind':7s}{'last at':>8s}{'views':>6s}{'at first':>9s}{'at the end':>11s}{'half-life (updates)':>22s}"]
+    out = [
+        "",
+        "Canaries seen at set steps: bits above controls, by updates since the last view",
+        f"  {'shape':6s}{'batch':>6s} {'kind':7s}{'last at':>8s}{'views':>6s}{'at first':>9s}{'at the end':>11s}{'half-life (updates)':>22s}",
+    ]
     for c in found["cells"]:
         first, last, half = c["first_bits"], c["last_bits"], c["half_life"]
         high = f"{half['interval'][1]:.0f}" if half["interval"][1] < np.inf else "none"
-        told = f"{half['value']:.0f} [{half['interval'][0]:.0f}, {high}]" if c["errors"] is not None else "-"
-        out.append(f"  {c['label'][:6]:6s}{c['batch']:>6d} {c['text']:7s}{c['point']:>8.0%}{c['views']:>6d}{first['value']:>9.1f}{last['value']:>11.1f}{told:>22s}")
+        told = (
+            f"{half['value']:.0f} [{half['interval'][0]:.0f}, {high}]"
+            if c["errors"] is not None
+            else "-"
+        )
+        out.append(
+            f"  {c['label'][:6]:6s}{c['batch']:>6d} {c['text']:7s}{c['point']:>8.0%}{c['views']:>6d}{first['value']:>9.1f}{last['value']:>11.1f}{told:>22s}"
+        )
     if not found["strong"]:
         return out + ["  no curve has enough to forget for a form"]
-    out.append(f"  {'form':12s}{'error':>7s}{'on later lags':>15s}{'best of':>9s} (error / bits at first, medians)")
+    out.append(
+        f"  {'form':12s}{'error':>7s}{'on later lags':>15s}{'best of':>9s} (error / bits at first, medians)"
+    )
     for form, f in found["forms"].items():
-        out.append(f"  {form:12s}{f['rmse']:>7.1%}{f['tail']:>15.1%}{f['best_rmse']:>6d}, {f['best_tail']:d} of {found['strong']} curves")
-    out += textwrap.wrap("half is lost after " + told_medians(found).replace("*", ""), 80, initial_indent="  ", subsequent_indent="    ")
+        out.append(
+            f"  {form:12s}{f['rmse']:>7.1%}{f['tail']:>15.1%}{f['best_rmse']:>6d}, {f['best_tail']:d} of {found['strong']} curves"
+        )
+    out += textwrap.wrap(
+        "half is lost after " + told_medians(found).replace("*", ""),
+        80,
+        initial_indent="  ",
+        subsequent_indent="    ",
+    )
     for name, words in (("first_bits", "bits at first"), ("half_life", "half-life")):
         for kind, law in found[name].items():
-            out += textwrap.wrap(f"{words}, {kind}: " + (f"no law: {law['reason']}" if "reason" in law else ", ".join(
-                f"{axis}^{law[axis]['exponent']:.2f} [{law[axis]['interval'][0]:.2f}, {law[axis]['interval'][1]:.2f}]"
-                for axis in AXES if axis in law)), 80, initial_indent="  ", subsequent_indent="    ")
+            out += textwrap.wrap(
+                f"{words}, {kind}: "
+                + (
+                    f"no law: {law['reason']}"
+                    if "reason" in law
+                    else ", ".join(
+                        f"{axis}^{law[axis]['exponent']:.2f} [{law[axis]['interval'][0]:.2f}, {law[axis]['interval'][1]:.2f}]"
+                        for axis in AXES
+                        if axis in law
+                    )
+                ),
+                80,
+                initial_indent="  ",
+                subsequent_indent="    ",
+            )
     return out

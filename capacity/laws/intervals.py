@@ -61,7 +61,12 @@ class Spread:
         w = self._summed(a[:, None] * self.pull).T  # [k, C]
         # G [n, C] is what the residual of every point adds to the part of every cluster: a in its own, minus what the fit to all took away
         own = self._summed(a[:, None] * self.x) @ w
-        total = (1 - self.within) * (np.diag(np.bincount(self.codes, a * a, count)) - own - own.T + w.T @ (self.x.T @ self.x) @ w)
+        total = (1 - self.within) * (
+            np.diag(np.bincount(self.codes, a * a, count))
+            - own
+            - own.T
+            + w.T @ (self.x.T @ self.x) @ w
+        )
         if self.within > 0:  # sums of G over the points of a cluster
             sums, x = np.bincount(self.codes, a, count), self._summed(self.x)
             shared = sums[:, None] * (x @ w)
@@ -71,7 +76,10 @@ class Spread:
 
     def _summed(self, rows):
         """Rows [n, k] summed by cluster [C, k]."""
-        return np.stack([np.bincount(self.codes, column, int(self.codes.max()) + 1) for column in rows.T], axis=1)
+        return np.stack(
+            [np.bincount(self.codes, column, int(self.codes.max()) + 1) for column in rows.T],
+            axis=1,
+        )
 
 
 def spread_of(found: Fit) -> Spread:
@@ -82,9 +90,17 @@ def spread_of(found: Fit) -> Spread:
     e, jacobian = p.residuals(found.u[None])
     _, psi, curve, _ = (a[0] for a in p.loss(e))
     n, k = len(psi), len(free)
-    if 0 < p.delta < KERNEL * found.sigma:  # a loss that is absolute almost everywhere: its curvature is a density of residuals at 0
-        curve = np.where(p.censored, curve, (np.abs(e[0]) < KERNEL * found.sigma) * p.delta / (KERNEL * found.sigma))
-    moving = free & ~np.isin(np.arange(k), [found.form.place(name) for name in found.search["at_bound"]])
+    if (
+        0 < p.delta < KERNEL * found.sigma
+    ):  # a loss that is absolute almost everywhere: its curvature is a density of residuals at 0
+        curve = np.where(
+            p.censored,
+            curve,
+            (np.abs(e[0]) < KERNEL * found.sigma) * p.delta / (KERNEL * found.sigma),
+        )
+    moving = free & ~np.isin(
+        np.arange(k), [found.form.place(name) for name in found.search["at_bound"]]
+    )
     x = jacobian[0][:, moving] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
     size = np.sqrt((x**2).sum(0)) + 1e-300
     inverse = np.linalg.pinv((x / size).T @ (x / size), rcond=1e-14) / np.outer(size, size)
@@ -94,7 +110,9 @@ def spread_of(found: Fit) -> Spread:
     adjusted, meat = np.empty_like(m), np.zeros((moving.sum(), moving.sum()))
     for rows in clusters:
         values, vectors = np.linalg.eigh(np.eye(len(rows)) - x[rows] @ inverse @ x[rows].T)
-        adjusted[rows] = (vectors * np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0.0)) @ (vectors.T @ m[rows])
+        adjusted[rows] = (
+            vectors * np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0.0)
+        ) @ (vectors.T @ m[rows])
         score = adjusted[rows].T @ r[rows]
         meat += np.outer(score, score)
     within = _within(r, clusters, int(moving.sum()))
@@ -102,11 +120,15 @@ def spread_of(found: Fit) -> Spread:
     wide[np.ix_(moving, moving)] = meat
     every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
     size = np.maximum(np.sqrt((every**2).sum(0)), 1e-150)  # of a parameter that no point tells
-    whole[np.ix_(free, free)] = np.linalg.pinv((every / size).T @ (every / size), rcond=1e-14) / np.outer(size, size)
+    whole[np.ix_(free, free)] = np.linalg.pinv(
+        (every / size).T @ (every / size), rcond=1e-14
+    ) / np.outer(size, size)
     # a parameter on its bound holds the others' curvature, not the other way round
     whole[moving] = 0.0
     whole[np.ix_(moving, moving)] = inverse
-    return Spread(wide, whole, *(_widened(a, moving) for a in (x, m, adjusted)), within, found.codes)
+    return Spread(
+        wide, whole, *(_widened(a, moving) for a in (x, m, adjusted)), within, found.codes
+    )
 
 
 def _widened(columns, moving):
@@ -128,13 +150,20 @@ class Pooled:
 
     def error(self, gradient) -> float:
         """Standard error of a number with this gradient by u."""
-        return float(np.sqrt(sum(v * w for v, w in zip((self.within, self.between), self._shares(gradient)))))
+        return float(
+            np.sqrt(sum(v * w for v, w in zip((self.within, self.between), self._shares(gradient))))
+        )
 
     def dof(self, gradient) -> float:
         """Satterthwaite's degrees of freedom (1946, Biometrics Bull. 2, 110) of that standard error, whose square is a quadratic form of residuals."""
         if self.between == 0:
             return float(np.trace(self.residual))
-        form = sum(c * m for c, m in zip(np.linalg.solve(self._expected().T, self._shares(gradient)), self._squares()))
+        form = sum(
+            c * m
+            for c, m in zip(
+                np.linalg.solve(self._expected().T, self._shares(gradient)), self._squares()
+            )
+        )
         turned = form * self.within + self.between * _summed(form, self.codes)[:, self.codes]
         square = float((turned * turned.T).sum())
         return float(np.trace(turned) ** 2 / square) if square > 0 else 0.0
@@ -153,7 +182,12 @@ class Pooled:
 
     def _expected(self):
         """[2, 2]: expectation of either sum of squares per unit of either variance."""
-        return np.array([[np.trace(m), float(sum(m[np.ix_(rows, rows)].sum() for rows in _rows(self.codes)))] for m in self._squares()])
+        return np.array(
+            [
+                [np.trace(m), float(sum(m[np.ix_(rows, rows)].sum() for rows in _rows(self.codes)))]
+                for m in self._squares()
+            ]
+        )
 
 
 def _rows(codes):
@@ -176,7 +210,10 @@ def pooled_of(found: Fit) -> Pooled:
     kept = float(curve[~p.censored].mean())
     curve = np.where(p.censored, curve, kept)
     told = curve > IDLE  # bounds far below the line say nothing, and have no residual
-    x, r = (jacobian[0] * np.sqrt(curve)[:, None])[told][:, free], (psi / np.sqrt(np.maximum(curve, IDLE)))[told]
+    x, r = (
+        (jacobian[0] * np.sqrt(curve)[:, None])[told][:, free],
+        (psi / np.sqrt(np.maximum(curve, IDLE)))[told],
+    )
     r = r * (1 + free.sum() / len(found.clusters) * (1 - kept) / max(kept, IDLE))
     _, codes = np.unique(found.codes[told], return_inverse=True)
     inverse = np.linalg.pinv(x.T @ x)
@@ -186,8 +223,16 @@ def pooled_of(found: Fit) -> Pooled:
     alone = Pooled(pull, residual, codes, whole, 0.0)
     if codes.max() + 1 == len(r) or codes.max() + 1 <= free.sum():
         return alone
-    within, between = np.linalg.solve(alone._expected(), [float(r @ m @ r) for m in alone._squares()])
-    return alone if between <= 0 else Pooled(pull, residual, codes, max(float(within), 1e-6 * float(between)), float(between))
+    within, between = np.linalg.solve(
+        alone._expected(), [float(r @ m @ r) for m in alone._squares()]
+    )
+    return (
+        alone
+        if between <= 0
+        else Pooled(
+            pull, residual, codes, max(float(within), 1e-6 * float(between)), float(between)
+        )
+    )
 
 
 def _within(r, clusters, k) -> float:
@@ -196,14 +241,24 @@ def _within(r, clusters, k) -> float:
     if sizes.max() < 2 or len(clusters) < 2:
         return 0.0
     n, means = len(r), np.array([r[rows].mean() for rows in clusters])
-    inside = sum(((r[rows] - m) ** 2).sum() for rows, m in zip(clusters, means)) / max(n - len(clusters), 1)
+    inside = sum(((r[rows] - m) ** 2).sum() for rows, m in zip(clusters, means)) / max(
+        n - len(clusters), 1
+    )
     between = float((sizes * means**2).sum()) / max(len(clusters) - min(k, len(clusters) - 1), 1)
     typical = (n - (sizes**2).sum() / n) / (len(clusters) - 1)
     extra = max(between - inside, 0.0) / typical
     return float(extra / (extra + inside)) if extra + inside > 0 else 0.0
 
 
-def of(found: Fit, *, at: dict | None = None, derived: dict | None = None, method: str | None = None, level: float = forms.LEVEL, names=None) -> dict[str, dict]:
+def of(
+    found: Fit,
+    *,
+    at: dict | None = None,
+    derived: dict | None = None,
+    method: str | None = None,
+    level: float = forms.LEVEL,
+    names=None,
+) -> dict[str, dict]:
     """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`, and of derived positive numbers, by key.
 
     derived: {key: (function of theta [k] in natural units, unit)}, formed in their logarithm by numerical derivatives.
@@ -213,15 +268,37 @@ def of(found: Fit, *, at: dict | None = None, derived: dict | None = None, metho
     wald, or pooled with that method, in the transform of the fit, or in the logit of a target that is bounded on both sides."""
     method = method or found.form.interval
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: use one of {', '.join(METHODS)} (bootstraps: see bootstrap.intervals)")
+        raise ValueError(
+            f"unknown method {method!r}: use one of {', '.join(METHODS)} (bootstraps: see bootstrap.intervals)"
+        )
     chosen = [n for n in (names or found.form.names) if found.free[found.form.place(n)]]
-    blank = {"low": None, "high": None, "method": method, "dof": None, "error": None, "reason": None}
-    out = {n: {"value": found.values[n], "unit": found.form.parameters[found.form.place(n)].unit} | blank for n in chosen}
+    blank = {
+        "low": None,
+        "high": None,
+        "method": method,
+        "dof": None,
+        "error": None,
+        "reason": None,
+    }
+    out = {
+        n: {"value": found.values[n], "unit": found.form.parameters[found.form.place(n)].unit}
+        | blank
+        for n in chosen
+    }
     points = {} if at is None else found.form.inputs(at)
     said = found.form.slopes(points, found.theta)[0] if points else np.zeros(0)
-    out |= {f"at {i}": {"value": float(v), "unit": found.form.target.unit} | blank | {"method": "pooled" if method == "pooled" else "wald"} for i, v in enumerate(said)}
-    out |= {key: {"value": float(number(found.theta)), "unit": unit} | blank | {"method": "pooled" if method == "pooled" else "wald"}
-            for key, (number, unit) in (derived or {}).items()}
+    out |= {
+        f"at {i}": {"value": float(v), "unit": found.form.target.unit}
+        | blank
+        | {"method": "pooled" if method == "pooled" else "wald"}
+        for i, v in enumerate(said)
+    }
+    out |= {
+        key: {"value": float(number(found.theta)), "unit": unit}
+        | blank
+        | {"method": "pooled" if method == "pooled" else "wald"}
+        for key, (number, unit) in (derived or {}).items()
+    }
     why = None
     if (few := len(found.clusters)) < FEWEST_CLUSTERS:
         why = f"{few} cluster(s), an interval needs {FEWEST_CLUSTERS}"
@@ -232,7 +309,9 @@ def of(found: Fit, *, at: dict | None = None, derived: dict | None = None, metho
     spread = pooled_of(found) if method == "pooled" else spread_of(found)
     ends = _parameters(found, spread, chosen, method, level)
     ends |= _predictions(found, spread, points, level, ends)
-    ends |= {key: _derived(found, spread, number, level) for key, (number, _) in (derived or {}).items()}
+    ends |= {
+        key: _derived(found, spread, number, level) for key, (number, _) in (derived or {}).items()
+    }
     return {key: entry | ends[key] for key, entry in out.items()}
 
 
@@ -245,7 +324,13 @@ def _quantile(dof: float, level: float) -> float:
 def _reach(spread, gradient, level: float) -> tuple[float, float, str | None]:
     """Standard error, degrees of freedom, and why they carry no interval."""
     error, dof = spread.error(gradient), spread.dof(gradient)
-    return error, dof, f"{dof:.1f} degrees of freedom: too few clusters tell this number" if dof < FEWEST_DOF - ROUNDING and error > 0 else None
+    return (
+        error,
+        dof,
+        f"{dof:.1f} degrees of freedom: too few clusters tell this number"
+        if dof < FEWEST_DOF - ROUNDING and error > 0
+        else None,
+    )
 
 
 def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[str, dict]:
@@ -255,16 +340,31 @@ def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[st
         error, dof, why = _reach(spread, np.eye(k)[j], level)
         if name in found.search["at_bound"]:
             error, dof = 0.0, float(max(len(found.clusters) - found.free.sum(), 1))
-            why = "on a bound: no curvature to form an interval from, use method profile" if method != "profile" else None
-        out[name] = {"dof": dof, "error": error, "reason": why, "ends": found.u[j] + np.array([-1, 1]) * _quantile(dof, level) * error}
+            why = (
+                "on a bound: no curvature to form an interval from, use method profile"
+                if method != "profile"
+                else None
+            )
+        out[name] = {
+            "dof": dof,
+            "error": error,
+            "reason": why,
+            "ends": found.u[j] + np.array([-1, 1]) * _quantile(dof, level) * error,
+        }
     asked = [name for name in names if out[name]["reason"] is None]
     if method == "profile" and asked:
         for name, ends in zip(asked, _profile(found, spread, asked, out, level)):
             out[name]["ends"] = ends
     for name, entry in out.items():
         ends, j = entry.pop("ends"), found.form.place(name)
-        ends = found.form.parameters[j].outward(np.clip(ends, found.problem.low[j], found.problem.high[j]))
-        entry |= {"low": None, "high": None} if entry["reason"] else {"low": _finite(ends[0]), "high": _finite(ends[1])}
+        ends = found.form.parameters[j].outward(
+            np.clip(ends, found.problem.low[j], found.problem.high[j])
+        )
+        entry |= (
+            {"low": None, "high": None}
+            if entry["reason"]
+            else {"low": _finite(ends[0]), "high": _finite(ends[1])}
+        )
     return out
 
 
@@ -274,26 +374,51 @@ def _predictions(found: Fit, spread, points: dict, level: float, told: dict) -> 
         return {}
     target, out = found.form.target, {}
     if found.free.sum() == 1 and len(told) == 1:
-        (name, entry), = told.items()
+        ((name, entry),) = told.items()
         ends = np.tile(found.theta, (2, 1))
-        ends[:, found.form.place(name)] = [np.nan if entry[end] is None else entry[end] for end in ("low", "high")]
+        ends[:, found.form.place(name)] = [
+            np.nan if entry[end] is None else entry[end] for end in ("low", "high")
+        ]
         low, high = np.sort(found.form.slopes(points, ends)[0], axis=0)
-        return {f"at {i}": {"dof": entry["dof"], "error": None, "reason": entry["reason"], "low": _finite(low[i]), "high": _finite(high[i])} for i in range(len(low))}
+        return {
+            f"at {i}": {
+                "dof": entry["dof"],
+                "error": None,
+                "reason": entry["reason"],
+                "low": _finite(low[i]),
+                "high": _finite(high[i]),
+            }
+            for i in range(len(low))
+        }
     bounded = np.isfinite(target.low) and np.isfinite(target.high)
     transform = "logit" if bounded else found.problem.transform
     # a score between chance and 1 is as bounded as one between 0 and 1
     low, width = (target.low, target.high - target.low) if bounded else (0.0, 1.0)
     value, slopes = found.form.slopes(points, found.theta[None])
-    scale = np.array([t if p.scale == "log" else 1.0 for p, t in zip(found.form.parameters, found.theta)])
+    scale = np.array(
+        [t if p.scale == "log" else 1.0 for p, t in zip(found.form.parameters, found.theta)]
+    )
     slopes = np.stack([np.broadcast_to(s, value.shape)[0] for s in slopes], axis=-1) * scale
     for i, (f, slope) in enumerate(zip((value[0] - low) / width, slopes / width)):
-        stretch = {"identity": 1.0, "log": 1 / f if f > 0 else np.inf, "logit": 1 / (f * (1 - f)) if 0 < f < 1 else np.inf}[transform]
+        stretch = {
+            "identity": 1.0,
+            "log": 1 / f if f > 0 else np.inf,
+            "logit": 1 / (f * (1 - f)) if 0 < f < 1 else np.inf,
+        }[transform]
         if not np.isfinite(stretch) or not slope.any():
-            out[f"at {i}"] = {"dof": None, "error": None, "reason": "the form is cut off there: its value does not depend on the parameters"}
+            out[f"at {i}"] = {
+                "dof": None,
+                "error": None,
+                "reason": "the form is cut off there: its value does not depend on the parameters",
+            }
             continue
         error, dof, why = _reach(spread, slope * stretch, level)
-        ends = low + width * back(transform, forward(transform, f) + np.array([-1, 1]) * _quantile(dof, level) * error)
-        out[f"at {i}"] = {"dof": dof, "error": error, "reason": why} | ({} if why else {"low": _finite(ends[0]), "high": _finite(ends[1])})
+        ends = low + width * back(
+            transform, forward(transform, f) + np.array([-1, 1]) * _quantile(dof, level) * error
+        )
+        out[f"at {i}"] = {"dof": dof, "error": error, "reason": why} | (
+            {} if why else {"low": _finite(ends[0]), "high": _finite(ends[1])}
+        )
     return out
 
 
@@ -304,13 +429,23 @@ def _derived(found: Fit, spread, number, level: float) -> dict:
     slope = np.zeros(len(found.u))
     for j in np.flatnonzero(found.free):
         step = 1e-5 * max(1e-3, abs(found.u[j]))
-        ends = [float(number(found.problem.outward(found.u + sign * step * np.eye(len(found.u))[j]))) for sign in (-1, 1)]
+        ends = [
+            float(number(found.problem.outward(found.u + sign * step * np.eye(len(found.u))[j])))
+            for sign in (-1, 1)
+        ]
         if not (np.isfinite(ends).all() and min(ends) > 0):
             return {"reason": "it does not exist beside the estimate"}
         slope[j] = np.log(ends[1] / ends[0]) / (2 * step)
     error, dof, why = _reach(spread, slope, level)
     reach = _quantile(dof, level) * error
-    return {"dof": dof, "error": error, "reason": why} | ({} if why else {"low": _finite(value * np.exp(-reach)), "high": _finite(value * np.exp(min(reach, 700.0)))})
+    return {"dof": dof, "error": error, "reason": why} | (
+        {}
+        if why
+        else {
+            "low": _finite(value * np.exp(-reach)),
+            "high": _finite(value * np.exp(min(reach, 700.0))),
+        }
+    )
 
 
 def _finite(x) -> float | None:
@@ -325,11 +460,17 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
     error2 = np.array([wald[name]["error"] ** 2 for name in names])
     # what one squared standard error is worth in the objective; of a parameter on its bound the clusters do not say it, but of the others
     moving = np.diag(spread.covariance) > 0
-    typical = float((np.diag(spread.covariance)[moving] / np.diag(spread.inverse)[moving]).mean()) if moving.any() else found.sigma**2
+    typical = (
+        float((np.diag(spread.covariance)[moving] / np.diag(spread.inverse)[moving]).mean())
+        if moving.any()
+        else found.sigma**2
+    )
     unit = np.where(error2 > 0, error2 / worth, typical)
     quantile = np.array([_quantile(wald[name]["dof"], level) for name in names])
     place, side = np.repeat(places, 2), np.tile([-1.0, 1.0], m)
-    target = np.repeat(quantile * np.sqrt(unit / 2), 2)  # root of the rise of the objective at an end
+    target = np.repeat(
+        quantile * np.sqrt(unit / 2), 2
+    )  # root of the rise of the objective at an end
     first = np.repeat(quantile * np.sqrt(unit * worth), 2)
     first = np.minimum(first, 1e3)
     far = np.abs(np.where(side < 0, p.low[place], p.high[place]) - found.u[place])
@@ -337,20 +478,30 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
     free[np.arange(2 * m), place] = False
     # the other parameters follow along this direction, to first order; later starts follow what was found
     path = np.repeat(spread.inverse[places] / worth[:, None], 2, axis=0) * side[:, None]
-    inner, inner_rise, outer, outer_rise = np.zeros(2 * m), np.zeros(2 * m), np.full(2 * m, np.inf), np.full(2 * m, np.inf)
+    inner, inner_rise, outer, outer_rise = (
+        np.zeros(2 * m),
+        np.zeros(2 * m),
+        np.full(2 * m, np.inf),
+        np.full(2 * m, np.inf),
+    )
     ends, step, rows = far.copy(), first.copy(), np.arange(2 * m)
     for turn in range(MOST_TURNS):
         bracketed, width = np.isfinite(outer[rows]), outer[rows] - inner[rows]
         with np.errstate(all="ignore"):
             share = (target[rows] - inner_rise[rows]) / (outer_rise[rows] - inner_rise[rows])
             share = np.clip(np.nan_to_num(share, nan=0.5), 0.02, 0.98) if turn % 4 != 3 else 0.5
-            s = np.minimum(np.where(bracketed, inner[rows] + share * width, inner[rows] + step[rows]), far[rows])
+            s = np.minimum(
+                np.where(bracketed, inner[rows] + share * width, inner[rows] + step[rows]),
+                far[rows],
+            )
         u = found.u + path[rows] * s[:, None]
         u[np.arange(len(rows)), place[rows]] = found.u[place[rows]] + side[rows] * s
         ended = solve(p, u, np.ones(n), free[rows], tol=1e-9, most=200)
         height = np.sqrt(np.maximum(ended.objective - found.objective, 0.0))
         above = height >= target[rows]
-        done = (np.abs(height - target[rows]) <= CLOSE * target[rows]) | (bracketed & (width <= CLOSE * s))
+        done = (np.abs(height - target[rows]) <= CLOSE * target[rows]) | (
+            bracketed & (width <= CLOSE * s)
+        )
         # the bound, or so far that there is no end
         endless = ~above & ((s >= far[rows]) | (~bracketed & (s > FARTHEST * first[rows])))
         ends[rows] = np.where(endless, far[rows], s)

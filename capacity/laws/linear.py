@@ -62,7 +62,11 @@ def censored_mean(y, weight, bound, bound_weight):
         z = (c - mean) / sd
         hazard = _tail(z)
         next_mean = float((w @ y + v @ (mean + sd * hazard)) / (w.sum() + v.sum()))
-        second = sd**2 * (1 + z * hazard) + 2 * (mean - next_mean) * sd * hazard + (mean - next_mean) ** 2
+        second = (
+            sd**2 * (1 + z * hazard)
+            + 2 * (mean - next_mean) * sd * hazard
+            + (mean - next_mean) ** 2
+        )
         var = float((w @ (y - next_mean) ** 2 + v @ second) / (w.sum() + v.sum()))
         next_sd = max(np.sqrt(max(var, 0.0)), 1e-6)
         moved = abs(next_mean - mean) + abs(next_sd - sd)
@@ -126,9 +130,15 @@ def linear_law(y, shape, design, *, draws, seed):
     inside, outside = y - means[shape], means - design @ beta
     single = "one seed per shape: seed noise was not measured" if k.max() < 2 else None
     pool = (inside * np.sqrt(k / np.maximum(k - 1, 1))[shape])[k[shape] > 1]
-    seeds = _studentized(beta, inside, pool, len(y) - n_shapes, seed_draw, draws, seed, few or single)
+    seeds = _studentized(
+        beta, inside, pool, len(y) - n_shapes, seed_draw, draws, seed, few or single
+    )
     pool = outside * np.sqrt(n_shapes / max(n_shapes - p, 1))
-    return beta, seeds, _studentized(beta, outside, pool, n_shapes - p, shape_draw, draws, seed, few)
+    return (
+        beta,
+        seeds,
+        _studentized(beta, outside, pool, n_shapes - p, shape_draw, draws, seed, few),
+    )
 
 
 def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
@@ -145,7 +155,9 @@ def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
         return none
     sd = np.sqrt((residual**2).sum() / dof)
     if sd < 1e-9 * max(1.0, float(np.abs(beta).max())):
-        return none | {"reason": "replicates agree to the last digit: no noise to resample (is the seed in use?)"}
+        return none | {
+            "reason": "replicates agree to the last digit: no noise to resample (is the seed in use?)"
+        }
     rng, size, width = np.random.default_rng(seed), len(residual), 1.06 * len(pool) ** -0.2
     noise = np.concatenate([pool, -pool])[rng.integers(0, 2 * len(pool), (draws, size))]
     noise = (noise + width * sd * rng.standard_normal((draws, size))) / np.hypot(1.0, width)
@@ -162,10 +174,18 @@ def fit_smooth_corner(parameters, data_bits, bits, start=None):
     at_bound (k above 50 or below 1.05: not determined by these runs). A cross-check of the headline, which is `linear_law`.
     """
     points = estimate.Points({"parameters": parameters, "ceiling_bits": data_bits}, bits)
-    found = estimate.fit("smooth_corner", points, delta=np.inf, starts=None if start is None else np.array([start]))
+    found = estimate.fit(
+        "smooth_corner", points, delta=np.inf, starts=None if start is None else np.array([start])
+    )
     alpha, k = (found.values[name] for name in ("alpha", "k"))
-    return {"alpha": alpha, "k": k, "rms": float(np.sqrt(np.mean(found.residuals() ** 2))), "starts": found.search["starts"],
-            "agreeing": found.search["agreeing"], "at_bound": not 1.05 < k < 50}
+    return {
+        "alpha": alpha,
+        "k": k,
+        "rms": float(np.sqrt(np.mean(found.residuals() ** 2))),
+        "starts": found.search["starts"],
+        "agreeing": found.search["agreeing"],
+        "at_bound": not 1.05 < k < 50,
+    }
 
 
 def fit_hard_corner(parameters, data_bits, bits):
@@ -177,7 +197,9 @@ def fit_hard_corner(parameters, data_bits, bits):
     p, h, m = (np.asarray(x, float) for x in (parameters, data_bits, bits))
     y, corner = np.log(m / p), np.log(h / p)
     ends = np.concatenate([[-np.inf], np.unique(corner)])
-    pieces = [np.clip(y[corner >= high].mean(), low, high) for low, high in zip(ends[:-1], ends[1:])]
+    pieces = [
+        np.clip(y[corner >= high].mean(), low, high) for low, high in zip(ends[:-1], ends[1:])
+    ]
     return float(np.exp(min(pieces, key=lambda x: ((np.minimum(x, corner) - y) ** 2).sum())))
 
 
@@ -188,9 +210,19 @@ def jackknife(estimate, n, free):
     from scipy.special import stdtrit
 
     if free < 1:
-        return {"low": None, "high": None, "dof": None, "reason": "too few cells are limited by capacity"}
+        return {
+            "low": None,
+            "high": None,
+            "dof": None,
+            "reason": "too few cells are limited by capacity",
+        }
     every = np.arange(n)
     left = np.log([estimate(np.delete(every, i)) for i in every])
     sd = math.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
     reach, middle = stdtrit(free, 0.5 + LEVEL / 2) * sd, math.log(estimate(every))
-    return {"low": math.exp(middle - reach), "high": math.exp(middle + reach), "dof": free, "reason": None}
+    return {
+        "low": math.exp(middle - reach),
+        "high": math.exp(middle + reach),
+        "dof": free,
+        "reason": None,
+    }

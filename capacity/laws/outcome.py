@@ -38,10 +38,18 @@ class Outcome:
     def write(self, folder: Path) -> list[Path]:
         """Write the fit, its tables (CSV) and figures (PNG, PDF); everything is computed before anything is written, and each file
         replaces its predecessor in one step. Returns the paths."""
-        from capacity.figures.style import render  # matplotlib takes as long to import as everything else together
+        from capacity.figures.style import (
+            render,
+        )  # matplotlib takes as long to import as everything else together
 
-        files = {self.fit_file: self.json()} | {name: csv(table) for name, table in self.tables.items()}
-        files |= {f"{name}.{kind}": render(figure, kind) for name, figure in self.figures.items() for kind in ("png", "pdf")}
+        files = {self.fit_file: self.json()} | {
+            name: csv(table) for name, table in self.tables.items()
+        }
+        files |= {
+            f"{name}.{kind}": render(figure, kind)
+            for name, figure in self.figures.items()
+            for kind in ("png", "pdf")
+        }
         for name, data in files.items():
             records.write_atomic(Path(folder) / name, data)
         return [Path(folder) / name for name in files]
@@ -52,7 +60,9 @@ def kinds(study: Study) -> set[str]:
     return {KINDS.get(run.data.kind, "people") for run in study.runs}
 
 
-def judge(study: Study, table: Any, results: Path, *, n_boot: int = 4000, shadows: int | None = None) -> Outcome:
+def judge(
+    study: Study, table: Any, results: Path, *, n_boot: int = 4000, shadows: int | None = None
+) -> Outcome:
     """Fit what the study's data have laws for. table: of `records.table`. ValueError, in one line, where its runs carry none."""
     found = kinds(study)
     if len(found) > 1:
@@ -85,4 +95,8 @@ def _with_differences(found: Outcome, study: Study, table: Any) -> Outcome:
     told = differences.differences(study, table)
     if told is None:
         return found
-    return dataclasses.replace(found, fit=found.fit | {"differences": plain(told)}, text="\n".join([found.text, *differences.section(told)]))
+    return dataclasses.replace(
+        found,
+        fit=found.fit | {"differences": plain(told)},
+        text="\n".join([found.text, *differences.section(told)]),
+    )

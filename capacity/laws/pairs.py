@@ -31,13 +31,21 @@ if TYPE_CHECKING:
     from capacity.sweep.study import Study
 
 ALPHA = 1 - LEVEL
-SIZE = arms.SIZES[:2]  # what makes pairs of one size; heads follow the width or are part of an architecture
+SIZE = arms.SIZES[
+    :2
+]  # what makes pairs of one size; heads follow the width or are part of an architecture
 SIMULATED = 10  # replicates up to which the power of interval and exact test together is simulated; beyond, that of a t test is the same to 2%
 DRAWS = 4000  # simulated studies; the effect at a power of 80% is known to 1% by them
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
 MOST_NEEDED = 100_000
-WHERE = {"train.exposures": "exposures", "train.steps": "exposures", **dict.fromkeys(("data.load", "data.n_people", "data.n_sequences",
-         "data.tokens_per_parameter"), "amount"), **{key: key for key in SIZE}}  # a setting -> the column that has to be equal in a pair
+WHERE = {
+    "train.exposures": "exposures",
+    "train.steps": "exposures",
+    **dict.fromkeys(
+        ("data.load", "data.n_people", "data.n_sequences", "data.tokens_per_parameter"), "amount"
+    ),
+    **{key: key for key in SIZE},
+}  # a setting -> the column that has to be equal in a pair
 
 
 @dataclass(frozen=True)
@@ -66,47 +74,87 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
     if value is None:
         rows, number = _stored(table, kind)
     else:
-        if value not in table or not pd.api.types.is_numeric_dtype(table[value]) or pd.api.types.is_bool_dtype(table[value]):
+        if (
+            value not in table
+            or not pd.api.types.is_numeric_dtype(table[value])
+            or pd.api.types.is_bool_dtype(table[value])
+        ):
             numeric = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
-            raise ValueError(f"--value {value}: no numeric column of its runs{nearest(value, numeric)}; `capacity table` shows them all")
-        stored = _stored(table, kind)[0].set_index("run_id").value.reindex(table.run_id).to_numpy() if kind != "text" else table[value]
-        rows = table.assign(value=table[value].astype(float), stored=stored, limited="", most=math.nan, parameters=table.parameters_total)
+            raise ValueError(
+                f"--value {value}: no numeric column of its runs{nearest(value, numeric)}; `capacity table` shows them all"
+            )
+        stored = (
+            _stored(table, kind)[0].set_index("run_id").value.reindex(table.run_id).to_numpy()
+            if kind != "text"
+            else table[value]
+        )
+        rows = table.assign(
+            value=table[value].astype(float),
+            stored=stored,
+            limited="",
+            most=math.nan,
+            parameters=table.parameters_total,
+        )
         number = f"column {value}"
     rows = rows.assign(stored=rows.get("stored", rows.value)).set_index("run_id")
     plain = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
     plain = plain.where(plain.notna(), None).set_axis([run.run_id for run in study.runs])
     amounts = [c for c in plain if c in (*arms.AMOUNTS, *WHERE, *arms.FOLLOWS, "data.pool")]
     varied = [c for c in plain if c not in amounts and plain[c].map(repr).nunique() > 1]
-    out = pd.DataFrame({"seed": [run.seed for run in study.runs], "size": [run.shape for run in study.runs],
-                        "amount": [_amount(run) for run in study.runs],
-                        "exposures": [float(run.train.exposures or f"{run.exposures:.3g}") for run in study.runs]}, plain.index)
+    out = pd.DataFrame(
+        {
+            "seed": [run.seed for run in study.runs],
+            "size": [run.shape for run in study.runs],
+            "amount": [_amount(run) for run in study.runs],
+            "exposures": [
+                float(run.train.exposures or f"{run.exposures:.3g}") for run in study.runs
+            ],
+        },
+        plain.index,
+    )
     out = out.join(rows[["status", "value", "stored", "limited", "most", "parameters"]]).join(plain)
     out["rising"] = (rows.gain_last_tenth.astype(float) > fit.RISING).reindex(out.index)
     out["architecture"] = [arms.architecture(row) or None for row in plain.to_dict("records")]
-    return Runs(out.rename_axis("run_id").reset_index(), varied, [c for c in study.best_over if c in varied], number, value is None, kind)
+    return Runs(
+        out.rename_axis("run_id").reset_index(),
+        varied,
+        [c for c in study.best_over if c in varied],
+        number,
+        value is None,
+        kind,
+    )
 
 
 def _settings(run: Any) -> dict[str, Any]:
     """Every setting of data, model and training by dotted key, as values that compare."""
     tree = run.as_dict()
-    return {f"{section}.{key}": arms._plain(str(value) if isinstance(value, (list, tuple)) else value)
-            for section in ("data", "model", "train") for key, value in tree[section].items()}
+    return {
+        f"{section}.{key}": arms._plain(str(value) if isinstance(value, (list, tuple)) else value)
+        for section in ("data", "model", "train")
+        for key, value in tree[section].items()
+    }
 
 
 def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
     """The table with value (bits per parameter), limited (why the data decide, or empty) and parameters of the count that is meant."""
     if kind == "text":
-        raise ValueError("text has no one number of stored bits: name a column with --value, such as members_loss_bits_per_token")
+        raise ValueError(
+            "text has no one number of stored bits: name a column with --value, such as members_loss_bits_per_token"
+        )
     if kind == "people":
         rows = arms.check(table)
         p = rows.parameters_paper
-        return (rows.assign(value=rows.bits / p, most=rows.ceiling_bits / p, parameters=p, limited=""),
-                "R = learned bits per parameter (count paper: used rows)")
+        return (
+            rows.assign(value=rows.bits / p, most=rows.ceiling_bits / p, parameters=p, limited=""),
+            "R = learned bits per parameter (count paper: used rows)",
+        )
     rows = fit.check(table, allow_mixed=True)
     why = fit.classify(rows)
     p, why = rows.parameters_total, np.where(why == "saturated", "", why)
-    return (rows.assign(value=rows.strict_bits / p, most=math.nan, parameters=p, limited=why),
-            "strict bits per parameter (total count) on plateaus")
+    return (
+        rows.assign(value=rows.strict_bits / p, most=math.nan, parameters=p, limited=why),
+        "strict bits per parameter (total count) on plateaus",
+    )
 
 
 def _amount(run: Any) -> str:
@@ -122,14 +170,27 @@ def _amount(run: Any) -> str:
 
 def varies(runs: Runs) -> dict[str, list[str]]:
     """What the study varies, and the values: {setting: values as text}, the settings that A and B may name."""
-    names = [*(c for c in dict.fromkeys([*SIZE, *WHERE]) if c in runs.table and runs.table[c].map(repr).nunique() > 1), *runs.varied]
+    names = [
+        *(
+            c
+            for c in dict.fromkeys([*SIZE, *WHERE])
+            if c in runs.table and runs.table[c].map(repr).nunique() > 1
+        ),
+        *runs.varied,
+    ]
     names += ["architecture"] * (runs.table.architecture.nunique() > 1)
 
     def order(value: Any) -> tuple:
         return value is None, isinstance(value, str), 0 if value is None else value
 
-    values = {name: runs.table[name].dropna() if name == "architecture" else runs.table[name] for name in names}  # not every form has a name
-    return {name: [spelled(v) for v in sorted(set(column), key=order)] for name, column in values.items()}
+    values = {
+        name: runs.table[name].dropna() if name == "architecture" else runs.table[name]
+        for name in names
+    }  # not every form has a name
+    return {
+        name: [spelled(v) for v in sorted(set(column), key=order)]
+        for name, column in values.items()
+    }
 
 
 def parse(text: str, runs: Runs) -> dict[str, Any]:
@@ -142,13 +203,17 @@ def parse(text: str, runs: Runs) -> dict[str, Any]:
         known = [c for c in runs.table if "." in c] + ["architecture"]
         if key not in known:
             varied = ", ".join(varies(runs)) or "none"
-            raise ValueError(f"{key}: no such setting of these runs{nearest(key, known)}; the study varies {varied}")
+            raise ValueError(
+                f"{key}: no such setting of these runs{nearest(key, known)}; the study varies {varied}"
+            )
         if key in out:
             raise ValueError(f"{key}: named twice")
         have = list(dict.fromkeys(runs.table[key]))
         same = [v for v in have if _means(word, v)]
         if not same:
-            raise ValueError(f"{key}={word}: no run has it; the study has {', '.join(map(spelled, have[:12]))}")
+            raise ValueError(
+                f"{key}={word}: no run has it; the study has {', '.join(map(spelled, have[:12]))}"
+            )
         out[key] = same[0]
     return out
 
@@ -187,7 +252,9 @@ class Paired:
 
     pairs: pd.DataFrame  # also size, seed and left_out: why a pair does not count, or empty
     alone: dict[str, int]  # finished runs without a partner: {"A": n, "B": n}
-    also: dict[str, list[str]]  # settings that nobody named and in which A and B never agree: their values in A, in B
+    also: dict[
+        str, list[str]
+    ]  # settings that nobody named and in which A and B never agree: their values in A, in B
     tried: dict[str, int]  # of how many runs the best was taken
 
 
@@ -198,7 +265,9 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
     to be equal where any pair can be; where none can (a recipe or a part of an architecture that always goes with what was named) it is told
     as `also`. ValueError, in one line, where a run has several partners or none has one."""
     if shared := set(a.run_id) & set(b.run_id):
-        raise ValueError(f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells them apart on both sides")
+        raise ValueError(
+            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells them apart on both sides"
+        )
     (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
     for side, part in (("A", a), ("B", b)):
         if part.empty:
@@ -219,21 +288,36 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
         if equal.any():
             both = both[equal]
         elif c not in named and c.startswith("data."):
-            raise ValueError(f"no pair: A and B differ in {c} wherever they are equal otherwise; name it on both sides")
+            raise ValueError(
+                f"no pair: A and B differ in {c} wherever they are equal otherwise; name it on both sides"
+            )
         elif c not in named:
-            also[c] = [", ".join(dict.fromkeys(arms._text(v) for v in both[f"{c}_{side}"])) for side in "ab"]
+            also[c] = [
+                ", ".join(dict.fromkeys(arms._text(v) for v in both[f"{c}_{side}"]))
+                for side in "ab"
+            ]
     for side, other in (("a", "b"), ("b", "a")):
         twice = both[both.duplicated(f"run_id_{side}", keep=False)]
         if len(twice):
-            differ = [c for c in runs.varied if (twice.groupby(f"run_id_{side}")[f"{c}_{other}"].agg(lambda v: len(set(v))) > 1).any()]
-            raise ValueError(f"run {twice[f'run_id_{side}'].iloc[0]} of {side.upper()} has several partners, which differ in "
-                             f"{', '.join(differ) or 'nothing'}: name more settings")
+            differ = [
+                c
+                for c in runs.varied
+                if (
+                    twice.groupby(f"run_id_{side}")[f"{c}_{other}"].agg(lambda v: len(set(v))) > 1
+                ).any()
+            ]
+            raise ValueError(
+                f"run {twice[f'run_id_{side}'].iloc[0]} of {side.upper()} has several partners, which differ in "
+                f"{', '.join(differ) or 'nothing'}: name more settings"
+            )
     both = both.assign(size=both.get("size", both.get("size_a")))
     both = both[both.value_a.notna() & both.value_b.notna()].reset_index(drop=True)
     alone = {"A": len(a) - len(both), "B": len(b) - len(both)}
     if both.empty:
         raise ValueError(f"no pair: no run has a value of {runs.number}")
-    return Paired(both.assign(left_out=_left_out(runs, both)), alone, also, {"A": tried_a, "B": tried_b})
+    return Paired(
+        both.assign(left_out=_left_out(runs, both)), alone, also, {"A": tried_a, "B": tried_b}
+    )
 
 
 def _best(runs: Runs, part: pd.DataFrame, named: set[str]) -> tuple[pd.DataFrame, int]:
@@ -257,7 +341,10 @@ def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
     out = np.zeros(len(both), bool)
     for side in "ab":
         fraction = both[f"value_{side}"] / both[f"most_{side}"]
-        keys = [both["size"], *(both.get(c, both.get(f"{c}_{side}")) for c in ("amount", "exposures"))]
+        keys = [
+            both["size"],
+            *(both.get(c, both.get(f"{c}_{side}")) for c in ("amount", "exposures")),
+        ]
         out |= (fraction.groupby(keys).transform("mean") > arms.SATURATED).to_numpy()
     return ["holds over 95% of its data" if full else "" for full in out]
 
@@ -267,25 +354,65 @@ def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
 
 def judge(runs: Runs, found: Paired) -> dict:
     """What the pairs say of one comparison, before it is corrected for others (`corrected` adds verdict and p_holm)."""
-    pairs, out = found.pairs, found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index()
+    pairs, out = (
+        found.pairs,
+        found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index(),
+    )
     used = pairs[pairs.left_out == ""]
-    told = {"number": runs.number, "pairs_of_runs": len(used), "left_out": {str(k): int(v) for k, v in out.items()}, "alone": found.alone,
-            "also_differ": found.also, "best_of": found.tried, "rising": int(used.rising_a.sum() + used.rising_b.sum()), "sizes": list(dict.fromkeys(used["size"])),
-            "seeds": sorted(int(s) for s in set(used.seed)), "run_ids": {side.upper(): sorted(used[f"run_id_{side}"]) for side in "ab"},
-            "parameters": {side.upper(): [float(used[f"parameters_{side}"].min()), float(used[f"parameters_{side}"].max())] if len(used) else None
-                           for side in "ab"}}
+    told = {
+        "number": runs.number,
+        "pairs_of_runs": len(used),
+        "left_out": {str(k): int(v) for k, v in out.items()},
+        "alone": found.alone,
+        "also_differ": found.also,
+        "best_of": found.tried,
+        "rising": int(used.rising_a.sum() + used.rising_b.sum()),
+        "sizes": list(dict.fromkeys(used["size"])),
+        "seeds": sorted(int(s) for s in set(used.seed)),
+        "run_ids": {side.upper(): sorted(used[f"run_id_{side}"]) for side in "ab"},
+        "parameters": {
+            side.upper(): [
+                float(used[f"parameters_{side}"].min()),
+                float(used[f"parameters_{side}"].max()),
+            ]
+            if len(used)
+            else None
+            for side in "ab"
+        },
+    }
     if used.empty:
         why = ", ".join(f"{n} pair{'s' * (n != 1)} ({why})" for why, n in told["left_out"].items())
-        return told | {"what": None, "units": 0, "effect": None, "interval": None, "p": None, "reason": f"the data decide, not the model: {why}"}
+        return told | {
+            "what": None,
+            "units": 0,
+            "effect": None,
+            "interval": None,
+            "p": None,
+            "reason": f"the data decide, not the model: {why}",
+        }
     ratio = bool((used.value_a > 0).all() and (used.value_b > 0).all())
-    logs = {side: np.log(used[f"value_{side}"]) if ratio else used[f"value_{side}"] for side in "ab"}
-    units = pd.DataFrame(logs | {"size": used["size"], "seed": used.seed}).groupby(["size", "seed"], sort=False).mean()
+    logs = {
+        side: np.log(used[f"value_{side}"]) if ratio else used[f"value_{side}"] for side in "ab"
+    }
+    units = (
+        pd.DataFrame(logs | {"size": used["size"], "seed": used.seed})
+        .groupby(["size", "seed"], sort=False)
+        .mean()
+    )
     a, b = (np.exp(units[side]) if ratio else units[side] for side in "ab")
     test = compare.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
     over_sizes = test.pop("sizes")
     if over_sizes["units"] < 2:
         over_sizes["reason"] = "one size has no spread of sizes"
-    return told | test | {"mean": {"A": float(a.mean()), "B": float(b.mean())}, "over_sizes": over_sizes, **_power(test, float(b.mean()))}
+    return (
+        told
+        | test
+        | {
+            "mean": {"A": float(a.mean()), "B": float(b.mean())},
+            "over_sizes": over_sizes,
+            **_power(test, float(b.mean())),
+        }
+    )
 
 
 def _power(test: dict, level_b: float) -> dict:
@@ -293,17 +420,29 @@ def _power(test: dict, level_b: float) -> dict:
     number for ratios (0.05 is 5%). needed: replicates for differences of WANTED. Intervals: by the 95% limits of the noise."""
     n, sd = test["units"], test.get("sd")
     if n < 2 or not sd:
-        why = "one replicate has no spread" if n < 2 else "the differences are equal to the last digit"
+        why = (
+            "one replicate has no spread"
+            if n < 2
+            else "the differences are equal to the last digit"
+        )
         return {"detectable": {"effect": None, "interval": None, "reason": why}, "needed": None}
     ratio = test["what"] == "A / B"
     back = math.expm1 if ratio else float
     by_t = compare.detectable(sd, n, sd_dof=n - 1)
     scale = power_multiple(n) / power_multiple(n, exact=False) if n >= fewest() else 1.0
-    detectable = {"effect": back(min(scale * by_t["effect"], 700.0)), "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
-                  "power": by_t["power"], "by": "interval and exact test" if n >= fewest() else "interval alone", "reason": None}
+    detectable = {
+        "effect": back(min(scale * by_t["effect"], 700.0)),
+        "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
+        "power": by_t["power"],
+        "by": "interval and exact test" if n >= fewest() else "interval alone",
+        "reason": None,
+    }
     factors = [e / by_t["effect"] for e in by_t["interval"]]
     wanted = {f"{part:g}": math.log1p(part) if ratio else part * abs(level_b) for part in WANTED}
-    counts = {part: {"pairs": needed(sd, x), "interval": [needed(f * sd, x) for f in factors]} for part, x in wanted.items()}
+    counts = {
+        part: {"pairs": needed(sd, x), "interval": [needed(f * sd, x) for f in factors]}
+        for part, x in wanted.items()
+    }
     return {"detectable": detectable, "needed": counts}
 
 
@@ -323,7 +462,9 @@ def power_multiple(n: int, exact: bool = True) -> float:
     from scipy.optimize import bisect
     from scipy.special import stdtrit
 
-    signs = 1.0 - 2.0 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1)  # half of the flips, all plus first: the rest are their negatives
+    signs = 1.0 - 2.0 * (
+        np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
+    )  # half of the flips, all plus first: the rest are their negatives
     noise = np.random.default_rng(0).standard_normal((n, DRAWS))
     flipped, shift = signs @ noise / n, signs.mean(1)
     half = stdtrit(n - 1, 0.5 + LEVEL / 2) * noise.std(0, ddof=1) / math.sqrt(n)
@@ -362,7 +503,10 @@ def holm(p: list[float | None]) -> list[float | None]:
 def corrected(rows: list[dict], stores: bool) -> list[dict]:
     """Comparisons with p_holm, differs (A has `more`, `less`, or neither: None) and a verdict in words. rows: of `judge`, with names a, b."""
     tested = sum(row["p"] is not None for row in rows)
-    return [row | {"p_holm": p, **_verdict(row, p, tested, stores)} for row, p in zip(rows, holm([row["p"] for row in rows]))]
+    return [
+        row | {"p_holm": p, **_verdict(row, p, tested, stores)}
+        for row, p in zip(rows, holm([row["p"] for row in rows]))
+    ]
 
 
 def by_interval(row: dict) -> str | None:
@@ -381,12 +525,26 @@ def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
     if side and p <= ALPHA:
         ends = row["over_sizes"]["interval"]
         others = bool(ends) and (ends[0] > equal if side == "more" else ends[1] < equal)
-        reach = "at these sizes, and over sizes" if others else "at these sizes" + ("" if ends is None else "; over sizes it is not shown")
-        return {"differs": side, "verdict": f"{a} stores {side} than {b} {reach}" if stores else f"{a} has {side} than {b} {reach}"}
-    if side and n < least:  # an interval that excludes equality, and a test that could not have followed it
+        reach = (
+            "at these sizes, and over sizes"
+            if others
+            else "at these sizes" + ("" if ends is None else "; over sizes it is not shown")
+        )
+        return {
+            "differs": side,
+            "verdict": f"{a} stores {side} than {b} {reach}"
+            if stores
+            else f"{a} has {side} than {b} {reach}",
+        }
+    if (
+        side and n < least
+    ):  # an interval that excludes equality, and a test that could not have followed it
         among = f" among {tested} comparisons" if tested > 1 else ""
-        return {"differs": None, "verdict": f"by the interval alone {a} {'stores' if stores else 'has'} {side} than {b}; not shown with {n} pairs: below {least} the exact test cannot reach "
-                f"{ALPHA:.0%}{among}"}
+        return {
+            "differs": None,
+            "verdict": f"by the interval alone {a} {'stores' if stores else 'has'} {side} than {b}; not shown with {n} pairs: below {least} the exact test cannot reach "
+            f"{ALPHA:.0%}{among}",
+        }
     least_told, size = row["detectable"]["effect"], "pairs" if n > 1 else "pair"
     if least_told is None:
         return {"differs": None, "verdict": f"no difference that these {n} {size} could show"}
@@ -397,18 +555,43 @@ def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
         told += f": below {least} the exact test cannot reach {ALPHA:.0%}{among}; the {row['detectable']['by']} would have"
     else:
         told += "; compared alone they would have" if tested > 1 else "; they would have"
-    return {"differs": None, "verdict": f"{told} seen a difference of {seen} in four of five studies"}
+    return {
+        "differs": None,
+        "verdict": f"{told} seen a difference of {seen} in four of five studies",
+    }
 
 
 def told_effect(x: float, what: str) -> str:
     """A detectable difference in words: 12%, a factor of 3.1, or in the unit of the number."""
     if what != "A / B":
         return f"{x:.3g}"
-    return f"{100 * x:.2g}%" if x < 0.995 else f"a factor of {1 + x:.3g}" if x < 1e3 else "a factor above 1,000"
+    return (
+        f"{100 * x:.2g}%"
+        if x < 0.995
+        else f"a factor of {1 + x:.3g}"
+        if x < 1e3
+        else "a factor above 1,000"
+    )
 
 
 def inputs_hash(runs: Runs) -> str:
     """SHA-256 over what comparisons read: a row per run by run_id, so that the order and other columns are free."""
-    used = runs.table[["run_id", "seed", "size", "amount", "exposures", "status", "value", "stored", "most", "limited", "rising", "parameters",
-                       *SIZE, *runs.varied]]
+    used = runs.table[
+        [
+            "run_id",
+            "seed",
+            "size",
+            "amount",
+            "exposures",
+            "status",
+            "value",
+            "stored",
+            "most",
+            "limited",
+            "rising",
+            "parameters",
+            *SIZE,
+            *runs.varied,
+        ]
+    ]
     return hashlib.sha256(csv(used.sort_values("run_id"))).hexdigest()

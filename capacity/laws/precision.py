@@ -17,16 +17,47 @@ import pandas as pd
 
 from capacity.laws.arms import t_interval
 
-FORMATS = ("precision", "weights", "qat", "qat_embeddings")  # train settings that say in what a model was trained
+FORMATS = (
+    "precision",
+    "weights",
+    "qat",
+    "qat_embeddings",
+)  # train settings that say in what a model was trained
 HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people "bits"
 # name -> (words for people, whether tables and head take part); trained formats are no ladders but single rungs
-LADDERS = {"rtn": "rounded to nearest, all tensors", "gptq": "GPTQ, all tensors", "qat": "trained quantized, all tensors",
-           "rtn maps": "rounded to nearest, maps only", "gptq maps": "GPTQ, maps only", "qat maps": "trained quantized, maps only"}
-TRAINED = {"fp32": "fp32", "tf32": "TF32 products", "bf16": "bf16 products", "fp16": "fp16 products, loss scale",
-           "bf16_stochastic": "bf16 weights, stochastic", "bf16_nearest": "bf16 weights, nearest"}
+LADDERS = {
+    "rtn": "rounded to nearest, all tensors",
+    "gptq": "GPTQ, all tensors",
+    "qat": "trained quantized, all tensors",
+    "rtn maps": "rounded to nearest, maps only",
+    "gptq maps": "GPTQ, maps only",
+    "qat maps": "trained quantized, maps only",
+}
+TRAINED = {
+    "fp32": "fp32",
+    "tf32": "TF32 products",
+    "bf16": "bf16 products",
+    "fp16": "fp16 products, loss scale",
+    "bf16_stochastic": "bf16 weights, stochastic",
+    "bf16_nearest": "bf16 weights, nearest",
+}
 HELD_WHOLE = 0.85  # part of the data bits from which data, not the model, are the limit (strict ceilings are 3% to 10% below all bits)
-CODE_BITS = {"ternary": math.log2(3), "binary": 1.0}  # of train.qat; the others have their number in the name
-PARTS = ("run_id", "label", "seed", "load", "way", "rung", "code_bits", "parameters", "held_bits", "stored_bits_per_weight")
+CODE_BITS = {
+    "ternary": math.log2(3),
+    "binary": 1.0,
+}  # of train.qat; the others have their number in the name
+PARTS = (
+    "run_id",
+    "label",
+    "seed",
+    "load",
+    "way",
+    "rung",
+    "code_bits",
+    "parameters",
+    "held_bits",
+    "stored_bits_per_weight",
+)
 
 
 def asked(runs) -> bool:
@@ -35,7 +66,9 @@ def asked(runs) -> bool:
     return len(formats) > 1 or any(run.quantize.methods for run in runs)
 
 
-def points(table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage: dict[str, float]) -> pd.DataFrame:
+def points(
+    table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage: dict[str, float]
+) -> pd.DataFrame:
     """One row per finished run and format that it was measured in: the columns PARTS, and bits_per_parameter, bits_per_stored_bit.
 
     table: of `records.table`; quantized: of `records.quantized_table`; storage: run_id -> stored bits per weight of the run itself. Way is
@@ -47,23 +80,55 @@ def points(table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage:
     for row in table[table.status == "finished"].itertuples():
         run = trained[row.run_id]
         way, rung, code = trained_as(run.train)
-        rows.append((row.run_id, row.label, row.seed, row.load, way, rung, code, row.parameters_total,
-                     getattr(row, HELD.get(row.kind, "bits")), storage[row.run_id]))
+        rows.append(
+            (
+                row.run_id,
+                row.label,
+                row.seed,
+                row.load,
+                way,
+                rung,
+                code,
+                row.parameters_total,
+                getattr(row, HELD.get(row.kind, "bits")),
+                storage[row.run_id],
+            )
+        )
     for row in quantized[quantized.method != "none"].itertuples() if len(quantized) else []:
         way, rung = _after(row)
-        rows.append((row.run_id, row.label, row.seed, row.load, way, rung, float(row.bits), row.parameters_total, row.held_bits,
-                     row.stored_bits_per_weight))
+        rows.append(
+            (
+                row.run_id,
+                row.label,
+                row.seed,
+                row.load,
+                way,
+                rung,
+                float(row.bits),
+                row.parameters_total,
+                row.held_bits,
+                row.stored_bits_per_weight,
+            )
+        )
     out = pd.DataFrame(rows, columns=list(PARTS))
-    return out.assign(bits_per_parameter=out.held_bits / out.parameters,
-                      bits_per_stored_bit=out.held_bits / out.parameters / out.stored_bits_per_weight)
+    return out.assign(
+        bits_per_parameter=out.held_bits / out.parameters,
+        bits_per_stored_bit=out.held_bits / out.parameters / out.stored_bits_per_weight,
+    )
 
 
 def trained_as(train) -> tuple[str, str, float]:
     """Way, rung and bits of a code of a run as it was trained."""
     if train.qat != "none":
-        other = [train.precision] * (train.precision != "fp32") + [train.weights] * (train.weights != "fp32")
+        other = [train.precision] * (train.precision != "fp32") + [train.weights] * (
+            train.weights != "fp32"
+        )
         way = "qat" if train.qat_embeddings else "qat maps"
-        return " ".join([way, *other]), train.qat, CODE_BITS.get(train.qat) or float(train.qat.removeprefix("int"))
+        return (
+            " ".join([way, *other]),
+            train.qat,
+            CODE_BITS.get(train.qat) or float(train.qat.removeprefix("int")),
+        )
     if train.weights != "fp32":
         return "trained", train.weights, 16.0
     return "trained", train.precision, {"fp32": 32.0, "tf32": 32.0}.get(train.precision, 16.0)
@@ -75,7 +140,9 @@ def _after(row) -> tuple[str, str]:
         return "cast", f"cast {row.method}"
     more = ["symmetric"] * bool(row.symmetric) + [row.granularity] * (row.granularity != "row")
     more += [f"{row.group_size:g}"] * (row.granularity == "group")
-    return " ".join([row.method if row.embeddings else f"{row.method} maps", *more]), f"int{row.bits:g}"
+    return " ".join(
+        [row.method if row.embeddings else f"{row.method} maps", *more]
+    ), f"int{row.bits:g}"
 
 
 def kept(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,10 +152,17 @@ def kept(rows: pd.DataFrame) -> pd.DataFrame:
     Only the largest load of each shape counts, and only where an fp32 run stands beside it.
     """
     full = rows[rows.load == rows.groupby("label").load.transform("max")]
-    base = full[(full.way == "trained") & (full.rung == "fp32")].groupby(["label", "seed"]).held_bits.first().rename("base")
+    base = (
+        full[(full.way == "trained") & (full.rung == "fp32")]
+        .groupby(["label", "seed"])
+        .held_bits.first()
+        .rename("base")
+    )
     beside = full.join(base, on=["label", "seed"]).dropna(subset="base")
     beside = beside.assign(kept=beside.held_bits / beside.base)
-    shape = beside.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(kept=("kept", "mean"), stored=("stored_bits_per_weight", "mean"))
+    shape = beside.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
+        kept=("kept", "mean"), stored=("stored_bits_per_weight", "mean")
+    )
     return _over_shapes(shape, "kept")
 
 
@@ -97,21 +171,32 @@ def capacity(rows: pd.DataFrame) -> pd.DataFrame:
     the load whose mean over seeds is the largest; limited: whether that is the largest load of the way and nearly all of it is held, so that more
     data would give more."""
     mean = rows.groupby(["way", "rung", "label", "load"]).bits_per_parameter.mean()
-    best = mean.groupby(["way", "rung", "label"]).idxmax().map(lambda key: key[-1]).rename("best_load")
+    best = (
+        mean.groupby(["way", "rung", "label"]).idxmax().map(lambda key: key[-1]).rename("best_load")
+    )
     chosen = rows.join(best, on=["way", "rung", "label"])
     chosen = chosen[chosen.load == chosen.best_load]
     most = rows.groupby(["way", "label"]).load.max().rename("most")
     chosen = chosen.join(most, on=["way", "label"])
-    return chosen.assign(limited=(chosen.best_load == chosen.most) & (chosen.bits_per_parameter > HELD_WHOLE * chosen.load))[[*PARTS, "bits_per_parameter", "bits_per_stored_bit", "limited"]].reset_index(drop=True)
+    return chosen.assign(
+        limited=(chosen.best_load == chosen.most)
+        & (chosen.bits_per_parameter > HELD_WHOLE * chosen.load)
+    )[[*PARTS, "bits_per_parameter", "bits_per_stored_bit", "limited"]].reset_index(drop=True)
 
 
 def capacities(chosen: pd.DataFrame) -> pd.DataFrame:
     """`capacity` over shapes: way, rung, code_bits, capacity (bits per parameter), low, high, shapes, stored, per_stored_bit, loads."""
     shape = chosen.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
-        capacity=("bits_per_parameter", "mean"), stored=("stored_bits_per_weight", "mean"), load=("load", "first"), seeds=("seed", "nunique"))
+        capacity=("bits_per_parameter", "mean"),
+        stored=("stored_bits_per_weight", "mean"),
+        load=("load", "first"),
+        seeds=("seed", "nunique"),
+    )
     out = _over_shapes(shape, "capacity")
     loads = shape.groupby(["way", "rung"]).load.agg(["min", "max"])
-    out = out.join(loads, on=["way", "rung"]).rename(columns={"min": "load_low", "max": "load_high"})
+    out = out.join(loads, on=["way", "rung"]).rename(
+        columns={"min": "load_low", "max": "load_high"}
+    )
     return out.assign(per_stored_bit=out.capacity / out.stored)
 
 
@@ -119,12 +204,28 @@ def _over_shapes(shape: pd.DataFrame, number: str) -> pd.DataFrame:
     rows = []
     for (way, rung, code), part in shape.groupby(["way", "rung", "code_bits"], sort=False):
         low, high = t_interval(part[number])
-        rows.append({"way": way, "rung": rung, "code_bits": code, number: part[number].mean(), "low": low, "high": high, "shapes": len(part),
-                     "stored": part.stored.mean()})
+        rows.append(
+            {
+                "way": way,
+                "rung": rung,
+                "code_bits": code,
+                number: part[number].mean(),
+                "low": low,
+                "high": high,
+                "shapes": len(part),
+                "stored": part.stored.mean(),
+            }
+        )
     order = {way: i for i, way in enumerate(("trained", "cast", *LADDERS))}
-    out = pd.DataFrame(rows, columns=["way", "rung", "code_bits", number, "low", "high", "shapes", "stored"])
+    out = pd.DataFrame(
+        rows, columns=["way", "rung", "code_bits", number, "low", "high", "shapes", "stored"]
+    )
     out = out.assign(order=out.way.map(lambda way: order.get(way, len(order))))
-    return out.sort_values(["order", "way", "code_bits", "rung"], ascending=[True, True, False, True], ignore_index=True).drop(columns="order")
+    return out.sort_values(
+        ["order", "way", "code_bits", "rung"],
+        ascending=[True, True, False, True],
+        ignore_index=True,
+    ).drop(columns="order")
 
 
 def paired(values: pd.DataFrame, number: str, one: str, other: str) -> list[dict]:
@@ -132,13 +233,28 @@ def paired(values: pd.DataFrame, number: str, one: str, other: str) -> list[dict
 
     values: rows with label, seed, way, rung and the number. Pairs of one shape are taken as independent: seeds differ in data and weights.
     """
-    wide = values[values.way.isin([one, other])].pivot_table(index=["rung", "code_bits", "label", "seed"], columns="way", values=number).reset_index()
+    wide = (
+        values[values.way.isin([one, other])]
+        .pivot_table(index=["rung", "code_bits", "label", "seed"], columns="way", values=number)
+        .reset_index()
+    )
     if one not in wide or other not in wide:
         return []
     out = []
     for (rung, code), part in wide.dropna().groupby(["rung", "code_bits"]):
         difference = (part[one] - part[other]).to_numpy()
         low, high = t_interval(difference)
-        out.append({"rung": rung, "code_bits": code, "one": one, "other": other, "difference": float(difference.mean()), "low": low, "high": high,
-                    "pairs": len(part), "wins": int((difference > 0).sum())})
+        out.append(
+            {
+                "rung": rung,
+                "code_bits": code,
+                "one": one,
+                "other": other,
+                "difference": float(difference.mean()),
+                "low": low,
+                "high": high,
+                "pairs": len(part),
+                "wins": int((difference > 0).sum()),
+            }
+        )
     return sorted(out, key=lambda row: -row["code_bits"])

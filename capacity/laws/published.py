@@ -29,12 +29,28 @@ from capacity.settings import ConfigError, nearest
 
 FILE = Path(__file__).with_name("published.toml")
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
-EVIDENCE = {"p": "read in the paper", "r": "read in its repository", "d": "derived by arithmetic", "s": "second-hand",
-            "u": "unverified"}
+EVIDENCE = {
+    "p": "read in the paper",
+    "r": "read in its repository",
+    "d": "derived by arithmetic",
+    "s": "second-hand",
+    "u": "unverified",
+}
 WIDTH = 80
-WORDS = {"people": "N {}", "parameters": "P {}", "shape": "{}", "shapes": "{}", "text": "{}", "vocab_size": "V {}", "seq_len": "S {}",
-         "n_sequences": "{} sequences", "exposures": "{} exposures", "junk": "junk {}", "tokens": "{} tokens per run",
-         "precision": "{}"}  # of a setting: a number, [smallest, largest] or words
+WORDS = {
+    "people": "N {}",
+    "parameters": "P {}",
+    "shape": "{}",
+    "shapes": "{}",
+    "text": "{}",
+    "vocab_size": "V {}",
+    "seq_len": "S {}",
+    "n_sequences": "{} sequences",
+    "exposures": "{} exposures",
+    "junk": "junk {}",
+    "tokens": "{} tokens per run",
+    "precision": "{}",
+}  # of a setting: a number, [smallest, largest] or words
 
 
 @dataclass(frozen=True)
@@ -59,9 +75,18 @@ class Value:
 
     def expected(self, name: str | None = None, **changes) -> dict:
         """An entry as `expects.check_expects` returns them: what `verdict` compares with."""
-        return {"name": name or self.what, "quantity": self.quantity or self.unit, "published": self.id, "value": self.value,
-                "range": list(self.range), "source": self.source, "evidence": self.evidence, "convention": self.convention,
-                "note": self.note, "there": told_setting(self.setting)} | changes
+        return {
+            "name": name or self.what,
+            "quantity": self.quantity or self.unit,
+            "published": self.id,
+            "value": self.value,
+            "range": list(self.range),
+            "source": self.source,
+            "evidence": self.evidence,
+            "convention": self.convention,
+            "note": self.note,
+            "there": told_setting(self.setting),
+        } | changes
 
 
 @lru_cache(maxsize=1)
@@ -76,7 +101,9 @@ def values() -> dict[str, Value]:
 def get(id: str) -> Value:
     """A published value; ConfigError for an id that the file does not have."""
     if id not in values():
-        raise ConfigError(f"published: {id}: no such value{nearest(id, list(values()))}; {FILE.name} of capacity/laws has them all")
+        raise ConfigError(
+            f"published: {id}: no such value{nearest(id, list(values()))}; {FILE.name} of capacity/laws has them all"
+        )
     return values()[id]
 
 
@@ -85,13 +112,17 @@ def _value(entry: dict, settings: dict) -> Value:
     assert value.evidence in EVIDENCE, f"{FILE}: {value.id}: evidence {value.evidence}"
     if value.constants is not None:
         return value
-    assert (value.range is None) != (value.margin is None), f"{FILE}: {value.id}: give a range, or a margin"
+    assert (value.range is None) != (value.margin is None), (
+        f"{FILE}: {value.id}: give a range, or a margin"
+    )
     if value.margin is not None:
         low, high = value.interval or (value.value, value.value)
         ends = low - value.margin * abs(low), high + value.margin * abs(high)
     else:
         ends = value.range
-    return Value(**value.__dict__ | {"range": tuple(None if math.isinf(end) else end for end in ends)})
+    return Value(
+        **value.__dict__ | {"range": tuple(None if math.isinf(end) else end for end in ends)}
+    )
 
 
 def decide(measured: dict, ends) -> tuple[str, str]:
@@ -101,7 +132,10 @@ def decide(measured: dict, ends) -> tuple[str, str]:
     """
     if measured.get("lacks"):
         return UNKNOWN, measured["lacks"]
-    low, high = (-math.inf if ends[0] is None else ends[0]), (math.inf if ends[1] is None else ends[1])
+    low, high = (
+        (-math.inf if ends[0] is None else ends[0]),
+        (math.inf if ends[1] is None else ends[1]),
+    )
     value, interval = measured["value"], measured["interval"]
     side = "inside" if low <= value <= high else "outside"
     if interval is None:
@@ -110,7 +144,10 @@ def decide(measured: dict, ends) -> tuple[str, str]:
         return AGREES, "the interval lies within the range"
     if interval[1] < low or interval[0] > high:
         return DIFFERS, f"the interval lies {'below' if interval[1] < low else 'above'} the range"
-    return UNKNOWN, f"the value lies {side} the range, but the interval is too wide to exclude either"
+    return (
+        UNKNOWN,
+        f"the value lies {side} the range, but the interval is too wide to exclude either",
+    )
 
 
 def verdict(expected: dict, measured: dict, *, at: str = "", scale: str = "published") -> dict:
@@ -120,11 +157,28 @@ def verdict(expected: dict, measured: dict, *, at: str = "", scale: str = "publi
     at: which runs, in words; scale: published, or that of the runs, such as pocket.
     """
     found, why = decide(measured, expected["range"])
-    return {"name": expected["name"], "quantity": expected["quantity"], "at": at, "scale": scale, "verdict": found, "reason": why,
-            "measured": measured.get("value"), "interval": measured.get("interval"), "method": measured.get("method", ""),
-            "published": {"value": expected["value"], "range": expected["range"], "id": expected["published"], "there": expected["there"]},
-            "source": expected["source"], "evidence": expected["evidence"], "convention": expected["convention"],
-            "note": expected["note"], "remarks": measured.get("remarks", [])}
+    return {
+        "name": expected["name"],
+        "quantity": expected["quantity"],
+        "at": at,
+        "scale": scale,
+        "verdict": found,
+        "reason": why,
+        "measured": measured.get("value"),
+        "interval": measured.get("interval"),
+        "method": measured.get("method", ""),
+        "published": {
+            "value": expected["value"],
+            "range": expected["range"],
+            "id": expected["published"],
+            "there": expected["there"],
+        },
+        "source": expected["source"],
+        "evidence": expected["evidence"],
+        "convention": expected["convention"],
+        "note": expected["note"],
+        "remarks": measured.get("remarks", []),
+    }
 
 
 def lines(verdicts: list[dict]) -> list[str]:
@@ -132,17 +186,34 @@ def lines(verdicts: list[dict]) -> list[str]:
     out, last = [], None
     for v in verdicts:
         if v["name"] != last:
-            value = "" if v["published"]["value"] is None else f"published {v['published']['value']:g}; "
+            value = (
+                ""
+                if v["published"]["value"] is None
+                else f"published {v['published']['value']:g}; "
+            )
             out += wrapped(f"{v['name']} ({v['quantity']})", "  ", "    ")
-            out += wrapped(f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} [{v['evidence']}]",
-                           "    ", "      ")
-            for text in (v["published"]["there"] and f"there: {v['published']['there']}", v["convention"], v["note"]):
+            out += wrapped(
+                f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} [{v['evidence']}]",
+                "    ",
+                "      ",
+            )
+            for text in (
+                v["published"]["there"] and f"there: {v['published']['there']}",
+                v["convention"],
+                v["note"],
+            ):
                 out += wrapped(text, "    ", "      ")
         last = v["name"]
-        measured = "not measured" if v["measured"] is None else f"measured {digits(v['measured'])} {ends(v['interval'])}".strip()
+        measured = (
+            "not measured"
+            if v["measured"] is None
+            else f"measured {digits(v['measured'])} {ends(v['interval'])}".strip()
+        )
         where = f"{v['at']}: " if v["at"] else ""
         scale = f" at {v['scale']} scale" if v["scale"] != "published" else ""
-        out += wrapped(f"{where}{v['verdict'].upper()}{scale}: {measured}; {v['reason']}", "    - ", "      ")
+        out += wrapped(
+            f"{where}{v['verdict'].upper()}{scale}: {measured}; {v['reason']}", "    - ", "      "
+        )
         for remark in v["remarks"]:
             out += wrapped(remark, "      ")
     return out
@@ -150,8 +221,11 @@ def lines(verdicts: list[dict]) -> list[str]:
 
 def caveat(scale: str, here: str) -> list[str]:
     """What a reader must know where the runs are not at the scale of what was published; here: their scale, in words."""
-    return wrapped(f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows "
-                   "here, in a range that this project chose, and confirms or refutes no published number.", "  ")
+    return wrapped(
+        f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows "
+        "here, in a range that this project chose, and confirms or refutes no published number.",
+        "  ",
+    )
 
 
 def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
@@ -165,16 +239,25 @@ def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
 
 def told_setting(setting: dict) -> str:
     """Where a value was measured, such as "N 10K to 10M, P 1M to 500M, 1000 exposures, mixed fp16"."""
-    def told(there) -> str:
-        return " to ".join(map(told, there)) if isinstance(there, list) else short(there) if isinstance(there, float) else str(there)
 
-    return ", ".join(text.format(told(setting[key])) for key, text in WORDS.items() if key in setting)
+    def told(there) -> str:
+        return (
+            " to ".join(map(told, there))
+            if isinstance(there, list)
+            else short(there)
+            if isinstance(there, float)
+            else str(there)
+        )
+
+    return ", ".join(
+        text.format(told(setting[key])) for key, text in WORDS.items() if key in setting
+    )
 
 
 def short(x: float) -> str:
     """A count or a size in a few characters: 800, 50K, 1.5M."""
     step = next((i for i in (9, 6, 3) if abs(x) >= 10**i), 0)
-    return f"{x / 10**step:.3g}{ {0: '', 3: 'K', 6: 'M', 9: 'G'}[step]}"
+    return f"{x / 10**step:.3g}{ {0: '', 3: 'K', 6: 'M', 9: 'G'}[step] }"
 
 
 def digits(x: float) -> str:
@@ -194,4 +277,10 @@ def ranged(ends) -> str:
 
 
 def wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest, break_on_hyphens=False)
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_on_hyphens=False,
+    )

@@ -31,14 +31,20 @@ def forward(transform: str, value):
         if transform == "log":
             return np.log(np.maximum(value, TINY))
         if transform == "logit":
-            return np.log(np.maximum(value, TINY)) - np.log(np.maximum(1 - np.asarray(value, float), TINY))
+            return np.log(np.maximum(value, TINY)) - np.log(
+                np.maximum(1 - np.asarray(value, float), TINY)
+            )
     raise ValueError(f"unknown transform {transform!r}: use one of log, logit, identity")
 
 
 def back(transform: str, t):
     """Inverse of `forward`."""
     with np.errstate(over="ignore"):
-        return {"identity": lambda: np.asarray(t, float), "log": lambda: np.exp(t), "logit": lambda: 0.5 * (1 + np.tanh(0.5 * np.asarray(t)))}[transform]()
+        return {
+            "identity": lambda: np.asarray(t, float),
+            "log": lambda: np.exp(t),
+            "logit": lambda: 0.5 * (1 + np.tanh(0.5 * np.asarray(t))),
+        }[transform]()
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,13 @@ class Problem:
 
     def inward(self, theta):
         """u, inside of the box."""
-        return np.clip(np.stack([p.inward(theta[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1), self.low, self.high)
+        return np.clip(
+            np.stack(
+                [p.inward(theta[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1
+            ),
+            self.low,
+            self.high,
+        )
 
     def model(self, u, slopes: bool = True):
         """T(f) [B, n] and, where asked for, its derivatives by u [B, n, k]."""
@@ -73,7 +85,11 @@ class Problem:
             g = forward(self.transform, f)
             if not slopes:
                 return g, None
-            over = {"identity": lambda: None, "log": lambda: np.where(f > FLAT, 1.0 / f, 0.0), "logit": lambda: np.where(f * (1 - f) > FLAT, 1.0 / (f * (1 - f)), 0.0)}[self.transform]()
+            over = {
+                "identity": lambda: None,
+                "log": lambda: np.where(f > FLAT, 1.0 / f, 0.0),
+                "logit": lambda: np.where(f * (1 - f) > FLAT, 1.0 / (f * (1 - f)), 0.0),
+            }[self.transform]()
             out = np.empty((*g.shape, len(df)))
             for j, p in enumerate(self.form.parameters):
                 column = df[j] if over is None else df[j] * over
@@ -84,7 +100,11 @@ class Problem:
         """e [B, n] and the derivatives of -e [B, n, k]."""
         g, jacobian = self.model(u, slopes)
         e = self.root * ((self.t if self.t.ndim == 1 else self.t[rows]) - g)
-        return np.clip(np.nan_to_num(e, nan=HUGE), -HUGE, HUGE), None if jacobian is None else np.clip(np.nan_to_num(jacobian * self.root[:, None]), -HUGE, HUGE)
+        return np.clip(
+            np.nan_to_num(e, nan=HUGE), -HUGE, HUGE
+        ), None if jacobian is None else np.clip(
+            np.nan_to_num(jacobian * self.root[:, None]), -HUGE, HUGE
+        )
 
     def loss(self, e):
         """rho, its first derivative, its second derivative (0 or 1 under Huber), and the weight of the majorizing parabola, all [B, n]."""
@@ -93,16 +113,29 @@ class Problem:
         if np.isinf(self.delta):
             rho, psi, curve, major = 0.5 * size**2, e.copy(), np.ones_like(e), np.ones_like(e)
         else:
-            rho = np.where(near, 0.5 * np.minimum(size, self.delta) ** 2, self.delta * (size - 0.5 * self.delta))
-            psi, curve, major = np.clip(e, -self.delta, self.delta), near.astype(float), self.delta / np.maximum(size, self.delta)
+            rho = np.where(
+                near,
+                0.5 * np.minimum(size, self.delta) ** 2,
+                self.delta * (size - 0.5 * self.delta),
+            )
+            psi, curve, major = (
+                np.clip(e, -self.delta, self.delta),
+                near.astype(float),
+                self.delta / np.maximum(size, self.delta),
+            )
         if self.censored.any():
             from scipy.special import log_ndtr
 
             z = np.clip(e[:, self.censored] / self.sigma, -40, 1e8)
             below = log_ndtr(-z)
             hazard = np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - below)
-            rho[:, self.censored], psi[:, self.censored] = -self.sigma**2 * below, self.sigma * hazard
-            curve[:, self.censored] = major[:, self.censored] = np.clip(hazard * (hazard - z), 0.0, 1.0)
+            rho[:, self.censored], psi[:, self.censored] = (
+                -(self.sigma**2) * below,
+                self.sigma * hazard,
+            )
+            curve[:, self.censored] = major[:, self.censored] = np.clip(
+                hazard * (hazard - z), 0.0, 1.0
+            )
         return rho, psi, curve, major
 
 
@@ -126,11 +159,17 @@ def normal(problem: Problem, u, weight, rows=slice(None)):
     gradient = -np.matmul((weight * psi)[:, None, :], jacobian)[:, 0]
     turned = jacobian.swapaxes(1, 2)
     hessian = np.matmul(turned * (weight * curve)[:, None, :], jacobian)
-    upper = hessian if np.isinf(problem.delta) else np.matmul(turned * (weight * major)[:, None, :], jacobian)
+    upper = (
+        hessian
+        if np.isinf(problem.delta)
+        else np.matmul(turned * (weight * major)[:, None, :], jacobian)
+    )
     return (weight * rho).sum(1), gradient, hessian, upper
 
 
-def solve(problem: Problem, start, weight=None, free=None, *, tol: float = 1e-13, most: int = 500) -> Solution:
+def solve(
+    problem: Problem, start, weight=None, free=None, *, tol: float = 1e-13, most: int = 500
+) -> Solution:
     """A minimum from every start [B, k] (u). weight: [n] or [B, n]; free: [k] or [B, k], which parameters may move.
 
     Converged: one more step would lower the objective by less than tol of it. Bounds are kept by projection: a parameter on its bound whose
@@ -143,14 +182,27 @@ def solve(problem: Problem, start, weight=None, free=None, *, tol: float = 1e-13
     parts = []
     for i in range(0, count, step):
         rows = np.arange(i, min(i + step, count))
-        parts.append(_solve(problem, start[rows], weight if weight.ndim == 1 else weight[rows], free if free.ndim == 1 else free[rows], rows, tol, most))
+        parts.append(
+            _solve(
+                problem,
+                start[rows],
+                weight if weight.ndim == 1 else weight[rows],
+                free if free.ndim == 1 else free[rows],
+                rows,
+                tol,
+                most,
+            )
+        )
     return Solution(*(np.concatenate(columns) for columns in zip(*parts)))
 
 
 def _solve(problem, start, weight, free, rows, tol, most):
     u = np.clip(start, problem.low, problem.high)
     count, k = u.shape
-    weight, free = np.broadcast_to(weight, (count, problem.root.size)), np.broadcast_to(free, u.shape)
+    weight, free = (
+        np.broadcast_to(weight, (count, problem.root.size)),
+        np.broadcast_to(free, u.shape),
+    )
     objective, gradient, hessian, upper = normal(problem, u, weight, rows)
     damping, turns = np.full(count, 1e-3), np.zeros(count, int)
     done, decrement, open_ = np.zeros(count, bool), np.full(count, np.inf), np.arange(count)
@@ -220,7 +272,12 @@ def damped_step(g, hessian, upper, held, damping) -> tuple[np.ndarray, np.ndarra
     root = np.sqrt(np.einsum("bii->bi", a))
     with np.errstate(all="ignore"):
         try:
-            scaled = np.linalg.solve(a / (root[:, :, None] * root[:, None, :]), (g / root)[:, :, None])[:, :, 0] / root
+            scaled = (
+                np.linalg.solve(a / (root[:, :, None] * root[:, None, :]), (g / root)[:, :, None])[
+                    :, :, 0
+                ]
+                / root
+            )
         except np.linalg.LinAlgError:
             scaled = g / (root * root)
     scaled = np.nan_to_num(np.where(held, 0.0, scaled))
@@ -238,15 +295,26 @@ def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) 
         return starts
     starts = starts.copy()
     reference = starts.copy()
-    reference[:, places] = np.clip(0.5, [form.parameters[j].low for j in places], [form.parameters[j].high for j in places])
+    reference[:, places] = np.clip(
+        0.5, [form.parameters[j].low for j in places], [form.parameters[j].high for j in places]
+    )
     with np.errstate(all="ignore"):
         f, df = form.slopes(problem.x, reference)
         basis = np.stack([np.broadcast_to(df[j], f.shape) for j in places], axis=-1)
         rest = y - (f - (basis * reference[:, None, places]).sum(-1))
-        size = {"identity": 1.0, "log": 1.0 / np.maximum(np.abs(y), TINY), "logit": 1.0 / np.maximum(np.abs(y * (1 - y)), 1e-6)}[problem.transform]
+        size = {
+            "identity": 1.0,
+            "log": 1.0 / np.maximum(np.abs(y), TINY),
+            "logit": 1.0 / np.maximum(np.abs(y * (1 - y)), 1e-6),
+        }[problem.transform]
     factor = problem.root * size * (1.0 if weight is None else np.sqrt(weight)) * ~problem.censored
-    a, b = np.nan_to_num(basis * np.broadcast_to(factor, y.shape)[:, None]), np.nan_to_num(rest * factor)
-    starts[:, places] = bounded_least_squares(a, b, np.array([form.parameters[j].low for j in places]))
+    a, b = (
+        np.nan_to_num(basis * np.broadcast_to(factor, y.shape)[:, None]),
+        np.nan_to_num(rest * factor),
+    )
+    starts[:, places] = bounded_least_squares(
+        a, b, np.array([form.parameters[j].low for j in places])
+    )
     return starts
 
 
@@ -262,8 +330,13 @@ def bounded_least_squares(a, b, low):
         if inside.any():
             part = a[:, :, inside]
             length = np.sqrt((part**2).sum(1, keepdims=True)) + TINY
-            gram = np.matmul((part / length).swapaxes(1, 2), part / length) + 1e-13 * np.eye(inside.sum())
-            right = np.matmul((part / length).swapaxes(1, 2), (b - np.matmul(a, c[:, :, None])[:, :, 0])[:, :, None])
+            gram = np.matmul((part / length).swapaxes(1, 2), part / length) + 1e-13 * np.eye(
+                inside.sum()
+            )
+            right = np.matmul(
+                (part / length).swapaxes(1, 2),
+                (b - np.matmul(a, c[:, :, None])[:, :, 0])[:, :, None],
+            )
             c[:, inside] = np.linalg.solve(gram, right)[:, :, 0] / length[:, 0]
         value = ((np.matmul(a, c[:, :, None])[:, :, 0] - b) ** 2).sum(1)
         better = (c >= low - 1e-300).all(1) & (value < cost) & np.isfinite(value)

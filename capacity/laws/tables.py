@@ -19,7 +19,9 @@ def checked(table, inputs, numbers, what):
         raise ValueError(f"status {odd[0]!r} is none of finished, failed, missing")
     if not (table.status == "finished").any():
         n_failed = int((table.status == "failed").sum())
-        raise ValueError(f"no finished run to {what}: {n_failed} failed, {len(table) - n_failed} missing")
+        raise ValueError(
+            f"no finished run to {what}: {n_failed} failed, {len(table) - n_failed} missing"
+        )
     return table
 
 
@@ -30,7 +32,9 @@ def check_numbers(table, columns, positive):
         values = done[column].astype(float)
         bad = ~(np.isfinite(values) & ((values > 0) | (column not in positive)))
         if bad.any():
-            raise ValueError(f"finished run {done.run_id[bad].iloc[0]} has {column} = {values[bad].iloc[0]:g}")
+            raise ValueError(
+                f"finished run {done.run_id[bad].iloc[0]} has {column} = {values[bad].iloc[0]:g}"
+            )
 
 
 def csv(frame):

@@ -12,7 +12,9 @@ from capacity.laws.expects import NUMBERS
 from capacity.laws.published import verdict
 
 ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
-FEW_PAIRS = 3  # with fewer pairs of models, the noise of seeds decides instead of the scatter of pairs
+FEW_PAIRS = (
+    3  # with fewer pairs of models, the noise of seeds decides instead of the scatter of pairs
+)
 
 
 def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=0):
@@ -20,7 +22,9 @@ def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=
     out = []
     for entry in expects:
         found = _MEASURE[entry["quantity"]](entry, runs, table, pooled, n_boot, seed)
-        for at, measured in found or [("", _lacking("no finished run of this study is what it asks for"))]:
+        for at, measured in found or [
+            ("", _lacking("no finished run of this study is what it asks for"))
+        ]:
             out.append(verdict(entry, measured, at=at, scale=scale))
     return out
 
@@ -56,20 +60,37 @@ def _peak_ratio(entry, runs, table, pooled, n_boot, seed):
         measured = _from_peak(top)
         low = entry["range"][0]
         if low is not None and top["value"] < low and top["largest_r_max"] < low / arms.SATURATED:
-            measured = measured | _lacking("the data run out first: the largest R^max of these models is "
-                                           f"{top['largest_r_max']:.2f}") | {"value": top["value"]}
+            measured = (
+                measured
+                | _lacking(
+                    "the data run out first: the largest R^max of these models is "
+                    f"{top['largest_r_max']:.2f}"
+                )
+                | {"value": top["value"]}
+            )
         out.append((members.iloc[0].curve_name, measured))
     return out
 
 
 def _from_peak(top):
-    remarks = [f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, {_seeds(top['seeds'])}"]
+    remarks = [
+        f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, {_seeds(top['seeds'])}"
+    ]
     if top["rising"]:
-        remarks.append(f"{top['rising']} of its runs gained over {arms.RISING:.0%} in the last tenth of training")
+        remarks.append(
+            f"{top['rising']} of its runs gained over {arms.RISING:.0%} in the last tenth of training"
+        )
     if top["edge"]:
-        remarks.append(f"it is the {top['edge']} model of its curve, so another one might hold more per parameter")
-    return {"value": top["value"], "interval": top["interval"], "why": top["reason"], "remarks": remarks,
-            "method": "limits of the maximum over models, pooled noise of seeds"}
+        remarks.append(
+            f"it is the {top['edge']} model of its curve, so another one might hold more per parameter"
+        )
+    return {
+        "value": top["value"],
+        "interval": top["interval"],
+        "why": top["reason"],
+        "remarks": remarks,
+        "method": "limits of the maximum over models, pooled noise of seeds",
+    }
 
 
 def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
@@ -78,16 +99,38 @@ def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
     if room.empty:
         return [("", _lacking(f"no finished model has R^max of at most {entry['below']:g}"))]
     lowest = room.loc[room.fraction.idxmin()]
-    remarks = [f"{len(room)} models with R^max <= {entry['below']:g}; the lowest is {lowest.label} "
-               f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}"]
+    remarks = [
+        f"{len(room)} models with R^max <= {entry['below']:g}; the lowest is {lowest.label} "
+        f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}"
+    ]
     if entry["statistic"] == "min":
         bottom = arms.peak(room, pooled, n_boot=n_boot, seed=seed, number="fraction", sign=-1)
-        return [("", {"value": bottom["value"], "interval": bottom["interval"], "why": bottom["reason"],
-                      "remarks": remarks, "method": "limits of the minimum over models, pooled noise of seeds"})]
+        return [
+            (
+                "",
+                {
+                    "value": bottom["value"],
+                    "interval": bottom["interval"],
+                    "why": bottom["reason"],
+                    "remarks": remarks,
+                    "method": "limits of the minimum over models, pooled noise of seeds",
+                },
+            )
+        ]
     low, high = arms.t_interval(room.fraction)
     why = "one model leaves no scatter of models" if math.isnan(low) else None
-    return [("", {"value": float(room.fraction.mean()), "interval": None if why else [low, high], "why": why,
-                  "remarks": remarks, "method": "t over models"})]
+    return [
+        (
+            "",
+            {
+                "value": float(room.fraction.mean()),
+                "interval": None if why else [low, high],
+                "why": why,
+                "remarks": remarks,
+                "method": "t over models",
+            },
+        )
+    ]
 
 
 def _ratio(entry, runs, table, pooled, n_boot, seed):
@@ -96,11 +139,20 @@ def _ratio(entry, runs, table, pooled, n_boot, seed):
         if used.empty:
             return [("", _lacking(f"no finished run with {_told(entry[key])}"))]
     named = set(entry["where"]) | set(entry["against"])
-    forms_named = any(c == "label" or c.startswith("model.") for c in named)  # then the forms differ on purpose
-    keys = [c for c in runs if c.startswith("axis ") and c[5:] not in named
-            and not (forms_named and c.startswith("axis model."))]
-    for key, names in (("amount", {"data.n_people", "data.load", "n_people"}),
-                       ("asked", {"train.exposures", "train.steps"})):
+    forms_named = any(
+        c == "label" or c.startswith("model.") for c in named
+    )  # then the forms differ on purpose
+    keys = [
+        c
+        for c in runs
+        if c.startswith("axis ")
+        and c[5:] not in named
+        and not (forms_named and c.startswith("axis model."))
+    ]
+    for key, names in (
+        ("amount", {"data.n_people", "data.load", "n_people"}),
+        ("asked", {"train.exposures", "train.steps"}),
+    ):
         if not named & names or set(upper[key]) <= set(lower[key]):
             keys.append(key)  # equal in both arms, unless named so as to compare different ones
     bottom = {}
@@ -110,8 +162,11 @@ def _ratio(entry, runs, table, pooled, n_boot, seed):
     for curve, rows in upper.groupby("curve", sort=False):
         at, others = rows.iloc[0].curve_name, bottom.get(_key(rows.iloc[0], keys), [])
         if len(others) != 1:
-            few = "no arm to compare with that is equal in everything not named" if not others else \
-                f"{len(others)} arms to compare with; name more settings"
+            few = (
+                "no arm to compare with that is equal in everything not named"
+                if not others
+                else f"{len(others)} arms to compare with; name more settings"
+            )
             out.append((at, _lacking(few)))
             continue
         rest = lower[lower.curve == others[0]]
@@ -137,7 +192,9 @@ def _apart(name, other):
 
 
 def _told(where):
-    return ", ".join(f"{k}={'null' if v is None else v}" for k, v in where.items()) or "any settings"
+    return (
+        ", ".join(f"{k}={'null' if v is None else v}" for k, v in where.items()) or "any settings"
+    )
 
 
 def _ratio_of_curves(entry, upper, lower, table, pooled):
@@ -146,17 +203,30 @@ def _ratio_of_curves(entry, upper, lower, table, pooled):
     noise = pooled if number == "r" else arms.noise(_both(upper, lower), number)
     if entry["models"] != "peak":
         return _matched(upper, lower, table, noise, number, over_seeds=entry["models"] == "same")
-    tops = [max((row for _, row in _arms_of(table, used).iterrows() if not math.isnan(row[number])), default=None,
-                key=lambda row: row[number]) for used in (upper, lower)]
+    tops = [
+        max(
+            (row for _, row in _arms_of(table, used).iterrows() if not math.isnan(row[number])),
+            default=None,
+            key=lambda row: row[number],
+        )
+        for used in (upper, lower)
+    ]
     if any(top is None for top in tops):
         return _lacking(f"{number} was not measured")
     a, b = tops
-    remarks = ["; ".join(f"{', '.join(filter(None, (x.label, _apart(x.curve_name, y.curve_name))))}: {x[number]:.3g}, R^max {x.r_max:.2f}, "
-                         f"{_seeds(x.seeds)}" for x, y in ((a, b), (b, a)))]
+    remarks = [
+        "; ".join(
+            f"{', '.join(filter(None, (x.label, _apart(x.curve_name, y.curve_name))))}: {x[number]:.3g}, R^max {x.r_max:.2f}, "
+            f"{_seeds(x.seeds)}"
+            for x, y in ((a, b), (b, a))
+        )
+    ]
     for top in tops:
         if number == "r" and top.fraction > arms.SATURATED:
-            remarks.append(f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower "
-                           "bound")
+            remarks.append(
+                f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower "
+                "bound"
+            )
     return arms.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
 
 
@@ -175,22 +245,34 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     from scipy.stats import t
 
     size = [c for c in arms.SIZES[:2] if c in upper] or ["label"]
-    pairs = upper[upper[number].notna()].merge(lower[lower[number].notna()], on=[*size, "seed"],
-                                               suffixes=("", "_below"))
+    pairs = upper[upper[number].notna()].merge(
+        lower[lower[number].notna()], on=[*size, "seed"], suffixes=("", "_below")
+    )
     if pairs.empty:
         return _lacking("no finished models of one size and seed in both arms")
     if pairs.duplicated("run_id").any() or pairs.duplicated("run_id_below").any():
         return _lacking("several models of one size in an arm; name more settings")
     which, most = ("both arms", np.minimum) if over_seeds else ("an arm", np.maximum)
-    full = most(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below"))) > arms.SATURATED
+    full = (
+        most(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below")))
+        > arms.SATURATED
+    )
     full &= number == "r"  # what can be asked for is not limited so
     if full.all():
-        return _lacking(f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit it, not "
-                        "the arm")
+        return _lacking(
+            f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit it, not "
+            "the arm"
+        )
     left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
-    labels, n, seeds = ", ".join(dict.fromkeys(pairs.label)), pairs.label.nunique(), pairs.seed.nunique()
-    remarks = [f"{n} model{'s' * (n != 1)} ({labels}), {_seeds(seeds)}" + (f"; full in {which}, left out: "
-                                                                           f"{left_out}" if left_out else "")]
+    labels, n, seeds = (
+        ", ".join(dict.fromkeys(pairs.label)),
+        pairs.label.nunique(),
+        pairs.seed.nunique(),
+    )
+    remarks = [
+        f"{n} model{'s' * (n != 1)} ({labels}), {_seeds(seeds)}"
+        + (f"; full in {which}, left out: {left_out}" if left_out else "")
+    ]
     if over_seeds or len(pairs) < FEW_PAIRS:
         above, below = (table[table.arm.isin(set(pairs[c]))] for c in ("arm", "arm_below"))
         rows = ([row for _, row in part.iterrows()] for part in (above, below))
@@ -199,15 +281,24 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
     cov = np.cov(a, b) / len(pairs)
-    value, interval = arms.ratio(a.mean(), b.mean(), cov, t.ppf(0.5 + forms.LEVEL / 2, len(pairs) - 1))
-    return {"value": float(value), "interval": None if interval is None else [float(x) for x in interval],
-            "why": "the denominator cannot be told from 0", "remarks": remarks,
-            "method": f"Fieller over {len(pairs)} pairs of model and seed"}
+    value, interval = arms.ratio(
+        a.mean(), b.mean(), cov, t.ppf(0.5 + forms.LEVEL / 2, len(pairs) - 1)
+    )
+    return {
+        "value": float(value),
+        "interval": None if interval is None else [float(x) for x in interval],
+        "why": "the denominator cannot be told from 0",
+        "remarks": remarks,
+        "method": f"Fieller over {len(pairs)} pairs of model and seed",
+    }
 
 
 def _rising(entry, runs, table, pooled, n_boot, seed):
     used, out = _chosen(runs, entry["where"]), []
-    like = [tuple(row) for row in used[["amount", *(c for c in runs if c.startswith("axis "))]].to_numpy(object)]
+    like = [
+        tuple(row)
+        for row in used[["amount", *(c for c in runs if c.startswith("axis "))]].to_numpy(object)
+    ]
     for key in dict.fromkeys(like):
         rows = used[[k == key for k in like]]
         values = sorted(set(rows.asked))
@@ -219,7 +310,8 @@ def _rising(entry, runs, table, pooled, n_boot, seed):
         falls = [f"{a:g} to {b:g}" for a, b in zip(values, values[1:]) if mean[b] < mean[a]]
         told = "; ".join(f"{e:g}: {mean[e]:.3g}" for e in values)
         measured["remarks"] = [*measured.get("remarks", []), f"mean by exposures: {told}"] + (
-            [f"it falls from {', '.join(falls)} exposures"] if falls else [])
+            [f"it falls from {', '.join(falls)} exposures"] if falls else []
+        )
         out.append((_pair(most.iloc[0].curve_name, fewest.iloc[0].curve_name), measured))
     return out or [("", _lacking("it needs finished runs at two numbers of exposures"))]
 
@@ -235,8 +327,13 @@ def _share(number, name, most=1.0):
         if known.empty:
             return [("", _lacking(f"{name} was not measured in these runs"))]
         noise = arms.noise(runs, number)
-        return [(f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}", _mean_of_seeds(rows[number], noise, most))
-                for _, rows in known.groupby("arm", sort=False)]
+        return [
+            (
+                f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}",
+                _mean_of_seeds(rows[number], noise, most),
+            )
+            for _, rows in known.groupby("arm", sort=False)
+        ]
 
     return measure
 
@@ -246,8 +343,13 @@ def _mean_of_seeds(values, noise, most):
     pooled over all arms of the study (of the noisier class): shares near 0 or 1 scatter less. It ends where a share does."""
     from scipy.stats import t
 
-    out = {"value": float(values.mean()), "interval": None, "remarks": [_seeds(len(values))],
-           "why": "one seed per arm: the noise of seeds was not measured", "method": "t over seeds, pooled noise"}
+    out = {
+        "value": float(values.mean()),
+        "interval": None,
+        "remarks": [_seeds(len(values))],
+        "why": "one seed per arm: the noise of seeds was not measured",
+        "method": "t over seeds, pooled noise",
+    }
     if len(values) >= ENOUGH_SEEDS:
         sd, dof, out["method"] = float(values.std()), len(values) - 1, "t over seeds"
     elif noise:
@@ -260,7 +362,9 @@ def _mean_of_seeds(values, noise, most):
 
 
 def _extractable_fraction(entry, runs, table, pooled, n_boot, seed):
-    known = runs.assign(extractable=runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0))
+    known = runs.assign(
+        extractable=runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0)
+    )
     return _share("extractable", "extraction", math.inf)(entry, known, table, pooled, n_boot, seed)
 
 
@@ -268,6 +372,12 @@ def _seeds(n):
     return f"{n} seed{'s' * (n != 1)}"
 
 
-_MEASURE = {"peak_ratio": _peak_ratio, "saturated_fraction": _saturated_fraction, "ratio": _ratio, "rising": _rising,
-            "accuracy": _share("accuracy", "accuracy"), "extraction": _share("extraction_accuracy", "extraction"),
-            "extractable_fraction": _extractable_fraction}
+_MEASURE = {
+    "peak_ratio": _peak_ratio,
+    "saturated_fraction": _saturated_fraction,
+    "ratio": _ratio,
+    "rising": _rising,
+    "accuracy": _share("accuracy", "accuracy"),
+    "extraction": _share("extraction_accuracy", "extraction"),
+    "extractable_fraction": _extractable_fraction,
+}

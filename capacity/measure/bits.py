@@ -24,11 +24,15 @@ from torch import Tensor
 from capacity.model.gpt import GPT
 
 NAME, VERSION = "memorization", 1
-LOGITS_AT_ONCE = 2**26  # bounds an evaluation's memory to a few times 256 MiB, also with a vocabulary of 50,000
+LOGITS_AT_ONCE = (
+    2**26
+)  # bounds an evaluation's memory to a few times 256 MiB, also with a vocabulary of 50,000
 CONVENTIONS = ("strict", "paper")
 
 
-def code_lengths(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int) -> np.ndarray:
+def code_lengths(
+    gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int
+) -> np.ndarray:
     """Bits that one member's weights need for each sequence, fp64 [N, 2]: the first token, and all the others."""
     seq_len = tokens_NS.shape[1]
     rows = max(1, min(batch_tokens // seq_len, LOGITS_AT_ONCE // (seq_len * gpt.vocab_size)))
@@ -44,8 +48,10 @@ def memorized(bits_N2: np.ndarray, seq_len: int, vocab_size: int) -> dict[str, f
     """Memorized bits of the whole set by convention (signed; a model worse than a uniform guess scores below 0)."""
     n, token_bits = len(bits_N2), math.log2(vocab_size)
     first, rest = bits_N2.sum(axis=0)
-    return {"strict": n * seq_len * token_bits - (first + rest),
-            "paper": seq_len / (seq_len - 1) * (n * (seq_len - 1) * token_bits - rest)}
+    return {
+        "strict": n * seq_len * token_bits - (first + rest),
+        "paper": seq_len / (seq_len - 1) * (n * (seq_len - 1) * token_bits - rest),
+    }
 
 
 def clipped(bits_N2: np.ndarray, seq_len: int, vocab_size: int) -> float:
@@ -61,7 +67,11 @@ def ceilings(tokens_NS: np.ndarray, vocab_size: int) -> dict[str, float]:
     copies = _occurrences(tokens_NS)
     same_first = _occurrences(tokens_NS[:, :1])
     strict = n * seq_len * token_bits - np.log2(n / copies).sum()
-    paper = seq_len / (seq_len - 1) * (n * (seq_len - 1) * token_bits - np.log2(same_first / copies).sum())
+    paper = (
+        seq_len
+        / (seq_len - 1)
+        * (n * (seq_len - 1) * token_bits - np.log2(same_first / copies).sum())
+    )
     return {"strict": max(0.0, float(strict)), "paper": max(0.0, float(paper))}
 
 
@@ -76,8 +86,14 @@ def _occurrences(rows: np.ndarray) -> np.ndarray:
     return count[inverse.reshape(-1)]
 
 
-def measure(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int,
-            parameters: dict[str, int]) -> dict:
+def measure(
+    gpt: GPT,
+    flat_P: Tensor,
+    tokens_NS: Tensor,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    parameters: dict[str, int],
+) -> dict:
     """All numbers of this measure for one member, ready for its record.
 
     For each convention: bits, ceiling, fraction of the ceiling, and bits per parameter by parameter convention.
@@ -86,13 +102,20 @@ def measure(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, bat
     table = tokens_NS.cpu().numpy()
     n, seq_len = table.shape
     held, most = memorized(bits_N2, seq_len, gpt.vocab_size), ceilings(table, gpt.vocab_size)
-    out = {"version": VERSION, "n_sequences": n, "distinct_sequences": distinct(table),
-           "entropy_bits": n * seq_len * math.log2(gpt.vocab_size),
-           "loss_bits_per_token": float(bits_N2.sum() / (n * seq_len)),
-           "strict_clipped_bits": clipped(bits_N2, seq_len, gpt.vocab_size)}
+    out = {
+        "version": VERSION,
+        "n_sequences": n,
+        "distinct_sequences": distinct(table),
+        "entropy_bits": n * seq_len * math.log2(gpt.vocab_size),
+        "loss_bits_per_token": float(bits_N2.sum() / (n * seq_len)),
+        "strict_clipped_bits": clipped(bits_N2, seq_len, gpt.vocab_size),
+    }
     for convention in CONVENTIONS:
         bits = float(held[convention])
-        out[convention] = {"bits": bits, "ceiling_bits": most[convention],
-                           "fraction_of_ceiling": bits / most[convention] if most[convention] > 0 else None,
-                           "bits_per_parameter": {name: bits / p for name, p in parameters.items()}}
+        out[convention] = {
+            "bits": bits,
+            "ceiling_bits": most[convention],
+            "fraction_of_ceiling": bits / most[convention] if most[convention] > 0 else None,
+            "bits_per_parameter": {name: bits / p for name, p in parameters.items()},
+        }
     return out

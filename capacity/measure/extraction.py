@@ -26,9 +26,16 @@ from capacity.model.gpt import GPT
 from capacity.train.optim import Hyper, Schedule, adamw
 
 NAME, VERSION = "extraction", 1
-BETAS, EPS, CLIP, FINAL = (0.9, 0.999), 1e-6, 1.0, 0.1  # 3.1, appendix D: eps 1e-6, cosine to a tenth; betas and clipping: usual
+BETAS, EPS, CLIP, FINAL = (
+    (0.9, 0.999),
+    1e-6,
+    1.0,
+    0.1,
+)  # 3.1, appendix D: eps 1e-6, cosine to a tenth; betas and clipping: usual
 BLOCK = 256  # steps
-INIT = 0.02  # standard deviation of the first factor of a low-rank update; the second starts at zero
+INIT = (
+    0.02  # standard deviation of the first factor of a low-rank update; the second starts at zero
+)
 
 
 def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Question:
@@ -45,7 +52,9 @@ def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Questi
         glue = torch.full_like(here, world.value_glues[a].index(value_glue))
         value, _ = world.value_slots(a, world.values(name, person_R[here]), glue)
         named = world.names.last_GN[world.names.glues.index(subject_glue), last[here]]
-        subject = torch.stack([world.names.first[first[here]], world.names.middle[middle[here]], named], 1)
+        subject = torch.stack(
+            [world.names.first[first[here]], world.names.middle[middle[here]], named], 1
+        )
         one, two = (subject, value) if subject_first else (value, subject)
         slots[here, 1], slots[here, 5], slots[here, 9] = before, between, after
         slots[here[:, None], torch.arange(2, 5, device=world.device)] = one
@@ -61,8 +70,10 @@ def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Questi
 def halves(world: BiosWorld, seed: int) -> tuple[Tensor, Tensor]:
     """People of the fine-tuning and people held out, drawn by the seed."""
     n = world.n_people
-    drawn = hashing.permute(hashing.key(seed, "extraction halves"), torch.arange(n, device=world.device), n)
-    return drawn[:n // 2].sort().values, drawn[n // 2:].sort().values
+    drawn = hashing.permute(
+        hashing.key(seed, "extraction halves"), torch.arange(n, device=world.device), n
+    )
+    return drawn[: n // 2].sort().values, drawn[n // 2 :].sort().values
 
 
 def adapt(gpt: GPT, flat_1P: Tensor, factors: dict[str, Tensor]) -> Tensor:
@@ -80,7 +91,9 @@ def adapt(gpt: GPT, flat_1P: Tensor, factors: dict[str, Tensor]) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def new_factors(gpt: GPT, rank_embedding: int, rank_attention: int, seed: int, device: torch.device) -> dict[str, Tensor]:
+def new_factors(
+    gpt: GPT, rank_embedding: int, rank_attention: int, seed: int, device: torch.device
+) -> dict[str, Tensor]:
     """a [rows, rank] normal, b [rank, columns] zero; queries and values of a layer share a factor each through block columns."""
     generator = torch.Generator().manual_seed(hashing.key(seed, "extraction factors"))
     out = {}
@@ -93,7 +106,9 @@ def new_factors(gpt: GPT, rank_embedding: int, rank_attention: int, seed: int, d
                 d = gpt.model.d_model
                 columns = d + (columns - d) // 2
                 rank = 2 * rank
-            out[weight.name + ".a"] = (torch.randn(rows, rank, generator=generator) * INIT).to(device)
+            out[weight.name + ".a"] = (torch.randn(rows, rank, generator=generator) * INIT).to(
+                device
+            )
             out[weight.name + ".b"] = torch.zeros(rank, columns, device=device)
     return out
 
@@ -111,24 +126,45 @@ def block_mask(gpt: GPT, factors: dict[str, Tensor]) -> dict[str, Tensor]:
     return masks
 
 
-def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config: Config, dtype: torch.dtype) -> Tensor:
+def fine_tune(
+    gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config: Config, dtype: torch.dtype
+) -> Tensor:
     """Weights [P] after fine-tuning on questions about these people."""
     settings, seed, device = config.extraction, config.seed, flat_P.device
     lora = settings.mode == "lora"
-    factors = new_factors(gpt, settings.rank_embedding, settings.rank_attention, seed, device) if lora else {}
+    factors = (
+        new_factors(gpt, settings.rank_embedding, settings.rank_attention, seed, device)
+        if lora
+        else {}
+    )
     masks = block_mask(gpt, factors)
-    trained = torch.cat([f.reshape(-1) for f in factors.values()])[None] if lora else flat_P[None].clone()
+    trained = (
+        torch.cat([f.reshape(-1) for f in factors.values()])[None] if lora else flat_P[None].clone()
+    )
     decay = torch.ones_like(trained[0]) if lora else gpt.decay_mask().to(device)
     moments = torch.zeros_like(trained), torch.zeros_like(trained)
-    train = Train(steps=settings.steps, lr=settings.lr, warmup_steps=0, final_lr_fraction=FINAL, beta1=BETAS[0], beta2=BETAS[1],
-                  eps=EPS, weight_decay=settings.weight_decay, grad_clip=CLIP)
+    train = Train(
+        steps=settings.steps,
+        lr=settings.lr,
+        warmup_steps=0,
+        final_lr_fraction=FINAL,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        eps=EPS,
+        weight_decay=settings.weight_decay,
+        grad_clip=CLIP,
+    )
     hyper, schedule = Hyper.of([train], device), Schedule([train], [settings.steps])
     alive = torch.ones(1, dtype=torch.bool, device=device)
     draw = hashing.key(seed, "extraction batches")
     for step in range(settings.steps):
-        if step % BLOCK == 0:  # questions of many steps at once: building them costs launches, not work
+        if (
+            step % BLOCK == 0
+        ):  # questions of many steps at once: building them costs launches, not work
             size = min(BLOCK, settings.steps - step) * settings.batch_size
-            word = hashing.words(draw, step * settings.batch_size + torch.arange(size, device=device))
+            word = hashing.words(
+                draw, step * settings.batch_size + torch.arange(size, device=device)
+            )
             person = people[word // len(world.attributes) % len(people)]
             rows, wanted = _padded(world, questions(world, person, word % len(world.attributes)))
             now = torch.from_numpy(schedule.rows(step, BLOCK)).to(device)
@@ -139,13 +175,21 @@ def fine_tune(gpt: GPT, flat_P: Tensor, world: BiosWorld, people: Tensor, config
         nll = gpt.nll(weights, tokens[None], dtype)[0]
         loss = (nll * asked).sum() / asked.sum()
         (grad,) = torch.autograd.grad(loss, leaf)
-        alive = adamw(trained, grad, *moments, decay, hyper, now[step % BLOCK], alive, loss.detach()[None])
+        alive = adamw(
+            trained, grad, *moments, decay, hyper, now[step % BLOCK], alive, loss.detach()[None]
+        )
     if not bool(alive[0]):
-        raise FloatingPointError("extraction: the loss of the fine-tuning was not finite; lower extraction.lr")
-    return (adapt(gpt, flat_P[None], _unpacked(trained[0], factors, masks)) if lora else trained)[0].detach()
+        raise FloatingPointError(
+            "extraction: the loss of the fine-tuning was not finite; lower extraction.lr"
+        )
+    return (adapt(gpt, flat_P[None], _unpacked(trained[0], factors, masks)) if lora else trained)[
+        0
+    ].detach()
 
 
-def _unpacked(flat: Tensor, factors: dict[str, Tensor], masks: dict[str, Tensor]) -> dict[str, Tensor]:
+def _unpacked(
+    flat: Tensor, factors: dict[str, Tensor], masks: dict[str, Tensor]
+) -> dict[str, Tensor]:
     parts = flat.split([f.numel() for f in factors.values()])
     return {name: part.view_as(f) * masks[name] for (name, f), part in zip(factors.items(), parts)}
 
@@ -176,17 +220,36 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
     most = config.measure.people
     accuracy: dict[str, dict[str, float]] = {}
     for part, people in (("trained", learned_from), ("held_out", held_out)):
-        asked = people if most is None or most >= len(people) else people[torch.linspace(
-            0, len(people) - 1, most, device=people.device).long()]
+        asked = (
+            people
+            if most is None or most >= len(people)
+            else people[torch.linspace(0, len(people) - 1, most, device=people.device).long()]
+        )
         accuracy[part] = {}
         for a, name in enumerate(world.attributes):
-            _, hits = ask(world.pieces, questions(world, asked, torch.full_like(asked, a)), scorer, config.measure.batch_tokens)
+            _, hits = ask(
+                world.pieces,
+                questions(world, asked, torch.full_like(asked, a)),
+                scorer,
+                config.measure.batch_tokens,
+            )
             accuracy[part][name] = float(hits.mean())
     counted = [name for name in world.attributes if name != "work_city"]
     mean = {part: float(np.mean([by[name] for name in counted])) for part, by in accuracy.items()}
     n = len(held_out)
-    return {"version": VERSION, "mode": config.extraction.mode, "steps": config.extraction.steps, "lr": config.extraction.lr,
-            "people_trained": len(learned_from), "people_tested": min(n, most or n), "attributes": accuracy["held_out"],
-            "attributes_trained": accuracy["trained"], "accuracy": mean["held_out"], "accuracy_trained": mean["trained"],
-            "accuracy_se_over_people": math.sqrt(mean["held_out"] * (1 - mean["held_out"]) / (min(n, most or n) * len(counted))),
-            "extractable_people": 2 * mean["held_out"] * n}
+    return {
+        "version": VERSION,
+        "mode": config.extraction.mode,
+        "steps": config.extraction.steps,
+        "lr": config.extraction.lr,
+        "people_trained": len(learned_from),
+        "people_tested": min(n, most or n),
+        "attributes": accuracy["held_out"],
+        "attributes_trained": accuracy["trained"],
+        "accuracy": mean["held_out"],
+        "accuracy_trained": mean["trained"],
+        "accuracy_se_over_people": math.sqrt(
+            mean["held_out"] * (1 - mean["held_out"]) / (min(n, most or n) * len(counted))
+        ),
+        "extractable_people": 2 * mean["held_out"] * n,
+    }

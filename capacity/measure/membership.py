@@ -57,28 +57,44 @@ def f1_median(members: np.ndarray, others: np.ndarray) -> float:
     number, 0.5 by chance (Morris et al., arXiv 2505.24832, state no rule; with this one chance is their 0.5).
     """
     both = np.concatenate([members, others])
-    weight = np.concatenate([np.full(len(members), 0.5 / len(members)), np.full(len(others), 0.5 / len(others))])
+    weight = np.concatenate(
+        [np.full(len(members), 0.5 / len(members)), np.full(len(others), 0.5 / len(others))]
+    )
     order = np.argsort(-both, kind="stable")
     values, cumulated = both[order], np.cumsum(weight[order])
     threshold = values[min(len(values) - 1, int(np.searchsorted(cumulated, 0.5 - 1e-12)))]
     # sequences at the threshold count in the part that fills the flagged half
     above, at = (weight * (both > threshold)).sum(), (weight * (both == threshold)).sum()
     part = (0.5 - above) / at if at else 0.0
-    return float(2 * ((weight * (both > threshold))[:len(members)].sum() + part * (weight * (both == threshold))[:len(members)].sum()))
+    return float(
+        2
+        * (
+            (weight * (both > threshold))[: len(members)].sum()
+            + part * (weight * (both == threshold))[: len(members)].sum()
+        )
+    )
 
 
 def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed: int = 0) -> dict:
     """All statistics with 95% bootstrap intervals over sequences (percentiles; members and non-members resampled apart)."""
     if not (np.isfinite(members).all() and np.isfinite(others).all()):
         raise ValueError("membership scores must be finite")
-    out: dict = {name: f(members, others) for name, f in {"auc": auc, "advantage": advantage, "f1_median": f1_median}.items()}
+    out: dict = {
+        name: f(members, others)
+        for name, f in {"auc": auc, "advantage": advantage, "f1_median": f1_median}.items()
+    }
     out |= {f"tpr_at_{fpr:g}": tpr_at(members, others, fpr) for fpr in FPRS}
     draws = resampled(members, others, n_boot, np.random.default_rng(seed))
     ends = np.quantile(draws, [0.025, 0.975], axis=0)
-    return out | {f"{name}_interval": [float(low), float(high)] for name, low, high in zip(("auc", "f1_median"), *ends)}
+    return out | {
+        f"{name}_interval": [float(low), float(high)]
+        for name, low, high in zip(("auc", "f1_median"), *ends)
+    }
 
 
-def resampled(members: np.ndarray, others: np.ndarray, n_boot: int, dice: np.random.Generator) -> np.ndarray:
+def resampled(
+    members: np.ndarray, others: np.ndarray, n_boot: int, dice: np.random.Generator
+) -> np.ndarray:
     """`auc` and `f1_median` of bootstrap samples, fp64 [n_boot, 2]. Everything is sorted once; a sample is how often each sequence is
     in it, so that it costs a pass over the sequences and no sort."""
     m, o = len(members), len(others)
@@ -89,8 +105,12 @@ def resampled(members: np.ndarray, others: np.ndarray, n_boot: int, dice: np.ran
     first = np.concatenate([[0], falls])  # of each group of equal scores
     out = np.empty((n_boot, 2))
     for i in range(n_boot):
-        weight = np.concatenate([np.bincount(dice.integers(0, m, m), minlength=m) * (0.5 / m),
-                                 np.bincount(dice.integers(0, o, o), minlength=o) * (0.5 / o)])[order]
+        weight = np.concatenate(
+            [
+                np.bincount(dice.integers(0, m, m), minlength=m) * (0.5 / m),
+                np.bincount(dice.integers(0, o, o), minlength=o) * (0.5 / o),
+            ]
+        )[order]
         mine = np.add.reduceat(np.where(is_member, weight, 0.0), first)
         theirs = np.add.reduceat(np.where(is_member, 0.0, weight), first)
         below = 0.5 - np.cumsum(theirs) + theirs / 2
@@ -106,10 +126,21 @@ def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str,
 
     loss: - mean loss; zlib: - loss / bytes after zlib (Carlini et al., arXiv 2012.07805); min_k and min_k_plus as they are.
     """
-    return {"loss": -columns["loss"], "zlib": -columns["loss"] / zlib_bytes, "min_k": columns["min_k"], "min_k_plus": columns["min_k_plus"]}
+    return {
+        "loss": -columns["loss"],
+        "zlib": -columns["loss"] / zlib_bytes,
+        "min_k": columns["min_k"],
+        "min_k_plus": columns["min_k_plus"],
+    }
 
 
-def lira(target: np.ndarray, losses_KN: np.ndarray, seen_KN: np.ndarray, online: bool = True, shared_variance: bool = False) -> np.ndarray:
+def lira(
+    target: np.ndarray,
+    losses_KN: np.ndarray,
+    seen_KN: np.ndarray,
+    online: bool = True,
+    shared_variance: bool = False,
+) -> np.ndarray:
     """Likelihood-ratio attack (Carlini et al., arXiv 2112.03570, sections V and VI): score of each sequence [N] from the target's
     loss and those of K shadow models; seen: whether a shadow model was trained on the sequence.
 
@@ -123,11 +154,17 @@ def lira(target: np.ndarray, losses_KN: np.ndarray, seen_KN: np.ndarray, online:
             continue
         count = mask.sum(0)
         if count.min() < 2:
-            raise ValueError(f"lira: a sequence has {count.min()} shadow models that {'saw' if name == 'in' else 'did not see'} it; needs at "
-                             "least 2: train more")
+            raise ValueError(
+                f"lira: a sequence has {count.min()} shadow models that {'saw' if name == 'in' else 'did not see'} it; needs at "
+                "least 2: train more"
+            )
         mean = np.where(mask, losses_KN, 0.0).sum(0) / count
         squares = np.where(mask, (losses_KN - mean) ** 2, 0.0)
-        variance = np.full(len(target), squares.sum() / (count - 1).sum()) if shared_variance else squares.sum(0) / (count - 1)
+        variance = (
+            np.full(len(target), squares.sum() / (count - 1).sum())
+            if shared_variance
+            else squares.sum(0) / (count - 1)
+        )
         sides[name] = mean, np.maximum(variance, 1e-12)
     mean, variance = sides["out"]
     if not online:
@@ -139,7 +176,9 @@ def _log_normal(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.nda
     return -0.5 * np.log(2 * np.pi * variance) - (x - mean) ** 2 / (2 * variance)
 
 
-def rmia(target: np.ndarray, losses_KN: np.ndarray, population: np.ndarray, gamma: float = 1.0) -> np.ndarray:
+def rmia(
+    target: np.ndarray, losses_KN: np.ndarray, population: np.ndarray, gamma: float = 1.0
+) -> np.ndarray:
     """Robust membership inference (Zarifzadeh et al., arXiv 2312.03262, section 3): for each sequence the part of the population z
     with (p(x|theta) / p(x)) / (p(z|theta) / p(z)) >= gamma, in [0, 1].
 
@@ -150,17 +189,25 @@ def rmia(target: np.ndarray, losses_KN: np.ndarray, population: np.ndarray, gamm
     return np.searchsorted(ordered, ratio - np.log(gamma), "right") / len(ordered)
 
 
-def bag_of_words_auc(members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, folds: int = 5, seed: int = 0) -> float:
+def bag_of_words_auc(
+    members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, folds: int = 5, seed: int = 0
+) -> float:
     """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated. Near 0.5 where members and
     non-members come from one pool; else the split itself tells them apart, and no attack on it means anything."""
     dice = np.random.default_rng(seed)
     scores = {}
-    parts = {side: dice.permutation(len(rows)) % folds for side, rows in (("in", members_NS), ("out", others_NS))}
+    parts = {
+        side: dice.permutation(len(rows)) % folds
+        for side, rows in (("in", members_NS), ("out", others_NS))
+    }
     tables = {"in": members_NS, "out": others_NS}
     for fold in range(folds):
         log_odds = 0.0
         for side, sign in (("in", 1), ("out", -1)):
-            count = np.bincount(tables[side][parts[side] != fold].reshape(-1), minlength=vocab_size) + 1.0
+            count = (
+                np.bincount(tables[side][parts[side] != fold].reshape(-1), minlength=vocab_size)
+                + 1.0
+            )
             log_odds = log_odds + sign * np.log(count / count.sum())
         for side in tables:
             scores.setdefault(side, []).append(log_odds[tables[side][parts[side] == fold]].mean(1))
@@ -172,7 +219,9 @@ def auc_se(members: int, others: int) -> float:
     return math.sqrt((members + others + 1) / (12 * members * others))
 
 
-def bag_of_words_sd(members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, draws: int = 20, seed: int = 0) -> float:
+def bag_of_words_sd(
+    members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, draws: int = 20, seed: int = 0
+) -> float:
     """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is what chance does: about 1.6 times `auc_se`,
     because the scores of a fold share a classifier. Of many sequences a part is split, and the excess taken over."""
     dice, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
@@ -181,5 +230,9 @@ def bag_of_words_sd(members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: i
     found = []
     for _ in range(draws):
         chosen = dice.permutation(len(both))[:n]
-        found.append(bag_of_words_auc(both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(dice.integers(2**31))))
+        found.append(
+            bag_of_words_auc(
+                both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(dice.integers(2**31))
+            )
+        )
     return float(np.std(found, ddof=1) / auc_se(m, n - m) * auc_se(len(members_NS), len(others_NS)))

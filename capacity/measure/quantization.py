@@ -41,34 +41,65 @@ def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
         for name, dim in gpt.qat.channels.items():
             inputs = shapes[name][dim]
             bits += stored_bits(gpt.qat.levels, math.prod(shapes[name]) // inputs, inputs)
-        return {"weights": train.qat, "bits": bits, "bits_per_weight": bits / P, "quantized": list(shapes),
-                "skipped": [name for name in sizes if name not in shapes]}
+        return {
+            "weights": train.qat,
+            "bits": bits,
+            "bits_per_weight": bits / P,
+            "quantized": list(shapes),
+            "skipped": [name for name in sizes if name not in shapes],
+        }
     kept = "bf16" if train.weights != "fp32" else (arithmetic or train.precision)
-    wide = sum(size for w, size in zip(gpt.layout, gpt.sizes) if w.name.endswith("router.weight")) if train.weights == "fp32" else 0
+    wide = (
+        sum(size for w, size in zip(gpt.layout, gpt.sizes) if w.name.endswith("router.weight"))
+        if train.weights == "fp32"
+        else 0
+    )
     bits = 32 * P if kept in ("fp32", "tf32") else 16 * P + 16 * wide
-    return {"weights": "fp32" if kept == "tf32" else kept, "bits": bits, "bits_per_weight": bits / P}
+    return {
+        "weights": "fp32" if kept == "tf32" else kept,
+        "bits": bits,
+        "bits_per_weight": bits / P,
+    }
 
 
 def asked(settings, record: dict | None = None) -> list[Spec]:
     """The variants that a run's settings ask for, and those that its record has already."""
-    had = [spec_of(row) for row in (record or {"measures": {}})["measures"].get(NAME, {"rows": []})["rows"]]
+    had = [
+        spec_of(row)
+        for row in (record or {"measures": {}})["measures"].get(NAME, {"rows": []})["rows"]
+    ]
     wanted = specs(settings)
     return [spec for spec in had if spec not in wanted] + wanted
 
 
-def measure(gpt: GPT, flat_P: Tensor, wanted: list[Spec], rows: Callable[[int], Tensor], evaluate: Callable[[Tensor], dict],
-            name: str, parameters: dict[str, int], unquantized_bits: int) -> dict:
+def measure(
+    gpt: GPT,
+    flat_P: Tensor,
+    wanted: list[Spec],
+    rows: Callable[[int], Tensor],
+    evaluate: Callable[[Tensor], dict],
+    name: str,
+    parameters: dict[str, int],
+    unquantized_bits: int,
+) -> dict:
     """Rows for the record, each with every quantized tensor and every skipped one, which is kept in the format `rest`.
 
     rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other numbers of the measure `name`.
     """
     before = evaluate(flat_P)
-    out = {"version": VERSION, "arithmetic": ARITHMETIC, "shapes": {weight.name: list(weight.shape) for weight in gpt.layout},
-           "unquantized": _numbers(before, before, unquantized_bits, parameters, name), "rows": []}
+    out = {
+        "version": VERSION,
+        "arithmetic": ARITHMETIC,
+        "shapes": {weight.name: list(weight.shape) for weight in gpt.layout},
+        "unquantized": _numbers(before, before, unquantized_bits, parameters, name),
+        "rows": [],
+    }
     for spec in wanted:
         calibration = rows(spec.calibration or 1)
         weights_P, tensors, stored = quantize(gpt, flat_P, calibration, spec)
-        row = dataclasses.asdict(spec) | _numbers(evaluate(weights_P), before, stored, parameters, name)
+        row = dataclasses.asdict(spec) | _numbers(
+            evaluate(weights_P), before, stored, parameters, name
+        )
         if spec.calibration is not None:
             row["calibration_tokens"] = gpt.targets(calibration).numel()
         row["quantized"] = {tensor: found for tensor, found in tensors.items() if found is not None}
@@ -79,12 +110,18 @@ def measure(gpt: GPT, flat_P: Tensor, wanted: list[Spec], rows: Callable[[int], 
 
 def check_bound(name: str, held: float, stored: int) -> None:
     """AssertionError where more bits of random data or facts are claimed than the weights can hold."""
-    assert name in UNBOUNDED or held <= stored, f"{held} bits held by weights that are stored in {stored} bits"
+    assert name in UNBOUNDED or held <= stored, (
+        f"{held} bits held by weights that are stored in {stored} bits"
+    )
 
 
 def _numbers(found: dict, before: dict, stored: int, parameters: dict[str, int], name: str) -> dict:
     held = found["held_bits"]
     check_bound(name, held, stored)
-    return found | {"fraction_of_unquantized": held / before["held_bits"] if before["held_bits"] > 0 else None,
-                    "bits_per_parameter": {convention: held / p for convention, p in parameters.items()},
-                    "stored_bits": stored, "stored_bits_per_weight": stored / parameters["total"], "bits_per_stored_bit": held / stored}
+    return found | {
+        "fraction_of_unquantized": held / before["held_bits"] if before["held_bits"] > 0 else None,
+        "bits_per_parameter": {convention: held / p for convention, p in parameters.items()},
+        "stored_bits": stored,
+        "stored_bits_per_weight": stored / parameters["total"],
+        "bits_per_stored_bit": held / stored,
+    }

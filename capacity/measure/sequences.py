@@ -28,12 +28,17 @@ SIGMA_FLOOR = 1e-3
 COLUMNS = ("loss", "min_k", "min_k_plus", "suffix_loss", "correct", "tail")
 
 
-def scores(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int) -> dict[str, np.ndarray]:
+def scores(
+    gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int
+) -> dict[str, np.ndarray]:
     """All columns for the sequences, int [n, S] on the device of the weights. Memory is bounded by `batch_tokens` and the
     vocabulary."""
     rows = _rows_at_once(gpt, tokens_NS, batch_tokens)
     with torch.no_grad():
-        parts = [torch.stack(columns(gpt.by_token(flat_P, batch.long(), of_tokens, dtype)), 1).cpu() for batch in tokens_NS.split(rows)]
+        parts = [
+            torch.stack(columns(gpt.by_token(flat_P, batch.long(), of_tokens, dtype)), 1).cpu()
+            for batch in tokens_NS.split(rows)
+        ]
     table = torch.cat(parts).numpy()
     return {name: table[:, i] for i, name in enumerate(COLUMNS)}
 
@@ -61,7 +66,14 @@ def of_tokens(logits_NV: Tensor, target_N: Tensor) -> Tensor:
     p_NV.mul_(logits_NV)
     mean_N = p_NV.sum(-1)
     variance_N = p_NV.mul_(logits_NV).sum(-1) - mean_N.square()
-    return torch.stack([logit_N + log_max_N, (logit_N - mean_N) / variance_N.clamp_min(SIGMA_FLOOR**2).sqrt(), right_N.float()], 1)
+    return torch.stack(
+        [
+            logit_N + log_max_N,
+            (logit_N - mean_N) / variance_N.clamp_min(SIGMA_FLOOR**2).sqrt(),
+            right_N.float(),
+        ],
+        1,
+    )
 
 
 def columns(numbers_BS3: Tensor) -> list[Tensor]:
@@ -69,12 +81,25 @@ def columns(numbers_BS3: Tensor) -> list[Tensor]:
     log_p_BS, z_BS, right_BS = numbers_BS3.unbind(-1)
     S = log_p_BS.shape[1]
     k = math.ceil(K * S)
-    return [-log_p_BS.sum(1), log_p_BS.topk(k, dim=1, largest=False).values.mean(1), z_BS.topk(k, dim=1, largest=False).values.mean(1),
-            -log_p_BS[:, S // 2:].sum(1), right_BS.mean(1), right_BS.flip(1).cumprod(1).sum(1)]
+    return [
+        -log_p_BS.sum(1),
+        log_p_BS.topk(k, dim=1, largest=False).values.mean(1),
+        z_BS.topk(k, dim=1, largest=False).values.mean(1),
+        -log_p_BS[:, S // 2 :].sum(1),
+        right_BS.mean(1),
+        right_BS.flip(1).cumprod(1).sum(1),
+    ]
 
 
-def recall(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, prefix_T: Tensor, dtype: torch.dtype, batch_tokens: int,
-           alone_N: np.ndarray | None = None) -> np.ndarray:
+def recall(
+    gpt: GPT,
+    flat_P: Tensor,
+    tokens_NS: Tensor,
+    prefix_T: Tensor,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    alone_N: np.ndarray | None = None,
+) -> np.ndarray:
     """ReCaLL (Xie et al., arXiv 2406.15968): log-likelihood of a sequence behind a prefix of non-members, over that without one, fp32 [n].
 
     Both are negative; a prefix costs a member more, so that a larger ratio means member. The context holds S tokens, so it is the
@@ -83,12 +108,22 @@ def recall(gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, prefix_T: Tensor, dtype:
     T, S = len(prefix_T), tokens_NS.shape[1]
 
     def nats(tokens_BT: Tensor, first: int) -> Tensor:
-        return gpt.by_token(flat_P, tokens_BT, lambda logits, target: F.cross_entropy(logits, target, reduction="none"), dtype, first).sum(1).cpu()
+        return (
+            gpt.by_token(
+                flat_P,
+                tokens_BT,
+                lambda logits, target: F.cross_entropy(logits, target, reduction="none"),
+                dtype,
+                first,
+            )
+            .sum(1)
+            .cpu()
+        )
 
     behind, alone = [], []
     with torch.no_grad():
         for batch in tokens_NS.split(_rows_at_once(gpt, tokens_NS, batch_tokens)):
-            body = batch[:, :S - T].long()
+            body = batch[:, : S - T].long()
             behind.append(nats(torch.cat([prefix_T.long().expand(len(body), T), body], 1), T))
             if alone_N is None:
                 alone.append(nats(body, 0))

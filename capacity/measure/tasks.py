@@ -16,7 +16,11 @@ from capacity.quantize.spec import Spec
 from capacity.train.loop import Stack
 
 NAMES = {"uniform": bits.NAME, "text": text.NAME}  # by kind of data; all others are about people
-EVALUATED = {bits.NAME: "strict_bits", knowledge.NAME: "bits", text.NAME: "bits"}  # the number in metrics.jsonl that convergence is judged by
+EVALUATED = {
+    bits.NAME: "strict_bits",
+    knowledge.NAME: "bits",
+    text.NAME: "bits",
+}  # the number in metrics.jsonl that convergence is judged by
 
 
 def name_of(config: Config) -> str:
@@ -41,13 +45,21 @@ def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
         held = text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, stack.dtype)
         return {"bits": held, "bits_per_parameter": held / config.parameters["total"]}
     held = _knowledge(stack, flat_P, m, 1, stack.dtype)
-    return {"bits": held["bits"], "bits_per_parameter": held["bits_per_parameter"]["paper"], "accuracy": held["accuracy"],
-            "fraction_of_ceiling": held["fraction_of_ceiling"]}
+    return {
+        "bits": held["bits"],
+        "bits_per_parameter": held["bits_per_parameter"]["paper"],
+        "accuracy": held["accuracy"],
+        "fraction_of_ceiling": held["fraction_of_ceiling"],
+    }
 
 
 def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
     """Bits per token of every canary of member m, for metrics.jsonl."""
-    return {"canary_loss_bits_per_token": text.canary_losses(stack.gpt, flat_P, stack.feed.canaries(m), stack.configs[m], stack.dtype)}
+    return {
+        "canary_loss_bits_per_token": text.canary_losses(
+            stack.gpt, flat_P, stack.feed.canaries(m), stack.configs[m], stack.dtype
+        )
+    }
 
 
 def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
@@ -62,12 +74,21 @@ def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
 
 
-def measure_all(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
+def measure_all(
+    stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]
+) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
     """Every measure that the settings of member m ask for, by name, ready for its record, with these variants of quantization; and
     of text the table of its sequences."""
     config, table = stack.configs[m], None
     if config.data.kind == "uniform":
-        found = bits.measure(stack.gpt, flat_P, stack.feed.member_tokens(m), stack.dtype, config.measure.batch_tokens, config.parameters)
+        found = bits.measure(
+            stack.gpt,
+            flat_P,
+            stack.feed.member_tokens(m),
+            stack.dtype,
+            config.measure.batch_tokens,
+            config.parameters,
+        )
     elif config.data.kind == "text":
         found, table = text.measure(stack.gpt, flat_P, config, stack.dtype)
     else:
@@ -79,8 +100,15 @@ def measure_all(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> t
     if variants:
         allow_tf32(False)
         out[quantization.NAME] = quantization.measure(
-            stack.gpt, flat_P, variants, lambda n: stack.feed.first_rows(m, n), lambda weights_P: headline(stack, weights_P, m),
-            name_of(config), config.parameters, quantization.storage(stack.gpt, config.train, "fp32")["bits"])
+            stack.gpt,
+            flat_P,
+            variants,
+            lambda n: stack.feed.first_rows(m, n),
+            lambda weights_P: headline(stack, weights_P, m),
+            name_of(config),
+            config.parameters,
+            quantization.storage(stack.gpt, config.train, "fp32")["bits"],
+        )
         allow_tf32(stack.gpt.tf32)
     return out, table
 
@@ -90,14 +118,27 @@ def held_bits(name: str, measured: dict) -> float:
     return measured["strict"]["bits"] if name == bits.NAME else measured["bits"]
 
 
-def _memorized(stack: Stack, flat_P: Tensor, m: int, dtype: torch.dtype, gpt: GPT | None = None) -> dict[str, float]:
+def _memorized(
+    stack: Stack, flat_P: Tensor, m: int, dtype: torch.dtype, gpt: GPT | None = None
+) -> dict[str, float]:
     config = stack.configs[m]
-    held = bits.memorized(bits.code_lengths(gpt or stack.gpt, flat_P, stack.feed.member_tokens(m), dtype, config.measure.batch_tokens),
-                          config.data.seq_len, config.data.vocab_size)
+    held = bits.memorized(
+        bits.code_lengths(
+            gpt or stack.gpt,
+            flat_P,
+            stack.feed.member_tokens(m),
+            dtype,
+            config.measure.batch_tokens,
+        ),
+        config.data.seq_len,
+        config.data.vocab_size,
+    )
     return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
 
 
-def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch.dtype, gpt: GPT | None = None) -> dict:
+def _knowledge(
+    stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch.dtype, gpt: GPT | None = None
+) -> dict:
     config, gpt = stack.configs[m], gpt or stack.gpt
 
     def scorer(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,5 +147,12 @@ def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch
         return nll[0], greedy[0]
 
     batch_tokens = max(1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // gpt.vocab_size))
-    return knowledge.measure(stack.feed.members[m].world, scorer, config.measure.people, contexts, config.measure.context,
-                             batch_tokens, config.parameters)
+    return knowledge.measure(
+        stack.feed.members[m].world,
+        scorer,
+        config.measure.people,
+        contexts,
+        config.measure.context,
+        batch_tokens,
+        config.parameters,
+    )

@@ -29,10 +29,14 @@ def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: to
     from capacity.measure.bits import code_lengths
 
     lengths = code_lengths(gpt, flat_P, trained_NS, dtype, config.measure.batch_tokens)
-    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.data.rows) - float(lengths.sum())
+    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.data.rows) - float(
+        lengths.sum()
+    )
 
 
-def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tuple[dict, dict[str, np.ndarray]]:
+def measure(
+    gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype
+) -> tuple[dict, dict[str, np.ndarray]]:
     """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1) and the columns of
     `sequences.scores`.
 
@@ -43,29 +47,70 @@ def measure(gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype) -> tup
     columns = sequences.scores(gpt, flat_P, tokens, dtype, config.measure.batch_tokens)
     seen, S = dealt.seen, config.data.seq_len
     zlib_bytes = dealt.pool.zlib_bytes(dealt.scored)
-    total = seen.sum() * S * math.log2(config.data.rows) - float(columns["loss"][seen].sum(dtype=np.float64)) / math.log(2)
-    out = {"version": VERSION, "n_members": int(seen.sum()), "n_held_out": int((~seen).sum()), "bits": total,
-           "bits_per_parameter": {name: total / p for name, p in config.parameters.items()},
-           "tokens_per_parameter": {name: float(seen.sum()) * S / p for name, p in config.parameters.items()}}
+    total = seen.sum() * S * math.log2(config.data.rows) - float(
+        columns["loss"][seen].sum(dtype=np.float64)
+    ) / math.log(2)
+    out = {
+        "version": VERSION,
+        "n_members": int(seen.sum()),
+        "n_held_out": int((~seen).sum()),
+        "bits": total,
+        "bits_per_parameter": {name: total / p for name, p in config.parameters.items()},
+        "tokens_per_parameter": {
+            name: float(seen.sum()) * S / p for name, p in config.parameters.items()
+        },
+    }
     for name, mask in (("members", seen), ("held_out", ~seen)):
-        out[name] = {"loss_bits_per_token": float(columns["loss"][mask].mean(dtype=np.float64)) / (S * math.log(2)),
-                     "correct": float(columns["correct"][mask].mean(dtype=np.float64)),
-                     "extraction_strength": float(columns["tail"][mask].mean(dtype=np.float64)) / S,
-                     "extractable": {f"{S // d}": float((columns["tail"][mask] >= S - S // d).mean()) for d in (2, 4) if S // d}}
-        out[name]["discoverable"] = {f"{n}": float(discoverable(columns["suffix_loss"][mask], n).mean()) for n in TRIES}
-    out["membership"] = {name: membership.statistics(score[seen], score[~seen])
-                         for name, score in membership.attacks(columns, zlib_bytes).items()}
-    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][:S // 2]  # of a non-member, which then is none of those that are told apart
-    alone = columns["loss"] - columns["suffix_loss"] if S % 2 == 0 else None  # of the first half, which the prefix leaves room for
-    columns["recall"] = sequences.recall(gpt, flat_P, tokens, torch.from_numpy(prefix).to(flat_P.device), dtype, config.measure.batch_tokens, alone)
+        out[name] = {
+            "loss_bits_per_token": float(columns["loss"][mask].mean(dtype=np.float64))
+            / (S * math.log(2)),
+            "correct": float(columns["correct"][mask].mean(dtype=np.float64)),
+            "extraction_strength": float(columns["tail"][mask].mean(dtype=np.float64)) / S,
+            "extractable": {
+                f"{S // d}": float((columns["tail"][mask] >= S - S // d).mean())
+                for d in (2, 4)
+                if S // d
+            },
+        }
+        out[name]["discoverable"] = {
+            f"{n}": float(discoverable(columns["suffix_loss"][mask], n).mean()) for n in TRIES
+        }
+    out["membership"] = {
+        name: membership.statistics(score[seen], score[~seen])
+        for name, score in membership.attacks(columns, zlib_bytes).items()
+    }
+    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][
+        : S // 2
+    ]  # of a non-member, which then is none of those that are told apart
+    alone = (
+        columns["loss"] - columns["suffix_loss"] if S % 2 == 0 else None
+    )  # of the first half, which the prefix leaves room for
+    columns["recall"] = sequences.recall(
+        gpt,
+        flat_P,
+        tokens,
+        torch.from_numpy(prefix).to(flat_P.device),
+        dtype,
+        config.measure.batch_tokens,
+        alone,
+    )
     other = ~seen & (dealt.scored != dealt.held_out[0])
-    out["membership"]["recall"] = membership.statistics(columns["recall"][seen], columns["recall"][other])
+    out["membership"]["recall"] = membership.statistics(
+        columns["recall"][seen], columns["recall"][other]
+    )
     if config.data.canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
-    out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.data.rows)
+    out["bag_of_words_auc"] = membership.bag_of_words_auc(
+        table[seen], table[~seen], config.data.rows
+    )
     out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.data.rows)
-    return out, {"row": dealt.scored.astype(np.int64), "seen": seen.astype(np.uint8), "zlib": zlib_bytes, **columns}
+    return out, {
+        "row": dealt.scored.astype(np.int64),
+        "seen": seen.astype(np.uint8),
+        "zlib": zlib_bytes,
+        **columns,
+    }
 
 
 def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:
@@ -76,17 +121,30 @@ def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarr
         return -n * np.where(p_z < 1.0, np.log1p(-p_z), -np.inf) >= -np.log1p(-p)
 
 
-def canary_losses(gpt: GPT, flat_P: Tensor, canaries_NS: Tensor, config: Config, dtype: torch.dtype) -> list[float]:
+def canary_losses(
+    gpt: GPT, flat_P: Tensor, canaries_NS: Tensor, config: Config, dtype: torch.dtype
+) -> list[float]:
     """Loss in bits per token of each canary."""
-    found = sequences.scores(gpt, flat_P, canaries_NS, dtype, config.measure.batch_tokens)["loss"].astype(float)
+    found = sequences.scores(gpt, flat_P, canaries_NS, dtype, config.measure.batch_tokens)[
+        "loss"
+    ].astype(float)
     return (found / (config.data.seq_len * math.log(2))).tolist()
 
 
-def exposures(gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtype: torch.dtype) -> list[dict]:
+def exposures(
+    gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtype: torch.dtype
+) -> list[dict]:
     """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per token, and the part of the canaries
     whose second half greedy decoding writes when given the first."""
+
     def scored(tokens: np.ndarray) -> dict[str, np.ndarray]:
-        return sequences.scores(gpt, flat_P, torch.from_numpy(tokens).to(flat_P.device), dtype, config.measure.batch_tokens)
+        return sequences.scores(
+            gpt,
+            flat_P,
+            torch.from_numpy(tokens).to(flat_P.device),
+            dtype,
+            config.measure.batch_tokens,
+        )
 
     S, mine, others = config.data.seq_len, scored(dealt.canaries), scored(dealt.candidates)
     bits_of = exposure(mine["loss"], others["loss"])
@@ -94,11 +152,19 @@ def exposures(gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtyp
     for level in config.data.repeats:
         at = dealt.repeats == level
         n = int(at.sum())
-        out.append({"repeats": level, "canaries": n, "exposure": float(bits_of[at].mean()),
-                    "exposure_se": float(bits_of[at].std(ddof=1) / math.sqrt(n)) if n > 1 else None, "exposure_max": float(bits_of[at].max()),
-                    "at_most": math.log2(len(dealt.candidates) + 1),
-                    "loss_bits_per_token": float(mine["loss"][at].mean(dtype=np.float64)) / (S * math.log(2)),
-                    "extractable": float((mine["tail"][at] >= S - S // 2).mean())})
+        out.append(
+            {
+                "repeats": level,
+                "canaries": n,
+                "exposure": float(bits_of[at].mean()),
+                "exposure_se": float(bits_of[at].std(ddof=1) / math.sqrt(n)) if n > 1 else None,
+                "exposure_max": float(bits_of[at].max()),
+                "at_most": math.log2(len(dealt.candidates) + 1),
+                "loss_bits_per_token": float(mine["loss"][at].mean(dtype=np.float64))
+                / (S * math.log(2)),
+                "extractable": float((mine["tail"][at] >= S - S // 2).mean()),
+            }
+        )
     return out
 
 
@@ -115,7 +181,13 @@ def write_scores(folder: Path, table: dict[str, np.ndarray], run_id: str) -> Non
 
     from capacity.records import write_atomic
 
-    write_atomic(folder / SCORES, save({name: np.ascontiguousarray(column) for name, column in table.items()}, metadata={"run_id": run_id}))
+    write_atomic(
+        folder / SCORES,
+        save(
+            {name: np.ascontiguousarray(column) for name, column in table.items()},
+            metadata={"run_id": run_id},
+        ),
+    )
 
 
 def read_scores(folder: Path) -> dict[str, np.ndarray] | None:

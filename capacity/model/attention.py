@@ -15,11 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from capacity.counts import SHORT_CONTEXT  # beyond, the O(T) memory of the fused kernel matters more
+from capacity.counts import (
+    SHORT_CONTEXT,
+)  # beyond, the O(T) memory of the fused kernel matters more
 
-GROUPED_FROM, GROUPED_RATIO = 32, 16  # positions, and positions per value of a head, from which groups and powers of two are faster
+GROUPED_FROM, GROUPED_RATIO = (
+    32,
+    16,
+)  # positions, and positions per value of a head, from which groups and powers of two are faster
 SCORES_AT_ONCE = 2**18  # of a group of heads: 1 MiB, which stays in a core's second-level cache
-SAFE = 2.0**64  # sums of powers between 1 / SAFE and SAFE are exact to rounding; a head with others is computed again
+SAFE = (
+    2.0**64
+)  # sums of powers between 1 / SAFE and SAFE are exact to rounding; a head with others is computed again
 
 
 def _forward(q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,8 +58,15 @@ def _forward(q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> tuple[Tensor, Tenso
     return sums[:, :K] / l, e_nTT, l
 
 
-def _backward(dy_nKT: Tensor, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor, y_nKT: Tensor, e_nTT: Tensor,
-              l_n1T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(
+    dy_nKT: Tensor,
+    q_nKT: Tensor,
+    k_nKT: Tensor,
+    v_nKT: Tensor,
+    y_nKT: Tensor,
+    e_nTT: Tensor,
+    l_n1T: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v. With g = dy / l those of the scores are e (g.v - g.y): one product with K + 1 rows."""
     n, K, T = q_nKT.shape
     g = dy_nKT / l_n1T
@@ -61,8 +75,10 @@ def _backward(dy_nKT: Tensor, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor, y_nKT
     q, k = q_nKT * K**-0.5, k_nKT * K**-0.5
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v_nKT))
     room = q.new_empty(min(n, _group(T)), T, T)
-    for g, both, v, e, q, k, dq_, dk_, dv_ in _groups(g, g_and_gy, v_and_one, e_nTT, q, k, dq, dk, dv):
-        ds = room[:len(g)]
+    for g, both, v, e, q, k, dq_, dk_, dv_ in _groups(
+        g, g_and_gy, v_and_one, e_nTT, q, k, dq, dk, dv
+    ):
+        ds = room[: len(g)]
         torch.bmm(g, e, out=dv_)
         torch.bmm(both.transpose(1, 2), v, out=ds).mul_(e)
         torch.bmm(k, ds.transpose(1, 2), out=dq_)
@@ -81,7 +97,9 @@ def _groups(*tensors: Tensor):
 # Operations of their own, because a step is also traced, and what a tracer sees may not branch on values.
 _library = torch.library.Library("capacity", "DEF")
 _library.define("short_causal(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor, Tensor)")
-_library.define("short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, Tensor l) -> (Tensor, Tensor, Tensor)")
+_library.define(
+    "short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, Tensor l) -> (Tensor, Tensor, Tensor)"
+)
 _library.impl("short_causal", _forward, "CPU")
 _library.impl("short_causal_backward", _backward, "CPU")
 
@@ -119,7 +137,9 @@ class _Softmax(torch.autograd.Function):
     def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
         K, T = q_nKT.shape[1:]
         later_TT = torch.full((T, T), float("-inf"), dtype=q_nKT.dtype).triu_(1)
-        scores = torch.baddbmm(later_TT.expand(len(q_nKT), T, T), q_nKT.transpose(1, 2), k_nKT, alpha=K**-0.5)
+        scores = torch.baddbmm(
+            later_TT.expand(len(q_nKT), T, T), q_nKT.transpose(1, 2), k_nKT, alpha=K**-0.5
+        )
         p_nTT = torch.softmax(scores, -1)
         ctx.save_for_backward(q_nKT, k_nKT, v_nKT, p_nTT)
         return torch.bmm(v_nKT, p_nTT.transpose(1, 2))
@@ -129,7 +149,9 @@ class _Softmax(torch.autograd.Function):
         q_nKT, k_nKT, v_nKT, p_nTT = ctx.saved_tensors
         dv = torch.bmm(dy_nKT, p_nTT)
         dp = torch.bmm(dy_nKT.transpose(1, 2), v_nKT)
-        ds = torch.ops.aten._softmax_backward_data(dp, p_nTT, -1, p_nTT.dtype).mul_(q_nKT.shape[1] ** -0.5)
+        ds = torch.ops.aten._softmax_backward_data(dp, p_nTT, -1, p_nTT.dtype).mul_(
+            q_nKT.shape[1] ** -0.5
+        )
         return torch.bmm(k_nKT, ds.transpose(1, 2)), torch.bmm(q_nKT, ds), dv
 
 

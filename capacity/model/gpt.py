@@ -31,11 +31,18 @@ from capacity.model.moe import mixture
 from capacity.model.numerics import tf32_operand, tf32_product
 from capacity.quantize.aware import Aware
 
-ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "relu": F.relu,
-               "relu2": lambda x: F.relu(x).square()}
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
 TABLES = ("token.weight", "position.weight", "head.weight")
 NORM_EPS = 1e-5  # GPT-2's, used for all norms
-FEWEST_ROWS = 64  # tokens for which logits are formed at once: fewer would read the head's table too often
+FEWEST_ROWS = (
+    64  # tokens for which logits are formed at once: fewer would read the head's table too often
+)
 
 
 @dataclass(frozen=True)
@@ -52,24 +59,42 @@ class Weight:
     @property
     def is_map(self) -> bool:
         """Whether it is a map inside a block, one of each expert or one for all tokens, but not a router."""
-        return self.name.startswith("blocks.") and len(self.shape) > 1 and self.decays and not self.name.endswith("router.weight")
+        return (
+            self.name.startswith("blocks.")
+            and len(self.shape) > 1
+            and self.decays
+            and not self.name.endswith("router.weight")
+        )
 
 
 class GPT:
     """Layout, initial weights and forward pass for one shape."""
 
-    def __init__(self, model: Model, vocab_size: int, seq_len: int, bos: bool = True, tf32: bool = False, qat: str = "none",
-                 qat_embeddings: bool = False):
+    def __init__(
+        self,
+        model: Model,
+        vocab_size: int,
+        seq_len: int,
+        bos: bool = True,
+        tf32: bool = False,
+        qat: str = "none",
+        qat_embeddings: bool = False,
+    ):
         """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to before use, see `quantize.aware`."""
-        assert not (bos and model.document_mask), "a document mask needs EOS tokens in the data, not a BOS vector"
+        assert not (bos and model.document_mask), (
+            "a document mask needs EOS tokens in the data, not a BOS vector"
+        )
         self.model, self.vocab_size, self.seq_len, self.bos = model, vocab_size, seq_len, bos
         self.head_size = model.d_model // model.n_heads
         self.layout = _layout(model, vocab_size, seq_len, bos)
         self.sizes = [math.prod(w.shape) for w in self.layout]
         self.tf32, self.qat = tf32, None
         if qat != "none":
-            self.qat = Aware(qat, [w.name for w in self.layout if w.is_map],
-                             [w.name for w in self.layout if w.name in TABLES] if qat_embeddings else [])
+            self.qat = Aware(
+                qat,
+                [w.name for w in self.layout if w.is_map],
+                [w.name for w in self.layout if w.name in TABLES] if qat_embeddings else [],
+            )
         planned = counts.parameters(model, vocab_size, seq_len, bos)["total"]
         assert sum(self.sizes) == planned, f"built {sum(self.sizes)} parameters, planned {planned}"
 
@@ -83,14 +108,20 @@ class GPT:
         rows = []
         for seed in seeds:
             generator = torch.Generator().manual_seed(derived_seed(seed, "init", 63))
-            parts = [torch.full((size,), w.constant) if w.std is None else torch.randn(size, generator=generator) * w.std
-                     for w, size in zip(self.layout, self.sizes)]
+            parts = [
+                torch.full((size,), w.constant)
+                if w.std is None
+                else torch.randn(size, generator=generator) * w.std
+                for w, size in zip(self.layout, self.sizes)
+            ]
             rows.append(torch.cat(parts))
         return torch.stack(rows)
 
     def decay_mask(self) -> Tensor:
         """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position tables), else 0."""
-        return torch.cat([torch.full((size,), float(w.decays)) for w, size in zip(self.layout, self.sizes)])
+        return torch.cat(
+            [torch.full((size,), float(w.decays)) for w, size in zip(self.layout, self.sizes)]
+        )
 
     def matrices(self) -> list[tuple[int, tuple[int, ...], list[int]]]:
         """The maps inside blocks but routers, as (first entry in a member's row, shape [..., in, out], widths of the maps that
@@ -99,7 +130,11 @@ class GPT:
         for w, size in zip(self.layout, self.sizes):
             if w.is_map:
                 wide = (w.shape[-1] - self.model.d_model) // 2
-                parts = [self.model.d_model, wide, wide] if w.name.endswith("qkv.weight") else [w.shape[-1]]
+                parts = (
+                    [self.model.d_model, wide, wide]
+                    if w.name.endswith("qkv.weight")
+                    else [w.shape[-1]]
+                )
                 out.append((first, w.shape, parts))
             first += size
         return out
@@ -107,10 +142,14 @@ class GPT:
     def named(self, flat_MP: Tensor) -> dict[str, Tensor]:
         """The weights by name, each [M, *shape], as views of the flat matrix."""
         m = flat_MP.shape[0]
-        parts = flat_MP.split(self.sizes, dim=1)  # one split: its backward is one concatenation, not P-sized sums
+        parts = flat_MP.split(
+            self.sizes, dim=1
+        )  # one split: its backward is one concatenation, not P-sized sums
         return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts)}
 
-    def hidden(self, w: dict[str, Tensor], tokens_MBT: Tensor, training: bool = False) -> tuple[Tensor, Tensor | None]:
+    def hidden(
+        self, w: dict[str, Tensor], tokens_MBT: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """Last hidden states [M, B T, D], each from what stands before its target only; and with experts the balance
         loss of each member, mean over layers, fp32 [M], else None.
 
@@ -118,7 +157,11 @@ class GPT:
         """
         M, B, T = self.targets(tokens_MBT).shape
         assert T <= self.seq_len, f"{T} positions, built for {self.seq_len}"
-        mask = document_mask(tokens_MBT[:, :, :-1].reshape(M * B, T)) if self.model.document_mask else None
+        mask = (
+            document_mask(tokens_MBT[:, :, :-1].reshape(M * B, T))
+            if self.model.document_mask
+            else None
+        )
         x_MND = self._embed(w, tokens_MBT)
         balance = []
         for layer in range(self.model.n_layers):
@@ -130,7 +173,9 @@ class GPT:
         """The predicted tokens, [..., T]: all of them with BOS, all but the first of each row without."""
         return tokens_MBT if self.bos else tokens_MBT[..., 1:]
 
-    def logits(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    def logits(
+        self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Next-token logits fp32 [M, B, T, V]; tokens: int64 in [0, V), [M, B, T] with BOS, else [M, B, T + 1]; T <= S.
 
         Matrix products run in `dtype` (explicit casts, no autocast), norms, routers and all after the head in fp32.
@@ -139,17 +184,27 @@ class GPT:
         logits = self._product(self.hidden(w, tokens_MBT)[0], self._table(w).transpose(1, 2))
         return logits.float().view(*self.targets(tokens_MBT).shape, self.vocab_size)
 
-    def nll(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    def nll(
+        self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Negative log-likelihood in nats of every target given what stands before it, fp32 [M, B, T]."""
         return self._nll(self.logits(flat_MP, tokens_MBT, dtype), tokens_MBT)
 
-    def score(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    def score(
+        self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
         """`nll`, and whether the target is the most likely token, which greedy decoding would write: bool [M, B, T]."""
         logits = self.logits(flat_MP, tokens_MBT, dtype)
         return self._nll(logits, tokens_MBT), logits.argmax(-1) == self.targets(tokens_MBT)
 
-    def by_token(self, flat_P: Tensor, tokens_BT: Tensor, numbers: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype = torch.float32,
-                 first: int = 0) -> Tensor:
+    def by_token(
+        self,
+        flat_P: Tensor,
+        tokens_BT: Tensor,
+        numbers: Callable[[Tensor, Tensor], Tensor],
+        dtype: torch.dtype = torch.float32,
+        first: int = 0,
+    ) -> Tensor:
         """What `numbers(logits fp32 [n, V], targets [n]) -> [n, ...]` says of one member's predictions from place `first` on, [B, T - first, ...].
         Logits are formed for so many tokens at once as a core's cache holds, so that `numbers` may go over them several times; it may also
         overwrite them."""
@@ -159,12 +214,19 @@ class GPT:
         table_DV = self._table(w)[0].T
         if self.tf32:
             x_ND, table_DV = tf32_operand(x_ND), tf32_operand(table_DV)
-        rows = max(FEWEST_ROWS, counts.HEAD_CHUNK["cuda" if x_ND.is_cuda else "cpu"] // self.vocab_size)
-        parts = [numbers((x @ table_DV).float(), target) for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows))]
+        rows = max(
+            FEWEST_ROWS, counts.HEAD_CHUNK["cuda" if x_ND.is_cuda else "cpu"] // self.vocab_size
+        )
+        parts = [
+            numbers((x @ table_DV).float(), target)
+            for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows))
+        ]
         found = torch.cat(parts)
         return found.view(*target_BT.shape, *found.shape[1:])
 
-    def loss(self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    def loss(
+        self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member, by the fused head.
         Experts have their places of training here, and balance_weight times the load-balance loss is added."""
         w = self._weights(flat_MP, dtype)
@@ -174,17 +236,26 @@ class GPT:
 
     def _nll(self, logits_MBTV: Tensor, tokens_MBT: Tensor) -> Tensor:
         target_MBT = self.targets(tokens_MBT)
-        nll = F.cross_entropy(logits_MBTV.view(-1, self.vocab_size), target_MBT.reshape(-1), reduction="none")
+        nll = F.cross_entropy(
+            logits_MBTV.view(-1, self.vocab_size), target_MBT.reshape(-1), reduction="none"
+        )
         return nll.view(target_MBT.shape)
 
     def _weights(self, flat_MP: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """Named weights in the type of the matrix products, quantized first where that is asked for; routers stay as they are."""
         if self.qat is not None:
             exact = self.qat(self.named(flat_MP))
-            return {name: t if name.endswith("router.weight") else t.to(dtype) for name, t in exact.items()}
+            return {
+                name: t if name.endswith("router.weight") else t.to(dtype)
+                for name, t in exact.items()
+            }
         w = self.named(flat_MP.to(dtype))
         if self.model.n_experts and flat_MP.dtype != dtype:
-            w |= {name: weight for name, weight in self.named(flat_MP).items() if name.endswith("router.weight")}
+            w |= {
+                name: weight
+                for name, weight in self.named(flat_MP).items()
+                if name.endswith("router.weight")
+            }
         return w
 
     def in_fp32(self) -> GPT:
@@ -214,8 +285,16 @@ class GPT:
             x = x + w["position.weight"][:, None, :T]
         return x.view(M, B * T, D)
 
-    def _block(self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None,
-               training: bool) -> tuple[Tensor, Tensor | None]:
+    def _block(
+        self,
+        w: dict[str, Tensor],
+        at: str,
+        x_MND: Tensor,
+        B: int,
+        T: int,
+        mask: Tensor | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         """The hidden states behind a block, and with experts its balance loss."""
         x_MND = x_MND + self._attention(w, at, x_MND, B, T, mask)
         if self.model.n_experts:
@@ -225,11 +304,15 @@ class GPT:
             x_MND = x_MND + self._mlp(w, at, self._norm(w, at + "norm2", x_MND))
         return x_MND, None
 
-    def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None) -> Tensor:
+    def _attention(
+        self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None
+    ) -> Tensor:
         M, N, D = x_MND.shape
         qkv_MNE = self._linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
         heads = [self.model.n_heads, self.model.kv_heads, self.model.kv_heads]
-        q, k, v = qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
+        q, k, v = (
+            qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
+        )
         if self.model.position == "rotary":
             q, k = _rotate(q, self.model.rotary_base), _rotate(k, self.model.rotary_base)
         if self.tf32:
@@ -240,16 +323,31 @@ class GPT:
         """down(act(up h)), or down(act(gate h) * up h) (Shazeer, arXiv 2002.05202, section 2)."""
         act = ACTIVATIONS[self.model.activation]
         if self.model.mlp == "gated":
-            return self._linear(act(self._linear(h_MND, w, at + "gate")) * self._linear(h_MND, w, at + "up"), w, at + "down")
+            return self._linear(
+                act(self._linear(h_MND, w, at + "gate")) * self._linear(h_MND, w, at + "up"),
+                w,
+                at + "down",
+            )
         return self._linear(act(self._linear(h_MND, w, at + "up")), w, at + "down")
 
-    def _experts(self, w: dict[str, Tensor], at: str, x_MND: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    def _experts(
+        self, w: dict[str, Tensor], at: str, x_MND: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor]:
         """A block's experts as one row of M X MLPs; their places differ between training and evaluation."""
         model = self.model
-        rows = {name: weight.flatten(0, 1) for name, weight in w.items() if name.startswith(at + "experts.")}
+        rows = {
+            name: weight.flatten(0, 1)
+            for name, weight in w.items()
+            if name.startswith(at + "experts.")
+        }
         factor = model.capacity_factor if training else model.eval_capacity_factor
-        return mixture(self._norm(w, at + "norm2", x_MND), w[at + "router.weight"],
-                       lambda h: self._mlp(rows, at + "experts.", h), model.top_k, factor)
+        return mixture(
+            self._norm(w, at + "norm2", x_MND),
+            w[at + "router.weight"],
+            lambda h: self._mlp(rows, at + "experts.", h),
+            model.top_k,
+            factor,
+        )
 
     def _linear(self, x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
         """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the router."""
@@ -283,13 +381,17 @@ def _layout(model: Model, vocab_size: int, seq_len: int, bos: bool) -> list[Weig
     L, D, std = model.n_layers, model.d_model, model.init_std
     E = D + 2 * model.kv_heads * (D // model.n_heads)
     residual = std / math.sqrt(2 * L)
-    out = [Weight("token.weight", (vocab_size, D), std, decays=True)] + [Weight("bos", (D,), std)] * bos
+    out = [Weight("token.weight", (vocab_size, D), std, decays=True)] + [
+        Weight("bos", (D,), std)
+    ] * bos
     if model.position == "learned":
         out.append(Weight("position.weight", (seq_len, D), std, decays=True))
     for layer in range(L):
         at = f"blocks.{layer}."
         out += _norm_weights(at + "norm1", model)
-        out += _map(at + "qkv", D, E, std, model.bias) + _map(at + "out", D, D, residual, model.bias)
+        out += _map(at + "qkv", D, E, std, model.bias) + _map(
+            at + "out", D, D, residual, model.bias
+        )
         if model.mlp_width == 0:
             continue
         out += _norm_weights(at + "norm2", model)
@@ -309,7 +411,9 @@ def _norm_weights(name: str, model: Model) -> list[Weight]:
     return [Weight(name + ".weight", (model.d_model,), None, 1.0)] + bias
 
 
-def _map(name: str, fan_in: int, fan_out: int, std: float, bias: bool, rows: tuple[int, ...] = ()) -> list[Weight]:
+def _map(
+    name: str, fan_in: int, fan_out: int, std: float, bias: bool, rows: tuple[int, ...] = ()
+) -> list[Weight]:
     """A linear map x W + b with W stored [in, out], or one of each per expert."""
     biases = [Weight(name + ".bias", (*rows, fan_out), None)] * bias
     return [Weight(name + ".weight", (*rows, fan_in, fan_out), std, decays=True)] + biases

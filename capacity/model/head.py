@@ -14,7 +14,9 @@ from capacity.counts import HEAD_CHUNK
 from capacity.model.numerics import tf32
 
 
-SUMMED = {torch.float16: 1024}  # most tokens whose outer products are summed in the format itself, which ends at 65,504
+SUMMED = {
+    torch.float16: 1024
+}  # most tokens whose outer products are summed in the format itself, which ends at 65,504
 
 
 class _MeanNLL(torch.autograd.Function):
@@ -29,26 +31,34 @@ class _MeanNLL(torch.autograd.Function):
         limit = HEAD_CHUNK["cuda" if x_MND.is_cuda else "cpu"]
         rows = min(N, max(1, limit // V), SUMMED.get(x_MND.dtype, N))
         members = max(1, min(M, limit // (rows * V)))
-        dx_MND, dtable_MVD = torch.empty_like(x_MND), torch.zeros_like(table_MVD, dtype=torch.float32)
+        dx_MND, dtable_MVD = (
+            torch.empty_like(x_MND),
+            torch.zeros_like(table_MVD, dtype=torch.float32),
+        )
         loss_M = torch.zeros(M, dtype=torch.float32, device=x_MND.device)
         for m in range(0, M, members):
-            table, dtable = table_MVD[m:m + members], dtable_MVD[m:m + members]
+            table, dtable = table_MVD[m : m + members], dtable_MVD[m : m + members]
             for n in range(0, N, rows):
-                x, target = x_MND[m:m + members, n:n + rows], target_MN[m:m + members, n:n + rows, None]
+                x, target = (
+                    x_MND[m : m + members, n : n + rows],
+                    target_MN[m : m + members, n : n + rows, None],
+                )
                 logits = torch.bmm(x, table.transpose(1, 2)).float()
                 p = torch.softmax(logits, -1)
                 # log-sum-exp through the largest entry, whose probability is at least 1/V and cannot underflow
                 lse = logits.amax(-1) - p.amax(-1).log()
-                loss_M[m:m + members] += (lse - logits.gather(-1, target)[..., 0]).sum(-1)
+                loss_M[m : m + members] += (lse - logits.gather(-1, target)[..., 0]).sum(-1)
                 p.scatter_add_(-1, target, torch.full_like(target, -1, dtype=p.dtype))
                 p = tf32(p) if in_tf32 else p.to(x.dtype)
-                dx_MND[m:m + members, n:n + rows] = torch.bmm(p, table)
+                dx_MND[m : m + members, n : n + rows] = torch.bmm(p, table)
                 if x.dtype == torch.float32:
                     dtable.baddbmm_(p.transpose(1, 2), x)
                 else:  # the sum over chunks stays in fp32
                     dtable += torch.bmm(p.transpose(1, 2), x)
         ctx.N = N
-        if x_MND.dtype == torch.float16:  # divided by N only once it is scaled: the quotient may be too small for the format
+        if (
+            x_MND.dtype == torch.float16
+        ):  # divided by N only once it is scaled: the quotient may be too small for the format
             ctx.save_for_backward(dx_MND, dtable_MVD)
         else:
             ctx.save_for_backward(dx_MND.div_(N), dtable_MVD.div_(N).to(table_MVD.dtype))

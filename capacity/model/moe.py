@@ -23,11 +23,18 @@ from torch import Tensor
 def places(factor: float, top_k: int, n_tokens: int, n_experts: int) -> int:
     """C = ceil(factor top_k N / X): `factor` times the even share (Fedus et al., arXiv 2101.03961, equation 3, who have
     top_k = 1), and never more than N, which is enough for every token."""
-    return min(n_tokens, math.ceil(factor * top_k * n_tokens / n_experts * (1 - 1e-9)))  # 1.1 x 10 / 11 is 1
+    return min(
+        n_tokens, math.ceil(factor * top_k * n_tokens / n_experts * (1 - 1e-9))
+    )  # 1.1 x 10 / 11 is 1
 
 
-def mixture(h_MND: Tensor, router_MDX: Tensor, experts: Callable[[Tensor], Tensor], top_k: int,
-            factor: float) -> tuple[Tensor, Tensor]:
+def mixture(
+    h_MND: Tensor,
+    router_MDX: Tensor,
+    experts: Callable[[Tensor], Tensor],
+    top_k: int,
+    factor: float,
+) -> tuple[Tensor, Tensor]:
     """The sum over a token's experts of gate times output, [M, N, D], and the balance loss of each member, fp32 [M].
 
     experts: [M X, C, D] -> [M X, C, D], a row of MLPs. The gate is the softmax probability (Fedus et al., equation 2);
@@ -56,7 +63,9 @@ def _balance(p_MNX: Tensor, expert_MNJ: Tensor) -> Tensor:
     et al., equations 4 to 6). 1 where either is uniform, X where all goes to one expert; P alone has a gradient."""
     M, N, X = p_MNX.shape
     first_MN = expert_MNJ[..., 0]
-    count_MX = torch.zeros_like(p_MNX[:, 0]).scatter_add_(1, first_MN, torch.ones_like(p_MNX[..., 0]))
+    count_MX = torch.zeros_like(p_MNX[:, 0]).scatter_add_(
+        1, first_MN, torch.ones_like(p_MNX[..., 0])
+    )
     return X * (count_MX / N * p_MNX.mean(1)).sum(-1)
 
 
@@ -67,15 +76,21 @@ def _seats(expert_MNJ: Tensor, X: int, C: int) -> tuple[Tensor, Tensor]:
     R, Q, each, device = M * N * J, M * X * C, N * J, expert_MNJ.device
     expert_MR = expert_MNJ.reshape(M, each)
     member_M1 = torch.arange(M, device=device)[:, None]
-    order_MR = expert_MR.argsort(dim=1, stable=True)  # grouped by expert, in the order of tokens within each
+    order_MR = expert_MR.argsort(
+        dim=1, stable=True
+    )  # grouped by expert, in the order of tokens within each
     asked_MX = order_MR.new_zeros(M, X).scatter_add_(1, expert_MR, torch.ones_like(expert_MR))
     start_MX = asked_MX.cumsum(1) - asked_MX
-    rank_MR = torch.empty_like(order_MR).scatter_(1, order_MR, torch.arange(each, device=device).expand(M, each))
+    rank_MR = torch.empty_like(order_MR).scatter_(
+        1, order_MR, torch.arange(each, device=device).expand(M, each)
+    )
     rank_MR = rank_MR - start_MX.gather(1, expert_MR)
     place_MR = torch.where(rank_MR < C, (member_M1 * X + expert_MR) * C + rank_MR, Q)
     seat_C = torch.arange(C, device=device)
     sorted_MXC = (start_MX[..., None] + seat_C).clamp(max=each - 1)
-    choice_MXC = order_MR.gather(1, sorted_MXC.view(M, -1)).view(M, X, C) + member_M1[..., None] * each
+    choice_MXC = (
+        order_MR.gather(1, sorted_MXC.view(M, -1)).view(M, X, C) + member_M1[..., None] * each
+    )
     choice_MXC = torch.where(seat_C < asked_MX[..., None], choice_MXC, R)
     return choice_MXC.view(-1), place_MR.view(-1)
 
@@ -92,7 +107,9 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy_BD: Tensor):
         (inverse_AJ,) = ctx.saved_tensors
-        dx_AJD = _with_zeros(dy_BD).index_select(0, inverse_AJ.reshape(-1)).view(*inverse_AJ.shape, -1)
+        dx_AJD = (
+            _with_zeros(dy_BD).index_select(0, inverse_AJ.reshape(-1)).view(*inverse_AJ.shape, -1)
+        )
         return dx_AJD.sum(1), None, None
 
 

@@ -13,8 +13,16 @@ from torch import Tensor
 
 from capacity.data import hashing
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LOW_BITS, HALF = 0x1FFF, 0x1000  # the 13 bits of fp32's mantissa that TF32 does not have, and half of its last place
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+LOW_BITS, HALF = (
+    0x1FFF,
+    0x1000,
+)  # the 13 bits of fp32's mantissa that TF32 does not have, and half of its last place
 
 
 def tf32(x: Tensor) -> Tensor:

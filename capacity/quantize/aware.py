@@ -50,12 +50,16 @@ def rounded(w: Tensor, levels: int, dim: int) -> Tensor:
     """fp32 weights as the values of their channels, which lie along `dim`."""
     widest = w.abs().amax(dim, keepdim=True) * (2 / (levels - 1))
     best, least = None, None
-    for ratio in RATIOS if levels > 2 else RATIOS[:1]:  # two values have the same codes at every scale
+    for ratio in (
+        RATIOS if levels > 2 else RATIOS[:1]
+    ):  # two values have the same codes at every scale
         now = _codes(w, _fp16(widest * ratio), levels)
         error = (now * _fp16(widest * ratio) - w).square().sum(dim, keepdim=True)
         best = now if least is None else torch.where(error < least, now, best)
         least = error if least is None else torch.minimum(error, least)
-    scale = _fp16((w * best).sum(dim, keepdim=True) / best.square().sum(dim, keepdim=True).clamp(min=0.25))
+    scale = _fp16(
+        (w * best).sum(dim, keepdim=True) / best.square().sum(dim, keepdim=True).clamp(min=0.25)
+    )
     return _codes(w, scale, levels) * scale
 
 
@@ -85,5 +89,9 @@ class Aware:
 
     def __call__(self, w: dict[str, Tensor]) -> dict[str, Tensor]:
         """fp32 weights by name, each [M, *shape], as they are used."""
-        return {name: _Rounded.apply(t, self.levels, self.channels[name]) if name in self.channels else _BF16.apply(t)
-                for name, t in w.items()}
+        return {
+            name: _Rounded.apply(t, self.levels, self.channels[name])
+            if name in self.channels
+            else _BF16.apply(t)
+            for name, t in w.items()
+        }

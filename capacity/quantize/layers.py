@@ -34,7 +34,9 @@ class Observed(GPT):
         seen = x_MNI
         if name.endswith("experts.up"):
             self._seated = (x_MNI != 0).any(-1, keepdim=True)
-        elif name.endswith("experts.down"):  # an expert's empty places give act(bias), which no token gets to see
+        elif name.endswith(
+            "experts.down"
+        ):  # an expert's empty places give act(bias), which no token gets to see
             seen = x_MNI * self._seated
         if name in self.grams:
             x = seen.double()
@@ -42,7 +44,9 @@ class Observed(GPT):
             self.grams[name] = gram if before is None else before + gram
         return super()._linear(x_MNI, w, name)
 
-    def inputs(self, w: dict[str, Tensor], rows_BT: Tensor) -> list[tuple[Tensor, int, int, Tensor | None]]:
+    def inputs(
+        self, w: dict[str, Tensor], rows_BT: Tensor
+    ) -> list[tuple[Tensor, int, int, Tensor | None]]:
         """Hidden states in front of the first block, in parts, each as (states, sequences, positions, document mask)."""
         out = []
         for part in rows_BT.split(max(1, TOKENS_AT_ONCE // rows_BT.shape[1])):
@@ -51,10 +55,14 @@ class Observed(GPT):
             out.append((self._embed(w, part[None]), B, T, mask))
         return out
 
-    def through(self, w: dict[str, Tensor], at: str, parts: list, observed: list[str]) -> tuple[list, dict[str, Tensor]]:
+    def through(
+        self, w: dict[str, Tensor], at: str, parts: list, observed: list[str]
+    ) -> tuple[list, dict[str, Tensor]]:
         """The hidden states behind a block, and the grams of the maps named."""
         self.grams = dict.fromkeys(observed)
-        behind = [(self._block(w, at, x, B, T, mask, False)[0], B, T, mask) for x, B, T, mask in parts]
+        behind = [
+            (self._block(w, at, x, B, T, mask, False)[0], B, T, mask) for x, B, T, mask in parts
+        ]
         grams, self.grams = self.grams, {}
         return behind, grams
 
@@ -64,7 +72,9 @@ class Observed(GPT):
         return sum(x.T @ x for x in states)
 
 
-def quantize(gpt: GPT, flat_P: Tensor, rows_BT: Tensor, spec: Spec) -> tuple[Tensor, dict[str, dict | None], int]:
+def quantize(
+    gpt: GPT, flat_P: Tensor, rows_BT: Tensor, spec: Spec
+) -> tuple[Tensor, dict[str, dict | None], int]:
     """Weights [P] of a member after quantization, what became of each tensor by name, and the bits that all tensors take.
 
     rows: calibration data, int64 as `GPT.nll` takes them. Of a tensor: None where it only went to the format `rest`, else its storage, the
@@ -75,7 +85,11 @@ def quantize(gpt: GPT, flat_P: Tensor, rows_BT: Tensor, spec: Spec) -> tuple[Ten
     w = gpt.named(flat_P[None])  # views: writing to them changes the row
     if spec.method in CASTS:
         flat_P.copy_(flat_P.to(FLOATS[spec.method]))
-        return flat_P, {name: {"storage": spec.method} for name in w}, flat_P.numel() * STORAGE[spec.method]
+        return (
+            flat_P,
+            {name: {"storage": spec.method} for name in w},
+            flat_P.numel() * STORAGE[spec.method],
+        )
     maps = {weight.name: parts for weight, parts in _maps(gpt)}
     tables = [name for name in ("token.weight", "position.weight") if spec.embeddings and name in w]
     coded = {*maps, *tables, *(["head.weight"] if spec.embeddings and "head.weight" in w else [])}
@@ -91,13 +105,26 @@ def quantize(gpt: GPT, flat_P: Tensor, rows_BT: Tensor, spec: Spec) -> tuple[Ten
         for layer in range(gpt.model.n_layers):
             at = f"blocks.{layer}."
             for stage in STAGES:
-                names = [n for kind in stage for n in (f"{at}{kind}", f"{at}experts.{kind}") if n + ".weight" in maps]
+                names = [
+                    n
+                    for kind in stage
+                    for n in (f"{at}{kind}", f"{at}experts.{kind}")
+                    if n + ".weight" in maps
+                ]
                 _, grams = model.through(w, at, parts, names)
                 for name in names:
-                    report[name + ".weight"] = _replace(w[name + ".weight"], grams[name], maps[name + ".weight"], spec)
+                    report[name + ".weight"] = _replace(
+                        w[name + ".weight"], grams[name], maps[name + ".weight"], spec
+                    )
             parts, _ = model.through(w, at, parts, [])
         if "head.weight" in coded:
-            report["head.weight"] = _replace(w["head.weight"], model.head_gram(w, parts)[None], [w["head.weight"].shape[2]], spec, table=True)
+            report["head.weight"] = _replace(
+                w["head.weight"],
+                model.head_gram(w, parts)[None],
+                [w["head.weight"].shape[2]],
+                spec,
+                table=True,
+            )
     stored += sum(report[name].pop("stored_bits") for name in coded)
     return flat_P, {name: report[name] for name in w}, stored
 
@@ -111,7 +138,9 @@ def _maps(gpt: GPT):
         first += size
 
 
-def _replace(w: Tensor, gram_XII: Tensor | None, widths: list[int], spec: Spec, table: bool = False) -> dict:
+def _replace(
+    w: Tensor, gram_XII: Tensor | None, widths: list[int], spec: Spec, table: bool = False
+) -> dict:
     """Quantize a tensor in place: [1, X, in, out] or [1, in, out] with maps of these widths side by side, or a table [1, V, D]."""
     stacked = w[0] if w.dim() == 4 else w  # [X, in, out]
     maps, scales, stored, squares = 0, 0, 0, torch.zeros(5, dtype=torch.float64)
@@ -119,20 +148,34 @@ def _replace(w: Tensor, gram_XII: Tensor | None, widths: list[int], spec: Spec, 
         for part in [matrix] if table else matrix.split(widths, dim=1):
             w_OI = part.clone() if table else part.T.clone()
             nearest = rtn(w_OI, spec)
-            q_OI = gptq(w_OI, gram_XII[x], spec) if spec.method == "gptq" and gram_XII is not None else nearest
+            q_OI = (
+                gptq(w_OI, gram_XII[x], spec)
+                if spec.method == "gptq" and gram_XII is not None
+                else nearest
+            )
             squares[0] += float((w_OI.double() - q_OI.double()).square().sum())
             squares[1] += float(w_OI.double().square().sum())
             if gram_XII is not None:
                 error, whole = output_error(w_OI, q_OI, gram_XII[x])
-                squares[2:] += torch.tensor([error, whole, output_error(w_OI, nearest, gram_XII[x])[0]])
+                squares[2:] += torch.tensor(
+                    [error, whole, output_error(w_OI, nearest, gram_XII[x])[0]]
+                )
             part.copy_(q_OI if table else q_OI.T)
             maps += 1
             scales += spec.grids(1, *w_OI.shape)
             stored += spec.stored_bits(1, *w_OI.shape)
-    out = {"storage": f"int{spec.bits}", "maps": maps, "scales": scales, "weight_error": _ratio(squares[0], squares[1]),
-           "stored_bits": stored}
+    out = {
+        "storage": f"int{spec.bits}",
+        "maps": maps,
+        "scales": scales,
+        "weight_error": _ratio(squares[0], squares[1]),
+        "stored_bits": stored,
+    }
     if gram_XII is not None:
-        out |= {"output_error": _ratio(squares[2], squares[3]), "rtn_output_error": _ratio(squares[4], squares[3])}
+        out |= {
+            "output_error": _ratio(squares[2], squares[3]),
+            "rtn_output_error": _ratio(squares[4], squares[3]),
+        }
     return out
 
 

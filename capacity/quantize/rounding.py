@@ -69,7 +69,9 @@ def rows_of(w_OI: Tensor, spec: Spec) -> Tensor:
 def rtn(w_OI: Tensor, spec: Spec) -> Tensor:
     """Round to nearest, fp32 [O, I]."""
     rows = rows_of(w_OI.double(), spec)
-    return fit(rows, spec.bits, spec.symmetric, spec.scales).nearest(rows).reshape(w_OI.shape).float()
+    return (
+        fit(rows, spec.bits, spec.symmetric, spec.scales).nearest(rows).reshape(w_OI.shape).float()
+    )
 
 
 def gptq(w_OI: Tensor, gram_II: Tensor, spec: Spec, columns: int = COLUMNS) -> Tensor:
@@ -84,29 +86,40 @@ def gptq(w_OI: Tensor, gram_II: Tensor, spec: Spec, columns: int = COLUMNS) -> T
     inputs, group = w.shape[1], spec.group_size if spec.granularity == "group" else w.shape[1]
     rows = rows_of(w, spec)
     whole = fit(rows, spec.bits, spec.symmetric, spec.scales)
-    scale_OG, zero_OG = whole.scale.view(-1, inputs // group), whole.zero.view(-1, inputs // group)  # one row for a whole tensor
+    scale_OG, zero_OG = (
+        whole.scale.view(-1, inputs // group),
+        whole.zero.view(-1, inputs // group),
+    )  # one row for a whole tensor
     diagonal = hessian.diagonal()
     unused = diagonal == 0
     diagonal += spec.damping * diagonal.sum() / max(1, int((~unused).sum()))
     diagonal[unused] = 1.0
-    order = diagonal.argsort(descending=True, stable=True) if spec.act_order else torch.arange(inputs, device=w.device)
+    order = (
+        diagonal.argsort(descending=True, stable=True)
+        if spec.act_order
+        else torch.arange(inputs, device=w.device)
+    )
     w, hessian = w[:, order], hessian[order][:, order]
     group_of = (order // group).tolist()
-    upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True)
+    upper = torch.linalg.cholesky(
+        torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True
+    )
     out = torch.empty_like(w)
-    columns = max(group, columns // group * group) if spec.granularity == "group" else columns  # a group within one block of columns
+    columns = (
+        max(group, columns // group * group) if spec.granularity == "group" else columns
+    )  # a group within one block of columns
     for first in range(0, inputs, columns):
         last = min(first + columns, inputs)
         error = torch.zeros(len(w), last - first, dtype=w.dtype, device=w.device)
         for c in range(first, last):
             g = group_of[c]
             if spec.granularity == "group" and not spec.act_order and c % group == 0:
-                now = fit(w[:, c:c + group], spec.bits, spec.symmetric, spec.scales)
+                now = fit(w[:, c : c + group], spec.bits, spec.symmetric, spec.scales)
             elif spec.granularity != "group" or spec.act_order:
-                now = Grid(scale_OG[:, g:g + 1], zero_OG[:, g:g + 1], spec.bits)
-            out[:, c:c + 1] = now.nearest(w[:, c:c + 1])
+                now = Grid(scale_OG[:, g : g + 1], zero_OG[:, g : g + 1], spec.bits)
+            out[:, c : c + 1] = now.nearest(w[:, c : c + 1])
             error[:, c - first] = (w[:, c] - out[:, c]) / upper[c, c]
-            w[:, c + 1:last] -= error[:, c - first, None] * upper[c, c + 1:last]
+            w[:, c + 1 : last] -= error[:, c - first, None] * upper[c, c + 1 : last]
         w[:, last:] -= error @ upper[first:last, last:]
     back = torch.empty_like(out)
     back[:, order] = out

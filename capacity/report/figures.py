@@ -22,7 +22,9 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FixedLocator
 
 DASHES = {"-": "", "--": "5 3", ":": "1.5 2.5", "-.": "6 2.5 1.5 2.5"}
-SUPERSCRIPTS = str.maketrans("abcdefghijklmnoprstuvwxyz0123456789+-", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+SUPERSCRIPTS = str.maketrans(
+    "abcdefghijklmnoprstuvwxyz0123456789+-", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
+)
 FILLS = {"full": "full", "none": "none", "left": "left"}
 
 
@@ -45,9 +47,19 @@ def data(figure: Figure) -> dict[str, Any]:
     if len(with_legend) == 1 and len(panels) > 1:  # it speaks for all
         legends.append(with_legend[0]["legend"])
         with_legend[0]["legend"] = []
-    styles = [entry for part in (*legends, *(panel["legend"] for panel in panels)) for entry in part]
-    used = {mark["marker"] for mark in [*styles, *(mark for panel in panels for mark in panel["marks"])] if mark.get("marker")}
-    return {"panels": panels, "legend": [entry for legend in legends for entry in legend], "markers": {name: _outline(name) for name in sorted(used)}}
+    styles = [
+        entry for part in (*legends, *(panel["legend"] for panel in panels)) for entry in part
+    ]
+    used = {
+        mark["marker"]
+        for mark in [*styles, *(mark for panel in panels for mark in panel["marks"])]
+        if mark.get("marker")
+    }
+    return {
+        "panels": panels,
+        "legend": [entry for legend in legends for entry in legend],
+        "markers": {name: _outline(name) for name in sorted(used)},
+    }
 
 
 def _panel(ax: Axes) -> dict[str, Any]:
@@ -56,12 +68,25 @@ def _panel(ax: Axes) -> dict[str, Any]:
     areas = [_collection(artist, ax) for artist in ax.collections]
     texts = [_text(text, ax) for text in ax.texts]
     if ax.patches or ax.images or ax.tables or ax.child_axes:
-        raise Undrawable(f"{type([*ax.patches, *ax.images, *ax.tables, *ax.child_axes][0]).__name__} in {ax.get_ylabel()!r}")
-    marks = [mark for _, mark in sorted((pair for pair in [*areas, *lines, *texts] if pair), key=lambda pair: pair[0])]
+        raise Undrawable(
+            f"{type([*ax.patches, *ax.images, *ax.tables, *ax.child_axes][0]).__name__} in {ax.get_ylabel()!r}"
+        )
+    marks = [
+        mark
+        for _, mark in sorted(
+            (pair for pair in [*areas, *lines, *texts] if pair), key=lambda pair: pair[0]
+        )
+    ]
     legend = ax.get_legend()
-    return {"title": plain(ax.get_title(loc="left") or ax.get_title()), "aspect": float(width * box.width / (height * box.height)), "axes": bool(ax.axison),
-            "x": _axis(ax.xaxis, ax.get_xscale(), ax.get_xlim()), "y": _axis(ax.yaxis, ax.get_yscale(), ax.get_ylim()), "marks": marks,
-            "legend": _legend(legend) if legend else []}
+    return {
+        "title": plain(ax.get_title(loc="left") or ax.get_title()),
+        "aspect": float(width * box.width / (height * box.height)),
+        "axes": bool(ax.axison),
+        "x": _axis(ax.xaxis, ax.get_xscale(), ax.get_xlim()),
+        "y": _axis(ax.yaxis, ax.get_yscale(), ax.get_ylim()),
+        "marks": marks,
+        "legend": _legend(legend) if legend else [],
+    }
 
 
 def _axis(axis, scale: str, ends: tuple[float, float]) -> dict[str, Any]:
@@ -69,20 +94,37 @@ def _axis(axis, scale: str, ends: tuple[float, float]) -> dict[str, Any]:
         raise Undrawable(f"a {scale} axis")
     locator = axis.get_major_locator()
     base = axis.get_transform().base if scale == "log" else None
-    return {"scale": scale, "base": base, "ends": _numbers(ends), "label": plain(axis.get_label_text()),
-            "ticks": _numbers(locator.locs) if isinstance(locator, FixedLocator) else None}
+    return {
+        "scale": scale,
+        "base": base,
+        "ends": _numbers(ends),
+        "label": plain(axis.get_label_text()),
+        "ticks": _numbers(locator.locs) if isinstance(locator, FixedLocator) else None,
+    }
 
 
 def _line(line: Line2D, ax: Axes) -> tuple[float, dict] | None:
     if not line.get_visible():
         return None
-    x, y = (np.asarray(values, float) for values in (line.get_xdata(orig=False), line.get_ydata(orig=False)))
+    x, y = (
+        np.asarray(values, float)
+        for values in (line.get_xdata(orig=False), line.get_ydata(orig=False))
+    )
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any():
         return None
-    mark = {"kind": "line", "x": _numbers(x[known]), "y": _numbers(y[known]), "name": _name(line), **_look(line),
-            **dict(zip(("xIn", "yIn"), _inside(line.get_transform(), ax)))}
-    for key, told in (("runs", getattr(line, "run_ids", None)), ("names", getattr(line, "point_names", None))):
+    mark = {
+        "kind": "line",
+        "x": _numbers(x[known]),
+        "y": _numbers(y[known]),
+        "name": _name(line),
+        **_look(line),
+        **dict(zip(("xIn", "yIn"), _inside(line.get_transform(), ax))),
+    }
+    for key, told in (
+        ("runs", getattr(line, "run_ids", None)),
+        ("names", getattr(line, "point_names", None)),
+    ):
         if told is not None:
             mark[key] = [each for each, keep in zip(told, known, strict=True) if keep]
     return line.get_zorder(), mark
@@ -98,8 +140,14 @@ def _look(line: Line2D) -> dict[str, Any]:
             raise Undrawable(f"marker {marker!r}, {line.get_fillstyle()}")
         open_inside = line.get_fillstyle() == "none"
         face = "#ffffff" if open_inside else _hex(line.get_markerfacecolor())
-        look |= {"marker": str(marker), "size": line.get_markersize(), "face": face, "edge": _hex(line.get_markeredgecolor()),
-                 "edgeWidth": line.get_markeredgewidth(), "half": line.get_fillstyle() == "left"}
+        look |= {
+            "marker": str(marker),
+            "size": line.get_markersize(),
+            "face": face,
+            "edge": _hex(line.get_markeredgecolor()),
+            "edgeWidth": line.get_markeredgewidth(),
+            "half": line.get_fillstyle() == "left",
+        }
     return look
 
 
@@ -107,41 +155,87 @@ def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
     if not artist.get_visible():
         return None
     mark = {"name": _name(artist), "xIn": "data", "yIn": "data"}
-    at = artist.get_offset_transform() if isinstance(artist, PathCollection) else artist.get_transform()
+    at = (
+        artist.get_offset_transform()
+        if isinstance(artist, PathCollection)
+        else artist.get_transform()
+    )
     if _inside(at, ax) != ["data", "data"]:
         raise Undrawable(f"{type(artist).__name__} that is not in data")
     if isinstance(artist, PolyCollection):
         face = artist.get_facecolor()[0]
-        return artist.get_zorder(), mark | {"kind": "area", "parts": [_numbers(path.vertices) for path in artist.get_paths()], "color": to_hex(face),
-                                            "opacity": float(face[3])}
+        return artist.get_zorder(), mark | {
+            "kind": "area",
+            "parts": [_numbers(path.vertices) for path in artist.get_paths()],
+            "color": to_hex(face),
+            "opacity": float(face[3]),
+        }
     if isinstance(artist, LineCollection):
-        return artist.get_zorder(), mark | {"kind": "segments", "parts": [_numbers(part) for part in artist.get_segments()],
-                                            "color": to_hex(artist.get_color()[0]), "width": float(artist.get_linewidth()[0])}
+        return artist.get_zorder(), mark | {
+            "kind": "segments",
+            "parts": [_numbers(part) for part in artist.get_segments()],
+            "color": to_hex(artist.get_color()[0]),
+            "width": float(artist.get_linewidth()[0]),
+        }
     if isinstance(artist, PathCollection) and len(artist.get_facecolor()) <= 1:
         xy = np.asarray(artist.get_offsets(), float)
         color = to_hex(artist.get_facecolor()[0])
-        return artist.get_zorder(), mark | {"kind": "line", "x": _numbers(xy[:, 0]), "y": _numbers(xy[:, 1]), "color": color, "opacity": 1, "marker": "o",
-                                            "size": float(artist.get_sizes()[0]) ** 0.5, "face": color, "edge": color, "edgeWidth": 0.0, "half": False}
+        return artist.get_zorder(), mark | {
+            "kind": "line",
+            "x": _numbers(xy[:, 0]),
+            "y": _numbers(xy[:, 1]),
+            "color": color,
+            "opacity": 1,
+            "marker": "o",
+            "size": float(artist.get_sizes()[0]) ** 0.5,
+            "face": color,
+            "edge": color,
+            "edgeWidth": 0.0,
+            "half": False,
+        }
     raise Undrawable(type(artist).__name__)
 
 
 def _text(text: Text, ax: Axes) -> tuple[float, dict] | None:
     words = plain(text.get_text())
-    mark: dict[str, Any] = {"kind": "text", "text": words.split("\n"), "color": to_hex(text.get_color()), "size": text.get_fontsize(), "ha": text.get_ha(),
-                            "va": text.get_va(), "dx": 0.0, "dy": 0.0, "halo": bool(text.get_path_effects()), "along": _along(text, ax)}
+    mark: dict[str, Any] = {
+        "kind": "text",
+        "text": words.split("\n"),
+        "color": to_hex(text.get_color()),
+        "size": text.get_fontsize(),
+        "ha": text.get_ha(),
+        "va": text.get_va(),
+        "dx": 0.0,
+        "dy": 0.0,
+        "halo": bool(text.get_path_effects()),
+        "along": _along(text, ax),
+    }
     if isinstance(text, Annotation):
         if text.xycoords != "data" or text.anncoords not in ("data", "offset points"):
             raise Undrawable(f"a note in {text.xycoords} and {text.anncoords}")
         if text.arrow_patch is not None and not words:
             (x1, y1), (x0, y0) = text.xy, text.xyann
             color = to_hex(text.arrow_patch.get_edgecolor())
-            return text.get_zorder(), {"kind": "arrow", "x": _numbers([x0, x1]), "y": _numbers([y0, y1]), "color": color, "xIn": "data", "yIn": "data"}
+            return text.get_zorder(), {
+                "kind": "arrow",
+                "x": _numbers([x0, x1]),
+                "y": _numbers([y0, y1]),
+                "color": color,
+                "xIn": "data",
+                "yIn": "data",
+            }
         offset = text.anncoords == "offset points"
-        (mark["x"], mark["y"]), inside = _numbers(text.xy if offset else text.xyann), ("data", "data")
+        (mark["x"], mark["y"]), inside = (
+            _numbers(text.xy if offset else text.xyann),
+            ("data", "data"),
+        )
         if offset:
             mark["dx"], mark["dy"] = map(float, text.xyann)
     else:
-        (mark["x"], mark["y"]), inside = _numbers(text.get_position()), _inside(text.get_transform(), ax)
+        (mark["x"], mark["y"]), inside = (
+            _numbers(text.get_position()),
+            _inside(text.get_transform(), ax),
+        )
     return (text.get_zorder(), mark | dict(zip(("xIn", "yIn"), inside))) if words.strip() else None
 
 
@@ -151,8 +245,16 @@ def _along(text: Text, ax: Axes) -> list[float] | None:
         return None
     box, (width, height) = ax.get_position(), ax.figure.get_size_inches()
     angle = np.radians(text.get_rotation())
-    spans = [abs(np.subtract(*(np.log10(ends) if scale == "log" else ends))) for scale, ends in ((ax.get_xscale(), ax.get_xlim()), (ax.get_yscale(), ax.get_ylim()))]
-    return _numbers([np.cos(angle) / (width * box.width) * spans[0], np.sin(angle) / (height * box.height) * spans[1]])
+    spans = [
+        abs(np.subtract(*(np.log10(ends) if scale == "log" else ends)))
+        for scale, ends in ((ax.get_xscale(), ax.get_xlim()), (ax.get_yscale(), ax.get_ylim()))
+    ]
+    return _numbers(
+        [
+            np.cos(angle) / (width * box.width) * spans[0],
+            np.sin(angle) / (height * box.height) * spans[1],
+        ]
+    )
 
 
 def _legend(legend: Legend) -> list[dict]:
@@ -167,8 +269,14 @@ def _legend(legend: Legend) -> list[dict]:
 
 def _inside(transform, ax: Axes) -> list[str]:
     """For x and y: data, or axes, parts of the panel from its lower left corner."""
-    across = [("data" if part else "axes") for part in transform.contains_branch_seperately(ax.transData)]
-    if "axes" in across and transform not in (ax.transAxes, ax.get_xaxis_transform(which="grid"), ax.get_yaxis_transform(which="grid")):
+    across = [
+        ("data" if part else "axes") for part in transform.contains_branch_seperately(ax.transData)
+    ]
+    if "axes" in across and transform not in (
+        ax.transAxes,
+        ax.get_xaxis_transform(which="grid"),
+        ax.get_yaxis_transform(which="grid"),
+    ):
         raise Undrawable("a transform of its own")
     return across
 
@@ -182,7 +290,11 @@ def _name(artist) -> str:
 def _outline(marker: str) -> list[list[float]]:
     """Corners of a marker of size 1, y upwards."""
     style = MarkerStyle(marker)
-    return [[round(float(x), 3), round(float(y), 3)] for part in style.get_path().transformed(style.get_transform()).to_polygons() for x, y in part]
+    return [
+        [round(float(x), 3), round(float(y), 3)]
+        for part in style.get_path().transformed(style.get_transform()).to_polygons()
+        for x, y in part
+    ]
 
 
 def _hex(color) -> str:
@@ -198,8 +310,16 @@ def _numbers(values) -> Any:
 
 def plain(text: str) -> str:
     """matplotlib's mathematics as plain characters: $R^\\mathrm{max}$ as Rᵐᵃˣ."""
+
     def formula(found: re.Match) -> str:
-        inside = re.sub(r"\\(mathrm|mathit|text)\{([^{}]*)\}", r"{\2}", found[1]).replace(r"\alpha", "α").replace(r"\gamma", "γ")
-        inside = re.sub(r"\^\{*([^{}\s])([^{}]*)\}*", lambda m: (m[1] + m[2]).translate(SUPERSCRIPTS), inside)
+        inside = (
+            re.sub(r"\\(mathrm|mathit|text)\{([^{}]*)\}", r"{\2}", found[1])
+            .replace(r"\alpha", "α")
+            .replace(r"\gamma", "γ")
+        )
+        inside = re.sub(
+            r"\^\{*([^{}\s])([^{}]*)\}*", lambda m: (m[1] + m[2]).translate(SUPERSCRIPTS), inside
+        )
         return inside.replace("{", "").replace("}", "").replace("\\", "")
+
     return re.sub(r"\$([^$]+)\$", formula, text)

@@ -103,7 +103,15 @@ class View:
 # What several kinds of studies say alike.
 FAILED = ("failed", "ended without a result; the table has the error")
 MISSING = ("missing", "planned, and no record yet")
-RISING_MEANS = f"gained over {RISING:.0%} of its bits in the last tenth of training, or left no trace of it"
+RISING_MEANS = (
+    f"gained over {RISING:.0%} of its bits in the last tenth of training, or left no trace of it"
+)
 P_TOTAL = ("P total", "every trained number, a tied embedding once, BOS included")
-RESIDUAL = ("error of a fit", "fitted minus measured (or fitted / measured - 1, in percent): positive where the law says too much")
-GAIN = [Column("gain_last_tenth", "gain", "bits gained over the last tenth of training / final bits"), Column("wall_s", "seconds", "of training, its share of the stack")]
+RESIDUAL = (
+    "error of a fit",
+    "fitted minus measured (or fitted / measured - 1, in percent): positive where the law says too much",
+)
+GAIN = [
+    Column("gain_last_tenth", "gain", "bits gained over the last tenth of training / final bits"),
+    Column("wall_s", "seconds", "of training, its share of the stack"),
+]

@@ -19,21 +19,38 @@ from capacity.report.parts import Column, Flag
 STATES = ("finished", "failed", "missing", "interrupted", "running")
 IN_THE_SHAPE = ("model.n_layers", "model.d_model")  # the label of a run has them
 FOLLOW = ("data.lexicon", "data.pool")  # digests of other settings
-MEASURED = ("data.tokens_per_parameter",)  # settings that a column of the table has as they came out
+MEASURED = (
+    "data.tokens_per_parameter",
+)  # settings that a column of the table has as they came out
 
 
 def varied(configs: list[Config]) -> pd.DataFrame:
     """Settings of data, model and train in which the planned runs of a study differ, a column each by dotted key; run_id and seed."""
-    rows = [{f"{section}.{key}": value for section in ("data", "model", "train") for key, value in dataclasses.asdict(getattr(config, section)).items()}
-            for config in configs]
+    rows = [
+        {
+            f"{section}.{key}": value
+            for section in ("data", "model", "train")
+            for key, value in dataclasses.asdict(getattr(config, section)).items()
+        }
+        for config in configs
+    ]
     table = pd.DataFrame(rows, dtype=object)
-    keep = [key for key in table if key not in (*IN_THE_SHAPE, *FOLLOW) and table[key].map(repr).nunique() > 1]
-    return table[keep].assign(run_id=[config.run_id for config in configs], seed=[config.seed for config in configs])
+    keep = [
+        key
+        for key in table
+        if key not in (*IN_THE_SHAPE, *FOLLOW) and table[key].map(repr).nunique() > 1
+    ]
+    return table[keep].assign(
+        run_id=[config.run_id for config in configs], seed=[config.seed for config in configs]
+    )
 
 
 def states(results: Path, table: pd.DataFrame) -> dict[str, str]:
     """run_id -> finished, failed, running, interrupted or missing."""
-    return {run_id: status if status == "finished" else records.status(results, run_id) for run_id, status in zip(table.run_id, table.status)}
+    return {
+        run_id: status if status == "finished" else records.status(results, run_id)
+        for run_id, status in zip(table.run_id, table.status)
+    }
 
 
 def flags_of(flags: list[Flag]) -> dict[str, list[str]]:
@@ -59,38 +76,97 @@ def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
         points = part.points[part.points.run_id != ""]
         if points.empty:
             continue
-        series = {"": points} if points.run_id.is_unique else dict(list(points.groupby("series", sort=False)))
-        if all(rows.run_id.is_unique for rows in series.values()):  # else a run is several points, as at each level of its canaries
+        series = (
+            {"": points}
+            if points.run_id.is_unique
+            else dict(list(points.groupby("series", sort=False)))
+        )
+        if all(
+            rows.run_id.is_unique for rows in series.values()
+        ):  # else a run is several points, as at each level of its canaries
             for name, rows in series.items():
-                words = f"fitted minus measured ({part.unit}): {part.law}" + (f", {name}" if name else "")
-                out.append((":".join(filter(None, ("error", part.key, name.replace(" ", "-")))), words, dict(zip(rows.run_id, rows.error))))
+                words = f"fitted minus measured ({part.unit}): {part.law}" + (
+                    f", {name}" if name else ""
+                )
+                out.append(
+                    (
+                        ":".join(filter(None, ("error", part.key, name.replace(" ", "-")))),
+                        words,
+                        dict(zip(rows.run_id, rows.error)),
+                    )
+                )
     return out
 
 
-def build(configs: list[Config], runs: pd.DataFrame, columns: list[Column], states: dict[str, str], flags: list[Flag], found: list[Residuals]) -> dict[str, Any]:
+def build(
+    configs: list[Config],
+    runs: pd.DataFrame,
+    columns: list[Column],
+    states: dict[str, str],
+    flags: list[Flag],
+    found: list[Residuals],
+) -> dict[str, Any]:
     """{"columns": [{heading, meaning, number, setting}], "rows": [[cell]]}; a cell is a number, a text or None. runs: of `records.table`, or judged."""
     settings = varied(configs).drop(columns=list(MEASURED), errors="ignore").set_index("run_id")
-    runs = runs.drop_duplicates("run_id").set_index("run_id").loc[settings.index]  # as they are planned
+    runs = (
+        runs.drop_duplicates("run_id").set_index("run_id").loc[settings.index]
+    )  # as they are planned
     marks = flags_of(flags)
     parts: list[tuple[str, str, list[Any]]] = [
         ("run", "the run's id; its folder is results/runs/<id>", list(runs.index)),
-        ("status", "finished, failed, running, interrupted (a checkpoint, and nobody trains it) or missing", [states[run_id] for run_id in runs.index]),
-        ("flags", "see the list of flags", [", ".join(marks.get(run_id, [])) for run_id in runs.index]),
-        ("shape", "layers x width, and settings of the model that tell equal ones apart", runs.label.tolist()),
-        ("seed", "of initialisation and order", settings.seed.tolist())]
+        (
+            "status",
+            "finished, failed, running, interrupted (a checkpoint, and nobody trains it) or missing",
+            [states[run_id] for run_id in runs.index],
+        ),
+        (
+            "flags",
+            "see the list of flags",
+            [", ".join(marks.get(run_id, [])) for run_id in runs.index],
+        ),
+        (
+            "shape",
+            "layers x width, and settings of the model that tell equal ones apart",
+            runs.label.tolist(),
+        ),
+        ("seed", "of initialisation and order", settings.seed.tolist()),
+    ]
     for column in columns:
         values = runs[column.name]
-        parts.append((column.heading, column.meaning, (values / runs[column.per] if column.per else values).tolist()))
-    parts += [(name, meaning, [by_run.get(run_id) for run_id in runs.index]) for name, meaning, by_run in errors(found)]
-    parts += [(name, f"setting {key}", settings[key].tolist()) for key, name in headings(settings).items()]
+        parts.append(
+            (
+                column.heading,
+                column.meaning,
+                (values / runs[column.per] if column.per else values).tolist(),
+            )
+        )
+    parts += [
+        (name, meaning, [by_run.get(run_id) for run_id in runs.index])
+        for name, meaning, by_run in errors(found)
+    ]
+    parts += [
+        (name, f"setting {key}", settings[key].tolist()) for key, name in headings(settings).items()
+    ]
     if (runs.error.fillna("") != "").any():
         parts.append(("error-message", "why the run failed", runs.error.fillna("").tolist()))
     cells = [[_cell(value) for value in values] for _, _, values in parts]
-    return {"columns": [{"heading": heading, "meaning": meaning, "number": _numeric(values), "setting": meaning.startswith("setting ")} for (heading, meaning, _), values in zip(parts, cells)],
-            "rows": [list(row) for row in zip(*cells)]}
+    return {
+        "columns": [
+            {
+                "heading": heading,
+                "meaning": meaning,
+                "number": _numeric(values),
+                "setting": meaning.startswith("setting "),
+            }
+            for (heading, meaning, _), values in zip(parts, cells)
+        ],
+        "rows": [list(row) for row in zip(*cells)],
+    }
 
 
-def means(configs: list[Config], runs: pd.DataFrame, columns: list[Column]) -> tuple[pd.DataFrame, str | None]:
+def means(
+    configs: list[Config], runs: pd.DataFrame, columns: list[Column]
+) -> tuple[pd.DataFrame, str | None]:
     """Means and standard deviations over the seeds of otherwise equal finished runs, for the columns that are the main ones: a row per kind of run,
     with name (what it differs in, but for `over`), runs, and by heading the mean and "sd HEADING"; and `over`, the setting with the most
     different numbers, None where no setting varies."""
@@ -99,8 +175,19 @@ def means(configs: list[Config], runs: pd.DataFrame, columns: list[Column]) -> t
     names = headings(settings)
     settings = settings.rename(columns=names).drop(columns="seed").loc[done.index]
     main = [column for column in columns if column.main]
-    values = pd.DataFrame({column.heading: (done[column.name] / done[column.per] if column.per else done[column.name]).astype(float) for column in main})
-    numeric = {name: settings[name].nunique() for name in names.values() if settings[name].map(lambda v: isinstance(v, (int, float))).all()}
+    values = pd.DataFrame(
+        {
+            column.heading: (
+                done[column.name] / done[column.per] if column.per else done[column.name]
+            ).astype(float)
+            for column in main
+        }
+    )
+    numeric = {
+        name: settings[name].nunique()
+        for name in names.values()
+        if settings[name].map(lambda v: isinstance(v, (int, float))).all()
+    }
     over = max(numeric, key=numeric.get) if numeric else None
     shown = pd.DataFrame({"shape": done.label} | {name: settings[name] for name in names.values()})
     keys = _joined(shown)
@@ -109,11 +196,16 @@ def means(configs: list[Config], runs: pd.DataFrame, columns: list[Column]) -> t
         first = shown.loc[index[0]]
         row = first.to_dict() | {"name": ", ".join(_named(shown, first, over)), "runs": len(index)}
         for heading in values:
-            row |= {heading: values.loc[index, heading].mean(), f"sd {heading}": values.loc[index, heading].std()}
+            row |= {
+                heading: values.loc[index, heading].mean(),
+                f"sd {heading}": values.loc[index, heading].std(),
+            }
         rows.append(row)
     table = pd.DataFrame(rows)
     if over:
-        table = table.assign(**{over: table[over].astype(float)}).sort_values(["name", over], ignore_index=True)
+        table = table.assign(**{over: table[over].astype(float)}).sort_values(
+            ["name", over], ignore_index=True
+        )
     return table, over
 
 
@@ -121,7 +213,12 @@ def _named(shown: pd.DataFrame, row: pd.Series, over: str | None) -> list[str]:
     """What tells a row's curve from others: its shape, and settings that do not follow from shape and `over`."""
     out = [str(row["shape"])] if shown["shape"].nunique() > 1 else []
     known = ["shape"] + [over] * (over is not None)
-    return out + [f"{name}={row[name]}" for name in shown if name not in known and _joined(shown[[*known, name]]).nunique() > _joined(shown[known]).nunique()]
+    return out + [
+        f"{name}={row[name]}"
+        for name in shown
+        if name not in known
+        and _joined(shown[[*known, name]]).nunique() > _joined(shown[known]).nunique()
+    ]
 
 
 def _joined(frame: pd.DataFrame) -> pd.Series:
@@ -133,9 +230,16 @@ def _cell(value: Any) -> Any:
     value = plain(value)
     if isinstance(value, (list, dict)):
         return str(value)
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA else value
+    return (
+        None
+        if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA
+        else value
+    )
 
 
 def _numeric(values: list[Any]) -> bool:
     known = [value for value in values if value is not None]
-    return bool(known) and all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in known)
+    return bool(known) and all(
+        isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        for value in known
+    )

@@ -16,13 +16,26 @@ from capacity.sweep import pool, submissions
 from capacity.sweep.study import load_study
 
 
-def sweep(name: str, overrides: list[str], results: Path, dry_run: bool, retry_failed: bool, only: set[str] | None = None) -> int:
+def sweep(
+    name: str,
+    overrides: list[str],
+    results: Path,
+    dry_run: bool,
+    retry_failed: bool,
+    only: set[str] | None = None,
+) -> int:
     """Train what is not finished of a study, here or in a queue; returns the exit code."""
     study = load_study(name, overrides)
     launcher = study.runs[0].cluster.launcher
-    queue = None if launcher == "local" else submissions.launcher(launcher)  # a wrong name costs nothing yet
+    queue = (
+        None if launcher == "local" else submissions.launcher(launcher)
+    )  # a wrong name costs nothing yet
     if dry_run:
-        print(planning.summary(planning.make_plan(study, results, submissions.alive(results), retry_failed, only)))
+        print(
+            planning.summary(
+                planning.make_plan(study, results, submissions.alive(results), retry_failed, only)
+            )
+        )
         return 0
     with submissions.submitting(results):
         living = submissions.alive(results)
@@ -35,7 +48,9 @@ def sweep(name: str, overrides: list[str], results: Path, dry_run: bool, retry_f
         if not plan.todo:
             return _end(plan, results, {})
         job = plan.jobs[0]
-        submission = submissions.new(results, study.name, name, overrides, "local", job.packs, job.seconds, job.growth)
+        submission = submissions.new(
+            results, study.name, name, overrides, "local", job.packs, job.seconds, job.growth
+        )
         running = ExitStack()
         running.enter_context(submissions.held(submission))  # before the next submitter may look
     with running:
@@ -50,15 +65,26 @@ def _submit(plan: planning.Plan, name: str, overrides: list[str], results: Path,
         print(f"nothing to submit; capacity status {name} tells more")
         return 0
     for job in plan.jobs:
-        submission = submissions.new(results, plan.study.name, name, overrides, plan.cluster.launcher, job.packs, job.seconds, job.growth)
+        submission = submissions.new(
+            results,
+            plan.study.name,
+            name,
+            overrides,
+            plan.cluster.launcher,
+            job.packs,
+            job.seconds,
+            job.growth,
+        )
         try:
             submission.save(job=queue.submit(submission, plan.cluster, job.time_s, job.mem))
         except ConfigError:
             submissions.withdraw(submission)
             raise
         runs = sum(len(pack.runs) for pack in job.packs)
-        print(f"submitted   job {submission.job}: {runs} run{'s' * (runs != 1)} in {len(job.packs)} element{'s' * (len(job.packs) != 1)}\n"
-              f"            {submission.folder}/submit.sbatch")
+        print(
+            f"submitted   job {submission.job}: {runs} run{'s' * (runs != 1)} in {len(job.packs)} element{'s' * (len(job.packs) != 1)}\n"
+            f"            {submission.folder}/submit.sbatch"
+        )
     return 0
 
 
@@ -68,7 +94,11 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
         state = records.status(results, run.run_id)
         if state != "finished":
             held = plan.spoken_for.get(run.run_id, state)
-            busy = outcome.get(run.run_id) == "busy" or run.run_id in plan.spoken_for and held == "running"
+            busy = (
+                outcome.get(run.run_id) == "busy"
+                or run.run_id in plan.spoken_for
+                and held == "running"
+            )
             left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
     for state, run_ids in left.items():
@@ -102,7 +132,9 @@ def retry(name: str, overrides: list[str], results: Path, dry_run: bool) -> int:
     return sweep(name, overrides, results, dry_run, retry_failed=True, only=failed)
 
 
-def settings_of_last(name: str, overrides: list[str], results: Path) -> tuple[list[submissions.Submission], list[str]]:
+def settings_of_last(
+    name: str, overrides: list[str], results: Path
+) -> tuple[list[submissions.Submission], list[str]]:
     """The submissions of a study, and the settings of the last one followed by those given now."""
     found = submissions.read_all(results, load_study(name, []).name)
     return found, (found[-1].tree["overrides"] if found else []) + overrides
@@ -111,7 +143,11 @@ def settings_of_last(name: str, overrides: list[str], results: Path) -> tuple[li
 def cancel(name: str, results: Path) -> int:
     """Take a study's elements out of the queue and stop its sweeps on this machine; what was trained stays."""
     study = load_study(name, [])
-    living = {(s, i): e for (s, i), e in submissions.alive(results).items() if s.tree["study"] == study.name}
+    living = {
+        (s, i): e
+        for (s, i), e in submissions.alive(results).items()
+        if s.tree["study"] == study.name
+    }
     for submission in dict.fromkeys(s for s, _ in living):
         indices = [i for s, i in living if s == submission]
         runs = sum(len(submission.elements[i]["runs"]) for i in indices)
@@ -121,8 +157,10 @@ def cancel(name: str, results: Path) -> int:
             raise ConfigError(f"{submission.folder}: is being submitted; try again")
         else:
             submissions.launcher(submission.launcher).cancel(submission.job, indices)
-        print(f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: {len(indices)} "
-              f"element{'s' * (len(indices) != 1)}, {runs} run{'s' * (runs != 1)}; finished ones stay, others keep their checkpoints")
+        print(
+            f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: {len(indices)} "
+            f"element{'s' * (len(indices) != 1)}, {runs} run{'s' * (runs != 1)}; finished ones stay, others keep their checkpoints"
+        )
     if not living:
         print(f"{study.name}: nothing is queued or running")
     return 0
@@ -131,5 +169,7 @@ def cancel(name: str, results: Path) -> int:
 def _stop_here(submission: submissions.Submission) -> None:
     """Ctrl-C for a sweep that holds its lock on this machine."""
     if submission.tree["host"] != socket.gethostname():
-        raise ConfigError(f"{submission.folder}: runs on {submission.tree['host']}; cancel it there")
+        raise ConfigError(
+            f"{submission.folder}: runs on {submission.tree['host']}; cancel it there"
+        )
     os.kill(submission.tree["pid"], signal.SIGTERM)

@@ -20,7 +20,9 @@ from capacity.data import kept
 from capacity.train.keys import stack_key
 
 SCHEMA = 2
-MOST_PER_WORKER = 4  # a few stacks each balance what the cost model gets wrong; more only start more often
+MOST_PER_WORKER = (
+    4  # a few stacks each balance what the cost model gets wrong; more only start more often
+)
 WORTH_A_START_S = 4.0  # a process needs about 2 s to import torch
 
 
@@ -44,9 +46,21 @@ def write_pack(path: Path, pack: Pack) -> None:
     """A pack as JSON; what trains it needs neither hydra, the study file, lists nor a tokenizer."""
     for run in pack.runs:
         kept.keep(pack.results, run.data)
-    stacks = [[{"run_id": run.run_id, "config": run.as_dict()} for run in stack] for stack in pack.stacks]
-    records.write_json(path, {"schema": SCHEMA, "study": pack.study, "results": str(pack.results.resolve()), "device": pack.device,
-                              "workers": pack.workers, "threads": pack.threads, "stacks": stacks})
+    stacks = [
+        [{"run_id": run.run_id, "config": run.as_dict()} for run in stack] for stack in pack.stacks
+    ]
+    records.write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            "study": pack.study,
+            "results": str(pack.results.resolve()),
+            "device": pack.device,
+            "workers": pack.workers,
+            "threads": pack.threads,
+            "stacks": stacks,
+        },
+    )
 
 
 def read_pack(path: Path, only: list[str] | None = None) -> Pack:
@@ -57,11 +71,15 @@ def read_pack(path: Path, only: list[str] | None = None) -> Pack:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    missing = {"schema", "study", "results", "device", "workers", "threads", "stacks"} - (tree.keys() if isinstance(tree, dict) else set())
+    missing = {"schema", "study", "results", "device", "workers", "threads", "stacks"} - (
+        tree.keys() if isinstance(tree, dict) else set()
+    )
     if missing:
         raise ConfigError(f"{path}: not a pack file: no {sorted(missing)[0]}")
     if tree["schema"] != SCHEMA:
-        raise ConfigError(f"{path}: a pack file of another version of capacity; issue the sweep again")
+        raise ConfigError(
+            f"{path}: a pack file of another version of capacity; issue the sweep again"
+        )
     results, stacks = Path(tree["results"]), tree["stacks"]
     if only is not None:
         named = {run["run_id"]: run for stack in stacks for run in stack}
@@ -78,8 +96,14 @@ def read_pack(path: Path, only: list[str] | None = None) -> Pack:
     return Pack(tree["study"], results, tree["device"], tree["workers"], tree["threads"], stacks)
 
 
-def make_stacks(runs: list[Config], seconds: float, most: int, device: str = "cpu", room: float = math.inf,
-                speed: Speed | None = None) -> list[list[Config]]:
+def make_stacks(
+    runs: list[Config],
+    seconds: float,
+    most: int,
+    device: str = "cpu",
+    room: float = math.inf,
+    speed: Speed | None = None,
+) -> list[list[Config]]:
     """Runs of one shape and like length, at most `most` of them, no more than fit into `room` bytes, and of about `seconds` at
     most if there is more than one; the longest stacks first.
 
@@ -92,21 +116,40 @@ def make_stacks(runs: list[Config], seconds: float, most: int, device: str = "cp
     stacks = []
     for members in itertools.chain.from_iterable(map(_of_like_length, groups.values())):
         size = min(most, _fitting(members[0], most, device, room))
-        parts = max(math.ceil(len(members) / size), min(len(members), math.ceil(speed.seconds(members) / seconds)))
+        parts = max(
+            math.ceil(len(members) / size),
+            min(len(members), math.ceil(speed.seconds(members) / seconds)),
+        )
         even = math.ceil(len(members) / parts)
-        stacks += [members[i:i + even] for i in range(0, len(members), even)]
+        stacks += [members[i : i + even] for i in range(0, len(members), even)]
     return sorted(stacks, key=lambda stack: -speed.seconds(stack))
 
 
-def shared(runs: list[Config], workers: int, most: int, device: str, room: float = math.inf, longest: float = math.inf,
-           speed: Speed | None = None) -> list[list[Config]]:
+def shared(
+    runs: list[Config],
+    workers: int,
+    most: int,
+    device: str,
+    room: float = math.inf,
+    longest: float = math.inf,
+    speed: Speed | None = None,
+) -> list[list[Config]]:
     """Stacks for so many processes side by side: cut into shares of 1, 1/2, ... of what a process has to do, whichever should be
     through first. Larger stacks use a device better, smaller ones balance better. No share is shorter than a start is worth,
     none longer than `longest` seconds."""
     speed = speed or GUESSES[device]
     each = sum(speed.seconds([run]) for run in runs) / workers
-    cuts = [make_stacks(runs, min(longest, max(each / parts, min(each, WORTH_A_START_S))), most, device, room, speed)
-            for parts in range(1, MOST_PER_WORKER + 1)]
+    cuts = [
+        make_stacks(
+            runs,
+            min(longest, max(each / parts, min(each, WORTH_A_START_S))),
+            most,
+            device,
+            room,
+            speed,
+        )
+        for parts in range(1, MOST_PER_WORKER + 1)
+    ]
     return min(cuts, key=lambda stacks: makespan(stacks, speed, workers))
 
 
@@ -118,7 +161,9 @@ def makespan(stacks: list[list[Config]], speed: Speed, workers: int) -> float:
     return max(loads)
 
 
-def fill(stacks: list[list[Config]], speed: Speed, seconds: float, workers: int, threads: int, limit: int) -> list[list[list[Config]]]:
+def fill(
+    stacks: list[list[Config]], speed: Speed, seconds: float, workers: int, threads: int, limit: int
+) -> list[list[list[Config]]]:
     """Stacks dealt out to as few packs as keep each, with its workers side by side, near `seconds`, at most `limit` packs: the
     longest stack goes to the pack that has least so far."""
     cost = [speed.seconds(stack, threads) for stack in stacks]

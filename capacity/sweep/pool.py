@@ -46,7 +46,9 @@ class Job:
     outcome: dict[str, str] = field(default_factory=dict)
 
 
-def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | None = None) -> dict[str, str]:
+def train(
+    pack: Pack, path: Path, all_runs: list[Config], progress: Progress | None = None
+) -> dict[str, str]:
     """Train all stacks of the pack that lies at `path`; returns run_id -> finished, failed, busy or interrupted.
 
     Beside the pack file stand its logs, NAME.STACK.log, and its state, NAME.state.json. all_runs: what the progress is about,
@@ -58,7 +60,9 @@ def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | N
     todo = {run.run_id for run in pack.runs}
     progress = progress or Progress(sum(cost.values()))
     threads = allowed_threads(pack.threads)
-    if threads < pack.threads:  # this machine's environment, which the plan of a queue could not know
+    if (
+        threads < pack.threads
+    ):  # this machine's environment, which the plan of a queue could not know
         progress.say(f"{pack.threads} threads a worker were planned; {upper_bound()}")
     before = sum(c for run_id, c in cost.items() if run_id not in todo)
     running: list[Job] = []
@@ -93,14 +97,25 @@ def train(pack: Pack, path: Path, all_runs: list[Config], progress: Progress | N
             elif event["event"] == "note":
                 progress.say(f"stack {job.name}: {event['text']}")
             else:
-                job.step |= {run: min(event["step"], steps) for run, steps in zip(event["runs"], event["steps"])}
+                job.step |= {
+                    run: min(event["step"], steps)
+                    for run, steps in zip(event["runs"], event["steps"])
+                }
                 job.per_second = event["tokens_per_s"]
             done = before + sum(cost[r] for r, s in finished.items() if s in ("finished", "failed"))
-            done += sum(cost[run.run_id] * job.step.get(run.run_id, 0) / run.steps for job in running for run in job.runs)
-            progress.update(done, _view(len(all_runs), len(all_runs) - len(todo), finished, running))
+            done += sum(
+                cost[run.run_id] * job.step.get(run.run_id, 0) / run.steps
+                for job in running
+                for run in job.runs
+            )
+            progress.update(
+                done, _view(len(all_runs), len(all_runs) - len(todo), finished, running)
+            )
         for job in waiting:
             finished.update({run.run_id: "interrupted" for run in job.runs})
-        state.write("stopped" if "interrupted" in finished.values() else "ended", [], finished, last=True)
+        state.write(
+            "stopped" if "interrupted" in finished.values() else "ended", [], finished, last=True
+        )
     finally:
         interrupted.restore()
         progress.close()
@@ -135,19 +150,40 @@ class _State:
 
     def __init__(self, path: Path):
         self.path, self.written = path.with_suffix(".state.json"), 0.0
-        self.about = {"host": socket.gethostname(), "pid": os.getpid(), "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
-                      "began": time.time()}
+        self.about = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+            "began": time.time(),
+        }
 
-    def write(self, word: str, running: list[Job], finished: dict[str, str], last: bool = False) -> None:
+    def write(
+        self, word: str, running: list[Job], finished: dict[str, str], last: bool = False
+    ) -> None:
         now = time.monotonic()
         if not last and self.written and now - self.written < STATE_SECONDS:
             return
         self.written = now
-        jobs = [{"runs": [run.run_id for run in job.runs], "gpu": job.gpu, "log": str(job.log), "step": job.step,
-                 "tokens_per_s": job.per_second} for job in running]
+        jobs = [
+            {
+                "runs": [run.run_id for run in job.runs],
+                "gpu": job.gpu,
+                "log": str(job.log),
+                "step": job.step,
+                "tokens_per_s": job.per_second,
+            }
+            for job in running
+        ]
         try:
-            records.write_json(self.path, self.about | {"state": word, "updated": time.time(), "running": jobs, "outcome": finished})
-        except (OSError, ConfigError):  # a full disk: the processes find out by themselves, and say so
+            records.write_json(
+                self.path,
+                self.about
+                | {"state": word, "updated": time.time(), "running": jobs, "outcome": finished},
+            )
+        except (
+            OSError,
+            ConfigError,
+        ):  # a full disk: the processes find out by themselves, and say so
             pass
 
 
@@ -167,9 +203,24 @@ def _start(job: Job, path: Path, threads: int, events: queue.Queue) -> None:
     if job.gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
     runs = ",".join(run.run_id for run in job.runs)
-    command = [sys.executable, "-m", "capacity", "worker", "--pack", str(path), "--runs", runs, "--parent", str(os.getpid())]
-    with open(job.log, "ab") as log:  # its own session: Ctrl-C reaches this process, which passes it on once
-        job.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "capacity",
+        "worker",
+        "--pack",
+        str(path),
+        "--runs",
+        runs,
+        "--parent",
+        str(os.getpid()),
+    ]
+    with open(
+        job.log, "ab"
+    ) as log:  # its own session: Ctrl-C reaches this process, which passes it on once
+        job.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True
+        )
     threading.Thread(target=_listen, args=(job, job.process, events), daemon=True).start()
 
 
@@ -184,14 +235,21 @@ def _listen(job: Job, process: subprocess.Popen, events: queue.Queue) -> None:
     events.put((job, None))
 
 
-def _ended(job: Job, pack: Pack, finished: dict[str, str], progress: Progress, interrupted: bool) -> list[Job]:
+def _ended(
+    job: Job, pack: Pack, finished: dict[str, str], progress: Progress, interrupted: bool
+) -> list[Job]:
     """Take stock of a stack whose process has ended; returns what has to be run again."""
     for run in job.runs:  # records are the truth, the process's words only fill in what has none
         record = records.read(pack.results, run.run_id)
-        if record is not None and job.outcome.get(run.run_id, "finished") not in ("busy", "interrupted"):
+        if record is not None and job.outcome.get(run.run_id, "finished") not in (
+            "busy",
+            "interrupted",
+        ):
             finished[run.run_id] = record["status"]
             if record["status"] == "failed":
-                progress.say(f"failed: {run.run_id} ({run.shape}, seed {run.seed}): {record['error']['reason']}")
+                progress.say(
+                    f"failed: {run.run_id} ({run.shape}, seed {run.seed}): {record['error']['reason']}"
+                )
         elif run.run_id in job.outcome:
             finished[run.run_id] = job.outcome[run.run_id]
     left = [run for run in job.runs if run.run_id not in finished]
@@ -200,8 +258,13 @@ def _ended(job: Job, pack: Pack, finished: dict[str, str], progress: Progress, i
     if interrupted:
         finished.update({run.run_id: "interrupted" for run in left})
         return []
-    if job.process.returncode == 2:  # a full disk, a missing device: the same for every other process
-        raise ConfigError(_last_line(job.log).removeprefix("capacity: error: ") or f"worker refused its pack; see {job.log}")
+    if (
+        job.process.returncode == 2
+    ):  # a full disk, a missing device: the same for every other process
+        raise ConfigError(
+            _last_line(job.log).removeprefix("capacity: error: ")
+            or f"worker refused its pack; see {job.log}"
+        )
     reason = _death(job)
     deaths = job.deaths + 1
     if deaths < LIVES:
@@ -212,9 +275,18 @@ def _ended(job: Job, pack: Pack, finished: dict[str, str], progress: Progress, i
         return [Job(f"{job.name}-{i}", [run]) for i, run in enumerate(left)]
     from capacity.run import record_failure  # imports torch, which this process needs only here
 
-    record_failure(left[0], pack.results, pack.study, f"worker {reason} {LIVES} times; see {job.log}", None, _tail(job.log))
+    record_failure(
+        left[0],
+        pack.results,
+        pack.study,
+        f"worker {reason} {LIVES} times; see {job.log}",
+        None,
+        _tail(job.log),
+    )
     finished[left[0].run_id] = "failed"
-    progress.say(f"failed: {left[0].run_id} ({left[0].shape}, seed {left[0].seed}): worker {reason} {LIVES} times")
+    progress.say(
+        f"failed: {left[0].run_id} ({left[0].shape}, seed {left[0].seed}): worker {reason} {LIVES} times"
+    )
     return []
 
 

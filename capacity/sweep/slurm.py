@@ -27,10 +27,16 @@ def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
     path.write_text(script(submission, cluster, time_s, mem))
     done = _run("sbatch", "--parsable", str(path))
     if done.returncode:
-        words = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("sbatch: ") for line in done.stderr.splitlines() if line.strip())
-        raise ConfigError(f"SLURM refused the job: {words or f'sbatch ended with {done.returncode}'} (asked for: "
-                          f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in conf/local.yaml or with "
-                          "cluster.KEY=VALUE; nothing was submitted")
+        words = "; ".join(
+            line.removeprefix("sbatch: error: ").removeprefix("sbatch: ")
+            for line in done.stderr.splitlines()
+            if line.strip()
+        )
+        raise ConfigError(
+            f"SLURM refused the job: {words or f'sbatch ended with {done.returncode}'} (asked for: "
+            f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in conf/local.yaml or with "
+            "cluster.KEY=VALUE; nothing was submitted"
+        )
     return done.stdout.strip().split(";")[0]
 
 
@@ -42,14 +48,41 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
     exit code is the worker's, so that the queue sees a member's failure.
     """
     folder = submission.folder
-    worker = shlex.join([*shlex.split(cluster.prefix or ""), cluster.python or sys.executable, "-m", "capacity", "worker", "--pack"])
-    lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in [
-        f"--job-name={folder.name}", *_request(submission, cluster, time_s, mem),
-        f"--signal=B:USR1@{cluster.signal_seconds}", "--requeue", "--open-mode=append", f'--output="{_literal(folder)}/%A_%a.log"']),
+    worker = shlex.join(
+        [
+            *shlex.split(cluster.prefix or ""),
+            cluster.python or sys.executable,
+            "-m",
+            "capacity",
+            "worker",
+            "--pack",
+        ]
+    )
+    lines = [
+        "#!/bin/bash",
+        *(
+            f"#SBATCH {option}"
+            for option in [
+                f"--job-name={folder.name}",
+                *_request(submission, cluster, time_s, mem),
+                f"--signal=B:USR1@{cluster.signal_seconds}",
+                "--requeue",
+                "--open-mode=append",
+                f'--output="{_literal(folder)}/%A_%a.log"',
+            ]
+        ),
         f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A person may submit it again.",
-        "", *(f"export {name}={shlex.quote(value)}" for name, _, value in (text.partition("=") for text in cluster.environment)),
-        *cluster.setup, ""]
-    return "\n".join(lines) + f"""\
+        "",
+        *(
+            f"export {name}={shlex.quote(value)}"
+            for name, _, value in (text.partition("=") for text in cluster.environment)
+        ),
+        *cluster.setup,
+        "",
+    ]
+    return (
+        "\n".join(lines)
+        + f"""\
 echo "$(date +%FT%T) element $SLURM_ARRAY_TASK_ID, start $((${{SLURM_RESTART_COUNT:-0}} + 1)), on $(hostname)"
 requeue=no
 trap 'requeue=yes; kill -TERM "$worker" 2>/dev/null' USR1
@@ -73,6 +106,7 @@ if [ "$requeue" = yes ] && [ "$code" -ge 128 ]; then
 fi
 exit "$code"
 """
+    )
 
 
 def _literal(folder: Path) -> str:
@@ -82,13 +116,34 @@ def _literal(folder: Path) -> str:
 
 def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> list[str]:
     """What the job asks for, as options of sbatch."""
-    array = f"0-{len(submission.elements) - 1}" + (f"%{cluster.throttle}" if cluster.throttle else "")
-    named = {"partition": cluster.partition, "account": cluster.account, "qos": cluster.qos, "constraint": cluster.constraint}
-    gpus = [f"--gres={cluster.gres}"] if cluster.gres else [f"--gpus-per-node={cluster.gpus}"] if cluster.gpus else []
+    array = f"0-{len(submission.elements) - 1}" + (
+        f"%{cluster.throttle}" if cluster.throttle else ""
+    )
+    named = {
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        "constraint": cluster.constraint,
+    }
+    gpus = (
+        [f"--gres={cluster.gres}"]
+        if cluster.gres
+        else [f"--gpus-per-node={cluster.gpus}"]
+        if cluster.gpus
+        else []
+    )
     minutes = -(-time_s // 60)
-    return [f"--array={array}", *(f"--{key}={value}" for key, value in named.items() if value), *gpus,
-            "--nodes=1", "--ntasks=1", f"--cpus-per-task={cluster.cpus}", f"--mem={mem}",
-            f"--time={minutes // 60}:{minutes % 60:02}:00", *cluster.options]
+    return [
+        f"--array={array}",
+        *(f"--{key}={value}" for key, value in named.items() if value),
+        *gpus,
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={cluster.cpus}",
+        f"--mem={mem}",
+        f"--time={minutes // 60}:{minutes % 60:02}:00",
+        *cluster.options,
+    ]
 
 
 def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
@@ -96,7 +151,9 @@ def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
     so that one whose submitter died before it heard the job id is found too."""
     fields = ",".join(f"{name}:{width}" for name, width in COLUMNS)
     names = {s.folder.name: s for s in submissions}
-    done = _run("squeue", "--noheader", "--array", f"--name={','.join(names)}", f"--Format={fields}")
+    done = _run(
+        "squeue", "--noheader", "--array", f"--name={','.join(names)}", f"--Format={fields}"
+    )
     if done.returncode:
         raise ConfigError(f"squeue: {done.stderr.strip() or f'ended with {done.returncode}'}")
     found = {}
@@ -107,13 +164,22 @@ def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
             line = line[width:]
         name, index, state, restarts, reason = cells
         if name in names and index.isdigit():
-            found[name, int(index)] = Element(_word(state, restarts, reason), f"{state} ({reason})" if state == "PENDING" else state)
-    foreign = [s for s in submissions if s.tree["user"] != user() and not any(name == s.folder.name for name, _ in found)]
+            found[name, int(index)] = Element(
+                _word(state, restarts, reason),
+                f"{state} ({reason})" if state == "PENDING" else state,
+            )
+    foreign = [
+        s
+        for s in submissions
+        if s.tree["user"] != user() and not any(name == s.folder.name for name, _ in found)
+    ]
     if foreign and _hides_others():
         for s in foreign:
             for i in range(len(s.elements)):
                 if (s.state(i) or {}).get("state") != "ended":
-                    found[s.folder.name, i] = Element("queued", f"hidden: a job of {s.tree['user']}")
+                    found[s.folder.name, i] = Element(
+                        "queued", f"hidden: a job of {s.tree['user']}"
+                    )
     return found
 
 
@@ -130,7 +196,14 @@ def end(job: str, index: int) -> str | None:
         found = dict(re.findall(r"(\w+)=(\S*)", line))
         if found.get("ArrayTaskId") == str(index):
             return found.get("JobState")
-    told = _run("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}_{index}", "--format=JobID,State")
+    told = _run(
+        "sacct",
+        "--noheader",
+        "--parsable2",
+        "--allocations",
+        f"--jobs={job}_{index}",
+        "--format=JobID,State",
+    )
     for line in told.stdout.splitlines():
         name, _, state = line.partition("|")
         if name == f"{job}_{index}" and state:
@@ -142,27 +215,45 @@ def cancel(job: str, indices: list[int]) -> None:
     """Take elements out of the queue; running ones checkpoint first. ConfigError if SLURM refuses."""
     done = _run("scancel", *(f"{job}_{i}" for i in indices))
     if done.returncode:
-        raise ConfigError(f"scancel {job}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+        raise ConfigError(
+            f"scancel {job}: {done.stderr.strip() or f'ended with {done.returncode}'}"
+        )
 
 
 def _hides_others() -> bool:
     """Whether this cluster shows people their own jobs only."""
-    return any("PrivateData" in line and "jobs" in line for line in _run("scontrol", "show", "config").stdout.splitlines())
+    return any(
+        "PrivateData" in line and "jobs" in line
+        for line in _run("scontrol", "show", "config").stdout.splitlines()
+    )
 
 
 def _run(*command: str) -> subprocess.CompletedProcess:
     """A client of SLURM, in a plain locale. Of its variables in the environment those stay that say where the cluster is and who
     pays; others would override the script, or tell the job of the one that submits it."""
     stay = r"SLURM_(CONF|CLUSTERS)|SBATCH_(ACCOUNT|PARTITION|QOS|CONSTRAINT|RESERVATION|CLUSTERS)"
-    environment = {k: v for k, v in os.environ.items()
-                   if not re.match(r"(SLURM|SBATCH|SQUEUE|SCANCEL|SACCT)_", k) or re.fullmatch(stay, k)}
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if not re.match(r"(SLURM|SBATCH|SQUEUE|SCANCEL|SACCT)_", k) or re.fullmatch(stay, k)
+    }
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment | {"LC_ALL": "C"})
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=environment | {"LC_ALL": "C"},
+        )
     except FileNotFoundError:
         if command[0] == "sacct":
             return subprocess.CompletedProcess(command, 127, "", "")
-        raise ConfigError(f"{command[0]}: not found; cluster.launcher=slurm needs SLURM's commands on this machine") from None
+        raise ConfigError(
+            f"{command[0]}: not found; cluster.launcher=slurm needs SLURM's commands on this machine"
+        ) from None
     except subprocess.TimeoutExpired:
         if command[0] == "sacct":
             return subprocess.CompletedProcess(command, 124, "", "")
-        raise ConfigError(f"{command[0]}: no answer in {SECONDS:.0f} s; nothing was changed, try again") from None
+        raise ConfigError(
+            f"{command[0]}: no answer in {SECONDS:.0f} s; nothing was changed, try again"
+        ) from None

@@ -17,22 +17,35 @@ from capacity.sweep.study import load_study
 
 STATES = ("finished", "running", "queued", "requeued", "interrupted", "failed", "missing")
 MEANING = {
-    "finished": "has a record", "running": "a process trains it", "queued": "waits in a queue, or in a pack that has begun",
-    "requeued": "waits again, after a time limit, a preemption or a node's failure", "interrupted": "a checkpoint, and nobody trains it",
-    "failed": "has a record that says why", "missing": "nothing yet"}
+    "finished": "has a record",
+    "running": "a process trains it",
+    "queued": "waits in a queue, or in a pack that has begun",
+    "requeued": "waits again, after a time limit, a preemption or a node's failure",
+    "interrupted": "a checkpoint, and nobody trains it",
+    "failed": "has a record that says why",
+    "missing": "nothing yet",
+}
 SHOWN = 20  # rows of a state, unless --all
 WATCH_SECONDS = 5.0
 
 
-def status(name: str, overrides: list[str], results: Path, as_json: bool, everything: bool, watch: bool) -> int:
+def status(
+    name: str, overrides: list[str], results: Path, as_json: bool, everything: bool, watch: bool
+) -> int:
     """Print what is done of a study; returns 0 if every run is finished, else 1."""
     study = load_study(name, overrides)
     while True:
         rows, note = survey(study.runs, results)
         note = note or _other_settings(name, overrides, study.name, results)
-        totals = {state: n for state in STATES if (n := sum(row["status"] == state for row in rows))}
+        totals = {
+            state: n for state in STATES if (n := sum(row["status"] == state for row in rows))
+        }
         if as_json:
-            print(json.dumps({"study": study.name, "totals": totals, "note": note, "runs": rows}, indent=1))
+            print(
+                json.dumps(
+                    {"study": study.name, "totals": totals, "note": note, "runs": rows}, indent=1
+                )
+            )
         else:
             if watch and sys.stdout.isatty():
                 print("\x1b[H\x1b[2J", end="")
@@ -45,6 +58,7 @@ def status(name: str, overrides: list[str], results: Path, as_json: bool, everyt
 
 def _other_settings(name: str, overrides: list[str], study: str, results: Path) -> str:
     """A hint where the last submission of the study was made with other settings, which name other runs."""
+
     def kept(texts: list[str]) -> list[str]:
         return [text for text in texts if not text.lstrip("+").startswith(("cluster", "wandb"))]
 
@@ -65,10 +79,21 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
         living = submissions.alive(results)
     except ConfigError as error:
         living, note = {}, f"the queue is not known: {error}"
-    holder = {run_id: (s, i, element) for (s, i), element in living.items() for run_id in s.elements[i]["runs"]}
-    last = {run_id: (s, i) for s in submissions.read_all(results) for i, element in enumerate(s.elements) for run_id in element["runs"]}
+    holder = {
+        run_id: (s, i, element)
+        for (s, i), element in living.items()
+        for run_id in s.elements[i]["runs"]
+    }
+    last = {
+        run_id: (s, i)
+        for s in submissions.read_all(results)
+        for i, element in enumerate(s.elements)
+        for run_id in element["runs"]
+    }
     states = {(s, i): s.state(i) for s, i in {*[(s, i) for s, i in living], *last.values()}}
-    return [_row(run, results, holder.get(run.run_id), last.get(run.run_id), states) for run in runs], note
+    return [
+        _row(run, results, holder.get(run.run_id), last.get(run.run_id), states) for run in runs
+    ], note
 
 
 def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
@@ -78,9 +103,19 @@ def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
     if holder is not None and state not in ("finished", "running"):
         submission, index, element = holder
         told = states[submission, index] or {}
-        busy = element.state == "running" and any(run.run_id in job["runs"] for job in told.get("running", []))
+        busy = element.state == "running" and any(
+            run.run_id in job["runs"] for job in told.get("running", [])
+        )
         ended = told.get("outcome", {}).get(run.run_id) == "failed"
-        state = "running" if busy else "failed" if ended else "queued" if element.state == "running" else element.state
+        state = (
+            "running"
+            if busy
+            else "failed"
+            if ended
+            else "queued"
+            if element.state == "running"
+            else element.state
+        )
     if last is not None:
         submission, index = last
         if submission.job is not None:
@@ -91,17 +126,35 @@ def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
             where += f" {holder[2].words}"
         log = _log(submission, index, run.run_id, states[submission, index])
         end = submission.elements[index]["end"]
-    lines = records.read_metrics(results, run.run_id) if state in ("running", "interrupted", "queued", "requeued") else []
+    lines = (
+        records.read_metrics(results, run.run_id)
+        if state in ("running", "interrupted", "queued", "requeued")
+        else []
+    )
     step, left = (lines[-1]["step"], None) if lines else (None, None)
     paced = [line for line in lines if "wall_s" in line]
     if state == "running" and paced and paced[-1]["step"]:
         left = paced[-1]["wall_s"] / paced[-1]["step"] * (run.steps - paced[-1]["step"])
     error = record["error"]["reason"] if state == "failed" and record and record["error"] else None
-    return {"run_id": run.run_id, "shape": run.shape, "seed": run.seed, "items": run.items, "status": state, "step": step,
-            "steps": run.steps, "seconds_left": left, "error": error, "where": where, "log": str(log) if log else None, "end": end}
+    return {
+        "run_id": run.run_id,
+        "shape": run.shape,
+        "seed": run.seed,
+        "items": run.items,
+        "status": state,
+        "step": step,
+        "steps": run.steps,
+        "seconds_left": left,
+        "error": error,
+        "where": where,
+        "log": str(log) if log else None,
+        "end": end,
+    }
 
 
-def _log(submission: submissions.Submission, index: int, run_id: str, told: dict | None) -> Path | None:
+def _log(
+    submission: submissions.Submission, index: int, run_id: str, told: dict | None
+) -> Path | None:
     """The log with something in it: of the stack that trains the run, of its element, or of any stack of the pack."""
     pack = submission.pack(index)
     found = [Path(job["log"]) for job in (told or {}).get("running", []) if run_id in job["runs"]]
@@ -113,7 +166,9 @@ def _log(submission: submissions.Submission, index: int, run_id: str, told: dict
 def report(name: str, rows: list[dict], totals: dict[str, int], note: str, everything: bool) -> str:
     """The rows for a terminal."""
     width = min(100, shutil.get_terminal_size().columns if sys.stdout.isatty() else 100)
-    lines = [f"{name}: {len(rows)} runs, " + ", ".join(f"{n} {state}" for state, n in totals.items())]
+    lines = [
+        f"{name}: {len(rows)} runs, " + ", ".join(f"{n} {state}" for state, n in totals.items())
+    ]
     left = [row["seconds_left"] for row in rows if row["seconds_left"] is not None]
     if left:
         lines[0] += f"; what runs has up to {clock(max(left))} left"
@@ -127,7 +182,12 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
         for row in group if everything else group[:SHOWN]:
             lines.append(_told(row))
             lines += [f"    {row['error']}"] * bool(row["error"])
-            if row["log"] not in (None, log) and state in ("running", "failed", "interrupted", "missing"):
+            if row["log"] not in (None, log) and state in (
+                "running",
+                "failed",
+                "interrupted",
+                "missing",
+            ):
                 log = row["log"]  # of a whole stack: once is enough
                 lines.append(f"    {log}")
         if len(group) > SHOWN and not everything:

@@ -37,7 +37,9 @@ class Study:
     question: str
     runs: list[Config]
     best_over: list[str] = field(default_factory=list)  # dotted settings
-    expects: list[dict] = field(default_factory=list)  # as `laws.expects.check_expects` returns them
+    expects: list[dict] = field(
+        default_factory=list
+    )  # as `laws.expects.check_expects` returns them
     scale: str = "published"
     overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
 
@@ -55,13 +57,19 @@ def load_study(name: str, overrides: list[str]) -> Study:
         raise ConfigError(f"{path}: pins: expected a list of overrides such as data.vocab_size=256")
     if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
         raise ConfigError(f"{path}: grids: expected a list of mappings from axis to values")
-    if not isinstance(references, list) or not all(isinstance(r, dict) and "data.trained_on" in r for r in references):
-        raise ConfigError(f"{path}: references: expected a list of mappings with data.trained_on, such as {{data.trained_on: reference, data.n_reference: 8000}}")
+    if not isinstance(references, list) or not all(
+        isinstance(r, dict) and "data.trained_on" in r for r in references
+    ):
+        raise ConfigError(
+            f"{path}: references: expected a list of mappings with data.trained_on, such as {{data.trained_on: reference, data.n_reference: 8000}}"
+        )
     if not isinstance(best_over, list) or not all(isinstance(key, str) for key in best_over):
         raise ConfigError(f"{path}: best_over: expected a list of settings such as train.lr")
     for key in best_over:
         if key not in known_keys() or key == "seed":
-            raise ConfigError(f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}")
+            raise ConfigError(
+                f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}"
+            )
     if scale not in SCALES:
         near = nearest(str(scale), list(SCALES))
         raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{near}")
@@ -70,22 +78,43 @@ def load_study(name: str, overrides: list[str]) -> Study:
         layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
         configs = load_many(layers)
         if references and not _largest(configs):
-            raise ConfigError("references: are for runs on text with data.trained_on=members, and the study has none")
-        configs += load_many([[*layers[i][:2], [f"{key}={_literal('references', v)}" for key, v in one.items()], list(overrides)]
-                              for i in _largest(configs) for one in references])
+            raise ConfigError(
+                "references: are for runs on text with data.trained_on=members, and the study has none"
+            )
+        configs += load_many(
+            [
+                [
+                    *layers[i][:2],
+                    [f"{key}={_literal('references', v)}" for key, v in one.items()],
+                    list(overrides),
+                ]
+                for i in _largest(configs)
+                for one in references
+            ]
+        )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     unique = {config.run_id: config for config in configs}
     study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
-    return Study(f"{study_name}@{preset}" if preset else study_name, path, str(tree.get("question", "")),
-                 list(unique.values()), best_over, expects, scale, list(overrides))
+    return Study(
+        f"{study_name}@{preset}" if preset else study_name,
+        path,
+        str(tree.get("question", "")),
+        list(unique.values()),
+        best_over,
+        expects,
+        scale,
+        list(overrides),
+    )
 
 
 def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
     """The pins of a study that `load_study` has read, and the settings of its axes, one list of overrides per run of its grids."""
     path = find_study(name)
     tree = _entries(path, split_name(name)[1])
-    return list(tree.get("pins") or []), [point for grid in tree.get("grids") or [{}] for point in _points(grid)]
+    return list(tree.get("pins") or []), [
+        point for grid in tree.get("grids") or [{}] for point in _points(grid)
+    ]
 
 
 def _largest(configs: list[Config]) -> list[int]:
@@ -105,20 +134,30 @@ def _entries(path: Path, preset: str | None) -> dict:
     """The entries of a study file; what a preset states takes the place of the study's own."""
     tree = read_yaml(path)
     presets = tree.pop("presets", None) or {}
-    if not isinstance(presets, dict) or not all(isinstance(entries, dict) for entries in presets.values()):
-        raise ConfigError(f"{path}: presets: expected a mapping from name to entries such as pins and grids")
-    for where, entries in [("", tree)] + [(f"presets: {name}: ", entries) for name, entries in presets.items()]:
+    if not isinstance(presets, dict) or not all(
+        isinstance(entries, dict) for entries in presets.values()
+    ):
+        raise ConfigError(
+            f"{path}: presets: expected a mapping from name to entries such as pins and grids"
+        )
+    for where, entries in [("", tree)] + [
+        (f"presets: {name}: ", entries) for name, entries in presets.items()
+    ]:
         allowed = [*ENTRIES, "presets"] if entries is tree else list(ENTRIES)
         for key in entries:
             if key not in allowed:
-                raise ConfigError(f"{path}: {where}{key}: no such entry{nearest(str(key), allowed)}; allowed: "
-                                  f"{', '.join(allowed)}")
+                raise ConfigError(
+                    f"{path}: {where}{key}: no such entry{nearest(str(key), allowed)}; allowed: "
+                    f"{', '.join(allowed)}"
+                )
     if preset is None:
         return tree
     if preset not in presets:
         known = [str(name) for name in presets]
-        raise ConfigError(f"{path}: no preset {preset}{nearest(preset, known)}; "
-                          + (f"allowed: {', '.join(known)}" if known else "this study has none"))
+        raise ConfigError(
+            f"{path}: no preset {preset}{nearest(preset, known)}; "
+            + (f"allowed: {', '.join(known)}" if known else "this study has none")
+        )
     return tree | presets[preset]
 
 
@@ -143,12 +182,21 @@ def find_study(name: str) -> Path:
         if path.is_file():
             return path
     known = study_names(folders)
-    raise ConfigError(f"{name}: no such study{nearest(name, known)}; allowed: {', '.join(known)}, or a path to a YAML file")
+    raise ConfigError(
+        f"{name}: no such study{nearest(name, known)}; allowed: {', '.join(known)}, or a path to a YAML file"
+    )
 
 
 def study_names(folders: list[Path]) -> list[str]:
     """All studies below the folders, by name."""
-    return sorted({str(p.relative_to(f).with_suffix("")) for f in folders if f.is_dir() for p in f.rglob("*.yaml")})
+    return sorted(
+        {
+            str(p.relative_to(f).with_suffix(""))
+            for f in folders
+            if f.is_dir()
+            for p in f.rglob("*.yaml")
+        }
+    )
 
 
 def _points(grid: dict) -> list[list[str]]:
@@ -164,12 +212,18 @@ def _points(grid: dict) -> list[list[str]]:
         elif not isinstance(values, (list, dict)) and values is not None:
             axes.append([[f"{key}={_literal(key, values)}"]])
         else:
-            raise ConfigError(f"grids: {key}: expected a value, a list of values, or a list of mappings")
+            raise ConfigError(
+                f"grids: {key}: expected a value, a list of values, or a list of mappings"
+            )
     return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
 
 
 def _literal(key: str, value: object) -> str:
     """A YAML scalar in Hydra's override grammar."""
     if isinstance(value, (list, dict)):
-        raise ConfigError(f"grids: {key}: {value!r}: an axis takes plain values or mappings of key to plain value")
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        raise ConfigError(
+            f"grids: {key}: {value!r}: an axis takes plain values or mappings of key to plain value"
+        )
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

@@ -105,7 +105,9 @@ def read_all(results: Path, study: str | None = None) -> list[Submission]:
             if study in (None, tree["study"]):
                 out.append((tree["submitted_at"], path.parent.name, found))
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: not a submission ({error}); remove its folder if nothing of it is queued") from None
+            raise ConfigError(
+                f"{path}: not a submission ({error}); remove its folder if nothing of it is queued"
+            ) from None
         except FileNotFoundError:  # withdrawn at this moment
             continue
     return [found for _, _, found in sorted(out, key=lambda entry: entry[:2])]
@@ -118,11 +120,19 @@ def launcher(name: str) -> ModuleType:
             module = importlib.import_module(name)
         except ImportError as error:
             known = ["local", *LAUNCHERS]
-            raise ConfigError(f"cluster.launcher={name}: {error}; allowed: {', '.join(known)}, or a module in PYTHONPATH"
-                              f"{nearest(name, known)}") from None
-        lacking = [f for f in ("submit", "elements", "end", "cancel") if not callable(getattr(module, f, None))]
+            raise ConfigError(
+                f"cluster.launcher={name}: {error}; allowed: {', '.join(known)}, or a module in PYTHONPATH"
+                f"{nearest(name, known)}"
+            ) from None
+        lacking = [
+            f
+            for f in ("submit", "elements", "end", "cancel")
+            if not callable(getattr(module, f, None))
+        ]
         if lacking:
-            raise ConfigError(f"cluster.launcher={name}: {module.__file__} has no function {lacking[0]}; see capacity/sweep/slurm.py")
+            raise ConfigError(
+                f"cluster.launcher={name}: {module.__file__} has no function {lacking[0]}; see capacity/sweep/slurm.py"
+            )
         return module
     return importlib.import_module(LAUNCHERS[name])
 
@@ -138,8 +148,10 @@ def submitting(results: Path) -> Iterator[None]:
             file.seek(0)
             who = file.read().strip() or "somebody"
             if time.monotonic() - began > PATIENCE_S:
-                raise ConfigError(f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing was submitted, "
-                                  "try again")
+                raise ConfigError(
+                    f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing was submitted, "
+                    "try again"
+                )
             if not told:
                 print(f"waiting for {who}, who is submitting", file=sys.stderr)
                 told = True
@@ -154,23 +166,54 @@ def submitting(results: Path) -> Iterator[None]:
 def held(submission: Submission) -> Iterator[None]:
     """The lock of a sweep on this machine: while it is held, the submission is alive."""
     with open(submission.folder / "lock", "a") as file:
-        while not records.flock(file, fcntl.LOCK_EX):  # `status` holds it for an instant when it looks
+        while not records.flock(
+            file, fcntl.LOCK_EX
+        ):  # `status` holds it for an instant when it looks
             time.sleep(0.02)
         yield
 
 
-def new(results: Path, study: str, name: str, overrides: list[str], launched_by: str, packs: list[Pack], seconds: list[float],
-        growth: dict[str, int]) -> Submission:
+def new(
+    results: Path,
+    study: str,
+    name: str,
+    overrides: list[str],
+    launched_by: str,
+    packs: list[Pack],
+    seconds: list[float],
+    growth: dict[str, int],
+) -> Submission:
     """A folder with its pack files; not yet submitted."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     word = re.sub(r"[^\w.@+-]", "_", study.replace("/", "."))[:100]  # it names a job, too
     folder = folder_of(results) / f"{word}-{stamp}-{secrets.token_hex(2)}"
-    elements = [{"pack": f"pack-{i:04d}.json", "runs": [run.run_id for run in pack.runs], "seconds": seconds[i], "end": None}
-                for i, pack in enumerate(packs)]
-    submission = Submission(folder.resolve(), {
-        "schema": SCHEMA, "study": study, "name": name, "overrides": overrides, "launcher": launched_by, "job": None,
-        "user": user(), "host": socket.gethostname(), "pid": os.getpid(), "submitted_at": time.time(), "growth": growth,
-        "over": False, "elements": elements})
+    elements = [
+        {
+            "pack": f"pack-{i:04d}.json",
+            "runs": [run.run_id for run in pack.runs],
+            "seconds": seconds[i],
+            "end": None,
+        }
+        for i, pack in enumerate(packs)
+    ]
+    submission = Submission(
+        folder.resolve(),
+        {
+            "schema": SCHEMA,
+            "study": study,
+            "name": name,
+            "overrides": overrides,
+            "launcher": launched_by,
+            "job": None,
+            "user": user(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "submitted_at": time.time(),
+            "growth": growth,
+            "over": False,
+            "elements": elements,
+        },
+    )
     try:
         for element, pack in zip(elements, packs):
             write_pack(folder / element["pack"], pack)
@@ -201,18 +244,25 @@ def alive(results: Path) -> Living:
     """
     open_ones = [s for s in read_all(results) if not s.tree["over"]]
     found: Living = {}
-    for name, group in itertools.groupby(sorted(open_ones, key=lambda s: s.launcher), key=lambda s: s.launcher):
+    for name, group in itertools.groupby(
+        sorted(open_ones, key=lambda s: s.launcher), key=lambda s: s.launcher
+    ):
         submissions = list(group)
         if name == "local":
             for submission in submissions:
                 if records.is_locked(submission.folder / "lock"):
                     words = f"on {submission.tree['host']}, process {submission.tree['pid']}"
-                    found |= {(submission, i): Element("running", words) for i in range(len(submission.elements))}
+                    found |= {
+                        (submission, i): Element("running", words)
+                        for i in range(len(submission.elements))
+                    }
             continue
         try:
             known = launcher(name).elements(submissions)
         except ConfigError as error:
-            raise ConfigError(f"{submissions[0].folder}: it may be queued or running, but its queue cannot be asked: {error}") from None
+            raise ConfigError(
+                f"{submissions[0].folder}: it may be queued or running, but its queue cannot be asked: {error}"
+            ) from None
         for submission in submissions:
             for i in range(len(submission.elements)):
                 element = known.get((submission.folder.name, i))

@@ -20,8 +20,13 @@ PLAIN_SECONDS = 60.0  # between two lines of progress in a log that nobody may e
 def work(path: Path) -> int:
     """Train a pack; returns 0 if every run finished, 1 if one failed or is held elsewhere, 130 after an interruption."""
     pack = read_pack(path)
-    print(f"{path}: {len(pack.runs)} runs in {len(pack.stacks)} stacks, {pack.workers} at a time, on {pack.device}", file=sys.stderr)
-    progress = Progress(sum(pool.GUESSES["cpu"].seconds([run]) for run in pack.runs), plain_seconds=PLAIN_SECONDS)
+    print(
+        f"{path}: {len(pack.runs)} runs in {len(pack.stacks)} stacks, {pack.workers} at a time, on {pack.device}",
+        file=sys.stderr,
+    )
+    progress = Progress(
+        sum(pool.GUESSES["cpu"].seconds([run]) for run in pack.runs), plain_seconds=PLAIN_SECONDS
+    )
     return exit_code(pool.train(pack, path, pack.runs, progress))
 
 
@@ -51,6 +56,8 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
             sys.stdout = open(os.devnull, "w")
 
     with Mirror(pack.runs, pack.results, pack.study):
-        outcome = execute(pack.runs, pack.results, pick_device(pack.device), pack.study, report, stop)
+        outcome = execute(
+            pack.runs, pack.results, pick_device(pack.device), pack.study, report, stop
+        )
     report({"event": "outcome", "outcome": outcome})
     return exit_code(outcome)

@@ -15,8 +15,19 @@ from capacity.records import write_atomic
 from capacity.train.loop import State
 from capacity.train.scaling import new_scaling
 
-NEW = {"scaling_M3": new_scaling(1, torch.device("cpu"))[0]}  # of checkpoints from before there was such a thing
-TENSORS = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "scaling_M3", "cursor_MC")
+NEW = {
+    "scaling_M3": new_scaling(1, torch.device("cpu"))[0]
+}  # of checkpoints from before there was such a thing
+TENSORS = (
+    "flat_MP",
+    "m_MP",
+    "v_MP",
+    "alive_M",
+    "dead_step_M",
+    "loss_sum_M",
+    "scaling_M3",
+    "cursor_MC",
+)
 
 
 def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
@@ -33,9 +44,13 @@ def read_meta(path: Path) -> dict | None:
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads(file.metadata()["capacity"])
-            return {name: meta[name] for name in ("run_id", "step", "logged", "wall_s")}  # KeyError: of another version
+            return {
+                name: meta[name] for name in ("run_id", "step", "logged", "wall_s")
+            }  # KeyError: of another version
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: not a checkpoint ({error}); remove it to train the run from the start") from None
+        raise ConfigError(
+            f"{path}: not a checkpoint ({error}); remove it to train the run from the start"
+        ) from None
 
 
 def load_states(paths: list[Path], device: torch.device) -> State:
@@ -45,9 +60,16 @@ def load_states(paths: list[Path], device: torch.device) -> State:
     members = []
     for path in paths:
         with safe_open(path, "pt") as file:
-            members.append([file.get_tensor(name) if name in file.keys() else NEW[name] for name in TENSORS])
+            members.append(
+                [file.get_tensor(name) if name in file.keys() else NEW[name] for name in TENSORS]
+            )
     *tensors, cursor_MC = [torch.stack(parts) for parts in zip(*members)]
-    return State(metas[0]["step"], *(t.to(device) for t in tensors), [meta["logged"] for meta in metas], cursor_MC)
+    return State(
+        metas[0]["step"],
+        *(t.to(device) for t in tensors),
+        [meta["logged"] for meta in metas],
+        cursor_MC,
+    )
 
 
 def save_weights(path: Path, gpt: GPT, flat_P: torch.Tensor, run_id: str) -> None:
@@ -66,8 +88,12 @@ def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
             have = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
             want = {w.name: w.shape for w in gpt.layout}
             if have != want:
-                wrong = sorted(n for n in have.keys() | want.keys() if have.get(n) != want.get(n))[0]
-                raise ConfigError(f"{path}: {wrong} has shape {have.get(wrong)}, the run's model has {want.get(wrong)}")
+                wrong = sorted(n for n in have.keys() | want.keys() if have.get(n) != want.get(n))[
+                    0
+                ]
+                raise ConfigError(
+                    f"{path}: {wrong} has shape {have.get(wrong)}, the run's model has {want.get(wrong)}"
+                )
             return torch.cat([file.get_tensor(w.name).reshape(-1) for w in gpt.layout])
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; the run has no final weights") from None

@@ -7,12 +7,22 @@ import json
 
 from capacity.config import Config
 
-SHARED = ("batch_size", "precision", "optimizer", "weights", "qat", "qat_embeddings")  # the train settings that all members of a stack have in common
+SHARED = (
+    "batch_size",
+    "precision",
+    "optimizer",
+    "weights",
+    "qat",
+    "qat_embeddings",
+)  # the train settings that all members of a stack have in common
 
 
 def stack_key(config: Config) -> str:
     """Runs with equal keys share architecture, vocabulary, context, batch, precision and quantization, so that all shapes are static; seed,
     data set, its size, the optimizer's numbers and the length of training are each member's own."""
-    shared = {"model": dataclasses.asdict(config.model), "train": {name: getattr(config.train, name) for name in SHARED},
-              "data": [config.data.kind, config.data.rows, config.data.seq_len]}
+    shared = {
+        "model": dataclasses.asdict(config.model),
+        "train": {name: getattr(config.train, name) for name in SHARED},
+        "data": [config.data.kind, config.data.rows, config.data.seq_len],
+    }
     return json.dumps(shared, sort_keys=True)

@@ -38,7 +38,9 @@ class State:
     v_MP: Tensor  # second moments
     alive_M: Tensor  # bool: not failed
     dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
-    loss_sum_M: Tensor  # fp32: sum of batch losses (nats per token) since the member's last log point
+    loss_sum_M: (
+        Tensor  # fp32: sum of batch losses (nats per token) since the member's last log point
+    )
     scaling_M3: Tensor  # fp32: see train.scaling; used where precision is fp16
     logged: list[int]  # by member, the step of its last log point
     cursor_MC: Tensor  # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
@@ -49,7 +51,15 @@ class State:
         return State(step=self.step, logged=[self.logged[m] for m in members], **rows)
 
 
-CHANGED = ("flat_MP", "m_MP", "v_MP", "alive_M", "dead_step_M", "loss_sum_M", "scaling_M3")  # tensors of the state that a step changes
+CHANGED = (
+    "flat_MP",
+    "m_MP",
+    "v_MP",
+    "alive_M",
+    "dead_step_M",
+    "loss_sum_M",
+    "scaling_M3",
+)  # tensors of the state that a step changes
 
 
 class Stack:
@@ -57,18 +67,37 @@ class Stack:
 
     def __init__(self, configs: list[Config], device: torch.device, parts: int = 1):
         """parts: in which a batch is computed, one after the other, to save memory."""
-        assert len({stack_key(c) for c in configs}) == 1, "runs of different shapes cannot share a stack"
+        assert len({stack_key(c) for c in configs}) == 1, (
+            "runs of different shapes cannot share a stack"
+        )
         self.configs, self.device, self.parts = configs, device, parts
         first = configs[0]
         train = first.train
-        self.dtype, self.scaled, self.weights = DTYPES[train.precision], train.precision == "fp16", train.weights
+        self.dtype, self.scaled, self.weights = (
+            DTYPES[train.precision],
+            train.precision == "fp16",
+            train.weights,
+        )
         allow_tf32(train.precision == "tf32")
-        self.gpt = GPT(first.model, first.data.rows, first.data.seq_len, first.data.bos, train.precision == "tf32", train.qat,
-                       train.qat_embeddings)
-        self.rounding_M1 = torch.tensor([[hashing.key(c.seed, "rounding of weights")] for c in configs], device=device)
+        self.gpt = GPT(
+            first.model,
+            first.data.rows,
+            first.data.seq_len,
+            first.data.bos,
+            train.precision == "tf32",
+            train.qat,
+            train.qat_embeddings,
+        )
+        self.rounding_M1 = torch.tensor(
+            [[hashing.key(c.seed, "rounding of weights")] for c in configs], device=device
+        )
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
-        self.loss = torch.compile(self.gpt.loss, dynamic=False) if compiles(configs, device) else self.gpt.loss
+        self.loss = (
+            torch.compile(self.gpt.loss, dynamic=False)
+            if compiles(configs, device)
+            else self.gpt.loss
+        )
         self.decay_P = self.gpt.decay_mask().to(device)
         self.update = adamw
         if train.optimizer == "muon":
@@ -82,10 +111,18 @@ class Stack:
         m = len(self.configs)
         if self.weights != "fp32":
             flat = to_bf16(flat, "bf16_nearest", self.rounding_M1, self.rounding_M1)
-        return State(0, flat, torch.zeros_like(flat), torch.zeros_like(flat),
-                     torch.ones(m, dtype=torch.bool, device=self.device),
-                     torch.zeros(m, dtype=torch.int64, device=self.device), torch.zeros(m, device=self.device),
-                     new_scaling(m, self.device), [0] * m, torch.zeros(m, CURSOR, dtype=torch.int64))
+        return State(
+            0,
+            flat,
+            torch.zeros_like(flat),
+            torch.zeros_like(flat),
+            torch.ones(m, dtype=torch.bool, device=self.device),
+            torch.zeros(m, dtype=torch.int64, device=self.device),
+            torch.zeros(m, device=self.device),
+            new_scaling(m, self.device),
+            [0] * m,
+            torch.zeros(m, CURSOR, dtype=torch.int64),
+        )
 
     def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:
         """A function of tokens and schedule row that makes one step of this state in place."""
@@ -98,7 +135,12 @@ class Stack:
 def compiles(configs: list[Config], device: torch.device) -> bool:
     """Whether this stack is compiled, by cluster.compile of its first run."""
     wanted = configs[0].cluster.compile
-    return wanted == "always" or wanted == "auto" and worth_compiling(configs, device.type) and (device.type == "cuda" or has_compiler())
+    return (
+        wanted == "always"
+        or wanted == "auto"
+        and worth_compiling(configs, device.type)
+        and (device.type == "cuda" or has_compiler())
+    )
 
 
 def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:
@@ -124,17 +166,31 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT, scale_M)
     if stack.scaled:
         skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
-    alive_M = stack.update(state.flat_MP, grad_MP, state.m_MP, state.v_MP, stack.decay_P, stack.hyper, now_MC, state.alive_M,
-                           loss_M, skipped_M)
+    alive_M = stack.update(
+        state.flat_MP,
+        grad_MP,
+        state.m_MP,
+        state.v_MP,
+        stack.decay_P,
+        stack.hyper,
+        now_MC,
+        state.alive_M,
+        loss_M,
+        skipped_M,
+    )
     if stack.weights != "fp32":
-        state.flat_MP.copy_(to_bf16(state.flat_MP, stack.weights, stack.rounding_M1, now_MC[:, STEP, None].long()))
+        state.flat_MP.copy_(
+            to_bf16(state.flat_MP, stack.weights, stack.rounding_M1, now_MC[:, STEP, None].long())
+        )
     died_M = state.alive_M & ~alive_M
     state.dead_step_M.copy_(torch.where(died_M, now_MC[:, STEP].long(), state.dead_step_M))
     state.alive_M.copy_(alive_M)
     state.loss_sum_M.add_(loss_M)
 
 
-def gradient(stack: Stack, flat_MP: Tensor, tokens_MBT: Tensor, scale_M: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def gradient(
+    stack: Stack, flat_MP: Tensor, tokens_MBT: Tensor, scale_M: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Loss of each member over its batch, fp32 [M], and its gradient [M, P]; in parts these are sums of those of the parts, each
     weighted with its share of the batch. The backward pass begins with `scale` and its result is divided by it."""
     leaf = flat_MP.detach().requires_grad_()  # shares storage with the master weights
@@ -163,11 +219,15 @@ def plain(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
 def record(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
     """The step as a CUDA graph over these very tensors: forward, backward and optimizer in one launch."""
     M, T = len(stack.configs), stack.gpt.seq_len + (not stack.gpt.bos)
-    tokens = torch.zeros(M, stack.configs[0].train.batch_size, T, dtype=torch.int64, device=stack.device)
+    tokens = torch.zeros(
+        M, stack.configs[0].train.batch_size, T, dtype=torch.int64, device=stack.device
+    )
     now = torch.zeros(M, COLUMNS, device=stack.device)
     tensors = [getattr(state, name) for name in CHANGED]
     kept = [t.clone() for t in tensors]
-    side = torch.cuda.Stream()  # library handles and lazy work come up in steps whose effect is undone, as capture demands
+    side = (
+        torch.cuda.Stream()
+    )  # library handles and lazy work come up in steps whose effect is undone, as capture demands
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):

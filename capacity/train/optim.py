@@ -38,7 +38,9 @@ class Hyper:
     @staticmethod
     def of(members: list[Train], device: torch.device) -> Hyper:
         def column(name: str) -> Tensor:
-            return torch.tensor([[getattr(t, name)] for t in members], dtype=torch.float32, device=device)
+            return torch.tensor(
+                [[getattr(t, name)] for t in members], dtype=torch.float32, device=device
+            )
 
         return Hyper(*(column(n) for n in ("beta1", "beta2", "eps", "grad_clip", "momentum")))
 
@@ -64,12 +66,16 @@ class Schedule:
         out[..., STEP] = step + 1
         out[..., LR] = lr
         out[..., SHRINK] = lr * self.decay
-        out[..., ROOT] = 1.0 / np.sqrt(1.0 - self.beta2 ** (step + 1))  # in fp32 1 - 0.999 would lose four digits
+        out[..., ROOT] = 1.0 / np.sqrt(
+            1.0 - self.beta2 ** (step + 1)
+        )  # in fp32 1 - 0.999 would lose four digits
         out[..., UPDATE] = lr / (1.0 - self.beta1 ** (step + 1))
         return out
 
 
-def lr_factor(step: np.ndarray, steps: np.ndarray, warmup_steps: np.ndarray, final_fraction: np.ndarray) -> np.ndarray:
+def lr_factor(
+    step: np.ndarray, steps: np.ndarray, warmup_steps: np.ndarray, final_fraction: np.ndarray
+) -> np.ndarray:
     """Learning rate of 0-based `step` as a fraction of the peak: linear warm-up, then half a cosine that would reach
     final_fraction one step after the last. Arrays broadcast; after the last step it stays at final_fraction."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -79,17 +85,31 @@ def lr_factor(step: np.ndarray, steps: np.ndarray, warmup_steps: np.ndarray, fin
     return np.where(step < warmup_steps, rising, falling)
 
 
-def clipped(grad_MP: Tensor, loss_M: Tensor, alive_M: Tensor, hyper: Hyper) -> tuple[Tensor, Tensor]:
+def clipped(
+    grad_MP: Tensor, loss_M: Tensor, alive_M: Tensor, hyper: Hyper
+) -> tuple[Tensor, Tensor]:
     """Each member's gradient clipped to its own norm, and who goes on, bool [M]: a member whose loss or gradient is not
     finite is out from here on, and its gradient is replaced by zeros before it can reach the moments."""
     norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
     alive_M = alive_M & torch.isfinite(norm_M1[:, 0]) & torch.isfinite(loss_M)
-    scale_M1 = torch.where(hyper.grad_clip > 0, (hyper.grad_clip / (norm_M1 + 1e-6)).clamp(max=1.0), 1.0)
+    scale_M1 = torch.where(
+        hyper.grad_clip > 0, (hyper.grad_clip / (norm_M1 + 1e-6)).clamp(max=1.0), 1.0
+    )
     return torch.where(alive_M[:, None], grad_MP * scale_M1, 0.0), alive_M
 
 
-def adamw(flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper, now_MC: Tensor,
-          alive_M: Tensor, loss_M: Tensor, skipped_M: Tensor | None = None) -> Tensor:
+def adamw(
+    flat_MP: Tensor,
+    grad_MP: Tensor,
+    m_MP: Tensor,
+    v_MP: Tensor,
+    decay_P: Tensor,
+    hyper: Hyper,
+    now_MC: Tensor,
+    alive_M: Tensor,
+    loss_M: Tensor,
+    skipped_M: Tensor | None = None,
+) -> Tensor:
     """One update in place; returns the new alive mask, bool [M]. The step of a member that is out is zero, so its weights
     stay as they were before the failure. A member that skips the step keeps weights and moments.
 
@@ -122,7 +142,12 @@ class Muon:
     momentum is a running mean, which differs from the released sum by a factor that orthogonalization takes out.
     """
 
-    def __init__(self, matrices: list[tuple[int, tuple[int, ...], list[int]]], size: int, device: torch.device):
+    def __init__(
+        self,
+        matrices: list[tuple[int, tuple[int, ...], list[int]]],
+        size: int,
+        device: torch.device,
+    ):
         """matrices: as `GPT.matrices` gives them; size: P."""
         self.groups: dict[tuple[int, int], list[Tensor]] = {}
         everywhere = torch.zeros(size, dtype=torch.bool)
@@ -131,24 +156,39 @@ class Muon:
             for part in index.split(columns, dim=-1):
                 for one in part.reshape(-1, *part.shape[-2:]):
                     self.groups.setdefault(tuple(one.shape), []).append(one.reshape(-1))
-            everywhere[first:first + math.prod(shape)] = True
+            everywhere[first : first + math.prod(shape)] = True
         self.index = {shape: torch.cat(parts).to(device) for shape, parts in self.groups.items()}
         self.is_matrix_P = everywhere.to(device)
 
-    def __call__(self, flat_MP: Tensor, grad_MP: Tensor, m_MP: Tensor, v_MP: Tensor, decay_P: Tensor, hyper: Hyper,
-                 now_MC: Tensor, alive_M: Tensor, loss_M: Tensor, skipped_M: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        flat_MP: Tensor,
+        grad_MP: Tensor,
+        m_MP: Tensor,
+        v_MP: Tensor,
+        decay_P: Tensor,
+        hyper: Hyper,
+        now_MC: Tensor,
+        alive_M: Tensor,
+        loss_M: Tensor,
+        skipped_M: Tensor | None = None,
+    ) -> Tensor:
         """As `adamw`."""
         grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
         go_M1 = _going(alive_M, skipped_M)
         now_MC = now_MC * go_M1
-        m_MP.lerp_(grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1) * go_M1)
+        m_MP.lerp_(
+            grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1) * go_M1
+        )
         v_MP.lerp_(grad_MP.square(), (1.0 - hyper.beta2) * go_M1)
         flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
         step_MP = m_MP / _root(v_MP, hyper, now_MC) * now_MC[:, UPDATE, None]
         looked_ahead_MP = grad_MP.lerp_(m_MP, hyper.momentum)
         for (rows, columns), index in self.index.items():
             matrices = looked_ahead_MP[:, index].view(-1, rows, columns)
-            turned = orthogonal(matrices).view(len(flat_MP), -1) * (MUON_RMS * math.sqrt(max(rows, columns)))
+            turned = orthogonal(matrices).view(len(flat_MP), -1) * (
+                MUON_RMS * math.sqrt(max(rows, columns))
+            )
             step_MP[:, index] = turned * now_MC[:, LR, None]
         flat_MP.sub_(step_MP)
         return alive_M

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 START, MOST, PATIENCE = 2.0**16, 2.0**24, 2000
-SCALE, GOOD, SKIPPED = range(3)  # columns: the scale, steps since it last changed, steps skipped so far
+SCALE, GOOD, SKIPPED = range(
+    3
+)  # columns: the scale, steps since it last changed, steps skipped so far
 
 
 def new_scaling(members: int, device: torch.device) -> Tensor:
@@ -30,9 +32,22 @@ def rescale(scaling_M3: Tensor, grad_MP: Tensor, loss_M: Tensor) -> Tensor:
     A member with a scale of 1 is not helped by a smaller one: it keeps its gradient, and the optimizer ends it.
     """
     scale_M, good_M = scaling_M3[:, SCALE], scaling_M3[:, GOOD]
-    skip_M = ~torch.isfinite(torch.linalg.vector_norm(grad_MP, dim=1)) & torch.isfinite(loss_M) & (scale_M > 1)
+    skip_M = (
+        ~torch.isfinite(torch.linalg.vector_norm(grad_MP, dim=1))
+        & torch.isfinite(loss_M)
+        & (scale_M > 1)
+    )
     grad_MP.masked_fill_(skip_M[:, None], 0.0)
     grow_M = ~skip_M & (good_M + 1 >= PATIENCE) & (scale_M < MOST)
     factor_M = torch.where(skip_M, 0.5, torch.where(grow_M, 2.0, 1.0))
-    scaling_M3.copy_(torch.stack([scale_M * factor_M, torch.where(skip_M | grow_M, 0.0, good_M + 1), scaling_M3[:, SKIPPED] + skip_M], 1))
+    scaling_M3.copy_(
+        torch.stack(
+            [
+                scale_M * factor_M,
+                torch.where(skip_M | grow_M, 0.0, good_M + 1),
+                scaling_M3[:, SKIPPED] + skip_M,
+            ],
+            1,
+        )
+    )
     return skip_M

@@ -20,18 +20,26 @@ from capacity.sweep.study import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"
 FIT_FILES = ("fit.json", "precision.json", "memory.json")
-TRAINED = ("trained", "qat")  # first words of ways that are runs of their own, not quantized afterwards
+TRAINED = (
+    "trained",
+    "qat",
+)  # first words of ways that are runs of their own, not quantized afterwards
 
 # What the committed tables do not hold; records.jsonl.gz of the study does. Study -> {path in the fit
 # file, or name of a table: reason}. Nothing else is left out, and every entry must exist.
 NOT_FROZEN: dict[str, dict[str, str]] = {
     "morris/forgetting@pocket": {
         f"/forgetting/{key}": "needs the losses of single canaries at each probe, which records hold"
-        for key in ("first_bits", "half_life")},
+        for key in ("first_bits", "half_life")
+    },
 }
 CURVES = "roc.csv"  # of text: needs the scores of single sequences
-NO_FIT = {"coverage": "simulations, by scripts/coverage.py", "design": "simulations, by scripts/design.py",
-          "torture": "times of an interrupted sweep", "pocket_budget": "a study of budgets without a law"}
+NO_FIT = {
+    "coverage": "simulations, by scripts/coverage.py",
+    "design": "simulations, by scripts/design.py",
+    "torture": "times of an interrupted sweep",
+    "pocket_budget": "a study of budgets without a law",
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,12 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
     rows = table_of(study.name, "rows.csv")
     after = ~rows.way.str.split().str[0].isin(TRAINED)
     first = rows[~after].sort_values("run_id", kind="stable")
-    then = rows[after].assign(place=rows.run_id.map(place)).sort_values(
-        ["place", "code_bits"], ascending=[True, False], kind="stable").drop(columns="place")
+    then = (
+        rows[after]
+        .assign(place=rows.run_id.map(place))
+        .sort_values(["place", "code_bits"], ascending=[True, False], kind="stable")
+        .drop(columns="place")
+    )
     done = set(runs.run_id[runs.status == "finished"]) - set(then.run_id)
     without = [run.run_id for run in study.runs if run.quantize.methods and run.run_id in done]
     found = precision_laws.judge(pd.concat([first, then]), runs, study.name, without)
@@ -102,8 +114,12 @@ def _forms_refitted(kept: dict) -> dict:
     cells = []
     for cell in kept["cells"]:
         curve = pd.DataFrame({"lag": cell["lags"], "bits": cell["bits"]})
-        if cell["errors"] is not None:  # whether it has any follows from the losses of single canaries
-            cell = cell | {"errors": {form: forgetting._errors(form, curve) for form in forgetting.FORMS}}
+        if (
+            cell["errors"] is not None
+        ):  # whether it has any follows from the losses of single canaries
+            cell = cell | {
+                "errors": {form: forgetting._errors(form, curve) for form in forgetting.FORMS}
+            }
         cells.append(cell)
     strong = [cell for cell in cells if cell["errors"] is not None]
     return {"cells": cells, "strong": len(strong), "forms": forgetting._compare(strong)}
@@ -113,8 +129,10 @@ def _with_infinity(found: dict) -> dict:
     """Half-lives that JSON has as null because they are infinite, as numbers again."""
     if "forgetting" not in found:
         return found
-    cells = [cell | {"half_life": {key: _number(x) for key, x in cell["half_life"].items()}}
-             for cell in found["forgetting"]["cells"]]
+    cells = [
+        cell | {"half_life": {key: _number(x) for key, x in cell["half_life"].items()}}
+        for cell in found["forgetting"]["cells"]
+    ]
     return found | {"forgetting": found["forgetting"] | {"cells": cells}}
 
 

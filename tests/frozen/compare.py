@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"  # rewrite golden files instead of comparing with them
+UPDATE = (
+    os.environ.get("UPDATE_GOLDEN") == "1"
+)  # rewrite golden files instead of comparing with them
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?%?", re.I)
 MOST_TOLD = 12
 ZERO = 1e-9  # a number below is the rounding of a zero
@@ -35,19 +37,39 @@ class Rule:
 EXCEPT = re.compile(r"/(versions|inputs_sha256|finished_at)(/|$)")  # says how, not what, was fitted
 ESTIMATE = Rule("", 1e-5, ZERO, "iterative fits stop within 1e-6 of each other")
 RULES = (  # the first that matches counts
-    Rule(r"/search/(gradient|distance|spread)$", 0, 1e-4,
-         "says how near the optimum the search stopped: only that it did is the same on all CPUs"),
-    Rule(r"/search/agreeing$|/exposure_laws/\d+/agreeing$", 0, 2,
-         "starts that end within a tolerance of the best: one at its edge may fall on either side"),
-    Rule(r"/other_losses/absolute/", 0.15, 0,
-         "sums of absolute errors are flat between points; 4% apart was seen"),
+    Rule(
+        r"/search/(gradient|distance|spread)$",
+        0,
+        1e-4,
+        "says how near the optimum the search stopped: only that it did is the same on all CPUs",
+    ),
+    Rule(
+        r"/search/agreeing$|/exposure_laws/\d+/agreeing$",
+        0,
+        2,
+        "starts that end within a tolerance of the best: one at its edge may fall on either side",
+    ),
+    Rule(
+        r"/other_losses/absolute/",
+        0.15,
+        0,
+        "sums of absolute errors are flat between points; 4% apart was seen",
+    ),
     Rule(r"/covariance/", 1e-4, 1e-9, "second derivatives at the optimum"),
-    Rule(r"/(error_percent/\d+|percent|mean_absolute_error\w*|rms_percent)$", 1e-4, 1e-5,
-         "difference of two nearly equal numbers, in percent of them"),
+    Rule(
+        r"/(error_percent/\d+|percent|mean_absolute_error\w*|rms_percent)$",
+        1e-4,
+        1e-5,
+        "difference of two nearly equal numbers, in percent of them",
+    ),
     Rule(r"/smooth/k$", 1e-3, 0, "sharpness of a corner that the runs hardly determine"),
     Rule(r"/(e95|half_life)/|/e95$", 1e-3, 0, "extrapolated along a flat curve"),
-    Rule(r"/(interval\w*|ends|bootstrap|low|high|own_interval|against_first)(/|$)", 1e-4, 1e-7,
-         "ends of intervals: quantiles of seeded bootstraps of fits, and of profiles"),
+    Rule(
+        r"/(interval\w*|ends|bootstrap|low|high|own_interval|against_first)(/|$)",
+        1e-4,
+        1e-7,
+        "ends of intervals: quantiles of seeded bootstraps of fits, and of profiles",
+    ),
 )
 
 
@@ -101,7 +123,7 @@ def told_apart(kept: str, found: str) -> str:
         if len(kept_lines) == len(found_lines) == 1:
             return f"{kept!r}, now {found!r}"
         lines = [*difflib.unified_diff(kept_lines, found_lines, "kept", "now", lineterm="", n=0)]
-        return "\n".join(lines[:2 + 4 * MOST_TOLD])
+        return "\n".join(lines[: 2 + 4 * MOST_TOLD])
     return ""
 
 
@@ -151,7 +173,9 @@ def golden(path: Path, found: str, exact: bool = False) -> str:
         return f"no golden file {path.name}; write it with UPDATE_GOLDEN=1"
     kept = path.read_text(encoding="utf-8")
     if exact:
-        lines = difflib.unified_diff(kept.splitlines(), found.splitlines(), "kept", "now", "", "", n=0)
+        lines = difflib.unified_diff(
+            kept.splitlines(), found.splitlines(), "kept", "now", "", "", n=0
+        )
         return "\n".join(line.rstrip("\n") for line in lines)
     return told_apart(kept, found)
 

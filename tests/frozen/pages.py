@@ -6,10 +6,16 @@ import json
 import re
 from html.parser import HTMLParser
 
-SILENT, INLINE = {"script", "style", "title"}, {"a", "code", "strong", "span", "button", "b", "i", "summary"}
+SILENT, INLINE = (
+    {"script", "style", "title"},
+    {"a", "code", "strong", "span", "button", "b", "i", "summary"},
+)
 VOID = {"meta", "link", "input", "br", "img"}
-MASKS = ((re.compile(r"\b\d+\.\d+(\.\w+)+\b"), "VERSION"), (re.compile(r"(?<![0-9a-f])[0-9a-f]{12,64}(?![0-9a-f])"), "ID"),
-         (re.compile(r"\b\d{4}-\d\d-\d\d(T[\d:.+]+)?"), "DATE"))
+MASKS = (
+    (re.compile(r"\b\d+\.\d+(\.\w+)+\b"), "VERSION"),
+    (re.compile(r"(?<![0-9a-f])[0-9a-f]{12,64}(?![0-9a-f])"), "ID"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d(T[\d:.+]+)?"), "DATE"),
+)
 
 
 class _Lines(HTMLParser):
@@ -52,7 +58,10 @@ def text_of(page: bytes, without: str = "") -> str:
     text = text.replace(without.strip(), "STUDY FILE") if without else text
     for pattern, word in MASKS:
         text = pattern.sub(word, text)
-    return "\n".join([*(line for line in text.splitlines() if line.strip()), "", *_figures(page)]) + "\n"
+    return (
+        "\n".join([*(line for line in text.splitlines() if line.strip()), "", *_figures(page)])
+        + "\n"
+    )
 
 
 def _figures(page: bytes) -> list[str]:
@@ -62,8 +71,10 @@ def _figures(page: bytes) -> list[str]:
         lines.append(f"figure {name}: legend {_names(figure['legend'])}")
         for panel in figure["panels"]:
             x, y = panel["x"], panel["y"]
-            lines.append(f"  {panel['title']!r}: {x['label']} ({x['scale']}), {y['label']} ({y['scale']}); "
-                         f"legend {_names(panel['legend'])}")
+            lines.append(
+                f"  {panel['title']!r}: {x['label']} ({x['scale']}), {y['label']} ({y['scale']}); "
+                f"legend {_names(panel['legend'])}"
+            )
             kinds = [_mark(mark) for mark in panel["marks"]]
             lines += [f"    {kinds.count(kind)} x {kind}" for kind in sorted(set(kinds))]
     return lines
