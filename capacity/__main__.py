@@ -2,7 +2,7 @@
 
 import sys
 
-from capacity.cli import main
+from capacity.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,11 +13,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from capacity import counts, settings
+from capacity import counts
 from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, TextData, UniformData
-from capacity.quantize import spec as quantization
-from capacity.quantize.spec import LEVELS, Quantize
-from capacity.settings import ConfigError, checked, nearest, setting
+from capacity.settings import field as settings
+from capacity.settings import quantize as quantization
+from capacity.settings.field import ConfigError, checked, nearest, setting
+from capacity.settings.quantize import LEVELS, Quantize
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 WEIGHTS = ("fp32", "bf16_stochastic", "bf16_nearest")

@@ -31,7 +31,7 @@ from typing import Callable
 
 import numpy as np
 
-from capacity.hardware import most_threads, rest_idle_threads
+from capacity.base.hardware import most_threads, rest_idle_threads
 
 rest_idle_threads()  # as workers do, before torch is there
 
@@ -39,16 +39,17 @@ import torch
 
 from capacity.config import Config, from_dict
 from capacity.cost import values_per_token
-from capacity.data.feed import CHUNK_TOKENS
-from capacity.data.stream import MemberStream
 from capacity.data.text import Pool
-from capacity.environment import environment, has_compiler, keep_freed_memory, pick_device
-from capacity.laws import bootstrap, estimate, forms
-from capacity.measure.bits import code_lengths
+from capacity.feed.feed import CHUNK_TOKENS
+from capacity.feed.stream import MemberStream
+from capacity.fitting import bootstrap, forms
+from capacity.fitting import fit as estimate
 from capacity.measure.membership import statistics as statistics_of
-from capacity.measure.sequences import recall, scores
+from capacity.measure.memorization import code_lengths
+from capacity.measure.sequence_scores import recall, scores
 from capacity.model.gpt import GPT
 from capacity.records import write_json
+from capacity.run.environment import environment, has_compiler, keep_freed_memory, pick_device
 from capacity.train.loop import Stack, advance
 
 # name -> layers, width, heads; with V = 256 and S = 64 the models have about as many parameters
@@ -317,7 +318,7 @@ def speed(rows: list[dict], threads: int) -> dict[str, float]:
 
 def threads(device: torch.device, repeats: int, out: dict) -> dict | None:
     """Model-steps per second with all threads over those with one, measured in turns: alone, and beside a process that keeps one
-    core busy. By shape, with the FLOP of its step, which `capacity.hardware.SHARED_FLOP` decides by."""
+    core busy. By shape, with the FLOP of its step, which `capacity.base.hardware.SHARED_FLOP` decides by."""
     most = most_threads()
     if device.type != "cpu" or most < 2:
         print("  needs a CPU and two threads")

@@ -1,4 +1,4 @@
-"""`make coverage`: do 95% intervals hold what was planted in 95% of simulated studies? For every form of capacity/laws/forms.py.
+"""`make coverage`: do 95% intervals hold what was planted in 95% of simulated studies? For every form of capacity/fitting/forms.py.
 
 Writes results/studies/coverage/coverage.csv (one row per study, number and method) and coverage.md. The method of a form is measured over 400
 simulated studies, cluster bootstraps of 400 resamples beside it over the first 200. Whatever lies outside of 92% to 98% is looked at again in 1,600
@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from capacity import records
-from capacity.laws import planted
-from capacity.laws.forms import FORMS
-from capacity.laws.tables import csv
+from capacity.analysis.table_checks import csv
+from capacity.fitting import coverage as planted
+from capacity.fitting.forms import FORMS
 
 CHUNK = 50  # simulated studies per piece of work
 LOW, HIGH = 0.92, 0.98
@@ -103,7 +103,7 @@ def report(table: pd.DataFrame) -> str:
     lines = [
         "# Coverage of 95% intervals",
         "",
-        f"Written by `scripts/coverage.py`: {own.studies.max():.0f} simulated studies of each kind (`capacity/laws/planted.py` plants them); coverage has a standard",
+        f"Written by `scripts/coverage.py`: {own.studies.max():.0f} simulated studies of each kind (`capacity/fitting/coverage.py` plants them); coverage has a standard",
         "error of about 1.1%. even: a balanced plan; few: as small as a first study; rough: places drawn at random and clumped, a fifth of the points",
         "missing, a tenth unconverged and left out, under-filled runs as lower bounds. bias: median estimate against the planted value, in percent and in",
         'standard deviations of the estimates; half width: median, in percent. "prediction" is at one point inside of the range.',

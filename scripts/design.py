@@ -18,16 +18,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from capacity.analysis.table_checks import csv
+from capacity.base.hardware import cores
 from capacity.design import optimal
 from capacity.design.exposure import Exposures
 from capacity.design.planner import TRUTHS
 from capacity.design.prior import Truths
-from capacity.design.questions import ask
 from capacity.design.simulate import crossed, forecast
 from capacity.design.space import grid, space_of
-from capacity.hardware import cores
-from capacity.laws import forms, planted
-from capacity.laws.tables import csv
+from capacity.design.targets import ask
+from capacity.fitting import coverage as planted
+from capacity.fitting import forms
 from capacity.records import write_atomic
 
 
@@ -130,7 +131,7 @@ class Curve:
             def truth(self, space, truths):
                 if curve.form == self.form.name:
                     return float(truths.theta[0, self.form.place(self.parameter)])
-                from capacity.laws import estimate
+                from capacity.fitting import fit as estimate
 
                 return estimate.fit(self.form, self.ideal(space, truths), delta=np.inf).values[
                     self.parameter
@@ -181,7 +182,7 @@ class Ladder:
                 )
 
             def truth(self, space, truths):
-                from capacity.laws import estimate
+                from capacity.fitting import fit as estimate
 
                 whole = type(question)(other, other.names[0], 1.0)
                 bits = np.unique([cell.rung["code_bits"] for cell in space.cells])

@@ -306,6 +306,7 @@ class Bench:
     def free(self) -> None:
         if self.cuda:
             import gc
+
             import torch
 
             gc.collect()
@@ -475,7 +476,8 @@ def env(bench: Bench) -> None:
     """Versions, copy bandwidth, large matrix products on random data, launches."""
     import torch
     from bench import installed
-    from capacity.environment import environment
+
+    from capacity.run.environment import environment
 
     versions = {
         "torch": torch.__version__,
@@ -574,6 +576,7 @@ def smoke(bench: Bench) -> None:
 
 def smoke_case(configs: list, bench: Bench, steps: int = 3) -> dict:
     import torch
+
     from capacity.train import loop
 
     states = []
@@ -764,6 +767,7 @@ def timed_step(
     compile: str = "never",
 ) -> dict:
     import torch
+
     from capacity import cost
 
     configs = [
@@ -852,6 +856,7 @@ def kernels(bench: Bench) -> None:
 def scopes(stack):
     """Names for the profiler around parts of a step, whatever their code is."""
     import torch
+
     from capacity.model import gpt
 
     def named(name: str, function: Callable) -> Callable:
@@ -882,6 +887,7 @@ def profiled(
     bench: Bench, model: dict, vocab: int, length: int, batch: int, members: int, precision: str
 ) -> dict:
     import torch
+
     from capacity.train import loop
 
     configs = [
@@ -1193,6 +1199,7 @@ def bisect(bench: Bench) -> None:
 def capture_part(name: str, precision: str, part: str) -> None:
     """Capture a part of the step of a model of tests/test_gpu.py."""
     import torch
+
     from capacity.train import loop
     from test_gpu import config
 
@@ -1446,6 +1453,7 @@ def head_chunk(bench: Bench) -> None:
     """Loss and both gradients of the head by the logits that it forms at once, in graphs; peak
     memory."""
     import torch
+
     from capacity import counts
     from capacity.model.head import mean_nll
 
@@ -1545,10 +1553,11 @@ def feed(bench: Bench) -> None:
     chunk."""
     import torch
     from bench import people
-    from capacity.data import batches
-    from capacity.data.feed import CHUNK_TOKENS, INDEX_CHUNK
-    from capacity.data.kept import load
-    from capacity.data.stream import MemberStream
+
+    from capacity.data.cache import load
+    from capacity.feed import batches
+    from capacity.feed.feed import CHUNK_TOKENS, INDEX_CHUNK
+    from capacity.feed.stream import MemberStream
 
     members = 64
     orders = {(1000, 32): 43, (10**6, 32): 480, (16000, 2048): 430, (10**6, 2048): 6800}
@@ -1814,8 +1823,9 @@ def make_pack(folder: Path) -> None:
     a small one to try this script; and the lexicons that they and the kinds of rendering need.
     Bits that runs hold by another device can be added: reference.json."""
     from bench import RENDER, people
+
     from capacity.config import from_dict
-    from capacity.data.kept import keep
+    from capacity.data.cache import keep
     from capacity.records import write_json
     from capacity.sweep.packs import Pack, write_pack
 
@@ -1950,6 +1960,7 @@ def counters(bench: Bench) -> None:
 def one_plain_step() -> None:
     """What `counters` looks at."""
     import torch
+
     from capacity.train import loop
 
     device = torch.device("cuda")

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from capacity import records
-from capacity.sweep.study import load_study
+from capacity.study import load_study
 
 STUDY = """\
 question: does a sweep that is killed all the time end as one that is not?

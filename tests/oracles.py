@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 
 from capacity.config import from_dict
-from capacity.data.render import BiodWorld, BiosWorld
+from capacity.data.biographies import BiodWorld, BiosWorld
 from capacity.measure import knowledge
 
 CPU = torch.device("cpu")

@@ -7,11 +7,14 @@ import math
 import numpy as np
 
 from capacity import records
-from capacity.laws import forgetting, forms, membership, precision
+from capacity.analysis.precision import bit_widths as precision
+from capacity.analysis.text import forgetting
+from capacity.analysis.text import membership_law as membership
+from capacity.fitting import forms
 from capacity.measure import membership as statistics
 from capacity.measure.text import write_scores
-from capacity.quantize.spec import specs
-from capacity.sweep.study import load_study
+from capacity.settings.quantize import specs
+from capacity.study import load_study
 
 ROWS = 120  # sequences of text that are scored on either side
 LEFT_OUT = {"morris/forgetting@pocket": range(6, 18)}  # its curves take seconds to fit

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from capacity import records
+from capacity.study import load_study
 from capacity.sweep.packs import shared
-from capacity.sweep.study import load_study
 from waiting import patience, wait_until
 
 
@@ -133,7 +133,7 @@ def undisturbed():
     """Weights and bits of a study's runs trained in this process, in the stacks that a sweep forms."""
     import torch
 
-    from capacity.run import execute
+    from capacity.run.run import execute
 
     known = {}
 

@@ -9,7 +9,7 @@ import torch
 from capacity import counts
 from capacity.config import Model
 from capacity.data import uniform
-from capacity.measure import bits
+from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
 
 

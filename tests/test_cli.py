@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from capacity import compose, records
-from capacity.cli import main
-from capacity.describe import describe
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
-from capacity.run import execute
+from capacity.measure.describe import describe
+from capacity.run.run import execute
 from waiting import patience, wait_until
 
 VERBS = ("train", "sweep", "status", "fit-laws", "compare", "report", "measure", "worker")
@@ -96,7 +96,7 @@ def test_reading_commands_do_not_import_torch(cli, tmp_path):
 def test_a_worker_needs_neither_hydra_nor_pandas(tmp_path):
     code = (
         "import sys; import capacity.config, capacity.records; assert not {'torch', 'hydra', 'numpy'} & set(sys.modules)\n"
-        "import capacity.sweep.worker, capacity.run, capacity.mirror\n"
+        "import capacity.sweep.worker, capacity.run.run, capacity.run.run.mirror\n"
         "assert not {'hydra', 'omegaconf', 'pandas', 'scipy', 'matplotlib', 'wandb'} & set(sys.modules)"
     )
     assert (

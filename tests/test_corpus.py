@@ -8,7 +8,7 @@ import torch
 
 from capacity.config import ConfigError, from_dict
 from capacity.data.corpus import normalized, read_people
-from capacity.data.stream import MemberStream
+from capacity.feed.stream import MemberStream
 from capacity.measure import knowledge
 
 CITIES, JOBS = ("Rome", "Paris", "New York"), ("cook", "judge")

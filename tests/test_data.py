@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capacity.data import batches, streams, uniform
+from capacity.base import rng as streams
+from capacity.data import uniform
+from capacity.feed import batches
 
 
 def test_tokens_never_change():

@@ -12,16 +12,20 @@ import pytest
 import torch
 
 from capacity import records
-from capacity.cli import main
+from capacity.analysis.precision import analysis as precision_laws
+from capacity.analysis.precision import bit_widths as precision
+from capacity.cli.main import main
 from capacity.config import ConfigError
-from capacity.design import optimal, planner, space as spaces
+from capacity.design import optimal, planner
+from capacity.design import space as spaces
 from capacity.design.prior import Truths, Variance
-from capacity.design.questions import ask
-from capacity.design.report import report
 from capacity.design.simulate import crossed, forecast
-from capacity.laws import estimate, intervals, precision, precision_laws
-from capacity.run import execute
-from capacity.sweep.study import load_study
+from capacity.design.targets import ask
+from capacity.design.terminal import report
+from capacity.fitting import fit as estimate
+from capacity.fitting import intervals
+from capacity.run.run import execute
+from capacity.study import load_study
 
 
 @pytest.fixture(scope="module")

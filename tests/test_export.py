@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
 from capacity import records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import ConfigError, from_dict
 from capacity.data import text, uniform
 from capacity.data.vocabulary import gpt2
 from capacity.export import huggingface, tokenizer
-from capacity.measure import bits
+from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
 from capacity.train import checkpoint
 from capacity.train.loop import Stack

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from capacity.config import ConfigError, from_dict
-from capacity.data.stream import MemberStream
+from capacity.feed.stream import MemberStream
 from capacity.measure import extraction
 from capacity.model.gpt import GPT
 

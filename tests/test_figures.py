@@ -9,11 +9,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from test_laws import ragged, study
 
+from capacity.analysis.random import plateaus as fit
+from capacity.analysis.random.figures import PUBLISHED, capacity_figure, memorized_figure
 from capacity.figures import style
-from capacity.figures.random_data import PUBLISHED, capacity_figure, memorized_figure
-from capacity.laws import fit
+from test_laws import ragged, study
 
 STUDIES = {
     "four shapes": lambda: study(loads=(0.7, 1.3, 2.0), shapes=0.05, k=6.0, draw=3),
@@ -256,7 +256,7 @@ def test_files_are_the_same_bytes_each_time_with_embedded_outline_fonts():
 
 
 def test_plots_stay_away_from_global_state():
-    code = "import sys, capacity.figures.random_data; print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
+    code = "import sys, capacity.analysis.random.figures; print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capacity.cli import fit as fit_table
 from capacity.config import ConfigError
-from capacity.laws import fit_table, forms
+from capacity.fitting import forms
 
 EPOCH = {"e": 1.8172, "a": 482.01, "b": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
@@ -303,7 +304,7 @@ def test_the_command_writes_everything_at_full_precision(cli, losses, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, change, said):
-    from capacity.cli import main
+    from capacity.cli.main import main
 
     pd.DataFrame(
         {

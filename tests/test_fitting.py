@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capacity.laws import bootstrap, compare, curves, estimate, intervals, linear, planted
-from capacity.laws.estimate import Points
-from capacity.laws.forms import FORMS, chinchilla_starts, form
-from capacity.laws.solve import Problem, back, forward, polish, solve
+from capacity.fitting import bootstrap, curves, intervals, linear
+from capacity.fitting import coverage as planted
+from capacity.fitting import fit as estimate
+from capacity.fitting import selection as compare
+from capacity.fitting.fit import Points
+from capacity.fitting.forms import FORMS, chinchilla_starts, form
+from capacity.fitting.solve import Problem, back, forward, polish, solve
 
 EPOCH = {
     "e": 1.817,
@@ -932,7 +935,7 @@ def test_noise_of_seeds_is_read_off_and_weighs():
 
 
 def test_importing_the_engine_is_cheap():
-    code = "import sys, capacity.laws.intervals, capacity.laws.compare, capacity.laws.bootstrap; print([m for m in ('torch', 'scipy', 'matplotlib', 'hydra') if m in sys.modules])"
+    code = "import sys, capacity.fitting.intervals, capacity.fitting.selection, capacity.fitting.bootstrap; print([m for m in ('torch', 'scipy', 'matplotlib', 'hydra') if m in sys.modules])"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -947,7 +950,7 @@ def test_four_thousand_resamples_of_many_runs_go_in_pieces():
     found = estimate.fit("capacity_power", points)
     start = np.tile(found.u, (700, 1)) + 0.01 * np.random.default_rng(0).standard_normal((700, 2))
     whole = solve(found.problem, start)
-    import capacity.laws.solve as solver
+    import capacity.fitting.solve as solver
 
     before, solver.CHUNK = solver.CHUNK, 5000.0
     try:

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity import records
+from capacity.analysis.text import forgetting
+from capacity.analysis.text.figures import forgetting_figures
 from capacity.compose import load
 from capacity.config import ConfigError
-from capacity.data import split, views
-from capacity.data.feed import TableFeed
-from capacity.laws import forgetting
-from capacity.figures.text import forgetting_figures
-from capacity.run import execute
+from capacity.feed import canary_schedule as views
+from capacity.feed import split
+from capacity.feed.feed import TableFeed
+from capacity.run.run import execute
 
 SMALL = [
     "data=text_pocket",

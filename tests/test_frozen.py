@@ -2,9 +2,11 @@
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from frozen import compare
 from frozen.analysis import (
     CURVES,
@@ -16,7 +18,6 @@ from frozen.analysis import (
     refitted,
     table_of,
 )
-from pathlib import Path
 
 TEXTS = Path(__file__).parent / "data" / "terminal"
 

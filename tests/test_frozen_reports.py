@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+
+from capacity.cli.main import main
 from frozen import compare
 from frozen.analysis import no_pictures
 from frozen.pages import MASKS, text_of
 from planted import plant
-
-from capacity.cli import main
 
 DATA = Path(__file__).parent / "data"
 STUDIES = {  # name of the golden files -> study, and what of it is missing

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from frozen import compare
 
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load, option_names, read_yaml, shared_dir
-from capacity.sweep.study import load_study, study_names
+from capacity.study import load_study, study_names
+from frozen import compare
 
 DATA = Path(__file__).parent / "data"
 ELSEWHERE = (

@@ -6,12 +6,12 @@ import re
 from functools import partial
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import oracles
 from capacity.data import entropy
 from capacity.measure import knowledge
 from capacity.measure.knowledge import Question

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capacity.figures.people import arms_figure, exposures_figure, ratio_figure
-from capacity.laws import arms, exposures, knowledge, verdicts
-from capacity.laws.expects import check_expects
-from capacity.settings import ConfigError
-from capacity.sweep.study import Study
+from capacity.analysis.facts import analysis as knowledge
+from capacity.analysis.facts import arms, exposures, verdicts
+from capacity.analysis.facts.figures import arms_figure, exposures_figure, ratio_figure
+from capacity.published.expects import check_expects
+from capacity.settings.field import ConfigError
+from capacity.study import Study
 
 BITS = 30.0  # per person
 SHAPES = {"2x16": (2, 16), "2x24": (2, 24), "2x32": (2, 32), "2x48": (2, 48)}

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capacity.laws import fit, forms, linear, summary
+from capacity.analysis.random import analysis as summary
+from capacity.analysis.random import plateaus as fit
+from capacity.fitting import forms, linear
 
 ALPHA = 2.8
 
@@ -765,7 +767,7 @@ def test_a_write_that_breaks_leaves_the_old_file_and_no_litter(tmp_path, monkeyp
 
 def test_importing_the_fit_is_cheap():
     code = (
-        "import sys, capacity.laws.fit, capacity.laws.summary; "
+        "import sys, capacity.analysis.random.plateaus, capacity.analysis.random.analysis; "
         "print([m for m in ('torch', 'hydra', 'scipy', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from capacity.config import from_dict
-from capacity.data import compiling, lexicon, lists, vocabulary
-from capacity.data.render import BiosWorld
-from capacity.settings import ConfigError
+from capacity.data import compile_lexicon as compiling
+from capacity.data import lexicon, lists, vocabulary
+from capacity.data.biographies import BiosWorld
+from capacity.settings.field import ConfigError
 from waiting import patience
 
 POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from capacity.config import from_dict
 from capacity.data import lists
-from capacity.settings import ConfigError
+from capacity.settings.field import ConfigError
 
 SIZES = {
     "first_name": 2,

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from capacity import records
-from capacity.cli import main
+from capacity.analysis.text import analysis as memory
+from capacity.analysis.text import attacks, canaries
+from capacity.analysis.text import double_descent as descent
+from capacity.analysis.text import membership_law as law
+from capacity.cli.main import main
 from capacity.config import Model
-from capacity.laws import attacks, canaries, descent, memory
-from capacity.laws import membership as law
-from capacity.measure import bits, sequences
+from capacity.measure import memorization as bits
+from capacity.measure import sequence_scores as sequences
 from capacity.measure.text import write_scores
 from capacity.model.gpt import GPT
 

@@ -9,13 +9,13 @@ import types
 
 import pytest
 
-from capacity import mirror, records
-from capacity.cli import main
+from capacity import records
+from capacity.cli.main import main
 from capacity.compose import load
+from capacity.run import mirror
 from capacity.sweep.packs import Pack, write_pack
 from capacity.sweep.worker import train_stack
 from waiting import patience, wait_until
-
 
 # Stands for a run without the seconds that importing torch takes.
 STAND_IN = """
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from capacity import records
 from capacity.compose import load
-from capacity.mirror import WAIT_SECONDS, Mirror
+from capacity.run.mirror import WAIT_SECONDS, Mirror
 config, results = load(sys.argv[3:]), Path(sys.argv[2])
 with Mirror([config], results, None, WAIT_SECONDS):
     records.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from capacity.compose import load
-from capacity.sweep.study import load_study
+from capacity.study import load_study
 from waiting import patience
 
 ROOT = Path(__file__).resolve().parent.parent

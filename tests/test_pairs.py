@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import plant, record
 
 from capacity import records
-from capacity.cli import main
-from capacity.laws import compare, differences, outcome, pairs
+from capacity.analysis import result as outcome
+from capacity.analysis.comparison import pairs
+from capacity.analysis.comparison import variants as differences
+from capacity.cli.main import main
+from capacity.fitting import selection as compare
 from capacity.report import views
-from capacity.sweep.study import load_study
+from capacity.study import load_study
+from planted import plant, record
 
 RANDOM = """
 question: does a gated MLP store more?

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from capacity import records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
-from capacity.describe import describe
-from capacity.run import execute
+from capacity.measure.describe import describe
+from capacity.run.run import execute
 from capacity.train.loop import Stack, advance
 from waiting import patience
 
@@ -175,7 +175,7 @@ def test_a_pack_needs_neither_lists_nor_tokenizer_nor_hydra(here, tmp_path):
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] in ('tokenizers', 'hydra', 'omegaconf', 'pandas', 'scipy'):\n"
         "            raise ImportError(name)\n"
-        "        if name == 'capacity.data.compiling':\n"
+        "        if name == 'capacity.data.compile_lexicon':\n"
         "            raise ImportError('lists and templates')\n"
         "sys.meta_path.insert(0, Block())\n"
     )

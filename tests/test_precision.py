@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from capacity import records
 from capacity.config import from_dict
-from capacity.measure import quantization, tasks
+from capacity.measure import quantization
+from capacity.measure import registry as tasks
 from capacity.model import numerics
+from capacity.model import qat as aware
 from capacity.model.gpt import GPT
-from capacity.quantize import aware
-from capacity.quantize.spec import LEVELS
-from capacity.run import execute
-from capacity.train import loop, scaling
+from capacity.run.run import execute
+from capacity.settings.quantize import LEVELS
+from capacity.train import loop
+from capacity.train import loss_scale as scaling
 from stacks import trained
 
 CPU = torch.device("cpu")

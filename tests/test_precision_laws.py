@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from capacity.analysis.precision import analysis as precision_laws
+from capacity.analysis.precision import bit_widths as precision
 from capacity.compose import load
-from capacity.laws import precision, precision_laws
 
 BITS = (8, 6, 5, 4, 3, 2)
 SHAPES = {"2x8": (4000, 2.8), "2x12": (7000, 3.1), "2x16": (11000, 3.2)}
@@ -110,7 +111,7 @@ def test_intervals_are_over_shapes_and_need_two():
     ],
 )
 def test_the_planted_law_is_found_and_preferred(name, theta):
-    from capacity.laws import forms
+    from capacity.fitting import forms
 
     def part(way, b):
         return (
@@ -213,8 +214,8 @@ DATA = {
 
 
 def test_errors_of_laws_and_the_words_of_the_page_come_out_of_the_fit():
-    from capacity.laws.outcome import Outcome
-    from capacity.laws.residuals import residuals
+    from capacity.analysis.residuals import residuals
+    from capacity.analysis.result import Outcome
     from capacity.report import views
 
     rows = planted(

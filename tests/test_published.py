@@ -9,9 +9,13 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import linregress, t
 
-from capacity.laws import ablations, expects, memory, published, summary
-from capacity.laws import membership as law
-from capacity.settings import ConfigError
+from capacity.analysis.ablation import analysis as ablations
+from capacity.analysis.random import analysis as summary
+from capacity.analysis.text import analysis as memory
+from capacity.analysis.text import membership_law as law
+from capacity.published import expects
+from capacity.published import values as published
+from capacity.settings.field import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = [

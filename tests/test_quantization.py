@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity import records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import ConfigError, from_dict
-from capacity.data.feed import StreamFeed
-from capacity.describe import describe
+from capacity.edits import rounding
+from capacity.edits.quantize import Observed, quantize
+from capacity.feed.feed import StreamFeed
 from capacity.measure import quantization
+from capacity.measure.describe import describe
 from capacity.model.gpt import GPT
-from capacity.quantize import rounding
-from capacity.quantize.layers import Observed, quantize
-from capacity.quantize.spec import Quantize, Spec, spec_of, specs
-from capacity.run import execute
+from capacity.run.run import execute
+from capacity.settings.quantize import Quantize, Spec, spec_of, specs
 from capacity.train.loop import Stack
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from capacity.config import from_dict
 from capacity.data import hashing, lexicon
-from capacity.data.render import BiodWorld, BiosWorld
+from capacity.data.biographies import BiodWorld, BiosWorld
 
 POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
 CPU = torch.device("cpu")

@@ -17,15 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from planted import COMMIT, plant
 
 from capacity import records
+from capacity.analysis import result as outcomes
+from capacity.analysis.residuals import Residuals, residuals
+from capacity.cli.main import main
 from capacity.figures import fits, style
-from capacity.cli import main
-from capacity.laws import outcome as outcomes
-from capacity.laws.residuals import Residuals, residuals
-from capacity.report import figures, page, provenance, runs, views
-from capacity.sweep.study import load_study
+from capacity.report import figure_data as figures
+from capacity.report import page, provenance, runs, views
+from capacity.study import load_study
+from planted import COMMIT, plant
 from waiting import patience
 
 KINDS = (
@@ -252,7 +253,7 @@ def test_the_answers_say_what_was_planted(planted):
         r"0\.75 at ([\d.]+) tokens per parameter, 95% \[([\d.]+), ([\d.]+)\] over 24 runs \(by (the published form|a sigmoid in log t)\)",
         first("morris/membership@pocket"),
     )
-    from capacity.laws.membership import crossing
+    from capacity.analysis.text.membership_law import crossing
 
     assert (
         float(at[1]) == pytest.approx(crossing(0.75, 1.4, 0.5, 2.5), rel=0.03)

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 
 import pytest
+
+from capacity import records
 from planted import plant
 from test_report import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
 from waiting import patience, wait_until
-
-from capacity import records
 
 NEEDED = ("chromium", "chromedriver", "pdftotext")
 pytestmark = pytest.mark.skipif(

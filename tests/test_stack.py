@@ -5,20 +5,20 @@ import json
 import shutil
 
 import pytest
-import stacks
 import torch
 from safetensors import safe_open
 from safetensors.torch import load, save
 from torch.fx.experimental.proxy_tensor import make_fx
 
+import stacks
 from capacity import records
 from capacity.config import ConfigError, from_dict
 from capacity.cost import COMPILE_S, COMPILE_SAVES, GUESSES, micro_batches, stack_bytes
-from capacity.run import execute
+from capacity.run.run import execute
 from capacity.train import loop
-from capacity.train.keys import stack_key
 from capacity.train.loop import Stack, advance
 from capacity.train.optim import COLUMNS, orthogonal
+from capacity.train.stack_key import stack_key
 
 CPU = torch.device("cpu")
 PEOPLE = {
@@ -240,7 +240,7 @@ def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(
 
 def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch):
     """A member has ended, its record is being written, the process dies: the others go on in the company they have now."""
-    from capacity import run as module
+    from capacity.run import run as module
 
     configs = members(lengths=(30, 47, 60))
     run(configs, tmp_path / "plain")

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity.config import from_dict
-from capacity.data import feed, hashing, stream
-from capacity.data.stream import MemberStream, Population
-from capacity.settings import ConfigError
+from capacity.data import hashing
+from capacity.feed import feed, stream
+from capacity.feed.stream import MemberStream, Population
+from capacity.settings.field import ConfigError
 
 CPU = torch.device("cpu")
 WORLD = {

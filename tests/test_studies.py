@@ -1,18 +1,18 @@
 """The studies of sweeps/physics33 against hand-entered tables of the paper, and presets of studies in general."""
 
 import functools
-from pathlib import Path
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from capacity.analysis.facts import arms, verdicts
 from capacity.compose import shared_dir
 from capacity.config import ConfigError
-from capacity.laws import arms, verdicts
 from capacity.cost import GUESSES
+from capacity.study import load_study, study_names
 from capacity.sweep import plan
-from capacity.sweep.study import load_study, study_names
 
 # Runs planned by hand: N x models x learning rates x arms (x 2 seeds at the cheapest N).
 PLANNED = {

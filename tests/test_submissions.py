@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity import compose, cost, records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import ConfigError, duration_seconds
+from capacity.study import load_study
 from capacity.sweep import plan, slurm, submissions
 from capacity.sweep.packs import Pack
-from capacity.sweep.study import load_study
 from test_sweep import outcome
 from waiting import wait_until
 

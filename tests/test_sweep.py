@@ -11,15 +11,15 @@ import sys
 import pytest
 
 from capacity import records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import shared_dir
 from capacity.config import ConfigError
 from capacity.cost import GUESSES, stack_bytes
+from capacity.study import load_study
 from capacity.sweep import packs, plan, submissions
 from capacity.sweep.packs import Pack, make_stacks
-from capacity.sweep.study import load_study
 from capacity.train.checkpoint import read_meta
-from capacity.train.keys import stack_key
+from capacity.train.stack_key import stack_key
 from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stacks_of, undisturbed  # noqa: F401
 from waiting import patience, wait_until
 
@@ -277,7 +277,7 @@ def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_sp
 
 def outcome(run, status):
     """The least record that says how a run ended."""
-    from capacity.run import _record
+    from capacity.run.run import _record
 
     base = _record(run, None, status, 1.0)
     held = {

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from capacity import records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.export import columns, table
-from capacity.run import execute
-from capacity.sweep.study import load_study
+from capacity.run.run import execute
+from capacity.study import load_study
 
 TINY = [
     "model.n_layers=1",
@@ -390,7 +390,7 @@ def test_a_write_that_breaks_leaves_the_old_file(here, tmp_path, monkeypatch, ca
 
 
 def test_the_table_needs_no_torch(here):
-    code = f"import sys; from capacity.cli import main; main(['table', '--results', {str(here[1])!r}]); assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
+    code = f"import sys; from capacity.cli.main import main; main(['table', '--results', {str(here[1])!r}]); assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity import records
-from capacity.cli import main
+from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import ConfigError
-from capacity.data import split, text
+from capacity.data import text
 from capacity.data.grammar import Grammar
-from capacity.measure import membership, sequences
+from capacity.feed import split
+from capacity.measure import membership
+from capacity.measure import sequence_scores as sequences
 from capacity.measure.text import read_scores
-from capacity.run import execute
+from capacity.run.run import execute
 
 SMALL = [
     "data=text_pocket",

@@ -4,13 +4,14 @@ import os
 
 import pytest
 
-from capacity import hardware, records
-from capacity.cli import main
+from capacity import records
+from capacity.base import hardware
+from capacity.base.hardware import SHARED_FLOP
+from capacity.cli.main import main
 from capacity.compose import load
-from capacity.hardware import SHARED_FLOP
+from capacity.study import load_study
 from capacity.sweep import plan, pool
 from capacity.sweep.packs import Pack, read_pack, write_pack
-from capacity.sweep.study import load_study
 from sweeps import PINS, bench  # noqa: F401
 
 WORDS = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SLURM_CPUS_PER_TASK", "KMP_BLOCKTIME"}

@@ -9,10 +9,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from capacity import counts, settings
+from capacity import counts
 from capacity.config import ConfigError, Model, from_dict
 from capacity.model.attention import document_mask
 from capacity.model.gpt import ACTIVATIONS, GPT, _rotate
+from capacity.settings import field as settings
 
 ROOT = Path(__file__).resolve().parent.parent
 V, S = 23, 7

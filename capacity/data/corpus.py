@@ -13,7 +13,7 @@ from capacity.data.kinds import CorpusData
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.lists import read_lines
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
-from capacity.settings import ConfigError
+from capacity.settings.field import ConfigError
 
 FIELDS = ("person", "attributes", "texts")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from capacity.data.streams import derived_seed
+from capacity.base.rng import derived_seed
 
 ROUNDS = 8  # of `permute`; four give a pseudo-random permutation (Luby and Rackoff 1988), more cost little
 

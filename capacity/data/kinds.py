@@ -12,9 +12,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
-from capacity import settings
 from capacity.data import entropy
-from capacity.settings import ConfigError, setting
+from capacity.settings import field as settings
+from capacity.settings.field import ConfigError, setting
 
 LARGEST = 2**40
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
 from capacity.data import lists
-from capacity.settings import ConfigError
+from capacity.settings.field import ConfigError
 
 if TYPE_CHECKING:
     from capacity.data.kinds import BiodData, BiosData, CorpusData
@@ -270,7 +270,7 @@ def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
     """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon` names it."""
     if data.lexicon is not None and data.lexicon in _COMPILED:
         return _COMPILED[data.lexicon]
-    from capacity.data import compiling
+    from capacity.data import compile_lexicon as compiling
 
     key = compiling.key(data)
     if key not in _COMPILED:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator
 
-from capacity.settings import ConfigError
+from capacity.settings.field import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np

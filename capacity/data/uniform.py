@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from capacity.data.streams import raw_words
+from capacity.base.rng import raw_words
 
 
 def tokens(seed: int, n_sequences: int, seq_len: int, vocab_size: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Iterable
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from capacity.settings import ConfigError
+from capacity.settings.field import ConfigError
 
 GPT2_SIZE = 50257
 

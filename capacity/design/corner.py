@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from capacity.analysis.random import plateaus as fit
 from capacity.config import ConfigError
 from capacity.design.optimal import Effects
 from capacity.design.prior import Prior, Truths
-from capacity.design.questions import CAPACITY, STARTS, Capacity, Corner
 from capacity.design.space import Space
-from capacity.laws import estimate, fit, forms
+from capacity.design.targets import CAPACITY, STARTS, Capacity, Corner
+from capacity.fitting import fit as estimate
+from capacity.fitting import forms
 
 INTERCEPT = 0.2  # what c0 may be off by, as a part of the smallest model's capacity: the pocket study's is -0.19 of it
 LEAST = 0.05  # of the assumed capacity, below which no draw of a capacity falls

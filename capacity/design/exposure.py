@@ -10,9 +10,11 @@ import pandas as pd
 from capacity.config import ConfigError
 from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
-from capacity.design.questions import Question, counted
 from capacity.design.space import Space
-from capacity.laws import estimate, forms, planted
+from capacity.design.targets import Question, counted
+from capacity.fitting import coverage as planted
+from capacity.fitting import fit as estimate
+from capacity.fitting import forms
 
 # R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three curves; what each number may be off by, in
 # the coordinate in which it is searched

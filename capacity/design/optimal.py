@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.laws.forms import LEVEL
+from capacity.fitting.forms import LEVEL
 
 LEAST_DOF = 0.2  # below one nothing is known; the criterion still has to fall with every model
 CHUNK = 200  # designs at a time

@@ -14,9 +14,9 @@ from capacity import records
 from capacity.config import ConfigError
 from capacity.design import optimal
 from capacity.design.prior import Prior
-from capacity.design.questions import Question
 from capacity.design.simulate import Forecast, crossed, forecast
 from capacity.design.space import Space, grid
+from capacity.design.targets import Question
 
 TRUTHS = 8  # plausible truths that the criterion is averaged over
 TURNS = 3  # a design, its simulation, and what that says of the criterion's width

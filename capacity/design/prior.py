@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from capacity.laws.forms import Form
+from capacity.fitting.forms import Form
 
 WEAK = 3.0  # degrees of freedom that an assumed variance counts for
 

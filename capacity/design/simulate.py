@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from capacity.design.prior import Prior, Truths
-from capacity.design.questions import Question
 from capacity.design.space import Space
+from capacity.design.targets import Question
 
 STUDIES = 300
 

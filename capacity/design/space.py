@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from capacity import counts as closed
+from capacity.analysis.precision.analysis import FEWEST_RUNGS
+from capacity.analysis.precision.bit_widths import LADDERS, trained_as
 from capacity.config import COUPLED, Config, ConfigError
 from capacity.cost import Speed, speed_of
-from capacity.laws.precision import LADDERS, trained_as
-from capacity.laws.precision_laws import FEWEST_RUNGS
 from capacity.records import shape_labels
+from capacity.study import axes_of, load_study
 from capacity.sweep.packs import make_stacks
-from capacity.sweep.study import axes_of, load_study
 
 MOST_SEEDS = 8
 

@@ -33,8 +33,9 @@ from torch import Tensor
 
 from capacity import records
 from capacity.config import Config, ConfigError, from_record
-from capacity.data import kept
-from capacity.export import card, tokenizer
+from capacity.data import cache as kept
+from capacity.export import model_card as card
+from capacity.export import tokenizer
 from capacity.model.gpt import GPT, NORM_EPS
 from capacity.train import checkpoint
 
@@ -262,7 +263,7 @@ def _llama(
     config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
 ) -> None:
     """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here, so that nothing is permuted."""
-    from capacity.laws import arms
+    from capacity.analysis.facts import arms
 
     model = config.model
     form = arms.architecture(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 from capacity import records
 from capacity.config import Config, ConfigError, from_record
-from capacity.data import kept
+from capacity.data import cache as kept
 from capacity.export import columns
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def groups(
     """The planned runs of each study by its name, or without studies those that have a folder in results, by the study of their record; and
     those of the latter whose settings cannot be read, with the reason."""
     if studies:
-        from capacity.sweep.study import load_study
+        from capacity.study import load_study
 
         found = [load_study(name, overrides) for name in studies]
         return [(study.name, study.runs) for study in found], {}
@@ -228,7 +228,7 @@ def _cell(value: Any) -> Any:
 
 def csv(frame: pandas.DataFrame) -> bytes:
     """As bytes, full precision, missing values empty."""
-    from capacity.laws import tables
+    from capacity.analysis import table_checks as tables
 
     return tables.csv(frame)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from capacity.config import Config, Train
 from capacity.data import hashing
-from capacity.data.render import EOS, BiosWorld
+from capacity.data.biographies import EOS, BiosWorld
 from capacity.measure.knowledge import Question, ask
 from capacity.model.gpt import GPT
 from capacity.train.optim import Hyper, Schedule, adamw

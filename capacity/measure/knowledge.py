@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from capacity.data import entropy, hashing
-from capacity.data.render import SENTENCE, BiodWorld, BiosWorld, CorpusWorld, Pieces
+from capacity.data.biographies import SENTENCE, BiodWorld, BiosWorld, CorpusWorld, Pieces
 
 NAME, VERSION = "knowledge", 1
 Scorer = Callable[

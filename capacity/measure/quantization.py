@@ -16,10 +16,10 @@ from typing import Callable
 from torch import Tensor
 
 from capacity.config import Train
+from capacity.edits.quantize import quantize
 from capacity.model.gpt import GPT
-from capacity.quantize.aware import stored_bits
-from capacity.quantize.layers import quantize
-from capacity.quantize.spec import Spec, spec_of, specs
+from capacity.model.qat import stored_bits
+from capacity.settings.quantize import Spec, spec_of, specs
 
 NAME, VERSION = "quantization", 1
 ARITHMETIC = "fp32 on dequantized weights"

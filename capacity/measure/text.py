@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
-from capacity.data import split
-from capacity.measure import membership, sequences
+from capacity.feed import split
+from capacity.measure import membership
+from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 
 NAME, VERSION = "text", 1
@@ -26,7 +27,7 @@ SCORES = "scores.safetensors"
 
 def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: torch.dtype) -> float:
     """Bits of the training set that the model takes off a code of log2 V per token: memorized and generalised ones together."""
-    from capacity.measure.bits import code_lengths
+    from capacity.measure.memorization import code_lengths
 
     lengths = code_lengths(gpt, flat_P, trained_NS, dtype, config.measure.batch_tokens)
     return trained_NS.shape[0] * config.data.seq_len * math.log2(config.data.rows) - float(

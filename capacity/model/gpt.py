@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from capacity import counts
+from capacity.base.rng import derived_seed
 from capacity.config import Model
-from capacity.data.streams import derived_seed
 from capacity.model.attention import causal_attention, document_mask
 from capacity.model.head import mean_nll
 from capacity.model.moe import mixture
 from capacity.model.numerics import tf32_operand, tf32_product
-from capacity.quantize.aware import Aware
+from capacity.model.qat import Aware
 
 ACTIVATIONS = {
     "gelu": F.gelu,

@@ -13,7 +13,6 @@ from torch import Tensor
 from capacity.counts import HEAD_CHUNK
 from capacity.model.numerics import tf32
 
-
 SUMMED = {
     torch.float16: 1024
 }  # most tokens whose outer products are summed in the format itself, which ends at 65,504

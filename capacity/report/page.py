@@ -21,14 +21,15 @@ from markupsafe import Markup, escape
 
 import capacity
 from capacity import records
-from capacity.laws import outcome as outcomes
-from capacity.laws.outcome import Outcome
-from capacity.laws.residuals import residuals
-from capacity.laws.summary import _digits
-from capacity.laws.tables import csv
-from capacity.report import figures, provenance, runs, views
-from capacity.report.parts import FAILED, MISSING, Flag, View
-from capacity.sweep.study import Study
+from capacity.analysis import result as outcomes
+from capacity.analysis.document import FAILED, MISSING, Flag, View
+from capacity.analysis.random.analysis import _digits
+from capacity.analysis.residuals import residuals
+from capacity.analysis.result import Outcome
+from capacity.analysis.table_checks import csv
+from capacity.report import figure_data as figures
+from capacity.report import provenance, runs, views
+from capacity.study import Study
 
 LARGEST = 3_000_000  # bytes of a page
 LARGEST_STILL = 300_000  # of a picture that only a browser without scripts shows

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 import capacity
+from capacity.study import Study
 from capacity.sweep import submissions
-from capacity.sweep.study import Study
 
 # Of a record: name on the page -> section and key.
 FIELDS = {

@@ -9,21 +9,10 @@ import dataclasses
 
 import pandas as pd
 
-from capacity.laws import (
-    ablations,
-    canaries,
-    capacity_forms,
-    differences,
-    exposures,
-    knowledge,
-    pairs,
-    published,
-    summary,
-)
-from capacity.laws.expects import EVIDENCE
-from capacity.laws.fit import CORNER, STRICT_CORNER, UNDERFILLED
-from capacity.laws.outcome import Outcome
-from capacity.report.parts import (
+from capacity.analysis.ablation import analysis as ablations
+from capacity.analysis.comparison import pairs
+from capacity.analysis.comparison import variants as differences
+from capacity.analysis.document import (
     FAILED,
     GAIN,
     MISSING,
@@ -39,6 +28,15 @@ from capacity.report.parts import (
     Number,
     View,
 )
+from capacity.analysis.facts import analysis as knowledge
+from capacity.analysis.facts import exposures
+from capacity.analysis.random import analysis as summary
+from capacity.analysis.random import forms as capacity_forms
+from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
+from capacity.analysis.result import Outcome
+from capacity.analysis.text import canaries
+from capacity.published import values as published
+from capacity.published.expects import EVIDENCE
 
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = (
@@ -136,13 +134,13 @@ def columns(kinds: set[str], runs: pd.DataFrame) -> list[Column]:
 def view(outcome: Outcome) -> View:
     """The words of a study that has been judged."""
     if outcome.kind == "text":
-        from capacity.report.views_text import (
-            of_text,
-        )  # brings torch, which other studies do not need
+        from capacity.analysis.text.page import (
+            of_text,  # brings torch, which other studies do not need
+        )
 
         return of_text(outcome.fit, outcome.tables)
     if outcome.kind == "precision":
-        from capacity.report.views_precision import of_precision
+        from capacity.analysis.precision.page import of_precision
 
         return of_precision(outcome.fit)
     of = {"random data": _of_random_data, "ablation": _of_ablation, "people": _of_people}[

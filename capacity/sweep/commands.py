@@ -11,9 +11,9 @@ from pathlib import Path
 
 from capacity import records
 from capacity.config import ConfigError
+from capacity.study import load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions
-from capacity.sweep.study import load_study
 
 
 def sweep(

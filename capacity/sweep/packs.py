@@ -16,8 +16,8 @@ from pathlib import Path
 from capacity import records
 from capacity.config import Config, ConfigError, from_dict
 from capacity.cost import GUESSES, Speed, stack_bytes
-from capacity.data import kept
-from capacity.train.keys import stack_key
+from capacity.data import cache as kept
+from capacity.train.stack_key import stack_key
 
 SCHEMA = 2
 MOST_PER_WORKER = (

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capacity import records
+from capacity.base.hardware import refused_threads, useful_threads
+from capacity.base.progress import clock, count
 from capacity.config import Cluster, Config, duration_seconds
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
-from capacity.hardware import refused_threads, useful_threads
-from capacity.progress import clock, count
+from capacity.study import Study
 from capacity.sweep import submissions
 from capacity.sweep.packs import Pack, duration, fill, make_stacks, shared, without
-from capacity.sweep.study import Study
 
 UNKNOWN_GPU_BYTES = (
     32e9  # a GPU that nobody can look at from here; a stack that does not fit goes on in halves
@@ -100,7 +100,7 @@ def _here(
     study: Study, cluster: Cluster, results: Path, out: set[str]
 ) -> tuple[str, Speed, float, list[Job]]:
     """One pack for this machine."""
-    from capacity.hardware import cores, cpu_name, gpus_of, pick_threads, room
+    from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, room
 
     device, gpus = gpus_of(cluster.device)
     workers = cluster.workers or gpus or cores()

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capacity import records
+from capacity.base.hardware import allowed_threads, upper_bound
+from capacity.base.progress import Progress, count
 from capacity.config import Config, ConfigError
 from capacity.cost import GUESSES
-from capacity.hardware import allowed_threads, upper_bound
-from capacity.progress import Progress, count
 from capacity.sweep.packs import Pack
 
 LIVES = 2  # how often the process of a stack may die before the stack is split, or a single run given up
@@ -273,7 +273,7 @@ def _ended(
     if len(left) > 1:
         progress.say(f"worker of stack {job.name} {reason}; trying its {len(left)} runs one by one")
         return [Job(f"{job.name}-{i}", [run]) for i, run in enumerate(left)]
-    from capacity.run import record_failure  # imports torch, which this process needs only here
+    from capacity.run.run import record_failure  # imports torch, which this process needs only here
 
     record_failure(
         left[0],

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from capacity import records
+from capacity.base.progress import clock
 from capacity.config import Config, ConfigError
-from capacity.progress import clock
+from capacity.study import load_study
 from capacity.sweep import submissions
-from capacity.sweep.study import load_study
 
 STATES = ("finished", "running", "queued", "requeued", "interrupted", "failed", "missing")
 MEANING = {

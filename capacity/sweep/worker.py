@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from capacity.hardware import allowed_threads
-from capacity.progress import Progress
+from capacity.base.hardware import allowed_threads
+from capacity.base.progress import Progress
 from capacity.sweep import pool
 from capacity.sweep.packs import read_pack
 
@@ -42,9 +42,9 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
     pack = read_pack(path, run_ids)
     import torch  # after the pack was found to be good
 
-    from capacity.environment import pick_device
-    from capacity.mirror import Mirror
-    from capacity.run import Stop, execute
+    from capacity.run.environment import pick_device
+    from capacity.run.mirror import Mirror
+    from capacity.run.run import Stop, execute
 
     torch.set_num_threads(allowed_threads(pack.threads))
     stop = Stop(parent)

@@ -13,7 +13,7 @@ from capacity.config import ConfigError
 from capacity.model.gpt import GPT
 from capacity.records import write_atomic
 from capacity.train.loop import State
-from capacity.train.scaling import new_scaling
+from capacity.train.loss_scale import new_scaling
 
 NEW = {
     "scaling_M3": new_scaling(1, torch.device("cpu"))[0]

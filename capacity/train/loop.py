@@ -16,14 +16,14 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.cost import worth_compiling
-from capacity.data.feed import CURSOR, FEEDS
-from capacity.environment import has_compiler
 from capacity.data import hashing
+from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
-from capacity.train.keys import stack_key
+from capacity.run.environment import has_compiler
+from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.optim import COLUMNS, STEP, Hyper, Muon, Schedule, adamw
-from capacity.train.scaling import new_scaling, rescale, scale_of
+from capacity.train.stack_key import stack_key
 
 BLOCK = 1024  # most steps whose numbers are prepared at once
 

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from capacity.analysis import result as outcome
+from capacity.analysis.precision import analysis as precision_laws
+from capacity.analysis.table_checks import plain
+from capacity.analysis.text import analysis as memory
+from capacity.analysis.text import attacks, forgetting
 from capacity.figures import style
-from capacity.laws import attacks, forgetting, memory, outcome, precision_laws
-from capacity.laws.tables import plain
-from capacity.report import figures
-from capacity.sweep.study import Study, load_study
+from capacity.report import figure_data as figures
+from capacity.study import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"
 FIT_FILES = ("fit.json", "precision.json", "memory.json")

@@ -1,0 +1,110 @@
+"""How bits per parameter rise with exposures: saturating forms, fitted to one model on data of one size.
+
+E = mean exposures of a person, R = learned bits per parameter. The forms are exposure_exponential and exposure_power of `forms`: they start from
+0 and tend to a plateau R_inf, which the data bound by R^max. exposure_log, which has no plateau, is compared with them. None is a published
+law: 3.3 (arXiv 2404.05405, sections 5 and 6) states about 2 bits per parameter at 1000 exposures and about 1 at 100.
+"""
+
+import math
+
+import numpy as np
+
+from capacity.fitting import fit as estimate
+from capacity.fitting import intervals
+from capacity.fitting import selection as compare
+from capacity.fitting.forms import FORMS as LAWS
+
+WIDEST = (
+    100.0  # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
+)
+FEWEST = 4  # different exposures; each form has three constants
+FORMS = ("exponential", "power")
+REACHED = 0.95  # E95: exposures at which R is 95% of the plateau
+DATA_LIMITED = 0.95  # a plateau above this part of R^max is the end of the data, not of the model
+
+
+def curve(form, exposures, r_inf, e0, b):
+    """R of a form at so many exposures (arrays broadcast)."""
+    return LAWS[f"exposure_{form}"].curve(
+        {"exposures": np.asarray(exposures, float)}, r_inf, e0, b
+    )[0]
+
+
+def reach(form, e0, b, share=REACHED):
+    """Exposures at which R is this share of the plateau."""
+    return (
+        e0 * (-math.log1p(-share)) ** (1 / b)
+        if form == "exponential"
+        else e0 * ((1 - share) ** (-1 / b) - 1)
+    )
+
+
+def fit_exposures(exposures, r, r_max):
+    """The law of one model and N, as a dict: the form with the smaller rms, and what may be said about the plateau.
+
+    exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard bound of R_inf. Runs with r <= 0 have
+    not learned the names and lists yet; they are left out, and counted. Least squares of R, since all runs of a study of few seeds are needed;
+    profile intervals (of E95 by the delta method in its logarithm). {"reason": ...} where the runs cannot tell.
+    """
+    e, r = np.asarray(exposures, float), np.asarray(r, float)
+    keep = r > 0
+    e, y = e[keep], r[keep]
+    if len(set(e)) < FEWEST:
+        return {
+            "reason": f"{len(set(e))} exposure values with R > 0, the law needs {FEWEST}",
+            "left_out": int((~keep).sum()),
+        }
+    points = estimate.Points({"exposures": e}, y)
+    limit = max(float(r_max), float(y.max()) * 1.0001)
+    fits = {
+        form: estimate.fit(f"exposure_{form}", points, delta=np.inf, bounds={"r_inf": (0.0, limit)})
+        for form in FORMS
+    }
+    told = {form: _told(form, found) for form, found in fits.items()}
+    form = min(fits, key=lambda f: told[f]["rms"])
+    other = FORMS[1 - FORMS.index(form)]
+    best, top = told[form], float(e.max())
+    ends = intervals.of(
+        fits[form], derived={"e95": (lambda theta: reach(form, theta[1], theta[2]), "exposures")}
+    )
+    out = {
+        "reason": None,
+        "form": form,
+        "runs": len(e),
+        "left_out": int((~keep).sum()),
+        "exposures": [float(e.min()), top],
+        "r_max": float(r_max),
+        "r_at_most": float(y[e == top].mean()),
+    }
+    for name in ("r_inf", "e0", "b", "e95"):
+        low, high = ends[name]["low"], ends[name]["high"]
+        out[name] = {
+            "value": best[name],
+            "interval": None if low is None or high is None else [low, high],
+        }
+    search = fits[form].search
+    held = compare.forms(
+        [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf
+    )
+    return out | {
+        "rms": best["rms"],
+        "agreeing": search["agreeing"],
+        "starts": search["starts"],
+        "other": {"form": other} | told[other],
+        "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
+        "plateau_reached": bool(best["e95"] <= top),
+        "data_limited": bool(best["r_inf"] >= DATA_LIMITED * r_max),
+    }
+
+
+def determined(interval) -> bool:
+    """Whether an interval of a number of exposures says anything: both ends, less than a factor of WIDEST apart."""
+    return interval is not None and interval[1] < WIDEST * interval[0]
+
+
+def _told(form, found):
+    value = found.values
+    return value | {
+        "e95": reach(form, value["e0"], value["b"]),
+        "rms": float(np.sqrt(np.mean(found.residuals() ** 2))),
+    }

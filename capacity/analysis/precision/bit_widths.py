@@ -1,0 +1,260 @@
+"""What weights of b bits hold: formats of training, quantization after it, and quantization-aware training side by side.
+
+A ladder is one way to fewer bits (`LADDERS`), a rung one width of its codes. Two questions are asked of each rung, and they have different
+answers. *Kept*: what a model that was trained full, on the most data of the study, still holds there, beside the fp32 model of the same
+shape, data and seed. *Capacity*: the most that the shape holds there over the data sizes of the study; a model that is not full has
+larger margins and survives coarser rounding.
+
+x of the laws are the bits that are really stored, codes, scales, zero points and all that is not quantized, per weight; y is capacity per
+parameter (total count), clipped at zero, because whoever has a model that predicts worse than a uniform guess may guess uniformly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from capacity.analysis.facts.arms import t_interval
+
+FORMATS = (
+    "precision",
+    "weights",
+    "qat",
+    "qat_embeddings",
+)  # train settings that say in what a model was trained
+HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people "bits"
+# name -> (words for people, whether tables and head take part); trained formats are no ladders but single rungs
+LADDERS = {
+    "rtn": "rounded to nearest, all tensors",
+    "gptq": "GPTQ, all tensors",
+    "qat": "trained quantized, all tensors",
+    "rtn maps": "rounded to nearest, maps only",
+    "gptq maps": "GPTQ, maps only",
+    "qat maps": "trained quantized, maps only",
+}
+TRAINED = {
+    "fp32": "fp32",
+    "tf32": "TF32 products",
+    "bf16": "bf16 products",
+    "fp16": "fp16 products, loss scale",
+    "bf16_stochastic": "bf16 weights, stochastic",
+    "bf16_nearest": "bf16 weights, nearest",
+}
+HELD_WHOLE = 0.85  # part of the data bits from which data, not the model, are the limit (strict ceilings are 3% to 10% below all bits)
+CODE_BITS = {
+    "ternary": math.log2(3),
+    "binary": 1.0,
+}  # of train.qat; the others have their number in the name
+PARTS = (
+    "run_id",
+    "label",
+    "seed",
+    "load",
+    "way",
+    "rung",
+    "code_bits",
+    "parameters",
+    "held_bits",
+    "stored_bits_per_weight",
+)
+
+
+def asked(runs) -> bool:
+    """Whether a study is about precision: its settings quantize, or its runs were trained in several formats."""
+    formats = {tuple(getattr(run.train, name) for name in FORMATS) for run in runs}
+    return len(formats) > 1 or any(run.quantize.methods for run in runs)
+
+
+def points(
+    table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage: dict[str, float]
+) -> pd.DataFrame:
+    """One row per finished run and format that it was measured in: the columns PARTS, and bits_per_parameter, bits_per_stored_bit.
+
+    table: of `records.table`; quantized: of `records.quantized_table`; storage: run_id -> stored bits per weight of the run itself. Way is
+    a ladder, "trained" or "cast", rung what stands on it. Symmetric or grouped variants are named in their ladder's name. held_bits of
+    trained formats are in the arithmetic of training, all others in fp32.
+    """
+    trained = {run.run_id: run for run in configs}
+    rows = []
+    for row in table[table.status == "finished"].itertuples():
+        run = trained[row.run_id]
+        way, rung, code = trained_as(run.train)
+        rows.append(
+            (
+                row.run_id,
+                row.label,
+                row.seed,
+                row.load,
+                way,
+                rung,
+                code,
+                row.parameters_total,
+                getattr(row, HELD.get(row.kind, "bits")),
+                storage[row.run_id],
+            )
+        )
+    for row in quantized[quantized.method != "none"].itertuples() if len(quantized) else []:
+        way, rung = _after(row)
+        rows.append(
+            (
+                row.run_id,
+                row.label,
+                row.seed,
+                row.load,
+                way,
+                rung,
+                float(row.bits),
+                row.parameters_total,
+                row.held_bits,
+                row.stored_bits_per_weight,
+            )
+        )
+    out = pd.DataFrame(rows, columns=list(PARTS))
+    return out.assign(
+        bits_per_parameter=out.held_bits / out.parameters,
+        bits_per_stored_bit=out.held_bits / out.parameters / out.stored_bits_per_weight,
+    )
+
+
+def trained_as(train) -> tuple[str, str, float]:
+    """Way, rung and bits of a code of a run as it was trained."""
+    if train.qat != "none":
+        other = [train.precision] * (train.precision != "fp32") + [train.weights] * (
+            train.weights != "fp32"
+        )
+        way = "qat" if train.qat_embeddings else "qat maps"
+        return (
+            " ".join([way, *other]),
+            train.qat,
+            CODE_BITS.get(train.qat) or float(train.qat.removeprefix("int")),
+        )
+    if train.weights != "fp32":
+        return "trained", train.weights, 16.0
+    return "trained", train.precision, {"fp32": 32.0, "tf32": 32.0}.get(train.precision, 16.0)
+
+
+def _after(row) -> tuple[str, str]:
+    """Way and rung of a variant of quantization after training."""
+    if row.method in ("bf16", "fp16"):
+        return "cast", f"cast {row.method}"
+    more = ["symmetric"] * bool(row.symmetric) + [row.granularity] * (row.granularity != "row")
+    more += [f"{row.group_size:g}"] * (row.granularity == "group")
+    return " ".join(
+        [row.method if row.embeddings else f"{row.method} maps", *more]
+    ), f"int{row.bits:g}"
+
+
+def kept(rows: pd.DataFrame) -> pd.DataFrame:
+    """What full models keep: one row per way and rung with kept (mean over shapes of the mean over seeds of held / held by the fp32 model of
+    the same shape, data and seed), low and high (95%, Student's t over shapes), shapes, and stored bits per weight.
+
+    Only the largest load of each shape counts, and only where an fp32 run stands beside it.
+    """
+    full = rows[rows.load == rows.groupby("label").load.transform("max")]
+    base = (
+        full[(full.way == "trained") & (full.rung == "fp32")]
+        .groupby(["label", "seed"])
+        .held_bits.first()
+        .rename("base")
+    )
+    beside = full.join(base, on=["label", "seed"]).dropna(subset="base")
+    beside = beside.assign(kept=beside.held_bits / beside.base)
+    shape = beside.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
+        kept=("kept", "mean"), stored=("stored_bits_per_weight", "mean")
+    )
+    return _over_shapes(shape, "kept")
+
+
+def capacity(rows: pd.DataFrame) -> pd.DataFrame:
+    """The most that a shape holds on a rung over the data sizes of the study: one row per way, rung and unit (label, seed), bits per parameter at
+    the load whose mean over seeds is the largest; limited: whether that is the largest load of the way and nearly all of it is held, so that more
+    data would give more."""
+    mean = rows.groupby(["way", "rung", "label", "load"]).bits_per_parameter.mean()
+    best = (
+        mean.groupby(["way", "rung", "label"]).idxmax().map(lambda key: key[-1]).rename("best_load")
+    )
+    chosen = rows.join(best, on=["way", "rung", "label"])
+    chosen = chosen[chosen.load == chosen.best_load]
+    most = rows.groupby(["way", "label"]).load.max().rename("most")
+    chosen = chosen.join(most, on=["way", "label"])
+    return chosen.assign(
+        limited=(chosen.best_load == chosen.most)
+        & (chosen.bits_per_parameter > HELD_WHOLE * chosen.load)
+    )[[*PARTS, "bits_per_parameter", "bits_per_stored_bit", "limited"]].reset_index(drop=True)
+
+
+def capacities(chosen: pd.DataFrame) -> pd.DataFrame:
+    """`capacity` over shapes: way, rung, code_bits, capacity (bits per parameter), low, high, shapes, stored, per_stored_bit, loads."""
+    shape = chosen.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
+        capacity=("bits_per_parameter", "mean"),
+        stored=("stored_bits_per_weight", "mean"),
+        load=("load", "first"),
+        seeds=("seed", "nunique"),
+    )
+    out = _over_shapes(shape, "capacity")
+    loads = shape.groupby(["way", "rung"]).load.agg(["min", "max"])
+    out = out.join(loads, on=["way", "rung"]).rename(
+        columns={"min": "load_low", "max": "load_high"}
+    )
+    return out.assign(per_stored_bit=out.capacity / out.stored)
+
+
+def _over_shapes(shape: pd.DataFrame, number: str) -> pd.DataFrame:
+    rows = []
+    for (way, rung, code), part in shape.groupby(["way", "rung", "code_bits"], sort=False):
+        low, high = t_interval(part[number])
+        rows.append(
+            {
+                "way": way,
+                "rung": rung,
+                "code_bits": code,
+                number: part[number].mean(),
+                "low": low,
+                "high": high,
+                "shapes": len(part),
+                "stored": part.stored.mean(),
+            }
+        )
+    order = {way: i for i, way in enumerate(("trained", "cast", *LADDERS))}
+    out = pd.DataFrame(
+        rows, columns=["way", "rung", "code_bits", number, "low", "high", "shapes", "stored"]
+    )
+    out = out.assign(order=out.way.map(lambda way: order.get(way, len(order))))
+    return out.sort_values(
+        ["order", "way", "code_bits", "rung"],
+        ascending=[True, True, False, True],
+        ignore_index=True,
+    ).drop(columns="order")
+
+
+def paired(values: pd.DataFrame, number: str, one: str, other: str) -> list[dict]:
+    """Rung by rung, by how much `one` exceeds `other` (ways), paired by shape and seed: mean, its 95% interval over pairs (Student's t), pairs, wins.
+
+    values: rows with label, seed, way, rung and the number. Pairs of one shape are taken as independent: seeds differ in data and weights.
+    """
+    wide = (
+        values[values.way.isin([one, other])]
+        .pivot_table(index=["rung", "code_bits", "label", "seed"], columns="way", values=number)
+        .reset_index()
+    )
+    if one not in wide or other not in wide:
+        return []
+    out = []
+    for (rung, code), part in wide.dropna().groupby(["rung", "code_bits"]):
+        difference = (part[one] - part[other]).to_numpy()
+        low, high = t_interval(difference)
+        out.append(
+            {
+                "rung": rung,
+                "code_bits": code,
+                "one": one,
+                "other": other,
+                "difference": float(difference.mean()),
+                "low": low,
+                "high": high,
+                "pairs": len(part),
+                "wins": int((difference > 0).sum()),
+            }
+        )
+    return sorted(out, key=lambda row: -row["code_bits"])

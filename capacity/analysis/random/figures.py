@@ -1,0 +1,399 @@
+"""Figures of studies of random data: the table of runs and a fit in, a matplotlib Figure out. Nothing here computes a result."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.patheffects import withStroke
+
+from capacity.analysis.ablation.analysis import CELL, VARIED
+from capacity.analysis.random import forms as capacity_forms
+from capacity.analysis.random.plateaus import CONVENTIONS, classify, rising
+from capacity.figures.style import (
+    COLORS,
+    DASHED,
+    GUIDE,
+    GUIDES,
+    INK,
+    MARKERS,
+    MUTED,
+    MUTED_INK,
+    SMALL,
+    SOFT,
+    STYLE,
+    along,
+    end_labels,
+    entry,
+    log_axes,
+    of_runs,
+    panel,
+    points_across,
+    shades,
+    widened,
+)
+from capacity.fitting import forms
+from capacity.published import values as published
+
+PUBLISHED = tuple(published.get(f"morris/mean_{precision}").value for precision in ("bf16", "fp32"))
+
+
+def memorized_figure(table, fit):
+    """Memorized bits of each run against the bits of its data, log-log, in colours by model size, with the line bits = data and each
+    shape's plateau.
+
+    table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its convention and parameter count are the
+    ones drawn. Runs that did not finish or hold no positive number of bits are not drawn."""
+    with rc_context(STYLE):
+        runs, color = _drawn_runs(table, fit["convention"]), _colors(fit)
+        figure, ax = panel(legend=_key(runs))
+        data, bits = runs.data, runs.bits
+        x_low, x_high = data.min() / 1.5, data.max() * 1.15
+        y_low, y_high = min(bits.min(), data.min()) / 1.5, max(bits.max() * 1.7, data.min())
+        names = (
+            max(map(len, runs.label)) * 0.62 * SMALL + 8
+        )  # points of width to the right of the last run
+        share = min(0.6, names / points_across(ax)[0])
+        log_axes(ax, (x_low, x_low * (x_high / x_low) ** (1 / (1 - share))), (y_low, y_high))
+        ends, top = np.array(ax.get_xlim()), 0.8 * ax.get_ylim()[1]
+        ax.plot(ends, ends, color=GUIDE, lw=0.9, dashes=DASHED, zorder=1, gid="ceiling")
+        ax.annotate(
+            "bits = data",
+            (top, top),
+            (-4, 4),
+            textcoords="offset points",
+            color=SOFT,
+            ha="right",
+            va="bottom",
+            gid="ceiling label",
+            **along(ax),
+        )
+        places = {}
+        for row in fit["plateaus"]:
+            mine, shade = runs[runs.label == row["label"]], color[row["label"]]
+            if mine.empty:
+                continue
+            for (kind, up), part in mine.groupby(["kind", "up"]):
+                of_runs(
+                    ax.plot(
+                        part.data,
+                        part.bits,
+                        gid=f"runs {row['label']}",
+                        zorder=4,
+                        **_marker(kind, up, shade),
+                    ),
+                    part.run_id,
+                )
+            end = mine.data.max()
+            if not row["lower_bound"]:
+                ax.plot(
+                    [row["bits"], end * 1.06],
+                    [row["bits"]] * 2,
+                    color=shade,
+                    lw=1.0,
+                    zorder=2,
+                    solid_capstyle="butt",
+                    gid=f"plateau {row['label']}",
+                )
+            places[row["label"]] = (end, row["bits"])
+        end_labels(ax, places, color)
+        hidden = int((table.status == "finished").sum()) - len(runs)
+        ax.set_xlabel(
+            "data H (bits)" + (f"; {hidden} finished without positive bits" if hidden else "")
+        )
+        ax.set_ylabel(f"memorized (bits, {fit['convention']} convention)")
+        return figure
+
+
+def capacity_figure(fit):
+    """The plateau of each (shape, seed) against parameters, log-log, with the law alpha P, its quoted 95% band, the published values
+    and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what `fit_laws` returned."""
+    with rc_context(STYLE):
+        best = next(
+            (
+                row
+                for row in fit["forms"]["plateaus"]["forms"]
+                if row["held_out"]["rms_percent"] is not None
+            ),
+            None,
+        )
+        drawn = best is not None and best["form"] != "capacity_linear"
+        legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] * bool(fit["alpha"]) + (
+            [
+                entry(
+                    f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, foretells best",
+                    color=COLORS[1],
+                    lw=1.0,
+                    ls="-",
+                    dashes=(6, 1.5),
+                )
+            ]
+            if drawn
+            else []
+        )
+        figure, ax = panel(right=0.5, legend=legend)
+        color, units = _colors(fit), fit["units"]
+        p, c = (np.array([u[name] for u in units], float) for name in ("parameters", "bits"))
+        x = np.array(widened(p.min() / 1.6, p.max() * 2.0))
+        log_axes(ax, x, (min(0.4 * x[0], c.min() / 1.5), max(5.4 * x[1], c.max() * 1.5)))
+        ax.fill_between(
+            x, PUBLISHED[0] * x, PUBLISHED[1] * x, color=MUTED, lw=0, zorder=0, gid="published"
+        )
+        for guide in GUIDES:
+            ax.plot(x, guide * x, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide:g}")
+            ax.annotate(
+                f"{guide:g} bit{'s' * (guide > 1)}/P",
+                (x[1], guide * x[1]),
+                (3, 0),
+                textcoords="offset points",
+                color=SOFT,
+                va="center",
+                fontsize=SMALL,
+                annotation_clip=False,
+                gid=f"guide label {guide:g}",
+            )
+        ax.annotate(
+            f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}, paper convention",
+            (x[0], GUIDES[0] * x[0]),
+            (3, 5),
+            textcoords="offset points",
+            color=MUTED_INK,
+            ha="left",
+            va="bottom",
+            gid="published label",
+            **along(ax),
+        )
+        if fit["alpha"]:
+            alpha = fit["alpha"]
+            text = f"α = {alpha['value']:.2f} bits per parameter"
+            if alpha["quote"]:
+                low, high = alpha[alpha["quote"]]["ends"]
+                ax.fill_between(
+                    x, low * x, high * x, color="#3b6fb6", alpha=0.22, lw=0, zorder=2, gid="band"
+                )
+                text += (
+                    f"\n95% [{low:.2f}, {high:.2f}] over {alpha['quote'].removeprefix('interval_')}"
+                )
+            else:
+                text += "\nno interval from these runs"
+            ax.plot(x, alpha["value"] * x, color=INK, lw=1.0, zorder=3, gid="law")
+            ax.text(
+                0.99,
+                0.02,
+                text,
+                transform=ax.transAxes,
+                va="bottom",
+                ha="right",
+                color=INK,
+                linespacing=1.3,
+                gid="alpha",
+            )
+        if drawn:
+            at = np.geomspace(
+                p.min() / 1.15, p.max() * 1.15, 100
+            )  # not beyond the points: an intercept would bend away
+            ax.plot(
+                at,
+                forms.FORMS[best["form"]].predict({"parameters": at}, best["values"]),
+                color=COLORS[1],
+                lw=1.0,
+                dashes=(6, 1.5),
+                zorder=3.5,
+                gid="best form",
+            )
+        for unit in units:
+            kind = "underfilled" if unit["lower_bound"] else "saturated"
+            of_runs(
+                ax.plot(
+                    unit["parameters"],
+                    unit["bits"],
+                    gid=f"unit {unit['label']}",
+                    zorder=5,
+                    **_marker(kind, False, color[unit["label"]]),
+                ),
+                names=[f"{unit['label']}, seed {unit['seed']}, {unit['runs']} runs"],
+            )
+            if unit["lower_bound"]:
+                ax.annotate(
+                    "",
+                    (unit["parameters"], unit["bits"] * 1.45),
+                    (unit["parameters"], unit["bits"]),
+                    zorder=4,
+                    arrowprops={
+                        "arrowstyle": "->",
+                        "color": color[unit["label"]],
+                        "lw": 0.8,
+                        "shrinkA": 2.5,
+                    },
+                )
+        _point_labels(ax, units, color)
+        ax.set_xlabel(f"parameters P ({fit['parameters'].replace('_', '-')} count)")
+        ax.set_ylabel(f"capacity (bits, {fit['convention']} convention)")
+        return figure
+
+
+def ablation_figure(runs, found, convention):
+    """Measured bits of each run in one convention against V (or S, where only S differs), log-log, with min(alpha P, ceiling), its
+    smooth form, the ceiling, and alpha P; a colour and marker per shape, other length or vocabulary, and N.
+
+    runs, found: of `laws.ablations.judge`; convention: "strict" or "paper"."""
+    with rc_context(STYLE):
+        x = found["varied"][0]
+        others, part, bits = (
+            [name for name in CELL if name != x],
+            found[convention],
+            CONVENTIONS[convention][0],
+        )
+        frame = pd.DataFrame(part["cells"])
+        fitted = not part["reason"]
+        if fitted:
+            frame["min"] = part["hard"]["expected"]
+            if not part["smooth"]["reason"]:
+                frame["smooth"] = part["smooth"]["expected"]
+        done = runs[(runs.status == "finished") & (runs[bits] > 0)]
+        names = {}
+        for key, _ in frame.groupby(others):
+            told = {
+                other: f"{VARIED.get(other, 'N')} {value}" for other, value in zip(others, key)
+            } | {"label": key[0]}
+            names[key] = ", ".join(
+                told[other]
+                for other in others
+                if frame[others].drop_duplicates().shape[0] == 1 or frame[other].nunique() > 1
+            )
+        look = {
+            "ceiling": {"color": GUIDE, "lw": 0.9, "dashes": DASHED},
+            "alpha P": {"color": GUIDE, "lw": 0.9, "ls": ":"},
+            "min": {"color": INK, "lw": 1.0},
+            "smooth": {"color": COLORS[1], "lw": 1.0, "dashes": (6, 1.5)},
+        }
+        words = {"ceiling": "ceiling of the data"}
+        if fitted:
+            words |= {
+                "alpha P": "α P",
+                "min": f"min(α P, ceiling), α = {part['hard']['alpha']:.2f}",
+            } | ({"smooth": "smooth corner"} if "smooth" in frame else {})
+        dots = {
+            key: {
+                "color": COLORS[i % len(COLORS)],
+                "marker": MARKERS[i % len(MARKERS)],
+                "ms": 4.2,
+                "mec": "white",
+                "mew": 0.4,
+            }
+            for i, key in enumerate(names)
+        }
+        legend = [
+            *(entry(word, **({"ls": "-"} | look[key])) for key, word in words.items()),
+            *(entry(f"measured: {name}", **dots[key]) for key, name in names.items()),
+        ]
+        figure, ax = panel(legend=legend)
+        log_axes(
+            ax,
+            (frame[x].min() / 1.3, frame[x].max() * 1.3),
+            (0.6 * done[bits].min(), 1.8 * frame.ceiling.max()),
+        )
+        for key, rows in frame.groupby(others):
+            rows = rows.sort_values(x)
+            if fitted:
+                rows["alpha P"] = part["hard"]["alpha"] * rows.parameters
+            for z, name in enumerate(words):
+                ax.plot(rows[x], rows[name], zorder=1 + 0.5 * z, gid=name, **look[name])
+            mine = done[(done[others] == list(key)).all(axis=1)]
+            of_runs(
+                ax.plot(mine[x], mine[bits], ls="none", zorder=4, gid="runs", **dots[key]),
+                mine.run_id,
+            )
+        values = sorted(frame[x].unique())
+        ax.set_xticks(values, [str(value) for value in values])
+        ax.tick_params(axis="x", which="minor", length=0)
+        ax.set_xlabel(
+            {"vocab_size": "vocabulary V", "seq_len": "sequence length S (tokens)"}[x]
+            + ("" if fitted else "; all data fit")
+        )
+        ax.set_ylabel(f"bits, {convention} convention")
+        return figure
+
+
+def _colors(fit):
+    return shades([row["label"] for row in fit["plateaus"]])
+
+
+def _drawn_runs(table, convention):
+    bits = table[CONVENTIONS[convention][0]].astype(float)
+    drawn = (table.status == "finished") & (bits > 0)
+    return pd.DataFrame(
+        {
+            "run_id": table.run_id,
+            "label": table.label,
+            "data": table.entropy_bits.astype(float),
+            "bits": bits,
+            "kind": classify(table, convention),
+            "up": rising(table),
+        }
+    )[drawn]
+
+
+def _key(runs):
+    """Legend entries for the marks that occur, in grey, since colour is model size."""
+    names = {
+        "saturated": "over-filled",
+        "corner": "near the corner",
+        "underfilled": "under-filled (a bound)",
+    }
+    keys = [
+        entry(name, **_marker(kind, False, "#555555"))
+        for kind, name in names.items()
+        if kind in set(runs.kind)
+    ]
+    if runs.up.any():
+        keys.append(entry("triangle: still rising", **_marker("saturated", True, "#555555")))
+    return keys
+
+
+def _marker(kind, up, shade):
+    """Filled where the run measures capacity, half-filled near the corner, open for a lower bound; triangle: rising."""
+    fill = {"saturated": "full", "corner": "left", "underfilled": "none"}[kind]
+    edge = {"mec": "white", "mew": 0.4} if kind == "saturated" else {"mew": 0.8}
+    return {
+        "marker": "^" if up else "o",
+        "fillstyle": fill,
+        "color": shade,
+        "markerfacecoloralt": "white",
+        "ls": "none",
+        "ms": 4.4,
+    } | edge
+
+
+def _point_labels(ax, units, color):
+    """Shape names below and right of their lowest point, where there is room; the figure of runs has them all."""
+    lowest = {}
+    for unit in units:
+        lowest[unit["label"]] = (
+            min(unit["bits"], lowest.get(unit["label"], (np.inf,))[0]),
+            unit["parameters"],
+        )
+    across, scale = points_across(ax), 72 / ax.figure.dpi
+    corner = ax.transAxes.transform((0, 0)) * scale
+    taken = [
+        (corner[0] + across[0] - 118, corner[1] + 16, 118),
+        (corner[0] + across[0] - 118, corner[1] + 6, 118),
+    ]  # the value of alpha
+    for label, (bits, parameters) in lowest.items():
+        x, y = ax.transData.transform((parameters, bits)) * scale
+        width = 0.65 * SMALL * len(label)
+        if (
+            any(abs(y - v) < SMALL + 4 and x < u + w + 3 and u < x + width + 3 for u, v, w in taken)
+            or x + width > corner[0] + across[0]
+        ):
+            continue
+        taken.append((x, y, width))
+        ax.annotate(
+            label,
+            (parameters, bits),
+            (3, -3),
+            textcoords="offset points",
+            color=color[label],
+            fontsize=SMALL,
+            va="top",
+            gid=f"point label {label}",
+            path_effects=[withStroke(linewidth=1.6, foreground="white")],
+        )

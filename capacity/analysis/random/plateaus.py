@@ -1,0 +1,481 @@
+"""From the table of a study's runs to plateaus and capacity laws with intervals: one row per run in, one dict out.
+
+The replicate is the unit (label, seed), never the row: runs of one unit at several data sizes are averaged first. Runs
+with too little data to fill the model are lower bounds and never enter as data. Formulas and intervals are in `forms`.
+"""
+
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+
+import numpy as np
+import pandas as pd
+
+import capacity
+from capacity.analysis.random import forms as capacity_forms
+from capacity.analysis.table_checks import check_numbers, checked, plain
+from capacity.fitting import forms, linear
+
+SCHEMA = 1
+
+CONVENTIONS = {
+    "strict": ("strict_bits", "strict_ceiling_bits"),
+    "paper": ("paper_bits", "paper_ceiling_bits"),
+}
+COUNTS = {
+    "total": "parameters_total",
+    "paper": "parameters_paper",
+    "non_embedding": "parameters_non_embedding",
+}
+
+# A run that holds over 95% of all that its data can give was stopped by the data, not by the model: such runs are what
+# public attempts at this measurement mistook for capacity. The value is a choice; 0.95 leaves room for imperfect
+# training (full-batch runs at this scale end at 0.99 of their ceiling when the data fit).
+UNDERFILLED = 0.95
+# ceiling / bits below this lies in the rounded corner of min(alpha P, H). Near it Morris et al. (2505.24832 v3, App.
+# A.1 against Table 1) lose 8-12%. With the smooth corner of `forms` and their k of 4 to 5.5, a run exactly at the cut
+# still reads 12% to 6% low, and 5% to 2% at 1.5: `sensitivity` shows what the stricter cut does to the answer.
+CORNER = 1.25
+STRICT_CORNER = 1.5
+# Relative gain of bits over the last tenth of training above which a run counts as still rising. A choice: at this pace
+# another tenth could add 2% again. Under a learning rate that decays to zero a small gain proves little; a doubled
+# budget does.
+RISING = 0.02
+
+REASONS = {
+    "missing": "planned, no record",
+    "failed": "ended without a result",
+    "unlearned": "finished with no positive number of bits, so no logarithm; a training failure, not a capacity",
+    "underfilled": f"bits / ceiling > {UNDERFILLED}: the data ran out first; a lower bound, not data",
+    "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower bound, not data",
+}
+NUMBERS = [
+    "seed",
+    *COUNTS.values(),
+    "n_sequences",
+    "entropy_bits",
+    *(c for pair in CONVENTIONS.values() for c in pair),
+    "gain_last_tenth",
+    "steps",
+    "tokens",
+    "vocab_size",
+    "seq_len",
+]
+INPUTS = [
+    "run_id",
+    "label",
+    "status",
+    "precision",
+    *NUMBERS,
+]  # what the fit reads, hence what is hashed
+PINNED = ["vocab_size", "seq_len", "precision"]
+RECIPE = [
+    "steps",
+    "lr",
+    "batch_size",
+]  # may follow the model or the data, but one model on one data set has one
+
+
+def check(table, *, allow_mixed=False, pinned=PINNED):
+    """The table sorted by run_id, without exact copies of rows, or ValueError with one line that says what is wrong.
+    pinned: columns in which finished runs have to agree."""
+    table = checked(table, INPUTS, NUMBERS, "fit")
+    positive = ["entropy_bits", *COUNTS.values(), *(ceiling for _, ceiling in CONVENTIONS.values())]
+    check_numbers(table, [*positive, *(bits for bits, _ in CONVENTIONS.values())], positive)
+    done = table[table.status == "finished"]
+    for label, group in table.groupby("label"):
+        for column in COUNTS.values():
+            if group[column].nunique() > 1:
+                raise ValueError(
+                    f"label {label} stands for several models: {column} is {_listed(group[column])}"
+                )
+    for (label, seed, n), runs in (
+        [] if allow_mixed else done.groupby(["label", "seed", "n_sequences"])
+    ):
+        differ = [c for c in RECIPE if c in runs and runs[c].nunique() > 1]
+        if differ:
+            raise ValueError(
+                f"{label}, seed {seed}, N = {n} was trained {len(runs)} times with different "
+                f"{', '.join(differ)}: a capacity law needs one recipe per model and data set"
+            )
+    for column in pinned if not allow_mixed else []:
+        if done[column].nunique() > 1:
+            raise ValueError(
+                f"finished runs mix {column} {_listed(done[column])}: one law needs one (or allow_mixed)"
+            )
+    return table
+
+
+def classify(table, convention="strict"):
+    """What each run can say about capacity, as a Series of: missing, failed, unlearned, underfilled, corner, saturated.
+
+    Only `saturated` runs measure a plateau. Whether a run was still rising is a separate question: see `rising`.
+    """
+    bits, ceiling = (
+        table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
+    )
+    kind = np.select(
+        [bits <= 0, bits > UNDERFILLED * ceiling, ceiling < CORNER * bits],
+        ["unlearned", "underfilled", "corner"],
+        "saturated",
+    )
+    return pd.Series(
+        np.where(table.status == "finished", kind, table.status), table.index, name="class"
+    )
+
+
+def rising(table):
+    """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A boolean Series."""
+    return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
+
+
+def units(table, convention="strict", parameters="total"):
+    """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it has none.
+
+    The plateau is the mean over the unit's saturated runs; their maximum would be biased upward by noise (winner's
+    curse). Without a saturated run the most bits any run held is a lower bound, since capacity is a maximum over data
+    (Morris et al., 2505.24832 v3, Def. 5). Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean
+    bits / ceiling of those runs), rising (how many of them). Sorted by parameters, label, seed.
+    """
+    bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
+    count = COUNTS[_known(parameters, COUNTS, "parameters")]
+    kind = classify(table, convention)
+    held, most = table[bits].astype(float), table[ceiling].astype(float)
+    runs = pd.DataFrame(
+        {
+            "label": table.label,
+            "seed": table.seed,
+            "parameters": table[count],
+            "bits": held,
+            "fraction": held / most,
+            "rising": rising(table),
+            "runs": 1,
+        }
+    )
+    key = ["label", "seed"]
+
+    def collect(chosen, how):
+        return chosen.groupby(key).agg(
+            parameters=("parameters", "first"),
+            bits=("bits", how),
+            runs=("runs", "sum"),
+            fraction=("fraction", "mean"),
+            rising=("rising", "sum"),
+        )
+
+    measured = collect(runs[kind == "saturated"], "mean").assign(lower_bound=False)
+    bound = collect(runs[kind.isin(["underfilled", "corner"])], "max").assign(lower_bound=True)
+    both = pd.concat([measured, bound[~bound.index.isin(measured.index)]]).reset_index()
+    both = both.astype({"parameters": float, "bits": float, "lower_bound": bool})
+    return both.sort_values(["parameters", "label", "seed"], ignore_index=True)
+
+
+def plateaus(table, convention="strict", parameters="total"):
+    """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus, and what it rests on.
+
+    Columns: label, parameters, bits, bits_sd, bits_per_parameter, bits_per_parameter_sd (sd over seeds, NaN for one),
+    lower_bound (no seed has a plateau; bits is then the mean of the seeds' bounds), seeds and runs behind bits,
+    seeds_bounded (seeds of a measured label with only a bound), fraction, and how many of the label's runs were
+    finished, underfilled, corner, unlearned, rising, failed, missing.
+    """
+    unit = units(table, convention, parameters)
+    kind, up = classify(table, convention), rising(table)
+    rows = []
+    for label, runs in table.groupby("label"):
+        mine = unit[unit.label == label]
+        used = mine[~mine.lower_bound] if (~mine.lower_bound).any() else mine
+        p, c = float(runs[COUNTS[parameters]].dropna().median()), used.bits
+        rows.append(
+            {
+                "label": label,
+                "parameters": p,
+                "bits": c.mean(),
+                "bits_sd": c.std(),
+                "bits_per_parameter": c.mean() / p,
+                "bits_per_parameter_sd": c.std() / p,
+                "lower_bound": bool(len(used) and used.lower_bound.all()),
+                "seeds": len(used),
+                "runs": int(used.runs.sum()),
+                "seeds_bounded": len(mine) - len(used),
+                "fraction": used.fraction.mean(),
+                "finished": int((runs.status == "finished").sum()),
+                "rising": int(up[runs.index].sum()),
+            }
+            | {name: int((kind[runs.index] == name).sum()) for name in REASONS}
+        )
+    return pd.DataFrame(rows).sort_values(["parameters", "label"], ignore_index=True)
+
+
+def estimate(unit, *, n_boot=4000, seed=0):
+    """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line, other_estimators.
+
+    Every estimated number is a dict: value, unit, interval_seeds and interval_shapes (each with ends, None where there
+    is none, and then a reason), and quote, the name of the wider of the two.
+
+    Each shape counts equally in all of them. alpha is the geometric mean over shapes of the seeds' geometric mean of
+    C / P; units with only a bound enter it as right-censored values of a lognormal (`linear.censored_mean`), which
+    changes nothing while the bounds lie below the line. The other estimators use measured units only.
+    """
+    data, bound = unit[~unit.lower_bound], unit[unit.lower_bound]
+    if data.empty:
+        below = np.log(bound.bits / bound.parameters).groupby(bound.label).mean()
+        why = "every model shape has only lower bounds: no run was over-filled enough to measure capacity"
+        return {
+            "alpha": None,
+            "slope": None,
+            "power": None,
+            "reason": why,
+            "alpha_at_least": float(np.exp(below.mean())) if len(below) else None,
+        }
+    labels = list(dict.fromkeys(data.label))
+    shape = data.label.map({label: i for i, label in enumerate(labels)}).to_numpy()
+    p = data.groupby("label", sort=False).parameters.first().to_numpy()
+    ratio = (data.bits / data.parameters).to_numpy()
+    k = np.bincount(shape)
+
+    def law(y, design):
+        return linear.linear_law(y, shape, design, draws=n_boot, seed=seed)
+
+    ones = np.ones(len(p))
+    beta, by_seed, by_shape = law(np.log(ratio), ones[:, None])
+    log_bound, weight = np.log(bound.bits / bound.parameters).to_numpy(), 1.0 / k[shape]
+    # A bound weighs as much as a measured seed of its shape, so that bounds which say nothing change nothing.
+    siblings = data.label.value_counts().reindex(bound.label).to_numpy(float)
+    siblings = np.where(
+        np.isnan(siblings), bound.label.map(bound.label.value_counts()).to_numpy(float), siblings
+    )
+    log_alpha, sd = linear.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
+
+    def carry(end):
+        return np.exp(
+            linear.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings)
+        )
+
+    alpha = {
+        "formula": "C = alpha * P",
+        "estimator": "geometric mean over shapes, right-censored where only bounded",
+        **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
+        "without_bounds": math.exp(float(beta[0])),
+    }
+    slope = {
+        "formula": "C = c0 + alpha1 * P",
+        "estimator": "least squares of C / P on 1 / P and 1 (relative weights)",
+    }
+    line = {
+        "formula": "C = a * P^gamma",
+        "estimator": "least squares of log C on log P (natural logs)",
+    }
+    if len(set(p)) < 2:
+        why = {"reason": "one parameter count only: no slope over model size"}
+        slope, line = slope | why, line | why
+    else:
+        unit_p = float(
+            np.median(p)
+        )  # scales the column 1 / P, so that the two columns are of one size
+        beta, by_seed, by_shape = law(ratio, np.column_stack([unit_p / p, ones]))
+        slope["c0"] = _number(
+            beta[0] * unit_p, "bits", by_seed, by_shape, 0, lambda end: end * unit_p
+        )
+        slope["alpha1"] = _number(beta[1], "bits per parameter", by_seed, by_shape, 1, float)
+        beta, by_seed, by_shape = law(np.log(ratio), np.column_stack([ones, np.log(p)]))
+        line["a"] = _number(math.exp(beta[0]), "bits at P = 1", by_seed, by_shape, 0, np.exp)
+        line["gamma"] = _number(1 + beta[1], "exponent", by_seed, by_shape, 1, lambda end: 1 + end)
+    c = np.exp(np.bincount(shape, np.log(data.bits)) / k)
+    over = bound[bound.bits > math.exp(log_alpha) * bound.parameters]
+    above = [
+        {
+            "label": u.label,
+            "seed": u.seed,
+            "bits": u.bits,
+            "percent": 100 * (u.bits / (math.exp(log_alpha) * u.parameters) - 1),
+        }
+        for u in over.itertuples()
+    ]
+    return {
+        "alpha": alpha,
+        "slope": slope,
+        "power": line,
+        "reason": None,
+        "bounds_above_line": above,
+        "other_estimators": linear.named_estimates(p, c),
+    }
+
+
+def fit_laws(
+    table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False
+):
+    """Everything that `fit.json` states about one bit convention and one parameter count, as a JSON-able dict.
+
+    Raises ValueError, in one line, on an unknown convention or count, on a table without a finished run, on a mixed
+    vocabulary, sequence length or precision (unless allow_mixed), and on a label that stands for two models.
+    """
+    bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
+    count = COUNTS[_known(parameters, COUNTS, "parameters")]
+    table = check(table, allow_mixed=allow_mixed)
+    kind, up, unit = (
+        classify(table, convention),
+        rising(table),
+        units(table, convention, parameters),
+    )
+    done = table[(table.status == "finished") & (kind != "unlearned")]
+    if done.empty:
+        raise ValueError(
+            f"no run to fit: none of {len(table)} finished with a positive number of bits"
+        )
+    used = table[kind == "saturated"]
+    laws = estimate(unit, n_boot=n_boot, seed=seed)
+    return plain(
+        {
+            "schema": SCHEMA,
+            "convention": convention,
+            "parameters": parameters,
+            "symbols": {
+                "C": f"capacity in bits, {convention} convention",
+                "P": f"parameters, {parameters} count",
+                "c0": "bits",
+                "alpha": "bits per parameter",
+            },
+            **laws,
+            "forms": capacity_forms.judge(
+                unit,
+                pd.DataFrame(
+                    {
+                        "parameters": done[count],
+                        "ceiling": done[ceiling],
+                        "bits": done[bits],
+                        "label": done.label,
+                        "over": kind[done.index].isin(["saturated", "corner"]),
+                    }
+                ),
+                {"bits": convention, "parameters": parameters},
+                resamples=n_boot,
+                seed=seed,
+            ),
+            "sensitivity": sensitivity(table, convention, parameters) if len(used) else None,
+            "plateaus": plateaus(table, convention, parameters).to_dict("records"),
+            "units": unit.to_dict("records"),
+            "n": {
+                "rows": len(table),
+                "finished": int((table.status == "finished").sum()),
+                "used": len(used),
+                "shapes": table.label.nunique(),
+                "shapes_measured": used.label.nunique(),
+                "seeds": used.seed.nunique(),
+                "units_measured": int((~unit.lower_bound).sum()),
+                "units_bounded": int(unit.lower_bound.sum()),
+            },
+            "dropped": {
+                name: {"why": why, "runs": sorted(table.run_id[kind == name])}
+                for name, why in REASONS.items()
+            },
+            "rising": sorted(table.run_id[up]),
+            "near_corner": sorted(used.run_id[used[ceiling] < STRICT_CORNER * used[bits]]),
+            "above_ceiling": sorted(done.run_id[done[bits] > 1.005 * done[ceiling]]),
+            "validity": validity(used if len(used) else done, count, bits, ceiling),
+            "cuts": {"underfilled": UNDERFILLED, "corner": CORNER, "rising": RISING},
+            "bootstrap": {
+                "resamples": n_boot,
+                "seed": seed,
+                "level": forms.LEVEL,
+                "method": "studentized, smoothed residuals",
+                "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"},
+            },
+            "versions": {
+                "capacity": capacity.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "pandas": pd.__version__,
+                "scipy": importlib.metadata.version("scipy"),
+            },
+            "inputs_sha256": inputs_hash(table),
+        }
+    )
+
+
+def sensitivity(table, convention="strict", parameters="total"):
+    """The uncensored alpha (and gamma by count) under other choices, None where nothing is left; see the constants."""
+    bits, ceiling = CONVENTIONS[convention]
+    runs = table[classify(table, convention) == "saturated"]
+
+    def estimates(chosen, count=parameters, how="mean"):
+        if chosen.empty:
+            return {"geometric_mean": None, "log_log_exponent": None}
+        by_unit = chosen.groupby(["label", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
+        by_label = np.log(by_unit.astype(float)).groupby("label").mean()
+        return linear.named_estimates(np.exp(by_label.p), np.exp(by_label.c))
+
+    return {
+        f"corner_cut_{STRICT_CORNER}": estimates(runs[runs[ceiling] >= STRICT_CORNER * runs[bits]])[
+            "geometric_mean"
+        ],
+        "levelled_off_only": estimates(runs[~rising(runs)])["geometric_mean"],
+        "maximum_over_data_sizes": estimates(runs, how="max")["geometric_mean"],
+        "by_count": {
+            name: {"alpha": e["geometric_mean"], "gamma": e["log_log_exponent"]}
+            for name in COUNTS
+            for e in [estimates(runs, name)]
+        },
+    }
+
+
+def validity(runs, count, bits, ceiling):
+    """Smallest and largest value, over the runs behind the law, of everything it must not be carried beyond."""
+    ranges = {
+        "parameters": runs[count],
+        "data_bits_per_parameter": runs.entropy_bits / runs[count],
+        "ceiling_over_bits": runs[ceiling] / runs[bits],
+        "n_sequences": runs.n_sequences,
+        "steps": runs.steps,
+        "tokens": runs.tokens,
+    }
+    span = {
+        name: [float(v.astype(float).min()), float(v.astype(float).max())]
+        for name, v in ranges.items()
+    }
+    return span | {column: sorted(set(runs[column].dropna())) for column in PINNED}
+
+
+def inputs_hash(table):
+    """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other columns are free."""
+    rows = []
+    for row in table.sort_values("run_id")[INPUTS].to_dict("records"):
+        rows.append(
+            [
+                None if pd.isna(row[c]) else float(row[c]) if c in NUMBERS else str(row[c])
+                for c in INPUTS
+            ]
+        )
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _number(value, unit, by_seed, by_shape, i, to_unit):
+    """One estimated number with both intervals in its own unit, and which of them to quote: the wider."""
+    out, width = {"value": float(value), "unit": unit}, {}
+    for name, part in (("interval_seeds", by_seed), ("interval_shapes", by_shape)):
+        out[name] = {"ends": None, "dof": part["dof"], "reason": part["reason"]}
+        if part["low"] is None:
+            continue
+        with np.errstate(over="ignore"):
+            ends = [float(to_unit(part["low"][i])), float(to_unit(part["high"][i]))]
+        if np.isfinite(ends).all():
+            out[name]["ends"], width[name] = ends, ends[1] - ends[0]
+        else:
+            out[name]["reason"] = "no finite limit: the scatter is too large for so few replicates"
+    return out | {"quote": max(width, key=width.get) if width else None}
+
+
+def _known(name, allowed, what):
+    if name in allowed:
+        return name
+    near = difflib.get_close_matches(str(name), allowed, 1, 0.4)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(allowed)}{hint}")
+
+
+def _listed(values):
+    return ", ".join(
+        f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna()))
+    )

@@ -1,0 +1,327 @@
+"""How far a fitted law is from what it was fitted to, point by point, out of the fit as it was written and the table of its runs.
+
+The sign is that of the printed errors: fitted minus measured, so a positive one means that the law says too much. Where a law is about
+factors it is fitted / measured - 1 in percent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from capacity.analysis.ablation import analysis as ablations
+from capacity.analysis.facts import exposures
+from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
+from capacity.analysis.result import Outcome
+from capacity.analysis.text import canaries, forgetting
+from capacity.analysis.text import membership_law as membership
+from capacity.fitting import forms
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Errors of one law."""
+
+    law: str
+    key: str  # one word
+    unit: str  # what they are in, such as % or bits
+    over: str  # what x is
+    points: pd.DataFrame  # series, x, error, run_id (empty where a point is not one run), name (what else to call the point)
+    log: bool = True  # whether x wants a log axis
+
+
+def residuals(outcome: Outcome) -> list[Residuals]:
+    """All laws of a study that were fitted; laws without enough runs have none."""
+    found = {
+        "random data": _capacity,
+        "ablation": _ablation,
+        "people": _exposures,
+        "text": _text,
+        "precision": _precision,
+    }[outcome.kind](outcome.fit, outcome.tables["runs.csv"])
+    return [part for part in found if len(part.points)]
+
+
+def _points(series, x, error, run_id="", name="") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "series": series,
+            "x": np.asarray(x, float),
+            "error": np.asarray(error, float),
+            "run_id": run_id,
+            "name": name,
+        }
+    )
+
+
+def _percent(fitted, measured):
+    return 100 * (np.asarray(fitted, float) / np.asarray(measured, float) - 1)
+
+
+def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    law, out = fit["strict"], []
+    if law["alpha"]:
+        units = pd.DataFrame([unit for unit in law["units"] if not unit["lower_bound"]])
+        p, said = (
+            units.parameters,
+            {law["alpha"]["formula"]: law["alpha"]["value"] * units.parameters},
+        )
+        if "a" in law["power"]:
+            said[law["power"]["formula"]] = forms.power(
+                p, law["power"]["a"]["value"], law["power"]["gamma"]["value"]
+            )
+        if "c0" in law["slope"]:
+            said[law["slope"]["formula"]] = (
+                law["slope"]["c0"]["value"] + law["slope"]["alpha1"]["value"] * p
+            )
+        names = [f"{u.label}, seed {u.seed}" for u in units.itertuples()]
+        out.append(
+            Residuals(
+                "capacity laws, per shape and seed",
+                "capacity",
+                "%",
+                "parameters P (total)",
+                pd.concat(
+                    [
+                        _points(formula.replace(" *", ""), p, _percent(c, units.bits), name=names)
+                        for formula, c in said.items()
+                    ]
+                ),
+            )
+        )
+    for row in law["forms"]["runs"]["forms"]:
+        if row["form"] == "smooth_corner":
+            bits, ceiling = CONVENTIONS["strict"]
+            done = runs[~classify(runs, "strict").isin(["missing", "failed", "unlearned"])]
+            p, h, alpha = (
+                done[COUNTS["total"]].astype(float),
+                done[ceiling].astype(float),
+                row["values"]["alpha"],
+            )
+            said = forms.smooth_corner(p, h, alpha, row["values"]["k"])
+            out.append(
+                Residuals(
+                    "smooth corner, per run",
+                    "corner",
+                    "%",
+                    "ceiling / (alpha P)",
+                    _points(done.label, h / (alpha * p), _percent(said, done[bits]), done.run_id),
+                )
+            )
+    return out
+
+
+def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    """Per rung, of means over shapes, clipped at zero as for the fits; the preferred form of each ladder."""
+    out = []
+    fp32 = next(
+        row["capacity"]
+        for row in fit["capacity"]
+        if (row["way"], row["rung"]) == ("trained", "fp32")
+    )
+    for question, words, unit in (
+        ("kept", "kept by full models", 1.0),
+        ("capacity", "capacity", fp32),
+    ):
+        parts = []
+        for way, both in fit["laws"].items():
+            if both[question]["reason"] or both[question]["preferred"] is None:
+                continue
+            law = both[question]["forms"][both[question]["preferred"]]
+            rungs = [row for row in fit[question] if row["way"] == way]
+            b, y = (
+                [row["code_bits"] for row in rungs],
+                np.array([max(row[question], 0.0) / unit for row in rungs]),
+            )
+            said = forms.form(both[question]["preferred"]).predict(
+                {"bits_per_weight": b},
+                {k: entry["value"] for k, entry in law["parameters"].items()},
+            )
+            parts.append(
+                _points(way, b, 100 * (said - y), name=[f"{way} {row['rung']}" for row in rungs])
+            )
+        if parts:
+            out.append(
+                Residuals(
+                    f"{words}, per rung", question, "% of fp32", "bits of a code", pd.concat(parts)
+                )
+            )
+    return out
+
+
+def _ablation(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    part, x = fit["strict"], fit["varied"][0]
+    if part["reason"]:
+        return []
+    bits, _ = CONVENTIONS["strict"]
+    done, out = runs[(runs.status == "finished") & (runs[bits] > 0)], []
+    for name, form in (("min(alpha P, ceiling)", part["hard"]), ("smooth corner", part["smooth"])):
+        if form.get("reason"):
+            continue
+        said = pd.DataFrame(part["cells"])[ablations.CELL].assign(said=form["expected"])
+        rows = done.merge(said, on=ablations.CELL)
+        out.append(_points(name, rows[x], _percent(rows.said, rows[bits]), rows.run_id))
+    return [
+        Residuals(
+            "one alpha, per run",
+            "alpha",
+            "%",
+            {"vocab_size": "vocabulary V", "seq_len": "sequence length S"}[x],
+            pd.concat(out),
+        )
+    ]
+
+
+def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    out = []
+    for law in fit["exposure_laws"]:
+        if law["reason"]:
+            continue
+        rows = runs[
+            runs.chosen
+            & (runs.label == law["label"])
+            & (runs.series == law["series"])
+            & (runs.n_people == law["n_people"])
+            & (runs.r > 0)
+        ]
+        seen = rows.exposures_mean.fillna(rows.exposures)
+        said = exposures.curve(
+            law["form"], seen, *(law[key]["value"] for key in ("r_inf", "e0", "b"))
+        )
+        out.append(
+            _points(
+                ", ".join(filter(None, (law["label"], law["series"]))),
+                seen,
+                said - rows.r,
+                rows.run_id,
+            )
+        )
+    return (
+        [
+            Residuals(
+                "R against exposures, per run",
+                "R",
+                "bits per parameter",
+                "exposures",
+                pd.concat(out),
+            )
+        ]
+        if out
+        else []
+    )
+
+
+def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    done = runs[runs.status == "finished"]
+    targets, out = done[done.trained_on == "members"], []
+    t = targets.tokens_per_parameter.astype(float)
+    for value, words in (("f1_median", "F1"), ("auc", "AUC")):
+        law, parts = fit["laws"][value], []
+        if "reason" not in law:
+            measured = targets[f"loss_{value}"].astype(float)
+            parts = [
+                _points(
+                    "sigmoid in t",
+                    t,
+                    membership.repaired(t, law["c1"], law["c2"], law["c3"]) - measured,
+                    targets.run_id,
+                )
+            ]
+            if value == "f1_median":
+                other = fit["logarithmic"]
+                parts.append(
+                    _points(
+                        "sigmoid in log t",
+                        t,
+                        membership.logarithmic(t, other["c1"], other["c2"], other["c3"]) - measured,
+                        targets.run_id,
+                    )
+                )
+            out.append(
+                Residuals(
+                    f"{words} of the loss attack, per run",
+                    words,
+                    words,
+                    "tokens per parameter",
+                    pd.concat(parts),
+                )
+            )
+    for asked in fit["predicted"]["f1_median"]:
+        error = np.subtract(asked["said"], asked["measured"])
+        out.append(
+            Residuals(
+                f"F1 of {asked['label']}, as smaller shapes foretell it",
+                "foretold",
+                "F1",
+                "tokens per parameter",
+                _points(asked["label"], asked["t"], error),
+            )
+        )
+    if fit["canaries"] is not None:
+        out += _canaries(fit["canaries"], targets)
+    if "forgetting" in fit:
+        out += _forgetting(fit["forgetting"])
+    return out
+
+
+def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
+    out, points = [], canaries.points(targets)
+    for name, part, unit in (
+        ("exposure", "exposure", "bits"),
+        ("extracted", "extracted", "part"),
+        ("logistic", "extracted", "part"),
+    ):
+        law = fit[name]
+        if "reason" in law:
+            continue
+        free = canaries.free(points)[name]
+        said = (
+            law["a"]["value"]
+            + law["b"]["value"] * free.seen
+            + (law["c"]["value"] * free["size"] if "c" in law else 0.0)
+        )
+        said = 1 / (1 + np.exp(-said)) if name == "logistic" else said
+        out.append(
+            Residuals(
+                law["law"],
+                name,
+                unit,
+                "times seen",
+                _points(free.label, 2**free.seen, said - free[part], free.run),
+            )
+        )
+    return out
+
+
+def _forgetting(fit: dict) -> list[Residuals]:
+    rows = []
+    for cell in fit["cells"]:
+        if cell["errors"] is not None:
+            name = f"{cell['label']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} times"
+            for form, numbers in cell["errors"].items():
+                said = forgetting.value(
+                    form, cell["lags"], *(numbers[key] for key in ("a", "t0", "b"))
+                )
+                rows.append(
+                    _points(
+                        form,
+                        np.add(cell["lags"], 1),
+                        100 * (said - np.array(cell["bits"])) / cell["first_bits"]["value"],
+                        name=name,
+                    )
+                )
+    return (
+        [
+            Residuals(
+                "forms of forgetting, per curve",
+                "forgetting",
+                "% of the bits at first",
+                "updates since the last view, plus 1",
+                pd.concat(rows),
+            )
+        ]
+        if rows
+        else []
+    )

@@ -1,0 +1,107 @@
+"""What this machine has and how much of it a process may use, without torch as far as possible: planning imports it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+SHARED_FLOP = 4e8  # of a step, by thread: with less, a second thread gains little and loses much beside another load
+PASSIVE = {
+    "OMP_WAIT_POLICY": "passive",
+    "KMP_BLOCKTIME": "0",
+}  # libgomp's and libomp's words for threads that sleep while idle
+
+
+def cores() -> int:
+    """CPU cores that this process may use: those that it is bound to, and in a SLURM job no more than SLURM_CPUS_PER_TASK."""
+    bound = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return min(bound, _positive(os.environ.get("SLURM_CPUS_PER_TASK")) or bound)
+
+
+def most_threads() -> int:
+    """CPU threads that this process may use: its cores, and no more than OMP_NUM_THREADS where that is a positive number, or a
+    list such as 4,2 that begins with one, as OpenMP has it."""
+    return min(
+        cores(), _positive(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]) or cores()
+    )
+
+
+def _positive(text: str | None) -> int | None:
+    try:
+        return max(0, int(text or "")) or None
+    except ValueError:
+        return None
+
+
+def useful_threads(flop: float, most: int) -> int:
+    """CPU threads for steps of so many FLOP, of `most` that there are: a thread has to have SHARED_FLOP to do."""
+    return int(max(1, min(most, flop / SHARED_FLOP)))
+
+
+def pick_threads(flop: float, wanted: int | None = None, most: int | None = None) -> int:
+    """CPU threads for steps of so many FLOP: as wanted, else what is useful of `most` (this process's cores where None), as far
+    as they are allowed."""
+    return allowed_threads(wanted or useful_threads(flop, most or cores()))
+
+
+def allowed_threads(wanted: int) -> int:
+    """As many as wanted, but never more than `most_threads()`."""
+    return min(wanted, most_threads())
+
+
+def upper_bound() -> str:
+    """What bounds the threads of this process, in words."""
+    omp, n = os.environ.get("OMP_NUM_THREADS"), cores()
+    return (
+        f"OMP_NUM_THREADS={omp} and " if omp else ""
+    ) + f"{n} core{'s' * (n != 1)} allow {most_threads()}"
+
+
+def refused_threads(wanted: int | None) -> str:
+    """One line for a person who wants more threads than this process may use; else empty."""
+    return f"cluster.threads={wanted}: {upper_bound()}" if (wanted or 0) > most_threads() else ""
+
+
+def rest_idle_threads() -> None:
+    """Let the idle threads of OpenMP sleep instead of spin, unless the environment says otherwise. Before torch is imported."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ |= PASSIVE
+
+
+def cpu_name() -> str:
+    """Model name of the CPU, or what the platform says of it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def gpus_of(name: str) -> tuple[str, int]:
+    """Device of the workers by cluster.device, and the number of GPUs to spread them over. Imports torch only where CUDA is
+    possible; ConfigError where it is asked for and absent."""
+    if name == "cpu" or (name == "auto" and not Path("/dev/nvidiactl").exists()):
+        return "cpu", 0
+    import torch
+
+    from capacity.run.environment import pick_device
+
+    device = pick_device(name).type
+    return device, torch.cuda.device_count() if device == "cuda" else 0
+
+
+def room(device: str, workers: int) -> float:
+    """Bytes that a stack may take: 80% of the smallest GPU, or of this machine's memory shared by the workers."""
+    if device == "cuda":
+        import torch
+
+        return 0.8 * min(
+            torch.cuda.get_device_properties(i).total_memory
+            for i in range(torch.cuda.device_count())
+        )
+    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers

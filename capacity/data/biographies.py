@@ -1,0 +1,411 @@
+"""People and their biographies as token ids, drawn by index on any device: nothing but the pieces of text is stored.
+
+Person i, the text of its e-th exposure and the e-th order of all people are hashes of (seed, i, e), so a rendering can be
+repeated anywhere. Letters: R renderings, K sentences, A attributes, G glues. A sentence takes NINE slots of pieces.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from capacity.base.rng import derived_seed
+from capacity.data import hashing
+from capacity.data.kinds import BiodData, BiosData, CorpusData
+from capacity.data.lexicon import (
+    Lexicon,
+    attributes_of,
+    sentence_groups,
+    value_sizes,
+    world_templates,
+)
+
+SENTENCE = 9  # before, slot of three, between, slot of three, after
+EMPTY, EOS = 0, 1  # pieces
+
+
+class Pieces:
+    """Token ids of all pieces, one after the other."""
+
+    def __init__(self, pieces: list[list[int]], device: torch.device):
+        self.length = torch.tensor([len(p) for p in pieces], device=device)
+        self.start = self.length.cumsum(0) - self.length
+        self.tokens = torch.tensor(list(itertools.chain(*pieces)), dtype=torch.int32, device=device)
+
+    def append(self, tokens_PL: Tensor) -> int:
+        """Add P pieces of L tokens each; returns the number of the first."""
+        first = len(self.length)
+        P, L = tokens_PL.shape
+        begin = len(self.tokens)
+        self.start = torch.cat([self.start, begin + L * torch.arange(P, device=self.start.device)])
+        self.length = torch.cat([self.length, torch.full((P,), L, device=self.length.device)])
+        self.tokens = torch.cat([self.tokens, tokens_PL.reshape(-1).to(self.tokens)])
+        return first
+
+    def join(self, pieces_RS: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids of all renderings one after the other, int32 [sum], and the length of each, int64 [R]."""
+        flat = pieces_RS.reshape(-1)
+        flat = flat[flat != EMPTY]
+        length = self.length[flat]
+        shift = self.start[flat] - (length.cumsum(0) - length)
+        where = torch.arange(int(length.sum()), device=flat.device) + torch.repeat_interleave(
+            shift, length
+        )
+        return self.tokens[where], self.length[pieces_RS].sum(1)
+
+
+class Names:
+    """Distinct full names by person: a keyed permutation of all N0 names, so that no table and no rejection is needed."""
+
+    def __init__(self, content: dict, data: BiosData | BiodData, seed: int, device: torch.device):
+        self.sizes = data.first_names, max(1, data.middle_names), data.last_names
+        self.n_names = data.n_names
+        self.key = hashing.key(seed, "names")
+        self.first = torch.tensor(content["first"][: data.first_names], device=device)
+        self.middle = torch.tensor(content["middle"][: data.middle_names] or [EMPTY], device=device)
+        self.glues = list(content["last"])
+        rows = [content["last"][glue] for glue in self.glues]
+        self.last_GN = torch.tensor(
+            [row["pieces"][: data.last_names] for row in rows], device=device
+        )
+        self.last_length_GN = torch.tensor(
+            [row["lengths"][: data.last_names] for row in rows], device=device
+        )
+
+    def parts(self, person_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices of first, middle and last name."""
+        index = hashing.permute(self.key, person_R, self.n_names)
+        _, middle, last = self.sizes
+        return index // (middle * last), index // last % middle, index % last
+
+
+class BiosWorld:
+    """Pieces, people and texts of bioS and its variants."""
+
+    def __init__(
+        self, data: BiosData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ):
+        content = lexicon.content
+        self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
+        self.attributes = attributes_of(data)
+        self.names = Names(content, data, seed, device)
+        self.pieces = Pieces(content["pieces"], device)
+        self.tag = (
+            self.pieces.append(torch.tensor([[lexicon.rows]], device=device))
+            if data.tag != "none"
+            else EMPTY
+        )
+        self.key = {
+            name: hashing.key(seed, name) for name in (*self.attributes, "gender", "text", "order")
+        }
+        self.sizes = data.attribute_sizes
+        self.headquarters = torch.tensor(
+            content["headquarters"][: data.employers] or [0], device=device
+        )
+        none = {
+            "pieces": [EMPTY, EMPTY],
+            "lengths": [0, 0],
+        }  # a glue of questions only, which have the full name
+        pronouns = [content["pronoun"].get(glue, none) for glue in self.names.glues]
+        self.pronoun_G2 = torch.tensor([p["pieces"] for p in pronouns], device=device)
+        self.pronoun_length_G2 = torch.tensor([p["lengths"] for p in pronouns], device=device)
+        self.orders = {
+            order: _orders(data, order, device) for order in ("permute", "fixed", "pairs")
+        }
+        self._templates(content)
+
+    def _templates(self, content: dict) -> None:
+        """Tables over (attribute, template), padded: before, between and after pieces, glues, which slot comes first."""
+        self.parts, self.value_glues, rows = [], [], []
+        for name in self.attributes:
+            value = content["values"][name]
+            sizes = value_sizes(content, self.data, name)
+            glues = list(value["last"])
+            n = sizes[2]
+            self.value_glues.append(glues)
+            self.parts.append(
+                (
+                    [
+                        torch.tensor(part[:size] or [EMPTY], device=self.device)
+                        for part, size in zip(value["parts"], sizes)
+                    ],
+                    torch.tensor(
+                        [value["last"][g]["pieces"][:n] for g in glues], device=self.device
+                    ),
+                    torch.tensor(
+                        [value["last"][g]["lengths"][:n] for g in glues], device=self.device
+                    ),
+                )
+            )
+            some = []
+            for before, subject_first, glue1, between, glue2, after in world_templates(
+                content, self.data, name
+            ):
+                subject, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
+                some.append(
+                    [
+                        before,
+                        int(subject_first),
+                        self.names.glues.index(subject),
+                        between,
+                        glues.index(value_glue),
+                        after,
+                    ]
+                )
+            rows.append(some)
+        most = max(map(len, rows))
+        self.n_templates_A = torch.tensor([len(some) for some in rows], device=self.device)
+        self.template_ATC = torch.tensor(
+            [some + [some[0]] * (most - len(some)) for some in rows], device=self.device
+        )
+        self.clear = self._clear_templates(rows)
+
+    def _clear_templates(self, rows: list[list[list[int]]]) -> list[list[int]]:
+        """By attribute, the templates in which nothing but a value of the attribute can follow the text in front of it: they
+        begin with the subject, and no other template, of this or another attribute, goes on differently after that text.
+
+        In the others even perfect knowledge pays for the choice of the template ("studied ..." and "studied at ...").
+        """
+        text = {
+            piece: tuple(self.lexicon.pieces[piece])
+            for some in rows
+            for piece in (row[3] for row in some)
+        }
+        openings = [
+            (a, row[2], text[row[3]])
+            for a, some in enumerate(rows)
+            for row in some
+            if row[0] == EMPTY and row[1]
+        ]
+
+        def clear(a: int, row: list[int]) -> bool:
+            mine = text[row[3]]
+            return (
+                row[0] == EMPTY
+                and bool(row[1])
+                and not any(
+                    glue == row[2]
+                    and other[: len(mine)] == mine
+                    and (len(other) > len(mine) or b != a)
+                    for b, glue, other in openings
+                )
+            )
+
+        found = [[t for t, row in enumerate(some) if clear(a, row)] for a, some in enumerate(rows)]
+        return [here or list(range(len(rows[a]))) for a, here in enumerate(found)]
+
+    def values(self, attribute: str, person_R: Tensor) -> Tensor:
+        """Index of each person's value; of the city of work, that of the employer's headquarters; of gender 0 He, 1 She."""
+        if attribute == "work_city":
+            return self.headquarters[self.values("employer", person_R)]
+        return hashing.words(self.key[attribute], person_R) % self.sizes.get(attribute, 1)
+
+    def texts(
+        self,
+        person_R: Tensor,
+        exposure_R: Tensor,
+        biographies: int | None,
+        order: str,
+        same_sentences: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Order of the sentences [R, K] and template of each attribute [R, A] of the text shown at an exposure.
+
+        With a number of texts per person, they take turns, each person beginning with another one.
+        """
+        key = self.key["text"]
+        text = exposure_R
+        if biographies is not None:
+            text = (exposure_R + hashing.words(self.key["order"], person_R)) % biographies
+        word = hashing.words(key, person_R, torch.zeros_like(text) if same_sentences else text)
+        drawn = [
+            hashing.words(word, a) % self.n_templates_A[a] for a in range(len(self.attributes))
+        ]
+        table = self.orders[order]
+        if same_sentences:  # as many different orders as there are texts
+            which = hashing.permute(hashing.words(self.key["order"], person_R), text, len(table))
+        else:
+            which = hashing.words(self.key["order"], person_R, text) % len(table)
+        return table[which], torch.stack(drawn, 1)
+
+    def value_slots(self, a: int, value_R: Tensor, glue_R: Tensor) -> tuple[Tensor, Tensor]:
+        """Three pieces of values of attribute `a` with their glue [R, 3], and their tokens without the glue [R]."""
+        (lead1, lead2), last_GN, length_GN = self.parts[a]
+        n3, n2 = last_GN.shape[1], len(lead2)
+        slots = torch.stack(
+            [lead1[value_R // (n3 * n2)], lead2[value_R // n3 % n2], last_GN[glue_R, value_R % n3]],
+            1,
+        )
+        return slots, self.pieces.length[slots[:, :2]].sum(1) + length_GN[glue_R, value_R % n3]
+
+    def sentences(
+        self,
+        person_R: Tensor,
+        order_RK: Tensor,
+        template_RA: Tensor,
+        swap: dict[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pieces [R, K, 9] of sentences (attribute -1: none), whether the subject comes first [R, K], and for each sentence
+        the tokens of its value without glue [R, K]. The first sentence has the full name, the others a pronoun.
+
+        swap: attribute -> other value indices than the person's own.
+        """
+        R, K = order_RK.shape
+        known = order_RK.clamp(min=0)
+        rows_RAC = self.template_ATC[
+            torch.arange(len(self.attributes), device=self.device), template_RA
+        ]
+        value_RA3 = torch.empty(R, len(self.attributes), 3, dtype=torch.int64, device=self.device)
+        length_RA = torch.empty(R, len(self.attributes), dtype=torch.int64, device=self.device)
+        for a, name in enumerate(self.attributes):
+            value = swap[name] if swap and name in swap else self.values(name, person_R)
+            value_RA3[:, a], length_RA[:, a] = self.value_slots(a, value, rows_RAC[:, a, 4])
+        before, subject_first, subject_glue, between, _, after = rows_RAC.gather(
+            1, known[:, :, None].expand(R, K, 6)
+        ).unbind(2)
+        value_RK3 = value_RA3.gather(1, known[:, :, None].expand(R, K, 3))
+        subject_RK3 = self._subjects(person_R, subject_glue)
+        first = subject_first.bool()
+        slots = torch.cat(
+            [
+                before[..., None],
+                torch.where(first[..., None], subject_RK3, value_RK3),
+                between[..., None],
+                torch.where(first[..., None], value_RK3, subject_RK3),
+                after[..., None],
+            ],
+            2,
+        )
+        slots[order_RK < 0] = EMPTY
+        return slots, first, length_RA.gather(1, known)
+
+    def _subjects(self, person_R: Tensor, glue_RK: Tensor) -> Tensor:
+        first, middle, last = self.names.parts(person_R)
+        R, K = glue_RK.shape
+        out = torch.zeros(R, K, 3, dtype=torch.int64, device=self.device)
+        named = K if self.data.full_names else 1
+        out[:, :named, 0] = self.names.first[first][:, None]
+        out[:, :named, 1] = self.names.middle[middle][:, None]
+        out[:, :named, 2] = self.names.last_GN[glue_RK[:, :named], last[:, None]]
+        if named < K:
+            out[:, named:, 0] = self.pronoun_G2[
+                glue_RK[:, named:], self.values("gender", person_R)[:, None]
+            ]
+        return out
+
+    def head(self, count: int, other: bool = False) -> Tensor:
+        """EOS and, if this stream is tagged, its tag [count, 2]."""
+        tag = self.tag if self.data.tag == ("other" if other else "main") else EMPTY
+        return torch.tensor([[EOS, tag]], device=self.device).expand(count, 2)
+
+    def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
+        """Pieces [R, 2 + 9 K] of whole biographies behind EOS; person indices of the other stream begin at n_people."""
+        d = self.data
+        order, template = (
+            self.texts(person_R, exposure_R, d.other_biographies, d.other_order, False)
+            if other
+            else self.texts(person_R, exposure_R, d.biographies, d.order, d.same_sentences)
+        )
+        slots, _, _ = self.sentences(person_R, order, template)
+        return torch.cat([self.head(len(person_R), other), slots.flatten(1)], 1)
+
+
+def _orders(data: BiosData, order: str, device: torch.device) -> Tensor:
+    """All orders of the sentences, [orders, K]."""
+    groups = sentence_groups(data, order)
+    return torch.tensor(
+        [list(itertools.chain(*some)) for some in itertools.permutations(groups)], device=device
+    )
+
+
+class BiodWorld:
+    """Pieces, people and texts of bioD: K attributes in a new order at every exposure."""
+
+    def __init__(
+        self, data: BiodData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ):
+        content = lexicon.content
+        self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
+        self.names = Names(content, data, seed, device)
+        self.pieces = Pieces(content["pieces"], device)
+        self.heads = torch.tensor(content["heads"], device=device)
+        self.comma = content["comma"]
+        self.stop, self.pronoun = content["stop"], content["pronoun"]
+        self.value_key, self.order_key = (
+            hashing.key(seed, "biod values"),
+            hashing.key(seed, "biod order"),
+        )
+        self.symbols_KDL = self._diversity_sets(hashing.key(seed, "biod sets"))
+        rows = content["first_symbol"] + self.symbols_KDL.reshape(-1, data.length)
+        self.first_chunk = self.pieces.append(rows)
+
+    def _diversity_sets(self, key: int) -> Tensor:
+        """D distinct strings of T^L for each attribute, int64 [K, D, L]."""
+        d = self.data
+        attribute = torch.arange(d.attributes, device=self.device)[:, None]
+        string = torch.arange(d.diversity, device=self.device)[None, :]
+        if d.length * math.log2(d.alphabet) < 60:  # number all strings and permute them
+            number = hashing.permute(
+                hashing.words(key, attribute), string.expand(d.attributes, -1), d.alphabet**d.length
+            )
+            digits = [number // d.alphabet**i % d.alphabet for i in range(d.length)]
+            return torch.stack(digits, 2)
+        # of more than 2^60 strings two of at most 10^6 agree with a probability below 10^-6
+        return torch.stack(
+            [hashing.words(key, attribute, string, i) % d.alphabet for i in range(d.length)], 2
+        )
+
+    def chunks(self, person_R: Tensor) -> Tensor:
+        """Which string of its attribute's set each chunk is, int64 [R, K, C]."""
+        k = torch.arange(self.data.attributes, device=self.device)[None, :, None]
+        c = torch.arange(self.data.chunks, device=self.device)[None, None, :]
+        return hashing.words(self.value_key, person_R[:, None, None], k, c) % self.data.diversity
+
+    def sentences(self, person_R: Tensor, order_RK: Tensor) -> Tensor:
+        """Pieces [R, K', 4 + 2 C] of the sentences of the attributes order_RK: subject, head, chunks with separators, stop."""
+        d, (R, K) = self.data, order_RK.shape
+        drawn = self.chunks(person_R).gather(1, order_RK[:, :, None].expand(R, K, d.chunks))
+        piece = self.first_chunk + order_RK[:, :, None] * d.diversity + drawn
+        out = torch.zeros(R, K, 4 + 2 * d.chunks, dtype=torch.int64, device=self.device)
+        first, middle, last = self.names.parts(person_R)
+        out[:, 0, 0], out[:, 0, 1] = self.names.first[first], self.names.middle[middle]
+        out[:, 0, 2] = self.names.last_GN[0, last]
+        out[:, 1:, 0] = self.pronoun
+        out[:, :, 3] = self.heads[order_RK]
+        out[:, :, 4::2] = piece
+        out[:, :, 5:-1:2] = self.comma
+        out[:, :, -1] = self.stop
+        return out
+
+    def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
+        attribute = torch.arange(self.data.attributes, device=self.device)[None, :]
+        order = hashing.words(
+            self.order_key, person_R[:, None], exposure_R[:, None], attribute
+        ).argsort(dim=1, stable=True)
+        head = torch.full((len(person_R), 1), EOS, device=self.device)
+        return torch.cat([head, self.sentences(person_R, order).flatten(1)], 1)
+
+
+class CorpusWorld:
+    """An imported corpus: each person's texts take turns, in an order of the person's own."""
+
+    def __init__(
+        self, data: CorpusData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ):
+        self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
+        self.pieces = Pieces(lexicon.content["pieces"], device)
+        texts = lexicon.content["texts"]
+        self.count = torch.tensor([len(t) for t in texts], device=device)
+        self.first = self.count.cumsum(0) - self.count
+        self.text = torch.tensor(list(itertools.chain(*texts)), device=device)
+        self.key = derived_seed(seed, "texts", 62)
+
+    def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
+        which = (exposure_R + hashing.words(self.key, person_R)) % self.count[person_R]
+        head = torch.full_like(person_R, EOS)
+        return torch.stack([head, self.text[self.first[person_R] + which]], 1)
+
+
+WORLDS = {"bios": BiosWorld, "biod": BiodWorld, "corpus": CorpusWorld}

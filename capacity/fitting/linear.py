@@ -1,0 +1,228 @@
+"""Estimators of capacity over model shapes that need no search: ratios, lines, one alpha under min(), and their intervals.
+
+Everything here is about three quantities: parameters P (a count), data H (bits that could be memorized, the ceiling of
+the bit convention in use) and memorized bits m or their plateau C. No table and no file is known here. U counts
+(label, seed) units, L counts labels (model shapes). Formulas are in `forms`, fits that search in `estimate`.
+"""
+
+import math
+
+import numpy as np
+
+from capacity.fitting import fit as estimate
+from capacity.fitting.forms import LEVEL
+
+FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
+
+
+def named_estimates(parameters, bits):
+    """The numbers that all get called "bits per parameter" (L plateaus in, dict of floats out; None where undefined).
+
+    Kept apart by name because they differ by 4% on one published table: Morris et al. (v3, Table 1, bf16) has mean of
+    ratios 3.51, median 3.55, slope through the origin 3.60, slope with intercept 3.62, beside a headline of 3.64.
+    The two slopes are least squares on raw bits, so the largest model decides them.
+    """
+    p, c = np.asarray(parameters, float), np.asarray(bits, float)
+    ratio, spread = c / p, p - p.mean()
+    several = bool(spread @ spread > 0)
+    gamma = np.polyfit(np.log(p), np.log(c), 1)[0] if several else None
+    return {
+        "mean_of_ratios": float(ratio.mean()),
+        "geometric_mean": float(np.exp(np.log(ratio).mean())),
+        "median": float(np.median(ratio)),
+        "through_origin": float((p @ c) / (p @ p)),
+        "with_intercept": float((spread @ c) / (spread @ spread)) if several else None,
+        "log_log_exponent": float(gamma) if several else None,
+    }
+
+
+def _tail(z):
+    """Hazard of the standard normal, density(z) / P(Z > z), without underflow."""
+    from scipy.special import log_ndtr
+
+    z = np.asarray(z, float)
+    return np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_ndtr(-z))
+
+
+def censored_mean(y, weight, bound, bound_weight):
+    """Weighted maximum likelihood of a normal mean when some values are known only to exceed `bound`.
+
+    y, weight: the measured values (at least one). bound, bound_weight: the right-censored ones (may be empty).
+    Returns (mean, sd), by expectation-maximization (Tobin 1958, Econometrica 26; Dempster, Laird & Rubin 1977).
+    With no bound, or bounds far below, the mean is the weighted mean of y exactly.
+    """
+    y, w = np.asarray(y, float), np.asarray(weight, float)
+    c, v = np.asarray(bound, float), np.asarray(bound_weight, float)
+    plain = float(w @ y / w.sum())
+    sd = float(np.sqrt(w @ (y - plain) ** 2 / w.sum()))
+    if not c.size:
+        return plain, sd
+    mean, sd = plain, max(sd, 0.05)  # a start that lets bounds above identical values still pull
+    for _ in range(5000):
+        z = (c - mean) / sd
+        hazard = _tail(z)
+        next_mean = float((w @ y + v @ (mean + sd * hazard)) / (w.sum() + v.sum()))
+        second = (
+            sd**2 * (1 + z * hazard)
+            + 2 * (mean - next_mean) * sd * hazard
+            + (mean - next_mean) ** 2
+        )
+        var = float((w @ (y - next_mean) ** 2 + v @ second) / (w.sum() + v.sum()))
+        next_sd = max(np.sqrt(max(var, 0.0)), 1e-6)
+        moved = abs(next_mean - mean) + abs(next_sd - sd)
+        mean, sd = next_mean, float(next_sd)
+        if moved < 1e-12:
+            break
+    return carry_censored(plain, float(w.sum()), sd, c, v), sd
+
+
+def carry_censored(mean_measured, weight_measured, sd, bound, bound_weight):
+    """The mean that solves the censored score equation at fixed sd, given only the mean of the measured values.
+
+    At fixed sd the likelihood sees the measured values through their mean alone and the answer rises with it, so an
+    interval of the measured mean is carried through end by end.
+    """
+    from scipy.optimize import brentq
+
+    c, v = np.asarray(bound, float), np.asarray(bound_weight, float)
+
+    def score(mean):
+        return weight_measured * (mean_measured - mean) + sd * float(v @ _tail((c - mean) / sd))
+
+    if not c.size or score(mean_measured) <= 1e-15:
+        return float(mean_measured)
+    top = max(mean_measured, float(c.max())) + 10 * sd * (1 + v.sum() / weight_measured)
+    return float(brentq(score, mean_measured, top, xtol=1e-15, rtol=1e-14))
+
+
+def linear_law(y, shape, design, *, draws, seed):
+    """Fit mean response per shape = design @ beta, with a 95% interval over seeds and one over shapes.
+
+    y (U,): the response of every (shape, seed) unit. shape (U,): its row in design (L, p), p columns of full rank.
+    Returns beta (p,), then for "seeds" and for "shapes" a dict: low (p,), high (p,), dof, reason. low and high are
+    None, and reason says why, where the data carry no such interval.
+
+    Seeds: what other seeds of the *same* shapes would give. Residuals of units about their shape's mean are inflated
+    by sqrt(k / (k - 1)) for k seeds, because the mean they are taken about was fitted to them: two seeds show half of
+    their variance (a factor common to all cancels once draws are studentized). Shapes: what other shapes would give.
+    Residuals of the shape means about the line are inflated by sqrt(L / (L - p)); they contain the seed noise of the
+    means. Both pool over shapes, so noise is taken as equal, independent and symmetric in the response.
+    """
+    y, design = np.asarray(y, float), np.asarray(design, float)
+    n_shapes, p = design.shape
+    k = np.bincount(shape, minlength=n_shapes)
+    average = np.zeros((len(y), n_shapes))
+    average[np.arange(len(y)), shape] = 1.0 / k[shape]
+    solve = np.linalg.pinv(design)
+    means = y @ average
+    beta = solve @ means
+    needed = max(FEWEST_SHAPES, p + 1)
+    few = f"{n_shapes} shape(s) with data, this law needs {needed}" if n_shapes < needed else None
+
+    def seed_draw(noise):
+        middle = noise @ average
+        return middle @ solve.T, noise - middle[:, shape]
+
+    def shape_draw(noise):
+        change = noise @ solve.T
+        return change, noise - change @ design.T
+
+    inside, outside = y - means[shape], means - design @ beta
+    single = "one seed per shape: seed noise was not measured" if k.max() < 2 else None
+    pool = (inside * np.sqrt(k / np.maximum(k - 1, 1))[shape])[k[shape] > 1]
+    seeds = _studentized(
+        beta, inside, pool, len(y) - n_shapes, seed_draw, draws, seed, few or single
+    )
+    pool = outside * np.sqrt(n_shapes / max(n_shapes - p, 1))
+    return (
+        beta,
+        seeds,
+        _studentized(beta, outside, pool, n_shapes - p, shape_draw, draws, seed, few),
+    )
+
+
+def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
+    """beta minus sd times the quantiles of t* = (change of beta) / (sd of the draw), by resampling `pool`.
+
+    Percentiles of resampled estimates would cover far too little with two seeds, so every draw is divided by its own
+    pooled sd (Efron & Tibshirani 1993, ch. 12; Davison & Hinkley 1997, ch. 5 and 6). Four or eight residuals taken
+    as they are make lumps (all of one size leave draws without any scatter, hence endless intervals), so the pool is
+    made symmetric and smoothed: normal noise of Silverman's width, 1.06 n^(-1/5) sd, shrunk to keep the variance
+    (Silverman & Young 1987, Biometrika 74, 469). The width goes to zero as replicates are added.
+    """
+    none = {"low": None, "high": None, "dof": None, "reason": reason}
+    if reason:
+        return none
+    sd = np.sqrt((residual**2).sum() / dof)
+    if sd < 1e-9 * max(1.0, float(np.abs(beta).max())):
+        return none | {
+            "reason": "replicates agree to the last digit: no noise to resample (is the seed in use?)"
+        }
+    rng, size, width = np.random.default_rng(seed), len(residual), 1.06 * len(pool) ** -0.2
+    noise = np.concatenate([pool, -pool])[rng.integers(0, 2 * len(pool), (draws, size))]
+    noise = (noise + width * sd * rng.standard_normal((draws, size))) / np.hypot(1.0, width)
+    change, rest = draw(noise)
+    t = change / np.sqrt((rest**2).sum(1, keepdims=True) / dof)
+    low, high = np.quantile(t, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+    return {"low": beta - high * sd, "high": beta - low * sd, "dof": dof, "reason": None}
+
+
+def fit_smooth_corner(parameters, data_bits, bits, start=None):
+    """alpha and k of the smooth corner by least squares on log bits over runs (positive arrays of one length), or from one start (alpha, k) only.
+
+    Returns a dict: alpha, k, rms (of natural logs), starts, agreeing (of the best 16, those that end within 1e-6 of the best objective),
+    at_bound (k above 50 or below 1.05: not determined by these runs). A cross-check of the headline, which is `linear_law`.
+    """
+    points = estimate.Points({"parameters": parameters, "ceiling_bits": data_bits}, bits)
+    found = estimate.fit(
+        "smooth_corner", points, delta=np.inf, starts=None if start is None else np.array([start])
+    )
+    alpha, k = (found.values[name] for name in ("alpha", "k"))
+    return {
+        "alpha": alpha,
+        "k": k,
+        "rms": float(np.sqrt(np.mean(found.residuals() ** 2))),
+        "starts": found.search["starts"],
+        "agreeing": found.search["agreeing"],
+        "at_bound": not 1.05 < k < 50,
+    }
+
+
+def fit_hard_corner(parameters, data_bits, bits):
+    """alpha of `hard_corner` by least squares on log bits over positive arrays of one length; exact, by all its pieces.
+
+    Between two neighbours among the H / P the same rows are limited by capacity, and the best log alpha is the mean of
+    their log(m / P), or the end of the piece that is nearest to it.
+    """
+    p, h, m = (np.asarray(x, float) for x in (parameters, data_bits, bits))
+    y, corner = np.log(m / p), np.log(h / p)
+    ends = np.concatenate([[-np.inf], np.unique(corner)])
+    pieces = [
+        np.clip(y[corner >= high].mean(), low, high) for low, high in zip(ends[:-1], ends[1:])
+    ]
+    return float(np.exp(min(pieces, key=lambda x: ((np.minimum(x, corner) - y) ** 2).sum())))
+
+
+def jackknife(estimate, n, free):
+    """Log-scale estimate with a 95% interval by leaving out one of n observations in turn (Efron & Tibshirani 1993,
+    ch. 11). estimate: a function of the kept places, int array -> positive number. free: degrees of freedom of Student's t.
+    Returns low, high, dof and reason as `linear_law` does."""
+    from scipy.special import stdtrit
+
+    if free < 1:
+        return {
+            "low": None,
+            "high": None,
+            "dof": None,
+            "reason": "too few cells are limited by capacity",
+        }
+    every = np.arange(n)
+    left = np.log([estimate(np.delete(every, i)) for i in every])
+    sd = math.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
+    reach, middle = stdtrit(free, 0.5 + LEVEL / 2) * sd, math.log(estimate(every))
+    return {
+        "low": math.exp(middle - reach),
+        "high": math.exp(middle + reach),
+        "dof": free,
+        "reason": None,
+    }

@@ -1,0 +1,219 @@
+"""The entry `expects` of a study file: which published values `fit-laws` puts beside which measured ones (standard library).
+
+Each entry is a mapping:
+
+    name         what the value is about, a few words; unique within the study
+    published    id of a value of `published.toml`, from where value, range, source, evidence, convention and note come
+    quantity     one of QUANTITIES, below
+    where        {column: value or list of values}: the runs it is about; a column is any setting, or kind or label;
+                 null stands for an empty setting
+    against      the same, for the runs in the denominator (ratio only)
+    range        [lowest, highest] that still counts as agreement; null leaves an end open. Beside `published` only where
+                 these runs need another one, which the verdict says
+    tolerance    instead of range: a relative one around value, such as 0.1
+    note         what a reader should know beside the verdict, added to that of the published value
+    of           ratio, rising: which number, see NUMBERS (default R)
+    models       ratio: peak (each arm's best model, the default) or matched (models that both arms have)
+    statistic    saturated_fraction: min (default) or mean over models
+    below        saturated_fraction: models with at most this R^max (default 1.8)
+
+and for a value that is not among the published ones, such as one of your own, instead of `published`:
+
+    value        the value, for the reader
+    source       where it comes from: paper, section, result
+    evidence     p read in the paper, r in its repository, d derived by arithmetic, s second-hand, u unverified
+    convention   how that number counts, if that matters
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capacity.config import ConfigError, known_keys, nearest
+from capacity.published import values as published
+from capacity.published.values import EVIDENCE
+
+SCALES = ("published", "pocket")
+QUANTITIES = {
+    "peak_ratio": "largest R over models, one verdict per curve (arm of one N and one number of exposures)",
+    "saturated_fraction": "R / R^max over the models that have room for their data (R^max at most `below`)",
+    "ratio": "R of the arm `where` / R of the arm `against`, one verdict per pair of curves",
+    "rising": "R at the most exposures / R at the fewest, same models, one verdict per arm and N",
+    "accuracy": "share of attribute values that are reproduced exactly, one verdict per arm",
+    "extraction": "share of questions about held-out people answered exactly, one verdict per arm",
+    "extractable_fraction": "extraction / accuracy of the same runs, one verdict per arm",
+}
+NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`
+COLUMNS = ("kind", "label", "n_people", "seed")  # of the table, beside the settings
+OWN = ("value", "source", "evidence", "convention")  # entries that `published` stands for
+TEXTS = (
+    "name",
+    "published",
+    "quantity",
+    "source",
+    "evidence",
+    "convention",
+    "note",
+    "of",
+    "models",
+    "statistic",
+)
+KEYS = (
+    "name",
+    "published",
+    "quantity",
+    "where",
+    "against",
+    "range",
+    "tolerance",
+    "note",
+    "of",
+    "models",
+    "statistic",
+    "below",
+    *OWN,
+)
+ONLY = {
+    "against": ("ratio",),
+    "of": ("ratio", "rising"),
+    "models": ("ratio",),
+    "statistic": ("saturated_fraction",),
+    "below": ("saturated_fraction",),
+}  # entries that only some quantities take
+BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max
+
+
+def check_expects(entries: Any) -> list[dict]:
+    """The entries with their defaults filled in (range, where, of, models, statistic, below), or ConfigError."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(
+            "expects: expected a list of mappings with name, quantity, range, source and evidence"
+        )
+    out = [
+        _checked(entry, f"expects: {entry.get('name', f'entry {i + 1}')}")
+        for i, entry in enumerate(entries)
+    ]
+    names = [entry["name"] for entry in out]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"expects: {name}: two entries of this name")
+    return out
+
+
+def _checked(entry: dict, at: str) -> dict:
+    for key in entry:
+        if key not in KEYS:
+            raise ConfigError(
+                f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: {', '.join(KEYS)}"
+            )
+    for key in TEXTS:
+        if key in entry and not isinstance(entry[key], str):
+            raise ConfigError(f"{at}: {key}: {entry[key]!r}: expected text")
+    for key in ("name", "quantity") + ("source", "evidence") * ("published" not in entry):
+        if not entry.get(key):
+            raise ConfigError(
+                f"{at}: {key} is missing" + (", or published: an id" if key == "source" else "")
+            )
+    quantity = _one_of(at, "quantity", entry["quantity"], QUANTITIES)
+    if "published" in entry:
+        entry = _from_published(entry, at)
+    _one_of(at, "evidence", entry["evidence"], EVIDENCE)
+    for key, quantities in ONLY.items():
+        if key in entry and quantity not in quantities:
+            raise ConfigError(
+                f"{at}: {key}: only for quantity {' or '.join(quantities)}, not {quantity}"
+            )
+    if quantity == "ratio" and "against" not in entry:
+        raise ConfigError(f"{at}: against is missing: a ratio needs the runs to compare with")
+    out = {
+        "published": None,
+        "there": "",
+        "where": {},
+        "value": None,
+        "convention": "",
+        "note": "",
+    } | entry
+    if quantity in ("ratio", "rising"):
+        out["of"] = _one_of(at, "of", entry.get("of", "R"), NUMBERS)
+    if quantity == "ratio":
+        out["models"] = _one_of(at, "models", entry.get("models", "peak"), ("peak", "matched"))
+    if quantity == "saturated_fraction":
+        out["statistic"] = _one_of(at, "statistic", entry.get("statistic", "min"), ("min", "mean"))
+        out["below"] = _number(at, "below", entry.get("below", BELOW))
+    for key in ("where", "against"):
+        if key in out:
+            _check_where(out[key], f"{at}: {key}")
+    out["range"] = _range(entry, at)
+    return out
+
+
+def _from_published(entry: dict, at: str) -> dict:
+    """The entry with what the published value says; a range of the study's own goes before that of the value."""
+    for key in OWN:
+        if key in entry:
+            raise ConfigError(
+                f"{at}: {key}: is that of published: {entry['published']}; give one of the two"
+            )
+    try:
+        value = published.get(entry["published"])
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from None
+    if value.quantity != entry["quantity"]:
+        raise ConfigError(
+            f"{at}: quantity: {entry['quantity']}: {value.id} is a value of {value.quantity or 'studies without expects'}"
+        )
+    given = value.expected(entry["name"])
+    notes = [given["note"], entry.get("note", "")]
+    if "range" in entry or "tolerance" in entry:
+        del given["range"]
+        notes.append("the range is this study's own")
+    return given | entry | {"note": "; ".join(filter(None, notes))}
+
+
+def _range(entry: dict, at: str) -> list[float | None]:
+    """[lowest, highest] from range, or from value and tolerance."""
+    value = None if entry.get("value") is None else _number(at, "value", entry["value"])
+    if ("range" in entry) == ("tolerance" in entry):
+        raise ConfigError(f"{at}: give one of range and tolerance")
+    if "tolerance" in entry:
+        tolerance = _number(at, "tolerance", entry["tolerance"])
+        if value is None or tolerance <= 0:
+            raise ConfigError(f"{at}: tolerance: needs a value, and must be above 0")
+        return sorted([value * (1 - tolerance), value * (1 + tolerance)])
+    ends = entry["range"]
+    if not isinstance(ends, list) or len(ends) != 2 or ends == [None, None]:
+        raise ConfigError(
+            f"{at}: range: {ends!r}: expected [lowest, highest], one of which may be null"
+        )
+    low, high = (None if end is None else _number(at, "range", end) for end in ends)
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"{at}: range: {ends!r}: the first must be below the second")
+    return [low, high]
+
+
+def _check_where(where: Any, at: str) -> None:
+    if not isinstance(where, dict):
+        raise ConfigError(f"{at}: {where!r}: expected a mapping from settings to values")
+    known = known_keys() + list(COLUMNS)
+    for key, value in where.items():
+        if key not in known:
+            raise ConfigError(f"{at}: {key}: no such setting{nearest(str(key), known)}")
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(
+            v is None or isinstance(v, (bool, int, float, str)) for v in values
+        ):
+            raise ConfigError(f"{at}: {key}: {value!r}: expected a value or a list of values")
+
+
+def _one_of(at: str, key: str, value: str, allowed: Any) -> str:
+    if value not in allowed:
+        raise ConfigError(
+            f"{at}: {key}: {value}: expected one of {', '.join(allowed)}{nearest(value, list(allowed))}"
+        )
+    return value
+
+
+def _number(at: str, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ConfigError(f"{at}: {key}: {value!r}: expected a number")
+    return float(value)

@@ -1,0 +1,286 @@
+"""Published values (`published.toml`) and the verdict on a measured one beside them (standard library).
+
+A verdict compares the 95% interval of what was measured with the range that counts as agreement:
+
+agrees       the interval lies within the range, its ends included
+differs      it lies wholly outside
+cannot tell  it reaches over an end of the range, or there is no interval, or the runs lack what the question needs
+
+So agreement has to be shown, as in a test of equivalence by an interval (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); that no
+difference was seen is no agreement. A true value outside of the range is called agreeing in at most one of forty studies for each end,
+because the intervals are 95% and two-sided.
+
+The range holds all that is not known about the published number. Where it has an interval [a, b] of its own, the range is
+[a - m |a|, b + m |b|] with m its equivalence margin (a = b = the number where it has none); where it is words, the range is a
+judgement of this project and is printed as one. The scale of the runs never decides: a verdict names it, and one on small models says
+whether the effect shows there, not whether the published number is right.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from capacity.settings.field import ConfigError, nearest
+
+FILE = Path(__file__).with_name("published.toml")
+AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
+EVIDENCE = {
+    "p": "read in the paper",
+    "r": "read in its repository",
+    "d": "derived by arithmetic",
+    "s": "second-hand",
+    "u": "unverified",
+}
+WIDTH = 80
+WORDS = {
+    "people": "N {}",
+    "parameters": "P {}",
+    "shape": "{}",
+    "shapes": "{}",
+    "text": "{}",
+    "vocab_size": "V {}",
+    "seq_len": "S {}",
+    "n_sequences": "{} sequences",
+    "exposures": "{} exposures",
+    "junk": "junk {}",
+    "tokens": "{} tokens per run",
+    "precision": "{}",
+}  # of a setting: a number, [smallest, largest] or words
+
+
+@dataclass(frozen=True)
+class Value:
+    """An entry of `published.toml`, which says what each field means; an open end of the range is None, setting a dict."""
+
+    id: str
+    what: str
+    source: str
+    evidence: str
+    setting: dict
+    value: float | None = None
+    unit: str = ""
+    range: tuple[float | None, float | None] | None = None
+    interval: tuple[float, float] | None = None
+    margin: float | None = None
+    quantity: str | None = None
+    constants: dict | None = None
+    sd_over_shapes: float | None = None
+    convention: str = ""
+    note: str = ""
+
+    def expected(self, name: str | None = None, **changes) -> dict:
+        """An entry as `expects.check_expects` returns them: what `verdict` compares with."""
+        return {
+            "name": name or self.what,
+            "quantity": self.quantity or self.unit,
+            "published": self.id,
+            "value": self.value,
+            "range": list(self.range),
+            "source": self.source,
+            "evidence": self.evidence,
+            "convention": self.convention,
+            "note": self.note,
+            "there": told_setting(self.setting),
+        } | changes
+
+
+@lru_cache(maxsize=1)
+def values() -> dict[str, Value]:
+    """All published values by id."""
+    tree = tomllib.loads(FILE.read_text("utf-8"))
+    found = [_value(entry, tree["setting"]) for entry in tree["value"]]
+    assert len({value.id for value in found}) == len(found), f"{FILE}: an id stands there twice"
+    return {value.id: value for value in found}
+
+
+def get(id: str) -> Value:
+    """A published value; ConfigError for an id that the file does not have."""
+    if id not in values():
+        raise ConfigError(
+            f"published: {id}: no such value{nearest(id, list(values()))}; {FILE.name} of capacity/laws has them all"
+        )
+    return values()[id]
+
+
+def _value(entry: dict, settings: dict) -> Value:
+    value = Value(**entry | {"setting": settings[entry["setting"]]})
+    assert value.evidence in EVIDENCE, f"{FILE}: {value.id}: evidence {value.evidence}"
+    if value.constants is not None:
+        return value
+    assert (value.range is None) != (value.margin is None), (
+        f"{FILE}: {value.id}: give a range, or a margin"
+    )
+    if value.margin is not None:
+        low, high = value.interval or (value.value, value.value)
+        ends = low - value.margin * abs(low), high + value.margin * abs(high)
+    else:
+        ends = value.range
+    return Value(
+        **value.__dict__ | {"range": tuple(None if math.isinf(end) else end for end in ends)}
+    )
+
+
+def decide(measured: dict, ends) -> tuple[str, str]:
+    """(verdict, reason) of a measured value and interval against a range [lowest, highest], of which None is an open end.
+
+    measured: value and interval; why, where there is no interval; lacks, where there is no value to compare.
+    """
+    if measured.get("lacks"):
+        return UNKNOWN, measured["lacks"]
+    low, high = (
+        (-math.inf if ends[0] is None else ends[0]),
+        (math.inf if ends[1] is None else ends[1]),
+    )
+    value, interval = measured["value"], measured["interval"]
+    side = "inside" if low <= value <= high else "outside"
+    if interval is None:
+        return UNKNOWN, f"the value lies {side} the range, but {measured['why']}"
+    if low <= interval[0] and interval[1] <= high:
+        return AGREES, "the interval lies within the range"
+    if interval[1] < low or interval[0] > high:
+        return DIFFERS, f"the interval lies {'below' if interval[1] < low else 'above'} the range"
+    return (
+        UNKNOWN,
+        f"the value lies {side} the range, but the interval is too wide to exclude either",
+    )
+
+
+def verdict(expected: dict, measured: dict, *, at: str = "", scale: str = "published") -> dict:
+    """A row of `fit.json`: what was published, what was measured, and the verdict with its reason.
+
+    expected: of `Value.expected` or `expects.check_expects`; measured: as for `decide`, with method and remarks where there are any;
+    at: which runs, in words; scale: published, or that of the runs, such as pocket.
+    """
+    found, why = decide(measured, expected["range"])
+    return {
+        "name": expected["name"],
+        "quantity": expected["quantity"],
+        "at": at,
+        "scale": scale,
+        "verdict": found,
+        "reason": why,
+        "measured": measured.get("value"),
+        "interval": measured.get("interval"),
+        "method": measured.get("method", ""),
+        "published": {
+            "value": expected["value"],
+            "range": expected["range"],
+            "id": expected["published"],
+            "there": expected["there"],
+        },
+        "source": expected["source"],
+        "evidence": expected["evidence"],
+        "convention": expected["convention"],
+        "note": expected["note"],
+        "remarks": measured.get("remarks", []),
+    }
+
+
+def lines(verdicts: list[dict]) -> list[str]:
+    """Verdicts for a terminal, those of one name below one head; no line over 80 columns."""
+    out, last = [], None
+    for v in verdicts:
+        if v["name"] != last:
+            value = (
+                ""
+                if v["published"]["value"] is None
+                else f"published {v['published']['value']:g}; "
+            )
+            out += wrapped(f"{v['name']} ({v['quantity']})", "  ", "    ")
+            out += wrapped(
+                f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} [{v['evidence']}]",
+                "    ",
+                "      ",
+            )
+            for text in (
+                v["published"]["there"] and f"there: {v['published']['there']}",
+                v["convention"],
+                v["note"],
+            ):
+                out += wrapped(text, "    ", "      ")
+        last = v["name"]
+        measured = (
+            "not measured"
+            if v["measured"] is None
+            else f"measured {digits(v['measured'])} {ends(v['interval'])}".strip()
+        )
+        where = f"{v['at']}: " if v["at"] else ""
+        scale = f" at {v['scale']} scale" if v["scale"] != "published" else ""
+        out += wrapped(
+            f"{where}{v['verdict'].upper()}{scale}: {measured}; {v['reason']}", "    - ", "      "
+        )
+        for remark in v["remarks"]:
+            out += wrapped(remark, "      ")
+    return out
+
+
+def caveat(scale: str, here: str) -> list[str]:
+    """What a reader must know where the runs are not at the scale of what was published; here: their scale, in words."""
+    return wrapped(
+        f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows "
+        "here, in a range that this project chose, and confirms or refutes no published number.",
+        "  ",
+    )
+
+
+def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
+    """published, where runs of these parameters [smallest, largest] and tokens lie within what the value was measured on (at least half of
+    its tokens), else another."""
+    low, high = value.setting["parameters"]
+    inside = 0.99 * low <= min(parameters) and max(parameters) <= 1.01 * high
+    enough = tokens is None or tokens >= value.setting.get("tokens", 0.0) / 2
+    return "published" if inside and enough else "another"
+
+
+def told_setting(setting: dict) -> str:
+    """Where a value was measured, such as "N 10K to 10M, P 1M to 500M, 1000 exposures, mixed fp16"."""
+
+    def told(there) -> str:
+        return (
+            " to ".join(map(told, there))
+            if isinstance(there, list)
+            else short(there)
+            if isinstance(there, float)
+            else str(there)
+        )
+
+    return ", ".join(
+        text.format(told(setting[key])) for key, text in WORDS.items() if key in setting
+    )
+
+
+def short(x: float) -> str:
+    """A count or a size in a few characters: 800, 50K, 1.5M."""
+    step = next((i for i in (9, 6, 3) if abs(x) >= 10**i), 0)
+    return f"{x / 10**step:.3g}{ {0: '', 3: 'K', 6: 'M', 9: 'G'}[step] }"
+
+
+def digits(x: float) -> str:
+    """Three significant digits and thousands separated: the exact value is in fit.json."""
+    if abs(x) >= 1e6:
+        return f"{x:.0e}"
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3f}" if 0.1 <= abs(x) < 10 else f"{x:.3g}"
+
+
+def ends(interval) -> str:
+    return "" if interval is None else f"[{digits(interval[0])}, {digits(interval[1])}]"
+
+
+def ranged(ends) -> str:
+    low, high = ("" if end is None else f"{end:.3g}" for end in ends)
+    return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+
+
+def wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_on_hyphens=False,
+    )

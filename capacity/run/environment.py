@@ -1,0 +1,101 @@
+"""The machine that a run is on: device, versions, and the allocator's ways."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import capacity
+from capacity.base.hardware import cpu_name
+from capacity.config import Config, ConfigError
+
+
+def environment(device: torch.device) -> dict:
+    """Versions, hardware and source revision, for the record."""
+    versions = {
+        name: metadata.version(name)
+        for name in ("torch", "numpy", "safetensors", "tokenizers")
+        if _installed(name)
+    }
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    return {
+        "capacity": capacity.__version__,
+        "git": git_revision(),
+        "python": platform.python_version(),
+        **versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "hardware": hardware,
+        "cores": os.cpu_count(),
+    }
+
+
+def _installed(name: str) -> bool:
+    """A node that only trains packs may lack a package, such as tokenizers."""
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def git_revision() -> str | None:
+    """Commit of the checkout that this package runs from, with + if its code or settings differ; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+
+        def git(*args: str) -> str:
+            return subprocess.run(
+                ["git", "-C", str(root), *args],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=True,
+            ).stdout.strip()
+
+        return git("rev-parse", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", "capacity", "conf", "sweeps") else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def pick_device(name: str) -> torch.device:
+    """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def check_compiler(config: Config, device: torch.device) -> None:
+    """ConfigError where cluster.compile=always asks for what this machine cannot do."""
+    if config.cluster.compile == "always" and device.type == "cpu" and not has_compiler():
+        raise ConfigError(
+            "cluster.compile=always: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
+            "use cluster.compile=never"
+        )
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds what it needs for a CPU."""
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks: a step frees and takes the same few MiB buffers, and returning them to the kernel
+    costs a page fault per 4 KiB each time (about a fifth of a small model's step)."""
+    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

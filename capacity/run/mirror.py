@@ -1,0 +1,162 @@
+"""An optional copy of a run's files in wandb, made by a process of its own that only reads them.
+
+So no key, no network, a slow or a broken server can neither stop nor slow a run: training never calls wandb. Messages of
+the mirror go to wandb.log in the first run's folder; its files (mode offline) to results/wandb/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from capacity import records
+from capacity.config import Config
+
+POLL_SECONDS = 2.0
+GRACE_SECONDS = 60.0  # for uploads after the last run has ended
+WAIT_SECONDS = 10.0  # how long `capacity train`, its record written, waits for its mirror before it leaves it behind
+
+
+class Mirror:
+    """Starts the mirror of some runs, if their settings ask for one, and tells it at the end that they have ended.
+
+    It then finishes by itself; only a caller with nothing left to do should wait for it (`wait_seconds`).
+    """
+
+    def __init__(
+        self, configs: list[Config], results: Path, study: str | None, wait_seconds: float = 0.0
+    ):
+        self.wandb, self.configs, self.results, self.study = (
+            configs[0].wandb,
+            configs,
+            results,
+            study,
+        )
+        self.wait_seconds = wait_seconds
+        self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> Mirror:
+        if self.wandb.mode != "disabled":
+            folder = records.run_dir(self.results, self.configs[0].run_id)
+            records.make_folder(folder)
+            command = [
+                sys.executable,
+                "-m",
+                "capacity.run.run.mirror",
+                str(self.results),
+                self.wandb.mode,
+                self.wandb.project,
+                self.wandb.entity or "",
+                self.study or "",
+                *[c.run_id for c in self.configs],
+            ]
+            with open(folder / "wandb.log", "ab") as log:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process is not None:
+            self.process.stdin.close()  # tells the mirror that the runs have ended
+            try:
+                if self.process.wait(self.wait_seconds):
+                    print(
+                        "capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
+                        file=sys.stderr,
+                    )
+            except subprocess.TimeoutExpired:
+                pass  # it ends by itself after GRACE_SECONDS
+
+
+def follow(results: Path, run_ids: list[str], settings: dict, ended) -> None:
+    """Copy metrics lines and final numbers of the runs to wandb until `ended()` and all is copied."""
+    import wandb
+
+    runs, copied = {}, dict.fromkeys(run_ids, 0)
+    last_round = False
+    while True:
+        last_round = ended()
+        for run_id in run_ids:
+            lines = records.read_metrics(results, run_id)
+            config_file = records.run_dir(results, run_id) / "config.json"
+            if run_id not in runs and config_file.exists():
+                runs[run_id] = wandb.init(
+                    project=settings["project"],
+                    entity=settings["entity"] or None,
+                    group=settings["study"] or None,
+                    mode=settings["mode"],
+                    id=run_id,
+                    name=run_id,
+                    resume="allow",
+                    dir=str(results),
+                    reinit="create_new",
+                    config=json.loads(config_file.read_bytes()),
+                    settings=wandb.Settings(
+                        init_timeout=20, silent=True, console="off", x_disable_stats=True
+                    ),
+                )
+            if run_id in runs:
+                for line in lines[copied[run_id] :]:
+                    runs[run_id].log(
+                        {k: v for k, v in line.items() if k != "step"}, step=line["step"]
+                    )
+                copied[run_id] = max(copied[run_id], len(lines))
+        if last_round:
+            break
+        time.sleep(POLL_SECONDS)
+    for run_id, run in runs.items():
+        record = records.read(results, run_id)
+        if record is not None:
+            run.summary["status"] = record["status"]
+            for convention in ("strict", "paper") if record["status"] == "finished" else ():
+                held = record["measures"]["memorization"][convention]
+                run.summary[f"{convention}_bits"] = held["bits"]
+                run.summary[f"{convention}_bits_per_parameter"] = held["bits_per_parameter"][
+                    "total"
+                ]
+        run.finish()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    for name in ("results", "mode", "project", "entity", "study"):
+        parser.add_argument(name)
+    parser.add_argument("run_ids", nargs="+")
+    args = parser.parse_args()
+    os.set_blocking(sys.stdin.fileno(), False)
+    deadline: list[float] = []
+
+    def ended() -> bool:
+        if (
+            not deadline and sys.stdin.buffer.raw.read(1) == b""
+        ):  # end of file: the training process closed it or died
+            deadline.append(time.monotonic() + GRACE_SECONDS)
+            _end_at(GRACE_SECONDS)
+        return bool(deadline)
+
+    try:
+        follow(Path(args.results), args.run_ids, vars(args), ended)
+        return 0
+    except ImportError:
+        print("wandb is not installed: pip install 'capacity[wandb]'", file=sys.stderr)
+    except Exception as error:  # whatever wandb raises, it is the mirror's end and nobody else's
+        print(f"mirror ended: {type(error).__name__}: {error}", file=sys.stderr)
+    os._exit(1)  # without wandb's own waiting at exit
+
+
+def _end_at(seconds: float) -> None:
+    import threading
+
+    timer = threading.Timer(seconds, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

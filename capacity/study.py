@@ -1,0 +1,229 @@
+"""A study file -> the runs of a study.
+
+    question: what the study asks, one sentence
+    pins:     overrides that hold for every run (Hydra's grammar), as a list
+    grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key: "range(0,4)"` in Hydra's sweep
+              grammar, or a name of your own with a list of mappings that set several keys together (values that move as one)
+    references: runs that the others are compared with, as a list of mappings from setting to value, such as {data.trained_on: reference,
+              data.n_reference: 8000}: each is trained once for all runs that differ only by size of the training set, length and seed
+    best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as [train.lr]
+    expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
+    scale:    published or pocket; what a verdict is about
+    presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME picks one
+
+A run that appears in two grids is planned once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capacity.compose import expand, load_many, read_yaml, shared_dir
+from capacity.config import Config, ConfigError, known_keys, nearest
+from capacity.published.expects import SCALES, check_expects
+
+ENTRIES = ("question", "pins", "grids", "references", "best_over", "expects", "scale")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named set of runs."""
+
+    name: str
+    path: Path
+    question: str
+    runs: list[Config]
+    best_over: list[str] = field(default_factory=list)  # dotted settings
+    expects: list[dict] = field(
+        default_factory=list
+    )  # as `laws.expects.check_expects` returns them
+    scale: str = "published"
+    overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
+
+
+def load_study(name: str, overrides: list[str]) -> Study:
+    """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win over pins and axes.
+    ConfigError with file and key."""
+    path = find_study(name)
+    base, preset = split_name(name)
+    tree = _entries(path, preset)
+    pins, grids = tree.get("pins") or [], tree.get("grids") or [{}]
+    references = tree.get("references") or []
+    best_over, scale = tree.get("best_over") or [], tree.get("scale", "published")
+    if not isinstance(pins, list) or not all(isinstance(p, str) for p in pins):
+        raise ConfigError(f"{path}: pins: expected a list of overrides such as data.vocab_size=256")
+    if not isinstance(grids, list) or not all(isinstance(g, dict) for g in grids):
+        raise ConfigError(f"{path}: grids: expected a list of mappings from axis to values")
+    if not isinstance(references, list) or not all(
+        isinstance(r, dict) and "data.trained_on" in r for r in references
+    ):
+        raise ConfigError(
+            f"{path}: references: expected a list of mappings with data.trained_on, such as {{data.trained_on: reference, data.n_reference: 8000}}"
+        )
+    if not isinstance(best_over, list) or not all(isinstance(key, str) for key in best_over):
+        raise ConfigError(f"{path}: best_over: expected a list of settings such as train.lr")
+    for key in best_over:
+        if key not in known_keys() or key == "seed":
+            raise ConfigError(
+                f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}"
+            )
+    if scale not in SCALES:
+        near = nearest(str(scale), list(SCALES))
+        raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{near}")
+    try:
+        expects = check_expects(tree.get("expects") or [])
+        layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
+        configs = load_many(layers)
+        if references and not _largest(configs):
+            raise ConfigError(
+                "references: are for runs on text with data.trained_on=members, and the study has none"
+            )
+        configs += load_many(
+            [
+                [
+                    *layers[i][:2],
+                    [f"{key}={_literal('references', v)}" for key, v in one.items()],
+                    list(overrides),
+                ]
+                for i in _largest(configs)
+                for one in references
+            ]
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    unique = {config.run_id: config for config in configs}
+    study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
+    return Study(
+        f"{study_name}@{preset}" if preset else study_name,
+        path,
+        str(tree.get("question", "")),
+        list(unique.values()),
+        best_over,
+        expects,
+        scale,
+        list(overrides),
+    )
+
+
+def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
+    """The pins of a study that `load_study` has read, and the settings of its axes, one list of overrides per run of its grids."""
+    path = find_study(name)
+    tree = _entries(path, split_name(name)[1])
+    return list(tree.get("pins") or []), [
+        point for grid in tree.get("grids") or [{}] for point in _points(grid)
+    ]
+
+
+def _largest(configs: list[Config]) -> list[int]:
+    """Of runs on text that differ only by size of the training set, length and seed, the place of the one that is trained on most."""
+    kin: dict[str, list[int]] = {}
+    for i, config in enumerate(configs):
+        if config.data.kind == "text" and config.data.trained_on == "members":
+            identity = config.identity
+            for section, key in (("data", "n_sequences"), ("train", "steps")):
+                del identity[section][key]
+            del identity["seed"]
+            kin.setdefault(json.dumps(identity, sort_keys=True), []).append(i)
+    return [max(places, key=lambda i: configs[i].items) for places in kin.values()]
+
+
+def _entries(path: Path, preset: str | None) -> dict:
+    """The entries of a study file; what a preset states takes the place of the study's own."""
+    tree = read_yaml(path)
+    presets = tree.pop("presets", None) or {}
+    if not isinstance(presets, dict) or not all(
+        isinstance(entries, dict) for entries in presets.values()
+    ):
+        raise ConfigError(
+            f"{path}: presets: expected a mapping from name to entries such as pins and grids"
+        )
+    for where, entries in [("", tree)] + [
+        (f"presets: {name}: ", entries) for name, entries in presets.items()
+    ]:
+        allowed = [*ENTRIES, "presets"] if entries is tree else list(ENTRIES)
+        for key in entries:
+            if key not in allowed:
+                raise ConfigError(
+                    f"{path}: {where}{key}: no such entry{nearest(str(key), allowed)}; allowed: "
+                    f"{', '.join(allowed)}"
+                )
+    if preset is None:
+        return tree
+    if preset not in presets:
+        known = [str(name) for name in presets]
+        raise ConfigError(
+            f"{path}: no preset {preset}{nearest(preset, known)}; "
+            + (f"allowed: {', '.join(known)}" if known else "this study has none")
+        )
+    return tree | presets[preset]
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """STUDY@PRESET as (study, preset); (name, None) where there is no preset, also for a file with @ in its name."""
+    base, at, preset = name.rpartition("@")
+    if not at or "/" in preset or Path(preset).suffix in (".yaml", ".yml"):
+        return name, None
+    return base, preset
+
+
+def find_study(name: str) -> Path:
+    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file, without @PRESET."""
+    name, _ = split_name(name)
+    if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+        return Path(name)
+    folders = list(dict.fromkeys([Path("sweeps").resolve(), shared_dir("sweeps")]))
+    for folder in folders:
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    known = study_names(folders)
+    raise ConfigError(
+        f"{name}: no such study{nearest(name, known)}; allowed: {', '.join(known)}, or a path to a YAML file"
+    )
+
+
+def study_names(folders: list[Path]) -> list[str]:
+    """All studies below the folders, by name."""
+    return sorted(
+        {
+            str(p.relative_to(f).with_suffix(""))
+            for f in folders
+            if f.is_dir()
+            for p in f.rglob("*.yaml")
+        }
+    )
+
+
+def _points(grid: dict) -> list[list[str]]:
+    """The product of a grid's axes as lists of overrides; the last axis varies fastest."""
+    axes: list[list[list[str]]] = []
+    for key, values in grid.items():
+        if isinstance(values, str):
+            axes.append(expand([f"{key}={values}"]))
+        elif isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
+            axes.append([[f"{k}={_literal(key, v)}" for k, v in value.items()] for value in values])
+        elif isinstance(values, list) and values:
+            axes.append([[f"{key}={_literal(key, v)}"] for v in values])
+        elif not isinstance(values, (list, dict)) and values is not None:
+            axes.append([[f"{key}={_literal(key, values)}"]])
+        else:
+            raise ConfigError(
+                f"grids: {key}: expected a value, a list of values, or a list of mappings"
+            )
+    return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
+
+
+def _literal(key: str, value: object) -> str:
+    """A YAML scalar in Hydra's override grammar."""
+    if isinstance(value, (list, dict)):
+        raise ConfigError(
+            f"grids: {key}: {value!r}: an axis takes plain values or mappings of key to plain value"
+        )
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
