@@ -46,12 +46,12 @@ coverage: install ## do the laws' intervals hold planted truth? (ten minutes on 
 	$(BIN)/python scripts/coverage.py
 
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
-	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_gpu.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py
 	$(PYTHON) scripts/bench.py --device cuda --repeats 5
 
 torture: $(VENV)/.installed-test ## kill a sweep a hundred times, here and on a SLURM of its own
 	$(BIN)/python scripts/torture.py
-	$(BIN)/python tests/slurm_cluster.py $(BIN)/python scripts/torture.py --slurm --steps 25000 --pause 1.5
+	$(BIN)/python tests/helpers/slurm_cluster.py $(BIN)/python scripts/torture.py --slurm --steps 25000 --pause 1.5
 
 clean: ## remove the environment and caches, keep results
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .import_linter_cache

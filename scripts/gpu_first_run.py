@@ -12,7 +12,7 @@ CPU, in two to three minutes.
 
   1_env.json        versions, copy bandwidth, large matrix products; the outcome of the tests
   2_smoke.json      eight models in fp32 and bf16: replays of a captured step, plain steps
-  3_gpu_tests.xml   tests/test_gpu.py, its memory tests alone; 3_gpu_tests.log
+  3_gpu_tests.xml   tests/gpu/test_gpu.py, its memory tests alone; 3_gpu_tests.log
   4_steps.json      milliseconds per step by graph replay, peak memory against the plan
   5_kernels.json    kernels of a plain step, in groups
   6_attention.json  backends of attention: time, error against fp64, equal bits
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-for _folder in (ROOT / "scripts", ROOT / "tests", ROOT):  # bench, test_gpu, capacity
+for _folder in (ROOT / "scripts", ROOT / "tests" / "helpers", ROOT):  # bench, test_gpu, capacity
     sys.path.insert(0, str(_folder))
 
 PACK = ROOT / "gpu_pack"
@@ -602,13 +602,13 @@ def smoke_case(configs: list, bench: Bench, steps: int = 3) -> dict:
 
 
 def tests(bench: Bench) -> None:
-    """tests/test_gpu.py by eight processes, then its memory tests alone, since they ask for the
+    """tests/gpu/test_gpu.py by eight processes, then its memory tests alone, since they ask for the
     peak of the whole device."""
     out, xml = bench.out, bench.out / "3_gpu_tests.xml"
     log = out / "3_gpu_tests.log"
     alone = "memory_is_predicted or never_holds"
     workers = "2" if bench.small else "8"
-    common = ["-p", "no:cacheprovider", "--tb=short", "tests/test_gpu.py"]
+    common = ["-p", "no:cacheprovider", "--tb=short", "tests/gpu/test_gpu.py"]
     parts = [
         ("all but memory", ["-v", "-n", workers, "--durations=20", "-k", f"not ({alone})"], 0.8),
         ("memory alone", ["-v", "-s", "-k", alone], 1.0),
@@ -1197,11 +1197,11 @@ def bisect(bench: Bench) -> None:
 
 
 def capture_part(name: str, precision: str, part: str) -> None:
-    """Capture a part of the step of a model of tests/test_gpu.py."""
+    """Capture a part of the step of a model of tests/gpu/test_gpu.py."""
     import torch
+    from test_gpu import config
 
     from capacity.train import loop
-    from test_gpu import config
 
     stack, state = new_stack(
         [config(seed, name, precision=precision) for seed in (0, 1)],

@@ -5,7 +5,7 @@ whole jobs are killed, stopped or requeued at random moments, the sweep being is
 tables, weights and logs, and writes what it did to RESULTS/studies/torture/NAME.json. Exit code 1 if anything differs.
 
     make torture                                                               on this machine, then on a SLURM of its own
-    python tests/slurm_cluster.py python scripts/torture.py --slurm            in a cluster that lives for this command only
+    python tests/helpers/slurm_cluster.py python scripts/torture.py --slurm            in a cluster that lives for this command only
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from capacity.compose import load
 from capacity.study import load_study
 from waiting import patience
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "capacity").rglob("*.py"))
 
 
@@ -318,7 +318,7 @@ sys.meta_path.insert(0, Absent())
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     check = (ROOT / "Makefile").read_text().split("gpu-check:")[1].split("\n\n")[0]
-    assert "tests/test_gpu.py" in check and "scripts/bench.py --device cuda" in check
+    assert "tests/gpu/test_gpu.py" in check and "scripts/bench.py --device cuda" in check
     tests = subprocess.run(
         [
             sys.executable,
@@ -327,7 +327,7 @@ sys.meta_path.insert(0, Absent())
             "-p",
             "no:cacheprovider",
             "--collect-only",
-            "tests/test_gpu.py",
+            "tests/gpu/test_gpu.py",
         ],
         cwd=ROOT,
         env=env,

@@ -4,7 +4,7 @@ Its files lie in one folder, its daemons listen on the loopback, and a watcher e
 each setting is as it is: cred_expire is the wait of a requeued job, config_overrides lets a node have more cores than the
 machine, and there are no cgroups, so memory limits do not act. KillWait is what a busy machine may need to save.
 
-By hand: `python tests/slurm_cluster.py bash` starts a cluster, runs the command inside it and stops the cluster.
+By hand: `python tests/helpers/slurm_cluster.py bash` starts a cluster, runs the command inside it and stops the cluster.
 """
 
 import contextlib

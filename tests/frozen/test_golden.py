@@ -12,7 +12,7 @@ from capacity.compose import load, option_names, read_yaml, shared_dir
 from capacity.study import load_study, study_names
 from frozen import compare
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 ELSEWHERE = (
     "data=corpus",
     "data=text_bible",

@@ -670,4 +670,4 @@ def test_a_source_that_is_gone_or_changed_is_one_line(tmp_path, capsys, monkeypa
 
 def test_the_export_needs_no_transformers():
     code = "import sys; import capacity.export.huggingface; assert not {'transformers', 'hydra', 'pandas'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -215,7 +215,7 @@ def test_no_number_of_a_fit_is_the_pages_own(planted, name):
 
 
 def test_the_answers_say_what_was_planted(planted):
-    """Numbers in the box on the first screen of each kind, by the laws of tests/planted.py."""
+    """Numbers in the box on the first screen of each kind, by the laws of tests/helpers/planted.py."""
 
     def first(name):
         return answer_of(planted(name)[3])

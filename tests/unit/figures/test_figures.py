@@ -9,11 +9,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
+from test_laws import ragged, study
 
 from capacity.analysis.random import plateaus as fit
 from capacity.analysis.random.figures import PUBLISHED, capacity_figure, memorized_figure
 from capacity.figures import style
-from test_laws import ragged, study
 
 STUDIES = {
     "four shapes": lambda: study(loads=(0.7, 1.3, 2.0), shapes=0.05, k=6.0, draw=3),

@@ -772,7 +772,7 @@ def test_bad_input_is_one_line(here, capsys, change, word):
 
 
 def test_a_fit_of_another_study_is_a_prior(here, capsys):
-    fit = Path(__file__).resolve().parents[1] / "results" / "studies" / "pocket" / "fit.json"
+    fit = Path(__file__).resolve().parents[3] / "results" / "studies" / "pocket" / "fit.json"
     code = main(
         [
             "plan",
@@ -801,7 +801,7 @@ def test_a_fit_of_another_study_is_a_prior(here, capsys):
 
 def test_a_ladder_of_another_study_is_a_prior(here, capsys):
     found = (
-        Path(__file__).resolve().parents[1]
+        Path(__file__).resolve().parents[3]
         / "results"
         / "studies"
         / "precision"

@@ -21,7 +21,7 @@ from capacity.figures import style
 from capacity.report import figure_data as figures
 from capacity.study import Study, load_study
 
-STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"
+STUDIES = Path(__file__).resolve().parents[3] / "results" / "studies"
 FIT_FILES = ("fit.json", "precision.json", "memory.json")
 TRAINED = (
     "trained",

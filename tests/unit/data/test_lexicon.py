@@ -20,8 +20,8 @@ from capacity.data.biographies import BiosWorld
 from capacity.settings.field import ConfigError
 from waiting import patience
 
-POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
-OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "physicslm4_fields"
+POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
+OFFICIAL = Path(__file__).resolve().parents[4] / "shared" / "physicslm4_fields"
 FILES = {"birth_city": "city", "university": "university", "major": "field"}
 # Forms that the templates of this package do not have: the value first, possessives, marks behind the value or none.
 ODD = """[birth_date]

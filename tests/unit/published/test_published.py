@@ -17,7 +17,7 @@ from capacity.published import expects
 from capacity.published import values as published
 from capacity.settings.field import ConfigError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 SHAPES = [
     (layers, d) for layers in (1, 2, 4, 8) for d in (32, 64, 128, 256)
 ]  # of Table 1 of arXiv 2505.24832

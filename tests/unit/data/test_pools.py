@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
-OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "physicslm4_fields"
+POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
+OFFICIAL = Path(__file__).resolve().parents[4] / "shared" / "physicslm4_fields"
 NAMES = ("first_name", "middle_name", "last_name")
 LISTS = {
     "first_name": 400,

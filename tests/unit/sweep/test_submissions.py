@@ -13,6 +13,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_sweep import outcome
 
 from capacity import compose, cost, records
 from capacity.cli.main import main
@@ -21,7 +22,6 @@ from capacity.config import ConfigError, duration_seconds
 from capacity.study import load_study
 from capacity.sweep import plan, slurm, submissions
 from capacity.sweep.packs import Pack
-from test_sweep import outcome
 from waiting import wait_until
 
 STUDY = """

@@ -9,10 +9,10 @@ import shutil
 import subprocess
 
 import pytest
+from test_report import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
 
 from capacity import records
 from planted import plant
-from test_report import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
 from waiting import patience, wait_until
 
 NEEDED = ("chromium", "chromedriver", "pdftotext")

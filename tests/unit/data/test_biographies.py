@@ -14,7 +14,7 @@ from capacity.config import from_dict
 from capacity.data import hashing, lexicon
 from capacity.data.biographies import BiodWorld, BiosWorld
 
-POOLS = Path(__file__).resolve().parents[1] / "capacity" / "data" / "pools"
+POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
 CPU = torch.device("cpu")
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
 MONTHS = (

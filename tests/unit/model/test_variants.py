@@ -15,7 +15,7 @@ from capacity.model.attention import document_mask
 from capacity.model.gpt import ACTIVATIONS, GPT, _rotate
 from capacity.settings import field as settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 V, S = 23, 7
 
 

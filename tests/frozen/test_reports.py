@@ -12,7 +12,7 @@ from frozen.analysis import no_pictures
 from frozen.pages import MASKS, text_of
 from planted import plant
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 STUDIES = {  # name of the golden files -> study, and what of it is missing
     "random": ("pocket", {}),
     "ablation": ("morris/vocabulary@pocket", {}),

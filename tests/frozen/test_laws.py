@@ -19,7 +19,7 @@ from frozen.analysis import (
     table_of,
 )
 
-TEXTS = Path(__file__).parent / "data" / "terminal"
+TEXTS = Path(__file__).parents[1] / "data" / "terminal"
 
 
 @pytest.mark.parametrize("name", committed())
