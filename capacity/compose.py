@@ -22,15 +22,14 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from capacity.base.errors import ConfigError, nearest
 from capacity.config import (
     COUPLED,
     SECTIONS,
     Config,
-    ConfigError,
     check_section,
     from_dict,
     known_keys,
-    nearest,
     takes_text,
     unknown_data_key,
     unknown_key,

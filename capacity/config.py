@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from capacity import counts
+from capacity.base.errors import ConfigError, nearest
 from capacity.data.kinds import KINDS, BiodData, BiosData, CorpusData, TextData, UniformData
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
-from capacity.settings.field import ConfigError, checked, nearest, setting
+from capacity.settings.field import checked, setting
 from capacity.settings.quantize import LEVELS, Quantize
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")

@@ -16,14 +16,15 @@ import dataclasses
 import fcntl
 import json
 import math
-import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator
 
 from capacity import counts
-from capacity.config import Config, ConfigError
+from capacity.base.errors import ConfigError
+from capacity.base.files import flock, is_locked, make_folder, write_atomic, write_json
+from capacity.config import Config
 
 if TYPE_CHECKING:
     import pandas
@@ -127,32 +128,6 @@ def run_dir(results: Path, run_id: str) -> Path:
     return runs_dir(results) / run_id
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; ConfigError where that cannot be, such as below a file or a dangling link."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(f"{folder}: cannot make this folder: {error.strerror}") from None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, tree: Any) -> None:
-    write_atomic(path, (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode())
-
-
 def validate(record: dict) -> dict:
     """The record itself, or ValueError naming the first field that is missing or of a wrong type."""
     for key, types in FIELDS.items():
@@ -246,23 +221,6 @@ def claim(results: Path, run_id: str) -> Iterator[bool]:
         for left in folder.glob(".*.tmp"):  # of a writer that was killed
             left.unlink(missing_ok=True)
         yield True
-
-
-def flock(file: IO, kind: int) -> bool:
-    """Take a lock of an open file, if nobody else has it."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-
-
-def is_locked(path: Path) -> bool:
-    try:
-        with open(path) as file:
-            return not flock(file, fcntl.LOCK_SH)
-    except FileNotFoundError:
-        return False
 
 
 def append_metrics(results: Path, run_id: str, line: dict) -> None:

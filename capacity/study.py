@@ -21,8 +21,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from capacity.base.errors import ConfigError, nearest
 from capacity.compose import expand, load_many, read_yaml, shared_dir
-from capacity.config import Config, ConfigError, known_keys, nearest
+from capacity.config import Config, known_keys
 from capacity.published.expects import SCALES, check_expects
 
 ENTRIES = ("question", "pins", "grids", "references", "best_over", "expects", "scale")

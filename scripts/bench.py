@@ -37,6 +37,7 @@ rest_idle_threads()  # as workers do, before torch is there
 
 import torch
 
+from capacity.base.files import write_json
 from capacity.config import Config, from_dict
 from capacity.cost import values_per_token
 from capacity.data.text import Pool
@@ -48,7 +49,6 @@ from capacity.measure.membership import statistics as statistics_of
 from capacity.measure.memorization import code_lengths
 from capacity.measure.sequence_scores import recall, scores
 from capacity.model.gpt import GPT
-from capacity.records import write_json
 from capacity.run.environment import environment, has_compiler, keep_freed_memory, pick_device
 from capacity.train.loop import Stack, advance
 

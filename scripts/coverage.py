@@ -9,15 +9,15 @@ keeps the others' rows.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
-from capacity import records
-from capacity.analysis.table_checks import csv
+from capacity.base import files
+from capacity.base.files import csv
+from capacity.base.hardware import cores
 from capacity.fitting import coverage as planted
 from capacity.fitting.forms import FORMS
 
@@ -79,8 +79,8 @@ def main() -> None:
         table = pd.concat([kept[~kept.study.isin(table.study)], table])
     order = {name: i for i, name in enumerate(planted.STUDIES)}
     table = table.sort_values("study", key=lambda column: column.map(order), kind="stable")
-    records.write_atomic(before, csv(table.round(6)))
-    records.write_atomic(folder / "coverage.md", report(table).encode())
+    files.write_atomic(before, csv(table.round(6)))
+    files.write_atomic(folder / "coverage.md", report(table).encode())
     print(
         report(table)
         + f"\n{len(jobs)} pieces in {time.perf_counter() - began:.0f} s on {args.workers} cores\n{folder}"

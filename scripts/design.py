@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from capacity.analysis.table_checks import csv
+from capacity.base.files import csv, write_atomic
 from capacity.base.hardware import cores
 from capacity.design import optimal
 from capacity.design.exposure import Exposures
@@ -29,7 +29,6 @@ from capacity.design.space import grid, space_of
 from capacity.design.targets import ask
 from capacity.fitting import coverage as planted
 from capacity.fitting import forms
-from capacity.records import write_atomic
 
 
 @dataclass(frozen=True)

@@ -1824,9 +1824,9 @@ def make_pack(folder: Path) -> None:
     Bits that runs hold by another device can be added: reference.json."""
     from bench import RENDER, people
 
+    from capacity.base.files import write_json
     from capacity.config import from_dict
     from capacity.data.cache import keep
-    from capacity.records import write_json
     from capacity.sweep.packs import Pack, write_pack
 
     results = folder / "results"

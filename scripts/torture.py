@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from capacity import records
+from capacity.base import files
 from capacity.study import load_study
 
 STUDY = """\
@@ -60,7 +61,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         told = torture(Path(folder), args)
     path = args.results / "studies" / "torture" / f"{name}.json"
-    records.write_json(path, told)
+    files.write_json(path, told)
     print(json.dumps(told, indent=1))
     print(path)
     return 0 if not told["differences"] else 1

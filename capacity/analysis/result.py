@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capacity import records
-from capacity.analysis.table_checks import csv, plain
+from capacity.base.files import csv, plain
 
 if TYPE_CHECKING:
     import pandas
@@ -51,7 +50,7 @@ class Outcome:
             for kind in ("png", "pdf")
         }
         for name, data in files.items():
-            records.write_atomic(Path(folder) / name, data)
+            files.write_atomic(Path(folder) / name, data)
         return [Path(folder) / name for name in files]
 
 

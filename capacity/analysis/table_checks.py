@@ -1,7 +1,5 @@
 """What both kinds of laws do with a table of runs: the first checks, and its way into files."""
 
-import math
-
 import numpy as np
 import pandas as pd
 
@@ -35,18 +33,3 @@ def check_numbers(table, columns, positive):
             raise ValueError(
                 f"finished run {done.run_id[bad].iloc[0]} has {column} = {values[bad].iloc[0]:g}"
             )
-
-
-def csv(frame):
-    """A table as bytes, the same for the same content."""
-    return frame.to_csv(index=False, lineterminator="\n").encode()
-
-
-def plain(x):
-    """Python's own types for json; numbers that do not exist as None."""
-    if isinstance(x, dict):
-        return {str(key): plain(value) for key, value in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [plain(value) for value in x]
-    x = x.item() if isinstance(x, np.generic) else x
-    return None if isinstance(x, float) and not math.isfinite(x) else x

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from capacity import records
-from capacity.analysis.table_checks import plain
-from capacity.config import ConfigError, nearest
+from capacity.base import files
+from capacity.base.errors import ConfigError, nearest
+from capacity.base.files import plain
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
 from capacity.fitting import selection as compare
@@ -89,7 +89,7 @@ def command(args: argparse.Namespace) -> int:
     found["table"] = args.table.name
     print(report(found))
     if args.output:
-        records.write_atomic(
+        files.write_atomic(
             args.output,
             (json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
         )

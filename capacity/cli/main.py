@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 from capacity import __version__
+from capacity.base import files
+from capacity.base.errors import ConfigError
 from capacity.base.hardware import rest_idle_threads
 from capacity.cli.help import (
     CANCEL_HELP,
@@ -30,7 +32,6 @@ from capacity.cli.help import (
     TABLE_HELP,
     TRAIN_HELP,
 )
-from capacity.config import ConfigError
 
 OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
 
@@ -613,7 +614,7 @@ def _report(args: argparse.Namespace) -> int:
     content = page.build(args.study, study, table, args.results, judged, reason, given)
     if judged:
         judged.write(folder)
-    records.write_atomic(output, content)
+    files.write_atomic(output, content)
     print(output)
     if reason:
         print(f"no law: {reason}", file=sys.stderr)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
-from capacity import records
-from capacity.config import ConfigError
+from capacity.base import files
+from capacity.base.errors import ConfigError
 from capacity.design import planner
 from capacity.design import terminal as report
 from capacity.design.space import space_of, write_yaml
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         batch = [run for _, run in space.runs(found.batch, found.finished.seeds)]
         if batch:
             asked = f"{question.parameter} of {question.form.formula}: {len(batch)} runs planned from {space.name}"
-            records.write_atomic(args.write, write_yaml(space, there + batch, asked).encode())
+            files.write_atomic(args.write, write_yaml(space, there + batch, asked).encode())
             print(f"{'written':12s}{args.write}: capacity sweep {args.write}")
     return 0 if found.verdict != "not within the budget" else 1
 

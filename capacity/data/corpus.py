@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from capacity.base.errors import ConfigError
 from capacity.data.kinds import CorpusData
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.lists import read_lines
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
-from capacity.settings.field import ConfigError
 
 FIELDS = ("person", "attributes", "texts")
 

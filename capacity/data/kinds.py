@@ -12,9 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
+from capacity.base.errors import ConfigError
 from capacity.data import entropy
 from capacity.settings import field as settings
-from capacity.settings.field import ConfigError, setting
+from capacity.settings.field import setting
 
 LARGEST = 2**40
 

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
+from capacity.base.errors import ConfigError
 from capacity.data import lists
-from capacity.settings.field import ConfigError
 
 if TYPE_CHECKING:
     from capacity.data.kinds import BiodData, BiosData, CorpusData
@@ -290,7 +290,7 @@ def path(results: Path, digest: str) -> Path:
 
 def keep(results: Path, lexicon: Lexicon) -> None:
     """Write the lexicon to the results folder, once."""
-    from capacity.records import write_atomic
+    from capacity.base.files import write_atomic
 
     if not path(results, lexicon.digest).exists():
         write_atomic(

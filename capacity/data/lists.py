@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from capacity.settings.field import ConfigError, nearest
+from capacity.base.errors import ConfigError, nearest
 
 OWN = Path(__file__).resolve().parent / "pools"
 MONTHS = (

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator
 
-from capacity.settings.field import ConfigError
+from capacity.base.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,7 +254,7 @@ def keep(results: Path, data: TextData) -> None:
         return
     from safetensors.numpy import save
 
-    from capacity.records import write_atomic
+    from capacity.base.files import write_atomic
 
     pool = of(data)
     about = {"schema": SCHEMA, "digest": pool.digest, "words": pool.words}

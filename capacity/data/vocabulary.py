@@ -14,7 +14,7 @@ from typing import Iterable
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from capacity.settings.field import ConfigError
+from capacity.base.errors import ConfigError
 
 GPT2_SIZE = 50257
 

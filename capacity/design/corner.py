@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from capacity.analysis.random import plateaus as fit
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
 from capacity.design.optimal import Effects
 from capacity.design.prior import Prior, Truths
 from capacity.design.space import Space

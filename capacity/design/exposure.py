@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
 from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space

@@ -17,7 +17,7 @@ import pandas as pd
 
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.precision import bit_widths as precision
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
 from capacity.design.formats_design import Ladder
 from capacity.design.optimal import USABLE, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within

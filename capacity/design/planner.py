@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
 from capacity.design import optimal
 from capacity.design.prior import Prior
 from capacity.design.simulate import Forecast, crossed, forecast

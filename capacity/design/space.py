@@ -20,7 +20,8 @@ import numpy as np
 from capacity import counts as closed
 from capacity.analysis.precision.analysis import FEWEST_RUNGS
 from capacity.analysis.precision.bit_widths import LADDERS, trained_as
-from capacity.config import COUPLED, Config, ConfigError
+from capacity.base.errors import ConfigError
+from capacity.config import COUPLED, Config
 from capacity.cost import Speed, speed_of
 from capacity.records import shape_labels
 from capacity.study import axes_of, load_study

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis.random import plateaus as fit
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
 from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space

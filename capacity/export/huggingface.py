@@ -32,7 +32,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from capacity import records
-from capacity.config import Config, ConfigError, from_record
+from capacity.base.errors import ConfigError
+from capacity.config import Config, from_record
 from capacity.data import cache as kept
 from capacity.export import model_card as card
 from capacity.export import tokenizer
@@ -399,7 +400,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
     part = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         for name, data in files.items():
-            records.write_atomic(part / name, data)
+            files.write_atomic(part / name, data)
         os.replace(part, folder)  # an empty folder gives way
     finally:
         shutil.rmtree(part, ignore_errors=True)

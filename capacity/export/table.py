@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator
 
 from capacity import records
-from capacity.config import Config, ConfigError, from_record
+from capacity.base import files
+from capacity.base.errors import ConfigError
+from capacity.config import Config, from_record
 from capacity.data import cache as kept
 from capacity.export import columns
 
@@ -74,7 +76,7 @@ def table(
     elif output is None:
         sys.stdout.write(csv(frame).decode())
     else:
-        records.write_atomic(
+        files.write_atomic(
             output, csv(frame) if output.suffix == ".csv" else parquet(frame, quantized)
         )
         print(
@@ -228,9 +230,8 @@ def _cell(value: Any) -> Any:
 
 def csv(frame: pandas.DataFrame) -> bytes:
     """As bytes, full precision, missing values empty."""
-    from capacity.analysis import table_checks as tables
 
-    return tables.csv(frame)
+    return files.csv(frame)
 
 
 def parquet(frame: pandas.DataFrame, quantized: bool = False) -> bytes:

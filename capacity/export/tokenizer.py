@@ -14,10 +14,10 @@ import json
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from capacity.base.errors import ConfigError
 from capacity.data import compile_lexicon as compiling
 from capacity.data import lexicon, text
 from capacity.data.vocabulary import Encoder
-from capacity.settings.field import ConfigError
 
 EOS, BOS, TAG = lexicon.EOS, "<|bos|>", "<|tag|>"
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from capacity.base.errors import ConfigError
 from capacity.base.rng import raw_words
 from capacity.config import Config
 from capacity.data import text
-from capacity.settings.field import ConfigError
 
 CANDIDATES = (
     2**12

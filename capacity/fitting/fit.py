@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 import capacity
-from capacity.analysis.table_checks import plain
+from capacity.base.files import plain
 from capacity.fitting import forms
 from capacity.fitting.forms import Form
 from capacity.fitting.solve import (

@@ -180,7 +180,7 @@ def exposure(canaries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 def write_scores(folder: Path, table: dict[str, np.ndarray], run_id: str) -> None:
     from safetensors.numpy import save
 
-    from capacity.records import write_atomic
+    from capacity.base.files import write_atomic
 
     write_atomic(
         folder / SCORES,

@@ -29,7 +29,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from capacity.config import ConfigError, known_keys, nearest
+from capacity.base.errors import ConfigError, nearest
+from capacity.config import known_keys
 from capacity.published import values as published
 from capacity.published.values import EVIDENCE
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from capacity.settings.field import ConfigError, nearest
+from capacity.base.errors import ConfigError, nearest
 
 FILE = Path(__file__).with_name("published.toml")
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"

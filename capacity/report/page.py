@@ -26,7 +26,7 @@ from capacity.analysis.document import FAILED, MISSING, Flag, View
 from capacity.analysis.random.analysis import _digits
 from capacity.analysis.residuals import residuals
 from capacity.analysis.result import Outcome
-from capacity.analysis.table_checks import csv
+from capacity.base.files import csv
 from capacity.report import figure_data as figures
 from capacity.report import provenance, runs, views
 from capacity.study import Study

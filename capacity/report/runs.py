@@ -13,7 +13,7 @@ import pandas as pd
 from capacity import records
 from capacity.analysis.document import Column, Flag
 from capacity.analysis.residuals import Residuals
-from capacity.analysis.table_checks import plain
+from capacity.base.files import plain
 from capacity.config import Config
 
 STATES = ("finished", "failed", "missing", "interrupted", "running")

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 import capacity
+from capacity.base.errors import ConfigError
 from capacity.base.hardware import cpu_name
-from capacity.config import Config, ConfigError
+from capacity.config import Config
 
 
 def environment(device: torch.device) -> dict:

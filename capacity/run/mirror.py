@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from capacity import records
+from capacity.base import files
 from capacity.config import Config
 
 POLL_SECONDS = 2.0
@@ -43,7 +44,7 @@ class Mirror:
     def __enter__(self) -> Mirror:
         if self.wandb.mode != "disabled":
             folder = records.run_dir(self.results, self.configs[0].run_id)
-            records.make_folder(folder)
+            files.make_folder(folder)
             command = [
                 sys.executable,
                 "-m",

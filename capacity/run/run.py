@@ -18,7 +18,9 @@ import numpy as np
 import torch
 
 from capacity import records
-from capacity.config import Config, ConfigError, from_dict
+from capacity.base import files
+from capacity.base.errors import ConfigError
+from capacity.config import Config, from_dict
 from capacity.cost import micro_batches
 from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
@@ -126,9 +128,7 @@ def _execute_group(
 ) -> dict[str, str]:
     for config in configs:
         kept.keep(results, config.data)
-        records.write_json(
-            records.run_dir(results, config.run_id) / "config.json", config.as_dict()
-        )
+        files.write_json(records.run_dir(results, config.run_id) / "config.json", config.as_dict())
         (records.run_dir(results, config.run_id) / "record.json").unlink(
             missing_ok=True
         )  # of a failed run, tried again

@@ -6,20 +6,14 @@ Standard library only; every section of a configuration is a frozen dataclass of
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from functools import lru_cache
 from typing import Any, get_type_hints
 
+from capacity.base.errors import ConfigError, nearest
+
 REQUIRED = object()  # a setting that is always part of the identity
-
-
-class ConfigError(ValueError):
-    """A setting that a person can correct: one line that names the key, the value and what is allowed."""
-
-    def __init__(self, text: str):
-        super().__init__(" ".join(text.split()))  # values may hold line breaks
 
 
 def setting(
@@ -49,16 +43,6 @@ def setting(
         "neutral": neutral,
     }
     return dataclasses.field(default=default, metadata=limits)
-
-
-def nearest(word: str, allowed: list[str]) -> str:
-    """' (did you mean X?)' for the closest allowed word, or an empty string."""
-    last = word.rpartition(".")[2]
-    near = [
-        key for key in allowed if key != word and key.rpartition(".")[2] == last
-    ]  # the right field under a wrong group
-    near = near or difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:

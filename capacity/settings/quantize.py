@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from capacity.settings.field import ConfigError, setting
+from capacity.base.errors import ConfigError
+from capacity.settings.field import setting
 
 if TYPE_CHECKING:
     from capacity.config import Model

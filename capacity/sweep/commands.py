@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from capacity import records
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
 from capacity.study import load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions

@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from capacity import records
-from capacity.config import Config, ConfigError, from_dict
+from capacity.base import files
+from capacity.base.errors import ConfigError
+from capacity.config import Config, from_dict
 from capacity.cost import GUESSES, Speed, stack_bytes
 from capacity.data import cache as kept
 from capacity.train.stack_key import stack_key
@@ -49,7 +49,7 @@ def write_pack(path: Path, pack: Pack) -> None:
     stacks = [
         [{"run_id": run.run_id, "config": run.as_dict()} for run in stack] for stack in pack.stacks
     ]
-    records.write_json(
+    files.write_json(
         path,
         {
             "schema": SCHEMA,

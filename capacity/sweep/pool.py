@@ -21,9 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capacity import records
+from capacity.base import files
+from capacity.base.errors import ConfigError
 from capacity.base.hardware import allowed_threads, upper_bound
 from capacity.base.progress import Progress, count
-from capacity.config import Config, ConfigError
+from capacity.config import Config
 from capacity.cost import GUESSES
 from capacity.sweep.packs import Pack
 
@@ -175,7 +177,7 @@ class _State:
             for job in running
         ]
         try:
-            records.write_json(
+            files.write_json(
                 self.path,
                 self.about
                 | {"state": word, "updated": time.time(), "running": jobs, "outcome": finished},

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from capacity import records
+from capacity.base.errors import ConfigError
 from capacity.base.progress import clock
-from capacity.config import Config, ConfigError
+from capacity.config import Config
 from capacity.study import load_study
 from capacity.sweep import submissions
 

@@ -30,8 +30,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Iterator
 
-from capacity import records
-from capacity.config import ConfigError, nearest
+from capacity.base import files
+from capacity.base.errors import ConfigError, nearest
 from capacity.sweep.packs import Pack, write_pack
 
 SCHEMA = 1
@@ -83,7 +83,7 @@ class Submission:
 
     def save(self, **changes) -> None:
         self.tree.update(changes)
-        records.write_json(self.folder / "submission.json", self.tree)
+        files.write_json(self.folder / "submission.json", self.tree)
 
 
 Living = dict[tuple[Submission, int], Element]  # by submission and array index
@@ -141,10 +141,10 @@ def launcher(name: str) -> ModuleType:
 def submitting(results: Path) -> Iterator[None]:
     """Only one submitter at a time, on all machines that share this folder. ConfigError if another takes too long."""
     folder = folder_of(results)
-    records.make_folder(folder)
+    files.make_folder(folder)
     began, told = time.monotonic(), False
     with open(folder / "lock", "a+") as file:
-        while not records.flock(file, fcntl.LOCK_EX):
+        while not files.flock(file, fcntl.LOCK_EX):
             file.seek(0)
             who = file.read().strip() or "somebody"
             if time.monotonic() - began > PATIENCE_S:
@@ -166,7 +166,7 @@ def submitting(results: Path) -> Iterator[None]:
 def held(submission: Submission) -> Iterator[None]:
     """The lock of a sweep on this machine: while it is held, the submission is alive."""
     with open(submission.folder / "lock", "a") as file:
-        while not records.flock(
+        while not files.flock(
             file, fcntl.LOCK_EX
         ):  # `status` holds it for an instant when it looks
             time.sleep(0.02)
@@ -250,7 +250,7 @@ def alive(results: Path) -> Living:
         submissions = list(group)
         if name == "local":
             for submission in submissions:
-                if records.is_locked(submission.folder / "lock"):
+                if files.is_locked(submission.folder / "lock"):
                     words = f"on {submission.tree['host']}, process {submission.tree['pid']}"
                     found |= {
                         (submission, i): Element("running", words)

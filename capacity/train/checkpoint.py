@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from capacity.config import ConfigError
+from capacity.base.errors import ConfigError
+from capacity.base.files import write_atomic
 from capacity.model.gpt import GPT
-from capacity.records import write_atomic
 from capacity.train.loop import State
 from capacity.train.loss_scale import new_scaling
 

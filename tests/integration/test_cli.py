@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from capacity import compose, records
+from capacity.base import files
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
@@ -370,7 +371,7 @@ def test_a_wrong_checkpoint_is_refused_in_one_line(here, tiny, capfd, damage):
     assert outcome == {other.run_id: "interrupted"}
     data = (records.run_dir(here / "results", other.run_id) / "checkpoint.safetensors").read_bytes()
     path = records.run_dir(here / "results", run.run_id) / "checkpoint.safetensors"
-    records.write_atomic(path, {"truncated": data[:-8], "empty": b"", "other run": data}[damage])
+    files.write_atomic(path, {"truncated": data[:-8], "empty": b"", "other run": data}[damage])
     assert main(["train", *tiny]) == 2
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.startswith("capacity: error: ") and str(path.relative_to(here)) in error
@@ -379,7 +380,7 @@ def test_a_wrong_checkpoint_is_refused_in_one_line(here, tiny, capfd, damage):
 
 def test_what_a_killed_write_left_is_cleared_away(here, tiny):
     folder = records.run_dir(here / "results", load(tiny).run_id)
-    records.write_atomic(folder / ".checkpoint.safetensors.123.tmp", b"half of a checkpoint")
+    files.write_atomic(folder / ".checkpoint.safetensors.123.tmp", b"half of a checkpoint")
     assert main(["train", *tiny]) == 0
     assert sorted(os.listdir(folder)) == [
         "config.json",
@@ -516,7 +517,7 @@ def test_status_counts_names_and_codes(trained, tiny, here, capfd):
         "error": {"reason": "diverged badly", "step": 3},
     }
     records.write(results, failed)
-    records.write_atomic(records.run_dir(results, ids[2]) / "checkpoint.safetensors", b"")
+    files.write_atomic(records.run_dir(results, ids[2]) / "checkpoint.safetensors", b"")
     records.append_metrics(results, ids[2], {"step": 60})
     assert main(["status", "study.yaml"]) == 1
     text = capfd.readouterr().out

@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from capacity import records
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import shared_dir
-from capacity.config import ConfigError
 from capacity.cost import GUESSES, stack_bytes
 from capacity.study import load_study
 from capacity.sweep import packs, plan, submissions

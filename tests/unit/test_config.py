@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from capacity import compose
+from capacity.base.errors import ConfigError
 from capacity.compose import GROUPS, expand, load, load_many, option_names, to_yaml
-from capacity.config import KINDS, SECTIONS, Config, ConfigError, from_dict, known_keys
+from capacity.config import KINDS, SECTIONS, Config, from_dict, known_keys
 
 
 def tree(**changes):

@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity import records
-from capacity.config import ConfigError, from_dict
+from capacity.base import files
+from capacity.base.errors import ConfigError
+from capacity.config import from_dict
 from waiting import patience
 
 
@@ -229,7 +231,7 @@ def test_the_record_of_another_run_is_refused(tmp_path):
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch, broken):
     path = tmp_path / "sub" / "file"
-    records.write_atomic(path, b"old")
+    files.write_atomic(path, b"old")
 
     def fail(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -237,14 +239,14 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(os, broken, fail)
         with pytest.raises(OSError):
-            records.write_atomic(path, b"new content")
+            files.write_atomic(path, b"new content")
     assert path.read_bytes() == b"old" and os.listdir(path.parent) == ["file"]
-    records.write_atomic(path, b"new content")
+    files.write_atomic(path, b"new content")
     assert path.read_bytes() == b"new content" and os.listdir(path.parent) == ["file"]
 
 
 def test_a_kill_while_writing_keeps_the_old_file(tmp_path):
-    records.write_atomic(tmp_path / "file", b"old")
+    files.write_atomic(tmp_path / "file", b"old")
     code = (
         "import os, sys; from pathlib import Path; from capacity import records\n"
         "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"  # at the moment when the new content lies beside the old
@@ -310,7 +312,7 @@ def test_a_look_at_the_status_does_not_cost_a_claim(tmp_path, monkeypatch):
     claimed(tmp_path, run_id)
     with open(records.run_dir(tmp_path, run_id) / "lock") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        take, tries = records.flock, []
+        take, tries = files.flock, []
 
         def after_a_failure(*args):
             tries.append(take(*args))
@@ -327,7 +329,7 @@ def test_states(tmp_path, holder):
     assert (
         records.status(tmp_path, run.run_id) == "missing" and not tmp_path.joinpath("runs").exists()
     )
-    records.write_atomic(folder / "checkpoint.safetensors", b"")
+    files.write_atomic(folder / "checkpoint.safetensors", b"")
     assert records.status(tmp_path, run.run_id) == "interrupted"
     process, _ = holder(run.run_id)
     assert records.status(tmp_path, run.run_id) == "running"

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from capacity.analysis.facts import arms, verdicts
+from capacity.base.errors import ConfigError
 from capacity.compose import shared_dir
-from capacity.config import ConfigError
 from capacity.cost import GUESSES
 from capacity.study import load_study, study_names
 from capacity.sweep import plan

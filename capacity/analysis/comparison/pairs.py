@@ -24,10 +24,10 @@ import pandas as pd
 
 from capacity.analysis.facts import arms
 from capacity.analysis.random import plateaus as fit
-from capacity.analysis.table_checks import csv
+from capacity.base.errors import nearest
+from capacity.base.files import csv
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import LEVEL
-from capacity.settings.field import nearest
 
 if TYPE_CHECKING:
     from capacity.study import Study

@@ -18,7 +18,8 @@ import pandas as pd
 import capacity
 from capacity.analysis.comparison import pairs
 from capacity.analysis.facts import arms
-from capacity.analysis.table_checks import plain
+from capacity.base import files
+from capacity.base.files import plain
 from capacity.fitting import selection as compare
 from capacity.published.values import digits, ends, wrapped
 
@@ -402,7 +403,7 @@ def told(row: dict) -> list[str]:
 def command(args: argparse.Namespace) -> int:
     """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
     from capacity import records
-    from capacity.config import ConfigError
+    from capacity.base.errors import ConfigError
     from capacity.study import load_study
 
     study = load_study(args.study, args.overrides)
@@ -425,7 +426,7 @@ def command(args: argparse.Namespace) -> int:
         raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE")
     content = (json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
     path = args.results / "studies" / study.name / "compare.json"
-    records.write_atomic(path, content)
+    files.write_atomic(path, content)
     lines = [*wrapped(f"{study.name}: {runs.number}", ""), ""]
     for row in found["comparisons"]:
         lines += [*told(row), ""]

@@ -14,7 +14,7 @@ import capacity
 from capacity.analysis.comparison import variants as differences
 from capacity.analysis.facts import arms, exposures, verdicts
 from capacity.analysis.result import Outcome
-from capacity.analysis.table_checks import csv, plain
+from capacity.base.files import csv, plain
 from capacity.fitting import forms
 from capacity.published.expects import BELOW
 from capacity.published.values import caveat

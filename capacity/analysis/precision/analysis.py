@@ -12,7 +12,8 @@ from capacity import records
 from capacity.analysis.precision import bit_widths as precision
 from capacity.analysis.random.plateaus import UNDERFILLED, rising
 from capacity.analysis.result import Outcome
-from capacity.analysis.table_checks import checked, plain
+from capacity.analysis.table_checks import checked
+from capacity.base.files import plain
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
 from capacity.published import values as published

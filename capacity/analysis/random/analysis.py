@@ -17,7 +17,7 @@ from capacity.analysis.random.plateaus import (
     rising,
 )
 from capacity.analysis.result import Outcome
-from capacity.analysis.table_checks import plain
+from capacity.base.files import plain
 from capacity.fitting.forms import LEVEL
 from capacity.published import values as published
 from capacity.published.values import wrapped as _wrap

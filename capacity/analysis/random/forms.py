@@ -6,7 +6,7 @@ other law is (robust loss, bounds as bounds, intervals by cluster), so that form
 
 from __future__ import annotations
 
-from capacity.analysis.table_checks import plain
+from capacity.base.files import plain
 from capacity.fitting import fit as estimate
 from capacity.fitting import selection as compare
 from capacity.published.values import digits, ends, wrapped

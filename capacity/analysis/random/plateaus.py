@@ -16,7 +16,8 @@ import pandas as pd
 
 import capacity
 from capacity.analysis.random import forms as capacity_forms
-from capacity.analysis.table_checks import check_numbers, checked, plain
+from capacity.analysis.table_checks import check_numbers, checked
+from capacity.base.files import plain
 from capacity.fitting import forms, linear
 
 SCHEMA = 1

@@ -14,9 +14,9 @@ import pandas as pd
 
 from capacity.analysis import result as outcome
 from capacity.analysis.precision import analysis as precision_laws
-from capacity.analysis.table_checks import plain
 from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, forgetting
+from capacity.base.files import plain
 from capacity.figures import style
 from capacity.report import figure_data as figures
 from capacity.study import Study, load_study

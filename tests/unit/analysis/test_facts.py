@@ -11,8 +11,8 @@ import pytest
 from capacity.analysis.facts import analysis as knowledge
 from capacity.analysis.facts import arms, exposures, verdicts
 from capacity.analysis.facts.figures import arms_figure, exposures_figure, ratio_figure
+from capacity.base.errors import ConfigError
 from capacity.published.expects import check_expects
-from capacity.settings.field import ConfigError
 from capacity.study import Study
 
 BITS = 30.0  # per person

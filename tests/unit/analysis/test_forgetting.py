@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from capacity import records
 from capacity.analysis.text import forgetting
 from capacity.analysis.text.figures import forgetting_figures
+from capacity.base.errors import ConfigError
 from capacity.compose import load
-from capacity.config import ConfigError
 from capacity.feed import canary_schedule as views
 from capacity.feed import split
 from capacity.feed.feed import TableFeed

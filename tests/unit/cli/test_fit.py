@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capacity.base.errors import ConfigError
 from capacity.cli import fit as fit_table
-from capacity.config import ConfigError
 from capacity.fitting import forms
 
 EPOCH = {"e": 1.8172, "a": 482.01, "b": 2085.43, "alpha": 0.3478, "beta": 0.3658}

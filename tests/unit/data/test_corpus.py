@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from capacity.config import ConfigError, from_dict
+from capacity.base.errors import ConfigError
+from capacity.config import from_dict
 from capacity.data.corpus import normalized, read_people
 from capacity.feed.stream import MemberStream
 from capacity.measure import knowledge

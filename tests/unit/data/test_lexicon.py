@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.data import compile_lexicon as compiling
 from capacity.data import lexicon, lists, vocabulary
 from capacity.data.biographies import BiosWorld
-from capacity.settings.field import ConfigError
 from waiting import patience
 
 POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"

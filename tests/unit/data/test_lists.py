@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.data import lists
-from capacity.settings.field import ConfigError
 
 SIZES = {
     "first_name": 2,

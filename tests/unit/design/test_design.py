@@ -14,8 +14,8 @@ import torch
 from capacity import records
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.precision import bit_widths as precision
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
-from capacity.config import ConfigError
 from capacity.design import optimal, planner
 from capacity.design import space as spaces
 from capacity.design.prior import Truths, Variance

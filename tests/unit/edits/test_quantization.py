@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity import records
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
-from capacity.config import ConfigError, from_dict
+from capacity.config import from_dict
 from capacity.edits import rounding
 from capacity.edits.quantize import Observed, quantize
 from capacity.feed.feed import StreamFeed
@@ -20,7 +21,6 @@ from capacity.measure.describe import describe
 from capacity.model.gpt import GPT
 from capacity.run.run import execute
 from capacity.settings.quantize import Quantize, Spec, spec_of, specs
-from capacity.train.loop import Stack
 
 CPU = torch.device("cpu")
 BITS = (8, 6, 5, 4, 3, 2)

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from capacity.base import files
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
 from capacity import records
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
-from capacity.config import ConfigError, from_dict
+from capacity.config import from_dict
 from capacity.data import text, uniform
 from capacity.data.vocabulary import gpt2
 from capacity.export import huggingface, tokenizer
@@ -621,7 +624,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(exported, tmp_path, capsys, mo
 
 def test_a_write_that_breaks_leaves_no_folder(exported, tmp_path, monkeypatch):
     config, results, _ = exported("uniform")
-    whole, calls = records.write_atomic, []
+    whole, calls = files.write_atomic, []
 
     def broken(path, data):
         calls.append(path)

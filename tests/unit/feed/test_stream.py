@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.data import hashing
 from capacity.feed import feed, stream
 from capacity.feed.stream import MemberStream, Population
-from capacity.settings.field import ConfigError
 
 CPU = torch.device("cpu")
 WORLD = {

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from capacity.config import ConfigError, from_dict
+from capacity.base.errors import ConfigError
+from capacity.config import from_dict
 from capacity.feed.stream import MemberStream
 from capacity.measure import extraction
 from capacity.model.gpt import GPT

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity import records
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
-from capacity.config import ConfigError
 from capacity.data import text
 from capacity.data.grammar import Grammar
 from capacity.feed import split

@@ -10,7 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 from capacity import counts
-from capacity.config import ConfigError, Model, from_dict
+from capacity.base.errors import ConfigError
+from capacity.config import Model, from_dict
 from capacity.model.attention import document_mask
 from capacity.model.gpt import ACTIVATIONS, GPT, _rotate
 from capacity.settings import field as settings

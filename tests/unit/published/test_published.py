@@ -13,9 +13,9 @@ from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.random import analysis as summary
 from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import membership_law as law
+from capacity.base.errors import ConfigError
 from capacity.published import expects
 from capacity.published import values as published
-from capacity.settings.field import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
 SHAPES = [

@@ -10,6 +10,7 @@ import types
 import pytest
 
 from capacity import records
+from capacity.base import files
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.run import mirror
@@ -159,7 +160,7 @@ def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tin
     started, late, never = (run.run_id for run in runs)
 
     def begin(run):
-        records.write_json(records.run_dir(tmp_path, run.run_id) / "config.json", run.as_dict())
+        files.write_json(records.run_dir(tmp_path, run.run_id) / "config.json", run.as_dict())
 
     def log(run_id, step):
         records.append_metrics(tmp_path, run_id, {"step": step, "loss_bits_per_token": 1.0 / step})

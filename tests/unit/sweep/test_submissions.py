@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -16,9 +15,11 @@ from hypothesis import strategies as st
 from test_sweep import outcome
 
 from capacity import compose, cost, records
+from capacity.base import files
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
-from capacity.config import ConfigError, duration_seconds
+from capacity.config import duration_seconds
 from capacity.study import load_study
 from capacity.sweep import plan, slurm, submissions
 from capacity.sweep.packs import Pack
@@ -235,7 +236,7 @@ def test_a_benchmark_of_the_device_takes_the_place_of_the_guess(found, tmp_path)
         "environment": {"hardware": "Some GPU"},
         "speed": {"step_s": 1.0, "flop_per_s": 1e12, "value_s": 0.0},
     }
-    records.write_json(tmp_path / "bench/cuda.json", bench)
+    files.write_json(tmp_path / "bench/cuda.json", bench)
     measured = plan.make_plan(found("cluster.gpus=1"), tmp_path, {}, False)
     assert "Some GPU" in plan.summary(measured).replace("\n            ", " ")
     (job,) = measured.jobs
@@ -244,7 +245,7 @@ def test_a_benchmark_of_the_device_takes_the_place_of_the_guess(found, tmp_path)
         500 * len(stacks), rel=1e-3
     )  # one second a step, whatever the size of the stack
     assert cost.speed_of("cuda", tmp_path, "Another GPU") == cost.GUESSES["cuda"]
-    records.write_json(tmp_path / "bench/cuda.json", {"speed": {}})
+    files.write_json(tmp_path / "bench/cuda.json", {"speed": {}})
     assert cost.speed_of("cuda", tmp_path) == cost.GUESSES["cuda"]
 
 
@@ -308,7 +309,7 @@ def test_a_foreign_job_that_the_queue_hides_is_left_alone(found, here, monkeypat
     )
     living = submissions.alive(results)
     assert [element.words for element in living.values()] == ["hidden: a job of somebody else"]
-    records.write_json(s.pack(0).with_suffix(".state.json"), {"state": "ended"})
+    files.write_json(s.pack(0).with_suffix(".state.json"), {"state": "ended"})
     assert submissions.alive(results) == {}
     answers["scontrol"] = "PrivateData = none\n"
     (s.pack(0).with_suffix(".state.json")).unlink()
@@ -344,7 +345,7 @@ def test_states_of_the_queue_become_ours(found, here, monkeypatch):
 
 
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
-    inside, waiting_for_it, take = [], set(), records.flock
+    inside, waiting_for_it, take = [], set(), files.flock
 
     def noted(file, kind):
         got = take(file, kind)
@@ -393,7 +394,7 @@ def test_a_look_at_a_sweeps_lock_does_not_disturb_it(found, here):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 0}', '{"schema": 1, "study": 3}'])
 def test_a_broken_submission_is_one_line(here, found, capsys, text):
-    records.write_atomic(here / "results/submissions/x/submission.json", text.encode())
+    files.write_atomic(here / "results/submissions/x/submission.json", text.encode())
     assert main(["sweep", "s.yaml", "--dry-run"]) == 2 or not found()
     err = capsys.readouterr().err
     assert "submission.json: not a submission" in err and len(err.splitlines()) == 1
@@ -470,7 +471,7 @@ def test_the_state_of_a_pack_tells_status_where_its_runs_are(found, here, monkey
         submissions, "alive", lambda _: {(s, 0): submissions.Element("running", "RUNNING")}
     )
     busy, done = study.runs[0].run_id, study.runs[1].run_id
-    records.write_json(
+    files.write_json(
         s.pack(0).with_suffix(".state.json"),
         {
             "state": "running",

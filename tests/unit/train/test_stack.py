@@ -12,7 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import stacks
 from capacity import records
-from capacity.config import ConfigError, from_dict
+from capacity.base.errors import ConfigError
+from capacity.config import from_dict
 from capacity.cost import COMPILE_S, COMPILE_SAVES, GUESSES, micro_batches, stack_bytes
 from capacity.run.run import execute
 from capacity.train import loop

@@ -1,0 +1,33 @@
+"""Limits by which runs are sorted, each once, for every kind of study.
+
+Every value is a choice of this project, made before the studies it sorts; `sensitivity` of a fit
+and the flags of a report show what each does.
+"""
+
+from __future__ import annotations
+
+# Relative gain of bits over the last tenth of training above which a run counts as still rising: at
+# this pace another tenth could add 2% again. Under a learning rate that decays to zero a small gain
+# proves little; a doubled budget does.
+RISING = 0.02
+
+# A run that holds over this part of all that its data can give is data-limited: the data ended
+# before the model was full, so its bits are a lower bound of capacity. 0.95 leaves room for
+# imperfect training: full-batch runs at pocket scale end at 0.99 of their ceiling when the data
+# fit, and published models that hold all their data end at 0.98 to 0.99.
+DATA_LIMITED = 0.95
+
+# ceiling / bits below this lies in the rounded corner of min(alpha P, H). Near it Morris et al.
+# (arXiv 2505.24832 v3, appendix A.1 against Table 1) lose 8 to 12%. With the smooth corner of
+# `fitting.forms` and their k of 4 to 5.5, a run exactly at the cut reads 12% to 6% low, and 5% to
+# 2% at the strict cut.
+CORNER = 1.25
+STRICT_CORNER = 1.5
+
+# Counted / asked exposures - 1 beyond which a run was not shown its data as often as it should have
+# been: more than the rounding of steps can explain.
+EXPOSURES_OFF = 0.01
+
+# Fewest degrees of freedom of a class of arms for its own noise of seeds; below, it borrows the
+# larger noise of the others.
+FEW_DOF = 4

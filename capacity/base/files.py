@@ -1,0 +1,77 @@
+"""Files that are whole or absent, locks that die with their process, and data as bytes and JSON.
+
+A file replaces its predecessor in one step; nothing here is ever unpickled. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from capacity.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; ConfigError where that cannot be, such as below a file or a dangling link."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{folder}: cannot make this folder: {error.strerror}") from None
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, tree: Any) -> None:
+    write_atomic(path, (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode())
+
+
+def flock(file: IO, kind: int) -> bool:
+    """Take a lock of an open file, if nobody else has it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
+def is_locked(path: Path) -> bool:
+    try:
+        with open(path) as file:
+            return not flock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def csv(frame: pandas.DataFrame) -> bytes:
+    """A table as bytes, the same for the same content."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def plain(x: Any) -> Any:
+    """Python's own types for json; numbers that do not exist as None."""
+    if isinstance(x, dict):
+        return {str(key): plain(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [plain(value) for value in x]
+    if type(x).__module__ == "numpy" and hasattr(x, "item"):  # a scalar of numpy, known without it
+        x = x.item()
+    return None if isinstance(x, float) and not math.isfinite(x) else x
