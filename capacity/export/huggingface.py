@@ -32,6 +32,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from capacity import records
+from capacity.base import files as storage
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
 from capacity.data import cache as kept
@@ -400,7 +401,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
     part = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         for name, data in files.items():
-            files.write_atomic(part / name, data)
+            storage.write_atomic(part / name, data)
         os.replace(part, folder)  # an empty folder gives way
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 
 import pytest
-from test_report import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
 
 from capacity import records
+from pages import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
 from planted import plant
 from waiting import patience, wait_until
 

@@ -20,6 +20,7 @@ from capacity.sweep import packs, plan, submissions
 from capacity.sweep.packs import Pack, make_stacks
 from capacity.train.checkpoint import read_meta
 from capacity.train.stack_key import stack_key
+from outcomes import outcome  # noqa: F401
 from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stacks_of, undisturbed  # noqa: F401
 from waiting import patience, wait_until
 
@@ -273,28 +274,6 @@ def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_sp
         assert planned.jobs[0].packs[0].stacks == [s for s in expected if s]
         assert planned.failed == [failed.run_id] and planned.spoken_for == {taken: "queued"}
         assert "1 failed, 1 queued" in plan.summary(planned)
-
-
-def outcome(run, status):
-    """The least record that says how a run ended."""
-    from capacity.run.run import _record
-
-    base = _record(run, None, status, 1.0)
-    held = {
-        "bits": 1.0,
-        "ceiling_bits": 2.0,
-        "fraction_of_ceiling": 0.5,
-        "bits_per_parameter": {"total": 0.1, "paper": 0.1},
-    }
-    if status == "failed":
-        return base | {"error": {"reason": "planted", "step": 1, "traceback": None}}
-    measures = {"memorization": {"version": 1, "strict": held, "paper": held}}
-    seen = {"exposures_min": 1, "exposures_max": 1}
-    return base | {
-        "measures": measures,
-        "convergence": {"gain_last_tenth": 0.0},
-        "training": base["training"] | seen,
-    }
 
 
 def test_a_pack_file_brings_its_runs_back(tmp_path):

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_figures import ink, texts
 
 from capacity import counts
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.random.figures import ablation_figure
 from capacity.fitting import forms, linear
 from capacity.study import load_study
+from drawings import ink, texts
 
 # Morris et al., arXiv 2505.24832 v3, appendix A.1: N = 4096, two layers of 128. (V, S, measured, expected, error in percent) as printed.
 LENGTH = [

@@ -632,7 +632,7 @@ def test_a_write_that_breaks_leaves_no_folder(exported, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device", str(path))
         whole(path, data)
 
-    monkeypatch.setattr(records, "write_atomic", broken)
+    monkeypatch.setattr(files, "write_atomic", broken)
     with pytest.raises(OSError, match="No space"):
         huggingface.export(results, config.run_id, tmp_path / "model")
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -19,109 +18,27 @@ import pytest
 from matplotlib.figure import Figure
 
 from capacity import records
-from capacity.analysis import result as outcomes
 from capacity.analysis.residuals import Residuals, residuals
 from capacity.cli.main import main
 from capacity.figures import fits, style
 from capacity.report import figure_data as figures
 from capacity.report import page, provenance, runs, views
 from capacity.study import load_study
+from pages import (  # noqa: F401
+    EVIL,
+    KINDS,
+    KNOWN,
+    VOID,
+    Reader,
+    answer_of,
+    built,
+    judged,
+    no_pictures,
+    packed,
+    planted,
+)
 from planted import COMMIT, plant
 from waiting import patience
-
-KINDS = (
-    "pocket",
-    "morris/vocabulary@pocket",
-    "physics33/10_junk@pocket",
-    "physics33/04_peak_100@pocket",
-    "morris/membership@pocket",
-    "morris/membership@shadows",
-    "morris/canaries@pocket",
-    "morris/forgetting@pocket",
-)
-KNOWN: dict[str, tuple] = {}
-VOID = {"meta", "link", "input", "br", "img"}
-
-
-class Reader(HTMLParser):
-    """Elements in order, the text of each kind, and whether every end has its beginning."""
-
-    def __init__(self, page):
-        super().__init__(convert_charrefs=True)
-        self.open, self.elements, self.texts, self.wrong = [], [], {}, []
-        self.feed(page.decode())
-        self.close()
-        self.wrong += self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open[-1] != tag:
-            self.wrong.append(f"</{tag}> in {self.open[-3:]}")
-        else:
-            self.open.pop()
-
-    def handle_data(self, data):
-        for tag in set(self.open):
-            self.texts[tag] = self.texts.get(tag, "") + data
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.elements if name == tag]
-
-
-def judged(study, results, **options):
-    table = records.table(results, study.runs)
-    try:
-        return table, outcomes.judge(study, table, results, n_boot=100, **options), ""
-    except ValueError as error:
-        return table, None, str(error)
-
-
-def built(study, results, name=None):
-    table, found, why = judged(study, results)
-    return page.build(name or study.name, study, table, results, found, why, [])
-
-
-def answer_of(content):
-    return Reader(
-        b"<p>" + re.search(rb'id="answer">\s*<p>(.*?)</p>', content, re.S)[1] + b"</p>"
-    ).texts["p"]
-
-
-def packed(content):
-    """The files inside a page."""
-    data = json.loads(re.search(r'id="data">(.*?)</script>', content.decode(), re.S)[1])
-    return {name: gzip.decompress(base64.b64decode(text)) for name, text in data["files"].items()}
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    """Name of a study -> (study, results folder, outcome, page); each is planted once in a process."""
-
-    def get(name):
-        if name not in KNOWN:
-            results = tmp_path_factory.mktemp("planted")
-            study = plant(results, name)
-            table, found, why = judged(study, results)
-            KNOWN[name] = (
-                study,
-                results,
-                found,
-                page.build(name, study, table, results, found, why, []),
-            )
-        return KNOWN[name]
-
-    return get
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Without the pictures for browsers without scripts, which take most of the time."""
-    monkeypatch.setattr(figures, "still", lambda figure: "data:,")
-
 
 # The page as a file
 
@@ -312,9 +229,6 @@ def test_the_same_records_give_the_same_bytes_and_the_newest_run_is_the_date(tmp
     text = contents[0].decode()
     assert "Newest run: 2026-03-01T10:19:00+00:00" in text and "newest run 2026-03-01" in text
     assert str(tmp_path) not in text  # nothing of the machine that wrote it
-
-
-EVIL = "</script><script>window.pwned = 1</script><img src=x onerror=pwned=1> & \"quoted\" 'it' **bold** <!--"
 
 
 def test_nothing_that_a_study_or_a_record_says_becomes_markup(tmp_path, no_pictures):

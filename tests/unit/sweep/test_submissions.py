@@ -12,7 +12,6 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_sweep import outcome
 
 from capacity import compose, cost, records
 from capacity.base import files
@@ -23,6 +22,7 @@ from capacity.config import duration_seconds
 from capacity.study import load_study
 from capacity.sweep import plan, slurm, submissions
 from capacity.sweep.packs import Pack
+from outcomes import outcome
 from waiting import wait_until
 
 STUDY = """
@@ -361,7 +361,7 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
             wait_until(lambda: len(waiting_for_it) == others, "the others to find the lock taken")
             inside.append(name)
 
-    monkeypatch.setattr(records, "flock", noted)
+    monkeypatch.setattr(files, "flock", noted)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
     [thread.start() for thread in threads]
