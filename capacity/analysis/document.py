@@ -1,10 +1,16 @@
-"""What a page is made of, whatever the kind of study."""
+"""What a study found, in words: written once by its kind, rendered for a terminal, a page, Markdown.
+
+A document holds no law and computes nothing: every number in it stands in the finding that it was
+made from. Words between **two stars** are strong where a rendering can show it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from capacity.analysis.random.plateaus import RISING
+from capacity.analysis.thresholds import RISING
+from capacity.base.table import Table
 
 
 @dataclass(frozen=True)
@@ -12,7 +18,7 @@ class Interval:
     """A 95% interval: over what, its ends, or why there is none."""
 
     over: str
-    ends: list[float] | None
+    ends: Sequence[float] | None
     reason: str = ""
     quote: bool = False  # the one to quote where there are several
 
@@ -24,7 +30,7 @@ class Number:
     symbol: str
     value: float
     unit: str = ""
-    intervals: list[Interval] = field(default_factory=list)
+    intervals: Sequence[Interval] = ()
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,22 @@ class Law:
 
     name: str
     formula: str = ""
-    numbers: list[Number] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    numbers: Sequence[Number] = ()
+    remarks: Sequence[str] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A published value and what was measured beside it; verdict is a word, never a bare tick."""
+class Laws:
+    """Fitted forms below one another, and what is to be said of all."""
+
+    laws: Sequence[Law]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A published value, what was measured beside it, and the verdict, a word."""
 
     name: str
     published: str
@@ -48,34 +62,57 @@ class Beside:
     verdict: str
     reason: str
     source: str
-    remarks: list[str] = field(default_factory=list)
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Two variants compared by pairs of runs; all but the names as text."""
+class Verdicts:
+    """Published values beside measured ones; note: their scale, or why there are none."""
 
-    name: str
-    value: str
-    interval: str
-    over_sizes: str
-    p: str
-    seen: str
-    verdict: str
+    rows: Sequence[Verdict]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """Sentences, each of which stands alone."""
+
+    items: Sequence[str]
+
+
+Block = Table | Laws | Verdicts | Text | Bullets
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a document; id: one word, by which a page and a test find it."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
 class Flag:
-    """Something to know about runs; named also where no run has it, so that a reader sees that it was looked for."""
+    """Something to know about runs; listed also where no run has it, so that a reader sees that it
+    was looked for."""
 
     name: str
     meaning: str
-    runs: list[str]
+    runs: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of the table of runs: its name in runs.csv, its heading without spaces (so that a filter can name it), what it means."""
+class RunColumn:
+    """A column of a page's table of runs: its name in runs.csv, its heading without spaces (so that
+    a filter can name it), what it means."""
 
     name: str
     heading: str
@@ -85,19 +122,30 @@ class Column:
 
 
 @dataclass(frozen=True)
-class View:
-    """All that a kind of study says for itself. Texts may mark words with **two stars**; the first answer is the headline."""
+class Document:
+    """All that a kind of study says of one study.
 
-    answers: list[str]
-    laws: list[Law]
-    beside: list[Beside]
-    beside_note: str
-    flags: list[Flag]
-    conventions: list[tuple[str, str]]
-    notes: list[str] = field(default_factory=list)
-    first: list[str] = field(default_factory=list)  # figures that come before the others
-    differences: list[Difference] = field(default_factory=list)
-    differences_note: str = ""  # what is compared, or why nothing is
+    answers: sentences, the headline first. figures: name -> caption, in the order of a reader.
+    notes: what a reader must know before quoting a number. conventions: word -> meaning.
+    """
+
+    title: str
+    answers: Sequence[str]
+    sections: Sequence[Section] = ()
+    flags: Sequence[Flag] = ()
+    notes: Sequence[str] = ()
+    conventions: Sequence[tuple[str, str]] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
+    facts: Sequence[str] = ()
+
+    def section(self, id: str) -> Section | None:
+        """The section of that name, None where the document has none."""
+        return next((part for part in self.sections if part.id == id), None)
+
+
+def plain(text: str) -> str:
+    """Without the stars of strong words."""
+    return text.replace("**", "")
 
 
 # What several kinds of studies say alike.
@@ -109,9 +157,12 @@ RISING_MEANS = (
 P_TOTAL = ("P total", "every trained number, a tied embedding once, BOS included")
 RESIDUAL = (
     "error of a fit",
-    "fitted minus measured (or fitted / measured - 1, in percent): positive where the law says too much",
+    "fitted minus measured (or fitted / measured - 1, in percent): positive where the law predicts "
+    "too much",
 )
 GAIN = [
-    Column("gain_last_tenth", "gain", "bits gained over the last tenth of training / final bits"),
-    Column("wall_s", "seconds", "of training, its share of the stack"),
+    RunColumn(
+        "gain_last_tenth", "gain", "bits gained over the last tenth of training / final bits"
+    ),
+    RunColumn("wall_s", "seconds", "of training, its share of the stack"),
 ]

@@ -22,13 +22,13 @@ from markupsafe import Markup, escape
 import capacity
 from capacity import records
 from capacity.analysis import result as outcomes
-from capacity.analysis.document import FAILED, MISSING, Flag, View
 from capacity.analysis.random.analysis import _digits
 from capacity.analysis.residuals import residuals
 from capacity.analysis.result import Outcome
 from capacity.base.files import csv
 from capacity.report import figure_data as figures
 from capacity.report import provenance, runs, views
+from capacity.report.parts import FAILED, MISSING, Flag, View
 from capacity.study import Study
 
 LARGEST = 3_000_000  # bytes of a page

@@ -12,7 +12,16 @@ import pandas as pd
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.comparison import pairs
 from capacity.analysis.comparison import variants as differences
-from capacity.analysis.document import (
+from capacity.analysis.facts import analysis as knowledge
+from capacity.analysis.facts import exposures
+from capacity.analysis.random import analysis as summary
+from capacity.analysis.random import forms as capacity_forms
+from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
+from capacity.analysis.result import Outcome
+from capacity.analysis.text import canaries
+from capacity.published import values as published
+from capacity.published.expects import EVIDENCE
+from capacity.report.parts import (
     FAILED,
     GAIN,
     MISSING,
@@ -28,15 +37,6 @@ from capacity.analysis.document import (
     Number,
     View,
 )
-from capacity.analysis.facts import analysis as knowledge
-from capacity.analysis.facts import exposures
-from capacity.analysis.random import analysis as summary
-from capacity.analysis.random import forms as capacity_forms
-from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
-from capacity.analysis.result import Outcome
-from capacity.analysis.text import canaries
-from capacity.published import values as published
-from capacity.published.expects import EVIDENCE
 
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = (

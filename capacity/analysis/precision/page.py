@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from capacity.analysis.document import (
+from capacity.analysis.precision.bit_widths import LADDERS, TRAINED
+from capacity.analysis.random.plateaus import CORNER, UNDERFILLED
+from capacity.report.parts import (
     FAILED,
     MISSING,
     P_TOTAL,
@@ -13,8 +15,6 @@ from capacity.analysis.document import (
     Number,
     View,
 )
-from capacity.analysis.precision.bit_widths import LADDERS, TRAINED
-from capacity.analysis.random.plateaus import CORNER, UNDERFILLED
 from capacity.report.views import at_scale, judged
 
 ANSWERED = (

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from capacity.analysis.document import (
+from capacity.analysis.random import plateaus as fits
+from capacity.analysis.text import canaries, forgetting
+from capacity.analysis.text import membership_law as law
+from capacity.analysis.text.analysis import BROKEN
+from capacity.analysis.text.double_descent import told
+from capacity.report.parts import (
     FAILED,
     MISSING,
     P_TOTAL,
@@ -17,11 +22,6 @@ from capacity.analysis.document import (
     Number,
     View,
 )
-from capacity.analysis.random import plateaus as fits
-from capacity.analysis.text import canaries, forgetting
-from capacity.analysis.text import membership_law as law
-from capacity.analysis.text.analysis import BROKEN
-from capacity.analysis.text.double_descent import told
 from capacity.report.views import at_scale, judged
 
 SOURCE = "arXiv 2505.24832 v3"

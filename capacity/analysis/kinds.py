@@ -1,0 +1,142 @@
+"""The kinds of study: which there are, and which one a study is of.
+
+A kind is a package with the functions of `Kind`. A new one is a folder beside the others and a line
+in REGISTRY; terminal, page, Markdown, figures and tables then show it without further changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from capacity.analysis.document import Document, RunColumn
+from capacity.analysis.finding import Finding, Options
+from capacity.analysis.residuals import Residuals
+from capacity.base.words import joined
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from capacity.config import Config
+    from capacity.study import Study
+
+# In this order: a study is of the first kind that applies to it.
+REGISTRY = {
+    "precision": "capacity.analysis.precision",
+    "facts": "capacity.analysis.facts",
+    "text": "capacity.analysis.text",
+    "ablation": "capacity.analysis.ablation",
+    "random": "capacity.analysis.random",
+}
+
+
+class Kind(Protocol):
+    """What a package of analysis/ defines."""
+
+    COMPARES: bool  # whether the variants of such a study are compared by pairs of runs
+
+    def applies(self, runs: Sequence[Config], table: pandas.DataFrame) -> bool:
+        """Whether planned runs, all on one family of data, are of this kind; table: of
+        `run_table.table`."""
+        ...
+
+    def analyse(
+        self, study: Study, table: pandas.DataFrame, results: Path, options: Options
+    ) -> Finding:
+        """Fit what such runs have laws for. ValueError, in one line, where they carry none."""
+        ...
+
+    def document(self, finding: Finding) -> Document:
+        """What was found, in words."""
+        ...
+
+    def figures(self, finding: Finding) -> Mapping[str, Figure]:
+        """Figures by name, in any order; the document says captions and order."""
+        ...
+
+    def residuals(self, finding: Finding) -> list[Residuals]:
+        """Errors of the fits, point by point."""
+        ...
+
+    def columns(self, runs: pandas.DataFrame) -> Sequence[RunColumn]:
+        """What a page's table of runs shows of such runs, beside run, shape, settings and flags."""
+        ...
+
+
+def load(name: str) -> Kind:
+    """The kind of that name in the registry."""
+    return cast(Kind, importlib.import_module(REGISTRY[name]))
+
+
+def kinds_of(runs: Sequence[Config], table: pandas.DataFrame) -> list[str]:
+    """The kind of each family of data (random data, facts, text) among planned runs, in order."""
+    families: dict[str, list[Config]] = {}
+    for run in runs:
+        families.setdefault(family(run), []).append(run)
+    return [
+        _kind_of(part, table[table.run_id.isin([r.run_id for r in part])])
+        for part in families.values()
+    ]
+
+
+def _kind_of(runs: Sequence[Config], table: pandas.DataFrame) -> str:
+    for name in REGISTRY:
+        if load(name).applies(runs, table):
+            return name
+    raise ValueError(f"no kind of study knows runs on data.kind={runs[0].data.kind}")
+
+
+def kind_of(study: Study, table: pandas.DataFrame) -> str:
+    """The kind of a study. ValueError, in one line, where its runs are of several."""
+    families = sorted({family(run) for run in study.runs})
+    if len(families) > 1:
+        raise ValueError(f"runs on {joined(families)}; a law is about one of them")
+    return _kind_of(study.runs, table)
+
+
+def family(run: Config) -> str:
+    """What a run is trained on, in words: random data, text or facts."""
+    return {"uniform": "random data", "text": "text"}.get(run.data.kind, "facts")
+
+
+def analyse(
+    study: Study, table: pandas.DataFrame, results: Path, options: Options | None = None
+) -> Finding:
+    """Fit what the study's runs have laws for, and compare its variants where its kind does so."""
+    from capacity.analysis.comparison import variants
+
+    name = kind_of(study, table)
+    kind = load(name)
+    finding = kind.analyse(study, table, results, options or Options())
+    if kind.COMPARES and (found := variants.differences(study, table)) is not None:
+        finding = dataclasses.replace(finding, numbers={**finding.numbers, "differences": found})
+    return finding
+
+
+def document(finding: Finding) -> Document:
+    """What was found, in words, with the differences between variants where there are any."""
+    from capacity.analysis.comparison import variants
+
+    told = load(finding.kind).document(finding)
+    if (found := finding.numbers.get("differences")) is None:
+        return told
+    return variants.added(told, found)
+
+
+def figures(finding: Finding) -> dict[str, Figure]:
+    """Figures by name in the order of the document, those that it does not name last."""
+    drawn = load(finding.kind).figures(finding)
+    order = [*document(finding).figures]
+    return {
+        name: drawn[name]
+        for name in sorted(drawn, key=lambda n: order.index(n) if n in order else len(order))
+    }
+
+
+def residuals(finding: Finding) -> list[Residuals]:
+    """Errors of the fits, laws without points left out."""
+    return [part for part in load(finding.kind).residuals(finding) if len(part.points)]
