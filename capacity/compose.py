@@ -1,7 +1,9 @@
-"""conf/ + overrides -> Config. The only module that imports hydra or omegaconf; nothing of theirs leaves it.
+"""conf/ + overrides -> Config. The only module that imports hydra or omegaconf; nothing of theirs
+leaves it.
 
-Hydra's compose takes about 40 ms and reading one override about 1 ms, so a sweep composes once per choice of config groups, reads
-each override once, and applies plain values to plain dictionaries; a test holds the two ways equal.
+Hydra's compose takes about 40 ms and reading one override about 1 ms, so a sweep composes once per
+choice of config groups, reads each override once, and applies plain values to plain dictionaries; a
+test holds the two ways equal.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ _PARSED: dict[str, Override] = {}
 
 
 def shared_dir(name: str) -> Path:
-    """The folder `conf` or `sweeps`: beside the package in a checkout, inside it in an installed wheel."""
+    """The folder `conf` or `sweeps`: beside the package in a checkout, inside it in an installed
+    wheel."""
     package = Path(__file__).resolve().parent
     beside = package.parent / name
     if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
@@ -60,7 +63,8 @@ def load(overrides: list[str]) -> Config:
 
 
 def load_many(runs: list[list[list[str]]]) -> list[Config]:
-    """Each run is a list of layers of overrides; a later layer wins, also over the other of two coupled numbers."""
+    """Each run is a list of layers of overrides; a later layer wins, also over the other of two
+    coupled numbers."""
     with _hydra() as parser:
         return [_load_layers(parser, layers) for layers in runs]
 
@@ -69,7 +73,8 @@ MEASURES = ("measure", "extraction", "quantize")  # sections that a run may be m
 
 
 def measured_by(tree: dict, overrides: list[str]) -> Config:
-    """The settings of a run that is there (`Config.as_dict`) with others of its measures. ConfigError for any other section."""
+    """The settings of a run that is there (`Config.as_dict`) with others of its measures.
+    ConfigError for any other section."""
     tree = from_dict(tree).as_dict()
     with _hydra() as parser:
         parsed = [(text, _parse(parser, text)) for text in overrides]
@@ -79,7 +84,8 @@ def measured_by(tree: dict, overrides: list[str]) -> Config:
             key = override.key_or_group
             if key.partition(".")[0] not in MEASURES:
                 raise ConfigError(
-                    f"{text}: a finished run keeps its settings; to measure it again, give those of {', '.join(MEASURES)}"
+                    f"{text}: a finished run keeps its settings; to measure it again, give those "
+                    f"of {', '.join(MEASURES)}"
                 )
             if override.is_sweep_override():
                 raise ConfigError(f"{text}: several values; a run is measured by one")
@@ -95,8 +101,9 @@ def measured_by(tree: dict, overrides: list[str]) -> Config:
 def expand(axes: list[str]) -> list[list[str]]:
     """Hydra sweep overrides -> one list of plain overrides per run; the last axis varies fastest.
 
-    `model.d_model=8,16`, `seed=range(2)`, `train.lr=choice(0.01,0.02)` and `model=glob(*)` are axes, anything else is the
-    same in every run. ConfigError for an axis that cannot be enumerated or whose values hold an interpolation.
+    `model.d_model=8,16`, `seed=range(2)`, `train.lr=choice(0.01,0.02)` and `model=glob(*)` are
+    axes, anything else is the same in every run. ConfigError for an axis that cannot be enumerated
+    or whose values hold an interpolation.
     """
     with _hydra() as parser:
         columns = []
@@ -173,7 +180,8 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
 
 
 def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> None:
-    """Put the values of conf/local.yaml below what was said explicitly: those under the chosen name of cluster=, and wandb's."""
+    """Put the values of conf/local.yaml below what was said explicitly: those under the chosen name
+    of cluster=, and wandb's."""
     named = {override.key_or_group for _, override in flat}
     chosen = next(
         (str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation"
@@ -192,8 +200,10 @@ def _site_settings(path: Path, stamp: int) -> dict:
     for section, values in tree.items():
         if section not in allowed:
             raise ConfigError(
-                f"{path}: {section}: not a section of this file{nearest(str(section), allowed)}; allowed: "
-                f"{', '.join(allowed)}, each with settings of {'cluster' if section != 'wandb' else 'wandb'}"
+                f"{path}: {section}: not a section of this file{nearest(str(section), allowed)}; "
+                f"allowed: "
+                f"{', '.join(allowed)}, each with settings of "
+                f"{'cluster' if section != 'wandb' else 'wandb'}"
             )
         name = "wandb" if section == "wandb" else "cluster"
         if not isinstance(values, dict):
@@ -206,8 +216,9 @@ def _site_settings(path: Path, stamp: int) -> dict:
 
 
 def site_settings() -> dict:
-    """What conf/local.yaml says about this site: cluster choice (or wandb) -> setting -> value. The file of $CAPACITY_LOCAL, of
-    the current folder, or of the checkout; it may hold nothing that changes what a run is. ConfigError with file and key."""
+    """What conf/local.yaml says about this site: cluster choice (or wandb) -> setting -> value. The
+    file of $CAPACITY_LOCAL, of the current folder, or of the checkout; it may hold nothing that
+    changes what a run is. ConfigError with file and key."""
     named = os.environ.get("CAPACITY_LOCAL")
     places = (
         [Path(named)]

@@ -1,7 +1,9 @@
-"""What a run is: frozen settings, their checks, and the numbers that follow from them (standard library only).
+"""What a run is: frozen settings, their checks, and the numbers that follow from them (standard
+library only).
 
-A run is a pure function of data + model + train + seed; `run_id` is a hash of exactly those, after coupled numbers are
-resolved. Device, threads, stacking, wandb and paths are settings of the execution, not of the run, and stay out of it.
+A run is a pure function of data + model + train + seed; `run_id` is a hash of exactly those, after
+coupled numbers are resolved. Device, threads, stacking, wandb and paths are settings of the
+execution, not of the run, and stay out of it.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ IDENTITY_SCHEMA = 1  # raise it when the same settings would train a different m
 
 @dataclass(frozen=True)
 class Model:
-    """A GPT: pre-norm blocks of causal attention and an MLP. The defaults are GPT-2's form; the fields with a neutral
-    value are the variants of Physics of Language Models 3.3 (arXiv 2404.05405, sections 7 and 9 and appendix B)."""
+    """A GPT: pre-norm blocks of causal attention and an MLP. The defaults are GPT-2's form; the
+    fields with a neutral value are the variants of Physics of Language Models 3.3 (arXiv
+    2404.05405, sections 7 and 9 and appendix B)."""
 
     n_layers: int = setting(1, "L, transformer blocks", low=1, high=1000)
     d_model: int = setting(32, "d, width", low=1, high=65536)
@@ -125,7 +128,8 @@ class Model:
 
     @property
     def mlp_width(self) -> int:
-        """F, hidden width of an MLP: mlp_ratio d_model, rounded up to a multiple of mlp_multiple_of; 0: no MLP."""
+        """F, hidden width of an MLP: mlp_ratio d_model, rounded up to a multiple of
+        mlp_multiple_of; 0: no MLP."""
         exact = self.mlp_ratio * self.d_model / self.mlp_multiple_of
         return self.mlp_multiple_of * math.ceil(
             exact * (1 - 1e-9)
@@ -134,7 +138,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Train:
-    """AdamW or Muon with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in epoch permutations."""
+    """AdamW or Muon with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in
+    epoch permutations."""
 
     steps: int | None = setting(
         None, "optimizer steps (or give train.exposures)", low=1, high=2**40
@@ -155,20 +160,24 @@ class Train:
     grad_clip: float = setting(1.0, "largest gradient norm; 0 = no clipping", low=0.0)
     precision: str = setting(
         "fp32",
-        "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, gradients of weights "
-        "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss scale per run",
+        "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, "
+        "gradients of weights "
+        "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss "
+        "scale per run",
         choices=PRECISIONS,
     )
     weights: str = setting(
         "fp32",
-        "what weights are kept in between steps; bf16_stochastic: bf16, each update rounded up or down at random "
+        "what weights are kept in between steps; bf16_stochastic: bf16, each update rounded up or "
+        "down at random "
         "without bias; bf16_nearest: rounded to nearest, which loses updates below half a step",
         choices=WEIGHTS,
         neutral="fp32",
     )
     qat: str = setting(
         "none",
-        "quantization-aware training: the values that weights have in the forward pass, one scale per output; "
+        "quantization-aware training: the values that weights have in the forward pass, one scale "
+        "per output; "
         "straight-through in the backward pass",
         choices=("none", *LEVELS),
         neutral="none",
@@ -191,7 +200,8 @@ class Train:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured and when; out of the run's identity, because it never changes the weights."""
+    """What is measured and when; out of the run's identity, because it never changes the
+    weights."""
 
     evaluations: int = setting(
         10, "full passes over the training set during training", low=1, high=1000
@@ -213,8 +223,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Whether stored facts can be asked for (Physics of Language Models 3.1, arXiv 2309.14316, sections 3 to 5): fine-tune on
-    questions about one half of the people, ask about the other half. A measure: out of the run's identity."""
+    """Whether stored facts can be asked for (Physics of Language Models 3.1, arXiv 2309.14316,
+    sections 3 to 5): fine-tune on questions about one half of the people, ask about the other half.
+    A measure: out of the run's identity."""
 
     mode: str = setting(
         "none",
@@ -275,14 +286,17 @@ class Cluster:
     )
     micro_batches: int | None = setting(
         None,
-        "parts in which a batch is computed, one after the other, their gradients summed; empty: as "
+        "parts in which a batch is computed, one after the other, their gradients summed; empty: "
+        "as "
         "many as memory asks for (memory_gb, or 80% of a GPU)",
         low=1,
     )
     compile: str = setting(
         "never",
-        "torch.compile the loss and its gradient, half a minute per shape and process, then a tenth to a "
-        "fifth faster on a CPU; needs a C++ compiler; auto: where a stack trains long enough for that",
+        "torch.compile the loss and its gradient, half a minute per shape and process, then a "
+        "tenth to a "
+        "fifth faster on a CPU; needs a C++ compiler; auto: where a stack trains long enough for "
+        "that",
         choices=("never", "auto", "always"),
     )
     checkpoint_seconds: float = setting(30.0, "time between checkpoints", above=0.0)
@@ -385,7 +399,8 @@ class Config:
 
     @property
     def trained_items(self) -> int:
-        """Items that the run sees: N, but for reference and shadow models of text, see `TextData`."""
+        """Items that the run sees: N, but for reference and shadow models of text, see
+        `TextData`."""
         return self.data.trained_items(self.items) if self.data.kind == "text" else self.items
 
     @property
@@ -395,7 +410,8 @@ class Config:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps: as given, or the fewest that show every item `exposures` times on average."""
+        """Optimizer steps: as given, or the fewest that show every item `exposures` times on
+        average."""
         if self.train.steps is not None:
             return self.train.steps
         tokens = self.train.exposures * self.trained_items * self.data.tokens_per_item
@@ -403,7 +419,8 @@ class Config:
 
     @property
     def exposures(self) -> float:
-        """Mean number of times an item is seen; of people the expected one, the record has the counted one."""
+        """Mean number of times an item is seen; of people the expected one, the record has the
+        counted one."""
         return self.tokens / (self.trained_items * self.data.tokens_per_item)
 
     @property
@@ -427,7 +444,8 @@ class Config:
 
     @property
     def identity(self) -> dict:
-        """The resolved settings that the result depends on; two spellings of one run have one identity."""
+        """The resolved settings that the result depends on; two spellings of one run have one
+        identity."""
         train = settings.identity(self.train) | {"steps": self.steps}
         del train["exposures"]
         return {
@@ -445,7 +463,8 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict:
-        """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates are not at hand."""
+        """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates
+        are not at hand."""
         out = dataclasses.asdict(self)
         for section in ("cluster", "data", "quantize"):
             out[section] = {
@@ -485,7 +504,8 @@ def known_keys() -> list[str]:
 
 
 def takes_text(key: str) -> bool:
-    """Whether a setting is a text, so that a number on the command line is one too: cluster.time=90."""
+    """Whether a setting is a text, so that a number on the command line is one too:
+    cluster.time=90."""
     section, _, name = key.partition(".")
     field = SECTIONS[section].__dataclass_fields__.get(name) if section in SECTIONS else None
     return (
@@ -497,7 +517,8 @@ def takes_text(key: str) -> bool:
 
 def unknown_key(key: str) -> ConfigError:
     return ConfigError(
-        f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` shows all"
+        f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` "
+        f"shows all"
     )
 
 
@@ -515,8 +536,8 @@ def unknown_data_key(key: str, kind: str) -> ConfigError:
 
 
 def from_dict(tree: dict) -> Config:
-    """Nested dictionaries -> a checked Config. ConfigError (one line) for an unknown key, a wrong type, an impossible
-    value, or both or neither of two coupled numbers."""
+    """Nested dictionaries -> a checked Config. ConfigError (one line) for an unknown key, a wrong
+    type, an impossible value, or both or neither of two coupled numbers."""
     if not isinstance(tree, dict):
         raise ConfigError(f"configuration: expected named settings, got {tree!r}")
     parts: dict[str, Any] = {}
@@ -533,14 +554,16 @@ def from_dict(tree: dict) -> Config:
 
 
 def from_record(tree: dict) -> Config:
-    """The settings of a record without those of its execution, which are no part of the run and may have had other values in its time."""
+    """The settings of a record without those of its execution, which are no part of the run and may
+    have had other values in its time."""
     return from_dict(
         {name: part for name, part in tree.items() if name not in ("cluster", "wandb")}
     )
 
 
 def check_section(name: str, tree: dict) -> None:
-    """ConfigError where a part of a section, such as a site's own values, holds anything impossible."""
+    """ConfigError where a part of a section, such as a site's own values, holds anything
+    impossible."""
     _section(name, tree)
 
 
@@ -560,7 +583,8 @@ def _section(name: str, tree: Any) -> Any:
 
 
 def check(config: Config) -> None:
-    """Checks that need more than one setting; ConfigError with the keys, the values and the remedy."""
+    """Checks that need more than one setting; ConfigError with the keys, the values and the
+    remedy."""
     data, model, train = config.data, config.model, config.train
     for one, other in COUPLED:
         section, name = one.split(".")
@@ -575,12 +599,14 @@ def check(config: Config) -> None:
             raise ConfigError(f"{one}, {other}: give one of the two")
         if values[0] is not None and values[1] is not None:
             raise ConfigError(
-                f"{one}={values[0]} and {other}={values[1]}: each follows from the other; give only one"
+                f"{one}={values[0]} and {other}={values[1]}: each follows from the other; give "
+                f"only one"
             )
     data.check(config.items)
     if config.extraction.mode != "none" and not getattr(data, "questions", False):
         raise ConfigError(
-            f"extraction.mode={config.extraction.mode}: needs data.kind=bios and data.questions=true, so that the "
+            f"extraction.mode={config.extraction.mode}: needs data.kind=bios and "
+            f"data.questions=true, so that the "
             "vocabulary has the words of the questions"
         )
     quantization.check(config.quantize, model, train.qat)
@@ -616,11 +642,13 @@ def check(config: Config) -> None:
     parts = config.cluster.micro_batches or 1
     if parts > train.batch_size:
         raise ConfigError(
-            f"cluster.micro_batches={parts}: more parts than the {train.batch_size} rows of train.batch_size"
+            f"cluster.micro_batches={parts}: more parts than the {train.batch_size} rows of "
+            f"train.batch_size"
         )
     if parts > 1 and model.n_experts:
         raise ConfigError(
-            f"cluster.micro_batches={parts}: the places of experts depend on the whole batch; with model.n_experts > 0 "
+            f"cluster.micro_batches={parts}: the places of experts depend on the whole batch; with "
+            f"model.n_experts > 0 "
             "it must be 1"
         )
     if (
@@ -633,14 +661,16 @@ def check(config: Config) -> None:
         )
     if train.warmup_steps >= config.steps:
         raise ConfigError(
-            f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} training steps"
+            f"train.warmup_steps={train.warmup_steps}: must be less than the {config.steps} "
+            f"training steps"
         )
     if data.kind == "text" and data.last_view is not None:
         data.check_views(config.steps, train.batch_size)
 
 
 def duration_seconds(text: str) -> int:
-    """Seconds of a time limit in SLURM's forms (sbatch's manual, --time): m, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    """Seconds of a time limit in SLURM's forms (sbatch's manual, --time): m, m:s, h:m:s, d-h,
+    d-h:m, d-h:m:s."""
     days, dash, rest = text.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if dash:

@@ -1,5 +1,6 @@
-"""What training will cost, before anything is spent: seconds on a device, from its benchmark or else from a guess that says
-so, and memory, for which a batch may have to be computed in parts. Standard library only.
+"""What training will cost, before anything is spent: seconds on a device, from its benchmark or
+else from a guess that says so, and memory, for which a batch may have to be computed in parts.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from pathlib import Path
 from capacity import counts
 from capacity.config import Config
 
-# what torch.compile takes for a shape, and the least part of the time that it saved (docs/decisions.md, CPU speed)
+# what torch.compile takes for a shape, and the least part of the time that it saved
+# (docs/decisions.md, CPU speed)
 COMPILE_S, COMPILE_SAVES = 40.0, 0.08
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a stack = step_s x steps of its longest run + FLOPs / flop_per_s + touched values x value_s, where a CPU's
-    are those of one core."""
+    """Seconds of a stack = step_s x steps of its longest run + FLOPs / flop_per_s + touched values
+    x value_s, where a CPU's are those of one core."""
 
     device: str
     step_s: float
@@ -37,8 +39,9 @@ class Speed:
         )
 
 
-# The CPU's are rounded from the benchmark of one core of 2024 in fp32 (results/bench/cpu.json), which they meet within about 30%. Nothing
-# stands behind the GPU's but its data sheet: a quarter of 400 TFLOP/s in bf16, half of 3 TB/s, a launch of 60 kernels.
+# The CPU's are rounded from the benchmark of one core of 2024 in fp32 (results/bench/cpu.json),
+# which they meet within about 30%. Nothing stands behind the GPU's but its data sheet: a quarter of
+# 400 TFLOP/s in bf16, half of 3 TB/s, a launch of 60 kernels.
 GUESSES = {
     "cpu": Speed("cpu", 1.5e-3, 100e9, 0.65e-9, "a guess for current CPU cores"),
     "cuda": Speed("cuda", 0.5e-3, 100e12, 5e-12, "a guess for an H100, never measured"),
@@ -46,8 +49,8 @@ GUESSES = {
 
 
 def values_per_token(run: Config) -> float:
-    """Values that a training step reads or writes outside matrix products, by predicted token: logits, activations and scores,
-    in units that one CPU core handles at about 1 per nanosecond."""
+    """Values that a training step reads or writes outside matrix products, by predicted token:
+    logits, activations and scores, in units that one CPU core handles at about 1 per nanosecond."""
     model = run.model
     return 1.3 * run.data.rows + model.n_layers * (
         45 * model.d_model + 9 * run.data.seq_len * model.n_heads
@@ -55,7 +58,8 @@ def values_per_token(run: Config) -> float:
 
 
 def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
-    """Of RESULTS/bench/DEVICE.json, which `make bench` writes, if it is about this hardware (None: any); else the guess."""
+    """Of RESULTS/bench/DEVICE.json, which `make bench` writes, if it is about this hardware (None:
+    any); else the guess."""
     path = results / "bench" / f"{device}.json"
     try:
         bench = json.loads(path.read_bytes())
@@ -77,7 +81,8 @@ def worth_compiling(runs: list[Config], device: str) -> bool:
 
 
 def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
-    """Predicted memory of a stack of runs of this shape whose batches are computed in so many parts."""
+    """Predicted memory of a stack of runs of this shape whose batches are computed in so many
+    parts."""
     batch = -(-run.train.batch_size // parts)
     return counts.memory_bytes(
         run.model,
@@ -92,8 +97,9 @@ def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float
 
 
 def micro_batches(run: Config, members: int, device: str, room: float) -> int:
-    """Parts that the batch of a stack is computed in: as given, or the fewest halvings by which it fits into `room` bytes. A
-    mixture of experts has one, since the places of its experts depend on the whole batch."""
+    """Parts that the batch of a stack is computed in: as given, or the fewest halvings by which it
+    fits into `room` bytes. A mixture of experts has one, since the places of its experts depend on
+    the whole batch."""
     if run.model.n_experts:
         return 1
     parts = run.cluster.micro_batches or 1

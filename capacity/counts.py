@@ -1,4 +1,5 @@
-"""Closed formulas for parameters, FLOPs and memory (standard library only; the built model is asserted against them).
+"""Closed formulas for parameters, FLOPs and memory (standard library only; the built model is
+asserted against them).
 
 L layers, d width, f hidden width of an MLP, X experts, V vocabulary rows, S positions.
 """
@@ -28,13 +29,16 @@ def parameters(
     """Parameter counts by convention.
 
     total          every trained number; a tied embedding counts once, the learned BOS vector counts
-    paper          what the study of that kind of data counts. With BOS, total without its vector: with learned
-                   positions, tied head and biases this is V d + S d + L (12 d^2 + 13 d) + 2 d, which reproduces all
-                   rows of Table 1 of Morris et al. (arXiv 2505.24832) and GPT-2 small with 64 positions, 123,702,528.
-                   Without BOS, total without the rows of embedding and untied head that no training token can touch
-                   (Physics of Language Models 3.3, arXiv 2404.05405, appendix A, which says nothing of untied heads)
+    paper          what the study of that kind of data counts. With BOS, total without its vector:
+                   with learned positions, tied head and biases this is V d + S d + L (12 d^2 + 13
+                   d) + 2 d, which reproduces all rows of Table 1 of Morris et al. (arXiv
+                   2505.24832) and GPT-2 small with 64 positions, 123,702,528. Without BOS, total
+                   without the rows of embedding and untied head that no training token can touch
+                   (Physics of Language Models 3.3, arXiv 2404.05405, appendix A, which says nothing
+                   of untied heads)
     non_embedding  blocks and final norm only: no token, position or BOS vectors and no untied head
-    active         total without the experts that a token does not visit; the same as total where the model is dense
+    active         total without the experts that a token does not visit; the same as total where
+                   the model is dense
 
     used_rows: rows of the token table that the training data can touch, all of them where None.
     """
@@ -58,11 +62,13 @@ def parameters(
 
 
 def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> float:
-    """Floating-point operations of one forward pass per predicted token: 2 per multiply-add of a matrix product.
+    """Floating-point operations of one forward pass per predicted token: 2 per multiply-add of a
+    matrix product.
 
-    The head counts, embedding look-ups do not, attention counts the full S x S square (no causal or document saving),
-    as in the model-FLOPs convention of PaLM (Chowdhery et al. 2022, appendix B): 2 x matrix weights + 4 L S d. Of
-    experts those count that a token visits, not their empty places.
+    The head counts, embedding look-ups do not, attention counts the full S x S square (no causal or
+    document saving), as in the model-FLOPs convention of PaLM (Chowdhery et al. 2022, appendix B):
+    2 x matrix weights + 4 L S d. Of experts those count that a token visits, not their empty
+    places.
     """
     L, d = model.n_layers, model.d_model
     visited = model.top_k if model.n_experts else 1
@@ -80,11 +86,13 @@ def memory_bytes(
     precision: str = "fp32",
     qat: bool = False,
 ) -> float:
-    """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's temporaries (34 P; 4 P more
-    in other formats, 16 P with quantized weights), activations kept for the backward pass (about 16 d values, 3 per hidden unit, 5 where it is gated, for each
-    layer and token, and a row of scores per head where a short context on a CPU keeps them), and the head's chunk of
-    logits with two copies. Experts keep all their places, each with its input and output, and the router three rows per
-    token. Fitted to the peak of six CPU processes of 42 to 558 MB (fp32), which it meets within 16%."""
+    """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's
+    temporaries (34 P; 4 P more in other formats, 16 P with quantized weights), activations kept for
+    the backward pass (about 16 d values, 3 per hidden unit, 5 where it is gated, for each layer and
+    token, and a row of scores per head where a short context on a CPU keeps them), and the head's
+    chunk of logits with two copies. Experts keep all their places, each with its input and output,
+    and the router three rows per token. Fitted to the peak of six CPU processes of 42 to 558 MB
+    (fp32), which it meets within 16%."""
     d, f = model.d_model, model.mlp_width
     tokens = batch_size * seq_len
     hidden = (5 if model.mlp == "gated" else 3) * f
@@ -103,13 +111,15 @@ def memory_bytes(
 
 
 def _attention(model: Model) -> tuple[int, int]:
-    """Weights and biases of a block's attention; keys and values may have fewer heads than queries."""
+    """Weights and biases of a block's attention; keys and values may have fewer heads than
+    queries."""
     d, kv = model.d_model, model.kv_heads * (model.d_model // model.n_heads)
     return 2 * d * (d + kv), model.bias * 2 * (d + kv)
 
 
 def _mlp(model: Model) -> tuple[int, int]:
-    """Weights and biases of one MLP or expert: one map to the hidden units, two where it is gated, and one back."""
+    """Weights and biases of one MLP or expert: one map to the hidden units, two where it is gated,
+    and one back."""
     d, f, inward = model.d_model, model.mlp_width, 2 if model.mlp == "gated" else 1
     return (inward + 1) * d * f, (inward * f + d) * (model.bias and f > 0)
 
@@ -120,12 +130,15 @@ def _router(model: Model) -> int:
 
 
 def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str) -> float:
-    """Most bits that a model can hold about n uniform sequences, which it may know perfectly but in no order.
+    """Most bits that a model can hold about n uniform sequences, which it may know perfectly but in
+    no order.
 
-    strict: n (S log2 V - log2 n): a perfect memorizer still spreads its probability over the n sequences.
-    paper:  n S (log2 V - g(n/V)/(S-1)), g(x) = E[log2(1 + Poisson(x))]: the first token is given, and the sequence has
-            to be told apart from those that share it. An expectation over the draw of the data, for distinct
-            sequences. Both derived for this project from the definitions of Morris et al., section 2.
+    strict: n (S log2 V - log2 n): a perfect memorizer still spreads its probability over the n
+    sequences.
+    paper:  n S (log2 V - g(n/V)/(S-1)), g(x) = E[log2(1 + Poisson(x))]: the first token is given,
+            and the sequence has to be told apart from those that share it. An expectation over the
+            draw of the data, for distinct sequences. Both derived for this project from the
+            definitions of Morris et al., section 2.
     ValueError for another convention.
     """
     bits = math.log2(vocab_size)
@@ -139,7 +152,8 @@ def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str)
 
 
 def expected_log2_sharers(rate: float) -> float:
-    """g(rate) = E[log2(1 + X)], X ~ Poisson(rate), by summation over all X within 12 standard deviations."""
+    """g(rate) = E[log2(1 + X)], X ~ Poisson(rate), by summation over all X within 12 standard
+    deviations."""
     if rate <= 0:
         return 0.0
     reach = 12 * math.sqrt(rate) + 12

@@ -4,7 +4,8 @@
     metrics.jsonl           one line per log point and per evaluation; a mirror for people and wandb
     checkpoint.safetensors  the exact state of an unfinished run; gone when it ends
     weights.safetensors     final weights by name
-    record.json             the outcome, written atomically and last: a run is done when this says "finished"
+    record.json             the outcome, written atomically and last: a run is done when this says
+                            "finished"
     lock                    held (flock) by the process that trains the run
 
 Standard library only; pandas is imported where a table is asked for. Nothing is ever unpickled.
@@ -129,7 +130,8 @@ def run_dir(results: Path, run_id: str) -> Path:
 
 
 def validate(record: dict) -> dict:
-    """The record itself, or ValueError naming the first field that is missing or of a wrong type."""
+    """The record itself, or ValueError naming the first field that is missing or of a wrong
+    type."""
     for key, types in FIELDS.items():
         _check(record, key, types)
     if record["status"] not in ("finished", "failed"):
@@ -190,7 +192,8 @@ def read(results: Path, run_id: str) -> dict | None:
 
 
 def status(results: Path, run_id: str) -> str:
-    """finished, failed, running (a live process holds it), interrupted (a checkpoint, no process) or missing."""
+    """finished, failed, running (a live process holds it), interrupted (a checkpoint, no process)
+    or missing."""
     record = read(results, run_id)
     if record is not None and record["status"] == "finished":
         return "finished"
@@ -254,7 +257,8 @@ def cut_metrics(results: Path, run_id: str, step: int) -> None:
 
 
 def shape_labels(configs: list[Config]) -> dict[str, str]:
-    """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are added to them."""
+    """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are
+    added to them."""
     models = [dataclasses.asdict(config.model) for config in configs]
     shapes = [(model["n_layers"], model["d_model"]) for model in models]
     varied = [
@@ -270,11 +274,12 @@ def shape_labels(configs: list[Config]) -> dict[str, str]:
 
 
 def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
-    """One row per planned run, also for failed and missing ones; numbers of unfinished runs are NaN.
+    """One row per planned run, also for failed and missing ones; numbers of unfinished runs are
+    NaN.
 
-    Columns: run_id, label (shape), seed, status (finished, failed, missing), error, kind, parameter counts by convention,
-    n_sequences or n_people, entropy_bits, load, steps, tokens, flops, recipe, wall_s, gain_last_tenth, and those of the
-    measure, see `_memorization` and `_knowledge`.
+    Columns: run_id, label (shape), seed, status (finished, failed, missing), error, kind, parameter
+    counts by convention, n_sequences or n_people, entropy_bits, load, steps, tokens, flops, recipe,
+    wall_s, gain_last_tenth, and those of the measure, see `_memorization` and `_knowledge`.
     """
     import pandas
 
@@ -317,17 +322,19 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
 
 
 def columns(config: Config, record: dict | None) -> dict[str, Any]:
-    """What the measure of a run's kind of data says, as columns of `table`; NaN without a record."""
+    """What the measure of a run's kind of data says, as columns of `table`; NaN without a
+    record."""
     return COLUMNS.get(config.data.kind, _knowledge)(config, record)
 
 
 def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
-    """One row per finished run and variant of quantization, method none (32 bits) for the unquantized model; runs without the measure
-    have none.
+    """One row per finished run and variant of quantization, method none (32 bits) for the
+    unquantized model; runs without the measure have none.
 
-    Columns: run_id, label, seed, kind, precision, entropy_bits, load, exposures, parameter counts by convention; the fields of
-    `quantize.spec.Spec`; held_bits, what else was evaluated, fraction_of_unquantized, bits_per_parameter (total), stored_bits,
-    stored_bits_per_weight, bits_per_stored_bit.
+    Columns: run_id, label, seed, kind, precision, entropy_bits, load, exposures, parameter counts
+    by convention; the fields of `quantize.spec.Spec`; held_bits, what else was evaluated,
+    fraction_of_unquantized, bits_per_parameter (total), stored_bits, stored_bits_per_weight,
+    bits_per_stored_bit.
     """
     import pandas
 
@@ -359,7 +366,8 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
 
 
 def _memorization(config: Config, record: dict | None) -> dict[str, float]:
-    """Bits and ceilings by convention; without a record the ceilings are those expected of `counts.uniform_ceiling_bits`."""
+    """Bits and ceilings by convention; without a record the ceilings are those expected of
+    `counts.uniform_ceiling_bits`."""
     row = {}
     for convention in ("strict", "paper"):
         measured = (
@@ -377,8 +385,9 @@ def _memorization(config: Config, record: dict | None) -> dict[str, float]:
 
 
 def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
-    """Expected and counted exposures, bits, their standard error over people, ceiling, losses, accuracy; the same by
-    attribute (bits_major, accuracy_major, ...); extraction_accuracy; all settings of data, model and train by dotted key."""
+    """Expected and counted exposures, bits, their standard error over people, ceiling, losses,
+    accuracy; the same by attribute (bits_major, accuracy_major, ...); extraction_accuracy; all
+    settings of data, model and train by dotted key."""
     row: dict[str, Any] = {"exposures": config.exposures, "ceiling_bits": config.entropy_bits}
     for section in ("data", "model", "train"):
         row |= {
@@ -398,8 +407,8 @@ def _knowledge(config: Config, record: dict | None) -> dict[str, Any]:
 
 
 def _text(config: Config, record: dict | None) -> dict[str, Any]:
-    """What the run was trained on, tokens per parameter, losses in bits per token, and by attack AUC, F1 and their intervals; all
-    settings of data, model and train by dotted key."""
+    """What the run was trained on, tokens per parameter, losses in bits per token, and by attack
+    AUC, F1 and their intervals; all settings of data, model and train by dotted key."""
     row: dict[str, Any] = {
         "exposures": config.exposures,
         "trained_on": config.data.trained_on,

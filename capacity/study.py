@@ -2,14 +2,19 @@
 
     question: what the study asks, one sentence
     pins:     overrides that hold for every run (Hydra's grammar), as a list
-    grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key: "range(0,4)"` in Hydra's sweep
-              grammar, or a name of your own with a list of mappings that set several keys together (values that move as one)
-    references: runs that the others are compared with, as a list of mappings from setting to value, such as {data.trained_on: reference,
-              data.n_reference: 8000}: each is trained once for all runs that differ only by size of the training set, length and seed
-    best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as [train.lr]
+    grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key:
+              "range(0,4)"` in Hydra's sweep grammar, or a name of your own with a list of mappings
+              that set several keys together (values that move as one)
+    references: runs that the others are compared with, as a list of mappings from setting to value,
+    such as {data.trained_on: reference,
+              data.n_reference: 8000}: each is trained once for all runs that differ only by size of
+              the training set, length and seed
+    best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as
+    [train.lr]
     expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
     scale:    published or pocket; what a verdict is about
-    presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME picks one
+    presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME
+              picks one
 
 A run that appears in two grids is planned once.
 """
@@ -46,8 +51,8 @@ class Study:
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
-    """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win over pins and axes.
-    ConfigError with file and key."""
+    """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win
+    over pins and axes. ConfigError with file and key."""
     path = find_study(name)
     base, preset = split_name(name)
     tree = _entries(path, preset)
@@ -62,7 +67,8 @@ def load_study(name: str, overrides: list[str]) -> Study:
         isinstance(r, dict) and "data.trained_on" in r for r in references
     ):
         raise ConfigError(
-            f"{path}: references: expected a list of mappings with data.trained_on, such as {{data.trained_on: reference, data.n_reference: 8000}}"
+            f"{path}: references: expected a list of mappings with data.trained_on, such as "
+            f"{{data.trained_on: reference, data.n_reference: 8000}}"
         )
     if not isinstance(best_over, list) or not all(isinstance(key, str) for key in best_over):
         raise ConfigError(f"{path}: best_over: expected a list of settings such as train.lr")
@@ -80,7 +86,8 @@ def load_study(name: str, overrides: list[str]) -> Study:
         configs = load_many(layers)
         if references and not _largest(configs):
             raise ConfigError(
-                "references: are for runs on text with data.trained_on=members, and the study has none"
+                "references: are for runs on text with data.trained_on=members, and the study has "
+                "none"
             )
         configs += load_many(
             [
@@ -110,7 +117,8 @@ def load_study(name: str, overrides: list[str]) -> Study:
 
 
 def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
-    """The pins of a study that `load_study` has read, and the settings of its axes, one list of overrides per run of its grids."""
+    """The pins of a study that `load_study` has read, and the settings of its axes, one list of
+    overrides per run of its grids."""
     path = find_study(name)
     tree = _entries(path, split_name(name)[1])
     return list(tree.get("pins") or []), [
@@ -119,7 +127,8 @@ def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _largest(configs: list[Config]) -> list[int]:
-    """Of runs on text that differ only by size of the training set, length and seed, the place of the one that is trained on most."""
+    """Of runs on text that differ only by size of the training set, length and seed, the place of
+    the one that is trained on most."""
     kin: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
         if config.data.kind == "text" and config.data.trained_on == "members":
@@ -163,7 +172,8 @@ def _entries(path: Path, preset: str | None) -> dict:
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """STUDY@PRESET as (study, preset); (name, None) where there is no preset, also for a file with @ in its name."""
+    """STUDY@PRESET as (study, preset); (name, None) where there is no preset, also for a file with
+    @ in its name."""
     base, at, preset = name.rpartition("@")
     if not at or "/" in preset or Path(preset).suffix in (".yaml", ".yml"):
         return name, None
@@ -171,7 +181,8 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def find_study(name: str) -> Path:
-    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file, without @PRESET."""
+    """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file,
+    without @PRESET."""
     name, _ = split_name(name)
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
@@ -184,7 +195,8 @@ def find_study(name: str) -> Path:
             return path
     known = study_names(folders)
     raise ConfigError(
-        f"{name}: no such study{nearest(name, known)}; allowed: {', '.join(known)}, or a path to a YAML file"
+        f"{name}: no such study{nearest(name, known)}; allowed: {', '.join(known)}, or a path to a "
+        f"YAML file"
     )
 
 

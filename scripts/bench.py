@@ -1,16 +1,21 @@
-"""`make bench`: how fast families of tiny models train, beside the machine's roofline and a plain PyTorch loop.
+"""`make bench`: how fast families of tiny models train, beside the machine's roofline and a plain
+PyTorch loop.
 
-Prints tables and writes results/bench/DEVICE.json. Numbers are medians over repeats after a warm-up, with the smallest and
-largest; ratios are formed within one process, the two sides taking turns, so that a slow machine does not move them. Parts
-that need what is not installed (hydra for start-up and planning, transformers for the plain loop) say so and are left out.
+Prints tables and writes results/bench/DEVICE.json. Numbers are medians over repeats after a
+warm-up, with the smallest and largest; ratios are formed within one process, the two sides taking
+turns, so that a slow machine does not move them. Parts that need what is not installed (hydra for
+start-up and planning, transformers for the plain loop) say so and are left out.
 
   machine  bytes copied per second, matrix products in FLOP per second
   stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
-  plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a time
+  plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a
+           time
   render   biographies, and what part of training that is
-  score    100,000 sequences by all attacks that need one model, beside one forward pass with the loss only, and peak memory
+  score    100,000 sequences by all attacks that need one model, beside one forward pass with the
+           loss only, and peak memory
   fits     a fit of 500 runs, and 4,000 cluster bootstraps of it
-  threads  steps with all threads over steps with one, alone and beside a process that keeps one core busy
+  threads  steps with all threads over steps with one, alone and beside a process that keeps one
+           core busy
   start    seconds until a command is there, and until a thousand runs are planned
 """
 
@@ -111,7 +116,8 @@ def main() -> None:
         "repeats": args.repeats,
     }
     print(
-        f"{out['environment']['hardware']}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{out['environment']['hardware']}, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}"
     )
     path = args.results / "bench" / f"{device.type}.json"
     out |= kept(path, out, args.only)
@@ -126,8 +132,8 @@ def main() -> None:
 
 
 def kept(path: Path, out: dict, only: list[str]) -> dict:
-    """Parts of an earlier benchmark of this machine, with the commits that they were measured at, but for those that are measured now; none of
-    another machine, number of threads or torch."""
+    """Parts of an earlier benchmark of this machine, with the commits that they were measured at,
+    but for those that are measured now; none of another machine, number of threads or torch."""
     try:
         before = json.loads(path.read_bytes())
         same = all(before[k] == out[k] for k in ("threads", "repeats")) and all(
@@ -170,11 +176,12 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-# --------------------------------------------------------------------------------------------------------- the machine
+# -------------------------------------------------------------------------------------- the machine
 
 
 def machine(device: torch.device, repeats: int, out: dict) -> dict:
-    """Copy bandwidth in bytes/s (read and written) and the rate of large matrix products in FLOP/s."""
+    """Copy bandwidth in bytes/s (read and written) and the rate of large matrix products in
+    FLOP/s."""
     n, size = (2**28, 8192) if device.type == "cuda" else (2**26, 2048)
     source = torch.ones(n, device=device)
     target = torch.empty_like(source)
@@ -194,7 +201,7 @@ def machine(device: torch.device, repeats: int, out: dict) -> dict:
     return found
 
 
-# -------------------------------------------------------------------------------------------------------------- stacks
+# ------------------------------------------------------------------------------------------- stacks
 
 
 def config(
@@ -226,8 +233,9 @@ def trainer(configs: list[Config], device: torch.device) -> Callable[[int], None
 
 
 def stacks(device: torch.device, repeats: int, out: dict) -> dict:
-    """Model-steps and tokens per second, achieved FLOP/s, that as a part of the rate of large matrix products, and the
-    model-steps over those of the plain loop with the same model, measured in turns with them."""
+    """Model-steps and tokens per second, achieved FLOP/s, that as a part of the rate of large
+    matrix products, and the model-steps over those of the plain loop with the same model, measured
+    in turns with them."""
     precision = "bf16" if device.type == "cuda" else "fp32"
     peak = out["machine"][f"{precision}_flop_per_s"]["median"] if "machine" in out else None
     batch = 32 if device.type == "cuda" else 16
@@ -282,7 +290,8 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
             times = f"{ratio['median']:8.2f}" if ratio else "       -"
             low_high = f"({rates['low']:,.0f} to {rates['high']:,.0f})"
             print(
-                f"  {name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"
+                f"  "
+                f"{name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"
                 f"{rates['median'] * batch * 64 / 1e6:>7.3f}{achieved / 1e9:>8.0f} {told}{times}",
                 flush=True,
             )
@@ -290,7 +299,8 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
 
 
 def speed(rows: list[dict], threads: int) -> dict[str, float]:
-    """The numbers of `capacity.cost.Speed` that predict these times best, relative errors squared; a CPU's for one core."""
+    """The numbers of `capacity.cost.Speed` that predict these times best, relative errors squared;
+    a CPU's for one core."""
     from scipy.optimize import nnls
 
     seconds = np.array([row["members"] / row["model_steps_per_s"]["median"] for row in rows])
@@ -301,7 +311,8 @@ def speed(rows: list[dict], threads: int) -> dict[str, float]:
     found = nnls(parts / scale / seconds[:, None], np.ones(len(rows)))[0] / scale
     errors = np.abs(parts @ found / seconds - 1.0)
     print(
-        f"  seconds = {found[0] * 1e3:.2f} ms + FLOP / {1e-9 / max(found[1], 1e-18):,.0f} GFLOP/s + values x {found[2] * 1e9:.3g} ns, "
+        f"  seconds = {found[0] * 1e3:.2f} ms + FLOP / {1e-9 / max(found[1], 1e-18):,.0f} GFLOP/s "
+        f"+ values x {found[2] * 1e9:.3g} ns, "
         f"within {np.median(errors):.0%} (median), {errors.max():.0%} at most"
     )
     return {
@@ -313,19 +324,21 @@ def speed(rows: list[dict], threads: int) -> dict[str, float]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------- threads
+# ------------------------------------------------------------------------------------------ threads
 
 
 def threads(device: torch.device, repeats: int, out: dict) -> dict | None:
-    """Model-steps per second with all threads over those with one, measured in turns: alone, and beside a process that keeps one
-    core busy. By shape, with the FLOP of its step, which `capacity.base.hardware.SHARED_FLOP` decides by."""
+    """Model-steps per second with all threads over those with one, measured in turns: alone, and
+    beside a process that keeps one core busy. By shape, with the FLOP of its step, which
+    `capacity.base.hardware.SHARED_FLOP` decides by."""
     most = most_threads()
     if device.type != "cpu" or most < 2:
         print("  needs a CPU and two threads")
         return None
     waits = os.environ["OMP_WAIT_POLICY"]
     print(
-        f"  1 against {most} threads, {waits} waiting, V 256, S 64, batch 16; median (low to high) of ratios"
+        f"  1 against {most} threads, {waits} waiting, V 256, S 64, batch 16; median (low to high) "
+        f"of ratios"
     )
     print("  size  members  MFLOP/step    step, 1 thread        alone                beside a load")
     rows = []
@@ -359,7 +372,8 @@ def threads(device: torch.device, repeats: int, out: dict) -> dict | None:
             f"{r['median']:6.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in ratios.values()
         )
         print(
-            f"  {name:6s}{members:>7}{flop / 1e6:>12,.0f}{1e3 * single['alone']:>14,.1f} ms  {told}",
+            f"  {name:6s}{members:>7}{flop / 1e6:>12,.0f}{1e3 * single['alone']:>14,.1f} ms  "
+            f"{told}",
             flush=True,
         )
     return {"threads": most, "waiting": waits, "rows": rows}
@@ -382,7 +396,7 @@ def in_turns(run: Callable[[int], None], most: int, repeats: int) -> tuple[dict,
     return spread(ratios), statistics.median(single)
 
 
-# --------------------------------------------------------------------------------------------------------------- plain
+# -------------------------------------------------------------------------------------------- plain
 
 
 def plain_loop(
@@ -395,7 +409,8 @@ def plain_loop(
     device: torch.device,
     precision: str,
 ) -> Callable[[int], None]:
-    """The usual way: a library's GPT-2, its loss, backward, clipping, AdamW, a schedule; compiled where there is a GPU."""
+    """The usual way: a library's GPT-2, its loss, backward, clipping, AdamW, a schedule; compiled
+    where there is a GPU."""
     import logging
 
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -441,8 +456,8 @@ def plain_loop(
 
 
 def plain(device: torch.device, repeats: int, out: dict) -> dict | None:
-    """Model-steps per second of a stack over those of the plain loop, the two taking turns; once more with torch.compile,
-    where there is a compiler, with the seconds that this takes."""
+    """Model-steps per second of a stack over those of the plain loop, the two taking turns; once
+    more with torch.compile, where there is a compiler, with the seconds that this takes."""
     if not installed("transformers"):
         print("  transformers is not installed")
         return None
@@ -450,7 +465,8 @@ def plain(device: torch.device, repeats: int, out: dict) -> dict | None:
     ways = ["never"] + ["always"] * (device.type == "cuda" or has_compiler())
     found = {}
     print(
-        "  model-steps/s                                   plain      here    ratio (low to high)   compiled in"
+        "  model-steps/s                                   plain      here    ratio (low to "
+        "high)   compiled in"
     )
     for name, (*shape, vocab, length, batch, members) in (
         PLAIN_CUDA if device.type == "cuda" else PLAIN
@@ -482,14 +498,15 @@ def plain(device: torch.device, repeats: int, out: dict) -> dict | None:
                 found[key]["first_steps_s"] = first_s
                 told = f"{first_s:10.0f} s"
             print(
-                f"  {name:44s} {found[key]['plain']['median']:8,.1f} {found[key]['here']['median']:9,.1f} {ratio['median']:8.2f} "
+                f"  {name:44s} {found[key]['plain']['median']:8,.1f} "
+                f"{found[key]['here']['median']:9,.1f} {ratio['median']:8.2f} "
                 f"({ratio['low']:.2f} to {ratio['high']:.2f}){told}",
                 flush=True,
             )
     return found
 
 
-# -------------------------------------------------------------------------------------------------------------- render
+# ------------------------------------------------------------------------------------------- render
 
 
 def people(data: dict, seed: int = 0) -> Config:
@@ -505,7 +522,8 @@ def people(data: dict, seed: int = 0) -> Config:
 
 
 def render(device: torch.device, repeats: int, out: dict) -> dict:
-    """Rendered tokens per second, a repeat being one chunk as training asks for it; and its part of training GPT2-2-2."""
+    """Rendered tokens per second, a repeat being one chunk as training asks for it; and its part of
+    training GPT2-2-2."""
     found = {"tokens_per_s": {}}
     for name, data in RENDER.items():
         stream = MemberStream(people(data), device)
@@ -518,7 +536,8 @@ def render(device: torch.device, repeats: int, out: dict) -> dict:
             rates.append(per_chunk * stream.seq_len / seconds)
         found["tokens_per_s"][name] = spread(rates[2:])
         print(
-            f"  {name:22s} {statistics.median(rates[2:]) / 1e6:8.2f} Mtok/s ({min(rates[2:]) / 1e6:.2f} to {max(rates[2:]) / 1e6:.2f})"
+            f"  {name:22s} {statistics.median(rates[2:]) / 1e6:8.2f} Mtok/s "
+            f"({min(rates[2:]) / 1e6:.2f} to {max(rates[2:]) / 1e6:.2f})"
         )
     run = trainer([people(WORDS)], device)
     run(2)
@@ -532,16 +551,19 @@ def render(device: torch.device, repeats: int, out: dict) -> dict:
     return found
 
 
-# --------------------------------------------------------------------------------------------------------------- score
+# -------------------------------------------------------------------------------------------- score
 
 
 def score(device: torch.device, repeats: int, out: dict) -> dict:
-    """Seconds for 100,000 sequences of words with Zipf's frequencies, in as many slices as repeats, the sides taking turns on each: one
-    pass with the loss only (`bits.code_lengths`), all columns (`sequences.scores`), and ReCaLL behind them; memory: the most that all three,
-    the loss first, took of the process (which keeps what it frees) or the GPU. Then what needs no model: zlib's bytes of the texts, and the statistics of one attack."""
+    """Seconds for 100,000 sequences of words with Zipf's frequencies, in as many slices as repeats,
+    the sides taking turns on each: one pass with the loss only (`bits.code_lengths`), all columns
+    (`sequences.scores`), and ReCaLL behind them; memory: the most that all three, the loss first,
+    took of the process (which keeps what it frees) or the GPU. Then what needs no model: zlib's
+    bytes of the texts, and the statistics of one attack."""
     found = {}
     print(
-        f"  {SCORED:,} sequences of 32 tokens, seconds (times one pass with the loss only, low to high)"
+        f"  {SCORED:,} sequences of 32 tokens, seconds (times one pass with the loss only, low to "
+        f"high)"
     )
     print("  model                     P   loss                 scores                 ReCaLL   MB")
     dice = np.random.default_rng(0)
@@ -574,12 +596,14 @@ def score(device: torch.device, repeats: int, out: dict) -> dict:
                 "ratio": spread([turn[key] / turn["loss"] for turn in turns]),
             }
         told = "".join(
-            f"{found[name][key]['seconds']:>8.1f} ({ratio['median']:.2f}, {ratio['low']:.2f} to {ratio['high']:.2f})"
+            f"{found[name][key]['seconds']:>8.1f} ({ratio['median']:.2f}, {ratio['low']:.2f} to "
+            f"{ratio['high']:.2f})"
             for key in ("scores", "recall")
             for ratio in [found[name][key]["ratio"]]
         )
         print(
-            f"  {name:16s}{one.parameters['total']:>11,}{found[name]['loss']['seconds']:>7.1f}{told}{found[name]['peak_mb']:>5.0f}",
+            f"  "
+            f"{name:16s}{one.parameters['total']:>11,}{found[name]['loss']['seconds']:>7.1f}{told}{found[name]['peak_mb']:>5.0f}",
             flush=True,
         )
         words = [
@@ -594,13 +618,15 @@ def score(device: torch.device, repeats: int, out: dict) -> dict:
     )
     texts = ", ".join(f"{found[name]['zlib_s']:.1f}" for name in SCORED_BY)
     print(
-        f"  zlib of the texts {texts} s; statistics of one attack with 200 resamples {found['statistics_s']:.1f} s"
+        f"  zlib of the texts {texts} s; statistics of one attack with 200 resamples "
+        f"{found['statistics_s']:.1f} s"
     )
     return found
 
 
 def memory_mb(device: torch.device, reset: bool = False) -> float:
-    """Largest memory of the GPU, or of this process (Linux; elsewhere since its start), since the last reset, in 2^20 bytes."""
+    """Largest memory of the GPU, or of this process (Linux; elsewhere since its start), since the
+    last reset, in 2^20 bytes."""
     if device.type == "cuda":
         if reset:
             torch.cuda.reset_peak_memory_stats()
@@ -614,7 +640,7 @@ def memory_mb(device: torch.device, reset: bool = False) -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
 
 
-# --------------------------------------------------------------------------------------------------------------- start
+# -------------------------------------------------------------------------------------------- start
 
 
 def start(device: torch.device, repeats: int, out: dict) -> dict | None:
@@ -626,7 +652,8 @@ def start(device: torch.device, repeats: int, out: dict) -> dict | None:
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "many.yaml"
         study.write_text(
-            "question: how long does planning take?\ngrids:\n- model.d_model: [8, 16, 24, 32]\n  train.lr: [0.01, 0.02]\n"
+            "question: how long does planning take?\ngrids:\n- model.d_model: [8, 16, 24, 32]\n  "
+            "train.lr: [0.01, 0.02]\n"
             '  data.load: [1, 2, 3, 4, 5]\n  seed: "range(0,25)"\n'
         )
         for name, command in {
@@ -654,17 +681,19 @@ def start(device: torch.device, repeats: int, out: dict) -> dict | None:
             ][1:]
             found[name] = spread(seconds)
             print(
-                f"  {name:22s} {found[name]['median']:6.2f} s ({found[name]['low']:.2f} to {found[name]['high']:.2f})",
+                f"  {name:22s} {found[name]['median']:6.2f} s ({found[name]['low']:.2f} to "
+                f"{found[name]['high']:.2f})",
                 flush=True,
             )
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------- fits
+# --------------------------------------------------------------------------------------------- fits
 
 
 def fits(device: torch.device, repeats: int, out: dict) -> dict:
-    """Seconds of a fit from all starts and of 4,000 cluster bootstraps of it (two starts each), of 500 runs, on one core."""
+    """Seconds of a fit from all starts and of 4,000 cluster bootstraps of it (two starts each), of
+    500 runs, on one core."""
     dice, found = np.random.default_rng(0), {}
     p, load = (
         np.repeat(np.geomspace(4e3, 1e6, 25), 20),
@@ -699,7 +728,8 @@ def fits(device: torch.device, repeats: int, out: dict) -> dict:
             ),
         }
         print(
-            f"  {name:14s} fit {found[name]['fit']['median']:6.3f} s, 4,000 bootstraps over 500 runs {found[name]['bootstraps']['median']:6.1f} s",
+            f"  {name:14s} fit {found[name]['fit']['median']:6.3f} s, 4,000 bootstraps over 500 "
+            f"runs {found[name]['bootstraps']['median']:6.1f} s",
             flush=True,
         )
     return found

@@ -1,9 +1,11 @@
-"""`make coverage`: do 95% intervals hold what was planted in 95% of simulated studies? For every form of capacity/fitting/forms.py.
+"""`make coverage`: do 95% intervals hold what was planted in 95% of simulated studies? For every
+form of capacity/fitting/forms.py.
 
-Writes results/studies/coverage/coverage.csv (one row per study, number and method) and coverage.md. The method of a form is measured over 400
-simulated studies, cluster bootstraps of 400 resamples beside it over the first 200. Whatever lies outside of 92% to 98% is looked at again in 1,600
-other studies, since of so many numbers chance alone puts some there. About ten minutes on two cores. `--only FORM ...` runs some forms and
-keeps the others' rows.
+Writes results/studies/coverage/coverage.csv (one row per study, number and method) and coverage.md.
+The method of a form is measured over 400 simulated studies, cluster bootstraps of 400 resamples
+beside it over the first 200. Whatever lies outside of 92% to 98% is looked at again in 1,600 other
+studies, since of so many numbers chance alone puts some there. About ten minutes on two cores.
+`--only FORM ...` runs some forms and keeps the others' rows.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ def main() -> None:
     files.write_atomic(folder / "coverage.md", report(table).encode())
     print(
         report(table)
-        + f"\n{len(jobs)} pieces in {time.perf_counter() - began:.0f} s on {args.workers} cores\n{folder}"
+        + f"\n{len(jobs)} pieces in {time.perf_counter() - began:.0f} s on {args.workers} "
+        f"cores\n{folder}"
     )
 
 
@@ -98,17 +101,23 @@ def work(job: tuple[str, int, int, int]) -> list[dict]:
 
 
 def report(table: pd.DataFrame) -> str:
-    """Markdown: per form and number the coverage in all kinds of study, what lies outside of the band, and bootstraps beside."""
+    """Markdown: per form and number the coverage in all kinds of study, what lies outside of the
+    band, and bootstraps beside."""
     own = table[table.method == "default"]
     lines = [
         "# Coverage of 95% intervals",
         "",
-        f"Written by `scripts/coverage.py`: {own.studies.max():.0f} simulated studies of each kind (`capacity/fitting/coverage.py` plants them); coverage has a standard",
-        "error of about 1.1%. even: a balanced plan; few: as small as a first study; rough: places drawn at random and clumped, a fifth of the points",
-        "missing, a tenth unconverged and left out, under-filled runs as lower bounds. bias: median estimate against the planted value, in percent and in",
-        'standard deviations of the estimates; half width: median, in percent. "prediction" is at one point inside of the range.',
+        f"Written by `scripts/coverage.py`: {own.studies.max():.0f} simulated studies of each kind "
+        f"(`capacity/fitting/coverage.py` plants them); coverage has a standard",
+        "error of about 1.1%. even: a balanced plan; few: as small as a first study; rough: places "
+        "drawn at random and clumped, a fifth of the points",
+        "missing, a tenth unconverged and left out, under-filled runs as lower bounds. bias: "
+        "median estimate against the planted value, in percent and in",
+        'standard deviations of the estimates; half width: median, in percent. "prediction" is at '
+        "one point inside of the range.",
         "",
-        "| form (method) | number | even | few | rough | bias, even | bias, few | bias, rough | half width, even | few | rough |",
+        "| form (method) | number | even | few | rough | bias, even | bias, few | bias, rough | "
+        "half width, even | few | rough |",
         "| --- | --- " + "| ---: " * 9 + "|",
     ]
     for form, law in FORMS.items():
@@ -135,13 +144,15 @@ def report(table: pd.DataFrame) -> str:
     outside = inside[(inside.coverage < LOW) | (inside.coverage > HIGH)]
     lines += [
         "",
-        f"{len(inside) - len(outside)} of {len(inside)} numbers lie between {LOW:.0%} and {HIGH:.0%}; if all covered 95%, chance alone would put one or two outside.",
+        f"{len(inside) - len(outside)} of {len(inside)} numbers lie between {LOW:.0%} and "
+        f"{HIGH:.0%}; if all covered 95%, chance alone would put one or two outside.",
         f"Outside, with their coverage in {AGAIN[1]:,} other studies (standard error 0.6%):",
         "",
     ]
     again = table[table.method == "again"].set_index(["study", "number"]).coverage
     lines += [
-        f"- {r.study}: {_word(r.number)} {r.coverage:.1%} (above {r.above:.1%}, below {r.below:.1%} of studies), again {again[r.study, r.number]:.1%}"
+        f"- {r.study}: {_word(r.number)} {r.coverage:.1%} (above {r.above:.1%}, below "
+        f"{r.below:.1%} of studies), again {again[r.study, r.number]:.1%}"
         for r in outside.itertuples()
     ] or ["- none"]
     lines += [
@@ -161,7 +172,8 @@ def report(table: pd.DataFrame) -> str:
         "| --- | --- | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {r.study} | {_word(r.number)} | {r.coverage:.1%} | {r.bias_percent:+.1f}% | {r.half_width_percent:.3g}% |"
+        f"| {r.study} | {_word(r.number)} | {r.coverage:.1%} | {r.bias_percent:+.1f}% | "
+        f"{r.half_width_percent:.3g}% |"
         if r.planted
         else f"| {r.study} | {_word(r.number)} | {r.coverage:.1%} | - | - |"
         for r in own[~own.study.isin(inside.study)].itertuples()
@@ -170,7 +182,8 @@ def report(table: pd.DataFrame) -> str:
         "",
         "## Cluster bootstraps beside them",
         "",
-        f"Mean coverage over the numbers of a form, {RESAMPLES} resamples of the first {table[table.method == 'percentile'].studies.max():.0f} studies.",
+        f"Mean coverage over the numbers of a form, {RESAMPLES} resamples of the first "
+        f"{table[table.method == 'percentile'].studies.max():.0f} studies.",
         "",
         "| form | "
         + " | ".join(

@@ -1,9 +1,11 @@
-"""Does `capacity plan` beat a naive grid of the same cost, also where the truth is unlike what was assumed?
+"""Does `capacity plan` beat a naive grid of the same cost, also where the truth is unlike what was
+assumed?
 
-Designs are made from the stated assumptions alone, then studies are simulated under truths that the designer does not know, and estimated
-as real ones are. grid: every data size of evenly spaced models, two seeds; informed: the same without the data sizes that a model could
-hold. Writes results/studies/design/ (CSV and Markdown). Minutes on one core; --studies 40 for a look; --only FORM makes its rows again and
-keeps the others.
+Designs are made from the stated assumptions alone, then studies are simulated under truths that the
+designer does not know, and estimated as real ones are. grid: every data size of evenly spaced
+models, two seeds; informed: the same without the data sizes that a model could hold. Writes
+results/studies/design/ (CSV and Markdown). Minutes on one core; --studies 40 for a look; --only
+FORM makes its rows again and keeps the others.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from capacity.fitting import forms
 
 @dataclass(frozen=True)
 class World:
-    """A truth about models and random data. bits: P -> bits of capacity; small: noise grows as P^-small from the largest model down."""
+    """A truth about models and random data. bits: P -> bits of capacity; small: noise grows as
+    P^-small from the largest model down."""
 
     name: str
     bits: object = lambda p: 3.5 * p
@@ -52,7 +55,8 @@ class World:
                 return world.bits(self.sizes(space))[None]
 
             def truth(self, space, truths):
-                # the corner form's alpha is the level of the plateaus, which is what the linear law's is
+                # the corner form's alpha is the level of the plateaus, which is what the linear
+                # law's is
                 form = forms.FORMS["capacity_linear"] if "corner" in self.form.name else self.form
                 told = type(ask(form.name, self.parameter, 1.0))
                 plain = type("Plain", (told,), {"capacities": type(self).capacities})
@@ -224,7 +228,8 @@ LADDERS = (
 
 
 def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
-    """Rows of the table, one per truth: designs at the cost of a grid of so many models or, of exposures, of one model with so many seeds."""
+    """Rows of the table, one per truth: designs at the cost of a grid of so many models or, of
+    exposures, of one model with so many seeds."""
     study, only, worlds = "design", None, WORLDS
     if form.startswith("exposure"):
         study, only, worlds = "physics33/04_peak_100@pocket", "2x16", CURVES
@@ -290,7 +295,8 @@ def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
                 }
         rows.append(row)
         print(
-            f"{form} {parameter}, {row['grid']}, {world.name}: width {row['width_ratio_grid']:.2f}, mse {row['mse_ratio_grid']:.2f}",
+            f"{form} {parameter}, {row['grid']}, {world.name}: width "
+            f"{row['width_ratio_grid']:.2f}, mse {row['mse_ratio_grid']:.2f}",
             flush=True,
         )
     return rows
@@ -301,11 +307,16 @@ def markdown(table: pd.DataFrame, seconds: float) -> str:
     lines = [
         "# Planned against naive designs of the same cost",
         "",
-        f"`make design-bench`: {table.studies.max()} simulated studies per cell{f', {seconds / 60:.0f} minutes' if seconds else ''}. Ratios are grid / plan: above 1 the plan is better. width: median width of the "
-        "95% interval of the asked parameter; mse: mean squared error about what the whole space would say without noise. grid: every data size (or number of "
-        "exposures) of evenly spaced models; informed: without the data that a model could hold. The plan knows the assumptions of `capacity plan`, not the truth.",
+        f"`make design-bench`: {table.studies.max()} simulated studies per "
+        f"cell{f', {seconds / 60:.0f} minutes' if seconds else ''}. Ratios are grid / plan: above "
+        f"1 the plan is better. width: median width of the "
+        "95% interval of the asked parameter; mse: mean squared error about what the whole space "
+        "would say without noise. grid: every data size (or number of "
+        "exposures) of evenly spaced models; informed: without the data that a model could hold. "
+        "The plan knows the assumptions of `capacity plan`, not the truth.",
         "",
-        "| question | naive grid | core-hours | width, median (worst) | mse, median (worst) | coverage, plan (worst), grid (worst) | informed: width, median (worst) | informed: mse |",
+        "| question | naive grid | core-hours | width, median (worst) | mse, median (worst) | "
+        "coverage, plan (worst), grid (worst) | informed: width, median (worst) | informed: mse |",
         "| --- | --- | ---: | --- | --- | --- | --- | --- |",
     ]
     for (form, parameter, size), part in table.groupby(["form", "parameter", "grid"], sort=False):
@@ -318,32 +329,47 @@ def markdown(table: pd.DataFrame, seconds: float) -> str:
             )
 
         lines.append(
-            f"| {parameter} of {form} | {size} | {part.budget_core_hours.iloc[0]:.2f} | {pair('width_ratio_grid')} | {pair('mse_ratio_grid')} | "
-            f"{part.plan_coverage.median():.0%} ({part.plan_coverage.min():.0%}), {part.grid_coverage.median():.0%} ({part.grid_coverage.min():.0%}) | "
+            f"| {parameter} of {form} | {size} | {part.budget_core_hours.iloc[0]:.2f} | "
+            f"{pair('width_ratio_grid')} | {pair('mse_ratio_grid')} | "
+            f"{part.plan_coverage.median():.0%} ({part.plan_coverage.min():.0%}), "
+            f"{part.grid_coverage.median():.0%} ({part.grid_coverage.min():.0%}) | "
             f"{pair('width_ratio_informed')} | {pair('mse_ratio_informed')} |"
         )
     lines += [
         "",
-        f"Over all {len(table)} rows: width {table.width_ratio_grid.median():.2f} (worst {table.width_ratio_grid.min():.2f}), "
-        f"mse {table.mse_ratio_grid.median():.2f} (worst {table.mse_ratio_grid.min():.2f}); the grid has the smaller width in {(table.width_ratio_grid < 1).sum()} rows, "
-        f"the smaller mse in {(table.mse_ratio_grid < 1).sum()}. A plan may cost less than the grid: the least is "
+        f"Over all {len(table)} rows: width {table.width_ratio_grid.median():.2f} (worst "
+        f"{table.width_ratio_grid.min():.2f}), "
+        f"mse {table.mse_ratio_grid.median():.2f} (worst {table.mse_ratio_grid.min():.2f}); the "
+        f"grid has the smaller width in {(table.width_ratio_grid < 1).sum()} rows, "
+        f"the smaller mse in {(table.mse_ratio_grid < 1).sum()}. A plan may cost less than the "
+        f"grid: the least is "
         f"{(table.plan_hours / table.budget_core_hours).min():.0%} of its hours.",
         "",
-        "What decides: whether the grid can pay for all models (its rows of 10 models can). Scatter over models is then the same for both, and a plan "
-        "only saves hours. Two biases are not the plan's to remove: a corner blunter than assumed, and runs that hold less the more data they see, "
-        "which makes the interval of alpha miss what full models would hold; the grid, whose small data sizes are low for another reason, is wrong as well. "
-        "For a plateau (r_inf) a grid over exposures is already near the best, and a plan that allows for another curve is worse. "
-        "A ladder of precision gains where the grid cannot pay for all shapes, and otherwise gets the grid's width for 45% of its hours (an intercept's law: 36%). "
-        "But where models follow another form (effective parameters, fitted with min(s b, C)), the plan has the rungs that tell s of its own form, and its narrow "
-        "interval never holds what all rungs would say: mse 0.15 and 0.08, coverage 0%. The grid, which has every rung, is right there. A form that was not tested is not for a plan.",
+        "What decides: whether the grid can pay for all models (its rows of 10 models can). "
+        "Scatter over models is then the same for both, and a plan "
+        "only saves hours. Two biases are not the plan's to remove: a corner blunter than assumed, "
+        "and runs that hold less the more data they see, "
+        "which makes the interval of alpha miss what full models would hold; the grid, whose small "
+        "data sizes are low for another reason, is wrong as well. "
+        "For a plateau (r_inf) a grid over exposures is already near the best, and a plan that "
+        "allows for another curve is worse. "
+        "A ladder of precision gains where the grid cannot pay for all shapes, and otherwise gets "
+        "the grid's width for 45% of its hours (an intercept's law: 36%). "
+        "But where models follow another form (effective parameters, fitted with min(s b, C)), the "
+        "plan has the rungs that tell s of its own form, and its narrow "
+        "interval never holds what all rungs would say: mse 0.15 and 0.08, coverage 0%. The grid, "
+        "which has every rung, is right there. A form that was not tested is not for a plan.",
         "",
-        "| question | naive grid | truth | target | plan: runs, width, coverage | grid: runs, width, coverage | width | mse |",
+        "| question | naive grid | truth | target | plan: runs, width, coverage | grid: runs, "
+        "width, coverage | width | mse |",
         "| --- | --- | --- | ---: | --- | --- | ---: | ---: |",
     ]
     for r in table.itertuples():
         lines.append(
-            f"| {r.parameter} of {r.form} | {r.grid} | {r.truth} | {r.target:.3g} | {r.plan_runs}, {r.plan_width:.3f}, {r.plan_coverage:.0%} | "
-            f"{r.grid_runs}, {r.grid_width:.3f}, {r.grid_coverage:.0%} | {r.width_ratio_grid:.2f} | {r.mse_ratio_grid:.2f} |"
+            f"| {r.parameter} of {r.form} | {r.grid} | {r.truth} | {r.target:.3g} | {r.plan_runs}, "
+            f"{r.plan_width:.3f}, {r.plan_coverage:.0%} | "
+            f"{r.grid_runs}, {r.grid_width:.3f}, {r.grid_coverage:.0%} | {r.width_ratio_grid:.2f} "
+            f"| {r.mse_ratio_grid:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -21,7 +21,8 @@ def page(package: Path) -> str:
     lines = [
         "# Modules",
         "",
-        "What each module holds, by its own first sentence. This page is generated: `python scripts/modules.py`.",
+        "What each module holds, by its own first sentence. This page is generated: `python "
+        "scripts/modules.py`.",
     ]
     for folder in folders:
         name = folder.relative_to(package.parent).as_posix()

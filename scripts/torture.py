@@ -1,11 +1,17 @@
-"""Kill a sweep at random a hundred times; its table must end as the undisturbed one, bit for bit on a CPU.
+"""Kill a sweep at random a hundred times; its table must end as the undisturbed one, bit for bit on
+a CPU.
 
-Trains about 40 small runs twice: once in peace, once while workers, the processes that watch over them, and (with --slurm)
-whole jobs are killed, stopped or requeued at random moments, the sweep being issued again whenever it is gone. Compares
-tables, weights and logs, and writes what it did to RESULTS/studies/torture/NAME.json. Exit code 1 if anything differs.
+Trains about 40 small runs twice: once in peace, once while workers, the processes that watch over
+them, and (with --slurm) whole jobs are killed, stopped or requeued at random moments, the sweep
+being issued again whenever it is gone. Compares tables, weights and logs, and writes what it did to
+RESULTS/studies/torture/NAME.json. Exit code 1 if anything differs.
 
-    make torture                                                               on this machine, then on a SLURM of its own
-    python tests/helpers/slurm_cluster.py python scripts/torture.py --slurm            in a cluster that lives for this command only
+    make torture                                                               on this machine, then
+                                                                               on a SLURM of its own
+    python tests/helpers/slurm_cluster.py python scripts/torture.py --slurm            in a cluster
+                                                                                       that lives
+                                                                                       for this
+                                                                                       command only
 """
 
 from __future__ import annotations
@@ -105,7 +111,8 @@ def torture(folder: Path, args: argparse.Namespace) -> dict:
             done[blow] += 1
             if sum(done.values()) % 10 == 0:
                 print(
-                    f"{sum(done.values()):4d} blows, {time.monotonic() - began:4.0f} s, {dict(states)}",
+                    f"{sum(done.values()):4d} blows, {time.monotonic() - began:4.0f} s, "
+                    f"{dict(states)}",
                     flush=True,
                 )
     if sweep is not None:
@@ -171,7 +178,8 @@ def _strike(
 
 
 def _ours(folder: Path) -> tuple[list[int], list[int]]:
-    """Processes that train stacks below this folder, and those that watch over a pack in a queue."""
+    """Processes that train stacks below this folder, and those that watch over a pack in a
+    queue."""
     trainers, watchers = [], []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

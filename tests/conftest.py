@@ -1,4 +1,5 @@
-"""Shared by all tests: one thread per process, the command line as a person would call it, and a run of a second."""
+"""Shared by all tests: one thread per process, the command line as a person would call it, and a
+run of a second."""
 
 import os
 import re
@@ -32,7 +33,8 @@ OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "physicslm4_fields"
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests against the published value lists are left out where those are absent: they are not ours to ship."""
+    """Tests against the published value lists are left out where those are absent: they are not
+    ours to ship."""
     if not OFFICIAL.is_dir():
         absent = [item for item in items if "official" in item.keywords]
         config.hook.pytest_deselected(items=absent)
@@ -62,7 +64,8 @@ def tiny() -> list[str]:
 
 @pytest.fixture
 def cli(tmp_path):
-    """`capacity` as a process of its own, in an empty folder; returns the CompletedProcess with both streams as text."""
+    """`capacity` as a process of its own, in an empty folder; returns the CompletedProcess with
+    both streams as text."""
 
     def run(*args, cwd=tmp_path, env=None, python=()):
         command = [sys.executable, *python, "-m", "capacity", *map(str, args)]
@@ -89,7 +92,8 @@ def here(tmp_path, monkeypatch):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """In CI a skipped test is a failure, unless it needs a GPU or shared/: a green run must not hide what did not run."""
+    """In CI a skipped test is a failure, unless it needs a GPU or shared/: a green run must not
+    hide what did not run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not os.environ.get("CI") or reporter is None or hasattr(session.config, "workerinput"):
         return

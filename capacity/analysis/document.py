@@ -1,4 +1,5 @@
-"""What a study found, in words: written once by its kind, rendered for a terminal, a page, Markdown.
+"""What a study found, in words: written once by its kind, rendered for a terminal, a page,
+Markdown.
 
 A document holds no law and computes nothing: every number in it stands in the finding that it was
 made from. Words between **two stars** are strong where a rendering can show it.

@@ -1,7 +1,8 @@
-"""How far a fitted law is from what it was fitted to, point by point, out of the fit as it was written and the table of its runs.
+"""How far a fitted law is from what it was fitted to, point by point, out of the fit as it was
+written and the table of its runs.
 
-The sign is that of the printed errors: fitted minus measured, so a positive one means that the law says too much. Where a law is about
-factors it is fitted / measured - 1 in percent.
+The sign is that of the printed errors: fitted minus measured, so a positive one means that the law
+says too much. Where a law is about factors it is fitted / measured - 1 in percent.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Residuals:
     key: str  # one word
     unit: str  # what they are in, such as % or bits
     over: str  # what x is
-    points: pd.DataFrame  # series, x, error, run_id (empty where a point is not one run), name (what else to call the point)
+    # series, x, error, run_id (empty where a point is not one run), name (what else to call the
+    # point)
+    points: pd.DataFrame
     log: bool = True  # whether x wants a log axis
 
 
@@ -114,7 +117,8 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
 
 
 def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    """Per rung, of means over shapes, clipped at zero as for the fits; the preferred form of each ladder."""
+    """Per rung, of means over shapes, clipped at zero as for the fits; the preferred form of each
+    ladder."""
     out = []
     fp32 = next(
         row["capacity"]
@@ -299,7 +303,10 @@ def _forgetting(fit: dict) -> list[Residuals]:
     rows = []
     for cell in fit["cells"]:
         if cell["errors"] is not None:
-            name = f"{cell['label']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} times"
+            name = (
+                f"{cell['label']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} "
+                f"times"
+            )
             for form, numbers in cell["errors"].items():
                 said = forgetting.value(
                     form, cell["lags"], *(numbers[key] for key in ("a", "t0", "b"))

@@ -1,4 +1,5 @@
-"""What the laws say of a study: computed whole, then written, printed and shown in the report, so that all three say the same."""
+"""What the laws say of a study: computed whole, then written, printed and shown in the report, so
+that all three say the same."""
 
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ class Outcome:
         return (json.dumps(self.fit, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the fit, its tables (CSV) and figures (PNG, PDF); everything is computed before anything is written, and each file
-        replaces its predecessor in one step. Returns the paths."""
+        """Write the fit, its tables (CSV) and figures (PNG, PDF); everything is computed before
+        anything is written, and each file replaces its predecessor in one step. Returns the
+        paths."""
         from capacity.figures.style import (
             render,
         )  # matplotlib takes as long to import as everything else together
@@ -62,7 +64,8 @@ def kinds(study: Study) -> set[str]:
 def judge(
     study: Study, table: Any, results: Path, *, n_boot: int = 4000, shadows: int | None = None
 ) -> Outcome:
-    """Fit what the study's data have laws for. table: of `records.table`. ValueError, in one line, where its runs carry none."""
+    """Fit what the study's data have laws for. table: of `records.table`. ValueError, in one line,
+    where its runs carry none."""
     found = kinds(study)
     if len(found) > 1:
         raise ValueError(f"runs on {' and '.join(sorted(found))}; a law is about one of them")
@@ -89,7 +92,8 @@ def judge(
 
 
 def _with_differences(found: Outcome, study: Study, table: Any) -> Outcome:
-    """With what `differences.differences` says of architectures, optimizers and the like, where the study varies them."""
+    """With what `differences.differences` says of architectures, optimizers and the like, where the
+    study varies them."""
     from capacity.analysis.comparison import variants as differences
 
     told = differences.differences(study, table)

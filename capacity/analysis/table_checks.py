@@ -5,8 +5,9 @@ import pandas as pd
 
 
 def checked(table, inputs, numbers, what):
-    """The table sorted by run_id, without exact copies of rows and with its numbers as numbers, or ValueError: one line that
-    says what is wrong. inputs: columns that it must have; what: what a finished run is needed for, as "fit"."""
+    """The table sorted by run_id, without exact copies of rows and with its numbers as numbers, or
+    ValueError: one line that says what is wrong. inputs: columns that it must have; what: what a
+    finished run is needed for, as "fit"."""
     if absent := [c for c in inputs if c not in table]:
         raise ValueError(f"the table of runs has no column {', '.join(absent)}")
     table = table.drop_duplicates().sort_values("run_id", ignore_index=True)
@@ -24,7 +25,8 @@ def checked(table, inputs, numbers, what):
 
 
 def check_numbers(table, columns, positive):
-    """ValueError where a finished run has a number that is not finite, or not positive where it has to be."""
+    """ValueError where a finished run has a number that is not finite, or not positive where it has
+    to be."""
     done = table[table.status == "finished"]
     for column in columns:
         values = done[column].astype(float)

@@ -1,4 +1,5 @@
-"""What a person can mend: one line that says what is wrong and what is allowed (standard library only)."""
+"""What a person can mend: one line that says what is wrong and what is allowed (standard library
+only)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import difflib
 
 
 class ConfigError(ValueError):
-    """A setting that a person can correct: one line that names the key, the value and what is allowed."""
+    """A setting that a person can correct: one line that names the key, the value and what is
+    allowed."""
 
     def __init__(self, text: str):
         super().__init__(" ".join(text.split()))  # values may hold line breaks

@@ -1,4 +1,5 @@
-"""What this machine has and how much of it a process may use, without torch as far as possible: planning imports it."""
+"""What this machine has and how much of it a process may use, without torch as far as possible:
+planning imports it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import os
 import platform
 from pathlib import Path
 
-SHARED_FLOP = 4e8  # of a step, by thread: with less, a second thread gains little and loses much beside another load
+# of a step, by thread: with less, a second thread gains little and loses much beside another load
+SHARED_FLOP = 4e8
 PASSIVE = {
     "OMP_WAIT_POLICY": "passive",
     "KMP_BLOCKTIME": "0",
@@ -14,7 +16,8 @@ PASSIVE = {
 
 
 def cores() -> int:
-    """CPU cores that this process may use: those that it is bound to, and in a SLURM job no more than SLURM_CPUS_PER_TASK."""
+    """CPU cores that this process may use: those that it is bound to, and in a SLURM job no more
+    than SLURM_CPUS_PER_TASK."""
     bound = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -22,8 +25,8 @@ def cores() -> int:
 
 
 def most_threads() -> int:
-    """CPU threads that this process may use: its cores, and no more than OMP_NUM_THREADS where that is a positive number, or a
-    list such as 4,2 that begins with one, as OpenMP has it."""
+    """CPU threads that this process may use: its cores, and no more than OMP_NUM_THREADS where that
+    is a positive number, or a list such as 4,2 that begins with one, as OpenMP has it."""
     return min(
         cores(), _positive(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]) or cores()
     )
@@ -37,13 +40,14 @@ def _positive(text: str | None) -> int | None:
 
 
 def useful_threads(flop: float, most: int) -> int:
-    """CPU threads for steps of so many FLOP, of `most` that there are: a thread has to have SHARED_FLOP to do."""
+    """CPU threads for steps of so many FLOP, of `most` that there are: a thread has to have
+    SHARED_FLOP to do."""
     return int(max(1, min(most, flop / SHARED_FLOP)))
 
 
 def pick_threads(flop: float, wanted: int | None = None, most: int | None = None) -> int:
-    """CPU threads for steps of so many FLOP: as wanted, else what is useful of `most` (this process's cores where None), as far
-    as they are allowed."""
+    """CPU threads for steps of so many FLOP: as wanted, else what is useful of `most` (this
+    process's cores where None), as far as they are allowed."""
     return allowed_threads(wanted or useful_threads(flop, most or cores()))
 
 
@@ -66,7 +70,8 @@ def refused_threads(wanted: int | None) -> str:
 
 
 def rest_idle_threads() -> None:
-    """Let the idle threads of OpenMP sleep instead of spin, unless the environment says otherwise. Before torch is imported."""
+    """Let the idle threads of OpenMP sleep instead of spin, unless the environment says otherwise.
+    Before torch is imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ |= PASSIVE
 
@@ -83,8 +88,8 @@ def cpu_name() -> str:
 
 
 def gpus_of(name: str) -> tuple[str, int]:
-    """Device of the workers by cluster.device, and the number of GPUs to spread them over. Imports torch only where CUDA is
-    possible; ConfigError where it is asked for and absent."""
+    """Device of the workers by cluster.device, and the number of GPUs to spread them over. Imports
+    torch only where CUDA is possible; ConfigError where it is asked for and absent."""
     if name == "cpu" or (name == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu", 0
     import torch
@@ -96,7 +101,8 @@ def gpus_of(name: str) -> tuple[str, int]:
 
 
 def room(device: str, workers: int) -> float:
-    """Bytes that a stack may take: 80% of the smallest GPU, or of this machine's memory shared by the workers."""
+    """Bytes that a stack may take: 80% of the smallest GPU, or of this machine's memory shared by
+    the workers."""
     if device == "cuda":
         import torch
 

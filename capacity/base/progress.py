@@ -1,4 +1,5 @@
-"""Progress for people: one line that rewrites itself on a terminal, plain lines now and then elsewhere."""
+"""Progress for people: one line that rewrites itself on a terminal, plain lines now and then
+elsewhere."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ class Table:
 def text(table: Table, width: int = WIDTH, indent: str = "  ") -> list[str]:
     """Lines of at most `width` columns: caption, headings, rows, legend.
 
-    Where the columns do not fit, those marked as details go, the last one first, and a line says so.
+    Where the columns do not fit, those marked as details go, the last one first, and a line says
+    so.
     """
     lines = wrap(table.caption, "", width=width) if table.caption else []
     if not table.rows:

@@ -1,4 +1,5 @@
-"""Numbers, counts and names as people read them: one rule for every message, table, figure and page."""
+"""Numbers, counts and names as people read them: one rule for every message, table, figure and
+page."""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-"""`capacity fit`: any form fitted to any table, such as points of a paper or rows of `capacity table`.
+"""`capacity fit`: any form fitted to any table, such as points of a paper or rows of `capacity
+table`.
 
-    found = fit(["chinchilla"], pandas.read_csv("losses.csv"), "loss", {"parameters": "N", "tokens": "D"})
+    found = fit(["chinchilla"], pandas.read_csv("losses.csv"), "loss", {"parameters": "N", "tokens":
+    "D"})
 
-What is printed is what a reader asks of a fit: values with intervals, held-out scales, other losses, other forms, how the search went, what was left out,
-where it is valid. The file has all of it at full precision (`compare.record`).
+What is printed is what a reader asks of a fit: values with intervals, held-out scales, other
+losses, other forms, how the search went, what was left out, where it is valid. The file has all of
+it at full precision (`compare.record`).
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ def command(args: argparse.Namespace) -> int:
     for variable in columns:
         if variable not in known:
             raise ConfigError(
-                f"--x {variable}: {args.forms} has no such variable{nearest(variable, list(known))}; allowed: {', '.join(sorted(known))}"
+                f"--x {variable}: {args.forms} has no such "
+                f"variable{nearest(variable, list(known))}; allowed: {', '.join(sorted(known))}"
             )
     at = [
         dict(
@@ -114,16 +118,20 @@ def fit(
     at=(),
     resamples: int = 0,
 ) -> dict:
-    """Forms (names or `Form`s of one target) fitted to a table: {"y", "scale", "fits": rows of `compare.forms` with `record`}, best first.
+    """Forms (names or `Form`s of one target) fitted to a table: {"y", "scale", "fits": rows of
+    `compare.forms` with `record`}, best first.
 
-    y, columns[variable]: names of columns, or A/B for a ratio of two. cluster: columns that name the replicate (every row its own where absent);
-    sd: noise of y; lower_bound, left_out: columns of true and false; same: columns that must hold one value. scale: the variable whose values are
-    left out in turn (the first of the form where None). delta: of Huber's loss, inf for least squares. at: [{variable: number}] to predict.
-    ValueError, in one line, for a table or a form that does not fit it."""
+    y, columns[variable]: names of columns, or A/B for a ratio of two. cluster: columns that name
+    the replicate (every row its own where absent); sd: noise of y; lower_bound, left_out: columns
+    of true and false; same: columns that must hold one value. scale: the variable whose values are
+    left out in turn (the first of the form where None). delta: of Huber's loss, inf for least
+    squares. at: [{variable: number}] to predict. ValueError, in one line, for a table or a form
+    that does not fit it."""
     laws = [forms.form(law) if isinstance(law, str) else law for law in laws]
     if len({law.target.meaning for law in laws}) > 1:
         raise ValueError(
-            f"{', '.join(f'{law.name} is of {law.target.meaning}' for law in laws)}: forms compare where their target is one"
+            f"{', '.join(f'{law.name} is of {law.target.meaning}' for law in laws)}: forms compare "
+            f"where their target is one"
         )
     names = {v.name for law in laws for v in law.variables}
     told = dict.fromkeys(names) | {name: name for name in names} | dict(columns or {})
@@ -139,7 +147,8 @@ def fit(
     for law in laws:
         if scale is not None and scale not in (v.name for v in law.variables):
             raise ValueError(
-                f"{law.name} has no variable {scale!r}: it has {', '.join(v.name for v in law.variables)}"
+                f"{law.name} has no variable {scale!r}: it has "
+                f"{', '.join(v.name for v in law.variables)}"
             )
         points = estimate.Points.from_table(
             table,
@@ -161,7 +170,8 @@ def fit(
             for point in at:
                 if set(point) != {v.name for v in law.variables}:
                     raise ValueError(
-                        f"a prediction of {law.name} needs {', '.join(v.name for v in law.variables)}, not {', '.join(point)}"
+                        f"a prediction of {law.name} needs "
+                        f"{', '.join(v.name for v in law.variables)}, not {', '.join(point)}"
                     )
             places = {v.name: np.array([point[v.name] for point in at]) for v in law.variables}
         row["record"] = compare.record(
@@ -231,7 +241,8 @@ def describe(law: forms.Form) -> list[str]:
     return [
         *out,
         *wrapped(
-            f"fitted by {loss} of the {law.transform if law.transform != 'identity' else 'value'}; intervals: {law.interval}",
+            f"fitted by {loss} of the {law.transform if law.transform != 'identity' else 'value'}; "
+            f"intervals: {law.interval}",
             "    ",
             "      ",
         ),
@@ -247,14 +258,16 @@ def report(found: dict) -> str:
         record = row["record"]
         p = record["points"]
         lines += wrapped(
-            f"{row['form']}: {row['formula']}, fitted to {found['y']} of {found.get('table', 'the table')}",
+            f"{row['form']}: {row['formula']}, fitted to {found['y']} of "
+            f"{found.get('table', 'the table')}",
             "",
             "  ",
         )
         left = "".join(f", {n} left out ({why})" for why, n in p["left_out"].items() if n)
         loss = record["loss"]
         lines += wrapped(
-            f"{p['fitted']} points in {p['clusters']} clusters, {p['lower_bounds']} of them lower bounds{left}; weights: {p['weights']}; {loss['name']} loss of {loss['unit']}"
+            f"{p['fitted']} points in {p['clusters']} clusters, {p['lower_bounds']} of them lower "
+            f"bounds{left}; weights: {p['weights']}; {loss['name']} loss of {loss['unit']}"
             + ("" if loss["delta"] is None else f", delta {loss['delta']:.3g}")
             + f"; residual sd {record['sigma']:.3g}",
             "  ",
@@ -270,7 +283,8 @@ def report(found: dict) -> str:
         for i, place in enumerate(found["at"]):
             entry = record["intervals"][f"at {i}"]
             lines += wrapped(
-                f"at {', '.join(f'{k} = {v:g}' for k, v in place.items())}: {digits(entry['value'])} {_interval(entry)}  {entry['unit']}"
+                f"at {', '.join(f'{k} = {v:g}' for k, v in place.items())}: "
+                f"{digits(entry['value'])} {_interval(entry)}  {entry['unit']}"
                 + beyond(place, record["valid"]),
                 "    ",
                 "      ",
@@ -293,7 +307,8 @@ def report(found: dict) -> str:
         lines += wrapped(f"by other losses: {others}", "  ", "    ")
         search = record["search"]
         lines += wrapped(
-            f"search: {search['starts']} starts, {search['agreeing']} of the best end at the minimum; valid for "
+            f"search: {search['starts']} starts, {search['agreeing']} of the best end at the "
+            f"minimum; valid for "
             + ", ".join(
                 f"{name} {digits(a)} to {digits(b)}" for name, (a, b) in record["valid"].items()
             ),
@@ -308,7 +323,8 @@ def report(found: dict) -> str:
                 if name in record["parameters"]
             )
             lines += wrapped(
-                f"{b['resamples']:,} bootstraps over clusters, percentiles (too short with few clusters): {told}",
+                f"{b['resamples']:,} bootstraps over clusters, percentiles (too short with few "
+                f"clusters): {told}",
                 "  ",
                 "    ",
             )
@@ -319,7 +335,8 @@ def report(found: dict) -> str:
 
 
 def beyond(place: dict[str, float], valid: dict[str, list[float]]) -> str:
-    """How far a prediction lies outside of the points, in words; the law may change there, which no interval knows."""
+    """How far a prediction lies outside of the points, in words; the law may change there, which no
+    interval knows."""
     far = [
         f"{name} {value / valid[name][1]:.3g} times the largest"
         if value > valid[name][1]
@@ -417,6 +434,7 @@ def _where(table, name: str, value: str, path: Path):
         rows = table[name].astype(str) == value
     if not rows.any():
         raise ConfigError(
-            f"{path}: no row with {name} = {value}; it holds {', '.join(sorted(map(str, table[name].unique()))[:8])}"
+            f"{path}: no row with {name} = {value}; it holds "
+            f"{', '.join(sorted(map(str, table[name].unique()))[:8])}"
         )
     return table[rows]

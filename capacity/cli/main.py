@@ -1,7 +1,9 @@
-"""The command line: parses, calls one function per verb, and turns what a person can mend into one line and exit code 2.
+"""The command line: parses, calls one function per verb, and turns what a person can mend into one
+line and exit code 2.
 
-Exit codes: 0 done, 1 a run failed or is missing, 2 bad input or environment, 130 interrupted (continue by the same command).
-torch, pandas and hydra are imported inside the verbs that need them, so that --help is instant.
+Exit codes: 0 done, 1 a run failed or is missing, 2 bad input or environment, 130 interrupted
+(continue by the same command). torch, pandas and hydra are imported inside the verbs that need
+them, so that --help is instant.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    """argparse, with settings allowed also after options (it takes a list of positionals in one piece only)."""
+    """argparse, with settings allowed also after options (it takes a list of positionals in one
+    piece only)."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     late = [text for text in rest if not text.startswith("-")] if hasattr(args, "overrides") else []
@@ -298,8 +301,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--form",
         required=True,
-        help="capacity_linear, capacity_affine, capacity_power, smooth_corner, hard_corner, exposure_exponential, "
-        "exposure_power, exposure_log, precision_effective, precision_shifted, precision_noise, precision_storage",
+        help="capacity_linear, capacity_affine, capacity_power, smooth_corner, hard_corner, "
+        "exposure_exponential, "
+        "exposure_power, exposure_log, precision_effective, precision_shifted, precision_noise, "
+        "precision_storage",
     )
     plan.add_argument(
         "--parameter", required=True, help="of the form, such as alpha, c0, gamma, r_inf, s"
@@ -309,7 +314,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         required=True,
         metavar="W",
-        help="of its 95%% interval: high - low over the value; absolute for exponents, and for c0, in bits",
+        help="of its 95%% interval: high - low over the value; absolute for exponents, and for c0, "
+        "in bits",
     )
     plan.add_argument(
         "--budget-hours",
@@ -428,7 +434,8 @@ def _train(args: argparse.Namespace) -> int:
     config = load(args.overrides)
     if config.cluster.launcher != "local" and not args.print_config:
         raise ConfigError(
-            f"cluster.launcher={config.cluster.launcher}: train works on this machine; `capacity sweep` submits"
+            f"cluster.launcher={config.cluster.launcher}: train works on this machine; `capacity "
+            f"sweep` submits"
         )
     if args.print_config:
         print(to_yaml(config), end="")
@@ -476,7 +483,8 @@ def _train_now(config, results: Path) -> int:
         print(f"capacity: {refused}", file=sys.stderr)
     p = config.parameters
     print(
-        f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.items:,} {config.data.unit}, "
+        f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.items:,} "
+        f"{config.data.unit}, "
         f"windows of {config.data.seq_len} tokens,\n  {count(config.entropy_bits)}bit of data = "
         f"{config.entropy_bits / p['total']:.2f} bits per parameter, {config.steps:,} steps, "
         f"{config.exposures:,.0f} exposures, on {device.type}",
@@ -566,7 +574,8 @@ def _fit_laws(args: argparse.Namespace) -> int:
     table = records.table(args.results, study.runs)
     if not (table["status"] == "finished").any():
         raise ConfigError(
-            f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}"
+            f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
+            f"sweep {args.study}"
         )
     try:
         judged = outcome.judge(
@@ -591,7 +600,8 @@ def _report(args: argparse.Namespace) -> int:
     table = records.table(args.results, study.runs)
     if (table["status"] == "missing").all():
         raise ConfigError(
-            f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep {args.study}"
+            f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "
+            f"{args.study}"
         )
     judged, reason = None, ""
     try:
@@ -628,7 +638,8 @@ def _check_fit_options(args: argparse.Namespace) -> None:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     if args.shadows is not None and args.shadows < 4:
         raise ConfigError(
-            f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models that saw it and two that did not"
+            f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models "
+            f"that saw it and two that did not"
         )
 
 

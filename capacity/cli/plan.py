@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
         ]
         batch = [run for _, run in space.runs(found.batch, found.finished.seeds)]
         if batch:
-            asked = f"{question.parameter} of {question.form.formula}: {len(batch)} runs planned from {space.name}"
+            asked = (
+                f"{question.parameter} of {question.form.formula}: {len(batch)} runs planned from "
+                f"{space.name}"
+            )
             files.write_atomic(args.write, write_yaml(space, there + batch, asked).encode())
             print(f"{'written':12s}{args.write}: capacity sweep {args.write}")
     return 0 if found.verdict != "not within the budget" else 1

@@ -1,7 +1,9 @@
-"""People and their biographies as token ids, drawn by index on any device: nothing but the pieces of text is stored.
+"""People and their biographies as token ids, drawn by index on any device: nothing but the pieces
+of text is stored.
 
-Person i, the text of its e-th exposure and the e-th order of all people are hashes of (seed, i, e), so a rendering can be
-repeated anywhere. Letters: R renderings, K sentences, A attributes, G glues. A sentence takes NINE slots of pieces.
+Person i, the text of its e-th exposure and the e-th order of all people are hashes of (seed, i, e),
+so a rendering can be repeated anywhere. Letters: R renderings, K sentences, A attributes, G glues.
+A sentence takes NINE slots of pieces.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Pieces:
         return first
 
     def join(self, pieces_RS: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids of all renderings one after the other, int32 [sum], and the length of each, int64 [R]."""
+        """Token ids of all renderings one after the other, int32 [sum], and the length of each,
+        int64 [R]."""
         flat = pieces_RS.reshape(-1)
         flat = flat[flat != EMPTY]
         length = self.length[flat]
@@ -58,7 +61,8 @@ class Pieces:
 
 
 class Names:
-    """Distinct full names by person: a keyed permutation of all N0 names, so that no table and no rejection is needed."""
+    """Distinct full names by person: a keyed permutation of all N0 names, so that no table and no
+    rejection is needed."""
 
     def __init__(self, content: dict, data: BiosData | BiodData, seed: int, device: torch.device):
         self.sizes = data.first_names, max(1, data.middle_names), data.last_names
@@ -118,7 +122,8 @@ class BiosWorld:
         self._templates(content)
 
     def _templates(self, content: dict) -> None:
-        """Tables over (attribute, template), padded: before, between and after pieces, glues, which slot comes first."""
+        """Tables over (attribute, template), padded: before, between and after pieces, glues, which
+        slot comes first."""
         self.parts, self.value_glues, rows = [], [], []
         for name in self.attributes:
             value = content["values"][name]
@@ -164,10 +169,12 @@ class BiosWorld:
         self.clear = self._clear_templates(rows)
 
     def _clear_templates(self, rows: list[list[list[int]]]) -> list[list[int]]:
-        """By attribute, the templates in which nothing but a value of the attribute can follow the text in front of it: they
-        begin with the subject, and no other template, of this or another attribute, goes on differently after that text.
+        """By attribute, the templates in which nothing but a value of the attribute can follow the
+        text in front of it: they begin with the subject, and no other template, of this or another
+        attribute, goes on differently after that text.
 
-        In the others even perfect knowledge pays for the choice of the template ("studied ..." and "studied at ...").
+        In the others even perfect knowledge pays for the choice of the template ("studied ..." and
+        "studied at ...").
         """
         text = {
             piece: tuple(self.lexicon.pieces[piece])
@@ -198,7 +205,8 @@ class BiosWorld:
         return [here or list(range(len(rows[a]))) for a, here in enumerate(found)]
 
     def values(self, attribute: str, person_R: Tensor) -> Tensor:
-        """Index of each person's value; of the city of work, that of the employer's headquarters; of gender 0 He, 1 She."""
+        """Index of each person's value; of the city of work, that of the employer's headquarters;
+        of gender 0 He, 1 She."""
         if attribute == "work_city":
             return self.headquarters[self.values("employer", person_R)]
         return hashing.words(self.key[attribute], person_R) % self.sizes.get(attribute, 1)
@@ -211,7 +219,8 @@ class BiosWorld:
         order: str,
         same_sentences: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Order of the sentences [R, K] and template of each attribute [R, A] of the text shown at an exposure.
+        """Order of the sentences [R, K] and template of each attribute [R, A] of the text shown at
+        an exposure.
 
         With a number of texts per person, they take turns, each person beginning with another one.
         """
@@ -231,7 +240,8 @@ class BiosWorld:
         return table[which], torch.stack(drawn, 1)
 
     def value_slots(self, a: int, value_R: Tensor, glue_R: Tensor) -> tuple[Tensor, Tensor]:
-        """Three pieces of values of attribute `a` with their glue [R, 3], and their tokens without the glue [R]."""
+        """Three pieces of values of attribute `a` with their glue [R, 3], and their tokens without
+        the glue [R]."""
         (lead1, lead2), last_GN, length_GN = self.parts[a]
         n3, n2 = last_GN.shape[1], len(lead2)
         slots = torch.stack(
@@ -247,8 +257,9 @@ class BiosWorld:
         template_RA: Tensor,
         swap: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pieces [R, K, 9] of sentences (attribute -1: none), whether the subject comes first [R, K], and for each sentence
-        the tokens of its value without glue [R, K]. The first sentence has the full name, the others a pronoun.
+        """Pieces [R, K, 9] of sentences (attribute -1: none), whether the subject comes first [R,
+        K], and for each sentence the tokens of its value without glue [R, K]. The first sentence
+        has the full name, the others a pronoun.
 
         swap: attribute -> other value indices than the person's own.
         """
@@ -301,7 +312,8 @@ class BiosWorld:
         return torch.tensor([[EOS, tag]], device=self.device).expand(count, 2)
 
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
-        """Pieces [R, 2 + 9 K] of whole biographies behind EOS; person indices of the other stream begin at n_people."""
+        """Pieces [R, 2 + 9 K] of whole biographies behind EOS; person indices of the other stream
+        begin at n_people."""
         d = self.data
         order, template = (
             self.texts(person_R, exposure_R, d.other_biographies, d.other_order, False)
@@ -364,7 +376,8 @@ class BiodWorld:
         return hashing.words(self.value_key, person_R[:, None, None], k, c) % self.data.diversity
 
     def sentences(self, person_R: Tensor, order_RK: Tensor) -> Tensor:
-        """Pieces [R, K', 4 + 2 C] of the sentences of the attributes order_RK: subject, head, chunks with separators, stop."""
+        """Pieces [R, K', 4 + 2 C] of the sentences of the attributes order_RK: subject, head,
+        chunks with separators, stop."""
         d, (R, K) = self.data, order_RK.shape
         drawn = self.chunks(person_R).gather(1, order_RK[:, :, None].expand(R, K, d.chunks))
         piece = self.first_chunk + order_RK[:, :, None] * d.diversity + drawn

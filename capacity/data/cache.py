@@ -1,4 +1,5 @@
-"""What data needs besides its settings, kept in the results folder so that a worker needs no source of it: lexicons, pools of text."""
+"""What data needs besides its settings, kept in the results folder so that a worker needs no source
+of it: lexicons, pools of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pools, templates and a tokenizer -> the content of a lexicon (see `lexicon.Lexicon` for its form)."""
+"""Pools, templates and a tokenizer -> the content of a lexicon (see `lexicon.Lexicon` for its
+form)."""
 
 from __future__ import annotations
 
@@ -45,12 +46,14 @@ def key(data: BiosData | BiodData | CorpusData) -> tuple:
 
 
 def compile(data: BiosData | BiodData | CorpusData) -> dict:
-    """Read the files of these settings and tokenize every piece; ConfigError names what is wrong and where."""
+    """Read the files of these settings and tokenize every piece; ConfigError names what is wrong
+    and where."""
     return compiled(data)[0]
 
 
 def compiled(data: BiosData | BiodData | CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
-    """The content, the tokenizer that its pieces went through, and the row of each of its tokens that is in use."""
+    """The content, the tokenizer that its pieces went through, and the row of each of its tokens
+    that is in use."""
     if isinstance(data, CorpusData):
         from capacity.data.corpus import compile_corpus
 
@@ -72,8 +75,9 @@ class Book:
         return self.texts.setdefault(text, len(self.texts))
 
     def close(self, encoder: Encoder, alphabet: int = 0) -> tuple[dict, dict[int, int]]:
-        """tokens, bio_rows and pieces over rows in use: EOS, then those of biographies in the order of their first use, then
-        `alphabet` symbols, then those of questions only; and the row of each of the encoder's tokens."""
+        """tokens, bio_rows and pieces over rows in use: EOS, then those of biographies in the order
+        of their first use, then `alphabet` symbols, then those of questions only; and the row of
+        each of the encoder's tokens."""
         ids = {text: encoder.encode(text) for text in self.texts if text != EOS}
         bio = dict.fromkeys(i for text in ids if text in self.bio for i in ids[text])
         others = [

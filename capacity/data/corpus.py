@@ -1,7 +1,9 @@
-"""People and texts from a JSONL file: bioR or any other corpus that names people and their attributes.
+"""People and texts from a JSONL file: bioR or any other corpus that names people and their
+attributes.
 
-One person per line: {"person": "Anya Briar Forger", "attributes": {"major": "Biology", ...}, "texts": ["...", ...]}. All people
-have the same attributes; each value and the name should occur word for word in the texts, there it is asked for.
+One person per line: {"person": "Anya Briar Forger", "attributes": {"major": "Biology", ...},
+"texts": ["...", ...]}. All people have the same attributes; each value and the name should occur
+word for word in the texts, there it is asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ FIELDS = ("person", "attributes", "texts")
 
 
 def read_people(path: Path, most: int | None) -> list[dict]:
-    """Checked entries of the file, at most `most`; ConfigError with file and line for anything that is not a person."""
+    """Checked entries of the file, at most `most`; ConfigError with file and line for anything that
+    is not a person."""
     people: list[dict] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -30,7 +33,8 @@ def read_people(path: Path, most: int | None) -> list[dict]:
         person = _person(line, f"{path}:{number}", people[0]["attributes"] if people else None)
         if person["person"] in seen:
             raise ConfigError(
-                f"{path}:{number}: {person['person']!r} is there twice, first in line {seen[person['person']]}"
+                f"{path}:{number}: {person['person']!r} is there twice, first in line "
+                f"{seen[person['person']]}"
             )
         seen[person["person"]] = number
         people.append(person)
@@ -79,11 +83,11 @@ def normalized(text: str) -> str:
 
 
 def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
-    """The content of a lexicon, the tokenizer, and the row of each of its tokens that is in use. The content: texts as pieces, and where
-    each value first stands in each text, in tokens.
+    """The content of a lexicon, the tokenizer, and the row of each of its tokens that is in use.
+    The content: texts as pieces, and where each value first stands in each text, in tokens.
 
-    people; values: different values by attribute; texts: pieces by person; spans: by person and text, name or "person" ->
-    [first token, tokens], or null where the text does not hold it.
+    people; values: different values by attribute; texts: pieces by person; spans: by person and
+    text, name or "person" -> [first token, tokens], or null where the text does not hold it.
     """
     people = read_people(Path(data.path), data.n_people)
     encoder = (
@@ -115,7 +119,8 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
     for name in values:
         if not any(span[name] for some in spans for span in some):
             raise ConfigError(
-                f"{data.path}: no text holds the value of {name!r} word for word, so it cannot be asked for"
+                f"{data.path}: no text holds the value of {name!r} word for word, so it cannot be "
+                f"asked for"
             )
     content = {
         "schema": SCHEMA,

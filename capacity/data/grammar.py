@@ -1,7 +1,9 @@
-"""English-like text from a grammar, for studies of text that need no download: documents of sentences over invented words.
+"""English-like text from a grammar, for studies of text that need no download: documents of
+sentences over invented words.
 
-Words are drawn by a Zipf law (rank r with weight 1/(r + 2.7), Mandelbrot's form), sentences from a few nested rules, so that the
-text has frequent and rare words, agreement, and much that only memory can predict: names and numbers.
+Words are drawn by a Zipf law (rank r with weight 1/(r + 2.7), Mandelbrot's form), sentences from a
+few nested rules, so that the text has frequent and rare words, agreement, and much that only memory
+can predict: names and numbers.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ class Grammar:
         elif dice.random() < 0.3:
             tail = f" at {self._word(dice, 'place')}"
         adverb = f" {self._word(dice, 'adverb')}ly" if dice.random() < 0.2 else ""
-        text = f"{subject}{adverb} {self._word(dice, 'verb')}s {self._noun_phrase(dice, cast, 0)}{tail}."
+        text = (
+            f"{subject}{adverb} {self._word(dice, 'verb')}s "
+            f"{self._noun_phrase(dice, cast, 0)}{tail}."
+        )
         return text[0].upper() + text[1:]
 
     def _noun_phrase(self, dice: random.Random, cast: list[str], depth: int) -> str:

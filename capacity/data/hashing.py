@@ -1,4 +1,5 @@
-"""Random draws as pure functions of integers, on any device: people, templates and orders are never stored.
+"""Random draws as pure functions of integers, on any device: people, templates and orders are never
+stored.
 
 Everything is int64 arithmetic modulo 2^64, exact and equal on CPUs and GPUs.
 """
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from capacity.base.rng import derived_seed
 
-ROUNDS = 8  # of `permute`; four give a pseudo-random permutation (Luby and Rackoff 1988), more cost little
+# of `permute`; four give a pseudo-random permutation (Luby and Rackoff 1988), more cost little
+ROUNDS = 8
 
 
 def _signed(word: int) -> int:
@@ -27,7 +29,8 @@ def key(seed: int, name: str) -> int:
 
 
 def words(base: int | Tensor, *indices: int | Tensor) -> Tensor:
-    """A random word, int64 in [0, 2^62), for every broadcast combination of the key and the indices.
+    """A random word, int64 in [0, 2^62), for every broadcast combination of the key and the
+    indices.
 
     A chain of the SplitMix64 finalizer (Steele, Lea and Flood 2014), one link per index.
     """
@@ -57,8 +60,9 @@ def _shifted(z: Tensor, by: int) -> Tensor:
 def permute(base: int | Tensor, index: Tensor, n: int) -> Tensor:
     """A keyed permutation of [0, n): index int64 -> its image, without a table.
 
-    A generalized Feistel network on a x b >= n cells (Black and Rogaway 2002, section 5: numeric forms) and cycle walking:
-    an image outside [0, n) is mapped again until it falls inside; about sqrt(n) of the cells are outside.
+    A generalized Feistel network on a x b >= n cells (Black and Rogaway 2002, section 5: numeric
+    forms) and cycle walking: an image outside [0, n) is mapped again until it falls inside; about
+    sqrt(n) of the cells are outside.
     """
     if n < 1 or n > 2**60:
         raise ValueError(f"permute: n={n}: expected 1 to 2^60")

@@ -1,7 +1,9 @@
-"""The kinds of data that a run can train on, as frozen settings; `data.kind` picks one (standard library only).
+"""The kinds of data that a run can train on, as frozen settings; `data.kind` picks one (standard
+library only).
 
-Every kind answers the same questions: how many rows the token table needs, how many items (sequences, people) there are, how
-many bits they hold, how many tokens one exposure of an item takes, and which of its settings are part of a run's identity.
+Every kind answers the same questions: how many rows the token table needs, how many items
+(sequences, people) there are, how many bits they hold, how many tokens one exposure of an item
+takes, and which of its settings are part of a run's identity.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ LARGEST = 2**40
 
 
 class _Sequences:
-    """What the kinds of single sequences have in common: a learned BOS in front, every token predicted, all rows in use."""
+    """What the kinds of single sequences have in common: a learned BOS in front, every token
+    predicted, all rows in use."""
 
     bos: ClassVar[bool] = True
     unit: ClassVar[str] = "sequences"
@@ -45,7 +48,8 @@ class _Sequences:
 
 @dataclass(frozen=True)
 class UniformData(_Sequences):
-    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N S log2 V bits."""
+    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N
+    S log2 V bits."""
 
     kind: str = setting("uniform", "which generator", choices=("uniform",))
     vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
@@ -58,7 +62,8 @@ class UniformData(_Sequences):
     )
 
     def items(self, parameters: int) -> int:
-        """N: as given, or the whole number of sequences nearest to the demanded load (at least 1)."""
+        """N: as given, or the whole number of sequences nearest to the demanded load (at least
+        1)."""
         if self.n_sequences is not None:
             return self.n_sequences
         return max(1, round(self.load * parameters / (self.seq_len * math.log2(self.vocab_size))))
@@ -74,7 +79,8 @@ class UniformData(_Sequences):
         return out
 
     def check(self, items: int) -> None:
-        # 2^48 tokens is far above any random-data study (the largest published run has 2^29) and far below overflow.
+        # 2^48 tokens is far above any random-data study (the largest published run has 2^29) and
+        # far below overflow.
         if items * self.seq_len > 2**48:
             raise ConfigError(
                 f"data: {items} sequences of {self.seq_len} tokens are more than 2^48 tokens"
@@ -82,17 +88,20 @@ class UniformData(_Sequences):
 
 
 def _keep_apart(people: int, seq_len: int, shortest: int, key: str) -> None:
-    """Half of the people lie between two renderings of one person (data/stream.py); they must fill a window."""
+    """Half of the people lie between two renderings of one person (data/stream.py); they must fill
+    a window."""
     if people // 2 * (shortest + 1) < seq_len:
         enough = 2 * -(-seq_len // (shortest + 1))
         raise ConfigError(
-            f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, biographies "
+            f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, "
+            f"biographies "
             f"have {shortest} tokens or more; give at least {enough} people or shorter windows"
         )
 
 
 class _Worded:
-    """What the kinds with words have in common: their vocabulary and pieces come from a compiled lexicon."""
+    """What the kinds with words have in common: their vocabulary and pieces come from a compiled
+    lexicon."""
 
     @property
     def compiled(self):
@@ -114,10 +123,11 @@ class _Worded:
 
 @dataclass(frozen=True)
 class BiosData(_Worded):
-    """bioS(N), synthetic biographies (Physics of Language Models 3.3, arXiv 2404.05405, section 2.2), and its variants.
+    """bioS(N), synthetic biographies (Physics of Language Models 3.3, arXiv 2404.05405, section
+    2.2), and its variants.
 
-    A world has the first so many values of each pool. Two streams of biographies can be mixed: the main one, which is
-    measured, and another one of other people (junk, celebrities), which is not.
+    A world has the first so many values of each pool. Two streams of biographies can be mixed: the
+    main one, which is measured, and another one of other people (junk, celebrities), which is not.
     """
 
     bos: ClassVar[bool] = False  # windows of a stream; EOS stands in front of every biography
@@ -215,8 +225,8 @@ class BiosData(_Worded):
 
     @property
     def attribute_sizes(self) -> dict[str, int]:
-        """Number of values of each independent attribute in the order of S0; the city of work follows from the employer, and
-        the gender shows in a pronoun only."""
+        """Number of values of each independent attribute in the order of S0; the city of work
+        follows from the employer, and the gender shows in a pronoun only."""
         sentences = sum(
             map(bool, (self.years, self.cities, self.universities, self.majors))
         ) + 2 * bool(self.employers)
@@ -246,7 +256,8 @@ class BiosData(_Worded):
 
     @property
     def tokens_per_item(self) -> float:
-        """Mean tokens of the stream per exposure of a measured person: biography, EOS, tag, and the other stream's part."""
+        """Mean tokens of the stream per exposure of a measured person: biography, EOS, tag, and the
+        other stream's part."""
         lengths = self.compiled.mean_tokens(self)
         main, other = lengths + 1 + (self.tag == "main"), lengths + 1 + (self.tag == "other")
         if not self.other_parts:
@@ -264,22 +275,27 @@ class BiosData(_Worded):
     def check(self, items: int) -> None:
         if not set(self.attribute_sizes) - {"gender"}:
             raise ConfigError(
-                "data: years, cities, universities, majors and employers are all 0; a person needs one of them"
+                "data: years, cities, universities, majors and employers are all 0; a person needs "
+                "one of them"
             )
         if items + self.other_people > self.n_names:
             others = f" and {self.other_people:,} others" if self.other_people else ""
             raise ConfigError(
-                f"data.n_people={items}: {items:,} people{others} need distinct names, but {self.first_names} x "
-                f"{max(1, self.middle_names)} x {self.last_names} = {self.n_names:,} are all there are"
+                f"data.n_people={items}: {items:,} people{others} need distinct names, but "
+                f"{self.first_names} x "
+                f"{max(1, self.middle_names)} x {self.last_names} = {self.n_names:,} are all there "
+                f"are"
             )
         if (self.other_people > 0) != (self.other_parts > 0):
             raise ConfigError(
-                f"data.other_people={self.other_people} and data.other_parts={self.other_parts}: the other stream "
+                f"data.other_people={self.other_people} and data.other_parts={self.other_parts}: "
+                f"the other stream "
                 "needs both above 0, no other stream needs both 0"
             )
         if self.tag == "other" and not self.other_people:
             raise ConfigError(
-                "data.tag=other: there is no other stream; allowed: none, main, or data.other_people above 0"
+                "data.tag=other: there is no other stream; allowed: none, main, or "
+                "data.other_people above 0"
             )
         if self.same_sentences and self.biographies is None:
             raise ConfigError(
@@ -304,15 +320,17 @@ class BiosData(_Worded):
                 most := different_texts(self.compiled.content, self, order, same)
             ):
                 raise ConfigError(
-                    f"data.{name}={asked}: with this order and these templates a person has only {most} different "
+                    f"data.{name}={asked}: with this order and these templates a person has only "
+                    f"{most} different "
                     "texts"
                 )
 
 
 @dataclass(frozen=True)
 class BiodData(_Worded):
-    """bioD(N, K, C, D, L, T) (Physics of Language Models 3.3, Definition 2.2): names and K attributes of C chunks, each chunk
-    one of D strings of L symbols over an alphabet of T; every symbol is one token by construction."""
+    """bioD(N, K, C, D, L, T) (Physics of Language Models 3.3, Definition 2.2): names and K
+    attributes of C chunks, each chunk one of D strings of L symbols over an alphabet of T; every
+    symbol is one token by construction."""
 
     bos: ClassVar[bool] = False
     unit: ClassVar[str] = "people"
@@ -389,8 +407,9 @@ class BiodData(_Worded):
 
 @dataclass(frozen=True)
 class CorpusData(_Worded):
-    """Biographies of your own, such as bioR: a JSONL file with one person per line,
-    {"person": "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of the texts."""
+    """Biographies of your own, such as bioR: a JSONL file with one person per line, {"person":
+    "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of
+    the texts."""
 
     bos: ClassVar[bool] = False
     unit: ClassVar[str] = "people"
@@ -422,7 +441,8 @@ class CorpusData(_Worded):
         return self.compiled.n_people
 
     def bits(self, items: int) -> float:
-        """N log2(N0/N) + N sum of log2(different values): what the corpus holds if its values were uniform; an upper bound."""
+        """N log2(N0/N) + N sum of log2(different values): what the corpus holds if its values were
+        uniform; an upper bound."""
         names = entropy.name_bits(self.n_names, items) if self.n_names is not None else 0.0
         return names + items * self.compiled.attribute_bits
 
@@ -447,8 +467,8 @@ class CorpusData(_Worded):
 
 @dataclass(frozen=True)
 class TextData(_Sequences):
-    """Sequences of text (Morris et al., arXiv 2505.24832, section 4): members are trained on, held-out ones only scored, reference
-    data teach a reference model."""
+    """Sequences of text (Morris et al., arXiv 2505.24832, section 4): members are trained on,
+    held-out ones only scored, reference data teach a reference model."""
 
     kind: str = setting("text", "which generator", choices=("text",))
     source: str = setting(
@@ -458,7 +478,8 @@ class TextData(_Sequences):
     )
     path: str | None = setting(
         None,
-        "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow), also in an installed package as "
+        "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow), also in an installed "
+        "package as "
         "package:NAME/FILE; hub: the name",
     )
     field: str = setting("text", "column that holds the text")
@@ -495,8 +516,10 @@ class TextData(_Sequences):
     )
     trained_on: str = setting(
         "members",
-        "members; reference: n_reference sequences, the members among them; others: n_reference sequences "
-        "without the members; half: a random half of members and held-out ones, by the run's seed (shadow model)",
+        "members; reference: n_reference sequences, the members among them; others: n_reference "
+        "sequences "
+        "without the members; half: a random half of members and held-out ones, by the run's seed "
+        "(shadow model)",
         choices=("members", "reference", "others", "half"),
     )
     canaries: int = setting(
@@ -517,7 +540,8 @@ class TextData(_Sequences):
     )
     last_view: float | None = setting(
         None,
-        "part of training after which no canary is seen any more; each is seen as often as its level "
+        "part of training after which no canary is seen any more; each is seen as often as its "
+        "level "
         "says, at set steps before; empty: canaries are shuffled into the training set",
         above=0.0,
         high=1.0,
@@ -556,14 +580,16 @@ class TextData(_Sequences):
         return max(1, round(self.tokens_per_parameter * parameters / self.seq_len))
 
     def trained_items(self, items: int) -> int:
-        """Rows of the training set, canaries with their repeats among them, given the N members of the split."""
+        """Rows of the training set, canaries with their repeats among them, given the N members of
+        the split."""
         inserted = self.canaries * sum(self.repeats) if self.last_view is None else 0
         if self.trained_on in ("reference", "others"):
             return (self.n_reference or 0) + inserted
         return ((items + self.n_held_out) // 2 if self.trained_on == "half" else items) + inserted
 
     def bits(self, items: int) -> float:
-        """N S log2 V: what uniform tokens would hold; the text's own entropy is lower and not known."""
+        """N S log2 V: what uniform tokens would hold; the text's own entropy is lower and not
+        known."""
         return items * self.seq_len * math.log2(self.vocab_size)
 
     def identity(self, items: int) -> dict:
@@ -591,22 +617,26 @@ class TextData(_Sequences):
             )
         if self.trained_on == "reference" and (self.n_reference or 0) < items:
             raise ConfigError(
-                f"data.n_reference={self.n_reference}: a reference model trains on the {items} members and more; give a "
+                f"data.n_reference={self.n_reference}: a reference model trains on the {items} "
+                f"members and more; give a "
                 "whole number that is not smaller"
             )
         if self.source == "grammar" and self.path is not None:
             raise ConfigError(
-                f"data.path={self.path}: data.source=grammar reads no file; use data.source=files or hub"
+                f"data.path={self.path}: data.source=grammar reads no file; use data.source=files "
+                f"or hub"
             )
         if self.revision is not None and self.source != "hub":
             raise ConfigError(
-                f"data.revision={self.revision}: only a data set of the hub has one (data.source=hub)"
+                f"data.revision={self.revision}: only a data set of the hub has one "
+                f"(data.source=hub)"
             )
         if self.source == "hub" and not self.path:
             raise ConfigError("data.path: data.source=hub needs the name of a data set")
         if self.tokenizer == "gpt2" and self.vocab_size != 50258:
             raise ConfigError(
-                f"data.vocab_size={self.vocab_size}: GPT-2's tokens and an end of text of our own are 50258 rows"
+                f"data.vocab_size={self.vocab_size}: GPT-2's tokens and an end of text of our own "
+                f"are 50258 rows"
             )
         self.pool_digest
 
@@ -615,13 +645,16 @@ class TextData(_Sequences):
         last, most = round(self.last_view * steps), max(self.repeats, default=0)
         if not self.canaries or not most or 0 not in self.repeats:
             raise ConfigError(
-                f"data.last_view={self.last_view:g}: needs canaries that are seen and some that never are; give data.canaries, and "
+                f"data.last_view={self.last_view:g}: needs canaries that are seen and some that "
+                f"never are; give data.canaries, and "
                 "data.repeats with 0 among them"
             )
         if not self.view_spacing * most < last < steps:
             raise ConfigError(
-                f"data.last_view={self.last_view:g}: is step {last} of {steps}, but {most} views every "
-                f"data.view_spacing={self.view_spacing} steps need more than {self.view_spacing * most} before it, and one after it"
+                f"data.last_view={self.last_view:g}: is step {last} of {steps}, but {most} views "
+                f"every "
+                f"data.view_spacing={self.view_spacing} steps need more than "
+                f"{self.view_spacing * most} before it, and one after it"
             )
         seen = (
             i * self.canaries + j
@@ -632,7 +665,8 @@ class TextData(_Sequences):
         at_once = max(Counter(j % self.view_spacing for j in seen).values())
         if at_once > batch_size:
             raise ConfigError(
-                f"data.canaries={self.canaries}: {at_once} of them would meet in a batch of {batch_size}; give fewer, a larger "
+                f"data.canaries={self.canaries}: {at_once} of them would meet in a batch of "
+                f"{batch_size}; give fewer, a larger "
                 "train.batch_size or a larger data.view_spacing"
             )
 

@@ -1,8 +1,10 @@
-"""Compiled text: every piece that a kind of data can show, as token ids over a vocabulary of the rows in use.
+"""Compiled text: every piece that a kind of data can show, as token ids over a vocabulary of the
+rows in use.
 
-Pools, templates and a tokenizer go in; a plain JSON-able content comes out, named by its digest, which is part of a run's
-identity. It is kept in results/lexicons/, so that a worker needs neither the lists nor the tokenizer, and a study goes on with
-the vocabulary it began with. Row 0 is EOS; piece 0 is empty, piece 1 is EOS.
+Pools, templates and a tokenizer go in; a plain JSON-able content comes out, named by its digest,
+which is part of a run's identity. It is kept in results/lexicons/, so that a worker needs neither
+the lists nor the tokenizer, and a study goes on with the vocabulary it began with. Row 0 is EOS;
+piece 0 is empty, piece 1 is EOS.
 """
 
 from __future__ import annotations
@@ -33,14 +35,16 @@ _COMPILED: dict[Any, "Lexicon"] = {}
 class Lexicon:
     """Content with its digest. The content of each kind:
 
-    all     tokens: text of each row; pieces: token ids of each piece; bio_rows: rows that biographies can use (the
-            others are for questions only)
-    names   first, middle: piece of each name; last: by glue, piece and length in tokens without the glue
-    bios    pronoun: by glue, pieces of He and She and their lengths without the glue; values: by attribute, two lists of
-            leading parts (months and days of dates) and, by glue, the last part with its length without the glue;
-            templates and questions: by attribute, [before piece, first slot is the subject, its glue, between piece,
-            second glue, after piece]; headquarters; extensions: by attribute, pairs (v, u) where the tokens of value v
-            start those of value u
+    all     tokens: text of each row; pieces: token ids of each piece; bio_rows: rows that
+            biographies can use (the others are for questions only)
+    names   first, middle: piece of each name; last: by glue, piece and length in tokens without the
+            glue
+    bios    pronoun: by glue, pieces of He and She and their lengths without the glue; values: by
+            attribute, two lists of leading parts (months and days of dates) and, by glue, the last
+            part with its length without the glue; templates and questions: by attribute, [before
+            piece, first slot is the subject, its glue, between piece, second glue, after piece];
+            headquarters; extensions: by attribute, pairs (v, u) where the tokens of value v start
+            those of value u
     """
 
     def __init__(self, content: dict):
@@ -87,7 +91,8 @@ class Lexicon:
         )
 
     def mean_tokens(self, data: BiosData | BiodData | CorpusData) -> float:
-        """Expected tokens of a biography, without EOS and tag, over all values, templates and orders; exact."""
+        """Expected tokens of a biography, without EOS and tag, over all values, templates and
+        orders; exact."""
         return self._once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
 
     def _once(self, name: str, data, compute):
@@ -140,7 +145,8 @@ def world_templates(content: dict, data: BiosData, attribute: str) -> list[list]
 
 
 def value_sizes(content: dict, data: BiosData, attribute: str) -> tuple[int, int, int]:
-    """How many entries of each of the three parts of a value this world uses (0: the part is empty)."""
+    """How many entries of each of the three parts of a value this world uses (0: the part is
+    empty)."""
     if attribute == "birth_date":
         return data.months, data.days, data.years
     if attribute == "work_city":
@@ -149,7 +155,8 @@ def value_sizes(content: dict, data: BiosData, attribute: str) -> tuple[int, int
 
 
 def different_texts(content: dict, data: BiosData, order: str, same_sentences: bool) -> int:
-    """How many texts of a person differ: orders times, unless the sentences stay the same, wordings."""
+    """How many texts of a person differ: orders times, unless the sentences stay the same,
+    wordings."""
     orders = math.factorial(len(sentence_groups(data, order)))
     return (
         orders
@@ -263,11 +270,12 @@ def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:
 MEANS = {"bios": _bios_mean, "biod": _biod_mean, "corpus": _corpus_mean}
 
 
-# ---------------------------------------------------------------------------------------------------------------- compiling
+# ---------------------------------------------------------------------------------------- compiling
 
 
 def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
-    """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon` names it."""
+    """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon`
+    names it."""
     if data.lexicon is not None and data.lexicon in _COMPILED:
         return _COMPILED[data.lexicon]
     from capacity.data import compile_lexicon as compiling
@@ -278,8 +286,10 @@ def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
     lexicon = _COMPILED[key]
     if data.lexicon is not None and lexicon.digest != data.lexicon:
         raise ConfigError(
-            f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, they now compile "
-            f"to {lexicon.digest}; leave it empty to use them, or keep results/lexicons/{data.lexicon}.json"
+            f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, "
+            f"they now compile "
+            f"to {lexicon.digest}; leave it empty to use them, or keep "
+            f"results/lexicons/{data.lexicon}.json"
         )
     return lexicon
 
@@ -299,7 +309,8 @@ def keep(results: Path, lexicon: Lexicon) -> None:
 
 
 def load(results: Path, digest: str | None) -> None:
-    """Take a kept lexicon into this process, if there is one of that digest; ConfigError if the file is not what it says."""
+    """Take a kept lexicon into this process, if there is one of that digest; ConfigError if the
+    file is not what it says."""
     if digest is None or digest in _COMPILED or not path(results, digest).exists():
         return
     try:

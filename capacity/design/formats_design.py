@@ -1,14 +1,19 @@
-"""What runs of a ladder of formats tell, to first order: points of a law of precision are parts of the fp32 capacity of their shape.
+"""What runs of a ladder of formats tell, to first order: points of a law of precision are parts of
+the fp32 capacity of their shape.
 
-A point is a shape on a rung, whatever the number of its seeds, at the largest of its data sizes; it is divided by the fp32 capacity of its
-shape. So the scatter of capacity over shapes is gone, the noise of fp32 runs is shared by all points of a shape, and the fp32 point
-itself is 1 without noise. Seeds make points quieter but not heavier, as in `laws.precision_laws.law`. For points g of a shape with n_g
-seeds, fp32 runs n_0, weights w_g of the fit and values f_g,
+A point is a shape on a rung, whatever the number of its seeds, at the largest of its data sizes; it
+is divided by the fp32 capacity of its shape. So the scatter of capacity over shapes is gone, the
+noise of fp32 runs is shared by all points of a shape, and the fp32 point itself is 1 without noise.
+Seeds make points quieter but not heavier, as in `laws.precision_laws.law`. For points g of a shape
+with n_g seeds, fp32 runs n_0, weights w_g of the fit and values f_g,
 
-    variance = scatter^2 (sum w_g s_g)^2 + noise^2 / n_0 (sum w_g f_g)^2 + sum w_g^2 f_g^2 noise^2 / n_g        summed over shapes
+    variance = scatter^2 (sum w_g s_g)^2 + noise^2 / n_0 (sum w_g f_g)^2 + sum w_g^2 f_g^2 noise^2 / n_g        summed
+                                                                                                                over
+                                                                                                                shapes
 
-with s the slope of f by the logarithm of the bits: to a shape, a bit is worth a little more or less than to others. Below FEWEST_RUNGS
-rungs there is no law, which a factor on the width says, so that the search can find its way there.
+with s the slope of f by the logarithm of the bits: to a shape, a bit is worth a little more or less
+than to others. Below FEWEST_RUNGS rungs there is no law, which a factor on the width says, so that
+the search can find its way there.
 """
 
 from __future__ import annotations
@@ -25,10 +30,11 @@ ABSENT = 4.0  # factor on the width for each rung that is missing
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder(Effects):
-    """Effects of points [J'], which are the cells [J] and then the casts to bf16 of cells that are quantized so when they are measured.
-    source [J']: cell of each; larger [J', J']: points of the same shape and rung with more data, which take its place; rungs [J', R]: which
-    of the quantized rungs it is on; top [J']: fp32 and its cast; fp32 [J']; value [T, J']: part of the fp32 capacity. bias is that of a
-    run, noise relative. usable is of cells, all else of points."""
+    """Effects of points [J'], which are the cells [J] and then the casts to bf16 of cells that are
+    quantized so when they are measured. source [J']: cell of each; larger [J', J']: points of the
+    same shape and rung with more data, which take its place; rungs [J', R]: which of the quantized
+    rungs it is on; top [J']: fp32 and its cast; fp32 [J']; value [T, J']: part of the fp32
+    capacity. bias is that of a run, noise relative. usable is of cells, all else of points."""
 
     source: np.ndarray
     larger: np.ndarray
@@ -38,7 +44,8 @@ class Ladder(Effects):
     value: np.ndarray
 
     def completed(self, trials, done, most):
-        """Designs [B, J] with one fp32 run for each shape that has none: on the least data that its capacity allows."""
+        """Designs [B, J] with one fp32 run for each shape that has none: on the least data that its
+        capacity allows."""
         cells = self.usable.shape[1]
         cluster, full, trials = self.cluster[:cells], self.fp32[:cells], trials.copy()
         for shape in range(cluster.max() + 1):
@@ -52,7 +59,8 @@ class Ladder(Effects):
         return trials
 
     def starts(self, done, most) -> list[np.ndarray]:
-        """Every shape in fp32, and every rung of every shape once, on the least data that its capacity allows."""
+        """Every shape in fp32, and every rung of every shape once, on the least data that its
+        capacity allows."""
         asked = (self.usable.mean(0) >= USABLE) & (np.asarray(most) > 0)
         cells = len(asked)
         larger = self.larger[:cells, :cells]  # [i, j]: j has more data than i
@@ -60,7 +68,8 @@ class Ladder(Effects):
         return [(least & self.fp32[:cells]).astype(float), least.astype(float)]
 
     def predict(self, number):
-        """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
+        """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs
+        by cell)."""
         seeds = number[:, self.source]  # [B, J']
         seeds = np.where((seeds > 0) @ self.larger.T, 0.0, seeds)
         models = np.eye(self.cluster.max() + 1)[self.cluster]  # [J', C]

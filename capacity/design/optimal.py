@@ -1,18 +1,22 @@
 """Which runs tell most per hour: a c-optimal design, found greedily and polished by exchanges.
 
-The estimate of the asked parameter is, to first order, a weighted sum of what the runs measure (least squares in the form's transform,
-every run one point, as `laws.estimate` has it). For n_j runs in cell j, A = sum n_j x_j x_j' + prior, and w_j = x_j' A^-1 c,
+The estimate of the asked parameter is, to first order, a weighted sum of what the runs measure
+(least squares in the form's transform, every run one point, as `laws.estimate` has it). For n_j
+runs in cell j, A = sum n_j x_j x_j' + prior, and w_j = x_j' A^-1 c,
 
     variance = scatter^2 sum over models (sum n_j w_j s_j)^2 + sum n_j w_j^2 noise_j^2
     bias     = sum n_j w_j b_j                                       what the corner takes away
-    trend    = sum n_j w_j z_j                                       what a bend that the form lacks would add
+    trend    = sum n_j w_j z_j                                       what a bend that the form lacks
+             would add
 
-x: exact slopes by the parameters; c: the asked one; s: how a model's own scatter enters; z: a trend, orthogonal to the form over the whole
-space, so that a design without it estimates what the whole space would. It is a potential term of DuMouchel & Jones (1994, Technometrics
-36, 37), and keeps a plan from sitting in the cheapest corner of the space. The criterion is the squared half-width t^2 variance + 1.96^2
-(bias^2 + bend^2 trend^2), averaged over plausible truths, with t of as many degrees of freedom as models (or runs) carry the variance, by
-Satterthwaite's formula. c-optimality: Elfving (1952, Ann. Math. Stat. 23, 255); exchanges: Fedorov (1972), Theory of Optimal Experiments,
-chapter 3.
+x: exact slopes by the parameters; c: the asked one; s: how a model's own scatter enters; z: a
+trend, orthogonal to the form over the whole space, so that a design without it estimates what the
+whole space would. It is a potential term of DuMouchel & Jones (1994, Technometrics 36, 37), and
+keeps a plan from sitting in the cheapest corner of the space. The criterion is the squared
+half-width t^2 variance + 1.96^2 (bias^2 + bend^2 trend^2), averaged over plausible truths, with t
+of as many degrees of freedom as models (or runs) carry the variance, by Satterthwaite's formula.
+c-optimality: Elfving (1952, Ann. Math. Stat. 23, 255); exchanges: Fedorov (1972), Theory of Optimal
+Experiments, chapter 3.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ from capacity.fitting.forms import LEVEL
 
 LEAST_DOF = 0.2  # below one nothing is known; the criterion still has to fall with every model
 CHUNK = 200  # designs at a time
-VAGUE = 20.0  # what the prior is widened by: a fit does not know it, a design with few runs has to be compared all the same
+# what the prior is widened by: a fit does not know it, a design with few runs has to be compared
+# all the same
+VAGUE = 20.0
 USABLE = 0.9  # cells that measure less often than this are not asked
 FORCED = 40  # cells, the best to have one run more of, for which others are given up
 WORTH = 0.05  # a run has to lower the log criterion by this part of its share of the budget
@@ -33,10 +39,11 @@ WORTH = 0.05  # a run has to lower the log criterion by this part of its share o
 
 @dataclass(frozen=True)
 class Effects:
-    """What one run of each cell tells, by truth [T] and cell [J]. slope [T, J, k]; usable [T, J]: the chance that it measures rather
-    than bounds; bias, noise, own (s above) [T, J]; trend [T, J]; scatter [T]; bend: sd; cluster [J], None where every run is a replicate
-    of its own; asked [T, k]: c; prior [k]: sd of u; pooled: whether all models give the degrees of
-    freedom of the interval, also where few of them carry its variance."""
+    """What one run of each cell tells, by truth [T] and cell [J]. slope [T, J, k]; usable [T, J]:
+    the chance that it measures rather than bounds; bias, noise, own (s above) [T, J]; trend [T, J];
+    scatter [T]; bend: sd; cluster [J], None where every run is a replicate of its own; asked [T,
+    k]: c; prior [k]: sd of u; pooled: whether all models give the degrees of freedom of the
+    interval, also where few of them carry its variance."""
 
     slope: np.ndarray
     usable: np.ndarray
@@ -56,11 +63,13 @@ class Effects:
         return trials
 
     def starts(self, done, most) -> list[np.ndarray]:
-        """Designs [J] that a search begins with beside nothing, of which those within the budget are tried."""
+        """Designs [J] that a search begins with beside nothing, of which those within the budget
+        are tried."""
         return []
 
     def predict(self, number):
-        """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
+        """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs
+        by cell)."""
         n = number[:, None, :] * self.usable  # [B, T, J]
         k = self.slope.shape[-1]
         typical = np.sqrt(np.median(self.noise**2, axis=1) + self.scatter**2)  # [T]
@@ -86,8 +95,8 @@ class Effects:
 
 @dataclass(frozen=True)
 class Weights:
-    """Of least squares with runs n: what each adds to the estimate [B, T, J], A^-1 [B, T, k, k], and the variance that the prior adds
-    [B, T]."""
+    """Of least squares with runs n: what each adds to the estimate [B, T, J], A^-1 [B, T, k, k],
+    and the variance that the prior adds [B, T]."""
 
     of_runs: np.ndarray
     inverse: np.ndarray
@@ -95,7 +104,8 @@ class Weights:
 
 
 def weigh(e: Effects, n, typical) -> Weights:
-    """Weights for points n [B, T, J]; typical [T]: noise of one, with which the widened prior is weighed."""
+    """Weights for points n [B, T, J]; typical [T]: noise of one, with which the widened prior is
+    weighed."""
     k = e.slope.shape[-1]
     pseudo = typical[:, None] / (
         VAGUE * e.prior
@@ -148,16 +158,18 @@ def orthogonal(trend, slope) -> np.ndarray:
 
 
 def predicted(effects: Effects, number) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by cell)."""
+    """Half-width, bias with trend, and degrees of freedom, each [B, T], of designs [B, J] (runs by
+    cell)."""
     number = np.atleast_2d(np.asarray(number, float))
     parts = [effects.predict(number[i : i + CHUNK]) for i in range(0, len(number), CHUNK)]
     return tuple(np.concatenate(columns) for columns in zip(*parts))
 
 
 def degrees(each, count, hat):
-    """Satterthwaite's degrees of freedom of a sum of squared residuals of replicates with these variances [..., R], `count` of each
-    kind, whose leverages are the diagonal of hat [..., R, R]: (sum v)^2 / sum v_r v_s (1[r = s] - h_rs)^2 / ((1 - h_rr) (1 - h_ss))
-    (Imbens & Kolesar 2016, eq. 10, with CR2)."""
+    """Satterthwaite's degrees of freedom of a sum of squared residuals of replicates with these
+    variances [..., R], `count` of each kind, whose leverages are the diagonal of hat [..., R, R]:
+    (sum v)^2 / sum v_r v_s (1[r = s] - h_rs)^2 / ((1 - h_rr) (1 - h_ss)) (Imbens & Kolesar 2016,
+    eq. 10, with CR2)."""
     free = np.maximum(1 - np.einsum("...rr->...r", hat), 1e-3)
     part = count * each / free
     cross = np.einsum("btr,bts,btrs->bt", part, part, hat**2, optimize=True)
@@ -178,11 +190,13 @@ def criterion(effects: Effects, number) -> np.ndarray:
 def best(
     effects: Effects, cost, budget: float, most, done=None, exchanges: int = 40, polish: bool = True
 ) -> np.ndarray:
-    """Runs to add by cell [J] for at most `budget` hours. cost: designs [B, J] -> hours [B]; most [J]: of each cell, or (limit, cluster
-    [J]) of each model; done [J]: usable runs that are there, which cost nothing.
+    """Runs to add by cell [J] for at most `budget` hours. cost: designs [B, J] -> hours [B]; most
+    [J]: of each cell, or (limit, cluster [J]) of each model; done [J]: usable runs that are there,
+    which cost nothing.
 
-    Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever the budget allows; polish: then also
-    of one run for several, which budgets of a few runs need."""
+    Greedy by the fall of the log criterion per hour, then exchanges of one run for another wherever
+    the budget allows; polish: then also of one run for several, which budgets of a few runs need.
+    """
     done = np.zeros(effects.usable.shape[1]) if done is None else np.asarray(done, float)
     asked = effects.usable.mean(0) >= USABLE
     begin = [np.zeros(len(done))] + [
@@ -277,7 +291,8 @@ def _filled(effects, cost, budget, most, done, new, asked):
 def cheapest(
     effects: Effects, cost, budget: float, most, half: float, done=None, turns: int = 7
 ) -> np.ndarray | None:
-    """The cheapest design within the budget whose predicted half-width (median over truths) is at most `half`; None where there is none."""
+    """The cheapest design within the budget whose predicted half-width (median over truths) is at
+    most `half`; None where there is none."""
 
     def width(number):
         return np.median(predicted(effects, (0 if done is None else done) + number)[0])

@@ -1,4 +1,5 @@
-"""`capacity plan`: what is there, what it has taught, which runs come next, and whether to go on. Nothing is trained here."""
+"""`capacity plan`: what is there, what it has taught, which runs come next, and whether to go on.
+Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ SHARE = 0.5  # of the proposed hours that come first
 
 @dataclass(frozen=True)
 class Finished:
-    """Runs of the space that have records: a table (columns as `Question.simulate`), seeds that are taken by cell, hours spent, runs
-    that failed."""
+    """Runs of the space that have records: a table (columns as `Question.simulate`), seeds that are
+    taken by cell, hours spent, runs that failed."""
 
     table: pd.DataFrame
     seeds: dict[int, list[int]]
@@ -37,9 +38,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the report says. new [J]: runs by cell that the whole plan asks for; batch: of them those to train next. now: the
-    interval that is there. floor: width that all models of the space with any number of seeds would give. scale: simulated over
-    first-order width. verdict: reached, go on, or not within the budget."""
+    """Everything that the report says. new [J]: runs by cell that the whole plan asks for; batch:
+    of them those to train next. now: the interval that is there. floor: width that all models of
+    the space with any number of seeds would give. scale: simulated over first-order width. verdict:
+    reached, go on, or not within the budget."""
 
     question: Question
     space: Space
@@ -73,12 +75,13 @@ def plan(
     count: int = 300,
     seed: int = 0,
 ) -> Plan:
-    """The plan for a budget of hours in all, those of finished runs included. batch: hours of the next batch (None: half of what is
-    proposed)."""
+    """The plan for a budget of hours in all, those of finished runs included. batch: hours of the
+    next batch (None: half of what is proposed)."""
     kind = space.cells[0].config.data.kind
     if kind not in question.kinds:
         raise ConfigError(
-            f"{space.name}: {question.form.name} is not about {kind} data; allowed: {', '.join(question.kinds)}"
+            f"{space.name}: {question.form.name} is not about {kind} data; allowed: "
+            f"{', '.join(question.kinds)}"
         )
     prior = question.prior(space)
     if prior_file:
@@ -129,7 +132,8 @@ def plan(
             enough = expected.middle <= question.width
             if enough and (kept is None or space.cost(new) < space.cost(kept[0])):
                 kept = new, expected
-            # a design of the first order that is wide enough, or the whole budget that does not buy it: nothing more to learn
+            # a design of the first order that is wide enough, or the whole budget that does not buy
+            # it: nothing more to learn
             if enough is (found is not None):
                 break
             first = np.median(optimal.predicted(effects, there + new)[0])
@@ -194,8 +198,9 @@ def plan(
 def _floor(
     question: Question, effects: optimal.Effects, space: Space, prior: Prior, seed: int
 ) -> tuple[float, int | None]:
-    """Median width of studies without noise over seeds, with all models of the space, and how many models like these the wanted width
-    would need (None: there are enough). 0 where every run is a replicate."""
+    """Median width of studies without noise over seeds, with all models of the space, and how many
+    models like these the wanted width would need (None: there are enough). 0 where every run is a
+    replicate."""
     from scipy.special import stdtrit
 
     if effects.cluster is None or len(space.labels) < 3:
@@ -298,8 +303,8 @@ def _cast(results: Path, run) -> float:
 
 
 def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
-    """What another study has measured: from its fit.json units of random data, or arms of people of the same model and size of data; from
-    its precision.json means over shapes by rung."""
+    """What another study has measured: from its fit.json units of random data, or arms of people of
+    the same model and size of data; from its precision.json means over shapes by rung."""
     try:
         tree = json.loads(path.read_bytes())
     except OSError as error:
@@ -360,10 +365,12 @@ def read_prior(path: Path, question: Question, space: Space) -> pd.DataFrame:
     except (KeyError, TypeError):
         kind = "precision" if space.ladder else "fit"
         raise ConfigError(
-            f"--prior {path}: not the {kind}.json of a study that tells something of {question.form.name}"
+            f"--prior {path}: not the {kind}.json of a study that tells something of "
+            f"{question.form.name}"
         ) from None
     if not rows:
         raise ConfigError(
-            f"--prior {path}: nothing in it tells something of {question.form.name} for {space.name}"
+            f"--prior {path}: nothing in it tells something of {question.form.name} for "
+            f"{space.name}"
         )
     return pd.DataFrame(rows)

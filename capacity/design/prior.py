@@ -1,8 +1,10 @@
-"""What is believed before the runs: parameters of a form, noise over seeds, scatter over models, and how far each may be off.
+"""What is believed before the runs: parameters of a form, noise over seeds, scatter over models,
+and how far each may be off.
 
-A plan is an average over draws from this. `Prior.fitted` moves it by measured points, by Gauss-Newton steps to the posterior mode with
-scatter and noise as a covariance; `Variance.updated` is the inverse-gamma update of a variance (Gelman et al., Bayesian Data Analysis,
-3rd ed., sections 2.6 and 14.2).
+A plan is an average over draws from this. `Prior.fitted` moves it by measured points, by
+Gauss-Newton steps to the posterior mode with scatter and noise as a covariance; `Variance.updated`
+is the inverse-gamma update of a variance (Gelman et al., Bayesian Data Analysis, 3rd ed., sections
+2.6 and 14.2).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class Variance:
     dof: float = WEAK
 
     def draw(self, dice, count: int) -> np.ndarray:
-        """Standard deviations that are as likely as not, lognormal: the log of a variance with n degrees of freedom has variance 2 / n."""
+        """Standard deviations that are as likely as not, lognormal: the log of a variance with n
+        degrees of freedom has variance 2 / n."""
         return self.sd * np.exp(dice.standard_normal(count) / np.sqrt(2 * self.dof))
 
     def updated(self, square: float, dof: float) -> Variance:
@@ -39,8 +42,9 @@ class Variance:
 
 @dataclass(frozen=True)
 class Truths:
-    """Draws [T]: parameters theta [T, k] in natural units, sharpness k of the corner, noise, scatter, the bend that the form does not have,
-    and, where the form does not say it, bits per parameter in fp32."""
+    """Draws [T]: parameters theta [T, k] in natural units, sharpness k of the corner, noise,
+    scatter, the bend that the form does not have, and, where the form does not say it, bits per
+    parameter in fp32."""
 
     theta: np.ndarray
     sharpness: np.ndarray
@@ -58,9 +62,10 @@ class Truths:
 
 @dataclass(frozen=True)
 class Prior:
-    """u: normal with this mean [k] and covariance [k, k], in the coordinates in which the form is searched. log_k: mean and sd of the
-    log sharpness of the corner; log_level: of the log bits per parameter in fp32, where a form of precision is asked for. bend: sd of the
-    trend that the form lacks (see `optimal`). sources: what it is based on, by line of the report."""
+    """u: normal with this mean [k] and covariance [k, k], in the coordinates in which the form is
+    searched. log_k: mean and sd of the log sharpness of the corner; log_level: of the log bits per
+    parameter in fp32, where a form of precision is asked for. bend: sd of the trend that the form
+    lacks (see `optimal`). sources: what it is based on, by line of the report."""
 
     form: Form
     mean: np.ndarray
@@ -96,7 +101,8 @@ class Prior:
         return np.clip(out, low, [p.high for p in self.form.parameters])
 
     def draw(self, dice, count: int) -> Truths:
-        """Truths that this belief allows; the corner's own sharpness is a parameter where the form has one."""
+        """Truths that this belief allows; the corner's own sharpness is a parameter where the form
+        has one."""
         root = np.linalg.cholesky(
             self.covariance + 1e-14 * np.diag(np.diag(self.covariance) + 1e-300)
         )
@@ -133,8 +139,8 @@ class Prior:
         )
 
     def fitted(self, left, covariance) -> Prior:
-        """The posterior given measured values. left: u -> (what is left of them [n], derivatives of the prediction by u [n, k]);
-        covariance [n, n] of noise."""
+        """The posterior given measured values. left: u -> (what is left of them [n], derivatives of
+        the prediction by u [n, k]); covariance [n, n] of noise."""
         weight, prior, u = (
             np.linalg.inv(covariance),
             np.linalg.inv(self.covariance),

@@ -1,4 +1,5 @@
-"""Complete studies simulated before they are trained, through the estimator and the interval that real ones get."""
+"""Complete studies simulated before they are trained, through the estimator and the interval that
+real ones get."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ STUDIES = 300
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of simulated studies [n]: width of the interval (infinite where there is none), estimate, its ends, and the target."""
+    """Of simulated studies [n]: width of the interval (infinite where there is none), estimate, its
+    ends, and the target."""
 
     width: np.ndarray
     value: np.ndarray
@@ -83,9 +85,10 @@ def forecast(
     known: dict[str, tuple[float, float]] | None = None,
     truths: Truths | None = None,
 ) -> Forecast:
-    """Studies of these runs (cell, seed), each under a truth of its own, drawn from the prior or given in turn. done, known: finished
-    runs, which stay as they are, and what they tell of each model's own capacity (see `Question.simulate`). A study's noise depends on
-    its number and the seed only."""
+    """Studies of these runs (cell, seed), each under a truth of its own, drawn from the prior or
+    given in turn. done, known: finished runs, which stay as they are, and what they tell of each
+    model's own capacity (see `Question.simulate`). A study's noise depends on its number and the
+    seed only."""
     truths = truths or prior.draw(np.random.default_rng([seed, 1]), count)
     each = [truths.one(i % len(truths.theta)) for i in range(count)]
     studies = [

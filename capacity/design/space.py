@@ -1,8 +1,9 @@
 """The runs that a plan may choose from, and what they cost: a study file spans the space.
 
-A cell is one model on one size of data for one length of training (and, on a ladder of precision, in one format); a design says how many
-seeds of each cell are trained. Models, data sizes, lengths and formats are those of the study, for a recipe (learning rate, batch) belongs
-to each; only seeds may go beyond it.
+A cell is one model on one size of data for one length of training (and, on a ladder of precision,
+in one format); a design says how many seeds of each cell are trained. Models, data sizes, lengths
+and formats are those of the study, for a recipe (learning rate, batch) belongs to each; only seeds
+may go beyond it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ MOST_SEEDS = 8
 
 @dataclass(frozen=True)
 class Cell:
-    """All seeds of one model, data size and length. config: one of them; settings: what the study's axes say, seed apart."""
+    """All seeds of one model, data size and length. config: one of them; settings: what the study's
+    axes say, seed apart."""
 
     label: str
     config: Config
@@ -50,7 +52,8 @@ class Cell:
 
     @cached_property
     def ceiling(self) -> float:
-        """Bits that a perfect memorizer of the data would have, strict convention for random data."""
+        """Bits that a perfect memorizer of the data would have, strict convention for random
+        data."""
         data = self.config.data
         if data.kind == "uniform":
             return float(
@@ -72,8 +75,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Space:
-    """Cells [J] in order of size, load and length; pins of the study; its own seeds; the most seeds of one model that a plan may ask
-    for."""
+    """Cells [J] in order of size, load and length; pins of the study; its own seeds; the most seeds
+    of one model that a plan may ask for."""
 
     name: str
     path: Path
@@ -104,7 +107,8 @@ class Space:
         return "GPU-hours" if self.speed.device == "cuda" else "core-hours"
 
     def cost(self, number) -> np.ndarray:
-        """Hours [...] of a design, runs by cell [..., J]: what each run computes, and for every stack the steps of its longest run."""
+        """Hours [...] of a design, runs by cell [..., J]: what each run computes, and for every
+        stack the steps of its longest run."""
         number = np.asarray(number, float)
         by_group = np.argsort(self.group, kind="stable")
         first = np.flatnonzero(np.diff(self.group[by_group], prepend=-1))
@@ -116,8 +120,9 @@ class Space:
         return number @ self.hours + (stacks * longest).sum(-1)
 
     def runs(self, number, done=None) -> list[tuple[int, Config]]:
-        """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have seeds of their own, so that each is a
-        replicate; on a ladder, whose law takes one number of a model and format, only those of one cell."""
+        """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have
+        seeds of their own, so that each is a replicate; on a ladder, whose law takes one number of
+        a model and format, only those of one cell."""
         done, out = done or {}, []
         by_label = [
             [j for j, cell in enumerate(self.cells) if cell.label == label] for label in self.labels
@@ -144,8 +149,8 @@ def space_of(
     most: int = MOST_SEEDS,
     ladder: bool = False,
 ) -> Space:
-    """The space that a study spans; only: one of its models; ladder: whether the question is one of formats of training. ConfigError where
-    it mixes what one law cannot."""
+    """The space that a study spans; only: one of its models; ladder: whether the question is one of
+    formats of training. ConfigError where it mixes what one law cannot."""
     known = load_study(study, overrides)
     pins, points = axes_of(study)
     if any(run.data.kind == "text" for run in known.runs):
@@ -159,7 +164,8 @@ def space_of(
     if only is not None:
         if only not in {cell.label for cell in cells}:
             raise ConfigError(
-                f"--only {only}: no such model in {known.name}; allowed: {', '.join(dict.fromkeys(c.label for c in cells))}"
+                f"--only {only}: no such model in {known.name}; allowed: "
+                f"{', '.join(dict.fromkeys(c.label for c in cells))}"
             )
         cells = [cell for cell in cells if cell.label == only]
     cells = _on_ladder(known.name, cells) if ladder else cells
@@ -171,7 +177,8 @@ def space_of(
     ):
         if len(found := {value(cell.config) for cell in cells}) > 1:
             raise ConfigError(
-                f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs one"
+                f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs "
+                f"one"
             )
     cells.sort(
         key=lambda c: (
@@ -194,7 +201,8 @@ def space_of(
         )
         if one == other:
             raise ConfigError(
-                f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data set; a plan needs one (give it as "
+                f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model "
+                f"and data set; a plan needs one (give it as "
                 "key=value behind the study)"
             )
     return of_cells(
@@ -210,20 +218,24 @@ def space_of(
 
 
 def _on_ladder(name: str, cells: list[Cell]) -> list[Cell]:
-    """Cells trained in fp32 and those of the one ladder of training with quantized weights; what is on no rung tells its law nothing."""
+    """Cells trained in fp32 and those of the one ladder of training with quantized weights; what is
+    on no rung tells its law nothing."""
     base = [cell for cell in cells if cell.rung["rung"] == "fp32"]
     quantized = [cell for cell in cells if cell.rung["way"] in LADDERS]
     if not base:
         raise ConfigError(
-            f"{name}: no run in fp32 to compare with; a law of precision needs train.precision=fp32 and train.qat=none too"
+            f"{name}: no run in fp32 to compare with; a law of precision needs "
+            f"train.precision=fp32 and train.qat=none too"
         )
     if len(ways := sorted({cell.rung["way"] for cell in quantized})) > 1:
         raise ConfigError(
-            f"{name}: mixes ladders {', '.join(ways)}; one law needs one (give train.qat_embeddings=.. behind the study)"
+            f"{name}: mixes ladders {', '.join(ways)}; one law needs one (give "
+            f"train.qat_embeddings=.. behind the study)"
         )
     if (rungs := len({cell.rung["rung"] for cell in quantized})) < FEWEST_RUNGS:
         raise ConfigError(
-            f"{name}: {rungs} values of train.qat beside none, a law of precision needs {FEWEST_RUNGS}"
+            f"{name}: {rungs} values of train.qat beside none, a law of precision needs "
+            f"{FEWEST_RUNGS}"
         )
     return base + quantized
 
@@ -286,9 +298,10 @@ def _settings_of(pins, points, overrides) -> dict[str, tuple[tuple[str, str], ..
 
 
 def grid(space: Space, budget: float, cells=None) -> np.ndarray:
-    """The naive grid that a budget of hours affords, runs by cell [J]: every data size and length of as many models as fit, evenly
-    spaced from the smallest to the largest, with the study's number of seeds; fewer seeds only where not even three models fit, more
-    once all models do. cells: [J] which may be used. All 0 where not even two models with one seed fit."""
+    """The naive grid that a budget of hours affords, runs by cell [J]: every data size and length
+    of as many models as fit, evenly spaced from the smallest to the largest, with the study's
+    number of seeds; fewer seeds only where not even three models fit, more once all models do.
+    cells: [J] which may be used. All 0 where not even two models with one seed fit."""
     cells = np.ones(len(space.cells), bool) if cells is None else cells
     cluster, usable = space.cluster, np.unique(space.cluster[cells])
     best = np.zeros(len(space.cells))
@@ -317,7 +330,8 @@ def grid(space: Space, budget: float, cells=None) -> np.ndarray:
 
 
 def write_yaml(space: Space, runs: list[Config], question: str) -> str:
-    """A study file with exactly these runs of the space: its pins, and grids of the axes' settings by seeds."""
+    """A study file with exactly these runs of the space: its pins, and grids of the axes' settings
+    by seeds."""
     by_identity = {_identity(cell.config): cell for cell in space.cells}
     seeds: dict[str, list[int]] = {}
     for run in runs:
@@ -343,7 +357,8 @@ def write_yaml(space: Space, runs: list[Config], question: str) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A value of Hydra's grammar as a YAML scalar that a study file turns back into the same text."""
+    """A value of Hydra's grammar as a YAML scalar that a study file turns back into the same
+    text."""
     if text in ("null", "true", "false"):
         return text
     try:

@@ -1,13 +1,18 @@
-"""Kinds of questions: what a run tells of a form, how a study is simulated, and how its records become points of a fit.
+"""Kinds of questions: what a run tells of a form, how a study is simulated, and how its records
+become points of a fit.
 
     question = ask("capacity_linear", "alpha", 0.05)
-    columns = question.simulate(space, [(cell, seed), ...], truths.one(0), dice)    # of a table of finished runs
-    question.measure(question.points(pd.DataFrame(columns)))                       # estimate and interval, as of a real study
+    columns = question.simulate(space, [(cell, seed), ...], truths.one(0), dice)    # of a table of
+                                                                                    finished runs
+    question.measure(question.points(pd.DataFrame(columns)))                       # estimate and
+                                                                                   interval, as of a
+                                                                                   real study
 
-A kind is a subclass of `Question` with `prior`, `effects`, `simulate`, `points` and `learned`, named for its forms in `ask`. Corner: all
-runs of random data. Capacity: plateaus of units (model, seed), as `laws.fit` has them; both with variants in `corner`. Exposures: bits per
-parameter of one model against exposures (`exposure`). Precision: capacity of models trained with fewer bits, as a part of fp32's
-(`precision`).
+A kind is a subclass of `Question` with `prior`, `effects`, `simulate`, `points` and `learned`,
+named for its forms in `ask`. Corner: all runs of random data. Capacity: plateaus of units (model,
+seed), as `laws.fit` has them; both with variants in `corner`. Exposures: bits per parameter of one
+model against exposures (`exposure`). Precision: capacity of models trained with fewer bits, as a
+part of fp32's (`precision`).
 """
 
 from __future__ import annotations
@@ -28,13 +33,16 @@ from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms, intervals
 
-STARTS = 4  # searched to the end; the forms asked here have one minimum, and a plan fits hundreds of studies
+# searched to the end; the forms asked here have one minimum, and a plan fits hundreds of studies
+STARTS = 4
 SHARE = 0.3  # of the slope by log capacity, below which a run is one that its data stop
 FLOOR = 0.002  # noise of a run that its data stop, relative
 CAPACITY = (
     3.5,
     0.15,
-)  # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket models 2.8 to 3.4
+    # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket
+    # models 2.8 to 3.4
+)
 SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`forms.smooth_corner`)
 EXPONENT = (1.0, 0.05)
 BEND = {
@@ -60,7 +68,8 @@ class Question:
 
     @property
     def absolute(self) -> bool:
-        """Whether a width is absolute (exponents and other plain numbers) or relative to the value."""
+        """Whether a width is absolute (exponents and other plain numbers) or relative to the
+        value."""
         p = self.form.parameters[self.form.place(self.parameter)]
         return p.unit == "" and p.scale == "linear"
 
@@ -75,7 +84,8 @@ class Question:
         return len(self.form.parameters)
 
     def width_of(self, value: float, low: float | None, high: float | None) -> float:
-        """Width of an interval, in the way that this question counts it; infinite where an end is open."""
+        """Width of an interval, in the way that this question counts it; infinite where an end is
+        open."""
         if low is None or high is None:
             return math.inf
         return (high - low) / (1.0 if self.absolute else abs(value))
@@ -97,8 +107,8 @@ class Question:
         return c
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
-        """A prior with numbers that the user states: parameters of the form, noise, scatter, bend, k. ConfigError names what may be
-        stated."""
+        """A prior with numbers that the user states: parameters of the form, noise, scatter, bend,
+        k. ConfigError names what may be stated."""
         mean, sources = prior.mean.copy(), dict(prior.sources)
         for name, value in given.items():
             allowed = dict.fromkeys((*self.form.names, *self.stated))
@@ -111,7 +121,8 @@ class Question:
                 or (value == 0 == least and name != "bend")
             ):
                 raise ConfigError(
-                    f"--assume {name}={value:g}: expected a positive number for one of {', '.join(allowed)}"
+                    f"--assume {name}={value:g}: expected a positive number for one of "
+                    f"{', '.join(allowed)}"
                 )
             if name in self.form.names:
                 j = self.form.place(name)
@@ -142,7 +153,8 @@ class Question:
         )
 
     def measure(self, points: estimate.Points | None) -> dict:
-        """Estimate, ends and width of the asked parameter's interval, as the fitting engine has them; reason: why there is none."""
+        """Estimate, ends and width of the asked parameter's interval, as the fitting engine has
+        them; reason: why there is none."""
         try:
             if points is None:
                 raise ValueError("no run tells anything")
@@ -165,11 +177,13 @@ class Question:
         return ""
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
-        """Points of each study of a table with a column `study`, in order; None for a study whose runs tell nothing."""
+        """Points of each study of a table with a column `study`, in order; None for a study whose
+        runs tell nothing."""
         return [self.points(part) if len(part) else None for _, part in table.groupby("study")]
 
     def truth(self, space: Space, truths: Truths) -> float:
-        """What a study of the whole space, without noise, says of the parameter under a single truth: the target of every estimate."""
+        """What a study of the whole space, without noise, says of the parameter under a single
+        truth: the target of every estimate."""
         if not truths.bend.any():
             return float(truths.theta[0, self.form.place(self.parameter)])
         return estimate.fit(self.form, self.ideal(space, truths), kept=STARTS, delta=np.inf).values[
@@ -178,7 +192,8 @@ class Question:
 
 
 class Corner(Question):
-    """All finished runs of random data, m = H (1 + (H / (alpha P))^k)^(-1/k), clustered by model."""
+    """All finished runs of random data, m = H (1 + (H / (alpha P))^k)^(-1/k), clustered by
+    model."""
 
     kinds = ("uniform",)
     stated = ("k", "noise", "scatter", "bend")
@@ -192,7 +207,8 @@ class Corner(Question):
         places = [(cell.label, cell.config.items) for cell in space.cells]
         if twice := next((place for place in places if places.count(place) > 1), None):
             raise ConfigError(
-                f"{space.name}: {twice[0]}, N = {twice[1]:,}: several lengths of training of one model and data set, hence several "
+                f"{space.name}: {twice[0]}, N = {twice[1]:,}: several lengths of training of one "
+                f"model and data set, hence several "
                 "recipes; a law of capacity needs one (give train.exposures=.. behind the study)"
             )
         mean, covariance = self._assumed(space)
@@ -238,8 +254,9 @@ class Corner(Question):
         return np.log(sizes) - np.log(sizes).mean()
 
     def full(self, space: Space, truths: Truths) -> tuple[np.ndarray, np.ndarray]:
-        """[T, J] chance that a run measures a plateau, and what the corner takes away, relative. It measures where its ceiling is above
-        CORNER times its bits, m = H (1 + r^k)^(-1/k) at r = H / C, hence where r^k > CORNER^k - 1."""
+        """[T, J] chance that a run measures a plateau, and what the corner takes away, relative. It
+        measures where its ceiling is above CORNER times its bits, m = H (1 + r^k)^(-1/k) at r = H /
+        C, hence where r^k > CORNER^k - 1."""
         from scipy.special import ndtr
 
         k = truths.sharpness[:, None]
@@ -256,8 +273,8 @@ class Corner(Question):
             {"parameters": self.sizes(space)[cluster], "ceiling_bits": _ceilings(space)}, truths
         )
         share = self._share(slope)
-        # what the data stop is far less noisy than the rest; many such runs would set the scale of a robust fit and make outliers of the
-        # others
+        # what the data stop is far less noisy than the rest; many such runs would set the scale of
+        # a robust fit and make outliers of the others
         return Effects(
             slope,
             (share > SHARE).astype(float),
@@ -280,8 +297,9 @@ class Corner(Question):
         dice=None,
         known: dict[str, tuple[float, float]] | None = None,
     ) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth. dice: None for no noise; known: mean and sd, by model,
-        of the log of its own capacity over the law's, where runs have told something of it."""
+        """Columns of a table of finished runs (cell, seed) under a single truth. dice: None for no
+        noise; known: mean and sd, by model, of the log of its own capacity over the law's, where
+        runs have told something of it."""
         cells, cluster = np.array([j for j, _ in runs], int), space.cluster
         log_capacity, small = np.log(self.capacities(space, truths)[0]), 0.0
         if dice is not None:
@@ -337,13 +355,15 @@ class Corner(Question):
         return slope[..., self.form.place("alpha")]
 
     def _measured(self, frame) -> pd.DataFrame:
-        """Rows that tell the law: label, cell, parameters_total, strict_ceiling_bits, strict_bits."""
+        """Rows that tell the law: label, cell, parameters_total, strict_ceiling_bits,
+        strict_bits."""
         return frame[(frame.status == "finished") & (frame.strict_bits > 0)]
 
     def learned(
         self, prior: Prior, space: Space, frame, source: str
     ) -> tuple[Prior, dict[str, tuple[float, float]]]:
-        """The belief after these runs, and of each model's own capacity the mean and sd of its log over the law's."""
+        """The belief after these runs, and of each model's own capacity the mean and sd of its log
+        over the law's."""
         rows = self._measured(frame)
         if rows.empty:
             return prior, {}
@@ -400,7 +420,8 @@ class Corner(Question):
 
 
 class Capacity(Corner):
-    """Plateaus of units (model, seed) against parameters: runs that the data stop are bounds, runs near the corner are biased by it."""
+    """Plateaus of units (model, seed) against parameters: runs that the data stop are bounds, runs
+    near the corner are biased by it."""
 
     def _assumed(self, space):
         if self.form.name == "capacity_linear":
@@ -416,7 +437,8 @@ class Capacity(Corner):
     stated = ("capacity", "k", "noise", "scatter", "bend")
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
-        """As of any question; capacity: bits per parameter in the middle of the sizes, which an exponent given beside it turns around."""
+        """As of any question; capacity: bits per parameter in the middle of the sizes, which an
+        exponent given beside it turns around."""
         if self.form.name == "capacity_linear":
             return super().assume(
                 prior,
@@ -453,7 +475,8 @@ class Capacity(Corner):
         return self.form.predict({"parameters": sizes}, truths.theta)
 
     def trend(self, sizes) -> np.ndarray:
-        """[C] an exponent that differs from 1 or, where the form has one, that changes with size."""
+        """[C] an exponent that differs from 1 or, where the form has one, that changes with
+        size."""
         line = super().trend(sizes)
         return line if self.form.name == "capacity_linear" else line**2
 
@@ -479,7 +502,8 @@ class Capacity(Corner):
         )
 
     def truth(self, space: Space, truths: Truths) -> float:
-        """Least squares of log C, which is linear in the coordinates of both forms, over all models without noise or corner."""
+        """Least squares of log C, which is linear in the coordinates of both forms, over all models
+        without noise or corner."""
         middle = replace(truths, theta=np.ones_like(truths.theta))
         slope = self.slopes({"parameters": self.sizes(space)}, middle)[0]
         rest = np.log(self.capacities(space, truths)[0]) - np.log(

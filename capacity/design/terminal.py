@@ -12,15 +12,18 @@ from capacity.design.simulate import Forecast
 
 
 def report(plan: Plan) -> str:
-    """The proposed runs, what they should give, what a grid would, what was assumed, and the verdict."""
+    """The proposed runs, what they should give, what a grid would, what was assumed, and the
+    verdict."""
     q, space = plan.question, plan.space
     whole = float(space.cost(np.full(len(space.cells), len(space.seeds))))
     lines = [f"plan        {space.name}"]
     lines += _line("question", f"{q.parameter} of {q.form.formula}, {_width(q, q.width)}")
     lines += _line(
         "space",
-        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, {'format, data' if space.ladder else 'data, length'}), "
-        f"up to {space.most} seeds each; all of it, with {_many(len(space.seeds), 'seed')}: {_hours(whole)} {space.unit}",
+        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, "
+        f"{'format, data' if space.ladder else 'data, length'}), "
+        f"up to {space.most} seeds each; all of it, with {_many(len(space.seeds), 'seed')}: "
+        f"{_hours(whole)} {space.unit}",
     )
     spent = f", of which {_hours(plan.finished.hours)} spent" if plan.finished.hours else ""
     lines += _line("budget", f"{_hours(plan.budget)} {space.unit}{spent} ({space.speed.source})")
@@ -39,7 +42,8 @@ def report(plan: Plan) -> str:
         elif plan.new.any():
             lines += _line(
                 "naive grid",
-                f"{_hours(plan.cost + plan.finished.hours)} {space.unit} afford no grid of two models with every data size of the study",
+                f"{_hours(plan.cost + plan.finished.hours)} {space.unit} afford no grid of two "
+                f"models with every data size of the study",
             )
     lines += ["", *_beliefs(plan), "", *_line("verdict", _verdict(plan))]
     return "\n".join(lines)
@@ -79,14 +83,20 @@ def _interval(plan: Plan, now: dict) -> str:
     if now["low"] is None or now["high"] is None:
         return f"no interval yet ({now['reason'] or 'an end is open'})"
     ends = f"[{now['low']:.4g}, {now['high']:.4g}]"
-    return f"{plan.question.parameter} = {now['value']:.4g} {ends}, width {_number(plan.question, now['width'])}"
+    return (
+        f"{plan.question.parameter} = {now['value']:.4g} {ends}, width "
+        f"{_number(plan.question, now['width'])}"
+    )
 
 
 def _forecast(plan: Plan, seen: Forecast) -> str:
     q = plan.question
     low, high = seen.quantiles()
     error = f"median error {seen.bias:+.2g}" if np.isfinite(seen.bias) else "no estimate"
-    text = f"width {_number(q, seen.middle)} (90% of studies: {_number(q, low)} to {_number(q, high)}); "
+    text = (
+        f"width {_number(q, seen.middle)} (90% of studies: {_number(q, low)} to "
+        f"{_number(q, high)}); "
+    )
     text += f"{seen.reached(q.width):.0%} reach {_number(q, q.width)}"
     told = f"; holds the truth in {seen.coverage:.0%}" if seen.given.any() else ""
     return f"{text}{told}; {error} ({len(seen.width)} simulated studies)"
@@ -96,13 +106,19 @@ def _grid(plan: Plan) -> str:
     naive, space = plan.naive, plan.space
     models = len(set(space.cluster[naive > 0]))
     cells, seeds = int((naive > 0).sum() / models), _many(int(naive.max()), "seed")
-    return f"{_many(models, 'model')}, {cells} cells each, {seeds}, {_hours(plan.naive_cost)} {space.unit}"
+    return (
+        f"{_many(models, 'model')}, {cells} cells each, {seeds}, {_hours(plan.naive_cost)} "
+        f"{space.unit}"
+    )
 
 
 def _table(plan: Plan) -> list[str]:
     space = plan.space
     exposures = plan.question.form.variables[0].name == "exposures"
-    heading = f"{'format, load' if space.ladder else 'exposures' if exposures else 'load'}: runs (next batch)"
+    heading = (
+        f"{'format, load' if space.ladder else 'exposures' if exposures else 'load'}: runs (next "
+        f"batch)"
+    )
     lines = [f"{'model':14s}{'parameters':>12s}  {heading:42s}{space.unit:>10s}"]
     for label in space.labels:
         places = [
@@ -113,7 +129,8 @@ def _table(plan: Plan) -> list[str]:
         only = np.where(np.isin(np.arange(len(plan.new)), places), plan.new, 0)
         parts = [
             f"{space.cells[j].rung['rung'] + ' ' if space.ladder else ''}"
-            f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: {int(plan.new[j])} ({int(plan.batch[j])})"
+            f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: "
+            f"{int(plan.new[j])} ({int(plan.batch[j])})"
             for j in places
         ]
         wrapped = textwrap.wrap(
@@ -128,7 +145,10 @@ def _table(plan: Plan) -> list[str]:
             )
             tail = _hours(float(space.cost(only))) if i == len(wrapped) - 1 else ""
             lines.append(f"{head}  {text:42s}{tail:>10s}".rstrip())
-    total = f"{int(plan.new.sum())} runs; {int(plan.batch.sum())} of them next, {_hours(plan.batch_cost)} {space.unit}"
+    total = (
+        f"{int(plan.new.sum())} runs; {int(plan.batch.sum())} of them next, "
+        f"{_hours(plan.batch_cost)} {space.unit}"
+    )
     return lines + [f"{'total':14s}{'':12s}  {total:42s}{_hours(plan.cost):>10s}".rstrip()]
 
 
@@ -141,7 +161,8 @@ def _beliefs(plan: Plan) -> list[str]:
     if "corner" in prior.sources and "k" not in q.form.names:
         lines += _line(
             "corner",
-            f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%} ({prior.sources['corner']})",
+            f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%} "
+            f"({prior.sources['corner']})",
         )
     lines += _line("noise", f"{prior.noise.sd:.1%} {q.noise_words} ({prior.sources['noise']})")
     lines += _line(
@@ -156,14 +177,20 @@ def _verdict(plan: Plan) -> str:
         return "reached: stop. The interval is as narrow as asked."
     floor = ""
     if plan.floor and np.isfinite(plan.floor):
-        floor = f" Scatter over models alone leaves {_number(q, plan.floor)} with all {len(space.labels)} models of this study"
+        floor = (
+            f" Scatter over models alone leaves {_number(q, plan.floor)} with all "
+            f"{len(space.labels)} models of this study"
+        )
         floor += " and any number of seeds."
         if plan.more_models:
             floor += f" {_number(q, q.width)} needs about {plan.more_models} models like these."
     floor += f" {plan.lacks}" if plan.lacks else ""
     if plan.verdict == "go on":
         more = f"{_hours(plan.cost)} more {space.unit}"
-        return f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, then ask again.{floor}"
+        return (
+            f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, "
+            f"then ask again.{floor}"
+        )
     if plan.expected is None or not plan.new.any():
         return f"not within the budget: it buys no further run.{floor}"
     bought = (

@@ -1,9 +1,12 @@
-"""All tensors of a model quantized one after the other, each map with the inputs that it gets from the maps already quantized.
+"""All tensors of a model quantized one after the other, each map with the inputs that it gets from
+the maps already quantized.
 
-Order: tensors that stay are cast to their storage, then tables (round to nearest), then block by block queries, keys and values; the map
-behind attention; the maps into the MLP; the map out of it; at last an untied head. A tied head is the token table. Queries, keys and
-values are three maps that lie side by side in one tensor, experts are maps of their own, each with the inputs that are routed to it;
-routers, norms, biases and BOS stay. The result is fp32 weights whose values are those of the grids (simulated quantization).
+Order: tensors that stay are cast to their storage, then tables (round to nearest), then block by
+block queries, keys and values; the map behind attention; the maps into the MLP; the map out of it;
+at last an untied head. A tied head is the token table. Queries, keys and values are three maps that
+lie side by side in one tensor, experts are maps of their own, each with the inputs that are routed
+to it; routers, norms, biases and BOS stay. The result is fp32 weights whose values are those of the
+grids (simulated quantization).
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ STAGES = (("qkv",), ("out",), ("gate", "up"), ("down",))  # maps of a block that
 
 
 class Observed(GPT):
-    """A GPT that sums x^T x over the inputs of those maps that have a place in `grams`, by name, fp64 [X, in, in] (X experts, or 1)."""
+    """A GPT that sums x^T x over the inputs of those maps that have a place in `grams`, by name,
+    fp64 [X, in, in] (X experts, or 1)."""
 
     def __init__(self, gpt: GPT):
         super().__init__(gpt.model, gpt.vocab_size, gpt.seq_len, gpt.bos)
@@ -47,7 +51,8 @@ class Observed(GPT):
     def inputs(
         self, w: dict[str, Tensor], rows_BT: Tensor
     ) -> list[tuple[Tensor, int, int, Tensor | None]]:
-        """Hidden states in front of the first block, in parts, each as (states, sequences, positions, document mask)."""
+        """Hidden states in front of the first block, in parts, each as (states, sequences,
+        positions, document mask)."""
         out = []
         for part in rows_BT.split(max(1, TOKENS_AT_ONCE // rows_BT.shape[1])):
             B, T = self.targets(part).shape
@@ -75,11 +80,13 @@ class Observed(GPT):
 def quantize(
     gpt: GPT, flat_P: Tensor, rows_BT: Tensor, spec: Spec
 ) -> tuple[Tensor, dict[str, dict | None], int]:
-    """Weights [P] of a member after quantization, what became of each tensor by name, and the bits that all tensors take.
+    """Weights [P] of a member after quantization, what became of each tensor by name, and the bits
+    that all tensors take.
 
-    rows: calibration data, int64 as `GPT.nll` takes them. Of a tensor: None where it only went to the format `rest`, else its storage, the
-    number of maps in it, of scales, weight_error = ||W - Q|| / ||W||, and of maps output_error = ||X W - X Q|| / ||X W|| over these
-    inputs beside rtn_output_error, what rounding to nearest would have left there.
+    rows: calibration data, int64 as `GPT.nll` takes them. Of a tensor: None where it only went to
+    the format `rest`, else its storage, the number of maps in it, of scales, weight_error = ||W -
+    Q|| / ||W||, and of maps output_error = ||X W - X Q|| / ||X W|| over these inputs beside
+    rtn_output_error, what rounding to nearest would have left there.
     """
     flat_P = flat_P.clone()
     w = gpt.named(flat_P[None])  # views: writing to them changes the row
@@ -130,7 +137,8 @@ def quantize(
 
 
 def _maps(gpt: GPT):
-    """The maps of blocks in the order of the layout: (weight, widths of the maps side by side in it)."""
+    """The maps of blocks in the order of the layout: (weight, widths of the maps side by side in
+    it)."""
     first, by_place = 0, {place: parts for place, _, parts in gpt.matrices()}
     for weight, size in zip(gpt.layout, gpt.sizes):
         if first in by_place:
@@ -141,7 +149,8 @@ def _maps(gpt: GPT):
 def _replace(
     w: Tensor, gram_XII: Tensor | None, widths: list[int], spec: Spec, table: bool = False
 ) -> dict:
-    """Quantize a tensor in place: [1, X, in, out] or [1, in, out] with maps of these widths side by side, or a table [1, V, D]."""
+    """Quantize a tensor in place: [1, X, in, out] or [1, in, out] with maps of these widths side by
+    side, or a table [1, V, D]."""
     stacked = w[0] if w.dim() == 4 else w  # [X, in, out]
     maps, scales, stored, squares = 0, 0, 0, torch.zeros(5, dtype=torch.float64)
     for x, matrix in enumerate(stacked):
@@ -180,5 +189,6 @@ def _replace(
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:
-    """Root of a ratio of squares, to the digits that mean anything; 0 where there is nothing to err about."""
+    """Root of a ratio of squares, to the digits that mean anything; 0 where there is nothing to err
+    about."""
     return float(f"{math.sqrt(max(0.0, float(part / whole))):.5g}") if whole > 0 else 0.0

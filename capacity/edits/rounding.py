@@ -1,13 +1,16 @@
-"""Uniform grids, round to nearest, and GPTQ, as functions of tensors. Maps are [out, in] here: O outputs, I inputs, G inputs of a group.
+"""Uniform grids, round to nearest, and GPTQ, as functions of tensors. Maps are [out, in] here: O
+outputs, I inputs, G inputs of a group.
 
 A grid of b bits holds the values scale (q - zero), q = 0 .. 2^b - 1.
 
-asymmetric  from min(w, 0) to max(w, 0): scale = (max - min) / (2^b - 1), zero = round(-min / scale), stored in b bits
-symmetric   scale = 2 max|w| / (2^b - 1), zero = 2^(b-1): all 2^b codes, of which the lowest lies half a step below -max|w| and the highest
-            half a step below max|w|; the form of GPTQ's code and of torchao, not the one with 2^b - 1 codes
+asymmetric  from min(w, 0) to max(w, 0): scale = (max - min) / (2^b - 1), zero = round(-min /
+            scale), stored in b bits
+symmetric   scale = 2 max|w| / (2^b - 1), zero = 2^(b-1): all 2^b codes, of which the lowest lies
+            half a step below -max|w| and the highest half a step below max|w|; the form of GPTQ's
+            code and of torchao, not the one with 2^b - 1 codes
 
-Either way no weight lies further than half a step from its value. Scales are rounded up to what they are stored in, so that this
-holds exactly; a scale of zero (all weights are) becomes 1.
+Either way no weight lies further than half a step from its value. Scales are rounded up to what
+they are stored in, so that this holds exactly; a scale of zero (all weights are) becomes 1.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ class Grid:
     bits: int
 
     def nearest(self, w_RN: Tensor) -> Tensor:
-        """The value next to each weight, fp64 [R, N]; halves go to the even code, as in IEEE 754."""
+        """The value next to each weight, fp64 [R, N]; halves go to the even code, as in IEEE
+        754."""
         code = ((w_RN / self.scale).round() + self.zero).clamp(0, 2**self.bits - 1)
         return (code - self.zero) * self.scale
 
@@ -52,8 +56,8 @@ def fit(w_RN: Tensor, bits: int, symmetric: bool, scales: str) -> Grid:
 
 
 def _up(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Numbers of 0 or more rounded up to a floating-point format, in fp64. Behind such a number comes the one whose bits, as a whole
-    number, are one more."""
+    """Numbers of 0 or more rounded up to a floating-point format, in fp64. Behind such a number
+    comes the one whose bits, as a whole number, are one more."""
     near = x.to(dtype)
     whole = torch.int32 if dtype == torch.float32 else torch.int16
     return (near.view(whole) + (near.double() < x).to(whole)).view(dtype).double()
@@ -75,12 +79,14 @@ def rtn(w_OI: Tensor, spec: Spec) -> Tensor:
 
 
 def gptq(w_OI: Tensor, gram_II: Tensor, spec: Spec, columns: int = COLUMNS) -> Tensor:
-    """GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1), fp32 [O, I]: columns are rounded one after the other, and those to come
-    take up the error, so that ||(W - Q) X||^2 stays small. gram: X X^T, to which the Hessian 2 X X^T is proportional.
+    """GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1), fp32 [O, I]: columns are rounded one
+    after the other, and those to come take up the error, so that ||(W - Q) X||^2 stays small. gram:
+    X X^T, to which the Hessian 2 X X^T is proportional.
 
-    damping times the mean of the diagonal is added to it (section 3.3, step 3). Grids of tensors and rows are those of the original
-    weights, those of a group of the weights as they are when its first column is reached; with act_order all are the original
-    ones. An input that is always zero has no say: its weights are rounded to nearest.
+    damping times the mean of the diagonal is added to it (section 3.3, step 3). Grids of tensors
+    and rows are those of the original weights, those of a group of the weights as they are when its
+    first column is reached; with act_order all are the original ones. An input that is always zero
+    has no say: its weights are rounded to nearest.
     """
     w, hessian = w_OI.double().clone(), gram_II.double().clone()
     inputs, group = w.shape[1], spec.group_size if spec.granularity == "group" else w.shape[1]

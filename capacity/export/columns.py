@@ -1,7 +1,9 @@
-"""What each column of the tidy table means, of which type and in which unit it is, and the order of columns (standard library).
+"""What each column of the tidy table means, of which type and in which unit it is, and the order of
+columns (standard library).
 
-Settings keep the help text of their field. All other columns are in REGISTRY, whose order is the order of the table: a pattern, a type, a
-unit and a meaning, where {0} is the first group of the pattern. A column that no pattern knows is an error, not a guess.
+Settings keep the help text of their field. All other columns are in REGISTRY, whose order is the
+order of the table: a pattern, a type, a unit and a meaning, where {0} is the first group of the
+pattern. A column that no pattern knows is an error, not a guess.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import get_type_hints
 from capacity.config import SECTIONS, Config
 from capacity.data.kinds import KINDS
 
-# Sections of settings that are columns. The others say where a run executed, never what it is or what was measured, and may name a site.
+# Sections of settings that are columns. The others say where a run executed, never what it is or
+# what was measured, and may name a site.
 SETTINGS = ("data", "model", "train", "measure", "extraction", "quantize")
 TYPES = {int: "int", float: "float", bool: "bool", str: "text"}
 TEXT, INT, FLOAT, BOOL = "text", "int", "float", "bool"
 
-# Where a number of record.json goes by another name, that of the tables of `fit-laws`. All others keep their path in the file.
+# Where a number of record.json goes by another name, that of the tables of `fit-laws`. All others
+# keep their path in the file.
 NAMES = tuple(
     (re.compile(path), name)
     for path, name in (
@@ -63,7 +67,8 @@ _ABOUT = (
         r"status",
         TEXT,
         "",
-        "finished, failed, or missing: no record yet (capacity status tells queued, running and interrupted ones apart)",
+        "finished, failed, or missing: no record yet (capacity status tells queued, running and "
+        "interrupted ones apart)",
     ),
     (r"error", TEXT, "", "why a run failed"),
     (
@@ -160,7 +165,8 @@ _MEASURED = (
         r"bits",
         FLOAT,
         "bits",
-        "people: learned bits (3.3, Definitions 4.1 and 4.3); text: bits off a code of log2 V per token",
+        "people: learned bits (3.3, Definitions 4.1 and 4.3); text: bits off a code of log2 V per "
+        "token",
     ),
     (r"bits_se", FLOAT, "bits", "standard error of bits over people, where not all were asked"),
     (r"ceiling_bits", FLOAT, "bits", "R^max P, what the facts hold"),
@@ -402,7 +408,8 @@ _QUANTIZED = (
         r"method",
         TEXT,
         "",
-        "none (the unquantized model, fp32), bf16 and fp16 (all weights cast), rtn (round to nearest) or gptq",
+        "none (the unquantized model, fp32), bf16 and fp16 (all weights cast), rtn (round to "
+        "nearest) or gptq",
     ),
     (r"bits", INT, "bits", "bits of a code, or of the format"),
     (r"(symmetric|embeddings|act_order)", BOOL, "", "setting quantize.{0} of this variant"),
@@ -454,8 +461,8 @@ def name_of(path: str) -> str:
 
 @lru_cache(maxsize=1)
 def settings() -> dict[str, tuple[str, str]]:
-    """Type and help text of every setting that is a column, by dotted key, in the order of the table; where kinds of data differ in what a
-    setting means, what each says."""
+    """Type and help text of every setting that is a column, by dotted key, in the order of the
+    table; where kinds of data differ in what a setting means, what each says."""
     types: dict[str, str] = {}
     helps: dict[str, dict[str, list[str]]] = {}
     for section in SETTINGS:

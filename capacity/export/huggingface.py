@@ -1,4 +1,5 @@
-"""A trained model as a folder that `transformers` loads with AutoModelForCausalLM and AutoTokenizer; `transformers` is not needed here.
+"""A trained model as a folder that `transformers` loads with AutoModelForCausalLM and
+AutoTokenizer; `transformers` is not needed here.
 
 What a run computes is one of three architectures of that package, or none:
 
@@ -6,16 +7,21 @@ What a run computes is one of three architectures of that package, or none:
     rotary positions, LayerNorm                 gpt_neox with sequential residuals
     rotary positions, RMSNorm                   llama, or mistral where that is the form's name
 
-The exported model computes the same function of the same fp32 numbers. What a run leaves out and an architecture has is made up for
-exactly: missing biases are zeros; a missing MLP is one hidden unit with zero weights; the second factor of a gated MLP is 1 where the run
-has no gate; heads of keys and values that serve several heads of queries are repeated where the architecture has as many of both.
+The exported model computes the same function of the same fp32 numbers. What a run leaves out and an
+architecture has is made up for exactly: missing biases are zeros; a missing MLP is one hidden unit
+with zero weights; the second factor of a gated MLP is 1 where the run has no gate; heads of keys
+and values that serve several heads of queries are repeated where the architecture has as many of
+both.
 
-The learned BOS vector only ever stands in front of a sequence. With learned positions it is therefore part of position 0: that row becomes
-p_0 + bos - e_0, e_0 the embedding of token 0, and a text starts with token 0. So no row is added, the head stays tied, and the distribution
-over the next token is that of the run. With rotary positions there is no such row: the vector becomes one more token, behind the others,
-whose logit the run does not know; it has to be left out of a softmax, and `generate` never writes it.
+The learned BOS vector only ever stands in front of a sequence. With learned positions it is
+therefore part of position 0: that row becomes p_0 + bos - e_0, e_0 the embedding of token 0, and a
+text starts with token 0. So no row is added, the head stays tied, and the distribution over the
+next token is that of the run. With rotary positions there is no such row: the vector becomes one
+more token, behind the others, whose logit the run does not know; it has to be left out of a
+softmax, and `generate` never writes it.
 
-Refused, in one line, is what would be another function: experts, attention within documents, pairs of settings that no architecture has.
+Refused, in one line, is what would be another function: experts, attention within documents, pairs
+of settings that no architecture has.
 """
 
 from __future__ import annotations
@@ -69,8 +75,9 @@ class Export:
 
 
 def export(results: Path, run_id: str, folder: Path) -> Export:
-    """Write config.json, generation_config.json, model.safetensors, tokenizer files and README.md of a finished run to a new or empty
-    folder, whole or not at all. ConfigError for a run or a folder that cannot be, or a model that `transformers` has no form for."""
+    """Write config.json, generation_config.json, model.safetensors, tokenizer files and README.md
+    of a finished run to a new or empty folder, whole or not at all. ConfigError for a run or a
+    folder that cannot be, or a model that `transformers` has no form for."""
     record = records.read(results, run_id)
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
@@ -115,22 +122,26 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
 
 
 def check(config: Config) -> str:
-    """The model type that computes what the run does; ConfigError names the setting where there is none."""
+    """The model type that computes what the run does; ConfigError names the setting where there is
+    none."""
     model = config.model
     if model.n_experts:
         raise ConfigError(
-            f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has a fixed number of places"
+            f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has "
+            f"a fixed number of places"
         )
     if model.document_mask:
         raise ConfigError(
-            "model.document_mask=true: cannot be exported: in transformers a text sees the documents before it"
+            "model.document_mask=true: cannot be exported: in transformers a text sees the "
+            "documents before it"
         )
     if model.norm != "rmsnorm" and (model.mlp == "standard" or not model.mlp_width):
         return "gpt2" if model.position == "learned" else "gpt_neox"
     if model.norm == "rmsnorm" and model.position == "rotary":
         return "llama"
     raise ConfigError(
-        f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot be exported: no "
+        f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot "
+        f"be exported: no "
         f"architecture of transformers has the three together; it has {'; '.join(FORMS.values())}"
     )
 
@@ -152,7 +163,8 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
         first = w["position.weight"][0].double() + w["bos"].double() - embedding[0].double()
         w["position.weight"] = torch.cat([first.float()[None], w["position.weight"][1:]])
         found.notes.append(
-            "The learned BOS vector is part of position 0: every sequence starts with token 0, whose embedding is taken off "
+            "The learned BOS vector is part of position 0: every sequence starts with token 0, "
+            "whose embedding is taken off "
             "there."
         )
     elif config.data.bos:
@@ -163,7 +175,8 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
         found.start = found.unknown = found.config["vocab_size"]
         found.config["vocab_size"] += 1
         found.notes.append(
-            f"The learned BOS vector is token {found.start}, which opens every sequence. The run has no logit for it: "
+            f"The learned BOS vector is token {found.start}, which opens every sequence. The run "
+            f"has no logit for it: "
             "leave it out before a softmax (logits[..., :-1]); generate never writes it."
         )
     if config.model.norm == "layernorm_no_bias":
@@ -264,7 +277,8 @@ def _gpt_neox(
 def _llama(
     config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
 ) -> None:
-    """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here, so that nothing is permuted."""
+    """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here,
+    so that nothing is permuted."""
     from capacity.analysis.facts import arms
 
     model = config.model
@@ -296,7 +310,8 @@ def _llama(
     )
     if not gated:
         found.notes.append(
-            "The MLP has no gate: the second factor of this architecture's is a map of zeros with biases of 1."
+            "The MLP has no gate: the second factor of this architecture's is a map of zeros with "
+            "biases of 1."
         )
     out = {"model.embed_tokens.weight": embedding, "model.norm.weight": w["norm.weight"]}
     for layer in range(model.n_layers):
@@ -332,7 +347,8 @@ def _llama(
 
 
 def _heads(model, w: dict[str, Tensor], at: str, notes: list[str]) -> list[tuple[Tensor, Tensor]]:
-    """Weight [D, D] and bias [D] of queries, keys and values, those of keys and values repeated to as many heads as queries have."""
+    """Weight [D, D] and bias [D] of queries, keys and values, those of keys and values repeated to
+    as many heads as queries have."""
     wide = model.kv_heads * (model.d_model // model.n_heads)
     out, each = [], model.n_heads // model.kv_heads
     for i, (weight, bias) in enumerate(_split(w, at + "qkv", [model.d_model, wide, wide])):
@@ -346,7 +362,8 @@ def _heads(model, w: dict[str, Tensor], at: str, notes: list[str]) -> list[tuple
     if each > 1:
         _note(
             notes,
-            f"Heads of keys and values are repeated {each} times, because this architecture has one for each head of queries.",
+            f"Heads of keys and values are repeated {each} times, because this architecture has "
+            f"one for each head of queries.",
         )
     if not model.bias:
         _note(notes, "Biases are zeros.")
@@ -363,7 +380,8 @@ def _split(
 def _mlp(
     model, w: dict[str, Tensor], at: str, notes: list[str]
 ) -> list[tuple[Tensor, Tensor | None]]:
-    """Weight [in, out] and bias of the maps into the hidden units and back; one unit of zeros where the run has none."""
+    """Weight [in, out] and bias of the maps into the hidden units and back; one unit of zeros where
+    the run has none."""
     if model.mlp_width:
         return [(w[at + name + ".weight"], w.get(at + name + ".bias")) for name in ("up", "down")]
     _note(notes, "A missing MLP is one hidden unit with zero weights.")
@@ -371,7 +389,8 @@ def _mlp(
 
 
 def _norm(w: dict[str, Tensor], name: str, there: str, absent: int = 0) -> dict[str, Tensor]:
-    """Gain and bias of a LayerNorm; ones and zeros, of width `absent`, in front of an MLP that the run does not have."""
+    """Gain and bias of a LayerNorm; ones and zeros, of width `absent`, in front of an MLP that the
+    run does not have."""
     gain = w[name + ".weight"] if name + ".weight" in w else torch.ones(absent)
     return {there + ".weight": gain, there + ".bias": w.get(name + ".bias", torch.zeros_like(gain))}
 
@@ -379,7 +398,8 @@ def _norm(w: dict[str, Tensor], name: str, there: str, absent: int = 0) -> dict[
 def _map(
     there: str, weight: Tensor, offset: Tensor | None, transposed: bool = False, bias: bool = True
 ) -> dict[str, Tensor]:
-    """A linear map with weight [in, out] under its name there, with a bias of zeros where there has to be one."""
+    """A linear map with weight [in, out] under its name there, with a bias of zeros where there has
+    to be one."""
     offset = torch.zeros(weight.shape[1]) if offset is None else offset
     return {there + ".weight": weight.T if transposed else weight} | (
         {there + ".bias": offset} if bias else {}

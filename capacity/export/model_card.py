@@ -1,4 +1,5 @@
-"""The README of an exported model: what it is, what was measured of it and by which convention, how to load it, how to cite it."""
+"""The README of an exported model: what it is, what was measured of it and by which convention, how
+to load it, how to cite it."""
 
 from __future__ import annotations
 
@@ -17,19 +18,29 @@ PROTOCOLS = {  # by kind of data
     "uniform": "Morris et al., How much do language models memorize?, arXiv 2505.24832, section 3",
     "text": "Morris et al., How much do language models memorize?, arXiv 2505.24832, section 4",
 }
-PEOPLE = "Allen-Zhu and Li, Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws, arXiv 2404.05405"
+PEOPLE = (
+    "Allen-Zhu and Li, Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws, "
+    "arXiv 2404.05405"
+)
 WORDS = {
-    "uniform": "Bits are memorized bits of the training set. strict: every token is predicted, the first one from the learned BOS, and a "
-    "perfect memorizer still pays log2 N bits per sequence. paper: the mean over positions 2..S times S, as published "
+    "uniform": "Bits are memorized bits of the training set. strict: every token is predicted, the "
+    "first one from the learned BOS, and a "
+    "perfect memorizer still pays log2 N bits per sequence. paper: the mean over positions 2..S "
+    "times S, as published "
     "tables have it. "
-    "Parameters, total: every trained number, a tied embedding once, BOS included; paper: without BOS.",
-    "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well members of the training set can be "
-    "told from others; F1 flags half of all sequences, so that chance is 0.5. Parameters, total: every trained number, a tied "
+    "Parameters, total: every trained number, a tied embedding once, BOS included; paper: without "
+    "BOS.",
+    "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well "
+    "members of the training set can be "
+    "told from others; F1 flags half of all sequences, so that chance is 0.5. Parameters, total: "
+    "every trained number, a tied "
     "embedding once, BOS included.",
 }
 PEOPLE_WORDS = (
-    "R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 and 4.3 of the paper). used "
-    "rows: all parameters but the rows of tokens that no text uses; total: every trained number, a tied embedding once."
+    "R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 "
+    "and 4.3 of the paper). used "
+    "rows: all parameters but the rows of tokens that no text uses; total: every trained number, a "
+    "tied embedding once."
 )
 
 
@@ -44,7 +55,8 @@ def card(record: dict, config: Config, found: Export) -> str:
         f"- {note}"
         for note in [
             *found.notes,
-            f"Stored here: {numbers:,} numbers (fp32). The run has {config.parameters['total']:,} parameters (total), "
+            f"Stored here: {numbers:,} numbers (fp32). The run has {config.parameters['total']:,} "
+            f"parameters (total), "
             f"{config.parameters['paper']:,} (paper).",
         ]
     )
@@ -57,7 +69,8 @@ def card(record: dict, config: Config, found: Export) -> str:
     arithmetic += (
         ""
         if train.qat == "none"
-        else f" Weights have the values that the forward pass rounds them to ({train.qat}), stored as fp32."
+        else f" Weights have the values that the forward pass rounds them to ({train.qat}), stored "
+        f"as fp32."
     )
     version = f"capacity {env['capacity']}" + (f", commit {env['git']}" if env.get("git") else "")
     return f"""---
@@ -138,6 +151,7 @@ def prompt(data) -> str:
 OF_TOKENS = {
     "uniform": "Tokens are written as numbers between spaces.",
     "text": "Row 0 is the end of a text.",
-    "people": "Texts are biographies behind the end-of-text token, and each starts with a space: the vocabulary holds the pieces of these "
+    "people": "Texts are biographies behind the end-of-text token, and each starts with a space: "
+    "the vocabulary holds the pieces of these "
     "texts only, and others are an error.",
 }

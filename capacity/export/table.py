@@ -1,11 +1,14 @@
-"""All runs as one tidy table: one row per run, or per run and variant of quantization, with every setting, count and measured number.
+"""All runs as one tidy table: one row per run, or per run and variant of quantization, with every
+setting, count and measured number.
 
-Rows are those of `records.table` and `records.quantized_table`, the tables that laws are fitted to; what these leave out is added from
-the settings and from record.json under its path there. `columns` says what each column is.
+Rows are those of `records.table` and `records.quantized_table`, the tables that laws are fitted to;
+what these leave out is added from the settings and from record.json under its path there. `columns`
+says what each column is.
 
-What is not there is empty in CSV and null in Parquet, and nothing else is: a number that was not measured, a run that is not finished, a
-setting that is empty (data.biographies for ever new texts) or that this kind of data does not have. Lists are JSON text. Of lists in
-record.json, intervals and levels of canaries become columns; single probes and tensors stay there.
+What is not there is empty in CSV and null in Parquet, and nothing else is: a number that was not
+measured, a run that is not finished, a setting that is empty (data.biographies for ever new texts)
+or that this kind of data does not have. Lists are JSON text. Of lists in record.json, intervals and
+levels of canaries become columns; single probes and tensors stay there.
 """
 
 from __future__ import annotations
@@ -64,7 +67,8 @@ def table(
     quantized: bool,
     about: bool,
 ) -> int:
-    """The verb: write the table to a file or to the terminal, or (about) say what its columns are; returns the exit code."""
+    """The verb: write the table to a file or to the terminal, or (about) say what its columns are;
+    returns the exit code."""
     if output is not None and output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--output {output}: expected a file that ends in .csv or .parquet")
     if output is not None and output.suffix == ".parquet":
@@ -85,7 +89,8 @@ def table(
         )
     if unread:
         print(
-            f"capacity: left out, because this version cannot read their settings: {', '.join(unread)} ({next(iter(unread.values()))})",
+            f"capacity: left out, because this version cannot read their settings: "
+            f"{', '.join(unread)} ({next(iter(unread.values()))})",
             file=sys.stderr,
         )
     return 1 if unread else 0
@@ -94,8 +99,9 @@ def table(
 def groups(
     studies: list[str], overrides: list[str], results: Path
 ) -> tuple[list[tuple[str, list[Config]]], dict[str, str]]:
-    """The planned runs of each study by its name, or without studies those that have a folder in results, by the study of their record; and
-    those of the latter whose settings cannot be read, with the reason."""
+    """The planned runs of each study by its name, or without studies those that have a folder in
+    results, by the study of their record; and those of the latter whose settings cannot be read,
+    with the reason."""
     if studies:
         from capacity.study import load_study
 
@@ -138,8 +144,9 @@ def _planned(folder: Path) -> dict | None:
 def tidy(
     found: list[tuple[str, list[Config]]], results: Path, quantized: bool = False
 ) -> pandas.DataFrame:
-    """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the studies. A run that several studies have
-    is there once and names them all; its label is that of the first."""
+    """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the
+    studies. A run that several studies have is there once and names them all; its label is that of
+    the first."""
     import pandas
 
     names_of: dict[str, list[str]] = {}
@@ -162,7 +169,8 @@ def tidy(
         done |= set(about)
     if not rows:
         raise ConfigError(
-            "table: no run of these was measured after quantization; run: capacity measure RUN_ID quantize=row"
+            "table: no run of these was measured after quantization; run: capacity measure RUN_ID "
+            "quantize=row"
         )
     names = columns.in_order({name for row in rows for name in row} - set(REPEATED), quantized)
     kinds = {name: columns.describe(name, quantized)[0] for name in names}
@@ -175,7 +183,8 @@ def tidy(
 
 
 def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
-    """The settings of a run by dotted key, and where it has a record all of its single numbers (quantized: settings alone)."""
+    """The settings of a run by dotted key, and where it has a record all of its single numbers
+    (quantized: settings alone)."""
     record = records.read(results, config.run_id)
     trees = {name: tree for name, tree in config.as_dict().items() if name in columns.SETTINGS}
     if record:
@@ -201,7 +210,8 @@ def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
 
 
 def _numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every single number and text of a record; of lists, the ends of intervals and levels of canaries."""
+    """(path, value) of every single number and text of a record; of lists, the ends of intervals
+    and levels of canaries."""
     if path in ("measures.quantization", "convergence.meaning") or path.endswith(".views"):
         return
     if isinstance(tree, dict):
@@ -235,7 +245,8 @@ def csv(frame: pandas.DataFrame) -> bytes:
 
 
 def parquet(frame: pandas.DataFrame, quantized: bool = False) -> bytes:
-    """As bytes, missing values null; the schema has unit and meaning of each column as metadata of its field."""
+    """As bytes, missing values null; the schema has unit and meaning of each column as metadata of
+    its field."""
     import pyarrow
     import pyarrow.parquet
 
@@ -257,7 +268,8 @@ def _pyarrow(output: Path) -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise ConfigError(
-            f"--output {output}: Parquet needs the package pyarrow; pip install 'capacity[parquet]', or name a "
+            f"--output {output}: Parquet needs the package pyarrow; pip install "
+            f"'capacity[parquet]', or name a "
             ".csv file"
         ) from None
 

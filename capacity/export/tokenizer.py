@@ -1,9 +1,11 @@
-"""The tokenizer of a run as files that `transformers` loads: token ids are rows of the model's table.
+"""The tokenizer of a run as files that `transformers` loads: token ids are rows of the model's
+table.
 
 uniform    WordLevel: the token n is written as the number n, numbers stand between spaces
 text       the BPE of the pool, or GPT-2's; row 0 is the end of text
-others     the BPE of the lexicon, or GPT-2's; its tokens that no text of this data needs have no row in the model. They get numbers
-           behind the last row, so that a text outside of the vocabulary is an error of the model and not another text
+others     the BPE of the lexicon, or GPT-2's; its tokens that no text of this data needs have no
+           row in the model. They get numbers behind the last row, so that a text outside of the
+           vocabulary is an error of the model and not another text
 
 Every text starts with the token `start`, which the tokenizer puts in front.
 """
@@ -23,8 +25,9 @@ EOS, BOS, TAG = lexicon.EOS, "<|bos|>", "<|tag|>"
 
 
 def files(data, start: int) -> dict[str, str]:
-    """tokenizer.json and tokenizer_config.json as text. data: settings of any kind; start: the id that opens every text. ConfigError where
-    what the tokens were made of is not at hand any more."""
+    """tokenizer.json and tokenizer_config.json as text. data: settings of any kind; start: the
+    id that opens every text. ConfigError where what the tokens were made of is not at hand any
+    more."""
     told = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": data.seq_len,
@@ -49,7 +52,8 @@ def files(data, start: int) -> dict[str, str]:
         content, encoder, row = compiling.compiled(data)
         if (now := lexicon.Lexicon(content).digest) != data.compiled.digest:
             raise ConfigError(
-                f"data.lexicon={data.compiled.digest}: the lists, templates or tokenizer have changed since the run, "
+                f"data.lexicon={data.compiled.digest}: the lists, templates or tokenizer have "
+                f"changed since the run, "
                 f"they now compile to {now}; its tokens cannot be told any more"
             )
         special = [(EOS, 0)] + [(TAG, len(content["tokens"]))] * (
@@ -90,7 +94,8 @@ def _bpe(
     start: int,
     symbols: list[tuple[str, int]] | tuple = (),
 ) -> dict:
-    """The encoder with rows for ids. special and symbols: (text, row) of tokens that are not found by merging; special ones are no text."""
+    """The encoder with rows for ids. special and symbols: (text, row) of tokens that are not found
+    by merging; special ones are no text."""
     tree = json.loads(encoder.tokenizer.to_str())
     names = {name for name, _ in special}
     others = [
@@ -124,7 +129,8 @@ def _opened(
     name: str,
     start: int,
 ) -> dict:
-    """The tokenizer with its added tokens, and with `start`, called `name`, in front of every text."""
+    """The tokenizer with its added tokens, and with `start`, called `name`, in front of every
+    text."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     tree["added_tokens"] = [
         {"id": id, "content": token, **plain, "special": id in dict(special).values()}

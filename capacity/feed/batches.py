@@ -1,4 +1,5 @@
-"""Batch order as a function of (seed, step): resume needs no loader state and exposures are exact by construction."""
+"""Batch order as a function of (seed, step): resume needs no loader state and exposures are exact
+by construction."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from capacity.base.rng import BLOCK, raw_words
 def order(
     seed: int, n_sequences: int, batch_size: int, first_step: int, n_steps: int
 ) -> np.ndarray:
-    """Indices of the sequences of steps first_step .. first_step + n_steps - 1, int64 [n_steps, batch_size].
+    """Indices of the sequences of steps first_step .. first_step + n_steps - 1, int64 [n_steps,
+    batch_size].
 
-    The training set is read in an endless chain of permutations, one per epoch, cut into batches that may span epochs
-    (and hold a sequence more than once where batch_size > N). After k steps every sequence was seen
-    floor(k batch / N) or ceil(k batch / N) times.
+    The training set is read in an endless chain of permutations, one per epoch, cut into batches
+    that may span epochs (and hold a sequence more than once where batch_size > N). After k steps
+    every sequence was seen floor(k batch / N) or ceil(k batch / N) times.
     """
     first, last = first_step * batch_size, (first_step + n_steps) * batch_size
     epochs = range(first // n_sequences, -(-last // n_sequences))

@@ -1,8 +1,10 @@
-"""Canaries at set steps: when each is seen, which rows of the batches they take, and when the model is asked about them.
+"""Canaries at set steps: when each is seen, which rows of the batches they take, and when the model
+is asked about them.
 
-With data.last_view = f a canary of level r is seen r times, every data.view_spacing steps, the last time in about step f x steps, and
-never again: what follows is forgetting (after Tirumala et al., arXiv 2205.10770, section 5, and Chang et al., arXiv 2406.11813, who
-put passages into batches at known steps). Canaries start in turn, so that a step holds few of them.
+With data.last_view = f a canary of level r is seen r times, every data.view_spacing steps, the last
+time in about step f x steps, and never again: what follows is forgetting (after Tirumala et al.,
+arXiv 2205.10770, section 5, and Chang et al., arXiv 2406.11813, who put passages into batches at
+known steps). Canaries start in turn, so that a step holds few of them.
 """
 
 from __future__ import annotations
@@ -35,15 +37,16 @@ def last_step(config: Config) -> int:
 
 
 def last_updates(config: Config) -> np.ndarray:
-    """int64, by canary: the number (from 1) of the update that holds its last view; of a control, which is never seen, that of a
-    canary in its place."""
+    """int64, by canary: the number (from 1) of the update that holds its last view; of a control,
+    which is never seen, that of a canary in its place."""
     data = config.data
     return last_step(config) - np.arange(data.canaries * len(data.repeats)) % data.view_spacing
 
 
 def probe_steps(config: Config) -> tuple[int, ...]:
-    """Numbers of updates after which all canaries are scored, rising: before any view, with 1, 2, 4, ... views still to come, closely
-    while one after the other is seen for the last time, and then at growing distances."""
+    """Numbers of updates after which all canaries are scored, rising: before any view, with 1, 2,
+    4, ... views still to come, closely while one after the other is seen for the last time, and
+    then at growing distances."""
     return (
         _probe_steps(
             config.steps, last_step(config), config.data.view_spacing, max(config.data.repeats)
@@ -88,21 +91,23 @@ def _schedule(
 
 
 def schedule(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every view: step (from 0, rising), canary, and its place among the views of that step; int64 each."""
+    """Of every view: step (from 0, rising), canary, and its place among the views of that step;
+    int64 each."""
     data = config.data
     return _schedule(last_step(config), data.view_spacing, data.canaries, data.repeats)
 
 
 def insert(rows: np.ndarray, config: Config, first_step: int, first_canary: int) -> None:
-    """Put canaries in the place of the last rows of their steps; rows: int64 [n steps, batch] from first_step on, changed."""
+    """Put canaries in the place of the last rows of their steps; rows: int64 [n steps, batch] from
+    first_step on, changed."""
     step, canary, place = schedule(config)
     chosen = slice(*np.searchsorted(step, [first_step, first_step + len(rows)]))
     rows[step[chosen] - first_step, -1 - place[chosen]] = first_canary + canary[chosen]
 
 
 def exposures(config: Config, steps: int) -> dict[str, float]:
-    """Fewest, mean and most times that a sequence of the training set was seen in `steps` steps, without those whose places
-    canaries took."""
+    """Fewest, mean and most times that a sequence of the training set was seen in `steps` steps,
+    without those whose places canaries took."""
     n, batch = config.trained_items, config.train.batch_size
     whole, part = divmod(steps * batch, n)
     counts = np.full(n, whole, np.int64)

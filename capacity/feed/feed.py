@@ -1,6 +1,8 @@
-"""What a stack trains on, step by step: rows of a table of sequences, or windows of streams of biographies.
+"""What a stack trains on, step by step: rows of a table of sequences, or windows of streams of
+biographies.
 
-Both give the tokens of consecutive steps in chunks, hold nothing that a seed and a cursor do not restore, and count exposures.
+Both give the tokens of consecutive steps in chunks, hold nothing that a seed and a cursor do not
+restore, and count exposures.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ CURSOR = 4
 
 
 class TableFeed:
-    """Sequences that are all in memory, uniform tokens or text; batches in permutations of the training set."""
+    """Sequences that are all in memory, uniform tokens or text; batches in permutations of the
+    training set."""
 
     def __init__(self, configs: list[Config], device: torch.device):
         self.configs, self.device = configs, device
@@ -103,7 +106,8 @@ class StreamFeed:
     def chunk(self, cursor_MC: Tensor, step: int, most: int):
         """Tokens int64 [M, B, T + 1] of up to `most` steps from `step` on, one by one.
 
-        cursor_MC: int64 [M, 4], on the CPU, of the chunk that the last step was in (at the start zeros); moved on here.
+        cursor_MC: int64 [M, 4], on the CPU, of the chunk that the last step was in (at the start
+        zeros); moved on here.
         """
         if self.loaded is None and step:  # resumed
             self._load((step - 1) // self.steps_per_chunk, cursor_MC)
@@ -139,7 +143,8 @@ class StreamFeed:
         self.loaded = number
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
-        """Fewest, mean and most renderings of a person of member m in the first `step` steps, which end in the loaded chunk."""
+        """Fewest, mean and most renderings of a person of member m in the first `step` steps, which
+        end in the loaded chunk."""
         return self.members[m].exposures(self.members[m].cursor_at(step * self.batch_size))
 
 

@@ -1,8 +1,10 @@
-"""Who is trained on and who is not: one seeded permutation of a pool of text, dealt out for each run.
+"""Who is trained on and who is not: one seeded permutation of a pool of text, dealt out for each
+run.
 
-Held-out sequences come first, so that they are the same whatever is trained on, then the members, then further reference data; data
-of a reference model that must not know the members come from the end, and passages that serve as canaries from the very end.
-Members and non-members come from one pool by chance alone, so nothing but training tells them apart.
+Held-out sequences come first, so that they are the same whatever is trained on, then the members,
+then further reference data; data of a reference model that must not know the members come from the
+end, and passages that serve as canaries from the very end. Members and non-members come from one
+pool by chance alone, so nothing but training tells them apart.
 """
 
 from __future__ import annotations
@@ -32,14 +34,16 @@ class Split:
     scored: np.ndarray  # held out and members, of a reference model all that it may be asked about
 
     canaries: np.ndarray  # int32 [levels x n, S]
-    repeats: np.ndarray  # int64, by canary: how often it stands in the training set, or how often it is seen at set steps
+    # int64, by canary: how often it stands in the training set, or how often it is seen at set
+    # steps
+    repeats: np.ndarray
     candidates: np.ndarray  # int32 [n, S]: drawn like canaries, never trained on
     shuffled: bool  # canaries are rows of the training set
 
     @property
     def trained_tokens(self) -> np.ndarray:
-        """The training set, int32 [n, S]; a canary stands there as often as its level says, or behind it once if it is seen at set
-        steps."""
+        """The training set, int32 [n, S]; a canary stands there as often as its level says, or
+        behind it once if it is seen at set steps."""
         inserted = (
             np.repeat(self.canaries, self.repeats, axis=0) if self.shuffled else self.canaries
         )
@@ -68,7 +72,8 @@ def of(config: Config) -> Split:
     if data.n_held_out + trained + passages > len(pool.tokens_NS):
         wanted = f"{data.n_held_out} held-out sequences" + f", {passages} canaries" * (passages > 0)
         raise ConfigError(
-            f"data: {wanted} and {trained} for training are asked for, but the text has {len(pool.tokens_NS)} different "
+            f"data: {wanted} and {trained} for training are asked for, but the text has "
+            f"{len(pool.tokens_NS)} different "
             f"ones of {data.seq_len} tokens"
         )
     dealt = permutation(data.split_seed, len(pool.tokens_NS))
@@ -113,7 +118,7 @@ def of(config: Config) -> Split:
 
 
 def _random_sequences(seed: int, n: int, data) -> np.ndarray:
-    """Sequences of uniform tokens but the end of text, int32 [n, S]: all of the same length and equally likely, as exposure asks
-    (Carlini et al., arXiv 1802.08232, section 4)."""
+    """Sequences of uniform tokens but the end of text, int32 [n, S]: all of the same length and
+    equally likely, as exposure asks (Carlini et al., arXiv 1802.08232, section 4)."""
     words = raw_words(seed, "canaries", 0, n * data.seq_len)
     return (1 + words % np.uint64(data.rows - 1)).astype(np.int32).reshape(n, data.seq_len)

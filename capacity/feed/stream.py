@@ -1,8 +1,10 @@
-"""Biographies of one run as an endless stream of tokens, cut into windows; the order of people, mixtures, exposures.
+"""Biographies of one run as an endless stream of tokens, cut into windows; the order of people,
+mixtures, exposures.
 
-The stream of a member is a function of its seed: rendering 0, 1, 2, ... each an EOS and a biography. Two halves of the people
-take turns, each in a new order every time, so between two renderings of one person lie at least half of all people. Windows
-of T + 1 tokens overlap by one, so that every token of the stream is predicted once, from at most T tokens before it.
+The stream of a member is a function of its seed: rendering 0, 1, 2, ... each an EOS and a
+biography. Two halves of the people take turns, each in a new order every time, so between two
+renderings of one person lie at least half of all people. Windows of T + 1 tokens overlap by one, so
+that every token of the stream is predicted once, from at most T tokens before it.
 """
 
 from __future__ import annotations
@@ -46,8 +48,9 @@ def gap(count: int) -> int:
 
 
 class MemberStream:
-    """The windows of one run. A cursor is four numbers: next rendering and tokens of it already taken, for each of two
-    streams (the second only where other people have windows of their own)."""
+    """The windows of one run. A cursor is four numbers: next rendering and tokens of it already
+    taken, for each of two streams (the second only where other people have windows of their
+    own)."""
 
     def __init__(self, config, device: torch.device):
         data = config.data
@@ -69,8 +72,9 @@ class MemberStream:
         )
 
     def _split(self, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """Whether each of `count` renderings (or windows) from `first` on belongs to the main stream, and its number within its
-        own stream: exact parts of every block of main_parts + other_parts, in an order of the block's own."""
+        """Whether each of `count` renderings (or windows) from `first` on belongs to the main
+        stream, and its number within its own stream: exact parts of every block of main_parts +
+        other_parts, in an order of the block's own."""
         main, other = self.parts
         size = main + other
         block = torch.arange(first // size, -(-(first + count) // size), device=self.device)[
@@ -109,7 +113,8 @@ class MemberStream:
     def _read(
         self, rendering: int, offset: int, n_tokens: int, stream: int
     ) -> tuple[Tensor, Tensor]:
-        """At least n_tokens of a stream from a place in it, and where each of the renderings ends, counted from there."""
+        """At least n_tokens of a stream from a place in it, and where each of the renderings ends,
+        counted from there."""
         parts, lengths, have, at = [], [], -offset, rendering
         while have < n_tokens:
             count = int((n_tokens - have) / self.mean * MARGIN) + 4
@@ -127,7 +132,8 @@ class MemberStream:
         return rendering + done, tokens - int(ends[done - 1]) if done else offset + tokens
 
     def windows(self, cursor: list[int], first_window: int, count: int) -> Tensor:
-        """Windows first_window .. first_window + count - 1 of this run, int32 [count, T + 1]; `cursor` is that of the first."""
+        """Windows first_window .. first_window + count - 1 of this run, int32 [count, T + 1];
+        `cursor` is that of the first."""
         T = self.seq_len
         is_main = None
         counts = [count, 0]
@@ -166,7 +172,8 @@ class MemberStream:
         return out
 
     def exposures(self, cursor: list[int]) -> dict[str, float]:
-        """How often a measured person was rendered up to a cursor: fewest, mean, most (a started rendering counts as most)."""
+        """How often a measured person was rendered up to a cursor: fewest, mean, most (a started
+        rendering counts as most)."""
         rendering, started = cursor[0], int(cursor[1] > 0)
         if self.parts[1] and not self.pure:
             main, other = self.parts

@@ -1,4 +1,5 @@
-"""Figures that any study can have: errors of its fits, and means over seeds where it has none. Nothing here computes a result."""
+"""Figures that any study can have: errors of its fits, and means over seeds where it has none.
+Nothing here computes a result."""
 
 import math
 
@@ -9,7 +10,8 @@ from capacity.figures.style import COLORS, GUIDE, MARKERS, STYLE, of_runs
 
 
 def residual_figure(residuals):
-    """A panel of 3.5 x 2.6 inches per law: fitted minus measured, by point, over what the law is a function of.
+    """A panel of 3.5 x 2.6 inches per law: fitted minus measured, by point, over what the law is a
+    function of.
 
     residuals: of `laws.residuals.residuals`, one at least.
     """
@@ -49,9 +51,11 @@ def residual_figure(residuals):
 
 
 def means_figure(cells, over, numbers, log):
-    """A panel of 3.5 x 2.6 inches per number: the mean over seeds of otherwise equal runs, with their standard deviation as a bar, over a setting.
+    """A panel of 3.5 x 2.6 inches per number: the mean over seeds of otherwise equal runs, with
+    their standard deviation as a bar, over a setting.
 
-    cells: of `report.runs.means`; over: the setting's column; numbers: the headings; log: whether the setting wants a log axis.
+    cells: of `report.runs.means`; over: the setting's column; numbers: the headings; log: whether
+    the setting wants a log axis.
     """
     with rc_context(STYLE):
         figure, axes = _panels(len(numbers))

@@ -1,7 +1,9 @@
-"""How all figures look: one panel, one column of a journal wide, colours that any eye tells apart, type of 7 points or more.
+"""How all figures look: one panel, one column of a journal wide, colours that any eye tells apart,
+type of 7 points or more.
 
 with rc_context(STYLE):
-    figure, ax = panel(legend=handles)      # the legend stands below the panel, which makes room for it
+    figure, ax = panel(legend=handles)      # the legend stands below the panel, which makes room
+                                            for it
     log_axes(ax, x_limits, y_limits)
     of_runs(ax.plot(x, y), run_ids)
 render(figure, "pdf")                       # bytes, the same for the same figure
@@ -18,7 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-COLUMN = 3.4  # inches; a column of two-column journals is 3.25 to 3.5, so nothing is scaled and type keeps its size
+# inches; a column of two-column journals is 3.25 to 3.5, so nothing is scaled and type keeps its
+# size
+COLUMN = 3.4
 SMALL = 7
 STYLE = {
     "font.size": 8,
@@ -46,8 +50,11 @@ GUIDES = (
     2,
     1,
     0.5,
-)  # bits per parameter: about 4 of random data, 2 and 1 of facts after 1000 and 100 exposures, half of that
-# Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), but their yellow, too pale here
+    # bits per parameter: about 4 of random data, 2 and 1 of facts after 1000 and 100 exposures, half of
+    # that
+)
+# Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), but their
+# yellow, too pale here
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHED = (4, 3)
@@ -61,8 +68,8 @@ FORMULA = re.compile(r"\\mathrm|[\\${}^]")  # what a name has and nobody sees
 def panel(
     height: float = 2.25, *, legend=(), left: float = LEFT, right: float = 0.09, title: bool = False
 ):
-    """A figure one column wide with one panel of this height (inches) and, below it, a legend of these handles; left, right: inches
-    kept free beside the panel."""
+    """A figure one column wide with one panel of this height (inches) and, below it, a legend of
+    these handles; left, right: inches kept free beside the panel."""
     handles, columns = _fitted(list(legend))
     lines = sum(
         1 + max(handle.get_label().count("\n") for handle in handles[i :: _rows(handles, columns)])
@@ -98,7 +105,8 @@ def _rows(handles, columns):
 
 
 def _fitted(handles):
-    """Handles with names that fit, not more than MOST_LINES lines of them, and in how many columns they stand."""
+    """Handles with names that fit, not more than MOST_LINES lines of them, and in how many columns
+    they stand."""
     room = COLUMN - 0.15
     for handle in handles:
         handle.set_label(textwrap.fill(handle.get_label(), int((room - 0.35) / LETTER)))
@@ -140,7 +148,8 @@ def looks(names) -> dict[str, dict]:
 
 
 def shades(labels) -> dict:
-    """Colours that darken with the place in the list backwards, so that larger is lighter, never too light to be read as type."""
+    """Colours that darken with the place in the list backwards, so that larger is lighter, never
+    too light to be read as type."""
     return {
         label: colormaps["viridis"](0.62 * i / max(len(labels) - 1, 1))
         for i, label in enumerate(labels)
@@ -148,14 +157,16 @@ def shades(labels) -> dict:
 
 
 def of_runs(lines, run_ids=None, names=None):
-    """Say whose points a line's are, or what they are called, for a page that shows it (`report/figures.py`)."""
+    """Say whose points a line's are, or what they are called, for a page that shows it
+    (`report/figures.py`)."""
     lines[0].run_ids, lines[0].point_names = (
         None if told is None else list(told) for told in (run_ids, names)
     )
 
 
 def render(figure, kind):
-    """The figure as bytes of one kind ("png", "pdf" or "svg"), the same bytes for the same figure: no dates inside."""
+    """The figure as bytes of one kind ("png", "pdf" or "svg"), the same bytes for the same figure:
+    no dates inside."""
     dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
     with (
         rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": "capacity"}),
@@ -209,7 +220,8 @@ def points_across(ax):
 
 
 def guide_lines(ax, points=(), levels=()):
-    """Lines of GUIDES bits per parameter with their names along them, where these are farthest from the points [(x, y)] and levels [y]."""
+    """Lines of GUIDES bits per parameter with their names along them, where these are farthest from
+    the points [(x, y)] and levels [y]."""
     (x_low, x_high), (y_low, y_high) = ax.get_xlim(), ax.get_ylim()
     size = np.array(points_across(ax))
     low, span = np.log([x_low, y_low]), np.log([x_high / x_low, y_high / y_low])
@@ -266,7 +278,8 @@ def guide_lines(ax, points=(), levels=()):
 
 
 def end_labels(ax, ends, color):
-    """Names at the right end of what they name ({name: (x, y)}), moved up or down by what keeps one line of type between two."""
+    """Names at the right end of what they name ({name: (x, y)}), moved up or down by what keeps one
+    line of type between two."""
     order = sorted(ends, key=lambda label: ends[label][1])
     low, high = np.log(ax.get_ylim())
     gap = (high - low) * (SMALL + 2) / points_across(ax)[1]

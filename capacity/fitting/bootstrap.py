@@ -1,11 +1,15 @@
-"""Cluster bootstrap of a fit: thousands of refits side by side, each on clusters drawn with replacement.
+"""Cluster bootstrap of a fit: thousands of refits side by side, each on clusters drawn with
+replacement.
 
     drawn = bootstrap.draw(found, 4000)
-    bootstrap.intervals(found, drawn, "percentile")        # or "studentized", "bca"; drawn.theta has all of it
+    bootstrap.intervals(found, drawn, "percentile")        # or "studentized", "bca"; drawn.theta
+                                                           has all of it
 
-A resample counts every point as often as its cluster was drawn, so all of them share one design and only weights differ. Each is searched from the
-optimum of all data and from a second start, a normal draw of twice the standard error around it; the better end is kept. Percentile intervals
-are too short with few clusters (results/studies/coverage has by how much): `intervals.of` is what to quote, this is what shows the shape.
+A resample counts every point as often as its cluster was drawn, so all of them share one design and
+only weights differ. Each is searched from the optimum of all data and from a second start, a normal
+draw of twice the standard error around it; the better end is kept. Percentile intervals are too
+short with few clusters (results/studies/coverage has by how much): `intervals.of` is what to quote,
+this is what shows the shape.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ RESAMPLE_TOL = 1e-9  # of the objective: 1e-4 standard errors
 
 @dataclass(frozen=True)
 class Draws:
-    """u [B, k] (coordinates of the search), theta [B, k] (natural units), error [B, k] (standard error of u by the resample's own clusters), one row per
-    resample; at_bound: share of resamples by parameter that end on a bound; second: share that the second start improved by more than the
+    """u [B, k] (coordinates of the search), theta [B, k] (natural units), error [B, k] (standard
+    error of u by the resample's own clusters), one row per resample; at_bound: share of resamples
+    by parameter that end on a bound; second: share that the second start improved by more than the
     tolerance; unconverged, undetermined (fewer different clusters than parameters need): shares."""
 
     u: np.ndarray
@@ -72,7 +77,8 @@ def draw(found: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = Tru
 
 
 def _errors(found: Fit, u, weight) -> np.ndarray:
-    """Standard errors [B, k] of resamples from their own clusters (Liang & Zeger 1986, Biometrika 73, 13, with C / (C - 1))."""
+    """Standard errors [B, k] of resamples from their own clusters (Liang & Zeger 1986, Biometrika
+    73, 13, with C / (C - 1))."""
     count, order = len(found.clusters), np.argsort(found.codes, kind="stable")
     begin = np.searchsorted(found.codes[order], np.arange(count))
     out, step = np.empty_like(u), max(1, int(4e5 / weight.shape[1] / u.shape[1]))
@@ -102,10 +108,12 @@ def intervals(
     at: dict | None = None,
     level: float = forms.LEVEL,
 ) -> dict[str, dict]:
-    """Intervals from resamples: a dict of value, low, high, method, at_bound by parameter, and by prediction "at 0", "at 1", ...
+    """Intervals from resamples: a dict of value, low, high, method, at_bound by parameter, and by
+    prediction "at 0", "at 1", ...
 
-    percentile: quantiles of the refits. bca: the same with bias and acceleration corrected, the latter from leaving out clusters (Efron 1987, J.
-    Am. Stat. Assoc. 82, 171). studentized: quantiles of (refit - estimate) / (its own standard error), for parameters only (Efron &
+    percentile: quantiles of the refits. bca: the same with bias and acceleration corrected, the
+    latter from leaving out clusters (Efron 1987, J. Am. Stat. Assoc. 82, 171). studentized:
+    quantiles of (refit - estimate) / (its own standard error), for parameters only (Efron &
     Tibshirani 1993, An Introduction to the Bootstrap, ch. 12)."""
     if method not in ("percentile", "studentized", "bca"):
         raise ValueError(f"unknown method {method!r}: use one of percentile, studentized, bca")

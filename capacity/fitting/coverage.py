@@ -1,13 +1,16 @@
-"""Simulated studies with known parameters, for every form: do the intervals hold what was planted, and how far off are the estimates?
+"""Simulated studies with known parameters, for every form: do the intervals hold what was planted,
+and how far off are the estimates?
 
     study = planted.STUDIES["smooth_corner, rough"]
     points = study.points(np.random.default_rng(0))        # one simulated study
-    planted.coverage(study, range(400))                    # of 400 of them: coverage, bias, width, by parameter and method
+    planted.coverage(study, range(400))                    # of 400 of them: coverage, bias, width,
+                                                           by parameter and method
 
-Three kinds of study per form. even: a balanced plan with enough replicates. few: the number of shapes (or runs) that a first study has. rough: places
-drawn at random and clumped, a fifth of the points missing, a tenth unconverged (20% too low, and known to be), and, where data sizes
-matter, under-filled ones that are only lower bounds. Noise is that of the pocket studies: 1 to 2% over seeds, 5% over model shapes,
-binomial for scores and extracted parts.
+Three kinds of study per form. even: a balanced plan with enough replicates. few: the number of
+shapes (or runs) that a first study has. rough: places drawn at random and clumped, a fifth of the
+points missing, a tenth unconverged (20% too low, and known to be), and, where data sizes matter,
+under-filled ones that are only lower bounds. Noise is that of the pocket studies: 1 to 2% over
+seeds, 5% over model shapes, binomial for scores and extracted parts.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ STUDIES_PER_TABLE = 400
 
 @dataclass(frozen=True)
 class Study:
-    """A form, the truth, how a study is drawn from it, and where a prediction is asked for. fit: settings of `estimate.fit`."""
+    """A form, the truth, how a study is drawn from it, and where a prediction is asked for. fit:
+    settings of `estimate.fit`."""
 
     name: str
     form: str
@@ -43,7 +47,8 @@ class Study:
 
 
 def _levels(dice, low, high, count, clumped) -> np.ndarray:
-    """Places on a log axis: evenly, or drawn at random with half of them in a fifth of the range."""
+    """Places on a log axis: evenly, or drawn at random with half of them in a fifth of the
+    range."""
     if not clumped:
         return np.geomspace(low, high, count)
     corner = dice.uniform(0, 0.8)
@@ -58,7 +63,8 @@ def _levels(dice, low, high, count, clumped) -> np.ndarray:
 
 
 def _hide(dice, x, y, cluster, rough, lower=None):
-    """Points with a fifth missing and a tenth unconverged, if rough. Clusters left with nothing are gone, as in a real study."""
+    """Points with a fifth missing and a tenth unconverged, if rough. Clusters left with nothing are
+    gone, as in a real study."""
     left_out = {}
     if rough:
         unconverged = dice.random(len(y)) < UNCONVERGED
@@ -76,7 +82,8 @@ def _hide(dice, x, y, cluster, rough, lower=None):
 
 
 def _capacity(form, truth, shapes, seeds, rough):
-    """Plateaus of shapes x seeds; when rough, three data sizes per unit instead, of which the small ones only bound it."""
+    """Plateaus of shapes x seeds; when rough, three data sizes per unit instead, of which the small
+    ones only bound it."""
 
     def points(dice):
         p = _levels(dice, 4e3, 1e6, shapes, rough)
@@ -132,7 +139,8 @@ def _corner(form, truth, shapes, seeds, rough):
 
 
 def _runs(form, truth, variable, low, high, levels, seeds, noise, rough):
-    """One model at several values of one variable, each run a replicate, weighted by the noise that its seeds show. noise: (value, dice) -> noisy value."""
+    """One model at several values of one variable, each run a replicate, weighted by the noise that
+    its seeds show. noise: (value, dice) -> noisy value."""
 
     def points(dice):
         at = np.repeat(_levels(dice, low, high, levels, rough), seeds)
@@ -193,7 +201,8 @@ def _precision(form, truth, shapes, rough):
 
 
 def _extraction(form, truth, shapes, seeds, canaries, rough):
-    """Runs of shapes x seeds, each with canaries at several numbers of views; a run is better or worse at all of them."""
+    """Runs of shapes x seeds, each with canaries at several numbers of views; a run is better or
+    worse at all of them."""
     curve = forms.FORMS[form]
 
     def points(dice):
@@ -233,7 +242,8 @@ def _forgetting(form, truth, canaries, rough):
 
 
 def _losses(truth, sizes, lengths, rough):
-    """Losses over model sizes x numbers of tokens; a size is better or worse by 0.3%, a run by 0.5%."""
+    """Losses over model sizes x numbers of tokens; a size is better or worse by 0.3%, a run by
+    0.5%."""
 
     def points(dice):
         n = _levels(dice, 5e7, 1.6e10, sizes, rough)
@@ -254,7 +264,8 @@ def _losses(truth, sizes, lengths, rough):
 
 
 def _studies() -> dict[str, Study]:
-    """By name; after the three of every form, what the methods are asked for beyond them: runs that went wrong unnoticed, and a truth on a bound."""
+    """By name; after the three of every form, what the methods are asked for beyond them: runs that
+    went wrong unnoticed, and a truth on a bound."""
     found = []
 
     def add(form, truth, at, make, even, few, rough, about, **settings):
@@ -426,8 +437,9 @@ STUDIES = _studies()
 
 
 def once(study: Study, draw: int, methods=(None,), resamples: int = 0) -> list[dict]:
-    """One simulated study: for every number, planted value, estimate, and by method the ends of its interval (infinite where open) and whether it was
-    refused. methods: of `intervals`, None for the form's own, told as "default"; resamples adds the bootstraps."""
+    """One simulated study: for every number, planted value, estimate, and by method the ends of its
+    interval (infinite where open) and whether it was refused. methods: of `intervals`, None for the
+    form's own, told as "default"; resamples adds the bootstraps."""
     points = study.points(np.random.default_rng([draw, 7]))
     found = estimate.fit(study.form, points, **study.fit)
     truth = dict(study.truth) | {
@@ -465,9 +477,11 @@ def once(study: Study, draw: int, methods=(None,), resamples: int = 0) -> list[d
 
 
 def summary(rows: list[dict]) -> list[dict]:
-    """Coverage of given intervals, shares refused and open, bias and scatter of estimates, median half-width, one row per study, number and method.
+    """Coverage of given intervals, shares refused and open, bias and scatter of estimates, median
+    half-width, one row per study, number and method.
 
-    bias: median estimate / planted - 1, in percent; bias_sd: the same in standard deviations of the estimates (half the middle 68%)."""
+    bias: median estimate / planted - 1, in percent; bias_sd: the same in standard deviations of the
+    estimates (half the middle 68%)."""
     table: dict[tuple, list[dict]] = {}
     for row in rows:
         table.setdefault((row["study"], row["number"], row["method"]), []).append(row)

@@ -1,8 +1,9 @@
 """The formulas of `forms` with their exact derivatives, on arrays that broadcast.
 
-Every function takes a dict of variables and its parameters in natural units, in the order of `forms`, and returns the value and a tuple with
-its derivative by each parameter. Points run along the last axis, parameter sets along those before it: x [n], parameters [B, 1],
-value [B, n]. Where a formula is cut off its derivatives are zero.
+Every function takes a dict of variables and its parameters in natural units, in the order of
+`forms`, and returns the value and a tuple with its derivative by each parameter. Points run along
+the last axis, parameter sets along those before it: x [n], parameters [B, 1], value [B, n]. Where a
+formula is cut off its derivatives are zero.
 """
 
 import numpy as np
@@ -158,7 +159,8 @@ def forgetting_logarithmic(x, a, t0, b):
 
 
 def chinchilla(x, e, a, b, alpha, beta):
-    """E + A / N^alpha + B / D^beta, summed as a log-sum-exp, so that terms of any size neither overflow nor vanish."""
+    """E + A / N^alpha + B / D^beta, summed as a log-sum-exp, so that terms of any size neither
+    overflow nor vanish."""
     log_n, log_d = np.log(x["parameters"]), np.log(x["tokens"])
     with np.errstate(divide="ignore"):
         terms = np.broadcast_arrays(np.log(e), np.log(a) - alpha * log_n, np.log(b) - beta * log_d)

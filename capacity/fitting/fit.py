@@ -1,14 +1,17 @@
-"""Fitting a form to points: a robust objective summed in the form's transform, many starts, and a guard against searches that stopped early.
+"""Fitting a form to points: a robust objective summed in the form's transform, many starts, and a
+guard against searches that stopped early.
 
     from capacity.laws import estimate, intervals
     points = estimate.Points({"parameters": p, "ceiling_bits": h}, bits, cluster=label, sd=noise)
     found = estimate.fit("smooth_corner", points)
     found.values["alpha"], found.predict({"parameters": 1e6, "ceiling_bits": 1e7}), found.warnings
-    intervals.of(found)                                   # {"alpha": {"low":, "high":, "method":, ...}, ...}
+    intervals.of(found)                                   # {"alpha": {"low":, "high":, "method":,
+                                                          ...}, ...}
     found.to_dict()                                       # all of it at full precision, JSON-able
 
-`Points.cluster` is the replicate (a model shape, or a model and seed): intervals and bootstraps take whole clusters, never rows. Points that
-are only known to lie above their y (under-filled runs) are `lower_bound`; unconverged ones are `left_out` with a reason, unless told to stay.
+`Points.cluster` is the replicate (a model shape, or a model and seed): intervals and bootstraps
+take whole clusters, never rows. Points that are only known to lie above their y (under-filled runs)
+are `lower_bound`; unconverged ones are `left_out` with a reason, unless told to stay.
 """
 
 from __future__ import annotations
@@ -39,20 +42,25 @@ from capacity.fitting.solve import (
     solve,
 )
 
-TUNING = 1.345  # Huber's delta in standard deviations: 95% as efficient as least squares on normal residuals (Huber 1964)
+# Huber's delta in standard deviations: 95% as efficient as least squares on normal residuals (Huber
+# 1964)
+TUNING = 1.345
 KEPT = 16  # starts, the best of all, that are searched to the end
 AGREE = 1e-6  # relative difference of objectives that counts as the same minimum
 SETTLED = 1e-11  # relative change of sigma at which sigma and the parameters have settled
-ROUNDED = 64  # units in the last place by which another CPU's value of a form, with its powers and logarithms, may differ
+# units in the last place by which another CPU's value of a form, with its powers and logarithms,
+# may differ
+ROUNDED = 64
 NEAR = 1e-2  # distance to the minimum, in standard errors, above which a search has stopped early
 
 
 @dataclass(frozen=True)
 class Points:
-    """What a fit reads, one entry per run or mean. x: variables of the form by name; y: the target; cluster: labels of the replicates (each
-    point its own where absent); sd: noise of y (as a standard deviation over seeds, in the unit of y), None for equal noise in the transform;
-    lower_bound: y is a bound from below; left_out: points that are not to be fitted, by reason; convention: what the numbers count (bits,
-    parameters), kept with the fit."""
+    """What a fit reads, one entry per run or mean. x: variables of the form by name; y: the target;
+    cluster: labels of the replicates (each point its own where absent); sd: noise of y (as a
+    standard deviation over seeds, in the unit of y), None for equal noise in the transform;
+    lower_bound: y is a bound from below; left_out: points that are not to be fitted, by reason;
+    convention: what the numbers count (bits, parameters), kept with the fit."""
 
     x: dict
     y: np.ndarray
@@ -77,10 +85,12 @@ class Points:
         convention: dict[str, str] | None = None,
         allow_mixed: bool = False,
     ) -> Points:
-        """From a pandas table: columns for y, for each variable (its own name, or x[variable]), cluster (a column or several), sd, bounds.
+        """From a pandas table: columns for y, for each variable (its own name, or x[variable]),
+        cluster (a column or several), sd, bounds.
 
-        same: columns that say by what convention, estimator, recipe or source a row was made; ValueError, in one line, where one has several
-        values (unless allow_mixed, which is then told in `convention`). left_out: {reason: boolean column or name of one}."""
+        same: columns that say by what convention, estimator, recipe or source a row was made;
+        ValueError, in one line, where one has several values (unless allow_mixed, which is then
+        told in `convention`). left_out: {reason: boolean column or name of one}."""
         form = forms.form(form) if isinstance(form, str) else form
         names = {v.name: (x or {}).get(v.name, v.name) for v in form.variables}
         keys = [cluster] if isinstance(cluster, str) else list(cluster or ())
@@ -117,9 +127,11 @@ class Points:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted form. theta [k] in natural units, u [k] in the coordinates of the search; problem: the points as fitted, sorted (left-out ones are gone);
-    codes [n]: cluster of each; free [k]: parameters that were fitted; sigma: standard deviation of residuals in the transform; search: starts,
-    agreement, gradient, distance to the minimum; warnings: what a reader has to know, empty when all is well."""
+    """A fitted form. theta [k] in natural units, u [k] in the coordinates of the search; problem:
+    the points as fitted, sorted (left-out ones are gone); codes [n]: cluster of each; free [k]:
+    parameters that were fitted; sigma: standard deviation of residuals in the transform; search:
+    starts, agreement, gradient, distance to the minimum; warnings: what a reader has to know, empty
+    when all is well."""
 
     form: Form
     points: Points
@@ -149,10 +161,12 @@ class Fit:
         return self.problem.residuals(self.u[None])[0][0] / self.problem.root
 
     def rounding(self) -> dict[str, float]:
-        """By how much the arithmetic may move each parameter, in its unit: two orders of the same points, or two CPUs, agree to the sum of theirs.
+        """By how much the arithmetic may move each parameter, in its unit: two orders of the same
+        points, or two CPUs, agree to the sum of theirs.
 
-        A residual is known to ROUNDED eps |s T(y)|, and n of them move the minimum by sqrt(n) of that times the root of the inverse curvature
-        (Cauchy-Schwarz); sigma, and with it delta, is known to 10 SETTLED. 0 for parameters that were not fitted."""
+        A residual is known to ROUNDED eps |s T(y)|, and n of them move the minimum by sqrt(n) of
+        that times the root of the inverse curvature (Cauchy-Schwarz); sigma, and with it delta, is
+        known to 10 SETTLED. 0 for parameters that were not fitted."""
         p, free = (
             self.problem,
             self.free & (self.u > self.problem.low) & (self.u < self.problem.high),
@@ -177,7 +191,8 @@ class Fit:
         )
 
     def to_dict(self, **more) -> dict:
-        """Everything that a reader needs to check or repeat the fit, JSON-able, numbers at full precision. more: further entries, as intervals."""
+        """Everything that a reader needs to check or repeat the fit, JSON-able, numbers at full
+        precision. more: further entries, as intervals."""
         p, measured = self.problem, ~self.problem.censored
         return plain(
             {
@@ -222,8 +237,9 @@ class Fit:
 
 
 def seed_noise(y, cells) -> np.ndarray:
-    """sd of every point from its replicates, for `Points.sd`: sd^2 = floor^2 + (share x mean)^2, fitted to the variances within cells (labels of points
-    that differ in nothing but the seed). Two constants from all cells, because the variance of three seeds is known to a factor of 4 only.
+    """sd of every point from its replicates, for `Points.sd`: sd^2 = floor^2 + (share x mean)^2,
+    fitted to the variances within cells (labels of points that differ in nothing but the seed). Two
+    constants from all cells, because the variance of three seeds is known to a factor of 4 only.
     ValueError without a replicate."""
     y = np.asarray(y, float)
     _, codes = np.unique(np.asarray(cells), return_inverse=True)
@@ -255,7 +271,8 @@ def seed_noise(y, cells) -> np.ndarray:
 
 
 def inputs_hash(points: Points) -> str:
-    """SHA-256 over what the fit reads, one JSON row per point, sorted: the order of points is free."""
+    """SHA-256 over what the fit reads, one JSON row per point, sorted: the order of points is
+    free."""
     n = len(points.y)
     columns = [
         np.broadcast_to(np.asarray(points.x[name], float), n).tolist() for name in sorted(points.x)
@@ -280,12 +297,15 @@ def pose(
     fixed: dict | None = None,
     bounds: dict | None = None,
 ):
-    """(problem, y, codes, clusters, free) of points that are measured or bounds, sorted, so that their order in a table cannot enter any sum, start
-    or resample. clusters: labels, sorted; of points without one the places in `points`. ValueError, in one line, for points that no fit can read."""
+    """(problem, y, codes, clusters, free) of points that are measured or bounds, sorted, so that
+    their order in a table cannot enter any sum, start or resample. clusters: labels, sorted; of
+    points without one the places in `points`. ValueError, in one line, for points that no fit can
+    read."""
     x, y = form.inputs(points.x), np.asarray(points.y, float)
     if y.ndim != 1 or any(len(a) not in (1, len(y)) for a in x.values()):
         raise ValueError(
-            f"{form.name}: y has shape {y.shape}, the variables have {', '.join(str(len(a)) for a in x.values())} points"
+            f"{form.name}: y has shape {y.shape}, the variables have "
+            f"{', '.join(str(len(a)) for a in x.values())} points"
         )
     x = {name: np.broadcast_to(a, y.shape) for name, a in x.items()}
     use = np.isfinite(y)
@@ -303,14 +323,16 @@ def pose(
     ] & use
     if edge.any():
         raise ValueError(
-            f"{form.name}: a target of {y[edge][0]:g} has no {transform}: leave it out, or choose another transform"
+            f"{form.name}: a target of {y[edge][0]:g} has no {transform}: leave it out, or choose "
+            f"another transform"
         )
     free = np.array([name not in (fixed or {}) for name in form.names])
     for name in fixed or {}:
         form.place(name)
     if (use & ~bound).sum() < free.sum():
         raise ValueError(
-            f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} measured points"
+            f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} "
+            f"measured points"
         )
     root = np.ones(len(y))
     if points.sd is not None:
@@ -371,14 +393,18 @@ def fit(
 ) -> Fit:
     """The parameters with the smallest sum of Huber losses, from many starts.
 
-    delta: where the loss turns from squared to absolute, in units of the transform at a point of average precision; None takes 1.345 robust
-    standard deviations (Huber's proposal 2, found together with the parameters; least squares where the form is not `robust`), np.inf least squares; 1e-3 is what loss laws use (Hoffmann
-    et al.). fixed: parameters that are not fitted; bounds: others than the form's. starts [S, k] in natural units replace the form's own; each is
-    searched as it is and with its linear parameters projected. ValueError, in one line, where the points cannot determine the form.
+    delta: where the loss turns from squared to absolute, in units of the transform at a point of
+    average precision; None takes 1.345 robust standard deviations (Huber's proposal 2, found
+    together with the parameters; least squares where the form is not `robust`), np.inf least
+    squares; 1e-3 is what loss laws use (Hoffmann et al.). fixed: parameters that are not fitted;
+    bounds: others than the form's. starts [S, k] in natural units replace the form's own; each is
+    searched as it is and with its linear parameters projected. ValueError, in one line, where the
+    points cannot determine the form.
 
-    Accuracy: points are sorted first, and the minimum is polished by its gradient, so two orders of the same points and two CPUs give the same
-    minimum up to `Fit.rounding` of each: about 1e-11 to 1e-9 of a parameter. Which of several minima is taken can depend on the CPU only where
-    their objectives agree to 1e-13."""
+    Accuracy: points are sorted first, and the minimum is polished by its gradient, so two orders of
+    the same points and two CPUs give the same minimum up to `Fit.rounding` of each: about 1e-11 to
+    1e-9 of a parameter. Which of several minima is taken can depend on the CPU only where their
+    objectives agree to 1e-13."""
     form = forms.form(form) if isinstance(form, str) else form
     problem, y, codes, clusters, free = pose(form, points, transform, fixed, bounds)
     delta = np.inf if delta is None and not form.robust else delta
@@ -415,7 +441,8 @@ def fit(
 
 
 def _fit(problem: Problem, begin, free, delta, kept) -> tuple[Problem, Solution, float]:
-    """The polished solutions of the best starts, the problem with its delta and sigma, and sigma."""
+    """The polished solutions of the best starts, the problem with its delta and sigma, and
+    sigma."""
     robust = delta is None
     found = _search(
         replace(problem, delta=np.inf if robust else delta, sigma=_rough(problem, begin)),
@@ -465,10 +492,11 @@ def _rough(problem, u) -> float:
 
 
 def spread(problem: Problem, u, free, tuning: float = TUNING) -> float:
-    """Standard deviation of residuals given the parameters: the root of sum v psi^2 = beta sum v (1 - h) sigma^2 (Huber's proposal 2; with least
-    squares, tuning inf). h is a point's leverage, as n - k has it on average; v leaves out points that say little about the parameters (v = h n / k,
-    at most 1), such as under-filled ones under a corner, whose residuals are small for another reason. A bound counts as the part of an
-    observation that the Tobit likelihood gives it."""
+    """Standard deviation of residuals given the parameters: the root of sum v psi^2 = beta sum v (1
+    - h) sigma^2 (Huber's proposal 2; with least squares, tuning inf). h is a point's leverage, as n
+    - k has it on average; v leaves out points that say little about the parameters (v = h n / k, at
+    most 1), such as under-filled ones under a corner, whose residuals are small for another reason.
+    A bound counts as the part of an observation that the Tobit likelihood gives it."""
     e, jacobian = (a[0] for a in problem.residuals(u[None]))
     j = jacobian[:, free] / np.sqrt((jacobian[:, free] ** 2).sum(0) + 1e-300)
     lever = np.einsum("ik,kl,il->i", j, np.linalg.pinv(j.T @ j, rcond=1e-12), j)
@@ -516,12 +544,15 @@ def guard(
     sigma: float | None = None,
     best: int | None = None,
 ) -> dict:
-    """Whether end points u [S, k] of a search, by any optimizer, are minima and agree: objective, gradient norm, distance, agreement, warnings.
+    """Whether end points u [S, k] of a search, by any optimizer, are minima and agree: objective,
+    gradient norm, distance, agreement, warnings.
 
-    The optimizer's own flags are not asked. gradient: largest derivative of the summed objective by a parameter, per standard error of it and
-    in units of sigma (0 at a minimum). distance: how many standard errors away the local parabola has its minimum; above 0.01 the search stopped early.
-    agreeing: end points whose objective is within 1e-6 of the best; spread: largest difference of their parameters, in standard errors.
-    best: which of them is reported, the one with the smallest objective where None."""
+    The optimizer's own flags are not asked. gradient: largest derivative of the summed objective by
+    a parameter, per standard error of it and in units of sigma (0 at a minimum). distance: how many
+    standard errors away the local parabola has its minimum; above 0.01 the search stopped early.
+    agreeing: end points whose objective is within 1e-6 of the best; spread: largest difference of
+    their parameters, in standard errors. best: which of them is reported, the one with the smallest
+    objective where None."""
     u = np.atleast_2d(u)
     free = np.ones(u.shape[1], bool) if free is None else free
     objective, gradient, hessian, upper = normal(problem, u, np.ones(problem.root.size))

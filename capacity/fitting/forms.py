@@ -1,12 +1,16 @@
-"""The laws of this package as data: formula, units, bounds, limits, source, and where a search for their parameters begins.
+"""The laws of this package as data: formula, units, bounds, limits, source, and where a search for
+their parameters begins.
 
     from capacity.fitting.forms import FORMS, form
     law = form("smooth_corner")
     law.predict({"parameters": p, "ceiling_bits": h}, {"alpha": 3.6, "k": 5.0})      # array like p
-    print(law.describe())                                                            # all that is known of it, JSON-able
+    print(law.describe())                                                            # all that is
+                                                                                     known of it,
+                                                                                     JSON-able
 
-`estimate.fit` fits any of them, `intervals` says how far to trust the parameters, `compare` which form is to be preferred. The formulas
-with their exact derivatives are in `curves`. A form of your own is a `Form` like those below; nothing has to be registered.
+`estimate.fit` fits any of them, `intervals` says how far to trust the parameters, `compare` which
+form is to be preferred. The formulas with their exact derivatives are in `curves`. A form of your
+own is a `Form` like those below; nothing has to be registered.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ HOFFMANN = "Hoffmann et al., arXiv 2203.15556, section 3.3"
 
 @dataclass(frozen=True)
 class Variable:
-    """A quantity that a form reads or says. low, high: where values may lie (both ends included unless `positive`)."""
+    """A quantity that a form reads or says. low, high: where values may lie (both ends included
+    unless `positive`)."""
 
     name: str
     unit: str
@@ -41,7 +46,8 @@ class Variable:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number to be fitted. scale "log": searched, and its interval formed, in its natural logarithm; low and high bound it."""
+    """A number to be fitted. scale "log": searched, and its interval formed, in its natural
+    logarithm; low and high bound it."""
 
     name: str
     unit: str
@@ -63,11 +69,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Form:
-    """One law. curve: a function of `curves`. transform: where residuals are taken (log, logit, identity). linear: parameters in which the
-    value is linear (up to a part that is free of them) when the others are given; they are solved for, not searched (variable projection).
-    starts: (x, y) -> [S, k] where searches begin; box: (x, y) -> {parameter: (low, high)} where the data narrow the bounds; interval: the
-    method of `intervals` that covers (results/studies/coverage); robust: whether Huber's loss is the default. It is not for counted parts, whose noise
-    is skewed: a loss that trusts the middle of it is biased."""
+    """One law. curve: a function of `curves`. transform: where residuals are taken (log, logit,
+    identity). linear: parameters in which the value is linear (up to a part that is free of them)
+    when the others are given; they are solved for, not searched (variable projection). starts: (x,
+    y) -> [S, k] where searches begin; box: (x, y) -> {parameter: (low, high)} where the data narrow
+    the bounds; interval: the method of `intervals` that covers (results/studies/coverage); robust:
+    whether Huber's loss is the default. It is not for counted parts, whose noise is skewed: a loss
+    that trusts the middle of it is biased."""
 
     name: str
     formula: str
@@ -102,7 +110,8 @@ class Form:
         if isinstance(theta, dict):
             if set(theta) != set(self.names):
                 raise ValueError(
-                    f"{self.name} has the parameters {', '.join(self.names)}, not {', '.join(theta)}"
+                    f"{self.name} has the parameters {', '.join(self.names)}, not "
+                    f"{', '.join(theta)}"
                 )
             theta = np.stack(
                 np.broadcast_arrays(*(np.asarray(theta[n], float) for n in self.names)), axis=-1
@@ -110,10 +119,12 @@ class Form:
         return np.asarray(theta, float)
 
     def inputs(self, x: dict) -> dict[str, np.ndarray]:
-        """The variables of this form as arrays of one length [n]; ValueError where one is absent or outside of its domain."""
+        """The variables of this form as arrays of one length [n]; ValueError where one is absent or
+        outside of its domain."""
         if absent := [v.name for v in self.variables if v.name not in x]:
             raise ValueError(
-                f"{self.name} needs {', '.join(absent)} (units: {', '.join(f'{v.name} in {v.unit}' for v in self.variables)})"
+                f"{self.name} needs {', '.join(absent)} (units: "
+                f"{', '.join(f'{v.name} in {v.unit}' for v in self.variables)})"
             )
         arrays = dict(
             zip(
@@ -129,16 +140,19 @@ class Form:
             if bad.any():
                 least = "above 0" if v.positive else f"from {v.low:g} to {v.high:g}"
                 raise ValueError(
-                    f"{self.name}: {v.name} = {a[bad][0]:g}, allowed are finite values {least} ({v.unit})"
+                    f"{self.name}: {v.name} = {a[bad][0]:g}, allowed are finite values {least} "
+                    f"({v.unit})"
                 )
         return arrays
 
     def predict(self, x: dict, theta) -> np.ndarray:
-        """The target [..., n] at the points x (arrays [n] or numbers) with parameters theta (dict, or array [..., k])."""
+        """The target [..., n] at the points x (arrays [n] or numbers) with parameters theta (dict,
+        or array [..., k])."""
         return self.slopes(self.inputs(x), self.vector(theta))[0]
 
     def slopes(self, x: dict[str, np.ndarray], theta: np.ndarray) -> tuple[np.ndarray, tuple]:
-        """Value [..., n] and its derivatives by each parameter (broadcastable to it); x as `inputs` returns it."""
+        """Value [..., n] and its derivatives by each parameter (broadcastable to it); x as `inputs`
+        returns it."""
         return self.curve(x, *(theta[..., i, None] for i in range(len(self.parameters))))
 
     def bounds(self, x: dict, y: np.ndarray) -> np.ndarray:
@@ -185,19 +199,23 @@ def form(name: str) -> Form:
     )
 
 
-# --- plain formulas ----------------------------------------------------------------------------------------------------------------
+# --- plain formulas
+# --------------------------------------------------------------------------------------------------
 
 
 def hard_corner(parameters, data_bits, alpha):
-    """min(alpha P, H) in bits: all data below capacity, capacity above it (Morris et al., 2505.24832 v3, App. A.1)."""
+    """min(alpha P, H) in bits: all data below capacity, capacity above it (Morris et al.,
+    2505.24832 v3, App. A.1)."""
     return np.minimum(alpha * np.asarray(parameters, float), data_bits)
 
 
 def smooth_corner(parameters, data_bits, alpha, k):
-    """H (1 + (H / (alpha P))^k)^(-1/k) in bits: tends to H below capacity, to alpha P above, 2^(-1/k) alpha P at it.
+    """H (1 + (H / (alpha P))^k)^(-1/k) in bits: tends to H below capacity, to alpha P above,
+    2^(-1/k) alpha P at it.
 
-    The corner is an empirical rounding of `hard_corner`, not a published law. Morris et al. (v3, Table 1 and App. A.1)
-    report 2.60e6 bits for one shape and 2.29e6 and 2.39e6 for the same shape at H = 1.11 alpha P, hence k of 4 to 5.5.
+    The corner is an empirical rounding of `hard_corner`, not a published law. Morris et al. (v3,
+    Table 1 and App. A.1) report 2.60e6 bits for one shape and 2.29e6 and 2.39e6 for the same shape
+    at H = 1.11 alpha P, hence k of 4 to 5.5.
     """
     return curves.smooth_corner(
         {"parameters": np.asarray(parameters, float), "ceiling_bits": np.asarray(data_bits, float)},
@@ -211,7 +229,8 @@ def power(parameters, a, gamma):
     return a * np.asarray(parameters, float) ** gamma
 
 
-# --- where searches begin ------------------------------------------------------------------------------------------------------------
+# --- where searches begin
+# --------------------------------------------------------------------------------------------------
 
 
 def _grid(*values) -> np.ndarray:
@@ -355,8 +374,9 @@ CHINCHILLA_GRID = {
 
 
 def chinchilla_starts(x, y):
-    """The 4,500 published starts (Hoffmann et al., appendix D.2, as in Besiroglu et al., arXiv 2404.10102); pass them to `estimate.fit` to
-    search as they did. The form's own starts project E, A and B instead: a finer grid of alpha and beta is all that remains."""
+    """The 4,500 published starts (Hoffmann et al., appendix D.2, as in Besiroglu et al., arXiv
+    2404.10102); pass them to `estimate.fit` to search as they did. The form's own starts project E,
+    A and B instead: a finer grid of alpha and beta is all that remains."""
     log_e, log_a, log_b, alpha, beta = (
         CHINCHILLA_GRID[n] for n in ("log_e", "log_a", "log_b", "alpha", "beta")
     )
@@ -368,7 +388,8 @@ def _chinchilla_projected(x, y):
     return _grid([1.0], [1.0], [1.0], exponents, exponents)
 
 
-# --- the laws ---------------------------------------------------------------------------------------------------------------------------
+# --- the laws
+# --------------------------------------------------------------------------------------------------
 
 _P = Variable(
     "parameters",
@@ -496,7 +517,8 @@ FORMS: dict[str, Form] = {
             _EXPOSURE,
             "E > 0",
             "0 at E = 0, R_inf for E >> E0",
-            f"not published; {PHYSICS}, sections 5 and 6, state 2 bits per parameter at 1000 exposures and 1 at 100",
+            f"not published; {PHYSICS}, sections 5 and 6, state 2 bits per parameter at 1000 "
+            f"exposures and 1 at 100",
             curves.saturating_exponential,
             _exposure_starts,
             "identity",
@@ -543,7 +565,8 @@ FORMS: dict[str, Form] = {
             (_C, Parameter("b0", "bits per weight", "scale", 1e-2, 1e2, "log")),
             "b > 0",
             "0 at b = 0, C for b >> b0",
-            "effective parameters, Kumar et al., arXiv 2411.04330, section 4 (b0 = 2.67 second-hand)",
+            "effective parameters, Kumar et al., arXiv 2411.04330, section 4 (b0 = 2.67 "
+            "second-hand)",
             curves.effective_parameters,
             _precision_starts,
             "identity",
@@ -580,7 +603,8 @@ FORMS: dict[str, Form] = {
             ),
             "b > 0",
             "0 up to log4 A bits, C beyond",
-            "variance of rounding to 2^b levels falls as 4^-b (Bennett 1948, Bell Syst. Tech. J. 27, 446)",
+            "variance of rounding to 2^b levels falls as 4^-b (Bennett 1948, Bell Syst. Tech. J. "
+            "27, 446)",
             curves.quantization_noise,
             _noise_starts,
             "identity",

@@ -1,18 +1,26 @@
-"""How far to trust a fit: covariance by clusters, profile likelihood and Student intervals that hold with few clusters.
+"""How far to trust a fit: covariance by clusters, profile likelihood and Student intervals that
+hold with few clusters.
 
-    intervals.of(found)                                    parameters, by the method that the form states
-    intervals.of(found, at={"parameters": [1e6], ...})     and predictions at these points, keys "at 0", "at 1", ...
+    intervals.of(found)                                    parameters, by the method that the form
+                                                           states
+    intervals.of(found, at={"parameters": [1e6], ...})     and predictions at these points, keys "at
+                                                           0", "at 1", ...
 
-Replicates are clusters (model shapes, or models and seeds), never rows. Two things make few clusters honest: residuals of each
-cluster are inflated for what it pulled the fit towards itself (CR2: Bell & McCaffrey 2002, Surv. Methodol. 28, 169), and the t quantile
-has the degrees of freedom that the variance of that very number rests on (Satterthwaite; Imbens & Kolesár 2016, Rev. Econ. Stat. 98, 701,
-eq. 10, with the correlation within clusters as estimated). Methods:
+Replicates are clusters (model shapes, or models and seeds), never rows. Two things make few
+clusters honest: residuals of each cluster are inflated for what it pulled the fit towards itself
+(CR2: Bell & McCaffrey 2002, Surv. Methodol. 28, 169), and the t quantile has the degrees of freedom
+that the variance of that very number rests on (Satterthwaite; Imbens & Kolesár 2016, Rev. Econ.
+Stat. 98, 701, eq. 10, with the correlation within clusters as estimated). Methods:
 
-    wald      estimate -+ t standard errors, in the coordinate of the parameter (its logarithm where scale is "log")
-    profile   all values whose best fit is worse by less than t^2 / 2 times what one standard error is worth in the objective: a profile
-              likelihood with the vertical scale of the clusters (Chandler & Bate 2007, Biometrika 94, 167). It follows curvature and ends at bounds.
-    pooled    wald with the noise of all clusters taken as equal, in two parts, between clusters and within; what forms use whose parameters only
-              clusters can tell apart, where one small model would otherwise decide an intercept by its own residual
+    wald      estimate -+ t standard errors, in the coordinate of the parameter (its logarithm where
+              scale is "log")
+    profile   all values whose best fit is worse by less than t^2 / 2 times what one standard error
+              is worth in the objective: a profile likelihood with the vertical scale of the
+              clusters (Chandler & Bate 2007, Biometrika 94, 167). It follows curvature and ends at
+              bounds.
+    pooled    wald with the noise of all clusters taken as equal, in two parts, between clusters and
+              within; what forms use whose parameters only clusters can tell apart, where one small
+              model would otherwise decide an intercept by its own residual
     percentile, studentized, bca    cluster bootstraps, see `bootstrap`
 """
 
@@ -35,13 +43,16 @@ CLOSE = 2e-3  # relative, of the distance to an end
 FARTHEST = 1e6  # first guesses; an end beyond is none
 KERNEL = 0.6  # standard deviations; half the width of that window
 FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
-ROUNDING = 1e-6  # of degrees of freedom: two parameters of three shapes leave exactly one, which no CPU computes as exactly one
+# of degrees of freedom: two parameters of three shapes leave exactly one, which no CPU computes as
+# exactly one
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Covariance of u by clusters [k, k], the inverse curvature [k, k] that the objective alone would give (the rows of parameters that lie on a
-    bound: as if they were free), and what dof needs."""
+    """Covariance of u by clusters [k, k], the inverse curvature [k, k] that the objective alone
+    would give (the rows of parameters that lie on a bound: as if they were free), and what dof
+    needs."""
 
     covariance: np.ndarray
     inverse: np.ndarray
@@ -59,7 +70,8 @@ class Spread:
         """Satterthwaite's degrees of freedom of that standard error."""
         a, count = self.adjusted @ gradient, int(self.codes.max()) + 1
         w = self._summed(a[:, None] * self.pull).T  # [k, C]
-        # G [n, C] is what the residual of every point adds to the part of every cluster: a in its own, minus what the fit to all took away
+        # G [n, C] is what the residual of every point adds to the part of every cluster: a in its
+        # own, minus what the fit to all took away
         own = self._summed(a[:, None] * self.x) @ w
         total = (1 - self.within) * (
             np.diag(np.bincount(self.codes, a * a, count))
@@ -83,9 +95,11 @@ class Spread:
 
 
 def spread_of(found: Fit) -> Spread:
-    """CR2 covariance of a fit by clusters. The scores are those of the loss, bounded under Huber, and so is the curvature, point by point: under-filled
-    points have smaller residuals than full ones, so that an average would misjudge both. Where delta is far below the noise, the curvature is
-    estimated with a wider window (Powell 1991; Koenker 2005, Quantile Regression, section 3.4.2)."""
+    """CR2 covariance of a fit by clusters. The scores are those of the loss, bounded under Huber,
+    and so is the curvature, point by point: under-filled points have smaller residuals than full
+    ones, so that an average would misjudge both. Where delta is far below the noise, the curvature
+    is estimated with a wider window (Powell 1991; Koenker 2005, Quantile Regression, section
+    3.4.2)."""
     p, free = found.problem, found.free
     e, jacobian = p.residuals(found.u[None])
     _, psi, curve, _ = (a[0] for a in p.loss(e))
@@ -139,8 +153,9 @@ def _widened(columns, moving):
 
 @dataclass(frozen=True)
 class Pooled:
-    """As `Spread`, from two variances that all clusters share. pull [n, k]: of residuals on u; residual [n, n]: I - H; codes [n]; within and
-    between: the estimated variances of a point and of its cluster."""
+    """As `Spread`, from two variances that all clusters share. pull [n, k]: of residuals on u;
+    residual [n, n]: I - H; codes [n]; within and between: the estimated variances of a point and of
+    its cluster."""
 
     pull: np.ndarray
     residual: np.ndarray
@@ -155,7 +170,8 @@ class Pooled:
         )
 
     def dof(self, gradient) -> float:
-        """Satterthwaite's degrees of freedom (1946, Biometrics Bull. 2, 110) of that standard error, whose square is a quadratic form of residuals."""
+        """Satterthwaite's degrees of freedom (1946, Biometrics Bull. 2, 110) of that standard
+        error, whose square is a quadratic form of residuals."""
         if self.between == 0:
             return float(np.trace(self.residual))
         form = sum(
@@ -174,7 +190,8 @@ class Pooled:
         return float(pull @ pull), float((np.bincount(self.codes, pull) ** 2).sum())
 
     def _squares(self):
-        """Matrices [n, n] of the sums of squares of residuals within clusters and of their means."""
+        """Matrices [n, n] of the sums of squares of residuals within clusters and of their
+        means."""
         size = np.bincount(self.codes)
         mean = _summed(self.residual, self.codes) / size  # [n, C]: means of rows over clusters
         between = (mean * size) @ mean.T
@@ -200,10 +217,12 @@ def _summed(matrix, codes):
 
 
 def pooled_of(found: Fit) -> Pooled:
-    """The variance of points and of clusters, the same for all in the transform of the fit, from the sums of squares of residuals within and between
-    clusters and what leverage leaves of them (Henderson's third method, 1953, Biometrics 9, 226). Under Huber's loss residuals are those of the
-    loss, stretched by 1 + k / C (1 - m) / m for the share m that it does not clip: which points are clipped follows the fit (Huber 1973, Ann.
-    Stat. 1, 799, with the C clusters as his n observations)."""
+    """The variance of points and of clusters, the same for all in the transform of the fit, from
+    the sums of squares of residuals within and between clusters and what leverage leaves of them
+    (Henderson's third method, 1953, Biometrics 9, 226). Under Huber's loss residuals are those of
+    the loss, stretched by 1 + k / C (1 - m) / m for the share m that it does not clip: which points
+    are clipped follows the fit (Huber 1973, Ann. Stat. 1, 799, with the C clusters as his n
+    observations)."""
     p, free = found.problem, found.free
     e, jacobian = p.residuals(found.u[None])
     _, psi, curve, _ = (a[0] for a in p.loss(e))
@@ -236,7 +255,8 @@ def pooled_of(found: Fit) -> Pooled:
 
 
 def _within(r, clusters, k) -> float:
-    """Correlation of residuals within clusters, from one-way analysis of variance, 0 where it is negative or there is one point per cluster."""
+    """Correlation of residuals within clusters, from one-way analysis of variance, 0 where it is
+    negative or there is one point per cluster."""
     sizes = np.array([len(rows) for rows in clusters])
     if sizes.max() < 2 or len(clusters) < 2:
         return 0.0
@@ -259,17 +279,22 @@ def of(
     level: float = forms.LEVEL,
     names=None,
 ) -> dict[str, dict]:
-    """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`, and of derived positive numbers, by key.
+    """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`,
+    and of derived positive numbers, by key.
 
-    derived: {key: (function of theta [k] in natural units, unit)}, formed in their logarithm by numerical derivatives.
+    derived: {key: (function of theta [k] in natural units, unit)}, formed in their logarithm by
+    numerical derivatives.
 
-    Each is a dict: value, low, high (None where the interval has no end inside of the bounds), unit, method, dof, error (standard error in the
-    coordinate of the search), reason (None, or why there is no interval). method: one of METHODS, None: as the form states; predictions are
-    wald, or pooled with that method, in the transform of the fit, or in the logit of a target that is bounded on both sides."""
+    Each is a dict: value, low, high (None where the interval has no end inside of the bounds),
+    unit, method, dof, error (standard error in the coordinate of the search), reason (None, or why
+    there is no interval). method: one of METHODS, None: as the form states; predictions are wald,
+    or pooled with that method, in the transform of the fit, or in the logit of a target that is
+    bounded on both sides."""
     method = method or found.form.interval
     if method not in METHODS:
         raise ValueError(
-            f"unknown method {method!r}: use one of {', '.join(METHODS)} (bootstraps: see bootstrap.intervals)"
+            f"unknown method {method!r}: use one of {', '.join(METHODS)} (bootstraps: see "
+            f"bootstrap.intervals)"
         )
     chosen = [n for n in (names or found.form.names) if found.free[found.form.place(n)]]
     blank = {
@@ -369,7 +394,8 @@ def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[st
 
 
 def _predictions(found: Fit, spread, points: dict, level: float, told: dict) -> dict[str, dict]:
-    """By "at i". told: the intervals of the parameters; those of a form with one of them are carried through it, end by end."""
+    """By "at i". told: the intervals of the parameters; those of a form with one of them are
+    carried through it, end by end."""
     if not points:
         return {}
     target, out = found.form.target, {}
@@ -453,12 +479,14 @@ def _finite(x) -> float | None:
 
 
 def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.ndarray:
-    """Ends [m, 2] of profile intervals, all searched side by side, two rows per parameter, each held at values at a growing distance s."""
+    """Ends [m, 2] of profile intervals, all searched side by side, two rows per parameter, each
+    held at values at a growing distance s."""
     p, m, n = found.problem, len(names), found.problem.root.size
     places = np.array([found.form.place(name) for name in names])
     worth = np.maximum(np.diag(spread.inverse)[places], 1e-300)
     error2 = np.array([wald[name]["error"] ** 2 for name in names])
-    # what one squared standard error is worth in the objective; of a parameter on its bound the clusters do not say it, but of the others
+    # what one squared standard error is worth in the objective; of a parameter on its bound the
+    # clusters do not say it, but of the others
     moving = np.diag(spread.covariance) > 0
     typical = (
         float((np.diag(spread.covariance)[moving] / np.diag(spread.inverse)[moving]).mean())
@@ -476,7 +504,8 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
     far = np.abs(np.where(side < 0, p.low[place], p.high[place]) - found.u[place])
     free = np.tile(found.free, (2 * m, 1))
     free[np.arange(2 * m), place] = False
-    # the other parameters follow along this direction, to first order; later starts follow what was found
+    # the other parameters follow along this direction, to first order; later starts follow what was
+    # found
     path = np.repeat(spread.inverse[places] / worth[:, None], 2, axis=0) * side[:, None]
     inner, inner_rise, outer, outer_rise = (
         np.zeros(2 * m),

@@ -1,8 +1,10 @@
-"""Estimators of capacity over model shapes that need no search: ratios, lines, one alpha under min(), and their intervals.
+"""Estimators of capacity over model shapes that need no search: ratios, lines, one alpha under
+min(), and their intervals.
 
-Everything here is about three quantities: parameters P (a count), data H (bits that could be memorized, the ceiling of
-the bit convention in use) and memorized bits m or their plateau C. No table and no file is known here. U counts
-(label, seed) units, L counts labels (model shapes). Formulas are in `forms`, fits that search in `estimate`.
+Everything here is about three quantities: parameters P (a count), data H (bits that could be
+memorized, the ceiling of the bit convention in use) and memorized bits m or their plateau C. No
+table and no file is known here. U counts (label, seed) units, L counts labels (model shapes).
+Formulas are in `forms`, fits that search in `estimate`.
 """
 
 import math
@@ -16,11 +18,13 @@ FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
 
 
 def named_estimates(parameters, bits):
-    """The numbers that all get called "bits per parameter" (L plateaus in, dict of floats out; None where undefined).
+    """The numbers that all get called "bits per parameter" (L plateaus in, dict of floats out; None
+    where undefined).
 
-    Kept apart by name because they differ by 4% on one published table: Morris et al. (v3, Table 1, bf16) has mean of
-    ratios 3.51, median 3.55, slope through the origin 3.60, slope with intercept 3.62, beside a headline of 3.64.
-    The two slopes are least squares on raw bits, so the largest model decides them.
+    Kept apart by name because they differ by 4% on one published table: Morris et al. (v3, Table 1,
+    bf16) has mean of ratios 3.51, median 3.55, slope through the origin 3.60, slope with intercept
+    3.62, beside a headline of 3.64. The two slopes are least squares on raw bits, so the largest
+    model decides them.
     """
     p, c = np.asarray(parameters, float), np.asarray(bits, float)
     ratio, spread = c / p, p - p.mean()
@@ -45,11 +49,13 @@ def _tail(z):
 
 
 def censored_mean(y, weight, bound, bound_weight):
-    """Weighted maximum likelihood of a normal mean when some values are known only to exceed `bound`.
+    """Weighted maximum likelihood of a normal mean when some values are known only to exceed
+    `bound`.
 
-    y, weight: the measured values (at least one). bound, bound_weight: the right-censored ones (may be empty).
-    Returns (mean, sd), by expectation-maximization (Tobin 1958, Econometrica 26; Dempster, Laird & Rubin 1977).
-    With no bound, or bounds far below, the mean is the weighted mean of y exactly.
+    y, weight: the measured values (at least one). bound, bound_weight: the right-censored ones (may
+    be empty). Returns (mean, sd), by expectation-maximization (Tobin 1958, Econometrica 26;
+    Dempster, Laird & Rubin 1977). With no bound, or bounds far below, the mean is the weighted mean
+    of y exactly.
     """
     y, w = np.asarray(y, float), np.asarray(weight, float)
     c, v = np.asarray(bound, float), np.asarray(bound_weight, float)
@@ -77,10 +83,11 @@ def censored_mean(y, weight, bound, bound_weight):
 
 
 def carry_censored(mean_measured, weight_measured, sd, bound, bound_weight):
-    """The mean that solves the censored score equation at fixed sd, given only the mean of the measured values.
+    """The mean that solves the censored score equation at fixed sd, given only the mean of the
+    measured values.
 
-    At fixed sd the likelihood sees the measured values through their mean alone and the answer rises with it, so an
-    interval of the measured mean is carried through end by end.
+    At fixed sd the likelihood sees the measured values through their mean alone and the answer
+    rises with it, so an interval of the measured mean is carried through end by end.
     """
     from scipy.optimize import brentq
 
@@ -96,17 +103,20 @@ def carry_censored(mean_measured, weight_measured, sd, bound, bound_weight):
 
 
 def linear_law(y, shape, design, *, draws, seed):
-    """Fit mean response per shape = design @ beta, with a 95% interval over seeds and one over shapes.
+    """Fit mean response per shape = design @ beta, with a 95% interval over seeds and one over
+    shapes.
 
-    y (U,): the response of every (shape, seed) unit. shape (U,): its row in design (L, p), p columns of full rank.
-    Returns beta (p,), then for "seeds" and for "shapes" a dict: low (p,), high (p,), dof, reason. low and high are
-    None, and reason says why, where the data carry no such interval.
+    y (U,): the response of every (shape, seed) unit. shape (U,): its row in design (L, p), p
+    columns of full rank. Returns beta (p,), then for "seeds" and for "shapes" a dict: low (p,),
+    high (p,), dof, reason. low and high are None, and reason says why, where the data carry no such
+    interval.
 
-    Seeds: what other seeds of the *same* shapes would give. Residuals of units about their shape's mean are inflated
-    by sqrt(k / (k - 1)) for k seeds, because the mean they are taken about was fitted to them: two seeds show half of
-    their variance (a factor common to all cancels once draws are studentized). Shapes: what other shapes would give.
-    Residuals of the shape means about the line are inflated by sqrt(L / (L - p)); they contain the seed noise of the
-    means. Both pool over shapes, so noise is taken as equal, independent and symmetric in the response.
+    Seeds: what other seeds of the *same* shapes would give. Residuals of units about their shape's
+    mean are inflated by sqrt(k / (k - 1)) for k seeds, because the mean they are taken about was
+    fitted to them: two seeds show half of their variance (a factor common to all cancels once draws
+    are studentized). Shapes: what other shapes would give. Residuals of the shape means about the
+    line are inflated by sqrt(L / (L - p)); they contain the seed noise of the means. Both pool over
+    shapes, so noise is taken as equal, independent and symmetric in the response.
     """
     y, design = np.asarray(y, float), np.asarray(design, float)
     n_shapes, p = design.shape
@@ -142,13 +152,15 @@ def linear_law(y, shape, design, *, draws, seed):
 
 
 def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
-    """beta minus sd times the quantiles of t* = (change of beta) / (sd of the draw), by resampling `pool`.
+    """beta minus sd times the quantiles of t* = (change of beta) / (sd of the draw), by resampling
+    `pool`.
 
-    Percentiles of resampled estimates would cover far too little with two seeds, so every draw is divided by its own
-    pooled sd (Efron & Tibshirani 1993, ch. 12; Davison & Hinkley 1997, ch. 5 and 6). Four or eight residuals taken
-    as they are make lumps (all of one size leave draws without any scatter, hence endless intervals), so the pool is
-    made symmetric and smoothed: normal noise of Silverman's width, 1.06 n^(-1/5) sd, shrunk to keep the variance
-    (Silverman & Young 1987, Biometrika 74, 469). The width goes to zero as replicates are added.
+    Percentiles of resampled estimates would cover far too little with two seeds, so every draw is
+    divided by its own pooled sd (Efron & Tibshirani 1993, ch. 12; Davison & Hinkley 1997, ch. 5 and
+    6). Four or eight residuals taken as they are make lumps (all of one size leave draws without
+    any scatter, hence endless intervals), so the pool is made symmetric and smoothed: normal noise
+    of Silverman's width, 1.06 n^(-1/5) sd, shrunk to keep the variance (Silverman & Young 1987,
+    Biometrika 74, 469). The width goes to zero as replicates are added.
     """
     none = {"low": None, "high": None, "dof": None, "reason": reason}
     if reason:
@@ -156,7 +168,8 @@ def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
     sd = np.sqrt((residual**2).sum() / dof)
     if sd < 1e-9 * max(1.0, float(np.abs(beta).max())):
         return none | {
-            "reason": "replicates agree to the last digit: no noise to resample (is the seed in use?)"
+            "reason": "replicates agree to the last digit: no noise to resample (is the seed in "
+            "use?)"
         }
     rng, size, width = np.random.default_rng(seed), len(residual), 1.06 * len(pool) ** -0.2
     noise = np.concatenate([pool, -pool])[rng.integers(0, 2 * len(pool), (draws, size))]
@@ -168,10 +181,12 @@ def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
 
 
 def fit_smooth_corner(parameters, data_bits, bits, start=None):
-    """alpha and k of the smooth corner by least squares on log bits over runs (positive arrays of one length), or from one start (alpha, k) only.
+    """alpha and k of the smooth corner by least squares on log bits over runs (positive arrays of
+    one length), or from one start (alpha, k) only.
 
-    Returns a dict: alpha, k, rms (of natural logs), starts, agreeing (of the best 16, those that end within 1e-6 of the best objective),
-    at_bound (k above 50 or below 1.05: not determined by these runs). A cross-check of the headline, which is `linear_law`.
+    Returns a dict: alpha, k, rms (of natural logs), starts, agreeing (of the best 16, those that
+    end within 1e-6 of the best objective), at_bound (k above 50 or below 1.05: not determined by
+    these runs). A cross-check of the headline, which is `linear_law`.
     """
     points = estimate.Points({"parameters": parameters, "ceiling_bits": data_bits}, bits)
     found = estimate.fit(
@@ -189,10 +204,11 @@ def fit_smooth_corner(parameters, data_bits, bits, start=None):
 
 
 def fit_hard_corner(parameters, data_bits, bits):
-    """alpha of `hard_corner` by least squares on log bits over positive arrays of one length; exact, by all its pieces.
+    """alpha of `hard_corner` by least squares on log bits over positive arrays of one length;
+    exact, by all its pieces.
 
-    Between two neighbours among the H / P the same rows are limited by capacity, and the best log alpha is the mean of
-    their log(m / P), or the end of the piece that is nearest to it.
+    Between two neighbours among the H / P the same rows are limited by capacity, and the best log
+    alpha is the mean of their log(m / P), or the end of the piece that is nearest to it.
     """
     p, h, m = (np.asarray(x, float) for x in (parameters, data_bits, bits))
     y, corner = np.log(m / p), np.log(h / p)
@@ -204,9 +220,10 @@ def fit_hard_corner(parameters, data_bits, bits):
 
 
 def jackknife(estimate, n, free):
-    """Log-scale estimate with a 95% interval by leaving out one of n observations in turn (Efron & Tibshirani 1993,
-    ch. 11). estimate: a function of the kept places, int array -> positive number. free: degrees of freedom of Student's t.
-    Returns low, high, dof and reason as `linear_law` does."""
+    """Log-scale estimate with a 95% interval by leaving out one of n observations in turn (Efron &
+    Tibshirani 1993, ch. 11). estimate: a function of the kept places, int array -> positive
+    number. free: degrees of freedom of Student's t. Returns low, high, dof and reason as
+    `linear_law` does."""
     from scipy.special import stdtrit
 
     if free < 1:

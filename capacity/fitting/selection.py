@@ -1,11 +1,17 @@
-"""Which form, which model: held-out scales, AICc, a paired test for "A stores more than B", what a study of a given size could have seen.
+"""Which form, which model: held-out scales, AICc, a paired test for "A stores more than B", what a
+study of a given size could have seen.
 
-compare.held_out(found, "parameters")                          each size told by the others: the headline error of a fit
+compare.held_out(found, "parameters")                          each size told by the others: the
+                                                               headline error of a fit
 compare.forms(["exposure_exponential", "exposure_log"], points, "exposures")
-compare.paired(bits_a, bits_b, by=size)                        exact sign flips and Student's interval, over pairs and over sizes
-compare.detectable(sd=0.02, pairs=8)                           the smallest difference that 8 pairs see in four of five studies
-compare.winner(bits, n_sequences, seed)                        what the best of several is worth when it was chosen by its own noise
-compare.record(found, "parameters", at=..., resamples=4000)    all that a file should hold of a fit, JSON-able
+compare.paired(bits_a, bits_b, by=size)                        exact sign flips and Student's
+                                                               interval, over pairs and over sizes
+compare.detectable(sd=0.02, pairs=8)                           the smallest difference that 8 pairs
+                                                               see in four of five studies
+compare.winner(bits, n_sequences, seed)                        what the best of several is worth
+                                                               when it was chosen by its own noise
+compare.record(found, "parameters", at=..., resamples=4000)    all that a file should hold of a fit,
+                                                               JSON-able
 """
 
 from __future__ import annotations
@@ -28,15 +34,19 @@ ABSOLUTE = 0.01  # standard deviations; with so small a delta Huber's loss is th
 RETRIED = 8  # starts beside the optimum of all points, where a group is left out
 
 
-# --- one fit ----------------------------------------------------------------------------------------------------------------------------------
+# --- one fit
+# --------------------------------------------------------------------------------------------------
 
 
 def held_out(found: Fit, scale: str | None = None) -> dict:
-    """Every group of points told by a fit to the others: groups of one value of the variable `scale`, or clusters where it is None.
+    """Every group of points told by a fit to the others: groups of one value of the variable
+    `scale`, or clusters where it is None.
 
-    rms (in the unit of the target), rms_percent (of the measured values; None where some are not positive), groups (value, points, error of the
-    group's mean, in both units), and for a scale largest: the same for its largest value, and extrapolation: how many times larger that is than
-    the next. Bounds count as points where they are fitted, not where they are told. delta is that of all points."""
+    rms (in the unit of the target), rms_percent (of the measured values; None where some are not
+    positive), groups (value, points, error of the group's mean, in both units), and for a scale
+    largest: the same for its largest value, and extrapolation: how many times larger that is than
+    the next. Bounds count as points where they are fitted, not where they are told. delta is that
+    of all points."""
     p = found.problem
     if scale is None:
         names, codes = list(found.clusters), found.codes
@@ -107,9 +117,10 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
 
 
 def aicc(found: Fit) -> dict:
-    """Akaike's criterion with the small-sample term (Hurvich & Tsai 1989, Biometrika 76, 297) of the least-squares fit of the same points, so
-    that it is a likelihood; in units of y whatever the transform. value None where the points are too few. Points of one cluster count as
-    independent here, which favours large forms: held-out scales come first."""
+    """Akaike's criterion with the small-sample term (Hurvich & Tsai 1989, Biometrika 76, 297) of
+    the least-squares fit of the same points, so that it is a likelihood; in units of y whatever the
+    transform. value None where the points are too few. Points of one cluster count as independent
+    here, which favours large forms: held-out scales come first."""
     fitted = (
         found
         if np.isinf(found.problem.delta)
@@ -154,8 +165,9 @@ def aicc(found: Fit) -> dict:
 
 
 def forms(names, points: Points, scale: str | None = None, **settings) -> list[dict]:
-    """The same points by several forms, the one with the smallest held-out error first: form, values, rms, held_out (rms and largest scale),
-    aicc, difference to the best, Akaike weight, warnings. settings: of `estimate.fit`. Only forms of one target compare."""
+    """The same points by several forms, the one with the smallest held-out error first: form,
+    values, rms, held_out (rms and largest scale), aicc, difference to the best, Akaike weight,
+    warnings. settings: of `estimate.fit`. Only forms of one target compare."""
     rows = []
     for name in names:
         found = estimate.fit(name, points, **settings)
@@ -181,7 +193,8 @@ def forms(names, points: Points, scale: str | None = None, **settings) -> list[d
 
 
 def ranked(rows: list[dict]) -> list[dict]:
-    """Rows of `forms` with AICc differences and Akaike weights among them, the smallest held-out error first."""
+    """Rows of `forms` with AICc differences and Akaike weights among them, the smallest held-out
+    error first."""
     known = [row["aicc"] for row in rows if row["aicc"] is not None]
     least = min(known) if known else None
     weights = {
@@ -207,8 +220,10 @@ def record(
     resamples: int = 0,
     seed: int = 0,
 ) -> dict:
-    """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the search by clusters, held-out error, AICc, the
-    parameters under other losses, and, with resamples and clusters enough, the bootstrap beside the intervals: its ends and the shares that hit bounds."""
+    """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the
+    search by clusters, held-out error, AICc, the parameters under other losses, and, with resamples
+    and clusters enough, the bootstrap beside the intervals: its ends and the shares that hit
+    bounds."""
     again = {
         "transform": found.problem.transform,
         "fixed": {
@@ -245,16 +260,19 @@ def record(
     return found.to_dict(**more)
 
 
-# --- two models -------------------------------------------------------------------------------------------------------------------------------
+# --- two models
+# --------------------------------------------------------------------------------------------------
 
 
 def paired(a, b, *, by=None, ratio: bool = True, level: float = LEVEL) -> dict:
     """Whether A holds more than B, from pairs that differ in nothing else (one size and seed each).
 
-    ratio: differences are of logarithms, and effect and interval are ratios A / B; else plain differences. Two answers each: p_more (one-sided)
-    and p (two-sided) of an exact test by flipping signs, which asks only that a difference be symmetric about 0 when A and B are
-    equal (Fisher 1935, The Design of Experiments, section 21), and Student's interval. Over pairs it holds for these sizes; `sizes`, over the means of
-    the groups `by`, also for others. smallest_p: what the test could reach at best."""
+    ratio: differences are of logarithms, and effect and interval are ratios A / B; else plain
+    differences. Two answers each: p_more (one-sided) and p (two-sided) of an exact test by flipping
+    signs, which asks only that a difference be symmetric about 0 when A and B are equal (Fisher
+    1935, The Design of Experiments, section 21), and Student's interval. Over pairs it holds for
+    these sizes; `sizes`, over the means of the groups `by`, also for others. smallest_p: what the
+    test could reach at best."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"pairs need two lists of one length, not {a.shape} and {b.shape}")
@@ -323,13 +341,17 @@ def detectable(
     level: float = LEVEL,
     sd_dof: int | None = None,
 ) -> dict:
-    """The smallest true difference that a t test of this size calls different from 0 with the given power.
+    """The smallest true difference that a t test of this size calls different from 0 with the given
+    power.
 
-    sd: standard deviation of the differences of pairs, or, unpaired, of one value (`pairs` of them on each side); relative noise gives a relative
-    effect. sd_dof: degrees of freedom that sd was estimated with: then `interval`, the effect at the 95% limits of sd, says how well it is known."""
+    sd: standard deviation of the differences of pairs, or, unpaired, of one value (`pairs` of them
+    on each side); relative noise gives a relative effect. sd_dof: degrees of freedom that sd was
+    estimated with: then `interval`, the effect at the 95% limits of sd, says how well it is known.
+    """
     if sd <= 0 or pairs < 2 or not 0.5 < power < 1:
         raise ValueError(
-            f"detectable needs sd > 0, at least 2 pairs and a power between 0.5 and 1, not {sd:g}, {pairs} and {power:g}"
+            f"detectable needs sd > 0, at least 2 pairs and a power between 0.5 and 1, not {sd:g}, "
+            f"{pairs} and {power:g}"
         )
     from scipy.optimize import brentq
     from scipy.special import chdtri, nctdtr, stdtrit
@@ -358,10 +380,13 @@ def detectable(
 
 
 def winner(values, option, seed, *, draws: int = 2000) -> dict:
-    """The best of several options (data sizes, learning rates) over seeds, and what it is worth on seeds that did not choose it.
+    """The best of several options (data sizes, learning rates) over seeds, and what it is worth on
+    seeds that did not choose it.
 
-    value: mean of the chosen option, biased upward because its noise helped to choose it; bias: by how much, from resampled seeds; fresh: mean over
-    seeds of the option that the other seeds choose, which is free of that; warning where the bias is above a tenth of the standard error of a mean."""
+    value: mean of the chosen option, biased upward because its noise helped to choose it; bias: by
+    how much, from resampled seeds; fresh: mean over seeds of the option that the other seeds
+    choose, which is free of that; warning where the bias is above a tenth of the standard error of
+    a mean."""
     values, option, seed = np.asarray(values, float), np.asarray(option), np.asarray(seed)
     names, rows = np.unique(option, return_inverse=True)
     seeds, columns = np.unique(seed, return_inverse=True)
@@ -382,7 +407,8 @@ def winner(values, option, seed, *, draws: int = 2000) -> dict:
     }
     if len(seeds) < 2:
         return out | {
-            "warning": f"the best of {len(names)} by one seed: its noise chose it, and nothing says by how much"
+            "warning": f"the best of {len(names)} by one seed: its noise chose it, and nothing "
+            f"says by how much"
         }
     noise = grid - means[:, None]
     error = float(np.sqrt((noise**2).sum() / (len(names) * (len(seeds) - 1)) / len(seeds)))
@@ -394,6 +420,7 @@ def winner(values, option, seed, *, draws: int = 2000) -> dict:
     out["fresh"] = float(grid[rest.argmax(0), np.arange(len(seeds))].mean())
     if out["bias"] > 0.1 * error:
         out["warning"] = (
-            f"the best of {len(names)} is biased upward by about {out['bias']:.3g}: run it again with fresh seeds, or quote {out['fresh']:.4g}"
+            f"the best of {len(names)} is biased upward by about {out['bias']:.3g}: run it again "
+            f"with fresh seeds, or quote {out['fresh']:.4g}"
         )
     return out

@@ -1,11 +1,15 @@
-"""Many fits of one form at once: damped Gauss-Newton on the robust objective, one row per start, resample or fixed value.
+"""Many fits of one form at once: damped Gauss-Newton on the robust objective, one row per start,
+resample or fixed value.
 
-    objective(u) = sum over points of w rho(e),   e = s (T(y) - T(f(x, u)))          a sum, never a mean
+    objective(u) = sum over points of w rho(e),   e = s (T(y) - T(f(x, u)))          a sum, never a
+                                                  mean
 
-T is the transform in which residuals are taken, s the root of a point's precision (1 on average), w how often the row counts the point (0:
-left out), rho the loss of Huber (1964, Ann. Math. Stat. 35, 73): e^2 / 2 up to delta, delta (|e| - delta / 2) beyond. A point known only
-to lie above its y counts with -sigma^2 log Phi(-e / sigma) instead (Tobin 1958, Econometrica 26, 24). u are the parameters in the
-coordinates of `forms.Parameter`; derivatives are exact. Shapes: B rows, n points, k parameters.
+T is the transform in which residuals are taken, s the root of a point's precision (1 on average), w
+how often the row counts the point (0: left out), rho the loss of Huber (1964, Ann. Math. Stat. 35,
+73): e^2 / 2 up to delta, delta (|e| - delta / 2) beyond. A point known only to lie above its y
+counts with -sigma^2 log Phi(-e / sigma) instead (Tobin 1958, Econometrica 26, 24). u are the
+parameters in the coordinates of `forms.Parameter`; derivatives are exact. Shapes: B rows, n points,
+k parameters.
 """
 
 from __future__ import annotations
@@ -49,8 +53,8 @@ def back(transform: str, t):
 
 @dataclass(frozen=True)
 class Problem:
-    """What all rows share. t: T(y), [n] or one row each [B, n]. root: s [n]. censored [n]: y is a lower bound. low, high [k]: box of u.
-    sigma: of residuals, read by censored points only."""
+    """What all rows share. t: T(y), [n] or one row each [B, n]. root: s [n]. censored [n]: y is a
+    lower bound. low, high [k]: box of u. sigma: of residuals, read by censored points only."""
 
     form: Form
     transform: str
@@ -107,7 +111,8 @@ class Problem:
         )
 
     def loss(self, e):
-        """rho, its first derivative, its second derivative (0 or 1 under Huber), and the weight of the majorizing parabola, all [B, n]."""
+        """rho, its first derivative, its second derivative (0 or 1 under Huber), and the weight of
+        the majorizing parabola, all [B, n]."""
         size = np.abs(e)
         near = size <= self.delta
         if np.isinf(self.delta):
@@ -141,8 +146,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """One row each: u [B, k], objective [B], gradient [B, k] (of free parameters that could still move, else 0), decrement [B] (the fall of the
-    objective that its parabola still promises), iterations [B], converged [B]."""
+    """One row each: u [B, k], objective [B], gradient [B, k] (of free parameters that could still
+    move, else 0), decrement [B] (the fall of the objective that its parabola still promises),
+    iterations [B], converged [B]."""
 
     u: np.ndarray
     objective: np.ndarray
@@ -153,7 +159,8 @@ class Solution:
 
 
 def normal(problem: Problem, u, weight, rows=slice(None)):
-    """Objective [B], gradient by u [B, k], second derivatives of Gauss and Newton [B, k, k], and of the majorizer."""
+    """Objective [B], gradient by u [B, k], second derivatives of Gauss and Newton [B, k, k], and of
+    the majorizer."""
     e, jacobian = problem.residuals(u, rows)
     rho, psi, curve, major = problem.loss(e)
     gradient = -np.matmul((weight * psi)[:, None, :], jacobian)[:, 0]
@@ -170,10 +177,11 @@ def normal(problem: Problem, u, weight, rows=slice(None)):
 def solve(
     problem: Problem, start, weight=None, free=None, *, tol: float = 1e-13, most: int = 500
 ) -> Solution:
-    """A minimum from every start [B, k] (u). weight: [n] or [B, n]; free: [k] or [B, k], which parameters may move.
+    """A minimum from every start [B, k] (u). weight: [n] or [B, n]; free: [k] or [B, k], which
+    parameters may move.
 
-    Converged: one more step would lower the objective by less than tol of it. Bounds are kept by projection: a parameter on its bound whose
-    slope points outward stands still."""
+    Converged: one more step would lower the objective by less than tol of it. Bounds are kept by
+    projection: a parameter on its bound whose slope points outward stands still."""
     start = np.atleast_2d(np.asarray(start, float))
     (count, k), n = start.shape, problem.root.size
     weight = np.ones(n) if weight is None else np.asarray(weight, float)
@@ -233,9 +241,11 @@ def _solve(problem, start, weight, free, rows, tol, most):
 def polish(problem: Problem, u, free, *, most: int = 50) -> np.ndarray:
     """The minimum [k] beside u [k], where a search has ended, to the accuracy of the arithmetic.
 
-    A search compares objectives, which tell minima apart to the root of eps standard errors only; the gradient tells them apart to eps. So full
-    Gauss-Newton steps are taken as long as each promises less than the one before (half of it, or the last figures are noise). Returns u itself
-    where such a step leads uphill by more than rounding: away from a minimum nothing is polished."""
+    A search compares objectives, which tell minima apart to the root of eps standard errors only;
+    the gradient tells them apart to eps. So full Gauss-Newton steps are taken as long as each
+    promises less than the one before (half of it, or the last figures are noise). Returns u itself
+    where such a step leads uphill by more than rounding: away from a minimum nothing is polished.
+    """
     u = np.clip(np.asarray(u, float), problem.low, problem.high)[None]
     one, free = np.ones(problem.root.size), np.broadcast_to(np.asarray(free, bool), u.shape)
     now = normal(problem, u, one)
@@ -254,7 +264,8 @@ def polish(problem: Problem, u, free, *, most: int = 50) -> np.ndarray:
 
 
 def held_still(problem: Problem, u, gradient, free) -> np.ndarray:
-    """True for parameters [B, k] that are not free, or on a bound with a slope that points outward."""
+    """True for parameters [B, k] that are not free, or on a bound with a slope that points
+    outward."""
     return ~free | ((u <= problem.low) & (gradient > 0)) | ((u >= problem.high) & (gradient < 0))
 
 
@@ -285,10 +296,12 @@ def damped_step(g, hessian, upper, held, damping) -> tuple[np.ndarray, np.ndarra
 
 
 def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) -> np.ndarray:
-    """Starts [S, k] (natural units) with the form's linear parameters replaced by their weighted least-squares values given the others.
+    """Starts [S, k] (natural units) with the form's linear parameters replaced by their weighted
+    least-squares values given the others.
 
-    Variable projection (Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413) of squared residuals; relative ones under the log transform, to
-    first order, as residuals of logarithms are not linear in anything. Bounds at one side of 0 are kept exactly, by trying all sets of active ones."""
+    Variable projection (Golub & Pereyra 1973, SIAM J. Numer. Anal. 10, 413) of squared residuals;
+    relative ones under the log transform, to first order, as residuals of logarithms are not linear
+    in anything. Bounds at one side of 0 are kept exactly, by trying all sets of active ones."""
     form = problem.form
     places = [form.place(name) for name in form.linear]
     if not places:
@@ -319,7 +332,8 @@ def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) 
 
 
 def bounded_least_squares(a, b, low):
-    """argmin |a c - b|^2 for every row of a [S, n, l], b [S, n], with c >= low where low is finite: the best of all active sets."""
+    """argmin |a c - b|^2 for every row of a [S, n, l], b [S, n], with c >= low where low is finite:
+    the best of all active sets."""
     count, _, width = a.shape
     best, cost = np.zeros((count, width)), np.full(count, np.inf)
     for chosen in range(2**width):

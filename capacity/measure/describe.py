@@ -17,7 +17,8 @@ def describe(record: dict, results: Path) -> str:
             lines += lines_of(record["measures"][name], record)
     if (stored := record.get("storage")) and (held := _held(record["measures"])) is not None:
         lines.append(
-            f"  stored as {stored['weights']}: {stored['bits_per_weight']:.2f} bits per weight, {held / stored['bits']:.3f} bits held per stored bit"
+            f"  stored as {stored['weights']}: {stored['bits_per_weight']:.2f} bits per weight, "
+            f"{held / stored['bits']:.3f} bits held per stored bit"
         )
     if t.get("steps_skipped"):
         lines.append(f"  {t['steps_skipped']} steps skipped for an overflow in fp16")
@@ -54,7 +55,8 @@ def _memorization(m: dict, record: dict) -> list[str]:
             f"{c['fraction_of_ceiling']:.1%}" if c["fraction_of_ceiling"] is not None else "-"
         )
         lines.append(
-            f"  {name:10s} {c['bits']:>13,.0f}  {fraction:>10s}   {per['total']:.3f}  {per['paper']:.3f}"
+            f"  {name:10s} {c['bits']:>13,.0f}  {fraction:>10s}   {per['total']:.3f}  "
+            f"{per['paper']:.3f}"
         )
     return lines
 
@@ -66,7 +68,8 @@ def _knowledge(m: dict, record: dict) -> list[str]:
         asked = f"{m['people_asked']:,} of {asked} asked"
     third = f", p3 = {m['p3_nats']:.3f}" if "p3_nats" in m else ""
     lines = [
-        f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to {t['exposures_max']:,}); "
+        f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to "
+        f"{t['exposures_max']:,}); "
         f"context: {m['context']}",
         f"  R     = {per['paper']:.3f} bits per parameter (used rows), {per['total']:.3f} (total)"
         + (
@@ -74,8 +77,10 @@ def _knowledge(m: dict, record: dict) -> list[str]:
             if m["bits_se_over_people"]
             else ""
         ),
-        f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} (total)",
-        f"  learned {m['bits']:,.0f} of {m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
+        f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} "
+        f"(total)",
+        f"  learned {m['bits']:,.0f} of {m['ceiling_bits']:,.0f} bits = "
+        f"{m['fraction_of_ceiling']:.1%}; "
         f"p1 = {m['p1_nats']:.3f}, p2 = {m['p2_nats']:.3f}{third} nats",
         "  attribute      bits   of   accuracy   spread over contexts (nats)",
     ]
@@ -95,7 +100,8 @@ def _knowledge(m: dict, record: dict) -> list[str]:
     if len(shown) > 12:
         lines.append(f"  ... and {len(shown) - 12} more in the record")
     lines.append(
-        f"  mean accuracy {m['accuracy']:.1%}: {m['memorized_people']:,.0f} people's worth of values"
+        f"  mean accuracy {m['accuracy']:.1%}: {m['memorized_people']:,.0f} people's worth of "
+        f"values"
     )
     return lines
 
@@ -104,7 +110,8 @@ def _extraction(m: dict, record: dict) -> list[str]:
     lines = [
         f"  asked by questions after fine-tuning ({m['mode']}) on {m['people_trained']:,} people: "
         f"{m['accuracy']:.1%} exact",
-        f"  on {m['people_tested']:,} held-out people, {m['accuracy_trained']:.1%} on those of the fine-tuning",
+        f"  on {m['people_tested']:,} held-out people, {m['accuracy_trained']:.1%} on those of the "
+        f"fine-tuning",
     ]
     return lines + [
         "    " + ", ".join(f"{name} {a:.1%}" for name, a in part)
@@ -115,7 +122,8 @@ def _extraction(m: dict, record: dict) -> list[str]:
 
 def _text(m: dict, record: dict) -> list[str]:
     lines = [
-        f"  {m['n_members']:,} sequences trained on, {m['n_held_out']:,} held out; {m['tokens_per_parameter']['total']:.2f} tokens per "
+        f"  {m['n_members']:,} sequences trained on, {m['n_held_out']:,} held out; "
+        f"{m['tokens_per_parameter']['total']:.2f} tokens per "
         "parameter",
         "                 bits per token  correct  extractable from a half",
     ]
@@ -123,7 +131,8 @@ def _text(m: dict, record: dict) -> list[str]:
         side = m[name]
         half = next(iter(side["extractable"].values()))
         lines.append(
-            f"  {words:12s}  {side['loss_bits_per_token']:>14.3f}  {side['correct']:>7.1%}  {half:>24.2%}"
+            f"  {words:12s}  {side['loss_bits_per_token']:>14.3f}  {side['correct']:>7.1%}  "
+            f"{half:>24.2%}"
         )
     lines.append("  membership       AUC [95%]              F1   TPR at 1% FPR")
     for name, s in m["membership"].items():
@@ -134,22 +143,27 @@ def _text(m: dict, record: dict) -> list[str]:
         )
     if "canaries" in m:
         lines.append(
-            f"  canaries: {'times seen, long ago' if 'views' in m else 'times in the training set':25s}   exposure (bits, of at most "
+            f"  canaries: "
+            f"{'times seen, long ago' if 'views' in m else 'times in the training set':25s}   "
+            f"exposure (bits, of at most "
             f"{m['canaries'][0]['at_most']:.1f})   extractable"
         )
         for level in m["canaries"]:
             se = "" if level["exposure_se"] is None else f" ± {level['exposure_se']:.2f}"
             lines.append(
-                f"  {level['repeats']:>37d}   {level['exposure']:.2f}{se:<20s}   {level['extractable']:.0%}"
+                f"  {level['repeats']:>37d}   {level['exposure']:.2f}{se:<20s}   "
+                f"{level['extractable']:.0%}"
             )
     lines.append(
-        f"  bag of words   {m['bag_of_words_auc']:.3f} (no model; near 0.5 where the split is sound)"
+        f"  bag of words   {m['bag_of_words_auc']:.3f} (no model; near 0.5 where the split is "
+        f"sound)"
     )
     return lines
 
 
 def _quantization(m: dict, record: dict) -> list[str]:
-    """Columns: bits held, their part of the unquantized model's, per weight, bits stored per weight, the ratio of these two."""
+    """Columns: bits held, their part of the unquantized model's, per weight, bits stored per
+    weight, the ratio of these two."""
     whole = m["unquantized"]
     lines = [
         "  quantized after training      bits held     kept  per weight stored  ratio",
@@ -175,7 +189,8 @@ def _quantized(name: str, grid: str, row: dict) -> str:
     kept = row["fraction_of_unquantized"]
     held = row["bits_per_parameter"]["total"]
     return (
-        f"  {name:11s} {grid:19s}{row['held_bits']:>9,.0f}  {'-' if kept is None else format(kept, '.1%'):>7s}  {held:>10.3f}"
+        f"  {name:11s} {grid:19s}{row['held_bits']:>9,.0f}  "
+        f"{'-' if kept is None else format(kept, '.1%'):>7s}  {held:>10.3f}"
         f" {row['stored_bits_per_weight']:>6.2f} {row['bits_per_stored_bit']:>6.3f}"
     )
 

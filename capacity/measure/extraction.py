@@ -1,13 +1,15 @@
-"""Whether what is stored can be asked for: fine-tune on questions about one half of the people, ask about the other half.
+"""Whether what is stored can be asked for: fine-tune on questions about one half of the people, ask
+about the other half.
 
-The protocol of "Physics of Language Models: Part 3.1" (Allen-Zhu and Li, arXiv 2309.14316, sections 3 to 5, appendix D): a
-question with the full name, the value as its answer, exact match. Chosen here, because the paper does not state it or
-leaves a choice: the loss covers the answer's tokens with their full stop; decoding is greedy (the paper: beam 4 is
-similar); one question per attribute; low-rank updates start at zero and are not rescaled. The answer's full stop counts,
-so a longer value is wrong.
+The protocol of "Physics of Language Models: Part 3.1" (Allen-Zhu and Li, arXiv 2309.14316, sections
+3 to 5, appendix D): a question with the full name, the value as its answer, exact match. Chosen
+here, because the paper does not state it or leaves a choice: the loss covers the answer's tokens
+with their full stop; decoding is greedy (the paper: beam 4 is similar); one question per attribute;
+low-rank updates start at zero and are not rescaled. The answer's full stop counts, so a longer
+value is wrong.
 
-Counts of 3.3, appendix A.2, in people: extractable = 2 x the sum over held-out people of the mean accuracy over five
-attributes, the city of work excluded.
+Counts of 3.3, appendix A.2, in people: extractable = 2 x the sum over held-out people of the mean
+accuracy over five attributes, the city of work excluded.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ INIT = (
 
 
 def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Question:
-    """EOS and the question about one attribute of each person; the asked span is the answer with its full stop."""
+    """EOS and the question about one attribute of each person; the asked span is the answer with
+    its full stop."""
     content = world.lexicon.content
     slots = torch.zeros(len(person_R), 10, dtype=torch.int64, device=world.device)
     slots[:, 0] = EOS
@@ -77,7 +80,8 @@ def halves(world: BiosWorld, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def adapt(gpt: GPT, flat_1P: Tensor, factors: dict[str, Tensor]) -> Tensor:
-    """The weights with low-rank updates of the embedding and of the maps to queries and values added, [1, P]."""
+    """The weights with low-rank updates of the embedding and of the maps to queries and values
+    added, [1, P]."""
     parts = list(flat_1P.split(gpt.sizes, dim=1))
     for i, weight in enumerate(gpt.layout):
         if weight.name + ".a" in factors:
@@ -94,7 +98,8 @@ def adapt(gpt: GPT, flat_1P: Tensor, factors: dict[str, Tensor]) -> Tensor:
 def new_factors(
     gpt: GPT, rank_embedding: int, rank_attention: int, seed: int, device: torch.device
 ) -> dict[str, Tensor]:
-    """a [rows, rank] normal, b [rank, columns] zero; queries and values of a layer share a factor each through block columns."""
+    """a [rows, rank] normal, b [rank, columns] zero; queries and values of a layer share a factor
+    each through block columns."""
     generator = torch.Generator().manual_seed(hashing.key(seed, "extraction factors"))
     out = {}
     for weight in gpt.layout:
@@ -114,7 +119,8 @@ def new_factors(
 
 
 def block_mask(gpt: GPT, factors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Which entries of the second factors train: the first half of the ranks belongs to the queries, the second to values."""
+    """Which entries of the second factors train: the first half of the ranks belongs to the
+    queries, the second to values."""
     masks = {}
     for name, factor in factors.items():
         mask = torch.ones_like(factor)
@@ -195,7 +201,8 @@ def _unpacked(
 
 
 def _padded(world: BiosWorld, question: Question) -> tuple[Tensor, Tensor]:
-    """Tokens int32 [R, W] behind which nothing counts, and fp32 [R, W - 1]: 1 where a target belongs to an answer."""
+    """Tokens int32 [R, W] behind which nothing counts, and fp32 [R, W - 1]: 1 where a target
+    belongs to an answer."""
     tokens, length = world.pieces.join(question.slots)
     width = int(length.max())
     first = length.cumsum(0) - length
@@ -208,7 +215,8 @@ def _padded(world: BiosWorld, question: Question) -> tuple[Tensor, Tensor]:
 
 
 def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: torch.dtype) -> dict:
-    """Fine-tune a copy of the weights and ask; ready for the record. Accuracies are exact matches."""
+    """Fine-tune a copy of the weights and ask; ready for the record. Accuracies are exact
+    matches."""
     learned_from, held_out = halves(world, config.seed)
     tuned = fine_tune(gpt, flat_P, world, learned_from, config, dtype)
 

@@ -1,25 +1,29 @@
-"""Bits of knowledge about people: the losses p1, p2, p3 of "Physics of Language Models 3.3" and the capacity ratio.
+"""Bits of knowledge about people: the losses p1, p2, p3 of "Physics of Language Models 3.3" and the
+capacity ratio.
 
-For each person the model is asked, in a fresh context that begins with EOS, for the name and for every attribute:
+For each person the model is asked, in a fresh context that begins with EOS, for the name and for
+every attribute:
 
 p1  nats of the full name directly behind EOS, summed over its tokens, averaged over people
-p2  nats of the value of an attribute, summed over its tokens, averaged over people and contexts; for bioS summed over
-    birth date, birth city, university, major, employer and gender (Definition 4.3; footnote 12: the city of work follows from
-    the employer and counts no bits)
+p2  nats of the value of an attribute, summed over its tokens, averaged over people and contexts;
+    for bioS summed over birth date, birth city, university, major, employer and gender (Definition
+    4.3; footnote 12: the city of work follows from the employer and counts no bits)
 p3  of bioD: the same for the first chunk of a value
 
 Two contexts for p2, recorded with the result. The paper states none.
 
-first   the attribute's sentence comes first, behind EOS and the full name, with several templates, the same for all people.
-        Nothing else can leak. Only templates in which nothing but the value can follow are used, as long as there are any. For
-        texts whose order and wording are drawn anew.
-text    the person's own text up to the value, as in training; the city of work is left out where it would come before the
-        employer (it holds 6.31 of the 8.04 bits of the employer), and the employer where it would come before the city. For
-        texts of a fixed order or wording.
+first   the attribute's sentence comes first, behind EOS and the full name, with several templates,
+        the same for all people. Nothing else can leak. Only templates in which nothing but the
+        value can follow are used, as long as there are any. For texts whose order and wording are
+        drawn anew.
+text    the person's own text up to the value, as in training; the city of work is left out where it
+        would come before the employer (it holds 6.31 of the 8.04 bits of the employer), and the
+        employer where it would come before the city. For texts of a fixed order or wording.
 
-The gender is scored at the first pronoun, in the second sentence: the raw probability of the pronoun, not
-renormalized over {He, She}, which costs a little if anything. A value whose tokens start those of another value is worth
-the probability of its tokens minus that of the longer values that start with it; nothing else is renormalized.
+The gender is scored at the first pronoun, in the second sentence: the raw probability of the
+pronoun, not renormalized over {He, She}, which costs a little if anything. A value whose tokens
+start those of another value is worth the probability of its tokens minus that of the longer values
+that start with it; nothing else is renormalized.
 """
 
 from __future__ import annotations
@@ -53,7 +57,8 @@ class Question:
 def ask(
     pieces: Pieces, question: Question, scorer: Scorer, batch_tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nats of the asked spans, summed over tokens, fp64 [R], and whether a greedy reader would say them exactly, bool [R]."""
+    """Nats of the asked spans, summed over tokens, fp64 [R], and whether a greedy reader would say
+    them exactly, bool [R]."""
     tokens, length = pieces.join(question.slots)
     end = question.begin + question.length
     assert bool((question.begin > 0).all() and (end <= length).all()), (
@@ -180,7 +185,8 @@ def gender_question(world: BiosWorld, person_R: Tensor, draw: int, context: str)
 
 
 def _template(world: BiosWorld, a: int, draw: int) -> Tensor:
-    """Template of the draw-th scoring of attribute a, [1, A]: spread evenly over the clear ones (see BiosWorld)."""
+    """Template of the draw-th scoring of attribute a, [1, A]: spread evenly over the clear ones
+    (see BiosWorld)."""
     clear = world.clear[a]
     out = torch.zeros(1, len(world.attributes), dtype=torch.int64, device=world.device)
     step = (
@@ -201,7 +207,8 @@ def ask_value(
     scorer: Scorer,
     batch_tokens: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nats and greedy hits of exactly this value: the mass of longer values that start with it is taken off."""
+    """Nats and greedy hits of exactly this value: the mass of longer values that start with it is
+    taken off."""
     question = value_question(world, person_R, attribute, draw, context)
     nats, hits = ask(world.pieces, question, scorer, batch_tokens)
     if attribute == "birth_date":  # years have equally many digits, none starts another
@@ -231,7 +238,8 @@ def ask_value(
 
 
 def _extensions(world: BiosWorld, attribute: str) -> list[tuple[int, int]]:
-    """Pairs (v, u) of values of this world where v starts u and no value of this world lies between them."""
+    """Pairs (v, u) of values of this world where v starts u and no value of this world lies between
+    them."""
     above = {u: v for v, u in world.lexicon.content["extensions"][attribute]}
     size = world.parts[world.attributes.index(attribute)][1].shape[1]
     out = []
@@ -245,7 +253,8 @@ def _extensions(world: BiosWorld, attribute: str) -> list[tuple[int, int]]:
 
 
 def _summary(nats_TR: list[np.ndarray], hits_TR: list[np.ndarray], bits: float) -> dict:
-    """One attribute: means over contexts and people; the spread is over contexts (templates or texts)."""
+    """One attribute: means over contexts and people; the spread is over contexts (templates or
+    texts)."""
     means = [float(n.mean()) for n in nats_TR]
     p = float(np.mean(means))
     return {
@@ -341,7 +350,8 @@ def measure_biod(
     batch_tokens: int,
     parameters: dict[str, int],
 ) -> dict:
-    """All numbers of bioD for one member (Definition 4.1): each attribute's sentence directly behind the name."""
+    """All numbers of bioD for one member (Definition 4.1): each attribute's sentence directly
+    behind the name."""
     d = world.data
     person = sample(world, people)
     p1_R, _ = ask(world.pieces, name_question(world, person), scorer, batch_tokens)
@@ -404,8 +414,8 @@ def measure_corpus(
     batch_tokens: int,
     parameters: dict[str, int],
 ) -> dict:
-    """Names and values of an imported corpus where they first occur in a person's own texts, with all that stands before
-    them; values count log2(different values in the corpus) bits."""
+    """Names and values of an imported corpus where they first occur in a person's own texts, with
+    all that stands before them; values count log2(different values in the corpus) bits."""
     content, n = world.lexicon.content, world.n_people
     person = sample(world, people)
     names = ["person", *content["values"]]
@@ -486,14 +496,15 @@ def _finish(
     correct: np.ndarray,
     parameters: dict[str, int],
 ) -> dict:
-    """Totals, ratios by parameter convention, and their uncertainty where not everybody was asked."""
+    """Totals, ratios by parameter convention, and their uncertainty where not everybody was
+    asked."""
     n, asked = world.n_people, len(person)
     spread = (
         n * float(total_R.std(ddof=1)) / math.log(2) / math.sqrt(asked) if 1 < asked < n else 0.0
     )
     if asked == n and world.data.kind != "corpus":
-        # both bounds are exact then, up to names whose tokens start those of another name; a corpus may say in front of a name
-        # whose it is
+        # both bounds are exact then, up to names whose tokens start those of another name; a corpus
+        # may say in front of a name whose it is
         assert held <= ceiling * 1.01 + 1.0, f"{held} bits learned of at most {ceiling}"
     return {
         "version": VERSION,
@@ -513,7 +524,8 @@ def _finish(
 
 
 def sample(world, people: int | None) -> Tensor:
-    """The people who are asked: all, or so many of them drawn evenly, the same ones in every evaluation."""
+    """The people who are asked: all, or so many of them drawn evenly, the same ones in every
+    evaluation."""
     n = world.n_people
     if people is None or people >= n:
         return torch.arange(n, device=world.device)
@@ -536,8 +548,9 @@ def measure(
     batch_tokens: int,
     parameters: dict[str, int],
 ) -> dict:
-    """The measure of a world, see the module's text. people: how many are asked (None: all); draws: templates or texts per
-    attribute; context: auto, first or text; parameters: counts by convention."""
+    """The measure of a world, see the module's text. people: how many are asked (None: all); draws:
+    templates or texts per attribute; context: auto, first or text; parameters: counts by
+    convention."""
     return MEASURES[world.data.kind](
         world, scorer, people, draws, context, batch_tokens, parameters
     )

@@ -1,12 +1,15 @@
-"""Membership inference: how well scores tell members from non-members, and scores that need more than one model.
+"""Membership inference: how well scores tell members from non-members, and scores that need more
+than one model.
 
-A score is one number per sequence, higher for what looks more like a member. All statistics are formed from two arrays: scores of
-members and of non-members.
+A score is one number per sequence, higher for what looks more like a member. All statistics are
+formed from two arrays: scores of members and of non-members.
 
     auc          chance that a member scores above a non-member, ties half (Mann and Whitney)
-    tpr_at       true positive rate at a false positive rate, for the most generous threshold that keeps it
+    tpr_at       true positive rate at a false positive rate, for the most generous threshold that
+                 keeps it
     advantage    largest TPR - FPR over all thresholds (Yeom et al., arXiv 1709.01604)
-    f1_median    F1 of "above the median of all scores is a member" where both are equally many: chance is 0.5
+    f1_median    F1 of "above the median of all scores is a member" where both are equally many:
+                 chance is 0.5
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ def auc(members: np.ndarray, others: np.ndarray) -> float:
 
 
 def tpr_at(members: np.ndarray, others: np.ndarray, fpr: float) -> float | None:
-    """True positive rate at a false positive rate of at most `fpr`; None where the non-members are too few to resolve it."""
+    """True positive rate at a false positive rate of at most `fpr`; None where the non-members are
+    too few to resolve it."""
     if len(others) * fpr < RESOLVABLE:
         return None
     allowed = math.floor(len(others) * fpr)
@@ -51,10 +55,12 @@ def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def f1_median(members: np.ndarray, others: np.ndarray) -> float:
-    """F1 of the rule "a score above the median is a member's", both kinds weighted as if they were equally many.
+    """F1 of the rule "a score above the median is a member's", both kinds weighted as if they were
+    equally many.
 
-    The threshold is the weighted median: as much weight above as below, so half is flagged and precision, recall and F1 are one
-    number, 0.5 by chance (Morris et al., arXiv 2505.24832, state no rule; with this one chance is their 0.5).
+    The threshold is the weighted median: as much weight above as below, so half is flagged and
+    precision, recall and F1 are one number, 0.5 by chance (Morris et al., arXiv 2505.24832, state
+    no rule; with this one chance is their 0.5).
     """
     both = np.concatenate([members, others])
     weight = np.concatenate(
@@ -76,7 +82,8 @@ def f1_median(members: np.ndarray, others: np.ndarray) -> float:
 
 
 def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed: int = 0) -> dict:
-    """All statistics with 95% bootstrap intervals over sequences (percentiles; members and non-members resampled apart)."""
+    """All statistics with 95% bootstrap intervals over sequences (percentiles; members and
+    non-members resampled apart)."""
     if not (np.isfinite(members).all() and np.isfinite(others).all()):
         raise ValueError("membership scores must be finite")
     out: dict = {
@@ -95,8 +102,9 @@ def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed:
 def resampled(
     members: np.ndarray, others: np.ndarray, n_boot: int, dice: np.random.Generator
 ) -> np.ndarray:
-    """`auc` and `f1_median` of bootstrap samples, fp64 [n_boot, 2]. Everything is sorted once; a sample is how often each sequence is
-    in it, so that it costs a pass over the sequences and no sort."""
+    """`auc` and `f1_median` of bootstrap samples, fp64 [n_boot, 2]. Everything is sorted once; a
+    sample is how often each sequence is in it, so that it costs a pass over the sequences and no
+    sort."""
     m, o = len(members), len(others)
     both = np.concatenate([members, others])
     order = np.argsort(-both, kind="stable")
@@ -124,7 +132,8 @@ def resampled(
 def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str, np.ndarray]:
     """Scores of the attacks that need one model only, by name.
 
-    loss: - mean loss; zlib: - loss / bytes after zlib (Carlini et al., arXiv 2012.07805); min_k and min_k_plus as they are.
+    loss: - mean loss; zlib: - loss / bytes after zlib (Carlini et al., arXiv 2012.07805); min_k and
+    min_k_plus as they are.
     """
     return {
         "loss": -columns["loss"],
@@ -141,12 +150,14 @@ def lira(
     online: bool = True,
     shared_variance: bool = False,
 ) -> np.ndarray:
-    """Likelihood-ratio attack (Carlini et al., arXiv 2112.03570, sections V and VI): score of each sequence [N] from the target's
-    loss and those of K shadow models; seen: whether a shadow model was trained on the sequence.
+    """Likelihood-ratio attack (Carlini et al., arXiv 2112.03570, sections V and VI): score of each
+    sequence [N] from the target's loss and those of K shadow models; seen: whether a shadow model
+    was trained on the sequence.
 
-    online: log N(loss; mu_in, sd_in) - log N(loss; mu_out, sd_out); offline: the standardised amount by which the loss is below the
-    mean of the models that have not seen it, monotone in the paper's -log Pr. shared_variance: one variance per side for all
-    sequences, better with few shadows. ValueError where a sequence has fewer than two models on a side that is needed.
+    online: log N(loss; mu_in, sd_in) - log N(loss; mu_out, sd_out); offline: the standardised
+    amount by which the loss is below the mean of the models that have not seen it, monotone in the
+    paper's -log Pr. shared_variance: one variance per side for all sequences, better with few
+    shadows. ValueError where a sequence has fewer than two models on a side that is needed.
     """
     sides = {}
     for name, mask in (("in", seen_KN), ("out", ~seen_KN)):
@@ -155,7 +166,8 @@ def lira(
         count = mask.sum(0)
         if count.min() < 2:
             raise ValueError(
-                f"lira: a sequence has {count.min()} shadow models that {'saw' if name == 'in' else 'did not see'} it; needs at "
+                f"lira: a sequence has {count.min()} shadow models that "
+                f"{'saw' if name == 'in' else 'did not see'} it; needs at "
                 "least 2: train more"
             )
         mean = np.where(mask, losses_KN, 0.0).sum(0) / count
@@ -179,10 +191,12 @@ def _log_normal(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.nda
 def rmia(
     target: np.ndarray, losses_KN: np.ndarray, population: np.ndarray, gamma: float = 1.0
 ) -> np.ndarray:
-    """Robust membership inference (Zarifzadeh et al., arXiv 2312.03262, section 3): for each sequence the part of the population z
-    with (p(x|theta) / p(x)) / (p(z|theta) / p(z)) >= gamma, in [0, 1].
+    """Robust membership inference (Zarifzadeh et al., arXiv 2312.03262, section 3): for each
+    sequence the part of the population z with (p(x|theta) / p(x)) / (p(z|theta) / p(z)) >= gamma,
+    in [0, 1].
 
-    p: probability per token (losses are means over tokens); p(x): its mean over the shadow models. population: indices of sequences.
+    p: probability per token (losses are means over tokens); p(x): its mean over the shadow models.
+    population: indices of sequences.
     """
     ratio = -target - (np.logaddexp.reduce(-losses_KN, axis=0) - np.log(len(losses_KN)))
     ordered = np.sort(ratio[population])
@@ -192,8 +206,9 @@ def rmia(
 def bag_of_words_auc(
     members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, folds: int = 5, seed: int = 0
 ) -> float:
-    """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated. Near 0.5 where members and
-    non-members come from one pool; else the split itself tells them apart, and no attack on it means anything."""
+    """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated.
+    Near 0.5 where members and non-members come from one pool; else the split itself tells them
+    apart, and no attack on it means anything."""
     dice = np.random.default_rng(seed)
     scores = {}
     parts = {
@@ -215,15 +230,17 @@ def bag_of_words_auc(
 
 
 def auc_se(members: int, others: int) -> float:
-    """Standard error of an AUC where nothing is to be told and sequences are independent (Mann and Whitney)."""
+    """Standard error of an AUC where nothing is to be told and sequences are independent (Mann and
+    Whitney)."""
     return math.sqrt((members + others + 1) / (12 * members * others))
 
 
 def bag_of_words_sd(
     members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, draws: int = 20, seed: int = 0
 ) -> float:
-    """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is what chance does: about 1.6 times `auc_se`,
-    because the scores of a fold share a classifier. Of many sequences a part is split, and the excess taken over."""
+    """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is
+    what chance does: about 1.6 times `auc_se`, because the scores of a fold share a classifier. Of
+    many sequences a part is split, and the excess taken over."""
     dice, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
     n = min(len(both), max(200, NULL_TOKENS // both.shape[1]))
     m = max(2, round(n * len(members_NS) / len(both)))

@@ -2,15 +2,17 @@
 
 Let l_t = -log2 p(x_t | BOS, x_<t), sums over the N sequences of the training set, H = N S log2 V.
 
-strict  H - sum_{t=1..S} l_t: every token is predicted, as an honest code would have to. A perfect memorizer of a set in
-        no order still spreads its probability over the members, so the ceiling is H - sum_i log2(N / c_i), c_i the
-        number of copies of sequence i: N (S log2 V - log2 N) where all differ.
-paper   N S (log2 V - mean of l_t over t = 2..S): what a shifted-label loss times S gives. The convention that reproduces
-        the published tables of Morris et al. (arXiv 2505.24832, Table 1 and appendix A.1; inferred from the tables, the
-        paper does not state it). Higher than strict by about S/(S-1).
+strict  H - sum_{t=1..S} l_t: every token is predicted, as an honest code would have to. A perfect
+        memorizer of a set in no order still spreads its probability over the members, so the
+        ceiling is H - sum_i log2(N / c_i), c_i the number of copies of sequence i: N (S log2 V -
+        log2 N) where all differ.
+paper   N S (log2 V - mean of l_t over t = 2..S): what a shifted-label loss times S gives. The
+        convention that reproduces the published tables of Morris et al. (arXiv 2505.24832, Table 1
+        and appendix A.1; inferred from the tables, the paper does not state it). Higher than strict
+        by about S/(S-1).
 
-Both follow from mem(X) = H(X) - H(X | model) with code length -log2 p (sections 2.1 and 2.3 of the paper) and the uniform
-distribution as the reference.
+Both follow from mem(X) = H(X) - H(X | model) with code length -log2 p (sections 2.1 and 2.3 of the
+paper) and the uniform distribution as the reference.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ CONVENTIONS = ("strict", "paper")
 def code_lengths(
     gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int
 ) -> np.ndarray:
-    """Bits that one member's weights need for each sequence, fp64 [N, 2]: the first token, and all the others."""
+    """Bits that one member's weights need for each sequence, fp64 [N, 2]: the first token, and all
+    the others."""
     seq_len = tokens_NS.shape[1]
     rows = max(1, min(batch_tokens // seq_len, LOGITS_AT_ONCE // (seq_len * gpt.vocab_size)))
     parts = []
@@ -45,7 +48,8 @@ def code_lengths(
 
 
 def memorized(bits_N2: np.ndarray, seq_len: int, vocab_size: int) -> dict[str, float]:
-    """Memorized bits of the whole set by convention (signed; a model worse than a uniform guess scores below 0)."""
+    """Memorized bits of the whole set by convention (signed; a model worse than a uniform guess
+    scores below 0)."""
     n, token_bits = len(bits_N2), math.log2(vocab_size)
     first, rest = bits_N2.sum(axis=0)
     return {
@@ -55,8 +59,8 @@ def memorized(bits_N2: np.ndarray, seq_len: int, vocab_size: int) -> dict[str, f
 
 
 def clipped(bits_N2: np.ndarray, seq_len: int, vocab_size: int) -> float:
-    """Sum over sequences of max(0, S log2 V - code length): the paper's per-sample form (section 2.3), strict tokens.
-    Biased upward where many sequences are near 0 bits."""
+    """Sum over sequences of max(0, S log2 V - code length): the paper's per-sample form (section
+    2.3), strict tokens. Biased upward where many sequences are near 0 bits."""
     return float(np.maximum(0.0, seq_len * math.log2(vocab_size) - bits_N2.sum(axis=1)).sum())
 
 
@@ -96,7 +100,8 @@ def measure(
 ) -> dict:
     """All numbers of this measure for one member, ready for its record.
 
-    For each convention: bits, ceiling, fraction of the ceiling, and bits per parameter by parameter convention.
+    For each convention: bits, ceiling, fraction of the ceiling, and bits per parameter by parameter
+    convention.
     """
     bits_N2 = code_lengths(gpt, flat_P, tokens_NS, dtype, batch_tokens)
     table = tokens_NS.cpu().numpy()

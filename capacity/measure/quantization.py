@@ -1,10 +1,12 @@
-"""What a model still holds after post-training quantization, per parameter and per stored bit, one row per variant.
+"""What a model still holds after post-training quantization, per parameter and per stored bit, one
+row per variant.
 
-All rows, and the numbers of the unquantized model beside them, are evaluated in fp32 arithmetic on weights with the values of the
-grids (simulated quantization), also where training ran in bf16. Stored bits are codes, scales, zero points and all other tensors
-in the format they are kept in; no model can hold more bits of random data or of facts than it stores, which is checked. Of text,
-"bits" are what the model takes off a code of log2 V per token over its training set: general knowledge of the language counts at
-every use, so this bound does not hold there.
+All rows, and the numbers of the unquantized model beside them, are evaluated in fp32 arithmetic on
+weights with the values of the grids (simulated quantization), also where training ran in bf16.
+Stored bits are codes, scales, zero points and all other tensors in the format they are kept in; no
+model can hold more bits of random data or of facts than it stores, which is checked. Of text,
+"bits" are what the model takes off a code of log2 V per token over its training set: general
+knowledge of the language counts at every use, so this bound does not hold there.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ UNBOUNDED = ("text",)  # measures whose bits are not bounded by what is stored
 
 
 def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
-    """What a model that is used in this arithmetic (default: that of its training) must store: its format, bits, bits per weight, and where
-    it was trained quantized the tensors that are coded and those that are kept in bf16.
+    """What a model that is used in this arithmetic (default: that of its training) must store: its
+    format, bits, bits per weight, and where it was trained quantized the tensors that are coded and
+    those that are kept in bf16.
 
-    fp32 and tf32 take 32 bits, as does what is used in bf16 or fp16 but for routers 16; weights that are kept in bf16 take 16 wherever
-    they are used.
+    fp32 and tf32 take 32 bits, as does what is used in bf16 or fp16 but for routers 16; weights
+    that are kept in bf16 take 16 wherever they are used.
     """
     sizes, P = {w.name: w for w in gpt.layout}, sum(gpt.sizes)
     if gpt.qat is not None:
@@ -82,9 +85,11 @@ def measure(
     parameters: dict[str, int],
     unquantized_bits: int,
 ) -> dict:
-    """Rows for the record, each with every quantized tensor and every skipped one, which is kept in the format `rest`.
+    """Rows for the record, each with every quantized tensor and every skipped one, which is kept in
+    the format `rest`.
 
-    rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other numbers of the measure `name`.
+    rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other
+    numbers of the measure `name`.
     """
     before = evaluate(flat_P)
     out = {
@@ -109,7 +114,8 @@ def measure(
 
 
 def check_bound(name: str, held: float, stored: int) -> None:
-    """AssertionError where more bits of random data or facts are claimed than the weights can hold."""
+    """AssertionError where more bits of random data or facts are claimed than the weights can
+    hold."""
     assert name in UNBOUNDED or held <= stored, (
         f"{held} bits held by weights that are stored in {stored} bits"
     )

@@ -1,4 +1,5 @@
-"""What is measured of a run, by the kind of its data: memorized bits of random tokens, knowledge about people, or text."""
+"""What is measured of a run, by the kind of its data: memorized bits of random tokens, knowledge
+about people, or text."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def name_of(config: Config) -> str:
 
 
 def running(config: Config, loss_bits: float) -> float | None:
-    """An estimate of the bits per parameter from the training loss alone; None where the loss does not tell."""
+    """An estimate of the bits per parameter from the training loss alone; None where the loss does
+    not tell."""
     if config.data.kind != "uniform":
         return None
     per_sequence = config.data.seq_len * (math.log2(config.data.vocab_size) - loss_bits)
@@ -38,7 +40,8 @@ def running(config: Config, loss_bits: float) -> float | None:
 
 
 def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
-    """A cheap measure during training, for metrics.jsonl: of knowledge one context per attribute."""
+    """A cheap measure during training, for metrics.jsonl: of knowledge one context per
+    attribute."""
     config = stack.configs[m]
     if config.data.kind == "uniform":
         return _memorized(stack, flat_P, m, stack.dtype)
@@ -64,7 +67,8 @@ def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
 
 
 def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
-    """held_bits as `held_bits` says, in fp32 arithmetic, and beside them paper_bits or the accuracy of values."""
+    """held_bits as `held_bits` says, in fp32 arithmetic, and beside them paper_bits or the accuracy
+    of values."""
     config, gpt, exact = stack.configs[m], stack.gpt.in_fp32(), torch.float32
     if config.data.kind == "uniform":
         held = _memorized(stack, flat_P, m, exact, gpt)
@@ -78,8 +82,8 @@ def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
 def measure_all(
     stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]
 ) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
-    """Every measure that the settings of member m ask for, by name, ready for its record, with these variants of quantization; and
-    of text the table of its sequences."""
+    """Every measure that the settings of member m ask for, by name, ready for its record, with
+    these variants of quantization; and of text the table of its sequences."""
     config, table = stack.configs[m], None
     if config.data.kind == "uniform":
         found = bits.measure(

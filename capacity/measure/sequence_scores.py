@@ -1,14 +1,20 @@
-"""One forward pass over sequences of text, and every number per sequence that membership and extraction need of it.
+"""One forward pass over sequences of text, and every number per sequence that membership and
+extraction need of it.
 
 Columns, fp32 [n] each; log-probabilities in nats, sums over tokens unless said otherwise:
 
     loss         -sum of log p_t: every token is predicted, the first one from BOS
-    min_k        mean of the lowest 20% of log p_t (Shi et al., arXiv 2310.16789; ceil(0.2 S) tokens)
-    min_k_plus   the same mean of (log p_t - mu_t) / sigma_t, with the mean and standard deviation of log p over the model's own next
-                 token (Zhang et al., arXiv 2404.02936); sigma_t of at least 1e-3, where a prediction is uniform or certain
-    suffix_loss  -sum of log p_t over the second half of the sequence (S - S // 2 tokens), given the first
-    correct      part of the tokens that are the most likely one, under teacher forcing ("exact memorization")
-    tail         tokens at the end that are all the most likely one: greedy decoding from S - tail tokens on writes the rest exactly
+    min_k        mean of the lowest 20% of log p_t (Shi et al., arXiv 2310.16789; ceil(0.2 S)
+                 tokens)
+    min_k_plus   the same mean of (log p_t - mu_t) / sigma_t, with the mean and standard deviation
+                 of log p over the model's own next token (Zhang et al., arXiv 2404.02936); sigma_t
+                 of at least 1e-3, where a prediction is uniform or certain
+    suffix_loss  -sum of log p_t over the second half of the sequence (S - S // 2 tokens), given the
+                 first
+    correct      part of the tokens that are the most likely one, under teacher forcing ("exact
+                 memorization")
+    tail         tokens at the end that are all the most likely one: greedy decoding from S - tail
+                 tokens on writes the rest exactly
 """
 
 from __future__ import annotations
@@ -31,8 +37,8 @@ COLUMNS = ("loss", "min_k", "min_k_plus", "suffix_loss", "correct", "tail")
 def scores(
     gpt: GPT, flat_P: Tensor, tokens_NS: Tensor, dtype: torch.dtype, batch_tokens: int
 ) -> dict[str, np.ndarray]:
-    """All columns for the sequences, int [n, S] on the device of the weights. Memory is bounded by `batch_tokens` and the
-    vocabulary."""
+    """All columns for the sequences, int [n, S] on the device of the weights. Memory is bounded by
+    `batch_tokens` and the vocabulary."""
     rows = _rows_at_once(gpt, tokens_NS, batch_tokens)
     with torch.no_grad():
         parts = [
@@ -49,10 +55,12 @@ def _rows_at_once(gpt: GPT, tokens_NS: Tensor, batch_tokens: int) -> int:
 
 
 def of_tokens(logits_NV: Tensor, target_N: Tensor) -> Tensor:
-    """log p, (log p - mu) / sigma, and whether the target is the most likely token (of equals the first one), fp32 [N, 3]. Overwrites the
-    logits. With logits relative to the largest, log p = logit + log max p, and mu and sigma are formed without large numbers.
+    """log p, (log p - mu) / sigma, and whether the target is the most likely token (of equals the
+    first one), fp32 [N, 3]. Overwrites the logits. With logits relative to the largest, log p =
+    logit + log max p, and mu and sigma are formed without large numbers.
 
-    torch's argmax and exp take as long as all the rest on a CPU; here softmax forms the exponentials, and argmax decides between equals only.
+    torch's argmax and exp take as long as all the rest on a CPU; here softmax forms the
+    exponentials, and argmax decides between equals only.
     """
     top_N1 = logits_NV.amax(-1, keepdim=True)
     equal_N = torch.eq(logits_NV, top_N1, out=torch.empty_like(logits_NV)).sum(-1)
@@ -100,10 +108,12 @@ def recall(
     batch_tokens: int,
     alone_N: np.ndarray | None = None,
 ) -> np.ndarray:
-    """ReCaLL (Xie et al., arXiv 2406.15968): log-likelihood of a sequence behind a prefix of non-members, over that without one, fp32 [n].
+    """ReCaLL (Xie et al., arXiv 2406.15968): log-likelihood of a sequence behind a prefix of
+    non-members, over that without one, fp32 [n].
 
-    Both are negative; a prefix costs a member more, so that a larger ratio means member. The context holds S tokens, so it is the
-    first S - T tokens of each sequence that are scored. alone_N: their nats without a prefix, where a pass has told them before.
+    Both are negative; a prefix costs a member more, so that a larger ratio means member. The
+    context holds S tokens, so it is the first S - T tokens of each sequence that are scored.
+    alone_N: their nats without a prefix, where a pass has told them before.
     """
     T, S = len(prefix_T), tokens_NS.shape[1]
 

@@ -1,7 +1,8 @@
-"""What a model of text holds of the sequences that it was trained on, beside those that it was not, from one forward pass each.
+"""What a model of text holds of the sequences that it was trained on, beside those that it was not,
+from one forward pass each.
 
-The numbers of single sequences go to scores.safetensors beside the record: `laws/membership.py` joins those of a target with
-reference and shadow models' there, without any model.
+The numbers of single sequences go to scores.safetensors beside the record: `laws/membership.py`
+joins those of a target with reference and shadow models' there, without any model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ SCORES = "scores.safetensors"
 
 
 def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: torch.dtype) -> float:
-    """Bits of the training set that the model takes off a code of log2 V per token: memorized and generalised ones together."""
+    """Bits of the training set that the model takes off a code of log2 V per token: memorized and
+    generalised ones together."""
     from capacity.measure.memorization import code_lengths
 
     lengths = code_lengths(gpt, flat_P, trained_NS, dtype, config.measure.batch_tokens)
@@ -38,10 +40,11 @@ def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: to
 def measure(
     gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1) and the columns of
-    `sequences.scores`.
+    """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1)
+    and the columns of `sequences.scores`.
 
-    members are the sequences that this run was trained on, held_out those that it is scored on besides.
+    members are the sequences that this run was trained on, held_out those that it is scored on
+    besides.
     """
     dealt = split.of(config)
     tokens = torch.from_numpy(dealt.pool.tokens_NS[dealt.scored]).to(flat_P.device)
@@ -115,8 +118,9 @@ def measure(
 
 
 def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:
-    """Whether a suffix is (n, p)-discoverable: 1 - (1 - p_z)^n >= p for its probability p_z under plain sampling at temperature 1
-    (Hayes et al., arXiv 2410.19482, section 3); suffix_nats = -log p_z. n p_z stands for the power where p_z is below 1e-16."""
+    """Whether a suffix is (n, p)-discoverable: 1 - (1 - p_z)^n >= p for its probability p_z under
+    plain sampling at temperature 1 (Hayes et al., arXiv 2410.19482, section 3); suffix_nats = -log
+    p_z. n p_z stands for the power where p_z is below 1e-16."""
     p_z = np.exp(-suffix_nats.astype(float))
     with np.errstate(divide="ignore"):
         return -n * np.where(p_z < 1.0, np.log1p(-p_z), -np.inf) >= -np.log1p(-p)
@@ -135,8 +139,9 @@ def canary_losses(
 def exposures(
     gpt: GPT, flat_P: Tensor, dealt: split.Split, config: Config, dtype: torch.dtype
 ) -> list[dict]:
-    """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per token, and the part of the canaries
-    whose second half greedy decoding writes when given the first."""
+    """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per
+    token, and the part of the canaries whose second half greedy decoding writes when given the
+    first."""
 
     def scored(tokens: np.ndarray) -> dict[str, np.ndarray]:
         return sequences.scores(
@@ -170,9 +175,9 @@ def exposures(
 
 
 def exposure(canaries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """log2 |R| - log2 rank of each canary by its loss among itself and all candidates (Carlini et al., arXiv 1802.08232, section
-    4.2); of equal losses the canary's comes last. Without memory the rank is uniform and the mean is log2 e = 1.44 bits, not 0; at
-    log2 |R| it is censored."""
+    """log2 |R| - log2 rank of each canary by its loss among itself and all candidates (Carlini et
+    al., arXiv 1802.08232, section 4.2); of equal losses the canary's comes last. Without memory the
+    rank is uniform and the mean is log2 e = 1.44 bits, not 0; at log2 |R| it is censored."""
     rank = 1 + np.searchsorted(np.sort(candidates), canaries, "right")
     return np.log2(len(candidates) + 1) - np.log2(rank)
 

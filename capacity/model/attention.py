@@ -1,10 +1,13 @@
-"""Causal attention: the library's kernel, or on a CPU with a short context forms that suit tiny heads.
+"""Causal attention: the library's kernel, or on a CPU with a short context forms that suit tiny
+heads.
 
-Tiny models have heads of 2 to 16 values. Library kernels multiply [T, T] scores by [T, K] values, whose rows are too short
-for vector units; with the head transposed, [K, T] by [T, T], rows are T long. Where a head's scores are many beside its values, most of the
-time goes into softmax: there it takes powers of two without a maximum, the sum of a row is one more row of the product with v, and heads go
-through the cache in groups. Measured, one thread and two: 1.6 and 1.1 times as fast at K = 2, T = 32, 1.4 and 1.0 at K = 4, T = 64, 2.0 and 1.7 at K = 2,
-T = 128, slower for larger heads or shorter contexts.
+Tiny models have heads of 2 to 16 values. Library kernels multiply [T, T] scores by [T, K] values,
+whose rows are too short for vector units; with the head transposed, [K, T] by [T, T], rows are T
+long. Where a head's scores are many beside its values, most of the time goes into softmax: there it
+takes powers of two without a maximum, the sum of a row is one more row of the product with v, and
+heads go through the cache in groups. Measured, one thread and two: 1.6 and 1.1 times as fast at K =
+2, T = 32, 1.4 and 1.0 at K = 4, T = 64, 2.0 and 1.7 at K = 2, T = 128, slower for larger heads or
+shorter contexts.
 """
 
 from __future__ import annotations
@@ -26,13 +29,17 @@ GROUPED_FROM, GROUPED_RATIO = (
 SCORES_AT_ONCE = 2**18  # of a group of heads: 1 MiB, which stays in a core's second-level cache
 SAFE = (
     2.0**64
-)  # sums of powers between 1 / SAFE and SAFE are exact to rounding; a head with others is computed again
+    # sums of powers between 1 / SAFE and SAFE are exact to rounding; a head with others is computed
+    # again
+)
 
 
 def _forward(q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """y [n, K, T], powers e [n, T, T] (query, key; 0 for later keys), their sums l [n, 1, T], with softmax = e / l.
+    """y [n, K, T], powers e [n, T, T] (query, key; 0 for later keys), their sums l [n, 1, T], with
+    softmax = e / l.
 
-    A head's result depends on that head alone: one whose sums leave the safe range is computed again with its maximum taken off.
+    A head's result depends on that head alone: one whose sums leave the safe range is computed
+    again with its maximum taken off.
     """
     n, K, T = q_nKT.shape
     later_TT = torch.full((T, T), float("-inf"), dtype=q_nKT.dtype).triu_(1)
@@ -67,7 +74,8 @@ def _backward(
     e_nTT: Tensor,
     l_n1T: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v. With g = dy / l those of the scores are e (g.v - g.y): one product with K + 1 rows."""
+    """Gradients of q, k and v. With g = dy / l those of the scores are e (g.v - g.y): one product
+    with K + 1 rows."""
     n, K, T = q_nKT.shape
     g = dy_nKT / l_n1T
     g_and_gy = torch.cat([g, -(g * y_nKT).sum(1, keepdim=True)], 1)
@@ -94,11 +102,13 @@ def _groups(*tensors: Tensor):
     return zip(*(x.split(_group(tensors[0].shape[-1])) for x in tensors))
 
 
-# Operations of their own, because a step is also traced, and what a tracer sees may not branch on values.
+# Operations of their own, because a step is also traced, and what a tracer sees may not branch on
+# values.
 _library = torch.library.Library("capacity", "DEF")
 _library.define("short_causal(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor, Tensor)")
 _library.define(
-    "short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, Tensor l) -> (Tensor, Tensor, Tensor)"
+    "short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, Tensor l) "
+    "-> (Tensor, Tensor, Tensor)"
 )
 _library.impl("short_causal", _forward, "CPU")
 _library.impl("short_causal_backward", _backward, "CPU")
@@ -116,7 +126,8 @@ def _(dy, q, k, v, y, e, l):
 
 
 class _Grouped(torch.autograd.Function):
-    """y_nkt = sum_s softmax_s(q_n.t . k_n.s / sqrt K, s <= t) v_nks for contiguous q, k, v of shape [n, K, T]."""
+    """y_nkt = sum_s softmax_s(q_n.t . k_n.s / sqrt K, s <= t) v_nks for contiguous q, k, v of shape
+    [n, K, T]."""
 
     @staticmethod
     def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
@@ -130,8 +141,8 @@ class _Grouped(torch.autograd.Function):
 
 
 class _Softmax(torch.autograd.Function):
-    """The same by softmax over all heads at once: for heads of more values, and for a compiler, which fuses its passes and could not look
-    into `_Grouped`."""
+    """The same by softmax over all heads at once: for heads of more values, and for a compiler,
+    which fuses its passes and could not look into `_Grouped`."""
 
     @staticmethod
     def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
@@ -158,9 +169,10 @@ class _Softmax(torch.autograd.Function):
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = None) -> Tensor:
     """Softmax attention over positions s <= t (Vaswani et al., arXiv 1706.03762, section 3.2.1).
 
-    q: [N, H, T, K]; k, v: [N, G, T, K], where each of the G heads serves H / G neighbouring heads of q (grouped-query
-    attention, Ainslie et al., arXiv 2305.13245, section 2.2) -> [N, T, H, K]. mask: bool [N, T, T] (query, key), True
-    where a query may look, instead of s <= t. First derivatives only on the short CPU path.
+    q: [N, H, T, K]; k, v: [N, G, T, K], where each of the G heads serves H / G neighbouring heads
+    of q (grouped-query attention, Ainslie et al., arXiv 2305.13245, section 2.2) -> [N, T, H, K].
+    mask: bool [N, T, T] (query, key), True where a query may look, instead of s <= t. First
+    derivatives only on the short CPU path.
     """
     N, H, T, K = q.shape
     if k.shape[1] != H:
@@ -176,8 +188,9 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = 
 
 
 def document_mask(inputs_NT: Tensor) -> Tensor:
-    """bool [N, T, T]: key s <= query t in the same document. A document starts at an EOS token, row 0 of the
-    vocabulary; what stands before the first one in a window is the rest of a document. inputs: int64 [N, T]."""
+    """bool [N, T, T]: key s <= query t in the same document. A document starts at an EOS token, row
+    0 of the vocabulary; what stands before the first one in a window is the rest of a document.
+    inputs: int64 [N, T]."""
     document_NT = (inputs_NT == 0).cumsum(1)
     T = inputs_NT.shape[1]
     causal_TT = torch.ones(T, T, dtype=torch.bool, device=inputs_NT.device).tril_()

@@ -1,14 +1,17 @@
-"""The transformer: one GPT, or a stack of M independent GPTs of one shape that train as one program.
+"""The transformer: one GPT, or a stack of M independent GPTs of one shape that train as one
+program.
 
-All weights of a member lie in one row of a flat matrix [M, P]; the forward pass splits it into named tensors with a
-leading member axis and uses batched matrix products, so a stack of one is the plain model and members never mix. The
-optimizer then works on one tensor.
+All weights of a member lie in one row of a flat matrix [M, P]; the forward pass splits it into
+named tensors with a leading member axis and uses batched matrix products, so a stack of one is the
+plain model and members never mix. The optimizer then works on one tensor.
 
-With `bos` a learned vector stands in front of each sequence and every token is predicted; without it a row of T + 1
-tokens has T inputs and, one to the right, T targets. Which of the two is a property of the data.
+With `bos` a learned vector stands in front of each sequence and every token is predicted; without
+it a row of T + 1 tokens has T inputs and, one to the right, T targets. Which of the two is a
+property of the data.
 
-Shape letters: M members, B sequences, T positions (predictions), N = B T, D width, H heads, G heads of keys and values,
-K head size, E = D + 2 G K for queries, keys and values, F MLP width, X experts, V vocabulary.
+Shape letters: M members, B sequences, T positions (predictions), N = B T, D width, H heads, G heads
+of keys and values, K head size, E = D + 2 G K for queries, keys and values, F MLP width, X experts,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -47,8 +50,8 @@ FEWEST_ROWS = (
 
 @dataclass(frozen=True)
 class Weight:
-    """One named tensor of a member: its shape, its initial values (a standard deviation, or a constant where std is
-    None), and whether weight decay acts on it."""
+    """One named tensor of a member: its shape, its initial values (a standard deviation, or a
+    constant where std is None), and whether weight decay acts on it."""
 
     name: str
     shape: tuple[int, ...]
@@ -58,7 +61,8 @@ class Weight:
 
     @property
     def is_map(self) -> bool:
-        """Whether it is a map inside a block, one of each expert or one for all tokens, but not a router."""
+        """Whether it is a map inside a block, one of each expert or one for all tokens, but not a
+        router."""
         return (
             self.name.startswith("blocks.")
             and len(self.shape) > 1
@@ -80,7 +84,8 @@ class GPT:
         qat: str = "none",
         qat_embeddings: bool = False,
     ):
-        """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to before use, see `quantize.aware`."""
+        """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to
+        before use, see `quantize.aware`."""
         assert not (bos and model.document_mask), (
             "a document mask needs EOS tokens in the data, not a BOS vector"
         )
@@ -101,9 +106,10 @@ class GPT:
     def init(self, seeds: list[int]) -> Tensor:
         """Initial weights fp32 [M, P] on the CPU; row m depends on seeds[m] only.
 
-        GPT-2's scheme (Radford et al. 2019; the released code): normal(0, init_std), maps that write into the residual
-        stream scaled by 1/sqrt(2L), biases 0, norm gains 1. The same for every variant: an expert is an MLP, a router a
-        map like any other, and the scale stays 1/sqrt(2L) without MLPs.
+        GPT-2's scheme (Radford et al. 2019; the released code): normal(0, init_std), maps that
+        write into the residual stream scaled by 1/sqrt(2L), biases 0, norm gains 1. The same for
+        every variant: an expert is an MLP, a router a map like any other, and the scale stays
+        1/sqrt(2L) without MLPs.
         """
         rows = []
         for seed in seeds:
@@ -118,14 +124,15 @@ class GPT:
         return torch.stack(rows)
 
     def decay_mask(self) -> Tensor:
-        """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position tables), else 0."""
+        """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position
+        tables), else 0."""
         return torch.cat(
             [torch.full((size,), float(w.decays)) for w, size in zip(self.layout, self.sizes)]
         )
 
     def matrices(self) -> list[tuple[int, tuple[int, ...], list[int]]]:
-        """The maps inside blocks but routers, as (first entry in a member's row, shape [..., in, out], widths of the maps that
-        lie side by side in it: queries, keys and values)."""
+        """The maps inside blocks but routers, as (first entry in a member's row, shape [..., in,
+        out], widths of the maps that lie side by side in it: queries, keys and values)."""
         out, first = [], 0
         for w, size in zip(self.layout, self.sizes):
             if w.is_map:
@@ -150,10 +157,11 @@ class GPT:
     def hidden(
         self, w: dict[str, Tensor], tokens_MBT: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Last hidden states [M, B T, D], each from what stands before its target only; and with experts the balance
-        loss of each member, mean over layers, fp32 [M], else None.
+        """Last hidden states [M, B T, D], each from what stands before its target only; and with
+        experts the balance loss of each member, mean over layers, fp32 [M], else None.
 
-        Where an expert has too few places, what a token gets also depends on the sequences before its own in the batch.
+        Where an expert has too few places, what a token gets also depends on the sequences before
+        its own in the batch.
         """
         M, B, T = self.targets(tokens_MBT).shape
         assert T <= self.seq_len, f"{T} positions, built for {self.seq_len}"
@@ -170,15 +178,18 @@ class GPT:
         return self._norm(w, "norm", x_MND), torch.stack(balance).mean(0) if balance else None
 
     def targets(self, tokens_MBT: Tensor) -> Tensor:
-        """The predicted tokens, [..., T]: all of them with BOS, all but the first of each row without."""
+        """The predicted tokens, [..., T]: all of them with BOS, all but the first of each row
+        without."""
         return tokens_MBT if self.bos else tokens_MBT[..., 1:]
 
     def logits(
         self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Next-token logits fp32 [M, B, T, V]; tokens: int64 in [0, V), [M, B, T] with BOS, else [M, B, T + 1]; T <= S.
+        """Next-token logits fp32 [M, B, T, V]; tokens: int64 in [0, V), [M, B, T] with BOS, else
+        [M, B, T + 1]; T <= S.
 
-        Matrix products run in `dtype` (explicit casts, no autocast), norms, routers and all after the head in fp32.
+        Matrix products run in `dtype` (explicit casts, no autocast), norms, routers and all after
+        the head in fp32.
         """
         w = self._weights(flat_MP, dtype)
         logits = self._product(self.hidden(w, tokens_MBT)[0], self._table(w).transpose(1, 2))
@@ -187,13 +198,15 @@ class GPT:
     def nll(
         self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Negative log-likelihood in nats of every target given what stands before it, fp32 [M, B, T]."""
+        """Negative log-likelihood in nats of every target given what stands before it, fp32 [M, B,
+        T]."""
         return self._nll(self.logits(flat_MP, tokens_MBT, dtype), tokens_MBT)
 
     def score(
         self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        """`nll`, and whether the target is the most likely token, which greedy decoding would write: bool [M, B, T]."""
+        """`nll`, and whether the target is the most likely token, which greedy decoding would
+        write: bool [M, B, T]."""
         logits = self.logits(flat_MP, tokens_MBT, dtype)
         return self._nll(logits, tokens_MBT), logits.argmax(-1) == self.targets(tokens_MBT)
 
@@ -205,9 +218,10 @@ class GPT:
         dtype: torch.dtype = torch.float32,
         first: int = 0,
     ) -> Tensor:
-        """What `numbers(logits fp32 [n, V], targets [n]) -> [n, ...]` says of one member's predictions from place `first` on, [B, T - first, ...].
-        Logits are formed for so many tokens at once as a core's cache holds, so that `numbers` may go over them several times; it may also
-        overwrite them."""
+        """What `numbers(logits fp32 [n, V], targets [n]) -> [n, ...]` says of one member's
+        predictions from place `first` on, [B, T - first, ...]. Logits are formed for so many tokens
+        at once as a core's cache holds, so that `numbers` may go over them several times; it may
+        also overwrite them."""
         w = self._weights(flat_P[None], dtype)
         x_MND, target_BT = self.hidden(w, tokens_BT[None])[0], self.targets(tokens_BT)[:, first:]
         x_ND = x_MND.view(len(tokens_BT), -1, self.model.d_model)[:, first:].flatten(0, 1)
@@ -227,8 +241,9 @@ class GPT:
     def loss(
         self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member, by the fused head.
-        Experts have their places of training here, and balance_weight times the load-balance loss is added."""
+        """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member,
+        by the fused head. Experts have their places of training here, and balance_weight times the
+        load-balance loss is added."""
         w = self._weights(flat_MP, dtype)
         x_MND, balance_M = self.hidden(w, tokens_MBT, training=True)
         nll_M = mean_nll(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1), self.tf32)
@@ -242,7 +257,8 @@ class GPT:
         return nll.view(target_MBT.shape)
 
     def _weights(self, flat_MP: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Named weights in the type of the matrix products, quantized first where that is asked for; routers stay as they are."""
+        """Named weights in the type of the matrix products, quantized first where that is asked
+        for; routers stay as they are."""
         if self.qat is not None:
             exact = self.qat(self.named(flat_MP))
             return {
@@ -265,7 +281,8 @@ class GPT:
         return exact
 
     def used(self, flat_P: Tensor) -> Tensor:
-        """The weights [P] of a member as its forward pass uses them: rounded where they are trained quantized."""
+        """The weights [P] of a member as its forward pass uses them: rounded where they are trained
+        quantized."""
         if self.qat is None:
             return flat_P
         return torch.cat([t.reshape(-1) for t in self.qat(self.named(flat_P[None])).values()])
@@ -333,7 +350,8 @@ class GPT:
     def _experts(
         self, w: dict[str, Tensor], at: str, x_MND: Tensor, training: bool
     ) -> tuple[Tensor, Tensor]:
-        """A block's experts as one row of M X MLPs; their places differ between training and evaluation."""
+        """A block's experts as one row of M X MLPs; their places differ between training and
+        evaluation."""
         model = self.model
         rows = {
             name: weight.flatten(0, 1)
@@ -350,7 +368,8 @@ class GPT:
         )
 
     def _linear(self, x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
-        """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the router."""
+        """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the
+        router."""
         bias = w.get(name + ".bias")
         if bias is None or self.tf32:  # a bias is no part of a product
             y = self._product(x_MNI, w[name + ".weight"])
@@ -363,8 +382,8 @@ class GPT:
         return torch.bmm(x_MNI, w_MIO)
 
     def _norm(self, w: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
-        """LayerNorm, also without its bias, or RMSNorm (Zhang and Sennrich, arXiv 1910.07467, section 3), in fp32, with
-        gain and bias per member."""
+        """LayerNorm, also without its bias, or RMSNorm (Zhang and Sennrich, arXiv 1910.07467,
+        section 3), in fp32, with gain and bias per member."""
         gain_M1D, size = w[name + ".weight"].float().unsqueeze(1), x_MND.shape[-1:]
         if self.model.norm == "rmsnorm":
             h = F.rms_norm(x_MND.float(), size, eps=NORM_EPS) * gain_M1D
@@ -377,7 +396,8 @@ class GPT:
 
 
 def _layout(model: Model, vocab_size: int, seq_len: int, bos: bool) -> list[Weight]:
-    """All weights of a member, in the order of their places in a row of the flat matrix and of their random numbers."""
+    """All weights of a member, in the order of their places in a row of the flat matrix and of
+    their random numbers."""
     L, D, std = model.n_layers, model.d_model, model.init_std
     E = D + 2 * model.kv_heads * (D // model.n_heads)
     residual = std / math.sqrt(2 * L)
@@ -420,8 +440,9 @@ def _map(
 
 
 def _rotate(x: Tensor, base: float = 10000.0) -> Tensor:
-    """Rotary positions (Su et al., arXiv 2104.09864, section 3.2.2) on the pairs (i, i + K/2) of [..., T, K], in fp32.
-    Base 10000 is theirs; Physics of Language Models 3.3 does not state its own."""
+    """Rotary positions (Su et al., arXiv 2104.09864, section 3.2.2) on the pairs (i, i + K/2) of
+    [..., T, K], in fp32. Base 10000 is theirs; Physics of Language Models 3.3 does not state its
+    own."""
     T, K = x.shape[-2:]
     frequency = base ** (-torch.arange(0, K, 2, device=x.device, dtype=torch.float32) / K)
     angle = torch.arange(T, device=x.device, dtype=torch.float32)[:, None] * frequency

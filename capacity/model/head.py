@@ -1,8 +1,9 @@
-"""Output head and cross-entropy in one pass over chunks of tokens: the logits of a whole batch never exist at once.
+"""Output head and cross-entropy in one pass over chunks of tokens: the logits of a whole batch
+never exist at once.
 
-The head is most of the work of a tiny model with a vocabulary. Kept in autograd, its logits are written and read five
-times through memory; here a chunk stays in cache while its loss and its two gradients are formed, in the forward pass,
-and the backward pass only scales them.
+The head is most of the work of a tiny model with a vocabulary. Kept in autograd, its logits are
+written and read five times through memory; here a chunk stays in cache while its loss and its two
+gradients are formed, in the forward pass, and the backward pass only scales them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class _MeanNLL(torch.autograd.Function):
                 )
                 logits = torch.bmm(x, table.transpose(1, 2)).float()
                 p = torch.softmax(logits, -1)
-                # log-sum-exp through the largest entry, whose probability is at least 1/V and cannot underflow
+                # log-sum-exp through the largest entry, whose probability is at least 1/V and
+                # cannot underflow
                 lse = logits.amax(-1) - p.amax(-1).log()
                 loss_M[m : m + members] += (lse - logits.gather(-1, target)[..., 0]).sum(-1)
                 p.scatter_add_(-1, target, torch.full_like(target, -1, dtype=p.dtype))
@@ -74,9 +76,11 @@ class _MeanNLL(torch.autograd.Function):
 
 
 def mean_nll(x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor, in_tf32: bool = False) -> Tensor:
-    """Mean cross-entropy of each member in nats, fp32 [M], differentiable in x and the head's table.
+    """Mean cross-entropy of each member in nats, fp32 [M], differentiable in x and the head's
+    table.
 
-    x: [M, N, D] last hidden states; table: [M, V, D]; target: int64 [M, N]. Equal to cross_entropy of x table^T to
-    rounding. in_tf32: the operands of the three products are rounded to TF32. No second derivatives.
+    x: [M, N, D] last hidden states; table: [M, V, D]; target: int64 [M, N]. Equal to cross_entropy
+    of x table^T to rounding. in_tf32: the operands of the three products are rounded to TF32. No
+    second derivatives.
     """
     return _MeanNLL.apply(x_MND, table_MVD, target_MN, in_tf32)

@@ -1,12 +1,14 @@
-"""A mixture of experts: a router sends each token to top_k of X MLPs, each of which has a fixed number of places.
+"""A mixture of experts: a router sends each token to top_k of X MLPs, each of which has a fixed
+number of places.
 
-Routing is per member, so members of a stack never mix. All shapes are static, and there is no loop over tokens or
-experts: a stable sort of the chosen experts gives every choice its place, and rows move to their places and back by
-gathers, forward and backward, so that nothing is summed in an order that differs from run to run.
+Routing is per member, so members of a stack never mix. All shapes are static, and there is no loop
+over tokens or experts: a stable sort of the chosen experts gives every choice its place, and rows
+move to their places and back by gathers, forward and backward, so that nothing is summed in an
+order that differs from run to run.
 
-Physics of Language Models 3.3 (arXiv 2404.05405, section 9 and appendix D) used the package tutel with 32 experts and
-top_k 1; it states neither router noise (none here) nor a load-balance loss and its weight. Gates and the balance loss
-follow tutel's defaults.
+Physics of Language Models 3.3 (arXiv 2404.05405, section 9 and appendix D) used the package tutel
+with 32 experts and top_k 1; it states neither router noise (none here) nor a load-balance loss and
+its weight. Gates and the balance loss follow tutel's defaults.
 
 Shape letters beside those of `gpt`: X experts, C places per expert, J = top_k choices per token.
 """
@@ -21,8 +23,8 @@ from torch import Tensor
 
 
 def places(factor: float, top_k: int, n_tokens: int, n_experts: int) -> int:
-    """C = ceil(factor top_k N / X): `factor` times the even share (Fedus et al., arXiv 2101.03961, equation 3, who have
-    top_k = 1), and never more than N, which is enough for every token."""
+    """C = ceil(factor top_k N / X): `factor` times the even share (Fedus et al., arXiv 2101.03961,
+    equation 3, who have top_k = 1), and never more than N, which is enough for every token."""
     return min(
         n_tokens, math.ceil(factor * top_k * n_tokens / n_experts * (1 - 1e-9))
     )  # 1.1 x 10 / 11 is 1
@@ -35,13 +37,15 @@ def mixture(
     top_k: int,
     factor: float,
 ) -> tuple[Tensor, Tensor]:
-    """The sum over a token's experts of gate times output, [M, N, D], and the balance loss of each member, fp32 [M].
+    """The sum over a token's experts of gate times output, [M, N, D], and the balance loss of each
+    member, fp32 [M].
 
-    experts: [M X, C, D] -> [M X, C, D], a row of MLPs. The gate is the softmax probability (Fedus et al., equation 2);
-    with more than one choice the gates are divided by their sum, as in tutel and in GShard (Lepikhin et al., arXiv
-    2006.16668, section 2.2). Places are taken in the order of the tokens, which keeps a sequence causal; a choice that
-    finds none adds nothing, so that a token whose choices all find none passes through the residual stream alone. The
-    router computes in fp32 whatever the type of h (Fedus et al., section 2.4).
+    experts: [M X, C, D] -> [M X, C, D], a row of MLPs. The gate is the softmax probability (Fedus
+    et al., equation 2); with more than one choice the gates are divided by their sum, as in tutel
+    and in GShard (Lepikhin et al., arXiv 2006.16668, section 2.2). Places are taken in the order of
+    the tokens, which keeps a sequence causal; a choice that finds none adds nothing, so that a
+    token whose choices all find none passes through the residual stream alone. The router computes
+    in fp32 whatever the type of h (Fedus et al., section 2.4).
     """
     M, N, D = h_MND.shape
     X = router_MDX.shape[2]
@@ -59,8 +63,9 @@ def mixture(
 
 
 def _balance(p_MNX: Tensor, expert_MNJ: Tensor) -> Tensor:
-    """X sum_i f_i P_i, fp32 [M]: f_i the share of tokens whose first choice is i, P_i the mean probability of i (Fedus
-    et al., equations 4 to 6). 1 where either is uniform, X where all goes to one expert; P alone has a gradient."""
+    """X sum_i f_i P_i, fp32 [M]: f_i the share of tokens whose first choice is i, P_i the mean
+    probability of i (Fedus et al., equations 4 to 6). 1 where either is uniform, X where all goes
+    to one expert; P alone has a gradient."""
     M, N, X = p_MNX.shape
     first_MN = expert_MNJ[..., 0]
     count_MX = torch.zeros_like(p_MNX[:, 0]).scatter_add_(
@@ -70,8 +75,9 @@ def _balance(p_MNX: Tensor, expert_MNJ: Tensor) -> Tensor:
 
 
 def _seats(expert_MNJ: Tensor, X: int, C: int) -> tuple[Tensor, Tensor]:
-    """Who sits where, over all members: for each place (m, x, c), Q = M X C of them, the choice (m, n, j) that sits
-    there, and for each of the R = M N J choices its place; R and Q stand for nobody and nowhere. int64 [Q] and [R]."""
+    """Who sits where, over all members: for each place (m, x, c), Q = M X C of them, the choice (m,
+    n, j) that sits there, and for each of the R = M N J choices its place; R and Q stand for nobody
+    and nowhere. int64 [Q] and [R]."""
     M, N, J = expert_MNJ.shape
     R, Q, each, device = M * N * J, M * X * C, N * J, expert_MNJ.device
     expert_MR = expert_MNJ.reshape(M, each)
@@ -96,8 +102,9 @@ def _seats(expert_MNJ: Tensor, X: int, C: int) -> tuple[Tensor, Tensor]:
 
 
 class _Rows(torch.autograd.Function):
-    """x[index], where index len(x) means a row of zeros. `inverse` [len(x), J] names the rows of the result that came
-    from each row of x (len(index) where none), so that the backward pass is a gather too. First derivatives only."""
+    """x[index], where index len(x) means a row of zeros. `inverse` [len(x), J] names the rows of
+    the result that came from each row of x (len(index) where none), so that the backward pass is a
+    gather too. First derivatives only."""
 
     @staticmethod
     def forward(ctx, x_AD: Tensor, index_B: Tensor, inverse_AJ: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""Number formats of training: operands of matrix products in TF32, weights in bfloat16 with stochastic rounding.
+"""Number formats of training: operands of matrix products in TF32, weights in bfloat16 with
+stochastic rounding.
 
-fp32, bf16 and fp16 are types of tensors and need nothing but casts. TF32 is fp32 with 10 bits of mantissa; it is no type, so operands are
-rounded to it explicitly, forward and backward, and products then sum in fp32: on a CPU as on a GPU, whose tensor cores get operands that
-they do not have to round. The one exception are the products inside of attention kernels, which get rounded queries, keys and values
-but keep their own probabilities.
+fp32, bf16 and fp16 are types of tensors and need nothing but casts. TF32 is fp32 with 10 bits of
+mantissa; it is no type, so operands are rounded to it explicitly, forward and backward, and
+products then sum in fp32: on a CPU as on a GPU, whose tensor cores get operands that they do not
+have to round. The one exception are the products inside of attention kernels, which get rounded
+queries, keys and values but keep their own probabilities.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ LOW_BITS, HALF = (
 
 
 def tf32(x: Tensor) -> Tensor:
-    """fp32 values rounded to the nearest TF32 value, halves away from zero (the rounding of PTX's cvt.rna.tf32.f32)."""
+    """fp32 values rounded to the nearest TF32 value, halves away from zero (the rounding of PTX's
+    cvt.rna.tf32.f32)."""
     return ((x.contiguous().view(torch.int32) + HALF) & ~LOW_BITS).view(torch.float32)
 
 
@@ -65,16 +68,19 @@ def tf32_product(x: Tensor) -> Tensor:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether CUDA may multiply fp32 matrices in TF32. Of fp32 runs, and wherever fp32 is promised, it may not."""
+    """Whether CUDA may multiply fp32 matrices in TF32. Of fp32 runs, and wherever fp32 is promised,
+    it may not."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def to_bf16(x: Tensor, rounding: str, base_M1: Tensor, step_M1: Tensor) -> Tensor:
-    """fp32 [M, P] rounded to bfloat16 values, still fp32: weights = "bf16_nearest", or "bf16_stochastic".
+    """fp32 [M, P] rounded to bfloat16 values, still fp32: weights = "bf16_nearest", or
+    "bf16_stochastic".
 
-    Stochastic: up in magnitude with the probability of the part that is cut off, so that the expectation is x (Gupta et al., arXiv
-    1502.02551, section 3.1). The random 16 bits are a function of the member's key (base, int64 [M, 1]), the step (int64 [M, 1]) and the
-    place in the row: the same on every device and in every stack.
+    Stochastic: up in magnitude with the probability of the part that is cut off, so that the
+    expectation is x (Gupta et al., arXiv 1502.02551, section 3.1). The random 16 bits are a
+    function of the member's key (base, int64 [M, 1]), the step (int64 [M, 1]) and the place in the
+    row: the same on every device and in every stack.
     """
     if rounding == "bf16_nearest":
         return x.bfloat16().float()

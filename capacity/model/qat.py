@@ -1,14 +1,17 @@
-"""Quantization-aware training: the forward pass sees weights of few values, the optimizer moves the fp32 weights behind them.
+"""Quantization-aware training: the forward pass sees weights of few values, the optimizer moves the
+fp32 weights behind them.
 
-A channel is all that one output of a map has ([in]), or with embeddings one token or position ([D]). Its N values are equally
-spaced around zero, scale (k - (N - 1) / 2), k = 0 .. N - 1: with N = 2^b values a code has b bits and zero is not among them, ternary has
--1, 0, 1, binary two. The scale, stored in fp16, follows the weights at every step: of those that reach RATIOS of the largest weight the
-one with the least squared error, then the least-squares scale for its codes; with two values that is the mean of |w| (Rastegari et al., arXiv
-1603.05279, section 3.1).
+A channel is all that one output of a map has ([in]), or with embeddings one token or position
+([D]). Its N values are equally spaced around zero, scale (k - (N - 1) / 2), k = 0 .. N - 1: with N
+= 2^b values a code has b bits and zero is not among them, ternary has -1, 0, 1, binary two. The
+scale, stored in fp16, follows the weights at every step: of those that reach RATIOS of the largest
+weight the one with the least squared error, then the least-squares scale for its codes; with two
+values that is the mean of |w| (Rastegari et al., arXiv 1603.05279, section 3.1).
 
-The gradient passes through rounding unchanged (straight-through, Bengio et al., arXiv 1308.3432, section 4), also where values are clipped. All
-other tensors (norms, biases, routers, BOS, and tables unless they are asked for) pass through bf16 in the same way, so that what is
-counted as stored is what is used.
+The gradient passes through rounding unchanged (straight-through, Bengio et al., arXiv 1308.3432,
+section 4), also where values are clipped. All other tensors (norms, biases, routers, BOS, and
+tables unless they are asked for) pass through bf16 in the same way, so that what is counted as
+stored is what is used.
 """
 
 from __future__ import annotations
@@ -74,8 +77,8 @@ def _fp16(scale: Tensor) -> Tensor:
 
 
 def stored_bits(levels: int, channels: int, inputs: int) -> int:
-    """Bits of a matrix: a scale of 16 bits per channel and its codes as one whole number, ceil(inputs log2 levels) bits, which a number in base
-    `levels` really takes."""
+    """Bits of a matrix: a scale of 16 bits per channel and its codes as one whole number,
+    ceil(inputs log2 levels) bits, which a number in base `levels` really takes."""
     return channels * (16 + math.ceil(inputs * math.log2(levels) - 1e-9))
 
 

@@ -1,27 +1,32 @@
-"""The entry `expects` of a study file: which published values `fit-laws` puts beside which measured ones (standard library).
+"""The entry `expects` of a study file: which published values `fit-laws` puts beside which measured
+ones (standard library).
 
 Each entry is a mapping:
 
     name         what the value is about, a few words; unique within the study
-    published    id of a value of `published.toml`, from where value, range, source, evidence, convention and note come
+    published    id of a value of `published.toml`, from where value, range, source, evidence,
+                 convention and note come
     quantity     one of QUANTITIES, below
-    where        {column: value or list of values}: the runs it is about; a column is any setting, or kind or label;
-                 null stands for an empty setting
+    where        {column: value or list of values}: the runs it is about; a column is any setting,
+                 or kind or label; null stands for an empty setting
     against      the same, for the runs in the denominator (ratio only)
-    range        [lowest, highest] that still counts as agreement; null leaves an end open. Beside `published` only where
-                 these runs need another one, which the verdict says
+    range        [lowest, highest] that still counts as agreement; null leaves an end open. Beside
+                 `published` only where these runs need another one, which the verdict says
     tolerance    instead of range: a relative one around value, such as 0.1
     note         what a reader should know beside the verdict, added to that of the published value
     of           ratio, rising: which number, see NUMBERS (default R)
-    models       ratio: peak (each arm's best model, the default) or matched (models that both arms have)
+    models       ratio: peak (each arm's best model, the default) or matched (models that both arms
+                 have)
     statistic    saturated_fraction: min (default) or mean over models
     below        saturated_fraction: models with at most this R^max (default 1.8)
 
-and for a value that is not among the published ones, such as one of your own, instead of `published`:
+and for a value that is not among the published ones, such as one of your own, instead of
+`published`:
 
     value        the value, for the reader
     source       where it comes from: paper, section, result
-    evidence     p read in the paper, r in its repository, d derived by arithmetic, s second-hand, u unverified
+    evidence     p read in the paper, r in its repository, d derived by arithmetic, s second-hand, u
+                 unverified
     convention   how that number counts, if that matters
 """
 
@@ -36,8 +41,10 @@ from capacity.published.values import EVIDENCE
 
 SCALES = ("published", "pocket")
 QUANTITIES = {
-    "peak_ratio": "largest R over models, one verdict per curve (arm of one N and one number of exposures)",
-    "saturated_fraction": "R / R^max over the models that have room for their data (R^max at most `below`)",
+    "peak_ratio": "largest R over models, one verdict per curve (arm of one N and one number of "
+    "exposures)",
+    "saturated_fraction": "R / R^max over the models that have room for their data (R^max at most "
+    "`below`)",
     "ratio": "R of the arm `where` / R of the arm `against`, one verdict per pair of curves",
     "rising": "R at the most exposures / R at the fewest, same models, one verdict per arm and N",
     "accuracy": "share of attribute values that are reproduced exactly, one verdict per arm",
@@ -85,7 +92,8 @@ BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max
 
 
 def check_expects(entries: Any) -> list[dict]:
-    """The entries with their defaults filled in (range, where, of, models, statistic, below), or ConfigError."""
+    """The entries with their defaults filled in (range, where, of, models, statistic, below), or
+    ConfigError."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(
             "expects: expected a list of mappings with name, quantity, range, source and evidence"
@@ -105,7 +113,8 @@ def _checked(entry: dict, at: str) -> dict:
     for key in entry:
         if key not in KEYS:
             raise ConfigError(
-                f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: {', '.join(KEYS)}"
+                f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: "
+                f"{', '.join(KEYS)}"
             )
     for key in TEXTS:
         if key in entry and not isinstance(entry[key], str):
@@ -149,7 +158,8 @@ def _checked(entry: dict, at: str) -> dict:
 
 
 def _from_published(entry: dict, at: str) -> dict:
-    """The entry with what the published value says; a range of the study's own goes before that of the value."""
+    """The entry with what the published value says; a range of the study's own goes before that of
+    the value."""
     for key in OWN:
         if key in entry:
             raise ConfigError(
@@ -161,7 +171,8 @@ def _from_published(entry: dict, at: str) -> dict:
         raise ConfigError(f"{at}: {error}") from None
     if value.quantity != entry["quantity"]:
         raise ConfigError(
-            f"{at}: quantity: {entry['quantity']}: {value.id} is a value of {value.quantity or 'studies without expects'}"
+            f"{at}: quantity: {entry['quantity']}: {value.id} is a value of "
+            f"{value.quantity or 'studies without expects'}"
         )
     given = value.expected(entry["name"])
     notes = [given["note"], entry.get("note", "")]
@@ -209,7 +220,8 @@ def _check_where(where: Any, at: str) -> None:
 def _one_of(at: str, key: str, value: str, allowed: Any) -> str:
     if value not in allowed:
         raise ConfigError(
-            f"{at}: {key}: {value}: expected one of {', '.join(allowed)}{nearest(value, list(allowed))}"
+            f"{at}: {key}: {value}: expected one of "
+            f"{', '.join(allowed)}{nearest(value, list(allowed))}"
         )
     return value
 

@@ -1,19 +1,23 @@
-"""Published values (`published.toml`) and the verdict on a measured one beside them (standard library).
+"""Published values (`published.toml`) and the verdict on a measured one beside them (standard
+library).
 
 A verdict compares the 95% interval of what was measured with the range that counts as agreement:
 
 agrees       the interval lies within the range, its ends included
 differs      it lies wholly outside
-cannot tell  it reaches over an end of the range, or there is no interval, or the runs lack what the question needs
+cannot tell  it reaches over an end of the range, or there is no interval, or the runs lack what the
+             question needs
 
-So agreement has to be shown, as in a test of equivalence by an interval (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657); that no
-difference was seen is no agreement. A true value outside of the range is called agreeing in at most one of forty studies for each end,
-because the intervals are 95% and two-sided.
+So agreement has to be shown, as in a test of equivalence by an interval (Schuirmann 1987, J.
+Pharmacokinet. Biopharm. 15, 657); that no difference was seen is no agreement. A true value outside
+of the range is called agreeing in at most one of forty studies for each end, because the intervals
+are 95% and two-sided.
 
-The range holds all that is not known about the published number. Where it has an interval [a, b] of its own, the range is
-[a - m |a|, b + m |b|] with m its equivalence margin (a = b = the number where it has none); where it is words, the range is a
-judgement of this project and is printed as one. The scale of the runs never decides: a verdict names it, and one on small models says
-whether the effect shows there, not whether the published number is right.
+The range holds all that is not known about the published number. Where it has an interval [a, b] of
+its own, the range is [a - m |a|, b + m |b|] with m its equivalence margin (a = b = the number where
+it has none); where it is words, the range is a judgement of this project and is printed as one. The
+scale of the runs never decides: a verdict names it, and one on small models says whether the effect
+shows there, not whether the published number is right.
 """
 
 from __future__ import annotations
@@ -55,7 +59,8 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Value:
-    """An entry of `published.toml`, which says what each field means; an open end of the range is None, setting a dict."""
+    """An entry of `published.toml`, which says what each field means; an open end of the range is
+    None, setting a dict."""
 
     id: str
     what: str
@@ -102,7 +107,8 @@ def get(id: str) -> Value:
     """A published value; ConfigError for an id that the file does not have."""
     if id not in values():
         raise ConfigError(
-            f"published: {id}: no such value{nearest(id, list(values()))}; {FILE.name} of capacity/laws has them all"
+            f"published: {id}: no such value{nearest(id, list(values()))}; {FILE.name} of "
+            f"capacity/laws has them all"
         )
     return values()[id]
 
@@ -126,9 +132,11 @@ def _value(entry: dict, settings: dict) -> Value:
 
 
 def decide(measured: dict, ends) -> tuple[str, str]:
-    """(verdict, reason) of a measured value and interval against a range [lowest, highest], of which None is an open end.
+    """(verdict, reason) of a measured value and interval against a range [lowest, highest], of
+    which None is an open end.
 
-    measured: value and interval; why, where there is no interval; lacks, where there is no value to compare.
+    measured: value and interval; why, where there is no interval; lacks, where there is no value to
+    compare.
     """
     if measured.get("lacks"):
         return UNKNOWN, measured["lacks"]
@@ -153,8 +161,9 @@ def decide(measured: dict, ends) -> tuple[str, str]:
 def verdict(expected: dict, measured: dict, *, at: str = "", scale: str = "published") -> dict:
     """A row of `fit.json`: what was published, what was measured, and the verdict with its reason.
 
-    expected: of `Value.expected` or `expects.check_expects`; measured: as for `decide`, with method and remarks where there are any;
-    at: which runs, in words; scale: published, or that of the runs, such as pocket.
+    expected: of `Value.expected` or `expects.check_expects`; measured: as for `decide`, with method
+    and remarks where there are any; at: which runs, in words; scale: published, or that of the
+    runs, such as pocket.
     """
     found, why = decide(measured, expected["range"])
     return {
@@ -193,7 +202,8 @@ def lines(verdicts: list[dict]) -> list[str]:
             )
             out += wrapped(f"{v['name']} ({v['quantity']})", "  ", "    ")
             out += wrapped(
-                f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} [{v['evidence']}]",
+                f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} "
+                f"[{v['evidence']}]",
                 "    ",
                 "      ",
             )
@@ -220,17 +230,19 @@ def lines(verdicts: list[dict]) -> list[str]:
 
 
 def caveat(scale: str, here: str) -> list[str]:
-    """What a reader must know where the runs are not at the scale of what was published; here: their scale, in words."""
+    """What a reader must know where the runs are not at the scale of what was published; here:
+    their scale, in words."""
     return wrapped(
-        f"These runs are at {scale} scale ({here}), not at the published one: a verdict says whether the effect shows "
+        f"These runs are at {scale} scale ({here}), not at the published one: a verdict says "
+        f"whether the effect shows "
         "here, in a range that this project chose, and confirms or refutes no published number.",
         "  ",
     )
 
 
 def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
-    """published, where runs of these parameters [smallest, largest] and tokens lie within what the value was measured on (at least half of
-    its tokens), else another."""
+    """published, where runs of these parameters [smallest, largest] and tokens lie within what the
+    value was measured on (at least half of its tokens), else another."""
     low, high = value.setting["parameters"]
     inside = 0.99 * low <= min(parameters) and max(parameters) <= 1.01 * high
     enough = tokens is None or tokens >= value.setting.get("tokens", 0.0) / 2
@@ -238,7 +250,8 @@ def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
 
 
 def told_setting(setting: dict) -> str:
-    """Where a value was measured, such as "N 10K to 10M, P 1M to 500M, 1000 exposures, mixed fp16"."""
+    """Where a value was measured, such as "N 10K to 10M, P 1M to 500M, 1000 exposures, mixed
+    fp16"."""
 
     def told(there) -> str:
         return (

@@ -1,7 +1,8 @@
 """A matplotlib figure as data for `figures.js`, which draws it again with axes that zoom.
 
-Whatever a function of `capacity.figures` draws is read off the Figure: lines, markers, areas, texts, legends, and, where
-the function says so (`style.of_runs`), whose point is whose. So a page shows the printed figure and nothing is drawn by two programs from two sources.
+Whatever a function of `capacity.figures` draws is read off the Figure: lines, markers, areas,
+texts, legends, and, where the function says so (`style.of_runs`), whose point is whose. So a page
+shows the printed figure and nothing is drawn by two programs from two sources.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def still(figure: Figure) -> str:
 
 
 def data(figure: Figure) -> dict[str, Any]:
-    """Panels in reading order, the figure's own legends, and outlines of markers by name; ready for JSON. Undrawable for what has no form here."""
+    """Panels in reading order, the figure's own legends, and outlines of markers by name; ready for
+    JSON. Undrawable for what has no form here."""
     panels = [_panel(ax) for ax in figure.axes]
     legends = [_legend(legend) for legend in figure.legends]
     with_legend = [panel for panel in panels if panel["legend"]]
@@ -69,7 +71,8 @@ def _panel(ax: Axes) -> dict[str, Any]:
     texts = [_text(text, ax) for text in ax.texts]
     if ax.patches or ax.images or ax.tables or ax.child_axes:
         raise Undrawable(
-            f"{type([*ax.patches, *ax.images, *ax.tables, *ax.child_axes][0]).__name__} in {ax.get_ylabel()!r}"
+            f"{type([*ax.patches, *ax.images, *ax.tables, *ax.child_axes][0]).__name__} in "
+            f"{ax.get_ylabel()!r}"
         )
     marks = [
         mark
@@ -240,7 +243,8 @@ def _text(text: Text, ax: Axes) -> tuple[float, dict] | None:
 
 
 def _along(text: Text, ax: Axes) -> list[float] | None:
-    """The direction of a turned text in units of the axes (of log10 where they are logarithmic), so that it follows its line in a panel of another shape."""
+    """The direction of a turned text in units of the axes (of log10 where they are logarithmic), so
+    that it follows its line in a panel of another shape."""
     if not text.get_rotation():
         return None
     box, (width, height) = ax.get_position(), ax.figure.get_size_inches()

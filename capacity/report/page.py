@@ -1,7 +1,8 @@
 """`capacity report`: everything about a study in one HTML file that loads nothing.
 
-The law is judged as `fit-laws` judges it and its files are written beside the page, so that no number of the page can differ from the fit's. A
-study whose runs carry no law gets a page that says why. The page holds no clock: the same records give the same bytes.
+The law is judged as `fit-laws` judges it and its files are written beside the page, so that no
+number of the page can differ from the fit's. A study whose runs carry no law gets a page that says
+why. The page holds no clock: the same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def build(
 ) -> bytes:
     """The page as bytes of UTF-8.
 
-    asked: the study as the command named it. table: of `records.table`. outcome: what its laws say, or None, and then `reason` says why not.
-    options: of the fit, to be repeated in the commands.
+    asked: the study as the command named it. table: of `records.table`. outcome: what its laws say,
+    or None, and then `reason` says why not. options: of the fit, to be repeated in the commands.
     """
     kept = [record for run in study.runs if (record := records.read(results, run.run_id))]
     states = runs.states(results, table)
@@ -165,7 +166,8 @@ def build(
 
 
 def _rendered(context: dict[str, Any], data: dict[str, Any], files: dict[str, bytes]) -> bytes:
-    """The template filled; the largest files stay outside where the page would grow beyond LARGEST."""
+    """The template filled; the largest files stay outside where the page would grow beyond
+    LARGEST."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("capacity.report", "."),
         autoescape=True,
@@ -231,7 +233,8 @@ def _answers(view: View | None, table: pd.DataFrame, reason: str) -> list[str]:
     count = table.status.value_counts()
     if not count.get("finished"):
         return [
-            f"**No answer yet:** no run has finished; {count.get('failed', 0)} failed, {count.get('missing', 0)} have no record."
+            f"**No answer yet:** no run has finished; {count.get('failed', 0)} failed, "
+            f"{count.get('missing', 0)} have no record."
         ]
     return [
         f"**No law from these runs:** {reason}.",
@@ -245,13 +248,15 @@ def _warnings(asked: str, study: Study, states: dict[str, str]) -> list[str]:
         return []
     settings = " ".join(study.overrides)
     return [
-        f"**Not complete:** {', '.join(f'{n} {state}' for state, n in left.sort_index().items())} of {len(states)} runs. What is said here rests on the others. "
+        f"**Not complete:** {', '.join(f'{n} {state}' for state, n in left.sort_index().items())} "
+        f"of {len(states)} runs. What is said here rests on the others. "
         f"Continue with: capacity sweep {asked} {settings}".rstrip()
     ]
 
 
 def _flags(view: View | None, table: pd.DataFrame, states: dict[str, str]) -> list[Flag]:
-    """The view's own, with what only the folder of a run can tell; without a view the states alone."""
+    """The view's own, with what only the folder of a run can tell; without a view the states
+    alone."""
     own = (
         view.flags
         if view
@@ -286,7 +291,8 @@ def _filter(flag: Flag) -> str:
 
 
 def _means(means: pd.DataFrame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
-    """The table of means for the template; its figure joins `drawn` where there is a setting to draw over."""
+    """The table of means for the template; its figure joins `drawn` where there is a setting to
+    draw over."""
     numbers = [column.heading for column in columns if column.main and column.heading in means]
     if over and means[over].nunique() > 1 and numbers:
         from capacity.figures.fits import means_figure

@@ -66,7 +66,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Flag:
-    """Something to know about runs; named also where no run has it, so that a reader sees that it was looked for."""
+    """Something to know about runs; named also where no run has it, so that a reader sees that it
+    was looked for."""
 
     name: str
     meaning: str
@@ -75,7 +76,8 @@ class Flag:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of runs: its name in runs.csv, its heading without spaces (so that a filter can name it), what it means."""
+    """A column of the table of runs: its name in runs.csv, its heading without spaces (so that a
+    filter can name it), what it means."""
 
     name: str
     heading: str
@@ -86,7 +88,8 @@ class Column:
 
 @dataclass(frozen=True)
 class View:
-    """All that a kind of study says for itself. Texts may mark words with **two stars**; the first answer is the headline."""
+    """All that a kind of study says for itself. Texts may mark words with **two stars**; the first
+    answer is the headline."""
 
     answers: list[str]
     laws: list[Law]
@@ -109,7 +112,8 @@ RISING_MEANS = (
 P_TOTAL = ("P total", "every trained number, a tied embedding once, BOS included")
 RESIDUAL = (
     "error of a fit",
-    "fitted minus measured (or fitted / measured - 1, in percent): positive where the law says too much",
+    "fitted minus measured (or fitted / measured - 1, in percent): positive where the law says too "
+    "much",
 )
 GAIN = [
     Column("gain_last_tenth", "gain", "bits gained over the last tenth of training / final bits"),

@@ -1,4 +1,5 @@
-"""Where the numbers of a page come from: the commands that make them again, the versions and the machines of the runs."""
+"""Where the numbers of a page come from: the commands that make them again, the versions and the
+machines of the runs."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ FIELDS = {
 
 
 def commands(asked: str, study: Study, records: list[dict], extra: list[str]) -> list[str]:
-    """Lines for a shell: the source that trained the runs, then sweep, fit and report. asked: the study as the command named it; extra: options of the fit."""
+    """Lines for a shell: the source that trained the runs, then sweep, fit and report. asked: the
+    study as the command named it; extra: options of the fit."""
     settings = [shlex.quote(text) for text in study.overrides]
     commits = Counter(record["environment"].get("git") for record in records)
     lines = []
@@ -68,7 +70,8 @@ def commands(asked: str, study: Study, records: list[dict], extra: list[str]) ->
 
 
 def sweeps(results: Path, study: Study, asked: str) -> list[str]:
-    """The sweeps of this study that the results folder knows of, as they were issued, with date and launcher."""
+    """The sweeps of this study that the results folder knows of, as they were issued, with date and
+    launcher."""
     out = []
     for submission in submissions.read_all(results, study.name):
         words = " ".join(
@@ -85,7 +88,8 @@ def sweeps(results: Path, study: Study, asked: str) -> list[str]:
 
 
 def versions(records: list[dict]) -> list[tuple[str, str]]:
-    """Name and value of everything a run's result may hang on; where runs differ, all values with their counts."""
+    """Name and value of everything a run's result may hang on; where runs differ, all values with
+    their counts."""
     out = []
     for name, (section, key) in FIELDS.items():
         found = Counter(

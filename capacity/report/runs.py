@@ -1,4 +1,5 @@
-"""The table of runs of a page: what each run is, how it ended, what it measured, how far its fit is off; and means over seeds."""
+"""The table of runs of a page: what each run is, how it ended, what it measured, how far its fit is
+off; and means over seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ MEASURED = (
 
 
 def varied(configs: list[Config]) -> pd.DataFrame:
-    """Settings of data, model and train in which the planned runs of a study differ, a column each by dotted key; run_id and seed."""
+    """Settings of data, model and train in which the planned runs of a study differ, a column each
+    by dotted key; run_id and seed."""
     rows = [
         {
             f"{section}.{key}": value
@@ -106,7 +108,8 @@ def build(
     flags: list[Flag],
     found: list[Residuals],
 ) -> dict[str, Any]:
-    """{"columns": [{heading, meaning, number, setting}], "rows": [[cell]]}; a cell is a number, a text or None. runs: of `records.table`, or judged."""
+    """{"columns": [{heading, meaning, number, setting}], "rows": [[cell]]}; a cell is a number, a
+    text or None. runs: of `records.table`, or judged."""
     settings = varied(configs).drop(columns=list(MEASURED), errors="ignore").set_index("run_id")
     runs = (
         runs.drop_duplicates("run_id").set_index("run_id").loc[settings.index]
@@ -116,7 +119,8 @@ def build(
         ("run", "the run's id; its folder is results/runs/<id>", list(runs.index)),
         (
             "status",
-            "finished, failed, running, interrupted (a checkpoint, and nobody trains it) or missing",
+            "finished, failed, running, interrupted (a checkpoint, and nobody trains it) or "
+            "missing",
             [states[run_id] for run_id in runs.index],
         ),
         (
@@ -167,8 +171,9 @@ def build(
 def means(
     configs: list[Config], runs: pd.DataFrame, columns: list[Column]
 ) -> tuple[pd.DataFrame, str | None]:
-    """Means and standard deviations over the seeds of otherwise equal finished runs, for the columns that are the main ones: a row per kind of run,
-    with name (what it differs in, but for `over`), runs, and by heading the mean and "sd HEADING"; and `over`, the setting with the most
+    """Means and standard deviations over the seeds of otherwise equal finished runs, for the
+    columns that are the main ones: a row per kind of run, with name (what it differs in, but for
+    `over`), runs, and by heading the mean and "sd HEADING"; and `over`, the setting with the most
     different numbers, None where no setting varies."""
     settings = varied(configs).drop_duplicates("run_id").set_index("run_id")
     done = runs[runs.status == "finished"].set_index("run_id")
@@ -210,7 +215,8 @@ def means(
 
 
 def _named(shown: pd.DataFrame, row: pd.Series, over: str | None) -> list[str]:
-    """What tells a row's curve from others: its shape, and settings that do not follow from shape and `over`."""
+    """What tells a row's curve from others: its shape, and settings that do not follow from shape
+    and `over`."""
     out = [str(row["shape"])] if shown["shape"].nunique() > 1 else []
     known = ["shape"] + [over] * (over is not None)
     return out + [

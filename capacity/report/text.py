@@ -105,4 +105,7 @@ def _verdict(row: Verdict, width: int) -> list[str]:
 
 
 def _flag(flag) -> str:
-    return f"{flag.name}: {plural(len(flag.runs), 'run')} ({some(flag.runs, MOST_RUNS)}): {flag.meaning}"
+    return (
+        f"{flag.name}: {plural(len(flag.runs), 'run')} ({some(flag.runs, MOST_RUNS)}): "
+        f"{flag.meaning}"
+    )

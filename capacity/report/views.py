@@ -1,6 +1,8 @@
-"""What the page says of studies of random data, of vocabularies and lengths, and of people: their fit (`Outcome.fit`) in words.
+"""What the page says of studies of random data, of vocabularies and lengths, and of people: their
+fit (`Outcome.fit`) in words.
 
-Nothing is computed here that the fit does not state; numbers are written with the digits of the printed report.
+Nothing is computed here that the fit does not state; numbers are written with the digits of the
+printed report.
 """
 
 from __future__ import annotations
@@ -41,15 +43,20 @@ from capacity.report.parts import (
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = (
     "strict bits",
-    "memorized bits with every token predicted, the first one from a learned BOS; a perfect memorizer still pays log2 N bits per sequence, "
+    "memorized bits with every token predicted, the first one from a learned BOS; a perfect "
+    "memorizer still pays log2 N bits per sequence, "
     "because a set has no order",
 )
 PAPER = (
     "paper bits",
-    "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by about S/(S-1); only for comparison with them",
+    "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by "
+    "about S/(S-1); only for comparison with them",
 )
 
-DECAYED = "A learning rate that ends at zero makes this gain small by itself: only a longer run shows whether more can be held"
+DECAYED = (
+    "A learning rate that ends at zero makes this gain small by itself: only a longer run shows "
+    "whether more can be held"
+)
 QUANTITIES = {
     "rising": "R grows by a factor of",
     "ratio": "a ratio of",
@@ -114,7 +121,8 @@ _COLUMNS = {"random data": _BITS, "people": _PEOPLE, "text": _TEXT}
 
 
 def columns(kinds: set[str], runs: pd.DataFrame) -> list[Column]:
-    """What the table of runs shows of these kinds, beside run, shape, settings and flags: the columns in which some run has something."""
+    """What the table of runs shows of these kinds, beside run, shape, settings and flags: the
+    columns in which some run has something."""
     wanted = [column for kind in sorted(kinds) for column in _COLUMNS[kind]]
     wanted += [
         Column(
@@ -172,7 +180,8 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
             Difference(
                 name if row["what"] == "A / B" else f"{name} (A - B)",
                 digits(row["effect"]),
-                f"{ends(row['interval']) or 'none'} over {row['units']} pair{'s' * (row['units'] != 1)}",
+                f"{ends(row['interval']) or 'none'} over {row['units']} "
+                f"pair{'s' * (row['units'] != 1)}",
                 ends(sizes["interval"]) or f"none: {sizes['reason']}",
                 f"{differences.digits_of_p(row['p'])} ({differences.digits_of_p(row['p_holm'])})",
                 size,
@@ -182,8 +191,10 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
     note = f"{told['number']}. " + (
         f"None: {told['reason']}."
         if told["reason"]
-        else "A pair is one size and seed, equal in all else; p of exact sign flips, two-sided, in brackets "
-        "corrected for all rows (Holm); to be seen: the smallest difference that so many pairs show in four of five studies."
+        else "A pair is one size and seed, equal in all else; p of exact sign flips, two-sided, in "
+        "brackets "
+        "corrected for all rows (Holm); to be seen: the smallest difference that so many pairs "
+        "show in four of five studies."
     )
     answers = (
         [
@@ -197,7 +208,8 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
     compared = [row for row in told["comparisons"] if row["effect"] is not None]
     if alone and compared and not answers:
         answers = [
-            f"Between its variants no difference is shown ({len(compared)} compared, see Differences)."
+            f"Between its variants no difference is shown ({len(compared)} compared, see "
+            f"Differences)."
         ]
     return dataclasses.replace(
         found, answers=[*found.answers, *answers], differences=rows, differences_note=note
@@ -240,7 +252,8 @@ def at_scale(verdicts: list[dict]) -> str:
         ""
         if other is None
         else (
-            f"These runs are at {other} scale: a verdict says whether the effect shows here, in a range that this project chose, and confirms or "
+            f"These runs are at {other} scale: a verdict says whether the effect shows here, in a "
+            f"range that this project chose, and confirms or "
             "refutes no published number."
         )
     )
@@ -253,7 +266,10 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     if alpha := strict["alpha"]:
         low, high = strict["validity"]["parameters"]
         sizes = summary._span((low, high)) if low < high else f"{low:,.0f}"
-        over = f"C = alpha P over {n['shapes_measured']} of {n['shapes']} model shapes of {sizes} parameters, {n['seeds']} seed{'s' * (n['seeds'] > 1)} ({bits})"
+        over = (
+            f"C = alpha P over {n['shapes_measured']} of {n['shapes']} model shapes of {sizes} "
+            f"parameters, {n['seeds']} seed{'s' * (n['seeds'] > 1)} ({bits})"
+        )
         gamma = strict["power"].get("gamma")
         ends = gamma[gamma["quote"]]["ends"] if gamma and gamma["quote"] else None
         answers = [
@@ -271,7 +287,9 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
                 for row in (shapes[0], shapes[-1])
             )
             answers = [
-                f"**Bits per parameter {'rise' if ends[0] > 1 else 'fall'} with size, from {small} to {large}.** As one number **{digits(alpha['value'])}**{_quoted(alpha, digits)}: "
+                f"**Bits per parameter {'rise' if ends[0] > 1 else 'fall'} with size, from {small} "
+                f"to {large}.** As one number "
+                f"**{digits(alpha['value'])}**{_quoted(alpha, digits)}: "
                 f"{over}."
             ]
         if gamma:
@@ -283,7 +301,8 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
                 else "which leaves room for a constant ratio"
             )
             answers.append(
-                f"As a power of size, C grows as P^**{digits(gamma['value'])}**{_quoted(gamma, digits)}, {constant}."
+                f"As a power of size, C grows as "
+                f"P^**{digits(gamma['value'])}**{_quoted(gamma, digits)}, {constant}."
             )
         answers += [*_held_out(strict), *_best_form(strict)]
     else:
@@ -296,7 +315,8 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     beside = judged(fit["verdicts"])
     if beside and (first := fit["verdicts"][0])["measured"] is not None:
         answers.append(
-            f"In the convention of arXiv 2505.24832 the {first['name']} is {beside[0].here}, beside a published {beside[0].published}: {beside[0].verdict}."
+            f"In the convention of arXiv 2505.24832 the {first['name']} is {beside[0].here}, "
+            f"beside a published {beside[0].published}: {beside[0].verdict}."
         )
     dropped = {name: entry["runs"] for name, entry in strict["dropped"].items()}
     flags = [
@@ -305,17 +325,20 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         Flag("unconverged", f"{RISING_MEANS}; flagged, not removed. {DECAYED}", strict["rising"]),
         Flag(
             "under-filled",
-            f"holds over {UNDERFILLED:.0%} of its data: a lower bound of capacity, not data for the law",
+            f"holds over {UNDERFILLED:.0%} of its data: a lower bound of capacity, not data for "
+            f"the law",
             dropped["underfilled"],
         ),
         Flag(
             "corner",
-            f"ceiling / bits < {CORNER}, in the rounded corner of min(alpha P, H): a lower bound too",
+            f"ceiling / bits < {CORNER}, in the rounded corner of min(alpha P, H): a lower bound "
+            f"too",
             dropped["corner"],
         ),
         Flag(
             "near-corner",
-            f"in the law with ceiling / bits < {STRICT_CORNER}, where the corner may still lower bits by several percent",
+            f"in the law with ceiling / bits < {STRICT_CORNER}, where the corner may still lower "
+            f"bits by several percent",
             strict["near_corner"],
         ),
         Flag("unlearned", "finished without positive bits; not in the law", dropped["unlearned"]),
@@ -341,11 +364,13 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             P_TOTAL,
             (
                 "interval over shapes",
-                "95%: what other shapes of the family would give; resampled residuals of the shapes' means about the law",
+                "95%: what other shapes of the family would give; resampled residuals of the "
+                "shapes' means about the law",
             ),
             (
                 "interval over seeds",
-                "95%: what other seeds of these very shapes would give; it says nothing about other shapes",
+                "95%: what other seeds of these very shapes would give; it says nothing about "
+                "other shapes",
             ),
             (
                 "bootstrap",
@@ -356,11 +381,13 @@ def _of_random_data(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             ("load", "data bits per parameter: N S log2 V / P"),
             (
                 "held out",
-                "each size told by a fit to the others, by the fitting engine: Huber loss on logarithms, bounds as bounds, 95% intervals over shapes",
+                "each size told by a fit to the others, by the fitting engine: Huber loss on "
+                "logarithms, bounds as bounds, 95% intervals over shapes",
             ),
             (
                 "AICc",
-                "Akaike's criterion with the small-sample term; points of one shape count as independent, so held-out errors come first",
+                "Akaike's criterion with the small-sample term; points of one shape count as "
+                "independent, so held-out errors come first",
             ),
             RESIDUAL,
         ],
@@ -402,7 +429,8 @@ def _capacity_law(strict: dict, way: str) -> Law:
     )
     if row:
         remarks.append(
-            f"by the fitting engine {capacity_forms.number(row)} over shapes; {_told_by_others(row)}"
+            f"by the fitting engine {capacity_forms.number(row)} over shapes; "
+            f"{_told_by_others(row)}"
         )
     return Law(
         part["formula"].replace(" *", ""),
@@ -444,7 +472,10 @@ def _corners(strict: dict) -> list[Law]:
 
 
 def _told_by_others(row: dict) -> str:
-    return f"held out: {capacity_forms.largest(row)} for the largest size, rms {capacity_forms.rms(row)}; AICc {capacity_forms.more(row)} above the best of its kind"
+    return (
+        f"held out: {capacity_forms.largest(row)} for the largest size, rms "
+        f"{capacity_forms.rms(row)}; AICc {capacity_forms.more(row)} above the best of its kind"
+    )
 
 
 def _best_form(strict: dict) -> list[str]:
@@ -454,7 +485,8 @@ def _best_form(strict: dict) -> list[str]:
     if best is None or line is None or best is line or best["held_out"]["rms_percent"] is None:
         return []
     return [
-        f"Sizes left out in turn are foretold best by {capacity_forms.SHOWN[best['form']][0]}, {capacity_forms.number(best)}: error "
+        f"Sizes left out in turn are foretold best by {capacity_forms.SHOWN[best['form']][0]}, "
+        f"{capacity_forms.number(best)}: error "
         f"**{capacity_forms.rms(best)}**, of C = alpha P {capacity_forms.rms(line)}."
     ]
 
@@ -468,7 +500,8 @@ def _held_out(strict: dict) -> list[str]:
         return []
     error, times = row["held_out"]["largest"]["percent"], row["held_out"]["extrapolation"]
     return [
-        f"Foretold from the others by C = alpha P, the largest size, {times:.2g} times the next, comes out {abs(error):.1f}% too {'low' if error < 0 else 'high'}."
+        f"Foretold from the others by C = alpha P, the largest size, {times:.2g} times the next, "
+        f"comes out {abs(error):.1f}% too {'low' if error < 0 else 'high'}."
     ]
 
 
@@ -520,7 +553,8 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
                     name,
                     [Number("alpha", form["alpha"], "bits per parameter", [over])],
                     [
-                        f"mean absolute error {form['mean_absolute_error_percent']:.1f}% over {cells} cells",
+                        f"mean absolute error {form['mean_absolute_error_percent']:.1f}% over "
+                        f"{cells} cells",
                         *corner,
                     ],
                 )
@@ -538,12 +572,15 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             else ""
         )
         answers.append(
-            f"One alpha of **{digits(hard['alpha'])} bits per parameter**{ends}, fitted to them, gives the bits of {cells} {what} within "
-            f"{hard['mean_absolute_error_percent']:.1f}% on average{of_them} (strict bits, total parameters; min(alpha P, ceiling))."
+            f"One alpha of **{digits(hard['alpha'])} bits per parameter**{ends}, fitted to them, "
+            f"gives the bits of {cells} {what} within "
+            f"{hard['mean_absolute_error_percent']:.1f}% on average{of_them} (strict bits, total "
+            f"parameters; min(alpha P, ceiling))."
         )
         if not smooth["reason"]:
             answers.append(
-                f"With a smooth corner: {digits(smooth['alpha'])} bits per parameter, mean error {smooth['mean_absolute_error_percent']:.1f}%."
+                f"With a smooth corner: {digits(smooth['alpha'])} bits per parameter, mean error "
+                f"{smooth['mean_absolute_error_percent']:.1f}%."
             )
     beside = judged(fit["verdicts"])
     left = fit["left_out"]
@@ -595,22 +632,25 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             ends = f", 95% {knowledge._ends(v['interval'])}" if v["interval"] else " (no interval)"
             name = v["name"][:1].upper() + v["name"][1:]
             answers.append(
-                f"{name}{where}: {QUANTITIES.get(v['quantity'], v['quantity'].replace('_', ' '))} **{digits(v['measured'])}**{ends}; published {told.published}: "
+                f"{name}{where}: {QUANTITIES.get(v['quantity'], v['quantity'].replace('_', ' '))} "
+                f"**{digits(v['measured'])}**{ends}; published {told.published}: "
                 f"**{v['verdict']}**{at}."
             )
     if fit["verdicts"] and not answers:
         answers.append(
-            f"**No answer yet:** nothing of what this study compares was measured ({fit['verdicts'][0]['reason']})."
+            f"**No answer yet:** nothing of what this study compares was measured "
+            f"({fit['verdicts'][0]['reason']})."
         )
     for law in fit["exposure_laws"]:
         if not law["reason"]:
             e95, name = law["e95"], ", ".join(filter(None, (law["label"], law["series"])))
             reached = (
-                f"95% of it after {digits(e95['value'])} {knowledge._ends(e95['interval'])} exposures"
-                + ("" if law["plateau_reached"] else ", an extrapolation")
+                f"95% of it after {digits(e95['value'])} {knowledge._ends(e95['interval'])} "
+                f"exposures" + ("" if law["plateau_reached"] else ", an extrapolation")
             )
             answers.append(
-                f"{name}: the plateau is R = **{digits(law['r_inf']['value'])}** bits per parameter, 95% {knowledge._ends(law['r_inf']['interval'])}; "
+                f"{name}: the plateau is R = **{digits(law['r_inf']['value'])}** bits per "
+                f"parameter, 95% {knowledge._ends(law['r_inf']['interval'])}; "
                 + (
                     reached
                     if exposures.determined(e95["interval"])
@@ -628,7 +668,8 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             (
                 "rising",
                 "unconverged",
-                "gained over 2% in the last tenth of training; with exposures fixed that is the measured state, "
+                "gained over 2% in the last tenth of training; with exposures fixed that is the "
+                "measured state, "
                 "not an error",
             ),
             ("unknown_gain", "unknown-gain", "left no trace of the gain over its last tenth"),
@@ -664,11 +705,13 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
             ("exposures", "how often a rendering of a person is seen; counted"),
             (
                 "interval of a peak",
-                "95% over seeds, and over which model is best: it allows for the bias of a maximum; pooled noise of seeds",
+                "95% over seeds, and over which model is best: it allows for the bias of a "
+                "maximum; pooled noise of seeds",
             ),
             (
                 "interval of a ratio",
-                "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row says",
+                "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row "
+                "says",
             ),
             ("interval of a law over exposures", "95%, profile likelihood, every run a replicate"),
             ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"),
@@ -678,7 +721,8 @@ def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
 
 
 def _levels(fit: dict, digits) -> list[str]:
-    """What was held: the peaks of the curves, lowest and highest, and whether runs had ended learning."""
+    """What was held: the peaks of the curves, lowest and highest, and whether runs had ended
+    learning."""
     if not fit["peaks"]:
         return ["**No answer yet:** no arm has a finished run."]
     low, high = (pick(fit["peaks"], key=lambda peak: peak["value"]) for pick in (min, max))
@@ -707,10 +751,12 @@ def _levels(fit: dict, digits) -> list[str]:
     ends = f"; {rising} of {done} runs still gained over 2% in their last tenth" if rising else ""
     if low is high:
         return [
-            f"R = {told(high)} bits per parameter, by {high['label']} ({high['name']}), of R^max {high['r_max']:.2f} ({how}; {many}{ends})."
+            f"R = {told(high)} bits per parameter, by {high['label']} ({high['name']}), of R^max "
+            f"{high['r_max']:.2f} ({how}; {many}{ends})."
         ]
     return [
-        f"R = {told(low)} ({low['name']}) to {told(high)} bits per parameter ({high['name']}; {high['label']}, R^max {high['r_max']:.2f}): peaks of {len(fit['peaks'])} "
+        f"R = {told(low)} ({low['name']}) to {told(high)} bits per parameter ({high['name']}; "
+        f"{high['label']}, R^max {high['r_max']:.2f}): peaks of {len(fit['peaks'])} "
         f"arms ({how}; {many}{ends})."
     ]
 
@@ -754,7 +800,8 @@ def _exposure_law(law: dict) -> Law:
         )
     other = law["other"]
     remarks = [
-        f"rms {law['rms']:.3f}; the {other['form']} form says E95 {knowledge._digits(other['e95'])} (rms {other['rms']:.3f})"
+        f"rms {law['rms']:.3f}; the {other['form']} form says E95 "
+        f"{knowledge._digits(other['e95'])} (rms {other['rms']:.3f})"
     ]
     if law["data_limited"]:
         remarks.append("the plateau is the end of the data (R^max), not of the model")

@@ -48,7 +48,8 @@ def _installed(name: str) -> bool:
 
 
 def git_revision() -> str | None:
-    """Commit of the checkout that this package runs from, with + if its code or settings differ; None outside a checkout."""
+    """Commit of the checkout that this package runs from, with + if its code or settings differ;
+    None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -83,7 +84,8 @@ def check_compiler(config: Config, device: torch.device) -> None:
     """ConfigError where cluster.compile=always asks for what this machine cannot do."""
     if config.cluster.compile == "always" and device.type == "cpu" and not has_compiler():
         raise ConfigError(
-            "cluster.compile=always: no C++ compiler is in PATH (g++, clang++, or name one in CXX); install one, or "
+            "cluster.compile=always: no C++ compiler is in PATH (g++, clang++, or name one in "
+            "CXX); install one, or "
             "use cluster.compile=never"
         )
 
@@ -94,8 +96,9 @@ def has_compiler() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks: a step frees and takes the same few MiB buffers, and returning them to the kernel
-    costs a page fault per 4 KiB each time (about a fifth of a small model's step)."""
+    """Let glibc keep freed blocks: a step frees and takes the same few MiB buffers, and returning
+    them to the kernel costs a page fault per 4 KiB each time (about a fifth of a small model's
+    step)."""
     if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD

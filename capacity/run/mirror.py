@@ -1,7 +1,8 @@
 """An optional copy of a run's files in wandb, made by a process of its own that only reads them.
 
-So no key, no network, a slow or a broken server can neither stop nor slow a run: training never calls wandb. Messages of
-the mirror go to wandb.log in the first run's folder; its files (mode offline) to results/wandb/.
+So no key, no network, a slow or a broken server can neither stop nor slow a run: training never
+calls wandb. Messages of the mirror go to wandb.log in the first run's folder; its files (mode
+offline) to results/wandb/.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from capacity.config import Config
 
 POLL_SECONDS = 2.0
 GRACE_SECONDS = 60.0  # for uploads after the last run has ended
-WAIT_SECONDS = 10.0  # how long `capacity train`, its record written, waits for its mirror before it leaves it behind
+# how long `capacity train`, its record written, waits for its mirror before it leaves it behind
+WAIT_SECONDS = 10.0
 
 
 class Mirror:
-    """Starts the mirror of some runs, if their settings ask for one, and tells it at the end that they have ended.
+    """Starts the mirror of some runs, if their settings ask for one, and tells it at the end that
+    they have ended.
 
-    It then finishes by itself; only a caller with nothing left to do should wait for it (`wait_seconds`).
+    It then finishes by itself; only a caller with nothing left to do should wait for it
+    (`wait_seconds`).
     """
 
     def __init__(
@@ -68,7 +72,8 @@ class Mirror:
             try:
                 if self.process.wait(self.wait_seconds):
                     print(
-                        "capacity: wandb mirror stopped early; see wandb.log in the run's folder (the run is unaffected)",
+                        "capacity: wandb mirror stopped early; see wandb.log in the run's folder "
+                        "(the run is unaffected)",
                         file=sys.stderr,
                     )
             except subprocess.TimeoutExpired:
@@ -76,7 +81,8 @@ class Mirror:
 
 
 def follow(results: Path, run_ids: list[str], settings: dict, ended) -> None:
-    """Copy metrics lines and final numbers of the runs to wandb until `ended()` and all is copied."""
+    """Copy metrics lines and final numbers of the runs to wandb until `ended()` and all is
+    copied."""
     import wandb
 
     runs, copied = {}, dict.fromkeys(run_ids, 0)

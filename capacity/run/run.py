@@ -32,14 +32,17 @@ from capacity.train import checkpoint
 from capacity.train.loop import Stack, State, advance
 from capacity.train.stack_key import stack_key
 
-DIVERGED = 3.0  # a mean loss above this many times log2 V (a uniform guess) over a log interval ends a run as failed
+# a mean loss above this many times log2 V (a uniform guess) over a log interval ends a run as
+# failed
+DIVERGED = 3.0
 LOG_POINTS = 100  # per run
 
 Report = Callable[[dict], None]
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a flag that the loop looks at; also set when the parent process is gone."""
+    """Turns SIGINT and SIGTERM into a flag that the loop looks at; also set when the parent process
+    is gone."""
 
     def __init__(self, parent: int | None = None):
         self.signal: int | None = None
@@ -64,10 +67,12 @@ def execute(
     report: Report,
     stop: Callable[[], bool],
 ) -> dict[str, str]:
-    """Train, measure and record runs of one shape; returns run_id -> finished, failed, interrupted or busy.
+    """Train, measure and record runs of one shape; returns run_id -> finished, failed, interrupted
+    or busy.
 
-    Finished runs are left alone, interrupted ones continue from their checkpoints, runs that another process holds are
-    busy. A stack that does not fit into memory goes on in halves, a single run with its batch in parts. If a stack breaks otherwise, its members run again one by
+    Finished runs are left alone, interrupted ones continue from their checkpoints, runs that
+    another process holds are busy. A stack that does not fit into memory goes on in halves, a
+    single run with its batch in parts. If a stack breaks otherwise, its members run again one by
     one, so that one broken run never sinks the others.
     """
     outcome: dict[str, str] = {}
@@ -98,7 +103,8 @@ def _groups(configs: list[Config], results: Path) -> list[list[Config]]:
         meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0}
         if meta["run_id"] != config.run_id:
             raise ConfigError(
-                f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from the start"
+                f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from "
+                f"the start"
             )
         groups.setdefault((stack_key(config), meta["step"]), []).append(config)
     return list(groups.values())
@@ -161,7 +167,8 @@ def _execute_group(
         report(
             {
                 "event": "note",
-                "text": f"{reason.splitlines()[0]}; going on with the batch of {batch} in {finer} parts",
+                "text": f"{reason.splitlines()[0]}; going on with the batch of {batch} in {finer} "
+                f"parts",
             }
         )
         return ended | _execute_group(left, results, device, study, report, stop, finer)
@@ -230,7 +237,8 @@ def _train_and_record(
         ended = len(left) < len(stack.configs)
         stopped = bool(left) and (state.step < boundary or stop())
         if left and (ended or stopped or now - saved_at > configs[0].cluster.checkpoint_seconds):
-            # before the records of those that end, so that after a crash the others go on in the company that they have now
+            # before the records of those that end, so that after a crash the others go on in the
+            # company that they have now
             for m in left:
                 config = stack.configs[m]
                 checkpoint.save_state(_checkpoint(results, config), state, m, config.run_id, wall)
@@ -275,7 +283,8 @@ def _end(
 
 
 def _next_point(config: Config, step: int) -> int:
-    """The next step after `step` at which something has to be done for a run: a line in its log, an evaluation, its end."""
+    """The next step after `step` at which something has to be done for a run: a line in its log, an
+    evaluation, its end."""
     later = [
         e
         for e in (
@@ -293,7 +302,8 @@ def log_every(config: Config) -> int:
 
 
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:
-    """Steps after which the whole training set is scored: `evaluations` even ones, and always 90% and 100%."""
+    """Steps after which the whole training set is scored: `evaluations` even ones, and always 90%
+    and 100%."""
     return {max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1)} | {
         last_tenth(steps),
         steps,
@@ -308,8 +318,8 @@ def last_tenth(steps: int) -> int:
 def _log(
     stack: Stack, state: State, results: Path, wall_s: float, tokens_per_s: float, report: Report
 ) -> dict[int, str]:
-    """Fetch what the device has summed up, write a line for each member whose log has one here, and judge these members:
-    returns member -> why it failed."""
+    """Fetch what the device has summed up, write a line for each member whose log has one here, and
+    judge these members: returns member -> why it failed."""
     due = [
         m
         for m, c in enumerate(stack.configs)
@@ -332,7 +342,8 @@ def _log(
             failed[m] = f"loss or gradient not finite at step {dead_step[m]}"
         elif loss > DIVERGED * np.log2(config.data.rows):
             failed[m] = (
-                f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step {state.step}, more "
+                f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step "
+                f"{state.step}, more "
                 f"than {DIVERGED:g} x log2 V"
             )
         else:
@@ -429,7 +440,8 @@ def _finished_record(
         "convergence": {
             f"{evaluated}_at_90_percent": before,
             "gain_last_tenth": gain,
-            "meaning": f"{evaluated} gained over the last tenth of the steps / final {evaluated}; a schedule that "
+            "meaning": f"{evaluated} gained over the last tenth of the steps / final {evaluated}; "
+            f"a schedule that "
             "falls makes it small by itself, so only a longer run proves convergence",
         },
     }
@@ -520,8 +532,9 @@ def measured_otherwise(record: dict, config: Config) -> bool:
 
 
 def remeasure(results: Path, run_id: str, device: torch.device, settings: Config | None) -> dict:
-    """Measure a finished run again from its final weights, by its own settings or by those given, and replace the measures in
-    its record; nothing is retrained. Variants of quantization that it has are measured again, those asked for now join them."""
+    """Measure a finished run again from its final weights, by its own settings or by those given,
+    and replace the measures in its record; nothing is retrained. Variants of quantization that it
+    has are measured again, those asked for now join them."""
     record = records.read(results, run_id)
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")

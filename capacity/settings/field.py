@@ -1,4 +1,5 @@
-"""One setting of a run: its default, its help text, its allowed values, and the check of a value that a person gave.
+"""One setting of a run: its default, its help text, its allowed values, and the check of a value
+that a person gave.
 
 Standard library only; every section of a configuration is a frozen dataclass of such settings.
 """
@@ -27,11 +28,12 @@ def setting(
     form=None,
     neutral=REQUIRED,
 ) -> Any:
-    """A dataclass field with its help text and its allowed values: low <= value <= high, value > above, choices, or for texts
-    (and each text of a list) `form`, a regular expression and the words that say what it allows.
+    """A dataclass field with its help text and its allowed values: low <= value <= high, value >
+    above, choices, or for texts (and each text of a list) `form`, a regular expression and the
+    words that say what it allows.
 
-    A setting that joined after runs existed names the `neutral` value that trains what was trained before: `identity`
-    leaves it out at that value, so that those runs keep their ids.
+    A setting that joined after runs existed names the `neutral` value that trains what was trained
+    before: `identity` leaves it out at that value, so that those runs keep their ids.
     """
     limits = {
         "help": help,
@@ -105,11 +107,13 @@ def _checked_list(key: str, value: Any, limits: Any, kind: type) -> tuple:
             else (f"from {low} to {high}", f"[{low},{high}]")
         )
         raise ConfigError(
-            f"{key}={_text(value)}: expected a list of different whole numbers {reach}, such as {example}"
+            f"{key}={_text(value)}: expected a list of different whole numbers {reach}, such as "
+            f"{example}"
         )
     if kind is bool and not sound:
         raise ConfigError(
-            f"{key}={_text(value)}: expected a list of truth values: [false], [true] or [false,true]"
+            f"{key}={_text(value)}: expected a list of truth values: [false], [true] or "
+            f"[false,true]"
         )
     if kind is str and not (sound and set(value) <= set(choices)):
         wrong = (
@@ -161,7 +165,8 @@ def _types(cls: type) -> dict[str, Any]:
 
 
 def section(cls: type, name: str, tree: dict, unknown) -> Any:
-    """A dataclass of settings from a dictionary; `unknown(key)` makes the error for a key that it does not have."""
+    """A dataclass of settings from a dictionary; `unknown(key)` makes the error for a key that it
+    does not have."""
     fields = {f.name: f for f in dataclasses.fields(cls)}
     types = _types(cls)
     for key in tree:
@@ -176,7 +181,8 @@ def section(cls: type, name: str, tree: dict, unknown) -> Any:
 
 
 def identity(part: Any) -> dict:
-    """The settings of a section that its result depends on: all but those at their neutral value."""
+    """The settings of a section that its result depends on: all but those at their neutral
+    value."""
     return {
         f.name: getattr(part, f.name)
         for f in dataclasses.fields(part)

@@ -1,8 +1,10 @@
-"""Post-training quantization as a measure: its settings, the variants that they ask for, and the bits that a variant stores.
+"""Post-training quantization as a measure: its settings, the variants that they ask for, and the
+bits that a variant stores.
 
-A map is seen as [out, in], as in the literature (the weights file has [in, out]), a table of embeddings or a head as it is stored,
-[V, D] or [S, D]; so a row is all that one output, token or position has, and groups lie along the inputs of a row. Standard
-library only, so that settings can be checked where there is no torch.
+A map is seen as [out, in], as in the literature (the weights file has [in, out]), a table of
+embeddings or a head as it is stored, [V, D] or [S, D]; so a row is all that one output, token or
+position has, and groups lie along the inputs of a row. Standard library only, so that settings can
+be checked where there is no torch.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Quantize:
-    """Quantization of the final weights without retraining: all combinations of the lists are measured. A measure: out of the run's
-    identity."""
+    """Quantization of the final weights without retraining: all combinations of the lists are
+    measured. A measure: out of the run's identity."""
 
     methods: tuple[str, ...] = setting(
         (),
@@ -71,7 +73,8 @@ class Quantize:
     rest: str = setting("bf16", "storage of what is not quantized", choices=tuple(STORAGE))
     calibration: int = setting(
         128,
-        "sequences or windows of the training data, its first ones, that the inputs of maps are taken from",
+        "sequences or windows of the training data, its first ones, that the inputs of maps are "
+        "taken from",
         low=1,
     )
     damping: float = setting(
@@ -79,13 +82,15 @@ class Quantize:
     )
     act_order: bool = setting(
         False,
-        "gptq: inputs in the order of falling diagonal; groups then keep the scales of the original weights",
+        "gptq: inputs in the order of falling diagonal; groups then keep the scales of the "
+        "original weights",
     )
 
 
 @dataclass(frozen=True, order=True)
 class Spec:
-    """One variant. What a method does not depend on is None, so that two spellings of one variant are one."""
+    """One variant. What a method does not depend on is None, so that two spellings of one variant
+    are one."""
 
     method: str
     bits: int
@@ -109,8 +114,9 @@ class Spec:
         )
 
     def stored_bits(self, maps: int, rows: int, columns: int) -> int:
-        """Bits of `maps` maps of shape [rows, columns]: a code per weight, and for each grid a scale and, where it is not symmetric,
-        a zero point of the width of a code. Exact, without the padding of any file format."""
+        """Bits of `maps` maps of shape [rows, columns]: a code per weight, and for each grid a
+        scale and, where it is not symmetric, a zero point of the width of a code. Exact, without
+        the padding of any file format."""
         if self.method in CASTS:
             return STORAGE[self.method] * maps * rows * columns
         return maps * rows * columns * self.bits + self.grids(maps, rows, columns) * (
@@ -160,10 +166,12 @@ def spec_of(row: dict) -> Spec:
 
 
 def check(settings: Quantize, model: Model, qat: str) -> None:
-    """ConfigError for a model that is trained quantized, for an empty list, or for a group that does not divide a width of this model."""
+    """ConfigError for a model that is trained quantized, for an empty list, or for a group that
+    does not divide a width of this model."""
     if settings.methods and qat != "none":
         raise ConfigError(
-            f"quantize.methods={_list(settings.methods)}: train.qat={qat} makes weights of few values already; choose "
+            f"quantize.methods={_list(settings.methods)}: train.qat={qat} makes weights of few "
+            f"values already; choose "
             "quantize=none or train.qat=none"
         )
     if not set(settings.methods) - set(CASTS):
@@ -185,7 +193,8 @@ def check(settings: Quantize, model: Model, qat: str) -> None:
             for name, width in widths.items():
                 if width % size:
                     raise ConfigError(
-                        f"quantize.group_size={_list(settings.group_size)}: {size} does not divide {name}={width}; "
+                        f"quantize.group_size={_list(settings.group_size)}: {size} does not divide "
+                        f"{name}={width}; "
                         f"allowed: {', '.join(map(str, allowed))}"
                     )
 

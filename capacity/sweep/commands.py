@@ -1,4 +1,5 @@
-"""The verbs sweep, retry and cancel: look at what is done and spoken for, submit the rest, take it back."""
+"""The verbs sweep, retry and cancel: look at what is done and spoken for, submit the rest, take it
+back."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def _submit(plan: planning.Plan, name: str, overrides: list[str], results: Path,
             raise
         runs = sum(len(pack.runs) for pack in job.packs)
         print(
-            f"submitted   job {submission.job}: {runs} run{'s' * (runs != 1)} in {len(job.packs)} element{'s' * (len(job.packs) != 1)}\n"
+            f"submitted   job {submission.job}: {runs} run{'s' * (runs != 1)} in {len(job.packs)} "
+            f"element{'s' * (len(job.packs) != 1)}\n"
             f"            {submission.folder}/submit.sbatch"
         )
     return 0
@@ -116,8 +118,8 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
 
 
 def retry(name: str, overrides: list[str], results: Path, dry_run: bool) -> int:
-    """Train again what has failed of a study, or was lost with its job, by the settings of the last sweep and those given;
-    runs that ran out of time or memory get more of it."""
+    """Train again what has failed of a study, or was lost with its job, by the settings of the last
+    sweep and those given; runs that ran out of time or memory get more of it."""
     before, overrides = settings_of_last(name, overrides, results)
     study = load_study(name, overrides)
     lost = {run_id for s in before for element in s.elements for run_id in element["runs"]}
@@ -141,7 +143,8 @@ def settings_of_last(
 
 
 def cancel(name: str, results: Path) -> int:
-    """Take a study's elements out of the queue and stop its sweeps on this machine; what was trained stays."""
+    """Take a study's elements out of the queue and stop its sweeps on this machine; what was
+    trained stays."""
     study = load_study(name, [])
     living = {
         (s, i): e
@@ -158,8 +161,10 @@ def cancel(name: str, results: Path) -> int:
         else:
             submissions.launcher(submission.launcher).cancel(submission.job, indices)
         print(
-            f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: {len(indices)} "
-            f"element{'s' * (len(indices) != 1)}, {runs} run{'s' * (runs != 1)}; finished ones stay, others keep their checkpoints"
+            f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: "
+            f"{len(indices)} "
+            f"element{'s' * (len(indices) != 1)}, {runs} run{'s' * (runs != 1)}; finished ones "
+            f"stay, others keep their checkpoints"
         )
     if not living:
         print(f"{study.name}: nothing is queued or running")

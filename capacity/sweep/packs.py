@@ -1,7 +1,8 @@
 """Runs to stacks to packs, and the pack file that a worker reads (no hydra, no torch).
 
-A stack is a set of runs of one shape that train as one program. A pack is what one machine, or one element of a queue's
-array, trains: stacks, by so many workers side by side. A sweep on this machine is a single pack.
+A stack is a set of runs of one shape that train as one program. A pack is what one machine, or one
+element of a queue's array, trains: stacks, by so many workers side by side. A sweep on this machine
+is a single pack.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def write_pack(path: Path, pack: Pack) -> None:
 
 
 def read_pack(path: Path, only: list[str] | None = None) -> Pack:
-    """A pack file, or its runs named in `only` as one stack; ConfigError if it cannot be read or holds anything impossible."""
+    """A pack file, or its runs named in `only` as one stack; ConfigError if it cannot be read or
+    holds anything impossible."""
     try:
         tree = json.loads(path.read_bytes())
     except OSError as error:
@@ -104,10 +106,11 @@ def make_stacks(
     room: float = math.inf,
     speed: Speed | None = None,
 ) -> list[list[Config]]:
-    """Runs of one shape and like length, at most `most` of them, no more than fit into `room` bytes, and of about `seconds` at
-    most if there is more than one; the longest stacks first.
+    """Runs of one shape and like length, at most `most` of them, no more than fit into `room`
+    bytes, and of about `seconds` at most if there is more than one; the longest stacks first.
 
-    Cut from the whole study, before finished runs are taken out, so that a re-issued sweep forms the same stacks.
+    Cut from the whole study, before finished runs are taken out, so that a re-issued sweep forms
+    the same stacks.
     """
     speed = speed or GUESSES[device]
     groups: dict[str, list[Config]] = {}
@@ -134,9 +137,10 @@ def shared(
     longest: float = math.inf,
     speed: Speed | None = None,
 ) -> list[list[Config]]:
-    """Stacks for so many processes side by side: cut into shares of 1, 1/2, ... of what a process has to do, whichever should be
-    through first. Larger stacks use a device better, smaller ones balance better. No share is shorter than a start is worth,
-    none longer than `longest` seconds."""
+    """Stacks for so many processes side by side: cut into shares of 1, 1/2, ... of what a
+    process has to do, whichever should be through first. Larger stacks use a device better,
+    smaller ones balance better. No share is shorter than a start is worth, none longer than
+    `longest` seconds."""
     speed = speed or GUESSES[device]
     each = sum(speed.seconds([run]) for run in runs) / workers
     cuts = [
@@ -154,7 +158,8 @@ def shared(
 
 
 def makespan(stacks: list[list[Config]], speed: Speed, workers: int) -> float:
-    """Expected seconds until the last is through, where each process takes the next longest stack."""
+    """Expected seconds until the last is through, where each process takes the next longest
+    stack."""
     loads = [0.0] * workers
     for cost in sorted((speed.seconds(stack) for stack in stacks), reverse=True):
         loads[loads.index(min(loads))] += cost
@@ -164,8 +169,8 @@ def makespan(stacks: list[list[Config]], speed: Speed, workers: int) -> float:
 def fill(
     stacks: list[list[Config]], speed: Speed, seconds: float, workers: int, threads: int, limit: int
 ) -> list[list[list[Config]]]:
-    """Stacks dealt out to as few packs as keep each, with its workers side by side, near `seconds`, at most `limit` packs: the
-    longest stack goes to the pack that has least so far."""
+    """Stacks dealt out to as few packs as keep each, with its workers side by side, near `seconds`,
+    at most `limit` packs: the longest stack goes to the pack that has least so far."""
     cost = [speed.seconds(stack, threads) for stack in stacks]
     number = max(1, min(limit, len(stacks), math.ceil(sum(cost) / (seconds * workers))))
     packs: list[list[list[Config]]] = [[] for _ in range(number)]
@@ -184,8 +189,8 @@ def duration(stacks: list[list[Config]], speed: Speed, workers: int, threads: in
 
 
 def _of_like_length(members: list[Config]) -> list[list[Config]]:
-    """Runs of one shape, longest first, in groups whose longest takes at most twice the steps of the shortest: who ends
-    leaves a smaller stack, which uses the device less well."""
+    """Runs of one shape, longest first, in groups whose longest takes at most twice the steps of
+    the shortest: who ends leaves a smaller stack, which uses the device less well."""
     groups: list[list[Config]] = []
     for run in sorted(members, key=lambda run: -run.steps):
         if not groups or 2 * run.steps < groups[-1][0].steps:
@@ -195,11 +200,13 @@ def _of_like_length(members: list[Config]) -> list[list[Config]]:
 
 
 def _fitting(run: Config, stack: int, device: str, room: float) -> int:
-    """The most members, up to `stack`, of a stack that fits; at least 1, since a single run cannot be divided."""
+    """The most members, up to `stack`, of a stack that fits; at least 1, since a single run cannot
+    be divided."""
     return max((n for n in range(1, stack + 1) if stack_bytes(run, n, device) <= room), default=1)
 
 
 def without(stacks: list[list[Config]], out: set[str]) -> list[list[Config]]:
-    """The stacks without the named runs; empty ones drop out, the others keep their company and order."""
+    """The stacks without the named runs; empty ones drop out, the others keep their company and
+    order."""
     left = [[run for run in stack if run.run_id not in out] for stack in stacks]
     return [stack for stack in left if stack]

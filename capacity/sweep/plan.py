@@ -1,4 +1,5 @@
-"""What a sweep will do and cost: the runs of a study minus what is finished, failed or spoken for, in packs for its launcher."""
+"""What a sweep will do and cost: the runs of a study minus what is finished, failed or spoken for,
+in packs for its launcher."""
 
 from __future__ import annotations
 
@@ -66,8 +67,9 @@ def make_plan(
 ) -> Plan:
     """The plan of a sweep; `only`: the runs that are wanted, all of the study where None.
 
-    Stacks are cut from the whole study, before anything is taken out, and threads do not depend on how much is left, so that
-    a re-issued sweep continues in the same stacks and ends with the same bits.
+    Stacks are cut from the whole study, before anything is taken out, and threads do not depend on
+    how much is left, so that a re-issued sweep continues in the same stacks and ends with the same
+    bits.
     """
     cluster = study.runs[0].cluster
     spoken_for = {
@@ -123,7 +125,8 @@ def _here(
 def _in_queue(
     study: Study, cluster: Cluster, results: Path, out: set[str]
 ) -> tuple[str, Speed, float, list[Job]]:
-    """An array job, and one more for runs that ran out of time or memory before, with twice as much of it."""
+    """An array job, and one more for runs that ran out of time or memory before, with twice as much
+    of it."""
     device = (
         cluster.device
         if cluster.device != "auto"
@@ -192,7 +195,8 @@ def _in_queue(
 
 
 def _largest_step(stacks: list[list[Config]], device: str) -> float:
-    """FLOP of the largest step of a whole study's stacks on a CPU. What a GPU's process does on the CPU is not known: infinite."""
+    """FLOP of the largest step of a whole study's stacks on a CPU. What a GPU's process does on the
+    CPU is not known: infinite."""
     return (
         max(sum(run.flops / run.steps for run in stack) for stack in stacks)
         if device == "cpu"
@@ -221,8 +225,9 @@ def _why(growth: tuple[int, int], cluster: Cluster, mem: str, time_s: int) -> st
 
 
 def grown_runs(results: Path, runs: list[Config]) -> dict[str, tuple[int, int]]:
-    """Run id -> factors of time and memory for the next try: twice those of the last one for what it ran out of. A worker that
-    was killed (SIGKILL) or found no memory counts as one that ran out of memory."""
+    """Run id -> factors of time and memory for the next try: twice those of the last one for what
+    it ran out of. A worker that was killed (SIGKILL) or found no memory counts as one that ran out
+    of memory."""
     factors: dict[str, tuple[int, int]] = {}
     for submission in submissions.read_all(results):
         growth = submission.tree["growth"]
@@ -272,12 +277,14 @@ def summary(plan: Plan) -> str:
     lines += _line("question", study.question)
     lines += _line(
         "runs",
-        f"{len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {', '.join(states)}, {len(todo)} to do",
+        f"{len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {', '.join(states)}, "
+        f"{len(todo)} to do",
     )
     lines += _line("data", _data_line(study))
     lines += _line(
         "parameters",
-        f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter",
+        f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
+        f"parameter",
     )
     lines += _line(
         "training",
@@ -329,8 +336,10 @@ def _execution_here(plan: Plan) -> list[str]:
     refused = refused_threads(plan.cluster.threads)
     return _line(
         "execution",
-        f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} worker{'s' * (pack.workers != 1)} "
-        f"{_of_threads(pack)}{f' ({refused})' * bool(refused)}, {_largest(plan)}; about {clock(plan.jobs[0].seconds[0])} ({plan.speed.source})",
+        f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} "
+        f"worker{'s' * (pack.workers != 1)} "
+        f"{_of_threads(pack)}{f' ({refused})' * bool(refused)}, {_largest(plan)}; about "
+        f"{clock(plan.jobs[0].seconds[0])} ({plan.speed.source})",
     )
 
 
@@ -354,8 +363,10 @@ def _execution_queue(plan: Plan) -> list[str]:
         text = (
             f"{n} array element{'s' * (n != 1)}"
             + (f", {cluster.throttle} at once" if cluster.throttle else "")
-            + f", each {', '.join(has)}, {job.mem}, at most {clock(job.time_s)}, {workers} worker{'s' * (workers != 1)} {_of_threads(job.packs[0])} on {plan.device}; "
-            f"{sum(len(pack.stacks) for pack in job.packs)} stacks of up to {max(len(s) for p in job.packs for s in p.stacks)} runs; "
+            + f", each {', '.join(has)}, {job.mem}, at most {clock(job.time_s)}, {workers} "
+            f"worker{'s' * (workers != 1)} {_of_threads(job.packs[0])} on {plan.device}; "
+            f"{sum(len(pack.stacks) for pack in job.packs)} stacks of up to "
+            f"{max(len(s) for p in job.packs for s in p.stacks)} runs; "
             f"about {low}" + (f" to {high}" if low != high else "") + " an element"
         )
         lines += _line(cluster.launcher[:11], text + (f" ({job.why})" if job.why else ""))
@@ -377,7 +388,8 @@ def _hours(hours: float) -> str:
 
 
 def _data_line(study: Study) -> str:
-    """Sizes of the data sets and how often an item is seen, as "800 to 1,600 people, 50 to 200 exposures"."""
+    """Sizes of the data sets and how often an item is seen, as "800 to 1,600 people, 50 to 200
+    exposures"."""
     parts = []
     for unit in dict.fromkeys(run.data.unit for run in study.runs):
         sizes = sorted({run.items for run in study.runs if run.data.unit == unit})

@@ -1,8 +1,9 @@
 """Train a pack on this machine: one process per stack, a fixed number at a time.
 
-Every process holds the locks of the runs it trains, writes checkpoints, and stops when this one is gone; so this one keeps no
-state that matters and may be killed at any moment. A process that dies is started again from its checkpoints; if it dies a
-second time its runs are tried one by one, and a run that kills its process twice more is recorded as failed.
+Every process holds the locks of the runs it trains, writes checkpoints, and stops when this one is
+gone; so this one keeps no state that matters and may be killed at any moment. A process that dies
+is started again from its checkpoints; if it dies a second time its runs are tried one by one, and a
+run that kills its process twice more is recorded as failed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from capacity.config import Config
 from capacity.cost import GUESSES
 from capacity.sweep.packs import Pack
 
-LIVES = 2  # how often the process of a stack may die before the stack is split, or a single run given up
+# how often the process of a stack may die before the stack is split, or a single run given up
+LIVES = 2
 STATE_SECONDS = 10.0  # between two writes of the state file
 
 
@@ -51,10 +53,12 @@ class Job:
 def train(
     pack: Pack, path: Path, all_runs: list[Config], progress: Progress | None = None
 ) -> dict[str, str]:
-    """Train all stacks of the pack that lies at `path`; returns run_id -> finished, failed, busy or interrupted.
+    """Train all stacks of the pack that lies at `path`; returns run_id -> finished, failed, busy or
+    interrupted.
 
-    Beside the pack file stand its logs, NAME.STACK.log, and its state, NAME.state.json. all_runs: what the progress is about,
-    the study or the pack. ConfigError where a process refuses its work, as with a full disk.
+    Beside the pack file stand its logs, NAME.STACK.log, and its state, NAME.state.json. all_runs:
+    what the progress is about, the study or the pack. ConfigError where a process refuses its work,
+    as with a full disk.
     """
     names = [f"{i:0{len(str(len(pack.stacks)))}}" for i in range(len(pack.stacks))]
     waiting = collections.deque(Job(name, stack) for name, stack in zip(names, pack.stacks))
@@ -125,8 +129,8 @@ def train(
 
 
 class _Interrupt:
-    """Ctrl-C or SIGTERM: nothing new starts, processes checkpoint and stop; a second Ctrl-C ends them at once. A queue may
-    send SIGTERM as often as it likes."""
+    """Ctrl-C or SIGTERM: nothing new starts, processes checkpoint and stop; a second Ctrl-C ends
+    them at once. A queue may send SIGTERM as often as it likes."""
 
     def __init__(self) -> None:
         self.noticed, self.impatient, self.sent = 0, False, 0
@@ -148,7 +152,8 @@ class _Interrupt:
 
 
 class _State:
-    """What a pack is doing, for `capacity status` on another machine. Only words: records and checkpoints are the truth."""
+    """What a pack is doing, for `capacity status` on another machine. Only words: records and
+    checkpoints are the truth."""
 
     def __init__(self, path: Path):
         self.path, self.written = path.with_suffix(".state.json"), 0.0
@@ -250,7 +255,8 @@ def _ended(
             finished[run.run_id] = record["status"]
             if record["status"] == "failed":
                 progress.say(
-                    f"failed: {run.run_id} ({run.shape}, seed {run.seed}): {record['error']['reason']}"
+                    f"failed: {run.run_id} ({run.shape}, seed {run.seed}): "
+                    f"{record['error']['reason']}"
                 )
         elif run.run_id in job.outcome:
             finished[run.run_id] = job.outcome[run.run_id]
@@ -287,7 +293,8 @@ def _ended(
     )
     finished[left[0].run_id] = "failed"
     progress.say(
-        f"failed: {left[0].run_id} ({left[0].shape}, seed {left[0].seed}): worker {reason} {LIVES} times"
+        f"failed: {left[0].run_id} ({left[0].shape}, seed {left[0].seed}): worker {reason} {LIVES} "
+        f"times"
     )
     return []
 

@@ -1,8 +1,8 @@
-"""SLURM: an array job over pack files, through sbatch, squeue, scontrol and scancel. sacct is asked where it answers, and never
-needed.
+"""SLURM: an array job over pack files, through sbatch, squeue, scontrol and scancel. sacct is asked
+where it answers, and never needed.
 
-A launcher is a module with four functions, this one's: submit, elements, end, cancel. Another queue is another file: write
-it, put it into PYTHONPATH, and name it in cluster.launcher.
+A launcher is a module with four functions, this one's: submit, elements, end, cancel. Another queue
+is another file: write it, put it into PYTHONPATH, and name it in cluster.launcher.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ COLUMNS = (("Name", 200), ("ArrayTaskID", 24), ("State", 24), ("RestartCnt", 12)
 
 
 def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
-    """Write submit.sbatch and submit it; returns the job id. ConfigError with SLURM's own words if it refuses."""
+    """Write submit.sbatch and submit it; returns the job id. ConfigError with SLURM's own words if
+    it refuses."""
     path = submission.folder / "submit.sbatch"
     path.write_text(script(submission, cluster, time_s, mem))
     done = _run("sbatch", "--parsable", str(path))
@@ -35,7 +36,8 @@ def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
         )
         raise ConfigError(
             f"SLURM refused the job: {words or f'sbatch ended with {done.returncode}'} (asked for: "
-            f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in conf/local.yaml or with "
+            f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in "
+            f"conf/local.yaml or with "
             "cluster.KEY=VALUE; nothing was submitted"
         )
     return done.stdout.strip().split(";")[0]
@@ -44,9 +46,10 @@ def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
 def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
     """The batch script of an array whose element i trains pack i.
 
-    The signal before the time limit, and the one of a preemption, end the worker, which checkpoints; then the element
-    requeues itself. A SIGTERM alone (scancel, the limit itself) ends it without that: SLURM requeues what it preempts. The
-    exit code is the worker's, so that the queue sees a member's failure.
+    The signal before the time limit, and the one of a preemption, end the worker, which
+    checkpoints; then the element requeues itself. A SIGTERM alone (scancel, the limit itself) ends
+    it without that: SLURM requeues what it preempts. The exit code is the worker's, so that the
+    queue sees a member's failure.
     """
     folder = submission.folder
     worker = shlex.join(
@@ -72,7 +75,8 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
                 f'--output="{_literal(folder)}/%A_%a.log"',
             ]
         ),
-        f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A person may submit it again.",
+        f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A "
+        f"person may submit it again.",
         "",
         *(
             f"export {name}={shlex.quote(value)}"
@@ -148,8 +152,9 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
 
 
 def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
-    """(folder name, array index) -> what is queued or running. A submission is found by the job's name, which is its folder's,
-    so that one whose submitter died before it heard the job id is found too."""
+    """(folder name, array index) -> what is queued or running. A submission is found by the job's
+    name, which is its folder's, so that one whose submitter died before it heard the job id is
+    found too."""
     fields = ",".join(f"{name}:{width}" for name, width in COLUMNS)
     names = {s.folder.name: s for s in submissions}
     done = _run(
@@ -191,7 +196,8 @@ def _word(state: str, restarts: str, reason: str) -> str:
 
 
 def end(job: str, index: int) -> str | None:
-    """How an element ended, in SLURM's words (COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...); None if nobody remembers."""
+    """How an element ended, in SLURM's words (COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...); None
+    if nobody remembers."""
     shown = _run("scontrol", "--oneliner", "show", "job", f"{job}_{index}")
     for line in shown.stdout.splitlines():
         found = dict(re.findall(r"(\w+)=(\S*)", line))
@@ -213,7 +219,8 @@ def end(job: str, index: int) -> str | None:
 
 
 def cancel(job: str, indices: list[int]) -> None:
-    """Take elements out of the queue; running ones checkpoint first. ConfigError if SLURM refuses."""
+    """Take elements out of the queue; running ones checkpoint first. ConfigError if SLURM
+    refuses."""
     done = _run("scancel", *(f"{job}_{i}" for i in indices))
     if done.returncode:
         raise ConfigError(
@@ -230,8 +237,9 @@ def _hides_others() -> bool:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess:
-    """A client of SLURM, in a plain locale. Of its variables in the environment those stay that say where the cluster is and who
-    pays; others would override the script, or tell the job of the one that submits it."""
+    """A client of SLURM, in a plain locale. Of its variables in the environment those stay that say
+    where the cluster is and who pays; others would override the script, or tell the job of the one
+    that submits it."""
     stay = r"SLURM_(CONF|CLUSTERS)|SBATCH_(ACCOUNT|PARTITION|QOS|CONSTRAINT|RESERVATION|CLUSTERS)"
     environment = {
         k: v
@@ -250,7 +258,8 @@ def _run(*command: str) -> subprocess.CompletedProcess:
         if command[0] == "sacct":
             return subprocess.CompletedProcess(command, 127, "", "")
         raise ConfigError(
-            f"{command[0]}: not found; cluster.launcher=slurm needs SLURM's commands on this machine"
+            f"{command[0]}: not found; cluster.launcher=slurm needs SLURM's commands on this "
+            f"machine"
         ) from None
     except subprocess.TimeoutExpired:
         if command[0] == "sacct":

@@ -1,4 +1,5 @@
-"""`capacity status`: every run of a study, by its record, its lock, its log, and the queue that holds it."""
+"""`capacity status`: every run of a study, by its record, its lock, its log, and the queue that
+holds it."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def status(
 
 
 def _other_settings(name: str, overrides: list[str], study: str, results: Path) -> str:
-    """A hint where the last submission of the study was made with other settings, which name other runs."""
+    """A hint where the last submission of the study was made with other settings, which name other
+    runs."""
 
     def kept(texts: list[str]) -> list[str]:
         return [text for text in texts if not text.lstrip("+").startswith(("cluster", "wandb"))]
@@ -72,8 +74,9 @@ def _other_settings(name: str, overrides: list[str], study: str, results: Path) 
 def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """One row per run, and what could not be found out, else an empty text.
 
-    Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its training, at its own pace), error,
-    where (the queue's words), log (a file to read), end (how the queue says that its last job ended).
+    Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its
+    training, at its own pace), error, where (the queue's words), log (a file to read), end (how the
+    queue says that its last job ended).
     """
     note = ""
     try:
@@ -156,7 +159,8 @@ def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
 def _log(
     submission: submissions.Submission, index: int, run_id: str, told: dict | None
 ) -> Path | None:
-    """The log with something in it: of the stack that trains the run, of its element, or of any stack of the pack."""
+    """The log with something in it: of the stack that trains the run, of its element, or of any
+    stack of the pack."""
     pack = submission.pack(index)
     found = [Path(job["log"]) for job in (told or {}).get("running", []) if run_id in job["runs"]]
     found += [submission.log(index)] if submission.job is not None else []

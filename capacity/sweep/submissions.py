@@ -5,9 +5,10 @@
     submit.sbatch       what SLURM got
     lock                held (flock) by a sweep that runs here
 
-A run is spoken for while an element that holds it is alive. Whoever submits holds results/submissions/lock from the look at
-what is alive until the job is known, so that two people never submit the same run. The locks need a file system whose flock
-reaches all its machines (NFS and GPFS do, Lustre if mounted with -o flock).
+A run is spoken for while an element that holds it is alive. Whoever submits holds
+results/submissions/lock from the look at what is alive until the job is known, so that two people
+never submit the same run. The locks need a file system whose flock reaches all its machines (NFS
+and GPFS do, Lustre if mounted with -o flock).
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Submission:
 
     @property
     def elements(self) -> list[dict]:
-        """By array index: {"pack": file name, "runs": run ids, "seconds": expected, "end": how it ended, where known}."""
+        """By array index: {"pack": file name, "runs": run ids, "seconds": expected, "end": how it
+        ended, where known}."""
         return self.tree["elements"]
 
     def pack(self, index: int) -> Path:
@@ -94,7 +96,8 @@ def folder_of(results: Path) -> Path:
 
 
 def read_all(results: Path, study: str | None = None) -> list[Submission]:
-    """Submissions, the oldest first; of one study, or of all. ConfigError for a file that is none."""
+    """Submissions, the oldest first; of one study, or of all. ConfigError for a file that is
+    none."""
     out = []
     for path in folder_of(results).glob("*/submission.json"):
         try:
@@ -114,14 +117,16 @@ def read_all(results: Path, study: str | None = None) -> list[Submission]:
 
 
 def launcher(name: str) -> ModuleType:
-    """The module of a launcher: SLURM's, or one that a person wrote, see `sweep/slurm.py` for what it must have."""
+    """The module of a launcher: SLURM's, or one that a person wrote, see `sweep/slurm.py` for what
+    it must have."""
     if name != "local" and name not in LAUNCHERS:
         try:
             module = importlib.import_module(name)
         except ImportError as error:
             known = ["local", *LAUNCHERS]
             raise ConfigError(
-                f"cluster.launcher={name}: {error}; allowed: {', '.join(known)}, or a module in PYTHONPATH"
+                f"cluster.launcher={name}: {error}; allowed: {', '.join(known)}, or a module in "
+                f"PYTHONPATH"
                 f"{nearest(name, known)}"
             ) from None
         lacking = [
@@ -131,7 +136,8 @@ def launcher(name: str) -> ModuleType:
         ]
         if lacking:
             raise ConfigError(
-                f"cluster.launcher={name}: {module.__file__} has no function {lacking[0]}; see capacity/sweep/slurm.py"
+                f"cluster.launcher={name}: {module.__file__} has no function {lacking[0]}; see "
+                f"capacity/sweep/slurm.py"
             )
         return module
     return importlib.import_module(LAUNCHERS[name])
@@ -139,7 +145,8 @@ def launcher(name: str) -> ModuleType:
 
 @contextmanager
 def submitting(results: Path) -> Iterator[None]:
-    """Only one submitter at a time, on all machines that share this folder. ConfigError if another takes too long."""
+    """Only one submitter at a time, on all machines that share this folder. ConfigError if another
+    takes too long."""
     folder = folder_of(results)
     files.make_folder(folder)
     began, told = time.monotonic(), False
@@ -149,7 +156,8 @@ def submitting(results: Path) -> Iterator[None]:
             who = file.read().strip() or "somebody"
             if time.monotonic() - began > PATIENCE_S:
                 raise ConfigError(
-                    f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing was submitted, "
+                    f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing "
+                    f"was submitted, "
                     "try again"
                 )
             if not told:
@@ -239,8 +247,8 @@ def user() -> str:
 def alive(results: Path) -> Living:
     """All elements that are queued or running anywhere.
 
-    A finished one is found out by its queue, or by the lock of a sweep on a machine. ConfigError where a queue that holds
-    something cannot be asked: nobody can tell then what is spoken for.
+    A finished one is found out by its queue, or by the lock of a sweep on a machine. ConfigError
+    where a queue that holds something cannot be asked: nobody can tell then what is spoken for.
     """
     open_ones = [s for s in read_all(results) if not s.tree["over"]]
     found: Living = {}
@@ -261,7 +269,8 @@ def alive(results: Path) -> Living:
             known = launcher(name).elements(submissions)
         except ConfigError as error:
             raise ConfigError(
-                f"{submissions[0].folder}: it may be queued or running, but its queue cannot be asked: {error}"
+                f"{submissions[0].folder}: it may be queued or running, but its queue cannot be "
+                f"asked: {error}"
             ) from None
         for submission in submissions:
             for i in range(len(submission.elements)):
@@ -272,7 +281,8 @@ def alive(results: Path) -> Living:
 
 
 def close(results: Path, living: Living) -> None:
-    """Note how elements ended that are alive no more, so that later looks need not ask; while `submitting`."""
+    """Note how elements ended that are alive no more, so that later looks need not ask; while
+    `submitting`."""
     for submission in read_all(results):
         if submission.tree["over"]:
             continue

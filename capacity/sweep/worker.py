@@ -1,5 +1,6 @@
-"""`capacity worker --pack FILE`: train a pack on the machine where it is called, without hydra; and, with --runs, one stack of
-it, which the former does in processes of their own that tell it how it goes as JSON lines.
+"""`capacity worker --pack FILE`: train a pack on the machine where it is called, without hydra;
+and, with --runs, one stack of it, which the former does in processes of their own that tell it how
+it goes as JSON lines.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ PLAIN_SECONDS = 60.0  # between two lines of progress in a log that nobody may e
 
 
 def work(path: Path) -> int:
-    """Train a pack; returns 0 if every run finished, 1 if one failed or is held elsewhere, 130 after an interruption."""
+    """Train a pack; returns 0 if every run finished, 1 if one failed or is held elsewhere, 130
+    after an interruption."""
     pack = read_pack(path)
     print(
-        f"{path}: {len(pack.runs)} runs in {len(pack.stacks)} stacks, {pack.workers} at a time, on {pack.device}",
+        f"{path}: {len(pack.runs)} runs in {len(pack.stacks)} stacks, {pack.workers} at a time, on "
+        f"{pack.device}",
         file=sys.stderr,
     )
     progress = Progress(
@@ -37,8 +40,8 @@ def exit_code(outcome: dict[str, str]) -> int:
 
 
 def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
-    """Train the named runs of a pack as one stack; returns as `work`. With `parent`, the id of the process that started it,
-    checkpoint and stop when that process is gone."""
+    """Train the named runs of a pack as one stack; returns as `work`. With `parent`, the id of the
+    process that started it, checkpoint and stop when that process is gone."""
     pack = read_pack(path, run_ids)
     import torch  # after the pack was found to be good
 

@@ -1,4 +1,5 @@
-"""Exact training state of one member in a safetensors file, and final weights by name. No pickle anywhere."""
+"""Exact training state of one member in a safetensors file, and final weights by name. No pickle
+anywhere."""
 
 from __future__ import annotations
 
@@ -31,14 +32,16 @@ TENSORS = (
 
 
 def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
-    """Write member `member` of a stack's state atomically; `load_states` restores it bit for bit."""
+    """Write member `member` of a stack's state atomically; `load_states` restores it bit for
+    bit."""
     tensors = {name: getattr(state, name)[member].detach().cpu().clone() for name in TENSORS}
     meta = {"run_id": run_id, "step": state.step, "logged": state.logged[member], "wall_s": wall_s}
     write_atomic(path, save(tensors, metadata={"capacity": json.dumps(meta)}))
 
 
 def read_meta(path: Path) -> dict | None:
-    """Step, run id and training time of a checkpoint, or None if there is no file. ConfigError if it is not one."""
+    """Step, run id and training time of a checkpoint, or None if there is no file. ConfigError if
+    it is not one."""
     if not path.exists():
         return None
     try:
@@ -54,7 +57,8 @@ def read_meta(path: Path) -> dict | None:
 
 
 def load_states(paths: list[Path], device: torch.device) -> State:
-    """Join the checkpoints of the members of a stack, which must stand at one step, into a state on the device."""
+    """Join the checkpoints of the members of a stack, which must stand at one step, into a state on
+    the device."""
     metas = [read_meta(path) for path in paths]
     assert len({meta["step"] for meta in metas}) == 1, "members stand at different steps"
     members = []
@@ -79,7 +83,8 @@ def save_weights(path: Path, gpt: GPT, flat_P: torch.Tensor, run_id: str) -> Non
 
 
 def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
-    """The flat row [P] of a weights file; ConfigError if it is absent or does not have this shape's tensors."""
+    """The flat row [P] of a weights file; ConfigError if it is absent or does not have this shape's
+    tensors."""
     try:
         with safe_open(path, "pt") as file:
             owner = (file.metadata() or {}).get("run_id")
@@ -92,7 +97,8 @@ def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
                     0
                 ]
                 raise ConfigError(
-                    f"{path}: {wrong} has shape {have.get(wrong)}, the run's model has {want.get(wrong)}"
+                    f"{path}: {wrong} has shape {have.get(wrong)}, the run's model has "
+                    f"{want.get(wrong)}"
                 )
             return torch.cat([file.get_tensor(w.name).reshape(-1) for w in gpt.layout])
     except FileNotFoundError:

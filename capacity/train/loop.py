@@ -1,9 +1,11 @@
-"""Training a stack of runs: the static parts, the state, and the inner loop that never waits for the device.
+"""Training a stack of runs: the static parts, the state, and the inner loop that never waits for
+the device.
 
-Every member of a stack has its own data, seed, size of data set, optimizer numbers and length of training; architecture,
-vocabulary, context and batch are shared (`stack_key`), so that all shapes are static. A step is one fixed sequence of
-operations that changes the state in place; on a GPU it is recorded once as a CUDA graph and replayed, because the launches
-of a tiny model's step cost more than its arithmetic.
+Every member of a stack has its own data, seed, size of data set, optimizer numbers and length of
+training; architecture, vocabulary, context and batch are shared (`stack_key`), so that all shapes
+are static. A step is one fixed sequence of operations that changes the state in place; on a GPU it
+is recorded once as a CUDA graph and replayed, because the launches of a tiny model's step cost more
+than its arithmetic.
 """
 
 from __future__ import annotations
@@ -37,13 +39,15 @@ class State:
     m_MP: Tensor  # first moments
     v_MP: Tensor  # second moments
     alive_M: Tensor  # bool: not failed
-    dead_step_M: Tensor  # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
+    # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
+    dead_step_M: Tensor
     loss_sum_M: (
         Tensor  # fp32: sum of batch losses (nats per token) since the member's last log point
     )
     scaling_M3: Tensor  # fp32: see train.scaling; used where precision is fp16
     logged: list[int]  # by member, the step of its last log point
-    cursor_MC: Tensor  # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
+    # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
+    cursor_MC: Tensor
 
     def select(self, members: list[int]) -> State:
         """The state of some members only, copied."""
@@ -144,9 +148,11 @@ def compiles(configs: list[Config], device: torch.device) -> bool:
 
 
 def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:
-    """Train in place up to step `until` (an exact number of updates), or up to the step at which stop() turns true.
+    """Train in place up to step `until` (an exact number of updates), or up to the step at which
+    stop() turns true.
 
-    The feed and the schedule prepare many steps at once and the host otherwise only launches work; nothing is fetched.
+    The feed and the schedule prepare many steps at once and the host otherwise only launches work;
+    nothing is fetched.
     """
     one_step = stack.stepper(state)
     while state.step < until and not stop():
@@ -160,8 +166,9 @@ def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) ->
 
 
 def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None:
-    """One update of all tensors of the state, in place. No number that changes with the step is read on the host, so the
-    operations are the same every time. tokens: int64 [M, B, T] (or T + 1, see `GPT`); now: a row of the schedule."""
+    """One update of all tensors of the state, in place. No number that changes with the step is
+    read on the host, so the operations are the same every time. tokens: int64 [M, B, T] (or T + 1,
+    see `GPT`); now: a row of the schedule."""
     scale_M, skipped_M = scale_of(state.scaling_M3) if stack.scaled else None, None
     loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT, scale_M)
     if stack.scaled:
@@ -191,8 +198,9 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
 def gradient(
     stack: Stack, flat_MP: Tensor, tokens_MBT: Tensor, scale_M: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Loss of each member over its batch, fp32 [M], and its gradient [M, P]; in parts these are sums of those of the parts, each
-    weighted with its share of the batch. The backward pass begins with `scale` and its result is divided by it."""
+    """Loss of each member over its batch, fp32 [M], and its gradient [M, P]; in parts these are
+    sums of those of the parts, each weighted with its share of the batch. The backward pass begins
+    with `scale` and its result is divided by it."""
     leaf = flat_MP.detach().requires_grad_()  # shares storage with the master weights
 
     def backward(loss_M: Tensor) -> Tensor:
@@ -217,7 +225,8 @@ def plain(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
 
 
 def record(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
-    """The step as a CUDA graph over these very tensors: forward, backward and optimizer in one launch."""
+    """The step as a CUDA graph over these very tensors: forward, backward and optimizer in one
+    launch."""
     M, T = len(stack.configs), stack.gpt.seq_len + (not stack.gpt.bos)
     tokens = torch.zeros(
         M, stack.configs[0].train.batch_size, T, dtype=torch.int64, device=stack.device

@@ -1,8 +1,10 @@
-"""A loss scale per member for fp16 (Micikevicius et al., arXiv 1710.03740, section 3.2), moved by what its gradients do.
+"""A loss scale per member for fp16 (Micikevicius et al., arXiv 1710.03740, section 3.2), moved by
+what its gradients do.
 
-Gradients below 6e-8 are zero in fp16, so the backward pass begins with a scale. A step whose gradient overflows is skipped and
-the scale halved; after 2,000 steps without one it is doubled (the defaults of torch.amp.GradScaler, of which this is the form for a
-stack). The number of the step counts on in the schedule and in the bias correction of the moments, also where it was skipped.
+Gradients below 6e-8 are zero in fp16, so the backward pass begins with a scale. A step whose
+gradient overflows is skipped and the scale halved; after 2,000 steps without one it is doubled (the
+defaults of torch.amp.GradScaler, of which this is the form for a stack). The number of the step
+counts on in the schedule and in the bias correction of the moments, also where it was skipped.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ def scale_of(scaling_M3: Tensor) -> Tensor:
 
 
 def rescale(scaling_M3: Tensor, grad_MP: Tensor, loss_M: Tensor) -> Tensor:
-    """Which members skip this step, bool [M]; moves their scales and replaces their gradients by zeros, in place.
+    """Which members skip this step, bool [M]; moves their scales and replaces their gradients by
+    zeros, in place.
 
-    A member with a scale of 1 is not helped by a smaller one: it keeps its gradient, and the optimizer ends it.
+    A member with a scale of 1 is not helped by a smaller one: it keeps its gradient, and the
+    optimizer ends it.
     """
     scale_M, good_M = scaling_M3[:, SCALE], scaling_M3[:, GOOD]
     skip_M = (

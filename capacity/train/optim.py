@@ -1,8 +1,9 @@
-"""AdamW and Muon for a stack: one flat matrix [M, P], every hyper-parameter a column [M, 1], so each member has its own.
+"""AdamW and Muon for a stack: one flat matrix [M, P], every hyper-parameter a column [M, 1], so
+each member has its own.
 
-What depends on the step alone is prepared on the host for many steps at once (`Schedule`), in fp64, and reaches the device
-as rows of numbers. A step on the device is then the same sequence of operations every time, whatever the step: it can be
-recorded once and replayed.
+What depends on the step alone is prepared on the host for many steps at once (`Schedule`), in fp64,
+and reaches the device as rows of numbers. A step on the device is then the same sequence of
+operations every time, whatever the step: it can be recorded once and replayed.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from capacity.config import Train
 STEP, LR, SHRINK, ROOT, UPDATE = range(5)
 COLUMNS = 5
 
-# Muon, the released optimizer (Jordan et al. 2024, kellerjordan.github.io/posts/muon): coefficients and number of iterations
+# Muon, the released optimizer (Jordan et al. 2024, kellerjordan.github.io/posts/muon): coefficients
+# and number of iterations
 NEWTON_SCHULZ, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
-MUON_RMS = 0.2  # Liu et al. (arXiv 2502.16982, section 2.2): the size of an AdamW update, so that both share learning rates
+# Liu et al. (arXiv 2502.16982, section 2.2): the size of an AdamW update, so that both share
+# learning rates
+MUON_RMS = 0.2
 
 
 @dataclass
@@ -46,7 +50,8 @@ class Hyper:
 
 
 class Schedule:
-    """The numbers of each step of M members, each with a schedule of its own: columns over members, fp64 on the host."""
+    """The numbers of each step of M members, each with a schedule of its own: columns over members,
+    fp64 on the host."""
 
     def __init__(self, members: list[Train], steps: list[int]):
         def column(name: str) -> np.ndarray:
@@ -58,8 +63,9 @@ class Schedule:
         self.beta1, self.beta2 = column("beta1"), column("beta2")
 
     def rows(self, first: int, count: int) -> np.ndarray:
-        """fp32 [count, M, 5] for the 0-based steps from `first` on: t, the number of the step from 1 on; learning rate; learning
-        rate times weight decay; 1 / sqrt(1 - beta2^t), which makes the root of v unbiased; learning rate / (1 - beta1^t)."""
+        """fp32 [count, M, 5] for the 0-based steps from `first` on: t, the number of the step from
+        1 on; learning rate; learning rate times weight decay; 1 / sqrt(1 - beta2^t), which makes
+        the root of v unbiased; learning rate / (1 - beta1^t)."""
         step = first + np.arange(count, dtype=np.float64)[:, None]
         lr = self.lr * lr_factor(step, self.steps, self.warmup, self.final)
         out = np.empty((count, len(self.lr), COLUMNS), np.float32)
@@ -76,8 +82,9 @@ class Schedule:
 def lr_factor(
     step: np.ndarray, steps: np.ndarray, warmup_steps: np.ndarray, final_fraction: np.ndarray
 ) -> np.ndarray:
-    """Learning rate of 0-based `step` as a fraction of the peak: linear warm-up, then half a cosine that would reach
-    final_fraction one step after the last. Arrays broadcast; after the last step it stays at final_fraction."""
+    """Learning rate of 0-based `step` as a fraction of the peak: linear warm-up, then half a cosine
+    that would reach final_fraction one step after the last. Arrays broadcast; after the last step
+    it stays at final_fraction."""
     with np.errstate(divide="ignore", invalid="ignore"):
         rising = (step + 1) / warmup_steps
         progress = np.clip((step - warmup_steps) / (steps - warmup_steps), 0.0, 1.0)
@@ -88,8 +95,9 @@ def lr_factor(
 def clipped(
     grad_MP: Tensor, loss_M: Tensor, alive_M: Tensor, hyper: Hyper
 ) -> tuple[Tensor, Tensor]:
-    """Each member's gradient clipped to its own norm, and who goes on, bool [M]: a member whose loss or gradient is not
-    finite is out from here on, and its gradient is replaced by zeros before it can reach the moments."""
+    """Each member's gradient clipped to its own norm, and who goes on, bool [M]: a member whose
+    loss or gradient is not finite is out from here on, and its gradient is replaced by zeros before
+    it can reach the moments."""
     norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
     alive_M = alive_M & torch.isfinite(norm_M1[:, 0]) & torch.isfinite(loss_M)
     scale_M1 = torch.where(
@@ -110,10 +118,12 @@ def adamw(
     loss_M: Tensor,
     skipped_M: Tensor | None = None,
 ) -> Tensor:
-    """One update in place; returns the new alive mask, bool [M]. The step of a member that is out is zero, so its weights
-    stay as they were before the failure. A member that skips the step keeps weights and moments.
+    """One update in place; returns the new alive mask, bool [M]. The step of a member that is out
+    is zero, so its weights stay as they were before the failure. A member that skips the step keeps
+    weights and moments.
 
-    AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of `Schedule`.
+    AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of
+    `Schedule`.
     """
     grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
     go_M1 = _going(alive_M, skipped_M)
@@ -137,9 +147,10 @@ def _root(v_MP: Tensor, hyper: Hyper, now_MC: Tensor) -> Tensor:
 class Muon:
     """Muon for the matrices inside blocks, AdamW for tables, gains, biases and routers.
 
-    The update of a matrix is its Nesterov momentum made orthogonal: all its singular values are moved close to 1. Queries,
-    keys and values are matrices of their own, so is each expert. First moments of both live in the same rows of m; the
-    momentum is a running mean, which differs from the released sum by a factor that orthogonalization takes out.
+    The update of a matrix is its Nesterov momentum made orthogonal: all its singular values are
+    moved close to 1. Queries, keys and values are matrices of their own, so is each expert. First
+    moments of both live in the same rows of m; the momentum is a running mean, which differs from
+    the released sum by a factor that orthogonalization takes out.
     """
 
     def __init__(
@@ -195,8 +206,9 @@ class Muon:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """U V^T of U S V^T for each matrix [n, a, b], nearly: five Newton-Schulz iterations bring singular values of at least
-    a thousandth of the norm to between 0.7 and 1.2, zeros stay. In fp32: the matrices of tiny models are not worth bf16."""
+    """U V^T of U S V^T for each matrix [n, a, b], nearly: five Newton-Schulz iterations bring
+    singular values of at least a thousandth of the norm to between 0.7 and 1.2, zeros stay. In
+    fp32: the matrices of tiny models are not worth bf16."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)

@@ -18,8 +18,9 @@ SHARED = (
 
 
 def stack_key(config: Config) -> str:
-    """Runs with equal keys share architecture, vocabulary, context, batch, precision and quantization, so that all shapes are static; seed,
-    data set, its size, the optimizer's numbers and the length of training are each member's own."""
+    """Runs with equal keys share architecture, vocabulary, context, batch, precision and
+    quantization, so that all shapes are static; seed, data set, its size, the optimizer's numbers
+    and the length of training are each member's own."""
     shared = {
         "model": dataclasses.asdict(config.model),
         "train": {name: getattr(config.train, name) for name in SHARED},

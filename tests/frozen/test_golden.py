@@ -1,4 +1,5 @@
-"""Run ids and help texts of today's code. UPDATE_GOLDEN=1 rewrites the golden files: the diff is what changed."""
+"""Run ids and help texts of today's code. UPDATE_GOLDEN=1 rewrites the golden files: the diff is
+what changed."""
 
 import hashlib
 import json
@@ -42,7 +43,8 @@ CORPUS = "".join(
 
 
 def differing(file, found):
-    """Entries that differ from those of the golden file, which is rewritten under UPDATE_GOLDEN=1."""
+    """Entries that differ from those of the golden file, which is rewritten under
+    UPDATE_GOLDEN=1."""
     if compare.UPDATE:
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

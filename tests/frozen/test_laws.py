@@ -1,4 +1,5 @@
-"""Committed tables give the committed fits, tables and words, number by number: see tests/frozen."""
+"""Committed tables give the committed fits, tables and words, number by number: see
+tests/frozen."""
 
 import json
 import math

@@ -1,5 +1,6 @@
-"""What the commands print and what the page of a study says, for every kind of study, from planted records: words and layout must stay, numbers may
-move by one of their last digit. UPDATE_GOLDEN=1 rewrites the golden files."""
+"""What the commands print and what the page of a study says, for every kind of study, from planted
+records: words and layout must stay, numbers may move by one of their last digit. UPDATE_GOLDEN=1
+rewrites the golden files."""
 
 import re
 from pathlib import Path
@@ -27,7 +28,9 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
     "no_law": ("pocket_budget", {}),
     "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]}),
 }
-PRINTED = {  # golden file -> commands whose output is kept besides; a page repeats what fit-laws prints, and test_frozen.py has it of committed studies
+# golden file -> commands whose output is kept besides; a page repeats what fit-laws prints, and
+# test_frozen.py has it of committed studies
+PRINTED = {
     **{
         kind: ["fit-laws {} --bootstraps 200", "status {}"]
         for kind in ("random", "incomplete", "no_law", "canaries")

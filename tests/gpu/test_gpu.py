@@ -1,4 +1,5 @@
-"""What only a CUDA device can show: `make gpu-check` runs this file where there is one, without hydra and without a network.
+"""What only a CUDA device can show: `make gpu-check` runs this file where there is one, without
+hydra and without a network.
 
 Everything here compares with the CPU, whose numbers the other tests check.
 """
@@ -132,7 +133,8 @@ def test_stochastic_rounding_is_that_of_the_cpu():
 @pytest.mark.parametrize("name", ["gpt", "llama", "moe"])
 @pytest.mark.parametrize("method", ["rtn", "gptq"])
 def test_quantization_after_training_is_that_of_the_cpu(method, name):
-    """Maps of rounded weights are equal but for weights within rounding of the middle between two codes."""
+    """Maps of rounded weights are equal but for weights within rounding of the middle between two
+    codes."""
     gpt = GPT(MODELS[name], 50, 16)
     flat = gpt.init([0])[0] * 4.0
     rows = torch.randint(0, 50, (64, 16), generator=torch.Generator().manual_seed(0))
@@ -255,13 +257,15 @@ def test_memory_is_predicted(members, batch, length):
     taken = torch.cuda.max_memory_allocated() - before
     planned = counts.memory_bytes(model, 3275, length, batch, members, "cuda", "bf16")
     print(
-        f"{members} members of {batch} x {length}: {taken / 1e9:.2f} GB taken, {planned / 1e9:.2f} GB planned"
+        f"{members} members of {batch} x {length}: {taken / 1e9:.2f} GB taken, {planned / 1e9:.2f} "
+        f"GB planned"
     )
     assert 0.8 < planned / taken < 2.5
 
 
 def test_the_head_never_holds_the_logits_of_a_stack():
-    """64 members, V = 3,275, 512 tokens, batch 12: the logits alone would be 5.2 GB a copy, the whole step stays below 40."""
+    """64 members, V = 3,275, 512 tokens, batch 12: the logits alone would be 5.2 GB a copy, the
+    whole step stays below 40."""
     if torch.cuda.get_device_properties(0).total_memory < 60e9:
         pytest.skip("needs 60 GB of device memory")
     model = Model(n_layers=2, d_model=128, n_heads=2, position="rotary")

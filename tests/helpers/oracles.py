@@ -1,5 +1,5 @@
-"""Oracles for the measure of knowledge: worlds of a few people, and models whose every probability follows from a
-language that is written out in plain Python."""
+"""Oracles for the measure of knowledge: worlds of a few people, and models whose every probability
+follows from a language that is written out in plain Python."""
 
 import itertools
 import math
@@ -43,7 +43,8 @@ LINES = {
 
 
 def bios(folder, n=6, lines=LINES, seed=1, changed=None, **data):
-    """A world of few people over short lists, its vocabulary one token per word; its files go to `folder`."""
+    """A world of few people over short lists, its vocabulary one token per word; its files go to
+    `folder`."""
     lists = LISTS | (changed or {})
     for name, words in lists.items():
         (folder / f"{name}.txt").write_text("\n".join(words))
@@ -70,7 +71,8 @@ def bios(folder, n=6, lines=LINES, seed=1, changed=None, **data):
 
 
 class Words:
-    """People and tokens of a world, from its lists and the numbers that were drawn; none of its pieces is used."""
+    """People and tokens of a world, from its lists and the numbers that were drawn; none of its
+    pieces is used."""
 
     def __init__(self, world, lists, lines):
         self.world, self.lines = world, {name: lines[name] for name in world.attributes}
@@ -117,7 +119,8 @@ class Words:
 
 
 class Model:
-    """The next-token probabilities of a language: expand(state) lists (probability, tokens, next state)."""
+    """The next-token probabilities of a language: expand(state) lists (probability, tokens, next
+    state)."""
 
     def __init__(self, expand, rest=0.0, rows=0):
         self.expand, self.rest, self.rows = lru_cache(None)(expand), rest, rows
@@ -159,9 +162,11 @@ class Model:
 
 
 def oracle(world, knows=(), weights=None, rest=0.0):
-    """Knows the language of biographies, and of the people of a world what is listed; everything else is chance.
+    """Knows the language of biographies, and of the people of a world what is listed; everything
+    else is chance.
 
-    It takes an employer from a city that it has read, as far as that tells. weights: attribute -> those of its values.
+    It takes an employer from a city that it has read, as far as that tells. weights: attribute ->
+    those of its values.
     """
     w = world.words
     names = w.people if "name" in knows else w.names

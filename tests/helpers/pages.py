@@ -88,7 +88,8 @@ def packed(content):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Name of a study -> (study, results folder, outcome, page); each is planted once in a process."""
+    """Name of a study -> (study, results folder, outcome, page); each is planted once in a
+    process."""
 
     def get(name):
         if name not in KNOWN:
@@ -112,4 +113,7 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(figures, "still", lambda figure: "data:,")
 
 
-EVIL = "</script><script>window.pwned = 1</script><img src=x onerror=pwned=1> & \"quoted\" 'it' **bold** <!--"
+EVIL = (
+    "</script><script>window.pwned = 1</script><img src=x onerror=pwned=1> & \"quoted\" 'it' "
+    "**bold** <!--"
+)

@@ -1,4 +1,5 @@
-"""Records of studies that nobody trained: what a law says, and noise. So a page or a fit of any study is there in an instant."""
+"""Records of studies that nobody trained: what a law says, and noise. So a page or a fit of any
+study is there in an instant."""
 
 import dataclasses
 import hashlib
@@ -32,7 +33,8 @@ def plant(
     error="loss is not finite at step 7",
     git=COMMIT,
 ):
-    """Write a record for every run of a study, but for those whose place is in `without`, `failed` or `interrupted`; returns the study."""
+    """Write a record for every run of a study, but for those whose place is in `without`, `failed`
+    or `interrupted`; returns the study."""
     study = load_study(name, list(overrides))
     about_precision = precision.asked(study.runs)
     without = without or LEFT_OUT.get(name, ())
@@ -113,7 +115,8 @@ def dice(config, *more):
 
 
 def quantized(config, found):
-    """What a run stores, and rows of quantization: b bits keep 1 - 2^(-1.5 (b - 1)) of the bits, GPTQ half a bit more."""
+    """What a run stores, and rows of quantization: b bits keep 1 - 2^(-1.5 (b - 1)) of the bits,
+    GPTQ half a bit more."""
     p = config.parameters["total"]
     format_ = config.train.qat if config.train.qat != "none" else config.train.precision
     width = {"fp32": 32, "tf32": 32, "ternary": 2, "binary": 1}.get(format_) or (
@@ -205,7 +208,8 @@ def people(config, results):
 
 
 def text(config, results):
-    """Losses of members lower by a gap that falls with tokens per parameter, scores of all sequences, canaries by a law, forgetting by powers."""
+    """Losses of members lower by a gap that falls with tokens per parameter, scores of all
+    sequences, canaries by a law, forgetting by powers."""
     data, draw, p = config.data, dice(config), config.parameters["total"]
     t = config.trained_items * data.seq_len / p
     rows = np.arange(3 * ROWS)

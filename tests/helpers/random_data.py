@@ -21,10 +21,11 @@ def study(
     vocab=256,
     length=32,
 ):
-    """A table of one-layer models whose capacity is alpha P^gamma, times lognormal scatter of shapes and of runs.
+    """A table of one-layer models whose capacity is alpha P^gamma, times lognormal scatter of
+    shapes and of runs.
 
-    loads: data over capacity; bits follow the smooth corner of sharpness k. At k = 12 the corner lowers loads of 1.8
-    and more by less than 0.01%, so alpha is the truth that a fit must find.
+    loads: data over capacity; bits follow the smooth corner of sharpness k. At k = 12 the corner
+    lowers loads of 1.8 and more by less than 0.01%, so alpha is the truth that a fit must find.
     """
     rng, rows, row_bits = np.random.default_rng(draw), [], length * np.log2(vocab)
     for d in widths:
@@ -86,7 +87,8 @@ def hole(table, rows, status):
 
 
 def ragged():
-    """A study with every kind of run: failed, missing, rising, without bits, and a shape with lower bounds only."""
+    """A study with every kind of run: failed, missing, rising, without bits, and a shape with lower
+    bounds only."""
     table = study(widths=(16, 24, 32, 48, 64), loads=(0.7, 1.12, 1.3, 2.0), shapes=0.05, draw=4)
     over = table.strict_ceiling_bits > 1.25 * table.strict_bits
     table = hole(table, table.index[(table.label == "1x64") & over], "failed")

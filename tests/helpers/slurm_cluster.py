@@ -1,10 +1,13 @@
-"""A private single-node SLURM for tests: munged, slurmctld and slurmd, without systemd, cgroups or a database.
+"""A private single-node SLURM for tests: munged, slurmctld and slurmd, without systemd, cgroups or
+a database.
 
-Its files lie in one folder, its daemons listen on the loopback, and a watcher ends what is left if the tests are killed. Why
-each setting is as it is: cred_expire is the wait of a requeued job, config_overrides lets a node have more cores than the
-machine, and there are no cgroups, so memory limits do not act. KillWait is what a busy machine may need to save.
+Its files lie in one folder, its daemons listen on the loopback, and a watcher ends what is left if
+the tests are killed. Why each setting is as it is: cred_expire is the wait of a requeued job,
+config_overrides lets a node have more cores than the machine, and there are no cgroups, so memory
+limits do not act. KillWait is what a busy machine may need to save.
 
-By hand: `python tests/helpers/slurm_cluster.py bash` starts a cluster, runs the command inside it and stops the cluster.
+By hand: `python tests/helpers/slurm_cluster.py bash` starts a cluster, runs the command inside it
+and stops the cluster.
 """
 
 import contextlib
@@ -83,7 +86,8 @@ def _free_ports(count):
 
 
 def _listen_option(host):
-    """Listen on the loopback only, where the host name resolves to it (the daemons bind to that name)."""
+    """Listen on the loopback only, where the host name resolves to it (the daemons bind to that
+    name)."""
     with contextlib.suppress(OSError):
         if socket.gethostbyname(host).startswith("127."):
             return "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny"
@@ -119,7 +123,8 @@ class Cluster:
         return {**env, "PATH": path, "SLURM_CONF": str(self.conf)}
 
     def run(self, *cmd, check=True):
-        """Run a client command; return its standard output ("" after a failure with check=False)."""
+        """Run a client command; return its standard output ("" after a failure with
+        check=False)."""
         try:  # clients hang when a daemon is gone
             r = subprocess.run(
                 cmd, env=self.env, capture_output=True, text=True, timeout=patience(100)
@@ -147,7 +152,8 @@ class Cluster:
         return {record["JobState"] for record in self.jobs(job)}
 
     def wait(self, job, *states):
-        """Wait until the job is in one of the states (default: any final one); return its states."""
+        """Wait until the job is in one of the states (default: any final one); return its
+        states."""
         final = {
             "COMPLETED",
             "FAILED",
@@ -173,7 +179,8 @@ class Cluster:
         """Cancel everything and wait until every step has ended; put a drained node back."""
         self.run("scancel", "--user", USER, check=False)
 
-        def idle():  # a step keeps a socket NODE_JOB.STEP in the spool directory until its slurmstepd has ended
+        # a step keeps a socket NODE_JOB.STEP in the spool directory until its slurmstepd has ended
+        def idle():
             return not list(self.dir.glob(f"spool/{self.host}_*")) and not self.run(
                 "squeue", "-h", check=False
             )
@@ -185,7 +192,8 @@ class Cluster:
         return True
 
     def logs(self, chars=3000):
-        """The ends of the daemons' logs (of their plain output, where a daemon died before it opened its log)."""
+        """The ends of the daemons' logs (of their plain output, where a daemon died before it
+        opened its log)."""
         files = {
             p.stem: p for p in sorted(self.dir.glob("log/*"), key=lambda p: p.suffix == ".log")
         }
@@ -195,7 +203,8 @@ class Cluster:
 
 
 def _make_devices(directory, count):
-    """Paths of character devices that stand for GPUs; without the right to mknod, existing ones (4 at most)."""
+    """Paths of character devices that stand for GPUs; without the right to mknod, existing ones (4
+    at most)."""
     paths = [directory / f"nvidia{i}" for i in range(count)]
     try:
         for path in paths:
@@ -206,7 +215,8 @@ def _make_devices(directory, count):
 
 
 def _reap(conf):
-    """Kill whatever runs with this SLURM_CONF: e.g. a slurmstepd that lost munged retries for ever."""
+    """Kill whatever runs with this SLURM_CONF: e.g. a slurmstepd that lost munged retries for
+    ever."""
     mark = f"SLURM_CONF={conf}".encode()
     for proc in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -251,7 +261,8 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
     (c.dir / "cgroup.conf").write_text("CgroupAutomount=no\n")
 
     daemons, started = [], False
-    # The reaper wakes when its standard input closes: at the end of the `with`, or when this process is killed.
+    # The reaper wakes when its standard input closes: at the end of the `with`, or when this
+    # process is killed.
     reaper = subprocess.Popen(
         [sys.executable, __file__, "--reap", str(c.conf)], stdin=subprocess.PIPE, process_group=0
     )
@@ -326,7 +337,8 @@ def slurm_for_run(tmp_path_factory):
 
 @pytest.fixture
 def slurm(slurm_for_run, monkeypatch):
-    """The cluster, with the environment set for the clients that the test starts; empty again afterwards."""
+    """The cluster, with the environment set for the clients that the test starts; empty again
+    afterwards."""
     for name in set(os.environ) - set(slurm_for_run.env):
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_CONF", str(slurm_for_run.conf))
@@ -340,7 +352,8 @@ if __name__ == "__main__":
         sys.exit(_reap(sys.argv[2]))
     if absent := _missing():
         sys.exit(
-            f"SLURM is not installed: no {', '.join(absent)} (packages slurmctld, slurmd, slurm-client, munge)"
+            f"SLURM is not installed: no {', '.join(absent)} (packages slurmctld, slurmd, "
+            f"slurm-client, munge)"
         )
     with tempfile.TemporaryDirectory(prefix="slurm-") as scratch, slurm_cluster(scratch) as started:
         sys.exit(subprocess.run(sys.argv[1:] or ["sinfo"], env=started.env).returncode)

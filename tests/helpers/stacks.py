@@ -4,7 +4,8 @@ from capacity.train.loop import Stack, advance
 
 
 def trained(configs, until, device, stepper=None):
-    """The stack and its state after `until` steps; stepper: what makes a step, as `loop.plain` and `loop.record`."""
+    """The stack and its state after `until` steps; stepper: what makes a step, as `loop.plain` and
+    `loop.record`."""
     stack = Stack(configs, device)
     state = stack.start()
     if stepper:

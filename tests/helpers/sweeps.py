@@ -20,8 +20,10 @@ def stacks_of(runs, workers, most):
 
 
 PINS = (
-    "pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, train.warmup_steps=10, "
-    "cluster.device=cpu, cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, train.steps={steps}]\n"
+    "pins: [data.vocab_size=16, data.seq_len=4, model.d_model=8, train.batch_size=8, "
+    "train.warmup_steps=10, "
+    "cluster.device=cpu, cluster.threads=1, cluster.checkpoint_seconds=0.05, data.n_sequences=20, "
+    "train.steps={steps}]\n"
 )
 TWO = PINS + "grids: [{{seed: [0, 1]}}]\n"
 FOUR = (
@@ -29,7 +31,8 @@ FOUR = (
     + "grids: [{{data.n_sequences: [10, 40], seed: [0, 1]}}]\n"
 )  # two stacks of two
 
-# Every worker notes its process id, so that a test can kill one; `SPOIL` is what a test wants to happen in it besides.
+# Every worker notes its process id, so that a test can kill one; `SPOIL` is what a test wants to
+# happen in it besides.
 NOTE = """
 import json, os, sys
 if "--runs" in sys.orig_argv:
@@ -101,7 +104,8 @@ class Bench:
         return [(self.folder_of(run) / "weights.safetensors").read_bytes() for run in self.runs]
 
     def wait_for_the_middle(self, checkpoint=True):
-        """Until some run is well on its way (it logs about 110 lines), and has a checkpoint if it is to have one."""
+        """Until some run is well on its way (it logs about 110 lines), and has a checkpoint if it
+        is to have one."""
 
         def there(run):
             return len(records.read_metrics(self.results, run.run_id)) > 20 and (
@@ -130,7 +134,8 @@ def bench(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """Weights and bits of a study's runs trained in this process, in the stacks that a sweep forms."""
+    """Weights and bits of a study's runs trained in this process, in the stacks that a sweep
+    forms."""
     import torch
 
     from capacity.run.run import execute
@@ -156,14 +161,16 @@ def undisturbed():
 
 
 def assert_undisturbed(bench, undisturbed, workers):
-    """Every run is finished, bit for bit as if nothing had happened, and nothing unfinished is left behind."""
+    """Every run is finished, bit for bit as if nothing had happened, and nothing unfinished is left
+    behind."""
     assert bench.states() == ["finished"] * len(bench.runs)
     expected = undisturbed(bench.runs, workers, bench.folder / "undisturbed")
     assert bench.weights() == [weights for weights, _ in expected]
     held = [records.read(bench.results, run.run_id)["measures"] for run in bench.runs]
     assert held == [measures for _, measures in expected]
     for run in bench.runs:
-        # a file that was being written at the moment of a kill may stay until the run is next trained; it begins with a dot
+        # a file that was being written at the moment of a kill may stay until the run is next
+        # trained; it begins with a dot
         names = sorted(name for name in os.listdir(bench.folder_of(run)) if name[0] != ".")
         assert names == [
             "config.json",
@@ -182,7 +189,8 @@ def assert_undisturbed(bench, undisturbed, workers):
 
 @pytest.fixture
 def small_disk(bench):
-    """A disk that is nearly full; returns (options for the processes that must feel it, a way to make room)."""
+    """A disk that is nearly full; returns (options for the processes that must feel it, a way to
+    make room)."""
     bench.results.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(bench.results)]
     if (

@@ -1,7 +1,8 @@
 """Waiting in tests: for a condition, never for a time. Nothing else in tests sleeps.
 
-A deadline is there to end a test that hangs, not to measure speed; so it is generous (a machine under a load of ten meets it), and a
-machine that is slower still sets CAPACITY_TEST_PATIENCE, a factor on all of them.
+A deadline is there to end a test that hangs, not to measure speed; so it is generous (a machine
+under a load of ten meets it), and a machine that is slower still sets CAPACITY_TEST_PATIENCE, a
+factor on all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ POLL = 0.02
 
 
 def patience(seconds: float = DEADLINE) -> float:
-    """Seconds that a test gives to what should take a moment: CAPACITY_TEST_PATIENCE (default 1) times as many."""
+    """Seconds that a test gives to what should take a moment: CAPACITY_TEST_PATIENCE (default 1)
+    times as many."""
     factor = os.environ.get("CAPACITY_TEST_PATIENCE", "1")
     try:
         if float(factor) > 0:
@@ -35,7 +37,8 @@ def wait_until(
     deadline: float = DEADLINE,
     every: float = POLL,
 ):
-    """The first true value of condition(). TimeoutError that says what did not come (`what`, or what it returns by then)."""
+    """The first true value of condition(). TimeoutError that says what did not come (`what`, or
+    what it returns by then)."""
     given = patience(deadline)
     began = time.monotonic()
     while not (found := condition()):

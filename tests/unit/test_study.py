@@ -1,4 +1,5 @@
-"""The studies of sweeps/physics33 against hand-entered tables of the paper, and presets of studies in general."""
+"""The studies of sweeps/physics33 against hand-entered tables of the paper, and presets of studies
+in general."""
 
 import functools
 import math
@@ -131,7 +132,8 @@ def test_presets_are_cheap_to_plan_because_they_are_small():
         assert max(sizes) < 50_000
 
 
-# Section 4.2 of the reference page (Param 1 and 2 of the paper): N -> weight decay, learning rates, batch.
+# Section 4.2 of the reference page (Param 1 and 2 of the paper): N -> weight decay, learning rates,
+# batch.
 GPT2_1000 = {
     10_000: (0.02, [1e-3], 24),
     50_000: (0.02, [1e-3], 96),
@@ -167,7 +169,8 @@ def test_the_recipes_of_gpt2_are_the_printed_ones():
 
 
 def test_models_are_on_the_grid_and_have_room_for_two_bits():
-    """R^max of the single models from 2M on and of the smallest ones as the reference page has them (section 3.1)."""
+    """R^max of the single models from 2M on and of the smallest ones as the reference page has them
+    (section 3.1)."""
 
     def r_max(run):
         d, layers = run.model.d_model, run.model.n_layers

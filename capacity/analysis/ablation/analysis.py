@@ -1,8 +1,10 @@
-"""Ablations of vocabulary and length: does one number of bits per parameter hold for models whose V or S differ?
+"""Ablations of vocabulary and length: does one number of bits per parameter hold for models whose V
+or S differ?
 
-After Morris et al., arXiv 2505.24832 v3, appendix A.1: min(alpha P, bits of the data) with one alpha and every model's own P, against
-what was measured. A cell is all runs that differ in nothing but the seed: shape, V, S and N. Ceilings are those of the convention, so
-that short sequences are not counted as errors; the published errors are about the plain data bits, which is computed beside.
+After Morris et al., arXiv 2505.24832 v3, appendix A.1: min(alpha P, bits of the data) with one
+alpha and every model's own P, against what was measured. A cell is all runs that differ in nothing
+but the seed: shape, V, S and N. Ceilings are those of the convention, so that short sequences are
+not counted as errors; the published errors are about the plain data bits, which is computed beside.
 """
 
 import numpy as np
@@ -37,7 +39,8 @@ def varied(table):
 
 
 def cells(table, convention, parameters):
-    """One row per cell with a positive number of bits: bits (mean over seeds), sd over seeds, P, ceiling and data bits."""
+    """One row per cell with a positive number of bits: bits (mean over seeds), sd over seeds, P,
+    ceiling and data bits."""
     bits, ceiling = CONVENTIONS[convention]
     kind = classify(table, convention)
     used = table[kind.isin(["underfilled", "corner", "saturated"])].assign(
@@ -59,9 +62,11 @@ def cells(table, convention, parameters):
 
 
 def fit(cell, ceiling="ceiling"):
-    """One alpha for all cells with min(alpha P, ceiling) and with its smooth form, intervals over cells, and the errors.
+    """One alpha for all cells with min(alpha P, ceiling) and with its smooth form, intervals over
+    cells, and the errors.
 
-    cell: of `cells`; ceiling: its column that bounds a cell. Errors are expected / measured - 1, in percent; every cell counts equally.
+    cell: of `cells`; ceiling: its column that bounds a cell. Errors are expected / measured - 1, in
+    percent; every cell counts equally.
     """
     p, h, m = (cell[name].to_numpy(float) for name in ("parameters", ceiling, "bits"))
     if not (cell.over_filled + cell.near).any():
@@ -117,7 +122,8 @@ def _told(alpha, expected, measured, interval):
 
 
 def judge(table, name):
-    """Everything that fit.json says of a study, JSON-able. ValueError, in one line, for a table that cannot be judged."""
+    """Everything that fit.json says of a study, JSON-able. ValueError, in one line, for a table
+    that cannot be judged."""
     apart = table.assign(
         shape=table.label,
         label=[f"{row.label} V={row.vocab_size} S={row.seq_len}" for row in table.itertuples()],
@@ -156,8 +162,9 @@ def judge(table, name):
 
 
 def verdicts(found):
-    """alpha and the mean error of min(alpha P, data bits), in paper bits and parameters, beside the published ones: rows of
-    `published.verdict`. Intervals: of alpha the jackknife over rows, of the error Student's t over rows."""
+    """alpha and the mean error of min(alpha P, data bits), in paper bits and parameters, beside the
+    published ones: rows of `published.verdict`. Intervals: of alpha the jackknife over rows, of the
+    error Student's t over rows."""
     here, p = found["paper"]["as_printed"], [row["parameters"] for row in found["paper"]["cells"]]
     measured = {}
     if here["reason"]:
@@ -226,7 +233,8 @@ def report(found):
         *_wrap(f"Ablation of {found['study']}: {what}", ""),
         "",
         *_wrap(
-            f"{found['finished']} of {found['runs']} runs finished. Each row: mean over seeds; error: expected / measured - 1; d: limited by its "
+            f"{found['finished']} of {found['runs']} runs finished. Each row: mean over seeds; "
+            f"error: expected / measured - 1; d: limited by its "
             "data.",
             "",
         ),
@@ -243,7 +251,8 @@ def report(found):
             lines += _wrap(f"{_runs(ids)} {text}: {_ids(ids)}", "  - ", "    ")
     if found["rising"]:
         lines += _wrap(
-            f"{_runs(found['rising'])} gained over {RISING:.0%} in the last tenth of training and may not be at capacity: "
+            f"{_runs(found['rising'])} gained over {RISING:.0%} in the last tenth of training and "
+            f"may not be at capacity: "
             f"{_ids(found['rising'])}",
             "  - ",
             "    ",
@@ -263,7 +272,10 @@ def notes(found):
         and part["smooth"]["k_determined"]
         and part["smooth"]["k"] < SHARP
     ]
-    why = "min() has a sharp corner, these models do not: rows near the corner read low and pull its alpha down; the smooth form allows for that."
+    why = (
+        "min() has a sharp corner, these models do not: rows near the corner read low and pull its "
+        "alpha down; the smooth form allows for that."
+    )
     return [*[why] * bool(rounded), "Intervals: jackknife over rows."]
 
 
@@ -307,10 +319,12 @@ def _section(convention, part):
             else ""
         )
         lines += _wrap(
-            f"{form}: alpha = {_digits(fitted['alpha'])} bits per parameter, {told}{corner}; mean absolute error "
+            f"{form}: alpha = {_digits(fitted['alpha'])} bits per parameter, {told}{corner}; mean "
+            f"absolute error "
             f"{fitted['mean_absolute_error_percent']:.1f}%"
             + (
-                f", of the {part['limited_by_capacity']} rows that alpha decides {fitted['mean_absolute_error_limited_percent']:.1f}%"
+                f", of the {part['limited_by_capacity']} rows that alpha decides "
+                f"{fitted['mean_absolute_error_limited_percent']:.1f}%"
                 if fitted.get("mean_absolute_error_limited_percent") is not None
                 and part["limited_by_capacity"] < len(part["cells"])
                 else ""
@@ -322,7 +336,8 @@ def _section(convention, part):
 
 
 def _beside(found):
-    """The published errors beside those of the same formula here; paper bits and paper parameters only."""
+    """The published errors beside those of the same formula here; paper bits and paper parameters
+    only."""
     lines, here = (
         ["", "Beside Morris et al. (arXiv 2505.24832 v3, appendix A.1): paper bits"],
         found["paper"]["as_printed"],
@@ -337,9 +352,12 @@ def _beside(found):
     less = stated.setting["tokens"] / found["tokens"]
     more = f", {less:,.0f} times the tokens of training" if less > 1 else ""
     lines += _wrap(
-        f"min(alpha P, data bits), as there: here alpha {here['hard']['alpha']:.3f}, mean absolute error "
-        f"{here['hard']['mean_absolute_error_percent']:.1f}%; published {errors}, alpha {stated.value} stated, "
-        f"{published.get('morris/alpha_of_rows').value} by its own predictions. Theirs: N {stated.setting['n_sequences']}, "
+        f"min(alpha P, data bits), as there: here alpha {here['hard']['alpha']:.3f}, mean absolute "
+        f"error "
+        f"{here['hard']['mean_absolute_error_percent']:.1f}%; published {errors}, alpha "
+        f"{stated.value} stated, "
+        f"{published.get('morris/alpha_of_rows').value} by its own predictions. Theirs: N "
+        f"{stated.setting['n_sequences']}, "
         f"{stated.setting['shape']}, V 2048 or S 64{more}.",
         "  ",
     )

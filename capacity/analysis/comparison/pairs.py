@@ -1,14 +1,19 @@
-"""Whether A stores more than B: runs of a study that differ in what is asked and in nothing else, as pairs, with a test, an interval and
-the smallest difference that so many of them could have shown.
+"""Whether A stores more than B: runs of a study that differ in what is asked and in nothing else,
+as pairs, with a test, an interval and the smallest difference that so many of them could have
+shown.
 
-pair of runs   one finished run of A and one of B, equal in size (layers and width), seed, data, exposures and all else that can be
-replicate      the pairs of runs of one size and one seed, whose differences are averaged: runs of one seed at several data sizes or
-               numbers of exposures share data and start, so they are no independent answers (the rule of `fit.units`)
-limited        a pair that says something about the data and not about the model: random data that fit (`fit.classify`: under-filled or
-               in the corner), people of whom a model holds over 95% (`arms.SATURATED`); left out and counted
+pair of runs   one finished run of A and one of B, equal in size (layers and width), seed, data,
+               exposures and all else that can be
+replicate      the pairs of runs of one size and one seed, whose differences are averaged: runs of
+               one seed at several data sizes or numbers of exposures share data and start, so they
+               are no independent answers (the rule of `fit.units`)
+limited        a pair that says something about the data and not about the model: random data that
+               fit (`fit.classify`: under-filled or in the corner), people of whom a model holds
+               over 95% (`arms.SATURATED`); left out and counted
 
-A and B differ where the interval over replicates excludes equality and the exact sign-flip test, two-sided and corrected for the number of
-comparisons, has p <= 0.05. Two-sided, because which of the two stores more is known only afterwards.
+A and B differ where the interval over replicates excludes equality and the exact sign-flip test,
+two-sided and corrected for the number of comparisons, has p <= 0.05. Two-sided, because which of
+the two stores more is known only afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +41,9 @@ ALPHA = 1 - LEVEL
 SIZE = arms.SIZES[
     :2
 ]  # what makes pairs of one size; heads follow the width or are part of an architecture
-SIMULATED = 10  # replicates up to which the power of interval and exact test together is simulated; beyond, that of a t test is the same to 2%
+# replicates up to which the power of interval and exact test together is simulated; beyond, that of
+# a t test is the same to 2%
+SIMULATED = 10
 DRAWS = 4000  # simulated studies; the effect at a power of 80% is known to 1% by them
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
 MOST_NEEDED = 100_000
@@ -52,10 +59,14 @@ WHERE = {
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a study, one row each in the order of the study, and the number that is compared."""
+    """The runs of a study, one row each in the order of the study, and the number that is
+    compared."""
 
-    table: pd.DataFrame  # run_id, status, seed, size, amount, exposures, parameters, rising, all settings, architecture; value (compared),
-    # stored (what a best is chosen by), most (value of all data, people), limited (why the data decide, or empty)
+    # run_id, status, seed, size, amount, exposures, parameters, rising, all settings, architecture;
+    # value (compared),
+    table: pd.DataFrame
+    # stored (what a best is chosen by), most (value of all data, people), limited (why the data
+    # decide, or empty)
     varied: list[str]  # those settings, but for SIZE and the amounts of data and training
     best_over: list[str]  # of them, what the best is taken over
     number: str  # what is compared, in words
@@ -64,8 +75,9 @@ class Runs:
 
 
 def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
-    """table: of `records.table`. value: one of its numeric columns, instead of strict bits per parameter (total count) of random data or R
-    of people. ValueError, in one line, for a table that cannot be compared."""
+    """table: of `records.table`. value: one of its numeric columns, instead of strict bits per
+    parameter (total count) of random data or R of people. ValueError, in one line, for a table that
+    cannot be compared."""
     from capacity.analysis.result import kinds
 
     if len(found := kinds(study)) > 1:
@@ -83,7 +95,8 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
         ):
             numeric = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
             raise ValueError(
-                f"--value {value}: no numeric column of its runs{nearest(value, numeric)}; `capacity table` shows them all"
+                f"--value {value}: no numeric column of its runs{nearest(value, numeric)}; "
+                f"`capacity table` shows them all"
             )
         stored = (
             _stored(table, kind)[0].set_index("run_id").value.reindex(table.run_id).to_numpy()
@@ -138,10 +151,12 @@ def _settings(run: Any) -> dict[str, Any]:
 
 
 def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
-    """The table with value (bits per parameter), limited (why the data decide, or empty) and parameters of the count that is meant."""
+    """The table with value (bits per parameter), limited (why the data decide, or empty) and
+    parameters of the count that is meant."""
     if kind == "text":
         raise ValueError(
-            "text has no one number of stored bits: name a column with --value, such as members_loss_bits_per_token"
+            "text has no one number of stored bits: name a column with --value, such as "
+            "members_loss_bits_per_token"
         )
     if kind == "people":
         rows = arms.check(table)
@@ -160,18 +175,21 @@ def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
 
 
 def _amount(run: Any) -> str:
-    """How much data: the load where that was asked for, so that models of other sizes count as equally loaded, else the items."""
+    """How much data: the load where that was asked for, so that models of other sizes count as
+    equally loaded, else the items."""
     for key, words in (("load", "load"), ("tokens_per_parameter", "tokens per parameter")):
         if (asked := getattr(run.data, key, None)) is not None:
             return f"{words} {asked:g}"
     return f"N = {run.items}"
 
 
-# --- which runs ---------------------------------------------------------------------------------------------------------------------------
+# --- which runs
+# --------------------------------------------------------------------------------------------------
 
 
 def varies(runs: Runs) -> dict[str, list[str]]:
-    """What the study varies, and the values: {setting: values as text}, the settings that A and B may name."""
+    """What the study varies, and the values: {setting: values as text}, the settings that A and B
+    may name."""
     names = [
         *(
             c
@@ -196,7 +214,8 @@ def varies(runs: Runs) -> dict[str, list[str]]:
 
 
 def parse(text: str, runs: Runs) -> dict[str, Any]:
-    """KEY=VALUE[,KEY=VALUE] as {setting: value of these runs}; ValueError in one line for what no run has."""
+    """KEY=VALUE[,KEY=VALUE] as {setting: value of these runs}; ValueError in one line for what no
+    run has."""
     out: dict[str, Any] = {}
     for part in text.split(","):
         key, equals, word = (side.strip() for side in part.partition("="))
@@ -206,7 +225,8 @@ def parse(text: str, runs: Runs) -> dict[str, Any]:
         if key not in known:
             varied = ", ".join(varies(runs)) or "none"
             raise ValueError(
-                f"{key}: no such setting of these runs{nearest(key, known)}; the study varies {varied}"
+                f"{key}: no such setting of these runs{nearest(key, known)}; the study varies "
+                f"{varied}"
             )
         if key in out:
             raise ValueError(f"{key}: named twice")
@@ -226,7 +246,8 @@ def spelled(value: Any) -> str:
 
 
 def _means(word: str, value: Any) -> bool:
-    """Whether a word of the command line stands for a value, a number also with four of its digits."""
+    """Whether a word of the command line stands for a value, a number also with four of its
+    digits."""
     if value is None:
         return word.lower() in ("null", "none")
     if isinstance(value, float):
@@ -245,7 +266,8 @@ def select(runs: Runs, where: dict[str, Any]) -> pd.DataFrame:
     return runs.table[keep]
 
 
-# --- pairs --------------------------------------------------------------------------------------------------------------------------------
+# --- pairs
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -263,12 +285,14 @@ class Paired:
 def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paired:
     """Runs of a and b that are equal in everything but `named`.
 
-    Size, seed, amount of data and exposures have to be equal, and so has every setting of the data. Another setting of model or training has
-    to be equal where any pair can be; where none can (a recipe or a part of an architecture that always goes with what was named) it is told
-    as `also`. ValueError, in one line, where a run has several partners or none has one."""
+    Size, seed, amount of data and exposures have to be equal, and so has every setting of the data.
+    Another setting of model or training has to be equal where any pair can be; where none can (a
+    recipe or a part of an architecture that always goes with what was named) it is told as `also`.
+    ValueError, in one line, where a run has several partners or none has one."""
     if shared := set(a.run_id) & set(b.run_id):
         raise ValueError(
-            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells them apart on both sides"
+            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells "
+            f"them apart on both sides"
         )
     (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
     for side, part in (("A", a), ("B", b)):
@@ -291,7 +315,8 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
             both = both[equal]
         elif c not in named and c.startswith("data."):
             raise ValueError(
-                f"no pair: A and B differ in {c} wherever they are equal otherwise; name it on both sides"
+                f"no pair: A and B differ in {c} wherever they are equal otherwise; name it on "
+                f"both sides"
             )
         elif c not in named:
             also[c] = [
@@ -309,7 +334,8 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
                 ).any()
             ]
             raise ValueError(
-                f"run {twice[f'run_id_{side}'].iloc[0]} of {side.upper()} has several partners, which differ in "
+                f"run {twice[f'run_id_{side}'].iloc[0]} of {side.upper()} has several partners, "
+                f"which differ in "
                 f"{', '.join(differ) or 'nothing'}: name more settings"
             )
     both = both.assign(size=both.get("size", both.get("size_a")))
@@ -323,7 +349,8 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
 
 
 def _best(runs: Runs, part: pd.DataFrame, named: set[str]) -> tuple[pd.DataFrame, int]:
-    """Finished runs, of those that differ in `best_over` alone the one with the most, and how many that were at most."""
+    """Finished runs, of those that differ in `best_over` alone the one with the most, and how many
+    that were at most."""
     part = part[part.status == "finished"]
     free = [c for c in runs.best_over if c not in named]
     if not free or part.empty:
@@ -334,8 +361,9 @@ def _best(runs: Runs, part: pd.DataFrame, named: set[str]) -> tuple[pd.DataFrame
 
 
 def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
-    """Why each pair says nothing about the model. People: by the mean over seeds of a model, as verdicts do, so that no seed is picked by
-    its noise; random data: run by run, as the fit does."""
+    """Why each pair says nothing about the model. People: by the mean over seeds of a model, as
+    verdicts do, so that no seed is picked by its noise; random data: run by run, as the fit
+    does."""
     if not runs.stores:
         return [""] * len(both)
     if runs.kind != "people":
@@ -351,11 +379,13 @@ def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
     return ["holds over 95% of its data" if full else "" for full in out]
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------------------------------
+# --- numbers
+# --------------------------------------------------------------------------------------------------
 
 
 def judge(runs: Runs, found: Paired) -> dict:
-    """What the pairs say of one comparison, before it is corrected for others (`corrected` adds verdict and p_holm)."""
+    """What the pairs say of one comparison, before it is corrected for others (`corrected` adds
+    verdict and p_holm)."""
     pairs, out = (
         found.pairs,
         found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index(),
@@ -418,8 +448,9 @@ def judge(runs: Runs, found: Paired) -> dict:
 
 
 def _power(test: dict, level_b: float) -> dict:
-    """detectable: the smallest difference that so many replicates show in four of five studies, in the unit of the effect: as a part of B's
-    number for ratios (0.05 is 5%). needed: replicates for differences of WANTED. Intervals: by the 95% limits of the noise."""
+    """detectable: the smallest difference that so many replicates show in four of five studies, in
+    the unit of the effect: as a part of B's number for ratios (0.05 is 5%). needed: replicates for
+    differences of WANTED. Intervals: by the 95% limits of the noise."""
     n, sd = test["units"], test.get("sd")
     if n < 2 or not sd:
         why = (
@@ -449,16 +480,19 @@ def _power(test: dict, level_b: float) -> dict:
 
 
 def fewest(comparisons: int = 1) -> int:
-    """Replicates below which no data can make the exact two-sided test significant: its smallest p is 2 / 2^n (times the comparisons)."""
+    """Replicates below which no data can make the exact two-sided test significant: its smallest p
+    is 2 / 2^n (times the comparisons)."""
     return next(n for n in range(2, 64) if comparisons * 2.0 ** (1 - n) <= ALPHA)
 
 
 @lru_cache(maxsize=4096)
 def power_multiple(n: int, exact: bool = True) -> float:
-    """The smallest true difference, in standard deviations of a replicate, that n of them show with a power of 80%.
+    """The smallest true difference, in standard deviations of a replicate, that n of them show with
+    a power of 80%.
 
-    By Student's interval and (`exact`) the sign-flip test together, which is the rule of the verdict: for few replicates the test is the
-    stricter (1.24 times the difference that the t test needs for 6 of them, 1.06 for 7, 1.01 for 10). Simulated with normal noise and fixed dice."""
+    By Student's interval and (`exact`) the sign-flip test together, which is the rule of the
+    verdict: for few replicates the test is the stricter (1.24 times the difference that the t test
+    needs for 6 of them, 1.06 for 7, 1.01 for 10). Simulated with normal noise and fixed dice."""
     if not exact or n > SIMULATED:
         return compare.detectable(1.0, n)["effect"]
     from scipy.optimize import bisect
@@ -480,7 +514,8 @@ def power_multiple(n: int, exact: bool = True) -> float:
 
 
 def needed(sd: float, effect: float) -> int | None:
-    """Replicates that show a true `effect` in four of five studies; both in one unit. None beyond MOST_NEEDED."""
+    """Replicates that show a true `effect` in four of five studies; both in one unit. None beyond
+    MOST_NEEDED."""
     low, high = fewest() - 1, fewest()
     while sd * power_multiple(high) > effect:
         low, high = high, 2 * high
@@ -493,8 +528,8 @@ def needed(sd: float, effect: float) -> int | None:
 
 
 def holm(p: list[float | None]) -> list[float | None]:
-    """p corrected for as many comparisons as have one, so that a false one among them is as rare as one alone would be (Holm 1979, Scand.
-    J. Stat. 6, 65)."""
+    """p corrected for as many comparisons as have one, so that a false one among them is as rare as
+    one alone would be (Holm 1979, Scand. J. Stat. 6, 65)."""
     known = sorted((x, i) for i, x in enumerate(p) if x is not None)
     out, least = list(p), 0.0
     for rank, (x, i) in enumerate(known):
@@ -503,7 +538,8 @@ def holm(p: list[float | None]) -> list[float | None]:
 
 
 def corrected(rows: list[dict], stores: bool) -> list[dict]:
-    """Comparisons with p_holm, differs (A has `more`, `less`, or neither: None) and a verdict in words. rows: of `judge`, with names a, b."""
+    """Comparisons with p_holm, differs (A has `more`, `less`, or neither: None) and a verdict in
+    words. rows: of `judge`, with names a, b."""
     tested = sum(row["p"] is not None for row in rows)
     return [
         row | {"p_holm": p, **_verdict(row, p, tested, stores)}
@@ -544,7 +580,8 @@ def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
         among = f" among {tested} comparisons" if tested > 1 else ""
         return {
             "differs": None,
-            "verdict": f"by the interval alone {a} {'stores' if stores else 'has'} {side} than {b}; not shown with {n} pairs: below {least} the exact test cannot reach "
+            "verdict": f"by the interval alone {a} {'stores' if stores else 'has'} {side} than "
+            f"{b}; not shown with {n} pairs: below {least} the exact test cannot reach "
             f"{ALPHA:.0%}{among}",
         }
     least_told, size = row["detectable"]["effect"], "pairs" if n > 1 else "pair"
@@ -554,7 +591,10 @@ def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
     told = f"no difference that these {n} {size} could show"
     if n < least:
         among = f" among {tested} comparisons" if tested > 1 else ""
-        told += f": below {least} the exact test cannot reach {ALPHA:.0%}{among}; the {row['detectable']['by']} would have"
+        told += (
+            f": below {least} the exact test cannot reach {ALPHA:.0%}{among}; the "
+            f"{row['detectable']['by']} would have"
+        )
     else:
         told += "; compared alone they would have" if tested > 1 else "; they would have"
     return {
@@ -577,7 +617,8 @@ def told_effect(x: float, what: str) -> str:
 
 
 def inputs_hash(runs: Runs) -> str:
-    """SHA-256 over what comparisons read: a row per run by run_id, so that the order and other columns are free."""
+    """SHA-256 over what comparisons read: a row per run by run_id, so that the order and other
+    columns are free."""
     used = runs.table[
         [
             "run_id",

@@ -1,4 +1,5 @@
-"""Differences between the variants of a study in words: every variant against the first, without being asked, and the verb `compare`.
+"""Differences between the variants of a study in words: every variant against the first, without
+being asked, and the verb `compare`.
 
 What a pair, a replicate and a verdict are is in `pairs`.
 """
@@ -31,19 +32,23 @@ MOST_ARMS = 12  # variants that are compared with the first without being asked
 MOST_ROWS = 24  # printed comparisons; all are in fit.json
 
 CONVENTION = {
-    "pairs": "runs equal in size, seed, data, exposures and all settings that are not compared; a replicate is the mean of one size and seed",
+    "pairs": "runs equal in size, seed, data, exposures and all settings that are not compared; a "
+    "replicate is the mean of one size and seed",
     "effect": "A / B by the mean of logarithms (A - B where a number is not positive)",
     "interval": "95%, Student's t over replicates; over_sizes: over means of sizes",
-    "p": "exact sign-flip test, two-sided; p_more one-sided; p_holm corrected for the comparisons of this list (Holm)",
-    "detectable": "true difference, as a part of B, that one comparison of so many replicates shows in 80% of studies; interval: by the 95% "
+    "p": "exact sign-flip test, two-sided; p_more one-sided; p_holm corrected for the comparisons "
+    "of this list (Holm)",
+    "detectable": "true difference, as a part of B, that one comparison of so many replicates "
+    "shows in 80% of studies; interval: by the 95% "
     "limits of the noise",
     "differs": "the interval excludes equality and p_holm <= 0.05",
 }
 
 
 def differences(study: Study, table: pd.DataFrame) -> dict | None:
-    """Every architecture, optimizer, precision or other variant of model and training against the first of the study, for each number of
-    exposures and kind of data (and of people: each N) by itself; None where a study varies none at fixed size."""
+    """Every architecture, optimizer, precision or other variant of model and training against the
+    first of the study, for each number of exposures and kind of data (and of people: each N) by
+    itself; None where a study varies none at fixed size."""
     runs = pairs.read(study, table)
     t = runs.table
     fixed = [
@@ -78,7 +83,8 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
     }
     if len(out["arms"]) > MOST_ARMS:
         return out | {
-            "reason": f"{len(out['arms'])} variants: name the two to compare (capacity compare {study.name})"
+            "reason": f"{len(out['arms'])} variants: name the two to compare (capacity compare "
+            f"{study.name})"
         }
     at = [c for c in fixed[2:] if c != "amount" or runs.kind == "people"]
     rows = []
@@ -102,7 +108,8 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
         }
     if all(row["effect"] is None for row in rows):
         out["reason"] = (
-            "every pair is limited by its data, not by the model: no difference between models can show"
+            "every pair is limited by its data, not by the model: no difference between models can "
+            "show"
         )
     return out | {"comparisons": pairs.corrected(rows, runs.stores)}
 
@@ -114,13 +121,15 @@ def _condition(column: str, value: Any) -> str:
 
 
 def choice(runs: pd.DataFrame) -> dict | None:
-    """By how much the best over `best_over`, chosen for each seed by the reported number itself, exceeds a choice that did not see the seed.
+    """By how much the best over `best_over`, chosen for each seed by the reported number itself,
+    exceeds a choice that did not see the seed.
 
-    runs: of `arms.prepare`. Of each arm with two tried settings and two seeds, complete: quoted (mean over seeds of the best run of each
-    seed), fresh (mean over seeds of the setting that the other seeds choose, `compare.winner`), percent = quoted / fresh - 1, and
-    noise_percent, what the winner's own noise adds to it when all seeds choose one setting. The setting that others choose may be the worse
-    one, so percent errs upward; it is never below 0, and its interval (Student's t over arms) ends there.
-    None where nothing was chosen."""
+    runs: of `arms.prepare`. Of each arm with two tried settings and two seeds, complete: quoted
+    (mean over seeds of the best run of each seed), fresh (mean over seeds of the setting that the
+    other seeds choose, `compare.winner`), percent = quoted / fresh - 1, and noise_percent, what the
+    winner's own noise adds to it when all seeds choose one setting. The setting that others choose
+    may be the worse one, so percent errs upward; it is never below 0, and its interval (Student's t
+    over arms) ends there. None where nothing was chosen."""
     done = runs[runs.status == "finished"]
     if not (done.groupby(["arm", "seed"]).size() > 1).any():
         return None
@@ -167,7 +176,8 @@ def choice(runs: pd.DataFrame) -> dict | None:
 
 
 def told_choice(found: dict | None) -> str:
-    """`choice` in a sentence or two, behind the note that the best was chosen; empty where nothing was."""
+    """`choice` in a sentence or two, behind the note that the best was chosen; empty where nothing
+    was."""
     if found is None:
         return ""
     left = ", ".join(f"{n} ({why})" for why, n in found["left_out"].items() if n)
@@ -179,17 +189,20 @@ def told_choice(found: dict | None) -> str:
         + f"{n} arm{'s' * (n != 1)}"
     )
     return (
-        f" R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); of that, {found['noise_percent']:.2g}% is "
-        "what noise adds to the best mean. A choice by so few seeds may be the worse one, so the bias is at most about this."
-        + (f" Not said of: {left}." if left else "")
+        f" R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); of "
+        f"that, {found['noise_percent']:.2g}% is "
+        "what noise adds to the best mean. A choice by so few seeds may be the worse one, so the "
+        "bias is at most about this." + (f" Not said of: {left}." if left else "")
     )
 
 
-# --- in words -----------------------------------------------------------------------------------------------------------------------------
+# --- in words
+# --------------------------------------------------------------------------------------------------
 
 
 def section(found: dict | None) -> list[str]:
-    """What `differences` found, for a terminal of 80 columns; no lines where the study varies nothing."""
+    """What `differences` found, for a terminal of 80 columns; no lines where the study varies
+    nothing."""
     if found is None:
         return []
     settings = found["settings"]
@@ -205,7 +218,8 @@ def section(found: dict | None) -> list[str]:
         return [*lines, *wrapped(f"none: {found['reason']}", "  ")]
     rows = found["comparisons"]
     lines += [
-        f"  {'A / B':<24}{'ratio':>8}{'95% over pairs':>18}{'pairs':>6}{'p':>7}{'Holm':>7}{'seen':>7}"
+        f"  "
+        f"{'A / B':<24}{'ratio':>8}{'95% over pairs':>18}{'pairs':>6}{'p':>7}{'Holm':>7}{'seen':>7}"
     ]
     last = None
     for row in rows[:MOST_ROWS]:
@@ -226,8 +240,10 @@ def section(found: dict | None) -> list[str]:
     if len(rows) > MOST_ROWS:
         lines.append(f"  ... and {len(rows) - MOST_ROWS} more in fit.json")
     lines += wrapped(
-        "pairs: of size and seed, equal in all else; p: exact sign flips, two-sided, then corrected for all rows; seen: the smallest "
-        f"difference that so many pairs alone show in four of five studies (below {pairs.fewest()}: that their interval does)",
+        "pairs: of size and seed, equal in all else; p: exact sign flips, two-sided, then "
+        "corrected for all rows; seen: the smallest "
+        f"difference that so many pairs alone show in four of five studies (below "
+        f"{pairs.fewest()}: that their interval does)",
         "  ",
     )
     if found["not_compared"]:
@@ -270,7 +286,8 @@ def verdicts(rows: list[dict]) -> list[str]:
     )
     alone = [row for row in hidden if row["interval"] and pairs.by_interval(row)]
     more = (
-        f"; by the interval alone there is one for {', '.join(_apart(row['a'], row['b']) for row in alone)}"
+        f"; by the interval alone there is one for "
+        f"{', '.join(_apart(row['a'], row['b']) for row in alone)}"
         if alone
         else ""
     )
@@ -330,7 +347,8 @@ def told(row: dict) -> list[str]:
     if n:
         mean = ", the mean of theirs each" if units < n else ""
         lines += wrapped(
-            f"{n} pair{'s' * (n != 1)} of runs, {units} of size and seed{mean}: size {', '.join(row['sizes'][:8])}; seed {seeds}",
+            f"{n} pair{'s' * (n != 1)} of runs, {units} of size and seed{mean}: size "
+            f"{', '.join(row['sizes'][:8])}; seed {seeds}",
             "  ",
             "    ",
         )
@@ -352,14 +370,16 @@ def told(row: dict) -> list[str]:
         return lines + wrapped(f"=> {row['verdict']}", "  ", "     ")
     sizes = row["over_sizes"]
     lines += [
-        f"  mean of A {digits(row['mean']['A'])}, of B {digits(row['mean']['B'])}; {row['what']} = {digits(row['effect'])}",
+        f"  mean of A {digits(row['mean']['A'])}, of B {digits(row['mean']['B'])}; {row['what']} = "
+        f"{digits(row['effect'])}",
         *wrapped(
             f"95% over pairs (these sizes)  {ends(row['interval']) or 'none: ' + row['reason']}",
             "    ",
             "      ",
         ),
         *wrapped(
-            f"95% over sizes (others too)   {ends(sizes['interval']) or 'none: ' + sizes['reason']}",
+            f"95% over sizes (others too)   "
+            f"{ends(sizes['interval']) or 'none: ' + sizes['reason']}",
             "    ",
             "      ",
         ),
@@ -372,7 +392,8 @@ def told(row: dict) -> list[str]:
             else ""
         )
         lines += wrapped(
-            f"exact sign flips: p {digits_of_p(row['p'])} (two-sided), {digits_of_p(row['p_more'])} (A more){reach}"
+            f"exact sign flips: p {digits_of_p(row['p'])} (two-sided), "
+            f"{digits_of_p(row['p_more'])} (A more){reach}"
             + (
                 f"; corrected for {row['compared']} comparisons {digits_of_p(row['p_holm'])}"
                 if row["compared"] > 1
@@ -384,7 +405,8 @@ def told(row: dict) -> list[str]:
     if (seen := row["detectable"])["effect"] is not None:
         low, high = (pairs.told_effect(x, row["what"]) for x in seen["interval"])
         lines += wrapped(
-            f"detectable with {units} pairs ({seen['by']}, power 80%): {pairs.told_effect(seen['effect'], row['what'])} [{low} to "
+            f"detectable with {units} pairs ({seen['by']}, power 80%): "
+            f"{pairs.told_effect(seen['effect'], row['what'])} [{low} to "
             f"{high}, as the noise is known by {units} pairs]",
             "  ",
             "    ",
@@ -397,7 +419,8 @@ def told(row: dict) -> list[str]:
     return lines + wrapped(f"=> {row['verdict']}", "  ", "     ")
 
 
-# --- the verb -----------------------------------------------------------------------------------------------------------------------------
+# --- the verb
+# --------------------------------------------------------------------------------------------------
 
 
 def command(args: argparse.Namespace) -> int:
@@ -410,7 +433,8 @@ def command(args: argparse.Namespace) -> int:
     table = records.table(args.results, study.runs)
     if not (table["status"] == "finished").any():
         raise ConfigError(
-            f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity sweep {args.study}"
+            f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
+            f"sweep {args.study}"
         )
     try:
         runs = pairs.read(study, table, args.value)
@@ -435,7 +459,8 @@ def command(args: argparse.Namespace) -> int:
 
 
 def against(study: Study, runs: pairs.Runs, a: str, bs: list[str]) -> dict:
-    """A against every B as a dict that JSON can hold. a, bs: KEY=VALUE[,KEY=VALUE]; ValueError, in one line, where these are no sides."""
+    """A against every B as a dict that JSON can hold. a, bs: KEY=VALUE[,KEY=VALUE]; ValueError, in
+    one line, where these are no sides."""
     one = pairs.parse(a, runs)
     rows = []
     for text in bs:

@@ -1,7 +1,9 @@
-"""The written result of a study of knowledge: report, tables and figures, with published values beside measured ones.
+"""The written result of a study of knowledge: report, tables and figures, with published values
+beside measured ones.
 
-R is quoted per parameter of the "paper" count (all but the rows of unused tokens; Physics of Language Models 3.3, arXiv
-2404.05405, appendix A), because published values use it; R per parameter of the total count stands beside it.
+R is quoted per parameter of the "paper" count (all but the rows of unused tokens; Physics of
+Language Models 3.3, arXiv 2404.05405, appendix A), because published values use it; R per parameter
+of the total count stands beside it.
 """
 
 import hashlib
@@ -33,8 +35,8 @@ FLAGS = {"rising": "r", "off": "e", "failed": "f", "missing": "m"}
 
 
 def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
-    """Write fit.json, shapes.csv, runs.csv, ratio.png and .pdf (and exposures.png and .pdf where exposures vary) of
-    `outcome` into out_dir; returns the report, no line over 80 columns."""
+    """Write fit.json, shapes.csv, runs.csv, ratio.png and .pdf (and exposures.png and .pdf where
+    exposures vary) of `outcome` into out_dir; returns the report, no line over 80 columns."""
     found = outcome(table, study, n_boot=n_boot, seed=seed)
     found.write(out_dir)
     return found.text
@@ -43,10 +45,11 @@ def write_study(table, out_dir, study, *, n_boot=4000, seed=0):
 def outcome(table, study, *, n_boot=4000, seed=0):
     """A judged study as an Outcome.
 
-    table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study: a
-    `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged.
+    table: one row per planned run, see `arms.INPUTS`, and every setting as a dotted column. study:
+    a `sweep.study.Study`. ValueError, in one line, for a table that cannot be judged.
     """
-    from capacity.analysis.facts.figures import (  # matplotlib takes as long to import as everything else together
+    # matplotlib takes as long to import as everything else together
+    from capacity.analysis.facts.figures import (
         arms_figure,
         exposures_figure,
         ratio_figure,
@@ -162,7 +165,8 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
 
 
 def exposure_laws(runs):
-    """`exposures.fit_exposures` of every model, N and arm that has four different exposures: a list of dicts."""
+    """`exposures.fit_exposures` of every model, N and arm that has four different exposures: a list
+    of dicts."""
     used = runs[runs.chosen]
     same = ["label", "amount", *(c for c in runs if c.startswith("axis "))]
     keys = [tuple(row) for row in used[same].to_numpy(object)]
@@ -188,7 +192,8 @@ def report(fit):
     """The report as text; fit: what `judge_study` returned."""
     n = fit["n"]
     best = (
-        f"; the best over {', '.join(fit['best_over']['settings'])} of otherwise equal runs, by bits"
+        f"; the best over {', '.join(fit['best_over']['settings'])} of otherwise equal runs, by "
+        f"bits"
         if fit["best_over"]["settings"]
         else ""
     )
@@ -197,8 +202,10 @@ def report(fit):
         *_wrap(fit["question"], "  "),
         "",
         *_wrap(
-            "R and R^max per parameter without the rows of unused tokens, as published (3.3, appendix A); R "
-            f"total per parameter of all. {n['finished']} of {n['rows']} runs finished, {n['arms']} arms{best}.",
+            "R and R^max per parameter without the rows of unused tokens, as published (3.3, "
+            "appendix A); R "
+            f"total per parameter of all. {n['finished']} of {n['rows']} runs finished, "
+            f"{n['arms']} arms{best}.",
             "",
         ),
         "",
@@ -251,7 +258,8 @@ def _table(fit):
     return [
         *lines,
         *_wrap(
-            "sd over seeds; r: some run gained over 2% in its last tenth, e: counted exposures off by "
+            "sd over seeds; r: some run gained over 2% in its last tenth, e: counted exposures off "
+            "by "
             "over 1%, f: failed, m: missing runs; intervals are in shapes.csv",
             "  ",
         ),
@@ -269,7 +277,10 @@ def _peaks(fit):
         )
         other, relative = peak["against_first"], ""
         if other and other["value"] is not None:
-            relative = f"; {_digits(other['value'])} {_ends(other['interval'])} times that of {other['name']}"
+            relative = (
+                f"; {_digits(other['value'])} {_ends(other['interval'])} times that of "
+                f"{other['name']}"
+            )
         lines += _wrap(
             f"{peak['name']}: {peak['value']:.3f} {ends} at {peak['label']}{own}{relative}",
             "  ",
@@ -282,7 +293,8 @@ def _peaks(fit):
     room = fit["saturated"]
     if room["arms"]:
         lines += _wrap(
-            f"Of {room['arms']} arms with R^max <= {room['below']:g}, R/R^max is at least {room['min']:.1%} "
+            f"Of {room['arms']} arms with R^max <= {room['below']:g}, R/R^max is at least "
+            f"{room['min']:.1%} "
             f"({room['lowest']}), on average {room['mean']:.1%}.",
             "  ",
         )
@@ -315,7 +327,8 @@ def _laws(fit):
             else "what these runs do not determine"
         )
         lines += _wrap(
-            f"95% of the plateau at E = {at}; the {law['other']['form']} form says {_digits(law['other']['e95'])} (rms "
+            f"95% of the plateau at E = {at}; the {law['other']['form']} form says "
+            f"{_digits(law['other']['e95'])} (rms "
             f"{law['other']['rms']:.3f})",
             "    ",
             "      ",
@@ -324,7 +337,8 @@ def _laws(fit):
             lines += _wrap("the plateau is the end of the data (R^max), not of the model", "    ")
         elif not law["plateau_reached"]:
             lines += _wrap(
-                f"not reached: runs end at {_digits(top)} exposures, so plateau and E95 are extrapolated",
+                f"not reached: runs end at {_digits(top)} exposures, so plateau and E95 are "
+                f"extrapolated",
                 "    ",
             )
     return lines
@@ -353,7 +367,8 @@ def _notes(fit):
         ("failed", "failed, see the error in runs.csv"),
         (
             "rising",
-            "gained over 2% in the last tenth of training (flag r): not at the end of what this model can "
+            "gained over 2% in the last tenth of training (flag r): not at the end of what this "
+            "model can "
             "learn; with exposures fixed that is the measured state, not an error",
         ),
         ("unknown_gain", "left no trace of the gain over their last tenth"),
@@ -373,17 +388,19 @@ def _notes(fit):
             )
     for column, names in fit["best_over"]["at_edge"].items():
         notes.append(
-            f"The best {column} is the smallest or largest tried, so others might raise R: {_some(names, 3)}"
+            f"The best {column} is the smallest or largest tried, so others might raise R: "
+            f"{_some(names, 3)}"
         )
     if fit["best_over"]["settings"]:
         notes.append(
-            "The best of several runs is chosen by the reported number itself: its noise biases it upward."
-            + differences.told_choice(fit["best_over"]["choice"])
+            "The best of several runs is chosen by the reported number itself: its noise biases it "
+            "upward." + differences.told_choice(fit["best_over"]["choice"])
         )
     if fit["vocabulary_sizes"]:
         sizes = fit["vocabulary_sizes"]
         notes.append(
-            f"Vocabularies of {sizes[0]:,} to {sizes[-1]:,} rows are mixed, as settings of the data explain; "
+            f"Vocabularies of {sizes[0]:,} to {sizes[-1]:,} rows are mixed, as settings of the "
+            f"data explain; "
             "P holds the rows, so R of small models moves with them."
         )
     if fit["noise"]:
@@ -393,7 +410,8 @@ def _notes(fit):
         ]
         notes.append(f"Noise of R over seeds, pooled: {', '.join(told)}.")
     notes.append(
-        "Gradient descent finds a lower bound of what a model can hold at these exposures; better training "
+        "Gradient descent finds a lower bound of what a model can hold at these exposures; better "
+        "training "
         "can raise R."
     )
     return [line for note in notes for line in _wrap(note, "  - ", "    ")]

@@ -1,10 +1,12 @@
-"""Arms of a study of knowledge: which runs belong together, their mean R with intervals, and the peak over model sizes.
+"""Arms of a study of knowledge: which runs belong together, their mean R with intervals, and the
+peak over model sizes.
 
-R = learned bits / P and R^max = bits of the data / P (Physics of Language Models 3.3, arXiv 2404.05405, Definitions 4.1
-and 4.3), P being all parameters but the rows of tokens that no text uses (its appendix A; the column parameters_paper).
+R = learned bits / P and R^max = bits of the data / P (Physics of Language Models 3.3, arXiv
+2404.05405, Definitions 4.1 and 4.3), P being all parameters but the rows of tokens that no text
+uses (its appendix A; the column parameters_paper).
 
-arm    runs that are equal but for the seed, after the best over `best_over` was taken: one model, one N, one number of
-       exposures, one kind of data, one recipe
+arm    runs that are equal but for the seed, after the best over `best_over` was taken: one model,
+       one N, one number of exposures, one kind of data, one recipe
 curve  arms that differ in the size of the model alone, along which R has a peak
 """
 
@@ -46,9 +48,12 @@ FOLLOWS = ["data.lexicon"]  # a digest of the other settings of data
 RISING = 0.02  # gain of bits over the last tenth of training, as in `fit`
 EXPOSURES_OFF = 0.01  # counted / asked exposures - 1; more than the rounding of steps can explain
 FEW_DOF = 4  # a class of arms with fewer degrees of freedom borrows the larger noise of the others
-SATURATED = 0.95  # R / R^max; published models that hold all their data end at 98-99% (second-hand reading of figures)
+# R / R^max; published models that hold all their data end at 98-99% (second-hand reading of
+# figures)
+SATURATED = 0.95
 
-# The published forms (3.3, section 7 and appendix B), whatever their size, rotary base and capacity of experts.
+# The published forms (3.3, section 7 and appendix B), whatever their size, rotary base and capacity
+# of experts.
 _GPT2 = {"mlp": "standard", "activation": "gelu", "norm": "layernorm", "bias": True, "tied": True}
 _LLAMA = {"mlp": "gated", "activation": "silu", "norm": "rmsnorm", "bias": False, "tied": False}
 ARCHITECTURES = {
@@ -62,10 +67,12 @@ ARCHITECTURES = {
 
 
 def prepare(table, best_over=()):
-    """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and arm (numbers),
-    curve_name and arm_name, asked (exposures), chosen (finished, the best over `best_over`). ValueError in one line.
+    """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and
+    arm (numbers), curve_name and arm_name, asked (exposures), chosen (finished, the best over
+    `best_over`). ValueError in one line.
 
-    Columns `axis <setting>` hold the settings that make curves differ, as plain values; `frame.attrs` what was noticed.
+    Columns `axis <setting>` hold the settings that make curves differ, as plain values;
+    `frame.attrs` what was noticed.
     """
     runs = check(table)
     columns = [
@@ -101,7 +108,8 @@ def prepare(table, best_over=()):
     curve = list(zip(amount, asked, _tuples(plain, [*family, *data, *recipe])))
     runs["curve"] = _codes(curve)
     runs["label"] = _short_labels(runs, plain)
-    # names hold only what varies: N and exposures, then the variant, such as "N = 50K, 100 exposures, LLaMA"
+    # names hold only what varies: N and exposures, then the variant, such as "N = 50K, 100
+    # exposures, LLaMA"
     size = [_amount_text(a) if len(set(amount)) > 1 else "" for a in amount]
     seen = [f"{e:g} exposures" if len(set(asked)) > 1 else "" for e in asked]
     runs["variant"] = _variants(plain, family, data, recipe)
@@ -126,7 +134,8 @@ def prepare(table, best_over=()):
     twin = pd.Series(list(zip(arm, runs.seed, tried)), index=runs.index).duplicated()
     if twin.any():
         raise ValueError(
-            f"run {runs.run_id[twin].iloc[0]} has the settings and the seed of another run of the table"
+            f"run {runs.run_id[twin].iloc[0]} has the settings and the seed of another run of the "
+            f"table"
         )
     runs["chosen"] = _best(runs)
     runs.attrs["varied"] = varied
@@ -134,7 +143,8 @@ def prepare(table, best_over=()):
 
 
 def check(table):
-    """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it cannot be judged."""
+    """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it
+    cannot be judged."""
     table = checked(table, INPUTS, [*NUMBERS, "extraction_accuracy"], "judge")
     if "extraction_accuracy" not in table:
         table = table.assign(extraction_accuracy=math.nan)
@@ -145,10 +155,12 @@ def check(table):
 
 
 def arms(runs):
-    """One row per arm: means over the seeds of its chosen runs, sd over seeds, the 95% interval of R, counts of runs.
+    """One row per arm: means over the seeds of its chosen runs, sd over seeds, the 95% interval of
+    R, counts of runs.
 
-    The seed is the replicate. The interval is Student's t over seeds (two at least), with the standard error over the
-    people asked added in quadrature; the scatter of seeds holds part of that already, so this errs on the wide side.
+    The seed is the replicate. The interval is Student's t over seeds (two at least), with the
+    standard error over the people asked added in quadrature; the scatter of seeds holds part of
+    that already, so this errs on the wide side.
     """
     rows = []
     for arm, mine in runs.groupby("arm", sort=False):
@@ -204,12 +216,14 @@ def arms(runs):
 
 
 def exposures_off(runs):
-    """True where the counted mean exposures differ by more than 1% from those asked for. A boolean Series."""
+    """True where the counted mean exposures differ by more than 1% from those asked for. A boolean
+    Series."""
     return (runs.exposures_mean / runs.exposures - 1).abs() > EXPOSURES_OFF
 
 
 def t_interval(values, se_more=0.0, level=forms.LEVEL):
-    """Student's t interval of a mean over replicates, widened by another standard error; (nan, nan) for one."""
+    """Student's t interval of a mean over replicates, widened by another standard error; (nan, nan)
+    for one."""
     from scipy.stats import norm, t
 
     x = np.asarray(values, float)
@@ -223,11 +237,13 @@ def t_interval(values, se_more=0.0, level=forms.LEVEL):
 
 
 def noise(runs, number="r"):
-    """sd of one run over seeds, pooled over the arms with two seeds or more: {"saturated" or "open": (sd, dof)}.
+    """sd of one run over seeds, pooled over the arms with two seeds or more: {"saturated" or
+    "open": (sd, dof)}.
 
-    Relative to the arm's mean for r, absolute for accuracies. Two seeds in an arm leave one degree of freedom, whose t
-    interval spans 13 standard errors; pooling makes the intervals usable and assumes equal noise within a class: models
-    that hold at least 95% of their data (hardly any noise) and the others.
+    Relative to the arm's mean for r, absolute for accuracies. Two seeds in an arm leave one degree
+    of freedom, whose t interval spans 13 standard errors; pooling makes the intervals usable and
+    assumes equal noise within a class: models that hold at least 95% of their data (hardly any
+    noise) and the others.
     """
     out = {}
     chosen = runs[runs.chosen & runs[number].notna()]
@@ -247,8 +263,9 @@ def noise(runs, number="r"):
 
 
 def standard_error(arm, pooled, number="r"):
-    """(standard error of the arm's mean, degrees of freedom), from the larger of its own and the pooled scatter of
-    seeds, and the people asked; None without any replicate. arm: a row of `arms`; pooled: what `noise` returned."""
+    """(standard error of the arm's mean, degrees of freedom), from the larger of its own and the
+    pooled scatter of seeds, and the people asked; None without any replicate. arm: a row of `arms`;
+    pooled: what `noise` returned."""
     known = pooled.get("open")
     if arm.fraction >= SATURATED and (
         known is None or pooled.get("saturated", (0, 0))[1] >= FEW_DOF
@@ -265,13 +282,15 @@ def standard_error(arm, pooled, number="r"):
 
 
 def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
-    """The largest (sign = -1: smallest) mean over the arms of a curve, with an interval, as a dict, or None.
+    """The largest (sign = -1: smallest) mean over the arms of a curve, with an interval, as a dict,
+    or None.
 
-    The maximum of noisy means lies above the maximum of their expectations, by about `bias`. The interval holds it all
-    the same: its lower end is the largest of the arms' lower limits that hold all together (the quantile of the maximum
-    of t draws), its upper end the largest of their single upper limits, since the true best arm is one of them. A
-    percentile or basic bootstrap of the maximum covers only 87 to 91% where several arms are equally good. own_interval
-    is the t interval of the best arm's own seeds.
+    The maximum of noisy means lies above the maximum of their expectations, by about `bias`. The
+    interval holds it all the same: its lower end is the largest of the arms' lower limits that hold
+    all together (the quantile of the maximum of t draws), its upper end the largest of their single
+    upper limits, since the true best arm is one of them. A percentile or basic bootstrap of the
+    maximum covers only 87 to 91% where several arms are equally good. own_interval is the t
+    interval of the best arm's own seeds.
     """
     from scipy.stats import t as student
 
@@ -322,8 +341,8 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
 
 
 def peaks(runs, table, pooled, *, n_boot=4000, seed=0):
-    """The peak of every curve with a finished run, in the order of `arms`, and its ratio to that of the first curve of
-    the same N (or load): a list of dicts."""
+    """The peak of every curve with a finished run, in the order of `arms`, and its ratio to that of
+    the first curve of the same N (or load): a list of dicts."""
     out, first_of = [], {}
     amount = runs.drop_duplicates("curve").set_index("curve").amount
     for curve, members in table.groupby("curve", sort=False):
@@ -349,8 +368,9 @@ def peaks(runs, table, pooled, *, n_boot=4000, seed=0):
 
 
 def ratio_of_arms(above, below, pooled, number="r"):
-    """Sum over arms / sum over other arms (lists of rows of `arms`) with the noise of seeds, as a dict of value,
-    interval, method, why (there is no interval) and lacks (why there is no value)."""
+    """Sum over arms / sum over other arms (lists of rows of `arms`) with the noise of seeds, as
+    a dict of value, interval, method, why (there is no interval) and lacks (why there is no
+    value)."""
     from scipy.stats import t as student
 
     a, b = sum(row[number] for row in above), sum(row[number] for row in below)
@@ -381,10 +401,12 @@ def ratio_of_arms(above, below, pooled, number="r"):
 
 
 def ratio(a, b, cov, t):
-    """(a / b, [low, high]) by Fieller's theorem for two means; cov [2, 2] is their covariance and t the quantile.
+    """(a / b, [low, high]) by Fieller's theorem for two means; cov [2, 2] is their covariance and t
+    the quantile.
 
-    The interval is None where b cannot be told from 0: then the set of ratios that fit has no ends. Fieller 1954, J. R.
-    Stat. Soc. B 16, 175. It needs no logarithm, so a may be 0 or negative, as R of a model that has learned nothing is.
+    The interval is None where b cannot be told from 0: then the set of ratios that fit has no ends.
+    Fieller 1954, J. R. Stat. Soc. B 16, 175. It needs no logarithm, so a may be 0 or negative, as R
+    of a model that has learned nothing is.
     """
     square = b * b - t * t * cov[1][1]
     value = a / b if b else math.nan
@@ -396,8 +418,8 @@ def ratio(a, b, cov, t):
 
 
 def at_edge(runs, best_over):
-    """Names of arms whose best run has the smallest or largest of three or more values of a setting of `best_over`:
-    more of them might have raised R. By setting."""
+    """Names of arms whose best run has the smallest or largest of three or more values of a setting
+    of `best_over`: more of them might have raised R. By setting."""
     out = {}
     for column in best_over:
         if column not in runs or not pd.api.types.is_numeric_dtype(runs[column]):
@@ -416,7 +438,8 @@ def at_edge(runs, best_over):
 
 
 def _scale(mean, r_max):
-    """What the noise of R is relative to: its size, but at least a twentieth of R^max, since R may be 0 or negative."""
+    """What the noise of R is relative to: its size, but at least a twentieth of R^max, since R may
+    be 0 or negative."""
     return np.maximum(np.abs(mean), 0.05 * r_max)
 
 
@@ -427,7 +450,8 @@ def _best(runs):
 
 
 def _check_vocabulary(runs, plain, data):
-    """Mixed vocabulary sizes are fine where a setting of the data explains them, and refused where none does."""
+    """Mixed vocabulary sizes are fine where a setting of the data explains them, and refused where
+    none does."""
     done = runs[runs.status == "finished"]
     if done.vocab_size.nunique() < 2:
         runs.attrs["vocabulary"] = None
@@ -436,14 +460,16 @@ def _check_vocabulary(runs, plain, data):
     if len(set(keys)) < len(set(zip(keys, done.vocab_size))):
         sizes = ", ".join(f"{v:.0f}" for v in sorted(set(done.vocab_size)))
         raise ValueError(
-            f"finished runs mix vocabulary sizes {sizes} that no setting of data explains: their R has no "
+            f"finished runs mix vocabulary sizes {sizes} that no setting of data explains: their R "
+            f"has no "
             "common meaning"
         )
     runs.attrs["vocabulary"] = sorted({int(v) for v in done.vocab_size})
 
 
 def _amount(runs, plain):
-    """("N", people) or, where the load is given instead of N, ("load", bits per parameter), for every run."""
+    """("N", people) or, where the load is given instead of N, ("load", bits per parameter), for
+    every run."""
     load = plain["data.load"] if "data.load" in plain else [None] * len(runs)
     return [("N", float(n)) if x is None else ("load", x) for n, x in zip(runs.n_people, load)]
 
@@ -453,7 +479,8 @@ def _amount_text(amount):
 
 
 def _asked(exposures, expected):
-    """Exposures as asked for, or, where steps were given, as expected from them, to three digits."""
+    """Exposures as asked for, or, where steps were given, as expected from them, to three
+    digits."""
     return float(exposures) if exposures is not None else float(f"{expected:.3g}")
 
 
@@ -464,7 +491,8 @@ def _splits(plain, others, column):
 
 
 def _plain(value):
-    """A setting as None, bool, float or str, so that equal ones compare equal however the table holds them."""
+    """A setting as None, bool, float or str, so that equal ones compare equal however the table
+    holds them."""
     if (
         value is None
         or value is pd.NA
@@ -486,8 +514,8 @@ def _codes(keys):
 
 
 def _short_labels(runs, plain):
-    """Labels such as "2x16 n_heads=2" without the settings that are the same wherever curve and shape are: the name of the
-    curve tells them, or nothing varies."""
+    """Labels such as "2x16 n_heads=2" without the settings that are the same wherever curve and
+    shape are: the name of the curve tells them, or nothing varies."""
     words = runs.label.str.split()
     where = list(zip(runs.curve, words.str[0]))
     told = {
@@ -519,7 +547,8 @@ def _joined(parts):
 
 
 def _told_apart(plain, columns):
-    """The fewest settings that tell all combinations apart, the last ones left out first, as "tag=main"."""
+    """The fewest settings that tell all combinations apart, the last ones left out first, as
+    "tag=main"."""
     kept = list(columns)
     for c in reversed(columns):
         rest = [k for k in kept if k != c]
@@ -532,8 +561,8 @@ def _told_apart(plain, columns):
 
 
 def architecture(settings):
-    """The published form that the settings `model.*` of a run describe, or an empty string; of a mixture with other than
-    the published 32 experts, such as "MoE of 8"."""
+    """The published form that the settings `model.*` of a run describe, or an empty string; of a
+    mixture with other than the published 32 experts, such as "MoE of 8"."""
     experts = settings.get("model.n_experts")
     if experts and experts != 32:
         known = architecture({**settings, "model.n_experts": 32})

@@ -1,8 +1,11 @@
-"""How bits per parameter rise with exposures: saturating forms, fitted to one model on data of one size.
+"""How bits per parameter rise with exposures: saturating forms, fitted to one model on data of one
+size.
 
-E = mean exposures of a person, R = learned bits per parameter. The forms are exposure_exponential and exposure_power of `forms`: they start from
-0 and tend to a plateau R_inf, which the data bound by R^max. exposure_log, which has no plateau, is compared with them. None is a published
-law: 3.3 (arXiv 2404.05405, sections 5 and 6) states about 2 bits per parameter at 1000 exposures and about 1 at 100.
+E = mean exposures of a person, R = learned bits per parameter. The forms are exposure_exponential
+and exposure_power of `forms`: they start from 0 and tend to a plateau R_inf, which the data bound
+by R^max. exposure_log, which has no plateau, is compared with them. None is a published law: 3.3
+(arXiv 2404.05405, sections 5 and 6) states about 2 bits per parameter at 1000 exposures and about 1
+at 100.
 """
 
 import math
@@ -40,11 +43,14 @@ def reach(form, e0, b, share=REACHED):
 
 
 def fit_exposures(exposures, r, r_max):
-    """The law of one model and N, as a dict: the form with the smaller rms, and what may be said about the plateau.
+    """The law of one model and N, as a dict: the form with the smaller rms, and what may be said
+    about the plateau.
 
-    exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard bound of R_inf. Runs with r <= 0 have
-    not learned the names and lists yet; they are left out, and counted. Least squares of R, since all runs of a study of few seeds are needed;
-    profile intervals (of E95 by the delta method in its logarithm). {"reason": ...} where the runs cannot tell.
+    exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard
+    bound of R_inf. Runs with r <= 0 have not learned the names and lists yet; they are left out,
+    and counted. Least squares of R, since all runs of a study of few seeds are needed; profile
+    intervals (of E95 by the delta method in its logarithm). {"reason": ...} where the runs cannot
+    tell.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     keep = r > 0
@@ -98,7 +104,8 @@ def fit_exposures(exposures, r, r_max):
 
 
 def determined(interval) -> bool:
-    """Whether an interval of a number of exposures says anything: both ends, less than a factor of WIDEST apart."""
+    """Whether an interval of a number of exposures says anything: both ends, less than a factor of
+    WIDEST apart."""
     return interval is not None and interval[1] < WIDEST * interval[0]
 
 

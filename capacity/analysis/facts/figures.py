@@ -1,4 +1,5 @@
-"""Figures of studies of people: bits against parameters and against exposures. Nothing here computes a result."""
+"""Figures of studies of people: bits against parameters and against exposures. Nothing here
+computes a result."""
 
 import numpy as np
 from matplotlib import rc_context
@@ -29,8 +30,9 @@ R_MAX = "$R^\\mathrm{max}$"
 
 
 def ratio_figure(runs):
-    """Learned bits against parameters, log-log: a point per chosen run, a marker and colour per arm (whatever N), open where the model
-    holds over 95% of its data; lines of 4, 2, 1 and 0.5 bits per parameter, and for each N the line of all its bits, dashed.
+    """Learned bits against parameters, log-log: a point per chosen run, a marker and colour per arm
+    (whatever N), open where the model holds over 95% of its data; lines of 4, 2, 1 and 0.5 bits per
+    parameter, and for each N the line of all its bits, dashed.
 
     runs: of `laws.arms.prepare`. Runs without positive bits are counted, not drawn."""
     with rc_context(STYLE):
@@ -118,8 +120,9 @@ def ratio_figure(runs):
 
 
 def arms_figure(runs):
-    """R of every chosen run, a row per arm and model in the order of the report, with the mean over seeds and R^max; the axis is logarithmic where arms
-    lie more than a factor of 20 apart. What studies of few sizes are told by. runs: of `laws.arms.prepare`."""
+    """R of every chosen run, a row per arm and model in the order of the report, with the mean over
+    seeds and R^max; the axis is logarithmic where arms lie more than a factor of 20 apart. What
+    studies of few sizes are told by. runs: of `laws.arms.prepare`."""
     with rc_context(STYLE):
         shown = runs[runs.chosen].sort_values(["amount", "asked", "parameters_paper", "arm_name"])
         one = shown.label.nunique() == 1
@@ -187,8 +190,9 @@ def arms_figure(runs):
 
 
 def exposures_figure(runs, laws=()):
-    """R against exposures (counted, log axis): a point per chosen run, a line through the means of seeds or the fitted law where there
-    is one, and R^max dashed. runs: of `laws.arms.prepare`; laws: of `laws.knowledge`."""
+    """R against exposures (counted, log axis): a point per chosen run, a line through the means of
+    seeds or the fitted law where there is one, and R^max dashed. runs: of `laws.arms.prepare`;
+    laws: of `laws.knowledge`."""
     with rc_context(STYLE):
         shown = runs[runs.chosen].copy()
         shown["x"] = shown.exposures_mean.fillna(shown.exposures)

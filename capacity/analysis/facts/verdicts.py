@@ -1,6 +1,8 @@
-"""What a study of people measured of the quantities that its entries `expects` name, with intervals, and the verdicts on it.
+"""What a study of people measured of the quantities that its entries `expects` name, with
+intervals, and the verdicts on it.
 
-An entry may concern several curves or pairs of curves; each gets a verdict of its own. `published` has the rule of verdicts.
+An entry may concern several curves or pairs of curves; each gets a verdict of its own. `published`
+has the rule of verdicts.
 """
 
 import math
@@ -19,7 +21,8 @@ FEW_PAIRS = (
 
 
 def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=0):
-    """A list of verdicts as dicts. runs: of `arms.prepare`; table: of `arms.arms`; pooled: of `arms.noise`."""
+    """A list of verdicts as dicts. runs: of `arms.prepare`; table: of `arms.arms`; pooled: of
+    `arms.noise`."""
     out = []
     for entry in expects:
         found = _MEASURE[entry["quantity"]](entry, runs, table, pooled, n_boot, seed)
@@ -31,7 +34,8 @@ def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=
 
 
 def matches(frame, where):
-    """The rows whose columns have the wanted values (None: an empty setting), as a boolean array."""
+    """The rows whose columns have the wanted values (None: an empty setting), as a boolean
+    array."""
     keep = np.ones(len(frame), bool)
     for column, wanted in where.items():
         if column not in frame:
@@ -75,15 +79,18 @@ def _peak_ratio(entry, runs, table, pooled, n_boot, seed):
 
 def _from_peak(top):
     remarks = [
-        f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, {_seeds(top['seeds'])}"
+        f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, "
+        f"{_seeds(top['seeds'])}"
     ]
     if top["rising"]:
         remarks.append(
-            f"{top['rising']} of its runs gained over {arms.RISING:.0%} in the last tenth of training"
+            f"{top['rising']} of its runs gained over {arms.RISING:.0%} in the last tenth of "
+            f"training"
         )
     if top["edge"]:
         remarks.append(
-            f"it is the {top['edge']} model of its curve, so another one might hold more per parameter"
+            f"it is the {top['edge']} model of its curve, so another one might hold more per "
+            f"parameter"
         )
     return {
         "value": top["value"],
@@ -217,7 +224,8 @@ def _ratio_of_curves(entry, upper, lower, table, pooled):
     a, b = tops
     remarks = [
         "; ".join(
-            f"{', '.join(filter(None, (x.label, _apart(x.curve_name, y.curve_name))))}: {x[number]:.3g}, R^max {x.r_max:.2f}, "
+            f"{', '.join(filter(None, (x.label, _apart(x.curve_name, y.curve_name))))}: "
+            f"{x[number]:.3g}, R^max {x.r_max:.2f}, "
             f"{_seeds(x.seeds)}"
             for x, y in ((a, b), (b, a))
         )
@@ -225,7 +233,8 @@ def _ratio_of_curves(entry, upper, lower, table, pooled):
     for top in tops:
         if number == "r" and top.fraction > arms.SATURATED:
             remarks.append(
-                f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is a lower "
+                f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is "
+                f"a lower "
                 "bound"
             )
     return arms.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
@@ -238,10 +247,12 @@ def _both(upper, lower):
 
 
 def _matched(upper, lower, table, noise, number, over_seeds):
-    """The ratio over pairs of runs of equal size and seed; models of one size count as the same whatever their form.
+    """The ratio over pairs of runs of equal size and seed; models of one size count as the same
+    whatever their form.
 
-    Models that hold over 95% of their data in an arm (over_seeds: in both) are left out: there the size of the data
-    decides the ratio. The interval is over pairs, or, over_seeds, over the seeds of these very models.
+    Models that hold over 95% of their data in an arm (over_seeds: in both) are left out: there the
+    size of the data decides the ratio. The interval is over pairs, or, over_seeds, over the seeds
+    of these very models.
     """
     from scipy.stats import t
 
@@ -261,7 +272,8 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     full &= number == "r"  # what can be asked for is not limited so
     if full.all():
         return _lacking(
-            f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit it, not "
+            f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit "
+            f"it, not "
             "the arm"
         )
     left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
@@ -340,8 +352,9 @@ def _share(number, name, most=1.0):
 
 
 def _mean_of_seeds(values, noise, most):
-    """The mean over seeds as a measured value, its interval from its own seeds, or where these are two or one from the noise
-    pooled over all arms of the study (of the noisier class): shares near 0 or 1 scatter less. It ends where a share does."""
+    """The mean over seeds as a measured value, its interval from its own seeds, or where these are
+    two or one from the noise pooled over all arms of the study (of the noisier class): shares near
+    0 or 1 scatter less. It ends where a share does."""
     from scipy.stats import t
 
     out = {

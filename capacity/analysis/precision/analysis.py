@@ -1,4 +1,5 @@
-"""A study of precision from its records: what is kept, what is held at most, which form of law the ladders follow, and the report."""
+"""A study of precision from its records: what is kept, what is held at most, which form of law the
+ladders follow, and the report."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ UNITS = {
 POOR = 0.1  # rms error of left-out rungs, as a part of fp32, above which no form is worth quoting
 FEWEST_RUNGS = 4  # below these a ladder has no law
 TOP = ("fp32", "cast bf16")  # not counted among them
-# What the literature says of full models: id, way and rung, by kind of data ("people": all but random data and text)
+# What the literature says of full models: id, way and rung, by kind of data ("people": all but
+# random data and text)
 EXPECTED = {
     "people": (("physics33/int8", "gptq maps", "int8"), ("physics33/int4", "gptq maps", "int4")),
     "uniform": (("morris/bf16_over_fp32", "trained", "bf16"),),
@@ -39,7 +41,8 @@ COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat",
 
 
 def relative(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Capacity of each unit over the fp32 capacity of its shape (mean over seeds), signed for the pairs, clipped at zero for the laws."""
+    """Capacity of each unit over the fp32 capacity of its shape (mean over seeds), signed for the
+    pairs, clipped at zero for the laws."""
     base = (
         chosen[(chosen.way == "trained") & (chosen.rung == "fp32")]
         .groupby("label")
@@ -52,10 +55,13 @@ def relative(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def law(units: pd.DataFrame, way: str, value: str) -> dict:
-    """All forms fitted to one ladder: means over seeds of `value` (relative to fp32) against the bits b of a code, 32 and 16 for fp32 and bf16 on
-    top of the ladder, clusters are shapes. Stored bits are what ways are compared by; scales add 16 bits to each row of a matrix, few in a wide
-    model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left out of the
-    fit, one at a time over all shapes), and which is preferred. {"reason"} where the ladder has too few rungs."""
+    """All forms fitted to one ladder: means over seeds of `value` (relative to fp32) against the
+    bits b of a code, 32 and 16 for fp32 and bf16 on top of the ladder, clusters are shapes. Stored
+    bits are what ways are compared by; scales add 16 bits to each row of a matrix, few in a wide
+    model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By
+    form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left
+    out of the fit, one at a time over all shapes), and which is preferred. {"reason"} where the
+    ladder has too few rungs."""
     mean = on_ladder(units, way, value)
     if (rungs := mean[~mean.rung.isin(TOP)].rung.nunique()) < FEWEST_RUNGS:
         return {"reason": f"{rungs} rungs, a law needs {FEWEST_RUNGS}"}
@@ -82,8 +88,8 @@ def law(units: pd.DataFrame, way: str, value: str) -> dict:
 
 
 def on_ladder(units: pd.DataFrame, way: str, value: str) -> pd.DataFrame:
-    """What `law` fits, a row per rung and shape: y, the mean of `value` over seeds, and x, the bits of a code; fp32 and the cast to bf16 are the
-    top of every ladder."""
+    """What `law` fits, a row per rung and shape: y, the mean of `value` over seeds, and x, the bits
+    of a code; fp32 and the cast to bf16 are the top of every ladder."""
     on = units[
         (units.way == way)
         | ((units.way == "trained") & (units.rung == "fp32"))
@@ -171,12 +177,15 @@ def _verdicts(kept: pd.DataFrame, kind: str, table: pd.DataFrame) -> list[dict]:
 def judge(
     rows: pd.DataFrame, table: pd.DataFrame, name: str, without_rows: list[str] | None = None
 ) -> dict:
-    """Everything that precision.json says, JSON-able. ValueError, in one line, for a study without an fp32 run to compare with.
+    """Everything that precision.json says, JSON-able. ValueError, in one line, for a study without
+    an fp32 run to compare with.
 
-    without_rows: finished runs whose settings ask for quantization that their records do not have."""
+    without_rows: finished runs whose settings ask for quantization that their records do not have.
+    """
     if not ((rows.way == "trained") & (rows.rung == "fp32")).any():
         raise ValueError(
-            "no finished run in fp32 to compare with; a study of precision needs runs with train.precision=fp32 and train.qat=none"
+            "no finished run in fp32 to compare with; a study of precision needs runs with "
+            "train.precision=fp32 and train.qat=none"
         )
     kept, chosen = precision.kept(rows), precision.capacity(rows)
     units = relative(chosen)
@@ -249,7 +258,8 @@ def _flagged(table) -> dict[str, list[str]]:
 
 
 def _fullness(rows, table) -> dict[str, float] | None:
-    """Part of its data that the fp32 model of each shape holds at the study's largest data: smallest and largest over shapes. Full models hold little of it."""
+    """Part of its data that the fp32 model of each shape holds at the study's largest data:
+    smallest and largest over shapes. Full models hold little of it."""
     done, held, ceiling = _held_and_ceiling(table)
     fp32 = rows.run_id[(rows.way == "trained") & (rows.rung == "fp32")]
     full = done.run_id.isin(set(fp32)) & (done.load == done.groupby("label").load.transform("max"))
@@ -273,17 +283,20 @@ def _notes(table, chosen, name: str, without_rows: list[str]) -> list[str]:
             out.append(f"{len(ids)} runs {status}: {', '.join(ids[:6])}{', ...' * (len(ids) > 6)}")
     if without_rows:
         out.append(
-            f"{len(without_rows)} finished runs are not quantized yet, as their settings ask: capacity measure --study {name}"
+            f"{len(without_rows)} finished runs are not quantized yet, as their settings ask: "
+            f"capacity measure --study {name}"
         )
     for way, rungs in chosen[chosen.limited].groupby("way").rung.unique().items():
         out.append(
-            f"{way}: {', '.join(rungs)}: some shape holds nearly all of the study's largest data there; more data would give more"
+            f"{way}: {', '.join(rungs)}: some shape holds nearly all of the study's largest data "
+            f"there; more data would give more"
         )
     return out
 
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:
-    """Units of full models with what they keep, signed for the pairs, clipped at zero for the laws."""
+    """Units of full models with what they keep, signed for the pairs, clipped at zero for the
+    laws."""
     full = rows[rows.load == rows.groupby("label").load.transform("max")]
     base = (
         full[(full.way == "trained") & (full.rung == "fp32")]
@@ -297,8 +310,8 @@ def _whole(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def rows_of(table: pd.DataFrame, configs: list, results: Path) -> tuple[pd.DataFrame, list[str]]:
-    """`precision.points` of the records, and the finished runs without the rows that their settings ask for; ValueError where a finished run does
-    not say what it stores."""
+    """`precision.points` of the records, and the finished runs without the rows that their settings
+    ask for; ValueError where a finished run does not say what it stores."""
     storage, silent = {}, []
     for run_id in table.run_id[table.status == "finished"]:
         stored = records.read(results, run_id).get("storage")
@@ -306,7 +319,8 @@ def rows_of(table: pd.DataFrame, configs: list, results: Path) -> tuple[pd.DataF
         storage[run_id] = stored["bits_per_weight"] if stored else math.nan
     if silent:
         raise ValueError(
-            f"run {silent[0]} and {len(silent) - 1} others were finished before records said what a run stores; measure them again: "
+            f"run {silent[0]} and {len(silent) - 1} others were finished before records said what "
+            f"a run stores; measure them again: "
             "capacity measure --study STUDY"
         )
     quantized = records.quantized_table(results, configs)
@@ -349,20 +363,23 @@ def report(found: dict) -> str:
         *_wrap(f"Precision: {found['study']}", ""),
         "",
         *_wrap(
-            f"{found['finished']} of {found['runs']} runs finished ({found['failed']} failed, {found['missing']} missing). {c['bits'].capitalize()}, "
+            f"{found['finished']} of {found['runs']} runs finished ({found['failed']} failed, "
+            f"{found['missing']} missing). {c['bits'].capitalize()}, "
             f"{c['parameters']} parameters.",
             "",
         ),
         "",
         *_wrap(
-            "kept: what a model trained full still holds, beside fp32. capacity: the most that a shape holds over the study's data sizes, bits per "
+            "kept: what a model trained full still holds, beside fp32. capacity: the most that a "
+            "shape holds over the study's data sizes, bits per "
             f"parameter. Intervals {c['intervals']}.",
             "",
         ),
     ]
     if part := found["fp32_of_data"]:
         lines += _wrap(
-            f"At the study's largest data fp32 models hold {part['low']:.0%} ({part['low_at']}) to {part['high']:.0%} ({part['high_at']}) of it.",
+            f"At the study's largest data fp32 models hold {part['low']:.0%} ({part['low_at']}) to "
+            f"{part['high']:.0%} ({part['high_at']}) of it.",
             "",
         )
     most = {(row["way"], row["rung"]): row for row in found["capacity"]}
@@ -412,7 +429,8 @@ def _ends(row, times) -> str:
 
 def _laws(found) -> list[str]:
     lines = _wrap(
-        "Laws of the bits b of a code, R as a part of fp32's; left out: rms error of rungs that the fit did not see; the form with the least of "
+        "Laws of the bits b of a code, R as a part of fp32's; left out: rms error of rungs that "
+        "the fit did not see; the form with the least of "
         "these first",
         "",
     )
@@ -435,7 +453,8 @@ def _laws(found) -> list[str]:
             )
             poor = "no form fits; least bad: " if told["poor"] else ""
             lines += _wrap(
-                f"{words}, {way}: {poor}{fits[0]['formula']}, {best}; left out {fits[0]['held_out']:.3f} (others: {others})",
+                f"{words}, {way}: {poor}{fits[0]['formula']}, {best}; left out "
+                f"{fits[0]['held_out']:.3f} (others: {others})",
                 "  ",
                 "    ",
             )
@@ -459,7 +478,8 @@ def _pairs(found) -> list[str]:
             part = [row for row in rows if (row["one"], row["other"]) == (one, other)]
             if part:
                 told = ", ".join(
-                    f"{row['rung']} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+                    f"{row['rung']} {row['difference']:+.3f} [{row['low']:+.3f}, "
+                    f"{row['high']:+.3f}]"
                     if row["low"] is not None
                     else f"{row['rung']} {row['difference']:+.3f}"
                     for row in part

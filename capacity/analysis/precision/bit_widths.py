@@ -1,12 +1,15 @@
-"""What weights of b bits hold: formats of training, quantization after it, and quantization-aware training side by side.
+"""What weights of b bits hold: formats of training, quantization after it, and quantization-aware
+training side by side.
 
-A ladder is one way to fewer bits (`LADDERS`), a rung one width of its codes. Two questions are asked of each rung, and they have different
-answers. *Kept*: what a model that was trained full, on the most data of the study, still holds there, beside the fp32 model of the same
-shape, data and seed. *Capacity*: the most that the shape holds there over the data sizes of the study; a model that is not full has
-larger margins and survives coarser rounding.
+A ladder is one way to fewer bits (`LADDERS`), a rung one width of its codes. Two questions are
+asked of each rung, and they have different answers. *Kept*: what a model that was trained full, on
+the most data of the study, still holds there, beside the fp32 model of the same shape, data and
+seed. *Capacity*: the most that the shape holds there over the data sizes of the study; a model that
+is not full has larger margins and survives coarser rounding.
 
-x of the laws are the bits that are really stored, codes, scales, zero points and all that is not quantized, per weight; y is capacity per
-parameter (total count), clipped at zero, because whoever has a model that predicts worse than a uniform guess may guess uniformly.
+x of the laws are the bits that are really stored, codes, scales, zero points and all that is not
+quantized, per weight; y is capacity per parameter (total count), clipped at zero, because whoever
+has a model that predicts worse than a uniform guess may guess uniformly.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ FORMATS = (
     "qat_embeddings",
 )  # train settings that say in what a model was trained
 HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people "bits"
-# name -> (words for people, whether tables and head take part); trained formats are no ladders but single rungs
+# name -> (words for people, whether tables and head take part); trained formats are no ladders but
+# single rungs
 LADDERS = {
     "rtn": "rounded to nearest, all tensors",
     "gptq": "GPTQ, all tensors",
@@ -41,7 +45,9 @@ TRAINED = {
     "bf16_stochastic": "bf16 weights, stochastic",
     "bf16_nearest": "bf16 weights, nearest",
 }
-HELD_WHOLE = 0.85  # part of the data bits from which data, not the model, are the limit (strict ceilings are 3% to 10% below all bits)
+# part of the data bits from which data, not the model, are the limit (strict ceilings are 3% to 10%
+# below all bits)
+HELD_WHOLE = 0.85
 CODE_BITS = {
     "ternary": math.log2(3),
     "binary": 1.0,
@@ -61,7 +67,8 @@ PARTS = (
 
 
 def asked(runs) -> bool:
-    """Whether a study is about precision: its settings quantize, or its runs were trained in several formats."""
+    """Whether a study is about precision: its settings quantize, or its runs were trained in
+    several formats."""
     formats = {tuple(getattr(run.train, name) for name in FORMATS) for run in runs}
     return len(formats) > 1 or any(run.quantize.methods for run in runs)
 
@@ -69,11 +76,13 @@ def asked(runs) -> bool:
 def points(
     table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage: dict[str, float]
 ) -> pd.DataFrame:
-    """One row per finished run and format that it was measured in: the columns PARTS, and bits_per_parameter, bits_per_stored_bit.
+    """One row per finished run and format that it was measured in: the columns PARTS, and
+    bits_per_parameter, bits_per_stored_bit.
 
-    table: of `records.table`; quantized: of `records.quantized_table`; storage: run_id -> stored bits per weight of the run itself. Way is
-    a ladder, "trained" or "cast", rung what stands on it. Symmetric or grouped variants are named in their ladder's name. held_bits of
-    trained formats are in the arithmetic of training, all others in fp32.
+    table: of `records.table`; quantized: of `records.quantized_table`; storage: run_id -> stored
+    bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands on it.
+    Symmetric or grouped variants are named in their ladder's name. held_bits of trained formats are
+    in the arithmetic of training, all others in fp32.
     """
     trained = {run.run_id: run for run in configs}
     rows = []
@@ -146,8 +155,9 @@ def _after(row) -> tuple[str, str]:
 
 
 def kept(rows: pd.DataFrame) -> pd.DataFrame:
-    """What full models keep: one row per way and rung with kept (mean over shapes of the mean over seeds of held / held by the fp32 model of
-    the same shape, data and seed), low and high (95%, Student's t over shapes), shapes, and stored bits per weight.
+    """What full models keep: one row per way and rung with kept (mean over shapes of the mean over
+    seeds of held / held by the fp32 model of the same shape, data and seed), low and high (95%,
+    Student's t over shapes), shapes, and stored bits per weight.
 
     Only the largest load of each shape counts, and only where an fp32 run stands beside it.
     """
@@ -167,8 +177,9 @@ def kept(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def capacity(rows: pd.DataFrame) -> pd.DataFrame:
-    """The most that a shape holds on a rung over the data sizes of the study: one row per way, rung and unit (label, seed), bits per parameter at
-    the load whose mean over seeds is the largest; limited: whether that is the largest load of the way and nearly all of it is held, so that more
+    """The most that a shape holds on a rung over the data sizes of the study: one row per way, rung
+    and unit (label, seed), bits per parameter at the load whose mean over seeds is the largest;
+    limited: whether that is the largest load of the way and nearly all of it is held, so that more
     data would give more."""
     mean = rows.groupby(["way", "rung", "label", "load"]).bits_per_parameter.mean()
     best = (
@@ -185,7 +196,8 @@ def capacity(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def capacities(chosen: pd.DataFrame) -> pd.DataFrame:
-    """`capacity` over shapes: way, rung, code_bits, capacity (bits per parameter), low, high, shapes, stored, per_stored_bit, loads."""
+    """`capacity` over shapes: way, rung, code_bits, capacity (bits per parameter), low, high,
+    shapes, stored, per_stored_bit, loads."""
     shape = chosen.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
         capacity=("bits_per_parameter", "mean"),
         stored=("stored_bits_per_weight", "mean"),
@@ -229,9 +241,11 @@ def _over_shapes(shape: pd.DataFrame, number: str) -> pd.DataFrame:
 
 
 def paired(values: pd.DataFrame, number: str, one: str, other: str) -> list[dict]:
-    """Rung by rung, by how much `one` exceeds `other` (ways), paired by shape and seed: mean, its 95% interval over pairs (Student's t), pairs, wins.
+    """Rung by rung, by how much `one` exceeds `other` (ways), paired by shape and seed: mean, its
+    95% interval over pairs (Student's t), pairs, wins.
 
-    values: rows with label, seed, way, rung and the number. Pairs of one shape are taken as independent: seeds differ in data and weights.
+    values: rows with label, seed, way, rung and the number. Pairs of one shape are taken as
+    independent: seeds differ in data and weights.
     """
     wide = (
         values[values.way.isin([one, other])]

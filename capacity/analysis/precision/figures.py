@@ -17,13 +17,14 @@ MARKS = {"rtn": ("s", COLORS[1]), "gptq": ("^", COLORS[0]), "qat": ("o", COLORS[
 
 
 def kept_figure(found):
-    """What full models keep of fp32's bits against the bits of a code (log2 axis), with the form of least held-out error by ladder
-    (dashed). found: of `precision_laws.judge`."""
+    """What full models keep of fp32's bits against the bits of a code (log2 axis), with the form of
+    least held-out error by ladder (dashed). found: of `precision_laws.judge`."""
     return _ladder(found, "kept", 1.0, "held bits, part of fp32's")
 
 
 def ladder_figure(found):
-    """The precision ladder: the most that a shape holds over data sizes, in bits per parameter, against the bits of a code; as `kept_figure`."""
+    """The precision ladder: the most that a shape holds over data sizes, in bits per parameter,
+    against the bits of a code; as `kept_figure`."""
     fp32 = next(
         (
             row["capacity"]
@@ -36,7 +37,8 @@ def ladder_figure(found):
 
 
 def stored_figure(found):
-    """Bits held per stored bit, scales counted, against stored bits per weight. found: of `precision_laws.judge`."""
+    """Bits held per stored bit, scales counted, against stored bits per weight. found: of
+    `precision_laws.judge`."""
     with rc_context(STYLE):
         figure, ax = panel(
             legend=_legend(found, [row["per_stored_bit"] for row in found["capacity"]], law=False)

@@ -1,4 +1,5 @@
-"""What the page says of studies of precision: their fit (`Outcome.fit`) in words. Nothing is computed here that the fit does not state."""
+"""What the page says of studies of precision: their fit (`Outcome.fit`) in words. Nothing is
+computed here that the fit does not state."""
 
 from __future__ import annotations
 
@@ -37,13 +38,15 @@ def of_precision(fit: dict) -> View:
         if row := kept.get((way, rung)):
             held = most.get((way, rung))
             more = (
-                f"; the most held there is {held['capacity']:.2f} bits per parameter{_ends(held, 1, 2)}"
+                f"; the most held there is {held['capacity']:.2f} bits per "
+                f"parameter{_ends(held, 1, 2)}"
                 if held and full
                 else ""
             )
             below = ", worse than a code of equal lengths" if row["kept"] < 0 else ""
             answers.append(
-                f"{words[:1].upper()}{words[1:]}: {models} keep **{100 * row['kept']:.1f}%** of fp32's bits{_ends(row, 100, 1)}{below}{more}."
+                f"{words[:1].upper()}{words[1:]}: {models} keep **{100 * row['kept']:.1f}%** of "
+                f"fp32's bits{_ends(row, 100, 1)}{below}{more}."
             )
     if fit["capacity"]:
         best, second = (
@@ -52,10 +55,12 @@ def of_precision(fit: dict) -> View:
             else (fit["capacity"][0], None)
         )
         answers.append(
-            f"Most bits held per stored bit: **{best['per_stored_bit']:.3g}**, by {LADDERS.get(best['way'], best['way'])}, {best['rung']} "
+            f"Most bits held per stored bit: **{best['per_stored_bit']:.3g}**, by "
+            f"{LADDERS.get(best['way'], best['way'])}, {best['rung']} "
             f"({best['stored']:.2f} stored bits per weight, scales included)"
             + (
-                f"; next {second['per_stored_bit']:.3g}, by {LADDERS.get(second['way'], second['way'])}, {second['rung']}"
+                f"; next {second['per_stored_bit']:.3g}, by "
+                f"{LADDERS.get(second['way'], second['way'])}, {second['rung']}"
                 if second
                 else ""
             )
@@ -63,11 +68,13 @@ def of_precision(fit: dict) -> View:
         )
     if part:
         answers.append(
-            f"At the study's largest data fp32 models hold {part['low']:.0%} ({part['low_at']}) to {part['high']:.0%} ({part['high_at']}) of it"
+            f"At the study's largest data fp32 models hold {part['low']:.0%} ({part['low_at']}) to "
+            f"{part['high']:.0%} ({part['high_at']}) of it"
             + (
                 "."
                 if full
-                else ': where nearly all is held the data, not the model, set the bits, and "kept" is not that of a full model.'
+                else ': where nearly all is held the data, not the model, set the bits, and "kept" '
+                "is not that of a full model."
             )
         )
     laws = [
@@ -147,7 +154,8 @@ def _law(name: str, law: dict) -> Law:
         numbers,
         [
             *["no form fits; this is the least bad one"] * law["poor"],
-            f"R as a part of fp32's, b = bits of a code; rms error of rungs left out {told['held_out']:.3f} (others: {others})",
+            f"R as a part of fp32's, b = bits of a code; rms error of rungs left out "
+            f"{told['held_out']:.3f} (others: {others})",
             *told["warnings"],
         ],
     )

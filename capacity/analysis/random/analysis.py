@@ -1,4 +1,5 @@
-"""The written result of a study: a report for a terminal of 80 columns, and the files of its folder."""
+"""The written result of a study: a report for a terminal of 80 columns, and the files of its
+folder."""
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,8 @@ from capacity.fitting.forms import LEVEL
 from capacity.published import values as published
 from capacity.published.values import wrapped as _wrap
 
-# What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator: words, and by precision the id of the
-# published value.
+# What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator:
+# words, and by precision the id of the published value.
 COMPARED = {
     "mean_of_ratios": (
         "mean over shapes of bits / parameter",
@@ -35,15 +36,18 @@ THERE = published.get("morris/mean_bf16")
 
 
 def write_study(table, out_dir, name, *, n_boot=4000, seed=0, allow_mixed=False):
-    """Write fit.json, plateaus.csv, runs.csv, and the figures of `outcome` into out_dir; returns the report as text."""
+    """Write fit.json, plateaus.csv, runs.csv, and the figures of `outcome` into out_dir; returns
+    the report as text."""
     found = outcome(table, name, n_boot=n_boot, seed=seed, allow_mixed=allow_mixed)
     found.write(out_dir)
     return found.text
 
 
 def outcome(table, name, *, n_boot=4000, seed=0, allow_mixed=False):
-    """The law of a study in both conventions, as an Outcome. table: one row per run (see `fit_laws`, whose ValueErrors pass through)."""
-    from capacity.analysis.random.figures import (  # matplotlib takes as long to import as everything else together
+    """The law of a study in both conventions, as an Outcome. table: one row per run (see
+    `fit_laws`, whose ValueErrors pass through)."""
+    # matplotlib takes as long to import as everything else together
+    from capacity.analysis.random.figures import (
         capacity_figure,
         memorized_figure,
     )
@@ -85,10 +89,12 @@ def outcome(table, name, *, n_boot=4000, seed=0, allow_mixed=False):
 
 
 def format_summary(fit, fit_paper, name="study"):
-    """The report as text, no line over 80 columns. fit: any convention; fit_paper: convention and count "paper"."""
+    """The report as text, no line over 80 columns. fit: any convention; fit_paper: convention and
+    count "paper"."""
     if (fit_paper["convention"], fit_paper["parameters"]) != ("paper", "paper"):
         raise ValueError(
-            "published values compare with convention 'paper' and parameters 'paper' only, not with "
+            "published values compare with convention 'paper' and parameters 'paper' only, not "
+            "with "
             f"{fit_paper['convention']!r} and {fit_paper['parameters']!r}"
         )
     n, way = fit["n"], f"{fit['convention']} bits, {fit['parameters'].replace('_', '-')} parameters"
@@ -142,11 +148,14 @@ def _shape_table(fit):
         seeds = 0 if row["lower_bound"] else row["seeds"]
         flags = "".join(mark for key, mark in marks.items() if row[key])
         rows.append(
-            f"{label:<{wide}}{p:>13}{seeds:>6}{used:>5}{row['finished'] - used:>6}{numbers} {flags}".rstrip()
+            f"{label:<{wide}}{p:>13}{seeds:>6}{used:>5}{row['finished'] - used:>6}{numbers} "
+            f"{flags}".rstrip()
         )
     key = (
-        "runs: over-filled, averaged per seed, then over seeds; other: finished but not over-filled; sd: over "
-        "seeds; ≥: only a lower bound; r: some runs still rising, f: failed, m: missing, u: finished without "
+        "runs: over-filled, averaged per seed, then over seeds; other: finished but not "
+        "over-filled; sd: over "
+        "seeds; ≥: only a lower bound; r: some runs still rising, f: failed, m: missing, u: "
+        "finished without "
         "positive bits"
     )
     return [*rows, *_wrap(key, "  ")]
@@ -200,8 +209,9 @@ def _laws(fit):
 
 
 def verdicts(paper):
-    """Estimates of paper bits per paper parameter beside the published ones of the same precision, as `published.verdict` has them.
-    Intervals are Student's t over shapes, each of which counts once."""
+    """Estimates of paper bits per paper parameter beside the published ones of the same precision,
+    as `published.verdict` has them. Intervals are Student's t over shapes, each of which counts
+    once."""
     precision = paper["validity"]["precision"]
     shapes = pd.DataFrame(
         [unit for unit in paper["units"] if not unit["lower_bound"]],
@@ -226,7 +236,8 @@ def verdicts(paper):
 
 
 def _measured(key, p, c, remarks):
-    """An estimator over shapes with its interval, as `published.decide` takes it. p, c: parameters and capacity of each shape."""
+    """An estimator over shapes with its interval, as `published.decide` takes it. p, c: parameters
+    and capacity of each shape."""
     if not len(p):
         return {"value": None, "interval": None, "lacks": "no shape was measured"}
     if key == "mean_of_ratios":
@@ -277,7 +288,8 @@ def _comparison(paper):
     less = f", {_budget(paper):,.0f} times fewer" if _budget(paper) > 1 else ""
     lines += _wrap(
         f"Theirs: P {_span(there['parameters'])}, V {there['vocab_size']}, S {there['seq_len']}, "
-        f"{_short(there['tokens'])} tokens per run, sd over shapes {THERE.sd_over_shapes} (bf16). Here: {_here(paper)}{less}.",
+        f"{_short(there['tokens'])} tokens per run, sd over shapes {THERE.sd_over_shapes} (bf16). "
+        f"Here: {_here(paper)}{less}.",
         "  ",
     )
     rows = verdicts(paper)
@@ -296,13 +308,15 @@ def _here(paper):
     """The runs of a fit in words."""
     here = paper["validity"]
     return (
-        f"P {_span(here['parameters'])}, V {_several(here['vocab_size'])}, S {_several(here['seq_len'])}, "
+        f"P {_span(here['parameters'])}, V {_several(here['vocab_size'])}, S "
+        f"{_several(here['seq_len'])}, "
         f"{_several(here['precision'])}, at most {_short(here['tokens'][1])} tokens per run"
     )
 
 
 def _budget(fit):
-    """How many times more tokens per run the published study trained on than the longest run here."""
+    """How many times more tokens per run the published study trained on than the longest run
+    here."""
     return THERE.setting["tokens"] / fit["validity"]["tokens"][1]
 
 
@@ -324,29 +338,35 @@ def _notes(fit):
             notes.append(f"{_runs(dropped[kind])} {text}: {_ids(dropped[kind])}")
     if fit["rising"]:
         notes.append(
-            f"{_runs(fit['rising'])} gained over {RISING:.0%} in the last tenth of training (or left no trace "
+            f"{_runs(fit['rising'])} gained over {RISING:.0%} in the last tenth of training (or "
+            f"left no trace "
             f"of it) and may not be at capacity; flagged r, not removed: {_ids(fit['rising'])}"
         )
     if fit["near_corner"]:
         notes.append(
-            f"{_runs(fit['near_corner'])} in the law with ceiling / bits < {STRICT_CORNER}, where the corner "
+            f"{_runs(fit['near_corner'])} in the law with ceiling / bits < {STRICT_CORNER}, where "
+            f"the corner "
             f"can still lower bits by several percent: {_ids(fit['near_corner'])}"
         )
     if fit["above_ceiling"]:
         notes.append(
-            f"{_runs(fit['above_ceiling'])} above what the data can give; look for repeated sequences or a "
+            f"{_runs(fit['above_ceiling'])} above what the data can give; look for repeated "
+            f"sequences or a "
             f"wrong count: {_ids(fit['above_ceiling'])}"
         )
     for bound in fit.get("bounds_above_line", []):
         notes.append(
-            f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the law"
+            f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above "
+            f"the law"
         )
     notes.append(
-        "A small gain at the end proves little once the learning rate has decayed; a doubled budget does."
+        "A small gain at the end proves little once the learning rate has decayed; a doubled "
+        "budget does."
     )
     tiny = ", and the budget here is tiny compared with the paper's" if _budget(fit) > 10 else ""
     notes.append(
-        "Gradient descent finds a lower bound on capacity: longer or better tuned training can raise these "
+        "Gradient descent finds a lower bound on capacity: longer or better tuned training can "
+        "raise these "
         f"numbers{tiny}."
     )
     return [line for note in notes for line in _wrap(note, "  - ", "    ")]
@@ -375,5 +395,6 @@ def _several(values):
 
 
 def _digits(x):
-    """Four significant digits, thousands separated: enough to read, the exact value is in fit.json."""
+    """Four significant digits, thousands separated: enough to read, the exact value is in
+    fit.json."""
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:#.4g}"

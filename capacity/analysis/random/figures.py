@@ -1,4 +1,5 @@
-"""Figures of studies of random data: the table of runs and a fit in, a matplotlib Figure out. Nothing here computes a result."""
+"""Figures of studies of random data: the table of runs and a fit in, a matplotlib Figure out.
+Nothing here computes a result."""
 
 import numpy as np
 import pandas as pd
@@ -37,11 +38,12 @@ PUBLISHED = tuple(published.get(f"morris/mean_{precision}").value for precision 
 
 
 def memorized_figure(table, fit):
-    """Memorized bits of each run against the bits of its data, log-log, in colours by model size, with the line bits = data and each
-    shape's plateau.
+    """Memorized bits of each run against the bits of its data, log-log, in colours by model size,
+    with the line bits = data and each shape's plateau.
 
-    table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its convention and parameter count are the
-    ones drawn. Runs that did not finish or hold no positive number of bits are not drawn."""
+    table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its
+    convention and parameter count are the ones drawn. Runs that did not finish or hold no positive
+    number of bits are not drawn."""
     with rc_context(STYLE):
         runs, color = _drawn_runs(table, fit["convention"]), _colors(fit)
         figure, ax = panel(legend=_key(runs))
@@ -104,8 +106,9 @@ def memorized_figure(table, fit):
 
 
 def capacity_figure(fit):
-    """The plateau of each (shape, seed) against parameters, log-log, with the law alpha P, its quoted 95% band, the published values
-    and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what `fit_laws` returned."""
+    """The plateau of each (shape, seed) against parameters, log-log, with the law alpha P, its
+    quoted 95% band, the published values and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what
+    `fit_laws` returned."""
     with rc_context(STYLE):
         best = next(
             (
@@ -119,7 +122,8 @@ def capacity_figure(fit):
         legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] * bool(fit["alpha"]) + (
             [
                 entry(
-                    f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, foretells best",
+                    f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, foretells "
+                    f"best",
                     color=COLORS[1],
                     lw=1.0,
                     ls="-",
@@ -231,8 +235,9 @@ def capacity_figure(fit):
 
 
 def ablation_figure(runs, found, convention):
-    """Measured bits of each run in one convention against V (or S, where only S differs), log-log, with min(alpha P, ceiling), its
-    smooth form, the ceiling, and alpha P; a colour and marker per shape, other length or vocabulary, and N.
+    """Measured bits of each run in one convention against V (or S, where only S differs), log-log,
+    with min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per
+    shape, other length or vocabulary, and N.
 
     runs, found: of `laws.ablations.judge`; convention: "strict" or "paper"."""
     with rc_context(STYLE):
@@ -350,7 +355,8 @@ def _key(runs):
 
 
 def _marker(kind, up, shade):
-    """Filled where the run measures capacity, half-filled near the corner, open for a lower bound; triangle: rising."""
+    """Filled where the run measures capacity, half-filled near the corner, open for a lower bound;
+    triangle: rising."""
     fill = {"saturated": "full", "corner": "left", "underfilled": "none"}[kind]
     edge = {"mec": "white", "mew": 0.4} if kind == "saturated" else {"mew": 0.8}
     return {
@@ -364,7 +370,8 @@ def _marker(kind, up, shade):
 
 
 def _point_labels(ax, units, color):
-    """Shape names below and right of their lowest point, where there is room; the figure of runs has them all."""
+    """Shape names below and right of their lowest point, where there is room; the figure of runs
+    has them all."""
     lowest = {}
     for unit in units:
         lowest[unit["label"]] = (

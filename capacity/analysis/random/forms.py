@@ -1,7 +1,9 @@
-"""Capacity laws of one study by the fitting engine, side by side: which form its plateaus follow, and which corner its runs.
+"""Capacity laws of one study by the fitting engine, side by side: which form its plateaus follow,
+and which corner its runs.
 
-The headline of a study of random data is `fit.estimate`, a geometric mean over shapes with two intervals. Here the same units are fitted as any
-other law is (robust loss, bounds as bounds, intervals by cluster), so that forms can be told apart by the sizes that they did not see.
+The headline of a study of random data is `fit.estimate`, a geometric mean over shapes with two
+intervals. Here the same units are fitted as any other law is (robust loss, bounds as bounds,
+intervals by cluster), so that forms can be told apart by the sizes that they did not see.
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ SHOWN = {
 
 
 def judge(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: int = 0) -> dict:
-    """{"plateaus": ..., "runs": ...}, each with forms, the one with the smallest held-out error first (rows of `compare.forms`, with `record`
-    of `compare.record`), or a reason why there are none.
+    """{"plateaus": ..., "runs": ...}, each with forms, the one with the smallest held-out error
+    first (rows of `compare.forms`, with `record` of `compare.record`), or a reason why there are
+    none.
 
-    units: of `fit.units`, clustered by label. runs: parameters, ceiling, bits, label of all runs that hold something, and whether
-    their data were more than they hold (over). convention: what the
-    numbers count, kept with the fits. resamples: of the cluster bootstrap beside the intervals."""
+    units: of `fit.units`, clustered by label. runs: parameters, ceiling, bits, label of all runs
+    that hold something, and whether their data were more than they hold (over). convention: what
+    the numbers count, kept with the fits. resamples: of the cluster bootstrap beside the intervals.
+    """
     told = {
         "plateaus": (
             PLATEAUS,
@@ -96,7 +100,8 @@ def lines(found: dict) -> list[str]:
             continue
         for row in part["forms"]:
             out.append(
-                f"  {SHOWN[row['form']][0]:<20}{largest(row):>9}{rms(row):>8}{more(row):>8}  {number(row)}"
+                f"  {SHOWN[row['form']][0]:<20}{largest(row):>9}{rms(row):>8}{more(row):>8}  "
+                f"{number(row)}"
             )
         out += [
             line
@@ -104,7 +109,8 @@ def lines(found: dict) -> list[str]:
             for line in wrapped(f"{name}: none: {why}", "  ")
         ]
     return out + wrapped(
-        "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs. AICc more: than the best of its kind; it counts "
+        "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs. AICc "
+        "more: than the best of its kind; it counts "
         "points of one shape as independent, so held-out errors come first.",
         "  ",
     )

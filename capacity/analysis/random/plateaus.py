@@ -1,7 +1,9 @@
-"""From the table of a study's runs to plateaus and capacity laws with intervals: one row per run in, one dict out.
+"""From the table of a study's runs to plateaus and capacity laws with intervals: one row per run
+in, one dict out.
 
-The replicate is the unit (label, seed), never the row: runs of one unit at several data sizes are averaged first. Runs
-with too little data to fill the model are lower bounds and never enter as data. Formulas and intervals are in `forms`.
+The replicate is the unit (label, seed), never the row: runs of one unit at several data sizes are
+averaged first. Runs with too little data to fill the model are lower bounds and never enter as
+data. Formulas and intervals are in `forms`.
 """
 
 import difflib
@@ -32,26 +34,32 @@ COUNTS = {
     "non_embedding": "parameters_non_embedding",
 }
 
-# A run that holds over 95% of all that its data can give was stopped by the data, not by the model: such runs are what
-# public attempts at this measurement mistook for capacity. The value is a choice; 0.95 leaves room for imperfect
-# training (full-batch runs at this scale end at 0.99 of their ceiling when the data fit).
+# A run that holds over 95% of all that its data can give was stopped by the data, not by the model:
+# such runs are what public attempts at this measurement mistook for capacity. The value is a
+# choice; 0.95 leaves room for imperfect training (full-batch runs at this scale end at 0.99 of
+# their ceiling when the data fit).
 UNDERFILLED = 0.95
-# ceiling / bits below this lies in the rounded corner of min(alpha P, H). Near it Morris et al. (2505.24832 v3, App.
-# A.1 against Table 1) lose 8-12%. With the smooth corner of `forms` and their k of 4 to 5.5, a run exactly at the cut
-# still reads 12% to 6% low, and 5% to 2% at 1.5: `sensitivity` shows what the stricter cut does to the answer.
+# ceiling / bits below this lies in the rounded corner of min(alpha P, H). Near it Morris et al.
+# (2505.24832 v3, App. A.1 against Table 1) lose 8-12%. With the smooth corner of `forms` and their
+# k of 4 to 5.5, a run exactly at the cut
+# still reads 12% to 6% low, and 5% to 2% at 1.5: `sensitivity` shows what the stricter cut does to
+# the answer.
 CORNER = 1.25
 STRICT_CORNER = 1.5
-# Relative gain of bits over the last tenth of training above which a run counts as still rising. A choice: at this pace
-# another tenth could add 2% again. Under a learning rate that decays to zero a small gain proves little; a doubled
-# budget does.
+# Relative gain of bits over the last tenth of training above which a run counts as still rising. A
+# choice: at this pace another tenth could add 2% again. Under a learning rate that decays to zero a
+# small gain proves little; a doubled budget does.
 RISING = 0.02
 
 REASONS = {
     "missing": "planned, no record",
     "failed": "ended without a result",
-    "unlearned": "finished with no positive number of bits, so no logarithm; a training failure, not a capacity",
-    "underfilled": f"bits / ceiling > {UNDERFILLED}: the data ran out first; a lower bound, not data",
-    "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower bound, not data",
+    "unlearned": "finished with no positive number of bits, so no logarithm; a training failure, "
+    "not a capacity",
+    "underfilled": f"bits / ceiling > {UNDERFILLED}: the data ran out first; a lower bound, not "
+    f"data",
+    "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower "
+    f"bound, not data",
 }
 NUMBERS = [
     "seed",
@@ -81,8 +89,8 @@ RECIPE = [
 
 
 def check(table, *, allow_mixed=False, pinned=PINNED):
-    """The table sorted by run_id, without exact copies of rows, or ValueError with one line that says what is wrong.
-    pinned: columns in which finished runs have to agree."""
+    """The table sorted by run_id, without exact copies of rows, or ValueError with one line that
+    says what is wrong. pinned: columns in which finished runs have to agree."""
     table = checked(table, INPUTS, NUMBERS, "fit")
     positive = ["entropy_bits", *COUNTS.values(), *(ceiling for _, ceiling in CONVENTIONS.values())]
     check_numbers(table, [*positive, *(bits for bits, _ in CONVENTIONS.values())], positive)
@@ -105,15 +113,18 @@ def check(table, *, allow_mixed=False, pinned=PINNED):
     for column in pinned if not allow_mixed else []:
         if done[column].nunique() > 1:
             raise ValueError(
-                f"finished runs mix {column} {_listed(done[column])}: one law needs one (or allow_mixed)"
+                f"finished runs mix {column} {_listed(done[column])}: one law needs one (or "
+                f"allow_mixed)"
             )
     return table
 
 
 def classify(table, convention="strict"):
-    """What each run can say about capacity, as a Series of: missing, failed, unlearned, underfilled, corner, saturated.
+    """What each run can say about capacity, as a Series of: missing, failed, unlearned,
+    underfilled, corner, saturated.
 
-    Only `saturated` runs measure a plateau. Whether a run was still rising is a separate question: see `rising`.
+    Only `saturated` runs measure a plateau. Whether a run was still rising is a separate question:
+    see `rising`.
     """
     bits, ceiling = (
         table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
@@ -129,17 +140,20 @@ def classify(table, convention="strict"):
 
 
 def rising(table):
-    """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A boolean Series."""
+    """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A
+    boolean Series."""
     return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
 
 
 def units(table, convention="strict", parameters="total"):
-    """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it has none.
+    """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
+    has none.
 
-    The plateau is the mean over the unit's saturated runs; their maximum would be biased upward by noise (winner's
-    curse). Without a saturated run the most bits any run held is a lower bound, since capacity is a maximum over data
-    (Morris et al., 2505.24832 v3, Def. 5). Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean
-    bits / ceiling of those runs), rising (how many of them). Sorted by parameters, label, seed.
+    The plateau is the mean over the unit's saturated runs; their maximum would be biased upward by
+    noise (winner's curse). Without a saturated run the most bits any run held is a lower bound,
+    since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5). Columns: label,
+    seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of those runs), rising
+    (how many of them). Sorted by parameters, label, seed.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
@@ -175,12 +189,14 @@ def units(table, convention="strict", parameters="total"):
 
 
 def plateaus(table, convention="strict", parameters="total"):
-    """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus, and what it rests on.
+    """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus,
+    and what it rests on.
 
-    Columns: label, parameters, bits, bits_sd, bits_per_parameter, bits_per_parameter_sd (sd over seeds, NaN for one),
-    lower_bound (no seed has a plateau; bits is then the mean of the seeds' bounds), seeds and runs behind bits,
-    seeds_bounded (seeds of a measured label with only a bound), fraction, and how many of the label's runs were
-    finished, underfilled, corner, unlearned, rising, failed, missing.
+    Columns: label, parameters, bits, bits_sd, bits_per_parameter, bits_per_parameter_sd (sd over
+    seeds, NaN for one), lower_bound (no seed has a plateau; bits is then the mean of the seeds'
+    bounds), seeds and runs behind bits, seeds_bounded (seeds of a measured label with only a
+    bound), fraction, and how many of the label's runs were finished, underfilled, corner,
+    unlearned, rising, failed, missing.
     """
     unit = units(table, convention, parameters)
     kind, up = classify(table, convention), rising(table)
@@ -211,19 +227,24 @@ def plateaus(table, convention="strict", parameters="total"):
 
 
 def estimate(unit, *, n_boot=4000, seed=0):
-    """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line, other_estimators.
+    """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line,
+    other_estimators.
 
-    Every estimated number is a dict: value, unit, interval_seeds and interval_shapes (each with ends, None where there
-    is none, and then a reason), and quote, the name of the wider of the two.
+    Every estimated number is a dict: value, unit, interval_seeds and interval_shapes (each with
+    ends, None where there is none, and then a reason), and quote, the name of the wider of the two.
 
-    Each shape counts equally in all of them. alpha is the geometric mean over shapes of the seeds' geometric mean of
-    C / P; units with only a bound enter it as right-censored values of a lognormal (`linear.censored_mean`), which
-    changes nothing while the bounds lie below the line. The other estimators use measured units only.
+    Each shape counts equally in all of them. alpha is the geometric mean over shapes of the seeds'
+    geometric mean of C / P; units with only a bound enter it as right-censored values of a
+    lognormal (`linear.censored_mean`), which changes nothing while the bounds lie below the line.
+    The other estimators use measured units only.
     """
     data, bound = unit[~unit.lower_bound], unit[unit.lower_bound]
     if data.empty:
         below = np.log(bound.bits / bound.parameters).groupby(bound.label).mean()
-        why = "every model shape has only lower bounds: no run was over-filled enough to measure capacity"
+        why = (
+            "every model shape has only lower bounds: no run was over-filled enough to measure "
+            "capacity"
+        )
         return {
             "alpha": None,
             "slope": None,
@@ -243,7 +264,8 @@ def estimate(unit, *, n_boot=4000, seed=0):
     ones = np.ones(len(p))
     beta, by_seed, by_shape = law(np.log(ratio), ones[:, None])
     log_bound, weight = np.log(bound.bits / bound.parameters).to_numpy(), 1.0 / k[shape]
-    # A bound weighs as much as a measured seed of its shape, so that bounds which say nothing change nothing.
+    # A bound weighs as much as a measured seed of its shape, so that bounds which say nothing
+    # change nothing.
     siblings = data.label.value_counts().reindex(bound.label).to_numpy(float)
     siblings = np.where(
         np.isnan(siblings), bound.label.map(bound.label.value_counts()).to_numpy(float), siblings
@@ -308,10 +330,12 @@ def estimate(unit, *, n_boot=4000, seed=0):
 def fit_laws(
     table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False
 ):
-    """Everything that `fit.json` states about one bit convention and one parameter count, as a JSON-able dict.
+    """Everything that `fit.json` states about one bit convention and one parameter count, as a
+    JSON-able dict.
 
-    Raises ValueError, in one line, on an unknown convention or count, on a table without a finished run, on a mixed
-    vocabulary, sequence length or precision (unless allow_mixed), and on a label that stands for two models.
+    Raises ValueError, in one line, on an unknown convention or count, on a table without a finished
+    run, on a mixed vocabulary, sequence length or precision (unless allow_mixed), and on a label
+    that stands for two models.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
@@ -397,7 +421,8 @@ def fit_laws(
 
 
 def sensitivity(table, convention="strict", parameters="total"):
-    """The uncensored alpha (and gamma by count) under other choices, None where nothing is left; see the constants."""
+    """The uncensored alpha (and gamma by count) under other choices, None where nothing is left;
+    see the constants."""
     bits, ceiling = CONVENTIONS[convention]
     runs = table[classify(table, convention) == "saturated"]
 
@@ -423,7 +448,8 @@ def sensitivity(table, convention="strict", parameters="total"):
 
 
 def validity(runs, count, bits, ceiling):
-    """Smallest and largest value, over the runs behind the law, of everything it must not be carried beyond."""
+    """Smallest and largest value, over the runs behind the law, of everything it must not be
+    carried beyond."""
     ranges = {
         "parameters": runs[count],
         "data_bits_per_parameter": runs.entropy_bits / runs[count],
@@ -440,7 +466,8 @@ def validity(runs, count, bits, ceiling):
 
 
 def inputs_hash(table):
-    """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other columns are free."""
+    """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other
+    columns are free."""
     rows = []
     for row in table.sort_values("run_id")[INPUTS].to_dict("records"):
         rows.append(
@@ -453,7 +480,8 @@ def inputs_hash(table):
 
 
 def _number(value, unit, by_seed, by_shape, i, to_unit):
-    """One estimated number with both intervals in its own unit, and which of them to quote: the wider."""
+    """One estimated number with both intervals in its own unit, and which of them to quote: the
+    wider."""
     out, width = {"value": float(value), "unit": unit}, {}
     for name, part in (("interval_seeds", by_seed), ("interval_shapes", by_shape)):
         out[name] = {"ends": None, "dof": part["dof"], "reason": part["reason"]}

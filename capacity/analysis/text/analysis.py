@@ -1,6 +1,8 @@
-"""A study of text from its records: losses, unintended memorization, membership by attack, canaries, forgetting, and their laws.
+"""A study of text from its records: losses, unintended memorization, membership by attack,
+canaries, forgetting, and their laws.
 
-What takes more than one model is joined by `laws/attacks.py`; here it is put together, fitted and reported.
+What takes more than one model is joined by `laws/attacks.py`; here it is put together, fitted and
+reported.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ INPUTS = (
     "parameters_total",
     "pool",
 )
-BROKEN = 4.0  # standard deviations of random splits from 0.5: a bag of words beyond tells members and others apart without a model
+# standard deviations of random splits from 0.5: a bag of words beyond tells members and others
+# apart without a model
+BROKEN = 4.0
 
 
 def write_study(
     table, results: Path, folder: Path, name: str, *, n_boot: int = 1000, shadows: int | None = None
 ) -> str:
-    """Write runs.csv, attacks.csv, roc.csv, memory.json and the figures of `outcome`; returns the report and the files' names."""
+    """Write runs.csv, attacks.csv, roc.csv, memory.json and the figures of `outcome`; returns the
+    report and the files' names."""
     found = outcome(table, results, name, n_boot=n_boot, shadows=shadows)
     return found.text + "\n" + "\n".join(map(str, found.write(folder)))
 
@@ -84,8 +89,9 @@ def outcome(
 
 
 def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int = 1000) -> dict:
-    """The law of F1 and AUC of the loss attack over the study's targets, its printed form fitted to the same points, what smaller shapes
-    say of the largest, canaries, forgetting, double descent, and notes. views: by run, what probes of canaries have found."""
+    """The law of F1 and AUC of the loss attack over the study's targets, its printed form fitted to
+    the same points, what smaller shapes say of the largest, canaries, forgetting, double descent,
+    and notes. views: by run, what probes of canaries have found."""
     done = runs[runs.status == "finished"]
     targets = done[done.trained_on == "members"]
     if done.empty:
@@ -121,7 +127,8 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
     broken = done[(done.bag_of_words_auc - 0.5).abs() > BROKEN * done.bag_of_words_sd]
     for _, run in broken.iterrows():
         found["notes"].append(
-            f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any model; its split is broken"
+            f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any "
+            f"model; its split is broken"
         )
     if unknown := int(done.bag_of_words_sd.isna().sum()):
         found["notes"].append(
@@ -134,8 +141,9 @@ def judge(runs, name: str, views: dict[str, dict] | None = None, *, n_boot: int 
 
 
 def verdicts(found: dict, parameters) -> list[dict]:
-    """Where F1 has fallen to 0.75, and where the loss on other text peaks, beside the published values: rows of `published.verdict`, for
-    what this study has measured. parameters: of its targets."""
+    """Where F1 has fallen to 0.75, and where the loss on other text peaks, beside the published
+    values: rows of `published.verdict`, for what this study has measured. parameters: of its
+    targets."""
     rows = []
     law_f1 = found["laws"]["f1_median"]
     if "reason" not in law_f1:
@@ -196,7 +204,8 @@ def _verdict_lines(found: dict, targets) -> list[str]:
 
 
 def _printed(targets) -> dict:
-    """The printed form with its own constants on these runs, Capacity = `law.ALPHA` bits per parameter."""
+    """The printed form with its own constants on these runs, Capacity = `law.ALPHA` bits per
+    parameter."""
     per_sequence = (
         law.ALPHA
         * targets.parameters_total
@@ -217,7 +226,8 @@ def report(found: dict, runs) -> str:
     done = runs[runs.status == "finished"]
     targets = done[done.trained_on == "members"]
     lines = [
-        f"Memory of {found['study']}: {found['finished']} of {found['runs']} runs finished, {found['targets']} of them targets"
+        f"Memory of {found['study']}: {found['finished']} of {found['runs']} runs finished, "
+        f"{found['targets']} of them targets"
     ]
     lines += _target_lines(targets) if len(targets) else []
     lines += _shadow_lines(done[done.trained_on == "half"])
@@ -244,8 +254,10 @@ def report(found: dict, runs) -> str:
 def _target_lines(targets) -> list[str]:
     lines = [
         "",
-        f"{'shape':8s}{'tokens/P':>9s}{'runs':>5s}  {'bits/token':>17s}  {'AUC':>6s} {'F1':>6s}  {'unintended bits/P':>17s}",
-        f"{'':22s}  {'trained':>8s} {'held out':>8s}  {'(loss)':>6s} {'(loss)':>6s}  {'clipped':>8s} {'gap':>8s}",
+        f"{'shape':8s}{'tokens/P':>9s}{'runs':>5s}  {'bits/token':>17s}  {'AUC':>6s} {'F1':>6s}  "
+        f"{'unintended bits/P':>17s}",
+        f"{'':22s}  {'trained':>8s} {'held out':>8s}  {'(loss)':>6s} {'(loss)':>6s}  "
+        f"{'clipped':>8s} {'gap':>8s}",
     ]
     for (label, t), group in targets.groupby(["label", "tokens_per_parameter"]):
         per = [
@@ -253,8 +265,10 @@ def _target_lines(targets) -> list[str]:
             for way in ("clipped", "gap")
         ]
         lines.append(
-            f"{label[:8]:8s}{t:>9.2f}{len(group):>5d}  {group.members_loss_bits_per_token.mean():>8.3f} "
-            f"{group.held_out_loss_bits_per_token.mean():>8.3f}  {group.loss_auc.mean():>6.3f} {group.loss_f1_median.mean():>6.3f} "
+            f"{label[:8]:8s}{t:>9.2f}{len(group):>5d}  "
+            f"{group.members_loss_bits_per_token.mean():>8.3f} "
+            f"{group.held_out_loss_bits_per_token.mean():>8.3f}  {group.loss_auc.mean():>6.3f} "
+            f"{group.loss_f1_median.mean():>6.3f} "
             f"  {per[0]:>8s} {per[1]:>8s}"
         )
     every = sorted(targets.tokens_per_parameter.round(2).unique())
@@ -323,7 +337,8 @@ def _all_law_lines(found: dict) -> list[str]:
 
 
 def _extraction_lines(targets, levels) -> list[str]:
-    """Parts of the sequences whose end greedy decoding writes: of trained ones, of held-out ones, and the difference, which is memory."""
+    """Parts of the sequences whose end greedy decoding writes: of trained ones, of held-out ones,
+    and the difference, which is memory."""
     prefixes = sorted(
         (int(c.rpartition("_")[2]) for c in targets if c.startswith("members_extractable_")),
         reverse=True,
@@ -356,7 +371,8 @@ def _predicted_lines(predicted: dict) -> list[str]:
             zip(p["t"], p["measured"], p["said"]), key=lambda point: abs(point[1] - point[2])
         )
         lines += textwrap.wrap(
-            f"fitted to smaller shapes, asked about {p['label']} (F1): error {p['rmse']:.3f}, at worst {worst[2]:.3f} for "
+            f"fitted to smaller shapes, asked about {p['label']} (F1): error {p['rmse']:.3f}, at "
+            f"worst {worst[2]:.3f} for "
             f"{worst[1]:.3f} at {worst[0]:.2f} tokens per parameter",
             80,
             initial_indent="  ",

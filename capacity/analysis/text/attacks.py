@@ -1,6 +1,8 @@
-"""What takes more than one model: unintended memorization against references, and attacks that compare a model with others.
+"""What takes more than one model: unintended memorization against references, and attacks that
+compare a model with others.
 
-Runs of one pool and split are joined by the rows of the pool, from the scores.safetensors of each run; no model is loaded.
+Runs of one pool and split are joined by the rows of the pool, from the scores.safetensors of each
+run; no model is loaded.
 """
 
 from __future__ import annotations
@@ -32,17 +34,20 @@ FPR_GRID = np.geomspace(1e-4, 1.0, 81)
 
 
 def joined(table, results: Path, shadows: int | None = None):
-    """The table with what takes more than one model: unintended bits against the reference of the same size and the oracle,
-    and AUC and F1 of the reference attack and of LiRA and RMIA where there are models for them; and the ROC curves of all attacks, a row
-    for each run, attack and false positive rate of FPR_GRID that the run's non-members resolve.
+    """The table with what takes more than one model: unintended bits against the reference of the
+    same size and the oracle, and AUC and F1 of the reference attack and of LiRA and RMIA where
+    there are models for them; and the ROC curves of all attacks, a row for each run, attack and
+    false positive rate of FPR_GRID that the run's non-members resolve.
 
-    shadows: how many shadow models an attack may use, the first ones by seed (None: all). ValueError where there are fewer.
+    shadows: how many shadow models an attack may use, the first ones by seed (None: all).
+    ValueError where there are fewer.
     """
     done = table[table.status == "finished"].copy()
     scores = {run_id: read_scores(records.run_dir(results, run_id)) for run_id in done.run_id}
     if lacking := [run_id for run_id, found in scores.items() if found is None]:
         raise ValueError(
-            f"finished run {lacking[0]} has no scores.safetensors; measure it again: capacity measure {lacking[0]}"
+            f"finished run {lacking[0]} has no scores.safetensors; measure it again: capacity "
+            f"measure {lacking[0]}"
         )
     extra: dict[str, dict] = {run_id: {} for run_id in done.run_id}
     curves: list[pd.DataFrame] = [
@@ -73,8 +78,10 @@ def joined(table, results: Path, shadows: int | None = None):
         for _, family in group[group.trained_on == "half"].sort_values("seed").groupby(FAMILY):
             if shadows is not None and shadows > len(family) - 1:
                 raise ValueError(
-                    f"--shadows {shadows}: {family.label.iloc[0]} with {family.n_sequences.iloc[0]} members has {len(family)} "
-                    f"models, {len(family) - 1} besides the target; train more seeds of data.trained_on=half"
+                    f"--shadows {shadows}: {family.label.iloc[0]} with "
+                    f"{family.n_sequences.iloc[0]} members has {len(family)} "
+                    f"models, {len(family) - 1} besides the target; train more seeds of "
+                    f"data.trained_on=half"
                 )
             if len(family) < FEWEST_SHADOWS:
                 continue
@@ -97,7 +104,8 @@ def joined(table, results: Path, shadows: int | None = None):
 
 
 def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> pd.DataFrame:
-    """The ROC at FPR_GRID: for each rate the true positive rate of the most generous threshold that keeps it."""
+    """The ROC at FPR_GRID: for each rate the true positive rate of the most generous threshold that
+    keeps it."""
     fpr, tpr = membership.roc(score[seen], score[~seen])
     grid = FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
     return pd.DataFrame(
@@ -126,16 +134,19 @@ def _rows_of(scores: dict, rows: np.ndarray, whose: str) -> np.ndarray:
     places = order[np.minimum(np.searchsorted(scores["row"], rows, sorter=order), len(order) - 1)]
     if not (scores["row"][places] == rows).all():
         raise ValueError(
-            f"reference run {whose} was not scored on all sequences of the target; give it a larger data.n_reference"
+            f"reference run {whose} was not scored on all sequences of the target; give it a "
+            f"larger data.n_reference"
         )
     return places
 
 
 def unintended(target_nats: np.ndarray, reference_nats: np.ndarray) -> dict[str, float]:
-    """Unintended memorization in bits, summed over sequences, given the losses of target and reference.
+    """Unintended memorization in bits, summed over sequences, given the losses of target and
+    reference.
 
-    clipped: sum of max(0, log2 p_target / p_reference), the paper's estimator (arXiv 2505.24832, section 2.3); signed: without the
-    maximum; mixture: of log2 (p_target + p_reference) / (2 p_reference), a code that exists, at most a bit per sequence below clipped.
+    clipped: sum of max(0, log2 p_target / p_reference), the paper's estimator (arXiv 2505.24832,
+    section 2.3); signed: without the maximum; mixture: of log2 (p_target + p_reference) / (2
+    p_reference), a code that exists, at most a bit per sequence below clipped.
     """
     gain = (reference_nats.astype(float) - target_nats.astype(float)) / math.log(2)
     return {
@@ -146,10 +157,11 @@ def unintended(target_nats: np.ndarray, reference_nats: np.ndarray) -> dict[str,
 
 
 def _unintended(target: dict, reference: dict, kind: str, whose: str) -> dict:
-    """`unintended`, and `gap`: signed, minus what the target gains over the reference on as many held-out sequences. Clipping turns
-    noise of single sequences into bits, and a target that generalises better than the reference gains without memory; the gap has
-    neither, and tends to zero where nothing is memorized. But an overfitted target is worse than no model on held-out text, which
-    the gap counts too: with few tokens per parameter it is more than what is stored."""
+    """`unintended`, and `gap`: signed, minus what the target gains over the reference on as many
+    held-out sequences. Clipping turns noise of single sequences into bits, and a target that
+    generalises better than the reference gains without memory; the gap has neither, and tends to
+    zero where nothing is memorized. But an overfitted target is worse than no model on held-out
+    text, which the gap counts too: with few tokens per parameter it is more than what is stored."""
     seen = target["seen"].astype(bool)
     places = _rows_of(reference, target["row"], whose)
     found = unintended(target["loss"][seen], reference["loss"][places[seen]])
@@ -172,7 +184,8 @@ def _reference_attack(
     places = _rows_of(reference, target["row"], whose)
     if reference["seen"][places].any():
         raise ValueError(
-            f"reference run {whose} was trained on sequences of run {run_id}: its members must be other ones"
+            f"reference run {whose} was trained on sequences of run {run_id}: its members must be "
+            f"other ones"
         )
     return reference["loss"][places] - target["loss"], seen
 
@@ -185,8 +198,9 @@ def _told(name: str, score: np.ndarray, seen: np.ndarray) -> dict:
 
 
 def _shadow_attacks(scores: dict[str, dict], seq_len: int, most: int | None):
-    """Each shadow model as the target of the others: run id, how many were used, and by attack scores and who was seen. RMIA works on
-    losses per token. Sequences that fewer than two of the others saw, or did not see, are left out."""
+    """Each shadow model as the target of the others: run id, how many were used, and by attack
+    scores and who was seen. RMIA works on losses per token. Sequences that fewer than two of the
+    others saw, or did not see, are left out."""
     ids = list(scores)
     first = np.argsort(scores[ids[0]]["row"])
     rows = scores[ids[0]]["row"][first]
@@ -220,9 +234,10 @@ def _shadow_attacks(scores: dict[str, dict], seq_len: int, most: int | None):
 
 
 def over_models(runs) -> pd.DataFrame:
-    """By set of models that differ by their seeds, and attack: each statistic's mean with a 95% interval over models (Student's t; they share
-    members, shadows and references, so that it is about training, not about another text), and the interval over sequences, mean of the
-    models' own."""
+    """By set of models that differ by their seeds, and attack: each statistic's mean with a 95%
+    interval over models (Student's t; they share members, shadows and references, so that it is
+    about training, not about another text), and the interval over sequences, mean of the models'
+    own."""
     from capacity.analysis.facts.arms import t_interval
 
     rows = []
@@ -270,8 +285,8 @@ def over_models(runs) -> pd.DataFrame:
 
 
 def over_curves(curves: pd.DataFrame, runs) -> pd.DataFrame:
-    """ROC curves as mean over the models of a set, and their range: trained_on, label, tokens_per_parameter, attack, fpr, tpr, tpr_low, tpr_high,
-    models."""
+    """ROC curves as mean over the models of a set, and their range: trained_on, label,
+    tokens_per_parameter, attack, fpr, tpr, tpr_low, tpr_high, models."""
     by = ["trained_on", "label", "tokens_per_parameter"]
     joined = curves.merge(runs[["run_id", *by]], on="run_id")
     return (

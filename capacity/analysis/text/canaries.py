@@ -1,9 +1,11 @@
 """How often a sequence must be seen: exposure and extraction of canaries against views and size.
 
 exposure    a + b log2(times seen) + c log2(P), bits, over levels between chance and the ceiling
-extracted   the same for the part that greedy decoding writes, over levels between 2% and 98% (Carlini et al., arXiv 2202.07646,
-            section 4, find extraction log-linear in repeats and size)
-logistic    logit of that part = a + b log2(times seen) + c log2(P), over all levels, binomial likelihood; it stays between 0 and 1
+extracted   the same for the part that greedy decoding writes, over levels between 2% and 98%
+            (Carlini et al., arXiv 2202.07646, section 4, find extraction log-linear in repeats and
+            size)
+logistic    logit of that part = a + b log2(times seen) + c log2(P), over all levels, binomial
+            likelihood; it stays between 0 and 1
 """
 
 from __future__ import annotations
@@ -36,12 +38,14 @@ def levels_of(targets) -> list[int]:
 
 
 def seen_by(targets) -> pd.Series:
-    """What a level counts: whole views where these are set, else copies in a training set that is passed so many times."""
+    """What a level counts: whole views where these are set, else copies in a training set that is
+    passed so many times."""
     return targets.exposures.where(targets["data.last_view"].isna(), 1.0)
 
 
 def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
-    """All three laws, each with 95% intervals over runs (None for fewer than FEWEST_RUNS) or the reason why there is no law, and means by level; None without canaries."""
+    """All three laws, each with 95% intervals over runs (None for fewer than FEWEST_RUNS) or the
+    reason why there is no law, and means by level; None without canaries."""
     levels = levels_of(targets)
     if not levels:
         return None
@@ -62,7 +66,8 @@ def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
 
 
 def half_extracted(law: dict, table: pd.DataFrame) -> list[dict]:
-    """By number of parameters the views at which the logistic law says a half, and whether more than any run tried; empty without a law that rises."""
+    """By number of parameters the views at which the logistic law says a half, and whether more
+    than any run tried; empty without a law that rises."""
     if "reason" in law or law["b"]["value"] <= 0:
         return []
     out = []
@@ -84,7 +89,8 @@ def half_extracted(law: dict, table: pd.DataFrame) -> list[dict]:
 def told_half(found: dict) -> str:
     """`half_extracted` in words, with two digits: the law does not say more."""
     return ", ".join(
-        f"about {_two(row['views'])} views{' (more than were tried)' * row['beyond']} at {row['parameters']:,} parameters"
+        f"about {_two(row['views'])} views{' (more than were tried)' * row['beyond']} at "
+        f"{row['parameters']:,} parameters"
         for row in found["half_extracted"]
     )
 
@@ -94,7 +100,8 @@ def _two(x: float) -> str:
 
 
 def points(targets) -> pd.DataFrame:
-    """A row per run and level: run, label, log2 of times seen and of parameters, canaries per level, exposure and its most, part that is extractable."""
+    """A row per run and level: run, label, log2 of times seen and of parameters, canaries per
+    level, exposure and its most, part that is extractable."""
     return pd.DataFrame(
         [
             {
@@ -166,7 +173,8 @@ def _law(name: str, free: pd.DataFrame, points: int, n_boot: int, seed: int) -> 
 
 
 def logistic(x: np.ndarray, part: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Coefficients [k] of logit p = x beta by binomial maximum likelihood with a ridge of RIDGE on the slopes, Newton's iteration."""
+    """Coefficients [k] of logit p = x beta by binomial maximum likelihood with a ridge of RIDGE on
+    the slopes, Newton's iteration."""
     beta, ridge = np.zeros(x.shape[1]), RIDGE * np.diag([0.0] + [1.0] * (x.shape[1] - 1))
     for _ in range(100):
         p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
@@ -186,7 +194,8 @@ def lines(found: dict | None, targets) -> list[str]:
     at_most = targets.exposure_at_most.max()
     out = [
         "",
-        f"Canaries: exposure in bits (chance 1.44, at most {at_most:.1f}), part that is extractable",
+        f"Canaries: exposure in bits (chance 1.44, at most {at_most:.1f}), part that is "
+        f"extractable",
         f"  {'shape':8s}{'passes':>10s}"
         + "".join(f"{'x' + level:>7s}" for level in found["levels"]),
     ]
@@ -215,7 +224,8 @@ def lines(found: dict | None, targets) -> list[str]:
             continue
         told = [f"{c} {told_with_interval(law[c])}" for c in "abc" if c in law]
         out += textwrap.wrap(
-            f"{law['law']}: {', '.join(told)} ({law['points']} points of {law['runs']} runs{'' if law['b']['interval'] else ', too few for intervals'})",
+            f"{law['law']}: {', '.join(told)} ({law['points']} points of {law['runs']} "
+            f"runs{'' if law['b']['interval'] else ', too few for intervals'})",
             80,
             initial_indent="  ",
             subsequent_indent="    ",

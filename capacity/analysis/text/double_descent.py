@@ -1,15 +1,18 @@
-"""Double descent, and what the bits of a model are: memorized or generalised (Morris et al., arXiv 2505.24832, sections 4.2 and 4.3).
+"""Double descent, and what the bits of a model are: memorized or generalised (Morris et al., arXiv
+2505.24832, sections 4.2 and 4.3).
 
 For each shape over data sets of growing size:
 
     data bits     code length of the members under the reference model of the same size
-    memorized     unintended bits over that reference by the mixture of both models, a code that exists (`attacks.unintended`); the paper's
-                  clipped bits are beside it: they are at most a bit per sequence more, which is noise where sequences are many
+    memorized     unintended bits over that reference by the mixture of both models, a code that
+                  exists (`attacks.unintended`); the paper's clipped bits are beside it: they are at
+                  most a bit per sequence more, which is noise where sequences are many
     generalised   bits that the model takes off a code of log2 V per token, minus the memorized ones
-    capacity      the most bits that the shape memorized over all sizes (Definition 5), over the parameters: alpha; a lower bound where that
-                  is the smallest or largest size tried
+    capacity      the most bits that the shape memorized over all sizes (Definition 5), over the
+                  parameters: alpha; a lower bound where that is the smallest or largest size tried
 
-The loss on held-out text can rise while data fill the model and fall beyond; the paper puts the peak where data bits equal capacity.
+The loss on held-out text can rise while data fill the model and fall beyond; the paper puts the
+peak where data bits equal capacity.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ CLEAR = 2.0  # standard errors by which a peak must stand above both sides
 
 
 def judge(targets: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, dict]:
-    """By shape: means over seeds by data bits per parameter, the peak of the held-out loss with a 95% interval, and the capacity. Intervals
-    resample seeds within each size of the data set; with one seed there is none. Empty where sizes or references are too few."""
+    """By shape: means over seeds by data bits per parameter, the peak of the held-out loss with a
+    95% interval, and the capacity. Intervals resample seeds within each size of the data set; with
+    one seed there is none. Empty where sizes or references are too few."""
     if "unintended_same_mixture" not in targets:
         return {}
     dice, out = np.random.default_rng(seed), {}
@@ -82,8 +86,9 @@ def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
 
 
 def peak(x: np.ndarray, y: np.ndarray) -> float:
-    """Where a curve through points is highest: the top of the parabola through the highest point inside and its neighbours, else the
-    highest end. Of the ends, only the right one competes: a peak needs a fall after it."""
+    """Where a curve through points is highest: the top of the parabola through the highest point
+    inside and its neighbours, else the highest end. Of the ends, only the right one competes: a
+    peak needs a fall after it."""
     i = int(np.argmax(y))
     if i in (0, len(x) - 1):
         return float(x[i])
@@ -92,7 +97,8 @@ def peak(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def clear(y: np.ndarray, se: np.ndarray) -> bool:
-    """Whether the highest point lies inside and stands CLEAR standard errors above the lowest on both sides."""
+    """Whether the highest point lies inside and stands CLEAR standard errors above the lowest on
+    both sides."""
     i = int(np.argmax(y))
     if i in (0, len(y) - 1):
         return False
@@ -115,22 +121,25 @@ def lines(found: dict[str, dict]) -> list[str]:
             out = [
                 "",
                 "Bits per parameter over the size of the data (reference of the same size)",
-                f"  {'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'(clipped)':>10s}{'generalised':>12s}{'held out bits/token':>20s}",
+                f"  "
+                f"{'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'(clipped)':>10s}{'generalised':>12s}{'held out bits/token':>20s}",
             ]
         s = shape["sizes"]
         for i in range(len(s["t"])):
             out.append(
-                f"  {label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}"
+                f"  "
+                f"{label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}"
             )
         where = (
-            f"held-out loss is highest at {told(shape['peak'])} data bits per parameter, {told(shape['peak_over_capacity'])} times what it memorized at most"
+            f"held-out loss is highest at {told(shape['peak'])} data bits per parameter, "
+            f"{told(shape['peak_over_capacity'])} times what it memorized at most"
             if shape["clear"]
             else "held-out loss has no peak: its highest value does not stand clear of both sides"
         )
         out += textwrap.wrap(where, 80, initial_indent="  ", subsequent_indent="    ")
         out += textwrap.wrap(
-            f"memorized at most: {'at least ' * shape['at_edge']}{told(shape['alpha'])} bits per parameter"
-            + ", at the edge of the sizes tried" * shape["at_edge"],
+            f"memorized at most: {'at least ' * shape['at_edge']}{told(shape['alpha'])} bits per "
+            f"parameter" + ", at the edge of the sizes tried" * shape["at_edge"],
             80,
             initial_indent="  ",
             subsequent_indent="    ",

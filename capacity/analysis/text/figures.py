@@ -1,4 +1,5 @@
-"""Figures of studies of text: membership, losses, ROC curves, canaries, forgetting, double descent. Nothing here computes a result."""
+"""Figures of studies of text: membership, losses, ROC curves, canaries, forgetting, double descent.
+Nothing here computes a result."""
 
 import numpy as np
 from matplotlib import rc_context
@@ -37,8 +38,9 @@ KINDS = {"random": "random", "pool": "passages"}
 
 
 def membership_figure(runs, found):
-    """F1 of the loss attack of each target against tokens per parameter, by shape, with the fitted laws, the published one and the
-    printed one; chance as a line. runs: `laws.memory.joined`; found: `laws.memory.judge`."""
+    """F1 of the loss attack of each target against tokens per parameter, by shape, with the fitted
+    laws, the published one and the printed one; chance as a line. runs: `laws.memory.joined`;
+    found: `laws.memory.judge`."""
     with rc_context(STYLE):
         done, style, words = _targets(runs)
         t = np.geomspace(
@@ -104,8 +106,8 @@ def membership_figure(runs, found):
 
 
 def losses_figure(runs):
-    """Bits per token of trained (filled) and held-out (open, dashed) sequences against tokens per parameter, by shape, means over seeds.
-    runs: `laws.memory.joined`."""
+    """Bits per token of trained (filled) and held-out (open, dashed) sequences against tokens per
+    parameter, by shape, means over seeds. runs: `laws.memory.joined`."""
     with rc_context(STYLE):
         done, style, words = _targets(runs)
         figure, ax = panel(
@@ -144,8 +146,9 @@ def losses_figure(runs):
 
 
 def canary_figure(runs, found):
-    """Exposure of canaries (bits) against how often they were seen, by shape and number of passes over the data, means over runs;
-    chance, and the most that can be told, as lines. runs: `laws.memory.joined`; found: `laws.memory.judge` of a study with canaries."""
+    """Exposure of canaries (bits) against how often they were seen, by shape and number of passes
+    over the data, means over runs; chance, and the most that can be told, as lines. runs:
+    `laws.memory.joined`; found: `laws.memory.judge` of a study with canaries."""
     with rc_context(STYLE):
         figure, ax, done = _canaries(
             runs,
@@ -160,7 +163,8 @@ def canary_figure(runs, found):
 
 
 def extraction_figure(runs, found):
-    """The part of the canaries that greedy decoding writes out of their first half, against how often they were seen; as `canary_figure`."""
+    """The part of the canaries that greedy decoding writes out of their first half, against how
+    often they were seen; as `canary_figure`."""
     with rc_context(STYLE):
         figure, ax, _ = _canaries(runs, found, "extractable", [])
         ax.set_ylabel("extractable from a half")
@@ -198,8 +202,9 @@ def _canaries(runs, found, column, notes):
 
 
 def roc_figure(roc, done, kind):
-    """True against false positive rates, log-log, of attacks on targets (kind "members", at the size of the data where the loss attack is
-    nearest to an AUC of 0.75) or with shadow models ("half"). Means over models, bands their range.
+    """True against false positive rates, log-log, of attacks on targets (kind "members", at the
+    size of the data where the loss attack is nearest to an AUC of 0.75) or with shadow models
+    ("half"). Means over models, bands their range.
 
     roc: `laws.attacks.over_curves`; done: finished runs."""
     with rc_context(STYLE):
@@ -253,8 +258,9 @@ def roc_figure(roc, done, kind):
 
 
 def descent_figure(found):
-    """Double descent: bits per token of trained (filled) and held-out (open, dashed) sequences against data bits per parameter, log-log, by
-    shape, with the place of the highest loss where it is clear. found: `laws.descent.judge`."""
+    """Double descent: bits per token of trained (filled) and held-out (open, dashed) sequences
+    against data bits per parameter, log-log, by shape, with the place of the highest loss where it
+    is clear. found: `laws.descent.judge`."""
     with rc_context(STYLE):
         style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
         peaks = (
@@ -301,8 +307,9 @@ def descent_figure(found):
 
 
 def generalised_figure(found):
-    """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per parameter, log-log, by shape; all of the data,
-    and the most that was memorized, as lines. found: `laws.descent.judge`."""
+    """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per
+    parameter, log-log, by shape; all of the data, and the most that was memorized, as lines. found:
+    `laws.descent.judge`."""
     with rc_context(STYLE):
         style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
         figure, ax = panel(
@@ -360,8 +367,9 @@ def _data_axes(ax, label):
 
 
 def forgetting_figures(found) -> dict:
-    """Figures by name: for each kind of canary bits above controls against updates since the last view, of the level seen most by shape and
-    batch (forgetting_random, forgetting_passages), and of the middle shape by level (..._views). found: `laws.forgetting.judge`."""
+    """Figures by name: for each kind of canary bits above controls against updates since the last
+    view, of the level seen most by shape and batch (forgetting_random, forgetting_passages), and of
+    the middle shape by level (..._views). found: `laws.forgetting.judge`."""
     cells = found["cells"]
     return {
         f"forgetting_{KINDS[kind]}{'_views' * (by == 'views')}": forgetting_figure(cells, kind, by)
@@ -371,7 +379,8 @@ def forgetting_figures(found) -> dict:
 
 
 def forgetting_figure(cells, kind, by):
-    """One of `forgetting_figures`; kind: "random" or "pool", by: "shape" or "views". Forms are left to the table."""
+    """One of `forgetting_figures`; kind: "random" or "pool", by: "shape" or "views". Forms are left
+    to the table."""
     with rc_context(STYLE):
         some = [cell for cell in cells if cell["text"] == kind]
         points = [cell["point"] for cell in some]

@@ -1,14 +1,18 @@
-"""What views of a sequence leave behind, and how it fades: canaries that were seen at set steps (data/views.py).
+"""What views of a sequence leave behind, and how it fades: canaries that were seen at set steps
+(data/views.py).
 
-    memory(lag) of a canary, in bits = S x (loss that never seen ones have now - its own - the same difference before any view)
+    memory(lag) of a canary, in bits = S x (loss that never seen ones have now - its own - the same
+    difference before any view)
 
-The difference to controls takes out what training does to all such sequences, the difference to before takes out that some are
-harder than others. lag: updates since the canary's last view. Losses are code lengths, so memory is what a code for the canary became
-shorter by.
+The difference to controls takes out what training does to all such sequences, the difference to
+before takes out that some are harder than others. lag: updates since the canary's last view. Losses
+are code lengths, so memory is what a code for the canary became shorter by.
 
     power        a (1 + lag / t0)^(-b)                  forgets everything, ever more slowly
-    exponential  c + (a - c) exp(-lag / t0), c >= 0     keeps a baseline c (Tirumala et al., arXiv 2205.10770, section 5)
-    logarithmic  a - b log2(1 + lag / t0)               equal loss per doubling (Chang et al., arXiv 2406.11813, fit a line in log lag)
+    exponential  c + (a - c) exp(-lag / t0), c >= 0     keeps a baseline c (Tirumala et al., arXiv
+                 2205.10770, section 5)
+    logarithmic  a - b log2(1 + lag / t0)               equal loss per doubling (Chang et al., arXiv
+                 2406.11813, fit a line in log lag)
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ LAWS = {
     "exponential": law("forgetting_exponential"),
     "logarithmic": law("forgetting_log"),
 }
-TAIL = 8.0  # a form is fitted to lags up to the last / TAIL and judged by what it says of the later ones
+# a form is fitted to lags up to the last / TAIL and judged by what it says of the later ones
+TAIL = 8.0
 FEWEST = 6  # different lags
 CELL = [
     "label",
@@ -41,12 +46,14 @@ MOST_DRAWS = 400
 
 
 def value(form: str, lag, *numbers):
-    """A form at these lags, in bits; numbers: (a, t0, b) in the order of `forms`, of the exponential (a, tau, c)."""
+    """A form at these lags, in bits; numbers: (a, t0, b) in the order of `forms`, of the
+    exponential (a, tau, c)."""
     return LAWS[form].curve({"lag": np.asarray(lag, float)}, *numbers)[0]
 
 
 def fit(form: str, lag, bits) -> np.ndarray:
-    """Least squares of the bits: three numbers as `value` takes them, within the bounds of `forms`."""
+    """Least squares of the bits: three numbers as `value` takes them, within the bounds of
+    `forms`."""
     return estimate.fit(LAWS[form], estimate.Points({"lag": lag}, bits), delta=np.inf).theta
 
 
@@ -60,8 +67,8 @@ def half_life(form: str, a, t0, b) -> float:
 
 
 def memory(views: dict, seq_len: int) -> pd.DataFrame:
-    """Of one run's record (measures.text.views): canary, views, lag (updates) and bits of each canary at each probe after its last view.
-    Controls are left out."""
+    """Of one run's record (measures.text.views): canary, views, lag (updates) and bits of each
+    canary at each probe after its last view. Controls are left out."""
     step, loss = np.array(views["step"]), np.array(views["loss_bits_per_token"], float)
     seen, last = np.array(views["views"]), np.array(views["last_update"])
     control = loss[:, seen == 0].mean(1, keepdims=True)
@@ -81,7 +88,8 @@ def half_octave(lag: pd.Series) -> pd.Series:
 
 
 def binned(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean bits by half octaves of the lag, each canary counting once per bin: bin, lag (mean), bits, canaries."""
+    """Mean bits by half octaves of the lag, each canary counting once per bin: bin, lag (mean),
+    bits, canaries."""
     each = (
         table.assign(bin=half_octave(table.lag))
         .groupby(["bin", "unit"])
@@ -96,8 +104,8 @@ def binned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_half(curve: pd.DataFrame, at_first: float) -> float:
-    """Lag at which a curve falls below half of `at_first` for good, between points straight in log lag; infinite where it does
-    not, 0 where it never was above."""
+    """Lag at which a curve falls below half of `at_first` for good, between points straight in log
+    lag; infinite where it does not, 0 where it never was above."""
     above = np.flatnonzero(curve.bits.to_numpy() >= at_first / 2)
     if not len(above):
         return 0.0
@@ -109,7 +117,8 @@ def first_half(curve: pd.DataFrame, at_first: float) -> float:
 
 
 def cells(runs: pd.DataFrame, views: dict[str, dict]) -> pd.DataFrame:
-    """`memory` of all runs, with what a cell is told apart by (CELL) and unit, a canary of a run."""
+    """`memory` of all runs, with what a cell is told apart by (CELL) and unit, a canary of a
+    run."""
     parts = []
     for _, run in runs.iterrows():
         table = memory(views[run.run_id], int(run.seq_len))
@@ -129,11 +138,13 @@ def cells(runs: pd.DataFrame, views: dict[str, dict]) -> pd.DataFrame:
 
 
 def judge(runs: pd.DataFrame, views: dict[str, dict], *, n_boot: int = 1000, seed: int = 0) -> dict:
-    """By cell: bits at first (mean over lags of up to one spacing) and at the end (the last two half octaves), the lag by which half of the bits at
-    first is lost for good, and each form's error; over cells: which form the curves speak for, and how bits at first and half-life go
-    with views, parameters, batch and point of training.
+    """By cell: bits at first (mean over lags of up to one spacing) and at the end (the last two
+    half octaves), the lag by which half of the bits at first is lost for good, and each form's
+    error; over cells: which form the curves speak for, and how bits at first and half-life go with
+    views, parameters, batch and point of training.
 
-    runs: finished runs with canaries at set steps. Intervals are 95% bootstraps over canaries (of all seeds) within cells.
+    runs: finished runs with canaries at set steps. Intervals are 95% bootstraps over canaries (of
+    all seeds) within cells.
     """
     table = cells(runs, views)
     dice = np.random.default_rng(seed)
@@ -170,7 +181,8 @@ def told_medians(found: dict) -> str:
     """Half-lives of the curves that have one, by kind, in words."""
     kinds = {"random": "random tokens", "pool": "passages of the text"}
     return "; ".join(
-        f"**{m['median']:,.0f} updates** ({kinds[kind]}, median of {m['curves']} curves, {m['low']:,.0f} to {m['high']:,.0f})"
+        f"**{m['median']:,.0f} updates** ({kinds[kind]}, median of {m['curves']} curves, "
+        f"{m['low']:,.0f} to {m['high']:,.0f})"
         for kind, m in found["medians"].items()
     )
 
@@ -216,7 +228,8 @@ def _cell(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
 
 
 def _errors(form: str, curve: pd.DataFrame) -> dict:
-    """Of a form fitted to all lags, its numbers and root mean square error in bits; fitted to the earlier lags, that on the later ones."""
+    """Of a form fitted to all lags, its numbers and root mean square error in bits; fitted to the
+    earlier lags, that on the later ones."""
     lag, bits = curve.lag.to_numpy(), curve.bits.to_numpy()
     early = lag <= lag.max() / TAIL
     whole, part = fit(form, lag, bits), fit(form, lag[early], bits[early])
@@ -235,8 +248,9 @@ def _errors(form: str, curve: pd.DataFrame) -> dict:
 
 
 def _compare(strong: list[dict]) -> dict:
-    """By form: median error relative to the first bits, in the fit and on later lags, and in how many cells it is the best of all. The forms have
-    three numbers each, so errors compare without a correction for their count."""
+    """By form: median error relative to the first bits, in the fit and on later lags, and in how
+    many cells it is the best of all. The forms have three numbers each, so errors compare without a
+    correction for their count."""
     out = {}
     for form in FORMS:
         out[form] = {
@@ -257,8 +271,9 @@ def _compare(strong: list[dict]) -> dict:
 
 
 def _power_law(cells: list[dict], name: str) -> dict:
-    """log2 of a number = constant + exponents x log2 of AXES, least squares over cells whose interval is finite; an axis
-    with one value only is left out. 95% intervals: of the cells' bootstrap draws, those with a number for every cell."""
+    """log2 of a number = constant + exponents x log2 of AXES, least squares over cells whose
+    interval is finite; an axis with one value only is left out. 95% intervals: of the cells'
+    bootstrap draws, those with a number for every cell."""
     axes = [axis for axis in AXES if len({cell[axis] for cell in cells}) > 1]
     if len(cells) < len(axes) + 3 or not axes:
         return {"reason": f"{len(cells)} curves for {len(axes)} exponents and a constant"}
@@ -287,7 +302,8 @@ def lines(found: dict) -> list[str]:
     out = [
         "",
         "Canaries seen at set steps: bits above controls, by updates since the last view",
-        f"  {'shape':6s}{'batch':>6s} {'kind':7s}{'last at':>8s}{'views':>6s}{'at first':>9s}{'at the end':>11s}{'half-life (updates)':>22s}",
+        f"  {'shape':6s}{'batch':>6s} "
+        f"{'kind':7s}{'last at':>8s}{'views':>6s}{'at first':>9s}{'at the end':>11s}{'half-life (updates)':>22s}",
     ]
     for c in found["cells"]:
         first, last, half = c["first_bits"], c["last_bits"], c["half_life"]
@@ -298,16 +314,19 @@ def lines(found: dict) -> list[str]:
             else "-"
         )
         out.append(
-            f"  {c['label'][:6]:6s}{c['batch']:>6d} {c['text']:7s}{c['point']:>8.0%}{c['views']:>6d}{first['value']:>9.1f}{last['value']:>11.1f}{told:>22s}"
+            f"  {c['label'][:6]:6s}{c['batch']:>6d} "
+            f"{c['text']:7s}{c['point']:>8.0%}{c['views']:>6d}{first['value']:>9.1f}{last['value']:>11.1f}{told:>22s}"
         )
     if not found["strong"]:
         return out + ["  no curve has enough to forget for a form"]
     out.append(
-        f"  {'form':12s}{'error':>7s}{'on later lags':>15s}{'best of':>9s} (error / bits at first, medians)"
+        f"  {'form':12s}{'error':>7s}{'on later lags':>15s}{'best of':>9s} (error / bits at first, "
+        f"medians)"
     )
     for form, f in found["forms"].items():
         out.append(
-            f"  {form:12s}{f['rmse']:>7.1%}{f['tail']:>15.1%}{f['best_rmse']:>6d}, {f['best_tail']:d} of {found['strong']} curves"
+            f"  {form:12s}{f['rmse']:>7.1%}{f['tail']:>15.1%}{f['best_rmse']:>6d}, "
+            f"{f['best_tail']:d} of {found['strong']} curves"
         )
     out += textwrap.wrap(
         "half is lost after " + told_medians(found).replace("*", ""),
@@ -323,7 +342,8 @@ def lines(found: dict) -> list[str]:
                     f"no law: {law['reason']}"
                     if "reason" in law
                     else ", ".join(
-                        f"{axis}^{law[axis]['exponent']:.2f} [{law[axis]['interval'][0]:.2f}, {law[axis]['interval'][1]:.2f}]"
+                        f"{axis}^{law[axis]['exponent']:.2f} [{law[axis]['interval'][0]:.2f}, "
+                        f"{law[axis]['interval'][1]:.2f}]"
                         for axis in AXES
                         if axis in law
                     )

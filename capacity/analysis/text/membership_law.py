@@ -1,12 +1,15 @@
-"""How well members can be told from others, against tokens per parameter: the law, its printed form, and their fits.
+"""How well members can be told from others, against tokens per parameter: the law, its printed
+form, and their fits.
 
-Morris et al. (arXiv 2505.24832 v3, section 5.2.1) print F1 = 1/2 (1 + c1 sigma(c2 (Capacity / |D| + c3))) with c1 = 1.34, c2 =
--0.034, c3 = -33.14. With these numbers it rises with the data, from 0.5 to 1.006. All six points of their Table 2 follow instead from
+Morris et al. (arXiv 2505.24832 v3, section 5.2.1) print F1 = 1/2 (1 + c1 sigma(c2 (Capacity / |D| +
+c3))) with c1 = 1.34, c2 = -0.034, c3 = -33.14. With these numbers it rises with the data, from 0.5
+to 1.006. All six points of their Table 2 follow instead from
 
     F1 = 1/2 (1 + c1 sigma(-c2 (t - c3))),   t = tokens per parameter,
 
-with the two last constants exchanged and the ratio inverted: in sequences of 64 tokens per parameter c1 = 1.34, c2 = 33.14, c3 = 0.034,
-in tokens c2 = 0.518, c3 = 2.16. That is the form fitted here; the printed one is kept, so that a reader sees why it fails.
+with the two last constants exchanged and the ratio inverted: in sequences of 64 tokens per
+parameter c1 = 1.34, c2 = 33.14, c3 = 0.034, in tokens c2 = 0.518, c3 = 2.16. That is the form
+fitted here; the printed one is kept, so that a reader sees why it fails.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ NAMES = {"c1": "c", "c2": "s", "c3": "t0"}  # of the constants here and in `form
 
 
 def repaired(tokens_per_parameter, c1, c2, c3):
-    """1/2 (1 + c1 sigma(-c2 (t - c3))), cut off at 1; falls from up to 1 to 0.5 where c1, c2 > 0."""
+    """1/2 (1 + c1 sigma(-c2 (t - c3))), cut off at 1; falls from up to 1 to 0.5 where c1, c2 >
+    0."""
     return FORMS["membership"].curve(
         {"tokens_per_parameter": np.asarray(tokens_per_parameter, float)}, c1, c2, c3
     )[0]
@@ -50,24 +54,28 @@ def printed(capacity_per_sequence, c1, c2, c3):
 
 
 def logarithmic(tokens_per_parameter, c1, c2, c3):
-    """1/2 (1 + c1 / (1 + (t / c3)^c2)), cut off at 1: the same sigmoid in log t, with a tail that falls as a power. Not published;
-    an alternative that says whether the tail of the repaired form, exponential in t, is right."""
+    """1/2 (1 + c1 / (1 + (t / c3)^c2)), cut off at 1: the same sigmoid in log t, with a tail that
+    falls as a power. Not published; an alternative that says whether the tail of the repaired form,
+    exponential in t, is right."""
     return FORMS["membership_log"].curve(
         {"tokens_per_parameter": np.asarray(tokens_per_parameter, float)}, c1, c2, c3
     )[0]
 
 
 def fit(t, value, form="membership"):
-    """Least squares of the repaired form, or of the sigmoid in log t ("membership_log"), on F1 or AUC of runs: constants, 95% intervals, root mean
-    square error, and the t at which the value has fallen to 0.75 and 0.6.
+    """Least squares of the repaired form, or of the sigmoid in log t ("membership_log"), on F1 or
+    AUC of runs: constants, 95% intervals, root mean square error, and the t at which the value has
+    fallen to 0.75 and 0.6.
 
-    Intervals: profile likelihood of the constants, delta method in log t of the crossings, runs as replicates (`intervals`).
-    c1 in (0, 2], c2 > 0, c3 any (above 0 in log t). ValueError for fewer than four different t.
+    Intervals: profile likelihood of the constants, delta method in log t of the crossings, runs as
+    replicates (`intervals`). c1 in (0, 2], c2 > 0, c3 any (above 0 in log t). ValueError for fewer
+    than four different t.
     """
     t, value = np.asarray(t, float), np.asarray(value, float)
     if len(np.unique(t)) < FEWEST:
         raise ValueError(
-            f"{len(np.unique(t))} different numbers of tokens per parameter; the law has three constants and needs {FEWEST}"
+            f"{len(np.unique(t))} different numbers of tokens per parameter; the law has three "
+            f"constants and needs {FEWEST}"
         )
     found, at = _fit(form, t, value), CROSSINGS[form]
     derived = {
@@ -97,7 +105,8 @@ def fit(t, value, form="membership"):
 
 
 def quoted(found: dict) -> tuple[dict, str]:
-    """Of a judged study the law of F1 that is to be quoted, the form that tells best what it did not see, and that form in words."""
+    """Of a judged study the law of F1 that is to be quoted, the form that tells best what it did
+    not see, and that form in words."""
     best = (found.get("forms") or [{}])[0].get("form")
     return (
         (found["logarithmic"], "a sigmoid in log t")
@@ -107,8 +116,8 @@ def quoted(found: dict) -> tuple[dict, str]:
 
 
 def compared(t, value) -> list[dict]:
-    """Both sigmoids by least squares, the one first that tells the better what it did not see: rows of `compare.forms`, every value of t left out in
-    turn, runs as replicates."""
+    """Both sigmoids by least squares, the one first that tells the better what it did not see: rows
+    of `compare.forms`, every value of t left out in turn, runs as replicates."""
     points = estimate.Points(
         {"tokens_per_parameter": np.asarray(t, float)}, np.asarray(value, float)
     )
@@ -152,8 +161,9 @@ def _rmse(found) -> float:
 
 
 def predicted(targets, column: str) -> list[dict]:
-    """For each shape what the law says of it when fitted to all smaller ones, as the paper tests its law on GPT-2 (arXiv 2505.24832, Table 2). Shapes
-    are left out whose smaller ones have too few sizes of the data."""
+    """For each shape what the law says of it when fitted to all smaller ones, as the paper tests
+    its law on GPT-2 (arXiv 2505.24832, Table 2). Shapes are left out whose smaller ones have too
+    few sizes of the data."""
     out = []
     for size, asked in targets.groupby("parameters_total"):
         rest = targets[targets.parameters_total < size]

@@ -1,4 +1,5 @@
-"""What the page says of studies of text: their fit (`Outcome.fit`, memory.json) and the table of attacks in words."""
+"""What the page says of studies of text: their fit (`Outcome.fit`, memory.json) and the table of
+attacks in words."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ SOURCE = "arXiv 2505.24832 v3"
 
 
 def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
-    """Answers in this order: forgetting, where memorizing stops (only where the peak is clear), the law of membership, what it foretells, canaries, shadow models."""
+    """Answers in this order: forgetting, where memorizing stops (only where the peak is clear), the
+    law of membership, what it foretells, canaries, shadow models."""
     runs, attacks = tables["runs.csv"], tables["attacks.csv"]
     clear = {label: shape for label, shape in (fit["descent"] or {}).items() if shape["clear"]}
     answers = [
@@ -61,7 +63,8 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         Flag("unconverged", RISING_MEANS, rising),
         Flag(
             "broken-split",
-            f"a bag of words, which sees no model, tells members from others by over {BROKEN:g} of its standard deviations",
+            f"a bag of words, which sees no model, tells members from others by over {BROKEN:g} of "
+            f"its standard deviations",
             broken,
         ),
         Flag(
@@ -94,29 +97,34 @@ def of_text(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
         [
             (
                 "F1",
-                "half of all is flagged, so that chance is 0.5 and precision, recall and F1 are one number",
+                "half of all is flagged, so that chance is 0.5 and precision, recall and F1 are "
+                "one number",
             ),
             ("AUC", "chance is 0.5; loss attack unless another is named"),
             (
                 "unintended bits",
-                "over a model of the same size trained on more data. clipped: the paper's, in which noise of sequences counts as bits; mixture: a code that "
+                "over a model of the same size trained on more data. clipped: the paper's, in "
+                "which noise of sequences counts as bits; mixture: a code that "
                 "exists; gap: minus the same on held-out sequences",
             ),
             ("data bits", "code length of the members under the reference model of the same size"),
             (
                 "generalised bits",
                 "what the model takes off a code of log2 V per token, minus "
-                "what it memorized; so memorized and generalised bits do not add up to the data bits, which are of another code",
+                "what it memorized; so memorized and generalised bits do not add up to the data "
+                "bits, which are of another code",
             ),
             ("tokens per parameter", "tokens of the distinct training sequences / P total"),
             P_TOTAL,
             (
                 "intervals of laws",
-                "95%, profile likelihood with runs as replicates (law of membership), of seeds within sizes (peaks), of runs (canaries), of canaries within cells (forgetting)",
+                "95%, profile likelihood with runs as replicates (law of membership), of seeds "
+                "within sizes (peaks), of runs (canaries), of canaries within cells (forgetting)",
             ),
             (
                 "intervals of attacks",
-                "95% over models (Student's t): about training, not about another text; attacks.csv has those over sequences",
+                "95% over models (Student's t): about training, not about another text; "
+                "attacks.csv has those over sequences",
             ),
             RESIDUAL,
         ],
@@ -145,24 +153,30 @@ def _membership(fit: dict) -> list[str]:
         if at["interval"]
         else " (no interval)"
     )
-    answer = f"F1 of the loss attack falls to 0.75 at **{at['t']:.2f} tokens per parameter**{ends} over {found['points']} runs (by {form}); chance is 0.5."
+    answer = (
+        f"F1 of the loss attack falls to 0.75 at **{at['t']:.2f} tokens per parameter**{ends} over "
+        f"{found['points']} runs (by {form}); chance is 0.5."
+    )
     other, words = (
         (published, "The published form")
         if form != "the published form"
         else (fit["logarithmic"], "A sigmoid in log t")
     )
     more = (
-        f" and says {other['falls_to']['0.75']['t']:.2f} [{', '.join(f'{end:.2f}' for end in other['falls_to']['0.75']['interval'])}]"
+        f" and says {other['falls_to']['0.75']['t']:.2f} "
+        f"[{', '.join(f'{end:.2f}' for end in other['falls_to']['0.75']['interval'])}]"
         if other["falls_to"]["0.75"]["interval"]
         else ""
     )
     return [
         answer,
-        f"{words} misses F1 by {other['rmse']:.3f} (rms){more}; {form} misses by {found['rmse']:.3f}: the form moves the answer more than the runs' noise does."
+        f"{words} misses F1 by {other['rmse']:.3f} (rms){more}; {form} misses by "
+        f"{found['rmse']:.3f}: the form moves the answer more than the runs' noise does."
         if more
         and at["interval"]
         and not at["interval"][0] <= other["falls_to"]["0.75"]["t"] <= at["interval"][1]
-        else f"{words} misses F1 by {other['rmse']:.3f} (rms){more}; {form} misses by {found['rmse']:.3f}.",
+        else f"{words} misses F1 by {other['rmse']:.3f} (rms){more}; {form} misses by "
+        f"{found['rmse']:.3f}.",
     ]
 
 
@@ -174,7 +188,9 @@ def _foretold(fit: dict) -> list[str]:
             key=lambda point: abs(point[1] - point[2]),
         )
         out.append(
-            f"Fitted to smaller shapes, the law misses F1 of {asked['label']} by **{asked['rmse']:.3f}** (rms), at worst {worst[2]:.3f} for a measured {worst[1]:.3f} at "
+            f"Fitted to smaller shapes, the law misses F1 of {asked['label']} by "
+            f"**{asked['rmse']:.3f}** (rms), at worst {worst[2]:.3f} for a measured {worst[1]:.3f} "
+            f"at "
             f"{worst[0]:.2f} tokens per parameter."
         )
     return out[::-1]  # the largest shape first
@@ -182,7 +198,9 @@ def _foretold(fit: dict) -> list[str]:
 
 def _peaks(clear: dict) -> list[str]:
     return [
-        f"{label} memorizes {'at least' if shape['at_edge'] else 'at most'} **{told(shape['alpha'])} bits per parameter**; its loss on other text is worst at {told(shape['peak'])} data bits per parameter, "
+        f"{label} memorizes {'at least' if shape['at_edge'] else 'at most'} "
+        f"**{told(shape['alpha'])} bits per parameter**; its loss on other text is worst at "
+        f"{told(shape['peak'])} data bits per parameter, "
         f"{told(shape['peak_over_capacity'])} times that (95% over seeds)."
         for label, shape in clear.items()
     ]
@@ -200,7 +218,8 @@ def _canary_answers(found: dict | None) -> list[str]:
         ]
     out = (
         [
-            f"Half of the canaries are written out after **{canaries.told_half(found)}** (logistic law over {found['logistic']['runs']} runs)."
+            f"Half of the canaries are written out after **{canaries.told_half(found)}** (logistic "
+            f"law over {found['logistic']['runs']} runs)."
         ]
         if found["half_extracted"]
         else []
@@ -210,9 +229,8 @@ def _canary_answers(found: dict | None) -> list[str]:
         "extracted": ("The part that greedy decoding writes out grows by", ""),
     }
     return out + [
-        f"{names[name][0]} **{told(part['b'])}** {names[name][1]} with every doubling of views".replace(
-            "  ", " "
-        )
+        f"{names[name][0]} **{told(part['b'])}** {names[name][1]} with every doubling of "
+        f"views".replace("  ", " ")
         + (
             f" and by **{told(part['c'])}** with every doubling of parameters"
             if "c" in part
@@ -231,7 +249,8 @@ def _forgets(found: dict | None, runs: pd.DataFrame) -> list[str]:
     if not strong:
         return ["**No law of forgetting:** no curve has enough to forget for a form."]
     out.append(
-        f"Half of what views left is lost after {forgetting.told_medians(found)}; {len(strong)} of {len(found['cells'])} curves have enough to forget, each with its "
+        f"Half of what views left is lost after {forgetting.told_medians(found)}; {len(strong)} of "
+        f"{len(found['cells'])} curves have enough to forget, each with its "
         "interval under Fits."
     )
     mixed = (
@@ -242,23 +261,27 @@ def _forgets(found: dict | None, runs: pd.DataFrame) -> list[str]:
     for kind, part in found["half_life"].items():
         if "reason" not in part:
             out.append(
-                f"Half-lives of {kinds[kind]} go as {_exponents(part)} (95% over canaries, {part['curves']} curves{mixed})."
+                f"Half-lives of {kinds[kind]} go as {_exponents(part)} (95% over canaries, "
+                f"{part['curves']} curves{mixed})."
             )
     for kind, part in found["first_bits"].items():
         if "reason" not in part:
             out.append(
-                f"Bits at first, {kinds[kind]}: proportional to {_exponents(part)} (95% over canaries, {part['curves']} curves)."
+                f"Bits at first, {kinds[kind]}: proportional to {_exponents(part)} (95% over "
+                f"canaries, {part['curves']} curves)."
             )
     best = min(found["forms"], key=lambda form: found["forms"][form]["tail"])
     out.append(
-        f"Later lags are foretold best by the {best} form (median error {found['forms'][best]['tail']:.1%} of the bits at first)."
+        f"Later lags are foretold best by the {best} form (median error "
+        f"{found['forms'][best]['tail']:.1%} of the bits at first)."
     )
     return out
 
 
 def _exponents(part: dict) -> str:
     return ", ".join(
-        f"{axis}^**{part[axis]['exponent']:.2f}** [{part[axis]['interval'][0]:.2f}, {part[axis]['interval'][1]:.2f}]"
+        f"{axis}^**{part[axis]['exponent']:.2f}** [{part[axis]['interval'][0]:.2f}, "
+        f"{part[axis]['interval'][1]:.2f}]"
         for axis in forgetting.AXES
         if axis in part
     )
@@ -282,13 +305,15 @@ def _shadows(attacks: pd.DataFrame) -> list[str]:
     few = ""
     if "tpr_at_0.01" in half and pd.notna(first["tpr_at_0.01"]):
         tpr = ", ".join(
-            f"{names[row.name]} {row['tpr_at_0.01']:.1%} [{row['tpr_at_0.01_low']:.1%}, {row['tpr_at_0.01_high']:.1%}]"
+            f"{names[row.name]} {row['tpr_at_0.01']:.1%} [{row['tpr_at_0.01_low']:.1%}, "
+            f"{row['tpr_at_0.01_high']:.1%}]"
             for row in rows
             if row.name != "rmia"
         )
         few = f" Of those trained on, at 1% false positives: {tpr}."
     return [
-        f"With shadow models the AUC is {said} (95% over {first.models:.0f} models as targets, {first.label} at {first.tokens_per_parameter:.2g} tokens per parameter).{few}"
+        f"With shadow models the AUC is {said} (95% over {first.models:.0f} models as targets, "
+        f"{first.label} at {first.tokens_per_parameter:.2g} tokens per parameter).{few}"
     ]
 
 

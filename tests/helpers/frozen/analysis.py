@@ -28,11 +28,12 @@ TRAINED = (
     "qat",
 )  # first words of ways that are runs of their own, not quantized afterwards
 
-# What the committed tables do not hold; records.jsonl.gz of the study does. Study -> {path in the fit
-# file, or name of a table: reason}. Nothing else is left out, and every entry must exist.
+# What the committed tables do not hold; records.jsonl.gz of the study does. Study -> {path in the
+# fit file, or name of a table: reason}. Nothing else is left out, and every entry must exist.
 NOT_FROZEN: dict[str, dict[str, str]] = {
     "morris/forgetting@pocket": {
-        f"/forgetting/{key}": "needs the losses of single canaries at each probe, which records hold"
+        f"/forgetting/{key}": "needs the losses of single canaries at each probe, which records "
+        "hold"
         for key in ("first_bits", "half_life")
     },
 }
@@ -47,8 +48,8 @@ NO_FIT = {
 
 @dataclass(frozen=True)
 class Refit:
-    """What a fit of committed tables gives: kind as of Outcome, fit as JSON reads it, the text for a
-    terminal, and the tables that could be made again, by file name."""
+    """What a fit of committed tables gives: kind as of Outcome, fit as JSON reads it, the text for
+    a terminal, and the tables that could be made again, by file name."""
 
     kind: str
     fit: dict
@@ -84,7 +85,8 @@ def _judged(study: Study, runs: pd.DataFrame) -> Refit:
 
 
 def _precision(study: Study, runs: pd.DataFrame) -> Refit:
-    """From rows.csv, put back into the order of the records: notes name rungs in the order of rows."""
+    """From rows.csv, put back into the order of the records: notes name rungs in the order of
+    rows."""
     place = {run.run_id: i for i, run in enumerate(study.runs)}
     rows = table_of(study.name, "rows.csv")
     after = ~rows.way.str.split().str[0].isin(TRAINED)
@@ -102,7 +104,8 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
 
 
 def _text(study: Study, runs: pd.DataFrame) -> Refit:
-    """From runs.csv, which holds what attacks found; curves of forgetting are those of memory.json."""
+    """From runs.csv, which holds what attacks found; curves of forgetting are those of
+    memory.json."""
     found = plain(memory.judge(runs, study.name, n_boot=4000))
     done = runs[runs.status == "finished"]
     kept = json.loads(fit_file(study.name).read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
 """What counts as equal on another CPU: trees of JSON, printed text, and golden files.
 
-Tolerances come from refitting all committed studies with the kernels of four CPUs (OPENBLAS_CORETYPE
-Haswell, SkylakeX, Prescott, and numpy and glibc without AVX and FMA). Numbers of iterative fits moved
-by at most 5e-7 of their size, ends of intervals by 3e-6, the sharpness k of a corner that the runs
-hardly determine by 1.2e-5. Each rule allows at least ten times what was seen.
+Tolerances come from refitting all committed studies with the kernels of four CPUs
+(OPENBLAS_CORETYPE Haswell, SkylakeX, Prescott, and numpy and glibc without AVX and FMA). Numbers of
+iterative fits moved by at most 5e-7 of their size, ends of intervals by 3e-6, the sharpness k of a
+corner that the runs hardly determine by 1.2e-5. Each rule allows at least ten times what was seen.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def _number(x) -> bool:
 
 
 def close(kept: float, found: float, rule: Rule = ESTIMATE) -> bool:
-    """Whether two numbers are one by the rule; whole numbers have to be equal unless it allows more."""
+    """Whether two numbers are one by the rule; whole numbers have to be equal unless it allows
+    more."""
     if isinstance(kept, int) and isinstance(found, int) and rule.absolute < 1:
         return kept == found
     if not (math.isfinite(kept) and math.isfinite(found)):
@@ -116,8 +117,8 @@ def close(kept: float, found: float, rule: Rule = ESTIMATE) -> bool:
 
 
 def told_apart(kept: str, found: str) -> str:
-    """'' where two texts are one, else what differs. Words, layout and counts must be equal; other numbers
-    may differ by one of the last digit that the coarser of them shows."""
+    """'' where two texts are one, else what differs. Words, layout and counts must be equal; other
+    numbers may differ by one of the last digit that the coarser of them shows."""
     kept_lines, found_lines = kept.splitlines(), found.splitlines()
     if len(kept_lines) != len(found_lines) or not all(map(_same_line, kept_lines, found_lines)):
         if len(kept_lines) == len(found_lines) == 1:
@@ -163,8 +164,8 @@ def _step(text: str) -> float:
 
 
 def golden(path: Path, found: str, exact: bool = False) -> str:
-    """'' where the golden file holds this text, else what differs. UPDATE_GOLDEN=1 writes it instead.
-    exact: numbers too."""
+    """'' where the golden file holds this text, else what differs. UPDATE_GOLDEN=1 writes it
+    instead. exact: numbers too."""
     if UPDATE:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found, encoding="utf-8")

@@ -48,8 +48,8 @@ class _Lines(HTMLParser):
 
 
 def text_of(page: bytes, without: str = "") -> str:
-    """What a reader sees of a page, and the words of its figures. without: a text that is left out, such
-    as the study file, which a page repeats."""
+    """What a reader sees of a page, and the words of its figures. without: a text that is left out,
+    such as the study file, which a page repeats."""
     reader = _Lines()
     reader.feed(page.decode())
     reader.close()

@@ -1,4 +1,5 @@
-"""Ablations of vocabulary and length: the published tables, planted truth, and the written study."""
+"""Ablations of vocabulary and length: the published tables, planted truth, and the written
+study."""
 
 import json
 import os
@@ -15,7 +16,8 @@ from capacity.fitting import forms, linear
 from capacity.study import load_study
 from drawings import ink, texts
 
-# Morris et al., arXiv 2505.24832 v3, appendix A.1: N = 4096, two layers of 128. (V, S, measured, expected, error in percent) as printed.
+# Morris et al., arXiv 2505.24832 v3, appendix A.1: N = 4096, two layers of 128. (V, S, measured,
+# expected, error in percent) as printed.
 LENGTH = [
     (2048, 4, 1.73e5, 1.80e5, 4.19),
     (2048, 8, 3.54e5, 3.60e5, 1.80),
@@ -35,7 +37,8 @@ VOCABULARY = [
 
 
 def published(rows):
-    """The printed rows as cells: P without BOS, data bits N S log2 V, ceilings of the paper's convention."""
+    """The printed rows as cells: P without BOS, data bits N S log2 V, ceilings of the paper's
+    convention."""
     return pd.DataFrame(
         [
             {
@@ -97,7 +100,8 @@ def planted(
     draw=0,
     d=16,
 ):
-    """A table of runs of one shape whose bits follow the smooth corner of the strict ceilings, times lognormal noise."""
+    """A table of runs of one shape whose bits follow the smooth corner of the strict ceilings,
+    times lognormal noise."""
     rng, rows = np.random.default_rng(draw), []
     for vocab in vocabularies:
         for length in lengths:
@@ -305,7 +309,8 @@ def test_the_published_studies_have_the_published_shapes():
 
 def test_the_command_picks_the_ablation_where_vocabulary_or_length_differ(here, cli):
     (here / "s.yaml").write_text(
-        "question: q\npins: [data.seq_len=4, data.n_sequences=20, model.d_model=8, train.steps=60, train.batch_size=8,"
+        "question: q\npins: [data.seq_len=4, data.n_sequences=20, model.d_model=8, train.steps=60, "
+        "train.batch_size=8,"
         " train.warmup_steps=5]\n"
         "grids: [{data.vocab_size: [8, 16, 32]}]\n"
     )

@@ -1,4 +1,5 @@
-"""Does A store more than B: pairs of runs, what they could show, and what is said without being asked."""
+"""Does A store more than B: pairs of runs, what they could show, and what is said without being
+asked."""
 
 import json
 import math
@@ -46,7 +47,8 @@ GATED = {"model.mlp": "gated"}, {"model.mlp": "standard"}
 
 
 def write(here, results, text=RANDOM, better=1.2, keep=lambda config: True):
-    """A study with records by `keep`; random data: C = 3 P, `better` times that with a gated MLP, 1% of noise, and never above the ceiling."""
+    """A study with records by `keep`; random data: C = 3 P, `better` times that with a gated MLP,
+    1% of noise, and never above the ceiling."""
     from capacity.counts import uniform_ceiling_bits
 
     (here / "s.yaml").write_text(text)
@@ -99,7 +101,8 @@ STORES = SimpleNamespace(number="bits", stores=True, kind="random data")
 
 
 def simulated(d, size, seed):
-    """A comparison of pairs whose log ratios are d; shapes and seeds have noise of their own that both sides share."""
+    """A comparison of pairs whose log ratios are d; shapes and seeds have noise of their own that
+    both sides share."""
     dice = np.random.default_rng(len(d))
     shared = np.exp(0.3 * dice.standard_normal(50)[size] + 0.2 * dice.standard_normal(50)[seed])
     frame = pd.DataFrame(
@@ -171,7 +174,8 @@ def test_no_difference_is_seldom_called_one():
 
 
 def test_only_the_interval_over_sizes_holds_for_other_sizes():
-    """Sizes whose true differences scatter about 0: over pairs these count as known, so for other sizes that interval is too short."""
+    """Sizes whose true differences scatter about 0: over pairs these count as known, so for other
+    sizes that interval is too short."""
     rows = studies(5, 2, 200, sd=0.01, of_size=0.03)
     covered = [
         np.mean([r["interval"][0] < 1 < r["interval"][1] for r in part])

@@ -1,4 +1,5 @@
-"""Arms, intervals, the law over exposures, verdicts and the written summary, against planted truth."""
+"""Arms, intervals, the law over exposures, verdicts and the written summary, against planted
+truth."""
 
 import dataclasses
 import json
@@ -51,7 +52,8 @@ LLAMA = {
 
 
 def run(shape="2x16", seed=0, r=2.0, noise=0.0, status="finished", rng=None, **settings):
-    """A row of the table of runs that learned r bits per parameter (times noise), or all of its data if less."""
+    """A row of the table of runs that learned r bits per parameter (times noise), or all of its
+    data if less."""
     layers, d = SHAPES[shape]
     s = (
         DEFAULTS
@@ -153,7 +155,8 @@ def judged(rows, *expects, **fields):
     return fit, fit["verdicts"]
 
 
-# --- arms ----------------------------------------------------------------------------------------------------------
+# --- arms
+# --------------------------------------------------------------------------------------------------
 
 
 def arms_of(rows, best_over=()):
@@ -365,7 +368,8 @@ def test_vocabularies_may_differ_where_a_setting_of_the_data_explains_it():
     assert "Vocabularies of 333 to 334 rows are mixed" in knowledge.report(fit)
 
 
-# --- noise, peaks, ratios ------------------------------------------------------------------------------------------
+# --- noise, peaks, ratios
+# ------------------------------------------------------------------------------------------
 
 
 def test_pooled_noise_recovers_the_planted_sd_by_class():
@@ -482,7 +486,8 @@ def test_fieller_covers_and_knows_when_the_denominator_may_be_zero():
     assert arms.ratio(3.0, 2.0, [[0, 0], [0, 0]], 1.96) == (1.5, [1.5, 1.5])
 
 
-# --- verdicts ------------------------------------------------------------------------------------------------------
+# --- verdicts
+# --------------------------------------------------------------------------------------------------
 
 
 def verdict_of(rows, **expected):
@@ -770,7 +775,8 @@ def test_accuracies_and_questions():
         against={"data.biographies": 1},
         range=[5, None],
     )["measured"] == pytest.approx(9.6)
-    # three seeds speak for themselves, two borrow the scatter of all arms; no interval leaves [0, 1]
+    # three seeds speak for themselves, two borrow the scatter of all arms; no interval leaves [0,
+    # 1]
     shaky = [
         row | {"extraction_accuracy": 0.3 + 0.3 * row["seed"]}
         if row["data.biographies"] == 5
@@ -844,7 +850,8 @@ def test_expectations_get_their_defaults_and_need_names_of_their_own():
         check_expects({"name": "x"})
 
 
-# --- the law over exposures ----------------------------------------------------------------------------------------
+# --- the law over exposures
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", exposures.FORMS)
@@ -883,11 +890,13 @@ def test_the_law_over_exposures_says_what_limits_it():
     assert few == {"reason": "3 exposure values with R > 0, the law needs 4", "left_out": 3}
 
 
-# --- the report, the files, the figures ----------------------------------------------------------------------------
+# --- the report, the files, the figures
+# ----------------------------------------------------------------------------
 
 
 def everything():
-    """Two N, two architectures, five exposures, junk without any knowledge, failed, missing and unusual runs."""
+    """Two N, two architectures, five exposures, junk without any knowledge, failed, missing and
+    unusual runs."""
     rows = grid(people=(800, 2400), seeds=(0, 1)) + grid(
         people=(2400,), seeds=(0, 1), r=1.5, draw=1, **LLAMA
     )

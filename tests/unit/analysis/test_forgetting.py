@@ -1,4 +1,5 @@
-"""Canaries at set steps: that they are seen when they should be, that probes and resumed runs agree, and how forgetting is fitted."""
+"""Canaries at set steps: that they are seen when they should be, that probes and resumed runs
+agree, and how forgetting is fitted."""
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,8 @@ def test_memory_is_the_difference_to_controls_and_to_before():
         "loss_bits_per_token": [[5, 7, 6, 9], [4, 6, 3, 4], [4, 6, 3, 4], [3, 5, 5, 8]],
     }
     table = forgetting.memory(lost, 10).set_index(["canary", "lag"]).bits
-    # at first the controls' mean is 6, canary 2 has 6 and canary 3 has 9; later 5: gains of 2 and 1 against 0 and -3
+    # at first the controls' mean is 6, canary 2 has 6 and canary 3 has 9; later 5: gains of 2 and 1
+    # against 0 and -3
     assert (
         table[2, 0] == pytest.approx(20)
         and table[3, 1] == pytest.approx(40)
@@ -177,7 +179,8 @@ def test_planted_forgetting_is_found_and_its_form_told_apart(form, truth):
 
 
 def planted(form, *, seeds=3, noise=0.15):
-    """Runs and probes of canaries whose bits at first are 8 views^0.4 (P/1000)^0.5 and whose half-life is 100 (batch/16)."""
+    """Runs and probes of canaries whose bits at first are 8 views^0.4 (P/1000)^0.5 and whose
+    half-life is 100 (batch/16)."""
     dice, runs, found = np.random.default_rng(2), [], {}
     steps = np.array(views._probe_steps(6000, 1500, 16, 64))
     seen = np.repeat([0, 1, 4, 16, 64], 12)
@@ -260,7 +263,8 @@ def test_canaries_that_leave_nothing_ask_for_no_form():
 
 
 def test_the_figure_needs_no_middle_shape_at_every_batch():
-    """A study of which some runs are missing: the middle size of all has no run at the batch that most shapes have."""
+    """A study of which some runs are missing: the middle size of all has no run at the batch that
+    most shapes have."""
     cells = [
         {
             "label": label,

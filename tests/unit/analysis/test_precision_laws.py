@@ -1,4 +1,5 @@
-"""Studies of precision: tables to ladders, what is kept, what is held at most, laws, pairs, and the command on real runs."""
+"""Studies of precision: tables to ladders, what is kept, what is held at most, laws, pairs, and the
+command on real runs."""
 
 import json
 import math
@@ -16,8 +17,8 @@ SHAPES = {"2x8": (4000, 2.8), "2x12": (7000, 3.1), "2x16": (11000, 3.2)}
 
 
 def planted(kept, noise=0.0, loads=(1.5, 5.0), seeds=(0, 1), ways=("rtn", "gptq"), **over):
-    """Rows as `precision.points` makes them: fp32 runs that hold min(load, C), ladders that keep `kept(way, bits)` of that; over: (way, bits,
-    load) -> the part kept instead."""
+    """Rows as `precision.points` makes them: fp32 runs that hold min(load, C), ladders that keep
+    `kept(way, bits)` of that; over: (way, bits, load) -> the part kept instead."""
     draw, rows = np.random.default_rng(0), []
     for label, (p, c) in SHAPES.items():
         for load_, seed in ((x, s) for x in loads for s in seeds):

@@ -41,7 +41,8 @@ def inside(number, truth, which):
     return low < truth < high
 
 
-# --- forms ---------------------------------------------------------------------------------------------------------
+# --- forms
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,8 @@ def test_smooth_corner_tends_to_the_hard_one_and_never_exceeds_it():
 
 
 def test_published_table_gives_its_four_known_numbers():
-    """16 bf16 rows of Morris et al. (2505.24832 v3, Table 1); P from their parameter count at V 2048, S 64."""
+    """16 bf16 rows of Morris et al. (2505.24832 v3, Table 1); P from their parameter count at V
+    2048, S 64."""
     ratio = {
         (1, 32): 3.93,
         (1, 64): 3.74,
@@ -127,7 +129,8 @@ def test_censored_mean_is_the_plain_one_without_bounds_and_the_likelihood_optimu
     assert mean > w @ y / w.sum()
 
 
-# --- runs and plateaus ----------------------------------------------------------------------------------------------
+# --- runs and plateaus
+# ----------------------------------------------------------------------------------------------
 
 
 def test_each_run_gets_the_class_that_its_filling_says():
@@ -211,7 +214,8 @@ def test_the_plateau_is_free_of_the_winners_curse():
     assert mean == pytest.approx(ALPHA, rel=0.005) and maximum > 1.03 * ALPHA
 
 
-# --- the law ------------------------------------------------------------------------------------------------------
+# --- the law
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
@@ -274,7 +278,8 @@ def test_every_shape_counts_equally_however_many_seeds_it_has():
 
 
 def coverage(tables, which, **planted):
-    """How often the intervals hold the truth for alpha, gamma and alpha1 (plateaus of all tables in one pass)."""
+    """How often the intervals hold the truth for alpha, gamma and alpha1 (plateaus of all tables in
+    one pass)."""
     every = pd.concat(
         [study(draw=draw, **planted).assign(draw=draw) for draw in range(tables)], ignore_index=True
     )
@@ -293,7 +298,8 @@ def coverage(tables, which, **planted):
 
 
 def test_the_interval_over_seeds_covers_seed_noise():
-    """500 tables of 4 shapes x 2 seeds with under-filled and corner runs, 2% noise; sampling error about 1%."""
+    """500 tables of 4 shapes x 2 seeds with under-filled and corner runs, 2% noise; sampling error
+    about 1%."""
     (over_seeds,) = coverage(500, ["interval_seeds"])
     assert ((over_seeds > 0.92) & (over_seeds < 0.98)).all(), over_seeds
 
@@ -310,7 +316,8 @@ def test_the_interval_over_shapes_covers_scatter_of_shapes_and_the_one_over_seed
 
 
 def test_three_shapes_give_a_finite_interval_that_covers():
-    """Few residuals, often of nearly one size: unsmoothed resampling gives endless intervals here."""
+    """Few residuals, often of nearly one size: unsmoothed resampling gives endless intervals
+    here."""
     hits, widths = [], []
     for draw in range(120):
         alpha = fit.estimate(
@@ -423,7 +430,8 @@ def test_the_unit_of_bits_scales_the_law_and_leaves_the_exponent(factor, draw):
     assert two["power"]["gamma"]["value"] == pytest.approx(one["power"]["gamma"]["value"], abs=1e-9)
 
 
-# --- conventions, refusals, degenerate tables --------------------------------------------------------------------
+# --- conventions, refusals, degenerate tables
+# --------------------------------------------------------------------
 
 
 def test_conventions_and_counts_never_touch_each_other():
@@ -544,7 +552,8 @@ def test_only_lower_bounds_give_no_alpha():
     assert law["alpha_at_least"] == pytest.approx(0.6 * ALPHA, rel=0.03)
 
 
-# --- the written result ----------------------------------------------------------------------------------------
+# --- the written result
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

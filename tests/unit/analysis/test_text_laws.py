@@ -1,4 +1,5 @@
-"""Laws of membership against planted truth and published points; unintended memorization and joins by hand."""
+"""Laws of membership against planted truth and published points; unintended memorization and joins
+by hand."""
 
 import json
 import math
@@ -20,7 +21,8 @@ from capacity.measure import sequence_scores as sequences
 from capacity.measure.text import write_scores
 from capacity.model.gpt import GPT
 
-# |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3, Table 2)
+# |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3,
+# Table 2)
 TABLE2 = {0.109670: 0.55, 0.049352: 0.75, 0.012115: 0.95}
 
 
@@ -63,7 +65,8 @@ def test_a_planted_law_is_found_again(truth):
 
 
 def test_intervals_of_the_crossing_cover_the_truth():
-    """92% of 400 simulated studies; of these 120 at least 86% (three standard errors fewer would be 85%)."""
+    """92% of 400 simulated studies; of these 120 at least 86% (three standard errors fewer would be
+    85%)."""
     truth, covered = (1.34, 0.518, 2.16), 0
     t = np.repeat([0.5, 1, 2, 3, 5, 8, 16], 2)
     for seed in range(120):
@@ -76,7 +79,8 @@ def test_intervals_of_the_crossing_cover_the_truth():
 def test_too_few_points_are_refused():
     with pytest.raises(
         ValueError,
-        match="3 different numbers of tokens per parameter; the law has three constants and needs 4",
+        match="3 different numbers of tokens per parameter; the law has three constants and needs "
+        "4",
     ):
         law.fit([1, 2, 4, 4], [0.9, 0.8, 0.7, 0.7])
 
@@ -211,7 +215,8 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
     assert (runs.loc[["t0", "t1"], "reference_same"] == "ref").all() and (
         runs.loc[["t0", "t1"], "reference_oracle"] == "oracle"
     ).all()
-    # the target gives members 8 nats, the reference 3, both add noise of variance 1: 200 (8 - 3) / ln 2
+    # the target gives members 8 nats, the reference 3, both add noise of variance 1: 200 (8 - 3) /
+    # ln 2
     assert runs.loc["t0", "unintended_same_signed"] == pytest.approx(
         200 * 5 / math.log(2), rel=0.05
     )

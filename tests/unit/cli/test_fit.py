@@ -1,4 +1,5 @@
-"""`capacity fit`: forms to tables from outside, with what a person can get wrong told in one line."""
+"""`capacity fit`: forms to tables from outside, with what a person can get wrong told in one
+line."""
 
 import json
 
@@ -17,7 +18,8 @@ EPOCH = {"e": 1.8172, "a": 482.01, "b": 2085.43, "alpha": 0.3478, "beta": 0.3658
 
 @pytest.fixture(scope="module")
 def losses():
-    """A noise-free surface with the constants of Besiroglu et al. (arXiv 2404.10102), columns as a stranger would name them."""
+    """A noise-free surface with the constants of Besiroglu et al. (arXiv 2404.10102), columns as a
+    stranger would name them."""
     n, d = (a.ravel() for a in np.meshgrid(np.geomspace(5e7, 1e10, 9), np.geomspace(1e9, 3e11, 8)))
     return pd.DataFrame(
         {

@@ -1,4 +1,5 @@
-"""People and texts by index: permutations, uniform and distinct draws, every form of text against a slow renderer."""
+"""People and texts by index: permutations, uniform and distinct draws, every form of text against a
+slow renderer."""
 
 import collections
 import itertools
@@ -59,7 +60,7 @@ def texts(world, person, exposure, **other):
     ]
 
 
-# ----------------------------------------------------------------------------------------------------------- the hashes
+# --------------------------------------------------------------------------------------- the hashes
 
 
 def word(base, *indices):
@@ -89,7 +90,8 @@ def test_a_word_is_what_exact_integers_give(base, indices, last):
 
 
 def test_words_show_no_bias():
-    """Every bit, every residue and neighbours, of consecutive indices, which is how people are numbered."""
+    """Every bit, every residue and neighbours, of consecutive indices, which is how people are
+    numbered."""
     n = 1 << 18
     w = hashing.words(hashing.key(0, "test"), torch.arange(n))
     ones = torch.stack([(w >> bit & 1).sum() for bit in range(62)]).double()
@@ -137,7 +139,8 @@ def test_a_permutation_has_a_size(n):
 
 @pytest.mark.parametrize("n", [2, 3, 4, 8, 50])
 def test_every_place_is_equally_likely(n):
-    """Over keys each index comes to each place as often; of up to four all orders do (of more, odd and even differ)."""
+    """Over keys each index comes to each place as often; of up to four all orders do (of more, odd
+    and even differ)."""
     m = 24_000 if n < 10 else 3000
     keys = hashing.words(hashing.key(0, "keys"), torch.arange(m))
     rows = hashing.permute(
@@ -156,7 +159,7 @@ def test_every_place_is_equally_likely(n):
         )
 
 
-# ----------------------------------------------------------------------------------------------------------- the people
+# --------------------------------------------------------------------------------------- the people
 
 
 def test_names_are_distinct_over_all_people():
@@ -208,11 +211,12 @@ def test_attributes_are_uniform_and_independent():
     assert (values["work_city"] == world.headquarters[values["employer"]]).all()
 
 
-# ------------------------------------------------------------------------------------------------------------ the texts
+# ---------------------------------------------------------------------------------------- the texts
 
 
 class Slow:
-    """Biographies of a world in plain Python from the lines of its files and the numbers that were drawn."""
+    """Biographies of a world in plain Python from the lines of its files and the numbers that were
+    drawn."""
 
     def __init__(self, world, templates):
         self.world, self.sections = world, {}
@@ -332,7 +336,8 @@ def test_a_biography_reads_as_a_slow_renderer_writes_it(data, tmp_path):
 
 
 def sentences(world, person, exposure):
-    """Attributes of the sentences in the order of the text, by a word that only their templates have."""
+    """Attributes of the sentences in the order of the text, by a word that only their templates
+    have."""
     return [
         [next(a for a in ATTRIBUTES if part.rstrip(".!").endswith(a)) for part in _split(text)]
         for text in texts(world, person, exposure)
@@ -381,7 +386,9 @@ def test_every_exposure_is_a_new_text_unless_biographies_are_counted():
         assert shown[:5] == shown[5:10] and len(set(shown[:5])) == 5
     many = range(
         400
-    )  # each person begins with another one of the texts, which are the first of those without a number
+        # each person begins with another one of the texts, which are the first of those without a
+        # number
+    )
     several, endless = (
         texts(make(n=400, **data), many, [0] * 400) for data in ({"biographies": 5}, {})
     )
@@ -440,7 +447,7 @@ def test_threads_change_nothing(threads):
     assert all((a == b).all() for a, b in zip(tokens, alone.pieces.join(pieces)))
 
 
-# ----------------------------------------------------------------------------------------------------------------- bioD
+# --------------------------------------------------------------------------------------------- bioD
 
 
 @pytest.mark.parametrize(
@@ -474,7 +481,8 @@ def test_threads_change_nothing(threads):
     ids=str,
 )
 def test_biod_is_its_definition(data):
-    """Definition 2.2: K sets of D distinct strings of L symbols, C uniform chunks a value, a new order every time."""
+    """Definition 2.2: K sets of D distinct strings of L symbols, C uniform chunks a value, a new
+    order every time."""
     n, k, c, d, length = 300, data["attributes"], data["chunks"], data["diversity"], data["length"]
     world = make(n=n, kind="biod", **data)
     assert world.symbols_KDL.shape == (k, d, length)
@@ -537,7 +545,8 @@ def test_biod_values_are_uniform():
     "data", [{}, {"chunks": 1}, {"separator": "none"}, {"attributes": 1}], ids=str
 )
 def test_rows_of_biod_are_those_in_use(data):
-    """P counts rows in use; of the alphabet all symbols, whether or not the drawn strings have them."""
+    """P counts rows in use; of the alphabet all symbols, whether or not the drawn strings have
+    them."""
     world = make(
         n=2000,
         kind="biod",

@@ -1,4 +1,5 @@
-"""Exact bits of facts: the published numbers to their last digit, the two oracles, and the inverse of R^max P."""
+"""Exact bits of facts: the published numbers to their last digit, the two oracles, and the inverse
+of R^max P."""
 
 import math
 
@@ -13,7 +14,8 @@ N0 = 400 * 400 * 1000
 S0 = 2 * (12 * 28 * 200) * 200 * 300 * 100 * 263
 LOG_S0 = math.log2(S0)
 
-# N, log2(N0/N), bits per person, Mbit in all and its decimals, log2 C(N0, N) / N: physics33.md, section 2.3
+# N, log2(N0/N), bits per person, Mbit in all and its decimals, log2 C(N0, N) / N: physics33.md,
+# section 2.3
 TABLE = [
     (10_000, 13.966, 61.557, 0.616, 3, 15.41),
     (20_000, 12.966, 60.557, 1.211, 3, 14.41),
@@ -117,7 +119,8 @@ def test_the_uniform_oracle_has_nothing_and_the_perfect_one_all(n, n0, s0):
 
 @given(st.integers(2, 10**6), st.floats(0, 30), st.floats(0, 60))
 def test_a_nat_costs_its_bits_once_per_person(n, more1, more2):
-    """In natural units, summed: a probability e^-x costs x / ln 2 bits of each person, and R may go below zero."""
+    """In natural units, summed: a probability e^-x costs x / ln 2 bits of each person, and R may go
+    below zero."""
     held = entropy.knowledge_bits(n, N0, math.log(n) + more1, LOG_S0, more2)
     assert held == pytest.approx(
         entropy.knowledge_ceiling(n, N0, LOG_S0) - n * (more1 + more2) / math.log(2),
@@ -128,7 +131,8 @@ def test_a_nat_costs_its_bits_once_per_person(n, more1, more2):
 
 
 def test_an_employer_told_by_its_city_would_be_worth_six_bits():
-    """The leak of section 2.4: all at chance, but the employer known up to its 1.726 bits given the city."""
+    """The leak of section 2.4: all at chance, but the employer known up to its 1.726 bits given the
+    city."""
     p2 = math.log(S0) - 6.313 * math.log(2)
     assert entropy.knowledge_bits(1, N0, math.log(N0), LOG_S0, p2) == pytest.approx(6.313, abs=1e-9)
 

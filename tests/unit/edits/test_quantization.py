@@ -1,4 +1,5 @@
-"""Post-training quantization: grids and GPTQ against hand-made and independent oracles, stored bits, real runs, bad settings."""
+"""Post-training quantization: grids and GPTQ against hand-made and independent oracles, stored
+bits, real runs, bad settings."""
 
 import copy
 import json
@@ -62,7 +63,8 @@ def test_grids_by_hand():
     w = torch.tensor([[-1.0, 0.1, 0.6, 2.0]])
     # 2 bits, asymmetric: scale 3 / 3, zero point 1, codes 0, 1, 2, 3
     assert rounding.rtn(w, spec(bits=2)).tolist() == [[-1.0, 0.0, 1.0, 2.0]]
-    # 3 bits, symmetric: scale 4 / 7, codes -4 .. 3 around the zero point; 2.0 lies half a step above the highest
+    # 3 bits, symmetric: scale 4 / 7, codes -4 .. 3 around the zero point; 2.0 lies half a step
+    # above the highest
     assert rounding.rtn(w, spec(bits=3, symmetric=True))[0].tolist() == pytest.approx(
         [k * 4 / 7 for k in (-2, 0, 1, 3)]
     )
@@ -117,8 +119,9 @@ def test_groups_are_quantized_by_themselves():
 
 
 def brain_surgeon(w, hessian, s):
-    """The same method in its first form (the paper's equations 2 and 3): after each column the others take the optimal update, and its
-    row and column leave the inverse by Gaussian elimination. No Cholesky factor, no blocks."""
+    """The same method in its first form (the paper's equations 2 and 3): after each column the
+    others take the optimal update, and its row and column leave the inverse by Gaussian
+    elimination. No Cholesky factor, no blocks."""
     w, inverse, out = (
         w.double().clone(),
         torch.linalg.inv(hessian),
@@ -145,7 +148,8 @@ def test_gptq_is_optimal_brain_surgery_in_a_fixed_order(granularity, group):
 
 
 def test_two_columns_by_hand():
-    """The second weight moves to the least-squares optimum beside the rounded first one before it is rounded itself."""
+    """The second weight moves to the least-squares optimum beside the rounded first one before it
+    is rounded itself."""
     w, gram = (
         torch.tensor([[1.4, 3.0, 0.0]]),
         torch.tensor([[4.0, 2.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 1.0]]).double(),
@@ -343,7 +347,8 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_observed_inputs_are_those_of_the_maps(variant):
-    """Outputs of the model after the block follow from the same maps; the grams are those of all tokens, each expert's of its own."""
+    """Outputs of the model after the block follow from the same maps; the grams are those of all
+    tokens, each expert's of its own."""
     model = from_dict(
         {
             "data": {"vocab_size": 16, "seq_len": 6, "n_sequences": 9},
@@ -448,7 +453,8 @@ def test_the_stream_of_biographies_is_where_it_was():
 
 @pytest.fixture(scope="module")
 def memorizer(tmp_path_factory):
-    """A model of 3K parameters that holds most of its data, measured in all ways by settings of its own: (results, settings, record)."""
+    """A model of 3K parameters that holds most of its data, measured in all ways by settings of its
+    own: (results, settings, record)."""
     results = tmp_path_factory.mktemp("quantized") / "results"
     settings = [
         "data.vocab_size=64",
@@ -708,10 +714,12 @@ def test_variants_of_the_settings():
         ("quantize.scales=int8", "one of bf16, fp16, fp32"),
         (
             "quantize=row quantize.granularity=[group] quantize.group_size=[48]",
-            "quantize.group_size=[48]: 48 does not divide model.d_model=32; allowed: 1, 2, 4, 8, 16, 32",
+            "quantize.group_size=[48]: 48 does not divide model.d_model=32; allowed: 1, 2, 4, 8, "
+            "16, 32",
         ),
         (
-            "quantize=row quantize.granularity=[group] quantize.group_size=[16] model.mlp_ratio=0.25",
+            "quantize=row quantize.granularity=[group] quantize.group_size=[16] "
+            "model.mlp_ratio=0.25",
             "16 does not divide the MLP's width=8",
         ),
         ("quantize=int4", "allowed: all, ladder, none, row"),

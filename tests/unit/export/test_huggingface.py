@@ -1,4 +1,5 @@
-"""Exported models loaded by `transformers`: equal logits and generation for every form, tokens, refusals, whole folders."""
+"""Exported models loaded by `transformers`: equal logits and generation for every form, tokens,
+refusals, whole folders."""
 
 import json
 import os
@@ -207,7 +208,8 @@ def test_logits_and_greedy_generation_are_those_of_the_run(name, kind, tmp_path)
 
 
 def test_differences_are_rounding(tmp_path):
-    """In double precision the exported model lies no further from our fp32 logits than its own fp32 ones do."""
+    """In double precision the exported model lies no further from our fp32 logits than its own fp32
+    ones do."""
     config = config_of({})
     gpt, flat_MP = weights_of(config)
     found = huggingface.convert(config, {key: w[0] for key, w in gpt.named(flat_MP).items()})
@@ -249,7 +251,8 @@ def test_what_transformers_does_not_have_is_refused_by_name(model, words):
         huggingface.check(config_of({"document_mask": True}, "biod"))
 
 
-# --- whole runs ------------------------------------------------------------------------------------------------------------
+# --- whole runs
+# --------------------------------------------------------------------------------------------------
 
 TEXT = [
     "data=text_pocket",
@@ -672,5 +675,8 @@ def test_a_source_that_is_gone_or_changed_is_one_line(tmp_path, capsys, monkeypa
 
 
 def test_the_export_needs_no_transformers():
-    code = "import sys; import capacity.export.huggingface; assert not {'transformers', 'hydra', 'pandas'} & set(sys.modules)"
+    code = (
+        "import sys; import capacity.export.huggingface; assert not {'transformers', 'hydra', "
+        "'pandas'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

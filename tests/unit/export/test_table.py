@@ -1,4 +1,5 @@
-"""The tidy table of runs: every number of every record under a documented name, missing values missing, files whole."""
+"""The tidy table of runs: every number of every record under a documented name, missing values
+missing, files whole."""
 
 import io
 import json
@@ -65,8 +66,8 @@ RUNS = [
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with a study of which a run is missing, a run that several studies have, runs of all kinds, one that failed and one that
-    was only begun."""
+    """A folder with a study of which a run is missing, a run that several studies have, runs of all
+    kinds, one that failed and one that was only begun."""
     folder = tmp_path_factory.mktemp("table")
     (folder / "s.yaml").write_text(STUDY)
     (folder / "part.yaml").write_text(
@@ -390,7 +391,10 @@ def test_a_write_that_breaks_leaves_the_old_file(here, tmp_path, monkeypatch, ca
 
 
 def test_the_table_needs_no_torch(here):
-    code = f"import sys; from capacity.cli.main import main; main(['table', '--results', {str(here[1])!r}]); assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
+    code = (
+        f"import sys; from capacity.cli.main import main; main(['table', '--results', "
+        f"{str(here[1])!r}]); assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 

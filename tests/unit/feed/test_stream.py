@@ -1,4 +1,5 @@
-"""Streams of biographies: one text without gaps, the same after every interruption, exposures as a reader counts."""
+"""Streams of biographies: one text without gaps, the same after every interruption, exposures as a
+reader counts."""
 
 import collections
 
@@ -62,7 +63,8 @@ def biod(n=40, **data):
 
 
 def joined(windows):
-    """The stream that overlapping windows were cut from; consecutive windows share exactly one token."""
+    """The stream that overlapping windows were cut from; consecutive windows share exactly one
+    token."""
     assert (windows[1:, 0] == windows[:-1, -1]).all()
     return torch.cat([windows[:1, 0], windows[:, 1:].reshape(-1)]).tolist()
 
@@ -119,7 +121,8 @@ class Reader:
 
 
 def run_through(config, cuts=(), most=10**9):
-    """All windows of a run and the cursor that a checkpoint after each step holds; `cuts`: steps of an interruption."""
+    """All windows of a run and the cursor that a checkpoint after each step holds; `cuts`: steps of
+    an interruption."""
     cursor, step, rows, saved = torch.zeros(1, feed.CURSOR, dtype=torch.int64), 0, [], []
     at = feed.StreamFeed([config], CPU)
     while step < config.steps:
@@ -149,11 +152,12 @@ def config(request):
     return KINDS[request.param]()
 
 
-# -------------------------------------------------------------------------------------------------------- one long text
+# ------------------------------------------------------------------------------------ one long text
 
 
 def test_windows_are_cut_from_one_stream_of_whole_renderings(config):
-    """Every token of the stream is predicted once, in order, and the stream is the renderings one after the other."""
+    """Every token of the stream is predicted once, in order, and the stream is the renderings one
+    after the other."""
     member = MemberStream(config, CPU)
     windows = member.windows([0] * 4, 0, 300)
     assert windows.shape == (300, 25) and windows.dtype == torch.int32
@@ -238,7 +242,7 @@ def test_runs_of_another_seed_see_other_people_and_orders():
     assert float((a == b).double().mean()) < 0.3
 
 
-# ------------------------------------------------------------------------------------------------------------ exposures
+# ---------------------------------------------------------------------------------------- exposures
 
 
 @settings(max_examples=60)
@@ -267,7 +271,8 @@ def test_the_order_of_people_is_new_every_time():
 
 @pytest.mark.parametrize("steps", [1, 33, 250, 500])
 def test_counted_exposures_are_those_of_a_reader(config, steps):
-    """EOS-separated documents, read by their names; fewest and most differ by one at most, but for one that is cut."""
+    """EOS-separated documents, read by their names; fewest and most differ by one at most, but for
+    one that is cut."""
     steps = min(steps, 250) if config.data.kind == "biod" else steps
     config = from_dict(
         {
@@ -301,7 +306,8 @@ def test_counted_exposures_are_those_of_a_reader(config, steps):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("exposures", [25, 100])
 def test_asked_exposures_are_realised(kind, exposures):
-    """Steps derived from exposures show every person so often, within one percent and a turn's edge."""
+    """Steps derived from exposures show every person so often, within one percent and a turn's
+    edge."""
     config = KINDS[kind]()
     tree = config.as_dict()
     config = from_dict(
@@ -343,7 +349,7 @@ def test_no_window_shows_a_person_twice(others):
         make(n=8, seq_len=48)
 
 
-# ------------------------------------------------------------------------------------------------------------- mixtures
+# ----------------------------------------------------------------------------------------- mixtures
 
 
 @pytest.mark.parametrize("main, other", [(1, 7), (3, 2), (1, 1), (5, 1)])

@@ -213,7 +213,10 @@ def test_files_are_the_same_bytes_each_time_with_embedded_outline_fonts():
 
 
 def test_plots_stay_away_from_global_state():
-    code = "import sys, capacity.analysis.random.figures; print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
+    code = (
+        "import sys, capacity.analysis.random.figures; print('matplotlib.pyplot' in sys.modules, "
+        "'torch' in sys.modules)"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,5 @@
-"""The fitting engine against derivatives by differences, scipy, closed formulas and planted truth."""
+"""The fitting engine against derivatives by differences, scipy, closed formulas and planted
+truth."""
 
 import json
 import math
@@ -44,7 +45,8 @@ def surface(noise=0.0, n=240, seed=0):
     return x, form("chinchilla").predict(x, EPOCH) * np.exp(noise * dice.standard_normal(n))
 
 
-# --- forms ------------------------------------------------------------------------------------------------------------------------------------
+# --- forms
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -183,7 +185,8 @@ def test_a_form_refuses_what_it_cannot_read_in_one_line():
     )
 
 
-# --- the search -------------------------------------------------------------------------------------------------------------------------------
+# --- the search
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_noise_free_surface_is_recovered_from_every_one_of_a_few_random_starts():
@@ -212,7 +215,8 @@ def test_a_noise_free_surface_is_recovered_from_every_one_of_a_few_random_starts
 
 
 def test_a_search_that_stopped_early_is_caught_and_a_finished_one_is_not():
-    """The published mistake (Besiroglu et al., v2): a mean of very small Huber values under default tolerances."""
+    """The published mistake (Besiroglu et al., v2): a mean of very small Huber values under default
+    tolerances."""
     from scipy.optimize import minimize
 
     x, y = surface(noise=0.01)
@@ -258,7 +262,8 @@ def test_a_search_that_stopped_early_is_caught_and_a_finished_one_is_not():
 )
 @pytest.mark.parametrize("delta", [np.inf, None])
 def test_the_minimum_is_scipys(name, delta):
-    """From the found minimum and from the truth scipy goes nowhere better; corners have no derivative for it to follow."""
+    """From the found minimum and from the truth scipy goes nowhere better; corners have no
+    derivative for it to follow."""
     from scipy.optimize import least_squares
 
     study, points = drawn(name)
@@ -339,7 +344,8 @@ def test_left_out_rows_units_and_transform():
     ],
 )
 def test_the_order_of_points_does_not_enter(name, kind):
-    """Sorted first: the estimate, its intervals and a bootstrap; with labels of replicates and without."""
+    """Sorted first: the estimate, its intervals and a bootstrap; with labels of replicates and
+    without."""
     _, points = drawn(name, kind=kind)
     found = estimate.fit(name, points)
     for seed in range(3):
@@ -431,7 +437,8 @@ def test_three_points_of_the_published_membership_law_give_its_constants():
     assert all("residual" in entry["reason"] for entry in intervals.of(found).values())
 
 
-# --- bounds from below ---------------------------------------------------------------------------------------------------------------------------
+# --- bounds from below
+# --------------------------------------------------------------------------------------------------
 
 
 def test_under_filled_runs_are_bounds_and_not_data():
@@ -488,7 +495,8 @@ def test_a_bound_counts_as_the_likelihood_says():
     assert far.values["alpha"] == pytest.approx(np.exp(r[:4].mean()), rel=1e-7)
 
 
-# --- intervals --------------------------------------------------------------------------------------------------------------------------------
+# --- intervals
+# --------------------------------------------------------------------------------------------------
 
 
 def test_equal_clusters_and_squared_loss_give_students_interval_exactly():
@@ -635,7 +643,8 @@ def test_resamples_are_the_fits_of_least_squares_to_the_drawn_clusters():
     assert ends["percentile"]["low"] == np.quantile(resampled.theta[:, 0], 0.025)
 
 
-# --- planted truth, in short; scripts/coverage.py is the whole -------------------------------------------------------------------------------------
+# --- planted truth, in short; scripts/coverage.py is the whole
+# -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -648,7 +657,8 @@ def test_resamples_are_the_fits_of_least_squares_to_the_drawn_clusters():
     ],
 )
 def test_intervals_cover_and_estimates_are_unbiased(name, least):
-    """60 studies and two to four numbers each: 0.95 has a standard error of 0.028 for one number."""
+    """60 studies and two to four numbers each: 0.95 has a standard error of 0.028 for one
+    number."""
     for row in planted.coverage(planted.STUDIES[name], range(2000, 2060)):
         assert row["coverage"] >= least and abs(row["bias_sd"]) < 0.6 and row["refused"] == 0, row
 
@@ -668,7 +678,8 @@ def test_percentiles_of_a_bootstrap_of_four_shapes_cover_too_little():
     assert told["percentile"] < 0.86 < told["default"]
 
 
-# --- comparisons --------------------------------------------------------------------------------------------------------------------------------
+# --- comparisons
+# --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_held_out_scale_is_told_by_the_others():
@@ -935,7 +946,11 @@ def test_noise_of_seeds_is_read_off_and_weighs():
 
 
 def test_importing_the_engine_is_cheap():
-    code = "import sys, capacity.fitting.intervals, capacity.fitting.selection, capacity.fitting.bootstrap; print([m for m in ('torch', 'scipy', 'matplotlib', 'hydra') if m in sys.modules])"
+    code = (
+        "import sys, capacity.fitting.intervals, capacity.fitting.selection, "
+        "capacity.fitting.bootstrap; print([m for m in ('torch', 'scipy', 'matplotlib', 'hydra') "
+        "if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,5 @@
-"""Fine-tuning on questions: the texts, the halves, low-rank updates, and facts that can or cannot be asked for."""
+"""Fine-tuning on questions: the texts, the halves, low-rank updates, and facts that can or cannot
+be asked for."""
 
 import pytest
 import torch
@@ -150,7 +151,8 @@ def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
 
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_fine_tuning_learns_the_questions_of_its_half(mode):
-    """A model that knows nothing can learn the answers of the half it is shown by heart, not those of the other."""
+    """A model that knows nothing can learn the answers of the half it is shown by heart, not those
+    of the other."""
     c = config(
         mode,
         {"d_model": 64, "n_heads": 4},

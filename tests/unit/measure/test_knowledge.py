@@ -1,4 +1,5 @@
-"""Bits of knowledge against oracles: models whose every probability follows from a language written in plain Python."""
+"""Bits of knowledge against oracles: models whose every probability follows from a language written
+in plain Python."""
 
 import itertools
 import math
@@ -41,7 +42,7 @@ VARIANTS = [
 EVERYTHING = ("name", "gender", *LINES)
 
 
-# -------------------------------------------------------------------------------------------------------------- oracles
+# ------------------------------------------------------------------------------------------ oracles
 
 
 @pytest.mark.parametrize("data", VARIANTS, ids=str)
@@ -115,7 +116,8 @@ def test_who_knows_some_things_has_exactly_their_bits(build, data, knows):
     assert {name: out["attributes"][name]["bits"] for name in sizes} == pytest.approx(
         wanted, abs=1e-9
     )
-    # the city is half the employer's bits; it counts none itself, but whoever knows it should know it when asked
+    # the city is half the employer's bits; it counts none itself, but whoever knows it should know
+    # it when asked
     assert out["attributes"]["work_city"]["bits"] == pytest.approx(
         float("work_city" in knows), abs=1e-9
     )
@@ -132,7 +134,8 @@ def test_the_city_of_work_has_the_entropy_of_its_employers(build):
 
 @pytest.mark.parametrize("data", [{}, {"biographies": 2}], ids=str)
 def test_values_that_start_other_values_are_worth_their_own_probability(build, data):
-    """Majors and employers with prefixes, of unequal probability: -ln of what the model would say before it stops."""
+    """Majors and employers with prefixes, of unequal probability: -ln of what the model would say
+    before it stops."""
     companies = ["Disney; Rome, NY", "Disney+; Ames, IA", "Tarn; Rome, NY", "Tarn Oil; Ames, IA"]
     world = build(n=9, changed={"field": PREFIXES, "company": companies}, **data)
     weights = {"major": (0.1, 0.2, 0.3, 0.4), "employer": (0.4, 0.35, 0.05, 0.2)}
@@ -153,7 +156,8 @@ def test_values_that_start_other_values_are_worth_their_own_probability(build, d
 
 
 def test_a_longer_value_is_taken_off_even_if_one_between_is_not_in_this_world(build):
-    """Of the pool Business < Business Administration < Business Administration and Law the world has the ends only."""
+    """Of the pool Business < Business Administration < Business Administration and Law the world
+    has the ends only."""
     majors = ["Business", "Business Administration and Law", "Art", "Business Administration"]
     world = build(n=12, changed={"field": majors}, majors=3, vocabulary="pools", seed=2)
     world.words.values["major"] = majors[:3]
@@ -166,7 +170,7 @@ def test_a_longer_value_is_taken_off_even_if_one_between_is_not_in_this_world(bu
     assert out["attributes"]["major"]["nats"] == pytest.approx(np.mean(wanted), abs=1e-9)
 
 
-# ------------------------------------------------------------------------------------------------------------- contexts
+# ----------------------------------------------------------------------------------------- contexts
 
 
 def asked(world, question):
@@ -183,7 +187,8 @@ def asked(world, question):
 @pytest.mark.parametrize("data", [*VARIANTS[:6], {"odd": True, "biographies": 4}], ids=str)
 @pytest.mark.parametrize("context", ["first", "text"])
 def test_a_value_is_asked_where_nothing_tells_it(build, data, context):
-    """Behind EOS and this person's own text; never the employer behind its city or the city behind its employer."""
+    """Behind EOS and this person's own text; never the employer behind its city or the city behind
+    its employer."""
     odd = {
         name: [f"On the {name} side, {{value}} is where {{subject}} is.", *some]
         for name, some in LINES.items()
@@ -277,11 +282,12 @@ def test_the_gender_is_asked_by_tokens_that_tell_it(build, size):
     }
 
 
-# --------------------------------------------------------------------------------------------------------- planted bugs
+# ------------------------------------------------------------------------------------- planted bugs
 
 
 def table(rows, seed, scale=2.0):
-    """Next-token log-probabilities by position and last token; a model that is right about nothing."""
+    """Next-token log-probabilities by position and last token; a model that is right about
+    nothing."""
     generator = torch.Generator().manual_seed(seed)
     return torch.log_softmax(
         scale * torch.randn(7, rows, rows, generator=generator, dtype=torch.float64), 2
@@ -300,7 +306,8 @@ def of_table(logs):
 
 
 def by_hand(world, logs):
-    """p1 and p2 of a table model in context `first`, both templates of every attribute: sums in plain Python."""
+    """p1 and p2 of a table model in context `first`, both templates of every attribute: sums in
+    plain Python."""
     w, p1, p2, parts = world.words, 0.0, 0.0, {}
 
     def nats(before, span):
@@ -379,7 +386,8 @@ def test_a_table_model_gives_what_is_summed_by_hand(build, seed, monkeypatch):
 
 
 def test_a_city_in_front_would_give_half_the_employer_away(build):
-    """What must not be asked: behind the city's sentence the uniform oracle has H(headquarters) bits for nothing."""
+    """What must not be asked: behind the city's sentence the uniform oracle has H(headquarters)
+    bits for nothing."""
     world = build(n=9)
     person, names = torch.arange(9), list(world.attributes)
     order = torch.tensor([[names.index("work_city"), names.index("employer")]]).expand(9, 2)
@@ -398,7 +406,7 @@ def test_a_city_in_front_would_give_half_the_employer_away(build):
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- invariants
+# --------------------------------------------------------------------------------------- invariants
 
 
 @SAME
@@ -425,7 +433,8 @@ def test_bits_fall_as_a_model_gets_vaguer(build, knows):
 
 
 def test_asking_some_people_estimates_everybody(build):
-    """The same people every time; the error of the estimate is reported, and known values need no more than a few."""
+    """The same people every time; the error of the estimate is reported, and known values need no
+    more than a few."""
     world = build(n=12)
     few = measured(world, oracle(world, EVERYTHING), people=5)
     assert (
@@ -443,7 +452,7 @@ def test_asking_some_people_estimates_everybody(build):
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------- bioD
+# --------------------------------------------------------------------------------------------- bioD
 
 
 @pytest.mark.parametrize(
@@ -451,7 +460,8 @@ def test_asking_some_people_estimates_everybody(build):
 )
 @pytest.mark.parametrize("knows", [(), ("sets",), ("name",), ("name", "values")], ids=str)
 def test_the_oracles_of_biod(data, knows):
-    """Whoever knows the sets but nobody has exactly K D log2(T^L / D^2); who knows everything has the ceiling."""
+    """Whoever knows the sets but nobody has exactly K D log2(T^L / D^2); who knows everything has
+    the ceiling."""
     world = oracles.biod(**data)
     d = world.data
     out = measured(world, oracles.biod_oracle(world, knows), draws=1)

@@ -32,7 +32,8 @@ def uniform_guess(vocab_size):
 
 
 def knows_the_set(table, vocab_size):
-    """The best possible predictor of a member drawn from the set: next-token shares among members with this prefix."""
+    """The best possible predictor of a member drawn from the set: next-token shares among members
+    with this prefix."""
     rows = [tuple(r) for r in table.tolist()]
 
     def next_token(prefix):

@@ -1,4 +1,5 @@
-"""Text as data: grammar, files, pools, splits; and what is measured of its sequences, against cases worked out by hand."""
+"""Text as data: grammar, files, pools, splits; and what is measured of its sequences, against cases
+worked out by hand."""
 
 import json
 import math
@@ -132,7 +133,8 @@ def test_the_identity_follows_the_content_of_files_not_their_name(here):
 
 
 def install(folder, name, files):
-    """A package as pip leaves it in a folder: files, and metadata beside them; importing it fails."""
+    """A package as pip leaves it in a folder: files, and metadata beside them; importing it
+    fails."""
     for path, content in {
         f"{name}/__init__.py": "raise RuntimeError",
         f"{name}-1.0.dist-info/METADATA": f"Name: {name}\nVersion: 1.0\n",
@@ -143,7 +145,8 @@ def install(folder, name, files):
 
 
 def test_a_file_of_an_installed_package_is_read_where_it_lies(here, monkeypatch):
-    """By the name that pip knows, without importing it; a run's identity is that of a copy of the file elsewhere."""
+    """By the name that pip knows, without importing it; a run's identity is that of a copy of the
+    file elsewhere."""
     poem = "one\n\ntwo\n\nthree"
     for site in ("site [1]", "other"):
         install(here / site, "lilies", {"lilies/data/poem.txt": poem})

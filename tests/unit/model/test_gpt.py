@@ -249,7 +249,8 @@ def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, s
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 12.0, 300.0])
 def test_grouped_attention_holds_for_scores_of_any_size(monkeypatch, scale):
-    """Powers of two without a maximum leave the range of fp32 beyond 44 nats; such heads are computed again, and only they."""
+    """Powers of two without a maximum leave the range of fp32 beyond 44 nats; such heads are
+    computed again, and only they."""
     monkeypatch.setattr(attention, "SCORES_AT_ONCE", 40 * 8 * 8)  # groups of 40 heads
     generator = torch.Generator().manual_seed(0)
     q, k, v, upstream = (torch.randn(101, 3, 8, generator=generator) for _ in range(4))

@@ -1,4 +1,5 @@
-"""Mixture of experts: routing, places, dropped tokens, the balance loss, and members that do not mix."""
+"""Mixture of experts: routing, places, dropped tokens, the balance loss, and members that do not
+mix."""
 
 import dataclasses
 
@@ -18,7 +19,8 @@ def draws(*shape, seed=0):
 
 
 def naive(h_ND, router_DX, weight_XDD, top_k, factor):
-    """One member, one token after the other, straight from the definitions: outputs and balance loss."""
+    """One member, one token after the other, straight from the definitions: outputs and balance
+    loss."""
     X = router_DX.shape[1]
     p_NX = torch.softmax(h_ND @ router_DX, -1)
     room = [places(factor, top_k, len(h_ND), X)] * X
@@ -166,7 +168,8 @@ def test_one_expert_is_the_dense_model():
 
 
 def test_members_route_alone():
-    """Places are each member's own: crowding in one does not drop tokens of another, and no gradient crosses."""
+    """Places are each member's own: crowding in one does not drop tokens of another, and no
+    gradient crosses."""
     gpt = GPT(dataclasses.replace(MOE, top_k=2, capacity_factor=0.8), V, S)
     flat = gpt.init([3, 4]) * 6
     batch = torch.randint(0, V, (2, 5, S), generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,5 @@
-"""Every preset of conf/model and other forms, with BOS and without: counts, causality, documents, stacks, precision."""
+"""Every preset of conf/model and other forms, with BOS and without: counts, causality, documents,
+stacks, precision."""
 
 import dataclasses
 import json
@@ -257,7 +258,8 @@ def test_without_bos_the_first_token_is_given(name):
 
 
 def test_the_form_with_bos_stays_as_it_was_before_there_were_variants():
-    """Finished runs hang on these numbers, which the code of before gave: weights by seed, and what comes of them."""
+    """Finished runs hang on these numbers, which the code of before gave: weights by seed, and what
+    comes of them."""
     gpt, without = GPT(TINY, V, S), GPT(TINY, V, S, bos=False)
     assert [w.name for w in gpt.layout if w.name != "bos"] == [w.name for w in without.layout]
     flat = gpt.init([0])
@@ -270,7 +272,8 @@ def test_the_form_with_bos_stays_as_it_was_before_there_were_variants():
     leaf = (flat * 8).requires_grad_()
     loss = gpt.loss(leaf, (torch.arange(21).view(1, 3, 7) * 5) % V)
     (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-    # a CPU without AVX draws weights that differ in their last bits, which moved the loss by 1e-7 and this norm by 2e-5 of it
+    # a CPU without AVX draws weights that differ in their last bits, which moved the loss by 1e-7
+    # and this norm by 2e-5 of it
     assert loss.item() == pytest.approx(9.9143009, rel=1e-5)
     assert gradient.norm().item() == pytest.approx(108.1567, rel=2e-4)
 
@@ -280,7 +283,8 @@ def test_the_form_with_bos_stays_as_it_was_before_there_were_variants():
 
 @everything
 def test_document_mask_blocks_exactly(name):
-    """With the mask a token of an earlier document changes nothing behind the next EOS; without it it does."""
+    """With the mask a token of an earlier document changes nothing behind the next EOS; without it
+    it does."""
     gpt_tokens = tokens(bos=False, n=1)
     gpt_tokens[0, 0] = torch.tensor(
         [5, 3, 0, 7, 9, 0, 4, 8]
@@ -317,7 +321,8 @@ def test_document_mask_by_hand():
 
 
 def test_mistral_matches_an_independent_form():
-    """Grouped heads, rotary positions as complex numbers, RMSNorm, gated MLP, untied head, one head at a time."""
+    """Grouped heads, rotary positions as complex numbers, RMSNorm, gated MLP, untied head, one head
+    at a time."""
     model = dataclasses.replace(MODELS["mistral"], n_heads=4, n_kv_heads=2, rotary_base=50.0)
     gpt, flat = built(model, bos=False, scale=4.0)
     w = {name: tensor[0] for name, tensor in gpt.named(flat).items()}

@@ -1,4 +1,5 @@
-"""The file of published values against its own tables, the rule of verdicts against planted truth, and who refers to what."""
+"""The file of published values against its own tables, the rule of verdicts against planted truth,
+and who refers to what."""
 
 import math
 import re
@@ -75,7 +76,8 @@ def t_interval(x):
     return np.mean(x) - half, np.mean(x) + half
 
 
-# --- the file ------------------------------------------------------------------------------------------------------------
+# --- the file
+# --------------------------------------------------------------------------------------------------
 
 
 def test_every_value_says_where_it_comes_from_how_it_counts_and_what_agrees_with_it():
@@ -170,7 +172,8 @@ def test_a_range_is_the_interval_and_its_margin_or_what_was_judged():
         published.get("physics33/peak_100O")
 
 
-# --- the rule ------------------------------------------------------------------------------------------------------------
+# --- the rule
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,8 @@ def test_without_an_interval_or_a_value_nothing_is_told():
     ],
 )
 def test_planted_truth_gets_its_verdict_as_often_as_the_rule_says(truth, sd, agrees, differs):
-    """4,000 studies of five seeds; the words at an end of the range are right to claim at most 2.5% each (4 standard errors allowed)."""
+    """4,000 studies of five seeds; the words at an end of the range are right to claim at most 2.5%
+    each (4 standard errors allowed)."""
     x = np.random.default_rng(0).normal(truth, sd, (4000, 5))
     half = t.ppf(0.975, 4) * x.std(1, ddof=1) / 5**0.5
     words = [
@@ -246,7 +250,8 @@ def test_planted_truth_gets_its_verdict_as_often_as_the_rule_says(truth, sd, agr
         assert low <= words.count(word) / len(words) <= high
 
 
-# --- study files ---------------------------------------------------------------------------------------------------------
+# --- study files
+# --------------------------------------------------------------------------------------------------
 
 ENTRY = {"name": "a peak", "published": "physics33/peak_1000", "quantity": "peak_ratio"}
 
@@ -303,7 +308,8 @@ def test_a_wrong_reference_is_one_line(change, words):
         expects.check_expects([{"name": "a peak", "quantity": "peak_ratio", "range": [1, 2]}])
 
 
-# --- verdicts of the other studies ---------------------------------------------------------------------------------------
+# --- verdicts of the other studies
+# ---------------------------------------------------------------------------------------
 
 
 def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, seeds=2):
@@ -460,7 +466,8 @@ def test_printed_verdicts_name_interval_convention_and_scale_and_fit_80_columns(
     for words in (
         "published 3.51; counts as agreement: 3.17 to 3.86; arXiv 2505.24832 v3, Table 1 [r]",
         "paper bits, paper parameters",
-        "there: P 80.4K to 6.86M, 1 to 8 layers, 32 to 256 wide, V 2048, S 64, 131G tokens per run, bf16",
+        "there: P 80.4K to 6.86M, 1 to 8 layers, 32 to 256 wide, V 2048, S 64, 131G tokens per "
+        "run, bf16",
         "CANNOT TELL at another scale: measured 3.750 [3.545, 3.955]",
         "AGREES at another scale: measured 3.200 [3.000, 3.400]",
         "confirms or refutes no published number",

@@ -1,5 +1,5 @@
-"""The page of a study: what it says is what the fit says, whatever the kind of study and however little of it there is. The browser has a
-file of its own, test_report_browser.py."""
+"""The page of a study: what it says is what the fit says, whatever the kind of study and however
+little of it there is. The browser has a file of its own, test_report_browser.py."""
 
 import base64
 import gzip
@@ -107,7 +107,8 @@ def leaves(tree):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_number_of_a_fit_is_the_pages_own(planted, name):
-    """Values and intervals of the table of fits are in the fit's file to the last digit, and the headline's are those of the printed report."""
+    """Values and intervals of the table of fits are in the fit's file to the last digit, and the
+    headline's are those of the printed report."""
     study, _, found, content = planted(name)
     said, known = views.view(found), {leaf for leaf in leaves(found.fit) if isinstance(leaf, float)}
     numbers = [number for law in said.laws for number in law.numbers]
@@ -132,7 +133,8 @@ def test_no_number_of_a_fit_is_the_pages_own(planted, name):
 
 
 def test_the_answers_say_what_was_planted(planted):
-    """Numbers in the box on the first screen of each kind, by the laws of tests/helpers/planted.py."""
+    """Numbers in the box on the first screen of each kind, by the laws of
+    tests/helpers/planted.py."""
 
     def first(name):
         return answer_of(planted(name)[3])
@@ -167,7 +169,8 @@ def test_the_answers_say_what_was_planted(planted):
         "physics33/10_junk@pocket"
     )
     at = re.search(
-        r"0\.75 at ([\d.]+) tokens per parameter, 95% \[([\d.]+), ([\d.]+)\] over 24 runs \(by (the published form|a sigmoid in log t)\)",
+        r"0\.75 at ([\d.]+) tokens per parameter, 95% \[([\d.]+), ([\d.]+)\] over 24 runs \(by "
+        r"(the published form|a sigmoid in log t)\)",
         first("morris/membership@pocket"),
     )
     from capacity.analysis.text.membership_law import crossing
@@ -233,7 +236,8 @@ def test_the_same_records_give_the_same_bytes_and_the_newest_run_is_the_date(tmp
 
 def test_nothing_that_a_study_or_a_record_says_becomes_markup(tmp_path, no_pictures):
     (tmp_path / "evil.yaml").write_text(
-        f"question: {json.dumps(EVIL)}\npins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=40, model.d_model=8, train.steps=300]\n"
+        f"question: {json.dumps(EVIL)}\npins: [data.vocab_size=16, data.seq_len=4, "
+        f"data.n_sequences=40, model.d_model=8, train.steps=300]\n"
         f"grids: [{{seed: [0, 1, 2]}}]\n# {EVIL}\n"
     )
     study = plant(tmp_path, str(tmp_path / "evil.yaml"), failed=[1], error=EVIL, git=EVIL)
@@ -290,7 +294,8 @@ def test_what_is_missing_failed_or_interrupted_is_said_first(tmp_path, no_pictur
     content = built(study, tmp_path).decode()
     assert "16 of 20 runs finished" in content
     assert re.search(
-        r'class="warn"><strong>Not complete:</strong> 1 failed, 1 interrupted, 2 missing of 20 runs.*Continue with: capacity sweep pocket<',
+        r'class="warn"><strong>Not complete:</strong> 1 failed, 1 interrupted, 2 missing of 20 '
+        r"runs.*Continue with: capacity sweep pocket<",
         content,
     )
     reader = Reader(content.encode())
@@ -341,7 +346,8 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
     study = plant(tmp_path, "pocket_budget")
     content = built(study, tmp_path).decode()
     assert answer_of(content.encode()) == (
-        "No law from these runs: 2x16, seed 0, N = 219 was trained 4 times with different steps: a capacity law needs one recipe per model and "
+        "No law from these runs: 2x16, seed 0, N = 219 was trained 4 times with different steps: a "
+        "capacity law needs one recipe per model and "
         "data set."
     )
     assert (
@@ -370,7 +376,8 @@ def test_studies_of_which_nothing_can_be_said_say_so(tmp_path, no_pictures):
         and Reader(content).wrong == []
     )
     (tmp_path / "mixed.yaml").write_text(
-        "question: q\npins: [model.d_model=8, train.steps=300]\ngrids:\n- data: [uniform]\n  data.n_sequences: [20]\n"
+        "question: q\npins: [model.d_model=8, train.steps=300]\ngrids:\n- data: [uniform]\n  "
+        "data.n_sequences: [20]\n"
         "- data: [bios_pocket]\n  data.n_people: [50]\n"
     )
     study = plant(tmp_path / "mixed", str(tmp_path / "mixed.yaml"))
@@ -594,13 +601,17 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
         "pocket", study, records.table(results, study.runs), results, with_picture, "", []
     ).decode()
     assert re.search(
-        r'<figure id="figure-other_figure">\s*<figcaption>Other figure</figcaption>\s*<img class="still"',
+        r'<figure id="figure-other_figure">\s*<figcaption>Other figure</figcaption>\s*<img '
+        r'class="still"',
         content,
     )
 
 
 def test_a_page_about_numbers_needs_no_torch():
-    code = "import sys, capacity.report.page, capacity.figures.fits; print([m for m in ('torch', 'datasets', 'wandb') if m in sys.modules])"
+    code = (
+        "import sys, capacity.report.page, capacity.figures.fits; print([m for m in ('torch', "
+        "'datasets', 'wandb') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code],
@@ -655,7 +666,8 @@ def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(
 
 def test_settings_that_vary_are_found_and_equal_names_keep_their_section(tmp_path):
     (tmp_path / "s.yaml").write_text(
-        "pins: [data=text_pocket, data.documents=300, data.n_held_out=20, model.d_model=8, train.steps=300]\n"
+        "pins: [data=text_pocket, data.documents=300, data.n_held_out=20, model.d_model=8, "
+        "train.steps=300]\n"
         "grids: [{data.n_sequences: [20, 40], train.lr: [0.01, 0.02], seed: [0, 1]}]\n"
     )
     configs = load_study(str(tmp_path / "s.yaml"), []).runs
@@ -709,7 +721,8 @@ def test_commands_repeat_the_study_its_settings_and_its_source(tmp_path, no_pict
     assert lines[:4] == [
         f"# 17 of 20 records are from commit {COMMIT}",
         "# 2 of 20 records are from an installed capacity 0.1.0; no commit is known",
-        f"# 1 of 20 records are from commit {'f' * 40} with changes that were not committed: it alone need not give the same bits",
+        f"# 1 of 20 records are from commit {'f' * 40} with changes that were not committed: it "
+        f"alone need not give the same bits",
         f"git checkout {COMMIT}",
     ]
     assert lines[4] == "capacity sweep 'a study' train.exposures=500"

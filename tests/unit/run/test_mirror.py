@@ -34,7 +34,8 @@ with Mirror([config], results, None, WAIT_SECONDS):
 
 @pytest.mark.slow
 def test_no_mirror_changes_stops_or_holds_up_a_run(here, tiny, capfd):
-    """Offline, without a key, without a network and without wandb, all at once since they mostly wait."""
+    """Offline, without a key, without a network and without wandb, all at once since they mostly
+    wait."""
     for name in ("home", "hooks"):
         (here / name).mkdir()
     (here / "hooks" / "sitecustomize.py").write_text(

@@ -1,4 +1,5 @@
-"""CPU threads: as many as are useful or wanted, never more than the environment allows, in every process that trains."""
+"""CPU threads: as many as are useful or wanted, never more than the environment allows, in every
+process that trains."""
 
 import os
 
@@ -100,7 +101,8 @@ def test_a_plan_says_how_many_threads_there_will_be(machine, tmp_path):
 
 
 def test_threads_do_not_depend_on_what_is_left(machine, tmp_path, monkeypatch):
-    """Bits depend on them. A stack of four has work for three threads here, one run of it for one."""
+    """Bits depend on them. A stack of four has work for three threads here, one run of it for
+    one."""
     machine(8)
     text = UNPINNED.replace("seed: [0, 1]", "seed: [0, 1, 2, 3]")
     how = ["cluster.workers=1", "cluster.stack=4"]

@@ -1,4 +1,5 @@
-"""What is spoken for, what a plan for a queue asks for, what a site says of itself, and another queue in one file."""
+"""What is spoken for, what a plan for a queue asks for, what a site says of itself, and another
+queue in one file."""
 
 import fcntl
 import json
@@ -69,7 +70,8 @@ def test_a_site_fills_in_what_nobody_said(tmp_path, monkeypatch):
     site(
         tmp_path,
         monkeypatch,
-        "slurm: {partition: gpu, cpus: 8, setup: [module load cuda, source env/bin/activate], time: '2:00:00'}\n"
+        "slurm: {partition: gpu, cpus: 8, setup: [module load cuda, source env/bin/activate], "
+        "time: '2:00:00'}\n"
         "workstation: {stack: 4}\nwandb: {project: lab}\n",
     )
     queue, here = load(["cluster=slurm", "cluster.cpus=2"]), load([])
@@ -447,7 +449,8 @@ def test_another_queue_is_one_file(found, here, monkeypatch, capfd):
     [
         (
             "slrum",
-            "cluster.launcher=slrum: No module named 'slrum'; allowed: local, slurm, or a module in PYTHONPATH (did you mean slurm?)",
+            "cluster.launcher=slrum: No module named 'slrum'; allowed: local, slurm, or a module "
+            "in PYTHONPATH (did you mean slurm?)",
         ),
         ("json", "has no function submit"),
         ("'a b'", "expected a text without spaces"),

@@ -1,4 +1,5 @@
-"""Number formats of training: TF32, fp16 with a loss scale, bf16 weights, and weights of few values (quantization-aware training)."""
+"""Number formats of training: TF32, fp16 with a loss scale, bf16 weights, and weights of few values
+(quantization-aware training)."""
 
 import itertools
 import math
@@ -280,7 +281,8 @@ def test_a_channel_has_no_more_values_than_its_code(qat, model):
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 8, 16])
 def test_the_scale_leaves_the_least_error_that_a_search_finds(levels):
-    """Within what eight scales and one least-squares step miss: 10% of the error of the best of 4,000."""
+    """Within what eight scales and one least-squares step miss: 10% of the error of the best of
+    4,000."""
     rows = torch.randn(6, 40, generator=torch.Generator().manual_seed(levels)).double()
     found = (aware.rounded(rows.float(), levels, -1).double() - rows).square().sum(1)
     k = torch.arange(levels).double() - (levels - 1) / 2
@@ -335,7 +337,8 @@ def test_what_is_measured_is_the_quantized_model():
 
 
 def test_stored_bits_by_hand():
-    """gpt: token 16 x 8, bos 8, position 8 x 8, one block of d = 8; 1,128 weights; maps [8, 24], [8, 8], [8, 32], [32, 8]."""
+    """gpt: token 16 x 8, bos 8, position 8 x 8, one block of d = 8; 1,128 weights; maps [8, 24],
+    [8, 8], [8, 32], [32, 8]."""
     P = config().parameters["total"]
     maps, tables = 8 * 24 + 8 * 8 + 8 * 32 + 32 * 8, 16 * 8 + 8 * 8
     c = config(qat="int4", qat_embeddings=True)

@@ -1,4 +1,5 @@
-"""Stacks: members of different lengths, a step that can be recorded and replayed, failures and memory, exact resume."""
+"""Stacks: members of different lengths, a step that can be recorded and replayed, failures and
+memory, exact resume."""
 
 import dataclasses
 import json
@@ -105,7 +106,8 @@ def trained(configs, until, stepper=None):
 
 
 def traced(stack, state):
-    """The step as operations on tensors alone, taken down once, with numbers that are not those of the run."""
+    """The step as operations on tensors alone, taken down once, with numbers that are not those of
+    the run."""
     tensors = [getattr(state, name) for name in loop.CHANGED]
 
     def one(tokens, now, *tensors):
@@ -139,13 +141,14 @@ def lines(results, config):
     ]
 
 
-# ------------------------------------------------------------------------------------------------- one step, replayed
+# ------------------------------------------------------------------------------- one step, replayed
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_step_taken_down_once_is_every_step(variant, precision):
-    """What a CUDA graph needs: nothing that changes from step to step is read outside of tensors, and all is in place."""
+    """What a CUDA graph needs: nothing that changes from step to step is read outside of tensors,
+    and all is in place."""
     configs = members(variant, precision, lengths=(20, 30, 60))
     _, plain = trained(configs, 14)
     _, replayed = trained(configs, 14, stepper=traced)
@@ -165,7 +168,7 @@ def test_a_replayed_step_freezes_what_fails():
     assert torch.equal(plain.flat_MP, replayed.flat_MP)
 
 
-# ------------------------------------------------------------------------------------------- members and their company
+# ------------------------------------------------------------------------ members and their company
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -180,7 +183,8 @@ def test_a_member_equals_its_solo_run_whatever_its_company(variant):
 
 
 def test_members_of_different_lengths_end_as_alone(tmp_path):
-    """One ends early, one fails on the way; each is on record as soon as it has ended, with the lines of a solo run."""
+    """One ends early, one fails on the way; each is on record as soon as it has ended, with the
+    lines of a solo run."""
     configs = [*members(lengths=(30, 47, 60)), config(3, lr=1e30, grad_clip=0.0)]
     seen = []
 
@@ -240,7 +244,8 @@ def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(
 
 
 def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch):
-    """A member has ended, its record is being written, the process dies: the others go on in the company they have now."""
+    """A member has ended, its record is being written, the process dies: the others go on in the
+    company they have now."""
     from capacity.run import run as module
 
     configs = members(lengths=(30, 47, 60))
@@ -279,7 +284,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path):
     assert path.read_bytes() == old
 
 
-# -------------------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 @pytest.mark.parametrize("most, sizes", [(3, [5, 3, 2]), (1, [5, 3, 2, 1, 1, 1, 2, 1, 1])])
@@ -373,7 +378,8 @@ def test_parts_follow_from_memory_or_are_given():
 
 
 def test_a_stack_that_runs_out_of_room_on_the_way_keeps_what_is_done(tmp_path, monkeypatch):
-    """One member has finished and is on record when the others run out of memory: it is not trained again."""
+    """One member has finished and is on record when the others run out of memory: it is not trained
+    again."""
     configs, real, calls = members(lengths=(20, 60, 60)), loop.step, []
 
     def step(stack, state, *args):
@@ -389,7 +395,7 @@ def test_a_stack_that_runs_out_of_room_on_the_way_keeps_what_is_done(tmp_path, m
     )  # each of the two went on from its checkpoint at step 20
 
 
-# ---------------------------------------------------------------------------------------------------------------- Muon
+# --------------------------------------------------------------------------------------------- Muon
 
 
 @pytest.mark.parametrize("variant", ["gpt", "mistral", "moe"])
@@ -425,7 +431,8 @@ def test_orthogonal_keeps_directions_and_levels_sizes(shape):
 
 @pytest.mark.parametrize("variant", ["gpt", "mistral", "moe"])
 def test_muon_equals_a_slow_reading_of_its_rule(variant):
-    """One matrix at a time, queries, keys, values and experts apart; everything else by torch's AdamW."""
+    """One matrix at a time, queries, keys, values and experts apart; everything else by torch's
+    AdamW."""
     c = config(
         0,
         variant,
@@ -495,7 +502,7 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
         assert torch.allclose(w[0].double(), mine[name].detach(), atol=3e-4), name
 
 
-# ------------------------------------------------------------------------------------------------------------- compile
+# ------------------------------------------------------------------------------------------ compile
 
 
 @pytest.mark.slow
@@ -526,7 +533,8 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
 
 
 def test_compiling_is_weighed_against_the_length_of_training(monkeypatch):
-    """auto: only where the time saved pays for the time that it takes, and where there is a compiler."""
+    """auto: only where the time saved pays for the time that it takes, and where there is a
+    compiler."""
 
     def stack(compile, steps, members=1):
         made = [config(seed, steps=steps).as_dict() for seed in range(members)]

@@ -1,4 +1,5 @@
-"""Training: the optimizer, exact resume, stacks against single runs, failures, and memorization down to the floor."""
+"""Training: the optimizer, exact resume, stacks against single runs, failures, and memorization
+down to the floor."""
 
 import math
 
@@ -112,7 +113,8 @@ def test_learning_rate_schedule():
 
 
 def test_the_rows_of_a_schedule_are_each_members_own():
-    """AdamW's numbers of a step, written out in exact arithmetic; blocks of any size give the same rows."""
+    """AdamW's numbers of a step, written out in exact arithmetic; blocks of any size give the same
+    rows."""
     members = [
         Train(steps=50, warmup_steps=5, lr=0.03, weight_decay=0.1, beta1=0.8, beta2=0.999),
         Train(steps=20, warmup_steps=0, lr=0.01, final_lr_fraction=0.5),
@@ -147,7 +149,8 @@ def test_the_rows_of_a_schedule_are_each_members_own():
 
 
 def test_golden_training():
-    """A change that alters numbers shows here; if it is meant to, raise IDENTITY_SCHEMA, because run ids name results."""
+    """A change that alters numbers shows here; if it is meant to, raise IDENTITY_SCHEMA, because
+    run ids name results."""
     stack, state = trained([config(train__steps=40)])
     held = bits.memorized(
         bits.code_lengths(
@@ -172,8 +175,8 @@ def test_a_few_facts_are_memorized_to_the_entropy_floor():
 
 
 def test_every_member_of_a_stack_equals_its_solo_run():
-    """Different data, sizes, seeds and optimizer numbers in one stack; 300 steps; fp32 rounding grows on the way, so the
-    tolerance is on the loss, and on the weights after 30 steps."""
+    """Different data, sizes, seeds and optimizer numbers in one stack; 300 steps; fp32 rounding
+    grows on the way, so the tolerance is on the loss, and on the weights after 30 steps."""
     members = [
         config(seed=0),
         config(seed=1, data__n_sequences=23),
