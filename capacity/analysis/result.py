@@ -52,7 +52,7 @@ class Outcome:
             for kind in ("png", "pdf")
         }
         for name, data in files.items():
-            files.write_atomic(Path(folder) / name, data)
+            write_atomic(Path(folder) / name, data)
         return [Path(folder) / name for name in files]
 
 
