@@ -13,14 +13,16 @@ Standard library only; pandas is imported where a table is asked for. Nothing is
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import fcntl
 import json
 import math
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
 from capacity import counts
 from capacity.base.errors import ConfigError
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     import pandas
 
 SCHEMA = 1
+_BESIDE: ContextVar[Mapping[str, dict]] = ContextVar(
+    "records beside those of run folders", default={}
+)
 OPTIONAL = type(None)
 # Dotted key -> allowed types. A record has at least these; measures bring their own version number.
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -176,7 +181,8 @@ def write(results: Path, record: dict) -> None:
 
 
 def read(results: Path, run_id: str) -> dict | None:
-    """The record of a run, or None if it has none yet. ConfigError if the file is not a record."""
+    """The record of a run, or None if it has none yet. ConfigError if the file is not a record.
+    Within `beside` also one that is kept there."""
     path = run_dir(results, run_id) / "record.json"
     try:
         record = validate(json.loads(path.read_bytes()))
@@ -184,11 +190,24 @@ def read(results: Path, run_id: str) -> dict | None:
             raise ValueError(f"it is the record of run {record['run_id']}")
         return record
     except FileNotFoundError:
-        return None
+        return copy.deepcopy(
+            _BESIDE.get().get(run_id)
+        )  # as if read from a file: the caller may change it
     except (ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path}: not a record ({error}); remove the folder to train the run again"
         ) from None
+
+
+@contextmanager
+def beside(kept: Mapping[str, dict]) -> Iterator[None]:
+    """While open, `read` takes records from `kept`, by run id, where a run has none in its folder;
+    see `capacity.archive`."""
+    token = _BESIDE.set(kept)
+    try:
+        yield
+    finally:
+        _BESIDE.reset(token)
 
 
 def status(results: Path, run_id: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capacity.base.files import csv, plain
+from capacity.base.files import csv, plain, write_atomic
 
 if TYPE_CHECKING:
     import pandas

@@ -61,8 +61,14 @@ FIT_HELP = """\
 Fit the law of a study from its records alone and write the fit (JSON), the
 tables (CSV) and the figure (PNG, PDF) to RESULTS/studies/STUDY/.
 
+--freeze keeps the records there too, as records.jsonl.gz, and of text what
+attacks read of single sequences, as scores.safetensors.gz. fit-laws, report,
+compare and table then need no run folders; a record in a run folder wins
+over a kept one. Sweeps take no notice of kept records.
+
 examples:
   capacity fit-laws pocket
+  capacity fit-laws pocket --freeze
   capacity fit-laws pocket --results /shared/results
 """
 REPORT_HELP = """\

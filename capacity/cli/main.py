@@ -183,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the same settings as in the sweep, if any",
     )
     fit_options(fit)
+    fit.add_argument(
+        "--freeze", action="store_true", help="keep the study's records beside its fit; see above"
+    )
     results(fit)
 
     report = verb("report", _report, "one HTML page about a study", REPORT_HELP)
@@ -561,42 +564,65 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _fit_laws(args: argparse.Namespace) -> int:
-    from capacity import records
+    from capacity import archive, records
+    from capacity.analysis import freeze
     from capacity.analysis import result as outcome
     from capacity.study import load_study
 
     _check_fit_options(args)
     study = load_study(args.study, args.overrides)
+    if args.freeze and args.overrides:
+        raise ConfigError(
+            f"--freeze: keeps the runs of the study as its file has them; leave out "
+            f"{' '.join(args.overrides)}"
+        )
     if len(found := outcome.kinds(study)) > 1:
         raise ConfigError(
             f"{study.name}: runs on {' and '.join(sorted(found))}; a law is about one of them"
         )
-    table = records.table(args.results, study.runs)
-    if not (table["status"] == "finished").any():
-        raise ConfigError(
-            f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
-            f"sweep {args.study}"
+    with archive.reading(args.results, [study.name]) as kept:
+        table = records.table(args.results, study.runs)
+        if not (table["status"] == "finished").any():
+            raise ConfigError(
+                f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
+                f"sweep {args.study}"
+            )
+        for line in (
+            freeze.freeze(study, args.results) if args.freeze else ()
+        ):  # also of a study without a law
+            print(line, file=sys.stderr)
+        try:
+            judged = outcome.judge(
+                study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows
+            )
+        except ValueError as error:
+            raise ConfigError(f"{study.name}: {error}") from None
+        written = judged.write(args.results / "studies" / study.name)
+        print(
+            "\n".join([judged.text, *map(str, written)] if judged.kind == "text" else [judged.text])
         )
-    try:
-        judged = outcome.judge(
-            study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows
-        )
-    except ValueError as error:
-        raise ConfigError(f"{study.name}: {error}") from None
-    written = judged.write(args.results / "studies" / study.name)
-    print("\n".join([judged.text, *map(str, written)] if judged.kind == "text" else [judged.text]))
+        kept.tell(args.results, study)
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
-    from capacity import records
-    from capacity.analysis import result as outcome
+    from capacity import archive
     from capacity.study import load_study
 
     _check_fit_options(args)
     if args.output and args.output.is_dir():
         raise ConfigError(f"--output {args.output}: a folder; name a file")
     study = load_study(args.study, args.overrides)
+    with archive.reading(args.results, [study.name]) as kept:
+        code = _write_report(args, study)
+        kept.tell(args.results, study)
+    return code
+
+
+def _write_report(args: argparse.Namespace, study) -> int:
+    from capacity import records
+    from capacity.analysis import result as outcome
+
     table = records.table(args.results, study.runs)
     if (table["status"] == "missing").all():
         raise ConfigError(

@@ -60,8 +60,8 @@ CAST = 16.0
 PEOPLE = (
     2.0,
     0.3,
-    # bits per parameter of facts after 1000 exposures (3.3, arXiv 2404.05405, section 5), and what it
-    # may be off by
+    # bits per parameter of facts after 1000 exposures (3.3, arXiv 2404.05405, section 5), and what
+    # it may be off by
 )
 STEP = 1e-3  # relative, of bits, for a slope
 

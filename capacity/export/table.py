@@ -20,7 +20,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator
 
-from capacity import records
+from capacity import archive, records
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
@@ -74,7 +74,8 @@ def table(
     if output is not None and output.suffix == ".parquet":
         _pyarrow(output)
     found, unread = groups(studies, overrides, results)
-    frame = tidy(found, results, quantized)
+    with archive.reading(results, [name for name, _ in found] if studies else []):
+        frame = tidy(found, results, quantized)
     if about:
         print("\n".join(line for name in frame for line in told(name, quantized)))
     elif output is None:

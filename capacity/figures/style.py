@@ -50,8 +50,8 @@ GUIDES = (
     2,
     1,
     0.5,
-    # bits per parameter: about 4 of random data, 2 and 1 of facts after 1000 and 100 exposures, half of
-    # that
+    # bits per parameter: about 4 of random data, 2 and 1 of facts after 1000 and 100 exposures,
+    # half of that
 )
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), but their
 # yellow, too pale here

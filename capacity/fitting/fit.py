@@ -1,7 +1,7 @@
 """Fitting a form to points: a robust objective summed in the form's transform, many starts, and a
 guard against searches that stopped early.
 
-    from capacity.laws import estimate, intervals
+    from capacity.fitting import fit, intervals
     points = estimate.Points({"parameters": p, "ceiling_bits": h}, bits, cluster=label, sd=noise)
     found = estimate.fit("smooth_corner", points)
     found.values["alpha"], found.predict({"parameters": 1e6, "ceiling_bits": 1e7}), found.warnings

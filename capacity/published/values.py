@@ -108,7 +108,7 @@ def get(id: str) -> Value:
     if id not in values():
         raise ConfigError(
             f"published: {id}: no such value{nearest(id, list(values()))}; {FILE.name} of "
-            f"capacity/laws has them all"
+            f"capacity/published has them all"
         )
     return values()[id]
 

@@ -28,7 +28,7 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
     "no_law": ("pocket_budget", {}),
     "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]}),
 }
-# golden file -> commands whose output is kept besides; a page repeats what fit-laws prints, and
+# golden file -> commands whose output is kept besides: a page repeats what fit-laws prints, and
 # test_frozen.py has it of committed studies
 PRINTED = {
     **{

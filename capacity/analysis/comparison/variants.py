@@ -425,12 +425,14 @@ def told(row: dict) -> list[str]:
 
 def command(args: argparse.Namespace) -> int:
     """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
-    from capacity import records
+    from capacity import archive, records
     from capacity.base.errors import ConfigError
     from capacity.study import load_study
 
     study = load_study(args.study, args.overrides)
-    table = records.table(args.results, study.runs)
+    with archive.reading(args.results, [study.name]) as kept:
+        table = records.table(args.results, study.runs)
+        kept.tell(args.results, study)
     if not (table["status"] == "finished").any():
         raise ConfigError(
             f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "

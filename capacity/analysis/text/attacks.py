@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity import archive
 from capacity.measure import membership
-from capacity.measure.text import read_scores
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 FAMILY = [
@@ -29,6 +28,11 @@ FEWEST_SHADOWS = (
     5  # two that saw a sequence and two that did not, besides the target: about this many at least
 )
 SINGLE = ("loss", "zlib", "min_k", "min_k_plus", "recall")
+RANKED = (
+    "min_k",
+    "min_k_plus",
+    "recall",
+)  # of SINGLE: scores of their own, from which only ROC curves are made here
 ATTACKS = (*SINGLE, "reference", "lira", "lira_offline", "rmia")
 FPR_GRID = np.geomspace(1e-4, 1.0, 81)
 
@@ -43,7 +47,7 @@ def joined(table, results: Path, shadows: int | None = None):
     ValueError where there are fewer.
     """
     done = table[table.status == "finished"].copy()
-    scores = {run_id: read_scores(records.run_dir(results, run_id)) for run_id in done.run_id}
+    scores = {run_id: archive.scores(results, run_id) for run_id in done.run_id}
     if lacking := [run_id for run_id, found in scores.items() if found is None]:
         raise ValueError(
             f"finished run {lacking[0]} has no scores.safetensors; measure it again: capacity "
@@ -118,14 +122,49 @@ def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> pd.D
     )
 
 
+def places(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of the columns RANKED, for `archive.pack_scores`: by attack, for each sequence how many
+    thresholds of the rates FPR_GRID it passes, uint8. The ROC of these places is that of the scores
+    at every rate of the grid."""
+    seen, out = scores["seen"].astype(bool), {}
+    for name in RANKED:
+        others = ~seen
+        if name == "recall":
+            others = others & (
+                np.arange(len(seen)) > 0
+            )  # the first held-out sequence was its prefix
+        n, falling = int(others.sum()), -np.sort(-scores[name][others].astype(float))
+        if n == 0 or not seen.any():
+            continue
+        passed = 1 - (n - np.arange(n + 1)) / n  # as `membership.roc` has it
+        most = (
+            np.searchsorted(passed, FPR_GRID * (1 + 1e-12), "right") - 1
+        )  # how many others a rate lets pass
+        thresholds = np.unique(
+            [np.nextafter(falling[k], np.inf) if k < n else -np.inf for k in most]
+        )
+        out[name] = np.searchsorted(thresholds, scores[name].astype(float), "right").astype(
+            np.uint8
+        )
+    return out
+
+
 def _single(columns: dict):
-    """Attacks that need one model: name, scores, who was seen."""
+    """Attacks that need one model: name, scores, who was seen. Of kept scores there may be the
+    `places` alone, which serve as well here, or nothing."""
     seen = columns["seen"].astype(bool)
     if seen.all() or not seen.any():
         return
+    columns = {name: columns.get(name + archive.RATES) for name in RANKED} | columns
     for name, score in membership.attacks(columns, columns["zlib"]).items():
-        yield name, score, seen
-    yield "recall", columns["recall"][1:], seen[1:]  # the first held-out sequence was its prefix
+        if score is not None:
+            yield name, score, seen
+    if columns["recall"] is not None:
+        yield (
+            "recall",
+            columns["recall"][1:],
+            seen[1:],
+        )  # the first held-out sequence was its prefix
 
 
 def _rows_of(scores: dict, rows: np.ndarray, whose: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from capacity import archive, records
 from capacity.analysis import result as outcome
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
@@ -28,16 +29,15 @@ TRAINED = (
     "qat",
 )  # first words of ways that are runs of their own, not quantized afterwards
 
-# What the committed tables do not hold; records.jsonl.gz of the study does. Study -> {path in the
-# fit file, or name of a table: reason}. Nothing else is left out, and every entry must exist.
-NOT_FROZEN: dict[str, dict[str, str]] = {
+# What the committed tables do not hold: study -> {path in the fit file: reason}. Where a study has
+# records.jsonl.gz it is fitted from these and nothing is left out.
+_NOT_IN_TABLES: dict[str, dict[str, str]] = {
     "morris/forgetting@pocket": {
-        f"/forgetting/{key}": "needs the losses of single canaries at each probe, which records "
-        "hold"
+        f"/forgetting/{key}": "needs losses of single canaries, which records hold"
         for key in ("first_bits", "half_life")
     },
 }
-CURVES = "roc.csv"  # of text: needs the scores of single sequences
+CURVES = "roc.csv"  # of text: needs the scores of single sequences, where no records are kept
 NO_FIT = {
     "coverage": "simulations, by scripts/coverage.py",
     "design": "simulations, by scripts/design.py",
@@ -71,16 +71,31 @@ def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
     return pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
 
 
-def refitted(name: str) -> Refit:
-    """The fit of a committed study from its committed tables alone."""
-    study, runs = load_study(name, []), table_of(name)
+def not_frozen() -> dict[str, dict[str, str]]:
+    """Study -> {path in its fit file: why it is not compared}."""
+    return {name: left for name, left in _NOT_IN_TABLES.items() if not _has_records(name)}
+
+
+def _has_records(name: str) -> bool:
+    return (STUDIES / name / archive.RECORDS).exists()
+
+
+def refitted(name: str, folder: Path) -> Refit:
+    """The fit of a committed study from what is committed of it: its records, or else its tables.
+    folder: an empty one, so that no run folder of this checkout is taken for a committed record."""
+    study = load_study(name, [])
+    if _has_records(name):
+        (folder / "studies").symlink_to(STUDIES)
+        with archive.reading(folder, [name]):
+            return _judged(study, records.table(folder, study.runs), folder)
     kind = {"fit.json": _judged, "precision.json": _precision, "memory.json": _text}
-    return kind[fit_file(name).name](study, runs)
+    return kind[fit_file(name).name](study, table_of(name))
 
 
-def _judged(study: Study, runs: pd.DataFrame) -> Refit:
-    """Random data, ablations and people: the table of runs is all that their laws read."""
-    found = outcome.judge(study, runs, Path("no results"))
+def _judged(study: Study, runs: pd.DataFrame, results: Path = Path("no results")) -> Refit:
+    """As fit-laws does it. Laws of random data, ablations and people read the table of runs
+    alone."""
+    found = outcome.judge(study, runs, results)
     return Refit(found.kind, json.loads(found.json()), found.text, found.tables)
 
 

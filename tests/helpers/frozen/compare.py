@@ -90,7 +90,7 @@ def differences(kept, found, path: str = "") -> Iterator[str]:
     elif isinstance(kept, list) and isinstance(found, list):
         if len(kept) != len(found):
             yield f"{path}: {len(kept)} entries, now {len(found)}"
-        for i, (one, other) in enumerate(zip(kept, found)):
+        for i, (one, other) in enumerate(zip(kept, found, strict=False)):
             yield from differences(one, other, f"{path}/{i}")
     elif _number(kept) and _number(found):
         if not close(kept, found, rule_of(path)):

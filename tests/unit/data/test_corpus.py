@@ -124,7 +124,8 @@ def test_measured_bits_of_a_reader_who_knows_the_values_and_of_one_who_guesses(t
 
     def knows(
         tokens,
-        # everything is certain, names too: more than a set without order allows, but a text may tell
+        # everything is certain, names too: more than a set without order allows, but a text may
+        # tell
     ):
         shape = tokens.shape[0], tokens.shape[1] - 1
         return torch.zeros(shape), torch.ones(shape, dtype=torch.bool)

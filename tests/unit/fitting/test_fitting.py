@@ -679,7 +679,7 @@ def test_percentiles_of_a_bootstrap_of_four_shapes_cover_too_little():
 
 
 # --- comparisons
-# --------------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_held_out_scale_is_told_by_the_others():
@@ -852,7 +852,8 @@ def test_the_record_of_a_fit_is_json_and_holds_the_numbers_in_full(name):
     assert off < 0.5 and told["loss"]["sum"] is True
 
 
-# --- points, files ---------------------------------------------------------------------------------------------------------------------------------
+# --- points, files
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_table_becomes_points_and_a_mix_is_refused():
@@ -972,7 +973,8 @@ def test_four_thousand_resamples_of_many_runs_go_in_pieces():
         pieces = solve(found.problem, start)
     finally:
         solver.CHUNK = before
-    # a row is the same work in either; where a sum is taken otherwise, both end within the search's tolerance of the minimum
+    # a row is the same work in either; where a sum is taken otherwise, both end within the search's
+    # tolerance of the minimum
     room = math.sqrt(2 * 1e-13 * found.objective) * np.sqrt(
         np.diag(intervals.spread_of(found).inverse)
     )

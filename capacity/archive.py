@@ -1,0 +1,251 @@
+"""Records of a study in one file beside its fit, so that the study is fitted again without its run
+folders.
+
+    records.jsonl.gz        a record a line, by run id, as record.json has it, without settings of
+                            the site (cluster, wandb) and without tracebacks, which hold paths
+    scores.safetensors.gz   of text: what `analysis/text/attacks.py` reads of single sequences
+
+`reading` is the only way to them, and only fit-laws, report, table and compare take it: to all
+others a run without its folder is not there, so that a sweep trains it. A record of a run folder
+wins over a kept one, and a run's scores come from where its record comes from. The same content
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capacity import records
+from capacity.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from capacity.study import Study
+
+RECORDS, SCORES = "records.jsonl.gz", "scores.safetensors.gz"
+SITE = ("cluster", "wandb")  # sections of a record's settings that are about a machine or its user
+LARGEST_SCORES = 2**20  # bytes of a file that can be committed beside a fit
+EXACT = ("loss",)  # columns of scores that are kept to the bit, as float32
+RATES = " at rates"  # ends the name of a column that only says where a ROC curve runs
+
+
+@dataclass
+class Kept:
+    """What the files of some studies hold: by run id the record, and the file of scores, read when
+    asked for."""
+
+    records: dict[str, dict] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)  # run id -> records.jsonl.gz that has it
+    _scores: dict[Path, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
+
+    def used(self, results: Path, runs) -> list[str]:
+        """Ids of these runs whose record is a kept one."""
+        return [
+            run.run_id
+            for run in runs
+            if run.run_id in self.records and not _has_folder(results, run.run_id)
+        ]
+
+    def tell(self, results: Path, study: Study) -> None:
+        """One line on standard error where some run of the study is known by its kept record
+        only."""
+        if used := self.used(results, study.runs):
+            print(
+                f"{len(used)} of {len(study.runs)} records from {self.files[used[0]]}",
+                file=sys.stderr,
+            )
+
+    def scores(self, run_id: str) -> dict[str, np.ndarray] | None:
+        """The table of scores of a run, None if none is kept."""
+        file = self.files[run_id].with_name(SCORES)
+        if file not in self._scores:
+            self._scores[file] = unpack_scores(file) if file.exists() else {}
+        return self._scores[file].get(run_id)
+
+
+_KEPT: ContextVar[Kept | None] = ContextVar("kept records", default=None)
+
+
+@contextmanager
+def reading(results: Path, names: list[str]) -> Iterator[Kept]:
+    """While open, `records.read` and `scores` find runs of these studies in their files, where they
+    have no folder. ConfigError for a file that is not one of records."""
+    kept = Kept()
+    for name in names:
+        file = results / "studies" / name / RECORDS
+        if file.exists():
+            found = unpack_records(file)
+            kept.records |= found
+            kept.files |= dict.fromkeys(found, file)
+    token, outer = _KEPT.set(kept), records.beside(kept.records)
+    try:
+        with outer:
+            yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+def scores(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
+    """The table of scores of a run of text: from its folder, or from where its record is kept; None
+    if it has none."""
+    from capacity.measure.text import read_scores
+
+    kept = _KEPT.get()
+    if kept is not None and run_id in kept.records and not _has_folder(results, run_id):
+        return kept.scores(run_id)
+    return read_scores(records.run_dir(results, run_id))
+
+
+def _has_folder(results: Path, run_id: str) -> bool:
+    return (records.run_dir(results, run_id) / "record.json").exists()
+
+
+def pack_records(found: list[dict]) -> bytes:
+    """Records as bytes of `RECORDS`. Keys keep their order, in which tables have their columns."""
+    lines = []
+    for record in sorted(found, key=lambda record: record["run_id"]):
+        config = {name: part for name, part in record["config"].items() if name not in SITE}
+        error = record["error"] and record["error"] | {"traceback": None}
+        lines.append(
+            json.dumps(
+                record | {"config": config, "error": error},
+                allow_nan=False,
+                ensure_ascii=False,
+                separators=(",", ":"),
+            )
+            + "\n"
+        )
+    return _gzip("".join(lines).encode())
+
+
+def unpack_records(file: Path) -> dict[str, dict]:
+    """Run id -> record, by run id. ConfigError with file and line."""
+    found: dict[str, dict] = {}
+    try:
+        lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    except (OSError, EOFError, ValueError) as error:
+        raise ConfigError(f"{file}: not a file of records ({error})") from None
+    for i, line in enumerate(lines, 1):
+        try:
+            record = records.validate(json.loads(line))
+            if record["run_id"] in found:
+                raise ValueError(f"run {record['run_id']} a second time")
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(f"{file}: line {i}: not a record ({error})") from None
+        found[record["run_id"]] = record
+    return found
+
+
+def pack_scores(
+    tables: Mapping[str, Mapping[str, np.ndarray]], places: Mapping[str, Mapping[str, np.ndarray]]
+) -> bytes:
+    """Tables of scores by run as bytes of `SCORES`.
+
+    Kept are row, seen and zlib, and to the bit the columns EXACT. places: run -> column -> uint8,
+    of columns that only ROC curves are made of: the place of a score among the thresholds of the
+    curve's rates. They are kept under a name that ends in RATES and give the curve at these rates
+    exactly and nothing else; places may be empty. Runs that were scored on the first rows of
+    others' share them.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    tensors: dict[str, np.ndarray] = {}
+    about: dict[str, dict] = {}
+    by_length = sorted(tables, key=lambda run_id: (-len(tables[run_id]["row"]), run_id))
+    lists: list[tuple[np.ndarray, np.ndarray]] = []
+    for run_id in by_length:
+        table = tables[run_id]
+        row, zlib = table["row"].astype(np.int32), table["zlib"].astype(np.int32)
+        if not ((row == table["row"]).all() and (zlib == table["zlib"]).all()):
+            raise ValueError(f"scores of run {run_id}: rows and bytes beyond 32 bits")
+        n = len(row)
+        same = [
+            i
+            for i, (rows, bytes_) in enumerate(lists)
+            if (rows[:n] == row).all() and (bytes_[:n] == zlib).all()
+        ]
+        if not same:
+            lists.append((row, zlib))
+        about[run_id] = {"list": same[0] if same else len(lists) - 1, "sequences": n}
+        tensors[f"{run_id}/seen"] = np.packbits(table["seen"].astype(bool))
+        for name in EXACT:
+            tensors[f"{run_id}/{name}"] = _planes(table[name].astype(np.float32, casting="no"))
+        for name, place in places.get(run_id, {}).items():
+            tensors[f"{run_id}/{name}{RATES}"] = place.astype(np.uint8, casting="safe")
+    for i, (row, zlib) in enumerate(lists):
+        tensors |= {f"row/{i}": _planes(row), f"zlib/{i}": _planes(zlib)}
+    return _gzip(save(tensors, metadata={"runs": json.dumps(about, sort_keys=True)}))
+
+
+def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Run id -> table of scores as `measure.text.read_scores` gives it, with the columns that
+    `pack_scores` keeps."""
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        data = gzip.decompress(file.read_bytes())
+        tensors = load(data)
+        about = json.loads(
+            json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["runs"]
+        )
+        out: dict[str, dict[str, np.ndarray]] = {}
+        for run_id, told in about.items():
+            n, i = told["sequences"], told["list"]
+            table = {
+                "row": _whole(tensors[f"row/{i}"], np.int32)[:n].astype(np.int64),
+                "zlib": _whole(tensors[f"zlib/{i}"], np.int32)[:n],
+                "seen": np.unpackbits(tensors[f"{run_id}/seen"], count=n),
+            }
+            mine = {
+                key.removeprefix(f"{run_id}/"): tensor
+                for key, tensor in tensors.items()
+                if key.startswith(f"{run_id}/")
+            }
+            table |= {name: _whole(mine[name], np.float32) for name in EXACT}
+            out[run_id] = table | {
+                name: tensor for name, tensor in mine.items() if name.endswith(RATES)
+            }
+    except (OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
+        raise ConfigError(f"{file}: not a file of scores ({error})") from None
+    return out
+
+
+def _planes(numbers: np.ndarray) -> np.ndarray:
+    """Numbers of four bytes as bytes [4, n], the most significant last: what is alike lies
+    together."""
+    import numpy as np
+
+    little = numbers.astype(numbers.dtype.newbyteorder("<"))
+    return np.ascontiguousarray(little.view(np.uint8).reshape(-1, 4).T)
+
+
+def _whole(planes: np.ndarray, dtype) -> np.ndarray:
+    import numpy as np
+
+    return (
+        np.ascontiguousarray(planes.T)
+        .view(np.dtype(dtype).newbyteorder("<"))
+        .reshape(-1)
+        .astype(dtype)
+    )
+
+
+def _gzip(data: bytes) -> bytes:
+    """Compressed, without a time or a name."""
+    out = io.BytesIO()
+    with gzip.GzipFile("", "wb", 9, out, mtime=0) as file:
+        file.write(data)
+    return out.getvalue()
