@@ -124,4 +124,4 @@ class Hard(Corner):
         return float(truths.theta[0, 0])
 
     def _measured(self, frame):
-        return frame[fit.classify(frame) == "saturated"]
+        return frame[fit.classify(frame) == "capacity_limited"]

@@ -539,7 +539,7 @@ class Capacity(Corner):
         return np.ones(slope.shape[:-1])
 
     def _measured(self, frame) -> pd.DataFrame:
-        return frame[fit.classify(frame) == "saturated"]
+        return frame[fit.classify(frame) == "capacity_limited"]
 
 
 def _ceilings(space: Space) -> np.ndarray:

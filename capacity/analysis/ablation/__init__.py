@@ -1,0 +1,36 @@
+"""Studies over vocabularies or lengths: does one number of bits per parameter hold for all?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from capacity.analysis.ablation.analysis import BOTH, analyse, varied
+from capacity.analysis.ablation.document import document
+from capacity.analysis.ablation.residuals import residuals
+from capacity.analysis.random.document import columns
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from capacity.analysis.finding import Finding
+    from capacity.config import Config
+
+COMPARES = False
+
+
+def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
+    """Runs on uniform tokens of several vocabularies or lengths."""
+    return all(run.data.kind == "uniform" for run in runs) and bool(varied(table))
+
+
+def figures(finding: Finding) -> Mapping[str, Figure]:
+    """Measured and fitted bits, a figure per convention."""
+    from capacity.analysis.ablation.figures import ablation_figure
+
+    runs = finding.tables["runs.csv"]
+    return {f"ablation_{bits}": ablation_figure(runs, finding.numbers, bits) for bits, _ in BOTH}
+
+
+__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]

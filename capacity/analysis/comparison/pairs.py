@@ -167,7 +167,7 @@ def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
         )
     rows = fit.check(table, allow_mixed=True)
     why = fit.classify(rows)
-    p, why = rows.parameters_total, np.where(why == "saturated", "", why)
+    p, why = rows.parameters_total, np.where(why == "capacity_limited", "", why)
     return (
         rows.assign(value=rows.strict_bits / p, most=math.nan, parameters=p, limited=why),
         "strict bits per parameter (total count) on plateaus",

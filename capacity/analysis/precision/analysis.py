@@ -11,7 +11,8 @@ import pandas as pd
 
 from capacity import records
 from capacity.analysis.precision import bit_widths as precision
-from capacity.analysis.random.plateaus import UNDERFILLED, rising
+from capacity.analysis.random.plateaus import rising
+from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.analysis.result import Outcome
 from capacity.analysis.table_checks import checked
 from capacity.base.files import plain
@@ -252,7 +253,7 @@ def _held_and_ceiling(table):
 def _flagged(table) -> dict[str, list[str]]:
     done, held, ceiling = _held_and_ceiling(table)
     return {
-        "under_filled": sorted(done.run_id[held > UNDERFILLED * ceiling]),
+        "under_filled": sorted(done.run_id[held > DATA_LIMITED * ceiling]),
         "rising": sorted(done.run_id[rising(done)]),
     }
 

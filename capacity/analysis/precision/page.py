@@ -4,7 +4,7 @@ computed here that the fit does not state."""
 from __future__ import annotations
 
 from capacity.analysis.precision.bit_widths import LADDERS, TRAINED
-from capacity.analysis.random.plateaus import CORNER, UNDERFILLED
+from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.report.parts import (
     FAILED,
     MISSING,
@@ -86,7 +86,7 @@ def of_precision(fit: dict) -> View:
         Flag("unconverged", f"{RISING_MEANS}; flagged, not removed", fit["run_ids"]["rising"]),
         Flag(
             "under-filled",
-            f"holds over {UNDERFILLED:.0%} of its data: a lower bound of what it could hold",
+            f"holds over {DATA_LIMITED:.0%} of its data: a lower bound of what it could hold",
             fit["run_ids"]["under_filled"],
         ),
         Flag(*FAILED, fit["run_ids"]["failed"]),

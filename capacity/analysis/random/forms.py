@@ -9,9 +9,9 @@ intervals by cluster), so that forms can be told apart by the sizes that they di
 from __future__ import annotations
 
 from capacity.base.files import plain
-from capacity.fitting import fit as estimate
-from capacity.fitting import selection as compare
-from capacity.published.values import digits, ends, wrapped
+from capacity.fitting import fit
+from capacity.fitting import selection
+from capacity.base.words import digits, ends
 
 PLATEAUS = ("capacity_linear", "capacity_affine", "capacity_power")
 RUNS = ("hard_corner", "smooth_corner")
@@ -24,19 +24,19 @@ SHOWN = {
 }
 
 
-def judge(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: int = 0) -> dict:
+def compared(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: int = 0) -> dict:
     """{"plateaus": ..., "runs": ...}, each with forms, the one with the smallest held-out error
-    first (rows of `compare.forms`, with `record` of `compare.record`), or a reason why there are
+    first (rows of `selection.forms`, with `record` of `selection.record`), or a reason why there are
     none.
 
     units: of `fit.units`, clustered by label. runs: parameters, ceiling, bits, label of all runs
     that hold something, and whether their data were more than they hold (over). convention: what
     the numbers count, kept with the fits. resamples: of the cluster bootstrap beside the intervals.
     """
-    told = {
+    parts = {
         "plateaus": (
             PLATEAUS,
-            estimate.Points(
+            fit.Points(
                 {"parameters": units.parameters.to_numpy(float)},
                 units.bits.to_numpy(float),
                 cluster=units.label.to_numpy(),
@@ -46,7 +46,7 @@ def judge(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: 
         ),
         "runs": (
             RUNS,
-            estimate.Points(
+            fit.Points(
                 {
                     "parameters": runs.parameters.to_numpy(float),
                     "ceiling_bits": runs.ceiling.to_numpy(float),
@@ -58,24 +58,24 @@ def judge(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: 
         ),
     }
     found = {
-        what: _compared(names, points, resamples, seed) for what, (names, points) in told.items()
+        what: _forms_compared(names, points, resamples, seed) for what, (names, points) in parts.items()
     }
     if not runs.over.any():  # nothing but ceilings: any alpha above them fits
         found["runs"] = {"forms": [], "without": {}, "reason": "no run is over-filled"}
     return found
 
 
-def _compared(names, points, resamples, seed):
+def _forms_compared(names, points, resamples, seed):
     rows, without = [], {}
     for name in names:
         try:
-            rows += compare.forms([name], points, "parameters")
+            rows += selection.forms([name], points, "parameters")
         except ValueError as error:
             without[name] = str(error)
-    rows = compare.ranked(rows)
+    rows = selection.ranked(rows)
     for row in rows:
-        row["record"] = compare.record(
-            estimate.fit(row["form"], points), "parameters", resamples=resamples, seed=seed
+        row["record"] = selection.record(
+            fit.fit(row["form"], points), "parameters", resamples=resamples, seed=seed
         )
     return plain(
         {
@@ -86,51 +86,21 @@ def _compared(names, points, resamples, seed):
     )
 
 
-def lines(found: dict) -> list[str]:
-    """For a terminal of 80 columns; found: of `judge`."""
-    out = [
-        "Forms compared (95% over shapes; held out: each size told by the others)",
-        f"  {'':20}{'held-out error':>17}{'AICc':>8}",
-        f"  {'form':<20}{'largest':>9}{'rms':>8}{'more':>8}  parameter",
-    ]
-    for what in ("plateaus", "runs"):
-        part = found[what]
-        if part["reason"]:
-            out += wrapped(f"{what}: none: {part['reason']}", "  ")
-            continue
-        for row in part["forms"]:
-            out.append(
-                f"  {SHOWN[row['form']][0]:<20}{largest(row):>9}{rms(row):>8}{more(row):>8}  "
-                f"{number(row)}"
-            )
-        out += [
-            line
-            for name, why in part["without"].items()
-            for line in wrapped(f"{name}: none: {why}", "  ")
-        ]
-    return out + wrapped(
-        "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs. AICc "
-        "more: than the best of its kind; it counts "
-        "points of one shape as independent, so held-out errors come first.",
-        "  ",
-    )
-
-
 def largest(row: dict) -> str:
-    """Error of the largest size, told by the others, in percent."""
+    """Error, in percent, of the largest size as the others predict it."""
     last = row["held_out"].get("largest")
-    return "-" if not last or last["percent"] is None else f"{last['percent']:+.1f}%"
+    return "–" if not last or last["percent"] is None else f"{last['percent']:+.1f}%"
 
 
 def rms(row: dict) -> str:
     """Error over all sizes left out in turn."""
     value = row["held_out"].get("rms_percent")
-    return "-" if value is None else f"{value:.1f}%"
+    return "–" if value is None else f"{value:.1f}%"
 
 
 def more(row: dict) -> str:
     """AICc above the best form's."""
-    return "-" if row["aicc_difference"] is None else f"{row['aicc_difference']:.1f}"
+    return "–" if row["aicc_difference"] is None else f"{row['aicc_difference']:.1f}"
 
 
 def number(row: dict) -> str:

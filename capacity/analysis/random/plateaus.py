@@ -8,21 +8,17 @@ data. Formulas and intervals are in `forms`.
 
 import difflib
 import hashlib
-import importlib.metadata
 import json
 import math
-import platform
 
 import numpy as np
 import pandas as pd
 
-import capacity
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.table_checks import check_numbers, checked
+from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CORNER
 from capacity.base.files import plain
 from capacity.fitting import forms, linear
-
-SCHEMA = 1
 
 CONVENTIONS = {
     "strict": ("strict_bits", "strict_ceiling_bits"),
@@ -34,29 +30,12 @@ COUNTS = {
     "non_embedding": "parameters_non_embedding",
 }
 
-# A run that holds over 95% of all that its data can give was stopped by the data, not by the model:
-# such runs are what public attempts at this measurement mistook for capacity. The value is a
-# choice; 0.95 leaves room for imperfect training (full-batch runs at this scale end at 0.99 of
-# their ceiling when the data fit).
-UNDERFILLED = 0.95
-# ceiling / bits below this lies in the rounded corner of min(alpha P, H). Near it Morris et al.
-# (2505.24832 v3, App. A.1 against Table 1) lose 8-12%. With the smooth corner of `forms` and their
-# k of 4 to 5.5, a run exactly at the cut
-# still reads 12% to 6% low, and 5% to 2% at 1.5: `sensitivity` shows what the stricter cut does to
-# the answer.
-CORNER = 1.25
-STRICT_CORNER = 1.5
-# Relative gain of bits over the last tenth of training above which a run counts as still rising. A
-# choice: at this pace another tenth could add 2% again. Under a learning rate that decays to zero a
-# small gain proves little; a doubled budget does.
-RISING = 0.02
-
 REASONS = {
     "missing": "planned, no record",
     "failed": "ended without a result",
     "unlearned": "finished with no positive number of bits, so no logarithm; a training failure, "
     "not a capacity",
-    "underfilled": f"bits / ceiling > {UNDERFILLED}: the data ran out first; a lower bound, not "
+    "data_limited": f"bits / ceiling > {DATA_LIMITED}: the data ran out first; a lower bound, not "
     f"data",
     "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower "
     f"bound, not data",
@@ -121,18 +100,18 @@ def check(table, *, allow_mixed=False, pinned=PINNED):
 
 def classify(table, convention="strict"):
     """What each run can say about capacity, as a Series of: missing, failed, unlearned,
-    underfilled, corner, saturated.
+    data_limited, corner, capacity_limited.
 
-    Only `saturated` runs measure a plateau. Whether a run was still rising is a separate question:
+    Only `capacity_limited` runs measure a plateau. Whether a run was still rising is a separate question:
     see `rising`.
     """
     bits, ceiling = (
         table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     )
     kind = np.select(
-        [bits <= 0, bits > UNDERFILLED * ceiling, ceiling < CORNER * bits],
-        ["unlearned", "underfilled", "corner"],
-        "saturated",
+        [bits <= 0, bits > DATA_LIMITED * ceiling, ceiling < CORNER * bits],
+        ["unlearned", "data_limited", "corner"],
+        "capacity_limited",
     )
     return pd.Series(
         np.where(table.status == "finished", kind, table.status), table.index, name="class"
@@ -149,8 +128,8 @@ def units(table, convention="strict", parameters="total"):
     """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
     has none.
 
-    The plateau is the mean over the unit's saturated runs; their maximum would be biased upward by
-    noise (winner's curse). Without a saturated run the most bits any run held is a lower bound,
+    The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased upward by
+    noise (winner's curse). Without a capacity-limited run the most bits any run held is a lower bound,
     since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5). Columns: label,
     seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of those runs), rising
     (how many of them). Sorted by parameters, label, seed.
@@ -181,8 +160,8 @@ def units(table, convention="strict", parameters="total"):
             rising=("rising", "sum"),
         )
 
-    measured = collect(runs[kind == "saturated"], "mean").assign(lower_bound=False)
-    bound = collect(runs[kind.isin(["underfilled", "corner"])], "max").assign(lower_bound=True)
+    measured = collect(runs[kind == "capacity_limited"], "mean").assign(lower_bound=False)
+    bound = collect(runs[kind.isin(["data_limited", "corner"])], "max").assign(lower_bound=True)
     both = pd.concat([measured, bound[~bound.index.isin(measured.index)]]).reset_index()
     both = both.astype({"parameters": float, "bits": float, "lower_bound": bool})
     return both.sort_values(["parameters", "label", "seed"], ignore_index=True)
@@ -195,7 +174,7 @@ def plateaus(table, convention="strict", parameters="total"):
     Columns: label, parameters, bits, bits_sd, bits_per_parameter, bits_per_parameter_sd (sd over
     seeds, NaN for one), lower_bound (no seed has a plateau; bits is then the mean of the seeds'
     bounds), seeds and runs behind bits, seeds_bounded (seeds of a measured label with only a
-    bound), fraction, and how many of the label's runs were finished, underfilled, corner,
+    bound), fraction, and how many of the label's runs were finished, data_limited, corner,
     unlearned, rising, failed, missing.
     """
     unit = units(table, convention, parameters)
@@ -350,11 +329,10 @@ def fit_laws(
         raise ValueError(
             f"no run to fit: none of {len(table)} finished with a positive number of bits"
         )
-    used = table[kind == "saturated"]
+    used = table[kind == "capacity_limited"]
     laws = estimate(unit, n_boot=n_boot, seed=seed)
     return plain(
         {
-            "schema": SCHEMA,
             "convention": convention,
             "parameters": parameters,
             "symbols": {
@@ -364,7 +342,7 @@ def fit_laws(
                 "alpha": "bits per parameter",
             },
             **laws,
-            "forms": capacity_forms.judge(
+            "forms": capacity_forms.compared(
                 unit,
                 pd.DataFrame(
                     {
@@ -372,7 +350,7 @@ def fit_laws(
                         "ceiling": done[ceiling],
                         "bits": done[bits],
                         "label": done.label,
-                        "over": kind[done.index].isin(["saturated", "corner"]),
+                        "over": kind[done.index].isin(["capacity_limited", "corner"]),
                     }
                 ),
                 {"bits": convention, "parameters": parameters},
@@ -400,7 +378,7 @@ def fit_laws(
             "near_corner": sorted(used.run_id[used[ceiling] < STRICT_CORNER * used[bits]]),
             "above_ceiling": sorted(done.run_id[done[bits] > 1.005 * done[ceiling]]),
             "validity": validity(used if len(used) else done, count, bits, ceiling),
-            "cuts": {"underfilled": UNDERFILLED, "corner": CORNER, "rising": RISING},
+            "cuts": {"data_limited": DATA_LIMITED, "corner": CORNER, "rising": RISING},
             "bootstrap": {
                 "resamples": n_boot,
                 "seed": seed,
@@ -408,14 +386,6 @@ def fit_laws(
                 "method": "studentized, smoothed residuals",
                 "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"},
             },
-            "versions": {
-                "capacity": capacity.__version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "pandas": pd.__version__,
-                "scipy": importlib.metadata.version("scipy"),
-            },
-            "inputs_sha256": inputs_hash(table),
         }
     )
 
@@ -424,7 +394,7 @@ def sensitivity(table, convention="strict", parameters="total"):
     """The uncensored alpha (and gamma by count) under other choices, None where nothing is left;
     see the constants."""
     bits, ceiling = CONVENTIONS[convention]
-    runs = table[classify(table, convention) == "saturated"]
+    runs = table[classify(table, convention) == "capacity_limited"]
 
     def estimates(chosen, count=parameters, how="mean"):
         if chosen.empty:

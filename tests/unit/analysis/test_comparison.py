@@ -248,7 +248,7 @@ def test_runs_that_differ_in_one_thing_are_pairs_and_what_the_data_decide_is_lef
     assert (row["pairs_of_runs"], row["units"], row["left_out"]) == (
         12,
         6,
-        {"underfilled": 6},
+        {"data_limited": 6},
     )  # 2 sizes, 3 seeds; the third load fits
     assert (
         row["sizes"] == ["2x8", "2x16"]
@@ -307,7 +307,7 @@ def test_if_the_data_decide_every_pair_it_says_so(tmp_path):
     assert (
         row["effect"] is None
         and row["verdict"]
-        == "nothing to compare: the data decide, not the model: 6 pairs (underfilled)"
+        == "nothing to compare: the data decide, not the model: 6 pairs (data_limited)"
     )
     told = differences.differences(study, records.table(tmp_path / "r", study.runs))
     assert differences.section(told)[-2:] == [

@@ -139,10 +139,10 @@ def test_each_run_gets_the_class_that_its_filling_says():
     table["strict_bits"] = [951.0, 949.0, 801.0, 799.0, -3.0, np.nan, np.nan]
     table.loc[5, "status"], table.loc[6, "status"] = "failed", "missing"
     assert fit.classify(table).tolist() == [
-        "underfilled",
+        "data_limited",
         "corner",
         "corner",
-        "saturated",
+        "capacity_limited",
         "unlearned",
         "failed",
         "missing",
@@ -153,7 +153,7 @@ def test_still_rising_is_a_flag_beside_the_class_and_a_trace_that_is_absent_coun
     table = study(widths=(16,), loads=(2.5,), seeds=range(4))
     table["gain_last_tenth"] = [0.021, 0.02, -0.01, np.nan]
     assert fit.rising(table).tolist() == [True, False, False, True]
-    assert set(fit.classify(table)) == {"saturated"}
+    assert set(fit.classify(table)) == {"capacity_limited"}
     shape = fit.plateaus(table).iloc[0]
     assert (shape.seeds, shape.runs, shape.rising) == (4, 4, 2)
 
@@ -195,7 +195,7 @@ def test_under_filled_runs_do_not_pull_the_answer_down():
     naive = (table.strict_bits / table.parameters_total).mean()
     law = fit.fit_laws(table, n_boot=400)
     assert law["alpha"]["value"] == pytest.approx(ALPHA, rel=0.01) and naive < 0.8 * ALPHA
-    assert len(law["dropped"]["underfilled"]["runs"]) == len(table) / 2
+    assert len(law["dropped"]["data_limited"]["runs"]) == len(table) / 2
 
 
 def test_the_plateau_is_free_of_the_winners_curse():

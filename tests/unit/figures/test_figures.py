@@ -92,7 +92,7 @@ def test_memorized_bits_show_every_finished_run_and_each_plateau():
     done = table[(table.status == "finished") & (table.strict_bits > 0)]
     assert sorted(points) == sorted(zip(done.entropy_bits, done.strict_bits, strict=True))
     kind = fit.classify(table)
-    fills = {"saturated": "full", "corner": "left", "underfilled": "none"}
+    fills = {"capacity_limited": "full", "corner": "left", "data_limited": "none"}
     for name, fill in fills.items():
         bits = [
             y

@@ -650,7 +650,7 @@ def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(
         assert float(row["bits/P"]) == pytest.approx(
             told.strict_bits / told.parameters_total, rel=1e-3
         )
-        assert ("under-filled" in row["flags"]) == (told.class_strict == "underfilled") and (
+        assert ("data-limited" in row["flags"]) == (told.class_strict == "data_limited") and (
             "unconverged" in row["flags"]
         ) == told.still_rising
     assert (
@@ -660,7 +660,7 @@ def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(
     )
     flags = {flag.name: flag.runs for flag in views.view(found).flags}
     assert flags["unconverged"] and set(flags["under-filled"]) == set(
-        table.index[table.class_strict == "underfilled"]
+        table.index[table.class_strict == "data_limited"]
     )
 
 
