@@ -28,6 +28,7 @@ from capacity import counts
 from capacity.base.errors import ConfigError
 from capacity.base.files import flock, is_locked, make_folder, write_atomic, write_json
 from capacity.config import Config
+from capacity.data import text
 
 if TYPE_CHECKING:
     import pandas
@@ -315,7 +316,7 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
             "error": "",
             "precision": config.train.precision,
             "kind": config.data.kind,
-            "vocab_size": config.data.rows,
+            "vocab_size": config.rows,
             "seq_len": config.data.seq_len,
             config.data.size_key: config.items,
             "entropy_bits": config.entropy_bits,
@@ -431,7 +432,7 @@ def _text(config: Config, record: dict | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "exposures": config.exposures,
         "trained_on": config.data.trained_on,
-        "pool": config.data.pool_digest,
+        "pool": text.pool_digest(config.data),
         "tokens_per_parameter": config.trained_items
         * config.data.seq_len
         / config.parameters["total"],
