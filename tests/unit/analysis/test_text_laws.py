@@ -14,10 +14,10 @@ from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, canaries
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
+from capacity.base.scores import write_scores
 from capacity.cli.main import main
 from capacity.measure import memorization as bits
 from capacity.measure import sequence_scores as sequences
-from capacity.measure.text import write_scores
 from capacity.model.gpt import GPT
 from capacity.settings.model import Model
 
@@ -144,7 +144,7 @@ def target(
         {"row": rows.astype(np.int64), "seen": seen.astype(np.uint8), **columns},
         run_id,
     )
-    from capacity.measure import membership
+    from capacity.fitting import membership
 
     stats = (
         membership.statistics(-loss[seen], -loss[~seen], n_boot=10)

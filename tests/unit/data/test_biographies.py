@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
-from capacity.data import hashing, lexicon, lexicons, resolve
+from capacity.data import hashing, lexicons, resolve
 from capacity.data.biographies import BiodWorld, BiosWorld
 
 POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
