@@ -355,23 +355,20 @@ def test_the_size_of_a_world_changes_a_vocabulary_only_where_it_is_asked_to():
         "templates": 2,
     }
     assert lexicons.of(settings(**small)).digest == lexicons.of(settings()).digest
-    assert (
-        settings(**small).rows
-        == settings().rows
-        == settings().used_rows
-        > settings(**small).used_rows
-    )
+    whole, part = resolve.of(settings()), resolve.of(settings(**small))
+    assert part.rows == whole.rows == whole.used_rows > part.used_rows
     worlds = [settings(vocabulary="world", **sizes) for sizes in (small, small | {"majors": 6}, {})]
     assert (
         len({lexicons.of(d).digest for d in worlds}) == 3
         and lexicons.of(worlds[2]).digest == lexicons.of(settings()).digest
     )
-    assert [d.used_rows for d in worlds] == [d.rows for d in worlds]
-    assert worlds[0].rows < worlds[1].rows < worlds[2].rows
-    assert (
-        settings(questions=True).used_rows == settings().used_rows < settings(questions=True).rows
-    )
-    assert settings(tag="main").rows == settings().rows + 1 == settings(tag="main").used_rows
+    own = [resolve.of(d) for d in worlds]
+    assert [d.used_rows for d in own] == [d.rows for d in own]
+    assert own[0].rows < own[1].rows < own[2].rows
+    asked = resolve.of(settings(questions=True))
+    assert asked.used_rows == whole.used_rows < asked.rows
+    tagged = resolve.of(settings(tag="main"))
+    assert tagged.rows == whole.rows + 1 == tagged.used_rows
 
 
 def test_a_kept_lexicon_needs_neither_lists_nor_tokenizer(tmp_path, monkeypatch):
@@ -387,7 +384,7 @@ def test_a_kept_lexicon_needs_neither_lists_nor_tokenizer(tmp_path, monkeypatch)
     assert lexicons.of(again).digest == made.digest and lexicons.of(again).content == json.loads(
         json.dumps(made.content)
     )
-    assert (again.used_rows, again.tokens_per_item) == wanted
+    assert (resolve.of(again).used_rows, resolve.of(again).tokens_per_item) == wanted
     world = [
         BiosWorld(d, lex, 500, 1, torch.device("cpu"))
         for d, lex in ((data, made), (again, lexicons.of(again)))
