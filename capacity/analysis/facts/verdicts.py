@@ -11,6 +11,7 @@ import numpy as np
 
 from capacity.analysis.facts import arms
 from capacity.fitting import forms
+from capacity.fitting.statistics import fieller, t_interval
 from capacity.published.expects import NUMBERS
 from capacity.published.values import verdict
 
@@ -125,7 +126,7 @@ def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
                 },
             )
         ]
-    low, high = arms.t_interval(room.fraction)
+    low, high = t_interval(room.fraction)
     why = "one model leaves no scatter of models" if math.isnan(low) else None
     return [
         (
@@ -294,9 +295,7 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
     cov = np.cov(a, b) / len(pairs)
-    value, interval = arms.ratio(
-        a.mean(), b.mean(), cov, t.ppf(0.5 + forms.LEVEL / 2, len(pairs) - 1)
-    )
+    value, interval = fieller(a.mean(), b.mean(), cov, t.ppf(0.5 + forms.LEVEL / 2, len(pairs) - 1))
     return {
         "value": float(value),
         "interval": None if interval is None else [float(x) for x in interval],
