@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.facts import exposures
@@ -47,7 +48,10 @@ def residuals(outcome: Outcome) -> list[Residuals]:
     return [part for part in found if len(part.points)]
 
 
-def _points(series, x, error, run_id="", name="") -> pd.DataFrame:
+def points(
+    series: ArrayLike, x: ArrayLike, error: ArrayLike, run_id: ArrayLike = "", name: ArrayLike = ""
+) -> pd.DataFrame:
+    """Points of `Residuals`; run_id: empty where a point is not one run; name: what else to call it."""
     return pd.DataFrame(
         {
             "series": series,
@@ -59,7 +63,8 @@ def _points(series, x, error, run_id="", name="") -> pd.DataFrame:
     )
 
 
-def _percent(fitted, measured):
+def percent(fitted: ArrayLike, measured: ArrayLike) -> np.ndarray:
+    """fitted / measured - 1, in percent."""
     return 100 * (np.asarray(fitted, float) / np.asarray(measured, float) - 1)
 
 
@@ -88,7 +93,7 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
                 "parameters P (total)",
                 pd.concat(
                     [
-                        _points(formula.replace(" *", ""), p, _percent(c, units.bits), name=names)
+                        points(formula.replace(" *", ""), p, percent(c, units.bits), name=names)
                         for formula, c in said.items()
                     ]
                 ),
@@ -110,7 +115,7 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
                     "corner",
                     "%",
                     "ceiling / (alpha P)",
-                    _points(done.label, h / (alpha * p), _percent(said, done[bits]), done.run_id),
+                    points(done.label, h / (alpha * p), percent(said, done[bits]), done.run_id),
                 )
             )
     return out
@@ -144,7 +149,7 @@ def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
                 {k: entry["value"] for k, entry in law["parameters"].items()},
             )
             parts.append(
-                _points(way, b, 100 * (said - y), name=[f"{way} {row['rung']}" for row in rungs])
+                points(way, b, 100 * (said - y), name=[f"{way} {row['rung']}" for row in rungs])
             )
         if parts:
             out.append(
@@ -166,7 +171,7 @@ def _ablation(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
             continue
         said = pd.DataFrame(part["cells"])[ablations.CELL].assign(said=form["expected"])
         rows = done.merge(said, on=ablations.CELL)
-        out.append(_points(name, rows[x], _percent(rows.said, rows[bits]), rows.run_id))
+        out.append(points(name, rows[x], percent(rows.said, rows[bits]), rows.run_id))
     return [
         Residuals(
             "one alpha, per run",
@@ -195,7 +200,7 @@ def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
             law["form"], seen, *(law[key]["value"] for key in ("r_inf", "e0", "b"))
         )
         out.append(
-            _points(
+            points(
                 ", ".join(filter(None, (law["label"], law["series"]))),
                 seen,
                 said - rows.r,
@@ -226,7 +231,7 @@ def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
         if "reason" not in law:
             measured = targets[f"loss_{value}"].astype(float)
             parts = [
-                _points(
+                points(
                     "sigmoid in t",
                     t,
                     membership.repaired(t, law["c1"], law["c2"], law["c3"]) - measured,
@@ -236,7 +241,7 @@ def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
             if value == "f1_median":
                 other = fit["logarithmic"]
                 parts.append(
-                    _points(
+                    points(
                         "sigmoid in log t",
                         t,
                         membership.logarithmic(t, other["c1"], other["c2"], other["c3"]) - measured,
@@ -260,7 +265,7 @@ def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
                 "foretold",
                 "F1",
                 "tokens per parameter",
-                _points(asked["label"], asked["t"], error),
+                points(asked["label"], asked["t"], error),
             )
         )
     if fit["canaries"] is not None:
@@ -271,7 +276,7 @@ def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
 
 
 def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
-    out, points = [], canaries.points(targets)
+    out, levels = [], canaries.points(targets)
     for name, part, unit in (
         ("exposure", "exposure", "bits"),
         ("extracted", "extracted", "part"),
@@ -280,7 +285,7 @@ def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
         law = fit[name]
         if "reason" in law:
             continue
-        free = canaries.free(points)[name]
+        free = canaries.free(levels)[name]
         said = (
             law["a"]["value"]
             + law["b"]["value"] * free.seen
@@ -293,7 +298,7 @@ def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
                 name,
                 unit,
                 "times seen",
-                _points(free.label, 2**free.seen, said - free[part], free.run),
+                points(free.label, 2**free.seen, said - free[part], free.run),
             )
         )
     return out
@@ -312,7 +317,7 @@ def _forgetting(fit: dict) -> list[Residuals]:
                     form, cell["lags"], *(numbers[key] for key in ("a", "t0", "b"))
                 )
                 rows.append(
-                    _points(
+                    points(
                         form,
                         np.add(cell["lags"], 1),
                         100 * (said - np.array(cell["bits"])) / cell["first_bits"]["value"],
