@@ -279,11 +279,11 @@ def _llama(
 ) -> None:
     """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here,
     so that nothing is permuted."""
-    from capacity.analysis.facts import arms
+    from capacity.analysis import labels
 
     model = config.model
-    form = arms.architecture(
-        {f"model.{name}": arms._plain(value) for name, value in dataclasses.asdict(model).items()}
+    form = labels.architecture(
+        {f"model.{name}": labels.plain(value) for name, value in dataclasses.asdict(model).items()}
     )
     mistral = form == "Mistral" and not model.bias
     found.config |= {

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import labels
 from capacity.analysis.facts import arms
 from capacity.analysis.random import plateaus as fit
 from capacity.base.errors import nearest
@@ -42,7 +43,7 @@ from capacity.fitting.statistics import (
 if TYPE_CHECKING:
     from capacity.study import Study
 
-SIZE = arms.SIZES[
+SIZE = labels.SIZES[
     :2
 ]  # what makes pairs of one size; heads follow the width or are part of an architecture
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
@@ -113,7 +114,7 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
     rows = rows.assign(stored=rows.get("stored", rows.value)).set_index("run_id")
     plain = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
     plain = plain.where(plain.notna(), None).set_axis([run.run_id for run in study.runs])
-    amounts = [c for c in plain if c in (*arms.AMOUNTS, *WHERE, *arms.FOLLOWS, "data.pool")]
+    amounts = [c for c in plain if c in (*labels.AMOUNTS, *WHERE, *labels.FOLLOWS, "data.pool")]
     varied = [c for c in plain if c not in amounts and plain[c].map(repr).nunique() > 1]
     out = pd.DataFrame(
         {
@@ -128,7 +129,7 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
     )
     out = out.join(rows[["status", "value", "stored", "limited", "most", "parameters"]]).join(plain)
     out["rising"] = (rows.gain_last_tenth.astype(float) > fit.RISING).reindex(out.index)
-    out["architecture"] = [arms.architecture(row) or None for row in plain.to_dict("records")]
+    out["architecture"] = [labels.architecture(row) or None for row in plain.to_dict("records")]
     return Runs(
         out.rename_axis("run_id").reset_index(),
         varied,
@@ -143,7 +144,7 @@ def _settings(run: Any) -> dict[str, Any]:
     """Every setting of data, model and training by dotted key, as values that compare."""
     tree = run.as_dict()
     return {
-        f"{section}.{key}": arms._plain(str(value) if isinstance(value, (list, tuple)) else value)
+        f"{section}.{key}": labels.plain(str(value) if isinstance(value, (list, tuple)) else value)
         for section in ("data", "model", "train")
         for key, value in tree[section].items()
     }
@@ -319,7 +320,7 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
             )
         elif c not in named:
             also[c] = [
-                ", ".join(dict.fromkeys(arms._text(v) for v in both[f"{c}_{side}"]))
+                ", ".join(dict.fromkeys(labels.text(v) for v in both[f"{c}_{side}"]))
                 for side in "ab"
             ]
     for side, other in (("a", "b"), ("b", "a")):

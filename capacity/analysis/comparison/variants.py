@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 import capacity
+from capacity.analysis import labels
 from capacity.analysis.comparison import pairs
 from capacity.analysis.facts import arms
 from capacity.base import files
@@ -58,7 +59,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
         "exposures",
         *(c for c in runs.varied if c.startswith("data.")),
     ]
-    same = arms._tuples(t, fixed)
+    same = labels.tuples(t, fixed)
     forms = [
         c
         for c in runs.varied
@@ -69,7 +70,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
     if not forms:
         return None
     family = [c for c in forms if c.startswith("model.")]
-    t = t.assign(form=arms._variants(t, family, [], [c for c in forms if c not in family]))
+    t = t.assign(form=labels.variants(t, family, [], [c for c in forms if c not in family]))
     out: dict[str, Any] = {
         "number": runs.number,
         "settings": forms,
@@ -88,7 +89,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
         }
     at = [c for c in fixed[2:] if c != "amount" or runs.kind == "people"]
     rows = []
-    for key, part in t.groupby(arms._codes(arms._tuples(t, at)), sort=False):
+    for key, part in t.groupby(labels.codes(labels.tuples(t, at)), sort=False):
         first, *others = dict.fromkeys(part.form)
         where = ", ".join(
             _condition(c, part[c].iloc[0]) for c in at if t[c].map(repr).nunique() > 1
@@ -117,7 +118,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
 def _condition(column: str, value: Any) -> str:
     if column == "exposures":
         return f"{value:g} exposures"
-    return str(value) if column == "amount" else f"{column.split('.')[1]}={arms._text(value)}"
+    return str(value) if column == "amount" else f"{column.split('.')[1]}={labels.text(value)}"
 
 
 def choice(runs: pd.DataFrame) -> dict | None:
@@ -469,7 +470,7 @@ def against(study: Study, runs: pairs.Runs, a: str, bs: list[str]) -> dict:
         other = pairs.parse(text, runs)
         named = set(one) | set(other)
         if "architecture" in named:
-            named |= {f"model.{key}" for form in arms.ARCHITECTURES.values() for key in form}
+            named |= {f"model.{key}" for form in labels.ARCHITECTURES.values() for key in form}
         try:
             found = pairs.pair(runs, pairs.select(runs, one), pairs.select(runs, other), named)
             rows.append({"a": a, "b": text} | pairs.judge(runs, found))

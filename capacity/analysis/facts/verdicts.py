@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from capacity.analysis import labels
 from capacity.analysis.facts import arms
 from capacity.fitting import forms
 from capacity.fitting.statistics import fieller, t_interval
@@ -41,8 +42,8 @@ def matches(frame, where):
     for column, wanted in where.items():
         if column not in frame:
             return np.zeros(len(frame), bool)
-        allowed = {arms._plain(v) for v in (wanted if isinstance(wanted, list) else [wanted])}
-        keep &= np.array([arms._plain(v) in allowed for v in frame[column]])
+        allowed = {labels.plain(v) for v in (wanted if isinstance(wanted, list) else [wanted])}
+        keep &= np.array([labels.plain(v) in allowed for v in frame[column]])
     return keep
 
 
@@ -257,7 +258,7 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     """
     from scipy.stats import t
 
-    size = [c for c in arms.SIZES[:2] if c in upper] or ["label"]
+    size = [c for c in labels.SIZES[:2] if c in upper] or ["label"]
     pairs = upper[upper[number].notna()].merge(
         lower[lower[number].notna()], on=[*size, "seed"], suffixes=("", "_below")
     )
@@ -278,13 +279,13 @@ def _matched(upper, lower, table, noise, number, over_seeds):
             "the arm"
         )
     left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
-    labels, n, seeds = (
+    names, n, seeds = (
         ", ".join(dict.fromkeys(pairs.label)),
         pairs.label.nunique(),
         pairs.seed.nunique(),
     )
     remarks = [
-        f"{n} model{'s' * (n != 1)} ({labels}), {_seeds(seeds)}"
+        f"{n} model{'s' * (n != 1)} ({names}), {_seeds(seeds)}"
         + (f"; full in {which}, left out: {left_out}" if left_out else "")
     ]
     if over_seeds or len(pairs) < FEW_PAIRS:
