@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base.errors import ConfigError
 from capacity.design import optimal
 from capacity.design.prior import Prior
@@ -258,7 +258,7 @@ def finished(space: Space, results: Path) -> Finished:
             if record["status"] != "finished":
                 failed += 1
                 continue
-            row = records.columns(run, record)
+            row = run_table.columns(run, record)
             bits = row["strict_bits" if run.data.kind == "uniform" else "bits"]
             gain = record["convergence"]["gain_last_tenth"]
             rows.append(
@@ -290,7 +290,7 @@ def finished(space: Space, results: Path) -> Finished:
 
 def _cast(results: Path, run) -> float:
     """Bits that a run holds after a cast to bf16, NaN where that was not measured."""
-    rows = records.quantized_table(results, [run])
+    rows = run_table.quantized_table(results, [run])
     return (
         float(rows.held_bits[rows.method == "bf16"].iloc[0])
         if len(rows) and (rows.method == "bf16").any()

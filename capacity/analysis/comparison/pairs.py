@@ -75,7 +75,7 @@ class Runs:
 
 
 def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
-    """table: of `records.table`. value: one of its numeric columns, instead of strict bits per
+    """table: of `run_table.table`. value: one of its numeric columns, instead of strict bits per
     parameter (total count) of random data or R of people. ValueError, in one line, for a table that
     cannot be compared."""
     from capacity.analysis.result import kinds

@@ -426,13 +426,13 @@ def told(row: dict) -> list[str]:
 
 def command(args: argparse.Namespace) -> int:
     """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
-    from capacity import archive, records
+    from capacity import archive, records, run_table
     from capacity.base.errors import ConfigError
     from capacity.study import load_study
 
     study = load_study(args.study, args.overrides)
     with archive.reading(args.results, [study.name]) as kept:
-        table = records.table(args.results, study.runs)
+        table = run_table.table(args.results, study.runs)
         kept.tell(args.results, study)
     if not (table["status"] == "finished").any():
         raise ConfigError(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import archive
-from capacity.measure import membership
+from capacity.fitting import membership
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 FAMILY = [
