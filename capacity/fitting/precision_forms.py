@@ -85,8 +85,8 @@ FORMS = (
         ),
         domain="b > 0",
         asymptotes="0 up to log4 A bits, C beyond",
-        source="variance of rounding to 2^b levels falls as 4^-b (Bennett 1948, Bell Syst. Tech. J. "
-        "27, 446)",
+        source="variance of rounding to 2^b levels falls as 4^-b (Bennett 1948, Bell Syst. "
+        "Tech. J. 27, 446)",
         curve=curves.quantization_noise,
         starts=_noise_starts,
         transform="identity",
