@@ -1,20 +1,100 @@
-"""The verb `plan`: arguments to a plan, its report, and the study file of its next batch."""
+"""The verb plan: arguments to a plan, its report, and the study file of its next batch."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
 from capacity.base import files
 from capacity.base.errors import ConfigError
-from capacity.design import planner
-from capacity.design import terminal as report
-from capacity.design.space import space_of, write_yaml
-from capacity.design.targets import ask
+from capacity.cli import arguments
+from capacity.cli.help import PLAN_HELP
 
 
-def run(args: argparse.Namespace) -> int:
+def add_plan(verb: arguments.Verb) -> None:
+    """The arguments of `capacity plan`."""
+    plan = verb("plan", _plan, "which runs to train for a wanted interval", PLAN_HELP)
+    arguments.study(plan)
+    arguments.overrides(plan, arguments.WIN)
+    plan.add_argument(
+        "--form",
+        required=True,
+        help="capacity_linear, capacity_affine, capacity_power, smooth_corner, hard_corner, "
+        "exposure_exponential, "
+        "exposure_power, exposure_log, precision_effective, precision_shifted, precision_noise, "
+        "precision_storage",
+    )
+    plan.add_argument(
+        "--parameter", required=True, help="of the form, such as alpha, c0, gamma, r_inf, s"
+    )
+    plan.add_argument(
+        "--width",
+        type=float,
+        required=True,
+        metavar="W",
+        help="of its 95%% interval: high - low over the value; absolute for exponents, and for c0, "
+        "in bits",
+    )
+    plan.add_argument(
+        "--budget-hours",
+        type=float,
+        required=True,
+        metavar="H",
+        help="hours of one GPU or one core, finished runs included",
+    )
+    plan.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="what the hours are of (default cpu)",
+    )
+    plan.add_argument(
+        "--prior",
+        type=Path,
+        metavar="FIT.JSON",
+        help="fit.json (or precision.json) of another study, instead of assumptions",
+    )
+    plan.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a number to start from: a parameter, capacity, k, noise, scatter, bend",
+    )
+    plan.add_argument("--only", metavar="MODEL", help="one model of the study, such as 2x16")
+    plan.add_argument(
+        "--most-seeds",
+        type=int,
+        default=8,
+        metavar="N",
+        help="most runs of a model (default 8), or of a number of exposures or a format",
+    )
+    plan.add_argument(
+        "--batch-hours",
+        type=float,
+        metavar="H",
+        help="of the next batch (default: half of what is proposed)",
+    )
+    plan.add_argument(
+        "--simulations", type=int, default=300, metavar="N", help="simulated studies (default 300)"
+    )
+    plan.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE.yaml",
+        help="finished runs and the next batch as a study file",
+    )
+    arguments.results(plan)
+
+
+def _plan(args: argparse.Namespace) -> int:
     """Exit code 0 where the interval is reached or can be, 1 where the budget cannot buy it."""
+    from capacity.design import planner
+    from capacity.design import terminal as report
+    from capacity.design.space import space_of, write_yaml
+    from capacity.design.targets import ask
+
     question = ask(args.form, args.parameter, args.width)
     for name, value in (("--budget-hours", args.budget_hours), ("--batch-hours", args.batch_hours)):
         if value is not None and not 0 < value < math.inf:

@@ -24,7 +24,7 @@ from capacity.analysis.precision.bit_widths import LADDERS, trained_as
 from capacity.base.errors import ConfigError
 from capacity.config import COUPLED, Config
 from capacity.cost import Speed, speed_of
-from capacity.records import shape_labels
+from capacity.run_table import shape_labels
 from capacity.study import axes_of, load_study
 from capacity.sweep.packs import make_stacks
 
@@ -171,7 +171,7 @@ def space_of(
     cells = _on_ladder(known.name, cells) if ladder else cells
     for what, value in (
         ("data", lambda c: c.data.kind),
-        ("vocabulary", lambda c: c.data.rows),
+        ("vocabulary", lambda c: c.rows),
         ("length of a sequence", lambda c: c.data.seq_len),
         ("precision", lambda c: c.train.precision),
     ):

@@ -175,6 +175,15 @@ class Cluster:
         )
         return self.states(job)
 
+    @contextlib.contextmanager
+    def closed(self, partition="debug"):
+        """No job starts meanwhile, so that a requeued one can be looked at for as long as that takes; running ones go on."""
+        self.run("scontrol", "update", f"partitionname={partition}", "state=down")
+        try:
+            yield
+        finally:
+            self.run("scontrol", "update", f"partitionname={partition}", "state=up")
+
     def clear(self):
         """Cancel everything and wait until every step has ended; put a drained node back."""
         self.run("scancel", "--user", USER, check=False)

@@ -1,8 +1,7 @@
 """Waiting in tests: for a condition, never for a time. Nothing else in tests sleeps.
 
-A deadline is there to end a test that hangs, not to measure speed; so it is generous (a machine
-under a load of ten meets it), and a machine that is slower still sets CAPACITY_TEST_PATIENCE, a
-factor on all of them.
+A deadline ends a test that hangs and does not measure speed; so it is generous (a machine under a
+load of ten meets it), and a slower machine sets CAPACITY_TEST_PATIENCE, a factor on all deadlines.
 """
 
 from __future__ import annotations
@@ -11,24 +10,20 @@ import os
 import time
 from collections.abc import Callable
 
-DEADLINE = (
-    300.0  # seconds; what takes longest, a SLURM job that was requeued, takes 15 on a quiet machine
-)
+DEADLINE = 300.0  # seconds; the longest, a requeued SLURM job, takes 15 on a quiet machine
 POLL = 0.02
 
 
 def patience(seconds: float = DEADLINE) -> float:
-    """Seconds that a test gives to what should take a moment: CAPACITY_TEST_PATIENCE (default 1)
-    times as many."""
+    """Seconds that a test gives: CAPACITY_TEST_PATIENCE (default 1) times as many. ValueError where
+    that is no positive number."""
     factor = os.environ.get("CAPACITY_TEST_PATIENCE", "1")
     try:
         if float(factor) > 0:
             return seconds * float(factor)
     except ValueError:
         pass
-    raise ValueError(
-        f"CAPACITY_TEST_PATIENCE={factor}: allowed: a positive number, a factor on deadlines"
-    )
+    raise ValueError(f"CAPACITY_TEST_PATIENCE={factor}: allowed: a positive number")
 
 
 def wait_until(
@@ -37,8 +32,8 @@ def wait_until(
     deadline: float = DEADLINE,
     every: float = POLL,
 ):
-    """The first true value of condition(). TimeoutError that says what did not come (`what`, or
-    what it returns by then)."""
+    """The first true value of condition(), asked every so many seconds. TimeoutError that says what
+    did not come (`what`, or what it returns by then) after `deadline` seconds of patience."""
     given = patience(deadline)
     began = time.monotonic()
     while not (found := condition()):

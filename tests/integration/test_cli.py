@@ -98,7 +98,7 @@ def test_a_worker_needs_neither_hydra_nor_pandas(tmp_path):
     code = (
         "import sys; import capacity.config, capacity.records; assert not {'torch', 'hydra', "
         "'numpy'} & set(sys.modules)\n"
-        "import capacity.sweep.worker, capacity.run.run, capacity.run.run.mirror\n"
+        "import capacity.sweep.worker, capacity.run.run, capacity.run.mirror\n"
         "assert not {'hydra', 'omegaconf', 'pandas', 'scipy', 'matplotlib', 'wandb'} & "
         "set(sys.modules)"
     )

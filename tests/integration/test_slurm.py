@@ -134,7 +134,7 @@ def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
     assert code == 0 and "4 of 4 runs finished" in out and len(bench.workers()) == 4
 
 
-PINNED = """import torch, capacity.run.run.environment as e
+PINNED = """import torch, capacity.run.environment as e
     e.pick_device = lambda name: torch.device("cpu")
     open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
     import glob, waiting
@@ -164,19 +164,20 @@ def test_a_signal_before_the_limit_requeues_and_continues_exactly(bench, slurm, 
     bench.write(ONE, steps=LONG)
     (job,) = submit(bench, "cluster.checkpoint_seconds=1000")
     bench.wait_for_the_middle(checkpoint=False)
-    slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
-    wait_until(lambda: slurm.states(job) == {"PENDING"}, "the requeue")
     (run,) = bench.runs
-    reached = read_meta(bench.folder_of(run) / "checkpoint.safetensors")["step"]
-    assert 0 < reached < LONG
-    row = rows(bench)[run.run_id]
-    assert (
-        row["status"] == "requeued"
-        and row["where"].startswith(f"slurm {job}_0 PENDING")
-        and 0 < row["step"] <= reached
-    )
-    code, out, _ = bench.sweep(*HERE)
-    assert code == 0 and "1 requeued, 0 to do" in out and "nothing to submit" in out
+    with slurm.closed():
+        slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
+        wait_until(lambda: slurm.states(job) == {"PENDING"}, "the requeue")
+        reached = read_meta(bench.folder_of(run) / "checkpoint.safetensors")["step"]
+        assert 0 < reached < LONG
+        row = rows(bench)[run.run_id]
+        assert (
+            row["status"] == "requeued"
+            and row["where"].startswith(f"slurm {job}_0 PENDING")
+            and 0 < row["step"] <= reached
+        )
+        code, out, _ = bench.sweep(*HERE)
+        assert code == 0 and "1 requeued, 0 to do" in out and "nothing to submit" in out
     before = [
         line for line in records.read_metrics(bench.results, run.run_id) if line["step"] <= reached
     ]
@@ -203,15 +204,16 @@ def test_a_node_that_goes_down_and_comes_back(bench, slurm, undisturbed):
     bench.write(ONE, steps=LONG)
     (job,) = submit(bench)
     middle(bench, slurm, job)
-    slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
-    wait_until(
-        lambda: slurm.states(job) and slurm.states(job) <= {"PENDING", "NODE_FAIL"},
-        "the node's end",
-    )
-    wait_until(lambda: "running" not in bench.states(), "the worker's end")
-    slurm.run(
-        "scontrol", "update", f"nodename={slurm.host}", "state=resume", check=False
-    )  # it may have come back by itself
+    with slurm.closed():
+        slurm.run("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
+        wait_until(
+            lambda: slurm.states(job) and slurm.states(job) <= {"PENDING", "NODE_FAIL"},
+            "the node's end",
+        )
+        wait_until(lambda: "running" not in bench.states(), "the worker's end")
+        slurm.run(
+            "scontrol", "update", f"nodename={slurm.host}", "state=resume", check=False
+        )  # it may have come back by itself
     assert slurm.wait(job) == {"COMPLETED"}, logs(bench)
     assert_undisturbed(bench, undisturbed, 1)
 

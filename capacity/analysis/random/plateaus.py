@@ -18,7 +18,8 @@ from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.table_checks import check_numbers, checked
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CORNER
 from capacity.base.files import plain
-from capacity.fitting import forms, linear
+from capacity.fitting import linear
+from capacity.fitting.statistics import LEVEL
 
 CONVENTIONS = {
     "strict": ("strict_bits", "strict_ceiling_bits"),
@@ -382,7 +383,7 @@ def fit_laws(
             "bootstrap": {
                 "resamples": n_boot,
                 "seed": seed,
-                "level": forms.LEVEL,
+                "level": LEVEL,
                 "method": "studentized, smoothed residuals",
                 "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"},
             },

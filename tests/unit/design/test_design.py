@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from capacity import records
+from capacity import run_table
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.precision import bit_widths as precision
 from capacity.base.errors import ConfigError
@@ -265,7 +265,7 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     truths = replace(prior.middle(), sharpness=np.array([40.0]))
     if form == "smooth_corner":
         truths = replace(truths, sharpness=truths.theta[:, 1])
-    planted = truths.theta[0, question.form.place(parameter)]
+    planted = truths.theta[0, question.form.index(parameter)]
     table = pd.DataFrame(
         question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)
     )
@@ -508,7 +508,7 @@ def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
     table = pd.DataFrame(
         question.simulate(ladder, [(j, 0) for j in range(len(ladder.cells))], truths)
     )
-    planted = truths.theta[0, question.form.place(parameter)]
+    planted = truths.theta[0, question.form.index(parameter)]
     assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=5e-3)
     assert question.truth(ladder, truths) == pytest.approx(planted)
     top = question.points(table)
@@ -849,7 +849,7 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
     done = planner.finished(space, results)
     assert len(done.table) == len(study.runs) == 10 and done.failed == 0 and done.hours > 0
     mine = question.points(done.table)
-    rows, _ = precision_laws.rows_of(records.table(results, study.runs), study.runs, results)
+    rows, _ = precision_laws.rows_of(run_table.table(results, study.runs), study.runs, results)
     law = precision_laws.points(
         precision_laws.on_ladder(
             precision_laws.relative(precision.capacity(rows)), "qat", "relative"

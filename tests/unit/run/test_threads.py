@@ -58,9 +58,8 @@ def test_the_environment_bounds_what_is_useful_and_what_is_wanted(machine, omp, 
     assert [hardware.pick_threads(0.0, wanted) for wanted in (1, 2, 100)] == [1, min(2, most), most]
     assert hardware.pick_threads(100 * SHARED_FLOP, None, 2) == min(2, most)  # a worker's share
     refused = hardware.refused_threads(9)
-    assert f"8 cores allow {most}" in refused and (f"OMP_NUM_THREADS={omp} and" in refused) == bool(
-        omp
-    )
+    assert f"8 cores allow {most}" in refused
+    assert (f"OMP_NUM_THREADS={omp} and" in refused) == bool(omp)
     assert hardware.refused_threads(None) == hardware.refused_threads(1) == ""
 
 
@@ -101,8 +100,7 @@ def test_a_plan_says_how_many_threads_there_will_be(machine, tmp_path):
 
 
 def test_threads_do_not_depend_on_what_is_left(machine, tmp_path, monkeypatch):
-    """Bits depend on them. A stack of four has work for three threads here, one run of it for
-    one."""
+    """Bits depend on them. A stack of four has work for three threads here, one run for one."""
     machine(8)
     text = UNPINNED.replace("seed: [0, 1]", "seed: [0, 1, 2, 3]")
     how = ["cluster.workers=1", "cluster.stack=4"]
@@ -122,9 +120,7 @@ def test_threads_do_not_depend_on_what_is_left(machine, tmp_path, monkeypatch):
     assert f"of {pack.threads} threads" in " ".join(queued[1].split())
 
 
-def test_processes_of_a_pack_get_what_the_environment_allows(
-    machine, tmp_path, monkeypatch, capsys
-):
+def test_processes_of_a_pack_get_what_is_allowed(machine, tmp_path, monkeypatch, capsys):
     machine(8, OMP_NUM_THREADS="2")
     study = planned(tmp_path)[0].study
     file = tmp_path / "p.json"
@@ -156,7 +152,8 @@ def test_a_sweeps_workers_train_with_that_many(bench, monkeypatch, omp):
         "import atexit\n"
         "    file = os.path.join(os.path.dirname(__file__), 'environment')\n"
         "    words = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')\n"
-        "    atexit.register(lambda: open(file, 'w').write(' '.join(map(os.environ.get, words))))"
+        "    told = lambda: ' '.join(map(os.environ.get, words))\n"
+        "    atexit.register(lambda: open(file, 'w').write(told()))"
     )
     monkeypatch.setenv("OMP_NUM_THREADS", omp)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)

@@ -1,0 +1,161 @@
+"""The verbs fit-laws and report: what the records of a study say, as text, files and a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from capacity.base import files
+from capacity.base.errors import ConfigError
+from capacity.cli import arguments
+from capacity.cli.help import FIT_HELP, REPORT_HELP
+
+
+def add_fit_laws(verb: arguments.Verb) -> None:
+    """The arguments of `capacity fit-laws`."""
+    fit = verb("fit-laws", _fit_laws, "fit the law of a study, draw its figure", FIT_HELP)
+    arguments.study(fit)
+    arguments.overrides(fit, arguments.AS_IN_THE_SWEEP)
+    _fit_options(fit)
+    fit.add_argument(
+        "--freeze", action="store_true", help="keep the study's records beside its fit; see above"
+    )
+    arguments.results(fit)
+
+
+def add_report(verb: arguments.Verb) -> None:
+    """The arguments of `capacity report`."""
+    report = verb("report", _report, "one HTML page about a study", REPORT_HELP)
+    arguments.study(report)
+    arguments.overrides(report, arguments.AS_IN_THE_SWEEP)
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write it (default: RESULTS/studies/STUDY/report.html)",
+    )
+    _fit_options(report)
+    arguments.results(report)
+
+
+def _fit_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--shadows",
+        type=int,
+        metavar="K",
+        help="studies of text: shadow models that an attack may use (default: all)",
+    )
+    sub.add_argument(
+        "--bootstraps",
+        type=int,
+        default=4000,
+        metavar="N",
+        help="bootstrap resamples (default 4000)",
+    )
+
+
+def _fit_laws(args: argparse.Namespace) -> int:
+    from capacity import archive, records, run_table
+    from capacity.analysis import freeze
+    from capacity.analysis import result as outcome
+    from capacity.study import load_study
+
+    _check_fit_options(args)
+    study = load_study(args.study, args.overrides)
+    if args.freeze and args.overrides:
+        raise ConfigError(
+            f"--freeze: keeps the runs of the study as its file has them; leave out "
+            f"{' '.join(args.overrides)}"
+        )
+    if len(found := outcome.kinds(study)) > 1:
+        raise ConfigError(
+            f"{study.name}: runs on {' and '.join(sorted(found))}; a law is about one of them"
+        )
+    with archive.reading(args.results, [study.name]) as kept:
+        table = run_table.table(args.results, study.runs)
+        if not (table["status"] == "finished").any():
+            raise ConfigError(
+                f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
+                f"sweep {args.study}"
+            )
+        for line in (
+            freeze.freeze(study, args.results) if args.freeze else ()
+        ):  # also of a study without a law
+            print(line, file=sys.stderr)
+        try:
+            judged = outcome.judge(
+                study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows
+            )
+        except ValueError as error:
+            raise ConfigError(f"{study.name}: {error}") from None
+        written = judged.write(args.results / "studies" / study.name)
+        print(
+            "\n".join([judged.text, *map(str, written)] if judged.kind == "text" else [judged.text])
+        )
+        kept.tell(args.results, study)
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from capacity import archive
+    from capacity.study import load_study
+
+    _check_fit_options(args)
+    if args.output and args.output.is_dir():
+        raise ConfigError(f"--output {args.output}: a folder; name a file")
+    study = load_study(args.study, args.overrides)
+    with archive.reading(args.results, [study.name]) as kept:
+        code = _write_report(args, study)
+        kept.tell(args.results, study)
+    return code
+
+
+def _write_report(args: argparse.Namespace, study) -> int:
+    from capacity import records, run_table
+    from capacity.analysis import result as outcome
+
+    table = run_table.table(args.results, study.runs)
+    if (table["status"] == "missing").all():
+        raise ConfigError(
+            f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "
+            f"{args.study}"
+        )
+    judged, reason = None, ""
+    try:
+        judged = outcome.judge(
+            study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows
+        )
+    except ValueError as error:
+        reason = str(error)
+        if args.shadows is not None:
+            raise ConfigError(f"{study.name}: {reason}") from None
+    from capacity.report import page
+
+    folder = args.results / "studies" / study.name
+    output = args.output or folder / "report.html"
+    given = [
+        f"--{name}={getattr(args, name)}"
+        for name, default in (("bootstraps", 4000), ("shadows", None))
+        if getattr(args, name) != default
+    ]
+    content = page.build(args.study, study, table, args.results, judged, reason, given)
+    if judged:
+        judged.write(folder)
+    files.write_atomic(output, content)
+    print(output)
+    if reason:
+        print(f"no law: {reason}", file=sys.stderr)
+    if len(content) > page.LARGEST:
+        print(f"{output}: {len(content):,} bytes, too large to be mailed", file=sys.stderr)
+    return 0
+
+
+def _check_fit_options(args: argparse.Namespace) -> None:
+    if args.bootstraps < 100:
+        raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
+    if args.shadows is not None and args.shadows < 4:
+        raise ConfigError(
+            f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models "
+            f"that saw it and two that did not"
+        )

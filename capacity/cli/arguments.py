@@ -1,0 +1,45 @@
+"""Arguments that several verbs share: the study, its settings, the results folder (light imports
+only: every start of the program reads this)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+Function = Callable[[argparse.Namespace], int]  # what a verb does; returns the exit code
+# name, function, one line for the list of verbs, description -> the parser of the verb
+Verb = Callable[[str, Function, str, str], argparse.ArgumentParser]
+
+OVERRIDES = "settings as key=value in Hydra's grammar, such as model.d_model=32"
+WIN = OVERRIDES + "; they win over the study's"
+AS_IN_THE_SWEEP = "the same settings as in the sweep, if any"
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help of at most 79 columns, whatever the terminal."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=18, width=79)
+
+
+def study(sub: argparse.ArgumentParser) -> None:
+    """The positional argument STUDY."""
+    sub.add_argument("study", metavar="STUDY")
+
+
+def overrides(sub: argparse.ArgumentParser, help: str, metavar: str = "KEY=VALUE") -> None:
+    """Any number of settings, which may also stand after options."""
+    sub.add_argument("overrides", nargs="*", metavar=metavar, help=help)
+
+
+def results(sub: argparse.ArgumentParser) -> None:
+    """The option --results."""
+    sub.add_argument(
+        "--results",
+        type=Path,
+        default=Path(os.environ.get("CAPACITY_RESULTS", "results")),
+        metavar="DIR",
+        help="where records are kept (default: $CAPACITY_RESULTS or ./results)",
+    )

@@ -1,0 +1,32 @@
+"""The verb compare: whether variant A stores more than variant B."""
+
+from __future__ import annotations
+
+import argparse
+
+from capacity.cli import arguments
+from capacity.cli.help import COMPARE_HELP
+
+
+def add_compare(verb: arguments.Verb) -> None:
+    """The arguments of `capacity compare`."""
+    compare = verb("compare", _compare, "whether A stores more than B", COMPARE_HELP)
+    arguments.study(compare)
+    arguments.overrides(compare, arguments.AS_IN_THE_SWEEP)
+    compare.add_argument("--a", metavar="KEY=VALUE[,..]", help="which runs are A")
+    compare.add_argument(
+        "--b",
+        action="append",
+        metavar="KEY=VALUE[,..]",
+        help="which are B; may be given several times",
+    )
+    compare.add_argument(
+        "--value", metavar="COLUMN", help="another number of the table than bits per parameter"
+    )
+    arguments.results(compare)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from capacity.analysis.comparison import variants as differences
+
+    return differences.command(args)
