@@ -91,11 +91,17 @@ def _kind_of(runs: Sequence[Config], table: pandas.DataFrame) -> str:
 
 
 def kind_of(study: Study, table: pandas.DataFrame) -> str:
-    """The kind of a study. ValueError, in one line, where its runs are of several."""
+    """The kind of a study. ValueError, in one line, where its runs are on several families."""
+    family_of(study)
+    return _kind_of(study.runs, table)
+
+
+def family_of(study: Study) -> str:
+    """What all runs of a study are trained on. ValueError, in one line, where they differ."""
     families = sorted({family(run) for run in study.runs})
     if len(families) > 1:
         raise ValueError(f"runs on {joined(families)}; a law is about one of them")
-    return _kind_of(study.runs, table)
+    return families[0]
 
 
 def family(run: Config) -> str:

@@ -13,13 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from capacity.analysis.ablation import analysis as ablations
-from capacity.analysis.facts import exposures
-from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
 from capacity.analysis.result import Outcome
-from capacity.analysis.text import canaries, forgetting
-from capacity.analysis.text import membership_law as membership
-from capacity.fitting import capacity_forms, forms
+from capacity.fitting import forms
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,6 @@ class Residuals:
 def residuals(outcome: Outcome) -> list[Residuals]:
     """All laws of a study that were fitted; laws without enough runs have none."""
     found = {
-        "random data": _capacity,
-        "ablation": _ablation,
         "people": _exposures,
         "text": _text,
         "precision": _precision,
@@ -66,59 +59,6 @@ def points(
 def percent(fitted: ArrayLike, measured: ArrayLike) -> np.ndarray:
     """fitted / measured - 1, in percent."""
     return 100 * (np.asarray(fitted, float) / np.asarray(measured, float) - 1)
-
-
-def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    law, out = fit["strict"], []
-    if law["alpha"]:
-        units = pd.DataFrame([unit for unit in law["units"] if not unit["lower_bound"]])
-        p, said = (
-            units.parameters,
-            {law["alpha"]["formula"]: law["alpha"]["value"] * units.parameters},
-        )
-        if "a" in law["power"]:
-            said[law["power"]["formula"]] = capacity_forms.power(
-                p, law["power"]["a"]["value"], law["power"]["gamma"]["value"]
-            )
-        if "c0" in law["slope"]:
-            said[law["slope"]["formula"]] = (
-                law["slope"]["c0"]["value"] + law["slope"]["alpha1"]["value"] * p
-            )
-        names = [f"{u.label}, seed {u.seed}" for u in units.itertuples()]
-        out.append(
-            Residuals(
-                "capacity laws, per shape and seed",
-                "capacity",
-                "%",
-                "parameters P (total)",
-                pd.concat(
-                    [
-                        points(formula.replace(" *", ""), p, percent(c, units.bits), name=names)
-                        for formula, c in said.items()
-                    ]
-                ),
-            )
-        )
-    for row in law["forms"]["runs"]["forms"]:
-        if row["form"] == "smooth_corner":
-            bits, ceiling = CONVENTIONS["strict"]
-            done = runs[~classify(runs, "strict").isin(["missing", "failed", "unlearned"])]
-            p, h, alpha = (
-                done[COUNTS["total"]].astype(float),
-                done[ceiling].astype(float),
-                row["values"]["alpha"],
-            )
-            said = capacity_forms.smooth_corner(p, h, alpha, row["values"]["k"])
-            out.append(
-                Residuals(
-                    "smooth corner, per run",
-                    "corner",
-                    "%",
-                    "ceiling / (alpha P)",
-                    points(done.label, h / (alpha * p), percent(said, done[bits]), done.run_id),
-                )
-            )
-    return out
 
 
 def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
@@ -160,30 +100,9 @@ def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
     return out
 
 
-def _ablation(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    part, x = fit["strict"], fit["varied"][0]
-    if part["reason"]:
-        return []
-    bits, _ = CONVENTIONS["strict"]
-    done, out = runs[(runs.status == "finished") & (runs[bits] > 0)], []
-    for name, form in (("min(alpha P, ceiling)", part["hard"]), ("smooth corner", part["smooth"])):
-        if form.get("reason"):
-            continue
-        said = pd.DataFrame(part["cells"])[ablations.CELL].assign(said=form["expected"])
-        rows = done.merge(said, on=ablations.CELL)
-        out.append(points(name, rows[x], percent(rows.said, rows[bits]), rows.run_id))
-    return [
-        Residuals(
-            "one alpha, per run",
-            "alpha",
-            "%",
-            {"vocab_size": "vocabulary V", "seq_len": "sequence length S"}[x],
-            pd.concat(out),
-        )
-    ]
-
-
 def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    from capacity.analysis.facts import exposures
+
     out = []
     for law in fit["exposure_laws"]:
         if law["reason"]:
@@ -223,6 +142,8 @@ def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
 
 
 def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
+    from capacity.analysis.text import membership_law as membership
+
     done = runs[runs.status == "finished"]
     targets, out = done[done.trained_on == "members"], []
     t = targets.tokens_per_parameter.astype(float)
@@ -276,6 +197,8 @@ def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
 
 
 def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
+    from capacity.analysis.text import canaries
+
     out, levels = [], canaries.points(targets)
     for name, part, unit in (
         ("exposure", "exposure", "bits"),
@@ -305,6 +228,8 @@ def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
 
 
 def _forgetting(fit: dict) -> list[Residuals]:
+    from capacity.analysis.text import forgetting
+
     rows = []
     for cell in fit["cells"]:
         if cell["errors"] is not None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.cli import arguments
 from capacity.cli.help import FIT_HELP, REPORT_HELP
+
+if TYPE_CHECKING:
+    from capacity.analysis.finding import Options
+    from capacity.study import Study
 
 
 def add_fit_laws(verb: arguments.Verb) -> None:
@@ -57,21 +62,21 @@ def _fit_options(sub: argparse.ArgumentParser) -> None:
 
 def _fit_laws(args: argparse.Namespace) -> int:
     from capacity import archive, records, run_table
-    from capacity.analysis import freeze
-    from capacity.analysis import result as outcome
+    from capacity.analysis import finding, freeze, kinds
+    from capacity.report import markdown, text
     from capacity.study import load_study
 
-    _check_fit_options(args)
+    options = _options(args)
     study = load_study(args.study, args.overrides)
     if args.freeze and args.overrides:
         raise ConfigError(
             f"--freeze: keeps the runs of the study as its file has them; leave out "
             f"{' '.join(args.overrides)}"
         )
-    if len(found := outcome.kinds(study)) > 1:
-        raise ConfigError(
-            f"{study.name}: runs on {' and '.join(sorted(found))}; a law is about one of them"
-        )
+    try:
+        kinds.family_of(study)
+    except ValueError as error:
+        raise ConfigError(f"{study.name}: {error}") from None
     with archive.reading(args.results, [study.name]) as kept:
         table = run_table.table(args.results, study.runs)
         if not (table["status"] == "finished").any():
@@ -79,20 +84,17 @@ def _fit_laws(args: argparse.Namespace) -> int:
                 f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
                 f"sweep {args.study}"
             )
-        for line in (
-            freeze.freeze(study, args.results) if args.freeze else ()
-        ):  # also of a study without a law
+        # also of a study without a law
+        for line in freeze.freeze(study, args.results) if args.freeze else ():
             print(line, file=sys.stderr)
         try:
-            judged = outcome.judge(
-                study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows
-            )
+            found = kinds.analyse(study, table, args.results, options)
         except ValueError as error:
             raise ConfigError(f"{study.name}: {error}") from None
-        written = judged.write(args.results / "studies" / study.name)
-        print(
-            "\n".join([judged.text, *map(str, written)] if judged.kind == "text" else [judged.text])
-        )
+        document, drawn = kinds.document(found), kinds.figures(found)
+        page = markdown.render(document, [*drawn])
+        written = finding.write(found, drawn, page, args.results / "studies" / study.name)
+        print("\n".join([text.render(document), "", *map(str, written)]))
         kept.tell(args.results, study)
     return 0
 
@@ -101,7 +103,7 @@ def _report(args: argparse.Namespace) -> int:
     from capacity import archive
     from capacity.study import load_study
 
-    _check_fit_options(args)
+    _options(args)  # before any work
     if args.output and args.output.is_dir():
         raise ConfigError(f"--output {args.output}: a folder; name a file")
     study = load_study(args.study, args.overrides)
@@ -111,9 +113,10 @@ def _report(args: argparse.Namespace) -> int:
     return code
 
 
-def _write_report(args: argparse.Namespace, study) -> int:
+def _write_report(args: argparse.Namespace, study: Study) -> int:
     from capacity import records, run_table
-    from capacity.analysis import result as outcome
+    from capacity.analysis import finding, kinds
+    from capacity.report import markdown, page
 
     table = run_table.table(args.results, study.runs)
     if (table["status"] == "missing").all():
@@ -121,17 +124,13 @@ def _write_report(args: argparse.Namespace, study) -> int:
             f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "
             f"{args.study}"
         )
-    judged, reason = None, ""
+    found, reason = None, ""
     try:
-        judged = outcome.judge(
-            study, table, args.results, n_boot=args.bootstraps, shadows=args.shadows
-        )
+        found = kinds.analyse(study, table, args.results, _options(args))
     except ValueError as error:
         reason = str(error)
         if args.shadows is not None:
             raise ConfigError(f"{study.name}: {reason}") from None
-    from capacity.report import page
-
     folder = args.results / "studies" / study.name
     output = args.output or folder / "report.html"
     given = [
@@ -139,9 +138,12 @@ def _write_report(args: argparse.Namespace, study) -> int:
         for name, default in (("bootstraps", 4000), ("shadows", None))
         if getattr(args, name) != default
     ]
-    content = page.build(args.study, study, table, args.results, judged, reason, given)
-    if judged:
-        judged.write(folder)
+    request = page.Request(args.study, study, table, args.results, given)
+    content = page.build(request, found, reason)
+    if found:
+        drawn = kinds.figures(found)
+        text = markdown.render(kinds.document(found), [*drawn])
+        finding.write(found, drawn, text, folder)
     files.write_atomic(output, content)
     print(output)
     if reason:
@@ -151,7 +153,10 @@ def _write_report(args: argparse.Namespace, study) -> int:
     return 0
 
 
-def _check_fit_options(args: argparse.Namespace) -> None:
+def _options(args: argparse.Namespace) -> Options:
+    """What an analysis is asked for; ConfigError for numbers that no interval can be made of."""
+    from capacity.analysis.finding import Options
+
     if args.bootstraps < 100:
         raise ConfigError(f"--bootstraps {args.bootstraps}: expected a whole number >= 100")
     if args.shadows is not None and args.shadows < 4:
@@ -159,3 +164,4 @@ def _check_fit_options(args: argparse.Namespace) -> None:
             f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models "
             f"that saw it and two that did not"
         )
+    return Options(args.bootstraps, args.shadows)

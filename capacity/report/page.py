@@ -1,8 +1,7 @@
 """`capacity report`: everything about a study in one HTML file that loads nothing.
 
-The law is judged as `fit-laws` judges it and its files are written beside the page, so that no
-number of the page can differ from the fit's. A study whose runs carry no law gets a page that says
-why. The page holds no clock: the same records give the same bytes.
+The law is judged as `fit-laws` judges it and its files are written beside the page, so that no number of the page can differ from the fit's. A
+study whose runs carry no law gets a page that says why. The page holds no clock: the same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import pandas as pd
@@ -22,71 +22,66 @@ from markupsafe import Markup, escape
 
 import capacity
 from capacity import records
-from capacity.analysis import result as outcomes
-from capacity.analysis.random.analysis import _digits
-from capacity.analysis.residuals import residuals
-from capacity.analysis.result import Outcome
+from capacity.analysis import kinds
+from capacity.analysis.document import (
+    FAILED,
+    MISSING,
+    Bullets,
+    Document,
+    Flag,
+    Laws,
+    RunColumn,
+    Section,
+    Text,
+    Verdicts,
+)
+from capacity.analysis.finding import Finding
 from capacity.base.files import csv
-from capacity.report import figure_data as figures
-from capacity.report import provenance, runs, views
-from capacity.report.parts import FAILED, MISSING, Flag, View
+from capacity.base.table import Table
+from capacity.base.words import capitalized, digits
+from capacity.report import figure_data, provenance, runs, text
 from capacity.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LARGEST = 3_000_000  # bytes of a page
 LARGEST_STILL = 300_000  # of a picture that only a browser without scripts shows
 MOST_ANSWERS = 5  # in the box on the first screen
-CAPTIONS = {  # in the order of the page
-    "capacity": "Capacity against parameters",
-    "memorized": "Memorized bits against the bits of the data",
-    "ablation_strict": "One alpha for all, strict bits",
-    "ablation_paper": "One alpha for all, the paper's bits",
-    "arms": "What was held, arm by arm",
-    "exposures": "Bits per parameter against exposures",
-    "ratio": "Learned bits against parameters",
-    "ladder": "Capacity against the bits of a weight",
-    "kept": "What a full model keeps at fewer bits",
-    "stored": "Bits held per stored bit",
-    "forgetting_random": "How random tokens fade, by model and batch",
-    "forgetting_random_views": "How random tokens fade, by views",
-    "forgetting_passages": "How passages fade, by model and batch",
-    "forgetting_passages_views": "How passages fade, by views",
-    "canaries": "Exposure of canaries",
-    "extraction": "Extraction of canaries",
-    "membership": "Who can be told to be a member",
-    "losses": "The losses behind it",
-    "descent": "Where the loss on other text peaks",
-    "generalised": "Memorized and generalised bits",
-    "roc": "True against false positives of attacks",
-    "roc_shadows": "True against false positives with shadow models",
+CAPTIONS = {
     "means": "What was measured, means over seeds",
     "residuals": "Errors of the fits",
-}
+}  # of figures that no kind draws
 
 
-def build(
-    asked: str,
-    study: Study,
-    table: pd.DataFrame,
-    results: Path,
-    outcome: Outcome | None,
-    reason: str,
-    options: list[str],
-) -> bytes:
-    """The page as bytes of UTF-8.
+@dataclass(frozen=True)
+class Request:
+    """What a page is asked of.
 
-    asked: the study as the command named it. table: of `run_table.table`. outcome: what its laws say,
-    or None, and then `reason` says why not. options: of the fit, to be repeated in the commands.
+    asked: the study as the command named it. table: of `run_table.table`, a row per planned run. options: of the fit, to be
+    repeated in the commands that make the page again.
     """
-    kept = [record for run in study.runs if (record := records.read(results, run.run_id))]
-    states = runs.states(results, table)
-    view = views.view(outcome) if outcome else None
-    found = residuals(outcome) if outcome else []
-    frame = outcome.tables["runs.csv"] if outcome else table
-    columns = views.columns(outcomes.kinds(study), frame)
-    flags = _flags(view, table, states)
+
+    asked: str
+    study: Study
+    table: pd.DataFrame
+    results: Path
+    options: list[str]
+
+
+def build(request: Request, finding: Finding | None, reason: str = "") -> bytes:
+    """The page as bytes of UTF-8; finding: what the study's kind found, or None, and then `reason` says why not."""
+    study, table = request.study, request.table
+    kept = [record for run in study.runs if (record := records.read(request.results, run.run_id))]
+    states = runs.states(request.results, table)
+    document = kinds.document(finding) if finding else None
+    found = kinds.residuals(finding) if finding else []
+    frame = finding.tables["runs.csv"] if finding else table
+    columns = _columns(study, table, frame)
+    flags = _flags(document, table, states)
     cells = runs.build(study.runs, frame, columns, states, flags, found)
-    drawn = _ordered(outcome.figures, view.first) if outcome else {}
-    answers = _answers(view, table, reason)
+    drawn = kinds.figures(finding) if finding else {}
+    answers = [*document.answers] if document else _no_answer(table, reason)
     answered = not answers[0].startswith("**No ")
     means = None
     if not answered and (table.status == "finished").any():
@@ -95,79 +90,133 @@ def build(
         from capacity.figures.fits import residual_figure
 
         drawn["residuals"] = residual_figure(found)
-    shown = {name: _figure(name, figure) for name, figure in drawn.items()}
-    files = (
-        {}
-        if outcome is None
-        else {outcome.fit_file: outcome.json()}
-        | {name: csv(rows) for name, rows in outcome.tables.items()}
-    )
-    newest = max((record["finished_at"] for record in kept), default="")
-    done = int((table.status == "finished").sum())
-    context = {
-        "study": study,
-        "version": capacity.__version__,
-        "answers": answers,
-        "most": MOST_ANSWERS,
+    captions = {**(document.figures if document else {}), **CAPTIONS}
+    shown = {name: _figure(name, figure, captions) for name, figure in drawn.items()}
+    context = _answer_parts(request, document, answers, states) | _run_parts(request, kept, cells)
+    context |= {
         "answered": answered,
-        "warnings": _warnings(asked, study, states),
-        "view": view,
         "means": means,
         "flags": [{**vars(flag), "filter": _filter(flag)} for flag in flags],
         "unset": [flag for flag in flags if not flag.runs],
-        "facts": [
-            f"{done} of {len(table)} runs finished",
-            *[
-                f"{len(flag.runs)} {flag.name}"
-                for flag in flags
-                if flag.runs and flag.name != "missing"
-            ],
-            _cost(kept),
-            f"newest run {newest[:10]}",
-        ],
+        "facts": _facts(table, flags, kept),
         "figures": [figure for name, figure in shown.items() if name != "residuals"],
         "residuals": shown.get("residuals"),
+        "fit_file": finding.file if finding else "",
+        "printed": text.render(document) if document else "",
+    }
+    context["contents"] = _contents(context)
+    said = {row[0]: _hover(cells, row) for row in cells["rows"]}
+    data = {
+        "figures": {name: figure["drawn"] for name, figure in shown.items() if figure["drawn"]},
+        "runs": said,
+    }
+    return _rendered(context, data, _files(finding))
+
+
+def _answer_parts(
+    request: Request, document: Document | None, answers: list[str], states: dict[str, str]
+) -> dict[str, Any]:
+    """What the template says of the study and its finding."""
+    return {
+        "study": request.study,
+        "version": capacity.__version__,
+        "answers": answers,
+        "most": MOST_ANSWERS,
+        "warnings": _warnings(request.asked, request.study, states),
+        "sections": [_section(part) for part in document.sections] if document else [],
+        "notes": list(document.notes) if document else [],
+        "conventions": list(document.conventions) if document else [],
+    }
+
+
+def _run_parts(request: Request, kept: list[dict], cells: dict[str, Any]) -> dict[str, Any]:
+    """What the template says of runs, commands and versions."""
+    study = request.study
+    return {
         "table": _table(cells),
         "example": _example(cells),
-        "commands": provenance.commands(asked, study, kept, options),
-        "sweeps": provenance.sweeps(results, study, asked),
+        "commands": provenance.commands(request.asked, study, kept, request.options),
+        "sweeps": provenance.sweeps(request.results, study, request.asked),
         "study_file": study.path.name,
         "study_text": study.path.read_text(encoding="utf-8"),
         "versions": provenance.versions(kept),
         "fitted_with": provenance.fitted_with(),
-        "newest": newest,
-        "fit_file": outcome.fit_file if outcome else "",
-        "printed": outcome.text if outcome else "",
-        "contents": [
-            (key, title)
-            for key, title, there in (
-                ("figures", "Figures", any(name != "residuals" for name in shown)),
-                ("means", "Means", means),
-                ("beside", "Published values", view),
-                ("fits", "Fits", view),
-                ("differences", "Differences", view and view.differences_note),
-                ("flags", "Flags", True),
-                ("runs-section", "Runs", True),
-                ("reproduce", "Make it again", True),
-                ("conventions", "Conventions", view),
-            )
-            if there
-        ],
+        "newest": max((record["finished_at"] for record in kept), default=""),
     }
-    said = {row[0]: _hover(cells, row) for row in cells["rows"]}
-    return _rendered(
-        context,
-        {
-            "figures": {name: figure["drawn"] for name, figure in shown.items() if figure["drawn"]},
-            "runs": said,
-        },
-        files,
+
+
+def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Anchors and titles of the page's parts that are there."""
+    parts = [("figures", "Figures", context["figures"]), ("means", "Means", context["means"])]
+    parts += [(part["id"], part["short"], True) for part in context["sections"]]
+    parts += [
+        ("errors", "Errors of the fits", context["residuals"]),
+        ("notes", "Notes", context["notes"]),
+        ("flags", "Flags", True),
+        ("runs-section", "Runs", True),
+        ("reproduce", "Make it again", True),
+        ("conventions", "Conventions", context["conventions"]),
+    ]
+    return [(key, title) for key, title, there in parts if there]
+
+
+def _section(part: Section) -> dict[str, Any]:
+    """A section as the template takes it; short: its title up to a colon, for the list of contents."""
+    return {
+        "id": part.id,
+        "title": part.title,
+        "short": part.title.split(":")[0],
+        "blocks": [_block(block) for block in part.blocks],
+    }
+
+
+def _block(block: Any) -> dict[str, Any]:
+    names = {Table: "table", Laws: "laws", Verdicts: "verdicts", Text: "text", Bullets: "bullets"}
+    told = {"kind": names[type(block)]} | {
+        field.name: getattr(block, field.name) for field in dataclasses.fields(block)
+    }
+    return told | {"legend": block.legend} if isinstance(block, Table) else told
+
+
+def _columns(study: Study, table: pd.DataFrame, frame: pd.DataFrame) -> list[RunColumn]:
+    """Of the table of runs: those of every kind that a run is of, where some run has something in them."""
+    wanted = [
+        column
+        for kind in kinds.kinds_of(study.runs, table)
+        for column in kinds.load(kind).columns(frame)
+    ]
+    return [
+        column
+        for column in dict.fromkeys(wanted)
+        if column.name in frame and frame[column.name].notna().any()
+    ]
+
+
+def _facts(table: pd.DataFrame, flags: list[Flag], kept: list[dict]) -> list[str]:
+    done = int((table.status == "finished").sum())
+    newest = max((record["finished_at"] for record in kept), default="")
+    marked = [
+        f"{len(flag.runs)} {flag.name}" for flag in flags if flag.runs and flag.name != "missing"
+    ]
+    return [
+        f"{done} of {len(table)} runs finished",
+        *marked,
+        _cost(kept),
+        f"newest run {newest[:10]}",
+    ]
+
+
+def _files(finding: Finding | None) -> dict[str, bytes]:
+    """What a reader can download from the page."""
+    return (
+        {finding.file: finding.json()} | {name: csv(rows) for name, rows in finding.tables.items()}
+        if finding
+        else {}
     )
 
 
 def _rendered(context: dict[str, Any], data: dict[str, Any], files: dict[str, bytes]) -> bytes:
-    """The template filled; the largest files stay outside where the page would grow beyond
-    LARGEST."""
+    """The template filled; the largest files stay outside where the page would grow beyond LARGEST."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("capacity.report", "."),
         autoescape=True,
@@ -177,8 +226,8 @@ def _rendered(context: dict[str, Any], data: dict[str, Any], files: dict[str, by
     )
     environment.filters |= {
         "strong": _strong,
-        "digits": _digits,
-        "capitalized": lambda text: text[:1].upper() + text[1:],
+        "digits": lambda x: digits(x, 4),
+        "capitalized": capitalized,
     }
     style, script = _asset("page.css"), _asset("figures.js") + _asset("table.js")
     packed = {
@@ -227,14 +276,11 @@ def _strong(text: str) -> Markup:
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
 
 
-def _answers(view: View | None, table: pd.DataFrame, reason: str) -> list[str]:
-    if view:
-        return view.answers
+def _no_answer(table: pd.DataFrame, reason: str) -> list[str]:
     count = table.status.value_counts()
     if not count.get("finished"):
         return [
-            f"**No answer yet:** no run has finished; {count.get('failed', 0)} failed, "
-            f"{count.get('missing', 0)} have no record."
+            f"**No answer yet:** no run has finished; {count.get('failed', 0)} failed, {count.get('missing', 0)} have no record."
         ]
     return [
         f"**No law from these runs:** {reason}.",
@@ -248,18 +294,16 @@ def _warnings(asked: str, study: Study, states: dict[str, str]) -> list[str]:
         return []
     settings = " ".join(study.overrides)
     return [
-        f"**Not complete:** {', '.join(f'{n} {state}' for state, n in left.sort_index().items())} "
-        f"of {len(states)} runs. What is said here rests on the others. "
+        f"**Not complete:** {', '.join(f'{n} {state}' for state, n in left.sort_index().items())} of {len(states)} runs. What is said here rests on the others. "
         f"Continue with: capacity sweep {asked} {settings}".rstrip()
     ]
 
 
-def _flags(view: View | None, table: pd.DataFrame, states: dict[str, str]) -> list[Flag]:
-    """The view's own, with what only the folder of a run can tell; without a view the states
-    alone."""
+def _flags(document: Document | None, table: pd.DataFrame, states: dict[str, str]) -> list[Flag]:
+    """The document's own, with what only the folder of a run can tell; without a document the states alone."""
     own = (
-        view.flags
-        if view
+        document.flags
+        if document
         else [
             Flag(*FAILED, sorted(table.run_id[table.status == "failed"])),
             Flag(*MISSING, sorted(table.run_id[table.status == "missing"])),
@@ -291,8 +335,7 @@ def _filter(flag: Flag) -> str:
 
 
 def _means(means: pd.DataFrame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
-    """The table of means for the template; its figure joins `drawn` where there is a setting to
-    draw over."""
+    """The table of means for the template; its figure joins `drawn` where there is a setting to draw over."""
     numbers = [column.heading for column in columns if column.main and column.heading in means]
     if over and means[over].nunique() > 1 and numbers:
         from capacity.figures.fits import means_figure
@@ -321,26 +364,16 @@ def _means(means: pd.DataFrame, over: str | None, columns: list, drawn: dict) ->
     }
 
 
-def _ordered(found: dict, first: list[str]) -> dict:
-    """Figures in the order of CAPTIONS, but for those that belong first; unknown ones last."""
-    order = [*first, *CAPTIONS]
-    return {
-        name: found[name]
-        for name in sorted(
-            found, key=lambda name: order.index(name) if name in order else len(order)
-        )
-    }
-
-
-def _figure(name: str, figure) -> dict[str, Any]:
+def _figure(name: str, figure: Figure, captions: dict[str, str]) -> dict[str, Any]:
     try:
-        drawn = figures.data(figure)
-    except figures.Undrawable:
+        drawn = figure_data.data(figure)
+    except figure_data.Undrawable:
         drawn = None
-    still = figures.still(figure)
+    still = figure_data.still(figure)
+    caption = captions.get(name, capitalized(name.replace("_", " ")))
     return {
         "name": name,
-        "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize()),
+        "caption": caption,
         "still": still if drawn is None or len(still) <= LARGEST_STILL else "",
         "drawn": drawn,
     }
@@ -381,7 +414,7 @@ def _text(value: Any) -> str:
         return str(value)
     if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.3g}" if abs(value) < 1e-3 else _digits(value)
+    return f"{value:.3g}" if abs(value) < 1e-3 else digits(value, 4)
 
 
 def _hover(cells: dict[str, Any], row: list) -> str:

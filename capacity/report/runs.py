@@ -15,7 +15,7 @@ from capacity import records
 from capacity.analysis.residuals import Residuals
 from capacity.base.files import plain
 from capacity.config import Config
-from capacity.report.parts import Column, Flag
+from capacity.analysis.document import Flag, RunColumn
 
 STATES = ("finished", "failed", "missing", "interrupted", "running")
 IN_THE_SHAPE = ("model.n_layers", "model.d_model")  # the label of a run has them
@@ -103,7 +103,7 @@ def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
 def build(
     configs: list[Config],
     runs: pd.DataFrame,
-    columns: list[Column],
+    columns: list[RunColumn],
     states: dict[str, str],
     flags: list[Flag],
     found: list[Residuals],
@@ -169,7 +169,7 @@ def build(
 
 
 def means(
-    configs: list[Config], runs: pd.DataFrame, columns: list[Column]
+    configs: list[Config], runs: pd.DataFrame, columns: list[RunColumn]
 ) -> tuple[pd.DataFrame, str | None]:
     """Means and standard deviations over the seeds of otherwise equal finished runs, for the
     columns that are the main ones: a row per kind of run, with name (what it differs in, but for

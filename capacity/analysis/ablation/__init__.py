@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from capacity.analysis.ablation.analysis import BOTH, analyse, varied
-from capacity.analysis.ablation.document import document
-from capacity.analysis.ablation.residuals import residuals
-from capacity.analysis.random.document import columns
+from capacity.analysis.ablation.wording import document
+from capacity.analysis.ablation.fit_errors import residuals
+from capacity.analysis.random.wording import columns
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +27,7 @@ def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
 
 def figures(finding: Finding) -> Mapping[str, Figure]:
     """Measured and fitted bits, a figure per convention."""
-    from capacity.analysis.ablation.figures import ablation_figure
+    from capacity.analysis.ablation.plots import ablation_figure
 
     runs = finding.tables["runs.csv"]
     return {f"ablation_{bits}": ablation_figure(runs, finding.numbers, bits) for bits, _ in BOTH}

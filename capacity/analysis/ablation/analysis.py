@@ -26,7 +26,7 @@ from capacity.analysis.random.plateaus import (
     rising,
 )
 from capacity.base.files import plain
-from capacity.fitting import forms, linear
+from capacity.fitting import capacity_forms, linear
 from capacity.fitting.statistics import t_interval
 from capacity.published import values as published
 
@@ -84,7 +84,7 @@ def fit(cell: pd.DataFrame, ceiling: str = "ceiling") -> dict[str, Any]:
     limited = int((alpha * p < h).sum())
     hard = _record(
         alpha,
-        forms.hard_corner(p, h, alpha),
+        capacity_forms.hard_corner(p, h, alpha),
         m,
         linear.jackknife(
             lambda kept: linear.fit_hard_corner(p[kept], h[kept], m[kept]),
@@ -98,7 +98,7 @@ def fit(cell: pd.DataFrame, ceiling: str = "ceiling") -> dict[str, Any]:
         at = found["alpha"], found["k"]
         smooth = _record(
             at[0],
-            forms.smooth_corner(p, h, *at),
+            capacity_forms.smooth_corner(p, h, *at),
             m,
             linear.jackknife(
                 lambda kept: linear.fit_smooth_corner(p[kept], h[kept], m[kept], at)["alpha"],

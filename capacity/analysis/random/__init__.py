@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from capacity.analysis.random.analysis import analyse
-from capacity.analysis.random.document import columns, document
-from capacity.analysis.random.residuals import residuals
+from capacity.analysis.random.wording import columns, document
+from capacity.analysis.random.fit_errors import residuals
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +26,7 @@ def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
 
 def figures(finding: Finding) -> Mapping[str, Figure]:
     """Capacity against parameters, and memorized bits against data."""
-    from capacity.analysis.random.figures import capacity_figure, memorized_figure
+    from capacity.analysis.random.plots import capacity_figure, memorized_figure
 
     strict = finding.numbers["strict"]
     return {

@@ -20,8 +20,7 @@ from capacity.analysis.random.plateaus import (
 )
 from capacity.base.files import plain
 from capacity.base.words import count, span
-from capacity.fitting.forms import LEVEL
-from capacity.fitting.statistics import t_interval
+from capacity.fitting.statistics import student, t_interval
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -121,10 +120,10 @@ def _measured(key: str, p: np.ndarray, c: np.ndarray, remarks: Sequence[str]) ->
         lacks = f"{len(set(p))} sizes leave no scatter about a line"
         return {"value": None, "interval": None, "lacks": lacks}
     else:
-        from scipy.stats import linregress, t
+        from scipy.stats import linregress
 
         line = linregress(p, c)
-        half = float(t.ppf(0.5 + LEVEL / 2, len(p) - 2) * line.stderr)
+        half = float(student(len(p) - 2) * line.stderr)
         value, interval = float(line.slope), [line.slope - half, line.slope + half]
     return {
         "value": value,

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from capacity import counts
 from capacity.analysis.ablation import analysis as ablations
-from capacity.analysis.random.figures import ablation_figure
+from capacity.analysis.random.plots import ablation_figure
 from capacity.fitting import capacity_forms, linear
 from capacity.study import load_study
 from drawings import ink, texts

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from capacity.analysis.random import plateaus as fit
-from capacity.analysis.random.figures import PUBLISHED, capacity_figure, memorized_figure
+from capacity.analysis.random.plots import PUBLISHED, capacity_figure, memorized_figure
 from capacity.figures import style
 from drawings import _in_view, ink, texts  # noqa: F401
 from random_data import ragged, study
@@ -214,7 +214,7 @@ def test_files_are_the_same_bytes_each_time_with_embedded_outline_fonts():
 
 def test_plots_stay_away_from_global_state():
     code = (
-        "import sys, capacity.analysis.random.figures; print('matplotlib.pyplot' in sys.modules, "
+        "import sys, capacity.analysis.random.plots; print('matplotlib.pyplot' in sys.modules, "
         "'torch' in sys.modules)"
     )
     out = subprocess.run(

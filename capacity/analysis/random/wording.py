@@ -26,7 +26,7 @@ from capacity.analysis.document import (
     Text,
 )
 from capacity.analysis.random import forms
-from capacity.analysis.result import Finding
+from capacity.analysis.finding import Finding
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, STRICT_CORNER
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, joined, plural, span

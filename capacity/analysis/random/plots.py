@@ -14,7 +14,6 @@ from capacity.figures.style import (
     GUIDE,
     GUIDES,
     INK,
-    MARKERS,
     MUTED,
     MUTED_INK,
     SMALL,

@@ -7,7 +7,7 @@ import pandas as pd
 from capacity.analysis.finding import Finding
 from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
 from capacity.analysis.residuals import Residuals, percent, points
-from capacity.fitting import forms
+from capacity.fitting import capacity_forms
 
 
 def residuals(finding: Finding) -> list[Residuals]:
@@ -23,7 +23,7 @@ def _over_plateaus(strict) -> Residuals:
     p, alpha, power, slope = units.parameters, strict["alpha"], strict["power"], strict["slope"]
     fitted = {alpha["formula"]: alpha["value"] * p}
     if "a" in power:
-        fitted[power["formula"]] = forms.power(p, power["a"]["value"], power["gamma"]["value"])
+        fitted[power["formula"]] = capacity_forms.power(p, power["a"]["value"], power["gamma"]["value"])
     if "c0" in slope:
         fitted[slope["formula"]] = slope["c0"]["value"] + slope["alpha1"]["value"] * p
     names = [f"{u.label}, seed {u.seed}" for u in units.itertuples()]
@@ -45,7 +45,7 @@ def _over_runs(row, runs: pd.DataFrame) -> Residuals:
     done = runs[~classify(runs, "strict").isin(["missing", "failed", "unlearned"])]
     p, h = done[COUNTS["total"]].astype(float), done[ceiling].astype(float)
     alpha = row["values"]["alpha"]
-    fitted = forms.smooth_corner(p, h, alpha, row["values"]["k"])
+    fitted = capacity_forms.smooth_corner(p, h, alpha, row["values"]["k"])
     return Residuals(
         "smooth corner, per run",
         "corner",

@@ -23,7 +23,7 @@ from capacity.analysis.document import (
     Text,
 )
 from capacity.analysis.finding import Finding
-from capacity.analysis.random.document import DECAYED, P_PAPER, PAPER, STRICT
+from capacity.analysis.random.wording import DECAYED, P_PAPER, PAPER, STRICT
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, joined, span
