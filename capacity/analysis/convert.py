@@ -42,7 +42,32 @@ def facts(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def random(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 -> 2: runs that the data limit were called underfilled, and what computed the numbers
+    stood with each convention."""
+    new = dict(old) | {"schema": 2, "inputs_sha256": old["strict"].get("inputs_sha256")}
+    new["versions"] = old["strict"].get("versions")
+    for bits in ("strict", "paper"):
+        part = {k: v for k, v in old[bits].items() if k not in ("schema", "versions", "inputs_sha256")}
+        part["dropped"] = _data_limited(part["dropped"])
+        part["cuts"] = _data_limited(part["cuts"])
+        part["plateaus"] = [_data_limited(row) for row in part["plateaus"]]
+        new[bits] = part
+    return new
+
+
+def ablation(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 -> 2: it names its kind and versions."""
+    return dict(old) | {"schema": 2}
+
+
+def _data_limited(old: Mapping[str, Any]) -> dict[str, Any]:
+    return {("data_limited" if key == "underfilled" else key): value for key, value in old.items()}
+
+
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    "ablation": ({"strict", "paper", "varied"}, ablation),
+    "random": ({"strict", "paper"}, random),
     "facts": ({"arms", "peaks", "saturated"}, facts),
 }
