@@ -50,7 +50,7 @@ from capacity.feed.feed import CHUNK_TOKENS
 from capacity.feed.stream import MemberStream
 from capacity.fitting import bootstrap, forms
 from capacity.fitting import fit as estimate
-from capacity.measure.membership import statistics as statistics_of
+from capacity.fitting.membership import statistics as statistics_of
 from capacity.measure.memorization import code_lengths
 from capacity.measure.sequence_scores import recall, scores
 from capacity.model.gpt import GPT

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base.errors import ConfigError
 from capacity.design import optimal
 from capacity.design.prior import Prior
 from capacity.design.simulate import Forecast, crossed, forecast
 from capacity.design.space import Space, grid
 from capacity.design.targets import Question
+from capacity.fitting.statistics import student
 
 TRUTHS = 8  # plausible truths that the criterion is averaged over
 TURNS = 3  # a design, its simulation, and what that says of the criterion's width
@@ -201,8 +202,6 @@ def _floor(
     """Median width of studies without noise over seeds, with all models of the space, and how many
     models like these the wanted width would need (None: there are enough). 0 where every run is a
     replicate."""
-    from scipy.special import stdtrit
-
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
     cells = [
@@ -227,10 +226,7 @@ def _floor(
         (
             m
             for m in range(models, 10_000)
-            if floor
-            * np.sqrt(models / m)
-            * stdtrit(m - spent, 0.975)
-            / stdtrit(models - spent, 0.975)
+            if floor * np.sqrt(models / m) * student(m - spent) / student(models - spent)
             <= question.width
         ),
         None,
@@ -262,7 +258,7 @@ def finished(space: Space, results: Path) -> Finished:
             if record["status"] != "finished":
                 failed += 1
                 continue
-            row = records.columns(run, record)
+            row = run_table.columns(run, record)
             bits = row["strict_bits" if run.data.kind == "uniform" else "bits"]
             gain = record["convergence"]["gain_last_tenth"]
             rows.append(
@@ -294,7 +290,7 @@ def finished(space: Space, results: Path) -> Finished:
 
 def _cast(results: Path, run) -> float:
     """Bits that a run holds after a cast to bf16, NaN where that was not measured."""
-    rows = records.quantized_table(results, [run])
+    rows = run_table.quantized_table(results, [run])
     return (
         float(rows.held_bits[rows.method == "bf16"].iloc[0])
         if len(rows) and (rows.method == "bf16").any()

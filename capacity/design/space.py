@@ -24,7 +24,7 @@ from capacity.analysis.precision.bit_widths import LADDERS, trained_as
 from capacity.base.errors import ConfigError
 from capacity.config import COUPLED, Config
 from capacity.cost import Speed, speed_of
-from capacity.records import shape_labels
+from capacity.run_table import shape_labels
 from capacity.study import axes_of, load_study
 from capacity.sweep.packs import make_stacks
 

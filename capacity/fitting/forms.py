@@ -23,8 +23,7 @@ from typing import Callable
 import numpy as np
 
 from capacity.fitting import curves
-
-LEVEL = 0.95  # coverage of every interval of this package
+from capacity.fitting.statistics import LEVEL as LEVEL
 
 MORRIS = "Morris et al., arXiv 2505.24832 v3"
 PHYSICS = "Physics of Language Models 3.3, arXiv 2404.05405"

@@ -33,6 +33,7 @@ import numpy as np
 from capacity.fitting import forms
 from capacity.fitting.fit import Fit
 from capacity.fitting.solve import back, forward, solve
+from capacity.fitting.statistics import student
 
 FEWEST_CLUSTERS = 3
 IDLE = 0.05  # curvature of a bound, as part of a measured point's, below which it is none
@@ -341,9 +342,7 @@ def of(
 
 
 def _quantile(dof: float, level: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(max(dof, 1e-3), 0.5 + level / 2))
+    return float(student(max(dof, 1e-3), level))
 
 
 def _reach(spread, gradient, level: float) -> tuple[float, float, str | None]:

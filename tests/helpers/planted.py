@@ -11,9 +11,9 @@ from capacity import records
 from capacity.analysis.precision import bit_widths as precision
 from capacity.analysis.text import forgetting
 from capacity.analysis.text import membership_law as membership
+from capacity.base.scores import write_scores
 from capacity.fitting import forms
-from capacity.measure import membership as statistics
-from capacity.measure.text import write_scores
+from capacity.fitting import membership as statistics
 from capacity.settings.quantize import specs
 from capacity.study import load_study
 

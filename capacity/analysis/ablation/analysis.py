@@ -9,7 +9,6 @@ not counted as errors; the published errors are about the plain data bits, which
 
 import numpy as np
 
-from capacity.analysis.facts.arms import t_interval
 from capacity.analysis.random.analysis import _digits, _ids, _runs, _short
 from capacity.analysis.random.plateaus import (
     CONVENTIONS,
@@ -23,6 +22,7 @@ from capacity.analysis.random.plateaus import (
 from capacity.analysis.result import Outcome
 from capacity.base.files import plain
 from capacity.fitting import forms, linear
+from capacity.fitting.statistics import t_interval
 from capacity.published import values as published
 from capacity.published.values import wrapped as _wrap
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from capacity import records
+from capacity import run_table
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.precision import bit_widths as precision
 from capacity.base.errors import ConfigError
@@ -849,7 +849,7 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
     done = planner.finished(space, results)
     assert len(done.table) == len(study.runs) == 10 and done.failed == 0 and done.hours > 0
     mine = question.points(done.table)
-    rows, _ = precision_laws.rows_of(records.table(results, study.runs), study.runs, results)
+    rows, _ = precision_laws.rows_of(run_table.table(results, study.runs), study.runs, results)
     law = precision_laws.points(
         precision_laws.on_ladder(
             precision_laws.relative(precision.capacity(rows)), "qat", "relative"

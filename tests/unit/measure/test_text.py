@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.base.scores import read_scores
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.data import text
 from capacity.data.grammar import Grammar
 from capacity.feed import split
-from capacity.measure import membership
+from capacity.fitting import membership
 from capacity.measure import sequence_scores as sequences
-from capacity.measure.text import read_scores
 from capacity.run.run import execute
 
 SMALL = [
