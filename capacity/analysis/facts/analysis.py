@@ -16,7 +16,7 @@ import pandas as pd
 
 from capacity.analysis import labels
 from capacity.analysis.facts import arms, exposures, peaks, reading, selection, verdicts
-from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit
+from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.residuals import Residuals, points
 from capacity.analysis.thresholds import RISING
@@ -25,8 +25,8 @@ from capacity.fitting.statistics import LEVEL
 from capacity.published.expects import BELOW
 
 if TYPE_CHECKING:
-    from capacity.config import Config
     from capacity.analysis.result import Outcome
+    from capacity.config import Config
     from capacity.study import Study
 
 KIND, FILE, SCHEMA = "facts", "fit.json", 2
@@ -57,7 +57,7 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     return Finding(KIND, FILE, cast(dict[str, Any], numbers), tables, data=runs)
 
 
-def fit(runs: pd.DataFrame, study: Study, options: Options) -> Fit:
+def fit(runs: Frame, study: Study, options: Options) -> Fit:
     """What fit.json holds. runs: of `reading.prepare`."""
     table, pooled = arms.arms(runs), arms.noise(runs)
     best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
@@ -93,7 +93,7 @@ def fit(runs: pd.DataFrame, study: Study, options: Options) -> Fit:
     return plain(numbers)
 
 
-def _counts(runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
+def _counts(runs: Frame, table: Frame) -> dict[str, int]:
     return {
         "rows": len(runs),
         **{name: int((runs.status == name).sum()) for name in ("finished", "failed", "missing")},
@@ -104,7 +104,7 @@ def _counts(runs: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _data_limited(table: pd.DataFrame) -> DataLimited:
+def _data_limited(table: Frame) -> DataLimited:
     """Arms whose data are few enough to be held whole (3.3, Result 1(b))."""
     small = table[(table.r_max <= BELOW) & (table.seeds > 0)]
     lowest = None
@@ -121,7 +121,7 @@ def _data_limited(table: pd.DataFrame) -> DataLimited:
     }
 
 
-def _flags(runs: pd.DataFrame) -> dict[str, list[str]]:
+def _flags(runs: Frame) -> dict[str, list[str]]:
     done = runs[runs.status == "finished"]
     # the name term may exceed its bound a little, see measure/knowledge.py
     most = 1.005 * done.ceiling_bits + 2 * done.bits_se
@@ -137,19 +137,20 @@ def _flags(runs: pd.DataFrame) -> dict[str, list[str]]:
     return {name: sorted(rows.run_id) for name, rows in flagged.items()}
 
 
-def exposure_laws(runs: pd.DataFrame) -> list[ExposureLaw]:
+def exposure_laws(runs: Frame) -> list[ExposureLaw]:
     """`exposures.fit_exposures` of every model, N and arm that has four different exposures."""
     out: list[ExposureLaw] = []
     for _, rows in verdicts.alike(runs[runs.chosen], ["label"]):
         if rows.asked.nunique() < exposures.FEWEST:
             continue
         first, seen = rows.iloc[0], rows.exposures_mean.fillna(rows.exposures)
-        about: ExposureLaw = {
+        about = {
             "label": first.label,
             "series": first.series,
             "n_people": float(first.n_people),
         }
-        out.append(about | exposures.fit_exposures(seen, rows.r, rows.r_max.mean()))
+        law = about | exposures.fit_exposures(seen, rows.r, rows.r_max.mean())
+        out.append(cast(ExposureLaw, law))
     return out
 
 
@@ -176,9 +177,7 @@ def residuals(finding: Finding) -> list[Residuals]:
     return [Residuals(name, "R", unit, "exposures", pd.concat(out))]
 
 
-def outcome(
-    table: pd.DataFrame, study: Study, *, n_boot: int = 4000, seed: int = 0
-) -> Outcome:
+def outcome(table: pd.DataFrame, study: Study, *, n_boot: int = 4000, seed: int = 0) -> Outcome:
     """What `result.judge` still asks for."""
     from capacity.analysis.facts import plots
     from capacity.analysis.facts.wording import document

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from capacity.analysis.facts.schema import Column, Frame
 from capacity.analysis.thresholds import DATA_LIMITED, EXPOSURES_OFF, FEW_DOF, RISING
 from capacity.fitting.statistics import t_interval
 
@@ -17,7 +18,7 @@ FLOOR = 0.05  # of R^max: the least that the noise of R is relative to, since R 
 Noise = Mapping[str, tuple[float, int]]  # class of arms -> (sd of one run, degrees of freedom)
 
 
-def arms(runs: pd.DataFrame) -> pd.DataFrame:
+def arms(runs: Frame) -> Frame:
     """One row per arm: means over the seeds of its chosen runs, sd over seeds, the 95% interval of
     R, counts of runs. runs: of `reading.prepare`.
 
@@ -34,7 +35,7 @@ def arms(runs: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="order")
 
 
-def _arm(arm: Any, mine: pd.DataFrame) -> dict[str, Any]:
+def _arm(arm: Any, mine: Frame) -> dict[str, Any]:
     used, first = mine[mine.chosen], mine.iloc[0]
     n, se_people = len(used), math.nan
     if n:
@@ -74,12 +75,12 @@ def _arm(arm: Any, mine: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def exposures_off(runs: pd.DataFrame) -> pd.Series:
+def exposures_off(runs: Frame) -> Column:
     """True where the counted mean exposures differ by more than 1% from those asked for."""
     return (runs.exposures_mean / runs.exposures - 1).abs() > EXPOSURES_OFF
 
 
-def noise(runs: pd.DataFrame, number: str = "r") -> dict[str, tuple[float, int]]:
+def noise(runs: Frame, number: str = "r") -> dict[str, tuple[float, int]]:
     """sd of one run over seeds, pooled over the arms with two seeds or more: {"data_limited" or
     "open": (sd, dof)}.
 

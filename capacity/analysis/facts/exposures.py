@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from capacity.analysis.facts.schema import ExposureLaw
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
@@ -48,9 +47,9 @@ def reach(form: str, e0: float, b: float, share: float = REACHED) -> float:
     )
 
 
-def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> ExposureLaw:
-    """The law of one model and N, as a dict: the form with the smaller rms, and what may be said
-    about the plateau.
+def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str, Any]:
+    """The law of one model and N, as the last part of a `schema.ExposureLaw`: the form with the
+    smaller rms, and what may be said about the plateau.
 
     exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard
     bound of R_inf. Runs with r <= 0 have not learned the names and lists yet; they are left out,

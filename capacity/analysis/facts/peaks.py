@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from capacity.analysis.facts.arms import Noise, standard_error
-from capacity.analysis.facts.schema import Peak
+from capacity.analysis.facts.schema import Frame, Peak
 from capacity.fitting.statistics import LEVEL, fieller, student
 
 ONE_SEED = "one seed per arm: the noise of seeds was not measured"
@@ -18,7 +17,7 @@ NO_ENDS = "the denominator is not distinguishable from 0"
 
 
 def peak(
-    members: pd.DataFrame,
+    members: Frame,
     pooled: Noise,
     *,
     n_boot: int = 4000,
@@ -79,7 +78,7 @@ def peak(
     return out | {"interval": ends, "bias": float(drawn.mean() - out["value"])}
 
 
-def _edge(top: Any, known: pd.DataFrame) -> str | None:
+def _edge(top: Any, known: Frame) -> str | None:
     """Whether the model of the peak is the smallest or the largest of several."""
     sizes = known.parameters_paper
     if len(known) < 2:
@@ -89,7 +88,7 @@ def _edge(top: Any, known: pd.DataFrame) -> str | None:
 
 
 def peaks(
-    runs: pd.DataFrame, table: pd.DataFrame, pooled: Noise, *, n_boot: int = 4000, seed: int = 0
+    runs: Frame, table: Frame, pooled: Noise, *, n_boot: int = 4000, seed: int = 0
 ) -> list[Peak]:
     """The peak of every curve with a finished run, in the order of `arms`, and its ratio to that of
     the first curve of the same N (or load)."""
@@ -135,7 +134,9 @@ def ratio_of_arms(
     parts = (measured[: len(above)], measured[len(above) :])
     over, under = (sum(e[0] ** 2 for e in part) for part in parts)
     t = student(min(e[1] for e in measured))
-    return ratio(a, b, [[over, 0.0], [0.0, under]], t) | {"method": "Fieller, pooled noise of seeds"}
+    return ratio(a, b, [[over, 0.0], [0.0, under]], t) | {
+        "method": "Fieller, pooled noise of seeds"
+    }
 
 
 def ratio(a: float, b: float, cov: Any, t: float) -> dict[str, Any]:

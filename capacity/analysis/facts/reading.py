@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from capacity.analysis import labels
+from capacity.analysis.facts.schema import Frame
 from capacity.analysis.table_checks import check_numbers, checked
 from capacity.base.words import count
 
@@ -59,7 +60,7 @@ class _Axes:
         return [*self.family, *self.data, *self.recipe]
 
 
-def check(table: pd.DataFrame) -> pd.DataFrame:
+def check(table: Frame) -> Frame:
     """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it
     cannot be analysed."""
     numbers = [*NUMBERS, "extraction_accuracy"]
@@ -71,7 +72,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def prepare(table: pd.DataFrame, best_over: Sequence[str] = ()) -> pd.DataFrame:
+def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
     """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and
     arm (numbers), curve_name and arm_name, asked (exposures), chosen (finished, the best over
     `best_over`). ValueError in one line.
@@ -107,7 +108,7 @@ def prepare(table: pd.DataFrame, best_over: Sequence[str] = ()) -> pd.DataFrame:
     return runs
 
 
-def _settings(runs: pd.DataFrame) -> pd.DataFrame:
+def _settings(runs: Frame) -> Frame:
     """Every setting of data, model and training as plain values."""
     sections = ("data", "model", "train")
     names = [
@@ -117,13 +118,11 @@ def _settings(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(plain, index=runs.index, dtype=object)
 
 
-def _axes(runs: pd.DataFrame, settings: pd.DataFrame, best_over: Sequence[str]) -> _Axes:
+def _axes(runs: Frame, settings: Frame, best_over: Sequence[str]) -> _Axes:
     varied = [c for c in settings if len(set(settings[c])) > 1]
     data = [c for c in varied if c.startswith("data.") and c not in labels.AMOUNTS]
     model = [c for c in varied if c.startswith("model.")]
-    train = [
-        c for c in varied if c.startswith("train.") and c not in (*labels.AMOUNTS, *best_over)
-    ]
+    train = [c for c in varied if c.startswith("train.") and c not in (*labels.AMOUNTS, *best_over)]
     family = [c for c in model if c not in labels.SIZES]
     # heads make a curve only where they vary at one depth and width
     shape = [*labels.SIZES[:2], *family]
@@ -135,13 +134,13 @@ def _axes(runs: pd.DataFrame, settings: pd.DataFrame, best_over: Sequence[str]) 
     return _Axes(varied, model, train, family, data, recipe)
 
 
-def _splits(settings: pd.DataFrame, others: Sequence[str], column: str) -> bool:
+def _splits(settings: Frame, others: Sequence[str], column: str) -> bool:
     """Whether a column takes several values where all others are equal."""
     keys = labels.tuples(settings, [c for c in others if c in settings])
     return len(set(zip(keys, settings[column], strict=True))) > len(set(keys))
 
 
-def _amounts(runs: pd.DataFrame, settings: pd.DataFrame) -> list[tuple[str, float]]:
+def _amounts(runs: Frame, settings: Frame) -> list[tuple[str, float]]:
     """("N", people) or, where the load is given instead of N, ("load", bits per parameter), for
     every run."""
     load = settings["data.load"] if "data.load" in settings else [None] * len(runs)
@@ -153,7 +152,7 @@ def _amount_text(amount: tuple[str, float]) -> str:
     return f"N = {count(amount[1])}" if amount[0] == "N" else f"load {amount[1]:g}"
 
 
-def _asked(runs: pd.DataFrame, settings: pd.DataFrame) -> list[float]:
+def _asked(runs: Frame, settings: Frame) -> list[float]:
     """Exposures as asked for, or, where steps were given, as expected from them, to three
     digits."""
     given = settings.get("train.exposures", [None] * len(runs))
@@ -161,7 +160,7 @@ def _asked(runs: pd.DataFrame, settings: pd.DataFrame) -> list[float]:
     return [float(f"{expected:.3g}") if e is None else float(e) for e, expected in pairs]
 
 
-def _add_names(runs: pd.DataFrame, settings: pd.DataFrame, axes: _Axes) -> None:
+def _add_names(runs: Frame, settings: Frame, axes: _Axes) -> None:
     """Names hold only what varies: N and exposures, then the variant, such as "N = 50K, 100
     exposures, LLaMA"."""
     several = runs.amount.nunique() > 1
@@ -174,7 +173,7 @@ def _add_names(runs: pd.DataFrame, settings: pd.DataFrame, axes: _Axes) -> None:
     runs["curve_name"] = [labels.listed(row) or "all runs" for row in names]
 
 
-def _short_labels(runs: pd.DataFrame, settings: pd.DataFrame) -> list[str]:
+def _short_labels(runs: Frame, settings: Frame) -> list[str]:
     """Labels such as "2x16 n_heads=2" without the settings that are the same wherever curve and
     shape are: the name of the curve says them, or nothing varies."""
     words = runs.label.str.split()
@@ -196,7 +195,7 @@ def _tried(best: Sequence[str], values: Sequence[Any]) -> str:
     return ", ".join(f"{c.split('.')[-1]} {labels.text(v)}" for c, v in pairs)
 
 
-def _check_twins(runs: pd.DataFrame, keys: list[tuple]) -> None:
+def _check_twins(runs: Frame, keys: list[tuple]) -> None:
     twin = pd.Series(keys, index=runs.index).duplicated()
     if twin.any():
         raise ValueError(
@@ -205,13 +204,13 @@ def _check_twins(runs: pd.DataFrame, keys: list[tuple]) -> None:
         )
 
 
-def _best(runs: pd.DataFrame) -> Any:
+def _best(runs: Frame) -> Any:
     """True for the finished run with the most bits of every (arm, seed)."""
     done = runs[runs.status == "finished"]
     return runs.index.isin(done.groupby(["arm", "seed"]).bits.idxmax())
 
 
-def _check_vocabulary(runs: pd.DataFrame, settings: pd.DataFrame, data: Sequence[str]) -> None:
+def _check_vocabulary(runs: Frame, settings: Frame, data: Sequence[str]) -> None:
     """Mixed vocabulary sizes are fine where a setting of the data explains them, and refused where
     none does."""
     done = runs[runs.status == "finished"]

@@ -6,7 +6,12 @@ rows of unused tokens), exposures are mean times that a person was shown.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
+
+# pandas.DataFrame and Series; by their own annotations a selection of rows may be either, so that
+# they tell a checker nothing.
+Frame: TypeAlias = Any
+Column: TypeAlias = Any
 
 
 class Arm(TypedDict):
@@ -91,8 +96,9 @@ class OtherForm(TypedDict):
     rms: float
 
 
-class ExposureLaw(TypedDict, total=False):
-    """R against exposures of one model and N; with a reason, nothing behind it."""
+class ExposureLaw(TypedDict):
+    """R against exposures of one model and N; where there is a reason why not, only label, series,
+    n_people, reason and left_out."""
 
     label: str
     series: str

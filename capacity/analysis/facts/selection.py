@@ -1,4 +1,4 @@
-"""The best over `best_over`: whether more should have been tried, and how far the choice biases R."""
+"""The best over `best_over`: whether more should have been tried, and how the choice biases R."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from capacity.analysis.facts.schema import Choice, Chosen
+from capacity.analysis.facts.schema import Choice, Chosen, Frame
 from capacity.fitting.statistics import t_interval, winner
 
 ONE_SEED, HOLES, UNLEARNED = "one seed", "not every setting with every seed", "not learned"
 
 
-def at_edge(runs: pd.DataFrame, best_over: Sequence[str]) -> dict[str, list[str]]:
+def at_edge(runs: Frame, best_over: Sequence[str]) -> dict[str, list[str]]:
     """Names of arms whose best run has the smallest or largest of three or more values of a setting
     of `best_over`: more of them might have raised R. By setting; runs: of `reading.prepare`."""
     out = {}
@@ -32,7 +32,7 @@ def at_edge(runs: pd.DataFrame, best_over: Sequence[str]) -> dict[str, list[str]
     return out
 
 
-def choice(runs: pd.DataFrame) -> Choice | None:
+def choice(runs: Frame) -> Choice | None:
     """By how much the best over `best_over`, chosen for each seed by the reported number itself,
     exceeds a choice that did not see the seed.
 
@@ -47,7 +47,7 @@ def choice(runs: pd.DataFrame) -> Choice | None:
     if not (done.groupby(["arm", "seed"]).size() > 1).any():
         return None
     rows: list[Chosen] = []
-    left = dict.fromkeys((ONE_SEED, HOLES, UNLEARNED), 0)
+    left: dict[str, int] = dict.fromkeys((ONE_SEED, HOLES, UNLEARNED), 0)
     for _, mine in done.groupby("arm", sort=False):
         if mine.tried.nunique() < 2:
             continue
@@ -67,7 +67,7 @@ def choice(runs: pd.DataFrame) -> Choice | None:
     }
 
 
-def _chosen(mine: pd.DataFrame) -> Chosen | str:
+def _chosen(mine: Frame) -> Chosen | str:
     """The choice within one arm, or why it cannot be judged."""
     grid = mine.pivot_table(index="tried", columns="seed", values="r")
     if grid.shape[1] < 2:

@@ -18,6 +18,7 @@ import pandas as pd
 from capacity.analysis import labels
 from capacity.analysis.facts import arms, peaks
 from capacity.analysis.facts.reading import AXIS
+from capacity.analysis.facts.schema import Column, Frame
 from capacity.analysis.finding import Options
 from capacity.analysis.thresholds import DATA_LIMITED, RISING
 from capacity.base.words import plural
@@ -37,20 +38,20 @@ class Basis:
     """What verdicts rest on. runs: of `reading.prepare`; table: of `arms.arms`; noise: of
     `arms.noise`."""
 
-    runs: pd.DataFrame
-    table: pd.DataFrame
+    runs: Frame
+    table: Frame
     noise: arms.Noise
     options: Options = Options()
 
-    def chosen(self, where: Mapping[str, Any]) -> pd.DataFrame:
+    def chosen(self, where: Mapping[str, Any]) -> Frame:
         """The chosen runs with these settings."""
         return self.runs[matches(self.runs, where) & self.runs.chosen]
 
-    def arms_of(self, used: pd.DataFrame) -> pd.DataFrame:
+    def arms_of(self, used: Frame) -> Frame:
         """Arms with a finished run among these runs."""
         return self.table[self.table.arm.isin(set(used.arm)) & (self.table.seeds > 0)]
 
-    def extreme(self, members: pd.DataFrame, number: str = "r", sign: int = 1) -> Any:
+    def extreme(self, members: Frame, number: str = "r", sign: int = 1) -> Any:
         """`peaks.peak` with the options of the analysis."""
         options = {"n_boot": self.options.bootstraps, "seed": self.options.seed}
         return peaks.peak(members, self.noise, number=number, sign=sign, **options)
@@ -69,7 +70,7 @@ def judge(
     return out
 
 
-def matches(frame: pd.DataFrame, where: Mapping[str, Any]) -> np.ndarray:
+def matches(frame: Frame, where: Mapping[str, Any]) -> np.ndarray:
     """The rows whose columns have the wanted values (None: an empty setting), as a boolean
     array."""
     keep = np.ones(len(frame), bool)
@@ -190,7 +191,7 @@ def _ratio(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
     return out
 
 
-def _equal(entry: Entry, upper: pd.DataFrame, lower: pd.DataFrame) -> list[str]:
+def _equal(entry: Entry, upper: Frame, lower: Frame) -> list[str]:
     """The columns in which two curves must be equal to be compared: all that the entry does not
     name."""
     named = set(entry["where"]) | set(entry["against"])
@@ -212,7 +213,7 @@ def _equal(entry: Entry, upper: pd.DataFrame, lower: pd.DataFrame) -> list[str]:
     return keys
 
 
-def _key(rows: pd.DataFrame, keys: Sequence[str]) -> tuple:
+def _key(rows: Frame, keys: Sequence[str]) -> tuple:
     first = rows.iloc[0]
     return tuple(first[k] for k in keys)
 
@@ -234,9 +235,7 @@ def _conditions(where: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "any settings"
 
 
-def _ratio_of_curves(
-    of: str, models: str, upper: pd.DataFrame, lower: pd.DataFrame, basis: Basis
-) -> Measured:
+def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Basis) -> Measured:
     """The ratio of two curves' numbers at their peaks or over the models that they share."""
     number, noise = NUMBERS[of], basis.noise
     if number != "r":
@@ -263,18 +262,18 @@ def _ratio_of_curves(
     return peaks.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
 
 
-def _top(table: pd.DataFrame, number: str) -> Any:
+def _top(table: Frame, number: str) -> Any:
     """The arm with the largest number, the first of equal ones; None where none was measured."""
     rows = [row for _, row in table.iterrows() if not math.isnan(row[number])]
     return max(rows, default=None, key=lambda row: row[number])
 
 
 def _matched(
-    upper: pd.DataFrame,
-    lower: pd.DataFrame,
+    upper: Frame,
+    lower: Frame,
     number: str,
     over_seeds: bool,
-    scatter: tuple[pd.DataFrame, arms.Noise],
+    scatter: tuple[Frame, arms.Noise],
 ) -> Measured:
     """The ratio over pairs of runs of equal size and seed; models of one size count as the same
     whatever their form.
@@ -313,7 +312,7 @@ def _matched(
     return _over_pairs(pairs[number], pairs[f"{number}_below"]) | {"remarks": [remark]}
 
 
-def _over_pairs(above: pd.Series, below: pd.Series) -> Measured:
+def _over_pairs(above: Column, below: Column) -> Measured:
     """Ratio of the means of paired values."""
     a, b, n = above.to_numpy(float), below.to_numpy(float), len(above)
     if b.mean() <= 0:
@@ -343,7 +342,7 @@ def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
     return out or [("", _lacking("it needs finished runs at two numbers of exposures"))]
 
 
-def alike(runs: pd.DataFrame, more: Sequence[str] = ()) -> list[tuple[tuple, pd.DataFrame]]:
+def alike(runs: Frame, more: Sequence[str] = ()) -> list[tuple[tuple, Frame]]:
     """Runs that are equal in amount of data, axes of curves and further columns, whatever their
     exposures: (key, rows), in order of appearance."""
     same = [*more, "amount", *(c for c in runs if c.startswith(AXIS))]
@@ -377,7 +376,7 @@ def _share(
     return measure
 
 
-def _mean_of_seeds(values: pd.Series, noise: arms.Noise, most: float) -> Measured:
+def _mean_of_seeds(values: Column, noise: arms.Noise, most: float) -> Measured:
     """The mean over seeds as a measured value, its interval from its own seeds, or where these are
     two or one from the noise pooled over all arms of the study (of the noisier class): shares near
     0 or 1 scatter less. It ends where a share does."""

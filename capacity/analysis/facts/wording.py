@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
-
-import pandas as pd
 
 from capacity.analysis import published_rows
 from capacity.analysis.document import (
@@ -25,7 +22,7 @@ from capacity.analysis.document import (
     Text,
 )
 from capacity.analysis.facts import exposures
-from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Peak
+from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Frame, Peak
 from capacity.analysis.finding import Finding
 from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import EXPOSURES_OFF, RISING
@@ -102,7 +99,7 @@ _RUN_COLUMNS = [
 ]
 
 
-def columns(runs: pd.DataFrame) -> list[RunColumn]:
+def columns(runs: Frame) -> list[RunColumn]:
     """The columns of the table of runs in which some run has something."""
     wanted = [*_RUN_COLUMNS, *GAIN]
     return [c for c in wanted if c.name in runs and runs[c.name].notna().any()]
@@ -111,9 +108,10 @@ def columns(runs: pd.DataFrame) -> list[RunColumn]:
 def document(finding: Finding) -> Document:
     """What was found, in words: levels of R first, then verdicts, then laws over exposures."""
     fit = cast(Fit, finding.numbers)
+    peaks = "Peak R over models" if _several(fit) else "R of arms with intervals"
     sections = [
         Section("arms", "R by arm", _arms(fit)),
-        Section("peaks", "Peak R over models", _peaks(fit)),
+        Section("peaks", peaks, _peaks(fit)),
     ]
     if fit["exposure_laws"]:
         laws = Laws([_exposure_law(law) for law in fit["exposure_laws"]])
@@ -166,7 +164,7 @@ def _levels(fit: Fit) -> list[str]:
         return ["**No answer yet:** no arm has a finished run."]
     low, high = (pick(peaks, key=lambda peak: peak["value"]) for pick in (min, max))
     seeds = sorted({peak["seeds"] for peak in peaks})
-    several = any(peak["models"] > 1 for peak in peaks)
+    several = _several(fit)
     over = "seeds and models" if several else "seeds, noise pooled over arms"
     about = [
         f"95% over {over}" if high["interval"] else f"no interval: {high['reason']}",
@@ -187,6 +185,11 @@ def _levels(fit: Fit) -> list[str]:
         f"R = {_level(low)} ({low['name']}) to {_level(high)} bits per parameter ({high['name']}; "
         f"{best}): {what} of {len(peaks)} arms ({'; '.join(about)})."
     ]
+
+
+def _several(fit: Fit) -> bool:
+    """Whether some peak is one over models."""
+    return any(peak["models"] > 1 for peak in fit["peaks"])
 
 
 def _level(peak: Peak) -> str:
@@ -287,29 +290,30 @@ def _arm(arm: Arm, asked: bool) -> list[str]:
 
 
 def _peaks(fit: Fit) -> list[Block]:
+    peaks = fit["peaks"]
+    references = dict.fromkeys(p["against_first"]["name"] for p in peaks if p["against_first"])
+    ratios = [
+        Column("ratio", "to the first arm with the same data"),
+        Column("95% of ratio", "Fieller, pooled noise of seeds", detail=True),
+    ]
     heads = [
         Column("arm", right=False),
         Column("R"),
-        Column("95%", "allows for the bias of a maximum over models"),
+        Column("95%", "over seeds; allows for the bias of a maximum over models"),
         Column("model", right=False),
-        Column("ratio", "to the first arm with the same data"),
-        Column("95% of ratio", "Fieller, pooled noise of seeds", detail=True),
+        *(ratios if references else []),
         Column("R^max", detail=True),
         Column("models", detail=True),
         Column("95% of its own seeds", detail=True),
     ]
-    rows = [_peak(peak) for peak in fit["peaks"]]
-    reasons = dict.fromkeys(peak["reason"] for peak in fit["peaks"] if peak["reason"])
-    references = dict.fromkeys(
-        peak["against_first"]["name"] for peak in fit["peaks"] if peak["against_first"]
-    )
     key = "95% over seeds, noise pooled over arms"
-    if any(peak["models"] > 1 for peak in fit["peaks"]):
+    if _several(fit):
         key = "95% allows for the bias of a maximum over models"
-    if reasons:
+    if reasons := dict.fromkeys(peak["reason"] for peak in peaks if peak["reason"]):
         key = f"no interval: {'; '.join(reasons)}"
     if references:
         key = f"{key}; ratio: to R of {joined(references, 'or')}, whose data are the same"
+    rows = [_peak(peak, bool(references)) for peak in peaks]
     blocks: list[Block] = [Table(heads, rows, key=key, name="peaks")]
     small = fit["data_limited"]
     if small["arms"]:
@@ -323,15 +327,16 @@ def _peaks(fit: Fit) -> list[Block]:
     return blocks
 
 
-def _peak(peak: Peak) -> list[str]:
-    against = peak["against_first"]
+def _peak(peak: Peak, with_ratio: bool) -> list[str]:
+    against, ratio = peak["against_first"], ["", ""]
+    if against:
+        ratio = [digits(against["value"]), ends(against["interval"]) or DASH]
     return [
         peak["name"],
         digits(peak["value"]),
         ends(peak["interval"]) or DASH,
         peak["label"],
-        digits(against["value"]) if against else "",
-        ends(against["interval"]) if against else "",
+        *(ratio if with_ratio else []),
         digits(peak["r_max"]),
         str(peak["models"]),
         ends(peak["own_interval"]) or DASH,
@@ -400,7 +405,8 @@ def _notes(fit: Fit) -> list[str]:
     if fit["noise"]:
         classes = {"data_limited": "data-limited arms", "open": "other arms"}
         sds = [
-            f"{percent(v['sd'])} ({classes[name]}, {v['dof']} degrees of freedom)"
+            f"{percent(v['sd'])} ({classes[name]}, "
+            f"{plural(v['dof'], 'degree of freedom', 'degrees of freedom')})"
             for name, v in fit["noise"].items()
         ]
         notes.append(f"Noise of R over seeds, pooled: {', '.join(sds)}.")
@@ -426,8 +432,8 @@ def describe_choice(found: Choice | None) -> str:
     skipped = f" Arms left out: {left}." if left else ""
     return (
         f"R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); "
-        f"noise alone adds {found['noise_percent']:.2g}% to the best mean. A choice by so few seeds "
-        f"may be the worse one, so the bias is at most about this.{skipped}"
+        f"noise alone adds {found['noise_percent']:.2g}% to the best mean. A choice by so few "
+        f"seeds may be the worse one, so the bias is at most about this.{skipped}"
     )
 
 
