@@ -1,8 +1,8 @@
-"""How far a fitted law is from what it was fitted to, point by point, out of the fit as it was
-written and the table of its runs.
+"""How far a fitted law is from what it was fitted to, point by point.
 
 The sign is that of the printed errors: fitted minus measured, so a positive one means that the law
-says too much. Where a law is about factors it is fitted / measured - 1 in percent.
+predicts too much. Where a law is about factors it is fitted / measured - 1 in percent. Every kind of
+study computes its own out of its finding.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from capacity.analysis.result import Outcome
-from capacity.fitting import forms
-
 
 @dataclass(frozen=True)
 class Residuals:
@@ -25,26 +22,15 @@ class Residuals:
     key: str  # one word
     unit: str  # what they are in, such as % or bits
     over: str  # what x is
-    # series, x, error, run_id (empty where a point is not one run), name (what else to call the
-    # point)
-    points: pd.DataFrame
+    points: pd.DataFrame  # of `points`
     log: bool = True  # whether x wants a log axis
-
-
-def residuals(outcome: Outcome) -> list[Residuals]:
-    """All laws of a study that were fitted; laws without enough runs have none."""
-    found = {
-        "people": _exposures,
-        "text": _text,
-        "precision": _precision,
-    }[outcome.kind](outcome.fit, outcome.tables["runs.csv"])
-    return [part for part in found if len(part.points)]
 
 
 def points(
     series: ArrayLike, x: ArrayLike, error: ArrayLike, run_id: ArrayLike = "", name: ArrayLike = ""
 ) -> pd.DataFrame:
-    """Points of `Residuals`; run_id: empty where a point is not one run; name: what else to call it."""
+    """Columns series, x, error, run_id (empty where a point is not one run), name (what else to
+    call the point)."""
     return pd.DataFrame(
         {
             "series": series,
@@ -59,206 +45,3 @@ def points(
 def percent(fitted: ArrayLike, measured: ArrayLike) -> np.ndarray:
     """fitted / measured - 1, in percent."""
     return 100 * (np.asarray(fitted, float) / np.asarray(measured, float) - 1)
-
-
-def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    """Per rung, of means over shapes, clipped at zero as for the fits; the preferred form of each
-    ladder."""
-    out = []
-    fp32 = next(
-        row["capacity"]
-        for row in fit["capacity"]
-        if (row["way"], row["rung"]) == ("trained", "fp32")
-    )
-    for question, words, unit in (
-        ("kept", "kept by full models", 1.0),
-        ("capacity", "capacity", fp32),
-    ):
-        parts = []
-        for way, both in fit["laws"].items():
-            if both[question]["reason"] or both[question]["preferred"] is None:
-                continue
-            law = both[question]["forms"][both[question]["preferred"]]
-            rungs = [row for row in fit[question] if row["way"] == way]
-            b, y = (
-                [row["code_bits"] for row in rungs],
-                np.array([max(row[question], 0.0) / unit for row in rungs]),
-            )
-            said = forms.form(both[question]["preferred"]).predict(
-                {"bits_per_weight": b},
-                {k: entry["value"] for k, entry in law["parameters"].items()},
-            )
-            parts.append(
-                points(way, b, 100 * (said - y), name=[f"{way} {row['rung']}" for row in rungs])
-            )
-        if parts:
-            out.append(
-                Residuals(
-                    f"{words}, per rung", question, "% of fp32", "bits of a code", pd.concat(parts)
-                )
-            )
-    return out
-
-
-def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    from capacity.analysis.facts import exposures
-
-    out = []
-    for law in fit["exposure_laws"]:
-        if law["reason"]:
-            continue
-        rows = runs[
-            runs.chosen
-            & (runs.label == law["label"])
-            & (runs.series == law["series"])
-            & (runs.n_people == law["n_people"])
-            & (runs.r > 0)
-        ]
-        seen = rows.exposures_mean.fillna(rows.exposures)
-        said = exposures.curve(
-            law["form"], seen, *(law[key]["value"] for key in ("r_inf", "e0", "b"))
-        )
-        out.append(
-            points(
-                ", ".join(filter(None, (law["label"], law["series"]))),
-                seen,
-                said - rows.r,
-                rows.run_id,
-            )
-        )
-    return (
-        [
-            Residuals(
-                "R against exposures, per run",
-                "R",
-                "bits per parameter",
-                "exposures",
-                pd.concat(out),
-            )
-        ]
-        if out
-        else []
-    )
-
-
-def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    from capacity.analysis.text import membership_law as membership
-
-    done = runs[runs.status == "finished"]
-    targets, out = done[done.trained_on == "members"], []
-    t = targets.tokens_per_parameter.astype(float)
-    for value, words in (("f1_median", "F1"), ("auc", "AUC")):
-        law, parts = fit["laws"][value], []
-        if "reason" not in law:
-            measured = targets[f"loss_{value}"].astype(float)
-            parts = [
-                points(
-                    "sigmoid in t",
-                    t,
-                    membership.repaired(t, law["c1"], law["c2"], law["c3"]) - measured,
-                    targets.run_id,
-                )
-            ]
-            if value == "f1_median":
-                other = fit["logarithmic"]
-                parts.append(
-                    points(
-                        "sigmoid in log t",
-                        t,
-                        membership.logarithmic(t, other["c1"], other["c2"], other["c3"]) - measured,
-                        targets.run_id,
-                    )
-                )
-            out.append(
-                Residuals(
-                    f"{words} of the loss attack, per run",
-                    words,
-                    words,
-                    "tokens per parameter",
-                    pd.concat(parts),
-                )
-            )
-    for asked in fit["predicted"]["f1_median"]:
-        error = np.subtract(asked["said"], asked["measured"])
-        out.append(
-            Residuals(
-                f"F1 of {asked['label']}, as smaller shapes foretell it",
-                "foretold",
-                "F1",
-                "tokens per parameter",
-                points(asked["label"], asked["t"], error),
-            )
-        )
-    if fit["canaries"] is not None:
-        out += _canaries(fit["canaries"], targets)
-    if "forgetting" in fit:
-        out += _forgetting(fit["forgetting"])
-    return out
-
-
-def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
-    from capacity.analysis.text import canaries
-
-    out, levels = [], canaries.points(targets)
-    for name, part, unit in (
-        ("exposure", "exposure", "bits"),
-        ("extracted", "extracted", "part"),
-        ("logistic", "extracted", "part"),
-    ):
-        law = fit[name]
-        if "reason" in law:
-            continue
-        free = canaries.free(levels)[name]
-        said = (
-            law["a"]["value"]
-            + law["b"]["value"] * free.seen
-            + (law["c"]["value"] * free["size"] if "c" in law else 0.0)
-        )
-        said = 1 / (1 + np.exp(-said)) if name == "logistic" else said
-        out.append(
-            Residuals(
-                law["law"],
-                name,
-                unit,
-                "times seen",
-                points(free.label, 2**free.seen, said - free[part], free.run),
-            )
-        )
-    return out
-
-
-def _forgetting(fit: dict) -> list[Residuals]:
-    from capacity.analysis.text import forgetting
-
-    rows = []
-    for cell in fit["cells"]:
-        if cell["errors"] is not None:
-            name = (
-                f"{cell['label']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} "
-                f"times"
-            )
-            for form, numbers in cell["errors"].items():
-                said = forgetting.value(
-                    form, cell["lags"], *(numbers[key] for key in ("a", "t0", "b"))
-                )
-                rows.append(
-                    points(
-                        form,
-                        np.add(cell["lags"], 1),
-                        100 * (said - np.array(cell["bits"])) / cell["first_bits"]["value"],
-                        name=name,
-                    )
-                )
-    return (
-        [
-            Residuals(
-                "forms of forgetting, per curve",
-                "forgetting",
-                "% of the bits at first",
-                "updates since the last view, plus 1",
-                pd.concat(rows),
-            )
-        ]
-        if rows
-        else []
-    )
