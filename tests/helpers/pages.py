@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from capacity import run_table
-from capacity.analysis import result as outcomes
+from capacity.analysis import kinds
+from capacity.analysis.finding import Options
 from capacity.report import figure_data as figures
 from capacity.report import page
 from planted import plant
@@ -64,14 +65,14 @@ class Reader(HTMLParser):
 def judged(study, results, **options):
     table = run_table.table(results, study.runs)
     try:
-        return table, outcomes.judge(study, table, results, n_boot=100, **options), ""
+        return table, kinds.analyse(study, table, results, Options(bootstraps=100, **options)), ""
     except ValueError as error:
         return table, None, str(error)
 
 
 def built(study, results, name=None):
     table, found, why = judged(study, results)
-    return page.build(name or study.name, study, table, results, found, why, [])
+    return page.build(page.Request(name or study.name, study, table, results, []), found, why)
 
 
 def answer_of(content):
@@ -100,7 +101,7 @@ def planted(tmp_path_factory):
                 study,
                 results,
                 found,
-                page.build(name, study, table, results, found, why, []),
+                page.build(page.Request(name, study, table, results, []), found, why),
             )
         return KNOWN[name]
 
