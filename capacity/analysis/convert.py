@@ -56,7 +56,9 @@ def random(old: Mapping[str, Any]) -> dict[str, Any]:
     new = dict(old) | {"schema": 2, "inputs_sha256": old["strict"].get("inputs_sha256")}
     new["versions"] = old["strict"].get("versions")
     for bits in ("strict", "paper"):
-        part = {k: v for k, v in old[bits].items() if k not in ("schema", "versions", "inputs_sha256")}
+        part = {
+            k: v for k, v in old[bits].items() if k not in ("schema", "versions", "inputs_sha256")
+        }
         part["dropped"] = _renamed(part["dropped"], DATA_LIMITED)
         part["cuts"] = _renamed(part["cuts"], DATA_LIMITED)
         part["plateaus"] = [_renamed(row, DATA_LIMITED) for row in part["plateaus"]]

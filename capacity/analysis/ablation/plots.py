@@ -7,7 +7,18 @@ from matplotlib import rc_context
 
 from capacity.analysis.ablation.analysis import CELL, VARIED
 from capacity.analysis.random.plateaus import CONVENTIONS
-from capacity.figures.style import COLORS, DASHED, GUIDE, INK, MARKERS, STYLE, entry, log_axes, of_runs, panel
+from capacity.figures.style import (
+    COLORS,
+    DASHED,
+    GUIDE,
+    INK,
+    MARKERS,
+    STYLE,
+    entry,
+    log_axes,
+    of_runs,
+    panel,
+)
 
 
 def ablation_figure(runs, found, convention):
@@ -92,5 +103,3 @@ def ablation_figure(runs, found, convention):
         )
         ax.set_ylabel(f"bits, {convention} convention")
         return figure
-
-

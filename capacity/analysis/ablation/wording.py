@@ -43,7 +43,9 @@ def document(finding: Finding) -> Document:
     what = joined([f"{NAMES[column][0]} {VARIED[column]}" for column in fit["varied"]])
     sections = [
         Section(
-            f"fits-{bits}", f"{bits} bits, {p} parameters", [_rows(fit[bits]), Laws(_laws(fit[bits]))]
+            f"fits-{bits}",
+            f"{bits} bits, {p} parameters",
+            [_rows(fit[bits]), Laws(_laws(fit[bits]))],
         )
         for bits, p in BOTH
     ]
@@ -205,9 +207,7 @@ def _flags(finding: Finding) -> list[Flag]:
             f"ceiling / bits < {CORNER}, in the rounded corner: holds less than min(alpha P, H)",
             of("corner"),
         ),
-        Flag(
-            "unlearned", "finished without positive bits and not in the fit", left["unlearned"]
-        ),
+        Flag("unlearned", "finished without positive bits and not in the fit", left["unlearned"]),
     ]
 
 

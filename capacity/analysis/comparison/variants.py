@@ -420,3 +420,7 @@ def against(study: Study, runs: pairs.Runs, a: str, bs: list[str]) -> dict:
             "versions": versions | {"scipy": importlib.metadata.version("scipy")},
         }
     )
+
+
+def added(document, found):
+    return document

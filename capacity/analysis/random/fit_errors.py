@@ -23,7 +23,9 @@ def _over_plateaus(strict) -> Residuals:
     p, alpha, power, slope = units.parameters, strict["alpha"], strict["power"], strict["slope"]
     fitted = {alpha["formula"]: alpha["value"] * p}
     if "a" in power:
-        fitted[power["formula"]] = capacity_forms.power(p, power["a"]["value"], power["gamma"]["value"])
+        fitted[power["formula"]] = capacity_forms.power(
+            p, power["a"]["value"], power["gamma"]["value"]
+        )
     if "c0" in slope:
         fitted[slope["formula"]] = slope["c0"]["value"] + slope["alpha1"]["value"] * p
     names = [f"{u.label}, seed {u.seed}" for u in units.itertuples()]

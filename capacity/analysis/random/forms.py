@@ -58,7 +58,8 @@ def compared(units, runs, convention: dict[str, str], *, resamples: int = 0, see
         ),
     }
     found = {
-        what: _forms_compared(names, points, resamples, seed) for what, (names, points) in parts.items()
+        what: _forms_compared(names, points, resamples, seed)
+        for what, (names, points) in parts.items()
     }
     if not runs.over.any():  # nothing but ceilings: any alpha above them fits
         found["runs"] = {"forms": [], "without": {}, "reason": "no run is over-filled"}

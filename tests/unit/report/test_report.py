@@ -18,11 +18,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from capacity import records, run_table
-from capacity.analysis.residuals import Residuals, residuals
+from capacity.analysis import kinds
+from capacity.analysis.document import Laws
+from capacity.analysis.residuals import Residuals
 from capacity.cli.main import main
 from capacity.figures import fits, style
 from capacity.report import figure_data as figures
-from capacity.report import page, provenance, runs, views
+from capacity.report import page, provenance, runs, text
 from capacity.study import load_study
 from pages import (  # noqa: F401
     EVIL,
@@ -81,9 +83,9 @@ def test_every_kind_of_study_gets_one_small_file_that_loads_nothing(planted, nam
         for attrs in reader.all("meta")
         if attrs.get("http-equiv") == "Content-Security-Policy"
     )
-    for text in (style, script[0]):
+    for source in (style, script[0]):
         assert (
-            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
             in policy
         )
     assert (
@@ -95,6 +97,10 @@ def test_every_kind_of_study_gets_one_small_file_that_loads_nothing(planted, nam
     assert len(ids) == len(set(ids)) and {attrs["href"][1:] for attrs in reader.all("a")} <= set(
         ids
     )
+
+
+def asked(study, results):
+    return page.Request(study.name, study, run_table.table(results, study.runs), results, [])
 
 
 def leaves(tree):
@@ -110,26 +116,28 @@ def test_no_number_of_a_fit_is_the_pages_own(planted, name):
     """Values and intervals of the table of fits are in the fit's file to the last digit, and the
     headline's are those of the printed report."""
     study, _, found, content = planted(name)
-    said, known = views.view(found), {leaf for leaf in leaves(found.fit) if isinstance(leaf, float)}
-    numbers = [number for law in said.laws for number in law.numbers]
+    said = kinds.document(found)
+    known = {leaf for leaf in leaves(found.numbers) if isinstance(leaf, float)}
+    blocks = [block for part in said.sections for block in part.blocks if isinstance(block, Laws)]
+    numbers = [number for block in blocks for law in block.laws for number in law.numbers]
     assert numbers or name == "morris/membership@shadows"
     for number in numbers:
         assert number.value in known, (number.symbol, number.value)
         for part in number.intervals:
             assert part.ends is None or set(part.ends) <= known, (number.symbol, part)
             assert part.ends or part.reason, number.symbol
-    flat = " ".join(found.text.split())
+    flat = " ".join(text.render(said).split())
     marked = [
         word
-        for text in said.answers
-        for bold in re.findall(r"\*\*(.+?)\*\*", text)
+        for answer in said.answers
+        for bold in re.findall(r"\*\*(.+?)\*\*", answer)
         for word in re.findall(r"-?\d[\d,.]*\d", bold)
     ]
     for word in marked:
         assert word in flat, f"{word} is in the answer and not in what fit-laws prints"
     assert marked or not said.answers[0].startswith("**")
-    assert packed(content)[found.fit_file] == found.json()
-    assert json.loads(packed(content)[found.fit_file]) == found.fit
+    assert packed(content)[found.file] == found.json()
+    assert json.loads(packed(content)[found.file]) == found.numbers
 
 
 def test_the_answers_say_what_was_planted(planted):
@@ -198,8 +206,8 @@ def test_verdicts_stand_beside_published_values_in_words(planted):
         planted("physics33/10_junk@pocket")[3].decode(),
         planted("physics33/10_junk@pocket")[2],
     )
-    assert len(found.fit["verdicts"]) == 2
-    for verdict in found.fit["verdicts"]:
+    assert len(found.numbers["verdicts"]) == 2
+    for verdict in found.numbers["verdicts"]:
         assert (
             f">{verdict['verdict']} at pocket scale</span>" in content
             and verdict["reason"] in content
@@ -207,8 +215,8 @@ def test_verdicts_stand_beside_published_values_in_words(planted):
     assert "confirms or refutes no published number" in content and "[read in the paper]" in content
     for study in ("pocket",):
         content, found = planted(study)[3].decode(), planted(study)[2]
-        assert found.fit["verdicts"]
-        for verdict in found.fit["verdicts"]:
+        assert found.numbers["verdicts"]
+        for verdict in found.numbers["verdicts"]:
             assert (
                 f"{verdict['verdict']} at {verdict['scale']} scale" in content
                 and verdict["source"] in content
@@ -258,9 +266,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
     planted, no_pictures, monkeypatch
 ):
     study, results, found, _ = planted("pocket")
-    content = page.build(
-        study.name, study, run_table.table(results, study.runs), results, found, "", []
-    )
+    content = page.build(asked(study, results), found)
     assert set(packed(content)) == {"fit.json", "runs.csv", "plateaus.csv"}
     sizes = {
         name: len(base64.b64encode(gzip.compress(data, mtime=0)))
@@ -268,18 +274,14 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
     }
     largest = max(sizes, key=sizes.get)
     monkeypatch.setattr(page, "LARGEST", len(content) - 1)
-    smaller = page.build(
-        study.name, study, run_table.table(results, study.runs), results, found, "", []
-    )
+    smaller = page.build(asked(study, results), found)
     assert (
         set(packed(smaller)) == set(sizes) - {largest}
         and f"{largest} is too large for this page" in smaller.decode()
         and len(smaller) < len(content)
     )
     monkeypatch.setattr(page, "LARGEST_STILL", 5)
-    without = page.build(
-        study.name, study, run_table.table(results, study.runs), results, found, "", []
-    ).decode()
+    without = page.build(asked(study, results), found).decode()
     assert (
         without.count("This figure has too many points for a picture") == 3
         and 'class="still"' not in without
@@ -398,9 +400,9 @@ def test_studies_of_which_nothing_can_be_said_say_so(tmp_path, no_pictures):
 def test_errors_of_fits_have_the_size_that_the_fits_state(planted):
     def rms(name, key, series=None):
         found = planted(name)[2]
-        (part,) = [part for part in residuals(found) if part.key == key]
+        (part,) = [part for part in kinds.residuals(found) if part.key == key]
         points = part.points if series is None else part.points[part.points.series == series]
-        return float(np.sqrt((points.error**2).mean())), found.fit, points
+        return float(np.sqrt((points.error**2).mean())), found.numbers, points
 
     size, fit, points = rms("morris/membership@pocket", "F1", "sigmoid in t")
     assert (
@@ -446,7 +448,7 @@ def test_errors_of_fits_have_the_size_that_the_fits_state(planted):
     assert size < 0.05 and len(points) == fit["canaries"]["exposure"]["points"]
     forms = [
         cell["errors"]["power"]["rmse"] / cell["first_bits"]["value"]
-        for cell in planted("morris/forgetting@pocket")[2].fit["forgetting"]["cells"]
+        for cell in planted("morris/forgetting@pocket")[2].numbers["forgetting"]["cells"]
         if cell["errors"]
     ]
     size, fit, points = rms("morris/forgetting@pocket", "forgetting", "power")
@@ -482,7 +484,7 @@ def test_the_sign_of_an_error_is_that_of_the_law():
 def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
     study, _, found, content = planted(name)
     runs_csv = found.tables["runs.csv"].set_index("run_id")
-    for title, figure in found.figures.items():
+    for title, figure in kinds.figures(found).items():
         data = figures.data(figure)
         assert json.loads(json.dumps(data, allow_nan=False)) == data and len(data["panels"]) == len(
             figure.axes
@@ -501,7 +503,7 @@ def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
                     mark.get("runs", mark["x"])
                 ) == len(mark["x"])
     if name == "pocket":
-        left = figures.data(found.figures["memorized"])["panels"][0]
+        left = figures.data(kinds.figures(found)["memorized"])["panels"][0]
         told = {
             run: (x, y)
             for mark in left["marks"]
@@ -514,8 +516,8 @@ def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
                 (runs_csv.entropy_bits[run], runs_csv.strict_bits[run]), rel=1e-6
             )
     assert set(re.findall(r'data-figure="(\w+)"', content.decode())) == {
-        *found.figures,
-        *(["residuals"] if residuals(found) else []),
+        *kinds.figures(found),
+        *(["residuals"] if kinds.residuals(found) else []),
     }
 
 
@@ -584,7 +586,7 @@ def test_everything_that_is_drawn_is_read_off():
     ],
     ids=["image", "bars", "symlog", "note"],
 )
-def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
+def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw, monkeypatch):
     figure = Figure()
     draw(figure.subplots())
     with pytest.raises(figures.Undrawable):
@@ -596,10 +598,8 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
         b"<svg" in picture and figures.still(figure) == shown["still"]
     )  # the same bytes twice: no date, no random names
     study, results, found, _ = planted("pocket")
-    with_picture = type(found)(**{**vars(found), "figures": {"other_figure": figure}})
-    content = page.build(
-        "pocket", study, run_table.table(results, study.runs), results, with_picture, "", []
-    ).decode()
+    monkeypatch.setattr(kinds, "figures", lambda finding: {"other_figure": figure})
+    content = page.build(asked(study, results), found).decode()
     assert re.search(
         r'<figure id="figure-other_figure">\s*<figcaption>Other figure</figcaption>\s*<img '
         r'class="still"',
@@ -658,8 +658,8 @@ def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(
         and "model.d_model" not in heads
         and "vocab_size" not in heads
     )
-    flags = {flag.name: flag.runs for flag in views.view(found).flags}
-    assert flags["unconverged"] and set(flags["under-filled"]) == set(
+    flags = {flag.name: flag.runs for flag in kinds.document(found).flags}
+    assert flags["unconverged"] and set(flags["data-limited"]) == set(
         table.index[table.class_strict == "data_limited"]
     )
 
@@ -685,7 +685,7 @@ def test_settings_that_vary_are_found_and_equal_names_keep_their_section(tmp_pat
 def test_means_are_over_seeds_only(tmp_path):
     study = plant(tmp_path, "pocket")
     table = run_table.table(tmp_path, study.runs)
-    cells, over = runs.means(study.runs, table, views.columns({"random data"}, table))
+    cells, over = runs.means(study.runs, table, kinds.load("random").columns(table))
     assert (
         over in ("load", "lr", "n_heads", "batch_size")
         and cells.runs.sum() == 20
@@ -832,7 +832,7 @@ def test_shadows_where_there_are_none_is_bad_input(here, capsys):
 
 
 def test_an_svg_of_a_figure_is_the_same_twice_and_its_text_stays_text(planted):
-    figure = planted("pocket")[2].figures["memorized"]
+    figure = kinds.figures(planted("pocket")[2])["memorized"]
     picture = style.render(figure, "svg")
     assert (
         picture == style.render(figure, "svg")
