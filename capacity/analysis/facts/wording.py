@@ -366,8 +366,8 @@ def _exposure_law(law: ExposureLaw) -> Law:
     ]
     other, last = law["other"], law["exposures"][1]
     remarks = [
-        f"rms {digits(law['rms'], 2)}, R^max {digits(law['r_max'])}; the {other['form']} form has "
-        f"E95 {digits(other['e95'])} (rms {digits(other['rms'], 2)})"
+        f"rms {digits(law['rms'], 2)}, R^max {digits(law['r_max'])}; the {other['form']} form puts "
+        f"E95 at {digits(other['e95'])} (rms {digits(other['rms'], 2)})"
     ]
     if not determined:
         remarks.append("these runs do not determine E95, the exposures to 95% of R_inf")
