@@ -89,7 +89,7 @@ def fit_exposures(exposures, r, r_max):
             "interval": None if low is None or high is None else [low, high],
         }
     search = fits[form].search
-    held = compare.forms(
+    held = compare.compare_forms(
         [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf
     )
     return out | {
