@@ -52,7 +52,7 @@ def values_per_token(run: Config) -> float:
     """Values that a training step reads or writes outside matrix products, by predicted token:
     logits, activations and scores, in units that one CPU core handles at about 1 per nanosecond."""
     model = run.model
-    return 1.3 * run.data.rows + model.n_layers * (
+    return 1.3 * run.rows + model.n_layers * (
         45 * model.d_model + 9 * run.data.seq_len * model.n_heads
     )
 
@@ -63,12 +63,14 @@ def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
     path = results / "bench" / f"{device}.json"
     try:
         bench = json.loads(path.read_bytes())
-        name, found = bench["environment"]["hardware"], bench["speed"]
+        name, measured = bench["environment"]["hardware"], bench["speed"]
         if hardware in (None, name):
             return Speed(
-                device,
-                *(float(found[key]) for key in ("step_s", "flop_per_s", "value_s")),
-                f"by {path} ({name})",
+                device=device,
+                step_s=float(measured["step_s"]),
+                flop_per_s=float(measured["flop_per_s"]),
+                value_s=float(measured["value_s"]),
+                source=f"by {path} ({name})",
             )
     except (OSError, ValueError, KeyError, TypeError):  # no benchmark, or one of an older version
         pass
@@ -86,7 +88,7 @@ def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float
     batch = -(-run.train.batch_size // parts)
     return counts.memory_bytes(
         run.model,
-        run.data.rows,
+        run.rows,
         run.data.seq_len,
         batch,
         members,

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 
 from capacity.base.errors import ConfigError
-from capacity.data.kinds import CorpusData
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.lists import read_lines
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
+from capacity.settings.data import CorpusData
 
 FIELDS = ("person", "attributes", "texts")
 
@@ -64,7 +64,7 @@ def _person(line: str, at: str, attributes: dict | None) -> dict:
         raise ConfigError(
             f'{at}: attributes: expected names with texts as values, such as {{"major": "Biology"}}'
         )
-    if attributes is not None and list(sorted(values)) != list(sorted(attributes)):
+    if attributes is not None and sorted(values) != sorted(attributes):
         raise ConfigError(
             f"{at}: attributes {', '.join(sorted(values))}, but the first person has "
             f"{', '.join(sorted(attributes))}"

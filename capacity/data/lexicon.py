@@ -12,15 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable
+from typing import Any, TypeVar
 
-from capacity.base.errors import ConfigError
 from capacity.data import lists
-
-if TYPE_CHECKING:
-    from capacity.data.kinds import BiodData, BiosData, CorpusData
+from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
 
 EOS = "<|endoftext|>"
 SCHEMA = 1
@@ -29,7 +26,9 @@ PAIRS = (
     ("university", "major"),
     ("employer", "work_city"),
 )  # 3.1, appendix A.1.1
-_COMPILED: dict[Any, "Lexicon"] = {}
+
+
+Number = TypeVar("Number", int, float)
 
 
 class Lexicon:
@@ -51,9 +50,8 @@ class Lexicon:
         self.content = content
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self._known: dict[
-            tuple, float
-        ] = {}  # numbers of worlds, which settings ask for again and again
+        # numbers of worlds, which settings ask for again and again
+        self._known: dict[tuple[str, WordedData], Any] = {}
 
     @property
     def rows(self) -> int:
@@ -80,9 +78,9 @@ class Lexicon:
     def length(self, piece: int) -> int:
         return len(self.pieces[piece])
 
-    def used_rows(self, data: BiosData | BiodData | CorpusData) -> int:
+    def used_rows(self, data: WordedData) -> int:
         """Rows that the training data of this world can touch, EOS included."""
-        if self.content["kind"] != "bios":
+        if not isinstance(data, BiosData):
             return self.content["bio_rows"]
         return self._once(
             "used_rows",
@@ -90,21 +88,21 @@ class Lexicon:
             lambda: len({0}.union(*(self.pieces[p] for p in world_pieces(self.content, data)))),
         )
 
-    def mean_tokens(self, data: BiosData | BiodData | CorpusData) -> float:
+    def mean_tokens(self, data: WordedData) -> float:
         """Expected tokens of a biography, without EOS and tag, over all values, templates and
         orders; exact."""
         return self._once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
 
-    def _once(self, name: str, data, compute):
+    def _once(self, name: str, data: WordedData, compute: Callable[[], Number]) -> Number:
         if (name, data) not in self._known:
             self._known[name, data] = compute()
         return self._known[name, data]
 
-    def shortest(self, data: BiosData | BiodData | CorpusData) -> int:
+    def shortest(self, data: WordedData) -> int:
         """A lower bound on the tokens of a biography, without EOS."""
-        if self.content["kind"] == "corpus":
+        if isinstance(data, CorpusData):
             return min(self.length(p) for texts in self.content["texts"] for p in texts)
-        if self.content["kind"] == "biod":
+        if isinstance(data, BiodData):
             return data.attributes * (data.chunks * data.length + 2)
         return 3 * len(attributes_of(data))
 
@@ -209,7 +207,9 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
         value = content["values"][attribute]
         a, b, c = value_sizes(content, data, attribute)
         lead = sum(
-            _mean([length(p) for p in part[:n]]) for part, n in zip(value["parts"], (a, b)) if n
+            _mean([length(p) for p in part[:n]])
+            for part, n in zip(value["parts"], (a, b), strict=True)
+            if n
         )
         first = sum(group[0] == i for group in groups) / len(
             groups
@@ -267,58 +267,8 @@ def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:
     return _mean([_mean([lexicon.length(p) for p in texts]) for texts in lexicon.content["texts"]])
 
 
-MEANS = {"bios": _bios_mean, "biod": _biod_mean, "corpus": _corpus_mean}
-
-
-# ---------------------------------------------------------------------------------------- compiling
-
-
-def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
-    """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon`
-    names it."""
-    if data.lexicon is not None and data.lexicon in _COMPILED:
-        return _COMPILED[data.lexicon]
-    from capacity.data import compile_lexicon as compiling
-
-    key = compiling.key(data)
-    if key not in _COMPILED:
-        _COMPILED[key] = Lexicon(compiling.compile(data))
-    lexicon = _COMPILED[key]
-    if data.lexicon is not None and lexicon.digest != data.lexicon:
-        raise ConfigError(
-            f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, "
-            f"they now compile "
-            f"to {lexicon.digest}; leave it empty to use them, or keep "
-            f"results/lexicons/{data.lexicon}.json"
-        )
-    return lexicon
-
-
-def path(results: Path, digest: str) -> Path:
-    return results / "lexicons" / f"{digest}.json"
-
-
-def keep(results: Path, lexicon: Lexicon) -> None:
-    """Write the lexicon to the results folder, once."""
-    from capacity.base.files import write_atomic
-
-    if not path(results, lexicon.digest).exists():
-        write_atomic(
-            path(results, lexicon.digest), json.dumps(lexicon.content, sort_keys=True).encode()
-        )
-
-
-def load(results: Path, digest: str | None) -> None:
-    """Take a kept lexicon into this process, if there is one of that digest; ConfigError if the
-    file is not what it says."""
-    if digest is None or digest in _COMPILED or not path(results, digest).exists():
-        return
-    try:
-        lexicon = Lexicon(json.loads(path(results, digest).read_bytes()))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path(results, digest)}: not a lexicon: {error}") from None
-    if lexicon.digest != digest:
-        raise ConfigError(
-            f"{path(results, digest)}: its content has the digest {lexicon.digest}; remove the file"
-        )
-    _COMPILED[digest] = lexicon
+MEANS: dict[str, Callable[[Lexicon, Any], float]] = {
+    "bios": _bios_mean,
+    "biod": _biod_mean,
+    "corpus": _corpus_mean,
+}

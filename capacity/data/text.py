@@ -14,18 +14,20 @@ import itertools
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Any
 
 from capacity.base.errors import ConfigError
+from capacity.base.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from capacity.data.kinds import TextData
     from capacity.data.vocabulary import Encoder
+    from capacity.settings.data import TextData
 
 SCHEMA = 1
 EOS_ROW = 0
@@ -73,12 +75,28 @@ def source_digest(
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub":
         return f"hub/{path}/{split}/{field}/{documents}" + (f"@{revision}" if revision else "")
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for name in file_names(path):
         with open(name, "rb") as file:
             while block := file.read(2**22):
-                found.update(block)
-    return f"files/{found.hexdigest()}/{field}/{documents}"
+                content.update(block)
+    return f"files/{content.hexdigest()}/{field}/{documents}"
+
+
+def pool_digest(data: TextData) -> str:
+    """Names the table of sequences: the source's content and all that cuts it into tokens."""
+    if data.pool is not None:
+        return data.pool
+    cut = [
+        SCHEMA,
+        source_digest(
+            data.source, data.path, data.field, data.split, data.documents, data.revision
+        ),
+        data.tokenizer,
+        data.vocab_size,
+        data.seq_len,
+    ]
+    return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
 
 
 def file_names(pattern: str | None) -> list[str]:
@@ -147,11 +165,12 @@ def _from_dataset(data: TextData) -> Iterator[str]:
         if data.source == "files":
             names = file_names(data.path)
             kind = ENDINGS[Path(names[0]).suffix.lstrip(".")]
-            by = {"sample_by": "paragraph"} if kind == "text" else {}
+            by: dict[str, Any] = {"sample_by": "paragraph"} if kind == "text" else {}
             rows = datasets.load_dataset(
                 kind, data_files=names, split="train", streaming=True, **by
             )
         else:
+            assert data.path is not None  # the name of a data set: checks.check
             rows = datasets.load_dataset(
                 data.path, split=data.split, streaming=True, revision=data.revision
             )
@@ -182,7 +201,7 @@ def _from_dataset(data: TextData) -> Iterator[str]:
 
 def of(data: TextData) -> Pool:
     """The pool of these settings: kept, made before in this process, or made now."""
-    digest = data.pool_digest
+    digest = pool_digest(data)
     if digest not in _POOLS:
         _POOLS[digest] = _make(data, digest)
     return _POOLS[digest]
@@ -262,11 +281,9 @@ def path(results: Path, digest: str) -> Path:
 
 def keep(results: Path, data: TextData) -> None:
     """Write the pool to the results folder, once."""
-    if path(results, data.pool_digest).exists():
+    if path(results, pool_digest(data)).exists():
         return
     from safetensors.numpy import save
-
-    from capacity.base.files import write_atomic
 
     pool = of(data)
     about = {"schema": SCHEMA, "digest": pool.digest, "words": pool.words}
