@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+
+from capacity.base.frames import Frame
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,21 @@ class Pairs:
     """Pairs of rows; frame: columns that both sides must share once, all others with a suffix per
     side. unequal: columns that should be equal where any pair can be, and in no pair are."""
 
-    frame: pd.DataFrame
+    frame: Frame
     unequal: list[str]
 
 
 class SeveralPartners(ValueError):
     """A row has several partners. row: what names it; side: 0 or 1; rows: its side's pairs."""
 
-    def __init__(self, row: str, side: int, rows: pd.DataFrame) -> None:
+    def __init__(self, row: str, side: int, rows: Frame) -> None:
         super().__init__(f"{row} has several partners")
         self.row, self.side, self.rows = row, side, rows
 
 
 def matched(
-    one: pd.DataFrame,
-    other: pd.DataFrame,
+    one: Frame,
+    other: Frame,
     equal: Sequence[str],
     *,
     equal_if_any: Sequence[str] = (),

@@ -32,7 +32,7 @@ def compare(args: argparse.Namespace) -> int:
     with archive.reading(args.results, [study.name]) as kept:
         table = run_table.table(args.results, study.runs)
         kept.tell(args.results, study)
-    if not (table["status"] == "finished").any():
+    if "finished" not in set(table["status"]):
         raise ConfigError(
             f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
             f"sweep {args.study}"

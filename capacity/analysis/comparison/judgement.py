@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from capacity.analysis.comparison.pairs import Paired
 from capacity.analysis.comparison.runs import Runs
+from capacity.base.frames import Column, Frame
 from capacity.base.words import plural
 from capacity.fitting import statistics
 from capacity.fitting.statistics import (
@@ -34,7 +34,7 @@ def judge(runs: Runs, found: Paired) -> dict[str, Any]:
     """What the pairs say of one comparison, before it is corrected for others (`corrected` adds
     verdict and p_holm)."""
     used = found.pairs[found.pairs.left_out == ""]
-    told = {"number": runs.number} | _which(found, used)
+    told: dict[str, Any] = {"number": runs.number} | _which(found, used)
     if used.empty:
         why = ", ".join(f"{plural(n, 'pair')} ({why})" for why, n in told["left_out"].items())
         return told | {
@@ -58,7 +58,7 @@ def judge(runs: Runs, found: Paired) -> dict[str, Any]:
     return told | test | {"mean": mean, "over_sizes": over_sizes} | _power(test, mean["B"])
 
 
-def _which(found: Paired, used: pd.DataFrame) -> dict[str, Any]:
+def _which(found: Paired, used: Frame) -> dict[str, Any]:
     """The runs behind a comparison, and those left out of it."""
     left_out = found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index()
     return {
@@ -75,7 +75,7 @@ def _which(found: Paired, used: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _range(column: pd.Series) -> list[float] | None:
+def _range(column: Column) -> list[float] | None:
     return [float(column.min()), float(column.max())] if len(column) else None
 
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from capacity.analysis import labels, pairing
 from capacity.analysis.comparison.runs import SIZE, WHERE, Runs
 from capacity.analysis.thresholds import DATA_LIMITED
+from capacity.base.frames import Column, Frame
 
 
 @dataclass(frozen=True)
 class Paired:
     """Pairs of runs; columns of the frame end in _a and _b."""
 
-    pairs: pd.DataFrame  # also size, seed and left_out: why a pair does not count, or empty
+    pairs: Frame  # also size, seed and left_out: why a pair does not count, or empty
     alone: dict[str, int]  # finished runs without a partner: {"A": n, "B": n}
     also: dict[
         str, list[str]
@@ -33,7 +33,7 @@ class Paired:
     tried: dict[str, int]  # of how many runs the best was taken
 
 
-def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paired:
+def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
     """Runs of a and b that are equal in everything but `named`.
 
     Size, seed, amount of data and exposures have to be equal, and so has every setting of the data.
@@ -76,7 +76,7 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
     )
 
 
-def _always_equal(a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> list[str]:
+def _always_equal(a: Frame, b: Frame, named: set[str]) -> list[str]:
     """Columns in which every pair is equal: of those that settings in `named` decide, the ones of
     which A and B share a value."""
     equal = ["seed"]
@@ -99,11 +99,11 @@ def _several(runs: Runs, error: pairing.SeveralPartners) -> str:
     )
 
 
-def _values(column: pd.Series) -> str:
+def _values(column: Column) -> str:
     return ", ".join(dict.fromkeys(labels.text(v) for v in column))
 
 
-def _best(runs: Runs, part: pd.DataFrame, named: set[str]) -> tuple[pd.DataFrame, int]:
+def _best(runs: Runs, part: Frame, named: set[str]) -> tuple[Frame, int]:
     """Finished runs, of those that differ in `best_over` alone the one with the most, and how many
     that were at most."""
     part = part[part.status == "finished"]
@@ -115,7 +115,7 @@ def _best(runs: Runs, part: pd.DataFrame, named: set[str]) -> tuple[pd.DataFrame
     return part.loc[groups.idxmax()].sort_index(), int(groups.size().max())
 
 
-def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
+def _left_out(runs: Runs, both: Frame) -> list[str]:
     """Why each pair says nothing about the model. People: by the mean over seeds of a model, as
     verdicts do, so that no seed is picked by its noise; random data: run by run, as the fit
     does."""

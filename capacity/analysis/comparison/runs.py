@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis import labels
-from capacity.analysis.facts import arms
+from capacity.analysis.facts import reading
 from capacity.analysis.random import plateaus
 from capacity.analysis.thresholds import RISING
 from capacity.base.errors import nearest
 from capacity.base.files import csv
+from capacity.base.frames import Frame
 
 if TYPE_CHECKING:
     from capacity.study import Study
@@ -45,7 +46,7 @@ class Runs:
 
     # run_id, status, seed, size, amount, exposures, parameters, rising, all settings, architecture;
     # value (compared),
-    table: pd.DataFrame
+    table: Frame
     # stored (what a best is chosen by), most (value of all data, people), limited (why the data
     # decide, or empty)
     varied: list[str]  # those settings, but for SIZE and the amounts of data and training
@@ -55,7 +56,7 @@ class Runs:
     kind: str  # random data, people, text
 
 
-def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
+def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     """table: of `run_table.table`. value: one of its numeric columns, instead of strict bits per
     parameter (total count) of random data or R of people. ValueError, in one line, for a table that
     cannot be compared."""
@@ -64,7 +65,7 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
     if len(found := kinds(study)) > 1:
         raise ValueError(f"runs on {' and '.join(sorted(found))}: no number is the same for both")
     kind = found.pop()
-    if not (table.status == "finished").any():
+    if "finished" not in set(table.status):
         raise ValueError("no finished run to compare")
     if value is None:
         rows, number = _stored(table, kind)
@@ -93,7 +94,7 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
         )
         number = f"column {value}"
     rows = rows.assign(stored=rows.get("stored", rows.value)).set_index("run_id")
-    plain = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
+    plain: Frame = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
     plain = plain.where(plain.notna(), None).set_axis([run.run_id for run in study.runs])
     amounts = [c for c in plain if c in (*labels.AMOUNTS, *WHERE, *labels.FOLLOWS, "data.pool")]
     varied = [c for c in plain if c not in amounts and plain[c].map(repr).nunique() > 1]
@@ -131,7 +132,7 @@ def _settings(run: Any) -> dict[str, Any]:
     }
 
 
-def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
+def _stored(table: Frame, kind: str) -> tuple[Frame, str]:
     """The table with value (bits per parameter), limited (why the data decide, or empty) and
     parameters of the count that is meant."""
     if kind == "text":
@@ -140,7 +141,7 @@ def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
             "members_loss_bits_per_token"
         )
     if kind == "people":
-        rows = arms.check(table)
+        rows = reading.check(table)
         p = rows.parameters_paper
         return (
             rows.assign(value=rows.bits / p, most=rows.ceiling_bits / p, parameters=p, limited=""),
@@ -235,7 +236,7 @@ def _means(word: str, value: Any) -> bool:
     return word == value or word.lower() == value
 
 
-def select(runs: Runs, where: dict[str, Any]) -> pd.DataFrame:
+def select(runs: Runs, where: dict[str, Any]) -> Frame:
     """The runs that have these values."""
     keep = np.ones(len(runs.table), bool)
     for key, value in where.items():

@@ -5,12 +5,8 @@ What a pair and a replicate are is in `pairs`, what makes a verdict in `judgemen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pandas as pd
 
 from capacity.analysis import labels
 from capacity.analysis.comparison import judgement, pairs, wording
@@ -18,7 +14,7 @@ from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.runs import Runs
 from capacity.analysis.document import Document
 from capacity.base.files import plain
-from capacity.fitting.statistics import t_interval, winner
+from capacity.base.frames import Frame
 
 if TYPE_CHECKING:
     from capacity.study import Study
@@ -39,7 +35,7 @@ CONVENTION = {
 }
 
 
-def differences(study: Study, table: pd.DataFrame) -> dict[str, Any] | None:
+def differences(study: Study, table: Frame) -> dict[str, Any] | None:
     """Every architecture, optimizer, precision or other variant of model and training against the
     first of the study, for each number of exposures and kind of data (and of people: each N) by
     itself, JSON-able; None where a study varies none at fixed size."""
@@ -91,7 +87,7 @@ def _varied_at_fixed_size(runs: Runs, fixed: list[str]) -> list[str]:
 
 
 def _against_first(
-    runs: Runs, t: pd.DataFrame, at: list[str], named: set[str]
+    runs: Runs, t: Frame, at: list[str], named: set[str]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Every form against the first one under each condition (columns `at`), and why some cannot be
     compared."""
@@ -128,82 +124,6 @@ def _condition(column: str, value: Any) -> str:
     if column == "exposures":
         return f"{value:g} exposures"
     return str(value) if column == "amount" else f"{column.split('.')[1]}={labels.text(value)}"
-
-
-def choice(runs: pd.DataFrame) -> dict | None:
-    """By how much the best over `best_over`, chosen for each seed by the reported number itself,
-    exceeds a choice that did not see the seed.
-
-    runs: of `arms.prepare`. Of each arm with two tried settings and two seeds, complete: quoted
-    (mean over seeds of the best run of each seed), fresh (mean over seeds of the setting that the
-    other seeds choose, `statistics.winner`), percent = quoted / fresh - 1, and noise_percent, what
-    the winner's own noise adds to it when all seeds choose one setting. The setting that others choose
-    may be the worse one, so percent errs upward; it is never below 0, and its interval (Student's t
-    over arms) ends there. None where nothing was chosen."""
-    done = runs[runs.status == "finished"]
-    if not (done.groupby(["arm", "seed"]).size() > 1).any():
-        return None
-    rows, left = [], {"one seed": 0, "not every setting with every seed": 0, "not learned": 0}
-    for _, mine in done.groupby("arm", sort=False):
-        grid = mine.pivot_table(index="tried", columns="seed", values="r")
-        if len(grid) < 2:
-            continue
-        why = (
-            "one seed"
-            if grid.shape[1] < 2
-            else "not every setting with every seed"
-            if grid.isna().any().any()
-            else None
-        )
-        told = winner(mine.r, mine.tried, mine.seed) if why is None else {}
-        if why is None and told["fresh"] <= 0:
-            why = "not learned"
-        if why:
-            left[why] += 1
-            continue
-        quoted = float(grid.max().mean())
-        rows.append(
-            {
-                "arm": mine.curve_name.iloc[0],
-                "label": mine.label.iloc[0],
-                "options": told["options"],
-                "seeds": told["seeds"],
-                "quoted": quoted,
-                "fresh": told["fresh"],
-                "percent": 100 * (quoted / told["fresh"] - 1),
-                "noise_percent": 100 * told["bias"] / told["value"],
-            }
-        )
-    percent = [row["percent"] for row in rows]
-    low, high = t_interval(percent)
-    return {
-        "arms": rows,
-        "left_out": left,
-        "percent": float(np.mean(percent)) if rows else None,
-        "interval": None if math.isnan(low) else [max(0.0, low), high],
-        "noise_percent": float(np.mean([row["noise_percent"] for row in rows])) if rows else None,
-    }
-
-
-def told_choice(found: dict | None) -> str:
-    """`choice` in a sentence or two, behind the note that the best was chosen; empty where nothing
-    was."""
-    if found is None:
-        return ""
-    left = ", ".join(f"{n} ({why})" for why, n in found["left_out"].items() if n)
-    if found["percent"] is None:
-        return f" By how much cannot be said: {left}." if left else ""
-    n = len(found["arms"])
-    over = (
-        "[{:.2g}, {:.2g}] on average over ".format(*found["interval"]) * bool(found["interval"])
-        + f"{n} arm{'s' * (n != 1)}"
-    )
-    return (
-        f" R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); of "
-        f"that, {found['noise_percent']:.2g}% is "
-        "what noise adds to the best mean. A choice by so few seeds may be the worse one, so the "
-        "bias is at most about this." + (f" Not said of: {left}." if left else "")
-    )
 
 
 def section(found: Mapping[str, Any] | None) -> list[str]:
