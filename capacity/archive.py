@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.base.scores import read_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,8 +99,6 @@ def reading(results: Path, names: list[str]) -> Iterator[Kept]:
 def scores(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
     """The table of scores of a run of text: from its folder, or from where its record is kept; None
     if it has none."""
-    from capacity.measure.text import read_scores
-
     kept = _KEPT.get()
     if kept is not None and run_id in kept.records and not _has_folder(results, run_id):
         return kept.scores(run_id)
@@ -189,7 +188,7 @@ def pack_scores(
 
 
 def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Run id -> table of scores as `measure.text.read_scores` gives it, with the columns that
+    """Run id -> table of scores as `base.scores.read_scores` gives it, with the columns that
     `pack_scores` keeps."""
     import numpy as np
     from safetensors import SafetensorError

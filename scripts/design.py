@@ -34,9 +34,9 @@ from capacity.design.search import Search, best
 from capacity.design.simulate import Forecast, Simulation, crossed, forecast
 from capacity.design.space import Choice, Space, grid, space_of
 from capacity.design.target import Own, Runs, Target
-from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
+from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class World:
     name: str
     bits: Callable[[np.ndarray], np.ndarray] = lambda p: 3.5 * p
     k: float = 5.0
-    noise: float = planted.SEED_NOISE
-    scatter: float = planted.SHAPES
+    noise: float = SEED_NOISE
+    scatter: float = SHAPE_SCATTER
     small: float = 0.0
     overfull: float = 0.0  # exponent by which bits fall with the load beyond capacity
 
@@ -143,7 +143,7 @@ class Curve:
     name: str
     form: str
     theta: tuple[float, ...]
-    noise: float = planted.SEED_NOISE
+    noise: float = SEED_NOISE
     pace: float = 0.1
 
     def of(self, target: Target) -> Target:
@@ -164,7 +164,7 @@ class Curve:
 
             def truth(self, space: Space, truths: Truths) -> float:
                 if curve.form == self.form.name:
-                    return float(truths.theta[0, self.form.place(self.parameter)])
+                    return float(truths.theta[0, self.form.index(self.parameter)])
                 fit = estimate.fit(self.form, self.ideal(space, truths), delta=np.inf)
                 return fit.values[self.parameter]
 
@@ -192,7 +192,7 @@ class Precision:
     form: str = "precision_storage"
     theta: tuple[float, ...] = (0.13, 1.0)
     worth: float = 0.10
-    noise: float = planted.SEED_NOISE
+    noise: float = SEED_NOISE
     level: float = 3.5
     k: float = 5.0
 

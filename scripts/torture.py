@@ -28,7 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base import files
 from capacity.study import load_study
 
@@ -194,7 +194,7 @@ def _ours(folder: Path) -> tuple[list[int], list[int]]:
 def differences(peace: Path, war: Path, runs: list) -> list[str]:
     """Every number of the tables, every weight, every logged loss that is not the same."""
     found = []
-    tables = [records.table(results, runs).drop(columns="wall_s") for results in (peace, war)]
+    tables = [run_table.table(results, runs).drop(columns="wall_s") for results in (peace, war)]
     for name in tables[0]:
         if not tables[0][name].equals(tables[1][name]):
             found.append(f"table: {name}")

@@ -29,9 +29,7 @@ def freeze(study: Study, results: Path) -> list[str]:
 
 def _scores(file: Path, tables: dict) -> list[str]:
     """With the places of scores for ROC curves, or without, or not at all, as it fits."""
-    from capacity.analysis.text import (
-        attacks,  # brings torch, which studies without text do not need
-    )
+    from capacity.analysis.text import attacks
 
     at_rates = {}
     for run_id, table in tables.items():

@@ -64,7 +64,7 @@ def kinds(study: Study) -> set[str]:
 def judge(
     study: Study, table: Any, results: Path, *, n_boot: int = 4000, shadows: int | None = None
 ) -> Outcome:
-    """Fit what the study's data have laws for. table: of `records.table`. ValueError, in one line,
+    """Fit what the study's data have laws for. table: of `run_table.table`. ValueError, in one line,
     where its runs carry none."""
     found = kinds(study)
     if len(found) > 1:

@@ -56,7 +56,7 @@ def _fit_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _fit_laws(args: argparse.Namespace) -> int:
-    from capacity import archive, records
+    from capacity import archive, records, run_table
     from capacity.analysis import freeze
     from capacity.analysis import result as outcome
     from capacity.study import load_study
@@ -73,7 +73,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
             f"{study.name}: runs on {' and '.join(sorted(found))}; a law is about one of them"
         )
     with archive.reading(args.results, [study.name]) as kept:
-        table = records.table(args.results, study.runs)
+        table = run_table.table(args.results, study.runs)
         if not (table["status"] == "finished").any():
             raise ConfigError(
                 f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
@@ -112,10 +112,10 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _write_report(args: argparse.Namespace, study) -> int:
-    from capacity import records
+    from capacity import records, run_table
     from capacity.analysis import result as outcome
 
-    table = records.table(args.results, study.runs)
+    table = run_table.table(args.results, study.runs)
     if (table["status"] == "missing").all():
         raise ConfigError(
             f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "

@@ -13,9 +13,9 @@ from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
 from capacity.design.target import Own, Runs, Target, coordinates, dof_words
-from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
+from capacity.fitting.simulated import SEED_NOISE
 
 # R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three
 # curves; what each number may be off by, in the coordinate in which it is searched
@@ -65,7 +65,7 @@ class Exposures(Target):
             mean=coordinates(self.form, value),
             covariance=np.diag(error) ** 2,
             log_k=(0.0, 0.0),
-            noise=Variance(planted.SEED_NOISE),
+            noise=Variance(SEED_NOISE),
             scatter=Variance(PACE),
             bend=1.0 if other else 0.0,
             sources=sources,

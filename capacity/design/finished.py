@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base.errors import ConfigError
 from capacity.config import Config
 from capacity.design.space import Cell, Space
@@ -65,7 +65,7 @@ def _candidates(space: Space) -> Iterator[tuple[int, Config]]:
 
 
 def _row(cell: Cell, run: Config, record: dict) -> dict:
-    row = records.columns(run, record)
+    row = run_table.columns(run, record)
     bits = row["strict_bits" if run.data.kind == "uniform" else "bits"]
     gain = record["convergence"]["gain_last_tenth"]
     return {
@@ -83,7 +83,7 @@ def _row(cell: Cell, run: Config, record: dict) -> dict:
 
 def _cast_bits(results: Path, run: Config) -> float:
     """Bits that a run holds after a cast to bf16, NaN where that was not measured."""
-    rows = records.quantized_table(results, [run])
+    rows = run_table.quantized_table(results, [run])
     if rows.empty or not (rows.method == "bf16").any():
         return math.nan
     return float(rows.held_bits[rows.method == "bf16"].iloc[0])

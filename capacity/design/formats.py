@@ -37,9 +37,9 @@ from capacity.design.target import (
     coordinates,
     dof_words,
 )
-from capacity.fitting import coverage as planted
+from capacity.fitting import capacity_forms, forms
 from capacity.fitting import fit as estimate
-from capacity.fitting import forms
+from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
 # By form, what our own models trained quantized say (results/studies/precision/uniform@pocket:
 # three models of 4K to 12K parameters, random data, all tensors; rounded), and what it may be off
@@ -101,7 +101,7 @@ class Formats(Target):
             mean=coordinates(self.form, value),
             covariance=np.diag(error) ** 2,
             log_k=(math.log(SHARPNESS[0]), SHARPNESS[1]),
-            noise=Variance(planted.SEED_NOISE),
+            noise=Variance(SEED_NOISE),
             scatter=Variance(WORTH),
             bend=BEND,
             sources={
@@ -139,10 +139,10 @@ class Formats(Target):
 
     def normalized(self, truths: Truths) -> Truths:
         """The same truths with c such that 32 bits hold 1."""
-        theta, j = truths.theta.copy(), self.form.place("c")
+        theta, j = truths.theta.copy(), self.form.index("c")
         theta[:, j] = 1.0
         if self.form.name == "precision_storage":
-            s = self.form.place("s")
+            s = self.form.index("s")
             theta[:, s] = np.maximum(theta[:, s], 1.001 / FULL)
         else:
             theta[:, j] = 1 / self.form.predict({"bits_per_weight": FULL}, theta)[:, 0]
@@ -167,7 +167,7 @@ class Formats(Target):
         """Least squares over the formats of the space, without noise or corner."""
         truths = self.normalized(truths)
         if not truths.bend.any():
-            return float(truths.theta[0, self.form.place(self.parameter)])
+            return float(truths.theta[0, self.form.index(self.parameter)])
         bits = np.unique(_points_of(space)[1])
         points = estimate.Points(
             {"bits_per_weight": bits}, np.maximum(self.part(bits, truths)[0], 0.0)
@@ -192,7 +192,7 @@ class Formats(Target):
         # a run is data-limited where it holds nearly all of its data (`bit_widths.HELD_WHOLE`); as
         # of plateaus, r^k > (H / m)^k - 1
         least = np.log(np.maximum((ceiling / load / bit_widths.HELD_WHOLE) ** k - 1, 1e-9)) / k
-        spread = np.sqrt(planted.SHAPES**2 + truths.noise**2 + truths.scatter**2)[:, None]
+        spread = np.sqrt(SHAPE_SCATTER**2 + truths.noise**2 + truths.scatter**2)[:, None]
         cells = len(space.cells)
         top = bits >= CAST
         return FormatEffects(
@@ -243,7 +243,7 @@ class Formats(Target):
         """As of any target; known: by model mean and standard deviation of the log of the worth of
         a bit, and of the log of bits per parameter in fp32."""
         truths, number = self.normalized(truths), len(space.labels)
-        usual = (0.0, truths.scatter[0], math.log(_levels(truths)[0]), planted.SHAPES)
+        usual = (0.0, truths.scatter[0], math.log(_levels(truths)[0]), SHAPE_SCATTER)
         z, sds, level, level_sds = np.array(
             [(known or {}).get(label, usual) for label in space.labels]
         ).T
@@ -263,7 +263,7 @@ class Formats(Target):
 
         luck = truths.noise[0] * rng.standard_normal(len(cells)) if rng is not None else 0.0
         small = FLOOR * rng.standard_normal(len(cells)) if rng is not None else 0.0
-        held = forms.smooth_corner(
+        held = capacity_forms.smooth_corner(
             size * np.exp(level[cluster] + luck) * share(bits), ceiling, 1.0, truths.sharpness[0]
         ) * np.exp(small)
         cast = np.array([_cast(cell) for cell in at])
@@ -322,7 +322,7 @@ class Formats(Target):
             sources["noise"] = f"{dof_words(dof)} of {source}"
         levels, seeds, now = of_runs.fp32_levels(done, prior), of_runs.seeds(rows), prior
         if levels and np.isfinite(done.strict_ceiling_bits).all():
-            spread = planted.SHAPES / math.sqrt(len(levels))
+            spread = SHAPE_SCATTER / math.sqrt(len(levels))
             middle = float(np.mean(list(levels.values())))
             now = replace(now, log_level=(middle, spread))
             sources["capacity"] = (
@@ -361,7 +361,7 @@ class Formats(Target):
         def left(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             truths = self.normalized(replace(now, mean=u).middle())
             slope = self.slopes({"bits_per_weight": x}, truths)[0]
-            slope[:, self.form.place("c")] = 0.0  # it is what 32 bits say
+            slope[:, self.form.index("c")] = 0.0  # it is what 32 bits say
             return y - _part(self.form, x, truths.theta)[0], slope
 
         z = of_z = np.zeros(len(labels))
@@ -404,7 +404,7 @@ class _OfModels:
             keep = 0.0
             if label in self.z:
                 keep = scatter.sd**2 / (scatter.sd**2 + self.of_z[label])
-            own = (self.log_level, planted.SHAPES)
+            own = (self.log_level, SHAPE_SCATTER)
             if label in self.levels:
                 sd = prior.noise.sd / math.sqrt(self.seeds[label, "fp32"])
                 own = (self.levels[label], sd)

@@ -29,9 +29,9 @@ from capacity.design.optimal import (
     Most,
     by_models,
     degrees,
-    student,
     weigh,
 )
+from capacity.fitting.statistics import student
 
 ABSENT = 4.0  # factor on the width for each format that is missing
 

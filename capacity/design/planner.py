@@ -17,6 +17,7 @@ from capacity.design.search import Search, best, cheapest
 from capacity.design.simulate import Forecast, Simulation, crossed, forecast
 from capacity.design.space import Space, grid
 from capacity.design.target import Own, Target
+from capacity.fitting.statistics import student
 
 TRUTHS = 8  # plausible truths that the criterion is averaged over
 TURNS = 3  # a design, its simulation, and what that says of the criterion's width
@@ -230,8 +231,6 @@ def _floor(now: _Now) -> tuple[float, int | None]:
     """Median width of studies without noise over seeds, with all models of the space, and how many
     models like these the wanted width would need (None: there are enough). 0 where every run is a
     replicate."""
-    from scipy.special import stdtrit
-
     target, space, effects = now.target, now.space, now.effects
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
@@ -255,7 +254,7 @@ def _floor(now: _Now) -> tuple[float, int | None]:
     models, spent = len(space.labels), target.spent
 
     def width(m: int) -> float:
-        t = stdtrit(m - spent, 0.975) / stdtrit(models - spent, 0.975)
+        t = student(m - spent) / student(models - spent)
         return floor * np.sqrt(models / m) * t
 
     return floor, next((m for m in range(models, 10_000) if width(m) <= target.width), None)

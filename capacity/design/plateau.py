@@ -112,10 +112,10 @@ class Plateau(RandomData):
             self.form.predict({"parameters": self.sizes(space)}, middle.theta[0])
         )
         u = np.linalg.lstsq(slope, rest, rcond=None)[0] + [
-            float(p.inward(1.0)) for p in self.form.parameters
+            float(p.to_search(1.0)) for p in self.form.parameters
         ]
-        j = self.form.place(self.parameter)
-        return float(self.form.parameters[j].outward(u[j]))
+        j = self.form.index(self.parameter)
+        return float(self.form.parameters[j].to_natural(u[j]))
 
     def points(self, frame: pd.DataFrame) -> estimate.Points:
         """Plateaus of a table of runs, clustered by model."""
@@ -202,7 +202,7 @@ class Intercept(Plateau):
         alpha."""
         sizes = self.sizes(space)
         if not truths.bend.any() or len(sizes) < len(self.form.names):
-            return float(truths.theta[0, self.form.place(self.parameter)])
+            return float(truths.theta[0, self.form.index(self.parameter)])
         points = estimate.Points({"parameters": sizes}, self.capacities(space, truths)[0])
         return estimate.fit(self.form, points, kept=STARTS, delta=np.inf).values[self.parameter]
 

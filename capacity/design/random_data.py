@@ -19,8 +19,8 @@ from capacity.base.errors import ConfigError
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
 from capacity.design.target import CAPACITY, FLOOR, SHARPNESS, Own, Runs, Target, dof_words
-from capacity.fitting import coverage as planted
-from capacity.fitting import forms
+from capacity.fitting import capacity_forms
+from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
 BEND = {
     "capacity_linear": 0.05,
@@ -55,8 +55,8 @@ class RandomData(Target):
             mean=mean,
             covariance=covariance,
             log_k=(math.log(SHARPNESS[0]), SHARPNESS[1]),
-            noise=Variance(planted.SEED_NOISE),
-            scatter=Variance(planted.SHAPES),
+            noise=Variance(SEED_NOISE),
+            scatter=Variance(SHAPE_SCATTER),
             bend=BEND[self.form.name],
             sources={
                 "truth": f"assumed, {CAPACITY[0]:g} bits per parameter +-{CAPACITY[1]:.0%}",
@@ -129,7 +129,7 @@ class RandomData(Target):
             log_capacity = log_capacity + truths.noise[0] * rng.standard_normal(len(cells))
             small = FLOOR * rng.standard_normal(len(cells))
         ceiling = ceilings(space)[cells]
-        bits = forms.smooth_corner(np.exp(log_capacity), ceiling, 1.0, truths.sharpness[0])
+        bits = capacity_forms.smooth_corner(np.exp(log_capacity), ceiling, 1.0, truths.sharpness[0])
         return {
             "cell": cells,
             "seed": np.array([seed for _, seed in runs], int),
@@ -143,7 +143,7 @@ class RandomData(Target):
 
     def _share(self, slope: np.ndarray) -> np.ndarray:
         """[...] of slopes [..., k]: the slope by log capacity."""
-        return slope[..., self.form.place("alpha")]
+        return slope[..., self.form.index("alpha")]
 
     def informative(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows that are informative: label, cell, parameters_total, strict_ceiling_bits,

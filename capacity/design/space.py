@@ -25,8 +25,8 @@ from capacity.base.errors import ConfigError, nearest
 from capacity.base.words import plural
 from capacity.config import COUPLED, Config
 from capacity.cost import Speed, speed_of
-from capacity.data.kinds import UniformData
-from capacity.records import shape_labels
+from capacity.run_table import shape_labels
+from capacity.settings.data import UniformData
 from capacity.study import axes_of, load_study
 from capacity.sweep.packs import make_stacks
 
@@ -212,7 +212,7 @@ def _check_uniform(name: str, cells: list[Cell]) -> None:
     """ConfigError where cells differ in what no law of capacity has a variable for."""
     for what, value in (
         ("data", lambda c: c.data.kind),
-        ("vocabulary", lambda c: c.data.rows),
+        ("vocabulary", lambda c: c.rows),
         ("length of a sequence", lambda c: c.data.seq_len),
         ("precision", lambda c: c.train.precision),
     ):

@@ -35,7 +35,7 @@ FLOOR = 0.002  # noise of a data-limited run, relative
 # bits per parameter, and by how much they may be off, relative: Morris et al. find 3.5 to 3.8,
 # pocket models 2.8 to 3.4
 CAPACITY = (3.5, 0.15)
-SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`forms.smooth_corner`)
+SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`capacity_forms.smooth_corner`)
 
 Own = dict[str, tuple[float, ...]]  # model -> what its runs say of the model's own deviations
 Runs = list[tuple[int, int]]  # (cell, seed)
@@ -98,13 +98,13 @@ class Target(ABC):
     def absolute(self) -> bool:
         """Whether a width is absolute (exponents and other plain numbers) or relative to the
         value."""
-        p = self.form.parameters[self.form.place(self.parameter)]
+        p = self.form.parameters[self.form.index(self.parameter)]
         return p.unit == "" and p.scale == "linear"
 
     @property
     def unit(self) -> str:
         """Of an absolute width; empty for plain numbers."""
-        return self.form.parameters[self.form.place(self.parameter)].unit if self.absolute else ""
+        return self.form.parameters[self.form.index(self.parameter)].unit if self.absolute else ""
 
     @property
     def spent(self) -> int:
@@ -119,12 +119,12 @@ class Target(ABC):
 
     def half(self, width: float) -> float:
         """Half of a width, in the coordinate in which `contrast` has a slope of 1."""
-        p = self.form.parameters[self.form.place(self.parameter)]
+        p = self.form.parameters[self.form.index(self.parameter)]
         return math.asinh(width / 2) if p.scale == "log" else width / 2
 
     def contrast(self, truths: Truths) -> np.ndarray:
         """[T, k] c of the criterion: the parameter, in units of its width."""
-        j = self.form.place(self.parameter)
+        j = self.form.index(self.parameter)
         c = np.zeros_like(truths.theta)
         relative = not (self.absolute or self.form.parameters[j].scale == "log")
         c[:, j] = 1 / np.abs(truths.theta[:, j]) if relative else 1.0
@@ -136,8 +136,8 @@ class Target(ABC):
         for name, value in given.items():
             self._check_assumption(name, value)
             if name in self.form.names:
-                mean, j = prior.mean.copy(), self.form.place(name)
-                mean[j] = float(self.form.parameters[j].inward(value))
+                mean, j = prior.mean.copy(), self.form.index(name)
+                mean[j] = float(self.form.parameters[j].to_search(value))
                 prior = replace(prior, mean=mean).sourced(truth=f"{name} = {value:g}, given")
                 continue
             if name in ("noise", "scatter"):
@@ -153,7 +153,7 @@ class Target(ABC):
         allowed = dict.fromkeys((*self.form.names, *self.stated))
         least = 0.0
         if name in self.form.names:
-            least = self.form.parameters[self.form.place(name)].low
+            least = self.form.parameters[self.form.index(name)].low
         if (
             name not in allowed
             or not max(least, -1e300) <= value < math.inf
@@ -219,7 +219,7 @@ class Target(ABC):
         """The parameter according to a study of the whole space, without noise, under a single
         truth: what every estimate aims at."""
         if not truths.bend.any():
-            return float(truths.theta[0, self.form.place(self.parameter)])
+            return float(truths.theta[0, self.form.index(self.parameter)])
         return estimate.fit(self.form, self.ideal(space, truths), kept=STARTS, delta=np.inf).values[
             self.parameter
         ]
@@ -232,4 +232,4 @@ def dof_words(dof: int) -> str:
 
 def coordinates(form: forms.Form, values: tuple[float, ...]) -> np.ndarray:
     """[k] values of a form's parameters in the coordinates in which it is searched."""
-    return np.array([float(p.inward(v)) for p, v in zip(form.parameters, values, strict=True)])
+    return np.array([float(p.to_search(v)) for p, v in zip(form.parameters, values, strict=True)])

@@ -1,7 +1,7 @@
 """All runs as one tidy table: one row per run, or per run and variant of quantization, with every
 setting, count and measured number.
 
-Rows are those of `records.table` and `records.quantized_table`, the tables that laws are fitted to;
+Rows are those of `run_table.table` and `run_table.quantized_table`, the tables that laws are fitted to;
 what these leave out is added from the settings and from record.json under its path there. `columns`
 says what each column is.
 
@@ -20,7 +20,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator
 
-from capacity import archive, records
+from capacity import archive, records, run_table
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
@@ -156,7 +156,7 @@ def tidy(
             names_of.setdefault(config.run_id, []).append(study)
     rows, done = [], set()
     for _, configs in found:
-        base = (records.quantized_table if quantized else records.table)(results, configs)
+        base = (run_table.quantized_table if quantized else run_table.table)(results, configs)
         about = {
             config.run_id: _about(config, results, quantized)
             for config in configs

@@ -1,14 +1,13 @@
 """What a model of text holds of the sequences that it was trained on, beside those that it was not,
 from one forward pass each.
 
-The numbers of single sequences go to scores.safetensors beside the record: `laws/membership.py`
+The numbers of single sequences go to scores.safetensors beside the record: `analysis/text/attacks.py`
 joins those of a target with reference and shadow models' there, without any model.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,14 +15,13 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.feed import split
-from capacity.measure import membership
+from capacity.fitting import membership
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 
 NAME, VERSION = "text", 1
 TRIES = (1, 100, 10000)  # samples of a suffix
 CHANCE = 0.5  # with which one of them must be the true suffix
-SCORES = "scores.safetensors"
 
 
 def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: torch.dtype) -> float:
@@ -32,9 +30,7 @@ def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: to
     from capacity.measure.memorization import code_lengths
 
     lengths = code_lengths(gpt, flat_P, trained_NS, dtype, config.measure.batch_tokens)
-    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.data.rows) - float(
-        lengths.sum()
-    )
+    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.rows) - float(lengths.sum())
 
 
 def measure(
@@ -51,7 +47,7 @@ def measure(
     columns = sequences.scores(gpt, flat_P, tokens, dtype, config.measure.batch_tokens)
     seen, S = dealt.seen, config.data.seq_len
     zlib_bytes = dealt.pool.zlib_bytes(dealt.scored)
-    total = seen.sum() * S * math.log2(config.data.rows) - float(
+    total = seen.sum() * S * math.log2(config.rows) - float(
         columns["loss"][seen].sum(dtype=np.float64)
     ) / math.log(2)
     out = {
@@ -105,10 +101,8 @@ def measure(
     if config.data.canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
-    out["bag_of_words_auc"] = membership.bag_of_words_auc(
-        table[seen], table[~seen], config.data.rows
-    )
-    out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.data.rows)
+    out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.rows)
+    out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.rows)
     return out, {
         "row": dealt.scored.astype(np.int64),
         "seen": seen.astype(np.uint8),
@@ -180,25 +174,3 @@ def exposure(canaries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     rank is uniform and the mean is log2 e = 1.44 bits, not 0; at log2 |R| it is censored."""
     rank = 1 + np.searchsorted(np.sort(candidates), canaries, "right")
     return np.log2(len(candidates) + 1) - np.log2(rank)
-
-
-def write_scores(folder: Path, table: dict[str, np.ndarray], run_id: str) -> None:
-    from safetensors.numpy import save
-
-    from capacity.base.files import write_atomic
-
-    write_atomic(
-        folder / SCORES,
-        save(
-            {name: np.ascontiguousarray(column) for name, column in table.items()},
-            metadata={"run_id": run_id},
-        ),
-    )
-
-
-def read_scores(folder: Path) -> dict[str, np.ndarray] | None:
-    """The table of a run, or None if it has none."""
-    from safetensors.numpy import load
-
-    path = folder / SCORES
-    return load(path.read_bytes()) if path.exists() else None

@@ -74,7 +74,7 @@ def build(
 ) -> bytes:
     """The page as bytes of UTF-8.
 
-    asked: the study as the command named it. table: of `records.table`. outcome: what its laws say,
+    asked: the study as the command named it. table: of `run_table.table`. outcome: what its laws say,
     or None, and then `reason` says why not. options: of the fit, to be repeated in the commands.
     """
     kept = [record for run in study.runs if (record := records.read(results, run.run_id))]

@@ -109,7 +109,7 @@ def build(
     found: list[Residuals],
 ) -> dict[str, Any]:
     """{"columns": [{heading, meaning, number, setting}], "rows": [[cell]]}; a cell is a number, a
-    text or None. runs: of `records.table`, or judged."""
+    text or None. runs: of `run_table.table`, or judged."""
     settings = varied(configs).drop(columns=list(MEASURED), errors="ignore").set_index("run_id")
     runs = (
         runs.drop_duplicates("run_id").set_index("run_id").loc[settings.index]

@@ -52,7 +52,7 @@ class Mirror:
             command = [
                 sys.executable,
                 "-m",
-                "capacity.run.run.mirror",
+                "capacity.run.mirror",
                 str(self.results),
                 self.wandb.mode,
                 self.wandb.project,

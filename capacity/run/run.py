@@ -20,11 +20,12 @@ import torch
 from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
+from capacity.base.scores import write_scores
 from capacity.config import Config, from_dict
 from capacity.cost import micro_batches
 from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
-from capacity.measure import quantization, text
+from capacity.measure import quantization
 from capacity.measure import registry as tasks
 from capacity.run.environment import check_compiler, environment, keep_freed_memory
 from capacity.settings.quantize import Quantize
@@ -340,7 +341,7 @@ def _log(
         loss = losses[m] / steps / np.log(2)
         if not alive[m]:
             failed[m] = f"loss or gradient not finite at step {dead_step[m]}"
-        elif loss > DIVERGED * np.log2(config.data.rows):
+        elif loss > DIVERGED * np.log2(config.rows):
             failed[m] = (
                 f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step "
                 f"{state.step}, more "
@@ -410,7 +411,7 @@ def _finished_record(
         stack, state.flat_MP[m], m, quantization.asked(config.quantize)
     )
     if table is not None:
-        text.write_scores(records.run_dir(results, config.run_id), table, config.run_id)
+        write_scores(records.run_dir(results, config.run_id), table, config.run_id)
     evaluated = tasks.EVALUATED[name]
     if views.timed(config):
         measures[name]["views"] = _views(config, results)
@@ -552,7 +553,7 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
         stack, flat_P, 0, quantization.asked(config.quantize, record)
     )
     if table is not None:
-        text.write_scores(records.run_dir(results, run_id), table, run_id)
+        write_scores(records.run_dir(results, run_id), table, run_id)
     record["measures"] |= measures
     record["storage"] = quantization.storage(stack.gpt, config.train)
     records.write(results, record)

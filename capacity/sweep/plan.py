@@ -8,11 +8,12 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base.hardware import refused_threads, useful_threads
 from capacity.base.progress import clock, count
-from capacity.config import Cluster, Config, duration_seconds
+from capacity.config import Config
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
+from capacity.settings.cluster import Cluster, duration_seconds
 from capacity.study import Study
 from capacity.sweep import submissions
 from capacity.sweep.packs import Pack, duration, fill, make_stacks, shared, without
@@ -267,7 +268,7 @@ def summary(plan: Plan) -> str:
     study, todo = plan.study, plan.todo
     sizes = sorted(run.parameters["total"] for run in study.runs)
     loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
-    shapes = len(set(records.shape_labels(study.runs).values()))
+    shapes = len(set(run_table.shape_labels(study.runs).values()))
     flops = sum(run.flops for run in todo)
     states = [f"{len(plan.done)} finished", f"{len(plan.failed)} failed"]
     for state in ("running", "queued", "requeued"):

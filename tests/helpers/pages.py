@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from capacity import records
+from capacity import run_table
 from capacity.analysis import result as outcomes
 from capacity.report import figure_data as figures
 from capacity.report import page
@@ -62,7 +62,7 @@ class Reader(HTMLParser):
 
 
 def judged(study, results, **options):
-    table = records.table(results, study.runs)
+    table = run_table.table(results, study.runs)
     try:
         return table, outcomes.judge(study, table, results, n_boot=100, **options), ""
     except ValueError as error:

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from capacity import records
+from capacity import run_table
 from pages import EVIL, KINDS, built, packed, planted  # noqa: F401, a fixture
 from planted import plant
 from waiting import patience, wait_until
@@ -69,7 +69,7 @@ def pages(planted, tmp_path_factory):
             known[name] = (
                 folder / "report.html",
                 study,
-                records.table(results, study.runs).set_index("run_id", drop=False),
+                run_table.table(results, study.runs).set_index("run_id", drop=False),
             )
         return known[name]
 

@@ -12,8 +12,8 @@ import pytest
 from capacity import archive, records
 from capacity.analysis import freeze
 from capacity.analysis.text import attacks
+from capacity.base.scores import read_scores
 from capacity.cli.main import main
-from capacity.measure.text import read_scores
 from capacity.study import load_study
 from frozen.analysis import no_pictures
 from planted import plant

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
@@ -185,7 +185,7 @@ def test_a_corrupt_record_names_its_file(tmp_path, text):
     for look in (
         lambda: records.read(tmp_path, run.run_id),
         lambda: records.status(tmp_path, run.run_id),
-        lambda: records.table(tmp_path, [run]),
+        lambda: run_table.table(tmp_path, [run]),
     ):
         with pytest.raises(ConfigError) as error:
             look()
@@ -377,7 +377,7 @@ def test_the_table_has_a_row_for_every_planned_run_and_invents_nothing(tmp_path)
     records.write(tmp_path, record(runs[0]))
     records.write(tmp_path, record(runs[1], "failed"))
     records.write(tmp_path, record(config(seed=9)))  # not planned, so not in the table
-    table = records.table(tmp_path, runs).set_index("run_id")
+    table = run_table.table(tmp_path, runs).set_index("run_id")
     assert list(table.index) == [run.run_id for run in runs]
     assert list(table["status"]) == ["finished", "failed", "missing"]
     assert list(table["error"]) == ["", "diverged at step 7", ""]
@@ -407,16 +407,16 @@ def test_the_table_has_a_row_for_every_planned_run_and_invents_nothing(tmp_path)
 
 def test_an_unknown_gain_is_missing_not_zero(tmp_path):
     records.write(tmp_path, put(record(), "convergence.gain_last_tenth", None))
-    assert math.isnan(records.table(tmp_path, [config()])["gain_last_tenth"][0])
+    assert math.isnan(run_table.table(tmp_path, [config()])["gain_last_tenth"][0])
 
 
 def test_labels_name_the_shape_and_what_tells_equal_shapes_apart():
     plain, rotary, wide = config(), config(position="rotary"), config(d_model=16)
-    labels = records.shape_labels([plain, wide])
+    labels = run_table.shape_labels([plain, wide])
     assert (labels[plain.run_id], labels[wide.run_id]) == ("1x8", "1x16")
-    labels = records.shape_labels([plain, rotary, wide])
+    labels = run_table.shape_labels([plain, rotary, wide])
     assert (
         labels[plain.run_id] == "1x8 position=learned"
         and labels[rotary.run_id] == "1x8 position=rotary"
     )
-    assert records.shape_labels([]) == {}
+    assert run_table.shape_labels([]) == {}

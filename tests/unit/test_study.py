@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capacity.analysis.facts import arms, verdicts
+from capacity.analysis import labels
+from capacity.analysis.facts import verdicts
 from capacity.base.errors import ConfigError
 from capacity.compose import shared_dir
 from capacity.cost import GUESSES
@@ -205,8 +206,8 @@ def test_the_recipes_of_other_architectures_are_the_printed_ones():
         mine = [
             run
             for run in of(runs, n)
-            if arms.architecture(
-                {f"model.{k}": arms._plain(v) for k, v in run.as_dict()["model"].items()}
+            if labels.architecture(
+                {f"model.{k}": labels.plain(v) for k, v in run.as_dict()["model"].items()}
             )
             == form
         ]

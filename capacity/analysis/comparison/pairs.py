@@ -21,32 +21,32 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import labels
 from capacity.analysis.facts import arms
 from capacity.analysis.random import plateaus as fit
 from capacity.base.errors import nearest
 from capacity.base.files import csv
-from capacity.fitting import selection as compare
-from capacity.fitting.forms import LEVEL
+from capacity.fitting import statistics
+from capacity.fitting.statistics import (
+    ALPHA,
+    fewest_replicates,
+    holm,
+    needed_replicates,
+    standardized_effect,
+)
 
 if TYPE_CHECKING:
     from capacity.study import Study
 
-ALPHA = 1 - LEVEL
-SIZE = arms.SIZES[
+SIZE = labels.SIZES[
     :2
 ]  # what makes pairs of one size; heads follow the width or are part of an architecture
-# replicates up to which the power of interval and exact test together is simulated; beyond, that of
-# a t test is the same to 2%
-SIMULATED = 10
-DRAWS = 4000  # simulated studies; the effect at a power of 80% is known to 1% by them
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
-MOST_NEEDED = 100_000
 WHERE = {
     "train.exposures": "exposures",
     "train.steps": "exposures",
@@ -75,7 +75,7 @@ class Runs:
 
 
 def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
-    """table: of `records.table`. value: one of its numeric columns, instead of strict bits per
+    """table: of `run_table.table`. value: one of its numeric columns, instead of strict bits per
     parameter (total count) of random data or R of people. ValueError, in one line, for a table that
     cannot be compared."""
     from capacity.analysis.result import kinds
@@ -114,7 +114,7 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
     rows = rows.assign(stored=rows.get("stored", rows.value)).set_index("run_id")
     plain = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
     plain = plain.where(plain.notna(), None).set_axis([run.run_id for run in study.runs])
-    amounts = [c for c in plain if c in (*arms.AMOUNTS, *WHERE, *arms.FOLLOWS, "data.pool")]
+    amounts = [c for c in plain if c in (*labels.AMOUNTS, *WHERE, *labels.FOLLOWS, "data.pool")]
     varied = [c for c in plain if c not in amounts and plain[c].map(repr).nunique() > 1]
     out = pd.DataFrame(
         {
@@ -129,7 +129,7 @@ def read(study: Study, table: pd.DataFrame, value: str | None = None) -> Runs:
     )
     out = out.join(rows[["status", "value", "stored", "limited", "most", "parameters"]]).join(plain)
     out["rising"] = (rows.gain_last_tenth.astype(float) > fit.RISING).reindex(out.index)
-    out["architecture"] = [arms.architecture(row) or None for row in plain.to_dict("records")]
+    out["architecture"] = [labels.architecture(row) or None for row in plain.to_dict("records")]
     return Runs(
         out.rename_axis("run_id").reset_index(),
         varied,
@@ -144,7 +144,7 @@ def _settings(run: Any) -> dict[str, Any]:
     """Every setting of data, model and training by dotted key, as values that compare."""
     tree = run.as_dict()
     return {
-        f"{section}.{key}": arms._plain(str(value) if isinstance(value, (list, tuple)) else value)
+        f"{section}.{key}": labels.plain(str(value) if isinstance(value, (list, tuple)) else value)
         for section in ("data", "model", "train")
         for key, value in tree[section].items()
     }
@@ -320,7 +320,7 @@ def pair(runs: Runs, a: pd.DataFrame, b: pd.DataFrame, named: set[str]) -> Paire
             )
         elif c not in named:
             also[c] = [
-                ", ".join(dict.fromkeys(arms._text(v) for v in both[f"{c}_{side}"]))
+                ", ".join(dict.fromkeys(labels.text(v) for v in both[f"{c}_{side}"]))
                 for side in "ab"
             ]
     for side, other in (("a", "b"), ("b", "a")):
@@ -432,7 +432,7 @@ def judge(runs: Runs, found: Paired) -> dict:
         .mean()
     )
     a, b = (np.exp(units[side]) if ratio else units[side] for side in "ab")
-    test = compare.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
+    test = statistics.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
     over_sizes = test.pop("sizes")
     if over_sizes["units"] < 2:
         over_sizes["reason"] = "one size has no spread of sizes"
@@ -461,80 +461,29 @@ def _power(test: dict, level_b: float) -> dict:
         return {"detectable": {"effect": None, "interval": None, "reason": why}, "needed": None}
     ratio = test["what"] == "A / B"
     back = math.expm1 if ratio else float
-    by_t = compare.detectable(sd, n, sd_dof=n - 1)
-    scale = power_multiple(n) / power_multiple(n, exact=False) if n >= fewest() else 1.0
+    by_t = statistics.detectable(sd, n, sd_dof=n - 1)
+    scale = (
+        standardized_effect(n) / standardized_effect(n, exact=False)
+        if n >= fewest_replicates()
+        else 1.0
+    )
     detectable = {
         "effect": back(min(scale * by_t["effect"], 700.0)),
         "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
         "power": by_t["power"],
-        "by": "interval and exact test" if n >= fewest() else "interval alone",
+        "by": "interval and exact test" if n >= fewest_replicates() else "interval alone",
         "reason": None,
     }
     factors = [e / by_t["effect"] for e in by_t["interval"]]
     wanted = {f"{part:g}": math.log1p(part) if ratio else part * abs(level_b) for part in WANTED}
     counts = {
-        part: {"pairs": needed(sd, x), "interval": [needed(f * sd, x) for f in factors]}
+        part: {
+            "pairs": needed_replicates(sd, x),
+            "interval": [needed_replicates(f * sd, x) for f in factors],
+        }
         for part, x in wanted.items()
     }
     return {"detectable": detectable, "needed": counts}
-
-
-def fewest(comparisons: int = 1) -> int:
-    """Replicates below which no data can make the exact two-sided test significant: its smallest p
-    is 2 / 2^n (times the comparisons)."""
-    return next(n for n in range(2, 64) if comparisons * 2.0 ** (1 - n) <= ALPHA)
-
-
-@lru_cache(maxsize=4096)
-def power_multiple(n: int, exact: bool = True) -> float:
-    """The smallest true difference, in standard deviations of a replicate, that n of them show with
-    a power of 80%.
-
-    By Student's interval and (`exact`) the sign-flip test together, which is the rule of the
-    verdict: for few replicates the test is the stricter (1.24 times the difference that the t test
-    needs for 6 of them, 1.06 for 7, 1.01 for 10). Simulated with normal noise and fixed dice."""
-    if not exact or n > SIMULATED:
-        return compare.detectable(1.0, n)["effect"]
-    from scipy.optimize import bisect
-    from scipy.special import stdtrit
-
-    signs = 1.0 - 2.0 * (
-        np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
-    )  # half of the flips, all plus first: the rest are their negatives
-    noise = np.random.default_rng(0).standard_normal((n, DRAWS))
-    flipped, shift = signs @ noise / n, signs.mean(1)
-    half = stdtrit(n - 1, 0.5 + LEVEL / 2) * noise.std(0, ddof=1) / math.sqrt(n)
-
-    def short(x: float) -> float:
-        mean = flipped[0] + x
-        p = (np.abs(flipped + x * shift[:, None]) >= np.abs(mean) - 1e-12).mean(0)
-        return float(((p <= ALPHA) & (np.abs(mean) > half)).mean()) - compare.POWER
-
-    return float(bisect(short, 0.0, 10.0, xtol=1e-4))
-
-
-def needed(sd: float, effect: float) -> int | None:
-    """Replicates that show a true `effect` in four of five studies; both in one unit. None beyond
-    MOST_NEEDED."""
-    low, high = fewest() - 1, fewest()
-    while sd * power_multiple(high) > effect:
-        low, high = high, 2 * high
-        if low > MOST_NEEDED:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if sd * power_multiple(middle) <= effect else (middle, high)
-    return high
-
-
-def holm(p: list[float | None]) -> list[float | None]:
-    """p corrected for as many comparisons as have one, so that a false one among them is as rare as
-    one alone would be (Holm 1979, Scand. J. Stat. 6, 65)."""
-    known = sorted((x, i) for i, x in enumerate(p) if x is not None)
-    out, least = list(p), 0.0
-    for rank, (x, i) in enumerate(known):
-        out[i] = least = max(least, min(1.0, (len(known) - rank) * x))
-    return out
 
 
 def corrected(rows: list[dict], stores: bool) -> list[dict]:
@@ -554,7 +503,7 @@ def by_interval(row: dict) -> str | None:
 
 
 def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
-    a, b, n, least = row["a"], row["b"], row["units"], fewest(max(tested, 1))
+    a, b, n, least = row["a"], row["b"], row["units"], fewest_replicates(max(tested, 1))
     if row["effect"] is None:
         return {"differs": None, "verdict": f"nothing to compare: {row['reason']}"}
     if p is None:

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 
 import capacity
+from capacity.analysis import labels
 from capacity.analysis.comparison import pairs
 from capacity.analysis.facts import arms
 from capacity.base import files
 from capacity.base.files import plain
-from capacity.fitting import selection as compare
+from capacity.fitting.statistics import MOST_NEEDED, fewest_replicates, t_interval, winner
 from capacity.published.values import digits, ends, wrapped
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
         "exposures",
         *(c for c in runs.varied if c.startswith("data.")),
     ]
-    same = arms._tuples(t, fixed)
+    same = labels.tuples(t, fixed)
     forms = [
         c
         for c in runs.varied
@@ -69,7 +70,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
     if not forms:
         return None
     family = [c for c in forms if c.startswith("model.")]
-    t = t.assign(form=arms._variants(t, family, [], [c for c in forms if c not in family]))
+    t = t.assign(form=labels.variants(t, family, [], [c for c in forms if c not in family]))
     out: dict[str, Any] = {
         "number": runs.number,
         "settings": forms,
@@ -88,7 +89,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
         }
     at = [c for c in fixed[2:] if c != "amount" or runs.kind == "people"]
     rows = []
-    for key, part in t.groupby(arms._codes(arms._tuples(t, at)), sort=False):
+    for key, part in t.groupby(labels.codes(labels.tuples(t, at)), sort=False):
         first, *others = dict.fromkeys(part.form)
         where = ", ".join(
             _condition(c, part[c].iloc[0]) for c in at if t[c].map(repr).nunique() > 1
@@ -117,7 +118,7 @@ def differences(study: Study, table: pd.DataFrame) -> dict | None:
 def _condition(column: str, value: Any) -> str:
     if column == "exposures":
         return f"{value:g} exposures"
-    return str(value) if column == "amount" else f"{column.split('.')[1]}={arms._text(value)}"
+    return str(value) if column == "amount" else f"{column.split('.')[1]}={labels.text(value)}"
 
 
 def choice(runs: pd.DataFrame) -> dict | None:
@@ -126,7 +127,7 @@ def choice(runs: pd.DataFrame) -> dict | None:
 
     runs: of `arms.prepare`. Of each arm with two tried settings and two seeds, complete: quoted
     (mean over seeds of the best run of each seed), fresh (mean over seeds of the setting that the
-    other seeds choose, `compare.winner`), percent = quoted / fresh - 1, and noise_percent, what the
+    other seeds choose, `statistics.winner`), percent = quoted / fresh - 1, and noise_percent, what the
     winner's own noise adds to it when all seeds choose one setting. The setting that others choose
     may be the worse one, so percent errs upward; it is never below 0, and its interval (Student's t
     over arms) ends there. None where nothing was chosen."""
@@ -145,7 +146,7 @@ def choice(runs: pd.DataFrame) -> dict | None:
             if grid.isna().any().any()
             else None
         )
-        told = compare.winner(mine.r, mine.tried, mine.seed) if why is None else {}
+        told = winner(mine.r, mine.tried, mine.seed) if why is None else {}
         if why is None and told["fresh"] <= 0:
             why = "not learned"
         if why:
@@ -165,7 +166,7 @@ def choice(runs: pd.DataFrame) -> dict | None:
             }
         )
     percent = [row["percent"] for row in rows]
-    low, high = arms.t_interval(percent)
+    low, high = t_interval(percent)
     return {
         "arms": rows,
         "left_out": left,
@@ -243,7 +244,7 @@ def section(found: dict | None) -> list[str]:
         "pairs: of size and seed, equal in all else; p: exact sign flips, two-sided, then "
         "corrected for all rows; seen: the smallest "
         f"difference that so many pairs alone show in four of five studies (below "
-        f"{pairs.fewest()}: that their interval does)",
+        f"{fewest_replicates()}: that their interval does)",
         "  ",
     )
     if found["not_compared"]:
@@ -270,7 +271,7 @@ def verdicts(rows: list[dict]) -> list[str]:
         return lines
     few = max(row["units"] for row in hidden)
     tested = sum(row["p"] is not None for row in rows)
-    least = pairs.fewest(max(tested, 1))
+    least = fewest_replicates(max(tested, 1))
     among = f" among {tested} comparisons" if tested > 1 else ""
     cannot = (
         f": below {least} pairs the exact test cannot reach {pairs.ALPHA:.0%}{among}"
@@ -305,7 +306,7 @@ def digits_of_p(p: float | None) -> str:
 
 
 def _count(n: int | None) -> str:
-    return f"over {pairs.MOST_NEEDED:,}" if n is None else f"{n:,}"
+    return f"over {MOST_NEEDED:,}" if n is None else f"{n:,}"
 
 
 def _seen(row: dict) -> str:
@@ -425,13 +426,13 @@ def told(row: dict) -> list[str]:
 
 def command(args: argparse.Namespace) -> int:
     """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
-    from capacity import archive, records
+    from capacity import archive, records, run_table
     from capacity.base.errors import ConfigError
     from capacity.study import load_study
 
     study = load_study(args.study, args.overrides)
     with archive.reading(args.results, [study.name]) as kept:
-        table = records.table(args.results, study.runs)
+        table = run_table.table(args.results, study.runs)
         kept.tell(args.results, study)
     if not (table["status"] == "finished").any():
         raise ConfigError(
@@ -469,7 +470,7 @@ def against(study: Study, runs: pairs.Runs, a: str, bs: list[str]) -> dict:
         other = pairs.parse(text, runs)
         named = set(one) | set(other)
         if "architecture" in named:
-            named |= {f"model.{key}" for form in arms.ARCHITECTURES.values() for key in form}
+            named |= {f"model.{key}" for form in labels.ARCHITECTURES.values() for key in form}
         try:
             found = pairs.pair(runs, pairs.select(runs, one), pairs.select(runs, other), named)
             rows.append({"a": a, "b": text} | pairs.judge(runs, found))

@@ -15,8 +15,9 @@ import math
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import labels
 from capacity.analysis.table_checks import check_numbers, checked
-from capacity.fitting import forms
+from capacity.fitting.statistics import LEVEL, fieller, student, t_interval
 from capacity.published.values import short
 
 NUMBERS = [
@@ -36,34 +37,12 @@ NUMBERS = [
     "tokens",
 ]
 INPUTS = ["run_id", "label", "status", "kind", *NUMBERS]
-SIZES = [
-    "model.n_layers",
-    "model.d_model",
-    "model.n_heads",
-    "model.n_kv_heads",
-]  # a curve runs along these
-AMOUNTS = ["data.n_people", "data.n_sequences", "data.load", "train.steps", "train.exposures"]
-FOLLOWS = ["data.lexicon"]  # a digest of the other settings of data
-
 RISING = 0.02  # gain of bits over the last tenth of training, as in `fit`
 EXPOSURES_OFF = 0.01  # counted / asked exposures - 1; more than the rounding of steps can explain
 FEW_DOF = 4  # a class of arms with fewer degrees of freedom borrows the larger noise of the others
 # R / R^max; published models that hold all their data end at 98-99% (second-hand reading of
 # figures)
 SATURATED = 0.95
-
-# The published forms (3.3, section 7 and appendix B), whatever their size, rotary base and capacity
-# of experts.
-_GPT2 = {"mlp": "standard", "activation": "gelu", "norm": "layernorm", "bias": True, "tied": True}
-_LLAMA = {"mlp": "gated", "activation": "silu", "norm": "rmsnorm", "bias": False, "tied": False}
-ARCHITECTURES = {
-    "GPT2": _GPT2 | {"mlp_ratio": 4.0, "n_experts": 0},
-    "GPT2 1/4": _GPT2 | {"mlp_ratio": 1.0, "n_experts": 0},
-    "GPT2 no MLP": _GPT2 | {"mlp_ratio": 0.0, "n_experts": 0},
-    "MoE": _GPT2 | {"mlp_ratio": 1.0, "n_experts": 32},
-    "LLaMA": _LLAMA | {"mlp_ratio": 8 / 3},
-    "Mistral": _LLAMA | {"mlp_ratio": 3.5},
-}
 
 
 def prepare(table, best_over=()):
@@ -78,10 +57,10 @@ def prepare(table, best_over=()):
     columns = [
         c
         for c in runs
-        if c.split(".")[0] in ("data", "model", "train") and "." in c and c not in FOLLOWS
+        if c.split(".")[0] in ("data", "model", "train") and "." in c and c not in labels.FOLLOWS
     ]
     plain = pd.DataFrame(
-        {c: [_plain(v) for v in runs[c]] for c in columns}, index=runs.index, dtype=object
+        {c: [labels.plain(v) for v in runs[c]] for c in columns}, index=runs.index, dtype=object
     )
     varied = [c for c in columns if len(set(plain[c])) > 1]
     amount = _amount(runs, plain)
@@ -89,35 +68,35 @@ def prepare(table, best_over=()):
         _asked(e, x)
         for e, x in zip(plain.get("train.exposures", [None] * len(runs)), runs.exposures)
     ]
-    data = [c for c in varied if c.startswith("data.") and c not in AMOUNTS]
+    data = [c for c in varied if c.startswith("data.") and c not in labels.AMOUNTS]
     model = [c for c in varied if c.startswith("model.")]
-    train = [c for c in varied if c.startswith("train.") and c not in (*AMOUNTS, *best_over)]
-    family = [c for c in model if c not in SIZES]
+    train = [c for c in varied if c.startswith("train.") and c not in (*labels.AMOUNTS, *best_over)]
+    family = [c for c in model if c not in labels.SIZES]
     family += [
         c
-        for c in SIZES[2:]
+        for c in labels.SIZES[2:]
         if c in model and _splits(plain, ["model.n_layers", "model.d_model", *family], c)
     ]
-    same = list(zip(runs.label, amount, asked, _tuples(plain, [*data, *model])))
+    same = list(zip(runs.label, amount, asked, labels.tuples(plain, [*data, *model])))
     recipe = [c for c in train if len(set(zip(same, plain[c]))) > len(set(same))]
     _check_vocabulary(runs, plain, data)
 
     runs["asked"], runs["amount"] = asked, amount
     for c in [*family, *data, *recipe]:
         runs[f"axis {c}"] = plain[c]
-    curve = list(zip(amount, asked, _tuples(plain, [*family, *data, *recipe])))
-    runs["curve"] = _codes(curve)
+    curve = list(zip(amount, asked, labels.tuples(plain, [*family, *data, *recipe])))
+    runs["curve"] = labels.codes(curve)
     runs["label"] = _short_labels(runs, plain)
     # names hold only what varies: N and exposures, then the variant, such as "N = 50K, 100
     # exposures, LLaMA"
     size = [_amount_text(a) if len(set(amount)) > 1 else "" for a in amount]
     seen = [f"{e:g} exposures" if len(set(asked)) > 1 else "" for e in asked]
-    runs["variant"] = _variants(plain, family, data, recipe)
-    runs["series"] = [_joined(row) for row in zip(size, runs.variant)]
-    runs["arm_name"] = [_joined(row) for row in zip(seen, runs.variant)]
-    runs["curve_name"] = [_joined(row) or "all runs" for row in zip(size, runs.arm_name)]
-    arm = list(zip(curve, runs.label, _tuples(plain, [*model, *train])))
-    runs["arm"] = _codes(arm)
+    runs["variant"] = labels.variants(plain, family, data, recipe)
+    runs["series"] = [labels.listed(row) for row in zip(size, runs.variant)]
+    runs["arm_name"] = [labels.listed(row) for row in zip(seen, runs.variant)]
+    runs["curve_name"] = [labels.listed(row) or "all runs" for row in zip(size, runs.arm_name)]
+    arm = list(zip(curve, runs.label, labels.tuples(plain, [*model, *train])))
+    runs["arm"] = labels.codes(arm)
     runs["r"], runs["r_total"] = (
         runs.bits / runs.parameters_paper,
         runs.bits / runs.parameters_total,
@@ -127,9 +106,10 @@ def prepare(table, best_over=()):
         runs.bits / runs.ceiling_bits,
     )
     best = [c for c in best_over if c in varied]
-    tried = _tuples(plain, best)
+    tried = labels.tuples(plain, best)
     runs["tried"] = [
-        ", ".join(f"{c.split('.')[-1]} {_text(v)}" for c, v in zip(best, row)) for row in tried
+        ", ".join(f"{c.split('.')[-1]} {labels.text(v)}" for c, v in zip(best, row))
+        for row in tried
     ]
     twin = pd.Series(list(zip(arm, runs.seed, tried)), index=runs.index).duplicated()
     if twin.any():
@@ -221,21 +201,6 @@ def exposures_off(runs):
     return (runs.exposures_mean / runs.exposures - 1).abs() > EXPOSURES_OFF
 
 
-def t_interval(values, se_more=0.0, level=forms.LEVEL):
-    """Student's t interval of a mean over replicates, widened by another standard error; (nan, nan)
-    for one."""
-    from scipy.stats import norm, t
-
-    x = np.asarray(values, float)
-    if len(x) < 2:
-        return math.nan, math.nan
-    half = math.hypot(
-        t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)),
-        norm.ppf(0.5 + level / 2) * se_more,
-    )
-    return float(x.mean() - half), float(x.mean() + half)
-
-
 def noise(runs, number="r"):
     """sd of one run over seeds, pooled over the arms with two seeds or more: {"saturated" or
     "open": (sd, dof)}.
@@ -292,8 +257,6 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
     maximum covers only 87 to 91% where several arms are equally good. own_interval is the t
     interval of the best arm's own seeds.
     """
-    from scipy.stats import t as student
-
     known = members[members[number].notna()]
     if known.empty:
         return None
@@ -327,9 +290,9 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
         return out | {"reason": "one seed per arm: the noise of seeds was not measured"}
     scale = np.where(number == "r", 1.0, 1.0 / known.r_max.to_numpy(float))  # fraction = r / r_max
     error, dof = sign * np.array([e[0] for e in errors]) * scale, min(e[1] for e in errors)
-    rng, half = np.random.default_rng(seed), 0.5 + forms.LEVEL / 2
+    rng, half = np.random.default_rng(seed), 0.5 + LEVEL / 2
     t = rng.standard_normal((n_boot, len(values))) * np.sqrt(dof / rng.chisquare(dof, (n_boot, 1)))
-    together, single = np.quantile(t.max(1), half), student.ppf(half, dof)
+    together, single = np.quantile(t.max(1), half), student(dof)
     most = np.maximum(
         values, {"r": known.r_max.to_numpy(float), "fraction": 1.0}.get(number, math.inf)
     )  # the data hold no more
@@ -371,8 +334,6 @@ def ratio_of_arms(above, below, pooled, number="r"):
     """Sum over arms / sum over other arms (lists of rows of `arms`) with the noise of seeds, as
     a dict of value, interval, method, why (there is no interval) and lacks (why there is no
     value)."""
-    from scipy.stats import t as student
-
     a, b = sum(row[number] for row in above), sum(row[number] for row in below)
     if b <= 0:
         return {
@@ -387,34 +348,17 @@ def ratio_of_arms(above, below, pooled, number="r"):
             "interval": None,
             "why": "one seed per arm: the noise of seeds was not measured",
         }
-    t = student.ppf(0.5 + forms.LEVEL / 2, min(e[1] for e in errors))
+    t = student(min(e[1] for e in errors))
     variance = [
         sum(e[0] ** 2 for e in part) for part in (errors[: len(above)], errors[len(above) :])
     ]
-    value, interval = ratio(a, b, [[variance[0], 0.0], [0.0, variance[1]]], t)
+    value, interval = fieller(a, b, [[variance[0], 0.0], [0.0, variance[1]]], t)
     return {
         "value": float(value),
         "interval": None if interval is None else [float(x) for x in interval],
         "why": "the denominator cannot be told from 0",
         "method": "Fieller, pooled noise of seeds",
     }
-
-
-def ratio(a, b, cov, t):
-    """(a / b, [low, high]) by Fieller's theorem for two means; cov [2, 2] is their covariance and t
-    the quantile.
-
-    The interval is None where b cannot be told from 0: then the set of ratios that fit has no ends.
-    Fieller 1954, J. R. Stat. Soc. B 16, 175. It needs no logarithm, so a may be 0 or negative, as R
-    of a model that has learned nothing is.
-    """
-    square = b * b - t * t * cov[1][1]
-    value = a / b if b else math.nan
-    if b <= 0 or square <= 0:
-        return value, None
-    middle = a * b - t * t * cov[0][1]
-    root = math.sqrt(max(0.0, middle * middle - square * (a * a - t * t * cov[0][0])))
-    return value, [(middle - root) / square, (middle + root) / square]
 
 
 def at_edge(runs, best_over):
@@ -456,7 +400,7 @@ def _check_vocabulary(runs, plain, data):
     if done.vocab_size.nunique() < 2:
         runs.attrs["vocabulary"] = None
         return
-    keys = _tuples(plain.loc[done.index], data)
+    keys = labels.tuples(plain.loc[done.index], data)
     if len(set(keys)) < len(set(zip(keys, done.vocab_size))):
         sizes = ", ".join(f"{v:.0f}" for v in sorted(set(done.vocab_size)))
         raise ValueError(
@@ -486,31 +430,8 @@ def _asked(exposures, expected):
 
 def _splits(plain, others, column):
     """Whether a column takes several values where all others are equal."""
-    keys = _tuples(plain, [c for c in others if c in plain])
+    keys = labels.tuples(plain, [c for c in others if c in plain])
     return len(set(zip(keys, plain[column]))) > len(set(keys))
-
-
-def _plain(value):
-    """A setting as None, bool, float or str, so that equal ones compare equal however the table
-    holds them."""
-    if (
-        value is None
-        or value is pd.NA
-        or (isinstance(value, (float, np.floating)) and math.isnan(value))
-    ):
-        return None
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value)).lower()  # text, because True == 1
-    return float(value) if isinstance(value, (int, float, np.number)) else str(value)
-
-
-def _tuples(frame, columns):
-    return list(zip(*(frame[c] for c in columns))) if columns else [()] * len(frame)
-
-
-def _codes(keys):
-    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return [number[key] for key in keys]
 
 
 def _short_labels(runs, plain):
@@ -527,65 +448,3 @@ def _short_labels(runs, plain):
         " ".join(word for word in some if f"model.{word.split('=')[0]}" not in told)
         for some in words
     ]
-
-
-def _variants(plain, family, data, recipe):
-    """What tells a run's curve from the others of its N and exposures, in words, for every run."""
-    forms_of = [architecture(row) for _, row in plain.iterrows()] if family else [""] * len(plain)
-    told = set(zip(forms_of, _tuples(plain, family)))
-    if "" in forms_of or len(told) > len(
-        set(forms_of)
-    ):  # not all are published forms, or one form in several variants
-        forms_of = _told_apart(plain, family)
-    return [
-        _joined(row) for row in zip(forms_of, _told_apart(plain, data), _told_apart(plain, recipe))
-    ]
-
-
-def _joined(parts):
-    return ", ".join(filter(None, parts))
-
-
-def _told_apart(plain, columns):
-    """The fewest settings that tell all combinations apart, the last ones left out first, as
-    "tag=main"."""
-    kept = list(columns)
-    for c in reversed(columns):
-        rest = [k for k in kept if k != c]
-        if len(set(_tuples(plain, rest))) == len(set(_tuples(plain, columns))):
-            kept = rest
-    return [
-        ", ".join(f"{c.split('.')[1]}={_text(v)}" for c, v in zip(kept, row))
-        for row in _tuples(plain, kept)
-    ]
-
-
-def architecture(settings):
-    """The published form that the settings `model.*` of a run describe, or an empty string; of a
-    mixture with other than the published 32 experts, such as "MoE of 8"."""
-    experts = settings.get("model.n_experts")
-    if experts and experts != 32:
-        known = architecture({**settings, "model.n_experts": 32})
-        return f"{known} of {experts:g}" if known else ""
-    for name, form in ARCHITECTURES.items():
-        have = {key: settings.get(f"model.{key}") for key in form}
-        if all(
-            abs(have[k] - v) < 1e-3
-            if isinstance(v, float) and isinstance(have[k], float)
-            else have[k] == _plain(v)
-            for k, v in form.items()
-        ):
-            return name
-    return ""
-
-
-def _text(value):
-    return (
-        "none"
-        if value is None
-        else short(value)
-        if isinstance(value, float) and value == int(value)
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else value
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity import records, run_table
 from capacity.analysis.precision import bit_widths as precision
 from capacity.analysis.random.plateaus import UNDERFILLED, rising
 from capacity.analysis.result import Outcome
@@ -323,7 +323,7 @@ def rows_of(table: pd.DataFrame, configs: list, results: Path) -> tuple[pd.DataF
             f"a run stores; measure them again: "
             "capacity measure --study STUDY"
         )
-    quantized = records.quantized_table(results, configs)
+    quantized = run_table.quantized_table(results, configs)
     have = set(quantized.run_id) if len(quantized) else set()
     without = [
         run.run_id

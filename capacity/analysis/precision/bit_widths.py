@@ -18,7 +18,7 @@ import math
 
 import pandas as pd
 
-from capacity.analysis.facts.arms import t_interval
+from capacity.fitting.statistics import t_interval
 
 FORMATS = (
     "precision",
@@ -79,7 +79,7 @@ def points(
     """One row per finished run and format that it was measured in: the columns PARTS, and
     bits_per_parameter, bits_per_stored_bit.
 
-    table: of `records.table`; quantized: of `records.quantized_table`; storage: run_id -> stored
+    table: of `run_table.table`; quantized: of `run_table.quantized_table`; storage: run_id -> stored
     bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands on it.
     Symmetric or grouped variants are named in their ladder's name. held_bits of trained formats are
     in the arithmetic of training, all others in fp32.

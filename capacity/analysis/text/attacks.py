@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import archive
-from capacity.measure import membership
+from capacity.fitting import membership
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 FAMILY = [
@@ -277,7 +277,7 @@ def over_models(runs) -> pd.DataFrame:
     interval over models (Student's t; they share members, shadows and references, so that it is
     about training, not about another text), and the interval over sequences, mean of the models'
     own."""
-    from capacity.analysis.facts.arms import t_interval
+    from capacity.fitting.statistics import t_interval
 
     rows = []
     for (trained_on, label, t), group in runs.groupby(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from capacity import archive, records
+from capacity import archive, run_table
 from capacity.analysis import result as outcome
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
@@ -87,7 +87,7 @@ def refitted(name: str, folder: Path) -> Refit:
     if _has_records(name):
         (folder / "studies").symlink_to(STUDIES)
         with archive.reading(folder, [name]):
-            return _judged(study, records.table(folder, study.runs), folder)
+            return _judged(study, run_table.table(folder, study.runs), folder)
     kind = {"fit.json": _judged, "precision.json": _precision, "memory.json": _text}
     return kind[fit_file(name).name](study, table_of(name))
 

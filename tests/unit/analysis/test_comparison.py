@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity import records
+from capacity import records, run_table
 from capacity.analysis import result as outcome
 from capacity.analysis.comparison import pairs
 from capacity.analysis.comparison import variants as differences
 from capacity.cli.main import main
-from capacity.fitting import selection as compare
+from capacity.fitting import statistics
 from capacity.report import views
 from capacity.study import load_study
 from planted import plant, record
@@ -83,7 +83,7 @@ def write(here, results, text=RANDOM, better=1.2, keep=lambda config: True):
 
 
 def judged(study, results, a, b, value=None, change=lambda table: table):
-    runs = pairs.read(study, change(records.table(results, study.runs)), value)
+    runs = pairs.read(study, change(run_table.table(results, study.runs)), value)
     found = pairs.pair(runs, pairs.select(runs, a), pairs.select(runs, b), set(a) | set(b))
     return pairs.corrected([{"a": "A", "b": "B"} | pairs.judge(runs, found)], runs.stores)[0]
 
@@ -148,11 +148,11 @@ def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds
     n, sd = n_sizes * n_seeds, 0.03
     rows = pairs.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
     assert rows[0]["detectable"]["effect"] == pytest.approx(
-        math.expm1(pairs.power_multiple(n) * rows[0]["sd"]), rel=1e-3
+        math.expm1(statistics.standardized_effect(n) * rows[0]["sd"]), rel=1e-3
     )
     told = [
         pairs.corrected([row], True)[0]["differs"]
-        for row in studies(n_sizes, n_seeds, 180, pairs.power_multiple(n) * sd)
+        for row in studies(n_sizes, n_seeds, 180, statistics.standardized_effect(n) * sd)
     ]
     assert (
         np.mean([side == "more" for side in told]) == pytest.approx(0.8, abs=0.065)
@@ -213,21 +213,22 @@ def test_a_difference_has_to_be_shown_by_interval_and_test():
 
 def test_needed_pairs_are_the_first_that_suffice():
     for sd, effect in ((0.02, 0.05), (0.1, 0.05), (0.3, 0.1), (0.001, 0.1)):
-        n = pairs.needed(sd, effect)
-        assert sd * pairs.power_multiple(n) <= effect and (
-            n == pairs.fewest() == 6 or sd * pairs.power_multiple(n - 1) > effect
+        n = statistics.needed_replicates(sd, effect)
+        assert sd * statistics.standardized_effect(n) <= effect and (
+            n == statistics.fewest_replicates() == 6
+            or sd * statistics.standardized_effect(n - 1) > effect
         )
-    assert pairs.needed(100.0, 0.001) is None
-    effects = [compare.detectable(1.0, n)["effect"] for n in range(2, 60)]
+    assert statistics.needed_replicates(100.0, 0.001) is None
+    effects = [statistics.detectable(1.0, n)["effect"] for n in range(2, 60)]
     assert all(math.isfinite(e) for e in effects) and effects == sorted(effects, reverse=True)
-    assert 1.2 < pairs.power_multiple(6) / effects[4] < 1.3 and pairs.power_multiple(10) / effects[
-        8
-    ] == pytest.approx(1, abs=0.03)
+    assert 1.2 < statistics.standardized_effect(6) / effects[
+        4
+    ] < 1.3 and statistics.standardized_effect(10) / effects[8] == pytest.approx(1, abs=0.03)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=8))
 def test_holm_is_the_step_down_of_bonferroni(p):
-    told = pairs.holm(p)
+    told = statistics.holm(p)
     known = [(x, y) for x, y in zip(p, told) if x is not None]
     assert [y is None for y in told] == [x is None for x in p]
     assert all(x <= y <= min(1.0, len(known) * x) for x, y in known)
@@ -309,7 +310,7 @@ def test_if_the_data_decide_every_pair_it_says_so(tmp_path):
         and row["verdict"]
         == "nothing to compare: the data decide, not the model: 6 pairs (underfilled)"
     )
-    told = differences.differences(study, records.table(tmp_path / "r", study.runs))
+    told = differences.differences(study, run_table.table(tmp_path / "r", study.runs))
     assert differences.section(told)[-2:] == [
         "  none: every pair is limited by its data, not by the model: no difference",
         "  between models can show",
@@ -343,7 +344,7 @@ def test_what_is_listed_can_be_named(gated, planted_people):
         (load_study(file, []), results),
         (load_study("physics33/05_architectures_1000", []), None),
     ):
-        table = records.table(folder or results, study.runs)
+        table = run_table.table(folder or results, study.runs)
         if folder is None:  # nothing has run: what varies is in the plan
             table = table.assign(status="finished", bits=1e5, bits_se=0.0, gain_last_tenth=0.0)
         runs = pairs.read(study, table)
@@ -380,7 +381,7 @@ def test_several_partners_have_to_be_told_apart(tmp_path):
 
 def test_people_are_compared_by_the_best_over_tried_settings(tmp_path):
     study = write(tmp_path, tmp_path / "r", PEOPLE)
-    table = records.table(tmp_path / "r", study.runs)
+    table = run_table.table(tmp_path / "r", study.runs)
     row = judged(study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"})
     assert (
         row["best_of"] == {"A": 1, "B": 2}
@@ -478,7 +479,7 @@ def test_the_bias_of_a_best_is_told_and_what_was_not_chosen_has_none():
 
 def test_fit_laws_and_the_page_tell_the_differences_of_architectures(tmp_path):
     study = write(tmp_path, tmp_path, RANDOM)
-    found = outcome.judge(study, records.table(tmp_path, study.runs), tmp_path, n_boot=100)
+    found = outcome.judge(study, run_table.table(tmp_path, study.runs), tmp_path, n_boot=100)
     told = found.fit["differences"]
     assert json.loads(found.json())["differences"] == told and told["reason"] is None
     (row,) = told["comparisons"]
@@ -496,14 +497,14 @@ def test_fit_laws_and_the_page_tell_the_differences_of_architectures(tmp_path):
     assert (
         "differences"
         not in outcome.judge(
-            plain, records.table(tmp_path / "p", plain.runs), tmp_path / "p", n_boot=100
+            plain, run_table.table(tmp_path / "p", plain.runs), tmp_path / "p", n_boot=100
         ).fit
     )
 
 
 def test_every_architecture_stands_beside_the_first(tmp_path):
     study = plant(tmp_path, "physics33/06_architectures_100@pocket")
-    table = records.table(tmp_path, study.runs)
+    table = run_table.table(tmp_path, study.runs)
     told = differences.differences(study, table)
     assert told["first"] == "GPT2" and [c["a"] for c in told["comparisons"]] == [
         "GPT2 1/4",
@@ -567,7 +568,7 @@ def test_the_command_prints_and_writes_every_comparison(tmp_path, capsys):
         and told["versions"]["capacity"]
         and told["convention"]["p"]
     )
-    runs = pairs.read(study, records.table(tmp_path / "r", study.runs))
+    runs = pairs.read(study, run_table.table(tmp_path / "r", study.runs))
     again = differences.against(
         study,
         runs,

@@ -14,12 +14,12 @@ from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, canaries
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
+from capacity.base.scores import write_scores
 from capacity.cli.main import main
-from capacity.config import Model
 from capacity.measure import memorization as bits
 from capacity.measure import sequence_scores as sequences
-from capacity.measure.text import write_scores
 from capacity.model.gpt import GPT
+from capacity.settings.model import Model
 
 # |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3,
 # Table 2)
@@ -144,7 +144,7 @@ def target(
         {"row": rows.astype(np.int64), "seen": seen.astype(np.uint8), **columns},
         run_id,
     )
-    from capacity.measure import membership
+    from capacity.fitting import membership
 
     stats = (
         membership.statistics(-loss[seen], -loss[~seen], n_boot=10)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from capacity import records
+from capacity import records, run_table
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
@@ -245,7 +245,7 @@ def test_the_table_has_what_laws_need(here):
     config = load(FAST + ["train.exposures=5"])
     run([config], here / "results")
     missing = load(FAST + ["train.exposures=6"])
-    table = records.table(here / "results", [config, missing])
+    table = run_table.table(here / "results", [config, missing])
     assert list(table["status"]) == ["finished", "missing"]
     row = table.iloc[0]
     assert row["data.n_people"] == row["n_people"] == 60 and row["kind"] == "bios"

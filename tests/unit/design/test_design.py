@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from capacity import records
+from capacity import run_table
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.precision import bit_widths as precision
 from capacity.base.errors import ConfigError
@@ -280,7 +280,7 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     truths = replace(prior.middle(), sharpness=np.array([40.0]))
     if form == "smooth_corner":
         truths = replace(truths, sharpness=truths.theta[:, 1])
-    planted = truths.theta[0, target.form.place(parameter)]
+    planted = truths.theta[0, target.form.index(parameter)]
     table = pd.DataFrame(target.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
     assert target.measure(target.points(table))["value"] == pytest.approx(planted, rel=2e-3)
     assert target.truth(space, truths) == pytest.approx(planted, rel=1e-9)
@@ -539,7 +539,7 @@ def test_formats_without_noise_say_what_was_planted(formats, form, parameter):
     table = pd.DataFrame(
         target.simulate(formats, [(j, 0) for j in range(len(formats.cells))], truths)
     )
-    planted = truths.theta[0, target.form.place(parameter)]
+    planted = truths.theta[0, target.form.index(parameter)]
     assert target.measure(target.points(table))["value"] == pytest.approx(planted, rel=5e-3)
     assert target.truth(formats, truths) == pytest.approx(planted)
     top = target.points(table)
@@ -900,7 +900,7 @@ def test_runs_in_formats_are_read_as_fit_laws_reads_them(here, capsys):
     done = of_records.finished(space, results)
     assert len(done.table) == len(study.runs) == 10 and done.failed == 0 and done.hours > 0
     mine = target.points(done.table)
-    rows, _ = precision_laws.rows_of(records.table(results, study.runs), study.runs, results)
+    rows, _ = precision_laws.rows_of(run_table.table(results, study.runs), study.runs, results)
     law = precision_laws.points(
         precision_laws.on_ladder(
             precision_laws.relative(precision.capacity(rows)), "qat", "relative"

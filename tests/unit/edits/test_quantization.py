@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity import records
+from capacity import records, run_table
 from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
@@ -579,14 +579,14 @@ def test_measuring_again_gives_the_same_rows_and_other_settings_add_rows(memoriz
     assert "measuring it again" in capfd.readouterr().err
     assert (records.run_dir(results, run_id) / "weights.safetensors").read_bytes() == weights
 
-    table = records.quantized_table(results, [load(settings), load(settings + ["seed=1"])])
+    table = run_table.quantized_table(results, [load(settings), load(settings + ["seed=1"])])
     again = records.read(results, run_id)["measures"]["quantization"]
     assert len(table) == 1 + len(again["rows"]) and set(table["run_id"]) == {run_id}
     assert table["held_bits"].tolist() == [again["unquantized"]["held_bits"]] + [
         row["held_bits"] for row in again["rows"]
     ]
     assert table["method"][0] == "none" and table["stored_bits_per_weight"][0] == 32
-    assert len(records.table(results, [load(settings)])) == 1
+    assert len(run_table.table(results, [load(settings)])) == 1
     records.write(results, record)
 
 

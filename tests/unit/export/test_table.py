@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from capacity import records
+from capacity import records, run_table
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.export import columns, table
@@ -182,7 +182,7 @@ def test_numbers_are_those_of_the_tables_that_laws_are_fitted_to(here, frame):
     shown, compared = frame.set_index("run_id"), 0
     for _, configs in found:
         theirs = (
-            records.table(here[1], configs).set_index("run_id").drop(columns=list(table.REPEATED))
+            run_table.table(here[1], configs).set_index("run_id").drop(columns=list(table.REPEATED))
         )
         for name in theirs:
             for run_id, value in theirs[name].items():
@@ -283,7 +283,7 @@ def test_quantized_rows_are_those_of_the_measure(here, capsys):
     assert main(["table", str(folder / "s.yaml"), "--quantized", "--results", str(results)]) == 0
     shown = pd.read_csv(io.StringIO(capsys.readouterr().out))
     found, _ = table.groups([str(folder / "s.yaml")], [], results)
-    theirs = records.quantized_table(results, found[0][1])
+    theirs = run_table.quantized_table(results, found[0][1])
     assert (
         len(shown) == len(theirs) == 3 * theirs.run_id.nunique()
         and shown.method.value_counts().to_dict()["rtn"] == 2 * theirs.run_id.nunique()

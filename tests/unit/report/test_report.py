@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from capacity import records
+from capacity import records, run_table
 from capacity.analysis.residuals import Residuals, residuals
 from capacity.cli.main import main
 from capacity.figures import fits, style
@@ -259,7 +259,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
 ):
     study, results, found, _ = planted("pocket")
     content = page.build(
-        study.name, study, records.table(results, study.runs), results, found, "", []
+        study.name, study, run_table.table(results, study.runs), results, found, "", []
     )
     assert set(packed(content)) == {"fit.json", "runs.csv", "plateaus.csv"}
     sizes = {
@@ -269,7 +269,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
     largest = max(sizes, key=sizes.get)
     monkeypatch.setattr(page, "LARGEST", len(content) - 1)
     smaller = page.build(
-        study.name, study, records.table(results, study.runs), results, found, "", []
+        study.name, study, run_table.table(results, study.runs), results, found, "", []
     )
     assert (
         set(packed(smaller)) == set(sizes) - {largest}
@@ -278,7 +278,7 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
     )
     monkeypatch.setattr(page, "LARGEST_STILL", 5)
     without = page.build(
-        study.name, study, records.table(results, study.runs), results, found, "", []
+        study.name, study, run_table.table(results, study.runs), results, found, "", []
     ).decode()
     assert (
         without.count("This figure has too many points for a picture") == 3
@@ -362,7 +362,7 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
         re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in told.split("</tr>") if "<td" in row
     ]
     assert [row[1] for row in rows] == ["300", "600", "1,200", "2,400"]
-    table = records.table(tmp_path, study.runs)
+    table = run_table.table(tmp_path, study.runs)
     for row, steps in zip(rows, sorted(table.steps.unique())):
         bits = (table.strict_bits / table.parameters_total)[table.steps == steps]
         assert row[2] == "2" and row[3] == f"{bits.mean():#.4g} ± {page._text(bits.std())}"
@@ -598,7 +598,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw):
     study, results, found, _ = planted("pocket")
     with_picture = type(found)(**{**vars(found), "figures": {"other_figure": figure}})
     content = page.build(
-        "pocket", study, records.table(results, study.runs), results, with_picture, "", []
+        "pocket", study, run_table.table(results, study.runs), results, with_picture, "", []
     ).decode()
     assert re.search(
         r'<figure id="figure-other_figure">\s*<figcaption>Other figure</figcaption>\s*<img '
@@ -684,7 +684,7 @@ def test_settings_that_vary_are_found_and_equal_names_keep_their_section(tmp_pat
 
 def test_means_are_over_seeds_only(tmp_path):
     study = plant(tmp_path, "pocket")
-    table = records.table(tmp_path, study.runs)
+    table = run_table.table(tmp_path, study.runs)
     cells, over = runs.means(study.runs, table, views.columns({"random data"}, table))
     assert (
         over in ("load", "lr", "n_heads", "batch_size")
