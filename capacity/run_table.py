@@ -32,7 +32,7 @@ def shape_labels(configs: list[Config]) -> dict[str, str]:
     ]
     return {
         config.run_id: " ".join([config.shape] + [f"{name}={model[name]}" for name in varied])
-        for config, model in zip(configs, models)
+        for config, model in zip(configs, models, strict=True)
     }
 
 

@@ -2,8 +2,8 @@
 setting, count and measured number.
 
 Rows are those of `run_table.table` and `run_table.quantized_table`, the tables that laws are fitted
-to; what these leave out is added from the settings and from record.json under its path there. `columns`
-says what each column is.
+to; what these leave out is added from the settings and from record.json under its path there.
+`columns` says what each column is.
 
 What is not there is empty in CSV and null in Parquet, and nothing else is: a number that was not
 measured, a run that is not finished, a setting that is empty (data.biographies for ever new texts)
