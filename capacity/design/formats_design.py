@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from capacity.analysis.precision.analysis import FEWEST_RUNGS
-from capacity.design.optimal import LEAST_DOF, USABLE, Effects, by_models, degrees, student, weigh
+from capacity.design.optimal import LEAST_DOF, USABLE, Effects, by_models, degrees, weigh
+from capacity.fitting.statistics import student
 
 ABSENT = 4.0  # factor on the width for each rung that is missing
 

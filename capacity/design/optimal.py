@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.fitting.forms import LEVEL
+from capacity.fitting.statistics import student
 
 LEAST_DOF = 0.2  # below one nothing is known; the criterion still has to fall with every model
 CHUNK = 200  # designs at a time
@@ -139,13 +139,6 @@ def by_models(slope, n, models, inverse) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(runs, 1.0), np.einsum(
         "btck,btkl,btdl,btc,btd->btcd", x, inverse, x, np.sqrt(runs), np.sqrt(runs), optimize=True
     )
-
-
-def student(dof):
-    """Two-sided quantile of Student's t."""
-    from scipy.special import stdtrit
-
-    return stdtrit(dof, 0.5 + LEVEL / 2)
 
 
 def orthogonal(trend, slope) -> np.ndarray:

@@ -18,6 +18,7 @@ from capacity.design.prior import Prior
 from capacity.design.simulate import Forecast, crossed, forecast
 from capacity.design.space import Space, grid
 from capacity.design.targets import Question
+from capacity.fitting.statistics import student
 
 TRUTHS = 8  # plausible truths that the criterion is averaged over
 TURNS = 3  # a design, its simulation, and what that says of the criterion's width
@@ -201,8 +202,6 @@ def _floor(
     """Median width of studies without noise over seeds, with all models of the space, and how many
     models like these the wanted width would need (None: there are enough). 0 where every run is a
     replicate."""
-    from scipy.special import stdtrit
-
     if effects.cluster is None or len(space.labels) < 3:
         return 0.0, None
     cells = [
@@ -227,10 +226,7 @@ def _floor(
         (
             m
             for m in range(models, 10_000)
-            if floor
-            * np.sqrt(models / m)
-            * stdtrit(m - spent, 0.975)
-            / stdtrit(models - spent, 0.975)
+            if floor * np.sqrt(models / m) * student(m - spent) / student(models - spent)
             <= question.width
         ),
         None,

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, get_type_hints
 
 from capacity.config import SECTIONS, Config
-from capacity.data.kinds import KINDS
 from capacity.declare import registry
 from capacity.declare.field import (
     BOOL,
@@ -31,6 +30,7 @@ from capacity.declare.field import (
     values,
 )
 from capacity.declare.record import ABOUT, COUNTED, ENVIRONMENT, FIELDS, HIDDEN, TRAINED
+from capacity.settings.data import KINDS
 
 # Sections of settings that are columns. The others say where a run executed, never what it is or
 # what was measured, and may name a site.

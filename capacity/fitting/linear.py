@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from capacity.fitting import fit as estimate
-from capacity.fitting.forms import LEVEL
+from capacity.fitting.statistics import LEVEL, student
 
 FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
 
@@ -224,8 +224,6 @@ def jackknife(estimate, n, free):
     Tibshirani 1993, ch. 11). estimate: a function of the kept places, int array -> positive
     number. free: degrees of freedom of Student's t. Returns low, high, dof and reason as
     `linear_law` does."""
-    from scipy.special import stdtrit
-
     if free < 1:
         return {
             "low": None,
@@ -236,7 +234,7 @@ def jackknife(estimate, n, free):
     every = np.arange(n)
     left = np.log([estimate(np.delete(every, i)) for i in every])
     sd = math.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
-    reach, middle = stdtrit(free, 0.5 + LEVEL / 2) * sd, math.log(estimate(every))
+    reach, middle = student(free) * sd, math.log(estimate(every))
     return {
         "low": math.exp(middle - reach),
         "high": math.exp(middle + reach),

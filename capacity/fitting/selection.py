@@ -16,7 +16,6 @@ compare.record(found, "parameters", at=..., resamples=4000)    all that a file s
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -24,18 +23,10 @@ import numpy as np
 from capacity.fitting import bootstrap, intervals
 from capacity.fitting import fit as estimate
 from capacity.fitting.fit import Fit, Points
-from capacity.fitting.forms import LEVEL
 from capacity.fitting.solve import solve
 
-POWER = 0.8
-EXACT = 18  # pairs whose 2^n sign flips are all tried; beyond, as many are drawn at random
-FLIPS = 2**EXACT
 ABSOLUTE = 0.01  # standard deviations; with so small a delta Huber's loss is the absolute value
 RETRIED = 8  # starts beside the optimum of all points, where a group is left out
-
-
-# --- one fit
-# --------------------------------------------------------------------------------------------------
 
 
 def held_out(found: Fit, scale: str | None = None) -> dict:
@@ -71,12 +62,12 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
             "groups": [],
         }
     begin = found.form.starts({n: a[~p.censored] for n, a in p.x.items()}, found.y[~p.censored])
-    cost = p.loss(p.residuals(p.inward(begin), slopes=False)[0])[0].sum(1)
+    cost = p.loss(p.residuals(p.to_search(begin), slopes=False)[0])[0].sum(1)
     begin = np.concatenate(
         [
             found.u[None],
             np.where(
-                found.free, p.inward(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u
+                found.free, p.to_search(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u
             ),
         ]
     )
@@ -85,7 +76,7 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
     best = ended.objective.reshape(len(told), len(begin)).argmin(1) + len(begin) * np.arange(
         len(told)
     )
-    said = found.form.slopes(p.x, p.outward(ended.u[best]))[0]
+    said = found.form.slopes(p.x, p.to_natural(ended.u[best]))[0]
     groups, errors, parts = [], [], []
     for row, i in enumerate(told):
         here = ~p.censored & (codes == i)
@@ -258,169 +249,3 @@ def record(
             "percentile": bootstrap.intervals(found, drawn, "percentile", at=at),
         }
     return found.to_dict(**more)
-
-
-# --- two models
-# --------------------------------------------------------------------------------------------------
-
-
-def paired(a, b, *, by=None, ratio: bool = True, level: float = LEVEL) -> dict:
-    """Whether A holds more than B, from pairs that differ in nothing else (one size and seed each).
-
-    ratio: differences are of logarithms, and effect and interval are ratios A / B; else plain
-    differences. Two answers each: p_more (one-sided) and p (two-sided) of an exact test by flipping
-    signs, which asks only that a difference be symmetric about 0 when A and B are equal (Fisher
-    1935, The Design of Experiments, section 21), and Student's interval. Over pairs it holds for
-    these sizes; `sizes`, over the means of the groups `by`, also for others. smallest_p: what the
-    test could reach at best."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"pairs need two lists of one length, not {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()) or (
-        ratio and not ((a > 0) & (b > 0)).all()
-    ):
-        raise ValueError("pairs need finite values" + (", above 0 for a ratio" if ratio else ""))
-    d = np.log(a / b) if ratio else a - b
-    out = _one_sample(d, ratio, level) | {"what": "A / B" if ratio else "A - B"}
-    if by is not None:
-        _, codes = np.unique(np.asarray(by), return_inverse=True)
-        out["sizes"] = _one_sample(np.bincount(codes, d) / np.bincount(codes), ratio, level)
-    return out
-
-
-def _one_sample(d: np.ndarray, ratio: bool, level: float) -> dict:
-    from scipy.special import stdtr, stdtrit
-
-    n, back = len(d), math.exp if ratio else float
-    if n < 2:
-        return {
-            "units": n,
-            "effect": back(float(d.mean())) if n else None,
-            "interval": None,
-            "p": None,
-            "p_more": None,
-            "smallest_p": None,
-            "reason": "one pair has no spread",
-        }
-    mean, sd = float(d.mean()), float(d.std(ddof=1))
-    if n <= EXACT:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=n)))
-        flipped = signs @ d / n
-        beyond, both = (
-            (flipped >= mean - 1e-12 * np.abs(d).max()).mean(),
-            (np.abs(flipped) >= abs(mean) - 1e-12 * np.abs(d).max()).mean(),
-        )
-    else:
-        signs = np.where(np.random.default_rng(0).random((FLIPS // n, n)) < 0.5, 1.0, -1.0)
-        flipped = signs @ d / n
-        beyond, both = (
-            (1 + count) / (1 + len(flipped))
-            for count in ((flipped >= mean).sum(), (np.abs(flipped) >= abs(mean)).sum())
-        )
-    half = stdtrit(n - 1, 0.5 + level / 2) * sd / math.sqrt(n)
-    return {
-        "units": n,
-        "effect": back(mean),
-        "interval": [back(mean - half), back(mean + half)],
-        "sd": sd,
-        "p_more": float(beyond),
-        "p": float(both),
-        "p_t": float(2 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n)))) if sd > 0 else None,
-        "smallest_p": 2.0**-n if n <= EXACT else None,
-        "exact": n <= EXACT,
-        "reason": None,
-    }
-
-
-def detectable(
-    sd: float,
-    pairs: int,
-    *,
-    paired: bool = True,
-    power: float = POWER,
-    level: float = LEVEL,
-    sd_dof: int | None = None,
-) -> dict:
-    """The smallest true difference that a t test of this size calls different from 0 with the given
-    power.
-
-    sd: standard deviation of the differences of pairs, or, unpaired, of one value (`pairs` of them
-    on each side); relative noise gives a relative effect. sd_dof: degrees of freedom that sd was
-    estimated with: then `interval`, the effect at the 95% limits of sd, says how well it is known.
-    """
-    if sd <= 0 or pairs < 2 or not 0.5 < power < 1:
-        raise ValueError(
-            f"detectable needs sd > 0, at least 2 pairs and a power between 0.5 and 1, not {sd:g}, "
-            f"{pairs} and {power:g}"
-        )
-    from scipy.optimize import brentq
-    from scipy.special import chdtri, nctdtr, stdtrit
-
-    dof = pairs - 1 if paired else 2 * (pairs - 1)
-    error = sd * math.sqrt((1 if paired else 2) / pairs)
-    edge = stdtrit(dof, 0.5 + level / 2)
-    high = 1.0
-    while (
-        1 - nctdtr(dof, high, edge) < power
-    ):  # no further: far beyond, scipy's noncentral t is NaN for some degrees of freedom
-        high *= 1.5
-    shift = brentq(lambda x: 1 - nctdtr(dof, x, edge) - power, 0.0, high)
-    out = {
-        "effect": shift * error,
-        "power": power,
-        "level": level,
-        "dof": dof,
-        "pairs": pairs,
-        "interval": None,
-    }
-    if sd_dof:
-        factors = [math.sqrt(sd_dof / chdtri(sd_dof, 0.5 - sign * level / 2)) for sign in (-1, 1)]
-        out["interval"] = sorted(out["effect"] * f for f in factors)
-    return out
-
-
-def winner(values, option, seed, *, draws: int = 2000) -> dict:
-    """The best of several options (data sizes, learning rates) over seeds, and what it is worth on
-    seeds that did not choose it.
-
-    value: mean of the chosen option, biased upward because its noise helped to choose it; bias: by
-    how much, from resampled seeds; fresh: mean over seeds of the option that the other seeds
-    choose, which is free of that; warning where the bias is above a tenth of the standard error of
-    a mean."""
-    values, option, seed = np.asarray(values, float), np.asarray(option), np.asarray(seed)
-    names, rows = np.unique(option, return_inverse=True)
-    seeds, columns = np.unique(seed, return_inverse=True)
-    grid = np.full((len(names), len(seeds)), np.nan)
-    grid[rows, columns] = values
-    if np.isnan(grid).any():
-        raise ValueError("winner needs every option with every seed once")
-    means = grid.mean(1)
-    best = int(means.argmax())
-    out = {
-        "option": names.tolist()[best],
-        "value": float(means[best]),
-        "options": len(names),
-        "seeds": len(seeds),
-        "bias": None,
-        "fresh": None,
-        "warning": None,
-    }
-    if len(seeds) < 2:
-        return out | {
-            "warning": f"the best of {len(names)} by one seed: its noise chose it, and nothing "
-            f"says by how much"
-        }
-    noise = grid - means[:, None]
-    error = float(np.sqrt((noise**2).sum() / (len(names) * (len(seeds) - 1)) / len(seeds)))
-    dice = np.random.default_rng(0)
-    pooled = noise.ravel() * math.sqrt(len(seeds) / (len(seeds) - 1))
-    again = means + dice.choice(pooled, (draws, *grid.shape)).mean(2)
-    out["bias"] = float(again.max(1).mean() - means[best])
-    rest = (grid.sum(1, keepdims=True) - grid) / (len(seeds) - 1)
-    out["fresh"] = float(grid[rest.argmax(0), np.arange(len(seeds))].mean())
-    if out["bias"] > 0.1 * error:
-        out["warning"] = (
-            f"the best of {len(names)} is biased upward by about {out['bias']:.3g}: run it again "
-            f"with fresh seeds, or quote {out['fresh']:.4g}"
-        )
-    return out

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.config import Config, Train
+from capacity.config import Config
 from capacity.data import hashing
 from capacity.data.biographies import EOS, BiosWorld
 from capacity.declare import extraction as declared
 from capacity.measure.questions import Question, ask
 from capacity.model.gpt import GPT
+from capacity.settings.train import Train
 from capacity.train.optim import Hyper, Schedule, adamw
 
 MEASURE = declared.MEASURE

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.data import entropy, hashing
+from capacity.data import entropy, hashing, resolve
 from capacity.data.biographies import BiodWorld, BiosWorld, CorpusWorld
 from capacity.declare import knowledge as declared
 from capacity.measure.questions import (
@@ -246,7 +246,7 @@ def measure_corpus(
         out,
         world,
         "text",
-        _Answers(person, held, world.data.bits(n), total_R, np.concatenate(correct)),
+        _Answers(person, held, resolve.of(world.data).bits(n), total_R, np.concatenate(correct)),
         parameters,
     )
 

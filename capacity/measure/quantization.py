@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from capacity.config import Train
 from capacity.declare import quantization as declared
 from capacity.declare import registry
 from capacity.declare.field import Measure, exactly
@@ -26,6 +25,7 @@ from capacity.edits.quantize import quantize
 from capacity.model.gpt import GPT
 from capacity.model.qat import stored_bits
 from capacity.settings.quantize import Spec, spec_of, specs
+from capacity.settings.train import Train
 
 MEASURE = declared.MEASURE
 ARITHMETIC = "fp32 on dequantized weights"

@@ -21,6 +21,7 @@ from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
 from capacity.analysis.result import Outcome
 from capacity.analysis.text import canaries
+from capacity.fitting.statistics import fewest_replicates
 from capacity.published import values as published
 from capacity.published.expects import EVIDENCE
 from capacity.report.parts import (
@@ -174,7 +175,7 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
             "–"
             if seen["effect"] is None
             else pairs.told_effect(seen["effect"], row["what"])
-            + (f" ({seen['by']})" if row["units"] < pairs.fewest() else "")
+            + (f" ({seen['by']})" if row["units"] < fewest_replicates() else "")
         )
         rows.append(
             Difference(

@@ -9,7 +9,6 @@ not counted as errors; the published errors are about the plain data bits, which
 
 import numpy as np
 
-from capacity.analysis.facts.arms import t_interval
 from capacity.analysis.random.analysis import _digits, _ids, _runs, _short
 from capacity.analysis.random.plateaus import (
     CONVENTIONS,
@@ -22,7 +21,8 @@ from capacity.analysis.random.plateaus import (
 )
 from capacity.analysis.result import Outcome
 from capacity.base.files import plain
-from capacity.fitting import forms, linear
+from capacity.fitting import capacity_forms, linear
+from capacity.fitting.statistics import t_interval
 from capacity.published import values as published
 from capacity.published.values import wrapped as _wrap
 
@@ -78,7 +78,7 @@ def fit(cell, ceiling="ceiling"):
     limited = int((alpha * p < h).sum())
     hard = _told(
         alpha,
-        forms.hard_corner(p, h, alpha),
+        capacity_forms.hard_corner(p, h, alpha),
         m,
         linear.jackknife(
             lambda kept: linear.fit_hard_corner(p[kept], h[kept], m[kept]),
@@ -92,7 +92,7 @@ def fit(cell, ceiling="ceiling"):
         at = found["alpha"], found["k"]
         smooth = _told(
             at[0],
-            forms.smooth_corner(p, h, *at),
+            capacity_forms.smooth_corner(p, h, *at),
             m,
             linear.jackknife(
                 lambda kept: linear.fit_smooth_corner(p[kept], h[kept], m[kept], at)["alpha"],

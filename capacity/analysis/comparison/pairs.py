@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,22 +31,22 @@ from capacity.analysis.facts import arms
 from capacity.analysis.random import plateaus as fit
 from capacity.base.errors import nearest
 from capacity.base.files import csv
-from capacity.fitting import selection as compare
-from capacity.fitting.forms import LEVEL
+from capacity.fitting import statistics
+from capacity.fitting.statistics import (
+    ALPHA,
+    fewest_replicates,
+    holm,
+    needed_replicates,
+    standardized_effect,
+)
 
 if TYPE_CHECKING:
     from capacity.study import Study
 
-ALPHA = 1 - LEVEL
 SIZE = labels.SIZES[
     :2
 ]  # what makes pairs of one size; heads follow the width or are part of an architecture
-# replicates up to which the power of interval and exact test together is simulated; beyond, that of
-# a t test is the same to 2%
-SIMULATED = 10
-DRAWS = 4000  # simulated studies; the effect at a power of 80% is known to 1% by them
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
-MOST_NEEDED = 100_000
 WHERE = {
     "train.exposures": "exposures",
     "train.steps": "exposures",
@@ -433,7 +432,7 @@ def judge(runs: Runs, found: Paired) -> dict:
         .mean()
     )
     a, b = (np.exp(units[side]) if ratio else units[side] for side in "ab")
-    test = compare.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
+    test = statistics.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
     over_sizes = test.pop("sizes")
     if over_sizes["units"] < 2:
         over_sizes["reason"] = "one size has no spread of sizes"
@@ -462,80 +461,29 @@ def _power(test: dict, level_b: float) -> dict:
         return {"detectable": {"effect": None, "interval": None, "reason": why}, "needed": None}
     ratio = test["what"] == "A / B"
     back = math.expm1 if ratio else float
-    by_t = compare.detectable(sd, n, sd_dof=n - 1)
-    scale = power_multiple(n) / power_multiple(n, exact=False) if n >= fewest() else 1.0
+    by_t = statistics.detectable(sd, n, sd_dof=n - 1)
+    scale = (
+        standardized_effect(n) / standardized_effect(n, exact=False)
+        if n >= fewest_replicates()
+        else 1.0
+    )
     detectable = {
         "effect": back(min(scale * by_t["effect"], 700.0)),
         "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
         "power": by_t["power"],
-        "by": "interval and exact test" if n >= fewest() else "interval alone",
+        "by": "interval and exact test" if n >= fewest_replicates() else "interval alone",
         "reason": None,
     }
     factors = [e / by_t["effect"] for e in by_t["interval"]]
     wanted = {f"{part:g}": math.log1p(part) if ratio else part * abs(level_b) for part in WANTED}
     counts = {
-        part: {"pairs": needed(sd, x), "interval": [needed(f * sd, x) for f in factors]}
+        part: {
+            "pairs": needed_replicates(sd, x),
+            "interval": [needed_replicates(f * sd, x) for f in factors],
+        }
         for part, x in wanted.items()
     }
     return {"detectable": detectable, "needed": counts}
-
-
-def fewest(comparisons: int = 1) -> int:
-    """Replicates below which no data can make the exact two-sided test significant: its smallest p
-    is 2 / 2^n (times the comparisons)."""
-    return next(n for n in range(2, 64) if comparisons * 2.0 ** (1 - n) <= ALPHA)
-
-
-@lru_cache(maxsize=4096)
-def power_multiple(n: int, exact: bool = True) -> float:
-    """The smallest true difference, in standard deviations of a replicate, that n of them show with
-    a power of 80%.
-
-    By Student's interval and (`exact`) the sign-flip test together, which is the rule of the
-    verdict: for few replicates the test is the stricter (1.24 times the difference that the t test
-    needs for 6 of them, 1.06 for 7, 1.01 for 10). Simulated with normal noise and fixed dice."""
-    if not exact or n > SIMULATED:
-        return compare.detectable(1.0, n)["effect"]
-    from scipy.optimize import bisect
-    from scipy.special import stdtrit
-
-    signs = 1.0 - 2.0 * (
-        np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
-    )  # half of the flips, all plus first: the rest are their negatives
-    noise = np.random.default_rng(0).standard_normal((n, DRAWS))
-    flipped, shift = signs @ noise / n, signs.mean(1)
-    half = stdtrit(n - 1, 0.5 + LEVEL / 2) * noise.std(0, ddof=1) / math.sqrt(n)
-
-    def short(x: float) -> float:
-        mean = flipped[0] + x
-        p = (np.abs(flipped + x * shift[:, None]) >= np.abs(mean) - 1e-12).mean(0)
-        return float(((p <= ALPHA) & (np.abs(mean) > half)).mean()) - compare.POWER
-
-    return float(bisect(short, 0.0, 10.0, xtol=1e-4))
-
-
-def needed(sd: float, effect: float) -> int | None:
-    """Replicates that show a true `effect` in four of five studies; both in one unit. None beyond
-    MOST_NEEDED."""
-    low, high = fewest() - 1, fewest()
-    while sd * power_multiple(high) > effect:
-        low, high = high, 2 * high
-        if low > MOST_NEEDED:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if sd * power_multiple(middle) <= effect else (middle, high)
-    return high
-
-
-def holm(p: list[float | None]) -> list[float | None]:
-    """p corrected for as many comparisons as have one, so that a false one among them is as rare as
-    one alone would be (Holm 1979, Scand. J. Stat. 6, 65)."""
-    known = sorted((x, i) for i, x in enumerate(p) if x is not None)
-    out, least = list(p), 0.0
-    for rank, (x, i) in enumerate(known):
-        out[i] = least = max(least, min(1.0, (len(known) - rank) * x))
-    return out
 
 
 def corrected(rows: list[dict], stores: bool) -> list[dict]:
@@ -555,7 +503,7 @@ def by_interval(row: dict) -> str | None:
 
 
 def _verdict(row: dict, p: float | None, tested: int, stores: bool) -> dict:
-    a, b, n, least = row["a"], row["b"], row["units"], fewest(max(tested, 1))
+    a, b, n, least = row["a"], row["b"], row["units"], fewest_replicates(max(tested, 1))
     if row["effect"] is None:
         return {"differs": None, "verdict": f"nothing to compare: {row['reason']}"}
     if p is None:

@@ -22,7 +22,7 @@ from capacity.analysis.comparison import pairs
 from capacity.analysis.facts import arms
 from capacity.base import files
 from capacity.base.files import plain
-from capacity.fitting import selection as compare
+from capacity.fitting.statistics import MOST_NEEDED, fewest_replicates, t_interval, winner
 from capacity.published.values import digits, ends, wrapped
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def choice(runs: pd.DataFrame) -> dict | None:
 
     runs: of `arms.prepare`. Of each arm with two tried settings and two seeds, complete: quoted
     (mean over seeds of the best run of each seed), fresh (mean over seeds of the setting that the
-    other seeds choose, `compare.winner`), percent = quoted / fresh - 1, and noise_percent, what the
+    other seeds choose, `statistics.winner`), percent = quoted / fresh - 1, and noise_percent, what the
     winner's own noise adds to it when all seeds choose one setting. The setting that others choose
     may be the worse one, so percent errs upward; it is never below 0, and its interval (Student's t
     over arms) ends there. None where nothing was chosen."""
@@ -146,7 +146,7 @@ def choice(runs: pd.DataFrame) -> dict | None:
             if grid.isna().any().any()
             else None
         )
-        told = compare.winner(mine.r, mine.tried, mine.seed) if why is None else {}
+        told = winner(mine.r, mine.tried, mine.seed) if why is None else {}
         if why is None and told["fresh"] <= 0:
             why = "not learned"
         if why:
@@ -166,7 +166,7 @@ def choice(runs: pd.DataFrame) -> dict | None:
             }
         )
     percent = [row["percent"] for row in rows]
-    low, high = arms.t_interval(percent)
+    low, high = t_interval(percent)
     return {
         "arms": rows,
         "left_out": left,
@@ -244,7 +244,7 @@ def section(found: dict | None) -> list[str]:
         "pairs: of size and seed, equal in all else; p: exact sign flips, two-sided, then "
         "corrected for all rows; seen: the smallest "
         f"difference that so many pairs alone show in four of five studies (below "
-        f"{pairs.fewest()}: that their interval does)",
+        f"{fewest_replicates()}: that their interval does)",
         "  ",
     )
     if found["not_compared"]:
@@ -271,7 +271,7 @@ def verdicts(rows: list[dict]) -> list[str]:
         return lines
     few = max(row["units"] for row in hidden)
     tested = sum(row["p"] is not None for row in rows)
-    least = pairs.fewest(max(tested, 1))
+    least = fewest_replicates(max(tested, 1))
     among = f" among {tested} comparisons" if tested > 1 else ""
     cannot = (
         f": below {least} pairs the exact test cannot reach {pairs.ALPHA:.0%}{among}"
@@ -306,7 +306,7 @@ def digits_of_p(p: float | None) -> str:
 
 
 def _count(n: int | None) -> str:
-    return f"over {pairs.MOST_NEEDED:,}" if n is None else f"{n:,}"
+    return f"over {MOST_NEEDED:,}" if n is None else f"{n:,}"
 
 
 def _seen(row: dict) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from capacity.analysis import labels
 from capacity.analysis.table_checks import check_numbers, checked
-from capacity.fitting import forms
+from capacity.fitting.statistics import LEVEL, fieller, student, t_interval
 from capacity.published.values import short
 
 NUMBERS = [
@@ -201,21 +201,6 @@ def exposures_off(runs):
     return (runs.exposures_mean / runs.exposures - 1).abs() > EXPOSURES_OFF
 
 
-def t_interval(values, se_more=0.0, level=forms.LEVEL):
-    """Student's t interval of a mean over replicates, widened by another standard error; (nan, nan)
-    for one."""
-    from scipy.stats import norm, t
-
-    x = np.asarray(values, float)
-    if len(x) < 2:
-        return math.nan, math.nan
-    half = math.hypot(
-        t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)),
-        norm.ppf(0.5 + level / 2) * se_more,
-    )
-    return float(x.mean() - half), float(x.mean() + half)
-
-
 def noise(runs, number="r"):
     """sd of one run over seeds, pooled over the arms with two seeds or more: {"saturated" or
     "open": (sd, dof)}.
@@ -272,8 +257,6 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
     maximum covers only 87 to 91% where several arms are equally good. own_interval is the t
     interval of the best arm's own seeds.
     """
-    from scipy.stats import t as student
-
     known = members[members[number].notna()]
     if known.empty:
         return None
@@ -307,9 +290,9 @@ def peak(members, pooled, *, n_boot=4000, seed=0, number="r", sign=1):
         return out | {"reason": "one seed per arm: the noise of seeds was not measured"}
     scale = np.where(number == "r", 1.0, 1.0 / known.r_max.to_numpy(float))  # fraction = r / r_max
     error, dof = sign * np.array([e[0] for e in errors]) * scale, min(e[1] for e in errors)
-    rng, half = np.random.default_rng(seed), 0.5 + forms.LEVEL / 2
+    rng, half = np.random.default_rng(seed), 0.5 + LEVEL / 2
     t = rng.standard_normal((n_boot, len(values))) * np.sqrt(dof / rng.chisquare(dof, (n_boot, 1)))
-    together, single = np.quantile(t.max(1), half), student.ppf(half, dof)
+    together, single = np.quantile(t.max(1), half), student(dof)
     most = np.maximum(
         values, {"r": known.r_max.to_numpy(float), "fraction": 1.0}.get(number, math.inf)
     )  # the data hold no more
@@ -351,8 +334,6 @@ def ratio_of_arms(above, below, pooled, number="r"):
     """Sum over arms / sum over other arms (lists of rows of `arms`) with the noise of seeds, as
     a dict of value, interval, method, why (there is no interval) and lacks (why there is no
     value)."""
-    from scipy.stats import t as student
-
     a, b = sum(row[number] for row in above), sum(row[number] for row in below)
     if b <= 0:
         return {
@@ -367,34 +348,17 @@ def ratio_of_arms(above, below, pooled, number="r"):
             "interval": None,
             "why": "one seed per arm: the noise of seeds was not measured",
         }
-    t = student.ppf(0.5 + forms.LEVEL / 2, min(e[1] for e in errors))
+    t = student(min(e[1] for e in errors))
     variance = [
         sum(e[0] ** 2 for e in part) for part in (errors[: len(above)], errors[len(above) :])
     ]
-    value, interval = ratio(a, b, [[variance[0], 0.0], [0.0, variance[1]]], t)
+    value, interval = fieller(a, b, [[variance[0], 0.0], [0.0, variance[1]]], t)
     return {
         "value": float(value),
         "interval": None if interval is None else [float(x) for x in interval],
         "why": "the denominator cannot be told from 0",
         "method": "Fieller, pooled noise of seeds",
     }
-
-
-def ratio(a, b, cov, t):
-    """(a / b, [low, high]) by Fieller's theorem for two means; cov [2, 2] is their covariance and t
-    the quantile.
-
-    The interval is None where b cannot be told from 0: then the set of ratios that fit has no ends.
-    Fieller 1954, J. R. Stat. Soc. B 16, 175. It needs no logarithm, so a may be 0 or negative, as R
-    of a model that has learned nothing is.
-    """
-    square = b * b - t * t * cov[1][1]
-    value = a / b if b else math.nan
-    if b <= 0 or square <= 0:
-        return value, None
-    middle = a * b - t * t * cov[0][1]
-    root = math.sqrt(max(0.0, middle * middle - square * (a * a - t * t * cov[0][0])))
-    return value, [(middle - root) / square, (middle + root) / square]
 
 
 def at_edge(runs, best_over):

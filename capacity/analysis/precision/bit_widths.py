@@ -18,7 +18,7 @@ import math
 
 import pandas as pd
 
-from capacity.analysis.facts.arms import t_interval
+from capacity.fitting.statistics import t_interval
 
 FORMATS = (
     "precision",

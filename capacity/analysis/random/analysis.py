@@ -4,7 +4,6 @@ folder."""
 import numpy as np
 import pandas as pd
 
-from capacity.analysis.facts.arms import t_interval
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.random.plateaus import (
     CORNER,
@@ -19,7 +18,7 @@ from capacity.analysis.random.plateaus import (
 )
 from capacity.analysis.result import Outcome
 from capacity.base.files import plain
-from capacity.fitting.forms import LEVEL
+from capacity.fitting.statistics import student, t_interval
 from capacity.published import values as published
 from capacity.published.values import wrapped as _wrap
 
@@ -250,10 +249,10 @@ def _measured(key, p, c, remarks):
             "lacks": f"{len(set(p))} sizes leave no scatter about a line",
         }
     else:
-        from scipy.stats import linregress, t
+        from scipy.stats import linregress
 
         line = linregress(p, c)
-        half = float(t.ppf(0.5 + LEVEL / 2, len(p) - 2) * line.stderr)
+        half = float(student(len(p) - 2) * line.stderr)
         found, interval = float(line.slope), [line.slope - half, line.slope + half]
     return {
         "value": found,

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
-from capacity.analysis.facts.arms import t_interval
 from capacity.analysis.result import Outcome
 from capacity.analysis.table_checks import checked
 from capacity.analysis.text import attacks, canaries, forgetting
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.base.files import plain
+from capacity.fitting.statistics import t_interval
 from capacity.published import values as published
 
 INPUTS = (

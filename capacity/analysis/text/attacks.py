@@ -55,9 +55,7 @@ def joined(table, results: Path, shadows: int | None = None):
         )
     extra: dict[str, dict] = {run_id: {} for run_id in done.run_id}
     curves: list[pd.DataFrame] = [
-        curve(run_id, name, score, seen)
-        for run_id, columns in scores.items()
-        for name, score, seen in _single(columns)
+        told for run_id, columns in scores.items() for told in _curves(run_id, columns)
     ]
     for _, group in done.groupby(SAME_POOL, dropna=False):
         targets = group[group.trained_on == "members"]
@@ -111,7 +109,7 @@ def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> pd.D
     """The ROC at FPR_GRID: for each rate the true positive rate of the most generous threshold that
     keeps it."""
     fpr, tpr = membership.roc(score[seen], score[~seen])
-    grid = FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
+    grid = _rates(seen)
     return pd.DataFrame(
         {
             "run_id": run_id,
@@ -122,49 +120,60 @@ def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> pd.D
     )
 
 
-def places(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of the columns RANKED, for `archive.pack_scores`: by attack, for each sequence how many
-    thresholds of the rates FPR_GRID it passes, uint8. The ROC of these places is that of the scores
-    at every rate of the grid."""
-    seen, out = scores["seen"].astype(bool), {}
+def passing(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of the columns RANKED, for `archive.pack_scores`: by attack, how many of those that were seen
+    pass at each rate of the curve, int32 [rates]. That is all that is made of them here."""
+    seen = scores["seen"].astype(bool)
+    if seen.all() or not seen.any():
+        return {}
+    out = {}
     for name in RANKED:
-        others = ~seen
-        if name == "recall":
-            others = others & (
-                np.arange(len(seen)) > 0
-            )  # the first held-out sequence was its prefix
-        n, falling = int(others.sum()), -np.sort(-scores[name][others].astype(float))
-        if n == 0 or not seen.any():
-            continue
-        passed = 1 - (n - np.arange(n + 1)) / n  # as `membership.roc` has it
-        most = (
-            np.searchsorted(passed, FPR_GRID * (1 + 1e-12), "right") - 1
-        )  # how many others a rate lets pass
-        thresholds = np.unique(
-            [np.nextafter(falling[k], np.inf) if k < n else -np.inf for k in most]
-        )
-        out[name] = np.searchsorted(thresholds, scores[name].astype(float), "right").astype(
-            np.uint8
-        )
+        if name in scores:
+            told = curve("", name, *_asked(name, scores[name], seen))
+            n = _asked(name, seen, seen)[1].sum()
+            out[name] = np.rint(told.tpr.to_numpy() * n).astype(np.int32)
+        elif name + archive.RATES in scores:
+            out[name] = scores[name + archive.RATES]
     return out
 
 
-def _single(columns: dict):
-    """Attacks that need one model: name, scores, who was seen. Of kept scores there may be the
-    `places` alone, which serve as well here, or nothing."""
+def _curves(run_id: str, columns: dict[str, np.ndarray]) -> list[pd.DataFrame]:
+    """The ROC of each attack that needs one model. Kept scores may say how many pass at each rate
+    instead of who (`passing`)."""
     seen = columns["seen"].astype(bool)
     if seen.all() or not seen.any():
-        return
-    columns = {name: columns.get(name + archive.RATES) for name in RANKED} | columns
-    for name, score in membership.attacks(columns, columns["zlib"]).items():
+        return []
+    known = dict.fromkeys(RANKED) | columns
+    scores = membership.attacks(known, known["zlib"]) | {"recall": known["recall"]}
+    out = []
+    for name, score in scores.items():
         if score is not None:
-            yield name, score, seen
-    if columns["recall"] is not None:
-        yield (
-            "recall",
-            columns["recall"][1:],
-            seen[1:],
-        )  # the first held-out sequence was its prefix
+            out.append(curve(run_id, name, *_asked(name, score, seen)))
+            continue
+        if (counts := columns.get(name + archive.RATES)) is None:
+            raise ValueError(
+                f"scores of run {run_id} lack {name}; measure it again: capacity measure {run_id}"
+            )
+        out.append(_from_counts(run_id, name, counts, _asked(name, seen, seen)[1]))
+    return out
+
+
+def _asked(name: str, score: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and who was seen, of those whom an attack tells apart: the prefix of recall was the
+    first sequence, which is held out."""
+    return (score[1:], seen[1:]) if name == "recall" else (score, seen)
+
+
+def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> pd.DataFrame:
+    """`curve`, from how many of those that were seen pass at each of its rates."""
+    n = int(seen.sum())
+    rates = {"fpr": _rates(seen), "tpr": 1 - (n - counts) / n}  # as `membership.roc` has it
+    return pd.DataFrame({"run_id": run_id, "attack": attack} | rates)
+
+
+def _rates(seen: np.ndarray) -> np.ndarray:
+    """Those of FPR_GRID that so many who were not seen resolve."""
+    return FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
 
 
 def _rows_of(scores: dict, rows: np.ndarray, whose: str) -> np.ndarray:
@@ -277,7 +286,7 @@ def over_models(runs) -> pd.DataFrame:
     interval over models (Student's t; they share members, shadows and references, so that it is
     about training, not about another text), and the interval over sequences, mean of the models'
     own."""
-    from capacity.analysis.facts.arms import t_interval
+    from capacity.fitting.statistics import t_interval
 
     rows = []
     for (trained_on, label, t), group in runs.groupby(

@@ -16,7 +16,7 @@ from capacity.analysis import result as outcome
 from capacity.analysis.comparison import pairs
 from capacity.analysis.comparison import variants as differences
 from capacity.cli.main import main
-from capacity.fitting import selection as compare
+from capacity.fitting import statistics
 from capacity.report import views
 from capacity.study import load_study
 from planted import plant, record
@@ -148,11 +148,11 @@ def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds
     n, sd = n_sizes * n_seeds, 0.03
     rows = pairs.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
     assert rows[0]["detectable"]["effect"] == pytest.approx(
-        math.expm1(pairs.power_multiple(n) * rows[0]["sd"]), rel=1e-3
+        math.expm1(statistics.standardized_effect(n) * rows[0]["sd"]), rel=1e-3
     )
     told = [
         pairs.corrected([row], True)[0]["differs"]
-        for row in studies(n_sizes, n_seeds, 180, pairs.power_multiple(n) * sd)
+        for row in studies(n_sizes, n_seeds, 180, statistics.standardized_effect(n) * sd)
     ]
     assert (
         np.mean([side == "more" for side in told]) == pytest.approx(0.8, abs=0.065)
@@ -213,21 +213,22 @@ def test_a_difference_has_to_be_shown_by_interval_and_test():
 
 def test_needed_pairs_are_the_first_that_suffice():
     for sd, effect in ((0.02, 0.05), (0.1, 0.05), (0.3, 0.1), (0.001, 0.1)):
-        n = pairs.needed(sd, effect)
-        assert sd * pairs.power_multiple(n) <= effect and (
-            n == pairs.fewest() == 6 or sd * pairs.power_multiple(n - 1) > effect
+        n = statistics.needed_replicates(sd, effect)
+        assert sd * statistics.standardized_effect(n) <= effect and (
+            n == statistics.fewest_replicates() == 6
+            or sd * statistics.standardized_effect(n - 1) > effect
         )
-    assert pairs.needed(100.0, 0.001) is None
-    effects = [compare.detectable(1.0, n)["effect"] for n in range(2, 60)]
+    assert statistics.needed_replicates(100.0, 0.001) is None
+    effects = [statistics.detectable(1.0, n)["effect"] for n in range(2, 60)]
     assert all(math.isfinite(e) for e in effects) and effects == sorted(effects, reverse=True)
-    assert 1.2 < pairs.power_multiple(6) / effects[4] < 1.3 and pairs.power_multiple(10) / effects[
-        8
-    ] == pytest.approx(1, abs=0.03)
+    assert 1.2 < statistics.standardized_effect(6) / effects[
+        4
+    ] < 1.3 and statistics.standardized_effect(10) / effects[8] == pytest.approx(1, abs=0.03)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=8))
 def test_holm_is_the_step_down_of_bonferroni(p):
-    told = pairs.holm(p)
+    told = statistics.holm(p)
     known = [(x, y) for x, y in zip(p, told) if x is not None]
     assert [y is None for y in told] == [x is None for x in p]
     assert all(x <= y <= min(1.0, len(known) * x) for x, y in known)

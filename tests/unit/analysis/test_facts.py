@@ -13,6 +13,7 @@ from capacity.analysis.facts import analysis as knowledge
 from capacity.analysis.facts import arms, exposures, verdicts
 from capacity.analysis.facts.figures import arms_figure, exposures_figure, ratio_figure
 from capacity.base.errors import ConfigError
+from capacity.fitting.statistics import fieller
 from capacity.published.expects import check_expects
 from capacity.study import Study
 
@@ -475,15 +476,15 @@ def test_fieller_covers_and_knows_when_the_denominator_may_be_zero():
     rng, n, hits = np.random.default_rng(0), 600, 0
     for _ in range(n):
         a, b = 1.0 + 0.2 * rng.standard_normal(), 2.0 + 0.3 * rng.standard_normal()
-        _, ends = arms.ratio(a, b, [[0.04, 0.0], [0.0, 0.09]], 1.96)
+        _, ends = fieller(a, b, [[0.04, 0.0], [0.0, 0.09]], 1.96)
         hits += ends[0] <= 0.5 <= ends[1]
     assert 0.92 * n <= hits <= 0.98 * n
-    assert arms.ratio(1.0, 0.1, [[0.01, 0], [0, 0.01]], 1.96)[1] is None
-    value, ends = arms.ratio(
+    assert fieller(1.0, 0.1, [[0.01, 0], [0, 0.01]], 1.96)[1] is None
+    value, ends = fieller(
         -0.05, 2.0, [[0.0004, 0], [0, 0.0004]], 1.96
     )  # a model that has learned nothing
     assert value == pytest.approx(-0.025) and ends[0] < value < ends[1] < 0
-    assert arms.ratio(3.0, 2.0, [[0, 0], [0, 0]], 1.96) == (1.5, [1.5, 1.5])
+    assert fieller(3.0, 2.0, [[0, 0], [0, 0]], 1.96) == (1.5, [1.5, 1.5])
 
 
 # --- verdicts

@@ -16,10 +16,10 @@ from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.base.scores import write_scores
 from capacity.cli.main import main
-from capacity.config import Model
 from capacity.measure import memorization as bits
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
+from capacity.settings.model import Model
 
 # |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3,
 # Table 2)
