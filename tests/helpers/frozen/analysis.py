@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from capacity import archive, run_table
+from capacity.analysis import convert
 from capacity.analysis import result as outcome
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
@@ -65,6 +66,11 @@ def committed() -> list[str]:
 
 def fit_file(name: str) -> Path:
     return next(path for file in FIT_FILES if (path := STUDIES / name / file).exists())
+
+
+def kept(name: str) -> dict:
+    """The committed fit, in the present schema."""
+    return convert.read(fit_file(name))
 
 
 def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
