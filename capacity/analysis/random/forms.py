@@ -70,7 +70,7 @@ def _forms_compared(names, points, resamples, seed):
     rows, without = [], {}
     for name in names:
         try:
-            rows += selection.forms([name], points, "parameters")
+            rows += selection.compare_forms([name], points, "parameters")
         except ValueError as error:
             without[name] = str(error)
     rows = selection.ranked(rows)

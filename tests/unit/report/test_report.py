@@ -120,7 +120,7 @@ def test_no_number_of_a_fit_is_the_pages_own(planted, name):
     known = {leaf for leaf in leaves(found.numbers) if isinstance(leaf, float)}
     blocks = [block for part in said.sections for block in part.blocks if isinstance(block, Laws)]
     numbers = [number for block in blocks for law in block.laws for number in law.numbers]
-    assert numbers or name == "morris/membership@shadows"
+    assert numbers or name in ("morris/membership@shadows", "physics33/10_junk@pocket")
     for number in numbers:
         assert number.value in known, (number.symbol, number.value)
         for part in number.intervals:
