@@ -42,7 +42,22 @@ def facts(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def text(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 -> 2: predictions were called predicted, and the predicted values said; a file named
+    neither versions nor its inputs, and left forgetting out where nothing was forgotten."""
+    new = {key: value for key, value in old.items() if key != "predicted"}
+    new["predictions"] = {
+        value: [
+            {{"said": "predicted"}.get(name, name): number for name, number in row.items()}
+            for row in rows
+        ]
+        for value, rows in old["predicted"].items()
+    }
+    return {"schema": 2, "versions": {}, "inputs_sha256": "", "forgetting": None} | new
+
+
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    "text": ({"targets", "predicted"}, text),
     "facts": ({"arms", "peaks", "saturated"}, facts),
 }
