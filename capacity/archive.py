@@ -37,7 +37,7 @@ RECORDS, SCORES = "records.jsonl.gz", "scores.safetensors.gz"
 SITE = ("cluster", "wandb")  # sections of a record's settings that are about a machine or its user
 LARGEST_SCORES = 2**20  # bytes of a file that can be committed beside a fit
 EXACT = ("loss",)  # columns of scores that are kept to the bit, as float32
-RATES = " at rates"  # ends the name of a column that only says where a ROC curve runs
+RATES = " at rates"  # ends the name of what is kept of a column that only ROC curves are made of
 
 
 @dataclass
@@ -146,15 +146,15 @@ def unpack_records(file: Path) -> dict[str, dict]:
 
 
 def pack_scores(
-    tables: Mapping[str, Mapping[str, np.ndarray]], places: Mapping[str, Mapping[str, np.ndarray]]
+    tables: Mapping[str, Mapping[str, np.ndarray]],
+    passing: Mapping[str, Mapping[str, np.ndarray]],
 ) -> bytes:
     """Tables of scores by run as bytes of `SCORES`.
 
-    Kept are row, seen and zlib, and to the bit the columns EXACT. places: run -> column -> uint8,
-    of columns that only ROC curves are made of: the place of a score among the thresholds of the
-    curve's rates. They are kept under a name that ends in RATES and give the curve at these rates
-    exactly and nothing else; places may be empty. Runs that were scored on the first rows of
-    others' share them.
+    Kept are row, seen and zlib, and to the bit the columns EXACT. passing: run -> column -> int32
+    [rates], of columns that only ROC curves are made of, how many pass at each rate of the curve;
+    kept under the column's name and RATES. Runs that were scored on the first rows of others' share
+    them.
     """
     import numpy as np
     from safetensors.numpy import save
@@ -180,8 +180,8 @@ def pack_scores(
         tensors[f"{run_id}/seen"] = np.packbits(table["seen"].astype(bool))
         for name in EXACT:
             tensors[f"{run_id}/{name}"] = _planes(table[name].astype(np.float32, casting="no"))
-        for name, place in places.get(run_id, {}).items():
-            tensors[f"{run_id}/{name}{RATES}"] = place.astype(np.uint8, casting="safe")
+        for name, counts in passing.get(run_id, {}).items():
+            tensors[f"{run_id}/{name}{RATES}"] = counts.astype(np.int32, casting="safe")
     for i, (row, zlib) in enumerate(lists):
         tensors |= {f"row/{i}": _planes(row), f"zlib/{i}": _planes(zlib)}
     return _gzip(save(tensors, metadata={"runs": json.dumps(about, sort_keys=True)}))

@@ -52,7 +52,7 @@ def values_per_token(run: Config) -> float:
     """Values that a training step reads or writes outside matrix products, by predicted token:
     logits, activations and scores, in units that one CPU core handles at about 1 per nanosecond."""
     model = run.model
-    return 1.3 * run.data.rows + model.n_layers * (
+    return 1.3 * run.rows + model.n_layers * (
         45 * model.d_model + 9 * run.data.seq_len * model.n_heads
     )
 
@@ -86,7 +86,7 @@ def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float
     batch = -(-run.train.batch_size // parts)
     return counts.memory_bytes(
         run.model,
-        run.data.rows,
+        run.rows,
         run.data.seq_len,
         batch,
         members,

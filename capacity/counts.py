@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from capacity.config import Model
+    from capacity.settings.model import Model
 
 
 SHORT_CONTEXT = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from capacity import counts
 from capacity.config import Config
+from capacity.data import text
 from capacity.records import read
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
             "error": "",
             "precision": config.train.precision,
             "kind": config.data.kind,
-            "vocab_size": config.data.rows,
+            "vocab_size": config.rows,
             "seq_len": config.data.seq_len,
             config.data.size_key: config.items,
             "entropy_bits": config.entropy_bits,
@@ -172,7 +173,7 @@ def _text(config: Config, record: dict | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "exposures": config.exposures,
         "trained_on": config.data.trained_on,
-        "pool": config.data.pool_digest,
+        "pool": text.pool_digest(config.data),
         "tokens_per_parameter": config.trained_items
         * config.data.seq_len
         / config.parameters["total"],

@@ -43,6 +43,7 @@ rest_idle_threads()  # as workers do, before torch is there
 import torch
 
 from capacity.base.files import write_json
+from capacity.base.hardware import has_compiler, pick_device
 from capacity.config import Config, from_dict
 from capacity.cost import values_per_token
 from capacity.data.text import Pool
@@ -54,7 +55,7 @@ from capacity.fitting.membership import statistics as statistics_of
 from capacity.measure.memorization import code_lengths
 from capacity.measure.sequence_scores import recall, scores
 from capacity.model.gpt import GPT
-from capacity.run.environment import environment, has_compiler, keep_freed_memory, pick_device
+from capacity.run.environment import environment, keep_freed_memory
 from capacity.train.loop import Stack, advance
 
 # name -> layers, width, heads; with V = 256 and S = 64 the models have about as many parameters

@@ -20,9 +20,11 @@ import pandas as pd
 from capacity.base import files
 from capacity.base.files import csv
 from capacity.base.hardware import cores
-from capacity.fitting import coverage as planted
+from capacity.fitting.coverage import once, summary
 from capacity.fitting.forms import FORMS
+from capacity.fitting.simulated import STUDIES
 
+STUDIES_PER_TABLE = 400
 CHUNK = 50  # simulated studies per piece of work
 LOW, HIGH = 0.92, 0.98
 AGAIN = (10_000, 1600)  # first, and how many, of the studies that look again at what lies outside
@@ -35,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--studies",
         type=int,
-        default=planted.STUDIES_PER_TABLE,
+        default=STUDIES_PER_TABLE,
         help="simulated studies of each kind",
     )
     parser.add_argument(
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"))
     args = parser.parse_args()
     began, folder = time.perf_counter(), args.results / "studies" / "coverage"
-    chosen = [s for s in planted.STUDIES.values() if s.form in args.only]
+    chosen = [s for s in STUDIES.values() if s.form in args.only]
     jobs = [
         (
             s.name,
@@ -61,7 +63,7 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(args.workers) as pool:
         rows = [row for part in pool.map(work, jobs) for row in part]
-        table = pd.DataFrame(planted.summary(rows))
+        table = pd.DataFrame(summary(rows))
         own = table[
             (table.method == "default") & ((table.coverage < LOW) | (table.coverage > HIGH))
         ]
@@ -70,16 +72,14 @@ def main() -> None:
             for name in dict.fromkeys(own.study)
             for start in range(AGAIN[0], sum(AGAIN), CHUNK)
         ]
-        again = pd.DataFrame(
-            planted.summary([row for part in pool.map(work, more) for row in part])
-        )
+        again = pd.DataFrame(summary([row for part in pool.map(work, more) for row in part]))
     if len(again):
         table = pd.concat([table, again.assign(method="again")])
     before = folder / "coverage.csv"
-    if len(chosen) < len(planted.STUDIES) and before.exists():
+    if len(chosen) < len(STUDIES) and before.exists():
         kept = pd.read_csv(before)
         table = pd.concat([kept[~kept.study.isin(table.study)], table])
-    order = {name: i for i, name in enumerate(planted.STUDIES)}
+    order = {name: i for i, name in enumerate(STUDIES)}
     table = table.sort_values("study", key=lambda column: column.map(order), kind="stable")
     files.write_atomic(before, csv(table.round(6)))
     files.write_atomic(folder / "coverage.md", report(table).encode())
@@ -94,9 +94,7 @@ def work(job: tuple[str, int, int, int]) -> list[dict]:
     """Rows of some simulated studies of one kind."""
     name, start, end, resamples = job
     return [
-        row
-        for draw in range(start, end)
-        for row in planted.once(planted.STUDIES[name], draw, resamples=resamples)
+        row for draw in range(start, end) for row in once(STUDIES[name], draw, resamples=resamples)
     ]
 
 

@@ -29,8 +29,8 @@ from capacity.design.prior import Truths
 from capacity.design.simulate import crossed, forecast
 from capacity.design.space import grid, space_of
 from capacity.design.targets import ask
-from capacity.fitting import coverage as planted
 from capacity.fitting import forms
+from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class World:
     name: str
     bits: object = lambda p: 3.5 * p
     k: float = 5.0
-    noise: float = planted.SEED_NOISE
-    scatter: float = planted.SHAPES
+    noise: float = SEED_NOISE
+    scatter: float = SHAPE_SCATTER
     small: float = 0.0
     overfull: float = 0.0  # exponent by which bits fall with the load beyond capacity
 
@@ -118,7 +118,7 @@ class Curve:
     name: str
     form: str
     theta: tuple[float, ...]
-    noise: float = planted.SEED_NOISE
+    noise: float = SEED_NOISE
     pace: float = 0.1
 
     def as_question(self, question):
@@ -133,7 +133,7 @@ class Curve:
 
             def truth(self, space, truths):
                 if curve.form == self.form.name:
-                    return float(truths.theta[0, self.form.place(self.parameter)])
+                    return float(truths.theta[0, self.form.index(self.parameter)])
                 from capacity.fitting import fit as estimate
 
                 return estimate.fit(self.form, self.ideal(space, truths), delta=np.inf).values[
@@ -170,7 +170,7 @@ class Ladder:
     form: str = "precision_storage"
     theta: tuple[float, ...] = (0.13, 1.0)
     worth: float = 0.10
-    noise: float = planted.SEED_NOISE
+    noise: float = SEED_NOISE
     level: float = 3.5
     k: float = 5.0
 

@@ -461,7 +461,7 @@ def batch_of(stack, seed: int = 0):
     generator = torch.Generator(stack.device).manual_seed(seed)
     tokens = torch.randint(
         0,
-        config.data.rows,
+        config.rows,
         (len(stack.configs), config.train.batch_size, config.data.seq_len),
         generator=generator,
         device=stack.device,
@@ -1826,6 +1826,7 @@ def make_pack(folder: Path) -> None:
 
     from capacity.base.files import write_json
     from capacity.config import from_dict
+    from capacity.data import lexicons
     from capacity.data.cache import keep
     from capacity.sweep.packs import Pack, write_pack
 
@@ -1883,7 +1884,7 @@ def make_pack(folder: Path) -> None:
     for name, data in RENDER.items():
         config = people(data)
         keep(results, config.data)
-        kinds[name] = data | {"lexicon": config.data.compiled.digest}
+        kinds[name] = data | {"lexicon": lexicons.of(config.data).digest}
     write_json(folder / "render.json", kinds)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 2**20:.2f} MiB")

@@ -28,28 +28,15 @@ def freeze(study: Study, results: Path) -> list[str]:
 
 
 def _scores(file: Path, tables: dict) -> list[str]:
-    """With the places of scores for ROC curves, or without, or not at all, as it fits."""
     from capacity.analysis.text import attacks
 
-    at_rates = {}
-    for run_id, table in tables.items():
-        had = {name.removesuffix(archive.RATES): column for name, column in table.items()}
-        whole = set(attacks.RANKED) <= table.keys()
-        at_rates[run_id] = attacks.places(table) if whole else _only(had, attacks.RANKED)
-    ranked = ", ".join(attacks.RANKED)
-    lacks = f"{file}: without {ranked}: their ROC curves need run folders"
-    for places, more in ((at_rates, []), ({}, [lacks])):
-        content = archive.pack_scores(tables, places)
-        if len(content) <= archive.LARGEST_SCORES:
-            files.write_atomic(file, content)
-            return [f"{file}: scores of {len(tables)} runs, {len(content):,} bytes", *more]
+    passing = {run_id: attacks.passing(table) for run_id, table in tables.items()}
+    content = archive.pack_scores(tables, passing)
+    if len(content) <= archive.LARGEST_SCORES:
+        files.write_atomic(file, content)
+        return [f"{file}: scores of {len(tables)} runs, {len(content):,} bytes"]
     file.unlink(missing_ok=True)  # of an earlier state of the study
     return [
         f"{file}: not written, {len(content):,} bytes are more than {archive.LARGEST_SCORES:,}: "
-        "unintended memorization, attacks with references or shadow models and ROC curves need run "
-        "folders"
+        "this study of text needs its run folders"
     ]
-
-
-def _only(columns: dict, names: tuple[str, ...]) -> dict:
-    return {name: columns[name] for name in names if name in columns}

@@ -17,7 +17,7 @@ from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.facts import exposures
 from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
 from capacity.analysis.result import Outcome
-from capacity.fitting import forms
+from capacity.fitting import capacity_forms, forms
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
             {law["alpha"]["formula"]: law["alpha"]["value"] * units.parameters},
         )
         if "a" in law["power"]:
-            said[law["power"]["formula"]] = forms.power(
+            said[law["power"]["formula"]] = capacity_forms.power(
                 p, law["power"]["a"]["value"], law["power"]["gamma"]["value"]
             )
         if "c0" in law["slope"]:
@@ -108,7 +108,7 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
                 done[ceiling].astype(float),
                 row["values"]["alpha"],
             )
-            said = forms.smooth_corner(p, h, alpha, row["values"]["k"])
+            said = capacity_forms.smooth_corner(p, h, alpha, row["values"]["k"])
             out.append(
                 Residuals(
                     "smooth corner, per run",

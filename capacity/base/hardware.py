@@ -5,7 +5,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capacity.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 # of a step, by thread: with less, a second thread gains little and loses much beside another load
 SHARED_FLOP = 4e8
@@ -87,14 +94,28 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def pick_device(name: str) -> torch.device:
+    """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds what it needs for a CPU."""
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
+
+
 def gpus_of(name: str) -> tuple[str, int]:
     """Device of the workers by cluster.device, and the number of GPUs to spread them over. Imports
     torch only where CUDA is possible; ConfigError where it is asked for and absent."""
     if name == "cpu" or (name == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu", 0
     import torch
-
-    from capacity.run.environment import pick_device
 
     device = pick_device(name).type
     return device, torch.cuda.device_count() if device == "cuda" else 0

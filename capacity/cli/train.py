@@ -54,7 +54,7 @@ def _train(args: argparse.Namespace) -> int:
             return code or 1
     else:
         print(f"run {config.run_id} is already finished", file=sys.stderr)
-        from capacity.run.environment import pick_device
+        from capacity.base.hardware import pick_device
         from capacity.run.run import measured_otherwise, remeasure
 
         if measured_otherwise(record, config):
@@ -77,9 +77,8 @@ def _train_now(config, results: Path) -> int:
     import torch
 
     from capacity import records
-    from capacity.base.hardware import pick_threads, refused_threads
+    from capacity.base.hardware import pick_device, pick_threads, refused_threads
     from capacity.base.progress import Progress, count
-    from capacity.run.environment import pick_device
     from capacity.run.mirror import WAIT_SECONDS, Mirror
     from capacity.run.run import Stop, execute
 
@@ -168,8 +167,7 @@ def _measure(args: argparse.Namespace) -> int:
         raise ConfigError("measure: no finished runs named; give run ids or --study")
     import torch
 
-    from capacity.base.hardware import most_threads
-    from capacity.run.environment import pick_device
+    from capacity.base.hardware import most_threads, pick_device
     from capacity.run.run import remeasure
 
     torch.set_num_threads(most_threads())

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from capacity.base.rng import derived_seed
 from capacity.data import hashing
-from capacity.data.kinds import BiodData, BiosData, CorpusData
 from capacity.data.lexicon import (
     Lexicon,
     attributes_of,
@@ -24,6 +23,7 @@ from capacity.data.lexicon import (
     value_sizes,
     world_templates,
 )
+from capacity.settings.data import BiodData, BiosData, CorpusData
 
 SENTENCE = 9  # before, slot of three, between, slot of three, after
 EMPTY, EOS = 0, 1  # pieces

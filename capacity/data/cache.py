@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capacity.data import lexicon, text
+from capacity.data import lexicons, text
+from capacity.settings.data import Data, TextData, UniformData
 
 
-def keep(results: Path, data) -> None:
+def keep(results: Path, data: Data) -> None:
     """Write what a run of this data needs, once. data: the settings of any kind."""
-    if data.kind == "text":
+    if isinstance(data, TextData):
         text.keep(results, data)
-    elif data.kind != "uniform":
-        lexicon.keep(results, data.compiled)
+    elif not isinstance(data, UniformData):
+        lexicons.keep(results, lexicons.of(data))
 
 
 def load(results: Path, tree: dict) -> None:
@@ -21,4 +22,4 @@ def load(results: Path, tree: dict) -> None:
     if tree.get("kind") == "text":
         text.load(results, tree.get("pool"))
     else:
-        lexicon.load(results, tree.get("lexicon"))
+        lexicons.load(results, tree.get("lexicon"))

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Iterable
 
 from capacity.data import lists
-from capacity.data.kinds import BiodData, BiosData, CorpusData
 from capacity.data.lexicon import EOS, SCHEMA, attributes_of, world_sizes
 from capacity.data.lists import Pools, Template
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
+from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
 
 
-def key(data: BiosData | BiodData | CorpusData) -> tuple:
+def key(data: WordedData) -> tuple:
     """What a lexicon depends on besides the content of files, which is read once per process."""
     if isinstance(data, CorpusData):
         return "corpus", data.path, data.n_people, data.tokenizer, data.vocab_size
@@ -45,13 +45,13 @@ def key(data: BiosData | BiodData | CorpusData) -> tuple:
     )
 
 
-def compile(data: BiosData | BiodData | CorpusData) -> dict:
+def compile(data: WordedData) -> dict:
     """Read the files of these settings and tokenize every piece; ConfigError names what is wrong
     and where."""
     return compiled(data)[0]
 
 
-def compiled(data: BiosData | BiodData | CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
+def compiled(data: WordedData) -> tuple[dict, Encoder, dict[int, int]]:
     """The content, the tokenizer that its pieces went through, and the row of each of its tokens
     that is in use."""
     if isinstance(data, CorpusData):

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 
 from capacity.base.errors import ConfigError
-from capacity.data.kinds import CorpusData
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.lists import read_lines
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
+from capacity.settings.data import CorpusData
 
 FIELDS = ("person", "attributes", "texts")
 

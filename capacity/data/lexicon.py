@@ -13,14 +13,10 @@ import hashlib
 import json
 import math
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable
+from typing import Iterable
 
-from capacity.base.errors import ConfigError
 from capacity.data import lists
-
-if TYPE_CHECKING:
-    from capacity.data.kinds import BiodData, BiosData, CorpusData
+from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
 
 EOS = "<|endoftext|>"
 SCHEMA = 1
@@ -29,7 +25,6 @@ PAIRS = (
     ("university", "major"),
     ("employer", "work_city"),
 )  # 3.1, appendix A.1.1
-_COMPILED: dict[Any, "Lexicon"] = {}
 
 
 class Lexicon:
@@ -80,7 +75,7 @@ class Lexicon:
     def length(self, piece: int) -> int:
         return len(self.pieces[piece])
 
-    def used_rows(self, data: BiosData | BiodData | CorpusData) -> int:
+    def used_rows(self, data: WordedData) -> int:
         """Rows that the training data of this world can touch, EOS included."""
         if self.content["kind"] != "bios":
             return self.content["bio_rows"]
@@ -90,7 +85,7 @@ class Lexicon:
             lambda: len({0}.union(*(self.pieces[p] for p in world_pieces(self.content, data)))),
         )
 
-    def mean_tokens(self, data: BiosData | BiodData | CorpusData) -> float:
+    def mean_tokens(self, data: WordedData) -> float:
         """Expected tokens of a biography, without EOS and tag, over all values, templates and
         orders; exact."""
         return self._once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
@@ -100,7 +95,7 @@ class Lexicon:
             self._known[name, data] = compute()
         return self._known[name, data]
 
-    def shortest(self, data: BiosData | BiodData | CorpusData) -> int:
+    def shortest(self, data: WordedData) -> int:
         """A lower bound on the tokens of a biography, without EOS."""
         if self.content["kind"] == "corpus":
             return min(self.length(p) for texts in self.content["texts"] for p in texts)
@@ -268,57 +263,3 @@ def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:
 
 
 MEANS = {"bios": _bios_mean, "biod": _biod_mean, "corpus": _corpus_mean}
-
-
-# ---------------------------------------------------------------------------------------- compiling
-
-
-def of(data: BiosData | BiodData | CorpusData) -> Lexicon:
-    """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon`
-    names it."""
-    if data.lexicon is not None and data.lexicon in _COMPILED:
-        return _COMPILED[data.lexicon]
-    from capacity.data import compile_lexicon as compiling
-
-    key = compiling.key(data)
-    if key not in _COMPILED:
-        _COMPILED[key] = Lexicon(compiling.compile(data))
-    lexicon = _COMPILED[key]
-    if data.lexicon is not None and lexicon.digest != data.lexicon:
-        raise ConfigError(
-            f"data.lexicon={data.lexicon}: the lists, templates or tokenizer have changed since, "
-            f"they now compile "
-            f"to {lexicon.digest}; leave it empty to use them, or keep "
-            f"results/lexicons/{data.lexicon}.json"
-        )
-    return lexicon
-
-
-def path(results: Path, digest: str) -> Path:
-    return results / "lexicons" / f"{digest}.json"
-
-
-def keep(results: Path, lexicon: Lexicon) -> None:
-    """Write the lexicon to the results folder, once."""
-    from capacity.base.files import write_atomic
-
-    if not path(results, lexicon.digest).exists():
-        write_atomic(
-            path(results, lexicon.digest), json.dumps(lexicon.content, sort_keys=True).encode()
-        )
-
-
-def load(results: Path, digest: str | None) -> None:
-    """Take a kept lexicon into this process, if there is one of that digest; ConfigError if the
-    file is not what it says."""
-    if digest is None or digest in _COMPILED or not path(results, digest).exists():
-        return
-    try:
-        lexicon = Lexicon(json.loads(path(results, digest).read_bytes()))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{path(results, digest)}: not a lexicon: {error}") from None
-    if lexicon.digest != digest:
-        raise ConfigError(
-            f"{path(results, digest)}: its content has the digest {lexicon.digest}; remove the file"
-        )
-    _COMPILED[digest] = lexicon

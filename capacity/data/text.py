@@ -24,8 +24,8 @@ from capacity.base.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-    from capacity.data.kinds import TextData
     from capacity.data.vocabulary import Encoder
+    from capacity.settings.data import TextData
 
 SCHEMA = 1
 EOS_ROW = 0
@@ -79,6 +79,22 @@ def source_digest(
             while block := file.read(2**22):
                 found.update(block)
     return f"files/{found.hexdigest()}/{field}/{documents}"
+
+
+def pool_digest(data: TextData) -> str:
+    """Names the table of sequences: the source's content and all that cuts it into tokens."""
+    if data.pool is not None:
+        return data.pool
+    cut = [
+        SCHEMA,
+        source_digest(
+            data.source, data.path, data.field, data.split, data.documents, data.revision
+        ),
+        data.tokenizer,
+        data.vocab_size,
+        data.seq_len,
+    ]
+    return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
 
 
 def file_names(pattern: str | None) -> list[str]:
@@ -182,7 +198,7 @@ def _from_dataset(data: TextData) -> Iterator[str]:
 
 def of(data: TextData) -> Pool:
     """The pool of these settings: kept, made before in this process, or made now."""
-    digest = data.pool_digest
+    digest = pool_digest(data)
     if digest not in _POOLS:
         _POOLS[digest] = _make(data, digest)
     return _POOLS[digest]
@@ -262,7 +278,7 @@ def path(results: Path, digest: str) -> Path:
 
 def keep(results: Path, data: TextData) -> None:
     """Write the pool to the results folder, once."""
-    if path(results, data.pool_digest).exists():
+    if path(results, pool_digest(data)).exists():
         return
     from safetensors.numpy import save
 

@@ -99,7 +99,7 @@ class Affine(Capacity):
         alpha."""
         sizes = self.sizes(space)
         if not truths.bend.any() or len(sizes) < len(self.form.names):
-            return float(truths.theta[0, self.form.place(self.parameter)])
+            return float(truths.theta[0, self.form.index(self.parameter)])
         points = estimate.Points({"parameters": sizes}, self.capacities(space, truths)[0])
         return estimate.fit(self.form, points, kept=STARTS, delta=np.inf).values[self.parameter]
 

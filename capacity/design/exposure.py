@@ -13,9 +13,9 @@ from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
 from capacity.design.targets import Question, counted
-from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
+from capacity.fitting.simulated import SEED_NOISE
 
 # R of 1 after 100 exposures and 2 after 1000 (3.3, arXiv 2404.05405, sections 5 and 6), by three
 # curves; what each number may be off by, in the coordinate in which it is searched
@@ -50,14 +50,14 @@ class Exposures(Question):
                 f" and, where it has several, one size of the data ({sizes}) as key=value"
             )
         value, error = CURVES[self.form.name]
-        mean = np.array([float(p.inward(v)) for p, v in zip(self.form.parameters, value)])
+        mean = np.array([float(p.to_search(v)) for p, v in zip(self.form.parameters, value)])
         said = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value))
         return Prior(
             self.form,
             mean,
             np.diag(error) ** 2,
             (0.0, 0.0),
-            Variance(planted.SEED_NOISE),
+            Variance(SEED_NOISE),
             Variance(PACE),
             1.0 * (self.form.name in OTHER),
             {"truth": f"assumed, {said}, loosely", "noise": "assumed", "scatter": "assumed"}

@@ -24,9 +24,9 @@ from capacity.design.optimal import USABLE, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
 from capacity.design.targets import CAPACITY, FLOOR, SHARPNESS, STARTS, Question, counted
-from capacity.fitting import coverage as planted
+from capacity.fitting import capacity_forms, forms
 from capacity.fitting import fit as estimate
-from capacity.fitting import forms
+from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
 # By form, what our own ladder of models trained quantized says
 # (results/studies/precision/uniform@pocket: three shapes of 4K to 12K parameters, random data, all
@@ -85,10 +85,10 @@ class Precision(Question):
         said = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value))
         return Prior(
             self.form,
-            np.array([float(p.inward(v)) for p, v in zip(self.form.parameters, value)]),
+            np.array([float(p.to_search(v)) for p, v in zip(self.form.parameters, value)]),
             np.diag(error) ** 2,
             (math.log(SHARPNESS[0]), SHARPNESS[1]),
-            Variance(planted.SEED_NOISE),
+            Variance(SEED_NOISE),
             Variance(WORTH),
             BEND,
             {
@@ -128,11 +128,11 @@ class Precision(Question):
 
     def told(self, truths: Truths) -> Truths:
         """The same truths with c such that 32 bits hold 1."""
-        theta, j = truths.theta.copy(), self.form.place("c")
+        theta, j = truths.theta.copy(), self.form.index("c")
         theta[:, j] = 1.0
         if self.form.name == "precision_storage":
-            theta[:, self.form.place("s")] = np.maximum(
-                theta[:, self.form.place("s")], 1.001 / FULL
+            theta[:, self.form.index("s")] = np.maximum(
+                theta[:, self.form.index("s")], 1.001 / FULL
             )
         else:
             theta[:, j] = 1 / self.form.predict({"bits_per_weight": FULL}, theta)[:, 0]
@@ -171,7 +171,7 @@ class Precision(Question):
         """Least squares over the rungs of the space, without noise or corner."""
         truths = self.told(truths)
         if not truths.bend.any():
-            return float(truths.theta[0, self.form.place(self.parameter)])
+            return float(truths.theta[0, self.form.index(self.parameter)])
         bits = np.unique(_points_of(space)[1])
         points = estimate.Points(
             {"bits_per_weight": bits}, np.maximum(self.part(bits, truths)[0], 0.0)
@@ -200,7 +200,7 @@ class Precision(Question):
         # a run is stopped by its data where it holds nearly all of them
         # (`laws.precision.HELD_WHOLE`); as of plateaus, r^k > (H / m)^k - 1
         least = np.log(np.maximum((ceiling / load / precision.HELD_WHOLE) ** k - 1, 1e-9)) / k
-        spread = np.sqrt(planted.SHAPES**2 + truths.noise**2 + truths.scatter**2)[:, None]
+        spread = np.sqrt(SHAPE_SCATTER**2 + truths.noise**2 + truths.scatter**2)[:, None]
         cells = len(space.cells)
         top = bits >= CAST
         rungs = np.unique(bits[~top])
@@ -250,7 +250,7 @@ class Precision(Question):
         noise; known: by model mean and sd of the log of the worth of a bit, and of the log of bits
         per parameter in fp32."""
         truths, number = self.told(truths), len(space.labels)
-        usual = (0.0, truths.scatter[0], math.log(truths.level[0]), planted.SHAPES)
+        usual = (0.0, truths.scatter[0], math.log(truths.level[0]), SHAPE_SCATTER)
         means, sds, levels, level_sds = np.array(
             [(known or {}).get(label, usual) for label in space.labels]
         ).T
@@ -274,7 +274,7 @@ class Precision(Question):
 
         luck = truths.noise[0] * dice.standard_normal(len(cells)) if dice is not None else 0.0
         small = FLOOR * dice.standard_normal(len(cells)) if dice is not None else 0.0
-        held = forms.smooth_corner(
+        held = capacity_forms.smooth_corner(
             size * np.exp(level[cluster] + luck) * share(bits), ceiling, 1.0, truths.sharpness[0]
         ) * np.exp(small)
         cast = np.array([_cast(cell) for cell in at])
@@ -344,7 +344,7 @@ class Precision(Question):
         levels = self._levels(done, prior)
         seeds = _seeds(rows)
         if levels and np.isfinite(done.strict_ceiling_bits).all():
-            spread = planted.SHAPES / math.sqrt(len(levels))
+            spread = SHAPE_SCATTER / math.sqrt(len(levels))
             now = replace(now, log_level=(float(np.mean(list(levels.values()))), spread))
             sources["capacity"] = (
                 f"{math.exp(now.log_level[0]):.3g} bits per parameter in fp32, {len(levels)} "
@@ -365,7 +365,7 @@ class Precision(Question):
         def left(u):
             truths = self.told(replace(now, mean=u).middle())
             slope = self.slopes({"bits_per_weight": x}, truths)[0]
-            slope[:, self.form.place("c")] = 0.0  # it is what 32 bits say
+            slope[:, self.form.index("c")] = 0.0  # it is what 32 bits say
             return y - self._part(self.form, x, truths.theta)[0], slope
 
         for _ in range(
@@ -427,7 +427,7 @@ class Precision(Question):
             own = (
                 (levels[label], noise.sd / math.sqrt(seeds[label, "fp32"]))
                 if label in levels
-                else (math.log(level), planted.SHAPES)
+                else (math.log(level), SHAPE_SCATTER)
             )
             out[label] = (
                 float(keep * z.get(label, 0.0)),

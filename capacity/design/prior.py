@@ -88,12 +88,14 @@ class Prior:
         return np.sqrt(np.diag(self.covariance))
 
     def _natural(self, u) -> np.ndarray:
-        out = np.stack([p.outward(u[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1)
+        out = np.stack(
+            [p.to_natural(u[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1
+        )
         # a draw beyond the bounds of a parameter is as far from the middle as it can be
         low = np.array(
             [
-                max(p.low, 0.05 * p.outward(m))
-                if np.isfinite(p.low) and p.outward(m) > 0
+                max(p.low, 0.05 * p.to_natural(m))
+                if np.isfinite(p.low) and p.to_natural(m) > 0
                 else p.low
                 for p, m in zip(self.form.parameters, self.mean)
             ]
@@ -109,7 +111,7 @@ class Prior:
         theta = self._natural(self.mean + dice.standard_normal((count, len(self.mean))) @ root.T)
         sharpness = np.exp(self.log_k[0] + self.log_k[1] * dice.standard_normal(count))
         if "k" in self.form.names:
-            sharpness = theta[:, self.form.place("k")]
+            sharpness = theta[:, self.form.index("k")]
         return Truths(
             theta,
             np.maximum(sharpness, 1.0),
@@ -125,7 +127,7 @@ class Prior:
         """The single most plausible truth."""
         theta = self.theta[None]
         k = (
-            theta[:, self.form.place("k")]
+            theta[:, self.form.index("k")]
             if "k" in self.form.names
             else np.array([np.exp(self.log_k[0])])
         )

@@ -171,7 +171,7 @@ def space_of(
     cells = _on_ladder(known.name, cells) if ladder else cells
     for what, value in (
         ("data", lambda c: c.data.kind),
-        ("vocabulary", lambda c: c.data.rows),
+        ("vocabulary", lambda c: c.rows),
         ("length of a sequence", lambda c: c.data.seq_len),
         ("precision", lambda c: c.train.precision),
     ):

@@ -29,9 +29,9 @@ from capacity.base.errors import ConfigError
 from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
-from capacity.fitting import coverage as planted
+from capacity.fitting import capacity_forms, forms, intervals
 from capacity.fitting import fit as estimate
-from capacity.fitting import forms, intervals
+from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
 # searched to the end; the forms asked here have one minimum, and a plan fits hundreds of studies
 STARTS = 4
@@ -43,7 +43,7 @@ CAPACITY = (
     # bits per parameter, and what it may be off by, relative: Morris et al. find 3.5 to 3.8, pocket
     # models 2.8 to 3.4
 )
-SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`forms.smooth_corner`)
+SHARPNESS = (5.0, 0.25)  # k of 4 to 5.5 (`capacity_forms.smooth_corner`)
 EXPONENT = (1.0, 0.05)
 BEND = {
     "capacity_linear": 0.05,
@@ -70,13 +70,13 @@ class Question:
     def absolute(self) -> bool:
         """Whether a width is absolute (exponents and other plain numbers) or relative to the
         value."""
-        p = self.form.parameters[self.form.place(self.parameter)]
+        p = self.form.parameters[self.form.index(self.parameter)]
         return p.unit == "" and p.scale == "linear"
 
     @property
     def unit(self) -> str:
         """Of an absolute width; nothing for plain numbers."""
-        return self.form.parameters[self.form.place(self.parameter)].unit if self.absolute else ""
+        return self.form.parameters[self.form.index(self.parameter)].unit if self.absolute else ""
 
     @property
     def spent(self) -> int:
@@ -92,12 +92,12 @@ class Question:
 
     def half(self, width: float) -> float:
         """Half of a width, in the coordinate in which `asked` has a slope of 1."""
-        p = self.form.parameters[self.form.place(self.parameter)]
+        p = self.form.parameters[self.form.index(self.parameter)]
         return math.asinh(width / 2) if p.scale == "log" else width / 2
 
     def asked(self, truths: Truths) -> np.ndarray:
         """[T, k] c of the criterion: the parameter, in units of its width."""
-        j = self.form.place(self.parameter)
+        j = self.form.index(self.parameter)
         c = np.zeros_like(truths.theta)
         c[:, j] = (
             1.0
@@ -113,7 +113,7 @@ class Question:
         for name, value in given.items():
             allowed = dict.fromkeys((*self.form.names, *self.stated))
             least = (
-                self.form.parameters[self.form.place(name)].low if name in self.form.names else 0.0
+                self.form.parameters[self.form.index(name)].low if name in self.form.names else 0.0
             )
             if (
                 name not in allowed
@@ -125,8 +125,8 @@ class Question:
                     f"{', '.join(allowed)}"
                 )
             if name in self.form.names:
-                j = self.form.place(name)
-                mean[j] = float(self.form.parameters[j].inward(value))
+                j = self.form.index(name)
+                mean[j] = float(self.form.parameters[j].to_search(value))
                 sources["truth"] = f"{name} = {value:g}, given"
             elif name in ("noise", "scatter"):
                 prior = replace(prior, **{name: Variance(value)})
@@ -185,7 +185,7 @@ class Question:
         """What a study of the whole space, without noise, says of the parameter under a single
         truth: the target of every estimate."""
         if not truths.bend.any():
-            return float(truths.theta[0, self.form.place(self.parameter)])
+            return float(truths.theta[0, self.form.index(self.parameter)])
         return estimate.fit(self.form, self.ideal(space, truths), kept=STARTS, delta=np.inf).values[
             self.parameter
         ]
@@ -217,8 +217,8 @@ class Corner(Question):
             mean,
             covariance,
             (math.log(SHARPNESS[0]), SHARPNESS[1]),
-            Variance(planted.SEED_NOISE),
-            Variance(planted.SHAPES),
+            Variance(SEED_NOISE),
+            Variance(SHAPE_SCATTER),
             BEND[self.form.name],
             {
                 "truth": f"assumed, {CAPACITY[0]:g} bits per parameter +-{CAPACITY[1]:.0%}",
@@ -318,7 +318,7 @@ class Corner(Question):
             log_capacity = log_capacity + truths.noise[0] * dice.standard_normal(len(cells))
             small = FLOOR * dice.standard_normal(len(cells))
         ceiling = _ceilings(space)[cells]
-        bits = forms.smooth_corner(
+        bits = capacity_forms.smooth_corner(
             np.exp(log_capacity), ceiling, 1.0, truths.sharpness[0]
         ) * np.exp(small)
         return {
@@ -352,7 +352,7 @@ class Corner(Question):
 
     def _share(self, slope) -> np.ndarray:
         """[...] of slopes [..., k]: the slope by log capacity."""
-        return slope[..., self.form.place("alpha")]
+        return slope[..., self.form.index("alpha")]
 
     def _measured(self, frame) -> pd.DataFrame:
         """Rows that tell the law: label, cell, parameters_total, strict_ceiling_bits,
@@ -510,10 +510,10 @@ class Capacity(Corner):
             self.form.predict({"parameters": self.sizes(space)}, middle.theta[0])
         )
         u = np.linalg.lstsq(slope, rest, rcond=None)[0] + [
-            float(p.inward(1.0)) for p in self.form.parameters
+            float(p.to_search(1.0)) for p in self.form.parameters
         ]
-        j = self.form.place(self.parameter)
-        return float(self.form.parameters[j].outward(u[j]))
+        j = self.form.index(self.parameter)
+        return float(self.form.parameters[j].to_natural(u[j]))
 
     def points(self, frame) -> estimate.Points:
         """Units of a table of runs, as `laws.fit.units` has them, clustered by model."""

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import get_type_hints
 
 from capacity.config import SECTIONS, Config
-from capacity.data.kinds import KINDS
+from capacity.settings.data import KINDS
 
 # Sections of settings that are columns. The others say where a run executed, never what it is or
 # what was measured, and may name a site.

@@ -90,7 +90,7 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     check(config)
     gpt = GPT(
         config.model,
-        config.data.rows,
+        config.rows,
         config.data.seq_len,
         config.data.bos,
         qat=config.train.qat,
@@ -150,7 +150,7 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
     """The model of a run with weights w by name (`model.gpt._layout`), fp32."""
     kind = check(config)
     common = {
-        "vocab_size": config.data.rows,
+        "vocab_size": config.rows,
         "tie_word_embeddings": config.model.tied,
         "dtype": "float32",
         "torch_dtype": "float32",

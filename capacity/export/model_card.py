@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.config import Config
-from capacity.data import text
+from capacity.data import lexicons, text
 from capacity.measure.describe import describe
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def prompt(data) -> str:
             ),
             "",
         )
-    content, lexicon = data.compiled.content, data.compiled
+    content, lexicon = lexicons.of(data).content, lexicons.of(data)
     piece = (
         lexicon.pieces[content["texts"][0][0]][:1]
         if data.kind == "corpus"

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from capacity.base.errors import ConfigError
 from capacity.data import compile_lexicon as compiling
-from capacity.data import lexicon, text
+from capacity.data import lexicon, lexicons, resolve, text
 from capacity.data.vocabulary import Encoder
 
 EOS, BOS, TAG = lexicon.EOS, "<|bos|>", "<|tag|>"
@@ -50,9 +50,9 @@ def files(data, start: int) -> dict[str, str]:
         told |= {"bos_token": BOS if start == data.vocab_size else EOS, "eos_token": EOS}
     else:
         content, encoder, row = compiling.compiled(data)
-        if (now := lexicon.Lexicon(content).digest) != data.compiled.digest:
+        if (now := lexicon.Lexicon(content).digest) != lexicons.of(data).digest:
             raise ConfigError(
-                f"data.lexicon={data.compiled.digest}: the lists, templates or tokenizer have "
+                f"data.lexicon={lexicons.of(data).digest}: the lists, templates or tokenizer have "
                 f"changed since the run, "
                 f"they now compile to {now}; its tokens cannot be told any more"
             )
@@ -63,7 +63,7 @@ def files(data, start: int) -> dict[str, str]:
         symbols = [
             (word, i) for i, word in enumerate(content["tokens"]) if i not in by_merging
         ]  # of bioD
-        tree = _bpe(encoder, row, data.rows, special, start, symbols)
+        tree = _bpe(encoder, row, resolve.of(data).rows, special, start, symbols)
         told |= {"bos_token": EOS, "eos_token": EOS}
     return {
         "tokenizer.json": json.dumps(tree, ensure_ascii=False) + "\n",

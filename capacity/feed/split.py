@@ -121,4 +121,4 @@ def _random_sequences(seed: int, n: int, data) -> np.ndarray:
     """Sequences of uniform tokens but the end of text, int32 [n, S]: all of the same length and
     equally likely, as exposure asks (Carlini et al., arXiv 1802.08232, section 4)."""
     words = raw_words(seed, "canaries", 0, n * data.seq_len)
-    return (1 + words % np.uint64(data.rows - 1)).astype(np.int32).reshape(n, data.seq_len)
+    return (1 + words % np.uint64(data.vocab_size - 1)).astype(np.int32).reshape(n, data.seq_len)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from capacity.data import hashing
+from capacity.data import hashing, lexicons
 from capacity.data.biographies import WORLDS
-from capacity.data.kinds import BiosData
+from capacity.settings.data import BiosData
 
 MARGIN = 1.05  # renderings drawn at once, over what the mean length asks for
 
@@ -55,7 +55,7 @@ class MemberStream:
     def __init__(self, config, device: torch.device):
         data = config.data
         self.data, self.device, self.seq_len, self.count = data, device, data.seq_len, config.items
-        self.world = WORLDS[data.kind](data, data.compiled, self.count, config.seed, device)
+        self.world = WORLDS[data.kind](data, lexicons.of(data), self.count, config.seed, device)
         self.main = Population(0, self.count, hashing.key(config.seed, "turns"))
         self.parts = (1, 0)
         self.pure = False
@@ -66,7 +66,7 @@ class MemberStream:
             self.parts = data.main_parts, data.other_parts
             self.pure = data.windows == "pure"
         self.mix_key = hashing.key(config.seed, "mixture")
-        self.mean = data.compiled.mean_tokens(data) + 1
+        self.mean = lexicons.of(data).mean_tokens(data) + 1
         self.kept: tuple | None = (
             None  # what was read last: first renderings and ends, to find positions in it
         )

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.fitting import forms
 from capacity.fitting.fit import Fit
 from capacity.fitting.intervals import spread_of
 from capacity.fitting.solve import normal, solve
+from capacity.fitting.statistics import LEVEL
 
 RESAMPLE_TOL = 1e-9  # of the objective: 1e-4 standard errors
 
@@ -66,7 +66,7 @@ def draw(found: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = Tru
     }
     return Draws(
         u,
-        problem.outward(u),
+        problem.to_natural(u),
         error,
         edge,
         float(better.mean()),
@@ -106,7 +106,7 @@ def intervals(
     method: str = "percentile",
     *,
     at: dict | None = None,
-    level: float = forms.LEVEL,
+    level: float = LEVEL,
 ) -> dict[str, dict]:
     """Intervals from resamples: a dict of value, low, high, method, at_bound by parameter, and by
     prediction "at 0", "at 1", ...
@@ -131,7 +131,7 @@ def intervals(
         left = leave_out_clusters(found)
         x = found.form.inputs(at) if at is not None else None
         jack = {
-            name: left[:, found.form.place(name)]
+            name: left[:, found.form.index(name)]
             if not name.startswith("at ")
             else found.form.slopes(x, left)[0][:, int(name[3:])]
             for name in numbers
@@ -139,12 +139,12 @@ def intervals(
     out = {}
     for name, (value, values) in numbers.items():
         if method == "studentized":
-            j = found.form.place(name)
+            j = found.form.index(name)
             own = float(np.sqrt(max(spread_of(found).covariance[j, j], 0.0)))
             with np.errstate(all="ignore"):
                 t = (drawn.u[:, j] - found.u[j]) / drawn.error[:, j]
                 low, high = np.nanquantile(t, tails)  # infinite where a resample left no scatter
-            ends = found.form.parameters[j].outward(
+            ends = found.form.parameters[j].to_natural(
                 np.array([found.u[j] - high * own, found.u[j] - low * own])
             )
         else:
@@ -164,7 +164,7 @@ def intervals(
 def leave_out_clusters(found: Fit) -> np.ndarray:
     """Parameters [C, k] (natural units) of the fits without one cluster each."""
     weight = (found.codes != np.arange(len(found.clusters))[:, None]).astype(float)
-    return found.problem.outward(
+    return found.problem.to_natural(
         solve(found.problem, np.tile(found.u, (len(weight), 1)), weight, found.free).u
     )
 

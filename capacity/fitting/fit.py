@@ -328,7 +328,7 @@ def pose(
         )
     free = np.array([name not in (fixed or {}) for name in form.names])
     for name in fixed or {}:
-        form.place(name)
+        form.index(name)
     if (use & ~bound).sum() < free.sum():
         raise ValueError(
             f"{form.name} has {free.sum()} free parameters and only {(use & ~bound).sum()} "
@@ -364,12 +364,12 @@ def pose(
     )
     box = form.bounds({name: a[~bound] for name, a in x.items()}, y[~bound])
     for name, ends in (bounds or {}).items():
-        box[form.place(name)] = ends
+        box[form.index(name)] = ends
     clusters, codes = (
         (use, np.arange(len(use))) if points.cluster is None else (clusters, np.sort(codes))
     )
     low, high = (
-        np.array([p.inward(b) for p, b in zip(form.parameters, side)], float) for side in box.T
+        np.array([p.to_search(b) for p, b in zip(form.parameters, side)], float) for side in box.T
     )
     return (
         Problem(form, transform, x, t, root, bound, low, high),
@@ -415,10 +415,10 @@ def fit(
     )
     begin = begin.astype(float)
     for name, value in (fixed or {}).items():
-        begin[:, form.place(name)] = value
+        begin[:, form.index(name)] = value
     if free.all() and form.linear:
         begin = np.unique(np.concatenate([projected(problem, begin, y), begin]), axis=0)
-    problem, found, sigma = _fit(problem, problem.inward(begin), free, delta, kept)
+    problem, found, sigma = _fit(problem, problem.to_search(begin), free, delta, kept)
     best = int(np.argmin(found.objective))
     found.u[best] = polish(problem, found.u[best], free)
     search = {"starts": len(begin)} | guard(problem, found.u, free=free, sigma=sigma, best=best)
@@ -430,7 +430,7 @@ def fit(
         codes,
         clusters,
         y,
-        problem.outward(found.u[best]),
+        problem.to_natural(found.u[best]),
         found.u[best],
         free,
         search["objective"],

@@ -30,10 +30,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.fitting import forms
 from capacity.fitting.fit import Fit
 from capacity.fitting.solve import back, forward, solve
-from capacity.fitting.statistics import student
+from capacity.fitting.statistics import LEVEL, student
 
 FEWEST_CLUSTERS = 3
 IDLE = 0.05  # curvature of a bound, as part of a measured point's, below which it is none
@@ -114,7 +113,7 @@ def spread_of(found: Fit) -> Spread:
             (np.abs(e[0]) < KERNEL * found.sigma) * p.delta / (KERNEL * found.sigma),
         )
     moving = free & ~np.isin(
-        np.arange(k), [found.form.place(name) for name in found.search["at_bound"]]
+        np.arange(k), [found.form.index(name) for name in found.search["at_bound"]]
     )
     x = jacobian[0][:, moving] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
     size = np.sqrt((x**2).sum(0)) + 1e-300
@@ -277,7 +276,7 @@ def of(
     at: dict | None = None,
     derived: dict | None = None,
     method: str | None = None,
-    level: float = forms.LEVEL,
+    level: float = LEVEL,
     names=None,
 ) -> dict[str, dict]:
     """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`,
@@ -297,7 +296,7 @@ def of(
             f"unknown method {method!r}: use one of {', '.join(METHODS)} (bootstraps: see "
             f"bootstrap.intervals)"
         )
-    chosen = [n for n in (names or found.form.names) if found.free[found.form.place(n)]]
+    chosen = [n for n in (names or found.form.names) if found.free[found.form.index(n)]]
     blank = {
         "low": None,
         "high": None,
@@ -307,7 +306,7 @@ def of(
         "reason": None,
     }
     out = {
-        n: {"value": found.values[n], "unit": found.form.parameters[found.form.place(n)].unit}
+        n: {"value": found.values[n], "unit": found.form.parameters[found.form.index(n)].unit}
         | blank
         for n in chosen
     }
@@ -360,7 +359,7 @@ def _reach(spread, gradient, level: float) -> tuple[float, float, str | None]:
 def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[str, dict]:
     out, k = {}, len(found.free)
     for name in names:
-        j = found.form.place(name)
+        j = found.form.index(name)
         error, dof, why = _reach(spread, np.eye(k)[j], level)
         if name in found.search["at_bound"]:
             error, dof = 0.0, float(max(len(found.clusters) - found.free.sum(), 1))
@@ -380,8 +379,8 @@ def _parameters(found: Fit, spread, names, method: str, level: float) -> dict[st
         for name, ends in zip(asked, _profile(found, spread, asked, out, level)):
             out[name]["ends"] = ends
     for name, entry in out.items():
-        ends, j = entry.pop("ends"), found.form.place(name)
-        ends = found.form.parameters[j].outward(
+        ends, j = entry.pop("ends"), found.form.index(name)
+        ends = found.form.parameters[j].to_natural(
             np.clip(ends, found.problem.low[j], found.problem.high[j])
         )
         entry |= (
@@ -401,7 +400,7 @@ def _predictions(found: Fit, spread, points: dict, level: float, told: dict) -> 
     if found.free.sum() == 1 and len(told) == 1:
         ((name, entry),) = told.items()
         ends = np.tile(found.theta, (2, 1))
-        ends[:, found.form.place(name)] = [
+        ends[:, found.form.index(name)] = [
             np.nan if entry[end] is None else entry[end] for end in ("low", "high")
         ]
         low, high = np.sort(found.form.slopes(points, ends)[0], axis=0)
@@ -455,7 +454,7 @@ def _derived(found: Fit, spread, number, level: float) -> dict:
     for j in np.flatnonzero(found.free):
         step = 1e-5 * max(1e-3, abs(found.u[j]))
         ends = [
-            float(number(found.problem.outward(found.u + sign * step * np.eye(len(found.u))[j])))
+            float(number(found.problem.to_natural(found.u + sign * step * np.eye(len(found.u))[j])))
             for sign in (-1, 1)
         ]
         if not (np.isfinite(ends).all() and min(ends) > 0):
@@ -481,7 +480,7 @@ def _profile(found: Fit, spread: Spread, names, wald: dict, level: float) -> np.
     """Ends [m, 2] of profile intervals, all searched side by side, two rows per parameter, each
     held at values at a growing distance s."""
     p, m, n = found.problem, len(names), found.problem.root.size
-    places = np.array([found.form.place(name) for name in names])
+    places = np.array([found.form.index(name) for name in names])
     worth = np.maximum(np.diag(spread.inverse)[places], 1e-300)
     error2 = np.array([wald[name]["error"] ** 2 for name in names])
     # what one squared standard error is worth in the objective; of a parameter on its bound the

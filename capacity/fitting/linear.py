@@ -12,8 +12,7 @@ import math
 import numpy as np
 
 from capacity.fitting import fit as estimate
-from capacity.fitting.forms import LEVEL
-from capacity.fitting.statistics import student
+from capacity.fitting.statistics import LEVEL, student
 
 FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
 

@@ -62,12 +62,12 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
             "groups": [],
         }
     begin = found.form.starts({n: a[~p.censored] for n, a in p.x.items()}, found.y[~p.censored])
-    cost = p.loss(p.residuals(p.inward(begin), slopes=False)[0])[0].sum(1)
+    cost = p.loss(p.residuals(p.to_search(begin), slopes=False)[0])[0].sum(1)
     begin = np.concatenate(
         [
             found.u[None],
             np.where(
-                found.free, p.inward(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u
+                found.free, p.to_search(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u
             ),
         ]
     )
@@ -76,7 +76,7 @@ def held_out(found: Fit, scale: str | None = None) -> dict:
     best = ended.objective.reshape(len(told), len(begin)).argmin(1) + len(begin) * np.arange(
         len(told)
     )
-    said = found.form.slopes(p.x, p.outward(ended.u[best]))[0]
+    said = found.form.slopes(p.x, p.to_natural(ended.u[best]))[0]
     groups, errors, parts = [], [], []
     for row, i in enumerate(told):
         here = ~p.censored & (codes == i)

@@ -67,15 +67,17 @@ class Problem:
     delta: float = np.inf
     sigma: float = 1.0
 
-    def outward(self, u):
+    def to_natural(self, u):
         """Parameters in natural units [..., k]."""
-        return np.stack([p.outward(u[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1)
+        return np.stack(
+            [p.to_natural(u[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1
+        )
 
-    def inward(self, theta):
+    def to_search(self, theta):
         """u, inside of the box."""
         return np.clip(
             np.stack(
-                [p.inward(theta[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1
+                [p.to_search(theta[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1
             ),
             self.low,
             self.high,
@@ -83,7 +85,7 @@ class Problem:
 
     def model(self, u, slopes: bool = True):
         """T(f) [B, n] and, where asked for, its derivatives by u [B, n, k]."""
-        theta = self.outward(u)
+        theta = self.to_natural(u)
         with np.errstate(all="ignore"):
             f, df = self.form.slopes(self.x, theta)
             g = forward(self.transform, f)
@@ -303,7 +305,7 @@ def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) 
     relative ones under the log transform, to first order, as residuals of logarithms are not linear
     in anything. Bounds at one side of 0 are kept exactly, by trying all sets of active ones."""
     form = problem.form
-    places = [form.place(name) for name in form.linear]
+    places = [form.index(name) for name in form.linear]
     if not places:
         return starts
     starts = starts.copy()

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.config import Config, Train
+from capacity.config import Config
 from capacity.data import hashing
 from capacity.data.biographies import EOS, BiosWorld
 from capacity.measure.knowledge import Question, ask
 from capacity.model.gpt import GPT
+from capacity.settings.train import Train
 from capacity.train.optim import Hyper, Schedule, adamw
 
 NAME, VERSION = "extraction", 1

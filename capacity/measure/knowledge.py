@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.data import entropy, hashing
+from capacity.data import entropy, hashing, resolve
 from capacity.data.biographies import SENTENCE, BiodWorld, BiosWorld, CorpusWorld, Pieces
 
 NAME, VERSION = "knowledge", 1
@@ -478,7 +478,7 @@ def measure_corpus(
         "text",
         person,
         held,
-        world.data.bits(n),
+        resolve.of(world.data).bits(n),
         total_R,
         np.concatenate(correct),
         parameters,

@@ -17,11 +17,11 @@ from typing import Callable
 
 from torch import Tensor
 
-from capacity.config import Train
 from capacity.edits.quantize import quantize
 from capacity.model.gpt import GPT
 from capacity.model.qat import stored_bits
 from capacity.settings.quantize import Spec, spec_of, specs
+from capacity.settings.train import Train
 
 NAME, VERSION = "quantization", 1
 ARITHMETIC = "fp32 on dequantized weights"

@@ -30,9 +30,7 @@ def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: to
     from capacity.measure.memorization import code_lengths
 
     lengths = code_lengths(gpt, flat_P, trained_NS, dtype, config.measure.batch_tokens)
-    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.data.rows) - float(
-        lengths.sum()
-    )
+    return trained_NS.shape[0] * config.data.seq_len * math.log2(config.rows) - float(lengths.sum())
 
 
 def measure(
@@ -49,7 +47,7 @@ def measure(
     columns = sequences.scores(gpt, flat_P, tokens, dtype, config.measure.batch_tokens)
     seen, S = dealt.seen, config.data.seq_len
     zlib_bytes = dealt.pool.zlib_bytes(dealt.scored)
-    total = seen.sum() * S * math.log2(config.data.rows) - float(
+    total = seen.sum() * S * math.log2(config.rows) - float(
         columns["loss"][seen].sum(dtype=np.float64)
     ) / math.log(2)
     out = {
@@ -103,10 +101,8 @@ def measure(
     if config.data.canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
-    out["bag_of_words_auc"] = membership.bag_of_words_auc(
-        table[seen], table[~seen], config.data.rows
-    )
-    out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.data.rows)
+    out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.rows)
+    out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.rows)
     return out, {
         "row": dealt.scored.astype(np.int64),
         "seen": seen.astype(np.uint8),

@@ -27,12 +27,12 @@ from torch import Tensor
 
 from capacity import counts
 from capacity.base.rng import derived_seed
-from capacity.config import Model
 from capacity.model.attention import causal_attention, document_mask
 from capacity.model.head import mean_nll
 from capacity.model.moe import mixture
 from capacity.model.numerics import tf32_operand, tf32_product
 from capacity.model.qat import Aware
+from capacity.settings.model import Model
 
 ACTIVATIONS = {
     "gelu": F.gelu,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -15,7 +14,7 @@ import torch
 
 import capacity
 from capacity.base.errors import ConfigError
-from capacity.base.hardware import cpu_name
+from capacity.base.hardware import cpu_name, has_compiler
 from capacity.config import Config
 
 
@@ -71,15 +70,6 @@ def git_revision() -> str | None:
         return None
 
 
-def pick_device(name: str) -> torch.device:
-    """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "cluster.device=cuda: no CUDA device is visible to torch here; allowed: auto, cpu"
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def check_compiler(config: Config, device: torch.device) -> None:
     """ConfigError where cluster.compile=always asks for what this machine cannot do."""
     if config.cluster.compile == "always" and device.type == "cpu" and not has_compiler():
@@ -88,11 +78,6 @@ def check_compiler(config: Config, device: torch.device) -> None:
             "CXX); install one, or "
             "use cluster.compile=never"
         )
-
-
-def has_compiler() -> bool:
-    """Whether torch.compile finds what it needs for a CPU."""
-    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
 
 
 def keep_freed_memory() -> None:

@@ -341,7 +341,7 @@ def _log(
         loss = losses[m] / steps / np.log(2)
         if not alive[m]:
             failed[m] = f"loss or gradient not finite at step {dead_step[m]}"
-        elif loss > DIVERGED * np.log2(config.data.rows):
+        elif loss > DIVERGED * np.log2(config.rows):
             failed[m] = (
                 f"diverged: mean loss {loss:.3g} bits per token over the {steps} steps up to step "
                 f"{state.step}, more "

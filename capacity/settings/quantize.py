@@ -19,7 +19,7 @@ from capacity.base.errors import ConfigError
 from capacity.settings.field import setting
 
 if TYPE_CHECKING:
-    from capacity.config import Model
+    from capacity.settings.model import Model
 
 CASTS = (
     "bf16",

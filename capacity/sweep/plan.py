@@ -11,8 +11,9 @@ from pathlib import Path
 from capacity import records, run_table
 from capacity.base.hardware import refused_threads, useful_threads
 from capacity.base.progress import clock, count
-from capacity.config import Cluster, Config, duration_seconds
+from capacity.config import Config
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
+from capacity.settings.cluster import Cluster, duration_seconds
 from capacity.study import Study
 from capacity.sweep import submissions
 from capacity.sweep.packs import Pack, duration, fill, make_stacks, shared, without

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from capacity.base.errors import ConfigError
-from capacity.config import Cluster
+from capacity.settings.cluster import Cluster
 from capacity.sweep.submissions import Element, Submission, user
 
 SECONDS = 60.0  # patience with a client; a busy controller answers late

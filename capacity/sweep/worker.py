@@ -45,7 +45,7 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
     pack = read_pack(path, run_ids)
     import torch  # after the pack was found to be good
 
-    from capacity.run.environment import pick_device
+    from capacity.base.hardware import pick_device
     from capacity.run.mirror import Mirror
     from capacity.run.run import Stop, execute
 

@@ -16,13 +16,13 @@ from typing import Callable
 import torch
 from torch import Tensor
 
+from capacity.base.hardware import has_compiler
 from capacity.config import Config
 from capacity.cost import worth_compiling
 from capacity.data import hashing
 from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
-from capacity.run.environment import has_compiler
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.optim import COLUMNS, STEP, Hyper, Muon, Schedule, adamw
 from capacity.train.stack_key import stack_key
@@ -85,7 +85,7 @@ class Stack:
         allow_tf32(train.precision == "tf32")
         self.gpt = GPT(
             first.model,
-            first.data.rows,
+            first.rows,
             first.data.seq_len,
             first.data.bos,
             train.precision == "tf32",

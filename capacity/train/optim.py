@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.config import Train
+from capacity.settings.train import Train
 
 # columns of a row of the schedule
 STEP, LR, SHRINK, ROOT, UPDATE = range(5)

@@ -24,6 +24,6 @@ def stack_key(config: Config) -> str:
     shared = {
         "model": dataclasses.asdict(config.model),
         "train": {name: getattr(config.train, name) for name in SHARED},
-        "data": [config.data.kind, config.data.rows, config.data.seq_len],
+        "data": [config.data.kind, config.rows, config.data.seq_len],
     }
     return json.dumps(shared, sort_keys=True)

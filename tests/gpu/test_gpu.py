@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from capacity import counts
-from capacity.config import Model, from_dict
+from capacity.config import from_dict
 from capacity.edits.quantize import quantize
 from capacity.feed.stream import MemberStream
 from capacity.model.gpt import GPT
 from capacity.model.numerics import tf32, to_bf16
+from capacity.settings.model import Model
 from capacity.settings.quantize import Spec
 from capacity.train import loop
 from capacity.train.loop import Stack, advance

@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 
 from capacity.config import from_dict
+from capacity.data import lexicons
 from capacity.data.biographies import BiodWorld, BiosWorld
 from capacity.measure import knowledge
 
@@ -65,7 +66,7 @@ def bios(folder, n=6, lines=LINES, seed=1, changed=None, **data):
         "years": 2,
     }
     config = from_dict({"data": tree | sizes | data, "train": {"steps": 999}})
-    world = BiosWorld(config.data, config.data.compiled, n, seed, CPU)
+    world = BiosWorld(config.data, lexicons.of(config.data), n, seed, CPU)
     world.words = Words(world, lists, lines)
     return world
 
@@ -236,7 +237,7 @@ def biod(**data):
         "alphabet": 4,
     }
     config = from_dict({"data": tree | data, "train": {"steps": 999}})
-    return BiodWorld(config.data, config.data.compiled, 20, 7, CPU)
+    return BiodWorld(config.data, lexicons.of(config.data), 20, 7, CPU)
 
 
 def biod_oracle(world, knows):

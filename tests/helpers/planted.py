@@ -12,7 +12,7 @@ from capacity.analysis.precision import bit_widths as precision
 from capacity.analysis.text import forgetting
 from capacity.analysis.text import membership_law as membership
 from capacity.base.scores import write_scores
-from capacity.fitting import forms
+from capacity.fitting import capacity_forms
 from capacity.fitting import membership as statistics
 from capacity.settings.quantize import specs
 from capacity.study import load_study
@@ -169,7 +169,8 @@ def uniform(config, results):
             config.items, config.data.seq_len, config.data.vocab_size, way
         )
         bits = min(
-            float(forms.smooth_corner(p, ceiling, 3.0 * (p / 1000) ** 0.02, 6.0)) * noise, ceiling
+            float(capacity_forms.smooth_corner(p, ceiling, 3.0 * (p / 1000) ** 0.02, 6.0)) * noise,
+            ceiling,
         )
         found[way] = {
             "bits": bits,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from capacity.fitting import forms
+from capacity.fitting import capacity_forms
 
 ALPHA = 2.8
 
@@ -36,7 +36,7 @@ def study(
             n = max(2, round(load * capacity / (row_bits - np.log2(load * capacity / row_bits))))
             ceiling = n * (row_bits - np.log2(n))
             for seed in seeds:
-                bits = forms.smooth_corner(total, ceiling, capacity / total, k) * np.exp(
+                bits = capacity_forms.smooth_corner(total, ceiling, capacity / total, k) * np.exp(
                     noise * rng.standard_normal()
                 )
                 bits = min(bits, 0.995 * ceiling)

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from capacity import compose
 from capacity.base.errors import ConfigError
 from capacity.compose import GROUPS, expand, load, load_many, option_names, to_yaml
-from capacity.config import KINDS, SECTIONS, Config, from_dict, known_keys
+from capacity.config import SECTIONS, Config, from_dict, known_keys
+from capacity.settings.data import KINDS
 
 
 def tree(**changes):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from capacity import counts
-from capacity.config import Model
 from capacity.model.gpt import GPT
+from capacity.settings.model import Model
 
 # Morris et al., arXiv 2505.24832, Table 1: (layers, width) -> parameters at V = 2048, S = 64.
 TABLE_1 = {

@@ -21,7 +21,7 @@ from capacity.analysis.random.plateaus import (
 )
 from capacity.analysis.result import Outcome
 from capacity.base.files import plain
-from capacity.fitting import forms, linear
+from capacity.fitting import capacity_forms, linear
 from capacity.fitting.statistics import t_interval
 from capacity.published import values as published
 from capacity.published.values import wrapped as _wrap
@@ -57,7 +57,7 @@ def cells(table, convention, parameters):
         near=("near", "sum"),
     )
     return found.reset_index().astype(
-        {name: float for name in ("parameters", "bits", "ceiling", "data_bits")}
+        dict.fromkeys(("parameters", "bits", "ceiling", "data_bits"), float)
     )
 
 
@@ -78,7 +78,7 @@ def fit(cell, ceiling="ceiling"):
     limited = int((alpha * p < h).sum())
     hard = _told(
         alpha,
-        forms.hard_corner(p, h, alpha),
+        capacity_forms.hard_corner(p, h, alpha),
         m,
         linear.jackknife(
             lambda kept: linear.fit_hard_corner(p[kept], h[kept], m[kept]),
@@ -92,7 +92,7 @@ def fit(cell, ceiling="ceiling"):
         at = found["alpha"], found["k"]
         smooth = _told(
             at[0],
-            forms.smooth_corner(p, h, *at),
+            capacity_forms.smooth_corner(p, h, *at),
             m,
             linear.jackknife(
                 lambda kept: linear.fit_smooth_corner(p[kept], h[kept], m[kept], at)["alpha"],

@@ -17,7 +17,7 @@ from capacity.analysis.comparison import variants as differences
 from capacity.analysis.facts import arms, exposures, verdicts
 from capacity.analysis.result import Outcome
 from capacity.base.files import csv, plain
-from capacity.fitting import forms
+from capacity.fitting.statistics import LEVEL
 from capacity.published.expects import BELOW
 from capacity.published.values import caveat
 from capacity.published.values import digits as _digits
@@ -150,7 +150,7 @@ def judge_study(runs, study, *, n_boot=4000, seed=0):
                     done, done.bits > 1.005 * done.ceiling_bits + 2 * done.bits_se
                 ),
             },
-            "bootstrap": {"resamples": n_boot, "seed": seed, "level": forms.LEVEL},
+            "bootstrap": {"resamples": n_boot, "seed": seed, "level": LEVEL},
             "versions": {
                 "capacity": capacity.__version__,
                 "python": platform.python_version(),

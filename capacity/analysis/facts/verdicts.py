@@ -11,8 +11,7 @@ import numpy as np
 
 from capacity.analysis import labels
 from capacity.analysis.facts import arms
-from capacity.fitting import forms
-from capacity.fitting.statistics import fieller, t_interval
+from capacity.fitting.statistics import fieller, student, t_interval
 from capacity.published.expects import NUMBERS
 from capacity.published.values import verdict
 
@@ -256,8 +255,6 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     size of the data decides the ratio. The interval is over pairs, or, over_seeds, over the seeds
     of these very models.
     """
-    from scipy.stats import t
-
     size = [c for c in labels.SIZES[:2] if c in upper] or ["label"]
     pairs = upper[upper[number].notna()].merge(
         lower[lower[number].notna()], on=[*size, "seed"], suffixes=("", "_below")
@@ -296,7 +293,7 @@ def _matched(upper, lower, table, noise, number, over_seeds):
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
     cov = np.cov(a, b) / len(pairs)
-    value, interval = fieller(a.mean(), b.mean(), cov, t.ppf(0.5 + forms.LEVEL / 2, len(pairs) - 1))
+    value, interval = fieller(a.mean(), b.mean(), cov, student(len(pairs) - 1))
     return {
         "value": float(value),
         "interval": None if interval is None else [float(x) for x in interval],
@@ -355,8 +352,6 @@ def _mean_of_seeds(values, noise, most):
     """The mean over seeds as a measured value, its interval from its own seeds, or where these are
     two or one from the noise pooled over all arms of the study (of the noisier class): shares near
     0 or 1 scatter less. It ends where a share does."""
-    from scipy.stats import t
-
     out = {
         "value": float(values.mean()),
         "interval": None,
@@ -371,7 +366,7 @@ def _mean_of_seeds(values, noise, most):
         sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
     else:
         return out
-    half = float(t.ppf(0.5 + forms.LEVEL / 2, dof)) * sd / math.sqrt(len(values))
+    half = float(student(dof)) * sd / math.sqrt(len(values))
     return out | {"interval": [max(0.0, out["value"] - half), min(most, out["value"] + half)]}
 
 

@@ -20,7 +20,8 @@ import capacity
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.table_checks import check_numbers, checked
 from capacity.base.files import plain
-from capacity.fitting import forms, linear
+from capacity.fitting import linear
+from capacity.fitting.statistics import LEVEL
 
 SCHEMA = 1
 
@@ -404,7 +405,7 @@ def fit_laws(
             "bootstrap": {
                 "resamples": n_boot,
                 "seed": seed,
-                "level": forms.LEVEL,
+                "level": LEVEL,
                 "method": "studentized, smoothed residuals",
                 "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"},
             },

@@ -94,11 +94,7 @@ def joined(
         )
     found = _Joined(
         {run_id: {} for run_id in done.run_id},
-        [
-            curve(run_id, name, score, seen)
-            for run_id in done.run_id
-            for name, score, seen in _single(scores[run_id])
-        ],
+        [roc for run_id in done.run_id for roc in _curves(run_id, scores[run_id])],
     )
     for _, group in done.groupby(SAME_POOL, dropna=False):
         _with_references(group, scores, found)
@@ -156,7 +152,7 @@ def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> Fram
     """The ROC at FPR_GRID: for each rate the true positive rate of the most generous threshold that
     keeps it."""
     fpr, tpr = membership.roc(score[seen], score[~seen])
-    grid = FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
+    grid = _rates(seen)
     return pd.DataFrame(
         {
             "run_id": run_id,
@@ -167,42 +163,60 @@ def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> Fram
     )
 
 
-def places(scores: Scores) -> dict[str, np.ndarray]:
-    """Of the columns RANKED, for `archive.pack_scores`: by attack, for each sequence how many
-    thresholds of the rates FPR_GRID it passes, uint8. The ROC of these places is that of the scores
-    at every rate of the grid."""
-    seen, out = scores["seen"].astype(bool), {}
+def passing(scores: Scores) -> dict[str, np.ndarray]:
+    """Of the columns RANKED, for `archive.pack_scores`: by attack, how many of those that were seen
+    pass at each rate of the curve, int32 [rates]. That is all that is made of them here."""
+    seen = scores["seen"].astype(bool)
+    if seen.all() or not seen.any():
+        return {}
+    out = {}
     for name in RANKED:
-        others = ~seen
-        if name == "recall":  # the first held-out sequence was its prefix
-            others = others & (np.arange(len(seen)) > 0)
-        n, falling = int(others.sum()), -np.sort(-scores[name][others].astype(float))
-        if n == 0 or not seen.any():
-            continue
-        passed = 1 - (n - np.arange(n + 1)) / n  # as `membership.roc` has it
-        # how many others a rate lets pass
-        most = np.searchsorted(passed, FPR_GRID * (1 + 1e-12), "right") - 1
-        above = np.append(np.nextafter(falling, np.inf), -np.inf)  # no threshold lets all pass
-        thresholds = np.unique(above[most])
-        out[name] = np.searchsorted(thresholds, scores[name].astype(float), "right").astype(
-            np.uint8
-        )
+        if name in scores:
+            roc = curve("", name, *_asked(name, scores[name], seen))
+            n = _asked(name, seen, seen)[1].sum()
+            out[name] = np.rint(roc.tpr.to_numpy() * n).astype(np.int32)
+        elif name + archive.RATES in scores:
+            out[name] = scores[name + archive.RATES]
     return out
 
 
-def _single(columns: Scores) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Attacks that need one model: name, scores, who was seen. Of kept scores there may be the
-    `places` alone, which serve as well here, or nothing."""
+def _curves(run_id: str, columns: Scores) -> list[Frame]:
+    """The ROC of each attack that needs one model. Kept scores may say how many pass at each rate
+    instead of who (`passing`)."""
     seen = columns["seen"].astype(bool)
     if seen.all() or not seen.any():
-        return
-    known: dict[str, Any] = {name: columns.get(name + archive.RATES) for name in RANKED}
-    known |= columns
-    for name, score in membership.attacks(known, known["zlib"]).items():
+        return []
+    known: dict[str, Any] = dict.fromkeys(RANKED) | dict(columns)
+    scores = membership.attacks(known, known["zlib"]) | {"recall": known["recall"]}
+    out = []
+    for name, score in scores.items():
         if score is not None:
-            yield name, score, seen
-    if (recall := known["recall"]) is not None:  # the first held-out sequence was its prefix
-        yield "recall", recall[1:], seen[1:]
+            out.append(curve(run_id, name, *_asked(name, score, seen)))
+            continue
+        if (counts := columns.get(name + archive.RATES)) is None:
+            raise ValueError(
+                f"scores of run {run_id} lack {name}; measure it again: capacity measure {run_id}"
+            )
+        out.append(_from_counts(run_id, name, counts, _asked(name, seen, seen)[1]))
+    return out
+
+
+def _asked(name: str, score: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and which were seen, of the sequences that an attack separates: the prefix of recall
+    was the first sequence, which is held out."""
+    return (score[1:], seen[1:]) if name == "recall" else (score, seen)
+
+
+def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> Frame:
+    """`curve`, from how many of those that were seen pass at each of its rates."""
+    n = int(seen.sum())
+    rates = {"fpr": _rates(seen), "tpr": 1 - (n - counts) / n}  # as `membership.roc` has it
+    return pd.DataFrame({"run_id": run_id, "attack": attack} | rates)
+
+
+def _rates(seen: np.ndarray) -> np.ndarray:
+    """Those of FPR_GRID that so many who were not seen resolve."""
+    return FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
 
 
 def _rows_of(scores: Scores, rows: np.ndarray, whose: str) -> np.ndarray:

@@ -98,7 +98,9 @@ def _unbounded(ends: object) -> str:
 
 def _estimate(symbol: str, number: Estimate, unit: str, over: str, reason: str) -> Number:
     ends = number["interval"]
-    return Number(symbol, number["value"], unit, [Interval(over, ends, "" if ends else reason, True)])
+    return Number(
+        symbol, number["value"], unit, [Interval(over, ends, "" if ends else reason, True)]
+    )
 
 
 def _descent(label: str, shape: Descent) -> Law:

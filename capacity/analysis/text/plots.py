@@ -4,6 +4,7 @@ Nothing here computes a result."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -47,6 +48,10 @@ Look = dict[str, Any]
 DASHES = ("-", "--", ":", "-.")
 
 
+def _style() -> AbstractContextManager[None]:
+    return rc_context(cast(Any, STYLE))
+
+
 def draw(finding: Finding) -> dict[str, Figure]:
     """All figures that a study has data for, by name."""
     found, runs = cast(Memory, finding.numbers), finding.tables["runs.csv"]
@@ -74,7 +79,7 @@ def draw(finding: Finding) -> dict[str, Figure]:
 def membership_figure(runs: Frame, found: Memory) -> Figure:
     """F1 of the loss attack of each target against tokens per parameter, by model, with the fitted
     laws, the published one and the printed one; chance as a line."""
-    with rc_context(STYLE):
+    with _style():
         done, style, words = _targets(runs)
         t = np.geomspace(
             done.tokens_per_parameter.min() / 1.3, done.tokens_per_parameter.max() * 1.3, 200
@@ -127,7 +132,7 @@ def _published(t: np.ndarray, seq_len: int) -> list[tuple[str, np.ndarray, Look]
 def losses_figure(runs: Frame) -> Figure:
     """Bits per token of trained (filled) and held-out (open, dashed) sequences against tokens per
     parameter, by model, means over seeds."""
-    with rc_context(STYLE):
+    with _style():
         done, style, words = _targets(runs)
         figure, ax = panel(
             legend=[
@@ -149,7 +154,9 @@ def losses_figure(runs: Frame) -> Figure:
                 .mean()
             )
             for name, column in columns.items():
-                open_ones = {"ls": "--", "markerfacecolor": "white"} if name == "held-out" else {}
+                open_ones: Look = (
+                    {"ls": "--", "markerfacecolor": "white"} if name == "held-out" else {}
+                )
                 ax.plot(
                     means.index,
                     means[column],
@@ -167,7 +174,7 @@ def losses_figure(runs: Frame) -> Figure:
 def canary_figure(runs: Frame, found: Canaries) -> Figure:
     """Exposure of canaries (bits) against how often they were seen, by model and number of passes
     over the data, means over runs; chance and the largest measurable exposure as lines."""
-    with rc_context(STYLE):
+    with _style():
         limits = entry("chance; largest measurable", color=GUIDE, lw=0.8, ls="-")
         figure, ax, done = _canaries(runs, found, "exposure", [limits])
         ax.axhline(CHANCE_BITS, color=GUIDE, lw=0.7, gid="chance")
@@ -179,7 +186,7 @@ def canary_figure(runs: Frame, found: Canaries) -> Figure:
 def extraction_figure(runs: Frame, found: Canaries) -> Figure:
     """The part of the canaries that greedy decoding writes out of their first half, against how
     often they were seen; as `canary_figure`."""
-    with rc_context(STYLE):
+    with _style():
         figure, ax, _ = _canaries(runs, found, "extractable", [])
         ax.set_ylabel("extractable from a half")
         return figure
@@ -215,7 +222,7 @@ def roc_figure(roc: Frame, done: Frame, kind: str) -> Figure:
     ("half"). Means over models, bands their range.
 
     roc: of `attacks.over_curves`; done: finished runs."""
-    with rc_context(STYLE):
+    with _style():
         some = done[done.trained_on == kind]
         label, tokens = (
             some.groupby(["label", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
@@ -269,7 +276,7 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
     """Double descent: bits per token of trained (filled) and held-out (open, dashed) sequences
     against data bits per parameter, log-log, by model, with the place of the highest loss where it
     is clear."""
-    with rc_context(STYLE):
+    with _style():
         style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
         peaks = (
             [entry("highest loss", color=INK, lw=0.8, ls=":")]
@@ -317,7 +324,7 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
 def generalised_figure(found: Mapping[str, Descent]) -> Figure:
     """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per
     parameter, log-log, by model; all of the data, and the most that was memorized, as lines."""
-    with rc_context(STYLE):
+    with _style():
         style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
         figure, ax = panel(
             legend=[
@@ -388,7 +395,7 @@ def forgetting_figures(cells: Sequence[ForgettingCell]) -> dict[str, Figure]:
 def forgetting_figure(cells: Sequence[ForgettingCell], kind: str, by: str) -> Figure:
     """One of `forgetting_figures`; kind: "random" or "pool", by: "model" or "views". Forms are left
     to the table."""
-    with rc_context(STYLE):
+    with _style():
         shown, where = _shown([cell for cell in cells if cell["text"] == kind], by)
         names = [
             f"{c['label']}, batch {c['batch']}"

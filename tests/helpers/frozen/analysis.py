@@ -14,8 +14,8 @@ import pandas as pd
 from capacity import archive, run_table
 from capacity.analysis import convert
 from capacity.analysis import result as outcome
-from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.finding import Finding
+from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, document, forgetting
 from capacity.base.files import plain

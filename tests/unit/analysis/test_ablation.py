@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from capacity import counts
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.random.figures import ablation_figure
-from capacity.fitting import forms, linear
+from capacity.fitting import capacity_forms, linear
 from capacity.study import load_study
 from drawings import ink, texts
 
@@ -61,7 +61,7 @@ def test_the_published_tables_give_their_alpha_and_their_errors():
     assert law["alpha"] == pytest.approx(3.54, abs=0.02)
     low, high = law["interval"]
     assert low < 3.54 < high < 3.642 and law["dof"] == 6
-    expected = forms.hard_corner(both.parameters, both.data_bits, 3.54)
+    expected = capacity_forms.hard_corner(both.parameters, both.data_bits, 3.54)
     np.testing.assert_allclose(
         expected, [row[3] for row in LENGTH + VOCABULARY], rtol=4e-3
     )  # to the digits printed
@@ -111,7 +111,7 @@ def planted(
                 for way in ("strict", "paper")
             }
             for seed in seeds:
-                free = forms.smooth_corner(paper + d, ceiling["strict"], alpha, k)
+                free = capacity_forms.smooth_corner(paper + d, ceiling["strict"], alpha, k)
                 bits = free * np.exp(
                     noise * (free < 0.97 * ceiling["strict"]) * rng.standard_normal()
                 )
@@ -148,7 +148,7 @@ def test_the_hard_corner_is_fitted_exactly():
     rng = np.random.default_rng(0)
     for _ in range(200):
         p, h = rng.uniform(1e3, 1e4, 6), rng.uniform(1e3, 6e4, 6)
-        m = forms.hard_corner(p, h, 3.0) * np.exp(0.1 * rng.standard_normal(6))
+        m = capacity_forms.hard_corner(p, h, 3.0) * np.exp(0.1 * rng.standard_normal(6))
         grid = np.exp(np.linspace(np.log((m / p).min()) - 1, np.log((h / p).max()) + 1, 20001))
         cost = ((np.log(np.minimum(grid[:, None] * p, h)) - np.log(m)) ** 2).sum(1)
         found = linear.fit_hard_corner(p, h, m)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from capacity.analysis.random import analysis as summary
 from capacity.analysis.random import plateaus as fit
-from capacity.fitting import forms, linear
+from capacity.fitting import capacity_forms, linear
 from random_data import ALPHA, hole, ragged, study  # noqa: F401
 
 
@@ -54,18 +54,23 @@ def inside(number, truth, which):
 )
 def test_smooth_corner_values(k, expected):
     load = np.array([0.5, 1, 1.11, 1.5, 2, 4])
-    value = forms.smooth_corner(1000, load * 3.6 * 1000, 3.6, k) / 3600
+    value = capacity_forms.smooth_corner(1000, load * 3.6 * 1000, 3.6, k) / 3600
     assert np.round(value, 4).tolist() == expected
 
 
 def test_smooth_corner_tends_to_the_hard_one_and_never_exceeds_it():
     data = np.geomspace(1.0, 1e12, 60)
-    hard, soft = forms.hard_corner(1e5, data, 3.6), forms.smooth_corner(1e5, data, 3.6, 4.0)
+    hard, soft = (
+        capacity_forms.hard_corner(1e5, data, 3.6),
+        capacity_forms.smooth_corner(1e5, data, 3.6, 4.0),
+    )
     assert (soft <= hard * (1 + 1e-12)).all() and (np.diff(soft) >= 0).all()
     assert soft[0] == pytest.approx(1.0) and soft[-1] == pytest.approx(3.6e5)
-    assert forms.smooth_corner(1e5, 3.6e5, 3.6, 5.0) == pytest.approx(2 ** (-1 / 5) * 3.6e5)
-    np.testing.assert_allclose(forms.smooth_corner(1e5, data, 3.6, 500.0), hard, rtol=2e-3)
-    np.testing.assert_allclose(forms.power(np.array([1, 4]), 3.0, 0.5), [3.0, 6.0])
+    assert capacity_forms.smooth_corner(1e5, 3.6e5, 3.6, 5.0) == pytest.approx(
+        2 ** (-1 / 5) * 3.6e5
+    )
+    np.testing.assert_allclose(capacity_forms.smooth_corner(1e5, data, 3.6, 500.0), hard, rtol=2e-3)
+    np.testing.assert_allclose(capacity_forms.power(np.array([1, 4]), 3.0, 0.5), [3.0, 6.0])
 
 
 def test_published_table_gives_its_four_known_numbers():

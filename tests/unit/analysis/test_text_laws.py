@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from capacity import records
-from capacity.analysis.text import analysis as memory
 from capacity.analysis.finding import Finding
+from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, canaries, document, tables
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.wording import _canaries
-from capacity.base.table import text as table_text
 from capacity.base.scores import write_scores
+from capacity.base.table import text as table_text
 from capacity.cli.main import main
-from capacity.config import Model
 from capacity.measure import memorization as bits
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 from capacity.report import text
+from capacity.settings.model import Model
 
 # |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3,
 # Table 2)
@@ -294,12 +294,11 @@ def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
                     }
                 rows.append(row)
     found = canaries.analyse(pd.DataFrame(rows), n_boot=200)
-    for law, truths in (("exposure", (-40, 2.5, 3.0)), ("logistic", (-30, 1.2, 2.0))):
-        for name, truth in zip("abc", truths):
-            low, high = found[law][name]["interval"]
-            assert low < found[law][name]["value"] < high and found[law][name][
-                "value"
-            ] == pytest.approx(truth, rel=0.15)
+    for form, truths in (("exposure", (-40, 2.5, 3.0)), ("logistic", (-30, 1.2, 2.0))):
+        for name, truth in zip("abc", truths, strict=True):
+            low, high = found[form][name]["interval"]
+            assert low < found[form][name]["value"] < high
+            assert found[form][name]["value"] == pytest.approx(truth, rel=0.15)
     assert (
         list(found["levels"]) == ["0", "1", "2", "4", "8", "16", "32"]
         and 0 < found["exposure"]["points"] < found["logistic"]["points"] == 108
@@ -449,8 +448,8 @@ def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):
 def test_a_study_of_text_ends_in_a_law_and_a_figure(here, capsys):
     (here / "s.yaml").write_text("""
 question: who is remembered?
-pins: [data=text_pocket, data.documents=1500, data.seq_len=16, data.n_held_out=200, model.d_model=8, model.n_heads=2, train.exposures=60,
-       train.batch_size=16, train.lr=0.03, train.warmup_steps=5, cluster.device=cpu]
+pins: [data=text_pocket, data.documents=1500, data.seq_len=16, data.n_held_out=200,
+       model.d_model=8, model.n_heads=2, train.exposures=60, train.batch_size=16, train.lr=0.03, train.warmup_steps=5, cluster.device=cpu]
 grids:
 - data.tokens_per_parameter: [0.25, 0.5, 1, 2]
   seed: 0

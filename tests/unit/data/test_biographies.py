@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capacity.base.errors import ConfigError
 from capacity.config import from_dict
-from capacity.data import hashing, lexicon
+from capacity.data import hashing, lexicons, resolve
 from capacity.data.biographies import BiodWorld, BiosWorld
 
 POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
@@ -40,7 +41,7 @@ def make(n=500, seed=3, kind="bios", **data):
         }
     )
     return (BiosWorld if kind == "bios" else BiodWorld)(
-        config.data, config.data.compiled, n, seed, CPU
+        config.data, lexicons.of(config.data), n, seed, CPU
     )
 
 
@@ -562,8 +563,9 @@ def test_rows_of_biod_are_those_in_use(data):
         | data,
     )
     tokens, _ = world.pieces.join(world.render(torch.arange(2000), torch.arange(2000)))
-    assert world.data.used_rows == world.data.rows == len(world.lexicon.content["tokens"])
-    unseen = set(range(world.data.rows)) - set(tokens.tolist())
+    data = resolve.of(world.data)
+    assert data.used_rows == data.rows == len(world.lexicon.content["tokens"])
+    unseen = set(range(data.rows)) - set(tokens.tolist())
     assert [world.lexicon.content["tokens"][row] for row in unseen] == []
 
 
@@ -575,7 +577,7 @@ def test_rows_of_biod_are_those_in_use(data):
     ],
 )
 def test_an_impossible_biod_is_refused(data, key):
-    with pytest.raises(lexicon.ConfigError, match=key):
+    with pytest.raises(ConfigError, match=key):
         make(kind="biod", **data)
 
 
@@ -589,5 +591,5 @@ def test_an_impossible_biod_is_refused(data, key):
     ids=str,
 )
 def test_more_different_texts_than_there_can_be_are_refused(data):
-    with pytest.raises(lexicon.ConfigError, match="data.biographies"):
+    with pytest.raises(ConfigError, match="data.biographies"):
         make(**data)

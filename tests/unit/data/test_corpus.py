@@ -8,6 +8,7 @@ import torch
 
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
+from capacity.data import lexicons
 from capacity.data.corpus import normalized, read_people
 from capacity.feed.stream import MemberStream
 from capacity.measure import knowledge
@@ -115,7 +116,7 @@ def test_the_content_of_the_file_is_the_identity_not_its_path(tmp_path):
     first = config(write(tmp_path / "c.jsonl", map(entry, range(14))), n_people=12)
     other = config(write(tmp_path / "d.jsonl", map(entry, range(13))))
     assert one.run_id == same.run_id and other.run_id != one.run_id
-    assert first.items == 12 and first.data.compiled.digest == one.data.compiled.digest
+    assert first.items == 12 and lexicons.of(first.data).digest == lexicons.of(one.data).digest
 
 
 def test_measured_bits_of_a_reader_who_knows_the_values_and_of_one_who_guesses(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from capacity.data import entropy
-from capacity.data.kinds import BiodData, BiosData
+from capacity.data import entropy, resolve
+from capacity.settings.data import BiodData, BiosData
 
 N0 = 400 * 400 * 1000
 S0 = 2 * (12 * 28 * 200) * 200 * 300 * 100 * 263
@@ -58,7 +58,9 @@ def test_the_published_spaces_are_the_defaults():
     assert {k: math.log2(v) for k, v in data.attribute_sizes.items()} == pytest.approx(
         parts, abs=5e-4
     )
-    assert data.bits(50_000) == pytest.approx(entropy.knowledge_ceiling(50_000, N0, LOG_S0))
+    assert resolve.of(data).bits(50_000) == pytest.approx(
+        entropy.knowledge_ceiling(50_000, N0, LOG_S0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,9 +199,9 @@ def test_the_name_term_understates_a_set_of_names_by_at_most_log2_e(sizes):
 @given(st.floats(1.0, 4.0), st.integers(10**5, 10**9))
 def test_a_load_is_met_to_half_a_person(load, p):
     data = BiosData(load=load)
-    n = data.items(p)
-    assert abs(data.bits(n) - load * p) <= 62
-    some = BiodData(load=load)
+    n = resolve.of(data).items(p)
+    assert abs(resolve.of(data).bits(n) - load * p) <= 62
+    some = resolve.of(BiodData(load=load))
     assert (
         abs(some.bits(some.items(p)) - load * p) <= 90 or some.items(p) == 4
     )  # 4: the sets alone hold more than that

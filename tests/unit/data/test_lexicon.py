@@ -17,7 +17,7 @@ import torch
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.data import compile_lexicon as compiling
-from capacity.data import lexicon, lists, vocabulary
+from capacity.data import lexicon, lexicons, lists, resolve, vocabulary
 from capacity.data.biographies import BiosWorld
 from waiting import patience
 
@@ -241,11 +241,11 @@ def test_pieces_joined_are_the_whole_text_tokenized(spy, odd, tokenizer, size, l
 def test_a_pool_is_what_its_text_says(odd):
     """Without a tokenizer in between: rows as text are the words of the lists."""
     data = settings(templates_file=odd)
-    content = data.compiled.content
+    content = lexicons.of(data).content
     space = list(whole_space(content, POOLS, odd))
     for pieces, text in space[::53]:
-        assert data.compiled.text(row for p in pieces for row in content["pieces"][p]) == text
-    assert data.compiled.text([0]) == lexicon.EOS and content["pieces"][:2] == [[], [0]]
+        assert lexicons.of(data).text(row for p in pieces for row in content["pieces"][p]) == text
+    assert lexicons.of(data).text([0]) == lexicon.EOS and content["pieces"][:2] == [[], [0]]
 
 
 # -------------------------------------------------------------------------------- published numbers
@@ -254,14 +254,14 @@ def test_a_pool_is_what_its_text_says(odd):
 @pytest.mark.official
 def test_the_published_vocabulary_and_length(official):
     data = published(official)
-    assert data.rows == data.used_rows == 3275
-    assert data.compiled.mean_tokens(data) == pytest.approx(72.9, abs=0.3)
-    assert data.tokens_per_item == pytest.approx(73.9, abs=0.3)
+    assert resolve.of(data).rows == resolve.of(data).used_rows == 3275
+    assert lexicons.of(data).mean_tokens(data) == pytest.approx(72.9, abs=0.3)
+    assert resolve.of(data).tokens_per_item == pytest.approx(73.9, abs=0.3)
 
 
 @pytest.mark.official
 def test_the_published_lists_have_their_known_lengths_and_prefixes(official):
-    content = published(official).compiled.content
+    content = lexicons.of(published(official)).content
     mean = {
         name: np.mean(content["values"][name]["last"]["."]["lengths"])
         for name in ("birth_city", "university", "major", "employer")
@@ -301,7 +301,7 @@ def test_the_published_lists_have_their_known_lengths_and_prefixes(official):
 @pytest.mark.official
 def test_the_published_headquarters(official):
     data = published(official)
-    places = data.compiled.content["headquarters"]
+    places = lexicons.of(data).content["headquarters"]
     count = collections.Counter(places)
     assert len(places) == 263 and len(count) == 133 and max(count.values()) == 36
     assert values_of(official)["work_city"][count.most_common(1)[0][0]] == "New York, NY"
@@ -319,11 +319,12 @@ def test_training_a_bpe_does_not_depend_on_the_process(odd):
     """Digests name results, so hash seeds and threads of another process must not change a single
     merge."""
     code = (
-        "import sys; from capacity.config import from_dict\n"
+        "import sys; from capacity.config import from_dict; from capacity.data import lexicons\n"
         "for size in (None, 90, 600):\n"
         f" data = "
         f"{{'kind': 'bios', 'n_people': 500, 'vocab_size': size, 'templates_file': {odd!r}}}\n"
-        " print(from_dict({'data': data, 'train': {'steps': 1000}}).data.compiled.digest)"
+        " config = from_dict({'data': data, 'train': {'steps': 1000}})\n"
+        " print(lexicons.of(config.data).digest)"
     )
     env = os.environ | {
         "PYTHONHASHSEED": "12345",
@@ -334,7 +335,8 @@ def test_training_a_bpe_does_not_depend_on_the_process(odd):
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=patience()
     )
     assert out.stdout.split() == [
-        settings(vocab_size=size, templates_file=odd).compiled.digest for size in (None, 90, 600)
+        lexicons.of(settings(vocab_size=size, templates_file=odd)).digest
+        for size in (None, 90, 600)
     ]
 
 
@@ -352,72 +354,69 @@ def test_the_size_of_a_world_changes_a_vocabulary_only_where_it_is_asked_to():
         "years": 4,
         "templates": 2,
     }
-    assert settings(**small).compiled.digest == settings().compiled.digest
-    assert (
-        settings(**small).rows
-        == settings().rows
-        == settings().used_rows
-        > settings(**small).used_rows
-    )
+    assert lexicons.of(settings(**small)).digest == lexicons.of(settings()).digest
+    whole, part = resolve.of(settings()), resolve.of(settings(**small))
+    assert part.rows == whole.rows == whole.used_rows > part.used_rows
     worlds = [settings(vocabulary="world", **sizes) for sizes in (small, small | {"majors": 6}, {})]
     assert (
-        len({d.compiled.digest for d in worlds}) == 3
-        and worlds[2].compiled.digest == settings().compiled.digest
+        len({lexicons.of(d).digest for d in worlds}) == 3
+        and lexicons.of(worlds[2]).digest == lexicons.of(settings()).digest
     )
-    assert [d.used_rows for d in worlds] == [d.rows for d in worlds]
-    assert worlds[0].rows < worlds[1].rows < worlds[2].rows
-    assert (
-        settings(questions=True).used_rows == settings().used_rows < settings(questions=True).rows
-    )
-    assert settings(tag="main").rows == settings().rows + 1 == settings(tag="main").used_rows
+    own = [resolve.of(d) for d in worlds]
+    assert [d.used_rows for d in own] == [d.rows for d in own]
+    assert own[0].rows < own[1].rows < own[2].rows
+    asked = resolve.of(settings(questions=True))
+    assert asked.used_rows == whole.used_rows < asked.rows
+    tagged = resolve.of(settings(tag="main"))
+    assert tagged.rows == whole.rows + 1 == tagged.used_rows
 
 
 def test_a_kept_lexicon_needs_neither_lists_nor_tokenizer(tmp_path, monkeypatch):
     data = settings(vocab_size=300, questions=True)
-    made = data.compiled
-    lexicon.keep(tmp_path, made)
-    lexicon.keep(tmp_path, made)  # again: nothing to do
-    wanted = data.used_rows, data.tokens_per_item
-    monkeypatch.setattr(lexicon, "_COMPILED", {})
+    made = lexicons.of(data)
+    lexicons.keep(tmp_path, made)
+    lexicons.keep(tmp_path, made)  # again: nothing to do
+    wanted = resolve.of(data).used_rows, resolve.of(data).tokens_per_item
+    monkeypatch.setattr(lexicons, "_COMPILED", {})
     monkeypatch.setattr(compiling, "compile", lambda data: pytest.fail("compiled again"))
-    lexicon.load(tmp_path, made.digest)
+    lexicons.load(tmp_path, made.digest)
     again = settings(vocab_size=300, questions=True, lexicon=made.digest, pools_dir="/nowhere")
-    assert again.compiled.digest == made.digest and again.compiled.content == json.loads(
+    assert lexicons.of(again).digest == made.digest and lexicons.of(again).content == json.loads(
         json.dumps(made.content)
     )
-    assert (again.used_rows, again.tokens_per_item) == wanted
+    assert (resolve.of(again).used_rows, resolve.of(again).tokens_per_item) == wanted
     world = [
         BiosWorld(d, lex, 500, 1, torch.device("cpu"))
-        for d, lex in ((data, made), (again, again.compiled))
+        for d, lex in ((data, made), (again, lexicons.of(again)))
     ]
     pieces = [w.render(torch.arange(40), torch.arange(40)) for w in world]
     assert (pieces[0] == pieces[1]).all()
-    lexicon.load(tmp_path, "0" * 12)  # none of that digest: the files are compiled as usual
-    lexicon.load(tmp_path, None)
+    lexicons.load(tmp_path, "0" * 12)  # none of that digest: the files are compiled as usual
+    lexicons.load(tmp_path, None)
 
 
 @pytest.mark.parametrize(
     "tamper", [lambda c: c["tokens"].append("x"), lambda c: c["headquarters"].reverse(), None]
 )
 def test_a_lexicon_that_is_not_what_it_says_is_refused(tmp_path, monkeypatch, tamper):
-    made = settings(vocab_size=300).compiled
-    lexicon.keep(tmp_path, made)
-    monkeypatch.setattr(lexicon, "_COMPILED", {})
-    file = lexicon.path(tmp_path, made.digest)
+    made = lexicons.of(settings(vocab_size=300))
+    lexicons.keep(tmp_path, made)
+    monkeypatch.setattr(lexicons, "_COMPILED", {})
+    file = lexicons.path(tmp_path, made.digest)
     content = json.loads(file.read_text())
     if tamper:
         tamper(content)
     file.write_text(json.dumps(content) if tamper else "{")
     with pytest.raises(ConfigError, match=made.digest):
-        lexicon.load(tmp_path, made.digest)
+        lexicons.load(tmp_path, made.digest)
 
 
 def test_a_list_that_changed_since_is_noticed(tmp_path, monkeypatch, odd):
-    digest = settings(templates_file=odd).compiled.digest
-    monkeypatch.setattr(lexicon, "_COMPILED", {})
-    assert settings(templates_file=odd, lexicon=digest).compiled.digest == digest
+    digest = lexicons.of(settings(templates_file=odd)).digest
+    monkeypatch.setattr(lexicons, "_COMPILED", {})
+    assert lexicons.of(settings(templates_file=odd, lexicon=digest)).digest == digest
     Path(odd).write_text(ODD.replace("commutes", "travels"))
-    monkeypatch.setattr(lexicon, "_COMPILED", {})
+    monkeypatch.setattr(lexicons, "_COMPILED", {})
     with pytest.raises(ConfigError, match=f"data.lexicon={digest}"):
         settings(templates_file=odd, lexicon=digest)
 
@@ -529,18 +528,18 @@ def test_expected_lengths_and_used_rows_are_those_of_rendered_texts(changes, odd
     if changes.pop("odd", False):
         changes["templates_file"] = odd
     data, n = settings(**changes), 1000
-    content = data.compiled.content
+    content = lexicons.of(data).content
     seen, means = set(), []
     for block in range(4):  # other people each time: the mean is over people and texts
-        other = BiosWorld(data, data.compiled, n, 6 + block, torch.device("cpu"))
+        other = BiosWorld(data, lexicons.of(data), n, 6 + block, torch.device("cpu"))
         person = torch.arange(n).repeat_interleave(8)
         tokens, length = other.pieces.join(other.render(person, torch.arange(8).repeat(n)))
         seen |= set(tokens.unique().tolist())
         means.append(length.view(n, 8).double().mean(1) - 1)
     mean = torch.cat(means)
     error = float(mean.std()) / math.sqrt(len(mean))
-    assert abs(float(mean.mean()) - data.compiled.mean_tokens(data)) < 3 * error + 1e-9
-    assert len(seen) == data.used_rows, [
-        content["tokens"][row] for row in set(range(data.rows)) - seen
+    assert abs(float(mean.mean()) - lexicons.of(data).mean_tokens(data)) < 3 * error + 1e-9
+    assert len(seen) == resolve.of(data).used_rows, [
+        content["tokens"][row] for row in set(range(resolve.of(data).rows)) - seen
     ][:20]
-    assert data.compiled.shortest(data) <= float(min(len(lists.ATTRIBUTES) * 3, mean.min()))
+    assert lexicons.of(data).shortest(data) <= float(min(len(lists.ATTRIBUTES) * 3, mean.min()))

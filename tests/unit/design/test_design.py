@@ -265,7 +265,7 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
     truths = replace(prior.middle(), sharpness=np.array([40.0]))
     if form == "smooth_corner":
         truths = replace(truths, sharpness=truths.theta[:, 1])
-    planted = truths.theta[0, question.form.place(parameter)]
+    planted = truths.theta[0, question.form.index(parameter)]
     table = pd.DataFrame(
         question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)
     )
@@ -508,7 +508,7 @@ def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
     table = pd.DataFrame(
         question.simulate(ladder, [(j, 0) for j in range(len(ladder.cells))], truths)
     )
-    planted = truths.theta[0, question.form.place(parameter)]
+    planted = truths.theta[0, question.form.index(parameter)]
     assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=5e-3)
     assert question.truth(ladder, truths) == pytest.approx(planted)
     top = question.points(table)

@@ -23,7 +23,7 @@ from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
-from capacity.data import text, uniform
+from capacity.data import lexicons, text, uniform
 from capacity.data.vocabulary import gpt2
 from capacity.export import huggingface, tokenizer
 from capacity.measure import memorization as bits
@@ -108,7 +108,7 @@ def config_of(model, kind="uniform"):
 
 def weights_of(config, seed=0):
     """Weights in which nothing is 0 or 1: logits of a few units, so that every tensor counts."""
-    gpt = GPT(config.model, config.data.rows, config.data.seq_len, config.data.bos)
+    gpt = GPT(config.model, config.rows, config.data.seq_len, config.data.bos)
     noise = torch.randn(1, sum(gpt.sizes), generator=torch.Generator().manual_seed(seed))
     return gpt, gpt.init([seed]) + 0.25 * noise
 
@@ -140,7 +140,7 @@ def theirs(model, config, start, tokens_BT):
         else tokens_BT[:, :-1]
     )
     with torch.no_grad():
-        return model(seen).logits[..., : config.data.rows]
+        return model(seen).logits[..., : config.rows]
 
 
 def greedy(gpt, flat_MP, prompt, length):
@@ -162,7 +162,7 @@ def test_logits_and_greedy_generation_are_those_of_the_run(name, kind, tmp_path)
     assert type(model).__name__ == TYPES[name.split()[0].rstrip(",")]
     tokens = torch.randint(
         0,
-        config.data.rows,
+        config.rows,
         (16, SEQ + (not config.data.bos)),
         generator=torch.Generator().manual_seed(1),
     )
@@ -327,7 +327,7 @@ def exported(tmp_path_factory):
 
 
 def weights(config, results):
-    gpt = GPT(config.model, config.data.rows, config.data.seq_len, config.data.bos)
+    gpt = GPT(config.model, config.rows, config.data.seq_len, config.data.bos)
     return gpt, checkpoint.load_weights(
         records.run_dir(results, config.run_id) / "weights.safetensors", gpt, config.run_id
     )[None]
@@ -383,7 +383,7 @@ def test_a_trained_run_generates_as_it_does_here(kind, exported):
         )
         assert told == [start, *ours]
     if model.generation_config.suppress_tokens:
-        assert kind == "rotary" and start == config.data.rows == model.config.vocab_size - 1
+        assert kind == "rotary" and start == config.rows == model.config.vocab_size - 1
         assert (torch.tensor(told[1:]) < start).all()
 
 
@@ -408,7 +408,7 @@ def test_biographies_have_the_tokens_that_the_run_was_trained_on(kind, exported)
     config, _, folder = exported(kind)
     coder, words = (
         AutoTokenizer.from_pretrained(folder),
-        [*config.data.compiled.content["tokens"], tokenizer.TAG],
+        [*lexicons.of(config.data).content["tokens"], tokenizer.TAG],
     )
     seen = set()
     for row in Stack([config], torch.device("cpu")).feed.first_rows(0, 40).tolist():
@@ -423,11 +423,11 @@ def test_biographies_have_the_tokens_that_the_run_was_trained_on(kind, exported)
                 and coder(shown[len(tokenizer.EOS) :])["input_ids"][:whole] == row[:whole]
             )
             seen |= set(row)
-    assert len(seen) > config.data.rows // 3 and (
-        config.data.rows - 1 in seen if kind == "bios" else True
+    assert len(seen) > config.rows // 3 and (
+        config.rows - 1 in seen if kind == "bios" else True
     )  # the tag, and most of the rows
     assert (
-        max(coder(" Xqz")["input_ids"]) >= config.data.rows
+        max(coder(" Xqz")["input_ids"]) >= config.rows
     )  # what no text of this data needs has no row
 
 
@@ -437,8 +437,8 @@ def test_gpt2_tokens_keep_their_rows():
     ).data
     coder = fast(tokenizer.files(data, 0))
     row, words = (
-        data.compiled.pieces[data.compiled.content["first"][3]],
-        data.compiled.content["tokens"],
+        lexicons.of(data).pieces[lexicons.of(data).content["first"][3]],
+        lexicons.of(data).content["tokens"],
     )
     shown = "".join(words[i] for i in row)
     assert (

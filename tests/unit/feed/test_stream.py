@@ -161,7 +161,7 @@ def test_windows_are_cut_from_one_stream_of_whole_renderings(config):
     member = MemberStream(config, CPU)
     windows = member.windows([0] * 4, 0, 300)
     assert windows.shape == (300, 25) and windows.dtype == torch.int32
-    assert int(windows.min()) == 0 and int(windows.max()) < config.data.rows
+    assert int(windows.min()) == 0 and int(windows.max()) < config.rows
     streams = [windows]
     if getattr(config.data, "windows", "") == "pure" and config.data.other_parts:
         is_main, _ = member._split(0, 300)

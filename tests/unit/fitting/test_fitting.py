@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity.fitting import bootstrap, curves, intervals, linear, statistics
-from capacity.fitting import coverage as planted
 from capacity.fitting import fit as estimate
 from capacity.fitting import selection as compare
+from capacity.fitting.coverage import coverage, once
 from capacity.fitting.fit import Points
-from capacity.fitting.forms import FORMS, chinchilla_starts, form
+from capacity.fitting.forms import FORMS, form
+from capacity.fitting.simulated import STUDIES
 from capacity.fitting.solve import Problem, back, forward, polish, solve
+from capacity.fitting.text_forms import chinchilla_starts
 
 EPOCH = {
     "e": 1.817,
@@ -31,7 +33,7 @@ EPOCH = {
 
 
 def drawn(name, draw=0, kind="even"):
-    study = planted.STUDIES[f"{name}, {kind}"]
+    study = STUDIES[f"{name}, {kind}"]
     return study, study.points(np.random.default_rng(draw))
 
 
@@ -77,7 +79,7 @@ def test_derivatives_are_those_of_differences(name):
 
 def test_forms_tend_to_what_they_say():
     def at(name, x, **theta):
-        return float(form(name).predict(x, theta or planted.STUDIES[f"{name}, even"].truth)[0])
+        return float(form(name).predict(x, theta or STUDIES[f"{name}, even"].truth)[0])
 
     assert (
         at("hard_corner", {"parameters": 10, "ceiling_bits": 1e9}) == 36
@@ -171,7 +173,7 @@ def test_a_form_refuses_what_it_cannot_read_in_one_line():
             lambda: law.predict({"parameters": 1.0, "ceiling_bits": 1.0}, {"alpha": 3}),
             "has the parameters alpha, k, not alpha",
         ),
-        (lambda: law.place("kappa"), "has no parameter 'kappa'"),
+        (lambda: law.index("kappa"), "has no parameter 'kappa'"),
         (lambda: forward("cube", 1.0), "use one of log, logit, identity"),
     ):
         with pytest.raises(ValueError) as refused:
@@ -228,7 +230,7 @@ def test_a_search_that_stopped_early_is_caught_and_a_finished_one_is_not():
         rho, psi, _, _ = problem.loss(e)
         return scale * rho.sum(), -scale * (psi[0] @ jacobian[0])
 
-    starts = problem.inward(
+    starts = problem.to_search(
         np.array(
             [
                 [2, 300, 1000, 0.3, 0.3],
@@ -274,7 +276,7 @@ def test_the_minimum_is_scipys(name, delta):
         return p.root * (p.t - p.model(u[None], slopes=False)[0][0])
 
     how = {} if np.isinf(p.delta) else {"loss": "huber", "f_scale": p.delta}
-    for start in (found.u, p.inward(form(name).vector(study.truth))):
+    for start in (found.u, p.to_search(form(name).vector(study.truth))):
         other = least_squares(
             residual,
             np.clip(start, p.low + 1e-9, p.high - 1e-9),
@@ -293,7 +295,7 @@ def same_minimum(one, other):
     """Two fits of the same points agree to what their arithmetic can tell (`Fit.rounding`)."""
     for name, value in one.values.items():
         room = one.rounding()[name] + other.rounding()[name]
-        assert 0 < room < 1e-6 * abs(value) or not one.free[one.form.place(name)], (name, room)
+        assert 0 < room < 1e-6 * abs(value) or not one.free[one.form.index(name)], (name, room)
         assert abs(value - other.values[name]) <= room, (name, value, other.values[name])
 
 
@@ -589,7 +591,7 @@ def test_a_profile_ends_where_the_best_fit_is_worse_by_what_it_says():
     study, points = drawn("exposure_power")
     found = estimate.fit("exposure_power", replace(points, sd=None), delta=np.inf)
     told, spread = intervals.of(found, method="profile")["b"], intervals.spread_of(found)
-    j = found.form.place("b")
+    j = found.form.index("b")
     from scipy.special import stdtrit
 
     rise = stdtrit(told["dof"], 0.975) ** 2 * spread.covariance[j, j] / spread.inverse[j, j] / 2
@@ -659,21 +661,21 @@ def test_resamples_are_the_fits_of_least_squares_to_the_drawn_clusters():
 def test_intervals_cover_and_estimates_are_unbiased(name, least):
     """60 studies and two to four numbers each: 0.95 has a standard error of 0.028 for one
     number."""
-    for row in planted.coverage(planted.STUDIES[name], range(2000, 2060)):
+    for row in coverage(STUDIES[name], range(2000, 2060)):
         assert row["coverage"] >= least and abs(row["bias_sd"]) < 0.6 and row["refused"] == 0, row
 
 
 def test_every_form_is_found_again_in_every_kind_of_study():
     hits, asked = 0, 0
-    for name in planted.STUDIES:
-        for row in planted.once(planted.STUDIES[name], 3001):
+    for name in STUDIES:
+        for row in once(STUDIES[name], 3001):
             if not row["refused"] and "outliers" not in name:
                 hits, asked = hits + (row["low"] <= row["planted"] <= row["high"]), asked + 1
     assert asked > 190 and hits / asked > 0.87
 
 
 def test_percentiles_of_a_bootstrap_of_four_shapes_cover_too_little():
-    rows = planted.coverage(planted.STUDIES["capacity_linear, few"], range(80), resamples=200)
+    rows = coverage(STUDIES["capacity_linear, few"], range(80), resamples=200)
     told = {row["method"]: row["coverage"] for row in rows if row["number"] == "alpha"}
     assert told["percentile"] < 0.86 < told["default"]
 

@@ -6,6 +6,7 @@ import torch
 
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
+from capacity.data import lexicons
 from capacity.feed.stream import MemberStream
 from capacity.measure import extraction
 from capacity.model.gpt import GPT
@@ -48,7 +49,7 @@ def config(mode="full", model=None, people=40, **settings):
 
 
 def prepared(c):
-    gpt = GPT(c.model, c.data.rows, c.data.seq_len, c.data.bos)
+    gpt = GPT(c.model, c.rows, c.data.seq_len, c.data.bos)
     return gpt, gpt.init([c.seed])[0], MemberStream(c, torch.device("cpu")).world
 
 
@@ -82,11 +83,11 @@ def test_rows_of_questions_are_no_parameters_of_the_published_count():
             }
         ),
     )
-    assert with_.data.rows > without.data.rows and with_.data.used_rows == without.data.used_rows
+    assert with_.rows > without.rows and with_.resolved.used_rows == without.resolved.used_rows
     assert with_.parameters["paper"] == without.parameters["paper"] < with_.parameters["total"]
     assert (
-        with_.data.compiled.content["tokens"][: without.data.rows]
-        == without.data.compiled.content["tokens"]
+        lexicons.of(with_.data).content["tokens"][: without.rows]
+        == lexicons.of(without.data).content["tokens"]
     )
 
 

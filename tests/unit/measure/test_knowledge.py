@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import oracles
-from capacity.data import entropy
+from capacity.data import entropy, resolve
 from capacity.measure import knowledge
 from capacity.measure.knowledge import Question
 from oracles import LINES, measured, oracle
@@ -336,7 +336,7 @@ def test_a_table_model_gives_what_is_summed_by_hand(build, seed, monkeypatch):
     world = build(
         full_names=True, changed={"field": ["Law", "Art", "Bio"]}
     )  # no gender and no prefixes to take off
-    logs = table(world.data.rows, seed)
+    logs = table(resolve.of(world.data).rows, seed)
     p1, p2, parts = by_hand(world, logs)
     out = measured(world, of_table(logs))
     assert out["p1_nats"] == pytest.approx(p1, abs=1e-9) and out["p2_nats"] == pytest.approx(
@@ -413,7 +413,7 @@ def test_a_city_in_front_would_give_half_the_employer_away(build):
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 3.0, 12.0]))
 def test_no_table_has_more_than_the_ceiling(build, seed, scale):
     world = build(n=8, changed={"field": PREFIXES})
-    out = measured(world, of_table(table(world.data.rows, seed, scale)))
+    out = measured(world, of_table(table(resolve.of(world.data).rows, seed, scale)))
     assert out["bits"] <= out["ceiling_bits"] + 1e-9 and all(
         a["nats"] >= 0 for a in out["attributes"].values()
     )
@@ -442,7 +442,7 @@ def test_asking_some_people_estimates_everybody(build):
         and few["people"] == 12
         and few["fraction_of_ceiling"] == pytest.approx(1)
     )
-    logs = table(world.data.rows, 3)
+    logs = table(resolve.of(world.data).rows, 3)
     everybody, some = measured(world, of_table(logs)), measured(world, of_table(logs), people=8)
     assert some["bits_se_over_people"] > 0 == everybody["bits_se_over_people"]
     assert abs(some["bits"] - everybody["bits"]) < 5 * some["bits_se_over_people"]

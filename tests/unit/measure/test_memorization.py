@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from capacity import counts
-from capacity.config import Model
 from capacity.data import uniform
 from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
+from capacity.settings.model import Model
 
 
 class Oracle:

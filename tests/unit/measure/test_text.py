@@ -310,7 +310,7 @@ def test_a_kept_pool_needs_no_source_and_a_broken_one_is_told(here):
     pool = text.of(config.data)
     text.keep(here, config.data)
     text._POOLS.clear()
-    text.load(here, config.data.pool_digest)
+    text.load(here, text.pool_digest(config.data))
     again = text._POOLS[pool.digest]
     assert (again.tokens_NS == pool.tokens_NS).all() and again.words == pool.words
     text._POOLS.clear()
@@ -706,5 +706,6 @@ def test_a_revision_of_the_hub_names_another_pool():
         for more in ([], ["data.revision=0a1b2c"], ["data.revision=main"])
     ]
     assert (
-        len({run.run_id for run in runs}) == 3 and len({run.data.pool_digest for run in runs}) == 3
+        len({run.run_id for run in runs}) == 3
+        and len({text.pool_digest(run.data) for run in runs}) == 3
     )

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from capacity.config import Model
 from capacity.model import attention, head
 from capacity.model import gpt as gpt_module
 from capacity.model.gpt import GPT, _rotate
+from capacity.settings.model import Model
 
 V, S = 23, 7
 VARIANTS = [

@@ -6,9 +6,9 @@ import dataclasses
 import pytest
 import torch
 
-from capacity.config import Model
 from capacity.model.gpt import GPT
 from capacity.model.moe import mixture, places
+from capacity.settings.model import Model
 
 V, S, D = 23, 7, 8
 MOE = Model(n_layers=2, d_model=12, n_heads=2, mlp_ratio=1.5, n_experts=4)

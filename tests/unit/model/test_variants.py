@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 
 from capacity import counts
 from capacity.base.errors import ConfigError
-from capacity.config import Model, from_dict
+from capacity.config import from_dict
 from capacity.model.attention import document_mask
 from capacity.model.gpt import ACTIVATIONS, GPT, _rotate
 from capacity.settings import field as settings
+from capacity.settings.model import Model
 
 ROOT = Path(__file__).resolve().parents[3]
 V, S = 23, 7

@@ -19,7 +19,7 @@ from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
-from capacity.config import duration_seconds
+from capacity.settings.cluster import duration_seconds
 from capacity.study import load_study
 from capacity.sweep import plan, slurm, submissions
 from capacity.sweep.packs import Pack

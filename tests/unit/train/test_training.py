@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from capacity import records
-from capacity.config import Train, from_dict
+from capacity.config import from_dict
 from capacity.feed.feed import TableFeed
 from capacity.measure import memorization as bits
 from capacity.run.run import evaluation_steps, execute, last_tenth
+from capacity.settings.train import Train
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, advance
 from capacity.train.optim import ROOT, SHRINK, STEP, UPDATE, Hyper, Schedule, adamw, lr_factor

@@ -1,0 +1,184 @@
+"""Checks of the settings of data that need more than one of them, or their files. Each raises a
+ConfigError with the keys, the values and the remedy."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from capacity.base.errors import ConfigError
+from capacity.data import lexicons
+from capacity.data.lexicon import different_texts
+from capacity.data.text import pool_digest
+from capacity.settings.data import BiodData, BiosData, CorpusData, Data, TextData, UniformData
+
+
+def check(data: Data, items: int) -> None:
+    """Check settings whose N is `items`."""
+    CHECKS[data.kind](data, items)
+
+
+def _check_uniform(data: UniformData, items: int) -> None:
+    # 2^48 tokens is far above any random-data study (the largest published run has 2^29) and
+    # far below overflow.
+    if items * data.seq_len > 2**48:
+        raise ConfigError(
+            f"data: {items} sequences of {data.seq_len} tokens are more than 2^48 tokens"
+        )
+
+
+def _check_bios(data: BiosData, items: int) -> None:
+    if not set(data.attribute_sizes) - {"gender"}:
+        raise ConfigError(
+            "data: years, cities, universities, majors and employers are all 0; a person needs "
+            "one of them"
+        )
+    if items + data.other_people > data.n_names:
+        others = f" and {data.other_people:,} others" if data.other_people else ""
+        raise ConfigError(
+            f"data.n_people={items}: {items:,} people{others} need distinct names, but "
+            f"{data.first_names} x "
+            f"{max(1, data.middle_names)} x {data.last_names} = {data.n_names:,} are all there "
+            f"are"
+        )
+    if (data.other_people > 0) != (data.other_parts > 0):
+        raise ConfigError(
+            f"data.other_people={data.other_people} and data.other_parts={data.other_parts}: "
+            f"the other stream "
+            "needs both above 0, no other stream needs both 0"
+        )
+    if data.tag == "other" and not data.other_people:
+        raise ConfigError(
+            "data.tag=other: there is no other stream; allowed: none, main, or "
+            "data.other_people above 0"
+        )
+    if data.same_sentences and data.biographies is None:
+        raise ConfigError(
+            "data.same_sentences=true: needs a number of texts per person; set data.biographies"
+        )
+    _check_texts(data)
+    # reads pools and templates: wrong files are found here, before training
+    shortest = lexicons.of(data).shortest(data)
+    _keep_apart(items, data.seq_len, shortest, "data.n_people")
+    if data.other_people:
+        _keep_apart(data.other_people, data.seq_len, shortest, "data.other_people")
+
+
+def _check_texts(data: BiosData) -> None:
+    """As many different texts as are asked for have to exist."""
+    for name, asked, order, same in (
+        ("biographies", data.biographies, data.order, data.same_sentences),
+        ("other_biographies", data.other_biographies, data.other_order, False),
+    ):
+        if asked is not None and asked > (
+            most := different_texts(lexicons.of(data).content, data, order, same)
+        ):
+            raise ConfigError(
+                f"data.{name}={asked}: with this order and these templates a person has only "
+                f"{most} different "
+                "texts"
+            )
+
+
+def _check_biod(data: BiodData, items: int) -> None:
+    if math.log2(data.diversity) > data.length * math.log2(data.alphabet):
+        raise ConfigError(
+            f"data.diversity={data.diversity}: only {data.alphabet}^{data.length} = "
+            f"{data.alphabet**data.length} different strings exist (data.alphabet^data.length)"
+        )
+    if items > data.n_names:
+        raise ConfigError(f"data.n_people={items}: only {data.n_names:,} different names exist")
+    _keep_apart(items, data.seq_len, lexicons.of(data).shortest(data), "data.n_people")
+
+
+def _check_corpus(data: CorpusData, items: int) -> None:
+    if data.n_people is not None and data.n_people > items:
+        raise ConfigError(f"data.n_people={data.n_people}: {data.path} has only {items} people")
+    if data.n_names is not None and data.n_names < items:
+        raise ConfigError(
+            f"data.n_names={data.n_names:g}: less than the {items} people of {data.path}"
+        )
+    _keep_apart(items, data.seq_len, lexicons.of(data).shortest(data), "data.n_people")
+
+
+def _keep_apart(people: int, seq_len: int, shortest: int, key: str) -> None:
+    """Half of the people lie between two renderings of one person (feed/stream.py); they must fill
+    a window."""
+    if people // 2 * (shortest + 1) < seq_len:
+        enough = 2 * -(-seq_len // (shortest + 1))
+        raise ConfigError(
+            f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, "
+            f"biographies "
+            f"have {shortest} tokens or more; give at least {enough} people or shorter windows"
+        )
+
+
+def _check_text(data: TextData, items: int) -> None:
+    if data.trained_on == "others" and data.n_reference is None:
+        raise ConfigError("data.n_reference: data.trained_on=others needs the number of sequences")
+    if data.trained_on == "reference" and (data.n_reference or 0) < items:
+        raise ConfigError(
+            f"data.n_reference={data.n_reference}: a reference model trains on the {items} "
+            f"members and more; give a "
+            "whole number that is not smaller"
+        )
+    if data.source == "grammar" and data.path is not None:
+        raise ConfigError(
+            f"data.path={data.path}: data.source=grammar reads no file; use data.source=files or "
+            f"hub"
+        )
+    if data.revision is not None and data.source != "hub":
+        raise ConfigError(
+            f"data.revision={data.revision}: only a data set of the hub has one (data.source=hub)"
+        )
+    if data.source == "hub" and not data.path:
+        raise ConfigError("data.path: data.source=hub needs the name of a data set")
+    if data.tokenizer == "gpt2" and data.vocab_size != 50258:
+        raise ConfigError(
+            f"data.vocab_size={data.vocab_size}: GPT-2's tokens and an end of text of our own "
+            f"are 50258 rows"
+        )
+    pool_digest(data)  # finds files that are missing
+
+
+def check_views(data: TextData, steps: int, batch_size: int) -> None:
+    """Canaries at set steps (data.last_view, feed/canary_schedule.py) have to fit into the
+    training."""
+    if data.last_view is None:
+        return
+    last, most = round(data.last_view * steps), max(data.repeats, default=0)
+    if not data.canaries or not most or 0 not in data.repeats:
+        raise ConfigError(
+            f"data.last_view={data.last_view:g}: needs canaries that are seen and some that "
+            f"never are; give data.canaries, and "
+            "data.repeats with 0 among them"
+        )
+    if not data.view_spacing * most < last < steps:
+        raise ConfigError(
+            f"data.last_view={data.last_view:g}: is step {last} of {steps}, but {most} views "
+            f"every "
+            f"data.view_spacing={data.view_spacing} steps need more than "
+            f"{data.view_spacing * most} before it, and one after it"
+        )
+    seen = (
+        i * data.canaries + j
+        for i, repeats in enumerate(data.repeats)
+        if repeats
+        for j in range(data.canaries)
+    )
+    at_once = max(Counter(j % data.view_spacing for j in seen).values())
+    if at_once > batch_size:
+        raise ConfigError(
+            f"data.canaries={data.canaries}: {at_once} of them would meet in a batch of "
+            f"{batch_size}; give fewer, a larger "
+            "train.batch_size or a larger data.view_spacing"
+        )
+
+
+CHECKS = {
+    "text": _check_text,
+    "uniform": _check_uniform,
+    "bios": _check_bios,
+    "biod": _check_biod,
+    "corpus": _check_corpus,
+}

@@ -1,0 +1,279 @@
+"""What the settings of data amount to once their files are at hand: rows of the token table, items,
+bits, tokens per exposure, and their part of a run's identity (standard library, and what compiling
+a lexicon needs).
+
+`of(data)` picks by kind; every kind answers the same questions.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from capacity.data import entropy, lexicons, text
+from capacity.data.lexicon import Lexicon
+from capacity.settings import field as settings
+from capacity.settings.data import (
+    BiodData,
+    BiosData,
+    CorpusData,
+    Data,
+    TextData,
+    UniformData,
+    WordedData,
+)
+
+Settings = TypeVar("Settings", bound=Data)
+Worded = TypeVar("Worded", bound=WordedData)
+Sequences = TypeVar("Sequences", bound=UniformData | TextData)
+
+
+class Resolved(ABC, Generic[Settings]):
+    """The questions that every kind of data answers. ConfigError where a file that the settings
+    name is absent or wrong."""
+
+    def __init__(self, data: Settings) -> None:
+        self.data = data
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Rows of the token table."""
+
+    @property
+    @abstractmethod
+    def used_rows(self) -> int:
+        """Rows that the training data can touch."""
+
+    @property
+    @abstractmethod
+    def tokens_per_item(self) -> float:
+        """Mean predicted tokens per exposure of an item (sequence or person)."""
+
+    @abstractmethod
+    def items(self, parameters: int) -> int:
+        """N: as given, or what comes nearest to the demanded load of so many parameters (total)."""
+
+    def trained_items(self, items: int) -> int:
+        """Items that a run sees, given the N of `items`."""
+        return items
+
+    @abstractmethod
+    def bits(self, items: int) -> float:
+        """Bits that so many items hold."""
+
+    @abstractmethod
+    def identity(self, items: int) -> dict:
+        """The resolved settings that a result depends on."""
+
+
+def of(data: Data) -> Resolved:
+    """The answers of these settings."""
+    return RESOLVED[data.kind](data)
+
+
+class SequencesResolved(Resolved[Sequences]):
+    """Single sequences: every token is predicted, all rows are in use."""
+
+    @property
+    def rows(self) -> int:
+        return self.data.vocab_size
+
+    @property
+    def used_rows(self) -> int:
+        return self.data.vocab_size
+
+    @property
+    def tokens_per_item(self) -> float:
+        return float(self.data.seq_len)
+
+    def bits(self, items: int) -> float:
+        """N S log2 V: exact for uniform and independent tokens; the entropy of text is lower and
+        not known."""
+        return items * self.data.seq_len * math.log2(self.data.vocab_size)
+
+
+class UniformResolved(SequencesResolved[UniformData]):
+    """Uniform tokens."""
+
+    def items(self, parameters: int) -> int:
+        """N: as given, or the whole number of sequences nearest to the demanded load (at least
+        1)."""
+        data = self.data
+        if data.n_sequences is not None:
+            return data.n_sequences
+        assert data.load is not None  # one of the two is given: config.check
+        return max(1, round(data.load * parameters / (data.seq_len * math.log2(data.vocab_size))))
+
+    def identity(self, items: int) -> dict:
+        out = settings.identity(self.data) | {"n_sequences": items}
+        del out["load"]
+        return out
+
+
+class TextResolved(SequencesResolved[TextData]):
+    """Sequences of text."""
+
+    def items(self, parameters: int) -> int:
+        """N of the split: members, also where a run trains on more."""
+        data = self.data
+        if data.n_sequences is not None:
+            return data.n_sequences
+        assert data.tokens_per_parameter is not None  # one of the two is given: config.check
+        return max(1, round(data.tokens_per_parameter * parameters / data.seq_len))
+
+    def trained_items(self, items: int) -> int:
+        """Rows of the training set, canaries with their repeats among them, given the N members of
+        the split."""
+        data = self.data
+        inserted = data.canaries * sum(data.repeats) if data.last_view is None else 0
+        if data.trained_on in ("reference", "others"):
+            return (data.n_reference or 0) + inserted
+        return ((items + data.n_held_out) // 2 if data.trained_on == "half" else items) + inserted
+
+    def identity(self, items: int) -> dict:
+        data = self.data
+        out = settings.identity(data) | {"n_sequences": items, "pool": text.pool_digest(data)}
+        if data.trained_on not in ("reference", "others"):
+            del out["n_reference"]
+        if not data.canaries:
+            del out["repeats"]
+        for name in (
+            "tokens_per_parameter",
+            "source",
+            "path",
+            "field",
+            "split",
+            "documents",
+            "revision",
+        ):  # the pool's digest says it
+            out.pop(name, None)
+        return out
+
+
+class WordedResolved(Resolved[Worded]):
+    """Data with words: vocabulary and pieces come from a compiled lexicon."""
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """Token ids of every piece of text that this data can show."""
+        return lexicons.of(self.data)
+
+    @property
+    def rows(self) -> int:
+        return self.lexicon.rows
+
+    @property
+    def used_rows(self) -> int:
+        return self.lexicon.used_rows(self.data)
+
+    @property
+    def tokens_per_item(self) -> float:
+        """A biography and its EOS."""
+        return self.lexicon.mean_tokens(self.data) + 1
+
+    def _identity(self, items: int, *paths: str) -> dict:
+        """Without the settings that the lexicon's digest or the number of items replaces."""
+        out = settings.identity(self.data) | {"n_people": items, "lexicon": self.lexicon.digest}
+        for name in paths:
+            del out[name]
+        return out
+
+
+class BiosResolved(WordedResolved[BiosData]):
+    """bioS and its variants."""
+
+    @property
+    def rows(self) -> int:
+        return super().rows + (self.data.tag != "none")
+
+    @property
+    def used_rows(self) -> int:
+        return super().used_rows + (self.data.tag != "none")
+
+    def items(self, parameters: int) -> int:
+        data = self.data
+        if data.n_people is not None:
+            return data.n_people
+        assert data.load is not None  # one of the two is given: config.check
+        return entropy.largest_population(data.load * parameters, data.n_names, data.attribute_bits)
+
+    def bits(self, items: int) -> float:
+        """R^max P = N log2(N0/N) + N log2 S0."""
+        return entropy.knowledge_ceiling(items, self.data.n_names, self.data.attribute_bits)
+
+    @property
+    def tokens_per_item(self) -> float:
+        """Mean tokens of the stream per exposure of a measured person: biography, EOS, tag, and the
+        other stream's part."""
+        data, length = self.data, self.lexicon.mean_tokens(self.data)
+        main, other = length + 1 + (data.tag == "main"), length + 1 + (data.tag == "other")
+        if not data.other_parts:
+            return main
+        if data.windows == "pure":  # the parts are windows of equal length
+            return main * (data.main_parts + data.other_parts) / data.main_parts
+        return main + other * data.other_parts / data.main_parts
+
+    def identity(self, items: int) -> dict:
+        return self._identity(items, "load", "pools_dir", "templates_file")
+
+
+class BiodResolved(WordedResolved[BiodData]):
+    """bioD."""
+
+    def items(self, parameters: int) -> int:
+        data = self.data
+        if data.n_people is not None:
+            return data.n_people
+        assert data.load is not None  # one of the two is given: config.check
+        sets = data.attributes * entropy.diversity_bits(
+            data.alphabet, data.length, data.diversity, 0.0
+        )
+        value_bits = data.attributes * data.chunks * math.log2(data.diversity)
+        return max(
+            4, entropy.largest_population(data.load * parameters - sets, data.n_names, value_bits)
+        )
+
+    def bits(self, items: int) -> float:
+        """R^max P (Definition 4.1)."""
+        data = self.data
+        return entropy.biod_ceiling(
+            items,
+            data.n_names,
+            data.attributes,
+            data.chunks,
+            data.diversity,
+            data.length,
+            data.alphabet,
+        )
+
+    def identity(self, items: int) -> dict:
+        return self._identity(items, "load", "pools_dir")
+
+
+class CorpusResolved(WordedResolved[CorpusData]):
+    """A corpus of one's own."""
+
+    def items(self, parameters: int) -> int:
+        return self.lexicon.n_people
+
+    def bits(self, items: int) -> float:
+        """N log2(N0/N) + N sum of log2(different values): what the corpus holds if its values were
+        uniform; an upper bound."""
+        n_names = self.data.n_names
+        names = entropy.name_bits(n_names, items) if n_names is not None else 0.0
+        return names + items * self.lexicon.attribute_bits
+
+    def identity(self, items: int) -> dict:
+        return self._identity(items, "path")
+
+
+RESOLVED: dict[str, type[Resolved]] = {
+    "text": TextResolved,
+    "uniform": UniformResolved,
+    "bios": BiosResolved,
+    "biod": BiodResolved,
+    "corpus": CorpusResolved,
+}

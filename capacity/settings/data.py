@@ -1,0 +1,336 @@
+"""The settings of each kind of data that a run can train on; `data.kind` picks one. What they
+amount to with their files at hand, such as rows and bits, is in `data.resolve` (standard library
+only)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from capacity.settings.field import setting
+
+LARGEST = 2**40
+
+
+class _Sequences:
+    """What the kinds of single sequences have in common: a learned BOS in front, every token
+    predicted, all rows in use."""
+
+    bos: ClassVar[bool] = True
+    unit: ClassVar[str] = "sequences"
+    size_key: ClassVar[str] = "n_sequences"
+
+
+@dataclass(frozen=True)
+class UniformData(_Sequences):
+    """Sequences of independent, uniform tokens (Morris et al., arXiv 2505.24832, section 3): H = N
+    S log2 V bits."""
+
+    kind: str = setting("uniform", "which generator", choices=("uniform",))
+    vocab_size: int = setting(256, "V, number of different tokens", low=2, high=2**31 - 1)
+    seq_len: int = setting(32, "S, tokens per sequence", low=2, high=65536)
+    n_sequences: int | None = setting(
+        None, "N, sequences in the training set (or give data.load)", low=1, high=LARGEST
+    )
+    load: float | None = setting(
+        None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9
+    )
+
+
+@dataclass(frozen=True)
+class BiosData:
+    """bioS(N), synthetic biographies (Physics of Language Models 3.3, arXiv 2404.05405, section
+    2.2), and its variants.
+
+    A world has the first so many values of each pool. Two streams of biographies can be mixed: the
+    main one, which is measured, and another one of other people (junk, celebrities), which is not.
+    """
+
+    bos: ClassVar[bool] = False  # windows of a stream; EOS stands in front of every biography
+    unit: ClassVar[str] = "people"
+    size_key: ClassVar[str] = "n_people"
+
+    kind: str = setting("bios", "which generator", choices=("bios",))
+    n_people: int | None = setting(
+        None, "N, people who are measured (or give data.load)", low=1, high=LARGEST
+    )
+    load: float | None = setting(
+        None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
+    )
+    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    pools_dir: str | None = setting(None, "folder of value lists; empty: the lists of this package")
+    templates_file: str | None = setting(None, "sentence templates; empty: those of this package")
+    lexicon: str | None = setting(
+        None, "digest of the compiled pools, templates and tokens; filled in by itself"
+    )
+    tokenizer: str = setting(
+        "bpe",
+        "bpe: trained on the pools and templates; gpt2: GPT-2's, rows in use only",
+        choices=("bpe", "gpt2"),
+    )
+    vocab_size: int | None = setting(
+        None,
+        "rows asked of the trained BPE; empty: until every word is one token",
+        low=2,
+        high=2**20,
+    )
+    vocabulary: str = setting(
+        "pools",
+        "what the tokens come from: the whole pools, so that the size of the world does not "
+        "change them, or this world only",
+        choices=("pools", "world"),
+    )
+    questions: bool = setting(
+        False, "rows for the words of questions as well, which extraction needs"
+    )
+    first_names: int = setting(400, "first names", low=1)
+    middle_names: int = setting(400, "middle names; 0: none", low=0)
+    last_names: int = setting(1000, "last names", low=1)
+    months: int = setting(12, "months of birth", low=1, high=12)
+    days: int = setting(28, "days of birth", low=1, high=28)
+    years: int = setting(200, "years of birth from 1900 on; 0: no birth dates", low=0, high=200)
+    cities: int = setting(200, "cities of birth; 0: none", low=0)
+    universities: int = setting(300, "universities; 0: none", low=0)
+    majors: int = setting(100, "majors; 0: none", low=0)
+    employers: int = setting(
+        263, "employers, each with the city of its headquarters; 0: none", low=0
+    )
+    templates: int | None = setting(
+        None, "templates per attribute, the first ones; empty: all", low=1
+    )
+    full_names: bool = setting(False, "the full name in every sentence instead of a pronoun")
+    biographies: int | None = setting(
+        None, "different texts per person; empty: a new one at every exposure", low=1
+    )
+    order: str = setting(
+        "permute",
+        "order of the sentences: drawn anew for every text, fixed, or fixed pairs drawn anew "
+        "(date and city, university and major, employer and its city)",
+        choices=("permute", "fixed", "pairs"),
+    )
+    same_sentences: bool = setting(
+        False, "a person's texts differ in the order of their sentences only"
+    )
+    other_people: int = setting(
+        0, "people of the other stream; 0: no other stream", low=0, high=LARGEST
+    )
+    other_parts: int = setting(
+        0,
+        "of every main_parts + other_parts biographies or windows, so many of the other stream",
+        low=0,
+        high=10**6,
+    )
+    main_parts: int = setting(1, "... and so many of the main stream", low=1, high=10**6)
+    other_biographies: int | None = setting(None, "biographies, for the other stream", low=1)
+    other_order: str = setting(
+        "permute", "order, for the other stream", choices=("permute", "fixed", "pairs")
+    )
+    windows: str = setting(
+        "pure", "whether a window holds one stream only or both", choices=("pure", "mixed")
+    )
+    tag: str = setting(
+        "none",
+        "which stream's biographies start with a token of their own",
+        choices=("none", "main", "other"),
+    )
+
+    @property
+    def n_names(self) -> int:
+        """N0, different full names."""
+        return self.first_names * max(1, self.middle_names) * self.last_names
+
+    @property
+    def attribute_sizes(self) -> dict[str, int]:
+        """Number of values of each independent attribute in the order of S0; the city of work
+        follows from the employer, and the gender shows in a pronoun only."""
+        sentences = sum(
+            map(bool, (self.years, self.cities, self.universities, self.majors))
+        ) + 2 * bool(self.employers)
+        sizes = {
+            "gender": 2 * (sentences > 1 and not self.full_names),
+            "birth_date": self.months * self.days * self.years,
+            "birth_city": self.cities,
+            "university": self.universities,
+            "major": self.majors,
+            "employer": self.employers,
+        }
+        return {name: size for name, size in sizes.items() if size > 0}
+
+    @property
+    def attribute_bits(self) -> float:
+        """log2 S0, 47.592 at the published sizes (Definition 4.3 and footnote 12)."""
+        return sum(math.log2(size) for size in self.attribute_sizes.values())
+
+
+@dataclass(frozen=True)
+class BiodData:
+    """bioD(N, K, C, D, L, T) (Physics of Language Models 3.3, Definition 2.2): names and K
+    attributes of C chunks, each chunk one of D strings of L symbols over an alphabet of T; every
+    symbol is one token by construction."""
+
+    bos: ClassVar[bool] = False
+    unit: ClassVar[str] = "people"
+    size_key: ClassVar[str] = "n_people"
+
+    kind: str = setting("biod", "which generator", choices=("biod",))
+    n_people: int | None = setting(None, "N, people (or give data.load)", low=4, high=LARGEST)
+    load: float | None = setting(
+        None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
+    )
+    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    pools_dir: str | None = setting(None, "folder of name lists; empty: the lists of this package")
+    lexicon: str | None = setting(
+        None, "digest of the compiled names and tokens; filled in by itself"
+    )
+    first_names: int = setting(400, "first names", low=1)
+    middle_names: int = setting(400, "middle names; 0: none", low=0)
+    last_names: int = setting(1000, "last names", low=1)
+    attributes: int = setting(6, "K, attributes per person", low=1, high=1000)
+    chunks: int = setting(1, "C, chunks per value", low=1, high=1000)
+    diversity: int = setting(100, "D, different strings per attribute", low=1, high=10**6)
+    length: int = setting(1, "L, symbols per chunk", low=1, high=1000)
+    alphabet: int = setting(
+        1000, "T, different symbols; each is one row of the token table", low=2, high=10**6
+    )
+    separator: str = setting("comma", "what stands between chunks", choices=("comma", "none"))
+
+    @property
+    def n_names(self) -> int:
+        return self.first_names * max(1, self.middle_names) * self.last_names
+
+
+@dataclass(frozen=True)
+class CorpusData:
+    """Biographies of your own, such as bioR: a JSONL file with one person per line, {"person":
+    "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of
+    the texts."""
+
+    bos: ClassVar[bool] = False
+    unit: ClassVar[str] = "people"
+    size_key: ClassVar[str] = "n_people"
+
+    kind: str = setting("corpus", "which generator", choices=("corpus",))
+    path: str = setting("people.jsonl", "the JSONL file")
+    n_people: int | None = setting(
+        None, "people, the first ones of the file; empty: all", low=4, high=LARGEST
+    )
+    n_names: float | None = setting(
+        None, "N0, size of the space of names; empty: names count no bits", low=1
+    )
+    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    lexicon: str | None = setting(None, "digest of the compiled corpus; filled in by itself")
+    tokenizer: str = setting(
+        "bpe",
+        "bpe: trained on the corpus; gpt2: GPT-2's, rows in use only",
+        choices=("bpe", "gpt2"),
+    )
+    vocab_size: int | None = setting(
+        None,
+        "rows asked of the trained BPE; empty: until every word is one token",
+        low=2,
+        high=2**20,
+    )
+
+
+@dataclass(frozen=True)
+class TextData(_Sequences):
+    """Sequences of text (Morris et al., arXiv 2505.24832, section 4): members are trained on,
+    held-out ones only scored, reference data teach a reference model."""
+
+    kind: str = setting("text", "which generator", choices=("text",))
+    source: str = setting(
+        "grammar",
+        "grammar: invented text, needs nothing; files: local ones; hub: a data set by name",
+        choices=("grammar", "files", "hub"),
+    )
+    path: str | None = setting(
+        None,
+        "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow), also in an installed "
+        "package as "
+        "package:NAME/FILE; hub: the name",
+    )
+    field: str = setting("text", "column that holds the text")
+    split: str = setting("train", "split of a data set of the hub")
+    revision: str | None = setting(
+        None,
+        "commit, tag or branch of a data set of the hub; a commit pins its content",
+        neutral=None,
+    )
+    documents: int | None = setting(
+        None,
+        "documents that are read, the first ones; empty: all (grammar: 10,000)",
+        low=1,
+        high=LARGEST,
+    )
+    tokenizer: str = setting(
+        "bpe", "bpe: trained on the documents; gpt2: GPT-2's", choices=("bpe", "gpt2")
+    )
+    vocab_size: int = setting(
+        1024, "V, rows of the token table with the end of text; 50258 for gpt2", low=3, high=2**20
+    )
+    seq_len: int = setting(64, "S, tokens per sequence", low=2, high=65536)
+    n_sequences: int | None = setting(
+        None, "N, members (or give data.tokens_per_parameter)", low=1, high=LARGEST
+    )
+    tokens_per_parameter: float | None = setting(
+        None, "N S / P (total), instead of n_sequences", above=0.0, high=1e9
+    )
+    n_held_out: int = setting(
+        1000, "non-members, which are scored and never trained on", low=2, high=LARGEST
+    )
+    n_reference: int | None = setting(
+        None, "sequences of a reference model (trained_on=reference or others)", low=1, high=LARGEST
+    )
+    trained_on: str = setting(
+        "members",
+        "members; reference: n_reference sequences, the members among them; others: n_reference "
+        "sequences "
+        "without the members; half: a random half of members and held-out ones, by the run's seed "
+        "(shadow model)",
+        choices=("members", "reference", "others", "half"),
+    )
+    canaries: int = setting(
+        0,
+        "random sequences that are inserted at each of data.repeats, to measure exposure",
+        low=0,
+        high=2**20,
+        neutral=0,
+    )
+    repeats: tuple[int, ...] = setting(
+        (0, 1, 4, 16, 64, 256), "how often a canary stands in the training set, by level", low=0
+    )
+    canary_text: str = setting(
+        "random",
+        "canaries are random tokens, or sequences of the text that nothing else uses (pool)",
+        choices=("random", "pool"),
+        neutral="random",
+    )
+    last_view: float | None = setting(
+        None,
+        "part of training after which no canary is seen any more; each is seen as often as its "
+        "level "
+        "says, at set steps before; empty: canaries are shuffled into the training set",
+        above=0.0,
+        high=1.0,
+        neutral=None,
+    )
+    view_spacing: int = setting(
+        8, "steps between two views of a canary, with data.last_view", low=1, high=2**31, neutral=8
+    )
+    split_seed: int = setting(
+        0, "which sequences are held out and which are members", low=0, high=2**63 - 1
+    )
+    pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
+
+
+WordedData = BiosData | BiodData | CorpusData  # their text comes from a compiled lexicon
+Data = UniformData | WordedData | TextData
+
+KINDS: dict[str, type[Data]] = {
+    "text": TextData,
+    "uniform": UniformData,
+    "bios": BiosData,
+    "biod": BiodData,
+    "corpus": CorpusData,
+}

@@ -1,0 +1,49 @@
+"""The settings of what is measured: no part of a run's identity (standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from capacity.settings.field import setting
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured and when; out of the run's identity, because it never changes the
+    weights."""
+
+    evaluations: int = setting(
+        10, "full passes over the training set during training", low=1, high=1000
+    )
+    batch_tokens: int = setting(
+        65536, "tokens per forward pass of an evaluation", low=1, high=2**31 - 1
+    )
+    people: int | None = setting(None, "people who are asked, drawn evenly; empty: all", low=2)
+    contexts: int = setting(
+        4, "templates or texts in which each value of a person is asked", low=1, high=1000
+    )
+    context: str = setting(
+        "auto",
+        "first: the sentence comes first, behind the name; text: the person's own text; auto: by "
+        "the data (see measure/knowledge.py)",
+        choices=("auto", "first", "text"),
+    )
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Whether stored facts can be asked for (Physics of Language Models 3.1, arXiv 2309.14316,
+    sections 3 to 5): fine-tune on questions about one half of the people, ask about the other half.
+    A measure: out of the run's identity."""
+
+    mode: str = setting(
+        "none",
+        "full: all weights; lora: low-rank updates of the embedding and of queries and values",
+        choices=("none", "full", "lora"),
+    )
+    steps: int = setting(2000, "optimizer steps of the fine-tuning", low=1)
+    batch_size: int = setting(48, "questions per step", low=1)
+    lr: float = setting(3e-4, "peak learning rate; cosine to a tenth, no warm-up", above=0.0)
+    weight_decay: float = setting(0.01, "decoupled weight decay", low=0.0)
+    rank_embedding: int = setting(128, "rank of the update of the embedding (lora)", low=1)
+    rank_attention: int = setting(16, "rank of the updates of queries and values (lora)", low=1)

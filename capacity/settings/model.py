@@ -1,0 +1,116 @@
+"""The settings of a model (standard library only)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from capacity.settings.field import setting
+
+
+@dataclass(frozen=True)
+class Model:
+    """A GPT: pre-norm blocks of causal attention and an MLP. The defaults are GPT-2's form; the
+    fields with a neutral value are the variants of Physics of Language Models 3.3 (arXiv
+    2404.05405, sections 7 and 9 and appendix B)."""
+
+    n_layers: int = setting(1, "L, transformer blocks", low=1, high=1000)
+    d_model: int = setting(32, "d, width", low=1, high=65536)
+    n_heads: int = setting(2, "attention heads; must divide d_model", low=1, high=65536)
+    mlp_ratio: float = setting(
+        4.0, "hidden width of the MLP / d_model; 0: no MLP", low=0.0, high=1024.0
+    )
+    position: str = setting("learned", "position information", choices=("learned", "rotary"))
+    tied: bool = setting(True, "the output head is the token embedding")
+    bias: bool = setting(True, "biases in the linear maps (of norms: see model.norm)")
+    init_std: float = setting(0.02, "standard deviation of the initial weights", above=0.0)
+    n_kv_heads: int | None = setting(
+        None,
+        "heads of keys and values (grouped-query attention); must divide n_heads; empty: n_heads",
+        low=1,
+        high=65536,
+        neutral=None,
+    )
+    norm: str = setting(
+        "layernorm",
+        "layernorm has gain and bias, the others a gain; eps is 1e-5",
+        choices=("layernorm", "layernorm_no_bias", "rmsnorm"),
+        neutral="layernorm",
+    )
+    mlp: str = setting(
+        "standard",
+        "down(act(up x)), or gated: down(act(gate x) * up x)",
+        choices=("standard", "gated"),
+        neutral="standard",
+    )
+    mlp_multiple_of: int = setting(
+        1,
+        "the hidden width of the MLP is rounded up to a multiple of this",
+        low=1,
+        high=65536,
+        neutral=1,
+    )
+    activation: str = setting(
+        "gelu",
+        "act; gelu_tanh: GPT-2's approximation, relu2: the square of relu",
+        choices=("gelu", "gelu_tanh", "silu", "relu", "relu2"),
+        neutral="gelu",
+    )
+    rotary_base: float = setting(
+        10000.0,
+        "base of the rotary frequencies, with model.position=rotary",
+        above=1.0,
+        high=1e12,
+        neutral=10000.0,
+    )
+    document_mask: bool = setting(
+        False, "attention within a document only, which EOS starts", neutral=False
+    )
+    n_experts: int = setting(
+        0,
+        "MLPs per block, of which a token visits top_k; 0: one that all tokens visit",
+        low=0,
+        high=65536,
+        neutral=0,
+    )
+    top_k: int = setting(1, "experts per token", low=1, high=65536, neutral=1)
+    capacity_factor: float = setting(
+        2.0,
+        "places per expert in training / its even share of tokens; a token beyond "
+        "them skips the expert",
+        above=0.0,
+        high=65536.0,
+        neutral=2.0,
+    )
+    eval_capacity_factor: float = setting(
+        8.0,
+        "the same in evaluation; from n_experts / top_k on, no token is skipped",
+        above=0.0,
+        high=65536.0,
+        neutral=8.0,
+    )
+    balance_weight: float = setting(
+        0.01,
+        "weight of the load-balance loss in training; 3.3 states none",
+        low=0.0,
+        high=1000.0,
+        neutral=0.01,
+    )
+
+    def __post_init__(self):
+        if self.n_kv_heads == self.n_heads:  # two spellings of one model have one identity
+            object.__setattr__(self, "n_kv_heads", None)
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def mlp_width(self) -> int:
+        """F, hidden width of an MLP: mlp_ratio d_model, rounded up to a multiple of
+        mlp_multiple_of; 0: no MLP."""
+        exact = self.mlp_ratio * self.d_model / self.mlp_multiple_of
+        return self.mlp_multiple_of * math.ceil(
+            exact * (1 - 1e-9)
+        )  # 8/3 x 192 is 512, however 8/3 is rounded

@@ -1,0 +1,73 @@
+"""The settings of training (standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from capacity.settings.field import setting
+from capacity.settings.quantize import LEVELS
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+WEIGHTS = ("fp32", "bf16_stochastic", "bf16_nearest")
+
+
+@dataclass(frozen=True)
+class Train:
+    """AdamW or Muon with linear warm-up, then cosine to final_lr_fraction; no dropout; batches in
+    epoch permutations."""
+
+    steps: int | None = setting(
+        None, "optimizer steps (or give train.exposures)", low=1, high=2**40
+    )
+    exposures: float | None = setting(
+        None, "times each sequence is seen, instead of steps", above=0.0, high=1e12
+    )
+    batch_size: int = setting(64, "sequences per step", low=1, high=2**31 - 1)
+    lr: float = setting(0.02, "peak learning rate", above=0.0)
+    warmup_steps: int = setting(200, "steps of linear warm-up; less than steps", low=0)
+    final_lr_fraction: float = setting(0.02, "last learning rate / peak", low=0.0, high=1.0)
+    beta1: float = setting(0.9, "AdamW first-moment decay", low=0.0, high=0.999999)
+    beta2: float = setting(0.99, "AdamW second-moment decay", low=0.0, high=0.999999)
+    eps: float = setting(1e-8, "AdamW epsilon", above=0.0)
+    weight_decay: float = setting(
+        0.0, "decoupled weight decay, on matrices and tables only", low=0.0
+    )
+    grad_clip: float = setting(1.0, "largest gradient norm; 0 = no clipping", low=0.0)
+    precision: str = setting(
+        "fp32",
+        "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, "
+        "gradients of weights "
+        "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss "
+        "scale per run",
+        choices=PRECISIONS,
+    )
+    weights: str = setting(
+        "fp32",
+        "what weights are kept in between steps; bf16_stochastic: bf16, each update rounded up or "
+        "down at random "
+        "without bias; bf16_nearest: rounded to nearest, which loses updates below half a step",
+        choices=WEIGHTS,
+        neutral="fp32",
+    )
+    qat: str = setting(
+        "none",
+        "quantization-aware training: the values that weights have in the forward pass, one scale "
+        "per output; "
+        "straight-through in the backward pass",
+        choices=("none", *LEVELS),
+        neutral="none",
+    )
+    qat_embeddings: bool = setting(
+        False, "train.qat for token and position tables and an untied head too", neutral=False
+    )
+    optimizer: str = setting(
+        "adamw",
+        "muon: Muon for the matrices inside blocks, AdamW for the rest",
+        choices=("adamw", "muon"),
+        neutral="adamw",
+    )
+    momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
+
+    def __post_init__(self):
+        if self.qat == "none":  # two spellings of one run have one identity
+            object.__setattr__(self, "qat_embeddings", False)
