@@ -32,13 +32,18 @@ def current(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Schema 1 -> 2: a model that holds over 95% of its data was called saturated."""
+    """Schema 1 -> 2: a model that holds over 95% of its data was called saturated, and a number
+    from seeds that did not choose the best was called fresh."""
     new = dict(old) | {"schema": 2}
     new["data_kinds"] = new.pop("kinds")
     new["data_limited"] = new.pop("saturated")
     new["noise"] = {
         {"saturated": "data_limited"}.get(name, name): value for name, value in old["noise"].items()
     }
+    new["peaks"] = [peak | {"against_first": _against(peak)} for peak in old["peaks"]]
+    if (choice := old["best_over"]["choice"]) is not None:
+        arms = [_renamed(arm, {"fresh": "held_out"}) for arm in choice["arms"]]
+        new["best_over"] = old["best_over"] | {"choice": choice | {"arms": arms}}
     return new
 
 
@@ -47,13 +52,23 @@ def text(old: Mapping[str, Any]) -> dict[str, Any]:
     neither versions nor its inputs, and left forgetting out where nothing was forgotten."""
     new = {key: value for key, value in old.items() if key != "predicted"}
     new["predictions"] = {
-        value: [
-            {{"said": "predicted"}.get(name, name): number for name, number in row.items()}
-            for row in rows
-        ]
+        value: [_renamed(row, {"said": "predicted"}) for row in rows]
         for value, rows in old["predicted"].items()
     }
     return {"schema": 2, "versions": {}, "inputs_sha256": "", "forgetting": None} | new
+
+
+def _against(peak: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Why a ratio has no interval, only where it has none."""
+    ratio = peak["against_first"]
+    if ratio is None or "why" not in ratio:
+        return ratio
+    why = ratio["why"].replace("cannot be told from 0", "is not distinguishable from 0")
+    return ratio | {"why": None if ratio["interval"] else why}
+
+
+def _renamed(tree: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in tree.items()}
 
 
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2

@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from capacity.analysis.ablation import analysis as ablations
-from capacity.analysis.facts import exposures
 from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
 from capacity.analysis.result import Outcome
 from capacity.fitting import capacity_forms, forms
@@ -184,39 +183,7 @@ def _ablation(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
 
 
 def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    out = []
-    for law in fit["exposure_laws"]:
-        if law["reason"]:
-            continue
-        rows = runs[
-            runs.chosen
-            & (runs.label == law["label"])
-            & (runs.series == law["series"])
-            & (runs.n_people == law["n_people"])
-            & (runs.r > 0)
-        ]
-        seen = rows.exposures_mean.fillna(rows.exposures)
-        said = exposures.curve(
-            law["form"], seen, *(law[key]["value"] for key in ("r_inf", "e0", "b"))
-        )
-        out.append(
-            points(
-                ", ".join(filter(None, (law["label"], law["series"]))),
-                seen,
-                said - rows.r,
-                rows.run_id,
-            )
-        )
-    return (
-        [
-            Residuals(
-                "R against exposures, per run",
-                "R",
-                "bits per parameter",
-                "exposures",
-                pd.concat(out),
-            )
-        ]
-        if out
-        else []
-    )
+    from capacity.analysis.facts import residuals as of_facts
+    from capacity.analysis.finding import Finding
+
+    return of_facts(Finding("facts", "fit.json", fit, {"runs.csv": runs}))

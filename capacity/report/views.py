@@ -14,8 +14,6 @@ import pandas as pd
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.comparison import pairs
 from capacity.analysis.comparison import variants as differences
-from capacity.analysis.facts import analysis as knowledge
-from capacity.analysis.facts import exposures
 from capacity.analysis.random import analysis as summary
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
@@ -621,217 +619,23 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
 
 
 def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
-    digits, at = (
-        knowledge._digits,
-        "" if fit["scale"] == "published" else f" at {fit['scale']} scale",
-    )
-    answers, beside = [], []
-    beside = judged(fit["verdicts"])
-    for v, told in zip(fit["verdicts"], beside):
-        where = f" ({v['at']})" if v["at"] else ""
-        if v["measured"] is not None:
-            ends = f", 95% {knowledge._ends(v['interval'])}" if v["interval"] else " (no interval)"
-            name = v["name"][:1].upper() + v["name"][1:]
-            answers.append(
-                f"{name}{where}: {QUANTITIES.get(v['quantity'], v['quantity'].replace('_', ' '))} "
-                f"**{digits(v['measured'])}**{ends}; published {told.published}: "
-                f"**{v['verdict']}**{at}."
-            )
-    if fit["verdicts"] and not answers:
-        answers.append(
-            f"**No answer yet:** nothing of what this study compares was measured "
-            f"({fit['verdicts'][0]['reason']})."
-        )
-    for law in fit["exposure_laws"]:
-        if not law["reason"]:
-            e95, name = law["e95"], ", ".join(filter(None, (law["label"], law["series"])))
-            reached = (
-                f"95% of it after {digits(e95['value'])} {knowledge._ends(e95['interval'])} "
-                f"exposures" + ("" if law["plateau_reached"] else ", an extrapolation")
-            )
-            answers.append(
-                f"{name}: the plateau is R = **{digits(law['r_inf']['value'])}** bits per "
-                f"parameter, 95% {knowledge._ends(law['r_inf']['interval'])}; "
-                + (
-                    reached
-                    if exposures.determined(e95["interval"])
-                    else "when it is reached these runs do not determine"
-                )
-                + "."
-            )
-    answers = _levels(fit, digits) + answers
-    note = at_scale(fit["verdicts"]) if fit["verdicts"] else "this study states none (expects)"
-    flags = [
-        Flag(name, meaning, fit["flags"][key])
-        for key, name, meaning in (
-            ("failed", *FAILED),
-            ("missing", *MISSING),
-            (
-                "rising",
-                "unconverged",
-                "gained over 2% in the last tenth of training; with exposures fixed that is the "
-                "measured state, "
-                "not an error",
-            ),
-            ("unknown_gain", "unknown-gain", "left no trace of the gain over its last tenth"),
-            (
-                "exposures_off",
-                "exposures-off",
-                "shown people over 1% more or less often than asked",
-            ),
-            (
-                "negative",
-                "unlearned",
-                "R <= 0: names or value lists not learned yet; kept as it is",
-            ),
-            (
-                "above_ceiling",
-                "above-ceiling",
-                "above R^max, which cannot be: a leak in the measure, or a wrong count",
-            ),
-        )
-    ]
+    """The document of facts as a view."""
+    from capacity.analysis import facts
+    from capacity.analysis.document import Laws, Verdicts
+    from capacity.analysis.finding import Finding
+
+    told = facts.document(Finding("facts", "fit.json", fit, tables))
+    blocks = [block for part in told.sections for block in part.blocks]
+    laws = [law for block in blocks if isinstance(block, Laws) for law in block.laws]
+    (beside,) = (block for block in blocks if isinstance(block, Verdicts))
     return View(
-        answers,
-        [_exposure_law(law) for law in fit["exposure_laws"]]
-        + [_peak(peak) for peak in fit["peaks"]],
-        beside,
-        note,
-        flags,
-        [
-            ("R", fit["convention"]["R"]),
-            ("R total", fit["convention"]["r_total"]),
-            ("R^max", fit["convention"]["r_max"]),
-            ("source", fit["convention"]["source"]),
-            ("exposures", "how often a rendering of a person is seen; counted"),
-            (
-                "interval of a peak",
-                "95% over seeds, and over which model is best: it allows for the bias of a "
-                "maximum; pooled noise of seeds",
-            ),
-            (
-                "interval of a ratio",
-                "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row "
-                "says",
-            ),
-            ("interval of a law over exposures", "95%, profile likelihood, every run a replicate"),
-            ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"),
-            RESIDUAL,
-        ],
-    )
-
-
-def _levels(fit: dict, digits) -> list[str]:
-    """What was held: the peaks of the curves, lowest and highest, and whether runs had ended
-    learning."""
-    if not fit["peaks"]:
-        return ["**No answer yet:** no arm has a finished run."]
-    low, high = (pick(fit["peaks"], key=lambda peak: peak["value"]) for pick in (min, max))
-    seeds, rising, done = (
-        {peak["seeds"] for peak in fit["peaks"]},
-        len(fit["flags"]["rising"]),
-        fit["n"]["finished"],
-    )
-
-    def told(peak: dict) -> str:
-        return f"**{digits(peak['value'])}**" + (
-            f" {knowledge._ends(peak['interval'])}" if peak["interval"] else ""
-        )
-
-    over = (
-        "seeds and models"
-        if any(peak["models"] > 1 for peak in fit["peaks"])
-        else "seeds, noise pooled over arms"
-    )
-    how = f"95% over {over}" if high["interval"] else f"no interval: {high['reason']}"
-    many = (
-        f"{min(seeds)}"
-        + (f" to {max(seeds)}" if len(seeds) > 1 else "")
-        + f" seed{'s' * (max(seeds) > 1)}"
-    )
-    ends = f"; {rising} of {done} runs still gained over 2% in their last tenth" if rising else ""
-    if low is high:
-        return [
-            f"R = {told(high)} bits per parameter, by {high['label']} ({high['name']}), of R^max "
-            f"{high['r_max']:.2f} ({how}; {many}{ends})."
-        ]
-    return [
-        f"R = {told(low)} ({low['name']}) to {told(high)} bits per parameter ({high['name']}; "
-        f"{high['label']}, R^max {high['r_max']:.2f}): peaks of {len(fit['peaks'])} "
-        f"arms ({how}; {many}{ends})."
-    ]
-
-
-def _exposure_law(law: dict) -> Law:
-    name = "R against exposures: " + ", ".join(filter(None, (law["label"], law["series"])))
-    if law["reason"]:
-        return Law(name, reason=law["reason"])
-    formula = {
-        "exponential": "R = R_inf (1 - exp(-(E/E0)^b))",
-        "power": "R = R_inf (1 - (1 + E/E0)^-b)",
-    }[law["form"]]
-    numbers = [
-        Number(
-            symbol,
-            law[key]["value"],
-            unit,
-            [
-                Interval(
-                    "over runs",
-                    law[key]["interval"],
-                    "" if law[key]["interval"] else "too few runs",
-                    True,
-                )
-            ],
-        )
-        for key, symbol, unit in (
-            ("r_inf", "R_inf", "bits per parameter"),
-            ("e0", "E0", "exposures"),
-            ("b", "b", "exponent"),
-        )
-    ]
-    if exposures.determined(law["e95"]["interval"]):
-        numbers.append(
-            Number(
-                "E95",
-                law["e95"]["value"],
-                "exposures to 95% of R_inf",
-                [Interval("over runs", law["e95"]["interval"], "", True)],
-            )
-        )
-    other = law["other"]
-    remarks = [
-        f"rms {law['rms']:.3f}; the {other['form']} form says E95 "
-        f"{knowledge._digits(other['e95'])} (rms {other['rms']:.3f})"
-    ]
-    if law["data_limited"]:
-        remarks.append("the plateau is the end of the data (R^max), not of the model")
-    elif not law["plateau_reached"]:
-        remarks.append("the plateau is not reached: it and E95 are extrapolated")
-    return Law(name, formula, numbers, remarks)
-
-
-def _peak(peak: dict) -> Law:
-    several = peak["models"] > 1
-    intervals = [
-        Interval(
-            "over seeds, largest of all models"
-            if several
-            else "over seeds, noise pooled over arms",
-            peak["interval"],
-            peak["reason"] or "",
-            True,
-        ),
-        Interval("over its own seeds", peak["own_interval"], "one seed"),
-    ]
-    return Law(
-        f"{'peak of' if several else 'R of'} {peak['name']}",
-        "largest R over models" if several else "mean over seeds",
-        [Number("R", peak["value"], "bits per parameter", intervals)],
-        [
-            f"{peak['label']}, R^max {peak['r_max']:.2f}"
-            + (f", of {peak['models']} models" if several else f", {peak['seeds']} seeds")
-        ],
+        list(told.answers),
+        laws,
+        beside.rows,
+        beside.note,
+        list(told.flags),
+        list(told.conventions),
+        list(told.notes),
     )
 
 

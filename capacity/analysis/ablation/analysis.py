@@ -57,7 +57,7 @@ def cells(table, convention, parameters):
         near=("near", "sum"),
     )
     return found.reset_index().astype(
-        dict.fromkeys(("parameters", "bits", "ceiling", "data_bits"), float)
+        {name: float for name in ("parameters", "bits", "ceiling", "data_bits")}
     )
 
 

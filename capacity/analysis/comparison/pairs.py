@@ -9,7 +9,7 @@ replicate      the pairs of runs of one size and one seed, whose differences are
                are no independent answers (the rule of `fit.units`)
 limited        a pair that says something about the data and not about the model: random data that
                fit (`fit.classify`: under-filled or in the corner), people of whom a model holds
-               over 95% (`arms.SATURATED`); left out and counted
+               over 95% (`thresholds.DATA_LIMITED`); left out and counted
 
 A and B differ where the interval over replicates excludes equality and the exact sign-flip test,
 two-sided and corrected for the number of comparisons, has p <= 0.05. Two-sided, because which of
@@ -27,8 +27,9 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis import labels
-from capacity.analysis.facts import arms
+from capacity.analysis.facts import reading
 from capacity.analysis.random import plateaus as fit
+from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.errors import nearest
 from capacity.base.files import csv
 from capacity.fitting import statistics
@@ -159,7 +160,7 @@ def _stored(table: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, str]:
             "members_loss_bits_per_token"
         )
     if kind == "people":
-        rows = arms.check(table)
+        rows = reading.check(table)
         p = rows.parameters_paper
         return (
             rows.assign(value=rows.bits / p, most=rows.ceiling_bits / p, parameters=p, limited=""),
@@ -375,7 +376,7 @@ def _left_out(runs: Runs, both: pd.DataFrame) -> list[str]:
             both["size"],
             *(both.get(c, both.get(f"{c}_{side}")) for c in ("amount", "exposures")),
         ]
-        out |= (fraction.groupby(keys).transform("mean") > arms.SATURATED).to_numpy()
+        out |= (fraction.groupby(keys).transform("mean") > DATA_LIMITED).to_numpy()
     return ["holds over 95% of its data" if full else "" for full in out]
 
 

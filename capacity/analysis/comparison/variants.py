@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import math
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,9 @@ import pandas as pd
 import capacity
 from capacity.analysis import labels
 from capacity.analysis.comparison import pairs
-from capacity.analysis.facts import arms
-from capacity.base import files
+from capacity.base import files, words
 from capacity.base.files import plain
-from capacity.fitting.statistics import MOST_NEEDED, fewest_replicates, t_interval, winner
+from capacity.fitting.statistics import MOST_NEEDED, fewest_replicates
 from capacity.published.values import digits, ends, wrapped
 
 if TYPE_CHECKING:
@@ -119,82 +117,6 @@ def _condition(column: str, value: Any) -> str:
     if column == "exposures":
         return f"{value:g} exposures"
     return str(value) if column == "amount" else f"{column.split('.')[1]}={labels.text(value)}"
-
-
-def choice(runs: pd.DataFrame) -> dict | None:
-    """By how much the best over `best_over`, chosen for each seed by the reported number itself,
-    exceeds a choice that did not see the seed.
-
-    runs: of `arms.prepare`. Of each arm with two tried settings and two seeds, complete: quoted
-    (mean over seeds of the best run of each seed), fresh (mean over seeds of the setting that the
-    other seeds choose, `statistics.winner`), percent = quoted / fresh - 1, and noise_percent, what the
-    winner's own noise adds to it when all seeds choose one setting. The setting that others choose
-    may be the worse one, so percent errs upward; it is never below 0, and its interval (Student's t
-    over arms) ends there. None where nothing was chosen."""
-    done = runs[runs.status == "finished"]
-    if not (done.groupby(["arm", "seed"]).size() > 1).any():
-        return None
-    rows, left = [], {"one seed": 0, "not every setting with every seed": 0, "not learned": 0}
-    for _, mine in done.groupby("arm", sort=False):
-        grid = mine.pivot_table(index="tried", columns="seed", values="r")
-        if len(grid) < 2:
-            continue
-        why = (
-            "one seed"
-            if grid.shape[1] < 2
-            else "not every setting with every seed"
-            if grid.isna().any().any()
-            else None
-        )
-        told = winner(mine.r, mine.tried, mine.seed) if why is None else {}
-        if why is None and told["fresh"] <= 0:
-            why = "not learned"
-        if why:
-            left[why] += 1
-            continue
-        quoted = float(grid.max().mean())
-        rows.append(
-            {
-                "arm": mine.curve_name.iloc[0],
-                "label": mine.label.iloc[0],
-                "options": told["options"],
-                "seeds": told["seeds"],
-                "quoted": quoted,
-                "fresh": told["fresh"],
-                "percent": 100 * (quoted / told["fresh"] - 1),
-                "noise_percent": 100 * told["bias"] / told["value"],
-            }
-        )
-    percent = [row["percent"] for row in rows]
-    low, high = t_interval(percent)
-    return {
-        "arms": rows,
-        "left_out": left,
-        "percent": float(np.mean(percent)) if rows else None,
-        "interval": None if math.isnan(low) else [max(0.0, low), high],
-        "noise_percent": float(np.mean([row["noise_percent"] for row in rows])) if rows else None,
-    }
-
-
-def told_choice(found: dict | None) -> str:
-    """`choice` in a sentence or two, behind the note that the best was chosen; empty where nothing
-    was."""
-    if found is None:
-        return ""
-    left = ", ".join(f"{n} ({why})" for why, n in found["left_out"].items() if n)
-    if found["percent"] is None:
-        return f" By how much cannot be said: {left}." if left else ""
-    n = len(found["arms"])
-    over = (
-        "[{:.2g}, {:.2g}] on average over ".format(*found["interval"]) * bool(found["interval"])
-        + f"{n} arm{'s' * (n != 1)}"
-    )
-    return (
-        f" R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); of "
-        f"that, {found['noise_percent']:.2g}% is "
-        "what noise adds to the best mean. A choice by so few seeds may be the worse one, so the "
-        "bias is at most about this." + (f" Not said of: {left}." if left else "")
-    )
 
 
 # --- in words
@@ -335,8 +257,8 @@ def told(row: dict) -> list[str]:
         )
         span = row["parameters"][side]
         if span and (row["parameters"]["A"] != row["parameters"]["B"] or other):
-            to = f" to {arms.short(span[1])}" if span[0] < span[1] else ""
-            lines += wrapped(f"P of {side}: {arms.short(span[0])}{to}{other}", "  ", "    ")
+            to = f" to {words.count(span[1])}" if span[0] < span[1] else ""
+            lines += wrapped(f"P of {side}: {words.count(span[0])}{to}{other}", "  ", "    ")
     if row["best_of"]["A"] != row["best_of"]["B"]:
         lines += wrapped(
             "the best was taken of more runs on one side, which flatters that side", "  ", "    "

@@ -8,32 +8,37 @@ by R^max. exposure_log, which has no plateau, is compared with them. None is a p
 at 100.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS as LAWS
 
-WIDEST = (
-    100.0  # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
-)
+# ratio of the ends of an interval of exposures; beyond, the runs do not determine it
+WIDEST = 100.0
 FEWEST = 4  # different exposures; each form has three constants
 FORMS = ("exponential", "power")
 REACHED = 0.95  # E95: exposures at which R is 95% of the plateau
-DATA_LIMITED = 0.95  # a plateau above this part of R^max is the end of the data, not of the model
 
 
-def curve(form, exposures, r_inf, e0, b):
+def curve(
+    form: str, exposures: ArrayLike, r_inf: ArrayLike, e0: ArrayLike, b: ArrayLike
+) -> np.ndarray:
     """R of a form at so many exposures (arrays broadcast)."""
     return LAWS[f"exposure_{form}"].curve(
         {"exposures": np.asarray(exposures, float)}, r_inf, e0, b
     )[0]
 
 
-def reach(form, e0, b, share=REACHED):
+def reach(form: str, e0: float, b: float, share: float = REACHED) -> float:
     """Exposures at which R is this share of the plateau."""
     return (
         e0 * (-math.log1p(-share)) ** (1 / b)
@@ -42,9 +47,9 @@ def reach(form, e0, b, share=REACHED):
     )
 
 
-def fit_exposures(exposures, r, r_max):
-    """The law of one model and N, as a dict: the form with the smaller rms, and what may be said
-    about the plateau.
+def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str, Any]:
+    """The law of one model and N, as the last part of a `schema.ExposureLaw`: the form with the
+    smaller rms, and what may be said about the plateau.
 
     exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard
     bound of R_inf. Runs with r <= 0 have not learned the names and lists yet; they are left out,
@@ -66,10 +71,10 @@ def fit_exposures(exposures, r, r_max):
         form: estimate.fit(f"exposure_{form}", points, delta=np.inf, bounds={"r_inf": (0.0, limit)})
         for form in FORMS
     }
-    told = {form: _told(form, found) for form, found in fits.items()}
-    form = min(fits, key=lambda f: told[f]["rms"])
+    numbers = {form: _numbers(form, found) for form, found in fits.items()}
+    form = min(fits, key=lambda f: numbers[f]["rms"])
     other = FORMS[1 - FORMS.index(form)]
-    best, top = told[form], float(e.max())
+    best, top = numbers[form], float(e.max())
     ends = intervals.of(
         fits[form], derived={"e95": (lambda theta: reach(form, theta[1], theta[2]), "exposures")}
     )
@@ -89,27 +94,27 @@ def fit_exposures(exposures, r, r_max):
             "interval": None if low is None or high is None else [low, high],
         }
     search = fits[form].search
-    held = compare.forms(
+    held = compare.compare_forms(
         [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf
     )
     return out | {
         "rms": best["rms"],
         "agreeing": search["agreeing"],
         "starts": search["starts"],
-        "other": {"form": other} | told[other],
+        "other": {"form": other} | numbers[other],
         "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
         "plateau_reached": bool(best["e95"] <= top),
         "data_limited": bool(best["r_inf"] >= DATA_LIMITED * r_max),
     }
 
 
-def determined(interval) -> bool:
+def determined(interval: list[float] | None) -> bool:
     """Whether an interval of a number of exposures says anything: both ends, less than a factor of
     WIDEST apart."""
     return interval is not None and interval[1] < WIDEST * interval[0]
 
 
-def _told(form, found):
+def _numbers(form: str, found: estimate.Fit) -> dict[str, Any]:
     value = found.values
     return value | {
         "e95": reach(form, value["e0"], value["b"]),

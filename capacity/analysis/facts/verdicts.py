@@ -1,40 +1,76 @@
-"""What a study of people measured of the quantities that its entries `expects` name, with
-intervals, and the verdicts on it.
+"""What a study of facts measured of the quantities that its entries `expects` name, with intervals,
+and the verdicts on it.
 
 An entry may concern several curves or pairs of curves; each gets a verdict of its own. `published`
 has the rule of verdicts.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from capacity.analysis import labels
-from capacity.analysis.facts import arms
-from capacity.fitting.statistics import fieller, student, t_interval
+from capacity.analysis.facts import arms, peaks
+from capacity.analysis.facts.reading import AXIS
+from capacity.analysis.facts.schema import Column, Frame
+from capacity.analysis.finding import Options
+from capacity.analysis.thresholds import DATA_LIMITED, RISING
+from capacity.base.words import plural
+from capacity.fitting.statistics import student, t_interval
 from capacity.published.expects import NUMBERS
 from capacity.published.values import verdict
 
 ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
-FEW_PAIRS = (
-    3  # with fewer pairs of models, the noise of seeds decides instead of the scatter of pairs
-)
+FEW_PAIRS = 3  # below, the noise of seeds decides instead of the scatter of pairs of models
+
+Entry = Mapping[str, Any]  # of `expects.check_expects`
+Measured = dict[str, Any]  # as `published.values.decide` takes it
 
 
-def judge(expects, runs, table, pooled, *, scale="published", n_boot=4000, seed=0):
-    """A list of verdicts as dicts. runs: of `arms.prepare`; table: of `arms.arms`; pooled: of
+@dataclass(frozen=True)
+class Basis:
+    """What verdicts rest on. runs: of `reading.prepare`; table: of `arms.arms`; noise: of
     `arms.noise`."""
+
+    runs: Frame
+    table: Frame
+    noise: arms.Noise
+    options: Options = Options()
+
+    def chosen(self, where: Mapping[str, Any]) -> Frame:
+        """The chosen runs with these settings."""
+        return self.runs[matches(self.runs, where) & self.runs.chosen]
+
+    def arms_of(self, used: Frame) -> Frame:
+        """Arms with a finished run among these runs."""
+        return self.table[self.table.arm.isin(set(used.arm)) & (self.table.seeds > 0)]
+
+    def extreme(self, members: Frame, number: str = "r", sign: int = 1) -> Any:
+        """`peaks.peak` with the options of the analysis."""
+        options = {"n_boot": self.options.bootstraps, "seed": self.options.seed}
+        return peaks.peak(members, self.noise, number=number, sign=sign, **options)
+
+
+def judge(
+    expects: Sequence[Entry], basis: Basis, *, scale: str = "published"
+) -> list[dict[str, Any]]:
+    """Rows of `published.values.verdict`, at least one per entry."""
     out = []
     for entry in expects:
-        found = _MEASURE[entry["quantity"]](entry, runs, table, pooled, n_boot, seed)
-        for at, measured in found or [
-            ("", _lacking("no finished run of this study is what it asks for"))
-        ]:
-            out.append(verdict(entry, measured, at=at, scale=scale))
+        measured = _MEASURE[entry["quantity"]](entry, basis)
+        nothing = [("", _lacking("no finished run of this study is what it asks for"))]
+        for at, one in measured or nothing:
+            out.append(verdict(dict(entry), one, at=at, scale=scale))
     return out
 
 
-def matches(frame, where):
+def matches(frame: Frame, where: Mapping[str, Any]) -> np.ndarray:
     """The rows whose columns have the wanted values (None: an empty setting), as a boolean
     array."""
     keep = np.ones(len(frame), bool)
@@ -46,47 +82,42 @@ def matches(frame, where):
     return keep
 
 
-def _lacking(why):
+def _lacking(why: str) -> Measured:
     return {"value": None, "interval": None, "lacks": why}
 
 
-def _chosen(runs, where):
-    return runs[matches(runs, where) & runs.chosen]
+def _seeds(n: int) -> str:
+    return plural(n, "seed")
 
 
-def _arms_of(table, used):
-    return table[table.arm.isin(set(used.arm)) & (table.seeds > 0)]
+# --- of single curves
+# --------------------------------------------------------------------------------------------------
 
 
-def _peak_ratio(entry, runs, table, pooled, n_boot, seed):
-    out = []
-    mine = _arms_of(table, _chosen(runs, entry["where"]))
+def _peak_ratio(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
+    out, low = [], entry["range"][0]
+    mine = basis.arms_of(basis.chosen(entry["where"]))
     for _, members in mine.groupby("curve", sort=False):
-        top = arms.peak(members, pooled, n_boot=n_boot, seed=seed)
+        top = basis.extreme(members)
         measured = _from_peak(top)
-        low = entry["range"][0]
-        if low is not None and top["value"] < low and top["largest_r_max"] < low / arms.SATURATED:
-            measured = (
-                measured
-                | _lacking(
-                    "the data run out first: the largest R^max of these models is "
-                    f"{top['largest_r_max']:.2f}"
-                )
-                | {"value": top["value"]}
+        if low is not None and top["value"] < low and top["largest_r_max"] < low / DATA_LIMITED:
+            why = (
+                "the data run out first: the largest R^max of these models is "
+                f"{top['largest_r_max']:.2f}"
             )
+            measured |= _lacking(why) | {"value": top["value"]}
         out.append((members.iloc[0].curve_name, measured))
     return out
 
 
-def _from_peak(top):
+def _from_peak(top: Mapping[str, Any]) -> Measured:
     remarks = [
         f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, "
         f"{_seeds(top['seeds'])}"
     ]
     if top["rising"]:
         remarks.append(
-            f"{top['rising']} of its runs gained over {arms.RISING:.0%} in the last tenth of "
-            f"training"
+            f"{top['rising']} of its runs gained over {RISING:.0%} in the last tenth of training"
         )
     if top["edge"]:
         remarks.append(
@@ -102,8 +133,8 @@ def _from_peak(top):
     }
 
 
-def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
-    mine = _arms_of(table, _chosen(runs, entry["where"]))
+def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
+    mine = basis.arms_of(basis.chosen(entry["where"]))
     room = mine[mine.r_max <= entry["below"]]
     if room.empty:
         return [("", _lacking(f"no finished model has R^max of at most {entry['below']:g}"))]
@@ -113,50 +144,65 @@ def _saturated_fraction(entry, runs, table, pooled, n_boot, seed):
         f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}"
     ]
     if entry["statistic"] == "min":
-        bottom = arms.peak(room, pooled, n_boot=n_boot, seed=seed, number="fraction", sign=-1)
-        return [
-            (
-                "",
-                {
-                    "value": bottom["value"],
-                    "interval": bottom["interval"],
-                    "why": bottom["reason"],
-                    "remarks": remarks,
-                    "method": "limits of the minimum over models, pooled noise of seeds",
-                },
-            )
-        ]
-    low, high = t_interval(room.fraction)
-    why = "one model leaves no scatter of models" if math.isnan(low) else None
-    return [
-        (
-            "",
-            {
-                "value": float(room.fraction.mean()),
-                "interval": None if why else [low, high],
-                "why": why,
-                "remarks": remarks,
-                "method": "t over models",
-            },
-        )
-    ]
+        bottom = basis.extreme(room, "fraction", -1)
+        measured = {
+            "value": bottom["value"],
+            "interval": bottom["interval"],
+            "why": bottom["reason"],
+            "method": "limits of the minimum over models, pooled noise of seeds",
+        }
+    else:
+        low, high = t_interval(room.fraction)
+        alone = math.isnan(low)
+        measured = {
+            "value": float(room.fraction.mean()),
+            "interval": None if alone else [low, high],
+            "why": "one model leaves no scatter of models" if alone else None,
+            "method": "t over models",
+        }
+    return [("", measured | {"remarks": remarks})]
 
 
-def _ratio(entry, runs, table, pooled, n_boot, seed):
-    upper, lower = _chosen(runs, entry["where"]), _chosen(runs, entry["against"])
+# --- of pairs of curves
+# --------------------------------------------------------------------------------------------------
+
+
+def _ratio(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
+    upper, lower = basis.chosen(entry["where"]), basis.chosen(entry["against"])
     for used, key in ((upper, "where"), (lower, "against")):
         if used.empty:
-            return [("", _lacking(f"no finished run with {_told(entry[key])}"))]
+            return [("", _lacking(f"no finished run with {_conditions(entry[key])}"))]
+    keys = _equal(entry, upper, lower)
+    partners: dict[tuple, list[Any]] = {}
+    for curve, rows in lower.groupby("curve", sort=False):
+        partners.setdefault(_key(rows, keys), []).append(curve)
+    out = []
+    for _, rows in upper.groupby("curve", sort=False):
+        at, others = rows.iloc[0].curve_name, partners.get(_key(rows, keys), [])
+        if len(others) != 1:
+            few = "no arm to compare with that is equal in everything not named"
+            if others:
+                few = f"{len(others)} arms to compare with; name more settings"
+            out.append((at, _lacking(few)))
+            continue
+        rest = lower[lower.curve == others[0]]
+        measured = _ratio_of_curves(entry["of"], entry["models"], rows, rest, basis)
+        out.append((_pair(at, rest.iloc[0].curve_name), measured))
+    return out
+
+
+def _equal(entry: Entry, upper: Frame, lower: Frame) -> list[str]:
+    """The columns in which two curves must be equal to be compared: all that the entry does not
+    name."""
     named = set(entry["where"]) | set(entry["against"])
-    forms_named = any(
-        c == "label" or c.startswith("model.") for c in named
-    )  # then the forms differ on purpose
+    # forms of the model differ on purpose where one of their settings is named
+    forms = any(c == "label" or c.startswith("model.") for c in named)
     keys = [
         c
-        for c in runs
-        if c.startswith("axis ")
-        and c[5:] not in named
-        and not (forms_named and c.startswith("axis model."))
+        for c in upper
+        if c.startswith(AXIS)
+        and c.removeprefix(AXIS) not in named
+        and not (forms and c.startswith(f"{AXIS}model."))
     ]
     for key, names in (
         ("amount", {"data.n_people", "data.load", "n_people"}),
@@ -164,191 +210,173 @@ def _ratio(entry, runs, table, pooled, n_boot, seed):
     ):
         if not named & names or set(upper[key]) <= set(lower[key]):
             keys.append(key)  # equal in both arms, unless named so as to compare different ones
-    bottom = {}
-    for curve, rows in lower.groupby("curve", sort=False):
-        bottom.setdefault(_key(rows.iloc[0], keys), []).append(curve)
-    out = []
-    for curve, rows in upper.groupby("curve", sort=False):
-        at, others = rows.iloc[0].curve_name, bottom.get(_key(rows.iloc[0], keys), [])
-        if len(others) != 1:
-            few = (
-                "no arm to compare with that is equal in everything not named"
-                if not others
-                else f"{len(others)} arms to compare with; name more settings"
-            )
-            out.append((at, _lacking(few)))
-            continue
-        rest = lower[lower.curve == others[0]]
-        measured = _ratio_of_curves(entry, rows, rest, table, pooled)
-        out.append((_pair(at, rest.iloc[0].curve_name), measured))
-    return out
+    return keys
 
 
-def _key(row, keys):
-    return tuple(row[k] for k in keys)
+def _key(rows: Frame, keys: Sequence[str]) -> tuple:
+    first = rows.iloc[0]
+    return tuple(first[k] for k in keys)
 
 
-def _pair(above, below):
+def _pair(above: str, below: str) -> str:
     """Two names of curves as "LLaMA / GPT2 (N = 50K, 100 exposures)"."""
     both = ", ".join(part for part in above.split(", ") if part in below.split(", "))
     names = f"{_apart(above, below) or 'same'} / {_apart(below, above) or 'same'}"
     return f"{names} ({both})" if both else names
 
 
-def _apart(name, other):
+def _apart(name: str, other: str) -> str:
     """What a curve's name says that the other's does not."""
     return ", ".join(part for part in name.split(", ") if part not in other.split(", "))
 
 
-def _told(where):
-    return (
-        ", ".join(f"{k}={'null' if v is None else v}" for k, v in where.items()) or "any settings"
-    )
+def _conditions(where: Mapping[str, Any]) -> str:
+    parts = [f"{k}={'null' if v is None else v}" for k, v in where.items()]
+    return ", ".join(parts) or "any settings"
 
 
-def _ratio_of_curves(entry, upper, lower, table, pooled):
-    """The ratio of two curves' numbers at their peaks or over the models they share."""
-    number = NUMBERS[entry["of"]]
-    noise = pooled if number == "r" else arms.noise(_both(upper, lower), number)
-    if entry["models"] != "peak":
-        return _matched(upper, lower, table, noise, number, over_seeds=entry["models"] == "same")
-    tops = [
-        max(
-            (row for _, row in _arms_of(table, used).iterrows() if not math.isnan(row[number])),
-            default=None,
-            key=lambda row: row[number],
-        )
-        for used in (upper, lower)
-    ]
+def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Basis) -> Measured:
+    """The ratio of two curves' numbers at their peaks or over the models that they share."""
+    number, noise = NUMBERS[of], basis.noise
+    if number != "r":
+        noise = arms.noise(pd.concat([upper, lower]).drop_duplicates("run_id"), number)
+    if models != "peak":
+        over_seeds = models == "same"
+        return _matched(upper, lower, number, over_seeds, (basis.table, noise))
+    tops = [_top(basis.arms_of(used), number) for used in (upper, lower)]
     if any(top is None for top in tops):
         return _lacking(f"{number} was not measured")
     a, b = tops
-    remarks = [
-        "; ".join(
-            f"{', '.join(filter(None, (x.label, _apart(x.curve_name, y.curve_name))))}: "
-            f"{x[number]:.3g}, R^max {x.r_max:.2f}, "
-            f"{_seeds(x.seeds)}"
-            for x, y in ((a, b), (b, a))
-        )
+    sides = [
+        f"{labels.listed([x.label, _apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
+        f"R^max {x.r_max:.2f}, {_seeds(x.seeds)}"
+        for x, y in ((a, b), (b, a))
     ]
+    remarks = ["; ".join(sides)]
     for top in tops:
-        if number == "r" and top.fraction > arms.SATURATED:
+        if number == "r" and top.fraction > DATA_LIMITED:
             remarks.append(
                 f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is "
-                f"a lower "
-                "bound"
+                f"a lower bound"
             )
-    return arms.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
+    return peaks.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
 
 
-def _both(upper, lower):
-    import pandas as pd
+def _top(table: Frame, number: str) -> Any:
+    """The arm with the largest number, the first of equal ones; None where none was measured."""
+    rows = [row for _, row in table.iterrows() if not math.isnan(row[number])]
+    return max(rows, default=None, key=lambda row: row[number])
 
-    return pd.concat([upper, lower]).drop_duplicates("run_id")
 
-
-def _matched(upper, lower, table, noise, number, over_seeds):
+def _matched(
+    upper: Frame,
+    lower: Frame,
+    number: str,
+    over_seeds: bool,
+    scatter: tuple[Frame, arms.Noise],
+) -> Measured:
     """The ratio over pairs of runs of equal size and seed; models of one size count as the same
     whatever their form.
 
     Models that hold over 95% of their data in an arm (over_seeds: in both) are left out: there the
     size of the data decides the ratio. The interval is over pairs, or, over_seeds, over the seeds
-    of these very models.
+    of these very models, from the scatter: table of arms and noise of seeds.
     """
     size = [c for c in labels.SIZES[:2] if c in upper] or ["label"]
-    pairs = upper[upper[number].notna()].merge(
-        lower[lower[number].notna()], on=[*size, "seed"], suffixes=("", "_below")
-    )
+    measured = (rows[rows[number].notna()] for rows in (upper, lower))
+    above, below = measured
+    pairs = above.merge(below, on=[*size, "seed"], suffixes=("", "_below"))
     if pairs.empty:
         return _lacking("no finished models of one size and seed in both arms")
     if pairs.duplicated("run_id").any() or pairs.duplicated("run_id_below").any():
         return _lacking("several models of one size in an arm; name more settings")
     which, most = ("both arms", np.minimum) if over_seeds else ("an arm", np.maximum)
-    full = (
-        most(*(pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below")))
-        > arms.SATURATED
-    )
-    full &= number == "r"  # what can be asked for is not limited so
+    held = [pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below")]
+    # what can be asked for is not limited by the size of the data
+    full = (most(*held) > DATA_LIMITED) & (number == "r")
     if full.all():
         return _lacking(
-            f"every model holds over {arms.SATURATED:.0%} of its data in {which}: the data limit "
-            f"it, not "
-            "the arm"
+            f"every model holds over {DATA_LIMITED:.0%} of its data in {which}: the data limit it, "
+            "not the arm"
         )
     left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
-    names, n, seeds = (
-        ", ".join(dict.fromkeys(pairs.label)),
-        pairs.label.nunique(),
-        pairs.seed.nunique(),
-    )
-    remarks = [
-        f"{n} model{'s' * (n != 1)} ({names}), {_seeds(seeds)}"
-        + (f"; full in {which}, left out: {left_out}" if left_out else "")
-    ]
+    models = dict.fromkeys(pairs.label)
+    remark = f"{plural(len(models), 'model')} ({', '.join(models)}), {_seeds(pairs.seed.nunique())}"
+    if left_out:
+        remark += f"; full in {which}, left out: {left_out}"
     if over_seeds or len(pairs) < FEW_PAIRS:
-        above, below = (table[table.arm.isin(set(pairs[c]))] for c in ("arm", "arm_below"))
-        rows = ([row for _, row in part.iterrows()] for part in (above, below))
-        return arms.ratio_of_arms(*rows, noise, number) | {"remarks": remarks}
-    a, b = pairs[number].to_numpy(float), pairs[f"{number}_below"].to_numpy(float)
+        table, noise = scatter
+        sides = [table[table.arm.isin(set(pairs[c]))] for c in ("arm", "arm_below")]
+        a, b = ([row for _, row in side.iterrows()] for side in sides)
+        return peaks.ratio_of_arms(a, b, noise, number) | {"remarks": [remark]}
+    return _over_pairs(pairs[number], pairs[f"{number}_below"]) | {"remarks": [remark]}
+
+
+def _over_pairs(above: Column, below: Column) -> Measured:
+    """Ratio of the means of paired values."""
+    a, b, n = above.to_numpy(float), below.to_numpy(float), len(above)
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
-    cov = np.cov(a, b) / len(pairs)
-    value, interval = fieller(a.mean(), b.mean(), cov, student(len(pairs) - 1))
-    return {
-        "value": float(value),
-        "interval": None if interval is None else [float(x) for x in interval],
-        "why": "the denominator cannot be told from 0",
-        "remarks": remarks,
-        "method": f"Fieller over {len(pairs)} pairs of model and seed",
-    }
+    method = {"method": f"Fieller over {n} pairs of model and seed"}
+    return peaks.ratio(a.mean(), b.mean(), np.cov(a, b) / n, student(n - 1)) | method
 
 
-def _rising(entry, runs, table, pooled, n_boot, seed):
-    used, out = _chosen(runs, entry["where"]), []
-    like = [
-        tuple(row)
-        for row in used[["amount", *(c for c in runs if c.startswith("axis "))]].to_numpy(object)
-    ]
-    for key in dict.fromkeys(like):
-        rows = used[[k == key for k in like]]
+def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
+    used, out = basis.chosen(entry["where"]), []
+    number = NUMBERS[entry["of"]]
+    for _, rows in alike(used):
         values = sorted(set(rows.asked))
         if len(values) < 2:
             continue
         most, fewest = (rows[rows.asked == e] for e in (values[-1], values[0]))
-        measured = _ratio_of_curves(entry | {"models": "same"}, most, fewest, table, pooled)
-        mean = rows.groupby("asked")[NUMBERS[entry["of"]]].mean()
-        falls = [f"{a:g} to {b:g}" for a, b in zip(values, values[1:]) if mean[b] < mean[a]]
-        told = "; ".join(f"{e:g}: {mean[e]:.3g}" for e in values)
-        measured["remarks"] = [*measured.get("remarks", []), f"mean by exposures: {told}"] + (
-            [f"it falls from {', '.join(falls)} exposures"] if falls else []
-        )
+        measured = _ratio_of_curves(entry["of"], "same", most, fewest, basis)
+        mean = rows.groupby("asked")[number].mean()
+        steps = zip(values, values[1:], strict=False)
+        falls = [f"{a:g} to {b:g}" for a, b in steps if mean[b] < mean[a]]
+        means = "; ".join(f"{e:g}: {mean[e]:.3g}" for e in values)
+        remarks = [*measured.get("remarks", []), f"mean by exposures: {means}"]
+        if falls:
+            remarks.append(f"it falls from {', '.join(falls)} exposures")
+        measured["remarks"] = remarks
         out.append((_pair(most.iloc[0].curve_name, fewest.iloc[0].curve_name), measured))
     return out or [("", _lacking("it needs finished runs at two numbers of exposures"))]
 
 
-def _share(number, name, most=1.0):
+def alike(runs: Frame, more: Sequence[str] = ()) -> list[tuple[tuple, Frame]]:
+    """Runs that are equal in amount of data, axes of curves and further columns, whatever their
+    exposures: (key, rows), in order of appearance."""
+    same = [*more, "amount", *(c for c in runs if c.startswith(AXIS))]
+    keys = [tuple(row) for row in runs[same].to_numpy(object)]
+    return [(key, runs[[k == key for k in keys]]) for key in dict.fromkeys(keys)]
+
+
+# --- of shares
+# --------------------------------------------------------------------------------------------------
+
+
+def _share(
+    number: str, name: str, most: float = 1.0
+) -> Callable[[Entry, Basis], list[tuple[str, Measured]]]:
     """A verdict per arm on a share between 0 and `most`."""
 
-    def measure(entry, runs, table, pooled, n_boot, seed):
-        used = _chosen(runs, entry["where"])
+    def measure(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
+        used = basis.chosen(entry["where"])
         if used.empty:
             return []
         known = used[used[number].notna()] if number in used else used[:0]
         if known.empty:
             return [("", _lacking(f"{name} was not measured in these runs"))]
-        noise = arms.noise(runs, number)
-        return [
-            (
-                f"{rows.iloc[0].curve_name}, {rows.iloc[0].label}",
-                _mean_of_seeds(rows[number], noise, most),
-            )
-            for _, rows in known.groupby("arm", sort=False)
-        ]
+        noise, out = arms.noise(basis.runs, number), []
+        for _, rows in known.groupby("arm", sort=False):
+            first = rows.iloc[0]
+            measured = _mean_of_seeds(rows[number], noise, most)
+            out.append((f"{first.curve_name}, {first.label}", measured))
+        return out
 
     return measure
 
 
-def _mean_of_seeds(values, noise, most):
+def _mean_of_seeds(values: Column, noise: arms.Noise, most: float) -> Measured:
     """The mean over seeds as a measured value, its interval from its own seeds, or where these are
     two or one from the noise pooled over all arms of the study (of the noisier class): shares near
     0 or 1 scatter less. It ends where a share does."""
@@ -356,7 +384,7 @@ def _mean_of_seeds(values, noise, most):
         "value": float(values.mean()),
         "interval": None,
         "remarks": [_seeds(len(values))],
-        "why": "one seed per arm: the noise of seeds was not measured",
+        "why": peaks.ONE_SEED,
         "method": "t over seeds, pooled noise",
     }
     if len(values) >= ENOUGH_SEEDS:
@@ -370,18 +398,14 @@ def _mean_of_seeds(values, noise, most):
     return out | {"interval": [max(0.0, out["value"] - half), min(most, out["value"] + half)]}
 
 
-def _extractable_fraction(entry, runs, table, pooled, n_boot, seed):
-    known = runs.assign(
-        extractable=runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0)
-    )
-    return _share("extractable", "extraction", math.inf)(entry, known, table, pooled, n_boot, seed)
+def _extractable_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
+    runs = basis.runs
+    share = runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0)
+    known = Basis(runs.assign(extractable=share), basis.table, basis.noise, basis.options)
+    return _share("extractable", "extraction", math.inf)(entry, known)
 
 
-def _seeds(n):
-    return f"{n} seed{'s' * (n != 1)}"
-
-
-_MEASURE = {
+_MEASURE: dict[str, Callable[[Entry, Basis], list[tuple[str, Measured]]]] = {
     "peak_ratio": _peak_ratio,
     "saturated_fraction": _saturated_fraction,
     "ratio": _ratio,

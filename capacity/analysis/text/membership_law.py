@@ -139,7 +139,7 @@ def compared(t: ArrayLike, value: ArrayLike) -> list[dict[str, Any]]:
     points = estimate.Points(
         {"tokens_per_parameter": np.asarray(t, float)}, np.asarray(value, float)
     )
-    return compare.forms(
+    return compare.compare_forms(
         ["membership", "membership_log"], points, "tokens_per_parameter", delta=np.inf
     )
 

@@ -69,6 +69,11 @@ def fit_file(name: str) -> Path:
     return next(path for file in FIT_FILES if (path := STUDIES / name / file).exists())
 
 
+def kept(name: str) -> dict:
+    """The committed fit, in the present schema."""
+    return convert.read(fit_file(name))
+
+
 def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
     return pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
 

@@ -433,47 +433,6 @@ def test_where_a_number_is_not_positive_differences_are_taken(tmp_path):
     )
 
 
-def arms_of(noise, n_arms=60, options=2, seeds=3):
-    dice = np.random.default_rng(3)
-    rows = [
-        {
-            "arm": arm,
-            "seed": seed,
-            "tried": f"lr {option}",
-            "r": 1 + noise * dice.standard_normal(),
-            "status": "finished",
-            "curve_name": f"c{arm}",
-            "label": "2x16",
-        }
-        for arm in range(n_arms)
-        for option in range(options)
-        for seed in range(seeds)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_the_bias_of_a_best_is_told_and_what_was_not_chosen_has_none():
-    found = differences.choice(arms_of(0.02))
-    assert (
-        found["interval"][0] < 100 * 0.02 / math.sqrt(math.pi) < found["interval"][1]
-    )  # E max of two normals: sd / sqrt(pi)
-    assert (
-        0.5 < found["percent"] < 1.7
-        and 0 < found["noise_percent"] < found["percent"]
-        and len(found["arms"]) == 60
-    )
-    assert found["arms"][0]["quoted"] >= found["arms"][0]["fresh"]
-    assert differences.choice(arms_of(0.02, options=1)) is None
-    single = differences.choice(arms_of(0.02, n_arms=4, seeds=1))
-    assert (
-        single["percent"] is None
-        and single["left_out"]["one seed"] == 4
-        and "cannot be said: 4 (one seed)" in differences.told_choice(single)
-    )
-    holes = differences.choice(arms_of(0.02, n_arms=4).iloc[1:])
-    assert holes["left_out"]["not every setting with every seed"] == 1 and len(holes["arms"]) == 3
-
-
 # What is said without being asked
 
 

@@ -9,12 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capacity.analysis.facts import analysis as knowledge
-from capacity.analysis.facts import arms, exposures, verdicts
-from capacity.analysis.facts.figures import arms_figure, exposures_figure, ratio_figure
+from capacity.analysis import facts, finding
+from capacity.analysis.facts import arms, exposures, peaks, selection, verdicts
+from capacity.analysis.facts.analysis import exposure_laws
+from capacity.analysis.facts.plots import arms_figure, exposures_figure, ratio_figure
+from capacity.analysis.facts.reading import prepare
+from capacity.analysis.facts.wording import describe_choice
+from capacity.analysis.finding import Finding, Options
 from capacity.base.errors import ConfigError
 from capacity.fitting.statistics import fieller
 from capacity.published.expects import check_expects
+from capacity.report import markdown, text
 from capacity.study import Study
 
 BITS = 30.0  # per person
@@ -68,7 +73,7 @@ def run(shape="2x16", seed=0, r=2.0, noise=0.0, status="finished", rng=None, **s
     bits = min(r * p * share, 0.985 * ceiling * (1 + 0.05 * (share - 1)))
     e = s["train.exposures"] or 100.0
     known = status == "finished"
-    row = {
+    return {
         "run_id": "",
         "label": shape,
         "seed": seed,
@@ -104,7 +109,6 @@ def run(shape="2x16", seed=0, r=2.0, noise=0.0, status="finished", rng=None, **s
         "accuracy_major": 0.9,
         "extraction_accuracy": np.nan,
     } | s
-    return row
 
 
 def table(rows):
@@ -149,11 +153,20 @@ def entry(**fields):
     )
 
 
+def analysed(rows, *expects, n_boot=500, **fields):
+    """What is found in a planted table."""
+    return facts.analyse(study(expects, **fields), table(rows), Path(), Options(n_boot))
+
+
 def judged(rows, *expects, **fields):
     """The fit of a planted table and the verdicts of these expectations."""
-    chosen = study(expects, **fields)
-    fit = knowledge.judge_study(arms.prepare(table(rows), chosen.best_over), chosen, n_boot=500)
+    fit = analysed(rows, *expects, **fields).numbers
     return fit, fit["verdicts"]
+
+
+def printed(found):
+    """The document in one line of text."""
+    return " ".join(text.render(facts.document(found)).split())
 
 
 # --- arms
@@ -161,13 +174,13 @@ def judged(rows, *expects, **fields):
 
 
 def arms_of(rows, best_over=()):
-    runs = arms.prepare(table(rows), best_over)
+    runs = prepare(table(rows), best_over)
     return runs, arms.arms(runs)
 
 
 def test_an_arm_is_the_mean_over_seeds_with_student_t():
     rows = [run("2x16", seed, 1.0, r) for seed, r in ((0, 0.0), (1, 0.0), (2, 0.0))]
-    for row, bits in zip(rows, (10_000.0, 11_000.0, 12_000.0)):
+    for row, bits in zip(rows, (10_000.0, 11_000.0, 12_000.0), strict=True):
         row["bits"] = bits
     _, found = arms_of(rows)
     (arm,) = found.itertuples()
@@ -310,7 +323,7 @@ def test_the_best_of_several_counts_by_run_and_seed():
     rows = [
         run("2x16", seed, r, **{"train.lr": lr})
         for seed, held in ((0, (1.0, 1.5, 1.2)), (1, (1.3, 1.1, 1.0)))
-        for lr, r in zip(lrs, held)
+        for lr, r in zip(lrs, held, strict=True)
     ]
     runs, found = arms_of(rows, ["train.lr"])
     (arm,) = found.itertuples()
@@ -323,7 +336,7 @@ def test_the_best_of_several_counts_by_run_and_seed():
         False,
         False,
     ]
-    assert arms.at_edge(runs, ["train.lr"]) == {"train.lr": ["2x16 (all runs)"]}
+    assert selection.at_edge(runs, ["train.lr"]) == {"train.lr": ["2x16 (all runs)"]}
     rows[1] |= {"status": "failed", "bits": np.nan}
     runs, found = arms_of(rows, ["train.lr"])
     assert found.r.iloc[0] == pytest.approx((1.2 + 1.3) / 2) and found.failed.iloc[0] == 1
@@ -351,11 +364,11 @@ def test_the_best_of_several_counts_by_run_and_seed():
         (lambda t: t.assign(seed=0), "has the settings and the seed of another run"),
     ],
 )
-def test_a_table_that_cannot_be_judged_is_refused_in_one_line(tmp_path, change, message):
+def test_a_table_that_cannot_be_analysed_is_refused_in_one_line(change, message):
     broken = change(table([run(seed=seed) for seed in range(3)]))
     with pytest.raises(ValueError, match=message) as error:
-        knowledge.write_study(broken, tmp_path / "out", study())
-    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+        facts.analyse(study(), broken, Path(), Options())
+    assert "\n" not in str(error.value)
 
 
 def test_vocabularies_may_differ_where_a_setting_of_the_data_explains_it():
@@ -364,9 +377,9 @@ def test_vocabularies_may_differ_where_a_setting_of_the_data_explains_it():
         for s in (0, 1)
         for tag, v in (("none", 333), ("main", 334))
     ]
-    fit, _ = judged(rows)
-    assert fit["vocabulary_sizes"] == [333, 334]
-    assert "Vocabularies of 333 to 334 rows are mixed" in knowledge.report(fit)
+    found = analysed(rows)
+    assert found.numbers["vocabulary_sizes"] == [333, 334]
+    assert "Vocabularies of 333 to 334 rows are mixed" in printed(found)
 
 
 # --- noise, peaks, ratios
@@ -374,11 +387,11 @@ def test_vocabularies_may_differ_where_a_setting_of_the_data_explains_it():
 
 
 def test_pooled_noise_recovers_the_planted_sd_by_class():
-    runs = arms.prepare(table(grid(people=(400, 3200), seeds=range(30), noise=0.03)))
+    runs = prepare(table(grid(people=(400, 3200), seeds=range(30), noise=0.03)))
     pooled = arms.noise(runs)
     assert pooled["open"][0] == pytest.approx(0.03, rel=0.15) and pooled["open"][1] == 3 * 29
-    assert pooled["saturated"][0] < 0.003 and pooled["saturated"][1] == 5 * 29
-    assert arms.noise(arms.prepare(table(grid(seeds=(0,))))) == {}
+    assert pooled["data_limited"][0] < 0.003 and pooled["data_limited"][1] == 5 * 29
+    assert arms.noise(prepare(table(grid(seeds=(0,))))) == {}
 
 
 def members(means, r_max=9.0, seeds=2):
@@ -419,7 +432,7 @@ def test_the_interval_of_a_peak_covers_although_a_maximum_is_biased(truths):
         pooled = {
             "open": (float(np.sqrt((((noisy - mean[:, None]) / mean[:, None]) ** 2).sum() / k)), k)
         }
-        top = arms.peak(members(mean), pooled, n_boot=400, seed=i)
+        top = peaks.peak(members(mean), pooled, n_boot=400, seed=i)
         above += (top["value"] - 2) / n
         covered += top["interval"][0] <= 2 <= top["interval"][1]
         told += top["bias"] / n
@@ -431,20 +444,20 @@ def test_the_interval_of_a_peak_covers_although_a_maximum_is_biased(truths):
 
 def test_a_peak_names_its_model_its_edge_and_why_it_has_no_interval():
     runs, found = arms_of(grid(people=(2400,), r=1.9, noise=0.0))
-    top = arms.peak(found, {"open": (0.01, 8)}, n_boot=500)
+    top = peaks.peak(found, {"open": (0.01, 8)}, n_boot=500)
     assert (
         top["label"] in SHAPES
         and top["models"] == 4
         and top["largest_r_max"] == pytest.approx(found.r_max.max())
     )
-    single = arms.peak(members([1.0, 2.0, 1.5]), {}, n_boot=100)
+    single = peaks.peak(members([1.0, 2.0, 1.5]), {}, n_boot=100)
     assert (
         single["interval"] is None
         and "one seed per arm" in single["reason"]
         and single["edge"] is None
     )
-    assert arms.peak(members([2.0, 1.0]), {}, n_boot=100)["edge"] == "smallest"
-    lowest = arms.peak(
+    assert peaks.peak(members([2.0, 1.0]), {}, n_boot=100)["edge"] == "smallest"
+    lowest = peaks.peak(
         members([1.0, 0.5]), {"open": (0.01, 9)}, number="fraction", sign=-1, n_boot=500
     )
     assert (
@@ -457,7 +470,8 @@ def test_peaks_are_compared_with_the_first_curve_of_their_n():
     rows = grid(people=(2400, 4800), noise=0.01) + grid(
         people=(2400, 4800), r=1.5, noise=0.01, draw=1, **LLAMA
     )
-    fit, _ = judged(rows)
+    found = analysed(rows)
+    fit = found.numbers
     assert [
         (p["name"], p["against_first"] and p["against_first"]["name"]) for p in fit["peaks"]
     ] == [
@@ -469,7 +483,9 @@ def test_peaks_are_compared_with_the_first_curve_of_their_n():
     for peak in fit["peaks"][1::2]:
         low, high = peak["against_first"]["interval"]
         assert low < 0.75 < high and high - low < 0.06
-    assert "times that of N = 2.4K, GPT2" in " ".join(knowledge.report(fit).split())
+    (shown,) = (b for b in facts.document(found).section("peaks").blocks if hasattr(b, "rows"))
+    assert "ratio: to R of N = 2.4K, GPT2 or N = 4.8K, GPT2" in shown.legend
+    assert [row[4] == "" for row in shown.rows] == [True, False, True, False]
 
 
 def test_fieller_covers_and_knows_when_the_denominator_may_be_zero():
@@ -497,7 +513,7 @@ def verdict_of(rows, **expected):
 
 
 def test_a_verdict_agrees_differs_or_says_why_it_cannot_tell():
-    many = dict(people=(2400,), shapes=("2x16", "2x24"))
+    many = {"people": (2400,), "shapes": ("2x16", "2x24")}
     good = verdict_of(grid(**many, noise=0.01))
     assert good["verdict"] == "agrees" and good["measured"] == pytest.approx(2.0, abs=0.05)
     assert good["interval"][0] < good["measured"] and good["published"] == {
@@ -891,6 +907,48 @@ def test_the_law_over_exposures_says_what_limits_it():
     assert few == {"reason": "3 exposure values with R > 0, the law needs 4", "left_out": 3}
 
 
+# --- the best of several
+# --------------------------------------------------------------------------------------------------
+
+
+def choices(noise, n_arms=60, options=2, seeds=3):
+    """Runs of equally good settings."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "tried": f"lr {option}",
+            "r": 1 + noise * rng.standard_normal(),
+            "status": "finished",
+            "curve_name": f"c{arm}",
+            "label": "2x16",
+        }
+        for arm in range(n_arms)
+        for option in range(options)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_bias_of_a_choice_is_known_and_without_a_choice_there_is_none():
+    found = selection.choice(choices(0.02))
+    # E max of two normals: sd / sqrt(pi)
+    assert found["interval"][0] < 100 * 0.02 / np.sqrt(np.pi) < found["interval"][1]
+    assert 0.5 < found["percent"] < 1.7 and 0 < found["noise_percent"] < found["percent"]
+    assert len(found["arms"]) == 60
+    assert found["arms"][0]["quoted"] >= found["arms"][0]["held_out"]
+    assert selection.choice(choices(0.02, options=1)) is None
+    single = selection.choice(choices(0.02, n_arms=4, seeds=1))
+    assert single["percent"] is None and single["left_out"]["one seed"] == 4
+    assert "cannot be said: 4 (one seed)" in describe_choice(single)
+    assert describe_choice(None) == ""
+    holes = selection.choice(choices(0.02, n_arms=4).iloc[1:])
+    assert holes["left_out"]["not every setting with every seed"] == 1 and len(holes["arms"]) == 3
+    nothing = selection.choice(choices(0.02, n_arms=4).assign(r=-0.1))
+    assert nothing["left_out"]["not learned"] == 4 and nothing["arms"] == []
+
+
 # --- the report, the files, the figures
 # ----------------------------------------------------------------------------
 
@@ -932,45 +990,99 @@ EXPECTED = [
 ]
 
 
-def test_the_report_fits_80_columns_and_tells_what_was_found(tmp_path):
-    text = knowledge.write_study(
-        table(everything()), tmp_path, study(EXPECTED, best_over=["train.lr"]), n_boot=300
-    )
-    assert max(map(len, text.splitlines())) <= 80
-    flat = " ".join(text.split())
+def test_the_document_fits_80_columns_and_says_what_was_found():
+    found = analysed(everything(), *EXPECTED, n_boot=300, best_over=["train.lr"])
+    document = facts.document(found)
+    shown = text.render(document)
+    assert max(map(len, shown.splitlines())) <= 80
+    flat = " ".join(shown.split())
     for words in (
         "R total",
         "Knowledge in physics33/planted@pocket",
         "40 of 42 runs finished",
-        "AGREES at pocket scale",
-        "CANNOT TELL at pocket scale",
+        "AGREES AT POCKET SCALE",
+        "CANNOT TELL AT POCKET SCALE",
         "not at the published one",
         "a note",
-        "published 2; counts as agreement: 1.8 to 2.3; arXiv 2404.05405, section 5 (Result 1) [p]",
-        "95% of the plateau at E =",
-        "1 run failed, see the error in runs.csv: r0000",
-        "1 run missing",
-        "1 run gained over 2%",
-        "people more or less often than asked, by over 1% (flag e): r0004",
-        "R <= 0",
+        "published: 2; counts as agreement: 1.8 to 2.3; arXiv 2404.05405, section 5 (Result 1) "
+        "[read in the paper]",
+        "bits per parameter, 95% [",
+        "failed: 1 run (r0000): ended without a result",
+        "missing: 1 run (r0009)",
+        "unconverged: 1 run (r0003): gained over 2%",
+        "exposures-off: 1 run (r0004): shown people over 1% more or less often than asked",
+        "unlearned: 2 runs (r0040, r0041): R <= 0",
         "above R^max, which cannot be",
         "Noise of R over seeds, pooled",
+        "E95 = ",
     ):
         assert words in flat, words
-    assert "best over" not in flat  # train.lr does not vary
-    changed = study(EXPECTED, overrides=["train.exposures=10"], scale="published")
-    text = knowledge.report(
-        knowledge.judge_study(arms.prepare(table(everything())), changed, n_boot=100)
+    assert "most bits over" not in flat  # train.lr does not vary
+    assert document.answers[0].startswith("R = **")
+    assert [*document.figures] == ["arms", "exposures", "ratio"]
+    changed = analysed(
+        everything(), *EXPECTED, n_boot=100, overrides=["train.exposures=10"], scale="published"
     )
-    assert "Settings were changed with the command: train.exposures=10" in " ".join(text.split())
-    assert "pocket scale" not in text and max(map(len, text.splitlines())) <= 80
+    flat = printed(changed)
+    assert "Settings were changed with the command: train.exposures=10" in flat
+    assert "POCKET SCALE" not in flat
+
+
+def test_the_table_of_arms_has_a_row_for_each_below_the_name_of_its_curve():
+    found = analysed(everything(), n_boot=50)
+    (shown,) = facts.document(found).section("arms").blocks
+    heads = [column.heading for column in shown.columns]
+    rows = [row for row in shown.rows if len(row) > 1]
+    fit = found.numbers
+    assert len(rows) == len(fit["arms"]) and len(shown.rows) - len(rows) == fit["n"]["curves"]
+    for row, arm in zip(rows, fit["arms"], strict=True):
+        cells = dict(zip(heads, row, strict=True))
+        assert cells["model"] == arm["label"] and cells["seeds"] == str(arm["seeds"])
+        assert float(cells["R"]) == pytest.approx(arm["r"], rel=6e-3)
+        assert float(cells["R/R^max"].rstrip("%")) == pytest.approx(100 * arm["fraction"], abs=0.06)
+    assert set("".join(row[-1] for row in rows)) == set("refm")
+    assert "r: some run gained over 2%" in shown.legend and "extraction" not in heads
+    asked = analysed([run() | {"extraction_accuracy": 0.5}], n_boot=50)
+    (shown,) = facts.document(asked).section("arms").blocks
+    assert "50.0%" in shown.rows[-1]
+
+
+def test_a_choice_among_runs_is_named_with_its_bias():
+    lrs = {0.005: 1.2, 0.01: 1.5, 0.02: 1.3}
+    rng = np.random.default_rng(0)
+    rows = [
+        run("2x16", seed, r, 0.02, rng=rng, **{"train.lr": lr})
+        for lr, r in lrs.items()
+        for seed in (0, 1, 2)
+    ]
+    found = analysed(rows, n_boot=50, best_over=["train.lr"])
+    best = found.numbers["best_over"]
+    assert best["settings"] == ["train.lr"] and best["choice"]["arms"][0]["options"] == 3
+    flat = printed(found)
+    assert "the one with the most bits over train.lr" in flat
+    assert "R as quoted exceeds a choice by the other seeds by" in flat
+
+
+def test_a_study_without_a_finished_arm_or_seed_says_so():
+    single = facts.document(analysed([run()], n_boot=50))
+    assert "no interval: one seed per arm" in single.answers[0]
+    lacking = facts.document(
+        analysed([run()], {"quantity": "extraction", "range": [0, 1]}, n_boot=50)
+    )
+    assert lacking.answers[1].startswith("**No answer yet:** nothing of what this study compares")
 
 
 def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     rows = table(everything())
-    knowledge.write_study(
-        rows.sample(frac=1, random_state=0), tmp_path, study(EXPECTED), n_boot=200
-    )
+
+    def write(frame):
+        found = facts.analyse(study(EXPECTED), frame, Path(), Options(200))
+        figures = facts.figures(found)
+        page = markdown.render(facts.document(found), figures)
+        finding.write(found, figures, page, tmp_path)
+        return found
+
+    write(rows.sample(frac=1, random_state=0))
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "fit.json",
@@ -980,8 +1092,11 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
         "ratio.pdf",
         "exposures.png",
         "exposures.pdf",
+        "README.md",
     }
     fit = json.loads((tmp_path / "fit.json").read_text())
+    assert [*fit][:5] == ["kind", "schema", "study", "versions", "inputs_sha256"]
+    assert (fit["kind"], fit["schema"]) == ("facts", 2)
     assert fit["n"] == {
         "rows": 42,
         "finished": 40,
@@ -1005,8 +1120,60 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     assert {v["verdict"] for v in fit["verdicts"]} == {"agrees", "cannot tell", "differs"}
     assert len(fit["exposure_laws"]) == 2 and fit["exposure_laws"][0]["label"] == "2x16"
     before = {name: (tmp_path / name).read_bytes() for name in names}
-    knowledge.write_study(rows, tmp_path, study(EXPECTED), n_boot=200)  # the order of rows is free
+    write(rows)  # the order of rows is free
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
+def test_the_file_holds_exactly_the_declared_numbers():
+    from capacity.analysis.facts import schema
+
+    fit = analysed(everything(), *EXPECTED, n_boot=50, best_over=["train.lr"]).numbers
+    assert set(fit) == set(schema.Fit.__annotations__)
+    assert set(fit["arms"][0]) == set(schema.Arm.__annotations__)
+    assert set(fit["peaks"][0]) == set(schema.Peak.__annotations__)
+    assert set(fit["exposure_laws"][0]) == set(schema.ExposureLaw.__annotations__)
+    assert set(fit["data_limited"]) == set(schema.DataLimited.__annotations__)
+
+
+def test_residuals_are_those_of_the_fitted_laws_run_by_run():
+    found = analysed(everything(), n_boot=50)
+    (errors,) = facts.residuals(found)
+    runs = found.tables["runs.csv"].set_index("run_id")
+    # two models, five exposures, two seeds, one run missing
+    assert len(errors.points) == 2 * 5 * 2 - 1
+    law = {law["label"]: law for law in found.numbers["exposure_laws"]}["2x16"]
+    for row in errors.points[errors.points.series.str.startswith("2x16")].itertuples():
+        fitted = exposures.curve(
+            law["form"], row.x, *(law[key]["value"] for key in ("r_inf", "e0", "b"))
+        )
+        assert row.error == pytest.approx(fitted - runs.r[row.run_id])
+    read_back = Finding("facts", "fit.json", json.loads(found.json()), found.tables)
+    assert facts.residuals(read_back)[0].points.equals(errors.points)
+    assert facts.residuals(analysed(grid(), n_boot=50)) == []
+
+
+def test_columns_of_runs_are_those_that_some_run_has():
+    found = analysed(everything(), n_boot=50)
+    heads = [column.heading for column in facts.columns(found.tables["runs.csv"])]
+    assert heads == ["P", "arm", "R", "R^max", "R/R^max", "accuracy", "gain", "seconds"]
+
+
+def test_a_study_is_about_facts_where_all_of_its_runs_are():
+    class Run:
+        def __init__(self, kind):
+            self.data = type("Data", (), {"kind": kind})
+
+    empty = table([run()])
+    assert facts.applies([Run("bios"), Run("biod"), Run("corpus")], empty)
+    assert not facts.applies([Run("bios"), Run("uniform")], empty)
+    assert not facts.applies([Run("text")], empty)
+
+
+def test_figures_are_those_that_say_something():
+    assert set(facts.figures(analysed(everything(), n_boot=50))) == {"ratio", "exposures"}
+    few = [run(seed=s, **{"data.order": order}) for s in (0, 1) for order in ("a", "b")]
+    assert set(facts.figures(analysed(few, n_boot=50))) == {"ratio", "arms"}
+    assert set(facts.figures(analysed(grid(), n_boot=50))) == {"ratio"}
 
 
 def named(ax, prefix):
@@ -1020,10 +1187,11 @@ def points(ax):
 
 
 def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
-    runs = arms.prepare(table(everything()))
+    runs = prepare(table(everything()))
     figure = ratio_figure(runs)
     (ax,), done = figure.axes, runs[runs.chosen & (runs.bits > 0)]
-    assert points(ax) == sorted(zip(done.parameters_paper, done.bits)) and len(done) == 38
+    drawn = zip(done.parameters_paper, done.bits, strict=True)
+    assert points(ax) == sorted(drawn) and len(done) == 38
     assert [
         g.get_ydata()[0] / g.get_xdata()[0]
         for n in (4, 2, 1, 0.5)
@@ -1041,19 +1209,20 @@ def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
     assert open_ones == set(done.bits[done.fraction >= 0.95])
     (legend,) = figure.legends
     assert {t.get_text().replace("\n", " ") for t in legend.get_texts()} >= set(done.arm_name)
-    assert not named(ratio_figure(arms.prepare(table([run(r=-1.0)]))).axes[0], "runs")
+    assert not named(ratio_figure(prepare(table([run(r=-1.0)]))).axes[0], "runs")
 
 
 def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
-    runs = arms.prepare(table(everything()))
-    laws = knowledge.exposure_laws(runs)
+    runs = prepare(table(everything()))
+    laws = exposure_laws(runs)
     ax = exposures_figure(runs, laws).axes[0]
     used = runs[
         runs.chosen
         & (runs.label.isin(["2x16", "2x32"]))
         & (runs.series == "N = 2.4K, GPT2, other_parts=0")
     ]
-    assert points(ax) == sorted(zip(used.exposures_mean, used.r)) and len(named(ax, "law")) == 2
+    drawn = zip(used.exposures_mean, used.r, strict=True)
+    assert points(ax) == sorted(drawn) and len(named(ax, "law")) == 2
     ends = {line.get_ydata()[0] for line in named(ax, "R^max")}
     assert ends == {used.r_max[used.label == "2x32"].mean()}  # that of 2x16 is far above all runs
     legend = " ".join(t.get_text().replace("\n", " ") for t in ax.figure.legends[0].get_texts())
@@ -1075,7 +1244,7 @@ def test_no_name_leaves_the_figure(many):
         for shape in ("2x16", "2x48")
         for e in (100.0, 200.0)
     ]
-    runs = arms.prepare(table(rows))
+    runs = prepare(table(rows))
     for figure in (ratio_figure(runs), exposures_figure(runs)):
         FigureCanvasAgg(figure).draw()
         box = figure.legends[0].get_window_extent()
@@ -1092,7 +1261,7 @@ def test_the_figure_of_arms_has_a_row_for_each_with_every_run_and_names_that_sta
         for i, r in enumerate((0.9, 0.3, 0.02))
         for seed in (0, 1)
     ]
-    runs = arms.prepare(table(rows))
+    runs = prepare(table(rows))
     figure = arms_figure(runs)
     (ax,) = figure.axes
     assert (

@@ -449,7 +449,8 @@ def test_a_study_of_text_ends_in_a_law_and_a_figure(here, capsys):
     (here / "s.yaml").write_text("""
 question: who is remembered?
 pins: [data=text_pocket, data.documents=1500, data.seq_len=16, data.n_held_out=200,
-       model.d_model=8, model.n_heads=2, train.exposures=60, train.batch_size=16, train.lr=0.03, train.warmup_steps=5, cluster.device=cpu]
+       model.d_model=8, model.n_heads=2, train.exposures=60,
+       train.batch_size=16, train.lr=0.03, train.warmup_steps=5, cluster.device=cpu]
 grids:
 - data.tokens_per_parameter: [0.25, 0.5, 1, 2]
   seed: 0

@@ -1,0 +1,198 @@
+"""What fit.json of a study of facts holds, by name (schema 2).
+
+Numbers that do not exist are None. R is in bits per parameter of the count "paper" (all but the
+rows of unused tokens), exposures are mean times that a person was shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypedDict
+
+# pandas.DataFrame and Series; by their own annotations a selection of rows may be either, so that
+# they tell a checker nothing.
+Frame: TypeAlias = Any
+Column: TypeAlias = Any
+
+
+class Arm(TypedDict):
+    """Runs that are equal but for the seed, means over seeds; a row of shapes.csv."""
+
+    arm: int
+    curve: int
+    curve_name: str
+    arm_name: str
+    label: str  # of the model
+    n_people: float
+    exposures: float  # asked for
+    parameters_paper: float
+    parameters_total: float
+    r_max: float
+    seeds: int
+    r: float | None
+    r_sd: float | None
+    r_low: float | None  # 95% over seeds
+    r_high: float | None
+    r_se_people: float | None
+    r_total: float | None  # per parameter of the count "total"
+    fraction: float | None  # R / R^max
+    accuracy: float | None
+    accuracy_sd: float | None
+    extraction_accuracy: float | None
+    extraction_accuracy_sd: float | None
+    bits: float | None
+    exposures_counted: float | None
+    best: str  # settings of `best_over` that were chosen
+    rising: int  # runs, as are the following
+    off: int
+    finished: int
+    failed: int
+    missing: int
+
+
+class Against(TypedDict):
+    """A ratio to the peak of another arm."""
+
+    value: float | None
+    interval: list[float] | None
+    name: str
+
+
+class Peak(TypedDict):
+    """The model with the largest R of a curve."""
+
+    curve: int
+    name: str
+    n_people: float
+    exposures: float
+    against_first: Against | None
+    value: float
+    interval: list[float] | None
+    bias: float | None
+    reason: str | None  # why there is no interval
+    label: str
+    arm: int
+    parameters: int
+    r_max: float
+    seeds: int
+    models: int
+    largest_r_max: float
+    rising: int
+    edge: str | None
+    own_interval: list[float] | None
+
+
+class Estimate(TypedDict):
+    """A fitted number and its 95% interval."""
+
+    value: float
+    interval: list[float] | None
+
+
+class OtherForm(TypedDict):
+    """The form that fits worse."""
+
+    form: str
+    e95: float
+    rms: float
+
+
+class ExposureLaw(TypedDict):
+    """R against exposures of one model and N; where there is a reason why not, only label, series,
+    n_people, reason and left_out."""
+
+    label: str
+    series: str
+    n_people: float
+    reason: str | None
+    left_out: int
+    form: str
+    runs: int
+    exposures: list[float]
+    r_max: float
+    r_at_most: float  # mean R at the most exposures
+    r_inf: Estimate
+    e0: Estimate
+    b: Estimate
+    e95: Estimate
+    rms: float
+    agreeing: int
+    starts: int
+    other: OtherForm
+    held_out: dict[str, float | None]  # rms by form
+    plateau_reached: bool
+    data_limited: bool
+
+
+class Chosen(TypedDict):
+    """What choosing the best setting of one arm did to its R."""
+
+    arm: str
+    label: str
+    options: int
+    seeds: int
+    quoted: float
+    held_out: float
+    percent: float
+    noise_percent: float
+
+
+class Choice(TypedDict):
+    """The same over arms; left_out: why -> arms."""
+
+    arms: list[Chosen]
+    left_out: dict[str, int]
+    percent: float | None
+    interval: list[float] | None
+    noise_percent: float | None
+
+
+class BestOver(TypedDict):
+    settings: list[str]
+    at_edge: dict[str, list[str]]
+    choice: Choice | None
+
+
+class NoiseOf(TypedDict):
+    """Noise of one run over seeds, of a class of arms."""
+
+    sd: float
+    dof: int
+    of: str
+
+
+class DataLimited(TypedDict):
+    """Arms whose data are small enough (R^max <= below) to be held whole."""
+
+    below: float
+    arms: int
+    min: float | None  # of R / R^max
+    mean: float | None
+    models: list[dict[str, Any]]
+    lowest: str | None
+
+
+class Fit(TypedDict):
+    """The whole file; `differences` comes with the comparison of variants."""
+
+    kind: str
+    schema: int
+    study: str
+    versions: dict[str, str]
+    inputs_sha256: str
+    question: str
+    scale: str
+    overrides: list[str]
+    data_kinds: list[str]
+    convention: dict[str, str]
+    n: dict[str, int]
+    best_over: BestOver
+    varied: list[str]
+    vocabulary_sizes: list[int] | None
+    noise: dict[str, NoiseOf]
+    arms: list[Arm]
+    peaks: list[Peak]
+    data_limited: DataLimited
+    exposure_laws: list[ExposureLaw]
+    verdicts: list[dict[str, Any]]
+    flags: dict[str, list[str]]
+    bootstrap: dict[str, Any]

@@ -1,0 +1,461 @@
+"""What a study of facts says, in words, and the columns of its runs on a page."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from capacity.analysis import published_rows
+from capacity.analysis.document import (
+    FAILED,
+    GAIN,
+    MISSING,
+    RESIDUAL,
+    Block,
+    Document,
+    Flag,
+    Interval,
+    Law,
+    Laws,
+    Number,
+    RunColumn,
+    Section,
+    Text,
+)
+from capacity.analysis.facts import exposures
+from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Frame, Peak
+from capacity.analysis.finding import Finding
+from capacity.analysis.labels import listed
+from capacity.analysis.thresholds import EXPOSURES_OFF, RISING
+from capacity.base.table import Column, Table
+from capacity.base.words import (
+    capitalized,
+    count,
+    digits,
+    ends,
+    joined,
+    percent,
+    plural,
+    some,
+    span,
+)
+
+MOST_ARMS = 60  # rows of the table of arms; all are in shapes.csv
+DASH = "–"
+QUANTITIES = {
+    "rising": "R grows by a factor of",
+    "ratio": "a ratio of",
+    "peak_ratio": "R =",
+    "saturated_fraction": "R / R^max =",
+}
+CAPTIONS = {
+    "arms": "R of every run, by arm",
+    "exposures": "Bits per parameter against exposures",
+    "ratio": "Learned bits against parameters",
+}
+FORMULAS = {
+    "exponential": "R = R_inf (1 - exp(-(E/E0)^b))",
+    "power": "R = R_inf (1 - (1 + E/E0)^-b)",
+}
+MARKS = {  # key of an arm -> mark, meaning
+    "rising": ("r", f"some run gained over {RISING:.0%} in its last tenth"),
+    "off": ("e", f"counted exposures off by over {EXPOSURES_OFF:.0%}"),
+    "failed": ("f", "failed runs"),
+    "missing": ("m", "missing runs"),
+}
+FLAGS = (  # key of fit.json, name, meaning
+    ("failed", *FAILED),
+    ("missing", *MISSING),
+    (
+        "rising",
+        "unconverged",
+        f"gained over {RISING:.0%} in the last tenth of training: not at the end of what the model "
+        "can learn; with exposures fixed that is the measured state, not an error",
+    ),
+    ("unknown_gain", "unknown-gain", "left no trace of the gain over its last tenth"),
+    (
+        "exposures_off",
+        "exposures-off",
+        f"shown people over {EXPOSURES_OFF:.0%} more or less often than asked",
+    ),
+    ("negative", "unlearned", "R <= 0: names or value lists not learned yet; kept as it is"),
+    (
+        "above_ceiling",
+        "above-ceiling",
+        "above R^max, which cannot be: a leak in the measure, or a wrong count",
+    ),
+)
+_RUN_COLUMNS = [
+    RunColumn("parameters_paper", "P", "parameters without the rows of unused tokens"),
+    RunColumn("arm_name", "arm", "what the run differs in from others of its size"),
+    RunColumn("bits", "R", "learned bits per parameter (used rows)", "parameters_paper", True),
+    RunColumn("ceiling_bits", "R^max", "bits of the data per parameter", "parameters_paper"),
+    RunColumn("bits", "R/R^max", "part of the data's bits that is learned", "ceiling_bits"),
+    RunColumn("accuracy", "accuracy", "part of the values written exactly", main=True),
+    RunColumn(
+        "extraction_accuracy",
+        "extraction",
+        "part of the questions about held-out people answered exactly",
+    ),
+]
+
+
+def columns(runs: Frame) -> list[RunColumn]:
+    """The columns of the table of runs in which some run has something."""
+    wanted = [*_RUN_COLUMNS, *GAIN]
+    return [c for c in wanted if c.name in runs and runs[c.name].notna().any()]
+
+
+def document(finding: Finding) -> Document:
+    """What was found, in words: levels of R first, then verdicts, then laws over exposures."""
+    fit = cast(Fit, finding.numbers)
+    peaks = "Peak R over models" if _several(fit) else "R of arms with intervals"
+    sections = [
+        Section("arms", "R by arm", _arms(fit)),
+        Section("peaks", peaks, _peaks(fit)),
+    ]
+    if fit["exposure_laws"]:
+        laws = Laws([_exposure_law(law) for law in fit["exposure_laws"]])
+        title = "R against exposures E, saturating forms fitted to one model and N"
+        sections.append(Section("fits", title, [laws]))
+    sections.append(
+        published_rows.section(
+            fit["verdicts"],
+            _scale(fit),
+            "this study names no published values (expects)",
+            fit["overrides"],
+        )
+    )
+    return Document(
+        f"Knowledge in {fit['study']}: R = learned bits per parameter",
+        [*_levels(fit), *_verdicts(fit), *_plateaus(fit)],
+        sections,
+        [Flag(name, meaning, fit["flags"][key]) for key, name, meaning in FLAGS],
+        _notes(fit),
+        _conventions(fit),
+        CAPTIONS,
+        _facts(fit),
+    )
+
+
+def _facts(fit: Fit) -> list[str]:
+    n, best = fit["n"], joined(fit["best_over"]["settings"])
+    chosen = f"; of otherwise equal runs, the one with the most bits over {best}" if best else ""
+    size = f"{n['finished']} of {plural(n['rows'], 'run')} finished, {plural(n['arms'], 'arm')}"
+    return [*filter(None, [capitalized(fit["question"])]), f"{size}{chosen}."]
+
+
+def _scale(fit: Fit) -> str:
+    """The scale of these runs."""
+    n, p, e = (
+        [row[key] for row in fit["arms"]] for key in ("n_people", "parameters_paper", "exposures")
+    )
+    sizes = f"N {span(min(n), max(n))}, P {span(min(p), max(p))}"
+    return f"{sizes}, {span(min(e), max(e))} exposures"
+
+
+# --- answers
+# --------------------------------------------------------------------------------------------------
+
+
+def _levels(fit: Fit) -> list[str]:
+    """What was held: the lowest and the highest peak, and whether runs had ended learning."""
+    peaks, rising = fit["peaks"], len(fit["flags"]["rising"])
+    if not peaks:
+        return ["**No answer yet:** no arm has a finished run."]
+    low, high = (pick(peaks, key=lambda peak: peak["value"]) for pick in (min, max))
+    seeds = sorted({peak["seeds"] for peak in peaks})
+    several = _several(fit)
+    over = "seeds and models" if several else "seeds, noise pooled over arms"
+    about = [
+        f"95% over {over}" if high["interval"] else f"no interval: {high['reason']}",
+        plural(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds",
+    ]
+    if rising:
+        about.append(
+            f"{rising} of {plural(fit['n']['finished'], 'run')} still gained over {RISING:.0%} in "
+            "the last tenth of training"
+        )
+    best = f"{high['label']}, R^max {digits(high['r_max'])}"
+    if low is high:
+        return [
+            f"R = {_level(high)} bits per parameter ({high['name']}; {best}; {'; '.join(about)})."
+        ]
+    what = "peak R over models" if several else "R"
+    return [
+        f"R = {_level(low)} ({low['name']}) to {_level(high)} bits per parameter ({high['name']}; "
+        f"{best}): {what} of {len(peaks)} arms ({'; '.join(about)})."
+    ]
+
+
+def _several(fit: Fit) -> bool:
+    """Whether some peak is one over models."""
+    return any(peak["models"] > 1 for peak in fit["peaks"])
+
+
+def _level(peak: Peak) -> str:
+    return f"**{digits(peak['value'])}** {ends(peak['interval'])}".strip()
+
+
+def _verdicts(fit: Fit) -> list[str]:
+    rows, out = fit["verdicts"], []
+    scale = "" if fit["scale"] == "published" else f" at {fit['scale']} scale"
+    for v in rows:
+        if v["measured"] is None:
+            continue
+        where = f" ({v['at']})" if v["at"] else ""
+        quantity = QUANTITIES.get(v["quantity"], v["quantity"].replace("_", " "))
+        interval = f", 95% {ends(v['interval'])}" if v["interval"] else " (no interval)"
+        out.append(
+            f"{capitalized(v['name'])}{where}: {quantity} **{digits(v['measured'])}**{interval}; "
+            f"published {published_rows.row(v).published}: **{v['verdict']}**{scale}."
+        )
+    if rows and not out:
+        out.append(
+            "**No answer yet:** nothing of what this study compares was measured "
+            f"({rows[0]['reason']})."
+        )
+    return out
+
+
+def _plateaus(fit: Fit) -> list[str]:
+    out = []
+    for law in fit["exposure_laws"]:
+        if law["reason"]:
+            continue
+        r_inf, e95 = law["r_inf"], law["e95"]
+        reached = "these runs do not determine when it is reached"
+        if exposures.determined(e95["interval"]):
+            reached = f"95% of it after {digits(e95['value'])} {ends(e95['interval'])} exposures"
+            reached += "" if law["plateau_reached"] else ", an extrapolation"
+        interval = f", 95% {ends(r_inf['interval'])}" if r_inf["interval"] else " (no interval)"
+        out.append(
+            f"{_name(law)}: the plateau is R = **{digits(r_inf['value'])}** bits per parameter"
+            f"{interval}; {reached}."
+        )
+    return out
+
+
+def _name(law: ExposureLaw) -> str:
+    return listed([law["label"], law["series"]])
+
+
+# --- tables and laws
+# --------------------------------------------------------------------------------------------------
+
+
+def _arms(fit: Fit) -> list[Block]:
+    arms, rows, last = fit["arms"], [], None
+    asked = any(arm["extraction_accuracy"] is not None for arm in arms)
+    for arm in arms[:MOST_ARMS]:
+        if arm["curve"] != last:
+            rows.append([arm["curve_name"]])
+        last = arm["curve"]
+        rows.append(_arm(arm, asked))
+    heads = [
+        Column("model", "layers x width, and what tells models of one size apart", right=False),
+        Column("P", "parameters without the rows of unused tokens"),
+        Column("seeds"),
+        Column("R^max", "bits of the data / P"),
+        Column("R", "learned bits / P, mean over seeds"),
+        Column("± sd", "over seeds", detail=True),
+        Column("R/R^max", "part of the data's bits that is learned"),
+        Column("accuracy", "part of the values written exactly", detail=True),
+        *[Column("extraction", "of questions about held-out people", detail=True)] * asked,
+        Column("R total", "learned bits per parameter of all", detail=True),
+        Column("95% of R", "Student's t over the arm's own seeds", detail=True),
+        Column("", right=False),
+    ]
+    key = "sd over seeds; intervals are in shapes.csv"
+    if len(arms) > MOST_ARMS:
+        key = f"{len(arms) - MOST_ARMS} more arms are in shapes.csv; {key}"
+    return [Table(heads, rows, key=key, name="arms", marks=dict(MARKS.values()))]
+
+
+def _arm(arm: Arm, asked: bool) -> list[str]:
+    low, high = arm["r_low"], arm["r_high"]
+    return [
+        arm["label"],
+        count(arm["parameters_paper"]),
+        str(arm["seeds"]),
+        digits(arm["r_max"]),
+        digits(arm["r"]),
+        digits(arm["r_sd"], 2),
+        percent(arm["fraction"]),
+        percent(arm["accuracy"]),
+        *[percent(arm["extraction_accuracy"])] * asked,
+        digits(arm["r_total"]),
+        DASH if low is None or high is None else ends([low, high]),
+        "".join(mark for key, (mark, _) in MARKS.items() if arm[key]),
+    ]
+
+
+def _peaks(fit: Fit) -> list[Block]:
+    peaks = fit["peaks"]
+    references = dict.fromkeys(p["against_first"]["name"] for p in peaks if p["against_first"])
+    ratios = [
+        Column("ratio", "to the first arm with the same data"),
+        Column("95% of ratio", "Fieller, pooled noise of seeds", detail=True),
+    ]
+    heads = [
+        Column("arm", right=False),
+        Column("R"),
+        Column("95%", "over seeds; allows for the bias of a maximum over models"),
+        Column("model", right=False),
+        *(ratios if references else []),
+        Column("R^max", detail=True),
+        Column("models", detail=True),
+        Column("95% of its own seeds", detail=True),
+    ]
+    key = "95% over seeds, noise pooled over arms"
+    if _several(fit):
+        key = "95% allows for the bias of a maximum over models"
+    if reasons := dict.fromkeys(peak["reason"] for peak in peaks if peak["reason"]):
+        key = f"no interval: {'; '.join(reasons)}"
+    if references:
+        key = f"{key}; ratio: to R of {joined(references, 'or')}, whose data are the same"
+    rows = [_peak(peak, bool(references)) for peak in peaks]
+    blocks: list[Block] = [Table(heads, rows, key=key, name="peaks")]
+    small = fit["data_limited"]
+    if small["arms"]:
+        blocks.append(
+            Text(
+                f"Of {plural(small['arms'], 'arm')} with R^max <= {small['below']:g}, R/R^max is "
+                f"at least {percent(small['min'])} ({small['lowest']}), on average "
+                f"{percent(small['mean'])}."
+            )
+        )
+    return blocks
+
+
+def _peak(peak: Peak, with_ratio: bool) -> list[str]:
+    against, ratio = peak["against_first"], ["", ""]
+    if against:
+        ratio = [digits(against["value"]), ends(against["interval"]) or DASH]
+    return [
+        peak["name"],
+        digits(peak["value"]),
+        ends(peak["interval"]) or DASH,
+        peak["label"],
+        *(ratio if with_ratio else []),
+        digits(peak["r_max"]),
+        str(peak["models"]),
+        ends(peak["own_interval"]) or DASH,
+    ]
+
+
+def _exposure_law(law: ExposureLaw) -> Law:
+    name = f"R against exposures: {_name(law)}"
+    if law["reason"]:
+        return Law(name, reason=law["reason"])
+    shown = [
+        ("R_inf", law["r_inf"], "bits per parameter"),
+        ("E0", law["e0"], "exposures"),
+        ("b", law["b"], "exponent"),
+    ]
+    determined = exposures.determined(law["e95"]["interval"])
+    if determined:
+        shown.append(("E95", law["e95"], "exposures to 95% of R_inf"))
+    numbers = [
+        Number(
+            symbol,
+            estimate["value"],
+            unit,
+            [Interval("over runs", estimate["interval"], "too few runs", True)],
+        )
+        for symbol, estimate, unit in shown
+    ]
+    other, last = law["other"], law["exposures"][1]
+    remarks = [
+        f"rms {digits(law['rms'], 2)}, R^max {digits(law['r_max'])}; the {other['form']} form puts "
+        f"E95 at {digits(other['e95'])} (rms {digits(other['rms'], 2)})"
+    ]
+    if not determined:
+        remarks.append("these runs do not determine E95, the exposures to 95% of R_inf")
+    if law["data_limited"]:
+        remarks.append("the data (R^max) limit the plateau, not the model")
+    elif not law["plateau_reached"]:
+        remarks.append(
+            f"the plateau is not reached: runs end at {digits(last)} exposures, so R_inf and E95 "
+            "are extrapolated"
+        )
+    return Law(name, FORMULAS[law["form"]], numbers, remarks)
+
+
+# --- notes and conventions
+# --------------------------------------------------------------------------------------------------
+
+
+def _notes(fit: Fit) -> list[str]:
+    notes, best, sizes = [], fit["best_over"], fit["vocabulary_sizes"]
+    for column, names in best["at_edge"].items():
+        notes.append(
+            f"The best {column} is the smallest or largest tried, so others might raise R: "
+            f"{some(names, 3)}."
+        )
+    if best["settings"]:
+        notes.append(
+            "The reported number itself chooses the best of several runs, so its noise biases it "
+            f"upward. {describe_choice(best['choice'])}".strip()
+        )
+    if sizes:
+        notes.append(
+            f"Vocabularies of {sizes[0]:,} to {sizes[-1]:,} rows are mixed, as settings of the "
+            "data explain; P holds the rows, so R of small models moves with them."
+        )
+    if fit["noise"]:
+        classes = {"data_limited": "data-limited arms", "open": "other arms"}
+        sds = [
+            f"{percent(v['sd'])} ({classes[name]}, "
+            f"{plural(v['dof'], 'degree of freedom', 'degrees of freedom')})"
+            for name, v in fit["noise"].items()
+        ]
+        notes.append(f"Noise of R over seeds, pooled: {', '.join(sds)}.")
+    notes.append(
+        "Training by gradient descent gives a lower bound of what a model can hold at these "
+        "exposures; better training can raise R."
+    )
+    return notes
+
+
+def describe_choice(found: Choice | None) -> str:
+    """By how much choosing the best biases R, in a sentence or two; empty where nothing was
+    chosen."""
+    if found is None:
+        return ""
+    left = ", ".join(f"{n} ({why})" for why, n in found["left_out"].items() if n)
+    if found["percent"] is None:
+        return f"By how much cannot be said: {left}." if left else ""
+    over = f"on average over {plural(len(found['arms']), 'arm')}"
+    if found["interval"]:
+        low, high = found["interval"]
+        over = f"[{low:.2g}, {high:.2g}] {over}"
+    skipped = f" Arms left out: {left}." if left else ""
+    return (
+        f"R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); "
+        f"noise alone adds {found['noise_percent']:.2g}% to the best mean. A choice by so few "
+        f"seeds may be the worse one, so the bias is at most about this.{skipped}"
+    )
+
+
+def _conventions(fit: Fit) -> list[tuple[str, str]]:
+    convention = fit["convention"]
+    return [
+        ("R", convention["R"]),
+        ("R total", convention["r_total"]),
+        ("R^max", convention["r_max"]),
+        ("source", convention["source"]),
+        ("arm", "runs that are equal but for the seed and, of a peak, the size of the model"),
+        ("exposures", "how often a rendering of a person is seen; counted"),
+        (
+            "interval of a peak",
+            "95% over seeds, and over which model is best: it allows for the bias of a maximum; "
+            "pooled noise of seeds",
+        ),
+        (
+            "interval of a ratio",
+            "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row says",
+        ),
+        ("interval of a law over exposures", "95%, profile likelihood, every run a replicate"),
+        ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"),
+        RESIDUAL,
+    ]
