@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -124,7 +124,8 @@ def extraction(runs: Frame) -> Table | None:
         reverse=True,
     )
     asked = [(f"{prefix} given", f"extractable_{prefix}") for prefix in prefixes]
-    asked = [a for a in [*asked, ("by token", "correct")] if f"members_{a[1]}" in runs]
+    measured = {c for c in runs if runs[c].notna().any()}
+    asked = [a for a in [*asked, ("by token", "correct")] if f"members_{a[1]}" in measured]
     if not asked:
         return None
     rows = []
@@ -157,7 +158,7 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
             [
                 NAMES[name],
                 _mean(found[name], "auc"),
-                _mean(found[name], "tpr_at_0.01", percent),
+                _mean(found[name], "tpr_at_0.01", 100.0, "%"),
                 _mean(found[name], "f1_median"),
             ]
             for name in SHADOWED
@@ -174,13 +175,13 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
     )
 
 
-def _mean(row: Mapping[str, Any], name: str, shown: Callable[[float | None], str] = digits) -> str:
-    """A row's mean with its interval, in words; a dash where there is none."""
+def _mean(row: Mapping[str, Any], name: str, scale: float = 1.0, unit: str = "") -> str:
+    """A row's mean times a scale with its interval; a dash where there is none."""
     if pd.isna(row.get(name, math.nan)):
-        return shown(None)
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    interval = "" if pd.isna(low) else f" [{shown(low)}, {shown(high)}]"
-    return shown(row[name]) + interval
+        return digits(None)
+    low, high = scale * row[f"{name}_low"], scale * row[f"{name}_high"]
+    interval = None if pd.isna(low) else [low, high]
+    return f"{digits(scale * row[name])}{unit} {ends(interval)}".strip()
 
 
 def canaries(runs: Frame) -> list[Table]:
