@@ -121,7 +121,7 @@ def _left_out(runs: Runs, both: Frame) -> list[str]:
     does."""
     if not runs.stores:
         return [""] * len(both)
-    if runs.kind != "people":
+    if runs.kind != "facts":
         return [f"{x or y}" for x, y in zip(both.limited_a, both.limited_b, strict=True)]
     out = np.zeros(len(both), bool)
     for side in "ab":

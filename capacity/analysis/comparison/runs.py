@@ -53,18 +53,16 @@ class Runs:
     best_over: list[str]  # of them, what the best is taken over
     number: str  # what is compared, in words
     stores: bool  # whether more of it is more stored
-    kind: str  # random data, people, text
+    kind: str  # random data, facts, text
 
 
 def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     """table: of `run_table.table`. value: one of its numeric columns, instead of strict bits per
     parameter (total count) of random data or R of people. ValueError, in one line, for a table that
     cannot be compared."""
-    from capacity.analysis.result import kinds
-
-    if len(found := kinds(study)) > 1:
-        raise ValueError(f"runs on {' and '.join(sorted(found))}: no number is the same for both")
-    kind = found.pop()
+    if len(found := labels.families(study.runs)) > 1:
+        raise ValueError(f"runs on {' and '.join(found)}: no number is the same for both")
+    (kind,) = found
     if "finished" not in set(table.status):
         raise ValueError("no finished run to compare")
     if value is None:
@@ -140,7 +138,7 @@ def _stored(table: Frame, kind: str) -> tuple[Frame, str]:
             "text has no one number of stored bits: name a column with --value, such as "
             "members_loss_bits_per_token"
         )
-    if kind == "people":
+    if kind == "facts":
         rows = reading.check(table)
         p = rows.parameters_paper
         return (

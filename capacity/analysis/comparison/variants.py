@@ -52,7 +52,7 @@ def differences(study: Study, table: Frame) -> dict[str, Any] | None:
     not_compared: list[str] = []
     arms = list(dict.fromkeys(t.form))
     if len(arms) <= MOST_ARMS:
-        at = [c for c in fixed[2:] if c != "amount" or runs.kind == "people"]
+        at = [c for c in fixed[2:] if c != "amount" or runs.kind == "facts"]
         rows, not_compared = _against_first(runs, t, at, set(settings))
     found = {
         "number": runs.number,
