@@ -68,7 +68,9 @@ def random(old: Mapping[str, Any]) -> dict[str, Any]:
 
 def ablation(old: Mapping[str, Any]) -> dict[str, Any]:
     """Schema 1 -> 2: it names its kind and versions."""
-    return dict(old) | {"schema": 2}
+    return {"versions": {}} | dict(old) | {"schema": 2}
+
+
 def text(old: Mapping[str, Any]) -> dict[str, Any]:
     """Schema 1 -> 2: predictions were called predicted, and the predicted values said; a file named
     neither versions nor its inputs, and left forgetting out where nothing was forgotten."""

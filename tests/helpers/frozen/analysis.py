@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from capacity import archive, run_table
-from capacity.analysis import convert
-from capacity.analysis import result as outcome
+from capacity.analysis import convert, kinds
 from capacity.analysis.finding import Finding
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
@@ -26,6 +25,8 @@ from capacity.study import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[3] / "results" / "studies"
 FIT_FILES = ("fit.json", "precision.json", "memory.json")
+# classes of runs of random data as older tables name them
+CLASSES = {"saturated": "capacity_limited", "underfilled": "data_limited"}
 TRAINED = (
     "trained",
     "qat",
@@ -75,7 +76,9 @@ def kept(name: str) -> dict:
 
 
 def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
-    return pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
+    table = pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
+    classes = [column for column in table if column.startswith("class_")]
+    return table.replace({column: CLASSES for column in classes}).rename(columns=CLASSES)
 
 
 def not_frozen() -> dict[str, dict[str, str]]:
@@ -102,8 +105,9 @@ def refitted(name: str, folder: Path) -> Refit:
 def _judged(study: Study, runs: pd.DataFrame, results: Path = Path("no results")) -> Refit:
     """As fit-laws does it. Laws of random data, ablations and people read the table of runs
     alone."""
-    found = outcome.judge(study, runs, results)
-    return Refit(found.kind, json.loads(found.json()), found.text, found.tables)
+    found = kinds.analyse(study, runs, results)
+    text = render(kinds.document(found))
+    return Refit(found.kind, json.loads(found.json()), text, dict(found.tables))
 
 
 def _precision(study: Study, runs: pd.DataFrame) -> Refit:
