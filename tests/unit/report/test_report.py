@@ -386,7 +386,7 @@ def test_studies_of_which_nothing_can_be_said_say_so(tmp_path, no_pictures):
     content = built(study, tmp_path / "mixed")
     assert (
         answer_of(content)
-        == "No law from these runs: runs on people and random data; a law is about one of them."
+        == "No law from these runs: runs on facts and random data; a law is about one of them."
     )
     assert [name in content.decode() for name in ('data-name="bits/P"', 'data-name="R"')] == [
         True,
@@ -591,7 +591,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw, monke
     draw(figure.subplots())
     with pytest.raises(figures.Undrawable):
         figures.data(figure)
-    shown = page._figure("other_figure", figure)
+    shown = page._figure("other_figure", figure, {})
     assert shown["drawn"] is None and shown["caption"] == "Other figure"
     picture = base64.b64decode(shown["still"].removeprefix("data:image/svg+xml;base64,"))
     assert (
@@ -770,6 +770,7 @@ def test_the_command_writes_the_page_beside_the_files_of_the_fit(here, capsys):
     assert shown.out == "results/studies/morris/vocabulary@pocket/report.html\n" and shown.err == ""
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(first) == {
+        "README.md",
         "report.html",
         "fit.json",
         "runs.csv",
