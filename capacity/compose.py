@@ -11,17 +11,18 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterator
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from capacity.base.errors import ConfigError, nearest
@@ -166,14 +167,12 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
             if override.key_or_group not in GROUPS:
                 _update(tree, text, override)
     else:  # additions and deletions are rare: let Hydra do all of it
-        tree = OmegaConf.to_container(_compose([text for text, _ in flat]))
+        tree = _plain(_compose([text for text, _ in flat]))
     _add_site(tree, flat)
     _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
     try:
         if _unresolved(tree):
-            tree = OmegaConf.to_container(
-                OmegaConf.create(tree), resolve=True, throw_on_missing=True
-            )
+            tree = _plain(OmegaConf.create(tree), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from None
     return from_dict(tree)
@@ -249,7 +248,7 @@ def _find(tree: dict, key: str) -> tuple[dict, str]:
     return tree, last
 
 
-def _let_later_layer_win(tree, layers: list[list[str]]) -> None:
+def _let_later_layer_win(tree: dict, layers: list[list[str]]) -> None:
     """Clear the half of a coupled pair that only a lower layer (a preset, a pin) has set."""
     for pair in COUPLED:
         for keys in reversed(layers):
@@ -267,7 +266,7 @@ def _value(tree: dict, key: str) -> object:
     return at.get(last)
 
 
-def _update(tree, text: str, override: Override) -> None:
+def _update(tree: dict, text: str, override: Override) -> None:
     key = override.key_or_group
     if key not in known_keys() or override.package is not None:
         if key in SECTIONS or any(known.startswith(key + ".") for known in known_keys()):
@@ -313,10 +312,17 @@ def _parse_anew(parser: OverridesParser, text: str) -> Override:
 
 @lru_cache(maxsize=256)
 def _container(groups: tuple[str, ...]) -> dict:
-    return OmegaConf.to_container(_compose(list(groups)))
+    return _plain(_compose(list(groups)))
 
 
-def _compose(overrides: list[str]):
+def _plain(node: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """OmegaConf's tree of named entries as plain dictionaries and lists."""
+    tree = OmegaConf.to_container(node, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(tree, dict), f"named entries became a {type(tree).__name__}"
+    return {str(key): value for key, value in tree.items()}
+
+
+def _compose(overrides: list[str]) -> DictConfig:
     try:
         return compose("config", overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:

@@ -63,12 +63,14 @@ def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
     path = results / "bench" / f"{device}.json"
     try:
         bench = json.loads(path.read_bytes())
-        name, found = bench["environment"]["hardware"], bench["speed"]
+        name, measured = bench["environment"]["hardware"], bench["speed"]
         if hardware in (None, name):
             return Speed(
-                device,
-                *(float(found[key]) for key in ("step_s", "flop_per_s", "value_s")),
-                f"by {path} ({name})",
+                device=device,
+                step_s=float(measured["step_s"]),
+                flop_per_s=float(measured["flop_per_s"]),
+                value_s=float(measured["value_s"]),
+                source=f"by {path} ({name})",
             )
     except (OSError, ValueError, KeyError, TypeError):  # no benchmark, or one of an older version
         pass

@@ -11,7 +11,7 @@
               the training set, length and seed
     best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as
     [train.lr]
-    expects:  published values that fit-laws compares with what was measured, see `laws/expects.py`
+    expects:  published values that fit-laws compares with what was measured, see `published/expects.py`
     scale:    published or pocket; what a verdict is about
     presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME
               picks one
@@ -30,6 +30,7 @@ from capacity.base.errors import ConfigError, nearest
 from capacity.compose import expand, load_many, read_yaml, shared_dir
 from capacity.config import Config, known_keys
 from capacity.published.expects import SCALES, check_expects
+from capacity.settings.data import TextData
 
 ENTRIES = ("question", "pins", "grids", "references", "best_over", "expects", "scale")
 
@@ -45,7 +46,7 @@ class Study:
     best_over: list[str] = field(default_factory=list)  # dotted settings
     expects: list[dict] = field(
         default_factory=list
-    )  # as `laws.expects.check_expects` returns them
+    )  # as `published.expects.check_expects` returns them
     scale: str = "published"
     overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
 
@@ -131,7 +132,7 @@ def _largest(configs: list[Config]) -> list[int]:
     the one that is trained on most."""
     kin: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
-        if config.data.kind == "text" and config.data.trained_on == "members":
+        if isinstance(config.data, TextData) and config.data.trained_on == "members":
             identity = config.identity
             for section, key in (("data", "n_sequences"), ("train", "steps")):
                 del identity[section][key]
@@ -153,7 +154,7 @@ def _entries(path: Path, preset: str | None) -> dict:
     for where, entries in [("", tree)] + [
         (f"presets: {name}: ", entries) for name, entries in presets.items()
     ]:
-        allowed = [*ENTRIES, "presets"] if entries is tree else list(ENTRIES)
+        allowed: list[str] = [*ENTRIES, "presets"] if entries is tree else [*ENTRIES]
         for key in entries:
             if key not in allowed:
                 raise ConfigError(

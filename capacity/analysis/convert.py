@@ -68,7 +68,18 @@ def random(old: Mapping[str, Any]) -> dict[str, Any]:
 
 def ablation(old: Mapping[str, Any]) -> dict[str, Any]:
     """Schema 1 -> 2: it names its kind and versions."""
-    return dict(old) | {"schema": 2}
+    return {"versions": {}} | dict(old) | {"schema": 2}
+
+
+def text(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 -> 2: predictions were called predicted, and the predicted values said; a file named
+    neither versions nor its inputs, and left forgetting out where nothing was forgotten."""
+    new = {key: value for key, value in old.items() if key != "predicted"}
+    new["predictions"] = {
+        value: [_renamed(row, {"said": "predicted"}) for row in rows]
+        for value, rows in old["predicted"].items()
+    }
+    return {"schema": 2, "versions": {}, "inputs_sha256": "", "forgetting": None} | new
 
 
 def _against(peak: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -88,5 +99,6 @@ def _renamed(tree: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "ablation": ({"strict", "paper", "varied"}, ablation),
     "random": ({"strict", "paper"}, random),
+    "text": ({"targets", "predicted"}, text),
     "facts": ({"arms", "peaks", "saturated"}, facts),
 }

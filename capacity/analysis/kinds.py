@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from capacity.analysis import labels
 from capacity.analysis.document import Document, RunColumn
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.residuals import Residuals
@@ -76,7 +77,7 @@ def kinds_of(runs: Sequence[Config], table: pandas.DataFrame) -> list[str]:
     """The kind of each family of data (random data, facts, text) among planned runs, in order."""
     families: dict[str, list[Config]] = {}
     for run in runs:
-        families.setdefault(family(run), []).append(run)
+        families.setdefault(labels.family(run), []).append(run)
     return [
         _kind_of(part, table[table.run_id.isin([r.run_id for r in part])])
         for part in families.values()
@@ -98,15 +99,10 @@ def kind_of(study: Study, table: pandas.DataFrame) -> str:
 
 def family_of(study: Study) -> str:
     """What all runs of a study are trained on. ValueError, in one line, where they differ."""
-    families = sorted({family(run) for run in study.runs})
+    families = labels.families(study.runs)
     if len(families) > 1:
         raise ValueError(f"runs on {joined(families)}; a law is about one of them")
     return families[0]
-
-
-def family(run: Config) -> str:
-    """What a run is trained on, in words: random data, text or facts."""
-    return {"uniform": "random data", "text": "text"}.get(run.data.kind, "facts")
 
 
 def analyse(

@@ -5,13 +5,16 @@ study that groups runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from capacity.base.words import count
+
+if TYPE_CHECKING:
+    from capacity.config import Config
 
 Value = None | float | str  # of a setting, as `plain` gives it
 
@@ -121,3 +124,13 @@ def distinguished(settings: pd.DataFrame, columns: Sequence[str]) -> list[str]:
         ", ".join(f"{c.split('.')[1]}={text(v)}" for c, v in zip(kept, row, strict=True))
         for row in tuples(settings, kept)
     ]
+
+
+def family(run: Config) -> str:
+    """What a run is trained on, in words: random data, text or facts."""
+    return {"uniform": "random data", "text": "text"}.get(run.data.kind, "facts")
+
+
+def families(runs: Iterable[Config]) -> list[str]:
+    """What runs are trained on, each once, in the order of the alphabet."""
+    return sorted({family(run) for run in runs})

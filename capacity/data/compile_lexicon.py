@@ -3,8 +3,8 @@ form)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 from capacity.data import lists
 from capacity.data.lexicon import EOS, SCHEMA, attributes_of, world_sizes

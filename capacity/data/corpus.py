@@ -64,7 +64,7 @@ def _person(line: str, at: str, attributes: dict | None) -> dict:
         raise ConfigError(
             f'{at}: attributes: expected names with texts as values, such as {{"major": "Biology"}}'
         )
-    if attributes is not None and list(sorted(values)) != list(sorted(attributes)):
+    if attributes is not None and sorted(values) != sorted(attributes):
         raise ConfigError(
             f"{at}: attributes {', '.join(sorted(values))}, but the first person has "
             f"{', '.join(sorted(attributes))}"

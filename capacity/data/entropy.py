@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 
-def name_bits(n_names: int, n_people: int) -> float:
+def name_bits(n_names: float, n_people: int) -> float:
     """N log2(N0 / N): the name term of R^max (Definitions 4.1 and 4.3), at most N log2 e below log2
     of the number of sets."""
     return n_people * math.log2(n_names / n_people)

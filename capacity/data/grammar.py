@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
+from collections.abc import Sequence
 
 ONSETS = "b br c ch cl d dr f fl g gl gr h j k l m n p pl pr r s sh sl sp st t th tr v w".split()
 VOWELS = "a e i o u ai ea ee oa oo ou".split()
@@ -21,18 +22,18 @@ PREPOSITIONS = ["of", "in", "with", "near", "from", "under", "over", "beside"]
 
 def _words(kind: str, count: int) -> list[str]:
     """Different words of one to three syllables, always the same ones."""
-    dice, found = random.Random(f"words of kind {kind}"), {}
+    rng, found = random.Random(f"words of kind {kind}"), {}
     while len(found) < count:
-        syllables = 1 + int(dice.random() * (2 if kind != "name" else 3))
-        word = "".join(_pick(dice, ONSETS) + _pick(dice, VOWELS) for _ in range(syllables)) + _pick(
-            dice, CODAS
+        syllables = 1 + int(rng.random() * (2 if kind != "name" else 3))
+        word = "".join(_pick(rng, ONSETS) + _pick(rng, VOWELS) for _ in range(syllables)) + _pick(
+            rng, CODAS
         )
         found[word.capitalize() if kind in ("name", "place") else word] = None
     return list(found)
 
 
-def _pick(dice: random.Random, values: list[str]) -> str:
-    return values[int(dice.random() * len(values))]
+def _pick(rng: random.Random, values: Sequence[str]) -> str:
+    return values[int(rng.random() * len(values))]
 
 
 class Grammar:
@@ -47,38 +48,37 @@ class Grammar:
 
     def document(self, seed: int, number: int) -> str:
         """Two to eight sentences about a few names that come up again."""
-        dice = random.Random(f"{seed}/{number}")
-        cast = [self._word(dice, "name") for _ in range(2)]
-        return " ".join(self._sentence(dice, cast) for _ in range(2 + int(dice.random() * 7)))
+        rng = random.Random(f"{seed}/{number}")
+        cast = [self._word(rng, "name") for _ in range(2)]
+        return " ".join(self._sentence(rng, cast) for _ in range(2 + int(rng.random() * 7)))
 
-    def _word(self, dice: random.Random, kind: str) -> str:
+    def _word(self, rng: random.Random, kind: str) -> str:
         weights = self.weights[kind]
-        return self.words[kind][bisect.bisect(weights, dice.random() * weights[-1])]
+        return self.words[kind][bisect.bisect(weights, rng.random() * weights[-1])]
 
-    def _sentence(self, dice: random.Random, cast: list[str]) -> str:
-        subject = _pick(dice, cast) if dice.random() < 0.5 else self._noun_phrase(dice, cast, 0)
+    def _sentence(self, rng: random.Random, cast: list[str]) -> str:
+        subject = _pick(rng, cast) if rng.random() < 0.5 else self._noun_phrase(rng, cast, 0)
         tail = ""
-        if dice.random() < 0.25:
-            tail = f" in {1000 + int(dice.random() * 1000)}"
-        elif dice.random() < 0.3:
-            tail = f" at {self._word(dice, 'place')}"
-        adverb = f" {self._word(dice, 'adverb')}ly" if dice.random() < 0.2 else ""
+        if rng.random() < 0.25:
+            tail = f" in {1000 + int(rng.random() * 1000)}"
+        elif rng.random() < 0.3:
+            tail = f" at {self._word(rng, 'place')}"
+        adverb = f" {self._word(rng, 'adverb')}ly" if rng.random() < 0.2 else ""
         text = (
-            f"{subject}{adverb} {self._word(dice, 'verb')}s "
-            f"{self._noun_phrase(dice, cast, 0)}{tail}."
+            f"{subject}{adverb} {self._word(rng, 'verb')}s {self._noun_phrase(rng, cast, 0)}{tail}."
         )
         return text[0].upper() + text[1:]
 
-    def _noun_phrase(self, dice: random.Random, cast: list[str], depth: int) -> str:
-        roll = dice.random()
+    def _noun_phrase(self, rng: random.Random, cast: list[str], depth: int) -> str:
+        roll = rng.random()
         if roll < 0.15:
-            return _pick(dice, cast)
-        article = "the" if roll < 0.6 else "a" if roll < 0.85 else str(2 + int(dice.random() * 98))
+            return _pick(rng, cast)
+        article = "the" if roll < 0.6 else "a" if roll < 0.85 else str(2 + int(rng.random() * 98))
         plural = "s" if article[0].isdigit() else ""
-        adjective = f"{self._word(dice, 'adjective')} " if dice.random() < 0.4 else ""
-        text = f"{article} {adjective}{self._word(dice, 'noun')}{plural}"
-        if depth < 2 and dice.random() < 0.25:
-            text += f" {_pick(dice, PREPOSITIONS)} {self._noun_phrase(dice, cast, depth + 1)}"
-        elif depth < 1 and dice.random() < 0.1:
-            text += f" that {self._word(dice, 'verb')}s {self._noun_phrase(dice, cast, depth + 1)}"
+        adjective = f"{self._word(rng, 'adjective')} " if rng.random() < 0.4 else ""
+        text = f"{article} {adjective}{self._word(rng, 'noun')}{plural}"
+        if depth < 2 and rng.random() < 0.25:
+            text += f" {_pick(rng, PREPOSITIONS)} {self._noun_phrase(rng, cast, depth + 1)}"
+        elif depth < 1 and rng.random() < 0.1:
+            text += f" that {self._word(rng, 'verb')}s {self._noun_phrase(rng, cast, depth + 1)}"
         return text

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Iterable
+from typing import Any, TypeVar
 
 from capacity.data import lists
 from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
@@ -25,6 +26,9 @@ PAIRS = (
     ("university", "major"),
     ("employer", "work_city"),
 )  # 3.1, appendix A.1.1
+
+
+Number = TypeVar("Number", int, float)
 
 
 class Lexicon:
@@ -46,9 +50,8 @@ class Lexicon:
         self.content = content
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self._known: dict[
-            tuple, float
-        ] = {}  # numbers of worlds, which settings ask for again and again
+        # numbers of worlds, which settings ask for again and again
+        self._known: dict[tuple[str, WordedData], Any] = {}
 
     @property
     def rows(self) -> int:
@@ -77,7 +80,7 @@ class Lexicon:
 
     def used_rows(self, data: WordedData) -> int:
         """Rows that the training data of this world can touch, EOS included."""
-        if self.content["kind"] != "bios":
+        if not isinstance(data, BiosData):
             return self.content["bio_rows"]
         return self._once(
             "used_rows",
@@ -90,16 +93,16 @@ class Lexicon:
         orders; exact."""
         return self._once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
 
-    def _once(self, name: str, data, compute):
+    def _once(self, name: str, data: WordedData, compute: Callable[[], Number]) -> Number:
         if (name, data) not in self._known:
             self._known[name, data] = compute()
         return self._known[name, data]
 
     def shortest(self, data: WordedData) -> int:
         """A lower bound on the tokens of a biography, without EOS."""
-        if self.content["kind"] == "corpus":
+        if isinstance(data, CorpusData):
             return min(self.length(p) for texts in self.content["texts"] for p in texts)
-        if self.content["kind"] == "biod":
+        if isinstance(data, BiodData):
             return data.attributes * (data.chunks * data.length + 2)
         return 3 * len(attributes_of(data))
 
@@ -204,7 +207,9 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
         value = content["values"][attribute]
         a, b, c = value_sizes(content, data, attribute)
         lead = sum(
-            _mean([length(p) for p in part[:n]]) for part, n in zip(value["parts"], (a, b)) if n
+            _mean([length(p) for p in part[:n]])
+            for part, n in zip(value["parts"], (a, b), strict=True)
+            if n
         )
         first = sum(group[0] == i for group in groups) / len(
             groups
@@ -262,4 +267,8 @@ def _corpus_mean(lexicon: Lexicon, data: CorpusData) -> float:
     return _mean([_mean([lexicon.length(p) for p in texts]) for texts in lexicon.content["texts"]])
 
 
-MEANS = {"bios": _bios_mean, "biod": _biod_mean, "corpus": _corpus_mean}
+MEANS: dict[str, Callable[[Lexicon, Any], float]] = {
+    "bios": _bios_mean,
+    "biod": _biod_mean,
+    "corpus": _corpus_mean,
+}

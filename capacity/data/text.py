@@ -14,12 +14,14 @@ import itertools
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Any
 
 from capacity.base.errors import ConfigError
+from capacity.base.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,12 +75,12 @@ def source_digest(
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub":
         return f"hub/{path}/{split}/{field}/{documents}" + (f"@{revision}" if revision else "")
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for name in file_names(path):
         with open(name, "rb") as file:
             while block := file.read(2**22):
-                found.update(block)
-    return f"files/{found.hexdigest()}/{field}/{documents}"
+                content.update(block)
+    return f"files/{content.hexdigest()}/{field}/{documents}"
 
 
 def pool_digest(data: TextData) -> str:
@@ -163,11 +165,12 @@ def _from_dataset(data: TextData) -> Iterator[str]:
         if data.source == "files":
             names = file_names(data.path)
             kind = ENDINGS[Path(names[0]).suffix.lstrip(".")]
-            by = {"sample_by": "paragraph"} if kind == "text" else {}
+            by: dict[str, Any] = {"sample_by": "paragraph"} if kind == "text" else {}
             rows = datasets.load_dataset(
                 kind, data_files=names, split="train", streaming=True, **by
             )
         else:
+            assert data.path is not None  # the name of a data set: checks.check
             rows = datasets.load_dataset(
                 data.path, split=data.split, streaming=True, revision=data.revision
             )
@@ -281,8 +284,6 @@ def keep(results: Path, data: TextData) -> None:
     if path(results, pool_digest(data)).exists():
         return
     from safetensors.numpy import save
-
-    from capacity.base.files import write_atomic
 
     pool = of(data)
     about = {"schema": SCHEMA, "digest": pool.digest, "words": pool.words}

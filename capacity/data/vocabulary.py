@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterable
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -60,9 +60,10 @@ class Encoder:
 
     def word(self, token: int) -> str:
         """The token as text; bytes outside a character show as replacement signs."""
-        return bytes(_BYTES[c] for c in self.tokenizer.id_to_token(token)).decode(
-            "utf-8", "replace"
-        )
+        characters = self.tokenizer.id_to_token(token)
+        if characters is None:
+            raise IndexError(f"token {token}: the vocabulary has {self.tokenizer.get_vocab_size()}")
+        return bytes(_BYTES[c] for c in characters).decode("utf-8", "replace")
 
 
 def chunks(text: str) -> list[str]:

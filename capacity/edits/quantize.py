@@ -12,13 +12,16 @@ grids (simulated quantization).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from capacity.edits.rounding import FLOATS, gptq, output_error, rtn
 from capacity.model.attention import document_mask
-from capacity.model.gpt import GPT
+from capacity.model.gpt import GPT, Weight
 from capacity.settings.quantize import CASTS, STORAGE, Spec
 
 TOKENS_AT_ONCE = 2**14  # of a forward pass over calibration data
@@ -41,6 +44,7 @@ class Observed(GPT):
         elif name.endswith(
             "experts.down"
         ):  # an expert's empty places give act(bias), which no token gets to see
+            assert self._seated is not None  # `up` comes before `down`
             seen = x_MNI * self._seated
         if name in self.grams:
             x = seen.double()
@@ -68,13 +72,14 @@ class Observed(GPT):
         behind = [
             (self._block(w, at, x, B, T, mask, False)[0], B, T, mask) for x, B, T, mask in parts
         ]
-        grams, self.grams = self.grams, {}
+        grams = {name: gram for name, gram in self.grams.items() if gram is not None}
+        self.grams = {}
         return behind, grams
 
     def head_gram(self, w: dict[str, Tensor], parts: list) -> Tensor:
         """x^T x over the inputs of the head, fp64 [in, in]."""
         states = [self._norm(w, "norm", x)[0].double() for x, *_ in parts]
-        return sum(x.T @ x for x in states)
+        return reduce(torch.add, (x.T @ x for x in states))
 
 
 def quantize(
@@ -97,6 +102,7 @@ def quantize(
             {name: {"storage": spec.method} for name in w},
             flat_P.numel() * STORAGE[spec.method],
         )
+    assert spec.rest is not None, f"{spec.method} has no format for the rest"
     maps = {weight.name: parts for weight, parts in _maps(gpt)}
     tables = [name for name in ("token.weight", "position.weight") if spec.embeddings and name in w]
     coded = {*maps, *tables, *(["head.weight"] if spec.embeddings and "head.weight" in w else [])}
@@ -105,7 +111,8 @@ def quantize(
         w[name].copy_(w[name].to(FLOATS[spec.rest]))
     stored = STORAGE[spec.rest] * sum(w[name].numel() for name in report)
     for name in tables:
-        report[name] = _replace(w[name], None, [w[name].shape[2]], spec, table=True)
+        report[name], bits = _replace(w[name], None, [w[name].shape[2]], spec, table=True)
+        stored += bits
     model = Observed(gpt)
     with torch.no_grad():
         parts = model.inputs(w, rows_BT)
@@ -120,27 +127,28 @@ def quantize(
                 ]
                 _, grams = model.through(w, at, parts, names)
                 for name in names:
-                    report[name + ".weight"] = _replace(
+                    report[name + ".weight"], bits = _replace(
                         w[name + ".weight"], grams[name], maps[name + ".weight"], spec
                     )
+                    stored += bits
             parts, _ = model.through(w, at, parts, [])
         if "head.weight" in coded:
-            report["head.weight"] = _replace(
+            report["head.weight"], bits = _replace(
                 w["head.weight"],
                 model.head_gram(w, parts)[None],
                 [w["head.weight"].shape[2]],
                 spec,
                 table=True,
             )
-    stored += sum(report[name].pop("stored_bits") for name in coded)
+            stored += bits
     return flat_P, {name: report[name] for name in w}, stored
 
 
-def _maps(gpt: GPT):
+def _maps(gpt: GPT) -> Iterator[tuple[Weight, list[int]]]:
     """The maps of blocks in the order of the layout: (weight, widths of the maps side by side in
     it)."""
     first, by_place = 0, {place: parts for place, _, parts in gpt.matrices()}
-    for weight, size in zip(gpt.layout, gpt.sizes):
+    for weight, size in zip(gpt.layout, gpt.sizes, strict=True):
         if first in by_place:
             yield weight, by_place[first]
         first += size
@@ -148,9 +156,9 @@ def _maps(gpt: GPT):
 
 def _replace(
     w: Tensor, gram_XII: Tensor | None, widths: list[int], spec: Spec, table: bool = False
-) -> dict:
+) -> tuple[dict[str, Any], int]:
     """Quantize a tensor in place: [1, X, in, out] or [1, in, out] with maps of these widths side by
-    side, or a table [1, V, D]."""
+    side, or a table [1, V, D]; what became of it, and the bits that it takes."""
     stacked = w[0] if w.dim() == 4 else w  # [X, in, out]
     maps, scales, stored, squares = 0, 0, 0, torch.zeros(5, dtype=torch.float64)
     for x, matrix in enumerate(stacked):
@@ -171,21 +179,20 @@ def _replace(
                 )
             part.copy_(q_OI if table else q_OI.T)
             maps += 1
-            scales += spec.grids(1, *w_OI.shape)
-            stored += spec.stored_bits(1, *w_OI.shape)
-    out = {
+            scales += spec.grids(1, w_OI.shape[0], w_OI.shape[1])
+            stored += spec.stored_bits(1, w_OI.shape[0], w_OI.shape[1])
+    out: dict[str, Any] = {
         "storage": f"int{spec.bits}",
         "maps": maps,
         "scales": scales,
         "weight_error": _ratio(squares[0], squares[1]),
-        "stored_bits": stored,
     }
     if gram_XII is not None:
         out |= {
             "output_error": _ratio(squares[2], squares[3]),
             "rtn_output_error": _ratio(squares[4], squares[3]),
         }
-    return out
+    return out, stored
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

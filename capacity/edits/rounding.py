@@ -44,15 +44,30 @@ class Grid:
 def fit(w_RN: Tensor, bits: int, symmetric: bool, scales: str) -> Grid:
     """The grid of each row."""
     w = w_RN.double()
-    if symmetric:
-        width = 2 * w.abs().amax(1, keepdim=True)
-    else:
-        low = w.amin(1, keepdim=True).clamp(max=0)
-        width = w.amax(1, keepdim=True).clamp(min=0) - low
+    low = w.amin(1, keepdim=True).clamp(max=0)
+    width = (
+        2 * w.abs().amax(1, keepdim=True)
+        if symmetric
+        else w.amax(1, keepdim=True).clamp(min=0) - low
+    )
     scale = _up(width / (2**bits - 1), FLOATS[scales])
     scale = torch.where(scale > 0, scale, 1.0)
     zero = torch.full_like(scale, 2 ** (bits - 1)) if symmetric else (-low / scale).round()
     return Grid(scale, zero, bits)
+
+
+def _fit_as(w_RN: Tensor, spec: Spec) -> Grid:
+    """The grid of each row, as a variant with codes asks for it."""
+    assert spec.symmetric is not None and spec.scales is not None, f"{spec.method} has no grids"
+    return fit(w_RN, spec.bits, spec.symmetric, spec.scales)
+
+
+def _group_size(spec: Spec, inputs: int) -> int:
+    """Inputs of a row that share a scale; all of them but with granularity group."""
+    if spec.granularity != "group":
+        return inputs
+    assert spec.group_size is not None, "granularity group has a size"
+    return spec.group_size
 
 
 def _up(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -67,15 +82,13 @@ def rows_of(w_OI: Tensor, spec: Spec) -> Tensor:
     """The weights with those that share a grid in one row."""
     if spec.granularity == "tensor":
         return w_OI.reshape(1, -1)
-    return w_OI if spec.granularity == "row" else w_OI.reshape(-1, spec.group_size)
+    return w_OI.reshape(-1, _group_size(spec, w_OI.shape[1]))
 
 
 def rtn(w_OI: Tensor, spec: Spec) -> Tensor:
     """Round to nearest, fp32 [O, I]."""
     rows = rows_of(w_OI.double(), spec)
-    return (
-        fit(rows, spec.bits, spec.symmetric, spec.scales).nearest(rows).reshape(w_OI.shape).float()
-    )
+    return _fit_as(rows, spec).nearest(rows).reshape(w_OI.shape).float()
 
 
 def gptq(w_OI: Tensor, gram_II: Tensor, spec: Spec, columns: int = COLUMNS) -> Tensor:
@@ -89,9 +102,9 @@ def gptq(w_OI: Tensor, gram_II: Tensor, spec: Spec, columns: int = COLUMNS) -> T
     has no say: its weights are rounded to nearest.
     """
     w, hessian = w_OI.double().clone(), gram_II.double().clone()
-    inputs, group = w.shape[1], spec.group_size if spec.granularity == "group" else w.shape[1]
-    rows = rows_of(w, spec)
-    whole = fit(rows, spec.bits, spec.symmetric, spec.scales)
+    assert spec.damping is not None, "gptq has a damping"
+    inputs, group = w.shape[1], _group_size(spec, w.shape[1])
+    whole = _fit_as(rows_of(w, spec), spec)
     scale_OG, zero_OG = (
         whole.scale.view(-1, inputs // group),
         whole.zero.view(-1, inputs // group),
@@ -111,17 +124,18 @@ def gptq(w_OI: Tensor, gram_II: Tensor, spec: Spec, columns: int = COLUMNS) -> T
         torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True
     )
     out = torch.empty_like(w)
-    columns = (
-        max(group, columns // group * group) if spec.granularity == "group" else columns
-    )  # a group within one block of columns
+    if spec.granularity == "group":  # a group within one block of columns
+        columns = max(group, columns // group * group)
+    regrouped = spec.granularity == "group" and not spec.act_order  # grids of weights as they are
+    now = whole
     for first in range(0, inputs, columns):
         last = min(first + columns, inputs)
         error = torch.zeros(len(w), last - first, dtype=w.dtype, device=w.device)
         for c in range(first, last):
             g = group_of[c]
-            if spec.granularity == "group" and not spec.act_order and c % group == 0:
-                now = fit(w[:, c : c + group], spec.bits, spec.symmetric, spec.scales)
-            elif spec.granularity != "group" or spec.act_order:
+            if regrouped and c % group == 0:
+                now = _fit_as(w[:, c : c + group], spec)
+            elif not regrouped:
                 now = Grid(scale_OG[:, g : g + 1], zero_OG[:, g : g + 1], spec.bits)
             out[:, c : c + 1] = now.nearest(w[:, c : c + 1])
             error[:, c - first] = (w[:, c] - out[:, c]) / upper[c, c]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from capacity.feed.batches import order
+from capacity.settings.data import TextData, text_data
 
 if TYPE_CHECKING:
     from capacity.config import Config
@@ -28,18 +29,20 @@ CLOSE = (
 
 def timed(config: Config) -> bool:
     """Whether the run sees canaries at set steps only."""
-    return config.data.kind == "text" and config.data.last_view is not None
+    return isinstance(config.data, TextData) and config.data.last_view is not None
 
 
 def last_step(config: Config) -> int:
     """Updates after which every canary has been seen for the last time."""
-    return round(config.data.last_view * config.steps)
+    last_view = text_data(config.data).last_view
+    assert last_view is not None, "canaries are shuffled into the training set"
+    return round(last_view * config.steps)
 
 
 def last_updates(config: Config) -> np.ndarray:
     """int64, by canary: the number (from 1) of the update that holds its last view; of a control,
     which is never seen, that of a canary in its place."""
-    data = config.data
+    data = text_data(config.data)
     return last_step(config) - np.arange(data.canaries * len(data.repeats)) % data.view_spacing
 
 
@@ -47,13 +50,10 @@ def probe_steps(config: Config) -> tuple[int, ...]:
     """Numbers of updates after which all canaries are scored, rising: before any view, with 1, 2,
     4, ... views still to come, closely while one after the other is seen for the last time, and
     then at growing distances."""
-    return (
-        _probe_steps(
-            config.steps, last_step(config), config.data.view_spacing, max(config.data.repeats)
-        )
-        if timed(config)
-        else ()
-    )
+    if not timed(config):
+        return ()
+    data = text_data(config.data)
+    return _probe_steps(config.steps, last_step(config), data.view_spacing, max(data.repeats))
 
 
 @lru_cache(maxsize=64)
@@ -93,7 +93,7 @@ def _schedule(
 def schedule(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every view: step (from 0, rising), canary, and its place among the views of that step;
     int64 each."""
-    data = config.data
+    data = text_data(config.data)
     return _schedule(last_step(config), data.view_spacing, data.canaries, data.repeats)
 
 

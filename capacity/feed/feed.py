@@ -15,6 +15,7 @@ from capacity.config import Config
 from capacity.data import uniform
 from capacity.feed import batches
 from capacity.feed import canary_schedule as views
+from capacity.settings.data import UniformData
 
 INDEX_CHUNK = 2**21  # batch indices prepared at once (16 MiB)
 CHUNK_TOKENS = (
@@ -79,7 +80,9 @@ class TableFeed:
 
 
 def _uniform_table(config: Config) -> np.ndarray:
-    return uniform.tokens(config.seed, config.items, config.data.seq_len, config.data.vocab_size)
+    data = config.data
+    assert isinstance(data, UniformData)
+    return uniform.tokens(config.seed, config.items, data.seq_len, data.vocab_size)
 
 
 def _text_table(config: Config) -> np.ndarray:
@@ -112,6 +115,7 @@ class StreamFeed:
         if self.loaded is None and step:  # resumed
             self._load((step - 1) // self.steps_per_chunk, cursor_MC)
         self._load(step // self.steps_per_chunk, cursor_MC)
+        assert self.tokens is not None
         begin = step % self.steps_per_chunk
         return (tokens.long() for tokens in self.tokens[begin : begin + most])
 

@@ -17,6 +17,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.rng import raw_words
 from capacity.config import Config
 from capacity.data import text
+from capacity.settings.data import TextData, text_data
 
 CANDIDATES = (
     2**12
@@ -62,19 +63,19 @@ def permutation(split_seed: int, n: int) -> np.ndarray:
 
 def of(config: Config) -> Split:
     """The split of a run. ConfigError where the pool has too few different sequences."""
-    data, n = config.data, config.items
+    data, n = text_data(config.data), config.items
     pool = text.of(data)
     reference = data.n_reference or 0
-    trained = {"members": n, "half": n, "reference": max(n, reference), "others": n + reference}[
+    wanted = {"members": n, "half": n, "reference": max(n, reference), "others": n + reference}[
         data.trained_on
     ]
     passages = data.canaries * len(data.repeats) if data.canary_text == "pool" else 0
-    if data.n_held_out + trained + passages > len(pool.tokens_NS):
-        wanted = f"{data.n_held_out} held-out sequences" + f", {passages} canaries" * (passages > 0)
+    if data.n_held_out + wanted + passages > len(pool.tokens_NS):
+        canaries = f", {passages} canaries" if passages else ""
         raise ConfigError(
-            f"data: {wanted} and {trained} for training are asked for, but the text has "
-            f"{len(pool.tokens_NS)} different "
-            f"ones of {data.seq_len} tokens"
+            f"data: {data.n_held_out} held-out sequences{canaries} and {wanted} for training are "
+            f"asked for, but the text has {len(pool.tokens_NS)} different ones of "
+            f"{data.seq_len} tokens"
         )
     dealt = permutation(data.split_seed, len(pool.tokens_NS))
     dealt, last = np.split(dealt, [len(dealt) - passages])
@@ -117,7 +118,7 @@ def of(config: Config) -> Split:
     )
 
 
-def _random_sequences(seed: int, n: int, data) -> np.ndarray:
+def _random_sequences(seed: int, n: int, data: TextData) -> np.ndarray:
     """Sequences of uniform tokens but the end of text, int32 [n, S]: all of the same length and
     equally likely, as exposure asks (Carlini et al., arXiv 1802.08232, section 4)."""
     words = raw_words(seed, "canaries", 0, n * data.seq_len)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from capacity.config import Config
 from capacity.data import hashing, lexicons
 from capacity.data.biographies import WORLDS
-from capacity.settings.data import BiosData
+from capacity.settings.data import BiosData, worded_data
 
 MARGIN = 1.05  # renderings drawn at once, over what the mean length asks for
 
@@ -52,8 +53,8 @@ class MemberStream:
     taken, for each of two streams (the second only where other people have windows of their
     own)."""
 
-    def __init__(self, config, device: torch.device):
-        data = config.data
+    def __init__(self, config: Config, device: torch.device):
+        data = worded_data(config.data)
         self.data, self.device, self.seq_len, self.count = data, device, data.seq_len, config.items
         self.world = WORLDS[data.kind](data, lexicons.of(data), self.count, config.seed, device)
         self.main = Population(0, self.count, hashing.key(config.seed, "turns"))
@@ -157,6 +158,7 @@ class MemberStream:
 
     def cursor_at(self, window: int) -> list[int]:
         """The cursor in front of a window of those read last, or right behind them."""
+        assert self.kept is not None, "no windows have been read"
         cursor, first_window, ends = self.kept
         n = window - first_window
         counts = [n, 0]

@@ -16,7 +16,7 @@ Shape letters beside those of `gpt`: X experts, C places per expert, J = top_k c
 from __future__ import annotations
 
 import math
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor

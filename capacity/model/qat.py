@@ -52,14 +52,17 @@ class _BF16(torch.autograd.Function):
 def rounded(w: Tensor, levels: int, dim: int) -> Tensor:
     """fp32 weights as the values of their channels, which lie along `dim`."""
     widest = w.abs().amax(dim, keepdim=True) * (2 / (levels - 1))
-    best, least = None, None
-    for ratio in (
-        RATIOS if levels > 2 else RATIOS[:1]
-    ):  # two values have the same codes at every scale
-        now = _codes(w, _fp16(widest * ratio), levels)
-        error = (now * _fp16(widest * ratio) - w).square().sum(dim, keepdim=True)
-        best = now if least is None else torch.where(error < least, now, best)
-        least = error if least is None else torch.minimum(error, least)
+
+    def at(ratio: float) -> tuple[Tensor, Tensor]:
+        """The codes at this part of the widest scale, and their squared error."""
+        codes = _codes(w, _fp16(widest * ratio), levels)
+        return codes, (codes * _fp16(widest * ratio) - w).square().sum(dim, keepdim=True)
+
+    best, least = at(RATIOS[0])
+    for ratio in RATIOS[1:] if levels > 2 else ():  # two values have one code at every scale
+        now, error = at(ratio)
+        best = torch.where(error < least, now, best)
+        least = torch.minimum(error, least)
     scale = _fp16(
         (w * best).sum(dim, keepdim=True) / best.square().sum(dim, keepdim=True).clamp(min=0.25)
     )

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
+from capacity.analysis.document import Flag, RunColumn
 from capacity.analysis.residuals import Residuals
 from capacity.base.files import plain
 from capacity.config import Config
-from capacity.analysis.document import Flag, RunColumn
 
 STATES = ("finished", "failed", "missing", "interrupted", "running")
 IN_THE_SHAPE = ("model.n_layers", "model.d_model")  # the label of a run has them

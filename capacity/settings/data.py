@@ -324,6 +324,20 @@ class TextData(_Sequences):
     pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
 
 
+def text_data(data: Data) -> TextData:
+    """The settings of text; TypeError for another kind, which is a mistake of the caller."""
+    if not isinstance(data, TextData):
+        raise TypeError(f"data.kind={data.kind}: expected text")
+    return data
+
+
+def worded_data(data: Data) -> WordedData:
+    """The settings of a kind with words; TypeError for another kind."""
+    if isinstance(data, UniformData | TextData):
+        raise TypeError(f"data.kind={data.kind}: expected bios, biod or corpus")
+    return data
+
+
 WordedData = BiosData | BiodData | CorpusData  # their text comes from a compiled lexicon
 Data = UniformData | WordedData | TextData
 

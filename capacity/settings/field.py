@@ -9,24 +9,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from functools import lru_cache
-from typing import Any, get_type_hints
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeGuard, get_type_hints
 
 from capacity.base.errors import ConfigError, nearest
 
 REQUIRED = object()  # a setting that is always part of the identity
 
 
-def setting(
+def setting(  # noqa: PLR0913  each keyword is one limit of a setting
     default: Any,
     help: str,
     *,
-    low=None,
-    above=None,
-    high=None,
-    choices=None,
-    form=None,
-    neutral=REQUIRED,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    form: tuple[str, str] | None = None,
+    neutral: Any = REQUIRED,
 ) -> Any:
     """A dataclass field with its help text and its allowed values: low <= value <= high, value >
     above, choices, or for texts (and each text of a list) `form`, a regular expression and the
@@ -56,20 +57,9 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     limits = field.metadata
     if getattr(base, "__origin__", None) is tuple:
         return _checked_list(key, value, limits, base.__args__[0])
-    whole = (
-        base is int
-        and not isinstance(value, bool)
-        and isinstance(value, (int, float))
-        and value == value
-    )
-    if whole and abs(value) != math.inf and value == int(value):
+    if base is int and _is_whole(value):
         value = int(value)
-    elif (
-        base is float
-        and not isinstance(value, bool)
-        and isinstance(value, (int, float))
-        and math.isfinite(value)
-    ):
+    elif base is float and _is_finite(value):
         value = float(value)
     elif not (base in (bool, str) and type(value) is base):
         raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}")
@@ -80,11 +70,27 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
         or (limits["high"] is not None and value > limits["high"])
     )
     if wrong:
-        near = nearest(value, list(limits["choices"])) if limits["choices"] else ""
+        near = nearest(str(value), list(limits["choices"])) if limits["choices"] else ""
         raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}{near}")
-    if base is str:
+    if isinstance(value, str):
         _check_form(key, value, limits)
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number that a double can hold."""
+    try:
+        return _is_number(value) and math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
+
+
+def _is_whole(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int) and _is_number(value) or _is_finite(value) and value == int(value)
 
 
 def _checked_list(key: str, value: Any, limits: Any, kind: type) -> tuple:
@@ -159,12 +165,14 @@ def _allowed(base: type, limits: Any) -> str:
     return " ".join([words, " and ".join(bounds)]).strip()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _types(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def section(cls: type, name: str, tree: dict, unknown) -> Any:
+def section(
+    cls: type, name: str, tree: dict[str, Any], unknown: Callable[[str], ConfigError]
+) -> Any:
     """A dataclass of settings from a dictionary; `unknown(key)` makes the error for a key that it
     does not have."""
     fields = {f.name: f for f in dataclasses.fields(cls)}

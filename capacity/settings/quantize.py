@@ -106,12 +106,9 @@ class Spec:
 
     def grids(self, maps: int, rows: int, columns: int) -> int:
         """Scales that `maps` maps of shape [rows, columns] share among them."""
-        return (
-            maps
-            * {"tensor": 1, "row": rows, "group": rows * columns // (self.group_size or 1)}[
-                self.granularity
-            ]
-        )
+        assert self.granularity is not None, f"{self.method} has no scales"
+        shared_by = {"tensor": 1, "row": rows, "group": rows * columns // (self.group_size or 1)}
+        return maps * shared_by[self.granularity]
 
     def stored_bits(self, maps: int, rows: int, columns: int) -> int:
         """Bits of `maps` maps of shape [rows, columns]: a code per weight, and for each grid a
@@ -119,6 +116,7 @@ class Spec:
         the padding of any file format."""
         if self.method in CASTS:
             return STORAGE[self.method] * maps * rows * columns
+        assert self.scales is not None, f"{self.method} has no scales"
         return maps * rows * columns * self.bits + self.grids(maps, rows, columns) * (
             STORAGE[self.scales] + (0 if self.symmetric else self.bits)
         )

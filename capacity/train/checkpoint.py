@@ -59,20 +59,26 @@ def read_meta(path: Path) -> dict | None:
 def load_states(paths: list[Path], device: torch.device) -> State:
     """Join the checkpoints of the members of a stack, which must stand at one step, into a state on
     the device."""
-    metas = [read_meta(path) for path in paths]
+    metas = [meta for path in paths if (meta := read_meta(path)) is not None]
+    assert len(metas) == len(paths), "a member has no checkpoint"
     assert len({meta["step"] for meta in metas}) == 1, "members stand at different steps"
     members = []
     for path in paths:
         with safe_open(path, "pt") as file:
+            names = set(file.keys())
             members.append(
-                [file.get_tensor(name) if name in file.keys() else NEW[name] for name in TENSORS]
+                [file.get_tensor(name) if name in names else NEW[name] for name in TENSORS]
             )
-    *tensors, cursor_MC = [torch.stack(parts) for parts in zip(*members)]
+    tensors = {
+        name: torch.stack(parts)
+        for name, parts in zip(TENSORS, zip(*members, strict=True), strict=True)
+    }
+    cursor_MC = tensors.pop("cursor_MC")  # stays on the CPU
     return State(
-        metas[0]["step"],
-        *(t.to(device) for t in tensors),
-        [meta["logged"] for meta in metas],
-        cursor_MC,
+        step=metas[0]["step"],
+        logged=[meta["logged"] for meta in metas],
+        cursor_MC=cursor_MC,
+        **{name: tensor.to(device) for name, tensor in tensors.items()},
     )
 
 

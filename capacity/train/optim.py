@@ -162,11 +162,12 @@ class Muon:
         """matrices: as `GPT.matrices` gives them; size: P."""
         self.groups: dict[tuple[int, int], list[Tensor]] = {}
         everywhere = torch.zeros(size, dtype=torch.bool)
-        for first, shape, columns in matrices:
+        for first, shape, widths in matrices:
             index = first + torch.arange(math.prod(shape)).view(shape)
-            for part in index.split(columns, dim=-1):
-                for one in part.reshape(-1, *part.shape[-2:]):
-                    self.groups.setdefault(tuple(one.shape), []).append(one.reshape(-1))
+            for part in index.split(widths, dim=-1):
+                rows, columns = part.shape[-2:]
+                for one in part.reshape(-1, rows, columns):
+                    self.groups.setdefault((rows, columns), []).append(one.reshape(-1))
             everywhere[first : first + math.prod(shape)] = True
         self.index = {shape: torch.cat(parts).to(device) for shape, parts in self.groups.items()}
         self.is_matrix_P = everywhere.to(device)

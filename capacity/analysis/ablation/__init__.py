@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from capacity.analysis.ablation.analysis import BOTH, analyse, varied
-from capacity.analysis.ablation.wording import document
 from capacity.analysis.ablation.fit_errors import residuals
+from capacity.analysis.ablation.wording import document
 from capacity.analysis.random.wording import columns
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from capacity.fitting.statistics import LEVEL
 from capacity.published.expects import BELOW
 
 if TYPE_CHECKING:
-    from capacity.analysis.result import Outcome
     from capacity.config import Config
     from capacity.study import Study
 
@@ -175,21 +174,3 @@ def residuals(finding: Finding) -> list[Residuals]:
         return []
     name, unit = "R against exposures, per run", "bits per parameter"
     return [Residuals(name, "R", unit, "exposures", pd.concat(out))]
-
-
-def outcome(table: pd.DataFrame, study: Study, *, n_boot: int = 4000, seed: int = 0) -> Outcome:
-    """What `result.judge` still asks for."""
-    from capacity.analysis.facts import plots
-    from capacity.analysis.facts.wording import document
-    from capacity.analysis.result import Outcome
-    from capacity.report import text
-
-    finding = analyse(study, table, Path(), Options(n_boot, None, seed))
-    return Outcome(
-        "people",
-        dict(finding.numbers),
-        FILE,
-        dict(finding.tables),
-        plots.figures(finding),
-        text.render(document(finding)),
-    )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from capacity.analysis.random.analysis import analyse
-from capacity.analysis.random.wording import columns, document
 from capacity.analysis.random.fit_errors import residuals
+from capacity.analysis.random.wording import columns, document
 
 if TYPE_CHECKING:
     import pandas

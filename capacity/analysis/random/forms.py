@@ -9,9 +9,8 @@ intervals by cluster), so that forms can be told apart by the sizes that they di
 from __future__ import annotations
 
 from capacity.base.files import plain
-from capacity.fitting import fit
-from capacity.fitting import selection
 from capacity.base.words import digits, ends
+from capacity.fitting import fit, selection
 
 PLATEAUS = ("capacity_linear", "capacity_affine", "capacity_power")
 RUNS = ("hard_corner", "smooth_corner")
@@ -70,7 +69,7 @@ def _forms_compared(names, points, resamples, seed):
     rows, without = [], {}
     for name in names:
         try:
-            rows += selection.forms([name], points, "parameters")
+            rows += selection.compare_forms([name], points, "parameters")
         except ValueError as error:
             without[name] = str(error)
     rows = selection.ranked(rows)

@@ -120,8 +120,7 @@ def capacity_figure(fit):
         legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] * bool(fit["alpha"]) + (
             [
                 entry(
-                    f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, foretells "
-                    f"best",
+                    f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, predicts best",
                     color=COLORS[1],
                     lw=1.0,
                     ls="-",

@@ -27,8 +27,8 @@ from capacity.analysis.document import (
     Section,
     Text,
 )
-from capacity.analysis.random import forms
 from capacity.analysis.finding import Finding
+from capacity.analysis.random import forms
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, STRICT_CORNER
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, joined, plural, span

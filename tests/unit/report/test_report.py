@@ -120,7 +120,7 @@ def test_no_number_of_a_fit_is_the_pages_own(planted, name):
     known = {leaf for leaf in leaves(found.numbers) if isinstance(leaf, float)}
     blocks = [block for part in said.sections for block in part.blocks if isinstance(block, Laws)]
     numbers = [number for block in blocks for law in block.laws for number in law.numbers]
-    assert numbers or name == "morris/membership@shadows"
+    assert numbers or name in ("morris/membership@shadows", "physics33/10_junk@pocket")
     for number in numbers:
         assert number.value in known, (number.symbol, number.value)
         for part in number.intervals:
@@ -186,7 +186,7 @@ def test_the_answers_say_what_was_planted(planted):
     assert (
         float(at[1]) == pytest.approx(crossing(0.75, 1.4, 0.5, 2.5), rel=0.03)
         and at[4] == "the published form"
-    )  # what was planted foretells best
+    )  # what was planted predicts best
     grows = re.search(
         r"grows by ([\d.]+) \[.*?\] bits with every doubling of views and by ([\d.]+) \[",
         box("morris/canaries@pocket"),
@@ -196,7 +196,7 @@ def test_the_answers_say_what_was_planted(planted):
     ).startswith("Half of the canaries are written out after about")
     assert "With shadow models the AUC is LiRA" in first("morris/membership@shadows")
     assert (
-        first("morris/forgetting@pocket").startswith("Half of what views left is lost after")
+        first("morris/forgetting@pocket").startswith("Half of the memory of a canary is lost after")
         and b"Not complete" in planted("morris/forgetting@pocket")[3]
     )
 
@@ -413,8 +413,8 @@ def test_errors_of_fits_have_the_size_that_the_fits_state(planted):
     assert rms("morris/membership@pocket", "F1", "sigmoid in log t")[0] == pytest.approx(
         fit["logarithmic"]["rmse"], rel=1e-9
     )
-    assert rms("morris/membership@pocket", "foretold")[0] == pytest.approx(
-        fit["predicted"]["f1_median"][0]["rmse"], rel=1e-9
+    assert rms("morris/membership@pocket", "predicted")[0] == pytest.approx(
+        fit["predictions"]["f1_median"][0]["rmse"], rel=1e-9
     )
     size, fit, points = rms("physics33/04_peak_100@pocket", "R")
     laws = [law for law in fit["exposure_laws"] if not law["reason"]]
