@@ -60,7 +60,7 @@ def text(table: Table, width: int = WIDTH, indent: str = "  ") -> list[str]:
     """Lines of at most `width` columns: caption, headings, rows, legend.
 
     Where the columns do not fit, those marked as details go, the last one first, and a line says
-    so.
+    so; then the first column narrows, and longer names stand on lines of their own.
     """
     lines = wrap(table.caption, "", width=width) if table.caption else []
     if not table.rows:
@@ -72,6 +72,9 @@ def text(table: Table, width: int = WIDTH, indent: str = "  ") -> list[str]:
             break
         shown.remove(spare[-1])
         hidden.insert(0, table.columns[spare[-1]].heading)
+    over = len(indent) + _total(widths) - width
+    if over > 0 and not table.columns[0].right:
+        widths[0] = max(len(table.columns[0].heading), widths[0] - over)
     heads = [table.columns[i].heading for i in shown]
     lines.append(_row(heads, [table.columns[i] for i in shown], widths, indent))
     grouped = any(len(row) == 1 for row in table.rows)

@@ -155,9 +155,9 @@ def analysed(table: pd.DataFrame, name: str) -> Finding:
                 f"no run to fit: none of {len(runs)} finished with a positive number of bits"
             )
         found[convention] = {"parameters": count, "cells": cell.to_dict("records"), **fit(cell)}
-        found["left_out"] |= {
-            what: sorted(runs.run_id[kind == what]) for what in ("missing", "failed", "unlearned")
-        }
+        for what in ("missing", "failed", "unlearned"):  # in either convention
+            known = found["left_out"].get(what, [])
+            found["left_out"][what] = sorted({*known, *runs.run_id[kind == what]})
     # min(alpha P, H), what the published errors are about
     found["paper"]["as_printed"] = fit(cells(runs, "paper", "paper"), "data_bits")
     found["verdicts"] = verdicts(found)

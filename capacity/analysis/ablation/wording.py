@@ -26,7 +26,7 @@ from capacity.analysis.finding import Finding
 from capacity.analysis.random.wording import DECAYED, P_PAPER, PAPER, STRICT
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.table import Column, Table
-from capacity.base.words import count, digits, ends, joined, span
+from capacity.base.words import count, digits, ends, joined, plural, span
 from capacity.published import values as published
 
 SHARP = 12.0  # k of a corner so sharp that no row reads low near it
@@ -45,7 +45,7 @@ def document(finding: Finding) -> Document:
         Section(
             f"fits-{bits}",
             f"{bits} bits, {p} parameters",
-            [_rows(fit[bits]), Laws(_laws(fit[bits]))],
+            [*_rows(fit[bits]), Laws(_laws(fit[bits]))],
         )
         for bits, p in BOTH
     ]
@@ -76,17 +76,16 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
     over = f" (no interval: {hard['interval_reason']})"
     if hard["interval"]:
         over = f", 95% {ends(hard['interval'], 4)} over cells"
-    what = joined([NAMES[column][cells > 1] for column in fit["varied"]])
     limited, error = part["limited_by_capacity"], hard["mean_absolute_error_limited_percent"]
     of_them = ""
     if error is not None and limited < cells:
-        of_them = (
-            f"; the {limited} that are capacity-limited, which alone test alpha, within "
-            f"**{error:.1f}%**"
-        )
+        those = "one that is capacity-limited, which alone tests"
+        if limited > 1:
+            those = f"{limited} that are capacity-limited, which alone test"
+        of_them = f"; the {those} alpha, within **{error:.1f}%**"
     answers = [
         f"One alpha of **{digits(hard['alpha'], 4)} bits per parameter**{over}, fitted to them, "
-        f"predicts the bits of {cells} {what} within {hard['mean_absolute_error_percent']:.1f}% on "
+        f"predicts the bits of {_cells(fit)} within {hard['mean_absolute_error_percent']:.1f}% on "
         f"average{of_them} (strict bits, total parameters; min(alpha P, ceiling))."
     ]
     if not smooth["reason"]:
@@ -97,12 +96,21 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
     return answers
 
 
-def _rows(part: Mapping[str, Any]) -> Table:
+def _cells(fit: Mapping[str, Any]) -> str:
+    """How many cells there are, by what they differ in."""
+    cells = fit["strict"]["cells"]
+    names = [NAMES[column] for column in fit["varied"]]
+    if len(names) == 1 and len({row[fit["varied"][0]] for row in cells}) == len(cells):
+        return plural(len(cells), *names[0])
+    return f"{plural(len(cells), 'cell')} of several {joined([many for _, many in names])}"
+
+
+def _rows(part: Mapping[str, Any]) -> list[Table]:
     names = ("V", "S", "N", "P", "measured", "min()", "error", "smooth", "error", "")
     columns = [Column(name) for name in names]
     rows: list[list[str]] = []
     if part["reason"]:
-        return Table(columns, rows)
+        return []
     hard, smooth = part["hard"], part["smooth"]
     shapes = list(dict.fromkeys(row["label"] for row in part["cells"]))
     for shape in shapes:
@@ -127,7 +135,7 @@ def _rows(part: Mapping[str, Any]) -> Table:
                     "d" if data_limited else "",
                 ]
             )
-    return Table(columns, rows, key="error: fitted / measured - 1; d: data-limited")
+    return [Table(columns, rows, key="error: fitted / measured - 1; d: data-limited")]
 
 
 def _laws(part: Mapping[str, Any]) -> list[Law]:

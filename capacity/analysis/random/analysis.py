@@ -80,7 +80,13 @@ def analysed(
 
 def verdicts(paper: Mapping[str, Any]) -> list[dict]:
     """Estimates of paper bits per paper parameter beside the published ones of the same precision,
-    rows of `published.verdict`. Intervals are Student's t over shapes, each of which counts once."""
+    rows of `published.verdict`. Intervals are Student's t over shapes, each of which counts once.
+    ValueError for numbers of another convention, which no published value compares with."""
+    if (paper["convention"], paper["parameters"]) != ("paper", "paper"):
+        raise ValueError(
+            "published values compare with convention 'paper' and parameters 'paper' only, not "
+            f"with {paper['convention']!r} and {paper['parameters']!r}"
+        )
     precision = paper["validity"]["precision"]
     units = [unit for unit in paper["units"] if not unit["lower_bound"]]
     shapes = pd.DataFrame(units, columns=["label", "parameters", "bits"])

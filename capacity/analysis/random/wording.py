@@ -15,6 +15,8 @@ from capacity.analysis.document import (
     P_TOTAL,
     RESIDUAL,
     RISING_MEANS,
+    Block,
+    Bullets,
     Document,
     Flag,
     Interval,
@@ -133,7 +135,7 @@ def document(finding: Finding) -> Document:
                 "Capacity C against parameters P",
                 [Laws([*laws, *_corners(strict)]), *_other_choices(strict)],
             ),
-            Section("forms", "Forms compared", [_forms(strict["forms"])]),
+            Section("forms", "Forms compared", _forms(strict["forms"])),
             _published(fit),
         ],
         _flags(strict),
@@ -302,7 +304,7 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
         remarks.append(f"other estimators: {', '.join(told)}")
     engine = {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}
     if row := _form(strict, engine[which]):
-        remarks.append(f"the fitting engine gives {forms.number(row)} over shapes; {_told(row)}")
+        remarks.append(f"the fitting engine gives {forms.number(row)} over shapes; {_errors(row)}")
     formula = part["formula"].replace(" *", "")
     return Law(formula, formula, numbers, remarks, part.get("reason") or "")
 
@@ -328,15 +330,20 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
             for name, entry in row["record"]["intervals"].items()
         ]
         name = f"{forms.SHOWN[row['form']][0]}, all runs"
-        laws.append(Law(name, row["formula"], numbers, [_told(row), *row["warnings"]]))
+        laws.append(Law(name, row["formula"], numbers, [_errors(row), *row["warnings"]]))
     return laws
 
 
-def _told(row: Mapping[str, Any]) -> str:
-    return (
-        f"held-out error {forms.largest(row)} for the largest size, rms {forms.rms(row)}; AICc "
-        f"{forms.more(row)} above the best of its kind"
-    )
+def _errors(row: Mapping[str, Any]) -> str:
+    """How well a form predicts sizes that it was not fitted to, as far as these runs show it."""
+    largest, rms, more = forms.largest(row), forms.rms(row), forms.more(row)
+    parts = [] if largest == "–" else [f"held-out error {largest} for the largest size"]
+    if rms != "–":
+        parts.append(f"rms {rms} over all sizes" if parts else f"held-out error rms {rms}")
+    told = [", ".join(parts) or "no size can be held out"]
+    if more != "–":
+        told.append(f"AICc {more} above the best of its kind")
+    return "; ".join(told)
 
 
 def _other_choices(strict: Mapping[str, Any]) -> list[Text]:
@@ -355,30 +362,31 @@ def _other_choices(strict: Mapping[str, Any]) -> list[Text]:
     return [Text(f"alpha with other choices: {', '.join(told)}")]
 
 
-def _forms(found: Mapping[str, Any]) -> Table:
+def _forms(found: Mapping[str, Any]) -> list[Block]:
     heads = [
         Column("form", right=False),
         Column("largest size", "held-out error of the largest size"),
         Column("rms", "held-out error over all sizes"),
-        Column("AICc above best", "above the best of its kind"),
+        Column("AICc", "above the best of its kind", detail=True),
         Column("parameter", "95% over shapes", right=False),
     ]
     rows: list[list[str]] = []
-    for part, words in (("plateaus", "plateaus"), ("runs", "all runs")):
-        told = found[part]
-        if told["reason"]:
-            rows.append([f"{words}: none: {told['reason']}"])
-        for row in told["forms"]:
+    absent: list[str] = []
+    for part, what in (("plateaus", "plateaus"), ("runs", "all runs")):
+        compared = found[part]
+        for row in compared["forms"]:
             name = forms.SHOWN[row["form"]][0]
-            rows.append(
-                [name, forms.largest(row), forms.rms(row), forms.more(row), forms.number(row)]
-            )
-        rows += [[f"{name}: none: {why}"] for name, why in told["without"].items()]
+            cells = [forms.largest(row), forms.rms(row), forms.more(row), forms.number(row)]
+            rows.append([name, *cells])
+        absent += [f"{forms.SHOWN[name][0]}: {why}" for name, why in compared["without"].items()]
+        if compared["reason"] and not compared["without"]:
+            absent.append(f"{what}: {compared['reason']}")
     key = (
         "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs; each "
-        "size is predicted by a fit to the others"
+        "size is predicted by a fit to the others; AICc: above the best of its kind"
     )
-    return Table(heads, rows, key=key, name="forms")
+    blocks: list[Block] = [Table(heads, rows, key=key, name="forms")] if rows else []
+    return blocks + ([Bullets([f"Not fitted: {why}." for why in absent])] if absent else [])
 
 
 def _published(fit: Mapping[str, Any]) -> Section:

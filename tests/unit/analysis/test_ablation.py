@@ -10,9 +10,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from capacity import counts
+from capacity.analysis import finding, kinds
 from capacity.analysis.ablation import analysis as ablations
-from capacity.analysis.random.plots import ablation_figure
+from capacity.analysis.ablation.plots import ablation_figure
 from capacity.fitting import capacity_forms, linear
+from capacity.report import markdown, text
 from capacity.study import load_study
 from drawings import ink, texts
 
@@ -34,6 +36,11 @@ VOCABULARY = [
     (2048, 64, 2.39e6, 2.36e6, 1.11),
     (4096, 64, 3.13e6, 3.15e6, 0.47),
 ]
+
+
+def shown(found):
+    """What a terminal shows of a finding."""
+    return text.render(kinds.document(found))
 
 
 def published(rows):
@@ -164,7 +171,7 @@ def test_the_hard_corner_is_fitted_exactly():
     ],
 )
 def test_a_planted_alpha_is_found(table):
-    found, _ = ablations.judge(table, "planted")
+    found = ablations.analysed(table, "planted").numbers
     strict = found["strict"]
     assert strict["hard"]["alpha"] == pytest.approx(3.0, rel=0.005) and strict["smooth"][
         "alpha"
@@ -173,12 +180,12 @@ def test_a_planted_alpha_is_found(table):
         strict["hard"]["mean_absolute_error_percent"] < 0.5
         and found["paper"]["hard"]["alpha"] > 3.0
     )
-    alone, _ = ablations.judge(table.sample(frac=1, random_state=1), "planted")
+    alone = ablations.analysed(table.sample(frac=1, random_state=1), "planted").numbers
     assert alone == found
 
 
 def test_a_rounded_corner_pulls_the_hard_alpha_down_and_not_the_smooth_one():
-    strict = ablations.judge(planted(k=5.0), "planted")[0]["strict"]
+    strict = ablations.analysed(planted(k=5.0), "planted").numbers["strict"]
     assert strict["smooth"]["alpha"] == pytest.approx(3.0, rel=1e-3) and strict["smooth"][
         "k"
     ] == pytest.approx(5.0, rel=1e-2)
@@ -207,18 +214,20 @@ def test_intervals_cover_a_planted_alpha():
 
 
 def test_data_that_all_fit_give_no_alpha_and_few_rows_no_interval():
-    found, runs = ablations.judge(planted(n=20), "small")
-    assert "all data fit" in found["strict"]["reason"] and "all data fit" in ablations.report(found)
-    ablation_figure(runs, found, "strict")
-    found, _ = ablations.judge(planted(vocabularies=(64, 1024)), "two")
+    found = ablations.analysed(planted(n=20), "small")
+    assert "all data fit" in found.numbers["strict"]["reason"] and "all data fit" in shown(found)
+    assert "all data fit" in kinds.document(found).answers[0] and kinds.residuals(found) == []
+    assert set(kinds.figures(found)) == {"ablation_strict", "ablation_paper"}
+    found = ablations.analysed(planted(vocabularies=(64, 1024)), "two")
     assert (
-        found["strict"]["hard"]["interval"] is None
-        and found["strict"]["smooth"]["reason"] == "needs three cells"
+        found.numbers["strict"]["hard"]["interval"] is None
+        and found.numbers["strict"]["smooth"]["reason"] == "needs three cells"
     )
-    assert "no interval: too few cells" in " ".join(ablations.report(found).split())
+    words = " ".join(shown(found).split())
+    assert "no interval: too few cells" in words and "smooth corner: none: needs three" in words
 
 
-def test_what_is_missing_is_told_and_what_cannot_be_compared_is_refused():
+def test_what_is_missing_is_named_and_what_cannot_be_compared_is_refused():
     table = planted(noise=0.01)
     table.loc[table.run_id == "v64s32n200d16r0", ["status", "strict_bits", "paper_bits"]] = [
         "missing",
@@ -227,19 +236,29 @@ def test_what_is_missing_is_told_and_what_cannot_be_compared_is_refused():
     ]
     table.loc[table.run_id == "v128s32n200d16r0", ["strict_bits", "paper_bits"]] = -5.0
     table.loc[table.run_id == "v128s32n200d16r1", "gain_last_tenth"] = 0.03
-    text = ablations.report(
-        ablations.judge(
-            table, "a study with a name that is long enough to need a second line, or so"
-        )[0]
-    )
-    assert max(map(len, text.splitlines())) <= 80
-    assert all(run in text for run in ("v64s32n200d16r0", "v128s32n200d16r0", "v128s32n200d16r1"))
+    name = "a study with a name that is long enough to need a second line, or so"
+    found = ablations.analysed(table, name)
+    told = shown(found)
+    assert max(map(len, told.splitlines())) <= 80
+    words = " ".join(told.split())
+    assert f"Ablation of {name}: vocabulary V 11 of 12 runs finished" in words
+    for flag, run in (
+        ("missing", "v64s32n200d16r0"),
+        ("unlearned", "v128s32n200d16r0"),
+        ("unconverged", "v128s32n200d16r1"),
+    ):
+        assert f"{flag}: 1 run ({run}): " in words
+        (mine,) = [part for part in kinds.document(found).flags if part.name == flag]
+        assert mine.runs == [run]
+    one = table.assign(paper_bits=np.where(table.seed == 1, -1.0, table.paper_bits))
+    left = ablations.analysed(one, "x").numbers["left_out"]["unlearned"]
+    assert left == sorted({"v128s32n200d16r0", *table.run_id[table.seed == 1]})
     with pytest.raises(ValueError, match="finished runs mix precision bf16, fp32"):
-        ablations.judge(
+        ablations.analysed(
             table.assign(precision=np.where(table.vocab_size == 64, "fp32", "bf16")), "x"
         )
     with pytest.raises(ValueError, match="2x16 V=128 S=32 stands for several models"):
-        ablations.judge(
+        ablations.analysed(
             table.assign(
                 parameters_total=np.where(
                     table.run_id == "v128s32n200d16r0", 9, table.parameters_total
@@ -248,7 +267,7 @@ def test_what_is_missing_is_told_and_what_cannot_be_compared_is_refused():
             "x",
         )
     with pytest.raises(ValueError, match="no run to fit"):
-        ablations.judge(table.assign(strict_bits=-1.0, paper_bits=-1.0), "x")
+        ablations.analysed(table.assign(strict_bits=-1.0, paper_bits=-1.0), "x")
 
 
 @pytest.mark.parametrize(
@@ -260,12 +279,15 @@ def test_what_is_missing_is_told_and_what_cannot_be_compared_is_refused():
     ],
 )
 def test_a_study_is_written_the_same_twice_and_its_figure_is_legible(tmp_path, table):
-    text = ablations.write_study(table, tmp_path / "a", "planted")
-    assert (
-        text == ablations.write_study(table, tmp_path / "b", "planted")
-        and max(map(len, text.splitlines())) <= 80
-    )
+    told = []
+    for part in ("a", "b"):
+        found = ablations.analysed(table, "planted")
+        page = markdown.render(kinds.document(found), [*kinds.figures(found)])
+        finding.write(found, kinds.figures(found), page, tmp_path / part)
+        told.append(shown(found))
+    assert told[0] == told[1] and max(map(len, told[0].splitlines())) <= 80
     names = [
+        "README.md",
         "ablation_paper.pdf",
         "ablation_paper.png",
         "ablation_strict.pdf",
@@ -277,19 +299,86 @@ def test_a_study_is_written_the_same_twice_and_its_figure_is_legible(tmp_path, t
     assert all(
         (tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names
     )
-    found, runs = ablations.judge(table, "planted")
-    assert json.loads((tmp_path / "a" / "fit.json").read_text()) == found
+    assert json.loads((tmp_path / "a" / "fit.json").read_text(encoding="utf-8")) == found.numbers
+    runs = found.tables["runs.csv"]
+    assert sorted(pd.read_csv(tmp_path / "a" / "runs.csv").run_id) == sorted(table.run_id)
     for convention in ("strict", "paper"):
-        figure = ablation_figure(runs, found, convention)
+        figure = ablation_figure(runs, found.numbers, convention)
         FigureCanvasAgg(figure).draw()
         (ax,) = figure.axes
         drawn = sorted(y for line in ax.lines if line.get_gid() == "runs" for y in line.get_ydata())
         assert drawn == sorted(table[f"{convention}_bits"]) and convention in ax.get_ylabel()
-        shown = texts(figure)
-        total = np.sum(ink(figure, shown), axis=0)
-        assert total.max() == 1 and min(t.get_fontsize() for t in shown) >= 7
+        visible = texts(figure)
+        total = np.sum(ink(figure, visible), axis=0)
+        assert total.max() == 1 and min(t.get_fontsize() for t in visible) >= 7
         total[2:-2, 2:-2] = 0
         assert not total.any(), "text is cut off at the edge of the figure"
+
+
+def test_a_terminal_shows_each_cell_as_a_row_and_both_laws_below():
+    table = planted(noise=0.02)
+    found = ablations.analysed(table, "planted")
+    lines = shown(found).splitlines()
+    for convention, count in (("strict", "total"), ("paper", "paper")):
+        part = found.numbers[convention]
+        start = lines.index(f"{convention} bits, {count} parameters")
+        heads = ["V", "S", "N", "P", "measured", "min()", "error", "smooth", "error"]
+        assert lines[start + 1].split() == heads
+        for i, cell in enumerate(part["cells"]):
+            row = lines[start + 2 + i].split()
+            here = [cell["vocab_size"], cell["seq_len"], cell["n_sequences"]]
+            assert row[:4] == [*map(str, here), f"{cell['parameters']:,.0f}"]
+            assert row[6] == f"{part['hard']['error_percent'][i]:+.1f}%"
+            assert row[8] == f"{part['smooth']['error_percent'][i]:+.1f}%"
+            for shown_bits, bits in (
+                (row[4], cell["bits"]),
+                (row[5], part["hard"]["expected"][i]),
+                (row[7], part["smooth"]["expected"][i]),
+            ):
+                assert float(shown_bits.removesuffix("K")) * 1e3 == pytest.approx(bits, rel=0.006)
+            limited = part["hard"]["alpha"] * cell["parameters"] < cell["ceiling"]
+            assert row[9:] == ([] if limited else ["d"])
+        end = start + 2 + len(part["cells"])
+        assert lines[end] == "  error: fitted / measured - 1; d: data-limited"
+        hard, (low, high) = part["hard"], part["hard"]["interval"]
+        assert lines[end + 1 : end + 3] == [
+            "  min(alpha P, ceiling)",
+            f"    alpha = {hard['alpha']:.3f} bits per parameter; 95% [{low:.3f}, {high:.3f}] over "
+            "cells (jackknife)",
+        ]
+        assert lines[end + 3].strip() == (
+            f"mean absolute error {hard['mean_absolute_error_percent']:.1f}% over 6 cells"
+        )
+    hard = found.numbers["strict"]["hard"]
+    first = kinds.document(found).answers[0].replace("**", "")
+    assert f"One alpha of {hard['alpha']:.3f} bits per parameter, 95% [" in first
+    assert f"{hard['mean_absolute_error_limited_percent']:.1f}%" in first
+    assert "of 6 vocabularies within" in first and "the 4 that are capacity-limited" in first
+
+
+def test_cells_are_counted_as_what_they_are():
+    first = kinds.document(ablations.analysed(planted(lengths=(16, 32)), "x")).answers[0]
+    assert "the bits of 12 cells of several vocabularies and lengths within" in first
+    two = pd.concat([planted(), planted(d=24)], ignore_index=True)
+    first = kinds.document(ablations.analysed(two, "x")).answers[0]
+    assert "the bits of 12 cells of several vocabularies within" in first
+
+
+def test_errors_of_runs_are_fitted_over_measured_minus_one():
+    table = planted(noise=0.02)
+    found = ablations.analysed(table, "planted")
+    (part,) = kinds.residuals(found)
+    strict = found.numbers["strict"]
+    fitted = dict(
+        zip(
+            (cell["vocab_size"] for cell in strict["cells"]), strict["hard"]["expected"], strict=True
+        )
+    )
+    errors = part.points[part.points.series == "min(alpha P, ceiling)"].set_index("run_id").error
+    assert sorted(errors.index) == sorted(table.run_id) and part.unit == "%"
+    expected = 100 * (table.vocab_size.map(fitted) / table.strict_bits - 1)
+    np.testing.assert_allclose(errors[table.run_id], expected)
+    assert set(part.points.series) == {"min(alpha P, ceiling)", "smooth corner"}
 
 
 def test_the_published_studies_have_the_published_shapes():
