@@ -26,6 +26,7 @@ from capacity.design.simulate import Simulation, crossed, forecast
 from capacity.design.terminal import report
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.study import load_study
 from capacity.sweep.packs import Limits, make_stacks
@@ -895,7 +896,7 @@ def test_runs_in_formats_are_read_as_fit_laws_reads_them(here, capsys):
         "[true], data.load: [1.5, 3.0], seed: [0]}\n"
     )
     study, results = load_study("tiny.yaml", []), Path("results")
-    execute(study.runs, results, torch.device("cpu"), study.name, lambda event: None, lambda: False)
+    execute(study.runs, Job(results, torch.device("cpu"), study.name))
     target = make_target("precision_storage", "s", 0.2)
     space = spaces.space_of("tiny.yaml", [], results, "cpu", spaces.Choice(formats=True))
     done = of_records.finished(space, results)
