@@ -370,11 +370,8 @@ def measure_biod(
             nats if d.chunks == 1 else ask(world.pieces, chunk, scorer, batch_tokens)[0]
         )
     p1, p2, p3 = float(p1_R.mean()), float(np.mean(whole)), float(np.mean(first_chunk))
-    n, sizes = (
-        world.n_people,
-        (d.n_names, d.attributes, d.chunks, d.diversity, d.length, d.alphabet),
-    )
-    held = entropy.biod_bits(n, *sizes, p1, p2, p3)
+    n, sizes = world.n_people, resolve.BiodResolved(d).sizes
+    held = entropy.biod_bits(n, sizes, p1, p2, p3)
     value_bits = d.chunks * math.log2(d.diversity)
     by_attribute = {
         f"ID {k + 1}": _summary([whole[k]], [hits[k]], value_bits) for k in range(d.attributes)
@@ -398,7 +395,7 @@ def measure_biod(
         "first",
         person,
         held,
-        entropy.biod_ceiling(n, *sizes),
+        entropy.biod_ceiling(n, sizes),
         total_R,
         np.concatenate(hits),
         parameters,
