@@ -1,9 +1,9 @@
 """Cluster bootstrap of a fit: thousands of refits side by side, each on clusters drawn with
 replacement.
 
-    drawn = bootstrap.draw(found, 4000)
-    bootstrap.intervals(found, drawn, "percentile")        # or "studentized", "bca"; drawn.theta
-                                                           has all of it
+    drawn = bootstrap.draw(fitted, 4000)
+    bootstrap.intervals(fitted, drawn, "percentile")       # or "studentized", "bca"; drawn.theta
+                                                           # has all of it
 
 A resample counts every point as often as its cluster was drawn, so all of them share one design and
 only weights differ. Each is searched from the optimum of all data and from a second start, a normal
@@ -14,12 +14,15 @@ this is what shows the shape.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from capacity.fitting.covariance import spread_of
 from capacity.fitting.fit import Fit
-from capacity.fitting.intervals import spread_of
 from capacity.fitting.solve import normal, solve
 from capacity.fitting.statistics import LEVEL
 
@@ -43,25 +46,27 @@ class Draws:
     seed: int
 
 
-def draw(found: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = True) -> Draws:
+def draw(fitted: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = True) -> Draws:
     """Refits to `resamples` draws of as many clusters as there are."""
-    problem, free = found.problem, found.free
-    dice, count = np.random.default_rng(seed), len(found.clusters)
-    times = dice.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    weight = times[:, found.codes]
+    problem, free = fitted.problem, fitted.free
+    rng, count = np.random.default_rng(seed), len(fitted.clusters)
+    times = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    weight = times[:, fitted.codes]
     first = solve(
-        problem, np.tile(found.u, (resamples, 1)), weight, free, tol=RESAMPLE_TOL, most=200
+        problem, np.tile(fitted.u, (resamples, 1)), weight, free, tol=RESAMPLE_TOL, most=200
     )
     # another basin, if there is one near, is found from elsewhere
-    spread = np.sqrt(np.maximum(np.diag(spread_of(found).covariance), 0.0))
-    begin = found.u + 2 * spread * dice.standard_normal((resamples, len(free)))
-    other = solve(problem, np.where(free, begin, found.u), weight, free, tol=RESAMPLE_TOL, most=200)
+    spread = np.sqrt(np.maximum(np.diag(spread_of(fitted).covariance), 0.0))
+    begin = fitted.u + 2 * spread * rng.standard_normal((resamples, len(free)))
+    other = solve(
+        problem, np.where(free, begin, fitted.u), weight, free, tol=RESAMPLE_TOL, most=200
+    )
     better = other.objective < first.objective * (1 - 10 * RESAMPLE_TOL)
     u = np.where(better[:, None], other.u, first.u)
-    error = _errors(found, u, weight) if errors else np.full_like(u, np.nan)
+    error = _errors(fitted, u, weight) if errors else np.full_like(u, np.nan)
     edge = {
         p.name: float(((u[:, j] <= problem.low[j]) | (u[:, j] >= problem.high[j])).mean())
-        for j, p in enumerate(found.form.parameters)
+        for j, p in enumerate(fitted.form.parameters)
         if free[j]
     }
     return Draws(
@@ -76,17 +81,17 @@ def draw(found: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = Tru
     )
 
 
-def _errors(found: Fit, u, weight) -> np.ndarray:
+def _errors(fitted: Fit, u: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Standard errors [B, k] of resamples from their own clusters (Liang & Zeger 1986, Biometrika
     73, 13, with C / (C - 1))."""
-    count, order = len(found.clusters), np.argsort(found.codes, kind="stable")
-    begin = np.searchsorted(found.codes[order], np.arange(count))
+    count, order = len(fitted.clusters), np.argsort(fitted.codes, kind="stable")
+    begin = np.searchsorted(fitted.codes[order], np.arange(count))
     out, step = np.empty_like(u), max(1, int(4e5 / weight.shape[1] / u.shape[1]))
     for i in range(0, len(u), step):
         part, w = u[i : i + step], weight[i : i + step]
-        e, jacobian = found.problem.residuals(part)
-        _, psi, _, _ = found.problem.loss(e)
-        _, _, hessian, upper = normal(found.problem, part, w)
+        e, jacobian = fitted.problem.residuals(part)
+        _, psi, _, _ = fitted.problem.loss(e)
+        _, _, hessian, upper = normal(fitted.problem, part, w)
         scale = np.sqrt(np.maximum(np.einsum("bii->bi", upper), 1e-300))
         h = hessian / (scale[:, :, None] * scale[:, None, :]) + 1e-10 * np.eye(u.shape[1])
         # a cluster that was drawn m times is m clusters
@@ -101,13 +106,13 @@ def _errors(found: Fit, u, weight) -> np.ndarray:
 
 
 def intervals(
-    found: Fit,
+    fitted: Fit,
     drawn: Draws,
     method: str = "percentile",
     *,
-    at: dict | None = None,
+    at: Mapping[str, ArrayLike] | None = None,
     level: float = LEVEL,
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Intervals from resamples: a dict of value, low, high, method, at_bound by parameter, and by
     prediction "at 0", "at 1", ...
 
@@ -118,39 +123,25 @@ def intervals(
     if method not in ("percentile", "studentized", "bca"):
         raise ValueError(f"unknown method {method!r}: use one of percentile, studentized, bca")
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
-    numbers = {
-        name: (float(found.theta[j]), drawn.theta[:, j])
-        for j, name in enumerate(found.form.names)
-        if found.free[j]
-    }
-    if at is not None and method != "studentized":
-        x = found.form.inputs(at)
-        best, every = found.form.slopes(x, found.theta)[0], found.form.slopes(x, drawn.theta)[0]
-        numbers |= {f"at {i}": (float(best[i]), every[:, i]) for i in range(len(best))}
-    if method == "bca":
-        left = leave_out_clusters(found)
-        x = found.form.inputs(at) if at is not None else None
-        jack = {
-            name: left[:, found.form.index(name)]
-            if not name.startswith("at ")
-            else found.form.slopes(x, left)[0][:, int(name[3:])]
-            for name in numbers
-        }
+    numbers = _numbers(fitted, drawn.theta, None if method == "studentized" else at)
+    values = _numbers(fitted, fitted.theta[None], at)
+    left = _numbers(fitted, leave_out_clusters(fitted), at) if method == "bca" else {}
+    spread = spread_of(fitted) if method == "studentized" else None
     out = {}
-    for name, (value, values) in numbers.items():
-        if method == "studentized":
-            j = found.form.index(name)
-            own = float(np.sqrt(max(spread_of(found).covariance[j, j], 0.0)))
+    for name, draws in numbers.items():
+        value = float(values[name][0])
+        if spread is not None:
+            j = fitted.form.index(name)
+            own = float(np.sqrt(max(spread.covariance[j, j], 0.0)))
             with np.errstate(all="ignore"):
-                t = (drawn.u[:, j] - found.u[j]) / drawn.error[:, j]
+                t = (drawn.u[:, j] - fitted.u[j]) / drawn.error[:, j]
                 low, high = np.nanquantile(t, tails)  # infinite where a resample left no scatter
-            ends = found.form.parameters[j].to_natural(
-                np.array([found.u[j] - high * own, found.u[j] - low * own])
+            ends = fitted.form.parameters[j].to_natural(
+                np.array([fitted.u[j] - high * own, fitted.u[j] - low * own])
             )
         else:
-            ends = np.quantile(
-                values, tails if method == "percentile" else _bca(value, values, jack[name], tails)
-            )
+            where = _bca(value, draws, left[name], tails) if method == "bca" else tails
+            ends = np.quantile(draws, where)
         out[name] = {
             "value": value,
             "low": float(ends[0]),
@@ -161,15 +152,26 @@ def intervals(
     return out
 
 
-def leave_out_clusters(found: Fit) -> np.ndarray:
+def _numbers(
+    fitted: Fit, theta: np.ndarray, at: Mapping[str, ArrayLike] | None
+) -> dict[str, np.ndarray]:
+    """Fitted parameters and predictions "at 0", ... of several parameter sets [B, k], each [B]."""
+    out = {n: theta[:, j] for j, n in enumerate(fitted.form.names) if fitted.free[j]}
+    if at is not None:
+        every = fitted.form.slopes(fitted.form.inputs(at), theta)[0]
+        out |= {f"at {i}": every[:, i] for i in range(every.shape[1])}
+    return out
+
+
+def leave_out_clusters(fitted: Fit) -> np.ndarray:
     """Parameters [C, k] (natural units) of the fits without one cluster each."""
-    weight = (found.codes != np.arange(len(found.clusters))[:, None]).astype(float)
-    return found.problem.to_natural(
-        solve(found.problem, np.tile(found.u, (len(weight), 1)), weight, found.free).u
+    weight = (fitted.codes != np.arange(len(fitted.clusters))[:, None]).astype(float)
+    return fitted.problem.to_natural(
+        solve(fitted.problem, np.tile(fitted.u, (len(weight), 1)), weight, fitted.free).u
     )
 
 
-def _bca(value, values, left, tails):
+def _bca(value: float, values: np.ndarray, left: np.ndarray, tails: np.ndarray) -> np.ndarray:
     from scipy.special import ndtr, ndtri
 
     bias = ndtri(np.clip((values < value).mean(), 1 / len(values), 1 - 1 / len(values)))

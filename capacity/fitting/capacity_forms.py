@@ -70,7 +70,7 @@ def smooth_corner(
 
 def power(parameters: ArrayLike, a: ArrayLike, gamma: ArrayLike) -> Any:
     """a P^gamma in bits; gamma = 1 makes a the bits per parameter."""
-    return a * np.asarray(parameters, float) ** gamma
+    return np.asarray(a, float) * np.asarray(parameters, float) ** np.asarray(gamma, float)
 
 
 FORMS = (

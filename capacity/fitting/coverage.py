@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from capacity.fitting import bootstrap, intervals
-from capacity.fitting.fit import Points, fit
+from capacity.fitting.fit import fit
 from capacity.fitting.forms import FORMS
+from capacity.fitting.points import Points
 
 
 @dataclass(frozen=True)

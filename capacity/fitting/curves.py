@@ -3,41 +3,49 @@
 Every function takes a dict of variables and its parameters in natural units, in the order of
 `forms`, and returns the value and a tuple with its derivative by each parameter. Points run along
 the last axis, parameter sets along those before it: x [n], parameters [B, 1], value [B, n]. Where a
-formula is cut off its derivatives are zero.
+formula is cut off its derivatives are zero. A parameter is an array that broadcasts, or a number.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+
+from capacity.fitting.form import Arrays
+
+Slopes = tuple[Any, tuple[Any, ...]]  # value and its derivative by each parameter
 
 LN4 = float(np.log(4.0))
 
 
-def proportional(x, alpha):
+def proportional(x: Arrays, alpha: Any) -> Slopes:
     """alpha P."""
     p = x["parameters"]
     return alpha * p, (p,)
 
 
-def affine(x, c0, alpha):
+def affine(x: Arrays, c0: Any, alpha: Any) -> Slopes:
     """c0 + alpha P."""
     p = x["parameters"]
     return c0 + alpha * p, (1.0, p)
 
 
-def power(x, a, gamma):
+def power(x: Arrays, a: Any, gamma: Any) -> Slopes:
     """a P^gamma."""
     log_p = np.log(x["parameters"])
     shape = np.exp(gamma * log_p)
     return a * shape, (shape, a * shape * log_p)
 
 
-def hard_corner(x, alpha):
+def hard_corner(x: Arrays, alpha: Any) -> Slopes:
     """min(alpha P, H)."""
     p, h = x["parameters"], x["ceiling_bits"]
     room = alpha * p < h
     return np.where(room, alpha * p, h), (np.where(room, p, 0.0),)
 
 
-def smooth_corner(x, alpha, k):
+def smooth_corner(x: Arrays, alpha: Any, k: Any) -> Slopes:
     """H (1 + (H / (alpha P))^k)^(-1/k), through its logarithm, so that no power overflows."""
     log_h = np.log(x["ceiling_bits"])
     load = log_h - np.log(x["parameters"]) - np.log(alpha)
@@ -46,7 +54,7 @@ def smooth_corner(x, alpha, k):
     return value, (value * share / alpha, value * (bend / k - share * load) / k)
 
 
-def saturating_exponential(x, r_inf, e0, b):
+def saturating_exponential(x: Arrays, r_inf: Any, e0: Any, b: Any) -> Slopes:
     """R_inf (1 - exp(-(E / E0)^b))."""
     log_x = np.log(x["exposures"]) - np.log(e0)
     z = np.exp(np.minimum(b * log_x, 500.0))
@@ -55,7 +63,7 @@ def saturating_exponential(x, r_inf, e0, b):
     return -r_inf * np.expm1(-z), (-np.expm1(-z), -slope * b / e0, slope * log_x)
 
 
-def saturating_power(x, r_inf, e0, b):
+def saturating_power(x: Arrays, r_inf: Any, e0: Any, b: Any) -> Slopes:
     """R_inf (1 - (1 + E / E0)^(-b))."""
     ratio = x["exposures"] / e0
     level = np.log1p(ratio)
@@ -67,40 +75,40 @@ def saturating_power(x, r_inf, e0, b):
     )
 
 
-def log_power(x, c, g):
+def log_power(x: Arrays, c: Any, g: Any) -> Slopes:
     """c log2(1 + E)^g."""
     level = np.log2(1 + x["exposures"])
     shape = level**g
     return c * shape, (shape, c * shape * np.log(level))
 
 
-def effective_parameters(x, c, b0):
+def effective_parameters(x: Arrays, c: Any, b0: Any) -> Slopes:
     """C (1 - exp(-b / b0))."""
     z = x["bits_per_weight"] / b0
     return -c * np.expm1(-z), (-np.expm1(-z), -c * np.exp(-z) * z / b0)
 
 
-def shifted_exponential(x, c, a, b0):
+def shifted_exponential(x: Arrays, c: Any, a: Any, b0: Any) -> Slopes:
     """max(0, C (1 - A exp(-b / b0)))."""
     z = x["bits_per_weight"] / b0
     loss = a * np.exp(-z)
     return _above_zero(c * (1 - loss), (1 - loss, -c * np.exp(-z), -c * loss * z / b0))
 
 
-def quantization_noise(x, c, a):
+def quantization_noise(x: Arrays, c: Any, a: Any) -> Slopes:
     """max(0, C (1 - A 4^-b))."""
     step = np.exp(-LN4 * x["bits_per_weight"])
     return _above_zero(c * (1 - a * step), (1 - a * step, -c * step))
 
 
-def storage_limit(x, s, c):
+def storage_limit(x: Arrays, s: Any, c: Any) -> Slopes:
     """min(s b, C)."""
     b = x["bits_per_weight"]
     short = s * b < c
     return np.where(short, s * b, c), (np.where(short, b, 0.0), np.where(short, 0.0, 1.0))
 
 
-def membership(x, c, s, t0):
+def membership(x: Arrays, c: Any, s: Any, t0: Any) -> Slopes:
     """min(1, (1 + c sigma(-s (t - t0))) / 2)."""
     away = x["tokens_per_parameter"] - t0
     share = _sigma(-s * away)
@@ -108,7 +116,7 @@ def membership(x, c, s, t0):
     return _below_one(0.5 * (1 + c * share), (0.5 * share, -slope * away, slope * s))
 
 
-def membership_logarithmic(x, c, s, t0):
+def membership_logarithmic(x: Arrays, c: Any, s: Any, t0: Any) -> Slopes:
     """min(1, (1 + c / (1 + (t / t0)^s)) / 2)."""
     away = np.log(x["tokens_per_parameter"]) - np.log(t0)
     share = _sigma(-s * away)
@@ -116,7 +124,7 @@ def membership_logarithmic(x, c, s, t0):
     return _below_one(0.5 * (1 + c * share), (0.5 * share, -slope * away, slope * s / t0))
 
 
-def extraction_linear(x, a, b, c):
+def extraction_linear(x: Arrays, a: Any, b: Any, c: Any) -> Slopes:
     """a + b log2(n) + c log2(P), cut off at 0 and 1."""
     seen, size = np.log2(x["times_seen"]), np.log2(x["parameters"])
     line = a + b * seen + c * size
@@ -128,7 +136,7 @@ def extraction_linear(x, a, b, c):
     )
 
 
-def extraction_logistic(x, a, b, c):
+def extraction_logistic(x: Arrays, a: Any, b: Any, c: Any) -> Slopes:
     """sigma(a + b log2(n) + c log2(P))."""
     seen, size = np.log2(x["times_seen"]), np.log2(x["parameters"])
     p = _sigma(a + b * seen + c * size)
@@ -136,14 +144,14 @@ def extraction_logistic(x, a, b, c):
     return p, (slope, slope * seen, slope * size)
 
 
-def forgetting_exponential(x, a, tau, c):
+def forgetting_exponential(x: Arrays, a: Any, tau: Any, c: Any) -> Slopes:
     """c + (a - c) exp(-lag / tau)."""
     z = x["lag"] / tau
     left = np.exp(-z)
     return c + (a - c) * left, (left, (a - c) * left * z / tau, 1 - left)
 
 
-def forgetting_power(x, a, t0, b):
+def forgetting_power(x: Arrays, a: Any, t0: Any, b: Any) -> Slopes:
     """a (1 + lag / t0)^-b."""
     ratio = x["lag"] / t0
     level = np.log1p(ratio)
@@ -151,14 +159,14 @@ def forgetting_power(x, a, t0, b):
     return a * left, (left, a * left * b * ratio / (1 + ratio) / t0, -a * left * level)
 
 
-def forgetting_logarithmic(x, a, t0, b):
+def forgetting_logarithmic(x: Arrays, a: Any, t0: Any, b: Any) -> Slopes:
     """a - b log2(1 + lag / t0)."""
     ratio = x["lag"] / t0
     level = np.log2(1 + ratio)
     return a - b * level, (1.0, b * ratio / (1 + ratio) / t0 / np.log(2), -level)
 
 
-def chinchilla(x, e, a, b, alpha, beta):
+def chinchilla(x: Arrays, e: Any, a: Any, b: Any, alpha: Any, beta: Any) -> Slopes:
     """E + A / N^alpha + B / D^beta, summed as a log-sum-exp, so that terms of any size neither
     overflow nor vanish."""
     log_n, log_d = np.log(x["parameters"]), np.log(x["tokens"])
@@ -170,20 +178,20 @@ def chinchilla(x, e, a, b, alpha, beta):
     return value, (1.0, of_n / a, of_d / b, -of_n * log_n, -of_d * log_d)
 
 
-def _sigma(z):
+def _sigma(z: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * z))
 
 
-def _log1pexp_and_sigma(z):
+def _log1pexp_and_sigma(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     small = np.exp(-np.abs(z))
     return np.maximum(z, 0.0) + np.log1p(small), np.where(z >= 0, 1.0, small) / (1.0 + small)
 
 
-def _above_zero(value, slopes):
+def _above_zero(value: np.ndarray, slopes: tuple[Any, ...]) -> Slopes:
     open_ = value > 0
     return np.where(open_, value, 0.0), tuple(np.where(open_, s, 0.0) for s in slopes)
 
 
-def _below_one(value, slopes):
+def _below_one(value: np.ndarray, slopes: tuple[Any, ...]) -> Slopes:
     open_ = value < 1
     return np.where(open_, value, 1.0), tuple(np.where(open_, s, 0.0) for s in slopes)

@@ -2,22 +2,30 @@
 min(), and their intervals.
 
 Everything here is about three quantities: parameters P (a count), data H (bits that could be
-memorized, the ceiling of the bit convention in use) and memorized bits m or their plateau C. No
-table and no file is known here. U counts (label, seed) units, L counts labels (model shapes).
-Formulas are in `forms`, fits that search in `estimate`.
+memorized, the ceiling of the bit convention in use) and memorized bits m or their plateau C. U
+counts units (one shape and seed each), L counts shapes. Formulas are in `forms`, fits that search
+in `fit`.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from capacity.fitting import fit as estimate
+from capacity.fitting.fit import fit
+from capacity.fitting.points import Points
 from capacity.fitting.statistics import LEVEL, student
 
 FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
 
 
-def named_estimates(parameters, bits):
+def named_estimates(parameters: ArrayLike, bits: ArrayLike) -> dict[str, float | None]:
     """The numbers that all get called "bits per parameter" (L plateaus in, dict of floats out; None
     where undefined).
 
@@ -29,18 +37,17 @@ def named_estimates(parameters, bits):
     p, c = np.asarray(parameters, float), np.asarray(bits, float)
     ratio, spread = c / p, p - p.mean()
     several = bool(spread @ spread > 0)
-    gamma = np.polyfit(np.log(p), np.log(c), 1)[0] if several else None
     return {
         "mean_of_ratios": float(ratio.mean()),
         "geometric_mean": float(np.exp(np.log(ratio).mean())),
         "median": float(np.median(ratio)),
         "through_origin": float((p @ c) / (p @ p)),
         "with_intercept": float((spread @ c) / (spread @ spread)) if several else None,
-        "log_log_exponent": float(gamma) if several else None,
+        "log_log_exponent": float(np.polyfit(np.log(p), np.log(c), 1)[0]) if several else None,
     }
 
 
-def _tail(z):
+def _tail(z: ArrayLike) -> np.ndarray:
     """Hazard of the standard normal, density(z) / P(Z > z), without underflow."""
     from scipy.special import log_ndtr
 
@@ -48,7 +55,9 @@ def _tail(z):
     return np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_ndtr(-z))
 
 
-def censored_mean(y, weight, bound, bound_weight):
+def censored_mean(
+    y: ArrayLike, weight: ArrayLike, bound: ArrayLike, bound_weight: ArrayLike
+) -> tuple[float, float]:
     """Weighted maximum likelihood of a normal mean when some values are known only to exceed
     `bound`.
 
@@ -82,7 +91,13 @@ def censored_mean(y, weight, bound, bound_weight):
     return carry_censored(plain, float(w.sum()), sd, c, v), sd
 
 
-def carry_censored(mean_measured, weight_measured, sd, bound, bound_weight):
+def carry_censored(
+    mean_measured: float,
+    weight_measured: float,
+    sd: float,
+    bound: ArrayLike,
+    bound_weight: ArrayLike,
+) -> float:
     """The mean that solves the censored score equation at fixed sd, given only the mean of the
     measured values.
 
@@ -93,16 +108,18 @@ def carry_censored(mean_measured, weight_measured, sd, bound, bound_weight):
 
     c, v = np.asarray(bound, float), np.asarray(bound_weight, float)
 
-    def score(mean):
+    def score(mean: float) -> float:
         return weight_measured * (mean_measured - mean) + sd * float(v @ _tail((c - mean) / sd))
 
     if not c.size or score(mean_measured) <= 1e-15:
         return float(mean_measured)
     top = max(mean_measured, float(c.max())) + 10 * sd * (1 + v.sum() / weight_measured)
-    return float(brentq(score, mean_measured, top, xtol=1e-15, rtol=1e-14))
+    return cast(float, brentq(score, mean_measured, top, xtol=1e-15, rtol=np.float64(1e-14)))
 
 
-def linear_law(y, shape, design, *, draws, seed):
+def linear_law(
+    y: ArrayLike, shape: np.ndarray, design: ArrayLike, *, draws: int, seed: int
+) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
     """Fit mean response per shape = design @ beta, with a 95% interval over seeds and one over
     shapes.
 
@@ -129,29 +146,46 @@ def linear_law(y, shape, design, *, draws, seed):
     needed = max(FEWEST_SHAPES, p + 1)
     few = f"{n_shapes} shape(s) with data, this law needs {needed}" if n_shapes < needed else None
 
-    def seed_draw(noise):
+    def seed_draw(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         middle = noise @ average
         return middle @ solve.T, noise - middle[:, shape]
 
-    def shape_draw(noise):
+    def shape_draw(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         change = noise @ solve.T
         return change, noise - change @ design.T
 
     inside, outside = y - means[shape], means - design @ beta
     single = "one seed per shape: seed noise was not measured" if k.max() < 2 else None
     pool = (inside * np.sqrt(k / np.maximum(k - 1, 1))[shape])[k[shape] > 1]
-    seeds = _studentized(
-        beta, inside, pool, len(y) - n_shapes, seed_draw, draws, seed, few or single
-    )
+    over_seeds = Replicates(inside, pool, len(y) - n_shapes, seed_draw)
     pool = outside * np.sqrt(n_shapes / max(n_shapes - p, 1))
+    over_shapes = Replicates(outside, pool, n_shapes - p, shape_draw)
     return (
         beta,
-        seeds,
-        _studentized(beta, outside, pool, n_shapes - p, shape_draw, draws, seed, few),
+        _no_interval(few or single)
+        if few or single
+        else _studentized(beta, over_seeds, draws=draws, seed=seed),
+        _no_interval(few) if few else _studentized(beta, over_shapes, draws=draws, seed=seed),
     )
 
 
-def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
+@dataclass(frozen=True)
+class Replicates:
+    """What an interval of a linear law resamples. residual: of the units; pool: the residuals that
+    are drawn from, inflated; dof: what the units leave; draw: from noise [draws, U] to the change
+    of beta and the residuals that remain."""
+
+    residual: np.ndarray
+    pool: np.ndarray
+    dof: int
+    draw: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _no_interval(reason: str | None) -> dict[str, Any]:
+    return {"low": None, "high": None, "dof": None, "reason": reason}
+
+
+def _studentized(beta: np.ndarray, of: Replicates, *, draws: int, seed: int) -> dict[str, Any]:
     """beta minus sd times the quantiles of t* = (change of beta) / (sd of the draw), by resampling
     `pool`.
 
@@ -162,48 +196,51 @@ def _studentized(beta, residual, pool, dof, draw, draws, seed, reason):
     of Silverman's width, 1.06 n^(-1/5) sd, shrunk to keep the variance (Silverman & Young 1987,
     Biometrika 74, 469). The width goes to zero as replicates are added.
     """
-    none = {"low": None, "high": None, "dof": None, "reason": reason}
-    if reason:
-        return none
-    sd = np.sqrt((residual**2).sum() / dof)
+    dof = of.dof
+    sd = np.sqrt((of.residual**2).sum() / dof)
     if sd < 1e-9 * max(1.0, float(np.abs(beta).max())):
-        return none | {
-            "reason": "replicates agree to the last digit: no noise to resample (is the seed in "
-            "use?)"
-        }
-    rng, size, width = np.random.default_rng(seed), len(residual), 1.06 * len(pool) ** -0.2
+        return _no_interval(
+            "replicates agree to the last digit: no noise to resample (is the seed in use?)"
+        )
+    rng, size, pool = np.random.default_rng(seed), len(of.residual), of.pool
+    width = 1.06 * len(pool) ** -0.2
     noise = np.concatenate([pool, -pool])[rng.integers(0, 2 * len(pool), (draws, size))]
     noise = (noise + width * sd * rng.standard_normal((draws, size))) / np.hypot(1.0, width)
-    change, rest = draw(noise)
+    change, rest = of.draw(noise)
     t = change / np.sqrt((rest**2).sum(1, keepdims=True) / dof)
     low, high = np.quantile(t, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
     return {"low": beta - high * sd, "high": beta - low * sd, "dof": dof, "reason": None}
 
 
-def fit_smooth_corner(parameters, data_bits, bits, start=None):
-    """alpha and k of the smooth corner by least squares on log bits over runs (positive arrays of
-    one length), or from one start (alpha, k) only.
+def fit_smooth_corner(
+    parameters: ArrayLike,
+    data_bits: ArrayLike,
+    bits: ArrayLike,
+    start: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    """alpha and k of the smooth corner by least squares on log bits (positive arrays of one
+    length), or from one start (alpha, k) only.
 
     Returns a dict: alpha, k, rms (of natural logs), starts, agreeing (of the best 16, those that
     end within 1e-6 of the best objective), at_bound (k above 50 or below 1.05: not determined by
-    these runs). A cross-check of the headline, which is `linear_law`.
+    these points). A cross-check of the headline, which is `linear_law`.
     """
-    points = estimate.Points({"parameters": parameters, "ceiling_bits": data_bits}, bits)
-    found = estimate.fit(
+    points = Points({"parameters": parameters, "ceiling_bits": data_bits}, bits)
+    fitted = fit(
         "smooth_corner", points, delta=np.inf, starts=None if start is None else np.array([start])
     )
-    alpha, k = (found.values[name] for name in ("alpha", "k"))
+    alpha, k = (fitted.values[name] for name in ("alpha", "k"))
     return {
         "alpha": alpha,
         "k": k,
-        "rms": float(np.sqrt(np.mean(found.residuals() ** 2))),
-        "starts": found.search["starts"],
-        "agreeing": found.search["agreeing"],
+        "rms": float(np.sqrt(np.mean(fitted.residuals() ** 2))),
+        "starts": fitted.search["starts"],
+        "agreeing": fitted.search["agreeing"],
         "at_bound": not 1.05 < k < 50,
     }
 
 
-def fit_hard_corner(parameters, data_bits, bits):
+def fit_hard_corner(parameters: ArrayLike, data_bits: ArrayLike, bits: ArrayLike) -> float:
     """alpha of `hard_corner` by least squares on log bits over positive arrays of one length;
     exact, by all its pieces.
 
@@ -213,24 +250,17 @@ def fit_hard_corner(parameters, data_bits, bits):
     p, h, m = (np.asarray(x, float) for x in (parameters, data_bits, bits))
     y, corner = np.log(m / p), np.log(h / p)
     ends = np.concatenate([[-np.inf], np.unique(corner)])
-    pieces = [
-        np.clip(y[corner >= high].mean(), low, high) for low, high in zip(ends[:-1], ends[1:])
-    ]
+    pieces = [np.clip(y[corner >= high].mean(), low, high) for low, high in pairwise(ends)]
     return float(np.exp(min(pieces, key=lambda x: ((np.minimum(x, corner) - y) ** 2).sum())))
 
 
-def jackknife(estimate, n, free):
+def jackknife(estimate: Callable[[np.ndarray], float], n: int, free: int) -> dict[str, Any]:
     """Log-scale estimate with a 95% interval by leaving out one of n observations in turn (Efron &
     Tibshirani 1993, ch. 11). estimate: a function of the kept places, int array -> positive
     number. free: degrees of freedom of Student's t. Returns low, high, dof and reason as
     `linear_law` does."""
     if free < 1:
-        return {
-            "low": None,
-            "high": None,
-            "dof": None,
-            "reason": "too few cells are limited by capacity",
-        }
+        return _no_interval("too few cells are limited by capacity")
     every = np.arange(n)
     left = np.log([estimate(np.delete(every, i)) for i in every])
     sd = math.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())

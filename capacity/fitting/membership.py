@@ -95,12 +95,12 @@ def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed:
     ends = np.quantile(draws, [0.025, 0.975], axis=0)
     return out | {
         f"{name}_interval": [float(low), float(high)]
-        for name, low, high in zip(("auc", "f1_median"), *ends)
+        for name, low, high in zip(("auc", "f1_median"), *ends, strict=True)
     }
 
 
 def resampled(
-    members: np.ndarray, others: np.ndarray, n_boot: int, dice: np.random.Generator
+    members: np.ndarray, others: np.ndarray, n_boot: int, rng: np.random.Generator
 ) -> np.ndarray:
     """`auc` and `f1_median` of bootstrap samples, fp64 [n_boot, 2]. Everything is sorted once; a
     sample is how often each sequence is in it, so that it costs a pass over the sequences and no
@@ -115,8 +115,8 @@ def resampled(
     for i in range(n_boot):
         weight = np.concatenate(
             [
-                np.bincount(dice.integers(0, m, m), minlength=m) * (0.5 / m),
-                np.bincount(dice.integers(0, o, o), minlength=o) * (0.5 / o),
+                np.bincount(rng.integers(0, m, m), minlength=m) * (0.5 / m),
+                np.bincount(rng.integers(0, o, o), minlength=o) * (0.5 / o),
             ]
         )[order]
         mine = np.add.reduceat(np.where(is_member, weight, 0.0), first)
@@ -196,7 +196,7 @@ def rmia(
     in [0, 1].
 
     p: probability per token (losses are means over tokens); p(x): its mean over the shadow models.
-    population: indices of sequences.
+    population: inrngs of sequences.
     """
     ratio = -target - (np.logaddexp.reduce(-losses_KN, axis=0) - np.log(len(losses_KN)))
     ordered = np.sort(ratio[population])
@@ -209,10 +209,10 @@ def bag_of_words_auc(
     """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated.
     Near 0.5 where members and non-members come from one pool; else the split itself tells them
     apart, and no attack on it means anything."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     scores = {}
     parts = {
-        side: dice.permutation(len(rows)) % folds
+        side: rng.permutation(len(rows)) % folds
         for side, rows in (("in", members_NS), ("out", others_NS))
     }
     tables = {"in": members_NS, "out": others_NS}
@@ -241,15 +241,15 @@ def bag_of_words_sd(
     """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is
     what chance does: about 1.6 times `auc_se`, because the scores of a fold share a classifier. Of
     many sequences a part is split, and the excess taken over."""
-    dice, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
+    rng, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
     n = min(len(both), max(200, NULL_TOKENS // both.shape[1]))
     m = max(2, round(n * len(members_NS) / len(both)))
     found = []
     for _ in range(draws):
-        chosen = dice.permutation(len(both))[:n]
+        chosen = rng.permutation(len(both))[:n]
         found.append(
             bag_of_words_auc(
-                both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(dice.integers(2**31))
+                both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(rng.integers(2**31))
             )
         )
     return float(np.std(found, ddof=1) / auc_se(m, n - m) * auc_se(len(members_NS), len(others_NS)))

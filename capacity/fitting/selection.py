@@ -1,134 +1,130 @@
-"""Which form, which model: held-out scales, AICc, a paired test for "A stores more than B", what a
-study of a given size could have seen.
+"""Which form: errors on held-out scales, AICc, and all that a file should hold of a fit.
 
-compare.held_out(found, "parameters")                          each size told by the others: the
-                                                               headline error of a fit
-compare.forms(["exposure_exponential", "exposure_log"], points, "exposures")
-compare.paired(bits_a, bits_b, by=size)                        exact sign flips and Student's
-                                                               interval, over pairs and over sizes
-compare.detectable(sd=0.02, pairs=8)                           the smallest difference that 8 pairs
-                                                               see in four of five studies
-compare.winner(bits, n_sequences, seed)                        what the best of several is worth
-                                                               when it was chosen by its own noise
-compare.record(found, "parameters", at=..., resamples=4000)    all that a file should hold of a fit,
-                                                               JSON-able
+held_out(fitted, "parameters")      each size predicted by a fit to the others: the headline
+                                    error of a fit
+compare_forms(["exposure_exponential", "exposure_log"], points, "exposures")
+record(fitted, "parameters", at=..., resamples=4000)        JSON-able
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from capacity.fitting import bootstrap, intervals
-from capacity.fitting import fit as estimate
-from capacity.fitting.fit import Fit, Points
+from capacity.fitting.covariance import spread_of
+from capacity.fitting.fit import Fit, fit
+from capacity.fitting.form import Form
+from capacity.fitting.points import Points
 from capacity.fitting.solve import solve
 
 ABSOLUTE = 0.01  # standard deviations; with so small a delta Huber's loss is the absolute value
 RETRIED = 8  # starts beside the optimum of all points, where a group is left out
 
 
-def held_out(found: Fit, scale: str | None = None) -> dict:
-    """Every group of points told by a fit to the others: groups of one value of the variable
-    `scale`, or clusters where it is None.
+def held_out(fitted: Fit, scale: str | None = None) -> dict[str, Any]:
+    """The error of every group of points under a fit to the other groups: groups of one value of
+    the variable `scale`, or clusters where it is None.
 
     rms (in the unit of the target), rms_percent (of the measured values; None where some are not
     positive), groups (value, points, error of the group's mean, in both units), and for a scale
     largest: the same for its largest value, and extrapolation: how many times larger that is than
-    the next. Bounds count as points where they are fitted, not where they are told. delta is that
-    of all points."""
-    p = found.problem
-    if scale is None:
-        names, codes = list(found.clusters), found.codes
-    else:
-        if scale not in p.x:
-            raise ValueError(
-                f"{found.form.name} has no variable {scale!r}: it has {', '.join(p.x)}"
-            )
-        values, codes = np.unique(p.x[scale], return_inverse=True)
-        names = [float(v) for v in values]
-    needed = int(found.free.sum()) + 1
-    told = [
+    the next. Bounds count as points where they are fitted, not where they are predicted. delta is
+    that of all points. reason: None, or why there is no error."""
+    p = fitted.problem
+    names, codes = _groups(fitted, scale)
+    needed = int(fitted.free.sum()) + 1
+    left = [
         i
         for i in range(len(names))
         if (~p.censored & (codes == i)).any() and (~p.censored & (codes != i)).sum() >= needed
     ]
-    if len(names) < 3 or not told:
+    if len(names) < 3 or not left:
         return {
             "reason": f"{len(names)} group(s) of {scale or 'clusters'}: too few to leave one out",
             "rms": None,
             "rms_percent": None,
             "groups": [],
         }
-    begin = found.form.starts({n: a[~p.censored] for n, a in p.x.items()}, found.y[~p.censored])
-    cost = p.loss(p.residuals(p.to_search(begin), slopes=False)[0])[0].sum(1)
-    begin = np.concatenate(
-        [
-            found.u[None],
-            np.where(
-                found.free, p.to_search(begin)[np.argsort(cost, kind="stable")[:RETRIED]], found.u
-            ),
-        ]
-    )
-    weight = np.repeat([(codes != i).astype(float) for i in told], len(begin), axis=0)
-    ended = solve(p, np.tile(begin, (len(told), 1)), weight, found.free, tol=1e-10)
-    best = ended.objective.reshape(len(told), len(begin)).argmin(1) + len(begin) * np.arange(
-        len(told)
-    )
-    said = found.form.slopes(p.x, p.to_natural(ended.u[best]))[0]
-    groups, errors, parts = [], [], []
-    for row, i in enumerate(told):
+    predicted = fitted.form.slopes(p.x, p.to_natural(_refits(fitted, codes, left)))[0]
+    groups: list[dict[str, Any]] = []
+    errors, parts = [], []
+    for row, i in enumerate(left):
         here = ~p.censored & (codes == i)
-        f, y = said[row, here], found.y[here]
+        f, y = predicted[row, here], fitted.y[here]
         errors.append(f - y)
-        parts.append(100 * (f / y - 1) if (y > 0).all() else None)
+        part = 100 * (f / y - 1) if (y > 0).all() else None
+        parts.append(part)
         groups.append(
             {
                 "group": names[i],
                 "points": int(here.sum()),
                 "error": float((f - y).mean()),
-                "percent": None if parts[-1] is None else float(parts[-1].mean()),
+                "percent": None if part is None else float(part.mean()),
             }
         )
+    known = [part for part in parts if part is not None]
     out = {
         "reason": None,
         "scale": scale or "cluster",
-        "rms": float(np.sqrt(np.mean(np.concatenate(errors) ** 2))),
-        "unit": found.form.target.unit,
-        "rms_percent": None
-        if any(q is None for q in parts)
-        else float(np.sqrt(np.mean(np.concatenate(parts) ** 2))),
+        "rms": _rms(np.concatenate(errors)),
+        "unit": fitted.form.target.unit,
+        "rms_percent": _rms(np.concatenate(known)) if len(known) == len(parts) else None,
         "groups": groups,
     }
     if scale is not None:
-        out["largest"] = groups[-1] if told[-1] == len(names) - 1 else None
+        out["largest"] = groups[-1] if left[-1] == len(names) - 1 else None
         out["extrapolation"] = float(names[-1] / names[-2]) if names[-2] > 0 else None
     return out
 
 
-def aicc(found: Fit) -> dict:
+def _groups(fitted: Fit, scale: str | None) -> tuple[list[Any], np.ndarray]:
+    """Names of the groups that are left out in turn, and the group of each point [n]."""
+    if scale is None:
+        return list(fitted.clusters), fitted.codes
+    x = fitted.problem.x
+    if scale not in x:
+        raise ValueError(f"{fitted.form.name} has no variable {scale!r}: it has {', '.join(x)}")
+    values, codes = np.unique(x[scale], return_inverse=True)
+    return [float(v) for v in values], codes
+
+
+def _refits(fitted: Fit, codes: np.ndarray, left: list[int]) -> np.ndarray:
+    """u [len(left), k] of the fits without one group each, from the optimum of all points and from
+    other starts."""
+    p, free = fitted.problem, fitted.free
+    begin = p.to_search(
+        fitted.form.starts({n: a[~p.censored] for n, a in p.x.items()}, fitted.y[~p.censored])
+    )
+    cost = p.loss(p.errors(begin))[0].sum(1)
+    others = np.where(free, begin[np.argsort(cost, kind="stable")[:RETRIED]], fitted.u)
+    begin = np.concatenate([fitted.u[None], others])
+    weight = np.repeat([(codes != i).astype(float) for i in left], len(begin), axis=0)
+    ended = solve(p, np.tile(begin, (len(left), 1)), weight, free, tol=1e-10)
+    best = ended.objective.reshape(len(left), len(begin)).argmin(1)
+    return ended.u[best + len(begin) * np.arange(len(left))]
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def aicc(fitted: Fit) -> dict[str, Any]:
     """Akaike's criterion with the small-sample term (Hurvich & Tsai 1989, Biometrika 76, 297) of
     the least-squares fit of the same points, so that it is a likelihood; in units of y whatever the
     transform. value None where the points are too few. Points of one cluster count as independent
     here, which favours large forms: held-out scales come first."""
-    fitted = (
-        found
-        if np.isinf(found.problem.delta)
-        else estimate.fit(
-            found.form,
-            found.points,
-            delta=np.inf,
-            transform=found.problem.transform,
-            fixed={n: v for n, v, f in zip(found.form.names, found.theta, found.free) if not f},
-        )
-    )
+    if not np.isinf(fitted.problem.delta):
+        fitted = fit(fitted.form, fitted.points, delta=np.inf, **_again(fitted))
     p, count = fitted.problem, int(fitted.free.sum()) + 1
-    e = p.residuals(fitted.u[None], slopes=False)[0][0]
+    e = p.errors(fitted.u[None])[0]
     measured, n = ~p.censored, len(e)
-    sd = max(
-        float(np.sqrt(np.mean(e[measured] ** 2))) if not p.censored.any() else fitted.sigma, 1e-300
-    )
+    sd = fitted.sigma if p.censored.any() else _rms(e[measured])
+    sd = max(sd, 1e-300)
     slope = {
         "identity": lambda y: np.zeros(n),
         "log": lambda y: -np.log(y),
@@ -155,37 +151,45 @@ def aicc(found: Fit) -> dict:
     }
 
 
-def forms(names, points: Points, scale: str | None = None, **settings) -> list[dict]:
+def _again(fitted: Fit) -> dict[str, Any]:
+    """Settings with which `fit` repeats a fit, but for its loss."""
+    values = zip(fitted.form.names, fitted.theta, fitted.free, strict=True)
+    return {
+        "transform": fitted.problem.transform,
+        "fixed": {name: float(value) for name, value, free in values if not free},
+    }
+
+
+def compare_forms(
+    names: Iterable[Form | str], points: Points, scale: str | None = None, **settings: Any
+) -> list[dict[str, Any]]:
     """The same points by several forms, the one with the smallest held-out error first: form,
     values, rms, held_out (rms and largest scale), aicc, difference to the best, Akaike weight,
-    warnings. settings: of `estimate.fit`. Only forms of one target compare."""
+    warnings. settings: of `fit.fit`. Only forms of one target compare."""
     rows = []
     for name in names:
-        found = estimate.fit(name, points, **settings)
-        left, akaike = held_out(found, scale), aicc(found)
-        e = (
-            found.predict({n: a for n, a in found.problem.x.items()})[~found.problem.censored]
-            - found.y[~found.problem.censored]
-        )
+        fitted = fit(name, points, **settings)
+        measured = ~fitted.problem.censored
+        e = fitted.predict(fitted.problem.x)[measured] - fitted.y[measured]
         rows.append(
             {
-                "form": found.form.name,
-                "formula": found.form.formula,
-                "values": found.values,
-                "free": int(found.free.sum()),
-                "rms": float(np.sqrt(np.mean(e**2))),
-                "unit": found.form.target.unit,
-                "held_out": left,
-                "aicc": akaike["value"],
-                "warnings": list(found.warnings),
+                "form": fitted.form.name,
+                "formula": fitted.form.formula,
+                "values": fitted.values,
+                "free": int(fitted.free.sum()),
+                "rms": _rms(e),
+                "unit": fitted.form.target.unit,
+                "held_out": held_out(fitted, scale),
+                "aicc": aicc(fitted)["value"],
+                "warnings": list(fitted.warnings),
             }
         )
     return ranked(rows)
 
 
-def ranked(rows: list[dict]) -> list[dict]:
-    """Rows of `forms` with AICc differences and Akaike weights among them, the smallest held-out
-    error first."""
+def ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `compare_forms` with AICc differences and Akaike weights among them, the smallest
+    held-out error first."""
     known = [row["aicc"] for row in rows if row["aicc"] is not None]
     least = min(known) if known else None
     weights = {
@@ -204,41 +208,36 @@ def ranked(rows: list[dict]) -> list[dict]:
 
 
 def record(
-    found: Fit,
+    fitted: Fit,
     scale: str | None = None,
     *,
-    at: dict | None = None,
+    at: Mapping[str, ArrayLike] | None = None,
     resamples: int = 0,
     seed: int = 0,
-) -> dict:
+) -> dict[str, Any]:
     """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the
     search by clusters, held-out error, AICc, the parameters under other losses, and, with resamples
     and clusters enough, the bootstrap beside the intervals: its ends and the shares that hit
     bounds."""
-    again = {
-        "transform": found.problem.transform,
-        "fixed": {
-            n: float(v) for n, v, f in zip(found.form.names, found.theta, found.free) if not f
-        },
-    }
     losses = {
-        name: estimate.fit(found.form, found.points, delta=delta, **again).values
-        for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(found.sigma, 1e-12)))
+        name: fit(fitted.form, fitted.points, delta=delta, **_again(fitted)).values
+        for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(fitted.sigma, 1e-12)))
     }
-    more = {
-        "intervals": intervals.of(found, at=at),
-        "held_out": held_out(found, scale),
-        "aicc": aicc(found),
+    covariance = None
+    if len(fitted.clusters) > 1:
+        covariance = spread_of(fitted).covariance.tolist()
+    more: dict[str, Any] = {
+        "intervals": intervals.of(fitted, at=at),
+        "held_out": held_out(fitted, scale),
+        "aicc": aicc(fitted),
         "other_losses": losses,
         "covariance": {
-            "of": [f"log {p.name}" if p.scale == "log" else p.name for p in found.form.parameters],
-            "matrix": intervals.spread_of(found).covariance.tolist()
-            if len(found.clusters) > 1
-            else None,
+            "of": [f"log {p.name}" if p.scale == "log" else p.name for p in fitted.form.parameters],
+            "matrix": covariance,
         },
     }
-    if resamples and len(found.clusters) >= intervals.FEWEST_CLUSTERS:
-        drawn = bootstrap.draw(found, resamples, seed=seed)
+    if resamples and len(fitted.clusters) >= intervals.FEWEST_CLUSTERS:
+        drawn = bootstrap.draw(fitted, resamples, seed=seed)
         more["bootstrap"] = {
             "resamples": resamples,
             "seed": seed,
@@ -246,6 +245,6 @@ def record(
             "at_bound": drawn.at_bound,
             "second_start_better": drawn.second,
             "unconverged": drawn.unconverged,
-            "percentile": bootstrap.intervals(found, drawn, "percentile", at=at),
+            "percentile": bootstrap.intervals(fitted, drawn, "percentile", at=at),
         }
-    return found.to_dict(**more)
+    return fitted.to_dict(**more)

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from capacity.fitting.coverage import Study
-from capacity.fitting.fit import Points, seed_noise
 from capacity.fitting.form import Arrays
 from capacity.fitting.forms import FORMS
+from capacity.fitting.points import Points, seed_noise
 
 SEED_NOISE = 0.015  # relative, pocket study: 0.002 to 0.008 over two seeds, larger for small models
 SHAPE_SCATTER = 0.05  # relative scatter of capacity over shapes
@@ -106,9 +106,8 @@ def _capacity(form: str, truth: Truth, shapes: int, seeds: int, rough: bool) -> 
 def _spoiled(make: Draw) -> Draw:
     def points(rng: np.random.Generator) -> Points:
         drawn = make(rng)
-        return replace(
-            drawn, y=np.where(rng.random(len(drawn.y)) < SPOILED, drawn.y * (1 - LOSS), drawn.y)
-        )
+        y = np.asarray(drawn.y, float)
+        return replace(drawn, y=np.where(rng.random(len(y)) < SPOILED, y * (1 - LOSS), y))
 
     return points
 

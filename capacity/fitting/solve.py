@@ -8,17 +8,19 @@ T is the transform in which residuals are taken, s the root of a point's precisi
 how often the row counts the point (0: left out), rho the loss of Huber (1964, Ann. Math. Stat. 35,
 73): e^2 / 2 up to delta, delta (|e| - delta / 2) beyond. A point known only to lie above its y
 counts with -sigma^2 log Phi(-e / sigma) instead (Tobin 1958, Econometrica 26, 24). u are the
-parameters in the coordinates of `forms.Parameter`; derivatives are exact. Shapes: B rows, n points,
+parameters in the coordinates of `form.Parameter`; derivatives are exact. Shapes: B rows, n points,
 k parameters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from capacity.fitting.forms import Form
+from capacity.fitting.form import Arrays, Form
 
 TINY = 1e-300
 HUGE = 1e60
@@ -26,22 +28,24 @@ FLAT = 1e-100  # values below have no slope in the transform
 CHUNK = 4e5  # numbers of [rows, n, k] at a time, so that they stay in cache
 STALLED = 1e12
 
+Rows = Any  # an index of rows
+EVERY: Rows = slice(None)
 
-def forward(transform: str, value):
+
+def forward(transform: str, value: ArrayLike) -> np.ndarray:
     """T(value). ValueError for an unknown transform."""
+    value = np.asarray(value, float)
     if transform == "identity":
-        return np.asarray(value, float)
+        return value
     with np.errstate(divide="ignore", invalid="ignore"):
         if transform == "log":
             return np.log(np.maximum(value, TINY))
         if transform == "logit":
-            return np.log(np.maximum(value, TINY)) - np.log(
-                np.maximum(1 - np.asarray(value, float), TINY)
-            )
+            return np.log(np.maximum(value, TINY)) - np.log(np.maximum(1 - value, TINY))
     raise ValueError(f"unknown transform {transform!r}: use one of log, logit, identity")
 
 
-def back(transform: str, t):
+def back(transform: str, t: ArrayLike) -> np.ndarray:
     """Inverse of `forward`."""
     with np.errstate(over="ignore"):
         return {
@@ -58,7 +62,7 @@ class Problem:
 
     form: Form
     transform: str
-    x: dict[str, np.ndarray]
+    x: Arrays
     t: np.ndarray
     root: np.ndarray
     censored: np.ndarray
@@ -67,13 +71,13 @@ class Problem:
     delta: float = np.inf
     sigma: float = 1.0
 
-    def to_natural(self, u):
+    def to_natural(self, u: np.ndarray) -> np.ndarray:
         """Parameters in natural units [..., k]."""
         return np.stack(
             [p.to_natural(u[..., j]) for j, p in enumerate(self.form.parameters)], axis=-1
         )
 
-    def to_search(self, theta):
+    def to_search(self, theta: np.ndarray) -> np.ndarray:
         """u, inside of the box."""
         return np.clip(
             np.stack(
@@ -83,14 +87,17 @@ class Problem:
             self.high,
         )
 
-    def model(self, u, slopes: bool = True):
-        """T(f) [B, n] and, where asked for, its derivatives by u [B, n, k]."""
+    def model(self, u: np.ndarray) -> np.ndarray:
+        """T(f) [B, n]."""
+        with np.errstate(all="ignore"):
+            return forward(self.transform, self.form.slopes(self.x, self.to_natural(u))[0])
+
+    def model_and_slopes(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """T(f) [B, n] and its derivatives by u [B, n, k]."""
         theta = self.to_natural(u)
         with np.errstate(all="ignore"):
             f, df = self.form.slopes(self.x, theta)
             g = forward(self.transform, f)
-            if not slopes:
-                return g, None
             over = {
                 "identity": lambda: None,
                 "log": lambda: np.where(f > FLAT, 1.0 / f, 0.0),
@@ -102,17 +109,21 @@ class Problem:
                 out[..., j] = column * theta[..., j, None] if p.scale == "log" else column
         return g, out
 
-    def residuals(self, u, rows=slice(None), slopes: bool = True):
-        """e [B, n] and the derivatives of -e [B, n, k]."""
-        g, jacobian = self.model(u, slopes)
-        e = self.root * ((self.t if self.t.ndim == 1 else self.t[rows]) - g)
-        return np.clip(
-            np.nan_to_num(e, nan=HUGE), -HUGE, HUGE
-        ), None if jacobian is None else np.clip(
-            np.nan_to_num(jacobian * self.root[:, None]), -HUGE, HUGE
-        )
+    def errors(self, u: np.ndarray, rows: Rows = EVERY) -> np.ndarray:
+        """e [B, n]."""
+        return self._errors(self.model(u), rows)
 
-    def loss(self, e):
+    def residuals(self, u: np.ndarray, rows: Rows = EVERY) -> tuple[np.ndarray, np.ndarray]:
+        """e [B, n] and the derivatives of -e [B, n, k]."""
+        g, jacobian = self.model_and_slopes(u)
+        slopes = np.clip(np.nan_to_num(jacobian * self.root[:, None]), -HUGE, HUGE)
+        return self._errors(g, rows), slopes
+
+    def _errors(self, g: np.ndarray, rows: Rows) -> np.ndarray:
+        e = self.root * ((self.t if self.t.ndim == 1 else self.t[rows]) - g)
+        return np.clip(np.nan_to_num(e, nan=HUGE), -HUGE, HUGE)
+
+    def loss(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """rho, its first derivative, its second derivative (0 or 1 under Huber), and the weight of
         the majorizing parabola, all [B, n]."""
         size = np.abs(e)
@@ -160,7 +171,9 @@ class Solution:
     converged: np.ndarray
 
 
-def normal(problem: Problem, u, weight, rows=slice(None)):
+def normal(
+    problem: Problem, u: np.ndarray, weight: np.ndarray, rows: Rows = EVERY
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Objective [B], gradient by u [B, k], second derivatives of Gauss and Newton [B, k, k], and of
     the majorizer."""
     e, jacobian = problem.residuals(u, rows)
@@ -177,7 +190,13 @@ def normal(problem: Problem, u, weight, rows=slice(None)):
 
 
 def solve(
-    problem: Problem, start, weight=None, free=None, *, tol: float = 1e-13, most: int = 500
+    problem: Problem,
+    start: np.ndarray,
+    weight: np.ndarray | None = None,
+    free: np.ndarray | None = None,
+    *,
+    tol: float = 1e-13,
+    most: int = 500,
 ) -> Solution:
     """A minimum from every start [B, k] (u). weight: [n] or [B, n]; free: [k] or [B, k], which
     parameters may move.
@@ -203,10 +222,18 @@ def solve(
                 most,
             )
         )
-    return Solution(*(np.concatenate(columns) for columns in zip(*parts)))
+    return Solution(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _solve(problem, start, weight, free, rows, tol, most):
+def _solve(  # noqa: PLR0913 (the arguments of `solve`, for some of its rows)
+    problem: Problem,
+    start: np.ndarray,
+    weight: np.ndarray,
+    free: np.ndarray,
+    rows: np.ndarray,
+    tol: float,
+    most: int,
+) -> tuple[np.ndarray, ...]:
     u = np.clip(start, problem.low, problem.high)
     count, k = u.shape
     weight, free = (
@@ -240,7 +267,7 @@ def _solve(problem, start, weight, free, rows, tol, most):
     return u, objective, gradient, decrement, turns, done
 
 
-def polish(problem: Problem, u, free, *, most: int = 50) -> np.ndarray:
+def polish(problem: Problem, u: np.ndarray, free: np.ndarray, *, most: int = 50) -> np.ndarray:
     """The minimum [k] beside u [k], where a search has ended, to the accuracy of the arithmetic.
 
     A search compares objectives, which tell minima apart to the root of eps standard errors only;
@@ -265,13 +292,17 @@ def polish(problem: Problem, u, free, *, most: int = 50) -> np.ndarray:
     return (u if now[0][0] <= first * (1 + 1e-12) + TINY else start)[0]
 
 
-def held_still(problem: Problem, u, gradient, free) -> np.ndarray:
+def held_still(
+    problem: Problem, u: np.ndarray, gradient: np.ndarray, free: np.ndarray
+) -> np.ndarray:
     """True for parameters [B, k] that are not free, or on a bound with a slope that points
     outward."""
     return ~free | ((u <= problem.low) & (gradient > 0)) | ((u >= problem.high) & (gradient < 0))
 
 
-def damped_step(g, hessian, upper, held, damping) -> tuple[np.ndarray, np.ndarray]:
+def damped_step(
+    g: np.ndarray, hessian: np.ndarray, upper: np.ndarray, held: np.ndarray, damping: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The damped step and the decrease g A^-1 g / 2 that it promises; held parameters stay."""
     k = g.shape[1]
     scale = np.einsum("bii->bi", upper)
@@ -297,7 +328,7 @@ def damped_step(g, hessian, upper, held, damping) -> tuple[np.ndarray, np.ndarra
     return -scaled, 0.5 * np.abs((g * scaled).sum(1))
 
 
-def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) -> np.ndarray:
+def projected(problem: Problem, starts: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Starts [S, k] (natural units) with the form's linear parameters replaced by their weighted
     least-squares values given the others.
 
@@ -322,7 +353,7 @@ def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) 
             "log": 1.0 / np.maximum(np.abs(y), TINY),
             "logit": 1.0 / np.maximum(np.abs(y * (1 - y)), 1e-6),
         }[problem.transform]
-    factor = problem.root * size * (1.0 if weight is None else np.sqrt(weight)) * ~problem.censored
+    factor = problem.root * size * ~problem.censored
     a, b = (
         np.nan_to_num(basis * np.broadcast_to(factor, y.shape)[:, None]),
         np.nan_to_num(rest * factor),
@@ -333,7 +364,7 @@ def projected(problem: Problem, starts: np.ndarray, y: np.ndarray, weight=None) 
     return starts
 
 
-def bounded_least_squares(a, b, low):
+def bounded_least_squares(a: np.ndarray, b: np.ndarray, low: np.ndarray) -> np.ndarray:
     """argmin |a c - b|^2 for every row of a [S, n, l], b [S, n], with c >= low where low is finite:
     the best of all active sets."""
     count, _, width = a.shape

@@ -22,7 +22,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -239,7 +239,7 @@ def detectable(
         1 - nctdtr(dof, high, edge) < power
     ):  # no further: far beyond, scipy's noncentral t is NaN for some degrees of freedom
         high *= 1.5
-    shift = brentq(lambda x: 1 - nctdtr(dof, x, edge) - power, 0.0, high)
+    shift = cast(float, brentq(lambda x: 1 - nctdtr(dof, x, edge) - power, 0.0, high))
     out = {
         "effect": shift * error,
         "power": power,
@@ -278,7 +278,7 @@ def standardized_effect(n: int, exact: bool = True) -> float:
         p = (np.abs(flipped + x * shift[:, None]) >= np.abs(mean) - TIE).mean(0)
         return float(((p <= ALPHA) & (np.abs(mean) > half)).mean()) - POWER
 
-    return float(bisect(missing, 0.0, 10.0, xtol=1e-4))
+    return cast(float, bisect(missing, 0.0, 10.0, xtol=1e-4))
 
 
 def fewest_replicates(comparisons: int = 1) -> int:

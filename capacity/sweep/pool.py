@@ -281,16 +281,11 @@ def _ended(
     if len(left) > 1:
         progress.say(f"worker of stack {job.name} {reason}; trying its {len(left)} runs one by one")
         return [Job(f"{job.name}-{i}", [run]) for i, run in enumerate(left)]
-    from capacity.run.run import record_failure  # imports torch, which this process needs only here
+    from capacity.run import record  # imports torch, which this process needs only here
 
-    record_failure(
-        left[0],
-        pack.results,
-        pack.study,
-        f"worker {reason} {LIVES} times; see {job.log}",
-        None,
-        _tail(job.log),
-    )
+    why = f"worker {reason} {LIVES} times; see {job.log}"
+    failure = record.Failure(why, traceback=_tail(job.log))
+    record.write_failure(left[0], pack.results, pack.study, failure)
     finished[left[0].run_id] = "failed"
     progress.say(
         f"failed: {left[0].run_id} ({left[0].shape}, seed {left[0].seed}): worker {reason} {LIVES} "

@@ -46,8 +46,9 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
     import torch  # after the pack was found to be good
 
     from capacity.base.hardware import pick_device
+    from capacity.run.job import Job, Stop
     from capacity.run.mirror import Mirror
-    from capacity.run.run import Stop, execute
+    from capacity.run.run import execute
 
     torch.set_num_threads(allowed_threads(pack.threads))
     stop = Stop(parent)
@@ -59,8 +60,7 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
             sys.stdout = open(os.devnull, "w")
 
     with Mirror(pack.runs, pack.results, pack.study):
-        outcome = execute(
-            pack.runs, pack.results, pick_device(pack.device), pack.study, report, stop
-        )
+        job = Job(pack.results, pick_device(pack.device), pack.study, report, stop)
+        outcome = execute(pack.runs, job)
     report({"event": "outcome", "outcome": outcome})
     return exit_code(outcome)

@@ -94,7 +94,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
             "interval": None if low is None or high is None else [low, high],
         }
     search = fits[form].search
-    held = compare.forms(
+    held = compare.compare_forms(
         [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf
     )
     return out | {

@@ -69,7 +69,7 @@ def _compared(names, points, resamples, seed):
     rows, without = [], {}
     for name in names:
         try:
-            rows += compare.forms([name], points, "parameters")
+            rows += compare.compare_forms([name], points, "parameters")
         except ValueError as error:
             without[name] = str(error)
     rows = compare.ranked(rows)

@@ -121,7 +121,7 @@ def compared(t, value) -> list[dict]:
     points = estimate.Points(
         {"tokens_per_parameter": np.asarray(t, float)}, np.asarray(value, float)
     )
-    return compare.forms(
+    return compare.compare_forms(
         ["membership", "membership_log"], points, "tokens_per_parameter", delta=np.inf
     )
 

@@ -16,6 +16,7 @@ from capacity.compose import load
 from capacity.feed import canary_schedule as views
 from capacity.feed import split
 from capacity.feed.feed import TableFeed
+from capacity.run.job import Job
 from capacity.run.run import execute
 
 SMALL = [
@@ -39,9 +40,7 @@ SMALL = [
 
 
 def run(config, folder, stop=lambda: False):
-    return execute([config], folder, torch.device("cpu"), None, lambda event: None, stop)[
-        config.run_id
-    ]
+    return execute([config], Job(folder, torch.device("cpu"), stop=stop))[config.run_id]
 
 
 @settings(max_examples=30, deadline=None)

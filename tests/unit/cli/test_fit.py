@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity.base.errors import ConfigError
-from capacity.cli import fit as fit_table
+from capacity.cli.fit import Options, fit_forms, pair
+from capacity.cli.fit_report import report
 from capacity.fitting import forms
+from capacity.fitting.points import Columns
 
 EPOCH = {"e": 1.8172, "a": 482.01, "b": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
@@ -30,14 +32,12 @@ def losses():
     )
 
 
-def test_a_surface_from_elsewhere_gives_its_constants_and_foretells_larger_models(losses):
-    found = fit_table.fit(
+def test_a_surface_from_elsewhere_gives_its_constants_and_predicts_larger_models(losses):
+    found = fit_forms(
         ["chinchilla"],
         losses,
-        "loss",
-        {"parameters": "N", "tokens": "train tokens"},
-        delta=1e-3,
-        at=[{"parameters": 7e10, "tokens": 1.4e12}],
+        Columns(y="loss", x={"parameters": "N", "tokens": "train tokens"}),
+        Options(delta=1e-3, at=[{"parameters": 7e10, "tokens": 1.4e12}]),
     )
     record = found["fits"][0]["record"]
     assert {k: v["value"] for k, v in record["parameters"].items()} == pytest.approx(
@@ -48,7 +48,7 @@ def test_a_surface_from_elsewhere_gives_its_constants_and_foretells_larger_model
         rel=1e-4,
     )
     assert record["loss"]["delta"] == 1e-3 and record["convention"]["x tokens"] == "train tokens"
-    text = " ".join(fit_table.report(found).split())
+    text = " ".join(report(found).split())
     assert (
         "parameters 7 times the largest, tokens 4.67 times the largest" in text
         and "no residual is left" in text
@@ -69,15 +69,17 @@ def test_forms_are_ranked_and_rows_can_be_bounds_or_left_out(tmp_path):
     )
     table.loc[0, ["bits", "bound"]] = [0.7 * table.bits[0], "True"]
     table.loc[5, ["bits", "bad"]] = [0.1 * table.bits[5], "true"]
-    found = fit_table.fit(
+    found = fit_forms(
         ["capacity_linear", "capacity_power"],
         table,
-        "bits",
-        {"parameters": "p"},
-        cluster=["label"],
-        lower_bound="bound",
-        left_out=["bad"],
-        resamples=200,
+        Columns(
+            y="bits",
+            x={"parameters": "p"},
+            cluster=["label"],
+            lower_bound="bound",
+            left_out={"bad": "bad"},
+        ),
+        Options(resamples=200),
     )
     assert [row["form"] for row in found["fits"]] == ["capacity_power", "capacity_linear"]
     record = found["fits"][0]["record"]
@@ -89,15 +91,15 @@ def test_forms_are_ranked_and_rows_can_be_bounds_or_left_out(tmp_path):
         and record["points"]["left_out"] == {"bad": 1}
         and record["bootstrap"]["resamples"] == 200
     )
-    assert max(map(len, fit_table.report(found).splitlines())) <= 80
-    ratio = fit_table.fit(
-        ["capacity_linear"],
-        table.assign(twice=2.0),
-        "bits/twice",
-        {"parameters": "p"},
-        left_out=["bad"],
+    assert max(map(len, report(found).splitlines())) <= 80
+    ratio, whole = (
+        fit_forms(
+            ["capacity_linear"],
+            table.assign(twice=2.0),
+            Columns(y=y, x={"parameters": "p"}, left_out={"bad": "bad"}),
+        )
+        for y in ("bits/twice", "bits")
     )
-    whole = fit_table.fit(["capacity_linear"], table, "bits", {"parameters": "p"}, left_out=["bad"])
     assert ratio["fits"][0]["values"]["alpha"] == pytest.approx(
         whole["fits"][0]["values"]["alpha"] / 2
     )
@@ -121,7 +123,7 @@ def test_the_command_writes_everything_at_full_precision(cli, losses, tmp_path):
     done = cli(*args, "--output", "o.json", cwd=tmp_path)
     assert (
         done.returncode == 0
-        and "e = 1.817 fixed" in done.stdout
+        and "e 1.817 fixed nats per token" in " ".join(done.stdout.split())
         and max(map(len, done.stdout.splitlines())) <= 80
     ), done.stderr
     tree = json.loads((tmp_path / "o.json").read_text())
@@ -326,7 +328,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, change, said):
 @given(st.text(max_size=40))
 def test_any_text_of_an_option_is_a_pair_or_one_line(text):
     try:
-        key, value = fit_table._pair("--x", text, "A=B")
+        key, value = pair("--x", text, "A=B")
         assert key and value and "=" not in key
     except ConfigError as error:
         assert "expected A=B" in str(error)

@@ -20,6 +20,7 @@ from capacity.feed.feed import StreamFeed
 from capacity.measure import quantization
 from capacity.measure.describe import describe
 from capacity.model.gpt import GPT
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.settings.quantize import Quantize, Spec, spec_of, specs
 
@@ -481,9 +482,7 @@ def memorizer(tmp_path_factory):
         "quantize.group_size=[8]",
     ]
     config = load(settings)
-    assert execute([config], results, CPU, None, lambda event: None, lambda: False) == {
-        config.run_id: "finished"
-    }
+    assert execute([config], Job(results, CPU)) == {config.run_id: "finished"}
     return results, settings, records.read(results, config.run_id)
 
 
@@ -608,7 +607,7 @@ def test_a_member_of_a_stack_has_the_rows_of_its_weights(here, tiny):
             (2, ["quantize=none"]),
         )
     ]
-    execute(configs, here, CPU, None, lambda event: None, lambda: False)
+    execute(configs, Job(here, CPU))
     assert [
         len(records.read(here, c.run_id)["measures"].get("quantization", {"rows": []})["rows"])
         for c in configs
@@ -774,7 +773,7 @@ def test_bad_settings_of_measure_end_in_one_line_and_change_nothing(
 def test_weights_of_another_model_are_refused(memorizer, capfd, tmp_path):
     results, settings, record = memorizer
     other = load(settings + ["model.d_model=8", "train.steps=60", "quantize=none"])
-    execute([other], tmp_path, CPU, None, lambda event: None, lambda: False)
+    execute([other], Job(tmp_path, CPU))
     name = "weights.safetensors"
     wrong = records.run_dir(tmp_path, other.run_id) / name
     wrong.write_bytes((records.run_dir(results, record["run_id"]) / name).read_bytes())

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capacity.fitting import bootstrap, curves, intervals, linear, statistics
-from capacity.fitting import fit as estimate
-from capacity.fitting import selection as compare
+from capacity.base.files import plain
+from capacity.fitting import bootstrap, curves, intervals, linear, selection, statistics
+from capacity.fitting.convergence import check_convergence
+from capacity.fitting.covariance import spread_of
 from capacity.fitting.coverage import coverage, once
-from capacity.fitting.fit import Points
+from capacity.fitting.fit import fit
 from capacity.fitting.forms import FORMS, form
+from capacity.fitting.points import Columns, Points, inputs_hash, seed_noise
 from capacity.fitting.simulated import STUDIES
 from capacity.fitting.solve import Problem, back, forward, polish, solve
 from capacity.fitting.text_forms import chinchilla_starts
@@ -179,7 +181,7 @@ def test_a_form_refuses_what_it_cannot_read_in_one_line():
         with pytest.raises(ValueError) as refused:
             call()
         assert says in str(refused.value) and "\n" not in str(refused.value)
-    told = json.loads(json.dumps(estimate.plain(law.describe()), allow_nan=False))
+    told = json.loads(json.dumps(plain(law.describe()), allow_nan=False))
     assert (
         told["parameters"]["alpha"]["unit"] == "bits per parameter"
         and told["variables"]["ceiling_bits"]["unit"] == "bits"
@@ -206,9 +208,9 @@ def test_a_noise_free_surface_is_recovered_from_every_one_of_a_few_random_starts
                 ]
             ]
         )
-        found = estimate.fit("chinchilla", Points(x, y), delta=1e-3, starts=start)
+        found = fit("chinchilla", Points(x, y), delta=1e-3, starts=start)
         assert found.values == pytest.approx(EPOCH, rel=1e-6)
-    own = estimate.fit("chinchilla", Points(x, y), delta=1e-3)
+    own = fit("chinchilla", Points(x, y), delta=1e-3)
     assert (
         own.values == pytest.approx(EPOCH, rel=1e-6)
         and own.search["agreeing"] == own.search["kept"]
@@ -222,7 +224,7 @@ def test_a_search_that_stopped_early_is_caught_and_a_finished_one_is_not():
     from scipy.optimize import minimize
 
     x, y = surface(noise=0.01)
-    found = estimate.fit("chinchilla", Points(x, y), delta=1e-3)
+    found = fit("chinchilla", Points(x, y), delta=1e-3)
     problem = found.problem
 
     def objective(u, scale):
@@ -243,7 +245,7 @@ def test_a_search_that_stopped_early_is_caught_and_a_finished_one_is_not():
     early = np.array(
         [minimize(objective, u, args=(1 / len(y),), jac=True, method="L-BFGS-B").x for u in starts]
     )
-    told = estimate.guard(problem, early, sigma=found.sigma)
+    told = check_convergence(problem, early, sigma=found.sigma)
     assert (
         told["distance"] > 0.1
         and told["agreeing"] == 1
@@ -269,11 +271,11 @@ def test_the_minimum_is_scipys(name, delta):
     from scipy.optimize import least_squares
 
     study, points = drawn(name)
-    found = estimate.fit(name, points, delta=delta)
+    found = fit(name, points, delta=delta)
     p = found.problem
 
     def residual(u):
-        return p.root * (p.t - p.model(u[None], slopes=False)[0][0])
+        return p.root * (p.t - p.model(u[None])[0])
 
     how = {} if np.isinf(p.delta) else {"loss": "huber", "f_scale": p.delta}
     for start in (found.u, p.to_search(form(name).vector(study.truth))):
@@ -318,14 +320,12 @@ def shuffled(points, order):
 
 def test_left_out_rows_units_and_transform():
     study, points = drawn("capacity_power", kind="rough")
-    found = estimate.fit("capacity_power", points)
+    found = fit("capacity_power", points)
     told = found.to_dict()["points"]["left_out"]["unconverged"]
     assert told == points.left_out["unconverged"].sum() > 0
     keep = np.flatnonzero(~points.left_out["unconverged"])
-    same_minimum(
-        found, estimate.fit("capacity_power", replace(shuffled(points, keep), left_out={}))
-    )
-    bits = estimate.fit("capacity_power", replace(points, y=points.y / 8))  # bytes
+    same_minimum(found, fit("capacity_power", replace(shuffled(points, keep), left_out={})))
+    bits = fit("capacity_power", replace(points, y=points.y / 8))  # bytes
     room = found.rounding()["gamma"] + bits.rounding()["gamma"]
     assert abs(bits.values["gamma"] - found.values["gamma"]) <= room
     room = found.rounding()["a"] + 8 * bits.rounding()["a"]
@@ -349,21 +349,19 @@ def test_the_order_of_points_does_not_enter(name, kind):
     """Sorted first: the estimate, its intervals and a bootstrap; with labels of replicates and
     without."""
     _, points = drawn(name, kind=kind)
-    found = estimate.fit(name, points)
+    found = fit(name, points)
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(points.y))
         mixed = shuffled(points, order)
-        assert estimate.inputs_hash(mixed) == estimate.inputs_hash(points)
+        assert inputs_hash(mixed) == inputs_hash(points)
         for a, b in (
             (points, mixed),
             (replace(points, cluster=None), replace(mixed, cluster=None)),
         ):
-            one, other = (found if p is points else estimate.fit(name, p) for p in (a, b))
+            one, other = (found if p is points else fit(name, p) for p in (a, b))
             same_minimum(one, other)
             assert (one.y == other.y).all()
-    assert estimate.inputs_hash(replace(points, y=points.y * 1.0000001)) != estimate.inputs_hash(
-        points
-    )
+    assert inputs_hash(replace(points, y=points.y * 1.0000001)) != inputs_hash(points)
     # unlabelled points are named by their places
     assert (
         [points.y[i] for i in one.clusters] == [mixed.y[i] for i in other.clusters] == list(one.y)
@@ -378,7 +376,7 @@ def test_the_order_of_points_does_not_enter(name, kind):
 def test_a_minimum_is_polished_to_the_arithmetic(name):
     """Searches that began elsewhere, and stopped elsewhere, end at the same figures."""
     _, points = drawn(name, kind="even")
-    found = estimate.fit(name, points, delta=np.inf)
+    found = fit(name, points, delta=np.inf)
     p, free = found.problem, found.free
     error = np.array([found.rounding()[n] for n in found.form.names])
     log = np.array([q.scale == "log" for q in found.form.parameters])
@@ -396,7 +394,7 @@ def test_outliers_move_the_robust_fit_less():
     y = 3.6 * p * np.exp(0.02 * np.random.default_rng(0).standard_normal(30))
     y[[3, 17]] *= 0.5
     robust, squared = (
-        estimate.fit("capacity_linear", Points({"parameters": p}, y), delta=delta).values["alpha"]
+        fit("capacity_linear", Points({"parameters": p}, y), delta=delta).values["alpha"]
         for delta in (None, np.inf)
     )
     assert abs(robust - 3.6) < 0.03 < 0.1 < abs(squared - 3.6)
@@ -404,14 +402,14 @@ def test_outliers_move_the_robust_fit_less():
 
 def test_fixed_parameters_stay_and_bounds_hold():
     study, points = drawn("extraction_logistic")
-    found = estimate.fit("extraction_logistic", points, fixed={"c": 1.5})
+    found = fit("extraction_logistic", points, fixed={"c": 1.5})
     assert (
         found.values["c"] == 1.5
         and not found.to_dict()["parameters"]["c"]["fitted"]
         and "c" not in intervals.of(found)
     )
     study, points = drawn("exposure_exponential")
-    tight = estimate.fit("exposure_exponential", points, bounds={"r_inf": (0.0, 1.8)})
+    tight = fit("exposure_exponential", points, bounds={"r_inf": (0.0, 1.8)})
     assert (
         tight.values["r_inf"] == 1.8
         and "r_inf" in tight.search["at_bound"]
@@ -423,7 +421,7 @@ def test_fixed_parameters_stay_and_bounds_hold():
 
 
 def test_three_points_of_the_published_membership_law_give_its_constants():
-    found = estimate.fit(
+    found = fit(
         "membership",
         Points(
             {"tokens_per_parameter": np.array([0.109670, 0.049352, 0.012115])},
@@ -451,14 +449,14 @@ def test_under_filled_runs_are_bounds_and_not_data():
     below = ceiling < 3.6 * p
     assert below.mean() == 0.5
     fits = {
-        name: estimate.fit("capacity_linear", Points({"parameters": p}, bits, lower_bound=flag))
+        name: fit("capacity_linear", Points({"parameters": p}, bits, lower_bound=flag))
         for name, flag in (("censored", below), ("naive", None))
     }
     assert (
         fits["censored"].values["alpha"] == pytest.approx(3.6, rel=0.005)
         and fits["naive"].values["alpha"] < 0.9 * 3.6
     )
-    joint = estimate.fit("hard_corner", Points({"parameters": p, "ceiling_bits": ceiling}, bits))
+    joint = fit("hard_corner", Points({"parameters": p, "ceiling_bits": ceiling}, bits))
     assert joint.values["alpha"] == pytest.approx(3.6, rel=0.005)
 
 
@@ -468,9 +466,7 @@ def test_a_bound_counts_as_the_likelihood_says():
 
     p, y = np.full(6, 100.0), np.array([300.0, 310, 290, 305, 320, 315])
     bound = np.array([False] * 4 + [True] * 2)
-    found = estimate.fit(
-        "capacity_linear", Points({"parameters": p}, y, lower_bound=bound), delta=np.inf
-    )
+    found = fit("capacity_linear", Points({"parameters": p}, y, lower_bound=bound), delta=np.inf)
     r = np.log(y / p)
 
     def loss(mean):
@@ -485,11 +481,9 @@ def test_a_bound_counts_as_the_likelihood_says():
     )
     assert (
         found.values["alpha"]
-        > estimate.fit(
-            "capacity_linear", Points({"parameters": p[:4]}, y[:4]), delta=np.inf
-        ).values["alpha"]
+        > fit("capacity_linear", Points({"parameters": p[:4]}, y[:4]), delta=np.inf).values["alpha"]
     )
-    far = estimate.fit(
+    far = fit(
         "capacity_linear",
         Points({"parameters": p}, np.where(bound, 1.0, y), lower_bound=bound),
         delta=np.inf,
@@ -508,7 +502,7 @@ def test_equal_clusters_and_squared_loss_give_students_interval_exactly():
     y = (2.5 * p**1.03 * np.exp(0.05 * dice.standard_normal(6)))[:, None] * np.exp(
         0.01 * dice.standard_normal((6, 4))
     )
-    found = estimate.fit(
+    found = fit(
         "capacity_power",
         Points({"parameters": np.repeat(p, 4)}, y.ravel(), np.repeat(np.arange(6), 4)),
         delta=np.inf,
@@ -523,7 +517,7 @@ def test_equal_clusters_and_squared_loss_give_students_interval_exactly():
         and told["error"] == pytest.approx(line.stderr, rel=1e-9)
     )
     assert told["high"] == pytest.approx(line.slope + t.ppf(0.975, 4) * line.stderr, rel=1e-9)
-    ratio = estimate.fit(
+    ratio = fit(
         "capacity_linear",
         Points({"parameters": np.repeat(p, 4)}, y.ravel(), np.repeat(np.arange(6), 4)),
         delta=np.inf,
@@ -541,7 +535,7 @@ def test_equal_clusters_and_squared_loss_give_students_interval_exactly():
 def test_copies_inside_of_a_cluster_tell_nothing_new(method):
     study, points = drawn("smooth_corner")
     one, many = (
-        estimate.fit(
+        fit(
             "smooth_corner",
             replace(
                 points,
@@ -558,7 +552,7 @@ def test_copies_inside_of_a_cluster_tell_nothing_new(method):
         ends[0]["high"] - ends[0]["low"], rel=0.12 if method == "pooled" else 1e-2
     )
     row = intervals.of(
-        estimate.fit("smooth_corner", replace(many.points, cluster=None), delta=np.inf),
+        fit("smooth_corner", replace(many.points, cluster=None), delta=np.inf),
         method=method,
     )["alpha"]
     assert row["high"] - row["low"] < 0.7 * (
@@ -570,15 +564,13 @@ def test_copies_inside_of_a_cluster_tell_nothing_new(method):
 
 def test_profile_and_wald_agree_where_the_form_is_nearly_straight_and_no_interval_has_a_reason():
     study, points = drawn("chinchilla")
-    found = estimate.fit("chinchilla", points, delta=np.inf)
+    found = fit("chinchilla", points, delta=np.inf)
     wald, profile = (intervals.of(found, method=m, at=study.at) for m in ("wald", "profile"))
     for name in ("e", "beta"):
         assert profile[name]["low"] == pytest.approx(wald[name]["low"], rel=0.02) and profile[name][
             "high"
         ] == pytest.approx(wald[name]["high"], rel=0.02)
-    two = estimate.fit(
-        "chinchilla", replace(points, cluster=np.arange(len(points.y)) % 2), delta=np.inf
-    )
+    two = fit("chinchilla", replace(points, cluster=np.arange(len(points.y)) % 2), delta=np.inf)
     assert all(
         entry["low"] is None and "2 cluster(s)" in entry["reason"]
         for entry in intervals.of(two).values()
@@ -589,22 +581,20 @@ def test_profile_and_wald_agree_where_the_form_is_nearly_straight_and_no_interva
 
 def test_a_profile_ends_where_the_best_fit_is_worse_by_what_it_says():
     study, points = drawn("exposure_power")
-    found = estimate.fit("exposure_power", replace(points, sd=None), delta=np.inf)
-    told, spread = intervals.of(found, method="profile")["b"], intervals.spread_of(found)
+    found = fit("exposure_power", replace(points, sd=None), delta=np.inf)
+    told, spread = intervals.of(found, method="profile")["b"], spread_of(found)
     j = found.form.index("b")
     from scipy.special import stdtrit
 
     rise = stdtrit(told["dof"], 0.975) ** 2 * spread.covariance[j, j] / spread.inverse[j, j] / 2
     for end in (told["low"], told["high"]):
-        held = estimate.fit(
-            "exposure_power", replace(points, sd=None), delta=np.inf, fixed={"b": end}
-        )
+        held = fit("exposure_power", replace(points, sd=None), delta=np.inf, fixed={"b": end})
         assert held.objective - found.objective == pytest.approx(rise, rel=0.01)
 
 
 def test_resamples_are_the_fits_of_least_squares_to_the_drawn_clusters():
     study, points = drawn("smooth_corner")
-    found = estimate.fit("smooth_corner", points)
+    found = fit("smooth_corner", points)
     resampled = bootstrap.draw(found, 50, seed=4)
     times = np.random.default_rng(4).multinomial(8, np.full(8, 1 / 8), size=50)
     from scipy.optimize import least_squares
@@ -625,7 +615,7 @@ def test_resamples_are_the_fits_of_least_squares_to_the_drawn_clusters():
             p.high,
         )
         other = least_squares(
-            lambda u: part.residuals(u[None], slopes=False)[0][0],
+            lambda u: part.errors(u[None])[0],
             found.u,
             loss="huber",
             f_scale=p.delta,
@@ -686,27 +676,27 @@ def test_percentiles_of_a_bootstrap_of_four_shapes_cover_too_little():
 
 def test_a_held_out_scale_is_told_by_the_others():
     p = np.repeat([1e3, 1e4, 1e5], 2)
-    found = estimate.fit("capacity_linear", Points({"parameters": p}, 3 * p**0.9), delta=np.inf)
-    held = compare.held_out(found, "parameters")
+    found = fit("capacity_linear", Points({"parameters": p}, 3 * p**0.9), delta=np.inf)
+    held = selection.held_out(found, "parameters")
     assert (
         held["largest"]["percent"] == pytest.approx(100 * (10**0.15 - 1), rel=1e-5)
         and held["extrapolation"] == 10
     )  # searched to 1e-10
-    assert compare.held_out(
-        estimate.fit("capacity_power", Points({"parameters": p}, 3 * p**0.9), delta=np.inf),
+    assert selection.held_out(
+        fit("capacity_power", Points({"parameters": p}, 3 * p**0.9), delta=np.inf),
         "parameters",
     )["rms_percent"] == pytest.approx(0, abs=1e-6)
     assert (
         "2 group(s)"
-        in compare.held_out(
-            estimate.fit("capacity_linear", Points({"parameters": p[:4]}, 3 * p[:4])), "parameters"
+        in selection.held_out(
+            fit("capacity_linear", Points({"parameters": p[:4]}, 3 * p[:4])), "parameters"
         )["reason"]
     )
     study, points = drawn("chinchilla")
-    found = estimate.fit("chinchilla", points)
-    held = compare.held_out(found, "parameters")
+    found = fit("chinchilla", points)
+    held = selection.held_out(found, "parameters")
     n = points.x["parameters"]
-    rest = estimate.fit(
+    rest = fit(
         "chinchilla",
         Points({k: a[n < n.max()] for k, a in points.x.items()}, points.y[n < n.max()]),
         delta=found.problem.delta,
@@ -726,7 +716,7 @@ def test_the_form_that_was_planted_wins():
         ("precision_noise", "precision_effective"),
     ):
         study, points = drawn(truth)
-        rows = compare.forms([other, truth], points, form(truth).variables[0].name)
+        rows = selection.compare_forms([other, truth], points, form(truth).variables[0].name)
         assert (
             rows[0]["form"] == truth
             and rows[0]["aicc_difference"] == 0
@@ -737,14 +727,14 @@ def test_the_form_that_was_planted_wins():
 
 def test_akaikes_criterion_by_hand():
     study, points = drawn("capacity_power")
-    found = estimate.fit("capacity_power", points)
+    found = fit("capacity_power", points)
     x, y = np.log(points.x["parameters"]), np.log(points.y)
     residual = y - np.polyval(np.polyfit(x, y, 1), x)
     n, sd = len(y), np.sqrt(np.mean(residual**2))
     likelihood = (
         -n * np.log(sd * np.sqrt(2 * np.pi)) - n / 2 - y.sum()
     )  # of bits, not of their logarithm
-    assert compare.aicc(found)["value"] == pytest.approx(
+    assert selection.aicc(found)["value"] == pytest.approx(
         -2 * likelihood + 6 + 24 / (n - 4), rel=1e-9
     )
 
@@ -834,8 +824,8 @@ def test_the_best_of_pure_noise_warns_and_its_fresh_value_is_unbiased():
 @pytest.mark.parametrize("name", FORMS)
 def test_the_record_of_a_fit_is_json_and_holds_the_numbers_in_full(name):
     study, points = drawn(name, kind="rough")
-    found = estimate.fit(name, points)
-    told = compare.record(found, form(name).variables[0].name, at=study.at, resamples=40)
+    found = fit(name, points)
+    told = selection.record(found, form(name).variables[0].name, at=study.at, resamples=40)
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert {n: p["value"] for n, p in told["parameters"].items()} == found.values and told["form"][
         "interval"
@@ -873,9 +863,15 @@ def test_a_table_becomes_points_and_a_mix_is_refused():
             "under": [False, False, False, True],
         }
     )
-    how = {"x": {"parameters": "P"}, "cluster": ["label", "seed"], "lower_bound": "under"}
+    columns = Columns(
+        y="bits",
+        x={"parameters": "P"},
+        cluster=["label", "seed"],
+        lower_bound="under",
+        same=["convention", "source"],
+    )
     with pytest.raises(ValueError) as refused:
-        Points.from_table(table, "capacity_linear", "bits", same=["convention", "source"], **how)
+        Points.from_table(table, "capacity_linear", columns)
     assert (
         str(refused.value)
         == "points mix convention paper, strict: one fit needs one (or allow_mixed)"
@@ -883,13 +879,10 @@ def test_a_table_becomes_points_and_a_mix_is_refused():
     mixed = Points.from_table(
         table,
         "capacity_linear",
-        "bits",
-        same=["convention", "source"],
+        replace(columns, left_out={"short": [False, True, False, False]}),
         allow_mixed=True,
-        left_out={"short": [False, True, False, False]},
-        **how,
     )
-    told = estimate.fit("capacity_linear", mixed).to_dict(intervals={})
+    told = fit("capacity_linear", mixed).to_dict(intervals={})
     assert told["convention"] == {"convention": "paper, strict", "source": "measured"} and told[
         "points"
     ] == {
@@ -906,12 +899,7 @@ def test_a_table_becomes_points_and_a_mix_is_refused():
     )
     for change, says in (({"y": "bit"}, "no column bit"), ({"x": {}}, "no column parameters")):
         with pytest.raises(ValueError, match=says):
-            Points.from_table(
-                table,
-                "capacity_linear",
-                change.get("y", "bits"),
-                **(how | {"x": change.get("x", how["x"])}),
-            )
+            Points.from_table(table, "capacity_linear", replace(columns, **change))
 
 
 @pytest.mark.parametrize(
@@ -927,7 +915,7 @@ def test_a_table_becomes_points_and_a_mix_is_refused():
 def test_points_that_no_fit_can_read_are_refused_in_one_line(change, says):
     points = Points(**({"x": {"parameters": [1.0, 2.0, 3.0]}, "y": [1.0, 2.0, 3.0]} | change))
     with pytest.raises(ValueError) as refused:
-        estimate.fit("capacity_power", points)
+        fit("capacity_power", points)
     assert says in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -935,17 +923,15 @@ def test_noise_of_seeds_is_read_off_and_weighs():
     dice = np.random.default_rng(0)
     cells = np.repeat(np.arange(400), 3)
     mean = np.repeat(np.geomspace(0.1, 10, 400), 3)
-    sd = estimate.seed_noise(mean + np.hypot(0.05, 0.02 * mean) * dice.standard_normal(1200), cells)
+    sd = seed_noise(mean + np.hypot(0.05, 0.02 * mean) * dice.standard_normal(1200), cells)
     np.testing.assert_allclose(sd, np.hypot(0.05, 0.02 * mean), rtol=0.15)
     with pytest.raises(ValueError, match="one seed per cell"):
-        estimate.seed_noise([1.0, 2.0], [0, 1])
+        seed_noise([1.0, 2.0], [0, 1])
     p = np.geomspace(1e3, 1e6, 12)
     y = 3.6 * p * np.exp(np.where(np.arange(12) < 6, 0.2, 0.001) * dice.standard_normal(12))
     noise = np.where(np.arange(12) < 6, 0.2, 0.001) * y
     weighed, equal = (
-        estimate.fit("capacity_linear", Points({"parameters": p}, y, sd=s), delta=np.inf).values[
-            "alpha"
-        ]
+        fit("capacity_linear", Points({"parameters": p}, y, sd=s), delta=np.inf).values["alpha"]
         for s in (noise, None)
     )
     assert abs(weighed - 3.6) < 0.005 < abs(equal - 3.6)
@@ -968,7 +954,7 @@ def test_importing_the_engine_is_cheap():
 def test_four_thousand_resamples_of_many_runs_go_in_pieces():
     """The same rows whatever the size of the pieces; the time is measured by scripts/bench.py."""
     study, points = drawn("capacity_power")
-    found = estimate.fit("capacity_power", points)
+    found = fit("capacity_power", points)
     start = np.tile(found.u, (700, 1)) + 0.01 * np.random.default_rng(0).standard_normal((700, 2))
     whole = solve(found.problem, start)
     import capacity.fitting.solve as solver
@@ -980,9 +966,7 @@ def test_four_thousand_resamples_of_many_runs_go_in_pieces():
         solver.CHUNK = before
     # a row is the same work in either; where a sum is taken otherwise, both end within the search's
     # tolerance of the minimum
-    room = math.sqrt(2 * 1e-13 * found.objective) * np.sqrt(
-        np.diag(intervals.spread_of(found).inverse)
-    )
+    room = math.sqrt(2 * 1e-13 * found.objective) * np.sqrt(np.diag(spread_of(found).inverse))
     assert (np.abs(pieces.u - whole.u) <= 4 * room).all() and (room < 1e-5).all()
     assert (
         whole.converged.all()

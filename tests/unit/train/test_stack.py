@@ -16,6 +16,7 @@ from capacity import records
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.cost import COMPILE_S, COMPILE_SAVES, GUESSES, micro_batches, stack_bytes
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.train import loop
 from capacity.train.loop import Stack, advance
@@ -130,7 +131,7 @@ def traced(stack, state):
 
 
 def run(configs, results, stop=lambda: False, report=lambda event: None):
-    return execute(configs, results, CPU, None, report, stop)
+    return execute(configs, Job(results, CPU, None, report, stop))
 
 
 def weights(results, config):
@@ -249,7 +250,7 @@ def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(
 def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch):
     """A member has ended, its record is being written, the process dies: the others go on in the
     company they have now."""
-    from capacity.run import run as module
+    from capacity.run import record as module
 
     configs = members(lengths=(30, 47, 60))
     run(configs, tmp_path / "plain")
@@ -260,7 +261,7 @@ def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch
     def killed(*args):
         raise Killed
 
-    monkeypatch.setattr(module, "_finished_record", killed)
+    monkeypatch.setattr(module, "finished", killed)
     with pytest.raises(Killed):
         run(configs, tmp_path / "cut")
     monkeypatch.undo()

@@ -12,7 +12,9 @@ from capacity import records
 from capacity.config import from_dict
 from capacity.feed.feed import TableFeed
 from capacity.measure import memorization as bits
-from capacity.run.run import evaluation_steps, execute, last_tenth
+from capacity.run.job import Job
+from capacity.run.record import last_tenth
+from capacity.run.run import evaluation_steps, execute
 from capacity.settings.train import Train
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, advance
@@ -53,7 +55,7 @@ def trained(configs, until=None, device=CPU):
 
 
 def run(configs, results, report=lambda event: None, stop=lambda: False):
-    return execute(configs, results, CPU, None, report, stop)
+    return execute(configs, Job(results, CPU, None, report, stop))
 
 
 # The optimizer
