@@ -14,7 +14,7 @@ from capacity.base.errors import ConfigError
 from capacity.compose import shared_dir
 from capacity.cost import GUESSES
 from capacity.study import load_study, study_names
-from capacity.sweep import plan
+from capacity.sweep import plan, plan_text
 
 # Runs planned by hand: N x models x learning rates x arms (x 2 seeds at the cheapest N).
 PLANNED = {
@@ -88,7 +88,7 @@ def test_every_study_and_preset_plans_and_says_what_it_should_find(name):
     )
     planned = plan.make_plan(found, Path("nowhere"), {}, False)
     assert len(planned.todo) == len(found.runs)
-    text = plan.summary(planned)
+    text = plan_text.summary(planned)
     assert max(map(len, text.splitlines())) <= 80 and " people" in text and "exposures" in text
     assert seen(found.runs, "train.steps") == {
         (None,)
