@@ -12,7 +12,6 @@ import pandas as pd
 from capacity import records, run_table
 from capacity.analysis.precision import bit_widths as precision
 from capacity.analysis.random.plateaus import rising
-
 from capacity.analysis.table_checks import checked
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.files import plain

@@ -371,7 +371,9 @@ def test_errors_of_runs_are_fitted_over_measured_minus_one():
     strict = found.numbers["strict"]
     fitted = dict(
         zip(
-            (cell["vocab_size"] for cell in strict["cells"]), strict["hard"]["expected"], strict=True
+            (cell["vocab_size"] for cell in strict["cells"]),
+            strict["hard"]["expected"],
+            strict=True,
         )
     )
     errors = part.points[part.points.series == "min(alpha P, ceiling)"].set_index("run_id").error

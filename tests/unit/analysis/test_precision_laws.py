@@ -215,8 +215,9 @@ DATA = {
 
 
 def test_errors_of_laws_and_the_words_of_the_page_come_out_of_the_fit():
-    from capacity.analysis.residuals import residuals
     from capacity.analysis.result import Outcome
+
+    from capacity.analysis.residuals import residuals
     from capacity.report import views
 
     rows = planted(
