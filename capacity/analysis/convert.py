@@ -51,8 +51,8 @@ DATA_LIMITED = {"underfilled": "data_limited"}
 
 
 def random(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Schema 1 -> 2: runs that the data limit were called underfilled, and what computed the numbers
-    stood with each convention."""
+    """Schema 1 -> 2: runs that the data limit were called underfilled, and what computed the
+    numbers stood with each convention."""
     new = dict(old) | {"schema": 2, "inputs_sha256": old["strict"].get("inputs_sha256")}
     new["versions"] = old["strict"].get("versions")
     for bits in ("strict", "paper"):

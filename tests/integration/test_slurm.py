@@ -138,7 +138,7 @@ PINNED = """import torch, capacity.run.environment as e
     e.pick_device = lambda name: torch.device("cpu")
     open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
     import glob, waiting
-    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) >= 2, "both workers")"""
+    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) >= 2, "both workers")"""  # noqa: E501
 
 
 @pytest.mark.parametrize("gpus", [1, 2])

@@ -26,7 +26,8 @@ def ablation_figure(runs, found, convention):
     with min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per
     shape, other length or vocabulary, and N.
 
-    runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or "paper"."""
+    runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
+    "paper"."""
     with rc_context(STYLE):
         x = found["varied"][0]
         others, part, bits = (
@@ -44,7 +45,8 @@ def ablation_figure(runs, found, convention):
         names = {}
         for key, _ in frame.groupby(others):
             parts = {
-                other: f"{VARIED.get(other, 'N')} {value}" for other, value in zip(others, key)
+                other: f"{VARIED.get(other, 'N')} {value}"
+                for other, value in zip(others, key, strict=True)
             } | {"label": key[0]}
             names[key] = ", ".join(
                 parts[other]

@@ -79,10 +79,10 @@ def points(
     """One row per finished run and format that it was measured in: the columns PARTS, and
     bits_per_parameter, bits_per_stored_bit.
 
-    table: of `run_table.table`; quantized: of `run_table.quantized_table`; storage: run_id -> stored
-    bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands on it.
-    Symmetric or grouped variants are named in their ladder's name. held_bits of trained formats are
-    in the arithmetic of training, all others in fp32.
+    table: of `run_table.table`; quantized: of `run_table.quantized_table`; storage: run_id ->
+    stored bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands
+    on it. Symmetric or grouped variants are named in their ladder's name. held_bits of trained
+    formats are in the arithmetic of training, all others in fp32.
     """
     trained = {run.run_id: run for run in configs}
     rows = []

@@ -25,8 +25,8 @@ SHOWN = {
 
 def compared(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: int = 0) -> dict:
     """{"plateaus": ..., "runs": ...}, each with forms, the one with the smallest held-out error
-    first (rows of `selection.forms`, with `record` of `selection.record`), or a reason why there are
-    none.
+    first (rows of `selection.forms`, with `record` of `selection.record`), or a reason why there
+    are none.
 
     units: of `fit.units`, clustered by label. runs: parameters, ceiling, bits, label of all runs
     that hold something, and whether their data were more than they hold (over). convention: what

@@ -103,8 +103,8 @@ def classify(table, convention="strict"):
     """What each run can say about capacity, as a Series of: missing, failed, unlearned,
     data_limited, corner, capacity_limited.
 
-    Only `capacity_limited` runs measure a plateau. Whether a run was still rising is a separate question:
-    see `rising`.
+    Only `capacity_limited` runs measure a plateau. Whether a run was still rising is a separate
+    question: see `rising`.
     """
     bits, ceiling = (
         table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
@@ -129,11 +129,11 @@ def units(table, convention="strict", parameters="total"):
     """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
     has none.
 
-    The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased upward by
-    noise (winner's curse). Without a capacity-limited run the most bits any run held is a lower bound,
-    since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5). Columns: label,
-    seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of those runs), rising
-    (how many of them). Sorted by parameters, label, seed.
+    The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased
+    upward by noise (winner's curse). Without a capacity-limited run the most bits any run held is a
+    lower bound, since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5).
+    Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of
+    those runs), rising (how many of them). Sorted by parameters, label, seed.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]

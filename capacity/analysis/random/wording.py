@@ -46,7 +46,8 @@ STRICT = (
 )
 PAPER = (
     "paper bits",
-    "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by about "
+    "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by "
+    "about "
     "S/(S-1); only for comparison with them",
 )
 DECAYED = (
@@ -444,13 +445,16 @@ def _flags(strict: Mapping[str, Any]) -> list[Flag]:
 
 def _notes(strict: Mapping[str, Any]) -> list[str]:
     notes = [
-        f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the law"
+        f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the "
+        f"law"
         for bound in strict.get("bounds_above_line", [])
     ]
     return [
         *notes,
-        "A small gain at the end proves little once the learning rate has decayed; a doubled budget "
+        "A small gain at the end proves little once the learning rate has decayed; a doubled "
+        "budget "
         "does.",
-        "Gradient descent finds a lower bound on capacity: longer or better tuned training can raise "
+        "Gradient descent finds a lower bound on capacity: longer or better tuned training can "
+        "raise "
         "these numbers.",
     ]

@@ -78,7 +78,7 @@ def kept(name: str) -> dict:
 def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
     table = pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
     classes = [column for column in table if column.startswith("class_")]
-    return table.replace({column: CLASSES for column in classes}).rename(columns=CLASSES)
+    return table.replace(dict.fromkeys(classes, CLASSES)).rename(columns=CLASSES)
 
 
 def not_frozen() -> dict[str, dict[str, str]]:

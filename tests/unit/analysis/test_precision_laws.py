@@ -289,7 +289,7 @@ grids:
     train.qat_embeddings: [true]
   - model.d_model: [4, 8]
     format: [{train.precision: fp16}, {train.precision: tf32}, {train.precision: bf16, train.weights: bf16_stochastic}]
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.slow

@@ -365,7 +365,7 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
     ]
     assert [row[1] for row in rows] == ["300", "600", "1,200", "2,400"]
     table = run_table.table(tmp_path, study.runs)
-    for row, steps in zip(rows, sorted(table.steps.unique())):
+    for row, steps in zip(rows, sorted(table.steps.unique()), strict=True):
         bits = (table.strict_bits / table.parameters_total)[table.steps == steps]
         assert row[2] == "2" and row[3] == f"{bits.mean():#.4g} ± {page._text(bits.std())}"
 
@@ -484,12 +484,12 @@ def test_the_sign_of_an_error_is_that_of_the_law():
 def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
     study, _, found, content = planted(name)
     runs_csv = found.tables["runs.csv"].set_index("run_id")
-    for title, figure in kinds.figures(found).items():
+    for _title, figure in kinds.figures(found).items():
         data = figures.data(figure)
         assert json.loads(json.dumps(data, allow_nan=False)) == data and len(data["panels"]) == len(
             figure.axes
         )
-        for panel, ax in zip(data["panels"], figure.axes):
+        for panel, ax in zip(data["panels"], figure.axes, strict=True):
             lines = [mark for mark in panel["marks"] if mark["kind"] == "line"]
             assert sum(len(mark["x"]) for mark in lines) == sum(
                 np.isfinite(np.array(line.get_data(), float)).all(0).sum() for line in ax.lines
@@ -508,7 +508,7 @@ def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
             run: (x, y)
             for mark in left["marks"]
             if "runs" in mark
-            for run, x, y in zip(mark["runs"], mark["x"], mark["y"])
+            for run, x, y in zip(mark["runs"], mark["x"], mark["y"], strict=True)
         }
         assert set(told) == set(runs_csv.index)
         for run, (x, y) in told.items():
@@ -630,7 +630,9 @@ def test_a_page_about_numbers_needs_no_torch():
 def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(planted):
     study, results, found, content = planted("pocket")
     heads = re.findall(r'data-name="([^"]+)"', content.decode())
-    rows = {cells[0]: dict(zip(heads, cells)) for _, cells in table_rows(content.decode())}
+    rows = {
+        cells[0]: dict(zip(heads, cells, strict=True)) for _, cells in table_rows(content.decode())
+    }
     assert list(rows) == [run.run_id for run in study.runs] and heads[:5] == [
         "run",
         "status",

@@ -211,7 +211,7 @@ def test_a_worker_does_not_wait_for_its_mirror(here, tiny, monkeypatch):
     started = []
 
     class Hanging:
-        stdin = open(os.devnull, "wb")
+        stdin = open(os.devnull, "wb")  # noqa: SIM115
 
         def wait(self, timeout):
             started.append(timeout)
