@@ -3,120 +3,110 @@
 Whiskers: 95% over shapes. What is below zero is drawn at zero, as an open mark.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from capacity.figures.style import COLORS, GUIDE, INK, STYLE, entry, panel
 from capacity.fitting import forms
 
+Fit = Mapping[str, Any]  # what precision.json holds
+Row = Mapping[str, Any]
+Look = tuple[str, str]  # marker and colour
+
+RC: Any = STYLE
 NAMES = {
     "rtn": "rounded to nearest",
     "gptq": "GPTQ",
     "qat": "trained quantized",
 }  # where all tensors are not quantized, ladders of maps
-MARKS = {"rtn": ("s", COLORS[1]), "gptq": ("^", COLORS[0]), "qat": ("o", COLORS[2])}
+MARKS: dict[str, Look] = {
+    "rtn": ("s", COLORS[1]),
+    "gptq": ("^", COLORS[0]),
+    "qat": ("o", COLORS[2]),
+}
+FULL: Look = ("D", INK)  # formats of 32 and 16 bits
+CODES = (1, 2, 4, 8, 16, 32)
 
 
-def kept_figure(found):
+def kept_figure(fit: Fit) -> Figure:
     """What full models keep of fp32's bits against the bits of a code (log2 axis), with the form of
-    least held-out error by ladder (dashed). found: of `precision_laws.judge`."""
-    return _ladder(found, "kept", 1.0, "held bits, part of fp32's")
+    least held-out error by ladder (dashed)."""
+    return _ladder(fit, "kept", 1.0, "held bits, part of fp32's")
 
 
-def ladder_figure(found):
+def ladder_figure(fit: Fit) -> Figure:
     """The precision ladder: the most that a shape holds over data sizes, in bits per parameter,
     against the bits of a code; as `kept_figure`."""
-    fp32 = next(
-        (
-            row["capacity"]
-            for row in found["capacity"]
-            if (row["way"], row["rung"]) == ("trained", "fp32")
-        ),
-        1.0,
+    at = {(row["way"], row["rung"]): row["capacity"] for row in fit["capacity"]}
+    return _ladder(
+        fit, "capacity", at.get(("trained", "fp32"), 1.0), "capacity (bits per parameter)"
     )
-    return _ladder(found, "capacity", fp32, "capacity (bits per parameter)")
 
 
-def stored_figure(found):
-    """Bits held per stored bit, scales counted, against stored bits per weight. found: of
-    `precision_laws.judge`."""
-    with rc_context(STYLE):
-        figure, ax = panel(
-            legend=_legend(found, [row["per_stored_bit"] for row in found["capacity"]], law=False)
-        )
-        for row in found["capacity"]:
-            way, mark, color = _mark(found, row)
-            if way:
-                _point(
-                    ax,
-                    row["stored"],
-                    row["per_stored_bit"],
-                    None,
-                    mark,
-                    color,
-                    f"stored {row['way']} {row['rung']}",
-                )
-        return _finished(
-            figure, ax, "stored bits per weight, with scales", "bits held per stored bit"
-        )
+def stored_figure(fit: Fit) -> Figure:
+    """Bits held per stored bit, scales counted, against stored bits per weight."""
+    with rc_context(RC):
+        values = [row["per_stored_bit"] for row in fit["capacity"]]
+        figure, ax = panel(legend=_legend(fit, values, law=False))
+        for row in fit["capacity"]:
+            if look := _look(fit, row):
+                name = f"stored {row['way']} {row['rung']}"
+                _point(ax, (row["stored"], row["per_stored_bit"]), None, look, name)
+        _finish(ax, "stored bits per weight, with scales", "bits held per stored bit")
+        return figure
 
 
-def _ladder(found, question, unit, label):
-    with rc_context(STYLE):
-        figure, ax = panel(
-            legend=_legend(found, [row[question] for row in found[question]], law=True)
-        )
-        for row in found[question]:
-            way, mark, color = _mark(found, row)
-            if way:
+def _ladder(fit: Fit, question: str, unit: float, label: str) -> Figure:
+    with rc_context(RC):
+        values = [row[question] for row in fit[question]]
+        figure, ax = panel(legend=_legend(fit, values, law=True))
+        for row in fit[question]:
+            if look := _look(fit, row):
                 ends = None if row["low"] is None else (row["low"], row["high"])
-                _point(
-                    ax,
-                    row["code_bits"],
-                    row[question],
-                    ends,
-                    mark,
-                    color,
-                    f"{question} {row['way']} {row['rung']}",
-                )
+                name = f"{question} {row['way']} {row['rung']}"
+                _point(ax, (row["code_bits"], row[question]), ends, look, name)
         for way, (_, color) in MARKS.items():
-            law = found["laws"].get(_way(found, way), {}).get(question)
+            law = fit["laws"].get(_way(fit, way), {}).get(question)
             if law and law.get("preferred") and not law["poor"]:
-                told = law["forms"][law["preferred"]]
-                low, high = told["valid"]
-                xs = [low * (high / low) ** (i / 200) for i in range(201)]
-                theta = {key: entry["value"] for key, entry in told["parameters"].items()}
-                ax.plot(
-                    xs,
-                    unit * forms.form(law["preferred"]).predict({"bits_per_weight": xs}, theta),
-                    color=color,
-                    ls="--",
-                    lw=0.9,
-                    zorder=2,
-                    gid=f"law {question} {way}",
-                )
-        values = [row[question] for row in found[question]]
-        ax.set_ylim(
-            top=min(ax.get_ylim()[1], 1.6 * max(values))
-        )  # whiskers of few shapes may be longer than the panel
-        return _finished(figure, ax, "bits of a code", label)
+                xs, ys = _curve(law["preferred"], law["forms"][law["preferred"]])
+                name = f"law {question} {way}"
+                ax.plot(xs, unit * ys, color=color, ls="--", lw=0.9, zorder=2, gid=name)
+        # whiskers of few shapes may be longer than the panel
+        ax.set_ylim(top=min(ax.get_ylim()[1], 1.6 * max(values)))
+        _finish(ax, "bits of a code", label)
+        return figure
 
 
-def _finished(figure, ax, x, y):
+def _curve(name: str, law: Mapping[str, Any]) -> tuple[list[float], Any]:
+    """A fitted form over the bits that it was fitted to."""
+    low, high = law["valid"]
+    xs = [low * (high / low) ** (i / 200) for i in range(201)]
+    theta = {key: entry["value"] for key, entry in law["parameters"].items()}
+    return xs, forms.form(name).predict({"bits_per_weight": xs}, theta)
+
+
+def _finish(ax: Axes, x: str, y: str) -> None:
     ax.set_xscale("log", base=2)
-    ax.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
+    ax.set_xticks(CODES, [str(bits) for bits in CODES])
     ax.minorticks_off()
     ax.set(xlabel=x, ylabel=y)
     ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
     ax.axhline(0.0, color=GUIDE, lw=0.6, zorder=1)
-    return figure
 
 
-def _legend(found, values, law):
-    line = {"ls": "--", "lw": 0.9} if law else {}
+def _legend(fit: Fit, values: Sequence[float], law: bool) -> list[Line2D]:
+    line: dict[str, Any] = {"ls": "--", "lw": 0.9} if law else {}
     handles = [
         entry(NAMES[way], color=color, marker=mark, ms=4.2, **line)
         for way, (mark, color) in MARKS.items()
-        if _way(found, way)
+        if _way(fit, way)
     ]
     handles.append(entry("32 and 16 bits", color=INK, marker="D", ms=3.4))
     if any(value <= 0 for value in values):
@@ -124,23 +114,24 @@ def _legend(found, values, law):
     return handles + ([entry("best form held out", color=INK, ls="--", lw=0.9)] if law else [])
 
 
-def _way(found, way):
+def _way(fit: Fit, way: str) -> str | None:
     """The ladder of all tensors, or where the study has none of maps only; None without either."""
-    have = {row["way"] for row in found["capacity"]}
+    have = {row["way"] for row in fit["capacity"]}
     return next((name for name in (way, f"{way} maps") if name in have), None)
 
 
-def _mark(found, row):
-    """Ladder, marker and colour of a row; None for a ladder that is not drawn."""
-    way = next((way for way in MARKS if _way(found, way) == row["way"]), None)
-    return (
-        (way, *MARKS[way])
-        if way
-        else ("full" if row["way"] in ("trained", "cast") else None, "D", INK)
-    )
+def _look(fit: Fit, row: Row) -> Look | None:
+    """Marker and colour of a row; None for a ladder that is not drawn."""
+    if row["way"] in ("trained", "cast"):
+        return FULL
+    return next((look for way, look in MARKS.items() if _way(fit, way) == row["way"]), None)
 
 
-def _point(ax, x, value, ends, mark, color, gid):
+def _point(
+    ax: Axes, at: tuple[float, float], ends: tuple[float, float] | None, look: Look, gid: str
+) -> None:
+    x, value = at
+    mark, color = look
     if ends is not None and max(ends) > 0:
         ax.plot([x, x], [max(ends[0], 0.0), ends[1]], color=color, lw=0.8, zorder=2.5)
     ax.plot(
@@ -148,7 +139,7 @@ def _point(ax, x, value, ends, mark, color, gid):
         [max(value, 0.0)],
         marker=mark,
         color=color,
-        ms=3.2 if mark == "D" else 4.2,
+        ms=3.2 if look is FULL else 4.2,
         mew=0.8,
         ls="none",
         fillstyle="none" if value <= 0 else "full",
