@@ -203,7 +203,8 @@ def _range(entry: dict[str, Any], at: str) -> list[float | None]:
         tolerance = _number(at, "tolerance", entry["tolerance"])
         if value is None or tolerance <= 0:
             raise ConfigError(f"{at}: tolerance: needs a value, and must be above 0")
-        return sorted([value * (1 - tolerance), value * (1 + tolerance)])
+        low, high = sorted([value * (1 - tolerance), value * (1 + tolerance)])
+        return [low, high]
     ends = entry["range"]
     if not isinstance(ends, list) or len(ends) != 2 or ends == [None, None]:
         raise ConfigError(

@@ -125,15 +125,18 @@ def _value(entry: dict[str, Any], settings: dict[str, Any]) -> Value:
     assert (value.range is None) != (value.margin is None), (
         f"{FILE}: {value.id}: give a range, or a margin"
     )
-    if value.margin is not None:
-        ends = value.interval or (value.value, value.value)
-        assert None not in ends, f"{FILE}: {value.id}: a margin needs a value or an interval"
-        low, high = ends
-        allowed = low - value.margin * abs(low), high + value.margin * abs(high)
-    else:
-        allowed = value.range
-    low, high = (None if math.isinf(end) else end for end in allowed)
-    return dataclasses.replace(value, range=(low, high))
+    if value.range is not None:
+        low, high = value.range
+        return dataclasses.replace(value, range=(_closed(low), _closed(high)))
+    low, high = value.interval or (value.value, value.value)
+    assert value.margin is not None and low is not None and high is not None, f"{FILE}: {value.id}"
+    lowest, highest = low - value.margin * abs(low), high + value.margin * abs(high)
+    return dataclasses.replace(value, range=(lowest, highest))
+
+
+def _closed(end: float | None) -> float | None:
+    """An end of a range; None for one without end."""
+    return None if end is None or math.isinf(end) else end
 
 
 def decide(measured: Mapping[str, Any], ends: Sequence[float | None]) -> tuple[str, str]:
