@@ -16,108 +16,22 @@ from __future__ import annotations
 import copy
 import fcntl
 import json
-import math
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Iterator, Mapping
 
 from capacity.base.errors import ConfigError
 from capacity.base.files import flock, is_locked, make_folder, write_atomic, write_json
+from capacity.declare import record as declared
+from capacity.declare import registry
+from capacity.declare.field import needed
 
 SCHEMA = 1
-_BESIDE: ContextVar[Mapping[str, dict]] = ContextVar(
-    "records beside those of run folders", default={}
+_BESIDE: ContextVar[Mapping[str, dict] | None] = ContextVar(
+    "records beside those of run folders", default=None
 )
-OPTIONAL = type(None)
-# Dotted key -> allowed types. A record has at least these; measures bring their own version number.
-FIELDS: dict[str, tuple[type, ...]] = {
-    "schema": (int,),
-    "run_id": (str,),
-    "status": (str,),
-    "study": (str, OPTIONAL),
-    "config": (dict,),
-    "identity": (dict,),
-    "parameters.total": (int,),
-    "parameters.paper": (int,),
-    "parameters.non_embedding": (int,),
-    "data.entropy_bits": (float,),
-    "data.load": (float,),
-    "training.steps": (int,),
-    "training.tokens": (int,),
-    "training.flops": (float,),
-    "training.wall_s": (float,),
-    "training.stack": (int,),
-    "training.device": (str,),
-    "training.threads": (int,),
-    "training.precision": (str,),
-    "training.master_weights": (str,),
-    "measures": (dict,),
-    "convergence": (dict, OPTIONAL),
-    "error": (dict, OPTIONAL),
-    "environment": (dict,),
-    "finished_at": (str,),
-}
-
-FAILED: dict[str, tuple[type, ...]] = {"error.reason": (str,)}
-FINISHED: dict[str, tuple[type, ...]] = {
-    "convergence.gain_last_tenth": (float, OPTIONAL),
-    "training.exposures_min": (int,),
-    "training.exposures_max": (int,),
-}
-MEASURED: dict[
-    str, dict[str, tuple[type, ...]]
-] = {  # by measure; a finished record has one of them
-    "memorization": {
-        f"{convention}.{name}": types
-        for convention in ("strict", "paper")
-        for name, types in {
-            "bits": (float,),
-            "ceiling_bits": (float,),
-            "fraction_of_ceiling": (float, OPTIONAL),
-            "bits_per_parameter.total": (float,),
-            "bits_per_parameter.paper": (float,),
-        }.items()
-    },
-    "knowledge": {
-        name: (float,)
-        for name in (
-            "p1_nats",
-            "p2_nats",
-            "bits",
-            "ceiling_bits",
-            "fraction_of_ceiling",
-            "accuracy",
-            "bits_se_over_people",
-            "bits_per_parameter.total",
-            "bits_per_parameter.paper",
-        )
-    }
-    | {"attributes": (dict,), "context": (str,)},
-    "text": {
-        name: (float,)
-        for name in (
-            "bits",
-            "members.loss_bits_per_token",
-            "held_out.loss_bits_per_token",
-            "bag_of_words_auc",
-            "tokens_per_parameter.total",
-        )
-    }
-    | {"n_members": (int,), "n_held_out": (int,), "membership": (dict,)},
-}
-
-QUANTIZED: dict[
-    str, tuple[type, ...]
-] = {  # of the unquantized model and of each row of the measure "quantization"
-    "held_bits": (float,),
-    "fraction_of_unquantized": (float, OPTIONAL),
-    "bits_per_parameter.total": (float,),
-    "stored_bits": (int,),
-    "stored_bits_per_weight": (float,),
-    "bits_per_stored_bit": (float,),
-}
 
 
 def runs_dir(results: Path) -> Path:
@@ -130,43 +44,28 @@ def run_dir(results: Path, run_id: str) -> Path:
 
 def validate(record: dict) -> dict:
     """The record itself, or ValueError naming the first field that is missing or of a wrong
-    type."""
-    for key, types in FIELDS.items():
-        _check(record, key, types)
+    type. Which fields are needed stands in `capacity.declare`."""
+    needed(record, declared.ALWAYS)
     if record["status"] not in ("finished", "failed"):
         raise ValueError(f"record: status={record['status']!r}: expected finished or failed")
-    needed = FAILED if record["status"] == "failed" else FINISHED
-    for key, types in needed.items():
-        _check(record, key, types)
-    if record["status"] == "finished":
-        present = [name for name in MEASURED if name in record["measures"]]
-        if not present:
-            raise ValueError(f"record: measures: expected one of {', '.join(MEASURED)}")
-        for name in present:
-            for key, types in MEASURED[name].items():
-                _check(record, f"measures.{name}.{key}", types)
-        quantized = record["measures"].get("quantization", {"unquantized": None, "rows": []})
-        for row in [
-            *([quantized["unquantized"]] if quantized["unquantized"] else []),
-            *quantized["rows"],
-        ]:
-            for key, types in QUANTIZED.items():
-                _check(row, key, types)
+    if record["status"] == "failed":
+        needed(record, declared.FAILED)
+        return record
+    needed(record, declared.FINISHED)
+    measures = {
+        name: measure for name, measure in registry.MEASURES.items() if name in record["measures"]
+    }
+    if not any(measure.main for measure in measures.values()):
+        allowed = [name for name, measure in registry.MEASURES.items() if measure.main]
+        raise ValueError(f"record: measures: expected one of {', '.join(allowed)}")
+    for name, measure in measures.items():
+        part = record["measures"][name]
+        needed(part, measure.fields, f"measures.{name}.")
+        if measure.rows:
+            for row in [part.get("unquantized"), *part["rows"]]:
+                if row:
+                    needed(row, measure.rows, f"measures.{name}.rows: ")
     return record
-
-
-def _check(record: Any, key: str, types: tuple[type, ...]) -> None:
-    value = record
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise ValueError(f"record: {key} is missing")
-        value = value[part]
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        raise ValueError(
-            f"record: {key}={value!r}: expected {' or '.join(t.__name__ for t in types)}"
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"record: {key}={value!r}: expected a finite number")
 
 
 def write(results: Path, record: dict) -> None:
@@ -184,9 +83,8 @@ def read(results: Path, run_id: str) -> dict | None:
             raise ValueError(f"it is the record of run {record['run_id']}")
         return record
     except FileNotFoundError:
-        return copy.deepcopy(
-            _BESIDE.get().get(run_id)
-        )  # as if read from a file: the caller may change it
+        beside = _BESIDE.get() or {}
+        return copy.deepcopy(beside.get(run_id))  # as if read from a file: callers may change it
     except (ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path}: not a record ({error}); remove the folder to train the run again"

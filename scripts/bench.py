@@ -31,8 +31,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 
@@ -53,7 +53,7 @@ from capacity.fitting import bootstrap, forms
 from capacity.fitting import fit as estimate
 from capacity.fitting.membership import statistics as statistics_of
 from capacity.measure.memorization import code_lengths
-from capacity.measure.sequence_scores import recall, scores
+from capacity.measure.sequence_scores import Prefix, recall, scores
 from capacity.model.gpt import GPT
 from capacity.run.environment import environment, keep_freed_memory
 from capacity.train.loop import Stack, advance
@@ -578,7 +578,7 @@ def score(device: torch.device, repeats: int, out: dict) -> dict:
             "loss": lambda rows: code_lengths(gpt, flat_P, rows, *more),
             "scores": lambda rows: scores(gpt, flat_P, rows, *more),
             "recall": lambda rows: recall(
-                gpt, flat_P, rows, tokens[0, :16], *more, np.ones(len(rows), np.float32)
+                gpt, flat_P, rows, Prefix(tokens[0, :16], np.ones(len(rows), np.float32)), *more
             ),
         }
         for side in sides.values():

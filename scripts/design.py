@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,18 @@ import pandas as pd
 
 from capacity.base.files import csv, write_atomic
 from capacity.base.hardware import cores
-from capacity.design import optimal
 from capacity.design.exposure import Exposures
+from capacity.design.formats import Formats
+from capacity.design.optimal import USABLE
 from capacity.design.planner import TRUTHS
 from capacity.design.prior import Truths
-from capacity.design.simulate import crossed, forecast
-from capacity.design.space import grid, space_of
-from capacity.design.targets import ask
+from capacity.design.random_data import RandomData
+from capacity.design.registry import KINDS, make_target
+from capacity.design.search import Search, best
+from capacity.design.simulate import Forecast, Simulation, crossed, forecast
+from capacity.design.space import Choice, Space, grid, space_of
+from capacity.design.target import Own, Runs, Target
+from capacity.fitting import fit as estimate
 from capacity.fitting import forms
 from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
@@ -39,62 +45,81 @@ class World:
     P^-small from the largest model down."""
 
     name: str
-    bits: object = lambda p: 3.5 * p
+    bits: Callable[[np.ndarray], np.ndarray] = lambda p: 3.5 * p
     k: float = 5.0
     noise: float = SEED_NOISE
     scatter: float = SHAPE_SCATTER
     small: float = 0.0
     overfull: float = 0.0  # exponent by which bits fall with the load beyond capacity
 
-    def as_question(self, question):
-        """The question with this truth in place of its law."""
-        world = self
+    def of(self, target: Target) -> Target:
+        """The target with this truth in place of its law."""
+        world, kind = self, type(target)
+        assert issubclass(kind, RandomData)
 
-        class Told(type(question)):
-            def capacities(self, space, truths):
+        class OfWorld(kind):
+            def capacities(self, space: Space, truths: Truths) -> np.ndarray:
                 return world.bits(self.sizes(space))[None]
 
-            def truth(self, space, truths):
+            def truth(self, space: Space, truths: Truths) -> float:
                 # the corner form's alpha is the level of the plateaus, which is what the linear
                 # law's is
                 form = forms.FORMS["capacity_linear"] if "corner" in self.form.name else self.form
-                told = type(ask(form.name, self.parameter, 1.0))
-                plain = type("Plain", (told,), {"capacities": type(self).capacities})
+                base = KINDS[form.name]
+                plain = type("Plain", (base,), {"capacities": type(self).capacities})
                 return plain(form, self.parameter, self.width).truth(
-                    space, Truths(np.ones((1, len(form.names))), *[np.ones(1)] * 4)
+                    space, one_truth(np.ones(len(form.names)))
                 )
 
-            def simulate(self, space, runs, truths, dice=None, known=None):
-                table = super().simulate(space, runs, truths, dice, known)
-                size, ceiling = table["parameters_total"], table["strict_ceiling_bits"]
-                if world.small:
-                    more = (
-                        np.sqrt(
-                            np.maximum((self.sizes(space).max() / size) ** (2 * world.small) - 1, 0)
-                        )
-                        * world.noise
-                    )
-                    table["strict_bits"] = np.minimum(
-                        table["strict_bits"] * np.exp(more * dice.standard_normal(len(size))),
-                        ceiling,
-                    )
-                if world.overfull:
-                    table["strict_bits"] = table["strict_bits"] * np.minimum(
-                        (ceiling / world.bits(size)) ** -world.overfull, 1.0
-                    )
-                return table
+            def simulate(
+                self,
+                space: Space,
+                runs: Runs,
+                truths: Truths,
+                rng: np.random.Generator | None = None,
+                known: Own | None = None,
+            ) -> dict[str, np.ndarray]:
+                table = super().simulate(space, runs, truths, rng, known)
+                return world.distorted(table, self.sizes(space).max(), rng)
 
-        return Told(question.form, question.parameter, question.width)
+        return OfWorld(target.form, target.parameter, target.width)
 
-    def truths(self, question) -> Truths:
+    def distorted(
+        self, table: dict[str, np.ndarray], largest: float, rng: np.random.Generator | None
+    ) -> dict[str, np.ndarray]:
+        """Bits of runs with the noise of small models and the loss of over-filled ones."""
+        size, ceiling = table["parameters_total"], table["strict_ceiling_bits"]
+        bits = table["strict_bits"]
+        if self.small and rng is not None:
+            more = np.sqrt(np.maximum((largest / size) ** (2 * self.small) - 1, 0)) * self.noise
+            bits = np.minimum(bits * np.exp(more * rng.standard_normal(len(size))), ceiling)
+        if self.overfull:
+            bits = bits * np.minimum((ceiling / self.bits(size)) ** -self.overfull, 1.0)
+        return table | {"strict_bits": bits}
+
+    def truths(self, target: Target) -> Truths:
         """As one draw; theta is not read."""
-        return Truths(
-            np.ones((1, len(question.form.names))),
-            np.array([self.k]),
-            np.array([self.noise]),
-            np.array([self.scatter]),
-            np.zeros(1),
-        )
+        theta = np.ones(len(target.form.names))
+        return one_truth(theta, sharpness=self.k, noise=self.noise, scatter=self.scatter)
+
+
+def one_truth(
+    theta: np.ndarray | tuple[float, ...],
+    *,
+    sharpness: float = 1.0,
+    noise: float = 1.0,
+    scatter: float = 1.0,
+    level: float | None = None,
+) -> Truths:
+    """A single truth without a bend."""
+    return Truths(
+        theta=np.array([theta], float),
+        sharpness=np.array([sharpness]),
+        noise=np.array([noise]),
+        scatter=np.array([scatter]),
+        bend=np.zeros(1),
+        level=None if level is None else np.array([level]),
+    )
 
 
 WORLDS = (
@@ -113,7 +138,7 @@ WORLDS = (
 
 @dataclass(frozen=True)
 class Curve:
-    """A truth about exposures, and the form that is not told of it where it has another."""
+    """A truth about exposures. form: what models follow, where the fit may have another."""
 
     name: str
     form: str
@@ -121,36 +146,33 @@ class Curve:
     noise: float = SEED_NOISE
     pace: float = 0.1
 
-    def as_question(self, question):
-        """The question, of which studies follow this curve."""
+    def of(self, target: Target) -> Target:
+        """The target, of which studies follow this curve."""
         other, curve = forms.FORMS[self.form], self
 
-        class Told(Exposures):
-            def simulate(self, space, runs, truths, dice=None, known=None):
-                return Exposures(other, other.names[0], 1.0).simulate(
-                    space, runs, truths, dice, known
-                )
+        class OfCurve(Exposures):
+            def simulate(
+                self,
+                space: Space,
+                runs: Runs,
+                truths: Truths,
+                rng: np.random.Generator | None = None,
+                known: Own | None = None,
+            ) -> dict[str, np.ndarray]:
+                true = Exposures(other, other.names[0], 1.0)
+                return true.simulate(space, runs, truths, rng, known)
 
-            def truth(self, space, truths):
+            def truth(self, space: Space, truths: Truths) -> float:
                 if curve.form == self.form.name:
                     return float(truths.theta[0, self.form.index(self.parameter)])
-                from capacity.fitting import fit as estimate
+                fit = estimate.fit(self.form, self.ideal(space, truths), delta=np.inf)
+                return fit.values[self.parameter]
 
-                return estimate.fit(self.form, self.ideal(space, truths), delta=np.inf).values[
-                    self.parameter
-                ]
+        return OfCurve(target.form, target.parameter, target.width)
 
-        return Told(question.form, question.parameter, question.width)
-
-    def truths(self, question) -> Truths:
+    def truths(self, target: Target) -> Truths:
         """As one draw."""
-        return Truths(
-            np.array([self.theta]),
-            np.ones(1),
-            np.array([self.noise]),
-            np.array([self.pace]),
-            np.zeros(1),
-        )
+        return one_truth(self.theta, noise=self.noise, scatter=self.pace)
 
 
 CURVES = (
@@ -163,7 +185,7 @@ CURVES = (
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Precision:
     """A truth about bits of a code. form: what models follow, where the fit may have another."""
 
     name: str
@@ -174,57 +196,77 @@ class Ladder:
     level: float = 3.5
     k: float = 5.0
 
-    def as_question(self, question):
-        """The question, of which studies follow this ladder."""
-        other, ladder = forms.FORMS[self.form], self
+    def of(self, target: Target) -> Target:
+        """The target, of which studies follow this law."""
+        true = Formats(forms.FORMS[self.form], forms.FORMS[self.form].names[0], 1.0)
 
-        class Told(type(question)):
-            def simulate(self, space, runs, truths, dice=None, known=None):
-                return type(question)(other, other.names[0], 1.0).simulate(
-                    space, runs, truths, dice, known
-                )
+        class OfLaw(Formats):
+            def simulate(
+                self,
+                space: Space,
+                runs: Runs,
+                truths: Truths,
+                rng: np.random.Generator | None = None,
+                known: Own | None = None,
+            ) -> dict[str, np.ndarray]:
+                return true.simulate(space, runs, truths, rng, known)
 
-            def truth(self, space, truths):
-                from capacity.fitting import fit as estimate
-
-                whole = type(question)(other, other.names[0], 1.0)
-                bits = np.unique([cell.rung["code_bits"] for cell in space.cells])
-                points = estimate.Points(
-                    {"bits_per_weight": bits}, whole.part(bits, whole.told(truths))[0]
-                )
+            def truth(self, space: Space, truths: Truths) -> float:
+                bits = np.unique([cell.format["code_bits"] for cell in space.cells])
+                part = true.part(bits, true.normalized(truths))[0]
+                points = estimate.Points({"bits_per_weight": bits}, part)
                 return estimate.fit(self.form, points, delta=np.inf).values[self.parameter]
 
-        return Told(question.form, question.parameter, question.width)
+        return OfLaw(target.form, target.parameter, target.width)
 
-    def truths(self, question) -> Truths:
+    def truths(self, target: Target) -> Truths:
         """As one draw."""
-        one = np.ones(1)
-        return Truths(
-            np.array([self.theta]),
-            self.k * one,
-            self.noise * one,
-            self.worth * one,
-            0 * one,
-            self.level * one,
+        return one_truth(
+            self.theta, sharpness=self.k, noise=self.noise, scatter=self.worth, level=self.level
         )
 
 
-LADDERS = (
-    Ladder("as assumed"),
-    Ladder("0.2 of the stored bits in use", theta=(0.2, 1.0)),
-    Ladder("0.08 of the stored bits in use", theta=(0.08, 1.0)),
-    Ladder(
-        "a saturating law, as 1 - A exp(-b / b0) of the pocket ladder",
+LAWS = (
+    Precision("as assumed"),
+    Precision("0.2 of the stored bits in use", theta=(0.2, 1.0)),
+    Precision("0.08 of the stored bits in use", theta=(0.08, 1.0)),
+    Precision(
+        "a saturating law, as 1 - A exp(-b / b0) of the pocket study",
         "precision_shifted",
         (1.0, 1.4, 3.3),
     ),
-    Ladder("effective parameters, b0 = 2.67", "precision_effective", (1.0, 2.67)),
-    Ladder("a bit is worth 25% more or less", worth=0.25),
-    Ladder("a bit is worth the same to all, seeds by 5%", worth=0.01, noise=0.05),
-    Ladder("2.2 bits per parameter", level=2.2),
-    Ladder("4.2 bits per parameter", level=4.2),
-    Ladder("blunt corner, k = 3", k=3.0),
+    Precision("effective parameters, b0 = 2.67", "precision_effective", (1.0, 2.67)),
+    Precision("a bit is worth 25% more or less", worth=0.25),
+    Precision("a bit is worth the same to all, seeds by 5%", worth=0.01, noise=0.05),
+    Precision("2.2 bits per parameter", level=2.2),
+    Precision("4.2 bits per parameter", level=4.2),
+    Precision("blunt corner, k = 3", k=3.0),
 )
+
+
+def designs_of(
+    target: Target, space: Space, size: int, one_model: bool
+) -> tuple[float, dict[str, Runs]]:
+    """Hours, and runs of a plan and of grids that cost as much: of so many models, or of one model
+    with so many seeds."""
+    prior = target.prior(space)
+    effects = target.effects(space, prior.draw(np.random.default_rng([0, 3]), TRUTHS), prior)
+    most = np.full(len(space.cells), space.most)
+    if target.per_model:
+        most = (np.full(len(space.labels), space.most), space.cluster)
+    whole = np.full(len(space.cells), size if one_model else len(space.seeds))
+    chosen = np.linspace(0, len(space.labels) - 1, 1 if one_model else size)
+    naive = np.where(np.isin(space.cluster, np.unique(np.round(chosen).astype(int))), whole, 0)
+    budget = float(space.cost(naive))
+    planned = best(Search(effects=effects, cost=space.cost, budget=budget, most=most))
+    designs = {
+        "plan": [(j, run.seed) for j, run in space.runs(planned)],
+        "grid": crossed(space, naive),
+    }
+    if not one_model and size < len(space.labels):
+        measuring = effects.usable.mean(0) >= USABLE
+        designs["informed"] = crossed(space, grid(space, budget, measuring))
+    return budget, designs
 
 
 def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
@@ -234,38 +276,17 @@ def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
     if form.startswith("exposure"):
         study, only, worlds = "physics33/04_peak_100@pocket", "2x16", CURVES
     if form.startswith("precision"):
-        study, worlds = "design@ladder", LADDERS
-    question = ask(form, parameter, 0.1)
-    space = space_of(study, [], Path("results"), "cpu", only, ladder=question.ladder)
-    prior = question.prior(space)
-    effects = question.effects(space, prior.draw(np.random.default_rng([0, 3]), TRUTHS), prior)
-    most = (
-        (np.full(len(space.labels), space.most), space.cluster)
-        if question.per_model
-        else np.full(len(space.cells), space.most)
-    )
-    over = effects.usable.mean(0) >= optimal.USABLE
+        study, worlds = "design@ladder", LAWS
+    target = make_target(form, parameter, 0.1)
+    choice = Choice(only=only, formats=target.formats)
+    space = space_of(study, [], Path("results"), "cpu", choice)
+    prior = target.prior(space)
+    budget, designs = designs_of(target, space, size, only is not None)
     rows = []
-    whole = np.full(len(space.cells), size if only else len(space.seeds))
-    models = np.unique(
-        np.round(np.linspace(0, len(space.labels) - 1, 1 if only else size)).astype(int)
-    )
-    naive = np.where(np.isin(space.cluster, models), whole, 0)
-    budget = float(space.cost(naive))
-    designs = {
-        "plan": [
-            (j, run.seed) for j, run in space.runs(optimal.best(effects, space.cost, budget, most))
-        ],
-        "grid": crossed(space, naive),
-    }
-    if not only and size < len(space.labels):
-        designs["informed"] = crossed(space, grid(space, budget, over))
     for world in worlds:
-        told = world.as_question(question)
+        how = Simulation(count=studies, seed=1, truths=world.truths(target))
         seen = {
-            name: forecast(
-                told, space, prior, runs, count=studies, seed=1, truths=world.truths(question)
-            )
+            name: forecast(world.of(target), space, prior, runs, how)
             for name, runs in designs.items()
         }
         row = {
@@ -278,21 +299,7 @@ def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
             "studies": studies,
         }
         for name, runs in designs.items():
-            f = seen[name]
-            hours = float(space.cost(np.bincount([j for j, _ in runs], minlength=len(space.cells))))
-            row |= {
-                f"{name}_runs": len(runs),
-                f"{name}_hours": hours,
-                f"{name}_width": f.middle,
-                f"{name}_rmse": f.squared_error**0.5,
-                f"{name}_bias": f.bias,
-                f"{name}_coverage": f.coverage,
-            }
-            if name != "plan":
-                row |= {
-                    f"width_ratio_{name}": f.middle / seen["plan"].middle,
-                    f"mse_ratio_{name}": f.squared_error / seen["plan"].squared_error,
-                }
+            row |= _columns(name, space, runs, seen)
         rows.append(row)
         print(
             f"{form} {parameter}, {row['grid']}, {world.name}: width "
@@ -300,6 +307,24 @@ def compared(form: str, parameter: str, size: int, studies: int) -> list[dict]:
             flush=True,
         )
     return rows
+
+
+def _columns(name: str, space: Space, runs: Runs, seen: dict[str, Forecast]) -> dict[str, float]:
+    """What a row says of one of the designs."""
+    one, plan = seen[name], seen["plan"]
+    hours = space.cost(np.bincount([j for j, _ in runs], minlength=len(space.cells)))
+    row = {
+        f"{name}_runs": len(runs),
+        f"{name}_hours": float(hours),
+        f"{name}_width": one.middle,
+        f"{name}_rmse": one.squared_error**0.5,
+        f"{name}_bias": one.bias,
+        f"{name}_coverage": one.coverage,
+    }
+    if name != "plan":
+        row[f"width_ratio_{name}"] = one.middle / plan.middle
+        row[f"mse_ratio_{name}"] = one.squared_error / plan.squared_error
+    return row
 
 
 def markdown(table: pd.DataFrame, seconds: float) -> str:
@@ -404,7 +429,7 @@ def main() -> None:
         parser.error(f"--only {unknown[0]}: expected one of {', '.join(sorted(known))}")
     tasks = [task for task in tasks if not args.only or task[0] in args.only]
     with ProcessPoolExecutor(args.workers) as pool:
-        rows = list(itertools.chain.from_iterable(pool.map(compared, *zip(*tasks))))
+        rows = list(itertools.chain.from_iterable(pool.map(compared, *zip(*tasks, strict=True))))
     table = pd.DataFrame(rows)
     folder = args.results / "studies" / "design"
     if args.only and (folder / "design.csv").exists():

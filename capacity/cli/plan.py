@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capacity.base import files
 from capacity.base.errors import ConfigError
+from capacity.base.words import plural
 from capacity.cli import arguments
 from capacity.cli.help import PLAN_HELP
+
+if TYPE_CHECKING:
+    from capacity.design.planner import Plan
 
 
 def add_plan(verb: arguments.Verb) -> None:
@@ -91,11 +96,30 @@ def add_plan(verb: arguments.Verb) -> None:
 def _plan(args: argparse.Namespace) -> int:
     """Exit code 0 where the interval is reached or can be, 1 where the budget cannot buy it."""
     from capacity.design import planner
-    from capacity.design import terminal as report
-    from capacity.design.space import space_of, write_yaml
-    from capacity.design.targets import ask
+    from capacity.design.registry import make_target
+    from capacity.design.space import Choice, space_of
+    from capacity.design.terminal import report
 
-    question = ask(args.form, args.parameter, args.width)
+    target = make_target(args.form, args.parameter, args.width)
+    _check(args)
+    choice = Choice(only=args.only, most=args.most_seeds, formats=target.formats)
+    request = planner.Request(
+        results=args.results,
+        budget=args.budget_hours,
+        prior_file=args.prior,
+        assumed=dict(_assumption(text) for text in args.assume),
+        batch=args.batch_hours,
+        simulations=args.simulations,
+    )
+    space = space_of(args.study, args.overrides, args.results, args.device, choice)
+    plan = planner.plan(target, space, request)
+    print(report(plan))
+    if args.write and plan.verdict != "reached":
+        _write(args.write, plan)
+    return 0 if plan.verdict != "not within the budget" else 1
+
+
+def _check(args: argparse.Namespace) -> None:
     for name, value in (("--budget-hours", args.budget_hours), ("--batch-hours", args.batch_hours)):
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{name} {value:g}: expected a number above 0")
@@ -107,40 +131,6 @@ def _plan(args: argparse.Namespace) -> int:
             raise ConfigError(f"{name} {value}: expected a whole number >= {least}")
     if args.write and args.write.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write {args.write}: expected a file that ends in .yaml")
-    assumed = dict(_assumption(text) for text in args.assume)
-    space = space_of(
-        args.study,
-        args.overrides,
-        args.results,
-        args.device,
-        args.only,
-        args.most_seeds,
-        question.ladder,
-    )
-    found = planner.plan(
-        question,
-        space,
-        args.results,
-        args.budget_hours,
-        prior_file=args.prior,
-        assumed=assumed,
-        batch=args.batch_hours,
-        count=args.simulations,
-    )
-    print(report.report(found))
-    if args.write and found.verdict != "reached":
-        there = [
-            space.cells[j].run(seed) for j, seeds in found.finished.seeds.items() for seed in seeds
-        ]
-        batch = [run for _, run in space.runs(found.batch, found.finished.seeds)]
-        if batch:
-            asked = (
-                f"{question.parameter} of {question.form.formula}: {len(batch)} runs planned from "
-                f"{space.name}"
-            )
-            files.write_atomic(args.write, write_yaml(space, there + batch, asked).encode())
-            print(f"{'written':12s}{args.write}: capacity sweep {args.write}")
-    return 0 if found.verdict != "not within the budget" else 1
 
 
 def _assumption(text: str) -> tuple[str, float]:
@@ -149,3 +139,20 @@ def _assumption(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise ConfigError(f"--assume {text}: expected NAME=NUMBER, such as noise=0.02") from None
+
+
+def _write(path: Path, plan: Plan) -> None:
+    """A study file with the finished runs and the next batch, where there is one."""
+    from capacity.design.space import write_yaml
+
+    space, target = plan.space, plan.target
+    batch = [run for _, run in space.runs(plan.batch, plan.finished.seeds)]
+    if not batch:
+        return
+    there = [space.cells[j].run(s) for j, seeds in plan.finished.seeds.items() for s in seeds]
+    question = (
+        f"{target.parameter} of {target.form.formula}: {plural(len(batch), 'run')} planned from "
+        f"{space.name}"
+    )
+    files.write_atomic(path, write_yaml(space, there + batch, question).encode())
+    print(f"{'written':12s}{path}: capacity sweep {path}")

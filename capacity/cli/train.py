@@ -55,7 +55,7 @@ def _train(args: argparse.Namespace) -> int:
     else:
         print(f"run {config.run_id} is already finished", file=sys.stderr)
         from capacity.base.hardware import pick_device
-        from capacity.run.run import measured_otherwise, remeasure
+        from capacity.run.remeasure import measured_otherwise, remeasure
 
         if measured_otherwise(record, config):
             print("measuring it again, by the settings given now", file=sys.stderr)
@@ -79,8 +79,9 @@ def _train_now(config, results: Path) -> int:
     from capacity import records
     from capacity.base.hardware import pick_device, pick_threads, refused_threads
     from capacity.base.progress import Progress, count
+    from capacity.run.job import Job, Stop
     from capacity.run.mirror import WAIT_SECONDS, Mirror
-    from capacity.run.run import Stop, execute
+    from capacity.run.run import execute
 
     device, wanted = pick_device(config.cluster.device), config.cluster.threads
     torch.set_num_threads(pick_threads(config.flops / config.steps, wanted))
@@ -112,9 +113,9 @@ def _train_now(config, results: Path) -> int:
         rate = "" if loss is None else f", {count(event['tokens_per_s'])} tok/s"
         progress.update(event["step"], f"step {event['step']}, {now}{rate}")
 
-    stop = Stop()
+    job = Job(results, device, None, report, Stop())
     with Mirror([config], results, None, WAIT_SECONDS):
-        outcome = execute([config], results, device, None, report, stop)[config.run_id]
+        outcome = execute([config], job)[config.run_id]
     progress.close()
     if outcome == "busy":
         raise ConfigError(f"run {config.run_id} is being trained by another process")
@@ -168,7 +169,7 @@ def _measure(args: argparse.Namespace) -> int:
     import torch
 
     from capacity.base.hardware import most_threads, pick_device
-    from capacity.run.run import remeasure
+    from capacity.run.remeasure import remeasure
 
     torch.set_num_threads(most_threads())
     for run_id, settings in run_ids.items():

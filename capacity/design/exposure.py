@@ -1,5 +1,5 @@
-"""Exposures of one model on one data set: bits per parameter against how often everything is seen.
-See `questions`."""
+"""Exposures of one model on one data set: bits per parameter against how often everything is seen
+(see `target`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from capacity.base.errors import ConfigError
 from capacity.design.optimal import Effects, orthogonal
 from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
-from capacity.design.targets import Question, counted
+from capacity.design.target import Own, Runs, Target, coordinates, dof_words
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
 from capacity.fitting.simulated import SEED_NOISE
@@ -25,12 +25,13 @@ CURVES = {
     "exposure_log": ((0.0385, 1.72), (0.02, 0.4)),
 }
 OTHER = {"exposure_exponential": "exposure_power", "exposure_power": "exposure_exponential"}
-# a run may learn as if it had this much more or fewer exposures, relative; R of unsaturated pocket
-# runs scatters by 14%
+# a run may learn as if it had this much more or fewer exposures, relative; R of pocket runs below
+# their plateau scatters by 14%
 PACE = 0.1
+ROUNDS = 4  # the noise given the curve, the curve given the noise
 
 
-class Exposures(Question):
+class Exposures(Target):
     """R of runs that differ by exposures and seed only, every run a replicate. The noise of a run
     is a pace, as if it had seen everything more or less often, which matters where R rises, and a
     part of R itself, which matters where it does not."""
@@ -38,7 +39,8 @@ class Exposures(Question):
     per_model = False
     kinds = ("uniform", "bios", "biod", "corpus")
     stated = ("noise", "scatter", "bend")
-    noise_words, scatter_words = "bits of one run over seeds", "pace of learning over seeds"
+    noise_words = "bits of one run over seeds"
+    scatter_words = "pace of learning over seeds"
 
     def prior(self, space: Space) -> Prior:
         """What is assumed where nothing was measured."""
@@ -50,25 +52,26 @@ class Exposures(Question):
                 f" and, where it has several, one size of the data ({sizes}) as key=value"
             )
         value, error = CURVES[self.form.name]
-        mean = np.array([float(p.to_search(v)) for p, v in zip(self.form.parameters, value)])
-        said = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value))
+        words = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value, strict=True))
+        sources = {
+            "truth": f"assumed, {words}, loosely",
+            "noise": "assumed",
+            "scatter": "assumed",
+        }
+        if other := OTHER.get(self.form.name):
+            sources["bend"] = f"the curve may be {other}"
         return Prior(
-            self.form,
-            mean,
-            np.diag(error) ** 2,
-            (0.0, 0.0),
-            Variance(SEED_NOISE),
-            Variance(PACE),
-            1.0 * (self.form.name in OTHER),
-            {"truth": f"assumed, {said}, loosely", "noise": "assumed", "scatter": "assumed"}
-            | (
-                {"bend": f"the curve may be {OTHER[self.form.name]}"}
-                if self.form.name in OTHER
-                else {}
-            ),
+            form=self.form,
+            mean=coordinates(self.form, value),
+            covariance=np.diag(error) ** 2,
+            log_k=(0.0, 0.0),
+            noise=Variance(SEED_NOISE),
+            scatter=Variance(PACE),
+            bend=1.0 if other else 0.0,
+            sources=sources,
         )
 
-    def _noise(self, exposures, truths: Truths) -> np.ndarray:
+    def _noise(self, exposures: np.ndarray, truths: Truths) -> np.ndarray:
         """[T, J] standard deviation of R."""
         r = self.form.predict({"exposures": exposures}, truths.theta)
         rise = (
@@ -78,48 +81,54 @@ class Exposures(Question):
         return np.hypot(truths.noise[:, None] * r, truths.scatter[:, None] * rise) + 1e-9
 
     def effects(self, space: Space, truths: Truths, prior: Prior) -> Effects:
-        """What one run of each cell tells, to first order."""
+        """What one run of each cell contributes, to first order."""
         at = _levels(space)
         slope = self.slopes({"exposures": at}, truths)
         blank = np.zeros(slope.shape[:2])
-        # the trend that the form lacks: the other saturating curve instead of this one, with
-        # constants that are to it what these are to this
-        trend = blank
-        if self.form.name in OTHER:
-            other = forms.FORMS[OTHER[self.form.name]]
-            turned = truths.theta * np.array(CURVES[other.name][0]) / CURVES[self.form.name][0]
-            trend = orthogonal(
-                other.predict({"exposures": at}, turned)
-                - self.form.predict({"exposures": at}, truths.theta),
-                slope,
-            )
         return Effects(
-            slope,
-            blank + 1,
-            blank,
-            self._noise(at, truths),
-            blank,
-            trend,
-            0 * truths.scatter,
-            prior.bend,
-            None,
-            self.asked(truths),
-            prior.error,
+            slope=slope,
+            usable=blank + 1,
+            bias=blank,
+            noise=self._noise(at, truths),
+            own=blank,
+            trend=self._trend(at, slope, truths),
+            scatter=0 * truths.scatter,
+            bend=prior.bend,
+            cluster=None,
+            contrast=self.contrast(truths),
+            prior=prior.error,
         )
 
+    def _trend(self, at: np.ndarray, slope: np.ndarray, truths: Truths) -> np.ndarray:
+        """[T, J] the trend that the form lacks: the other curve with a plateau instead of this one,
+        with constants that are to it what these are to this."""
+        if self.form.name not in OTHER:
+            return np.zeros(slope.shape[:2])
+        other = forms.FORMS[OTHER[self.form.name]]
+        turned = truths.theta * np.array(CURVES[other.name][0]) / CURVES[self.form.name][0]
+        there, here = (
+            form.predict({"exposures": at}, theta)
+            for form, theta in ((other, turned), (self.form, truths.theta))
+        )
+        return orthogonal(there - here, slope)
+
     def simulate(
-        self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None
-    ) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no
-        noise."""
+        self,
+        space: Space,
+        runs: Runs,
+        truths: Truths,
+        rng: np.random.Generator | None = None,
+        known: Own | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As of any target; nothing is known of models."""
         cells = np.array([j for j, _ in runs], int)
         at = _levels(space)[cells]
-        if dice is None:
+        if rng is None:
             r = self.form.predict({"exposures": at}, truths.theta[0])
         else:
-            pace = np.exp(truths.scatter[0] * dice.standard_normal(len(at)))
+            pace = np.exp(truths.scatter[0] * rng.standard_normal(len(at)))
             r = self.form.predict({"exposures": at * pace}, truths.theta[0]) * (
-                1 + truths.noise[0] * dice.standard_normal(len(at))
+                1 + truths.noise[0] * rng.standard_normal(len(at))
             )
         return {
             "cell": cells,
@@ -130,55 +139,49 @@ class Exposures(Question):
             "bits_per_parameter": r,
         }
 
-    def ideal(self, space: Space, truths: Truths) -> estimate.Points:
-        """All cells, without noise."""
-        return self.points(
-            pd.DataFrame(self.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
-        )
-
-    def points(self, frame) -> estimate.Points:
-        """Of a table of runs; runs that hold nothing yet say nothing of the curve, as
-        `laws.exposures` has it."""
-        done = frame[(frame.status == "finished") & (frame.bits_per_parameter > 0)]
+    def points(self, frame: pd.DataFrame) -> estimate.Points:
+        """Of a table of runs. Runs that hold nothing yet are left out, as in
+        `analysis.facts.exposures`."""
+        done = _holding(frame)
         return estimate.Points(
             {"exposures": done.exposures.to_numpy(float)}, done.bits_per_parameter.to_numpy(float)
         )
 
-    def learned(self, prior: Prior, space: Space, frame, source: str) -> tuple[Prior, dict]:
-        """The belief after these runs; noise and pace are scaled together by what replicates
+    def learned(
+        self, prior: Prior, space: Space, frame: pd.DataFrame, source: str
+    ) -> tuple[Prior, Own]:
+        """The prior updated by these runs; noise and pace are scaled together by what replicates
         show."""
-        done = frame[(frame.status == "finished") & (frame.bits_per_parameter > 0)]
+        done = _holding(frame)
         if done.empty:
             return prior, {}
         at, y, now = done.exposures.to_numpy(float), done.bits_per_parameter.to_numpy(float), prior
 
-        def left(u):
+        def left(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             truths = replace(prior, mean=u).middle()
-            return y - self.form.predict({"exposures": at}, truths.theta[0]), self.slopes(
-                {"exposures": at}, truths
-            )[0]
+            value = self.form.predict({"exposures": at}, truths.theta[0])
+            return y - value, self.slopes({"exposures": at}, truths)[0]
 
-        for _ in range(4):  # the noise given the curve, the curve given the noise
-            square, dof = within(
-                y
-                / self._noise(at, replace(now, noise=prior.noise, scatter=prior.scatter).middle())[
-                    0
-                ],
-                done.cell.to_numpy(),
-            )
+        dof = 0
+        for _ in range(ROUNDS):
+            start = replace(now, noise=prior.noise, scatter=prior.scatter)
+            square, dof = within(y / self._noise(at, start.middle())[0], done.cell.to_numpy())
             scale = float(np.sqrt((prior.noise.dof + dof * square) / (prior.noise.dof + dof)))
             noise, pace = (
                 Variance(v.sd * scale, v.dof + dof) for v in (prior.noise, prior.scatter)
             )
             sd = self._noise(at, replace(now, noise=noise, scatter=pace).middle())[0]
             now = replace(prior.fitted(left, np.diag(sd**2)), noise=noise, scatter=pace)
-        words = {"truth": f"{len(y)} runs of {source}, and {prior.sources['truth']}"}
+        sources = {"truth": f"{len(y)} runs of {source}, and {prior.sources['truth']}"}
         if dof:
-            words |= dict.fromkeys(
-                ("noise", "scatter"), f"{counted(dof)} of {source}, scaled together"
-            )
-        return replace(now, sources=prior.sources | words), {}
+            words = f"{dof_words(dof)} of {source}, scaled together"
+            sources |= {"noise": words, "scatter": words}
+        return now.sourced(**sources), {}
 
 
 def _levels(space: Space) -> np.ndarray:
     return np.array([cell.config.exposures for cell in space.cells])
+
+
+def _holding(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.loc[(frame.status == "finished") & (frame.bits_per_parameter > 0)]

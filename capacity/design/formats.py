@@ -1,38 +1,51 @@
-"""Ladders of formats: capacity of models trained with few bits per weight, as a part of fp32's,
-against the bits of a code. See `questions`.
+"""Formats of training: capacity of models trained with few bits per weight, as a part of fp32's,
+against the bits of a code (see `target`).
 
-Points are those of `laws.precision_laws.law` for the question of capacity: of each shape and rung
-the mean over seeds at the data size that holds most, over the same of fp32 (hence R / R_fp32, 1 at
-32 bits by construction), clipped at 0, squared loss, clusters are shapes. x are the bits of a code,
-as there. A study is simulated run by run: a shape has its own fp32 capacity and its own worth of a
+Points are those of a law of capacity in `analysis.precision`: of each model and format the mean
+over seeds at the data size that holds most, over the same of fp32 (hence R / R_fp32, 1 at 32 bits
+by construction), clipped at 0, squared loss, clusters are models. x are the bits of a code, as
+there. A study is simulated run by run: a model has its own fp32 capacity and its own worth of a
 bit, f(b e^z) / f(32 e^z) with z normal; a run has noise, and its data a corner.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from capacity.analysis.precision import analysis as precision_laws
-from capacity.analysis.precision import bit_widths as precision
+from capacity.analysis.precision import bit_widths
 from capacity.base.errors import ConfigError
-from capacity.design.formats_design import Ladder
-from capacity.design.optimal import USABLE, orthogonal
-from capacity.design.prior import Prior, Truths, Variance, within
-from capacity.design.space import Space
-from capacity.design.targets import CAPACITY, FLOOR, SHARPNESS, STARTS, Question, counted
+from capacity.design import formats_table as of_runs
+from capacity.design.formats_design import FormatEffects
+from capacity.design.formats_table import CAST
+from capacity.design.optimal import USABLE, Effects, orthogonal
+from capacity.design.prior import Prior, Truths, Variance
+from capacity.design.space import Cell, Space
+from capacity.design.target import (
+    CAPACITY,
+    FLOOR,
+    SHARPNESS,
+    STARTS,
+    Own,
+    Runs,
+    Target,
+    coordinates,
+    dof_words,
+)
 from capacity.fitting import capacity_forms, forms
 from capacity.fitting import fit as estimate
 from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
 
-# By form, what our own ladder of models trained quantized says
-# (results/studies/precision/uniform@pocket: three shapes of 4K to 12K parameters, random data, all
-# tensors; rounded), and what it may be off by, in the coordinate in which it is searched. c is 1,
-# since points are parts of fp32; the fits' own c is 0.91 to 1.07, which is their misfit.
-LADDERS = {
+# By form, what our own models trained quantized say (results/studies/precision/uniform@pocket:
+# three models of 4K to 12K parameters, random data, all tensors; rounded), and what it may be off
+# by, in the coordinate in which it is searched. c is 1, since points are parts of fp32; the fits'
+# own c is 0.91 to 1.07, which is their misfit.
+ASSUMED = {
     "precision_effective": ((1.0, 5.5), (0.05, 0.4)),
     "precision_shifted": ((1.0, 1.4, 3.3), (0.05, 0.4, 0.3)),
     "precision_noise": ((1.0, 42.0), (0.05, 0.8)),
@@ -51,125 +64,108 @@ HALF = {
     "precision_noise": lambda c, a: np.log2(2 * a) / 2,
     "precision_storage": lambda s, c: c / (2 * s),
 }
-# of a bit, over shapes, relative: 0.11 to 0.17 (sd of the log) at 1 to 2 bits on the same ladder,
+# of a bit, over models, relative: 0.11 to 0.17 (sd of the log) at 1 to 2 bits in the same study,
 # 0.01 at 6
 WORTH = 0.10
 BEND = 0.5  # part of the way to another form
 FULL = 32.0
-CAST = 16.0
-PEOPLE = (
-    2.0,
-    0.3,
-    # bits per parameter of facts after 1000 exposures (3.3, arXiv 2404.05405, section 5), and what
-    # it may be off by
-)
+# bits per parameter of facts after 1000 exposures (3.3, arXiv 2404.05405, section 5), and what it
+# may be off by
+PEOPLE = (2.0, 0.3)
 STEP = 1e-3  # relative, of bits, for a slope
+ROUNDS = 3  # the truth given the scatter, the scatter given what is then left of the models
 
 
-class Precision(Question):
-    """Capacity on a ladder over capacity in fp32, one point per shape and rung."""
+class Formats(Target):
+    """Capacity in a format over capacity in fp32, one point per model and format."""
 
     kinds = ("uniform", "bios", "biod", "corpus")
     stated = ("capacity", "k", "noise", "scatter", "bend")
-    settled = {"c": "it is 1 by construction, since points are parts of the capacity in fp32"}
-    noise_words, scatter_words = (
-        "capacity over seeds of one model and format",
-        "worth of a bit over models",
-    )
-    ladder, per_model, delta, spent = True, False, np.inf, 1
+    fixed = {"c": "it is 1 by construction, since points are parts of the capacity in fp32"}
+    noise_words = "capacity over seeds of one model and format"
+    scatter_words = "worth of a bit over models"
+    formats, per_model, delta = True, False, np.inf
+
+    @property
+    def spent(self) -> int:
+        """Degrees of freedom of models that the form takes up."""
+        return 1
 
     def prior(self, space: Space) -> Prior:
         """What is assumed where nothing was measured."""
-        value, error = LADDERS[self.form.name]
+        value, error = ASSUMED[self.form.name]
         level = CAPACITY if space.cells[0].config.data.kind == "uniform" else PEOPLE
-        said = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value))
+        words = ", ".join(f"{name} = {v:g}" for name, v in zip(self.form.names, value, strict=True))
         return Prior(
-            self.form,
-            np.array([float(p.to_search(v)) for p, v in zip(self.form.parameters, value)]),
-            np.diag(error) ** 2,
-            (math.log(SHARPNESS[0]), SHARPNESS[1]),
-            Variance(SEED_NOISE),
-            Variance(WORTH),
-            BEND,
-            {
-                "truth": f"{said}, loosely, from this package's own ladder of three pocket shapes, "
+            form=self.form,
+            mean=coordinates(self.form, value),
+            covariance=np.diag(error) ** 2,
+            log_k=(math.log(SHARPNESS[0]), SHARPNESS[1]),
+            noise=Variance(SEED_NOISE),
+            scatter=Variance(WORTH),
+            bend=BEND,
+            sources={
+                "truth": f"{words}, loosely, from this package's own study of three pocket models, "
                 f"random data",
                 "capacity": f"{level[0]:g} bits per parameter in fp32 +-{level[1]:.0%}, assumed",
                 "corner": "assumed",
                 "noise": "assumed",
-                "scatter": "assumed, from the same ladder",
+                "scatter": "assumed, from the same study",
                 "bend": f"the law may lie +-{BEND:.0%} of the way to {OTHER[self.form.name]}",
             },
-            (math.log(level[0]), level[1]),
+            log_level=(math.log(level[0]), level[1]),
         )
 
     def assume(self, prior: Prior, space: Space, given: dict[str, float]) -> Prior:
-        """As of any question; capacity: bits per parameter in fp32."""
+        """As of any target; capacity: bits per parameter in fp32."""
         if "capacity" in given:
-            if not 0 < given["capacity"] < math.inf:
+            capacity = given["capacity"]
+            if not 0 < capacity < math.inf:
                 raise ConfigError(
-                    f"--assume capacity={given['capacity']:g}: expected a positive number of bits "
-                    f"per parameter"
+                    f"--assume capacity={capacity:g}: expected a positive number of bits per "
+                    f"parameter"
                 )
-            words = f"{given['capacity']:g} bits per parameter in fp32, given"
-            prior = replace(
-                prior,
-                log_level=(math.log(given["capacity"]), prior.log_level[1]),
-                sources=prior.sources | {"capacity": words},
+            prior = replace(prior, log_level=(math.log(capacity), _level(prior)[1])).sourced(
+                capacity=f"{capacity:g} bits per parameter in fp32, given"
             )
-        for name in self.settled:
+        for name in self.fixed:
             if name in given:
-                raise ConfigError(f"--assume {name}={given[name]:g}: {self.settled[name]}")
+                raise ConfigError(f"--assume {name}={given[name]:g}: {self.fixed[name]}")
         return super().assume(
             prior, space, {name: value for name, value in given.items() if name != "capacity"}
         )
 
     # --- the law, as parts of fp32 ---
 
-    def told(self, truths: Truths) -> Truths:
+    def normalized(self, truths: Truths) -> Truths:
         """The same truths with c such that 32 bits hold 1."""
         theta, j = truths.theta.copy(), self.form.index("c")
         theta[:, j] = 1.0
         if self.form.name == "precision_storage":
-            theta[:, self.form.index("s")] = np.maximum(
-                theta[:, self.form.index("s")], 1.001 / FULL
-            )
+            s = self.form.index("s")
+            theta[:, s] = np.maximum(theta[:, s], 1.001 / FULL)
         else:
             theta[:, j] = 1 / self.form.predict({"bits_per_weight": FULL}, theta)[:, 0]
         return replace(truths, theta=theta)
 
-    def part(self, bits, truths: Truths) -> np.ndarray:
+    def part(self, bits: np.ndarray, truths: Truths) -> np.ndarray:
         """[T, n] part of the fp32 capacity that weights of so many bits [n] or [T, n] hold, by the
         form and its bend towards another."""
-        return self._part(self.form, bits, truths.theta) + truths.bend[:, None] * self.trend(
-            bits, truths
-        )
+        bend = truths.bend[:, None] * self.trend(bits, truths)
+        return _part(self.form, bits, truths.theta) + bend
 
-    @staticmethod
-    def _part(form, bits, theta, worth=1.0):
-        """Of a form; worth: what a bit is to a shape, which leaves fp32 at 1."""
-        at, top = (
-            np.broadcast_to(b * np.asarray(worth, float), np.shape(bits))
-            for b in (np.asarray(bits, float), FULL)
-        )
-        rows = [
-            form.predict({"bits_per_weight": at}, t) / form.predict({"bits_per_weight": top}, t)
-            for t in theta
-        ]
-        return np.stack(rows)
-
-    def trend(self, bits, truths: Truths) -> np.ndarray:
+    def trend(self, bits: np.ndarray, truths: Truths) -> np.ndarray:
         """[T, n] another form less this one, laid over it where half is held."""
         other = forms.FORMS[OTHER[self.form.name]]
-        theirs = np.array(LADDERS[other.name][0])
+        theirs = np.array(ASSUMED[other.name][0])
         middle = HALF[self.form.name](*truths.theta.T), HALF[other.name](*theirs)
         ratio = middle[1] / np.maximum(np.broadcast_to(middle[0], len(truths.theta)), 1e-3)
-        rows = [self._part(other, bits, theirs[None], r)[0] for r in ratio]
-        return np.stack(rows) - self._part(self.form, bits, truths.theta)
+        rows = [_part(other, bits, theirs[None], r)[0] for r in ratio]
+        return np.stack(rows) - _part(self.form, bits, truths.theta)
 
     def truth(self, space: Space, truths: Truths) -> float:
-        """Least squares over the rungs of the space, without noise or corner."""
-        truths = self.told(truths)
+        """Least squares over the formats of the space, without noise or corner."""
+        truths = self.normalized(truths)
         if not truths.bend.any():
             return float(truths.theta[0, self.form.index(self.parameter)])
         bits = np.unique(_points_of(space)[1])
@@ -178,102 +174,95 @@ class Precision(Question):
         )
         return estimate.fit(self.form, points, kept=STARTS, delta=self.delta).values[self.parameter]
 
-    # --- what runs tell ---
+    # --- what runs contribute ---
 
-    def effects(self, space: Space, truths: Truths, prior: Prior) -> Ladder:
-        """What one run of each cell tells, to first order."""
+    def effects(self, space: Space, truths: Truths, prior: Prior) -> FormatEffects:
+        """What one run of each cell contributes, to first order."""
         from scipy.special import ndtr
 
-        truths = self.told(truths)
+        truths = self.normalized(truths)
         source, bits = _points_of(space)
         label, load = space.cluster[source], np.array([cell.load for cell in space.cells])[source]
         same = np.equal.outer(label, label) & np.equal.outer(bits, bits)
-        value = np.maximum(self._part(self.form, bits, truths.theta), 1e-6)
+        value = np.maximum(_part(self.form, bits, truths.theta), 1e-6)
         slope = self.slopes({"bits_per_weight": bits}, truths)
-        own = (
-            self._part(self.form, bits, truths.theta, 1 + STEP)
-            - self._part(self.form, bits, truths.theta, 1 - STEP)
-        ) / (2 * STEP)
         ceiling = np.array([cell.ceiling / cell.parameters for cell in space.cells])[source]
         k = truths.sharpness[:, None]
-        room = np.log(ceiling) - np.log(truths.level[:, None] * value)
-        # a run is stopped by its data where it holds nearly all of them
-        # (`laws.precision.HELD_WHOLE`); as of plateaus, r^k > (H / m)^k - 1
-        least = np.log(np.maximum((ceiling / load / precision.HELD_WHOLE) ** k - 1, 1e-9)) / k
+        room = np.log(ceiling) - np.log(_levels(truths)[:, None] * value)
+        # a run is data-limited where it holds nearly all of its data (`bit_widths.HELD_WHOLE`); as
+        # of plateaus, r^k > (H / m)^k - 1
+        least = np.log(np.maximum((ceiling / load / bit_widths.HELD_WHOLE) ** k - 1, 1e-9)) / k
         spread = np.sqrt(SHAPE_SCATTER**2 + truths.noise**2 + truths.scatter**2)[:, None]
         cells = len(space.cells)
         top = bits >= CAST
-        rungs = np.unique(bits[~top])
-        return Ladder(
-            slope,
-            ndtr((room - least) / spread)[:, :cells],
-            -np.log1p(np.exp(-k * room)) / k,
-            truths.noise[:, None] * np.ones_like(value),
-            own,
-            orthogonal(self.trend(bits, truths), slope),
-            truths.scatter,
-            prior.bend,
-            label,
-            self.asked(truths),
-            prior.error,
+        return FormatEffects(
+            slope=slope,
+            usable=ndtr((room - least) / spread)[:, :cells],
+            bias=-np.log1p(np.exp(-k * room)) / k,
+            noise=truths.noise[:, None] * np.ones_like(value),
+            own=_worth_slope(self.form, bits, truths.theta),
+            trend=orthogonal(self.trend(bits, truths), slope),
+            scatter=truths.scatter,
+            bend=prior.bend,
+            cluster=label,
+            contrast=self.contrast(truths),
+            prior=prior.error,
             source=source,
             larger=same & np.greater.outer(load, load).T,
-            rungs=np.equal.outer(bits, rungs).astype(float),
+            formats=np.equal.outer(bits, np.unique(bits[~top])).astype(float),
             top=top,
             fp32=bits == FULL,
             value=value,
         )
 
-    def lacks(self, space: Space, effects: Ladder) -> str:
-        """Rungs, or fp32, at which all models would hold nearly all of the study's data."""
-        told = {
-            cell.rung["rung"]
-            for cell, usable in zip(space.cells, effects.usable.mean(0))
+    def lacks(self, space: Space, effects: Effects) -> str:
+        """Formats, or fp32, in which all models would hold nearly all of the study's data."""
+        measured = {
+            cell.format["rung"]
+            for cell, usable in zip(space.cells, effects.usable.mean(0), strict=True)
             if usable >= USABLE
         }
-        if len(told - {"fp32"}) >= precision_laws.FEWEST_RUNGS and "fp32" in told:
+        enough = len(measured - {"fp32"}) >= precision_laws.FEWEST_RUNGS
+        if enough and "fp32" in measured:
             return ""
-        full = [
-            rung
-            for rung in dict.fromkeys(cell.rung["rung"] for cell in space.cells)
-            if rung not in told
-        ]
+        names = dict.fromkeys(cell.format["rung"] for cell in space.cells)
+        full = [name for name in names if name not in measured]
         return (
             f"In {', '.join(full)} models may hold nearly all of the study's data: capacity there "
             f"needs more data."
         )
 
     def simulate(
-        self, space: Space, runs: list[tuple[int, int]], truths: Truths, dice=None, known=None
-    ) -> dict:
-        """Columns of a table of finished runs (cell, seed) under a single truth; dice: None for no
-        noise; known: by model mean and sd of the log of the worth of a bit, and of the log of bits
-        per parameter in fp32."""
-        truths, number = self.told(truths), len(space.labels)
-        usual = (0.0, truths.scatter[0], math.log(truths.level[0]), SHAPE_SCATTER)
-        means, sds, levels, level_sds = np.array(
+        self,
+        space: Space,
+        runs: Runs,
+        truths: Truths,
+        rng: np.random.Generator | None = None,
+        known: Own | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As of any target; known: by model mean and standard deviation of the log of the worth of
+        a bit, and of the log of bits per parameter in fp32."""
+        truths, number = self.normalized(truths), len(space.labels)
+        usual = (0.0, truths.scatter[0], math.log(_levels(truths)[0]), SHAPE_SCATTER)
+        z, sds, level, level_sds = np.array(
             [(known or {}).get(label, usual) for label in space.labels]
         ).T
-        z, level = means, levels
-        if dice is not None:
-            z, level = (
-                z + sds * dice.standard_normal(number),
-                level + level_sds * dice.standard_normal(number),
-            )
+        if rng is not None:
+            z = z + sds * rng.standard_normal(number)
+            level = level + level_sds * rng.standard_normal(number)
         cells = np.array([j for j, _ in runs], int)
         cluster, at = space.cluster[cells], [space.cells[j] for j in cells]
-        bits = np.array([cell.rung["code_bits"] for cell in at])
-        size, ceiling = (
-            np.array([getattr(cell, name) for cell in at]) for name in ("parameters", "ceiling")
-        )
+        bits = np.array([cell.format["code_bits"] for cell in at])
+        size = np.array([cell.parameters for cell in at])
+        ceiling = np.array([cell.ceiling for cell in at])
 
-        def share(bits):
+        def share(bits: np.ndarray) -> np.ndarray:
             worth = np.exp(z[cluster])
             bent = truths.bend[0] * self.trend(bits * worth, truths)[0]
-            return np.maximum(self._part(self.form, bits, truths.theta, worth)[0] + bent, 1e-9)
+            return np.maximum(_part(self.form, bits, truths.theta, worth)[0] + bent, 1e-9)
 
-        luck = truths.noise[0] * dice.standard_normal(len(cells)) if dice is not None else 0.0
-        small = FLOOR * dice.standard_normal(len(cells)) if dice is not None else 0.0
+        luck = truths.noise[0] * rng.standard_normal(len(cells)) if rng is not None else 0.0
+        small = FLOOR * rng.standard_normal(len(cells)) if rng is not None else 0.0
         held = capacity_forms.smooth_corner(
             size * np.exp(level[cluster] + luck) * share(bits), ceiling, 1.0, truths.sharpness[0]
         ) * np.exp(small)
@@ -289,94 +278,97 @@ class Precision(Question):
             "cast_bits": np.where(cast, held * share(np.full(len(cells), CAST)), np.nan),
             "load": np.array([cell.load for cell in at]),
             **{
-                name: np.array([cell.rung[name] for cell in at])
+                name: np.array([cell.format[name] for cell in at])
                 for name in ("way", "rung", "code_bits")
             },
         }
 
-    def points(self, frame) -> estimate.Points | None:
+    def points(self, frame: pd.DataFrame) -> estimate.Points | None:
         """Those that fit-laws would fit to these runs; None where it would fit none."""
         return self.points_by_study(frame.assign(study=0))[0]
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """As `points`, with one call for all studies."""
-        mean = _on_ladder(table.assign(label=table.study.astype(str) + " " + table.label))
+        mean = of_runs.relative(table.assign(label=table.study.astype(str) + " " + table.label))
         study, label = (mean.label.str.split(" ", n=1).str[i] for i in (0, 1))
-        found = {int(key): part for key, part in mean.assign(label=label).groupby(study)}
-        rungs = {
-            s: part.rung[~part.rung.isin(precision_laws.TOP)].nunique() for s, part in found.items()
-        }
-        return [
-            precision_laws.points(found[s])
-            if rungs.get(s, 0) >= precision_laws.FEWEST_RUNGS
-            else None
-            for s in sorted(table.study.unique())
-        ]
+        out: list[estimate.Points | None] = []
+        by_study = {str(key): part for key, part in mean.assign(label=label).groupby(study)}
+        for key in map(str, sorted(table.study.unique())):
+            part = by_study.get(key)
+            if part is None or of_runs.number_of_formats(part) < precision_laws.FEWEST_RUNGS:
+                out.append(None)
+            else:
+                out.append(precision_laws.points(part))
+        return out
 
     def measure(self, points: estimate.Points | None) -> dict:
-        """As of any question; a study with no rung at which a parameter matters leaves it without
-        curvature."""
+        """As of any target; a study without a format at which a parameter matters leaves the
+        parameter without curvature."""
         with np.errstate(invalid="ignore"):
             return super().measure(points)
 
     def learned(
-        self, prior: Prior, space: Space, frame, source: str
-    ) -> tuple[Prior, dict[str, tuple]]:
-        """The belief after these runs, and `known` of each model."""
-        done = frame[frame.status == "finished"]
-        rows = _rows(done)
-        mean = _on_ladder(done)
-        mean = mean[~mean.rung.isin(precision_laws.TOP)].reset_index(drop=True)
-        sources = dict(prior.sources)
-        # a run that its data stop has next to no noise
-        held = rows[
-            (rows.held_bits > 0)
-            & (rows.way != "cast")
-            & (rows.bits_per_parameter < precision.HELD_WHOLE * rows.load)
-        ]
-        square, dof = within(
-            np.log(held.held_bits.to_numpy(float)),
-            [f"{r.label} {r.rung} {r.load}" for r in held.itertuples()],
-        )
-        noise, scatter, now = prior.noise.updated(square, dof), prior.scatter, prior
+        self, prior: Prior, space: Space, frame: pd.DataFrame, source: str
+    ) -> tuple[Prior, Own]:
+        """The prior updated by these runs, and `known` of each model."""
+        done = frame.loc[frame.status == "finished"]
+        rows = of_runs.rows(done)
+        mean = of_runs.relative(done)
+        mean = mean.loc[~mean.rung.isin(precision_laws.TOP)].reset_index(drop=True)
+        noise, sources = prior.noise, {}
+        square, dof = of_runs.noise_of(rows)
         if dof:
-            sources["noise"] = f"{counted(dof)} of {source}"
-        levels = self._levels(done, prior)
-        seeds = _seeds(rows)
+            noise = noise.updated(square, dof)
+            sources["noise"] = f"{dof_words(dof)} of {source}"
+        levels, seeds, now = of_runs.fp32_levels(done, prior), of_runs.seeds(rows), prior
         if levels and np.isfinite(done.strict_ceiling_bits).all():
             spread = SHAPE_SCATTER / math.sqrt(len(levels))
-            now = replace(now, log_level=(float(np.mean(list(levels.values()))), spread))
+            middle = float(np.mean(list(levels.values())))
+            now = replace(now, log_level=(middle, spread))
             sources["capacity"] = (
-                f"{math.exp(now.log_level[0]):.3g} bits per parameter in fp32, {len(levels)} "
+                f"{math.exp(middle):.3g} bits per parameter in fp32, {len(levels)} "
                 f"models of {source}"
             )
+        now = replace(now, noise=noise)
         if mean.empty:
-            return replace(now, noise=noise, sources=sources), self._known(
-                space, {}, {}, levels, noise, scatter, seeds
-            )
-        x, y = mean.x.to_numpy(), mean.y.to_numpy()
+            of_models = _OfModels({}, {}, levels, seeds, 0.0)
+            return now.sourced(**sources), of_models.known(now)
+        now, labels, z, of_z = self._fitted(now, mean, seeds)
+        if len(labels) > 1:
+            sources["scatter"] = f"{dof_words(len(labels) - 1)} of {source}"
+        sources["truth"] = f"{len(mean)} points of {source}, and {prior.sources['truth']}"
+        of_models = _OfModels(
+            dict(zip(labels, z, strict=True)),
+            dict(zip(labels, of_z, strict=True)),
+            levels,
+            seeds,
+            _level(now)[0],
+        )
+        return now.sourced(**sources), of_models.known(now)
+
+    def _fitted(
+        self, prior: Prior, mean: pd.DataFrame, seeds: dict[tuple[str, str], int]
+    ) -> tuple[Prior, np.ndarray, np.ndarray, np.ndarray]:
+        """Law and scatter of the worth of a bit in turn: the prior updated by points (columns x, y,
+        label, rung), the models [C], the worth of a bit to each and its variance [C]."""
+        x, y, noise = mean.x.to_numpy(), mean.y.to_numpy(), prior.noise
         labels, codes = np.unique(mean.label, return_inverse=True)
         alike = np.equal.outer(codes, codes)
-        of_points, of_base = (
-            np.array([seeds[key] for key in keys], float)
-            for keys in (zip(mean.label, mean.rung), zip(mean.label, ["fp32"] * len(mean)))
-        )
+        of_points = np.array([seeds[key] for key in zip(mean.label, mean.rung, strict=True)], float)
+        of_base = np.array([seeds[label, "fp32"] for label in mean.label], float)
+        now, scatter = prior, prior.scatter
 
-        def left(u):
-            truths = self.told(replace(now, mean=u).middle())
+        def left(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            truths = self.normalized(replace(now, mean=u).middle())
             slope = self.slopes({"bits_per_weight": x}, truths)[0]
             slope[:, self.form.index("c")] = 0.0  # it is what 32 bits say
-            return y - self._part(self.form, x, truths.theta)[0], slope
+            return y - _part(self.form, x, truths.theta)[0], slope
 
-        for _ in range(
-            3
-        ):  # the truth given the scatter, the scatter given what is then left of the models
-            truths = self.told(now.middle())
-            value = self._part(self.form, x, truths.theta)[0]
-            own = (
-                self._part(self.form, x, truths.theta, 1 + STEP)
-                - self._part(self.form, x, truths.theta, 1 - STEP)
-            )[0] / (2 * STEP)
+        z = of_z = np.zeros(len(labels))
+        for _ in range(ROUNDS):
+            truths = self.normalized(now.middle())
+            value = _part(self.form, x, truths.theta)[0]
+            own = _worth_slope(self.form, x, truths.theta)[0]
             random = noise.sd**2 * (
                 np.diag(value**2 / of_points) + np.outer(value, value) * alike / of_base
             ) + FLOOR**2 * np.eye(len(y))
@@ -391,90 +383,79 @@ class Precision(Question):
             if len(labels) > 1:
                 between = float(z.var(ddof=1) - of_z.mean())
                 scatter = prior.scatter.updated(max(between, 0.0), len(labels) - 1)
-                sources["scatter"] = f"{counted(len(labels) - 1)} of {source}"
-        sources["truth"] = f"{len(y)} points of {source}, and {prior.sources['truth']}"
-        known = self._known(
-            space,
-            dict(zip(labels, z)),
-            dict(zip(labels, of_z)),
-            levels,
-            noise,
-            scatter,
-            seeds,
-            math.exp(now.log_level[0]),
-        )
-        return replace(now, noise=noise, scatter=scatter, sources=sources), known
+        return replace(now, scatter=scatter), labels, z, of_z
 
-    def _levels(self, done, prior: Prior) -> dict[str, float]:
-        """By model, log bits per parameter in fp32, with what the corner took away."""
-        out, k = {}, math.exp(prior.log_k[0])
-        for label, part in done[done.rung == "fp32"].groupby("label"):
-            part = part[part.load == part.load.max()]
-            room = np.maximum(
-                (part.strict_ceiling_bits / part.held_bits) ** k - 1, 0.3
-            )  # of runs near their ceiling nobody knows
-            with np.errstate(invalid="ignore"):
-                full = np.where(
-                    np.isfinite(room), part.strict_ceiling_bits / room ** (1 / k), part.held_bits
-                )
-            out[label] = float(np.log(full / part.parameters_total).mean())
-        return out
 
-    def _known(self, space, z, of_z, levels, noise, scatter, seeds, level=1.0) -> dict[str, tuple]:
-        out = {}
-        for label in {*z, *levels}:
-            keep = scatter.sd**2 / (scatter.sd**2 + of_z[label]) if label in z else 0.0
-            own = (
-                (levels[label], noise.sd / math.sqrt(seeds[label, "fp32"]))
-                if label in levels
-                else (math.log(level), SHAPE_SCATTER)
-            )
+@dataclass(frozen=True)
+class _OfModels:
+    """By model: worth of a bit z (log) and its variance, log bits per parameter in fp32 where
+    measured, seeds by model and format; log_level: of models without fp32 runs."""
+
+    z: Mapping[str, float]
+    of_z: Mapping[str, float]
+    levels: dict[str, float]
+    seeds: dict[tuple[str, str], int]
+    log_level: float
+
+    def known(self, prior: Prior) -> Own:
+        """As `simulate` takes it, shrunk by the scatter and noise of the prior."""
+        scatter, out = prior.scatter, {}
+        for label in {*self.z, *self.levels}:
+            keep = 0.0
+            if label in self.z:
+                keep = scatter.sd**2 / (scatter.sd**2 + self.of_z[label])
+            own = (self.log_level, SHAPE_SCATTER)
+            if label in self.levels:
+                sd = prior.noise.sd / math.sqrt(self.seeds[label, "fp32"])
+                own = (self.levels[label], sd)
             out[label] = (
-                float(keep * z.get(label, 0.0)),
+                float(keep * self.z.get(label, 0.0)),
                 float(scatter.sd * math.sqrt(1 - keep)),
                 *own,
             )
         return out
 
 
-def _cast(cell) -> bool:
-    return cell.rung["rung"] == "fp32" and "bf16" in cell.config.quantize.methods
+def _level(prior: Prior) -> tuple[float, float]:
+    if prior.log_level is None:
+        raise ValueError("the prior of a law of precision states no bits per parameter in fp32")
+    return prior.log_level
+
+
+def _levels(truths: Truths) -> np.ndarray:
+    if truths.level is None:
+        raise ValueError("truths of a law of precision state no bits per parameter in fp32")
+    return truths.level
+
+
+def _part(
+    form: forms.Form, bits: np.ndarray, theta: np.ndarray, worth: float | np.ndarray = 1.0
+) -> np.ndarray:
+    """[T, n] part of the fp32 capacity by a form; worth: what a bit is worth to a model, which
+    leaves fp32 at 1."""
+    at, top = (
+        np.broadcast_to(b * np.asarray(worth, float), np.shape(bits))
+        for b in (np.asarray(bits, float), FULL)
+    )
+    rows = [
+        form.predict({"bits_per_weight": at}, t) / form.predict({"bits_per_weight": top}, t)
+        for t in theta
+    ]
+    return np.stack(rows)
+
+
+def _worth_slope(form: forms.Form, bits: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """[T, n] slope of the part by the log of the worth of a bit."""
+    more, less = (_part(form, bits, theta, 1 + step) for step in (STEP, -STEP))
+    return (more - less) / (2 * STEP)
+
+
+def _cast(cell: Cell) -> bool:
+    return cell.format["rung"] == "fp32" and "bf16" in cell.config.quantize.methods
 
 
 def _points_of(space: Space) -> tuple[np.ndarray, np.ndarray]:
     """Cell and bits of a code of every point that runs of the space make."""
     casts = [j for j, cell in enumerate(space.cells) if _cast(cell)]
-    bits = [cell.rung["code_bits"] for cell in space.cells] + [CAST] * len(casts)
+    bits = [cell.format["code_bits"] for cell in space.cells] + [CAST] * len(casts)
     return np.array([*range(len(space.cells)), *casts], int), np.array(bits)
-
-
-def _rows(frame) -> pd.DataFrame:
-    """Finished runs, and the casts of those that have one, as `laws.precision.points` has them."""
-    done = frame[frame.status == "finished"]
-    done = done.assign(run_id="", parameters=done.parameters_total, stored_bits_per_weight=np.nan)
-    cast = done[done.cast_bits.notna()]
-    cast = cast.assign(way="cast", rung="cast bf16", code_bits=CAST, held_bits=cast.cast_bits)
-    rows = pd.concat([done, cast], ignore_index=True)[list(precision.PARTS)]
-    return rows.assign(
-        bits_per_parameter=rows.held_bits / rows.parameters, bits_per_stored_bit=np.nan
-    )
-
-
-def _way(rows) -> str:
-    return next(iter(rows.way[rows.way.isin(precision.LADDERS)]), "")
-
-
-def _on_ladder(frame) -> pd.DataFrame:
-    rows = _rows(frame)
-    return precision_laws.on_ladder(
-        precision_laws.relative(precision.capacity(rows)), _way(rows), "relative"
-    )
-
-
-def _seeds(rows) -> dict[tuple[str, str], int]:
-    """By model and rung, runs behind its capacity."""
-    return (
-        {key: len(part) for key, part in precision.capacity(rows).groupby(["label", "rung"])}
-        if len(rows)
-        else {}
-    )

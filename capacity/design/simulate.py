@@ -3,19 +3,19 @@ real ones get."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from capacity.design.prior import Prior, Truths
 from capacity.design.space import Space
-from capacity.design.targets import Question
+from capacity.design.target import Own, Runs, Target
 
 STUDIES = 300
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Of simulated studies [n]: width of the interval (infinite where there is none), estimate, its
     ends, and the target."""
@@ -57,8 +57,8 @@ class Forecast:
     @property
     def bias(self) -> float:
         """Median error of the estimate."""
-        told = ~np.isnan(self.value)
-        return float(np.median((self.value - self.target)[told])) if told.any() else float("nan")
+        given = ~np.isnan(self.value)
+        return float(np.median((self.value - self.target)[given])) if given.any() else float("nan")
 
     @property
     def squared_error(self) -> float:
@@ -68,58 +68,57 @@ class Forecast:
         )
 
 
-def crossed(space: Space, number) -> list[tuple[int, int]]:
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """How studies are simulated: how many, from which seed, under which truths (None: drawn from
+    the prior); done, known: finished runs, which stay as they are, and what they say of each model
+    (see `Target.simulate`)."""
+
+    count: int = STUDIES
+    seed: int = 0
+    truths: Truths | None = None
+    done: pd.DataFrame = field(default_factory=pd.DataFrame)
+    known: Own = field(default_factory=dict)
+
+
+def crossed(space: Space, number: np.ndarray) -> Runs:
     """(cell, seed) of a grid: each cell has the same seeds, as the axes of a study file have."""
     return [(j, seed) for j, count in enumerate(np.asarray(number, int)) for seed in range(count)]
 
 
 def forecast(
-    question: Question,
-    space: Space,
-    prior: Prior,
-    runs: list[tuple[int, int]],
-    *,
-    count: int = STUDIES,
-    seed: int = 0,
-    done: pd.DataFrame | None = None,
-    known: dict[str, tuple[float, float]] | None = None,
-    truths: Truths | None = None,
+    target: Target, space: Space, prior: Prior, runs: Runs, how: Simulation | None = None
 ) -> Forecast:
-    """Studies of these runs (cell, seed), each under a truth of its own, drawn from the prior or
-    given in turn. done, known: finished runs, which stay as they are, and what they tell of each
-    model's own capacity (see `Question.simulate`). A study's noise depends on its number and the
-    seed only."""
-    truths = truths or prior.draw(np.random.default_rng([seed, 1]), count)
+    """Studies of these runs, each under a truth of its own. The noise of a study depends on its
+    number and the seed only."""
+    how = how or Simulation()
+    count, seed = how.count, how.seed
+    truths = how.truths or prior.draw(np.random.default_rng([seed, 1]), count)
     each = [truths.one(i % len(truths.theta)) for i in range(count)]
-    studies = [
-        question.simulate(space, runs, truth, np.random.default_rng([seed, 2, i]), known)
-        | {"study": np.full(len(runs), i)}
-        for i, truth in enumerate(each)
-    ]
-    parts = (
-        [
-            pd.DataFrame(
-                {name: np.concatenate([study[name] for study in studies]) for name in studies[0]}
-            )
+    parts = []
+    if runs:
+        studies = [
+            target.simulate(space, runs, truth, np.random.default_rng([seed, 2, i]), how.known)
+            | {"study": np.full(len(runs), i)}
+            for i, truth in enumerate(each)
         ]
-        if runs
-        else []
-    )
-    if done is not None and len(done):
-        parts.append(
-            pd.concat([done] * count, ignore_index=True).assign(
-                study=np.repeat(np.arange(count), len(done))
-            )
-        )
-    points = (
-        question.points_by_study(pd.concat(parts, ignore_index=True)) if parts else [None] * count
-    )
-    found = [question.measure(some) for some in points]
-    ends = [[np.nan if one[end] is None else one[end] for one in found] for end in ("low", "high")]
-    target = [question.truth(space, truth) for truth in each]
+        columns = {name: np.concatenate([study[name] for study in studies]) for name in studies[0]}
+        parts.append(pd.DataFrame(columns))
+    if len(how.done):
+        repeated = pd.concat([how.done] * count, ignore_index=True)
+        parts.append(repeated.assign(study=np.repeat(np.arange(count), len(how.done))))
+    points = [None] * count
+    if parts:
+        points = target.points_by_study(pd.concat(parts, ignore_index=True))
+    measured = [target.measure(some) for some in points]
+
+    def column(name: str) -> np.ndarray:
+        return np.array([np.nan if one[name] is None else one[name] for one in measured])
+
     return Forecast(
-        *map(
-            np.array,
-            ([one["width"] for one in found], [one["value"] for one in found], *ends, target),
-        )
+        width=column("width"),
+        value=column("value"),
+        low=column("low"),
+        high=column("high"),
+        target=np.array([target.truth(space, truth) for truth in each]),
     )

@@ -1,7 +1,7 @@
 """The runs that a plan may choose from, and what they cost: a study file spans the space.
 
-A cell is one model on one size of data for one length of training (and, on a ladder of precision,
-in one format); a design says how many seeds of each cell are trained. Models, data sizes, lengths
+A cell is one model on one size of data for one length of training (and, for laws of precision, in
+one format); a design says how many seeds of each cell are trained. Models, data sizes, lengths
 and formats are those of the study, for a recipe (learning rate, batch) belongs to each; only seeds
 may go beyond it.
 """
@@ -21,12 +21,14 @@ import numpy as np
 from capacity import counts as closed
 from capacity.analysis.precision.analysis import FEWEST_RUNGS
 from capacity.analysis.precision.bit_widths import LADDERS, trained_as
-from capacity.base.errors import ConfigError
+from capacity.base.errors import ConfigError, nearest
+from capacity.base.words import plural
 from capacity.config import COUPLED, Config
 from capacity.cost import Speed, speed_of
 from capacity.run_table import shape_labels
+from capacity.settings.data import UniformData
 from capacity.study import axes_of, load_study
-from capacity.sweep.packs import make_stacks
+from capacity.sweep.packs import Limits, make_stacks
 
 MOST_SEEDS = 8
 
@@ -55,7 +57,7 @@ class Cell:
         """Bits that a perfect memorizer of the data would have, strict convention for random
         data."""
         data = self.config.data
-        if data.kind == "uniform":
+        if isinstance(data, UniformData):
             return float(
                 closed.uniform_ceiling_bits(
                     self.config.items, data.seq_len, data.vocab_size, "strict"
@@ -64,52 +66,30 @@ class Cell:
         return float(self.config.entropy_bits)
 
     @cached_property
-    def rung(self) -> dict:
-        """What it is trained in, as `laws.precision` has it: way, rung, code_bits."""
-        return dict(zip(("way", "rung", "code_bits"), trained_as(self.config.train)))
+    def format(self) -> dict:
+        """What it is trained in, as `analysis.precision` has it: way, rung, code_bits."""
+        names = ("way", "rung", "code_bits")
+        return dict(zip(names, trained_as(self.config.train), strict=True))
 
     def run(self, seed: int) -> Config:
         """The run of this cell with a seed."""
         return dataclasses.replace(self.config, seed=seed)
 
 
-@dataclass(frozen=True)
-class Space:
-    """Cells [J] in order of size, load and length; pins of the study; its own seeds; the most seeds
-    of one model that a plan may ask for."""
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What a design costs. group [J]: cells that may share a stack; stack: most runs of one; hours
+    [J]: of one run beside the steps that its stack has in common; shared_hours [J]: of the steps of
+    a stack that is as long as this cell."""
 
-    name: str
-    path: Path
-    pins: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
-    most: int
-    speed: Speed
-    group: np.ndarray  # [J] cells that may share a stack
-    stack: int  # most runs of one
-    hours: np.ndarray  # [J] of one run beside the steps that its stack has in common
-    shared_hours: np.ndarray  # [J] of the steps of a stack that is as long as this cell
-    ladder: bool = False  # cells differ by the format that they are trained in as well
+    group: np.ndarray
+    stack: int
+    hours: np.ndarray
+    shared_hours: np.ndarray
 
-    @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """Models, in order of size."""
-        return tuple(dict.fromkeys(cell.label for cell in self.cells))
-
-    @cached_property
-    def cluster(self) -> np.ndarray:
-        """[J] place of each cell's model in `labels`."""
-        return np.array([self.labels.index(cell.label) for cell in self.cells])
-
-    @property
-    def unit(self) -> str:
-        """What is counted: hours of one GPU, or of one core."""
-        return "GPU-hours" if self.speed.device == "cuda" else "core-hours"
-
-    def cost(self, number) -> np.ndarray:
-        """Hours [...] of a design, runs by cell [..., J]: what each run computes, and for every
+    def of(self, number: np.ndarray) -> np.ndarray:
+        """Hours [...] of designs, runs by cell [..., J]: what each run computes, and for every
         stack the steps of its longest run."""
-        number = np.asarray(number, float)
         by_group = np.argsort(self.group, kind="stable")
         first = np.flatnonzero(np.diff(self.group[by_group], prepend=-1))
         sorted_number = number[..., by_group]
@@ -119,157 +99,178 @@ class Space:
         stacks = np.ceil(np.add.reduceat(sorted_number, first, axis=-1) / self.stack)
         return number @ self.hours + (stacks * longest).sum(-1)
 
-    def runs(self, number, done=None) -> list[tuple[int, Config]]:
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Cells [J] in order of size, load and length; pins of the study; its own seeds; most: seeds of
+    one model that a plan may ask for; formats: whether cells differ by the format that they are
+    trained in as well."""
+
+    name: str
+    path: Path
+    pins: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    most: int
+    speed: Speed
+    costs: Costs
+    formats: bool = False
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Models, in order of size."""
+        return tuple(dict.fromkeys(cell.label for cell in self.cells))
+
+    @cached_property
+    def cluster(self) -> np.ndarray:
+        """[J] index of each cell's model in `labels`."""
+        return np.array([self.labels.index(cell.label) for cell in self.cells])
+
+    @property
+    def unit(self) -> str:
+        """What is counted: hours of one GPU, or of one core."""
+        return "GPU-hours" if self.speed.device == "cuda" else "core-hours"
+
+    def cost(self, number: np.ndarray) -> np.ndarray:
+        """Hours [...] of designs, runs by cell [..., J]."""
+        return self.costs.of(np.asarray(number, float))
+
+    def runs(
+        self, number: np.ndarray, done: dict[int, list[int]] | None = None
+    ) -> list[tuple[int, Config]]:
         """(cell, run) of a design [J]; done: {cell: seeds that are there}. A model's new runs have
-        seeds of their own, so that each is a replicate; on a ladder, whose law takes one number of
+        seeds of their own, so that each is a replicate; with formats, whose law takes one number of
         a model and format, only those of one cell."""
         done, out = done or {}, []
         by_label = [
             [j for j, cell in enumerate(self.cells) if cell.label == label] for label in self.labels
         ]
-        for places in [[j] for j in range(len(self.cells))] if self.ladder else by_label:
+        for places in [[j] for j in range(len(self.cells))] if self.formats else by_label:
             used = set(itertools.chain.from_iterable(done.get(j, ()) for j in places))
-            fresh = (seed for seed in itertools.count(min(self.seeds)) if seed not in used)
+            unused = (seed for seed in itertools.count(min(self.seeds)) if seed not in used)
             for j in places:
-                out += [(j, self.cells[j].run(next(fresh))) for _ in range(int(number[j]))]
+                out += [(j, self.cells[j].run(next(unused))) for _ in range(int(number[j]))]
         return out
 
-    def cost_of_runs(self, runs: list[Config]) -> float:
-        """Hours of runs, cut into stacks as a sweep cuts them."""
-        stacks = make_stacks(runs, math.inf, self.stack, self.speed.device, speed=self.speed)
-        return sum(self.speed.seconds(stack) for stack in stacks) / 3600
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What of a study a plan may choose from. only: one of its models; most: seeds of one model;
+    formats: whether the target is about formats of training."""
+
+    only: str | None = None
+    most: int = MOST_SEEDS
+    formats: bool = False
 
 
 def space_of(
-    study: str,
-    overrides: list[str],
-    results: Path,
-    device: str,
-    only: str | None = None,
-    most: int = MOST_SEEDS,
-    ladder: bool = False,
+    study: str, overrides: list[str], results: Path, device: str, choice: Choice | None = None
 ) -> Space:
-    """The space that a study spans; only: one of its models; ladder: whether the question is one of
-    formats of training. ConfigError where it mixes what one law cannot."""
+    """The space that a study spans. ConfigError where it mixes what one law cannot."""
+    choice = choice or Choice()
     known = load_study(study, overrides)
     pins, points = axes_of(study)
     if any(run.data.kind == "text" for run in known.runs):
         raise ConfigError(f"{known.name}: runs on text; a plan is about random data or people")
     by_run = {_identity(run): run for run in known.runs}
     settings = _settings_of(pins, points, overrides)
-    labels = {
-        _identity(run): label for run, label in zip(known.runs, shape_labels(known.runs).values())
-    }
+    names = shape_labels(known.runs).values()
+    labels = {_identity(run): label for run, label in zip(known.runs, names, strict=True)}
     cells = [Cell(labels[key], run, settings[key]) for key, run in by_run.items()]
-    if only is not None:
-        if only not in {cell.label for cell in cells}:
+    if choice.only is not None:
+        models = list(dict.fromkeys(cell.label for cell in cells))
+        if choice.only not in models:
             raise ConfigError(
-                f"--only {only}: no such model in {known.name}; allowed: "
-                f"{', '.join(dict.fromkeys(c.label for c in cells))}"
+                f"--only {choice.only}: no such model in {known.name}"
+                f"{nearest(choice.only, models)}; allowed: {', '.join(models)}"
             )
-        cells = [cell for cell in cells if cell.label == only]
-    cells = _on_ladder(known.name, cells) if ladder else cells
+        cells = [cell for cell in cells if cell.label == choice.only]
+    cells = _in_formats(known.name, cells) if choice.formats else cells
+    _check_uniform(known.name, cells)
+    cells.sort(key=lambda cell: _order(cell, choice.formats))
+    _check_recipes(known.name, cells, choice.formats)
+    speed = speed_of(device, results)
+    return Space(
+        name=known.name,
+        path=known.path,
+        pins=tuple(pins),
+        cells=tuple(cells),
+        seeds=tuple(sorted({run.seed for run in known.runs})),
+        most=choice.most,
+        speed=speed,
+        costs=_costs(cells, speed),
+        formats=choice.formats,
+    )
+
+
+def _order(cell: Cell, formats: bool) -> tuple[float, str, float, float, int]:
+    bits = -cell.format["code_bits"] if formats else 0.0
+    return cell.parameters, cell.label, bits, cell.load, cell.config.steps
+
+
+def _check_uniform(name: str, cells: list[Cell]) -> None:
+    """ConfigError where cells differ in what no law of capacity has a variable for."""
     for what, value in (
         ("data", lambda c: c.data.kind),
         ("vocabulary", lambda c: c.rows),
         ("length of a sequence", lambda c: c.data.seq_len),
         ("precision", lambda c: c.train.precision),
     ):
-        if len(found := {value(cell.config) for cell in cells}) > 1:
+        if len(values := {value(cell.config) for cell in cells}) > 1:
             raise ConfigError(
-                f"{known.name}: mixes {what} {', '.join(map(str, sorted(found)))}; one law needs "
-                f"one"
+                f"{name}: mixes {what} {', '.join(map(str, sorted(values)))}; one law needs one"
             )
-    cells.sort(
-        key=lambda c: (
-            c.parameters,
-            c.label,
-            -c.rung["code_bits"] if ladder else 0.0,
-            c.load,
-            c.config.steps,
-        )
-    )
+
+
+def _check_recipes(name: str, cells: list[Cell], formats: bool) -> None:
+    """ConfigError where one model and data set is trained by several recipes; cells in order."""
+
+    def recipe(cell: Cell) -> tuple:
+        exposures = 0.0 if formats else round(cell.config.exposures, 6)
+        return cell.label, cell.config.items, exposures, formats and cell.format
+
     for a, b in itertools.pairwise(cells):
-        one, other = (
-            (
-                c.label,
-                c.config.items,
-                0.0 if ladder else round(c.config.exposures, 6),
-                ladder and c.rung,
-            )
-            for c in (a, b)
-        )
-        if one == other:
+        if recipe(a) == recipe(b):
             raise ConfigError(
-                f"{known.name}: {a.label}, N = {a.config.items:,}: several recipes of one model "
-                f"and data set; a plan needs one (give it as "
-                "key=value behind the study)"
+                f"{name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data "
+                f"set; a plan needs one (give it as key=value behind the study)"
             )
-    return of_cells(
-        known.name,
-        known.path,
-        pins,
-        cells,
-        sorted({run.seed for run in known.runs}),
-        speed_of(device, results),
-        most,
-        ladder,
-    )
 
 
-def _on_ladder(name: str, cells: list[Cell]) -> list[Cell]:
-    """Cells trained in fp32 and those of the one ladder of training with quantized weights; what is
-    on no rung tells its law nothing."""
-    base = [cell for cell in cells if cell.rung["rung"] == "fp32"]
-    quantized = [cell for cell in cells if cell.rung["way"] in LADDERS]
+def _in_formats(name: str, cells: list[Cell]) -> list[Cell]:
+    """Cells trained in fp32 and those of the one method of training with quantized weights; others
+    are not informative for its law."""
+    base = [cell for cell in cells if cell.format["rung"] == "fp32"]
+    quantized = [cell for cell in cells if cell.format["way"] in LADDERS]
     if not base:
         raise ConfigError(
             f"{name}: no run in fp32 to compare with; a law of precision needs "
             f"train.precision=fp32 and train.qat=none too"
         )
-    if len(ways := sorted({cell.rung["way"] for cell in quantized})) > 1:
+    if len(methods := sorted({cell.format["way"] for cell in quantized})) > 1:
         raise ConfigError(
-            f"{name}: mixes ladders {', '.join(ways)}; one law needs one (give "
+            f"{name}: mixes methods {', '.join(methods)}; one law needs one (give "
             f"train.qat_embeddings=.. behind the study)"
         )
-    if (rungs := len({cell.rung["rung"] for cell in quantized})) < FEWEST_RUNGS:
+    if (number := len({cell.format["rung"] for cell in quantized})) < FEWEST_RUNGS:
         raise ConfigError(
-            f"{name}: {rungs} values of train.qat beside none, a law of precision needs "
+            f"{name}: {plural(number, 'value')} of train.qat beside none, a law of precision needs "
             f"{FEWEST_RUNGS}"
         )
     return base + quantized
 
 
-def of_cells(
-    name: str,
-    path: Path,
-    pins: list[str],
-    cells: list[Cell],
-    seeds: list[int],
-    speed: Speed,
-    most: int = MOST_SEEDS,
-    ladder: bool = False,
-) -> Space:
-    """A space with the costs of its cells."""
-    stacks = make_stacks(
-        [cell.config for cell in cells], math.inf, len(cells), speed.device, speed=speed
-    )
+def _costs(cells: list[Cell], speed: Speed) -> Costs:
+    limits = Limits(most=len(cells), device=speed.device, speed=speed)
+    stacks = make_stacks([cell.config for cell in cells], math.inf, limits)
     group = {config.run_id: g for g, stack in enumerate(stacks) for config in stack}
     shared = np.array([cell.config.steps * speed.step_s for cell in cells])
     alone = np.array([speed.seconds([cell.config]) for cell in cells])
-    return Space(
-        name,
-        path,
-        tuple(pins),
-        tuple(cells),
-        tuple(seeds),
-        most,
-        speed,
-        np.array([group[cell.config.run_id] for cell in cells]),
-        cells[0].config.cluster.stack,
-        (alone - shared) / 3600,
-        shared / 3600,
-        ladder,
+    return Costs(
+        group=np.array([group[cell.config.run_id] for cell in cells]),
+        stack=cells[0].config.cluster.stack,
+        hours=(alone - shared) / 3600,
+        shared_hours=shared / 3600,
     )
 
 
@@ -277,7 +278,9 @@ def _identity(run: Config) -> str:
     return json.dumps(run.identity | {"seed": None}, sort_keys=True)
 
 
-def _settings_of(pins, points, overrides) -> dict[str, tuple[tuple[str, str], ...]]:
+def _settings_of(
+    pins: list[str], points: list[list[str]], overrides: list[str]
+) -> dict[str, tuple[tuple[str, str], ...]]:
     """By identity, the settings of the axes but the seed."""
     from capacity.compose import load_many
 
@@ -285,19 +288,16 @@ def _settings_of(pins, points, overrides) -> dict[str, tuple[tuple[str, str], ..
     given = dict(text.split("=", 1) for text in overrides)
     displaced = {a if b in given else b for a, b in COUPLED if a in given or b in given}
     out = {}
-    for run, point in zip(runs, points):
-        said = {
-            key: value
-            for key, value in (text.split("=", 1) for text in point)
-            if key not in displaced
-        }
+    for run, point in zip(runs, points, strict=True):
+        axes = dict(text.split("=", 1) for text in point)
+        kept = {key: value for key, value in axes.items() if key not in displaced}
         out[_identity(run)] = tuple(
-            (key, value) for key, value in (said | given).items() if key != "seed"
+            (key, value) for key, value in (kept | given).items() if key != "seed"
         )
     return out
 
 
-def grid(space: Space, budget: float, cells=None) -> np.ndarray:
+def grid(space: Space, budget: float, cells: np.ndarray | None = None) -> np.ndarray:
     """The naive grid that a budget of hours affords, runs by cell [J]: every data size and length
     of as many models as fit, evenly spaced from the smallest to the largest, with the study's
     number of seeds; fewer seeds only where not even three models fit, more once all models do.
@@ -337,16 +337,16 @@ def write_yaml(space: Space, runs: list[Config], question: str) -> str:
     for run in runs:
         seeds.setdefault(_identity(run), []).append(run.seed)
     grids: dict[tuple[int, ...], list[Cell]] = {}
-    for key, found in seeds.items():
-        grids.setdefault(tuple(sorted(found)), []).append(by_identity[key])
+    for key, numbers in seeds.items():
+        grids.setdefault(tuple(sorted(numbers)), []).append(by_identity[key])
     lines = [
         f"question: {json.dumps(question)}",
         "pins:",
         *(f"  - {json.dumps(pin)}" for pin in space.pins),
         "grids:",
     ]
-    for found, cells in grids.items():
-        lines += [f"  - seed: [{', '.join(map(str, found))}]", "    run:"]
+    for numbers, cells in grids.items():
+        lines += [f"  - seed: [{', '.join(map(str, numbers))}]", "    run:"]
         lines += [
             "      - {"
             + ", ".join(f"{key}: {_scalar(value)}" for key, value in dict(cell.settings).items())

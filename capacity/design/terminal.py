@@ -3,199 +3,211 @@
 from __future__ import annotations
 
 import math
-import textwrap
 
 import numpy as np
 
+from capacity.base import table, words
+from capacity.base.words import plural
 from capacity.design.planner import Plan
 from capacity.design.simulate import Forecast
+from capacity.design.target import Target
+
+TITLE = 12  # columns of a line's title
+LIST = 38  # columns of a list of loads
 
 
 def report(plan: Plan) -> str:
     """The proposed runs, what they should give, what a grid would, what was assumed, and the
     verdict."""
-    q, space = plan.question, plan.space
-    whole = float(space.cost(np.full(len(space.cells), len(space.seeds))))
+    target, space = plan.target, plan.space
     lines = [f"plan        {space.name}"]
-    lines += _line("question", f"{q.parameter} of {q.form.formula}, {_width(q, q.width)}")
     lines += _line(
-        "space",
-        f"{_many(len(space.labels), 'model')}, {len(space.cells)} cells (model, "
-        f"{'format, data' if space.ladder else 'data, length'}), "
-        f"up to {space.most} seeds each; all of it, with {_many(len(space.seeds), 'seed')}: "
-        f"{_hours(whole)} {space.unit}",
+        "target",
+        f"{target.parameter} of {target.form.formula}, {_goal(target)}",
     )
-    spent = f", of which {_hours(plan.finished.hours)} spent" if plan.finished.hours else ""
-    lines += _line("budget", f"{_hours(plan.budget)} {space.unit}{spent} ({space.speed.source})")
+    lines += _line("space", _space(plan))
+    spent = ""
+    if plan.finished.hours:
+        spent = f", of which {words.hours(plan.finished.hours)} spent"
+    budget = f"{words.hours(plan.budget)} {space.unit}"
+    lines += _line("budget", f"{budget}{spent} ({space.speed.source})")
     if plan.finished.failed:
-        lines += _line("failed", f"{plan.finished.failed} runs; they are not asked for again")
-    if len(plan.finished.table):
-        lines += _line(
-            "now", f"{len(plan.finished.table)} finished runs: " + _interval(plan, plan.now)
-        )
+        lines += _line("failed", f"{plural(plan.finished.failed, 'run')}, not proposed again")
+    if plan.now is not None:
+        done = plural(len(plan.finished.table), "finished run")
+        lines += _line("now", f"{done}: {_interval(target, plan.now)}")
     if plan.new.any():
-        lines += ["", *_table(plan)]
+        lines += ["", *_runs(plan)]
     if plan.expected is not None:
-        lines += ["", *_line("expected", _forecast(plan, plan.expected))]
+        lines += ["", *_line("expected", _forecast(target, plan.expected))]
         if plan.naive_expected is not None:
-            lines += _line("naive grid", _grid(plan) + ": " + _forecast(plan, plan.naive_expected))
+            grid = f"{_grid(plan)}: {_forecast(target, plan.naive_expected)}"
+            lines += _line("naive grid", grid)
         elif plan.new.any():
             lines += _line(
                 "naive grid",
-                f"{_hours(plan.cost + plan.finished.hours)} {space.unit} afford no grid of two "
-                f"models with every data size of the study",
+                f"{words.hours(plan.cost + plan.finished.hours)} {space.unit} afford no grid of "
+                f"two models with every data size of the study",
             )
-    lines += ["", *_beliefs(plan), "", *_line("verdict", _verdict(plan))]
+    lines += ["", *_assumptions(plan), "", *_line("verdict", _verdict(plan))]
     return "\n".join(lines)
 
 
 def _line(title: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, 80, initial_indent=f"{title:12s}", subsequent_indent=" " * 12, break_on_hyphens=False
+    return words.wrap(text, f"{title:{TITLE}s}", " " * TITLE)
+
+
+def _space(plan: Plan) -> str:
+    space = plan.space
+    whole = float(space.cost(np.full(len(space.cells), len(space.seeds))))
+    axes = "format, data" if space.formats else "data, length"
+    return (
+        f"{plural(len(space.labels), 'model')}, {plural(len(space.cells), 'cell')} (model, {axes}),"
+        f" up to {plural(space.most, 'seed')} each; all of it, with "
+        f"{plural(len(space.seeds), 'seed')}: {words.hours(whole)} {space.unit}"
     )
 
 
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _goal(target: Target) -> str:
+    if not target.absolute:
+        return f"interval at most {target.width:g} wide ({100 * target.width:g}% of the value)"
+    width = _width(target, target.width) if target.unit else f"{target.width:g}"
+    return f"interval at most {width} wide"
 
 
-def _width(question, width: float) -> str:
-    if question.absolute:
-        return (
-            f"interval at most {_number(question, width) if question.unit else f'{width:g}'} wide"
-        )
-    return f"interval at most {width:g} wide ({100 * width:g}% of the value)"
-
-
-def _number(question, width: float) -> str:
+def _width(target: Target, width: float) -> str:
     if not math.isfinite(width):
         return "none"
-    if question.absolute:
-        return f"{width:,.0f} {question.unit}" if question.unit else f"{width:.3f}"
-    return f"{100 * width:.1f}%"
+    if target.absolute:
+        return f"{width:,.0f} {target.unit}" if target.unit else f"{width:.3f}"
+    return words.percent(width)
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}" if hours < 10 else f"{hours:.1f}"
-
-
-def _interval(plan: Plan, now: dict) -> str:
+def _interval(target: Target, now: dict) -> str:
     if now["low"] is None or now["high"] is None:
         return f"no interval yet ({now['reason'] or 'an end is open'})"
-    ends = f"[{now['low']:.4g}, {now['high']:.4g}]"
     return (
-        f"{plan.question.parameter} = {now['value']:.4g} {ends}, width "
-        f"{_number(plan.question, now['width'])}"
+        f"{target.parameter} = {now['value']:.4g} [{now['low']:.4g}, {now['high']:.4g}], width "
+        f"{_width(target, now['width'])}"
     )
 
 
-def _forecast(plan: Plan, seen: Forecast) -> str:
-    q = plan.question
-    low, high = seen.quantiles()
-    error = f"median error {seen.bias:+.2g}" if np.isfinite(seen.bias) else "no estimate"
-    text = (
-        f"width {_number(q, seen.middle)} (90% of studies: {_number(q, low)} to "
-        f"{_number(q, high)}); "
+def _forecast(target: Target, forecast: Forecast) -> str:
+    low, high = (_width(target, end) for end in forecast.quantiles())
+    error = "no estimate"
+    if np.isfinite(forecast.bias):
+        error = f"median error {forecast.bias:+.2g}"
+    covered = ""
+    if forecast.given.any():
+        covered = f"; {forecast.coverage:.0%} of the intervals contain the truth"
+    return (
+        f"width {_width(target, forecast.middle)} (90% of studies: {low} to {high}); "
+        f"{forecast.reached(target.width):.0%} reach {_width(target, target.width)}{covered}; "
+        f"{error} ({plural(len(forecast.width), 'simulated study', 'simulated studies')})"
     )
-    text += f"{seen.reached(q.width):.0%} reach {_number(q, q.width)}"
-    told = f"; holds the truth in {seen.coverage:.0%}" if seen.given.any() else ""
-    return f"{text}{told}; {error} ({len(seen.width)} simulated studies)"
 
 
 def _grid(plan: Plan) -> str:
     naive, space = plan.naive, plan.space
     models = len(set(space.cluster[naive > 0]))
-    cells, seeds = int((naive > 0).sum() / models), _many(int(naive.max()), "seed")
+    cells = int((naive > 0).sum() / models)
     return (
-        f"{_many(models, 'model')}, {cells} cells each, {seeds}, {_hours(plan.naive_cost)} "
-        f"{space.unit}"
+        f"{plural(models, 'model')}, {plural(cells, 'cell')} each, "
+        f"{plural(int(naive.max()), 'seed')}, {words.hours(plan.naive_cost)} {space.unit}"
     )
 
 
-def _table(plan: Plan) -> list[str]:
+def _runs(plan: Plan) -> list[str]:
+    """The runs by model, with hours."""
     space = plan.space
-    exposures = plan.question.form.variables[0].name == "exposures"
-    heading = (
-        f"{'format, load' if space.ladder else 'exposures' if exposures else 'load'}: runs (next "
-        f"batch)"
-    )
-    lines = [f"{'model':14s}{'parameters':>12s}  {heading:42s}{space.unit:>10s}"]
-    for label in space.labels:
-        places = [
-            j for j in range(len(space.cells)) if space.cells[j].label == label and plan.new[j]
-        ]
+    exposures = plan.target.form.variables[0].name == "exposures"
+    axis = "format, load" if space.formats else "exposures" if exposures else "load"
+    rows: list[list[str]] = []
+    for c, label in enumerate(space.labels):
+        places = [int(j) for j in np.flatnonzero((space.cluster == c) & (plan.new > 0))]
         if not places:
             continue
-        only = np.where(np.isin(np.arange(len(plan.new)), places), plan.new, 0)
-        parts = [
-            f"{space.cells[j].rung['rung'] + ' ' if space.ladder else ''}"
-            f"{space.cells[j].config.exposures if exposures else space.cells[j].load:.3g}: "
-            f"{int(plan.new[j])} ({int(plan.batch[j])})"
-            for j in places
+        hours = words.hours(float(space.cost(np.where(space.cluster == c, plan.new, 0))))
+        parts = []
+        for j in places:
+            cell = space.cells[j]
+            at = f"{cell.config.exposures:.4g}" if exposures else f"{cell.load:.3g}"
+            at = f"{cell.format['rung']} {at}" if space.formats else at
+            parts.append(f"{at}: {int(plan.new[j])} ({int(plan.batch[j])})")
+        lines = _packed(parts, LIST)
+        head = [label[:14], f"{space.cells[places[0]].parameters:,.0f}"]
+        rows += [
+            [*(head if i == 0 else ["", ""]), line, hours if i == len(lines) - 1 else ""]
+            for i, line in enumerate(lines)
         ]
-        wrapped = textwrap.wrap(
-            ", ".join(part.replace(" ", "\0") for part in parts), 40
-        )  # a part is not broken
-        wrapped = [text.replace("\0", " ") for text in wrapped]
-        for i, text in enumerate(wrapped):
-            head = (
-                f"{label[:13]:14s}{space.cells[places[0]].parameters:>12,.0f}"
-                if i == 0
-                else " " * 26
-            )
-            tail = _hours(float(space.cost(only))) if i == len(wrapped) - 1 else ""
-            lines.append(f"{head}  {text:42s}{tail:>10s}".rstrip())
     total = (
-        f"{int(plan.new.sum())} runs; {int(plan.batch.sum())} of them next, "
-        f"{_hours(plan.batch_cost)} {space.unit}"
+        f"{plural(int(plan.new.sum()), 'run')}; {int(plan.batch.sum())} of them next, "
+        f"{words.hours(plan.batch_cost)} {space.unit}"
     )
-    return lines + [f"{'total':14s}{'':12s}  {total:42s}{_hours(plan.cost):>10s}".rstrip()]
+    rows.append(["total", "", total, words.hours(plan.cost)])
+    columns = [
+        table.Column("model", right=False),
+        table.Column("parameters"),
+        table.Column(f"{axis}: runs (next batch)", right=False),
+        table.Column(space.unit),
+    ]
+    return table.text(table.Table(columns, rows), indent="")
 
 
-def _beliefs(plan: Plan) -> list[str]:
-    prior, q = plan.prior, plan.question
-    said = ", ".join(f"{name} = {value:.4g}" for name, value in zip(q.form.names, prior.theta))
-    lines = _line("truth", f"{said} ({prior.sources['truth']})")
+def _packed(parts: list[str], width: int) -> list[str]:
+    """Parts, joined by commas, in lines of at most this width that break between parts only."""
+    lines = [""]
+    for i, part in enumerate(parts):
+        text = part + "," * (i < len(parts) - 1)
+        if lines[-1] and len(lines[-1]) + 1 + len(text) > width:
+            lines.append(text)
+        else:
+            lines[-1] = f"{lines[-1]} {text}".strip()
+    return lines
+
+
+def _assumptions(plan: Plan) -> list[str]:
+    prior, target = plan.prior, plan.target
+    values = ", ".join(
+        f"{name} = {value:.4g}" for name, value in zip(target.form.names, prior.theta, strict=True)
+    )
+    lines = _line("truth", f"{values} ({prior.sources['truth']})")
     if "capacity" in prior.sources:
         lines += _line("capacity", prior.sources["capacity"])
-    if "corner" in prior.sources and "k" not in q.form.names:
-        lines += _line(
-            "corner",
-            f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%} "
-            f"({prior.sources['corner']})",
-        )
-    lines += _line("noise", f"{prior.noise.sd:.1%} {q.noise_words} ({prior.sources['noise']})")
-    lines += _line(
-        "scatter", f"{prior.scatter.sd:.1%} {q.scatter_words} ({prior.sources['scatter']})"
-    )
+    if "corner" in prior.sources and "k" not in target.form.names:
+        sharpness = f"k = {math.exp(prior.log_k[0]):.3g}, +-{prior.log_k[1]:.0%}"
+        lines += _line("corner", f"{sharpness} ({prior.sources['corner']})")
+    for title, variance, of_what in (
+        ("noise", prior.noise, target.noise_words),
+        ("scatter", prior.scatter, target.scatter_words),
+    ):
+        lines += _line(title, f"{variance.sd:.1%} {of_what} ({prior.sources[title]})")
     return lines + (_line("bend", prior.sources["bend"]) if "bend" in prior.sources else [])
 
 
 def _verdict(plan: Plan) -> str:
-    q, space = plan.question, plan.space
+    target, space = plan.target, plan.space
     if plan.verdict == "reached":
-        return "reached: stop. The interval is as narrow as asked."
+        return "reached: stop. The interval is as narrow as wanted."
     floor = ""
     if plan.floor and np.isfinite(plan.floor):
         floor = (
-            f" Scatter over models alone leaves {_number(q, plan.floor)} with all "
-            f"{len(space.labels)} models of this study"
+            f" Scatter over models alone leaves {_width(target, plan.floor)} with all "
+            f"{plural(len(space.labels), 'model')} of this study and any number of seeds."
         )
-        floor += " and any number of seeds."
         if plan.more_models:
-            floor += f" {_number(q, q.width)} needs about {plan.more_models} models like these."
+            wanted = _width(target, target.width)
+            floor += f" {wanted} needs about {plan.more_models} models like these."
     floor += f" {plan.lacks}" if plan.lacks else ""
+    more = f"{words.hours(plan.cost)} more {space.unit}"
     if plan.verdict == "go on":
-        more = f"{_hours(plan.cost)} more {space.unit}"
         return (
-            f"go on: {_number(q, q.width)} should be reached with {more}. Train the next batch, "
-            f"then ask again.{floor}"
+            f"go on: {more} should reach {_width(target, target.width)}. Train the next batch, "
+            f"then plan again.{floor}"
         )
     if plan.expected is None or not plan.new.any():
         return f"not within the budget: it buys no further run.{floor}"
-    bought = (
-        f"a width of {_number(q, plan.expected.middle)}"
-        if np.isfinite(plan.expected.middle)
-        else "no interval"
-    )
-    return f"not within the budget: {_hours(plan.cost)} more {space.unit} buy {bought}.{floor}"
+    bought = "no interval"
+    if np.isfinite(plan.expected.middle):
+        bought = f"a width of {_width(target, plan.expected.middle)}"
+    return f"not within the budget: {more} buy {bought}.{floor}"

@@ -1,9 +1,9 @@
 """All runs as one tidy table: one row per run, or per run and variant of quantization, with every
 setting, count and measured number.
 
-Rows are those of `run_table.table` and `run_table.quantized_table`, the tables that laws are fitted to;
-what these leave out is added from the settings and from record.json under its path there. `columns`
-says what each column is.
+Rows are those of `run_table.table` and `run_table.quantized_table`, the tables that laws are fitted
+to; what these leave out is added from the settings and from record.json under its path there.
+`columns` says what each column is.
 
 What is not there is empty in CSV and null in Parquet, and nothing else is: a number that was not
 measured, a run that is not finished, a setting that is empty (data.biographies for ever new texts)
@@ -18,7 +18,7 @@ import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 
 from capacity import archive, records, run_table
 from capacity.base import files
@@ -42,16 +42,6 @@ REPEATED = (
     "precision",
     "seq_len",
 )  # settings, which are columns by their dotted key
-FLATTENED = (
-    "parameters",
-    "data",
-    "training",
-    "storage",
-    "convergence",
-    "measures",
-    "environment",
-    "finished_at",
-)  # of a record
 MEASURES = (
     "measure",
     "extraction",
@@ -198,38 +188,8 @@ def _about(config: Config, results: Path, quantized: bool) -> dict[str, Any]:
     }
     if quantized:
         return row
-    numbers = (
-        _numbers({name: record[name] for name in FLATTENED if record.get(name) is not None})
-        if record
-        else ()
-    )
-    return (
-        row
-        | {"exposures": config.exposures}
-        | {columns.name_of(path): value for path, value in numbers}
-    )
-
-
-def _numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every single number and text of a record; of lists, the ends of intervals
-    and levels of canaries."""
-    if path in ("measures.quantization", "convergence.meaning") or path.endswith(".views"):
-        return
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _numbers(value, f"{path}.{key}" if path else key)
-    elif isinstance(tree, list) and path.endswith("_interval"):
-        yield from ((f"{path}.{end}", value) for end, value in zip(("low", "high"), tree))
-    elif isinstance(tree, list):
-        for level in tree:
-            if isinstance(level, dict) and "repeats" in level:
-                yield from (
-                    (f"{path}.{level['repeats']}.{key}", value)
-                    for key, value in level.items()
-                    if key != "repeats"
-                )
-    else:
-        yield path, tree
+    numbers = columns.numbers(record) if record else ()
+    return row | {"exposures": config.exposures} | {name: value for _, name, value in numbers}
 
 
 def _cell(value: Any) -> Any:

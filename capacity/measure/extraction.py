@@ -23,12 +23,13 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.data import hashing
 from capacity.data.biographies import EOS, BiosWorld
-from capacity.measure.knowledge import Question, ask
+from capacity.declare import extraction as declared
+from capacity.measure.questions import Question, ask
 from capacity.model.gpt import GPT
 from capacity.settings.train import Train
-from capacity.train.optim import Hyper, Schedule, adamw
+from capacity.train.optim import Gradient, Hyper, Schedule, Weights, adamw
 
-NAME, VERSION = "extraction", 1
+MEASURE = declared.MEASURE
 BETAS, EPS, CLIP, FINAL = (
     (0.9, 0.999),
     1e-6,
@@ -183,7 +184,11 @@ def fine_tune(
         loss = (nll * asked).sum() / asked.sum()
         (grad,) = torch.autograd.grad(loss, leaf)
         alive = adamw(
-            trained, grad, *moments, decay, hyper, now[step % BLOCK], alive, loss.detach()[None]
+            Weights(trained, *moments, decay),
+            Gradient(grad, loss.detach()[None]),
+            hyper,
+            now[step % BLOCK],
+            alive,
         )
     if not bool(alive[0]):
         raise FloatingPointError(
@@ -198,7 +203,10 @@ def _unpacked(
     flat: Tensor, factors: dict[str, Tensor], masks: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     parts = flat.split([f.numel() for f in factors.values()])
-    return {name: part.view_as(f) * masks[name] for (name, f), part in zip(factors.items(), parts)}
+    return {
+        name: part.view_as(factor) * masks[name]
+        for (name, factor), part in zip(factors.items(), parts, strict=True)
+    }
 
 
 def _padded(world: BiosWorld, question: Question) -> tuple[Tensor, Tensor]:
@@ -246,8 +254,8 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
     counted = [name for name in world.attributes if name != "work_city"]
     mean = {part: float(np.mean([by[name] for name in counted])) for part, by in accuracy.items()}
     n = len(held_out)
-    return {
-        "version": VERSION,
+    out = {
+        "version": MEASURE.version,
         "mode": config.extraction.mode,
         "steps": config.extraction.steps,
         "lr": config.extraction.lr,
@@ -262,3 +270,4 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
         ),
         "extractable_people": 2 * mean["held_out"] * n,
     }
+    return MEASURE.returns(out)

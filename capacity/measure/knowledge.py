@@ -28,228 +28,31 @@ that start with it; nothing else is renormalized.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from capacity.data import entropy, hashing, resolve
-from capacity.data.biographies import SENTENCE, BiodWorld, BiosWorld, CorpusWorld, Pieces
+from capacity.data.biographies import BiodWorld, BiosWorld, CorpusWorld
+from capacity.declare import knowledge as declared
+from capacity.measure.questions import (
+    Asking,
+    Question,
+    ask_value,
+    context_of,
+    gender_question,
+    name_question,
+    starts,
+)
 
-NAME, VERSION = "knowledge", 1
-Scorer = Callable[
-    [Tensor], tuple[Tensor, Tensor]
-]  # tokens int64 [B, T + 1] -> nats and greedy hits of targets [B, T]
-
-
-@dataclass
-class Question:
-    """Rows of one kind to be scored: the tokens in front and the asked span, by rendering."""
-
-    slots: Tensor  # pieces [R, S]
-    begin: Tensor  # first asked token [R]
-    length: Tensor  # asked tokens [R]
-
-
-def ask(
-    pieces: Pieces, question: Question, scorer: Scorer, batch_tokens: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nats of the asked spans, summed over tokens, fp64 [R], and whether a greedy reader would say
-    them exactly, bool [R]."""
-    tokens, length = pieces.join(question.slots)
-    end = question.begin + question.length
-    assert bool((question.begin > 0).all() and (end <= length).all()), (
-        "an asked span lies outside its text"
-    )
-    first = length.cumsum(0) - length
-    nats, hits = (
-        torch.empty(len(length), dtype=torch.float64),
-        torch.empty(len(length), dtype=torch.bool),
-    )
-    for rows in end.argsort().split(max(1, batch_tokens // int(end.max()))):
-        width = int(end[rows].max())
-        at = first[rows, None] + torch.arange(width, device=tokens.device).clamp(
-            max=len(tokens) - 1
-        )
-        batch = tokens[at.clamp(max=len(tokens) - 1)].long()
-        target = torch.arange(1, width, device=tokens.device)
-        batch[:, 1:][target[None, :] >= end[rows, None]] = (
-            0  # behind the span: other texts, which causality hides anyway
-        )
-        nll, greedy = scorer(batch)
-        asked = (target[None, :] >= question.begin[rows, None]) & (
-            target[None, :] < end[rows, None]
-        )
-        nats[rows.cpu()] = torch.where(asked, nll.double(), 0.0).sum(1).cpu()
-        hits[rows.cpu()] = (greedy | ~asked).all(1).cpu()
-    return nats.numpy(), hits.numpy()
-
-
-def context_of(data, asked: str) -> str:
-    """The context that is used: `asked`, or for auto the one that suits the texts."""
-    if asked != "auto":
-        return asked
-    return (
-        "first"
-        if data.kind == "bios" and data.biographies is None and data.order == "permute"
-        else "text"
-    )
-
-
-def _starts(world, slots_RS: Tensor) -> Tensor:
-    """Number of tokens in front of each slot [R, S]."""
-    length = world.pieces.length[slots_RS]
-    return length.cumsum(1) - length
-
-
-def name_question(world: BiosWorld | BiodWorld, person_R: Tensor) -> Question:
-    """The full name directly behind EOS (and the tag)."""
-    first, middle, last = world.names.parts(person_R)
-    name = torch.stack(
-        [world.names.first[first], world.names.middle[middle], world.names.last_GN[0, last]], 1
-    )
-    head = (
-        world.head(len(person_R)) if isinstance(world, BiosWorld) else torch.ones_like(name[:, :1])
-    )
-    slots = torch.cat([head, name], 1)
-    begin = world.pieces.length[head].sum(1)
-    return Question(
-        slots, begin, world.pieces.length[name[:, :2]].sum(1) + world.names.last_length_GN[0, last]
-    )
-
-
-def value_question(
-    world: BiosWorld,
-    person_R: Tensor,
-    attribute: str,
-    draw: int,
-    context: str,
-    swap: dict[str, Tensor] | None = None,
-) -> Question:
-    """The value of an attribute in the draw-th template (context first) or text (context text)."""
-    a = world.attributes.index(attribute)
-    if context == "first":
-        order = torch.full((len(person_R), 1), a, device=world.device)
-        template = _template(world, a, draw).expand(len(person_R), len(world.attributes))
-    else:
-        order, template = world.texts(
-            person_R,
-            torch.full_like(person_R, draw),
-            world.data.biographies,
-            world.data.order,
-            world.data.same_sentences,
-        )
-        hidden = {"employer": "work_city", "work_city": "employer"}.get(attribute)
-        hidden = world.attributes.index(hidden) if hidden in world.attributes else -1
-        keep = (
-            torch.arange(order.shape[1], device=world.device)
-            <= (order == a).int().argmax(1)[:, None]
-        ) & (order != hidden)
-        order = torch.where(keep, order, -1).gather(1, (~keep).int().argsort(dim=1, stable=True))
-    slots, subject_first, value_length = world.sentences(person_R, order, template, swap)
-    row = torch.arange(len(person_R), device=world.device)
-    k = (order >= 0).sum(1) - 1
-    slots = torch.cat([world.head(len(person_R)), slots.flatten(1)], 1)
-    place = 2 + SENTENCE * k + torch.where(subject_first[row, k], 5, 1)
-    return Question(slots, _starts(world, slots)[row, place], value_length[row, k])
-
-
-def gender_question(world: BiosWorld, person_R: Tensor, draw: int, context: str) -> Question:
-    """The first pronoun, in the second sentence, without what is glued to it."""
-    n = len(world.attributes)
-    if context == "first":
-        order = torch.tensor([[draw % n, (draw + 1) % n]], device=world.device).expand(
-            len(person_R), 2
-        )
-        template = torch.stack([_template(world, a, draw)[0, a] for a in range(n)]).expand(
-            len(person_R), n
-        )
-    else:
-        order, template = world.texts(
-            person_R,
-            torch.full_like(person_R, draw),
-            world.data.biographies,
-            world.data.order,
-            world.data.same_sentences,
-        )
-    slots, subject_first, _ = world.sentences(person_R, order[:, :2], template)
-    glue = world.template_ATC[order[:, 1], template.gather(1, order[:, 1:2])[:, 0], 2]
-    length = world.pronoun_length_G2[glue, world.values("gender", person_R)]
-    slots = torch.cat([world.head(len(person_R)), slots.flatten(1)], 1)
-    row = torch.arange(len(person_R), device=world.device)
-    place = 2 + SENTENCE + torch.where(subject_first[:, 1], 1, 5)
-    return Question(slots, _starts(world, slots)[row, place], length)
-
-
-def _template(world: BiosWorld, a: int, draw: int) -> Tensor:
-    """Template of the draw-th scoring of attribute a, [1, A]: spread evenly over the clear ones
-    (see BiosWorld)."""
-    clear = world.clear[a]
-    out = torch.zeros(1, len(world.attributes), dtype=torch.int64, device=world.device)
-    step = (
-        round(0.618 * len(clear)) or 1
-    )  # few draws are far apart in the file, and as many as there are templates meet all
-    while math.gcd(step, len(clear)) > 1:
-        step += 1
-    out[0, a] = clear[draw * step % len(clear)]
-    return out
-
-
-def ask_value(
-    world: BiosWorld,
-    person_R: Tensor,
-    attribute: str,
-    draw: int,
-    context: str,
-    scorer: Scorer,
-    batch_tokens: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nats and greedy hits of exactly this value: the mass of longer values that start with it is
-    taken off."""
-    question = value_question(world, person_R, attribute, draw, context)
-    nats, hits = ask(world.pieces, question, scorer, batch_tokens)
-    if attribute == "birth_date":  # years have equally many digits, none starts another
-        return nats, hits
-    pairs = _extensions(world, attribute)
-    values = world.values(attribute, person_R)
-    longer = np.zeros(len(nats))
-    for v, u in pairs:
-        here = (values == v).nonzero()[:, 0]
-        if not len(here):
-            continue
-        other = value_question(
-            world, person_R[here], attribute, draw, context, {attribute: torch.full_like(here, u)}
-        )
-        shorter = question.length[here]
-        rest = Question(other.slots, other.begin + shorter, other.length - shorter)
-        more, _ = ask(world.pieces, rest, scorer, batch_tokens)
-        _, first = ask(
-            world.pieces,
-            Question(rest.slots, rest.begin, torch.ones_like(shorter)),
-            scorer,
-            batch_tokens,
-        )
-        longer[here.cpu().numpy()] += np.exp(-more)
-        hits[here.cpu().numpy()] &= ~first
-    return nats - np.log1p(-np.minimum(longer, 1 - 1e-15)), hits
-
-
-def _extensions(world: BiosWorld, attribute: str) -> list[tuple[int, int]]:
-    """Pairs (v, u) of values of this world where v starts u and no value of this world lies between
-    them."""
-    above = {u: v for v, u in world.lexicon.content["extensions"][attribute]}
-    size = world.parts[world.attributes.index(attribute)][1].shape[1]
-    out = []
-    for u in range(size):
-        v = above.get(u)
-        while v is not None and v >= size:
-            v = above.get(v)
-        if v is not None:
-            out.append((v, u))
-    return out
+MEASURE = declared.MEASURE
+World = BiosWorld | BiodWorld | CorpusWorld
 
 
 def _summary(nats_TR: list[np.ndarray], hits_TR: list[np.ndarray], bits: float) -> dict:
@@ -267,32 +70,21 @@ def _summary(nats_TR: list[np.ndarray], hits_TR: list[np.ndarray], bits: float) 
     }
 
 
-def measure_bios(
-    world: BiosWorld,
-    scorer: Scorer,
-    people: int | None,
-    draws: int,
-    context: str,
-    batch_tokens: int,
-    parameters: dict[str, int],
-) -> dict:
+def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
     """All numbers of bioS for one member, ready for its record."""
-    data = world.data
-    context = context_of(data, context)
-    person = sample(world, people)
-    p1_R, _ = ask(world.pieces, name_question(world, person), scorer, batch_tokens)
-    if context == "text" and data.biographies is not None:
+    data, draws = world.data, asking.draws
+    asking = dataclasses.replace(asking, context=context_of(data, asking.context))
+    person = sample(world, asking.people)
+    p1_R, _ = asking.ask(world.pieces, name_question(world, person))
+    if asking.context == "text" and data.biographies is not None:
         draws = min(draws, data.biographies)
     by_attribute, total_R, correct = {}, p1_R.copy(), []
     for name in (*data.attribute_sizes, "work_city"):
         if name == "gender":
-            asked = [gender_question(world, person, d, context) for d in range(draws)]
-            scored = [ask(world.pieces, question, scorer, batch_tokens) for question in asked]
+            asked = [gender_question(world, person, d, asking.context) for d in range(draws)]
+            scored = [asking.ask(world.pieces, question) for question in asked]
         elif name in world.attributes:
-            scored = [
-                ask_value(world, person, name, d, context, scorer, batch_tokens)
-                for d in range(draws)
-            ]
+            scored = [ask_value(world, person, name, d, asking) for d in range(draws)]
         else:
             continue
         nats, hits = [s[0] for s in scored], [s[1] for s in scored]
@@ -324,12 +116,10 @@ def measure_bios(
     return _finish(
         out,
         world,
-        context,
-        person,
-        held,
-        entropy.knowledge_ceiling(n, n0, s0),
-        total_R,
-        np.concatenate(correct),
+        asking.context,
+        _Answers(
+            person, held, entropy.knowledge_ceiling(n, n0, s0), total_R, np.concatenate(correct)
+        ),
         parameters,
     )
 
@@ -341,40 +131,27 @@ def _place_bits(world: BiosWorld) -> float:
     return float(-(p * p.log2()).sum())
 
 
-def measure_biod(
-    world: BiodWorld,
-    scorer: Scorer,
-    people: int | None,
-    draws: int,
-    context: str,
-    batch_tokens: int,
-    parameters: dict[str, int],
-) -> dict:
+def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
     """All numbers of bioD for one member (Definition 4.1): each attribute's sentence directly
     behind the name."""
     d = world.data
-    person = sample(world, people)
-    p1_R, _ = ask(world.pieces, name_question(world, person), scorer, batch_tokens)
+    person = sample(world, asking.people)
+    p1_R, _ = asking.ask(world.pieces, name_question(world, person))
     whole, first_chunk, hits = [], [], []
     for k in range(d.attributes):
         order = torch.full((len(person), 1), k, device=world.device)
         slots = torch.cat([torch.ones_like(order), world.sentences(person, order).flatten(1)], 1)
-        begin = _starts(world, slots)[:, 5]
+        begin = starts(world, slots)[:, 5]
         commas = (d.chunks - 1) * (len(world.lexicon.pieces[world.comma]) if world.comma else 0)
         length = torch.full_like(begin, d.chunks * d.length + commas)
-        nats, hit = ask(world.pieces, Question(slots, begin, length), scorer, batch_tokens)
+        nats, hit = asking.ask(world.pieces, Question(slots, begin, length))
         whole.append(nats)
         hits.append(hit)
         chunk = Question(slots, begin, torch.full_like(begin, d.length))
-        first_chunk.append(
-            nats if d.chunks == 1 else ask(world.pieces, chunk, scorer, batch_tokens)[0]
-        )
+        first_chunk.append(nats if d.chunks == 1 else asking.ask(world.pieces, chunk)[0])
     p1, p2, p3 = float(p1_R.mean()), float(np.mean(whole)), float(np.mean(first_chunk))
-    n, sizes = (
-        world.n_people,
-        (d.n_names, d.attributes, d.chunks, d.diversity, d.length, d.alphabet),
-    )
-    held = entropy.biod_bits(n, *sizes, p1, p2, p3)
+    n, sizes = world.n_people, resolve.BiodResolved(d).sizes
+    held = entropy.biod_bits(n, sizes, p1, p2, p3)
     value_bits = d.chunks * math.log2(d.diversity)
     by_attribute = {
         f"ID {k + 1}": _summary([whole[k]], [hits[k]], value_bits) for k in range(d.attributes)
@@ -396,33 +173,23 @@ def measure_biod(
         out,
         world,
         "first",
-        person,
-        held,
-        entropy.biod_ceiling(n, *sizes),
-        total_R,
-        np.concatenate(hits),
+        _Answers(person, held, entropy.biod_ceiling(n, sizes), total_R, np.concatenate(hits)),
         parameters,
     )
 
 
 def measure_corpus(
-    world: CorpusWorld,
-    scorer: Scorer,
-    people: int | None,
-    draws: int,
-    context: str,
-    batch_tokens: int,
-    parameters: dict[str, int],
-) -> dict:
+    world: CorpusWorld, asking: Asking, parameters: dict[str, int]
+) -> dict[str, Any]:
     """Names and values of an imported corpus where they first occur in a person's own texts, with
     all that stands before them; values count log2(different values in the corpus) bits."""
     content, n = world.lexicon.content, world.n_people
-    person = sample(world, people)
+    person = sample(world, asking.people)
     names = ["person", *content["values"]]
     nats = {name: [[] for _ in range(len(person))] for name in names}
     hits = {name: [[] for _ in range(len(person))] for name in names}
     for name in names:
-        for draw in range(draws):
+        for draw in range(asking.draws):
             rows = []
             for r, i in enumerate(person.tolist()):
                 spans = content["spans"][i]
@@ -430,13 +197,13 @@ def measure_corpus(
                     rows.append((r, content["texts"][i][draw], *spans[draw][name]))
             if rows:
                 r, text, begin, length = (
-                    torch.tensor(column, device=world.device) for column in zip(*rows)
+                    torch.tensor(column, device=world.device) for column in zip(*rows, strict=True)
                 )
                 question = Question(
                     torch.stack([torch.ones_like(text), text], 1), begin + 1, length
                 )
                 for at, nat, hit in zip(
-                    r.tolist(), *ask(world.pieces, question, scorer, batch_tokens)
+                    r.tolist(), *asking.ask(world.pieces, question), strict=True
                 ):
                     nats[name][at].append(nat)
                     hits[name][at].append(hit)
@@ -476,38 +243,44 @@ def measure_corpus(
         out,
         world,
         "text",
-        person,
-        held,
-        resolve.of(world.data).bits(n),
-        total_R,
-        np.concatenate(correct),
+        _Answers(person, held, resolve.of(world.data).bits(n), total_R, np.concatenate(correct)),
         parameters,
     )
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What was learned and what could be, in bits; of each person who was asked (index R) the nats
+    of all answers; and how often each value of each person was right."""
+
+    person_R: Tensor
+    held: float
+    ceiling: float
+    nats_R: np.ndarray
+    correct: np.ndarray
+
+
 def _finish(
-    out: dict,
-    world,
+    out: dict[str, Any],
+    world: World,
     context: str,
-    person: Tensor,
-    held: float,
-    ceiling: float,
-    total_R: np.ndarray,
-    correct: np.ndarray,
+    answers: _Answers,
     parameters: dict[str, int],
-) -> dict:
+) -> dict[str, Any]:
     """Totals, ratios by parameter convention, and their uncertainty where not everybody was
     asked."""
-    n, asked = world.n_people, len(person)
+    n, asked, held, ceiling = world.n_people, len(answers.person_R), answers.held, answers.ceiling
     spread = (
-        n * float(total_R.std(ddof=1)) / math.log(2) / math.sqrt(asked) if 1 < asked < n else 0.0
+        n * float(answers.nats_R.std(ddof=1)) / math.log(2) / math.sqrt(asked)
+        if 1 < asked < n
+        else 0.0
     )
     if asked == n and world.data.kind != "corpus":
         # both bounds are exact then, up to names whose tokens start those of another name; a corpus
         # may say in front of a name whose it is
         assert held <= ceiling * 1.01 + 1.0, f"{held} bits learned of at most {ceiling}"
     return {
-        "version": VERSION,
+        "version": MEASURE.version,
         "context": context,
         "people": n,
         "people_asked": asked,
@@ -516,14 +289,14 @@ def _finish(
         "bits_se_over_people": spread,
         "ceiling_bits": ceiling,
         "fraction_of_ceiling": held / ceiling,
-        "accuracy": float(correct.mean()),
-        "memorized_people": n * float(correct.mean()),
+        "accuracy": float(answers.correct.mean()),
+        "memorized_people": n * float(answers.correct.mean()),
         "bits_per_parameter": {name: held / p for name, p in parameters.items()},
         "ceiling_per_parameter": {name: ceiling / p for name, p in parameters.items()},
     }
 
 
-def sample(world, people: int | None) -> Tensor:
+def sample(world: World, people: int | None) -> Tensor:
     """The people who are asked: all, or so many of them drawn evenly, the same ones in every
     evaluation."""
     n = world.n_people
@@ -536,21 +309,13 @@ def sample(world, people: int | None) -> Tensor:
     )
 
 
-MEASURES = {"bios": measure_bios, "biod": measure_biod, "corpus": measure_corpus}
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    "bios": measure_bios,
+    "biod": measure_biod,
+    "corpus": measure_corpus,
+}
 
 
-def measure(
-    world,
-    scorer: Scorer,
-    people: int | None,
-    draws: int,
-    context: str,
-    batch_tokens: int,
-    parameters: dict[str, int],
-) -> dict:
-    """The measure of a world, see the module's text. people: how many are asked (None: all); draws:
-    templates or texts per attribute; context: auto, first or text; parameters: counts by
-    convention."""
-    return MEASURES[world.data.kind](
-        world, scorer, people, draws, context, batch_tokens, parameters
-    )
+def measure(world: World, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
+    """The measure of a world, see the module's text; parameters: counts by convention."""
+    return MEASURE.returns(MEASURES[world.data.kind](world, asking, parameters))

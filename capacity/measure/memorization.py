@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.declare import memorization as declared
 from capacity.model.gpt import GPT
 
-NAME, VERSION = "memorization", 1
+MEASURE = declared.MEASURE
 LOGITS_AT_ONCE = (
     2**26
 )  # bounds an evaluation's memory to a few times 256 MiB, also with a vocabulary of 50,000
@@ -108,7 +109,7 @@ def measure(
     n, seq_len = table.shape
     held, most = memorized(bits_N2, seq_len, gpt.vocab_size), ceilings(table, gpt.vocab_size)
     out = {
-        "version": VERSION,
+        "version": MEASURE.version,
         "n_sequences": n,
         "distinct_sequences": distinct(table),
         "entropy_bits": n * seq_len * math.log2(gpt.vocab_size),
@@ -123,4 +124,4 @@ def measure(
             "fraction_of_ceiling": bits / most[convention] if most[convention] > 0 else None,
             "bits_per_parameter": {name: bits / p for name, p in parameters.items()},
         }
-    return out
+    return MEASURE.returns(out)

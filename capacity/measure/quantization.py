@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
+from capacity.declare import quantization as declared
+from capacity.declare import registry
+from capacity.declare.field import Measure, exactly
 from capacity.edits.quantize import quantize
 from capacity.model.gpt import GPT
 from capacity.model.qat import stored_bits
 from capacity.settings.quantize import Spec, spec_of, specs
 from capacity.settings.train import Train
 
-NAME, VERSION = "quantization", 1
+MEASURE = declared.MEASURE
 ARITHMETIC = "fp32 on dequantized weights"
-UNBOUNDED = ("text",)  # measures whose bits are not bounded by what is stored
 
 
 def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
@@ -53,7 +56,11 @@ def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
         }
     kept = "bf16" if train.weights != "fp32" else (arithmetic or train.precision)
     wide = (
-        sum(size for w, size in zip(gpt.layout, gpt.sizes) if w.name.endswith("router.weight"))
+        sum(
+            size
+            for w, size in zip(gpt.layout, gpt.sizes, strict=True)
+            if w.name.endswith("router.weight")
+        )
         if train.weights == "fp32"
         else 0
     )
@@ -69,54 +76,58 @@ def asked(settings, record: dict | None = None) -> list[Spec]:
     """The variants that a run's settings ask for, and those that its record has already."""
     had = [
         spec_of(row)
-        for row in (record or {"measures": {}})["measures"].get(NAME, {"rows": []})["rows"]
+        for row in (record or {"measures": {}})["measures"].get(MEASURE.name, {"rows": []})["rows"]
     ]
     wanted = specs(settings)
     return [spec for spec in had if spec not in wanted] + wanted
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a variant's numbers come from. rows(n): the first n sequences of training data;
+    evaluate: weights [P] -> held_bits and other numbers of `measure`."""
+
+    rows: Callable[[int], Tensor]
+    evaluate: Callable[[Tensor], dict]
+    measure: Measure
 
 
 def measure(
     gpt: GPT,
     flat_P: Tensor,
     wanted: list[Spec],
-    rows: Callable[[int], Tensor],
-    evaluate: Callable[[Tensor], dict],
-    name: str,
+    source: Source,
     parameters: dict[str, int],
     unquantized_bits: int,
 ) -> dict:
     """Rows for the record, each with every quantized tensor and every skipped one, which is kept in
-    the format `rest`.
-
-    rows(n): the first n sequences of training data; evaluate: weights [P] -> held_bits and other
-    numbers of the measure `name`.
-    """
-    before = evaluate(flat_P)
+    the format `rest`."""
+    before, name = source.evaluate(flat_P), source.measure.name
     out = {
-        "version": VERSION,
+        "version": MEASURE.version,
         "arithmetic": ARITHMETIC,
         "shapes": {weight.name: list(weight.shape) for weight in gpt.layout},
         "unquantized": _numbers(before, before, unquantized_bits, parameters, name),
         "rows": [],
     }
     for spec in wanted:
-        calibration = rows(spec.calibration or 1)
+        calibration = source.rows(spec.calibration or 1)
         weights_P, tensors, stored = quantize(gpt, flat_P, calibration, spec)
         row = dataclasses.asdict(spec) | _numbers(
-            evaluate(weights_P), before, stored, parameters, name
+            source.evaluate(weights_P), before, stored, parameters, name
         )
         if spec.calibration is not None:
             row["calibration_tokens"] = gpt.targets(calibration).numel()
         row["quantized"] = {tensor: found for tensor, found in tensors.items() if found is not None}
         row["skipped"] = [tensor for tensor, found in tensors.items() if found is None]
-        out["rows"].append(row)
-    return out
+        out["rows"].append(exactly(row, MEASURE.rows, MEASURE.name))
+    return MEASURE.returns(out)
 
 
 def check_bound(name: str, held: float, stored: int) -> None:
     """AssertionError where more bits of random data or facts are claimed than the weights can
     hold."""
-    assert name in UNBOUNDED or held <= stored, (
+    assert not registry.MEASURES[name].bounded or held <= stored, (
         f"{held} bits held by weights that are stored in {stored} bits"
     )
 

@@ -1,15 +1,19 @@
-"""What is measured of a run, by the kind of its data: memorized bits of random tokens, knowledge
-about people, or text."""
+"""How each measure is computed of a run in a stack: one line a measure in COMPUTED and BESIDES.
+What it is called and what its numbers mean stands in `capacity.declare`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from capacity.config import Config
+from capacity.declare import registry
+from capacity.declare.field import Measure
 from capacity.measure import extraction, knowledge, quantization, text
 from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
@@ -17,44 +21,40 @@ from capacity.model.numerics import allow_tf32
 from capacity.settings.quantize import Spec
 from capacity.train.loop import Stack
 
-NAMES = {"uniform": bits.NAME, "text": text.NAME}  # by kind of data; all others are about people
-EVALUATED = {
-    bits.NAME: "strict_bits",
-    knowledge.NAME: "bits",
-    text.NAME: "bits",
-}  # the number in metrics.jsonl that convergence is judged by
+Scores = dict[str, np.ndarray]  # columns by name, one number per sequence
 
 
-def name_of(config: Config) -> str:
-    """The measure of a run's data."""
-    return NAMES.get(config.data.kind, knowledge.NAME)
+@dataclass(frozen=True)
+class Computed:
+    """The measure of a kind of data, of member m of a stack with weights flat_P.
+
+    whole: its part of a record, and of text the table of its sequences; cheap: numbers for
+    metrics.jsonl during training; headline: held_bits and numbers beside them, in fp32 arithmetic;
+    running: bits per parameter from the training loss (bits per token) alone, where it tells.
+    """
+
+    whole: Callable[[Stack, Tensor, int], tuple[dict, Scores | None]]
+    cheap: Callable[[Stack, Tensor, int], dict[str, float]]
+    headline: Callable[[Stack, Tensor, int], dict[str, float]]
+    running: Callable[[Config, float], float] | None = None
+
+
+def measure_of(config: Config) -> Measure:
+    """What the measure of a run's data declares."""
+    return registry.main_of(config.data.kind)
 
 
 def running(config: Config, loss_bits: float) -> float | None:
     """An estimate of the bits per parameter from the training loss alone; None where the loss does
     not tell."""
-    if config.data.kind != "uniform":
-        return None
-    per_sequence = config.data.seq_len * (math.log2(config.data.vocab_size) - loss_bits)
-    return config.items * per_sequence / config.parameters["total"]
+    estimate = COMPUTED[measure_of(config).name].running
+    return None if estimate is None else estimate(config, loss_bits)
 
 
 def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     """A cheap measure during training, for metrics.jsonl: of knowledge one context per
     attribute."""
-    config = stack.configs[m]
-    if config.data.kind == "uniform":
-        return _memorized(stack, flat_P, m, stack.dtype)
-    if config.data.kind == "text":
-        held = text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, stack.dtype)
-        return {"bits": held, "bits_per_parameter": held / config.parameters["total"]}
-    held = _knowledge(stack, flat_P, m, 1, stack.dtype)
-    return {
-        "bits": held["bits"],
-        "bits_per_parameter": held["bits_per_parameter"]["paper"],
-        "accuracy": held["accuracy"],
-        "fraction_of_ceiling": held["fraction_of_ceiling"],
-    }
+    return COMPUTED[measure_of(stack.configs[m]).name].cheap(stack, flat_P, m)
 
 
 def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
@@ -67,60 +67,36 @@ def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
 
 
 def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
-    """held_bits as `held_bits` says, in fp32 arithmetic, and beside them paper_bits or the accuracy
-    of values."""
-    config, gpt, exact = stack.configs[m], stack.gpt.in_fp32(), torch.float32
-    if config.data.kind == "uniform":
-        held = _memorized(stack, flat_P, m, exact, gpt)
-        return {"held_bits": held["strict_bits"], "paper_bits": held["paper_bits"]}
-    if config.data.kind == "text":
-        return {"held_bits": text.bits(gpt, flat_P, stack.feed.member_tokens(m), config, exact)}
-    held = _knowledge(stack, flat_P, m, config.measure.contexts, exact, gpt)
-    return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
+    """held_bits, which the measure declares as its headline, in fp32 arithmetic, and beside them
+    paper_bits or the accuracy of values."""
+    return COMPUTED[measure_of(stack.configs[m]).name].headline(stack, flat_P, m)
 
 
 def measure_all(
     stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]
-) -> tuple[dict[str, dict], dict[str, np.ndarray] | None]:
+) -> tuple[dict[str, dict], Scores | None]:
     """Every measure that the settings of member m ask for, by name, ready for its record, with
     these variants of quantization; and of text the table of its sequences."""
-    config, table = stack.configs[m], None
-    if config.data.kind == "uniform":
-        found = bits.measure(
-            stack.gpt,
-            flat_P,
-            stack.feed.member_tokens(m),
-            stack.dtype,
-            config.measure.batch_tokens,
-            config.parameters,
-        )
-    elif config.data.kind == "text":
-        found, table = text.measure(stack.gpt, flat_P, config, stack.dtype)
-    else:
-        found = _knowledge(stack, flat_P, m, config.measure.contexts, stack.dtype)
-    out = {name_of(config): found}
-    if config.extraction.mode != "none":
-        world = stack.feed.members[m].world
-        out[extraction.NAME] = extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
-    if variants:
-        allow_tf32(False)
-        out[quantization.NAME] = quantization.measure(
-            stack.gpt,
-            flat_P,
-            variants,
-            lambda n: stack.feed.first_rows(m, n),
-            lambda weights_P: headline(stack, weights_P, m),
-            name_of(config),
-            config.parameters,
-            quantization.storage(stack.gpt, config.train, "fp32")["bits"],
-        )
-        allow_tf32(stack.gpt.tf32)
-    return out, table
+    name = measure_of(stack.configs[m]).name
+    part, scores = COMPUTED[name].whole(stack, flat_P, m)
+    out = {name: part}
+    for besides, compute in BESIDES.items():
+        if (part := compute(stack, flat_P, m, variants)) is not None:
+            out[besides] = part
+    return out, scores
 
 
-def held_bits(name: str, measured: dict) -> float:
-    """The headline of a measure: strict memorized bits, or bits of knowledge."""
-    return measured["strict"]["bits"] if name == bits.NAME else measured["bits"]
+def _memorization(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict, None]:
+    config = stack.configs[m]
+    part = bits.measure(
+        stack.gpt,
+        flat_P,
+        stack.feed.member_tokens(m),
+        stack.dtype,
+        config.measure.batch_tokens,
+        config.parameters,
+    )
+    return part, None
 
 
 def _memorized(
@@ -141,23 +117,128 @@ def _memorized(
     return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
 
 
+def _memorized_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    held = _memorized(stack, flat_P, m, torch.float32, stack.gpt.in_fp32())
+    return {"held_bits": held["strict_bits"], "paper_bits": held["paper_bits"]}
+
+
+def _memorized_by_loss(config: Config, loss_bits: float) -> float:
+    per_sequence = config.data.seq_len * (math.log2(config.data.vocab_size) - loss_bits)
+    return config.items * per_sequence / config.parameters["total"]
+
+
+def _text_bits(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    config = stack.configs[m]
+    held = text.bits(stack.gpt, flat_P, stack.feed.member_tokens(m), config, stack.dtype)
+    return {"bits": held, "bits_per_parameter": held / config.parameters["total"]}
+
+
+def _text_bits_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    tokens_NS = stack.feed.member_tokens(m)
+    gpt = stack.gpt.in_fp32()
+    return {"held_bits": text.bits(gpt, flat_P, tokens_NS, stack.configs[m], torch.float32)}
+
+
 def _knowledge(
-    stack: Stack, flat_P: Tensor, m: int, contexts: int, dtype: torch.dtype, gpt: GPT | None = None
+    stack: Stack,
+    flat_P: Tensor,
+    m: int,
+    contexts: int,
+    gpt: GPT | None = None,
 ) -> dict:
-    config, gpt = stack.configs[m], gpt or stack.gpt
+    """contexts: per attribute. gpt: None for that of the training in its arithmetic, else this one
+    in fp32."""
+    config = stack.configs[m]
+    used, dtype = (stack.gpt, stack.dtype) if gpt is None else (gpt, torch.float32)
 
     def scorer(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            nll, greedy = gpt.score(flat_P[None], tokens_BT[None], dtype)
+            nll, greedy = used.score(flat_P[None], tokens_BT[None], dtype)
         return nll[0], greedy[0]
 
-    batch_tokens = max(1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // gpt.vocab_size))
-    return knowledge.measure(
-        stack.feed.members[m].world,
-        scorer,
-        config.measure.people,
-        contexts,
-        config.measure.context,
-        batch_tokens,
-        config.parameters,
+    asking = knowledge.Asking(
+        scorer=scorer,
+        people=config.measure.people,
+        draws=contexts,
+        context=config.measure.context,
+        batch_tokens=max(
+            1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // used.vocab_size)
+        ),
     )
+    return knowledge.measure(stack.feed.members[m].world, asking, config.parameters)
+
+
+def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    held = _knowledge(stack, flat_P, m, 1)
+    return {
+        "bits": held["bits"],
+        "bits_per_parameter": held["bits_per_parameter"]["paper"],
+        "accuracy": held["accuracy"],
+        "fraction_of_ceiling": held["fraction_of_ceiling"],
+    }
+
+
+def _knowledge_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    contexts = stack.configs[m].measure.contexts
+    held = _knowledge(stack, flat_P, m, contexts, stack.gpt.in_fp32())
+    return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
+
+
+def _extraction(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict | None:
+    config = stack.configs[m]
+    if config.extraction.mode == "none":
+        return None
+    world = stack.feed.members[m].world
+    return extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
+
+
+def _quantization(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict | None:
+    if not variants:
+        return None
+    config = stack.configs[m]
+    allow_tf32(False)
+    out = quantization.measure(
+        stack.gpt,
+        flat_P,
+        variants,
+        quantization.Source(
+            rows=lambda n: stack.feed.first_rows(m, n),
+            evaluate=lambda weights_P: headline(stack, weights_P, m),
+            measure=measure_of(config),
+        ),
+        config.parameters,
+        quantization.storage(stack.gpt, config.train, "fp32")["bits"],
+    )
+    allow_tf32(stack.gpt.tf32)
+    return out
+
+
+# By name of a measure that is the headline of its data.
+COMPUTED = {
+    "memorization": Computed(
+        whole=_memorization,
+        cheap=lambda stack, flat_P, m: _memorized(stack, flat_P, m, stack.dtype),
+        headline=_memorized_in_fp32,
+        running=_memorized_by_loss,
+    ),
+    "text": Computed(
+        whole=lambda stack, flat_P, m: text.measure(
+            stack.gpt, flat_P, stack.configs[m], stack.dtype
+        ),
+        cheap=_text_bits,
+        headline=_text_bits_in_fp32,
+    ),
+    "knowledge": Computed(
+        whole=lambda stack, flat_P, m: (
+            _knowledge(stack, flat_P, m, stack.configs[m].measure.contexts),
+            None,
+        ),
+        cheap=_knowledge_cheap,
+        headline=_knowledge_in_fp32,
+    ),
+}
+# By name of a measure that is taken besides, where the settings ask for it: None where they do not.
+BESIDES: dict[str, Callable[[Stack, Tensor, int, list[Spec]], dict | None]] = {
+    "extraction": _extraction,
+    "quantization": _quantization,
+}

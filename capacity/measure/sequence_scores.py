@@ -20,6 +20,7 @@ Columns, fp32 [n] each; log-probabilities in nats, sums over tokens unless said 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -99,22 +100,30 @@ def columns(numbers_BS3: Tensor) -> list[Tensor]:
     ]
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens of a non-member in front of sequences, int [T]; alone_N: nats of the first S - T
+    tokens of each sequence without it, fp32 [n], where a pass has scored them before."""
+
+    tokens_T: Tensor
+    alone_N: np.ndarray | None = None
+
+
 def recall(
     gpt: GPT,
     flat_P: Tensor,
     tokens_NS: Tensor,
-    prefix_T: Tensor,
+    prefix: Prefix,
     dtype: torch.dtype,
     batch_tokens: int,
-    alone_N: np.ndarray | None = None,
 ) -> np.ndarray:
     """ReCaLL (Xie et al., arXiv 2406.15968): log-likelihood of a sequence behind a prefix of
     non-members, over that without one, fp32 [n].
 
     Both are negative; a prefix costs a member more, so that a larger ratio means member. The
     context holds S tokens, so it is the first S - T tokens of each sequence that are scored.
-    alone_N: their nats without a prefix, where a pass has told them before.
     """
+    prefix_T, alone_N = prefix.tokens_T, prefix.alone_N
     T, S = len(prefix_T), tokens_NS.shape[1]
 
     def nats(tokens_BT: Tensor, first: int) -> Tensor:
@@ -137,5 +146,5 @@ def recall(
             behind.append(nats(torch.cat([prefix_T.long().expand(len(body), T), body], 1), T))
             if alone_N is None:
                 alone.append(nats(body, 0))
-    alone_N = torch.cat(alone) if alone_N is None else torch.from_numpy(alone_N)
-    return (torch.cat(behind) / alone_N.clamp_min(1e-6)).numpy()
+    nats_N = torch.cat(alone) if alone_N is None else torch.from_numpy(alone_N)
+    return (torch.cat(behind) / nats_N.clamp_min(1e-6)).numpy()

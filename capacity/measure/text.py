@@ -1,8 +1,9 @@
 """What a model of text holds of the sequences that it was trained on, beside those that it was not,
 from one forward pass each.
 
-The numbers of single sequences go to scores.safetensors beside the record: `analysis/text/attacks.py`
-joins those of a target with reference and shadow models' there, without any model.
+The numbers of single sequences go to scores.safetensors beside the record, where
+`analysis/text/attacks.py` joins those of a target with reference and shadow models', without any
+model.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
+from capacity.declare import text as declared
 from capacity.feed import split
 from capacity.fitting import membership
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 
-NAME, VERSION = "text", 1
+MEASURE = declared.MEASURE
 TRIES = (1, 100, 10000)  # samples of a suffix
 CHANCE = 0.5  # with which one of them must be the true suffix
 
@@ -51,7 +53,7 @@ def measure(
         columns["loss"][seen].sum(dtype=np.float64)
     ) / math.log(2)
     out = {
-        "version": VERSION,
+        "version": MEASURE.version,
         "n_members": int(seen.sum()),
         "n_held_out": int((~seen).sum()),
         "bits": total,
@@ -89,10 +91,9 @@ def measure(
         gpt,
         flat_P,
         tokens,
-        torch.from_numpy(prefix).to(flat_P.device),
+        sequences.Prefix(torch.from_numpy(prefix).to(flat_P.device), alone),
         dtype,
         config.measure.batch_tokens,
-        alone,
     )
     other = ~seen & (dealt.scored != dealt.held_out[0])
     out["membership"]["recall"] = membership.statistics(
@@ -103,7 +104,7 @@ def measure(
     table = dealt.pool.tokens_NS[dealt.scored]
     out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.rows)
     out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.rows)
-    return out, {
+    return MEASURE.returns(out), {
         "row": dealt.scored.astype(np.int64),
         "seen": seen.astype(np.uint8),
         "zlib": zlib_bytes,

@@ -18,6 +18,7 @@ from pathlib import Path
 from capacity import records
 from capacity.base import files
 from capacity.config import Config
+from capacity.declare import registry
 
 POLL_SECONDS = 2.0
 GRACE_SECONDS = 60.0  # for uploads after the last run has ended
@@ -121,12 +122,8 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended) -> None:
         record = records.read(results, run_id)
         if record is not None:
             run.summary["status"] = record["status"]
-            for convention in ("strict", "paper") if record["status"] == "finished" else ():
-                held = record["measures"]["memorization"][convention]
-                run.summary[f"{convention}_bits"] = held["bits"]
-                run.summary[f"{convention}_bits_per_parameter"] = held["bits_per_parameter"][
-                    "total"
-                ]
+            for name, value in registry.summary(record["measures"]).items():
+                run.summary[name] = value
         run.finish()
 
 
@@ -151,7 +148,7 @@ def main() -> int:
         follow(Path(args.results), args.run_ids, vars(args), ended)
         return 0
     except ImportError:
-        print("wandb is not installed: pip install 'capacity[wandb]'", file=sys.stderr)
+        print("wandb cannot be imported: pip install wandb", file=sys.stderr)
     except Exception as error:  # whatever wandb raises, it is the mirror's end and nobody else's
         print(f"mirror ended: {type(error).__name__}: {error}", file=sys.stderr)
     os._exit(1)  # without wandb's own waiting at exit

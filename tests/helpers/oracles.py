@@ -12,6 +12,7 @@ from capacity.config import from_dict
 from capacity.data import lexicons
 from capacity.data.biographies import BiodWorld, BiosWorld
 from capacity.measure import knowledge
+from capacity.measure.questions import Asking
 
 CPU = torch.device("cpu")
 MONTHS = ("January", "February")
@@ -219,7 +220,8 @@ def oracle(world, knows=(), weights=None, rest=0.0):
 
 
 def measured(world, scorer, draws=2, context="auto", people=None, batch_tokens=10**6):
-    return knowledge.measure(world, scorer, people, draws, context, batch_tokens, {"paper": 100})
+    asking = Asking(scorer, people, draws, context, batch_tokens)
+    return knowledge.measure(world, asking, {"total": 100, "paper": 100})
 
 
 def biod(**data):

@@ -5,9 +5,9 @@ from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stack
 
 def outcome(run, status):
     """The least record that says how a run ended."""
-    from capacity.run.run import _record
+    from capacity.run.record import Trained, _record
 
-    base = _record(run, None, status, 1.0)
+    base = _record(run, None, status, Trained(1.0))
     held = {
         "bits": 1.0,
         "ceiling_bits": 2.0,

@@ -10,13 +10,13 @@ import pytest
 
 from capacity import records
 from capacity.study import load_study
-from capacity.sweep.packs import shared
+from capacity.sweep.packs import Limits, shared
 from waiting import patience, wait_until
 
 
 def stacks_of(runs, workers, most):
     """As a sweep on this machine cuts them."""
-    return shared(runs, workers, most, "cpu")
+    return shared(runs, workers, Limits(most=most))
 
 
 PINS = (
@@ -138,6 +138,7 @@ def undisturbed():
     forms."""
     import torch
 
+    from capacity.run.job import Job
     from capacity.run.run import execute
 
     known = {}
@@ -147,7 +148,7 @@ def undisturbed():
         key = (tuple(run.run_id for run in runs), workers, runs[0].cluster.stack)
         if key not in known:
             for stack in stacks_of(runs, workers, runs[0].cluster.stack):
-                execute(stack, folder, torch.device("cpu"), None, lambda event: None, lambda: False)
+                execute(stack, Job(folder, torch.device("cpu")))
             known[key] = [
                 (
                     (records.run_dir(folder, run.run_id) / "weights.safetensors").read_bytes(),

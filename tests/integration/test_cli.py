@@ -19,6 +19,7 @@ from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
 from capacity.measure.describe import describe
+from capacity.run.job import Job
 from capacity.run.run import execute
 from waiting import patience, wait_until
 
@@ -366,11 +367,11 @@ def test_a_wrong_checkpoint_is_refused_in_one_line(here, tiny, capfd, damage):
     steps = iter(range(60))
     outcome = execute(
         [other],
-        here / "results",
-        torch.device("cpu"),
-        None,
-        lambda event: None,
-        lambda: next(steps, None) is None,
+        Job(
+            here / "results",
+            torch.device("cpu"),
+            stop=lambda: next(steps, None) is None,
+        ),
     )
     assert outcome == {other.run_id: "interrupted"}
     data = (records.run_dir(here / "results", other.run_id) / "checkpoint.safetensors").read_bytes()

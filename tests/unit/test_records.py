@@ -19,6 +19,8 @@ from capacity import records, run_table
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
+from capacity.declare import record as declared
+from capacity.declare.field import FLOAT, TEXT
 from waiting import patience
 
 
@@ -113,12 +115,48 @@ def test_a_whole_record_is_accepted_and_comes_back(tmp_path, status):
     assert records.read(tmp_path, whole["run_id"]) == whole
 
 
-@pytest.mark.parametrize("key", records.FIELDS)
+NEEDED = {one.path: one.type for one in declared.ALWAYS if one.needed}
+
+
+def test_the_fields_that_readers_rely_on():
+    """By name, so that none is lost by a change of its declaration."""
+    assert NEEDED.keys() == {
+        "schema",
+        "run_id",
+        "status",
+        "study",
+        "config",
+        "identity",
+        *(f"parameters.{name}" for name in ("total", "paper", "non_embedding")),
+        *(f"data.{name}" for name in ("entropy_bits", "load")),
+        *(
+            f"training.{name}"
+            for name in (
+                "steps",
+                "tokens",
+                "flops",
+                "wall_s",
+                "stack",
+                "device",
+                "threads",
+                "precision",
+                "master_weights",
+            )
+        ),
+        "measures",
+        "convergence",
+        "error",
+        "environment",
+        "finished_at",
+    }
+
+
+@pytest.mark.parametrize("key", NEEDED)
 def test_each_field_is_needed_in_its_type(key):
     with pytest.raises(ValueError, match=f"record: {key} is missing"):
         records.validate(without(record(), key))
-    types = records.FIELDS[key]
-    wrong = [math.nan, math.inf, "1.0"] if float in types else [] if str in types else ["x"]
+    kind = NEEDED[key]
+    wrong = [math.nan, math.inf, "1.0"] if kind == FLOAT else [] if kind == TEXT else ["x"]
     for value in [[], True, object(), *wrong]:
         with pytest.raises(ValueError, match=f"record: {key}"):
             records.validate(put(record(), key, value))

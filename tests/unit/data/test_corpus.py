@@ -12,6 +12,7 @@ from capacity.data import lexicons
 from capacity.data.corpus import normalized, read_people
 from capacity.feed.stream import MemberStream
 from capacity.measure import knowledge
+from capacity.measure.questions import Asking
 
 CITIES, JOBS = ("Rome", "Paris", "New York"), ("cook", "judge")
 
@@ -131,7 +132,7 @@ def test_measured_bits_of_a_reader_who_knows_the_values_and_of_one_who_guesses(t
         shape = tokens.shape[0], tokens.shape[1] - 1
         return torch.zeros(shape), torch.ones(shape, dtype=torch.bool)
 
-    out = knowledge.measure(w, knows, None, 2, "auto", 4096, names)
+    out = knowledge.measure(w, Asking(knows, draws=2), names)
     assert (
         out["bits"] == pytest.approx(12 * (math.log2(1000) + math.log2(3) + 1))
         and out["accuracy"] == 1.0
@@ -144,7 +145,7 @@ def test_measured_bits_of_a_reader_who_knows_the_values_and_of_one_who_guesses(t
         shape = tokens.shape[0], tokens.shape[1] - 1
         return torch.full(shape, guess), torch.zeros(shape, dtype=torch.bool)
 
-    out = knowledge.measure(w, guesses, None, 2, "auto", 4096, names)
+    out = knowledge.measure(w, Asking(guesses, draws=2), names)
     spans = [s for some in w.lexicon.content["spans"] for s in some]
     for name in ("city", "job"):
         tokens = sum(s[name][1] for s in spans) / len(spans)
@@ -164,7 +165,7 @@ def test_a_value_inside_a_longer_word_is_not_found(tmp_path):
     ]
     w, _ = world(write(tmp_path / "people.jsonl", people))
     for i, ((span,), (piece,)) in enumerate(
-        zip(w.lexicon.content["spans"], w.lexicon.content["texts"])
+        zip(w.lexicon.content["spans"], w.lexicon.content["texts"], strict=True)
     ):
         begin, length = span["job"]
         assert w.lexicon.text(w.lexicon.pieces[piece][begin : begin + length]) == f" {JOBS[i % 2]}"

@@ -15,6 +15,7 @@ from capacity.cli.main import main
 from capacity.compose import load
 from capacity.config import from_dict
 from capacity.measure.describe import describe
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.train.loop import Stack, advance
 from waiting import patience
@@ -47,7 +48,7 @@ CPU = torch.device("cpu")
 
 
 def run(configs, results, stop=lambda: False):
-    return execute(configs, results, CPU, None, lambda event: None, stop)
+    return execute(configs, Job(results, CPU, stop=stop))
 
 
 def test_train_prints_the_ratio_its_bound_bits_by_attribute_and_accuracies(here, capfd):

@@ -16,16 +16,20 @@ from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.precision import bit_widths as precision
 from capacity.base.errors import ConfigError
 from capacity.cli.main import main
+from capacity.design import finished as of_records
 from capacity.design import optimal, planner
+from capacity.design import search as searches
 from capacity.design import space as spaces
 from capacity.design.prior import Truths, Variance
-from capacity.design.simulate import crossed, forecast
-from capacity.design.targets import ask
+from capacity.design.registry import make_target
+from capacity.design.simulate import Simulation, crossed, forecast
 from capacity.design.terminal import report
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.study import load_study
+from capacity.sweep.packs import Limits, make_stacks
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,8 @@ def space():
 
 
 @pytest.fixture(scope="module")
-def ladder():
-    return spaces.space_of("design@ladder", [], Path("nowhere"), "cpu", ladder=True)
+def formats():
+    return spaces.space_of("design@ladder", [], Path("nowhere"), "cpu", spaces.Choice(formats=True))
 
 
 def line(levels, noise=1.0, **changes):
@@ -43,17 +47,17 @@ def line(levels, noise=1.0, **changes):
     x = np.asarray(levels, float)
     ones = np.ones((1, len(x)))
     base = optimal.Effects(
-        np.stack([ones, ones * x], axis=-1),
-        ones,
-        0 * ones,
-        noise * ones,
-        0 * ones,
-        0 * ones,
-        np.zeros(1),
-        0.0,
-        None,
-        np.array([[0.0, 1.0]]),
-        np.array([50.0, 50.0]),
+        slope=np.stack([ones, ones * x], axis=-1),
+        usable=ones,
+        bias=0 * ones,
+        noise=noise * ones,
+        own=0 * ones,
+        trend=0 * ones,
+        scatter=np.zeros(1),
+        bend=0.0,
+        cluster=None,
+        contrast=np.array([[0.0, 1.0]]),
+        prior=np.array([50.0, 50.0]),
     )
     return replace(base, **changes)
 
@@ -62,18 +66,34 @@ def of_models(models, per_model=1, scatter=0.05, noise=0.015):
     """Effects of cells that all measure the same number, with scatter over models."""
     ones = np.ones((1, models * per_model))
     return optimal.Effects(
-        ones[..., None],
-        ones,
-        0 * ones,
-        noise * ones,
-        ones,
-        0 * ones,
-        np.array([scatter]),
-        0.0,
-        np.repeat(np.arange(models), per_model),
-        np.ones((1, 1)),
-        np.ones(1),
+        slope=ones[..., None],
+        usable=ones,
+        bias=0 * ones,
+        noise=noise * ones,
+        own=ones,
+        trend=0 * ones,
+        scatter=np.array([scatter]),
+        bend=0.0,
+        cluster=np.repeat(np.arange(models), per_model),
+        contrast=np.ones((1, 1)),
+        prior=np.ones(1),
     )
+
+
+def search(effects, cost, budget, most, done=None):
+    return searches.Search(effects=effects, cost=cost, budget=budget, most=most, done=done)
+
+
+def best(effects, cost, budget, most, done=None, polish=True):
+    return searches.best(search(effects, cost, budget, most, done), polish)
+
+
+def cost_of_runs(space, runs):
+    """Hours of runs, cut into stacks as a sweep cuts them."""
+    speed = space.speed
+    limits = Limits(most=space.costs.stack, device=speed.device, speed=speed)
+    stacks = make_stacks(runs, math.inf, limits)
+    return sum(speed.seconds(stack) for stack in stacks) / 3600
 
 
 def linear_cost(prices):
@@ -103,41 +123,38 @@ def test_a_design_is_as_good_as_the_best_of_all(levels, prices, budget):
         float,
     )
     least = optimal.criterion(effects, every).min()
-    found = optimal.best(effects, cost, budget, np.full(len(levels), 99))
+    found = best(effects, cost, budget, np.full(len(levels), 99))
     assert cost(found) <= budget
     assert (
         optimal.criterion(effects, found)[0] <= 1.08 * least
     )  # 4% of the width: greedy and exchanges are no exact search
 
 
-def test_a_slope_is_told_by_the_ends():
+def test_a_slope_is_measured_at_the_ends():
     """Elfving (1952): half of the runs at each end, where a run costs the same everywhere."""
-    found = optimal.best(line([0, 1, 2, 3, 4]), linear_cost(np.ones(5)), 12, np.full(5, 99))
+    found = best(line([0, 1, 2, 3, 4]), linear_cost(np.ones(5)), 12, np.full(5, 99))
     assert found.tolist() == [6, 0, 0, 0, 6]
 
 
 def test_twice_the_noise_needs_four_times_the_budget():
     def price(noise):
         cost = linear_cost([1, 1])
-        return float(
-            cost(optimal.cheapest(line([0, 2], noise), cost, 220, np.full(2, 999), 0.3, turns=14))
-        )
+        choice = search(line([0, 2], noise), cost, 220, np.full(2, 999))
+        return float(cost(searches.cheapest(choice, 0.3, turns=14)))
 
     one, two = price(1.0), price(2.0)
     assert one > 40 and two / one == pytest.approx(4, rel=0.15)
 
 
-def test_a_run_that_tells_more_for_the_same_hours_is_never_left_for_another():
+def test_a_run_that_is_worth_more_for_the_same_hours_is_never_left_for_another():
     noise = np.array([[1.0, 1.5, 1.0, 1.2, 1.0]])
-    found = optimal.best(
-        line([0, 0, 2, 4, 4], noise=noise), linear_cost(np.ones(5)), 10, np.full(5, 99)
-    )
+    found = best(line([0, 0, 2, 4, 4], noise=noise), linear_cost(np.ones(5)), 10, np.full(5, 99))
     assert found[1] == found[3] == 0 and found[0] > 0 and found[4] > 0
 
 
 def test_a_new_model_beats_another_seed_and_scatter_is_a_floor():
     effects = of_models(6, per_model=2)
-    found = optimal.best(effects, linear_cost(np.ones(12)), 6, (np.full(6, 8), effects.cluster))
+    found = best(effects, linear_cost(np.ones(12)), 6, (np.full(6, 8), effects.cluster))
     assert found.reshape(6, 2).sum(1).tolist() == [1] * 6
     half, off, dof = optimal.predicted(effects, np.full(12, 1e7))
     assert dof[0, 0] == pytest.approx(5, rel=1e-3) and off[0, 0] == 0
@@ -149,7 +166,7 @@ def test_a_new_model_beats_another_seed_and_scatter_is_a_floor():
 def test_no_model_gets_more_runs_than_allowed_and_finished_ones_count():
     effects = of_models(4)
     cost = linear_cost(np.ones(4))
-    assert optimal.best(
+    assert best(
         replace(effects, scatter=np.array([1e-4])),
         cost,
         100,
@@ -160,9 +177,7 @@ def test_no_model_gets_more_runs_than_allowed_and_finished_ones_count():
         2,
         1,
     ]
-    found = optimal.best(
-        effects, cost, 2, (np.full(4, 8), effects.cluster), done=np.array([1, 0, 1, 0])
-    )
+    found = best(effects, cost, 2, (np.full(4, 8), effects.cluster), done=np.array([1, 0, 1, 0]))
     assert found.tolist() == [0, 1, 0, 1]
 
 
@@ -174,7 +189,7 @@ def test_a_trend_that_the_form_lacks_spreads_a_design():
     plain = of_models(6)
     most = (np.full(6, 8), plain.cluster)
     narrow, wide = (
-        optimal.best(e, prices, 8, most) for e in (plain, replace(plain, trend=trend, bend=0.5))
+        best(e, prices, 8, most) for e in (plain, replace(plain, trend=trend, bend=0.5))
     )
 
     def off(number):
@@ -188,10 +203,10 @@ def test_a_trend_that_the_form_lacks_spreads_a_design():
 
 def test_costs_are_those_of_the_stacks_that_a_sweep_trains(space):
     for seed in range(3):
-        dice = np.random.default_rng(seed)
-        number = dice.integers(0, 4, len(space.cells))
+        rng = np.random.default_rng(seed)
+        number = rng.integers(0, 4, len(space.cells))
         runs = [run for _, run in space.runs(number)]
-        assert float(space.cost(number)) == pytest.approx(space.cost_of_runs(runs), rel=0.05)
+        assert float(space.cost(number)) == pytest.approx(cost_of_runs(space, runs), rel=0.05)
     assert space.cost(np.zeros(len(space.cells))) == 0
 
 
@@ -204,13 +219,15 @@ def test_a_written_study_has_the_runs_of_the_design(space, tmp_path):
     assert {run.run_id for run in study.runs} == {run.run_id for run in runs} and len(
         runs
     ) == number.sum()
-    assert space.cost_of_runs(study.runs) == pytest.approx(space.cost_of_runs(runs))
+    assert cost_of_runs(space, study.runs) == pytest.approx(cost_of_runs(space, runs))
     units = [(run.shape, run.seed) for run in runs]
     assert len(set(units)) == len(units)  # every run of a model is a replicate of its own
 
 
-def test_a_written_ladder_has_the_runs_of_the_design(tmp_path):
-    some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
+def test_a_written_study_of_formats_has_the_runs_of_the_design(tmp_path):
+    some = spaces.space_of(
+        "precision/uniform@pocket", [], Path("nowhere"), "cpu", spaces.Choice(formats=True)
+    )
     number = np.random.default_rng(1).integers(0, 3, len(some.cells))
     runs = [run for _, run in some.runs(number)]
     path = tmp_path / "mine.yaml"
@@ -260,22 +277,20 @@ def test_the_naive_grid_is_what_the_budget_affords(space):
     + [("capacity_power", "gamma")],
 )
 def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
-    question = ask(form, parameter, 0.1)
-    prior = question.prior(space)
+    target = make_target(form, parameter, 0.1)
+    prior = target.prior(space)
     truths = replace(prior.middle(), sharpness=np.array([40.0]))
     if form == "smooth_corner":
         truths = replace(truths, sharpness=truths.theta[:, 1])
-    planted = truths.theta[0, question.form.index(parameter)]
-    table = pd.DataFrame(
-        question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)
-    )
-    assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=2e-3)
-    assert question.truth(space, truths) == pytest.approx(planted, rel=1e-9)
+    planted = truths.theta[0, target.form.index(parameter)]
+    table = pd.DataFrame(target.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+    assert target.measure(target.points(table))["value"] == pytest.approx(planted, rel=2e-3)
+    assert target.truth(space, truths) == pytest.approx(planted, rel=1e-9)
     if form in (
         "capacity_linear",
         "hard_corner",
     ):  # a bend turns around the middle of the sizes and leaves the mean where it is
-        assert question.truth(space, replace(truths, bend=np.array([0.05]))) == pytest.approx(
+        assert target.truth(space, replace(truths, bend=np.array([0.05]))) == pytest.approx(
             planted, rel=1e-9
         )
 
@@ -283,9 +298,9 @@ def test_a_study_without_noise_says_what_was_planted(space, form, parameter):
 def test_the_predicted_width_is_the_realised_one(space):
     """First order against simulated studies through the engine, and the coverage of their
     intervals, where the corner is far away and nothing is bent."""
-    question = ask("capacity_linear", "alpha", 0.1)
+    target = make_target("capacity_linear", "alpha", 0.1)
     prior = replace(
-        question.prior(space),
+        target.prior(space),
         bend=0.0,
         log_k=(math.log(40), 0.0),
         scatter=Variance(0.05, 1e6),
@@ -293,15 +308,23 @@ def test_the_predicted_width_is_the_realised_one(space):
     )
     number = np.array([1.0 if 6 < cell.load < 7 else 0.0 for cell in space.cells])
     truths = prior.draw(np.random.default_rng(0), 8)
-    half = float(np.median(optimal.predicted(question.effects(space, truths, prior), number)[0]))
+    half = float(np.median(optimal.predicted(target.effects(space, truths, prior), number)[0]))
     seen = forecast(
-        question, space, prior, [(j, 0) for j in np.flatnonzero(number)], count=250, seed=3
+        target,
+        space,
+        prior,
+        [(j, 0) for j in np.flatnonzero(number)],
+        Simulation(count=250, seed=3),
     )
-    assert question.half(seen.middle) == pytest.approx(half, rel=0.1)
+    assert target.half(seen.middle) == pytest.approx(half, rel=0.1)
     assert 0.9 < seen.coverage < 0.99 and abs(seen.bias) < 0.02
     twice = [
         forecast(
-            question, space, prior, [(j, 0) for j in np.flatnonzero(number)], count=5, seed=3
+            target,
+            space,
+            prior,
+            [(j, 0) for j in np.flatnonzero(number)],
+            Simulation(count=5, seed=3),
         ).value
         for _ in range(2)
     ]
@@ -309,16 +332,20 @@ def test_the_predicted_width_is_the_realised_one(space):
 
 
 def test_beliefs_follow_the_runs(space):
-    question = ask("capacity_linear", "alpha", 0.1)
-    prior = question.prior(space)
+    target = make_target("capacity_linear", "alpha", 0.1)
+    prior = target.prior(space)
     truths = Truths(
-        np.array([[2.9]]), np.array([8.0]), np.array([0.03]), np.array([0.10]), np.zeros(1)
+        theta=np.array([[2.9]]),
+        sharpness=np.array([8.0]),
+        noise=np.array([0.03]),
+        scatter=np.array([0.10]),
+        bend=np.zeros(1),
     )
     runs = [
         (j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(8)
     ]
-    table = pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(4)))
-    now, known = question.learned(prior, space, table, "a test")
+    table = pd.DataFrame(target.simulate(space, runs, truths, np.random.default_rng(4)))
+    now, known = target.learned(prior, space, table, "a test")
     assert now.theta[0] == pytest.approx(2.9, rel=0.08) and now.error[0] < 0.3 * prior.error[0]
     assert now.noise.sd == pytest.approx(0.03, rel=0.15) and 0.05 < now.scatter.sd < 0.15
     assert set(known) == set(space.labels) and "a test" in now.sources["truth"]
@@ -332,31 +359,37 @@ def test_beliefs_follow_the_runs(space):
 
 
 def test_exposures_learn_pace_and_curve():
-    one = spaces.space_of("physics33/04_peak_100@pocket", [], Path("nowhere"), "cpu", "2x16")
-    question = ask("exposure_exponential", "r_inf", 0.1)
-    prior = question.prior(one)
+    one = spaces.space_of(
+        "physics33/04_peak_100@pocket", [], Path("nowhere"), "cpu", spaces.Choice(only="2x16")
+    )
+    target = make_target("exposure_exponential", "r_inf", 0.1)
+    prior = target.prior(one)
     truths = Truths(
-        np.array([[0.53, 360.0, 1.36]]), np.ones(1), np.array([0.01]), np.array([0.05]), np.zeros(1)
+        theta=np.array([[0.53, 360.0, 1.36]]),
+        sharpness=np.ones(1),
+        noise=np.array([0.01]),
+        scatter=np.array([0.05]),
+        bend=np.zeros(1),
     )
     table = pd.DataFrame(
-        question.simulate(
+        target.simulate(
             one,
             [(j, seed) for j in range(6) for seed in range(6)],
             truths,
             np.random.default_rng(1),
         )
     )
-    now, _ = question.learned(prior, one, table, "a test")
+    now, _ = target.learned(prior, one, table, "a test")
     assert now.theta == pytest.approx(truths.theta[0], rel=0.05) and now.scatter.sd < 0.08
 
 
 def test_assumptions_can_be_stated(space):
-    question = ask("capacity_power", "gamma", 0.1)
-    prior = question.assume(
-        question.prior(space), space, {"gamma": 1.1, "capacity": 3.0, "noise": 0.04, "k": 7}
+    target = make_target("capacity_power", "gamma", 0.1)
+    prior = target.assume(
+        target.prior(space), space, {"gamma": 1.1, "capacity": 3.0, "noise": 0.04, "k": 7}
     )
-    middle = math.exp(np.log(question.sizes(space)).mean())
-    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(
+    middle = math.exp(np.log(target.sizes(space)).mean())
+    assert target.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(
         3.0
     )
     assert (
@@ -366,24 +399,22 @@ def test_assumptions_can_be_stated(space):
     )
 
 
-def test_an_intercept_is_told_in_bits(space):
-    question = ask("capacity_affine", "c0", 3000)
-    given = question.assume(question.prior(space), space, {"c0": -2759.0, "alpha": 3.497})
+def test_the_width_of_an_intercept_is_in_bits(space):
+    target = make_target("capacity_affine", "c0", 3000)
+    given = target.assume(target.prior(space), space, {"c0": -2759.0, "alpha": 3.497})
     truths = replace(given.middle(), sharpness=np.array([40.0]))
-    table = pd.DataFrame(
-        question.simulate(space, [(j, 0) for j in range(len(space.cells))], truths)
-    )
-    assert question.measure(question.points(table))["value"] == pytest.approx(-2759, rel=0.02)
-    assert question.truth(space, truths) == -2759
+    table = pd.DataFrame(target.simulate(space, [(j, 0) for j in range(len(space.cells))], truths))
+    assert target.measure(target.points(table))["value"] == pytest.approx(-2759, rel=0.02)
+    assert target.truth(space, truths) == -2759
     assert (
-        question.width_of(-2759, -4000.0, -1000.0) == 3000
-        and question.half(3000) == 1500
-        and question.unit == "bits"
+        target.width_of(-2759, -4000.0, -1000.0) == 3000
+        and target.half(3000) == 1500
+        and target.unit == "bits"
     )
     # least squares of log C over models: a bend that leaves the middle moves the intercept
     bent = replace(truths, bend=np.array([0.02]))
-    sizes, capacities = question.sizes(space), question.capacities(space, bent)[0]
-    c0, alpha = question.truth(space, bent), replace(question, parameter="alpha").truth(space, bent)
+    sizes, capacities = target.sizes(space), target.capacities(space, bent)[0]
+    c0, alpha = target.truth(space, bent), replace(target, parameter="alpha").truth(space, bent)
     line = c0 + alpha * sizes
     error = np.log(capacities) - np.log(line)
     assert (
@@ -403,10 +434,10 @@ def test_an_intercept_is_told_in_bits(space):
     ],
 )
 def test_an_intercept_given_turns_the_line_around_the_middle(space, given, c0, capacity):
-    question = ask("capacity_affine", "c0", 3000)
-    prior = question.assume(question.prior(space), space, given)
-    middle = math.exp(np.log(question.sizes(space)).mean())
-    assert question.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(
+    target = make_target("capacity_affine", "c0", 3000)
+    prior = target.assume(target.prior(space), space, given)
+    middle = math.exp(np.log(target.sizes(space)).mean())
+    assert target.form.predict({"parameters": middle}, prior.theta)[0] / middle == pytest.approx(
         capacity
     )
     assert c0 is None or prior.theta[0] == pytest.approx(c0)
@@ -418,29 +449,29 @@ def test_an_intercept_given_turns_the_line_around_the_middle(space, given, c0, c
     [{"c0": -4e4}, {"alpha": -1.0}, {"alpha": 8.0}, {"c0": 1.0, "alpha": 3.0, "capacity": 3.0}],
 )
 def test_an_intercept_that_leaves_no_capacity_is_refused(space, given):
-    question = ask("capacity_affine", "c0", 3000)
+    target = make_target("capacity_affine", "c0", 3000)
     with pytest.raises(ConfigError, match="--assume"):
-        question.assume(question.prior(space), space, given)
+        target.assume(target.prior(space), space, given)
 
 
 @pytest.mark.parametrize(
     "form, parameter", [("capacity_affine", "c0"), ("capacity_affine", "alpha")]
 )
 def test_beliefs_about_an_intercept_follow_the_runs(space, form, parameter):
-    question = ask(form, parameter, 1000)
-    prior = question.prior(space)
+    target = make_target(form, parameter, 1000)
+    prior = target.prior(space)
     truths = Truths(
-        np.array([[-6000.0, 3.6]]),
-        np.array([8.0]),
-        np.array([0.005]),
-        np.array([0.01]),
-        np.zeros(1),
+        theta=np.array([[-6000.0, 3.6]]),
+        sharpness=np.array([8.0]),
+        noise=np.array([0.005]),
+        scatter=np.array([0.01]),
+        bend=np.zeros(1),
     )
     runs = [
         (j, seed) for j in range(len(space.cells)) if space.cells[j].load > 6 for seed in range(4)
     ]
-    table = pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(4)))
-    now, _ = question.learned(prior, space, table, "a test")
+    table = pd.DataFrame(target.simulate(space, runs, truths, np.random.default_rng(4)))
+    now, _ = target.learned(prior, space, table, "a test")
     assert now.theta[0] == pytest.approx(-6000, rel=0.1) and now.theta[1] == pytest.approx(
         3.6, rel=0.03
     )
@@ -451,43 +482,45 @@ def test_beliefs_about_an_intercept_follow_the_runs(space, form, parameter):
 def test_the_interval_of_a_plan_is_that_of_a_study_made_elsewhere(space, parameter):
     """Plateaus of an intercept drawn here, without a corner, and through the engine: the forecast's
     width and coverage."""
-    question = ask("capacity_affine", parameter, 0.2 if parameter == "alpha" else 4000)
+    target = make_target("capacity_affine", parameter, 0.2 if parameter == "alpha" else 4000)
     prior = replace(
-        question.prior(space),
+        target.prior(space),
         bend=0.0,
         log_k=(math.log(40), 0.0),
         scatter=Variance(0.05, 1e6),
         noise=Variance(0.015, 1e6),
     )
-    truths = replace(question.assume(prior, space, {"c0": -2000.0, "alpha": 3.5}).middle())
+    truths = replace(target.assume(prior, space, {"c0": -2000.0, "alpha": 3.5}).middle())
     number = np.array([2.0 if 6 < cell.load < 7 else 0.0 for cell in space.cells])
-    seen = forecast(question, space, prior, crossed(space, number), count=80, seed=3, truths=truths)
-    dice, sizes = np.random.default_rng(11), question.sizes(space)
+    seen = forecast(
+        target, space, prior, crossed(space, number), Simulation(count=80, seed=3, truths=truths)
+    )
+    rng, sizes = np.random.default_rng(11), target.sizes(space)
     cluster = np.repeat(np.arange(len(sizes)), 2)
     widths = []
     for _ in range(80):
-        own = (-2000 + 3.5 * sizes) * np.exp(0.05 * dice.standard_normal(len(sizes)))
-        bits = own[cluster] * np.exp(0.015 * dice.standard_normal(len(cluster)))
+        own = (-2000 + 3.5 * sizes) * np.exp(0.05 * rng.standard_normal(len(sizes)))
+        bits = own[cluster] * np.exp(0.015 * rng.standard_normal(len(cluster)))
         points = estimate.Points({"parameters": sizes[cluster]}, bits, cluster=cluster)
         end = intervals.of(estimate.fit("capacity_affine", points))[parameter]
         widths.append((end["high"] - end["low"]) / (1 if parameter == "c0" else end["value"]))
     assert seen.middle == pytest.approx(np.median(widths), rel=0.15)
     assert seen.coverage > 0.86
-    half = float(np.median(optimal.predicted(question.effects(space, truths, prior), number)[0]))
-    assert question.half(seen.middle) == pytest.approx(half, rel=0.15)
+    half = float(np.median(optimal.predicted(target.effects(space, truths, prior), number)[0]))
+    assert target.half(seen.middle) == pytest.approx(half, rel=0.15)
 
 
 def test_the_hard_corner_asks_for_runs_that_are_far_from_it(space):
-    question = ask("hard_corner", "alpha", 0.1)
-    prior = question.prior(space)
-    effects = question.effects(space, prior.draw(np.random.default_rng(0), 8), prior)
-    found = optimal.best(effects, space.cost, 0.2, (np.full(len(space.labels), 8), space.cluster))
+    target = make_target("hard_corner", "alpha", 0.1)
+    prior = target.prior(space)
+    effects = target.effects(space, prior.draw(np.random.default_rng(0), 8), prior)
+    found = best(effects, space.cost, 0.2, (np.full(len(space.labels), 8), space.cluster))
     assert (
         all(space.cells[j].load > 4.9 for j in np.flatnonzero(found))
         and len(set(space.cluster[found > 0])) >= 6
     )
     blunt = replace(prior, log_k=(math.log(3.0), 0.0))
-    far = question.effects(space, blunt.draw(np.random.default_rng(0), 8), blunt)
+    far = target.effects(space, blunt.draw(np.random.default_rng(0), 8), blunt)
     assert (far.bias <= 0).all() and abs(far.bias).mean() > abs(effects.bias).mean()
 
 
@@ -502,25 +535,25 @@ PRECISION = [
 
 
 @pytest.mark.parametrize("form, parameter", PRECISION)
-def test_a_ladder_without_noise_says_what_was_planted(ladder, form, parameter):
-    question = ask(form, parameter, 0.1)
-    truths = replace(question.prior(ladder).middle(), sharpness=np.array([40.0]))
+def test_formats_without_noise_say_what_was_planted(formats, form, parameter):
+    target = make_target(form, parameter, 0.1)
+    truths = replace(target.prior(formats).middle(), sharpness=np.array([40.0]))
     table = pd.DataFrame(
-        question.simulate(ladder, [(j, 0) for j in range(len(ladder.cells))], truths)
+        target.simulate(formats, [(j, 0) for j in range(len(formats.cells))], truths)
     )
-    planted = truths.theta[0, question.form.index(parameter)]
-    assert question.measure(question.points(table))["value"] == pytest.approx(planted, rel=5e-3)
-    assert question.truth(ladder, truths) == pytest.approx(planted)
-    top = question.points(table)
+    planted = truths.theta[0, target.form.index(parameter)]
+    assert target.measure(target.points(table))["value"] == pytest.approx(planted, rel=5e-3)
+    assert target.truth(formats, truths) == pytest.approx(planted)
+    top = target.points(table)
     assert np.allclose(np.asarray(top.y)[top.x["bits_per_weight"] == 32], 1)  # parts of fp32
 
 
-def test_the_interval_of_a_ladder_is_that_of_a_study_made_elsewhere(ladder):
+def test_the_interval_of_a_plan_of_formats_is_that_of_a_study_made_elsewhere(formats):
     """Parts of fp32 drawn here, from the worth of a bit and the noise of runs, against the forecast
     and its first order."""
-    question = ask("precision_storage", "s", 0.2)
+    target = make_target("precision_storage", "s", 0.2)
     prior = replace(
-        question.prior(ladder),
+        target.prior(formats),
         bend=0.0,
         log_k=(math.log(60), 0.0),
         scatter=Variance(0.1, 1e6),
@@ -529,22 +562,29 @@ def test_the_interval_of_a_ladder_is_that_of_a_study_made_elsewhere(ladder):
     truths = prior.middle()
     rungs = {"fp32": 6.5, "int6": 5.0, "int4": 5.0, "int3": 5.0, "ternary": 2.5}
     number = np.array(
-        [2.0 * (rungs.get(cell.rung["rung"]) == round(2 * cell.load) / 2) for cell in ladder.cells]
+        [
+            2.0 * (rungs.get(cell.format["rung"]) == round(2 * cell.load) / 2)
+            for cell in formats.cells
+        ]
     )
     assert number.sum() == 2 * 5 * 8
     seen = forecast(
-        question, ladder, prior, crossed(ladder, number), count=120, seed=2, truths=truths
+        target,
+        formats,
+        prior,
+        crossed(formats, number),
+        Simulation(count=120, seed=2, truths=truths),
     )
-    bits, dice, widths, held = (
+    bits, rng, widths, held = (
         np.array([32, 6, 4, 3, math.log2(3)]),
         np.random.default_rng(5),
         [],
         0,
     )
     for _ in range(120):
-        worth = np.exp(0.1 * dice.standard_normal(8))[:, None]
+        worth = np.exp(0.1 * rng.standard_normal(8))[:, None]
         runs = np.minimum(0.13 * bits * worth, 1.0)[..., None] * np.exp(
-            0.015 * dice.standard_normal((8, 5, 2))
+            0.015 * rng.standard_normal((8, 5, 2))
         )
         part = runs.mean(-1) / runs[:, :1].mean(-1)
         points = estimate.Points(
@@ -555,40 +595,40 @@ def test_the_interval_of_a_ladder_is_that_of_a_study_made_elsewhere(ladder):
         held += end["low"] <= 0.13 <= end["high"]
     assert seen.middle == pytest.approx(np.median(widths), rel=0.12)
     assert abs(seen.coverage - held / 120) < 0.08 and seen.coverage > 0.85
-    half = float(np.median(optimal.predicted(question.effects(ladder, truths, prior), number)[0]))
-    assert question.half(seen.middle) == pytest.approx(half, rel=0.15)
+    half = float(np.median(optimal.predicted(target.effects(formats, truths, prior), number)[0]))
+    assert target.half(seen.middle) == pytest.approx(half, rel=0.15)
 
 
-def test_a_ladder_has_fp32_beside_every_shape_and_enough_rungs(ladder):
-    question = ask("precision_storage", "s", 0.2)
-    prior = question.prior(ladder)
-    effects = question.effects(ladder, prior.draw(np.random.default_rng(0), 4), prior)
-    most = np.full(len(ladder.cells), 8.0)
-    rung = np.array([cell.rung["rung"] for cell in ladder.cells])
+def test_a_design_has_fp32_beside_every_model_and_enough_formats(formats):
+    target = make_target("precision_storage", "s", 0.2)
+    prior = target.prior(formats)
+    effects = target.effects(formats, prior.draw(np.random.default_rng(0), 4), prior)
+    most = np.full(len(formats.cells), 8.0)
+    rung = np.array([cell.format["rung"] for cell in formats.cells])
     for budget in (0.02, 0.05):
-        found = optimal.best(effects, ladder.cost, budget, most, polish=budget < 0.05)
+        found = best(effects, formats.cost, budget, most, polish=budget < 0.05)
         assert (
-            ladder.cost(found) <= budget
+            formats.cost(found) <= budget
             and len(set(rung[found > 0]) - {"fp32"}) >= precision_laws.FEWEST_RUNGS
         )
-        for shape in set(ladder.cluster[found > 0]):
-            assert found[(ladder.cluster == shape) & (rung == "fp32")].sum() > 0
-    # without its fp32 runs a shape tells nothing, and a second seed makes no second point
+        for model in set(formats.cluster[found > 0]):
+            assert found[(formats.cluster == model) & (rung == "fp32")].sum() > 0
+    # without its fp32 runs a model says nothing, and a second seed makes no second point
     whole = np.ones(len(rung))
-    less = np.where((ladder.cluster == 0) & (rung == "fp32"), 0.0, whole)
-    gone = np.where(ladder.cluster == 0, 0.0, whole)
+    less = np.where((formats.cluster == 0) & (rung == "fp32"), 0.0, whole)
+    gone = np.where(formats.cluster == 0, 0.0, whole)
     assert np.allclose(effects.predict(less[None])[0], effects.predict(gone[None])[0])
     quiet = replace(effects, noise=1e-9 * effects.noise)
     assert np.allclose(quiet.predict(whole[None])[0], quiet.predict(3 * whole[None])[0], rtol=1e-6)
-    # seeds of a rung are those of the study's own grid
-    assert {run.seed for _, run in ladder.runs(whole)} == {0} and {
-        run.seed for _, run in ladder.runs(whole, {0: [0]})
+    # seeds of a format are those of the study's own grid
+    assert {run.seed for _, run in formats.runs(whole)} == {0} and {
+        run.seed for _, run in formats.runs(whole, {0: [0]})
     } == {0, 1}
 
 
-def test_beliefs_about_a_ladder_follow_the_runs(ladder):
-    question = ask("precision_storage", "s", 0.2)
-    prior = replace(question.prior(ladder), bend=0.0)
+def test_beliefs_about_formats_follow_the_runs(formats):
+    target = make_target("precision_storage", "s", 0.2)
+    prior = replace(target.prior(formats), bend=0.0)
     truths = replace(
         prior.middle(),
         theta=np.array([[0.16, 1.0]]),
@@ -596,13 +636,13 @@ def test_beliefs_about_a_ladder_follow_the_runs(ladder):
         scatter=np.array([0.02]),
     )
     truths = replace(truths, level=np.array([2.8]))
-    runs = [(j, seed) for j in range(len(ladder.cells)) for seed in range(3)]
-    table = pd.DataFrame(question.simulate(ladder, runs, truths, np.random.default_rng(3)))
-    now, known = question.learned(prior, ladder, table, "a test")
+    runs = [(j, seed) for j in range(len(formats.cells)) for seed in range(3)]
+    table = pd.DataFrame(target.simulate(formats, runs, truths, np.random.default_rng(3)))
+    now, known = target.learned(prior, formats, table, "a test")
     assert now.theta[0] == pytest.approx(0.16, rel=0.04) and now.error[0] < 0.3 * prior.error[0]
     assert now.noise.sd == pytest.approx(0.03, rel=0.1) and now.scatter.sd < 0.07
     assert math.exp(now.log_level[0]) == pytest.approx(2.8, rel=0.06) and set(known) == set(
-        ladder.labels
+        formats.labels
     )
     assert all("a test" in now.sources[name] for name in ("truth", "noise", "scatter", "capacity"))
 
@@ -611,20 +651,31 @@ def test_beliefs_about_a_ladder_follow_the_runs(ladder):
 
 
 def planned(monkeypatch, space, form, parameter, width, budget, runs, truths, count=40):
-    question = ask(form, parameter, width)
+    target = make_target(form, parameter, width)
     table = (
-        pd.DataFrame(question.simulate(space, runs, truths, np.random.default_rng(0)))
+        pd.DataFrame(target.simulate(space, runs, truths, np.random.default_rng(0)))
         if runs
         else pd.DataFrame()
     )
     seeds = {j: [s for c, s in runs if c == j] for j, _ in runs}
     monkeypatch.setattr(
-        planner, "finished", lambda *_: planner.Finished(table, seeds, 0.01 if runs else 0.0, 0)
+        planner,
+        "finished",
+        lambda *_: of_records.Finished(
+            table=table, seeds=seeds, hours=0.01 if runs else 0.0, failed=0
+        ),
     )
-    return planner.plan(question, space, Path("nowhere"), budget, count=count)
+    request = planner.Request(results=Path("nowhere"), budget=budget, simulations=count)
+    return planner.plan(target, space, request)
 
 
-TRUTH = Truths(np.array([[3.4]]), np.array([6.0]), np.array([0.01]), np.array([0.02]), np.zeros(1))
+TRUTH = Truths(
+    theta=np.array([[3.4]]),
+    sharpness=np.array([6.0]),
+    noise=np.array([0.01]),
+    scatter=np.array([0.02]),
+    bend=np.zeros(1),
+)
 
 
 def test_it_stops_when_the_interval_is_narrow_enough(monkeypatch, space):
@@ -646,17 +697,19 @@ def test_it_goes_on_and_then_gets_what_it_said(monkeypatch, space):
     assert after.now is not None and (after.verdict == "reached" or after.cost < found.cost)
 
 
-def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
-    """After its first batch the rest of a plan costs less; runs of which some say nothing yet are
-    no hindrance."""
-    some = spaces.space_of("precision/uniform@pocket", [], Path("nowhere"), "cpu", ladder=True)
+def test_a_plan_of_formats_goes_on_with_what_is_there(monkeypatch):
+    """After its first batch the rest of a plan costs less, also where some runs make no point
+    yet."""
+    some = spaces.space_of(
+        "precision/uniform@pocket", [], Path("nowhere"), "cpu", spaces.Choice(formats=True)
+    )
     truth = Truths(
-        np.array([[0.14, 1.0]]),
-        np.array([6.0]),
-        np.array([0.01]),
-        np.array([0.03]),
-        np.zeros(1),
-        np.array([3.2]),
+        theta=np.array([[0.14, 1.0]]),
+        sharpness=np.array([6.0]),
+        noise=np.array([0.01]),
+        scatter=np.array([0.03]),
+        bend=np.zeros(1),
+        level=np.array([3.2]),
     )
     first = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, [], truth)
     assert (
@@ -668,12 +721,12 @@ def test_a_ladder_goes_on_with_what_is_there(monkeypatch):
     after = planned(monkeypatch, some, "precision_storage", "s", 0.6, 0.15, runs, truth)
     assert after.verdict == "reached" or after.cost < first.cost
     assert "models of finished runs" in after.prior.sources["capacity"]
-    question = ask("precision_storage", "s", 0.6)
-    table = pd.DataFrame(question.simulate(some, runs, truth, np.random.default_rng(0)))
+    target = make_target("precision_storage", "s", 0.6)
+    table = pd.DataFrame(target.simulate(some, runs, truth, np.random.default_rng(0)))
     for of_fp32 in (True, False):  # neither is a point of the law alone
         part = table[(table.rung == "fp32") == of_fp32]
-        now, known = question.learned(question.prior(some), some, part, "a part")
-        assert question.points(part) is None and question.measure(None)["width"] == math.inf
+        now, known = target.learned(target.prior(some), some, part, "a part")
+        assert target.points(part) is None and target.measure(None)["width"] == math.inf
         assert (
             now.theta[0] == 0.13
             and bool(known) is of_fp32
@@ -699,7 +752,7 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
     "change, word",
     [
         ({"--form": "capacity_linaer"}, "did you mean capacity_linear"),
-        ({"--form": "chinchilla"}, "no plan knows how to simulate it"),
+        ({"--form": "chinchilla"}, "cannot simulate it"),
         ({"--parameter": "beta"}, "alpha"),
         (
             {
@@ -724,7 +777,7 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
         ),
         (
             {"--form": "precision_storage", "--parameter": "s", "study": "mixed.yaml"},
-            "mixes ladders qat, qat maps",
+            "mixes methods qat, qat maps",
         ),
         (
             {"--form": "precision_storage", "--parameter": "s", "study": "alone.yaml"},
@@ -732,7 +785,7 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
         ),
         (
             {"--form": "capacity_affine", "--parameter": "c0", "--assume": "c0=-1e9"},
-            "no capacity for all models",
+            "for every model",
         ),
         ({"--form": "hard_corner", "--parameter": "k"}, "alpha"),
         ({"--width": "0"}, "--width 0"),
@@ -803,7 +856,7 @@ def test_a_fit_of_another_study_is_a_prior(here, capsys):
     )
 
 
-def test_a_ladder_of_another_study_is_a_prior(here, capsys):
+def test_formats_of_another_study_is_a_prior(here, capsys):
     found = (
         Path(__file__).resolve().parents[3]
         / "results"
@@ -830,7 +883,7 @@ def test_a_ladder_of_another_study_is_a_prior(here, capsys):
     assert "fp32" in out and "go on:" in out
 
 
-def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
+def test_runs_in_formats_are_read_as_fit_laws_reads_them(here, capsys):
     """Points of trained records: of a plan, and of the law of the same study."""
     Path("tiny.yaml").write_text(
         "pins: [data.vocab_size=16, data.seq_len=8, model.n_layers=1, train.batch_size=16, "
@@ -843,12 +896,12 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
         "[true], data.load: [1.5, 3.0], seed: [0]}\n"
     )
     study, results = load_study("tiny.yaml", []), Path("results")
-    execute(study.runs, results, torch.device("cpu"), study.name, lambda event: None, lambda: False)
-    question = ask("precision_storage", "s", 0.2)
-    space = spaces.space_of("tiny.yaml", [], results, "cpu", ladder=True)
-    done = planner.finished(space, results)
+    execute(study.runs, Job(results, torch.device("cpu"), study.name))
+    target = make_target("precision_storage", "s", 0.2)
+    space = spaces.space_of("tiny.yaml", [], results, "cpu", spaces.Choice(formats=True))
+    done = of_records.finished(space, results)
     assert len(done.table) == len(study.runs) == 10 and done.failed == 0 and done.hours > 0
-    mine = question.points(done.table)
+    mine = target.points(done.table)
     rows, _ = precision_laws.rows_of(run_table.table(results, study.runs), study.runs, results)
     law = precision_laws.points(
         precision_laws.on_ladder(
@@ -857,7 +910,8 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
     )
 
     def sorted_points(points):
-        return sorted(zip(points.cluster, np.round(points.x["bits_per_weight"], 9), points.y))
+        x = np.round(points.x["bits_per_weight"], 9)
+        return sorted(zip(points.cluster, x, points.y, strict=True))
 
     assert len(law.y) == 6 and [p[:2] for p in sorted_points(mine)] == [
         p[:2] for p in sorted_points(law)
@@ -865,13 +919,13 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
     assert [p[2] for p in sorted_points(mine)] == pytest.approx(
         [p[2] for p in sorted_points(law)], rel=1e-12
     )
-    told = precision_laws.law(precision_laws.relative(precision.capacity(rows)), "qat", "relative")[
-        "forms"
-    ]["precision_storage"]
-    assert told["parameters"]["s"]["value"] == pytest.approx(
-        question.measure(mine)["value"], rel=1e-6
+    fitted = precision_laws.law(
+        precision_laws.relative(precision.capacity(rows)), "qat", "relative"
+    )["forms"]["precision_storage"]
+    assert fitted["parameters"]["s"]["value"] == pytest.approx(
+        target.measure(mine)["value"], rel=1e-6
     )
-    # the same runs are not asked for again, and what they told is said
+    # the same runs are not asked for again, and the report counts them
     command = [
         "plan",
         "tiny.yaml",
@@ -889,10 +943,12 @@ def test_runs_of_a_ladder_are_read_as_fit_laws_reads_them(here, capsys):
 
 
 def test_every_run_that_a_plan_may_ask_for_is_looked_for(monkeypatch):
-    one = spaces.space_of("physics33/04_peak_100@pocket", [], Path("nowhere"), "cpu", "2x16")
+    one = spaces.space_of(
+        "physics33/04_peak_100@pocket", [], Path("nowhere"), "cpu", spaces.Choice(only="2x16")
+    )
     asked = []
-    monkeypatch.setattr(planner.records, "read", lambda results, run_id: asked.append(run_id))
-    assert planner.finished(one, Path("nowhere")).table.empty
+    monkeypatch.setattr(of_records.records, "read", lambda results, run_id: asked.append(run_id))
+    assert of_records.finished(one, Path("nowhere")).table.empty
     assert {run.run_id for _, run in one.runs(np.full(len(one.cells), one.most))} <= set(asked)
 
 

@@ -20,6 +20,7 @@ from capacity.feed.feed import StreamFeed
 from capacity.measure import quantization
 from capacity.measure.describe import describe
 from capacity.model.gpt import GPT
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.settings.quantize import Quantize, Spec, spec_of, specs
 
@@ -173,7 +174,12 @@ def test_gptq_beats_rounding_on_correlated_inputs_at_every_width(
     w, x = normal(48, 64), inputs(1000, 64)
     gram = x.T @ x
     for bits in BITS:
-        kind = dict(bits=bits, symmetric=symmetric, granularity=granularity, group_size=group)
+        kind = {
+            "bits": bits,
+            "symmetric": symmetric,
+            "granularity": granularity,
+            "group_size": group,
+        }
         best = rounding.gptq(w, gram, spec("gptq", act_order=act_order, **kind))
         nearest = rounding.rtn(w, spec(**kind))
         direct = float((x @ (w.double() - best.double()).T).square().sum())
@@ -189,9 +195,13 @@ def test_gptq_is_rounding_where_inputs_do_not_correlate(bits, symmetric, kind, a
     w = normal(7, 16, seed=seed)
     gram = torch.diag(torch.rand(16, generator=torch.Generator().manual_seed(seed)).double())
     gram[3] = 0.0  # an input that is never there
-    kind = dict(
-        bits=bits, symmetric=symmetric, granularity=kind[0], group_size=kind[1], scales="fp16"
-    )
+    kind = {
+        "bits": bits,
+        "symmetric": symmetric,
+        "granularity": kind[0],
+        "group_size": kind[1],
+        "scales": "fp16",
+    }
     assert torch.equal(
         rounding.gptq(w, gram, spec("gptq", act_order=act_order, **kind)),
         rounding.rtn(w, spec(**kind)),
@@ -230,7 +240,7 @@ def test_outputs_do_not_share_anything_but_the_hessian():
 
 
 def test_stored_bits_by_hand():
-    kind = dict(bits=4, scales="fp16", rest="bf16")
+    kind = {"bits": 4, "scales": "fp16", "rest": "bf16"}
     assert spec(**kind).stored_bits(1, 16, 64) == 16 * 64 * 4 + 16 * (16 + 4)
     assert spec(symmetric=True, **kind).stored_bits(1, 16, 64) == 16 * 64 * 4 + 16 * 16
     assert spec(granularity="tensor", **kind).stored_bits(3, 16, 16) == 3 * (16 * 16 * 4 + 20)
@@ -379,7 +389,7 @@ def test_observed_inputs_are_those_of_the_maps(variant):
     if model.n_experts:
         up, down = grams["blocks.0.experts.up"], grams["blocks.0.experts.down"]
         assert up.shape == (model.n_experts, 8, 8) and down.shape == (model.n_experts, 32, 32)
-        after_attention = parts[0][0] + gpt._attention(w, "blocks.0.", parts[0][0], 20, 6, None)
+        after_attention = parts[0][0] + gpt._attention(w, "blocks.0.", *parts[0])
         h = gpt._norm(w, "blocks.0.norm2", after_attention)[0]
         top = torch.softmax(h @ w["blocks.0.router.weight"][0], -1).topk(model.top_k, -1).indices
         for e in range(model.n_experts):
@@ -472,9 +482,7 @@ def memorizer(tmp_path_factory):
         "quantize.group_size=[8]",
     ]
     config = load(settings)
-    assert execute([config], results, CPU, None, lambda event: None, lambda: False) == {
-        config.run_id: "finished"
-    }
+    assert execute([config], Job(results, CPU)) == {config.run_id: "finished"}
     return results, settings, records.read(results, config.run_id)
 
 
@@ -599,7 +607,7 @@ def test_a_member_of_a_stack_has_the_rows_of_its_weights(here, tiny):
             (2, ["quantize=none"]),
         )
     ]
-    execute(configs, here, CPU, None, lambda event: None, lambda: False)
+    execute(configs, Job(here, CPU))
     assert [
         len(records.read(here, c.run_id)["measures"].get("quantization", {"rows": []})["rows"])
         for c in configs
@@ -765,7 +773,7 @@ def test_bad_settings_of_measure_end_in_one_line_and_change_nothing(
 def test_weights_of_another_model_are_refused(memorizer, capfd, tmp_path):
     results, settings, record = memorizer
     other = load(settings + ["model.d_model=8", "train.steps=60", "quantize=none"])
-    execute([other], tmp_path, CPU, None, lambda event: None, lambda: False)
+    execute([other], Job(tmp_path, CPU))
     name = "weights.safetensors"
     wrong = records.run_dir(tmp_path, other.run_id) / name
     wrong.write_bytes((records.run_dir(results, record["run_id"]) / name).read_bytes())

@@ -17,6 +17,7 @@ from capacity import records, run_table
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.export import columns, table
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.study import load_study
 
@@ -78,11 +79,7 @@ def here(tmp_path_factory):
     for bias in (True, False):
         done = execute(
             [run for run in planned if run.model.bias == bias],
-            results,
-            torch.device("cpu"),
-            "s",
-            lambda event: None,
-            lambda: False,
+            Job(results, torch.device("cpu"), "s"),
         )
         assert list(done.values()) == ["finished"] * 3
     assert [main(["train", *settings, *TINY, "--results", str(results)]) for settings in RUNS] == [
@@ -130,6 +127,7 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
                 and row["steps"] == 40
             )
             continue
+        column_of = {path: name for path, name, _ in columns.numbers(record)}
         for path, value in leaves(
             {
                 name: record[name]
@@ -163,7 +161,7 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
             else:
                 parts = [(path, value)]
             for at, number in parts:
-                cell = row[columns.name_of(at)]
+                cell = row[column_of[at]]
                 assert (pd.isna(cell) and number is None) or cell == number, (at, cell, number)
                 checked += 1
         for section in ("data", "model", "train", "measure", "extraction", "quantize"):

@@ -50,7 +50,7 @@ def score(oracle, table, parameters=None):
         torch.from_numpy(table),
         torch.float32,
         64,
-        parameters or {"total": 1000},
+        parameters or {"total": 1000, "paper": 1000},
     )
 
 

@@ -21,6 +21,7 @@ from capacity.data.grammar import Grammar
 from capacity.feed import split
 from capacity.fitting import membership
 from capacity.measure import sequence_scores as sequences
+from capacity.run.job import Job
 from capacity.run.run import execute
 
 SMALL = [
@@ -40,10 +41,7 @@ SMALL = [
 
 
 def run(config, folder):
-    outcome = execute(
-        [config], folder, torch.device("cpu"), None, lambda event: None, lambda: False
-    )
-    return outcome[config.run_id]
+    return execute([config], Job(folder, torch.device("cpu")))[config.run_id]
 
 
 # Sources
@@ -468,7 +466,9 @@ def test_recall_is_the_ratio_of_two_plain_passes(here):
     flat = stack.start().flat_MP
     tokens = stack.feed.member_tokens(0)[:9]
     prefix = tokens[0, :6]
-    found = sequences.recall(stack.gpt, flat[0], tokens, prefix, torch.float32, 40)
+    found = sequences.recall(
+        stack.gpt, flat[0], tokens, sequences.Prefix(prefix), torch.float32, 40
+    )
     for row, ratio in zip(tokens.long(), found):
         whole = stack.gpt.nll(flat, torch.cat([prefix.long(), row[:10]])[None, None])[0, 0]
         assert ratio == pytest.approx(
@@ -476,7 +476,9 @@ def test_recall_is_the_ratio_of_two_plain_passes(here):
         )
     table = sequences.scores(stack.gpt, flat[0], tokens, torch.float32, 40)
     halves = [
-        sequences.recall(stack.gpt, flat[0], tokens, tokens[0, :8], torch.float32, 40, alone)
+        sequences.recall(
+            stack.gpt, flat[0], tokens, sequences.Prefix(tokens[0, :8], alone), torch.float32, 40
+        )
         for alone in (None, table["loss"] - table["suffix_loss"])
     ]
     assert halves[0] == pytest.approx(halves[1], rel=1e-5)

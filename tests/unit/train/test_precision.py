@@ -16,6 +16,7 @@ from capacity.measure import registry as tasks
 from capacity.model import numerics
 from capacity.model import qat as aware
 from capacity.model.gpt import GPT
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.settings.quantize import LEVELS
 from capacity.train import loop
@@ -373,7 +374,7 @@ def test_stored_bits_by_hand():
 @pytest.mark.parametrize(
     "train",
     [{"qat": "int2"}, {"precision": "fp16"}, {"weights": "bf16_stochastic"}, {"precision": "tf32"}],
-    ids=lambda t: "-".join(t),
+    ids="-".join,
 )
 def test_an_interrupted_run_in_a_format_ends_bit_identical_and_says_what_it_was(tmp_path, train):
     c = config(**train)
@@ -384,13 +385,13 @@ def test_an_interrupted_run_in_a_format_ends_bit_identical_and_says_what_it_was(
         "report": lambda event: None,
         "stop": lambda: False,
     }
-    assert set(execute([c], **report).values()) == {"finished"}
+    assert set(execute([c], Job(**report)).values()) == {"finished"}
     looks = itertools.count()
     cut = report | {"results": tmp_path / "b"}
-    assert set(execute([c], **cut | {"stop": lambda: next(looks) >= 60}).values()) == {
+    assert set(execute([c], Job(**cut | {"stop": lambda: next(looks) >= 60})).values()) == {
         "interrupted"
     }
-    assert set(execute([c], **cut).values()) == {"finished"}
+    assert set(execute([c], Job(**cut)).values()) == {"finished"}
     files = [
         (records.run_dir(tmp_path / x, c.run_id) / "weights.safetensors").read_bytes() for x in "ab"
     ]

@@ -16,6 +16,7 @@ from capacity import records
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.cost import COMPILE_S, COMPILE_SAVES, GUESSES, micro_batches, stack_bytes
+from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.train import loop
 from capacity.train.loop import Stack, advance
@@ -112,7 +113,10 @@ def traced(stack, state):
 
     def one(tokens, now, *tensors):
         loop.step(
-            stack, dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors))), tokens, now
+            stack,
+            dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors, strict=True))),
+            tokens,
+            now,
         )
         return ()
 
@@ -127,7 +131,7 @@ def traced(stack, state):
 
 
 def run(configs, results, stop=lambda: False, report=lambda event: None):
-    return execute(configs, results, CPU, None, report, stop)
+    return execute(configs, Job(results, CPU, None, report, stop))
 
 
 def weights(results, config):
@@ -208,7 +212,7 @@ def test_members_of_different_lengths_end_as_alone(tmp_path):
         run([c], tmp_path / "alone")
         ours, theirs = lines(tmp_path / "stack", c), lines(tmp_path / "alone", c)
         assert [line["step"] for line in ours] == [line["step"] for line in theirs]
-        for a, b in zip(ours, theirs):
+        for a, b in zip(ours, theirs, strict=True):
             assert a.keys() == b.keys() and all(
                 a[k] == pytest.approx(b[k], rel=0.02, abs=0.02) for k in a
             )
@@ -246,7 +250,7 @@ def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(
 def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch):
     """A member has ended, its record is being written, the process dies: the others go on in the
     company they have now."""
-    from capacity.run import run as module
+    from capacity.run import record as module
 
     configs = members(lengths=(30, 47, 60))
     run(configs, tmp_path / "plain")
@@ -257,7 +261,7 @@ def test_a_crash_while_records_are_written_changes_nothing(tmp_path, monkeypatch
     def killed(*args):
         raise Killed
 
-    monkeypatch.setattr(module, "_finished_record", killed)
+    monkeypatch.setattr(module, "finished", killed)
     with pytest.raises(Killed):
         run(configs, tmp_path / "cut")
     monkeypatch.undo()
@@ -477,8 +481,8 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
         )
         (grad,) = torch.autograd.grad(gpt.loss(leaf, tokens)[0], leaf)
         grad = gpt.named(grad * min(1.0, 0.5 / float(grad.norm())))
-        for name in mine:
-            mine[name].grad = grad[name][0].double()
+        for name, weight in mine.items():
+            weight.grad = grad[name][0].double()
         others.step()
         for name in inside:
             g = mine[name].grad

@@ -1,0 +1,70 @@
+"""The measures that there are: one line each. Records, tables, column help, descriptions, the wandb
+mirror and the reference read this and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from capacity.declare import extraction, knowledge, memorization, quantization, text
+from capacity.declare.field import Measure, Node, Value, node_of, values
+
+# In the order in which a record is described.
+MEASURES: dict[str, Measure] = {
+    "text": text.MEASURE,
+    "memorization": memorization.MEASURE,
+    "knowledge": knowledge.MEASURE,
+    "extraction": extraction.MEASURE,
+    "quantization": quantization.MEASURE,
+}
+_NODES: dict[tuple[int, bool], tuple[Measure, Node]] = {}
+
+
+def main_of(data: str) -> Measure:
+    """The measure of a kind of data whose bits are the headline."""
+    for measure in MEASURES.values():
+        if measure.main and data in measure.data:
+            return measure
+    raise KeyError(f"data.kind={data}: no measure is about it")
+
+
+def about(data: str) -> list[Measure]:
+    """Measures that a kind of data may have, the main one first."""
+    found = [measure for measure in MEASURES.values() if data in measure.data]
+    return sorted(found, key=lambda measure: not measure.main)
+
+
+def numbers(measures: Mapping[str, dict[str, Any]]) -> Iterator[Value]:
+    """All single numbers and words of the measures of a record, in its order, by their path in it;
+    without a field what no measure declares."""
+    for name, part in measures.items():
+        node = _node(MEASURES[name]) if name in MEASURES else Node()
+        for value in values(part, node):
+            yield dataclasses.replace(value, path=f"measures.{name}.{value.path}")
+
+
+def row_numbers(measure: Measure, row: dict[str, Any]) -> Iterator[Value]:
+    """All single numbers and words of one element of the `rows` of a measure."""
+    return values(row, _node(measure, rows=True))
+
+
+def summary(measures: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The numbers of a record that its mirror shows: those with a name in the summary, and those
+    with a column that is no family's."""
+    out: dict[str, Any] = {}
+    for value in numbers(measures):
+        declared = value.field
+        if declared is not None and value.value is not None:
+            name = declared.summary or ("" if declared.is_family else declared.column)
+            if name:
+                out[value.name(name)] = value.value
+    return out
+
+
+def _node(measure: Measure, rows: bool = False) -> Node:
+    """Fields of a measure by their paths, formed once."""
+    key = id(measure), rows
+    if key not in _NODES or _NODES[key][0] is not measure:
+        _NODES[key] = measure, node_of(measure.rows if rows else measure.fields)
+    return _NODES[key][1]
