@@ -47,8 +47,7 @@ def schema() -> dict[str, Any]:
     some = (*record.FINISHED, *record.FAILED)  # needed of records of one status only
     out |= _of_node(
         node_of(
-            dataclasses.replace(one, needed=one.needed and one not in some)
-            for one in record.FIELDS
+            dataclasses.replace(one, needed=one.needed and one not in some) for one in record.FIELDS
         )
     )
     out["properties"]["status"] |= {"enum": ["finished", "failed"]}

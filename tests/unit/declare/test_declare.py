@@ -1,5 +1,5 @@
 """What measures declare: how a tree of numbers is read by it, that every measure keeps to it, and a
-new measure, which records, tables, help, descriptions and the mirror know without further changes."""
+new measure, which records, tables, help, descriptions and the mirror know by its declaration."""
 
 import dataclasses
 import json
@@ -241,8 +241,10 @@ def fits(tree, rule, path="record"):
             return wrong
     if "anyOf" in rule and all(fits(tree, one, path) for one in rule["anyOf"]):
         return f"{path}: none of {len(rule['anyOf'])}"
-    if "if" in rule and not fits(tree, rule["if"], path) and (
-        wrong := fits(tree, rule["then"], path)
+    if (
+        "if" in rule
+        and not fits(tree, rule["if"], path)
+        and (wrong := fits(tree, rule["then"], path))
     ):
         return wrong
     if isinstance(tree, list):
