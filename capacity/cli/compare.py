@@ -27,6 +27,6 @@ def add_compare(verb: arguments.Verb) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from capacity.analysis.comparison import variants as differences
+    from capacity.analysis.comparison import command
 
-    return differences.command(args)
+    return command.compare(args)

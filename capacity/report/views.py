@@ -12,13 +12,13 @@ import dataclasses
 import pandas as pd
 
 from capacity.analysis.ablation import analysis as ablations
-from capacity.analysis.comparison import pairs
-from capacity.analysis.comparison import variants as differences
+from capacity.analysis.comparison.judgement import effect_in_words
 from capacity.analysis.random import analysis as summary
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
 from capacity.analysis.result import Outcome
 from capacity.analysis.text import canaries
+from capacity.base.words import p_value
 from capacity.fitting.statistics import fewest_replicates
 from capacity.published import values as published
 from capacity.published.expects import EVIDENCE
@@ -172,7 +172,7 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
         size = (
             "–"
             if seen["effect"] is None
-            else pairs.told_effect(seen["effect"], row["what"])
+            else effect_in_words(seen["effect"], row["what"])
             + (f" ({seen['by']})" if row["units"] < fewest_replicates() else "")
         )
         rows.append(
@@ -182,7 +182,7 @@ def _with_differences(found: View, told: dict, alone: bool) -> View:
                 f"{ends(row['interval']) or 'none'} over {row['units']} "
                 f"pair{'s' * (row['units'] != 1)}",
                 ends(sizes["interval"]) or f"none: {sizes['reason']}",
-                f"{differences.digits_of_p(row['p'])} ({differences.digits_of_p(row['p_holm'])})",
+                f"{p_value(row['p'])} ({p_value(row['p_holm'])})",
                 size,
                 row["verdict"],
             )

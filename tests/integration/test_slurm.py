@@ -289,7 +289,7 @@ def test_a_failing_member_fails_its_element_and_no_other_run(bench, slurm):
     assert (
         code == 2
         and err
-        == "capacity: error: retry: say what: --failed tries again what has failed or was lost\n"
+        == "capacity: error: retry: nothing selected; use --failed to rerun failed or lost runs\n"
     )
     code, out, _ = verb(bench, "retry", "--failed", "train.grad_clip=1")
     assert (
@@ -312,7 +312,7 @@ def test_two_people_who_sweep_at_once_submit_every_run_once(bench, slurm, undist
     code, out, _ = bench.sweep()  # on this machine
     assert (
         code == 1
-        and "are being trained by another process" in out
+        and "in training by another process" in out
         and len(submissions.read_all(bench.results)) == 1
     )
     code, out, _ = bench.sweep(*HERE, "train.steps=100")  # other runs are another matter

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from capacity import records, run_table
 from capacity.analysis import result as outcome
-from capacity.analysis.comparison import pairs
-from capacity.analysis.comparison import variants as differences
+from capacity.analysis.comparison import command as verb
+from capacity.analysis.comparison import judgement, pairs, variants
+from capacity.analysis.comparison import runs as compared_runs
 from capacity.cli.main import main
 from capacity.fitting import statistics
 from capacity.report import views
@@ -83,9 +84,13 @@ def write(here, results, text=RANDOM, better=1.2, keep=lambda config: True):
 
 
 def judged(study, results, a, b, value=None, change=lambda table: table):
-    runs = pairs.read(study, change(run_table.table(results, study.runs)), value)
-    found = pairs.pair(runs, pairs.select(runs, a), pairs.select(runs, b), set(a) | set(b))
-    return pairs.corrected([{"a": "A", "b": "B"} | pairs.judge(runs, found)], runs.stores)[0]
+    runs = compared_runs.read(study, change(run_table.table(results, study.runs)), value)
+    found = pairs.pair(
+        runs, compared_runs.select(runs, a), compared_runs.select(runs, b), set(a) | set(b)
+    )
+    return judgement.corrected([{"a": "A", "b": "B"} | judgement.judge(runs, found)], runs.stores)[
+        0
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,7 @@ def simulated(d, size, seed):
                 f"run_id_{side}": [f"{side}{i}" for i in range(len(d))],
             }
         )
-    row = pairs.judge(STORES, pairs.Paired(frame, {"A": 0, "B": 0}, {}, {"A": 1, "B": 1}))
+    row = judgement.judge(STORES, pairs.Paired(frame, {"A": 0, "B": 0}, {}, {"A": 1, "B": 1}))
     return {"a": "A", "b": "B"} | row
 
 
@@ -146,12 +151,12 @@ def studies(n_sizes, n_seeds, times, shift=0.0, sd=0.03, of_size=0.0):
 )
 def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds):
     n, sd = n_sizes * n_seeds, 0.03
-    rows = pairs.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
+    rows = judgement.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
     assert rows[0]["detectable"]["effect"] == pytest.approx(
         math.expm1(statistics.standardized_effect(n) * rows[0]["sd"]), rel=1e-3
     )
     told = [
-        pairs.corrected([row], True)[0]["differs"]
+        judgement.corrected([row], True)[0]["differs"]
         for row in studies(n_sizes, n_seeds, 180, statistics.standardized_effect(n) * sd)
     ]
     assert (
@@ -162,10 +167,10 @@ def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds
 
 def test_no_difference_is_seldom_called_one():
     together = studies(4, 2, 450)
-    told = [pairs.corrected([row], True)[0]["differs"] for row in together]
+    told = [judgement.corrected([row], True)[0]["differs"] for row in together]
     assert 0.02 < np.mean([side is not None for side in told]) < 0.07
     several = [
-        any(row["differs"] for row in pairs.corrected(together[i : i + 3], True))
+        any(row["differs"] for row in judgement.corrected(together[i : i + 3], True))
         for i in range(0, 450, 3)
     ]
     assert np.mean(several) < 0.1  # 5% and three standard errors of 150 studies
@@ -185,25 +190,25 @@ def test_only_the_interval_over_sizes_holds_for_other_sizes():
 
 
 def test_a_difference_has_to_be_shown_by_interval_and_test():
-    five = pairs.corrected(studies(5, 1, 1, shift=0.5), True)[0]
+    five = judgement.corrected(studies(5, 1, 1, shift=0.5), True)[0]
     assert five["interval"][0] > 1 and five["p"] == 2 / 32 and five["differs"] is None
     assert (
         "below 6 the exact test cannot reach 5%" in five["verdict"]
         and five["detectable"]["by"] == "interval alone"
     )
-    six = pairs.corrected(studies(6, 1, 1, shift=0.5), True)[0]
+    six = judgement.corrected(studies(6, 1, 1, shift=0.5), True)[0]
     assert (
         six["differs"] == "more"
         and six["verdict"] == "A stores more than B at these sizes, and over sizes"
     )
-    several = pairs.corrected(studies(6, 1, 2, shift=0.5), True)
+    several = judgement.corrected(studies(6, 1, 2, shift=0.5), True)
     assert [row["differs"] for row in several] == [None, None] and several[0]["p_holm"] == 2 * six[
         "p"
     ]  # 0.0625
     assert "below 7" in several[0]["verdict"] and "among 2 comparisons" in several[0]["verdict"]
-    less = pairs.corrected(studies(6, 1, 1, shift=-0.5), False)[0]
+    less = judgement.corrected(studies(6, 1, 1, shift=-0.5), False)[0]
     assert less["differs"] == "less" and less["verdict"].startswith("A has less than B")
-    one = pairs.corrected(studies(1, 1, 1, shift=0.5), True)[0]
+    one = judgement.corrected(studies(1, 1, 1, shift=0.5), True)[0]
     assert (
         one["interval"] is None
         and one["detectable"]["effect"] is None
@@ -310,10 +315,10 @@ def test_if_the_data_decide_every_pair_it_says_so(tmp_path):
         and row["verdict"]
         == "nothing to compare: the data decide, not the model: 6 pairs (underfilled)"
     )
-    told = differences.differences(study, run_table.table(tmp_path / "r", study.runs))
-    assert differences.section(told)[-2:] == [
-        "  none: every pair is limited by its data, not by the model: no difference",
-        "  between models can show",
+    told = variants.differences(study, run_table.table(tmp_path / "r", study.runs))
+    assert variants.section(told)[-2:] == [
+        "  None: every pair is limited by its data, not by the model: no difference",
+        "  between models can show.",
     ]
 
 
@@ -347,17 +352,17 @@ def test_what_is_listed_can_be_named(gated, planted_people):
         table = run_table.table(folder or results, study.runs)
         if folder is None:  # nothing has run: what varies is in the plan
             table = table.assign(status="finished", bits=1e5, bits_se=0.0, gain_last_tenth=0.0)
-        runs = pairs.read(study, table)
-        for key, values in pairs.varies(runs).items():
+        runs = compared_runs.read(study, table)
+        for key, values in compared_runs.varies(runs).items():
             assert len(values) > 1
-            told = [pairs.parse(f"{key}={value}", runs)[key] for value in values]
+            told = [compared_runs.parse(f"{key}={value}", runs)[key] for value in values]
             assert len(set(told)) == len(values) and set(told) == set(runs.table[key])
-    assert pairs.parse("model.mlp_ratio=2.667, model.mlp=gated", runs) == {
+    assert compared_runs.parse("model.mlp_ratio=2.667, model.mlp=gated", runs) == {
         "model.mlp_ratio": 8 / 3,
         "model.mlp": "gated",
     }
-    assert len(pairs.select(runs, {"architecture": "LLaMA"})) > 10 and set(
-        pairs.varies(runs)["architecture"]
+    assert len(compared_runs.select(runs, {"architecture": "LLaMA"})) > 10 and set(
+        compared_runs.varies(runs)["architecture"]
     ) == {"GPT2", "GPT2 1/4", "GPT2 no MLP", "LLaMA", "Mistral"}
 
 
@@ -396,7 +401,7 @@ def test_people_are_compared_by_the_best_over_tried_settings(tmp_path):
         study, tmp_path / "r", {"train.optimizer": "muon"}, {"train.optimizer": "adamw"}, "accuracy"
     )
     assert by_accuracy["number"] == "column accuracy" and by_accuracy["units"] == 2
-    told = differences.differences(study, table)
+    told = variants.differences(study, table)
     assert [(c["at"], c["a"], c["b"]) for c in told["comparisons"]] == [
         ("100 exposures", "optimizer=muon", "optimizer=adamw"),
         ("200 exposures", "optimizer=muon", "optimizer=adamw"),
@@ -445,7 +450,7 @@ def test_fit_laws_and_the_page_tell_the_differences_of_architectures(tmp_path):
     assert row["differs"] == "more" and row["effect"] == pytest.approx(1.2, rel=0.02)
     assert (
         "Differences between architectures: strict bits per parameter" in found.text
-        and "=> mlp=gated stores more than mlp=standard" in " ".join(found.text.split())
+        and "- mlp=gated stores more than mlp=standard" in " ".join(found.text.split())
     )
     assert max(map(len, found.text.splitlines())) <= 80
     view = views.view(found)
@@ -464,7 +469,7 @@ def test_fit_laws_and_the_page_tell_the_differences_of_architectures(tmp_path):
 def test_every_architecture_stands_beside_the_first(tmp_path):
     study = plant(tmp_path, "physics33/06_architectures_100@pocket")
     table = run_table.table(tmp_path, study.runs)
-    told = differences.differences(study, table)
+    told = variants.differences(study, table)
     assert told["first"] == "GPT2" and [c["a"] for c in told["comparisons"]] == [
         "GPT2 1/4",
         "GPT2 no MLP",
@@ -475,7 +480,7 @@ def test_every_architecture_stands_beside_the_first(tmp_path):
         c["units"] == 3 and c["over_sizes"]["interval"] is None and c["differs"] is None
         for c in told["comparisons"]
     )
-    shuffled = differences.differences(study, table.sample(frac=1, random_state=1))
+    shuffled = variants.differences(study, table.sample(frac=1, random_state=1))
     assert json.dumps(shuffled) == json.dumps(told)  # the order of a table is free
     from capacity.report import page
 
@@ -527,8 +532,8 @@ def test_the_command_prints_and_writes_every_comparison(tmp_path, capsys):
         and told["versions"]["capacity"]
         and told["convention"]["p"]
     )
-    runs = pairs.read(study, run_table.table(tmp_path / "r", study.runs))
-    again = differences.against(
+    runs = compared_runs.read(study, run_table.table(tmp_path / "r", study.runs))
+    again = verb.against(
         study,
         runs,
         "train.optimizer=muon",

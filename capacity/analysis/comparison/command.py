@@ -1,0 +1,96 @@
+"""The verb compare: prints the comparisons that were asked for, and writes them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from capacity.analysis import labels
+from capacity.analysis.comparison import judgement, pairs, wording
+from capacity.analysis.comparison import runs as compared_runs
+from capacity.analysis.comparison.variants import CONVENTION
+from capacity.analysis.finding import head
+from capacity.base import files
+from capacity.base.words import wrap
+
+if TYPE_CHECKING:
+    from capacity.analysis.comparison.runs import Runs
+    from capacity.study import Study
+
+SCHEMA = 1
+
+
+def compare(args: argparse.Namespace) -> int:
+    """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
+    from capacity import archive, records, run_table
+    from capacity.base.errors import ConfigError
+    from capacity.study import load_study
+
+    study = load_study(args.study, args.overrides)
+    with archive.reading(args.results, [study.name]) as kept:
+        table = run_table.table(args.results, study.runs)
+        kept.tell(args.results, study)
+    if "finished" not in set(table["status"]):
+        raise ConfigError(
+            f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
+            f"sweep {args.study}"
+        )
+    try:
+        runs = compared_runs.read(study, table, args.value)
+        found = against(study, runs, args.a, args.b) if args.a and args.b else None
+    except ValueError as error:
+        raise ConfigError(f"{study.name}: {error}") from None
+    if found is None:
+        known = compared_runs.varies(runs)
+        lines = [f"{name}: {', '.join(values)}" for name, values in known.items()]
+        print("\n".join(lines) or "nothing varies but the seed")
+        raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE")
+    path = args.results / "studies" / study.name / "compare.json"
+    _write(path, found)
+    lines = [*wrap(f"{study.name}: {runs.number}"), ""]
+    for row in found["comparisons"]:
+        lines += [*wording.full(row), ""]
+    print("\n".join([*lines, str(path)]))
+    return 0
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    content = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
+    files.write_atomic(path, (content + "\n").encode())
+
+
+def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
+    """A against every B as a dict that JSON can hold. a, bs: KEY=VALUE[,KEY=VALUE]; ValueError, in
+    one line, where these are no sides."""
+    one = compared_runs.parse(a, runs)
+    rows = []
+    for text in bs:
+        other = compared_runs.parse(text, runs)
+        named = set(one) | set(other)
+        if "architecture" in named:
+            named |= {f"model.{key}" for form in labels.ARCHITECTURES.values() for key in form}
+        sides = (compared_runs.select(runs, one), compared_runs.select(runs, other))
+        try:
+            found = pairs.pair(runs, *sides, named)
+            rows.append({"a": a, "b": text} | judgement.judge(runs, found))
+        except ValueError as error:
+            raise ValueError(f"--a {a} --b {text}: {error}") from None
+    tested = sum(row["p"] is not None for row in rows)
+    rows = [row | {"compared": tested} for row in judgement.corrected(rows, runs.stores)]
+    inputs_sha256 = compared_runs.inputs_hash(runs)
+    return files.plain(
+        {
+            "schema": SCHEMA,
+            "study": study.name,
+            "overrides": study.overrides,
+            "kind": runs.kind,
+            "number": runs.number,
+            "best_over": runs.best_over,
+            "convention": CONVENTION,
+            "comparisons": rows,
+            "inputs_sha256": inputs_sha256,
+            "versions": head("comparison", SCHEMA, study.name, inputs_sha256)["versions"],
+        }
+    )

@@ -1,0 +1,190 @@
+"""What pairs of runs say of A and B: effect, interval, exact test, the difference that so many
+pairs could show, and a verdict.
+
+A and B differ where the interval over replicates excludes equality and the exact sign-flip test,
+two-sided and corrected for the number of comparisons, has p <= 0.05. Two-sided, because which of
+the two stores more is known only afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from capacity.analysis.comparison.pairs import Paired
+from capacity.analysis.comparison.runs import Runs
+from capacity.base.frames import Column, Frame
+from capacity.base.words import plural
+from capacity.fitting import statistics
+from capacity.fitting.statistics import (
+    ALPHA,
+    fewest_replicates,
+    holm,
+    needed_replicates,
+    standardized_effect,
+)
+
+WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
+
+
+def judge(runs: Runs, found: Paired) -> dict[str, Any]:
+    """What the pairs say of one comparison, before it is corrected for others (`corrected` adds
+    verdict and p_holm)."""
+    used = found.pairs[found.pairs.left_out == ""]
+    told: dict[str, Any] = {"number": runs.number} | _which(found, used)
+    if used.empty:
+        why = ", ".join(f"{plural(n, 'pair')} ({why})" for why, n in told["left_out"].items())
+        return told | {
+            "what": None,
+            "units": 0,
+            "effect": None,
+            "interval": None,
+            "p": None,
+            "reason": f"the data decide, not the model: {why}",
+        }
+    ratio = bool((used.value_a > 0).all() and (used.value_b > 0).all())
+    values = used[["value_a", "value_b"]]
+    means = (np.log(values) if ratio else values).groupby([used["size"], used.seed], sort=False)
+    units = means.mean()
+    a, b = (np.exp(units[c]) if ratio else units[c] for c in ("value_a", "value_b"))
+    test = statistics.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
+    over_sizes = test.pop("sizes")
+    if over_sizes["units"] < 2:
+        over_sizes["reason"] = "one size has no spread of sizes"
+    mean = {"A": float(a.mean()), "B": float(b.mean())}
+    return told | test | {"mean": mean, "over_sizes": over_sizes} | _power(test, mean["B"])
+
+
+def _which(found: Paired, used: Frame) -> dict[str, Any]:
+    """The runs behind a comparison, and those left out of it."""
+    left_out = found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index()
+    return {
+        "pairs_of_runs": len(used),
+        "left_out": {str(why): int(n) for why, n in left_out.items()},
+        "alone": found.alone,
+        "also_differ": found.also,
+        "best_of": found.tried,
+        "rising": int(used.rising_a.sum() + used.rising_b.sum()),
+        "sizes": list(dict.fromkeys(used["size"])),
+        "seeds": sorted(int(s) for s in set(used.seed)),
+        "run_ids": {side.upper(): sorted(used[f"run_id_{side}"]) for side in "ab"},
+        "parameters": {side.upper(): _range(used[f"parameters_{side}"]) for side in "ab"},
+    }
+
+
+def _range(column: Column) -> list[float] | None:
+    return [float(column.min()), float(column.max())] if len(column) else None
+
+
+def _power(test: dict[str, Any], level_b: float) -> dict[str, Any]:
+    """detectable: the smallest difference that so many replicates show in four of five studies, in
+    the unit of the effect: as a part of B's number for ratios (0.05 is 5%). needed: replicates for
+    differences of WANTED. Intervals: by the 95% limits of the noise."""
+    n, sd = test["units"], test.get("sd")
+    if n < 2 or not sd:
+        why = (
+            "one replicate has no spread"
+            if n < 2
+            else "the differences are equal to the last digit"
+        )
+        return {"detectable": {"effect": None, "interval": None, "reason": why}, "needed": None}
+    ratio = test["what"] == "A / B"
+    back = math.expm1 if ratio else float
+    by_t = statistics.detectable(sd, n, sd_dof=n - 1)
+    scale = (
+        standardized_effect(n) / standardized_effect(n, exact=False)
+        if n >= fewest_replicates()
+        else 1.0
+    )
+    detectable = {
+        "effect": back(min(scale * by_t["effect"], 700.0)),
+        "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
+        "power": by_t["power"],
+        "by": "interval and exact test" if n >= fewest_replicates() else "interval alone",
+        "reason": None,
+    }
+    factors = [e / by_t["effect"] for e in by_t["interval"]]
+    wanted = {f"{part:g}": math.log1p(part) if ratio else part * abs(level_b) for part in WANTED}
+    counts = {
+        part: {
+            "pairs": needed_replicates(sd, x),
+            "interval": [needed_replicates(f * sd, x) for f in factors],
+        }
+        for part, x in wanted.items()
+    }
+    return {"detectable": detectable, "needed": counts}
+
+
+def corrected(rows: list[dict[str, Any]], stores: bool) -> list[dict[str, Any]]:
+    """Comparisons with p_holm, differs (A has `more`, `less`, or neither: None) and a verdict in
+    words. rows: of `judge`, with names a, b."""
+    tested = sum(row["p"] is not None for row in rows)
+    corrected_p = holm([row["p"] for row in rows])
+    return [
+        row | {"p_holm": p} | _verdict(row, p, tested, stores)
+        for row, p in zip(rows, corrected_p, strict=True)
+    ]
+
+
+def by_interval(row: Mapping[str, Any]) -> str | None:
+    """What the interval over pairs says of A alone: "more", "less", or neither."""
+    return _side(row["interval"], row["what"])
+
+
+def _side(interval: Sequence[float], what: str) -> str | None:
+    equal = 1.0 if what == "A / B" else 0.0
+    if interval[0] > equal:
+        return "more"
+    return "less" if interval[1] < equal else None
+
+
+def _verdict(row: dict[str, Any], p: float | None, tested: int, stores: bool) -> dict[str, Any]:
+    if row["effect"] is None:
+        return {"differs": None, "verdict": f"nothing to compare: {row['reason']}"}
+    if p is None:
+        return {"differs": None, "verdict": "no verdict: one pair of size and seed has no spread"}
+    side, has = by_interval(row), "stores" if stores else "has"
+    if side and p <= ALPHA:
+        told = f"{row['a']} {has} {side} than {row['b']} {_reach(row, side)}"
+        return {"differs": side, "verdict": told}
+    n, least = row["units"], fewest_replicates(max(tested, 1))
+    among = f" among {tested} comparisons" if tested > 1 else ""
+    cannot = f"below {least} the exact test cannot reach {ALPHA:.0%}{among}"
+    if side and n < least:
+        # an interval that excludes equality, and a test that could not have followed it
+        told = (
+            f"by the interval alone {row['a']} {has} {side} than {row['b']}; not shown with {n} "
+            f"pairs: {cannot}"
+        )
+        return {"differs": None, "verdict": told}
+    told = f"no difference that these {n} {'pairs' if n > 1 else 'pair'} could show"
+    if (smallest := row["detectable"]["effect"]) is not None:
+        seen = effect_in_words(smallest, row["what"])
+        if n < least:
+            told += f": {cannot}; the {row['detectable']['by']} would have"
+        else:
+            told += "; compared alone they would have" if tested > 1 else "; they would have"
+        told += f" seen a difference of {seen} in four of five studies"
+    return {"differs": None, "verdict": told}
+
+
+def _reach(row: dict[str, Any], side: str) -> str:
+    """Whether a difference at these sizes is one over sizes too."""
+    ends = row["over_sizes"]["interval"]
+    if ends is None:
+        return "at these sizes"
+    if _side(ends, row["what"]) == side:
+        return "at these sizes, and over sizes"
+    return "at these sizes; over sizes it is not shown"
+
+
+def effect_in_words(x: float, what: str) -> str:
+    """A detectable difference in words: 12%, a factor of 3.1, or in the unit of the number."""
+    if what != "A / B":
+        return f"{x:.3g}"
+    if x < 0.995:
+        return f"{100 * x:.2g}%"
+    return f"a factor of {1 + x:.3g}" if x < 1e3 else "a factor above 1,000"
