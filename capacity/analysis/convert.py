@@ -47,6 +47,17 @@ def facts(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def text(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 -> 2: predictions were called predicted, and the predicted values said; a file named
+    neither versions nor its inputs, and left forgetting out where nothing was forgotten."""
+    new = {key: value for key, value in old.items() if key != "predicted"}
+    new["predictions"] = {
+        value: [_renamed(row, {"said": "predicted"}) for row in rows]
+        for value, rows in old["predicted"].items()
+    }
+    return {"schema": 2, "versions": {}, "inputs_sha256": "", "forgetting": None} | new
+
+
 def _against(peak: Mapping[str, Any]) -> dict[str, Any] | None:
     """Why a ratio has no interval, only where it has none."""
     ratio = peak["against_first"]
@@ -62,5 +73,6 @@ def _renamed(tree: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
 
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    "text": ({"targets", "predicted"}, text),
     "facts": ({"arms", "peaks", "saturated"}, facts),
 }

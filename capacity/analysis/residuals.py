@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
 from capacity.analysis.result import Outcome
-from capacity.analysis.text import canaries, forgetting
-from capacity.analysis.text import membership_law as membership
 from capacity.fitting import capacity_forms, forms
 
 
@@ -37,11 +35,13 @@ class Residuals:
 
 def residuals(outcome: Outcome) -> list[Residuals]:
     """All laws of a study that were fitted; laws without enough runs have none."""
+    from capacity.analysis.text.fit_errors import errors
+
     found = {
         "random data": _capacity,
         "ablation": _ablation,
         "people": _exposures,
-        "text": _text,
+        "text": errors,
         "precision": _precision,
     }[outcome.kind](outcome.fit, outcome.tables["runs.csv"])
     return [part for part in found if len(part.points)]
@@ -187,120 +187,3 @@ def _exposures(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
     from capacity.analysis.finding import Finding
 
     return of_facts(Finding("facts", "fit.json", fit, {"runs.csv": runs}))
-
-
-def _text(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    done = runs[runs.status == "finished"]
-    targets, out = done[done.trained_on == "members"], []
-    t = targets.tokens_per_parameter.astype(float)
-    for value, words in (("f1_median", "F1"), ("auc", "AUC")):
-        law, parts = fit["laws"][value], []
-        if "reason" not in law:
-            measured = targets[f"loss_{value}"].astype(float)
-            parts = [
-                points(
-                    "sigmoid in t",
-                    t,
-                    membership.repaired(t, law["c1"], law["c2"], law["c3"]) - measured,
-                    targets.run_id,
-                )
-            ]
-            if value == "f1_median":
-                other = fit["logarithmic"]
-                parts.append(
-                    points(
-                        "sigmoid in log t",
-                        t,
-                        membership.logarithmic(t, other["c1"], other["c2"], other["c3"]) - measured,
-                        targets.run_id,
-                    )
-                )
-            out.append(
-                Residuals(
-                    f"{words} of the loss attack, per run",
-                    words,
-                    words,
-                    "tokens per parameter",
-                    pd.concat(parts),
-                )
-            )
-    for asked in fit["predicted"]["f1_median"]:
-        error = np.subtract(asked["said"], asked["measured"])
-        out.append(
-            Residuals(
-                f"F1 of {asked['label']}, as smaller shapes foretell it",
-                "foretold",
-                "F1",
-                "tokens per parameter",
-                points(asked["label"], asked["t"], error),
-            )
-        )
-    if fit["canaries"] is not None:
-        out += _canaries(fit["canaries"], targets)
-    if "forgetting" in fit:
-        out += _forgetting(fit["forgetting"])
-    return out
-
-
-def _canaries(fit: dict, targets: pd.DataFrame) -> list[Residuals]:
-    out, levels = [], canaries.points(targets)
-    for name, part, unit in (
-        ("exposure", "exposure", "bits"),
-        ("extracted", "extracted", "part"),
-        ("logistic", "extracted", "part"),
-    ):
-        law = fit[name]
-        if "reason" in law:
-            continue
-        free = canaries.free(levels)[name]
-        said = (
-            law["a"]["value"]
-            + law["b"]["value"] * free.seen
-            + (law["c"]["value"] * free["size"] if "c" in law else 0.0)
-        )
-        said = 1 / (1 + np.exp(-said)) if name == "logistic" else said
-        out.append(
-            Residuals(
-                law["law"],
-                name,
-                unit,
-                "times seen",
-                points(free.label, 2**free.seen, said - free[part], free.run),
-            )
-        )
-    return out
-
-
-def _forgetting(fit: dict) -> list[Residuals]:
-    rows = []
-    for cell in fit["cells"]:
-        if cell["errors"] is not None:
-            name = (
-                f"{cell['label']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} "
-                f"times"
-            )
-            for form, numbers in cell["errors"].items():
-                said = forgetting.value(
-                    form, cell["lags"], *(numbers[key] for key in ("a", "t0", "b"))
-                )
-                rows.append(
-                    points(
-                        form,
-                        np.add(cell["lags"], 1),
-                        100 * (said - np.array(cell["bits"])) / cell["first_bits"]["value"],
-                        name=name,
-                    )
-                )
-    return (
-        [
-            Residuals(
-                "forms of forgetting, per curve",
-                "forgetting",
-                "% of the bits at first",
-                "updates since the last view, plus 1",
-                pd.concat(rows),
-            )
-        ]
-        if rows
-        else []
-    )

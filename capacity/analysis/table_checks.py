@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from capacity.analysis.thresholds import RISING
+
 
 def checked(table, inputs, numbers, what):
     """The table sorted by run_id, without exact copies of rows and with its numbers as numbers, or
@@ -35,3 +37,9 @@ def check_numbers(table, columns, positive):
             raise ValueError(
                 f"finished run {done.run_id[bad].iloc[0]} has {column} = {values[bad].iloc[0]:g}"
             )
+
+
+def rising(table: pd.DataFrame) -> pd.Series:
+    """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or
+    absent."""
+    return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)

@@ -31,3 +31,7 @@ EXPOSURES_OFF = 0.01
 # Fewest degrees of freedom of a class of arms for its own noise of seeds; below, it borrows the
 # larger noise of the others.
 FEW_DOF = 4
+
+# Standard deviations of random splits from 0.5 beyond which a bag of words, which sees no model,
+# separates members from others: the split is then broken, and no attack on it means anything.
+BROKEN_SPLIT = 4.0

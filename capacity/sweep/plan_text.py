@@ -5,7 +5,8 @@ from __future__ import annotations
 from capacity.base import words
 from capacity.base.hardware import refused_threads
 from capacity.base.words import clock, count, plural
-from capacity.config import Cluster, Config
+from capacity.config import Config
+from capacity.settings.cluster import Cluster
 from capacity.cost import micro_batches, stack_bytes
 from capacity.run_table import shape_labels
 from capacity.study import Study

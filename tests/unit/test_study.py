@@ -381,7 +381,8 @@ def test_a_wrong_preset_is_one_line_that_names_the_file(tmp_path, text, name, wo
 
 def test_references_are_trained_once_for_all_that_differ_by_size_length_and_seed(tmp_path):
     (tmp_path / "s.yaml").write_text("""
-pins: [data=text_pocket, data.documents=300, data.n_held_out=20, data.seq_len=16, data.tokens_per_parameter=null, train.exposures=3, train.warmup_steps=2, train.batch_size=8]
+pins: [data=text_pocket, data.documents=300, data.n_held_out=20, data.seq_len=16,
+       data.tokens_per_parameter=null, train.exposures=3, train.warmup_steps=2, train.batch_size=8]
 grids:
 - {model.d_model: [8, 16], data.n_sequences: [10, 40, 20], seed: [0, 1]}
 - {model.d_model: [8], data.n_sequences: [40], data.trained_on: [half], seed: [0, 1]}

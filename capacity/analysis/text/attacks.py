@@ -8,104 +8,147 @@ run; no model is loaded.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from capacity import archive
+from capacity.analysis.text.schema import Frame
 from capacity.fitting import membership
+from capacity.fitting.statistics import t_interval
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
-FAMILY = [
-    "label",
-    "n_sequences",
-    "train.lr",
-    "train.batch_size",
-    "steps",
-]  # shadow models that differ by their seeds only
-FEWEST_SHADOWS = (
-    5  # two that saw a sequence and two that did not, besides the target: about this many at least
-)
+# shadow models that differ by their seeds only
+FAMILY = ["label", "n_sequences", "train.lr", "train.batch_size", "steps"]
+# two that saw a sequence and two that did not, besides the target: about this many at least
+FEWEST_SHADOWS = 5
+FEWEST_SEQUENCES = 10  # members, and others, that an attack with shadow models is measured on
+SHARED_VARIANCE = 32  # shadow models below which LiRA shares a variance over sequences
 SINGLE = ("loss", "zlib", "min_k", "min_k_plus", "recall")
-RANKED = (
-    "min_k",
-    "min_k_plus",
-    "recall",
-)  # of SINGLE: scores of their own, from which only ROC curves are made here
+# of SINGLE: scores of their own, from which only ROC curves are made here
+RANKED = ("min_k", "min_k_plus", "recall")
+SHADOWED = ("loss", "lira", "lira_offline", "rmia")  # compared where there are shadow models
 ATTACKS = (*SINGLE, "reference", "lira", "lira_offline", "rmia")
+NAMES = {
+    "loss": "loss",
+    "zlib": "zlib",
+    "min_k": "Min-K%",
+    "min_k_plus": "Min-K%++",
+    "recall": "ReCaLL",
+    "reference": "reference",
+    "lira": "LiRA",
+    "lira_offline": "LiRA offline",
+    "rmia": "RMIA",
+}
 FPR_GRID = np.geomspace(1e-4, 1.0, 81)
 
+Scores = Mapping[str, np.ndarray]  # columns of one run, a row per sequence
 
-def joined(table, results: Path, shadows: int | None = None):
+
+def scores_of(table: Frame, results: Path) -> dict[str, Scores]:
+    """By finished run its scores. ValueError, in one line, where a run has none."""
+    found: dict[str, Scores] = {}
+    for run_id in table.run_id[table.status == "finished"]:
+        scores = archive.scores(results, run_id)
+        if scores is None:
+            raise ValueError(
+                f"finished run {run_id} has no scores.safetensors; measure it again: capacity "
+                f"measure {run_id}"
+            )
+        found[run_id] = scores
+    return found
+
+
+@dataclass
+class _Joined:
+    """What is known of runs beyond their own records: columns by run, ROC curves."""
+
+    columns: dict[str, dict[str, Any]]
+    curves: list[Frame]
+
+    def attack(self, run_id: str, name: str, score: np.ndarray, seen: np.ndarray) -> None:
+        """Statistics and ROC curve of an attack on a run."""
+        self.columns[run_id] |= _statistics(name, score, seen)
+        self.curves.append(curve(run_id, name, score, seen))
+
+
+def joined(
+    table: Frame, scores: Mapping[str, Scores], shadows: int | None = None
+) -> tuple[Frame, Frame]:
     """The table with what takes more than one model: unintended bits against the reference of the
     same size and the oracle, and AUC and F1 of the reference attack and of LiRA and RMIA where
     there are models for them; and the ROC curves of all attacks, a row for each run, attack and
     false positive rate of FPR_GRID that the run's non-members resolve.
 
-    shadows: how many shadow models an attack may use, the first ones by seed (None: all).
-    ValueError where there are fewer.
+    scores: of `scores_of`. shadows: how many shadow models an attack may use, the first ones by
+    seed (None: all). ValueError where there are fewer.
     """
-    done = table[table.status == "finished"].copy()
-    scores = {run_id: archive.scores(results, run_id) for run_id in done.run_id}
-    if lacking := [run_id for run_id, found in scores.items() if found is None]:
-        raise ValueError(
-            f"finished run {lacking[0]} has no scores.safetensors; measure it again: capacity "
-            f"measure {lacking[0]}"
-        )
-    extra: dict[str, dict] = {run_id: {} for run_id in done.run_id}
-    curves: list[pd.DataFrame] = [
-        told for run_id, columns in scores.items() for told in _curves(run_id, columns)
-    ]
-    for _, group in done.groupby(SAME_POOL, dropna=False):
-        targets = group[group.trained_on == "members"]
-        references = group[group.trained_on == "reference"]
-        others = group[group.trained_on == "others"]
-        for _, target in targets.iterrows():
-            same = references[references.label == target.label]
-            for kind, chosen in (("same", same), ("oracle", references)):
-                if len(chosen):
-                    best = chosen.loc[chosen.held_out_loss_bits_per_token.idxmin()]
-                    extra[target.run_id] |= _unintended(
-                        scores[target.run_id], scores[best.run_id], kind, best.run_id
-                    )
-            if len(others):
-                same = others[others.label == target.label]
-                best = (same if len(same) else others).iloc[0]
-                score, seen = _reference_attack(
-                    scores[target.run_id], scores[best.run_id], best.run_id, target.run_id
-                )
-                extra[target.run_id] |= _told("reference", score, seen)
-                curves.append(curve(target.run_id, "reference", score, seen))
-        for _, family in group[group.trained_on == "half"].sort_values("seed").groupby(FAMILY):
-            if shadows is not None and shadows > len(family) - 1:
-                raise ValueError(
-                    f"--shadows {shadows}: {family.label.iloc[0]} with "
-                    f"{family.n_sequences.iloc[0]} members has {len(family)} "
-                    f"models, {len(family) - 1} besides the target; train more seeds of "
-                    f"data.trained_on=half"
-                )
-            if len(family) < FEWEST_SHADOWS:
-                continue
-            for run_id, used, found in _shadow_attacks(
-                {r: scores[r] for r in family.run_id}, int(family.seq_len.iloc[0]), shadows
-            ):
-                extra[run_id] |= used
-                for name, (score, seen) in found.items():
-                    extra[run_id] |= _told(name, score, seen)
-                    curves.append(curve(run_id, name, score, seen))
+    done = table[table.status == "finished"]
     if shadows is not None and not (done.trained_on == "half").any():
         raise ValueError(
             f"--shadows {shadows}: the study has no shadow models (data.trained_on=half)"
         )
-    more = pd.DataFrame([{"run_id": run_id, **numbers} for run_id, numbers in extra.items()])
+    found = _Joined(
+        {run_id: {} for run_id in done.run_id},
+        [roc for run_id in done.run_id for roc in _curves(run_id, scores[run_id])],
+    )
+    for _, group in done.groupby(SAME_POOL, dropna=False):
+        _with_references(group, scores, found)
+        _with_shadows(group, scores, shadows, found)
+    more = pd.DataFrame([{"run_id": run_id, **row} for run_id, row in found.columns.items()])
     runs = table.merge(more, on="run_id", how="left").sort_values(
         ["trained_on", "label", "tokens_per_parameter", "seed"], ignore_index=True
     )
-    return runs, pd.concat(curves, ignore_index=True)
+    return runs, pd.concat(found.curves, ignore_index=True)
 
 
-def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> pd.DataFrame:
+def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined) -> None:
+    """Unintended bits and the reference attack of the targets of one pool."""
+    references = group[group.trained_on == "reference"]
+    others = group[group.trained_on == "others"]
+    for _, target in group[group.trained_on == "members"].iterrows():
+        same = references[references.label == target.label]
+        for kind, chosen in (("same", same), ("oracle", references)):
+            if len(chosen):
+                best = str(chosen.run_id[chosen.held_out_loss_bits_per_token.idxmin()])
+                found.columns[target.run_id] |= _unintended(
+                    scores[target.run_id], scores[best], kind, best
+                )
+        if len(others):
+            same = others[others.label == target.label]
+            best = str((same if len(same) else others).run_id.iloc[0])
+            score, seen = _reference_attack(
+                scores[target.run_id], scores[best], best, target.run_id
+            )
+            found.attack(target.run_id, "reference", score, seen)
+
+
+def _with_shadows(
+    group: Frame, scores: Mapping[str, Scores], shadows: int | None, found: _Joined
+) -> None:
+    """Attacks with shadow models on each other, family by family of one pool."""
+    for _, family in group[group.trained_on == "half"].sort_values("seed").groupby(FAMILY):
+        if shadows is not None and shadows > len(family) - 1:
+            raise ValueError(
+                f"--shadows {shadows}: {family.label.iloc[0]} with "
+                f"{family.n_sequences.iloc[0]} members has {len(family)} "
+                f"models, {len(family) - 1} besides the target; train more seeds of "
+                f"data.trained_on=half"
+            )
+        if len(family) < FEWEST_SHADOWS:
+            continue
+        mine = {run_id: scores[run_id] for run_id in family.run_id}
+        for run_id, used, attacks in _shadow_attacks(mine, int(family.seq_len.iloc[0]), shadows):
+            found.columns[run_id] |= used
+            for name, (score, seen) in attacks.items():
+                found.attack(run_id, name, score, seen)
+
+
+def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> Frame:
     """The ROC at FPR_GRID: for each rate the true positive rate of the most generous threshold that
     keeps it."""
     fpr, tpr = membership.roc(score[seen], score[~seen])
@@ -120,7 +163,7 @@ def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> pd.D
     )
 
 
-def passing(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def passing(scores: Scores) -> dict[str, np.ndarray]:
     """Of the columns RANKED, for `archive.pack_scores`: by attack, how many of those that were seen
     pass at each rate of the curve, int32 [rates]. That is all that is made of them here."""
     seen = scores["seen"].astype(bool)
@@ -129,21 +172,21 @@ def passing(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     out = {}
     for name in RANKED:
         if name in scores:
-            told = curve("", name, *_asked(name, scores[name], seen))
+            roc = curve("", name, *_asked(name, scores[name], seen))
             n = _asked(name, seen, seen)[1].sum()
-            out[name] = np.rint(told.tpr.to_numpy() * n).astype(np.int32)
+            out[name] = np.rint(roc.tpr.to_numpy() * n).astype(np.int32)
         elif name + archive.RATES in scores:
             out[name] = scores[name + archive.RATES]
     return out
 
 
-def _curves(run_id: str, columns: dict[str, np.ndarray]) -> list[pd.DataFrame]:
+def _curves(run_id: str, columns: Scores) -> list[Frame]:
     """The ROC of each attack that needs one model. Kept scores may say how many pass at each rate
     instead of who (`passing`)."""
     seen = columns["seen"].astype(bool)
     if seen.all() or not seen.any():
         return []
-    known = dict.fromkeys(RANKED) | columns
+    known: dict[str, Any] = dict.fromkeys(RANKED) | dict(columns)
     scores = membership.attacks(known, known["zlib"]) | {"recall": known["recall"]}
     out = []
     for name, score in scores.items():
@@ -159,12 +202,12 @@ def _curves(run_id: str, columns: dict[str, np.ndarray]) -> list[pd.DataFrame]:
 
 
 def _asked(name: str, score: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and who was seen, of those whom an attack tells apart: the prefix of recall was the
-    first sequence, which is held out."""
+    """Scores and which were seen, of the sequences that an attack separates: the prefix of recall
+    was the first sequence, which is held out."""
     return (score[1:], seen[1:]) if name == "recall" else (score, seen)
 
 
-def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> pd.DataFrame:
+def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> Frame:
     """`curve`, from how many of those that were seen pass at each of its rates."""
     n = int(seen.sum())
     rates = {"fpr": _rates(seen), "tpr": 1 - (n - counts) / n}  # as `membership.roc` has it
@@ -176,7 +219,7 @@ def _rates(seen: np.ndarray) -> np.ndarray:
     return FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
 
 
-def _rows_of(scores: dict, rows: np.ndarray, whose: str) -> np.ndarray:
+def _rows_of(scores: Scores, rows: np.ndarray, whose: str) -> np.ndarray:
     """Places of pool rows in a run's table of scores."""
     order = np.argsort(scores["row"])
     places = order[np.minimum(np.searchsorted(scores["row"], rows, sorter=order), len(order) - 1)]
@@ -204,7 +247,7 @@ def unintended(target_nats: np.ndarray, reference_nats: np.ndarray) -> dict[str,
     }
 
 
-def _unintended(target: dict, reference: dict, kind: str, whose: str) -> dict:
+def _unintended(target: Scores, reference: Scores, kind: str, whose: str) -> dict[str, Any]:
     """`unintended`, and `gap`: signed, minus what the target gains over the reference on as many
     held-out sequences. Clipping turns noise of single sequences into bits, and a target that
     generalises better than the reference gains without memory; the gap has neither, and tends to
@@ -215,9 +258,8 @@ def _unintended(target: dict, reference: dict, kind: str, whose: str) -> dict:
     found = unintended(target["loss"][seen], reference["loss"][places[seen]])
     elsewhere = unintended(target["loss"][~seen], reference["loss"][places[~seen]])
     found["gap"] = found["signed"] - elsewhere["signed"] * seen.sum() / (~seen).sum()
-    length = float(reference["loss"][places[seen]].sum(dtype=float)) / math.log(
-        2
-    )  # of a code for the members
+    # of a code for the members
+    length = float(reference["loss"][places[seen]].sum(dtype=float)) / math.log(2)
     return {f"unintended_{kind}_{name}": value for name, value in found.items()} | {
         f"reference_{kind}": whose,
         f"reference_{kind}_bits": length,
@@ -225,7 +267,7 @@ def _unintended(target: dict, reference: dict, kind: str, whose: str) -> dict:
 
 
 def _reference_attack(
-    target: dict, reference: dict, whose: str, run_id: str
+    target: Scores, reference: Scores, whose: str, run_id: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Loss of a model that saw neither minus that of the target, and who was seen."""
     seen = target["seen"].astype(bool)
@@ -238,14 +280,16 @@ def _reference_attack(
     return reference["loss"][places] - target["loss"], seen
 
 
-def _told(name: str, score: np.ndarray, seen: np.ndarray) -> dict:
+def _statistics(name: str, score: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     found = membership.statistics(score[seen], score[~seen], n_boot=100)
     return {
         f"{name}_{key}": value for key, value in found.items() if not isinstance(value, list)
     } | {f"{name}_auc_low": found["auc_interval"][0], f"{name}_auc_high": found["auc_interval"][1]}
 
 
-def _shadow_attacks(scores: dict[str, dict], seq_len: int, most: int | None):
+def _shadow_attacks(
+    scores: Mapping[str, Scores], seq_len: int, most: int | None
+) -> Iterator[tuple[str, dict[str, int], dict[str, tuple[np.ndarray, np.ndarray]]]]:
     """Each shadow model as the target of the others: run id, how many were used, and by attack
     scores and who was seen. RMIA works on losses per token. Sequences that fewer than two of the
     others saw, or did not see, are left out."""
@@ -264,9 +308,9 @@ def _shadow_attacks(scores: dict[str, dict], seq_len: int, most: int | None):
             losses[keep][:, enough],
             seen[keep][:, enough],
         )
-        if min(mine.sum(), (~mine).sum()) < 10:
+        if min(mine.sum(), (~mine).sum()) < FEWEST_SEQUENCES:
             continue
-        shared = len(keep) < 32
+        shared = len(keep) < SHARED_VARIANCE
         yield (
             run_id,
             {"shadows": len(keep), "sequences_with_shadows": int(enough.sum())},
@@ -281,58 +325,43 @@ def _shadow_attacks(scores: dict[str, dict], seq_len: int, most: int | None):
         )
 
 
-def over_models(runs) -> pd.DataFrame:
+def over_models(runs: Frame) -> Frame:
     """By set of models that differ by their seeds, and attack: each statistic's mean with a 95%
     interval over models (Student's t; they share members, shadows and references, so that it is
     about training, not about another text), and the interval over sequences, mean of the models'
     own."""
-    from capacity.fitting.statistics import t_interval
-
     rows = []
-    for (trained_on, label, t), group in runs.groupby(
-        ["trained_on", "label", "tokens_per_parameter"]
-    ):
+    by = ["trained_on", "label", "tokens_per_parameter"]
+    for key, group in runs.groupby(by):
         for attack in ATTACKS:
-            if (
-                f"{attack}_auc" not in group
-                or (told := group[group[f"{attack}_auc"].notna()]).empty
-            ):
+            if f"{attack}_auc" not in group:
                 continue
-            row = {
-                "trained_on": trained_on,
-                "label": label,
-                "tokens_per_parameter": t,
-                "attack": attack,
-                "models": len(told),
-            }
-            for name in (
-                "auc",
-                "advantage",
-                "f1_median",
-                *(f"tpr_at_{fpr:g}" for fpr in membership.FPRS),
-            ):
-                values = (
-                    pd.to_numeric(told[f"{attack}_{name}"]).dropna()
-                    if f"{attack}_{name}" in told
-                    else []
-                )
-                low, high = t_interval(values)
-                row |= {
-                    name: np.mean(values) if len(values) else math.nan,
-                    f"{name}_low": low,
-                    f"{name}_high": high,
-                }
-            rows.append(
-                row
-                | {
-                    "auc_low_sequences": told[f"{attack}_auc_low"].mean(),
-                    "auc_high_sequences": told[f"{attack}_auc_high"].mean(),
-                }
-            )
+            models = group[group[f"{attack}_auc"].notna()]
+            if len(models):
+                about = dict(zip(by, key, strict=True)) | {"attack": attack, "models": len(models)}
+                rows.append(about | _means(models, attack))
     return pd.DataFrame(rows)
 
 
-def over_curves(curves: pd.DataFrame, runs) -> pd.DataFrame:
+def _means(models: Frame, attack: str) -> dict[str, float]:
+    """Of one attack each statistic's mean and interval over models."""
+    row: dict[str, float] = {}
+    for name in ("auc", "advantage", "f1_median", *(f"tpr_at_{x:g}" for x in membership.FPRS)):
+        column = f"{attack}_{name}"
+        values = models[column].dropna().to_numpy(float) if column in models else []
+        low, high = t_interval(values)
+        row |= {
+            name: float(np.mean(values)) if len(values) else math.nan,
+            f"{name}_low": low,
+            f"{name}_high": high,
+        }
+    return row | {
+        "auc_low_sequences": models[f"{attack}_auc_low"].mean(),
+        "auc_high_sequences": models[f"{attack}_auc_high"].mean(),
+    }
+
+
+def over_curves(curves: Frame, runs: Frame) -> Frame:
     """ROC curves as mean over the models of a set, and their range: trained_on, label,
     tokens_per_parameter, attack, fpr, tpr, tpr_low, tpr_high, models."""
     by = ["trained_on", "label", "tokens_per_parameter"]

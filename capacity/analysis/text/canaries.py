@@ -11,12 +11,20 @@ logistic    logit of that part = a + b log2(times seen) + c log2(P), over all le
 from __future__ import annotations
 
 import math
-import textwrap
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from capacity.analysis.text.double_descent import told as told_with_interval
+from capacity.analysis.text.schema import (
+    Canaries,
+    CanaryLaw,
+    CanaryLevel,
+    Estimate,
+    Frame,
+    HalfExtracted,
+    NoLaw,
+)
 
 CHANCE_BITS = math.log2(math.e)  # mean exposure without memory
 FORMS = {
@@ -24,11 +32,12 @@ FORMS = {
     "extracted": "extracted = a + b log2(times seen) + c log2(P)",
     "logistic": "logit extracted = a + b log2(times seen) + c log2(P)",
 }
+LETTERS = "abc"  # of the coefficients
 FEWEST_RUNS = 5  # resampling fewer runs makes intervals of hardly any width
 RIDGE = 1e-3  # keeps a logistic slope finite where levels separate without a miss
 
 
-def levels_of(targets) -> list[int]:
+def levels_of(targets: Frame) -> list[int]:
     """Levels of repeats that a table of runs has columns for, rising."""
     return sorted(
         int(c.removeprefix("exposure_"))
@@ -37,13 +46,13 @@ def levels_of(targets) -> list[int]:
     )
 
 
-def seen_by(targets) -> pd.Series:
+def seen_by(targets: Frame) -> Frame:
     """What a level counts: whole views where these are set, else copies in a training set that is
     passed so many times."""
     return targets.exposures.where(targets["data.last_view"].isna(), 1.0)
 
 
-def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
+def analyse(targets: Frame, *, n_boot: int = 1000, seed: int = 0) -> Canaries | None:
     """All three laws, each with 95% intervals over runs (None for fewer than FEWEST_RUNS) or the
     reason why there is no law, and means by level; None without canaries."""
     levels = levels_of(targets)
@@ -53,29 +62,39 @@ def judge(targets, *, n_boot: int = 1000, seed: int = 0) -> dict | None:
     laws = {
         name: _law(name, frame, len(table), n_boot, seed) for name, frame in free(table).items()
     }
+    means: dict[str, CanaryLevel] = {
+        str(level): {
+            "exposure": float(targets[f"exposure_{level}"].mean()),
+            "extractable": float(targets[f"extractable_{level}"].mean()),
+        }
+        for level in levels
+    }
     return {
         "half_extracted": half_extracted(laws["logistic"], table),
-        "levels": {
-            str(level): {
-                "exposure": float(targets[f"exposure_{level}"].mean()),
-                "extractable": float(targets[f"extractable_{level}"].mean()),
-            }
-            for level in levels
-        },
-    } | laws
+        "levels": means,
+        "exposure": laws["exposure"],
+        "extracted": laws["extracted"],
+        "logistic": laws["logistic"],
+    }
 
 
-def half_extracted(law: dict, table: pd.DataFrame) -> list[dict]:
-    """By number of parameters the views at which the logistic law says a half, and whether more
-    than any run tried; empty without a law that rises."""
+def laws_of(found: Canaries) -> dict[str, CanaryLaw | NoLaw]:
+    """The laws by the names of FORMS."""
+    return {
+        "exposure": found["exposure"],
+        "extracted": found["extracted"],
+        "logistic": found["logistic"],
+    }
+
+
+def half_extracted(law: CanaryLaw | NoLaw, table: Frame) -> list[HalfExtracted]:
+    """By number of parameters the views at which the logistic law gives a half, and whether these
+    are more than any run tried; empty without a law that rises."""
     if "reason" in law or law["b"]["value"] <= 0:
         return []
-    out = []
+    out: list[HalfExtracted] = []
     for size in sorted(table["size"].unique()):
-        views = 2 ** (
-            -(law["a"]["value"] + (law["c"]["value"] * size if "c" in law else 0.0))
-            / law["b"]["value"]
-        )
+        views = 2 ** (-(value_of(law, "a") + value_of(law, "c") * size) / value_of(law, "b"))
         out.append(
             {
                 "parameters": round(2**size),
@@ -86,20 +105,20 @@ def half_extracted(law: dict, table: pd.DataFrame) -> list[dict]:
     return out
 
 
-def told_half(found: dict) -> str:
-    """`half_extracted` in words, with two digits: the law does not say more."""
-    return ", ".join(
-        f"about {_two(row['views'])} views{' (more than were tried)' * row['beyond']} at "
-        f"{row['parameters']:,} parameters"
-        for row in found["half_extracted"]
-    )
+def value_of(law: CanaryLaw, letter: str) -> float:
+    """A coefficient; 0 where the law does without it."""
+    return float(law[letter]["value"]) if letter in law else 0.0
 
 
-def _two(x: float) -> str:
-    return f"{float(f'{x:.2g}'):,.0f}"
+def predicted(name: str, law: CanaryLaw, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """What a law predicts at log2 of times seen and of parameters: bits, or the part that is
+    extractable."""
+    a, b, c = (value_of(law, letter) for letter in LETTERS)
+    linear = a + b * seen + c * size
+    return 1 / (1 + np.exp(-linear)) if name == "logistic" else linear
 
 
-def points(targets) -> pd.DataFrame:
+def points(targets: Frame) -> Frame:
     """A row per run and level: run, label, log2 of times seen and of parameters, canaries per
     level, exposure and its most, part that is extractable."""
     return pd.DataFrame(
@@ -114,14 +133,14 @@ def points(targets) -> pd.DataFrame:
                 "extracted": run[f"extractable_{level}"],
                 "at_most": run.exposure_at_most,
             }
-            for (_, run), factor in zip(targets.iterrows(), seen_by(targets))
+            for (_, run), factor in zip(targets.iterrows(), seen_by(targets), strict=True)
             for level in levels_of(targets)
             if level
         ]
     ).dropna()
 
 
-def free(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def free(table: Frame) -> dict[str, Frame]:
     """By law the `points` that it is fitted to."""
     return {
         "exposure": table[
@@ -132,7 +151,7 @@ def free(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def _law(name: str, free: pd.DataFrame, points: int, n_boot: int, seed: int) -> dict:
+def _law(name: str, free: Frame, points: int, n_boot: int, seed: int) -> CanaryLaw | NoLaw:
     by = ["seen"] + ["size"] * (free["size"].nunique() > 1)
     if len(free) < 3 * len(by) or free.seen.nunique() < 3:
         return {
@@ -149,27 +168,26 @@ def _law(name: str, free: pd.DataFrame, points: int, n_boot: int, seed: int) -> 
             return logistic(x, frame.extracted.to_numpy(float), frame.canaries.to_numpy(float))
         return np.linalg.lstsq(x, frame[name], rcond=None)[0]
 
-    dice, places = (
-        np.random.default_rng(seed),
-        list(free.reset_index(drop=True).groupby("run").indices.values()),
-    )
+    rng = np.random.default_rng(seed)
+    runs = list(free.reset_index(drop=True).groupby("run").indices.values())
     best = solve(np.arange(len(free)))
     draws = np.array(
         [
-            solve(np.concatenate([places[i] for i in dice.integers(0, len(places), len(places))]))
+            solve(np.concatenate([runs[i] for i in rng.integers(0, len(runs), len(runs))]))
             for _ in range(n_boot)
         ]
     )
     ends = np.quantile(draws, [0.025, 0.975], axis=0)
-    law = {"law": FORMS[name], "points": len(free), "runs": len(places)}
-    enough = len(places) >= FEWEST_RUNS
-    return law | {
+    enough = len(runs) >= FEWEST_RUNS
+    coefficients: dict[str, Estimate] = {
         letter: {
             "value": float(best[i]),
             "interval": [float(ends[0, i]), float(ends[1, i])] if enough else None,
         }
-        for i, letter in enumerate("abc"[: 1 + len(by)])
+        for i, letter in enumerate(LETTERS[: 1 + len(by)])
     }
+    law = {"law": FORMS[name], "points": len(free), "runs": len(runs)} | coefficients
+    return cast(CanaryLaw, law)
 
 
 def logistic(x: np.ndarray, part: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -185,50 +203,3 @@ def logistic(x: np.ndarray, part: np.ndarray, count: np.ndarray) -> np.ndarray:
         if np.abs(move).max() < 1e-9:
             break
     return beta
-
-
-def lines(found: dict | None, targets) -> list[str]:
-    """For the report, at most 80 columns."""
-    if found is None:
-        return []
-    at_most = targets.exposure_at_most.max()
-    out = [
-        "",
-        f"Canaries: exposure in bits (chance 1.44, at most {at_most:.1f}), part that is "
-        f"extractable",
-        f"  {'shape':8s}{'passes':>10s}"
-        + "".join(f"{'x' + level:>7s}" for level in found["levels"]),
-    ]
-    for (label, passes), group in targets.assign(passes=seen_by(targets)).groupby(
-        ["label", "passes"]
-    ):
-        out.append(
-            f"  {label[:8]:8s}{passes:>10.0f}"
-            + "".join(f"{group[f'exposure_{level}'].mean():>7.2f}" for level in found["levels"])
-        )
-        out.append(
-            f"  {'':18s}"
-            + "".join(f"{group[f'extractable_{level}'].mean():>7.0%}" for level in found["levels"])
-        )
-    if found["half_extracted"]:
-        out += textwrap.wrap(
-            f"half of the canaries are written out after {told_half(found)} (logistic law)",
-            80,
-            initial_indent="  ",
-            subsequent_indent="    ",
-        )
-    for name in FORMS:
-        law = found[name]
-        if "reason" in law:
-            out.append(f"  {name}: no law: {law['reason']}")
-            continue
-        told = [f"{c} {told_with_interval(law[c])}" for c in "abc" if c in law]
-        out += textwrap.wrap(
-            f"{law['law']}: {', '.join(told)} ({law['points']} points of {law['runs']} "
-            f"runs{'' if law['b']['interval'] else ', too few for intervals'})",
-            80,
-            initial_indent="  ",
-            subsequent_indent="    ",
-            break_on_hyphens=False,
-        )
-    return out

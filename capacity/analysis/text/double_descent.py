@@ -1,14 +1,14 @@
 """Double descent, and what the bits of a model are: memorized or generalised (Morris et al., arXiv
 2505.24832, sections 4.2 and 4.3).
 
-For each shape over data sets of growing size:
+For each model over data sets of growing size:
 
     data bits     code length of the members under the reference model of the same size
     memorized     unintended bits over that reference by the mixture of both models, a code that
                   exists (`attacks.unintended`); the paper's clipped bits are beside it: they are at
                   most a bit per sequence more, which is noise where sequences are many
     generalised   bits that the model takes off a code of log2 V per token, minus the memorized ones
-    capacity      the most bits that the shape memorized over all sizes (Definition 5), over the
+    capacity      the most bits that the model memorized over all sizes (Definition 5), over the
                   parameters: alpha; a lower bound where that is the smallest or largest size tried
 
 The loss on held-out text can rise while data fill the model and fall beyond; the paper puts the
@@ -17,29 +17,33 @@ peak where data bits equal capacity.
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pandas as pd
+
+from capacity.analysis.text.schema import (
+    Descent,
+    Estimate,
+    Frame,
+)
 
 FEWEST = 5  # different sizes of the data set
 CLEAR = 2.0  # standard errors by which a peak must stand above both sides
 
 
-def judge(targets: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, dict]:
-    """By shape: means over seeds by data bits per parameter, the peak of the held-out loss with a
+def analyse(targets: Frame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, Descent]:
+    """By model: means over seeds by data bits per parameter, the peak of the held-out loss with a
     95% interval, and the capacity. Intervals resample seeds within each size of the data set; with
     one seed there is none. Empty where sizes or references are too few."""
     if "unintended_same_mixture" not in targets:
         return {}
-    dice, out = np.random.default_rng(seed), {}
+    rng, out = np.random.default_rng(seed), {}
     for label, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("label"):
         if group.tokens_per_parameter.nunique() >= FEWEST:
-            out[str(label)] = _shape(group, dice, n_boot)
+            out[str(label)] = _model(group, rng, n_boot)
     return out
 
 
-def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
+def _model(group: Frame, rng: np.random.Generator, n_boot: int) -> Descent:
     p = group.parameters_total
     table = pd.DataFrame(
         {
@@ -56,14 +60,14 @@ def _shape(group: pd.DataFrame, dice: np.random.Generator, n_boot: int) -> dict:
     means = pd.DataFrame([part.mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
 
-    def numbers(chosen: list[pd.DataFrame]) -> tuple[float, float]:
+    def numbers(chosen: list[Frame]) -> tuple[float, float]:
         curve = np.array([part.held_out.mean() for part in chosen])
         return peak(x, curve), max(part.memorized.mean() for part in chosen)
 
     at, alpha = numbers(sizes)
     draws = np.array(
         [
-            numbers([part.iloc[dice.integers(0, len(part), len(part))] for part in sizes])
+            numbers([part.iloc[rng.integers(0, len(part), len(part))] for part in sizes])
             for _ in range(n_boot)
         ]
     )
@@ -106,48 +110,8 @@ def clear(y: np.ndarray, se: np.ndarray) -> bool:
     return all(y[i] - y[j] > CLEAR * np.hypot(se[i], se[j]) for j in (left, right))
 
 
-def _with_interval(value: float, draws: np.ndarray, several: bool) -> dict:
+def _with_interval(value: float, draws: np.ndarray, several: bool) -> Estimate:
     return {
         "value": float(value),
         "interval": [float(q) for q in np.quantile(draws, [0.025, 0.975])] if several else None,
     }
-
-
-def lines(found: dict[str, dict]) -> list[str]:
-    """For the report, at most 80 columns."""
-    out = []
-    for label, shape in found.items():
-        if not out:
-            out = [
-                "",
-                "Bits per parameter over the size of the data (reference of the same size)",
-                f"  "
-                f"{'shape':8s}{'tokens/P':>9s}{'data':>8s}{'memorized':>11s}{'(clipped)':>10s}{'generalised':>12s}{'held out bits/token':>20s}",
-            ]
-        s = shape["sizes"]
-        for i in range(len(s["t"])):
-            out.append(
-                f"  "
-                f"{label[:8]:8s}{s['t'][i]:>9.2f}{s['data'][i]:>8.2f}{s['memorized'][i]:>11.3f}{s['clipped'][i]:>10.3f}{s['generalised'][i]:>12.3f}{s['held_out'][i]:>20.3f}"
-            )
-        where = (
-            f"held-out loss is highest at {told(shape['peak'])} data bits per parameter, "
-            f"{told(shape['peak_over_capacity'])} times what it memorized at most"
-            if shape["clear"]
-            else "held-out loss has no peak: its highest value does not stand clear of both sides"
-        )
-        out += textwrap.wrap(where, 80, initial_indent="  ", subsequent_indent="    ")
-        out += textwrap.wrap(
-            f"memorized at most: {'at least ' * shape['at_edge']}{told(shape['alpha'])} bits per "
-            f"parameter" + ", at the edge of the sizes tried" * shape["at_edge"],
-            80,
-            initial_indent="  ",
-            subsequent_indent="    ",
-        )
-    return out
-
-
-def told(number: dict) -> str:
-    """A number with its interval."""
-    ends = number["interval"]
-    return f"{number['value']:.2f}" + (f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "")

@@ -1,5 +1,5 @@
-"""How well members can be told from others, against tokens per parameter: the law, its printed
-form, and their fits.
+"""How well an attack separates members from others against tokens per parameter: the law, its
+printed form, and their fits.
 
 Morris et al. (arXiv 2505.24832 v3, section 5.2.1) print F1 = 1/2 (1 + c1 sigma(c2 (Capacity / |D| +
 c3))) with c1 = 1.34, c2 = -0.034, c3 = -33.14. With these numbers it rises with the data, from 0.5
@@ -14,32 +14,43 @@ fitted here; the printed one is kept, so that a reader sees why it fails.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
 import numpy as np
 
+from capacity.analysis.text.schema import (
+    AsPrinted,
+    Crossing,
+    Frame,
+    MembershipLaw,
+    NoLaw,
+    Prediction,
+)
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS
 from capacity.published import values as published
 
-_REPAIRED = published.get("morris/membership_repaired")
-_S = _REPAIRED.setting["seq_len"]  # its constants are about sequences
-PUBLISHED = {
-    "c1": _REPAIRED.constants["c1"],
-    "c2": _REPAIRED.constants["c2"] / _S,
-    "c3": _REPAIRED.constants["c3"] * _S,
-}
-PRINTED = published.get("morris/membership_printed").constants
-ALPHA = published.get(
-    "morris/slope_bf16"
-).value  # bits per parameter that the printed form takes for a capacity
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_S = published.get("morris/membership_repaired").setting["seq_len"]  # it is about sequences
+_REPAIRED = cast(dict[str, float], published.get("morris/membership_repaired").constants)
+PUBLISHED = {"c1": _REPAIRED["c1"], "c2": _REPAIRED["c2"] / _S, "c3": _REPAIRED["c3"] * _S}
+PRINTED = cast(dict[str, float], published.get("morris/membership_printed").constants)
+# bits per parameter that the printed form takes for a capacity
+ALPHA = cast(float, published.get("morris/slope_bf16").value)
 FEWEST = 4  # points for three constants
 C1_MOST = 2.0
 CROSSED = (0.75, 0.6)
+CONSTANTS = ("c1", "c2", "c3")
 NAMES = {"c1": "c", "c2": "s", "c3": "t0"}  # of the constants here and in `forms`
+WORDS = {"membership": "the published form", "membership_log": "a sigmoid in log t"}
 
 
-def repaired(tokens_per_parameter, c1, c2, c3):
+def repaired(tokens_per_parameter: ArrayLike, c1: float, c2: float, c3: float) -> np.ndarray:
     """1/2 (1 + c1 sigma(-c2 (t - c3))), cut off at 1; falls from up to 1 to 0.5 where c1, c2 >
     0."""
     return FORMS["membership"].curve(
@@ -47,22 +58,22 @@ def repaired(tokens_per_parameter, c1, c2, c3):
     )[0]
 
 
-def printed(capacity_per_sequence, c1, c2, c3):
+def printed(capacity_per_sequence: ArrayLike, c1: float, c2: float, c3: float) -> np.ndarray:
     """As printed, of Capacity / |D|, bits of capacity per sequence of the data."""
     z = c2 * (np.asarray(capacity_per_sequence, float) + c3)
     return 0.5 * (1.0 + c1 * 0.5 * (1.0 + np.tanh(0.5 * z)))
 
 
-def logarithmic(tokens_per_parameter, c1, c2, c3):
+def logarithmic(tokens_per_parameter: ArrayLike, c1: float, c2: float, c3: float) -> np.ndarray:
     """1/2 (1 + c1 / (1 + (t / c3)^c2)), cut off at 1: the same sigmoid in log t, with a tail that
-    falls as a power. Not published; an alternative that says whether the tail of the repaired form,
-    exponential in t, is right."""
+    falls as a power. Not published; an alternative that tests the tail of the repaired form, which
+    is exponential in t."""
     return FORMS["membership_log"].curve(
         {"tokens_per_parameter": np.asarray(tokens_per_parameter, float)}, c1, c2, c3
     )[0]
 
 
-def fit(t, value, form="membership"):
+def fit(t: ArrayLike, value: ArrayLike, form: str = "membership") -> MembershipLaw:
     """Least squares of the repaired form, or of the sigmoid in log t ("membership_log"), on F1 or
     AUC of runs: constants, 95% intervals, root mean square error, and the t at which the value has
     fallen to 0.75 and 0.6.
@@ -77,7 +88,7 @@ def fit(t, value, form="membership"):
             f"{len(np.unique(t))} different numbers of tokens per parameter; the law has three "
             f"constants and needs {FEWEST}"
         )
-    found, at = _fit(form, t, value), CROSSINGS[form]
+    fitted, at = _fit(form, t, value), CROSSINGS[form]
     derived = {
         f"{level:g}": (
             lambda theta, level=level: at(level, *theta) or np.nan,
@@ -85,39 +96,46 @@ def fit(t, value, form="membership"):
         )
         for level in CROSSED
     }
-    ends = intervals.of(found, derived=derived)
+    ends = intervals.of(fitted, derived=derived)
     spans = {
         key: None
         if entry["low"] is None or entry["high"] is None
         else [entry["low"], entry["high"]]
         for key, entry in ends.items()
     }
+    falls_to: dict[str, Crossing] = {
+        key: {"t": at(float(key), *fitted.theta), "interval": spans[key]} for key in derived
+    }
+    constants = _constants(fitted)
     return {
         "form": TEXTS[form],
-        **_constants(found),
+        "c1": constants["c1"],
+        "c2": constants["c2"],
+        "c3": constants["c3"],
         "intervals": {name: spans[key] for name, key in NAMES.items()},
         "points": len(t),
-        "rmse": _rmse(found),
-        "falls_to": {
-            key: {"t": at(float(key), *found.theta), "interval": spans[key]} for key in derived
-        },
+        "rmse": float(np.sqrt(np.mean(fitted.residuals() ** 2))),
+        "falls_to": falls_to,
     }
 
 
-def quoted(found: dict) -> tuple[dict, str]:
-    """Of a judged study the law of F1 that is to be quoted, the form that tells best what it did
-    not see, and that form in words."""
-    best = (found.get("forms") or [{}])[0].get("form")
-    return (
-        (found["logarithmic"], "a sigmoid in log t")
-        if best == "membership_log"
-        else (found["laws"]["f1_median"], "the published form")
-    )
+def constants_of(law: MembershipLaw) -> tuple[float, float, float]:
+    """c1, c2, c3 of a fitted law."""
+    return law["c1"], law["c2"], law["c3"]
 
 
-def compared(t, value) -> list[dict]:
-    """Both sigmoids by least squares, the one first that tells the better what it did not see: rows
-    of `compare.forms`, every value of t left out in turn, runs as replicates."""
+def quoted(numbers: Mapping[str, Any]) -> tuple[MembershipLaw | NoLaw, str]:
+    """Of a study's numbers the law of F1 to quote, the form with the smallest held-out error, and
+    that form in words."""
+    best = (numbers.get("forms") or [{}])[0].get("form")
+    if best == "membership_log":
+        return numbers["logarithmic"], WORDS[best]
+    return numbers["laws"]["f1_median"], WORDS["membership"]
+
+
+def compared(t: ArrayLike, value: ArrayLike) -> list[dict[str, Any]]:
+    """Both sigmoids by least squares, the one with the smallest held-out error first: rows of
+    `selection.forms`, every value of t left out in turn, runs as replicates."""
     points = estimate.Points(
         {"tokens_per_parameter": np.asarray(t, float)}, np.asarray(value, float)
     )
@@ -126,82 +144,80 @@ def compared(t, value) -> list[dict]:
     )
 
 
-def told_compared(rows: list[dict]) -> str:
-    """`compared` in words."""
-    words = {"membership": "the sigmoid in t", "membership_log": "a sigmoid in log t"}
-    by_other = ", ".join(
-        f"{words[row['form']]} {row['held_out']['rms']:.3f}"
-        for row in rows
-        if row["held_out"]["rms"] is not None
+def as_printed(targets: Frame) -> AsPrinted:
+    """The printed form with its own constants on these targets, Capacity = ALPHA bits per
+    parameter."""
+    per_sequence = (
+        ALPHA
+        * targets.parameters_total
+        / (targets.tokens_per_parameter * targets.parameters_total / targets.seq_len)
     )
-    worse = next((row for row in rows if row["aicc_difference"]), None)
-    return "; ".join(
-        filter(
-            None,
-            (
-                f"sizes of the data left out in turn are missed by: {by_other}" if by_other else "",
-                f"AICc of {words[worse['form']]} is {worse['aicc_difference']:.1f} higher"
-                if worse
-                else "",
-            ),
-        )
-    )
+    predicted = printed(per_sequence.to_numpy(float), **PRINTED)
+    measured = targets.loss_f1_median.to_numpy(float)
+    order = np.argsort(targets.tokens_per_parameter.to_numpy(float))
+    return {
+        "constants": dict(PRINTED),
+        "rmse": _rms(predicted - measured),
+        "rises_with_data": bool(predicted[order[-1]] > predicted[order[0]]),
+    }
 
 
-def _fit(form, t, value):
-    return estimate.fit(form, estimate.Points({"tokens_per_parameter": t}, value), delta=np.inf)
-
-
-def _constants(found) -> dict[str, float]:
-    return {name: found.values[key] for name, key in NAMES.items()}
-
-
-def _rmse(found) -> float:
-    return float(np.sqrt(np.mean(found.residuals() ** 2)))
-
-
-def predicted(targets, column: str) -> list[dict]:
-    """For each shape what the law says of it when fitted to all smaller ones, as the paper tests
-    its law on GPT-2 (arXiv 2505.24832, Table 2). Shapes are left out whose smaller ones have too
-    few sizes of the data."""
-    out = []
-    for size, asked in targets.groupby("parameters_total"):
-        rest = targets[targets.parameters_total < size]
-        if rest.tokens_per_parameter.nunique() < FEWEST:
+def predictions(targets: Frame, column: str) -> list[Prediction]:
+    """For each model what the law fitted to all smaller ones predicts, as the paper tests its law
+    on GPT-2 (arXiv 2505.24832, Table 2). Models are left out whose smaller ones have too few sizes
+    of the data."""
+    out: list[Prediction] = []
+    for size in sorted(targets.parameters_total.unique()):
+        held_out = targets[targets.parameters_total == size]
+        smaller = targets[targets.parameters_total < size]
+        if smaller.tokens_per_parameter.nunique() < FEWEST:
             continue
-        t = rest.tokens_per_parameter.to_numpy(float)
-        constants = _constants(_fit("membership", t, rest[column].to_numpy(float)))
-        said, measured = (
-            repaired(asked.tokens_per_parameter.to_numpy(float), **constants),
-            asked[column].to_numpy(float),
-        )
+        t = smaller.tokens_per_parameter.to_numpy(float)
+        constants = _constants(_fit("membership", t, smaller[column].to_numpy(float)))
+        predicted = repaired(held_out.tokens_per_parameter.to_numpy(float), **constants)
+        measured = held_out[column].to_numpy(float)
         out.append(
             {
-                "label": str(asked.label.iloc[0]),
+                "label": str(held_out.label.iloc[0]),
                 "parameters": int(size),
                 "constants": constants,
-                "rmse": float(np.sqrt(np.mean((said - measured) ** 2))),
-                "t": asked.tokens_per_parameter.tolist(),
+                "rmse": _rms(predicted - measured),
+                "t": held_out.tokens_per_parameter.tolist(),
                 "measured": measured.tolist(),
-                "said": said.tolist(),
+                "predicted": predicted.tolist(),
             }
         )
     return out
 
 
-def crossing(level, c1, c2, c3):
+def crossing(level: float, c1: float, c2: float, c3: float) -> float | None:
     """t at which the repaired form has the value `level`, None where it never has."""
     u = (2 * level - 1) / c1
     return float(c3 + np.log(1 / u - 1) / c2) if 0 < u < 1 else None
 
 
-def crossing_logarithmic(level, c1, c2, c3):
+def crossing_logarithmic(level: float, c1: float, c2: float, c3: float) -> float | None:
     """t at which the sigmoid in log t has the value `level`, None where it never has."""
     u = (2 * level - 1) / c1
     return float(c3 * (1 / u - 1) ** (1 / c2)) if 0 < u < 1 else None
 
 
-CROSSINGS = {"membership": crossing, "membership_log": crossing_logarithmic}
+def _fit(form: str, t: np.ndarray, value: np.ndarray) -> estimate.Fit:
+    return estimate.fit(form, estimate.Points({"tokens_per_parameter": t}, value), delta=np.inf)
+
+
+def _constants(fitted: estimate.Fit) -> dict[str, float]:
+    return {name: fitted.values[key] for name, key in NAMES.items()}
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
+
+
+CROSSINGS: dict[str, Callable[..., float | None]] = {
+    "membership": crossing,
+    "membership_log": crossing_logarithmic,
+}
 TEXTS = {
     "membership": "F = 1/2 (1 + c1 sigma(-c2 (t - c3)))",
     "membership_log": "F = 1/2 (1 + c1 / (1 + (t/c3)^c2))",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,14 @@ import pandas as pd
 from capacity import archive, run_table
 from capacity.analysis import convert
 from capacity.analysis import result as outcome
+from capacity.analysis.finding import Finding
 from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
-from capacity.analysis.text import attacks, forgetting
+from capacity.analysis.text import attacks, document, forgetting
 from capacity.base.files import plain
 from capacity.figures import style
 from capacity.report import figure_data as figures
+from capacity.report.text import render
 from capacity.study import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[3] / "results" / "studies"
@@ -127,13 +128,14 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
 def _text(study: Study, runs: pd.DataFrame) -> Refit:
     """From runs.csv, which holds what attacks found; curves of forgetting are those of
     memory.json."""
-    found = plain(memory.judge(runs, study.name, n_boot=4000))
+    found = dict(memory.numbers(runs, study.name, n_boot=4000))
     done = runs[runs.status == "finished"]
-    kept = json.loads(fit_file(study.name).read_text(encoding="utf-8"))
-    if "forgetting" in kept:
-        found["forgetting"] = kept["forgetting"] | _forms_refitted(kept["forgetting"])
-    text = memory.report(_with_infinity(found), runs)
-    return Refit("text", _as_json(found), text, {"attacks.csv": attacks.over_models(done)})
+    kept = convert.read(fit_file(study.name))["forgetting"]
+    if kept is not None:
+        found["forgetting"] = kept | plain(_forms_refitted(kept))
+    tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done)}
+    text = render(document(Finding("text", memory.FILE, found, tables)))
+    return Refit("text", _as_json(found), text, {"attacks.csv": tables["attacks.csv"]})
 
 
 def _forms_refitted(kept: dict) -> dict:
@@ -145,26 +147,11 @@ def _forms_refitted(kept: dict) -> dict:
             cell["errors"] is not None
         ):  # whether it has any follows from the losses of single canaries
             cell = cell | {
-                "errors": {form: forgetting._errors(form, curve) for form in forgetting.FORMS}
+                "errors": {form: forgetting.form_errors(form, curve) for form in forgetting.FORMS}
             }
         cells.append(cell)
     strong = [cell for cell in cells if cell["errors"] is not None]
-    return {"cells": cells, "strong": len(strong), "forms": forgetting._compare(strong)}
-
-
-def _with_infinity(found: dict) -> dict:
-    """Half-lives that JSON has as null because they are infinite, as numbers again."""
-    if "forgetting" not in found:
-        return found
-    cells = [
-        cell | {"half_life": {key: _number(x) for key, x in cell["half_life"].items()}}
-        for cell in found["forgetting"]["cells"]
-    ]
-    return found | {"forgetting": found["forgetting"] | {"cells": cells}}
-
-
-def _number(x):
-    return [_number(y) for y in x] if isinstance(x, list) else math.inf if x is None else x
+    return {"cells": cells, "strong": len(strong), "forms": forgetting.compare_forms(strong)}
 
 
 def _as_json(found: dict) -> dict:

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity import records
-from capacity.analysis.text import forgetting
-from capacity.analysis.text.figures import forgetting_figures
+from capacity.analysis.text import forgetting, tables
+from capacity.analysis.text.plots import forgetting_figures
 from capacity.base.errors import ConfigError
+from capacity.base.table import text
 from capacity.compose import load
 from capacity.feed import canary_schedule as views
 from capacity.feed import split
@@ -89,9 +90,9 @@ def test_every_canary_is_seen_as_often_as_its_level_says_and_never_after(
     }
 
 
-@pytest.mark.parametrize("text", ["random", "pool"])
-def test_probes_are_in_the_record_and_survive_a_stop(tmp_path, text):
-    config = load([*SMALL, f"data.canary_text={text}", "cluster.checkpoint_seconds=1000"])
+@pytest.mark.parametrize("kind", ["random", "pool"])
+def test_probes_are_in_the_record_and_survive_a_stop(tmp_path, kind):
+    config = load([*SMALL, f"data.canary_text={kind}", "cluster.checkpoint_seconds=1000"])
     assert run(config, tmp_path / "a") == "finished"
     calls = iter(range(10**6))
     assert run(config, tmp_path / "b", lambda: next(calls) > 60) == "interrupted"
@@ -224,7 +225,7 @@ def planted(form, *, seeds=3, noise=0.15):
 @pytest.mark.parametrize("form", ["exponential", "power"])
 def test_a_planted_study_of_forgetting_is_read_off(form):
     runs, found = planted(form)
-    told = forgetting.judge(runs, found, n_boot=200)
+    told = forgetting.analyse(runs, found, n_boot=200)
     assert len(told["cells"]) == 16 and told["strong"] == 16
     assert max(told["forms"], key=lambda f: told["forms"][f]["best_tail"]) == form
     assert max(told["forms"], key=lambda f: told["forms"][f]["best_rmse"]) == form
@@ -246,7 +247,8 @@ def test_a_planted_study_of_forgetting_is_read_off(form):
     assert cell["errors"][form]["half_life"] == pytest.approx(400, rel=0.15) and cell["half_life"][
         "value"
     ] == pytest.approx(400, rel=0.2)
-    assert max(map(len, forgetting.lines(told))) <= 80
+    for table in tables.forgetting(told):
+        assert len(table.rows) in (16, 3) and max(map(len, text(table))) <= 80
 
 
 def test_canaries_that_leave_nothing_ask_for_no_form():
@@ -255,7 +257,7 @@ def test_canaries_that_leave_nothing_ask_for_no_form():
         seen["loss_bits_per_token"] = (
             6 + np.random.default_rng(3).normal(0, 0.01, np.shape(seen["loss_bits_per_token"]))
         ).tolist()
-    told = forgetting.judge(runs, found, n_boot=100)
+    told = forgetting.analyse(runs, found, n_boot=100)
     assert told["strong"] <= 1 and all(
         "reason" in law for laws in (told["first_bits"], told["half_life"]) for law in laws.values()
     )
@@ -277,7 +279,7 @@ def test_the_figure_needs_no_middle_shape_at_every_batch():
         }
         for label, size, batch in (("a", 1000, 16), ("b", 4000, 64), ("c", 9000, 16))
     ]
-    figures = forgetting_figures({"cells": cells})
+    figures = forgetting_figures(cells)
     assert {name: figure.axes[0].get_title(loc="left") for name, figure in figures.items()} == {
         "forgetting_random": "random tokens, seen 4 times",
         "forgetting_random_views": "random tokens, c, batch 16",

@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from capacity import records
+from capacity.analysis.finding import Finding
 from capacity.analysis.text import analysis as memory
-from capacity.analysis.text import attacks, canaries
+from capacity.analysis.text import attacks, canaries, document, tables
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
+from capacity.analysis.text.wording import _canaries
 from capacity.base.scores import write_scores
+from capacity.base.table import text as table_text
 from capacity.cli.main import main
 from capacity.measure import memorization as bits
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
+from capacity.report import text
 from capacity.settings.model import Model
 
 # |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3,
@@ -110,6 +114,16 @@ def test_against_the_uniform_source_unintended_bits_are_the_capacity_measure():
     )
 
 
+def joined(table, results, shadows=None):
+    return attacks.joined(table, attacks.scores_of(table, results), shadows)
+
+
+def rendered(runs, numbers):
+    done = runs[runs.status == "finished"]
+    tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done)}
+    return text.render(document(Finding("text", "memory.json", numbers, tables)))
+
+
 def target(
     run_id,
     t,
@@ -170,6 +184,7 @@ def target(
         "steps": 100,
         "bag_of_words_auc": 0.5,
         "bag_of_words_sd": 0.02,
+        "gain_last_tenth": 0.0,
         "n_members": int(seen.sum()),
         "n_others": int((~seen).sum()),
         "members_loss_bits_per_token": float(loss[seen].mean()),
@@ -211,7 +226,7 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
         )
     )
     table = pd.DataFrame(rows)
-    runs = attacks.joined(table, tmp_path)[0].set_index("run_id")
+    runs = joined(table, tmp_path)[0].set_index("run_id")
     assert (runs.loc[["t0", "t1"], "reference_same"] == "ref").all() and (
         runs.loc[["t0", "t1"], "reference_oracle"] == "oracle"
     ).all()
@@ -230,18 +245,16 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
     assert (
         runs.loc["t1", "reference_auc"] > runs.loc["t1", "loss_auc"] + 0.1
     )  # hard sequences no longer hide members
-    found = memory.judge(runs.reset_index(), "s", n_boot=20)
+    found = memory.numbers(runs.reset_index(), "s", n_boot=20)
     assert found["laws"]["auc"]["points"] == 4 and found["printed"]["rises_with_data"]
-    text = memory.report(found, runs.reset_index())
-    assert max(map(len, text.splitlines())) <= 80 and "as printed" in text
+    said = rendered(runs.reset_index(), found)
+    assert max(map(len, said.splitlines())) <= 80 and "as printed" in said
     table.loc[0, "bag_of_words_auc"] = 0.8
-    unknown = memory.judge(runs.reset_index().assign(bag_of_words_sd=math.nan), "s", n_boot=20)[
-        "notes"
-    ]
-    assert unknown == ["7 runs do not say what chance does to a bag of words; measure them again"]
-    assert "its split is broken" in memory.report(
-        memory.judge(attacks.joined(table, tmp_path)[0], "s", n_boot=20), runs.reset_index()
-    )
+    unknown = runs.reset_index().assign(bag_of_words_sd=math.nan)
+    assert "unknown-split: 7 runs (" in rendered(unknown, memory.numbers(unknown, "s", n_boot=20))
+    broken = joined(table, tmp_path)[0]
+    said = rendered(broken, memory.numbers(broken, "s", n_boot=20))
+    assert "broken-split: 1 run (t0): " in said and "reaches AUC 0.800 without any model" in said
 
 
 def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
@@ -280,13 +293,12 @@ def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
                         f"extractable_{level}": dice.binomial(20, chance) / 20,
                     }
                 rows.append(row)
-    found = canaries.judge(pd.DataFrame(rows), n_boot=200)
-    for law, truths in (("exposure", (-40, 2.5, 3.0)), ("logistic", (-30, 1.2, 2.0))):
-        for name, truth in zip("abc", truths):
-            low, high = found[law][name]["interval"]
-            assert low < found[law][name]["value"] < high and found[law][name][
-                "value"
-            ] == pytest.approx(truth, rel=0.15)
+    found = canaries.analyse(pd.DataFrame(rows), n_boot=200)
+    for form, truths in (("exposure", (-40, 2.5, 3.0)), ("logistic", (-30, 1.2, 2.0))):
+        for name, truth in zip("abc", truths, strict=True):
+            low, high = found[form][name]["interval"]
+            assert low < found[form][name]["value"] < high
+            assert found[form][name]["value"] == pytest.approx(truth, rel=0.15)
     assert (
         list(found["levels"]) == ["0", "1", "2", "4", "8", "16", "32"]
         and 0 < found["exposure"]["points"] < found["logistic"]["points"] == 108
@@ -299,23 +311,21 @@ def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
             for name, value in (("exposure", 1.44), ("extractable", 0.0))
         }
     )
-    none = canaries.judge(flat)
+    none = canaries.analyse(flat)
     assert (
         "lie between chance and the ceiling" in none["exposure"]["reason"]
         and "lie between 2% and 98%" in none["extracted"]["reason"]
     )
-    assert (
-        "all 108 levels are at 0%" in none["logistic"]["reason"]
-        and max(map(len, canaries.lines(found, flat))) <= 80
-    )
-    assert canaries.judge(pd.DataFrame(rows)[["run_id", "exposures"]]) is None
-    few = canaries.judge(
+    assert "all 108 levels are at 0%" in none["logistic"]["reason"]
+    for table in tables.canaries(flat):
+        assert len(table.rows) == 6 and max(map(len, table_text(table))) <= 80
+    assert "about" in tables.half_extracted(found) and "of canaries grows by" in _canaries(found)[1]
+    assert canaries.analyse(pd.DataFrame(rows)[["run_id", "exposures"]]) is None
+    few = canaries.analyse(
         pd.DataFrame(rows[::6]), n_boot=20
     )  # resampling three runs would make a narrow interval of nothing
     assert few["exposure"]["b"] == {"value": pytest.approx(2.5, rel=0.2), "interval": None}
-    assert "of 3 runs, too few for intervals)" in " ".join(
-        canaries.lines(few, pd.DataFrame(rows[::6]))
-    )
+    assert _canaries(few)[-1].endswith("with every doubling of parameters (no interval: 3 runs).")
 
 
 def test_views_at_set_steps_count_once_each_and_not_by_passes():
@@ -339,7 +349,7 @@ def test_a_reference_that_knows_the_members_is_refused(tmp_path):
         ),
     ]
     with pytest.raises(ValueError, match="reference run known was trained on sequences of run t"):
-        attacks.joined(pd.DataFrame(rows), tmp_path)
+        joined(pd.DataFrame(rows), tmp_path)
     rows = [
         rows[0],
         target(
@@ -354,7 +364,7 @@ def test_a_reference_that_knows_the_members_is_refused(tmp_path):
         ),
     ]
     with pytest.raises(ValueError, match="reference run few was not scored on all sequences"):
-        attacks.joined(pd.DataFrame(rows), tmp_path)
+        joined(pd.DataFrame(rows), tmp_path)
 
 
 def test_shadow_models_serve_each_other(tmp_path):
@@ -374,7 +384,7 @@ def test_shadow_models_serve_each_other(tmp_path):
                 seed=k,
             )
         )
-    runs, curves = attacks.joined(pd.DataFrame(rows), tmp_path)
+    runs, curves = joined(pd.DataFrame(rows), tmp_path)
     expected = 0.5 * (1 + math.erf(1.5 / 2))
     for attack in ("lira", "lira_offline", "rmia"):
         assert runs[f"{attack}_auc"].mean() == pytest.approx(expected, abs=0.05), attack
@@ -394,15 +404,15 @@ def test_shadow_models_serve_each_other(tmp_path):
         and lira.fpr.min() * 200 >= 0.8
     )
     assert (lira.tpr > lira.fpr).iloc[:-1].all()
-    few, _ = attacks.joined(pd.DataFrame(rows), tmp_path, 6)
+    few, _ = joined(pd.DataFrame(rows), tmp_path, 6)
     assert (few.shadows == 6).all() and few.lira_auc.mean() < runs.lira_auc.mean()
     with pytest.raises(
         ValueError, match="--shadows 24: 2x8 with 200 members has 24 models, 23 besides the target"
     ):
-        attacks.joined(pd.DataFrame(rows), tmp_path, 24)
+        joined(pd.DataFrame(rows), tmp_path, 24)
 
 
-def test_each_shape_is_asked_for_what_the_smaller_ones_say():
+def test_each_model_is_predicted_from_the_smaller_ones():
     t = np.array([0.5, 1, 2, 3, 5, 8, 12.0])
     rows = pd.DataFrame(
         {
@@ -412,15 +422,15 @@ def test_each_shape_is_asked_for_what_the_smaller_ones_say():
             "f": [*law.repaired(t, 1.2, 0.8, 2.5), *(law.repaired(t, 1.2, 0.8, 2.5) + 0.02)],
         }
     )
-    (found,) = law.predicted(rows, "f")
+    (found,) = law.predictions(rows, "f")
     assert (
         found["label"] == "b"
         and found["rmse"] == pytest.approx(0.02, abs=1e-4)
         and found["constants"]["c3"] == pytest.approx(2.5, rel=1e-3)
     )
-    assert law.predicted(rows[rows.label == "a"], "f") == []
+    assert law.predictions(rows[rows.label == "a"], "f") == []
     three = pd.concat([rows, rows[rows.label == "b"].assign(label="c", parameters_total=40)])
-    assert [p["label"] for p in law.predicted(three, "f")] == ["b", "c"]
+    assert [p["label"] for p in law.predictions(three, "f")] == ["b", "c"]
 
 
 def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):
@@ -431,14 +441,15 @@ def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):
         ValueError,
         match="finished run t has no scores.safetensors; measure it again: capacity measure t",
     ):
-        attacks.joined(pd.DataFrame(rows), tmp_path)
+        joined(pd.DataFrame(rows), tmp_path)
 
 
 @pytest.mark.slow
 def test_a_study_of_text_ends_in_a_law_and_a_figure(here, capsys):
     (here / "s.yaml").write_text("""
 question: who is remembered?
-pins: [data=text_pocket, data.documents=1500, data.seq_len=16, data.n_held_out=200, model.d_model=8, model.n_heads=2, train.exposures=60,
+pins: [data=text_pocket, data.documents=1500, data.seq_len=16, data.n_held_out=200,
+       model.d_model=8, model.n_heads=2, train.exposures=60,
        train.batch_size=16, train.lr=0.03, train.warmup_steps=5, cluster.device=cpu]
 grids:
 - data.tokens_per_parameter: [0.25, 0.5, 1, 2]
@@ -452,7 +463,7 @@ grids:
     capsys.readouterr()
     assert main(["fit-laws", "s.yaml", "--bootstraps", "100"]) == 0
     out = capsys.readouterr().out
-    assert "Law: F" in out and "lira" in out and "reference" in out
+    assert "F = 1/2 (1 + c1 sigma" in out and "LiRA" in out and "reference" in out
     folder = here / "results/studies/s"
     fit = json.loads((folder / "memory.json").read_text())
     assert fit["laws"]["auc"]["points"] == 4 and fit["notes"] == []
@@ -506,7 +517,7 @@ def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
                     + dice.normal(0, 0.02),
                 }
             )
-    found = descent.judge(pd.DataFrame(rows), n_boot=200)["2x8"]
+    found = descent.analyse(pd.DataFrame(rows), n_boot=200)["2x8"]
     assert found["alpha"]["value"] == pytest.approx(3.0, rel=0.05) and found["clear"]
     low, high = found["peak"]["interval"]
     assert low < 3.0 < high and high / low < 1.5
@@ -515,5 +526,5 @@ def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
     assert s["data"] == pytest.approx([2.5 * t for t in s["t"]]) and np.add(
         s["memorized"], s["generalised"]
     ) == pytest.approx([5.0] * 7)
-    assert max(map(len, descent.lines({"2x8": found}))) <= 80
-    assert descent.judge(pd.DataFrame(rows)[lambda r: r.tokens_per_parameter < 1]) == {}
+    assert max(map(len, table_text(tables.descent({"2x8": found})))) <= 80
+    assert descent.analyse(pd.DataFrame(rows)[lambda r: r.tokens_per_parameter < 1]) == {}

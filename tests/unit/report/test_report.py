@@ -179,7 +179,7 @@ def test_the_answers_say_what_was_planted(planted):
     assert (
         float(at[1]) == pytest.approx(crossing(0.75, 1.4, 0.5, 2.5), rel=0.03)
         and at[4] == "the published form"
-    )  # what was planted foretells best
+    )  # what was planted predicts best
     grows = re.search(
         r"grows by ([\d.]+) \[.*?\] bits with every doubling of views and by ([\d.]+) \[",
         box("morris/canaries@pocket"),
@@ -189,7 +189,7 @@ def test_the_answers_say_what_was_planted(planted):
     ).startswith("Half of the canaries are written out after about")
     assert "With shadow models the AUC is LiRA" in first("morris/membership@shadows")
     assert (
-        first("morris/forgetting@pocket").startswith("Half of what views left is lost after")
+        first("morris/forgetting@pocket").startswith("Half of the memory of a canary is lost after")
         and b"Not complete" in planted("morris/forgetting@pocket")[3]
     )
 
@@ -412,8 +412,8 @@ def test_errors_of_fits_have_the_size_that_the_fits_state(planted):
     assert rms("morris/membership@pocket", "F1", "sigmoid in log t")[0] == pytest.approx(
         fit["logarithmic"]["rmse"], rel=1e-9
     )
-    assert rms("morris/membership@pocket", "foretold")[0] == pytest.approx(
-        fit["predicted"]["f1_median"][0]["rmse"], rel=1e-9
+    assert rms("morris/membership@pocket", "predicted")[0] == pytest.approx(
+        fit["predictions"]["f1_median"][0]["rmse"], rel=1e-9
     )
     size, fit, points = rms("physics33/04_peak_100@pocket", "R")
     laws = [law for law in fit["exposure_laws"] if not law["reason"]]

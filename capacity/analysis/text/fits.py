@@ -1,0 +1,171 @@
+"""Fitted forms of a study of text as rows of its document."""
+
+from __future__ import annotations
+
+from capacity.analysis.document import Interval, Law, Number
+from capacity.analysis.text import canaries, forgetting
+from capacity.analysis.text import membership_law as membership
+from capacity.analysis.text.schema import (
+    Canaries,
+    Descent,
+    Estimate,
+    Forgetting,
+    MembershipLaw,
+    Memory,
+    NoLaw,
+)
+from capacity.analysis.text.tables import KINDS
+from capacity.base.words import digits
+
+INTERVALS = {  # of which laws -> how
+    "membership": "profile likelihood, runs as replicates",
+    "peaks": "seeds resampled within sizes of the data",
+    "canaries": "runs resampled",
+    "forgetting": "canaries resampled within curves",
+}
+
+
+def note(numbers: Memory) -> str:
+    """How the intervals of a study's laws were made."""
+    has = {
+        "membership": any("reason" not in law for law in numbers["laws"].values()),
+        "peaks": bool(numbers["descent"]),
+        "canaries": numbers["canaries"] is not None and numbers["forgetting"] is None,
+        "forgetting": numbers["forgetting"] is not None,
+    }
+    parts = [f"{name}: {how}" for name, how in INTERVALS.items() if has[name]]
+    return f"95% intervals of {'; of '.join(parts)}." if parts else ""
+
+
+def laws(numbers: Memory) -> list[Law]:
+    """All fitted forms, membership first."""
+    found = []
+    if numbers["targets"]:
+        found += [
+            _membership(numbers["laws"][key], f"{words} of the loss attack")
+            for key, words in (("f1_median", "F1"), ("auc", "AUC"))
+        ]
+    if (other := numbers["logarithmic"]) is not None:
+        compared = comparison(numbers["forms"] or [])
+        found.append(_membership(other, "F1, a sigmoid in log t", "not published", compared))
+    found += [_descent(label, shape) for label, shape in numbers["descent"].items()]
+    if numbers["canaries"] is not None and numbers["forgetting"] is None:
+        found += _canaries(numbers["canaries"])
+    if numbers["forgetting"] is not None:
+        found += _forgetting(numbers["forgetting"])
+    return found
+
+
+def comparison(rows: list[dict]) -> str:
+    """Rows of `membership_law.compared` in words."""
+    errors = ", ".join(
+        f"{digits(row['held_out']['rms'])} of {membership.WORDS[row['form']]}"
+        for row in rows
+        if row["held_out"]["rms"] is not None
+    )
+    worse = next((row for row in rows if row["aicc_difference"]), None)
+    parts = [f"rms error on sizes of the data left out in turn: {errors}"] if errors else []
+    if worse is not None:
+        name = membership.WORDS[worse["form"]]
+        parts.append(f"AICc of {name} is {digits(worse['aicc_difference'])} higher")
+    return "; ".join(parts)
+
+
+def _membership(law: MembershipLaw | NoLaw, name: str, *more: str) -> Law:
+    if "reason" in law:
+        return Law(name, reason=law["reason"])
+    numbers = [
+        Number(c, value, "", [Interval("over runs", ends, _unbounded(ends), True)])
+        for c, value in zip(membership.CONSTANTS, membership.constants_of(law), strict=True)
+        for ends in [law["intervals"][c]]
+    ]
+    for level, at in law["falls_to"].items():
+        if at["t"] is not None:
+            ends = at["interval"]
+            interval = Interval("over runs", ends, _unbounded(ends), True)
+            numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [interval]))
+    remarks = [*filter(None, more), f"rms error {digits(law['rmse'])} over {law['points']} runs"]
+    if law["c1"] > membership.C1_MOST - 1e-3:
+        remarks.append(
+            f"c1 is at its bound of {membership.C1_MOST:g}: read the curve, not the constants"
+        )
+    return Law(name, law["form"] + ", t tokens per parameter", numbers, remarks)
+
+
+def _unbounded(ends: object) -> str:
+    return "" if ends else "the runs do not bound it"
+
+
+def _estimate(symbol: str, number: Estimate, unit: str, over: str, reason: str) -> Number:
+    ends = number["interval"]
+    return Number(
+        symbol, number["value"], unit, [Interval(over, ends, "" if ends else reason, True)]
+    )
+
+
+def _descent(label: str, shape: Descent) -> Law:
+    most = "memorized at least" if shape["at_edge"] else "memorized at most"
+    asked = [(most, shape["alpha"], "bits per parameter")]
+    remarks = []
+    if shape["clear"]:
+        asked += [
+            ("peak of the held-out loss", shape["peak"], "data bits per parameter"),
+            ("peak / memorized at most", shape["peak_over_capacity"], ""),
+        ]
+    else:
+        remarks.append(
+            "no peak of the held-out loss: its highest value does not stand clear of both sides"
+        )
+    if shape["at_edge"]:
+        remarks.append(
+            "the most was memorized at the smallest or largest size tried: a lower bound"
+        )
+    return Law(
+        f"memorized and generalised bits, {label}",
+        "parabola through the highest loss and its neighbours",
+        [_estimate(symbol, n, unit, "over seeds", "one seed") for symbol, n, unit in asked],
+        remarks,
+    )
+
+
+def _canaries(found: Canaries) -> list[Law]:
+    out = []
+    for name, law in canaries.laws_of(found).items():
+        form = canaries.FORMS[name]
+        if "reason" in law:
+            out.append(Law(f"canaries, {name}", form, reason=law["reason"]))
+            continue
+        asked = [(letter, law[letter]) for letter in canaries.LETTERS if letter in law]
+        out.append(
+            Law(
+                f"canaries, {name}",
+                form,
+                [_estimate(letter, n, "", "over runs", "too few runs") for letter, n in asked],
+                [f"{law['points']} points of {law['runs']} runs"],
+            )
+        )
+    return out
+
+
+def _forgetting(found: Forgetting) -> list[Law]:
+    out = []
+    for words, by_kind in (
+        ("bits at first", found["first_bits"]),
+        ("half-life", found["half_life"]),
+    ):
+        for kind, law in by_kind.items():
+            name = f"{words}, {KINDS[kind]}"
+            if "reason" in law:
+                out.append(Law(name, reason=law["reason"]))
+                continue
+            numbers = [
+                Number(
+                    f"exponent of {axis}",
+                    exponent["exponent"],
+                    "",
+                    [Interval("over canaries", exponent["interval"], "", True)],
+                )
+                for axis, exponent in forgetting.exponents(law).items()
+            ]
+            out.append(Law(name, "product of powers", numbers, [f"{law['curves']} curves"]))
+    return out

@@ -1,0 +1,220 @@
+"""The numbers of a study of text as memory.json holds them; what is not finite is None there."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict, final
+
+SCHEMA = 2
+# A pandas.DataFrame or a column of one. Its annotations do not say which operations on a frame give
+# a frame, so that a checker would object to correct code everywhere.
+Frame = Any
+
+
+class Estimate(TypedDict):
+    """A number and its 95% interval, None where there is none. In the file an infinite number is
+    None too."""
+
+    value: float
+    interval: list[float] | None
+
+
+@final
+class NoLaw(TypedDict):
+    """Why there is no law."""
+
+    reason: str
+
+
+class Crossing(TypedDict):
+    """Tokens per parameter at which a law has fallen to a level."""
+
+    t: float | None
+    interval: list[float] | None
+
+
+@final
+class MembershipLaw(TypedDict):
+    """A sigmoid of `membership_law` fitted to runs."""
+
+    form: str
+    c1: float
+    c2: float
+    c3: float
+    intervals: dict[str, list[float] | None]
+    points: int
+    rmse: float
+    falls_to: dict[str, Crossing]
+
+
+class AsPrinted(TypedDict):
+    """The printed form with its own constants on these runs."""
+
+    constants: dict[str, float]
+    rmse: float
+    rises_with_data: bool
+
+
+class Prediction(TypedDict):
+    """What a law fitted to smaller models predicts for the runs of a larger one."""
+
+    label: str
+    parameters: int
+    constants: dict[str, float]
+    rmse: float
+    t: list[float]
+    measured: list[float]
+    predicted: list[float]
+
+
+@final
+class CanaryLaw(TypedDict):
+    """A law of exposure or extraction of canaries; c where models differ in size."""
+
+    law: str
+    points: int
+    runs: int
+    a: Estimate
+    b: Estimate
+    c: NotRequired[Estimate]
+
+
+class HalfExtracted(TypedDict):
+    """Views at which the logistic law gives a half; beyond: more than any run tried."""
+
+    parameters: int
+    views: float
+    beyond: bool
+
+
+class CanaryLevel(TypedDict):
+    """Means over targets of one level of repeats."""
+
+    exposure: float
+    extractable: float
+
+
+class Canaries(TypedDict):
+    """Of `canaries.analyse`."""
+
+    half_extracted: list[HalfExtracted]
+    levels: dict[str, CanaryLevel]
+    exposure: CanaryLaw | NoLaw
+    extracted: CanaryLaw | NoLaw
+    logistic: CanaryLaw | NoLaw
+
+
+class Descent(TypedDict):
+    """Of `double_descent.analyse`, one model. sizes: columns by name, a row per size of the data;
+    data, memorized, clipped and generalised in bits per parameter, losses in bits per token."""
+
+    parameters: int
+    sizes: dict[str, list[float]]
+    seeds: int
+    alpha: Estimate
+    at_edge: bool
+    clear: bool
+    peak: Estimate
+    peak_over_capacity: Estimate
+
+
+class FormErrors(TypedDict):
+    """A form of forgetting fitted to one curve; errors are root mean squares in bits."""
+
+    a: float
+    t0: float
+    b: float
+    half_life: float
+    rmse: float
+    tail: float
+
+
+class ForgettingCell(TypedDict):
+    """A curve of forgetting: canaries of one model, batch, text, point of training and number of
+    views."""
+
+    label: str
+    batch: int
+    text: str
+    point: float
+    views: int
+    parameters: int
+    canaries: int
+    lags: list[float]
+    bits: list[float]
+    errors: dict[str, FormErrors] | None
+    first_bits: Estimate
+    last_bits: Estimate
+    half_life: Estimate
+
+
+class FormScore(TypedDict):
+    """A form over all curves: median errors relative to the bits at first, and in how many curves
+    it is the best."""
+
+    rmse: float | None
+    tail: float | None
+    best_rmse: int
+    best_tail: int
+
+
+class Exponent(TypedDict):
+    """An exponent of a product of powers."""
+
+    exponent: float
+    interval: list[float]
+
+
+@final
+class PowerLaw(TypedDict):
+    """A product of powers of what curves differ in."""
+
+    curves: int
+    at_one: float
+    views: NotRequired[Exponent]
+    parameters: NotRequired[Exponent]
+    batch: NotRequired[Exponent]
+    point: NotRequired[Exponent]
+
+
+class Median(TypedDict):
+    """Half-lives of the curves that have one, in updates."""
+
+    curves: int
+    median: float
+    low: float
+    high: float
+
+
+class Forgetting(TypedDict):
+    """Of `forgetting.analyse`."""
+
+    cells: list[ForgettingCell]
+    strong: int
+    forms: dict[str, FormScore]
+    first_bits: dict[str, PowerLaw | NoLaw]
+    half_life: dict[str, PowerLaw | NoLaw]
+    medians: dict[str, Median]
+
+
+class Memory(TypedDict):
+    """The file. laws, predictions: by value, f1_median and auc of the loss attack; descent: by
+    model; forms: rows of `fitting.selection.forms`; verdicts: rows of `published.verdict`."""
+
+    kind: str
+    schema: int
+    study: str
+    versions: dict[str, str]
+    inputs_sha256: str
+    targets: int
+    finished: int
+    runs: int
+    laws: dict[str, MembershipLaw | NoLaw]
+    notes: list[str]
+    printed: AsPrinted | None
+    logarithmic: MembershipLaw | NoLaw | None
+    forms: list[dict[str, Any]] | None
+    predictions: dict[str, list[Prediction]]
+    canaries: Canaries | None
+    descent: dict[str, Descent]
+    verdicts: list[dict[str, Any]]
+    forgetting: Forgetting | None

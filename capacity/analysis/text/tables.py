@@ -1,0 +1,324 @@
+"""Tables of a study of text: means over runs, attacks, canaries, forgetting, double descent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from capacity.analysis.text.attacks import NAMES, SHADOWED, SINGLE
+from capacity.analysis.text.canaries import CHANCE_BITS, levels_of, seen_by
+from capacity.analysis.text.schema import (
+    Canaries,
+    Descent,
+    Estimate,
+    Forgetting,
+    ForgettingCell,
+    Frame,
+)
+from capacity.base.table import Column, Table
+from capacity.base.words import digits, ends, percent, span
+
+MODEL = Column("model", right=False)
+SIZE = Column("tokens/P", "tokens of the distinct training sequences per parameter")
+KINDS = {"random": "random tokens", "pool": "passages of the text"}
+SHORT_KINDS = {"random": "random", "pool": "passages"}
+FORMULAS = {
+    "power": "a (1 + lag / t0)^(-b)",
+    "exponential": "c + (a - c) exp(-lag / t0)",
+    "logarithmic": "a - b log2(1 + lag / t0)",
+}
+
+
+def measured(estimate: Estimate) -> str:
+    """A number with its interval."""
+    return f"{digits(estimate['value'])} {ends(estimate['interval'])}".strip()
+
+
+def number(x: float | None) -> float:
+    """A half-life as the file has it, None where it is infinite."""
+    return math.inf if x is None else x
+
+
+def grouped(table: Frame, by: Sequence[str]) -> Iterable[tuple[tuple[Any, ...], Frame]]:
+    """Key and rows of each group."""
+    return cast(Any, table.groupby(list(by)))
+
+
+def mean(group: Frame, column: str) -> float:
+    """Of a column of numbers; NaN where there is none."""
+    return (
+        float(np.nanmean(group[column].to_numpy(float)))
+        if group[column].notna().any()
+        else math.nan
+    )
+
+
+def _cells(runs: Frame) -> Iterator[tuple[list[str], Frame]]:
+    """Model and tokens per parameter in words, and their runs, small models first."""
+    by = ["parameters_total", "label", "tokens_per_parameter"]
+    for (_, label, t), group in grouped(runs, by):
+        yield [str(label), digits(t)], group
+
+
+def targets(runs: Frame) -> Table:
+    """Losses, the loss attack and unintended bits by model and size of the data."""
+    rows = []
+    for head, group in _cells(runs):
+        p = group.parameters_total
+        means = [
+            group.members_loss_bits_per_token.mean(),
+            group.held_out_loss_bits_per_token.mean(),
+            group.loss_auc.mean(),
+            group.loss_f1_median.mean(),
+            *(_per_parameter(group, f"unintended_same_{how}", p) for how in ("clipped", "gap")),
+        ]
+        rows.append([*head, str(len(group)), *map(digits, means)])
+    columns = [
+        MODEL,
+        SIZE,
+        Column("runs"),
+        Column("trained", "bits per token on trained sequences"),
+        Column("held-out", "bits per token on held-out sequences"),
+        Column("AUC", "of the loss attack"),
+        Column("F1", "of the loss attack"),
+        Column("clipped", "unintended bits per parameter, the paper's estimator"),
+        Column("gap", "the same minus what the target gains on held-out sequences"),
+    ]
+    return Table(
+        columns,
+        rows,
+        "Bits per token on trained and held-out sequences, the loss attack, and unintended bits "
+        "per parameter; means over runs",
+        key="AUC and F1: 0.5 by chance, half of all flagged for F1. Unintended bits: over a model "
+        "of the same size trained on more data; clipped: the paper's, which counts the noise of "
+        "sequences as bits; gap: minus the same on held-out sequences, too high for a model that "
+        "overfits.",
+        name="targets",
+    )
+
+
+def _per_parameter(group: Frame, column: str, p: Frame) -> float:
+    return float((group[column] / p).mean()) if column in group else math.nan
+
+
+def attacks(runs: Frame) -> Table:
+    """Mean AUC of the attacks that need no shadow models."""
+    names = [name for name in (*SINGLE, "reference") if f"{name}_auc" in runs]
+    rows = [
+        [*head, *(digits(group[f"{name}_auc"].mean()) for name in names)]
+        for head, group in _cells(runs)
+    ]
+    columns = [MODEL, SIZE, *(Column(NAMES[name]) for name in names)]
+    return Table(columns, rows, "AUC of attacks, means over runs", name="attacks")
+
+
+def extraction(runs: Frame) -> Table | None:
+    """Parts of the sequences whose end greedy decoding writes: of trained ones minus held-out ones,
+    which is memory, and of held-out ones; None where it was not measured."""
+    prefixes = sorted(
+        (int(c.rpartition("_")[2]) for c in runs if c.startswith("members_extractable_")),
+        reverse=True,
+    )
+    asked = [(f"{prefix} given", f"extractable_{prefix}") for prefix in prefixes]
+    measured = {c for c in runs if runs[c].notna().any()}
+    asked = [a for a in [*asked, ("by token", "correct")] if f"members_{a[1]}" in measured]
+    if not asked:
+        return None
+    rows = []
+    for head, group in _cells(runs):
+        pairs = [
+            (group[f"members_{column}"].mean(), group[f"held_out_{column}"].mean())
+            for _, column in asked
+        ]
+        rows.append([*head, *(f"{percent(a - b, 0)} ({percent(b, 0)})" for a, b in pairs)])
+    return Table(
+        [MODEL, SIZE, *(Column(words) for words, _ in asked)],
+        rows,
+        "Extraction by greedy decoding: trained minus held-out sequences (held-out)",
+        key="given: tokens of the sequence that decoding starts from; by token: exact next tokens.",
+        name="extraction",
+    )
+
+
+def shadows(attacks: Frame, runs: Frame) -> Table | None:
+    """Attacks with shadow models, means over the models as targets; None without any."""
+    half = attacks[attacks.trained_on == "half"] if len(attacks) else attacks
+    if not len(half) or "lira" not in set(half.attack):
+        return None
+    rows: list[Sequence[str]] = []
+    for (label, t), group in half.groupby(["label", "tokens_per_parameter"]):
+        models = int(group.models.max())
+        rows.append([f"{label}, {digits(t)} tokens per parameter, {models} models as targets"])
+        found = {row["attack"]: row for row in group.to_dict("records")}
+        rows += [
+            [
+                NAMES[name],
+                _mean(found[name], "auc"),
+                _mean(found[name], "tpr_at_0.01", 100.0, "%"),
+                _mean(found[name], "f1_median"),
+            ]
+            for name in SHADOWED
+            if name in found
+        ]
+    used = runs.shadows.dropna()
+    return Table(
+        [Column("attack", right=False), Column("AUC"), Column("TPR at 1% FPR"), Column("F1")],
+        rows,
+        f"Attacks with {span(used.min(), used.max())} shadow models",
+        key="95% over models as targets: about training, not about another text (attacks.csv has "
+        "intervals over sequences); –: too few non-members for this rate.",
+        name="shadows",
+    )
+
+
+def _mean(row: Mapping[str, Any], name: str, scale: float = 1.0, unit: str = "") -> str:
+    """A row's mean times a scale with its interval; a dash where there is none."""
+    if pd.isna(row.get(name, math.nan)):
+        return digits(None)
+    low, high = scale * row[f"{name}_low"], scale * row[f"{name}_high"]
+    interval = None if pd.isna(low) else [low, high]
+    return f"{digits(scale * row[name])}{unit} {ends(interval)}".strip()
+
+
+def canaries(runs: Frame) -> list[Table]:
+    """Exposure, and the part that is extractable, by model, passes and repeats."""
+    levels = levels_of(runs)
+    columns = [MODEL, Column("passes"), *(Column(f"x{level}") for level in levels)]
+    most = digits(runs.exposure_at_most.max())
+    captions = {
+        "exposure": f"Exposure of canaries by repeats, bits ({digits(CHANCE_BITS)} by chance, "
+        f"at most {most})",
+        "extractable": "Part of the canaries that greedy decoding writes out, by repeats",
+    }
+    tables = []
+    for name, caption in captions.items():
+        rows = []
+        groups = runs.assign(passes=seen_by(runs)).groupby(["parameters_total", "label", "passes"])
+        for (_, label, passes), group in groups:
+            means = [group[f"{name}_{level}"].mean() for level in levels]
+            words = map(digits if name == "exposure" else _whole_percent, means)
+            rows.append([str(label), f"{passes:.0f}", *words])
+        tables.append(Table(columns, rows, caption, name=name))
+    return tables
+
+
+def _whole_percent(part: float) -> str:
+    return percent(part, 0)
+
+
+def descent(shapes: Mapping[str, Descent]) -> Table:
+    """Bits per parameter over the size of the data."""
+    names = ("t", "data", "memorized", "clipped", "generalised", "held_out")
+    rows = [
+        [label, *(digits(shape["sizes"][name][i]) for name in names)]
+        for label, shape in _by_size(shapes)
+        for i in range(len(shape["sizes"]["t"]))
+    ]
+    columns = [
+        MODEL,
+        SIZE,
+        Column("data", "code length of the members under the reference model"),
+        Column("memorized", "unintended bits, mixture"),
+        Column("clipped", "the same by the paper's estimator"),
+        Column("generalised", "bits off a code of log2 V per token, minus the memorized ones"),
+        Column("held-out", "bits per token on held-out sequences"),
+    ]
+    return Table(
+        columns,
+        rows,
+        "Bits per parameter by the size of the data, over a reference of the same size; held-out "
+        "loss in bits per token",
+        name="descent",
+    )
+
+
+def _by_size(shapes: Mapping[str, Descent]) -> list[tuple[str, Descent]]:
+    return sorted(shapes.items(), key=lambda item: item[1]["parameters"])
+
+
+def forgetting(found: Forgetting) -> list[Table]:
+    """Curves of forgetting, and the forms fitted to them."""
+    cells = sorted(
+        found["cells"],
+        key=lambda c: (c["parameters"], c["label"], c["text"], c["batch"], c["point"], c["views"]),
+    )
+    columns = [
+        MODEL,
+        Column("batch"),
+        Column("kind", right=False),
+        Column("last at", "part of training after which the last view comes"),
+        Column("views"),
+        Column("first", "bits above controls, mean over lags of up to one spacing"),
+        Column("end", "bits above controls, mean over the last octave of the lag"),
+        Column("half-life", "updates until half of the bits at first is lost for good"),
+    ]
+    curves = Table(
+        columns,
+        [_curve(cell) for cell in cells],
+        "Bits of canaries above controls, at first and at the end, and half-lives in updates",
+        key="–: too little to forget; inf: not lost within the run.",
+        name="curves",
+    )
+    if not found["strong"]:
+        return [curves]
+    n = found["strong"]
+    rows = [
+        [
+            form,
+            percent(score["rmse"]),
+            percent(score["tail"]),
+            str(score["best_rmse"]),
+            str(score["best_tail"]),
+        ]
+        for form, score in found["forms"].items()
+    ]
+    forms = Table(
+        [
+            Column("form", right=False),
+            Column("error"),
+            Column("later lags"),
+            Column("best"),
+            Column("best later"),
+        ],
+        rows,
+        f"Forms of forgetting over {n} curves: median errors, in parts of the bits at first",
+        key="later lags: of a fit to the earlier ones; best: in how many curves the form has the "
+        f"smallest error. {'; '.join(f'{form}: {FORMULAS[form]}' for form in found['forms'])}.",
+        name="forms",
+    )
+    return [curves, forms]
+
+
+def _curve(cell: ForgettingCell) -> list[str]:
+    half = "–"
+    if cell["errors"] is not None:
+        low, high = map(number, cell["half_life"]["interval"] or [None, None])
+        half = f"{digits(cell['half_life']['value'])} {ends([low, high])}"
+    return [
+        cell["label"],
+        str(cell["batch"]),
+        SHORT_KINDS[cell["text"]],
+        percent(cell["point"], 0),
+        str(cell["views"]),
+        digits(cell["first_bits"]["value"]),
+        digits(cell["last_bits"]["value"]),
+        half,
+    ]
+
+
+def half_extracted(found: Canaries) -> str:
+    """Views after which half of the canaries are extracted, in words with two digits: the law is
+    no more precise."""
+    return ", ".join(
+        f"about {_two_digits(row['views'])} views"
+        f"{' (more than were tried)' if row['beyond'] else ''} at {row['parameters']:,} parameters"
+        for row in found["half_extracted"]
+    )
+
+
+def _two_digits(x: float) -> str:
+    return f"{float(f'{x:.2g}'):,.0f}" if x >= 10 else f"{x:.2g}"

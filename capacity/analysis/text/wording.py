@@ -1,0 +1,359 @@
+"""What a study of text found, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import cast
+
+import pandas as pd
+
+from capacity.analysis import published_rows
+from capacity.analysis.document import (
+    FAILED,
+    MISSING,
+    P_TOTAL,
+    RESIDUAL,
+    RISING_MEANS,
+    Document,
+    Flag,
+    Laws,
+    Section,
+    Verdict,
+    Verdicts,
+)
+from capacity.analysis.finding import Finding
+from capacity.analysis.table_checks import rising
+from capacity.analysis.text import fits, forgetting, tables
+from capacity.analysis.text import membership_law as law
+from capacity.analysis.text.analysis import broken, targets_of
+from capacity.analysis.text.schema import (
+    AsPrinted,
+    Canaries,
+    CanaryLaw,
+    Descent,
+    Forgetting,
+    Frame,
+    Memory,
+    PowerLaw,
+)
+from capacity.analysis.text.tables import KINDS, measured
+from capacity.analysis.thresholds import BROKEN_SPLIT
+from capacity.base.words import capitalized, digits, ends, percent, plural, span
+
+SOURCE = "arXiv 2505.24832 v3, section 5.2.1"
+CAPTIONS = {  # in the order of a reader
+    "forgetting_random": "Forgetting of random tokens, by model and batch",
+    "forgetting_random_views": "Forgetting of random tokens, by views",
+    "forgetting_passages": "Forgetting of passages, by model and batch",
+    "forgetting_passages_views": "Forgetting of passages, by views",
+    "canaries": "Exposure of canaries",
+    "extraction": "Extraction of canaries",
+    "membership": "Membership F1 against tokens per parameter",
+    "losses": "Loss on trained and held-out text",
+    "descent": "Loss on held-out text against the bits of the data",
+    "generalised": "Memorized and generalised bits",
+    "roc": "ROC curves of the attacks",
+    "roc_shadows": "ROC curves of the attacks with shadow models",
+}
+CONVENTIONS = [
+    (
+        "F1",
+        "half of all sequences is flagged, so that chance is 0.5 and precision, recall and F1 are "
+        "one number",
+    ),
+    ("AUC", "chance is 0.5; of the loss attack unless another is named"),
+    (
+        "unintended bits",
+        "over a model of the same size trained on more data. clipped: the paper's, which counts "
+        "the noise of sequences as bits; mixture: a code that exists; gap: minus the same on "
+        "held-out sequences, where an overfitted model is worse than none, so that it is an upper "
+        "value",
+    ),
+    ("data bits", "code length of the members under the reference model of the same size"),
+    (
+        "generalised bits",
+        "what the model takes off a code of log2 V per token, minus what it memorized; memorized "
+        "and generalised bits do not add up to the data bits, which are of another code",
+    ),
+    ("tokens per parameter", "tokens of the distinct training sequences / P total"),
+    P_TOTAL,
+    (
+        "intervals of laws",
+        "95%; " + "; ".join(f"{name}: {how}" for name, how in fits.INTERVALS.items()),
+    ),
+    (
+        "intervals of attacks",
+        "95% over models (Student's t): about training, not about another text; attacks.csv has "
+        "those over sequences",
+    ),
+    RESIDUAL,
+]
+
+
+def document(finding: Finding) -> Document:
+    """Answers in this order: forgetting, where memorization peaks (only where the peak is clear),
+    the law of membership and its predictions, canaries, shadow models."""
+    numbers, runs = cast(Memory, finding.numbers), finding.tables["runs.csv"]
+    attacks = finding.tables["attacks.csv"]
+    clear = {label: shape for label, shape in numbers["descent"].items() if shape["clear"]}
+    first = ["descent"] if clear else []
+    return Document(
+        f"{numbers['study']}: memorization of text",
+        _answers(numbers, runs, attacks, clear),
+        _sections(numbers, runs, attacks),
+        _flags(runs),
+        numbers["notes"],
+        CONVENTIONS,
+        {name: CAPTIONS[name] for name in dict.fromkeys([*first, *CAPTIONS])},
+        [
+            f"{numbers['finished']} of {plural(numbers['runs'], 'run')} finished"
+            + (f", {numbers['targets']} of them targets" if numbers["targets"] else "")
+        ],
+    )
+
+
+def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
+    targets, out = targets_of(runs), []
+    compared = []
+    if len(targets):
+        out.append(Section("targets", "Targets", [tables.targets(targets)]))
+        compared += [tables.attacks(targets), tables.extraction(targets)]
+    compared.append(tables.shadows(attacks, runs))
+    if shown := [table for table in compared if table is not None]:
+        out.append(Section("attacks", "Attacks", shown))
+    if (found := numbers["forgetting"]) is not None:
+        out.append(Section("forgetting", "Forgetting", tables.forgetting(found)))
+    elif numbers["canaries"] is not None:
+        out.append(Section("canaries", "Canaries", tables.canaries(targets)))
+    if numbers["descent"]:
+        out.append(Section("descent", "Double descent", [tables.descent(numbers["descent"])]))
+    if laws := fits.laws(numbers):
+        out.append(Section("fits", "Fits", [Laws(laws, fits.note(numbers))]))
+    return [*out, _published(numbers, targets)]
+
+
+def _published(numbers: Memory, targets: Frame) -> Section:
+    p = targets.parameters_total
+    here = f"P {span(p.min(), p.max())}" if len(p) else ""
+    section = published_rows.section(
+        numbers["verdicts"], here, "no published value for what this study fits"
+    )
+    if numbers["printed"] is None:
+        return section
+    (block,) = section.blocks
+    verdicts = cast(Verdicts, block)
+    rows = [*verdicts.rows, _as_printed(numbers["printed"])]
+    return dataclasses.replace(section, blocks=[Verdicts(rows, verdicts.note)])
+
+
+def _as_printed(printed: AsPrinted) -> Verdict:
+    rises = ", and it rises with data" if printed["rises_with_data"] else ""
+    return Verdict(
+        "F1 by the law as printed",
+        "its own constants",
+        f"rms error {digits(printed['rmse'])}{rises}",
+        "not judged",
+        "the models there are 150 to 4,700 times larger and trained on English with another "
+        "vocabulary",
+        SOURCE,
+    )
+
+
+def _flags(runs: Frame) -> list[Flag]:
+    def ids(mask: Frame) -> list[str]:
+        return sorted(runs.run_id[mask])
+
+    unknown = (runs.status == "finished") & runs.bag_of_words_sd.isna()
+    return [
+        Flag(*FAILED, ids(runs.status == "failed")),
+        Flag(*MISSING, ids(runs.status == "missing")),
+        Flag("unconverged", RISING_MEANS, ids(rising(runs))),
+        Flag(
+            "broken-split",
+            f"a bag-of-words baseline separates members from others by more than {BROKEN_SPLIT:g} "
+            "of its standard deviations: the split is biased",
+            sorted(broken(runs).run_id),
+        ),
+        Flag(
+            "unknown-split",
+            "the record has no spread of the bag-of-words baseline by chance; measure it again",
+            ids(unknown),
+        ),
+    ]
+
+
+def _answers(
+    numbers: Memory, runs: Frame, attacks: Frame, clear: Mapping[str, Descent]
+) -> list[str]:
+    answers = []
+    if numbers["forgetting"] is not None:
+        answers += _forgetting(numbers["forgetting"], runs)
+    answers += [_peak(label, shape) for label, shape in clear.items()]
+    answers += [*_membership(numbers), *_predictions(numbers)]
+    if numbers["forgetting"] is None and numbers["canaries"] is not None:
+        answers += _canaries(numbers["canaries"])
+    answers += _shadows(attacks)
+    if answers:
+        return answers
+    f1 = numbers["laws"]["f1_median"]
+    why = f"F1: {f1['reason']}" if "reason" in f1 else "the fitted law never falls to 0.75"
+    return [f"**No law from these runs:** {why}."]
+
+
+def _membership(numbers: Memory) -> list[str]:
+    best, form = law.quoted(numbers)
+    if "reason" in best or best["falls_to"]["0.75"]["t"] is None:
+        return []
+    at = best["falls_to"]["0.75"]
+    interval = f", 95% {ends(at['interval'])}" if at["interval"] else " (no interval)"
+    answers = [
+        f"F1 of the loss attack falls to 0.75 at **{digits(at['t'])} tokens per parameter**"
+        f"{interval} over {best['points']} runs (by {form}); chance is 0.5."
+    ]
+    other, words = numbers["laws"]["f1_median"], law.WORDS["membership"]
+    if form == words:
+        other, words = numbers["logarithmic"], law.WORDS["membership_log"]
+    if other is None or "reason" in other:
+        return answers
+    there, more, apart = other["falls_to"]["0.75"], "", False
+    if there["interval"] and there["t"] is not None:
+        more = f" and puts this point at {digits(there['t'])} {ends(there['interval'])}"
+        low, high = at["interval"] or (there["t"], there["t"])
+        apart = not low <= there["t"] <= high
+    end = ": the choice of the form moves the answer more than the noise of runs" if apart else ""
+    return [
+        *answers,
+        f"{capitalized(words)} has an rms error of {digits(other['rmse'])}{more}; {form} has one "
+        f"of {digits(best['rmse'])}{end}.",
+    ]
+
+
+def _predictions(numbers: Memory) -> list[str]:
+    """The largest model first."""
+    out = []
+    for row in reversed(numbers["predictions"]["f1_median"]):
+        t, measured, predicted = max(
+            zip(row["t"], row["measured"], row["predicted"], strict=True),
+            key=lambda point: abs(point[1] - point[2]),
+        )
+        out.append(
+            f"Fitted to smaller models, the law predicts F1 of {row['label']} with an rms error of "
+            f"**{digits(row['rmse'])}**; the largest error is at {digits(t)} tokens per parameter "
+            f"(predicted {digits(predicted)}, measured {digits(measured)})."
+        )
+    return out
+
+
+def _peak(label: str, shape: Descent) -> str:
+    most = "at least" if shape["at_edge"] else "at most"
+    interval = " (95% over seeds)" if shape["peak"]["interval"] else " (no interval: one seed)"
+    return (
+        f"{label} memorizes {most} **{measured(shape['alpha'])} bits per parameter**; its loss on "
+        f"held-out text is highest at {measured(shape['peak'])} data bits per parameter, "
+        f"{measured(shape['peak_over_capacity'])} times that{interval}."
+    )
+
+
+def _canaries(found: Canaries) -> list[str]:
+    laws = {"exposure": found["exposure"], "extracted": found["extracted"]}
+    fitted: dict[str, CanaryLaw] = {k: v for k, v in laws.items() if "reason" not in v}
+    if not fitted:
+        why = "; ".join(f"{name}: {v['reason']}" for name, v in laws.items() if "reason" in v)
+        return [f"**No law of canaries:** {why}."]
+    out, logistic = [], found["logistic"]
+    if found["half_extracted"] and "reason" not in logistic:
+        out.append(
+            f"Half of the canaries are written out after **{tables.half_extracted(found)}** "
+            f"(logistic law over {plural(logistic['runs'], 'run')})."
+        )
+    begins = {
+        "exposure": ("Exposure of canaries grows by", " bits"),
+        "extracted": ("The part that greedy decoding writes out grows by", ""),
+    }
+    for name, part in fitted.items():
+        begin, unit = begins[name]
+        size = ""
+        if "c" in part:
+            size = f" and by **{measured(part['c'])}** with every doubling of parameters"
+        over = "95% over" if part["b"]["interval"] else "no interval:"
+        out.append(
+            f"{begin} **{measured(part['b'])}**{unit} with every doubling of views"
+            f"{size} ({over} {plural(part['runs'], 'run')})."
+        )
+    return out
+
+
+def _forgetting(found: Forgetting, runs: Frame) -> list[str]:
+    if not found["strong"]:
+        return ["**No law of forgetting:** no curve has enough to forget for a form."]
+    medians = "; ".join(
+        f"**{digits(m['median'])} updates** ({KINDS[kind]}, median of "
+        f"{plural(m['curves'], 'curve')}, {digits(m['low'])} to "
+        f"{digits(tables.number(m['high']))})"
+        for kind, m in found["medians"].items()
+    )
+    out = [
+        f"Half of the memory of a canary is lost after {medians}; {found['strong']} of "
+        f"{plural(len(found['cells']), 'curve')} have enough to forget."
+    ]
+    confounded = ""
+    if runs.groupby("parameters_total").lr.first().nunique() > 1:
+        confounded = "; learning rates differ between sizes, so the exponent of size holds both"
+    for kind, part in found["half_life"].items():
+        if "reason" not in part:
+            out.append(
+                f"Half-lives of {KINDS[kind]} scale as {_exponents(part)} (95% over canaries, "
+                f"{plural(part['curves'], 'curve')}{confounded})."
+            )
+    for kind, part in found["first_bits"].items():
+        if "reason" not in part:
+            out.append(
+                f"Bits at first of {KINDS[kind]} scale as {_exponents(part)} (95% over canaries, "
+                f"{plural(part['curves'], 'curve')})."
+            )
+    tails = {form: s["tail"] for form, s in found["forms"].items() if s["tail"] is not None}
+    best = min(tails, key=lambda form: tails[form])
+    out.append(
+        f"The {best} form predicts later lags best (median error {percent(tails[best])} of the "
+        "bits at first)."
+    )
+    return out
+
+
+def _exponents(part: PowerLaw) -> str:
+    return ", ".join(
+        f"{axis}^**{digits(e['exponent'])}** {ends(e['interval'])}"
+        for axis, e in forgetting.exponents(part).items()
+    )
+
+
+def _shadows(attacks: Frame) -> list[str]:
+    """Of the first set of models with shadow models: LiRA and RMIA beside the loss alone."""
+    half = attacks[attacks.trained_on == "half"] if len(attacks) else attacks
+    if not len(half) or "lira" not in set(half.attack):
+        return []
+    lira = half[half.attack == "lira"].iloc[0]
+    same = half[
+        (half.label == lira.label) & (half.tokens_per_parameter == lira.tokens_per_parameter)
+    ].set_index("attack")
+    names = {"lira": "LiRA", "rmia": "RMIA", "loss": "the loss alone"}
+    rows = {words: same.loc[name] for name, words in names.items() if name in same.index}
+    aucs = ", ".join(
+        f"{words} **{digits(row.auc)}** {ends([row.auc_low, row.auc_high])}"
+        for words, row in rows.items()
+    )
+    rates = ""
+    if "tpr_at_0.01" in same and pd.notna(lira["tpr_at_0.01"]):
+        rates = " Members detected at 1% false positives: " + ", ".join(
+            f"{words} {percent(row['tpr_at_0.01'])} "
+            f"[{percent(row['tpr_at_0.01_low'])}, {percent(row['tpr_at_0.01_high'])}]"
+            for words, row in rows.items()
+            if words != "RMIA"
+        )
+        rates += "."
+    return [
+        f"With shadow models the AUC is {aucs} (95% over {plural(int(lira.models), 'model')} as "
+        f"targets, {lira.label} at {digits(lira.tokens_per_parameter)} tokens per parameter)."
+        f"{rates}"
+    ]
