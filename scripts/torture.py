@@ -144,7 +144,10 @@ def _strike(
     choices = {"a training process, SIGKILL": trainers, "a training process, SIGTERM": trainers}
     if slurm:
         jobs = subprocess.run(
-            ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"], check=False, capture_output=True, text=True
+            ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"],
+            check=False,
+            capture_output=True,
+            text=True,  # noqa: E501
         ).stdout.split()
         choices |= {
             "the watching process of an element, SIGKILL": watchers,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from capacity.analysis.precision.analysis import analyse
 from capacity.analysis.precision.bit_widths import asked
-from capacity.analysis.precision.wording import columns, document
 from capacity.analysis.precision.fit_errors import residuals
+from capacity.analysis.precision.wording import columns, document
 
 if TYPE_CHECKING:
     import pandas

@@ -334,12 +334,3 @@ def rows_of(table: Frame, configs: Sequence[Config], results: Path) -> tuple[Fra
         if run.quantize.methods and run.run_id in storage and run.run_id not in have
     ]
     return bit_widths.points(table, quantized, configs, storage), without
-
-
-
-def report(numbers: dict[str, Any]) -> str:
-    """At most 80 columns."""
-    from capacity.analysis.precision.wording import document
-    from capacity.report import text
-
-    return text.render(document(Finding(KIND, FILE, numbers, {})))

@@ -126,7 +126,8 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
     done = set(runs.run_id[runs.status == "finished"]) - set(then.run_id)
     without = [run.run_id for run in study.runs if run.quantize.methods and run.run_id in done]
     found = precision_laws.judge(pd.concat([first, then]), runs, study.name, without)
-    return Refit("precision", _as_json(found), precision_laws.report(found), {})
+    text = render(kinds.document(Finding("precision", precision_laws.FILE, found, {})))
+    return Refit("precision", _as_json(found), text, {})
 
 
 def _text(study: Study, runs: pd.DataFrame) -> Refit:
