@@ -170,7 +170,7 @@ grids: [{data: [uniform, bios]}]
 def test_a_study_of_several_families_is_refused_in_one_line(here, training_speed, capsys):
     (here / "mixed.yaml").write_text(MIXED, encoding="utf-8")
     study = load_study("mixed.yaml", [])
-    assert {kinds.family(run) for run in study.runs} == {"random data", "facts"}
+    assert {labels.family(run) for run in study.runs} == {"random data", "facts"}
     says = "runs on facts and random data; a law is about one of them"
     with pytest.raises(ValueError) as refused:
         kinds.kind_of(study, run_table.table(here / "results", study.runs))
