@@ -27,7 +27,8 @@ def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
 
 def figures(finding: Finding) -> Mapping[str, Figure]:
     """Capacity and what is kept against the bits of a code, and bits held per stored bit."""
-    from capacity.analysis.precision.figures import kept_figure, ladder_figure, stored_figure
+    # a module called figures would take the place of this function once it is imported
+    from capacity.analysis.precision.plots import kept_figure, ladder_figure, stored_figure
 
     return {
         "ladder": ladder_figure(finding.numbers),
