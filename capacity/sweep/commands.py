@@ -102,7 +102,7 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
                 record = records.read(results, run_id) or {}
                 print(f"  {run_id}: {record['error']['reason']}")
         else:
-            words = "in training by another process" if state == "busy" else state
+            words = "are being trained by another process" if state == "busy" else state
             print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
     if "interrupted" in outcome.values():
         print("interrupted; the same command continues", file=sys.stderr)

@@ -312,7 +312,7 @@ def test_two_people_who_sweep_at_once_submit_every_run_once(bench, slurm, undist
     code, out, _ = bench.sweep()  # on this machine
     assert (
         code == 1
-        and "in training by another process" in out
+        and "are being trained by another process" in out
         and len(submissions.read_all(bench.results)) == 1
     )
     code, out, _ = bench.sweep(*HERE, "train.steps=100")  # other runs are another matter
@@ -393,7 +393,7 @@ def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(
         assert (
             code == 1
             and err == ""
-            and "the queue is not known" in out
+            and "the state of the queue is unknown" in out
             and "Unable to contact" in out
         )
     assert len(submissions.read_all(bench.results)) == 1 and slurm.wait(job) == {"COMPLETED"}

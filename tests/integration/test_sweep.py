@@ -251,7 +251,7 @@ def test_packs_have_equal_expected_duration(tmp_path, minutes, workers, limit):
         assert packs.duration(pack, speed, workers, 1) >= max(map(speed.seconds, pack))
 
 
-def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_spoken_for(tmp_path):
+def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_claimed(tmp_path):
     runs = study(tmp_path, MIXED)
     found = load_study(
         str(tmp_path / "s.yaml"), ["cluster.stack=4", "cluster.workers=2", "cluster.device=cpu"]
@@ -279,7 +279,7 @@ def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_sp
         # not be resumed
         expected = [[run for run in s if run.run_id not in out] for s in whole]
         assert planned.jobs[0].packs[0].stacks == [s for s in expected if s]
-        assert planned.failed == [failed.run_id] and planned.spoken_for == {taken: "queued"}
+        assert planned.failed == [failed.run_id] and planned.claimed == {taken: "queued"}
         assert "1 failed, 1 queued" in plan_text.summary(planned)
 
 
