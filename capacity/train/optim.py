@@ -118,8 +118,8 @@ class Weights(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """Of one step: the gradient [M, P], the loss of each member [M], and who skips the step, bool [M]
-    (None: nobody)."""
+    """Of one step: the gradient [M, P], the loss of each member [M], and who skips the step, bool
+    [M] (None: nobody)."""
 
     grad_MP: Tensor
     loss_M: Tensor
