@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
 from capacity.analysis.result import Outcome
-from capacity.fitting import capacity_forms, forms
+from capacity.fitting import capacity_forms
 
 
 @dataclass(frozen=True)
@@ -121,42 +121,10 @@ def _capacity(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
 
 
 def _precision(fit: dict, runs: pd.DataFrame) -> list[Residuals]:
-    """Per rung, of means over shapes, clipped at zero as for the fits; the preferred form of each
-    ladder."""
-    out = []
-    fp32 = next(
-        row["capacity"]
-        for row in fit["capacity"]
-        if (row["way"], row["rung"]) == ("trained", "fp32")
-    )
-    for question, words, unit in (
-        ("kept", "kept by full models", 1.0),
-        ("capacity", "capacity", fp32),
-    ):
-        parts = []
-        for way, both in fit["laws"].items():
-            if both[question]["reason"] or both[question]["preferred"] is None:
-                continue
-            law = both[question]["forms"][both[question]["preferred"]]
-            rungs = [row for row in fit[question] if row["way"] == way]
-            b, y = (
-                [row["code_bits"] for row in rungs],
-                np.array([max(row[question], 0.0) / unit for row in rungs]),
-            )
-            said = forms.form(both[question]["preferred"]).predict(
-                {"bits_per_weight": b},
-                {k: entry["value"] for k, entry in law["parameters"].items()},
-            )
-            parts.append(
-                points(way, b, 100 * (said - y), name=[f"{way} {row['rung']}" for row in rungs])
-            )
-        if parts:
-            out.append(
-                Residuals(
-                    f"{words}, per rung", question, "% of fp32", "bits of a code", pd.concat(parts)
-                )
-            )
-    return out
+    from capacity.analysis import precision
+    from capacity.analysis.finding import Finding
+
+    return precision.residuals(Finding("precision", "precision.json", fit, {}))
 
 
 def _ablation(fit: dict, runs: pd.DataFrame) -> list[Residuals]:

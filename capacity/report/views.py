@@ -13,6 +13,7 @@ import pandas as pd
 
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.comparison.judgement import effect_in_words
+from capacity.analysis.document import Document
 from capacity.analysis.random import analysis as summary
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.random.plateaus import CORNER, STRICT_CORNER, UNDERFILLED
@@ -147,9 +148,10 @@ def view(outcome: Outcome) -> View:
 
         return of_text(outcome.fit, outcome.tables)
     if outcome.kind == "precision":
-        from capacity.analysis.precision.page import of_precision
+        from capacity.analysis import precision
+        from capacity.analysis.finding import Finding
 
-        return of_precision(outcome.fit)
+        return _of_document(precision.document(Finding("precision", "", outcome.fit, {})))
     of = {"random data": _of_random_data, "ablation": _of_ablation, "people": _of_people}[
         outcome.kind
     ]
@@ -621,10 +623,14 @@ def _of_ablation(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
 def _of_people(fit: dict, tables: dict[str, pd.DataFrame]) -> View:
     """The document of facts as a view."""
     from capacity.analysis import facts
-    from capacity.analysis.document import Laws, Verdicts
     from capacity.analysis.finding import Finding
 
-    told = facts.document(Finding("facts", "fit.json", fit, tables))
+    return _of_document(facts.document(Finding("facts", "fit.json", fit, tables)))
+
+
+def _of_document(told: Document) -> View:
+    from capacity.analysis.document import Laws, Verdicts
+
     blocks = [block for part in told.sections for block in part.blocks]
     laws = [law for block in blocks if isinstance(block, Laws) for law in block.laws]
     (beside,) = (block for block in blocks if isinstance(block, Verdicts))

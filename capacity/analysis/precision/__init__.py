@@ -1,0 +1,40 @@
+"""Studies of precision: what models hold in formats of training and after quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from capacity.analysis.precision.analysis import analyse
+from capacity.analysis.precision.bit_widths import asked
+from capacity.analysis.precision.document import columns, document
+from capacity.analysis.precision.residuals import residuals
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from capacity.analysis.finding import Finding
+    from capacity.config import Config
+
+COMPARES = False
+
+
+def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
+    """Runs that are quantized, or trained in several formats, whatever their data."""
+    return asked(runs)
+
+
+def figures(finding: Finding) -> Mapping[str, Figure]:
+    """Capacity and what is kept against the bits of a code, and bits held per stored bit."""
+    # a module called figures would take the place of this function once it is imported
+    from capacity.analysis.precision.plots import kept_figure, ladder_figure, stored_figure
+
+    return {
+        "ladder": ladder_figure(finding.numbers),
+        "kept": kept_figure(finding.numbers),
+        "stored": stored_figure(finding.numbers),
+    }
+
+
+__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
