@@ -6,9 +6,9 @@ from capacity.base import words
 from capacity.base.hardware import refused_threads
 from capacity.base.words import clock, count, plural
 from capacity.config import Config
-from capacity.settings.cluster import Cluster
 from capacity.cost import micro_batches, stack_bytes
 from capacity.run_table import shape_labels
+from capacity.settings.cluster import Cluster
 from capacity.study import Study
 from capacity.sweep.packs import Job, Pack
 from capacity.sweep.plan import UNKNOWN_GPU_BYTES, Plan
