@@ -179,8 +179,8 @@ def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
 
 
 def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> None:
-    """Put the values of conf/local.yaml below what was said explicitly: those under the chosen name
-    of cluster=, and wandb's."""
+    """Put the values of conf/local.yaml below explicit ones: those under the chosen name of
+    cluster=, and wandb's."""
     named = {override.key_or_group for _, override in flat}
     chosen = next(
         (str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation"

@@ -131,7 +131,7 @@ def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str)
     strict: n (S log2 V - log2 n): a perfect memorizer still spreads its probability over the n
     sequences.
     paper:  n S (log2 V - g(n/V)/(S-1)), g(x) = E[log2(1 + Poisson(x))]: the first token is given,
-            and the sequence has to be told apart from those that share it. An expectation over the
+            and the sequence has to be distinguished from those that share it. Expected over the
             draw of the data, for distinct sequences. Both derived for this project from the
             definitions of Morris et al., section 2.
     ValueError for another convention.

@@ -14,6 +14,7 @@ from capacity.config import Config
 from capacity.data import text
 from capacity.declare import registry
 from capacity.records import read
+from capacity.settings.data import text_data
 
 if TYPE_CHECKING:
     import pandas
@@ -161,7 +162,7 @@ def _random(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     for convention in ("strict", "paper"):
         row[f"{convention}_bits"] = math.nan
         row[f"{convention}_ceiling_bits"] = counts.uniform_ceiling_bits(
-            config.items, config.data.seq_len, config.data.vocab_size, convention
+            config.items, config.data.seq_len, config.rows, convention
         )
     return row
 
@@ -180,13 +181,12 @@ def _facts(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
 
 def _text(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     """Of text: what the run was trained on, tokens per parameter, and settings."""
+    data = text_data(config.data)
     return {
         "exposures": config.exposures,
-        "trained_on": config.data.trained_on,
-        "pool": text.pool_digest(config.data),
-        "tokens_per_parameter": config.trained_items
-        * config.data.seq_len
-        / config.parameters["total"],
+        "trained_on": data.trained_on,
+        "pool": text.pool_digest(data),
+        "tokens_per_parameter": config.trained_items * data.seq_len / config.parameters["total"],
         **_settings(config),
     }
 

@@ -55,7 +55,8 @@ class World:
     def of(self, target: Target) -> Target:
         """The target with this truth in place of its law."""
         world, kind = self, type(target)
-        assert issubclass(kind, RandomData)
+        if not issubclass(kind, RandomData):
+            raise TypeError(f"{target.form.name} is not about random data")
 
         class OfWorld(kind):
             def capacities(self, space: Space, truths: Truths) -> np.ndarray:
@@ -67,9 +68,9 @@ class World:
                 form = forms.FORMS["capacity_linear"] if "corner" in self.form.name else self.form
                 base = KINDS[form.name]
                 plain = type("Plain", (base,), {"capacities": type(self).capacities})
-                return plain(form, self.parameter, self.width).truth(
-                    space, one_truth(np.ones(len(form.names)))
-                )
+                # a bend, which `capacities` ignores, has the law fitted to this world
+                bent = one_truth(np.ones(len(form.names)), bend=1.0)
+                return plain(form, self.parameter, self.width).truth(space, bent)
 
             def simulate(
                 self,
@@ -82,7 +83,8 @@ class World:
                 table = super().simulate(space, runs, truths, rng, known)
                 return world.distorted(table, self.sizes(space).max(), rng)
 
-        return OfWorld(target.form, target.parameter, target.width)
+        # its base is one of the kinds, all of which are complete
+        return OfWorld(target.form, target.parameter, target.width)  # pyright: ignore[reportAbstractUsage]
 
     def distorted(
         self, table: dict[str, np.ndarray], largest: float, rng: np.random.Generator | None
@@ -110,14 +112,15 @@ def one_truth(
     noise: float = 1.0,
     scatter: float = 1.0,
     level: float | None = None,
+    bend: float = 0.0,
 ) -> Truths:
-    """A single truth without a bend."""
+    """A single truth."""
     return Truths(
         theta=np.array([theta], float),
         sharpness=np.array([sharpness]),
         noise=np.array([noise]),
         scatter=np.array([scatter]),
-        bend=np.zeros(1),
+        bend=np.array([bend]),
         level=None if level is None else np.array([level]),
     )
 
@@ -328,33 +331,32 @@ def _columns(name: str, space: Space, runs: Runs, seen: dict[str, Forecast]) -> 
 
 
 def markdown(table: pd.DataFrame, seconds: float) -> str:
-    """Factors by question and budget, median and worst, then every truth."""
+    """Factors by target and budget, median and worst, then every truth."""
     lines = [
         "# Planned against naive designs of the same cost",
         "",
         f"`make design-bench`: {table.studies.max()} simulated studies per "
         f"cell{f', {seconds / 60:.0f} minutes' if seconds else ''}. Ratios are grid / plan: above "
         f"1 the plan is better. width: median width of the "
-        "95% interval of the asked parameter; mse: mean squared error about what the whole space "
+        "95% interval of the parameter; mse: mean squared error about what the whole space "
         "would say without noise. grid: every data size (or number of "
         "exposures) of evenly spaced models; informed: without the data that a model could hold. "
         "The plan knows the assumptions of `capacity plan`, not the truth.",
         "",
-        "| question | naive grid | core-hours | width, median (worst) | mse, median (worst) | "
+        "| parameter | naive grid | core-hours | width, median (worst) | mse, median (worst) | "
         "coverage, plan (worst), grid (worst) | informed: width, median (worst) | informed: mse |",
         "| --- | --- | ---: | --- | --- | --- | --- | --- |",
     ]
-    for (form, parameter, size), part in table.groupby(["form", "parameter", "grid"], sort=False):
+    for _, part in table.groupby(["form", "parameter", "grid"], sort=False):
 
-        def pair(column, part=part):
-            return (
-                f"{part[column].median():.2f} ({part[column].min():.2f})"
-                if column in part and part[column].notna().any()
-                else "-"
-            )
+        def pair(column: str, part: pd.DataFrame = part) -> str:
+            if column not in part or not np.isfinite(part[column].to_numpy(float)).any():
+                return "-"
+            return f"{part[column].median():.2f} ({part[column].min():.2f})"
 
+        row = part.iloc[0]
         lines.append(
-            f"| {parameter} of {form} | {size} | {part.budget_core_hours.iloc[0]:.2f} | "
+            f"| {row.parameter} of {row.form} | {row.grid} | {row.budget_core_hours:.2f} | "
             f"{pair('width_ratio_grid')} | {pair('mse_ratio_grid')} | "
             f"{part.plan_coverage.median():.0%} ({part.plan_coverage.min():.0%}), "
             f"{part.grid_coverage.median():.0%} ({part.grid_coverage.min():.0%}) | "
@@ -378,23 +380,24 @@ def markdown(table: pd.DataFrame, seconds: float) -> str:
         "data sizes are low for another reason, is wrong as well. "
         "For a plateau (r_inf) a grid over exposures is already near the best, and a plan that "
         "allows for another curve is worse. "
-        "A ladder of precision gains where the grid cannot pay for all shapes, and otherwise gets "
+        "A law of precision gains where the grid cannot pay for all models, and otherwise gets "
         "the grid's width for 45% of its hours (an intercept's law: 36%). "
         "But where models follow another form (effective parameters, fitted with min(s b, C)), the "
-        "plan has the rungs that tell s of its own form, and its narrow "
-        "interval never holds what all rungs would say: mse 0.15 and 0.08, coverage 0%. The grid, "
-        "which has every rung, is right there. A form that was not tested is not for a plan.",
+        "plan has the formats that are informative for s of its own form, and its narrow "
+        "interval never holds what all formats would give: mse 0.15 and 0.08, coverage 0%. The "
+        "grid, which has every format, is right there. A form that was not tested is not for a "
+        "plan.",
         "",
-        "| question | naive grid | truth | target | plan: runs, width, coverage | grid: runs, "
+        "| parameter | naive grid | truth | target | plan: runs, width, coverage | grid: runs, "
         "width, coverage | width | mse |",
         "| --- | --- | --- | ---: | --- | --- | ---: | ---: |",
     ]
-    for r in table.itertuples():
+    for r in table.to_dict("records"):
         lines.append(
-            f"| {r.parameter} of {r.form} | {r.grid} | {r.truth} | {r.target:.3g} | {r.plan_runs}, "
-            f"{r.plan_width:.3f}, {r.plan_coverage:.0%} | "
-            f"{r.grid_runs}, {r.grid_width:.3f}, {r.grid_coverage:.0%} | {r.width_ratio_grid:.2f} "
-            f"| {r.mse_ratio_grid:.2f} |"
+            f"| {r['parameter']} of {r['form']} | {r['grid']} | {r['truth']} | {r['target']:.3g} | "
+            f"{r['plan_runs']}, {r['plan_width']:.3f}, {r['plan_coverage']:.0%} | "
+            f"{r['grid_runs']}, {r['grid_width']:.3f}, {r['grid_coverage']:.0%} | "
+            f"{r['width_ratio_grid']:.2f} | {r['mse_ratio_grid']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -434,7 +437,7 @@ def main() -> None:
     folder = args.results / "studies" / "design"
     if args.only and (folder / "design.csv").exists():
         old = pd.read_csv(folder / "design.csv")
-        table = pd.concat([old[~old.form.isin(args.only)], table], ignore_index=True)
+        table = pd.concat([old.loc[~old.form.isin(args.only)], table], ignore_index=True)
     write_atomic(folder / "design.csv", csv(table.round(5)))
     write_atomic(
         folder / "design.md",

@@ -34,13 +34,14 @@ from capacity.study import load_study
 
 STUDY = """\
 question: does a sweep that is killed all the time end as one that is not?
-pins: [data.vocab_size=16, data.seq_len=8, train.batch_size=8, train.warmup_steps=10, train.steps={steps}, cluster.device=cpu,
-       cluster.checkpoint_seconds=0.3, cluster.stack=4, cluster.workers={workers}]
+pins: [data.vocab_size=16, data.seq_len=8, train.batch_size=8, train.warmup_steps=10,
+       train.steps={steps}, cluster.device=cpu, cluster.checkpoint_seconds=0.3, cluster.stack=4,
+       cluster.workers={workers}]
 grids:
 - model.d_model: [8, 16]
   data.n_sequences: [20, 60]
   seed: "range(0,10)"
-"""  # noqa: E501
+"""
 QUEUE = [
     "cluster=slurm",
     "cluster.gpus=0",
@@ -53,7 +54,7 @@ QUEUE = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument(
         "--steps", type=int, default=12000, help="of each run; more make the sweep longer"
@@ -87,7 +88,7 @@ def torture(folder: Path, args: argparse.Namespace) -> dict:
     )
     peace_s, began = time.monotonic() - began, time.monotonic()
     print(f"{len(runs)} runs in peace: {peace_s:.0f} s", flush=True)
-    dice, done, failures, issued = random.Random(args.seed), collections.Counter(), 0, 0
+    rng, done, failures, issued = random.Random(args.seed), collections.Counter(), 0, 0
     war, sweep = folder / "war", None
     while True:
         states = collections.Counter(records.status(war, run.run_id) for run in runs)
@@ -96,18 +97,19 @@ def torture(folder: Path, args: argparse.Namespace) -> dict:
         if states["finished"] == len(runs):
             break
         if sweep is None and (
-            not args.slurm or issued == 0 or dice.random() < 0.3 or states["running"] == 0
+            not args.slurm or issued == 0 or rng.random() < 0.3 or states["running"] == 0
         ):
             failures += states["failed"]
-            sweep = subprocess.Popen(
-                _sweep("war", "--retry-failed", *(QUEUE if args.slurm else [])),
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=open(folder / "war.log", "ab"),  # noqa: SIM115
-            )
+            with open(folder / "war.log", "ab") as log:
+                sweep = subprocess.Popen(
+                    _sweep("war", "--retry-failed", *(QUEUE if args.slurm else [])),
+                    cwd=folder,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                )
             issued += 1
-        time.sleep(dice.uniform(0.1, 2 * args.pause - 0.1))
-        if sum(done.values()) < args.kills and (blow := _strike(dice, folder, sweep, args.slurm)):
+        time.sleep(rng.uniform(0.1, 2 * args.pause - 0.1))
+        if sum(done.values()) < args.kills and (blow := _strike(rng, folder, sweep, args.slurm)):
             done[blow] += 1
             if sum(done.values()) % 10 == 0:
                 print(
@@ -137,18 +139,14 @@ def _sweep(results: str, *args: str) -> list[str]:
 
 
 def _strike(
-    dice: random.Random, folder: Path, sweep: subprocess.Popen | None, slurm: bool
+    rng: random.Random, folder: Path, sweep: subprocess.Popen | None, slurm: bool
 ) -> str | None:
     """Hit one process or job at random; returns what was hit, None if there was nothing."""
     trainers, watchers = _ours(folder)
     choices = {"a training process, SIGKILL": trainers, "a training process, SIGTERM": trainers}
     if slurm:
-        jobs = subprocess.run(
-            ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"],
-            check=False,
-            capture_output=True,
-            text=True,  # noqa: E501
-        ).stdout.split()
+        squeue = ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"]
+        jobs = subprocess.run(squeue, capture_output=True, text=True, check=False).stdout.split()
         choices |= {
             "the watching process of an element, SIGKILL": watchers,
             "an element, the signal before its limit": jobs,
@@ -160,21 +158,18 @@ def _strike(
     there = [kind for kind in sorted(choices) if choices[kind]]
     if not there:
         return None
-    kind = dice.choice([kind for kind in there for _ in range(1 + kind.startswith("a training"))])
-    victim = dice.choice(sorted(choices[kind]))
+    kind = rng.choice([kind for kind in there for _ in range(1 + kind.startswith("a training"))])
+    victim = rng.choice(sorted(choices[kind]))
     command = {
         "an element, the signal before its limit": ["scancel", "--signal=USR1", "--batch"],
         "an element, requeued": ["scontrol", "requeue"],
         "an element, scancel": ["scancel"],
     }.get(kind)
     if command is not None:
-        return (
-            kind
-            if subprocess.run([*command, victim], check=False, capture_output=True).returncode == 0
-            else None
-        )
+        done = subprocess.run([*command, str(victim)], capture_output=True, check=False)
+        return kind if done.returncode == 0 else None
     try:
-        os.kill(victim, getattr(signal, kind.split()[-1]))
+        os.kill(int(victim), getattr(signal, kind.split()[-1]))
     except ProcessLookupError:
         return None
     return kind
@@ -214,11 +209,8 @@ def differences(peace: Path, war: Path, runs: list) -> list[str]:
         ]
         if lines[0] != lines[1]:
             found.append(f"{run.run_id}: metrics.jsonl")
-        kept = (
-            records.read(war, run.run_id)["measures"],
-            records.read(peace, run.run_id)["measures"],
-        )
-        if kept[0] != kept[1]:
+        of_war, of_peace = (records.read(results, run.run_id) or {} for results in (war, peace))
+        if of_war["measures"] != of_peace["measures"]:
             found.append(f"{run.run_id}: measures")
         left = [path.name for path in folders[1].iterdir() if path.name == "checkpoint.safetensors"]
         found += [f"{run.run_id}: {name} is left" for name in left]

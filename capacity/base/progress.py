@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from typing import TextIO
 
 from capacity.base.words import clock
 
@@ -16,7 +17,9 @@ DRAW_SECONDS = 0.1
 class Progress:
     """A bar over `total` units of work; `text` says what the units cannot."""
 
-    def __init__(self, total: float, stream=None, plain_seconds: float = PLAIN_SECONDS):
+    def __init__(
+        self, total: float, stream: TextIO | None = None, plain_seconds: float = PLAIN_SECONDS
+    ):
         self.total, self.done, self.text = total, 0.0, ""
         self.stream = stream or sys.stderr
         self.plain_seconds = plain_seconds

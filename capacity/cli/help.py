@@ -5,7 +5,7 @@ How much can a language model know? Train families of small GPTs on data of
 known entropy, measure the bits that each one holds, and fit a law.
 
 examples:
-  capacity sweep pocket --dry-run          what the pocket study would cost
+  capacity sweep pocket --dry-run          the cost of the pocket study
   capacity sweep pocket                    run it, or continue it
   capacity fit-laws pocket                 the law, its interval, the figure
   capacity fit chinchilla points.csv --y loss    any form, any table
@@ -24,9 +24,9 @@ examples:
   capacity train --print-config seed=3              the resolved settings only
 """
 SWEEP_HELP = """\
-Train what is not finished yet of a study, here or in a queue. Issue the same
-command again to continue after Ctrl-C, a crash or a kill; what is finished,
-queued or running is never repeated. STUDY is a path below sweeps/ without
+Train the unfinished runs of a study, here or in a queue. Issue the same
+command again to continue after Ctrl-C, a crash or a kill; finished, queued and
+running runs are never repeated. STUDY is a path below sweeps/ without
 .yaml, or a path to any YAML file.
 
 examples:
@@ -37,20 +37,21 @@ examples:
   capacity sweep pocket --retry-failed
 """
 CANCEL_HELP = """\
-Take what is queued or running of a study out of the queue, or stop its sweep
+Remove queued and running elements of a study from the queue, or stop its sweep
 on this machine. Finished runs stay, others keep their checkpoints.
 """
 RETRY_HELP = """\
-Train again what has failed of a study or was lost with its job, by the
-settings of the last sweep. What ran out of time or memory gets more of it.
+Rerun runs of a study that failed or were lost with their job, by the settings
+of the last sweep. Runs that ran out of time or memory get more of it.
 
 examples:
   capacity retry pocket --failed
   capacity retry pocket --failed cluster.mem=32G
 """
 STATUS_HELP = """\
-What is finished, running, queued, interrupted, failed or missing of a study,
-by its records and the queue. Exit code 0 if every run is finished, else 1.
+Show which runs of a study are finished, running, queued, interrupted, failed
+or missing, from its records and the queue. Exit code 0 if every run is
+finished, else 1.
 
 examples:
   capacity status pocket
@@ -63,8 +64,8 @@ tables (CSV) and the figure (PNG, PDF) to RESULTS/studies/STUDY/.
 
 --freeze keeps the records there too, as records.jsonl.gz, and of text what
 attacks read of single sequences, as scores.safetensors.gz. fit-laws, report,
-compare and table then need no run folders; a record in a run folder wins
-over a kept one. Sweeps take no notice of kept records.
+compare and table then need no run folders; a record in a run folder takes
+precedence over a kept one. Sweeps ignore kept records.
 
 examples:
   capacity fit-laws pocket
@@ -75,8 +76,8 @@ REPORT_HELP = """\
 Write one HTML page about a study, from its records alone: question, answer,
 figures to zoom into, table of runs, flags, fits, published values, commands
 and versions. It needs no network, so it can be mailed. The law is fitted and
-its files are written as fit-laws does it; a study without a law gets a page
-that says why.
+its files are written as by fit-laws; a study without a law gets a page that
+states the reason.
 
 examples:
   capacity report pocket
@@ -85,8 +86,8 @@ examples:
 """
 COMPARE_HELP = """\
 Does A store more than B? Runs that are equal in size, seed, data, exposures
-and all else become pairs; an exact test and an interval say whether A and B
-differ, and what difference so many pairs could have shown. Of random data:
+and all else become pairs; an exact test and an interval show whether A and B
+differ, and which difference so many pairs could have detected. Of random data:
 strict bits per parameter on plateaus; of people: R; else --value. Without
 --a and --b: what the study varies. Writes compare.json beside the fit.
 
@@ -123,13 +124,13 @@ examples:
 """
 TABLE_HELP = """\
 All runs of studies, or of the results folder, as one tidy table: one row per
-run with its settings, parameter counts and all measured numbers. An empty cell
-(CSV) or null (Parquet) stands for what is not: not measured, not finished, or
-a setting that is empty or belongs to another kind of data.
+run with its settings, parameter counts and all measured numbers. A cell is
+empty (CSV) or null (Parquet) where a number was not measured, a run is not
+finished, or a setting is empty or belongs to another kind of data.
 
 examples:
   capacity table pocket                             CSV to the terminal
-  capacity table --output runs.csv                  every run there is
+  capacity table --output runs.csv                  all runs in results
   capacity table pocket morris/uniform_bf16 --output runs.parquet
   capacity table pocket --quantized --output quantized.csv
   capacity table pocket --columns                   what each column means
@@ -137,7 +138,8 @@ examples:
 EXPORT_HELP = """\
 Write a trained model to a folder that Hugging Face's transformers loads with
 AutoModelForCausalLM and AutoTokenizer: GPT-2, GPT-NeoX, LLaMA or Mistral form,
-logits equal to rounding, with a README. What has no form there is refused.
+logits equal to rounding, with a README. Models without such a form are
+refused.
 
 examples:
   capacity export 3f2a90c1d4e5 --output model
@@ -145,10 +147,10 @@ examples:
 PLAN_HELP = """\
 Which runs would give an interval of a wanted width, for a budget? STUDY is the
 space to choose from: its models, data sizes, exposures, formats (train.qat, for
-laws of precision), and seeds beyond its own. The interval is predicted by
-simulated studies; what is finished already counts, so the same command after
-each batch says whether to go on. Nothing is trained: --write gives a study file
-for `capacity sweep`. Exit code 1 if the budget cannot buy the width.
+laws of precision), and seeds beyond its own. Simulated studies predict the
+interval; finished runs are reused, so the same command after each batch shows
+whether to go on. Nothing is trained: --write gives a study file for
+`capacity sweep`. Exit code 1 if the budget cannot buy the width.
 
 examples:
   capacity plan design --form capacity_linear --parameter alpha --width 0.1 \\

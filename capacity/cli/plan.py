@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_plan(verb: arguments.Verb) -> None:
     """The arguments of `capacity plan`."""
-    plan = verb("plan", _plan, "which runs to train for a wanted interval", PLAN_HELP)
+    plan = verb("plan", _plan, "choose runs for a wanted interval", PLAN_HELP)
     arguments.study(plan)
     arguments.overrides(plan, arguments.WIN)
     plan.add_argument(
@@ -31,15 +31,17 @@ def add_plan(verb: arguments.Verb) -> None:
         "precision_storage",
     )
     plan.add_argument(
-        "--parameter", required=True, help="of the form, such as alpha, c0, gamma, r_inf, s"
+        "--parameter",
+        required=True,
+        help="parameter of the form, such as alpha, c0, gamma, r_inf, s",
     )
     plan.add_argument(
         "--width",
         type=float,
         required=True,
         metavar="W",
-        help="of its 95%% interval: high - low over the value; absolute for exponents, and for c0, "
-        "in bits",
+        help="width of its 95%% interval: high - low over the value; absolute for exponents, and "
+        "for c0, in bits",
     )
     plan.add_argument(
         "--budget-hours",
@@ -52,7 +54,7 @@ def add_plan(verb: arguments.Verb) -> None:
         "--device",
         choices=("cpu", "cuda"),
         default="cpu",
-        help="what the hours are of (default cpu)",
+        help="device whose hours are counted (default cpu)",
     )
     plan.add_argument(
         "--prior",
@@ -65,7 +67,7 @@ def add_plan(verb: arguments.Verb) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a number to start from: a parameter, capacity, k, noise, scatter, bend",
+        help="state a number of the prior: a parameter, capacity, k, noise, scatter, bend",
     )
     plan.add_argument("--only", metavar="MODEL", help="one model of the study, such as 2x16")
     plan.add_argument(
@@ -73,13 +75,13 @@ def add_plan(verb: arguments.Verb) -> None:
         type=int,
         default=8,
         metavar="N",
-        help="most runs of a model (default 8), or of a number of exposures or a format",
+        help="limit of runs of a model (default 8), or of a number of exposures or a format",
     )
     plan.add_argument(
         "--batch-hours",
         type=float,
         metavar="H",
-        help="of the next batch (default: half of what is proposed)",
+        help="hours of the next batch (default: half of the proposed ones)",
     )
     plan.add_argument(
         "--simulations", type=int, default=300, metavar="N", help="simulated studies (default 300)"

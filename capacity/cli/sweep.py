@@ -16,21 +16,19 @@ def add_sweep(verb: arguments.Verb) -> None:
     arguments.study(sweep)
     arguments.overrides(sweep, arguments.WIN)
     sweep.add_argument("--dry-run", action="store_true", help="print runs, sizes and cost and stop")
-    sweep.add_argument(
-        "--retry-failed", action="store_true", help="also train runs again that have failed"
-    )
+    sweep.add_argument("--retry-failed", action="store_true", help="also rerun runs that failed")
     arguments.results(sweep)
 
 
 def add_status(verb: arguments.Verb) -> None:
     """The arguments of `capacity status`."""
-    status = verb("status", _status, "what is done of a study", STATUS_HELP)
+    status = verb("status", _status, "the state of a study's runs", STATUS_HELP)
     arguments.study(status)
     arguments.overrides(status, arguments.AS_IN_THE_SWEEP)
     status.add_argument(
         "--watch",
         action="store_true",
-        help="look again every few seconds while something runs or waits",
+        help="refresh every few seconds while runs are queued or running",
     )
     status.add_argument(
         "--all", action="store_true", help="all rows, not the first 20 of each state"
@@ -41,20 +39,20 @@ def add_status(verb: arguments.Verb) -> None:
 
 def add_cancel(verb: arguments.Verb) -> None:
     """The arguments of `capacity cancel`."""
-    cancel = verb("cancel", _cancel, "take a study out of the queue", CANCEL_HELP)
+    cancel = verb("cancel", _cancel, "remove a study from the queue", CANCEL_HELP)
     arguments.study(cancel)
     arguments.results(cancel)
 
 
 def add_retry(verb: arguments.Verb) -> None:
     """The arguments of `capacity retry`."""
-    retry = verb("retry", _retry, "train again what has failed", RETRY_HELP)
+    retry = verb("retry", _retry, "rerun failed or lost runs", RETRY_HELP)
     arguments.study(retry)
     arguments.overrides(retry, "settings besides those of the last sweep")
     retry.add_argument(
-        "--failed", action="store_true", help="runs that have failed, or were lost with their job"
+        "--failed", action="store_true", help="runs that failed, or were lost with their job"
     )
-    retry.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
+    retry.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     arguments.results(retry)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 EOS_ROW = 0
-GRAMMAR_DOCUMENTS = 10000  # unless said otherwise
+GRAMMAR_DOCUMENTS = 10000  # unless data.documents is set
 ENDINGS = {"txt": "text", "jsonl": "json", "json": "json", "parquet": "parquet", "arrow": "arrow"}
 PACKAGE = "package:"
 ENCODE_AT_ONCE, TRAINING_DOCUMENTS = 1000, 100000  # documents; a BPE is trained on the first ones
@@ -121,7 +121,7 @@ def file_names(pattern: str | None) -> list[str]:
 
 def _in_package(pattern: str) -> str:
     """package:NAME/PATTERN -> a pattern in the folder that the package was installed to. NAME is
-    what pip calls it, and nothing of it is imported: its metadata tell where it lies."""
+    what pip calls it, and nothing of it is imported: its metadata give the folder."""
     import importlib.metadata
 
     name, _, inside = pattern.removeprefix(PACKAGE).partition("/")

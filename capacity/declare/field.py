@@ -104,8 +104,12 @@ class Field:
             raise ValueError(f"{key}={value!r}: expected {wanted.__name__}{or_none}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key}={value!r}: expected a finite number")
-        if self.type == INTERVAL and not (
-            len(value) == 2 and all(isinstance(x, float) and math.isfinite(x) for x in value)
+        if (
+            isinstance(value, list)
+            and self.type == INTERVAL
+            and not (
+                len(value) == 2 and all(isinstance(x, float) and math.isfinite(x) for x in value)
+            )
         ):
             raise ValueError(f"{key}={value!r}: expected two finite numbers, low and high")
 

@@ -7,6 +7,8 @@ restore, and count exposures.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -48,7 +50,7 @@ class TableFeed:
             self.first_row[m] + self.configs[m].trained_items : self.first_row[m + 1]
         ]
 
-    def chunk(self, cursor_MC: Tensor, step: int, most: int):
+    def chunk(self, cursor_MC: Tensor, step: int, most: int) -> Iterator[Tensor]:
         """Tokens int64 [M, B, S] of up to `most` steps from `step` on, one by one."""
         per_step = len(self.configs) * self.configs[0].train.batch_size
         rows = self.batch_rows(step, min(most, max(1, INDEX_CHUNK // per_step)))
@@ -106,7 +108,7 @@ class StreamFeed:
         self.loaded: int | None = None  # number of the chunk in memory
         self.tokens: Tensor | None = None  # int32 [steps, M, B, T + 1]
 
-    def chunk(self, cursor_MC: Tensor, step: int, most: int):
+    def chunk(self, cursor_MC: Tensor, step: int, most: int) -> Iterator[Tensor]:
         """Tokens int64 [M, B, T + 1] of up to `most` steps from `step` on, one by one.
 
         cursor_MC: int64 [M, 4], on the CPU, of the chunk that the last step was in (at the start

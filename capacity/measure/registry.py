@@ -112,7 +112,7 @@ def _memorized(
             config.measure.batch_tokens,
         ),
         config.data.seq_len,
-        config.data.vocab_size,
+        config.rows,
     )
     return {"strict_bits": float(held["strict"]), "paper_bits": float(held["paper"])}
 
@@ -123,7 +123,7 @@ def _memorized_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]
 
 
 def _memorized_by_loss(config: Config, loss_bits: float) -> float:
-    per_sequence = config.data.seq_len * (math.log2(config.data.vocab_size) - loss_bits)
+    per_sequence = config.data.seq_len * (math.log2(config.rows) - loss_bits)
     return config.items * per_sequence / config.parameters["total"]
 
 

@@ -20,6 +20,7 @@ from capacity.feed import split
 from capacity.fitting import membership
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
+from capacity.settings.data import text_data
 
 MEASURE = declared.MEASURE
 TRIES = (1, 100, 10000)  # samples of a suffix
@@ -99,7 +100,7 @@ def measure(
     out["membership"]["recall"] = membership.statistics(
         columns["recall"][seen], columns["recall"][other]
     )
-    if config.data.canaries:
+    if text_data(config.data).canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     table = dealt.pool.tokens_NS[dealt.scored]
     out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.rows)
@@ -150,7 +151,7 @@ def exposures(
     S, mine, others = config.data.seq_len, scored(dealt.canaries), scored(dealt.candidates)
     bits_of = exposure(mine["loss"], others["loss"])
     out = []
-    for level in config.data.repeats:
+    for level in text_data(config.data).repeats:
         at = dealt.repeats == level
         n = int(at.sum())
         out.append(

@@ -48,7 +48,7 @@ def _forward(q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> tuple[Tensor, Tenso
     v_and_one = torch.cat([v_nKT, v_nKT.new_ones(n, 1, T)], 1)
     e_nTT, sums = q_nKT.new_empty(n, T, T), v_nKT.new_empty(n, K + 1, T)
 
-    def attend(q, k, v, e, out, stable: bool) -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor, e: Tensor, out: Tensor, stable: bool) -> None:
         torch.baddbmm(later_TT, q.transpose(1, 2), k, alpha=bits, out=e)
         if stable:
             e -= e.amax(-1, keepdim=True)

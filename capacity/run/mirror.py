@@ -69,7 +69,8 @@ class Mirror:
 
     def __exit__(self, *exception: object) -> None:
         if self.process is not None:
-            self.process.stdin.close()  # tells the mirror that the runs have ended
+            if self.process.stdin is not None:
+                self.process.stdin.close()  # the mirror sees by this that the runs have ended
             try:
                 if self.process.wait(self.wait_seconds):
                     print(
@@ -137,9 +138,7 @@ def main() -> int:
     deadline: list[float] = []
 
     def ended() -> bool:
-        if (
-            not deadline and sys.stdin.buffer.raw.read(1) == b""
-        ):  # end of file: the training process closed it or died
+        if not deadline and _at_end(sys.stdin.fileno()):  # the training process closed it or died
             deadline.append(time.monotonic() + GRACE_SECONDS)
             _end_at(GRACE_SECONDS)
         return bool(deadline)
@@ -152,6 +151,14 @@ def main() -> int:
     except Exception as error:  # whatever wandb raises, it is the mirror's end and nobody else's
         print(f"mirror ended: {type(error).__name__}: {error}", file=sys.stderr)
     os._exit(1)  # without wandb's own waiting at exit
+
+
+def _at_end(file: int) -> bool:
+    """Whether a pipe that does not block has been closed at its other end."""
+    try:
+        return os.read(file, 1) == b""
+    except BlockingIOError:
+        return False
 
 
 def _end_at(seconds: float) -> None:

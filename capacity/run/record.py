@@ -17,6 +17,7 @@ from capacity.measure import quantization
 from capacity.measure import registry as measures
 from capacity.run.environment import environment
 from capacity.run.job import Job
+from capacity.settings.data import text_data
 from capacity.train.loop import Stack, State
 
 CPU = torch.device("cpu")
@@ -90,9 +91,10 @@ def _views(config: Config, results: Path) -> dict:
         for line in records.read_metrics(results, config.run_id)
         if "canary_loss_bits_per_token" in line
     }
+    data = text_data(config.data)
     return {
         "last_update": views.last_updates(config).tolist(),
-        "views": np.repeat(config.data.repeats, config.data.canaries).tolist(),
+        "views": np.repeat(data.repeats, data.canaries).tolist(),
         "step": list(probes),
         "loss_bits_per_token": list(probes.values()),
     }

@@ -537,7 +537,7 @@ def test_status_counts_names_and_codes(trained, tiny, here, capfd):
         zip(ids, ["finished", "failed", "interrupted", "missing"], strict=True)
     )
     assert main(["status", "study.yaml", "seed=0"]) == 0
-    assert "1 runs, 1 finished" in capfd.readouterr().out
+    assert "1 run, 1 finished" in capfd.readouterr().out
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):

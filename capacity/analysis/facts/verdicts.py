@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from capacity.analysis import labels
+from capacity.analysis import labels, pairing
 from capacity.analysis.facts import arms, peaks
 from capacity.analysis.facts.reading import AXIS
 from capacity.analysis.facts.schema import Column, Frame
@@ -285,11 +285,12 @@ def _matched(
     size = [c for c in labels.SIZES[:2] if c in upper] or ["label"]
     measured = (rows[rows[number].notna()] for rows in (upper, lower))
     above, below = measured
-    pairs = above.merge(below, on=[*size, "seed"], suffixes=("", "_below"))
+    try:
+        pairs = pairing.matched(above, below, [*size, "seed"], suffixes=("", "_below")).frame
+    except pairing.SeveralPartners:
+        return _lacking("several models of one size in an arm; name more settings")
     if pairs.empty:
         return _lacking("no finished models of one size and seed in both arms")
-    if pairs.duplicated("run_id").any() or pairs.duplicated("run_id_below").any():
-        return _lacking("several models of one size in an arm; name more settings")
     which, most = ("both arms", np.minimum) if over_seeds else ("an arm", np.maximum)
     held = [pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below")]
     # what can be asked for is not limited by the size of the data

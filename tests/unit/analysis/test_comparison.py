@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity import records, run_table
-from capacity.analysis import result as outcome
+from capacity.analysis import kinds
 from capacity.analysis.comparison import command as verb
 from capacity.analysis.comparison import judgement, pairs, variants
 from capacity.analysis.comparison import runs as compared_runs
+from capacity.analysis.finding import Options
+from capacity.base.table import Table
+from capacity.base.words import digits
 from capacity.cli.main import main
 from capacity.fitting import statistics
-from capacity.report import views
+from capacity.report import text
 from capacity.study import load_study
 from planted import plant, record
 
@@ -443,27 +446,24 @@ def test_where_a_number_is_not_positive_differences_are_taken(tmp_path):
 
 def test_fit_laws_and_the_page_tell_the_differences_of_architectures(tmp_path):
     study = write(tmp_path, tmp_path, RANDOM)
-    found = outcome.judge(study, run_table.table(tmp_path, study.runs), tmp_path, n_boot=100)
-    told = found.fit["differences"]
+    table = run_table.table(tmp_path, study.runs)
+    found = kinds.analyse(study, table, tmp_path, Options(bootstraps=100))
+    told = found.numbers["differences"]
     assert json.loads(found.json())["differences"] == told and told["reason"] is None
     (row,) = told["comparisons"]
     assert row["differs"] == "more" and row["effect"] == pytest.approx(1.2, rel=0.02)
-    assert (
-        "Differences between architectures: strict bits per parameter" in found.text
-        and "- mlp=gated stores more than mlp=standard" in " ".join(found.text.split())
-    )
-    assert max(map(len, found.text.splitlines())) <= 80
-    view = views.view(found)
-    assert [d.verdict for d in view.differences] == [
-        row["verdict"]
-    ] and f"{row['effect']:.3f}" == view.differences[0].value
+    document = kinds.document(found)
+    words = text.render(document)
+    assert "Differences between architectures: strict bits per parameter" in words
+    assert "mlp=gated stores more than mlp=standard" in " ".join(words.split())
+    assert max(map(len, words.splitlines())) <= 80
+    section = document.section("differences")
+    (shown,) = [block for block in section.blocks if isinstance(block, Table)]
+    assert digits(row["effect"]) in shown.rows[-1]
     plain = plant(tmp_path / "p", "pocket")
-    assert (
-        "differences"
-        not in outcome.judge(
-            plain, run_table.table(tmp_path / "p", plain.runs), tmp_path / "p", n_boot=100
-        ).fit
-    )
+    table = run_table.table(tmp_path / "p", plain.runs)
+    without = kinds.analyse(plain, table, tmp_path / "p", Options(bootstraps=100))
+    assert "differences" not in without.numbers
 
 
 def test_every_architecture_stands_beside_the_first(tmp_path):
@@ -484,8 +484,9 @@ def test_every_architecture_stands_beside_the_first(tmp_path):
     assert json.dumps(shuffled) == json.dumps(told)  # the order of a table is free
     from capacity.report import page
 
-    found = outcome.judge(study, table, tmp_path, n_boot=100)
-    content = page.build(study.name, study, table, tmp_path, found, "", []).decode()
+    found = kinds.analyse(study, table, tmp_path, Options(bootstraps=100))
+    request = page.Request(study.name, study, table, tmp_path, [])
+    content = page.build(request, found).decode()
     section = content[content.index('<section id="differences">') :]
     section = section[: section.index("</section>")]
     assert (

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from capacity import run_table
-from capacity.analysis import finding, kinds
+from capacity.analysis import finding, kinds, labels
 from capacity.analysis.finding import Options
 from capacity.base.words import digits
 from capacity.cli.main import main

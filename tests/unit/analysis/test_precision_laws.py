@@ -252,7 +252,8 @@ def test_errors_of_laws_and_the_words_of_the_document_come_out_of_the_finding():
     # a row for each rung, below a head line for each method
     cells = [row for row in blocks["formats"].rows if len(row) > 1]
     assert len(cells) == 2 + 2 * len(BITS) and len(blocks["formats"].rows) == len(cells) + 4
-    assert set(kind.figures(found)) == set(told.figures)
+    for _ in range(2):  # the first call imports what draws
+        assert set(kind.figures(found)) == set(told.figures)
     assert (
         "full models keep" in told.answers[0]
         and fit["fp32_of_data"]["high"] == pytest.approx(0.6)

@@ -313,7 +313,7 @@ def test_a_wrong_reference_is_one_line(change, words):
 
 
 def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, seeds=2):
-    units = [
+    units = [  # of as many sizes as ratios are given
         {
             "label": f"m{i}",
             "seed": s,
@@ -321,7 +321,7 @@ def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, s
             "bits": ratio * size,
             "lower_bound": False,
         }
-        for i, (size, ratio) in enumerate(zip(p, ratios, strict=True))
+        for i, (size, ratio) in enumerate(zip(p, ratios, strict=False))
         for s in range(seeds)
     ]
     units.append(

@@ -228,7 +228,7 @@ OF_KIND = {
         "extraction.steps=2",
     ],
     "biod": ["data=biod_pocket", "data.n_people=40", "data.seq_len=32"],
-    "corpus": ["data=corpus", "data.path=people.jsonl", "data.seq_len=24"],
+    "corpus": ["data=corpus", "data.path=mirrored.jsonl", "data.seq_len=24"],
     "text": [
         "data=text_pocket",
         "data.documents=150",
@@ -255,7 +255,7 @@ def person(i):
 def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
     """Each kind of data has a measure of its own; the mirror asks for what it declares."""
     lines = [json.dumps(person(i)) for i in range(12)]
-    (here / "people.jsonl").write_text("\n".join(lines) + "\n")
+    (here / "mirrored.jsonl").write_text("\n".join(lines) + "\n")
     config = load([*OF_KIND[kind], *TINY])
     assert execute([config], Job(here, torch.device("cpu"))) == {config.run_id: "finished"}
     settings = {"project": "p", "entity": "", "study": "", "mode": "online"}
