@@ -63,7 +63,7 @@ def cells(table: pd.DataFrame, convention: str, parameters: str) -> pd.DataFrame
         near=("near", "sum"),
     )
     return found.reset_index().astype(
-        {name: float for name in ("parameters", "bits", "ceiling", "data_bits")}
+        dict.fromkeys(("parameters", "bits", "ceiling", "data_bits"), float)
     )
 
 

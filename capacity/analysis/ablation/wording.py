@@ -229,7 +229,7 @@ def _notes(fit: Mapping[str, Any]) -> list[str]:
         for part in (fit[bits] for bits, _ in BOTH)
     )
     corner = (
-        "min() has a sharp corner, these models do not: rows near the corner hold less and pull its "
-        "alpha down; the smooth form allows for that."
+        "min() has a sharp corner, these models do not: rows near the corner hold less and pull "
+        "its alpha down; the smooth form allows for that."
     )
     return [corner] * rounded + ["Intervals are jackknives over rows."]

@@ -6,10 +6,14 @@ averaged first. Runs with too little data to fill the model are lower bounds and
 data. Formulas and intervals are in `forms`.
 """
 
+from __future__ import annotations
+
 import difflib
 import hashlib
 import json
 import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,6 +64,8 @@ INPUTS = [
     "precision",
     *NUMBERS,
 ]  # what the fit reads, hence what is hashed
+# An interval of `linear.linear_law`: low and high of each number, dof, reason.
+Ends = Mapping[str, Any]
 PINNED = ["vocab_size", "seq_len", "precision"]
 RECIPE = [
     "steps",
@@ -68,7 +74,9 @@ RECIPE = [
 ]  # may follow the model or the data, but one model on one data set has one
 
 
-def check(table, *, allow_mixed=False, pinned=PINNED):
+def check(
+    table: pd.DataFrame, *, allow_mixed: bool = False, pinned: Sequence[str] = PINNED
+) -> pd.DataFrame:
     """The table sorted by run_id, without exact copies of rows, or ValueError with one line that
     says what is wrong. pinned: columns in which finished runs have to agree."""
     table = checked(table, INPUTS, NUMBERS, "fit")
@@ -99,12 +107,12 @@ def check(table, *, allow_mixed=False, pinned=PINNED):
     return table
 
 
-def classify(table, convention="strict"):
+def classify(table: pd.DataFrame, convention: str = "strict") -> pd.Series:
     """What each run can say about capacity, as a Series of: missing, failed, unlearned,
     data_limited, corner, capacity_limited.
 
-    Only `capacity_limited` runs measure a plateau. Whether a run was still rising is a separate question:
-    see `rising`.
+    Only `capacity_limited` runs measure a plateau. Whether a run was still rising is a separate
+    question: see `rising`.
     """
     bits, ceiling = (
         table[c].astype(float) for c in CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
@@ -119,21 +127,23 @@ def classify(table, convention="strict"):
     )
 
 
-def rising(table):
+def rising(table: pd.DataFrame) -> pd.Series:
     """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A
     boolean Series."""
     return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
 
 
-def units(table, convention="strict", parameters="total"):
+def units(
+    table: pd.DataFrame, convention: str = "strict", parameters: str = "total"
+) -> pd.DataFrame:
     """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
     has none.
 
-    The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased upward by
-    noise (winner's curse). Without a capacity-limited run the most bits any run held is a lower bound,
-    since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5). Columns: label,
-    seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of those runs), rising
-    (how many of them). Sorted by parameters, label, seed.
+    The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased
+    upward by noise (winner's curse). Without a capacity-limited run the most bits any run held is a
+    lower bound, since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5).
+    Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of those
+    runs), rising (how many of them). Sorted by parameters, label, seed.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
@@ -152,7 +162,7 @@ def units(table, convention="strict", parameters="total"):
     )
     key = ["label", "seed"]
 
-    def collect(chosen, how):
+    def collect(chosen: pd.DataFrame, how: str) -> pd.DataFrame:
         return chosen.groupby(key).agg(
             parameters=("parameters", "first"),
             bits=("bits", how),
@@ -168,7 +178,9 @@ def units(table, convention="strict", parameters="total"):
     return both.sort_values(["parameters", "label", "seed"], ignore_index=True)
 
 
-def plateaus(table, convention="strict", parameters="total"):
+def plateaus(
+    table: pd.DataFrame, convention: str = "strict", parameters: str = "total"
+) -> pd.DataFrame:
     """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus,
     and what it rests on.
 
@@ -206,7 +218,7 @@ def plateaus(table, convention="strict", parameters="total"):
     return pd.DataFrame(rows).sort_values(["parameters", "label"], ignore_index=True)
 
 
-def estimate(unit, *, n_boot=4000, seed=0):
+def estimate(unit: pd.DataFrame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
     """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line,
     other_estimators.
 
@@ -238,7 +250,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     ratio = (data.bits / data.parameters).to_numpy()
     k = np.bincount(shape)
 
-    def law(y, design):
+    def law(y: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, Ends, Ends]:
         return linear.linear_law(y, shape, design, draws=n_boot, seed=seed)
 
     ones = np.ones(len(p))
@@ -252,7 +264,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     )
     log_alpha, sd = linear.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
 
-    def carry(end):
+    def carry(end: float) -> float:
         return np.exp(
             linear.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings)
         )
@@ -308,8 +320,14 @@ def estimate(unit, *, n_boot=4000, seed=0):
 
 
 def fit_laws(
-    table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False
-):
+    table: pd.DataFrame,
+    convention: str = "strict",
+    parameters: str = "total",
+    *,
+    n_boot: int = 4000,
+    seed: int = 0,
+    allow_mixed: bool = False,
+) -> dict[str, Any]:
     """Everything that `fit.json` states about one bit convention and one parameter count, as a
     JSON-able dict.
 
@@ -391,13 +409,17 @@ def fit_laws(
     )
 
 
-def sensitivity(table, convention="strict", parameters="total"):
+def sensitivity(
+    table: pd.DataFrame, convention: str = "strict", parameters: str = "total"
+) -> dict[str, Any]:
     """The uncensored alpha (and gamma by count) under other choices, None where nothing is left;
     see the constants."""
     bits, ceiling = CONVENTIONS[convention]
     runs = table[classify(table, convention) == "capacity_limited"]
 
-    def estimates(chosen, count=parameters, how="mean"):
+    def estimates(
+        chosen: pd.DataFrame, count: str = parameters, how: str = "mean"
+    ) -> Mapping[str, float | None]:
         if chosen.empty:
             return {"geometric_mean": None, "log_log_exponent": None}
         by_unit = chosen.groupby(["label", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
@@ -418,7 +440,7 @@ def sensitivity(table, convention="strict", parameters="total"):
     }
 
 
-def validity(runs, count, bits, ceiling):
+def validity(runs: pd.DataFrame, count: str, bits: str, ceiling: str) -> dict[str, Any]:
     """Smallest and largest value, over the runs behind the law, of everything it must not be
     carried beyond."""
     ranges = {
@@ -436,7 +458,7 @@ def validity(runs, count, bits, ceiling):
     return span | {column: sorted(set(runs[column].dropna())) for column in PINNED}
 
 
-def inputs_hash(table):
+def inputs_hash(table: pd.DataFrame) -> str:
     """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other
     columns are free."""
     rows = []
@@ -450,10 +472,18 @@ def inputs_hash(table):
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _number(value, unit, by_seed, by_shape, i, to_unit):
+def _number(
+    value: float,
+    unit: str,
+    by_seed: Ends,
+    by_shape: Ends,
+    i: int,
+    to_unit: Callable[[float], float],
+) -> dict[str, Any]:
     """One estimated number with both intervals in its own unit, and which of them to quote: the
     wider."""
-    out, width = {"value": float(value), "unit": unit}, {}
+    out: dict[str, Any] = {"value": float(value), "unit": unit}
+    width: dict[str, float] = {}
     for name, part in (("interval_seeds", by_seed), ("interval_shapes", by_shape)):
         out[name] = {"ends": None, "dof": part["dof"], "reason": part["reason"]}
         if part["low"] is None:
@@ -464,10 +494,10 @@ def _number(value, unit, by_seed, by_shape, i, to_unit):
             out[name]["ends"], width[name] = ends, ends[1] - ends[0]
         else:
             out[name]["reason"] = "no finite limit: the scatter is too large for so few replicates"
-    return out | {"quote": max(width, key=width.get) if width else None}
+    return out | {"quote": max(width, key=lambda name: width[name]) if width else None}
 
 
-def _known(name, allowed, what):
+def _known(name: str, allowed: Collection[str], what: str) -> str:
     if name in allowed:
         return name
     near = difflib.get_close_matches(str(name), allowed, 1, 0.4)
@@ -475,7 +505,7 @@ def _known(name, allowed, what):
     raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(allowed)}{hint}")
 
 
-def _listed(values):
+def _listed(values: pd.Series) -> str:
     return ", ".join(
         f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna()))
     )

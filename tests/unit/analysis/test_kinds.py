@@ -1,4 +1,4 @@
-"""The registry of kinds: a folder and a line add one, and everything that shows a study shows it."""
+"""The registry of kinds: a folder and a line add one, and all that shows a study shows it."""
 
 import inspect
 import json
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from capacity import run_table
-from capacity.analysis import finding, kinds
+from capacity.analysis import finding, kinds, labels
 from capacity.analysis.finding import Options
 from capacity.base.words import digits
 from capacity.cli.main import main
@@ -169,7 +169,7 @@ grids: [{data: [uniform, bios]}]
 def test_a_study_of_several_families_is_refused_in_one_line(here, training_speed, capsys):
     (here / "mixed.yaml").write_text(MIXED, encoding="utf-8")
     study = load_study("mixed.yaml", [])
-    assert {kinds.family(run) for run in study.runs} == {"random data", "facts"}
+    assert {labels.family(run) for run in study.runs} == {"random data", "facts"}
     says = "runs on facts and random data; a law is about one of them"
     with pytest.raises(ValueError) as refused:
         kinds.kind_of(study, run_table.table(here / "results", study.runs))
