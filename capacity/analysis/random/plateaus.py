@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,10 @@ from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CO
 from capacity.base.files import plain
 from capacity.fitting import linear
 from capacity.fitting.statistics import LEVEL
+
+# A pandas.DataFrame or a column of one. Its annotations do not say which operations on a frame give
+# a frame, so that a checker would object to correct code everywhere.
+Frame: TypeAlias = Any
 
 CONVENTIONS = {
     "strict": ("strict_bits", "strict_ceiling_bits"),
@@ -74,9 +78,7 @@ RECIPE = [
 ]  # may follow the model or the data, but one model on one data set has one
 
 
-def check(
-    table: pd.DataFrame, *, allow_mixed: bool = False, pinned: Sequence[str] = PINNED
-) -> pd.DataFrame:
+def check(table: Frame, *, allow_mixed: bool = False, pinned: Sequence[str] = PINNED) -> Frame:
     """The table sorted by run_id, without exact copies of rows, or ValueError with one line that
     says what is wrong. pinned: columns in which finished runs have to agree."""
     table = checked(table, INPUTS, NUMBERS, "fit")
@@ -107,7 +109,7 @@ def check(
     return table
 
 
-def classify(table: pd.DataFrame, convention: str = "strict") -> pd.Series:
+def classify(table: Frame, convention: str = "strict") -> Frame:
     """What each run can say about capacity, as a Series of: missing, failed, unlearned,
     data_limited, corner, capacity_limited.
 
@@ -127,23 +129,21 @@ def classify(table: pd.DataFrame, convention: str = "strict") -> pd.Series:
     )
 
 
-def rising(table: pd.DataFrame) -> pd.Series:
+def rising(table: Frame) -> Frame:
     """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A
     boolean Series."""
     return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
 
 
-def units(
-    table: pd.DataFrame, convention: str = "strict", parameters: str = "total"
-) -> pd.DataFrame:
+def units(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
     """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
     has none.
 
     The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased
     upward by noise (winner's curse). Without a capacity-limited run the most bits any run held is a
     lower bound, since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5).
-    Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of those
-    runs), rising (how many of them). Sorted by parameters, label, seed.
+    Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of
+    those runs), rising (how many of them). Sorted by parameters, label, seed.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
@@ -162,7 +162,7 @@ def units(
     )
     key = ["label", "seed"]
 
-    def collect(chosen: pd.DataFrame, how: str) -> pd.DataFrame:
+    def collect(chosen: Frame, how: str) -> Frame:
         return chosen.groupby(key).agg(
             parameters=("parameters", "first"),
             bits=("bits", how),
@@ -178,9 +178,7 @@ def units(
     return both.sort_values(["parameters", "label", "seed"], ignore_index=True)
 
 
-def plateaus(
-    table: pd.DataFrame, convention: str = "strict", parameters: str = "total"
-) -> pd.DataFrame:
+def plateaus(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
     """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus,
     and what it rests on.
 
@@ -218,7 +216,7 @@ def plateaus(
     return pd.DataFrame(rows).sort_values(["parameters", "label"], ignore_index=True)
 
 
-def estimate(unit: pd.DataFrame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
+def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
     """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line,
     other_estimators.
 
@@ -275,11 +273,11 @@ def estimate(unit: pd.DataFrame, *, n_boot: int = 4000, seed: int = 0) -> dict[s
         **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
         "without_bounds": math.exp(float(beta[0])),
     }
-    slope = {
+    slope: dict[str, Any] = {
         "formula": "C = c0 + alpha1 * P",
         "estimator": "least squares of C / P on 1 / P and 1 (relative weights)",
     }
-    line = {
+    line: dict[str, Any] = {
         "formula": "C = a * P^gamma",
         "estimator": "least squares of log C on log P (natural logs)",
     }
@@ -320,7 +318,7 @@ def estimate(unit: pd.DataFrame, *, n_boot: int = 4000, seed: int = 0) -> dict[s
 
 
 def fit_laws(
-    table: pd.DataFrame,
+    table: Frame,
     convention: str = "strict",
     parameters: str = "total",
     *,
@@ -410,7 +408,7 @@ def fit_laws(
 
 
 def sensitivity(
-    table: pd.DataFrame, convention: str = "strict", parameters: str = "total"
+    table: Frame, convention: str = "strict", parameters: str = "total"
 ) -> dict[str, Any]:
     """The uncensored alpha (and gamma by count) under other choices, None where nothing is left;
     see the constants."""
@@ -418,7 +416,7 @@ def sensitivity(
     runs = table[classify(table, convention) == "capacity_limited"]
 
     def estimates(
-        chosen: pd.DataFrame, count: str = parameters, how: str = "mean"
+        chosen: Frame, count: str = parameters, how: str = "mean"
     ) -> Mapping[str, float | None]:
         if chosen.empty:
             return {"geometric_mean": None, "log_log_exponent": None}
@@ -440,7 +438,7 @@ def sensitivity(
     }
 
 
-def validity(runs: pd.DataFrame, count: str, bits: str, ceiling: str) -> dict[str, Any]:
+def validity(runs: Frame, count: str, bits: str, ceiling: str) -> dict[str, Any]:
     """Smallest and largest value, over the runs behind the law, of everything it must not be
     carried beyond."""
     ranges = {
@@ -458,7 +456,7 @@ def validity(runs: pd.DataFrame, count: str, bits: str, ceiling: str) -> dict[st
     return span | {column: sorted(set(runs[column].dropna())) for column in PINNED}
 
 
-def inputs_hash(table: pd.DataFrame) -> str:
+def inputs_hash(table: Frame) -> str:
     """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other
     columns are free."""
     rows = []
@@ -505,7 +503,7 @@ def _known(name: str, allowed: Collection[str], what: str) -> str:
     raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(allowed)}{hint}")
 
 
-def _listed(values: pd.Series) -> str:
+def _listed(values: Frame) -> str:
     return ", ".join(
         f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna()))
     )
