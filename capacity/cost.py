@@ -6,7 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capacity import counts
@@ -85,17 +85,8 @@ def worth_compiling(runs: list[Config], device: str) -> bool:
 def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
     """Predicted memory of a stack of runs of this shape whose batches are computed in so many
     parts."""
-    batch = -(-run.train.batch_size // parts)
-    return counts.memory_bytes(
-        run.model,
-        run.rows,
-        run.data.seq_len,
-        batch,
-        members,
-        device,
-        run.train.precision,
-        run.train.qat != "none",
-    )
+    train = replace(run.train, batch_size=-(-run.train.batch_size // parts))
+    return counts.memory_bytes(run.model, run.rows, run.data.seq_len, train, members, device)
 
 
 def micro_batches(run: Config, members: int, device: str, room: float) -> int:

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from capacity.settings.model import Model
+    from capacity.settings.train import Train
 
 
-SHORT_CONTEXT = (
-    128  # tokens; on a CPU, contexts up to here keep their attention scores (model/attention.py)
-)
-HEAD_CHUNK = {
-    "cpu": 2**18,
-    "cuda": 2**28,
-}  # logits that the head forms at once (model/head.py): 1 MiB stays in a core's
-# level-2 cache, 1 GiB bounds memory and is far too large to cost launches
+# tokens; on a CPU, contexts up to here keep their attention scores (model/attention.py)
+SHORT_CONTEXT = 128
+# logits that the head forms at once (model/head.py): 1 MiB stays in a core's level-2 cache, 1 GiB
+# bounds memory and is far too large to cost launches
+HEAD_CHUNK = {"cpu": 2**18, "cuda": 2**28}
 
 
 def parameters(
@@ -80,11 +78,9 @@ def memory_bytes(
     model: Model,
     vocab_size: int,
     seq_len: int,
-    batch_size: int,
+    train: Train,
     members: int = 1,
     device: str = "cpu",
-    precision: str = "fp32",
-    qat: bool = False,
 ) -> float:
     """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's
     temporaries (34 P; 4 P more in other formats, 16 P with quantized weights), activations kept for
@@ -94,7 +90,7 @@ def memory_bytes(
     and the router three rows per token. Fitted to the peak of six CPU processes of 42 to 558 MB
     (fp32), which it meets within 16%."""
     d, f = model.d_model, model.mlp_width
-    tokens = batch_size * seq_len
+    tokens = train.batch_size * seq_len
     hidden = (5 if model.mlp == "gated" else 3) * f
     if model.n_experts:
         hidden = (
@@ -104,9 +100,8 @@ def memory_bytes(
     scores = model.n_heads * seq_len if device == "cpu" and seq_len <= SHORT_CONTEXT else 0
     activations = members * tokens * (model.n_layers * (16 * d + hidden + scores) + 4 * d)
     logits = 3 * min(members * tokens * vocab_size, max(vocab_size, HEAD_CHUNK[device]))
-    weights = (34.0 + 4.0 * (precision != "fp32") + 16.0 * qat) * parameters(
-        model, vocab_size, seq_len
-    )["total"]
+    per_weight = 34.0 + 4.0 * (train.precision != "fp32") + 16.0 * (train.qat != "none")
+    weights = per_weight * parameters(model, vocab_size, seq_len)["total"]
     return members * weights + 4.0 * (activations + logits)
 
 

@@ -5,13 +5,13 @@
     grids:    a list of grids; each is a product of axes. An axis is `key: [values]`, or `key:
               "range(0,4)"` in Hydra's sweep grammar, or a name of your own with a list of mappings
               that set several keys together (values that move as one)
-    references: runs that the others are compared with, as a list of mappings from setting to value,
-    such as {data.trained_on: reference,
-              data.n_reference: 8000}: each is trained once for all runs that differ only by size of
-              the training set, length and seed
+    references: runs that the others are compared with, as a list of mappings from setting to
+              value, such as {data.trained_on: reference, data.n_reference: 8000}: each is trained
+              once for all runs that differ only by size of the training set, length and seed
     best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as
-    [train.lr]
-    expects:  published values that fit-laws compares with what was measured, see `published/expects.py`
+              [train.lr]
+    expects:  published values that fit-laws compares with what was measured, see
+              `published/expects.py`
     scale:    published or pocket; what a verdict is about
     presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME
               picks one

@@ -205,7 +205,7 @@ def machine(device: torch.device, repeats: int, out: dict) -> dict:
 # ------------------------------------------------------------------------------------------- stacks
 
 
-def config(
+def config(  # noqa: PLR0913
     shape: tuple[int, int, int],
     vocab: int,
     length: int,
@@ -292,7 +292,7 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
             low_high = f"({rates['low']:,.0f} to {rates['high']:,.0f})"
             print(
                 f"  "
-                f"{name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"
+                f"{name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"  # noqa: E501
                 f"{rates['median'] * batch * 64 / 1e6:>7.3f}{achieved / 1e9:>8.0f} {told}{times}",
                 flush=True,
             )
@@ -400,7 +400,7 @@ def in_turns(run: Callable[[int], None], most: int, repeats: int) -> tuple[dict,
 # -------------------------------------------------------------------------------------------- plain
 
 
-def plain_loop(
+def plain_loop(  # noqa: PLR0913
     layers: int,
     width: int,
     heads: int,

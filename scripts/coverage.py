@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from capacity.base import files
@@ -33,7 +34,7 @@ BOOTSTRAPS = ("percentile", "studentized", "bca")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--studies",
         type=int,
@@ -80,7 +81,7 @@ def main() -> None:
         kept = pd.read_csv(before)
         table = pd.concat([kept[~kept.study.isin(table.study)], table])
     order = {name: i for i, name in enumerate(STUDIES)}
-    table = table.sort_values("study", key=lambda column: column.map(order), kind="stable")
+    table = table.iloc[np.argsort(table.study.map(order), kind="stable")]
     files.write_atomic(before, csv(table.round(6)))
     files.write_atomic(folder / "coverage.md", report(table).encode())
     print(
@@ -106,7 +107,7 @@ def report(table: pd.DataFrame) -> str:
         "# Coverage of 95% intervals",
         "",
         f"Written by `scripts/coverage.py`: {own.studies.max():.0f} simulated studies of each kind "
-        f"(`capacity/fitting/coverage.py` plants them); coverage has a standard",
+        f"(`capacity/fitting/simulated.py` plants them); coverage has a standard",
         "error of about 1.1%. even: a balanced plan; few: as small as a first study; rough: places "
         "drawn at random and clumped, a fifth of the points",
         "missing, a tenth unconverged and left out, under-filled runs as lower bounds. bias: "

@@ -38,9 +38,10 @@ import tempfile
 import time
 import traceback
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -513,6 +514,7 @@ def env(bench: Bench) -> None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             versions["nvidia-smi"] = subprocess.run(
                 ["nvidia-smi", "-q", "-d", "CLOCK,POWER,TEMPERATURE"],
+                check=False,
                 timeout=10,
                 text=True,
                 capture_output=True,
@@ -846,7 +848,9 @@ def kernels(bench: Bench) -> None:
                 None,
                 f"{found['launches']:.0f} kernels, {found['below_2us']:.0f} below 2 us",
             )
-            for group, predicted in zip(GROUPS, SHARES.get(label, [None] * len(GROUPS))):
+            for group, predicted in zip(
+                GROUPS, SHARES.get(label, [None] * len(GROUPS)), strict=True
+            ):
                 bench.book.row(f"  {group}", found["shares"].get(group, 0.0), "", predicted)
 
         bench.case(label, one)
@@ -1129,8 +1133,13 @@ def compared(
         try:
             first = forward_backward(form, qkv, dy, H)
             again = [forward_backward(form, qkv, dy, H) for _ in range(5)]
-            equal = all(torch.equal(a, b) for other in again for a, b in zip(first, other))
-            errors = [float((a[:few].double() - b).norm() / b.norm()) for a, b in zip(first, exact)]
+            equal = all(
+                torch.equal(a, b) for other in again for a, b in zip(first, other, strict=True)
+            )
+            errors = [
+                float((a[:few].double() - b).norm() / b.norm())
+                for a, b in zip(first, exact, strict=True)
+            ]
             with torch.no_grad():
                 forward = bench.ms(lambda: form(*heads_of(qkv, H)), inner_s=0.03)["median"] * 1e3
             both = (
@@ -1182,6 +1191,7 @@ def bisect(bench: Bench) -> None:
             code = f"import gpu_first_run; gpu_first_run.{call}"
             done = subprocess.run(
                 [sys.executable, "-c", code],
+                check=False,
                 cwd=ROOT / "scripts",
                 env=child_environment(CUDA_LAUNCH_BLOCKING="1"),
                 capture_output=True,
@@ -1436,7 +1446,7 @@ def report_errors(label: str, work: Callable, qkv, dy, heads: int) -> None:
     for begin in {0, n // 2, max(0, n - 4)}:
         part = slice(begin, begin + 4)
         exact = forward_backward(math_form, qkv[part].double(), dy[part].double(), heads)
-        for a, b in zip((y[part], gradient[part]), exact):
+        for a, b in zip((y[part], gradient[part]), exact, strict=True):
             worst = max(
                 worst,
                 float((a.double() - b).norm() / b.norm())
@@ -1924,6 +1934,7 @@ def counters(bench: Bench) -> None:
             "-c",
             "import gpu_first_run; gpu_first_run.one_plain_step()",
         ],
+        check=False,
         cwd=ROOT / "scripts",
         env=child_environment(),
         capture_output=True,

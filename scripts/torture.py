@@ -40,7 +40,7 @@ grids:
 - model.d_model: [8, 16]
   data.n_sequences: [20, 60]
   seed: "range(0,10)"
-"""
+"""  # noqa: E501
 QUEUE = [
     "cluster=slurm",
     "cluster.gpus=0",
@@ -103,7 +103,7 @@ def torture(folder: Path, args: argparse.Namespace) -> dict:
                 _sweep("war", "--retry-failed", *(QUEUE if args.slurm else [])),
                 cwd=folder,
                 stdout=subprocess.DEVNULL,
-                stderr=open(folder / "war.log", "ab"),
+                stderr=open(folder / "war.log", "ab"),  # noqa: SIM115
             )
             issued += 1
         time.sleep(dice.uniform(0.1, 2 * args.pause - 0.1))
@@ -144,7 +144,10 @@ def _strike(
     choices = {"a training process, SIGKILL": trainers, "a training process, SIGTERM": trainers}
     if slurm:
         jobs = subprocess.run(
-            ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"], capture_output=True, text=True
+            ["squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K"],
+            check=False,
+            capture_output=True,
+            text=True,  # noqa: E501
         ).stdout.split()
         choices |= {
             "the watching process of an element, SIGKILL": watchers,
@@ -167,7 +170,7 @@ def _strike(
     if command is not None:
         return (
             kind
-            if subprocess.run([*command, victim], capture_output=True).returncode == 0
+            if subprocess.run([*command, victim], check=False, capture_output=True).returncode == 0
             else None
         )
     try:

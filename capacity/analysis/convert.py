@@ -22,8 +22,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def current(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The same numbers in the present schema; a tree that already names its kind as it is."""
-    if "kind" in tree:
+    """The same numbers in the present schema; a tree that already names its kind as it is (schema 1
+    of precision named the kind of data so)."""
+    if "kind" in tree and tree.get("schema", 1) > 1:
         return dict(tree)
     for kind, (holds, convert) in OLD.items():
         if holds <= tree.keys():
@@ -51,8 +52,8 @@ DATA_LIMITED = {"underfilled": "data_limited"}
 
 
 def random(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Schema 1 -> 2: runs that the data limit were called underfilled, and what computed the numbers
-    stood with each convention."""
+    """Schema 1 -> 2: runs that the data limit were called underfilled, and what computed the
+    numbers stood with each convention."""
     new = dict(old) | {"schema": 2, "inputs_sha256": old["strict"].get("inputs_sha256")}
     new["versions"] = old["strict"].get("versions")
     for bits in ("strict", "paper"):
@@ -95,10 +96,19 @@ def _renamed(tree: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
     return {names.get(key, key): value for key, value in tree.items()}
 
 
+def precision(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 -> 2: the kind of data was called kind, and a run that holds over 95% of its data
+    under-filled."""
+    new = {name: value for name, value in old.items() if name != "kind"}
+    run_ids = _renamed(old["run_ids"], {"under_filled": "data_limited"})
+    return new | {"schema": 2, "data_kind": old["kind"], "run_ids": run_ids}
+
+
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "ablation": ({"strict", "paper", "varied"}, ablation),
     "random": ({"strict", "paper"}, random),
+    "precision": ({"kept", "capacity", "laws", "paired"}, precision),
     "text": ({"targets", "predicted"}, text),
     "facts": ({"arms", "peaks", "saturated"}, facts),
 }

@@ -43,7 +43,8 @@ def matched(
 ) -> Pairs:
     """Rows of `one` beside those of `other` with equal values in the columns `equal`; rows without
     a partner are left out. equal_if_any: columns in which pairs have to be equal as well, unless no
-    pair is (a setting that always goes with what is compared). key: the column that names a row.
+    pair is (a setting that always goes with what is compared). key: the column that names a
+    row among those of equal values.
 
     `SeveralPartners` where a row has more than one."""
     both = one.merge(other, on=[*equal], how="inner", suffixes=suffixes)
@@ -56,7 +57,7 @@ def matched(
         else:
             unequal.append(column)
     for side, suffix in enumerate(suffixes):
-        rows = both[both.duplicated(f"{key}{suffix}", keep=False)]
+        rows = both[both.duplicated([*equal, f"{key}{suffix}"], keep=False)]
         if len(rows):
             raise SeveralPartners(rows[f"{key}{suffix}"].iloc[0], side, rows)
     return Pairs(both, unequal)

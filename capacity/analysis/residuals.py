@@ -1,8 +1,8 @@
 """How far a fitted law is from what it was fitted to, point by point.
 
 The sign is that of the printed errors: fitted minus measured, so a positive one means that the law
-predicts too much. Where a law is about factors it is fitted / measured - 1 in percent. Every kind of
-study computes its own out of its finding.
+predicts too much. Where a law is about factors it is fitted / measured - 1 in percent. Every kind
+of study computes its own out of its finding.
 """
 
 from __future__ import annotations

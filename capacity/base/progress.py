@@ -7,6 +7,8 @@ import shutil
 import sys
 import time
 
+from capacity.base.words import clock
+
 PLAIN_SECONDS = 15.0  # at most one plain line in this time, unless asked otherwise
 DRAW_SECONDS = 0.1
 
@@ -65,19 +67,3 @@ class Progress:
         if share >= 1.0 or worked <= 0:
             return f", {clock(elapsed)} elapsed"
         return f", {clock(elapsed * (self.total - self.done) / worked)} left"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss, h:mm:ss or d days h:mm:ss."""
-    whole = int(seconds + 0.5)
-    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
-    text = f"{hours}:{minutes:02}:{rest:02}" if hours or days else f"{minutes}:{rest:02}"
-    return f"{days} d {text}" if days else text
-
-
-def count(number: float) -> str:
-    """A count in a few characters: 950, 8.0K, 1.2M, 3.4G, 5.6T."""
-    for limit, suffix in ((1e3, ""), (1e6, "K"), (1e9, "M"), (1e12, "G")):
-        if number < limit:
-            return f"{number:.0f}" if not suffix else f"{number / limit * 1e3:.1f}{suffix}"
-    return f"{number / 1e12:.1f}T"

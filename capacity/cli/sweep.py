@@ -96,7 +96,7 @@ def _retry(args: argparse.Namespace) -> int:
     from capacity.sweep import commands
 
     if not args.failed:
-        raise ConfigError("retry: say what: --failed tries again what has failed or was lost")
+        raise ConfigError("retry: nothing selected; use --failed to rerun failed or lost runs")
     return commands.retry(args.study, args.overrides, args.results, args.dry_run)
 
 

@@ -6,10 +6,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
+from capacity.base.words import count
 from capacity.cli import arguments
 from capacity.cli.help import MEASURE_HELP, TRAIN_HELP
+
+if TYPE_CHECKING:
+    from capacity.base.progress import Progress
+    from capacity.config import Config
 
 
 def add_train(verb: arguments.Verb) -> None:
@@ -58,7 +64,7 @@ def _train(args: argparse.Namespace) -> int:
         from capacity.run.remeasure import measured_otherwise, remeasure
 
         if measured_otherwise(record, config):
-            print("measuring it again, by the settings given now", file=sys.stderr)
+            print("measuring it again, by the present settings", file=sys.stderr)
             record = remeasure(
                 args.results, config.run_id, pick_device(config.cluster.device), config
             )
@@ -73,12 +79,11 @@ def _finished(results: Path, run_id: str) -> dict | None:
     return record if record and record["status"] == "finished" else None
 
 
-def _train_now(config, results: Path) -> int:
+def _train_now(config: Config, results: Path) -> int:
     import torch
 
-    from capacity import records
     from capacity.base.hardware import pick_device, pick_threads, refused_threads
-    from capacity.base.progress import Progress, count
+    from capacity.base.progress import Progress
     from capacity.run.job import Job, Stop
     from capacity.run.mirror import WAIT_SECONDS, Mirror
     from capacity.run.run import execute
@@ -87,47 +92,53 @@ def _train_now(config, results: Path) -> int:
     torch.set_num_threads(pick_threads(config.flops / config.steps, wanted))
     if refused := refused_threads(wanted):
         print(f"capacity: {refused}", file=sys.stderr)
-    p = config.parameters
-    print(
-        f"run {config.run_id}: {config.shape}, {p['total']:,} parameters, {config.items:,} "
-        f"{config.data.unit}, "
-        f"windows of {config.data.seq_len} tokens,\n  {count(config.entropy_bits)}bit of data = "
-        f"{config.entropy_bits / p['total']:.2f} bits per parameter, {config.steps:,} steps, "
-        f"{config.exposures:,.0f} exposures, on {device.type}",
-        file=sys.stderr,
-    )
+    print(_about(config, device.type), file=sys.stderr)
     progress = Progress(config.steps)
-
-    def report(event: dict) -> None:
-        if event["event"] == "note":
-            progress.say(event["text"])
-            return
-        held, loss = event["bits_per_parameter"][0], event["loss_bits_per_token"][0]
-        now = (
-            "failed"
-            if loss is None
-            else f"~{held:.2f} bits/param"
-            if held is not None
-            else f"{loss:.3f} bits/token"
-        )
-        rate = "" if loss is None else f", {count(event['tokens_per_s'])} tok/s"
-        progress.update(event["step"], f"step {event['step']}, {now}{rate}")
-
-    job = Job(results, device, None, report, Stop())
+    job = Job(results, device, None, lambda event: _report(event, progress), Stop())
     with Mirror([config], results, None, WAIT_SECONDS):
         outcome = execute([config], job)[config.run_id]
     progress.close()
+    return _exit_code(outcome, config.run_id, results)
+
+
+def _about(config: Config, device: str) -> str:
+    total = config.parameters["total"]
+    return (
+        f"run {config.run_id}: {config.shape}, {total:,} parameters, {config.items:,} "
+        f"{config.data.unit}, windows of {config.data.seq_len} tokens,\n"
+        f"  {count(config.entropy_bits)}bit of data = {config.entropy_bits / total:.2f} bits per "
+        f"parameter, {config.steps:,} steps, {config.exposures:,.0f} exposures, on {device}"
+    )
+
+
+def _report(event: dict, progress: Progress) -> None:
+    """Show what a training reports, see `run.run`."""
+    if event["event"] == "note":
+        progress.say(event["text"])
+        return
+    held, loss = event["bits_per_parameter"][0], event["loss_bits_per_token"][0]
+    if loss is None:
+        now = "failed"
+    else:
+        now = f"{loss:.3f} bits/token" if held is None else f"~{held:.2f} bits/param"
+        now += f", {count(event['tokens_per_s'])} tok/s"
+    progress.update(event["step"], f"step {event['step']}, {now}")
+
+
+def _exit_code(outcome: str, run_id: str, results: Path) -> int:
+    from capacity import records
+
     if outcome == "busy":
-        raise ConfigError(f"run {config.run_id} is being trained by another process")
+        raise ConfigError(f"run {run_id} is being trained by another process")
     if outcome == "interrupted":
         print(
             "capacity: interrupted; the same command continues from the checkpoint", file=sys.stderr
         )
         return 130
     if outcome == "failed":
-        error = records.read(results, config.run_id)["error"]
+        error = (records.read(results, run_id) or {})["error"]
         print(
-            (error["traceback"] or "") + f"capacity: run {config.run_id} failed: {error['reason']}",
+            f"{error['traceback'] or ''}capacity: run {run_id} failed: {error['reason']}",
             file=sys.stderr,
         )
         return 1
@@ -146,26 +157,23 @@ def _measure(args: argparse.Namespace) -> int:
     from capacity.data import cache as kept
 
     given = [text for text in args.overrides if "=" in text]
-    run_ids: dict[str, object] = dict.fromkeys(
-        text for text in args.overrides if "=" not in text
-    )  # id -> settings, if not its own
-    for run_id in run_ids:  # before any work, so that a typo costs nothing
+    run_ids: dict[str, Config | None] = {}  # id -> settings, where not its own
+    for run_id in (text for text in args.overrides if "=" not in text):
         record = _finished(args.results, run_id)
-        if record is None:
+        if record is None:  # before any work, so that a typo costs nothing
             raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")
+        run_ids[run_id] = None
         if given:
             kept.load(args.results, record["config"]["data"])
             run_ids[run_id] = measured_by(record["config"], given)
     if args.study:
         from capacity.study import load_study
 
-        run_ids |= {
-            run.run_id: run
-            for run in load_study(args.study, given).runs
-            if _finished(args.results, run.run_id)
-        }
+        for run in load_study(args.study, given).runs:
+            if _finished(args.results, run.run_id):
+                run_ids[run.run_id] = run
     if not run_ids:
-        raise ConfigError("measure: no finished runs named; give run ids or --study")
+        raise ConfigError("measure: no finished run selected; give run ids or --study")
     import torch
 
     from capacity.base.hardware import most_threads, pick_device
@@ -173,7 +181,6 @@ def _measure(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(most_threads())
     for run_id, settings in run_ids.items():
-        print(
-            _describe(remeasure(args.results, run_id, pick_device("auto"), settings), args.results)
-        )
+        record = remeasure(args.results, run_id, pick_device("auto"), settings)
+        print(_describe(record, args.results))
     return 0

@@ -135,7 +135,7 @@ class BiosWorld:
                 (
                     [
                         torch.tensor(part[:size] or [EMPTY], device=self.device)
-                        for part, size in zip(value["parts"], sizes)
+                        for part, size in zip(value["parts"], sizes[:2], strict=True)
                     ],
                     torch.tensor(
                         [value["last"][g]["pieces"][:n] for g in glues], device=self.device

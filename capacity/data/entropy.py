@@ -8,6 +8,7 @@ summed over tokens and averaged over people.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 
 def name_bits(n_names: float, n_people: int) -> float:
@@ -49,50 +50,34 @@ def diversity_bits(alphabet: int, length: int, diversity: int, p3: float) -> flo
     return diversity * (length * math.log2(alphabet) - math.log2(diversity) - p3 / math.log(2))
 
 
-def biod_bits(
-    n_people: int,
-    n_names: int,
-    attributes: int,
-    chunks: int,
-    diversity: int,
-    length: int,
-    alphabet: int,
-    p1: float,
-    p2: float,
-    p3: float,
-) -> float:
+class BiodSizes(NamedTuple):
+    """What bioD(N, K, C, D, L, T) is made of but its N people (Definition 2.2)."""
+
+    n_names: int  # N0
+    attributes: int  # K
+    chunks: int  # C
+    diversity: int  # D
+    length: int  # L
+    alphabet: int  # T
+
+
+def biod_bits(n_people: int, sizes: BiodSizes, p1: float, p2: float, p3: float) -> float:
     """Bits learned of bioD(N, K, C, D, L, T), Definition 4.1: names + values + diversity sets; may
     be negative.
 
-    p2: nats per (person, attribute), whole value; p3: the same for its first chunk.
+    p1: nats per person, the name; p2: nats per (person, attribute), whole value; p3: the same for
+    its first chunk.
     """
-    names = n_people * (math.log2(n_names) - p1 / math.log(2))
-    values = n_people * attributes * (chunks * math.log2(diversity) - p2 / math.log(2))
-    return names + values + attributes * diversity_bits(alphabet, length, diversity, p3)
+    d = sizes
+    names = n_people * (math.log2(d.n_names) - p1 / math.log(2))
+    values = n_people * d.attributes * (d.chunks * math.log2(d.diversity) - p2 / math.log(2))
+    sets = d.attributes * diversity_bits(d.alphabet, d.length, d.diversity, p3)
+    return names + values + sets
 
 
-def biod_ceiling(
-    n_people: int,
-    n_names: int,
-    attributes: int,
-    chunks: int,
-    diversity: int,
-    length: int,
-    alphabet: int,
-) -> float:
+def biod_ceiling(n_people: int, sizes: BiodSizes) -> float:
     """R^max P of bioD: the same with p1 = ln N, p2 = p3 = 0."""
-    return biod_bits(
-        n_people,
-        n_names,
-        attributes,
-        chunks,
-        diversity,
-        length,
-        alphabet,
-        math.log(n_people),
-        0.0,
-        0.0,
-    )
+    return biod_bits(n_people, sizes, math.log(n_people), 0.0, 0.0)
 
 
 def largest_population(bits: float, n_names: int, attribute_bits: float) -> int:

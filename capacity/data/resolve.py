@@ -223,6 +223,14 @@ class BiosResolved(WordedResolved[BiosData]):
 class BiodResolved(WordedResolved[BiodData]):
     """bioD."""
 
+    @property
+    def sizes(self) -> entropy.BiodSizes:
+        """Its numbers but N."""
+        d = self.data
+        return entropy.BiodSizes(
+            d.n_names, d.attributes, d.chunks, d.diversity, d.length, d.alphabet
+        )
+
     def items(self, parameters: int) -> int:
         data = self.data
         if data.n_people is not None:
@@ -238,16 +246,7 @@ class BiodResolved(WordedResolved[BiodData]):
 
     def bits(self, items: int) -> float:
         """R^max P (Definition 4.1)."""
-        data = self.data
-        return entropy.biod_ceiling(
-            items,
-            data.n_names,
-            data.attributes,
-            data.chunks,
-            data.diversity,
-            data.length,
-            data.alphabet,
-        )
+        return entropy.biod_ceiling(items, self.sizes)
 
     def identity(self, items: int) -> dict:
         return self._identity(items, "load", "pools_dir")

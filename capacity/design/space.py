@@ -28,7 +28,7 @@ from capacity.cost import Speed, speed_of
 from capacity.run_table import shape_labels
 from capacity.settings.data import UniformData
 from capacity.study import axes_of, load_study
-from capacity.sweep.packs import make_stacks
+from capacity.sweep.packs import Limits, make_stacks
 
 MOST_SEEDS = 8
 
@@ -261,9 +261,8 @@ def _in_formats(name: str, cells: list[Cell]) -> list[Cell]:
 
 
 def _costs(cells: list[Cell], speed: Speed) -> Costs:
-    stacks = make_stacks(
-        [cell.config for cell in cells], math.inf, len(cells), speed.device, speed=speed
-    )
+    limits = Limits(most=len(cells), device=speed.device, speed=speed)
+    stacks = make_stacks([cell.config for cell in cells], math.inf, limits)
     group = {config.run_id: g for g, stack in enumerate(stacks) for config in stack}
     shared = np.array([cell.config.steps * speed.step_s for cell in cells])
     alone = np.array([speed.seconds([cell.config]) for cell in cells])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from capacity.edits.rounding import FLOATS, gptq, output_error, rtn
 from capacity.model.attention import document_mask
-from capacity.model.gpt import GPT, Weight
+from capacity.model.gpt import GPT, Rows, Weight
 from capacity.settings.quantize import CASTS, STORAGE, Spec
 
 TOKENS_AT_ONCE = 2**14  # of a forward pass over calibration data
@@ -52,16 +52,13 @@ class Observed(GPT):
             self.grams[name] = gram if before is None else before + gram
         return super()._linear(x_MNI, w, name)
 
-    def inputs(
-        self, w: dict[str, Tensor], rows_BT: Tensor
-    ) -> list[tuple[Tensor, int, int, Tensor | None]]:
-        """Hidden states in front of the first block, in parts, each as (states, sequences,
-        positions, document mask)."""
+    def inputs(self, w: dict[str, Tensor], rows_BT: Tensor) -> list[tuple[Tensor, Rows]]:
+        """Hidden states in front of the first block, in parts, each with how its positions lie."""
         out = []
         for part in rows_BT.split(max(1, TOKENS_AT_ONCE // rows_BT.shape[1])):
             B, T = self.targets(part).shape
             mask = document_mask(part[:, :-1]) if self.model.document_mask else None
-            out.append((self._embed(w, part[None]), B, T, mask))
+            out.append((self._embed(w, part[None]), Rows(B, T, mask)))
         return out
 
     def through(
@@ -69,9 +66,7 @@ class Observed(GPT):
     ) -> tuple[list, dict[str, Tensor]]:
         """The hidden states behind a block, and the grams of the maps named."""
         self.grams = dict.fromkeys(observed)
-        behind = [
-            (self._block(w, at, x, B, T, mask, False)[0], B, T, mask) for x, B, T, mask in parts
-        ]
+        behind = [(self._block(w, at, x, rows, False)[0], rows) for x, rows in parts]
         grams = {name: gram for name, gram in self.grams.items() if gram is not None}
         self.grams = {}
         return behind, grams

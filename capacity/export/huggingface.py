@@ -211,7 +211,9 @@ def _gpt2(
     } | _norm(w, "norm", "transformer.ln_f")
     for layer in range(model.n_layers):
         at, there = f"blocks.{layer}.", f"transformer.h.{layer}."
-        qkv, bias = (torch.cat(parts, -1) for parts in zip(*_heads(model, w, at, found.notes)))
+        qkv, bias = (
+            torch.cat(parts, -1) for parts in zip(*_heads(model, w, at, found.notes), strict=True)
+        )
         up, down = _mlp(model, w, at, found.notes)
         out |= _norm(w, at + "norm1", there + "ln_1") | _norm(
             w, at + "norm2", there + "ln_2", model.d_model
@@ -258,7 +260,7 @@ def _gpt_neox(
         at, there = f"blocks.{layer}.", f"gpt_neox.layers.{layer}."
         qkv, bias = (
             torch.cat([part.unflatten(-1, (model.n_heads, -1)) for part in parts], -1).flatten(-2)
-            for parts in zip(*_heads(model, w, at, found.notes))
+            for parts in zip(*_heads(model, w, at, found.notes), strict=True)
         )
         up, down = _mlp(model, w, at, found.notes)
         out |= _norm(w, at + "norm1", there + "input_layernorm") | _norm(
@@ -321,6 +323,7 @@ def _llama(
             zip(
                 ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
                 _split(w, at + "qkv", widths),
+                strict=True,
             )
         )
         maps["self_attn.o_proj"] = w[at + "out.weight"], w.get(at + "out.bias")
@@ -374,7 +377,9 @@ def _split(
     w: dict[str, Tensor], name: str, widths: list[int]
 ) -> list[tuple[Tensor, Tensor | None]]:
     weights, bias = w[name + ".weight"].split(widths, -1), w.get(name + ".bias")
-    return list(zip(weights, [None] * len(widths) if bias is None else bias.split(widths)))
+    return list(
+        zip(weights, [None] * len(widths) if bias is None else bias.split(widths), strict=True)
+    )
 
 
 def _mlp(

@@ -122,7 +122,7 @@ All that the run depends on; the run id is a hash of it.
 
 Name the run ({run_id}), the program ({version}) and the convention of the number that you quote. The protocol is that of
 {PROTOCOLS.get(kind, PEOPLE)}.
-"""
+"""  # noqa: E501
 
 
 def prompt(data) -> str:

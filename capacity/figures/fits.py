@@ -17,7 +17,7 @@ def residual_figure(residuals):
     """
     with rc_context(STYLE):
         figure, axes = _panels(len(residuals))
-        for ax, part in zip(axes, residuals):
+        for ax, part in zip(axes, residuals, strict=True):
             ax.axhline(0.0, color=GUIDE, linewidth=0.7, gid="no error")
             for i, (series, points) in enumerate(part.points.groupby("series", sort=False)):
                 of_runs(
@@ -59,7 +59,7 @@ def means_figure(cells, over, numbers, log):
     """
     with rc_context(STYLE):
         figure, axes = _panels(len(numbers))
-        for ax, number in zip(axes, numbers):
+        for ax, number in zip(axes, numbers, strict=True):
             for i, (name, rows) in enumerate(cells.groupby("name", sort=False)):
                 rows, look = (
                     rows.dropna(subset=[number]).sort_values(over),

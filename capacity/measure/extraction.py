@@ -27,7 +27,7 @@ from capacity.declare import extraction as declared
 from capacity.measure.questions import Question, ask
 from capacity.model.gpt import GPT
 from capacity.settings.train import Train
-from capacity.train.optim import Hyper, Schedule, adamw
+from capacity.train.optim import Gradient, Hyper, Schedule, Weights, adamw
 
 MEASURE = declared.MEASURE
 BETAS, EPS, CLIP, FINAL = (
@@ -184,7 +184,11 @@ def fine_tune(
         loss = (nll * asked).sum() / asked.sum()
         (grad,) = torch.autograd.grad(loss, leaf)
         alive = adamw(
-            trained, grad, *moments, decay, hyper, now[step % BLOCK], alive, loss.detach()[None]
+            Weights(trained, *moments, decay),
+            Gradient(grad, loss.detach()[None]),
+            hyper,
+            now[step % BLOCK],
+            alive,
         )
     if not bool(alive[0]):
         raise FloatingPointError(

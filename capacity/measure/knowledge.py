@@ -150,11 +150,8 @@ def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -
         chunk = Question(slots, begin, torch.full_like(begin, d.length))
         first_chunk.append(nats if d.chunks == 1 else asking.ask(world.pieces, chunk)[0])
     p1, p2, p3 = float(p1_R.mean()), float(np.mean(whole)), float(np.mean(first_chunk))
-    n, sizes = (
-        world.n_people,
-        (d.n_names, d.attributes, d.chunks, d.diversity, d.length, d.alphabet),
-    )
-    held = entropy.biod_bits(n, *sizes, p1, p2, p3)
+    n, sizes = world.n_people, resolve.BiodResolved(d).sizes
+    held = entropy.biod_bits(n, sizes, p1, p2, p3)
     value_bits = d.chunks * math.log2(d.diversity)
     by_attribute = {
         f"ID {k + 1}": _summary([whole[k]], [hits[k]], value_bits) for k in range(d.attributes)
@@ -176,7 +173,7 @@ def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -
         out,
         world,
         "first",
-        _Answers(person, held, entropy.biod_ceiling(n, *sizes), total_R, np.concatenate(hits)),
+        _Answers(person, held, entropy.biod_ceiling(n, sizes), total_R, np.concatenate(hits)),
         parameters,
     )
 

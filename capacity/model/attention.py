@@ -13,6 +13,7 @@ shorter contexts.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -61,11 +62,11 @@ def _forward(q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> tuple[Tensor, Tenso
         e_bad, sums_bad = e_nTT[bad], sums[bad]
         attend(q_nKT[bad], k_nKT[bad], v_and_one[bad], e_bad, sums_bad, stable=True)
         e_nTT[bad], sums[bad] = e_bad, sums_bad
-    l = sums[:, K:].clone()
-    return sums[:, :K] / l, e_nTT, l
+    total = sums[:, K:].clone()
+    return sums[:, :K] / total, e_nTT, total
 
 
-def _backward(
+def _backward(  # noqa: PLR0913  the operation's arguments
     dy_nKT: Tensor,
     q_nKT: Tensor,
     k_nKT: Tensor,
@@ -83,14 +84,14 @@ def _backward(
     q, k = q_nKT * K**-0.5, k_nKT * K**-0.5
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v_nKT))
     room = q.new_empty(min(n, _group(T)), T, T)
-    for g, both, v, e, q, k, dq_, dk_, dv_ in _groups(
+    for g_, both, v, e, q_, k_, dq_, dk_, dv_ in _groups(
         g, g_and_gy, v_and_one, e_nTT, q, k, dq, dk, dv
     ):
-        ds = room[: len(g)]
-        torch.bmm(g, e, out=dv_)
+        ds = room[: len(g_)]
+        torch.bmm(g_, e, out=dv_)
         torch.bmm(both.transpose(1, 2), v, out=ds).mul_(e)
-        torch.bmm(k, ds.transpose(1, 2), out=dq_)
-        torch.bmm(q, ds, out=dk_)
+        torch.bmm(k_, ds.transpose(1, 2), out=dq_)
+        torch.bmm(q_, ds, out=dk_)
     return dq, dk, dv
 
 
@@ -98,8 +99,8 @@ def _group(T: int) -> int:
     return max(1, SCORES_AT_ONCE // (T * T))
 
 
-def _groups(*tensors: Tensor):
-    return zip(*(x.split(_group(tensors[0].shape[-1])) for x in tensors))
+def _groups(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(x.split(_group(tensors[0].shape[-1])) for x in tensors), strict=True)
 
 
 # Operations of their own, because a step is also traced, and what a tracer sees may not branch on
@@ -107,8 +108,8 @@ def _groups(*tensors: Tensor):
 _library = torch.library.Library("capacity", "DEF")
 _library.define("short_causal(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor, Tensor)")
 _library.define(
-    "short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, Tensor l) "
-    "-> (Tensor, Tensor, Tensor)"
+    "short_causal_backward(Tensor dy, Tensor q, Tensor k, Tensor v, Tensor y, Tensor e, "
+    "Tensor total) -> (Tensor, Tensor, Tensor)"
 )
 _library.impl("short_causal", _forward, "CPU")
 _library.impl("short_causal_backward", _backward, "CPU")
@@ -121,7 +122,7 @@ def _(q, k, v):
 
 
 @torch.library.register_fake("capacity::short_causal_backward", lib=_library)
-def _(dy, q, k, v, y, e, l):
+def _(dy, q, k, v, y, e, total):  # noqa: PLR0913  as above
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
@@ -131,8 +132,8 @@ class _Grouped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
-        y, e, l = torch.ops.capacity.short_causal(q_nKT, k_nKT, v_nKT)
-        ctx.save_for_backward(q_nKT, k_nKT, v_nKT, y, e, l)
+        y, e, total = torch.ops.capacity.short_causal(q_nKT, k_nKT, v_nKT)
+        ctx.save_for_backward(q_nKT, k_nKT, v_nKT, y, e, total)
         return y
 
     @staticmethod
@@ -160,9 +161,9 @@ class _Softmax(torch.autograd.Function):
         q_nKT, k_nKT, v_nKT, p_nTT = ctx.saved_tensors
         dv = torch.bmm(dy_nKT, p_nTT)
         dp = torch.bmm(dy_nKT.transpose(1, 2), v_nKT)
-        ds = torch.ops.aten._softmax_backward_data(dp, p_nTT, -1, p_nTT.dtype).mul_(
-            q_nKT.shape[1] ** -0.5
-        )
+        # what autograd itself calls for a softmax
+        ds = torch.ops.aten._softmax_backward_data(dp, p_nTT, -1, p_nTT.dtype)  # noqa: SLF001
+        ds.mul_(q_nKT.shape[1] ** -0.5)
         return torch.bmm(k_nKT, ds.transpose(1, 2)), torch.bmm(q_nKT, ds), dv
 
 

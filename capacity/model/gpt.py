@@ -20,6 +20,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -71,10 +72,18 @@ class Weight:
         )
 
 
+class Rows(NamedTuple):
+    """How the N = B T positions of a member lie in its sequences."""
+
+    B: int
+    T: int
+    mask: Tensor | None  # bool [M B, T, T], see `document_mask`
+
+
 class GPT:
     """Layout, initial weights and forward pass for one shape."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the shape, and what products and weights are rounded to
         self,
         model: Model,
         vocab_size: int,
@@ -85,7 +94,7 @@ class GPT:
         qat_embeddings: bool = False,
     ):
         """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to
-        before use, see `quantize.aware`."""
+        before use, see `qat`."""
         assert not (bos and model.document_mask), (
             "a document mask needs EOS tokens in the data, not a BOS vector"
         )
@@ -118,7 +127,7 @@ class GPT:
                 torch.full((size,), w.constant)
                 if w.std is None
                 else torch.randn(size, generator=generator) * w.std
-                for w, size in zip(self.layout, self.sizes)
+                for w, size in zip(self.layout, self.sizes, strict=True)
             ]
             rows.append(torch.cat(parts))
         return torch.stack(rows)
@@ -127,14 +136,17 @@ class GPT:
         """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position
         tables), else 0."""
         return torch.cat(
-            [torch.full((size,), float(w.decays)) for w, size in zip(self.layout, self.sizes)]
+            [
+                torch.full((size,), float(w.decays))
+                for w, size in zip(self.layout, self.sizes, strict=True)
+            ]
         )
 
     def matrices(self) -> list[tuple[int, tuple[int, ...], list[int]]]:
         """The maps inside blocks but routers, as (first entry in a member's row, shape [..., in,
         out], widths of the maps that lie side by side in it: queries, keys and values)."""
         out, first = [], 0
-        for w, size in zip(self.layout, self.sizes):
+        for w, size in zip(self.layout, self.sizes, strict=True):
             if w.is_map:
                 wide = (w.shape[-1] - self.model.d_model) // 2
                 parts = (
@@ -152,7 +164,7 @@ class GPT:
         parts = flat_MP.split(
             self.sizes, dim=1
         )  # one split: its backward is one concatenation, not P-sized sums
-        return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts)}
+        return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts, strict=True)}
 
     def hidden(
         self, w: dict[str, Tensor], tokens_MBT: Tensor, training: bool = False
@@ -173,7 +185,7 @@ class GPT:
         x_MND = self._embed(w, tokens_MBT)
         balance = []
         for layer in range(self.model.n_layers):
-            x_MND, balance_M = self._block(w, f"blocks.{layer}.", x_MND, B, T, mask, training)
+            x_MND, balance_M = self._block(w, f"blocks.{layer}.", x_MND, Rows(B, T, mask), training)
             balance += [balance_M] if balance_M is not None else []
         return self._norm(w, "norm", x_MND), torch.stack(balance).mean(0) if balance else None
 
@@ -233,7 +245,7 @@ class GPT:
         )
         parts = [
             numbers((x @ table_DV).float(), target)
-            for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows))
+            for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows), strict=True)
         ]
         found = torch.cat(parts)
         return found.view(*target_BT.shape, *found.shape[1:])
@@ -303,17 +315,10 @@ class GPT:
         return x.view(M, B * T, D)
 
     def _block(
-        self,
-        w: dict[str, Tensor],
-        at: str,
-        x_MND: Tensor,
-        B: int,
-        T: int,
-        mask: Tensor | None,
-        training: bool,
+        self, w: dict[str, Tensor], at: str, x_MND: Tensor, rows: Rows, training: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The hidden states behind a block, and with experts its balance loss."""
-        x_MND = x_MND + self._attention(w, at, x_MND, B, T, mask)
+        x_MND = x_MND + self._attention(w, at, x_MND, rows)
         if self.model.n_experts:
             y_MND, balance_M = self._experts(w, at, x_MND, training)
             return x_MND + y_MND, balance_M
@@ -321,10 +326,9 @@ class GPT:
             x_MND = x_MND + self._mlp(w, at, self._norm(w, at + "norm2", x_MND))
         return x_MND, None
 
-    def _attention(
-        self, w: dict[str, Tensor], at: str, x_MND: Tensor, B: int, T: int, mask: Tensor | None
-    ) -> Tensor:
+    def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, rows: Rows) -> Tensor:
         M, N, D = x_MND.shape
+        B, T, mask = rows
         qkv_MNE = self._linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
         heads = [self.model.n_heads, self.model.kv_heads, self.model.kv_heads]
         q, k, v = (

@@ -91,7 +91,7 @@ ONLY = {
 BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max
 
 
-def check_expects(entries: Any) -> list[dict]:
+def check_expects(entries: Any) -> list[dict[str, Any]]:
     """The entries with their defaults filled in (range, where, of, models, statistic, below), or
     ConfigError."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -109,21 +109,8 @@ def check_expects(entries: Any) -> list[dict]:
     return out
 
 
-def _checked(entry: dict, at: str) -> dict:
-    for key in entry:
-        if key not in KEYS:
-            raise ConfigError(
-                f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: "
-                f"{', '.join(KEYS)}"
-            )
-    for key in TEXTS:
-        if key in entry and not isinstance(entry[key], str):
-            raise ConfigError(f"{at}: {key}: {entry[key]!r}: expected text")
-    for key in ("name", "quantity") + ("source", "evidence") * ("published" not in entry):
-        if not entry.get(key):
-            raise ConfigError(
-                f"{at}: {key} is missing" + (", or published: an id" if key == "source" else "")
-            )
+def _checked(entry: dict[str, Any], at: str) -> dict[str, Any]:
+    _check_keys(entry, at)
     quantity = _one_of(at, "quantity", entry["quantity"], QUANTITIES)
     if "published" in entry:
         entry = _from_published(entry, at)
@@ -143,13 +130,7 @@ def _checked(entry: dict, at: str) -> dict:
         "convention": "",
         "note": "",
     } | entry
-    if quantity in ("ratio", "rising"):
-        out["of"] = _one_of(at, "of", entry.get("of", "R"), NUMBERS)
-    if quantity == "ratio":
-        out["models"] = _one_of(at, "models", entry.get("models", "peak"), ("peak", "matched"))
-    if quantity == "saturated_fraction":
-        out["statistic"] = _one_of(at, "statistic", entry.get("statistic", "min"), ("min", "mean"))
-        out["below"] = _number(at, "below", entry.get("below", BELOW))
+    out |= _defaults(quantity, entry, at)
     for key in ("where", "against"):
         if key in out:
             _check_where(out[key], f"{at}: {key}")
@@ -157,7 +138,38 @@ def _checked(entry: dict, at: str) -> dict:
     return out
 
 
-def _from_published(entry: dict, at: str) -> dict:
+def _check_keys(entry: dict[str, Any], at: str) -> None:
+    """ConfigError for a key that does not exist, a text that is none, and what is missing."""
+    for key in entry:
+        if key not in KEYS:
+            raise ConfigError(
+                f"{at}: {key}: no such entry{nearest(str(key), list(KEYS))}; allowed: "
+                f"{', '.join(KEYS)}"
+            )
+    for key in TEXTS:
+        if key in entry and not isinstance(entry[key], str):
+            raise ConfigError(f"{at}: {key}: {entry[key]!r}: expected text")
+    for key in ("name", "quantity") + ("source", "evidence") * ("published" not in entry):
+        if not entry.get(key):
+            raise ConfigError(
+                f"{at}: {key} is missing" + (", or published: an id" if key == "source" else "")
+            )
+
+
+def _defaults(quantity: str, entry: dict[str, Any], at: str) -> dict[str, Any]:
+    """The entries that a quantity takes, as given or by default."""
+    out = {}
+    if quantity in ("ratio", "rising"):
+        out["of"] = _one_of(at, "of", entry.get("of", "R"), NUMBERS)
+    if quantity == "ratio":
+        out["models"] = _one_of(at, "models", entry.get("models", "peak"), ("peak", "matched"))
+    if quantity == "saturated_fraction":
+        out["statistic"] = _one_of(at, "statistic", entry.get("statistic", "min"), ("min", "mean"))
+        out["below"] = _number(at, "below", entry.get("below", BELOW))
+    return out
+
+
+def _from_published(entry: dict[str, Any], at: str) -> dict[str, Any]:
     """The entry with what the published value says; a range of the study's own goes before that of
     the value."""
     for key in OWN:
@@ -182,7 +194,7 @@ def _from_published(entry: dict, at: str) -> dict:
     return given | entry | {"note": "; ".join(filter(None, notes))}
 
 
-def _range(entry: dict, at: str) -> list[float | None]:
+def _range(entry: dict[str, Any], at: str) -> list[float | None]:
     """[lowest, highest] from range, or from value and tolerance."""
     value = None if entry.get("value") is None else _number(at, "value", entry["value"])
     if ("range" in entry) == ("tolerance" in entry):
@@ -191,7 +203,8 @@ def _range(entry: dict, at: str) -> list[float | None]:
         tolerance = _number(at, "tolerance", entry["tolerance"])
         if value is None or tolerance <= 0:
             raise ConfigError(f"{at}: tolerance: needs a value, and must be above 0")
-        return sorted([value * (1 - tolerance), value * (1 + tolerance)])
+        low, high = sorted([value * (1 - tolerance), value * (1 + tolerance)])
+        return [low, high]
     ends = entry["range"]
     if not isinstance(ends, list) or len(ends) != 2 or ends == [None, None]:
         raise ConfigError(

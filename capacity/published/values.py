@@ -22,14 +22,18 @@ shows there, not whether the published number is right.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import textwrap
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from capacity.base.errors import ConfigError, nearest
+from capacity.base.words import count
 
 FILE = Path(__file__).with_name("published.toml")
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
@@ -66,31 +70,31 @@ class Value:
     what: str
     source: str
     evidence: str
-    setting: dict
+    setting: dict[str, Any]
     value: float | None = None
     unit: str = ""
     range: tuple[float | None, float | None] | None = None
     interval: tuple[float, float] | None = None
     margin: float | None = None
     quantity: str | None = None
-    constants: dict | None = None
+    constants: dict[str, float] | None = None
     sd_over_shapes: float | None = None
     convention: str = ""
     note: str = ""
 
-    def expected(self, name: str | None = None, **changes) -> dict:
+    def expected(self, name: str | None = None, **changes: Any) -> dict[str, Any]:
         """An entry as `expects.check_expects` returns them: what `verdict` compares with."""
         return {
             "name": name or self.what,
             "quantity": self.quantity or self.unit,
             "published": self.id,
             "value": self.value,
-            "range": list(self.range),
+            "range": None if self.range is None else list(self.range),
             "source": self.source,
             "evidence": self.evidence,
             "convention": self.convention,
             "note": self.note,
-            "there": told_setting(self.setting),
+            "there": describe_setting(self.setting),
         } | changes
 
 
@@ -98,9 +102,9 @@ class Value:
 def values() -> dict[str, Value]:
     """All published values by id."""
     tree = tomllib.loads(FILE.read_text("utf-8"))
-    found = [_value(entry, tree["setting"]) for entry in tree["value"]]
-    assert len({value.id for value in found}) == len(found), f"{FILE}: an id stands there twice"
-    return {value.id: value for value in found}
+    known = [_value(entry, tree["setting"]) for entry in tree["value"]]
+    assert len({value.id for value in known}) == len(known), f"{FILE}: an id stands there twice"
+    return {value.id: value for value in known}
 
 
 def get(id: str) -> Value:
@@ -113,7 +117,7 @@ def get(id: str) -> Value:
     return values()[id]
 
 
-def _value(entry: dict, settings: dict) -> Value:
+def _value(entry: dict[str, Any], settings: dict[str, Any]) -> Value:
     value = Value(**entry | {"setting": settings[entry["setting"]]})
     assert value.evidence in EVIDENCE, f"{FILE}: {value.id}: evidence {value.evidence}"
     if value.constants is not None:
@@ -121,17 +125,21 @@ def _value(entry: dict, settings: dict) -> Value:
     assert (value.range is None) != (value.margin is None), (
         f"{FILE}: {value.id}: give a range, or a margin"
     )
-    if value.margin is not None:
-        low, high = value.interval or (value.value, value.value)
-        ends = low - value.margin * abs(low), high + value.margin * abs(high)
-    else:
-        ends = value.range
-    return Value(
-        **value.__dict__ | {"range": tuple(None if math.isinf(end) else end for end in ends)}
-    )
+    if value.range is not None:
+        low, high = value.range
+        return dataclasses.replace(value, range=(_closed(low), _closed(high)))
+    low, high = value.interval or (value.value, value.value)
+    assert value.margin is not None and low is not None and high is not None, f"{FILE}: {value.id}"
+    lowest, highest = low - value.margin * abs(low), high + value.margin * abs(high)
+    return dataclasses.replace(value, range=(lowest, highest))
 
 
-def decide(measured: dict, ends) -> tuple[str, str]:
+def _closed(end: float | None) -> float | None:
+    """An end of a range; None for one without end."""
+    return None if end is None or math.isinf(end) else end
+
+
+def decide(measured: Mapping[str, Any], ends: Sequence[float | None]) -> tuple[str, str]:
     """(verdict, reason) of a measured value and interval against a range [lowest, highest], of
     which None is an open end.
 
@@ -140,10 +148,8 @@ def decide(measured: dict, ends) -> tuple[str, str]:
     """
     if measured.get("lacks"):
         return UNKNOWN, measured["lacks"]
-    low, high = (
-        (-math.inf if ends[0] is None else ends[0]),
-        (math.inf if ends[1] is None else ends[1]),
-    )
+    low = -math.inf if ends[0] is None else ends[0]
+    high = math.inf if ends[1] is None else ends[1]
     value, interval = measured["value"], measured["interval"]
     side = "inside" if low <= value <= high else "outside"
     if interval is None:
@@ -158,20 +164,26 @@ def decide(measured: dict, ends) -> tuple[str, str]:
     )
 
 
-def verdict(expected: dict, measured: dict, *, at: str = "", scale: str = "published") -> dict:
+def verdict(
+    expected: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    *,
+    at: str = "",
+    scale: str = "published",
+) -> dict[str, Any]:
     """A row of `fit.json`: what was published, what was measured, and the verdict with its reason.
 
     expected: of `Value.expected` or `expects.check_expects`; measured: as for `decide`, with method
     and remarks where there are any; at: which runs, in words; scale: published, or that of the
     runs, such as pocket.
     """
-    found, why = decide(measured, expected["range"])
+    decision, why = decide(measured, expected["range"])
     return {
         "name": expected["name"],
         "quantity": expected["quantity"],
         "at": at,
         "scale": scale,
-        "verdict": found,
+        "verdict": decision,
         "reason": why,
         "measured": measured.get("value"),
         "interval": measured.get("interval"),
@@ -190,7 +202,7 @@ def verdict(expected: dict, measured: dict, *, at: str = "", scale: str = "publi
     }
 
 
-def lines(verdicts: list[dict]) -> list[str]:
+def lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Verdicts for a terminal, those of one name below one head; no line over 80 columns."""
     out, last = [], None
     for v in verdicts:
@@ -240,30 +252,27 @@ def caveat(scale: str, here: str) -> list[str]:
     )
 
 
-def scale_of(value: Value, parameters, tokens: float | None = None) -> str:
+def scale_of(value: Value, parameters: Iterable[float], tokens: float | None = None) -> str:
     """published, where runs of these parameters [smallest, largest] and tokens lie within what the
     value was measured on (at least half of its tokens), else another."""
     low, high = value.setting["parameters"]
-    inside = 0.99 * low <= min(parameters) and max(parameters) <= 1.01 * high
+    sizes = list(parameters)
+    inside = 0.99 * low <= min(sizes) and max(sizes) <= 1.01 * high
     enough = tokens is None or tokens >= value.setting.get("tokens", 0.0) / 2
     return "published" if inside and enough else "another"
 
 
-def told_setting(setting: dict) -> str:
+def describe_setting(setting: Mapping[str, Any]) -> str:
     """Where a value was measured, such as "N 10K to 10M, P 1M to 500M, 1000 exposures, mixed
     fp16"."""
 
-    def told(there) -> str:
-        return (
-            " to ".join(map(told, there))
-            if isinstance(there, list)
-            else short(there)
-            if isinstance(there, float)
-            else str(there)
-        )
+    def words(there: Any) -> str:
+        if isinstance(there, list):
+            return " to ".join(map(words, there))
+        return count(there) if isinstance(there, float) else str(there)
 
     return ", ".join(
-        text.format(told(setting[key])) for key, text in WORDS.items() if key in setting
+        text.format(words(setting[key])) for key, text in WORDS.items() if key in setting
     )
 
 
@@ -280,11 +289,11 @@ def digits(x: float) -> str:
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3f}" if 0.1 <= abs(x) < 10 else f"{x:.3g}"
 
 
-def ends(interval) -> str:
+def ends(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f"[{digits(interval[0])}, {digits(interval[1])}]"
 
 
-def ranged(ends) -> str:
+def ranged(ends: Sequence[float | None]) -> str:
     low, high = ("" if end is None else f"{end:.3g}" for end in ends)
     return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
 

@@ -122,7 +122,7 @@ def _line(line: Line2D, ax: Axes) -> tuple[float, dict] | None:
         "y": _numbers(y[known]),
         "name": _name(line),
         **_look(line),
-        **dict(zip(("xIn", "yIn"), _inside(line.get_transform(), ax))),
+        **dict(zip(("xIn", "yIn"), _inside(line.get_transform(), ax), strict=True)),
     }
     for key, told in (
         ("runs", getattr(line, "run_ids", None)),
@@ -239,7 +239,11 @@ def _text(text: Text, ax: Axes) -> tuple[float, dict] | None:
             _numbers(text.get_position()),
             _inside(text.get_transform(), ax),
         )
-    return (text.get_zorder(), mark | dict(zip(("xIn", "yIn"), inside))) if words.strip() else None
+    return (
+        (text.get_zorder(), mark | dict(zip(("xIn", "yIn"), inside, strict=True)))
+        if words.strip()
+        else None
+    )
 
 
 def _along(text: Text, ax: Axes) -> list[float] | None:

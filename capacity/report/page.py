@@ -1,7 +1,8 @@
 """`capacity report`: everything about a study in one HTML file that loads nothing.
 
-The law is judged as `fit-laws` judges it and its files are written beside the page, so that no number of the page can differ from the fit's. A
-study whose runs carry no law gets a page that says why. The page holds no clock: the same records give the same bytes.
+The law is judged as `fit-laws` judges it and its files are written beside the page, so that no
+number of the page can differ from the fit's. A study whose runs carry no law gets a page that says
+why. The page holds no clock: the same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ CAPTIONS = {
 class Request:
     """What a page is asked of.
 
-    asked: the study as the command named it. table: of `run_table.table`, a row per planned run. options: of the fit, to be
-    repeated in the commands that make the page again.
+    asked: the study as the command named it. table: of `run_table.table`, a row per planned run.
+    options: of the fit, to be repeated in the commands that make the page again.
     """
 
     asked: str
@@ -70,7 +71,8 @@ class Request:
 
 
 def build(request: Request, finding: Finding | None, reason: str = "") -> bytes:
-    """The page as bytes of UTF-8; finding: what the study's kind found, or None, and then `reason` says why not."""
+    """The page as bytes of UTF-8; finding: what the study's kind found, or None, and then `reason`
+    says why not."""
     study, table = request.study, request.table
     kept = [record for run in study.runs if (record := records.read(request.results, run.run_id))]
     states = runs.states(request.results, table)
@@ -161,7 +163,8 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _section(part: Section) -> dict[str, Any]:
-    """A section as the template takes it; short: its title up to a colon, for the list of contents."""
+    """A section as the template takes it; short: its title up to a colon, for the list of
+    contents."""
     return {
         "id": part.id,
         "title": part.title,
@@ -179,7 +182,8 @@ def _block(block: Any) -> dict[str, Any]:
 
 
 def _columns(study: Study, table: pd.DataFrame, frame: pd.DataFrame) -> list[RunColumn]:
-    """Of the table of runs: those of every kind that a run is of, where some run has something in them."""
+    """Of the table of runs: those of every kind that a run is of, where some run has something in
+    them."""
     wanted = [
         column
         for kind in kinds.kinds_of(study.runs, table)
@@ -216,7 +220,8 @@ def _files(finding: Finding | None) -> dict[str, bytes]:
 
 
 def _rendered(context: dict[str, Any], data: dict[str, Any], files: dict[str, bytes]) -> bytes:
-    """The template filled; the largest files stay outside where the page would grow beyond LARGEST."""
+    """The template filled; the largest files stay outside where the page would grow beyond
+    LARGEST."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("capacity.report", "."),
         autoescape=True,
@@ -280,7 +285,8 @@ def _no_answer(table: pd.DataFrame, reason: str) -> list[str]:
     count = table.status.value_counts()
     if not count.get("finished"):
         return [
-            f"**No answer yet:** no run has finished; {count.get('failed', 0)} failed, {count.get('missing', 0)} have no record."
+            f"**No answer yet:** no run has finished; {count.get('failed', 0)} failed, "
+            f"{count.get('missing', 0)} have no record."
         ]
     return [
         f"**No law from these runs:** {reason}.",
@@ -294,13 +300,15 @@ def _warnings(asked: str, study: Study, states: dict[str, str]) -> list[str]:
         return []
     settings = " ".join(study.overrides)
     return [
-        f"**Not complete:** {', '.join(f'{n} {state}' for state, n in left.sort_index().items())} of {len(states)} runs. What is said here rests on the others. "
+        f"**Not complete:** {', '.join(f'{n} {state}' for state, n in left.sort_index().items())} "
+        f"of {len(states)} runs. What is said here rests on the others. "
         f"Continue with: capacity sweep {asked} {settings}".rstrip()
     ]
 
 
 def _flags(document: Document | None, table: pd.DataFrame, states: dict[str, str]) -> list[Flag]:
-    """The document's own, with what only the folder of a run can tell; without a document the states alone."""
+    """The document's own, with what only the folder of a run can tell; without a document the
+    states alone."""
     own = (
         document.flags
         if document
@@ -335,7 +343,8 @@ def _filter(flag: Flag) -> str:
 
 
 def _means(means: pd.DataFrame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
-    """The table of means for the template; its figure joins `drawn` where there is a setting to draw over."""
+    """The table of means for the template; its figure joins `drawn` where there is a setting to
+    draw over."""
     numbers = [column.heading for column in columns if column.main and column.heading in means]
     if over and means[over].nunique() > 1 and numbers:
         from capacity.figures.fits import means_figure
@@ -383,7 +392,7 @@ def _table(cells: dict[str, Any]) -> dict[str, Any]:
     return {
         "columns": cells["columns"],
         "rows": [
-            [_shown(value, column) for value, column in zip(row, cells["columns"])]
+            [_shown(value, column) for value, column in zip(row, cells["columns"], strict=True)]
             for row in cells["rows"]
         ],
     }
@@ -410,7 +419,7 @@ def _shown(value: Any, column: dict) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if value is None or value == "" or (isinstance(value, float) and pd.isna(value)):
         return "–"
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, (bool, str)):
         return str(value)
     if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
@@ -419,7 +428,7 @@ def _text(value: Any) -> str:
 
 def _hover(cells: dict[str, Any], row: list) -> str:
     """What the tip over a run's point says in its first line."""
-    given = {column["heading"]: value for column, value in zip(cells["columns"], row)}
+    given = {column["heading"]: value for column, value in zip(cells["columns"], row, strict=True)}
     flags = given["flags"] or ""
     return f"{given['shape']}, seed {given['seed']}, run {given['run']}" + (
         f" ({flags})" if flags else ""
@@ -428,7 +437,10 @@ def _hover(cells: dict[str, Any], row: list) -> str:
 
 def _example(cells: dict[str, Any]) -> str:
     """A filter that works on this table."""
-    given = {column["heading"]: value for column, value in zip(cells["columns"], cells["rows"][0])}
+    given = {
+        column["heading"]: value
+        for column, value in zip(cells["columns"], cells["rows"][0], strict=True)
+    }
     number = next(
         (
             column["heading"]

@@ -51,7 +51,7 @@ def states(results: Path, table: pd.DataFrame) -> dict[str, str]:
     """run_id -> finished, failed, running, interrupted or missing."""
     return {
         run_id: status if status == "finished" else records.status(results, run_id)
-        for run_id, status in zip(table.run_id, table.status)
+        for run_id, status in zip(table.run_id, table.status, strict=True)
     }
 
 
@@ -68,7 +68,9 @@ def headings(settings: pd.DataFrame) -> dict[str, str]:
     """Dotted key -> its last part, where only one setting has it."""
     keys = [key for key in settings if "." in key]
     last = [key.rpartition(".")[2] for key in keys]
-    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last)}
+    return {
+        key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)
+    }
 
 
 def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
@@ -94,7 +96,7 @@ def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
                     (
                         ":".join(filter(None, ("error", part.key, name.replace(" ", "-")))),
                         words,
-                        dict(zip(rows.run_id, rows.error)),
+                        dict(zip(rows.run_id, rows.error, strict=True)),
                     )
                 )
     return out
@@ -162,9 +164,9 @@ def build(
                 "number": _numeric(values),
                 "setting": meaning.startswith("setting "),
             }
-            for (heading, meaning, _), values in zip(parts, cells)
+            for (heading, meaning, _), values in zip(parts, cells, strict=True)
         ],
-        "rows": [list(row) for row in zip(*cells)],
+        "rows": [list(row) for row in zip(*cells, strict=True)],
     }
 
 

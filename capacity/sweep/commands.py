@@ -1,5 +1,5 @@
-"""The verbs sweep, retry and cancel: look at what is done and spoken for, submit the rest, take it
-back."""
+"""The verbs sweep, retry and cancel: look at what is done and claimed, submit the rest, withdraw
+it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.base.words import plural
 from capacity.study import load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions
+from capacity.sweep.plan_text import summary
 
 
 def sweep(
@@ -28,12 +31,12 @@ def sweep(
     """Train what is not finished of a study, here or in a queue; returns the exit code."""
     study = load_study(name, overrides)
     launcher = study.runs[0].cluster.launcher
-    queue = (
-        None if launcher == "local" else submissions.launcher(launcher)
-    )  # a wrong name costs nothing yet
+    # a wrong name costs nothing yet
+    queue = None if launcher == "local" else submissions.launcher(launcher)
+    order = submissions.Order(study=study.name, name=name, overrides=overrides, launcher=launcher)
     if dry_run:
         print(
-            planning.summary(
+            summary(
                 planning.make_plan(study, results, submissions.alive(results), retry_failed, only)
             )
         )
@@ -42,40 +45,29 @@ def sweep(
         living = submissions.alive(results)
         submissions.close(results, living)
         plan = planning.make_plan(study, results, living, retry_failed, only)
-        print(planning.summary(plan))
+        print(summary(plan))
         sys.stdout.flush()
         if queue is not None:
-            return _submit(plan, name, overrides, results, queue)
+            return _submit(plan, order, results, queue)
         if not plan.todo:
             return _end(plan, results, {})
         job = plan.jobs[0]
-        submission = submissions.new(
-            results, study.name, name, overrides, "local", job.packs, job.seconds, job.growth
-        )
+        submission = submissions.new(results, order, job)
         running = ExitStack()
         running.enter_context(submissions.held(submission))  # before the next submitter may look
     with running:
         outcome = pool.train(job.packs[0], submission.pack(0), study.runs)
     if set(outcome.values()) <= {"finished"}:
-        submissions.withdraw(submission)  # its logs tell nothing
+        submissions.withdraw(submission)  # nothing in its logs
     return _end(plan, results, outcome)
 
 
-def _submit(plan: planning.Plan, name: str, overrides: list[str], results: Path, queue) -> int:
+def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue: ModuleType) -> int:
     if not plan.todo:
-        print(f"nothing to submit; capacity status {name} tells more")
+        print(f"nothing to submit; see: capacity status {order.name}")
         return 0
     for job in plan.jobs:
-        submission = submissions.new(
-            results,
-            plan.study.name,
-            name,
-            overrides,
-            plan.cluster.launcher,
-            job.packs,
-            job.seconds,
-            job.growth,
-        )
+        submission = submissions.new(results, order, job)
         try:
             submission.save(job=queue.submit(submission, plan.cluster, job.time_s, job.mem))
         except ConfigError:
@@ -83,22 +75,22 @@ def _submit(plan: planning.Plan, name: str, overrides: list[str], results: Path,
             raise
         runs = sum(len(pack.runs) for pack in job.packs)
         print(
-            f"submitted   job {submission.job}: {runs} run{'s' * (runs != 1)} in {len(job.packs)} "
-            f"element{'s' * (len(job.packs) != 1)}\n"
+            f"submitted   job {submission.job}: {plural(runs, 'run')} in "
+            f"{plural(len(job.packs), 'element')}\n"
             f"            {submission.folder}/submit.sbatch"
         )
     return 0
 
 
 def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
-    runs, left = plan.study.runs, {}
+    runs, left = plan.study.runs, dict[str, list[str]]()
     for run in runs:
         state = records.status(results, run.run_id)
         if state != "finished":
-            held = plan.spoken_for.get(run.run_id, state)
+            held = plan.claimed.get(run.run_id, state)
             busy = (
                 outcome.get(run.run_id) == "busy"
-                or run.run_id in plan.spoken_for
+                or run.run_id in plan.claimed
                 and held == "running"
             )
             left.setdefault("busy" if busy else held, []).append(run.run_id)
@@ -107,9 +99,10 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
         if state == "failed":
             print(f"{len(run_ids)} failed:")
             for run_id in run_ids:
-                print(f"  {run_id}: {records.read(results, run_id)['error']['reason']}")
+                record = records.read(results, run_id) or {}
+                print(f"  {run_id}: {record['error']['reason']}")
         else:
-            words = {"busy": "are being trained by another process"}.get(state, state)
+            words = "are being trained by another process" if state == "busy" else state
             print(f"{len(run_ids)} {words}: {', '.join(run_ids)}")
     if "interrupted" in outcome.values():
         print("interrupted; the same command continues", file=sys.stderr)
@@ -118,7 +111,7 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
 
 
 def retry(name: str, overrides: list[str], results: Path, dry_run: bool) -> int:
-    """Train again what has failed of a study, or was lost with its job, by the settings of the last
+    """Rerun runs of a study that failed or were lost with their job, by the settings of the last
     sweep and those given; runs that ran out of time or memory get more of it."""
     before, overrides = settings_of_last(name, overrides, results)
     study = load_study(name, overrides)
@@ -138,12 +131,12 @@ def settings_of_last(
     name: str, overrides: list[str], results: Path
 ) -> tuple[list[submissions.Submission], list[str]]:
     """The submissions of a study, and the settings of the last one followed by those given now."""
-    found = submissions.read_all(results, load_study(name, []).name)
-    return found, (found[-1].tree["overrides"] if found else []) + overrides
+    before = submissions.read_all(results, load_study(name, []).name)
+    return before, (before[-1].tree["overrides"] if before else []) + overrides
 
 
 def cancel(name: str, results: Path) -> int:
-    """Take a study's elements out of the queue and stop its sweeps on this machine; what was
+    """Remove a study's elements from the queue and stop its sweeps on this machine; what was
     trained stays."""
     study = load_study(name, [])
     living = {
@@ -162,9 +155,8 @@ def cancel(name: str, results: Path) -> int:
             submissions.launcher(submission.launcher).cancel(submission.job, indices)
         print(
             f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: "
-            f"{len(indices)} "
-            f"element{'s' * (len(indices) != 1)}, {runs} run{'s' * (runs != 1)}; finished ones "
-            f"stay, others keep their checkpoints"
+            f"{plural(len(indices), 'element')}, {plural(runs, 'run')}; finished ones stay, others "
+            f"keep their checkpoints"
         )
     if not living:
         print(f"{study.name}: nothing is queued or running")

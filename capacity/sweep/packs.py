@@ -21,9 +21,8 @@ from capacity.data import cache as kept
 from capacity.train.stack_key import stack_key
 
 SCHEMA = 2
-MOST_PER_WORKER = (
-    4  # a few stacks each balance what the cost model gets wrong; more only start more often
-)
+# a few stacks each balance what the cost model gets wrong; more only start more often
+MOST_PER_WORKER = 4
 WORTH_A_START_S = 4.0  # a process needs about 2 s to import torch
 
 
@@ -41,6 +40,34 @@ class Pack:
     @property
     def runs(self) -> list[Config]:
         return list(itertools.chain.from_iterable(self.stacks))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One array job, or all of a sweep on this machine: packs that share their limits."""
+
+    packs: list[Pack]
+    seconds: list[float]  # expected, by pack
+    time_s: int
+    mem: str
+    growth: dict[str, int]  # factors of time and memory against the first try
+    why: str  # why these are not of the first try; else empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a stack may be: members, the device and bytes of it; speed: what its cost is expected
+    from (None: a guess)."""
+
+    most: int
+    device: str = "cpu"
+    memory: float = math.inf
+    speed: Speed | None = None
+
+    @property
+    def expected(self) -> Speed:
+        """The speed, or a guess."""
+        return self.speed or GUESSES[self.device]
 
 
 def write_pack(path: Path, pack: Pack) -> None:
@@ -98,27 +125,20 @@ def read_pack(path: Path, only: list[str] | None = None) -> Pack:
     return Pack(tree["study"], results, tree["device"], tree["workers"], tree["threads"], stacks)
 
 
-def make_stacks(
-    runs: list[Config],
-    seconds: float,
-    most: int,
-    device: str = "cpu",
-    room: float = math.inf,
-    speed: Speed | None = None,
-) -> list[list[Config]]:
-    """Runs of one shape and like length, at most `most` of them, no more than fit into `room`
-    bytes, and of about `seconds` at most if there is more than one; the longest stacks first.
+def make_stacks(runs: list[Config], seconds: float, limits: Limits) -> list[list[Config]]:
+    """Runs of one shape and like length, within the limits, and of about `seconds` at most if there
+    is more than one; the longest stacks first.
 
     Cut from the whole study, before finished runs are taken out, so that a re-issued sweep forms
     the same stacks.
     """
-    speed = speed or GUESSES[device]
+    speed = limits.expected
     groups: dict[str, list[Config]] = {}
     for run in runs:
         groups.setdefault(stack_key(run), []).append(run)
     stacks = []
     for members in itertools.chain.from_iterable(map(_of_like_length, groups.values())):
-        size = min(most, _fitting(members[0], most, device, room))
+        size = min(limits.most, _fitting(members[0], limits))
         parts = max(
             math.ceil(len(members) / size),
             min(len(members), math.ceil(speed.seconds(members) / seconds)),
@@ -129,37 +149,23 @@ def make_stacks(
 
 
 def shared(
-    runs: list[Config],
-    workers: int,
-    most: int,
-    device: str,
-    room: float = math.inf,
-    longest: float = math.inf,
-    speed: Speed | None = None,
+    runs: list[Config], workers: int, limits: Limits, longest: float = math.inf
 ) -> list[list[Config]]:
     """Stacks for so many processes side by side: cut into shares of 1, 1/2, ... of what a
-    process has to do, whichever should be through first. Larger stacks use a device better,
+    process has to do, whichever should end first. Larger stacks use a device better,
     smaller ones balance better. No share is shorter than a start is worth, none longer than
     `longest` seconds."""
-    speed = speed or GUESSES[device]
+    speed = limits.expected
     each = sum(speed.seconds([run]) for run in runs) / workers
     cuts = [
-        make_stacks(
-            runs,
-            min(longest, max(each / parts, min(each, WORTH_A_START_S))),
-            most,
-            device,
-            room,
-            speed,
-        )
+        make_stacks(runs, min(longest, max(each / parts, min(each, WORTH_A_START_S))), limits)
         for parts in range(1, MOST_PER_WORKER + 1)
     ]
     return min(cuts, key=lambda stacks: makespan(stacks, speed, workers))
 
 
 def makespan(stacks: list[list[Config]], speed: Speed, workers: int) -> float:
-    """Expected seconds until the last is through, where each process takes the next longest
-    stack."""
+    """Expected seconds until the last stack ends, where each process takes the next longest."""
     loads = [0.0] * workers
     for cost in sorted((speed.seconds(stack) for stack in stacks), reverse=True):
         loads[loads.index(min(loads))] += cost
@@ -190,7 +196,7 @@ def duration(stacks: list[list[Config]], speed: Speed, workers: int, threads: in
 
 def _of_like_length(members: list[Config]) -> list[list[Config]]:
     """Runs of one shape, longest first, in groups whose longest takes at most twice the steps of
-    the shortest: who ends leaves a smaller stack, which uses the device less well."""
+    the shortest: a run that ends leaves a smaller stack, which uses the device less well."""
     groups: list[list[Config]] = []
     for run in sorted(members, key=lambda run: -run.steps):
         if not groups or 2 * run.steps < groups[-1][0].steps:
@@ -199,10 +205,10 @@ def _of_like_length(members: list[Config]) -> list[list[Config]]:
     return groups
 
 
-def _fitting(run: Config, stack: int, device: str, room: float) -> int:
-    """The most members, up to `stack`, of a stack that fits; at least 1, since a single run cannot
-    be divided."""
-    return max((n for n in range(1, stack + 1) if stack_bytes(run, n, device) <= room), default=1)
+def _fitting(run: Config, limits: Limits) -> int:
+    """The most members of a stack that fits; at least 1, since a single run cannot be divided."""
+    sizes = range(1, limits.most + 1)
+    return max((n for n in sizes if stack_bytes(run, n, limits.device) <= limits.memory), default=1)
 
 
 def without(stacks: list[list[Config]], out: set[str]) -> list[list[Config]]:

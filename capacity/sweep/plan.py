@@ -1,48 +1,33 @@
-"""What a sweep will do and cost: the runs of a study minus what is finished, failed or spoken for,
-in packs for its launcher."""
+"""What a sweep will do and cost: the runs of a study that are neither finished, failed nor claimed
+by a submission, in packs for its launcher (in words: `plan_text`)."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from capacity import records, run_table
-from capacity.base.hardware import refused_threads, useful_threads
-from capacity.base.progress import clock, count
+from capacity import records
+from capacity.base.hardware import useful_threads
+from capacity.base.words import clock
 from capacity.config import Config
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
 from capacity.settings.cluster import Cluster, duration_seconds
 from capacity.study import Study
 from capacity.sweep import submissions
-from capacity.sweep.packs import Pack, duration, fill, make_stacks, shared, without
+from capacity.sweep.packs import Job, Limits, Pack, duration, fill, make_stacks, shared, without
 
-UNKNOWN_GPU_BYTES = (
-    32e9  # a GPU that nobody can look at from here; a stack that does not fit goes on in halves
-)
+# a GPU that cannot be asked from here; a stack that does not fit continues in halves
+UNKNOWN_GPU_BYTES = 32e9
 START_S, SLACK = 600.0, 2.0  # a time limit is twice the expected time and ten minutes,
-LONGEST_S = (
-    86400  # but no more than a day, which most partitions allow: longer elements requeue themselves
-)
+# but no more than a day, which most partitions allow: longer elements requeue themselves
+LONGEST_S = 86400
 TORCH_BYTES = {"cpu": 0.7e9, "cuda": 5e9}  # host memory of a process with torch, without the stack
 
 
 @dataclass(frozen=True)
-class Job:
-    """One array job, or all of a sweep on this machine: packs that share their limits."""
-
-    packs: list[Pack]
-    seconds: list[float]  # expected, by pack
-    time_s: int
-    mem: str
-    growth: dict[str, int]  # factors of time and memory against the first try
-    why: str  # why these are not of the first try; else empty
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Everything that will be said and done."""
+    """Everything that a sweep will do."""
 
     study: Study
     cluster: Cluster
@@ -52,7 +37,7 @@ class Plan:
     done: list[str]  # run ids
     failed: list[str]
     room: float  # bytes for a stack
-    spoken_for: dict[str, str]  # run id -> queued, requeued or running
+    claimed: dict[str, str]  # run id -> queued, requeued or running
 
     @property
     def todo(self) -> list[Config]:
@@ -73,7 +58,7 @@ def make_plan(
     bits.
     """
     cluster = study.runs[0].cluster
-    spoken_for = {
+    claimed = {
         run_id: element.state
         for (submission, index), element in living.items()
         for run_id in submission.elements[index]["runs"]
@@ -83,19 +68,19 @@ def make_plan(
         record = records.read(results, run.run_id)
         if record is not None and record["status"] == "finished":
             done.append(run.run_id)
-        elif record is not None and run.run_id not in spoken_for:
+        elif record is not None and run.run_id not in claimed:
             failed.append(run.run_id)
-    spoken_for = {
-        run.run_id: spoken_for[run.run_id]
+    claimed = {
+        run.run_id: claimed[run.run_id]
         for run in study.runs
-        if run.run_id in spoken_for and run.run_id not in done
+        if run.run_id in claimed and run.run_id not in done
     }
-    out = {*done, *spoken_for, *([] if retry_failed else failed)}
+    out = {*done, *claimed, *([] if retry_failed else failed)}
     if only is not None:
         out |= {run.run_id for run in study.runs if run.run_id not in only}
     local = cluster.launcher == "local"
     device, speed, limit, jobs = (_here if local else _in_queue)(study, cluster, results, out)
-    return Plan(study, cluster, device, speed, jobs, done, failed, limit, spoken_for)
+    return Plan(study, cluster, device, speed, jobs, done, failed, limit, claimed)
 
 
 def _here(
@@ -108,19 +93,15 @@ def _here(
     workers = cluster.workers or gpus or cores()
     speed = speed_of(device, results, cpu_name() if device == "cpu" else None)
     limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers)
-    stacks = shared(study.runs, workers, cluster.stack, device, limit)
+    stacks = shared(study.runs, workers, Limits(most=cluster.stack, device=device, memory=limit))
     workers = min(workers, len(stacks))
     share = max(1, cores() // workers)
     threads = pick_threads(_largest_step(stacks, device), cluster.threads, share)
     todo = without(stacks, out)
     pack = Pack(study.name, results, device, min(workers, max(1, len(todo))), threads, todo)
     seconds = [duration(todo, speed, pack.workers, threads)] if todo else []
-    return (
-        device,
-        speed,
-        limit,
-        [Job([pack] * bool(todo), seconds, 0, "", {"time": 1, "memory": 1}, "")] * bool(todo),
-    )
+    jobs = [Job([pack], seconds, 0, "", {"time": 1, "memory": 1}, "")] if todo else []
+    return device, speed, limit, jobs
 
 
 def _in_queue(
@@ -135,7 +116,6 @@ def _in_queue(
         if cluster.gpus or cluster.gres
         else "cpu"
     )
-    workers = cluster.workers or max(1, cluster.gpus if device == "cuda" else cluster.cpus)
     speed = speed_of(device, results)
     limit = (
         cluster.memory_gb * 1e9
@@ -147,52 +127,100 @@ def _in_queue(
     grown = grown_runs(results, study.runs)
     jobs = []
     for growth in sorted({grown.get(run.run_id, (1, 1)) for run in study.runs}):
-        time_factor, memory_factor = growth
         runs = [run for run in study.runs if grown.get(run.run_id, (1, 1)) == growth]
-        target = 60.0 * cluster.pack_minutes / (time_factor if cluster.time else 1)
-        most = max(1, cluster.stack // memory_factor)
-        stacks = (
-            shared(runs, workers, most, device, limit, target, speed)
-            if workers > 1
-            else make_stacks(runs, target, most, device, limit, speed)
+        limits = Limits(
+            most=max(1, cluster.stack // growth[1]), device=device, memory=limit, speed=speed
         )
-        threads = cluster.threads or useful_threads(
-            _largest_step(stacks, device), max(1, cluster.cpus // workers)
-        )
-        todo = without(stacks, out)
-        if not todo:
-            continue
-        dealt = fill(todo, speed, target, workers, threads, cluster.array_limit)
-        seconds = [duration(part, speed, workers, threads) for part in dealt]
-        time_s = (
-            duration_seconds(cluster.time)
-            if cluster.time
-            else time_factor
-            * min(LONGEST_S, 600 * math.ceil((SLACK * max(seconds) + START_S) / 600))
-        )
-        largest = (
-            max(
-                stack_bytes(s[0], len(s), device, micro_batches(s[0], len(s), device, limit))
-                for s in todo
-            )
-            if device == "cpu"
-            else 0.0
-        )
-        mem = (
-            cluster.mem
-            or f"{math.ceil(memory_factor * workers * (1.3 * largest + TORCH_BYTES[device]) / 1e9)}G"
-        )
-        jobs.append(
-            Job(
-                [Pack(study.name, results, device, workers, threads, part) for part in dealt],
-                seconds,
-                time_s,
-                mem,
-                {"time": time_factor, "memory": memory_factor},
-                _why(growth, cluster, mem, time_s),
-            )
-        )
+        if job := _array_job(study.name, results, runs, _Try(growth, cluster, limits), out):
+            jobs.append(job)
     return device, speed, limit, jobs
+
+
+@dataclass(frozen=True)
+class _Try:
+    """With how much of everything runs are tried: factors of time and memory, and the limits of
+    their stacks."""
+
+    growth: tuple[int, int]
+    cluster: Cluster
+    limits: Limits
+
+    @property
+    def workers(self) -> int:
+        cluster = self.cluster
+        side_by_side = cluster.gpus if self.limits.device == "cuda" else cluster.cpus
+        return cluster.workers or max(1, side_by_side)
+
+    @property
+    def target_s(self) -> float:
+        """Expected seconds that a pack should have."""
+        factor = self.growth[0] if self.cluster.time else 1
+        return 60.0 * self.cluster.pack_minutes / factor
+
+    def time_s(self, seconds: list[float]) -> int:
+        """The time limit of packs that should take so long."""
+        if self.cluster.time:
+            return duration_seconds(self.cluster.time)
+        usual = 600 * math.ceil((SLACK * max(seconds) + START_S) / 600)
+        return self.growth[0] * min(LONGEST_S, usual)
+
+    def mem(self, stacks: list[list[Config]]) -> str:
+        """Memory of a machine, in SLURM's words."""
+        if self.cluster.mem:
+            return self.cluster.mem
+        device, largest = self.limits.device, 0.0
+        if device == "cpu":
+            largest = max(stack_bytes(s[0], len(s), device, self._micro_batches(s)) for s in stacks)
+        memory = self.growth[1] * self.workers * (1.3 * largest + TORCH_BYTES[device])
+        return f"{math.ceil(memory / 1e9)}G"
+
+    def _micro_batches(self, stack: list[Config]) -> int:
+        return micro_batches(stack[0], len(stack), self.limits.device, self.limits.memory)
+
+    def why(self, mem: str, time_s: int) -> str:
+        """Why these runs are not of the first try; else empty."""
+        time_factor, memory_factor = self.growth
+        reasons = []
+        if time_factor > 1:
+            now = f"limit {time_factor} times longer, {clock(time_s)}"
+            if self.cluster.time:
+                now = f"packs {time_factor} times shorter"
+            reasons.append(f"ran out of time before: {now}")
+        if memory_factor > 1:
+            now = f"at most {self.limits.most} in a stack"
+            if not self.cluster.mem:
+                now += f", {mem}"
+            reasons.append(f"ran out of memory before: {now}")
+        return "; ".join(reasons)
+
+
+def _array_job(
+    study: str, results: Path, runs: list[Config], tried: _Try, out: set[str]
+) -> Job | None:
+    """Runs of one try as an array job; None where all of them are out."""
+    cluster, limits, workers = tried.cluster, tried.limits, tried.workers
+    speed, target = limits.expected, tried.target_s
+    if workers > 1:
+        stacks = shared(runs, workers, limits, target)
+    else:
+        stacks = make_stacks(runs, target, limits)
+    threads = cluster.threads or useful_threads(
+        _largest_step(stacks, limits.device), max(1, cluster.cpus // workers)
+    )
+    todo = without(stacks, out)
+    if not todo:
+        return None
+    parts = fill(todo, speed, target, workers, threads, cluster.array_limit)
+    seconds = [duration(part, speed, workers, threads) for part in parts]
+    time_s, mem = tried.time_s(seconds), tried.mem(todo)
+    return Job(
+        [Pack(study, results, limits.device, workers, threads, part) for part in parts],
+        seconds,
+        time_s,
+        mem,
+        dict(zip(("time", "memory"), tried.growth, strict=True)),
+        tried.why(mem, time_s),
+    )
 
 
 def _largest_step(stacks: list[list[Config]], device: str) -> float:
@@ -205,29 +233,9 @@ def _largest_step(stacks: list[list[Config]], device: str) -> float:
     )
 
 
-def _why(growth: tuple[int, int], cluster: Cluster, mem: str, time_s: int) -> str:
-    time_factor, memory_factor = growth
-    words = []
-    if time_factor > 1:
-        words.append(
-            "ran out of time before: "
-            + (
-                f"packs {time_factor} times shorter"
-                if cluster.time
-                else f"limit {time_factor} times longer, {clock(time_s)}"
-            )
-        )
-    if memory_factor > 1:
-        words.append(
-            f"ran out of memory before: at most {max(1, cluster.stack // memory_factor)} in a stack"
-            + ("" if cluster.mem else f", {mem}")
-        )
-    return "; ".join(words)
-
-
 def grown_runs(results: Path, runs: list[Config]) -> dict[str, tuple[int, int]]:
     """Run id -> factors of time and memory for the next try: twice those of the last one for what
-    it ran out of. A worker that was killed (SIGKILL) or found no memory counts as one that ran out
+    it ran out of. A worker that was killed (SIGKILL) or got no memory counts as one that ran out
     of memory."""
     factors: dict[str, tuple[int, int]] = {}
     for submission in submissions.read_all(results):
@@ -238,7 +246,7 @@ def grown_runs(results: Path, runs: list[Config]) -> dict[str, tuple[int, int]]:
                 growth["time"] * (1 + (end == "TIMEOUT")),
                 growth["memory"] * (1 + (end == "OUT_OF_MEMORY")),
             )
-            factors |= {run_id: pair for run_id in element["runs"]}
+            factors |= dict.fromkeys(element["runs"], pair)
     for run in runs:
         record = records.read(results, run.run_id) if run.run_id in factors else None
         if (
@@ -260,157 +268,4 @@ def _starved(reason: str) -> bool:
             "MemoryError",
             "not enough memory",
         )
-    )
-
-
-def summary(plan: Plan) -> str:
-    """What a sweep will do, before it does it; at most 80 columns."""
-    study, todo = plan.study, plan.todo
-    sizes = sorted(run.parameters["total"] for run in study.runs)
-    loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
-    shapes = len(set(run_table.shape_labels(study.runs).values()))
-    flops = sum(run.flops for run in todo)
-    states = [f"{len(plan.done)} finished", f"{len(plan.failed)} failed"]
-    for state in ("running", "queued", "requeued"):
-        if number := sum(s == state for s in plan.spoken_for.values()):
-            states.append(f"{number} {state}")
-    lines = [f"study       {study.name}"]
-    lines += _line("question", study.question)
-    lines += _line(
-        "runs",
-        f"{len(study.runs)}, of {shapes} model shape{'s' * (shapes != 1)}: {', '.join(states)}, "
-        f"{len(todo)} to do",
-    )
-    lines += _line("data", _data_line(study))
-    lines += _line(
-        "parameters",
-        f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
-        f"parameter",
-    )
-    lines += _line(
-        "training",
-        f"{count(sum(r.tokens for r in todo))} tokens, "
-        f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do",
-    )
-    if todo:
-        lines += (
-            _execution_here(plan) if plan.cluster.launcher == "local" else _execution_queue(plan)
-        )
-    return "\n".join(lines)
-
-
-def _line(title: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, 80, initial_indent=f"{title:12s}", subsequent_indent=" " * 12, break_on_hyphens=False
-    )
-
-
-def _largest(plan: Plan) -> str:
-    stacks = [stack for job in plan.jobs for pack in job.packs for stack in pack.stacks]
-    parts = max(micro_batches(stack[0], len(stack), plan.device, plan.room) for stack in stacks)
-    one, many = (
-        max(_planned_bytes(stack[0], n or len(stack), plan) for stack in stacks) for n in (1, None)
-    )
-    divided = f", batches in up to {parts} parts" if parts > 1 else ""
-    return f"largest model about {_bytes(one)}, largest stack {_bytes(many)}, beside torch{divided}"
-
-
-def _planned_bytes(run: Config, members: int, plan: Plan) -> float:
-    return stack_bytes(
-        run, members, plan.device, micro_batches(run, members, plan.device, plan.room)
-    )
-
-
-def _bytes(number: float) -> str:
-    return (
-        f"{number / 1e9:.1f} GB"
-        if number >= 1e9
-        else f"{number / 1e6:.0f} MB"
-        if number >= 1e6
-        else "1 MB"
-    )
-
-
-def _execution_here(plan: Plan) -> list[str]:
-    pack = plan.jobs[0].packs[0]
-    n = len(pack.stacks)
-    refused = refused_threads(plan.cluster.threads)
-    return _line(
-        "execution",
-        f"{n} stack{'s' * (n != 1)} on {pack.workers} {plan.device} "
-        f"worker{'s' * (pack.workers != 1)} "
-        f"{_of_threads(pack)}{f' ({refused})' * bool(refused)}, {_largest(plan)}; about "
-        f"{clock(plan.jobs[0].seconds[0])} ({plan.speed.source})",
-    )
-
-
-def _of_threads(pack: Pack) -> str:
-    return f"of {pack.threads} thread{'s' * (pack.threads != 1)}" + " each" * (pack.workers != 1)
-
-
-def _execution_queue(plan: Plan) -> list[str]:
-    cluster, lines = plan.cluster, []
-    for job in plan.jobs:
-        n, workers = len(job.packs), job.packs[0].workers
-        has = [f"{cluster.cpus} CPU{'s' * (cluster.cpus != 1)}"]
-        has += (
-            [cluster.gres]
-            if cluster.gres
-            else [f"{cluster.gpus} GPU{'s' * (cluster.gpus != 1)}"]
-            if cluster.gpus
-            else []
-        )
-        low, high = clock(min(job.seconds)), clock(max(job.seconds))
-        text = (
-            f"{n} array element{'s' * (n != 1)}"
-            + (f", {cluster.throttle} at once" if cluster.throttle else "")
-            + f", each {', '.join(has)}, {job.mem}, at most {clock(job.time_s)}, {workers} "
-            f"worker{'s' * (workers != 1)} {_of_threads(job.packs[0])} on {plan.device}; "
-            f"{sum(len(pack.stacks) for pack in job.packs)} stacks of up to "
-            f"{max(len(s) for p in job.packs for s in p.stacks)} runs; "
-            f"about {low}" + (f" to {high}" if low != high else "") + " an element"
-        )
-        lines += _line(cluster.launcher[:11], text + (f" ({job.why})" if job.why else ""))
-    spent = sum(sum(job.seconds) for job in plan.jobs) / 3600
-    cost = [f"{_hours(spent * cluster.cpus)} CPU-core-hours"]
-    if cluster.gpus or cluster.gres:
-        cost.insert(0, f"{_hours(spent * max(1, cluster.gpus))} GPU-hours")
-    unknown = (
-        ""
-        if cluster.memory_gb or plan.device == "cpu"
-        else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, or set cluster.memory_gb"
-    )
-    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}{unknown}")
-    return lines
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
-
-
-def _data_line(study: Study) -> str:
-    """Sizes of the data sets and how often an item is seen, as "800 to 1,600 people, 50 to 200
-    exposures"."""
-    parts = []
-    for unit in dict.fromkeys(run.data.unit for run in study.runs):
-        sizes = sorted({run.items for run in study.runs if run.data.unit == unit})
-        parts.append(
-            f"{sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "") + f" {unit}"
-        )
-    seen = sorted(
-        {
-            f"{run.exposures:,.3g}" if run.exposures < 100 else f"{run.exposures:,.0f}"
-            for run in study.runs
-        },
-        key=lambda text: float(text.replace(",", "")),
-    )
-    parts.append(seen[0] + (f" to {seen[-1]}" if len(seen) > 1 else "") + " exposures")
-    layers = [run.as_dict() for run in study.runs]
-    chosen = [
-        key
-        for key in study.best_over
-        if len({tree[key.split(".")[0]].get(key.split(".")[1]) for tree in layers}) > 1
-    ]
-    return ", ".join(parts) + (
-        f"; the best of several {', '.join(chosen)} counts" if chosen else ""
     )

@@ -25,7 +25,8 @@ from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import allowed_threads, upper_bound
-from capacity.base.progress import Progress, count
+from capacity.base.progress import Progress
+from capacity.base.words import count, plural
 from capacity.config import Config
 from capacity.cost import GUESSES
 from capacity.sweep.packs import Pack
@@ -42,12 +43,19 @@ class Job:
     name: str
     runs: list[Config]
     deaths: int = 0
-    process: subprocess.Popen | None = None
-    log: Path | None = None
+    started: subprocess.Popen | None = None
+    log: Path = Path()
     gpu: str | None = None
     step: dict[str, int] = field(default_factory=dict)  # by run
     per_second: float = 0.0
     outcome: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def process(self) -> subprocess.Popen:
+        """Its process; RuntimeError before it was started."""
+        if self.started is None:
+            raise RuntimeError(f"stack {self.name} was not started")
+        return self.started
 
 
 def train(
@@ -60,15 +68,13 @@ def train(
     what the progress is about, the study or the pack. ConfigError where a process refuses its work,
     as with a full disk.
     """
-    names = [f"{i:0{len(str(len(pack.stacks)))}}" for i in range(len(pack.stacks))]
-    waiting = collections.deque(Job(name, stack) for name, stack in zip(names, pack.stacks))
+    digits = len(str(len(pack.stacks)))
+    waiting = collections.deque(Job(f"{i:0{digits}}", stack) for i, stack in enumerate(pack.stacks))
     cost = {run.run_id: GUESSES["cpu"].seconds([run]) for run in all_runs}
     todo = {run.run_id for run in pack.runs}
     progress = progress or Progress(sum(cost.values()))
     threads = allowed_threads(pack.threads)
-    if (
-        threads < pack.threads
-    ):  # this machine's environment, which the plan of a queue could not know
+    if threads < pack.threads:  # by this environment, which the plan of a queue could not know
         progress.say(f"{pack.threads} threads a worker were planned; {upper_bound()}")
     before = sum(c for run_id, c in cost.items() if run_id not in todo)
     running: list[Job] = []
@@ -98,27 +104,14 @@ def train(
                 if job.gpu is not None:
                     free.append(job.gpu)
                 waiting.extendleft(_ended(job, pack, finished, progress, bool(interrupted.noticed)))
-            elif event["event"] == "outcome":
-                job.outcome = event["outcome"]
-            elif event["event"] == "note":
-                progress.say(f"stack {job.name}: {event['text']}")
             else:
-                job.step |= {
-                    run: min(event["step"], steps)
-                    for run, steps in zip(event["runs"], event["steps"])
-                }
-                job.per_second = event["tokens_per_s"]
-            done = before + sum(cost[r] for r, s in finished.items() if s in ("finished", "failed"))
-            done += sum(
-                cost[run.run_id] * job.step.get(run.run_id, 0) / run.steps
-                for job in running
-                for run in job.runs
-            )
+                _note(job, event, progress)
             progress.update(
-                done, _view(len(all_runs), len(all_runs) - len(todo), finished, running)
+                before + _done(cost, finished, running),
+                _view(len(all_runs), len(all_runs) - len(todo), finished, running),
             )
         for job in waiting:
-            finished.update({run.run_id: "interrupted" for run in job.runs})
+            finished.update(dict.fromkeys((run.run_id for run in job.runs), "interrupted"))
         state.write(
             "stopped" if "interrupted" in finished.values() else "ended", [], finished, last=True
         )
@@ -126,6 +119,30 @@ def train(
         interrupted.restore()
         progress.close()
     return finished
+
+
+def _note(job: Job, event: dict, progress: Progress) -> None:
+    """Keep what the process of a stack reports."""
+    if event["event"] == "outcome":
+        job.outcome = event["outcome"]
+    elif event["event"] == "note":
+        progress.say(f"stack {job.name}: {event['text']}")
+    else:
+        job.step |= {
+            run: min(event["step"], steps)
+            for run, steps in zip(event["runs"], event["steps"], strict=True)
+        }
+        job.per_second = event["tokens_per_s"]
+
+
+def _done(cost: dict[str, float], finished: dict[str, str], running: list[Job]) -> float:
+    """Cost of what is done: runs that have ended, and the steps of those that run."""
+    ended = sum(cost[r] for r, s in finished.items() if s in ("finished", "failed"))
+    return ended + sum(
+        cost[run.run_id] * job.step.get(run.run_id, 0) / run.steps
+        for job in running
+        for run in job.runs
+    )
 
 
 class _Interrupt:
@@ -152,8 +169,8 @@ class _Interrupt:
 
 
 class _State:
-    """What a pack is doing, for `capacity status` on another machine. Only words: records and
-    checkpoints are the truth."""
+    """What a pack is doing, for `capacity status` on another machine. Only a report: records and
+    checkpoints decide."""
 
     def __init__(self, path: Path):
         self.path, self.written = path.with_suffix(".state.json"), 0.0
@@ -187,10 +204,7 @@ class _State:
                 self.about
                 | {"state": word, "updated": time.time(), "running": jobs, "outcome": finished},
             )
-        except (
-            OSError,
-            ConfigError,
-        ):  # a full disk: the processes find out by themselves, and say so
+        except (OSError, ConfigError):  # a full disk, which the processes report themselves
             pass
 
 
@@ -225,15 +239,15 @@ def _start(job: Job, path: Path, threads: int, events: queue.Queue) -> None:
     with open(
         job.log, "ab"
     ) as log:  # its own session: Ctrl-C reaches this process, which passes it on once
-        job.process = subprocess.Popen(
+        job.started = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True
         )
-    threading.Thread(target=_listen, args=(job, job.process, events), daemon=True).start()
+    threading.Thread(target=_listen, args=(job, job.started, events), daemon=True).start()
 
 
 def _listen(job: Job, process: subprocess.Popen, events: queue.Queue) -> None:
     """Put every line of a process into the queue, and None after its last one."""
-    for line in process.stdout:
+    for line in process.stdout or ():
         try:
             events.put((job, json.loads(line)))
         except ValueError:  # half a line of a killed process, or a print of some library
@@ -245,8 +259,8 @@ def _listen(job: Job, process: subprocess.Popen, events: queue.Queue) -> None:
 def _ended(
     job: Job, pack: Pack, finished: dict[str, str], progress: Progress, interrupted: bool
 ) -> list[Job]:
-    """Take stock of a stack whose process has ended; returns what has to be run again."""
-    for run in job.runs:  # records are the truth, the process's words only fill in what has none
+    """Note the outcome of a stack whose process has ended; returns what has to be run again."""
+    for run in job.runs:  # records decide, the process's report only fills in what has none
         record = records.read(pack.results, run.run_id)
         if record is not None and job.outcome.get(run.run_id, "finished") not in (
             "busy",
@@ -264,7 +278,7 @@ def _ended(
     if not left:
         return []
     if interrupted:
-        finished.update({run.run_id: "interrupted" for run in left})
+        finished.update(dict.fromkeys((run.run_id for run in left), "interrupted"))
         return []
     if (
         job.process.returncode == 2
@@ -279,7 +293,9 @@ def _ended(
         progress.say(f"worker of stack {job.name} {reason}; starting it again")
         return [Job(job.name, left, deaths)]
     if len(left) > 1:
-        progress.say(f"worker of stack {job.name} {reason}; trying its {len(left)} runs one by one")
+        progress.say(
+            f"worker of stack {job.name} {reason}; trying its {plural(len(left), 'run')} one by one"
+        )
         return [Job(f"{job.name}-{i}", [run]) for i, run in enumerate(left)]
     from capacity.run import record  # imports torch, which this process needs only here
 

@@ -18,7 +18,7 @@ from capacity.base.errors import ConfigError
 from capacity.settings.cluster import Cluster
 from capacity.sweep.submissions import Element, Submission, user
 
-SECONDS = 60.0  # patience with a client; a busy controller answers late
+SECONDS = 60.0  # to wait for a client; a busy controller answers late
 COLUMNS = (("Name", 200), ("ArrayTaskID", 24), ("State", 24), ("RestartCnt", 12), ("Reason", 80))
 
 
@@ -88,7 +88,8 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
     return (
         "\n".join(lines)
         + f"""\
-echo "$(date +%FT%T) element $SLURM_ARRAY_TASK_ID, start $((${{SLURM_RESTART_COUNT:-0}} + 1)), on $(hostname)"
+start=$((${{SLURM_RESTART_COUNT:-0}} + 1))
+echo "$(date +%FT%T) element $SLURM_ARRAY_TASK_ID, start $start, on $(hostname)"
 requeue=no
 trap 'requeue=yes; kill -TERM "$worker" 2>/dev/null' USR1
 trap 'kill -TERM "$worker" 2>/dev/null' TERM
@@ -102,7 +103,8 @@ wait "$worker"; last=$?
 [ "$last" -eq 127 ] || code=$last
 if [ "$requeue" = yes ] && [ "$code" -ge 128 ]; then
     if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {cluster.requeues} ]; then
-        echo "requeued {cluster.requeues} times already (cluster.requeues); the sweep command continues it"
+        echo "requeued {cluster.requeues} times already (cluster.requeues);" \\
+            "the sweep command continues it"
         exit 75
     fi
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" && exit 0
@@ -197,13 +199,13 @@ def _word(state: str, restarts: str, reason: str) -> str:
 
 def end(job: str, index: int) -> str | None:
     """How an element ended, in SLURM's words (COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...); None
-    if nobody remembers."""
+    if the cluster no longer knows."""
     shown = _run("scontrol", "--oneliner", "show", "job", f"{job}_{index}")
     for line in shown.stdout.splitlines():
         found = dict(re.findall(r"(\w+)=(\S*)", line))
         if found.get("ArrayTaskId") == str(index):
             return found.get("JobState")
-    told = _run(
+    accounts = _run(
         "sacct",
         "--noheader",
         "--parsable2",
@@ -211,7 +213,7 @@ def end(job: str, index: int) -> str | None:
         f"--jobs={job}_{index}",
         "--format=JobID,State",
     )
-    for line in told.stdout.splitlines():
+    for line in accounts.stdout.splitlines():
         name, _, state = line.partition("|")
         if name == f"{job}_{index}" and state:
             return state.split()[0]  # "CANCELLED by 0"
@@ -252,6 +254,7 @@ def _run(*command: str) -> subprocess.CompletedProcess:
             capture_output=True,
             text=True,
             timeout=SECONDS,
+            check=False,
             env=environment | {"LC_ALL": "C"},
         )
     except FileNotFoundError:

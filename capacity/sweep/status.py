@@ -1,18 +1,17 @@
-"""`capacity status`: every run of a study, by its record, its lock, its log, and the queue that
-holds it."""
+"""`capacity status`: the state of every run of a study, from its record, its lock, its log, and the
+queue that holds it."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 from capacity import records
 from capacity.base.errors import ConfigError
-from capacity.base.progress import clock
+from capacity.base.words import clock, plural, wrap
 from capacity.config import Config
 from capacity.study import load_study
 from capacity.sweep import submissions
@@ -23,9 +22,9 @@ MEANING = {
     "running": "a process trains it",
     "queued": "waits in a queue, or in a pack that has begun",
     "requeued": "waits again, after a time limit, a preemption or a node's failure",
-    "interrupted": "a checkpoint, and nobody trains it",
-    "failed": "has a record that says why",
-    "missing": "nothing yet",
+    "interrupted": "has a checkpoint, no process trains it",
+    "failed": "has a record with the reason",
+    "missing": "has nothing yet",
 }
 SHOWN = 20  # rows of a state, unless --all
 WATCH_SECONDS = 5.0
@@ -68,21 +67,22 @@ def _other_settings(name: str, overrides: list[str], study: str, results: Path) 
     last = next(reversed(submissions.read_all(results, study)), None)
     if last is None or kept(last.tree["overrides"]) == kept(overrides):
         return ""
-    return f"the last sweep had other settings; see: capacity status {name} {' '.join(kept(last.tree['overrides']))}".rstrip()
+    settings = " ".join(kept(last.tree["overrides"]))
+    return f"the last sweep had other settings; see: capacity status {name} {settings}".rstrip()
 
 
 def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
-    """One row per run, and what could not be found out, else an empty text.
+    """One row per run, and what could not be determined, else an empty text.
 
     Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its
-    training, at its own pace), error, where (the queue's words), log (a file to read), end (how the
-    queue says that its last job ended).
+    training, at its own pace), error, where (the queue's words), log (a file to read), end (how its
+    last job ended, according to the queue).
     """
     note = ""
     try:
         living = submissions.alive(results)
     except ConfigError as error:
-        living, note = {}, f"the queue is not known: {error}"
+        living, note = {}, f"the state of the queue is unknown: {error}"
     holder = {
         run_id: (s, i, element)
         for (s, i), element in living.items()
@@ -100,17 +100,26 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     ], note
 
 
-def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
+Place = tuple[submissions.Submission, int]  # and array index
+
+
+def _row(
+    run: Config,
+    results: Path,
+    holder: tuple[submissions.Submission, int, submissions.Element] | None,
+    last: Place | None,
+    states: dict[Place, dict | None],
+) -> dict:
     record = records.read(results, run.run_id)
     state = records.status(results, run.run_id)
     where = log = end = None
     if holder is not None and state not in ("finished", "running"):
         submission, index, element = holder
-        told = states[submission, index] or {}
+        last_state = states[submission, index] or {}
         busy = element.state == "running" and any(
-            run.run_id in job["runs"] for job in told.get("running", [])
+            run.run_id in job["runs"] for job in last_state.get("running", [])
         )
-        ended = told.get("outcome", {}).get(run.run_id) == "failed"
+        ended = last_state.get("outcome", {}).get(run.run_id) == "failed"
         state = (
             "running"
             if busy
@@ -124,10 +133,10 @@ def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
         submission, index = last
         if submission.job is not None:
             where = f"{submission.launcher} {submission.job}_{index}"
+            if holder is not None:
+                where += f" {holder[2].words}"
         elif submission.launcher == "local" and holder is not None:
             where = holder[2].words
-        if holder is not None and submission.job is not None:
-            where += f" {holder[2].words}"
         log = _log(submission, index, run.run_id, states[submission, index])
         end = submission.elements[index]["end"]
     lines = (
@@ -157,12 +166,12 @@ def _row(run: Config, results: Path, holder, last, states: dict) -> dict:
 
 
 def _log(
-    submission: submissions.Submission, index: int, run_id: str, told: dict | None
+    submission: submissions.Submission, index: int, run_id: str, state: dict | None
 ) -> Path | None:
     """The log with something in it: of the stack that trains the run, of its element, or of any
     stack of the pack."""
     pack = submission.pack(index)
-    found = [Path(job["log"]) for job in (told or {}).get("running", []) if run_id in job["runs"]]
+    found = [Path(job["log"]) for job in (state or {}).get("running", []) if run_id in job["runs"]]
     found += [submission.log(index)] if submission.job is not None else []
     found += sorted(pack.parent.glob(f"{pack.stem}.*.log"))
     return next((path for path in found if path.exists() and path.stat().st_size), None)
@@ -172,21 +181,22 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
     """The rows for a terminal."""
     width = min(100, shutil.get_terminal_size().columns if sys.stdout.isatty() else 100)
     lines = [
-        f"{name}: {len(rows)} runs, " + ", ".join(f"{n} {state}" for state, n in totals.items())
+        f"{name}: {plural(len(rows), 'run')}, "
+        + ", ".join(f"{n} {state}" for state, n in totals.items())
     ]
     left = [row["seconds_left"] for row in rows if row["seconds_left"] is not None]
     if left:
-        lines[0] += f"; what runs has up to {clock(max(left))} left"
+        lines[0] += f"; running ones need up to {clock(max(left))} more"
     if note:
-        lines += textwrap.wrap(note, width, subsequent_indent="  ", break_on_hyphens=False)
+        lines += wrap(note, "", "  ", width)
     for state in STATES[1:]:
         group = [row for row in rows if row["status"] == state]
         if group:
             lines.append(f"{state} ({MEANING[state]})")
         log = None
         for row in group if everything else group[:SHOWN]:
-            lines.append(_told(row))
-            lines += [f"    {row['error']}"] * bool(row["error"])
+            lines.append(_line(row))
+            lines += [f"    {row['error']}"] if row["error"] else []
             if row["log"] not in (None, log) and state in (
                 "running",
                 "failed",
@@ -196,11 +206,11 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
                 log = row["log"]  # of a whole stack: once is enough
                 lines.append(f"    {log}")
         if len(group) > SHOWN and not everything:
-            lines.append(f"  and {len(group) - SHOWN} more; --all shows them")
+            lines.append(f"  and {len(group) - SHOWN:,} more; --all shows them")
     return "\n".join(lines)
 
 
-def _told(row: dict) -> str:
+def _line(row: dict) -> str:
     text = f"  {row['run_id']} {row['shape']:>6s} N={row['items']:<6d} seed {row['seed']}"
     if row["step"] is not None:
         text += f"  {row['step']:,}/{row['steps']:,} steps"

@@ -1,11 +1,11 @@
-"""What has been handed to a launcher, in results/submissions/<id>/:
+"""What has been submitted to a launcher, in results/submissions/<id>/:
 
     submission.json     study, launcher, job, who and where, and by element its pack file and runs
     pack-0000.json ...  the packs; beside each its logs and its state (see `sweep/pool.py`)
     submit.sbatch       what SLURM got
     lock                held (flock) by a sweep that runs here
 
-A run is spoken for while an element that holds it is alive. Whoever submits holds
+A submission claims its runs while an element that holds them is alive. A submitter holds
 results/submissions/lock from the look at what is alive until the job is known, so that two people
 never submit the same run. The locks need a file system whose flock reaches all its machines (NFS
 and GPFS do, Lustre if mounted with -o flock).
@@ -25,15 +25,15 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Iterator
 
 from capacity.base import files
 from capacity.base.errors import ConfigError, nearest
-from capacity.sweep.packs import Pack, write_pack
+from capacity.sweep.packs import Job, write_pack
 
 SCHEMA = 1
 LAUNCHERS = {"slurm": "capacity.sweep.slurm"}
@@ -42,7 +42,7 @@ PATIENCE_S = 120.0  # wait for another submitter; asking a busy queue can take a
 
 @dataclass(frozen=True)
 class Element:
-    """What a queue says of one array element that it has not forgotten."""
+    """What a queue reports on one array element that it still knows."""
 
     state: str  # queued, requeued or running
     words: str  # the queue's own, such as PENDING (Priority)
@@ -117,8 +117,8 @@ def read_all(results: Path, study: str | None = None) -> list[Submission]:
 
 
 def launcher(name: str) -> ModuleType:
-    """The module of a launcher: SLURM's, or one that a person wrote, see `sweep/slurm.py` for what
-    it must have."""
+    """The module of a launcher: SLURM's, or one that a person wrote (see `sweep/slurm.py` for what
+    it must have)."""
     if name != "local" and name not in LAUNCHERS:
         try:
             module = importlib.import_module(name)
@@ -149,7 +149,7 @@ def submitting(results: Path) -> Iterator[None]:
     takes too long."""
     folder = folder_of(results)
     files.make_folder(folder)
-    began, told = time.monotonic(), False
+    began, noted = time.monotonic(), False
     with open(folder / "lock", "a+") as file:
         while not files.flock(file, fcntl.LOCK_EX):
             file.seek(0)
@@ -157,12 +157,11 @@ def submitting(results: Path) -> Iterator[None]:
             if time.monotonic() - began > PATIENCE_S:
                 raise ConfigError(
                     f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing "
-                    f"was submitted, "
-                    "try again"
+                    f"was submitted, try again"
                 )
-            if not told:
-                print(f"waiting for {who}, who is submitting", file=sys.stderr)
-                told = True
+            if not noted:
+                print(f"waiting: {who} is submitting", file=sys.stderr)
+                noted = True
             time.sleep(0.2)
         file.truncate(0)
         file.write(f"{user()}@{socket.gethostname()} (process {os.getpid()})")
@@ -181,49 +180,51 @@ def held(submission: Submission) -> Iterator[None]:
         yield
 
 
-def new(
-    results: Path,
-    study: str,
-    name: str,
-    overrides: list[str],
-    launched_by: str,
-    packs: list[Pack],
-    seconds: list[float],
-    growth: dict[str, int],
-) -> Submission:
-    """A folder with its pack files; not yet submitted."""
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a command ordered: the study's name, the word and settings of the command, and the
+    launcher."""
+
+    study: str
+    name: str
+    overrides: list[str]
+    launcher: str
+
+
+def new(results: Path, order: Order, job: Job) -> Submission:
+    """A folder with the pack files of a job; not yet submitted."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    word = re.sub(r"[^\w.@+-]", "_", study.replace("/", "."))[:100]  # it names a job, too
+    word = re.sub(r"[^\w.@+-]", "_", order.study.replace("/", "."))[:100]  # it names a job, too
     folder = folder_of(results) / f"{word}-{stamp}-{secrets.token_hex(2)}"
     elements = [
         {
             "pack": f"pack-{i:04d}.json",
             "runs": [run.run_id for run in pack.runs],
-            "seconds": seconds[i],
+            "seconds": seconds,
             "end": None,
         }
-        for i, pack in enumerate(packs)
+        for i, (pack, seconds) in enumerate(zip(job.packs, job.seconds, strict=True))
     ]
     submission = Submission(
         folder.resolve(),
         {
             "schema": SCHEMA,
-            "study": study,
-            "name": name,
-            "overrides": overrides,
-            "launcher": launched_by,
+            "study": order.study,
+            "name": order.name,
+            "overrides": order.overrides,
+            "launcher": order.launcher,
             "job": None,
             "user": user(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "submitted_at": time.time(),
-            "growth": growth,
+            "growth": job.growth,
             "over": False,
             "elements": elements,
         },
     )
     try:
-        for element, pack in zip(elements, packs):
+        for element, pack in zip(elements, job.packs, strict=True):
             write_pack(folder / element["pack"], pack)
         submission.save()
     except BaseException:
@@ -247,8 +248,8 @@ def user() -> str:
 def alive(results: Path) -> Living:
     """All elements that are queued or running anywhere.
 
-    A finished one is found out by its queue, or by the lock of a sweep on a machine. ConfigError
-    where a queue that holds something cannot be asked: nobody can tell then what is spoken for.
+    Its queue, or the lock of a sweep on a machine, shows whether one has ended. ConfigError where a
+    queue that holds something cannot be asked: nobody knows then which runs are claimed.
     """
     open_ones = [s for s in read_all(results) if not s.tree["over"]]
     found: Living = {}
@@ -281,17 +282,17 @@ def alive(results: Path) -> Living:
 
 
 def close(results: Path, living: Living) -> None:
-    """Note how elements ended that are alive no more, so that later looks need not ask; while
+    """Note how elements ended that are no longer alive, so that later looks need not ask; while
     `submitting`."""
     for submission in read_all(results):
         if submission.tree["over"]:
             continue
         dead = [i for i in range(len(submission.elements)) if (submission, i) not in living]
         if submission.launcher != "local" and submission.job is not None:
-            ask = launcher(submission.launcher)
+            queue = launcher(submission.launcher)
             for i in dead:
                 if submission.elements[i]["end"] is None:
-                    submission.elements[i]["end"] = ask.end(submission.job, i)
+                    submission.elements[i]["end"] = queue.end(submission.job, i)
         over = len(dead) == len(submission.elements)
         if over or any(submission.elements[i]["end"] for i in dead):
             submission.save(over=over)

@@ -1,6 +1,5 @@
 """`capacity worker --pack FILE`: train a pack on the machine where it is called, without hydra;
-and, with --runs, one stack of it, which the former does in processes of their own that tell it how
-it goes as JSON lines.
+and, with --runs, one stack of it, in a process of its own that reports progress as JSON lines.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ def work(path: Path) -> int:
 
 
 def exit_code(outcome: dict[str, str]) -> int:
+    """0 if every run finished, 130 after an interruption, else 1."""
     if "interrupted" in outcome.values():
         return 130
     return 0 if set(outcome.values()) <= {"finished"} else 1
@@ -56,8 +56,8 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
     def report(event: dict) -> None:
         try:
             print(json.dumps(event), flush=True)
-        except OSError:  # nobody listens any more; stop() sees that the parent is gone
-            sys.stdout = open(os.devnull, "w")
+        except OSError:  # nobody reads any more; stop() sees that the parent is gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     with Mirror(pack.runs, pack.results, pack.study):
         job = Job(pack.results, pick_device(pack.device), pack.study, report, stop)

@@ -96,7 +96,8 @@ def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
             owner = (file.metadata() or {}).get("run_id")
             if owner != run_id:
                 raise ConfigError(f"{path}: these are the weights of run {owner}")
-            have = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            names = list(file.keys())
+            have = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             want = {w.name: w.shape for w in gpt.layout}
             if have != want:
                 wrong = sorted(n for n in have.keys() | want.keys() if have.get(n) != want.get(n))[

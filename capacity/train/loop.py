@@ -24,7 +24,7 @@ from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
-from capacity.train.optim import COLUMNS, STEP, Hyper, Muon, Schedule, adamw
+from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
 from capacity.train.stack_key import stack_key
 
 BLOCK = 1024  # most steps whose numbers are prepared at once
@@ -41,12 +41,11 @@ class State:
     alive_M: Tensor  # bool: not failed
     # int64: 1-based step whose loss or gradient was not finite; minus the step of divergence; 0
     dead_step_M: Tensor
-    loss_sum_M: (
-        Tensor  # fp32: sum of batch losses (nats per token) since the member's last log point
-    )
-    scaling_M3: Tensor  # fp32: see train.scaling; used where precision is fp16
+    # fp32: sum of batch losses (nats per token) since the member's last log point
+    loss_sum_M: Tensor
+    scaling_M3: Tensor  # fp32: see train.loss_scale; used where precision is fp16
     logged: list[int]  # by member, the step of its last log point
-    # int64, on the CPU: where each member's stream of biographies stands (see data.feed)
+    # int64, on the CPU: where each member's stream of biographies stands (see feed.stream)
     cursor_MC: Tensor
 
     def select(self, members: list[int]) -> State:
@@ -158,7 +157,9 @@ def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) ->
     while state.step < until and not stop():
         most = min(until - state.step, BLOCK)
         now = torch.from_numpy(stack.schedule.rows(state.step, most)).to(stack.device)
-        for now_MC, tokens_MBT in zip(now, stack.feed.chunk(state.cursor_MC, state.step, most)):
+        # a feed may give fewer steps at once than asked for
+        chunk = stack.feed.chunk(state.cursor_MC, state.step, most)
+        for now_MC, tokens_MBT in zip(now, chunk, strict=False):
             one_step(tokens_MBT, now_MC)
             state.step += 1
             if stop():
@@ -174,16 +175,11 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     if stack.scaled:
         skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
     alive_M = stack.update(
-        state.flat_MP,
-        grad_MP,
-        state.m_MP,
-        state.v_MP,
-        stack.decay_P,
+        Weights(state.flat_MP, state.m_MP, state.v_MP, stack.decay_P),
+        Gradient(grad_MP, loss_M, skipped_M),
         stack.hyper,
         now_MC,
         state.alive_M,
-        loss_M,
-        skipped_M,
     )
     if stack.weights != "fp32":
         state.flat_MP.copy_(
@@ -245,7 +241,7 @@ def record(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step(stack, state, tokens, now)
-    for tensor, before in zip(tensors, kept):
+    for tensor, before in zip(tensors, kept, strict=True):
         tensor.copy_(before)
 
     def replay(tokens_MBT: Tensor, now_MC: Tensor) -> None:

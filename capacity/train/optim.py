@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -106,17 +107,31 @@ def clipped(
     return torch.where(alive_M[:, None], grad_MP * scale_M1, 0.0), alive_M
 
 
+class Weights(NamedTuple):
+    """What an update changes in place, fp32 [M, P] each: weights and moments; and decay_P, 1 where
+    weight decay acts, else 0."""
+
+    flat_MP: Tensor
+    m_MP: Tensor
+    v_MP: Tensor
+    decay_P: Tensor
+
+
+class Gradient(NamedTuple):
+    """Of one step: the gradient [M, P], the loss of each member [M], and who skips the step, bool
+    [M] (None: nobody)."""
+
+    grad_MP: Tensor
+    loss_M: Tensor
+    skipped_M: Tensor | None = None
+
+
 def adamw(
-    flat_MP: Tensor,
-    grad_MP: Tensor,
-    m_MP: Tensor,
-    v_MP: Tensor,
-    decay_P: Tensor,
+    weights: Weights,
+    gradient: Gradient,
     hyper: Hyper,
     now_MC: Tensor,
     alive_M: Tensor,
-    loss_M: Tensor,
-    skipped_M: Tensor | None = None,
 ) -> Tensor:
     """One update in place; returns the new alive mask, bool [M]. The step of a member that is out
     is zero, so its weights stay as they were before the failure. A member that skips the step keeps
@@ -125,8 +140,9 @@ def adamw(
     AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of
     `Schedule`.
     """
-    grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
-    go_M1 = _going(alive_M, skipped_M)
+    flat_MP, m_MP, v_MP, decay_P = weights
+    grad_MP, alive_M = clipped(gradient.grad_MP, gradient.loss_M, alive_M, hyper)
+    go_M1 = _going(alive_M, gradient.skipped_M)
     now_MC = now_MC * go_M1
     m_MP.lerp_(grad_MP, (1.0 - hyper.beta1) * go_M1)
     v_MP.lerp_(grad_MP.square_(), (1.0 - hyper.beta2) * go_M1)
@@ -174,20 +190,16 @@ class Muon:
 
     def __call__(
         self,
-        flat_MP: Tensor,
-        grad_MP: Tensor,
-        m_MP: Tensor,
-        v_MP: Tensor,
-        decay_P: Tensor,
+        weights: Weights,
+        gradient: Gradient,
         hyper: Hyper,
         now_MC: Tensor,
         alive_M: Tensor,
-        loss_M: Tensor,
-        skipped_M: Tensor | None = None,
     ) -> Tensor:
         """As `adamw`."""
-        grad_MP, alive_M = clipped(grad_MP, loss_M, alive_M, hyper)
-        go_M1 = _going(alive_M, skipped_M)
+        flat_MP, m_MP, v_MP, decay_P = weights
+        grad_MP, alive_M = clipped(gradient.grad_MP, gradient.loss_M, alive_M, hyper)
+        go_M1 = _going(alive_M, gradient.skipped_M)
         now_MC = now_MC * go_M1
         m_MP.lerp_(
             grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1) * go_M1

@@ -256,7 +256,7 @@ def test_memory_is_predicted(members, batch, length):
     before = torch.cuda.memory_allocated()
     trained(configs, 3, CUDA)
     taken = torch.cuda.max_memory_allocated() - before
-    planned = counts.memory_bytes(model, 3275, length, batch, members, "cuda", "bf16")
+    planned = counts.memory_bytes(model, 3275, length, configs[0].train, members, "cuda")
     print(
         f"{members} members of {batch} x {length}: {taken / 1e9:.2f} GB taken, {planned / 1e9:.2f} "
         f"GB planned"

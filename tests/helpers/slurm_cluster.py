@@ -72,7 +72,7 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresP
 RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=10
 PartitionName=low Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
-"""
+"""  # noqa: E501
 
 
 def _free_ports(count):
@@ -177,7 +177,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def closed(self, partition="debug"):
-        """No job starts meanwhile, so that a requeued one can be looked at for as long as that takes; running ones go on."""
+        """No job starts meanwhile, so that a requeued one can be looked at for as long as that
+        takes; running ones go on."""
         self.run("scontrol", "update", f"partitionname={partition}", "state=down")
         try:
             yield

@@ -10,13 +10,13 @@ import pytest
 
 from capacity import records
 from capacity.study import load_study
-from capacity.sweep.packs import shared
+from capacity.sweep.packs import Limits, shared
 from waiting import patience, wait_until
 
 
 def stacks_of(runs, workers, most):
     """As a sweep on this machine cuts them."""
-    return shared(runs, workers, most, "cpu")
+    return shared(runs, workers, Limits(most=most))
 
 
 PINS = (

@@ -232,7 +232,7 @@ def flat(tree, prefix=""):
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield (
-                f"{prefix}{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+                f"{prefix}{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"  # noqa: E501
             )
 
 
@@ -534,7 +534,7 @@ def test_status_counts_names_and_codes(trained, tiny, here, capfd):
     listing = json.loads(capfd.readouterr().out)
     assert listing["totals"] == {"finished": 1, "failed": 1, "interrupted": 1, "missing": 1}
     assert [(row["run_id"], row["status"]) for row in listing["runs"]] == list(
-        zip(ids, ["finished", "failed", "interrupted", "missing"])
+        zip(ids, ["finished", "failed", "interrupted", "missing"], strict=True)
     )
     assert main(["status", "study.yaml", "seed=0"]) == 0
     assert "1 runs, 1 finished" in capfd.readouterr().out

@@ -310,7 +310,7 @@ class Absent:
         if name.split(".")[0] in ("hydra", "omegaconf", "hypothesis", "safetensors", "matplotlib", "wandb", "xdist", "transformers"):
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
-""")
+""")  # noqa: E501
     env = os.environ | {
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",

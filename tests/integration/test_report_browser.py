@@ -183,7 +183,7 @@ def test_every_kind_of_page_loads_without_a_complaint_and_shows_its_answer_first
                 """const close = []; for (const axis of document.querySelectorAll('svg.plot .axes')) for (const kind of ['x', 'y']) {
             const boxes = [...axis.querySelectorAll('.tick.' + kind)].map(t => t.getBoundingClientRect()).sort((a, b) => kind === 'x' ? a.left - b.left : a.top - b.top);
             boxes.forEach((b, i) => { if (i && (kind === 'x' ? b.left < boxes[i - 1].right : b.top < boxes[i - 1].bottom - 3)) close.push(axis.textContent); }); }
-            return close""",
+            return close""",  # noqa: E501
             )
             == []
         )  # no tick touches another
@@ -194,7 +194,7 @@ def cells(chromium, heading, shown=True):
     return js(
         chromium,
         """const heads = [...document.querySelectorAll('#runs th')], i = heads.findIndex(h => h.dataset.name === arguments[0]);
-        return [...document.querySelectorAll('#runs tbody tr')].filter(r => !arguments[1] || !r.hidden).map(r => r.cells[i].textContent)""",
+        return [...document.querySelectorAll('#runs tbody tr')].filter(r => !arguments[1] || !r.hidden).map(r => r.cells[i].textContent)""",  # noqa: E501
         heading,
         shown,
     )
@@ -272,7 +272,7 @@ def test_a_filter_keeps_the_rows_it_names(chromium, pages, text, wanted):
         chromium, "return [...document.querySelectorAll('#runs th')].map(h => h.dataset.name)"
     )
     rows = [
-        dict(zip(heads, row))
+        dict(zip(heads, row, strict=True))
         for row in js(
             chromium,
             "return [...document.querySelectorAll('#runs tbody tr')].map(r => [...r.cells].map(c "
@@ -335,7 +335,7 @@ def places(chromium):
         chromium,
         """const svg = document.querySelector('#figure-memorized .panel:first-child svg.plot'), box = svg.getBoundingClientRect();
         return [Object.fromEntries([...svg.querySelectorAll('[data-run]')].map(n => { const b = n.getBoundingClientRect();
-            return [n.dataset.run, [(b.left + b.right) / 2, (b.top + b.bottom) / 2]]; })), [box.left, box.top, box.width, box.height]]""",
+            return [n.dataset.run, [(b.left + b.right) / 2, (b.top + b.bottom) / 2]]; })), [box.left, box.top, box.width, box.height]]""",  # noqa: E501
     )
 
 
@@ -507,7 +507,7 @@ def test_a_line_tells_its_name_where_the_pointer_is(chromium, pages):
     x, y = js(
         chromium,
         """const path = document.querySelector('#figure-membership svg.plot path[stroke="#222222"]'), at = path.getPointAtLength(path.getTotalLength() * 0.61),
-        m = path.getScreenCTM(); return [at.x * m.a + m.e, at.y * m.d + m.f]""",
+        m = path.getScreenCTM(); return [at.x * m.a + m.e, at.y * m.d + m.f]""",  # noqa: E501
     )
     act(("move_to_location", x, y))
     lines = js(
@@ -680,7 +680,7 @@ def test_what_a_record_says_does_not_run(chromium, pages):
     said, asked = [], []
 
     def refused():  # each call tells what is new
-        for all_of_them, new in zip((said, asked), complaints(chromium, path)):
+        for all_of_them, new in zip((said, asked), complaints(chromium, path), strict=True):
             all_of_them += new
         return sum("Content Security Policy" in line for line in said) >= 3
 

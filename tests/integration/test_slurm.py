@@ -138,7 +138,7 @@ PINNED = """import torch, capacity.run.environment as e
     e.pick_device = lambda name: torch.device("cpu")
     open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
     import glob, waiting
-    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) >= 2, "both workers")"""
+    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) >= 2, "both workers")"""  # noqa: E501
 
 
 @pytest.mark.parametrize("gpus", [1, 2])
@@ -291,7 +291,7 @@ def test_a_failing_member_fails_its_element_and_no_other_run(bench, slurm):
     assert (
         code == 2
         and err
-        == "capacity: error: retry: say what: --failed tries again what has failed or was lost\n"
+        == "capacity: error: retry: nothing selected; use --failed to rerun failed or lost runs\n"
     )
     code, out, _ = verb(bench, "retry", "--failed", "train.grad_clip=1")
     assert (
@@ -395,7 +395,7 @@ def test_a_queue_that_does_not_answer_stops_a_sweep_but_not_status(
         assert (
             code == 1
             and err == ""
-            and "the queue is not known" in out
+            and "the state of the queue is unknown" in out
             and "Unable to contact" in out
         )
     assert len(submissions.read_all(bench.results)) == 1 and slurm.wait(job) == {"COMPLETED"}

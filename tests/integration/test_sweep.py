@@ -17,11 +17,11 @@ from capacity.cli.main import main
 from capacity.compose import shared_dir
 from capacity.cost import GUESSES, stack_bytes
 from capacity.study import load_study
-from capacity.sweep import packs, plan, submissions
+from capacity.sweep import packs, plan, plan_text, submissions
 from capacity.sweep.packs import Pack, make_stacks
 from capacity.train.checkpoint import read_meta
 from capacity.train.stack_key import stack_key
-from outcomes import outcome  # noqa: F401
+from outcomes import outcome
 from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stacks_of, undisturbed  # noqa: F401
 from waiting import patience, wait_until
 
@@ -171,7 +171,7 @@ def test_every_study_in_the_repository_plans(name, tmp_path):
     assert found.question and found.name == name
     planned = plan.make_plan(found, tmp_path, {}, False)
     assert sorted(run.run_id for run in planned.todo) == sorted({run.run_id for run in found.runs})
-    assert max(map(len, plan.summary(planned).splitlines())) <= 80
+    assert max(map(len, plan_text.summary(planned).splitlines())) <= 80
     if not found.expects and name not in (
         "morris/vocabulary",
         "morris/length",
@@ -206,7 +206,9 @@ def test_stacks_hold_every_run_once_and_one_shape(tmp_path, workers, stack):
     assert sum(seconds) / workers <= expected * (1 + 1e-9) and max(seconds) <= expected * (1 + 1e-9)
     each = sum(GUESSES["cpu"].seconds([run]) for run in runs) / workers
     for share in (each, each / 2, each / 4):
-        other = make_stacks(runs, max(share, min(each, packs.WORTH_A_START_S)), stack)
+        other = make_stacks(
+            runs, max(share, min(each, packs.WORTH_A_START_S)), packs.Limits(most=stack)
+        )
         assert expected <= packs.makespan(other, GUESSES["cpu"], workers) * (1 + 1e-9)
 
 
@@ -222,7 +224,7 @@ def test_stacks_hold_runs_of_similar_length_and_fit_into_memory(tmp_path):
         assert steps == sorted(steps, reverse=True) and max(steps) <= 2 * min(steps)
     one = stack_bytes(runs[0], 1, "cpu")
     for room in (0.5 * one, 1.5 * one, 3.5 * one, 100 * one):
-        sizes = [len(s) for s in make_stacks(runs, 1e9, 8, "cpu", room)]
+        sizes = [len(s) for s in make_stacks(runs, 1e9, packs.Limits(most=8, memory=room))]
         assert sum(sizes) == 15
         assert all(size == 1 or stack_bytes(runs[0], size, "cpu") <= room for size in sizes)
     assert max(sizes) > 2
@@ -234,7 +236,7 @@ def test_packs_have_equal_expected_duration(tmp_path, minutes, workers, limit):
     """No more packs than needed or allowed, every stack once, and none holds more than the mean and
     one stack."""
     runs, speed = study(tmp_path, MIXED), GUESSES["cpu"]
-    stacks = make_stacks(runs, 60 * minutes, 16)
+    stacks = make_stacks(runs, 60 * minutes, packs.Limits(most=16))
     found = packs.fill(stacks, speed, 60 * minutes, workers, 1, limit)
     assert sorted(s[0].run_id for pack in found for s in pack) == sorted(
         s[0].run_id for s in stacks
@@ -249,7 +251,7 @@ def test_packs_have_equal_expected_duration(tmp_path, minutes, workers, limit):
         assert packs.duration(pack, speed, workers, 1) >= max(map(speed.seconds, pack))
 
 
-def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_spoken_for(tmp_path):
+def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_claimed(tmp_path):
     runs = study(tmp_path, MIXED)
     found = load_study(
         str(tmp_path / "s.yaml"), ["cluster.stack=4", "cluster.workers=2", "cluster.device=cpu"]
@@ -277,8 +279,8 @@ def test_a_sweep_issued_again_keeps_its_stacks_and_leaves_out_what_is_done_or_sp
         # not be resumed
         expected = [[run for run in s if run.run_id not in out] for s in whole]
         assert planned.jobs[0].packs[0].stacks == [s for s in expected if s]
-        assert planned.failed == [failed.run_id] and planned.spoken_for == {taken: "queued"}
-        assert "1 failed, 1 queued" in plan.summary(planned)
+        assert planned.failed == [failed.run_id] and planned.claimed == {taken: "queued"}
+        assert "1 failed, 1 queued" in plan_text.summary(planned)
 
 
 def test_a_pack_file_brings_its_runs_back(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from capacity import counts
 from capacity.model.gpt import GPT
 from capacity.settings.model import Model
+from capacity.settings.train import Train
 
 # Morris et al., arXiv 2505.24832, Table 1: (layers, width) -> parameters at V = 2048, S = 64.
 TABLE_1 = {
@@ -208,7 +209,7 @@ def test_flops_follow_the_variants():
 
 def test_memory_follows_the_variants():
     def memory(**changes):
-        return counts.memory_bytes(form_33(2, 4, **changes), 100, 16, 8)
+        return counts.memory_bytes(form_33(2, 4, **changes), 100, 16, Train(batch_size=8))
 
     assert memory(mlp_ratio=0.0) < memory(mlp_ratio=1.0) < memory() < memory(mlp="gated")
     assert memory(n_kv_heads=1) < memory()
@@ -220,13 +221,13 @@ def test_memory_follows_the_variants():
 def test_a_stack_of_64_with_the_published_vocabulary_fits_an_80_gb_card():
     """GPT2-2-2 on windows of 512 tokens, batch 12, bf16: no logits of a whole batch exist at once,
     which alone would be five times 5.2 GB."""
-    stack = counts.memory_bytes(
-        form_33(2, 2), 3275, 512, 12, members=64, device="cuda", precision="bf16"
-    )
-    assert 5e9 < stack < 40e9
-    assert (
-        counts.memory_bytes(form_33(2, 2), 3275, 512, 12, members=64, device="cuda") < stack * 1.01
-    )
+
+    def stack(precision):
+        train = Train(batch_size=12, precision=precision)
+        return counts.memory_bytes(form_33(2, 2), 3275, 512, train, members=64, device="cuda")
+
+    assert 5e9 < stack("bf16") < 40e9
+    assert stack("fp32") < stack("bf16") * 1.01
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])

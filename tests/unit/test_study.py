@@ -14,7 +14,7 @@ from capacity.base.errors import ConfigError
 from capacity.compose import shared_dir
 from capacity.cost import GUESSES
 from capacity.study import load_study, study_names
-from capacity.sweep import plan
+from capacity.sweep import plan, plan_text
 
 # Runs planned by hand: N x models x learning rates x arms (x 2 seeds at the cheapest N).
 PLANNED = {
@@ -88,7 +88,7 @@ def test_every_study_and_preset_plans_and_says_what_it_should_find(name):
     )
     planned = plan.make_plan(found, Path("nowhere"), {}, False)
     assert len(planned.todo) == len(found.runs)
-    text = plan.summary(planned)
+    text = plan_text.summary(planned)
     assert max(map(len, text.splitlines())) <= 80 and " people" in text and "exposures" in text
     assert seen(found.runs, "train.steps") == {
         (None,)
@@ -381,7 +381,8 @@ def test_a_wrong_preset_is_one_line_that_names_the_file(tmp_path, text, name, wo
 
 def test_references_are_trained_once_for_all_that_differ_by_size_length_and_seed(tmp_path):
     (tmp_path / "s.yaml").write_text("""
-pins: [data=text_pocket, data.documents=300, data.n_held_out=20, data.seq_len=16, data.tokens_per_parameter=null, train.exposures=3, train.warmup_steps=2, train.batch_size=8]
+pins: [data=text_pocket, data.documents=300, data.n_held_out=20, data.seq_len=16,
+       data.tokens_per_parameter=null, train.exposures=3, train.warmup_steps=2, train.batch_size=8]
 grids:
 - {model.d_model: [8, 16], data.n_sequences: [10, 40, 20], seed: [0, 1]}
 - {model.d_model: [8], data.n_sequences: [40], data.trained_on: [half], seed: [0, 1]}

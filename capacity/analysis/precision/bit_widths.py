@@ -1,24 +1,34 @@
 """What weights of b bits hold: formats of training, quantization after it, and quantization-aware
 training side by side.
 
-A ladder is one way to fewer bits (`LADDERS`), a rung one width of its codes. Two questions are
-asked of each rung, and they have different answers. *Kept*: what a model that was trained full, on
-the most data of the study, still holds there, beside the fp32 model of the same shape, data and
-seed. *Capacity*: the most that the shape holds there over the data sizes of the study; a model that
-is not full has larger margins and survives coarser rounding.
+A ladder is one method of reaching fewer bits (`LADDERS`; JSON and tables call it `way`), a rung one
+width of its codes. Two questions are asked of each rung, and they have different answers. *Kept*:
+what a model that was trained full, on the most data of the study, still holds there, beside the
+fp32 model of the same shape, data and seed. *Capacity*: what the shape holds there at the size of
+the study's data at which it holds most; a model that is not full has larger margins and survives
+coarser rounding.
 
-x of the laws are the bits that are really stored, codes, scales, zero points and all that is not
-quantized, per weight; y is capacity per parameter (total count), clipped at zero, because whoever
-has a model that predicts worse than a uniform guess may guess uniformly.
+x of the laws are the bits of a code; the bits that are really stored, codes, scales, zero points
+and all that is not quantized, per weight, stand beside them. y is capacity per parameter (total
+count), clipped at zero, because a model that predicts worse than a uniform guess can be replaced by
+one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from capacity.analysis import pairing
+from capacity.base.frames import Frame
 from capacity.fitting.statistics import t_interval
+
+if TYPE_CHECKING:
+    from capacity.config import Config
+    from capacity.settings.train import Train
 
 FORMATS = (
     "precision",
@@ -27,8 +37,7 @@ FORMATS = (
     "qat_embeddings",
 )  # train settings that say in what a model was trained
 HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people "bits"
-# name -> (words for people, whether tables and head take part); trained formats are no ladders but
-# single rungs
+# ladder -> words; formats of training are no ladders but single rungs
 LADDERS = {
     "rtn": "rounded to nearest, all tensors",
     "gptq": "GPTQ, all tensors",
@@ -66,23 +75,23 @@ PARTS = (
 )
 
 
-def asked(runs) -> bool:
-    """Whether a study is about precision: its settings quantize, or its runs were trained in
-    several formats."""
+def asked(runs: Sequence[Config]) -> bool:
+    """Whether a study is about precision: its settings quantize, or its runs are trained in several
+    formats."""
     formats = {tuple(getattr(run.train, name) for name in FORMATS) for run in runs}
     return len(formats) > 1 or any(run.quantize.methods for run in runs)
 
 
 def points(
-    table: pd.DataFrame, quantized: pd.DataFrame, configs: list, storage: dict[str, float]
-) -> pd.DataFrame:
+    table: Frame, quantized: Frame, configs: Sequence[Config], storage: dict[str, float]
+) -> Frame:
     """One row per finished run and format that it was measured in: the columns PARTS, and
     bits_per_parameter, bits_per_stored_bit.
 
-    table: of `run_table.table`; quantized: of `run_table.quantized_table`; storage: run_id -> stored
-    bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands on it.
-    Symmetric or grouped variants are named in their ladder's name. held_bits of trained formats are
-    in the arithmetic of training, all others in fp32.
+    table: of `run_table.table`; quantized: of `run_table.quantized_table`; storage: run_id ->
+    stored bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands
+    on it. Symmetric or grouped variants are named in their ladder's name. held_bits of trained
+    formats are in the arithmetic of training, all others in fp32.
     """
     trained = {run.run_id: run for run in configs}
     rows = []
@@ -126,7 +135,7 @@ def points(
     )
 
 
-def trained_as(train) -> tuple[str, str, float]:
+def trained_as(train: Train) -> tuple[str, str, float]:
     """Way, rung and bits of a code of a run as it was trained."""
     if train.qat != "none":
         other = [train.precision] * (train.precision != "fp32") + [train.weights] * (
@@ -143,7 +152,7 @@ def trained_as(train) -> tuple[str, str, float]:
     return "trained", train.precision, {"fp32": 32.0, "tf32": 32.0}.get(train.precision, 16.0)
 
 
-def _after(row) -> tuple[str, str]:
+def _after(row: Any) -> tuple[str, str]:
     """Way and rung of a variant of quantization after training."""
     if row.method in ("bf16", "fp16"):
         return "cast", f"cast {row.method}"
@@ -154,29 +163,34 @@ def _after(row) -> tuple[str, str]:
     ), f"int{row.bits:g}"
 
 
-def kept(rows: pd.DataFrame) -> pd.DataFrame:
-    """What full models keep: one row per way and rung with kept (mean over shapes of the mean over
-    seeds of held / held by the fp32 model of the same shape, data and seed), low and high (95%,
-    Student's t over shapes), shapes, and stored bits per weight.
-
-    Only the largest load of each shape counts, and only where an fp32 run stands beside it.
-    """
+def full_models(rows: Frame) -> Frame:
+    """Units of full models, at the largest load of each shape, beside which an fp32 run of the same
+    data and seed stands: signed, the part of its bits that is held; kept, the same clipped at zero
+    for the laws."""
     full = rows[rows.load == rows.groupby("label").load.transform("max")]
-    base = (
-        full[(full.way == "trained") & (full.rung == "fp32")]
-        .groupby(["label", "seed"])
-        .held_bits.first()
-        .rename("base")
-    )
-    beside = full.join(base, on=["label", "seed"]).dropna(subset="base")
-    beside = beside.assign(kept=beside.held_bits / beside.base)
-    shape = beside.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
-        kept=("kept", "mean"), stored=("stored_bits_per_weight", "mean")
+    fp32 = full[is_fp32(full)].groupby(["label", "seed"]).held_bits.first().rename("base")
+    out = full.join(fp32, on=["label", "seed"]).dropna(subset="base")
+    signed = out.held_bits / out.base
+    return out.assign(signed=signed, kept=signed.clip(lower=0.0))
+
+
+def is_fp32(rows: Frame) -> Any:
+    """Which rows are of models trained and measured in fp32."""
+    return (rows.way == "trained") & (rows.rung == "fp32")
+
+
+def kept(rows: Frame) -> Frame:
+    """What full models keep: one row per way and rung with kept (mean over shapes of the mean over
+    seeds of `full_models`), low and high (95%, Student's t over shapes), shapes, and stored bits
+    per weight."""
+    units = full_models(rows)
+    shape = units.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
+        kept=("signed", "mean"), stored=("stored_bits_per_weight", "mean")
     )
     return _over_shapes(shape, "kept")
 
 
-def capacity(rows: pd.DataFrame) -> pd.DataFrame:
+def capacity(rows: Frame) -> Frame:
     """The most that a shape holds on a rung over the data sizes of the study: one row per way, rung
     and unit (label, seed), bits per parameter at the load whose mean over seeds is the largest;
     limited: whether that is the largest load of the way and nearly all of it is held, so that more
@@ -195,7 +209,7 @@ def capacity(rows: pd.DataFrame) -> pd.DataFrame:
     )[[*PARTS, "bits_per_parameter", "bits_per_stored_bit", "limited"]].reset_index(drop=True)
 
 
-def capacities(chosen: pd.DataFrame) -> pd.DataFrame:
+def capacities(chosen: Frame) -> Frame:
     """`capacity` over shapes: way, rung, code_bits, capacity (bits per parameter), low, high,
     shapes, stored, per_stored_bit, loads."""
     shape = chosen.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
@@ -212,7 +226,7 @@ def capacities(chosen: pd.DataFrame) -> pd.DataFrame:
     return out.assign(per_stored_bit=out.capacity / out.stored)
 
 
-def _over_shapes(shape: pd.DataFrame, number: str) -> pd.DataFrame:
+def _over_shapes(shape: Frame, number: str) -> Frame:
     rows = []
     for (way, rung, code), part in shape.groupby(["way", "rung", "code_bits"], sort=False):
         low, high = t_interval(part[number])
@@ -240,23 +254,25 @@ def _over_shapes(shape: pd.DataFrame, number: str) -> pd.DataFrame:
     ).drop(columns="order")
 
 
-def paired(values: pd.DataFrame, number: str, one: str, other: str) -> list[dict]:
-    """Rung by rung, by how much `one` exceeds `other` (ways), paired by shape and seed: mean, its
-    95% interval over pairs (Student's t), pairs, wins.
+def paired(values: Frame, number: str, one: str, other: str) -> list[dict[str, Any]]:
+    """Rung by rung, by how much `one` exceeds `other` (ways), in pairs of one shape and seed: mean,
+    its 95% interval over pairs (Student's t), pairs, wins.
 
-    values: rows with label, seed, way, rung and the number. Pairs of one shape are taken as
+    values: rows with run_id, label, seed, way, rung and the number. Pairs of one shape are taken as
     independent: seeds differ in data and weights.
     """
-    wide = (
-        values[values.way.isin([one, other])]
-        .pivot_table(index=["rung", "code_bits", "label", "seed"], columns="way", values=number)
-        .reset_index()
-    )
-    if one not in wide or other not in wide:
-        return []
+    sides = [values[(values.way == way) & values[number].notna()] for way in (one, other)]
+    equal = ["rung", "code_bits", "label", "seed"]
+    try:
+        found = pairing.matched(sides[0], sides[1], equal).frame
+    except pairing.SeveralPartners as error:
+        raise ValueError(
+            f"{one} beside {other}: run {error.row} has several partners of its shape and seed; "
+            "a study of precision has one run of each shape, data size, seed and format"
+        ) from None
     out = []
-    for (rung, code), part in wide.dropna().groupby(["rung", "code_bits"]):
-        difference = (part[one] - part[other]).to_numpy()
+    for (rung, code), part in found.groupby(["rung", "code_bits"]):
+        difference = (part[f"{number}_a"] - part[f"{number}_b"]).to_numpy()
         low, high = t_interval(difference)
         out.append(
             {

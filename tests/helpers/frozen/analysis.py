@@ -78,7 +78,7 @@ def kept(name: str) -> dict:
 def table_of(name: str, file: str = "runs.csv") -> pd.DataFrame:
     table = pd.read_csv(STUDIES / name / file).copy()  # in one piece, which pandas likes better
     classes = [column for column in table if column.startswith("class_")]
-    return table.replace({column: CLASSES for column in classes}).rename(columns=CLASSES)
+    return table.replace(dict.fromkeys(classes, CLASSES)).rename(columns=CLASSES)
 
 
 def not_frozen() -> dict[str, dict[str, str]]:
@@ -126,7 +126,8 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
     done = set(runs.run_id[runs.status == "finished"]) - set(then.run_id)
     without = [run.run_id for run in study.runs if run.quantize.methods and run.run_id in done]
     found = precision_laws.judge(pd.concat([first, then]), runs, study.name, without)
-    return Refit("precision", _as_json(found), precision_laws.report(found), {})
+    text = render(kinds.document(Finding("precision", precision_laws.FILE, found, {})))
+    return Refit("precision", _as_json(found), text, {})
 
 
 def _text(study: Study, runs: pd.DataFrame) -> Refit:

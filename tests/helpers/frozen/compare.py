@@ -83,6 +83,8 @@ def differences(kept, found, path: str = "") -> Iterator[str]:
         return
     if isinstance(kept, dict) and isinstance(found, dict):
         for key in sorted(kept.keys() | found.keys()):
+            if EXCEPT.search(f"{path}/{key}"):
+                continue
             if key not in kept or key not in found:
                 yield f"{path}/{key}: {'new' if key in found else 'gone'}"
             else:

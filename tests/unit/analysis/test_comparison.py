@@ -30,7 +30,7 @@ grids:
     size: [{model.d_model: 8, model.n_heads: 2}, {model.d_model: 16, model.n_heads: 4}]
     data.load: [1.0, 5.0, 6.5]
     seed: [0, 1, 2]
-"""
+"""  # noqa: E501
 PEOPLE = """
 question: which optimizer?
 scale: pocket
@@ -43,7 +43,7 @@ grids:
       - {train.optimizer: adamw, train.lr: 0.02}
       - {train.optimizer: adamw, train.lr: 0.04}
       - {train.optimizer: muon, train.lr: 0.03}
-"""
+"""  # noqa: E501
 GATED = {"model.mlp": "gated"}, {"model.mlp": "standard"}
 
 
@@ -234,10 +234,10 @@ def test_needed_pairs_are_the_first_that_suffice():
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=8))
 def test_holm_is_the_step_down_of_bonferroni(p):
     told = statistics.holm(p)
-    known = [(x, y) for x, y in zip(p, told) if x is not None]
+    known = [(x, y) for x, y in zip(p, told, strict=True) if x is not None]
     assert [y is None for y in told] == [x is None for x in p]
     assert all(x <= y <= min(1.0, len(known) * x) for x, y in known)
-    for (x, y), (other, its) in zip(sorted(known), sorted(known)[1:]):
+    for (_x, y), (_other, its) in zip(sorted(known), sorted(known)[1:], strict=True):
         assert y <= its
     for level in (0.01, 0.05, 0.3):  # the definition: reject in order until one fails
         ordered, rejected = sorted(x for x, _ in known), 0

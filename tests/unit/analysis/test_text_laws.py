@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from capacity import records
-from capacity.analysis.finding import Finding
+from capacity import records, run_table
+from capacity.analysis import kinds
+from capacity.analysis.finding import Finding, Options
 from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, canaries, document, tables
 from capacity.analysis.text import double_descent as descent
@@ -22,8 +23,9 @@ from capacity.cli.main import main
 from capacity.measure import memorization as bits
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
-from capacity.report import text
+from capacity.report import markdown, text
 from capacity.settings.model import Model
+from planted import plant
 
 # |D| / P in 64-token sequences, and the F1 that the paper predicts there (arXiv 2505.24832 v3,
 # Table 2)
@@ -528,3 +530,40 @@ def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
     ) == pytest.approx([5.0] * 7)
     assert max(map(len, table_text(tables.descent({"2x8": found})))) <= 80
     assert descent.analyse(pd.DataFrame(rows)[lambda r: r.tokens_per_parameter < 1]) == {}
+
+
+# The kind
+
+
+@pytest.mark.parametrize("name", ["membership@pocket", "canaries@pocket", "forgetting@pocket"])
+def test_the_kind_gives_numbers_words_figures_and_errors_of_a_planted_study(tmp_path, name):
+    study = plant(tmp_path, f"morris/{name}")
+    table = run_table.table(tmp_path, study.runs)
+    assert kinds.load("text").applies(study.runs, table)
+    finding = kinds.load("text").analyse(study, table, tmp_path, Options(bootstraps=60))
+    numbers = finding.numbers
+    assert list(numbers)[:5] == ["kind", "schema", "study", "versions", "inputs_sha256"]
+    assert (numbers["kind"], numbers["schema"], numbers["study"]) == ("text", 2, study.name)
+    assert json.loads(finding.json()) == numbers
+    found, figures = kinds.document(finding), kinds.figures(finding)
+    assert set(figures) <= set(found.figures) and len(figures) >= 2
+    assert [part.id for part in found.sections][-1] == "published"
+    assert max(map(len, text.render(found).splitlines())) <= 80
+    written = markdown.render(found, figures)
+    assert all(f"]({figure}.png)" in written for figure in figures)
+    fitted = [part for part in kinds.residuals(finding) if part.key == "F1"]
+    assert bool(fitted) == ("reason" not in numbers["laws"]["f1_median"])
+    columns = kinds.load("text").columns(finding.tables["runs.csv"])
+    assert {"P", "tokens/P", "loss", "AUC"} <= {column.heading for column in columns}
+
+
+def test_the_digest_of_inputs_follows_what_is_read_and_nothing_else(tmp_path):
+    rng = np.random.default_rng(5)
+    rows = [target(f"t{i}", 2.0**i, rng, tmp_path, gap=1.0) for i in range(3)]
+    table = pd.DataFrame(rows)
+    digest = memory.inputs_sha256(table, {})
+    assert memory.inputs_sha256(joined(table, tmp_path)[0].assign(wall_s=3.0), {}) == digest
+    assert memory.inputs_sha256(table[::-1], {}) == digest
+    for column, value in (("loss_auc", 0.7), ("seq_len", 31), ("status", "failed")):
+        assert memory.inputs_sha256(table.assign(**{column: value}), {}) != digest, column
+    assert memory.inputs_sha256(table, {"t0": {"step": [1]}}) != digest

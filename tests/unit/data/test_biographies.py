@@ -168,7 +168,7 @@ def test_names_are_distinct_over_all_people():
         n=3000, first_names=20, middle_names=10, last_names=20, other_people=1000, other_parts=1
     )
     first, middle, last = world.names.parts(torch.arange(4000))  # all there are
-    assert len(set(zip(first.tolist(), middle.tolist(), last.tolist()))) == 4000
+    assert len(set(zip(first.tolist(), middle.tolist(), last.tolist(), strict=True))) == 4000
     assert (int(first.max()), int(middle.max()), int(last.max())) == (19, 9, 19)
     assert first[:3000].bincount().double().std() < 3 * math.sqrt(
         150
@@ -268,7 +268,8 @@ class Slow:
         )
         order, template = self.world.texts(person, torch.tensor([exposure]), *form)
         first, middle, last = (
-            names[int(part)] for names, part in zip(self.names, self.world.names.parts(person))
+            names[int(part)]
+            for names, part in zip(self.names, self.world.names.parts(person), strict=True)
         )
         name = f"{first} {middle} {last}" if d.middle_names else f"{first} {last}"
         out = "<|endoftext|>" + ("<tag>" if d.tag == ("other" if other else "main") else "")
@@ -328,7 +329,9 @@ def test_a_biography_reads_as_a_slow_renderer_writes_it(data, tmp_path):
     slow = Slow(world, file)
     person, exposure = torch.arange(60).repeat(3), torch.tensor([0, 1, 7]).repeat_interleave(60)
     fast = texts(world, person, exposure)
-    assert fast == [slow.text(i, e) for i, e in zip(person.tolist(), exposure.tolist())]
+    assert fast == [
+        slow.text(i, e) for i, e in zip(person.tolist(), exposure.tolist(), strict=True)
+    ]
     if data.get("other_people"):
         person = person[:40] + 60
         assert texts(world, person, exposure[:40], other=True) == [
@@ -393,7 +396,7 @@ def test_every_exposure_is_a_new_text_unless_biographies_are_counted():
     several, endless = (
         texts(make(n=400, **data), many, [0] * 400) for data in ({"biographies": 5}, {})
     )
-    first = [a == b for a, b in zip(several, endless)]
+    first = [a == b for a, b in zip(several, endless, strict=True)]
     assert 50 < sum(first) < 110
     single = make(n=20, biographies=1, order="fixed")
     assert len({*texts(single, [3] * 9, range(9))}) == 1
@@ -445,7 +448,7 @@ def test_threads_change_nothing(threads):
         tokens = alone.pieces.join(pieces)
     finally:
         torch.set_num_threads(before)
-    assert all((a == b).all() for a, b in zip(tokens, alone.pieces.join(pieces)))
+    assert all((a == b).all() for a, b in zip(tokens, alone.pieces.join(pieces), strict=True))
 
 
 # --------------------------------------------------------------------------------------------- bioD
@@ -501,7 +504,8 @@ def test_biod_is_its_definition(data):
         for i, part in enumerate(tokens.split(lengths.tolist())):
             shown = "".join(content["tokens"][row] for row in part.tolist())
             first, middle, last = (
-                words[int(p)] for words, p in zip(names, world.names.parts(torch.tensor([i])))
+                words[int(p)]
+                for words, p in zip(names, world.names.parts(torch.tensor([i])), strict=True)
             )
             name = f"{first} {middle} {last}" if data.get("middle_names", 1) else f"{first} {last}"
             comma = "," if data.get("separator", "comma") == "comma" else ""

@@ -165,7 +165,7 @@ def test_a_value_inside_a_longer_word_is_not_found(tmp_path):
     ]
     w, _ = world(write(tmp_path / "people.jsonl", people))
     for i, ((span,), (piece,)) in enumerate(
-        zip(w.lexicon.content["spans"], w.lexicon.content["texts"])
+        zip(w.lexicon.content["spans"], w.lexicon.content["texts"], strict=True)
     ):
         begin, length = span["job"]
         assert w.lexicon.text(w.lexicon.pieces[piece][begin : begin + length]) == f" {JOBS[i % 2]}"

@@ -152,18 +152,17 @@ BIOD = st.tuples(
 @given(BIOD)
 def test_the_oracles_of_biod(sizes):
     n, k, c, d, length, t = sizes
+    biod = entropy.BiodSizes(N0, k, c, d, length, t)
     names, values = n * math.log2(N0 / n), n * k * c * math.log2(d)
     sets = k * d * (length * math.log2(t) - math.log2(d))
     scale = 1e-12 * (n * 27.3 + n * k * c * 14 + k * d * length * 16 + 1)
-    assert entropy.biod_ceiling(n, N0, k, c, d, length, t) == pytest.approx(
-        names + values + sets, abs=scale
-    )
+    assert entropy.biod_ceiling(n, biod) == pytest.approx(names + values + sets, abs=scale)
     uniform = math.log(N0), c * math.log(d), length * math.log(t) - math.log(d)
-    assert entropy.biod_bits(n, N0, k, c, d, length, t, *uniform) == pytest.approx(0, abs=scale)
-    perfect = entropy.biod_bits(n, N0, k, c, d, length, t, math.log(n), 0.0, 0.0)
+    assert entropy.biod_bits(n, biod, *uniform) == pytest.approx(0, abs=scale)
+    perfect = entropy.biod_bits(n, biod, math.log(n), 0.0, 0.0)
     assert perfect == pytest.approx(names + values + sets, abs=scale)
     # p3 is paid once per string of a set, p2 once per person
-    dearer = entropy.biod_bits(n, N0, k, c, d, length, t, math.log(n), 1.0, 2.0)
+    dearer = entropy.biod_bits(n, biod, math.log(n), 1.0, 2.0)
     assert perfect - dearer == pytest.approx((n * k + 2 * k * d) / math.log(2), abs=scale)
     assert entropy.diversity_bits(t, length, d, 0.0) * k == pytest.approx(sets, abs=scale)
 

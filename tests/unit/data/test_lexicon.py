@@ -153,7 +153,9 @@ def whole_space(content, folder, file, kind="templates", all_dates=False):
             (names["last"], content["last"][glue]["pieces"]),
             (("He", "She"), content["pronoun"].get(glue, {"pieces": ()})["pieces"]),
         ):
-            yield from (([piece], f" {word}{glue}") for piece, word in zip(pieces, words))
+            yield from (
+                ([piece], f" {word}{glue}") for piece, word in zip(pieces, words, strict=True)
+            )
         assert len(content["last"][glue]["pieces"]) == len(names["last"])
     for part in ("first", "middle"):
         yield from (
@@ -174,7 +176,7 @@ def assert_same(encoder, content, space):
         for i in encoding.ids
     ]
     assert ids[: len(encoder.whole(texts[0]))] == encoder.whole(texts[0])
-    pairs = set(zip(ids, rows))
+    pairs = set(zip(ids, rows, strict=True))
     if len(ids) != len(rows) or len(pairs) != len(set(ids)) or len(pairs) != len(set(rows)):
         for pieces, text in space:  # find one to show
             assert [content["tokens"][row] for p in pieces for row in content["pieces"][p]] == list(
@@ -277,7 +279,9 @@ def test_the_published_lists_have_their_known_lengths_and_prefixes(official):
     ]
     names.append(np.mean(content["last"][""]["lengths"]))
     assert names == pytest.approx([1.33, 1.40, 1.47], abs=0.0051)
-    years = dict(zip(range(1900, 2100), content["values"]["birth_date"]["last"]["."]["lengths"]))
+    years = dict(
+        zip(range(1900, 2100), content["values"]["birth_date"]["last"]["."]["lengths"], strict=True)
+    )
     assert [y for y, n in years.items() if n == 1] == [
         *range(1900, 2023),
         2024,

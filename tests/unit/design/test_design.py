@@ -29,7 +29,7 @@ from capacity.fitting import intervals
 from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.study import load_study
-from capacity.sweep.packs import make_stacks
+from capacity.sweep.packs import Limits, make_stacks
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,8 @@ def best(effects, cost, budget, most, done=None, polish=True):
 def cost_of_runs(space, runs):
     """Hours of runs, cut into stacks as a sweep cuts them."""
     speed = space.speed
-    stacks = make_stacks(runs, math.inf, space.costs.stack, speed.device, speed=speed)
+    limits = Limits(most=space.costs.stack, device=speed.device, speed=speed)
+    stacks = make_stacks(runs, math.inf, limits)
     return sum(speed.seconds(stack) for stack in stacks) / 3600
 
 

@@ -174,7 +174,12 @@ def test_gptq_beats_rounding_on_correlated_inputs_at_every_width(
     w, x = normal(48, 64), inputs(1000, 64)
     gram = x.T @ x
     for bits in BITS:
-        kind = dict(bits=bits, symmetric=symmetric, granularity=granularity, group_size=group)
+        kind = {
+            "bits": bits,
+            "symmetric": symmetric,
+            "granularity": granularity,
+            "group_size": group,
+        }
         best = rounding.gptq(w, gram, spec("gptq", act_order=act_order, **kind))
         nearest = rounding.rtn(w, spec(**kind))
         direct = float((x @ (w.double() - best.double()).T).square().sum())
@@ -190,9 +195,13 @@ def test_gptq_is_rounding_where_inputs_do_not_correlate(bits, symmetric, kind, a
     w = normal(7, 16, seed=seed)
     gram = torch.diag(torch.rand(16, generator=torch.Generator().manual_seed(seed)).double())
     gram[3] = 0.0  # an input that is never there
-    kind = dict(
-        bits=bits, symmetric=symmetric, granularity=kind[0], group_size=kind[1], scales="fp16"
-    )
+    kind = {
+        "bits": bits,
+        "symmetric": symmetric,
+        "granularity": kind[0],
+        "group_size": kind[1],
+        "scales": "fp16",
+    }
     assert torch.equal(
         rounding.gptq(w, gram, spec("gptq", act_order=act_order, **kind)),
         rounding.rtn(w, spec(**kind)),
@@ -231,7 +240,7 @@ def test_outputs_do_not_share_anything_but_the_hessian():
 
 
 def test_stored_bits_by_hand():
-    kind = dict(bits=4, scales="fp16", rest="bf16")
+    kind = {"bits": 4, "scales": "fp16", "rest": "bf16"}
     assert spec(**kind).stored_bits(1, 16, 64) == 16 * 64 * 4 + 16 * (16 + 4)
     assert spec(symmetric=True, **kind).stored_bits(1, 16, 64) == 16 * 64 * 4 + 16 * 16
     assert spec(granularity="tensor", **kind).stored_bits(3, 16, 16) == 3 * (16 * 16 * 4 + 20)
@@ -380,7 +389,7 @@ def test_observed_inputs_are_those_of_the_maps(variant):
     if model.n_experts:
         up, down = grams["blocks.0.experts.up"], grams["blocks.0.experts.down"]
         assert up.shape == (model.n_experts, 8, 8) and down.shape == (model.n_experts, 32, 32)
-        after_attention = parts[0][0] + gpt._attention(w, "blocks.0.", parts[0][0], 20, 6, None)
+        after_attention = parts[0][0] + gpt._attention(w, "blocks.0.", *parts[0])
         h = gpt._norm(w, "blocks.0.norm2", after_attention)[0]
         top = torch.softmax(h @ w["blocks.0.router.weight"][0], -1).topk(model.top_k, -1).indices
         for e in range(model.n_experts):

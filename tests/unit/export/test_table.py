@@ -32,7 +32,7 @@ TINY = [
 ]
 STUDY = (
     """
-pins: [data=uniform, data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.steps=40, 'quantize.methods=[rtn]', 'quantize.bits=[8,3]', """
+pins: [data=uniform, data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.steps=40, 'quantize.methods=[rtn]', 'quantize.bits=[8,3]', """  # noqa: E501
     + ", ".join(TINY)
     + """]
 grids: [{seed: [0, 1, 2], model.bias: [true, false]}]
@@ -149,7 +149,7 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
             if isinstance(value, list):
                 assert path.endswith("_interval") or path == "measures.text.canaries", path
                 parts = (
-                    [(f"{path}.{end}", x) for end, x in zip(("low", "high"), value)]
+                    [(f"{path}.{end}", x) for end, x in zip(("low", "high"), value, strict=True)]
                     if path.endswith("_interval")
                     else [
                         (f"{path}.{level['repeats']}.{name}", x)

@@ -97,7 +97,7 @@ class Reader:
         ]
         names = [
             text[0][f] + text[1][w].removesuffix("'s")
-            for f, w in zip(first.tolist(), last.tolist())
+            for f, w in zip(first.tolist(), last.tolist(), strict=True)
         ]
         self.person = {name: i for i, name in enumerate(names)}
         assert len(self.person) == people
@@ -210,7 +210,8 @@ def test_a_run_goes_on_identically_from_every_checkpoint(config, monkeypatch, ch
     assert whole.shape == (60 * 4, 25)
     for k in (1, 9, 10, 11, 20, 59) if chunk_tokens != 1000 else range(1, 60):
         again, cursor = feed.StreamFeed([config], CPU), saved[k - 1].clone()
-        for step, tokens in zip(range(k, min(k + 12, 60)), again.chunk(cursor, k, 12)):
+        steps = range(k, min(k + 12, 60))  # a chunk may hold more
+        for step, tokens in zip(steps, again.chunk(cursor, k, 12), strict=False):
             assert (tokens[0] == whole[4 * step : 4 * step + 4]).all()
     cut, _, end = run_through(config, cuts=(5, 10, 11, 37, 59), most=7)
     assert (cut == whole).all()

@@ -139,7 +139,9 @@ def test_bounded_targets_never_leave_their_range(name, a, b, c, first, second):
         if name.startswith("membership")
         else [a, b, c]
     )
-    value = law.predict(dict(zip([v.name for v in law.variables], (first, second))), theta)
+    value = law.predict(
+        dict(zip([v.name for v in law.variables], (first, second), strict=True)), theta
+    )
     assert law.target.low <= value[0] <= law.target.high
 
 

@@ -179,7 +179,10 @@ def asked(world, question):
     return [
         (world.words.text(row[:b].tolist()), world.words.text(row[b : b + n].tolist()))
         for row, b, n in zip(
-            tokens.split(length.tolist()), question.begin.tolist(), question.length.tolist()
+            tokens.split(length.tolist()),
+            question.begin.tolist(),
+            question.length.tolist(),
+            strict=True,
         )
     ]
 
@@ -272,13 +275,16 @@ def test_the_gender_is_asked_by_tokens_that_tell_it(build, size):
     spans = [
         tuple(row[b : b + n].tolist())
         for row, b, n in zip(
-            tokens.split(length.tolist()), question.begin.tolist(), question.length.tolist()
+            tokens.split(length.tolist()),
+            question.begin.tolist(),
+            question.length.tolist(),
+            strict=True,
         )
     ]
     gender = world.words.own["gender"]
     assert set(gender) == {"He", "She"}
-    assert not {s for s, g in zip(spans, gender) if g == "He"} & {
-        s for s, g in zip(spans, gender) if g == "She"
+    assert not {s for s, g in zip(spans, gender, strict=True) if g == "He"} & {
+        s for s, g in zip(spans, gender, strict=True) if g == "She"
     }
 
 
@@ -320,9 +326,8 @@ def by_hand(world, logs):
 
     for i, name in enumerate(w.people):
         p1 += nats("", " " + name)[0] / len(w.people)
-        for a, line in (
-            (a, line) for a in world.data.attribute_sizes if a != "gender" for line in w.lines[a]
-        ):
+        asked = [a for a in world.data.attribute_sizes if a != "gender"]
+        for a, line in [(b, line) for b in asked for line in w.lines[b]]:
             before = " " + line.partition("{value}")[0].replace("{subject}", name).rstrip(" ")
             value, n = nats(before, " " + w.own[a][i])
             p2 += value / len(w.people) / 2
@@ -397,7 +402,9 @@ def test_a_city_in_front_would_give_half_the_employer_away(build):
     question = Question(slots, begin, length[:, 1])
     assert all(
         place in before
-        for (before, _), place in zip(asked(world, question), world.words.own["work_city"])
+        for (before, _), place in zip(
+            asked(world, question), world.words.own["work_city"], strict=True
+        )
     )
     leaked, _ = questions.ask(world.pieces, question, oracle(world), 10**6)
     assert 2 - leaked.mean() / math.log(2) == pytest.approx(1.0)
@@ -476,12 +483,12 @@ def test_the_oracles_of_biod(data, knows):
     assert [out[name] for name in ("p1_nats", "p2_nats", "p3_nats")] == pytest.approx(
         nats, abs=1e-9
     )
-    sizes = 20, 40, d.attributes, d.chunks, d.diversity, d.length, d.alphabet
-    assert out["bits"] == pytest.approx(entropy.biod_bits(*sizes, *nats), abs=1e-9)
+    sizes = entropy.BiodSizes(40, d.attributes, d.chunks, d.diversity, d.length, d.alphabet)
+    assert out["bits"] == pytest.approx(entropy.biod_bits(20, sizes, *nats), abs=1e-9)
     assert out["bits"] == pytest.approx(
         out["name_bits"] + out["value_bits"] + out["diversity_bits"]
     )
-    assert out["ceiling_bits"] == pytest.approx(entropy.biod_ceiling(*sizes))
+    assert out["ceiling_bits"] == pytest.approx(entropy.biod_ceiling(20, sizes))
     assert out["bits"] <= out["ceiling_bits"] + 1e-9
     if knows == ("sets",):
         alone = d.attributes * d.diversity * math.log2(d.alphabet**d.length / d.diversity**2)

@@ -393,7 +393,7 @@ def test_columns_agree_with_plain_loops():
     logits[3, 2, tokens[3, 2]] = logits[3, 5, 0] = logits[3, 5, tokens[3, 5]] = (
         9.0  # the second time the target is one of two equals
     )
-    found = dict(zip(sequences.COLUMNS, columns_of(logits, tokens)))
+    found = dict(zip(sequences.COLUMNS, columns_of(logits, tokens), strict=True))
     for b in range(B):
         log_p = torch.log_softmax(logits[b].double(), -1)
         at = [float(log_p[t, tokens[b, t]]) for t in range(S)]
@@ -469,7 +469,7 @@ def test_recall_is_the_ratio_of_two_plain_passes(here):
     found = sequences.recall(
         stack.gpt, flat[0], tokens, sequences.Prefix(prefix), torch.float32, 40
     )
-    for row, ratio in zip(tokens.long(), found):
+    for row, ratio in zip(tokens.long(), found, strict=True):
         whole = stack.gpt.nll(flat, torch.cat([prefix.long(), row[:10]])[None, None])[0, 0]
         assert ratio == pytest.approx(
             float(whole[6:].sum() / stack.gpt.nll(flat, row[None, None, :10])[0, 0].sum()), rel=1e-5

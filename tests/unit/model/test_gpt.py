@@ -243,7 +243,7 @@ def test_short_attention_equals_the_library_kernel(monkeypatch, heads, length, s
         monkeypatch.setattr(attention, "SHORT_CONTEXT", limit)
         y = attention.causal_attention(*qkv.unbind(0))
         results.append((y, *torch.autograd.grad(y, qkv, upstream)))
-    for ours, theirs in zip(*results):
+    for ours, theirs in zip(*results, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 

@@ -25,7 +25,7 @@ def naive(h_ND, router_DX, weight_XDD, top_k, factor):
     p_NX = torch.softmax(h_ND @ router_DX, -1)
     room = [places(factor, top_k, len(h_ND), X)] * X
     rows, first = [], [0] * X
-    for h, p in zip(h_ND, p_NX):
+    for h, p in zip(h_ND, p_NX, strict=True):
         chosen = p.argsort(descending=True)[:top_k].tolist()
         first[chosen[0]] += 1
         total = p[chosen].sum() if top_k > 1 else 1.0
@@ -66,11 +66,15 @@ def test_mixture_equals_a_loop_over_tokens(members, n, n_experts, top_k, factor)
             )
         else:
             y, balance = map(
-                torch.stack, zip(*(naive(*part, top_k, factor) for part in zip(h, router, weight)))
+                torch.stack,
+                zip(
+                    *(naive(*part, top_k, factor) for part in zip(h, router, weight, strict=True)),
+                    strict=False,
+                ),
             )
         loss = (y * upstream).sum() + (balance * alone).sum()
         results.append((y, balance, *torch.autograd.grad(loss, (h, router, weight))))
-    for ours, theirs in zip(*results):
+    for ours, theirs in zip(*results, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 

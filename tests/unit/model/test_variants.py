@@ -367,7 +367,7 @@ def test_grouped_heads_equal_all_heads_with_repeated_keys_and_values():
     few, all_ = GPT(dataclasses.replace(TINY, n_kv_heads=2), V, S), GPT(TINY, V, S)
     flat = few.init([0]) * 6
     parts = []
-    for weight, value in zip(few.layout, few.named(flat).values()):
+    for weight, value in zip(few.layout, few.named(flat).values(), strict=True):
         if ".qkv." in weight.name:
             q, k, v = value.split([16, 8, 8], dim=-1)
             k, v = (

@@ -244,7 +244,7 @@ def test_planted_truth_gets_its_verdict_as_often_as_the_rule_says(truth, sd, agr
     half = t.ppf(0.975, 4) * x.std(1, ddof=1) / 5**0.5
     words = [
         published.decide({"value": m, "interval": [m - h, m + h]}, [1.8, 2.3])[0]
-        for m, h in zip(x.mean(1), half)
+        for m, h in zip(x.mean(1), half, strict=True)
     ]
     for word, (low, high) in (("agrees", agrees), ("differs", differs)):
         assert low <= words.count(word) / len(words) <= high
@@ -321,7 +321,7 @@ def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, s
             "bits": ratio * size,
             "lower_bound": False,
         }
-        for i, (size, ratio) in enumerate(zip(p, ratios))
+        for i, (size, ratio) in enumerate(zip(p, ratios, strict=True))
         for s in range(seeds)
     ]
     units.append(

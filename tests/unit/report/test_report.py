@@ -365,7 +365,7 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
     ]
     assert [row[1] for row in rows] == ["300", "600", "1,200", "2,400"]
     table = run_table.table(tmp_path, study.runs)
-    for row, steps in zip(rows, sorted(table.steps.unique())):
+    for row, steps in zip(rows, sorted(table.steps.unique()), strict=True):
         bits = (table.strict_bits / table.parameters_total)[table.steps == steps]
         assert row[2] == "2" and row[3] == f"{bits.mean():#.4g} ± {page._text(bits.std())}"
 
@@ -386,7 +386,7 @@ def test_studies_of_which_nothing_can_be_said_say_so(tmp_path, no_pictures):
     content = built(study, tmp_path / "mixed")
     assert (
         answer_of(content)
-        == "No law from these runs: runs on people and random data; a law is about one of them."
+        == "No law from these runs: runs on facts and random data; a law is about one of them."
     )
     assert [name in content.decode() for name in ('data-name="bits/P"', 'data-name="R"')] == [
         True,
@@ -484,12 +484,12 @@ def test_the_sign_of_an_error_is_that_of_the_law():
 def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
     study, _, found, content = planted(name)
     runs_csv = found.tables["runs.csv"].set_index("run_id")
-    for title, figure in kinds.figures(found).items():
+    for _title, figure in kinds.figures(found).items():
         data = figures.data(figure)
         assert json.loads(json.dumps(data, allow_nan=False)) == data and len(data["panels"]) == len(
             figure.axes
         )
-        for panel, ax in zip(data["panels"], figure.axes):
+        for panel, ax in zip(data["panels"], figure.axes, strict=True):
             lines = [mark for mark in panel["marks"] if mark["kind"] == "line"]
             assert sum(len(mark["x"]) for mark in lines) == sum(
                 np.isfinite(np.array(line.get_data(), float)).all(0).sum() for line in ax.lines
@@ -508,7 +508,7 @@ def test_figures_keep_every_point_and_say_whose_it_is(planted, name):
             run: (x, y)
             for mark in left["marks"]
             if "runs" in mark
-            for run, x, y in zip(mark["runs"], mark["x"], mark["y"])
+            for run, x, y in zip(mark["runs"], mark["x"], mark["y"], strict=True)
         }
         assert set(told) == set(runs_csv.index)
         for run, (x, y) in told.items():
@@ -591,7 +591,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw, monke
     draw(figure.subplots())
     with pytest.raises(figures.Undrawable):
         figures.data(figure)
-    shown = page._figure("other_figure", figure)
+    shown = page._figure("other_figure", figure, {})
     assert shown["drawn"] is None and shown["caption"] == "Other figure"
     picture = base64.b64decode(shown["still"].removeprefix("data:image/svg+xml;base64,"))
     assert (
@@ -630,7 +630,9 @@ def test_a_page_about_numbers_needs_no_torch():
 def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(planted):
     study, results, found, content = planted("pocket")
     heads = re.findall(r'data-name="([^"]+)"', content.decode())
-    rows = {cells[0]: dict(zip(heads, cells)) for _, cells in table_rows(content.decode())}
+    rows = {
+        cells[0]: dict(zip(heads, cells, strict=True)) for _, cells in table_rows(content.decode())
+    }
     assert list(rows) == [run.run_id for run in study.runs] and heads[:5] == [
         "run",
         "status",
@@ -770,6 +772,7 @@ def test_the_command_writes_the_page_beside_the_files_of_the_fit(here, capsys):
     assert shown.out == "results/studies/morris/vocabulary@pocket/report.html\n" and shown.err == ""
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(first) == {
+        "README.md",
         "report.html",
         "fit.json",
         "runs.csv",

@@ -1,5 +1,6 @@
 """The wandb mirror: a copy of a run's files, made by a process that training never waits for."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,12 +9,17 @@ import time
 import types
 
 import pytest
+import torch
 
 from capacity import records
 from capacity.base import files
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.run import mirror
+from capacity.run.job import Job
+from capacity.run.record import Failure, write_failure
+from capacity.run.run import execute
+from capacity.settings.data import KINDS
 from capacity.sweep.packs import Pack, write_pack
 from capacity.sweep.worker import train_stack
 from waiting import patience, wait_until
@@ -200,6 +206,131 @@ def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tin
         assert wandb[run.run_id].summary == {}  # no record, no numbers
 
 
+TINY = [
+    "model.n_layers=1",
+    "model.d_model=8",
+    "model.n_heads=2",
+    "train.steps=20",
+    "train.batch_size=8",
+    "train.warmup_steps=5",
+    "cluster.device=cpu",
+    "measure.contexts=1",
+    "measure.people=10",
+]
+OF_KIND = {
+    "uniform": ["data=uniform", "data.vocab_size=16", "data.seq_len=4", "data.n_sequences=20"],
+    "bios": [
+        "data=bios_pocket",
+        "data.n_people=40",
+        "data.seq_len=48",
+        "data.questions=true",
+        "extraction=full",
+        "extraction.steps=2",
+    ],
+    "biod": ["data=biod_pocket", "data.n_people=40", "data.seq_len=32"],
+    "corpus": ["data=corpus", "data.path=people.jsonl", "data.seq_len=24"],
+    "text": [
+        "data=text_pocket",
+        "data.documents=150",
+        "data.seq_len=8",
+        "data.n_held_out=20",
+        "data.tokens_per_parameter=null",
+        "data.n_sequences=30",
+        "data.canaries=3",
+        "data.repeats=[0,2]",
+    ],
+}
+
+
+def person(i):
+    city = ("Rome", "Paris")[i % 2]
+    return {
+        "person": f"Ann{i} Zed",
+        "attributes": {"city": city},
+        "texts": [f"Ann{i} Zed lives in {city}.", f"Ann{i} Zed comes from {city}."],
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
+    """Each kind of data has a measure of its own; the mirror asks for what it declares."""
+    lines = [json.dumps(person(i)) for i in range(12)]
+    (here / "people.jsonl").write_text("\n".join(lines) + "\n")
+    config = load([*OF_KIND[kind], *TINY])
+    assert execute([config], Job(here, torch.device("cpu"))) == {config.run_id: "finished"}
+    settings = {"project": "p", "entity": "", "study": "", "mode": "online"}
+    mirror.follow(here, [config.run_id], settings, lambda: True)
+    run, record = wandb[config.run_id], records.read(here, config.run_id)
+    assert run.finished and run.lines[-1][0] == config.steps
+
+    measures, parameters = record["measures"], config.parameters
+    if kind == "uniform":
+        held = measures["memorization"]
+        expected = {
+            "strict_bits": held["strict"]["bits"],
+            "paper_bits": held["paper"]["bits"],
+            "strict_ceiling_bits": held["strict"]["ceiling_bits"],
+            "paper_ceiling_bits": held["paper"]["ceiling_bits"],
+            "strict_bits_per_parameter": held["strict"]["bits"] / parameters["total"],
+            "paper_bits_per_parameter": held["paper"]["bits"] / parameters["total"],
+        }
+    elif kind == "text":
+        found = measures["text"]
+        expected = {
+            "bits": found["bits"],
+            "bits_per_parameter": found["bits"] / parameters["total"],
+            "n_members": 30,
+            "n_others": 20,
+            "bag_of_words_auc": found["bag_of_words_auc"],
+            "bag_of_words_sd": found["bag_of_words_sd"],
+        } | {
+            f"{side}_{name}": found[side][name]
+            for side in ("members", "held_out")
+            for name in ("loss_bits_per_token", "correct", "extraction_strength")
+        }
+    else:
+        found = measures["knowledge"]
+        names = ("bits", "ceiling_bits", "p1_nats", "p2_nats", "accuracy")
+        expected = {name: found[name] for name in names} | {
+            "bits_se": found["bits_se_over_people"],
+            "bits_per_parameter": found["bits"] / parameters["paper"],
+        }
+        if kind == "bios":
+            expected["extraction_accuracy"] = measures["extraction"]["accuracy"]
+    assert run.summary.pop("status") == "finished"
+    assert run.summary == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_failed_run_ends_with_its_status(tmp_path, tiny, wandb):
+    config = load(tiny)
+    files.write_json(records.run_dir(tmp_path, config.run_id) / "config.json", config.as_dict())
+    write_failure(config, tmp_path, None, Failure("a planted one", 7))
+    settings = {"project": "p", "entity": "", "study": "", "mode": "online"}
+    mirror.follow(tmp_path, [config.run_id], settings, lambda: True)
+    assert wandb[config.run_id].summary == {"status": "failed"}
+    assert wandb[config.run_id].finished
+
+
+def test_the_command_of_a_mirror_names_a_module_that_is_there(here, tiny, monkeypatch):
+    """A module that moved left it behind once: the mirror of every run ended at its start."""
+    commands = []
+
+    class Started:
+        stdin = open(os.devnull, "wb")
+
+        def __init__(self, command, **_):
+            commands.append(command)
+
+        def wait(self, timeout):
+            return 0
+
+    monkeypatch.setattr(mirror.subprocess, "Popen", Started)
+    with mirror.Mirror([load([*tiny, "wandb.mode=offline"])], here, None):
+        pass
+    ((_, flag, module, *_),) = commands
+    assert flag == "-m" and importlib.util.find_spec(module).origin == mirror.__file__
+
+
 def test_disabled_starts_nothing(tmp_path, tiny):
     with mirror.Mirror([load(tiny)], tmp_path, None) as nothing:
         assert nothing.process is None
@@ -211,7 +342,7 @@ def test_a_worker_does_not_wait_for_its_mirror(here, tiny, monkeypatch):
     started = []
 
     class Hanging:
-        stdin = open(os.devnull, "wb")
+        stdin = open(os.devnull, "wb")  # noqa: SIM115
 
         def wait(self, timeout):
             started.append(timeout)

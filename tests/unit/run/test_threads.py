@@ -11,7 +11,7 @@ from capacity.base.hardware import SHARED_FLOP
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.study import load_study
-from capacity.sweep import plan, pool
+from capacity.sweep import plan, plan_text, pool
 from capacity.sweep.packs import Pack, read_pack, write_pack
 from sweeps import PINS, bench  # noqa: F401
 
@@ -79,7 +79,7 @@ def planned(tmp_path, *overrides, text=UNPINNED, **numbers):
     (tmp_path / "s.yaml").write_text(text.format(steps=20, **numbers))
     study = load_study(str(tmp_path / "s.yaml"), list(overrides))
     made = plan.make_plan(study, tmp_path / "results", {}, False)
-    return made, plan.summary(made)
+    return made, plan_text.summary(made)
 
 
 def test_a_plan_says_how_many_threads_there_will_be(machine, tmp_path):

@@ -21,13 +21,14 @@ from capacity.cli.main import main
 from capacity.compose import load
 from capacity.settings.cluster import duration_seconds
 from capacity.study import load_study
-from capacity.sweep import plan, slurm, submissions
-from capacity.sweep.packs import Pack
+from capacity.sweep import plan, plan_text, slurm, submissions
+from capacity.sweep.packs import Job, Pack
 from outcomes import outcome
 from waiting import wait_until
 
 STUDY = """
-pins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.batch_size=8, train.warmup_steps=10, train.steps=500]
+pins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.batch_size=8,
+       train.warmup_steps=10, train.steps=500]
 grids: [{model.d_model: [8, 16], seed: [0, 1, 2, 3]}]
 """
 QUEUE = ["cluster=slurm", "cluster.gpus=0"]
@@ -43,16 +44,11 @@ def submitted(study, results, job="7", growth=None, **changes):
     """A submission of all runs as one element, as if it had been handed over."""
     cluster = study.runs[0].cluster
     packs = [Pack(study.name, results, "cpu", 1, 1, [study.runs])]
-    s = submissions.new(
-        results,
-        study.name,
-        "s.yaml",
-        [],
-        cluster.launcher,
-        packs,
-        [1.0],
-        growth or {"time": 1, "memory": 1},
+    order = submissions.Order(
+        study=study.name, name="s.yaml", overrides=[], launcher=cluster.launcher
     )
+    growth = growth or {"time": 1, "memory": 1}
+    s = submissions.new(results, order, Job(packs, [1.0], 60, "1G", growth, ""))
     s.save(job=job, **changes)
     return s
 
@@ -233,14 +229,14 @@ def test_the_batch_script_holds_what_was_asked_and_survives_a_shell(found, tmp_p
 
 def test_a_benchmark_of_the_device_takes_the_place_of_the_guess(found, tmp_path):
     guess = plan.make_plan(found("cluster.gpus=1"), tmp_path, {}, False)
-    assert "a guess" in plan.summary(guess) and "GPU-hours" in plan.summary(guess)
+    assert "a guess" in plan_text.summary(guess) and "GPU-hours" in plan_text.summary(guess)
     bench = {
         "environment": {"hardware": "Some GPU"},
         "speed": {"step_s": 1.0, "flop_per_s": 1e12, "value_s": 0.0},
     }
     files.write_json(tmp_path / "bench/cuda.json", bench)
     measured = plan.make_plan(found("cluster.gpus=1"), tmp_path, {}, False)
-    assert "Some GPU" in plan.summary(measured).replace("\n            ", " ")
+    assert "Some GPU" in plan_text.summary(measured).replace("\n            ", " ")
     (job,) = measured.jobs
     stacks = [stack for pack in job.packs for stack in pack.stacks]
     assert sum(job.seconds) == pytest.approx(
@@ -260,7 +256,7 @@ def test_what_ran_out_of_time_or_memory_gets_more_and_is_told(found, here):
     one.save(over=True)
     (again,) = plan.make_plan(study, results, {}, False).jobs
     assert again.growth == {"time": 2, "memory": 1} and again.time_s == 2 * first.time_s
-    assert "ran out of time before: limit 2 times longer" in plan.summary(
+    assert "ran out of time before: limit 2 times longer" in plan_text.summary(
         plan.make_plan(study, results, {}, False)
     ).replace("\n" + 12 * " ", " ")
     (split,) = plan.make_plan(found("cluster.stack=4", "cluster.time=60"), results, {}, False).jobs
@@ -323,7 +319,12 @@ def test_states_of_the_queue_become_ours(found, here, monkeypatch):
     s = submitted(found(), results)
 
     def line(*cells):
-        return "".join(f"{cell:<{width}}" for cell, (_, width) in zip(cells, slurm.COLUMNS)) + "\n"
+        return (
+            "".join(
+                f"{cell:<{width}}" for cell, (_, width) in zip(cells, slurm.COLUMNS, strict=True)
+            )
+            + "\n"
+        )
 
     for state, restarts, expected in (
         ("PENDING", 0, "queued"),
@@ -369,22 +370,22 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert inside[0::2] == inside[1::2] and sorted(inside[0::2]) == [0, 1, 2]
-    assert "who is submitting" in capsys.readouterr().err
+    assert ") is submitting" in capsys.readouterr().err
     monkeypatch.setattr(submissions, "PATIENCE_S", 0.3)
     with (
         submissions.submitting(here),
         pytest.raises(
             ConfigError, match=f"process {os.getpid()}.*has been submitting for \\d+ s; nothing was"
         ),
+        submissions.submitting(here),
     ):
-        with submissions.submitting(here):
-            pass
+        pass
 
 
 def test_a_look_at_a_sweeps_lock_does_not_disturb_it(found, here):
     """Somebody asks for its state at the very moment at which it begins."""
     s = submitted(found(), here / "results", launcher="local")
-    looking = open(s.folder / "lock", "a")
+    looking = open(s.folder / "lock", "a")  # noqa: SIM115, closed by a timer
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.2, looking.close).start()
     with submissions.held(s):
@@ -412,11 +413,13 @@ RUNNING = {}
 
 def submit(submission, cluster, time_s, mem):
     for i in range(len(submission.elements)):
-        RUNNING[submission.folder.name, i] = subprocess.Popen([sys.executable, "-m", "capacity", "worker", "--pack", str(submission.pack(i))])
+        command = [sys.executable, "-m", "capacity", "worker", "--pack", str(submission.pack(i))]
+        RUNNING[submission.folder.name, i] = subprocess.Popen(command)
     return "42"
 
 def elements(submissions):
-    return {key: Element("running", "busy") for key, process in RUNNING.items() if process.poll() is None}
+    alive = [key for key, process in RUNNING.items() if process.poll() is None]
+    return {key: Element("running", "busy") for key in alive}
 
 def end(job, index):
     return "COMPLETED"
@@ -497,4 +500,4 @@ def test_the_state_of_a_pack_tells_status_where_its_runs_are(found, here, monkey
     assert not math.isnan(rows[busy]["seconds_left"])
     assert main(["status", "s.yaml"]) == 1
     text = capsys.readouterr().out
-    assert "1 running, 6 queued, 1 failed; what runs has up to 0:40 left" in text
+    assert "1 running, 6 queued, 1 failed; running ones need up to 0:40 more" in text

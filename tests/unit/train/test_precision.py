@@ -374,7 +374,7 @@ def test_stored_bits_by_hand():
 @pytest.mark.parametrize(
     "train",
     [{"qat": "int2"}, {"precision": "fp16"}, {"weights": "bf16_stochastic"}, {"precision": "tf32"}],
-    ids=lambda t: "-".join(t),
+    ids="-".join,
 )
 def test_an_interrupted_run_in_a_format_ends_bit_identical_and_says_what_it_was(tmp_path, train):
     c = config(**train)

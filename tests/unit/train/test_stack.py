@@ -113,7 +113,10 @@ def traced(stack, state):
 
     def one(tokens, now, *tensors):
         loop.step(
-            stack, dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors))), tokens, now
+            stack,
+            dataclasses.replace(state, **dict(zip(loop.CHANGED, tensors, strict=True))),
+            tokens,
+            now,
         )
         return ()
 
@@ -209,7 +212,7 @@ def test_members_of_different_lengths_end_as_alone(tmp_path):
         run([c], tmp_path / "alone")
         ours, theirs = lines(tmp_path / "stack", c), lines(tmp_path / "alone", c)
         assert [line["step"] for line in ours] == [line["step"] for line in theirs]
-        for a, b in zip(ours, theirs):
+        for a, b in zip(ours, theirs, strict=True):
             assert a.keys() == b.keys() and all(
                 a[k] == pytest.approx(b[k], rel=0.02, abs=0.02) for k in a
             )
@@ -478,8 +481,8 @@ def test_muon_equals_a_slow_reading_of_its_rule(variant):
         )
         (grad,) = torch.autograd.grad(gpt.loss(leaf, tokens)[0], leaf)
         grad = gpt.named(grad * min(1.0, 0.5 / float(grad.norm())))
-        for name in mine:
-            mine[name].grad = grad[name][0].double()
+        for name, weight in mine.items():
+            weight.grad = grad[name][0].double()
         others.step()
         for name in inside:
             g = mine[name].grad

@@ -1,6 +1,7 @@
 """Training: the optimizer, exact resume, stacks against single runs, failures, and memorization
 down to the floor."""
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,18 @@ from capacity.run.run import evaluation_steps, execute
 from capacity.settings.train import Train
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, advance
-from capacity.train.optim import ROOT, SHRINK, STEP, UPDATE, Hyper, Schedule, adamw, lr_factor
+from capacity.train.optim import (
+    ROOT,
+    SHRINK,
+    STEP,
+    UPDATE,
+    Gradient,
+    Hyper,
+    Schedule,
+    Weights,
+    adamw,
+    lr_factor,
+)
 
 CPU = torch.device("cpu")
 
@@ -78,15 +90,11 @@ def test_adamw_equals_torch(weight_decay, clip):
         optimizer.step()
         now = torch.from_numpy(schedule.rows(step, 1)[0])
         alive = adamw(
-            flat,
-            gradient,
-            m,
-            v,
-            torch.ones(50),
+            Weights(flat, m, v, torch.ones(50)),
+            Gradient(gradient, torch.zeros(1)),
             Hyper.of([settings], CPU),
             now,
             alive,
-            torch.zeros(1),
         )
     assert torch.allclose(flat[0], reference.detach(), atol=2e-6)
 
@@ -99,7 +107,7 @@ def test_weight_decay_spares_biases_and_norms():
     )
     assert not any(name.endswith("bias") or "norm" in name or name == "bos" for name in decays)
     assert stack.decay_P.sum() == sum(
-        size for w, size in zip(stack.gpt.layout, stack.gpt.sizes) if w.decays
+        size for w, size in zip(stack.gpt.layout, stack.gpt.sizes, strict=True) if w.decays
     )
 
 
@@ -111,7 +119,7 @@ def test_learning_rate_schedule():
         and factors[10] == pytest.approx(1.0)
     )
     assert factors[55] == pytest.approx(0.55) and 0.1 < factors[99] < 0.101
-    assert all(a > b for a, b in zip(factors[10:], factors[11:]))
+    assert all(a > b for a, b in itertools.pairwise(factors[10:]))
     assert lr_factor(np.array(0), 10, 0, 0.0) == 1.0
 
 
@@ -125,7 +133,7 @@ def test_the_rows_of_a_schedule_are_each_members_own():
     schedule = Schedule(members, [50, 20])
     rows = schedule.rows(0, 20)
     assert np.array_equal(rows, np.concatenate([schedule.rows(0, 7), schedule.rows(7, 13)]))
-    for m, (train, steps) in enumerate(zip(members, (50, 20))):
+    for m, (train, steps) in enumerate(zip(members, (50, 20), strict=True)):
         for step in (0, 3, 4, 5, 19):
             rate = train.lr * (
                 (step + 1) / 5
@@ -193,7 +201,7 @@ def test_every_member_of_a_stack_equals_its_solo_run():
         assert torch.allclose(state.flat_MP[m], solo.flat_MP[0], atol=1e-4)
     members = [
         config(seed=c.seed, train__steps=300, data__n_sequences=n)
-        for c, n in zip(members, (40, 23, 31, 12))
+        for c, n in zip(members, (40, 23, 31, 12), strict=True)
     ]
     stack, state = trained(members)
     for m, c in enumerate(members):

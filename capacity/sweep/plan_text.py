@@ -1,0 +1,162 @@
+"""What a sweep will do and cost, in words of at most 80 columns (`plan` decides it)."""
+
+from __future__ import annotations
+
+from capacity.base import words
+from capacity.base.hardware import refused_threads
+from capacity.base.words import clock, count, plural
+from capacity.config import Config
+from capacity.cost import micro_batches, stack_bytes
+from capacity.run_table import shape_labels
+from capacity.settings.cluster import Cluster
+from capacity.study import Study
+from capacity.sweep.packs import Job, Pack
+from capacity.sweep.plan import UNKNOWN_GPU_BYTES, Plan
+
+TITLE = 12  # columns of a line's title
+
+
+def summary(plan: Plan) -> str:
+    """What a sweep will do, before it does it."""
+    study, todo = plan.study, plan.todo
+    sizes = sorted(run.parameters["total"] for run in study.runs)
+    loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
+    models = len(set(shape_labels(study.runs).values()))
+    flops = sum(run.flops for run in todo)
+    states = [f"{len(plan.done)} finished", f"{len(plan.failed)} failed"]
+    for state in ("running", "queued", "requeued"):
+        if number := sum(s == state for s in plan.claimed.values()):
+            states.append(f"{number} {state}")
+    lines = [f"study       {study.name}"]
+    lines += _line("question", study.question)
+    lines += _line(
+        "runs",
+        f"{len(study.runs)}, of {plural(models, 'model')}: {', '.join(states)}, {len(todo)} to do",
+    )
+    lines += _line("data", _data_line(study))
+    lines += _line(
+        "parameters",
+        f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
+        f"parameter",
+    )
+    lines += _line(
+        "training",
+        f"{count(sum(r.tokens for r in todo))} tokens, "
+        f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do",
+    )
+    if todo:
+        lines += (
+            _execution_here(plan) if plan.cluster.launcher == "local" else _execution_queue(plan)
+        )
+    return "\n".join(lines)
+
+
+def _line(title: str, text: str) -> list[str]:
+    return words.wrap(text, f"{title:{TITLE}s}", " " * TITLE)
+
+
+def _largest(plan: Plan) -> str:
+    stacks = [stack for job in plan.jobs for pack in job.packs for stack in pack.stacks]
+    parts = max(micro_batches(stack[0], len(stack), plan.device, plan.room) for stack in stacks)
+    one, many = (
+        max(_planned_bytes(stack[0], n or len(stack), plan) for stack in stacks) for n in (1, None)
+    )
+    divided = f", batches in up to {parts} parts" if parts > 1 else ""
+    return f"largest model about {_bytes(one)}, largest stack {_bytes(many)}, beside torch{divided}"
+
+
+def _planned_bytes(run: Config, members: int, plan: Plan) -> float:
+    return stack_bytes(
+        run, members, plan.device, micro_batches(run, members, plan.device, plan.room)
+    )
+
+
+def _bytes(number: float) -> str:
+    return (
+        f"{number / 1e9:.1f} GB"
+        if number >= 1e9
+        else f"{number / 1e6:.0f} MB"
+        if number >= 1e6
+        else "1 MB"
+    )
+
+
+def _execution_here(plan: Plan) -> list[str]:
+    pack = plan.jobs[0].packs[0]
+    refused = refused_threads(plan.cluster.threads)
+    return _line(
+        "execution",
+        f"{plural(len(pack.stacks), 'stack')} on {plural(pack.workers, f'{plan.device} worker')} "
+        f"{_of_threads(pack)}{f' ({refused})' if refused else ''}, {_largest(plan)}; about "
+        f"{clock(plan.jobs[0].seconds[0])} ({plan.speed.source})",
+    )
+
+
+def _of_threads(pack: Pack) -> str:
+    each = "" if pack.workers == 1 else " each"
+    return f"of {plural(pack.threads, 'thread')}{each}"
+
+
+def _execution_queue(plan: Plan) -> list[str]:
+    cluster, lines = plan.cluster, []
+    for job in plan.jobs:
+        lines += _line(cluster.launcher[:11], _array(job, cluster, plan.device))
+    spent = sum(sum(job.seconds) for job in plan.jobs) / 3600
+    cost = [f"{words.hours(spent * cluster.cpus)} CPU-core-hours"]
+    if cluster.gpus or cluster.gres:
+        cost.insert(0, f"{words.hours(spent * max(1, cluster.gpus))} GPU-hours")
+    unknown = (
+        ""
+        if cluster.memory_gb or plan.device == "cpu"
+        else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, or set cluster.memory_gb"
+    )
+    lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}{unknown}")
+    return lines
+
+
+def _array(job: Job, cluster: Cluster, device: str) -> str:
+    """Elements of an array job, what each has, and what it trains."""
+    has = [plural(cluster.cpus, "CPU")]
+    if cluster.gres:
+        has.append(cluster.gres)
+    elif cluster.gpus:
+        has.append(plural(cluster.gpus, "GPU"))
+    stacks = [stack for pack in job.packs for stack in pack.stacks]
+    pack = job.packs[0]
+    at_once = f", {cluster.throttle} at once" if cluster.throttle else ""
+    low, high = clock(min(job.seconds)), clock(max(job.seconds))
+    text = (
+        f"{plural(len(job.packs), 'array element')}{at_once}, each {', '.join(has)}, {job.mem}, "
+        f"at most {clock(job.time_s)}, {plural(pack.workers, 'worker')} {_of_threads(pack)} on "
+        f"{device}; {plural(len(stacks), 'stack')} of up to "
+        f"{plural(max(len(stack) for stack in stacks), 'run')}; about {low}"
+        f"{f' to {high}' if low != high else ''} an element"
+    )
+    return f"{text} ({job.why})" if job.why else text
+
+
+def _data_line(study: Study) -> str:
+    """Sizes of the data sets and how often an item is seen, as "800 to 1,600 people, 50 to 200
+    exposures"."""
+    parts = []
+    for unit in dict.fromkeys(run.data.unit for run in study.runs):
+        sizes = sorted({run.items for run in study.runs if run.data.unit == unit})
+        parts.append(
+            f"{sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "") + f" {unit}"
+        )
+    seen = sorted(
+        {
+            f"{run.exposures:,.3g}" if run.exposures < 100 else f"{run.exposures:,.0f}"
+            for run in study.runs
+        },
+        key=lambda text: float(text.replace(",", "")),
+    )
+    parts.append(seen[0] + (f" to {seen[-1]}" if len(seen) > 1 else "") + " exposures")
+    trees = [run.as_dict() for run in study.runs]
+    chosen = []
+    for key in study.best_over:
+        group, _, name = key.partition(".")
+        if len({tree[group].get(name) for tree in trees}) > 1:
+            chosen.append(key)
+    best = f"; the best of several {', '.join(chosen)} counts" if chosen else ""
+    return ", ".join(parts) + best
