@@ -122,7 +122,7 @@ def number(row: Mapping[str, Any]) -> str:
     """The parameter that is asked for, with its interval."""
     name = SHOWN[row["form"]][1]
     entry = row["record"]["intervals"][name]
-    return f"{name} {digits(entry['value'])} {ends(interval(entry))}".strip()
+    return f"{name} {digits(entry['value'], 4)} {ends(interval(entry), 4)}".strip()
 
 
 def interval(entry: Mapping[str, Any]) -> list[float] | None:
