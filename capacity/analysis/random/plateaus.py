@@ -45,9 +45,9 @@ REASONS = {
     "unlearned": "finished with no positive number of bits, so no logarithm; a training failure, "
     "not a capacity",
     "data_limited": f"bits / ceiling > {DATA_LIMITED}: the data ran out first; a lower bound, not "
-    f"data",
+    "data",
     "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower "
-    f"bound, not data",
+    "bound, not data",
 }
 NUMBERS = [
     "seed",
@@ -61,21 +61,13 @@ NUMBERS = [
     "vocab_size",
     "seq_len",
 ]
-INPUTS = [
-    "run_id",
-    "label",
-    "status",
-    "precision",
-    *NUMBERS,
-]  # what the fit reads, hence what is hashed
+# What the fit reads, hence what is hashed.
+INPUTS = ["run_id", "label", "status", "precision", *NUMBERS]
 # An interval of `linear.linear_law`: low and high of each number, dof, reason.
 Ends = Mapping[str, Any]
 PINNED = ["vocab_size", "seq_len", "precision"]
-RECIPE = [
-    "steps",
-    "lr",
-    "batch_size",
-]  # may follow the model or the data, but one model on one data set has one
+# May follow the model or the data, but one model on one data set has one.
+RECIPE = ["steps", "lr", "batch_size"]
 
 
 def check(table: Frame, *, allow_mixed: bool = False, pinned: Sequence[str] = PINNED) -> Frame:
@@ -285,9 +277,7 @@ def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any
         why = {"reason": "one parameter count only: no slope over model size"}
         slope, line = slope | why, line | why
     else:
-        unit_p = float(
-            np.median(p)
-        )  # scales the column 1 / P, so that the two columns are of one size
+        unit_p = float(np.median(p))  # scales 1 / P, so that the two columns are of one size
         beta, by_seed, by_shape = law(ratio, np.column_stack([unit_p / p, ones]))
         slope["c0"] = _number(
             beta[0] * unit_p, "bits", by_seed, by_shape, 0, lambda end: end * unit_p
