@@ -79,7 +79,7 @@ def kinds_of(runs: Sequence[Config], table: pandas.DataFrame) -> list[str]:
     for run in runs:
         families.setdefault(labels.family(run), []).append(run)
     return [
-        _kind_of(part, table[table.run_id.isin([r.run_id for r in part])])
+        _kind_of(part, table.loc[table.run_id.isin([r.run_id for r in part])])
         for part in families.values()
     ]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from capacity.analysis.document import (
     Block,
     Bullets,
     Document,
+    Flag,
     Interval,
     Law,
     Laws,
@@ -63,7 +66,7 @@ def _block(block: Block, width: int) -> list[str]:
             return _bullets(block.items, width)
 
 
-def _bullets(items, width: int) -> list[str]:
+def _bullets(items: Sequence[str], width: int) -> list[str]:
     return [line for item in items for line in wrap(plain(item), "  - ", "    ", width)]
 
 
@@ -104,7 +107,7 @@ def _verdict(row: Verdict, width: int) -> list[str]:
     return lines
 
 
-def _flag(flag) -> str:
+def _flag(flag: Flag) -> str:
     return (
         f"{flag.name}: {plural(len(flag.runs), 'run')} ({some(flag.runs, MOST_RUNS)}): "
         f"{flag.meaning}"

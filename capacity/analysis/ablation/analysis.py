@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.random.plateaus import (
     CONVENTIONS,
     COUNTS,
+    Frame,
     check,
     classify,
     inputs_hash,
@@ -39,12 +39,12 @@ CELL = ["label", "vocab_size", "seq_len", "n_sequences"]
 BOTH = (("strict", "total"), ("paper", "paper"))
 
 
-def varied(table: pd.DataFrame) -> list[str]:
+def varied(table: Frame) -> list[str]:
     """The columns among vocabulary and length in which the planned runs of a table differ."""
     return [column for column in VARIED if table[column].nunique() > 1]
 
 
-def cells(table: pd.DataFrame, convention: str, parameters: str) -> pd.DataFrame:
+def cells(table: Frame, convention: str, parameters: str) -> Frame:
     """One row per cell with a positive number of bits: bits (mean over seeds), sd over seeds, P,
     ceiling and data bits."""
     bits, ceiling = CONVENTIONS[convention]
@@ -67,7 +67,7 @@ def cells(table: pd.DataFrame, convention: str, parameters: str) -> pd.DataFrame
     )
 
 
-def fit(cell: pd.DataFrame, ceiling: str = "ceiling") -> dict[str, Any]:
+def fit(cell: Frame, ceiling: str = "ceiling") -> dict[str, Any]:
     """One alpha for all cells with min(alpha P, ceiling) and with its smooth form, intervals over
     cells, and the errors.
 
@@ -129,13 +129,13 @@ def _record(
     }
 
 
-def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) -> Finding:
+def analyse(study: Study, table: Frame, results: Path, options: Options) -> Finding:
     """One alpha over the vocabularies or lengths of a study. ValueError, in one line, for a table
     that cannot be judged."""
     return analysed(table, study.name)
 
 
-def analysed(table: pd.DataFrame, name: str) -> Finding:
+def analysed(table: Frame, name: str) -> Finding:
     """`analyse` of a table alone, a row per planned run."""
     labels = [f"{row.label} V={row.vocab_size} S={row.seq_len}" for row in table.itertuples()]
     checked = check(table.assign(shape=table.label, label=labels), pinned=["precision"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from capacity.analysis.ablation.analysis import CELL, VARIED
-from capacity.analysis.random.plateaus import CONVENTIONS
+from capacity.analysis.random.plateaus import CONVENTIONS, Frame
 from capacity.figures.style import (
     COLORS,
     DASHED,
@@ -20,22 +24,25 @@ from capacity.figures.style import (
     panel,
 )
 
+RC: Any = STYLE  # matplotlib types its keys one by one
 
-def ablation_figure(runs, found, convention):
+
+def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> Figure:
     """Measured bits of each run in one convention against V (or S, where only S differs), log-log,
     with min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per
     shape, other length or vocabulary, and N.
 
     runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
-    "paper"."""
-    with rc_context(STYLE):
+    "paper".
+    """
+    with rc_context(RC):
         x = found["varied"][0]
         others, part, bits = (
             [name for name in CELL if name != x],
             found[convention],
             CONVENTIONS[convention][0],
         )
-        frame = pd.DataFrame(part["cells"])
+        frame: Frame = pd.DataFrame(part["cells"])
         fitted = not part["reason"]
         if fitted:
             frame["min"] = part["hard"]["expected"]

@@ -230,7 +230,6 @@ def _notes(fit: Mapping[str, Any]) -> list[str]:
     )
     corner = (
         "min() has a sharp corner, these models do not: rows near the corner hold less and pull "
-        "its "
-        "alpha down; the smooth form allows for that."
+        "its alpha down; the smooth form allows for that."
     )
     return [corner] * rounded + ["Intervals are jackknives over rows."]

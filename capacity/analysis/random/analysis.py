@@ -11,6 +11,7 @@ import pandas as pd
 
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.random.plateaus import (
+    Frame,
     check,
     classify,
     fit_laws,
@@ -89,7 +90,7 @@ def verdicts(paper: Mapping[str, Any]) -> list[dict]:
         )
     precision = paper["validity"]["precision"]
     units = [unit for unit in paper["units"] if not unit["lower_bound"]]
-    shapes = pd.DataFrame(units, columns=["label", "parameters", "bits"])
+    shapes: Frame = pd.DataFrame(units, columns=["label", "parameters", "bits"])
     shapes = shapes.assign(bits=np.log(shapes.bits.astype(float)))
     shapes = shapes.groupby("label", sort=False).mean()
     p, c, out = shapes.parameters.to_numpy(float), np.exp(shapes.bits.to_numpy()), []
@@ -128,7 +129,7 @@ def _measured(key: str, p: np.ndarray, c: np.ndarray, remarks: Sequence[str]) ->
     else:
         from scipy.stats import linregress
 
-        line = linregress(p, c)
+        line: Any = linregress(p, c)
         half = float(student(len(p) - 2) * line.stderr)
         value, interval = float(line.slope), [line.slope - half, line.slope + half]
     return {

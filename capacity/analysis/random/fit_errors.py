@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from capacity.analysis.finding import Finding
-from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, classify
+from capacity.analysis.random.plateaus import CONVENTIONS, COUNTS, Frame, classify
 from capacity.analysis.residuals import Residuals, percent, points
 from capacity.fitting import capacity_forms
 
@@ -18,8 +21,8 @@ def residuals(finding: Finding) -> list[Residuals]:
     return out + [_over_runs(row, runs) for row in rows]
 
 
-def _over_plateaus(strict) -> Residuals:
-    units = pd.DataFrame([unit for unit in strict["units"] if not unit["lower_bound"]])
+def _over_plateaus(strict: Mapping[str, Any]) -> Residuals:
+    units: Frame = pd.DataFrame([unit for unit in strict["units"] if not unit["lower_bound"]])
     p, alpha, power, slope = units.parameters, strict["alpha"], strict["power"], strict["slope"]
     fitted = {alpha["formula"]: alpha["value"] * p}
     if "a" in power:
@@ -42,7 +45,7 @@ def _over_plateaus(strict) -> Residuals:
     )
 
 
-def _over_runs(row, runs: pd.DataFrame) -> Residuals:
+def _over_runs(row: Mapping[str, Any], runs: Frame) -> Residuals:
     bits, ceiling = CONVENTIONS["strict"]
     done = runs[~classify(runs, "strict").isin(["missing", "failed", "unlearned"])]
     p, h = done[COUNTS["total"]].astype(float), done[ceiling].astype(float)

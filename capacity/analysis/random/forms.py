@@ -8,9 +8,15 @@ intervals by cluster), so that forms can be told apart by the sizes that they di
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from capacity.base.files import plain
 from capacity.base.words import digits, ends
 from capacity.fitting import fit, selection
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLATEAUS = ("capacity_linear", "capacity_affine", "capacity_power")
 RUNS = ("hard_corner", "smooth_corner")
@@ -23,7 +29,14 @@ SHOWN = {
 }
 
 
-def compared(units, runs, convention: dict[str, str], *, resamples: int = 0, seed: int = 0) -> dict:
+def compared(
+    units: pd.DataFrame,
+    runs: pd.DataFrame,
+    convention: dict[str, str],
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
     """{"plateaus": ..., "runs": ...}, each with forms, the one with the smallest held-out error
     first (rows of `selection.forms`, with `record` of `selection.record`), or a reason why there
     are none.
@@ -65,7 +78,9 @@ def compared(units, runs, convention: dict[str, str], *, resamples: int = 0, see
     return found
 
 
-def _forms_compared(names, points, resamples, seed):
+def _forms_compared(
+    names: Sequence[str], points: fit.Points, resamples: int, seed: int
+) -> dict[str, Any]:
     rows, without = [], {}
     for name in names:
         try:
@@ -86,30 +101,30 @@ def _forms_compared(names, points, resamples, seed):
     )
 
 
-def largest(row: dict) -> str:
+def largest(row: Mapping[str, Any]) -> str:
     """Error, in percent, of the largest size as the others predict it."""
     last = row["held_out"].get("largest")
     return "–" if not last or last["percent"] is None else f"{last['percent']:+.1f}%"
 
 
-def rms(row: dict) -> str:
+def rms(row: Mapping[str, Any]) -> str:
     """Error over all sizes left out in turn."""
     value = row["held_out"].get("rms_percent")
     return "–" if value is None else f"{value:.1f}%"
 
 
-def more(row: dict) -> str:
+def more(row: Mapping[str, Any]) -> str:
     """AICc above the best form's."""
     return "–" if row["aicc_difference"] is None else f"{row['aicc_difference']:.1f}"
 
 
-def number(row: dict) -> str:
+def number(row: Mapping[str, Any]) -> str:
     """The parameter that is asked for, with its interval."""
     name = SHOWN[row["form"]][1]
     entry = row["record"]["intervals"][name]
-    return f"{name} {digits(entry['value'])} {ends(interval(entry))}".strip()
+    return f"{name} {digits(entry['value'], 4)} {ends(interval(entry), 4)}".strip()
 
 
-def interval(entry: dict) -> list[float] | None:
+def interval(entry: Mapping[str, Any]) -> list[float] | None:
     """Both ends of an entry of `intervals.of`, None where one is open or there is none."""
     return None if entry["low"] is None or entry["high"] is None else [entry["low"], entry["high"]]

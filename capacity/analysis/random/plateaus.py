@@ -6,10 +6,14 @@ averaged first. Runs with too little data to fill the model are lower bounds and
 data. Formulas and intervals are in `forms`.
 """
 
+from __future__ import annotations
+
 import difflib
 import hashlib
 import json
 import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,6 +24,10 @@ from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CO
 from capacity.base.files import plain
 from capacity.fitting import linear
 from capacity.fitting.statistics import LEVEL
+
+# A pandas.DataFrame or a column of one. Its annotations do not say which operations on a frame give
+# a frame, so that a checker would object to correct code everywhere.
+Frame: TypeAlias = Any
 
 CONVENTIONS = {
     "strict": ("strict_bits", "strict_ceiling_bits"),
@@ -37,9 +45,9 @@ REASONS = {
     "unlearned": "finished with no positive number of bits, so no logarithm; a training failure, "
     "not a capacity",
     "data_limited": f"bits / ceiling > {DATA_LIMITED}: the data ran out first; a lower bound, not "
-    f"data",
+    "data",
     "corner": f"ceiling / bits < {CORNER}: lowered by the corner of min(alpha P, H); a lower "
-    f"bound, not data",
+    "bound, not data",
 }
 NUMBERS = [
     "seed",
@@ -53,22 +61,16 @@ NUMBERS = [
     "vocab_size",
     "seq_len",
 ]
-INPUTS = [
-    "run_id",
-    "label",
-    "status",
-    "precision",
-    *NUMBERS,
-]  # what the fit reads, hence what is hashed
+# What the fit reads, hence what is hashed.
+INPUTS = ["run_id", "label", "status", "precision", *NUMBERS]
+# An interval of `linear.linear_law`: low and high of each number, dof, reason.
+Ends = Mapping[str, Any]
 PINNED = ["vocab_size", "seq_len", "precision"]
-RECIPE = [
-    "steps",
-    "lr",
-    "batch_size",
-]  # may follow the model or the data, but one model on one data set has one
+# May follow the model or the data, but one model on one data set has one.
+RECIPE = ["steps", "lr", "batch_size"]
 
 
-def check(table, *, allow_mixed=False, pinned=PINNED):
+def check(table: Frame, *, allow_mixed: bool = False, pinned: Sequence[str] = PINNED) -> Frame:
     """The table sorted by run_id, without exact copies of rows, or ValueError with one line that
     says what is wrong. pinned: columns in which finished runs have to agree."""
     table = checked(table, INPUTS, NUMBERS, "fit")
@@ -99,7 +101,7 @@ def check(table, *, allow_mixed=False, pinned=PINNED):
     return table
 
 
-def classify(table, convention="strict"):
+def classify(table: Frame, convention: str = "strict") -> Frame:
     """What each run can say about capacity, as a Series of: missing, failed, unlearned,
     data_limited, corner, capacity_limited.
 
@@ -119,13 +121,13 @@ def classify(table, convention="strict"):
     )
 
 
-def rising(table):
+def rising(table: Frame) -> Frame:
     """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A
     boolean Series."""
     return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
 
 
-def units(table, convention="strict", parameters="total"):
+def units(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
     """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
     has none.
 
@@ -152,7 +154,7 @@ def units(table, convention="strict", parameters="total"):
     )
     key = ["label", "seed"]
 
-    def collect(chosen, how):
+    def collect(chosen: Frame, how: str) -> Frame:
         return chosen.groupby(key).agg(
             parameters=("parameters", "first"),
             bits=("bits", how),
@@ -168,7 +170,7 @@ def units(table, convention="strict", parameters="total"):
     return both.sort_values(["parameters", "label", "seed"], ignore_index=True)
 
 
-def plateaus(table, convention="strict", parameters="total"):
+def plateaus(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
     """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus,
     and what it rests on.
 
@@ -206,7 +208,7 @@ def plateaus(table, convention="strict", parameters="total"):
     return pd.DataFrame(rows).sort_values(["parameters", "label"], ignore_index=True)
 
 
-def estimate(unit, *, n_boot=4000, seed=0):
+def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
     """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line,
     other_estimators.
 
@@ -238,7 +240,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     ratio = (data.bits / data.parameters).to_numpy()
     k = np.bincount(shape)
 
-    def law(y, design):
+    def law(y: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, Ends, Ends]:
         return linear.linear_law(y, shape, design, draws=n_boot, seed=seed)
 
     ones = np.ones(len(p))
@@ -252,7 +254,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
     )
     log_alpha, sd = linear.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
 
-    def carry(end):
+    def carry(end: float) -> float:
         return np.exp(
             linear.carry_censored(float(end), float(weight.sum()), sd, log_bound, 1.0 / siblings)
         )
@@ -263,11 +265,11 @@ def estimate(unit, *, n_boot=4000, seed=0):
         **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
         "without_bounds": math.exp(float(beta[0])),
     }
-    slope = {
+    slope: dict[str, Any] = {
         "formula": "C = c0 + alpha1 * P",
         "estimator": "least squares of C / P on 1 / P and 1 (relative weights)",
     }
-    line = {
+    line: dict[str, Any] = {
         "formula": "C = a * P^gamma",
         "estimator": "least squares of log C on log P (natural logs)",
     }
@@ -275,9 +277,7 @@ def estimate(unit, *, n_boot=4000, seed=0):
         why = {"reason": "one parameter count only: no slope over model size"}
         slope, line = slope | why, line | why
     else:
-        unit_p = float(
-            np.median(p)
-        )  # scales the column 1 / P, so that the two columns are of one size
+        unit_p = float(np.median(p))  # scales 1 / P, so that the two columns are of one size
         beta, by_seed, by_shape = law(ratio, np.column_stack([unit_p / p, ones]))
         slope["c0"] = _number(
             beta[0] * unit_p, "bits", by_seed, by_shape, 0, lambda end: end * unit_p
@@ -308,8 +308,14 @@ def estimate(unit, *, n_boot=4000, seed=0):
 
 
 def fit_laws(
-    table, convention="strict", parameters="total", *, n_boot=4000, seed=0, allow_mixed=False
-):
+    table: Frame,
+    convention: str = "strict",
+    parameters: str = "total",
+    *,
+    n_boot: int = 4000,
+    seed: int = 0,
+    allow_mixed: bool = False,
+) -> dict[str, Any]:
     """Everything that `fit.json` states about one bit convention and one parameter count, as a
     JSON-able dict.
 
@@ -391,13 +397,17 @@ def fit_laws(
     )
 
 
-def sensitivity(table, convention="strict", parameters="total"):
+def sensitivity(
+    table: Frame, convention: str = "strict", parameters: str = "total"
+) -> dict[str, Any]:
     """The uncensored alpha (and gamma by count) under other choices, None where nothing is left;
     see the constants."""
     bits, ceiling = CONVENTIONS[convention]
     runs = table[classify(table, convention) == "capacity_limited"]
 
-    def estimates(chosen, count=parameters, how="mean"):
+    def estimates(
+        chosen: Frame, count: str = parameters, how: str = "mean"
+    ) -> Mapping[str, float | None]:
         if chosen.empty:
             return {"geometric_mean": None, "log_log_exponent": None}
         by_unit = chosen.groupby(["label", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
@@ -418,7 +428,7 @@ def sensitivity(table, convention="strict", parameters="total"):
     }
 
 
-def validity(runs, count, bits, ceiling):
+def validity(runs: Frame, count: str, bits: str, ceiling: str) -> dict[str, Any]:
     """Smallest and largest value, over the runs behind the law, of everything it must not be
     carried beyond."""
     ranges = {
@@ -436,7 +446,7 @@ def validity(runs, count, bits, ceiling):
     return span | {column: sorted(set(runs[column].dropna())) for column in PINNED}
 
 
-def inputs_hash(table):
+def inputs_hash(table: Frame) -> str:
     """SHA-256 over what the fit reads, one JSON row per run sorted by run_id: row order and other
     columns are free."""
     rows = []
@@ -450,10 +460,18 @@ def inputs_hash(table):
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _number(value, unit, by_seed, by_shape, i, to_unit):
+def _number(
+    value: float,
+    unit: str,
+    by_seed: Ends,
+    by_shape: Ends,
+    i: int,
+    to_unit: Callable[[float], float],
+) -> dict[str, Any]:
     """One estimated number with both intervals in its own unit, and which of them to quote: the
     wider."""
-    out, width = {"value": float(value), "unit": unit}, {}
+    out: dict[str, Any] = {"value": float(value), "unit": unit}
+    width: dict[str, float] = {}
     for name, part in (("interval_seeds", by_seed), ("interval_shapes", by_shape)):
         out[name] = {"ends": None, "dof": part["dof"], "reason": part["reason"]}
         if part["low"] is None:
@@ -464,10 +482,10 @@ def _number(value, unit, by_seed, by_shape, i, to_unit):
             out[name]["ends"], width[name] = ends, ends[1] - ends[0]
         else:
             out[name]["reason"] = "no finite limit: the scatter is too large for so few replicates"
-    return out | {"quote": max(width, key=width.get) if width else None}
+    return out | {"quote": max(width, key=lambda name: width[name]) if width else None}
 
 
-def _known(name, allowed, what):
+def _known(name: str, allowed: Collection[str], what: str) -> str:
     if name in allowed:
         return name
     near = difflib.get_close_matches(str(name), allowed, 1, 0.4)
@@ -475,7 +493,7 @@ def _known(name, allowed, what):
     raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(allowed)}{hint}")
 
 
-def _listed(values):
+def _listed(values: Frame) -> str:
     return ", ".join(
         f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(set(values.dropna()))
     )

@@ -1,13 +1,21 @@
 """Figures of studies of random data: the table of runs and a fit in, a matplotlib Figure out.
 Nothing here computes a result."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from capacity.analysis.random import forms as capacity_forms
-from capacity.analysis.random.plateaus import CONVENTIONS, classify, rising
+from capacity.analysis.random.plateaus import CONVENTIONS, Frame, classify, rising
 from capacity.figures.style import (
     COLORS,
     DASHED,
@@ -32,17 +40,22 @@ from capacity.figures.style import (
 from capacity.fitting import forms
 from capacity.published import values as published
 
-PUBLISHED = tuple(published.get(f"morris/mean_{precision}").value for precision in ("bf16", "fp32"))
+PUBLISHED = tuple(
+    float(published.get(f"morris/mean_{precision}").value or np.nan)
+    for precision in ("bf16", "fp32")
+)
+RC: Any = STYLE  # matplotlib types its keys one by one
+FORM: dict[str, Any] = {"color": COLORS[1], "lw": 1.0, "dashes": (6, 1.5)}  # the best other form
 
 
-def memorized_figure(table, fit):
+def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
     """Memorized bits of each run against the bits of its data, log-log, in colours by model size,
     with the line bits = data and each shape's plateau.
 
     table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its
     convention and parameter count are the ones drawn. Runs that did not finish or hold no positive
     number of bits are not drawn."""
-    with rc_context(STYLE):
+    with rc_context(RC):
         runs, color = _drawn_runs(table, fit["convention"]), _colors(fit)
         figure, ax = panel(legend=_key(runs))
         data, bits = runs.data, runs.bits
@@ -103,139 +116,121 @@ def memorized_figure(table, fit):
         return figure
 
 
-def capacity_figure(fit):
+def capacity_figure(fit: Mapping[str, Any]) -> Figure:
     """The plateau of each (shape, seed) against parameters, log-log, with the law alpha P, its
     quoted 95% band, the published values and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what
     `fit_laws` returned."""
-    with rc_context(STYLE):
-        best = next(
-            (
-                row
-                for row in fit["forms"]["plateaus"]["forms"]
-                if row["held_out"]["rms_percent"] is not None
-            ),
-            None,
-        )
-        drawn = best is not None and best["form"] != "capacity_linear"
-        legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] * bool(fit["alpha"]) + (
-            [
-                entry(
-                    f"{capacity_forms.SHOWN[best['form']][0].replace('alpha', 'α')}, predicts best",
-                    color=COLORS[1],
-                    lw=1.0,
-                    ls="-",
-                    dashes=(6, 1.5),
-                )
-            ]
-            if drawn
-            else []
-        )
+    with rc_context(RC):
+        best = _best_form(fit)
+        legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] if fit["alpha"] else []
+        if best:
+            formula = capacity_forms.SHOWN[best["form"]][0].replace("alpha", "α")
+            legend.append(entry(f"{formula}, predicts best", **({"ls": "-"} | FORM)))
         figure, ax = panel(right=0.5, legend=legend)
         color, units = _colors(fit), fit["units"]
         p, c = (np.array([u[name] for u in units], float) for name in ("parameters", "bits"))
         x = np.array(widened(p.min() / 1.6, p.max() * 2.0))
         log_axes(ax, x, (min(0.4 * x[0], c.min() / 1.5), max(5.4 * x[1], c.max() * 1.5)))
-        ax.fill_between(
-            x, PUBLISHED[0] * x, PUBLISHED[1] * x, color=MUTED, lw=0, zorder=0, gid="published"
-        )
-        for guide in GUIDES:
-            ax.plot(x, guide * x, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide:g}")
-            ax.annotate(
-                f"{guide:g} bit{'s' * (guide > 1)}/P",
-                (x[1], guide * x[1]),
-                (3, 0),
-                textcoords="offset points",
-                color=SOFT,
-                va="center",
-                fontsize=SMALL,
-                annotation_clip=False,
-                gid=f"guide label {guide:g}",
-            )
-        ax.annotate(
-            f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}, paper convention",
-            (x[0], GUIDES[0] * x[0]),
-            (3, 5),
-            textcoords="offset points",
-            color=MUTED_INK,
-            ha="left",
-            va="bottom",
-            gid="published label",
-            **along(ax),
-        )
+        _draw_guides(ax, x)
         if fit["alpha"]:
-            alpha = fit["alpha"]
-            text = f"α = {alpha['value']:.2f} bits per parameter"
-            if alpha["quote"]:
-                low, high = alpha[alpha["quote"]]["ends"]
-                ax.fill_between(
-                    x, low * x, high * x, color="#3b6fb6", alpha=0.22, lw=0, zorder=2, gid="band"
-                )
-                text += (
-                    f"\n95% [{low:.2f}, {high:.2f}] over {alpha['quote'].removeprefix('interval_')}"
-                )
-            else:
-                text += "\nno interval from these runs"
-            ax.plot(x, alpha["value"] * x, color=INK, lw=1.0, zorder=3, gid="law")
-            ax.text(
-                0.99,
-                0.02,
-                text,
-                transform=ax.transAxes,
-                va="bottom",
-                ha="right",
-                color=INK,
-                linespacing=1.3,
-                gid="alpha",
-            )
-        if drawn:
-            at = np.geomspace(
-                p.min() / 1.15, p.max() * 1.15, 100
-            )  # not beyond the points: an intercept would bend away
-            ax.plot(
-                at,
-                forms.FORMS[best["form"]].predict({"parameters": at}, best["values"]),
-                color=COLORS[1],
-                lw=1.0,
-                dashes=(6, 1.5),
-                zorder=3.5,
-                gid="best form",
-            )
+            _draw_law(ax, x, fit["alpha"])
+        if best:
+            # not beyond the points: an intercept would bend away
+            at = np.geomspace(p.min() / 1.15, p.max() * 1.15, 100)
+            bits = forms.FORMS[best["form"]].predict({"parameters": at}, best["values"])
+            ax.plot(at, bits, zorder=3.5, gid="best form", **FORM)
         for unit in units:
-            kind = "data_limited" if unit["lower_bound"] else "capacity_limited"
-            of_runs(
-                ax.plot(
-                    unit["parameters"],
-                    unit["bits"],
-                    gid=f"unit {unit['label']}",
-                    zorder=5,
-                    **_marker(kind, False, color[unit["label"]]),
-                ),
-                names=[f"{unit['label']}, seed {unit['seed']}, {unit['runs']} runs"],
-            )
-            if unit["lower_bound"]:
-                ax.annotate(
-                    "",
-                    (unit["parameters"], unit["bits"] * 1.45),
-                    (unit["parameters"], unit["bits"]),
-                    zorder=4,
-                    arrowprops={
-                        "arrowstyle": "->",
-                        "color": color[unit["label"]],
-                        "lw": 0.8,
-                        "shrinkA": 2.5,
-                    },
-                )
+            _draw_unit(ax, unit, color[unit["label"]])
         _point_labels(ax, units, color)
         ax.set_xlabel(f"parameters P ({fit['parameters'].replace('_', '-')} count)")
         ax.set_ylabel(f"capacity (bits, {fit['convention']} convention)")
         return figure
 
 
-def _colors(fit):
+def _best_form(fit: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The form that predicts held-out sizes best, None where it is C = alpha P or unknown."""
+    rows = fit["forms"]["plateaus"]["forms"]
+    best = next((row for row in rows if row["held_out"]["rms_percent"] is not None), None)
+    return None if best is None or best["form"] == "capacity_linear" else best
+
+
+def _draw_guides(ax: Axes, x: np.ndarray) -> None:
+    """The published values as a band and lines of equal bits per parameter. x: both ends."""
+    ax.fill_between(
+        x, PUBLISHED[0] * x, PUBLISHED[1] * x, color=MUTED, lw=0, zorder=0, gid="published"
+    )
+    for guide in GUIDES:
+        ax.plot(x, guide * x, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide:g}")
+        ax.annotate(
+            f"{guide:g} bit{'s' * (guide > 1)}/P",
+            (x[1], guide * x[1]),
+            (3, 0),
+            textcoords="offset points",
+            color=SOFT,
+            va="center",
+            fontsize=SMALL,
+            annotation_clip=False,
+            gid=f"guide label {guide:g}",
+        )
+    ax.annotate(
+        f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}, paper convention",
+        (x[0], GUIDES[0] * x[0]),
+        (3, 5),
+        textcoords="offset points",
+        color=MUTED_INK,
+        ha="left",
+        va="bottom",
+        gid="published label",
+        **along(ax),
+    )
+
+
+def _draw_law(ax: Axes, x: np.ndarray, alpha: Mapping[str, Any]) -> None:
+    """alpha P with the band of its quoted interval. x: both ends."""
+    text = f"α = {alpha['value']:.2f} bits per parameter"
+    if alpha["quote"]:
+        low, high = alpha[alpha["quote"]]["ends"]
+        ax.fill_between(
+            x, low * x, high * x, color="#3b6fb6", alpha=0.22, lw=0, zorder=2, gid="band"
+        )
+        text += f"\n95% [{low:.2f}, {high:.2f}] over {alpha['quote'].removeprefix('interval_')}"
+    else:
+        text += "\nno interval from these runs"
+    ax.plot(x, alpha["value"] * x, color=INK, lw=1.0, zorder=3, gid="law")
+    ax.text(
+        0.99,
+        0.02,
+        text,
+        transform=ax.transAxes,
+        va="bottom",
+        ha="right",
+        color=INK,
+        linespacing=1.3,
+        gid="alpha",
+    )
+
+
+def _draw_unit(ax: Axes, unit: Mapping[str, Any], shade: Any) -> None:
+    """A shape and seed as a point, with an arrow up where it is a lower bound."""
+    kind = "data_limited" if unit["lower_bound"] else "capacity_limited"
+    look = _marker(kind, False, shade)
+    line = ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['label']}", zorder=5, **look)
+    of_runs(line, names=[f"{unit['label']}, seed {unit['seed']}, {unit['runs']} runs"])
+    if unit["lower_bound"]:
+        ax.annotate(
+            "",
+            (unit["parameters"], unit["bits"] * 1.45),
+            (unit["parameters"], unit["bits"]),
+            zorder=4,
+            arrowprops={"arrowstyle": "->", "color": shade, "lw": 0.8, "shrinkA": 2.5},
+        )
+
+
+def _colors(fit: Mapping[str, Any]) -> dict[str, Any]:
     return shades([row["label"] for row in fit["plateaus"]])
 
 
-def _drawn_runs(table, convention):
+def _drawn_runs(table: Frame, convention: str) -> Frame:
     bits = table[CONVENTIONS[convention][0]].astype(float)
     drawn = (table.status == "finished") & (bits > 0)
     return pd.DataFrame(
@@ -250,7 +245,7 @@ def _drawn_runs(table, convention):
     )[drawn]
 
 
-def _key(runs):
+def _key(runs: Frame) -> list[Line2D]:
     """Legend entries for the marks that occur, in grey, since colour is model size."""
     names = {
         "capacity_limited": "capacity-limited",
@@ -267,7 +262,7 @@ def _key(runs):
     return keys
 
 
-def _marker(kind, up, shade):
+def _marker(kind: str, up: bool, shade: Any) -> dict[str, Any]:
     """Filled where the run measures capacity, half-filled near the corner, open for a lower bound;
     triangle: rising."""
     fill = {"capacity_limited": "full", "corner": "left", "data_limited": "none"}[kind]
@@ -282,7 +277,7 @@ def _marker(kind, up, shade):
     } | edge
 
 
-def _point_labels(ax, units, color):
+def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> None:
     """Shape names below and right of their lowest point, where there is room; the figure of runs
     has them all."""
     lowest = {}
@@ -293,7 +288,7 @@ def _point_labels(ax, units, color):
         )
     across, scale = points_across(ax), 72 / ax.figure.dpi
     corner = ax.transAxes.transform((0, 0)) * scale
-    taken = [
+    taken: list[tuple[float, float, float]] = [
         (corner[0] + across[0] - 118, corner[1] + 16, 118),
         (corner[0] + across[0] - 118, corner[1] + 6, 118),
     ]  # the value of alpha

@@ -47,8 +47,7 @@ STRICT = (
 PAPER = (
     "paper bits",
     "mean over positions 2..S times S, as the tables of arXiv 2505.24832 were made; higher by "
-    "about "
-    "S/(S-1); only for comparison with them",
+    "about S/(S-1); only for comparison with them",
 )
 DECAYED = (
     "A learning rate that ends at zero makes this gain small by itself: only a longer run shows "
@@ -446,15 +445,13 @@ def _flags(strict: Mapping[str, Any]) -> list[Flag]:
 def _notes(strict: Mapping[str, Any]) -> list[str]:
     notes = [
         f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the "
-        f"law"
+        "law"
         for bound in strict.get("bounds_above_line", [])
     ]
     return [
         *notes,
         "A small gain at the end proves little once the learning rate has decayed; a doubled "
-        "budget "
-        "does.",
+        "budget does.",
         "Gradient descent finds a lower bound on capacity: longer or better tuned training can "
-        "raise "
-        "these numbers.",
+        "raise these numbers.",
     ]

@@ -369,13 +369,8 @@ def test_errors_of_runs_are_fitted_over_measured_minus_one():
     found = ablations.analysed(table, "planted")
     (part,) = kinds.residuals(found)
     strict = found.numbers["strict"]
-    fitted = dict(
-        zip(
-            (cell["vocab_size"] for cell in strict["cells"]),
-            strict["hard"]["expected"],
-            strict=True,
-        )
-    )
+    values = [cell["vocab_size"] for cell in strict["cells"]]
+    fitted = dict(zip(values, strict["hard"]["expected"], strict=True))
     errors = part.points[part.points.series == "min(alpha P, ceiling)"].set_index("run_id").error
     assert sorted(errors.index) == sorted(table.run_id) and part.unit == "%"
     expected = 100 * (table.vocab_size.map(fitted) / table.strict_bits - 1)

@@ -1,5 +1,4 @@
-"""The registry of kinds: a folder and a line add one, and everything that shows a study shows
-it."""
+"""The registry of kinds: a folder and a line add one, and all that shows a study shows it."""
 
 import inspect
 import json

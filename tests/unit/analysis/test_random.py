@@ -619,8 +619,8 @@ def test_nothing_that_was_dropped_goes_unnamed():
     for kind in ("missing", "failed", "unlearned"):
         assert all(run in words for run in dropped[kind])
     flags = {flag.name: list(flag.runs) for flag in document.flags}
-    for kind, ids in dropped.items():
-        assert flags[kind.replace("_", "-")] == ids
+    for kind, names in dropped.items():
+        assert flags[kind.replace("_", "-")] == names
     assert flags["unconverged"] == law["rising"] and flags["near-corner"] == law["near_corner"]
     assert flags["above-ceiling"] == law["above_ceiling"] == []
     assert "above-ceiling" not in words  # that it was looked for, the page says
