@@ -124,8 +124,3 @@ def _condition(column: str, value: Any) -> str:
     if column == "exposures":
         return f"{value:g} exposures"
     return str(value) if column == "amount" else f"{column.split('.')[1]}={labels.text(value)}"
-
-
-def section(found: Mapping[str, Any] | None) -> list[str]:
-    """The differences for a terminal of 80 columns, behind a report that is no document yet."""
-    return wording.lines(found)

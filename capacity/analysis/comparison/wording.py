@@ -13,7 +13,6 @@ from typing import Any
 from capacity.analysis.comparison.judgement import by_interval, effect_in_words
 from capacity.analysis.document import Block, Bullets, Document, Section, Text, Verdicts
 from capacity.analysis.thresholds import RISING
-from capacity.base import table as tables
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, joined, p_value, plural, some, span, wrap
 from capacity.fitting.statistics import ALPHA, MOST_NEEDED, fewest_replicates
@@ -163,22 +162,6 @@ def _seen(row: Row) -> str:
     if x < 0.995:
         return f"{100 * x:.2g}%"
     return f"x{1 + x:.2g}" if x < 99 else ">x100"
-
-
-def lines(found: Mapping[str, Any] | None) -> list[str]:
-    """The section for a terminal of 80 columns, no lines where the study varies nothing."""
-    if found is None:
-        return []
-    told = differences(found)
-    out = ["", *wrap(told.title)]
-    for block in told.blocks:
-        if isinstance(block, Table):
-            out += tables.text(block)
-        elif isinstance(block, Bullets):
-            out += [x for item in block.items for x in wrap(item.replace("**", ""), "  - ", "    ")]
-        elif isinstance(block, Text):
-            out += wrap(block.text, "  ")
-    return out
 
 
 # One comparison in full

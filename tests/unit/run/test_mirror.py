@@ -316,7 +316,7 @@ def test_the_command_of_a_mirror_names_a_module_that_is_there(here, tiny, monkey
     commands = []
 
     class Started:
-        stdin = open(os.devnull, "wb")
+        stdin = open(os.devnull, "wb")  # noqa: SIM115
 
         def __init__(self, command, **_):
             commands.append(command)
