@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,56 +201,6 @@ def verdict(
     }
 
 
-def lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Verdicts for a terminal, those of one name below one head; no line over 80 columns."""
-    out, last = [], None
-    for v in verdicts:
-        if v["name"] != last:
-            value = (
-                ""
-                if v["published"]["value"] is None
-                else f"published {v['published']['value']:g}; "
-            )
-            out += wrapped(f"{v['name']} ({v['quantity']})", "  ", "    ")
-            out += wrapped(
-                f"{value}counts as agreement: {ranged(v['published']['range'])}; {v['source']} "
-                f"[{v['evidence']}]",
-                "    ",
-                "      ",
-            )
-            for text in (
-                v["published"]["there"] and f"there: {v['published']['there']}",
-                v["convention"],
-                v["note"],
-            ):
-                out += wrapped(text, "    ", "      ")
-        last = v["name"]
-        measured = (
-            "not measured"
-            if v["measured"] is None
-            else f"measured {digits(v['measured'])} {ends(v['interval'])}".strip()
-        )
-        where = f"{v['at']}: " if v["at"] else ""
-        scale = f" at {v['scale']} scale" if v["scale"] != "published" else ""
-        out += wrapped(
-            f"{where}{v['verdict'].upper()}{scale}: {measured}; {v['reason']}", "    - ", "      "
-        )
-        for remark in v["remarks"]:
-            out += wrapped(remark, "      ")
-    return out
-
-
-def caveat(scale: str, here: str) -> list[str]:
-    """What a reader must know where the runs are not at the scale of what was published; here:
-    their scale, in words."""
-    return wrapped(
-        f"These runs are at {scale} scale ({here}), not at the published one: a verdict says "
-        f"whether the effect shows "
-        "here, in a range that this project chose, and confirms or refutes no published number.",
-        "  ",
-    )
-
-
 def scale_of(value: Value, parameters: Iterable[float], tokens: float | None = None) -> str:
     """published, where runs of these parameters [smallest, largest] and tokens lie within what the
     value was measured on (at least half of its tokens), else another."""
@@ -276,33 +225,7 @@ def describe_setting(setting: Mapping[str, Any]) -> str:
     )
 
 
-def short(x: float) -> str:
-    """A count or a size in a few characters: 800, 50K, 1.5M."""
-    step = next((i for i in (9, 6, 3) if abs(x) >= 10**i), 0)
-    return f"{x / 10**step:.3g}{ {0: '', 3: 'K', 6: 'M', 9: 'G'}[step] }"
-
-
-def digits(x: float) -> str:
-    """Three significant digits and thousands separated: the exact value is in fit.json."""
-    if abs(x) >= 1e6:
-        return f"{x:.0e}"
-    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3f}" if 0.1 <= abs(x) < 10 else f"{x:.3g}"
-
-
-def ends(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"[{digits(interval[0])}, {digits(interval[1])}]"
-
-
 def ranged(ends: Sequence[float | None]) -> str:
+    """A range in words, an end of which may be open (None)."""
     low, high = ("" if end is None else f"{end:.3g}" for end in ends)
     return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-
-
-def wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=first if rest is None else rest,
-        break_on_hyphens=False,
-    )

@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import linregress, t
 
+from capacity.analysis import published_rows
 from capacity.analysis.ablation import analysis as ablations
 from capacity.analysis.random import analysis as summary
 from capacity.analysis.text import analysis as memory
@@ -17,6 +18,7 @@ from capacity.analysis.text import membership_law as law
 from capacity.base.errors import ConfigError
 from capacity.published import expects
 from capacity.published import values as published
+from capacity.report import text
 
 ROOT = Path(__file__).resolve().parents[3]
 SHAPES = [
@@ -206,6 +208,13 @@ def test_the_interval_decides(interval, ends, expected):
     assert ("below" in why or "above" in why) == (expected == "differs")
 
 
+def shown(rows, here=""):
+    """What a terminal shows of verdicts, on one line."""
+    lines = text.section(published_rows.section(rows, here))
+    assert max(map(len, lines)) <= 80
+    return " ".join(" ".join(lines).split())
+
+
 def test_without_an_interval_or_a_value_nothing_is_told():
     found, why = published.decide({"value": 2.0, "interval": None, "why": "one seed"}, [1.8, 2.3])
     assert (found, why) == ("cannot tell", "the value lies inside the range, but one seed")
@@ -219,7 +228,7 @@ def test_without_an_interval_or_a_value_nothing_is_told():
         {"value": None, "interval": None, "lacks": "no run"},
     )
     assert row["verdict"] == "cannot tell" and row["measured"] is None and set(row) == ROW
-    assert "CANNOT TELL: not measured; no run" in " ".join(" ".join(published.lines([row])).split())
+    assert "CANNOT TELL: measured nothing; no run" in shown([row])
 
 
 @pytest.mark.parametrize(
@@ -328,6 +337,8 @@ def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, s
         {"label": "m9", "seed": 0, "parameters": 1e5, "bits": 1.0, "lower_bound": True}
     )  # is no data
     return {
+        "convention": "paper",
+        "parameters": "paper",
         "units": units,
         "validity": {
             "precision": list(precision),
@@ -352,7 +363,7 @@ def test_random_data_is_compared_with_the_same_precision_over_shapes():
         and mean["interval"] == pytest.approx(t_interval(ratios))
         and mean["verdict"] == "agrees"
     )
-    assert "P 10k to 80k, V 256, S 32, fp32, at most 5M tokens per run" in mean["remarks"][0]
+    assert "P 10K to 80K, V 256, S 32, fp32, at most 5M tokens per run" in mean["remarks"][0]
     found = summary.verdicts(paper_fit(ratios, ["bf16"]))
     assert [row["published"]["id"] for row in found] == ["morris/mean_bf16", "morris/slope_bf16"]
     p = np.array([1e4, 2e4, 4e4, 8e4])
@@ -460,17 +471,15 @@ def test_printed_verdicts_name_interval_convention_and_scale_and_fit_80_columns(
         *summary.verdicts(paper_fit([3.6, 3.7, 3.8, 3.9], ["bf16"])),
         *memory.verdicts(remembered(3.2, [3.0, 3.4]), [4072, 11216]),
     ]
-    lines = published.caveat("another", "P 4K to 11K") + published.lines(rows)
-    assert max(map(len, lines)) <= 80
-    flat = " ".join(" ".join(lines).split())
+    flat = shown(rows, "P 4K to 11K")
     for words in (
-        "published 3.51; counts as agreement: 3.17 to 3.86; arXiv 2505.24832 v3, Table 1 [r]",
+        "published: 3.51; counts as agreement: 3.17 to 3.86; arXiv 2505.24832 v3, Table 1",
         "paper bits, paper parameters",
         "there: P 80.4K to 6.86M, 1 to 8 layers, 32 to 256 wide, V 2048, S 64, 131G tokens per "
         "run, bf16",
-        "CANNOT TELL at another scale: measured 3.750 [3.545, 3.955]",
-        "AGREES at another scale: measured 3.200 [3.000, 3.400]",
+        "CANNOT TELL AT ANOTHER SCALE: measured 3.75 [3.54, 3.96]",
+        "AGREES AT ANOTHER SCALE: measured 3.20 [3.00, 3.40]",
         "confirms or refutes no published number",
-        "here: P 10k to 80k",
+        "here: P 10K to 80K",
     ):
         assert words in flat, words
