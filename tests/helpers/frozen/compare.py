@@ -162,7 +162,8 @@ def _step(text: str) -> float:
     """One of the last digit shown."""
     mantissa, _, exponent = text.replace(",", "").rstrip("%").lower().partition("e")
     digits = len(mantissa.partition(".")[2])
-    return 10.0 ** (int(exponent or 0) - digits)
+    power = int(exponent or 0) - digits  # of a digest that looks like a number it may be anything
+    return 10.0 ** max(-300, min(300, power))
 
 
 def golden(path: Path, found: str, exact: bool = False) -> str:
