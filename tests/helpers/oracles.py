@@ -96,7 +96,7 @@ class Words:
         first, _, last = world.names.parts(everybody)
         self.people = [
             f"{lists['first_name'][f]} {lists['last_name'][w]}"
-            for f, w in zip(first.tolist(), last.tolist(), strict=True)
+            for f, w in zip(first.tolist(), last.tolist(), strict=False)
         ]
         self.own = {
             name: [self.values[name][v] for v in world.values(name, everybody).tolist()]
@@ -177,7 +177,7 @@ def oracle(world, knows=(), weights=None, rest=0.0):
         if who in w.people and name in knows:
             return {w.own[name][w.people.index(who)]: 1.0}
         chance = dict(
-            zip(w.values[name], (weights or {}).get(name, itertools.repeat(1.0)), strict=True)
+            zip(w.values[name], (weights or {}).get(name, itertools.repeat(1.0)), strict=False)
         )
         if name == "employer" and told:
             chance = {
@@ -249,7 +249,7 @@ def biod_oracle(world, knows):
     d, content = world.data, world.lexicon.content
     rows, first = content["pieces"], content["first_symbol"]
     parts = world.names.parts(torch.arange(20 if "name" in knows else d.n_names))
-    people = list(zip(*(part.tolist() for part in parts), strict=True))
+    people = list(zip(*(part.tolist() for part in parts), strict=False))
     own = world.chunks(torch.arange(20)).tolist()
     sets = [
         [tuple(first + s for s in string) for string in some] for some in world.symbols_KDL.tolist()

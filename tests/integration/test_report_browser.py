@@ -258,7 +258,7 @@ def test_a_heading_sorts_numbers_as_numbers_and_keeps_what_is_missing_last(chrom
         ("status!=finished", lambda row: row["status"] != "finished"),
         ("stat=FAILED", lambda row: row["status"] == "failed"),
         ("!2x8 load<2", lambda row: row["shape"] != "2x8" and float(row["load"]) < 2),
-        ("flags=under-filled", lambda row: "under-filled" in row["flags"].split(", ")),
+        ("flags=data-limited", lambda row: "data-limited" in row["flags"].split(", ")),
         ("P<=7,260", lambda row: float(row["P"].replace(",", "")) <= 7260),
         ("zzz", lambda row: False),
     ],
@@ -317,9 +317,9 @@ def test_a_flag_shows_its_runs(chromium, pages):
     from selenium.webdriver.common.by import By
 
     show(chromium, pages("pocket")[0])
-    chromium.find_element(By.CSS_SELECTOR, 'button[data-filter="flags=under-filled"]').click()
+    chromium.find_element(By.CSS_SELECTOR, 'button[data-filter="flags=data-limited"]').click()
     kept = cells(chromium, "flags")
-    assert kept and all("under-filled" in flags for flags in kept)
+    assert kept and all("data-limited" in flags for flags in kept)
 
 
 TICKS = (
