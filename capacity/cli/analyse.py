@@ -79,7 +79,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
         raise ConfigError(f"{study.name}: {error}") from None
     with archive.reading(args.results, [study.name]) as kept:
         table = run_table.table(args.results, study.runs)
-        if not (table["status"] == "finished").any():
+        if "finished" not in set(table["status"]):
             raise ConfigError(
                 f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
                 f"sweep {args.study}"
@@ -119,7 +119,7 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
     from capacity.report import markdown, page
 
     table = run_table.table(args.results, study.runs)
-    if (table["status"] == "missing").all():
+    if set(table["status"]) == {"missing"}:
         raise ConfigError(
             f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "
             f"{args.study}"

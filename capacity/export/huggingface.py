@@ -32,6 +32,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -319,7 +320,7 @@ def _llama(
     for layer in range(model.n_layers):
         at, there = f"blocks.{layer}.", f"model.layers.{layer}."
         widths = [model.d_model, *[model.kv_heads * (model.d_model // model.n_heads)] * 2]
-        maps = dict(
+        maps: dict[str, Any] = dict(
             zip(
                 ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
                 _split(w, at + "qkv", widths),

@@ -13,6 +13,7 @@ Every text starts with the token `start`, which the tokenizer puts in front.
 from __future__ import annotations
 
 import json
+from typing import cast
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -100,7 +101,7 @@ def _bpe(
     names = {name for name, _ in special}
     others = [
         id
-        for name, id in sorted(tree["model"]["vocab"].items(), key=lambda item: item[1])
+        for name, id in sorted(tree["model"]["vocab"].items(), key=lambda item: cast(int, item[1]))
         if id not in row and name not in names
     ]
     behind = {id: rows + n for n, id in enumerate(others)}
@@ -110,7 +111,7 @@ def _bpe(
         if name not in names
     }
     tree["model"]["vocab"] = dict(
-        sorted((ids | dict([*special, *symbols])).items(), key=lambda item: item[1])
+        sorted((ids | dict([*special, *symbols])).items(), key=lambda item: cast(int, item[1]))
     )
     tree["decoder"] = {
         "type": "ByteLevel",
@@ -134,7 +135,7 @@ def _opened(
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     tree["added_tokens"] = [
         {"id": id, "content": token, **plain, "special": id in dict(special).values()}
-        for token, id in sorted([*special, *symbols], key=lambda item: item[1])
+        for token, id in sorted([*special, *symbols], key=lambda item: cast(int, item[1]))
     ]
     front, body = (
         {"SpecialToken": {"id": name, "type_id": 0}},

@@ -13,6 +13,7 @@ import io
 import math
 import re
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -24,7 +25,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 # size
 COLUMN = 3.4
 SMALL = 7
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -134,9 +135,10 @@ def _fitted(handles):
     return kept, columns
 
 
-def entry(label: str, **look) -> Line2D:
+def entry(label: str, **look: Any) -> Line2D:
     """A handle of a legend; without a look it is a note."""
-    return Line2D([], [], **({"ls": "none"} | look), label=label)
+    look = {"ls": "none"} | look
+    return Line2D([], [], label=label, **look)
 
 
 def looks(names) -> dict[str, dict]:
@@ -169,7 +171,7 @@ def render(figure, kind):
     no dates inside."""
     dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
     with (
-        rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": "capacity"}),
+        rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "capacity"}),
         io.BytesIO() as buffer,
     ):
         figure.savefig(buffer, format=kind, metadata=dates[kind])

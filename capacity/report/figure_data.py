@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -65,7 +65,8 @@ def data(figure: Figure) -> dict[str, Any]:
 
 
 def _panel(ax: Axes) -> dict[str, Any]:
-    box, (width, height) = ax.get_position(), ax.figure.get_size_inches()
+    figure: Any = ax.figure  # no subfigures are drawn here
+    box, (width, height) = ax.get_position(), figure.get_size_inches()
     lines = [_line(line, ax) for line in ax.lines]
     areas = [_collection(artist, ax) for artist in ax.collections]
     texts = [_text(text, ax) for text in ax.texts]
@@ -102,7 +103,7 @@ def _axis(axis, scale: str, ends: tuple[float, float]) -> dict[str, Any]:
         "base": base,
         "ends": _numbers(ends),
         "label": plain(axis.get_label_text()),
-        "ticks": _numbers(locator.locs) if isinstance(locator, FixedLocator) else None,
+        "ticks": _numbers(cast(Any, locator).locs) if isinstance(locator, FixedLocator) else None,
     }
 
 
@@ -137,7 +138,7 @@ def _look(line: Line2D) -> dict[str, Any]:
     """Stroke and marker of a line, or of a legend's handle."""
     look: dict[str, Any] = {"color": to_hex(line.get_color()), "opacity": line.get_alpha() or 1}
     if line.get_linestyle() not in ("None", "", " ") and line.get_linewidth():
-        look |= {"width": line.get_linewidth(), "dash": DASHES[line.get_linestyle()]}
+        look |= {"width": line.get_linewidth(), "dash": DASHES[str(line.get_linestyle())]}
     if (marker := line.get_marker()) not in ("None", None, "", " "):
         if marker not in MarkerStyle.markers or line.get_fillstyle() not in FILLS:
             raise Undrawable(f"marker {marker!r}, {line.get_fillstyle()}")
@@ -166,7 +167,7 @@ def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
     if _inside(at, ax) != ["data", "data"]:
         raise Undrawable(f"{type(artist).__name__} that is not in data")
     if isinstance(artist, PolyCollection):
-        face = artist.get_facecolor()[0]
+        face: Any = cast(Any, artist).get_facecolor()[0]
         return artist.get_zorder(), mark | {
             "kind": "area",
             "parts": [_numbers(path.vertices) for path in artist.get_paths()],
@@ -177,12 +178,12 @@ def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
         return artist.get_zorder(), mark | {
             "kind": "segments",
             "parts": [_numbers(part) for part in artist.get_segments()],
-            "color": to_hex(artist.get_color()[0]),
-            "width": float(artist.get_linewidth()[0]),
+            "color": to_hex(cast(Any, artist).get_color()[0]),
+            "width": float(cast(Any, artist).get_linewidth()[0]),
         }
     if isinstance(artist, PathCollection) and len(artist.get_facecolor()) <= 1:
         xy = np.asarray(artist.get_offsets(), float)
-        color = to_hex(artist.get_facecolor()[0])
+        color = to_hex(cast(Any, artist).get_facecolor()[0])
         return artist.get_zorder(), mark | {
             "kind": "line",
             "x": _numbers(xy[:, 0]),
@@ -206,8 +207,8 @@ def _text(text: Text, ax: Axes) -> tuple[float, dict] | None:
         "text": words.split("\n"),
         "color": to_hex(text.get_color()),
         "size": text.get_fontsize(),
-        "ha": text.get_ha(),
-        "va": text.get_va(),
+        "ha": cast(Any, text).get_ha(),
+        "va": cast(Any, text).get_va(),
         "dx": 0.0,
         "dy": 0.0,
         "halo": bool(text.get_path_effects()),
@@ -251,10 +252,11 @@ def _along(text: Text, ax: Axes) -> list[float] | None:
     that it follows its line in a panel of another shape."""
     if not text.get_rotation():
         return None
-    box, (width, height) = ax.get_position(), ax.figure.get_size_inches()
+    figure: Any = ax.figure
+    box, (width, height) = ax.get_position(), figure.get_size_inches()
     angle = np.radians(text.get_rotation())
     spans = [
-        abs(np.subtract(*(np.log10(ends) if scale == "log" else ends)))
+        abs(float(np.diff(np.log10(ends) if scale == "log" else ends)[0]))
         for scale, ends in ((ax.get_xscale(), ax.get_xlim()), (ax.get_yscale(), ax.get_ylim()))
     ]
     return _numbers(
@@ -297,7 +299,7 @@ def _name(artist) -> str:
 
 def _outline(marker: str) -> list[list[float]]:
     """Corners of a marker of size 1, y upwards."""
-    style = MarkerStyle(marker)
+    style: Any = MarkerStyle(marker)
     return [
         [round(float(x), 3), round(float(y), 3)]
         for part in style.get_path().transformed(style.get_transform()).to_polygons()

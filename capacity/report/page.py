@@ -38,6 +38,7 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.base.files import csv
+from capacity.base.frames import Frame
 from capacity.base.table import Table
 from capacity.base.words import capitalized, digits
 from capacity.report import figure_data, provenance, runs, text
@@ -65,7 +66,7 @@ class Request:
 
     asked: str
     study: Study
-    table: pd.DataFrame
+    table: Frame
     results: Path
     options: list[str]
 
@@ -181,7 +182,7 @@ def _block(block: Any) -> dict[str, Any]:
     return told | {"legend": block.legend} if isinstance(block, Table) else told
 
 
-def _columns(study: Study, table: pd.DataFrame, frame: pd.DataFrame) -> list[RunColumn]:
+def _columns(study: Study, table: Frame, frame: Frame) -> list[RunColumn]:
     """Of the table of runs: those of every kind that a run is of, where some run has something in
     them."""
     wanted = [
@@ -196,7 +197,7 @@ def _columns(study: Study, table: pd.DataFrame, frame: pd.DataFrame) -> list[Run
     ]
 
 
-def _facts(table: pd.DataFrame, flags: list[Flag], kept: list[dict]) -> list[str]:
+def _facts(table: Frame, flags: list[Flag], kept: list[dict]) -> list[str]:
     done = int((table.status == "finished").sum())
     newest = max((record["finished_at"] for record in kept), default="")
     marked = [
@@ -281,7 +282,7 @@ def _strong(text: str) -> Markup:
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
 
 
-def _no_answer(table: pd.DataFrame, reason: str) -> list[str]:
+def _no_answer(table: Frame, reason: str) -> list[str]:
     count = table.status.value_counts()
     if not count.get("finished"):
         return [
@@ -306,7 +307,7 @@ def _warnings(asked: str, study: Study, states: dict[str, str]) -> list[str]:
     ]
 
 
-def _flags(document: Document | None, table: pd.DataFrame, states: dict[str, str]) -> list[Flag]:
+def _flags(document: Document | None, table: Frame, states: dict[str, str]) -> list[Flag]:
     """The document's own, with what only the folder of a run can tell; without a document the
     states alone."""
     own = (
@@ -342,7 +343,7 @@ def _filter(flag: Flag) -> str:
     return f"{'status' if flag.name in runs.STATES else 'flags'}={flag.name}"
 
 
-def _means(means: pd.DataFrame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
+def _means(means: Frame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
     """The table of means for the template; its figure joins `drawn` where there is a setting to
     draw over."""
     numbers = [column.heading for column in columns if column.main and column.heading in means]

@@ -15,6 +15,7 @@ from capacity import records
 from capacity.analysis.document import Flag, RunColumn
 from capacity.analysis.residuals import Residuals
 from capacity.base.files import plain
+from capacity.base.frames import Frame
 from capacity.config import Config
 
 STATES = ("finished", "failed", "missing", "interrupted", "running")
@@ -25,7 +26,7 @@ MEASURED = (
 )  # settings that a column of the table has as they came out
 
 
-def varied(configs: list[Config]) -> pd.DataFrame:
+def varied(configs: list[Config]) -> Frame:
     """Settings of data, model and train in which the planned runs of a study differ, a column each
     by dotted key; run_id and seed."""
     rows = [
@@ -36,7 +37,7 @@ def varied(configs: list[Config]) -> pd.DataFrame:
         }
         for config in configs
     ]
-    table = pd.DataFrame(rows, dtype=object)
+    table: Frame = pd.DataFrame(rows, dtype=object)
     keep = [
         key
         for key in table
@@ -47,7 +48,7 @@ def varied(configs: list[Config]) -> pd.DataFrame:
     )
 
 
-def states(results: Path, table: pd.DataFrame) -> dict[str, str]:
+def states(results: Path, table: Frame) -> dict[str, str]:
     """run_id -> finished, failed, running, interrupted or missing."""
     return {
         run_id: status if status == "finished" else records.status(results, run_id)
@@ -64,7 +65,7 @@ def flags_of(flags: list[Flag]) -> dict[str, list[str]]:
     return out
 
 
-def headings(settings: pd.DataFrame) -> dict[str, str]:
+def headings(settings: Frame) -> dict[str, str]:
     """Dotted key -> its last part, where only one setting has it."""
     keys = [key for key in settings if "." in key]
     last = [key.rpartition(".")[2] for key in keys]
@@ -94,7 +95,7 @@ def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
                 )
                 out.append(
                     (
-                        ":".join(filter(None, ("error", part.key, name.replace(" ", "-")))),
+                        ":".join(filter(None, ("error", part.key, str(name).replace(" ", "-")))),
                         words,
                         dict(zip(rows.run_id, rows.error, strict=True)),
                     )
@@ -104,7 +105,7 @@ def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
 
 def build(
     configs: list[Config],
-    runs: pd.DataFrame,
+    runs: Frame,
     columns: list[RunColumn],
     states: dict[str, str],
     flags: list[Flag],
@@ -170,9 +171,7 @@ def build(
     }
 
 
-def means(
-    configs: list[Config], runs: pd.DataFrame, columns: list[RunColumn]
-) -> tuple[pd.DataFrame, str | None]:
+def means(configs: list[Config], runs: Frame, columns: list[RunColumn]) -> tuple[Frame, str | None]:
     """Means and standard deviations over the seeds of otherwise equal finished runs, for the
     columns that are the main ones: a row per kind of run, with name (what it differs in, but for
     `over`), runs, and by heading the mean and "sd HEADING"; and `over`, the setting with the most
@@ -195,7 +194,7 @@ def means(
         for name in names.values()
         if settings[name].map(lambda v: isinstance(v, (int, float))).all()
     }
-    over = max(numeric, key=numeric.get) if numeric else None
+    over = max(numeric, key=lambda name: numeric[name]) if numeric else None
     shown = pd.DataFrame({"shape": done.label} | {name: settings[name] for name in names.values()})
     keys = _joined(shown)
     rows = []
@@ -216,7 +215,7 @@ def means(
     return table, over
 
 
-def _named(shown: pd.DataFrame, row: pd.Series, over: str | None) -> list[str]:
+def _named(shown: Frame, row: pd.Series, over: str | None) -> list[str]:
     """What tells a row's curve from others: its shape, and settings that do not follow from shape
     and `over`."""
     out = [str(row["shape"])] if shown["shape"].nunique() > 1 else []
@@ -229,7 +228,7 @@ def _named(shown: pd.DataFrame, row: pd.Series, over: str | None) -> list[str]:
     ]
 
 
-def _joined(frame: pd.DataFrame) -> pd.Series:
+def _joined(frame: Frame) -> pd.Series:
     """Each row as one text, so that rows compare whatever they hold."""
     return pd.Series([repr(tuple(row)) for row in frame.itertuples(index=False)], frame.index)
 
