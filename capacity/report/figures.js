@@ -383,7 +383,7 @@
       svg.addEventListener("blur", () => this.hide());
       svg.addEventListener("dblclick", () => { clearTimeout(this.clicked); this.reset(); });
       svg.addEventListener("wheel", event => {
-        // whoever scrolls the page past a figure goes on scrolling; whoever begins here zooms
+        // a scroll that began outside a figure goes on past it; one that begins here zooms
         if (performance.now() - lastScroll < 400 && !event.ctrlKey) return;
         if (event.deltaY > 0 && !this.zoomed() || !event.deltaY) return;
         event.preventDefault();
