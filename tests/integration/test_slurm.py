@@ -134,7 +134,7 @@ def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
     assert code == 0 and "4 of 4 runs finished" in out and len(bench.workers()) == 4
 
 
-PINNED = """import torch, capacity.run.environment as e
+PINNED = """import torch, capacity.base.hardware as e
     e.pick_device = lambda name: torch.device("cpu")
     open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
     import glob, waiting
