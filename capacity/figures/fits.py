@@ -13,7 +13,7 @@ def residual_figure(residuals):
     """A panel of 3.5 x 2.6 inches per law: fitted minus measured, by point, over what the law is a
     function of.
 
-    residuals: of `laws.residuals.residuals`, one at least.
+    residuals: of `analysis.kinds.residuals`, one at least.
     """
     with rc_context(STYLE):
         figure, axes = _panels(len(residuals))

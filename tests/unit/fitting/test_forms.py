@@ -102,6 +102,7 @@ def test_bounded_targets_never_leave_their_range(name, a, b, c, first, second):
         if name.startswith("membership")
         else [a, b, c]
     )
+    # a form of one variable takes the first number only
     value = law.predict(
         dict(zip([v.name for v in law.variables], (first, second), strict=False)), theta
     )
