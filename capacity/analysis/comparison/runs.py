@@ -22,6 +22,7 @@ from capacity.analysis.thresholds import RISING
 from capacity.base.errors import nearest
 from capacity.base.files import csv
 from capacity.base.frames import Frame
+from capacity.settings.aliases import near_setting
 
 if TYPE_CHECKING:
     from capacity.study import Study
@@ -201,7 +202,7 @@ def parse(text: str, runs: Runs) -> dict[str, Any]:
         if key not in known:
             varied = ", ".join(varies(runs)) or "none"
             raise ValueError(
-                f"{key}: no such setting of these runs{nearest(key, known)}; the study varies "
+                f"{key}: no such setting of these runs{near_setting(key, known)}; the study varies "
                 f"{varied}"
             )
         if key in out:
