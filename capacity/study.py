@@ -250,7 +250,8 @@ def _axis(key: str, values: object, at: str) -> list[list[str]]:
     if isinstance(values, str):
         return [[Given(text, at) for text in one] for one in _expanded(key, values, at)]
     if isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
-        return [[Given(_literal(at, k, v), at) for k, v in value.items()] for value in values]
+        where = f"{at}: {key}"
+        return [[Given(_literal(where, k, v), at) for k, v in value.items()] for value in values]
     if isinstance(values, list) and values:
         return [[Given(_literal(at, key, v), at)] for v in values]
     if not isinstance(values, (list, dict)) and values is not None:

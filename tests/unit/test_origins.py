@@ -28,7 +28,7 @@ STUDIES = [  # text, preset, overrides, what the line begins with, what stands i
     ("grids: [{seed: [1]}, {seed: [x]}]", "", [], "s.yaml: grids: 2: seed=x: expected", ""),
     ("grids: [{seed: 'range(3'}]", "", [], "s.yaml: grids: 1: seed=range(3", ""),
     ("grids: [{seed: {a: 1}}]", "", [], "s.yaml: grids: 1: seed: expected a value", ""),
-    ("grids: [{w: [{seed: [1]}]}]", "", [], "s.yaml: grids: 1: seed: [1]: an axis takes", ""),
+    ("grids: [{w: [{seed: [1]}]}]", "", [], "s.yaml: grids: 1: w: seed: [1]: an axis takes", ""),
     (
         "presets: {tiny: {grids: [{model.d_model: [8]}, {model.d_model: [wide]}]}}",
         "@tiny",
