@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis.random import forms as capacity_forms
-from capacity.analysis.table_checks import check_numbers, checked
+from capacity.analysis.table_checks import check_numbers, checked, rising
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CORNER
 from capacity.base.errors import nearest
 from capacity.base.files import plain
@@ -119,12 +119,6 @@ def classify(table: Frame, convention: str = "strict") -> Frame:
     return pd.Series(
         np.where(table.status == "finished", kind, table.status), table.index, name="class"
     )
-
-
-def rising(table: Frame) -> Frame:
-    """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A
-    boolean Series."""
-    return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
 
 
 def units(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
