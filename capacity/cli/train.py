@@ -172,6 +172,11 @@ def _measure(args: argparse.Namespace) -> int:
         for run in load_study(args.study, given).runs:
             if _finished(args.results, run.run_id):
                 run_ids[run.run_id] = run
+    if not run_ids and args.study:
+        raise ConfigError(
+            f"measure --study {args.study}: none of its runs is finished in "
+            f"{records.runs_dir(args.results)}"
+        )
     if not run_ids:
         raise ConfigError("measure: no finished run selected; give run ids or --study")
     import torch

@@ -20,7 +20,12 @@ import numpy as np
 
 RESOLVABLE = 10  # false positives that a rate must allow for: at 0.1% these are 10,000 non-members
 FPRS = (0.01, 0.001)
+# Part of the non-members that may share n-grams with the training set: more of them alone could
+# fill the false positives that the first of these rates allows.
+OVERLAP_LIMIT = FPRS[0]
 NULL_TOKENS = 2**18  # of a random split, to see what chance does to a bag of words
+
+Units = tuple[np.ndarray, np.ndarray]  # of members and of others
 
 
 def auc(members: np.ndarray, others: np.ndarray) -> float:
@@ -81,9 +86,18 @@ def f1_median(members: np.ndarray, others: np.ndarray) -> float:
     )
 
 
-def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed: int = 0) -> dict:
+def statistics(
+    members: np.ndarray,
+    others: np.ndarray,
+    n_boot: int = 200,
+    seed: int = 0,
+    units: Units | None = None,
+) -> dict:
     """All statistics with 95% bootstrap intervals over sequences (percentiles; members and
-    non-members resampled apart)."""
+    non-members resampled apart).
+
+    units: of members and of others, what they come from, equal where sequences are not independent,
+    such as the document; an interval over these is then joined to that over sequences."""
     if not (np.isfinite(members).all() and np.isfinite(others).all()):
         raise ValueError("membership scores must be finite")
     out: dict = {
@@ -93,18 +107,41 @@ def statistics(members: np.ndarray, others: np.ndarray, n_boot: int = 200, seed:
     out |= {f"tpr_at_{fpr:g}": tpr_at(members, others, fpr) for fpr in FPRS}
     draws = resampled(members, others, n_boot, np.random.default_rng(seed))
     ends = np.quantile(draws, [0.025, 0.975], axis=0)
+    if units is not None:
+        draws = resampled(members, others, n_boot, np.random.default_rng(seed), units)
+        wider = np.quantile(draws, [0.025, 0.975], axis=0)
+        ends = np.stack([np.minimum(ends[0], wider[0]), np.maximum(ends[1], wider[1])])
     return out | {
         f"{name}_interval": [float(low), float(high)]
         for name, low, high in zip(("auc", "f1_median"), *ends, strict=True)
     }
 
 
+def _drawn(n: int, rng: np.random.Generator, unit: tuple[int, np.ndarray] | None) -> np.ndarray:
+    """How often each of n sequences is in a bootstrap sample, as parts of a half; unit: how many
+    there are and which one each is of, where those are drawn."""
+    if unit is None:
+        return np.bincount(rng.integers(0, n, n), minlength=n) * (0.5 / n)
+    times = np.bincount(rng.integers(0, unit[0], unit[0]), minlength=unit[0])[unit[1]]
+    return times * (0.5 / times.sum())
+
+
+def _counted(units: np.ndarray) -> tuple[int, np.ndarray]:
+    different, place = np.unique(units, return_inverse=True)
+    return len(different), place.reshape(-1)
+
+
 def resampled(
-    members: np.ndarray, others: np.ndarray, n_boot: int, rng: np.random.Generator
+    members: np.ndarray,
+    others: np.ndarray,
+    n_boot: int,
+    rng: np.random.Generator,
+    units: Units | None = None,
 ) -> np.ndarray:
-    """`auc` and `f1_median` of bootstrap samples, fp64 [n_boot, 2]. Everything is sorted once; a
-    sample is how often each sequence is in it, so that it costs a pass over the sequences and no
-    sort."""
+    """`auc` and `f1_median` of bootstrap samples of sequences, or of units (see `statistics`), fp64
+    [n_boot, 2]. Everything is sorted once; a sample is how often each sequence is in it, so that it
+    costs a pass over the sequences and no sort."""
+    of_members, of_others = (None, None) if units is None else map(_counted, units)
     m, o = len(members), len(others)
     both = np.concatenate([members, others])
     order = np.argsort(-both, kind="stable")
@@ -113,12 +150,7 @@ def resampled(
     first = np.concatenate([[0], falls])  # of each group of equal scores
     out = np.empty((n_boot, 2))
     for i in range(n_boot):
-        weight = np.concatenate(
-            [
-                np.bincount(rng.integers(0, m, m), minlength=m) * (0.5 / m),
-                np.bincount(rng.integers(0, o, o), minlength=o) * (0.5 / o),
-            ]
-        )[order]
+        weight = np.concatenate([_drawn(m, rng, of_members), _drawn(o, rng, of_others)])[order]
         mine = np.add.reduceat(np.where(is_member, weight, 0.0), first)
         theirs = np.add.reduceat(np.where(is_member, 0.0, weight), first)
         below = 0.5 - np.cumsum(theirs) + theirs / 2
@@ -204,17 +236,26 @@ def rmia(
 
 
 def bag_of_words_auc(
-    members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, folds: int = 5, seed: int = 0
+    members_NS: np.ndarray,
+    others_NS: np.ndarray,
+    vocab_size: int,
+    folds: int = 5,
+    seed: int = 0,
+    units: Units | None = None,
 ) -> float:
     """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated.
     Near 0.5 where members and non-members come from one pool; else the split itself tells them
-    apart, and no attack on it means anything."""
+    apart, and no attack on it means anything.
+
+    units: see `statistics`; all of one unit is in one fold, or the words of a document would tell
+    its side. Each side needs two."""
     rng = np.random.default_rng(seed)
     scores = {}
-    parts = {
-        side: rng.permutation(len(rows)) % folds
-        for side, rows in (("in", members_NS), ("out", others_NS))
-    }
+    if units is None:
+        units = np.arange(len(members_NS)), np.arange(len(others_NS))
+    counted = {"in": _counted(units[0]), "out": _counted(units[1])}
+    folds = min(folds, *(n for n, _ in counted.values()))
+    parts = {side: (rng.permutation(n) % folds)[unit] for side, (n, unit) in counted.items()}
     tables = {"in": members_NS, "out": others_NS}
     for fold in range(folds):
         log_odds = 0.0
@@ -236,20 +277,45 @@ def auc_se(members: int, others: int) -> float:
 
 
 def bag_of_words_sd(
-    members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, draws: int = 20, seed: int = 0
+    members_NS: np.ndarray,
+    others_NS: np.ndarray,
+    vocab_size: int,
+    draws: int = 20,
+    seed: int = 0,
+    units: Units | None = None,
 ) -> float:
     """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is
-    what chance does: about 1.6 times `auc_se`, because the scores of a fold share a classifier. Of
-    many sequences a part is split, and the excess taken over."""
+    what chance does: about 1.6 times `auc_se`, because the scores of a fold share a classifier, and
+    more where units (see `statistics`) are split. Of many sequences a part is split, and the excess
+    taken over."""
     rng, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
     n = min(len(both), max(200, NULL_TOKENS // both.shape[1]))
     m = max(2, round(n * len(members_NS) / len(both)))
-    found = []
+    unit = None if units is None else _counted(np.concatenate(units))
+    found, chance = [], []
     for _ in range(draws):
-        chosen = rng.permutation(len(both))[:n]
+        mine, theirs = _random_split(rng, n, m, len(both), unit)
+        drawn = None if unit is None else (unit[1][mine], unit[1][theirs])
+        draw_seed = int(rng.integers(2**31))
         found.append(
-            bag_of_words_auc(
-                both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(rng.integers(2**31))
-            )
+            bag_of_words_auc(both[mine], both[theirs], vocab_size, seed=draw_seed, units=drawn)
         )
-    return float(np.std(found, ddof=1) / auc_se(m, n - m) * auc_se(len(members_NS), len(others_NS)))
+        chance.append(auc_se(len(mine), len(theirs)))
+    excess = np.std(found, ddof=1) / np.median(chance)
+    return float(excess * auc_se(len(members_NS), len(others_NS)))
+
+
+def _random_split(
+    rng: np.random.Generator, n: int, m: int, total: int, unit: tuple[int, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a random split of n of all rows, m of them on the first side, or of about as many and
+    at least two units on each."""
+    if unit is None:
+        chosen = rng.permutation(total)[:n]
+        return chosen[:m], chosen[m:]
+    place = rng.permutation(unit[0])[unit[1]]
+    rows = np.argsort(place, kind="stable")
+    order = place[rows]
+    enough = min(max(2, int(order[min(m, len(rows) - 1)])), unit[0] - 2)
+    last = max(int(order[min(n, len(rows)) - 1]) + 1, enough + 2)
+    return rows[order < enough], rows[(order >= enough) & (order < last)]
