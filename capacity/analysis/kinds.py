@@ -121,12 +121,12 @@ def analyse(
 
 def document(finding: Finding) -> Document:
     """What was found, in words, with the differences between variants where there are any."""
-    from capacity.analysis.comparison import variants
+    from capacity.analysis.comparison import wording
 
     told = load(finding.kind).document(finding)
     if (found := finding.numbers.get("differences")) is None:
         return told
-    return variants.added(told, found)
+    return wording.added(told, found)
 
 
 def figures(finding: Finding) -> dict[str, Figure]:

@@ -15,8 +15,8 @@ from capacity import records, run_table
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.finding import head as head_of
 from capacity.analysis.precision import bit_widths
-from capacity.analysis.table_checks import checked
-from capacity.analysis.thresholds import DATA_LIMITED, RISING
+from capacity.analysis.table_checks import checked, rising
+from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.files import csv, plain
 from capacity.base.frames import Column, Frame
 from capacity.base.words import plural, some
@@ -273,10 +273,9 @@ def _held_and_ceiling(table: Frame) -> tuple[Frame, Column, Column]:
 
 def _flagged(table: Frame) -> dict[str, list[str]]:
     done, held, ceiling = _held_and_ceiling(table)
-    rising = ~(done.gain_last_tenth.astype(float) <= RISING)  # or left no trace of its gain
     return {
         "data_limited": sorted(done.run_id[held > DATA_LIMITED * ceiling]),
-        "rising": sorted(done.run_id[rising]),
+        "rising": sorted(table.run_id[rising(table)]),
     }
 
 
