@@ -373,7 +373,7 @@ def _exposure_law(law: ExposureLaw) -> Law:
             symbol,
             estimate["value"],
             unit,
-            [Interval("over runs", estimate["interval"], "too few runs", True)],
+            [Interval("over runs", estimate["interval"], "these runs do not determine it", True)],
         )
         for symbol, estimate, unit in shown
     ]
