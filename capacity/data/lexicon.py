@@ -46,7 +46,7 @@ class Lexicon:
             those of value u
     """
 
-    def __init__(self, content: dict):
+    def __init__(self, content: dict) -> None:
         self.content = content
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]

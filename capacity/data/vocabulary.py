@@ -24,7 +24,7 @@ GPT2_SIZE = 50257
 class Encoder:
     """Text -> ids of the underlying tokenizer, with the chunks seen so far remembered."""
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
 
