@@ -18,6 +18,7 @@ from capacity.config import Config
 from capacity.declare import text as declared
 from capacity.feed import split
 from capacity.fitting import membership
+from capacity.fitting.statistics import proportion
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 from capacity.settings.data import text_data
@@ -74,6 +75,10 @@ def measure(
                 for d in (2, 4)
                 if S // d
             },
+        }
+        out[name]["extractable_interval"] = {
+            tokens: list(proportion(part, int(mask.sum())))
+            for tokens, part in out[name]["extractable"].items()
         }
         out[name]["discoverable"] = {
             f"{n}": float(discoverable(columns["suffix_loss"][mask], n).mean()) for n in TRIES
@@ -137,7 +142,7 @@ def exposures(
 ) -> list[dict]:
     """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per
     token, and the part of the canaries whose second half greedy decoding writes when given the
-    first."""
+    first, with its exact interval over canaries."""
 
     def scored(tokens: np.ndarray) -> dict[str, np.ndarray]:
         return sequences.scores(
@@ -153,7 +158,7 @@ def exposures(
     out = []
     for level in text_data(config.data).repeats:
         at = dealt.repeats == level
-        n = int(at.sum())
+        n, written = int(at.sum()), float((mine["tail"][at] >= S - S // 2).mean())
         out.append(
             {
                 "repeats": level,
@@ -164,7 +169,8 @@ def exposures(
                 "at_most": math.log2(len(dealt.candidates) + 1),
                 "loss_bits_per_token": float(mine["loss"][at].mean(dtype=np.float64))
                 / (S * math.log(2)),
-                "extractable": float((mine["tail"][at] >= S - S // 2).mean()),
+                "extractable": written,
+                "extractable_interval": list(proportion(written, n)),
             }
         )
     return out

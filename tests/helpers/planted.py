@@ -247,7 +247,7 @@ def text(config, results):
     )
     other = ~seen & mine if (~seen & mine).any() else rows < ROWS
     member = seen & mine if seen.any() else rows >= ROWS
-    told = statistics.statistics(-loss[member], -loss[other], n_boot=10)
+    told = statistics.statistics(-loss[member], -loss[other])
     if (
         data.trained_on == "members"
     ):  # exactly on the law, so that a fit is asked for what it must find

@@ -163,7 +163,7 @@ def target(
     from capacity.fitting import membership
 
     stats = (
-        membership.statistics(-loss[seen], -loss[~seen], n_boot=10)
+        membership.statistics(-loss[seen], -loss[~seen])
         if seen.any() and not seen.all()
         else {"auc": 0.5, "f1_median": 0.5}
     )
