@@ -5,7 +5,7 @@ table`.
                        Columns(y="loss", x={"parameters": "N", "tokens": "D"}))
 
 What is printed is what a reader asks of a fit (`fit_report`). The file has all of it at full
-precision (`selection.record`). How a table is read is in `points_table`.
+precision (`selection.record`). How a table is read is in `points_file` and `points_table`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ import numpy as np
 from capacity.base import files
 from capacity.base.errors import ConfigError, nearest
 from capacity.base.files import plain
-from capacity.cli import points_table
+from capacity.base.words import plural
+from capacity.cli import points_file, points_table
 from capacity.cli.fit_report import describe, report
 from capacity.fitting.fit import fit
 from capacity.fitting.form import Form
@@ -60,33 +62,32 @@ def command(args: argparse.Namespace) -> int:
             "fit needs a FORM, a TABLE and --y COLUMN; `capacity fit --list` describes the forms"
         )
     laws = [_form(name) for name in names]
-    table = points_table.read(args.table)
+    if args.output and args.output.is_dir():
+        raise ConfigError(f"--output {args.output}: a folder; name a file")
+    source, notes = points_file.label(args.table), []
+    x = _variables(args, laws)
+    options = _options(args)
+    table = points_file.read(args.table, notes)
     for text in args.where:
         name, value = pair("--where", text, "COLUMN=VALUE")
-        table = points_table.select(table, name, value, args.table)
+        table = points_table.select(table, name, value, source)
     columns = Columns(
         y=args.y,
-        x=_variables(args, laws),
-        cluster=args.cluster.split(",") if args.cluster else (),
+        x=x,
+        cluster=_clusters(args.cluster, table, notes),
         sd=args.sd,
         lower_bound=args.lower_bound,
         left_out={column: column for column in args.leave_out},
         same=args.same,
     )
-    options = Options(
-        scale=args.scale,
-        delta=args.delta,
-        fixed=_numbers("--fix", args.fix, "PARAMETER=NUMBER"),
-        at=[_numbers("--at", text.split(","), "VARIABLE=NUMBER,..") for text in args.at],
-        resamples=args.bootstraps,
-    )
-    if args.output and args.output.is_dir():
-        raise ConfigError(f"--output {args.output}: a folder; name a file")
     try:
         result = fit_forms(laws, table, columns, options)
     except ValueError as error:
-        raise ConfigError(f"{args.table}: {error}") from None
-    result["table"] = args.table.name
+        raise ConfigError(f"{source}: {error}") from None
+    result["table"] = source if str(args.table) == points_file.STDIN else args.table.name
+    result["notes"] = notes = [*notes, *result["notes"]]
+    for note in notes:
+        print(f"capacity: note: {source}: {note}", file=sys.stderr)
     print(report(result))
     if args.output:
         text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
@@ -95,18 +96,47 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
+def _options(args: argparse.Namespace) -> Options:
+    return Options(
+        scale=args.scale,
+        delta=args.delta,
+        fixed=_numbers("--fix", args.fix, "PARAMETER=NUMBER"),
+        at=[_numbers("--at", text.split(","), "VARIABLE=NUMBER,..") for text in args.at],
+        resamples=args.bootstraps,
+    )
+
+
+def _clusters(given: str | None, table: pandas.DataFrame, notes: list[str]) -> list[str]:
+    """Columns that name the replicate: those of --cluster, else the column that names the run of
+    each row, where runs have several."""
+    if given == points_table.EACH_ROW and given not in table:
+        return []
+    if given:
+        return given.split(",")
+    run = points_table.run_column(table)
+    if run is None:
+        return []
+    notes.append(
+        f"{plural(len(table), 'row')} of {plural(len(set(table[run])), 'run')} in column "
+        f"{run!r}: rows of one run are not independent, so runs are the clusters (--cluster none: "
+        f"every row is one)"
+    )
+    return [run]
+
+
 def fit_forms(
     laws: Iterable[Form | str],
     table: pandas.DataFrame,
     columns: Columns,
     options: Options | None = None,
 ) -> dict[str, Any]:
-    """Forms (names or `Form`s of one target) fitted to a table: {"y", "scale", "at", "fits": rows
-    of `selection.compare_forms` with `record`}, best first.
+    """Forms (names or `Form`s of one target) fitted to a table: {"y", "scale", "at", "notes" (what
+    had to be understood or left out), "fits": rows of `selection.compare_forms` with `record`},
+    best first.
 
-    A target or variable of `columns` may be A/B, a ratio of two columns; bounds and rows left out
-    are columns of true and false. ValueError, in one line, for a table or a form that does not fit
-    it."""
+    A target or variable of `columns` may be a product of columns and numbers, as A/B or 20*A or
+    1e9; bounds and rows left out are columns of true and false. ValueError, in one line, for a
+    table or a form that does not fit it."""
     options = options or Options()
     chosen = [form_by_name(law) if isinstance(law, str) else law for law in laws]
     if len({law.target.meaning for law in chosen}) > 1:
@@ -115,7 +145,8 @@ def fit_forms(
             f"compare where their target is one"
         )
     variables = {v.name for law in chosen for v in law.variables}
-    table, ready = points_table.prepare(table, columns, variables)
+    notes: list[str] = []
+    table, ready = points_table.prepare(table, columns, variables, notes)
     rows = []
     for law in chosen:
         own = [v.name for v in law.variables]
@@ -137,7 +168,13 @@ def fit_forms(
         )
         rows.append(row)
     return plain(
-        {"y": columns.y, "scale": options.scale, "at": list(options.at), "fits": ranked(rows)}
+        {
+            "y": columns.y,
+            "scale": options.scale,
+            "at": list(options.at),
+            "notes": notes,
+            "fits": ranked(rows),
+        }
     )
 
 

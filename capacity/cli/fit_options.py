@@ -17,26 +17,33 @@ def add_fit(verb: arguments.Verb) -> None:
         "forms", nargs="?", metavar="FORM[,FORM..]", help="one form, or several to compare"
     )
     points.add_argument(
-        "table", nargs="?", type=Path, metavar="TABLE", help="a .csv or .parquet file"
+        "table",
+        nargs="?",
+        type=Path,
+        metavar="TABLE",
+        help="text with any separator (CSV, TSV, gzipped), Parquet, or - for standard input",
     )
     points.add_argument(
         "--list",
         action="store_true",
         help="describe the forms: formula, units, parameters, domain, limits, source",
     )
-    points.add_argument("--y", metavar="COLUMN", help="the target; A/B for a ratio of two columns")
+    points.add_argument("--y", metavar="COLUMN", help="the target; products of columns too: C/6/N")
     points.add_argument(
         "--x",
         action="append",
         default=[],
         metavar="VARIABLE=COLUMN",
-        help="where a variable is, if not under its own name",
+        help="where a variable is, if not under its own name: N, C/6/N, 1e6*N, 20*parameters, 1e9",
     )
     points.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only these rows"
     )
     points.add_argument(
-        "--cluster", metavar="COLUMN[,..]", help="the replicate, such as label (default: every row)"
+        "--cluster",
+        metavar="COLUMN[,..]",
+        help="the replicate, such as label; none for every row (default: the column run where runs "
+        "have several rows, else every row)",
     )
     points.add_argument("--sd", metavar="COLUMN", help="noise of y over seeds, for weights")
     points.add_argument(

@@ -1,108 +1,242 @@
-"""A table of points as `capacity fit` reads it: files, selected rows, ratios of columns, columns of
-true and false."""
+"""A table of points as `capacity fit` reads it: selected rows, products and ratios of columns,
+columns of true and false, rows without a number, the best row of a group."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from capacity.base.errors import ConfigError, nearest
+from capacity.base.words import digits, joined, plural, some
+from capacity.cli import cell_numbers
 from capacity.fitting.points import Columns
 
 if TYPE_CHECKING:
     import pandas
 
 TRUE, FALSE = ("true", "1", "1.0"), ("false", "0", "0.0", "nan", "none", "")
+COUNTS = ("parameters", "tokens", "unique_tokens")  # variables of which less than one is no model
+SMALL = 1000.0  # below, a count of all points is more likely one of thousands, millions, ...
+# columns that name the run that a row is of; several rows of one run are no independent points
+RUNS = ("run", "run_id", "runid", "run_name", "experiment")
+EACH_ROW = "none"  # for --cluster
 
 
-def read(path: Path) -> pandas.DataFrame:
-    """A table from a .csv or .parquet file; ConfigError with one line where there is none in it."""
-    import pandas as pd
-
-    if path.suffix not in (".csv", ".parquet"):
-        raise ConfigError(f"{path}: expected a .csv or .parquet file")
-    try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-    except ImportError:
-        raise ConfigError(
-            f"{path}: Parquet needs pyarrow: pip install 'capacity[parquet]'"
-        ) from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not a table: {str(error).splitlines()[0]}") from None
-    if table.empty:
-        raise ConfigError(f"{path}: no rows")
-    return table
-
-
-def select(table: pandas.DataFrame, name: str, value: str, path: Path) -> pandas.DataFrame:
+def select(table: pandas.DataFrame, name: str, value: str, source: str) -> pandas.DataFrame:
     """The rows with this value of a column, compared as a number where it is one; ConfigError for
     an unknown column and where no row has it."""
     try:
-        _check_column(table, name)
+        name = column(table, name)
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{source}: {error}") from None
+    cells = table[name]
     try:
-        rows = (table[name] == float(value)).to_numpy(bool)
+        wanted = float(value)
+        rows = np.array([_number_or_nan(cell) == wanted for cell in cells], bool)
     except ValueError:
-        rows = (table[name].astype(str) == value).to_numpy(bool)
+        rows = (cells.astype(str) == value).to_numpy(bool)
     if not rows.any():
         raise ConfigError(
-            f"{path}: no row with {name} = {value}; it holds "
-            f"{', '.join(sorted(map(str, table[name].unique()))[:8])}"
+            f"{source}: no row with {name} = {value}; it holds "
+            f"{some(sorted(map(str, cells.unique())), 8)}"
         )
     return table.loc[rows]
 
 
+def _number_or_nan(cell: object) -> float:
+    try:
+        return float(str(cell))
+    except ValueError:
+        return math.nan
+
+
 def prepare(
-    table: pandas.DataFrame, columns: Columns, variables: Iterable[str]
+    table: pandas.DataFrame, columns: Columns, variables: Iterable[str], notes: list[str]
 ) -> tuple[pandas.DataFrame, Columns]:
     """The table with a numeric column for the target, every variable and the noise, and boolean
-    ones for bounds and rows left out, and the names of these columns. A target or variable may be
-    a ratio A/B of two columns. ValueError, in one line, for a column that is absent or holds
-    something else."""
-    wanted = {v: columns.x.get(v, v) for v in variables}
-    added = {f"={text}": _numbers(table, text) for text in {columns.y, *wanted.values()}}
+    ones for bounds and rows left out, and the names of these columns.
+
+    A target or variable is a column, or a product of columns and numbers: C/6/N, 20*parameters,
+    1e9. Rows without a number in any of them are left out, by reason. notes gains what a reader has
+    to know. ValueError, in one line, for a column that is absent or holds something else."""
+    x = {v: columns.x.get(v, v) for v in variables}
+    evaluate = _evaluator(table, x, notes)
+    added: dict[str, Any] = {f"={text}": evaluate(text) for text in (columns.y, *x.values())}
+    left_out: dict[str, Any] = {}
+    numbers = {columns.y: added[f"={columns.y}"]}
+    numbers |= {x[v]: added[f"={x[v]}"] for v in x}
     if columns.sd:
-        added[columns.sd] = _numbers(table, columns.sd)
-    for name in (columns.lower_bound, *columns.left_out.values()):
-        if name:
-            added[name] = _flags(table, name)
-    x = {v: f"={text}" for v, text in wanted.items()}
-    return table.assign(**added), dataclasses.replace(columns, y=f"={columns.y}", x=x)
+        added["=sd"] = numbers[columns.sd] = _column_numbers(table, columns.sd, notes)
+    for name in columns.left_out.values():
+        added[f"={name}?"] = left_out[name] = _flags(table, name)
+    chosen = ~np.any([*left_out.values(), np.zeros(len(table), bool)], axis=0)
+    for text, values in numbers.items():
+        lost = chosen & ~np.isfinite(values)
+        if lost.any():
+            left_out[f"no finite number in {text}"] = lost
+            chosen &= ~lost
+            notes.append(
+                f"{plural(int(lost.sum()), 'row')} left out, no finite number in {text}: "
+                f"{places(table.index[lost])}"
+            )
+    if not chosen.any():
+        raise ValueError(f"no row has a finite number in {joined(numbers)}")
+    for variable, text in x.items():
+        if variable in COUNTS:
+            _check_count(table.index, variable, text, added[f"={text}"], chosen, notes)
+    bound = columns.lower_bound
+    if bound:
+        added["=bound"] = _flags(table, bound)
+    cluster = [column(table, name) for name in columns.cluster]
+    _check_labels(table, cluster, chosen)
+    ready = dataclasses.replace(
+        columns,
+        y=f"={columns.y}",
+        x={v: f"={text}" for v, text in x.items()},
+        sd="=sd" if columns.sd else None,
+        lower_bound="=bound" if bound else None,
+        left_out=left_out,
+        cluster=cluster,
+        same=[column(table, name) for name in columns.same],
+    )
+    return table.assign(**added), ready
 
 
-def _numbers(table: pandas.DataFrame, text: str) -> np.ndarray:
-    """A numeric column, or A/B of two."""
-    parts = [part.strip() for part in text.split("/")] if text not in table else [text]
-    out = []
-    for name in parts:
-        _check_column(table, name)
-        try:
-            out.append(table[name].to_numpy(float))
-        except (TypeError, ValueError):
-            raise ValueError(f"column {name!r} holds what is no number") from None
-    if len(out) > 2:
-        raise ValueError(f"{text!r}: a ratio has two columns")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return out[0] if len(out) == 1 else out[0] / out[1]
+def column(table: pandas.DataFrame, name: str) -> str:
+    """The name of a column, without blanks around it; ValueError where there is none, or two."""
+    known = [str(c) for c in table.columns]
+    name = name if name in known else name.strip()
+    if (count := known.count(name)) > 1:
+        at = [i + 1 for i, other in enumerate(known) if other == name]
+        raise ValueError(
+            f"{count} columns are named {name!r} (columns {joined(at)}): rename all but one"
+        )
+    if not count:
+        raise ValueError(f"no column {name!r}{nearest(name, known)}; there are {some(known, 8)}")
+    return name
+
+
+def places(index: Iterable[Any], most: int = 6) -> str:
+    """Rows as messages name them: line 4, lines 4, 7 and 9."""
+    word = getattr(index, "name", None) or "row"
+    known = [str(i) for i in index]
+    return f"{word if len(known) == 1 else word + 's'} {some(known, most)}"
+
+
+# --- numbers
+# --------------------------------------------------------------------------------------------------
+
+
+def _evaluator(
+    table: pandas.DataFrame, x: Mapping[str, str], notes: list[str]
+) -> Callable[[str], np.ndarray]:
+    """A function from the text of --y or of one side of --x to its numbers [n]: a column, or
+    factors joined by * and / that are columns, numbers, or variables that --x names."""
+    columns = {str(c) for c in table.columns}
+    read: dict[str, np.ndarray] = {}
+
+    def factor(text: str, within: tuple[str, ...]) -> np.ndarray:
+        if text not in columns:
+            if math.isfinite(number := _number_or_nan(text)):
+                return np.full(len(table), number)
+            if x.get(text, text) != text and text not in within:
+                return value(x[text], (*within, text))
+        if text not in read:
+            read[text] = _column_numbers(table, text, notes)
+        return read[text]
+
+    def value(text: str, within: tuple[str, ...] = ()) -> np.ndarray:
+        text = text.strip()
+        if text in columns or not re.search(r"[*/]", text):
+            return factor(text, within)
+        first, *rest = re.split(r"\s*([*/])\s*", text)
+        out = factor(first, within)
+        for sign, part in zip(rest[::2], rest[1::2], strict=True):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                other = factor(part, within)
+                out = out * other if sign == "*" else out / other
+        return out
+
+    return value
+
+
+def _column_numbers(table: pandas.DataFrame, name: str, notes: list[str]) -> np.ndarray:
+    """A column as numbers, nan where a cell is empty."""
+    from pandas.api import types
+
+    cells = table[column(table, name)]
+    if types.is_numeric_dtype(cells.dtype):
+        return cells.to_numpy(float, na_value=np.nan)
+    word = table.index.name or "row"
+    at = [f"{word} {i}" for i in table.index]
+    known = list(notes)
+    out = cell_numbers.parse(cells.tolist(), name, at, table.attrs.get("commas", ","), notes)
+    notes[:] = list(dict.fromkeys([*known, *notes]))
+    return out
+
+
+def _check_count(
+    index: pandas.Index,
+    variable: str,
+    text: str,
+    values: np.ndarray,
+    chosen: np.ndarray,
+    notes: list[str],
+) -> None:
+    """ValueError where a count of parameters or tokens is below one; a note where all are small."""
+    bad = np.flatnonzero(chosen & (values < 1))
+    if len(bad):
+        raise ValueError(
+            f"{variable} = {values[bad[0]]:g} in {places(index[bad[:1]])}: below one; if {text} is "
+            f"in millions, say --x '{variable}=1e6*{text}'"
+        )
+    largest = float(values[chosen].max())
+    if largest < SMALL:
+        notes.append(
+            f"{variable} is at most {digits(largest)}: if {text} is in millions, say "
+            f"--x '{variable}=1e6*{text}'"
+        )
+
+
+# --- labels and flags
+# --------------------------------------------------------------------------------------------------
 
 
 def _flags(table: pandas.DataFrame, name: str) -> np.ndarray:
     """A column of true and false, empty for false."""
-    _check_column(table, name)
-    words = table[name].map(lambda v: str(v).strip().lower())
-    wrong = [word for word in words if word not in (*TRUE, *FALSE)]
-    if wrong:
-        raise ValueError(f"column {name!r} holds {wrong[0]!r}; allowed are true and false")
-    return words.isin(TRUE).to_numpy()
+    cells = table[column(table, name)]
+    words = [str(cell).strip().lower() for cell in cells]
+    for place, word in zip(table.index, words, strict=True):
+        if word not in (*TRUE, *FALSE):
+            raise ValueError(
+                f"column {name!r} holds {word!r} in {table.index.name or 'row'} {place}; allowed "
+                f"are true and false"
+            )
+    return np.array([word in TRUE for word in words])
 
 
-def _check_column(table: pandas.DataFrame, name: str) -> None:
-    if name not in table:
-        raise ValueError(f"no column {name!r}{nearest(name, [str(c) for c in table.columns])}")
+def _check_labels(table: pandas.DataFrame, names: Sequence[str], chosen: np.ndarray) -> None:
+    """ValueError for a row in use without a label of its cluster."""
+    for name in names:
+        empty = chosen & np.array([cell_numbers.is_missing(str(cell)) for cell in table[name]])
+        if empty.any():
+            raise ValueError(
+                f"column {name!r} is empty in {places(table.index[empty])}: a row needs the name "
+                f"of its cluster"
+            )
+
+
+def run_column(table: pandas.DataFrame) -> str | None:
+    """The column that names the run of each row, where some run has several rows."""
+    for name in map(str, table.columns):
+        word = re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+        if word in RUNS and list(table.columns).count(name) == 1:
+            different = len(set(table[name]))
+            if 1 < different < len(table):
+                return name
+    return None

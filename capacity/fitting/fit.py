@@ -41,14 +41,15 @@ ROUNDED = 64
 @dataclass(frozen=True)
 class Fit:
     """A fitted form. theta [k] in natural units, u [k] in the coordinates of the search; problem:
-    the points as fitted, sorted (left-out ones are gone); codes [n]: cluster of each; free [k]:
-    parameters that were fitted; sigma: standard deviation of residuals in the transform; search:
-    starts, agreement, gradient, distance to the minimum; warnings: what a reader has to know, empty
-    when all is well."""
+    the points as fitted, sorted (left-out ones are gone); places [n]: which of `points` each is;
+    codes [n]: cluster of each; free [k]: parameters that were fitted; sigma: standard deviation of
+    residuals in the transform; search: starts, agreement, gradient, distance to the minimum;
+    warnings: what a reader has to know, empty when all is well."""
 
     form: Form
     points: Points
     problem: Problem
+    places: np.ndarray
     codes: np.ndarray
     clusters: tuple
     y: np.ndarray
@@ -172,7 +173,7 @@ def fit(  # noqa: PLR0913 (independent options of one optimization, keywords onl
     1e-9 of a parameter. Which of several minima is taken can depend on the CPU only where their
     objectives agree to 1e-13."""
     form = form_by_name(form) if isinstance(form, str) else form
-    problem, y, codes, clusters, free = pose(form, points, transform, fixed, bounds)
+    problem, y, places, codes, clusters, free = pose(form, points, transform, fixed, bounds)
     delta = np.inf if delta is None and not form.robust else delta
     begin = (
         form.starts({n: a[~problem.censored] for n, a in problem.x.items()}, y[~problem.censored])
@@ -194,6 +195,7 @@ def fit(  # noqa: PLR0913 (independent options of one optimization, keywords onl
         form,
         points,
         problem,
+        places,
         codes,
         clusters,
         y,

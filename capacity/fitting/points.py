@@ -155,11 +155,12 @@ def inputs_hash(points: Points) -> str:
 
 
 class Posed(NamedTuple):
-    """Points as they are fitted, sorted. y [n]; codes [n]: cluster of each; clusters: their labels,
-    sorted; free [k]: parameters that are fitted."""
+    """Points as they are fitted, sorted. y [n]; places [n]: which of `Points` each is; codes [n]:
+    cluster of each; clusters: their labels, sorted; free [k]: parameters that are fitted."""
 
     problem: Problem
     y: np.ndarray
+    places: np.ndarray
     codes: np.ndarray
     clusters: tuple
     free: np.ndarray
@@ -175,16 +176,11 @@ def pose(
     """Points that are measured or bounds, sorted, so that their order in a table cannot enter any
     sum, start or resample. Clusters of points without a label are their places in `points`.
     ValueError, in one line, for points that no fit can read."""
-    x, y = form.inputs(points.x), np.asarray(points.y, float)
-    if y.ndim != 1 or any(len(a) not in (1, len(y)) for a in x.values()):
-        raise ValueError(
-            f"{form.name}: y has shape {y.shape}, the variables have "
-            f"{', '.join(str(len(a)) for a in x.values())} points"
-        )
-    x = {name: np.broadcast_to(a, y.shape) for name, a in x.items()}
+    y = np.asarray(points.y, float)
     use = np.isfinite(y)
     for mask in points.left_out.values():
         use &= ~np.asarray(mask, bool)
+    x = _inputs(form, points, y, use)
     transform = transform or form.transform
     t = forward(transform, y)
     bound = np.zeros(len(y), bool)
@@ -211,7 +207,23 @@ def pose(
     if points.cluster is None:
         clusters, codes = used, np.arange(len(used))
     problem = Problem(form, transform, x, t, root, bound, low, high)
-    return Posed(problem, y, np.sort(codes), tuple(clusters.tolist()), free)
+    return Posed(problem, y, used, np.sort(codes), tuple(clusters.tolist()), free)
+
+
+def _inputs(form: Form, points: Points, y: np.ndarray, use: np.ndarray) -> Arrays:
+    """The variables [n]; only points in use have to be in the domain of the form."""
+    known = {v.name for v in form.variables}
+    given = {
+        name: np.atleast_1d(np.asarray(a, float)) for name, a in points.x.items() if name in known
+    }
+    if y.ndim != 1 or any(len(a) not in (1, len(y)) for a in given.values()):
+        raise ValueError(
+            f"{form.name}: y has shape {y.shape}, the variables have "
+            f"{', '.join(str(len(a)) for a in given.values())} points"
+        )
+    given = {name: np.broadcast_to(a, y.shape) for name, a in given.items()}
+    form.inputs({name: a[use] for name, a in given.items()})
+    return given
 
 
 def _check_edges(form: Form, transform: str, y: np.ndarray) -> None:

@@ -179,7 +179,8 @@ LIGHT = {
         str(path.relative_to(ROOT / "capacity"))
         for path in MODULES
         if path.parent.name in ("cli", "settings", "sweep")
-        and path.name not in ("fit.py", "points_table.py")  # of `capacity fit`, which numpy serves
+        # of `capacity fit`, which numpy serves
+        and path.name not in ("fit.py", "points_table.py", "points_file.py", "cell_numbers.py")
     ),
     "data/checks.py",
     "data/lexicons.py",

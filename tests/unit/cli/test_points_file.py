@@ -1,0 +1,271 @@
+"""Tables as people write them: understood, with the same numbers, and told; or refused in one line
+that names the file, the line, a sample and the remedy."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capacity.base.errors import ConfigError
+from capacity.cli import cell_numbers, points_file, points_table
+from capacity.cli.main import main
+from capacity.fitting.points import Columns
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+FIT = ["fit", "capacity_linear"]
+
+
+def fitted(tmp_path, capsys, table, *options):
+    """(values and intervals at full precision, notes) of `capacity fit`."""
+    out = tmp_path / "o.json"
+    assert main([*FIT, str(table), "--y", "bits", *options, "--output", str(out)]) == 0
+    tree = json.loads(out.read_text())
+    record = tree["fits"][0]["record"]
+    notes = capsys.readouterr().err
+    assert notes.count("\n") == len(tree["notes"])
+    return {k: record[k] for k in ("parameters", "intervals", "inputs_sha256", "points")}, notes
+
+
+@pytest.mark.parametrize(
+    "name,told",
+    [
+        ("bom_spaces.csv", []),
+        ("comment.csv", ["1 comment line left out (line 1)"]),
+        ("latin1.csv", ["byte 0xf6 in line 1 is not UTF-8: read as Latin-1"]),
+        ("semicolon.csv", ["separated by semicolons", "decimal commas (11465,0 is 11465)"]),
+        ("tab.csv", ["separated by tabs"]),
+        ("tab.tsv", ["separated by tabs"]),
+        ("thousands.csv", ["'bits': commas group thousands (11,465 is 11465)", "'parameters'"]),
+    ],
+)
+def test_every_dialect_gives_the_fit_of_its_clean_twin(tmp_path, capsys, name, told):
+    plain, none = fitted(tmp_path, capsys, CASES / "fit_plain.csv")
+    assert none == ""
+    table = CASES / f"fit_{name}"
+    found, notes = fitted(tmp_path, capsys, table)
+    assert found == plain
+    assert notes.count("\n") == len(told)
+    assert all(f"capacity: note: {table}: " in notes and words in notes for words in told)
+
+
+def test_packed_piped_utf16_and_crlf_tables_give_the_same_fit(tmp_path, capsys, monkeypatch):
+    plain, _ = fitted(tmp_path, capsys, CASES / "fit_plain.csv")
+    text = (CASES / "fit_plain.csv").read_text()
+    forms = {
+        "t.csv.gz": gzip.compress(text.encode()),
+        "gz_by_content.csv": gzip.compress(text.encode()),
+        "crlf.csv": text.replace("\n", "\r\n").encode(),
+        "old_mac.csv": text.replace("\n", "\r").encode(),
+        "no_ending": text.rstrip("\n").encode(),
+        "excel_unicode.txt": text.replace(",", "\t").encode("utf-16"),
+        "blank_lines.csv": ("\n" + text.replace("\n", "\n\n") + " \n,\n").encode(),
+        "index.csv": pd.read_csv(CASES / "fit_plain.csv").to_csv().encode(),
+        "quoted.csv": ('"parameters" , "bits"\n' + text.partition("\n")[2]).encode(),
+        "numpy.txt": ("# " + text.replace(",", " ")).encode(),
+        "bars.txt": text.replace(",", " | ").encode(),
+        "apostrophes.csv": text.replace("11465", "11'465").replace("22688", "22 688").encode(),
+    }
+    for name, content in forms.items():
+        (tmp_path / name).write_bytes(content)
+        assert fitted(tmp_path, capsys, tmp_path / name)[0] == plain, name
+    pd.read_csv(CASES / "fit_plain.csv").to_parquet(tmp_path / "t.parquet")
+    assert fitted(tmp_path, capsys, tmp_path / "t.parquet")[0] == plain
+
+    class Pipe:
+        buffer = open(CASES / "fit_plain.csv", "rb")  # noqa: SIM115 (closed below)
+
+    monkeypatch.setattr("sys.stdin", Pipe)
+    assert fitted(tmp_path, capsys, "-")[0] == plain
+    Pipe.buffer.close()
+
+
+def test_units_and_percents_are_understood_and_their_rounding_is_told(tmp_path, capsys):
+    found, notes = fitted(tmp_path, capsys, CASES / "fit_human.csv")
+    plain, _ = fitted(tmp_path, capsys, CASES / "fit_plain.csv")
+    # 4.1K may be 4050 to 4150, and alpha moves by no more than the worst of both columns
+    assert "(4.1K is 4100); such cells are rounded by up to 1.2%" in notes
+    alpha, exact = (f["parameters"]["alpha"]["value"] for f in (found, plain))
+    assert abs(alpha / exact - 1) < 0.0122 + 0.0044
+    shutil.copy(CASES / "fit_percent.csv", tmp_path / "t.csv")
+    out = tmp_path / "o.json"
+    assert main([*FIT, str(tmp_path / "t.csv"), "--y", "kept", "--output", str(out)]) == 0
+    assert "column 'kept': percents are parts of 1 (90% is 0.9)" in capsys.readouterr().err
+    assert json.loads(out.read_text())["fits"][0]["record"]["target_range"] == [0.90, 0.97]
+
+
+@pytest.mark.parametrize(
+    "text,said",
+    [
+        (
+            (CASES / "fit_ragged.csv").read_bytes(),
+            "line 3 has 3 cells, the header in line 1 has 2 ",
+        ),
+        (b"", "empty, expected a line of column names"),
+        (b" \n\n", "empty, expected"),
+        (b"parameters,bits\n", "no rows below the column names parameters, bits"),
+        (b"# only\n# words\n", "comments only"),
+        (b"4072,11465\n7260,22688\n", "line 1 holds numbers only (4072, 11465), expected column"),
+        (b"parameters,bits\n1e3\n", "line 2 has 1 cell, the header in line 1 has 2 (1e3): fill"),
+        (b"Table 3\nparameters,bits\n1,2\n", "line 2 has 2 cells, the header in line 1 has 1"),
+        (b'parameters,bits\n"1e3,5\n2e3,6\n', "line 2: unexpected end of data"),
+        (b"PK\x03\x04....", "a spreadsheet or a zip archive: save the sheet as CSV"),
+        (b"\x1f\x8b....", "gzip cannot be unpacked"),
+        (gzip.compress(b"parameters,bits\n1,2\n" * 99)[:30], "gzip cannot be unpacked"),
+        (b"PAR1....", "not a table"),
+        (b'[{"parameters": 1}]', "JSON, expected a table: write it as CSV"),
+        (b"parameters,bits\n1e3,5\0\n", "byte 22 is 0: not a text file"),
+        (b"parameters,bits,bits\n1e3,5,6\n", "2 columns are named 'bits' (columns 2 and 3)"),
+        (b"parameters, bits,bits \n1e3,5,6\n", "2 columns are named 'bits' (columns 2 and 3)"),
+        (b"parameters,Bits\n1e3,5\n", "no column 'bits' (did you mean Bits?)"),
+        (b"parameters,bits\n1e3,10^9\n", "column 'bits', line 2: '10^9' is no number: expected"),
+        (b"parameters,bits\n70m,5\n", "column 'parameters', line 2: '70m' is no number"),
+        (b"parameters,bits\n1e3,~5\n", "column 'bits', line 2: '~5' is no number"),
+        (b"parameters;bits\n1e3;4,072\n", "line 2: '4,072' may be 4072 or 4.072: write which"),
+        (
+            b'parameters,bits\n1e3,"4,072"\n1e3,11465\n',
+            "line 2: '4,072' may be 4072 or 4.072: write which",
+        ),
+        (b"parameters;bits\n4.072;1,5\n", "'4.072' may be 4072 or 4,072 beside decimal commas"),
+        (b'parameters,bits\n1e3,"1,5"\n1e3,"1,234,567"\n', "has a decimal comma, but commas of"),
+        (b"parameters,bits\n1e3,90%\n1e3,0.9\n", "line 3: '0.9' has no %, '90%' has one"),
+        (b"parameters,bits\n1e3,5\n#2e3,6\n", "line 3 begins with # and has as many cells"),
+        (b"parameters,bits\n1e3,\n2e3,NaN\n3e3,inf\n", "no row has a finite number in bits"),
+        (b"parameters,bits\n0.0041,11465\n", "parameters = 0.0041 in line 2: below one; if param"),
+        (b"parameters,bits\n0,11465\n", "parameters = 0 in line 2: below one"),
+    ],
+)
+def test_what_cannot_be_understood_is_one_line_with_the_remedy(tmp_path, capsys, text, said):
+    (tmp_path / "t.csv").write_bytes(text)
+    assert main([*FIT, str(tmp_path / "t.csv"), "--y", "bits"]) == 2
+    *notes, error = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"capacity: error: {tmp_path / 't.csv'}: ") and said in error
+    assert all(note.startswith("capacity: note: ") for note in notes)
+
+
+def test_rows_without_a_number_are_left_out_by_one_rule_counted_and_named(tmp_path, capsys):
+    rows = (CASES / "fit_plain.csv").read_text().splitlines()
+    rows[3:3] = ["5000,NaN", "NA,17000", "6000,", "5000,inf", ","]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    plain, _ = fitted(tmp_path, capsys, CASES / "fit_plain.csv")
+    found, notes = fitted(tmp_path, capsys, tmp_path / "t.csv")
+    assert found["parameters"] == plain["parameters"]
+    assert found["points"]["left_out"] == {
+        "no finite number in bits": 3,
+        "no finite number in parameters": 1,
+    }
+    assert "3 rows left out, no finite number in bits: lines 4, 6, 7\n" in notes
+    assert "1 row left out, no finite number in parameters: line 5\n" in notes
+    assert "1 row of empty cells left out (line 8)" in notes
+
+
+def test_counts_in_millions_are_scaled_by_a_product_and_small_counts_are_told(tmp_path, capsys):
+    table = pd.read_csv(CASES / "fit_plain.csv")
+    (table / [1e3, 1]).to_csv(tmp_path / "t.csv", index=False)
+    plain, _ = fitted(tmp_path, capsys, CASES / "fit_plain.csv")
+    found, notes = fitted(tmp_path, capsys, tmp_path / "t.csv", "--x", "parameters=1e3*parameters")
+    exact = plain["parameters"]["alpha"]["value"]
+    assert found["parameters"]["alpha"]["value"] == pytest.approx(exact, rel=1e-9) and not notes
+    _, notes = fitted(tmp_path, capsys, tmp_path / "t.csv")
+    assert "parameters is at most 21.4: if parameters is in millions, say --x 'par" in notes
+
+
+def test_a_variable_is_a_column_or_a_product_of_columns_numbers_and_variables():
+    table = pd.DataFrame({"N": [2.0, 4.0], "C": [120.0, 480.0], "a/b": [1.0, 2.0], "y": [3.0, 5.0]})
+    for text, values in {
+        "C/6/N": [10.0, 20.0],
+        "20*parameters": [40.0, 80.0],
+        "1e9": [1e9, 1e9],
+        "a/b": [1.0, 2.0],
+        " C / 6 / N ": [10.0, 20.0],
+    }.items():
+        notes = []
+        columns = Columns(y="y", x={"parameters": "N", "tokens": text})
+        ready, named = points_table.prepare(table, columns, ["parameters", "tokens"], notes)
+        assert ready[named.x["tokens"]].tolist() == values
+    with pytest.raises(ValueError, match="no column 'D'"):
+        points_table.prepare(table, Columns(y="y", x={"tokens": "20*D"}), ["tokens"], [])
+
+
+def test_rows_of_one_run_are_one_cluster_unless_told_otherwise(tmp_path, capsys):
+    args = ["fit", "chinchilla", str(CASES / "fit_checkpoints.csv"), "--y", "loss"]
+    args += ["--x", "parameters=N", "--x", "tokens=D"]
+    assert main(args) == 0
+    out, notes = capsys.readouterr()
+    assert "30 points in 6 clusters" in out and "30 rows of 6 runs in column 'run'" in notes
+    assert main([*args, "--cluster", "none"]) == 0
+    out, notes = capsys.readouterr()
+    assert "30 points in 30 clusters" in out and not notes
+    rows = (CASES / "fit_checkpoints.csv").read_text().replace("\nm1,", "\n,", 1)
+    (tmp_path / "t.csv").write_text(rows)
+    assert main([*args[:2], str(tmp_path / "t.csv"), *args[3:]]) == 2
+    assert "column 'run' is empty in line 7: a row needs" in capsys.readouterr().err
+
+
+NUMBERS = st.floats(1e-6, 1e12).map(lambda x: float(f"{x:.9g}"))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(NUMBERS, NUMBERS, TEXTS), min_size=1, max_size=8),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.sampled_from([("plain", "."), ("grouped", "."), ("plain", ","), ("grouped", ",")]),
+    st.booleans(),
+)
+def test_a_table_written_in_any_dialect_reads_back_to_the_same_numbers(
+    tmp_path_factory, rows, separator, ending, encoding, style, packed
+):
+    grouped, dot = style
+    if dot == "," and separator == ",":
+        grouped, dot = "plain", "."
+
+    def number(x):
+        text = f"{x:,.7f}" if grouped == "grouped" else f"{x:.7f}"
+        return text if dot == "." else text.translate(str.maketrans(",.", ".,"))
+
+    def cell(text):
+        special = any(c in text for c in f'"{separator}\r\n') or text.startswith("#")
+        return '"' + text.replace('"', '""') + '"' if special else text
+
+    lines = [["parameters", "label", "bits"]]
+    lines += [[number(p), text, number(y)] for p, y, text in rows]
+    content = ending.join(separator.join(map(cell, line)) for line in lines).encode(encoding)
+    path = tmp_path_factory.mktemp("dialect") / "t.csv"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    notes = []
+    table = points_file.read(path, notes)
+    ready, named = points_table.prepare(
+        table, Columns(y="bits", x={"exposures": "parameters"}), ["exposures"], notes
+    )
+    for column, place in ((named.x["exposures"], 0), (named.y, 1)):
+        expected = [float(f"{row[place]:.7f}") for row in rows]
+        np.testing.assert_array_equal(ready[column], expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30))
+def test_any_cell_is_a_number_missing_or_one_line(text):
+    try:
+        (value,) = cell_numbers.parse([text], "c", ["line 2"], ",", [])
+        assert isinstance(float(value), float)
+    except ValueError as error:
+        assert "column 'c', line 2" in str(error) and "\n" not in str(error).replace(repr(text), "")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_table_or_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("bytes") / "t.csv"
+    path.write_bytes(content)
+    try:
+        assert len(points_file.read(path, []))
+    except ConfigError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
