@@ -1,5 +1,5 @@
-"""Part of `make coverage`: do 95% intervals of shares, AUC, F1 and true positive rates hold the truth,
-from two sequences to a thousand?
+"""Part of `make coverage`: do 95% intervals of shares, AUC, F1 and true positive rates hold the
+truth, from two sequences to a thousand?
 
 Writes results/studies/coverage/samples.csv (a row per kind of sample) and samples.md. Five minutes
 on two cores.
@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -95,10 +96,10 @@ def report(table: pd.DataFrame, shares: pd.DataFrame) -> str:
         "threshold): counted out over 1,999 true shares; exact is",
         "what is used. Others: simulated by `capacity/fitting/small_samples.py`, "
         f"{table.samples.max():,} samples of each kind (standard error 0.7%), over true AUCs of",
-        f"{', '.join(f'{x:g}' for x in small.AUCS)} and scores of members that are as wide as those "
-        "of others, three times, a third, in part far above, all far above or",
-        "below (apart), and rounded to whole numbers. Least: the kind of sample that is covered "
-        "least.",
+        f"{', '.join(f'{x:g}' for x in small.AUCS)} and scores of members that are as wide as "
+        "those of others, three times, a third, in part far above, all far",
+        "above or below (apart), and rounded to whole numbers. Least: the kind of sample that is "
+        "covered least.",
         "",
         "| n | " + " | ".join(f"{m}: mean, least, width" for m in shares.method.unique()) + " |",
         "| ---: | " + "---: | " * shares.method.nunique(),
@@ -107,7 +108,8 @@ def report(table: pd.DataFrame, shares: pd.DataFrame) -> str:
         lines.append(
             f"| {n} | "
             + " | ".join(
-                f"{r.coverage:.1%}, {r.least:.1%}, {r.width:.3f}" for r in group.itertuples()
+                f"{r['coverage']:.1%}, {r['least']:.1%}, {r['width']:.3f}"
+                for r in group.to_dict("records")
             )
             + " |"
         )
@@ -116,11 +118,13 @@ def report(table: pd.DataFrame, shares: pd.DataFrame) -> str:
         "| number | members | others | mean | least | of | width |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
-    for (number, m, n), group in table.groupby(["number", "members", "others"], sort=False):
+    for key, group in table.groupby(["number", "members", "others"], sort=False):
+        number, m, n = cast(tuple, key)
         worst = group.loc[group.coverage.idxmin()]
         lines.append(
-            f"| {number.replace('tpr', 'TPR at FPR')} | {m:,} | {n:,} | {group.coverage.mean():.1%} | "
-            f"{worst.coverage:.1%} | {worst['shape']}, AUC {worst.auc:g} | {group.width.mean():.3f} |"
+            f"| {number.replace('tpr', 'TPR at FPR')} | {m:,} | {n:,} | "
+            f"{group.coverage.mean():.1%} | {worst.coverage:.1%} | "
+            f"{worst['shape']}, AUC {worst.auc:g} | {group.width.mean():.3f} |"
         )
     return "\n".join(lines) + "\n"
 

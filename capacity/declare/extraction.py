@@ -55,8 +55,8 @@ MEASURE = Measure(
             "accuracy_se_over_people",
             FLOAT,
             "fraction",
-            "standard error of extraction_accuracy, the answers of a person taken together (records "
-            "before 2026-11-28: as if they were independent)",
+            "standard error of extraction_accuracy, the answers of a person taken together "
+            "(records before 2026-11-28: as if they were independent)",
             missing=True,
         ),
         Field(

@@ -11,8 +11,8 @@ formed from two arrays: scores of members and of non-members.
     f1_median    F1 of "above the median of all scores is a member" where both are equally many:
                  chance is 0.5
 
-Intervals are about other sequences of the same kinds, and know how many there were: two members that
-score above two others give an AUC of 1 [0.34, 1].
+Intervals are about other sequences of the same kinds, and know how many there were: two members
+that score above two others give an AUC of 1 [0.34, 1].
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from capacity.fitting.statistics import proportion
 
 RESOLVABLE = 10  # false positives that a rate must allow for: at 0.1% these are 10,000 non-members
 FPRS = (0.01, 0.001)
-# of the largest variance an AUC can have over k, added to what a handful of sequences shows; with 1, 2
-# members against 10 others cover 49% where scores fall apart, with 2, 3 against 3 cover 75%
+# of the largest variance an AUC can have over k, added to what a handful of sequences shows; with
+# 1, 2 members against 10 others cover 49% where scores fall apart, with 2, 3 against 3 cover 75%
 PRIOR = 3
 NULL_TOKENS = 2**18  # of a random split, to see what chance does to a bag of words
 
@@ -192,8 +192,8 @@ def _end(within: Callable[[float], bool], inside: float, end: float) -> float:
 
 
 def _exponential_variance(theta: float, m: int, n: int) -> float:
-    """Of an AUC theta where the scores of both kinds are exponential (Hanley & McNeil), both numbers
-    replaced by their mean in the terms that tell them apart (Newcombe)."""
+    """Of an AUC theta where the scores of both kinds are exponential (Hanley & McNeil), both
+    numbers replaced by their mean in the terms that tell them apart (Newcombe)."""
     pairs = (m + n) / 2 - 1
     spread = 1 + pairs * ((1 - theta) / (2 - theta) + theta / (1 + theta))
     return theta * (1 - theta) * spread / (m * n)

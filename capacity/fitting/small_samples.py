@@ -1,8 +1,8 @@
 """Do intervals of shares, AUC, F1 and true positive rates hold, also of a handful of sequences?
 
 Shares are counted out exactly. Of the others, samples are drawn from populations whose numbers are
-known: scores of non-members are standard normal, those of members a mixture of normals, and both may
-be rounded, so that many are equal.
+known: scores of non-members are standard normal, those of members a mixture of normals, and both
+may be rounded, so that many are equal.
 """
 
 from __future__ import annotations
@@ -65,10 +65,12 @@ class Population:
 
 
 def population(shape: str, auc: float) -> Population:
-    """normal, wide and narrow: one part as wide as the non-members, three times, a third; part: some
-    members are far above everything and the others like non-members; apart: all are far above or
-    far below, which gives an AUC the largest variance; rounded: normal, in whole numbers (of about
-    this AUC)."""
+    """Scores of members by the name of their shape, with about this AUC.
+
+    normal, wide, narrow: as wide as those of non-members, three times, a third; part: some are far
+    above everything, the others like non-members; apart: all are far above or far below, which
+    gives an AUC the largest variance; rounded: normal, in whole numbers.
+    """
     from scipy.special import ndtri
 
     if shape == "part":
@@ -107,8 +109,8 @@ class Cell:
 
 
 def coverage(cell: Cell, samples: int) -> dict[str, float]:
-    """Part of the samples whose interval holds the truth, parts where it lies below or above it, and
-    the mean width. The seed is a hash of the cell."""
+    """Part of the samples whose interval holds the truth, parts where it lies below or above it,
+    and the mean width. The seed is a hash of the cell."""
     truth, interval = of(cell.number, cell.shape, cell.auc)
     drawn = population(cell.shape, cell.auc)
     rng = np.random.default_rng(zlib.crc32(repr(cell).encode()))

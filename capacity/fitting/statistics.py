@@ -4,7 +4,7 @@
     t_interval(values)                  mean of replicates
     share_interval(values)              the same of shares, within [0, 1]
     proportion(k / n, n)                a share of n, also of a handful
-    clustered_proportion(values)        a share where answers of one person or sequence hang together
+    clustered_proportion(values)        a share where answers of one person hang together
     fieller(a, b, cov, student(dof))    ratio of two means
     sign_flips(differences)             exact test of a symmetric difference
     paired(a, b, by=groups)             test and interval together, over pairs and over groups

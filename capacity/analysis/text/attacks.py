@@ -341,8 +341,9 @@ def _shadow_attacks(
 
 def over_models(runs: Frame) -> Frame:
     """By set of models that differ by their seeds, and attack: each statistic's mean with a 95%
-    interval over models (Student's t within [0, 1], none where all are equal; they share members, shadows and references, so that it is
-    about training, not about another text), and the interval over sequences, mean of the models'
+    interval over models (Student's t within [0, 1], none where all are equal; they share members,
+    shadows and references, so that it is about training, not about another text), and the interval
+    over sequences, mean of the models'
     own."""
     rows = []
     by = ["trained_on", "label", "tokens_per_parameter"]
