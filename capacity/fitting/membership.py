@@ -158,8 +158,9 @@ def tpr_interval(members: np.ndarray, others: np.ndarray, fpr: float) -> list[fl
     Members are few, and so are the non-members that set the threshold: how many of them the
     population's threshold would let pass is binomial, which gives a range of thresholds, and the
     rates there a range. This range and the exact interval of the members join by the method of
-    variance estimates recovery (Donner & Zou 2012, Stat. Methods Med. Res. 21, 347). The binomial
-    interval alone covers 14% to 99% instead of 95% (`make coverage`).
+    variance estimates recovery (Donner & Zou 2012, Stat. Methods Med. Res. 21, 347). At
+    1% of 1,000 non-members the interval of 1,000 members alone covers 47% where both are normal and
+    the AUC is 0.95.
     """
     ordered = np.sort(others)[::-1]  # the k-th may not pass where k others may
     passed = len(members) - np.searchsorted(np.sort(members), ordered, "right").astype(float)

@@ -108,7 +108,7 @@ def test_of_many_sequences_the_interval_is_that_of_delong():
 @pytest.mark.parametrize(("m", "n"), [(2, 2), (2, 10), (3, 200), (10, 10), (100, 100)])
 def test_the_interval_of_an_auc_covers_it(shape, m, n):
     """On average over AUCs by what it says; no kind of sample far below, where AUCs of so few
-    sequences have only some values (`make coverage`: 90% of 2 against 10 that fall apart)."""
+    sequences have only some values (`make coverage`: 85% of 5 against 5 that fall apart)."""
     samples = 150
     found = [coverage(Cell("auc", shape, auc, m, n), samples) for auc in (0.6, 0.9)]
     covered = [row["coverage"] for row in found]
