@@ -22,14 +22,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def current(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The same numbers in the present schema; a tree that already names its kind as it is (schema 1
-    of precision named the kind of data so)."""
-    if "kind" in tree and tree.get("schema", 1) > 1:
-        return dict(tree)
-    for kind, (holds, convert) in OLD.items():
-        if holds <= tree.keys():
-            return {"kind": kind} | convert(tree)
-    return dict(tree)
+    """The same numbers in the present schema; a tree of the present schema, or of one that is not
+    known here, as it is."""
+    new = dict(tree)
+    if "kind" not in tree or tree.get("schema", 1) < 2:  # precision named the kind of data so
+        for kind, (holds, convert) in OLD.items():
+            if holds <= tree.keys():
+                new = {"kind": kind} | convert(tree)
+                break
+    while convert := LATER.get((new.get("kind"), new.get("schema"))):
+        new = convert(new)
+    return new
 
 
 def facts(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +107,35 @@ def precision(old: Mapping[str, Any]) -> dict[str, Any]:
     return new | {"schema": 2, "data_kind": old["kind"], "run_ids": run_ids}
 
 
+PRECISION = {"way": "method", "rung": "format", "rungs": "formats", "kept": "retained"}
+
+
+def precision_terms(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 -> 3: a method was called way, a format rung, and the share retained kept."""
+    new: dict[str, Any] = _renamed(old, PRECISION) | {"schema": 3}
+    for question in ("retained", "capacity"):
+        new[question] = [_renamed(row, PRECISION) for row in new[question]]
+    new["laws"] = {
+        method: {PRECISION.get(question, question): _law(law) for question, law in laws.items()}
+        for method, laws in old["laws"].items()
+    }
+    new["paired"] = [
+        _renamed(row, PRECISION) | {"question": PRECISION.get(row["question"], row["question"])}
+        for row in old["paired"]
+    ]
+    if "conventions" in old:
+        new["conventions"] = _renamed(old["conventions"], PRECISION)
+    return new
+
+
+def _law(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A law of one method; `reason` says why it has none, in words that named rungs too."""
+    new = _renamed(old, PRECISION)
+    if new.get("reason"):
+        new["reason"] = new["reason"].replace(" rungs, a law needs ", " formats, a law needs ")
+    return new
+
+
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "ablation": ({"strict", "paper", "varied"}, ablation),
@@ -111,4 +143,8 @@ OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] =
     "precision": ({"kept", "capacity", "laws", "paired"}, precision),
     "text": ({"targets", "predicted"}, text),
     "facts": ({"arms", "peaks", "saturated"}, facts),
+}
+# kind and schema of later files -> what makes them of the next schema
+LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    ("precision", 2): precision_terms,
 }

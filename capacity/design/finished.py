@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records, run_table
+from capacity.analysis import convert
 from capacity.base.errors import ConfigError
 from capacity.config import Config
 from capacity.design.space import Cell, Space
@@ -45,7 +46,7 @@ def finished(space: Space, results: Path) -> Finished:
             if space.formats:
                 row["cast_bits"] = _cast_bits(results, run)
                 row |= {"held_bits": row["strict_bits"], "load": space.cells[j].load}
-                row |= space.cells[j].format
+                row |= space.cells[j].trained_in
             rows.append({"cell": j} | row)
         else:
             failed += 1
@@ -99,13 +100,14 @@ def read_prior(path: Path, target: Target, space: Space) -> pd.DataFrame:
     except ValueError as error:
         raise ConfigError(f"--prior {path}: not valid JSON: {error}") from None
     try:
+        tree = convert.current(tree)  # files of older versions too
         if space.formats:
             rows = _formats(tree, space)
         elif "parameters" in (v.name for v in target.form.variables):
             rows = _plateaus(tree)
         else:
             rows = _exposures(tree, space)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         kind = "precision" if space.formats else "fit"
         raise ConfigError(
             f"--prior {path}: not the {kind}.json of a study that can serve as a prior for "
@@ -121,11 +123,12 @@ def read_prior(path: Path, target: Target, space: Space) -> pd.DataFrame:
 
 def _formats(tree: dict, space: Space) -> list[dict]:
     """Means over the models of that study, each taken for one model."""
-    method = next(cell.format["way"] for cell in space.cells if cell.format["way"] != "trained")
-    places = {cell.format["rung"]: j for j, cell in enumerate(space.cells)}
+    methods = [cell.trained_in["method"] for cell in space.cells]
+    method = next(name for name in methods if name != "trained")
+    places = {cell.trained_in["format"]: j for j, cell in enumerate(space.cells)}
     return [
         {
-            "cell": places[c["rung"]],
+            "cell": places[c["format"]],
             "label": "prior",
             "seed": 0,
             "parameters_total": 1.0,
@@ -134,10 +137,10 @@ def _formats(tree: dict, space: Space) -> list[dict]:
             "strict_ceiling_bits": math.inf,
             "load": c["load_high"],
         }
-        | {name: c[name] for name in ("way", "rung", "code_bits")}
+        | {name: c[name] for name in ("method", "format", "code_bits")}
         for c in tree["capacity"]
-        if (c["way"], c["rung"]) == ("trained", "fp32")
-        or (c["way"] == method and c["rung"] in places)
+        if (c["method"], c["format"]) == ("trained", "fp32")
+        or (c["method"] == method and c["format"] in places)
     ]
 
 

@@ -218,14 +218,14 @@ class Formats(Target):
     def lacks(self, space: Space, effects: Effects) -> str:
         """Formats, or fp32, in which all models would hold nearly all of the study's data."""
         measured = {
-            cell.format["rung"]
+            cell.trained_in["format"]
             for cell, usable in zip(space.cells, effects.usable.mean(0), strict=True)
             if usable >= USABLE
         }
-        enough = len(measured - {"fp32"}) >= precision_laws.FEWEST_RUNGS
+        enough = len(measured - {"fp32"}) >= precision_laws.FEWEST_FORMATS
         if enough and "fp32" in measured:
             return ""
-        names = dict.fromkeys(cell.format["rung"] for cell in space.cells)
+        names = dict.fromkeys(cell.trained_in["format"] for cell in space.cells)
         full = [name for name in names if name not in measured]
         return (
             f"In {', '.join(full)} models may hold nearly all of the study's data: capacity there "
@@ -252,7 +252,7 @@ class Formats(Target):
             level = level + level_sds * rng.standard_normal(number)
         cells = np.array([j for j, _ in runs], int)
         cluster, at = space.cluster[cells], [space.cells[j] for j in cells]
-        bits = np.array([cell.format["code_bits"] for cell in at])
+        bits = np.array([cell.trained_in["code_bits"] for cell in at])
         size = np.array([cell.parameters for cell in at])
         ceiling = np.array([cell.ceiling for cell in at])
 
@@ -278,8 +278,8 @@ class Formats(Target):
             "cast_bits": np.where(cast, held * share(np.full(len(cells), CAST)), np.nan),
             "load": np.array([cell.load for cell in at]),
             **{
-                name: np.array([cell.format[name] for cell in at])
-                for name in ("way", "rung", "code_bits")
+                name: np.array([cell.trained_in[name] for cell in at])
+                for name in ("method", "format", "code_bits")
             },
         }
 
@@ -295,7 +295,7 @@ class Formats(Target):
         by_study = {str(key): part for key, part in mean.assign(label=label).groupby(study)}
         for key in map(str, sorted(table.study.unique())):
             part = by_study.get(key)
-            if part is None or of_runs.number_of_formats(part) < precision_laws.FEWEST_RUNGS:
+            if part is None or of_runs.number_of_formats(part) < precision_laws.FEWEST_FORMATS:
                 out.append(None)
             else:
                 out.append(precision_laws.points(part))
@@ -314,7 +314,7 @@ class Formats(Target):
         done = frame.loc[frame.status == "finished"]
         rows = of_runs.rows(done)
         mean = of_runs.relative(done)
-        mean = mean.loc[~mean.rung.isin(precision_laws.TOP)].reset_index(drop=True)
+        mean = mean.loc[~mean.format.isin(precision_laws.TOP)].reset_index(drop=True)
         noise, sources = prior.noise, {}
         square, dof = of_runs.noise_of(rows)
         if dof:
@@ -350,11 +350,13 @@ class Formats(Target):
         self, prior: Prior, mean: pd.DataFrame, seeds: dict[tuple[str, str], int]
     ) -> tuple[Prior, np.ndarray, np.ndarray, np.ndarray]:
         """Law and scatter of the worth of a bit in turn: the prior updated by points (columns x, y,
-        label, rung), the models [C], the worth of a bit to each and its variance [C]."""
+        label, format), the models [C], the worth of a bit to each and its variance [C]."""
         x, y, noise = mean.x.to_numpy(), mean.y.to_numpy(), prior.noise
         labels, codes = np.unique(mean.label, return_inverse=True)
         alike = np.equal.outer(codes, codes)
-        of_points = np.array([seeds[key] for key in zip(mean.label, mean.rung, strict=True)], float)
+        of_points = np.array(
+            [seeds[key] for key in zip(mean.label, mean.format, strict=True)], float
+        )
         of_base = np.array([seeds[label, "fp32"] for label in mean.label], float)
         now, scatter = prior, prior.scatter
 
@@ -451,11 +453,11 @@ def _worth_slope(form: forms.Form, bits: np.ndarray, theta: np.ndarray) -> np.nd
 
 
 def _cast(cell: Cell) -> bool:
-    return cell.format["rung"] == "fp32" and "bf16" in cell.config.quantize.methods
+    return cell.trained_in["format"] == "fp32" and "bf16" in cell.config.quantize.methods
 
 
 def _points_of(space: Space) -> tuple[np.ndarray, np.ndarray]:
     """Cell and bits of a code of every point that runs of the space make."""
     casts = [j for j, cell in enumerate(space.cells) if _cast(cell)]
-    bits = [cell.format["code_bits"] for cell in space.cells] + [CAST] * len(casts)
+    bits = [cell.trained_in["code_bits"] for cell in space.cells] + [CAST] * len(casts)
     return np.array([*range(len(space.cells)), *casts], int), np.array(bits)

@@ -11,7 +11,7 @@ model with n_g seeds, fp32 runs n_0, weights w_g of the fit and values f_g,
                + sum w_g^2 f_g^2 noise^2 / n_g                               summed over the models
 
 with s the slope of f by the logarithm of the bits: a bit is worth a little more or less to a model
-than to others. Below FEWEST_RUNGS formats there is no law, which a factor on the width says, so
+than to others. Below FEWEST_FORMATS formats there is no law, which a factor on the width says, so
 that the search can find its way there.
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.analysis.precision.analysis import FEWEST_RUNGS
+from capacity.analysis.precision.analysis import FEWEST_FORMATS
 from capacity.design.optimal import (
     LEAST_DOF,
     USABLE,
@@ -107,7 +107,7 @@ class FormatEffects(Effects):
         taken = (there * self.fp32)[:, None, :] * self.bias @ models  # [B, T, C]
         moved = below * (self.bias - taken[..., self.models])
         off = np.hypot((w * moved).sum(-1), self.bend * (w * self.trend).sum(-1))
-        missing = np.maximum(FEWEST_RUNGS - (there @ self.formats > 0).sum(-1), 0)
+        missing = np.maximum(FEWEST_FORMATS - (there @ self.formats > 0).sum(-1), 0)
         factor = ABSENT ** missing[:, None]
         return factor * student(dof) * np.sqrt(variance), factor * off, dof
 

@@ -19,12 +19,12 @@ def noise_of(points: pd.DataFrame) -> tuple[float, int]:
     next to no noise, are left out."""
     held = points[
         (points.held_bits > 0)
-        & (points.way != "cast")
+        & (points.method != "cast")
         & (points.bits_per_parameter < bit_widths.HELD_WHOLE * points.load)
     ]
     groups = [
-        f"{label} {rung} {load}"
-        for label, rung, load in zip(held.label, held.rung, held.load, strict=True)
+        f"{label} {format} {load}"
+        for label, format, load in zip(held.label, held.format, held.load, strict=True)
     ]
     return within(np.log(held.held_bits.to_numpy(float)), groups)
 
@@ -32,7 +32,7 @@ def noise_of(points: pd.DataFrame) -> tuple[float, int]:
 def fp32_levels(done: pd.DataFrame, prior: Prior) -> dict[str, float]:
     """By model, log bits per parameter in fp32, with what the corner took away."""
     out, k = {}, math.exp(prior.log_k[0])
-    for label, part in done.loc[done.rung == "fp32"].groupby("label"):
+    for label, part in done.loc[done.format == "fp32"].groupby("label"):
         part = part.loc[part.load == part.load.max()]
         # nobody knows the capacity behind runs near their ceiling
         room = np.maximum((part.strict_ceiling_bits / part.held_bits) ** k - 1, 0.3)
@@ -46,7 +46,7 @@ def fp32_levels(done: pd.DataFrame, prior: Prior) -> dict[str, float]:
 
 def number_of_formats(mean: pd.DataFrame) -> int:
     """Formats of points beside fp32 and its cast."""
-    return mean.rung[~mean.rung.isin(precision_laws.TOP)].nunique()
+    return mean.format[~mean.format.isin(precision_laws.TOP)].nunique()
 
 
 def rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def rows(frame: pd.DataFrame) -> pd.DataFrame:
     done = frame.loc[frame.status == "finished"]
     done = done.assign(run_id="", parameters=done.parameters_total, stored_bits_per_weight=np.nan)
     cast = done[done.cast_bits.notna()]
-    cast = cast.assign(way="cast", rung="cast bf16", code_bits=CAST, held_bits=cast.cast_bits)
+    cast = cast.assign(method="cast", format="cast bf16", code_bits=CAST, held_bits=cast.cast_bits)
     rows = pd.concat([done, cast], ignore_index=True)[list(bit_widths.PARTS)]
     return rows.assign(
         bits_per_parameter=rows.held_bits / rows.parameters, bits_per_stored_bit=np.nan
@@ -62,10 +62,10 @@ def rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def relative(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds as parts of fp32, with columns label, rung, x and y."""
+    """Means over seeds as parts of fp32, with columns label, format, x and y."""
     points = rows(frame)
-    method = next(iter(points.way[points.way.isin(bit_widths.LADDERS)]), "")
-    return precision_laws.on_ladder(
+    method = next(iter(points.method[points.method.isin(bit_widths.METHODS)]), "")
+    return precision_laws.of_method(
         precision_laws.relative(bit_widths.capacity(points)), method, "relative"
     )
 
@@ -75,4 +75,4 @@ def seeds(points: pd.DataFrame) -> dict[tuple[str, str], int]:
     if points.empty:
         return {}
     chosen = bit_widths.capacity(points)
-    return chosen.groupby(["label", "rung"]).size().to_dict()
+    return chosen.groupby(["label", "format"]).size().to_dict()

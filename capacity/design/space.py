@@ -15,12 +15,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from capacity import counts as closed
-from capacity.analysis.precision.analysis import FEWEST_RUNGS
-from capacity.analysis.precision.bit_widths import LADDERS, trained_as
+from capacity.analysis.precision.analysis import FEWEST_FORMATS
+from capacity.analysis.precision.bit_widths import METHODS, trained_as
 from capacity.base.errors import ConfigError, nearest
 from capacity.base.words import plural
 from capacity.config import COUPLED, Config
@@ -66,9 +67,9 @@ class Cell:
         return float(self.config.entropy_bits)
 
     @cached_property
-    def format(self) -> dict:
-        """What it is trained in, as `analysis.precision` has it: way, rung, code_bits."""
-        names = ("way", "rung", "code_bits")
+    def trained_in(self) -> dict[str, Any]:
+        """As `analysis.precision` has it: method, format, code_bits."""
+        names = ("method", "format", "code_bits")
         return dict(zip(names, trained_as(self.config.train), strict=True))
 
     def run(self, seed: int) -> Config:
@@ -204,7 +205,7 @@ def space_of(
 
 
 def _order(cell: Cell, formats: bool) -> tuple[float, str, float, float, int]:
-    bits = -cell.format["code_bits"] if formats else 0.0
+    bits = -cell.trained_in["code_bits"] if formats else 0.0
     return cell.parameters, cell.label, bits, cell.load, cell.config.steps
 
 
@@ -227,7 +228,7 @@ def _check_recipes(name: str, cells: list[Cell], formats: bool) -> None:
 
     def recipe(cell: Cell) -> tuple:
         exposures = 0.0 if formats else round(cell.config.exposures, 6)
-        return cell.label, cell.config.items, exposures, formats and cell.format
+        return cell.label, cell.config.items, exposures, formats and cell.trained_in
 
     for a, b in itertools.pairwise(cells):
         if recipe(a) == recipe(b):
@@ -240,22 +241,22 @@ def _check_recipes(name: str, cells: list[Cell], formats: bool) -> None:
 def _in_formats(name: str, cells: list[Cell]) -> list[Cell]:
     """Cells trained in fp32 and those of the one method of training with quantized weights; others
     are not informative for its law."""
-    base = [cell for cell in cells if cell.format["rung"] == "fp32"]
-    quantized = [cell for cell in cells if cell.format["way"] in LADDERS]
+    base = [cell for cell in cells if cell.trained_in["format"] == "fp32"]
+    quantized = [cell for cell in cells if cell.trained_in["method"] in METHODS]
     if not base:
         raise ConfigError(
             f"{name}: no run in fp32 to compare with; a law of precision needs "
             f"train.precision=fp32 and train.qat=none too"
         )
-    if len(methods := sorted({cell.format["way"] for cell in quantized})) > 1:
+    if len(methods := sorted({cell.trained_in["method"] for cell in quantized})) > 1:
         raise ConfigError(
             f"{name}: mixes methods {', '.join(methods)}; one law needs one (give "
             f"train.qat_embeddings=.. behind the study)"
         )
-    if (number := len({cell.format["rung"] for cell in quantized})) < FEWEST_RUNGS:
+    if (number := len({cell.trained_in["format"] for cell in quantized})) < FEWEST_FORMATS:
         raise ConfigError(
             f"{name}: {plural(number, 'value')} of train.qat beside none, a law of precision needs "
-            f"{FEWEST_RUNGS}"
+            f"{FEWEST_FORMATS}"
         )
     return base + quantized
 

@@ -132,7 +132,7 @@ def _runs(plan: Plan) -> list[str]:
         for j in places:
             cell = space.cells[j]
             at = f"{cell.config.exposures:.4g}" if exposures else f"{cell.load:.3g}"
-            at = f"{cell.format['rung']} {at}" if space.formats else at
+            at = f"{cell.trained_in['format']} {at}" if space.formats else at
             parts.append(f"{at}: {int(plan.new[j])} ({int(plan.batch[j])})")
         lines = _packed(parts, LIST)
         head = [label[:14], f"{space.cells[places[0]].parameters:,.0f}"]

@@ -64,7 +64,7 @@ def check(table: Frame) -> Frame:
     """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it
     cannot be analysed."""
     numbers = [*NUMBERS, "extraction_accuracy"]
-    table = checked(table, INPUTS, numbers, "judge")
+    table = checked(table, INPUTS, numbers, "analyse")
     if "extraction_accuracy" not in table:
         table = table.assign(extraction_accuracy=math.nan)
     table = table.assign(**{c: table[c].astype(float) for c in numbers})

@@ -26,12 +26,16 @@ def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
 
 
 def figures(finding: Finding) -> Mapping[str, Figure]:
-    """Capacity and what is kept against the bits of a code, and bits held per stored bit."""
-    from capacity.analysis.precision.plots import kept_figure, ladder_figure, stored_figure
+    """Capacity and the share retained against bits of a code, and bits held per stored bit."""
+    from capacity.analysis.precision.plots import (
+        capacity_figure,
+        retained_figure,
+        stored_figure,
+    )
 
     return {
-        "ladder": ladder_figure(finding.numbers),
-        "kept": kept_figure(finding.numbers),
+        "capacity": capacity_figure(finding.numbers),
+        "retained": retained_figure(finding.numbers),
         "stored": stored_figure(finding.numbers),
     }
 

@@ -1,5 +1,5 @@
-"""A study of precision from its records: what is kept, what is held at most, and which form of law
-the ladders follow."""
+"""A study of precision from its records: what is retained, what is held at most, and the law of bit
+width that each method follows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from capacity.config import Config
     from capacity.study import Study
 
-KIND, FILE, SCHEMA = "precision", "precision.json", 2
+KIND, FILE, SCHEMA = "precision", "precision.json", 3
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
 UNITS = {
     "c": "of fp32's bits",
@@ -36,10 +36,10 @@ UNITS = {
     "b0": "bits of a code",
     "a": "",
 }
-POOR = 0.1  # rms error of left-out rungs, as a part of fp32, above which no form is worth quoting
-FEWEST_RUNGS = 4  # below these a ladder has no law
+POOR = 0.1  # rms error of left-out formats, as a part of fp32, above which no form is worth quoting
+FEWEST_FORMATS = 4  # a method with fewer has no law
 TOP = ("fp32", "cast bf16")  # not counted among them
-# What the literature says of full models: id, way and rung, by kind of data ("people": all but
+# What the literature says of full models: id, method and format, by kind of data ("people": all but
 # random data and text)
 EXPECTED = {
     "people": (("physics33/int8", "gptq maps", "int8"), ("physics33/int4", "gptq maps", "int4")),
@@ -49,16 +49,17 @@ COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat",
 
 
 def analyse(study: Study, table: Frame, results: Path, options: Options) -> Finding:
-    """What full models keep, what shapes hold at most, laws of ladders, pairs and verdicts.
+    """What full models retain, what shapes hold at most, laws of bit width, pairs and verdicts.
 
     table: of `run_table.table`; the numbers of quantized models are read from the records under
     `results`. ValueError, in one line, where these carry no result.
     """
-    table = checked(table, ("run_id", "label", "seed", "status", "load", "kind"), ["load"], "judge")
+    inputs = ("run_id", "label", "seed", "status", "load", "kind")
+    table = checked(table, inputs, ["load"], "analyse")
     rows, without_rows = rows_of(table, study.runs, results)
-    numbers = judge(rows, table, study.name, without_rows)
-    rows = rows.sort_values(["way", "code_bits", "label", "load", "seed"])
-    return Finding(KIND, FILE, numbers, {"rows.csv": rows, "runs.csv": table})
+    found = numbers(rows, table, study.name, without_rows)
+    rows = rows.sort_values(["method", "code_bits", "label", "load", "seed"])
+    return Finding(KIND, FILE, found, {"rows.csv": rows, "runs.csv": table})
 
 
 def relative(chosen: Frame) -> Frame:
@@ -70,20 +71,20 @@ def relative(chosen: Frame) -> Frame:
     return out.assign(signed=signed, relative=signed.clip(lower=0.0))
 
 
-def law(units: Frame, way: str, value: str) -> dict[str, Any]:
-    """All forms fitted to one ladder: means over seeds of `value` (relative to fp32) against the
-    bits b of a code, 32 and 16 for fp32 and bf16 on top of the ladder, clusters are shapes. Stored
-    bits are what ways are compared by; scales add 16 bits to each row of a matrix, few in a wide
+def law(units: Frame, method: str, value: str) -> dict[str, Any]:
+    """All forms fitted to the formats of one method: means over seeds of `value` (relative to fp32)
+    against the bits b of a code, with fp32 and bf16 at 32 and 16; clusters are shapes. Stored
+    bits are what methods are compared by; scales add 16 bits to each row of a matrix, few in a wide
     model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By
-    form: parameters with intervals, rms residual, aicc, held_out (rms error of rungs that were left
-    out of the fit, one at a time over all shapes), and which is preferred. {"reason"} where the
-    ladder has too few rungs."""
-    mean = on_ladder(units, way, value)
-    if (rungs := mean[~mean.rung.isin(TOP)].rung.nunique()) < FEWEST_RUNGS:
-        return {"reason": f"{rungs} rungs, a law needs {FEWEST_RUNGS}"}
+    form: parameters with intervals, rms residual, aicc, held_out (rms error of formats that were
+    left out of the fit, one at a time over all shapes), and which is preferred. {"reason"} where
+    the method has too few formats."""
+    mean = of_method(units, method, value)
+    if (formats := mean[~mean.format.isin(TOP)].format.nunique()) < FEWEST_FORMATS:
+        return {"reason": f"{formats} formats, a law needs {FEWEST_FORMATS}"}
     found: dict[str, Any] = {
         "reason": None,
-        "rungs": rungs,
+        "formats": formats,
         "points": len(mean),
         "shapes": int(mean.label.nunique()),
         "forms": {},
@@ -103,20 +104,20 @@ def law(units: Frame, way: str, value: str) -> dict[str, Any]:
     return found
 
 
-def on_ladder(units: Frame, way: str, value: str) -> Frame:
-    """What `law` fits, a row per rung and shape: y, the mean of `value` over seeds, and x, the bits
-    of a code; fp32 and the cast to bf16 are the top of every ladder."""
+def of_method(units: Frame, method: str, value: str) -> Frame:
+    """What `law` fits, a row per format and shape: y, the mean of `value` over seeds, and x, the
+    bits of a code. fp32 and the cast to bf16 belong to every method."""
     on = units[
-        (units.way == way)
-        | ((units.way == "trained") & (units.rung == "fp32"))
-        | ((units.way == "cast") & (units.rung == "cast bf16"))
+        (units.method == method)
+        | ((units.method == "trained") & (units.format == "fp32"))
+        | ((units.method == "cast") & (units.format == "cast bf16"))
     ]
-    mean = on.groupby(["rung", "code_bits", "label"], as_index=False).agg(y=(value, "mean"))
+    mean = on.groupby(["format", "code_bits", "label"], as_index=False).agg(y=(value, "mean"))
     return mean.assign(x=mean.code_bits)
 
 
 def points(mean: Frame) -> estimate.Points:
-    """Of rows of `on_ladder`; clusters are shapes."""
+    """Of rows of `of_method`; clusters are shapes."""
     return estimate.Points(
         {"bits_per_weight": mean.x.to_numpy()},
         mean.y.to_numpy(),
@@ -134,8 +135,8 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
     n, k = len(mean), int(fit.free.sum()) + 1  # and the variance
     rss = float((error**2).sum())
     misses = []
-    for rung in mean.rung.unique():
-        rest, out = mean[mean.rung != rung], mean[mean.rung == rung]
+    for format in mean.format.unique():
+        rest, out = mean[mean.format != format], mean[mean.format == format]
         said = estimate.fit(name, points(rest), delta=np.inf, kept=4).predict(
             {"bits_per_weight": out.x.to_numpy()}
         )
@@ -158,20 +159,20 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
     }
 
 
-def _verdicts(kept: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
-    """What full models keep beside the published values, over shapes."""
-    out, at = [], kept.set_index(["way", "rung"])
-    for id, way, rung in EXPECTED.get(kind if kind in ("uniform", "text") else "people", ()):
+def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
+    """What full models retain beside the published values, over shapes."""
+    out, at = [], retained.set_index(["method", "format"])
+    for id, method, format in EXPECTED.get(kind if kind in ("uniform", "text") else "people", ()):
         value = published.get(id)
         measured = {
             "value": None,
             "interval": None,
-            "lacks": f"no full model was measured as {way} {rung}",
+            "lacks": f"no full model was measured as {method} {format}",
         }
-        if (way, rung) in at.index:
-            row = at.loc[(way, rung)]
+        if (method, format) in at.index:
+            row = at.loc[(method, format)]
             measured = {
-                "value": float(row.kept),
+                "value": float(row.retained),
                 "interval": None if math.isnan(row.low) else [float(row.low), float(row.high)],
                 "why": "one shape has no interval",
                 "method": "Student's t over shapes",
@@ -183,14 +184,16 @@ def _verdicts(kept: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
             published.verdict(
                 value.expected(),
                 measured,
-                at=f"{way} {rung}, {len(table.label.unique())} shapes",
+                at=f"{method} {format}, {len(table.label.unique())} shapes",
                 scale="published" if scale == "published" else "pocket",
             )
         )
     return out
 
 
-def judge(rows: Frame, table: Frame, name: str, without_rows: Sequence[str] = ()) -> dict[str, Any]:
+def numbers(
+    rows: Frame, table: Frame, name: str, without_rows: Sequence[str] = ()
+) -> dict[str, Any]:
     """Everything that precision.json says, JSON-able. ValueError, in one line, for a study without
     an fp32 run to compare with.
 
@@ -202,9 +205,9 @@ def judge(rows: Frame, table: Frame, name: str, without_rows: Sequence[str] = ()
             "no finished run in fp32 to compare with; a study of precision needs runs with "
             "train.precision=fp32 and train.qat=none"
         )
-    kept, chosen = bit_widths.kept(rows), bit_widths.capacity(rows)
+    retained, chosen = bit_widths.retained(rows), bit_widths.capacity(rows)
     units, whole = relative(chosen), bit_widths.full_models(rows)
-    ladders = [way for way in bit_widths.LADDERS if (rows.way == way).any()]
+    methods = [method for method in bit_widths.METHODS if (rows.method == method).any()]
     states, kind = table.status.value_counts(), str(table.kind.iloc[0])
     return plain(
         {
@@ -216,23 +219,26 @@ def judge(rows: Frame, table: Frame, name: str, without_rows: Sequence[str] = ()
                 "bits": "strict bits" if kind == "uniform" else "learned bits",
                 "parameters": "total",
                 "stored": "codes, scales, zero points and what is not quantized",
-                "kept": "full models: largest load of a shape",
+                "retained": "full models: largest load of a shape",
                 "capacity": "largest over the study's loads",
                 "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)",
             },
-            "kept": kept.to_dict("records"),
+            "retained": retained.to_dict("records"),
             "capacity": bit_widths.capacities(chosen).to_dict("records"),
             "laws": {
-                way: {"capacity": law(units, way, "relative"), "kept": law(whole, way, "kept")}
-                for way in ladders
+                method: {
+                    "capacity": law(units, method, "relative"),
+                    "retained": law(whole, method, "retained"),
+                }
+                for method in methods
             },
             "paired": [
                 row | {"question": question}
-                for question, frame in (("capacity", units), ("kept", whole))
+                for question, frame in (("capacity", units), ("retained", whole))
                 for one, other in COMPARED
                 for row in bit_widths.paired(frame, "signed", one, other)
             ],
-            "verdicts": _verdicts(kept, kind, table),
+            "verdicts": _verdicts(retained, kind, table),
             "notes": _notes(table, chosen, name, without_rows),
             "run_ids": {
                 **{
@@ -250,7 +256,7 @@ def judge(rows: Frame, table: Frame, name: str, without_rows: Sequence[str] = ()
 def _inputs_sha256(rows: Frame, table: Frame) -> str:
     """Digest of what is analysed: a row per run and format, and the state of every planned run; in
     an order of its own, so that the order of a table is free."""
-    used = rows[[*bit_widths.PARTS]].sort_values(["run_id", "way", "rung"], ignore_index=True)
+    used = rows[[*bit_widths.PARTS]].sort_values(["run_id", "method", "format"], ignore_index=True)
     states = table[["run_id", "status"]].sort_values("run_id", ignore_index=True)
     return hashlib.sha256(csv(used) + csv(states)).hexdigest()
 
@@ -301,10 +307,10 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
             f"{plural(len(without_rows), 'finished run')} not quantized yet, as their settings "
             f"ask: capacity measure --study {name}"
         )
-    for way, rungs in chosen[chosen.limited].groupby("way").rung.unique().items():
+    for method, formats in chosen[chosen.limited].groupby("method").format.unique().items():
         out.append(
-            f"{way}: {', '.join(rungs)}: some shape holds nearly all of the study's largest data "
-            f"there; more data would give more"
+            f"{method}: {', '.join(formats)}: some shape holds nearly all of the study's largest "
+            f"data there; more data would give more"
         )
     return out
 

@@ -1,10 +1,10 @@
 """What weights of b bits hold: formats of training, quantization after it, and quantization-aware
 training side by side.
 
-A ladder is one method of reaching fewer bits (`LADDERS`; JSON and tables call it `way`), a rung one
-width of its codes. Two questions are asked of each rung, and they have different answers. *Kept*:
-what a model that was trained full, on the most data of the study, still holds there, beside the
-fp32 model of the same shape, data and seed. *Capacity*: what the shape holds there at the size of
+A method reaches fewer bits per weight (`METHODS`), a format is one width of its codes. Two
+questions are asked of each format, and they have different answers. *Retained*: the share that a
+model still holds there which was trained full, on the most data of the study, beside the fp32 model
+of the same shape, data and seed. *Capacity*: what the shape holds there at the size of
 the study's data at which it holds most; a model that is not full has larger margins and survives
 coarser rounding.
 
@@ -37,8 +37,8 @@ FORMATS = (
     "qat_embeddings",
 )  # train settings that say in what a model was trained
 HELD = {"uniform": "strict_bits", "text": "bits"}  # by kind of data; of people "bits"
-# ladder -> words; formats of training are no ladders but single rungs
-LADDERS = {
+# method -> words; formats of training are points of their own
+METHODS = {
     "rtn": "rounded to nearest, all tensors",
     "gptq": "GPTQ, all tensors",
     "qat": "trained quantized, all tensors",
@@ -66,8 +66,8 @@ PARTS = (
     "label",
     "seed",
     "load",
-    "way",
-    "rung",
+    "method",
+    "format",
     "code_bits",
     "parameters",
     "held_bits",
@@ -89,23 +89,23 @@ def points(
     bits_per_parameter, bits_per_stored_bit.
 
     table: of `run_table.table`; quantized: of `run_table.quantized_table`; storage: run_id ->
-    stored bits per weight of the run itself. Way is a ladder, "trained" or "cast", rung what stands
-    on it. Symmetric or grouped variants are named in their ladder's name. held_bits of trained
+    stored bits per weight of the run itself. method: of METHODS, "trained" or "cast"; symmetric or
+    grouped variants have it in their name. held_bits of trained
     formats are in the arithmetic of training, all others in fp32.
     """
     trained = {run.run_id: run for run in configs}
     rows = []
     for row in table[table.status == "finished"].itertuples():
         run = trained[row.run_id]
-        way, rung, code = trained_as(run.train)
+        method, format, code = trained_as(run.train)
         rows.append(
             (
                 row.run_id,
                 row.label,
                 row.seed,
                 row.load,
-                way,
-                rung,
+                method,
+                format,
                 code,
                 row.parameters_total,
                 getattr(row, HELD.get(row.kind, "bits")),
@@ -113,15 +113,15 @@ def points(
             )
         )
     for row in quantized[quantized.method != "none"].itertuples() if len(quantized) else []:
-        way, rung = _after(row)
+        method, format = _after(row)
         rows.append(
             (
                 row.run_id,
                 row.label,
                 row.seed,
                 row.load,
-                way,
-                rung,
+                method,
+                format,
                 float(row.bits),
                 row.parameters_total,
                 row.held_bits,
@@ -136,14 +136,14 @@ def points(
 
 
 def trained_as(train: Train) -> tuple[str, str, float]:
-    """Way, rung and bits of a code of a run as it was trained."""
+    """Method, format and bits of a code of a run as it was trained."""
     if train.qat != "none":
         other = [train.precision] * (train.precision != "fp32") + [train.weights] * (
             train.weights != "fp32"
         )
-        way = "qat" if train.qat_embeddings else "qat maps"
+        method = "qat" if train.qat_embeddings else "qat maps"
         return (
-            " ".join([way, *other]),
+            " ".join([method, *other]),
             train.qat,
             CODE_BITS.get(train.qat) or float(train.qat.removeprefix("int")),
         )
@@ -153,7 +153,7 @@ def trained_as(train: Train) -> tuple[str, str, float]:
 
 
 def _after(row: Any) -> tuple[str, str]:
-    """Way and rung of a variant of quantization after training."""
+    """Method and format of a variant of quantization after training."""
     if row.method in ("bf16", "fp16"):
         return "cast", f"cast {row.method}"
     more = ["symmetric"] * bool(row.symmetric) + [row.granularity] * (row.granularity != "row")
@@ -165,44 +165,47 @@ def _after(row: Any) -> tuple[str, str]:
 
 def full_models(rows: Frame) -> Frame:
     """Units of full models, at the largest load of each shape, beside which an fp32 run of the same
-    data and seed stands: signed, the part of its bits that is held; kept, the same clipped at zero
-    for the laws."""
+    data and seed stands: signed, the part of its bits that is held; retained, the same clipped at
+    zero for the laws."""
     full = rows[rows.load == rows.groupby("label").load.transform("max")]
     fp32 = full[is_fp32(full)].groupby(["label", "seed"]).held_bits.first().rename("base")
     out = full.join(fp32, on=["label", "seed"]).dropna(subset="base")
     signed = out.held_bits / out.base
-    return out.assign(signed=signed, kept=signed.clip(lower=0.0))
+    return out.assign(signed=signed, retained=signed.clip(lower=0.0))
 
 
 def is_fp32(rows: Frame) -> Any:
     """Which rows are of models trained and measured in fp32."""
-    return (rows.way == "trained") & (rows.rung == "fp32")
+    return (rows.method == "trained") & (rows.format == "fp32")
 
 
-def kept(rows: Frame) -> Frame:
-    """What full models keep: one row per way and rung with kept (mean over shapes of the mean over
-    seeds of `full_models`), low and high (95%, Student's t over shapes), shapes, and stored bits
-    per weight."""
+def retained(rows: Frame) -> Frame:
+    """What full models retain: one row per method and format with retained (mean over shapes of the
+    mean over seeds of `full_models`), low and high (95%, Student's t over shapes),
+    shapes, and stored bits per weight."""
     units = full_models(rows)
-    shape = units.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
-        kept=("signed", "mean"), stored=("stored_bits_per_weight", "mean")
+    shape = units.groupby(["method", "format", "code_bits", "label"], as_index=False).agg(
+        retained=("signed", "mean"), stored=("stored_bits_per_weight", "mean")
     )
-    return _over_shapes(shape, "kept")
+    return _over_shapes(shape, "retained")
 
 
 def capacity(rows: Frame) -> Frame:
-    """The most that a shape holds on a rung over the data sizes of the study: one row per way, rung
-    and unit (label, seed), bits per parameter at the load whose mean over seeds is the largest;
-    limited: whether that is the largest load of the way and nearly all of it is held, so that more
-    data would give more."""
-    mean = rows.groupby(["way", "rung", "label", "load"]).bits_per_parameter.mean()
+    """The most that a shape holds in a format over the data sizes of the study: one row per method,
+    format and unit (label, seed), bits per parameter at the load whose mean over seeds is the
+    largest; limited: whether that is the largest load of the method and nearly all of it is held,
+    so that more data would give more."""
+    mean = rows.groupby(["method", "format", "label", "load"]).bits_per_parameter.mean()
     best = (
-        mean.groupby(["way", "rung", "label"]).idxmax().map(lambda key: key[-1]).rename("best_load")
+        mean.groupby(["method", "format", "label"])
+        .idxmax()
+        .map(lambda key: key[-1])
+        .rename("best_load")
     )
-    chosen = rows.join(best, on=["way", "rung", "label"])
+    chosen = rows.join(best, on=["method", "format", "label"])
     chosen = chosen[chosen.load == chosen.best_load]
-    most = rows.groupby(["way", "label"]).load.max().rename("most")
-    chosen = chosen.join(most, on=["way", "label"])
+    most = rows.groupby(["method", "label"]).load.max().rename("most")
+    chosen = chosen.join(most, on=["method", "label"])
     return chosen.assign(
         limited=(chosen.best_load == chosen.most)
         & (chosen.bits_per_parameter > HELD_WHOLE * chosen.load)
@@ -210,17 +213,17 @@ def capacity(rows: Frame) -> Frame:
 
 
 def capacities(chosen: Frame) -> Frame:
-    """`capacity` over shapes: way, rung, code_bits, capacity (bits per parameter), low, high,
+    """`capacity` over shapes: method, format, code_bits, capacity (bits per parameter), low, high,
     shapes, stored, per_stored_bit, loads."""
-    shape = chosen.groupby(["way", "rung", "code_bits", "label"], as_index=False).agg(
+    shape = chosen.groupby(["method", "format", "code_bits", "label"], as_index=False).agg(
         capacity=("bits_per_parameter", "mean"),
         stored=("stored_bits_per_weight", "mean"),
         load=("load", "first"),
         seeds=("seed", "nunique"),
     )
     out = _over_shapes(shape, "capacity")
-    loads = shape.groupby(["way", "rung"]).load.agg(["min", "max"])
-    out = out.join(loads, on=["way", "rung"]).rename(
+    loads = shape.groupby(["method", "format"]).load.agg(["min", "max"])
+    out = out.join(loads, on=["method", "format"]).rename(
         columns={"min": "load_low", "max": "load_high"}
     )
     return out.assign(per_stored_bit=out.capacity / out.stored)
@@ -228,12 +231,14 @@ def capacities(chosen: Frame) -> Frame:
 
 def _over_shapes(shape: Frame, number: str) -> Frame:
     rows = []
-    for (way, rung, code), part in shape.groupby(["way", "rung", "code_bits"], sort=False):
+    for (method, format, code), part in shape.groupby(
+        ["method", "format", "code_bits"], sort=False
+    ):
         low, high = t_interval(part[number])
         rows.append(
             {
-                "way": way,
-                "rung": rung,
+                "method": method,
+                "format": format,
                 "code_bits": code,
                 number: part[number].mean(),
                 "low": low,
@@ -242,27 +247,27 @@ def _over_shapes(shape: Frame, number: str) -> Frame:
                 "stored": part.stored.mean(),
             }
         )
-    order = {way: i for i, way in enumerate(("trained", "cast", *LADDERS))}
+    order = {method: i for i, method in enumerate(("trained", "cast", *METHODS))}
     out = pd.DataFrame(
-        rows, columns=["way", "rung", "code_bits", number, "low", "high", "shapes", "stored"]
+        rows, columns=["method", "format", "code_bits", number, "low", "high", "shapes", "stored"]
     )
-    out = out.assign(order=out.way.map(lambda way: order.get(way, len(order))))
+    out = out.assign(order=out.method.map(lambda method: order.get(method, len(order))))
     return out.sort_values(
-        ["order", "way", "code_bits", "rung"],
+        ["order", "method", "code_bits", "format"],
         ascending=[True, True, False, True],
         ignore_index=True,
     ).drop(columns="order")
 
 
 def paired(values: Frame, number: str, one: str, other: str) -> list[dict[str, Any]]:
-    """Rung by rung, by how much `one` exceeds `other` (ways), in pairs of one shape and seed: mean,
-    its 95% interval over pairs (Student's t), pairs, wins.
+    """By format, by how much method `one` exceeds method `other` in pairs of one shape and seed:
+    mean, its 95% interval over pairs (Student's t), pairs, wins.
 
-    values: rows with run_id, label, seed, way, rung and the number. Pairs of one shape are taken as
-    independent: seeds differ in data and weights.
+    values: rows with run_id, label, seed, method, format and the number. Pairs of one shape are
+    taken as independent: seeds differ in data and weights.
     """
-    sides = [values[(values.way == way) & values[number].notna()] for way in (one, other)]
-    equal = ["rung", "code_bits", "label", "seed"]
+    sides = [values[(values.method == method) & values[number].notna()] for method in (one, other)]
+    equal = ["format", "code_bits", "label", "seed"]
     try:
         found = pairing.matched(sides[0], sides[1], equal).frame
     except pairing.SeveralPartners as error:
@@ -271,12 +276,12 @@ def paired(values: Frame, number: str, one: str, other: str) -> list[dict[str, A
             "a study of precision has one run of each shape, data size, seed and format"
         ) from None
     out = []
-    for (rung, code), part in found.groupby(["rung", "code_bits"]):
+    for (format, code), part in found.groupby(["format", "code_bits"]):
         difference = (part[f"{number}_a"] - part[f"{number}_b"]).to_numpy()
         low, high = t_interval(difference)
         out.append(
             {
-                "rung": rung,
+                "format": format,
                 "code_bits": code,
                 "one": one,
                 "other": other,

@@ -1,5 +1,5 @@
-"""Errors of the laws of ladders, rung by rung: means over shapes, clipped at zero as for the fits,
-of the preferred form of each ladder."""
+"""Errors of the laws of bit width, format by format: means over shapes, clipped at zero as for the
+fits, of the preferred form of each method."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ from capacity.fitting import forms
 
 
 def residuals(finding: Finding) -> list[Residuals]:
-    """In percent of fp32's bits, what is kept first; a question without a law has none."""
+    """In percent of fp32's bits, what is retained first; a question without a law has none."""
     out = []
     for question, words in QUESTIONS:
         laws = finding.numbers["laws"].items()
-        parts = [_ladder(finding.numbers, way, both[question], question) for way, both in laws]
+        parts = [
+            _of_method(finding.numbers, method, both[question], question) for method, both in laws
+        ]
         if shown := [part for part in parts if part is not None]:
             name = f"{words}, per format"
             out.append(Residuals(name, question, "% of fp32", "bits of a code", pd.concat(shown)))
     return out
 
 
-def _ladder(fit: Mapping[str, Any], way: str, law: Mapping[str, Any], question: str) -> Frame:
+def _of_method(fit: Mapping[str, Any], method: str, law: Mapping[str, Any], question: str) -> Frame:
     if law["reason"] or law["preferred"] is None:
         return None
-    unit = 1.0 if question == "kept" else _fp32(fit)
-    rows = [row for row in fit[question] if row["way"] == way]
+    unit = 1.0 if question == "retained" else _fp32(fit)
+    rows = [row for row in fit[question] if row["method"] == method]
     bits = [row["code_bits"] for row in rows]
     measured = np.array([max(row[question], 0.0) / unit for row in rows])
     parameters = law["forms"][law["preferred"]]["parameters"]
     values = {key: entry["value"] for key, entry in parameters.items()}
     predicted = forms.form(law["preferred"]).predict({"bits_per_weight": bits}, values)
-    names = [f"{way} {row['rung']}" for row in rows]
-    return points(way, bits, 100 * (predicted - measured), name=names)
+    names = [f"{method} {row['format']}" for row in rows]
+    return points(method, bits, 100 * (predicted - measured), name=names)
 
 
 def _fp32(fit: Mapping[str, Any]) -> float:
@@ -47,5 +49,5 @@ def _fp32(fit: Mapping[str, Any]) -> float:
     return next(
         row["capacity"]
         for row in fit["capacity"]
-        if (row["way"], row["rung"]) == ("trained", "fp32")
+        if (row["method"], row["format"]) == ("trained", "fp32")
     )

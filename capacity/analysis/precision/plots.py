@@ -25,7 +25,7 @@ NAMES = {
     "rtn": "rounded to nearest",
     "gptq": "GPTQ",
     "qat": "trained quantized",
-}  # where all tensors are not quantized, ladders of maps
+}  # where all tensors are not quantized, methods of maps
 MARKS: dict[str, Look] = {
     "rtn": ("s", COLORS[1]),
     "gptq": ("^", COLORS[0]),
@@ -35,17 +35,17 @@ FULL: Look = ("D", INK)  # formats of 32 and 16 bits
 CODES = (1, 2, 4, 8, 16, 32)
 
 
-def kept_figure(fit: Fit) -> Figure:
-    """What full models keep of fp32's bits against the bits of a code (log2 axis), with the form of
-    least held-out error by ladder (dashed)."""
-    return _ladder(fit, "kept", 1.0, "held bits, part of fp32's")
+def retained_figure(fit: Fit) -> Figure:
+    """What full models retain of fp32's bits against the bits of a code (log2 axis), with the form
+    of least held-out error by method (dashed)."""
+    return _by_bits(fit, "retained", 1.0, "held bits, part of fp32's")
 
 
-def ladder_figure(fit: Fit) -> Figure:
-    """The precision ladder: the most that a shape holds over data sizes, in bits per parameter,
-    against the bits of a code; as `kept_figure`."""
-    at = {(row["way"], row["rung"]): row["capacity"] for row in fit["capacity"]}
-    return _ladder(
+def capacity_figure(fit: Fit) -> Figure:
+    """The most that a shape holds over data sizes, in bits per parameter,
+    against the bits of a code; as `retained_figure`."""
+    at = {(row["method"], row["format"]): row["capacity"] for row in fit["capacity"]}
+    return _by_bits(
         fit, "capacity", at.get(("trained", "fp32"), 1.0), "capacity (bits per parameter)"
     )
 
@@ -57,26 +57,26 @@ def stored_figure(fit: Fit) -> Figure:
         figure, ax = panel(legend=_legend(fit, values, law=False))
         for row in fit["capacity"]:
             if look := _look(fit, row):
-                name = f"stored {row['way']} {row['rung']}"
+                name = f"stored {row['method']} {row['format']}"
                 _point(ax, (row["stored"], row["per_stored_bit"]), None, look, name)
         _finish(ax, "stored bits per weight, with scales", "bits held per stored bit")
         return figure
 
 
-def _ladder(fit: Fit, question: str, unit: float, label: str) -> Figure:
+def _by_bits(fit: Fit, question: str, unit: float, label: str) -> Figure:
     with rc_context(RC):
         values = [row[question] for row in fit[question]]
         figure, ax = panel(legend=_legend(fit, values, law=True))
         for row in fit[question]:
             if look := _look(fit, row):
                 ends = None if row["low"] is None else (row["low"], row["high"])
-                name = f"{question} {row['way']} {row['rung']}"
+                name = f"{question} {row['method']} {row['format']}"
                 _point(ax, (row["code_bits"], row[question]), ends, look, name)
-        for way, (_, color) in MARKS.items():
-            law = fit["laws"].get(_way(fit, way), {}).get(question)
+        for method, (_, color) in MARKS.items():
+            law = fit["laws"].get(_drawn(fit, method), {}).get(question)
             if law and law.get("preferred") and not law["poor"]:
                 xs, ys = _curve(law["preferred"], law["forms"][law["preferred"]])
-                name = f"law {question} {way}"
+                name = f"law {question} {method}"
                 ax.plot(xs, unit * ys, color=color, ls="--", lw=0.9, zorder=2, gid=name)
         # whiskers of few shapes may be longer than the panel
         ax.set_ylim(top=min(ax.get_ylim()[1], 1.6 * max(values)))
@@ -104,9 +104,9 @@ def _finish(ax: Axes, x: str, y: str) -> None:
 def _legend(fit: Fit, values: Sequence[float], law: bool) -> list[Line2D]:
     line: dict[str, Any] = {"ls": "--", "lw": 0.9} if law else {}
     handles = [
-        entry(NAMES[way], color=color, marker=mark, ms=4.2, **line)
-        for way, (mark, color) in MARKS.items()
-        if _way(fit, way)
+        entry(NAMES[method], color=color, marker=mark, ms=4.2, **line)
+        for method, (mark, color) in MARKS.items()
+        if _drawn(fit, method)
     ]
     handles.append(entry("32 and 16 bits", color=INK, marker="D", ms=3.4))
     if any(value <= 0 for value in values):
@@ -114,17 +114,19 @@ def _legend(fit: Fit, values: Sequence[float], law: bool) -> list[Line2D]:
     return handles + ([entry("best form held out", color=INK, ls="--", lw=0.9)] if law else [])
 
 
-def _way(fit: Fit, way: str) -> str | None:
-    """The ladder of all tensors, or where the study has none of maps only; None without either."""
-    have = {row["way"] for row in fit["capacity"]}
-    return next((name for name in (way, f"{way} maps") if name in have), None)
+def _drawn(fit: Fit, method: str) -> str | None:
+    """The method of all tensors, or where the study has none of maps only; None without either."""
+    have = {row["method"] for row in fit["capacity"]}
+    return next((name for name in (method, f"{method} maps") if name in have), None)
 
 
 def _look(fit: Fit, row: Row) -> Look | None:
-    """Marker and colour of a row; None for a ladder that is not drawn."""
-    if row["way"] in ("trained", "cast"):
+    """Marker and colour of a row; None for a method that is not drawn."""
+    if row["method"] in ("trained", "cast"):
         return FULL
-    return next((look for way, look in MARKS.items() if _way(fit, way) == row["way"]), None)
+    return next(
+        (look for method, look in MARKS.items() if _drawn(fit, method) == row["method"]), None
+    )
 
 
 def _point(

@@ -1,5 +1,5 @@
-"""What a study of precision found, in words: what is kept and held in every format, laws of the
-ladders, pairs of methods, published values."""
+"""What a study of precision found, in words: share retained and capacity in every format, laws of
+bit width, pairs of methods, published values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
-from capacity.analysis.precision.bit_widths import LADDERS, TRAINED
+from capacity.analysis.precision.bit_widths import METHODS, TRAINED
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.frames import Frame
 from capacity.base.table import Column, Table
@@ -33,8 +33,8 @@ from capacity.base.words import capitalized, digits, ends, plural
 Row = Mapping[str, Any]
 
 CAPTIONS = {
-    "ladder": "Capacity against the bits of a weight",
-    "kept": "What a full model keeps at fewer bits",
+    "capacity": "Capacity against the bits of a weight",
+    "retained": "What a full model retains at fewer bits",
     "stored": "Bits held per stored bit",
 }
 ANSWERED = (
@@ -43,13 +43,13 @@ ANSWERED = (
     ("qat", "int4"),
     ("trained", "bf16"),
 )  # formats that the answers name, where the study has them
-QUESTIONS = (("kept", "kept by full models"), ("capacity", "capacity"))
-METHODS = {"trained": "trained in", "cast": "cast after training", **LADDERS}
+QUESTIONS = (("retained", "retained by full models"), ("capacity", "capacity"))
+HEADS = {"trained": "trained in", "cast": "cast after training", **METHODS}
 FORMATS = (
     Column("format", right=False),
     Column("stored", "stored bits per weight: codes, scales, zero points and all the rest"),
-    Column("kept, %", "what a full model still holds, in percent of fp32's bits"),
-    Column("95%", "of what is kept, Student's t over shapes"),
+    Column("retained, %", "what a full model still holds, in percent of fp32's bits"),
+    Column("95%", "of the share retained, Student's t over shapes"),
     Column("capacity", "the most that a shape holds over the study's data, bits per parameter"),
     Column("95% of capacity", "Student's t over shapes", detail=True),
     Column("held per stored bit", "capacity / stored bits per weight", detail=True),
@@ -84,7 +84,7 @@ def document(finding: Finding) -> Document:
     fit = finding.numbers
     laws = [law for question, words in QUESTIONS for law in _laws(fit, question, words)]
     sections = [
-        Section("formats", "What is kept and held in every format", [_formats(fit)]),
+        Section("formats", "Share retained and capacity in every format", [_formats(fit)]),
         Section("laws", "Laws of the bits b of a code", [Laws(laws, LAWS_NOTE)]),
     ]
     if fit["paired"]:
@@ -104,7 +104,7 @@ def document(finding: Finding) -> Document:
         [
             ("bits", c["bits"]),
             P_TOTAL,
-            ("kept", c["kept"]),
+            ("retained", c["retained"]),
             ("capacity", c["capacity"]),
             ("stored bits", c["stored"]),
             ("intervals", c["intervals"]),
@@ -119,24 +119,26 @@ def document(finding: Finding) -> Document:
 
 
 def _at(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    return {(row["way"], row["rung"]): row for row in rows}
+    return {(row["method"], row["format"]): row for row in rows}
 
 
 def _answers(fit: Row) -> list[str]:
-    kept, most, part = _at(fit["kept"]), _at(fit["capacity"]), fit["fp32_of_data"]
+    retained, most, part = _at(fit["retained"]), _at(fit["capacity"]), fit["fp32_of_data"]
     full = part is None or part["high"] < 1 / CORNER
     models = "full models" if full else "models at the largest data"
     answers = []
-    for way, rung in ANSWERED:
-        if (row := kept.get((way, rung))) is None:
+    for method, format in ANSWERED:
+        if (row := retained.get((method, format))) is None:
             continue
-        words = f"{rung}, {LADDERS[way]}" if way in LADDERS else f"trained in {TRAINED[rung]}"
-        below = ", worse than a code of equal lengths" if row["kept"] < 0 else ""
+        words = (
+            f"{format}, {METHODS[method]}" if method in METHODS else f"trained in {TRAINED[format]}"
+        )
+        below = ", worse than a code of equal lengths" if row["retained"] < 0 else ""
         told = (
-            f"{capitalized(words)}: {models} keep **{100 * row['kept']:.1f}%** of fp32's bits"
+            f"{capitalized(words)}: {models} retain **{100 * row['retained']:.1f}%** of fp32's bits"
             f"{_quoted(row, 100, 1)}{below}"
         )
-        if full and (held := most.get((way, rung))):
+        if full and (held := most.get((method, format))):
             told += (
                 f"; the most held there is {held['capacity']:.2f} bits per parameter"
                 f"{_quoted(held, 1, 2)}"
@@ -160,14 +162,14 @@ def _densest(rows: Sequence[Row]) -> str:
     best, *rest = sorted(rows, key=lambda row: -row["per_stored_bit"])
     told = (
         f"Most bits held per stored bit: **{digits(best['per_stored_bit'])}**, by "
-        f"{LADDERS.get(best['way'], best['way'])}, {best['rung']} ({best['stored']:.2f} stored "
-        "bits per weight, scales included)"
+        f"{METHODS.get(best['method'], best['method'])}, {best['format']} "
+        f"({best['stored']:.2f} stored bits per weight, scales included)"
     )
     if rest:
         second = rest[0]
         told += (
             f"; next {digits(second['per_stored_bit'])}, by "
-            f"{LADDERS.get(second['way'], second['way'])}, {second['rung']}"
+            f"{METHODS.get(second['method'], second['method'])}, {second['format']}"
         )
     return f"{told}. No interval."
 
@@ -180,27 +182,27 @@ def _fullness(part: Row, full: bool) -> str:
     if full:
         return f"{told}."
     return (
-        f'{told}: where nearly all is held the data, not the model, set the bits, and "kept" is '
-        "not that of a full model."
+        f"{told}: where nearly all is held the data, not the model, set the bits, and the share "
+        "retained is not that of a full model."
     )
 
 
 def _formats(fit: Row) -> Table:
-    kept, most = _at(fit["kept"]), _at(fit["capacity"])
+    retained, most = _at(fit["retained"]), _at(fit["capacity"])
     cells: list[list[str]] = []
     last = None
-    for way, rung in dict.fromkeys([*most, *kept]):
-        if way != last:
-            cells.append([METHODS.get(way, way)])
-        last = way
-        mine, held = kept.get((way, rung)), most.get((way, rung))
+    for method, format in dict.fromkeys([*most, *retained]):
+        if method != last:
+            cells.append([HEADS.get(method, method)])
+        last = method
+        mine, held = retained.get((method, format)), most.get((method, format))
         either = held or mine or {}
-        name = TRAINED.get(rung, rung) if way == "trained" else rung.removeprefix("cast ")
+        name = TRAINED.get(format, format) if method == "trained" else format.removeprefix("cast ")
         cells.append(
             [
                 name,
                 f"{either['stored']:.2f}",
-                "–" if mine is None else digits(100 * mine["kept"], 4),
+                "–" if mine is None else digits(100 * mine["retained"], 4),
                 _ends(mine, 100, 4),
                 "–" if held is None else digits(held["capacity"]),
                 _ends(held, 1),
@@ -209,9 +211,9 @@ def _formats(fit: Row) -> Table:
             ]
         )
     key = (
-        "kept: what a model trained full still holds, in percent of fp32's bits; capacity: the "
-        "most that a shape holds over the study's data sizes, bits per parameter; 95%: Student's t "
-        "over shapes"
+        "retained: what a model trained full still holds, in percent of fp32's bits; capacity: "
+        "the most that a shape holds over the study's data sizes, bits per parameter; 95%: "
+        "Student's t over shapes"
     )
     return Table(FORMATS, cells, key=key, name="formats")
 
@@ -226,8 +228,8 @@ def _ends(row: Row | None, times: float, significant: int = 3) -> str:
 
 def _laws(fit: Row, question: str, words: str) -> list[Law]:
     return [
-        _law(f"{words}, {LADDERS.get(way, way)}", both[question])
-        for way, both in fit["laws"].items()
+        _law(f"{words}, {METHODS.get(method, method)}", both[question])
+        for method, both in fit["laws"].items()
     ]
 
 
@@ -261,7 +263,7 @@ def _pairs(rows: Sequence[Row]) -> Table:
     last = None
     for row in rows:
         question = dict(QUESTIONS)[row["question"]]
-        one, other = (LADDERS.get(row[side], row[side]) for side in ("one", "other"))
+        one, other = (METHODS.get(row[side], row[side]) for side in ("one", "other"))
         head = f"{question}: {one} - {other}"
         if head != last:
             cells.append([head])
@@ -269,7 +271,7 @@ def _pairs(rows: Sequence[Row]) -> Table:
         interval = None if row["low"] is None else [row["low"], row["high"]]
         cells.append(
             [
-                row["rung"],
+                row["format"],
                 f"{row['difference']:+.3f}",
                 ends(interval) or "–",
                 f"{row['pairs']:,}",

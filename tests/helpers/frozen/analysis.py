@@ -30,7 +30,7 @@ CLASSES = {"saturated": "capacity_limited", "underfilled": "data_limited"}
 TRAINED = (
     "trained",
     "qat",
-)  # first words of ways that are runs of their own, not quantized afterwards
+)  # first words of methods that are runs of their own, not quantized afterwards
 
 # What the committed tables do not hold: study -> {path in the fit file: reason}. Where a study has
 # records.jsonl.gz it is fitted from these and nothing is left out.
@@ -111,11 +111,11 @@ def _judged(study: Study, runs: pd.DataFrame, results: Path = Path("no results")
 
 
 def _precision(study: Study, runs: pd.DataFrame) -> Refit:
-    """From rows.csv, put back into the order of the records: notes name rungs in the order of
+    """From rows.csv, put back into the order of the records: notes name formats in the order of
     rows."""
     place = {run.run_id: i for i, run in enumerate(study.runs)}
     rows = table_of(study.name, "rows.csv")
-    after = ~rows.way.str.split().str[0].isin(TRAINED)
+    after = ~rows.method.str.split().str[0].isin(TRAINED)
     first = rows[~after].sort_values("run_id", kind="stable")
     then = (
         rows[after]
@@ -125,7 +125,7 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
     )
     done = set(runs.run_id[runs.status == "finished"]) - set(then.run_id)
     without = [run.run_id for run in study.runs if run.quantize.methods and run.run_id in done]
-    found = precision_laws.judge(pd.concat([first, then]), runs, study.name, without)
+    found = precision_laws.numbers(pd.concat([first, then]), runs, study.name, without)
     text = render(kinds.document(Finding("precision", precision_laws.FILE, found, {})))
     return Refit("precision", _as_json(found), text, {})
 

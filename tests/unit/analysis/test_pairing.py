@@ -44,6 +44,6 @@ def test_a_run_with_two_partners_is_refused_by_name_and_side(swapped):
 
 
 def test_one_run_may_have_a_row_for_each_value_of_what_is_equal():
-    one = pd.DataFrame({"run_id": "r", "rung": ["int8", "int4"], "held": [3.0, 2.0]})
-    found = matched(one, one.assign(held=[2.5, 1.0]), ["rung"])
+    one = pd.DataFrame({"run_id": "r", "format": ["int8", "int4"], "held": [3.0, 2.0]})
+    found = matched(one, one.assign(held=[2.5, 1.0]), ["format"])
     assert list(found.frame.held_a - found.frame.held_b) == [0.5, 1.0]

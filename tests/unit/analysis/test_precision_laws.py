@@ -1,6 +1,7 @@
-"""Studies of precision: tables to ladders, what is kept, what is held at most, laws, pairs, and the
-command on real runs."""
+"""Studies of precision: tables to methods, what is retained, what is held at most, laws, pairs, and
+the command on real runs."""
 
+import copy
 import json
 import math
 
@@ -25,23 +26,23 @@ def words(found):
     return render(kinds.document(Finding("precision", precision_laws.FILE, found, {})))
 
 
-def planted(kept, noise=0.0, loads=(1.5, 5.0), seeds=(0, 1), ways=("rtn", "gptq"), **over):
-    """Rows as `bit_widths.points` makes them: fp32 runs that hold min(load, C), ladders that keep
-    `kept(way, bits)` of that; over: (way, bits, load) -> the part kept instead."""
+def planted(retained, noise=0.0, loads=(1.5, 5.0), seeds=(0, 1), methods=("rtn", "gptq"), **over):
+    """Rows as `bit_widths.points` makes them: fp32 runs that hold min(load, C), methods that
+    retain `retained(method, bits)` of that; instead: (method, bits, load) -> the part retained."""
     draw, rows = np.random.default_rng(0), []
     for label, (p, c) in SHAPES.items():
         for load_, seed in ((x, s) for x in loads for s in seeds):
             held = min(0.98 * load_, c) * p
 
-            def row(way, rung, code, part, stored):
+            def row(method, format, code, part, stored):
                 value = held * part + noise * p * draw.normal()
                 return (
                     f"{label}-{load_}-{seed}",
                     label,
                     seed,
                     load_,
-                    way,
-                    rung,
+                    method,
+                    format,
                     code,
                     p,
                     value,
@@ -50,13 +51,13 @@ def planted(kept, noise=0.0, loads=(1.5, 5.0), seeds=(0, 1), ways=("rtn", "gptq"
 
             rows.append(row("trained", "fp32", 32.0, 1.0, 32.0))
             rows.append(row("cast", "cast bf16", 16.0, 1.0, 16.0))
-            for way in ways:
+            for method in methods:
                 rows += [
                     row(
-                        way,
+                        method,
                         f"int{b}",
                         float(b),
-                        over.get("instead", {}).get((way, b, load_), kept(way, b)),
+                        over.get("instead", {}).get((method, b, load_), retained(method, b)),
                         b + 0.25,
                     )
                     for b in BITS
@@ -68,46 +69,54 @@ def planted(kept, noise=0.0, loads=(1.5, 5.0), seeds=(0, 1), ways=("rtn", "gptq"
     )
 
 
-def test_kept_is_about_full_models_and_capacity_about_the_best_load():
+def test_retained_is_about_full_models_and_capacity_about_the_best_load():
     """At 4 bits a full model keeps a tenth, one with room nine tenths, which is more in bits."""
-    rows = planted(lambda way, b: 1.0, instead={("rtn", 4, 5.0): 0.1, ("rtn", 4, 1.5): 0.9})
-    kept = bit_widths.kept(rows).set_index(["way", "rung"])
-    assert kept.loc[("rtn", "int4"), "kept"] == pytest.approx(0.1) and kept.loc[
-        ("gptq", "int4"), "kept"
+    rows = planted(lambda method, b: 1.0, instead={("rtn", 4, 5.0): 0.1, ("rtn", 4, 1.5): 0.9})
+    retained = bit_widths.retained(rows).set_index(["method", "format"])
+    assert retained.loc[("rtn", "int4"), "retained"] == pytest.approx(0.1) and retained.loc[
+        ("gptq", "int4"), "retained"
     ] == pytest.approx(1.0)
-    assert kept.loc[("trained", "fp32"), "kept"] == 1.0
+    assert retained.loc[("trained", "fp32"), "retained"] == 1.0
     most = bit_widths.capacity(rows)
-    mine = most[(most.way == "rtn") & (most.rung == "int4")]
+    mine = most[(most.method == "rtn") & (most.format == "int4")]
     assert (
         set(mine.load) == {1.5}
         and not mine.limited.any()
         and np.allclose(mine.bits_per_parameter, 0.9 * 0.98 * 1.5)
     )
-    over = bit_widths.capacities(most).set_index(["way", "rung"]).loc[("rtn", "int4")]
+    over = bit_widths.capacities(most).set_index(["method", "format"]).loc[("rtn", "int4")]
     assert (
         over.capacity == pytest.approx(1.323)
         and over.load_low == over.load_high == 1.5
         and over.per_stored_bit == pytest.approx(1.323 / 4.25)
     )
-    other = most[(most.way == "gptq") & (most.rung == "int4")]
+    other = most[(most.method == "gptq") & (most.format == "int4")]
     assert set(other.load) == {5.0} and not other.limited.any()
     small = bit_widths.capacity(rows[rows.load == 1.5])
-    assert small[small.rung == "fp32"].limited.all() and small[small.rung == "int8"].limited.all()
+    assert (
+        small[small.format == "fp32"].limited.all() and small[small.format == "int8"].limited.all()
+    )
 
 
-def test_order_of_ways_and_rungs():
-    found = bit_widths.kept(planted(lambda way, b: 1.0))
-    assert list(dict.fromkeys(found.way)) == ["trained", "cast", "rtn", "gptq"]
-    assert list(found[found.way == "rtn"].rung) == [f"int{b}" for b in BITS]
+def test_order_of_methods_and_formats():
+    found = bit_widths.retained(planted(lambda method, b: 1.0))
+    assert list(dict.fromkeys(found.method)) == ["trained", "cast", "rtn", "gptq"]
+    assert list(found[found.method == "rtn"].format) == [f"int{b}" for b in BITS]
 
 
 def test_intervals_are_over_shapes_and_need_two():
-    rows = planted(lambda way, b: 0.8, noise=0.02)
-    found = bit_widths.kept(rows).set_index(["way", "rung"]).loc[("rtn", "int8")]
+    rows = planted(lambda method, b: 0.8, noise=0.02)
+    found = bit_widths.retained(rows).set_index(["method", "format"]).loc[("rtn", "int8")]
     assert (
-        found.shapes == 3 and found.low < found.kept < found.high and found.high - found.low < 0.2
+        found.shapes == 3
+        and found.low < found.retained < found.high
+        and found.high - found.low < 0.2
     )
-    one = bit_widths.kept(rows[rows.label == "2x8"]).set_index(["way", "rung"]).loc[("rtn", "int8")]
+    one = (
+        bit_widths.retained(rows[rows.label == "2x8"])
+        .set_index(["method", "format"])
+        .loc[("rtn", "int8")]
+    )
     assert math.isnan(one.low) and one.shapes == 1
 
 
@@ -123,17 +132,17 @@ def test_intervals_are_over_shapes_and_need_two():
 def test_the_planted_law_is_found_and_preferred(name, theta):
     from capacity.fitting import forms
 
-    def part(way, b):
+    def part(method, b):
         return (
             float(forms.form(name).predict({"bits_per_weight": b}, theta)[0])
-            if way == "gptq"
+            if method == "gptq"
             else 0.5
         )
 
     rows = planted(part, noise=0.004, loads=(5.0,), seeds=(0, 1, 2))
     units = precision_laws.relative(bit_widths.capacity(rows))
     found = precision_laws.law(units, "gptq", "relative")
-    assert found["reason"] is None and found["rungs"] == 6 and found["shapes"] == 3
+    assert found["reason"] is None and found["formats"] == 6 and found["shapes"] == 3
     errors = {form: told["held_out"] for form, told in found["forms"].items()}
     assert (
         errors[name] == min(errors.values())
@@ -147,13 +156,13 @@ def test_the_planted_law_is_found_and_preferred(name, theta):
 
 def test_pairs_compare_the_same_shape_and_seed_and_keep_the_sign():
     rows = planted(
-        lambda way, b: (
-            {"gptq": -0.1, "rtn": -0.4}[way] if b == 2 else {"gptq": 0.6, "rtn": 0.5}[way]
+        lambda method, b: (
+            {"gptq": -0.1, "rtn": -0.4}[method] if b == 2 else {"gptq": 0.6, "rtn": 0.5}[method]
         ),
         noise=0.001,
     )
     units = precision_laws.relative(bit_widths.capacity(rows))
-    found = {row["rung"]: row for row in bit_widths.paired(units, "signed", "gptq", "rtn")}
+    found = {row["format"]: row for row in bit_widths.paired(units, "signed", "gptq", "rtn")}
     assert found["int4"]["pairs"] == 6 == found["int4"]["wins"]
     assert (
         found["int4"]["difference"] == pytest.approx(0.1, abs=0.01) and found["int4"]["low"] > 0.05
@@ -164,11 +173,11 @@ def test_pairs_compare_the_same_shape_and_seed_and_keep_the_sign():
     assert (units.relative >= 0).all() and (units.signed < 0).any()
 
 
-def test_ladders_with_few_rungs_have_no_law_and_a_study_needs_fp32():
-    rows = planted(lambda way, b: 0.5)
-    short = rows[~rows.rung.isin(["int6", "int5", "int3"])]
+def test_methods_with_few_formats_have_no_law_and_a_study_needs_fp32():
+    rows = planted(lambda method, b: 0.5)
+    short = rows[~rows.format.isin(["int6", "int5", "int3"])]
     assert (
-        "3 rungs"
+        "3 formats"
         in precision_laws.law(
             precision_laws.relative(bit_widths.capacity(short)), "rtn", "relative"
         )["reason"]
@@ -183,11 +192,11 @@ def test_ladders_with_few_rungs_have_no_law_and_a_study_needs_fp32():
         }
     )
     with pytest.raises(ValueError, match="no finished run in fp32"):
-        precision_laws.judge(rows[rows.rung != "fp32"], table, "x")
+        precision_laws.numbers(rows[rows.format != "fp32"], table, "x")
 
 
 @pytest.mark.parametrize(
-    "kind, rung, part, verdict",
+    "kind, format, part, verdict",
     [
         ("bios", "int4", 0.35, "agrees"),
         ("bios", "int4", 0.8, "differs"),
@@ -196,17 +205,17 @@ def test_ladders_with_few_rungs_have_no_law_and_a_study_needs_fp32():
     ],
 )
 def test_full_models_stand_beside_published_values_with_the_words_of_the_rule(
-    kind, rung, part, verdict
+    kind, format, part, verdict
 ):
-    rows = planted(lambda way, b: part, noise=0.001, ways=("gptq maps",))
-    other = rows[rows.rung == "fp32"].assign(
-        rung="bf16", code_bits=16.0, held_bits=lambda r: r.held_bits * part
+    rows = planted(lambda method, b: part, noise=0.001, methods=("gptq maps",))
+    other = rows[rows.format == "fp32"].assign(
+        format="bf16", code_bits=16.0, held_bits=lambda r: r.held_bits * part
     )
     table = pd.DataFrame(
         {"status": "finished", "kind": kind, "run_id": rows.run_id.unique()}
     ).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
-    found = precision_laws.judge(pd.concat([rows, other]), table, "x")
-    mine = next(row for row in found["verdicts"] if rung in row["at"])
+    found = precision_laws.numbers(pd.concat([rows, other]), table, "x")
+    mine = next(row for row in found["verdicts"] if format in row["at"])
     assert (
         mine["verdict"].lower() == verdict
         and mine["scale"] == "pocket"
@@ -224,38 +233,47 @@ DATA = {
 
 
 def finding(rows, table):
-    numbers = precision_laws.judge(rows, table, "x")
+    numbers = precision_laws.numbers(rows, table, "x")
     return Finding("precision", "precision.json", numbers, {"runs.csv": table})
 
 
 def test_errors_of_laws_and_the_words_of_the_document_come_out_of_the_finding():
     rows = planted(
-        lambda way, b: float(max(0.0, 1 - 200 * 4.0**-b)), noise=0.001, ways=("rtn", "gptq")
+        lambda method, b: float(max(0.0, 1 - 200 * 4.0**-b)), noise=0.001, methods=("rtn", "gptq")
     )
     table = pd.DataFrame(
         {"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}
     ).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
     found = finding(rows, table)
     fit = found.numbers
-    assert (fit["kind"], fit["schema"], fit["data_kind"]) == ("precision", 2, "uniform")
-    kept, most = kind.residuals(found)
-    assert kept.key == "kept" and most.key == "capacity" and len(kept.points) == 2 * len(BITS)
-    best = fit["laws"]["rtn"]["kept"]["forms"][fit["laws"]["rtn"]["kept"]["preferred"]]
+    assert (fit["kind"], fit["schema"], fit["data_kind"]) == (
+        "precision",
+        precision_laws.SCHEMA,
+        "uniform",
+    )
+    retained, most = kind.residuals(found)
     assert (
-        np.abs(kept.points[kept.points.series == "rtn"].error).max() < 5 and best["held_out"] < 0.05
+        retained.key == "retained"
+        and most.key == "capacity"
+        and len(retained.points) == 2 * len(BITS)
+    )
+    best = fit["laws"]["rtn"]["retained"]["forms"][fit["laws"]["rtn"]["retained"]["preferred"]]
+    assert (
+        np.abs(retained.points[retained.points.series == "rtn"].error).max() < 5
+        and best["held_out"] < 0.05
     )
     told = kind.document(found)
-    at8 = next(row for row in fit["kept"] if (row["way"], row["rung"]) == ("gptq", "int8"))
-    assert f"**{100 * at8['kept']:.1f}%**" in told.answers[0]
+    at8 = next(row for row in fit["retained"] if (row["method"], row["format"]) == ("gptq", "int8"))
+    assert f"**{100 * at8['retained']:.1f}%**" in told.answers[0]
     blocks = {part.id: part.blocks[0] for part in told.sections}
     assert len(blocks["laws"].laws) == 4 and len(blocks["published"].rows) == 1
-    # a row for each rung, below a head line for each method
+    # a row for each format, below a head line for each method
     cells = [row for row in blocks["formats"].rows if len(row) > 1]
     assert len(cells) == 2 + 2 * len(BITS) and len(blocks["formats"].rows) == len(cells) + 4
     for _ in range(2):  # the first call imports what draws
         assert set(kind.figures(found)) == set(told.figures)
     assert (
-        "full models keep" in told.answers[0]
+        "full models retain" in told.answers[0]
         and fit["fp32_of_data"]["high"] == pytest.approx(0.6)
         and not fit["run_ids"]["data_limited"] + fit["run_ids"]["rising"]
     )
@@ -265,48 +283,83 @@ def test_errors_of_laws_and_the_words_of_the_document_come_out_of_the_finding():
     assert ids["data_limited"] == ids["rising"] == sorted(table.run_id)
     words = kind.document(held).answers
     assert (
-        "models at the largest data keep" in words[0]
+        "models at the largest data retain" in words[0]
         and "most held" not in words[0]
         and any("is not that of a full model" in answer for answer in words)
     )
 
 
 def test_the_digest_of_the_inputs_is_that_of_rows_in_any_order_and_of_their_numbers():
-    rows = planted(lambda way, b: 0.5)
+    rows = planted(lambda method, b: 0.5)
     table = pd.DataFrame(
         {"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}
     ).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
 
     def digest(rows, table=table):
-        return precision_laws.judge(rows, table, "x")["inputs_sha256"]
+        return precision_laws.numbers(rows, table, "x")["inputs_sha256"]
 
-    kept = digest(rows)
-    assert digest(rows.sample(frac=1, random_state=0), table.iloc[::-1]) == kept
+    retained = digest(rows)
+    assert digest(rows.sample(frac=1, random_state=0), table.iloc[::-1]) == retained
     changed = rows.assign(held_bits=rows.held_bits.where(rows.index > 0, 1.0))
     more = pd.concat([table, table.iloc[:1].assign(run_id="z", status="missing")])
-    assert len({kept, digest(changed), digest(rows, more)}) == 3
+    assert len({retained, digest(changed), digest(rows, more)}) == 3
 
 
-def test_an_old_file_is_read_as_the_present_schema_with_the_same_numbers():
-    old = {
-        "schema": 1,
-        "study": "x",
-        "kind": "bios",
-        "kept": [{"way": "rtn", "rung": "int8", "kept": 0.5}],
-        "capacity": [],
-        "laws": {},
-        "paired": [],
-        "run_ids": {"under_filled": ["a"], "rising": []},
-    }
-    new = convert.current(old)
-    assert (new["kind"], new["data_kind"], new["schema"]) == ("precision", "bios", 2)
-    assert new["run_ids"] == {"data_limited": ["a"], "rising": []} and new["kept"] == old["kept"]
-    assert convert.current(new) == new
+OLD = {  # as schema 1 named things
+    "schema": 1,
+    "study": "x",
+    "kind": "bios",
+    "conventions": {"bits": "learned bits", "kept": "full models"},
+    "kept": [{"way": "rtn", "rung": "int8", "code_bits": 8.0, "kept": 0.5, "low": 0.4}],
+    "capacity": [{"way": "rtn", "rung": "int8", "capacity": 1.5}],
+    "laws": {
+        "rtn": {
+            "kept": {"reason": None, "rungs": 6, "forms": {"precision_noise": {"rms": 0.1}}},
+            "capacity": {"reason": "3 rungs, a law needs 4"},
+        }
+    },
+    "paired": [{"rung": "int8", "one": "gptq", "difference": 0.1, "question": "kept"}],
+    "run_ids": {"under_filled": ["a"], "rising": []},
+}
+NEW = {
+    "schema": 3,
+    "study": "x",
+    "kind": "precision",
+    "data_kind": "bios",
+    "conventions": {"bits": "learned bits", "retained": "full models"},
+    "retained": [
+        {"method": "rtn", "format": "int8", "code_bits": 8.0, "retained": 0.5, "low": 0.4}
+    ],
+    "capacity": [{"method": "rtn", "format": "int8", "capacity": 1.5}],
+    "laws": {
+        "rtn": {
+            "retained": {"reason": None, "formats": 6, "forms": {"precision_noise": {"rms": 0.1}}},
+            "capacity": {"reason": "3 formats, a law needs 4"},
+        }
+    },
+    "paired": [{"format": "int8", "one": "gptq", "difference": 0.1, "question": "retained"}],
+    "run_ids": {"data_limited": ["a"], "rising": []},
+}
+
+
+def test_old_files_of_either_schema_are_read_as_the_present_one_with_the_same_numbers():
+    before = copy.deepcopy(OLD)
+    assert convert.current(OLD) == NEW and before == OLD
+    second = {**OLD, "schema": 2, "kind": "precision", "data_kind": "bios"}
+    second["run_ids"] = NEW["run_ids"]
+    assert convert.current(second) == NEW
+    assert convert.current(NEW) == NEW and NEW["schema"] == precision_laws.SCHEMA
+    short = planted(lambda method, b: 0.5, methods=("rtn",))
+    short = short[~short.format.isin(["int6", "int5", "int3"])]
+    law = precision_laws.law(bit_widths.full_models(short), "rtn", "retained")
+    assert law == NEW["laws"]["rtn"]["capacity"]  # a reason reads as the program writes it now
 
 
 def test_a_run_with_two_partners_is_refused_and_not_averaged():
-    units = precision_laws.relative(bit_widths.capacity(planted(lambda way, b: 0.5)))
-    twice = units[(units.way == "rtn") & (units.rung == "int8")].iloc[:1].assign(run_id="other")
+    units = precision_laws.relative(bit_widths.capacity(planted(lambda method, b: 0.5)))
+    twice = (
+        units[(units.method == "rtn") & (units.format == "int8")].iloc[:1].assign(run_id="other")
+    )
     with pytest.raises(ValueError, match="gptq beside rtn: run .* has several partners"):
         bit_widths.paired(pd.concat([units, twice]), "signed", "gptq", "rtn")
 
@@ -359,9 +412,9 @@ def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
         len(rows) == 16 + 2 * 26
         and (rows.held_bits <= rows.stored_bits_per_weight * rows.parameters).all()
     )
-    assert set(rows.way) == {"trained", "cast", "qat", "rtn", "gptq", "rtn maps", "gptq maps"}
-    assert {"fp32", "fp16", "tf32", "bf16_stochastic"} == set(rows[rows.way == "trained"].rung)
-    stored = rows[rows.label == "1x8"].groupby(["way", "rung"]).stored_bits_per_weight.first()
+    assert set(rows.method) == {"trained", "cast", "qat", "rtn", "gptq", "rtn maps", "gptq maps"}
+    assert {"fp32", "fp16", "tf32", "bf16_stochastic"} == set(rows[rows.method == "trained"].format)
+    stored = rows[rows.label == "1x8"].groupby(["method", "format"]).stored_bits_per_weight.first()
     assert stored["trained", "fp32"] == 32 and stored["trained", "bf16_stochastic"] == 16
     assert (
         stored["qat", "binary"]
@@ -371,14 +424,14 @@ def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
         < stored["rtn maps", "int4"]
         < 16
     )
-    assert (folder / "ladder.png").read_bytes()[:4] == b"\x89PNG" and (
-        folder / "ladder.pdf"
+    assert (folder / "capacity.png").read_bytes()[:4] == b"\x89PNG" and (
+        folder / "capacity.pdf"
     ).read_bytes()[:4] == b"%PDF"
     for law in found["laws"]["rtn"].values():
         assert law["reason"] is None and law["preferred"] in precision_laws.FORMS
     page = cli("report", "p.yaml")
     assert page.returncode == 0, page.stderr
     content = (folder / "report.html").read_text()
-    assert "full models keep" in content and "what is left?" in content
+    assert "full models retain" in content and "what is left?" in content
     one = cli("train", "data.n_sequences=20", "train.qat=int4", "quantize=row", "train.steps=300")
     assert one.returncode == 2 and "train.qat=int4" in one.stderr and one.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 stopping rule, and the command on a real study."""
 
 import itertools
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -560,10 +561,10 @@ def test_the_interval_of_a_plan_of_formats_is_that_of_a_study_made_elsewhere(for
         noise=Variance(0.015, 1e6),
     )
     truths = prior.middle()
-    rungs = {"fp32": 6.5, "int6": 5.0, "int4": 5.0, "int3": 5.0, "ternary": 2.5}
+    loads = {"fp32": 6.5, "int6": 5.0, "int4": 5.0, "int3": 5.0, "ternary": 2.5}
     number = np.array(
         [
-            2.0 * (rungs.get(cell.format["rung"]) == round(2 * cell.load) / 2)
+            2.0 * (loads.get(cell.trained_in["format"]) == round(2 * cell.load) / 2)
             for cell in formats.cells
         ]
     )
@@ -604,18 +605,18 @@ def test_a_design_has_fp32_beside_every_model_and_enough_formats(formats):
     prior = target.prior(formats)
     effects = target.effects(formats, prior.draw(np.random.default_rng(0), 4), prior)
     most = np.full(len(formats.cells), 8.0)
-    rung = np.array([cell.format["rung"] for cell in formats.cells])
+    format = np.array([cell.trained_in["format"] for cell in formats.cells])
     for budget in (0.02, 0.05):
         found = best(effects, formats.cost, budget, most, polish=budget < 0.05)
         assert (
             formats.cost(found) <= budget
-            and len(set(rung[found > 0]) - {"fp32"}) >= precision_laws.FEWEST_RUNGS
+            and len(set(format[found > 0]) - {"fp32"}) >= precision_laws.FEWEST_FORMATS
         )
         for model in set(formats.cluster[found > 0]):
-            assert found[(formats.cluster == model) & (rung == "fp32")].sum() > 0
+            assert found[(formats.cluster == model) & (format == "fp32")].sum() > 0
     # without its fp32 runs a model says nothing, and a second seed makes no second point
-    whole = np.ones(len(rung))
-    less = np.where((formats.cluster == 0) & (rung == "fp32"), 0.0, whole)
+    whole = np.ones(len(format))
+    less = np.where((formats.cluster == 0) & (format == "fp32"), 0.0, whole)
     gone = np.where(formats.cluster == 0, 0.0, whole)
     assert np.allclose(effects.predict(less[None])[0], effects.predict(gone[None])[0])
     quiet = replace(effects, noise=1e-9 * effects.noise)
@@ -724,7 +725,7 @@ def test_a_plan_of_formats_goes_on_with_what_is_there(monkeypatch):
     target = make_target("precision_storage", "s", 0.6)
     table = pd.DataFrame(target.simulate(some, runs, truth, np.random.default_rng(0)))
     for of_fp32 in (True, False):  # neither is a point of the law alone
-        part = table[(table.rung == "fp32") == of_fp32]
+        part = table[(table.format == "fp32") == of_fp32]
         now, known = target.learned(target.prior(some), some, part, "a part")
         assert target.points(part) is None and target.measure(None)["width"] == math.inf
         assert (
@@ -856,15 +857,28 @@ def test_a_fit_of_another_study_is_a_prior(here, capsys):
     )
 
 
+PRECISION = Path(__file__).resolve().parents[3] / "results/studies/precision/uniform@pocket"
+
+
+def test_an_old_file_is_the_prior_that_the_present_one_is(tmp_path, formats):
+    """Schema 2 named method, format and share retained otherwise."""
+    tree = json.loads((PRECISION / "precision.json").read_bytes())
+    old = tree | {"schema": 2, "kept": [], "laws": {}, "paired": []}
+    del old["retained"]
+    names = {"method": "way", "format": "rung"}
+    old["capacity"] = [
+        {names.get(key, key): value for key, value in row.items()} for row in tree["capacity"]
+    ]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    target = make_target("precision_storage", "s", 0.2)
+    was = of_records.read_prior(tmp_path / "old.json", target, formats)
+    now = of_records.read_prior(PRECISION / "precision.json", target, formats)
+    assert len(now) >= precision_laws.FEWEST_FORMATS
+    pd.testing.assert_frame_equal(was, now)
+
+
 def test_formats_of_another_study_is_a_prior(here, capsys):
-    found = (
-        Path(__file__).resolve().parents[3]
-        / "results"
-        / "studies"
-        / "precision"
-        / "uniform@pocket"
-        / "precision.json"
-    )
+    found = PRECISION / "precision.json"
     command = [
         "plan",
         "precision/uniform@pocket",
@@ -904,7 +918,7 @@ def test_runs_in_formats_are_read_as_fit_laws_reads_them(here, capsys):
     mine = target.points(done.table)
     rows, _ = precision_laws.rows_of(run_table.table(results, study.runs), study.runs, results)
     law = precision_laws.points(
-        precision_laws.on_ladder(
+        precision_laws.of_method(
             precision_laws.relative(precision.capacity(rows)), "qat", "relative"
         )
     )
