@@ -133,6 +133,18 @@ def _check_text(data: TextData, items: int) -> None:
         )
     if data.source == "hub" and not data.path:
         raise ConfigError("data.path: data.source=hub needs the name of a data set")
+    if not data.splits_documents:
+        for name, given in (
+            (f"group={data.group}", data.group is not None),
+            ("near_duplicates=keep_together", data.near_duplicates == "keep_together"),
+        ):
+            if given:
+                raise ConfigError(
+                    f"data.{name}: needs documents that stay on one side; give "
+                    "data.split_by=document"
+                )
+    if data.source == "grammar" and data.group is not None:
+        raise ConfigError(f"data.group={data.group}: the documents of a grammar have no columns")
     if data.tokenizer == "gpt2" and data.vocab_size != 50258:
         raise ConfigError(
             f"data.vocab_size={data.vocab_size}: GPT-2's tokens and an end of text of our own "

@@ -148,7 +148,11 @@ class TextResolved(SequencesResolved[TextData]):
             "split",
             "documents",
             "revision",
-        ):  # the pool's digest says it
+            "split_by",
+            "group",
+            "near_duplicates",
+            "overlap_tokens",
+        ):  # the pool's digest says it, or it is about numbers of the record only
             out.pop(name, None)
         return out
 

@@ -1,13 +1,13 @@
-"""Text as sequences: documents from a grammar, files or a data set, tokenized, cut into S tokens,
-and split once at random.
+"""Text as sequences: documents from a grammar, files or a data set, tokenized, cut into S tokens.
 
-A pool is the table of distinct sequences of a source and the settings that cut it; it is made once
-and kept in results/texts/<digest>.safetensors, so that a worker needs neither the files nor a
-tokenizer.
+A pool is the table of sequences of a source, the documents that they come from, and the settings
+that cut it; it is made once and kept in results/texts/<digest>.safetensors, so that a worker needs
+neither the files nor a tokenizer. `feed/split.py` deals it out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import hashlib
 import itertools
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from capacity.data.vocabulary import Encoder
+    from capacity.data.windows import Origin
     from capacity.settings.data import TextData
 
 SCHEMA = 1
@@ -40,11 +41,13 @@ _POOLS: dict[str, Pool] = {}
 
 @dataclass(frozen=True)
 class Pool:
-    """Distinct sequences, in the order in which the source has them."""
+    """Sequences, in the order in which the source has them: different ones where windows are split,
+    with their copies where documents are. origin: None for a pool that an older version kept."""
 
     digest: str
     tokens_NS: np.ndarray  # int32
     words: list[str]  # by row of the vocabulary
+    origin: Origin | None = None
 
     def text(self, row: int) -> str:
         """A sequence as text; characters that a cut has divided show as replacement signs."""
@@ -96,6 +99,9 @@ def pool_digest(data: TextData) -> str:
         data.vocab_size,
         data.seq_len,
     ]
+    if data.splits_documents:
+        together = data.near_duplicates == "keep_together"
+        cut += ["document", data.group, data.overlap_tokens if together else None]
     return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
 
 
@@ -141,15 +147,21 @@ def _in_package(pattern: str) -> str:
 
 def documents(data: TextData) -> Iterator[str]:
     """The texts of the source, one by one; ConfigError where they cannot be had."""
+    return (text for text, _ in grouped(data))
+
+
+def grouped(data: TextData) -> Iterator[tuple[str, str | None]]:
+    """The texts of the source, and the group of each: the value of data.group in words, None where
+    it has none. ConfigError where they cannot be had."""
     if data.source == "grammar":
         from capacity.data.grammar import Grammar
 
         grammar = Grammar()
-        return (grammar.document(0, i) for i in range(data.documents or GRAMMAR_DOCUMENTS))
+        return ((grammar.document(0, i), None) for i in range(data.documents or GRAMMAR_DOCUMENTS))
     return _from_dataset(data)
 
 
-def _from_dataset(data: TextData) -> Iterator[str]:
+def _from_dataset(data: TextData) -> Iterator[tuple[str, str | None]]:
     if data.source == "files":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
@@ -187,7 +199,7 @@ def _from_dataset(data: TextData) -> Iterator[str]:
                     f"data.field={data.field}: {data.path} holds {type(text).__name__} there, "
                     f"expected a text"
                 )
-            yield text
+            yield text, _group(data, row, i + 1)
     except ConfigError:
         raise
     except (
@@ -197,6 +209,23 @@ def _from_dataset(data: TextData) -> Iterator[str]:
         raise ConfigError(
             f"data.path={data.path}: cannot be read: {type(error).__name__}: {words}"
         ) from None
+
+
+def _group(data: TextData, row: dict[str, Any], number: int) -> str | None:
+    """The value of data.group in a row, in words."""
+    if data.group is None:
+        return None
+    if data.group not in row:
+        raise ConfigError(f"data.group={data.group}: {data.path} has {', '.join(sorted(row))}")
+    value = row[data.group]
+    if value is None or value == "":
+        return None
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ConfigError(
+        f"data.group={data.group}: document {number} of {data.path} holds "
+        f"{type(value).__name__} there, expected a text or a number"
+    )
 
 
 def of(data: TextData) -> Pool:
@@ -210,20 +239,82 @@ def of(data: TextData) -> Pool:
 def _make(data: TextData, digest: str) -> Pool:
     import numpy as np
 
-    source = (text for text in documents(data) if text.strip())
+    data = _settings_of(data, digest)
+    source = ((text, group) for text, group in grouped(data) if text.strip())
     first = list(itertools.islice(source, TRAINING_DOCUMENTS))
     if not first:
         raise ConfigError(f"data.source={data.source}: {data.path or 'the grammar'} has no text")
-    encoder = _encoder(data, first)
-    ids, source = [np.array([EOS_ROW], np.int32)], itertools.chain(first, source)
+    encoder = _encoder(data, [text for text, _ in first])
+    ids, lengths = [np.array([EOS_ROW], np.int32)], []
+    hashes, names = [], []
+    source = itertools.chain(first, source)
     while batch := list(itertools.islice(source, ENCODE_AT_ONCE)):
-        for encoding in encoder.tokenizer.encode_batch(batch, add_special_tokens=False):
+        texts = [text for text, _ in batch]
+        for encoding in encoder.tokenizer.encode_batch(texts, add_special_tokens=False):
             ids.append(np.array([*encoding.ids, EOS_ROW - 1], np.int32) + 1)
+            lengths.append(len(ids[-1]))
+        hashes += [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
+        names += [group for _, group in batch]
     stream = np.concatenate(ids)
-    tokens = distinct(
-        stream[: len(stream) // data.seq_len * data.seq_len].reshape(-1, data.seq_len)
+    starts = 1 + np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    text_D = np.frombuffer(b"".join(hashes), np.uint64)
+    tokens, origin = _cut(data, stream, starts, text_D, names)
+    return Pool(digest, tokens, _words(encoder), origin)
+
+
+def _settings_of(data: TextData, digest: str) -> TextData:
+    """The settings that give a pool of this digest: those at hand, or those of a version that split
+    windows only. ConfigError where the text has changed since."""
+    tried = [dataclasses.replace(data, pool=None)]
+    tried += [dataclasses.replace(tried[0], split_by="window")] * (data.split_by is None)
+    for one in tried:
+        if pool_digest(one) == digest:
+            return one
+    raise ConfigError(
+        f"data.pool={digest}: the text of {data.path or 'the grammar'}, or what cuts it, has "
+        f"changed since: it gives pool {pool_digest(tried[0])} now; without data.pool it is a new "
+        "run"
     )
-    return Pool(digest, tokens, _words(encoder))
+
+
+def _cut(
+    data: TextData,
+    stream: np.ndarray,
+    starts: np.ndarray,
+    text_D: np.ndarray,
+    names: list[str | None],
+) -> tuple[np.ndarray, Origin]:
+    """Windows of the documents, which begin in the stream at `starts`, and where they come from.
+    text_D: equal where texts are; names: their groups."""
+    import numpy as np
+
+    from capacity.data import near_duplicates as near
+    from capacity.data import windows
+
+    groups = {name: i for i, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
+    group_D = np.array([-1 if name is None else groups[name] for name in names])
+    _, copy_D, counts = np.unique(text_D, return_inverse=True, return_counts=True)
+    pairs = [near.pairs_of_equals(copy_D)]
+    if data.splits_documents and data.near_duplicates == "keep_together":
+        pairs.append(near.linked(stream, starts, data.overlap_tokens))
+    cluster_D, unit_D, same_N = near.together(len(names), np.concatenate(pairs)), None, None
+    if data.splits_documents:
+        alone = np.arange(len(names)) + len(groups)  # a document without a group is one of its own
+        pairs.append(near.pairs_of_equals(np.where(group_D < 0, alone, group_D)))
+        unit_D = near.together(len(names), np.concatenate(pairs))
+        tokens, pieces, unit_D = windows.inside(stream, starts, unit_D, data.seq_len)
+        same_N = windows.same_rows(tokens).astype(np.int32)
+        unit_D = unit_D.astype(np.int32)
+    else:
+        tokens, pieces = windows.through(stream, starts, data.seq_len)
+    documents = windows.Documents(
+        counts[copy_D].astype(np.int32),
+        cluster_D.astype(np.int32),
+        group_D.astype(np.int32),
+        list(groups),
+        unit_D,
+    )
+    return tokens, windows.Origin(documents, pieces, same_N)
 
 
 def _encoder(data: TextData, first: list[str]) -> Encoder:
@@ -252,29 +343,6 @@ def tokenizer(data: TextData) -> Encoder:
     return encoder
 
 
-def distinct(tokens_NS: np.ndarray) -> np.ndarray:
-    """The different rows, each where it comes first. Exact: rows are grouped by a hash of 64 bits,
-    and compared."""
-    import numpy as np
-
-    odd = np.cumprod(
-        np.full(tokens_NS.shape[1], 0x9E3779B97F4A7C15, np.uint64)
-    )  # powers of an odd number, modulo 2^64
-    found = np.concatenate(
-        [
-            (block.astype(np.uint64) + np.uint64(1)) @ odd
-            for block in np.array_split(tokens_NS, 1 + len(tokens_NS) // 2**20)
-        ]
-    )
-    _, first, group = np.unique(found, return_index=True, return_inverse=True)
-    other = np.flatnonzero(
-        (tokens_NS != tokens_NS[first[group]]).any(1)
-    )  # share a hash with a different row
-    if len(other):
-        other = other[np.unique(tokens_NS[other], axis=0, return_index=True)[1]]
-    return tokens_NS[np.sort(np.concatenate([first, other]))]
-
-
 def path(results: Path, digest: str) -> Path:
     return results / "texts" / f"{digest}.safetensors"
 
@@ -287,9 +355,12 @@ def keep(results: Path, data: TextData) -> None:
 
     pool = of(data)
     about = {"schema": SCHEMA, "digest": pool.digest, "words": pool.words}
+    tensors = {"tokens": pool.tokens_NS}
+    if pool.origin is not None:
+        tensors |= pool.origin.tensors()
+        about["groups"] = pool.origin.documents.groups
     write_atomic(
-        path(results, pool.digest),
-        save({"tokens": pool.tokens_NS}, metadata={"capacity": json.dumps(about)}),
+        path(results, pool.digest), save(tensors, metadata={"capacity": json.dumps(about)})
     )
 
 
@@ -300,12 +371,16 @@ def load(results: Path, digest: str | None) -> None:
         return
     from safetensors import SafetensorError, safe_open
 
+    from capacity.data.windows import Origin
+
     try:
         with safe_open(path(results, digest), "numpy") as file:
             about = json.loads(file.metadata()["capacity"])
             if about["schema"] != SCHEMA or about["digest"] != digest:
                 raise ValueError("of another version or another text")
-            _POOLS[digest] = Pool(digest, file.get_tensor("tokens"), about["words"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            origin = Origin.of(tensors, about["groups"]) if "groups" in about else None
+            _POOLS[digest] = Pool(digest, tensors["tokens"], about["words"], origin)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path(results, digest)}: not a pool of text ({error}); remove the file"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from capacity.base.words import span
 from capacity.declare.field import (
     FLOAT,
     INT,
     INTERVAL,
     LEVELS,
     SECTION,
+    TEXT,
     VERSION,
     Field,
     Measure,
@@ -67,50 +69,187 @@ def _side(name: str) -> tuple[Field, ...]:
     )
 
 
+def _membership(section: str, prefix: str, words: str, needed: bool) -> tuple[Field, ...]:
+    """Statistics of every attack. prefix: of columns; words: on whom, where not on all."""
+
+    def attack(name: str, type: str, meaning: str, column: str = "", unit: str = "") -> Field:
+        meaning = f"{meaning}{words}"
+        missing = name.startswith("tpr")
+        return Field(f"{section}.{{attack}}.{name}", type, unit, meaning, column, missing=missing)
+
+    return (
+        Field(section, SECTION, needed=needed, optional=not needed),
+        attack(
+            "auc",
+            FLOAT,
+            "membership attack {attack}: area under the ROC curve",
+            f"{prefix}{{attack}}_auc",
+        ),
+        attack(
+            "advantage",
+            FLOAT,
+            "attack {attack}: largest true minus false positive rate",
+            f"{prefix}{{attack}}_advantage",
+        ),
+        attack(
+            "f1_median",
+            FLOAT,
+            "attack {attack}: F1 where half of all is flagged; chance is 0.5",
+            f"{prefix}{{attack}}_f1_median",
+        ),
+        attack(
+            "tpr_at_{rate}",
+            FLOAT,
+            "attack {attack}: true positive rate at a false positive rate of {rate}; empty where "
+            "too few non-members resolve it",
+            f"{prefix}{{attack}}_tpr_at_{{rate}}",
+            "fraction",
+        ),
+        attack(
+            "auc_interval",
+            INTERVAL,
+            f"{{end}} end of the 95% interval of {prefix}{{attack}}_auc",
+            f"{prefix}{{attack}}_auc_{{end}}",
+        ),
+        attack(
+            "f1_median_interval",
+            INTERVAL,
+            f"{{end}} end of the 95% interval of {prefix}{{attack}}_f1_median",
+        ),
+    )
+
+
 MEMBERSHIP = (
-    Field("membership", SECTION, needed=True),
+    *_membership("membership", "", "", needed=True),
+    *_membership(
+        "without_overlap",
+        "clean_",
+        "; held-out sequences that share nothing with the training set (overlap)",
+        needed=False,
+    ),
+)
+
+
+def _count(path: str, unit: str, meaning: str, column: str = "") -> Field:
+    return Field(path, INT, unit, meaning, column=column, optional=True)
+
+
+SPLIT = (
     Field(
-        "membership.{attack}.auc",
-        FLOAT,
+        "split.by",
+        TEXT,
         "",
-        "membership attack {attack}: area under the ROC curve",
-        column="{attack}_auc",
+        "whether sequences were split by document or one by one (window)",
+        column="split_by",
+        optional=True,
+    ),
+    _count("split.documents", "documents", "documents of the source", "documents"),
+    _count(
+        "split.documents_with_copies",
+        "documents",
+        "documents whose text stands in the source more than once",
+        "documents_with_copies",
+    ),
+    _count("split.members_documents", "documents", "documents that members come from"),
+    _count("split.held_out_documents", "documents", "documents that held-out sequences come from"),
+    _count(
+        "split.documents_on_both",
+        "documents",
+        "documents with sequences among members and held-out ones",
+        "documents_on_both",
+    ),
+    _count("split.units", "sets", "sets of documents that stay on one side", "split_units"),
+    _count("split.groups", "groups", "different values of data.group", "groups"),
+    _count(
+        "split.groups_on_both",
+        "groups",
+        "values of data.group with sequences among members and held-out ones",
+        "groups_on_both",
+    ),
+    _count(
+        "split.documents_without_group", "documents", "documents that have no value of data.group"
+    ),
+    _count("overlap.tokens", "tokens", "tokens in a row that overlap means", "overlap_tokens"),
+    _count(
+        "overlap.sequences",
+        "sequences",
+        "held-out sequences that share so many tokens in a row with the training set",
+        "overlapping",
     ),
     Field(
-        "membership.{attack}.advantage",
-        FLOAT,
-        "",
-        "attack {attack}: largest true minus false positive rate",
-        column="{attack}_advantage",
-    ),
-    Field(
-        "membership.{attack}.f1_median",
-        FLOAT,
-        "",
-        "attack {attack}: F1 where half of all is flagged; chance is 0.5",
-        column="{attack}_f1_median",
-    ),
-    Field(
-        "membership.{attack}.tpr_at_{rate}",
+        "overlap.fraction",
         FLOAT,
         "fraction",
-        "attack {attack}: true positive rate at a false positive rate of {rate}; empty where too "
-        "few non-members resolve it",
-        column="{attack}_tpr_at_{rate}",
+        "held-out sequences that share so many tokens in a row with the training set",
+        column="overlap",
+        optional=True,
+    ),
+    Field(
+        "overlap.limit",
+        FLOAT,
+        "fraction",
+        "part of them above which held-out sequences are no clean non-members",
+        optional=True,
+    ),
+)
+
+COPIES = (
+    Field("copies", LEVELS, optional=True),
+    Field(
+        "copies.[copies].up_to", INT, "copies", "largest number of copies that {copies} stands for"
+    ),
+    *(
+        Field(f"copies.[copies].{side}", INT, "sequences", f"{words} with {{copies}} copies")
+        for side, words in (("members", "members"), ("held_out", "held-out sequences"))
+    ),
+    Field(
+        "copies.[copies].auc",
+        FLOAT,
+        "",
+        "loss attack, members and others from documents with {copies} copies or more, to up_to: "
+        "area under the ROC curve",
+        column="copies_{copies}_auc",
         missing=True,
     ),
     Field(
-        "membership.{attack}.auc_interval",
+        "copies.[copies].auc_interval",
         INTERVAL,
         "",
-        "{end} end of the 95% interval of {attack}_auc",
-        column="{attack}_auc_{end}",
+        "{end} end of its 95% interval",
+        column="copies_{copies}_auc_{end}",
+        missing=True,
     ),
     Field(
-        "membership.{attack}.f1_median_interval",
-        INTERVAL,
-        "",
-        "{end} end of the 95% interval of {attack}_f1_median",
+        "copies.[copies].tpr_at_0.01",
+        FLOAT,
+        "fraction",
+        "its true positive rate at a false positive rate of 0.01; empty where too few non-members "
+        "resolve it",
+        column="copies_{copies}_tpr_at_0.01",
+        missing=True,
+    ),
+    *(
+        field
+        for side in ("members", "held_out")
+        for field in (
+            Field(
+                f"copies.[copies].{side}_extractable",
+                FLOAT,
+                "fraction",
+                f"sequences of {side} with {{copies}} copies whose second half greedy decoding "
+                "writes",
+                column=f"copies_{{copies}}_{side}_extractable",
+                missing=True,
+            ),
+            Field(
+                f"copies.[copies].{side}_extractable_interval",
+                INTERVAL,
+                "",
+                "{end} end of its 95% interval (Wilson, over documents where these are split)",
+                column=f"copies_{{copies}}_{side}_extractable_{{end}}",
+                missing=True,
+            ),
+        )
     ),
     Field(
         "membership.{attack}.tpr_at_{rate}_interval",
@@ -179,7 +318,7 @@ CANARIES = (
 def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     """Losses of both sides, membership attacks, canaries, and the bag of words beside them."""
     out = [
-        f"  {m['n_members']:,} sequences trained on, {m['n_held_out']:,} held out; "
+        f"  {m['n_members']:,} different sequences trained on, {m['n_held_out']:,} held out; "
         f"{m['tokens_per_parameter']['total']:.2f} tokens per parameter",
         "                 bits per token  correct  extractable from a half [95%]",
     ]
@@ -199,13 +338,62 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         out.append(
             f"  {name:12s}   {s['auc']:.3f} [{low:.3f}, {high:.3f}]   {s['f1_median']:.3f}   {rate}"
         )
+    if "copies" in m:
+        out += _copies(m)
     if "canaries" in m:
         out += _canaries(m)
-    return [
-        *out,
-        f"  bag of words   {m['bag_of_words_auc']:.3f} (no model; near 0.5 where the split is "
-        f"sound)",
-    ]
+    return [*out, *_control(m)]
+
+
+def _control(m: dict[str, Any]) -> list[str]:
+    """What must hold before any number of membership means something: a bag of words tells nothing,
+    and held-out sequences are not in the training set in part."""
+    sd = f" ± {m['bag_of_words_sd']:.3f}" if "bag_of_words_sd" in m else ""
+    out = [f"  bag of words   {m['bag_of_words_auc']:.3f} (no model; 0.5{sd} by chance)"]
+    split, overlap = m.get("split", {}), m.get("overlap")
+    if split.get("documents_on_both") is not None:
+        on_both = [f"{split['documents_on_both']:,} of {split['documents']:,} documents"]
+        how = split["by"]
+        if split.get("groups"):
+            how += " and group" * (how == "document")
+            on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
+        out.append(f"  split          by {how}; on both sides: {', '.join(on_both)}")
+    if overlap is None:
+        return [*out, "  overlap        not known: measure the run again"]
+    n, limit = overlap["sequences"], overlap["limit"]
+    out.append(
+        f"  overlap        {n:,} of {m['n_held_out']:,} held-out sequences share "
+        f"{overlap['tokens']} tokens in a row"
+    )
+    share = f"                 with the training set: {overlap['fraction']:.1%}"
+    if overlap["fraction"] <= limit:
+        return [*out, f"{share}, at most {limit:.0%} as it should"]
+    out.append(f"{share}, more than {limit:.0%}:")
+    out.append("                 they are members in part; NOT A SOUND SPLIT")
+    if "without_overlap" in m:
+        aucs = [
+            f"{name} {s['auc']:.3f} [{s['auc_interval'][0]:.3f}, {s['auc_interval'][1]:.3f}]"
+            for name, s in m["without_overlap"].items()
+        ]
+        out.append("  AUC without them")
+        out += [f"    {', '.join(aucs[i : i + 2])}" for i in range(0, len(aucs), 2)]
+    return out
+
+
+def _copies(m: dict[str, Any]) -> list[str]:
+    """The loss attack and extraction by copies of the document."""
+    out = ["  copies of      members, held    AUC [95%]              extractable from a half"]
+    out.append("  the document         out        loss attack            members, held out")
+    for row in m["copies"]:
+        name = span(row["copies"], row["up_to"])
+        auc = "too few"
+        if row["auc"] is not None:
+            auc = f"{row['auc']:.3f} [{row['auc_interval'][0]:.3f}, {row['auc_interval'][1]:.3f}]"
+        parts = [row[f"{side}_extractable"] for side in SIDES]
+        told = ", ".join("-" if part is None else f"{part:.1%}" for part in parts)
+        sides = f"{row['members']:,}, {row['held_out']:,}"
+        out.append(f"  {name:12s}   {sides:>14s}   {auc:21s}  {told}")
+    return out
 
 
 def _ends(interval: list[float] | None) -> str:
@@ -297,6 +485,8 @@ MEASURE = Measure(
         *CANARIES,
         Field("views", SECTION, optional=True),
         *MEMBERSHIP,
+        *SPLIT,
+        *COPIES,
     ),
     describe=lines,
 )

@@ -11,25 +11,23 @@ formed from two arrays: scores of members and of non-members.
     f1_median    F1 of "above the median of all scores is a member" where both are equally many:
                  chance is 0.5
 
-Intervals are about other sequences of the same kinds, and know how many there were: two members
-that score above two others give an AUC of 1 [0.34, 1].
+Their intervals: `separation`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from capacity.fitting.statistics import proportion
-
 RESOLVABLE = 10  # false positives that a rate must allow for: at 0.1% these are 10,000 non-members
 FPRS = (0.01, 0.001)
-# of the largest variance an AUC can have over k, added to what a handful of sequences shows; with
-# 1, 2 members against 10 others cover 49% where scores fall apart, with 2, 3 against 3 cover 75%
-PRIOR = 3
+# Part of the non-members that may share n-grams with the training set: more of them alone could
+# fill the false positives that the first of these rates allows.
+OVERLAP_LIMIT = FPRS[0]
 NULL_TOKENS = 2**18  # of a random split, to see what chance does to a bag of words
+
+Units = tuple[np.ndarray, np.ndarray]  # of members and of others
 
 
 def auc(members: np.ndarray, others: np.ndarray) -> float:
@@ -90,170 +88,9 @@ def f1_median(members: np.ndarray, others: np.ndarray) -> float:
     )
 
 
-def statistics(members: np.ndarray, others: np.ndarray) -> dict:
-    """All statistics, and 95% intervals of `auc`, `f1_median` and the rates (None where the rate
-    is) over sequences: members and non-members are independent draws."""
-    if not (np.isfinite(members).all() and np.isfinite(others).all()):
-        raise ValueError("membership scores must be finite")
-    out: dict = {
-        name: f(members, others)
-        for name, f in {"auc": auc, "advantage": advantage, "f1_median": f1_median}.items()
-    }
-    out |= {f"tpr_at_{fpr:g}": tpr_at(members, others, fpr) for fpr in FPRS}
-    out |= {
-        "auc_interval": auc_interval(members, others),
-        "f1_median_interval": f1_interval(members, others),
-    }
-    return out | {
-        f"tpr_at_{fpr:g}_interval": None
-        if out[f"tpr_at_{fpr:g}"] is None
-        else tpr_interval(members, others, fpr)
-        for fpr in FPRS
-    }
-
-
-def auc_interval(members: np.ndarray, others: np.ndarray) -> list[float]:
-    """95% interval of `auc` by a score interval, |A - theta| = z sqrt(V(theta)), which stays within
-    [0, 1] and has a width at 0 and 1 (as Newcombe 2006, Stat. Med. 25, 559, method 5).
-
-    V lies between two forms: that of Hanley & McNeil (1982, Radiology 143, 29) with Newcombe's
-    means of both numbers, the least, and theta (1 - theta) / k, k the smaller number, the most that
-    any scores can have (Birnbaum & Klose 1957, Ann. Math. Stat. 28, 933). Where between them says
-    the variance of DeLong et al. (1988, Biometrics 44, 837), with PRIOR / k^2 of the most added: of
-    a handful of sequences the variance itself is hardly known.
-    """
-    return _auc_ends(auc(members, others), len(members), len(others), _delong(members, others))
-
-
-def separated_interval(value: float, m: int, n: int) -> list[float]:
-    """`auc_interval` where all of m members score above (value 1) or below (0) all of n others:
-    then numbers say it alone."""
-    if value not in (0.0, 1.0):
-        raise ValueError(f"an AUC of 0 or 1, not {value:g}")
-    return _auc_ends(value, m, n, 0.0)
-
-
-def _auc_ends(value: float, m: int, n: int, variance: float) -> list[float]:
-    """`auc_interval`, given the variance of DeLong."""
-    from scipy.special import ndtri
-
-    k = min(m, n)
-    smoothed = (value * k + 1) / (k + 2)
-    least, most = _exponential_variance(smoothed, m, n), smoothed * (1 - smoothed) / k
-    seen = variance + PRIOR * most / k
-    part = min(1.0, max(0.0, (seen - least) / (most - least))) if most > least else 0.0
-    z = float(ndtri(0.975))
-
-    def within(theta: float) -> bool:
-        most = theta * (1 - theta) / k
-        squared = part * most + (1 - part) * min(most, _exponential_variance(theta, m, n))
-        return abs(theta - value) <= z * math.sqrt(squared)
-
-    return [_end(within, value, 0.0), _end(within, value, 1.0)]
-
-
-def tpr_interval(members: np.ndarray, others: np.ndarray, fpr: float) -> list[float]:
-    """95% interval of the true positive rate at a false positive rate of `fpr` in the population.
-
-    Members are few, and so are the non-members that set the threshold: how many of them the
-    population's threshold would let pass is binomial, which gives a range of thresholds, and the
-    rates there a range. This range and the exact interval of the members join by the method of
-    variance estimates recovery (Donner & Zou 2012, Stat. Methods Med. Res. 21, 347). At
-    1% of 1,000 non-members the interval of 1,000 members alone covers 47% where both are normal and
-    the AUC is 0.95.
-    """
-    ordered = np.sort(others)[::-1]  # the k-th may not pass where k others may
-    passed = len(members) - np.searchsorted(np.sort(members), ordered, "right").astype(float)
-    passed = np.append(passed, len(members))
-    return list(_rate_interval(passed, math.floor(len(others) * fpr), fpr))
-
-
-def f1_interval(members: np.ndarray, others: np.ndarray) -> list[float]:
-    """95% interval of `f1_median`. Flagging half of all is the threshold where true positive rate
-    and true negative rate are one number F, so F belongs to the interval where it lies within that
-    of the true positive rate at a false positive rate of 1 - F."""
-    passed, n = _passed(members, others), len(others)
-    value = f1_median(members, others)
-
-    def within(f1: float) -> bool:
-        low, high = _rate_interval(passed, (1 - f1) * n, 1 - f1)
-        return low <= f1 if f1 < value else f1 <= high
-
-    return [_end(within, value, 0.0), _end(within, value, 1.0)]
-
-
-def _end(within: Callable[[float], bool], inside: float, end: float) -> float:
-    """How far from `inside` towards 0 or 1 a number is within, to 1e-9."""
-    if within(end):
-        return end
-    while abs(end - inside) > 1e-9:
-        middle = (inside + end) / 2
-        inside, end = (middle, end) if within(middle) else (inside, middle)
-    return inside
-
-
-def _exponential_variance(theta: float, m: int, n: int) -> float:
-    """Of an AUC theta where the scores of both kinds are exponential (Hanley & McNeil), both
-    numbers replaced by their mean in the terms that tell them apart (Newcombe)."""
-    pairs = (m + n) / 2 - 1
-    spread = 1 + pairs * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-    return theta * (1 - theta) * spread / (m * n)
-
-
-def _delong(members: np.ndarray, others: np.ndarray) -> float:
-    """Variance of `auc` from how single sequences are placed among those of the other kind."""
-
-    def placed(a: np.ndarray, b: np.ndarray) -> float:
-        b = np.sort(b)
-        below = np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")
-        return float((below / (2 * len(b))).var(ddof=1)) / len(a) if len(a) > 1 else 0.0
-
-    return placed(members, others) + placed(others, members)
-
-
-def _passed(members: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """By number of others that pass, 0 to n, the most members that do, fp64 [n + 1]; equal scores
-    pass in equal parts, as in `f1_median`."""
-    values = np.unique(np.concatenate([members, others]))[::-1]
-    counts = []
-    for scores in (others, members):
-        above = len(scores) - np.searchsorted(np.sort(scores), values, "left")
-        counts.append(np.concatenate([[0], above]))
-    theirs, first = np.unique(counts[0], return_index=True)
-    least = counts[1][first]
-    most = counts[1][np.append(first[1:], len(counts[0])) - 1]
-    k = np.arange(len(others) + 1)
-    at = np.searchsorted(theirs, k, "right") - 1
-    then = np.minimum(at + 1, len(theirs) - 1)
-    part = (k - theirs[at]) / np.maximum(1, theirs[then] - theirs[at])
-    return most[at] + part * (least[then] - most[at])
-
-
-def _rate_interval(passed: np.ndarray, allowed: float, fpr: float) -> tuple[float, float]:
-    """95% interval of the part of the members above the population's threshold for `fpr`. passed:
-    members by number of others that pass [n + 1]; allowed: how many of these the estimate lets."""
-    n, m = len(passed) - 1, float(passed[-1])
-    value = float(np.interp(allowed, np.arange(n + 1), passed)) / m
-    fewest, most = (_binomial_quantile(q, n, fpr) for q in (0.025, 0.975))
-    strict = passed[fewest - 1] / m if fewest else 0.0
-    low, high = proportion(value, m)
-    return (
-        max(0.0, value - math.hypot(value - low, max(0.0, value - strict))),
-        min(1.0, value + math.hypot(high - value, max(0.0, passed[most] / m - value))),
-    )
-
-
-def _binomial_quantile(q: float, n: int, p: float) -> int:
-    """The smallest k with P(K <= k) >= q."""
-    from scipy.special import bdtr, ndtri
-
-    guess = n * p + float(ndtri(q)) * math.sqrt(n * p * (1 - p))
-    k = min(n, max(0, round(guess)))
-    while k < n and bdtr(k, n, p) < q:
-        k += 1
-    while k > 0 and bdtr(k - 1, n, p) >= q:
-        k -= 1
-    return k
+def _counted(units: np.ndarray) -> tuple[int, np.ndarray]:
+    different, place = np.unique(units, return_inverse=True)
+    return len(different), place.reshape(-1)
 
 
 def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str, np.ndarray]:
@@ -331,17 +168,26 @@ def rmia(
 
 
 def bag_of_words_auc(
-    members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, folds: int = 5, seed: int = 0
+    members_NS: np.ndarray,
+    others_NS: np.ndarray,
+    vocab_size: int,
+    folds: int = 5,
+    seed: int = 0,
+    units: Units | None = None,
 ) -> float:
     """AUC of a classifier that has seen no model: naive Bayes on token counts, cross-validated.
     Near 0.5 where members and non-members come from one pool; else the split itself tells them
-    apart, and no attack on it means anything."""
+    apart, and no attack on it means anything.
+
+    units: see `statistics`; all of one unit is in one fold, or the words of a document would tell
+    its side. Each side needs two."""
     rng = np.random.default_rng(seed)
     scores = {}
-    parts = {
-        side: rng.permutation(len(rows)) % folds
-        for side, rows in (("in", members_NS), ("out", others_NS))
-    }
+    if units is None:
+        units = np.arange(len(members_NS)), np.arange(len(others_NS))
+    counted = {"in": _counted(units[0]), "out": _counted(units[1])}
+    folds = min(folds, *(n for n, _ in counted.values()))
+    parts = {side: (rng.permutation(n) % folds)[unit] for side, (n, unit) in counted.items()}
     tables = {"in": members_NS, "out": others_NS}
     for fold in range(folds):
         log_odds = 0.0
@@ -363,20 +209,45 @@ def auc_se(members: int, others: int) -> float:
 
 
 def bag_of_words_sd(
-    members_NS: np.ndarray, others_NS: np.ndarray, vocab_size: int, draws: int = 20, seed: int = 0
+    members_NS: np.ndarray,
+    others_NS: np.ndarray,
+    vocab_size: int,
+    draws: int = 20,
+    seed: int = 0,
+    units: Units | None = None,
 ) -> float:
     """Standard deviation of `bag_of_words_auc` over random splits of the same sequences, which is
-    what chance does: about 1.6 times `auc_se`, because the scores of a fold share a classifier. Of
-    many sequences a part is split, and the excess taken over."""
+    what chance does: about 1.6 times `auc_se`, because the scores of a fold share a classifier, and
+    more where units (see `statistics`) are split. Of many sequences a part is split, and the excess
+    taken over."""
     rng, both = np.random.default_rng(seed), np.concatenate([members_NS, others_NS])
     n = min(len(both), max(200, NULL_TOKENS // both.shape[1]))
     m = max(2, round(n * len(members_NS) / len(both)))
-    found = []
+    unit = None if units is None else _counted(np.concatenate(units))
+    found, chance = [], []
     for _ in range(draws):
-        chosen = rng.permutation(len(both))[:n]
+        mine, theirs = _random_split(rng, n, m, len(both), unit)
+        drawn = None if unit is None else (unit[1][mine], unit[1][theirs])
+        draw_seed = int(rng.integers(2**31))
         found.append(
-            bag_of_words_auc(
-                both[chosen[:m]], both[chosen[m:]], vocab_size, seed=int(rng.integers(2**31))
-            )
+            bag_of_words_auc(both[mine], both[theirs], vocab_size, seed=draw_seed, units=drawn)
         )
-    return float(np.std(found, ddof=1) / auc_se(m, n - m) * auc_se(len(members_NS), len(others_NS)))
+        chance.append(auc_se(len(mine), len(theirs)))
+    excess = np.std(found, ddof=1) / np.median(chance)
+    return float(excess * auc_se(len(members_NS), len(others_NS)))
+
+
+def _random_split(
+    rng: np.random.Generator, n: int, m: int, total: int, unit: tuple[int, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a random split of n of all rows, m of them on the first side, or of about as many and
+    at least two units on each."""
+    if unit is None:
+        chosen = rng.permutation(total)[:n]
+        return chosen[:m], chosen[m:]
+    place = rng.permutation(unit[0])[unit[1]]
+    rows = np.argsort(place, kind="stable")
+    order = place[rows]
+    enough = min(max(2, int(order[min(m, len(rows) - 1)])), unit[0] - 2)
+    last = max(int(order[min(n, len(rows)) - 1]) + 1, enough + 2)
+    return rows[order < enough], rows[(order >= enough) & (order < last)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.fitting import membership
+from capacity.fitting import separation
 from capacity.fitting.statistics import proportion
 
 SHAPES = ("normal", "wide", "narrow", "part", "apart", "rounded")
@@ -90,11 +90,11 @@ def of(number: str, shape: str, auc: float) -> tuple[float, Interval]:
     in `tpr 0.01`."""
     drawn = population(shape, auc)
     if number == "auc":
-        return drawn.auc, membership.auc_interval
+        return drawn.auc, separation.auc_interval
     if number == "f1":
-        return drawn.f1, membership.f1_interval
+        return drawn.f1, separation.f1_interval
     fpr = float(number.removeprefix("tpr "))
-    return drawn.tpr(fpr), lambda members, others: membership.tpr_interval(members, others, fpr)
+    return drawn.tpr(fpr), lambda members, others: separation.tpr_interval(members, others, fpr)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.declare import text as declared
 from capacity.feed import split
-from capacity.fitting import membership
+from capacity.fitting import membership, separation
 from capacity.fitting.statistics import proportion
+from capacity.measure import provenance
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 from capacity.settings.data import text_data
@@ -26,6 +27,10 @@ from capacity.settings.data import text_data
 MEASURE = declared.MEASURE
 TRIES = (1, 100, 10000)  # samples of a suffix
 CHANCE = 0.5  # with which one of them must be the true suffix
+BAG_OF_WORDS = {
+    "bag_of_words_auc": membership.bag_of_words_auc,
+    "bag_of_words_sd": membership.bag_of_words_sd,
+}
 
 
 def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: torch.dtype) -> float:
@@ -40,8 +45,8 @@ def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: to
 def measure(
     gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1)
-    and the columns of `sequences.scores`.
+    """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1),
+    the columns of `sequences.scores` and those of `provenance.columns`.
 
     members are the sequences that this run was trained on, held_out those that it is scored on
     besides.
@@ -51,6 +56,9 @@ def measure(
     columns = sequences.scores(gpt, flat_P, tokens, dtype, config.measure.batch_tokens)
     seen, S = dealt.seen, config.data.seq_len
     zlib_bytes = dealt.pool.zlib_bytes(dealt.scored)
+    about = provenance.columns(dealt, config)
+    units = about.get("unit")
+    sides = None if units is None else (units[seen], units[~seen])
     total = seen.sum() * S * math.log2(config.rows) - float(
         columns["loss"][seen].sum(dtype=np.float64)
     ) / math.log(2)
@@ -76,16 +84,25 @@ def measure(
                 if S // d
             },
         }
+        written = columns["tail"][mask]
         out[name]["extractable_interval"] = {
-            tokens: list(proportion(part, int(mask.sum())))
+            tokens: list(
+                proportion(
+                    part,
+                    separation.trials(
+                        written >= S - int(tokens), None if units is None else units[mask]
+                    ),
+                )
+            )
             for tokens, part in out[name]["extractable"].items()
         }
         out[name]["discoverable"] = {
             f"{n}": float(discoverable(columns["suffix_loss"][mask], n).mean()) for n in TRIES
         }
+    attacks = membership.attacks(columns, zlib_bytes)
     out["membership"] = {
-        name: membership.statistics(score[seen], score[~seen])
-        for name, score in membership.attacks(columns, zlib_bytes).items()
+        name: separation.statistics(score[seen], score[~seen], units=sides)
+        for name, score in attacks.items()
     }
     prefix = dealt.pool.tokens_NS[dealt.held_out[0]][
         : S // 2
@@ -102,20 +119,24 @@ def measure(
         config.measure.batch_tokens,
     )
     other = ~seen & (dealt.scored != dealt.held_out[0])
-    out["membership"]["recall"] = membership.statistics(
-        columns["recall"][seen], columns["recall"][other]
+    out["membership"]["recall"] = separation.statistics(
+        columns["recall"][seen],
+        columns["recall"][other],
+        units=None if units is None else (units[seen], units[other]),
     )
     if text_data(config.data).canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
-    table = dealt.pool.tokens_NS[dealt.scored]
-    out["bag_of_words_auc"] = membership.bag_of_words_auc(table[seen], table[~seen], config.rows)
-    out["bag_of_words_sd"] = membership.bag_of_words_sd(table[seen], table[~seen], config.rows)
-    return MEASURE.returns(out), {
+    both = tokens.cpu().numpy()
+    for name, of in BAG_OF_WORDS.items():
+        out[name] = of(both[seen], both[~seen], config.rows, units=sides)
+    table = {
         "row": dealt.scored.astype(np.int64),
         "seen": seen.astype(np.uint8),
         "zlib": zlib_bytes,
         **columns,
+        **about,
     }
+    return MEASURE.returns(out | provenance.measure(dealt, config, table, attacks)), table
 
 
 def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:

@@ -321,7 +321,43 @@ class TextData(_Sequences):
     split_seed: int = setting(
         0, "which sequences are held out and which are members", low=0, high=2**63 - 1
     )
+    split_by: str | None = setting(
+        None,
+        "document: windows of one document, and its exact copies, are on one side, members or "
+        "held out; window: a stream of all documents is cut and split window by window, so that "
+        "parts of a document are on both; empty: document for files and hub, window for a grammar",
+        choices=("document", "window"),
+        neutral=None,
+    )
+    group: str | None = setting(
+        None,
+        "column, such as person or source, whose equal values stay on one side; of plain text "
+        "files: file",
+        neutral=None,
+    )
+    near_duplicates: str = setting(
+        "report",
+        "report: count held-out sequences that share data.overlap_tokens tokens with the training "
+        "set; keep_together: besides, documents that share them stay on one side",
+        choices=("report", "keep_together"),
+        neutral="report",
+    )
+    overlap_tokens: int = setting(
+        13,
+        "tokens in a row that near-duplicates share (13: Brown et al., arXiv 2005.14165, "
+        "appendix C)",
+        low=2,
+        high=1024,
+        neutral=13,
+    )
     pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
+
+    @property
+    def splits_documents(self) -> bool:
+        """Whether a new pool is split by document; a kept one says so itself."""
+        if self.split_by is not None:
+            return self.split_by == "document"
+        return self.source != "grammar"
 
 
 def text_data(data: Data) -> TextData:

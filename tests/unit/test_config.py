@@ -274,6 +274,10 @@ def test_every_setting_has_a_case_here():
         "data.split",
         "data.pool",
         "data.revision",
+        "data.split_by",
+        "data.group",
+        "data.near_duplicates",
+        "data.overlap_tokens",
     }  # in test_text
     assert covered | elsewhere == set(known_keys()) and not covered & elsewhere
 

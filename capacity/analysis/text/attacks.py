@@ -18,7 +18,7 @@ import pandas as pd
 
 from capacity import archive
 from capacity.analysis.text.schema import Frame
-from capacity.fitting import membership
+from capacity.fitting import membership, separation
 from capacity.fitting.statistics import share_interval
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
@@ -114,7 +114,7 @@ def _with_widths(runs: Frame) -> Frame:
             continue
         for i in runs.index[runs[f"{name}_auc"].isin([0.0, 1.0])]:
             others = runs.n_others[i] - (name == "recall")  # its prefix is one of them
-            runs.loc[i, [f"{name}_auc_low", f"{name}_auc_high"]] = membership.separated_interval(
+            runs.loc[i, [f"{name}_auc_low", f"{name}_auc_high"]] = separation.separated_interval(
                 runs[f"{name}_auc"][i], int(runs.n_members[i]), int(others)
             )
     return runs
@@ -295,7 +295,7 @@ def _reference_attack(
 
 
 def _statistics(name: str, score: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    found = membership.statistics(score[seen], score[~seen])
+    found = separation.statistics(score[seen], score[~seen])
     return {
         f"{name}_{key}": value for key, value in found.items() if not key.endswith("_interval")
     } | {f"{name}_auc_low": found["auc_interval"][0], f"{name}_auc_high": found["auc_interval"][1]}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from capacity.fitting import membership
+from capacity.fitting import membership, separation
 from capacity.fitting import small_samples as small
 from capacity.fitting.small_samples import Cell, coverage
 from capacity.fitting.statistics import clustered_proportion, proportion, share_interval
@@ -64,7 +64,7 @@ def test_models_that_are_all_at_the_end_have_no_interval():
 
 
 def test_two_members_above_two_others_prove_little():
-    found = membership.statistics(np.array([3.0, 4.0]), np.array([1.0, 2.0]))
+    found = separation.statistics(np.array([3.0, 4.0]), np.array([1.0, 2.0]))
     assert found["auc"] == found["f1_median"] == 1.0
     # as 2 of 2: Wilson's lower end is 1 / (1 + z^2 / 2), the exact one is sqrt(0.025)
     z = stats.norm.ppf(0.975)
@@ -79,8 +79,8 @@ def test_two_members_above_two_others_prove_little():
 )
 def test_intervals_hold_their_number_have_a_width_and_turn_with_the_sides(members, others):
     members, others = np.array(members), np.array(others)
-    found = membership.statistics(members, others)
-    turned = membership.statistics(others, members)
+    found = separation.statistics(members, others)
+    turned = separation.statistics(others, members)
     for name in ("auc", "f1_median"):
         low, high = found[f"{name}_interval"]
         assert 0 <= low <= found[name] <= high <= 1 and high - low > 0.1
@@ -96,7 +96,7 @@ def test_of_many_sequences_the_interval_is_that_of_delong():
     pairs = members[:, None] > others
     value = pairs.mean()
     error = math.sqrt(pairs.mean(1).var(ddof=1) / 2000 + pairs.mean(0).var(ddof=1) / 3000)
-    low, high = membership.auc_interval(members, others)
+    low, high = separation.auc_interval(members, others)
     # PRIOR adds 3 / 2000 of the largest variance, which is a few times DeLong's
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.01)
     assert (high + low) / 2 == pytest.approx(
@@ -155,7 +155,7 @@ def test_truths_of_populations_are_those_of_large_samples(shape):
     if shape != "rounded":
         assert drawn.f1 == pytest.approx(membership.f1_median(members, others), abs=4 * error)
         rate = membership.tpr_at(members, others, 0.1)
-        low, high = membership.tpr_interval(members, others, 0.1)
+        low, high = separation.tpr_interval(members, others, 0.1)
         assert high - low < 0.05 and rate is not None
         assert drawn.tpr(0.1) == pytest.approx(rate, abs=high - low)
 
@@ -163,7 +163,50 @@ def test_truths_of_populations_are_those_of_large_samples(shape):
 @pytest.mark.parametrize(("m", "n"), [(2, 2), (3, 40), (500, 200)])
 def test_where_all_are_separated_numbers_say_the_interval(m, n):
     members, others = np.arange(m) + 1.0, -np.arange(n)
-    assert membership.separated_interval(1.0, m, n) == membership.auc_interval(members, others)
-    assert membership.separated_interval(0.0, m, n) == membership.auc_interval(-members, -others)
+    assert separation.separated_interval(1.0, m, n) == separation.auc_interval(members, others)
+    assert separation.separated_interval(0.0, m, n) == separation.auc_interval(-members, -others)
     with pytest.raises(ValueError, match="an AUC of 0 or 1"):
-        membership.separated_interval(0.9, m, n)
+        separation.separated_interval(0.9, m, n)
+
+
+def test_windows_of_a_document_are_not_independent():
+    """Documents that are alike inside count as one sequence each; where windows differ like those
+    of other documents, they count alone."""
+    rng = np.random.default_rng(0)
+    documents = np.repeat(np.arange(12), 50)
+    inside = rng.normal(0, 1e-6, 600)
+    mine, theirs = rng.normal(1, 1, 12), rng.normal(0, 1, 12)
+    alike = np.repeat(mine, 50) + inside, np.repeat(theirs, 50) + inside
+    units = documents, documents + 100
+    of_windows, of_documents = (separation.statistics(*alike, units=u) for u in (None, units))
+    few = separation.statistics(mine, theirs)
+    for name in ("auc_interval", "f1_median_interval"):
+        width = np.diff(of_documents[name])[0]
+        assert width > 3 * np.diff(of_windows[name])[0]
+        assert width == pytest.approx(np.diff(few[name])[0], rel=0.25)
+    mixed = rng.normal(1, 1, 600), rng.normal(0, 1, 600)
+    apart, together = (separation.statistics(*mixed, units=u) for u in (None, units))
+    for name in ("auc_interval", "f1_median_interval"):
+        assert np.diff(together[name])[0] < 2.5 * np.diff(apart[name])[0]  # of 12, not of 600
+    one = separation.statistics(*alike, units=(np.zeros(600), np.ones(600)))
+    assert np.diff(one["auc_interval"])[0] > 0.7  # two documents say next to nothing
+
+
+def test_intervals_over_documents_cover():
+    """Each document has an effect of its own, as large as what windows differ by."""
+    rng, held = np.random.default_rng(0), {"auc": 0, "f1": 0, "tpr": 0}
+    truth = small.population("normal", 0.8)
+    units = np.repeat(np.arange(15), 20), np.repeat(np.arange(15), 20)
+    for _ in range(100):
+        effects = rng.normal(0, math.sqrt(0.5), (2, 15))
+        noise = rng.normal(0, math.sqrt(0.5), (2, 300))
+        scores = np.repeat(effects, 20, axis=1) + noise
+        members, others = scores[0] + truth.parts[0][1], scores[1]
+        ends = {
+            "auc": (truth.auc, separation.auc_interval(members, others, units)),
+            "f1": (truth.f1, separation.f1_interval(members, others, units)),
+            "tpr": (truth.tpr(0.1), separation.tpr_interval(members, others, 0.1, units)),
+        }
+        for name, (value, (low, high)) in ends.items():
+            held[name] += low <= value <= high
+    assert min(held.values()) >= 100 * least(0.93, 100), held
