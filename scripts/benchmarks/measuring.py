@@ -14,7 +14,7 @@ from benchmarks.timing import installed, spread, timed
 from capacity.data.text import Pool
 from capacity.feed.feed import CHUNK_TOKENS
 from capacity.feed.stream import MemberStream
-from capacity.fitting.membership import statistics as statistics_of
+from capacity.fitting.separation import statistics as statistics_of
 from capacity.measure.memorization import code_lengths
 from capacity.measure.sequence_scores import Prefix, recall, scores
 from capacity.model.gpt import GPT
@@ -125,7 +125,7 @@ def score(device: torch.device, repeats: int, out: dict) -> dict:
     )
     texts = ", ".join(f"{found[name]['zlib_s']:.1f}" for name in SCORED_BY)
     print(
-        f"  zlib of the texts {texts} s; statistics of one attack with 200 resamples "
+        f"  zlib of the texts {texts} s; statistics of one attack and their intervals "
         f"{found['statistics_s']:.1f} s"
     )
     return found
