@@ -10,10 +10,9 @@ from typing import Any
 
 from capacity.base.errors import ConfigError
 from capacity.data import lines, spans
-from capacity.data import people as person_of
 from capacity.data.facts import NAME, key_of
 from capacity.data.lexicon import EOS, SCHEMA
-from capacity.data.people import Person, Span
+from capacity.data.people import Person, Span, person_of
 from capacity.data.vocabulary import Encoder, cut, gpt2, trained_bpe
 from capacity.settings.data import CorpusData
 
@@ -28,7 +27,7 @@ def read_people(path: Path, most: int | None, partial: bool = False) -> list[Per
     for number, at, entry in lines.objects(path):
         if most is not None and len(people) == most:
             break
-        person = person_of.parse(entry, at, partial)
+        person = person_of(entry, at, partial)
         if people and not partial:
             _check_attributes(person, people[0], at)
         if person.name in seen:

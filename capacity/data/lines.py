@@ -1,8 +1,8 @@
 """Text files as lines, and JSONL as objects: one rule for every file that a person brings (standard
 library; pyarrow where a file is packed by zstd).
 
-Lines end at \\n or \\r\\n only, so U+2028, U+0085, \\x0b, \\x0c and a \\r inside a line are content.
-The byte order mark of UTF-8 at the start is dropped. Files that gzip or zstd have packed are known
+Lines end at \\n or \\r\\n only, so U+2028, U+0085, \\x0b, \\x0c and a \\r inside are content. The
+byte order mark of UTF-8 at the start is dropped. Files that gzip or zstd have packed are known
 by their first bytes and read as what they hold. Memory holds a block and a line, whatever the size
 of the file.
 """
@@ -165,8 +165,8 @@ def parsed(text: str, at: str, offset: int) -> Any:
     except json.JSONDecodeError as error:
         byte = offset + len(text[: error.pos].encode())
         raise ConfigError(
-            f"{at}: not JSON: {error.msg.removesuffix(' at')} at byte {byte} of the file, column {error.pos + 1}; "
-            f"expected one whole object per line"
+            f"{at}: not JSON: {error.msg.removesuffix(' at')} at byte {byte} of the file, "
+            f"column {error.pos + 1}; expected one whole object per line"
         ) from None
     except RecursionError:
         raise ConfigError(f"{at}: not JSON that can be read: nested too deeply") from None

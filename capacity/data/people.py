@@ -58,7 +58,7 @@ def normalized(text: str) -> str:
     return " " + one_line(text)
 
 
-def parse(entry: dict[str, Any], at: str, partial: bool) -> Person:
+def person_of(entry: Mapping[str, Any], at: str, partial: bool) -> Person:
     """The person of a line's object. at: file and line for messages; partial: people may lack
     attributes (absent or null). ConfigError in one line for anything that is no person."""
     for name in FIELDS:
