@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,9 +20,17 @@ from capacity.analysis.text.schema import (
     ForgettingCell,
     Frame,
 )
+from capacity.analysis.thresholds import OVERLAP
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, percent, span
 
+# columns of a level of copies: an AUC and two parts with their intervals
+OF_COPIES = ("up_to", "members", "held_out", "tpr_at_0.01") + tuple(
+    name + end
+    for name in ("auc", "members_extractable", "held_out_extractable")
+    for end in ("", "_low", "_high")
+)
+COPIES = re.compile(r"copies_\d+_up_to")
 MODEL = Column("model", right=False)
 SIZE = Column("tokens/P", "tokens of the distinct training sequences per parameter")
 KINDS = {"random": "random tokens", "pool": "passages of the text"}
@@ -114,6 +123,88 @@ def attacks(runs: Frame) -> Table:
     ]
     columns = [MODEL, SIZE, *(Column(NAMES[name]) for name in names)]
     return Table(columns, rows, "AUC of attacks, means over runs", name="attacks")
+
+
+def clean_attacks(runs: Frame) -> Table | None:
+    """`attacks` without the held-out sequences that share tokens in a row with the training set;
+    None where no run has such ones, or none was asked."""
+    if "overlap" not in runs or not (asked := runs[runs.overlap.astype(float) > 0]).size:
+        return None
+    names = [name for name in (*SINGLE, "reference") if f"clean_{name}_auc" in asked]
+    rows = [
+        [
+            *head,
+            percent(group.overlap.astype(float).max()),
+            *(digits(mean(group, f"clean_{name}_auc")) for name in names),
+        ]
+        for head, group in _cells(asked)
+    ]
+    columns = [
+        MODEL,
+        SIZE,
+        Column("overlap", "held-out sequences that are left out; of runs the largest part"),
+        *(Column(NAMES[name]) for name in names),
+    ]
+    n = span(asked.overlap_tokens.min(), asked.overlap_tokens.max())
+    return Table(
+        columns,
+        rows,
+        f"AUC without held-out sequences that share {n} tokens in a row with the training set, "
+        "means over runs",
+        key=f"overlap: what part of the held-out sequences is left out; above {OVERLAP:.0%} the "
+        "table of all is not about clean non-members.",
+        name="clean_attacks",
+    )
+
+
+def copies(runs: Frame) -> Table | None:
+    """The loss attack and extraction by copies of the document; None where they do not vary."""
+    levels = sorted(int(c.split("_")[1]) for c in runs if COPIES.fullmatch(c))
+    rows: list[Sequence[str]] = []
+    for (label, t), group in _cells(runs):
+        rows += [[f"{label}, {t} tokens per parameter"]] * bool(levels)
+        for level in levels:
+            found = group[group[f"copies_{level}_up_to"].notna()]
+            if not len(found):
+                continue
+            got = {name: mean(found, f"copies_{level}_{name}") for name in OF_COPIES}
+            rows.append(
+                [
+                    span(level, got["up_to"]),
+                    *(f"{got[side]:,.0f}" for side in ("members", "held_out")),
+                    _between(got, "auc", digits),
+                    percent(got["tpr_at_0.01"], 0),
+                    _between(got, "members_extractable", _whole_percent),
+                    _between(got, "held_out_extractable", _whole_percent),
+                ]
+            )
+    if not rows:
+        return None
+    columns = [
+        Column("copies", "of the document, in the source"),
+        Column("members", "sequences trained on"),
+        Column("others", "sequences held out"),
+        Column("AUC", "of the loss attack"),
+        Column("TPR", "of the loss attack at a false positive rate of 1%"),
+        Column("written", "members whose second half greedy decoding writes"),
+        Column("of others", "the same of held-out sequences"),
+    ]
+    return Table(
+        columns,
+        rows,
+        "Loss attack and extraction by copies of the document: members and held-out sequences of "
+        "equally many copies, means over runs",
+        key="Intervals: means of the runs' own, 95%, over documents where these are split. TPR at "
+        "1% false positives; written: by greedy decoding from the first half; –: too few.",
+        name="copies",
+    )
+
+
+def _between(got: Mapping[str, float], name: str, words: Callable[[float], str]) -> str:
+    """A mean with its interval; a dash where no run has it."""
+    if math.isnan(got[name]):
+        return digits(None)
+    return f"{words(got[name])} [{words(got[f'{name}_low'])}, {words(got[f'{name}_high'])}]"
 
 
 def extraction(runs: Frame) -> Table | None:
