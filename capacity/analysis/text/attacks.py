@@ -382,6 +382,9 @@ def _means(models: Frame, attack: str) -> dict[str, float]:
             f"{name}_low": low,
             f"{name}_high": high,
         }
+    if (clean := f"clean_{attack}_auc") in models and models[clean].notna().any():
+        low, high = t_interval(models[clean].dropna().to_numpy(float))
+        row |= {"clean_auc": models[clean].mean(), "clean_auc_low": low, "clean_auc_high": high}
     return row | {
         "auc_low_sequences": models[f"{attack}_auc_low"].mean(),
         "auc_high_sequences": models[f"{attack}_auc_high"].mean(),

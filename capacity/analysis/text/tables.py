@@ -157,47 +157,49 @@ def clean_attacks(runs: Frame) -> Table | None:
     )
 
 
-def copies(runs: Frame) -> Table | None:
-    """The loss attack and extraction by copies of the document; None where they do not vary."""
+def copies(runs: Frame) -> list[Table]:
+    """The loss attack, and extraction, by copies of the document; none where these do not vary."""
     levels = sorted(int(c.split("_")[1]) for c in runs if COPIES.fullmatch(c))
-    rows: list[Sequence[str]] = []
+    attack: list[Sequence[str]] = []
+    written: list[Sequence[str]] = []
     for (label, t), group in _cells(runs):
-        rows += [[f"{label}, {t} tokens per parameter"]] * bool(levels)
-        for level in levels:
-            found = group[group[f"copies_{level}_up_to"].notna()]
-            if not len(found):
-                continue
-            got = {name: mean(found, f"copies_{level}_{name}") for name in OF_COPIES}
-            rows.append(
-                [
-                    span(level, got["up_to"]),
-                    *(f"{got[side]:,.0f}" for side in ("members", "held_out")),
-                    _between(got, "auc", digits),
-                    percent(got["tpr_at_0.01"], 0),
-                    _between(got, "members_extractable", _whole_percent),
-                    _between(got, "held_out_extractable", _whole_percent),
-                ]
-            )
-    if not rows:
-        return None
-    columns = [
+        known = [n for n in levels if group[f"copies_{n}_up_to"].notna().any()]
+        if known:
+            attack.append([f"{label}, {t} tokens per parameter"])
+            written.append(attack[-1])
+        for level in known:
+            got = {name: mean(group, f"copies_{level}_{name}") for name in OF_COPIES}
+            about = [span(level, got["up_to"])]
+            about += [f"{got[side]:,.0f}" for side in ("members", "held_out")]
+            rate = percent(got["tpr_at_0.01"])
+            attack.append([*about, _between(got, "auc", digits), rate])
+            sides = ("members_extractable", "held_out_extractable")
+            written.append([*about, *(_between(got, side, percent) for side in sides)])
+    if not attack:
+        return []
+    about = [
         Column("copies", "of the document, in the source"),
-        Column("members", "sequences trained on"),
-        Column("others", "sequences held out"),
-        Column("AUC", "of the loss attack"),
-        Column("TPR", "of the loss attack at a false positive rate of 1%"),
-        Column("written", "members whose second half greedy decoding writes"),
-        Column("of others", "the same of held-out sequences"),
+        Column("members", "different sequences trained on"),
+        Column("held-out", "sequences held out"),
     ]
-    return Table(
-        columns,
-        rows,
-        "Loss attack and extraction by copies of the document: members and held-out sequences of "
-        "equally many copies, means over runs",
-        key="Intervals: means of the runs' own, 95%, over documents where these are split. TPR at "
-        "1% false positives; written: by greedy decoding from the first half; –: too few.",
-        name="copies",
-    )
+    key = "Means of the runs' own 95% intervals, over documents where these are split; –: too few."
+    return [
+        Table(
+            [*about, Column("AUC"), Column("TPR at 1% FPR")],
+            attack,
+            "Loss attack by copies of the document: members and held-out sequences of equally many "
+            "copies, means over runs",
+            key=key,
+            name="copies",
+        ),
+        Table(
+            [*about, Column("of members"), Column("of held-out")],
+            written,
+            "Sequences whose second half greedy decoding writes, by copies of the document",
+            key=key,
+            name="copies_extraction",
+        ),
+    ]
 
 
 def _between(got: Mapping[str, float], name: str, words: Callable[[float], str]) -> str:
@@ -241,6 +243,7 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
     if not len(half) or "lira" not in set(half.attack):
         return None
     rows: list[Sequence[str]] = []
+    clean = "clean_auc" in half and half.clean_auc.notna().any()
     for (label, t), group in half.groupby(["label", "tokens_per_parameter"]):
         models = int(group.models.max())
         rows.append([f"{label}, {digits(t)} tokens per parameter, {models} models as targets"])
@@ -250,14 +253,21 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
                 NAMES[name],
                 _mean(found[name], "auc"),
                 _mean(found[name], "tpr_at_0.01", 100.0, "%"),
-                _mean(found[name], "f1_median"),
+                _mean(found[name], "clean_auc" if clean else "f1_median"),
             ]
             for name in SHADOWED
             if name in found
         ]
     used = runs.shadows.dropna()
     return Table(
-        [Column("attack", right=False), Column("AUC"), Column("TPR at 1% FPR"), Column("F1")],
+        [
+            Column("attack", right=False),
+            Column("AUC"),
+            Column("TPR at 1% FPR"),
+            Column("AUC without overlap", "on held-out sequences that share nothing")
+            if clean
+            else Column("F1"),
+        ],
         rows,
         f"Attacks with {span(used.min(), used.max())} shadow models",
         key="95% over models as targets: about training, not about another text (attacks.csv has "

@@ -125,7 +125,7 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     if len(targets):
         out.append(Section("targets", "Targets", [tables.targets(targets)]))
         compared += [tables.attacks(targets), tables.clean_attacks(targets)]
-        compared += [tables.extraction(targets), tables.copies(targets)]
+        compared += [tables.extraction(targets), *tables.copies(targets)]
     compared.append(tables.shadows(attacks, runs))
     if shown := [table for table in compared if table is not None]:
         out.append(Section("attacks", "Attacks", shown))
