@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -34,9 +36,11 @@ from capacity.config import (
     from_dict,
     known_keys,
     takes_text,
+    takes_texts,
     unknown_data_key,
     unknown_key,
 )
+from capacity.origins import blame, origin_of, placed
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
@@ -63,7 +67,7 @@ def load(overrides: list[str]) -> Config:
     return load_many([[overrides]])[0]
 
 
-def load_many(runs: list[list[list[str]]]) -> list[Config]:
+def load_many(runs: Sequence[Sequence[Sequence[str]]]) -> list[Config]:
     """Each run is a list of layers of overrides; a later layer wins, also over the other of two
     coupled numbers."""
     with _hydra() as parser:
@@ -145,51 +149,124 @@ def read_yaml(path: Path) -> dict:
     return tree
 
 
-def _load_layers(parser: OverridesParser, layers: list[list[str]]) -> Config:
-    parsed = [[(text, _parse(parser, text)) for text in layer] for layer in layers]
-    for text, override in itertools.chain(*parsed):
+def _load_layers(parser: OverridesParser, layers: Sequence[Sequence[str]]) -> Config:
+    flat = [(text, _checked_one(parser, text)) for layer in layers for text in layer]
+    site: dict[str, str] = {}
+    try:
+        tree = _tree(flat)
+        site = _add_site(tree, flat)
+        _let_later_layer_win(tree, [[_key(parser, text) for text in layer] for layer in layers])
+        if _unresolved(tree):
+            tree = _plain(OmegaConf.create(tree), resolve=True)
+        config = from_dict(tree)
+    except OmegaConfBaseException as error:
+        raise blame(ConfigError(_one_line(error)), *_origins(flat, site)) from None
+    except ConfigError as error:
+        raise blame(error, *_origins(flat, site)) from None
+    for text, override in flat:
+        if override.type is OverrideType.DEL:
+            _check_deletion(parser, layers, text, config)
+    return config
+
+
+def _key(parser: OverridesParser, text: str) -> str:
+    return _parse(parser, text).key_or_group
+
+
+def _checked_one(parser: OverridesParser, text: str) -> Override:
+    """One override that may stand in the settings of one run."""
+    try:
+        override = _parse(parser, text)
         if override.is_sweep_override():
             raise ConfigError(
                 f"{text}: several values; one run takes one (a study file takes axes)"
+                f"{_if_a_text(parser, text)}"
             )
-    flat = list(itertools.chain(*parsed))
-    for text, override in flat:
-        if override.key_or_group in GROUPS and not isinstance(override.value(), str):
+        group = override.key_or_group
+        if group in GROUPS and not (
+            override.type is not OverrideType.DEL and isinstance(override.value(), str)
+        ):
             raise ConfigError(
-                f"{text}: expected the name of a choice of {override.key_or_group}; allowed: "
-                f"{', '.join(option_names(override.key_or_group))}"
+                f"{text}: expected the name of a choice of {group}, as {group}=...; allowed: "
+                f"{', '.join(option_names(group))}"
             )
-    if all(override.type is OverrideType.CHANGE for _, override in flat):
-        tree = copy.deepcopy(
-            _container(tuple(text for text, o in flat if o.key_or_group in GROUPS))
-        )
+    except ConfigError as error:
+        raise placed(error, origin_of(text)) from None
+    return override
+
+
+def _tree(flat: list[tuple[str, Override]]) -> dict:
+    """The composed settings, before they are checked."""
+    if not all(override.type is OverrideType.CHANGE for _, override in flat):
+        # additions and deletions are rare: let Hydra do all of it
         for text, override in flat:
-            if override.key_or_group not in GROUPS:
+            key = override.key_or_group
+            if override.type is OverrideType.DEL and key not in known_keys():
+                raise placed(unknown_key(key), origin_of(text))
+        return _plain(_compose([text for text, _ in flat]))
+    tree = copy.deepcopy(_container(tuple(text for text, o in flat if o.key_or_group in GROUPS)))
+    for text, override in flat:
+        if override.key_or_group not in GROUPS:
+            try:
                 _update(tree, text, override)
-    else:  # additions and deletions are rare: let Hydra do all of it
-        tree = _plain(_compose([text for text, _ in flat]))
-    _add_site(tree, flat)
-    _let_later_layer_win(tree, [[o.key_or_group for _, o in layer] for layer in parsed])
+            except ConfigError as error:
+                raise placed(error, origin_of(text)) from None
+    return tree
+
+
+def _origins(
+    flat: list[tuple[str, Override]], site: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Setting -> where it was given, and setting -> the preset that holds otherwise."""
+    chosen = {group: str(option) for group, option in _defaults().items()}
+    for _, override in flat:
+        if override.key_or_group in GROUPS:
+            chosen[override.key_or_group] = str(override.value())
+    presets = {
+        key: f"conf/{group}/{chosen[group]}.yaml"
+        for key in known_keys()
+        if (group := key.partition(".")[0]) in chosen
+    }
+    return site | {override.key_or_group: origin_of(text) for text, override in flat}, presets
+
+
+@lru_cache(maxsize=1)
+def _defaults() -> dict[str, str]:
+    """Group -> its choice where none is made: the defaults of conf/config.yaml."""
+    listed = read_yaml(shared_dir("conf") / "config.yaml")["defaults"]
+    return {group: name for one in listed if isinstance(one, dict) for group, name in one.items()}
+
+
+def _check_deletion(
+    parser: OverridesParser, layers: Sequence[Sequence[str]], text: str, config: Config
+) -> None:
+    """ConfigError for a deletion without which the run would be the same."""
+    rest = [[other for other in layer if other is not text] for layer in layers]
     try:
-        if _unresolved(tree):
-            tree = _plain(OmegaConf.create(tree), resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from None
-    return from_dict(tree)
+        if _load_layers(parser, rest) != config:
+            return
+    except ConfigError:
+        return
+    error = ConfigError(
+        f"{text}: changes nothing; leave it out, or give a value: {_key(parser, text)}=..."
+    )
+    raise placed(error, origin_of(text))
 
 
-def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> None:
+def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> dict[str, str]:
     """Put the values of conf/local.yaml below explicit ones: those under the chosen name of
-    cluster=, and wandb's."""
+    cluster=, and wandb's. Returns setting -> file and section of what was put."""
     named = {override.key_or_group for _, override in flat}
     chosen = next(
         (str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation"
     )
-    site = site_settings()
-    for section, values in (("cluster", site.get(chosen, {})), ("wandb", site.get("wandb", {}))):
-        tree[section] |= {
-            key: value for key, value in values.items() if f"{section}.{key}" not in named
-        }
+    site, origins = site_settings(), {}
+    for section, name in (("cluster", chosen), ("wandb", "wandb")):
+        values = site.get(name, {})
+        put = {key: value for key, value in values.items() if f"{section}.{key}" not in named}
+        tree[section] = tree.get(section, {}) | put
+        origins |= {f"{section}.{key}": f"{_site_path()}: {name}" for key in put}
+    return origins
 
 
 @lru_cache(maxsize=4)
@@ -218,18 +295,20 @@ def site_settings() -> dict:
     """What conf/local.yaml says about this site: cluster choice (or wandb) -> setting -> value. The
     file of $CAPACITY_LOCAL, of the current folder, or of the checkout; it may hold nothing that
     changes what a run is. ConfigError with file and key."""
+    path = _site_path()
+    return {} if path is None else _site_settings(path, path.stat().st_mtime_ns)
+
+
+def _site_path() -> Path | None:
     named = os.environ.get("CAPACITY_LOCAL")
+    if named and not Path(named).exists():
+        raise ConfigError(f"CAPACITY_LOCAL={named}: no such file")
     places = (
         [Path(named)]
         if named
         else [Path("conf/local.yaml").resolve(), shared_dir("conf") / "local.yaml"]
     )
-    path = next((path for path in places if path.exists()), None)
-    if path is None:
-        if named:
-            raise ConfigError(f"CAPACITY_LOCAL={named}: no such file")
-        return {}
-    return _site_settings(path, path.stat().st_mtime_ns)
+    return next((path for path in places if path.exists()), None)
 
 
 def _unresolved(tree: dict) -> bool:
@@ -248,7 +327,7 @@ def _find(tree: dict, key: str) -> tuple[dict, str]:
     return tree, last
 
 
-def _let_later_layer_win(tree: dict, layers: list[list[str]]) -> None:
+def _let_later_layer_win(tree: dict, layers: Sequence[Sequence[str]]) -> None:
     """Clear the half of a coupled pair that only a lower layer (a preset, a pin) has set."""
     for pair in COUPLED:
         for keys in reversed(layers):
@@ -294,20 +373,99 @@ def _parse(parser: OverridesParser, text: str) -> Override:
 
 def _parse_anew(parser: OverridesParser, text: str) -> Override:
     try:
-        (override,) = parser.parse_overrides(
-            [text]
-        )  # unlike parse_override, this also sets what glob needs
+        override = _parse_one(parser, text)
     except (HydraException, ValueError) as error:
-        text = text if len(text) <= 60 else text[:57] + "..."
-        if "=" not in text:
-            hint = nearest(text, ["train", "sweep", "status", "fit-laws", "measure"])
-            raise ConfigError(
-                f"{text}: expected key=value, such as model.d_model=32{hint}"
-            ) from None
-        raise ConfigError(f"{text}: {_one_line(error)}") from None
+        override = _list_of_texts(parser, text)
+        if override is None:
+            raise _unreadable(parser, text, error) from None
     if not override.key_or_group:
         raise ConfigError(f"{text}: expected key=value, such as model.d_model=32")
     return override
+
+
+def _parse_one(parser: OverridesParser, text: str) -> Override:
+    # unlike parse_override, this also sets what glob needs
+    (override,) = parser.parse_overrides([str(text)])
+    return override
+
+
+def _unreadable(parser: OverridesParser, text: str, error: Exception) -> ConfigError:
+    """Why a text is no override, and what to write instead."""
+    key, equals, _ = text.partition("=")
+    short = text if len(text) <= 60 else text[:57] + "..."
+    if not equals:
+        hint = nearest(text, ["train", "sweep", "status", "fit-laws", "measure"])
+        return ConfigError(f"{short}: expected key=value, such as model.d_model=32{hint}")
+    plain = key.lstrip("+~")
+    if re.fullmatch(r"[\w.-]+", plain) and plain not in (*known_keys(), *GROUPS):
+        return unknown_key(plain)
+    if quoted := _quoted(parser, text):
+        return ConfigError(f"{short}: this text needs quotes; {_to_write(text, quoted)}")
+    reason = re.sub(r"^LexerNoViableAltException: .*", "a character that needs quotes", str(error))
+    return ConfigError(f"{short}: not in Hydra's grammar: {_one_line(reason)}")
+
+
+def _if_a_text(parser: OverridesParser, text: str) -> str:
+    """What to write where several values may have been meant as one text with commas."""
+    quoted = _quoted(parser, text)
+    return f"; for one text with commas, {_to_write(text, quoted)}" if quoted else ""
+
+
+def _to_write(text: str, quoted: str) -> str:
+    """What a person should put in the place of `text`: in a shell, or in a YAML file."""
+    if not origin_of(text):
+        return f"in a shell: {shlex.quote(quoted)}"
+    as_yaml = "'" + quoted.replace("'", "''") + "'"
+    return f"in the file: {as_yaml}"
+
+
+def _quoted(parser: OverridesParser, text: str) -> str | None:
+    """The override with its value in quotes; None where its setting takes no text, or where the
+    value would not be the same."""
+    key, _, value = text.partition("=")
+    if not takes_text(key.lstrip("+")) or "${" in value:
+        return None
+    return _same(parser, f"{key}={_in_quotes(value)}", value)
+
+
+def _list_of_texts(parser: OverridesParser, text: str) -> Override | None:
+    """A list of texts as a person types it, such as cluster.options=[--exclude=node7], which
+    Hydra's grammar has in quotes only; None for anything else."""
+    key, _, value = text.partition("=")
+    if not (takes_texts(key.lstrip("+")) and value[:1] + value[-1:] == "[]") or "${" in value:
+        return None
+    items = [item.strip() for item in value[1:-1].split(",")]
+    quoted = f"{key}=[{','.join(map(_in_quotes, items))}]"
+    return _parse_one(parser, quoted) if _same(parser, quoted, items) else None
+
+
+def _in_quotes(text: str) -> str:
+    """A text in double quotes of Hydra's grammar, where a backslash counts in front of a quote
+    only."""
+    return '"' + re.sub(r'(\\*)("|$)', r"\1\1\2", text).replace('"', '\\"') + '"'
+
+
+def _same(parser: OverridesParser, quoted: str, value: object) -> str | None:
+    """The override, if Hydra reads that value from it."""
+    try:
+        return quoted if _parse_one(parser, quoted).value() == value else None
+    except (HydraException, ValueError):
+        return None
+
+
+def literal(key: str, value: object) -> str:
+    """A scalar of YAML as the override key=value: as it stands where Hydra's grammar has it, else
+    in quotes."""
+    if value is None:
+        return f"{key}=null"
+    word = str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, str) and not re.fullmatch(r"[\w.+-]+", word, re.ASCII):
+        with _hydra() as parser:
+            try:
+                _parse_one(parser, f"{key}={word}")
+            except (HydraException, ValueError):
+                word = _in_quotes(value)
+    return f"{key}={word}"
 
 
 @lru_cache(maxsize=256)
@@ -330,10 +488,14 @@ def _compose(overrides: list[str]) -> DictConfig:
             key, _, value = text.partition("=")
             options = option_names(key)
             if options and value not in options:
-                raise ConfigError(
+                wrong = ConfigError(
                     f"{text}: no such choice of {key}; allowed: {', '.join(options)}"
                     f"{nearest(value, options)}"
-                ) from None
+                )
+                raise placed(wrong, origin_of(text)) from None
+            if text.startswith("~") and f"'{key.removeprefix('~')}' does not exist" in str(error):
+                nothing = f"{text}: changes nothing; {key.removeprefix('~')} has no value here"
+                raise placed(ConfigError(nothing), origin_of(text)) from None
         raise ConfigError(_one_line(error)) from None
 
 
@@ -346,7 +508,7 @@ def option_names(group: str) -> list[str]:
     )
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception | str) -> str:
     return " ".join(
         line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
     )[:300]

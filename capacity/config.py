@@ -20,6 +20,7 @@ from capacity.base.errors import ConfigError, nearest
 from capacity.data import checks, lexicons, resolve, text
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
+from capacity.settings.aliases import near_setting
 from capacity.settings.cluster import Cluster, Wandb, duration_seconds
 from capacity.settings.data import KINDS, Data, TextData, UniformData
 from capacity.settings.field import checked, setting
@@ -180,18 +181,32 @@ def known_keys() -> list[str]:
 def takes_text(key: str) -> bool:
     """Whether a setting is a text, so that a number on the command line is one too:
     cluster.time=90."""
-    section, _, name = key.partition(".")
-    field = SECTIONS[section].__dataclass_fields__.get(name) if section in SECTIONS else None
-    return (
-        field is not None
-        and field.type in ("str", "str | None")
-        and field.metadata["choices"] is None
+    return any(
+        field.type in ("str", "str | None") and field.metadata["choices"] is None
+        for field in _fields(key)
     )
+
+
+def takes_texts(key: str) -> bool:
+    """Whether a setting is a list of texts, such as cluster.options."""
+    return any(
+        field.type == "tuple[str, ...]" and field.metadata["choices"] is None
+        for field in _fields(key)
+    )
+
+
+def _fields(key: str) -> list[dataclasses.Field]:
+    """The setting of that name, for data in each kind that has it."""
+    section, _, name = key.partition(".")
+    owners = (
+        KINDS.values() if section == "data" else [SECTIONS[section]] if section in SECTIONS else []
+    )
+    return [cls.__dataclass_fields__[name] for cls in owners if name in cls.__dataclass_fields__]
 
 
 def unknown_key(key: str) -> ConfigError:
     return ConfigError(
-        f"{key}: no such setting{nearest(key, known_keys())}; `capacity train --print-config` "
+        f"{key}: no such setting{near_setting(key, known_keys())}; `capacity train --print-config` "
         f"shows all"
     )
 
@@ -272,9 +287,12 @@ def check(config: Config) -> None:
     _check_parts(config.model, config.data)
     _check_execution(config.cluster, config.model, config.train)
     if config.train.warmup_steps >= config.steps:
+        given = config.train.exposures
+        steps = f"the {config.steps} steps of train.exposures={given:g}" if given else ""
         raise ConfigError(
-            f"train.warmup_steps={config.train.warmup_steps}: must be less than the "
-            f"{config.steps} training steps"
+            f"train.warmup_steps={config.train.warmup_steps}: must be less than "
+            f"{steps or f'train.steps={config.steps}'}; give train.warmup_steps="
+            f"{config.steps // 10} (at most {config.steps - 1}), or train longer"
         )
     if isinstance(config.data, TextData):
         checks.check_views(config.data, config.steps, config.train.batch_size)
@@ -340,8 +358,8 @@ def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:
     parts = cluster.micro_batches or 1
     if parts > train.batch_size:
         raise ConfigError(
-            f"cluster.micro_batches={parts}: more parts than the {train.batch_size} rows of "
-            f"train.batch_size"
+            f"cluster.micro_batches={parts}: more parts than the rows of a batch, "
+            f"train.batch_size={train.batch_size}"
         )
     if parts > 1 and model.n_experts:
         raise ConfigError(

@@ -98,8 +98,8 @@ def columns(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
             if one.column and not one.is_family and not one.optional:
                 row.setdefault(one.column, math.nan)
     for value in registry.numbers(record["measures"] if record else {}):
-        if value.field is not None and value.field.column:
-            row[value.name(value.field.column)] = value.value
+        if name := registry.column(value):
+            row[name] = value.value
     return row
 
 
@@ -144,7 +144,7 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Any]:
     """All settings of data, model and train by dotted key."""
     return {
         f"{section}.{key}": value
@@ -172,7 +172,7 @@ def _facts(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     row = {
         "exposures": config.exposures,
         "ceiling_bits": config.entropy_bits,
-        **_settings(config),
+        **settings(config),
     }
     for name in ("exposures_min", "exposures_mean", "exposures_max"):
         row[name] = record["training"][name] if record else math.nan
@@ -187,7 +187,7 @@ def _text(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
         "trained_on": data.trained_on,
         "pool": text.pool_digest(data),
         "tokens_per_parameter": config.trained_items * data.seq_len / config.parameters["total"],
-        **_settings(config),
+        **settings(config),
     }
 
 

@@ -23,13 +23,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from capacity.base.errors import ConfigError, nearest
-from capacity.compose import expand, load_many, read_yaml, shared_dir
-from capacity.config import Config, known_keys
+from capacity.compose import expand, literal, load_many, read_yaml, shared_dir
+from capacity.config import Config, known_keys, takes_text
+from capacity.origins import COMMAND_LINE, Given, PlacedError
 from capacity.published.expects import SCALES, check_expects
+from capacity.settings.aliases import near_setting
 from capacity.settings.data import TextData
 
 ENTRIES = ("question", "pins", "grids", "references", "best_over", "expects", "scale")
@@ -56,7 +59,7 @@ def load_study(name: str, overrides: list[str]) -> Study:
     over pins and axes. ConfigError with file and key."""
     path = find_study(name)
     base, preset = split_name(name)
-    tree = _entries(path, preset)
+    tree, places = _entries(path, preset)
     pins, grids = tree.get("pins") or [], tree.get("grids") or [{}]
     references = tree.get("references") or []
     best_over, scale = tree.get("best_over") or [], tree.get("scale", "published")
@@ -76,33 +79,16 @@ def load_study(name: str, overrides: list[str]) -> Study:
     for key in best_over:
         if key not in known_keys() or key == "seed":
             raise ConfigError(
-                f"{path}: best_over: {key}: no such setting{nearest(key, known_keys())}"
+                f"{path}: best_over: {key}: no such setting{near_setting(key, known_keys())}"
             )
     if scale not in SCALES:
         near = nearest(str(scale), list(SCALES))
         raise ConfigError(f"{path}: scale: {scale}: expected one of {', '.join(SCALES)}{near}")
     try:
         expects = check_expects(tree.get("expects") or [])
-        layers = [[list(pins), point, list(overrides)] for grid in grids for point in _points(grid)]
-        configs = load_many(layers)
-        if references and not _largest(configs):
-            raise ConfigError(
-                "references: are for runs on text with data.trained_on=members, and the study has "
-                "none"
-            )
-        configs += load_many(
-            [
-                [
-                    *layers[i][:2],
-                    [f"{key}={_literal('references', v)}" for key, v in one.items()],
-                    list(overrides),
-                ]
-                for i in _largest(configs)
-                for one in references
-            ]
-        )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    configs = _configs(path, tree, places, [Given(text, COMMAND_LINE) for text in overrides])
     unique = {config.run_id: config for config in configs}
     study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
     return Study(
@@ -117,14 +103,42 @@ def load_study(name: str, overrides: list[str]) -> Study:
     )
 
 
+def _configs(path: Path, tree: dict, places: dict[str, str], typed: Sequence[str]) -> list[Config]:
+    """The runs of a study with what was typed last; reference models stand behind the others."""
+    pins, references = tree.get("pins") or [], tree.get("references") or []
+    given = [Given(pin, f"{places['pins']}: {i}") for i, pin in enumerate(pins, 1)]
+    try:
+        points = _points(tree.get("grids") or [{}], places["grids"])
+        layers = [[given, point, typed] for point in points]
+        configs = load_many(layers)
+        if references and not _largest(configs):
+            raise PlacedError(
+                f"{places['references']}: are for runs on text with data.trained_on=members, and "
+                f"the study has none"
+            )
+        runs = [
+            [Given(_literal(at, key, value), at) for key, value in one.items()]
+            for i, one in enumerate(references, 1)
+            if (at := f"{places['references']}: {i}")
+        ]
+        configs += load_many(
+            [[*layers[i][:2], run, typed] for i in _largest(configs) for run in runs]
+        )
+    except PlacedError:
+        raise
+    except ConfigError as error:
+        if Path(str(error).partition(":")[0]).exists():
+            raise  # about a file that the runs read, by its name
+        raise ConfigError(f"{path}: {error}") from None  # what the study leaves out
+    return configs
+
+
 def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
     """The pins of a study that `load_study` has read, and the settings of its axes, one list of
     overrides per run of its grids."""
     path = find_study(name)
-    tree = _entries(path, split_name(name)[1])
-    return list(tree.get("pins") or []), [
-        point for grid in tree.get("grids") or [{}] for point in _points(grid)
-    ]
+    tree, places = _entries(path, split_name(name)[1])
+    return list(tree.get("pins") or []), _points(tree.get("grids") or [{}], places["grids"])
 
 
 def _largest(configs: list[Config]) -> list[int]:
@@ -141,9 +155,12 @@ def _largest(configs: list[Config]) -> list[int]:
     return [max(places, key=lambda i: configs[i].items) for places in kin.values()]
 
 
-def _entries(path: Path, preset: str | None) -> dict:
-    """The entries of a study file; what a preset states takes the place of the study's own."""
+def _entries(path: Path, preset: str | None) -> tuple[dict, dict[str, str]]:
+    """The entries of a study file, and where each stands; what a preset states takes the place of
+    the study's own."""
     tree = read_yaml(path)
+    if not tree:
+        raise ConfigError(f"{path}: no entry; a study has {', '.join(ENTRIES)} or presets")
     presets = tree.pop("presets", None) or {}
     if not isinstance(presets, dict) or not all(
         isinstance(entries, dict) for entries in presets.values()
@@ -161,15 +178,18 @@ def _entries(path: Path, preset: str | None) -> dict:
                     f"{path}: {where}{key}: no such entry{nearest(str(key), allowed)}; allowed: "
                     f"{', '.join(allowed)}"
                 )
+    places = {key: f"{path}: {key}" for key in ENTRIES}
     if preset is None:
-        return tree
+        return tree, places
     if preset not in presets:
         known = [str(name) for name in presets]
         raise ConfigError(
             f"{path}: no preset {preset}{nearest(preset, known)}; "
             + (f"allowed: {', '.join(known)}" if known else "this study has none")
         )
-    return tree | presets[preset]
+    return tree | presets[preset], places | {
+        key: f"{path}: presets: {preset}: {key}" for key in presets[preset]
+    }
 
 
 def split_name(name: str) -> tuple[str, str | None]:
@@ -213,31 +233,49 @@ def study_names(folders: list[Path]) -> list[str]:
     )
 
 
-def _points(grid: dict) -> list[list[str]]:
-    """The product of a grid's axes as lists of overrides; the last axis varies fastest."""
-    axes: list[list[list[str]]] = []
-    for key, values in grid.items():
-        if isinstance(values, str):
-            axes.append(expand([f"{key}={values}"]))
-        elif isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
-            axes.append([[f"{k}={_literal(key, v)}" for k, v in value.items()] for value in values])
-        elif isinstance(values, list) and values:
-            axes.append([[f"{key}={_literal(key, v)}"] for v in values])
-        elif not isinstance(values, (list, dict)) and values is not None:
-            axes.append([[f"{key}={_literal(key, values)}"]])
-        else:
-            raise ConfigError(
-                f"grids: {key}: expected a value, a list of values, or a list of mappings"
-            )
-    return [list(itertools.chain(*point)) for point in itertools.product(*axes)]
-
-
-def _literal(key: str, value: object) -> str:
-    """A YAML scalar in Hydra's override grammar."""
-    if isinstance(value, (list, dict)):
-        raise ConfigError(
-            f"grids: {key}: {value!r}: an axis takes plain values or mappings of key to plain value"
+def _points(grids: list[dict], at: str) -> list[list[str]]:
+    """The products of the axes of grids as lists of overrides; the last axis varies fastest. `at`
+    is the place of the grids."""
+    return [
+        list(itertools.chain(*point))
+        for number, grid in enumerate(grids, 1)
+        for point in itertools.product(
+            *(_axis(key, values, f"{at}: {number}") for key, values in grid.items())
         )
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+    ]
+
+
+def _axis(key: str, values: object, at: str) -> list[list[str]]:
+    """The settings of each point of an axis, with their origin `at`."""
+    if isinstance(values, str):
+        return [[Given(text, at) for text in one] for one in _expanded(key, values, at)]
+    if isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
+        where = f"{at}: {key}"
+        return [[Given(_literal(where, k, v), at) for k, v in value.items()] for value in values]
+    if isinstance(values, list) and values:
+        return [[Given(_literal(at, key, v), at)] for v in values]
+    if not isinstance(values, (list, dict)) and values is not None:
+        return [[Given(_literal(at, key, values), at)]]
+    raise PlacedError(f"{at}: {key}: expected a value, a list of values, or a list of mappings")
+
+
+def _expanded(key: str, values: str, at: str) -> list[list[str]]:
+    try:
+        return expand([f"{key}={values}"])
+    except ConfigError as error:
+        if key in known_keys() and takes_text(key):
+            as_yaml = values.replace("'", "''")
+            raise PlacedError(
+                f"{at}: {key}: {values}: not in Hydra's sweep grammar; write a list for a text: "
+                f"{key}: ['{as_yaml}']"
+            ) from None
+        raise PlacedError(f"{at}: {error}") from None
+
+
+def _literal(at: str, key: str, value: object) -> str:
+    """A YAML scalar of a setting in Hydra's override grammar."""
+    if isinstance(value, (list, dict)):
+        raise PlacedError(
+            f"{at}: {key}: {value!r}: an axis takes plain values or mappings of key to plain value"
+        )
+    return literal(key, value)

@@ -89,6 +89,11 @@ def architecture(settings: Mapping[str, Value]) -> str:
     return ""
 
 
+def apart(name: str, other: str) -> str:
+    """What the name of a variant or curve says that the other's does not."""
+    return ", ".join(part for part in name.split(", ") if part not in other.split(", "))
+
+
 def _equal(have: Value, published: Any) -> bool:
     if isinstance(published, float) and isinstance(have, float):
         return abs(have - published) < 1e-3

@@ -1,12 +1,19 @@
-"""What both kinds of laws do with a table of runs: the first checks, and its way into files."""
+"""What all kinds of study ask of a table of runs first: that it can be read, and which runs had not
+levelled off."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import refused
 from capacity.analysis.thresholds import RISING
+from capacity.base.frames import Frame
 
 
-def checked(table, inputs, numbers, what):
+def checked(table: Frame, inputs: Sequence[str], numbers: Iterable[str], what: str) -> Frame:
     """The table sorted by run_id, without exact copies of rows and with its numbers as numbers, or
     ValueError: one line that says what is wrong. inputs: columns that it must have; what: what a
     finished run is needed for, as "fit"."""
@@ -16,17 +23,16 @@ def checked(table, inputs, numbers, what):
     table = table.assign(**{c: pd.to_numeric(table[c]) for c in numbers if c in table})
     if twice := list(table.run_id[table.run_id.duplicated()]):
         raise ValueError(f"run {twice[0]} appears more than once with different content")
-    if odd := sorted(set(table.status) - {"finished", "failed", "missing"}):
+    if odd := sorted(set(table.status) - {"finished", "failed", "missing", "refused"}):
         raise ValueError(f"status {odd[0]!r} is none of finished, failed, missing")
     if not (table.status == "finished").any():
-        n_failed = int((table.status == "failed").sum())
-        raise ValueError(
-            f"no finished run to {what}: {n_failed} failed, {len(table) - n_failed} missing"
-        )
+        number = table.status.value_counts().reindex(["failed", "missing"], fill_value=0)
+        counts = ", ".join(f"{n} {status}" for status, n in number.items())
+        raise ValueError("; ".join([f"no finished run to {what}: {counts}", *refused.told(table)]))
     return table
 
 
-def check_numbers(table, columns, positive):
+def check_numbers(table: Frame, columns: Iterable[str], positive: Container[str]) -> None:
     """ValueError where a finished run has a number that is not finite, or not positive where it has
     to be."""
     done = table[table.status == "finished"]
@@ -39,7 +45,14 @@ def check_numbers(table, columns, positive):
             )
 
 
-def rising(table: pd.DataFrame) -> pd.Series:
+def rising(table: Frame) -> pd.Series:
     """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or
     absent."""
-    return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
+    unknown = table.gain_last_tenth.isna()
+    return (table.status == "finished") & (shown_rising(table) | unknown)
+
+
+def shown_rising(table: Frame) -> pd.Series:
+    """True for runs that are known to have gained over RISING of their bits in the last tenth of
+    training; of failed and missing runs no gain is known."""
+    return table.gain_last_tenth.astype(float) > RISING

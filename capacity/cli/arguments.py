@@ -43,3 +43,24 @@ def results(sub: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where records are kept (default: $CAPACITY_RESULTS or ./results)",
     )
+
+
+def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
+    """What was meant by an option that there is not: a setting, which has no dashes, or an option
+    of the verb."""
+    from capacity.base.errors import nearest
+    from capacity.config import known_keys
+    from capacity.settings.aliases import meant
+
+    name, equals, value = option.partition("=")
+    after = argv[argv.index(option) + 1 :] if option in argv else []
+    if not equals and after and not after[0].startswith("-"):
+        value = after[0]
+    options = [
+        f"--{key.replace('_', '-')}" for key in vars(args) if key not in ("run", "overrides")
+    ]
+    near = nearest(name, [o for o in options if o != name])
+    key = meant(name.lstrip("-").replace("-", "_"), known_keys())
+    if near or key is None or not hasattr(args, "overrides"):
+        return near
+    return f" (a setting has no dashes: {key}={value or '...'})"

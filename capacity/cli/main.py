@@ -79,7 +79,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     late = [text for text in rest if not text.startswith("-")] if hasattr(args, "overrides") else []
     if len(late) < len(rest):
         wrong = [text for text in rest if text not in late]
-        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+        hint = arguments.hint(wrong[0], argv if argv is not None else sys.argv[1:], args)
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
     if late:
         args.overrides = args.overrides + late
     return args

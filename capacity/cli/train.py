@@ -93,6 +93,8 @@ def _train_now(config: Config, results: Path) -> int:
     if refused := refused_threads(wanted):
         print(f"capacity: {refused}", file=sys.stderr)
     print(_about(config, device.type), file=sys.stderr)
+    for note in config.resolved.notes(config.items):
+        print(f"capacity: {note}", file=sys.stderr)
     progress = Progress(config.steps)
     job = Job(results, device, None, lambda event: _report(event, progress), Stop())
     with Mirror([config], results, None, WAIT_SECONDS):
@@ -172,6 +174,11 @@ def _measure(args: argparse.Namespace) -> int:
         for run in load_study(args.study, given).runs:
             if _finished(args.results, run.run_id):
                 run_ids[run.run_id] = run
+    if not run_ids and args.study:
+        raise ConfigError(
+            f"measure --study {args.study}: none of its runs is finished in "
+            f"{records.runs_dir(args.results)}"
+        )
     if not run_ids:
         raise ConfigError("measure: no finished run selected; give run ids or --study")
     import torch

@@ -11,8 +11,7 @@ is to be preferred. What a form consists of is in `form`.
 
 from __future__ import annotations
 
-import difflib
-
+from capacity.base.errors import nearest
 from capacity.fitting import capacity_forms, exposure_forms, precision_forms, text_forms
 from capacity.fitting.form import Form
 
@@ -27,9 +26,6 @@ def form(name: str) -> Form:
     """A form by its name; ValueError, in one line, names the nearest."""
     if name in FORMS:
         return FORMS[name]
-    near = difflib.get_close_matches(str(name), FORMS, 1, 0.4)
     raise ValueError(
-        f"unknown form {name!r}"
-        + (f" (did you mean {near[0]}?)" if near else "")
-        + f": use one of {', '.join(FORMS)}"
+        f"unknown form {name!r}{nearest(str(name), list(FORMS))}: use one of {', '.join(FORMS)}"
     )

@@ -38,6 +38,7 @@ from capacity.base.errors import ConfigError, nearest
 from capacity.config import known_keys
 from capacity.published import values as published
 from capacity.published.values import EVIDENCE
+from capacity.settings.aliases import near_setting
 
 SCALES = ("published", "pocket")
 QUANTITIES = {
@@ -222,7 +223,7 @@ def _check_where(where: Any, at: str) -> None:
     known = known_keys() + list(COLUMNS)
     for key, value in where.items():
         if key not in known:
-            raise ConfigError(f"{at}: {key}: no such setting{nearest(str(key), known)}")
+            raise ConfigError(f"{at}: {key}: no such setting{near_setting(str(key), known)}")
         values = value if isinstance(value, list) else [value]
         if not values or not all(
             v is None or isinstance(v, (bool, int, float, str)) for v in values

@@ -3,7 +3,6 @@ off; and means over seeds."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity import records, run_table
 from capacity.analysis.document import Flag, RunColumn
 from capacity.analysis.residuals import Residuals
 from capacity.base.files import plain
@@ -29,15 +28,7 @@ MEASURED = (
 def varied(configs: list[Config]) -> Frame:
     """Settings of data, model and train in which the planned runs of a study differ, a column each
     by dotted key; run_id and seed."""
-    rows = [
-        {
-            f"{section}.{key}": value
-            for section in ("data", "model", "train")
-            for key, value in dataclasses.asdict(getattr(config, section)).items()
-        }
-        for config in configs
-    ]
-    table: Frame = pd.DataFrame(rows, dtype=object)
+    table: Frame = pd.DataFrame([run_table.settings(config) for config in configs], dtype=object)
     keep = [
         key
         for key in table

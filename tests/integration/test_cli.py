@@ -128,7 +128,9 @@ def test_a_worker_needs_neither_hydra_nor_pandas(tmp_path):
         (["train", "wandb.mode=sometimes"], ["wandb.mode=sometimes", "disabled, offline, online"]),
         (["sweep", "no_such_study"], ["no_such_study: no such study", "allowed:"]),
         (["sweep", "no_such_file.yaml"], ["no_such_file.yaml", "no such file"]),
-        (["sweep", "study.yaml", "seed=x"], ["study.yaml", "seed=x"]),
+        (["sweep", "study.yaml", "seed=x"], ["error: command line: seed=x"]),
+        (["sweep", "empty.yaml"], ["empty.yaml: no entry", "pins, grids"]),
+        (["sweep", "comment.yaml"], ["comment.yaml: no entry"]),
         (["sweep", "broken.yaml"], ["broken.yaml", "not valid YAML"]),
         (["status", "no_such_study"], ["no_such_study"]),
         (["status", "study.yaml", "modle=gpt"], ["modle"]),
@@ -149,6 +151,8 @@ def test_bad_input_is_one_line_with_code_2_and_nothing_is_written(here, capsys, 
     (here / "study.yaml").write_text("grids: [{seed: [0, 1]}]\n")
     (here / "broken.yaml").write_text("grids: [\n")
     (here / "empty.json").write_text("{}")
+    (here / "empty.yaml").write_text("")
+    (here / "comment.yaml").write_text("# grids: [{seed: [0]}]\n")
     (here / "list.json").write_text("[1]")
     before = sorted(here.rglob("*"))
     assert main(args) == 2
@@ -182,6 +186,26 @@ def test_wrong_options_end_with_code_2(capsys, args):
         main(args)
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "args, hint",
+    [
+        ("train --lr 0.1", "(a setting has no dashes: train.lr=0.1)"),
+        ("train --lr=0.1", "(a setting has no dashes: train.lr=0.1)"),
+        ("train --learning-rate 3e-4 seed=1", "(a setting has no dashes: train.lr=3e-4)"),
+        ("train --train.steps", "(a setting has no dashes: train.steps=...)"),
+        ("sweep pocket -wd 0.1", "(a setting has no dashes: train.weight_decay=0.1)"),
+        ("sweep pocket --dryrun", "(did you mean --dry-run?)"),
+        ("fit-laws pocket --bootstarps 500", "(did you mean --bootstraps?)"),
+        ("train --dropout 0.1", "unrecognized arguments: --dropout"),
+        ("cancel pocket --lr 0.1", "unrecognized arguments: --lr 0.1"),
+    ],
+)
+def test_an_option_that_is_not_there_hints_at_what_was_meant(capsys, args, hint):
+    with pytest.raises(SystemExit):
+        main(args.split())
+    assert capsys.readouterr().err.splitlines()[-1].endswith(hint)
 
 
 def unwritable(here):

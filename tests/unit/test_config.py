@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import subprocess
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,9 +15,10 @@ from omegaconf import OmegaConf
 
 from capacity import compose
 from capacity.base.errors import ConfigError
-from capacity.compose import GROUPS, expand, load, load_many, option_names, to_yaml
+from capacity.compose import GROUPS, expand, literal, load, load_many, option_names, to_yaml
 from capacity.config import SECTIONS, Config, from_dict, known_keys
 from capacity.settings.data import KINDS
+from waiting import patience
 
 
 def tree(**changes):
@@ -267,6 +269,7 @@ def test_every_setting_has_a_case_here():
         "data.lexicon",
         "data.path",
         "data.n_names",
+        "data.missing_attributes",
         "extraction.mode",
         "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
         "data.source",
@@ -452,6 +455,12 @@ BAD = [
     (["d_model=8"], ["d_model", "did you mean model.d_model?"]),
     (["zzzz=1"], ["zzzz", "no such setting"]),
     (["+model.dropout=0.1"], ["model.dropout", "no such setting"]),
+    (["layers=2"], ["layers: no such setting (did you mean model.n_layers?)"]),
+    (["train.learning_rate=1"], ["train.learning_rate", "(did you mean train.lr?)"]),
+    (["~seed"], ["~seed: changes nothing", "seed=..."]),
+    (["~train.exposures"], ["~train.exposures: changes nothing", "no value"]),
+    (["~model.dropout"], ["model.dropout: no such setting"]),
+    (["~data"], ["~data: expected the name of a choice of data"]),
     (["model.d_model=wide"], ["model.d_model=wide", "a whole number from 1 to 65536"]),
     (["model.d_model=8.5"], ["model.d_model=8.5", "a whole number"]),
     (["model.d_model=true"], ["model.d_model=true", "a whole number"]),
@@ -502,7 +511,22 @@ BAD = [
     (["data.load=???"], ["load"]),
     (["~data.load"], ["data.n_sequences, data.load", "give one"]),
     (["model.n_heads=3"], ["model.n_heads=3", "model.d_model=32", "1, 2, 4, 8, 16, 32"]),
-    (["train.warmup_steps=5000"], ["train.warmup_steps=5000", "less than the 5000"]),
+    (
+        ["train.warmup_steps=5000"],
+        ["train.warmup_steps=5000: must be less than train.steps=5000", "train.warmup_steps=500"],
+    ),
+    (
+        ["train.steps=100"],
+        [
+            "train.warmup_steps=200: must be less than train.steps=100",
+            "give train.warmup_steps=10 (at most 99)",
+            "(train.warmup_steps: conf/train/adamw.yaml; train.steps: command line)",
+        ],
+    ),
+    (
+        ["train.exposures=3", "data.n_sequences=64"],
+        ["less than the 3 steps of train.exposures=3", "give train.warmup_steps=0 (at most 2)"],
+    ),
     (["data.load=1e308"], ["data.load=1e+308"]),
     (["train.exposures=1e308"], ["train.exposures=1e+308"]),
     (["model.mlp_ratio=1e308"], ["model.mlp_ratio=1e+308"]),
@@ -695,6 +719,55 @@ def test_any_overrides_give_a_sound_config_or_a_config_error(overrides):
         expand(overrides)
     except ConfigError as error:
         assert "\n" not in str(error)
+
+
+# Texts that Hydra's grammar has in quotes only
+
+
+AWKWARD = [
+    "a(1).jsonl",
+    "données/été.jsonl",
+    "C:/x=1.jsonl",
+    "it's (1).jsonl",
+    'say "hi"(1).jsonl',
+    "C:\\a(1)\\b.jsonl",
+    "tail(1)\\",
+    "a,b.jsonl",
+    "文(1).jsonl",
+    "~/x&y;z.jsonl",
+    "[x]y.jsonl",
+]
+
+
+@pytest.mark.parametrize("path", AWKWARD)
+def test_the_hint_how_to_quote_works_when_it_is_pasted_into_a_shell(path):
+    with pytest.raises(ConfigError) as error:
+        load(["data=corpus", f"data.path={path}"])
+    hint = str(error.value).partition("in a shell: ")[2]
+    pasted = subprocess.run(
+        ["bash", "-c", f"printf %s {hint}"], capture_output=True, check=True, timeout=patience()
+    ).stdout.decode()
+    with pytest.raises(ConfigError) as error:  # the file is not there, under this very name
+        load(["data=corpus", pasted])
+    assert path in str(error.value) and "quotes" not in str(error.value)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1))
+@settings(max_examples=100)
+def test_a_text_of_a_study_becomes_an_override_that_holds_it(text):
+    """Whatever a list of a study file says stays that text, unless Hydra's grammar reads it
+    otherwise, as it does null or 1e3."""
+    made = literal("wandb.project", text)
+    if made != f"wandb.project={text}":
+        assert load([made]).wandb.project == text
+
+
+def test_lists_of_texts_need_no_quotes():
+    """The examples in the help texts of cluster.options and cluster.environment, as printed."""
+    cluster = load(["cluster.options=[--exclude=node7, -v]", "cluster.environment=[A=b]"]).cluster
+    assert (cluster.options, cluster.environment) == (("--exclude=node7", "-v"), ("A=b",))
+    assert load(["cluster.options=[--exclude=n(1)]"]).cluster.options == ("--exclude=n(1)",)
+    assert load(["cluster.options=[]"]).cluster.options == ()
 
 
 # Composition

@@ -23,8 +23,8 @@ from capacity.analysis.random.plateaus import (
     check,
     classify,
     inputs_hash,
-    rising,
 )
+from capacity.analysis.table_checks import rising
 from capacity.base.files import plain
 from capacity.fitting import capacity_forms, linear
 from capacity.fitting.statistics import t_interval

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from capacity.analysis import labels
+from capacity.analysis import labels, refused
 from capacity.analysis.facts import reading
 from capacity.analysis.random import plateaus
-from capacity.analysis.thresholds import RISING
+from capacity.analysis.table_checks import shown_rising
 from capacity.base.errors import nearest
 from capacity.base.files import csv
 from capacity.base.frames import Frame
+from capacity.settings.aliases import near_setting
 
 if TYPE_CHECKING:
     from capacity.study import Study
@@ -63,8 +64,9 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     if len(found := labels.families(study.runs)) > 1:
         raise ValueError(f"runs on {' and '.join(found)}: no number is the same for both")
     (kind,) = found
+    table = refused.set_aside(table)
     if "finished" not in set(table.status):
-        raise ValueError("no finished run to compare")
+        raise ValueError("; ".join(["no finished run to compare", *refused.told(table)]))
     if value is None:
         rows, number = _stored(table, kind)
     else:
@@ -108,7 +110,7 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
         plain.index,
     )
     out = out.join(rows[["status", "value", "stored", "limited", "most", "parameters"]]).join(plain)
-    out["rising"] = (rows.gain_last_tenth.astype(float) > RISING).reindex(out.index)
+    out["rising"] = shown_rising(rows).reindex(out.index)
     out["architecture"] = [labels.architecture(row) or None for row in plain.to_dict("records")]
     return Runs(
         out.rename_axis("run_id").reset_index(),
@@ -201,7 +203,7 @@ def parse(text: str, runs: Runs) -> dict[str, Any]:
         if key not in known:
             varied = ", ".join(varies(runs)) or "none"
             raise ValueError(
-                f"{key}: no such setting of these runs{nearest(key, known)}; the study varies "
+                f"{key}: no such setting of these runs{near_setting(key, known)}; the study varies "
                 f"{varied}"
             )
         if key in out:

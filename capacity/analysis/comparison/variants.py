@@ -5,14 +5,12 @@ What a pair and a replicate are is in `pairs`, what makes a verdict in `judgemen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from capacity.analysis import labels
-from capacity.analysis.comparison import judgement, pairs, wording
+from capacity.analysis.comparison import judgement, pairs
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.runs import Runs
-from capacity.analysis.document import Document
 from capacity.base.files import plain
 from capacity.base.frames import Frame
 
@@ -66,12 +64,6 @@ def differences(study: Study, table: Frame) -> dict[str, Any] | None:
         "inputs_sha256": compared_runs.inputs_hash(runs),
     }
     return plain(found)
-
-
-def added(document: Document, differences: Mapping[str, Any]) -> Document:
-    """The document with the section of `differences`, and among the answers where the study
-    compares nothing published."""
-    return wording.added(document, differences)
 
 
 def _varied_at_fixed_size(runs: Runs, fixed: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from capacity.analysis import labels
 from capacity.analysis.comparison.judgement import by_interval, effect_in_words
 from capacity.analysis.document import Block, Bullets, Document, Section, Text, Verdicts
 from capacity.analysis.thresholds import RISING
@@ -148,8 +149,8 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
 
 
 def _apart(name: str, other: str) -> str:
-    """What a variant's name says that the other's does not."""
-    return ", ".join(part for part in name.split(", ") if part not in other.split(", ")) or name
+    """What a variant's name says that the other's does not, or all of it."""
+    return labels.apart(name, other) or name
 
 
 def _seen(row: Row) -> str:

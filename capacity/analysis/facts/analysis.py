@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from capacity.analysis import labels
+from capacity.analysis import labels, refused
 from capacity.analysis.facts import arms, exposures, peaks, reading, selection, verdicts
 from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.residuals import Residuals, points
-from capacity.analysis.thresholds import RISING
+from capacity.analysis.table_checks import shown_rising
 from capacity.base.files import csv, plain
 from capacity.fitting.statistics import LEVEL
 from capacity.published.expects import BELOW
@@ -127,13 +127,14 @@ def _flags(runs: Frame) -> dict[str, list[str]]:
     flagged = {
         "failed": runs[runs.status == "failed"],
         "missing": runs[runs.status == "missing"],
-        "rising": done[done.gain_last_tenth > RISING],
+        "rising": done[shown_rising(done)],
         "unknown_gain": done[done.gain_last_tenth.isna()],
         "exposures_off": done[arms.exposures_off(done)],
         "negative": done[done.bits <= 0],
         "above_ceiling": done[done.bits > most],
     }
-    return {name: sorted(rows.run_id) for name, rows in flagged.items()}
+    out = {name: sorted(rows.run_id) for name, rows in flagged.items()}
+    return out | refused.by_reason(runs)
 
 
 def exposure_laws(runs: Frame) -> list[ExposureLaw]:

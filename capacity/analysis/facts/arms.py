@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis.facts.schema import Column, Frame
-from capacity.analysis.thresholds import DATA_LIMITED, EXPOSURES_OFF, FEW_DOF, RISING
+from capacity.analysis.table_checks import shown_rising
+from capacity.analysis.thresholds import DATA_LIMITED, EXPOSURES_OFF, FEW_DOF
 from capacity.fitting.statistics import t_interval
 
 FLOOR = 0.05  # of R^max: the least that the noise of R is relative to, since R may be 0 or negative
@@ -67,7 +68,7 @@ def _arm(arm: Any, mine: Frame) -> dict[str, Any]:
         "bits": used.bits.mean(),
         "exposures_counted": used.exposures_mean.mean(),
         "best": "; ".join(dict.fromkeys(used.tried)) if n else "",
-        "rising": int((used.gain_last_tenth > RISING).sum()),
+        "rising": int(shown_rising(used).sum()),
         "off": int(exposures_off(used).sum()),
         "finished": int((mine.status == "finished").sum()),
         "failed": int((mine.status == "failed").sum()),

@@ -221,13 +221,8 @@ def _key(rows: Frame, keys: Sequence[str]) -> tuple:
 def _pair(above: str, below: str) -> str:
     """Two names of curves as "LLaMA / GPT2 (N = 50K, 100 exposures)"."""
     both = ", ".join(part for part in above.split(", ") if part in below.split(", "))
-    names = f"{_apart(above, below) or 'same'} / {_apart(below, above) or 'same'}"
+    names = f"{labels.apart(above, below) or 'same'} / {labels.apart(below, above) or 'same'}"
     return f"{names} ({both})" if both else names
-
-
-def _apart(name: str, other: str) -> str:
-    """What a curve's name says that the other's does not."""
-    return ", ".join(part for part in name.split(", ") if part not in other.split(", "))
 
 
 def _conditions(where: Mapping[str, Any]) -> str:
@@ -248,7 +243,7 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
         return _lacking(f"{number} was not measured")
     a, b = tops
     sides = [
-        f"{labels.listed([x.label, _apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
+        f"{labels.listed([x.label, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
         f"R^max {x.r_max:.2f}, {_seeds(x.seeds)}"
         for x, y in ((a, b), (b, a))
     ]

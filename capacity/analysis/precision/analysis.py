@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from capacity import records, run_table
+from capacity.analysis import refused
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.finding import head as head_of
 from capacity.analysis.precision import bit_widths
-from capacity.analysis.table_checks import checked
-from capacity.analysis.thresholds import DATA_LIMITED, RISING
+from capacity.analysis.table_checks import checked, rising
+from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.files import csv, plain
 from capacity.base.frames import Column, Frame
 from capacity.base.words import plural, some
@@ -273,10 +274,9 @@ def _held_and_ceiling(table: Frame) -> tuple[Frame, Column, Column]:
 
 def _flagged(table: Frame) -> dict[str, list[str]]:
     done, held, ceiling = _held_and_ceiling(table)
-    rising = ~(done.gain_last_tenth.astype(float) <= RISING)  # or left no trace of its gain
     return {
         "data_limited": sorted(done.run_id[held > DATA_LIMITED * ceiling]),
-        "rising": sorted(done.run_id[rising]),
+        "rising": sorted(table.run_id[rising(table)]),
     }
 
 
@@ -302,6 +302,7 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
     for status in ("failed", "missing"):
         if ids := list(table.run_id[table.status == status]):
             out.append(f"{plural(len(ids), 'run')} {status}: {some(ids)}")
+    out += refused.told(table)
     if without_rows:
         out.append(
             f"{plural(len(without_rows), 'finished run')} not quantized yet, as their settings "
@@ -332,7 +333,8 @@ def rows_of(table: Frame, configs: Sequence[Config], results: Path) -> tuple[Fra
             f"run {silent[0]}{others}: finished before records said what a run stores; measure "
             "again: capacity measure --study STUDY"
         )
-    quantized = run_table.quantized_table(results, [*configs])
+    used = set(table.run_id[table.status != "refused"])
+    quantized = run_table.quantized_table(results, [c for c in configs if c.run_id in used])
     have = set(quantized.run_id) if len(quantized) else set()
     without = [
         run.run_id

@@ -17,8 +17,8 @@ from capacity.analysis.random.plateaus import (
     fit_laws,
     inputs_hash,
     plateaus,
-    rising,
 )
+from capacity.analysis.table_checks import rising
 from capacity.base.files import plain
 from capacity.base.words import count, span
 from capacity.fitting.statistics import student, t_interval

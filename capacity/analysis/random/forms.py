@@ -101,6 +101,14 @@ def _forms_compared(
     )
 
 
+def best(fit: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The form of plateaus that predicts held-out sizes best; None where it is C = alpha P, or
+    where none predicts any. fit: numbers of one convention."""
+    rows = fit["forms"]["plateaus"]["forms"]  # the smallest error first
+    first = next((row for row in rows if row["held_out"]["rms_percent"] is not None), None)
+    return None if first is None or first["form"] == "capacity_linear" else first
+
+
 def largest(row: Mapping[str, Any]) -> str:
     """Error, in percent, of the largest size as the others predict it."""
     last = row["held_out"].get("largest")

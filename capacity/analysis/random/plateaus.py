@@ -8,7 +8,6 @@ data. Formulas and intervals are in `forms`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -19,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis.random import forms as capacity_forms
-from capacity.analysis.table_checks import check_numbers, checked
+from capacity.analysis.table_checks import check_numbers, checked, rising
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CORNER
+from capacity.base.errors import nearest
 from capacity.base.files import plain
 from capacity.fitting import linear
 from capacity.fitting.statistics import LEVEL
@@ -119,12 +119,6 @@ def classify(table: Frame, convention: str = "strict") -> Frame:
     return pd.Series(
         np.where(table.status == "finished", kind, table.status), table.index, name="class"
     )
-
-
-def rising(table: Frame) -> Frame:
-    """True for finished runs not shown to have levelled off: gain_last_tenth > RISING, or absent. A
-    boolean Series."""
-    return (table.status == "finished") & ~(table.gain_last_tenth.astype(float) <= RISING)
 
 
 def units(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
@@ -488,9 +482,8 @@ def _number(
 def _known(name: str, allowed: Collection[str], what: str) -> str:
     if name in allowed:
         return name
-    near = difflib.get_close_matches(str(name), allowed, 1, 0.4)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(allowed)}{hint}")
+    near = nearest(str(name), list(allowed))
+    raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(allowed)}{near}")
 
 
 def _listed(values: Frame) -> str:

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from capacity.analysis.random import forms as capacity_forms
-from capacity.analysis.random.plateaus import CONVENTIONS, Frame, classify, rising
+from capacity.analysis.random.plateaus import CONVENTIONS, Frame, classify
+from capacity.analysis.table_checks import rising
 from capacity.figures.style import (
     COLORS,
     DASHED,
@@ -121,7 +122,7 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
     quoted 95% band, the published values and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what
     `fit_laws` returned."""
     with rc_context(RC):
-        best = _best_form(fit)
+        best = capacity_forms.best(fit)
         legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] if fit["alpha"] else []
         if best:
             formula = capacity_forms.SHOWN[best["form"]][0].replace("alpha", "α")
@@ -145,13 +146,6 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
         ax.set_xlabel(f"parameters P ({fit['parameters'].replace('_', '-')} count)")
         ax.set_ylabel(f"capacity (bits, {fit['convention']} convention)")
         return figure
-
-
-def _best_form(fit: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The form that predicts held-out sizes best, None where it is C = alpha P or unknown."""
-    rows = fit["forms"]["plateaus"]["forms"]
-    best = next((row for row in rows if row["held_out"]["rms_percent"] is not None), None)
-    return None if best is None or best["form"] == "capacity_linear" else best
 
 
 def _draw_guides(ax: Axes, x: np.ndarray) -> None:

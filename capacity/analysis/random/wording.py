@@ -235,10 +235,9 @@ def _held_out(strict: Mapping[str, Any]) -> list[str]:
 
 def _best_form(strict: Mapping[str, Any]) -> list[str]:
     """The form that predicts held-out sizes best, where it is not the headline's."""
-    rows, line = strict["forms"]["plateaus"]["forms"], _form(strict, "capacity_linear")
-    if not rows or line is None or rows[0] is line or rows[0]["held_out"]["rms_percent"] is None:
+    best, line = forms.best(strict), _form(strict, "capacity_linear")
+    if best is None or line is None:
         return []
-    best = rows[0]
     return [
         f"{forms.SHOWN[best['form']][0]}, {forms.number(best)}, predicts held-out sizes best: its "
         f"error is **{forms.rms(best)}**, that of C = alpha P {forms.rms(line)}."

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from capacity import records, run_table
 from capacity.analysis import kinds
 from capacity.analysis.comparison import command as verb
-from capacity.analysis.comparison import judgement, pairs, variants
+from capacity.analysis.comparison import judgement, pairs, variants, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.document import Document
 from capacity.analysis.finding import Options
@@ -321,7 +321,7 @@ def test_if_the_data_decide_every_pair_it_says_so(tmp_path):
         == "nothing to compare: the data decide, not the model: 6 pairs (data_limited)"
     )
     told = variants.differences(study, run_table.table(tmp_path / "r", study.runs))
-    shown = text.render(variants.added(Document("a study", []), told))
+    shown = text.render(wording.added(Document("a study", []), told))
     says = "None: every pair is limited by its data, not by the model: no difference between models"
     assert says in " ".join(shown.split())
 

@@ -351,7 +351,7 @@ def test_the_best_of_several_counts_by_run_and_seed():
         (lambda t: t.drop(columns=["bits"]), "has no column bits"),
         (
             lambda t: t.assign(status="missing", bits=np.nan),
-            "no finished run to judge: 0 failed, 3 missing",
+            "no finished run to analyse: 0 failed, 3 missing",
         ),
         (lambda t: t.assign(status="done"), "status 'done' is none of"),
         (lambda t: t.assign(run_id="r1"), "run r1 appears more than once"),

@@ -3,6 +3,7 @@ that names the file, the line, a sample and the remedy."""
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -269,3 +270,18 @@ def test_any_bytes_are_a_table_or_one_line(tmp_path_factory, content):
         assert len(points_file.read(path, []))
     except ConfigError as error:
         assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_one_budget_prints_no_interval_for_what_it_cannot_tell(capsys):
+    args = ["fit", "chinchilla", str(CASES / "fit_one_budget.csv"), "--y", "loss"]
+    args += ["--x", "parameters=N", "--x", "tokens=D", "--at", "parameters=1e9,tokens=1e11"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for name in ("e", "b", "beta"):
+        assert re.search(rf"^    {name} +[\d.,]+ +not identified", out, re.MULTILINE)
+    assert re.search(r"^    alpha +0\.2669 +\[", out, re.MULTILINE)
+    words = " ".join(out.split())
+    assert "leave every fitted value as it is, because tokens is 4.4e+09 at every point" in words
+    assert "tokens = 1e+11: 1.819 nats per token (no interval: not identified" in words
+    assert "beta" not in words.split("by other losses:")[1]

@@ -1,8 +1,6 @@
 """What a record says of where its sequences come from: documents, groups, copies, and what
 held-out sequences share with the training set, from one stack of two tiny runs."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from capacity.compose import load
 from capacity.data import text
 from capacity.declare.text import MEASURE
 from capacity.feed import split
-from capacity.fitting import membership
+from capacity.fitting import membership, separation
 from capacity.measure import provenance
 from capacity.run.job import Job
 from capacity.run.run import execute
@@ -180,9 +178,9 @@ def test_an_interval_over_documents_is_as_wide_as_their_number_asks_for():
     units = np.repeat(np.arange(12), 20), np.repeat(np.arange(12), 20)
     for _ in range(60):
         sides = [np.repeat(rng.normal(size=12), 20) + 0.1 * rng.normal(size=240) for _ in range(2)]
-        low, high = membership.statistics(*sides, units=units)["auc_interval"]
+        low, high = separation.statistics(*sides, units=units)["auc_interval"]
         covered += low <= 0.5 <= high
-        low, high = membership.statistics(*sides)["auc_interval"]
+        low, high = separation.statistics(*sides)["auc_interval"]
         alone += low <= 0.5 <= high
     assert covered >= 49 and alone <= 40  # of 60; over sequences the interval misses often
 
@@ -198,9 +196,3 @@ def test_a_bag_of_words_is_not_deceived_by_the_words_of_a_document():
     auc = membership.bag_of_words_auc(mine, theirs, 41, units=units)
     sd = membership.bag_of_words_sd(mine, theirs, 41, units=units)
     assert abs(auc - 0.5) <= 4 * sd and auc < 0.7
-
-
-def test_wilsons_interval_is_the_textbooks():
-    assert provenance.wilson(0.0, 10) == pytest.approx([0.0, 0.27753], abs=1e-5)
-    assert provenance.wilson(0.5, 40) == pytest.approx([0.35200, 0.64800], abs=1e-5)
-    assert math.isclose(provenance.wilson(1.0, 10)[1], 1.0)

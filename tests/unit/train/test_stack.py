@@ -373,7 +373,9 @@ def test_parts_follow_from_memory_or_are_given():
     assert micro_batches(config(variant="moe"), 3, "cpu", 0.0) == 1
     given = from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], "micro_batches": 5}})
     assert micro_batches(given, 3, "cpu", 1e12) == 5 and given.run_id == c.run_id
-    for changes, words in (({"micro_batches": 9}, "more parts than the 8 rows"),):
+    for changes, words in (
+        ({"micro_batches": 9}, "more parts than the rows of a batch, train.batch_size=8"),
+    ):
         with pytest.raises(ConfigError, match=words):
             from_dict({**c.as_dict(), "cluster": {**c.as_dict()["cluster"], **changes}})
     moe = config(variant="moe").as_dict()

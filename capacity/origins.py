@@ -1,0 +1,79 @@
+"""Where a setting comes from, so that an error blames the command line, the study file, the site's
+file or the preset that said it (standard library only)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from capacity.base.errors import ConfigError
+from capacity.config import known_keys
+
+COMMAND_LINE = "command line"
+
+
+class Given(str):
+    """An override as a text that remembers where it was given, such as `s.yaml: pins: 2`."""
+
+    __slots__ = ("origin",)
+    origin: str
+
+    def __new__(cls, text: str, origin: str):
+        made = super().__new__(cls, text)
+        made.origin = origin
+        return made
+
+
+class PlacedError(ConfigError):
+    """An error whose text says already where the blamed setting was given."""
+
+
+def origin_of(text: str) -> str:
+    """Where an override was given; empty for a plain text, which a person has just typed."""
+    return text.origin if isinstance(text, Given) else ""
+
+
+def placed(error: ConfigError, origin: str) -> ConfigError:
+    """The error with its origin in front, unless it has one or needs none."""
+    if not origin or isinstance(error, PlacedError):
+        return error
+    return PlacedError(f"{origin}: {error}")
+
+
+def blame(error: ConfigError, given: Mapping[str, str], presets: Mapping[str, str]) -> ConfigError:
+    """The error of a check of whole settings with the origins of the settings that it names.
+
+    given: setting -> where it was given, empty for what a person has just typed; presets: setting
+    -> the file of the default that holds otherwise. Where all named settings have one origin it
+    stands in front, else each is listed behind. An error that names no given setting stays as it
+    is.
+    """
+    if isinstance(error, PlacedError):
+        return error
+    named = _named(str(error))
+    if not any(key in given for key in named):
+        return error
+    origins = {key: given.get(key, presets.get(key)) for key in named}
+    told = {key: origin for key, origin in origins.items() if origin is not None}
+    if len(set(told.values())) == 1:
+        return placed(error, next(iter(told.values())))
+    places: dict[str, list[str]] = {}
+    for key, origin in told.items():
+        places.setdefault(origin or COMMAND_LINE, []).append(key)
+    each = "; ".join(f"{', '.join(keys)}: {origin}" for origin, keys in places.items())
+    return PlacedError(f"{error} ({each})")
+
+
+def _named(message: str) -> list[str]:
+    """The settings that a message is about, in its order: those in front of its first colon, and
+    those with a value, but not what its remedy, behind a semicolon, proposes."""
+    found = re.finditer(r"(?<![\w.~])(~?[a-z_]+(?:\.[a-z_0-9]+)?)(=)?", message)
+    head = message.partition(": ")[0]
+    told = message.partition("; ")[0] if "; " in message else message
+    known = set(known_keys())
+    out: Iterable[str] = (
+        match[1].removeprefix("~")
+        for match in found
+        if match.end() <= len(head) or (match[2] and match.end() <= len(told))
+    )
+    return [key for key in dict.fromkeys(out) if key in known]
