@@ -67,6 +67,11 @@ def parse(line: str, at: str, partial: bool) -> Person:
         raise ConfigError(f"{at}: not JSON: {error}") from None
     if not isinstance(entry, dict):
         raise ConfigError(f"{at}: expected an object with {', '.join(FIELDS)}")
+    return person_of(entry, at, partial)
+
+
+def person_of(entry: Mapping[str, Any], at: str, partial: bool) -> Person:
+    """The person of an object, see `parse`."""
     for name in FIELDS:
         if name not in entry:
             near = nearest(name, list(entry))
