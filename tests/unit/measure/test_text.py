@@ -227,7 +227,7 @@ def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monk
     ],
 )
 def test_bad_text_settings_are_one_clear_line(here, capsys, overrides, words):
-    (here / "x.csv").write_text("a")
+    (here / "x.doc").write_text("a")
     assert main(["train", "--print-config", *SMALL, *overrides]) == 2
     err = capsys.readouterr().err
     assert words in err and len(err.splitlines()) == 1
@@ -267,7 +267,8 @@ def test_a_hub_name_without_a_network_is_one_line(here, cli, monkeypatch):
     )
     assert (
         done.returncode == 2
-        and "data.path=some-one/no-such-data: cannot be read" in done.stderr.splitlines()[-1]
+        and "data.path=some-one/no-such-data: neither a folder nor in the hub"
+        in done.stderr.splitlines()[-1]
     )
     assert "Traceback" not in done.stderr
 
