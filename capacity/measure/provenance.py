@@ -3,7 +3,6 @@ and what held-out sequences share with the training set."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from capacity.config import Config
 from capacity.data import near_duplicates
 from capacity.feed.split import Split
 from capacity.fitting import membership, separation
+from capacity.fitting.statistics import proportion
 from capacity.settings.data import text_data
 
 FEWEST = 2  # sequences of a side that a curve is made of
@@ -49,10 +49,15 @@ def gram(config: Config) -> int:
 
 
 def measure(
-    dealt: Split, config: Config, table: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
+    dealt: Split,
+    config: Config,
+    table: Mapping[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    at_prefix: np.ndarray,
 ) -> dict[str, Any]:
     """What the record says of it: split, overlap, membership without what overlaps, and results by
-    copies. table: every column of the scored sequences; scores: of attacks by name."""
+    copies. table: every column of the scored sequences; scores: of attacks by name; at_prefix: bool
+    [n], sequences that ReCaLL does not tell apart, because its prefix is from there."""
     seen = dealt.seen
     overlaps = table["shared"] > 0
     count, others = int(overlaps.sum()), int((~seen).sum())
@@ -67,11 +72,13 @@ def measure(
     }
     units = table.get("unit")
     clean = ~seen & ~overlaps
-    if count and seen.sum() >= FEWEST and clean.sum() >= FEWEST:
-        out["without_overlap"] = {
-            name: separation.statistics(score[seen], score[clean], units=_units(units, seen, clean))
-            for name, score in scores.items()
-        }
+    if count and min(seen.sum(), (clean & ~at_prefix).sum()) >= FEWEST:
+        out["without_overlap"] = {}
+        for name, score in scores.items():
+            others = clean & ~at_prefix if name == "recall" else clean
+            out["without_overlap"][name] = separation.statistics(
+                score[seen], score[others], units=_units(units, seen, others)
+            )
     if (levels := by_copies(table, scores["loss"], config.data.seq_len)) is not None:
         out["copies"] = levels
     return out
@@ -134,25 +141,20 @@ def by_copies(
             "auc": None,
             "auc_interval": None,
             "tpr_at_0.01": None,
+            "tpr_at_0.01_interval": None,
         }
         if min(mine.sum(), theirs.sum()) >= FEWEST:
             found = separation.statistics(
                 score[mine], score[theirs], units=_units(units, mine, theirs)
             )
-            row |= {name: found[name] for name in ("auc", "auc_interval", "tpr_at_0.01")}
+            row |= {name: x for name, x in found.items() if name in row}
         for name, chosen in (("members", mine), ("held_out", theirs)):
             written = table["tail"][chosen] >= half
-            row[f"{name}_extractable"] = float(written.mean()) if chosen.any() else None
-            independent = len(written) if units is None else len(np.unique(units[chosen]))
-            row[f"{name}_extractable_interval"] = (
-                wilson(float(written.mean()), independent) if chosen.any() else None
-            )
+            part, interval = None, None
+            if len(written):
+                part = float(written.mean())
+                tries = separation.trials(written, None if units is None else units[chosen])
+                interval = list(proportion(part, tries))
+            row |= {f"{name}_extractable": part, f"{name}_extractable_interval": interval}
         out.append(row)
     return out
-
-
-def wilson(part: float, n: int, z: float = 1.959964) -> list[float]:
-    """95% interval of a rate among n that are independent (Wilson, JASA 22, 1927)."""
-    middle = (part + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
-    return [max(0.0, middle - half), min(1.0, middle + half)]
