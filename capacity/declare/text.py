@@ -116,6 +116,13 @@ def _membership(section: str, prefix: str, words: str, needed: bool) -> tuple[Fi
             INTERVAL,
             f"{{end}} end of the 95% interval of {prefix}{{attack}}_f1_median",
         ),
+        attack(
+            "tpr_at_{rate}_interval",
+            INTERVAL,
+            f"{{end}} end of the 95% interval of {prefix}{{attack}}_tpr_at_{{rate}}, the "
+            "threshold's noise included",
+            unit="fraction",
+        ),
     )
 
 
@@ -251,13 +258,6 @@ COPIES = (
             ),
         )
     ),
-    Field(
-        "membership.{attack}.tpr_at_{rate}_interval",
-        INTERVAL,
-        "fraction",
-        "{end} end of the 95% interval of {attack}_tpr_at_{rate}, the threshold's noise included",
-        missing=True,
-    ),
 )
 
 CANARIES = (
@@ -319,7 +319,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     """Losses of both sides, membership attacks, canaries, and the bag of words beside them."""
     out = [
         f"  {m['n_members']:,} different sequences trained on, {m['n_held_out']:,} held out; "
-        f"{m['tokens_per_parameter']['total']:.2f} tokens per parameter",
+        + _tokens(m, record),
         "                 bits per token  correct  extractable from a half [95%]",
     ]
     for name, words in SIDES.items():
@@ -394,6 +394,20 @@ def _copies(m: dict[str, Any]) -> list[str]:
         sides = f"{row['members']:,}, {row['held_out']:,}"
         out.append(f"  {name:12s}   {sides:>14s}   {auc:21s}  {told}")
     return out
+
+
+def _tokens(m: dict[str, Any], record: dict[str, Any]) -> str:
+    """Tokens per parameter: of all, and of rows in use where these are fewer."""
+    by = {name: m["tokens_per_parameter"].get(name) for name in ("total", "used")}
+    told = f"{by['total']:.2f} tokens per parameter"
+    data = record["data"]
+    if by["used"] is None or data.get("used_rows") == data.get("rows"):
+        return told
+    return (
+        f"tokens per parameter:\n  {by['total']:.3g} of all {record['parameters']['total']:,}, "
+        f"{by['used']:.3g} of {record['parameters']['used']:,} in use "
+        f"({data['used_rows']:,} of {data['rows']:,} rows)"
+    )
 
 
 def _ends(interval: list[float] | None) -> str:

@@ -3,7 +3,6 @@ and what held-out sequences share with the training set."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from capacity.config import Config
 from capacity.data import near_duplicates
 from capacity.feed.split import Split
 from capacity.fitting import membership, separation
+from capacity.fitting.statistics import proportion
 from capacity.settings.data import text_data
 
 FEWEST = 2  # sequences of a side that a curve is made of
@@ -143,16 +143,9 @@ def by_copies(
         for name, chosen in (("members", mine), ("held_out", theirs)):
             written = table["tail"][chosen] >= half
             row[f"{name}_extractable"] = float(written.mean()) if chosen.any() else None
-            independent = len(written) if units is None else len(np.unique(units[chosen]))
+            count = separation.trials(written, None if units is None else units[chosen])
             row[f"{name}_extractable_interval"] = (
-                wilson(float(written.mean()), independent) if chosen.any() else None
+                list(proportion(float(written.mean()), count)) if chosen.any() else None
             )
         out.append(row)
     return out
-
-
-def wilson(part: float, n: int, z: float = 1.959964) -> list[float]:
-    """95% interval of a rate among n that are independent (Wilson, JASA 22, 1927)."""
-    middle = (part + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
-    return [max(0.0, middle - half), min(1.0, middle + half)]

@@ -19,6 +19,7 @@ from capacity.analysis.text.schema import (
     ForgettingCell,
     Frame,
 )
+from capacity.analysis.text.sizes import parameters
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, percent, span
 
@@ -68,7 +69,7 @@ def targets(runs: Frame) -> Table:
     """Losses, the loss attack and unintended bits by model and size of the data."""
     rows = []
     for head, group in _cells(runs):
-        p = group.parameters_total
+        p = parameters(group)
         means = [
             group.members_loss_bits_per_token.mean(),
             group.held_out_loss_bits_per_token.mean(),
@@ -96,9 +97,21 @@ def targets(runs: Frame) -> Table:
         key="AUC and F1: 0.5 by chance, half of all flagged for F1. Unintended bits: over a model "
         "of the same size trained on more data; clipped: the paper's, which counts the noise of "
         "sequences as bits; gap: minus the same on held-out sequences, too high for a model that "
-        "overfits.",
+        "overfits." + _in_use(runs),
         name="targets",
     )
+
+
+def _in_use(runs: Frame) -> str:
+    """By which parameters ratios go, where rows of the table are idle."""
+    if "parameters_used" not in runs or (runs.parameters_used >= runs.parameters_total).all():
+        return ""
+    models = runs.drop_duplicates("label").sort_values("parameters_total")
+    told = ", ".join(
+        f"{run.label}: {run.parameters_used:,.0f} of {run.parameters_total:,.0f}"
+        for run in models.itertuples()
+    )
+    return f" P is of rows in use ({told})."
 
 
 def _per_parameter(group: Frame, column: str, p: Frame) -> float:
