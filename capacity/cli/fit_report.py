@@ -61,7 +61,9 @@ def _fit_lines(row: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         "  ",
     )
     lines += wrap(_points(record), "  ")
-    lines += _parameter_lines(record)
+    lines += _parameter_lines(record, row["tied"])
+    if row["influence"]:
+        lines += wrap(_influence(row["influence"], row["values"]), "  ", "    ")
     for i, place in enumerate(result["at"]):
         lines += wrap(_prediction(place, record["intervals"][f"at {i}"], record["valid"]), "  ")
     lines += wrap(_held_out(record["held_out"]), "  ", "    ")
@@ -92,6 +94,25 @@ def unidentified(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _influence(found: Mapping[str, Any], values: Mapping[str, float]) -> str:
+    name, rows = found["parameter"], found["rows"]
+    others = ", ".join(
+        f"{other} {digits(value, 4)} instead of {digits(values[other], 4)}"
+        for other, value in found["values"].items()
+        if other != name and value != values[other]
+    )
+    interval = found["intervals"].get(name) or {"reason": "fixed"}
+    shown = "" if interval["reason"] else f" {_ends(interval)}"
+    word = found["counted_by"] if len(rows) == 1 else f"{found['counted_by']}s"
+    return (
+        f"! {len(rows)} of {plural(found['points'], 'point')} ({word} {joined(rows)}) "
+        f"{'decides' if len(rows) == 1 else 'decide'} {name}: without "
+        f"{'it' if len(rows) == 1 else 'them'} it is {digits(found['values'][name], 4)}{shown}, "
+        f"not {digits(values[name], 4)}{'; then ' + others if others else ''}. Look at "
+        f"{'that row' if len(rows) == 1 else 'these rows'} before you quote it"
+    )
+
+
 def _points(record: Mapping[str, Any]) -> str:
     p, loss = record["points"], record["loss"]
     left = "".join(f", {n} left out ({why})" for why, n in p["left_out"].items() if n)
@@ -103,7 +124,7 @@ def _points(record: Mapping[str, Any]) -> str:
     )
 
 
-def _parameter_lines(record: Mapping[str, Any]) -> list[str]:
+def _parameter_lines(record: Mapping[str, Any], ties: Mapping[str, str]) -> list[str]:
     """Values, intervals and units of the parameters, and why an interval is missing."""
     rows, notes, methods, reasons = [], [], {}, {}
     for name, entry in record["parameters"].items():
@@ -118,7 +139,8 @@ def _parameter_lines(record: Mapping[str, Any]) -> list[str]:
                 reasons.setdefault(why.removeprefix(f"{NOT_IDENTIFIED}: "), []).append(name)
             else:
                 notes.append(f"{name} has no interval: {why}")
-        rows.append([name, digits(entry["value"], 4), shown, entry["unit"]])
+        label = ", ".join([*(one for one, other in ties.items() if other == name), name])
+        rows.append([label, digits(entry["value"], 4), shown, entry["unit"]])
     columns = [
         Column("parameter", right=False),
         Column("value"),

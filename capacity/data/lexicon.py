@@ -48,7 +48,7 @@ class Lexicon:
     corpus  see `corpus.compile_corpus`
     """
 
-    def __init__(self, content: dict):
+    def __init__(self, content: dict) -> None:
         self.content = content
         # facts follow from the rest and are no part of what a run trains on
         named = {key: value for key, value in content.items() if key != "facts"}

@@ -25,7 +25,7 @@ _WORDS = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 class Encoder:
     """Text -> ids of the underlying tokenizer, with the chunks seen so far remembered."""
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
 

@@ -36,6 +36,7 @@ NAMES = {
     "tokens": r"\d+",
     "samples": r"\d+",
     "repeats": r"-?\d+",
+    "copies": r"\d+",
     "rate": r"[\d.]+(?:e-?\d+)?",
     "end": r"low|high",
 }

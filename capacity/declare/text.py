@@ -200,61 +200,52 @@ SPLIT = (
     ),
 )
 
+
+def _of_copies(name: str, type: str, unit: str, meaning: str) -> Field:
+    """Of sequences whose document has so many copies, or more up to up_to."""
+    end = "_{end}" if type == INTERVAL else ""
+    column = f"copies_{{copies}}_{name.removesuffix('_interval')}{end}"
+    meaning = f"from documents with {{copies}} copies or more, to up_to: {meaning}"
+    return Field(f"copies.[copies].{name}", type, unit, meaning, column, missing=type != INT)
+
+
 COPIES = (
     Field("copies", LEVELS, optional=True),
-    Field(
-        "copies.[copies].up_to", INT, "copies", "largest number of copies that {copies} stands for"
-    ),
+    _of_copies("up_to", INT, "copies", "the largest number of copies"),
     *(
-        Field(f"copies.[copies].{side}", INT, "sequences", f"{words} with {{copies}} copies")
-        for side, words in (("members", "members"), ("held_out", "held-out sequences"))
+        _of_copies(side, INT, "sequences", f"sequences {words}")
+        for side, words in (("members", "trained on"), ("held_out", "held out"))
     ),
-    Field(
-        "copies.[copies].auc",
-        FLOAT,
-        "",
-        "loss attack, members and others from documents with {copies} copies or more, to up_to: "
-        "area under the ROC curve",
-        column="copies_{copies}_auc",
-        missing=True,
-    ),
-    Field(
-        "copies.[copies].auc_interval",
-        INTERVAL,
-        "",
-        "{end} end of its 95% interval",
-        column="copies_{copies}_auc_{end}",
-        missing=True,
-    ),
-    Field(
-        "copies.[copies].tpr_at_0.01",
+    _of_copies("auc", FLOAT, "", "area under the ROC curve of the loss attack"),
+    _of_copies("auc_interval", INTERVAL, "", "{end} end of the 95% interval of the AUC"),
+    _of_copies(
+        "tpr_at_{rate}",
         FLOAT,
         "fraction",
-        "its true positive rate at a false positive rate of 0.01; empty where too few non-members "
-        "resolve it",
-        column="copies_{copies}_tpr_at_0.01",
-        missing=True,
+        "its true positive rate at a false positive rate of {rate}; empty where too few "
+        "non-members resolve it",
+    ),
+    _of_copies(
+        "tpr_at_{rate}_interval",
+        INTERVAL,
+        "fraction",
+        "{end} end of its 95% interval, the threshold's noise included",
     ),
     *(
         field
         for side in ("members", "held_out")
         for field in (
-            Field(
-                f"copies.[copies].{side}_extractable",
+            _of_copies(
+                f"{side}_extractable",
                 FLOAT,
                 "fraction",
-                f"sequences of {side} with {{copies}} copies whose second half greedy decoding "
-                "writes",
-                column=f"copies_{{copies}}_{side}_extractable",
-                missing=True,
+                f"sequences of {side} whose second half greedy decoding writes",
             ),
-            Field(
-                f"copies.[copies].{side}_extractable_interval",
+            _of_copies(
+                f"{side}_extractable_interval",
                 INTERVAL,
                 "",
-                "{end} end of its 95% interval (Wilson, over documents where these are split)",
-                column=f"copies_{{copies}}_{side}_extractable_{{end}}",
-                missing=True,
+                "{end} end of its exact 95% interval, over documents where these are split",
             ),
         )
     ),
@@ -357,7 +348,8 @@ def _control(m: dict[str, Any]) -> list[str]:
         if split.get("groups"):
             how += " and group" * (how == "document")
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
-        out.append(f"  split          by {how}; on both sides: {', '.join(on_both)}")
+        out.append(f"  split          by {how}; on both sides:")
+        out.append(f"                 {', '.join(on_both)}")
     if overlap is None:
         return [*out, "  overlap        not known: measure the run again"]
     n, limit = overlap["sequences"], overlap["limit"]
@@ -382,17 +374,17 @@ def _control(m: dict[str, Any]) -> list[str]:
 
 def _copies(m: dict[str, Any]) -> list[str]:
     """The loss attack and extraction by copies of the document."""
-    out = ["  copies of      members, held    AUC [95%]              extractable from a half"]
-    out.append("  the document         out        loss attack            members, held out")
+    out = ["  copies of a document      members  held out  AUC of the loss       extractable"]
     for row in m["copies"]:
-        name = span(row["copies"], row["up_to"])
         auc = "too few"
         if row["auc"] is not None:
             auc = f"{row['auc']:.3f} [{row['auc_interval'][0]:.3f}, {row['auc_interval'][1]:.3f}]"
         parts = [row[f"{side}_extractable"] for side in SIDES]
         told = ", ".join("-" if part is None else f"{part:.1%}" for part in parts)
-        sides = f"{row['members']:,}, {row['held_out']:,}"
-        out.append(f"  {name:12s}   {sides:>14s}   {auc:21s}  {told}")
+        out.append(
+            f"  {span(row['copies'], row['up_to']):>20s}  {row['members']:>11,}  "
+            f"{row['held_out']:>8,}  {auc:20s}  {told}"
+        )
     return out
 
 

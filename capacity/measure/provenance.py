@@ -134,18 +134,20 @@ def by_copies(
             "auc": None,
             "auc_interval": None,
             "tpr_at_0.01": None,
+            "tpr_at_0.01_interval": None,
         }
         if min(mine.sum(), theirs.sum()) >= FEWEST:
             found = separation.statistics(
                 score[mine], score[theirs], units=_units(units, mine, theirs)
             )
-            row |= {name: found[name] for name in ("auc", "auc_interval", "tpr_at_0.01")}
+            row |= {name: x for name, x in found.items() if name in row}
         for name, chosen in (("members", mine), ("held_out", theirs)):
             written = table["tail"][chosen] >= half
-            row[f"{name}_extractable"] = float(written.mean()) if chosen.any() else None
-            count = separation.trials(written, None if units is None else units[chosen])
-            row[f"{name}_extractable_interval"] = (
-                list(proportion(float(written.mean()), count)) if chosen.any() else None
-            )
+            part, interval = None, None
+            if len(written):
+                part = float(written.mean())
+                tries = separation.trials(written, None if units is None else units[chosen])
+                interval = list(proportion(part, tries))
+            row |= {f"{name}_extractable": part, f"{name}_extractable_interval": interval}
         out.append(row)
     return out

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from capacity.data.biographies import SENTENCE, BiodWorld, BiosWorld, Pieces
+from capacity.settings.data import BiosData, WordedData
 
 Scorer = Callable[
     [Tensor], tuple[Tensor, Tensor]
@@ -76,18 +77,18 @@ def ask(
     return nats.numpy(), hits.numpy()
 
 
-def context_of(data, asked: str) -> str:
+def context_of(data: WordedData, asked: str) -> str:
     """The context that is used: `asked`, or for auto the one that suits the texts."""
     if asked != "auto":
         return asked
     return (
         "first"
-        if data.kind == "bios" and data.biographies is None and data.order == "permute"
+        if isinstance(data, BiosData) and data.biographies is None and data.order == "permute"
         else "text"
     )
 
 
-def starts(world, slots_RS: Tensor) -> Tensor:
+def starts(world: BiosWorld | BiodWorld, slots_RS: Tensor) -> Tensor:
     """Number of tokens in front of each slot [R, S]."""
     length = world.pieces.length[slots_RS]
     return length.cumsum(1) - length

@@ -28,8 +28,9 @@ from capacity.analysis.text.schema import (
     Memory,
     NoLaw,
 )
-from capacity.analysis.thresholds import BROKEN_SPLIT
+from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
+from capacity.base.words import plural
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ SETTINGS = (
     "data.last_view",
     "data.view_spacing",
 )
-MEASURED = ("bits", "bag_of_words_", "members_", "held_out_", "exposure_", "extractable_")
+MEASURED = (
+    *("bits", "bag_of_words_", "members_", "held_out_", "exposure_", "extractable_"),
+    *("overlap", "clean_", "copies_"),
+)
 LOSS_ATTACK = ("f1_median", "auc")  # what is fitted of it
 
 
@@ -125,7 +129,7 @@ def numbers(
         "canaries": canaries.analyse(targets, n_boot=n_boot, seed=seed),
         "descent": descent.analyse(targets, n_boot=n_boot, seed=seed),
     }
-    found["verdicts"] = verdicts(found, sizes.parameters(targets))
+    found["verdicts"] = verdicts(found, sizes.parameters(targets), len(overlapping(targets)))
     found["forgetting"] = None
     if views:
         seen = targets[targets.run_id.isin(list(views))]
@@ -145,7 +149,9 @@ def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
     """SHA-256 over what is read of each run, one JSON row per run sorted by run_id, columns sorted,
     and the probes of canaries: the order of rows and other columns are free."""
     begins = (*MEASURED, *(f"{name}_" for name in attacks.SINGLE))
-    made = ("reference_", "unintended_", "lira_", "rmia_")  # by `attacks.joined`
+    # by `attacks.joined`
+    made = ("reference_", "unintended_", "lira_", "rmia_")
+    made += tuple(f"clean_{name}" for name in made)
     columns = sorted(
         c
         for c in runs
@@ -166,19 +172,34 @@ def broken(runs: Frame) -> Frame:
     return runs[(runs.status == "finished") & (far > limit)]
 
 
+def overlapping(runs: Frame) -> Frame:
+    """Finished runs of which more held-out sequences than OVERLAP share tokens in a row with the
+    training set."""
+    if "overlap" not in runs:
+        return runs[:0]
+    return runs[(runs.status == "finished") & (runs.overlap.astype(float) > OVERLAP)]
+
+
 def notes(done: Frame) -> list[str]:
     """What a reader must know of runs before quoting a number."""
     return [
         f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any "
         "model; its split is broken"
         for run in broken(done).itertuples()
+    ] + [
+        f"run {run.run_id}: {run.overlapping:,.0f} of {run.n_others:,.0f} held-out sequences share "
+        f"{run.overlap_tokens:.0f} tokens in a row with the training set ({run.overlap:.1%}, more "
+        f"than {OVERLAP:.0%}): they are members in part, and the split is not sound"
+        for run in overlapping(done).itertuples()
     ]
 
 
-def verdicts(numbers: Mapping[str, Any], parameters: Iterable[float]) -> list[dict[str, Any]]:
+def verdicts(
+    numbers: Mapping[str, Any], parameters: Iterable[float], unsound: int = 0
+) -> list[dict[str, Any]]:
     """Where F1 has fallen to 0.75, and where the loss on other text peaks, beside the published
     values: rows of `published.verdict`, for what this study has measured. parameters: of its
-    targets."""
+    targets; unsound: targets whose held-out sequences are members in part, which are not judged."""
     rows = []
     if "reason" not in numbers["laws"]["f1_median"]:
         best, form = law.quoted(numbers)
@@ -191,6 +212,11 @@ def verdicts(numbers: Mapping[str, Any], parameters: Iterable[float]) -> list[di
         }
         if at["t"] is None:
             measured["lacks"] = "the fitted law never falls to it"
+        if unsound:
+            measured |= {"value": None, "interval": None}
+            measured["lacks"] = (
+                f"held-out sequences of {plural(unsound, 'run')} are members in part"
+            )
         rows.append(("morris/f1_at_75", "", parameters, measured))
     for label, shape in numbers["descent"].items():
         measured = dict(shape["peak_over_capacity"])

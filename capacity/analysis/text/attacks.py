@@ -63,6 +63,21 @@ def scores_of(table: Frame, results: Path) -> dict[str, Scores]:
     return found
 
 
+@dataclass(frozen=True)
+class _Attack:
+    """Scores of an attack by sequence, and which were seen; where they are known, which of the
+    others share tokens in a row with the training set, and what stays together."""
+
+    score: np.ndarray
+    seen: np.ndarray
+    shared: np.ndarray | None = None
+    unit: np.ndarray | None = None
+
+    def units(self, others: np.ndarray) -> membership.Units | None:
+        """Of members and of these others."""
+        return None if self.unit is None else (self.unit[self.seen], self.unit[others])
+
+
 @dataclass
 class _Joined:
     """What is known of runs beyond their own records: columns by run, ROC curves."""
@@ -70,10 +85,10 @@ class _Joined:
     columns: dict[str, dict[str, Any]]
     curves: list[Frame]
 
-    def attack(self, run_id: str, name: str, score: np.ndarray, seen: np.ndarray) -> None:
+    def attack(self, run_id: str, name: str, made: _Attack) -> None:
         """Statistics and ROC curve of an attack on a run."""
-        self.columns[run_id] |= _statistics(name, score, seen)
-        self.curves.append(curve(run_id, name, score, seen))
+        self.columns[run_id] |= _statistics(name, made)
+        self.curves.append(curve(run_id, name, made.score, made.seen))
 
 
 def joined(
@@ -135,10 +150,8 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined)
         if len(others):
             same = others[others.label == target.label]
             best = str((same if len(same) else others).run_id.iloc[0])
-            score, seen = _reference_attack(
-                scores[target.run_id], scores[best], best, target.run_id
-            )
-            found.attack(target.run_id, "reference", score, seen)
+            made = _reference_attack(scores[target.run_id], scores[best], best, target.run_id)
+            found.attack(target.run_id, "reference", made)
 
 
 def _with_shadows(
@@ -158,8 +171,8 @@ def _with_shadows(
         mine = {run_id: scores[run_id] for run_id in family.run_id}
         for run_id, used, attacks in _shadow_attacks(mine, int(family.seq_len.iloc[0]), shadows):
             found.columns[run_id] |= used
-            for name, (score, seen) in attacks.items():
-                found.attack(run_id, name, score, seen)
+            for name, made in attacks.items():
+                found.attack(run_id, name, made)
 
 
 def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> Frame:
@@ -280,9 +293,7 @@ def _unintended(target: Scores, reference: Scores, kind: str, whose: str) -> dic
     }
 
 
-def _reference_attack(
-    target: Scores, reference: Scores, whose: str, run_id: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _reference_attack(target: Scores, reference: Scores, whose: str, run_id: str) -> _Attack:
     """Loss of a model that saw neither minus that of the target, and who was seen."""
     seen = target["seen"].astype(bool)
     places = _rows_of(reference, target["row"], whose)
@@ -291,19 +302,32 @@ def _reference_attack(
             f"reference run {whose} was trained on sequences of run {run_id}: its members must be "
             f"other ones"
         )
-    return reference["loss"][places] - target["loss"], seen
+    return _Attack(
+        reference["loss"][places] - target["loss"], seen, target.get("shared"), target.get("unit")
+    )
 
 
-def _statistics(name: str, score: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    found = separation.statistics(score[seen], score[~seen])
-    return {
-        f"{name}_{key}": value for key, value in found.items() if not key.endswith("_interval")
-    } | {f"{name}_auc_low": found["auc_interval"][0], f"{name}_auc_high": found["auc_interval"][1]}
+def _statistics(name: str, made: _Attack) -> dict[str, Any]:
+    """On all others and, where some of them share tokens in a row with the training set, without
+    these."""
+    score, seen = made.score, made.seen
+    sets = {name: ~seen}
+    if made.shared is not None:
+        clean = ~seen & (made.shared <= 0)
+        if 2 <= clean.sum() < (~seen).sum():
+            sets[f"clean_{name}"] = clean
+    out: dict[str, Any] = {}
+    for key, others in sets.items():
+        units = made.units(others)
+        found = separation.statistics(score[seen], score[others], units)
+        out |= {f"{key}_{k}": x for k, x in found.items() if not k.endswith("_interval")}
+        out |= dict(zip((f"{key}_auc_low", f"{key}_auc_high"), found["auc_interval"], strict=True))
+    return out
 
 
 def _shadow_attacks(
     scores: Mapping[str, Scores], seq_len: int, most: int | None
-) -> Iterator[tuple[str, dict[str, int], dict[str, tuple[np.ndarray, np.ndarray]]]]:
+) -> Iterator[tuple[str, dict[str, int], dict[str, _Attack]]]:
     """Each shadow model as the target of the others: run id, how many were used, and by attack
     scores and who was seen. RMIA works on losses per token. Sequences that fewer than two of the
     others saw, or did not see, are left out."""
@@ -325,17 +349,20 @@ def _shadow_attacks(
         if min(mine.sum(), (~mine).sum()) < FEWEST_SEQUENCES:
             continue
         shared = len(keep) < SHARED_VARIANCE
+        known = {
+            name: column[places[run_id]][enough]
+            for name in ("shared", "unit")
+            if (column := scores[run_id].get(name)) is not None
+        }
+        made = {
+            "lira": membership.lira(target, theirs, masks, True, shared),
+            "lira_offline": membership.lira(target, theirs, masks, False, shared),
+            "rmia": membership.rmia(target / seq_len, theirs / seq_len, np.flatnonzero(~mine)),
+        }
         yield (
             run_id,
             {"shadows": len(keep), "sequences_with_shadows": int(enough.sum())},
-            {
-                "lira": (membership.lira(target, theirs, masks, True, shared), mine),
-                "lira_offline": (membership.lira(target, theirs, masks, False, shared), mine),
-                "rmia": (
-                    membership.rmia(target / seq_len, theirs / seq_len, np.flatnonzero(~mine)),
-                    mine,
-                ),
-            },
+            {name: _Attack(score, mine, **known) for name, score in made.items()},
         )
 
 
@@ -370,6 +397,9 @@ def _means(models: Frame, attack: str) -> dict[str, float]:
             f"{name}_low": low,
             f"{name}_high": high,
         }
+    if (clean := f"clean_{attack}_auc") in models and models[clean].notna().any():
+        low, high = share_interval(models[clean].dropna().to_numpy(float))
+        row |= {"clean_auc": models[clean].mean(), "clean_auc_low": low, "clean_auc_high": high}
     return row | {
         "auc_low_sequences": models[f"{attack}_auc_low"].mean(),
         "auc_high_sequences": models[f"{attack}_auc_high"].mean(),

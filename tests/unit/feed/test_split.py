@@ -138,6 +138,8 @@ def test_sides_are_as_large_as_asked_or_the_refusal_names_what_fits(held, n, see
         else:
             both = np.concatenate([target.trained, target.held_out])
             assert not np.intersect1d(unit[other.trained], unit[both]).size
+            unseen = unit[other.scored[~other.seen]]
+            assert not np.intersect1d(unit[other.trained], unseen).size
             assert set(target.scored.tolist()) <= set(other.scored.tolist())
 
 
