@@ -38,6 +38,10 @@ WORDS = {
     "every trained number, a tied "
     "embedding once, BOS included.",
 }
+CORPUS_WORDS = (
+    " Learned bits are those beyond the frequencies of the values: a value that c of n people have "
+    "counts log2(n / c) bits. Values that no text states add none."
+)
 PEOPLE_WORDS = (
     "R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 "
     "and 4.3 of the paper). used "
@@ -104,7 +108,7 @@ Sequences have at most {config.data.seq_len} tokens and start with token {found.
 {measured}
 ```
 
-{WORDS.get(kind, PEOPLE_WORDS)} A number is a lower bound of what this form can hold: longer or better training can raise it.
+{WORDS.get(kind, PEOPLE_WORDS)}{CORPUS_WORDS * (kind == "corpus")} A number is a lower bound of what this form can hold: longer or better training can raise it.
 
 ## What was exported
 

@@ -88,7 +88,7 @@ class Fit:
             self.free & (self.u > self.problem.low) & (self.u < self.problem.high),
         )
         upper = normal(p, self.u[None], np.ones(p.root.size))[2][0][np.ix_(free, free)]
-        scale = np.sqrt(np.diag(upper)) + 1e-300
+        scale = np.maximum(np.sqrt(np.diag(upper)), 1e-150)
         inverse = np.linalg.pinv(upper / np.outer(scale, scale), rcond=1e-14, hermitian=True)
         error = (
             ROUNDED * np.finfo(float).eps * (math.sqrt(p.root.size) * np.abs(p.root * p.t).max())

@@ -151,6 +151,19 @@ def test_people_may_lack_an_attribute(case):
     assert plain.run_id == also.run_id != settings.run_id
 
 
+def test_line_ends_and_other_scripts_change_nothing():
+    plain = config(CASES / "people_plain.jsonl", {"seq_len": 48})
+    assert config(CASES / "people_crlf.jsonl", {"seq_len": 48}).run_id == plain.run_id
+    w, _ = world(CASES / "people_emoji_rtl.jsonl", seq_len=48)
+    assert w.lexicon.facts.unasked(True) == 0
+    for name in w.lexicon.facts.attributes:
+        stated = [p["attributes"][name] for p in lines("emoji_rtl")]
+        texts = [p["texts"] for p in lines("emoji_rtl")]
+        assert asked(w, name) == [
+            [" " + v] * len(some) for v, some in zip(stated, texts, strict=True)
+        ]
+
+
 def test_names_that_differ_in_case_only_are_told():
     settings = config(CASES / "people_duplicate_case.jsonl", {"seq_len": 48})
     (note,) = settings.resolved.notes(settings.items)
