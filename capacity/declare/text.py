@@ -217,6 +217,14 @@ COPIES = (
         for side, words in (("members", "trained on"), ("held_out", "held out"))
     ),
     _of_copies("auc", FLOAT, "", "area under the ROC curve of the loss attack"),
+    Field(
+        "copies.[copies].attacks.{attack}",
+        FLOAT,
+        "",
+        "from documents with {copies} copies or more, to up_to: AUC of the attack {attack}",
+        column="copies_{copies}_{attack}_auc",
+        missing=True,
+    ),
     _of_copies("auc_interval", INTERVAL, "", "{end} end of the 95% interval of the AUC"),
     _of_copies(
         "tpr_at_{rate}",
