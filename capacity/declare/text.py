@@ -358,6 +358,8 @@ def _control(m: dict[str, Any]) -> list[str]:
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
         out.append(f"  split          by {how}; on both sides:")
         out.append(f"                 {', '.join(on_both)}")
+        if alone := split.get("documents_without_group"):
+            out.append(f"                 {alone:,} documents are of no group, each on its own")
     if overlap is None:
         return [*out, "  overlap        not known: measure the run again"]
     n, limit = overlap["sequences"], overlap["limit"]
