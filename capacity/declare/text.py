@@ -217,6 +217,14 @@ COPIES = (
         for side, words in (("members", "trained on"), ("held_out", "held out"))
     ),
     _of_copies("auc", FLOAT, "", "area under the ROC curve of the loss attack"),
+    Field(
+        "copies.[copies].attacks.{attack}",
+        FLOAT,
+        "",
+        "from documents with {copies} copies or more, to up_to: AUC of the attack {attack}",
+        column="copies_{copies}_{attack}_auc",
+        missing=True,
+    ),
     _of_copies("auc_interval", INTERVAL, "", "{end} end of the 95% interval of the AUC"),
     _of_copies(
         "tpr_at_{rate}",
@@ -350,6 +358,8 @@ def _control(m: dict[str, Any]) -> list[str]:
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
         out.append(f"  split          by {how}; on both sides:")
         out.append(f"                 {', '.join(on_both)}")
+        if alone := split.get("documents_without_group"):
+            out.append(f"                 {alone:,} documents are of no group, each on its own")
     if overlap is None:
         return [*out, "  overlap        not known: measure the run again"]
     n, limit = overlap["sequences"], overlap["limit"]
