@@ -21,7 +21,7 @@ from capacity.data import checks, lexicons, resolve, text
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
-from capacity.settings.cluster import Cluster, Wandb, duration_seconds
+from capacity.settings.cluster import Cluster, Wandb, duration_seconds, owned_by
 from capacity.settings.data import KINDS, Data, TextData, UniformData
 from capacity.settings.field import checked, setting
 from capacity.settings.measure import Extraction, Measure
@@ -367,6 +367,11 @@ def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:
             f"model.n_experts > 0 "
             "it must be 1"
         )
+    for option in cluster.options:
+        if (owned := owned_by(option)) is not None:
+            raise ConfigError(
+                f"cluster.options: {option}: {owned[0]} is set by the sweep itself, from {owned[1]}"
+            )
     if (
         cluster.time is not None
         and (seconds := duration_seconds(cluster.time)) <= cluster.signal_seconds

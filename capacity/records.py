@@ -21,12 +21,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.base.files import flock, is_locked, make_folder, write_atomic, write_json
+from capacity.declare import quantization, registry
 from capacity.declare import record as declared
-from capacity.declare import registry
 from capacity.declare.field import needed
+from capacity.settings.quantize import Quantize
+
+if TYPE_CHECKING:
+    from capacity.config import Config
 
 SCHEMA = 1
 _BESIDE: ContextVar[Mapping[str, dict] | None] = ContextVar(
@@ -164,4 +169,17 @@ def cut_metrics(results: Path, run_id: str, step: int) -> None:
     write_atomic(
         run_dir(results, run_id) / "metrics.jsonl",
         "".join(json.dumps(k) + "\n" for k in kept).encode(),
+    )
+
+
+def measured_otherwise(record: dict, config: Config) -> bool:
+    """Whether the settings ask for measures that the record does not have in this form."""
+    had, asked = record["config"], config.as_dict()
+    names = ("people", "contexts", "context")
+    return (
+        any(had["measure"].get(name) != asked["measure"][name] for name in names)
+        or config.extraction.mode != "none"
+        and had.get("extraction") != asked["extraction"]
+        or len(quantization.asked(config.quantize, record))
+        > len(quantization.asked(Quantize(), record))
     )

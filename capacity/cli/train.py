@@ -60,10 +60,11 @@ def _train(args: argparse.Namespace) -> int:
             return code or 1
     else:
         print(f"run {config.run_id} is already finished", file=sys.stderr)
+        from capacity import records
         from capacity.base.hardware import pick_device
-        from capacity.run.remeasure import measured_otherwise, remeasure
+        from capacity.run.remeasure import remeasure
 
-        if measured_otherwise(record, config):
+        if records.measured_otherwise(record, config):
             print("measuring it again, by the present settings", file=sys.stderr)
             record = remeasure(
                 args.results, config.run_id, pick_device(config.cluster.device), config

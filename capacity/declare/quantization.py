@@ -15,6 +15,7 @@ from capacity.declare.field import (
     Field,
     Measure,
 )
+from capacity.settings.quantize import Quantize, Spec, spec_of, specs
 
 HELD = (  # of the unquantized model and of each variant
     Field(
@@ -170,3 +171,13 @@ MEASURE = Measure(
     rows=(*VARIANT, *HELD, Field("quantized", SECTION), Field("skipped", LIST)),
     describe=lines,
 )
+
+
+def asked(settings: Quantize, record: dict | None = None) -> list[Spec]:
+    """The variants that a run's settings ask for, and those that its record has already."""
+    had = [
+        spec_of(row)
+        for row in (record or {"measures": {}})["measures"].get(MEASURE.name, {"rows": []})["rows"]
+    ]
+    wanted = specs(settings)
+    return [spec for spec in had if spec not in wanted] + wanted

@@ -24,7 +24,7 @@ from capacity.declare.field import Measure, exactly
 from capacity.edits.quantize import quantize
 from capacity.model.gpt import GPT
 from capacity.model.qat import stored_bits
-from capacity.settings.quantize import Quantize, Spec, spec_of, specs
+from capacity.settings.quantize import Spec
 from capacity.settings.train import Train
 
 MEASURE = declared.MEASURE
@@ -70,16 +70,6 @@ def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
         "bits": bits,
         "bits_per_weight": bits / P,
     }
-
-
-def asked(settings: Quantize, record: dict | None = None) -> list[Spec]:
-    """The variants that a run's settings ask for, and those that its record has already."""
-    had = [
-        spec_of(row)
-        for row in (record or {"measures": {}})["measures"].get(MEASURE.name, {"rows": []})["rows"]
-    ]
-    wanted = specs(settings)
-    return [spec for spec in had if spec not in wanted] + wanted
 
 
 @dataclass(frozen=True)

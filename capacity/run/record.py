@@ -12,6 +12,7 @@ import torch
 from capacity import records
 from capacity.base.scores import write_scores
 from capacity.config import Config
+from capacity.declare.quantization import asked
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import quantization
@@ -41,9 +42,7 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     """Measure member m; its record. Of text, the scores of its sequences are written beside it."""
     config, results = stack.configs[m], job.results
     declared = measures.measure_of(config)
-    parts, scores = measures.measure_all(
-        stack, state.flat_MP[m], m, quantization.asked(config.quantize)
-    )
+    parts, scores = measures.measure_all(stack, state.flat_MP[m], m, asked(config.quantize))
     if scores is not None:
         write_scores(records.run_dir(results, config.run_id), scores, config.run_id)
     part = parts[declared.name]

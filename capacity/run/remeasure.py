@@ -11,26 +11,13 @@ from capacity.base.errors import ConfigError
 from capacity.base.scores import write_scores
 from capacity.config import Config, from_dict
 from capacity.data import cache as kept
+from capacity.declare.quantization import asked
 from capacity.feed import used_rows
 from capacity.measure import quantization
 from capacity.measure import registry as measures
 from capacity.run.job import Job
-from capacity.settings.quantize import Quantize
 from capacity.train import checkpoint
 from capacity.train.loop import Stack
-
-
-def measured_otherwise(record: dict, config: Config) -> bool:
-    """Whether the settings ask for measures that the record does not have in this form."""
-    had, asked = record["config"], config.as_dict()
-    names = ("people", "contexts", "context")
-    return (
-        any(had["measure"].get(name) != asked["measure"][name] for name in names)
-        or config.extraction.mode != "none"
-        and had.get("extraction") != asked["extraction"]
-        or len(quantization.asked(config.quantize, record))
-        > len(quantization.asked(Quantize(), record))
-    )
 
 
 def remeasure(results: Path, run_id: str, device: torch.device, settings: Config | None) -> dict:
@@ -51,9 +38,7 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     stack = Stack([config], device)
     weights = Job(results, device).weights(config)
     flat_P = checkpoint.load_weights(weights, stack.gpt, run_id).to(device)
-    parts, scores = measures.measure_all(
-        stack, flat_P, 0, quantization.asked(config.quantize, record)
-    )
+    parts, scores = measures.measure_all(stack, flat_P, 0, asked(config.quantize, record))
     if scores is not None:
         write_scores(records.run_dir(results, run_id), scores, run_id)
     if seen := record["measures"].get("text", {}).get("views"):  # probes of the training

@@ -97,16 +97,19 @@ class Cluster:
         low=1,
     )
     setup: tuple[str, ...] = setting(
-        (), "shell lines before the worker, such as [module load cuda]", form=LINE
+        (),
+        "shell lines before the worker, such as 'cluster.setup=[\"module load cuda\"]'",
+        form=LINE,
     )
     environment: tuple[str, ...] = setting(
         (),
-        "environment variables of the worker, such as [OMP_PROC_BIND=false]",
+        "environment variables of the worker, such as "
+        "'cluster.environment=[\"OMP_PROC_BIND=false\"]'",
         form=(r"[A-Za-z_]\w*=[^\n\r]*", "NAME=value"),
     )
     options: tuple[str, ...] = setting(
         (),
-        "further options of sbatch, such as [--exclude=node7]",
+        "further options of sbatch, such as 'cluster.options=[\"--exclude=node7\"]'",
         form=(r"--?\w[^\n\r]*", "an option such as --exclude=node7"),
     )
     prefix: str | None = setting(
@@ -135,6 +138,38 @@ class Wandb:
     )
     project: str = setting("capacity", "wandb project")
     entity: str | None = setting(None, "wandb user or team; empty: wandb's default")
+
+
+# Options of sbatch that the script sets itself, and what sets them here.
+OWNED = {
+    "--array -a": "cluster.throttle and cluster.array_limit",
+    "--job-name -J": "the study's name",
+    "--output -o --error -e --open-mode": "the submission's folder",
+    "--signal": "cluster.signal_seconds",
+    "--requeue --no-requeue": "cluster.requeues",
+    "--nodes -N --ntasks -n --ntasks-per-node": "one node and one task",
+    "--cpus-per-task -c": "cluster.cpus",
+    "--mem --mem-per-cpu --mem-per-gpu": "cluster.mem",
+    "--time -t": "cluster.time",
+    "--partition -p": "cluster.partition",
+    "--account -A": "cluster.account",
+    "--qos -q": "cluster.qos",
+    "--constraint -C": "cluster.constraint",
+    "--gres": "cluster.gres",
+    "--gpus -G --gpus-per-node --gpus-per-task": "cluster.gpus or cluster.gres",
+    "--wrap --parsable --test-only --wait -W": "the sweep, which writes and submits the script",
+}
+
+
+def owned_by(option: str) -> tuple[str, str] | None:
+    """(name, what sets it) where an option of sbatch is one that the script sets itself; short ones
+    may have their value behind them."""
+    name = option.partition("=")[0].split()[0]
+    for names, owner in OWNED.items():
+        for known in names.split():
+            if name == known or (not known.startswith("--") and name.startswith(known)):
+                return known, owner
+    return None
 
 
 def duration_seconds(text: str) -> int:

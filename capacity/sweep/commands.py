@@ -13,11 +13,11 @@ from types import ModuleType
 
 from capacity import records
 from capacity.base.errors import ConfigError
-from capacity.base.words import plural
+from capacity.base.words import plural, wrap
 from capacity.study import load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions
-from capacity.sweep.plan_text import summary
+from capacity.sweep.plan_text import summary, unmeasured
 
 
 def sweep(
@@ -35,11 +35,9 @@ def sweep(
     queue = None if launcher == "local" else submissions.launcher(launcher)
     order = submissions.Order(study=study.name, name=name, overrides=overrides, launcher=launcher)
     if dry_run:
-        print(
-            summary(
-                planning.make_plan(study, results, submissions.alive(results), retry_failed, only)
-            )
-        )
+        plan = planning.make_plan(study, results, submissions.alive(results), retry_failed, only)
+        print(summary(plan))
+        _print_script(plan, order, results, queue)
         return 0
     with submissions.submitting(results):
         living = submissions.alive(results)
@@ -60,6 +58,19 @@ def sweep(
     if set(outcome.values()) <= {"finished"}:
         submissions.withdraw(submission)  # nothing in its logs
     return _end(plan, results, outcome)
+
+
+def _print_script(
+    plan: planning.Plan, order: submissions.Order, results: Path, queue: ModuleType | None
+) -> None:
+    """What the queue would get, of the first job."""
+    write = getattr(queue, "script", None)
+    if write is None or not plan.jobs:
+        return
+    job = plan.jobs[0]
+    written = write(submissions.draft(results, order, job), plan.cluster, job.time_s, job.mem)
+    others = len(plan.jobs) - 1
+    print(f"\nsubmit.sbatch{f' (and {others} more)' * bool(others)}\n\n{written}", end="")
 
 
 def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue: ModuleType) -> int:
@@ -95,6 +106,8 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
             )
             left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
+    if plan.unmeasured:
+        print("\n".join(wrap(unmeasured(plan), "", "  ")))
     for state, run_ids in left.items():
         if state == "failed":
             print(f"{len(run_ids)} failed:")

@@ -4,7 +4,7 @@ by a submission, in packs for its launcher (in words: `plan_text`)."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capacity import records
@@ -38,6 +38,7 @@ class Plan:
     failed: list[str]
     room: float  # bytes for a stack
     claimed: dict[str, str]  # run id -> queued, requeued or running
+    unmeasured: list[str]  # ids of finished runs that lack what the study measures
 
     @property
     def todo(self) -> list[Config]:
@@ -63,11 +64,13 @@ def make_plan(
         for (submission, index), element in living.items()
         for run_id in submission.elements[index]["runs"]
     }
-    done, failed = [], []
+    done, failed, unmeasured = [], [], []
     for run in study.runs:
         record = records.read(results, run.run_id)
         if record is not None and record["status"] == "finished":
             done.append(run.run_id)
+            if records.measured_otherwise(record, run):
+                unmeasured.append(run.run_id)
         elif record is not None and run.run_id not in claimed:
             failed.append(run.run_id)
     claimed = {
@@ -80,7 +83,7 @@ def make_plan(
         out |= {run.run_id for run in study.runs if run.run_id not in only}
     local = cluster.launcher == "local"
     device, speed, limit, jobs = (_here if local else _in_queue)(study, cluster, results, out)
-    return Plan(study, cluster, device, speed, jobs, done, failed, limit, claimed)
+    return Plan(study, cluster, device, speed, jobs, done, failed, limit, claimed, unmeasured)
 
 
 def _here(
@@ -124,6 +127,9 @@ def _in_queue(
         if device == "cuda"
         else math.inf
     )
+    most = getattr(submissions.launcher(cluster.launcher), "array_limit", lambda: None)()
+    if most is not None and most < cluster.array_limit:
+        cluster = replace(cluster, array_limit=most)
     grown = grown_runs(results, study.runs)
     jobs = []
     for growth in sorted({grown.get(run.run_id, (1, 1)) for run in study.runs}):

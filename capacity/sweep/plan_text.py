@@ -33,6 +33,8 @@ def summary(plan: Plan) -> str:
         "runs",
         f"{len(study.runs)}, of {plural(models, 'model')}: {', '.join(states)}, {len(todo)} to do",
     )
+    if plan.unmeasured:
+        lines += _line("measures", unmeasured(plan))
     lines += _line("data", _data_line(study))
     for note in dict.fromkeys(n for run in study.runs for n in run.resolved.notes(run.items)):
         lines += _line("note", note)
@@ -51,6 +53,14 @@ def summary(plan: Plan) -> str:
             _execution_here(plan) if plan.cluster.launcher == "local" else _execution_queue(plan)
         )
     return "\n".join(lines)
+
+
+def unmeasured(plan: Plan) -> str:
+    """What finished runs lack, and the command that adds it."""
+    return (
+        f"{plural(len(plan.unmeasured), 'finished run')} without a measure that the study asks "
+        f"for: capacity measure --study {plan.study.name}"
+    )
 
 
 def _line(title: str, text: str) -> list[str]:
@@ -113,7 +123,32 @@ def _execution_queue(plan: Plan) -> list[str]:
         else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, or set cluster.memory_gb"
     )
     lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}{unknown}")
+    for job in plan.jobs:
+        lines += _too_long(job, plan)
     return lines
+
+
+def _too_long(job: Job, plan: Plan) -> list[str]:
+    """A warning where the longest stack cannot end within the time limit, however often the job
+    requeues itself."""
+    cluster, threads = plan.cluster, job.packs[0].threads
+    seconds, stack = max(
+        (
+            (plan.speed.seconds(stack, threads), stack)
+            for pack in job.packs
+            for stack in pack.stacks
+        ),
+        key=lambda pair: pair[0],
+    )
+    given = (1 + cluster.requeues) * (job.time_s - cluster.signal_seconds)
+    if seconds <= given:
+        return []
+    return _line(
+        "warning",
+        f"run {stack[0].run_id} should take {clock(seconds)}; the time limit of "
+        f"{clock(job.time_s)} and {plural(cluster.requeues, 'requeue')} give it {clock(given)}: "
+        "raise cluster.time or cluster.requeues, or issue the sweep again when it has stopped",
+    )
 
 
 def _array(job: Job, cluster: Cluster, device: str) -> str:

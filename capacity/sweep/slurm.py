@@ -18,8 +18,29 @@ from capacity.base.errors import ConfigError
 from capacity.settings.cluster import Cluster
 from capacity.sweep.submissions import Element, Submission, user
 
+# Words of a refusal, in small letters, and the settings that help.
+REMEDIES = {
+    "array": "cluster.array_limit=N, the most elements of one array",
+    "submit limit": "cluster.array_limit=N (fewer, longer elements) or cluster.qos=NAME",
+    "qos": "cluster.qos=NAME",
+    "account": "cluster.account=NAME",
+    "partition": "cluster.partition=NAME",
+    "time limit": "cluster.time=\"'h:mm:ss'\"",
+    "memory": "cluster.mem=SIZE",
+    "gres": "cluster.gres=NAME or cluster.gpus=N",
+}
 SECONDS = 60.0  # to wait for a client; a busy controller answers late
-COLUMNS = (("Name", 200), ("ArrayTaskID", 24), ("State", 24), ("RestartCnt", 12), ("Reason", 80))
+# What squeue is asked for, with the most characters of each. It pads by bytes and cuts by
+# characters, so cells are told apart by a sign behind each; the last may hold that sign.
+COLUMNS = (
+    ("ArrayJobID", 20),
+    ("ArrayTaskID", 24),
+    ("State", 24),
+    ("RestartCnt", 12),
+    ("Reason", 80),
+    ("Name", 400),
+)
+CELL = "|"
 
 
 def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
@@ -34,13 +55,27 @@ def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
             for line in done.stderr.splitlines()
             if line.strip()
         )
+        remedy = next(
+            (setting for word, setting in REMEDIES.items() if word in words.lower()),
+            "cluster.KEY=VALUE",
+        )
         raise ConfigError(
             f"SLURM refused the job: {words or f'sbatch ended with {done.returncode}'} (asked for: "
             f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in "
-            f"conf/local.yaml or with "
-            "cluster.KEY=VALUE; nothing was submitted"
+            f"conf/local.yaml or with {remedy}; nothing was submitted"
         )
     return done.stdout.strip().split(";")[0]
+
+
+def array_limit() -> int | None:
+    """Most elements of an array here, by the cluster's own word (MaxArraySize, which is one more
+    than the largest index); None where it does not say."""
+    try:
+        shown = _run("scontrol", "show", "config")
+    except ConfigError:  # a plan can be made where there is no queue
+        return None
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown.stdout, re.M)
+    return int(found[1]) if found and int(found[1]) else None
 
 
 def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
@@ -65,14 +100,14 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
     lines = [
         "#!/bin/bash",
         *(
-            f"#SBATCH {option}"
+            f"#SBATCH {_quoted(option)}"
             for option in [
                 f"--job-name={folder.name}",
                 *_request(submission, cluster, time_s, mem),
                 f"--signal=B:USR1@{cluster.signal_seconds}",
                 "--requeue",
                 "--open-mode=append",
-                f'--output="{_literal(folder)}/%A_%a.log"',
+                f"--output={_literal(folder)}/%A_%a.log",
             ]
         ),
         f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A "
@@ -116,6 +151,16 @@ exit "$code"
     )
 
 
+def _quoted(option: str) -> str:
+    """An option as a line of a batch script has it: its value in quotes where it holds blanks or
+    other signs that sbatch would read."""
+    if re.fullmatch(r"[^\s\"'\\#]+", option):
+        return option
+    name, sign, value = option.partition("=")
+    inner = (value if sign else name).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}="{inner}"' if sign else f'"{inner}"'
+
+
 def _literal(folder: Path) -> str:
     """A path in a file name pattern of sbatch, where % begins a replacement."""
     return str(folder).replace("%", "%%")
@@ -154,25 +199,20 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
 
 
 def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
-    """(folder name, array index) -> what is queued or running. A submission is found by the job's
-    name, which is its folder's, so that one whose submitter died before it heard the job id is
-    found too."""
-    fields = ",".join(f"{name}:{width}" for name, width in COLUMNS)
+    """(folder name, array index) -> what is queued or running. A submission is found by its job's
+    number, and by the job's name, which is its folder's, so that one whose submitter died before it
+    heard the number is found too."""
     names = {s.folder.name: s for s in submissions}
-    done = _run(
-        "squeue", "--noheader", "--array", f"--name={','.join(names)}", f"--Format={fields}"
-    )
-    if done.returncode:
-        raise ConfigError(f"squeue: {done.stderr.strip() or f'ended with {done.returncode}'}")
+    jobs = {s.job: s.folder.name for s in submissions if s.job is not None}
+    rows = _queue("--name=" + ",".join(names))
+    # a job that a person has renamed is found by its number
+    absent = [job for job in jobs if not any(row[0] == job for row in rows)]
+    rows += _queue("--jobs=" + ",".join(absent)) if absent else []
     found = {}
-    for line in done.stdout.splitlines():
-        cells = []
-        for _, width in COLUMNS:
-            cells.append(line[:width].strip())
-            line = line[width:]
-        name, index, state, restarts, reason = cells
-        if name in names and index.isdigit():
-            found[name, int(index)] = Element(
+    for job, index, state, restarts, reason, name in rows:
+        folder = jobs.get(job, name)
+        if folder in names and index.isdigit():
+            found[folder, int(index)] = Element(
                 _word(state, restarts, reason),
                 f"{state} ({reason})" if state == "PENDING" else state,
             )
@@ -189,6 +229,18 @@ def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
                         "queued", f"hidden: a job of {s.tree['user']}"
                     )
     return found
+
+
+def _queue(which: str) -> list[list[str]]:
+    """The cells of COLUMNS of every element that squeue knows of some jobs."""
+    fields = ",".join(f"{name}:{width}{CELL}" for name, width in COLUMNS)
+    done = _run("squeue", "--noheader", "--array", which, f"--Format={fields}")
+    if done.returncode and "Invalid job id" in done.stderr:  # one that is long over
+        return []
+    if done.returncode:
+        raise ConfigError(f"squeue: {done.stderr.strip() or f'ended with {done.returncode}'}")
+    rows = [line.split(CELL, len(COLUMNS) - 1) for line in done.stdout.splitlines()]
+    return [[cell.strip(f" {CELL}") for cell in row] for row in rows if len(row) == len(COLUMNS)]
 
 
 def _word(state: str, restarts: str, reason: str) -> str:

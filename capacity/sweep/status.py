@@ -4,6 +4,7 @@ queue that holds it."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -23,9 +24,11 @@ MEANING = {
     "queued": "waits in a queue, or in a pack that has begun",
     "requeued": "waits again, after a time limit, a preemption or a node's failure",
     "interrupted": "has a checkpoint, no process trains it",
-    "failed": "has a record with the reason",
+    "failed": "has a record with the reason, or its job ended with one",
     "missing": "has nothing yet",
 }
+ERROR = "capacity: error: "  # what a command's last words begin with
+TAIL = 4096  # bytes of a log that are read for them
 SHOWN = 20  # rows of a state, unless --all
 WATCH_SECONDS = 5.0
 
@@ -144,11 +147,14 @@ def _row(
         if state in ("running", "interrupted", "queued", "requeued")
         else []
     )
+    error = record["error"]["reason"] if state == "failed" and record and record["error"] else None
+    if state in ("missing", "interrupted") and last is not None and last[0].job is not None:
+        error = _refusal(last[0].log(last[1]))
+        state = "failed" if error else state
     step, left = (lines[-1]["step"], None) if lines else (None, None)
     paced = [line for line in lines if "wall_s" in line]
     if state == "running" and paced and paced[-1]["step"]:
         left = paced[-1]["wall_s"] / paced[-1]["step"] * (run.steps - paced[-1]["step"])
-    error = record["error"]["reason"] if state == "failed" and record and record["error"] else None
     return {
         "run_id": run.run_id,
         "shape": run.shape,
@@ -163,6 +169,18 @@ def _row(
         "log": str(log) if log else None,
         "end": end,
     }
+
+
+def _refusal(log: Path) -> str | None:
+    """The reason with which an element of a queue ended before it could train, such as a node
+    without the device that was asked for: the error in its last line."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            text = file.read().decode("utf-8", "replace").rstrip()
+    except OSError:
+        return None
+    return text.rpartition("\n")[2].partition(ERROR)[2] or None
 
 
 def _log(

@@ -25,12 +25,15 @@ import shutil
 import socket
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError, nearest
 from capacity.sweep.packs import Job, write_pack
@@ -191,11 +194,10 @@ class Order:
     launcher: str
 
 
-def new(results: Path, order: Order, job: Job) -> Submission:
-    """A folder with the pack files of a job; not yet submitted."""
+def draft(results: Path, order: Order, job: Job) -> Submission:
+    """A job as a submission would hold it; nothing is written."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    word = re.sub(r"[^\w.@+-]", "_", order.study.replace("/", "."))[:100]  # it names a job, too
-    folder = folder_of(results) / f"{word}-{stamp}-{secrets.token_hex(2)}"
+    folder = folder_of(results) / f"{_word(order.study)}-{stamp}-{secrets.token_hex(2)}"
     elements = [
         {
             "pack": f"pack-{i:04d}.json",
@@ -205,32 +207,42 @@ def new(results: Path, order: Order, job: Job) -> Submission:
         }
         for i, (pack, seconds) in enumerate(zip(job.packs, job.seconds, strict=True))
     ]
-    submission = Submission(
-        folder.resolve(),
-        {
-            "schema": SCHEMA,
-            "study": order.study,
-            "name": order.name,
-            "overrides": order.overrides,
-            "launcher": order.launcher,
-            "job": None,
-            "user": user(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "submitted_at": time.time(),
-            "growth": job.growth,
-            "over": False,
-            "elements": elements,
-        },
-    )
+    tree = {
+        "schema": SCHEMA,
+        "study": order.study,
+        "name": order.name,
+        "overrides": order.overrides,
+        "launcher": order.launcher,
+        "job": None,
+        "user": user(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "submitted_at": time.time(),
+        "growth": job.growth,
+        "over": False,
+        "elements": elements,
+    }
+    return Submission(folder.resolve(), tree)
+
+
+def new(results: Path, order: Order, job: Job) -> Submission:
+    """A folder with the pack files of a job; not yet submitted."""
+    submission = draft(results, order, job)
     try:
-        for element, pack in zip(elements, job.packs, strict=True):
-            write_pack(folder / element["pack"], pack)
+        for element, pack in zip(submission.elements, job.packs, strict=True):
+            write_pack(submission.folder / element["pack"], pack)
         submission.save()
     except BaseException:
         withdraw(submission)
         raise
     return submission
+
+
+def _word(study: str) -> str:
+    """A study's name in at most 100 ASCII signs: it names a job, too, and queues pad, cut and
+    filter other letters each in their own way."""
+    plain = unicodedata.normalize("NFKD", study.replace("/", ".")).encode("ascii", "ignore")
+    return re.sub(r"[^\w.@+-]", "_", plain.decode(), flags=re.ASCII)[:100]
 
 
 def withdraw(submission: Submission) -> None:
@@ -251,7 +263,7 @@ def alive(results: Path) -> Living:
     Its queue, or the lock of a sweep on a machine, shows whether one has ended. ConfigError where a
     queue that holds something cannot be asked: nobody knows then which runs are claimed.
     """
-    open_ones = [s for s in read_all(results) if not s.tree["over"]]
+    open_ones = [s for s in read_all(results) if not s.tree["over"] and not settled(results, s)]
     found: Living = {}
     for name, group in itertools.groupby(
         sorted(open_ones, key=lambda s: s.launcher), key=lambda s: s.launcher
@@ -271,7 +283,8 @@ def alive(results: Path) -> Living:
         except ConfigError as error:
             raise ConfigError(
                 f"{submissions[0].folder}: it may be queued or running, but its queue cannot be "
-                f"asked: {error}"
+                f"asked: {error}; ask where its queue is, or, if nothing of it is queued any more, "
+                "remove its folder"
             ) from None
         for submission in submissions:
             for i in range(len(submission.elements)):
@@ -281,11 +294,34 @@ def alive(results: Path) -> Living:
     return found
 
 
+def settled(results: Path, submission: Submission) -> bool:
+    """Whether every run of a submission to a queue has its final record, so that what the queue
+    says of it no longer matters. A failure of before is not final: it is what was tried again."""
+    if submission.launcher == "local":
+        return False
+    began = datetime.fromtimestamp(submission.tree["submitted_at"], UTC)
+    kept = (
+        records.read(results, run_id)
+        for element in submission.elements
+        for run_id in element["runs"]
+    )
+    return all(
+        record is not None
+        and (
+            record["status"] == "finished" or datetime.fromisoformat(record["finished_at"]) > began
+        )
+        for record in kept
+    )
+
+
 def close(results: Path, living: Living) -> None:
     """Note how elements ended that are no longer alive, so that later looks need not ask; while
     `submitting`."""
     for submission in read_all(results):
         if submission.tree["over"]:
+            continue
+        if settled(results, submission):
+            submission.save(over=True)
             continue
         dead = [i for i in range(len(submission.elements)) if (submission, i) not in living]
         if submission.launcher != "local" and submission.job is not None:

@@ -95,6 +95,45 @@ def logs(bench):
     return "\n".join(path.read_text() for path in sorted(bench.results.glob("submissions/*/*.log")))
 
 
+def test_a_name_beyond_ascii_is_submitted_once_queued_and_cancelled(bench, slurm):
+    """Queues pad by bytes and cut by characters; the job's name has plain letters."""
+    name = "étude de café, très longue, pour des modèles où ça déborde.yaml"
+    bench.write(PINS + "grids: [{{seed: [0, 1]}}]\n", steps=LONG)
+    (bench.folder / "s.yaml").rename(bench.folder / name)
+
+    def run(verb, *more):
+        done = subprocess.run(
+            [sys.executable, "-m", "capacity", verb, name, *more, "--results", str(bench.results)],
+            cwd=bench.folder,
+            capture_output=True,
+            text=True,
+            timeout=patience(),
+        )
+        return done.stdout + done.stderr
+
+    held = [*HERE, 'cluster.options=["--hold", "--comment=two words"]']
+    (job,) = re.findall(r"^submitted   job (\d+):", run("sweep", *held), re.M)
+    assert "2 queued" in run("status", *HERE)
+    assert "nothing to submit" in run("sweep", *held)
+    shown = subprocess.run(
+        ["scontrol", "show", "job", f"{job}_0"], capture_output=True, text=True, timeout=patience()
+    ).stdout
+    assert "Comment=two words" in shown
+    assert "2 elements, 2 runs" in " ".join(run("cancel").split())
+    assert "2 missing" in run("status", *HERE)
+
+
+def test_an_element_without_cuda_has_failed_with_its_reason(bench, slurm):
+    bench.write(ONE, steps=100)
+    (job,) = submit(bench, "cluster.device=cuda")
+    assert slurm.wait(job) == {"FAILED"}
+    code, out, _ = verb(bench, "status", *HERE)
+    assert code == 1 and "1 failed" in out and "no CUDA device is visible" in out
+    code, out, err = verb(bench, "retry", "cluster.device=cpu")
+    (again,) = re.findall(r"^submitted   job (\d+):", out, re.M)
+    assert slurm.wait(again) == {"COMPLETED"}, err
+
+
 def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
     bench.write(FOUR, steps=200)
     (job,) = submit(

@@ -314,39 +314,6 @@ def test_a_foreign_job_that_the_queue_hides_is_left_alone(found, here, monkeypat
     assert submissions.alive(results) == {}
 
 
-def test_states_of_the_queue_become_ours(found, here, monkeypatch):
-    results = here / "results"
-    s = submitted(found(), results)
-
-    def line(*cells):
-        return (
-            "".join(
-                f"{cell:<{width}}" for cell, (_, width) in zip(cells, slurm.COLUMNS, strict=True)
-            )
-            + "\n"
-        )
-
-    for state, restarts, expected in (
-        ("PENDING", 0, "queued"),
-        ("PENDING", 2, "requeued"),
-        ("RUNNING", 1, "running"),
-        ("COMPLETING", 0, "running"),
-        ("SUSPENDED", 0, "running"),
-        ("REQUEUE_HOLD", 1, "requeued"),
-    ):
-        shown = (
-            line(s.folder.name, 0, state, restarts, "Priority")
-            + line("another", 0, "RUNNING", 0, "")
-            + line(s.folder.name, "N/A", "RUNNING", 0, "")
-        )
-        monkeypatch.setattr(
-            slurm, "_run", lambda *command: subprocess.CompletedProcess(command, 0, shown, "")
-        )
-        assert {
-            index: element.state for (_, index), element in submissions.alive(results).items()
-        } == {0: expected}
-
-
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
     inside, waiting_for_it, take = [], set(), files.flock
 
