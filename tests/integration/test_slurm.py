@@ -64,7 +64,8 @@ def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
     done = subprocess.run(
         command, cwd=bench.folder, capture_output=True, text=True, timeout=patience()
     )
-    (job,) = re.findall(r"^submitted   job (\d+):", done.stdout, re.M)
+    assert (jobs := re.findall(r"^submitted   job (\d+):", done.stdout, re.M)), done.stderr
+    (job,) = jobs
     again = subprocess.run(
         command, cwd=bench.folder, capture_output=True, text=True, timeout=patience()
     )
@@ -112,7 +113,9 @@ def test_a_name_beyond_ascii_is_submitted_once_queued_and_cancelled(bench, slurm
         return done.stdout + done.stderr
 
     held = [*HERE, 'cluster.options=["--hold", "--comment=two words"]']
-    (job,) = re.findall(r"^submitted   job (\d+):", run("sweep", *held), re.M)
+    shown = run("sweep", *held)
+    assert (jobs := re.findall(r"^submitted   job (\d+):", shown, re.M)), shown
+    (job,) = jobs
     assert "2 queued" in run("status", *HERE)
     assert "nothing to submit" in run("sweep", *held)
     shown = subprocess.run(
@@ -128,7 +131,8 @@ def test_an_element_without_cuda_has_failed_with_its_reason(bench, slurm):
     (job,) = submit(bench, "cluster.device=cuda")
     assert slurm.wait(job) == {"FAILED"}
     code, out, _ = verb(bench, "status", *HERE)
-    assert code == 1 and "1 failed" in out and "no CUDA device is visible" in out
+    log = next(bench.results.glob(f"submissions/*/{job}_0.log")).read_text("utf-8")
+    assert code == 1 and "1 failed" in out and "no CUDA device is visible" in out, out + log
     code, out, err = verb(bench, "retry", "cluster.device=cpu")
     (again,) = re.findall(r"^submitted   job (\d+):", out, re.M)
     assert slurm.wait(again) == {"COMPLETED"}, err
