@@ -71,7 +71,9 @@ def freedom(fitted: Fit) -> Freedom:
         lost[names[j]] = f"{NOT_IDENTIFIED}: {names[j]} changes no fitted value"
     kept = np.setdiff1d(moving, idle)
     if len(kept):
-        _, values, rows = np.linalg.svd(x[:, kept] / size[kept], full_matrices=True)
+        # all rows of V, also those that fewer points than parameters leave without a value
+        few = len(x) < len(kept)
+        _, values, rows = np.linalg.svd(x[:, kept] / size[kept], full_matrices=few)
         values = np.concatenate([values, np.zeros(len(kept) - len(values))])
         flat = rows[values <= rounding * np.sqrt(len(kept))]
         null = np.zeros((len(names), len(flat)))
