@@ -166,6 +166,8 @@ SPLIT = (
         "documents_on_both",
     ),
     _count("split.units", "sets", "sets of documents that stay on one side", "split_units"),
+    _count("split.members_units", "sets", "such sets that members come from"),
+    _count("split.held_out_units", "sets", "such sets that held-out sequences come from"),
     _count("split.groups", "groups", "different values of data.group", "groups"),
     _count(
         "split.groups_on_both",
@@ -358,6 +360,9 @@ def _control(m: dict[str, Any]) -> list[str]:
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
         out.append(f"  split          by {how}; on both sides:")
         out.append(f"                 {', '.join(on_both)}")
+        if "members_units" in split:
+            sides = f"{split['members_units']:,} trained on, {split['held_out_units']:,} held out"
+            out.append(f"                 independent sets of them: {sides}")
         if alone := split.get("documents_without_group"):
             out.append(f"                 {alone:,} documents are of no group, each on its own")
     if overlap is None:
