@@ -49,10 +49,15 @@ def gram(config: Config) -> int:
 
 
 def measure(
-    dealt: Split, config: Config, table: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
+    dealt: Split,
+    config: Config,
+    table: Mapping[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    at_prefix: np.ndarray,
 ) -> dict[str, Any]:
     """What the record says of it: split, overlap, membership without what overlaps, and results by
-    copies. table: every column of the scored sequences; scores: of attacks by name."""
+    copies. table: every column of the scored sequences; scores: of attacks by name; at_prefix: bool
+    [n], sequences that ReCaLL does not tell apart, because its prefix is from there."""
     seen = dealt.seen
     overlaps = table["shared"] > 0
     count, others = int(overlaps.sum()), int((~seen).sum())
@@ -67,11 +72,13 @@ def measure(
     }
     units = table.get("unit")
     clean = ~seen & ~overlaps
-    if count and seen.sum() >= FEWEST and clean.sum() >= FEWEST:
-        out["without_overlap"] = {
-            name: separation.statistics(score[seen], score[clean], units=_units(units, seen, clean))
-            for name, score in scores.items()
-        }
+    if count and min(seen.sum(), (clean & ~at_prefix).sum()) >= FEWEST:
+        out["without_overlap"] = {}
+        for name, score in scores.items():
+            others = clean & ~at_prefix if name == "recall" else clean
+            out["without_overlap"][name] = separation.statistics(
+                score[seen], score[others], units=_units(units, seen, others)
+            )
     if (levels := by_copies(table, scores["loss"], config.data.seq_len)) is not None:
         out["copies"] = levels
     return out

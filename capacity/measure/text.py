@@ -104,9 +104,9 @@ def measure(
         name: separation.statistics(score[seen], score[~seen], units=sides)
         for name, score in attacks.items()
     }
-    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][
-        : S // 2
-    ]  # of a non-member, which then is none of those that are told apart
+    # of a non-member, which then is none of those that are told apart, nor is its document
+    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][: S // 2]
+    at_prefix = dealt.scored == dealt.held_out[0] if units is None else units == units[0]
     alone = (
         columns["loss"] - columns["suffix_loss"] if S % 2 == 0 else None
     )  # of the first half, which the prefix leaves room for
@@ -118,7 +118,7 @@ def measure(
         dtype,
         config.measure.batch_tokens,
     )
-    other = ~seen & (dealt.scored != dealt.held_out[0])
+    other = ~seen & ~at_prefix
     out["membership"]["recall"] = separation.statistics(
         columns["recall"][seen],
         columns["recall"][other],
@@ -136,7 +136,9 @@ def measure(
         **columns,
         **about,
     }
-    return MEASURE.returns(out | provenance.measure(dealt, config, table, attacks)), table
+    attacks["recall"] = columns["recall"]
+    about = provenance.measure(dealt, config, table, attacks, at_prefix)
+    return MEASURE.returns(out | about), table
 
 
 def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:

@@ -199,8 +199,8 @@ def passing(scores: Scores) -> dict[str, np.ndarray]:
     out = {}
     for name in RANKED:
         if name in scores:
-            roc = curve("", name, *_asked(name, scores[name], seen))
-            n = _asked(name, seen, seen)[1].sum()
+            roc = curve("", name, *_asked(name, scores[name], seen, scores))
+            n = _asked(name, seen, seen, scores)[1].sum()
             out[name] = np.rint(roc.tpr.to_numpy() * n).astype(np.int32)
         elif name + archive.RATES in scores:
             out[name] = scores[name + archive.RATES]
@@ -218,20 +218,28 @@ def _curves(run_id: str, columns: Scores) -> list[Frame]:
     out = []
     for name, score in scores.items():
         if score is not None:
-            out.append(curve(run_id, name, *_asked(name, score, seen)))
+            out.append(curve(run_id, name, *_asked(name, score, seen, columns)))
             continue
         if (counts := columns.get(name + archive.RATES)) is None:
             raise ValueError(
                 f"scores of run {run_id} lack {name}; measure it again: capacity measure {run_id}"
             )
-        out.append(_from_counts(run_id, name, counts, _asked(name, seen, seen)[1]))
+        out.append(_from_counts(run_id, name, counts, _asked(name, seen, seen, columns)[1]))
     return out
 
 
-def _asked(name: str, score: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _asked(
+    name: str, score: np.ndarray, seen: np.ndarray, columns: Scores
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores and which were seen, of the sequences that an attack separates: the prefix of recall
-    was the first sequence, which is held out."""
-    return (score[1:], seen[1:]) if name == "recall" else (score, seen)
+    was the first sequence, which is held out, and so are those of its document where these are
+    split."""
+    if name != "recall":
+        return score, seen
+    if "unit" not in columns:
+        return score[1:], seen[1:]
+    others = (columns["unit"] != columns["unit"][0]) | seen
+    return score[others], seen[others]
 
 
 def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> Frame:
