@@ -144,7 +144,8 @@ class Facts:
             (a.name, b.name)
             for a in self._all
             for b in self._all
-            if a is not b and len(b.counts) > 1 and _follows(a, b)
+            if a is not b and len(b.counts) > 1 and 2 * len(a.counts) <= a.having
+            if _follows(a, b)
         ]
 
     def unasked(self, with_names: bool) -> int:

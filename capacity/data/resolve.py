@@ -308,8 +308,8 @@ class CorpusResolved(WordedResolved[CorpusData]):
             out += [f"  {words}" for words in _why(facts, with_names)]
         for a, b in facts.following():
             out.append(
-                f"{self.data.path}: {b!r} follows from {a!r}; knowing the rule counts bits of {b!r} "
-                "for every person, so leave one of them out"
+                f"{self.data.path}: {b!r} follows from {a!r}; knowing the rule counts its bits for "
+                "every person, so leave one of them out"
             )
         if facts.similar:
             (one, two), more = facts.similar[0], len(facts.similar) - 1
