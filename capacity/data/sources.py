@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from capacity.settings.data import TextData
 
 PACKAGE = "package:"
+FILE = "file"  # the column of plain text that names the file
 PACKED = (".gz", ".zst")  # a name may say so; what counts are the first bytes
 BATCH = 1000  # rows of a Parquet file in memory
 CELL = 2**31 - 1  # characters of one cell of a CSV file, at most
@@ -157,14 +158,14 @@ def _paragraphs(name: str) -> Iterator[Row]:
             *whole, begun = begun.split("\n\n")
             for text in whole:
                 if text:
-                    yield Row(f"{name}:{number}", {"text": text, "file": name})
+                    yield Row(f"{name}:{number}", {"text": text, FILE: name})
                 number += text.count("\n") + 2
     except UnicodeDecodeError:
         for _ in lines.lines(name):  # names the line and the byte
             pass
         raise
     if begun:
-        yield Row(f"{name}:{number}", {"text": begun, "file": name})
+        yield Row(f"{name}:{number}", {"text": begun, FILE: name})
 
 
 def _with_end(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:

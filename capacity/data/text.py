@@ -99,6 +99,12 @@ def _seen(data: TextData) -> tuple[str, ...]:
     return ()
 
 
+@lru_cache(maxsize=64)
+def _sizes(path: str | None) -> tuple[int, ...]:
+    """Bytes of each file, unpacked."""
+    return tuple(sum(map(len, lines.blocks(name))) for name in sources.file_names(path))
+
+
 def pool_digest(data: TextData) -> str:
     """Names the table of sequences: the source's content and all that cuts it into tokens."""
     if data.pool is not None:
@@ -106,6 +112,7 @@ def pool_digest(data: TextData) -> str:
     place, now = (data.source, data.path), _seen(data)
     if _SEEN.setdefault(place, now) != now:  # other files of that name, or they have changed
         source_digest.cache_clear()
+        _sizes.cache_clear()
         _SEEN[place] = now
     cut = [
         SCHEMA,
@@ -119,6 +126,8 @@ def pool_digest(data: TextData) -> str:
     if data.splits_documents:
         together = data.near_duplicates == "keep_together"
         cut += ["document", data.group, data.overlap_tokens if together else None]
+        if data.group == sources.FILE and data.source == "files":
+            cut.append(_sizes(data.path))  # the same bytes may be one file or two
     return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
 
 

@@ -217,6 +217,14 @@ COPIES = (
         for side, words in (("members", "trained on"), ("held_out", "held out"))
     ),
     _of_copies("auc", FLOAT, "", "area under the ROC curve of the loss attack"),
+    Field(
+        "copies.[copies].attacks.{attack}",
+        FLOAT,
+        "",
+        "from documents with {copies} copies or more, to up_to: AUC of the attack {attack}",
+        column="copies_{copies}_{attack}_auc",
+        missing=True,
+    ),
     _of_copies("auc_interval", INTERVAL, "", "{end} end of the 95% interval of the AUC"),
     _of_copies(
         "tpr_at_{rate}",
@@ -310,7 +318,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     """Losses of both sides, membership attacks, canaries, and the bag of words beside them."""
     out = [
         f"  {m['n_members']:,} different sequences trained on, {m['n_held_out']:,} held out; "
-        f"{m['tokens_per_parameter']['total']:.2f} tokens per parameter",
+        + _tokens(m, record),
         "                 bits per token  correct  extractable from a half [95%]",
     ]
     for name, words in SIDES.items():
@@ -350,6 +358,8 @@ def _control(m: dict[str, Any]) -> list[str]:
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
         out.append(f"  split          by {how}; on both sides:")
         out.append(f"                 {', '.join(on_both)}")
+        if alone := split.get("documents_without_group"):
+            out.append(f"                 {alone:,} documents are of no group, each on its own")
     if overlap is None:
         return [*out, "  overlap        not known: measure the run again"]
     n, limit = overlap["sequences"], overlap["limit"]
@@ -386,6 +396,20 @@ def _copies(m: dict[str, Any]) -> list[str]:
             f"{row['held_out']:>8,}  {auc:20s}  {told}"
         )
     return out
+
+
+def _tokens(m: dict[str, Any], record: dict[str, Any]) -> str:
+    """Tokens per parameter: of all, and of rows in use where these are fewer."""
+    by = {name: m["tokens_per_parameter"].get(name) for name in ("total", "used")}
+    told = f"{by['total']:.2f} tokens per parameter"
+    data = record["data"]
+    if by["used"] is None or data.get("used_rows") == data.get("rows"):
+        return told
+    return (
+        f"tokens per parameter:\n  {by['total']:.3g} of all {record['parameters']['total']:,}, "
+        f"{by['used']:.3g} of {record['parameters']['used']:,} in use "
+        f"({data['used_rows']:,} of {data['rows']:,} rows)"
+    )
 
 
 def _ends(interval: list[float] | None) -> str:

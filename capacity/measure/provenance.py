@@ -79,7 +79,7 @@ def measure(
             out["without_overlap"][name] = separation.statistics(
                 score[seen], score[others], units=_units(units, seen, others)
             )
-    if (levels := by_copies(table, scores["loss"], config.data.seq_len)) is not None:
+    if (levels := by_copies(table, scores, at_prefix, config.data.seq_len)) is not None:
         out["copies"] = levels
     return out
 
@@ -117,35 +117,40 @@ def _split(dealt: Split, table: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def by_copies(
-    table: Mapping[str, np.ndarray], score: np.ndarray, seq_len: int
+    table: Mapping[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    at_prefix: np.ndarray,
+    seq_len: int,
 ) -> list[dict[str, Any]] | None:
-    """By copies of the document, 1, 2, 3 to 4, 5 to 8, ...: the loss attack on sequences of such
-    documents, members against held-out ones of equally many copies, since text that is often copied
-    is easier as such; and the part whose second half greedy decoding writes. None where copies do
-    not vary, or are not known."""
+    """By copies of the document, 1, 2, 3 to 4, 5 to 8, ...: the loss attack, and AUC of the others,
+    on sequences of such documents, members against held-out ones of equally many copies, since text
+    that is often copied is easier as such; and the part whose second half greedy decoding writes.
+    None where copies do not vary, or are not known. scores, at_prefix: as for `measure`."""
     copies = table.get("copies")
     if copies is None or not len(copies) or copies.min() == copies.max():
         return None
     seen, units, half = table["seen"].astype(bool), table.get("unit"), seq_len - seq_len // 2
-    # 1, 2, 3-4, 5-8: up to 2^level copies
-    level = np.ceil(np.log2(copies)).astype(int)
     out = []
-    for number in np.unique(level).tolist():
-        here = level == number
+    for most, here in membership.copies_levels(copies).items():
         mine, theirs = here & seen, here & ~seen
         row: dict[str, Any] = {
-            "copies": 2 ** (number - 1) + 1 if number else 1,
-            "up_to": 2**number,
+            "copies": membership.fewest_copies(most),
+            "up_to": most,
             "members": int(mine.sum()),
             "held_out": int(theirs.sum()),
             "auc": None,
             "auc_interval": None,
             "tpr_at_0.01": None,
             "tpr_at_0.01_interval": None,
+            "attacks": {},
         }
+        for name, score in scores.items():
+            others = theirs & ~at_prefix if name == "recall" else theirs
+            told = min(mine.sum(), others.sum()) >= FEWEST
+            row["attacks"][name] = membership.auc(score[mine], score[others]) if told else None
         if min(mine.sum(), theirs.sum()) >= FEWEST:
             found = separation.statistics(
-                score[mine], score[theirs], units=_units(units, mine, theirs)
+                scores["loss"][mine], scores["loss"][theirs], _units(units, mine, theirs)
             )
             row |= {name: x for name, x in found.items() if name in row}
         for name, chosen in (("members", mine), ("held_out", theirs)):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.declare import text as declared
-from capacity.feed import split
+from capacity.feed import split, used_rows
 from capacity.fitting import membership, separation
 from capacity.fitting.statistics import proportion
 from capacity.measure import provenance
@@ -62,15 +62,14 @@ def measure(
     total = seen.sum() * S * math.log2(config.rows) - float(
         columns["loss"][seen].sum(dtype=np.float64)
     ) / math.log(2)
+    counts = config.parameters | {"used": used_rows.counted(config)["used"]}
     out = {
         "version": MEASURE.version,
         "n_members": int(seen.sum()),
         "n_held_out": int((~seen).sum()),
         "bits": total,
-        "bits_per_parameter": {name: total / p for name, p in config.parameters.items()},
-        "tokens_per_parameter": {
-            name: float(seen.sum()) * S / p for name, p in config.parameters.items()
-        },
+        "bits_per_parameter": {name: total / p for name, p in counts.items()},
+        "tokens_per_parameter": {name: float(seen.sum()) * S / p for name, p in counts.items()},
     }
     for name, mask in (("members", seen), ("held_out", ~seen)):
         out[name] = {

@@ -18,7 +18,7 @@ import pandas as pd
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked
-from capacity.analysis.text import attacks, canaries, forgetting
+from capacity.analysis.text import attacks, canaries, forgetting, sizes
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.schema import (
@@ -47,6 +47,7 @@ INPUTS = (
     "parameters_total",
     "pool",
 )
+USED = "parameters_used"  # where records say it
 # further columns of a table of runs that are read, or how they begin
 SETTINGS = (
     *attacks.SAME_POOL,
@@ -74,6 +75,7 @@ class Drawn:
 def analyse(study: Study, table: Frame, results: Path, options: Options) -> Finding:
     """Join and fit. ValueError, in one line, for a table that cannot be analysed."""
     table = checked(table, INPUTS, ["tokens_per_parameter"], "analyse")
+    several, table = sizes.mixed(table), sizes.counted(table)
     runs, curves = attacks.joined(table, attacks.scores_of(table, results), options.shadows)
     done = runs[runs.status == "finished"]
     views = {
@@ -83,6 +85,8 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
         and (seen := record["measures"]["text"].get("views"))
     }
     found = numbers(runs, study.name, views, n_boot=options.bootstraps, seed=options.seed)
+    if several:
+        found["notes"].append(sizes.UNKNOWN)
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
@@ -125,7 +129,7 @@ def numbers(
         "canaries": canaries.analyse(targets, n_boot=n_boot, seed=seed),
         "descent": descent.analyse(targets, n_boot=n_boot, seed=seed),
     }
-    found["verdicts"] = verdicts(found, targets.parameters_total, len(overlapping(targets)))
+    found["verdicts"] = verdicts(found, sizes.parameters(targets), len(overlapping(targets)))
     found["forgetting"] = None
     if views:
         seen = targets[targets.run_id.isin(list(views))]
@@ -151,7 +155,7 @@ def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
     columns = sorted(
         c
         for c in runs
-        if c in (*INPUTS, *SETTINGS) or (c.startswith(begins) and not c.startswith(made))
+        if c in (*INPUTS, USED, *SETTINGS) or (c.startswith(begins) and not c.startswith(made))
     )
     rows = [
         [None if pd.isna(x) else x if isinstance(x, str) else float(x) for x in row]

@@ -44,6 +44,7 @@ NAMES = {
     "lira_offline": "LiRA offline",
     "rmia": "RMIA",
 }
+KNOWN = ("shared", "unit", "copies")  # of scores, where a run has them: see `_Attack`
 FPR_GRID = np.geomspace(1e-4, 1.0, 81)
 
 Scores = Mapping[str, np.ndarray]  # columns of one run, a row per sequence
@@ -66,12 +67,14 @@ def scores_of(table: Frame, results: Path) -> dict[str, Scores]:
 @dataclass(frozen=True)
 class _Attack:
     """Scores of an attack by sequence, and which were seen; where they are known, which of the
-    others share tokens in a row with the training set, and what stays together."""
+    others share tokens in a row with the training set, what stays together, and how many copies
+    the document has."""
 
     score: np.ndarray
     seen: np.ndarray
     shared: np.ndarray | None = None
     unit: np.ndarray | None = None
+    copies: np.ndarray | None = None
 
     def units(self, others: np.ndarray) -> membership.Units | None:
         """Of members and of these others."""
@@ -310,14 +313,13 @@ def _reference_attack(target: Scores, reference: Scores, whose: str, run_id: str
             f"reference run {whose} was trained on sequences of run {run_id}: its members must be "
             f"other ones"
         )
-    return _Attack(
-        reference["loss"][places] - target["loss"], seen, target.get("shared"), target.get("unit")
-    )
+    known = {name: target[name] for name in KNOWN if name in target}
+    return _Attack(reference["loss"][places] - target["loss"], seen, **known)
 
 
 def _statistics(name: str, made: _Attack) -> dict[str, Any]:
     """On all others and, where some of them share tokens in a row with the training set, without
-    these."""
+    these; AUC by copies of the document, where these vary."""
     score, seen = made.score, made.seen
     sets = {name: ~seen}
     if made.shared is not None:
@@ -325,6 +327,11 @@ def _statistics(name: str, made: _Attack) -> dict[str, Any]:
         if 2 <= clean.sum() < (~seen).sum():
             sets[f"clean_{name}"] = clean
     out: dict[str, Any] = {}
+    if made.copies is not None and made.copies.min() < made.copies.max():
+        for most, here in membership.copies_levels(made.copies).items():
+            if min((here & seen).sum(), (here & ~seen).sum()) >= 2:
+                column = f"copies_{membership.fewest_copies(most)}_{name}_auc"
+                out[column] = membership.auc(score[here & seen], score[here & ~seen])
     for key, others in sets.items():
         units = made.units(others)
         found = separation.statistics(score[seen], score[others], units)
@@ -359,7 +366,7 @@ def _shadow_attacks(
         shared = len(keep) < SHARED_VARIANCE
         known = {
             name: column[places[run_id]][enough]
-            for name in ("shared", "unit")
+            for name in KNOWN
             if (column := scores[run_id].get(name)) is not None
         }
         made = {

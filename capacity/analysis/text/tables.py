@@ -20,6 +20,7 @@ from capacity.analysis.text.schema import (
     ForgettingCell,
     Frame,
 )
+from capacity.analysis.text.sizes import parameters
 from capacity.analysis.thresholds import OVERLAP
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, percent, span
@@ -77,7 +78,7 @@ def targets(runs: Frame) -> Table:
     """Losses, the loss attack and unintended bits by model and size of the data."""
     rows = []
     for head, group in _cells(runs):
-        p = group.parameters_total
+        p = parameters(group)
         means = [
             group.members_loss_bits_per_token.mean(),
             group.held_out_loss_bits_per_token.mean(),
@@ -105,9 +106,21 @@ def targets(runs: Frame) -> Table:
         key="AUC and F1: 0.5 by chance, half of all flagged for F1. Unintended bits: over a model "
         "of the same size trained on more data; clipped: the paper's, which counts the noise of "
         "sequences as bits; gap: minus the same on held-out sequences, too high for a model that "
-        "overfits.",
+        "overfits." + _in_use(runs),
         name="targets",
     )
+
+
+def _in_use(runs: Frame) -> str:
+    """By which parameters ratios go, where rows of the table are idle."""
+    if "parameters_used" not in runs or (runs.parameters_used >= runs.parameters_total).all():
+        return ""
+    models = runs.drop_duplicates("label").sort_values("parameters_total")
+    told = ", ".join(
+        f"{run.label}: {run.parameters_used:,.0f} of {run.parameters_total:,.0f}"
+        for run in models.itertuples()
+    )
+    return f" P is of rows in use ({told})."
 
 
 def _per_parameter(group: Frame, column: str, p: Frame) -> float:
@@ -160,6 +173,9 @@ def clean_attacks(runs: Frame) -> Table | None:
 def copies(runs: Frame) -> list[Table]:
     """The loss attack, and extraction, by copies of the document; none where these do not vary."""
     levels = sorted(int(c.split("_")[1]) for c in runs if COPIES.fullmatch(c))
+    if not levels:
+        return []
+    asked = [a for a in ("min_k_plus", "reference") if f"copies_{levels[0]}_{a}_auc" in runs]
     attack: list[Sequence[str]] = []
     written: list[Sequence[str]] = []
     for (label, t), group in _cells(runs):
@@ -171,12 +187,11 @@ def copies(runs: Frame) -> list[Table]:
             got = {name: mean(group, f"copies_{level}_{name}") for name in OF_COPIES}
             about = [span(level, got["up_to"])]
             about += [f"{got[side]:,.0f}" for side in ("members", "held_out")]
+            more = (digits(mean(group, f"copies_{level}_{name}_auc")) for name in asked)
             rate = percent(got["tpr_at_0.01"])
-            attack.append([*about, _between(got, "auc", digits), rate])
+            attack.append([*about, _between(got, "auc", digits), rate, *more])
             sides = ("members_extractable", "held_out_extractable")
             written.append([*about, *(_between(got, side, percent) for side in sides)])
-    if not attack:
-        return []
     about = [
         Column("copies", "of the document, in the source"),
         Column("members", "different sequences trained on"),
@@ -185,11 +200,16 @@ def copies(runs: Frame) -> list[Table]:
     key = "Means of the runs' own 95% intervals, over documents where these are split; –: too few."
     return [
         Table(
-            [*about, Column("AUC"), Column("TPR at 1% FPR")],
+            [
+                *about,
+                Column("AUC"),
+                Column("TPR", "at a false positive rate of 1%"),
+                *(Column(NAMES[name], "AUC") for name in asked),
+            ],
             attack,
             "Loss attack by copies of the document: members and held-out sequences of equally many "
             "copies, means over runs",
-            key=key,
+            key=f"{key} TPR: at 1% FPR; AUC of other attacks behind it.",
             name="copies",
         ),
         Table(

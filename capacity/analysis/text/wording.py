@@ -24,7 +24,7 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import fits, forgetting, tables
+from capacity.analysis.text import fits, forgetting, sizes, tables
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
@@ -110,13 +110,48 @@ def document(finding: Finding) -> Document:
         _sections(numbers, runs, attacks),
         _flags(runs),
         numbers["notes"],
-        CONVENTIONS,
+        _conventions(runs),
         {name: CAPTIONS[name] for name in dict.fromkeys([*first, *CAPTIONS])},
         [
             f"{numbers['finished']} of {plural(numbers['runs'], 'run')} finished"
             + (f", {numbers['targets']} of them targets" if numbers["targets"] else "")
         ],
     )
+
+
+def _conventions(runs: Frame) -> list[tuple[str, str]]:
+    """With the count of parameters that ratios are of."""
+    if "parameters_used" not in runs:
+        return CONVENTIONS
+    in_use = (
+        "P in use",
+        "P total without rows of the table that no sequence or canary has; laws and ratios are of "
+        "it, the settings data.tokens_per_parameter and data.load of P total",
+    )
+    tokens: tuple[str, str] = (
+        "tokens per parameter",
+        "tokens of the distinct training sequences / P in use",
+    )
+    told: list[tuple[str, str]] = [tokens if c[0] == tokens[0] else c for c in CONVENTIONS]
+    return [*told, in_use]
+
+
+def _few_rows(runs: Frame) -> Flag:
+    """Runs of whose rows a text uses few, with the settings that fit."""
+    if "used_rows" not in runs:
+        return Flag("unused-rows", sizes.MEANS, [])
+    few = runs[runs.used_rows < sizes.FEW * runs.vocab_size]
+    found = []
+    for (rows, used), group in few.groupby(["vocab_size", "used_rows"]):
+        sizes_known = set(group.get("fitting_vocab_size", pd.Series(dtype=float)).dropna())
+        fits = " or ".join(f"data.vocab_size={size:.0f} fits" for size in sorted(sizes_known))
+        p, total = group.parameters_used, group.parameters_total
+        found.append(
+            f"data.vocab_size={rows}: {int(used):,} rows in use, {span(p.min(), p.max())} of "
+            f"{span(total.min(), total.max())} parameters; {fits or 'no vocabulary fits'}"
+        )
+    told = "".join(f" ({one})" for one in found)
+    return Flag("unused-rows", sizes.MEANS + told, sorted(few.run_id))
 
 
 def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
@@ -190,6 +225,7 @@ def _flags(runs: Frame) -> list[Flag]:
             "the record has no spread of the bag-of-words baseline by chance; measure it again",
             ids(unknown),
         ),
+        _few_rows(runs),
         Flag(
             "overlap",
             f"more than {OVERLAP:.0%} of the held-out sequences share tokens in a row with the "

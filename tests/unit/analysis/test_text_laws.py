@@ -560,6 +560,7 @@ def test_the_kind_gives_numbers_words_figures_and_errors_of_a_planted_study(tmp_
 
 
 LEVEL = {
+    "attacks": {"loss": 0.6, "min_k_plus": 0.64},
     "auc_interval": [0.7, 0.9],
     "tpr_at_0.01": None,
     "members_extractable": 0.25,
@@ -591,7 +592,9 @@ def test_a_split_that_is_not_sound_is_said_first_and_nothing_is_judged_on_it(tmp
         scores = read_scores(folder)
         shared = np.where(scores["seen"] == 1, -1, scores["row"] % 3 == 0).astype(np.int32)
         unit = (scores["row"] // 2).astype(np.int32)
-        write_scores(folder, {**scores, "shared": shared, "unit": unit}, run.run_id)
+        copies = np.where(scores["row"] % 4 == 0, 3, 1).astype(np.int32)
+        more = {"shared": shared, "unit": unit, "copies": copies}
+        write_scores(folder, {**scores, **more}, run.run_id)
     table = run_table.table(tmp_path, study.runs)
     finding = kinds.load("text").analyse(study, table, tmp_path, Options(bootstraps=60))
     found = kinds.document(finding)
@@ -621,10 +624,12 @@ def test_a_split_that_is_not_sound_is_said_first_and_nothing_is_judged_on_it(tmp
     seen, clean = scores["seen"] == 1, scores["shared"] == 0
     assert last.clean_reference_auc == auc(score[seen], score[clean])
     assert last.clean_reference_auc != last.reference_auc
+    often = scores["copies"] == 3
+    assert last.copies_3_reference_auc == auc(score[seen & often], score[~seen & often])
     told = text.render(found)
     assert [line for line in told.splitlines() if len(line) > 80] == []
     assert "AUC without held-out sequences that share 13 tokens in a row" in told
-    assert re.search(r"\n +1 +90 +80 +0.600 \[0.700, 0.900\] +–\n", told)
+    assert re.search(r"\n +1 +90 +80 +0.600 \[0.700, 0.900\] +– +0.640 +[01][.0-9]+\n", told)
     assert re.search(r"\n +1 +90 +80 +25.0% \[10.0%, 50.0%\] +–\n", told)
     assert re.search(r"\n +3 to 4 +30 +1 +– +–", told)
     assert "AUC without overlap" in told.partition("shadow models")[2]
@@ -653,8 +658,10 @@ def test_kept_scores_have_what_stays_together_and_what_is_shared(tmp_path):
         "loss": np.array([1.5, 2.5, 3.5], np.float32),
         "shared": np.array([-1, 0, 7], np.int32),
         "unit": np.array([0, 1, 1], np.int32),
+        "copies": np.array([1, 5, 1], np.int32),
     }
-    other = {name: column for name, column in table.items() if name not in ("shared", "unit")}
+    more = ("shared", "unit", "copies")
+    other = {name: column for name, column in table.items() if name not in more}
     (tmp_path / "kept").write_bytes(archive.pack_scores({"a": table, "b": other}, {}))
     found = archive.unpack_scores(tmp_path / "kept")
     assert set(found["b"]) == set(other)

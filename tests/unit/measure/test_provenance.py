@@ -99,7 +99,9 @@ def test_split_by_person_nothing_is_shared_and_copies_are_an_axis(trained):
         assert row["members"] == (here & seen).sum() and row["held_out"] == (here & ~seen).sum()
         if row["auc"] is not None:
             ours = membership.auc(-scores["loss"][here & seen], -scores["loss"][here & ~seen])
-            assert row["auc"] == ours
+            assert row["auc"] == row["attacks"]["loss"] == ours
+            other = scores["min_k"][here & seen], scores["min_k"][here & ~seen]
+            assert row["attacks"]["min_k"] == membership.auc(*other)
             low, high = row["auc_interval"]
             assert low <= ours <= high
         written = scores["tail"][here & seen] >= 16
@@ -157,7 +159,8 @@ def test_levels_of_copies_need_different_counts_and_two_sequences_a_side():
         "seen": np.array([1, 0, 1, 1, 0, 1]),
         "tail": np.array([4, 0, 2, 1, 4, 0]),
     }
-    rows = provenance.by_copies(table, np.arange(6.0), 4)
+    loss, none = {"loss": np.arange(6.0)}, np.zeros(6, bool)
+    rows = provenance.by_copies(table, loss, none, 4)
     assert [(r["copies"], r["up_to"], r["members"], r["held_out"]) for r in rows] == [
         (1, 1, 1, 1),
         (2, 2, 1, 0),
@@ -167,8 +170,8 @@ def test_levels_of_copies_need_different_counts_and_two_sequences_a_side():
     assert all(r["auc"] is None for r in rows)
     assert [r["members_extractable"] for r in rows] == [1.0, 1.0, 0.0, 0.0]
     assert rows[1]["held_out_extractable"] is None
-    assert provenance.by_copies(table | {"copies": np.full(6, 3)}, np.arange(6.0), 4) is None
-    assert provenance.by_copies({}, np.arange(6.0), 4) is None
+    assert provenance.by_copies(table | {"copies": np.full(6, 3)}, loss, none, 4) is None
+    assert provenance.by_copies({}, loss, none, 4) is None
 
 
 def test_an_interval_over_documents_is_as_wide_as_their_number_asks_for():
