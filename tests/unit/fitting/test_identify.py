@@ -49,6 +49,13 @@ def test_one_size_tells_nothing_of_size():
     assert lost(intervals.of(found)) == {"e", "a", "alpha"}
 
 
+def test_two_budgets_of_tokens_tell_their_levels_but_no_law_of_them():
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(5e7, 5e9, 6), [1e9, 1e10]))
+    told = intervals.of(fit("chinchilla", surface(n, d)))
+    assert lost(told) == {"e", "b", "beta"}
+    assert told["e"]["reason"].endswith("because tokens has only 2 different values")
+
+
 def test_tokens_in_step_with_parameters_cannot_tell_the_two_powers_apart():
     n = np.geomspace(1e7, 1e10, 40)
     for noise in (0.003, 0.03):
