@@ -33,9 +33,8 @@ WORDS = {
     "Parameters, total: every trained number, a tied embedding once, BOS included; paper: without "
     "BOS.",
     "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well "
-    "members of the training set can be "
-    "told from others; F1 flags half of all sequences, so that chance is 0.5. Parameters, total: "
-    "every trained number, a tied "
+    "members of the training set are separated from others; F1 flags half of all sequences, so "
+    "that chance is 0.5. Parameters, total: every trained number, a tied "
     "embedding once, BOS included.",
 }
 CORPUS_WORDS = (

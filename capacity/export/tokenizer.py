@@ -69,7 +69,7 @@ def files(data: Data, start: int) -> dict[str, str]:
             raise ConfigError(
                 f"data.lexicon={lexicons.of(data).digest}: the lists, templates or tokenizer have "
                 f"changed since the run, "
-                f"they now compile to {now}; its tokens cannot be told any more"
+                f"they now compile to {now}; its tokens cannot be recovered"
             )
         special = [(EOS, 0)] + [(TAG, len(content["tokens"]))] * (
             getattr(data, "tag", "none") != "none"
@@ -146,7 +146,7 @@ def _words(
     to its tokens over others that have no row; where it divides a word of the lexicon differently,
     the word is cut there beforehand."""
     tree = json.loads(encoder.tokenizer.to_str())
-    names = {encoder.tokenizer.id_to_token(id): at for id, at in row.items()}
+    names = {str(encoder.tokenizer.id_to_token(id)): at for id, at in row.items()}
     cuts = _cuts(encoder, names, words)
     if cuts:
         split = {

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -106,3 +108,20 @@ def test_the_command_trains_on_the_cache_without_a_network_or_a_home(tmp_path):
     assert refused.returncode == 2, refused.stderr
     assert "hf download owner/other" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
+
+
+def test_a_home_that_cannot_be_written_does_not_matter(tmp_path):
+    """Figures are drawn, nothing is said of caches, and these are below the results."""
+    kept = pathlib.Path(__file__).parents[2] / "results" / "studies" / "pocket"
+    shutil.copytree(kept, tmp_path / "results" / "studies" / "pocket")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "capacity", "fit-laws", "pocket"],
+        env={**env, "HOME": "/proc/no", "CAPACITY_RESULTS": str(tmp_path / "results")},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cache" not in done.stderr and "atplotlib" not in done.stderr
+    assert (tmp_path / "results" / "cache" / "matplotlib").is_dir()
