@@ -34,7 +34,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         f"{m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
         f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
         *told,
-        *(_corpus_table(m) if told else _by_attribute(m, of_corpus)),
+        *(_corpus_table(m) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
         f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}: {m['memorized_people']:,.0f} people's "
         "worth of values",
     ]
