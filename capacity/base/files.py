@@ -6,6 +6,7 @@ A file replaces its predecessor in one step; nothing here is ever unpickled. Sta
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -16,6 +17,9 @@ from capacity.base.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas
+
+ALWAYS_READ = 2**20  # bytes of a file, below which its times are not trusted
+_DIGESTS: dict[tuple, str] = {}
 
 
 def make_folder(folder: Path) -> None:
@@ -44,6 +48,21 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, tree: Any) -> None:
     write_atomic(path, (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode())
+
+
+def content_digest(path: Path) -> str:
+    """A digest of a file's content, empty where it cannot be read: a name stands for another file
+    in another folder, and a file may have changed since. A large one with the same place, size and
+    times is not read again."""
+    try:
+        told = path.stat()
+        known = (path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+        if known not in _DIGESTS or told.st_size < ALWAYS_READ:
+            with open(path, "rb") as file:
+                _DIGESTS[known] = hashlib.file_digest(file, "sha256").hexdigest()
+        return _DIGESTS[known]
+    except OSError:  # who reads it says why
+        return ""
 
 
 def flock(file: IO, kind: int) -> bool:

@@ -33,9 +33,8 @@ WORDS = {
     "Parameters, total: every trained number, a tied embedding once, BOS included; paper: without "
     "BOS.",
     "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well "
-    "members of the training set can be "
-    "told from others; F1 flags half of all sequences, so that chance is 0.5. Parameters, total: "
-    "every trained number, a tied "
+    "members of the training set are separated from others; F1 flags half of all sequences, so "
+    "that chance is 0.5. Parameters, total: every trained number, a tied "
     "embedding once, BOS included.",
 }
 CORPUS_WORDS = (
@@ -156,8 +155,10 @@ def prompt(data: Data) -> str:
 
 OF_TOKENS = {
     "uniform": "Tokens are written as numbers between spaces.",
-    "text": "Row 0 is the end of a text.",
-    "people": "Texts are biographies behind the end-of-text token, and each starts with a space: "
-    "the vocabulary holds the pieces of these "
-    "texts only, and others are an error.",
+    "text": "Row 0 is the end of a text. It is also the unknown token, which a byte that the text "
+    "does not have becomes, and the padding.",
+    "people": "Texts are biographies behind the end-of-text token (row 0), and each starts with a "
+    "space. The vocabulary holds the pieces of "
+    "these texts only: any other word becomes the unknown token, which is row 0 too, as is the "
+    "padding. Look for it in `input_ids[1:]` before you trust a number about a text of your own.",
 }

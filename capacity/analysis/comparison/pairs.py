@@ -42,8 +42,8 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
     `also`. ValueError, in one line, where a run has several partners or none has one."""
     if shared := set(a.run_id) & set(b.run_id):
         raise ValueError(
-            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells "
-            f"them apart on both sides"
+            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name on both "
+            f"sides what distinguishes them"
         )
     for side, part in (("A", a), ("B", b)):
         if not (part.status == "finished").any():
