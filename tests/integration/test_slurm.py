@@ -133,9 +133,9 @@ def test_an_element_without_cuda_has_failed_with_its_reason(bench, slurm):
     code, out, _ = verb(bench, "status", *HERE)
     log = next(bench.results.glob(f"submissions/*/{job}_0.log")).read_text("utf-8")
     assert code == 1 and "1 failed" in out and "no CUDA device is visible" in out, out + log
-    code, out, err = verb(bench, "retry", "cluster.device=cpu")
-    (again,) = re.findall(r"^submitted   job (\d+):", out, re.M)
-    assert slurm.wait(again) == {"COMPLETED"}, err
+    code, out, err = verb(bench, "retry", "cluster.device=cpu", "--failed")
+    assert (jobs := re.findall(r"^submitted   job (\d+):", out, re.M)), out + err
+    assert slurm.wait(jobs[0]) == {"COMPLETED"}
 
 
 def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
