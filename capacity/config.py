@@ -17,12 +17,12 @@ from typing import Any
 
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
-from capacity.data import checks, lexicons, resolve, text
+from capacity.data import checks, lexicons, questions, resolve, text
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
 from capacity.settings.cluster import Cluster, Wandb, duration_seconds
-from capacity.settings.data import KINDS, Data, TextData, UniformData
+from capacity.settings.data import KINDS, Data, TextData, UniformData, worded_data
 from capacity.settings.field import checked, setting
 from capacity.settings.measure import Extraction, Measure
 from capacity.settings.model import Model
@@ -282,6 +282,10 @@ def check(config: Config) -> None:
             f"data.questions=true, so that the "
             "vocabulary has the words of the questions"
         )
+    if config.data.kind in ("bios", "biod", "corpus"):
+        asked = config.extraction.mode != "none"
+        measure = config.measure
+        questions.check(worded_data(config.data), measure.context, measure.contexts, asked)
     quantization.check(config.quantize, config.model, config.train.qat)
     _check_heads(config.model)
     _check_parts(config.model, config.data)

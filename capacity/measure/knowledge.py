@@ -40,12 +40,12 @@ from torch import Tensor
 
 from capacity.data import entropy, hashing, resolve
 from capacity.data.biographies import BiodWorld, BiosWorld, CorpusWorld
+from capacity.data.questions import context_of
 from capacity.declare import knowledge as declared
 from capacity.measure.questions import (
     Asking,
     Question,
     ask_value,
-    context_of,
     gender_question,
     name_question,
     starts,

@@ -76,17 +76,6 @@ def ask(
     return nats.numpy(), hits.numpy()
 
 
-def context_of(data, asked: str) -> str:
-    """The context that is used: `asked`, or for auto the one that suits the texts."""
-    if asked != "auto":
-        return asked
-    return (
-        "first"
-        if data.kind == "bios" and data.biographies is None and data.order == "permute"
-        else "text"
-    )
-
-
 def starts(world, slots_RS: Tensor) -> Tensor:
     """Number of tokens in front of each slot [R, S]."""
     length = world.pieces.length[slots_RS]

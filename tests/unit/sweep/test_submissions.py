@@ -350,8 +350,8 @@ def test_states_of_the_queue_become_ours(found, here, monkeypatch):
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
     inside, waiting_for_it, take = [], set(), files.flock
 
-    def noted(file, kind):
-        got = take(file, kind)
+    def noted(file):
+        got = take(file)
         waiting_for_it.add(threading.get_ident()) if not got else waiting_for_it.discard(
             threading.get_ident()
         )
