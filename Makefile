@@ -42,8 +42,9 @@ bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, render
 design-bench: install ## planned against naive designs of the same cost, on simulated truth (minutes)
 	$(BIN)/python scripts/design.py
 
-coverage: install ## do the laws' intervals hold planted truth? (ten minutes on two idle cores)
+coverage: install ## do intervals of laws and of samples hold the truth? (fifteen minutes on two idle cores)
 	$(BIN)/python scripts/coverage.py
+	$(BIN)/python scripts/coverage_samples.py
 
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py

@@ -17,7 +17,7 @@ import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ from capacity.base.scores import read_scores
 if TYPE_CHECKING:
     import numpy as np
 
+    from capacity.config import Config
     from capacity.study import Study
 
 RECORDS, SCORES = "records.jsonl.gz", "scores.safetensors.gz"
@@ -49,7 +50,7 @@ class Kept:
     files: dict[str, Path] = field(default_factory=dict)  # run id -> records.jsonl.gz that has it
     _scores: dict[Path, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
 
-    def used(self, results: Path, runs) -> list[str]:
+    def used(self, results: Path, runs: Iterable[Config]) -> list[str]:
         """Ids of these runs whose record is a kept one."""
         return [
             run.run_id
@@ -231,7 +232,7 @@ def _planes(numbers: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(little.view(np.uint8).reshape(-1, 4).T)
 
 
-def _whole(planes: np.ndarray, dtype) -> np.ndarray:
+def _whole(planes: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
     import numpy as np
 
     return (

@@ -18,7 +18,7 @@ class Given(str):
     __slots__ = ("origin",)
     origin: str
 
-    def __new__(cls, text: str, origin: str):
+    def __new__(cls, text: str, origin: str) -> Given:
         made = super().__new__(cls, text)
         made.origin = origin
         return made

@@ -98,8 +98,8 @@ def columns(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
             if one.column and not one.is_family and not one.optional:
                 row.setdefault(one.column, math.nan)
     for value in registry.numbers(record["measures"] if record else {}):
-        if value.field is not None and value.field.column:
-            row[value.name(value.field.column)] = value.value
+        if name := registry.column(value):
+            row[name] = value.value
     return row
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from capacity.analysis import labels
+from capacity.analysis import labels, refused
 from capacity.analysis.document import Document, RunColumn
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.residuals import Residuals
@@ -112,7 +112,7 @@ def analyse(
     from capacity.analysis.comparison import variants
 
     name = kind_of(study, table)
-    kind = load(name)
+    kind, table = load(name), refused.set_aside(table)
     finding = kind.analyse(study, table, results, options or Options())
     if kind.COMPARES and (found := variants.differences(study, table)) is not None:
         finding = dataclasses.replace(finding, numbers={**finding.numbers, "differences": found})

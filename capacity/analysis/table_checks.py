@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import refused
 from capacity.analysis.thresholds import RISING
 from capacity.base.frames import Frame
 
@@ -22,13 +23,12 @@ def checked(table: Frame, inputs: Sequence[str], numbers: Iterable[str], what: s
     table = table.assign(**{c: pd.to_numeric(table[c]) for c in numbers if c in table})
     if twice := list(table.run_id[table.run_id.duplicated()]):
         raise ValueError(f"run {twice[0]} appears more than once with different content")
-    if odd := sorted(set(table.status) - {"finished", "failed", "missing"}):
+    if odd := sorted(set(table.status) - {"finished", "failed", "missing", "refused"}):
         raise ValueError(f"status {odd[0]!r} is none of finished, failed, missing")
     if not (table.status == "finished").any():
-        n_failed = int((table.status == "failed").sum())
-        raise ValueError(
-            f"no finished run to {what}: {n_failed} failed, {len(table) - n_failed} missing"
-        )
+        number = table.status.value_counts().reindex(["failed", "missing"], fill_value=0)
+        counts = ", ".join(f"{n} {status}" for status, n in number.items())
+        raise ValueError("; ".join([f"no finished run to {what}: {counts}", *refused.told(table)]))
     return table
 
 

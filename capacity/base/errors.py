@@ -11,7 +11,7 @@ class ConfigError(ValueError):
     """A setting that a person can correct: one line that names the key, the value and what is
     allowed."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str) -> None:
         super().__init__(" ".join(text.split()))  # values may hold line breaks
 
 

@@ -19,7 +19,7 @@ class Progress:
 
     def __init__(
         self, total: float, stream: TextIO | None = None, plain_seconds: float = PLAIN_SECONDS
-    ):
+    ) -> None:
         self.total, self.done, self.text = total, 0.0, ""
         self.stream = stream or sys.stderr
         self.plain_seconds = plain_seconds

@@ -20,7 +20,7 @@ AS_IN_THE_SWEEP = "the same settings as in the sweep, if any"
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help of at most 79 columns, whatever the terminal."""
 
-    def __init__(self, prog: str):
+    def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=18, width=79)
 
 

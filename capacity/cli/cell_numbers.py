@@ -7,7 +7,7 @@ One meaning is understood and told, two meanings are refused with the row, a sam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,9 @@ class _Cell:
     digits: str
     power: int
     percent: bool
+
+
+Refuse = Callable[[_Cell, str], ValueError]  # the error of a cell, and why
 
 
 def parse(
@@ -122,7 +125,7 @@ def _taken_apart(place: int, written: str) -> _Cell:
     return _Cell(place, written, text, 0, False)
 
 
-def _decimal_commas(known: list[_Cell], commas: str, refuse) -> bool:
+def _decimal_commas(known: list[_Cell], commas: str, refuse: Refuse) -> bool:
     """Whether commas of this column are decimal: by a cell that can mean nothing else, else by the
     file."""
     with_comma = [c for c in known if "," in c.digits]
@@ -152,7 +155,7 @@ def _decimal_commas(known: list[_Cell], commas: str, refuse) -> bool:
     return False
 
 
-def _number(cell: _Cell, decimal: bool, refuse) -> float:
+def _number(cell: _Cell, decimal: bool, refuse: Refuse) -> float:
     text = cell.digits
     if INFINITE.fullmatch(text) and not cell.power:
         return -np.inf if text.startswith("-") else np.inf
@@ -170,7 +173,7 @@ def _number(cell: _Cell, decimal: bool, refuse) -> float:
     return float(f"{digits}e{int(power or 0) + cell.power}")  # one rounding, as of 1200000
 
 
-def _check_percents(known: list[_Cell], refuse) -> None:
+def _check_percents(known: list[_Cell], refuse: Refuse) -> None:
     with_sign = [c for c in known if c.percent]
     without = [c for c in known if not c.percent]
     if with_sign and without:

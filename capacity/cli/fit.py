@@ -26,12 +26,15 @@ from capacity.base.files import plain
 from capacity.base.words import plural
 from capacity.cli import points_file, points_table
 from capacity.cli.fit_report import describe, report
-from capacity.fitting.fit import fit
+from capacity.fitting import intervals
+from capacity.fitting.fit import Fit, fit
 from capacity.fitting.form import Form
 from capacity.fitting.forms import FORMS
 from capacity.fitting.forms import form as form_by_name
+from capacity.fitting.influence import influential
 from capacity.fitting.points import Columns, Points
 from capacity.fitting.selection import compare_forms, ranked, record
+from capacity.fitting.tied import tied
 
 if TYPE_CHECKING:
     import pandas
@@ -41,12 +44,15 @@ if TYPE_CHECKING:
 class Options:
     """How forms are fitted. scale: the variable whose values are left out in turn (the first of the
     form where None); delta: of Huber's loss, inf for least squares (None: the form's default);
-    fixed: parameters that are not fitted; at: points to predict, each {variable: number};
-    resamples: cluster bootstraps beside the intervals."""
+    fixed: parameters that are not fitted; ties: parameters that have the value of another;
+    best_per: columns, of rows that agree in them only the best is fitted; at: points to predict,
+    each {variable: number}; resamples: cluster bootstraps beside the intervals."""
 
     scale: str | None = None
     delta: float | None = None
     fixed: Mapping[str, float] = field(default_factory=dict)
+    ties: Mapping[str, str] = field(default_factory=dict)
+    best_per: Sequence[str] = ()
     at: Sequence[Mapping[str, float]] = ()
     resamples: int = 0
 
@@ -101,6 +107,8 @@ def _options(args: argparse.Namespace) -> Options:
         scale=args.scale,
         delta=args.delta,
         fixed=_numbers("--fix", args.fix, "PARAMETER=NUMBER"),
+        ties=dict(pair("--tie", text, "PARAMETER=PARAMETER") for text in args.tie),
+        best_per=[text.strip() for text in args.best_per.split(",")] if args.best_per else [],
         at=[_numbers("--at", text.split(","), "VARIABLE=NUMBER,..") for text in args.at],
         resamples=args.bootstraps,
     )
@@ -147,8 +155,17 @@ def fit_forms(
     variables = {v.name for law in chosen for v in law.variables}
     notes: list[str] = []
     table, ready = points_table.prepare(table, columns, variables, notes)
+    if options.best_per:
+        ready = points_table.best_per(table, ready, options.best_per, chosen[0].lowest_best, notes)
+    for name in {*options.ties, *options.fixed}:
+        if not any(name in law.names for law in chosen):
+            chosen[0].index(name)  # raises, and names those there are
     rows = []
     for law in chosen:
+        ties = {k: v for k, v in options.ties.items() if len(chosen) == 1 or k in law.names}
+        if both := set(options.fixed) & {*ties, *ties.values()}:
+            raise ValueError(f"{', '.join(sorted(both))}: tied and fixed; do one of both")
+        law = tied(law, ties)
         own = [v.name for v in law.variables]
         if options.scale is not None and options.scale not in own:
             raise ValueError(
@@ -160,8 +177,11 @@ def fit_forms(
         settings: dict[str, Any] = {"delta": options.delta, "fixed": fixed}
         scale = options.scale or own[0]
         (row,) = compare_forms([law], points, scale, **settings)
+        row["tied"] = ties
+        fitted = fit(law, points, **settings)
+        row["influence"] = _influence(fitted, table.index, options.delta)
         row["record"] = record(
-            fit(law, points, **settings),
+            fitted,
             scale,
             at=_places(law, options.at),
             resamples=options.resamples,
@@ -176,6 +196,22 @@ def fit_forms(
             "fits": ranked(rows),
         }
     )
+
+
+def _influence(fitted: Fit, index: Iterable[Any], delta: float | None) -> dict[str, Any] | None:
+    """The few points that decide a parameter, by their rows, and the fit to the others."""
+    found = influential(fitted, delta)
+    if found is None:
+        return None
+    labels = list(index)
+    return {
+        "parameter": found.name,
+        "rows": [labels[place] for place in found.places],
+        "counted_by": getattr(index, "name", None) or "row",
+        "points": len(fitted.y),
+        "values": found.without.values,
+        "intervals": intervals.of(found.without),
+    }
 
 
 def _places(law: Form, at: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray] | None:

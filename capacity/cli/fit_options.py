@@ -40,6 +40,11 @@ def add_fit(verb: arguments.Verb) -> None:
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only these rows"
     )
     points.add_argument(
+        "--best-per",
+        metavar="COLUMN[,..]",
+        help="of rows that agree in them, as N,D, only the best: lowest loss, else highest target",
+    )
+    points.add_argument(
         "--cluster",
         metavar="COLUMN[,..]",
         help="the replicate, such as label; none for every row (default: the column run where runs "
@@ -75,6 +80,13 @@ def add_fit(verb: arguments.Verb) -> None:
     )
     points.add_argument(
         "--fix", action="append", default=[], metavar="PARAMETER=NUMBER", help="not fitted"
+    )
+    points.add_argument(
+        "--tie",
+        action="append",
+        default=[],
+        metavar="PARAMETER=PARAMETER",
+        help="one value for both: alpha=beta",
     )
     points.add_argument(
         "--at", action="append", default=[], metavar="VARIABLE=NUMBER,..", help="predict here"

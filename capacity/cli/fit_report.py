@@ -9,8 +9,9 @@ from typing import Any
 
 from capacity.base.table import Column, Table
 from capacity.base.table import text as table_text
-from capacity.base.words import digits, ends, plural, wrap
+from capacity.base.words import digits, ends, joined, plural, wrap
 from capacity.fitting.form import Form, Parameter
+from capacity.fitting.identify import NOT_IDENTIFIED
 
 
 def describe(law: Form) -> list[str]:
@@ -60,7 +61,9 @@ def _fit_lines(row: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         "  ",
     )
     lines += wrap(_points(record), "  ")
-    lines += _parameter_lines(record)
+    lines += _parameter_lines(record, row["tied"])
+    if row["influence"]:
+        lines += wrap(_influence(row["influence"], row["values"]), "  ", "    ")
     for i, place in enumerate(result["at"]):
         lines += wrap(_prediction(place, record["intervals"][f"at {i}"], record["valid"]), "  ")
     lines += wrap(_held_out(record["held_out"]), "  ", "    ")
@@ -68,15 +71,46 @@ def _fit_lines(row: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         above = row["aicc_difference"]
         more = f", {above:.1f} above the best form" if above else ""
         lines += wrap(f"AICc {row['aicc']:.1f}{more}", "  ")
+    lost = unidentified(record)
     others = "; ".join(
-        f"{name}: {', '.join(f'{k} {digits(v)}' for k, v in values.items())}"
+        f"{name}: {', '.join(f'{k} {digits(v)}' for k, v in values.items() if k not in lost)}"
         for name, values in record["other_losses"].items()
     )
-    lines += wrap(f"by other losses: {others}", "  ", "    ")
+    if len(lost) < len(record["parameters"]):
+        lines += wrap(f"by other losses: {others}", "  ", "    ")
     lines += wrap(_search(record), "  ", "    ")
     if "bootstrap" in record:
         lines += wrap(_bootstrap(record), "  ", "    ")
     return lines + [line for w in row["warnings"] for line in wrap(f"! {w}", "  ", "    ")]
+
+
+def unidentified(record: Mapping[str, Any]) -> list[str]:
+    """Parameters that the points of a fit do not tell."""
+    intervals = {name: record["intervals"].get(name) or {} for name in record["parameters"]}
+    return [
+        name
+        for name, entry in intervals.items()
+        if str(entry.get("reason")).startswith(NOT_IDENTIFIED)
+    ]
+
+
+def _influence(found: Mapping[str, Any], values: Mapping[str, float]) -> str:
+    name, rows = found["parameter"], found["rows"]
+    others = ", ".join(
+        f"{other} {digits(value, 4)} instead of {digits(values[other], 4)}"
+        for other, value in found["values"].items()
+        if other != name and value != values[other]
+    )
+    interval = found["intervals"].get(name) or {"reason": "fixed"}
+    shown = "" if interval["reason"] else f" {_ends(interval)}"
+    word = found["counted_by"] if len(rows) == 1 else f"{found['counted_by']}s"
+    return (
+        f"! {len(rows)} of {plural(found['points'], 'point')} ({word} {joined(rows)}) "
+        f"{'decides' if len(rows) == 1 else 'decide'} {name}: without "
+        f"{'it' if len(rows) == 1 else 'them'} it is {digits(found['values'][name], 4)}{shown}, "
+        f"not {digits(values[name], 4)}{'; then ' + others if others else ''}. Look at "
+        f"{'that row' if len(rows) == 1 else 'these rows'} before you quote it"
+    )
 
 
 def _points(record: Mapping[str, Any]) -> str:
@@ -90,18 +124,23 @@ def _points(record: Mapping[str, Any]) -> str:
     )
 
 
-def _parameter_lines(record: Mapping[str, Any]) -> list[str]:
+def _parameter_lines(record: Mapping[str, Any], ties: Mapping[str, str]) -> list[str]:
     """Values, intervals and units of the parameters, and why an interval is missing."""
-    rows, notes, methods = [], [], {}
+    rows, notes, methods, reasons = [], [], {}, {}
     for name, entry in record["parameters"].items():
         interval = record["intervals"].get(name)
         shown = "fixed"
         if entry["fitted"] and interval:
             shown = "none" if interval["reason"] else _ends(interval)
-            methods.setdefault(interval["method"], None)
-            if interval["reason"]:
-                notes.append(f"{name} has no interval: {interval['reason']}")
-        rows.append([name, digits(entry["value"], 4), shown, entry["unit"]])
+            if (why := interval["reason"]) is None:
+                methods.setdefault(interval["method"], None)
+            elif why.startswith(NOT_IDENTIFIED):
+                shown = "not identified"
+                reasons.setdefault(why.removeprefix(f"{NOT_IDENTIFIED}: "), []).append(name)
+            else:
+                notes.append(f"{name} has no interval: {why}")
+        label = ", ".join([*(one for one, other in ties.items() if other == name), name])
+        rows.append([label, digits(entry["value"], 4), shown, entry["unit"]])
     columns = [
         Column("parameter", right=False),
         Column("value"),
@@ -110,6 +149,10 @@ def _parameter_lines(record: Mapping[str, Any]) -> list[str]:
     ]
     key = f"intervals: {', '.join(methods)}" if methods else ""
     lines = table_text(Table(columns, rows, key=key), indent="    ")
+    notes += [
+        f"{joined(names)}: {NOT_IDENTIFIED}, any value printed is one of many: {why}"
+        for why, names in reasons.items()
+    ]
     return lines + [line for note in notes for line in wrap(note, "    ", "      ")]
 
 
@@ -174,7 +217,7 @@ def _bootstrap(record: Mapping[str, Any]) -> str:
     shown = ", ".join(
         f"{name} {ends([e['low'], e['high']])}"
         for name, e in b["percentile"].items()
-        if name in record["parameters"]
+        if name in record["parameters"] and name not in unidentified(record)
     )
     return (
         f"{plural(b['resamples'], 'bootstrap')} over clusters, percentiles (too short with few "

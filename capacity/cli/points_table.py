@@ -107,6 +107,74 @@ def prepare(
     return table.assign(**added), ready
 
 
+def best_per(
+    table: pandas.DataFrame,
+    columns: Columns,
+    groups: Sequence[str],
+    lowest: bool,
+    notes: list[str],
+) -> Columns:
+    """Leaves out all rows but the best of every group, of a prepared table: the lowest target, or
+    the highest, among rows that agree in the columns or products of columns `groups`. Rows that
+    are left out for another reason take no part. notes gains how many rows the best were chosen
+    from, and how that biases them. ValueError for bounds, of which none is the best."""
+    if columns.lower_bound:
+        raise ValueError("--best-per with --lower-bound: a bound is no best, leave it out")
+    evaluate = _evaluator(table, {v: text[1:] for v, text in columns.x.items()}, notes)
+    keys = [_group_key(table, text, evaluate) for text in groups]
+    named = np.array([f"{key}" for key in zip(*keys, strict=True)])
+    y = table[columns.y].to_numpy(float) * (1 if lowest else -1)
+    chosen = ~np.any([*columns.left_out.values(), np.zeros(len(y), bool)], axis=0)
+    best = np.zeros(len(y), bool)
+    sizes = []
+    for group in np.unique(named[chosen]):
+        rows = np.flatnonzero(chosen & (named == group))
+        best[rows[np.argmin(y[rows])]] = True
+        sizes.append(len(rows))
+    word, few, many = "lowest" if lowest else "highest", min(sizes), max(sizes)
+    notes.append(
+        f"best per {', '.join(groups)}: {plural(len(sizes), 'row')} of {int(chosen.sum())} kept, "
+        f"the {word} {columns.y[1:]} of "
+        + (f"{few} rows each" if few == many else f"{few} to {many} rows each")
+        + (_bias(word, few, many) if many > 1 else "")
+    )
+    left_out = {**columns.left_out, f"not the best per {', '.join(groups)}": chosen & ~best}
+    return dataclasses.replace(columns, left_out=left_out)
+
+
+def _bias(word: str, few: int, many: int) -> str:
+    """What a best of several noisy rows is off by, in words: the mean of the largest of k normal
+    numbers."""
+    off = [largest_of(k) for k in (few, many)]
+    reach = f"{off[1]:.2f}" if few == many else f"{off[0]:.2f} to {off[1]:.2f}"
+    side, better = ("below", "lower") if word == "lowest" else ("above", "higher")
+    more = "" if few == many else f", and those of more rows look {better}"
+    return (
+        f"; the {word} of k noisy rows lies {side} their mean, here by {reach} standard deviations "
+        f"of what is noise among them{more}"
+    )
+
+
+def largest_of(k: int) -> float:
+    """Mean of the largest of k standard normal numbers: the integral of x k phi(x) Phi(x)^(k - 1)
+    (David & Nagaraja 2003, Order Statistics, section 3.1)."""
+    from scipy.special import log_ndtr
+
+    x = np.linspace(-10, 10, 4001)
+    density = np.exp(-0.5 * x * x + (k - 1) * log_ndtr(x)) / math.sqrt(2 * math.pi)
+    return float(k * (x * density).sum() * (x[1] - x[0]))
+
+
+def _group_key(
+    table: pandas.DataFrame, text: str, evaluate: Callable[[str], np.ndarray]
+) -> list[object]:
+    """What rows of one group share: numbers to 12 digits, so that C/6/N is one number, or words."""
+    try:
+        return [f"{number:.12g}" for number in evaluate(text)]
+    except ValueError:
+        return [str(cell).strip() for cell in table[column(table, text)]]
+
+
 def column(table: pandas.DataFrame, name: str) -> str:
     """The name of a column, without blanks around it; ValueError where there is none, or two."""
     known = [str(c) for c in table.columns]

@@ -32,7 +32,7 @@ EMPTY, EOS = 0, 1  # pieces
 class Pieces:
     """Token ids of all pieces, one after the other."""
 
-    def __init__(self, pieces: list[list[int]], device: torch.device):
+    def __init__(self, pieces: list[list[int]], device: torch.device) -> None:
         self.length = torch.tensor([len(p) for p in pieces], device=device)
         self.start = self.length.cumsum(0) - self.length
         self.tokens = torch.tensor(list(itertools.chain(*pieces)), dtype=torch.int32, device=device)
@@ -64,7 +64,9 @@ class Names:
     """Distinct full names by person: a keyed permutation of all N0 names, so that no table and no
     rejection is needed."""
 
-    def __init__(self, content: dict, data: BiosData | BiodData, seed: int, device: torch.device):
+    def __init__(
+        self, content: dict, data: BiosData | BiodData, seed: int, device: torch.device
+    ) -> None:
         self.sizes = data.first_names, max(1, data.middle_names), data.last_names
         self.n_names = data.n_names
         self.key = hashing.key(seed, "names")
@@ -91,7 +93,7 @@ class BiosWorld:
 
     def __init__(
         self, data: BiosData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
-    ):
+    ) -> None:
         content = lexicon.content
         self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
         self.attributes = attributes_of(data)
@@ -337,7 +339,7 @@ class BiodWorld:
 
     def __init__(
         self, data: BiodData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
-    ):
+    ) -> None:
         content = lexicon.content
         self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
         self.names = Names(content, data, seed, device)
@@ -406,7 +408,7 @@ class CorpusWorld:
 
     def __init__(
         self, data: CorpusData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
-    ):
+    ) -> None:
         self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
         self.pieces = Pieces(lexicon.content["pieces"], device)
         texts = lexicon.content["texts"]

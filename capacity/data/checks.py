@@ -7,7 +7,7 @@ import math
 from collections import Counter
 
 from capacity.base.errors import ConfigError
-from capacity.data import lexicons
+from capacity.data import lexicons, resolve
 from capacity.data.lexicon import different_texts
 from capacity.data.text import pool_digest
 from capacity.settings.data import BiodData, BiosData, CorpusData, Data, TextData, UniformData
@@ -97,6 +97,12 @@ def _check_corpus(data: CorpusData, items: int) -> None:
     if data.n_names is not None and data.n_names < items:
         raise ConfigError(
             f"data.n_names={data.n_names:g}: less than the {items} people of {data.path}"
+        )
+    if not resolve.of(data).bits(items):
+        raise ConfigError(
+            f"{data.path}: everybody has the same values, so there is nothing to learn (0 bits); "
+            "give values that differ, or data.n_names above the number of people, so that names "
+            "count"
         )
     _keep_apart(items, data.seq_len, lexicons.of(data).shortest(data), "data.n_people")
 

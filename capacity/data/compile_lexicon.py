@@ -3,6 +3,7 @@ form)."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,16 +13,26 @@ from capacity.data.lists import Pools, Template
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
 from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
 
+ALWAYS_READ = 2**20  # bytes of a file, below which its times are not trusted
+_DIGESTS: dict[tuple, str] = {}
+
 
 def key(data: WordedData) -> tuple:
-    """What a lexicon depends on besides the content of files, which is read once per process."""
+    """What a lexicon depends on: settings, and the content of the files that they name."""
     if isinstance(data, CorpusData):
-        return "corpus", data.path, data.n_people, data.tokenizer, data.vocab_size
+        return (
+            "corpus",
+            content_of(Path(data.path)),
+            data.n_people,
+            data.tokenizer,
+            data.vocab_size,
+            data.missing_attributes,
+        )
     names = (data.first_names, data.middle_names, data.last_names)
     if isinstance(data, BiodData):
         return (
             "biod",
-            data.pools_dir,
+            _lists_of(data.pools_dir),
             names,
             data.attributes,
             data.alphabet,
@@ -31,8 +42,8 @@ def key(data: WordedData) -> tuple:
     # the lists are always checked against the sizes, so those belong to the key in both cases
     return (
         "bios",
-        data.pools_dir,
-        data.templates_file,
+        _lists_of(data.pools_dir),
+        None if data.templates_file is None else content_of(Path(data.templates_file)),
         data.tokenizer,
         data.vocab_size,
         data.vocabulary,
@@ -43,6 +54,27 @@ def key(data: WordedData) -> tuple:
         data.years,
         data.templates,
     )
+
+
+def content_of(path: Path) -> str:
+    """A digest of a file's content, empty where it cannot be read. A name stands for another file
+    in another folder, and the file may have changed since; a large one that has the same place,
+    size and times is not read again."""
+    try:
+        told = path.stat()
+        known = (path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+        if known not in _DIGESTS or told.st_size < ALWAYS_READ:
+            _DIGESTS[known] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return _DIGESTS[known]
+    except OSError:  # compiling it will say why
+        return ""
+
+
+def _lists_of(folder: str | None) -> tuple[str, ...] | None:
+    """The content of lists of one's own."""
+    if folder is None:
+        return None
+    return tuple(content_of(Path(folder) / name) for name in lists.FILES.values())
 
 
 def compile(data: WordedData) -> dict:

@@ -1,136 +1,241 @@
 """People and texts from a JSONL file: bioR or any other corpus that names people and their
-attributes.
-
-One person per line: {"person": "Anya Briar Forger", "attributes": {"major": "Biology", ...},
-"texts": ["...", ...]}. All people have the same attributes; each value and the name should occur
-word for word in the texts, there it is asked for.
-"""
+attributes; a line is a person (`data/people.py`), and where a text states a value, there it is
+asked for (`data/spans.py`)."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from capacity.base.errors import ConfigError
+from capacity.data import people as lines
+from capacity.data import spans
+from capacity.data.facts import NAME, key_of
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.lists import read_lines
-from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
+from capacity.data.people import Person, Span
+from capacity.data.vocabulary import Encoder, cut, gpt2, trained_bpe
 from capacity.settings.data import CorpusData
 
-FIELDS = ("person", "attributes", "texts")
+FEWEST = 4
 
 
-def read_people(path: Path, most: int | None) -> list[dict]:
-    """Checked entries of the file, at most `most`; ConfigError with file and line for anything that
-    is not a person."""
-    people: list[dict] = []
+def read_people(path: Path, most: int | None, partial: bool = False) -> list[Person]:
+    """People of the file, at most `most`; partial: they may lack attributes. ConfigError with file
+    and line for anything that is not a person."""
+    people: list[Person] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         if most is not None and len(people) == most:
             break
-        person = _person(line, f"{path}:{number}", people[0]["attributes"] if people else None)
-        if person["person"] in seen:
+        at = f"{path}:{number}"
+        person = lines.parse(line, at, partial)
+        if people and not partial:
+            _check_attributes(person, people[0], at)
+        if person.name in seen:
             raise ConfigError(
-                f"{path}:{number}: {person['person']!r} is there twice, first in line "
-                f"{seen[person['person']]}"
+                f"{at}: {person.name!r} is there twice, first in line {seen[person.name]}"
             )
-        seen[person["person"]] = number
+        seen[person.name] = number
         people.append(person)
-    if len(people) < 4:
-        raise ConfigError(f"{path}: {len(people)} people; expected at least 4")
+    if len(people) < FEWEST:
+        raise ConfigError(f"{path}: {len(people)} people; expected at least {FEWEST}")
+    if not any(person.values for person in people):
+        raise ConfigError(f"{path}: nobody has an attribute; expected at least one value")
     return people
 
 
-def _person(line: str, at: str, attributes: dict | None) -> dict:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"{at}: not JSON: {error}") from None
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{at}: expected an object with {', '.join(FIELDS)}")
-    for name in FIELDS:
-        if name not in entry:
-            raise ConfigError(f"{at}: no {name}; expected an object with {', '.join(FIELDS)}")
-    if not (isinstance(entry["person"], str) and entry["person"].strip()):
-        raise ConfigError(f"{at}: person={entry['person']!r}: expected a name")
-    values = entry["attributes"]
-    if not (
-        isinstance(values, dict)
-        and values
-        and all(isinstance(v, str) and v.strip() for v in values.values())
-    ):
+def _check_attributes(person: Person, first: Person, at: str) -> None:
+    for name in sorted(first.values.keys() ^ person.values.keys()):
+        side = "is missing" if name in first.values else "is not one of the first person's"
         raise ConfigError(
-            f'{at}: attributes: expected names with texts as values, such as {{"major": "Biology"}}'
+            f"{at}: attribute {name!r} {side}; here: {', '.join(sorted(person.values))}; of the "
+            f"first person: {', '.join(sorted(first.values))}; where people may lack some: "
+            "data.missing_attributes=allow"
         )
-    if attributes is not None and sorted(values) != sorted(attributes):
-        raise ConfigError(
-            f"{at}: attributes {', '.join(sorted(values))}, but the first person has "
-            f"{', '.join(sorted(attributes))}"
-        )
-    texts = entry["texts"]
-    if not (
-        isinstance(texts, list) and texts and all(isinstance(t, str) and t.strip() for t in texts)
-    ):
-        raise ConfigError(f"{at}: texts: expected a list of at least one text")
-    return entry
-
-
-def normalized(text: str) -> str:
-    """One line with single spaces and a leading one, as all pieces have it."""
-    return " " + " ".join(text.split())
 
 
 def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
     """The content of a lexicon, the tokenizer, and the row of each of its tokens that is in use.
-    The content: texts as pieces, and where each value first stands in each text, in tokens.
+    The content: texts as pieces, and where each text states a value, in tokens.
 
     people; values: different values by attribute; texts: pieces by person; spans: by person and
-    text, name or "person" -> [first token, tokens], or null where the text does not hold it.
+    text, under `key_of` the attribute or NAME, [first token, tokens], or null where the text does
+    not state it; otherwise: [person, attribute, number of the value] where no span has the words
+    of the value (absent where there are none); facts: what follows from the file besides, see
+    `_facts`.
     """
-    people = read_people(Path(data.path), data.n_people)
+    people = read_people(Path(data.path), data.n_people, data.missing_attributes == "allow")
+    finder = spans.Finder(people)
+    found = [[finder.stated(person, text) for text in person.texts] for person in people]
+    values = _values(people)
+    _check_found(people, found, values, data.path)
     encoder = (
         gpt2()
         if data.tokenizer == "gpt2"
-        else trained_bpe((normalized(t) for p in people for t in p["texts"]), data.vocab_size)
+        else trained_bpe(
+            (
+                part
+                for person, stated in zip(people, found, strict=True)
+                for text, told in zip(person.texts, stated, strict=True)
+                for part in cut(text.text, _borders(text.text, told.places.values()))
+            ),
+            data.vocab_size,
+        )
     )
-    pieces: dict[str, int] = {"": 0, EOS: 1}
-    ids: list[list[int]] = [[], []]
-    texts, spans = [], []
-    for person in people:
-        texts.append([])
-        spans.append([])
-        for text in map(normalized, person["texts"]):
-            if text not in pieces:
-                pieces[text] = len(ids)
-                ids.append(encoder.encode(text))
-            texts[-1].append(pieces[text])
-            asked = {"person": person["person"]} | person["attributes"]
-            spans[-1].append(
-                {name: encoder.span(text, normalized(value)) for name, value in asked.items()}
-            )
-    used = sorted({i for piece in ids for i in piece})
+    book = _Book(encoder)
+    texts, placed = [], []
+    for person, stated in zip(people, found, strict=True):
+        tokenized = [
+            book.add(text.text, told.places)
+            for text, told in zip(person.texts, stated, strict=True)
+        ]
+        texts.append([piece for piece, _ in tokenized])
+        keys = {None: NAME} | {name: key_of(name) for name in person.values}
+        placed.append([{keys[name]: token.get(name) for name in keys} for _, token in tokenized])
+    used = sorted({i for piece in book.ids for i in piece})
     row = {i: n + 1 for n, i in enumerate(used)}
-    values = {
-        name: sorted({p["attributes"][name] for p in people})
-        for name in sorted(people[0]["attributes"])
-    }
-    for name in values:
-        if not any(span[name] for some in spans for span in some):
-            raise ConfigError(
-                f"{data.path}: no text holds the value of {name!r} word for word, so it cannot be "
-                f"asked for"
-            )
     content = {
         "schema": SCHEMA,
         "kind": "corpus",
         "tokens": [EOS] + [encoder.word(i) for i in used],
         "bio_rows": 1 + len(used),
-        "pieces": [[], [0]] + [[row[i] for i in piece] for piece in ids[2:]],
-        "people": [p["person"] for p in people],
+        "pieces": [[], [0]] + [[row[i] for i in piece] for piece in book.ids[2:]],
+        "people": [p.name for p in people],
         "values": values,
         "texts": texts,
-        "spans": spans,
+        "spans": placed,
     }
+    content["facts"] = _facts(people, found, values)
+    if otherwise := list(_otherwise(people, found, content["facts"]["values"])):
+        content["otherwise"] = otherwise
     return content, encoder, row
+
+
+class _Book:
+    """Distinct texts as tokens of the encoder, numbered; a text that is cut in several ways is
+    several pieces."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.ids: list[list[int]] = [[], []]
+        self.known: dict[tuple[int, ...], int] = {}
+
+    def add(
+        self, text: str, places: dict[str | None, Span]
+    ) -> tuple[int, dict[str | None, list[int]]]:
+        """The number of its piece, and by name the first token and the number of tokens of each
+        place. No token reaches across the ends of a place."""
+        borders = sorted({0, len(text), *_borders(text, places.values())})
+        ids: list[int] = []
+        count = {}
+        for first, end in zip(borders, borders[1:], strict=False):
+            count[first] = len(ids)
+            ids += self.encoder.encode(text[first:end])
+        count[len(text)] = len(ids)
+        piece = self.known.setdefault(tuple(ids), len(self.ids))
+        if piece == len(self.ids):
+            self.ids.append(ids)
+        spans = {name: (_first(text, span), span[1]) for name, span in places.items()}
+        return piece, {name: [count[a], count[b] - count[a]] for name, (a, b) in spans.items()}
+
+
+def _first(text: str, span: Span) -> int:
+    """Where the tokens of a place begin: with the space in front of it, as words do."""
+    return span[0] - (span[0] > 0 and text[span[0] - 1] == " ")
+
+
+def _borders(text: str, places: Iterable[Span]) -> Iterator[int]:
+    for span in places:
+        yield _first(text, span)
+        yield span[1]
+
+
+def _values(people: list[Person]) -> dict[str, list[str]]:
+    """Different values by attribute; of two that differ in the form of quotes the first."""
+    out: dict[str, dict[str, str]] = {}
+    for person in people:
+        for name, value in person.values.items():
+            out.setdefault(name, {}).setdefault(spans.folded(value), value)
+    return {name: sorted(out[name].values()) for name in sorted(out)}
+
+
+def _check_found(
+    people: list[Person], found: list[list[spans.Stated]], values: dict[str, list[str]], path: str
+) -> None:
+    """Every attribute, and the name, must be stated somewhere."""
+    anywhere = {name for texts in found for text in texts for name in text.places}
+    for name in (None, *values):
+        if name not in anywhere:
+            missed = [t.missed[name] for texts in found for t in texts if name in t.missed]
+            why = spans.reason(dict.fromkeys(missed, 1))
+            what = "its person's name" if name is None else f"the value of {name!r}"
+            raise ConfigError(
+                f"{path}: no text states {what} word for word ({why}), so it cannot be asked for; "
+                "correct the texts, or give the places as spans"
+            )
+
+
+def _facts(
+    people: list[Person], found: list[list[spans.Stated]], values: dict[str, list[str]]
+) -> dict[str, Any]:
+    """What the measure needs besides: values: by attribute of each person the number of the value
+    or null; missed: by attribute (the name under "") why people cannot be asked, people by reason;
+    shown: by attribute the texts in which the value's words stand in front of its place already;
+    similar_names: pairs that differ only in letter case or quotes."""
+    number = {
+        name: {spans.folded(value): i for i, value in enumerate(some)}
+        for name, some in values.items()
+    }
+    missed: dict[str, dict[str, int]] = {}
+    shown = dict.fromkeys(values, 0)
+    for person, texts in zip(people, found, strict=True):
+        for name in (None, *person.values):
+            if not any(name in text.places for text in texts):
+                why = spans.reason({text.missed[name]: 1 for text in texts})
+                some = missed.setdefault(name or "", {})
+                some[why] = some.get(why, 0) + 1
+        for text, told in zip(person.texts, texts, strict=True):
+            for name, place in told.places.items():
+                if name is not None:
+                    shown[name] += spans.shown_before(person, text, name, place)
+    return {
+        "values": {
+            name: [
+                number[name][spans.folded(p.values[name])] if name in p.values else None
+                for p in people
+            ]
+            for name in values
+        },
+        "missed": missed,
+        "shown": shown,
+        "similar_names": _similar(people),
+    }
+
+
+def _similar(people: list[Person]) -> list[list[str]]:
+    first: dict[str, str] = {}
+    out = []
+    for person in people:
+        key = spans.folded(person.name).casefold()
+        if key in first:
+            out.append([first[key], person.name])
+        first.setdefault(key, person.name)
+    return out
+
+
+def _otherwise(
+    people: list[Person], found: list[list[spans.Stated]], values: dict[str, list[int | None]]
+) -> Iterator[list]:
+    """[person, attribute, number of the value] that the tokens of no span tell."""
+    for i, (person, texts) in enumerate(zip(people, found, strict=True)):
+        for name, value in person.values.items():
+            if not any(
+                spans.folded(text.text[slice(*told.places[name])]) == spans.folded(value)
+                for text, told in zip(person.texts, texts, strict=True)
+                if name in told.places
+            ):
+                yield [i, name, values[name][i]]

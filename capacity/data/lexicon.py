@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from capacity.data import lists
+from capacity.data.facts import Facts
 from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
 
 EOS = "<|endoftext|>"
@@ -44,11 +45,14 @@ class Lexicon:
             piece, first slot is the subject, its glue, between piece, second glue, after piece];
             headquarters; extensions: by attribute, pairs (v, u) where the tokens of value v start
             those of value u
+    corpus  see `corpus.compile_corpus`
     """
 
-    def __init__(self, content: dict):
+    def __init__(self, content: dict) -> None:
         self.content = content
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        # facts follow from the rest and are no part of what a run trains on
+        named = {key: value for key, value in content.items() if key != "facts"}
+        text = json.dumps(named, sort_keys=True, separators=(",", ":"))
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         # numbers of worlds, which settings ask for again and again
         self._known: dict[tuple[str, WordedData], Any] = {}
@@ -67,9 +71,10 @@ class Lexicon:
         return len(self.content["people"])
 
     @cached_property
-    def attribute_bits(self) -> float:
-        """Of an imported corpus: sum over attributes of log2(different values)."""
-        return sum(math.log2(len(values)) for values in self.content["values"].values())
+    def facts(self) -> Facts | None:
+        """Of an imported corpus: how often its values come, and which of them texts state; None
+        where an older version compiled it, which did not keep that."""
+        return Facts(self.content) if "facts" in self.content else None
 
     def text(self, rows: Iterable[int]) -> str:
         """Rows as text, for people."""

@@ -9,16 +9,17 @@ from typing import Any
 
 from capacity.base.errors import ConfigError
 from capacity.base.files import write_atomic
+from capacity.data.facts import Facts
 from capacity.data.lexicon import Lexicon
-from capacity.settings.data import WordedData
+from capacity.settings.data import CorpusData, WordedData
 
 _COMPILED: dict[Any, Lexicon] = {}  # by digest, and by what it was compiled from
 
 
 def of(data: WordedData) -> Lexicon:
-    """The lexicon of these settings, compiled once per process; the kept one where `data.lexicon`
-    names it. ConfigError where lists, templates or tokenizer are wrong, or are no longer those that
-    `data.lexicon` names."""
+    """The lexicon of these settings, compiled once per content of its files; the kept one where
+    `data.lexicon` names it. ConfigError where lists, templates or tokenizer are wrong, or
+    are no longer those that it names."""
     if data.lexicon is not None and data.lexicon in _COMPILED:
         return _COMPILED[data.lexicon]
     from capacity.data import compile_lexicon  # needs tokenizers, which a kept lexicon does not
@@ -37,16 +38,36 @@ def of(data: WordedData) -> Lexicon:
     return lexicon
 
 
+def facts(lexicon: Lexicon, data: CorpusData) -> Facts:
+    """How often the values of a corpus come. A lexicon that an older version kept does not say it,
+    and its file is read again; ConfigError where that is not at hand or says something else."""
+    if lexicon.facts is None:
+        from capacity.data import compile_lexicon
+
+        why = "" if Path(data.path).exists() else f"; {data.path} is not there"
+        again = None if why else Lexicon(compile_lexicon.compile(data))
+        if again is None or again.digest != lexicon.digest:
+            raise ConfigError(
+                f"data.lexicon={lexicon.digest}: an older version compiled it, without the "
+                f"frequencies of values, and data.path does not give it again"
+                f"{why or ': its values are found elsewhere now'}; train anew"
+            )
+        lexicon.content = again.content
+        del lexicon.facts  # formed anew
+        assert lexicon.facts is not None
+    return lexicon.facts
+
+
 def path(results: Path, digest: str) -> Path:
     return results / "lexicons" / f"{digest}.json"
 
 
 def keep(results: Path, lexicon: Lexicon) -> None:
     """Write the lexicon to the results folder, once."""
-    if not path(results, lexicon.digest).exists():
-        write_atomic(
-            path(results, lexicon.digest), json.dumps(lexicon.content, sort_keys=True).encode()
-        )
+    text, file = json.dumps(lexicon.content, sort_keys=True).encode(), path(results, lexicon.digest)
+    # one of an older version is shorter: it has no facts
+    if not file.exists() or file.stat().st_size < len(text):
+        write_atomic(file, text)
 
 
 def load(results: Path, digest: str | None) -> None:

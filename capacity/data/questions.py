@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -188,13 +189,24 @@ def _of_biod(lexicon: Lexicon, data: BiodData) -> int:
 
 
 def _of_corpus(lexicon: Lexicon, data: CorpusData, contexts: int) -> int:
-    """Exact: where the values stand in the first texts of each person."""
-    return max(
-        (
-            first + tokens
-            for texts in lexicon.content["spans"][: data.n_people]
-            for spans in texts[:contexts]
-            for first, tokens in filter(None, spans.values())
-        ),
-        default=0,
-    )
+    """Where the values stand in the first texts of each person that state them, or end where a
+    longer value stands in their place (`measure.corpus`)."""
+    content = lexicon.content
+    people = list(zip(content["texts"], content["spans"], strict=True))[: data.n_people]
+    longest_form: dict[tuple, int] = {}  # name and tokens of a value -> of the longest with them
+    asked: list[tuple[int, tuple]] = []
+    for texts, spans in people:
+        seen: Counter = Counter()
+        for piece, places in zip(texts, spans, strict=True):
+            for name, place in places.items():
+                if place is None:
+                    continue
+                begin, length = place
+                form = tuple(lexicon.pieces[piece][begin : begin + length])
+                for end in range(1, length + 1):
+                    key = (name, form[:end])
+                    longest_form[key] = max(length, longest_form.get(key, 0))
+                if seen[name] < contexts:
+                    asked.append((begin, (name, form)))
+                seen[name] += 1
+    return max((begin + longest_form[form] for begin, form in asked), default=0)

@@ -12,7 +12,10 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Generic, TypeVar
 
+from capacity.base.errors import ConfigError
+from capacity.base.words import percent
 from capacity.data import entropy, lexicons, text
+from capacity.data.facts import MOST_UNASKED, Facts
 from capacity.data.lexicon import Lexicon
 from capacity.settings import field as settings
 from capacity.settings.data import (
@@ -67,6 +70,10 @@ class Resolved(ABC, Generic[Settings]):
     @abstractmethod
     def identity(self, items: int) -> dict:
         """The resolved settings that a result depends on."""
+
+    def notes(self, items: int) -> list[str]:
+        """What is odd in these data and should be told before they are trained on, a line each."""
+        return []
 
 
 def of(data: Data) -> Resolved:
@@ -182,7 +189,7 @@ class WordedResolved(Resolved[Worded]):
         """Without the settings that the lexicon's digest or the number of items replaces."""
         out = settings.identity(self.data) | {"n_people": items, "lexicon": self.lexicon.digest}
         for name in paths:
-            del out[name]
+            out.pop(name, None)
         return out
 
 
@@ -263,14 +270,61 @@ class CorpusResolved(WordedResolved[CorpusData]):
         return self.lexicon.n_people
 
     def bits(self, items: int) -> float:
-        """N log2(N0/N) + N sum of log2(different values): what the corpus holds if its values were
-        uniform; an upper bound."""
+        """N log2(N0/N) + sum of n H over attributes: what an ideal code for the frequencies of the
+        values takes, see data/facts.py; those that no text states among them. Of a lexicon of an
+        older version whose file is gone N sum of log2(different values), its convention."""
+        try:
+            return self.name_bits(items) + self.facts.bits
+        except ConfigError:
+            values = self.lexicon.content["values"].values()
+            return self.name_bits(items) + items * sum(math.log2(len(some)) for some in values)
+
+    def uniform_bits(self, items: int) -> float:
+        """The same if all values of an attribute were equally likely."""
+        return self.name_bits(items) + self.facts.uniform_bits
+
+    def name_bits(self, items: int) -> float:
+        """N log2(N0/N), 0 where names count no bits."""
         n_names = self.data.n_names
-        names = entropy.name_bits(n_names, items) if n_names is not None else 0.0
-        return names + items * self.lexicon.attribute_bits
+        return entropy.name_bits(n_names, items) if n_names is not None else 0.0
+
+    @property
+    def facts(self) -> Facts:
+        """How often values come. ConfigError where the kept lexicon does not say it."""
+        return lexicons.facts(self.lexicon, self.data)
+
+    def notes(self, items: int) -> list[str]:
+        """Values that no text states, and names that are hardly told apart."""
+        with_names = self.data.n_names is not None
+        facts, out = self.facts, []
+        if unasked := facts.unasked(with_names):
+            asked_for = facts.asked_for(with_names)
+            out.append(
+                f"{self.data.path}: {unasked:,} of {asked_for:,} values cannot be asked for "
+                f"({percent(unasked / asked_for)}) and add no bits"
+                + ("" if unasked <= MOST_UNASKED * asked_for else "; no law will use the run")
+            )
+            out += [f"  {words}" for words in _why(facts, with_names)]
+        if facts.similar:
+            (one, two), more = facts.similar[0], len(facts.similar) - 1
+            out.append(
+                f"{self.data.path}: {one!r} and {two!r} are two people, whose names differ in "
+                f"letter case or quotes only{f' (and {more:,} more pairs)' if more else ''}"
+            )
+        return out
 
     def identity(self, items: int) -> dict:
-        return self._identity(items, "path")
+        # the lexicon says what was read
+        return self._identity(items, "path", "missing_attributes")
+
+
+def _why(facts: Facts, with_names: bool) -> list[str]:
+    """Why values cannot be asked for, by attribute."""
+    return [
+        f"{name or 'names'}: " + ", ".join(f"{n:,} {why}" for why, n in sorted(some.items()))
+        for name, some in facts.missed.items()
+        if name or with_names
+    ]
 
 
 RESOLVED: dict[str, type[Resolved]] = {

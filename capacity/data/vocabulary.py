@@ -19,12 +19,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from capacity.base.errors import ConfigError
 
 GPT2_SIZE = 50257
+_WORDS = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
 class Encoder:
     """Text -> ids of the underlying tokenizer, with the chunks seen so far remembered."""
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
 
@@ -47,17 +48,6 @@ class Encoder:
         offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
         return sum(start < characters for start, _ in offsets)
 
-    def span(self, text: str, part: str) -> list[int] | None:
-        """[first token, tokens] of the first place where `part`, which starts with a space, stands
-        as whole words in `text`."""
-        at = text.find(part)
-        while at >= 0 and text[at + len(part) : at + len(part) + 1].isalnum():
-            at = text.find(part, at + 1)
-        if at < 0:
-            return None
-        before = len(self.encode(text[:at]))
-        return [before, self.count_up_to(text[at:], len(part))]
-
     def word(self, token: int) -> str:
         """The token as text; bytes outside a character show as replacement signs."""
         characters = self.tokenizer.id_to_token(token)
@@ -71,6 +61,21 @@ def chunks(text: str) -> list[str]:
     parts = text.split(" ")
     head = [parts[0]] if parts[0] else []
     return head + [" " + part for part in parts[1:]]
+
+
+def cut(text: str, places: Iterable[int]) -> list[str]:
+    """A text cut at those places (in characters) that lie inside of what both tokenizers take for
+    one word, so that no token reaches across them; its words elsewhere are as they were."""
+    inner = sorted(at for at in set(places) if 0 < at < len(text) and _in_word(text, at))
+    return [text[a:b] for a, b in zip([0, *inner], [*inner, len(text)], strict=True)]
+
+
+def _in_word(text: str, at: int) -> bool:
+    if text[at] == " ":
+        return False
+    first, end = max(0, text.rfind(" ", 0, at)), text.find(" ", at)
+    words = _WORDS.pre_tokenize_str(text[first : end if end >= 0 else len(text)])
+    return all(first + start != at for _, (start, _) in words)
 
 
 def trained_bpe(texts: Iterable[str], size: int | None) -> Encoder:

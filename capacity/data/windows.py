@@ -190,7 +190,7 @@ def _filled(
 class _Bin:
     """A window that is being filled with pieces of documents."""
 
-    def __init__(self, seq_len: int):
+    def __init__(self, seq_len: int) -> None:
         self.room, self.pieces = seq_len, []
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capacity.declare.field import FLOAT, INT, TEXT, VERSION, Field, Measure
+from capacity.declare.field import FLOAT, INT, INTERVAL, TEXT, VERSION, Field, Measure
 
 
 def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
@@ -12,15 +12,19 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     out = [
         f"  asked by questions after fine-tuning ({m['mode']}) on {m['people_trained']:,} people: "
         f"{m['accuracy']:.1%} exact",
-        f"  on {m['people_tested']:,} held-out people, {m['accuracy_trained']:.1%} on those of the "
-        f"fine-tuning",
+        f"  {_ends(m.get('accuracy_interval'))}on {m['people_tested']:,} held-out people, "
+        f"{m['accuracy_trained']:.1%} on those of the fine-tuning",
     ]
-    attributes = list(m["attributes"].items())
+    ends = m.get("attributes_interval", {})
     return out + [
-        "    " + ", ".join(f"{name} {a:.1%}" for name, a in part)
-        for part in (attributes[:3], attributes[3:])
-        if part
+        f"    {name:14s} {a:>6.1%} {_ends(ends.get(name))}".rstrip()
+        for name, a in m["attributes"].items()
     ]
+
+
+def _ends(interval: list[float] | None) -> str:
+    """An interval in percent with a space behind it; empty where a record of old has none."""
+    return "" if interval is None else f"[{interval[0]:.1%}, {interval[1]:.1%}] "
 
 
 MEASURE = Measure(
@@ -51,7 +55,23 @@ MEASURE = Measure(
             "accuracy_se_over_people",
             FLOAT,
             "fraction",
-            "binomial standard error of extraction_accuracy",
+            "standard error of extraction_accuracy, the answers of a person taken together "
+            "(records before 2026-11-28: as if they were independent)",
+            missing=True,
+        ),
+        Field(
+            "accuracy_interval",
+            INTERVAL,
+            "fraction",
+            "{end} end of the 95% interval of extraction_accuracy over held-out people",
+            optional=True,
+        ),
+        Field(
+            "attributes_interval.{attribute}",
+            INTERVAL,
+            "fraction",
+            "{end} end of the exact 95% interval of attributes.{attribute}",
+            optional=True,
         ),
         Field(
             "extractable_people",

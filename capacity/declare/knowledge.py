@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from capacity.base.words import wrap
+from capacity.data.facts import MOST_UNASKED
 from capacity.declare.field import FLOAT, INT, SECTION, TEXT, VERSION, Field, Measure, per_parameter
 
 SHOWN = 12  # attributes whose numbers are printed; the others stand in the record
@@ -17,7 +19,10 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     if m["people_asked"] < m["people"]:
         asked = f"{m['people_asked']:,} of {asked} asked"
     third = f", p3 = {m['p3_nats']:.3f}" if "p3_nats" in m else ""
+    first = "-" if m["p1_nats"] is None else f"{m['p1_nats']:.3f}"
     se = m["bits_se_over_people"] / record["parameters"]["paper"]
+    of_corpus = record["config"]["data"]["kind"] == "corpus"
+    told = _of_corpus(m) if of_corpus else []
     return [
         f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to "
         f"{t['exposures_max']:,}); context: {m['context']}",
@@ -25,16 +30,17 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         + (f", se {se:.3f}" if se else ""),
         f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} "
         "(total)",
-        f"  learned {m['bits']:,.0f} of {m['ceiling_bits']:,.0f} bits = "
-        f"{m['fraction_of_ceiling']:.1%}; "
-        f"p1 = {m['p1_nats']:.3f}, p2 = {m['p2_nats']:.3f}{third} nats",
-        *_by_attribute(m),
-        f"  mean accuracy {m['accuracy']:.1%}: {m['memorized_people']:,.0f} people's worth of "
-        "values",
+        f"  learned {'at least ' * bool(m.get('unasked_values'))}{m['bits']:,.0f} of "
+        f"{m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
+        f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
+        *told,
+        *(_corpus_table(m) if told else _by_attribute(m, of_corpus)),
+        f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}: {m['memorized_people']:,.0f} people's "
+        "worth of values",
     ]
 
 
-def _by_attribute(m: dict[str, Any]) -> list[str]:
+def _by_attribute(m: dict[str, Any], of_corpus: bool) -> list[str]:
     out = ["  attribute      bits   of   accuracy   spread over contexts (nats)"]
     n = m["people"]
     if m["log2_names"] is not None:
@@ -44,19 +50,181 @@ def _by_attribute(m: dict[str, Any]) -> list[str]:
     attributes = list(m["attributes"].items())
     for name, a in attributes[:SHOWN]:
         sd = a["nats_sd_over_contexts"]
+        # the city of work follows from the employer of bioS; names of a corpus mean nothing
+        counted = of_corpus or name != "work_city"
         out.append(
             f"  {name[:12]:12s} {a['bits']:>6.2f}  {a['entropy_bits']:>5.2f}  {a['accuracy']:>7.1%}"
             + (f"   {sd:.3f}" if sd is not None else "")
-            + ("   (not counted)" if name == "work_city" else "")
+            + ("" if counted else "   (not counted)")
         )
-    if len(attributes) > SHOWN:
-        out.append(f"  ... and {len(attributes) - SHOWN} more in the record")
+    return out + _more(attributes)
+
+
+def _guessing(m: dict[str, Any]) -> str:
+    known = m.get("accuracy_most_frequent")
+    return "" if known is None else f" (most frequent: {known:.1%})"
+
+
+def _more(attributes: list) -> list[str]:
+    left = len(attributes) - SHOWN
+    return [f"  ... and {left} more in the record"] if left > 0 else []
+
+
+def _of_corpus(m: dict[str, Any]) -> list[str]:
+    """Conventions of an imported corpus, and what was not asked."""
+    if "bits_uniform" not in m:
+        return [
+            "  measured by version 1: equally likely values, unasked ones as if asked;"
+            " no law uses it"
+        ]
+    out = wrap(
+        "beyond the frequencies of values; were all equally likely: "
+        f"{m['bits_uniform']:,.0f} of {m['ceiling_bits_uniform']:,.0f} bits, of which the "
+        f"frequencies alone give {m['bits_uniform'] - m['bits']:,.0f}",
+        "  ",
+    )
+    if m["unasked_values"]:
+        too_many = m["unasked_fraction"] > MOST_UNASKED
+        out += wrap(
+            f"{m['unasked_values']:,} of {m['values']:,} values were not asked "
+            f"({m['unasked_fraction']:.1%}) and add no bits"
+            + ("; no law uses this run" if too_many else ""),
+            "  ",
+        )
     return out
 
 
+def _corpus_table(m: dict[str, Any]) -> list[str]:
+    out = [
+        "                    beyond      equally               most",
+        "  attribute    frequencies       likely  accuracy  frequent  not asked",
+    ]
+    n = m["people"]
+    if m["log2_names"] is not None:
+        held = _pair(m["name_bits"] / n, m["log2_names"] - math.log2(n))
+        out.append(f"  {'(name)':12s} {held}")
+    attributes = list(m["attributes"].items())
+    for name, a in attributes[:SHOWN]:
+        out.append(
+            f"  {name[:12]:12s} {_pair(a['bits'], a['entropy_bits'])}"
+            f" {_pair(a['bits_uniform'], a['uniform_entropy_bits'])}  {a['accuracy']:>7.1%}"
+            f"   {a['accuracy_most_frequent']:>7.1%}  {a['unasked'] or '-':>9}"
+        )
+    out += _more(attributes)
+    shown = [name for name, a in attributes if a["shown_before"] > 0]
+    if shown:
+        worst = max(shown, key=lambda name: m["attributes"][name]["shown_before"])
+        part = m["attributes"][worst]["shown_before"]
+        out += wrap(
+            f"in {part:.0%} of texts the value of {worst!r} stands before its place already, "
+            "as in the name: a copy can answer",
+            "  ",
+        )
+    return out
+
+
+def _pair(bits: float, most: float) -> str:
+    return f"{bits:>6.2f} of{most:>5.2f}"
+
+
+CORPUS = (
+    Field(
+        "bits_uniform",
+        FLOAT,
+        "bits",
+        "corpus: learned bits if all values of an attribute were equally likely, which frequencies "
+        "alone earn too",
+        column="bits_uniform",
+        optional=True,
+    ),
+    Field(
+        "ceiling_bits_uniform",
+        FLOAT,
+        "bits",
+        "corpus: ceiling_bits if all values of an attribute were equally likely",
+        column="ceiling_bits_uniform",
+        optional=True,
+    ),
+    Field(
+        "accuracy_most_frequent",
+        FLOAT,
+        "fraction",
+        "corpus: accuracy of always answering the most frequent value",
+        column="accuracy_most_frequent",
+        optional=True,
+    ),
+    Field(
+        "values",
+        INT,
+        "values",
+        "corpus: values of all people, and their names where these count bits",
+        column="values",
+        optional=True,
+    ),
+    Field(
+        "unasked_values",
+        INT,
+        "values",
+        "corpus: of them, those that no text states; they add no bits",
+        column="unasked_values",
+        optional=True,
+    ),
+    Field(
+        "unasked_fraction",
+        FLOAT,
+        "fraction",
+        f"corpus: unasked_values / values; above {MOST_UNASKED:g} no law uses a run",
+        column="unasked_fraction",
+        optional=True,
+    ),
+)
+CORPUS_ATTRIBUTE = (
+    Field(
+        "attributes.{attribute}.uniform_entropy_bits",
+        FLOAT,
+        "bits per person",
+        "log2 of the different values of {attribute} (corpus)",
+        optional=True,
+    ),
+    Field(
+        "attributes.{attribute}.bits_uniform",
+        FLOAT,
+        "bits per person",
+        "learned bits of {attribute} if its values were equally likely (corpus)",
+        optional=True,
+    ),
+    Field(
+        "attributes.{attribute}.accuracy_most_frequent",
+        FLOAT,
+        "fraction",
+        "accuracy of always answering the most frequent value of {attribute} (corpus)",
+        optional=True,
+    ),
+    Field(
+        "attributes.{attribute}.unasked",
+        INT,
+        "people",
+        "people whose value of {attribute} no text states (corpus)",
+        optional=True,
+    ),
+    Field(
+        "attributes.{attribute}.unasked_because",
+        TEXT,
+        "",
+        "why not, people by reason (corpus)",
+        optional=True,
+    ),
+    Field(
+        "attributes.{attribute}.shown_before",
+        FLOAT,
+        "fraction",
+        "texts in which the words of the value stand in front of its place already (corpus)",
+        optional=True,
+    ),
+)
 MEASURE = Measure(
     name="knowledge",
-    version=1,
+    version=2,
     data=("bios", "biod", "corpus"),
     held="bits",
     evaluated="bits",
@@ -66,7 +234,8 @@ MEASURE = Measure(
             "bits",
             FLOAT,
             "bits",
-            "learned bits (3.3, Definitions 4.1 and 4.3)",
+            "learned bits (3.3, Definitions 4.1 and 4.3); of a corpus those beyond the frequencies "
+            "of its values (data/facts.py), a lower bound where values were not asked",
             column="bits",
             needed=True,
         ),
@@ -85,12 +254,14 @@ MEASURE = Measure(
             "loss of the name, summed over tokens, mean over people",
             column="p1_nats",
             needed=True,
+            missing=True,
         ),
         Field(
             "p2_nats",
             FLOAT,
             "nats",
-            "loss of the values, summed over tokens (and attributes of bioS), mean over people",
+            "loss of the values, summed over tokens (and attributes, but of bioD), mean over those "
+            "asked",
             column="p2_nats",
             needed=True,
         ),
@@ -106,7 +277,7 @@ MEASURE = Measure(
             "ceiling_bits",
             FLOAT,
             "bits",
-            "R^max P, what the facts hold",
+            "R^max P, what the facts hold, those that were not asked among them",
             column="ceiling_bits",
             needed=True,
         ),
@@ -140,6 +311,7 @@ MEASURE = Measure(
         Field("log2_values", FLOAT, "bits", "log2 of the number of possible values of a person"),
         Field("fraction_of_ceiling", FLOAT, "fraction", "bits / ceiling_bits", needed=True),
         Field("memorized_people", FLOAT, "people", "accuracy times people"),
+        *CORPUS,
         *per_parameter(
             "bits_per_parameter",
             "R: bits",
@@ -166,7 +338,7 @@ MEASURE = Measure(
             "attributes.{attribute}.entropy_bits",
             FLOAT,
             "bits per person",
-            "what a value of {attribute} holds",
+            "what a value of {attribute} holds; of a corpus by the frequencies of those stated",
         ),
         Field(
             "attributes.{attribute}.nats",
@@ -191,9 +363,10 @@ MEASURE = Measure(
             "attributes.{attribute}.people",
             INT,
             "people",
-            "people whose texts have the value of {attribute} (corpus)",
+            "people who were asked for {attribute} (corpus)",
             optional=True,
         ),
+        *CORPUS_ATTRIBUTE,
     ),
     describe=lines,
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
-from capacity.declare import extraction, knowledge, memorization, quantization, text
+from capacity.declare import extraction, knowledge, memorization, quantization, record, text
 from capacity.declare.field import Measure, Node, Value, node_of, values
 
 # In the order in which a record is described.
@@ -47,6 +48,23 @@ def numbers(measures: Mapping[str, dict[str, Any]]) -> Iterator[Value]:
 def row_numbers(measure: Measure, row: dict[str, Any]) -> Iterator[Value]:
     """All single numbers and words of one element of the `rows` of a measure."""
     return values(row, _node(measure, rows=True))
+
+
+def column(value: Value) -> str:
+    """The name of its column, empty without one. What an attribute of a corpus is called is up to
+    its author: where the name is that of a declared column (bits_se of an attribute "se") or one
+    with more _ behind it, it gets one _ more."""
+    if value.field is None or not value.field.column:
+        return ""
+    name = value.name(value.field.column)
+    return name + "_" if value.field.is_family and name.rstrip("_") in _single() else name
+
+
+@cache
+def _single() -> frozenset[str]:
+    """Columns of records and measures that are no family's."""
+    fields = [*record.FIELDS, *(one for measure in MEASURES.values() for one in measure.fields)]
+    return frozenset(one.column for one in fields if one.column and not one.is_family)
 
 
 def summary(measures: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def _side(name: str) -> tuple[Field, ...]:
             column=f"{name}_extractable_{{tokens}}",
         ),
         Field(
+            f"{name}.extractable_interval.{{tokens}}",
+            INTERVAL,
+            "fraction",
+            f"{{end}} end of the exact 95% interval of {name}_extractable_{{tokens}}",
+            optional=True,
+        ),
+        Field(
             f"{name}.discoverable.{{samples}}",
             FLOAT,
             "fraction",
@@ -244,6 +251,13 @@ COPIES = (
             ),
         )
     ),
+    Field(
+        "membership.{attack}.tpr_at_{rate}_interval",
+        INTERVAL,
+        "fraction",
+        "{end} end of the 95% interval of {attack}_tpr_at_{rate}, the threshold's noise included",
+        missing=True,
+    ),
 )
 
 CANARIES = (
@@ -268,6 +282,13 @@ CANARIES = (
         "fraction",
         "of the canaries inserted {repeats} times, part whose second half greedy decoding writes",
         column="extractable_{repeats}",
+    ),
+    Field(
+        "canaries.[repeats].extractable_interval",
+        INTERVAL,
+        "fraction",
+        "{end} end of the exact 95% interval of extractable_{repeats}",
+        optional=True,
     ),
     Field(
         "canaries.[repeats].canaries",
@@ -299,19 +320,21 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     out = [
         f"  {m['n_members']:,} different sequences trained on, {m['n_held_out']:,} held out; "
         f"{m['tokens_per_parameter']['total']:.2f} tokens per parameter",
-        "                 bits per token  correct  extractable from a half",
+        "                 bits per token  correct  extractable from a half [95%]",
     ]
     for name, words in SIDES.items():
         side = m[name]
-        half = next(iter(side["extractable"].values()))
+        tokens, half = next(iter(side["extractable"].items()))
         out.append(
             f"  {words:12s}  {side['loss_bits_per_token']:>14.3f}  {side['correct']:>7.1%}  "
-            f"{half:>24.2%}"
+            f"{half:>11.2%} {_ends(side.get('extractable_interval', {}).get(tokens))}".rstrip()
         )
-    out.append("  membership       AUC [95%]              F1   TPR at 1% FPR")
+    out.append("  membership       AUC [95%]              F1   TPR at 1% FPR [95%]")
     for name, s in m["membership"].items():
         low, high = s["auc_interval"]
-        rate = "needs more" if s["tpr_at_0.01"] is None else f"{s['tpr_at_0.01']:.1%}"
+        rate = "needs more"
+        if s["tpr_at_0.01"] is not None:
+            rate = f"{s['tpr_at_0.01']:.1%} {_ends(s.get('tpr_at_0.01_interval'))}".rstrip()
         out.append(
             f"  {name:12s}   {s['auc']:.3f} [{low:.3f}, {high:.3f}]   {s['f1_median']:.3f}   {rate}"
         )
@@ -373,19 +396,26 @@ def _copies(m: dict[str, Any]) -> list[str]:
     return out
 
 
+def _ends(interval: list[float] | None) -> str:
+    """An interval of fractions in percent; empty where a record of old has none."""
+    return "" if interval is None else f"[{interval[0]:.1%}, {interval[1]:.1%}]"
+
+
 def _canaries(m: dict[str, Any]) -> list[str]:
+    """A line per level. Exposure ends at `at_most`: canaries that all reach it have no spread that
+    means anything."""
     seen = "times seen, long ago" if "views" in m else "times in the training set"
-    out = [
-        f"  canaries: {seen:25s}   exposure (bits, of at most "
-        f"{m['canaries'][0]['at_most']:.1f})   extractable"
-    ]
+    most = m["canaries"][0]["at_most"]
+    out = [f"  canaries: {seen:25s}   exposure (bits)    extractable [95%]"]
     for level in m["canaries"]:
-        se = "" if level["exposure_se"] is None else f" ± {level['exposure_se']:.2f}"
-        out.append(
-            f"  {level['repeats']:>37d}   {level['exposure']:.2f}{se:<20s}   "
-            f"{level['extractable']:.0%}"
-        )
-    return out
+        bits = f"{level['exposure']:.2f}"
+        if level["exposure_max"] >= most and level["exposure"] >= most:
+            bits += " or more"
+        elif level["exposure_se"] is not None:
+            bits += f" (se {level['exposure_se']:.2f})"
+        part = f"{level['extractable']:>4.0%} {_ends(level.get('extractable_interval'))}"
+        out.append(f"  {level['repeats']:>35d}   {bits:<16s}   {part}".rstrip())
+    return [*out, f"  {'':35s}   no exposure can be above {most:.1f} bits"]
 
 
 MEASURE = Measure(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records, run_table
-from capacity.analysis import convert
+from capacity.analysis import convert, refused
 from capacity.base.errors import ConfigError
 from capacity.config import Config
 from capacity.design.space import Cell, Space
@@ -42,6 +42,9 @@ def finished(space: Space, results: Path) -> Finished:
         threads = training["threads"] if space.speed.device == "cpu" else 1
         hours += training["wall_s"] / training["stack"] / 3600 * threads
         if record["status"] == "finished":
+            unasked = run_table.columns(run, record).get("unasked_fraction", math.nan)
+            if refused.reason(run.data.kind, unasked):
+                continue
             row = _row(space.cells[j], run, record)
             if space.formats:
                 row["cast_bits"] = _cast_bits(results, run)

@@ -32,7 +32,7 @@ class Observed(GPT):
     """A GPT that sums x^T x over the inputs of those maps that have a place in `grams`, by name,
     fp64 [X, in, in] (X experts, or 1)."""
 
-    def __init__(self, gpt: GPT):
+    def __init__(self, gpt: GPT) -> None:
         super().__init__(gpt.model, gpt.vocab_size, gpt.seq_len, gpt.bos)
         self.grams: dict[str, Tensor | None] = {}
         self._seated: Tensor | None = None

@@ -49,7 +49,7 @@ def numbers(record: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if one.field is None:
             raise KeyError(f"{one.path}: no measure of capacity/declare declares it")
         if one.field.column or one.field not in HIDDEN:
-            yield one.path, one.name(one.field.column) or one.path, one.value
+            yield one.path, registry.column(one) or one.path, one.value
 
 
 @lru_cache(maxsize=1)
@@ -103,7 +103,9 @@ def _place(name: str, quantized: bool) -> tuple[int, Column]:
     if name in exact:
         return exact[name]
     for i, wanted, column in families:
-        if match := wanted.fullmatch(name):
+        # see `registry.column`: the name without its last _
+        own = name[:-1] if name.rstrip("_") in exact else name
+        if match := wanted.fullmatch(own):
             return i, dataclasses.replace(
                 column, meaning=column.meaning.format(**match.groupdict())
             )

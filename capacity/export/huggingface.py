@@ -46,6 +46,7 @@ from capacity.data import cache as kept
 from capacity.export import model_card as card
 from capacity.export import tokenizer
 from capacity.model.gpt import GPT, NORM_EPS
+from capacity.settings.model import Model
 from capacity.train import checkpoint
 
 ACTIVATIONS = {
@@ -350,7 +351,9 @@ def _llama(
     found.tensors = out | ({} if head is None else {"lm_head.weight": head})
 
 
-def _heads(model, w: dict[str, Tensor], at: str, notes: list[str]) -> list[tuple[Tensor, Tensor]]:
+def _heads(
+    model: Model, w: dict[str, Tensor], at: str, notes: list[str]
+) -> list[tuple[Tensor, Tensor]]:
     """Weight [D, D] and bias [D] of queries, keys and values, those of keys and values repeated to
     as many heads as queries have."""
     wide = model.kv_heads * (model.d_model // model.n_heads)
@@ -384,7 +387,7 @@ def _split(
 
 
 def _mlp(
-    model, w: dict[str, Tensor], at: str, notes: list[str]
+    model: Model, w: dict[str, Tensor], at: str, notes: list[str]
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Weight [in, out] and bias of the maps into the hidden units and back; one unit of zeros where
     the run has none."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from capacity.config import Config
 from capacity.data import lexicons, text
 from capacity.measure.describe import describe
+from capacity.settings.data import TextData, UniformData
 
 if TYPE_CHECKING:
     from capacity.export.huggingface import Export
+    from capacity.settings.data import Data
 
 PROTOCOLS = {  # by kind of data
     "uniform": "Morris et al., How much do language models memorize?, arXiv 2505.24832, section 3",
@@ -125,11 +127,11 @@ Name the run ({run_id}), the program ({version}) and the convention of the numbe
 """  # noqa: E501
 
 
-def prompt(data) -> str:
+def prompt(data: Data) -> str:
     """A beginning that the vocabulary of these settings has."""
-    if data.kind == "uniform":
+    if isinstance(data, UniformData):
         return "0 1"
-    if data.kind == "text":
+    if isinstance(data, TextData):
         pool = text.of(data)
         return next(
             (

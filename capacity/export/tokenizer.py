@@ -13,7 +13,8 @@ Every text starts with the token `start`, which the tokenizer puts in front.
 from __future__ import annotations
 
 import json
-from typing import cast
+from collections.abc import Sequence
+from operator import itemgetter
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -21,11 +22,12 @@ from capacity.base.errors import ConfigError
 from capacity.data import compile_lexicon as compiling
 from capacity.data import lexicon, lexicons, resolve, text
 from capacity.data.vocabulary import Encoder
+from capacity.settings.data import Data, TextData, UniformData
 
 EOS, BOS, TAG = lexicon.EOS, "<|bos|>", "<|tag|>"
 
 
-def files(data, start: int) -> dict[str, str]:
+def files(data: Data, start: int) -> dict[str, str]:
     """tokenizer.json and tokenizer_config.json as text. data: settings of any kind; start: the
     id that opens every text. ConfigError where what the tokens were made of is not at hand any
     more."""
@@ -35,10 +37,10 @@ def files(data, start: int) -> dict[str, str]:
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }  # token types would be added to GPT-2's embedding
-    if data.kind == "uniform":
+    if isinstance(data, UniformData):
         tree = _numbers(data.vocab_size, start)
         told |= {"bos_token": BOS} if start == data.vocab_size else {}
-    elif data.kind == "text":
+    elif isinstance(data, TextData):
         encoder = text.tokenizer(data)
         row = {i: i + 1 for i in range(encoder.tokenizer.get_vocab_size())}
         tree = _bpe(
@@ -93,26 +95,26 @@ def _bpe(
     rows: int,
     special: list[tuple[str, int]],
     start: int,
-    symbols: list[tuple[str, int]] | tuple = (),
+    symbols: Sequence[tuple[str, int]] = (),
 ) -> dict:
     """The encoder with rows for ids. special and symbols: (text, row) of tokens that are not found
     by merging; special ones are no text."""
     tree = json.loads(encoder.tokenizer.to_str())
+    vocabulary: dict[str, int] = tree["model"]["vocab"]
     names = {name for name, _ in special}
     others = [
         id
-        for name, id in sorted(tree["model"]["vocab"].items(), key=lambda item: cast(int, item[1]))
+        for name, id in sorted(vocabulary.items(), key=itemgetter(1))
         if id not in row and name not in names
     ]
     behind = {id: rows + n for n, id in enumerate(others)}
     ids = {
-        name: row.get(id, behind.get(id))
-        for name, id in tree["model"]["vocab"].items()
+        name: row[id] if id in row else behind[id]
+        for name, id in vocabulary.items()
         if name not in names
     }
-    tree["model"]["vocab"] = dict(
-        sorted((ids | dict([*special, *symbols])).items(), key=lambda item: cast(int, item[1]))
-    )
+    ids |= dict([*special, *symbols])
+    tree["model"]["vocab"] = dict(sorted(ids.items(), key=itemgetter(1)))
     tree["decoder"] = {
         "type": "ByteLevel",
         "add_prefix_space": True,
@@ -126,7 +128,7 @@ def _bpe(
 def _opened(
     tree: dict,
     special: list[tuple[str, int]],
-    symbols: list[tuple[str, int]] | tuple,
+    symbols: Sequence[tuple[str, int]],
     name: str,
     start: int,
 ) -> dict:
@@ -135,7 +137,7 @@ def _opened(
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     tree["added_tokens"] = [
         {"id": id, "content": token, **plain, "special": id in dict(special).values()}
-        for token, id in sorted([*special, *symbols], key=lambda item: cast(int, item[1]))
+        for token, id in sorted([*special, *symbols], key=itemgetter(1))
     ]
     front, body = (
         {"SpecialToken": {"id": name, "type_id": 0}},

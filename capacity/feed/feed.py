@@ -30,7 +30,7 @@ class TableFeed:
     """Sequences that are all in memory, uniform tokens or text; batches in permutations of the
     training set."""
 
-    def __init__(self, configs: list[Config], device: torch.device):
+    def __init__(self, configs: list[Config], device: torch.device) -> None:
         self.configs, self.device = configs, device
         tables = [TABLES[c.data.kind](c) for c in configs]
         self.first_row = np.cumsum([0] + [len(t) for t in tables])
@@ -99,7 +99,7 @@ TABLES = {"uniform": _uniform_table, "text": _text_table}
 class StreamFeed:
     """Windows of streams that are rendered on the device while training goes on."""
 
-    def __init__(self, configs: list[Config], device: torch.device):
+    def __init__(self, configs: list[Config], device: torch.device) -> None:
         from capacity.feed.stream import MemberStream
 
         self.batch_size, self.seq_len = configs[0].train.batch_size, configs[0].data.seq_len

@@ -53,7 +53,7 @@ class MemberStream:
     taken, for each of two streams (the second only where other people have windows of their
     own)."""
 
-    def __init__(self, config: Config, device: torch.device):
+    def __init__(self, config: Config, device: torch.device) -> None:
         data = worded_data(config.data)
         self.data, self.device, self.seq_len, self.count = data, device, data.seq_len, config.items
         self.world = WORLDS[data.kind](data, lexicons.of(data), self.count, config.seed, device)

@@ -1,15 +1,21 @@
 """Figures that any study can have: errors of its fits, and means over seeds where it has none.
 Nothing here computes a result."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from capacity.base.frames import Frame
 from capacity.figures.style import COLORS, GUIDE, MARKERS, STYLE, of_runs
 
 
-def residual_figure(residuals):
+def residual_figure(residuals: Sequence[Any]) -> Figure:
     """A panel of 3.5 x 2.6 inches per law: fitted minus measured, by point, over what the law is a
     function of.
 
@@ -50,7 +56,7 @@ def residual_figure(residuals):
         return figure
 
 
-def means_figure(cells, over, numbers, log):
+def means_figure(cells: Frame, over: str, numbers: Sequence[str], log: bool) -> Figure:
     """A panel of 3.5 x 2.6 inches per number: the mean over seeds of otherwise equal runs, with
     their standard deviation as a bar, over a setting.
 
@@ -90,7 +96,7 @@ def means_figure(cells, over, numbers, log):
         return figure
 
 
-def _panels(n):
+def _panels(n: int) -> tuple[Figure, list[Axes]]:
     rows, columns = math.ceil(n / 2), min(n, 2)
     figure = Figure(figsize=(3.5 * columns, 2.6 * rows))
     figure.subplots_adjust(

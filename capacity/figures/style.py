@@ -9,17 +9,25 @@ with rc_context(STYLE):
 render(figure, "pdf")                       # bytes, the same for the same figure
 """
 
+from __future__ import annotations
+
 import io
 import math
 import re
 import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+Ends = Sequence[float] | np.ndarray  # of an axis, two
+Color = str | tuple[float, float, float, float]  # a name, or red, green, blue and opacity
 
 # inches; a column of two-column journals is 3.25 to 3.5, so nothing is scaled and type keeps its
 # size
@@ -67,13 +75,18 @@ FORMULA = re.compile(r"\\mathrm|[\\${}^]")  # what a name has and nobody sees
 
 
 def panel(
-    height: float = 2.25, *, legend=(), left: float = LEFT, right: float = 0.09, title: bool = False
-):
+    height: float = 2.25,
+    *,
+    legend: Iterable[Line2D] = (),
+    left: float = LEFT,
+    right: float = 0.09,
+    title: bool = False,
+) -> tuple[Figure, Axes]:
     """A figure one column wide with one panel of this height (inches) and, below it, a legend of
     these handles; left, right: inches kept free beside the panel."""
     handles, columns = _fitted(list(legend))
     lines = sum(
-        1 + max(handle.get_label().count("\n") for handle in handles[i :: _rows(handles, columns)])
+        1 + max(_name(handle).count("\n") for handle in handles[i :: _rows(handles, columns)])
         for i in range(_rows(handles, columns))
     )
     below, above = BOTTOM + (lines * LINE + 0.07 if handles else 0.0), TOP + 0.17 * title
@@ -101,16 +114,20 @@ def panel(
     return figure, ax
 
 
-def _rows(handles, columns):
+def _name(handle: Line2D) -> str:
+    return str(handle.get_label())
+
+
+def _rows(handles: Sequence[Line2D], columns: int) -> int:
     return math.ceil(len(handles) / columns) if handles else 0
 
 
-def _fitted(handles):
+def _fitted(handles: Sequence[Line2D]) -> tuple[list[Line2D], int]:
     """Handles with names that fit, not more than MOST_LINES lines of them, and in how many columns
     they stand."""
     room = COLUMN - 0.15
     for handle in handles:
-        handle.set_label(textwrap.fill(handle.get_label(), int((room - 0.35) / LETTER)))
+        handle.set_label(textwrap.fill(_name(handle), int((room - 0.35) / LETTER)))
     widest = (
         max(
             [
@@ -118,7 +135,7 @@ def _fitted(handles):
                 *(
                     len(line)
                     for handle in handles
-                    for line in FORMULA.sub("", handle.get_label()).split("\n")
+                    for line in FORMULA.sub("", _name(handle)).split("\n")
                 ),
             ]
         )
@@ -128,7 +145,7 @@ def _fitted(handles):
     columns = max(1, min(3, int(room / widest))) if handles else 1
     kept, used = [], 0
     for i in range(0, len(handles), columns):
-        used += 1 + max(handle.get_label().count("\n") for handle in handles[i : i + columns])
+        used += 1 + max(_name(handle).count("\n") for handle in handles[i : i + columns])
         if used > MOST_LINES:
             return [*kept, entry(f"and {len(handles) - len(kept)} more")], columns
         kept += handles[i : i + columns]
@@ -141,7 +158,7 @@ def entry(label: str, **look: Any) -> Line2D:
     return Line2D([], [], label=label, **look)
 
 
-def looks(names) -> dict[str, dict]:
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """A marker and a colour for every name, in order."""
     return {
         name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
@@ -149,7 +166,7 @@ def looks(names) -> dict[str, dict]:
     }
 
 
-def shades(labels) -> dict:
+def shades(labels: Sequence[str]) -> dict[str, Color]:
     """Colours that darken with the place in the list backwards, so that larger is lighter, never
     too light to be read as type."""
     return {
@@ -158,15 +175,17 @@ def shades(labels) -> dict:
     }
 
 
-def of_runs(lines, run_ids=None, names=None):
+def of_runs(
+    lines: Sequence[Any], run_ids: Iterable[str] | None = None, names: Iterable[str] | None = None
+) -> None:
     """Say whose points a line's are, or what they are called, for a page that shows it
-    (`report/figures.py`)."""
+    (`report/figure_data.py`)."""
     lines[0].run_ids, lines[0].point_names = (
         None if told is None else list(told) for told in (run_ids, names)
     )
 
 
-def render(figure, kind):
+def render(figure: Figure, kind: str) -> bytes:
     """The figure as bytes of one kind ("png", "pdf" or "svg"), the same bytes for the same figure:
     no dates inside."""
     dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
@@ -178,14 +197,14 @@ def render(figure, kind):
         return buffer.getvalue()
 
 
-def log_axes(ax, x_limits, y_limits):
+def log_axes(ax: Axes, x_limits: Ends, y_limits: Ends) -> None:
     """Logarithmic axes with 2 to 7 labels each, in k and M."""
     ax.set(xscale="log", yscale="log", xlim=widened(*x_limits), ylim=widened(*y_limits))
     for axis, ends in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
         log_ticks(axis, *ends)
 
 
-def log_ticks(axis, low, high):
+def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Labels of a logarithmic axis."""
     steps = (
         (1,) if high > 200 * low else (1, 3) if high > 15 * low else (1, 2, 5)
@@ -195,40 +214,48 @@ def log_ticks(axis, low, high):
     axis.set_minor_formatter(NullFormatter())
 
 
-def plain_ticks(axis, low, high):
+def plain_ticks(axis: Axis, low: float, high: float) -> None:
     """Labels of a logarithmic axis of small numbers, without k and M."""
     log_ticks(axis, low, high)
     axis.set_major_formatter("{x:g}")
 
 
-def widened(low, high):
+def widened(low: float, high: float) -> tuple[float, float]:
     """Limits a factor of 8 apart at least: then 1, 2, 5 steps always give two labels or more."""
     extra = max(1.0, np.sqrt(8 * low / high))
     return low / extra, high * extra
 
 
-def along(ax):
+def _inches(ax: Axes) -> tuple[float, float]:
+    """Width and height of the figure of a panel."""
+    figure: Any = ax.figure  # its type allows for a part of a figure, which has no size
+    return tuple(figure.get_size_inches())
+
+
+def along(ax: Axes) -> dict[str, Any]:
     """Text settings that lay a label along y = constant x, a line of slope 1 in log-log axes."""
-    box, width, height = ax.get_position(), *ax.figure.get_size_inches()
+    box, (width, height) = ax.get_position(), _inches(ax)
     decades = [np.log10(high / low) for low, high in (ax.get_xlim(), ax.get_ylim())]
     angle = np.degrees(np.arctan2(height * box.height / decades[1], width * box.width / decades[0]))
     return {"rotation": angle, "rotation_mode": "anchor", "fontsize": SMALL}
 
 
-def points_across(ax):
+def points_across(ax: Axes) -> tuple[float, float]:
     """Width and height of a panel in points (1/72 inch)."""
-    box, size = ax.get_position(), ax.figure.get_size_inches()
+    box, size = ax.get_position(), _inches(ax)
     return 72 * size[0] * box.width, 72 * size[1] * box.height
 
 
-def guide_lines(ax, points=(), levels=()):
+def guide_lines(
+    ax: Axes, points: Sequence[tuple[float, float]] = (), levels: Sequence[float] = ()
+) -> None:
     """Lines of GUIDES bits per parameter with their names along them, where these are farthest from
     the points [(x, y)] and levels [y]."""
     (x_low, x_high), (y_low, y_high) = ax.get_xlim(), ax.get_ylim()
     size = np.array(points_across(ax))
     low, span = np.log([x_low, y_low]), np.log([x_high / x_low, y_high / y_low])
 
-    def place(x, y):
+    def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (np.log(np.stack([x, y], axis=-1)) - low) / span * size
 
     avoid = place(*np.array(points, float).T) if len(points) else np.zeros((0, 2))
@@ -270,7 +297,7 @@ def guide_lines(ax, points=(), levels=()):
         ax.annotate(
             name,
             at,
-            2.5 * up,
+            tuple(2.5 * up),
             color=SOFT,
             textcoords="offset points",
             gid=f"guide label {guide:g}",
@@ -279,7 +306,9 @@ def guide_lines(ax, points=(), levels=()):
         )
 
 
-def end_labels(ax, ends, color):
+def end_labels(
+    ax: Axes, ends: Mapping[str, tuple[float, float]], color: Mapping[str, Color]
+) -> None:
     """Names at the right end of what they name ({name: (x, y)}), moved up or down by what keeps one
     line of type between two."""
     order = sorted(ends, key=lambda label: ends[label][1])

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 import capacity
 from capacity.base.files import plain
-from capacity.fitting.convergence import check_convergence
+from capacity.fitting.convergence import AGREE, check_convergence
 from capacity.fitting.form import Form
 from capacity.fitting.forms import form as form_by_name
 from capacity.fitting.points import Points, inputs_hash, pose
@@ -44,6 +44,7 @@ class Fit:
     the points as fitted, sorted (left-out ones are gone); places [n]: which of `points` each is;
     codes [n]: cluster of each; free [k]: parameters that were fitted; sigma: standard deviation of
     residuals in the transform; search: starts, agreement, gradient, distance to the minimum;
+    ends [m, k]: all ends of the search with the same objective, in the coordinates of the search;
     warnings: what a reader has to know, empty when all is well."""
 
     form: Form
@@ -59,6 +60,7 @@ class Fit:
     objective: float
     sigma: float
     search: dict[str, Any]
+    ends: np.ndarray
     warnings: tuple[str, ...]
 
     @property
@@ -191,6 +193,7 @@ def fit(  # noqa: PLR0913 (independent options of one optimization, keywords onl
     search = check_convergence(problem, ended.u, free=free, sigma=sigma, best=best)
     warnings = search.pop("warnings")
     search = {"starts": len(begin)} | search
+    same = ended.objective <= search["objective"] * (1 + AGREE)
     return Fit(
         form,
         points,
@@ -205,6 +208,7 @@ def fit(  # noqa: PLR0913 (independent options of one optimization, keywords onl
         search["objective"],
         sigma,
         search,
+        ended.u[same],
         tuple(warnings),
     )
 

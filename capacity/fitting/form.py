@@ -65,7 +65,8 @@ class Form:
     y) -> [S, k] where searches begin; box: (x, y) -> {parameter: (low, high)} where the data narrow
     the bounds; interval: the method of `intervals` that covers (results/studies/coverage); robust:
     whether Huber's loss is the default. It is not for counted parts, whose noise is skewed: a loss
-    that trusts the middle of it is biased."""
+    that trusts the middle of it is biased. lowest_best: the target is the better the lower it is,
+    as a loss."""
 
     name: str
     formula: str
@@ -82,6 +83,7 @@ class Form:
     box: Callable[[Arrays, np.ndarray], Box] | None = None
     interval: str = "profile"
     robust: bool = True
+    lowest_best: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

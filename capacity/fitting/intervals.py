@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike
 from capacity.fitting.covariance import Pooled, Spread, pooled_of, spread_of
 from capacity.fitting.fit import Fit
 from capacity.fitting.form import Arrays
+from capacity.fitting.identify import APART, NOT_IDENTIFIED, Freedom, freedom
 from capacity.fitting.profile import LEAST_DOF, profile_ends
 from capacity.fitting.solve import back, forward
 from capacity.fitting.statistics import LEVEL, student
@@ -98,18 +99,20 @@ def of(
         | {"method": "pooled" if method == "pooled" else "wald"}
         for key, (number, unit) in (derived or {}).items()
     }
+    open_ = freedom(fitted)
     why = None
     if (few := len(fitted.clusters)) < FEWEST_CLUSTERS:
         why = f"{few} cluster(s), an interval needs {FEWEST_CLUSTERS}"
     elif fitted.sigma <= NOISELESS:
         why = "no residual is left: no noise to learn from (is the seed in use?)"
     if why:
-        return {key: entry | {"reason": why} for key, entry in out.items()}
+        return {key: entry | {"reason": open_.lost.get(key, why)} for key, entry in out.items()}
     spread = pooled_of(fitted) if method == "pooled" else spread_of(fitted)
-    ends = _parameters(fitted, spread, chosen, method, level)
-    ends |= _predictions(fitted, spread, points, level, ends)
+    ends = _parameters(fitted, spread, open_, chosen, method, level)
+    ends |= _predictions(fitted, spread, open_, points, level, ends)
     ends |= {
-        key: _derived(fitted, spread, number, level) for key, (number, _) in (derived or {}).items()
+        key: _derived(fitted, spread, open_, number, level)
+        for key, (number, _) in (derived or {}).items()
     }
     return {key: entry | ends[key] for key, entry in out.items()}
 
@@ -131,7 +134,12 @@ def _reach(spread: Spread | Pooled, gradient: np.ndarray) -> tuple[float, float,
 
 
 def _parameters(
-    fitted: Fit, spread: Spread | Pooled, names: Sequence[str], method: str, level: float
+    fitted: Fit,
+    spread: Spread | Pooled,
+    open_: Freedom,
+    names: Sequence[str],
+    method: str,
+    level: float,
 ) -> dict[str, dict[str, Any]]:
     out, k = {}, len(fitted.free)
     for name in names:
@@ -147,7 +155,7 @@ def _parameters(
         out[name] = {
             "dof": dof,
             "error": error,
-            "reason": why,
+            "reason": open_.lost.get(name, why),
             "ends": fitted.u[j] + np.array([-1, 1]) * _quantile(dof, level) * error,
         }
     asked = [name for name in names if out[name]["reason"] is None]
@@ -157,9 +165,13 @@ def _parameters(
             out[name]["ends"] = ends
     for name, entry in out.items():
         ends, j = entry.pop("ends"), fitted.form.index(name)
-        ends = fitted.form.parameters[j].to_natural(
-            np.clip(ends, fitted.problem.low[j], fitted.problem.high[j])
-        )
+        low, high = fitted.problem.low[j], fitted.problem.high[j]
+        room = 4 * np.finfo(float).eps * max(abs(low), abs(high)) if np.isfinite(high - low) else 0
+        if ends[0] <= low + room and ends[1] >= high - room:
+            entry["reason"] = entry["reason"] or (
+                f"{NOT_IDENTIFIED}: no value between the bounds of the search is ruled out"
+            )
+        ends = fitted.form.parameters[j].to_natural(np.clip(ends, low, high))
         entry |= (
             {"low": None, "high": None}
             if entry["reason"]
@@ -171,6 +183,7 @@ def _parameters(
 def _predictions(
     fitted: Fit,
     spread: Spread | Pooled,
+    open_: Freedom,
     points: Arrays,
     level: float,
     own: dict[str, dict[str, Any]],
@@ -223,6 +236,8 @@ def _predictions(
             }
             continue
         error, dof, why = _reach(spread, slope * stretch)
+        if open_.changes(slope) or _differs(fitted, open_, points, i, value[0, i], error / stretch):
+            why = f"{NOT_IDENTIFIED}: fits that agree on them differ there"
         ends = low + width * back(
             transform, forward(transform, f) + np.array([-1, 1]) * _quantile(dof, level) * error
         )
@@ -232,8 +247,23 @@ def _predictions(
     return out
 
 
+def _differs(
+    fitted: Fit, open_: Freedom, points: Arrays, i: int, value: float, error: float
+) -> bool:
+    """Whether another minimum predicts something else at a point than this one."""
+    if not len(open_.ends):
+        return False
+    there = {name: a[i : i + 1] for name, a in points.items()}
+    others = fitted.form.slopes(there, fitted.problem.to_natural(open_.ends))[0]
+    return bool((np.abs(others - value) > APART * error).any())
+
+
 def _derived(
-    fitted: Fit, spread: Spread | Pooled, number: Callable[[np.ndarray], float], level: float
+    fitted: Fit,
+    spread: Spread | Pooled,
+    open_: Freedom,
+    number: Callable[[np.ndarray], float],
+    level: float,
 ) -> dict[str, Any]:
     value = float(number(fitted.theta))
     if not (np.isfinite(value) and value > 0):
@@ -251,6 +281,8 @@ def _derived(
             return {"reason": "it does not exist beside the estimate"}
         slope[j] = np.log(ends[1] / ends[0]) / (2 * step)
     error, dof, why = _reach(spread, slope)
+    if open_.changes(slope):
+        why = f"{NOT_IDENTIFIED}: fits that agree on them differ in it"
     reach = _quantile(dof, level) * error
     return {"dof": dof, "error": error, "reason": why} | (
         {}

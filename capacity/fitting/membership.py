@@ -10,6 +10,8 @@ formed from two arrays: scores of members and of non-members.
     advantage    largest TPR - FPR over all thresholds (Yeom et al., arXiv 1709.01604)
     f1_median    F1 of "above the median of all scores is a member" where both are equally many:
                  chance is 0.5
+
+Their intervals: `separation`.
 """
 
 from __future__ import annotations
@@ -86,79 +88,9 @@ def f1_median(members: np.ndarray, others: np.ndarray) -> float:
     )
 
 
-def statistics(
-    members: np.ndarray,
-    others: np.ndarray,
-    n_boot: int = 200,
-    seed: int = 0,
-    units: Units | None = None,
-) -> dict:
-    """All statistics with 95% bootstrap intervals over sequences (percentiles; members and
-    non-members resampled apart).
-
-    units: of members and of others, what they come from, equal where sequences are not independent,
-    such as the document; an interval over these is then joined to that over sequences."""
-    if not (np.isfinite(members).all() and np.isfinite(others).all()):
-        raise ValueError("membership scores must be finite")
-    out: dict = {
-        name: f(members, others)
-        for name, f in {"auc": auc, "advantage": advantage, "f1_median": f1_median}.items()
-    }
-    out |= {f"tpr_at_{fpr:g}": tpr_at(members, others, fpr) for fpr in FPRS}
-    draws = resampled(members, others, n_boot, np.random.default_rng(seed))
-    ends = np.quantile(draws, [0.025, 0.975], axis=0)
-    if units is not None:
-        draws = resampled(members, others, n_boot, np.random.default_rng(seed), units)
-        wider = np.quantile(draws, [0.025, 0.975], axis=0)
-        ends = np.stack([np.minimum(ends[0], wider[0]), np.maximum(ends[1], wider[1])])
-    return out | {
-        f"{name}_interval": [float(low), float(high)]
-        for name, low, high in zip(("auc", "f1_median"), *ends, strict=True)
-    }
-
-
-def _drawn(n: int, rng: np.random.Generator, unit: tuple[int, np.ndarray] | None) -> np.ndarray:
-    """How often each of n sequences is in a bootstrap sample, as parts of a half; unit: how many
-    there are and which one each is of, where those are drawn."""
-    if unit is None:
-        return np.bincount(rng.integers(0, n, n), minlength=n) * (0.5 / n)
-    times = np.bincount(rng.integers(0, unit[0], unit[0]), minlength=unit[0])[unit[1]]
-    return times * (0.5 / times.sum())
-
-
 def _counted(units: np.ndarray) -> tuple[int, np.ndarray]:
     different, place = np.unique(units, return_inverse=True)
     return len(different), place.reshape(-1)
-
-
-def resampled(
-    members: np.ndarray,
-    others: np.ndarray,
-    n_boot: int,
-    rng: np.random.Generator,
-    units: Units | None = None,
-) -> np.ndarray:
-    """`auc` and `f1_median` of bootstrap samples of sequences, or of units (see `statistics`), fp64
-    [n_boot, 2]. Everything is sorted once; a sample is how often each sequence is in it, so that it
-    costs a pass over the sequences and no sort."""
-    of_members, of_others = (None, None) if units is None else map(_counted, units)
-    m, o = len(members), len(others)
-    both = np.concatenate([members, others])
-    order = np.argsort(-both, kind="stable")
-    is_member = order < m
-    falls = np.flatnonzero(np.diff(both[order])) + 1  # where a smaller score begins
-    first = np.concatenate([[0], falls])  # of each group of equal scores
-    out = np.empty((n_boot, 2))
-    for i in range(n_boot):
-        weight = np.concatenate([_drawn(m, rng, of_members), _drawn(o, rng, of_others)])[order]
-        mine = np.add.reduceat(np.where(is_member, weight, 0.0), first)
-        theirs = np.add.reduceat(np.where(is_member, 0.0, weight), first)
-        below = 0.5 - np.cumsum(theirs) + theirs / 2
-        above = np.concatenate([[0.0], np.cumsum(mine + theirs)])  # before each group
-        at = min(len(first) - 1, int(np.searchsorted(above[1:], 0.5 - 1e-12)))
-        part = (0.5 - above[at]) / (mine[at] + theirs[at])
-        out[i] = 4 * (mine @ below), 2 * (mine[:at].sum() + part * mine[at])
-    return out
 
 
 def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str, np.ndarray]:

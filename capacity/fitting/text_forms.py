@@ -282,5 +282,6 @@ FORMS = (
         curve=curves.chinchilla,
         starts=_chinchilla_projected,
         linear=("e", "a", "b"),
+        lowest_best=True,
     ),
 )

@@ -24,6 +24,7 @@ from capacity.config import Config
 from capacity.data import hashing
 from capacity.data.biographies import EOS, BiosWorld
 from capacity.declare import extraction as declared
+from capacity.fitting.statistics import clustered_proportion, proportion
 from capacity.measure.questions import Question, ask
 from capacity.model.gpt import GPT
 from capacity.settings.train import Train
@@ -236,6 +237,7 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
 
     most = config.measure.people
     accuracy: dict[str, dict[str, float]] = {}
+    right: dict[str, np.ndarray] = {}  # of each held-out person, by attribute
     for part, people in (("trained", learned_from), ("held_out", held_out)):
         asked = (
             people
@@ -251,9 +253,11 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
                 config.measure.batch_tokens,
             )
             accuracy[part][name] = float(hits.mean())
+            if part == "held_out":
+                right[name] = hits
     counted = [name for name in world.attributes if name != "work_city"]
     mean = {part: float(np.mean([by[name] for name in counted])) for part, by in accuracy.items()}
-    n = len(held_out)
+    n, by_person = len(held_out), np.mean([right[name] for name in counted], axis=0)
     out = {
         "version": MEASURE.version,
         "mode": config.extraction.mode,
@@ -265,9 +269,13 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
         "attributes_trained": accuracy["trained"],
         "accuracy": mean["held_out"],
         "accuracy_trained": mean["trained"],
-        "accuracy_se_over_people": math.sqrt(
-            mean["held_out"] * (1 - mean["held_out"]) / (min(n, most or n) * len(counted))
-        ),
+        "accuracy_se_over_people": float(by_person.std(ddof=1)) / math.sqrt(len(by_person))
+        if len(by_person) > 1
+        else None,
+        "accuracy_interval": list(clustered_proportion(by_person)),
+        "attributes_interval": {
+            name: list(proportion(float(hits.mean()), len(hits))) for name, hits in right.items()
+        },
         "extractable_people": 2 * mean["held_out"] * n,
     }
     return MEASURE.returns(out)

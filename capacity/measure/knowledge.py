@@ -38,10 +38,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capacity.data import entropy, hashing, resolve
+from capacity.base.errors import ConfigError
+from capacity.data import entropy, hashing, lexicons, resolve
 from capacity.data.biographies import BiodWorld, BiosWorld, CorpusWorld
+from capacity.data.facts import Attribute, Facts
 from capacity.data.questions import context_of
 from capacity.declare import knowledge as declared
+from capacity.measure import corpus
 from capacity.measure.questions import (
     Asking,
     Question,
@@ -181,71 +184,94 @@ def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -
 def measure_corpus(
     world: CorpusWorld, asking: Asking, parameters: dict[str, int]
 ) -> dict[str, Any]:
-    """Names and values of an imported corpus where they first occur in a person's own texts, with
-    all that stands before them; values count log2(different values in the corpus) bits."""
-    content, n = world.lexicon.content, world.n_people
+    """Names and values of an imported corpus where a person's own texts state them, with all that
+    stands in front of them.
+
+    Bits are those beyond the frequencies of the values (`data/facts.py`); `bits_uniform` counts
+    log2(different values) instead. What no text states is not asked and adds none, so that both are
+    lower bounds then; averages are over those asked.
+    """
+    resolved, n, n_names = resolve.CorpusResolved(world.data), world.n_people, world.data.n_names
+    facts = lexicons.facts(world.lexicon, world.data)
     person = sample(world, asking.people)
-    names = ["person", *content["values"]]
-    nats = {name: [[] for _ in range(len(person))] for name in names}
-    hits = {name: [[] for _ in range(len(person))] for name in names}
-    for name in names:
-        for draw in range(asking.draws):
-            rows = []
-            for r, i in enumerate(person.tolist()):
-                spans = content["spans"][i]
-                if draw < len(spans) and spans[draw].get(name) is not None:
-                    rows.append((r, content["texts"][i][draw], *spans[draw][name]))
-            if rows:
-                r, text, begin, length = (
-                    torch.tensor(column, device=world.device) for column in zip(*rows, strict=True)
-                )
-                question = Question(
-                    torch.stack([torch.ones_like(text), text], 1), begin + 1, length
-                )
-                for at, nat, hit in zip(
-                    r.tolist(), *asking.ask(world.pieces, question), strict=True
-                ):
-                    nats[name][at].append(nat)
-                    hits[name][at].append(hit)
-    by_attribute, total_R, correct = {}, np.zeros(len(person)), []
-    for name in names:
-        found = [r for r in range(len(person)) if nats[name][r]]
-        p_R = np.array([np.mean(nats[name][r]) for r in found])
-        right = np.array([np.mean(hits[name][r]) for r in found])
-        bits = (
-            math.log2(len(content["values"][name]))
-            if name != "person"
-            else math.log2(world.data.n_names or n)
+    people = person.tolist()
+    answers = corpus.answers(world, facts, person, asking)
+    named, bits_R = answers.pop(None), np.zeros(len(people))
+    p1 = float(named.nats.mean()) if named.who else None
+    by_attribute, values, uniform, correct, guessed = {}, 0.0, 0.0, [], []
+    for name, about in facts.attributes.items():
+        told = answers[name]
+        if not told.who:  # of the people who were drawn nobody states it
+            continue
+        own = np.array([about.code_bits(people[r]) for r in told.who]) - told.nats / math.log(2)
+        bits_R[told.who] += own
+        values += about.stating * float(own.mean())
+        by_attribute[name] = _of_corpus(facts, about, told, float(own.mean()))
+        uniform += about.stating * by_attribute[name]["bits_uniform"]
+        correct.append(told.correct)
+        guessed.append(np.full(len(told.who), about.most_frequent))
+    name_bits = 0.0
+    if n_names is not None and p1 is not None:
+        bits_R[named.who] += math.log2(n_names) - named.nats / math.log(2)
+        name_bits = sum(facts.named_N) * (math.log2(n_names) - p1 / math.log(2))
+    if not by_attribute:
+        raise ConfigError(
+            f"measure.people={asking.people}: of the people drawn nobody's texts state a value; "
+            "ask more people"
         )
-        by_attribute[name] = _summary([p_R], [right], bits) | {"people": len(found)}
-        if name != "person":
-            correct.append(right)
-        if name != "person" or world.data.n_names is not None:
-            total_R[found] += p_R
-    p1 = by_attribute.pop("person")["nats"]
-    p2 = sum(a["nats"] for a in by_attribute.values())
-    name_bits = (
-        n * (math.log2(world.data.n_names) - p1 / math.log(2))
-        if world.data.n_names is not None
-        else 0.0
+    asked_for = facts.asked_for(n_names is not None)
+    unasked = facts.unasked(n_names is not None) + sum(
+        about.stating for name, about in facts.attributes.items() if name not in by_attribute
     )
-    held = name_bits + n * (world.lexicon.attribute_bits - p2 / math.log(2))
+    if n_names is not None and p1 is None:
+        unasked += sum(facts.named_N)
     out = {
         "p1_nats": p1,
-        "p2_nats": p2,
+        "p2_nats": sum(a["nats"] for a in by_attribute.values()),
         "attributes": by_attribute,
         "name_bits": name_bits,
-        "value_bits": held - name_bits,
-        "log2_names": None if world.data.n_names is None else math.log2(world.data.n_names),
-        "log2_values": world.lexicon.attribute_bits,
+        "value_bits": values,
+        "log2_names": None if n_names is None else math.log2(n_names),
+        "log2_values": sum(a["uniform_entropy_bits"] for a in by_attribute.values()),
+        "bits_uniform": name_bits + uniform,
+        "ceiling_bits_uniform": resolved.uniform_bits(n),
+        "accuracy_most_frequent": float(np.concatenate(guessed).mean()),
+        "values": asked_for,
+        "unasked_values": unasked,
+        "unasked_fraction": unasked / asked_for,
     }
-    return _finish(
+    right = np.concatenate(correct)
+    having = sum(about.having for about in facts.attributes.values())
+    stating = sum(facts.attributes[name].stating for name in by_attribute)
+    # a lower bound as well: what was not asked counts as not known
+    memorized = n * float(right.mean()) * stating / having
+    found = _finish(
         out,
         world,
         "text",
-        _Answers(person, held, resolve.of(world.data).bits(n), total_R, np.concatenate(correct)),
+        _Answers(person, name_bits + values, resolved.bits(n), -bits_R * math.log(2), right),
         parameters,
     )
+    return found | {"memorized_people": memorized}
+
+
+def _of_corpus(facts: Facts, about: Attribute, told: corpus.Answers, bits: float) -> dict[str, Any]:
+    """One attribute of a corpus, which of those asked have `bits` beyond the frequencies on
+    average."""
+    out = _summary([told.nats], [told.correct], about.bits)
+    out |= {
+        "bits": bits,
+        "contexts": told.texts,
+        "uniform_entropy_bits": about.uniform_bits,
+        "bits_uniform": about.uniform_bits - out["nats"] / math.log(2),
+        "accuracy_most_frequent": about.most_frequent,
+        "people": len(told.who),
+        "unasked": about.having - about.stating,
+        "shown_before": facts.shown[about.name] / about.stated_texts,
+    }
+    if why := facts.missed.get(about.name):
+        out["unasked_because"] = ", ".join(f"{n} {words}" for words, n in sorted(why.items()))
+    return out
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from capacity.config import Config
 from capacity.data import near_duplicates
 from capacity.feed.split import Split
-from capacity.fitting import membership
+from capacity.fitting import membership, separation
 from capacity.settings.data import text_data
 
 FEWEST = 2  # sequences of a side that a curve is made of
@@ -69,7 +69,7 @@ def measure(
     clean = ~seen & ~overlaps
     if count and seen.sum() >= FEWEST and clean.sum() >= FEWEST:
         out["without_overlap"] = {
-            name: membership.statistics(score[seen], score[clean], units=_units(units, seen, clean))
+            name: separation.statistics(score[seen], score[clean], units=_units(units, seen, clean))
             for name, score in scores.items()
         }
     if (levels := by_copies(table, scores["loss"], config.data.seq_len)) is not None:
@@ -136,7 +136,7 @@ def by_copies(
             "tpr_at_0.01": None,
         }
         if min(mine.sum(), theirs.sum()) >= FEWEST:
-            found = membership.statistics(
+            found = separation.statistics(
                 score[mine], score[theirs], units=_units(units, mine, theirs)
             )
             row |= {name: found[name] for name in ("auc", "auc_interval", "tpr_at_0.01")}

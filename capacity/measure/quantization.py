@@ -24,7 +24,7 @@ from capacity.declare.field import Measure, exactly
 from capacity.edits.quantize import quantize
 from capacity.model.gpt import GPT
 from capacity.model.qat import stored_bits
-from capacity.settings.quantize import Spec, spec_of, specs
+from capacity.settings.quantize import Quantize, Spec, spec_of, specs
 from capacity.settings.train import Train
 
 MEASURE = declared.MEASURE
@@ -72,7 +72,7 @@ def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
     }
 
 
-def asked(settings, record: dict | None = None) -> list[Spec]:
+def asked(settings: Quantize, record: dict | None = None) -> list[Spec]:
     """The variants that a run's settings ask for, and those that its record has already."""
     had = [
         spec_of(row)

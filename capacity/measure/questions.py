@@ -76,7 +76,7 @@ def ask(
     return nats.numpy(), hits.numpy()
 
 
-def starts(world, slots_RS: Tensor) -> Tensor:
+def starts(world: BiosWorld | BiodWorld, slots_RS: Tensor) -> Tensor:
     """Number of tokens in front of each slot [R, S]."""
     length = world.pieces.length[slots_RS]
     return length.cumsum(1) - length

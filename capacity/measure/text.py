@@ -17,7 +17,8 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.declare import text as declared
 from capacity.feed import split
-from capacity.fitting import membership
+from capacity.fitting import membership, separation
+from capacity.fitting.statistics import proportion
 from capacity.measure import provenance
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
@@ -83,12 +84,24 @@ def measure(
                 if S // d
             },
         }
+        written = columns["tail"][mask]
+        out[name]["extractable_interval"] = {
+            tokens: list(
+                proportion(
+                    part,
+                    separation.trials(
+                        written >= S - int(tokens), None if units is None else units[mask]
+                    ),
+                )
+            )
+            for tokens, part in out[name]["extractable"].items()
+        }
         out[name]["discoverable"] = {
             f"{n}": float(discoverable(columns["suffix_loss"][mask], n).mean()) for n in TRIES
         }
     attacks = membership.attacks(columns, zlib_bytes)
     out["membership"] = {
-        name: membership.statistics(score[seen], score[~seen], units=sides)
+        name: separation.statistics(score[seen], score[~seen], units=sides)
         for name, score in attacks.items()
     }
     prefix = dealt.pool.tokens_NS[dealt.held_out[0]][
@@ -106,7 +119,7 @@ def measure(
         config.measure.batch_tokens,
     )
     other = ~seen & (dealt.scored != dealt.held_out[0])
-    out["membership"]["recall"] = membership.statistics(
+    out["membership"]["recall"] = separation.statistics(
         columns["recall"][seen],
         columns["recall"][other],
         units=None if units is None else (units[seen], units[other]),
@@ -150,7 +163,7 @@ def exposures(
 ) -> list[dict]:
     """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per
     token, and the part of the canaries whose second half greedy decoding writes when given the
-    first."""
+    first, with its exact interval over canaries."""
 
     def scored(tokens: np.ndarray) -> dict[str, np.ndarray]:
         return sequences.scores(
@@ -166,7 +179,7 @@ def exposures(
     out = []
     for level in text_data(config.data).repeats:
         at = dealt.repeats == level
-        n = int(at.sum())
+        n, written = int(at.sum()), float((mine["tail"][at] >= S - S // 2).mean())
         out.append(
             {
                 "repeats": level,
@@ -177,7 +190,8 @@ def exposures(
                 "at_most": math.log2(len(dealt.candidates) + 1),
                 "loss_bits_per_token": float(mine["loss"][at].mean(dtype=np.float64))
                 / (S * math.log(2)),
-                "extractable": float((mine["tail"][at] >= S - S // 2).mean()),
+                "extractable": written,
+                "extractable_interval": list(proportion(written, n)),
             }
         )
     return out

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,13 +117,15 @@ _library.impl("short_causal_backward", _backward, "CPU")
 
 
 @torch.library.register_fake("capacity::short_causal", lib=_library)
-def _(q, k, v):
+def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n, _, T = q.shape
     return v.new_empty(v.shape), q.new_empty(n, T, T), q.new_empty(n, 1, T)
 
 
 @torch.library.register_fake("capacity::short_causal_backward", lib=_library)
-def _(dy, q, k, v, y, e, total):  # noqa: PLR0913  as above
+def _(  # noqa: PLR0913  as above
+    dy: Tensor, q: Tensor, k: Tensor, v: Tensor, y: Tensor, e: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
@@ -131,13 +134,13 @@ class _Grouped(torch.autograd.Function):
     [n, K, T]."""
 
     @staticmethod
-    def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
+    def forward(ctx: Any, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
         y, e, total = torch.ops.capacity.short_causal(q_nKT, k_nKT, v_nKT)
         ctx.save_for_backward(q_nKT, k_nKT, v_nKT, y, e, total)
         return y
 
     @staticmethod
-    def backward(ctx, dy_nKT: Tensor):
+    def backward(ctx: Any, dy_nKT: Tensor):
         return torch.ops.capacity.short_causal_backward(dy_nKT.contiguous(), *ctx.saved_tensors)
 
 
@@ -146,7 +149,7 @@ class _Softmax(torch.autograd.Function):
     which fuses its passes and could not look into `_Grouped`."""
 
     @staticmethod
-    def forward(ctx, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
+    def forward(ctx: Any, q_nKT: Tensor, k_nKT: Tensor, v_nKT: Tensor) -> Tensor:
         K, T = q_nKT.shape[1:]
         later_TT = torch.full((T, T), float("-inf"), dtype=q_nKT.dtype).triu_(1)
         scores = torch.baddbmm(
@@ -157,7 +160,7 @@ class _Softmax(torch.autograd.Function):
         return torch.bmm(v_nKT, p_nTT.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx, dy_nKT: Tensor):
+    def backward(ctx: Any, dy_nKT: Tensor):
         q_nKT, k_nKT, v_nKT, p_nTT = ctx.saved_tensors
         dv = torch.bmm(dy_nKT, p_nTT)
         dp = torch.bmm(dy_nKT.transpose(1, 2), v_nKT)

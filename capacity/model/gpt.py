@@ -92,7 +92,7 @@ class GPT:
         tf32: bool = False,
         qat: str = "none",
         qat_embeddings: bool = False,
-    ):
+    ) -> None:
         """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to
         before use, see `qat`."""
         assert not (bos and model.document_mask), (

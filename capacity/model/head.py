@@ -8,6 +8,8 @@ gradients are formed, in the forward pass, and the backward pass only scales the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,9 @@ class _MeanNLL(torch.autograd.Function):
     """mean_NLL[m] = mean over n of -log softmax(x[m] table[m]^T)[n, target[m, n]], in nats."""
 
     @staticmethod
-    def forward(ctx, x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor, in_tf32: bool) -> Tensor:
+    def forward(
+        ctx: Any, x_MND: Tensor, table_MVD: Tensor, target_MN: Tensor, in_tf32: bool
+    ) -> Tensor:
         if in_tf32:
             x_MND, table_MVD = tf32(x_MND), tf32(table_MVD)
         M, N, _ = x_MND.shape
@@ -66,7 +70,7 @@ class _MeanNLL(torch.autograd.Function):
         return loss_M / N
 
     @staticmethod
-    def backward(ctx, grad_M: Tensor):
+    def backward(ctx: Any, grad_M: Tensor):
         dx_MND, dtable_MVD = ctx.saved_tensors
         if dx_MND.dtype == torch.float16:
             scale = grad_M.view(-1, 1, 1) / ctx.N

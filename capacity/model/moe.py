@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,12 +108,12 @@ class _Rows(torch.autograd.Function):
     gather too. First derivatives only."""
 
     @staticmethod
-    def forward(ctx, x_AD: Tensor, index_B: Tensor, inverse_AJ: Tensor) -> Tensor:
+    def forward(ctx: Any, x_AD: Tensor, index_B: Tensor, inverse_AJ: Tensor) -> Tensor:
         ctx.save_for_backward(inverse_AJ)
         return _with_zeros(x_AD).index_select(0, index_B)
 
     @staticmethod
-    def backward(ctx, dy_BD: Tensor):
+    def backward(ctx: Any, dy_BD: Tensor):
         (inverse_AJ,) = ctx.saved_tensors
         dx_AJD = (
             _with_zeros(dy_BD).index_select(0, inverse_AJ.reshape(-1)).view(*inverse_AJ.shape, -1)

@@ -10,6 +10,8 @@ queries, keys and values but keep their own probabilities.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,11 +39,11 @@ class _Operand(torch.autograd.Function):
     """x in TF32; its gradient passes."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return tf32(x)
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return g
 
 
@@ -49,11 +51,11 @@ class _Product(torch.autograd.Function):
     """x; its gradient, an operand of the products of the backward pass, in TF32."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return tf32(g)
 
 

@@ -17,6 +17,7 @@ stored is what is used.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,21 +32,21 @@ class _Rounded(torch.autograd.Function):
     """Weights [..., in, out] or [..., rows, D] as their channels' values; the gradient passes."""
 
     @staticmethod
-    def forward(ctx, w: Tensor, levels: int, dim: int) -> Tensor:
+    def forward(ctx: Any, w: Tensor, levels: int, dim: int) -> Tensor:
         return rounded(w, levels, dim)
 
     @staticmethod
-    def backward(ctx, g: Tensor):
+    def backward(ctx: Any, g: Tensor):
         return g, None, None
 
 
 class _BF16(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, w: Tensor) -> Tensor:
+    def forward(ctx: Any, w: Tensor) -> Tensor:
         return w.bfloat16().float()
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return g
 
 
@@ -88,7 +89,7 @@ def stored_bits(levels: int, channels: int, inputs: int) -> int:
 class Aware:
     """What `train.qat` makes of the weights of a stack."""
 
-    def __init__(self, qat: str, maps: list[str], tables: list[str]):
+    def __init__(self, qat: str, maps: list[str], tables: list[str]) -> None:
         """Names of the maps [..., in, out] and tables [..., rows, D] that are quantized."""
         self.levels = LEVELS[qat]
         self.channels = dict.fromkeys(maps, -2) | dict.fromkeys(tables, -1)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.axis import Axis
+from matplotlib.collections import Collection, LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -21,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FixedLocator
+from matplotlib.transforms import Transform
 
 DASHES = {"-": "", "--": "5 3", ":": "1.5 2.5", "-.": "6 2.5 1.5 2.5"}
 SUPERSCRIPTS = str.maketrans(
@@ -93,17 +96,19 @@ def _panel(ax: Axes) -> dict[str, Any]:
     }
 
 
-def _axis(axis, scale: str, ends: tuple[float, float]) -> dict[str, Any]:
+def _axis(axis: Axis, scale: str, ends: tuple[float, float]) -> dict[str, Any]:
     if scale not in ("linear", "log"):
         raise Undrawable(f"a {scale} axis")
-    locator = axis.get_major_locator()
-    base = axis.get_transform().base if scale == "log" else None
+    locator: Any = axis.get_major_locator()
+    fixed = isinstance(axis.get_major_locator(), FixedLocator)  # its type lacks `locs`
+    transform: Any = axis.get_transform()  # of a log axis it has a base
+    base = transform.base if scale == "log" else None
     return {
         "scale": scale,
         "base": base,
         "ends": _numbers(ends),
         "label": plain(axis.get_label_text()),
-        "ticks": _numbers(cast(Any, locator).locs) if isinstance(locator, FixedLocator) else None,
+        "ticks": _numbers(locator.locs) if fixed else None,
     }
 
 
@@ -155,7 +160,7 @@ def _look(line: Line2D) -> dict[str, Any]:
     return look
 
 
-def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
+def _collection(artist: Collection, ax: Axes) -> tuple[float, dict] | None:
     if not artist.get_visible():
         return None
     mark = {"name": _name(artist), "xIn": "data", "yIn": "data"}
@@ -167,7 +172,7 @@ def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
     if _inside(at, ax) != ["data", "data"]:
         raise Undrawable(f"{type(artist).__name__} that is not in data")
     if isinstance(artist, PolyCollection):
-        face: Any = cast(Any, artist).get_facecolor()[0]
+        face = _first(artist.get_facecolor())
         return artist.get_zorder(), mark | {
             "kind": "area",
             "parts": [_numbers(path.vertices) for path in artist.get_paths()],
@@ -178,12 +183,12 @@ def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
         return artist.get_zorder(), mark | {
             "kind": "segments",
             "parts": [_numbers(part) for part in artist.get_segments()],
-            "color": to_hex(cast(Any, artist).get_color()[0]),
-            "width": float(cast(Any, artist).get_linewidth()[0]),
+            "color": to_hex(_first(artist.get_color())),
+            "width": float(_first(artist.get_linewidth())),
         }
     if isinstance(artist, PathCollection) and len(artist.get_facecolor()) <= 1:
         xy = np.asarray(artist.get_offsets(), float)
-        color = to_hex(cast(Any, artist).get_facecolor()[0])
+        color = to_hex(_first(artist.get_facecolor()))
         return artist.get_zorder(), mark | {
             "kind": "line",
             "x": _numbers(xy[:, 0]),
@@ -200,6 +205,11 @@ def _collection(artist, ax: Axes) -> tuple[float, dict] | None:
     raise Undrawable(type(artist).__name__)
 
 
+def _first(values: Any) -> Any:
+    """The first of a collection's colours or widths; matplotlib's types speak of a single one."""
+    return values[0]
+
+
 def _text(text: Text, ax: Axes) -> tuple[float, dict] | None:
     words = plain(text.get_text())
     mark: dict[str, Any] = {
@@ -207,8 +217,8 @@ def _text(text: Text, ax: Axes) -> tuple[float, dict] | None:
         "text": words.split("\n"),
         "color": to_hex(text.get_color()),
         "size": text.get_fontsize(),
-        "ha": cast(Any, text).get_ha(),
-        "va": cast(Any, text).get_va(),
+        "ha": text.get_horizontalalignment(),
+        "va": text.get_verticalalignment(),
         "dx": 0.0,
         "dy": 0.0,
         "halo": bool(text.get_path_effects()),
@@ -277,7 +287,7 @@ def _legend(legend: Legend) -> list[dict]:
     return out
 
 
-def _inside(transform, ax: Axes) -> list[str]:
+def _inside(transform: Transform, ax: Axes) -> list[str]:
     """For x and y: data, or axes, parts of the panel from its lower left corner."""
     across = [
         ("data" if part else "axes") for part in transform.contains_branch_seperately(ax.transData)
@@ -291,7 +301,7 @@ def _inside(transform, ax: Axes) -> list[str]:
     return across
 
 
-def _name(artist) -> str:
+def _name(artist: Artist) -> str:
     label = str(artist.get_label())
     name = label if not label.startswith("_") else artist.get_gid() or ""
     return plain(re.sub(r"^(runs|unit) ", "", name))
@@ -307,11 +317,11 @@ def _outline(marker: str) -> list[list[float]]:
     ]
 
 
-def _hex(color) -> str:
+def _hex(color: Any) -> str:
     return "none" if to_rgba(color)[3] == 0 else to_hex(color)
 
 
-def _numbers(values) -> Any:
+def _numbers(values: Any) -> Any:
     """Seven significant digits, as lists."""
     if np.ndim(values):
         return [_numbers(value) for value in values]

@@ -20,7 +20,7 @@ class Stop:
     """Turns SIGINT and SIGTERM into a flag that the loop looks at; also set when the parent process
     is gone."""
 
-    def __init__(self, parent: int | None = None):
+    def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
         self.parent = parent
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from capacity import records
@@ -36,7 +37,7 @@ class Mirror:
 
     def __init__(
         self, configs: list[Config], results: Path, study: str | None, wait_seconds: float = 0.0
-    ):
+    ) -> None:
         self.wandb, self.configs, self.results, self.study = (
             configs[0].wandb,
             configs,
@@ -82,7 +83,7 @@ class Mirror:
                 pass  # it ends by itself after GRACE_SECONDS
 
 
-def follow(results: Path, run_ids: list[str], settings: dict, ended) -> None:
+def follow(results: Path, run_ids: list[str], settings: dict, ended: Callable[[], bool]) -> None:
     """Copy metrics lines and final numbers of the runs to wandb until `ended()` and all is
     copied."""
     import wandb

@@ -204,7 +204,8 @@ class BiodData:
 class CorpusData:
     """Biographies of your own, such as bioR: a JSONL file with one person per line, {"person":
     "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of
-    the texts."""
+    the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}, see
+    data/people.py."""
 
     bos: ClassVar[bool] = False
     unit: ClassVar[str] = "people"
@@ -230,6 +231,13 @@ class CorpusData:
         "rows asked of the trained BPE; empty: until every word is one token",
         low=2,
         high=2**20,
+    )
+    missing_attributes: str = setting(
+        "refuse",
+        "a person without one of the attributes (absent or null): refuse the file, or allow: this "
+        "person is not asked for it",
+        choices=("refuse", "allow"),
+        neutral="refuse",
     )
 
 

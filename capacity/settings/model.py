@@ -97,7 +97,7 @@ class Model:
         neutral=0.01,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.n_kv_heads == self.n_heads:  # two spellings of one model have one identity
             object.__setattr__(self, "n_kv_heads", None)
 

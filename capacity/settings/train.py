@@ -68,6 +68,6 @@ class Train:
     )
     momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.qat == "none":  # two spellings of one run have one identity
             object.__setattr__(self, "qat_embeddings", False)

@@ -34,6 +34,8 @@ def summary(plan: Plan) -> str:
         f"{len(study.runs)}, of {plural(models, 'model')}: {', '.join(states)}, {len(todo)} to do",
     )
     lines += _line("data", _data_line(study))
+    for note in dict.fromkeys(n for run in study.runs for n in run.resolved.notes(run.items)):
+        lines += _line("note", note)
     lines += _line(
         "parameters",
         f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "

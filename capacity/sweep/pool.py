@@ -172,7 +172,7 @@ class _State:
     """What a pack is doing, for `capacity status` on another machine. Only a report: records and
     checkpoints decide."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path, self.written = path.with_suffix(".state.json"), 0.0
         self.about = {
             "host": socket.gethostname(),

@@ -68,7 +68,7 @@ CHANGED = (
 class Stack:
     """The static parts of M runs that train together, on one device."""
 
-    def __init__(self, configs: list[Config], device: torch.device, parts: int = 1):
+    def __init__(self, configs: list[Config], device: torch.device, parts: int = 1) -> None:
         """parts: in which a batch is computed, one after the other, to save memory."""
         assert len({stack_key(c) for c in configs}) == 1, (
             "runs of different shapes cannot share a stack"

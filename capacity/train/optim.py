@@ -54,7 +54,7 @@ class Schedule:
     """The numbers of each step of M members, each with a schedule of its own: columns over members,
     fp64 on the host."""
 
-    def __init__(self, members: list[Train], steps: list[int]):
+    def __init__(self, members: list[Train], steps: list[int]) -> None:
         def column(name: str) -> np.ndarray:
             return np.array([getattr(t, name) for t in members], np.float64)
 
@@ -174,7 +174,7 @@ class Muon:
         matrices: list[tuple[int, tuple[int, ...], list[int]]],
         size: int,
         device: torch.device,
-    ):
+    ) -> None:
         """matrices: as `GPT.matrices` gives them; size: P."""
         self.groups: dict[tuple[int, int], list[Tensor]] = {}
         everywhere = torch.zeros(size, dtype=torch.bool)

@@ -12,8 +12,7 @@ from capacity.analysis.precision import bit_widths as precision
 from capacity.analysis.text import forgetting
 from capacity.analysis.text import membership_law as membership
 from capacity.base.scores import write_scores
-from capacity.fitting import capacity_forms
-from capacity.fitting import membership as statistics
+from capacity.fitting import capacity_forms, separation
 from capacity.settings.quantize import specs
 from capacity.study import load_study
 
@@ -247,7 +246,7 @@ def text(config, results):
     )
     other = ~seen & mine if (~seen & mine).any() else rows < ROWS
     member = seen & mine if seen.any() else rows >= ROWS
-    told = statistics.statistics(-loss[member], -loss[other], n_boot=10)
+    told = separation.statistics(-loss[member], -loss[other])
     if (
         data.trained_on == "members"
     ):  # exactly on the law, so that a fit is asked for what it must find

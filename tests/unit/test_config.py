@@ -269,6 +269,7 @@ def test_every_setting_has_a_case_here():
         "data.lexicon",
         "data.path",
         "data.n_names",
+        "data.missing_attributes",
         "extraction.mode",
         "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
         "data.source",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from capacity.analysis import labels
+from capacity.analysis import labels, refused
 from capacity.analysis.facts import reading
 from capacity.analysis.random import plateaus
 from capacity.analysis.table_checks import shown_rising
@@ -64,8 +64,9 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     if len(found := labels.families(study.runs)) > 1:
         raise ValueError(f"runs on {' and '.join(found)}: no number is the same for both")
     (kind,) = found
+    table = refused.set_aside(table)
     if "finished" not in set(table.status):
-        raise ValueError("no finished run to compare")
+        raise ValueError("; ".join(["no finished run to compare", *refused.told(table)]))
     if value is None:
         rows, number = _stored(table, kind)
     else:

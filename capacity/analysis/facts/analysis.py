@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from capacity.analysis import labels
+from capacity.analysis import labels, refused
 from capacity.analysis.facts import arms, exposures, peaks, reading, selection, verdicts
 from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding, Options, head
@@ -133,7 +133,8 @@ def _flags(runs: Frame) -> dict[str, list[str]]:
         "negative": done[done.bits <= 0],
         "above_ceiling": done[done.bits > most],
     }
-    return {name: sorted(rows.run_id) for name, rows in flagged.items()}
+    out = {name: sorted(rows.run_id) for name, rows in flagged.items()}
+    return out | refused.by_reason(runs)
 
 
 def exposure_laws(runs: Frame) -> list[ExposureLaw]:

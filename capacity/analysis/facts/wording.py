@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from capacity.analysis import published_rows
+from capacity.analysis import published_rows, refused
 from capacity.analysis.document import (
     FAILED,
     GAIN,
@@ -99,6 +99,19 @@ _RUN_COLUMNS = [
 ]
 
 
+def _flags(fit: Fit) -> list[Flag]:
+    """Those of every study, and why runs were refused."""
+    flags = fit["flags"]
+    return [
+        *(Flag(name, meaning, flags[key]) for key, name, meaning in FLAGS),
+        *(
+            Flag(key.replace("_", "-"), f"refused: {why}", flags[key])
+            for key, why in refused.WHY.items()
+            if key in flags
+        ),
+    ]
+
+
 def columns(runs: Frame) -> list[RunColumn]:
     """The columns of the table of runs in which some run has something."""
     wanted = [*_RUN_COLUMNS, *GAIN]
@@ -129,7 +142,7 @@ def document(finding: Finding) -> Document:
         f"Knowledge in {fit['study']}: R = learned bits per parameter",
         [*_levels(fit), *_verdicts(fit), *_plateaus(fit)],
         sections,
-        [Flag(name, meaning, fit["flags"][key]) for key, name, meaning in FLAGS],
+        _flags(fit),
         _notes(fit),
         _conventions(fit),
         CAPTIONS,
@@ -360,7 +373,7 @@ def _exposure_law(law: ExposureLaw) -> Law:
             symbol,
             estimate["value"],
             unit,
-            [Interval("over runs", estimate["interval"], "too few runs", True)],
+            [Interval("over runs", estimate["interval"], "these runs do not determine it", True)],
         )
         for symbol, estimate, unit in shown
     ]

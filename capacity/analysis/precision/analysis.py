@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from capacity import records, run_table
+from capacity.analysis import refused
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.finding import head as head_of
 from capacity.analysis.precision import bit_widths
@@ -301,6 +302,7 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
     for status in ("failed", "missing"):
         if ids := list(table.run_id[table.status == status]):
             out.append(f"{plural(len(ids), 'run')} {status}: {some(ids)}")
+    out += refused.told(table)
     if without_rows:
         out.append(
             f"{plural(len(without_rows), 'finished run')} not quantized yet, as their settings "
@@ -331,7 +333,8 @@ def rows_of(table: Frame, configs: Sequence[Config], results: Path) -> tuple[Fra
             f"run {silent[0]}{others}: finished before records said what a run stores; measure "
             "again: capacity measure --study STUDY"
         )
-    quantized = run_table.quantized_table(results, [*configs])
+    used = set(table.run_id[table.status != "refused"])
+    quantized = run_table.quantized_table(results, [c for c in configs if c.run_id in used])
     have = set(quantized.run_id) if len(quantized) else set()
     without = [
         run.run_id

@@ -18,8 +18,8 @@ import pandas as pd
 
 from capacity import archive
 from capacity.analysis.text.schema import Frame
-from capacity.fitting import membership
-from capacity.fitting.statistics import t_interval
+from capacity.fitting import membership, separation
+from capacity.fitting.statistics import share_interval
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 # shadow models that differ by their seeds only
@@ -103,7 +103,21 @@ def joined(
     runs = table.merge(more, on="run_id", how="left").sort_values(
         ["trained_on", "label", "tokens_per_parameter", "seed"], ignore_index=True
     )
-    return runs, pd.concat(found.curves, ignore_index=True)
+    return _with_widths(runs), pd.concat(found.curves, ignore_index=True)
+
+
+def _with_widths(runs: Frame) -> Frame:
+    """The runs, with an interval of each AUC of 0 or 1 in place of that of records before
+    2026-11-28, whose bootstrap of sequences gave it no width."""
+    for name in SINGLE:
+        if f"{name}_auc_low" not in runs:
+            continue
+        for i in runs.index[runs[f"{name}_auc"].isin([0.0, 1.0])]:
+            others = runs.n_others[i] - (name == "recall")  # its prefix is one of them
+            runs.loc[i, [f"{name}_auc_low", f"{name}_auc_high"]] = separation.separated_interval(
+                runs[f"{name}_auc"][i], int(runs.n_members[i]), int(others)
+            )
+    return runs
 
 
 def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined) -> None:
@@ -281,9 +295,9 @@ def _reference_attack(
 
 
 def _statistics(name: str, score: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    found = membership.statistics(score[seen], score[~seen], n_boot=100)
+    found = separation.statistics(score[seen], score[~seen])
     return {
-        f"{name}_{key}": value for key, value in found.items() if not isinstance(value, list)
+        f"{name}_{key}": value for key, value in found.items() if not key.endswith("_interval")
     } | {f"{name}_auc_low": found["auc_interval"][0], f"{name}_auc_high": found["auc_interval"][1]}
 
 
@@ -327,8 +341,9 @@ def _shadow_attacks(
 
 def over_models(runs: Frame) -> Frame:
     """By set of models that differ by their seeds, and attack: each statistic's mean with a 95%
-    interval over models (Student's t; they share members, shadows and references, so that it is
-    about training, not about another text), and the interval over sequences, mean of the models'
+    interval over models (Student's t within [0, 1], none where all are equal; they share members,
+    shadows and references, so that it is about training, not about another text), and the interval
+    over sequences, mean of the models'
     own."""
     rows = []
     by = ["trained_on", "label", "tokens_per_parameter"]
@@ -349,7 +364,7 @@ def _means(models: Frame, attack: str) -> dict[str, float]:
     for name in ("auc", "advantage", "f1_median", *(f"tpr_at_{x:g}" for x in membership.FPRS)):
         column = f"{attack}_{name}"
         values = models[column].dropna().to_numpy(float) if column in models else []
-        low, high = t_interval(values)
+        low, high = share_interval(values)
         row |= {
             name: float(np.mean(values)) if len(values) else math.nan,
             f"{name}_low": low,

@@ -140,7 +140,10 @@ def _canaries(found: Canaries) -> list[Law]:
             Law(
                 f"canaries, {name}",
                 form,
-                [_estimate(letter, n, "", "over runs", "too few runs") for letter, n in asked],
+                [
+                    _estimate(letter, n, "", "over runs", "these runs do not determine it")
+                    for letter, n in asked
+                ],
                 [f"{law['points']} points of {law['runs']} runs"],
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import pandas as pd
@@ -340,14 +340,13 @@ def _shadows(attacks: Frame) -> list[str]:
     names = {"lira": "LiRA", "rmia": "RMIA", "loss": "the loss alone"}
     rows = {words: same.loc[name] for name, words in names.items() if name in same.index}
     aucs = ", ".join(
-        f"{words} **{digits(row.auc)}** {ends([row.auc_low, row.auc_high])}"
+        f"{words} **{digits(row.auc)}** {_between(row, 'auc', digits)}".rstrip()
         for words, row in rows.items()
     )
-    rates = ""
-    if "tpr_at_0.01" in same and pd.notna(lira["tpr_at_0.01"]):
+    rates, rate = "", "tpr_at_0.01"
+    if rate in same and pd.notna(lira[rate]):
         rates = " Members detected at 1% false positives: " + ", ".join(
-            f"{words} {percent(row['tpr_at_0.01'])} "
-            f"[{percent(row['tpr_at_0.01_low'])}, {percent(row['tpr_at_0.01_high'])}]"
+            f"{words} {percent(row[rate])} {_between(row, rate, percent)}".rstrip()
             for words, row in rows.items()
             if words != "RMIA"
         )
@@ -357,3 +356,11 @@ def _shadows(attacks: Frame) -> list[str]:
         f"targets, {lira.label} at {digits(lira.tokens_per_parameter)} tokens per parameter)."
         f"{rates}"
     ]
+
+
+def _between(row: Frame, name: str, words: Callable[[float], str]) -> str:
+    """The interval of a row's mean over models in brackets, or that all models are equal."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(low):
+        return "in every model" if row.models > 1 else ""
+    return f"[{words(low)}, {words(high)}]"

@@ -160,10 +160,10 @@ def target(
         {"row": rows.astype(np.int64), "seen": seen.astype(np.uint8), **columns},
         run_id,
     )
-    from capacity.fitting import membership
+    from capacity.fitting import separation
 
     stats = (
-        membership.statistics(-loss[seen], -loss[~seen], n_boot=10)
+        separation.statistics(-loss[seen], -loss[~seen])
         if seen.any() and not seen.all()
         else {"auc": 0.5, "f1_median": 0.5}
     )

@@ -3,6 +3,7 @@ that names the file, the line, a sample and the remedy."""
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -269,3 +270,111 @@ def test_any_bytes_are_a_table_or_one_line(tmp_path_factory, content):
         assert len(points_file.read(path, []))
     except ConfigError as error:
         assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_one_budget_prints_no_interval_for_what_it_cannot_tell(capsys):
+    args = ["fit", "chinchilla", str(CASES / "fit_one_budget.csv"), "--y", "loss"]
+    args += ["--x", "parameters=N", "--x", "tokens=D", "--at", "parameters=1e9,tokens=1e11"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for name in ("e", "b", "beta"):
+        assert re.search(rf"^    {name} +[\d.,]+ +not identified", out, re.MULTILINE)
+    assert re.search(r"^    alpha +0\.2669 +\[", out, re.MULTILINE)
+    words = " ".join(out.split())
+    assert "leave every fitted value as it is, because tokens is 4.4e+09 at every point" in words
+    assert "tokens = 1e+11: 1.819 nats per token (no interval: not identified" in words
+    assert "beta" not in words.split("by other losses:")[1]
+
+
+def _sweep(tmp_path):
+    """Losses of a grid of sizes and tokens, three learning rates each, of which one is best."""
+    dice = np.random.default_rng(0)
+    n, d, lr = (a.ravel() for a in np.meshgrid([1e7, 3e7, 1e8, 3e8], [1e9, 3e9, 1e10], [1, 2, 3]))
+    loss = 1.8 + 480 / n**0.35 + 2000 / d**0.35
+    worse = np.where(lr == 2, 0.0, dice.uniform(0.05, 0.3, len(n)))
+    noise = 0.002 * dice.standard_normal(len(n))
+    table = pd.DataFrame({"N": n, "C": 6 * n * d, "D": d, "lr": lr, "loss": loss + worse + noise})
+    table = table.sample(frac=1, random_state=1)
+    table.to_csv(tmp_path / "sweep.csv", index=False)
+    table[table.lr == 2].to_csv(tmp_path / "best.csv", index=False)
+
+
+def test_the_best_of_each_group_is_fitted_and_its_bias_is_told(tmp_path, capsys):
+    _sweep(tmp_path)
+
+    def fit_it(name, *options, tokens="D"):
+        out = tmp_path / "o.json"
+        args = ["fit", "chinchilla", str(tmp_path / name), "--y", "loss", "--x", "parameters=N"]
+        args += ["--x", f"tokens={tokens}", *options, "--output", str(out)]
+        assert main(args) == 0
+        return json.loads(out.read_text())["fits"][0]["record"], capsys.readouterr()
+
+    best, _ = fit_it("best.csv")
+    for groups, tokens in (("N,D", "D"), ("N, C/6/N", "C/6/N")):
+        named = ", ".join(map(str.strip, groups.split(",")))
+        found, told = fit_it("sweep.csv", "--best-per", groups, tokens=tokens)
+        for name, entry in best["parameters"].items():
+            assert found["parameters"][name]["value"] == pytest.approx(entry["value"], rel=1e-6)
+        assert found["points"]["left_out"] == {f"not the best per {named}": 24}
+        assert (
+            f"best per {named}: 12 rows of 36 kept, the lowest loss of 3 rows each; the lowest of "
+            "k noisy rows lies below their mean, here by 0.85 standard deviations" in told.err
+        )
+    tie, told = fit_it("sweep.csv", "--best-per", "N,D", "--tie", "alpha=beta")
+    assert "alpha, beta" in told.out and "alpha" not in tie["parameters"]
+    assert tie["parameters"]["beta"]["value"] == pytest.approx(0.35, abs=0.02)
+
+
+def test_the_mean_of_the_largest_of_some_normal_numbers_is_the_published_one():
+    """Closed forms: 0, 1 / sqrt(pi), 3 / (2 sqrt(pi)); k = 10 from tables (Teichroew 1956)."""
+    root = np.sqrt(np.pi)
+    for k, mean in ((1, 0.0), (2, 1 / root), (3, 1.5 / root), (10, 1.5387527308)):
+        assert points_table.largest_of(k) == pytest.approx(mean, abs=1e-9)
+
+
+def test_the_highest_is_the_best_of_what_is_held(tmp_path, capsys):
+    table = pd.read_csv(CASES / "fit_plain.csv")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    found, notes = fitted(tmp_path, capsys, tmp_path / "t.csv", "--best-per", "parameters")
+    best = table.sort_values("bits").groupby("parameters").tail(1)
+    assert found["points"]["fitted"] == 4 and "the highest bits of 2 rows each" in notes
+    ratio = np.exp(np.log(best.bits / best.parameters).mean())
+    assert found["parameters"]["alpha"]["value"] == pytest.approx(ratio, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "options,said",
+    [
+        (["--best-per", "parameters,seed"], "no column 'seed'"),
+        (["--best-per", "parameters", "--lower-bound", "low"], "a bound is no best, leave it out"),
+        (["--tie", "alpha=beta"], "capacity_linear has no parameter"),
+        (["--tie", "alpha"], "--tie alpha: expected PARAMETER=PARAMETER"),
+        (["--fix", "gamma=1"], "capacity_linear has no parameter 'gamma'"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(tmp_path, capsys, options, said):
+    pd.read_csv(CASES / "fit_plain.csv").assign(low="false").to_csv(tmp_path / "t.csv", index=False)
+    assert main([*FIT, str(tmp_path / "t.csv"), "--y", "bits", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_rows_that_decide_a_parameter_are_named_with_what_it_is_without_them(tmp_path, capsys):
+    dice = np.random.default_rng(4)
+    p = np.geomspace(1e3, 1e6, 24)
+    y = 2.5 * p**1.05 * np.exp(0.01 * dice.standard_normal(24))
+    y[20] *= 1.5
+    pd.DataFrame({"parameters": p, "bits": y}).to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "o.json"
+    args = ["fit", "capacity_power", str(tmp_path / "t.csv"), "--y", "bits", "--delta", "inf"]
+    assert main([*args, "--output", str(out)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    (row,) = json.loads(out.read_text())["fits"]
+    assert row["influence"]["rows"] == [22] and row["influence"]["counted_by"] == "line"
+    assert re.search(r"! 1 of 24 points \(line 22\) decides gamma: without it it is 1\.0[45]", told)
+    pd.DataFrame({"parameters": p, "bits": y}).drop(20).to_csv(tmp_path / "t.csv", index=False)
+    assert main([*args, "--output", str(out)]) == 0
+    (other,) = json.loads(out.read_text())["fits"]
+    assert other["values"] == pytest.approx(row["influence"]["values"], rel=1e-9)
+    assert other["influence"] is None

@@ -9,7 +9,8 @@ import torch
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.data import lexicons
-from capacity.data.corpus import normalized, read_people
+from capacity.data.corpus import read_people
+from capacity.data.people import normalized
 from capacity.feed.stream import MemberStream
 from capacity.measure import knowledge
 from capacity.measure.questions import Asking
@@ -59,9 +60,17 @@ def world(path, **data):
         (json.dumps(entry(7) | {"attributes": {}}), ["people.jsonl:3", "attributes"]),
         (
             json.dumps(entry(7) | {"attributes": {"city": 3, "job": "cook"}}),
-            ["people.jsonl:3", "attributes"],
+            ["people.jsonl:3", "'city' is 3", '"3"'],
         ),
-        (json.dumps(entry(7) | {"attributes": {"city": "Rome"}}), ["people.jsonl:3", "city, job"]),
+        (
+            json.dumps(entry(7) | {"attributes": {"city": "Rome"}}),
+            ["people.jsonl:3", "'job' is missing", "here: city", "city, job", "missing_attributes"],
+        ),
+        (
+            json.dumps(entry(7) | {"attributes": {"city": "Rome", "job": "cook", "pet": "cat"}}),
+            ["people.jsonl:3", "'pet' is not one of"],
+        ),
+        ('{"person": "A", "person": "B"}', ["people.jsonl:3", '"person" is there twice']),
         (json.dumps(entry(7) | {"texts": []}), ["people.jsonl:3", "texts"]),
         (json.dumps(entry(7) | {"texts": "x"}), ["people.jsonl:3", "texts"]),
         (json.dumps(entry(1)), ["people.jsonl:3", "twice", "line 2"]),

@@ -664,23 +664,6 @@ def test_exposure_grows_with_repeats(here):
     assert main(["measure", config.run_id, "--results", str(here)]) == 0
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 12), st.integers(0, 10**6))
-def test_bootstrap_samples_are_those_of_a_plain_loop(m, o, values, seed):
-    dice = np.random.default_rng(seed)
-    members, others = (
-        dice.integers(0, values, m).astype(np.float32),
-        dice.integers(0, values, o).astype(np.float32),
-    )  # with many ties
-    found = membership.resampled(members, others, 5, np.random.default_rng(seed))
-    dice = np.random.default_rng(seed)
-    for row in found:
-        mine, theirs = dice.choice(members, m), dice.choice(others, o)
-        assert row == pytest.approx(
-            [membership.auc(mine, theirs), membership.f1_median(mine, theirs)], abs=1e-9
-        )
-
-
 def test_what_chance_does_to_a_bag_of_words_is_measured_and_not_assumed():
     dice = np.random.default_rng(0)
     independent = dice.integers(1, 200, (1500, 16))

@@ -295,6 +295,10 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
             "bits_se": found["bits_se_over_people"],
             "bits_per_parameter": found["bits"] / parameters["paper"],
         }
+        if kind == "corpus":
+            names = ("bits_uniform", "ceiling_bits_uniform", "accuracy_most_frequent")
+            names += ("values", "unasked_values", "unasked_fraction")
+            expected |= {name: found[name] for name in names}
         if kind == "bios":
             expected["extraction_accuracy"] = measures["extraction"]["accuracy"]
     assert run.summary.pop("status") == "finished"

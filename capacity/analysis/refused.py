@@ -1,0 +1,65 @@
+"""Finished runs whose bits no law may use: of imported corpora those with too many values that were
+not asked for, and those that an older version measured by another convention.
+
+They keep their numbers and get the status "refused", so that nothing that reads finished runs sees
+them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from capacity.base.frames import Frame
+from capacity.base.words import plural, some
+from capacity.data.facts import MOST_UNASKED
+
+# Key of a flag -> what the runs are, in words.
+UNASKED, OLD = "unasked", "old_convention"
+WHY = {
+    UNASKED: f"over {MOST_UNASKED:.0%} of the values not asked for, so that bits are a lower bound "
+    "that says little: no law uses them",
+    OLD: "measured by an older version, which took all values for equally likely and unasked ones "
+    "for asked: measure again (capacity measure)",
+}
+
+
+def reason(kind: str, unasked: float) -> str:
+    """The key of WHY for a finished run on this kind of data, empty where laws may use it.
+    unasked: part of its values that was not asked for; NaN where the record does not say it."""
+    if kind != "corpus":
+        return ""
+    return OLD if math.isnan(unasked) else UNASKED if unasked > MOST_UNASKED else ""
+
+
+def set_aside(table: Frame) -> Frame:
+    """The table with status "refused", and a key of WHY in the column `refused`, for such runs; as
+    it is where there are none. table: of `run_table.table`."""
+    if "kind" not in table:
+        return table
+    unasked = table.get("unasked_fraction", pd.Series(math.nan, table.index))
+    why = [
+        reason(kind, float(part)) if status == "finished" else ""
+        for kind, status, part in zip(table.kind, table.status, unasked, strict=True)
+    ]
+    if not any(why):
+        return table
+    status = ["refused" if key else state for key, state in zip(why, table.status, strict=True)]
+    return table.assign(status=status, refused=why)
+
+
+def by_reason(table: Frame) -> dict[str, list[str]]:
+    """Refused runs by key of WHY, empty where there are none."""
+    if "refused" not in table:
+        return {}
+    found = {key: sorted(table.run_id[table.refused == key]) for key in WHY}
+    return {key: runs for key, runs in found.items() if runs}
+
+
+def told(table: Frame) -> list[str]:
+    """The refused runs, a sentence for each reason."""
+    return [
+        f"{plural(len(runs), 'finished run')} refused: {WHY[key]} ({some(runs)})"
+        for key, runs in by_reason(table).items()
+    ]
