@@ -282,10 +282,6 @@ def check(config: Config) -> None:
             f"data.questions=true, so that the "
             "vocabulary has the words of the questions"
         )
-    if config.data.kind in ("bios", "biod", "corpus"):
-        asked = config.extraction.mode != "none"
-        measure = config.measure
-        questions.check(worded_data(config.data), measure.context, measure.contexts, asked)
     quantization.check(config.quantize, config.model, config.train.qat)
     _check_heads(config.model)
     _check_parts(config.model, config.data)
@@ -300,6 +296,14 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, TextData):
         checks.check_views(config.data, config.steps, config.train.batch_size)
+
+
+def check_questions(config: Config) -> None:
+    """ConfigError where the model has too few positions for the questions that it will be asked
+    about people. For settings that a person gives: of a run that is there, it is known."""
+    if config.data.kind in ("bios", "biod", "corpus"):
+        asked, measure = config.extraction.mode != "none", config.measure
+        questions.check(worded_data(config.data), measure.context, measure.contexts, asked)
 
 
 def _check_coupled(config: Config) -> None:
