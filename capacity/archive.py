@@ -38,6 +38,8 @@ RECORDS, SCORES = "records.jsonl.gz", "scores.safetensors.gz"
 SITE = ("cluster", "wandb")  # sections of a record's settings that are about a machine or its user
 LARGEST_SCORES = 2**20  # bytes of a file that can be committed beside a fit
 EXACT = ("loss",)  # columns of scores that are kept to the bit, as float32
+# whole numbers of 32 bits that are kept where a run has them: of the pool's rows, and of the run
+OF_ROWS, OF_RUN = ("unit", "copies"), ("shared",)
 RATES = " at rates"  # ends the name of what is kept of a column that only ROC curves are made of
 
 
@@ -152,10 +154,10 @@ def pack_scores(
 ) -> bytes:
     """Tables of scores by run as bytes of `SCORES`.
 
-    Kept are row, seen and zlib, and to the bit the columns EXACT. passing: run -> column -> int32
-    [rates], of columns that only ROC curves are made of, how many pass at each rate of the curve;
-    kept under the column's name and RATES. Runs that were scored on the first rows of others' share
-    them.
+    Kept are row, seen and zlib, OF_ROWS and OF_RUN, and to the bit the columns EXACT. passing: run
+    -> column -> int32 [rates], of columns that only ROC curves are made of, how many pass at each
+    rate of the curve; kept under the column's name and RATES. Runs that were scored on the first
+    rows of others' share them.
     """
     import numpy as np
     from safetensors.numpy import save
@@ -163,29 +165,38 @@ def pack_scores(
     tensors: dict[str, np.ndarray] = {}
     about: dict[str, dict] = {}
     by_length = sorted(tables, key=lambda run_id: (-len(tables[run_id]["row"]), run_id))
-    lists: list[tuple[np.ndarray, np.ndarray]] = []
+    lists: list[dict[str, np.ndarray]] = []
     for run_id in by_length:
         table = tables[run_id]
-        row, zlib = table["row"].astype(np.int32), table["zlib"].astype(np.int32)
-        if not ((row == table["row"]).all() and (zlib == table["zlib"]).all()):
+        mine = {name: table[name].astype(np.int32) for name in _of_rows(table)}
+        if any((column != table[name]).any() for name, column in mine.items()):
             raise ValueError(f"scores of run {run_id}: rows and bytes beyond 32 bits")
-        n = len(row)
+        n = len(mine["row"])
         same = [
             i
-            for i, (rows, bytes_) in enumerate(lists)
-            if (rows[:n] == row).all() and (bytes_[:n] == zlib).all()
+            for i, known in enumerate(lists)
+            if known.keys() == mine.keys()
+            and all((known[name][:n] == column).all() for name, column in mine.items())
         ]
         if not same:
-            lists.append((row, zlib))
+            lists.append(mine)
         about[run_id] = {"list": same[0] if same else len(lists) - 1, "sequences": n}
         tensors[f"{run_id}/seen"] = np.packbits(table["seen"].astype(bool))
         for name in EXACT:
             tensors[f"{run_id}/{name}"] = _planes(table[name].astype(np.float32, casting="no"))
+        for name in OF_RUN:
+            if name in table:
+                tensors[f"{run_id}/{name}"] = _planes(table[name].astype(np.int32, casting="no"))
         for name, counts in passing.get(run_id, {}).items():
             tensors[f"{run_id}/{name}{RATES}"] = counts.astype(np.int32, casting="safe")
-    for i, (row, zlib) in enumerate(lists):
-        tensors |= {f"row/{i}": _planes(row), f"zlib/{i}": _planes(zlib)}
+    for i, columns in enumerate(lists):
+        tensors |= {f"{name}/{i}": _planes(column) for name, column in columns.items()}
     return _gzip(save(tensors, metadata={"runs": json.dumps(about, sort_keys=True)}))
+
+
+def _of_rows(table: Mapping[str, np.ndarray]) -> list[str]:
+    """Columns that runs of one pool share, of those that a table has."""
+    return ["row", "zlib", *(name for name in OF_ROWS if name in table)]
 
 
 def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -215,6 +226,12 @@ def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
                 if key.startswith(f"{run_id}/")
             }
             table |= {name: _whole(mine[name], np.float32) for name in EXACT}
+            table |= {name: _whole(mine[name], np.int32) for name in OF_RUN if name in mine}
+            table |= {
+                name: _whole(tensors[f"{name}/{i}"], np.int32)[:n]
+                for name in OF_ROWS
+                if f"{name}/{i}" in tensors
+            }
             out[run_id] = table | {
                 name: tensor for name, tensor in mine.items() if name.endswith(RATES)
             }

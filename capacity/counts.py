@@ -59,6 +59,11 @@ def parameters(
     }
 
 
+def used_parameters(model: Model, total: int, vocab_size: int, used_rows: int) -> int:
+    """`total` without the rows of embedding and untied head that no text uses; BOS is in use."""
+    return total - (vocab_size - used_rows) * model.d_model * (1 if model.tied else 2)
+
+
 def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> float:
     """Floating-point operations of one forward pass per predicted token: 2 per multiply-add of a
     matrix product.

@@ -181,8 +181,14 @@ def _facts(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
 
 def _text(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     """Of text: what the run was trained on, tokens per parameter, and settings."""
-    data = text_data(config.data)
-    return {
+    data, more = text_data(config.data), {}
+    if record and (used := record["parameters"].get("used")):  # older records do not say it
+        tokens = config.trained_items * data.seq_len
+        more = {"parameters_used": used, "tokens_per_parameter_used": tokens / used}
+        for name in ("used_rows", "fitting_vocab_size"):
+            if name in record["data"]:
+                more[name] = record["data"][name]
+    return more | {
         "exposures": config.exposures,
         "trained_on": data.trained_on,
         "pool": text.pool_digest(data),

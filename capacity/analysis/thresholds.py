@@ -6,6 +6,8 @@ and the flags of a report show what each does.
 
 from __future__ import annotations
 
+from capacity.fitting import membership
+
 # Relative gain of bits over the last tenth of training above which a run counts as still rising: at
 # this pace another tenth could add 2% again. Under a learning rate that decays to zero a small gain
 # proves little; a doubled budget does.
@@ -35,3 +37,7 @@ FEW_DOF = 4
 # Standard deviations of random splits from 0.5 beyond which a bag of words, which sees no model,
 # separates members from others: the split is then broken, and no attack on it means anything.
 BROKEN_SPLIT = 4.0
+
+# Part of the held-out sequences that may share tokens in a row with the training set: more of them
+# alone could fill the false positives of TPR at 1% FPR, and no verdict on membership is given.
+OVERLAP = membership.OVERLAP_LIMIT

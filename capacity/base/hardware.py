@@ -76,6 +76,17 @@ def refused_threads(wanted: int | None) -> str:
     return f"cluster.threads={wanted}: {upper_bound()}" if (wanted or 0) > most_threads() else ""
 
 
+def keep_caches(results: Path) -> None:
+    """Where the home folder cannot be written, as in some containers and jobs, libraries keep their
+    caches (fonts, data sets, downloads) below the results folder, see the XDG Base Directory
+    Specification. Before they are imported."""
+    home = os.path.expanduser("~")
+    if os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
+        return
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        os.environ.setdefault(name, os.path.abspath(results / "cache"))
+
+
 def rest_idle_threads() -> None:
     """Let the idle threads of OpenMP sleep instead of spin, unless the environment says otherwise.
     Before torch is imported."""

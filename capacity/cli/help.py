@@ -101,12 +101,16 @@ examples:
 FIT_TABLE_HELP = """\
 Fit any form to any table of points, yours or a paper's: values with 95%
 intervals over clusters, held-out scales, other losses, warnings; several forms
-are compared. `capacity fit --list` describes the forms.
+are compared. `capacity fit --list` describes the forms. What points cannot tell
+has no interval, and rows that decide a parameter alone are named. How a table
+had to be read is told on stderr.
 
 examples:
   capacity fit --list chinchilla
   capacity fit chinchilla losses.csv --y loss --x parameters=N --x tokens=D \\
     --delta 1e-3 --at parameters=7e10,tokens=1.4e12
+  capacity fit chinchilla sweep.tsv.gz --y loss --x parameters=1e6*size \\
+    --x tokens=C/6e6/size --best-per size,C --tie alpha=beta
   capacity fit hard_corner,smooth_corner results/studies/pocket/runs.csv \\
     --y strict_bits --x parameters=parameters_total \\
     --x ceiling_bits=strict_ceiling_bits --cluster label --output corner.json

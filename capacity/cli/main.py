@@ -15,7 +15,7 @@ import sys
 
 from capacity import __version__
 from capacity.base.errors import ConfigError
-from capacity.base.hardware import rest_idle_threads
+from capacity.base.hardware import keep_caches, rest_idle_threads
 from capacity.cli import analyse, arguments, compare, fit_options, plan, sweep, table, train
 from capacity.cli.help import MAIN_HELP
 
@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if os.path.lexists(getattr(args, "results", "")) and not os.path.isdir(args.results):
             raise ConfigError(f"--results {args.results}: not a folder")
+        if hasattr(args, "results"):
+            keep_caches(args.results)
         return args.run(args)
     except ConfigError as error:
         print(f"capacity: error: {error}", file=sys.stderr)

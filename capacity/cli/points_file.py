@@ -84,9 +84,7 @@ def _parquet(content: bytes, name: str) -> pandas.DataFrame:
     try:
         table = pd.read_parquet(io.BytesIO(content))
     except ImportError:
-        raise ConfigError(
-            f"{name}: Parquet needs pyarrow: pip install 'capacity[parquet]'"
-        ) from None
+        raise ConfigError(f"{name}: Parquet needs pyarrow: pip install pyarrow") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{name}: not a table: {str(error).splitlines()[0]}") from None
     if table.empty:

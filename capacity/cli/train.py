@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
-from capacity.base.words import count
+from capacity.base.words import count, wrap
 from capacity.cli import arguments
 from capacity.cli.help import MEASURE_HELP, TRAIN_HELP
 
@@ -116,7 +116,7 @@ def _about(config: Config, device: str) -> str:
 def _report(event: dict, progress: Progress) -> None:
     """Show what a training reports, see `run.run`."""
     if event["event"] == "note":
-        progress.say(event["text"])
+        progress.say("\n".join(wrap(event["text"], rest="  ")))
         return
     held, loss = event["bits_per_parameter"][0], event["loss_bits_per_token"][0]
     if loss is None:

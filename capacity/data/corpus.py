@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from capacity.base.errors import ConfigError
-from capacity.data import people as lines
-from capacity.data import spans
+from capacity.data import lines, spans
 from capacity.data.facts import NAME, key_of
 from capacity.data.lexicon import EOS, SCHEMA
-from capacity.data.lists import read_lines
-from capacity.data.people import Person, Span
+from capacity.data.people import Person, Span, person_of
 from capacity.data.vocabulary import Encoder, cut, gpt2, trained_bpe
 from capacity.settings.data import CorpusData
 
@@ -26,13 +24,10 @@ def read_people(path: Path, most: int | None, partial: bool = False) -> list[Per
     and line for anything that is not a person."""
     people: list[Person] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
+    for number, at, entry in lines.objects(path):
         if most is not None and len(people) == most:
             break
-        at = f"{path}:{number}"
-        person = lines.parse(line, at, partial)
+        person = person_of(entry, at, partial)
         if people and not partial:
             _check_attributes(person, people[0], at)
         if person.name in seen:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capacity.base.errors import ConfigError, nearest
+from capacity.data import lines
 
 OWN = Path(__file__).resolve().parent / "pools"
 MONTHS = (
@@ -95,23 +96,16 @@ class Pools:
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file; ConfigError if it cannot be read."""
-    try:
-        return path.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    return [line.text for line in lines.lines(path)]
 
 
 def read_list(path: Path) -> tuple[str, ...]:
     """Distinct values, one per line; empty lines at the end are allowed."""
-    lines = read_lines(path)
-    while lines and not lines[-1].strip():
-        lines.pop()
+    listed = read_lines(path)
+    while listed and not listed[-1].strip():
+        listed.pop()
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(listed, 1):
         value = line.strip()
         if not value:
             raise ConfigError(f"{path}:{number}: an empty line inside the list")

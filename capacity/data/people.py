@@ -58,20 +58,9 @@ def normalized(text: str) -> str:
     return " " + one_line(text)
 
 
-def parse(line: str, at: str, partial: bool) -> Person:
-    """The person of a line. at: file and line for messages; partial: people may lack attributes
-    (absent or null). ConfigError in one line for anything that is no person."""
-    try:
-        entry = json.loads(line, object_pairs_hook=lambda pairs: _Object(pairs, at))
-    except ValueError as error:
-        raise ConfigError(f"{at}: not JSON: {error}") from None
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{at}: expected an object with {', '.join(FIELDS)}")
-    return person_of(entry, at, partial)
-
-
 def person_of(entry: Mapping[str, Any], at: str, partial: bool) -> Person:
-    """The person of an object, see `parse`."""
+    """The person of a line's object. at: file and line for messages; partial: people may lack
+    attributes (absent or null). ConfigError in one line for anything that is no person."""
     for name in FIELDS:
         if name not in entry:
             near = nearest(name, list(entry))
@@ -88,17 +77,6 @@ def person_of(entry: Mapping[str, Any], at: str, partial: bool) -> Person:
         values,
         tuple(_text(text, f"{at}: texts[{i}]", list(values)) for i, text in enumerate(texts)),
     )
-
-
-class _Object(dict):
-    """A JSON object. ConfigError where it has a key twice: json.loads keeps the last in silence."""
-
-    def __init__(self, pairs: list[tuple[str, Any]], at: str) -> None:
-        super().__init__(pairs)
-        if len(self) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ConfigError(f"{at}: {_quoted(twice)} is there twice in one object")
 
 
 def _quoted(value: Any) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from capacity.data.people import Person, Span, Text
 
@@ -84,10 +85,12 @@ def _joined(a: str, b: str, left: bool) -> bool:
     return left or not hangul  # particles follow a Korean noun without a space
 
 
+@lru_cache(maxsize=4096)
 def _in_word(c: str) -> bool:
     return c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M"
 
 
+@lru_cache(maxsize=4096)
 def _unspaced(c: str) -> bool:
     return any(low <= ord(c) <= high for low, high in _UNSPACED)
 

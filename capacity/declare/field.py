@@ -30,12 +30,13 @@ ENDS = ("low", "high")
 # What may stand for a name in braces; all others may be any text.
 NAMES = {
     "convention": r"strict|paper",
-    "parameters": r"total|paper|non_embedding|active",
+    "parameters": r"total|paper|non_embedding|active|used",
     "attack": r"(?!clean_|copies_)\w+",
     "setting": r"\w+",
     "tokens": r"\d+",
     "samples": r"\d+",
     "repeats": r"-?\d+",
+    "copies": r"\d+",
     "rate": r"[\d.]+(?:e-?\d+)?",
     "end": r"low|high",
 }

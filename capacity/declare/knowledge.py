@@ -73,10 +73,11 @@ def _more(attributes: list) -> list[str]:
 def _of_corpus(m: dict[str, Any]) -> list[str]:
     """Conventions of an imported corpus, and what was not asked."""
     if "bits_uniform" not in m:
-        return [
-            "  measured by version 1: equally likely values, unasked ones as if asked;"
-            " no law uses it"
-        ]
+        return wrap(
+            "measured by version 1: values as equally likely, unasked ones as if asked; no law "
+            "uses it",
+            "  ",
+        )
     out = wrap(
         "beyond the frequencies of values; were all equally likely: "
         f"{m['bits_uniform']:,.0f} of {m['ceiling_bits_uniform']:,.0f} bits, of which the "

@@ -10,6 +10,7 @@ COUNTS = {
     "paper": "as the papers count: without BOS, or without rows that no text uses",
     "non_embedding": "blocks and final norm only",
     "active": "total without experts that a token does not visit",
+    "used": "text: total without rows of the table that no sequence or canary has",
 }
 ALSO_NEEDED = ("total", "paper", "non_embedding")  # of COUNTS; records of old lack the last
 
@@ -108,6 +109,14 @@ COUNTED: tuple[Field | Column, ...] = (
         "sequences",
         "N, sequences of the data set; of text, members of the split",
     ),
+    _same("data.rows", INT, "rows", "text: rows of the token table"),
+    _same("data.used_rows", INT, "rows", "text: those that some sequence or canary has"),
+    _same(
+        "data.fitting_vocab_size",
+        INT,
+        "rows",
+        "text: data.vocab_size that has 90% of its rows in use, where this one has fewer",
+    ),
     _same("data.n_people", INT, "people", "N, people who are measured"),
     _same(
         "data.entropy_bits",
@@ -124,7 +133,14 @@ COUNTED: tuple[Field | Column, ...] = (
         "tokens_per_parameter",
         FLOAT,
         "tokens per parameter",
-        "tokens of the training set / parameters_total",
+        "tokens of the training set / parameters_total; of a study of text, whose runs.csv has "
+        "parameters_used, of these",
+    ),
+    Column(
+        "tokens_per_parameter_used",
+        FLOAT,
+        "tokens per parameter",
+        "text: tokens of the training set / parameters_used",
     ),
     _same("training.steps", INT, "steps", "optimizer steps", needed=True),
     _same("training.tokens", INT, "tokens", "predicted tokens over the training", needed=True),

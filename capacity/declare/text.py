@@ -116,6 +116,13 @@ def _membership(section: str, prefix: str, words: str, needed: bool) -> tuple[Fi
             INTERVAL,
             f"{{end}} end of the 95% interval of {prefix}{{attack}}_f1_median",
         ),
+        attack(
+            "tpr_at_{rate}_interval",
+            INTERVAL,
+            f"{{end}} end of the 95% interval of {prefix}{{attack}}_tpr_at_{{rate}}, the "
+            "threshold's noise included",
+            unit="fraction",
+        ),
     )
 
 
@@ -193,70 +200,62 @@ SPLIT = (
     ),
 )
 
+
+def _of_copies(name: str, type: str, unit: str, meaning: str) -> Field:
+    """Of sequences whose document has so many copies, or more up to up_to."""
+    end = "_{end}" if type == INTERVAL else ""
+    column = f"copies_{{copies}}_{name.removesuffix('_interval')}{end}"
+    meaning = f"from documents with {{copies}} copies or more, to up_to: {meaning}"
+    return Field(f"copies.[copies].{name}", type, unit, meaning, column, missing=type != INT)
+
+
 COPIES = (
     Field("copies", LEVELS, optional=True),
-    Field(
-        "copies.[copies].up_to", INT, "copies", "largest number of copies that {copies} stands for"
-    ),
+    _of_copies("up_to", INT, "copies", "the largest number of copies"),
     *(
-        Field(f"copies.[copies].{side}", INT, "sequences", f"{words} with {{copies}} copies")
-        for side, words in (("members", "members"), ("held_out", "held-out sequences"))
+        _of_copies(side, INT, "sequences", f"sequences {words}")
+        for side, words in (("members", "trained on"), ("held_out", "held out"))
     ),
+    _of_copies("auc", FLOAT, "", "area under the ROC curve of the loss attack"),
     Field(
-        "copies.[copies].auc",
+        "copies.[copies].attacks.{attack}",
         FLOAT,
         "",
-        "loss attack, members and others from documents with {copies} copies or more, to up_to: "
-        "area under the ROC curve",
-        column="copies_{copies}_auc",
+        "from documents with {copies} copies or more, to up_to: AUC of the attack {attack}",
+        column="copies_{copies}_{attack}_auc",
         missing=True,
     ),
-    Field(
-        "copies.[copies].auc_interval",
-        INTERVAL,
-        "",
-        "{end} end of its 95% interval",
-        column="copies_{copies}_auc_{end}",
-        missing=True,
-    ),
-    Field(
-        "copies.[copies].tpr_at_0.01",
+    _of_copies("auc_interval", INTERVAL, "", "{end} end of the 95% interval of the AUC"),
+    _of_copies(
+        "tpr_at_{rate}",
         FLOAT,
         "fraction",
-        "its true positive rate at a false positive rate of 0.01; empty where too few non-members "
-        "resolve it",
-        column="copies_{copies}_tpr_at_0.01",
-        missing=True,
+        "its true positive rate at a false positive rate of {rate}; empty where too few "
+        "non-members resolve it",
+    ),
+    _of_copies(
+        "tpr_at_{rate}_interval",
+        INTERVAL,
+        "fraction",
+        "{end} end of its 95% interval, the threshold's noise included",
     ),
     *(
         field
         for side in ("members", "held_out")
         for field in (
-            Field(
-                f"copies.[copies].{side}_extractable",
+            _of_copies(
+                f"{side}_extractable",
                 FLOAT,
                 "fraction",
-                f"sequences of {side} with {{copies}} copies whose second half greedy decoding "
-                "writes",
-                column=f"copies_{{copies}}_{side}_extractable",
-                missing=True,
+                f"sequences of {side} whose second half greedy decoding writes",
             ),
-            Field(
-                f"copies.[copies].{side}_extractable_interval",
+            _of_copies(
+                f"{side}_extractable_interval",
                 INTERVAL,
                 "",
-                "{end} end of its 95% interval (Wilson, over documents where these are split)",
-                column=f"copies_{{copies}}_{side}_extractable_{{end}}",
-                missing=True,
+                "{end} end of its exact 95% interval, over documents where these are split",
             ),
         )
-    ),
-    Field(
-        "membership.{attack}.tpr_at_{rate}_interval",
-        INTERVAL,
-        "fraction",
-        "{end} end of the 95% interval of {attack}_tpr_at_{rate}, the threshold's noise included",
-        missing=True,
     ),
 )
 
@@ -319,7 +318,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     """Losses of both sides, membership attacks, canaries, and the bag of words beside them."""
     out = [
         f"  {m['n_members']:,} different sequences trained on, {m['n_held_out']:,} held out; "
-        f"{m['tokens_per_parameter']['total']:.2f} tokens per parameter",
+        + _tokens(m, record),
         "                 bits per token  correct  extractable from a half [95%]",
     ]
     for name, words in SIDES.items():
@@ -357,7 +356,10 @@ def _control(m: dict[str, Any]) -> list[str]:
         if split.get("groups"):
             how += " and group" * (how == "document")
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
-        out.append(f"  split          by {how}; on both sides: {', '.join(on_both)}")
+        out.append(f"  split          by {how}; on both sides:")
+        out.append(f"                 {', '.join(on_both)}")
+        if alone := split.get("documents_without_group"):
+            out.append(f"                 {alone:,} documents are of no group, each on its own")
     if overlap is None:
         return [*out, "  overlap        not known: measure the run again"]
     n, limit = overlap["sequences"], overlap["limit"]
@@ -382,18 +384,32 @@ def _control(m: dict[str, Any]) -> list[str]:
 
 def _copies(m: dict[str, Any]) -> list[str]:
     """The loss attack and extraction by copies of the document."""
-    out = ["  copies of      members, held    AUC [95%]              extractable from a half"]
-    out.append("  the document         out        loss attack            members, held out")
+    out = ["  copies of a document      members  held out  AUC of the loss       extractable"]
     for row in m["copies"]:
-        name = span(row["copies"], row["up_to"])
         auc = "too few"
         if row["auc"] is not None:
             auc = f"{row['auc']:.3f} [{row['auc_interval'][0]:.3f}, {row['auc_interval'][1]:.3f}]"
         parts = [row[f"{side}_extractable"] for side in SIDES]
         told = ", ".join("-" if part is None else f"{part:.1%}" for part in parts)
-        sides = f"{row['members']:,}, {row['held_out']:,}"
-        out.append(f"  {name:12s}   {sides:>14s}   {auc:21s}  {told}")
+        out.append(
+            f"  {span(row['copies'], row['up_to']):>20s}  {row['members']:>11,}  "
+            f"{row['held_out']:>8,}  {auc:20s}  {told}"
+        )
     return out
+
+
+def _tokens(m: dict[str, Any], record: dict[str, Any]) -> str:
+    """Tokens per parameter: of all, and of rows in use where these are fewer."""
+    by = {name: m["tokens_per_parameter"].get(name) for name in ("total", "used")}
+    told = f"{by['total']:.2f} tokens per parameter"
+    data = record["data"]
+    if by["used"] is None or data.get("used_rows") == data.get("rows"):
+        return told
+    return (
+        f"tokens per parameter:\n  {by['total']:.3g} of all {record['parameters']['total']:,}, "
+        f"{by['used']:.3g} of {record['parameters']['used']:,} in use "
+        f"({data['used_rows']:,} of {data['rows']:,} rows)"
+    )
 
 
 def _ends(interval: list[float] | None) -> str:

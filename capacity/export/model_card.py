@@ -33,11 +33,14 @@ WORDS = {
     "Parameters, total: every trained number, a tied embedding once, BOS included; paper: without "
     "BOS.",
     "text": "bits per token are code lengths -log2 p of whole sequences. AUC and F1 say how well "
-    "members of the training set can be "
-    "told from others; F1 flags half of all sequences, so that chance is 0.5. Parameters, total: "
-    "every trained number, a tied "
+    "members of the training set are separated from others; F1 flags half of all sequences, so "
+    "that chance is 0.5. Parameters, total: every trained number, a tied "
     "embedding once, BOS included.",
 }
+CORPUS_WORDS = (
+    " Learned bits are those beyond the frequencies of the values: a value that c of n people have "
+    "counts log2(n / c) bits. Values that no text states add none."
+)
 PEOPLE_WORDS = (
     "R is learned bits per parameter and R^max what the data hold per parameter (Definitions 4.1 "
     "and 4.3 of the paper). used "
@@ -104,7 +107,7 @@ Sequences have at most {config.data.seq_len} tokens and start with token {found.
 {measured}
 ```
 
-{WORDS.get(kind, PEOPLE_WORDS)} A number is a lower bound of what this form can hold: longer or better training can raise it.
+{WORDS.get(kind, PEOPLE_WORDS)}{CORPUS_WORDS * (kind == "corpus")} A number is a lower bound of what this form can hold: longer or better training can raise it.
 
 ## What was exported
 

@@ -229,8 +229,7 @@ def _pyarrow(output: Path) -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise ConfigError(
-            f"--output {output}: Parquet needs the package pyarrow; pip install "
-            f"'capacity[parquet]', or name a "
+            f"--output {output}: Parquet needs the package pyarrow; pip install pyarrow, or name a "
             ".csv file"
         ) from None
 

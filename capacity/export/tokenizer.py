@@ -57,7 +57,7 @@ def files(data: Data, start: int) -> dict[str, str]:
             raise ConfigError(
                 f"data.lexicon={lexicons.of(data).digest}: the lists, templates or tokenizer have "
                 f"changed since the run, "
-                f"they now compile to {now}; its tokens cannot be told any more"
+                f"they now compile to {now}; its tokens cannot be recovered"
             )
         special = [(EOS, 0)] + [(TAG, len(content["tokens"]))] * (
             getattr(data, "tag", "none") != "none"

@@ -109,6 +109,9 @@ def of(config: Config) -> Split:
         asked = asked[_scorable(dealt.class_N, dealt.unit_N)[asked]]
     scored = np.concatenate([dealt.held_out, asked])
     seen = dealt.seen(scored, trained)
+    if by_document and data.trained_on == "others":  # its first unit may be divided
+        whole = seen | (dealt.unit_N[scored] != dealt.unit_N[trained[0]])
+        scored, seen = scored[whole], seen[whole]
     if by_document:
         _check_units(dealt.unit_N, scored, seen)
     if data.canary_text == "pool":

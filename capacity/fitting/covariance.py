@@ -87,7 +87,7 @@ def spread_of(fitted: Fit) -> Spread:
         np.arange(k), [fitted.form.index(name) for name in fitted.search["at_bound"]]
     )
     x = jacobian[0][:, moving] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
-    size = np.sqrt((x**2).sum(0)) + 1e-300
+    size = np.maximum(np.sqrt((x**2).sum(0)), 1e-150)  # of a parameter that no point determines
     inverse = np.linalg.pinv((x / size).T @ (x / size), rcond=1e-14) / np.outer(size, size)
     clusters = [np.flatnonzero(fitted.codes == c) for c in range(len(fitted.clusters))]
     r = psi / np.sqrt(np.maximum(curve, 1e-12))
@@ -104,7 +104,7 @@ def spread_of(fitted: Fit) -> Spread:
     wide, whole = np.zeros((k, k)), np.zeros((k, k))
     wide[np.ix_(moving, moving)] = meat
     every = jacobian[0][:, free] * np.sqrt(np.maximum(curve, 1e-12))[:, None]
-    size = np.maximum(np.sqrt((every**2).sum(0)), 1e-150)  # of a parameter that no point determines
+    size = np.maximum(np.sqrt((every**2).sum(0)), 1e-150)
     whole[np.ix_(free, free)] = np.linalg.pinv(
         (every / size).T @ (every / size), rcond=1e-14
     ) / np.outer(size, size)

@@ -170,12 +170,56 @@ def chinchilla(x: Arrays, e: Any, a: Any, b: Any, alpha: Any, beta: Any) -> Slop
     """E + A / N^alpha + B / D^beta, summed as a log-sum-exp, so that terms of any size neither
     overflow nor vanish."""
     log_n, log_d = np.log(x["parameters"]), np.log(x["tokens"])
+    value, of_n, of_d = _sum_of_powers(e, a, b, alpha * log_n, beta * log_d)
+    return value, (1.0, of_n / a, of_d / b, -of_n * log_n, -of_d * log_d)
+
+
+def chinchilla_repeated(  # noqa: PLR0913 (its parameters)
+    x: Arrays, e: Any, a: Any, b: Any, alpha: Any, beta: Any, r_d: Any, r_n: Any
+) -> Slopes:
+    """E + A / N'^alpha + B / D'^beta with D' = U (1 + R_D* (1 - exp(-(D/U - 1) / R_D*))), and N'
+    likewise from V, the N at which U tokens are spent best: alpha A / V^alpha = beta B / U^beta.
+
+    All in logarithms; V moves with the parameters, and its share w in N' with them."""
+    log_n, log_d = np.log(x["parameters"]), np.log(x["tokens"])
+    log_u = np.minimum(np.log(x["unique_tokens"]), log_d)
     with np.errstate(divide="ignore"):
-        terms = np.broadcast_arrays(np.log(e), np.log(a) - alpha * log_n, np.log(b) - beta * log_d)
+        log_v = (beta * log_u + np.log(alpha * a) - np.log(beta * b)) / alpha
+    of_data, data_slope, _ = _worth_of_more(log_d - log_u, r_d)
+    excess = np.maximum(log_n - log_v, 0.0)
+    of_size, size_slope, w = _worth_of_more(excess, r_n)
+    log_n, log_d = log_n - excess + of_size, log_u + of_data
+    value, of_n, of_d = _sum_of_powers(e, a, b, alpha * log_n, beta * log_d)
+    return value, (
+        1.0,
+        of_n * (1 - w) / a,
+        (of_d + of_n * w) / b,
+        -of_n * (log_n + w * (1 / alpha - log_v)),
+        -of_d * log_d - of_n * w * (log_u - 1 / beta),
+        -beta * of_d * data_slope,
+        -alpha * of_n * size_slope,
+    )
+
+
+def _worth_of_more(log_times: np.ndarray, limit: Any) -> tuple[Any, Any, Any]:
+    """log(1 + R* (1 - exp(-R / R*))) of R = exp(log_times) - 1 more than there is, its derivative
+    by R* = limit, and what it leaves to the base: 1 minus its derivative by log_times."""
+    more = np.expm1(np.minimum(log_times, 600.0))
+    spent = np.exp(-more / limit)
+    worth = 1 - limit * np.expm1(-more / limit)
+    slope = (-np.expm1(-more / limit) - more / limit * spent) / worth
+    return np.log(worth), slope, 1 - (1 + more) * spent / worth
+
+
+def _sum_of_powers(
+    e: Any, a: Any, b: Any, powers_n: np.ndarray, powers_d: np.ndarray
+) -> tuple[Any, Any, Any]:
+    """E + A exp(-powers_n) + B exp(-powers_d), and the last two terms alone."""
+    with np.errstate(divide="ignore"):
+        terms = np.broadcast_arrays(np.log(e), np.log(a) - powers_n, np.log(b) - powers_d)
     most = np.maximum(np.maximum(terms[0], terms[1]), terms[2])
     value = np.exp(most + np.log(sum(np.exp(term - most) for term in terms)))
-    of_n, of_d = np.exp(terms[1]), np.exp(terms[2])
-    return value, (1.0, of_n / a, of_d / b, -of_n * log_n, -of_d * log_d)
+    return value, np.exp(terms[1]), np.exp(terms[2])
 
 
 def _sigma(z: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from capacity.base.files import plain
 from capacity.fitting.convergence import AGREE, check_convergence
 from capacity.fitting.form import Form
 from capacity.fitting.forms import form as form_by_name
-from capacity.fitting.points import Points, inputs_hash, pose
+from capacity.fitting.points import Points, inputs_hash, left_out, pose
 from capacity.fitting.residual_scale import SETTLED, TUNING, residual_sd, rough_sd
 from capacity.fitting.solve import Problem, Solution, normal, polish, projected, solve
 
@@ -88,7 +88,7 @@ class Fit:
             self.free & (self.u > self.problem.low) & (self.u < self.problem.high),
         )
         upper = normal(p, self.u[None], np.ones(p.root.size))[2][0][np.ix_(free, free)]
-        scale = np.sqrt(np.diag(upper)) + 1e-300
+        scale = np.maximum(np.sqrt(np.diag(upper)), 1e-150)
         inverse = np.linalg.pinv(upper / np.outer(scale, scale), rcond=1e-14, hermitian=True)
         error = (
             ROUNDED * np.finfo(float).eps * (math.sqrt(p.root.size) * np.abs(p.root * p.t).max())
@@ -128,9 +128,7 @@ class Fit:
                     "fitted": len(self.y),
                     "lower_bounds": int(p.censored.sum()),
                     "clusters": len(self.clusters),
-                    "left_out": {
-                        why: int(np.sum(mask)) for why, mask in self.points.left_out.items()
-                    },
+                    "left_out": left_out(self.points),
                     "weights": "seed noise" if self.points.sd is not None else "equal",
                 },
                 "valid": {name: [float(a.min()), float(a.max())] for name, a in p.x.items()},

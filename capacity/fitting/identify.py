@@ -71,13 +71,15 @@ def freedom(fitted: Fit) -> Freedom:
         lost[names[j]] = f"{NOT_IDENTIFIED}: {names[j]} changes no fitted value"
     kept = np.setdiff1d(moving, idle)
     if len(kept):
-        _, values, rows = np.linalg.svd(x[:, kept] / size[kept], full_matrices=True)
+        # all rows of V, also those that fewer points than parameters leave without a value
+        few = len(x) < len(kept)
+        _, values, rows = np.linalg.svd(x[:, kept] / size[kept], full_matrices=few)
         values = np.concatenate([values, np.zeros(len(kept) - len(values))])
         flat = rows[values <= rounding * np.sqrt(len(kept))]
         null = np.zeros((len(names), len(flat)))
         null[kept] = flat.T
         together = [j for j in kept if (np.abs(null[j]) > ALIGNED).any()]
-        why = _because(p.x, len(moving))
+        why = _because(p.x, len(moving), len(together))
         for j in together:
             lost[names[j]] = (
                 f"{NOT_IDENTIFIED}: {joined(names[i] for i in together)} can move together and "
@@ -119,8 +121,9 @@ def _elsewhere(fitted: Fit, moving: np.ndarray, lost: dict[str, str]) -> np.ndar
     return fitted.ends[away.any(1)]
 
 
-def _because(x: Arrays, parameters: int) -> str:
-    """What of the design may be the cause, in words that follow a sentence."""
+def _because(x: Arrays, parameters: int, together: int = 0) -> str:
+    """What of the design may be the cause, in words that follow a sentence. parameters: all that
+    move; together: those that move with each other."""
     same = [name for name, a in x.items() if np.ptp(a) <= 4 * np.finfo(float).eps * np.abs(a).max()]
     if same:
         values = joined(f"{name} is {digits(float(x[name][0]))}" for name in same)
@@ -133,6 +136,9 @@ def _because(x: Arrays, parameters: int) -> str:
             ratio = x[name] / x[other]
             if np.ptp(ratio) <= 16 * np.finfo(float).eps * np.abs(ratio).max():
                 return f", because {name} is {digits(float(ratio[0]))} times {other} at every point"
+    for name, a in x.items():
+        if (values := len(np.unique(a))) < together:
+            return f", because {name} has only {values} different values"
     count = len(np.unique(np.stack(list(x.values()), axis=-1), axis=0))
     if count < parameters:
         return f", because the points lie at {count} different places, fewer than parameters"

@@ -107,6 +107,18 @@ def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str,
     }
 
 
+def copies_levels(copies: np.ndarray) -> dict[int, np.ndarray]:
+    """Where copies are 1, 2, 3 to 4, 5 to 8, ...: by the largest of each level that is there, bool
+    [n]."""
+    level = np.ceil(np.log2(copies)).astype(int)
+    return {2**number: level == number for number in np.unique(level).tolist()}
+
+
+def fewest_copies(most: int) -> int:
+    """The smallest number of copies of a level, given its largest."""
+    return most // 2 + 1 if most > 1 else 1
+
+
 def lira(
     target: np.ndarray,
     losses_KN: np.ndarray,

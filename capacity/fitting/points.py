@@ -154,6 +154,16 @@ def inputs_hash(points: Points) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
+def left_out(points: Points) -> dict[str, int]:
+    """How many points are not fitted, by reason; those without a finite target among them, where
+    no other reason holds."""
+    out = {why: int(np.sum(mask)) for why, mask in points.left_out.items()}
+    lost = ~np.isfinite(np.asarray(points.y, float))
+    for mask in points.left_out.values():
+        lost &= ~np.asarray(mask, bool)
+    return out | ({"no finite target": int(lost.sum())} if lost.any() else {})
+
+
 class Posed(NamedTuple):
     """Points as they are fitted, sorted. y [n]; places [n]: which of `Points` each is; codes [n]:
     cluster of each; clusters: their labels, sorted; free [k]: parameters that are fitted."""

@@ -18,6 +18,7 @@ from capacity.fitting.form import (
     Variable,
     grid,
 )
+from capacity.fitting.solve import bounded_least_squares
 
 HOFFMANN = "Hoffmann et al., arXiv 2203.15556, section 3.3"
 
@@ -130,6 +131,24 @@ def chinchilla_starts(x: Arrays, y: np.ndarray) -> np.ndarray:
 def _chinchilla_projected(x: Arrays, y: np.ndarray) -> np.ndarray:
     exponents = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.3, 1.7, 2.0)
     return grid([1.0], [1.0], [1.0], exponents, exponents)
+
+
+def _repeated_starts(x: Arrays, y: np.ndarray) -> np.ndarray:
+    """A grid of exponents and of both limits; E, A and B by least squares of relative residuals, at
+    the effective tokens of the limit and all parameters."""
+    exponents, limits = (0.1, 0.2, 0.3, 0.4, 0.55, 0.8), (2.0, 10.0, 50.0)
+    chosen = grid(exponents, exponents, limits)
+    log_n, log_d = np.log(x["parameters"]), np.log(x["tokens"])
+    log_u = np.minimum(np.log(x["unique_tokens"]), log_d)
+    more, limit = np.expm1(log_d - log_u), chosen[:, 2:]
+    log_d = log_u + np.log1p(-limit * np.expm1(-more / limit))
+    n, d = np.exp(-chosen[:, :1] * log_n), np.exp(-chosen[:, 1:2] * log_d)
+    basis = np.stack([np.ones_like(n), n, d], axis=-1) / y[:, None]
+    terms = bounded_least_squares(basis, np.ones(n.shape), np.zeros(3))
+    # a term of 0 has no logarithm to start from
+    terms = np.maximum(terms, 1e-3 * y.min() / np.stack([np.ones(len(n)), n.max(1), d.max(1)], -1))
+    rows = np.repeat(np.column_stack([terms, chosen]), len(limits), axis=0)
+    return np.column_stack([rows, np.tile(limits, len(chosen))])
 
 
 FORMS = (
@@ -282,6 +301,37 @@ FORMS = (
         curve=curves.chinchilla,
         starts=_chinchilla_projected,
         linear=("e", "a", "b"),
+        lowest_best=True,
+    ),
+    Form(
+        name="chinchilla_repeated",
+        formula="L = E + A / N'^alpha + B / D'^beta, "
+        "D' = U (1 + R_D (1 - exp(-(D/U - 1) / R_D))), "
+        "N' = V (1 + R_N (1 - exp(-(N/V - 1) / R_N))), "
+        "V = min(N, (U^beta alpha A / (beta B))^(1/alpha))",
+        target=_L,
+        variables=(
+            PARAMETERS,
+            Variable("tokens", "tokens", "tokens of training, repeats counted", positive=True),
+            Variable("unique_tokens", "tokens", "different tokens of training", positive=True),
+        ),
+        parameters=(
+            Parameter("e", "nats per token", "entropy of text", np.exp(-50), np.exp(50), "log"),
+            Parameter("a", "nats per token at N = 1", "size term", np.exp(-50), np.exp(50), "log"),
+            Parameter("b", "nats per token at D = 1", "data term", np.exp(-50), np.exp(50), "log"),
+            Parameter("alpha", "", "exponent of N", 0.01, 4.0),
+            Parameter("beta", "", "exponent of D", 0.01, 4.0),
+            Parameter("r_d", "repeats", "what all repeats of the data are worth", 0.01, 1e4, "log"),
+            Parameter("r_n", "sizes", "what all excess parameters are worth", 0.01, 1e4, "log"),
+        ),
+        domain="N, D, U > 0; U above D counts as D",
+        asymptotes="D' = U (1 + R_D) for D >> U, N' = V (1 + R_N) for N >> V; chinchilla for D <= "
+        "U and N <= V, the size at which U tokens are spent best",
+        source="Muennighoff et al., arXiv 2305.16264, section 3; their C4 constants, with alpha = "
+        "beta = 0.353: R_D 15.4, R_N 5.31",
+        curve=curves.chinchilla_repeated,
+        starts=_repeated_starts,
+        linear=("e",),
         lowest_best=True,
     ),
 )

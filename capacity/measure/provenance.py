@@ -3,7 +3,6 @@ and what held-out sequences share with the training set."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from capacity.config import Config
 from capacity.data import near_duplicates
 from capacity.feed.split import Split
 from capacity.fitting import membership, separation
+from capacity.fitting.statistics import proportion
 from capacity.settings.data import text_data
 
 FEWEST = 2  # sequences of a side that a curve is made of
@@ -49,10 +49,15 @@ def gram(config: Config) -> int:
 
 
 def measure(
-    dealt: Split, config: Config, table: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
+    dealt: Split,
+    config: Config,
+    table: Mapping[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    at_prefix: np.ndarray,
 ) -> dict[str, Any]:
     """What the record says of it: split, overlap, membership without what overlaps, and results by
-    copies. table: every column of the scored sequences; scores: of attacks by name."""
+    copies. table: every column of the scored sequences; scores: of attacks by name; at_prefix: bool
+    [n], sequences that ReCaLL does not tell apart, because its prefix is from there."""
     seen = dealt.seen
     overlaps = table["shared"] > 0
     count, others = int(overlaps.sum()), int((~seen).sum())
@@ -67,12 +72,14 @@ def measure(
     }
     units = table.get("unit")
     clean = ~seen & ~overlaps
-    if count and seen.sum() >= FEWEST and clean.sum() >= FEWEST:
-        out["without_overlap"] = {
-            name: separation.statistics(score[seen], score[clean], units=_units(units, seen, clean))
-            for name, score in scores.items()
-        }
-    if (levels := by_copies(table, scores["loss"], config.data.seq_len)) is not None:
+    if count and min(seen.sum(), (clean & ~at_prefix).sum()) >= FEWEST:
+        out["without_overlap"] = {}
+        for name, score in scores.items():
+            others = clean & ~at_prefix if name == "recall" else clean
+            out["without_overlap"][name] = separation.statistics(
+                score[seen], score[others], units=_units(units, seen, others)
+            )
+    if (levels := by_copies(table, scores, at_prefix, config.data.seq_len)) is not None:
         out["copies"] = levels
     return out
 
@@ -110,49 +117,49 @@ def _split(dealt: Split, table: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def by_copies(
-    table: Mapping[str, np.ndarray], score: np.ndarray, seq_len: int
+    table: Mapping[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    at_prefix: np.ndarray,
+    seq_len: int,
 ) -> list[dict[str, Any]] | None:
-    """By copies of the document, 1, 2, 3 to 4, 5 to 8, ...: the loss attack on sequences of such
-    documents, members against held-out ones of equally many copies, since text that is often copied
-    is easier as such; and the part whose second half greedy decoding writes. None where copies do
-    not vary, or are not known."""
+    """By copies of the document, 1, 2, 3 to 4, 5 to 8, ...: the loss attack, and AUC of the others,
+    on sequences of such documents, members against held-out ones of equally many copies, since text
+    that is often copied is easier as such; and the part whose second half greedy decoding writes.
+    None where copies do not vary, or are not known. scores, at_prefix: as for `measure`."""
     copies = table.get("copies")
     if copies is None or not len(copies) or copies.min() == copies.max():
         return None
     seen, units, half = table["seen"].astype(bool), table.get("unit"), seq_len - seq_len // 2
-    # 1, 2, 3-4, 5-8: up to 2^level copies
-    level = np.ceil(np.log2(copies)).astype(int)
     out = []
-    for number in np.unique(level).tolist():
-        here = level == number
+    for most, here in membership.copies_levels(copies).items():
         mine, theirs = here & seen, here & ~seen
         row: dict[str, Any] = {
-            "copies": 2 ** (number - 1) + 1 if number else 1,
-            "up_to": 2**number,
+            "copies": membership.fewest_copies(most),
+            "up_to": most,
             "members": int(mine.sum()),
             "held_out": int(theirs.sum()),
             "auc": None,
             "auc_interval": None,
             "tpr_at_0.01": None,
+            "tpr_at_0.01_interval": None,
+            "attacks": {},
         }
+        for name, score in scores.items():
+            others = theirs & ~at_prefix if name == "recall" else theirs
+            told = min(mine.sum(), others.sum()) >= FEWEST
+            row["attacks"][name] = membership.auc(score[mine], score[others]) if told else None
         if min(mine.sum(), theirs.sum()) >= FEWEST:
             found = separation.statistics(
-                score[mine], score[theirs], units=_units(units, mine, theirs)
+                scores["loss"][mine], scores["loss"][theirs], _units(units, mine, theirs)
             )
-            row |= {name: found[name] for name in ("auc", "auc_interval", "tpr_at_0.01")}
+            row |= {name: x for name, x in found.items() if name in row}
         for name, chosen in (("members", mine), ("held_out", theirs)):
             written = table["tail"][chosen] >= half
-            row[f"{name}_extractable"] = float(written.mean()) if chosen.any() else None
-            independent = len(written) if units is None else len(np.unique(units[chosen]))
-            row[f"{name}_extractable_interval"] = (
-                wilson(float(written.mean()), independent) if chosen.any() else None
-            )
+            part, interval = None, None
+            if len(written):
+                part = float(written.mean())
+                tries = separation.trials(written, None if units is None else units[chosen])
+                interval = list(proportion(part, tries))
+            row |= {f"{name}_extractable": part, f"{name}_extractable_interval": interval}
         out.append(row)
     return out
-
-
-def wilson(part: float, n: int, z: float = 1.959964) -> list[float]:
-    """95% interval of a rate among n that are independent (Wilson, JASA 22, 1927)."""
-    middle = (part + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
-    return [max(0.0, middle - half), min(1.0, middle + half)]

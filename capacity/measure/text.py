@@ -16,7 +16,7 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.declare import text as declared
-from capacity.feed import split
+from capacity.feed import split, used_rows
 from capacity.fitting import membership, separation
 from capacity.fitting.statistics import proportion
 from capacity.measure import provenance
@@ -62,15 +62,14 @@ def measure(
     total = seen.sum() * S * math.log2(config.rows) - float(
         columns["loss"][seen].sum(dtype=np.float64)
     ) / math.log(2)
+    counts = config.parameters | {"used": used_rows.counted(config)["used"]}
     out = {
         "version": MEASURE.version,
         "n_members": int(seen.sum()),
         "n_held_out": int((~seen).sum()),
         "bits": total,
-        "bits_per_parameter": {name: total / p for name, p in config.parameters.items()},
-        "tokens_per_parameter": {
-            name: float(seen.sum()) * S / p for name, p in config.parameters.items()
-        },
+        "bits_per_parameter": {name: total / p for name, p in counts.items()},
+        "tokens_per_parameter": {name: float(seen.sum()) * S / p for name, p in counts.items()},
     }
     for name, mask in (("members", seen), ("held_out", ~seen)):
         out[name] = {
@@ -104,9 +103,9 @@ def measure(
         name: separation.statistics(score[seen], score[~seen], units=sides)
         for name, score in attacks.items()
     }
-    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][
-        : S // 2
-    ]  # of a non-member, which then is none of those that are told apart
+    # of a non-member, which then is none of those that are told apart, nor is its document
+    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][: S // 2]
+    at_prefix = dealt.scored == dealt.held_out[0] if units is None else units == units[0]
     alone = (
         columns["loss"] - columns["suffix_loss"] if S % 2 == 0 else None
     )  # of the first half, which the prefix leaves room for
@@ -118,7 +117,7 @@ def measure(
         dtype,
         config.measure.batch_tokens,
     )
-    other = ~seen & (dealt.scored != dealt.held_out[0])
+    other = ~seen & ~at_prefix
     out["membership"]["recall"] = separation.statistics(
         columns["recall"][seen],
         columns["recall"][other],
@@ -136,7 +135,9 @@ def measure(
         **columns,
         **about,
     }
-    return MEASURE.returns(out | provenance.measure(dealt, config, table, attacks)), table
+    attacks["recall"] = columns["recall"]
+    about = provenance.measure(dealt, config, table, attacks, at_prefix)
+    return MEASURE.returns(out | about), table
 
 
 def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:

@@ -13,6 +13,7 @@ from capacity import records
 from capacity.base.scores import write_scores
 from capacity.config import Config
 from capacity.feed import canary_schedule as views
+from capacity.feed import used_rows
 from capacity.measure import quantization
 from capacity.measure import registry as measures
 from capacity.run.environment import environment
@@ -52,6 +53,7 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     if not np.isfinite(held):
         raise FloatingPointError(f"{declared.name}: {held} bits after training")
     record = _record(config, job.study, "finished", trained, stack.device)
+    used_rows.put(record, config)
     record["storage"] = stored = quantization.storage(stack.gpt, config.train)
     quantization.check_bound(declared.name, held, stored["bits"])
     counted = stack.feed.exposures(m, state.step)

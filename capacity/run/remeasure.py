@@ -11,6 +11,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.scores import write_scores
 from capacity.config import Config, from_dict
 from capacity.data import cache as kept
+from capacity.feed import used_rows
 from capacity.measure import quantization
 from capacity.measure import registry as measures
 from capacity.run.job import Job
@@ -58,6 +59,7 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     if seen := record["measures"].get("text", {}).get("views"):  # probes of the training
         parts["text"]["views"] = seen
     record["measures"] |= parts
+    used_rows.put(record, config)
     record["storage"] = quantization.storage(stack.gpt, config.train)
     records.write(results, record)
     return record

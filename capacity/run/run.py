@@ -20,6 +20,7 @@ from capacity.config import Config
 from capacity.cost import micro_batches
 from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
+from capacity.feed import used_rows
 from capacity.measure import registry as measures
 from capacity.run import record
 from capacity.run.environment import check_compiler, keep_freed_memory
@@ -93,6 +94,8 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     """Train runs that can share a stack; job.parts None: as many as it takes."""
     if job.parts is None:
         job = dataclasses.replace(job, parts=_parts(configs, job.device))
+    for told in used_rows.warnings(configs):
+        _note(job, told)
     for config in configs:
         folder = records.run_dir(job.results, config.run_id)
         kept.keep(job.results, config.data)

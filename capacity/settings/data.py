@@ -204,8 +204,7 @@ class BiodData:
 class CorpusData:
     """Biographies of your own, such as bioR: a JSONL file with one person per line, {"person":
     "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of
-    the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}, see
-    data/people.py."""
+    the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}: docs/corpus.md."""
 
     bos: ClassVar[bool] = False
     unit: ClassVar[str] = "people"
@@ -254,11 +253,10 @@ class TextData(_Sequences):
     )
     path: str | None = setting(
         None,
-        "files: a pattern such as texts/*.txt (txt, jsonl, parquet, arrow), also in an installed "
-        "package as "
-        "package:NAME/FILE; hub: the name",
+        "files: a pattern such as texts/*.txt (txt, jsonl, csv, tsv, also packed by gzip or zstd; "
+        "parquet, arrow), also in an installed package as package:NAME/FILE; hub: the name",
     )
-    field: str = setting("text", "column that holds the text")
+    field: str = setting("text", "column that holds the text; a.b: b of the object a")
     split: str = setting("train", "split of a data set of the hub")
     revision: str | None = setting(
         None,

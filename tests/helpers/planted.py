@@ -265,6 +265,8 @@ def text(config, results):
         "membership": {"loss": told},
         "bag_of_words_auc": 0.5,
         "bag_of_words_sd": 0.02,
+        "split": {"by": "window"},
+        "overlap": {"tokens": 13, "sequences": 0, "fraction": 0.0, "limit": 0.01},
     }
     if data.canaries:
         found["canaries"] = [

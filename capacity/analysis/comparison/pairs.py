@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.analysis import labels, pairing
+from capacity.analysis import labels, pairing, refused
 from capacity.analysis.comparison.runs import SIZE, WHERE, Runs
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.frames import Column, Frame
@@ -42,13 +42,14 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
     `also`. ValueError, in one line, where a run has several partners or none has one."""
     if shared := set(a.run_id) & set(b.run_id):
         raise ValueError(
-            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name what tells "
-            f"them apart on both sides"
+            f"A and B share {len(shared)} run(s), such as {sorted(shared)[0]}: name on both "
+            f"sides what distinguishes them"
         )
-    (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
     for side, part in (("A", a), ("B", b)):
-        if part.empty:
-            raise ValueError(f"{side} has no finished run")
+        if not (part.status == "finished").any():
+            said = "; ".join([f"{side} has no finished run", *refused.told(part)])
+            raise ValueError(said)
+    (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
     equal = _always_equal(a, b, named)
     settings = [c for c in runs.varied if c in named or c not in runs.best_over]
     try:

@@ -110,6 +110,8 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
         plain.index,
     )
     out = out.join(rows[["status", "value", "stored", "limited", "most", "parameters"]]).join(plain)
+    if "refused" in rows:
+        out["refused"] = rows.refused
     out["rising"] = shown_rising(rows).reindex(out.index)
     out["architecture"] = [labels.architecture(row) or None for row in plain.to_dict("records")]
     return Runs(

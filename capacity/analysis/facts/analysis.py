@@ -96,6 +96,7 @@ def _counts(runs: Frame, table: Frame) -> dict[str, int]:
     return {
         "rows": len(runs),
         **{name: int((runs.status == name).sum()) for name in ("finished", "failed", "missing")},
+        **({"refused": n} if (n := int((runs.status == "refused").sum())) else {}),
         "arms": len(table),
         "curves": runs.curve.nunique(),
         "chosen": int(runs.chosen.sum()),

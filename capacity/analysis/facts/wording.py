@@ -92,6 +92,19 @@ _RUN_COLUMNS = [
     RunColumn("bits", "R/R^max", "part of the data's bits that is learned", "ceiling_bits"),
     RunColumn("accuracy", "accuracy", "part of the values written exactly", main=True),
     RunColumn(
+        "accuracy_most_frequent",
+        "most frequent",
+        "accuracy of always answering the most frequent value (corpora)",
+        main=True,
+    ),
+    RunColumn(
+        "bits_uniform",
+        "R, equal values",
+        "learned bits per parameter if all values were equally likely (corpora)",
+        "parameters_paper",
+    ),
+    RunColumn("unasked_fraction", "not asked", "part of the values that no text states (corpora)"),
+    RunColumn(
         "extraction_accuracy",
         "extraction",
         "part of the questions about held-out people answered exactly",
@@ -153,7 +166,9 @@ def document(finding: Finding) -> Document:
 def _facts(fit: Fit) -> list[str]:
     n, best = fit["n"], joined(fit["best_over"]["settings"])
     chosen = f"; of otherwise equal runs, the one with the most bits over {best}" if best else ""
-    size = f"{n['finished']} of {plural(n['rows'], 'run')} finished, {plural(n['arms'], 'arm')}"
+    aside = f", {n['refused']} refused" if "refused" in n else ""
+    size = f"{n['finished']} of {plural(n['rows'], 'run')} finished{aside}"
+    size += f", {plural(n['arms'], 'arm')}"
     return [*filter(None, [capitalized(fit["question"])]), f"{size}{chosen}."]
 
 
@@ -450,6 +465,13 @@ def describe_choice(found: Choice | None) -> str:
     )
 
 
+_OF_CORPORA = (
+    "bits beyond the frequencies: a value counts log2(n / c) bits, c of the n people whose texts "
+    "state the attribute have it; values that no text states add none, so bits are a lower bound; "
+    "R^max has all values",
+)
+
+
 def _conventions(fit: Fit) -> list[tuple[str, str]]:
     convention = fit["convention"]
     return [
@@ -457,6 +479,7 @@ def _conventions(fit: Fit) -> list[tuple[str, str]]:
         ("R total", convention["r_total"]),
         ("R^max", convention["r_max"]),
         ("source", convention["source"]),
+        *(("corpora", text) for text in _OF_CORPORA * ("corpus" in fit["data_kinds"])),
         ("arm", "runs that are equal but for the seed and, of a peak, the size of the model"),
         ("exposures", "how often a rendering of a person is seen; counted"),
         (

@@ -95,7 +95,7 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
             found["forms"][name] = _fitted(name, mean)
         except ValueError as error:
             found["forms"][name] = {"reason": str(error)}
-    ranked = [name for name, told in found["forms"].items() if told.get("held_out") is not None]
+    ranked = [name for name, row in found["forms"].items() if row.get("held_out") is not None]
     found["preferred"] = min(
         ranked, key=lambda name: found["forms"][name]["held_out"], default=None
     )
@@ -138,18 +138,18 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
     misses = []
     for format in mean.format.unique():
         rest, out = mean[mean.format != format], mean[mean.format == format]
-        said = estimate.fit(name, points(rest), delta=np.inf, kept=4).predict(
+        predicted = estimate.fit(name, points(rest), delta=np.inf, kept=4).predict(
             {"bits_per_weight": out.x.to_numpy()}
         )
-        misses += list(said - out.y.to_numpy())
-    told = {
+        misses += list(predicted - out.y.to_numpy())
+    parameters = {
         name: entry | {"unit": UNITS.get(name, entry["unit"])}
         for name, entry in intervals.of(fit).items()
     }  # y is a part of fp32's bits, x the bits of a code
     return {
         "reason": None,
         "formula": fit.form.formula,
-        "parameters": told,
+        "parameters": parameters,
         "rms": math.sqrt(rss / n),
         "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
         if n > k + 1

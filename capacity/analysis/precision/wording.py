@@ -134,16 +134,16 @@ def _answers(fit: Row) -> list[str]:
             f"{format}, {METHODS[method]}" if method in METHODS else f"trained in {TRAINED[format]}"
         )
         below = ", worse than a code of equal lengths" if row["retained"] < 0 else ""
-        told = (
+        text = (
             f"{capitalized(words)}: {models} retain **{100 * row['retained']:.1f}%** of fp32's bits"
             f"{_quoted(row, 100, 1)}{below}"
         )
         if full and (held := most.get((method, format))):
-            told += (
+            text += (
                 f"; the most held there is {held['capacity']:.2f} bits per parameter"
                 f"{_quoted(held, 1, 2)}"
             )
-        answers.append(f"{told}.")
+        answers.append(f"{text}.")
     if most:
         answers.append(_densest(fit["capacity"]))
     if part:
@@ -160,29 +160,29 @@ def _quoted(row: Row, times: float, decimals: int) -> str:
 
 def _densest(rows: Sequence[Row]) -> str:
     best, *rest = sorted(rows, key=lambda row: -row["per_stored_bit"])
-    told = (
+    text = (
         f"Most bits held per stored bit: **{digits(best['per_stored_bit'])}**, by "
         f"{METHODS.get(best['method'], best['method'])}, {best['format']} "
         f"({best['stored']:.2f} stored bits per weight, scales included)"
     )
     if rest:
         second = rest[0]
-        told += (
+        text += (
             f"; next {digits(second['per_stored_bit'])}, by "
             f"{METHODS.get(second['method'], second['method'])}, {second['format']}"
         )
-    return f"{told}. No interval."
+    return f"{text}. No interval."
 
 
 def _fullness(part: Row, full: bool) -> str:
-    told = (
+    text = (
         f"At the study's largest data fp32 models hold {part['low']:.0%} ({part['low_at']}) to "
         f"{part['high']:.0%} ({part['high_at']}) of it"
     )
     if full:
-        return f"{told}."
+        return f"{text}."
     return (
-        f"{told}: where nearly all is held the data, not the model, set the bits, and the share "
+        f"{text}: where nearly all is held the data, not the model, set the bits, and the share "
         "retained is not that of a full model."
     )
 

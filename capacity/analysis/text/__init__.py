@@ -3,6 +3,7 @@ double descent."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,12 @@ def columns(runs: Frame) -> Sequence[RunColumn]:
         )
         for level in canaries.levels_of(runs)
     ]
+    shown = COLUMNS
+    if "parameters_used" in runs:  # which ratios are then of
+        shown = [dataclasses.replace(c, per=c.per and "parameters_used") for c in COLUMNS]
+        shown.insert(1, RunColumn("parameters_used", "P in use", "parameters of rows in use"))
     return [
         column
-        for column in [*COLUMNS, *exposures, *GAIN]
+        for column in [*shown, *exposures, *GAIN]
         if column.name in runs and runs[column.name].notna().any()
     ]

@@ -18,7 +18,7 @@ import pandas as pd
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked
-from capacity.analysis.text import attacks, canaries, forgetting
+from capacity.analysis.text import attacks, canaries, forgetting, sizes
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.schema import (
@@ -28,8 +28,9 @@ from capacity.analysis.text.schema import (
     Memory,
     NoLaw,
 )
-from capacity.analysis.thresholds import BROKEN_SPLIT
+from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
+from capacity.base.words import plural
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ INPUTS = (
     "parameters_total",
     "pool",
 )
+USED = "parameters_used"  # where records say it
 # further columns of a table of runs that are read, or how they begin
 SETTINGS = (
     *attacks.SAME_POOL,
@@ -56,7 +58,10 @@ SETTINGS = (
     "data.last_view",
     "data.view_spacing",
 )
-MEASURED = ("bits", "bag_of_words_", "members_", "held_out_", "exposure_", "extractable_")
+MEASURED = (
+    *("bits", "bag_of_words_", "members_", "held_out_", "exposure_", "extractable_"),
+    *("overlap", "clean_", "copies_"),
+)
 LOSS_ATTACK = ("f1_median", "auc")  # what is fitted of it
 
 
@@ -70,6 +75,7 @@ class Drawn:
 def analyse(study: Study, table: Frame, results: Path, options: Options) -> Finding:
     """Join and fit. ValueError, in one line, for a table that cannot be analysed."""
     table = checked(table, INPUTS, ["tokens_per_parameter"], "analyse")
+    several, table = sizes.mixed(table), sizes.counted(table)
     runs, curves = attacks.joined(table, attacks.scores_of(table, results), options.shadows)
     done = runs[runs.status == "finished"]
     views = {
@@ -79,6 +85,8 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
         and (seen := record["measures"]["text"].get("views"))
     }
     found = numbers(runs, study.name, views, n_boot=options.bootstraps, seed=options.seed)
+    if several:
+        found["notes"].append(sizes.UNKNOWN)
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
@@ -121,7 +129,7 @@ def numbers(
         "canaries": canaries.analyse(targets, n_boot=n_boot, seed=seed),
         "descent": descent.analyse(targets, n_boot=n_boot, seed=seed),
     }
-    found["verdicts"] = verdicts(found, targets.parameters_total)
+    found["verdicts"] = verdicts(found, sizes.parameters(targets), len(overlapping(targets)))
     found["forgetting"] = None
     if views:
         seen = targets[targets.run_id.isin(list(views))]
@@ -141,11 +149,13 @@ def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
     """SHA-256 over what is read of each run, one JSON row per run sorted by run_id, columns sorted,
     and the probes of canaries: the order of rows and other columns are free."""
     begins = (*MEASURED, *(f"{name}_" for name in attacks.SINGLE))
-    made = ("reference_", "unintended_", "lira_", "rmia_")  # by `attacks.joined`
+    # by `attacks.joined`
+    made = ("reference_", "unintended_", "lira_", "rmia_")
+    made += tuple(f"clean_{name}" for name in made)
     columns = sorted(
         c
         for c in runs
-        if c in (*INPUTS, *SETTINGS) or (c.startswith(begins) and not c.startswith(made))
+        if c in (*INPUTS, USED, *SETTINGS) or (c.startswith(begins) and not c.startswith(made))
     )
     rows = [
         [None if pd.isna(x) else x if isinstance(x, str) else float(x) for x in row]
@@ -162,19 +172,34 @@ def broken(runs: Frame) -> Frame:
     return runs[(runs.status == "finished") & (far > limit)]
 
 
+def overlapping(runs: Frame) -> Frame:
+    """Finished runs of which more held-out sequences than OVERLAP share tokens in a row with the
+    training set."""
+    if "overlap" not in runs:
+        return runs[:0]
+    return runs[(runs.status == "finished") & (runs.overlap.astype(float) > OVERLAP)]
+
+
 def notes(done: Frame) -> list[str]:
     """What a reader must know of runs before quoting a number."""
     return [
         f"run {run.run_id}: a bag of words reaches AUC {run.bag_of_words_auc:.3f} without any "
         "model; its split is broken"
         for run in broken(done).itertuples()
+    ] + [
+        f"run {run.run_id}: {run.overlapping:,.0f} of {run.n_others:,.0f} held-out sequences share "
+        f"{run.overlap_tokens:.0f} tokens in a row with the training set ({run.overlap:.1%}, more "
+        f"than {OVERLAP:.0%}): they are members in part, and the split is not sound"
+        for run in overlapping(done).itertuples()
     ]
 
 
-def verdicts(numbers: Mapping[str, Any], parameters: Iterable[float]) -> list[dict[str, Any]]:
+def verdicts(
+    numbers: Mapping[str, Any], parameters: Iterable[float], unsound: int = 0
+) -> list[dict[str, Any]]:
     """Where F1 has fallen to 0.75, and where the loss on other text peaks, beside the published
     values: rows of `published.verdict`, for what this study has measured. parameters: of its
-    targets."""
+    targets; unsound: targets whose held-out sequences are members in part, which are not judged."""
     rows = []
     if "reason" not in numbers["laws"]["f1_median"]:
         best, form = law.quoted(numbers)
@@ -187,6 +212,11 @@ def verdicts(numbers: Mapping[str, Any], parameters: Iterable[float]) -> list[di
         }
         if at["t"] is None:
             measured["lacks"] = "the fitted law never falls to it"
+        if unsound:
+            measured |= {"value": None, "interval": None}
+            measured["lacks"] = (
+                f"held-out sequences of {plural(unsound, 'run')} are members in part"
+            )
         rows.append(("morris/f1_at_75", "", parameters, measured))
     for label, shape in numbers["descent"].items():
         measured = dict(shape["peak_over_capacity"])

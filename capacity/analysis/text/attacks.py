@@ -44,6 +44,7 @@ NAMES = {
     "lira_offline": "LiRA offline",
     "rmia": "RMIA",
 }
+KNOWN = ("shared", "unit", "copies")  # of scores, where a run has them: see `_Attack`
 FPR_GRID = np.geomspace(1e-4, 1.0, 81)
 
 Scores = Mapping[str, np.ndarray]  # columns of one run, a row per sequence
@@ -63,6 +64,23 @@ def scores_of(table: Frame, results: Path) -> dict[str, Scores]:
     return found
 
 
+@dataclass(frozen=True)
+class _Attack:
+    """Scores of an attack by sequence, and which were seen; where they are known, which of the
+    others share tokens in a row with the training set, what stays together, and how many copies
+    the document has."""
+
+    score: np.ndarray
+    seen: np.ndarray
+    shared: np.ndarray | None = None
+    unit: np.ndarray | None = None
+    copies: np.ndarray | None = None
+
+    def units(self, others: np.ndarray) -> membership.Units | None:
+        """Of members and of these others."""
+        return None if self.unit is None else (self.unit[self.seen], self.unit[others])
+
+
 @dataclass
 class _Joined:
     """What is known of runs beyond their own records: columns by run, ROC curves."""
@@ -70,10 +88,10 @@ class _Joined:
     columns: dict[str, dict[str, Any]]
     curves: list[Frame]
 
-    def attack(self, run_id: str, name: str, score: np.ndarray, seen: np.ndarray) -> None:
+    def attack(self, run_id: str, name: str, made: _Attack) -> None:
         """Statistics and ROC curve of an attack on a run."""
-        self.columns[run_id] |= _statistics(name, score, seen)
-        self.curves.append(curve(run_id, name, score, seen))
+        self.columns[run_id] |= _statistics(name, made)
+        self.curves.append(curve(run_id, name, made.score, made.seen))
 
 
 def joined(
@@ -135,10 +153,8 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined)
         if len(others):
             same = others[others.label == target.label]
             best = str((same if len(same) else others).run_id.iloc[0])
-            score, seen = _reference_attack(
-                scores[target.run_id], scores[best], best, target.run_id
-            )
-            found.attack(target.run_id, "reference", score, seen)
+            made = _reference_attack(scores[target.run_id], scores[best], best, target.run_id)
+            found.attack(target.run_id, "reference", made)
 
 
 def _with_shadows(
@@ -158,8 +174,8 @@ def _with_shadows(
         mine = {run_id: scores[run_id] for run_id in family.run_id}
         for run_id, used, attacks in _shadow_attacks(mine, int(family.seq_len.iloc[0]), shadows):
             found.columns[run_id] |= used
-            for name, (score, seen) in attacks.items():
-                found.attack(run_id, name, score, seen)
+            for name, made in attacks.items():
+                found.attack(run_id, name, made)
 
 
 def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> Frame:
@@ -186,8 +202,8 @@ def passing(scores: Scores) -> dict[str, np.ndarray]:
     out = {}
     for name in RANKED:
         if name in scores:
-            roc = curve("", name, *_asked(name, scores[name], seen))
-            n = _asked(name, seen, seen)[1].sum()
+            roc = curve("", name, *_asked(name, scores[name], seen, scores))
+            n = _asked(name, seen, seen, scores)[1].sum()
             out[name] = np.rint(roc.tpr.to_numpy() * n).astype(np.int32)
         elif name + archive.RATES in scores:
             out[name] = scores[name + archive.RATES]
@@ -205,20 +221,28 @@ def _curves(run_id: str, columns: Scores) -> list[Frame]:
     out = []
     for name, score in scores.items():
         if score is not None:
-            out.append(curve(run_id, name, *_asked(name, score, seen)))
+            out.append(curve(run_id, name, *_asked(name, score, seen, columns)))
             continue
         if (counts := columns.get(name + archive.RATES)) is None:
             raise ValueError(
                 f"scores of run {run_id} lack {name}; measure it again: capacity measure {run_id}"
             )
-        out.append(_from_counts(run_id, name, counts, _asked(name, seen, seen)[1]))
+        out.append(_from_counts(run_id, name, counts, _asked(name, seen, seen, columns)[1]))
     return out
 
 
-def _asked(name: str, score: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _asked(
+    name: str, score: np.ndarray, seen: np.ndarray, columns: Scores
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores and which were seen, of the sequences that an attack separates: the prefix of recall
-    was the first sequence, which is held out."""
-    return (score[1:], seen[1:]) if name == "recall" else (score, seen)
+    was the first sequence, which is held out, and so are those of its document where these are
+    split."""
+    if name != "recall":
+        return score, seen
+    if "unit" not in columns:
+        return score[1:], seen[1:]
+    others = (columns["unit"] != columns["unit"][0]) | seen
+    return score[others], seen[others]
 
 
 def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> Frame:
@@ -280,9 +304,7 @@ def _unintended(target: Scores, reference: Scores, kind: str, whose: str) -> dic
     }
 
 
-def _reference_attack(
-    target: Scores, reference: Scores, whose: str, run_id: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _reference_attack(target: Scores, reference: Scores, whose: str, run_id: str) -> _Attack:
     """Loss of a model that saw neither minus that of the target, and who was seen."""
     seen = target["seen"].astype(bool)
     places = _rows_of(reference, target["row"], whose)
@@ -291,19 +313,36 @@ def _reference_attack(
             f"reference run {whose} was trained on sequences of run {run_id}: its members must be "
             f"other ones"
         )
-    return reference["loss"][places] - target["loss"], seen
+    known = {name: target[name] for name in KNOWN if name in target}
+    return _Attack(reference["loss"][places] - target["loss"], seen, **known)
 
 
-def _statistics(name: str, score: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    found = separation.statistics(score[seen], score[~seen])
-    return {
-        f"{name}_{key}": value for key, value in found.items() if not key.endswith("_interval")
-    } | {f"{name}_auc_low": found["auc_interval"][0], f"{name}_auc_high": found["auc_interval"][1]}
+def _statistics(name: str, made: _Attack) -> dict[str, Any]:
+    """On all others and, where some of them share tokens in a row with the training set, without
+    these; AUC by copies of the document, where these vary."""
+    score, seen = made.score, made.seen
+    sets = {name: ~seen}
+    if made.shared is not None:
+        clean = ~seen & (made.shared <= 0)
+        if 2 <= clean.sum() < (~seen).sum():
+            sets[f"clean_{name}"] = clean
+    out: dict[str, Any] = {}
+    if made.copies is not None and made.copies.min() < made.copies.max():
+        for most, here in membership.copies_levels(made.copies).items():
+            if min((here & seen).sum(), (here & ~seen).sum()) >= 2:
+                column = f"copies_{membership.fewest_copies(most)}_{name}_auc"
+                out[column] = membership.auc(score[here & seen], score[here & ~seen])
+    for key, others in sets.items():
+        units = made.units(others)
+        found = separation.statistics(score[seen], score[others], units)
+        out |= {f"{key}_{k}": x for k, x in found.items() if not k.endswith("_interval")}
+        out |= dict(zip((f"{key}_auc_low", f"{key}_auc_high"), found["auc_interval"], strict=True))
+    return out
 
 
 def _shadow_attacks(
     scores: Mapping[str, Scores], seq_len: int, most: int | None
-) -> Iterator[tuple[str, dict[str, int], dict[str, tuple[np.ndarray, np.ndarray]]]]:
+) -> Iterator[tuple[str, dict[str, int], dict[str, _Attack]]]:
     """Each shadow model as the target of the others: run id, how many were used, and by attack
     scores and who was seen. RMIA works on losses per token. Sequences that fewer than two of the
     others saw, or did not see, are left out."""
@@ -325,17 +364,20 @@ def _shadow_attacks(
         if min(mine.sum(), (~mine).sum()) < FEWEST_SEQUENCES:
             continue
         shared = len(keep) < SHARED_VARIANCE
+        known = {
+            name: column[places[run_id]][enough]
+            for name in KNOWN
+            if (column := scores[run_id].get(name)) is not None
+        }
+        made = {
+            "lira": membership.lira(target, theirs, masks, True, shared),
+            "lira_offline": membership.lira(target, theirs, masks, False, shared),
+            "rmia": membership.rmia(target / seq_len, theirs / seq_len, np.flatnonzero(~mine)),
+        }
         yield (
             run_id,
             {"shadows": len(keep), "sequences_with_shadows": int(enough.sum())},
-            {
-                "lira": (membership.lira(target, theirs, masks, True, shared), mine),
-                "lira_offline": (membership.lira(target, theirs, masks, False, shared), mine),
-                "rmia": (
-                    membership.rmia(target / seq_len, theirs / seq_len, np.flatnonzero(~mine)),
-                    mine,
-                ),
-            },
+            {name: _Attack(score, mine, **known) for name, score in made.items()},
         )
 
 
@@ -370,6 +412,9 @@ def _means(models: Frame, attack: str) -> dict[str, float]:
             f"{name}_low": low,
             f"{name}_high": high,
         }
+    if (clean := f"clean_{attack}_auc") in models and models[clean].notna().any():
+        low, high = share_interval(models[clean].dropna().to_numpy(float))
+        row |= {"clean_auc": models[clean].mean(), "clean_auc_low": low, "clean_auc_high": high}
     return row | {
         "auc_low_sequences": models[f"{attack}_auc_low"].mean(),
         "auc_high_sequences": models[f"{attack}_auc_high"].mean(),

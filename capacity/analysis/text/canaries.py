@@ -25,6 +25,7 @@ from capacity.analysis.text.schema import (
     HalfExtracted,
     NoLaw,
 )
+from capacity.analysis.text.sizes import parameters
 
 CHANCE_BITS = math.log2(math.e)  # mean exposure without memory
 FORMS = {
@@ -127,13 +128,15 @@ def points(targets: Frame) -> Frame:
                 "run": run.run_id,
                 "label": run.label,
                 "seen": np.log2(level * factor),
-                "size": np.log2(run.parameters_total),
+                "size": np.log2(p),
                 "canaries": run["data.canaries"],
                 "exposure": run[f"exposure_{level}"],
                 "extracted": run[f"extractable_{level}"],
                 "at_most": run.exposure_at_most,
             }
-            for (_, run), factor in zip(targets.iterrows(), seen_by(targets), strict=True)
+            for (_, run), factor, p in zip(
+                targets.iterrows(), seen_by(targets), parameters(targets), strict=True
+            )
             for level in levels_of(targets)
             if level
         ]

@@ -25,6 +25,7 @@ from capacity.analysis.text.schema import (
     Estimate,
     Frame,
 )
+from capacity.analysis.text.sizes import parameters
 
 FEWEST = 5  # different sizes of the data set
 CLEAR = 2.0  # standard errors by which a peak must stand above both sides
@@ -44,7 +45,7 @@ def analyse(targets: Frame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, D
 
 
 def _model(group: Frame, rng: np.random.Generator, n_boot: int) -> Descent:
-    p = group.parameters_total
+    p = parameters(group)
     table = pd.DataFrame(
         {
             "t": group.tokens_per_parameter,

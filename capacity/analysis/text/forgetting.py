@@ -32,6 +32,7 @@ from capacity.analysis.text.schema import (
     NoLaw,
     PowerLaw,
 )
+from capacity.analysis.text.sizes import parameters
 from capacity.fitting import fit as estimate
 from capacity.fitting.forms import form as law
 
@@ -128,12 +129,12 @@ def first_half(curve: Frame, at_first: float) -> float:
 def cells(runs: Frame, views: dict[str, dict[str, Any]]) -> Frame:
     """`memory` of all runs, with what cells differ in (CELL) and unit, a canary of a run."""
     parts = []
-    for _, run in runs.iterrows():
+    for (_, run), p in zip(runs.iterrows(), parameters(runs), strict=True):
         table = memory(views[run.run_id], int(run.seq_len))
         parts.append(
             table.assign(
                 label=run.label,
-                parameters=run.parameters_total,
+                parameters=p,
                 batch=run["train.batch_size"],
                 text=run["data.canary_text"],
                 point=run["data.last_view"],

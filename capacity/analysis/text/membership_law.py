@@ -27,6 +27,7 @@ from capacity.analysis.text.schema import (
     NoLaw,
     Prediction,
 )
+from capacity.analysis.text.sizes import parameters
 from capacity.fitting import fit as estimate
 from capacity.fitting import intervals
 from capacity.fitting import selection as compare
@@ -147,11 +148,8 @@ def compared(t: ArrayLike, value: ArrayLike) -> list[dict[str, Any]]:
 def as_printed(targets: Frame) -> AsPrinted:
     """The printed form with its own constants on these targets, Capacity = ALPHA bits per
     parameter."""
-    per_sequence = (
-        ALPHA
-        * targets.parameters_total
-        / (targets.tokens_per_parameter * targets.parameters_total / targets.seq_len)
-    )
+    p = parameters(targets)
+    per_sequence = ALPHA * p / (targets.tokens_per_parameter * p / targets.seq_len)
     predicted = printed(per_sequence.to_numpy(float), **PRINTED)
     measured = targets.loss_f1_median.to_numpy(float)
     order = np.argsort(targets.tokens_per_parameter.to_numpy(float))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,9 +20,18 @@ from capacity.analysis.text.schema import (
     ForgettingCell,
     Frame,
 )
+from capacity.analysis.text.sizes import parameters
+from capacity.analysis.thresholds import OVERLAP
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, percent, span
 
+# columns of a level of copies: an AUC and two parts with their intervals
+OF_COPIES = ("up_to", "members", "held_out", "tpr_at_0.01") + tuple(
+    name + end
+    for name in ("auc", "members_extractable", "held_out_extractable")
+    for end in ("", "_low", "_high")
+)
+COPIES = re.compile(r"copies_\d+_up_to")
 MODEL = Column("model", right=False)
 SIZE = Column("tokens/P", "tokens of the distinct training sequences per parameter")
 KINDS = {"random": "random tokens", "pool": "passages of the text"}
@@ -68,7 +78,7 @@ def targets(runs: Frame) -> Table:
     """Losses, the loss attack and unintended bits by model and size of the data."""
     rows = []
     for head, group in _cells(runs):
-        p = group.parameters_total
+        p = parameters(group)
         means = [
             group.members_loss_bits_per_token.mean(),
             group.held_out_loss_bits_per_token.mean(),
@@ -96,9 +106,21 @@ def targets(runs: Frame) -> Table:
         key="AUC and F1: 0.5 by chance, half of all flagged for F1. Unintended bits: over a model "
         "of the same size trained on more data; clipped: the paper's, which counts the noise of "
         "sequences as bits; gap: minus the same on held-out sequences, too high for a model that "
-        "overfits.",
+        "overfits." + _in_use(runs),
         name="targets",
     )
+
+
+def _in_use(runs: Frame) -> str:
+    """By which parameters ratios go, where rows of the table are idle."""
+    if "parameters_used" not in runs or (runs.parameters_used >= runs.parameters_total).all():
+        return ""
+    models = runs.drop_duplicates("label").sort_values("parameters_total")
+    told = ", ".join(
+        f"{run.label}: {run.parameters_used:,.0f} of {run.parameters_total:,.0f}"
+        for run in models.itertuples()
+    )
+    return f" P is of rows in use ({told})."
 
 
 def _per_parameter(group: Frame, column: str, p: Frame) -> float:
@@ -114,6 +136,97 @@ def attacks(runs: Frame) -> Table:
     ]
     columns = [MODEL, SIZE, *(Column(NAMES[name]) for name in names)]
     return Table(columns, rows, "AUC of attacks, means over runs", name="attacks")
+
+
+def clean_attacks(runs: Frame) -> Table | None:
+    """`attacks` without the held-out sequences that share tokens in a row with the training set;
+    None where no run has such ones, or none was asked."""
+    if "overlap" not in runs or not (asked := runs[runs.overlap.astype(float) > 0]).size:
+        return None
+    names = [name for name in (*SINGLE, "reference") if f"clean_{name}_auc" in asked]
+    rows = [
+        [
+            *head,
+            percent(group.overlap.astype(float).max()),
+            *(digits(mean(group, f"clean_{name}_auc")) for name in names),
+        ]
+        for head, group in _cells(asked)
+    ]
+    columns = [
+        MODEL,
+        SIZE,
+        Column("overlap", "held-out sequences that are left out; of runs the largest part"),
+        *(Column(NAMES[name]) for name in names),
+    ]
+    n = span(asked.overlap_tokens.min(), asked.overlap_tokens.max())
+    return Table(
+        columns,
+        rows,
+        f"AUC without held-out sequences that share {n} tokens in a row with the training set, "
+        "means over runs",
+        key=f"overlap: what part of the held-out sequences is left out; above {OVERLAP:.0%} the "
+        "table of all is not about clean non-members.",
+        name="clean_attacks",
+    )
+
+
+def copies(runs: Frame) -> list[Table]:
+    """The loss attack, and extraction, by copies of the document; none where these do not vary."""
+    levels = sorted(int(c.split("_")[1]) for c in runs if COPIES.fullmatch(c))
+    if not levels:
+        return []
+    asked = [a for a in ("min_k_plus", "reference") if f"copies_{levels[0]}_{a}_auc" in runs]
+    attack: list[Sequence[str]] = []
+    written: list[Sequence[str]] = []
+    for (label, t), group in _cells(runs):
+        known = [n for n in levels if group[f"copies_{n}_up_to"].notna().any()]
+        if known:
+            attack.append([f"{label}, {t} tokens per parameter"])
+            written.append(attack[-1])
+        for level in known:
+            got = {name: mean(group, f"copies_{level}_{name}") for name in OF_COPIES}
+            about = [span(level, got["up_to"])]
+            about += [f"{got[side]:,.0f}" for side in ("members", "held_out")]
+            more = (digits(mean(group, f"copies_{level}_{name}_auc")) for name in asked)
+            rate = percent(got["tpr_at_0.01"])
+            attack.append([*about, _between(got, "auc", digits), rate, *more])
+            sides = ("members_extractable", "held_out_extractable")
+            written.append([*about, *(_between(got, side, percent) for side in sides)])
+    about = [
+        Column("copies", "of the document, in the source"),
+        Column("members", "different sequences trained on"),
+        Column("held-out", "sequences held out"),
+    ]
+    key = "Means of the runs' own 95% intervals, over documents where these are split; –: too few."
+    return [
+        Table(
+            [
+                *about,
+                Column("AUC"),
+                Column("TPR", "at a false positive rate of 1%"),
+                *(Column(NAMES[name], "AUC") for name in asked),
+            ],
+            attack,
+            "Loss attack by copies of the document: members and held-out sequences of equally many "
+            "copies, means over runs",
+            key=f"{key} TPR: at 1% FPR; AUC of other attacks behind it.",
+            name="copies",
+        ),
+        Table(
+            [*about, Column("of members"), Column("of held-out")],
+            written,
+            "Sequences whose second half greedy decoding writes, by copies of the document",
+            key=key,
+            name="copies_extraction",
+        ),
+    ]
+
+
+def _between(got: Mapping[str, float], name: str, words: Callable[[float], str]) -> str:
+    """A mean with its interval; a dash where no run has it."""
+    if math.isnan(got[name]):
+        return digits(None)
+    return f"{words(got[name])} [{words(got[f'{name}_low'])}, {words(got[f'{name}_high'])}]"
 
 
 def extraction(runs: Frame) -> Table | None:
@@ -150,6 +263,7 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
     if not len(half) or "lira" not in set(half.attack):
         return None
     rows: list[Sequence[str]] = []
+    clean = "clean_auc" in half and half.clean_auc.notna().any()
     for (label, t), group in half.groupby(["label", "tokens_per_parameter"]):
         models = int(group.models.max())
         rows.append([f"{label}, {digits(t)} tokens per parameter, {models} models as targets"])
@@ -159,14 +273,21 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
                 NAMES[name],
                 _mean(found[name], "auc"),
                 _mean(found[name], "tpr_at_0.01", 100.0, "%"),
-                _mean(found[name], "f1_median"),
+                _mean(found[name], "clean_auc" if clean else "f1_median"),
             ]
             for name in SHADOWED
             if name in found
         ]
     used = runs.shadows.dropna()
     return Table(
-        [Column("attack", right=False), Column("AUC"), Column("TPR at 1% FPR"), Column("F1")],
+        [
+            Column("attack", right=False),
+            Column("AUC"),
+            Column("TPR at 1% FPR"),
+            Column("AUC without overlap", "on held-out sequences that share nothing")
+            if clean
+            else Column("F1"),
+        ],
         rows,
         f"Attacks with {span(used.min(), used.max())} shadow models",
         key="95% over models as targets: about training, not about another text (attacks.csv has "

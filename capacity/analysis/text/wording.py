@@ -24,9 +24,9 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import fits, forgetting, tables
+from capacity.analysis.text import fits, forgetting, sizes, tables
 from capacity.analysis.text import membership_law as law
-from capacity.analysis.text.analysis import broken, targets_of
+from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
     AsPrinted,
     Canaries,
@@ -38,7 +38,7 @@ from capacity.analysis.text.schema import (
     PowerLaw,
 )
 from capacity.analysis.text.tables import KINDS, measured
-from capacity.analysis.thresholds import BROKEN_SPLIT
+from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.words import capitalized, digits, ends, percent, plural, span
 
 SOURCE = "arXiv 2505.24832 v3, section 5.2.1"
@@ -76,6 +76,12 @@ CONVENTIONS = [
         "what the model takes off a code of log2 V per token, minus what it memorized; memorized "
         "and generalised bits do not add up to the data bits, which are of another code",
     ),
+    (
+        "overlap",
+        "held-out sequences that share so many tokens in a row with the training set, 13 unless "
+        "data.overlap_tokens is set (Brown et al., arXiv 2005.14165, appendix C, of tokens instead "
+        "of words)",
+    ),
     ("tokens per parameter", "tokens of the distinct training sequences / P total"),
     P_TOTAL,
     (
@@ -104,7 +110,7 @@ def document(finding: Finding) -> Document:
         _sections(numbers, runs, attacks),
         _flags(runs),
         numbers["notes"],
-        CONVENTIONS,
+        _conventions(runs),
         {name: CAPTIONS[name] for name in dict.fromkeys([*first, *CAPTIONS])},
         [
             f"{numbers['finished']} of {plural(numbers['runs'], 'run')} finished"
@@ -113,12 +119,48 @@ def document(finding: Finding) -> Document:
     )
 
 
+def _conventions(runs: Frame) -> list[tuple[str, str]]:
+    """With the count of parameters that ratios are of."""
+    if "parameters_used" not in runs:
+        return CONVENTIONS
+    in_use = (
+        "P in use",
+        "P total without rows of the table that no sequence or canary has; laws and ratios are of "
+        "it, the settings data.tokens_per_parameter and data.load of P total",
+    )
+    tokens: tuple[str, str] = (
+        "tokens per parameter",
+        "tokens of the distinct training sequences / P in use",
+    )
+    told: list[tuple[str, str]] = [tokens if c[0] == tokens[0] else c for c in CONVENTIONS]
+    return [*told, in_use]
+
+
+def _few_rows(runs: Frame) -> Flag:
+    """Runs of whose rows a text uses few, with the settings that fit."""
+    if "used_rows" not in runs:
+        return Flag("unused-rows", sizes.MEANS, [])
+    few = runs[runs.used_rows < sizes.FEW * runs.vocab_size]
+    found = []
+    for (rows, used), group in few.groupby(["vocab_size", "used_rows"]):
+        sizes_known = set(group.get("fitting_vocab_size", pd.Series(dtype=float)).dropna())
+        fits = " or ".join(f"data.vocab_size={size:.0f} fits" for size in sorted(sizes_known))
+        p, total = group.parameters_used, group.parameters_total
+        found.append(
+            f"data.vocab_size={rows}: {int(used):,} rows in use, {span(p.min(), p.max())} of "
+            f"{span(total.min(), total.max())} parameters; {fits or 'no vocabulary fits'}"
+        )
+    told = "".join(f" ({one})" for one in found)
+    return Flag("unused-rows", sizes.MEANS + told, sorted(few.run_id))
+
+
 def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     targets, out = targets_of(runs), []
     compared = []
     if len(targets):
         out.append(Section("targets", "Targets", [tables.targets(targets)]))
-        compared += [tables.attacks(targets), tables.extraction(targets)]
+        compared += [tables.attacks(targets), tables.clean_attacks(targets)]
+        compared += [tables.extraction(targets), *tables.copies(targets)]
     compared.append(tables.shadows(attacks, runs))
     if shown := [table for table in compared if table is not None]:
         out.append(Section("attacks", "Attacks", shown))
@@ -165,6 +207,9 @@ def _flags(runs: Frame) -> list[Flag]:
         return sorted(runs.run_id[mask])
 
     unknown = (runs.status == "finished") & runs.bag_of_words_sd.isna()
+    unasked = runs.status == "finished"
+    if "overlap" in runs:
+        unasked &= runs.overlap.isna()
     return [
         Flag(*FAILED, ids(runs.status == "failed")),
         Flag(*MISSING, ids(runs.status == "missing")),
@@ -180,6 +225,19 @@ def _flags(runs: Frame) -> list[Flag]:
             "the record has no spread of the bag-of-words baseline by chance; measure it again",
             ids(unknown),
         ),
+        _few_rows(runs),
+        Flag(
+            "overlap",
+            f"more than {OVERLAP:.0%} of the held-out sequences share tokens in a row with the "
+            "training set: they are members in part, and the split is not sound",
+            sorted(overlapping(runs).run_id),
+        ),
+        Flag(
+            "unknown-overlap",
+            "the record does not say what held-out sequences share with the training set; measure "
+            "it again",
+            ids(unasked),
+        ),
     ]
 
 
@@ -190,7 +248,7 @@ def _answers(
     if numbers["forgetting"] is not None:
         answers += _forgetting(numbers["forgetting"], runs)
     answers += [_peak(label, shape) for label, shape in clear.items()]
-    answers += [*_membership(numbers), *_predictions(numbers)]
+    answers += [*_overlap(runs), *_membership(numbers), *_predictions(numbers)]
     if numbers["forgetting"] is None and numbers["canaries"] is not None:
         answers += _canaries(numbers["canaries"])
     answers += _shadows(attacks)
@@ -199,6 +257,19 @@ def _answers(
     f1 = numbers["laws"]["f1_median"]
     why = f"F1: {f1['reason']}" if "reason" in f1 else "the fitted law never falls to 0.75"
     return [f"**No law from these runs:** {why}."]
+
+
+def _overlap(runs: Frame) -> list[str]:
+    """What comes before any number of membership where held-out sequences are members in part."""
+    if not len(found := overlapping(runs)):
+        return []
+    return [
+        f"**The split of {plural(len(found), 'run')} is not sound:** up to "
+        f"{percent(found.overlap.astype(float).max())} of the held-out sequences share "
+        f"{span(found.overlap_tokens.min(), found.overlap_tokens.max())} tokens in a row with the "
+        "training set, so that they are members in part; attacks without them stand beside those "
+        "on all."
+    ]
 
 
 def _membership(numbers: Memory) -> list[str]:

@@ -4,6 +4,7 @@ that names the file, the line, a sample and the remedy."""
 import gzip
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from capacity.base.errors import ConfigError
 from capacity.cli import cell_numbers, points_file, points_table
+from capacity.cli.help import FIT_TABLE_HELP
 from capacity.cli.main import main
 from capacity.fitting.points import Columns
 
@@ -378,3 +380,24 @@ def test_rows_that_decide_a_parameter_are_named_with_what_it_is_without_them(tmp
     (other,) = json.loads(out.read_text())["fits"]
     assert other["values"] == pytest.approx(row["influence"]["values"], rel=1e-9)
     assert other["influence"] is None
+
+
+def test_the_examples_of_the_help_work_as_printed(tmp_path, capsys, monkeypatch):
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(5e7, 5e9, 5), np.geomspace(1e9, 1e11, 4)))
+    dice = np.random.default_rng(0)
+    loss = (1.8 + 480 / n**0.35 + 2000 / d**0.35) * np.exp(0.002 * dice.standard_normal(20))
+    table = pd.DataFrame({"N": n, "D": d, "size": n / 1e6, "C": 6 * n * d, "loss": loss})
+    table.to_csv(tmp_path / "losses.csv", index=False)
+    table.to_csv(tmp_path / "sweep.tsv.gz", index=False, sep="\t", compression="gzip")
+    pocket = tmp_path / "results" / "studies" / "pocket"
+    pocket.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[3] / "results" / "studies" / "pocket" / "runs.csv", pocket)
+    monkeypatch.chdir(tmp_path)
+    examples = FIT_TABLE_HELP.partition("examples:\n")[2].replace("\\\n", " ").splitlines()
+    assert len(examples) == 4
+    for example in examples:
+        verb, *words = shlex.split(example)
+        assert verb == "capacity" and main(words) == 0, example
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= 80
+    assert json.loads((tmp_path / "corner.json").read_text())["fits"]

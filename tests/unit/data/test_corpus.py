@@ -70,7 +70,7 @@ def world(path, **data):
             json.dumps(entry(7) | {"attributes": {"city": "Rome", "job": "cook", "pet": "cat"}}),
             ["people.jsonl:3", "'pet' is not one of"],
         ),
-        ('{"person": "A", "person": "B"}', ["people.jsonl:3", '"person" is there twice']),
+        ('{"person": "A", "person": "B"}', ["people.jsonl:3", "the key 'person' stands twice"]),
         (json.dumps(entry(7) | {"texts": []}), ["people.jsonl:3", "texts"]),
         (json.dumps(entry(7) | {"texts": "x"}), ["people.jsonl:3", "texts"]),
         (json.dumps(entry(1)), ["people.jsonl:3", "twice", "line 2"]),

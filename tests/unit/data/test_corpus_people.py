@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity.base.errors import ConfigError
-from capacity.data.people import normalized, parse
+from capacity.data.people import normalized, person_of
 from corpora import CASES, asked, before, config, lines, world, write
 
 
@@ -63,7 +63,7 @@ def test_a_given_place_may_hold_other_words_than_the_value(tmp_path):
 )
 def test_a_wrong_place_is_named(text, words):
     with pytest.raises(ConfigError) as error:
-        parse(line([text]), "p.jsonl:3", False)
+        person_of(json.loads(line([text])), "p.jsonl:3", False)
     told = str(error.value)
     assert "p.jsonl:3" in told and [w for w in words if w not in told] == [] and "\n" not in told
 
@@ -79,7 +79,7 @@ def test_given_places_follow_their_words_through_normalisation(parts, form):
         return
     span = [len(raw[0]), len(raw[0]) + len(raw[1])]
     given_line = line([{"text": "".join(raw), "spans": {"city": span}}])
-    text = parse(given_line, "p", False).texts[0]
+    text = person_of(json.loads(given_line), "p", False).texts[0]
     start, end = text.given["city"]
     assert text.text == normalized("".join(raw))
     assert text.text[start:end] == " ".join(unicodedata.normalize("NFC", value).split())
@@ -151,6 +151,19 @@ def test_people_may_lack_an_attribute(case):
     assert plain.run_id == also.run_id != settings.run_id
 
 
+def test_line_ends_and_other_scripts_change_nothing():
+    plain = config(CASES / "people_plain.jsonl", {"seq_len": 48})
+    assert config(CASES / "people_crlf.jsonl", {"seq_len": 48}).run_id == plain.run_id
+    w, _ = world(CASES / "people_emoji_rtl.jsonl", seq_len=48)
+    assert w.lexicon.facts.unasked(True) == 0
+    for name in w.lexicon.facts.attributes:
+        stated = [p["attributes"][name] for p in lines("emoji_rtl")]
+        texts = [p["texts"] for p in lines("emoji_rtl")]
+        assert asked(w, name) == [
+            [" " + v] * len(some) for v, some in zip(stated, texts, strict=True)
+        ]
+
+
 def test_names_that_differ_in_case_only_are_told():
     settings = config(CASES / "people_duplicate_case.jsonl", {"seq_len": 48})
     (note,) = settings.resolved.notes(settings.items)
@@ -182,9 +195,11 @@ def test_data_of_no_bits_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["", " ", "a\x07b", "a\u0000"])
 def test_attribute_names_must_be_printable(name):
     with pytest.raises(ConfigError, match="printable"):
-        parse(line(["x"], attributes={name: "y"}), "p", False)
+        person_of(json.loads(line(["x"], attributes={name: "y"})), "p", False)
 
 
 def test_attributes_that_are_one_but_for_accents_are_refused():
     with pytest.raises(ConfigError, match="there twice"):
-        parse(line(["x"], attributes={"caf\u00e9": "a", "cafe\u0301": "b"}), "p", False)
+        person_of(
+            json.loads(line(["x"], attributes={"caf\u00e9": "a", "cafe\u0301": "b"})), "p", False
+        )

@@ -92,12 +92,6 @@ def test_values_may_be_in_any_language(pools):
         ("field.txt", "Law\nCivil\tLaw\n", 2, ["'Civil\\tLaw'"]),
         ("field.txt", "Law\nCivil\u00a0Law\n", 2, ["Civil"]),
         (
-            "field.txt",
-            "\ufeffLaw\nArt\n",
-            1,
-            ["Law"],
-        ),  # a byte-order mark would become part of the first value
-        (
             "company.txt",
             "Orbo; Rome, NY\nZenro, Ames, IA\n",
             2,

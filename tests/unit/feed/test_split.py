@@ -1,5 +1,7 @@
 """Text that is split by document: what must stay together does, and sides are as large as asked."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -138,6 +140,8 @@ def test_sides_are_as_large_as_asked_or_the_refusal_names_what_fits(held, n, see
         else:
             both = np.concatenate([target.trained, target.held_out])
             assert not np.intersect1d(unit[other.trained], unit[both]).size
+            unseen = unit[other.scored[~other.seen]]
+            assert not np.intersect1d(unit[other.trained], unseen).size
             assert set(target.scored.tolist()) <= set(other.scored.tolist())
 
 
@@ -164,7 +168,7 @@ def test_passages_that_serve_as_canaries_are_of_documents_that_nothing_else_uses
     [
         (["data.n_sequences=4000"], "60 held-out sequences and 4000 for training are asked for"),
         (["data.n_sequences=4000"], "or up to "),
-        (["data.group=nobody"], "data.group=nobody: calls.jsonl has id, person, text"),
+        (["data.group=nobody"], "calls.jsonl:1: no data.group=nobody; it has id, person, text"),
         (["data.group=person", "data.split_by=window"], "data.group=person: needs"),
         (["data.near_duplicates=keep_together", "data.split_by=window"], "=keep_together: needs"),
         (
@@ -237,3 +241,48 @@ def test_sequences_that_stand_in_several_documents_are_trained_on_and_never_scor
         False,
     ]
     assert windows.same_rows(np.array([[1, 2], [2, 1], [1, 2]])).tolist() == [0, 1, 0]
+
+
+def test_files_of_plain_text_nested_columns_and_tables_can_be_groups(here):
+    """The same documents by person: as files, as an inner column, as CSV; and how the bytes are
+    divided into files is part of what is trained on."""
+    found = telephones.documents(persons=30, texts=(2, 5))
+    people = sorted({name for name, _ in found})
+    for name in people:
+        texts = [text for person, text in found if person == name]
+        (here / f"by_{name}.txt").write_text("\n\n".join(texts) + "\n\n")
+    rows = [{"text": text, "meta": {"who": {"name": name}}} for name, text in found]
+    (here / "nested.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = "".join(f'{name},"{text}"\n' for name, text in found)
+    (here / "calls.csv").write_text("who,text\n" + table)
+    for path, group in (
+        ("by_*.txt", "file"),
+        ("nested.jsonl", "meta.who.name"),
+        ("calls.csv", "who"),
+    ):
+        dealt = split.of(load([*TEXT, f"data.path={path}", f"data.group={group}"]))
+        origin = dealt.pool.origin
+        assert len(origin.documents.groups) == len(people)
+        side = origin.documents.group_D[origin.main_N2[:, 0]]
+        assert not np.intersect1d(side[dealt.held_out], side[dealt.trained]).size
+        assert shares(dealt) == 0
+    before = load([*TEXT, "data.path=by_*.txt", "data.group=file"]).run_id
+    whole = "".join((here / f"by_{name}.txt").read_text() for name in people)
+    for path in here.glob("by_*.txt"):
+        path.unlink()
+    (here / "by_all.txt").write_text(whole)
+    text.source_digest.cache_clear()
+    text._sizes.cache_clear()
+    assert load([*TEXT, "data.path=by_*.txt", "data.group=file"]).run_id != before
+
+
+def test_documents_without_a_group_are_told_and_stay_alone(here):
+    found = telephones.documents(persons=30, texts=(1, 5))
+    rows = [
+        {"text": text, "person": name if i % 3 else None} for i, (name, text) in enumerate(found)
+    ]
+    (here / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    of = split.of(load([*TEXT, "data.path=some.jsonl", "data.group=person"])).pool.origin.documents
+    alone = of.group_D < 0
+    assert alone.sum() == len(rows[::3])
+    assert len(np.unique(of.unit_D[alone])) > len(of.groups) / 2

@@ -49,6 +49,13 @@ def test_one_size_tells_nothing_of_size():
     assert lost(intervals.of(found)) == {"e", "a", "alpha"}
 
 
+def test_two_budgets_of_tokens_tell_their_levels_but_no_law_of_them():
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(5e7, 5e9, 6), [1e9, 1e10]))
+    told = intervals.of(fit("chinchilla", surface(n, d)))
+    assert lost(told) == {"e", "b", "beta"}
+    assert told["e"]["reason"].endswith("because tokens has only 2 different values")
+
+
 def test_tokens_in_step_with_parameters_cannot_tell_the_two_powers_apart():
     n = np.geomspace(1e7, 1e10, 40)
     for noise in (0.003, 0.03):
@@ -118,3 +125,16 @@ def test_what_no_point_depends_on_is_named():
     x = dict(points.x) | {"ceiling_bits": np.full(len(points.y), 1e300)}
     told = freedom(fit("smooth_corner", Points(x, 3.6 * np.asarray(points.x["parameters"])))).lost
     assert told.get("k") == f"{NOT_IDENTIFIED}: k changes no fitted value"
+
+
+def test_a_large_table_needs_no_square_matrix_of_its_points():
+    """20,000 points squared would be 3.2 GB."""
+    import tracemalloc
+
+    dice = np.random.default_rng(0)
+    n, d = np.exp(dice.uniform(18, 23, 20_000)), np.exp(dice.uniform(21, 26, 20_000))
+    found = fit("chinchilla", surface(n, d), starts=np.array([list(EPOCH.values())]), delta=np.inf)
+    tracemalloc.start()
+    assert not freedom(found).lost
+    assert tracemalloc.get_traced_memory()[1] < 100 * 8 * 20_000
+    tracemalloc.stop()

@@ -140,3 +140,13 @@ def test_four_thousand_resamples_of_many_runs_go_in_pieces():
         and curves.LN4 == pytest.approx(math.log(4))
         and linear.FEWEST_SHAPES == 3
     )
+
+
+def test_points_without_a_target_are_counted_once_each():
+    points = Points(
+        {"parameters": [1.0, 2.0, 3.0, np.nan, 5.0]},
+        [2.0, np.nan, 6.0, np.nan, np.nan],
+        left_out={"bad": [False, True, False, False, False]},
+    )
+    told = fit("capacity_linear", points).to_dict()["points"]
+    assert told["left_out"] == {"bad": 1, "no finite target": 2} and told["fitted"] == 2

@@ -150,6 +150,17 @@ def test_the_record_names_a_lower_bound(upper, tmp_path):
     assert "4 of 32 values were not asked (12.5%) and add no bits; no law uses this run" in told
 
 
+def test_a_record_of_an_older_version_says_so(upper):
+    w, settings = upper
+    part = knowledge.measure(w, Asking(knows(w), draws=2), settings.parameters)
+    new = {"bits_uniform", "ceiling_bits_uniform", "accuracy_most_frequent", "values"}
+    new |= {"unasked_values", "unasked_fraction"}
+    old = {key: value for key, value in part.items() if key not in new} | {"version": 1}
+    told = knowledge.MEASURE.lines(old, _record(settings))
+    assert "measured by version 1" in " ".join(told) and max(map(len, told)) <= 80
+    assert "at least" not in " ".join(told)
+
+
 def _record(settings):
     seen = {f"exposures_{k}": 1.0 for k in ("min", "mean", "max")}
     return {

@@ -16,7 +16,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.scores import read_scores
 from capacity.cli.main import main
 from capacity.compose import load
-from capacity.data import text, windows
+from capacity.data import sources, text, windows
 from capacity.data.grammar import Grammar
 from capacity.feed import split
 from capacity.fitting import membership
@@ -105,9 +105,9 @@ def test_files_of_every_type_give_the_same_sequences(here, kind, monkeypatch):
     docs = list(text.documents(config.data))
     assert docs == [Grammar().document(3, i) for i in range(300)]
     if kind == "jsonl":
-        with pytest.raises(ConfigError, match="data.field=text: d.jsonl has body, id"):
+        with pytest.raises(ConfigError, match="d.jsonl:1: no data.field=text; it has body, id"):
             list(text.documents(load([*SMALL, "data.source=files", f"data.path={pattern}"]).data))
-        with pytest.raises(ConfigError, match="holds int there, expected a text"):
+        with pytest.raises(ConfigError, match="data.field=id: a number, expected a text"):
             list(
                 text.documents(
                     load(
@@ -160,11 +160,11 @@ def test_a_file_of_an_installed_package_is_read_where_it_lies(here, monkeypatch)
                 "copy.txt",
             ):
                 ids.append(load([*SMALL, "data.source=files", f"data.path={path}"]).run_id)
-            assert text.file_names("package:lilies/lilies/data/poem.txt") == [
+            assert sources.file_names("package:lilies/lilies/data/poem.txt") == [
                 str(here / site / "lilies/data/poem.txt")
             ]
             with pytest.raises(ConfigError, match="package:lilies/lilies/poem.txt: no such file"):
-                text.file_names("package:lilies/lilies/poem.txt")
+                sources.file_names("package:lilies/lilies/poem.txt")
     assert len(set(ids)) == 1
     (here / "other/lilies/data/poem.txt").write_text("four")
     monkeypatch.syspath_prepend(here / "other")
@@ -214,7 +214,7 @@ def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monk
         ),
         (["data.source=files", "data.path=no*.txt"], "data.path=no*.txt: no such file"),
         (["data.source=files"], "data.source=files needs the name of a file"),
-        (["data.source=files", "data.path=x.csv"], "files of type csv; allowed: one of txt, jsonl"),
+        (["data.source=files", "data.path=x.doc"], "files of type doc; allowed: one of txt, jsonl"),
         (["data.source=hub"], "data.source=hub needs the name of a data set"),
         (["data.revision=abc"], "data.revision=abc: only a data set of the hub has one"),
         (["data.path=x.txt"], "data.source=grammar reads no file"),
@@ -227,7 +227,7 @@ def test_the_preset_of_the_bible_plans_where_its_package_is_installed(here, monk
     ],
 )
 def test_bad_text_settings_are_one_clear_line(here, capsys, overrides, words):
-    (here / "x.csv").write_text("a")
+    (here / "x.doc").write_text("a")
     assert main(["train", "--print-config", *SMALL, *overrides]) == 2
     err = capsys.readouterr().err
     assert words in err and len(err.splitlines()) == 1
@@ -267,7 +267,8 @@ def test_a_hub_name_without_a_network_is_one_line(here, cli, monkeypatch):
     )
     assert (
         done.returncode == 2
-        and "data.path=some-one/no-such-data: cannot be read" in done.stderr.splitlines()[-1]
+        and "data.path=some-one/no-such-data: neither a folder nor in the hub"
+        in done.stderr.splitlines()[-1]
     )
     assert "Traceback" not in done.stderr
 
