@@ -5,6 +5,7 @@ A file replaces its predecessor in one step; nothing here is ever unpickled. Sta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pandas
 
 LOCKED_BYTE = 2**30  # where Windows, whose locks forbid reading, locks: behind any content
+ALWAYS_READ = 2**20  # bytes of a file, below which its times are not trusted
+_DIGESTS: dict[tuple, str] = {}
 
 
 def make_folder(folder: Path) -> None:
@@ -53,6 +56,21 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, tree: Any) -> None:
     write_atomic(path, (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode())
+
+
+def content_digest(path: Path) -> str:
+    """A digest of a file's content, empty where it cannot be read: a name stands for another file
+    in another folder, and a file may have changed since. A large one with the same place, size and
+    times is not read again."""
+    try:
+        told = path.stat()
+        known = (path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+        if known not in _DIGESTS or told.st_size < ALWAYS_READ:
+            with open(path, "rb") as file:
+                _DIGESTS[known] = hashlib.file_digest(file, "sha256").hexdigest()
+        return _DIGESTS[known]
+    except OSError:  # who reads it says why
+        return ""
 
 
 def flock(file: IO, shared: bool = False) -> bool:

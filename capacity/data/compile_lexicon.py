@@ -3,18 +3,15 @@ form)."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from capacity.base.files import content_digest
 from capacity.data import lists
 from capacity.data.lexicon import EOS, SCHEMA, attributes_of, world_sizes
 from capacity.data.lists import Pools, Template
 from capacity.data.vocabulary import Encoder, gpt2, trained_bpe
 from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
-
-ALWAYS_READ = 2**20  # bytes of a file, below which its times are not trusted
-_DIGESTS: dict[tuple, str] = {}
 
 
 def key(data: WordedData) -> tuple:
@@ -22,7 +19,7 @@ def key(data: WordedData) -> tuple:
     if isinstance(data, CorpusData):
         return (
             "corpus",
-            content_of(Path(data.path)),
+            content_digest(Path(data.path)),
             data.n_people,
             data.tokenizer,
             data.vocab_size,
@@ -43,7 +40,7 @@ def key(data: WordedData) -> tuple:
     return (
         "bios",
         _lists_of(data.pools_dir),
-        None if data.templates_file is None else content_of(Path(data.templates_file)),
+        None if data.templates_file is None else content_digest(Path(data.templates_file)),
         data.tokenizer,
         data.vocab_size,
         data.vocabulary,
@@ -56,25 +53,11 @@ def key(data: WordedData) -> tuple:
     )
 
 
-def content_of(path: Path) -> str:
-    """A digest of a file's content, empty where it cannot be read. A name stands for another file
-    in another folder, and the file may have changed since; a large one that has the same place,
-    size and times is not read again."""
-    try:
-        told = path.stat()
-        known = (path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-        if known not in _DIGESTS or told.st_size < ALWAYS_READ:
-            _DIGESTS[known] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return _DIGESTS[known]
-    except OSError:  # compiling it will say why
-        return ""
-
-
 def _lists_of(folder: str | None) -> tuple[str, ...] | None:
     """The content of lists of one's own."""
     if folder is None:
         return None
-    return tuple(content_of(Path(folder) / name) for name in lists.FILES.values())
+    return tuple(content_digest(Path(folder) / name) for name in lists.FILES.values())
 
 
 def compile(data: WordedData) -> dict:

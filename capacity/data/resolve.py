@@ -294,7 +294,8 @@ class CorpusResolved(WordedResolved[CorpusData]):
         return lexicons.facts(self.lexicon, self.data)
 
     def notes(self, items: int) -> list[str]:
-        """Values that no text states, and names that are hardly told apart."""
+        """Values that no text states, attributes that follow from others, and names that are hardly
+        told apart."""
         with_names = self.data.n_names is not None
         facts, out = self.facts, []
         if unasked := facts.unasked(with_names):
@@ -305,6 +306,11 @@ class CorpusResolved(WordedResolved[CorpusData]):
                 + ("" if unasked <= MOST_UNASKED * asked_for else "; no law will use the run")
             )
             out += [f"  {words}" for words in _why(facts, with_names)]
+        for a, b in facts.following():
+            out.append(
+                f"{self.data.path}: {b!r} follows from {a!r}; knowing the rule counts its bits for "
+                "every person, so leave one of them out"
+            )
         if facts.similar:
             (one, two), more = facts.similar[0], len(facts.similar) - 1
             out.append(

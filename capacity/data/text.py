@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
-from capacity.base.files import write_atomic
+from capacity.base.files import content_digest, write_atomic
 from capacity.data import lines, sources
 
 if TYPE_CHECKING:
@@ -86,6 +86,19 @@ def source_digest(
     return f"files/{content.hexdigest()}/{field}/{documents}"
 
 
+_SEEN: dict[tuple[str, str | None], tuple[str, ...]] = {}
+
+
+def _seen(data: TextData) -> tuple[str, ...]:
+    """The content of the files of a source as they are now."""
+    if data.source == "files":
+        return tuple(content_digest(Path(name)) for name in sources.file_names(data.path))
+    if data.source == "hub" and data.path and os.path.isdir(data.path):
+        found = sorted(path for path in Path(data.path).rglob("*") if path.is_file())
+        return tuple(f"{path}:{content_digest(path)}" for path in found)
+    return ()
+
+
 @lru_cache(maxsize=64)
 def _sizes(path: str | None) -> tuple[int, ...]:
     """Bytes of each file, unpacked."""
@@ -96,6 +109,11 @@ def pool_digest(data: TextData) -> str:
     """Names the table of sequences: the source's content and all that cuts it into tokens."""
     if data.pool is not None:
         return data.pool
+    place, now = (data.source, data.path), _seen(data)
+    if _SEEN.setdefault(place, now) != now:  # other files of that name, or they have changed
+        source_digest.cache_clear()
+        _sizes.cache_clear()
+        _SEEN[place] = now
     cut = [
         SCHEMA,
         source_digest(

@@ -30,11 +30,11 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         + (f", se {se:.3f}" if se else ""),
         f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} "
         "(total)",
-        f"  learned {'at least ' * bool(m.get('unasked_values'))}{m['bits']:,.0f} of "
+        f"  learned {'at least ' * bool(m.get('unasked_values'))}{round(m['bits']):,} of "
         f"{m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
         f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
         *told,
-        *(_corpus_table(m) if told else _by_attribute(m, of_corpus)),
+        *(_corpus_table(m) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
         f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}: {m['memorized_people']:,.0f} people's "
         "worth of values",
     ]
@@ -80,8 +80,8 @@ def _of_corpus(m: dict[str, Any]) -> list[str]:
         )
     out = wrap(
         "beyond the frequencies of values; were all equally likely: "
-        f"{m['bits_uniform']:,.0f} of {m['ceiling_bits_uniform']:,.0f} bits, of which the "
-        f"frequencies alone give {m['bits_uniform'] - m['bits']:,.0f}",
+        f"{round(m['bits_uniform']):,} of {round(m['ceiling_bits_uniform']):,} bits, of which the "
+        f"frequencies alone give {round(m['bits_uniform'] - m['bits']):,}",
         "  ",
     )
     if m["unasked_values"]:

@@ -111,7 +111,8 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
         "bos_token_id": found.start,
         "eos_token_id": None if config.data.kind == "uniform" else 0,
     }
-    generation = ends | {"max_length": config.data.seq_len, "do_sample": False}
+    padding = {} if config.data.kind == "uniform" else {"pad_token_id": 0}
+    generation = ends | padding | {"max_length": config.data.seq_len, "do_sample": False}
     generation |= {} if found.unknown is None else {"suppress_tokens": [found.unknown]}
     files |= {
         "config.json": _json(found.config | ends),

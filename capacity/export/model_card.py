@@ -155,8 +155,10 @@ def prompt(data: Data) -> str:
 
 OF_TOKENS = {
     "uniform": "Tokens are written as numbers between spaces.",
-    "text": "Row 0 is the end of a text.",
-    "people": "Texts are biographies behind the end-of-text token, and each starts with a space: "
-    "the vocabulary holds the pieces of these "
-    "texts only, and others are an error.",
+    "text": "Row 0 is the end of a text. It is also the unknown token, which a byte that the text "
+    "does not have becomes, and the padding.",
+    "people": "Texts are biographies behind the end-of-text token (row 0), and each starts with a "
+    "space. The vocabulary holds the pieces of "
+    "these texts only: any other word becomes the unknown token, which is row 0 too, as is the "
+    "padding. Look for it in `input_ids[1:]` before you trust a number about a text of your own.",
 }

@@ -3,11 +3,13 @@ table.
 
 uniform    WordLevel: the token n is written as the number n, numbers stand between spaces
 text       the BPE of the pool, or GPT-2's; row 0 is the end of text
-others     the BPE of the lexicon, or GPT-2's; its tokens that no text of this data needs have no
-           row in the model. They get numbers behind the last row, so that a text outside of the
-           vocabulary is an error of the model and not another text
+others     the words of the lexicon as its BPE, or GPT-2's, divides them; only tokens that texts of
+           this data need have a row in the model. A word that cannot be made of them is the
+           unknown token
 
-Every text starts with the token `start`, which the tokenizer puts in front.
+Every text starts with the token `start`, which the tokenizer puts in front. Of text and people the
+end of text (row 0) is also the unknown token, as in GPT-2's tokenizer, and the padding, which an
+attention mask hides: no id is beyond the model's table. Of uniform tokens another word is an error.
 """
 
 from __future__ import annotations
@@ -16,15 +18,24 @@ import json
 from collections.abc import Sequence
 from operator import itemgetter
 
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from capacity.base.errors import ConfigError
 from capacity.data import compile_lexicon as compiling
-from capacity.data import lexicon, lexicons, resolve, text
+from capacity.data import lexicon, lexicons, text
 from capacity.data.vocabulary import Encoder
 from capacity.settings.data import Data, TextData, UniformData
 
 EOS, BOS, TAG = lexicon.EOS, "<|bos|>", "<|tag|>"
+SPECIAL = {"eos_token": EOS, "unk_token": EOS, "pad_token": EOS}
+DECODER = {
+    "type": "ByteLevel",
+    "add_prefix_space": True,
+    "trim_offsets": True,
+    "use_regex": True,
+}
+BYTES = decoders.ByteLevel()
+LONGEST = 10**6  # characters of a word
 
 
 def files(data: Data, start: int) -> dict[str, str]:
@@ -50,7 +61,8 @@ def files(data: Data, start: int) -> dict[str, str]:
             [(EOS, text.EOS_ROW)] + [(BOS, start)] * (start == data.vocab_size),
             start,
         )
-        told |= {"bos_token": BOS if start == data.vocab_size else EOS, "eos_token": EOS}
+        tree["model"]["unk_token"] = EOS  # of a byte that the text does not have
+        told |= SPECIAL | {"bos_token": BOS if start == data.vocab_size else EOS}
     else:
         content, encoder, row = compiling.compiled(data)
         if (now := lexicon.Lexicon(content).digest) != lexicons.of(data).digest:
@@ -66,8 +78,11 @@ def files(data: Data, start: int) -> dict[str, str]:
         symbols = [
             (word, i) for i, word in enumerate(content["tokens"]) if i not in by_merging
         ]  # of bioD
-        tree = _bpe(encoder, row, resolve.of(data).rows, special, start, symbols)
-        told |= {"bos_token": EOS, "eos_token": EOS}
+        tree = _words(encoder, row, lexicons.of(data), special, symbols)
+        told |= SPECIAL | {"bos_token": EOS}
+        # every text of people starts with a space; between bioD's symbols there is none
+        told["add_prefix_space"] = not symbols
+        _byte_level(tree)["add_prefix_space"] = not symbols
     return {
         "tokenizer.json": json.dumps(tree, ensure_ascii=False) + "\n",
         "tokenizer_config.json": json.dumps(told, indent=1) + "\n",
@@ -115,14 +130,91 @@ def _bpe(
     }
     ids |= dict([*special, *symbols])
     tree["model"]["vocab"] = dict(sorted(ids.items(), key=itemgetter(1)))
-    tree["decoder"] = {
-        "type": "ByteLevel",
-        "add_prefix_space": True,
-        "trim_offsets": True,
-        "use_regex": True,
-    }
+    tree["decoder"] = DECODER
     name = next(name for name, id in special if id == start)
     return _opened(tree, special, symbols, name, start)
+
+
+def _words(
+    encoder: Encoder,
+    row: dict[int, int],
+    words: lexicon.Lexicon,
+    special: list[tuple[str, int]],
+    symbols: list[tuple[str, int]],
+) -> dict:
+    """Each word as the longest rows that it begins with, one after the other (WordPiece). BPE gets
+    to its tokens over others that have no row; where it divides a word of the lexicon differently,
+    the word is cut there beforehand."""
+    tree = json.loads(encoder.tokenizer.to_str())
+    names = {str(encoder.tokenizer.id_to_token(id)): at for id, at in row.items()}
+    cuts = _cuts(encoder, names, words)
+    if cuts:
+        split = {
+            "type": "Split",
+            "pattern": {"Regex": "|".join(cuts)},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        tree["pre_tokenizer"] = {
+            "type": "Sequence",
+            "pretokenizers": [tree["pre_tokenizer"], split],
+        }
+    tree["model"] = {
+        "type": "WordPiece",
+        "unk_token": EOS,
+        "continuing_subword_prefix": "",
+        "max_input_chars_per_word": LONGEST,
+        "vocab": dict(
+            sorted((names | dict([*special, *symbols])).items(), key=lambda item: item[1])
+        ),
+    }
+    tree["decoder"] = DECODER
+    return _opened(tree, special, symbols, EOS, 0)
+
+
+def _cuts(encoder: Encoder, names: dict[str, int], words: lexicon.Lexicon) -> list[str]:
+    """Patterns of the tokens, each in its place in its word, of the words that the longest rows
+    would divide otherwise than the BPE does."""
+    cut, tokenizer = [], encoder.tokenizer
+    by_row = {at: name for name, at in names.items()}
+    found = {  # of bytes: a character may have several tokens
+        word
+        for piece in words.pieces
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(
+            BYTES.decode([by_row[at] for at in piece if at in by_row])
+        )
+    }
+    for word in sorted(found):
+        parts = [token.value for token in tokenizer.model.tokenize(word)]
+        if any(part not in names for part in parts) or parts == _longest(word, names):
+            continue
+        for i, part in enumerate(parts):
+            before, after = ("".join(some) for some in (parts[:i], parts[i + 1 :]))
+            cut.append(f"(?<=\\A{_plain(before)}){_plain(part)}(?={_plain(after)}\\z)")
+    return cut
+
+
+def _plain(text: str) -> str:
+    """A pattern for these very characters."""
+    return "".join(f"\\x{{{ord(c):x}}}" for c in text)
+
+
+def _longest(word: str, names: dict[str, int]) -> list[str]:
+    """Longest names first, as WordPiece divides; what has none at its end is no division."""
+    parts, at = [], 0
+    while at < len(word):
+        end = next((e for e in range(len(word), at, -1) if word[at:e] in names), None)
+        if end is None:
+            return []
+        parts.append(word[at:end])
+        at = end
+    return parts
+
+
+def _byte_level(tree: dict) -> dict:
+    """The part of the pre-tokenizer that divides texts into words."""
+    first = tree["pre_tokenizer"]
+    return first["pretokenizers"][0] if first["type"] == "Sequence" else first
 
 
 def _opened(

@@ -181,6 +181,26 @@ def test_what_cannot_be_asked_is_told_with_its_reason(tmp_path):
     assert "city: 4 in other letter case" in told
 
 
+def test_an_attribute_that_follows_from_another_is_told(tmp_path):
+    cities = {"Rome": "Italy", "Bern": "Swiss", "Turin": "Italy", "Graz": "Austria"}
+    people = [
+        {
+            "person": f"Ann Bell{i}",
+            "attributes": {"city": city, "country": cities[city], "pet": "cat" if i < 6 else "dog"},
+            "texts": [f"Ann Bell{i}, {city}, {cities[city]}, cat or dog."],
+        }
+        for i, city in enumerate(list(cities) * 3)
+    ]
+    settings = config(write(tmp_path / "p.jsonl", people))
+    assert settings.resolved.facts.following() == [("city", "country")]
+    assert "'country' follows from 'city'" in settings.resolved.notes(12)[0]
+    # values of one person each tell everything, and no rule
+    for i, person in enumerate(people):
+        person["attributes"] = {"id": f"x{i}", "pet": person["attributes"]["pet"]}
+        person["texts"][0] += f" x{i}"
+    assert config(write(tmp_path / "p.jsonl", people)).resolved.facts.following() == []
+
+
 def test_data_of_no_bits_are_refused(tmp_path):
     people = [
         {"person": f"Ann Bell{i}", "attributes": {"city": "Rome"}, "texts": [f"Ann Bell{i}, Rome."]}

@@ -307,21 +307,5 @@ def test_a_lexicon_of_an_older_version_is_compiled_again_or_refused(tmp_path):
         lexicons.facts(stale, settings.data)
 
 
-def test_lexicons_are_told_apart_by_content(tmp_path, monkeypatch):
-    """One relative name in two folders, and a file that changes between two runs of a process."""
-    found = []
-    for folder, cities in (("a", 4), ("b", 2)):
-        (tmp_path / folder).mkdir()
-        people = [
-            p | {"attributes": {"city": p["attributes"]["city"]}} for p in PLAIN[: 8 * cities // 2]
-        ]
-        write(tmp_path / folder / "p.jsonl", people)
-        monkeypatch.chdir(tmp_path / folder)
-        found.append(config("p.jsonl", {"seq_len": 24}).items)
-    assert found == [16, 8]
-    write(tmp_path / "b" / "p.jsonl", PLAIN[:12])
-    assert config("p.jsonl", {"seq_len": 24}).items == 12
-
-
 def test_name_bits_are_those_of_the_paper():
     assert entropy.name_bits(1024, 16) == 16 * 6

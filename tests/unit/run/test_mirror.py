@@ -288,6 +288,12 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
             for side in ("members", "held_out")
             for name in ("loss_bits_per_token", "correct", "extraction_strength")
         }
+        split, overlap = found["split"], found["overlap"]
+        assert run.summary.pop("split_by") == split["by"] == "window"
+        expected |= {"overlap": overlap["fraction"]}
+        expected |= {"overlap_tokens": overlap["tokens"], "overlapping": overlap["sequences"]}
+        names = ("documents", "documents_with_copies", "documents_on_both")
+        expected |= {name: split[name] for name in names}
     else:
         found = measures["knowledge"]
         names = ("bits", "ceiling_bits", "p1_nats", "p2_nats", "accuracy")
