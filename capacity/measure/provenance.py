@@ -105,6 +105,8 @@ def _split(dealt: Split, table: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
     if origin.unit_N is not None:
         out["units"] = len(np.unique(origin.unit_N))
+        for side, rows in (("members", seen), ("held_out", ~seen)):
+            out[f"{side}_units"] = len(np.unique(table["unit"][rows]))
     if of.groups:
         out |= {
             "groups": len(of.groups),

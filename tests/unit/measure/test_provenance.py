@@ -93,6 +93,9 @@ def test_split_by_person_nothing_is_shared_and_copies_are_an_axis(trained):
     assert "by document and group; on both sides:\n                 0 of" in told
     assert max(map(len, told.splitlines())) <= 80
     seen, copies = scores["seen"].astype(bool), scores["copies"]
+    sides = [len(set(scores["unit"][side].tolist())) for side in (seen, ~seen)]
+    assert [m["split"]["members_units"], m["split"]["held_out_units"]] == sides
+    assert f"independent sets of them: {sides[0]} trained on, {sides[1]} held out" in told
     assert [(row["copies"], row["up_to"]) for row in m["copies"]] == [(1, 1), (3, 4), (5, 8)]
     for row in m["copies"]:
         here = (copies >= row["copies"]) & (copies <= row["up_to"])
