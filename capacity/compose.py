@@ -32,6 +32,7 @@ from capacity.config import (
     COUPLED,
     SECTIONS,
     Config,
+    check_questions,
     check_section,
     from_dict,
     known_keys,
@@ -100,7 +101,9 @@ def measured_by(tree: dict, overrides: list[str]) -> Config:
                 tree[key] = copy.deepcopy(_container((text,))[key])
             else:
                 _update(tree, text, override)
-    return from_dict(tree)
+    config = from_dict(tree)
+    check_questions(config)
+    return config
 
 
 def expand(axes: list[str]) -> list[list[str]]:
@@ -159,6 +162,7 @@ def _load_layers(parser: OverridesParser, layers: Sequence[Sequence[str]]) -> Co
         if _unresolved(tree):
             tree = _plain(OmegaConf.create(tree), resolve=True)
         config = from_dict(tree)
+        check_questions(config)
     except OmegaConfBaseException as error:
         raise blame(ConfigError(_one_line(error)), *_origins(flat, site)) from None
     except ConfigError as error:

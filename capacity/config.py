@@ -17,12 +17,12 @@ from typing import Any
 
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
-from capacity.data import checks, lexicons, resolve, text
+from capacity.data import checks, lexicons, questions, resolve, text
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
 from capacity.settings.cluster import Cluster, Wandb, duration_seconds, owned_by
-from capacity.settings.data import KINDS, Data, TextData, UniformData
+from capacity.settings.data import KINDS, Data, TextData, UniformData, worded_data
 from capacity.settings.field import checked, setting
 from capacity.settings.measure import Extraction, Measure
 from capacity.settings.model import Model
@@ -296,6 +296,14 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, TextData):
         checks.check_views(config.data, config.steps, config.train.batch_size)
+
+
+def check_questions(config: Config) -> None:
+    """ConfigError where the model has too few positions for the questions that it will be asked
+    about people. For settings that a person gives: of a run that is there, it is known."""
+    if config.data.kind in ("bios", "biod", "corpus"):
+        asked, measure = config.extraction.mode != "none", config.measure
+        questions.check(worded_data(config.data), measure.context, measure.contexts, asked)
 
 
 def _check_coupled(config: Config) -> None:

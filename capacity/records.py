@@ -14,7 +14,6 @@ Standard library only. Nothing is ever unpickled.
 from __future__ import annotations
 
 import copy
-import fcntl
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -131,7 +130,7 @@ def claim(results: Path, run_id: str) -> Iterator[bool]:
     make_folder(folder)
     with open(folder / "lock", "a") as file:
         for _ in range(5):  # `status` holds the lock for an instant when it looks
-            if flock(file, fcntl.LOCK_EX):
+            if flock(file):
                 break
             time.sleep(0.05)
         else:

@@ -58,7 +58,7 @@ def load_study(name: str, overrides: list[str]) -> Study:
     """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win
     over pins and axes. ConfigError with file and key."""
     path = find_study(name)
-    base, preset = split_name(name)
+    base, preset = split_name(name.replace("\\", "/"))
     tree, places = _entries(path, preset)
     pins, grids = tree.get("pins") or [], tree.get("grids") or [{}]
     references = tree.get("references") or []
@@ -205,6 +205,8 @@ def find_study(name: str) -> Path:
     """sweeps/NAME.yaml in the current folder or the package's own, or a path to a YAML file,
     without @PRESET."""
     name, _ = split_name(name)
+    if "\\" in name and not Path(name).is_file():
+        name = name.replace("\\", "/")  # Windows writes paths so, and no study has it in its name
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file")
@@ -225,7 +227,7 @@ def study_names(folders: list[Path]) -> list[str]:
     """All studies below the folders, by name."""
     return sorted(
         {
-            str(p.relative_to(f).with_suffix(""))
+            p.relative_to(f).with_suffix("").as_posix()
             for f in folders
             if f.is_dir()
             for p in f.rglob("*.yaml")

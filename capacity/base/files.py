@@ -5,7 +5,6 @@ A file replaces its predecessor in one step; nothing here is ever unpickled. Sta
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -15,9 +14,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from capacity.base.errors import ConfigError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 if TYPE_CHECKING:
     import pandas
 
+LOCKED_BYTE = 2**30  # where Windows, whose locks forbid reading, locks: behind any content
 ALWAYS_READ = 2**20  # bytes of a file, below which its times are not trusted
 _DIGESTS: dict[tuple, str] = {}
 
@@ -42,6 +47,9 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # what was asked for, not the file beside it
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,19 +73,36 @@ def content_digest(path: Path) -> str:
         return ""
 
 
-def flock(file: IO, kind: int) -> bool:
-    """Take a lock of an open file, if nobody else has it."""
+def flock(file: IO, shared: bool = False) -> bool:
+    """Take a lock of an open file, if nobody else has it; shared: together with others that share
+    it (on Windows nobody does). It ends with the file or the process."""
+    if fcntl is None:
+        return _lock_on_windows(file)
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         return True
     except BlockingIOError:
         return False
 
 
+def _lock_on_windows(file: IO) -> bool:
+    import msvcrt
+
+    place = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    os.lseek(file.fileno(), LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.lseek(file.fileno(), place, os.SEEK_SET)
+
+
 def is_locked(path: Path) -> bool:
     try:
         with open(path) as file:
-            return not flock(file, fcntl.LOCK_SH)
+            return not flock(file, shared=True)
     except FileNotFoundError:
         return False
 

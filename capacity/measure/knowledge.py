@@ -42,13 +42,13 @@ from capacity.base.errors import ConfigError
 from capacity.data import entropy, hashing, lexicons, resolve
 from capacity.data.biographies import BiodWorld, BiosWorld, CorpusWorld
 from capacity.data.facts import Attribute, Facts
+from capacity.data.questions import context_of
 from capacity.declare import knowledge as declared
 from capacity.measure import corpus
 from capacity.measure.questions import (
     Asking,
     Question,
     ask_value,
-    context_of,
     gender_question,
     name_question,
     starts,

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from capacity.data.biographies import SENTENCE, BiodWorld, BiosWorld, Pieces
-from capacity.settings.data import BiosData, WordedData
 
 Scorer = Callable[
     [Tensor], tuple[Tensor, Tensor]
@@ -75,17 +74,6 @@ def ask(
         nats[rows.cpu()] = torch.where(asked, nll.double(), 0.0).sum(1).cpu()
         hits[rows.cpu()] = (greedy | ~asked).all(1).cpu()
     return nats.numpy(), hits.numpy()
-
-
-def context_of(data: WordedData, asked: str) -> str:
-    """The context that is used: `asked`, or for auto the one that suits the texts."""
-    if asked != "auto":
-        return asked
-    return (
-        "first"
-        if isinstance(data, BiosData) and data.biographies is None and data.order == "permute"
-        else "text"
-    )
 
 
 def starts(world: BiosWorld | BiodWorld, slots_RS: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ and GPFS do, Lustre if mounted with -o flock).
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import importlib
 import itertools
@@ -154,7 +153,7 @@ def submitting(results: Path) -> Iterator[None]:
     files.make_folder(folder)
     began, noted = time.monotonic(), False
     with open(folder / "lock", "a+") as file:
-        while not files.flock(file, fcntl.LOCK_EX):
+        while not files.flock(file):
             file.seek(0)
             who = file.read().strip() or "somebody"
             if time.monotonic() - began > PATIENCE_S:
@@ -176,9 +175,7 @@ def submitting(results: Path) -> Iterator[None]:
 def held(submission: Submission) -> Iterator[None]:
     """The lock of a sweep on this machine: while it is held, the submission is alive."""
     with open(submission.folder / "lock", "a") as file:
-        while not files.flock(
-            file, fcntl.LOCK_EX
-        ):  # `status` holds it for an instant when it looks
+        while not files.flock(file):  # `status` holds it for an instant when it looks
             time.sleep(0.02)
         yield
 
@@ -253,8 +250,8 @@ def withdraw(submission: Submission) -> None:
 def user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return str(os.getuid())
+    except (KeyError, OSError, ImportError):  # a container without a passwd entry, or Windows
+        return str(os.getuid()) if hasattr(os, "getuid") else "somebody"
 
 
 def alive(results: Path) -> Living:

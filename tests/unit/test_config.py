@@ -149,7 +149,7 @@ NEEDS = {
 SMALL = {
     "kind": "bios",
     "n_people": 60,
-    "seq_len": 32,
+    "seq_len": 192,
     "vocabulary": "world",
     "first_names": 5,
     "middle_names": 0,
@@ -168,7 +168,7 @@ WORLDS = {
         {
             "n_people": 61,
             "load": 0.5,
-            "seq_len": 33,
+            "seq_len": 193,
             "tokenizer": "gpt2",
             "vocab_size": 150,
             "vocabulary": "pools",

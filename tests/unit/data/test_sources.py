@@ -83,7 +83,7 @@ def test_columns_of_objects_are_named_by_dots_unless_a_column_has_the_name(here)
         ("t.jsonl", jsonl([{"text": "a"}]), ["data.group=who"], "t.jsonl:1: no data.group=who"),
         ("t.txt", "a\n\nriviè".encode("latin-1"), [], "t.txt:3: not UTF-8 text: 0xe8 at byte 7"),
         ("t.csv", b"id,text\n1,a\n2\n", [], "t.csv:3: 1 cells, the first line names 2 columns"),
-        ("t.csv", b'text\n"a\n', [], "t.csv: not CSV: "),
+        ("t.csv", b'text\n"a\n', [], "t.csv:2: not CSV: "),
         ("t.csv", b"text,text\n", [], "t.csv:1: two columns are named 'text'"),
         ("t.csv", b"", [], "t.csv: empty; expected a line of column names"),
         ("t.parquet", b"PAR1", [], "t.parquet: not a Parquet file that can be read"),

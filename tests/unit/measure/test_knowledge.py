@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import oracles
 from capacity.data import entropy, resolve
+from capacity.data.questions import context_of
 from capacity.measure import questions
 from capacity.measure.questions import Question
 from oracles import LINES, measured, oracle
@@ -258,11 +259,8 @@ def test_draws_go_over_the_templates_evenly(build):
 )
 def test_the_context_follows_from_the_data(build, data, context):
     world = build(**data)
-    assert questions.context_of(world.data, "auto") == context
-    assert (
-        questions.context_of(world.data, "text") == "text"
-        and questions.context_of(world.data, "first") == "first"
-    )
+    assert context_of(world.data, "auto") == context
+    assert context_of(world.data, "text") == "text" and context_of(world.data, "first") == "first"
 
 
 @pytest.mark.parametrize("size", [None, 60, 56])

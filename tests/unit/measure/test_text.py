@@ -130,6 +130,17 @@ def test_the_identity_follows_the_content_of_files_not_their_name(here):
     assert load([*SMALL, "data.source=files", "data.path=b.txt"]).run_id != ids[0]
 
 
+def test_the_same_bytes_under_another_type_are_another_run(here):
+    """A JSONL file named .txt would be trained on as raw JSON, and a CSV file as raw commas."""
+    ids = {}
+    content = '{"text": "one"}\n'
+    for ending in ("jsonl", "txt", "csv", "tsv"):
+        (here / f"a.{ending}").write_text(content)
+        path = f"data.path=a.{ending}"
+        ids[ending] = load([*SMALL, "data.source=files", path]).run_id
+    assert len(set(ids.values())) == len(ids)
+
+
 def install(folder, name, files):
     """A package as pip leaves it in a folder: files, and metadata beside them; importing it
     fails."""

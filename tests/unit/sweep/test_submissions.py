@@ -317,8 +317,8 @@ def test_a_foreign_job_that_the_queue_hides_is_left_alone(found, here, monkeypat
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
     inside, waiting_for_it, take = [], set(), files.flock
 
-    def noted(file, kind):
-        got = take(file, kind)
+    def noted(file):
+        got = take(file)
         waiting_for_it.add(threading.get_ident()) if not got else waiting_for_it.discard(
             threading.get_ident()
         )
