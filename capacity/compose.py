@@ -12,7 +12,6 @@ import copy
 import itertools
 import os
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,7 +26,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from capacity.base.errors import ConfigError, nearest
+from capacity.base.errors import ConfigError, nearest, one_line
 from capacity.config import (
     COUPLED,
     SECTIONS,
@@ -41,7 +40,7 @@ from capacity.config import (
     unknown_data_key,
     unknown_key,
 )
-from capacity.origins import blame, origin_of, placed
+from capacity.origins import blame, in_quotes, origin_of, placed, to_write
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
@@ -129,7 +128,7 @@ def expand(axes: list[str]) -> list[list[str]]:
             try:
                 values = list(override.sweep_string_iterator())
             except HydraException as error:
-                raise ConfigError(f"{text}: {_one_line(error)}") from None
+                raise ConfigError(f"{text}: {one_line(error)}") from None
             columns.append([f"{override.get_key_element()}={value}" for value in values])
     return [list(run) for run in itertools.product(*columns)]
 
@@ -146,7 +145,7 @@ def read_yaml(path: Path) -> dict:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or 'expected named entries'}") from None
     except Exception as error:  # yaml and omegaconf each raise their own families
-        raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}") from None
+        raise ConfigError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected named entries, got a {type(tree).__name__}")
     return tree
@@ -164,7 +163,7 @@ def _load_layers(parser: OverridesParser, layers: Sequence[Sequence[str]]) -> Co
         config = from_dict(tree)
         check_questions(config)
     except OmegaConfBaseException as error:
-        raise blame(ConfigError(_one_line(error)), *_origins(flat, site)) from None
+        raise blame(ConfigError(one_line(error)), *_origins(flat, site)) from None
     except ConfigError as error:
         raise blame(error, *_origins(flat, site)) from None
     for text, override in flat:
@@ -404,23 +403,15 @@ def _unreadable(parser: OverridesParser, text: str, error: Exception) -> ConfigE
     if re.fullmatch(r"[\w.-]+", plain) and plain not in (*known_keys(), *GROUPS):
         return unknown_key(plain)
     if quoted := _quoted(parser, text):
-        return ConfigError(f"{short}: this text needs quotes; {_to_write(text, quoted)}")
+        return ConfigError(f"{short}: this text needs quotes; {to_write(text, quoted)}")
     reason = re.sub(r"^LexerNoViableAltException: .*", "a character that needs quotes", str(error))
-    return ConfigError(f"{short}: not in Hydra's grammar: {_one_line(reason)}")
+    return ConfigError(f"{short}: not in Hydra's grammar: {one_line(reason)}")
 
 
 def _if_a_text(parser: OverridesParser, text: str) -> str:
     """What to write where several values may have been meant as one text with commas."""
     quoted = _quoted(parser, text)
-    return f"; for one text with commas, {_to_write(text, quoted)}" if quoted else ""
-
-
-def _to_write(text: str, quoted: str) -> str:
-    """What a person should put in the place of `text`: in a shell, or in a YAML file."""
-    if not origin_of(text):
-        return f"in a shell: {shlex.quote(quoted)}"
-    as_yaml = "'" + quoted.replace("'", "''") + "'"
-    return f"in the file: {as_yaml}"
+    return f"; for one text with commas, {to_write(text, quoted)}" if quoted else ""
 
 
 def _quoted(parser: OverridesParser, text: str) -> str | None:
@@ -429,7 +420,7 @@ def _quoted(parser: OverridesParser, text: str) -> str | None:
     key, _, value = text.partition("=")
     if not takes_text(key.lstrip("+")) or "${" in value:
         return None
-    return _same(parser, f"{key}={_in_quotes(value)}", value)
+    return _same(parser, f"{key}={in_quotes(value)}", value)
 
 
 def _list_of_texts(parser: OverridesParser, text: str) -> Override | None:
@@ -439,14 +430,8 @@ def _list_of_texts(parser: OverridesParser, text: str) -> Override | None:
     if not (takes_texts(key.lstrip("+")) and value[:1] + value[-1:] == "[]") or "${" in value:
         return None
     items = [item.strip() for item in value[1:-1].split(",")]
-    quoted = f"{key}=[{','.join(map(_in_quotes, items))}]"
+    quoted = f"{key}=[{','.join(map(in_quotes, items))}]"
     return _parse_one(parser, quoted) if _same(parser, quoted, items) else None
-
-
-def _in_quotes(text: str) -> str:
-    """A text in double quotes of Hydra's grammar, where a backslash counts in front of a quote
-    only."""
-    return '"' + re.sub(r'(\\*)("|$)', r"\1\1\2", text).replace('"', '\\"') + '"'
 
 
 def _same(parser: OverridesParser, quoted: str, value: object) -> str | None:
@@ -468,7 +453,7 @@ def literal(key: str, value: object) -> str:
             try:
                 _parse_one(parser, f"{key}={word}")
             except (HydraException, ValueError):
-                word = _in_quotes(value)
+                word = in_quotes(value)
     return f"{key}={word}"
 
 
@@ -500,7 +485,7 @@ def _compose(overrides: list[str]) -> DictConfig:
             if text.startswith("~") and f"'{key.removeprefix('~')}' does not exist" in str(error):
                 nothing = f"{text}: changes nothing; {key.removeprefix('~')} has no value here"
                 raise placed(ConfigError(nothing), origin_of(text)) from None
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(one_line(error)) from None
 
 
 def option_names(group: str) -> list[str]:
@@ -510,9 +495,3 @@ def option_names(group: str) -> list[str]:
         if group in GROUPS
         else []
     )
-
-
-def _one_line(error: Exception | str) -> str:
-    return " ".join(
-        line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
-    )[:300]

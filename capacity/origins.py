@@ -4,6 +4,7 @@ file or the preset that said it (standard library only)."""
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 
 from capacity.base.errors import ConfigError
@@ -77,3 +78,17 @@ def _named(message: str) -> list[str]:
         if match.end() <= len(head) or (match[2] and match.end() <= len(told))
     )
     return [key for key in dict.fromkeys(out) if key in known]
+
+
+def to_write(text: str, quoted: str) -> str:
+    """What a person should put in the place of `text`: in a shell, or in a YAML file."""
+    if not origin_of(text):
+        return f"in a shell: {shlex.quote(quoted)}"
+    as_yaml = "'" + quoted.replace("'", "''") + "'"
+    return f"in the file: {as_yaml}"
+
+
+def in_quotes(text: str) -> str:
+    """A text in double quotes of Hydra's grammar, where a backslash counts in front of a quote
+    only."""
+    return '"' + re.sub(r'(\\*)("|$)', r"\1\1\2", text).replace('"', '\\"') + '"'

@@ -89,3 +89,10 @@ def slips(word: str, meant: str) -> int | None:
             row.append(cost)
     n = row[-1]
     return n if n <= most and (n < 2 or word[:1] == meant[:1]) else None
+
+
+def one_line(error: Exception | str) -> str:
+    """The words of another library's error in one line, without its links to help."""
+    return " ".join(
+        line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
+    )[:300]
