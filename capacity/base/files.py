@@ -48,7 +48,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = str(path)  # what was asked for, not the file beside it
+        if error.errno is not None:  # else its words are all that it has
+            error.filename = str(path)  # what was asked for, not the file beside it
         raise
     finally:
         temporary.unlink(missing_ok=True)

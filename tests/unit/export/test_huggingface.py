@@ -449,9 +449,9 @@ def pieces_of(data):
         ["data=bios_pocket", "data.vocab_size=600"],  # words of several tokens
         ["data=bios_pocket", "data.tokenizer=gpt2"],
         ["data=corpus", "data.seq_len=48", "data.path={}/people_plain.jsonl"],
-        ["data=corpus", "data.seq_len=48", "data.path={}/people_plain.jsonl", "data.vocab_size=90"],
+        ["data=corpus", "data.seq_len=64", "data.path={}/people_plain.jsonl", "data.vocab_size=90"],
         ["data=corpus", "data.seq_len=16", "data.path={}/people_cjk.jsonl"],
-        ["data=corpus", "data.seq_len=48", "data.path={}/people_emoji_rtl.jsonl"]
+        ["data=corpus", "data.seq_len=64", "data.path={}/people_emoji_rtl.jsonl"]
         + ["data.vocab_size=150"],  # tokens of a part of a character
     ],
 )
