@@ -199,20 +199,15 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
 
 
 def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
-    """(folder name, array index) -> what is queued or running. A submission is found by its job's
-    number, and by the job's name, which is its folder's, so that one whose submitter died before it
-    heard the number is found too."""
+    """(folder name, array index) -> what is queued or running. A submission is found by the job's
+    name, which is its folder's, so that one whose submitter died before it heard the number is
+    found too. A number alone proves nothing: another cluster gives it to another job."""
     names = {s.folder.name: s for s in submissions}
-    jobs = {s.job: s.folder.name for s in submissions if s.job is not None}
     rows = _queue("--name=" + ",".join(names))
-    # a job that a person has renamed is found by its number
-    absent = [job for job in jobs if not any(row[0] == job for row in rows)]
-    rows += _queue("--jobs=" + ",".join(absent)) if absent else []
     found = {}
-    for job, index, state, restarts, reason, name in rows:
-        folder = jobs.get(job, name)
-        if folder in names and index.isdigit():
-            found[folder, int(index)] = Element(
+    for _, index, state, restarts, reason, name in rows:
+        if name in names and index.isdigit():
+            found[name, int(index)] = Element(
                 _word(state, restarts, reason),
                 f"{state} ({reason})" if state == "PENDING" else state,
             )

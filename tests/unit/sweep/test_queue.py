@@ -76,20 +76,6 @@ def test_a_study_of_any_name_has_a_job_of_plain_letters(here):
     assert f"#SBATCH --job-name={name}\n" in slurm.script(s, study.runs[0].cluster, 60, "1G")
 
 
-def test_a_job_is_found_by_its_number_whatever_it_is_called(found, here, monkeypatch):
-    s = submitted(found(), here / "results", job="12")
-    asked = []
-
-    def run(*command):
-        asked.append(command[3])
-        shown = "12|0|RUNNING|0|None|another name|\n" if "--jobs" in command[3] else ""
-        return subprocess.CompletedProcess(command, 0, shown, "")
-
-    monkeypatch.setattr(slurm, "_run", run)
-    (living,) = submissions.alive(here / "results")
-    assert living == (s, 0) and asked == [f"--name={s.folder.name}", "--jobs=12"]
-
-
 def test_options_with_blanks_and_signs_are_quoted_for_sbatch():
     for option, written in (
         ("--exclude=node7", "--exclude=node7"),
