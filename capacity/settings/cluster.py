@@ -157,17 +157,22 @@ OWNED = {
     "--constraint -C": "cluster.constraint",
     "--gres": "cluster.gres",
     "--gpus -G --gpus-per-node --gpus-per-task": "cluster.gpus or cluster.gres",
+    "--clusters --cluster -M": "SLURM_CLUSTERS in the environment",
     "--wrap --parsable --test-only --wait -W": "the sweep, which writes and submits the script",
 }
 
 
 def owned_by(option: str) -> tuple[str, str] | None:
     """(name, what sets it) where an option of sbatch is one that the script sets itself; short ones
-    may have their value behind them."""
+    may have their value behind them, long ones may be cut, as getopt allows."""
     name = option.partition("=")[0].split()[0]
     for names, owner in OWNED.items():
         for known in names.split():
-            if name == known or (not known.startswith("--") and name.startswith(known)):
+            if known.startswith("--"):
+                owned = len(name) > len("--") and known.startswith(name)
+            else:
+                owned = name.startswith(known)
+            if owned:
                 return known, owner
     return None
 

@@ -167,7 +167,9 @@ class _Try:
         """The time limit of packs that should take so long."""
         if self.cluster.time:
             return duration_seconds(self.cluster.time)
-        usual = 600 * math.ceil((SLACK * max(seconds) + START_S) / 600)
+        # before the signal there must be time to train
+        start = max(START_S, 2.0 * self.cluster.signal_seconds)
+        usual = 600 * math.ceil((SLACK * max(seconds) + start) / 600)
         return self.growth[0] * min(LONGEST_S, usual)
 
     def mem(self, stacks: list[list[Config]]) -> str:

@@ -129,8 +129,8 @@ def _execution_queue(plan: Plan) -> list[str]:
 
 
 def _too_long(job: Job, plan: Plan) -> list[str]:
-    """A warning where the longest stack cannot end within the time limit, however often the job
-    requeues itself."""
+    """A warning where the longest stack, or an element with all that it trains, cannot end within
+    the time limit, however often the job requeues itself."""
     cluster, threads = plan.cluster, job.packs[0].threads
     seconds, stack = max(
         (
@@ -141,13 +141,18 @@ def _too_long(job: Job, plan: Plan) -> list[str]:
         key=lambda pair: pair[0],
     )
     given = (1 + cluster.requeues) * (job.time_s - cluster.signal_seconds)
-    if seconds <= given:
+    longest = max(job.seconds)
+    if max(seconds, longest) <= given:
         return []
+    if seconds > given:
+        what, fewer = f"run {stack[0].run_id} should take {clock(seconds)}", ""
+    else:
+        what, fewer = f"an element should take {clock(longest)}", "lower cluster.pack_minutes, "
     return _line(
         "warning",
-        f"run {stack[0].run_id} should take {clock(seconds)}; the time limit of "
-        f"{clock(job.time_s)} and {plural(cluster.requeues, 'requeue')} give it {clock(given)}: "
-        "raise cluster.time or cluster.requeues, or issue the sweep again when it has stopped",
+        f"{what}; the time limit of {clock(job.time_s)} and "
+        f"{plural(cluster.requeues, 'requeue')} give it {clock(given)}: {fewer}raise cluster.time "
+        "or cluster.requeues, or issue the sweep again when it has stopped",
     )
 
 

@@ -41,13 +41,14 @@ COLUMNS = (
     ("Name", 400),
 )
 CELL = "|"
+SCRIPT = "submit.sbatch"
 
 
 def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
     """Write submit.sbatch and submit it; returns the job id. ConfigError with SLURM's own words if
     it refuses."""
-    path = submission.folder / "submit.sbatch"
-    path.write_text(script(submission, cluster, time_s, mem))
+    path = submission.folder / SCRIPT
+    path.write_bytes(os.fsencode(script(submission, cluster, time_s, mem)))  # it holds paths
     done = _run("sbatch", "--parsable", str(path))
     if done.returncode:
         words = "; ".join(
@@ -64,7 +65,10 @@ def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
             f"{' '.join(_request(submission, cluster, time_s, mem))}); change it in "
             f"conf/local.yaml or with {remedy}; nothing was submitted"
         )
-    return done.stdout.strip().split(";")[0]
+    # "17" or "17;cluster"; some sites' sbatch prints more before it
+    if not (numbers := re.findall(r"^(\d+)(?:;\S+)?$", done.stdout, re.M)):
+        raise ConfigError(f"sbatch answered {done.stdout.strip()[:80]!r}, expected a job's number")
+    return numbers[-1]
 
 
 def array_limit() -> int | None:
@@ -152,13 +156,19 @@ exit "$code"
 
 
 def _quoted(option: str) -> str:
-    """An option as a line of a batch script has it: its value in quotes where it holds blanks or
-    other signs that sbatch would read."""
+    """An option as a line of a batch script has it: its value, after = or a blank, in quotes where
+    it holds blanks or other signs that sbatch would read. One that a person has quoted counts as
+    without these quotes."""
     if re.fullmatch(r"[^\s\"'\\#]+", option):
         return option
-    name, sign, value = option.partition("=")
-    inner = (value if sign else name).replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name}="{inner}"' if sign else f'"{inner}"'
+    name = re.split(r"[\s=]", option, maxsplit=1)[0]
+    sign = "=" if option[len(name) :].startswith("=") else " "
+    value = option[len(name) + 1 :]
+    value = value if sign == "=" else value.strip()
+    if re.fullmatch(r"([\"'])[^\"']*\1", value):
+        value = value[1:-1]
+    inner = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}{sign}"{inner}"' if value or sign == "=" else name
 
 
 def _literal(folder: Path) -> str:
@@ -299,7 +309,8 @@ def _run(*command: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # names and paths of others may be of any encoding
             timeout=SECONDS,
             check=False,
             env=environment | {"LC_ALL": "C"},

@@ -39,6 +39,7 @@ from capacity.sweep.packs import Job, write_pack
 
 SCHEMA = 1
 LAUNCHERS = {"slurm": "capacity.sweep.slurm"}
+NAMELESS_S = 10.0  # wait for the name of another submitter
 PATIENCE_S = 120.0  # wait for another submitter; asking a busy queue can take a minute
 
 
@@ -155,14 +156,15 @@ def submitting(results: Path) -> Iterator[None]:
     with open(folder / "lock", "a+") as file:
         while not files.flock(file):
             file.seek(0)
-            who = file.read().strip() or "somebody"
+            who = file.read().strip()
             if time.monotonic() - began > PATIENCE_S:
                 raise ConfigError(
-                    f"{folder / 'lock'}: {who} has been submitting for {PATIENCE_S:.0f} s; nothing "
-                    f"was submitted, try again"
+                    f"{folder / 'lock'}: {who or 'somebody'} has been submitting for "
+                    f"{PATIENCE_S:.0f} s; nothing was submitted, try again"
                 )
-            if not noted:
-                print(f"waiting: {who} is submitting", file=sys.stderr)
+            # who has just taken the lock has not written a name yet
+            if not noted and (who or time.monotonic() - began > NAMELESS_S):
+                print(f"waiting: {who or 'somebody'} is submitting", file=sys.stderr)
                 noted = True
             time.sleep(0.2)
         file.truncate(0)
@@ -239,7 +241,8 @@ def _word(study: str) -> str:
     """A study's name in at most 100 ASCII signs: it names a job, too, and queues pad, cut and
     filter other letters each in their own way."""
     plain = unicodedata.normalize("NFKD", study.replace("/", ".")).encode("ascii", "ignore")
-    return re.sub(r"[^\w.@+-]", "_", plain.decode(), flags=re.ASCII)[:100]
+    word = re.sub(r"[^\w.@+-]", "_", plain.decode(), flags=re.ASCII)[:100]
+    return word if re.search(r"[A-Za-z0-9]", word) else "study"
 
 
 def withdraw(submission: Submission) -> None:

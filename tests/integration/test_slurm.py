@@ -126,6 +126,17 @@ def test_a_name_beyond_ascii_is_submitted_once_queued_and_cancelled(bench, slurm
     assert "2 missing" in run("status", *HERE)
 
 
+def test_a_job_of_another_with_the_number_of_a_submission_is_left_alone(bench, slurm):
+    bench.write(ONE, steps=100)
+    (job,) = submit(bench, "cluster.options=[--hold]")
+    assert "1 queued" in verb(bench, "status")[1]
+    assert f"slurm {job}: 1 element" in verb(bench, "cancel")[1]
+    foreign = slurm.sbatch("--hold", "--array=0", "--output=/dev/null", wrap="true")
+    submissions.read_all(bench.results)[0].save(job=foreign)
+    assert verb(bench, "cancel")[:2] == (0, "s: nothing is queued or running\n")
+    assert slurm.states(foreign) == {"PENDING"}
+
+
 def test_an_element_without_cuda_has_failed_with_its_reason(bench, slurm):
     bench.write(ONE, steps=100)
     (job,) = submit(bench, "cluster.device=cuda")

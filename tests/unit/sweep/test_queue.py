@@ -83,6 +83,12 @@ def test_options_with_blanks_and_signs_are_quoted_for_sbatch():
         ('--comment=a "b" \\c', '--comment="a \\"b\\" \\\\c"'),
         ("--comment=#1", '--comment="#1"'),
         ("--output=/a b/%A_%a.log", '--output="/a b/%A_%a.log"'),
+        ("--exclude node7", '--exclude "node7"'),
+        ("-x  node7", '-x "node7"'),
+        ("--comment two=words there", '--comment "two=words there"'),
+        ('--comment="two words"', '--comment="two words"'),
+        ("--comment='two words'", '--comment="two words"'),
+        ("--hold ", "--hold"),
     ):
         assert slurm._quoted(option) == written
 
@@ -97,13 +103,16 @@ def test_options_with_blanks_and_signs_are_quoted_for_sbatch():
         ("--no-requeue", "cluster.requeues"),
         ("--mem-per-cpu=2G", "from cluster.mem"),
         ("--gpus=2", "from cluster.gpus or cluster.gres"),
+        ("--arr=0-7", "--array is set by the sweep itself"),
+        ("--job-na x", "--job-name is set by the sweep itself"),
+        ("-M other", "SLURM_CLUSTERS in the environment"),
     ],
 )
 def test_options_of_the_sweep_itself_are_refused_by_name(option, words):
     with pytest.raises(ConfigError) as error:
         load(["cluster=slurm", f'cluster.options=["{option}"]'])
     assert words in str(error.value) and "\n" not in str(error.value)
-    for fine in ("--exclude=n7", "--account-extra=x", "--comment=-t 60", "--licenses=a:1"):
+    for fine in ("--exclude=n7", "--gres-flags=x", "--comment=-t 60", "--licenses=a:1", "-x n7"):
         load(["cluster=slurm", f'cluster.options=["{fine}"]'])
 
 
@@ -116,6 +125,27 @@ def test_the_clusters_limit_of_an_array_holds_and_is_named(found, here, monkeypa
     answering(monkeypatch)  # no queue here: the setting alone
     (job,) = plan.make_plan(found(*ten), here / "results", {}, False).jobs
     assert len(job.packs) == 8
+
+
+def test_a_study_without_a_plain_letter_has_a_name_too(here):
+    (here / "研究.yaml").write_text(STUDY, encoding="utf-8")
+    s = submitted(load_study("研究.yaml", QUEUE), here / "results")
+    assert s.folder.name.startswith("study-")
+
+
+@pytest.mark.parametrize(
+    "answer, job",
+    [("17\n", "17"), ("17;north\n", "17"), ("Welcome to 3 nodes\n--> ok\n18\n", "18"), ("", None)],
+)
+def test_the_number_of_a_job_is_read_from_what_sbatch_says(found, here, monkeypatch, answer, job):
+    study = found()
+    s = submitted(study, here / "results")
+    answering(monkeypatch, sbatch=(0, answer, ""))
+    if job is not None:
+        assert slurm.submit(s, study.runs[0].cluster, 60, "1G") == job
+        return
+    with pytest.raises(ConfigError, match="expected a job's number"):
+        slurm.submit(s, study.runs[0].cluster, 60, "1G")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +231,26 @@ def test_a_dry_run_shows_the_script_and_warns_of_what_cannot_end(found, here, mo
     assert (
         "and 1 requeue give it" in warning and "raise cluster.time or cluster.requeues" in warning
     )
+    assert main([*line, "cluster.signal_seconds=3600"]) == 0  # more than the least limit
+    shown = capsys.readouterr().out
+    assert "warning" not in shown and "#SBATCH --time=2:10:00\n" in shown
+
+
+def test_a_dry_run_warns_of_an_element_whose_runs_end_only_together_too_late(found, here, capsys):
+    """Each run fits into the limit; the eight of an element, one after the other, do not."""
+    study = found("cluster.time=3", "cluster.requeues=0", "cluster.stack=1", "cluster.cpus=1")
+    (job,) = plan.make_plan(study, here / "results", {}, False).jobs
+    made = plan.make_plan(study, here / "results", {}, False)
+    each = max(made.speed.seconds(stack, 1) for pack in job.packs for stack in pack.stacks)
+    steps = int(500 * 45 / each)  # about 45 s of the 60 before the signal
+    line = ["sweep", "s.yaml", *QUEUE, "--dry-run", "--results", str(here / "results")]
+    line += ["cluster.time=3", "cluster.requeues=0", "cluster.stack=1", "cluster.cpus=1"]
+    assert main([*line, f"train.steps={steps}"]) == 0
+    warning = " ".join(capsys.readouterr().out.split())
+    assert "warning an element should take" in warning
+    assert "lower cluster.pack_minutes, raise cluster.time or cluster.requeues" in warning
+    assert main([*line, f"train.steps={steps}", "cluster.pack_minutes=0.5"]) == 0
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_a_sweep_says_which_measures_finished_runs_lack(found, here, capsys):
@@ -230,3 +280,18 @@ def test_every_example_of_a_setting_works_as_it_is_printed():
                 (argument,) = shlex.split(f"'{example}'")
                 load(["cluster=slurm", argument])
     assert seen == 3
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("gres", "gpu:a100:1"),
+        ("mem", "16G"),
+        ("prefix", "apptainer exec --nv image.sif"),
+        ("time", "'1:30:00'"),
+        ("time", "'2-01:30:00'"),
+    ],
+)
+def test_values_that_help_texts_and_messages_name_are_accepted(name, value):
+    read = load(["cluster=slurm", f"cluster.{name}={value}"]).cluster
+    assert getattr(read, name) == value.strip("'")

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -287,7 +288,7 @@ def test_a_foreign_job_that_the_queue_hides_is_left_alone(found, here, monkeypat
 
 
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
-    inside, waiting_for_it, take = [], set(), files.flock
+    inside, waiting_for_it, told, take = [], set(), [], files.flock
 
     def noted(file):
         got = take(file)
@@ -296,20 +297,29 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
         )
         return got
 
+    def heard():
+        told.append(capsys.readouterr().err)
+        return "".join(told)
+
     def work(name):
         with submissions.submitting(here):
             inside.append(name)
             others = 2 - len(inside) // 2
             wait_until(lambda: len(waiting_for_it) == others, "the others to find the lock taken")
+            if len(inside) == 1:
+                wait_until(lambda: ") is submitting" in heard(), "the others to be told by whom")
             inside.append(name)
 
     monkeypatch.setattr(files, "flock", noted)
+    name = submissions.user()
+    # the lock is held a while before it says by whom
+    monkeypatch.setattr(submissions, "user", lambda: time.sleep(0.5) or name)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert inside[0::2] == inside[1::2] and sorted(inside[0::2]) == [0, 1, 2]
-    assert ") is submitting" in capsys.readouterr().err
+    assert ") is submitting" in heard() and "somebody" not in heard()
     monkeypatch.setattr(submissions, "PATIENCE_S", 0.3)
     with (
         submissions.submitting(here),
