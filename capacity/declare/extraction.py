@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from capacity.base.words import wrap
 from capacity.declare.field import FLOAT, INT, INTERVAL, TEXT, VERSION, Field, Measure
 
 GUESSES = {
@@ -47,11 +48,18 @@ def _guessing(m: dict[str, Any]) -> list[str]:
         return ["  what guessing answers was not measured: capacity measure adds it"]
     low, high = m.get("accuracy_interval") or (m["accuracy"], m["accuracy"])
     out = [f"  guessing: {m['accuracy_uniform']:.1%} any value alike, {best:.1%} the commonest"]
-    if high < best:
-        out.append("  these answers are fewer than guessing gets: they show no knowledge")
-    elif low <= best:
-        out.append("  these answers are not shown to be more than guessing gets")
+    told = "are fewer than" if high < best else "are not shown to be more than"
+    if low <= best:
+        out.append(f"  on average these answers {told} guessing gets")
+        out += wrap(_above(m), "  ")
     return out
+
+
+def _above(m: dict[str, Any]) -> str:
+    """The attributes whose answers are shown to be more than guessing gets."""
+    ends = m.get("attributes_interval", {})
+    more = [name for name in ends if ends[name][0] > (guess(m, name) or 0.0)]
+    return f"more than guessing they are about: {', '.join(more) or 'no attribute'}"
 
 
 def _ends(interval: list[float] | None) -> str:

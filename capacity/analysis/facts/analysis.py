@@ -22,7 +22,7 @@ from capacity.analysis.residuals import Residuals, points
 from capacity.analysis.table_checks import shown_rising
 from capacity.base.files import csv, plain
 from capacity.fitting.statistics import LEVEL
-from capacity.published.expects import BELOW
+from capacity.published.expects import BELOW_PEAK
 
 if TYPE_CHECKING:
     from capacity.config import Config
@@ -62,7 +62,7 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
     best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
     basis = verdicts.Basis(runs, table, pooled, options)
     boot = {"n_boot": options.bootstraps, "seed": options.seed}
-    inputs = csv(runs[[*reading.INPUTS, "extraction_accuracy"]])
+    inputs = csv(runs[[*reading.INPUTS, *reading.OPTIONAL]])
     numbers = head(KIND, SCHEMA, study.name, hashlib.sha256(inputs).hexdigest()) | {
         "question": study.question,
         "scale": study.scale,
@@ -106,13 +106,13 @@ def _counts(runs: Frame, table: Frame) -> dict[str, int]:
 
 def _data_limited(table: Frame) -> DataLimited:
     """Arms whose data are few enough to be held whole (3.3, Result 1(b))."""
-    small = table[(table.r_max <= BELOW) & (table.seeds > 0)]
+    small = table[(table.r_max <= BELOW_PEAK * verdicts.peak_of_kind(table)) & (table.seeds > 0)]
     lowest = None
     if len(small):
         row = small.loc[small.fraction.idxmin()]
         lowest = f"{row.label}, {row.curve_name}"
     return {
-        "below": BELOW,
+        "below_peak": BELOW_PEAK,
         "arms": len(small),
         "min": small.fraction.min(),
         "mean": small.fraction.mean(),
