@@ -51,8 +51,10 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """
     runs = reading.prepare(table, study.best_over)
     numbers = fit(runs, study, options)
-    shown = runs.drop(columns=[c for c in runs if c.startswith(reading.AXIS) or c == "amount"])
-    tables = {"shapes.csv": pd.DataFrame(numbers["arms"]), "runs.csv": shown}
+    within = [c for c in runs if c.startswith(reading.AXIS) or c == "amount"]
+    shown = runs.drop(columns=[*within, *reading.unmeasured(runs)])
+    shapes = pd.DataFrame(numbers["arms"])
+    tables = {"shapes.csv": shapes.drop(columns=reading.unmeasured(shapes)), "runs.csv": shown}
     return Finding(KIND, FILE, cast(dict[str, Any], numbers), tables, data=runs)
 
 
@@ -62,7 +64,8 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
     best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
     basis = verdicts.Basis(runs, table, pooled, options)
     boot = {"n_boot": options.bootstraps, "seed": options.seed}
-    inputs = csv(runs[[*reading.INPUTS, *reading.OPTIONAL]])
+    asked = [c for c in reading.OPTIONAL if c not in reading.unmeasured(runs)]
+    inputs = csv(runs[[*reading.INPUTS, *asked]])
     numbers = head(KIND, SCHEMA, study.name, hashlib.sha256(inputs).hexdigest()) | {
         "question": study.question,
         "scale": study.scale,

@@ -83,6 +83,12 @@ def check(table: Frame) -> Frame:
     return table
 
 
+def unmeasured(runs: Frame) -> list[str]:
+    """Columns of what guessing gets that no run has; runs: of `prepare`, or `arms.arms`."""
+    names = (*(c for some in GUESSES.values() for c in some), *GUESS.values())
+    return [c for c in names if c in runs and runs[c].isna().all()]
+
+
 def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
     """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and
     arm (numbers), curve_name and arm_name, asked (exposures), chosen (finished, the best over
