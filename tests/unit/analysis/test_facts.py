@@ -573,7 +573,10 @@ def test_models_with_room_must_hold_their_data():
     mean = verdict_of(poor, quantity="saturated_fraction", range=[0.5, None], statistic="mean")
     assert mean["verdict"] == "agrees" and mean["measured"] == pytest.approx(0.94, abs=0.01)
     none = verdict_of(rows, quantity="saturated_fraction", range=[0.95, None], below_peak=0.1)
-    assert none["verdict"] == "cannot tell" and "no finished model has R^max <= 0.1 of the peak (0.201)" in none["reason"]
+    assert (
+        none["verdict"] == "cannot tell"
+        and "no finished model has R^max <= 0.1 of the peak (0.201)" in none["reason"]
+    )
 
 
 PAIR = {"quantity": "ratio", "where": {"model.mlp": "gated"}, "against": {"model.mlp": "standard"}}
