@@ -68,13 +68,14 @@ def source_digest(
     split: str,
     documents: int | None,
     revision: str | None = None,
+    text_seed: int = 0,
 ) -> str:
     """What the text of a source depends on: bytes of files, unpacked and without a byte order mark;
     of a data set that is a folder all its files; of one of the hub its name and revision only, so
     that without a commit a run does not notice when somebody changes it there. ConfigError where
     files are missing."""
     if source == "grammar":
-        return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
+        return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}" + f"/{text_seed}" * bool(text_seed)
     if source == "hub" and path and os.path.isdir(path):
         return f"folder/{sources.folder_digest(path)}/{split}/{field}/{documents}"
     if source == "hub":
@@ -122,7 +123,13 @@ def pool_digest(data: TextData) -> str:
     cut = [
         SCHEMA,
         source_digest(
-            data.source, data.path, data.field, data.split, data.documents, data.revision
+            data.source,
+            data.path,
+            data.field,
+            data.split,
+            data.documents,
+            data.revision,
+            data.text_seed,
         ),
         data.tokenizer,
         data.vocab_size,
@@ -147,8 +154,9 @@ def grouped(data: TextData) -> Iterator[tuple[str, str | None]]:
     if data.source == "grammar":
         from capacity.data.grammar import Grammar
 
-        grammar = Grammar()
-        return ((grammar.document(0, i), None) for i in range(data.documents or GRAMMAR_DOCUMENTS))
+        grammar, seed = Grammar(), data.text_seed
+        count = data.documents or GRAMMAR_DOCUMENTS
+        return ((grammar.document(seed, i), None) for i in range(count))
     return sources.documents(data)
 
 
