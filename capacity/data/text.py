@@ -68,14 +68,13 @@ def source_digest(
     split: str,
     documents: int | None,
     revision: str | None = None,
-    text_seed: int = 0,
 ) -> str:
     """What the text of a source depends on: bytes of files, unpacked and without a byte order mark;
     of a data set that is a folder all its files; of one of the hub its name and revision only, so
     that without a commit a run does not notice when somebody changes it there. ConfigError where
     files are missing."""
     if source == "grammar":
-        return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}" + f"/{text_seed}" * bool(text_seed)
+        return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub" and path and os.path.isdir(path):
         return f"folder/{sources.folder_digest(path)}/{split}/{field}/{documents}"
     if source == "hub":
@@ -120,17 +119,14 @@ def pool_digest(data: TextData) -> str:
         source_digest.cache_clear()
         _sizes.cache_clear()
         _SEEN[place] = now
+    content = source_digest(
+        data.source, data.path, data.field, data.split, data.documents, data.revision
+    )
+    if data.text_seed:  # of a grammar
+        content += f"/{data.text_seed}"
     cut = [
         SCHEMA,
-        source_digest(
-            data.source,
-            data.path,
-            data.field,
-            data.split,
-            data.documents,
-            data.revision,
-            data.text_seed,
-        ),
+        content,
         data.tokenizer,
         data.vocab_size,
         data.seq_len,

@@ -11,8 +11,8 @@ Cornelius 1996, J. Stat. Comput. Simul. 54, 363). With few groups these are few:
 leave one, however many runs stand behind each. A random-effects meta-analysis (one column of ones,
 known variances of studies) and its regression (Berkey et al. 1995, Stat. Med. 14, 395) are cases.
 
-Without the sources the known variances say how far points should lie from X b: `lack_of_fit` is that
-chi-square (Cochran's Q for one column).
+Without the sources the known variances say how far points should lie from X b: `lack_of_fit` is
+that chi-square (Cochran's Q for one column).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Effects:
         """Satterthwaite's degrees of freedom of that standard error."""
         c = np.asarray(contrast, float)
         return satterthwaite(
-            c @ self.weights, c @ self.covariance @ c, self.kernels, self.uncertainty
+            c @ self.weights, float(c @ self.covariance @ c), self.kernels, self.uncertainty
         )
 
     def interval(self, contrast: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
@@ -121,9 +121,7 @@ def effects(
         own = np.sqrt(fixed + np.einsum("k,kii->i", variances, all_parts))[censored]
         all_parts[:, censored] = all_parts[:, :, censored] = 0.0
         y, fixed = y.copy(), fixed.copy()
-        y[censored], fixed[censored] = _working(
-            beta, x, y, own=own, censored=censored, v=v
-        )
+        y[censored], fixed[censored] = _working(beta, x, y, own=own, censored=censored, v=v)
         v = np.diag(fixed) + np.tensordot(variances, all_parts, 1)
         inverse, covariance, _ = _projected(v, x)
         beta = covariance @ x.T @ inverse @ y

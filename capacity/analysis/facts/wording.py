@@ -21,7 +21,7 @@ from capacity.analysis.document import (
     Section,
     Text,
 )
-from capacity.analysis.facts import exposures
+from capacity.analysis.facts import exposures, other_people
 from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Frame, Peak
 from capacity.analysis.finding import Finding
 from capacity.analysis.labels import listed
@@ -438,6 +438,7 @@ def _notes(fit: Fit) -> list[str]:
             for name, v in fit["noise"].items()
         ]
         notes.append(f"Noise of R over seeds, pooled: {', '.join(sds)}.")
+    notes += other_people.words(fit.get("other_exposures", []))
     notes.append(
         "Training by gradient descent gives a lower bound of what a model can hold at these "
         "exposures; better training can raise R."

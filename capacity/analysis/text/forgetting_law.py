@@ -1,5 +1,5 @@
-"""How what is left of a sequence scales: bits at first and half-life as products of powers of views,
-parameters, batch and point of training, over the curves of `forgetting`.
+"""How what is left of a sequence scales: bits at first and half-life as products of powers of
+views, parameters, batch and point of training, over the curves of `forgetting`.
 
     log2 y = constant + exponents x log2 of AXES + scatter of runs + scatter of curves + noise
 

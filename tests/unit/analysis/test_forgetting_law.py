@@ -20,7 +20,10 @@ def planted(rng, *, curves, runs, noise, ceiling=1e9):
         for views in SEEN:
             law = 0.002 * views**0.45 * size**1.2 * batch**-0.8
             exact = min(law * 2 ** (shared + rng.normal(0, curves)), 0.8 * ceiling)
-            cells.append(cell(exact, noise, rng, size=size, batch=batch, views=views) | {"share": exact / ceiling})
+            cells.append(
+                cell(exact, noise, rng, size=size, batch=batch, views=views)
+                | {"share": exact / ceiling}
+            )
     return cells
 
 
@@ -109,9 +112,7 @@ def test_a_curve_near_its_ceiling_is_a_lower_bound():
         assert law["bounds"] == sum(c["share"] > forgetting_law.NEAR for c in cells) > 1
         bounded.append(law["parameters"]["exponent"])
         as_points = [c | {"share": 0.0} for c in cells]
-        points.append(
-            forgetting_law.power_law(as_points, "first_bits")["parameters"]["exponent"]
-        )
+        points.append(forgetting_law.power_law(as_points, "first_bits")["parameters"]["exponent"])
     assert np.mean(points) < 1.1 < np.mean(bounded) < 1.3
 
 
