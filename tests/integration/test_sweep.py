@@ -15,7 +15,16 @@ from capacity.study import load_study
 from capacity.sweep import packs
 from capacity.sweep.packs import Pack
 from capacity.train.checkpoint import read_meta
-from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stacks_of, undisturbed  # noqa: F401
+from sweeps import (  # noqa: F401
+    FOUR,
+    PINS,
+    TWO,
+    assert_undisturbed,
+    bench,
+    small_disk,
+    stacks_of,
+    undisturbed,
+)
 from waiting import patience, wait_until
 
 
