@@ -1,0 +1,39 @@
+"""Every published value is met by planted runs that agree with it, that differ, and that cannot
+tell: a verdict that cannot come out otherwise is none."""
+
+import pytest
+
+import planted_values
+from capacity.published import values as published
+
+PLANTED = [id for id in published.values() if id not in planted_values.NOT_PLANTED]
+
+
+def test_every_value_is_planted_or_says_why_not():
+    for id, why in planted_values.NOT_PLANTED.items():
+        assert published.get(id) and len(why) > 20
+    assert len(PLANTED) == len(published.values()) - len(planted_values.NOT_PLANTED) == 47
+
+
+@pytest.mark.parametrize("id", PLANTED)
+def test_a_planted_truth_gives_its_verdict(id):
+    found = {case: planted_values.verdict(id, case) for case in planted_values.CASES}
+    assert {case: row["verdict"] for case, row in found.items()} == {
+        case: case for case in planted_values.CASES
+    }, {case: (row["measured"], row["interval"], row["reason"]) for case, row in found.items()}
+    low, high = published.get(id).range
+    for case, inside in (("agrees", True), ("differs", False)):
+        assert (low <= planted_values.truth(published.get(id), case) <= high) is inside
+    assert found["cannot tell"]["interval"] is None or (
+        found["cannot tell"]["interval"][0] < high and found["cannot tell"]["interval"][1] > low
+    )
+
+
+OF_PEOPLE = [id for id in PLANTED if published.get(id).quantity]
+
+
+@pytest.mark.parametrize("id", OF_PEOPLE)
+def test_runs_that_learned_nothing_never_agree(id):
+    """R of 0 and answers by frequency alone: no value may call that a replication."""
+    found = planted_values.verdict(id, "nothing")
+    assert found["verdict"] != "agrees", (found["measured"], found["interval"], found["reason"])
