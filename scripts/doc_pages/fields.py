@@ -24,8 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from capacity.analysis import published_rows
 from capacity.base import words
 from capacity.report import markdown
@@ -133,14 +131,14 @@ FORMS: dict[str, Callable[[Any, str], str]] = {
 # ------------------------------------------------------------------ of a whole study
 
 
-def _answer(study: Committed, rest: str, _: Path) -> str:
+def _answer(study: Committed, rest: str, _target: Path) -> str:
     found = [one for one in study.document.answers if rest in one]
     if len(found) != 1:
         raise ValueError(f"{len(found)} answers have {rest!r}: {list(study.document.answers)}")
     return found[0]
 
 
-def _answers(study: Committed, _: str, __: Path) -> str:
+def _answers(study: Committed, _rest: str, _target: Path) -> str:
     return "\n".join(f"- {one}" for one in study.document.answers)
 
 
@@ -161,14 +159,14 @@ def _figures(study: Committed, rest: str, target: Path) -> str:
     return " ".join(lines)
 
 
-def _section(study: Committed, rest: str, _: Path) -> str:
+def _section(study: Committed, rest: str, _target: Path) -> str:
     part = study.document.section(rest)
     if part is None:
         raise ValueError(f"sections: {[one.id for one in study.document.sections]}")
     return "\n\n".join("\n".join(markdown.block_lines(one)) for one in part.blocks)
 
 
-def _verdicts(study: Committed, _: str, __: Path) -> str:
+def _verdicts(study: Committed, _rest: str, _target: Path) -> str:
     lines = ["| published value | published | here | verdict |", "| --- | --- | --- | --- |"]
     for one in study.numbers.get("verdicts") or []:
         row = published_rows.row(one)
@@ -177,11 +175,11 @@ def _verdicts(study: Committed, _: str, __: Path) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _command(study: Committed, _: str, __: Path) -> str:
+def _command(study: Committed, _rest: str, _target: Path) -> str:
     return f"    capacity sweep {study.name} && capacity fit-laws {study.name}"
 
 
-def _minutes(study: Committed, _: str, __: Path) -> str:
+def _minutes(study: Committed, _rest: str, _target: Path) -> str:
     return str(max(1, round(study.minutes)))
 
 
@@ -198,12 +196,12 @@ def _study(study: Committed, rest: str, target: Path) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _terminal(study: Committed, rest: str, _: Path) -> str:
+def _terminal(study: Committed, rest: str, _target: Path) -> str:
     """Lines that fit-laws prints, from the first one that has no title."""
     return "\n".join(f"    {line}".rstrip() for line in study.terminal[: int(rest)])
 
 
-def _part(study: Committed, rest: str, _: Path) -> str:
+def _part(study: Committed, rest: str, _target: Path) -> str:
     """`FILE WORDS`: the paragraph or table of a Markdown file beside the fit that has the words."""
     file, _, sought = rest.partition(" ")
     parts = (study.folder / file).read_text(encoding="utf-8").split("\n\n")
@@ -213,14 +211,14 @@ def _part(study: Committed, rest: str, _: Path) -> str:
     return found[0].strip("\n")
 
 
-def _means(study: Committed, rest: str, _: Path) -> str:
+def _means(study: Committed, rest: str, _target: Path) -> str:
     """`COLUMN / COLUMN by COLUMN`: means over runs of a ratio, in the order of the last column."""
     ratio, _, by = rest.partition(" by ")
     top, _, below = ratio.partition("/")
     runs = study.table("runs.csv")
     runs = runs[runs.status == "finished"]
     value = runs[top.strip()] / (runs[below.strip()] if below else 1)
-    means = pd.Series(value).groupby(runs[by.strip()]).mean()
+    means = value.groupby(runs[by.strip()]).mean()
     return (
         f"{words.joined(words.digits(x) for x in means)} at "
         f"{words.joined(f'{x:,.0f}' for x in means.index)}"

@@ -44,7 +44,7 @@ class Committed:
         raise ValueError(f"{self.name}: no fit in {STUDIES.relative_to(ROOT)}")
 
     @lru_cache  # noqa: B019  (as many as there are studies)
-    def table(self, file: str) -> pd.DataFrame:
+    def table(self, file: str) -> Any:
         """One of its CSV files."""
         path = self.folder / file
         if not path.exists():
