@@ -7,6 +7,7 @@ from typing import Any
 
 from capacity.analysis.document import Section, Verdict, Verdicts
 from capacity.base.words import digits, ends
+from capacity.fitting import power
 from capacity.published import values as published
 
 
@@ -34,7 +35,13 @@ def row(v: Mapping[str, Any]) -> Verdict:
         measured = f"{digits(v['measured'])} {ends(v['interval'])}".strip()
     where = f" ({v['at']})" if v["at"] else ""
     scale = f" at {v['scale']} scale" if v["scale"] != "published" else ""
-    remarks = [f"there: {there['there']}" if there["there"] else "", v["convention"], v["note"]]
+    power_ = v.get("power")
+    remarks = [
+        power.told(power_) if power_ else "",
+        f"there: {there['there']}" if there["there"] else "",
+        v["convention"],
+        v["note"],
+    ]
     return Verdict(
         f"{v['name']}: {v['quantity'].replace('_', ' ')}{where}",
         f"{value}counts as agreement: {published.ranged(there['range'])}",

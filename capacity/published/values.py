@@ -176,10 +176,19 @@ def verdict(
     """A row of `fit.json`: what was published, what was measured, and the verdict with its reason.
 
     expected: of `Value.expected` or `expects.check_expects`; measured: as for `decide`, with method
-    and remarks where there are any; at: which runs, in words; scale: published, or that of the
+    and remarks where there are any, and for what the study could tell (power) dof, spread and
+    possible of `fitting.power.tellable`; at: which runs, in words; scale: published, or that of the
     runs, such as pocket.
     """
+    from capacity.fitting import power  # needs scipy, which reading published values does not
+
     decision, why = decide(measured, expected["range"])
+    could_tell = None
+    if measured.get("interval") and measured.get("spread"):
+        keys = ("dof", "spread", "possible")
+        how = {key: measured[key] for key in keys if key in measured}
+        known = measured["value"], measured["interval"]
+        could_tell = power.tellable(*known, expected["range"], **how)
     return {
         "name": expected["name"],
         "quantity": expected["quantity"],
@@ -190,6 +199,7 @@ def verdict(
         "measured": measured.get("value"),
         "interval": measured.get("interval"),
         "method": measured.get("method", ""),
+        "power": could_tell,
         "published": {
             "value": expected["value"],
             "range": expected["range"],

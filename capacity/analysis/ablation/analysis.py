@@ -9,6 +9,7 @@ not counted as errors; the published errors are about the plain data bits, which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,8 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
             "interval": hard["interval"],
             "why": hard["interval_reason"],
             "method": "jackknife over rows",
+            "dof": float(hard["dof"]) if hard["interval"] else None,
+            "spread": "proportional",
         }
         if len(found["varied"]) == 1:
             low, high = t_interval(np.abs(hard["error_percent"]))
@@ -193,6 +196,9 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
                 "interval": None if np.isnan(low) else [max(0.0, low), high],
                 "why": "one row leaves no scatter of rows",
                 "method": "Student's t over rows",
+                "dof": len(hard["error_percent"]) - 1.0,
+                "spread": "proportional",
+                "possible": [0.0, math.inf],
             }
     there = {name: published.get(f"morris/{name}") for name in measured}
     return [

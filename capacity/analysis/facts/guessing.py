@@ -31,6 +31,8 @@ def mean_of_seeds(values: Column, noise: arms.Noise, span: tuple[float, float]) 
         "remarks": [plural(len(values), "seed")],
         "why": peaks.ONE_SEED,
         "method": "t over seeds, pooled noise",
+        "spread": "absolute",
+        "possible": list(span),
     }
     if len(values) >= ENOUGH_SEEDS:
         sd, dof, out["method"] = float(values.std()), len(values) - 1, "t over seeds"
@@ -41,7 +43,7 @@ def mean_of_seeds(values: Column, noise: arms.Noise, span: tuple[float, float]) 
         return out
     half = float(student(dof)) * sd / math.sqrt(len(values))
     ends = [max(span[0], out["value"] - half), min(span[1], out["value"] + half)]
-    return out | {"interval": ends}
+    return out | {"interval": ends, "dof": float(dof)}
 
 
 def level(rows: Frame, number: str, noise: arms.Noise, name: str) -> Measured:

@@ -44,6 +44,7 @@ def peak(
     out = {
         "value": float(top[number]),
         "interval": None,
+        "dof": None,
         "bias": None,
         "reason": None,
         "label": top.label,
@@ -75,7 +76,8 @@ def peak(
         for c in (-together, single)
     )
     drawn = sign * (sign * (values + t * error)).max(1)
-    return out | {"interval": ends, "bias": float(drawn.mean() - out["value"])}
+    bias = float(drawn.mean() - out["value"])
+    return out | {"interval": ends, "dof": float(dof), "bias": bias}
 
 
 def _edge(top: Any, known: Frame) -> str | None:
@@ -133,9 +135,10 @@ def ratio_of_arms(
         return {"value": a / b, "interval": None, "why": ONE_SEED}
     parts = (measured[: len(above)], measured[len(above) :])
     over, under = (sum(e[0] ** 2 for e in part) for part in parts)
-    t = student(min(e[1] for e in measured))
-    return ratio(a, b, [[over, 0.0], [0.0, under]], t) | {
-        "method": "Fieller, pooled noise of seeds"
+    dof = min(e[1] for e in measured)
+    return ratio(a, b, [[over, 0.0], [0.0, under]], student(dof)) | {
+        "method": "Fieller, pooled noise of seeds",
+        "dof": float(dof),
     }
 
 

@@ -69,6 +69,7 @@ class Peak(TypedDict):
     against_first: Against | None
     value: float
     interval: list[float] | None
+    dof: float | None  # of the interval
     bias: float | None
     reason: str | None  # why there is no interval
     label: str

@@ -67,6 +67,8 @@ def analyse(
         measured = _MEASURE[entry["quantity"]](entry, basis)
         nothing = [("", _lacking("no finished run of this study is what it asks for"))]
         for at, one in measured or nothing:
+            if entry["quantity"] in ("ratio", "rising"):
+                one = one | {"spread": "logarithmic"}
             if entry["quantity"] in OF_R and entry.get("of", "R") == "R":
                 one = one | _zero(one)
             out.append(verdict(dict(entry), one, at=at, scale=scale))
@@ -148,6 +150,8 @@ def _from_peak(top: Mapping[str, Any]) -> Measured:
         "why": top["reason"],
         "remarks": remarks,
         "method": "limits of the maximum over models, pooled noise of seeds",
+        "dof": top["dof"],
+        "spread": "logarithmic",
     }
 
 
@@ -172,6 +176,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "interval": bottom["interval"],
             "why": bottom["reason"],
             "method": "limits of the minimum over models, pooled noise of seeds",
+            "dof": bottom["dof"],
         }
     else:
         low, high = t_interval(room.fraction)
@@ -181,8 +186,10 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "interval": None if alone else [low, min(most, high)],
             "why": "one model leaves no scatter of models" if alone else None,
             "method": "t over models",
+            "dof": len(room) - 1.0,
         }
-    return [("", measured | {"remarks": remarks})]
+    of_share = {"spread": "absolute", "possible": [-math.inf, 1.0]}
+    return [("", measured | of_share | {"remarks": remarks})]
 
 
 def _near_the_cut(part: float, mine: Frame, basis: Basis) -> list[str]:
@@ -354,7 +361,7 @@ def _over_pairs(above: Column, below: Column) -> Measured:
     a, b, n = above.to_numpy(float), below.to_numpy(float), len(above)
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
-    method = {"method": f"Fieller over {n} pairs of model and seed"}
+    method = {"method": f"Fieller over {n} pairs of model and seed", "dof": n - 1.0}
     return peaks.ratio(a.mean(), b.mean(), np.cov(a, b) / n, student(n - 1)) | method
 
 

@@ -177,6 +177,8 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
                 "interval": None if math.isnan(row.low) else [float(row.low), float(row.high)],
                 "why": "one shape has no interval",
                 "method": "Student's t over shapes",
+                "dof": float(row.shapes) - 1.0,
+                "spread": "absolute",
             }
         scale = published.scale_of(
             value, (table.parameters_total.min(), table.parameters_total.max())

@@ -137,6 +137,8 @@ def _measured(key: str, p: np.ndarray, c: np.ndarray, remarks: Sequence[str]) ->
         "interval": interval,
         "why": "one shape leaves no scatter of shapes",
         "method": "Student's t over shapes",
+        "dof": len(p) - (1.0 if key == "mean_of_ratios" else 2.0),
+        "spread": "proportional",
         "remarks": list(remarks),
     }
 

@@ -33,6 +33,7 @@ from capacity.analysis.text.schema import (
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
 from capacity.base.words import digits, ends, plural
+from capacity.fitting import power
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -267,7 +268,10 @@ def verdicts(
         rows.append(("morris/descent_peak", label, [shape["parameters"]], measured))
     return [
         published.verdict(
-            value.expected(), measured, at=at, scale=published.scale_of(value, list(p))
+            value.expected(),
+            {"spread": power.LOGARITHMIC} | measured,  # of resampled runs: no degrees of freedom
+            at=at,
+            scale=published.scale_of(value, list(p)),
         )
         for id, at, p, measured in rows
         for value in [published.get(id)]
