@@ -30,7 +30,7 @@ from capacity.analysis.text.schema import (
 )
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
-from capacity.base.words import plural
+from capacity.base.words import plural, some
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -76,19 +76,31 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     """Join and fit. ValueError, in one line, for a table that cannot be analysed."""
     table = checked(table, INPUTS, ["tokens_per_parameter"], "analyse")
     several, table = sizes.mixed(table), sizes.counted(table)
-    runs, curves = attacks.joined(table, attacks.scores_of(table, results), options.shadows)
+    scores = attacks.scores_of(table, results)
+    runs, curves = attacks.joined(table, scores, options.shadows, options.lira_variance)
     done = runs[runs.status == "finished"]
-    views = {
-        run_id: seen
+    measured = {
+        run_id: record["measures"]["text"]
         for run_id in done.run_id
         if (record := records.read(results, run_id))
-        and (seen := record["measures"]["text"].get("views"))
     }
-    found = numbers(runs, study.name, views, n_boot=options.bootstraps, seed=options.seed)
+    views = {run_id: part["views"] for run_id, part in measured.items() if part.get("views")}
+    singles = canaries.singles(
+        {run_id: part["canaries"] for run_id, part in measured.items() if part.get("canaries")}
+    )
+    found = numbers(runs, study.name, views, singles, n_boot=options.bootstraps, seed=options.seed)
     if several:
         found["notes"].append(sizes.UNKNOWN)
+    if known := attacks.known_prefix(done, scores):
+        found["notes"].append(
+            f"ReCaLL is left out of {plural(len(known), 'run')} that an older version measured "
+            f"with a prefix that they were trained on ({some(known)}); capacity measure --study "
+            "STUDY"
+        )
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
+    if len(singles):
+        tables["canaries.csv"] = singles
     return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
 
 
@@ -101,13 +113,15 @@ def numbers(
     runs: Frame,
     study: str,
     views: Mapping[str, dict[str, Any]] | None = None,
+    singles: Frame | None = None,
     *,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> Memory:
     """The laws of F1 and AUC of the loss attack over the study's targets, the printed form on the
     same points, what smaller models predict of larger ones, canaries, forgetting, double descent,
-    verdicts and notes. runs: of `attacks.joined`. views: by run, the probes of canaries."""
+    verdicts and notes. runs: of `attacks.joined`. views: by run, the probes of canaries; singles:
+    of `canaries.singles`."""
     done, targets = runs[runs.status == "finished"], targets_of(runs)
     if done.empty:
         raise ValueError("no finished run to analyse")
@@ -116,7 +130,9 @@ def numbers(
     t, f1 = targets.tokens_per_parameter.to_numpy(float), None
     if fitted:
         f1 = targets.loss_f1_median.to_numpy(float)
-    found: dict[str, Any] = head("text", SCHEMA, study, inputs_sha256(runs, views or {})) | {
+    found: dict[str, Any] = head(
+        "text", SCHEMA, study, inputs_sha256(runs, views or {}, singles)
+    ) | {
         "targets": len(targets),
         "finished": len(done),
         "runs": len(runs),
@@ -126,7 +142,7 @@ def numbers(
         "logarithmic": None if f1 is None else law.fit(t, f1, "membership_log"),
         "forms": None if f1 is None else law.compared(t, f1),
         "predictions": {value: law.predictions(targets, f"loss_{value}") for value in LOSS_ATTACK},
-        "canaries": canaries.analyse(targets, n_boot=n_boot, seed=seed),
+        "canaries": canaries.analyse(targets, singles),
         "descent": descent.analyse(targets, n_boot=n_boot, seed=seed),
     }
     found["verdicts"] = verdicts(found, sizes.parameters(targets), len(overlapping(targets)))
@@ -145,9 +161,12 @@ def _law(targets: Frame, value: str) -> MembershipLaw | NoLaw:
         return {"reason": str(error)}
 
 
-def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
+def inputs_sha256(
+    runs: Frame, views: Mapping[str, dict[str, Any]], singles: Frame | None = None
+) -> str:
     """SHA-256 over what is read of each run, one JSON row per run sorted by run_id, columns sorted,
-    and the probes of canaries: the order of rows and other columns are free."""
+    the probes of canaries, and canaries one by one: the order of rows and other columns are
+    free."""
     begins = (*MEASURED, *(f"{name}_" for name in attacks.SINGLE))
     # by `attacks.joined`
     made = ("reference_", "unintended_", "lira_", "rmia_")
@@ -161,7 +180,11 @@ def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
         [None if pd.isna(x) else x if isinstance(x, str) else float(x) for x in row]
         for row in runs.sort_values("run_id")[columns].itertuples(index=False, name=None)
     ]
-    content = json.dumps([columns, rows, dict(sorted(views.items()))])
+    read: list[Any] = [columns, rows, dict(sorted(views.items()))]
+    if singles is not None and len(singles):
+        by_run = singles.sort_values(["run_id", "repeats", "canary"])
+        read.append(by_run.to_numpy().tolist())
+    content = json.dumps(read)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
