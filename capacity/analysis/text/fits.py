@@ -174,7 +174,8 @@ def _remarks(law: CanaryLaw, line: LevelLine) -> list[str]:
         out.append(
             f"no law: a line through the {line['levels']} of {line['of']} level means between the "
             f"ends has slopes of {digits(line['b'])} by views{size} "
-            f"({plural(line['sizes'], 'size')}), too flat, because it leaves levels out by their outcome"
+            f"({plural(line['sizes'], 'size')}), too flat, because it leaves levels out by their "
+            "outcome"
         )
     return out
 
