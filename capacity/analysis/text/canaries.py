@@ -31,10 +31,10 @@ from capacity.analysis.text.schema import (
     Canaries,
     CanaryLaw,
     CanaryLevel,
+    CanaryMisfit,
     Estimate,
     Frame,
     HalfExtracted,
-    LackOfFit,
     LevelLine,
     NoLaw,
 )
@@ -323,7 +323,7 @@ def _why(table: Frame) -> str:
     return f"{between} of {len(table)} canaries lie between chance and the ceiling"
 
 
-def lack_of_fit(name: str, table: Frame) -> LackOfFit:
+def lack_of_fit(name: str, table: Frame) -> CanaryMisfit:
     """Probability of so much bend (squares and product of both axes), and of so much of passes at
     equal views, if the law holds: Wald's tests of terms beside it. None where models do not differ
     in it or the points do not determine it."""
@@ -333,7 +333,7 @@ def lack_of_fit(name: str, table: Frame) -> LackOfFit:
     if len(plain) > 1:
         bends += [seen * size] + [size**2] * (table["size"].nunique() > 2)
     more = {"bend": bends, "passes": [passes] if table.passes.nunique() > 1 else []}
-    out: LackOfFit = {"bend": None, "passes": None}
+    out: CanaryMisfit = {"bend": None, "passes": None}
     for key, columns in more.items():
         if columns:
             x = np.column_stack([np.ones(len(table)), *plain, *columns])

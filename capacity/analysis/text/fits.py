@@ -158,13 +158,15 @@ def _canaries(found: Canaries) -> list[Law]:
                     )
                     for letter, n in asked
                 ],
-                _remarks(law, found["lines"]["exposure" if name == "exposure" else "extracted"]),
+                _of_canaries(
+                    law, found["lines"]["exposure" if name == "exposure" else "extracted"]
+                ),
             )
         )
     return out
 
 
-def _remarks(law: CanaryLaw, line: LevelLine) -> list[str]:
+def _of_canaries(law: CanaryLaw, line: LevelLine) -> list[str]:
     """What a law of canaries rests on, what is censored, whether it fits, and what the line through
     level means that was quoted before gives."""
     out = [f"{law['canaries']} canaries in {law['runs']} runs of {plural(law['sizes'], 'size')}"]

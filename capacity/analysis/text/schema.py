@@ -66,7 +66,7 @@ class Prediction(TypedDict):
     predicted: list[float]
 
 
-class LackOfFit(TypedDict):
+class CanaryMisfit(TypedDict):
     """Probability of so much bend, and of so much of passes at equal views, if a law holds."""
 
     bend: float | None
@@ -115,7 +115,7 @@ class CanaryLaw(TypedDict):
     sizes: int
     dof: int
     covariance: list[list[float]]
-    lack_of_fit: LackOfFit | None
+    lack_of_fit: CanaryMisfit | None
     sigma: NotRequired[float]
     censored: NotRequired[Censored]
     other_limits: NotRequired[list[OtherLimit]]

@@ -46,7 +46,7 @@ def test_a_line_through_chosen_levels_is_flatter_and_called_no_law(study):
     found = canaries.lines(means(table))
     assert found["exposure"]["b"] < laws["exposure"]["b"]["interval"][0]
     assert found["exposure"]["levels"] < found["exposure"]["of"] == 18 * LEVELS
-    words = " ".join(fits._remarks(laws["exposure"], found["exposure"]))
+    words = " ".join(fits._of_canaries(laws["exposure"], found["exposure"]))
     assert "no law: a line through the" in words and "censored: " in words
 
 
