@@ -379,17 +379,17 @@ def _exposure(law: CanaryLaw) -> str:
         size = f" and by **{measured(law['c'])}** with every doubling of parameters"
     over = "95% over" if law["b"]["interval"] else "no interval:"
     told = (
-        f"Between {digits(at['low'])} bits and the ceiling of {digits(at['high'])}, exposure of a "
-        f"canary grows by **{measured(law['b'])}** bits with every doubling of views{size} ({over} "
-        f"{plural(law['runs'], 'run')} and {plural(law['canaries'], 'canary', 'canaries')}; "
-        f"{at['below']:,} exposures below and {at['above']:,} at the ceiling are censored, "
-        f"{at['between']:,} lie between)."
+        f"Exposure of canaries between {digits(at['low'])} bits and the ceiling of "
+        f"{digits(at['high'])} grows by **{measured(law['b'])}** bits with every doubling of views"
+        f"{size} ({over} {plural(law['runs'], 'run')} and "
+        f"{plural(law['canaries'], 'canary', 'canaries')}; of all exposures {at['below']:,} below "
+        f"and {at['above']:,} at the ceiling are censored, {at['between']:,} lie between)."
     )
     p = [x for x in (law["lack_of_fit"] or {}).values() if isinstance(x, float)]
     if p and min(p) < LACK:
         told += (
-            f" A straight line is not the whole of it (p = {min(p):.2g}): these are slopes of that "
-            "range, not of all exposures."
+            f" No line fits (p = {min(p):.2g}): these are mean slopes of that range, not of all "
+            "exposures."
         )
     return told
 
