@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from capacity.base.frames import Frame
@@ -40,7 +41,8 @@ def reasons(table: Frame) -> list[str]:
     if not {"run_id", "kind"} <= set(table):
         return [""] * len(table)
     nothing = pd.Series(math.nan, table.index)
-    unasked = pd.to_numeric(table.get("unasked_fraction", nothing), errors="coerce")
+    said = pd.Series(table.get("unasked_fraction", nothing))
+    unasked = np.asarray(pd.to_numeric(said, errors="coerce"), float)
     status = table.get("status", pd.Series("finished", table.index))
     return [
         reason(kind, float(part)) if state == "finished" else ""

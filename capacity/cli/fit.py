@@ -111,7 +111,7 @@ def _allowed(table: pandas.DataFrame, source: str, notes: list[str]) -> pandas.D
     if not any(why):
         return table
     told = refused.told(table.assign(refused=why))
-    left = table[[not key for key in why]]
+    left = table.loc[[not key for key in why]]
     if left.empty:
         raise ConfigError(f"{source}: no row that a law may use: {'; '.join(told)}")
     notes += [f"left out, as fit-laws does: {words}" for words in told]

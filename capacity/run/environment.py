@@ -17,7 +17,6 @@ from capacity.base.errors import ConfigError
 from capacity.base.hardware import cpu_name, has_compiler
 from capacity.config import Config
 
-
 WORDS = 160  # characters of a compiler's error that a message quotes
 
 

@@ -1,5 +1,5 @@
-"""`capacity fit` on a table of runs leaves out the rows that fit-laws refuses, by the same rule, and
-says which."""
+"""`capacity fit` on a table of runs leaves out the rows that fit-laws refuses, by the same rule,
+and says which."""
 
 import json
 
@@ -33,8 +33,10 @@ def runs(**columns):
 
 def fitted(capsys, path):
     """(exit code, notes, fit) of a line through the table."""
-    line = ["fit", "capacity_linear", str(path), "--y", "bits", "--x", "parameters=parameters_total"]
-    code = main([*line, "--output", str(path.with_suffix(".json"))])
+    line = ["fit", "capacity_linear", str(path), "--y", "bits"]
+    code = main(
+        [*line, "--x", "parameters=parameters_total", "--output", str(path.with_suffix(".json"))]
+    )
     told = " ".join(capsys.readouterr().err.split())
     found = json.loads(path.with_suffix(".json").read_text()) if code == 0 else None
     return code, told, found
