@@ -2,10 +2,11 @@
 to say so in four of five repetitions.
 
 The study says that a quantity lies above a range [low, high] where the lower end of its 95%
-interval does. With a standard error s estimated with v degrees of freedom, the statistic (x - high) / s then
-exceeds Student's t; for a true value y it has a noncentral t distribution with noncentrality
-(y - high) / s (Johnson, Kotz & Balakrishnan 1995, Continuous Univariate Distributions 2, ch. 31),
-so y follows from the noncentrality d at which 80% lie beyond. s is that of the study at hand:
+interval does. With a standard error s estimated with v degrees of freedom, the statistic
+(x - high) / s then exceeds Student's t; for a true value y it has a noncentral t distribution with
+noncentrality (y - high) / s (Johnson, Kotz & Balakrishnan 1995, Continuous Univariate
+Distributions 2, ch. 31), so y follows from the noncentrality d at which 80% lie beyond. s is that
+of the study at hand:
     absolute      the noise stays as it is: y = high + d s
     proportional  it grows with the quantity x, as that of a mean over shapes does:
                   y = high + d s y / x
