@@ -186,7 +186,7 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
             "interval": hard["interval"],
             "why": hard["interval_reason"],
             "method": "jackknife over rows",
-            "dof": float(hard["dof"]) if hard["interval"] else None,
+            "dof": hard.get("dof"),
             "spread": "proportional",
         }
         if len(found["varied"]) == 1:

@@ -64,6 +64,7 @@ ROW = {
     "measured",
     "interval",
     "method",
+    "power",
     "published",
     "source",
     "evidence",
