@@ -53,10 +53,10 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
 
     exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard
     bound of R_inf. Runs with r <= 0 have not learned the names and lists yet; they count with 0,
-    since nobody has to use such a model, and their number is told: without them only the luckier of
-    the runs with few exposures would be fitted. Least squares of R, since all runs of a study of few seeds are needed; profile
-    intervals (of E95 by the delta method in its logarithm). {"reason": ...} where the runs cannot
-    tell.
+    since nobody has to use such a model, and their number is told: without them only the luckier
+    of the runs with few exposures would be fitted. Least squares of R,
+    since all runs of a study of few seeds are needed; profile intervals (of E95 by the delta method
+    in its logarithm). {"reason": ...} where the runs cannot tell.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
