@@ -66,7 +66,8 @@ def once(kind: str, draw: int) -> list[dict[str, Any]]:
     """One simulated study: slopes by each method, and log2 of the views at which the middle size
     writes out a half."""
     table = simulated.draw(np.random.default_rng([draw, 11]), kind)
-    truth = dict(zip(("views", "size"), simulated.planted(kind), strict=True))
+    views, size = simulated.planted(kind)
+    truth: dict[str, float] = {"views": views, "size": size}
     rows = []
 
     def add(number: str, method: str, value: float, ends: list[float] | None, told: bool) -> None:
@@ -143,7 +144,7 @@ def report(table: pd.DataFrame) -> str:
         "| study | number | ranks | half width | told to misfit | censored | levels |",
         "| --- | --- " + "| ---: " * 5 + "|",
     ]
-    at = table.set_index(["study", "number", "method"])
+    at: Any = table.set_index(["study", "number", "method"])
     for kind in simulated.KINDS:
         for number in ("views", "size"):
             known = [at.loc[kind, number, m] for m in ("ranks", "censored", "levels")]
@@ -163,12 +164,16 @@ def report(table: pd.DataFrame) -> str:
         if (kind, "views of a half", "logistic") in at.index:
             row = at.loc[kind, "views of a half", "logistic"]
             lines.append(f"| {kind} | {_cell(row)} | {row.told:.0%} |")
-    quoted = table[table.method.isin(["ranks", "logistic"])]
-    failed = quoted[(quoted.coverage < LOW) | (quoted.coverage > HIGH)]
+    failed = [
+        row
+        for row in table.to_dict("records")
+        if row["method"] in ("ranks", "logistic") and not LOW <= row["coverage"] <= HIGH
+    ]
     lines += ["", f"Quoted laws outside of {LOW:.0%} to {HIGH:.0%}:", ""]
     lines += [
-        f"- {row.study}: {row.number} {row.coverage:.1%} (misfit told in {row.told:.0%})"
-        for row in failed.itertuples()
+        f"- {row['study']}: {row['number']} {row['coverage']:.1%} (misfit told in "
+        f"{row['told']:.0%})"
+        for row in failed
     ] or ["- none"]
     lines += ["", "Kinds:", "", *(f"- {kind}: {words}" for kind, words in simulated.KINDS.items())]
     return "\n".join(lines) + "\n"
