@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from capacity.analysis import labels, refused
-from capacity.analysis.facts import arms, exposures, peaks, reading, selection, verdicts
+from capacity.analysis.facts import (
+    arms,
+    exposures,
+    other_people,
+    peaks,
+    reading,
+    selection,
+    verdicts,
+)
 from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.residuals import Residuals, points
@@ -101,6 +109,8 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
         "flags": _flags(runs),
         "bootstrap": {"resamples": options.bootstraps, "seed": options.seed, "level": LEVEL},
     }
+    if others := other_people.exposures(runs):
+        numbers["other_exposures"] = others
     return plain(numbers)
 
 

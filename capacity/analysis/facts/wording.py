@@ -18,7 +18,7 @@ from capacity.analysis.document import (
     Section,
     Text,
 )
-from capacity.analysis.facts import wording_laws
+from capacity.analysis.facts import other_people, wording_laws
 from capacity.analysis.facts.schema import Arm, Choice, Fit, Frame, Peak
 from capacity.analysis.finding import Finding
 from capacity.analysis.thresholds import EXPOSURES_OFF, RISING
@@ -372,6 +372,7 @@ def _notes(fit: Fit) -> list[str]:
         )
     if fit["noise"]:
         notes.append(_noise(fit))
+    notes += other_people.words(fit.get("other_exposures", []))
     notes.append(
         "Training by gradient descent gives a lower bound of what a model can hold at these "
         "exposures; better training can raise R."
