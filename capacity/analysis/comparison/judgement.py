@@ -41,6 +41,8 @@ def judge(runs: Runs, found: Paired) -> dict[str, Any]:
             "units": 0,
             "effect": None,
             "interval": None,
+            "method": "",
+            "dof": None,
             "p": None,
             "reason": f"the data decide, not the model: {why}",
         }
