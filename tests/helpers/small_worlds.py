@@ -8,7 +8,7 @@ from capacity.config import from_dict
 from capacity.data import lexicons
 from capacity.data.biographies import BiodWorld, BiosWorld
 
-POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
+POOLS = Path(__file__).resolve().parents[2] / "capacity" / "data" / "pools"
 CPU = torch.device("cpu")
 
 

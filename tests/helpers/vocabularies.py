@@ -7,7 +7,7 @@ import pytest
 from capacity.config import from_dict
 from capacity.data import compile_lexicon as compiling
 
-POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
+POOLS = Path(__file__).resolve().parents[2] / "capacity" / "data" / "pools"
 
 
 FILES = {"birth_city": "city", "university": "university", "major": "field"}

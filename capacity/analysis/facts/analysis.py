@@ -157,6 +157,8 @@ def _flags(runs: Frame) -> dict[str, list[str]]:
         "above_ceiling": done[done.bits > most],
     }
     out = {name: sorted(rows.run_id) for name, rows in flagged.items()}
+    if "similar_names" in done and (done.similar_names > 0).any():  # of corpora only
+        out["similar_names"] = sorted(done.run_id[done.similar_names > 0])
     return out | refused.by_reason(runs)
 
 

@@ -76,6 +76,12 @@ FLAGS = (  # key of fit.json, name, meaning
         "above-ceiling",
         "above R^max, which cannot be: a leak in the measure, or a wrong count",
     ),
+    (
+        "similar_names",
+        "similar-names",
+        "a corpus with people whose names differ in letter case or quotes only, which a model "
+        "hardly tells apart",
+    ),
 )
 _RUN_COLUMNS = [
     RunColumn("parameters_paper", "P", "parameters without the rows of unused tokens"),
@@ -98,6 +104,11 @@ _RUN_COLUMNS = [
     ),
     RunColumn("unasked_fraction", "not asked", "part of the values that no text states (corpora)"),
     RunColumn(
+        "similar_names",
+        "similar names",
+        "pairs of people whose names differ in letter case or quotes only (corpora)",
+    ),
+    RunColumn(
         "extraction_accuracy",
         "extraction",
         "part of the questions about held-out people answered exactly",
@@ -109,7 +120,7 @@ def _flags(fit: Fit) -> list[Flag]:
     """Those of every study, and why runs were refused."""
     flags = fit["flags"]
     return [
-        *(Flag(name, meaning, flags[key]) for key, name, meaning in FLAGS),
+        *(Flag(name, meaning, flags[key]) for key, name, meaning in FLAGS if key in flags),
         *(
             Flag(key.replace("_", "-"), f"refused: {why}", flags[key])
             for key, why in refused.WHY.items()
