@@ -395,8 +395,10 @@ def _noise(fit: Fit) -> str:
     """What the intervals of peaks and ratios take for the noise of seeds."""
     own = sum(arm["noise_of"] == "its own seeds" for arm in fit["arms"])
     others = sum(bool(arm["noise_of"]) for arm in fit["arms"]) - own
-    told = [f"of its own seeds in {plural(own, 'arm')} of {OWN} and more"] * bool(own)
-    told += [f"by a line through the other arms in {others} of fewer"] * bool(others)
+    told = [f"an arm's own where it has {OWN} seeds ({plural(own, 'arm')})"] * bool(own)
+    told += [f"a line through the other arms where it has fewer ({plural(others, 'arm')})"] * bool(
+        others
+    )
     classes = {"data_limited": "data-limited arms", "open": "other arms"}
     lines = [
         f"sd {digits(line['sd'], 2)} at R = {digits(line['at'], 2)}, as R^{line['slope']:.1f} "
