@@ -71,7 +71,7 @@ def peak(
         for c in (-together, student(dof))
     )
     rng, half = np.random.default_rng(seed), (max(n_boot // 2, 1), len(values))
-    # t draws, for the noise is an estimate; of fewer than three degrees of freedom they never settle
+    # t draws, for the noise is an estimate; below three degrees of freedom they never settle
     few = np.maximum(dof, 3.0)
     t = rng.standard_normal(half) * np.sqrt(few / rng.chisquare(few, half))
     drawn = sign * (sign * values + np.concatenate([t, -t]) * error).max(1)
