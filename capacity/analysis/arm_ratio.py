@@ -141,7 +141,10 @@ def _by_noise(
             dof.append(one.dof)
             own = own and one.own
         total = float((weight * values).sum())
-        means.append(Mean(total, sum(shares), ratios.satterthwaite(shares, dof)))
+        whole = ratios.satterthwaite(shares, dof)
+        if len(dof) > 1 and known.lines:  # arms of one line do not know it better than it is known
+            whole = min(whole, float(sum(line.dof for line in known.lines.values())))
+        means.append(Mean(total, sum(shares), whole))
     above, below = means
     out = of(above, below, level) | {
         "method": "Fieller, " + ("own noise of arms" if own else MODEL)

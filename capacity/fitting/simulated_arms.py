@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -174,7 +175,7 @@ def _told(ends: list[float] | None, truth: float) -> tuple[bool, float]:
     return ends[0] <= truth <= ends[1], (ends[1] - ends[0]) / truth
 
 
-def coverage(cell: Cell, draws: Iterable[int]) -> list[dict[str, object]]:
+def coverage(cell: Cell, draws: Iterable[int]) -> list[dict[str, Any]]:
     """A row per number and method of the simulated studies of a kind."""
     found: dict[tuple[str, str], list[tuple[bool, float]]] = {}
     studies = 0
