@@ -13,17 +13,21 @@ from planted import plant, record
 
 RANDOM = """
 question: does a gated MLP store more?
-pins: [data=uniform, data.vocab_size=64, data.seq_len=16, model=gpt, model.n_layers=2, train=adamw, train.exposures=200, train.warmup_steps=10]
+pins: [data=uniform, data.vocab_size=64, data.seq_len=16, model=gpt, model.n_layers=2,
+  train=adamw, train.exposures=200, train.warmup_steps=10]
 grids:
-  - form: [{model.mlp: standard, model.activation: gelu}, {model.mlp: gated, model.activation: silu}]
+  - form:
+      - {model.mlp: standard, model.activation: gelu}
+      - {model.mlp: gated, model.activation: silu}
     size: [{model.d_model: 8, model.n_heads: 2}, {model.d_model: 16, model.n_heads: 4}]
     data.load: [1.0, 5.0, 6.5]
     seed: [0, 1, 2]
-"""  # noqa: E501
+"""
 PEOPLE = """
 question: which optimizer?
 scale: pocket
-pins: [data=bios_pocket, model=pocket, train=pocket_bios, data.n_people=200, model.d_model=16, model.n_heads=2]
+pins: [data=bios_pocket, model=pocket, train=pocket_bios, data.n_people=200,
+  model.d_model=16, model.n_heads=2]
 best_over: [train.lr]
 grids:
   - train.exposures: [100, 200]
@@ -32,7 +36,7 @@ grids:
       - {train.optimizer: adamw, train.lr: 0.02}
       - {train.optimizer: adamw, train.lr: 0.04}
       - {train.optimizer: muon, train.lr: 0.03}
-"""  # noqa: E501
+"""
 
 
 def write(here, results, text=RANDOM, better=1.2, keep=lambda config: True):

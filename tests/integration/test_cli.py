@@ -244,9 +244,8 @@ def flat(tree, prefix=""):
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
         else:
-            yield (
-                f"{prefix}{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"  # noqa: E501
-            )
+            word = str(value).lower() if isinstance(value, bool) else value
+            yield f"{prefix}{key}={'null' if value is None else word}"
 
 
 @pytest.mark.parametrize(

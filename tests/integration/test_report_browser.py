@@ -73,10 +73,20 @@ def test_every_kind_of_page_loads_without_a_complaint_and_shows_its_answer_first
         assert (
             js(
                 chromium,
-                """const close = []; for (const axis of document.querySelectorAll('svg.plot .axes')) for (const kind of ['x', 'y']) {
-            const boxes = [...axis.querySelectorAll('.tick.' + kind)].map(t => t.getBoundingClientRect()).sort((a, b) => kind === 'x' ? a.left - b.left : a.top - b.top);
-            boxes.forEach((b, i) => { if (i && (kind === 'x' ? b.left < boxes[i - 1].right : b.top < boxes[i - 1].bottom - 3)) close.push(axis.textContent); }); }
-            return close""",  # noqa: E501
+                """
+    const close = [];
+    for (const axis of document.querySelectorAll('svg.plot .axes')) for (const kind of ['x', 'y']) {
+      const boxes = [...axis.querySelectorAll('.tick.' + kind)]
+        .map(t => t.getBoundingClientRect())
+        .sort((a, b) => kind === 'x' ? a.left - b.left : a.top - b.top);
+      boxes.forEach((b, i) => {
+        if (!i) return;
+        const last = boxes[i - 1];
+        if (kind === 'x' ? b.left < last.right : b.top < last.bottom - 3)
+          close.push(axis.textContent);
+      });
+    }
+    return close""",
             )
             == []
         )  # no tick touches another
@@ -86,8 +96,10 @@ def cells(chromium, heading, shown=True):
     """Texts of a column of the table of runs, in the order of the page."""
     return js(
         chromium,
-        """const heads = [...document.querySelectorAll('#runs th')], i = heads.findIndex(h => h.dataset.name === arguments[0]);
-        return [...document.querySelectorAll('#runs tbody tr')].filter(r => !arguments[1] || !r.hidden).map(r => r.cells[i].textContent)""",  # noqa: E501
+        """const heads = [...document.querySelectorAll('#runs th')];
+        const i = heads.findIndex(h => h.dataset.name === arguments[0]);
+        const rows = [...document.querySelectorAll('#runs tbody tr')];
+        return rows.filter(r => !arguments[1] || !r.hidden).map(r => r.cells[i].textContent)""",
         heading,
         shown,
     )

@@ -37,9 +37,12 @@ def places(chromium):
     box."""
     return js(
         chromium,
-        """const svg = document.querySelector('#figure-memorized .panel:first-child svg.plot'), box = svg.getBoundingClientRect();
-        return [Object.fromEntries([...svg.querySelectorAll('[data-run]')].map(n => { const b = n.getBoundingClientRect();
-            return [n.dataset.run, [(b.left + b.right) / 2, (b.top + b.bottom) / 2]]; })), [box.left, box.top, box.width, box.height]]""",  # noqa: E501
+        """const svg = document.querySelector('#figure-memorized .panel:first-child svg.plot');
+        const box = svg.getBoundingClientRect();
+        const points = [...svg.querySelectorAll('[data-run]')].map(n => {
+            const b = n.getBoundingClientRect();
+            return [n.dataset.run, [(b.left + b.right) / 2, (b.top + b.bottom) / 2]]; });
+        return [Object.fromEntries(points), [box.left, box.top, box.width, box.height]]""",
     )
 
 
@@ -210,8 +213,10 @@ def test_a_line_tells_its_name_where_the_pointer_is(chromium, pages):
     act, _ = pointer(chromium)
     x, y = js(
         chromium,
-        """const path = document.querySelector('#figure-membership svg.plot path[stroke="#222222"]'), at = path.getPointAtLength(path.getTotalLength() * 0.61),
-        m = path.getScreenCTM(); return [at.x * m.a + m.e, at.y * m.d + m.f]""",  # noqa: E501
+        """const plot = document.querySelector('#figure-membership svg.plot');
+        const path = plot.querySelector('path[stroke="#222222"]');
+        const at = path.getPointAtLength(path.getTotalLength() * 0.61), m = path.getScreenCTM();
+        return [at.x * m.a + m.e, at.y * m.d + m.f]""",
     )
     act(("move_to_location", x, y))
     lines = js(

@@ -143,7 +143,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         among = f" among {tested} comparisons" if tested > 1 else ""
         sentence += f": below {least} pairs the exact test cannot reach {ALPHA:.0%}{among}"
     if alone := [row for row in hidden if row["interval"] and by_interval(row)]:
-        names = ", ".join(_apart(row["a"], row["b"]) for row in alone)
+        names = ", ".join(_apart(row["a"], row["b"]) + _at(row, " at {}") for row in alone)
         sentence += f"; by the interval alone there is one for {names}"
     return [*told, sentence]
 

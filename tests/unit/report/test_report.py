@@ -17,7 +17,17 @@ from capacity.analysis.document import Laws
 from capacity.cli.main import main
 from capacity.figures import style
 from capacity.report import page, text
-from pages import EVIL, KINDS, Reader, answer_of, asked, built, no_pictures, packed, planted  # noqa: F401
+from pages import (  # noqa: F401
+    EVIL,
+    KINDS,
+    Reader,
+    answer_of,
+    asked,
+    built,
+    no_pictures,
+    packed,
+    planted,
+)
 from planted import plant
 
 # The page as a file
