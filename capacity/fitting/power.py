@@ -40,8 +40,10 @@ def noncentrality(dof: float | None, power: float = POWER, level: float = LEVEL)
         return float(ndtri(0.5 + level / 2) + ndtri(power))
     edge = float(student(dof, level))
     high = 1.0
-    while 1 - nctdtr(dof, high, edge) < power:  # no further: far out it is NaN for some dof
+    while (reached := 1 - nctdtr(dof, high, edge)) < power:  # far out it is NaN for some dof
         high *= 1.3
+    if math.isnan(reached):
+        return math.inf
     found: Any = brentq(lambda d: 1 - nctdtr(dof, d, edge) - power, 0.0, high)
     return float(found)
 
@@ -73,7 +75,9 @@ def tellable(
     if high >= possible[1]:
         over = under
     d, found = noncentrality(dof), {"below": math.nan, "above": math.nan}
-    if spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
+    if math.isinf(d):
+        pass
+    elif spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
         found = {"below": _less(ends[0], d * over), "above": _more(ends[1], d * under)}
     elif logs:
         found = {
