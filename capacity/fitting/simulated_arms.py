@@ -82,8 +82,8 @@ def once(cell: Cell, draw: int) -> Iterator[Told]:
     truth = means + sd * _largest(cell.options)
     yield from _ratios(values, truth)
     if cell.options > 1:  # the best option by itself is worth less than the best of each seed
-        for number, *rest in _ratios(values, means):
-            yield f"{number} to the best single option", *rest
+        for number, method, arm, holds, width in _ratios(values, means):
+            yield f"{number} to the best single option", method, arm, holds, width
     yield from _peaks(values, truth, means)
 
 
