@@ -66,7 +66,8 @@ def judge(
         measured = _MEASURE[entry["quantity"]](entry, basis)
         nothing = [("", _lacking("no finished run of this study is what it asks for"))]
         for at, one in measured or nothing:
-            out.append(verdict(dict(entry), one, at=at, scale=scale))
+            knows = ["training (seeds)"] if one.get("interval") else []
+            out.append(verdict(dict(entry), {"knows": knows} | one, at=at, scale=scale))
     return out
 
 
@@ -159,6 +160,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "interval": None if alone else [low, high],
             "why": "one model leaves no scatter of models" if alone else None,
             "method": "t over models",
+            "knows": ["models (sizes)"],
         }
     return [("", measured | {"remarks": remarks})]
 
@@ -313,7 +315,10 @@ def _over_pairs(above: Column, below: Column) -> Measured:
     a, b, n = above.to_numpy(float), below.to_numpy(float), len(above)
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
-    method = {"method": f"Fieller over {n} pairs of model and seed"}
+    method = {
+        "method": f"Fieller over {n} pairs of model and seed",
+        "knows": ["models (sizes)", "training (seeds)"],
+    }
     return peaks.ratio(a.mean(), b.mean(), np.cov(a, b) / n, student(n - 1)) | method
 
 

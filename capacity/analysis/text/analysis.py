@@ -62,6 +62,7 @@ MEASURED = (
     *("bits", "bag_of_words_", "members_", "held_out_", "exposure_", "extractable_"),
     *("overlap", "clean_", "copies_"),
 )
+COMPARED = ("morris/f1_at_75", "morris/descent_peak")  # published values, in the order of verdicts
 LOSS_ATTACK = ("f1_median", "auc")  # what is fitted of it
 
 
@@ -90,6 +91,17 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
+
+
+def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the verdicts of such a study will be set beside, as far as it has runs for it, and the
+    rules that decide which runs count."""
+    return [published.get(id).expected() for id in COMPARED], {
+        "overlap": OVERLAP,
+        "fewest_sizes": law.FEWEST,
+        "fewest_sizes_of_a_peak": descent.FEWEST,
+        "clear_peak": descent.CLEAR,
+    }
 
 
 def targets_of(runs: Frame) -> Frame:
@@ -135,6 +147,21 @@ def numbers(
         seen = targets[targets.run_id.isin(list(views))]
         found["forgetting"] = forgetting.analyse(seen, dict(views), n_boot=n_boot, seed=seed)
     return cast(Memory, plain(found))
+
+
+def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
+    """Where a law of F1 falls to 0.75, as `published.decide` takes it."""
+    at = fitted["falls_to"]["0.75"]
+    measured: dict[str, Any] = {
+        "value": at["t"],
+        "interval": at["interval"],
+        "form": fitted["form"],
+        "knows": ["training (runs)"],
+        "why": "the runs do not bound it",
+    }
+    if at["t"] is None:
+        measured["lacks"] = "the fitted law never falls to it"
+    return measured
 
 
 def _law(targets: Frame, value: str) -> MembershipLaw | NoLaw:
@@ -202,29 +229,28 @@ def verdicts(
     targets; unsound: targets whose held-out sequences are members in part, which are not judged."""
     rows = []
     if "reason" not in numbers["laws"]["f1_median"]:
-        best, form = law.quoted(numbers)
-        at = cast(MembershipLaw, best)["falls_to"]["0.75"]
-        measured = {
-            "value": at["t"],
-            "interval": at["interval"],
-            "method": f"{form}, runs as replicates",
-            "why": "the runs do not bound it",
+        best, _ = law.deciding(numbers)
+        measured = _crossing(cast(MembershipLaw, best)) | {
+            "method": "the published form, runs as replicates"
         }
-        if at["t"] is None:
-            measured["lacks"] = "the fitted law never falls to it"
+        other, words = law.beside(numbers)
+        if other is not None and "reason" not in other:
+            named = {"form": f"{words}, not published: {other['form']}"}
+            measured["beside"] = [_crossing(other) | named]
         if unsound:
-            measured |= {"value": None, "interval": None}
+            measured |= {"value": None, "interval": None, "beside": []}
             measured["lacks"] = (
                 f"held-out sequences of {plural(unsound, 'run')} are members in part"
             )
-        rows.append(("morris/f1_at_75", "", parameters, measured))
+        rows.append((COMPARED[0], "", parameters, measured))
     for label, shape in numbers["descent"].items():
         measured = dict(shape["peak_over_capacity"])
         measured |= {"why": "one seed per size leaves no scatter", "method": "bootstrap of seeds"}
+        measured["knows"] = ["training (seeds)"]
         if not shape["clear"]:
             measured |= {"value": None, "interval": None}
             measured["lacks"] = "no peak stands clear of both sides"
-        rows.append(("morris/descent_peak", label, [shape["parameters"]], measured))
+        rows.append((COMPARED[1], label, [shape["parameters"]], measured))
     return [
         published.verdict(
             value.expected(), measured, at=at, scale=published.scale_of(value, list(p))

@@ -26,6 +26,7 @@ from capacity.analysis.text.schema import (
     Frame,
 )
 from capacity.analysis.text.sizes import parameters
+from capacity.fitting import groups
 
 FEWEST = 5  # different sizes of the data set
 CLEAR = 2.0  # standard errors by which a peak must stand above both sides
@@ -39,7 +40,7 @@ def analyse(targets: Frame, *, n_boot: int = 1000, seed: int = 0) -> dict[str, D
         return {}
     rng, out = np.random.default_rng(seed), {}
     for label, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("label"):
-        if group.tokens_per_parameter.nunique() >= FEWEST:
+        if groups.number(group.tokens_per_parameter) >= FEWEST:
             out[str(label)] = _model(group, rng, n_boot)
     return out
 
@@ -57,7 +58,7 @@ def _model(group: Frame, rng: np.random.Generator, n_boot: int) -> Descent:
             "held_out": group.held_out_loss_bits_per_token,
         }
     )
-    sizes = [part for _, part in table.groupby("t")]
+    sizes = [part for _, part in table.groupby(groups.rounded(table["t"])[1])]
     means = pd.DataFrame([part.mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
 
