@@ -10,6 +10,8 @@
               once for all runs that differ only by size of the training set, length and seed
     best_over: settings over which fit-laws keeps the best of otherwise equal runs, such as
               [train.lr]
+    random_data: for text, the study that measured what the same models hold of random data, such as
+              pocket; fit-laws reads its fit
     expects:  published values that fit-laws compares with what was measured, see
               `published/expects.py`
     scale:    published or pocket; what a verdict is about
@@ -35,7 +37,7 @@ from capacity.published.expects import SCALES, check_expects
 from capacity.settings.aliases import near_setting
 from capacity.settings.data import TextData
 
-ENTRIES = ("question", "pins", "grids", "references", "best_over", "expects", "scale")
+ENTRIES = tuple("question pins grids references best_over random_data expects scale".split())
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Study:
         default_factory=list
     )  # as `published.expects.check_expects` returns them
     scale: str = "published"
+    random_data: str = ""  # name of a study
     overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
 
 
@@ -99,6 +102,7 @@ def load_study(name: str, overrides: list[str]) -> Study:
         best_over,
         expects,
         scale,
+        _random_data(path, tree.get("random_data", "")),
         list(overrides),
     )
 
@@ -131,6 +135,19 @@ def _configs(path: Path, tree: dict, places: dict[str, str], typed: Sequence[str
             raise  # about a file that the runs read, by its name
         raise ConfigError(f"{path}: {error}") from None  # what the study leaves out
     return configs
+
+
+def _random_data(path: Path, name: object) -> str:
+    """The entry random_data: the name of a study that exists."""
+    if name == "":
+        return ""
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: random_data: expected the name of a study such as pocket")
+    try:
+        find_study(name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: random_data: {error}") from None
+    return name
 
 
 def axes_of(name: str) -> tuple[list[str], list[list[str]]]:

@@ -255,7 +255,9 @@ def _values(line: Line) -> set[str]:
 
 def _changes(line: Line, value: Mapping[str, Any], expectations: Mapping[str, Any]) -> str:
     """In what a value differs from a line, in words."""
-    known = [v for v in line.expectations["values"] if v["name"] == value["name"]]
+    values, id = line.expectations["values"], value["published"]
+    known = [v for v in values if v["name"] == value["name"]]
+    known = known or [v for v in values if id is not None and v["published"] == id]
     if not known:
         return "it was not expected before"
     parts = [(known[0], value), (line.expectations["rules"], expectations["rules"])]
@@ -263,7 +265,7 @@ def _changes(line: Line, value: Mapping[str, Any], expectations: Mapping[str, An
         f"{key} was {_shown(before.get(key))}"
         for before, after in parts
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key)
+        if key != "name" and before.get(key) != after.get(key)
     ]
     return ", ".join(out) or "another name"
 

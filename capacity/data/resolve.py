@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from capacity.base.errors import ConfigError
 from capacity.base.words import percent
-from capacity.data import entropy, lexicons, text
+from capacity.data import entropy, lexicons, sources, text
 from capacity.data.facts import MOST_UNASKED, Facts
 from capacity.data.lexicon import Lexicon
 from capacity.settings import field as settings
@@ -140,6 +140,14 @@ class TextResolved(SequencesResolved[TextData]):
             return (data.n_reference or 0) + inserted
         return ((items + data.n_held_out) // 2 if data.trained_on == "half" else items) + inserted
 
+    def notes(self, items: int) -> list[str]:
+        """Folders that a pattern matches beside files."""
+        data = self.data
+        if data.source != "files" or data.path is None or data.pool is not None:
+            return []
+        told = sources.left_out(data.path)
+        return [] if told is None else [told]
+
     def identity(self, items: int) -> dict:
         data = self.data
         out = settings.identity(data) | {"n_sequences": items, "pool": text.pool_digest(data)}
@@ -152,6 +160,7 @@ class TextResolved(SequencesResolved[TextData]):
             "source",
             "path",
             "field",
+            "null_rows",
             "split",
             "documents",
             "revision",

@@ -14,11 +14,14 @@ import hashlib
 import importlib.metadata
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capacity.base.errors import ConfigError, nearest
+from capacity.base.words import some
 from capacity.data import lines
 
 if TYPE_CHECKING:
@@ -39,21 +42,44 @@ class Row(NamedTuple):
     value: dict[str, Any]
 
 
-def documents(data: TextData) -> Iterator[tuple[str, str | None]]:
+@dataclass
+class Counted:
+    """Rows that were read, and those of them that have no text and were skipped
+    (data.null_rows=skip)."""
+
+    rows: int = 0
+    null: int = 0
+
+
+def documents(data: TextData, counted: Counted | None = None) -> Iterator[tuple[str, str | None]]:
     """The texts of files or of a data set, the first data.documents of them, and of each its group:
     the value of data.group in words, None where it has none. ConfigError where they cannot be
-    had."""
+    had. counted: told of every row."""
+    counted = Counted() if counted is None else counted
     rows = _hub(data) if data.source == "hub" else _files(file_names(data.path))
-    for i, row in enumerate(rows):
-        if data.documents is not None and i == data.documents:
+    given, absent = 0, None
+    for row in rows:
+        if data.documents is not None and given == data.documents:
             break
-        text = _value(row, "field", data.field)
+        counted.rows += 1
+        try:
+            text = _value(row, "field", data.field)
+        except ConfigError as error:
+            if data.null_rows == "refuse":
+                raise
+            absent, text = absent or error, None
+        if text is None and data.null_rows == "skip":
+            counted.null += 1
+            continue
         if not isinstance(text, str):
             raise ConfigError(
                 f"{row.at}: data.field={data.field}: {lines.kind(text)}, expected a text"
-                + ("; leave such rows out of the file" * (text is None))
+                + ("; data.null_rows=skip leaves such rows out" * (text is None))
             )
         yield text, None if data.group is None else _group(row, data.group)
+        given += 1
+    if absent is not None and not given:
+        raise absent  # a wrong name rather than rows without a text
 
 
 def _group(row: Row, name: str) -> str | None:
@@ -92,23 +118,26 @@ def _names(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def file_names(pattern: str | None) -> list[str]:
-    """Files of one type that a name or a pattern stands for, in order; package:NAME/PATTERN looks
-    into an installed package. ConfigError where there is none, or several types."""
+    """Files of one type that a name or a pattern stands for, in order; ** stands for any number of
+    folders, and folders that a pattern matches are left out (`left_out`). package:NAME/PATTERN
+    looks into an installed package. ConfigError where there is none, or several types."""
     if not pattern:
         raise ConfigError(
             "data.path: data.source=files needs the name of a file, or a pattern such as "
             "texts/*.txt"
         )
-    searched = _in_package(pattern) if pattern.startswith(PACKAGE) else pattern
-    # a name may hold the signs of a pattern, such as [1]
-    names = [searched] if os.path.isfile(searched) else sorted(glob.glob(searched))
-    if not names:
+    names, folders = _matches(pattern)
+    if not names and not folders:
         raise ConfigError(f"data.path={pattern}: no such file")
-    if folder := next((name for name in names if os.path.isdir(name)), None):
-        held = sorted({ending(name) for name in os.listdir(folder)} & READERS.keys())
+    if not names and folders == [pattern]:
+        held = sorted({ending(name) for name in os.listdir(pattern)} & READERS.keys())
         raise ConfigError(
-            f"data.path={pattern}: {folder} is a folder; name its files, such as "
-            f"{os.path.join(folder, '*.' + (held[0] if held else 'txt'))}"
+            f"data.path={pattern}: {pattern} is a folder; name its files, such as "
+            f"{os.path.join(pattern, '*.' + (held[0] if held else 'txt'))}"
+        )
+    if not names:
+        raise ConfigError(
+            f"data.path={pattern}: only folders ({some(folders, 3)}){_deeper(pattern)}"
         )
     endings = {ending(name) for name in names}
     if len(endings) > 1 or not endings <= READERS.keys():
@@ -119,10 +148,56 @@ def file_names(pattern: str | None) -> list[str]:
     return names
 
 
+def left_out(pattern: str) -> str | None:
+    """What a person should know of folders that a pattern matches beside its files, None where it
+    matches none."""
+    names, folders = _matches(pattern)
+    if not names or not folders or "**" in pattern:
+        return None
+    what = "the folder" if len(folders) == 1 else f"{len(folders):,} folders,"
+    verb = "is" if len(folders) == 1 else "are"
+    return f"data.path={pattern}: {what} {some(folders, 3)} {verb} left out{_deeper(pattern)}"
+
+
+def _deeper(pattern: str) -> str:
+    """What to type for files in folders below, where the last part of a pattern begins with *."""
+    before, _, last = pattern.rpartition("/")
+    if "**" in pattern or not last.startswith("*"):
+        return ""
+    deeper = f"{before}/" * bool(before) + ("**" if last == "*" else f"**/{last}")
+    return f"; data.path='{deeper}' reads what is in folders, too"
+
+
+def _matches(pattern: str) -> tuple[list[str], list[str]]:
+    """Files, and folders, that a name or a pattern stands for, in order. A name may hold the signs
+    of a pattern, such as [1]."""
+    searched = _in_package(pattern) if pattern.startswith(PACKAGE) else pattern
+    if os.path.exists(searched):
+        found = [searched]
+    else:
+        found = sorted(set(glob.glob(searched, recursive=True)))
+    folders = [name for name in found if os.path.isdir(name)]
+    return [name for name in found if name not in set(folders)], folders
+
+
 def ending(name: str) -> str:
     """The type that a file's name gives, in small letters, without what packed it."""
     path = Path(name.lower())
     return Path(path.stem if path.suffix in PACKED else path).suffix.lstrip(".")
+
+
+def ends_apart(kind: str, ends: bytes) -> bool:
+    """Whether a file and the next one give the documents that one file of their joined bytes gives.
+
+    JSONL does: a line that two files share is none. Plain text does where the file ends between two
+    documents, which `ends`, the line ends at its end, tell: of k in a row every two end a document.
+    The other types do not, since they have a head or a foot.
+    """
+    if kind in ("jsonl", "json"):
+        return True
+    count = len(re.sub(rb"\r\n|\r", b"\n", ends))
+    # a \r and the next file's \n would be one line end
+    return kind == "txt" and count > 0 and count % 2 == 0 and not ends.endswith(b"\r")
 
 
 def _in_package(pattern: str) -> str:

@@ -40,12 +40,15 @@ _POOLS: dict[str, Pool] = {}
 @dataclass(frozen=True)
 class Pool:
     """Sequences, in the order in which the source has them: different ones where windows are split,
-    with their copies where documents are. origin: None for a pool that an older version kept."""
+    with their copies where documents are. origin: None for a pool that an older version kept.
+    null_rows: rows of the source that have no text and were skipped, of how many; an older version
+    refused such sources."""
 
     digest: str
     tokens_NS: np.ndarray  # int32
     words: list[str]  # by row of the vocabulary
     origin: Origin | None = None
+    null_rows: tuple[int, int] | None = None
 
     def text(self, row: int) -> str:
         """A sequence as text; characters that a cut has divided show as replacement signs."""
@@ -69,10 +72,11 @@ def source_digest(
     documents: int | None,
     revision: str | None = None,
 ) -> str:
-    """What the text of a source depends on: bytes of files, unpacked and without a byte order mark;
-    of a data set that is a folder all its files; of one of the hub its name and revision only, so
-    that without a commit a run does not notice when somebody changes it there. ConfigError where
-    files are missing."""
+    """What the text of a source depends on: bytes of files, unpacked and without a byte order mark,
+    and where files end, unless one file of these bytes has the same documents; of a data set that
+    is a folder all its files; of one of the hub its name and revision only, so that without a
+    commit a run does not notice when somebody changes it there. ConfigError where files are
+    missing."""
     if source == "grammar":
         return f"grammar/1/{documents or GRAMMAR_DOCUMENTS}"
     if source == "hub" and path and os.path.isdir(path):
@@ -80,15 +84,28 @@ def source_digest(
     if source == "hub":
         return f"hub/{path}/{split}/{field}/{documents}" + (f"@{revision}" if revision else "")
     content, head, names = hashlib.sha256(), b"", sources.file_names(path)
+    kind, size, seams = sources.ending(names[0]), 0, []
     for name in names:
+        ends = b""  # line ends that end what was read of this file
         for block in lines.blocks(name):
-            head = head or block[:1]
+            head, size = head or block[:1], size + len(block)
             content.update(block)
+            if kind == "txt":
+                left = block.rstrip(b"\r\n")
+                ends = block[len(left) :] if left else ends + block
+        if not sources.ends_apart(kind, ends):
+            seams.append(size)
     # The same bytes are other documents under another type. Types that came first keep their ids;
     # plain text is told from JSONL where it begins as JSONL does.
-    kind = sources.ending(names[0])
     marked = kind in ("csv", "tsv") or (kind == "txt" and head == b"{")
-    return f"files/{content.hexdigest()}/{field}/{documents}" + f"/{kind}" * marked
+    # And they are other documents where one file ends and the next begins; the end of the last one
+    # says nothing.
+    seams = [at for at in seams if at < size]
+    return (
+        f"files/{content.hexdigest()}/{field}/{documents}"
+        + f"/{kind}" * marked
+        + f"/ends {seams}" * bool(seams)
+    )
 
 
 _SEEN: dict[tuple[str, str | None], tuple[str, ...]] = {}
@@ -133,6 +150,8 @@ def pool_digest(data: TextData) -> str:
         cut += ["document", data.group, data.overlap_tokens if together else None]
         if data.group == sources.FILE and data.source == "files":
             cut.append(_sizes(data.path))  # the same bytes may be one file or two
+    if data.null_rows == "skip":
+        cut.append("skip null")  # else a file would be refused or not by who was there first
     return hashlib.sha256(repr(cut).encode()).hexdigest()[:16]
 
 
@@ -141,15 +160,18 @@ def documents(data: TextData) -> Iterator[str]:
     return (text for text, _ in grouped(data))
 
 
-def grouped(data: TextData) -> Iterator[tuple[str, str | None]]:
+def grouped(
+    data: TextData, counted: sources.Counted | None = None
+) -> Iterator[tuple[str, str | None]]:
     """The texts of the source, and the group of each: the value of data.group in words, None where
-    it has none. ConfigError where they cannot be had."""
+    it has none. ConfigError where they cannot be had. counted: told of every row of files and data
+    sets."""
     if data.source == "grammar":
         from capacity.data.grammar import Grammar
 
         grammar = Grammar()
         return ((grammar.document(0, i), None) for i in range(data.documents or GRAMMAR_DOCUMENTS))
-    return sources.documents(data)
+    return sources.documents(data, counted)
 
 
 def of(data: TextData) -> Pool:
@@ -164,7 +186,8 @@ def _make(data: TextData, digest: str) -> Pool:
     import numpy as np
 
     data = _settings_of(data, digest)
-    source = ((text, group) for text, group in grouped(data) if text.strip())
+    counted = sources.Counted()
+    source = ((text, group) for text, group in grouped(data, counted) if text.strip())
     first = list(itertools.islice(source, TRAINING_DOCUMENTS))
     if not first:
         raise ConfigError(f"data.source={data.source}: {data.path or 'the grammar'} has no text")
@@ -183,7 +206,7 @@ def _make(data: TextData, digest: str) -> Pool:
     starts = 1 + np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     text_D = np.frombuffer(b"".join(hashes), np.uint64)
     tokens, origin = _cut(data, stream, starts, text_D, names)
-    return Pool(digest, tokens, _words(encoder), origin)
+    return Pool(digest, tokens, _words(encoder), origin, (counted.null, counted.rows))
 
 
 def _settings_of(data: TextData, digest: str) -> TextData:
@@ -283,6 +306,8 @@ def keep(results: Path, data: TextData) -> None:
     if pool.origin is not None:
         tensors |= pool.origin.tensors()
         about["groups"] = pool.origin.documents.groups
+    if pool.null_rows is not None:
+        about["null_rows"] = list(pool.null_rows)
     write_atomic(
         path(results, pool.digest), save(tensors, metadata={"capacity": json.dumps(about)})
     )
@@ -304,7 +329,8 @@ def load(results: Path, digest: str | None) -> None:
                 raise ValueError("of another version or another text")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             origin = Origin.of(tensors, about["groups"]) if "groups" in about else None
-            _POOLS[digest] = Pool(digest, tensors["tokens"], about["words"], origin)
+            null = tuple(about["null_rows"]) if "null_rows" in about else None
+            _POOLS[digest] = Pool(digest, tensors["tokens"], about["words"], origin, null)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path(results, digest)}: not a pool of text ({error}); remove the file"

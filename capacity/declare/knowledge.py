@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from capacity.base.words import wrap
+from capacity.base.words import plural, wrap
 from capacity.data.facts import MOST_UNASKED
 from capacity.declare.field import FLOAT, INT, SECTION, TEXT, VERSION, Field, Measure, per_parameter
 
@@ -92,6 +92,12 @@ def _of_corpus(m: dict[str, Any]) -> list[str]:
             + ("; no law uses this run" if too_many else ""),
             "  ",
         )
+    if pairs := m.get("similar_names"):  # records of before do not say it
+        out += wrap(
+            f"{plural(pairs, 'pair')} of people with names that differ in letter case or quotes "
+            f"only: {m['similar_names_examples']}",
+            "  ",
+        )
     return out
 
 
@@ -176,6 +182,22 @@ CORPUS = (
         "fraction",
         f"corpus: unasked_values / values; above {MOST_UNASKED:g} no law uses a run",
         column="unasked_fraction",
+        optional=True,
+    ),
+    Field(
+        "similar_names",
+        INT,
+        "pairs",
+        "corpus: pairs of people whose names differ in letter case or quotes only, which a model "
+        "hardly tells apart",
+        column="similar_names",
+        optional=True,
+    ),
+    Field(
+        "similar_names_examples",
+        TEXT,
+        "",
+        "corpus: the first of these pairs",
         optional=True,
     ),
 )

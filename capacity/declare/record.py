@@ -117,6 +117,8 @@ COUNTED: tuple[Field | Column, ...] = (
         "rows",
         "text: data.vocab_size that has 90% of its rows in use, where this one has fewer",
     ),
+    Field("data.null_rows", INT, "rows", "text: rows without data.field, skipped as asked"),
+    Field("data.source_rows", INT, "rows", "text: rows that were read, with data.null_rows=skip"),
     _same("data.n_people", INT, "people", "N, people who are measured"),
     _same(
         "data.entropy_bits",

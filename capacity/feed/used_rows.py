@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from capacity.base.words import digits, percent
+from capacity.base.words import digits, percent, plural
 from capacity.config import Config
 from capacity.counts import used_parameters
 from capacity.data import text
@@ -32,8 +32,8 @@ def used(config: Config) -> int:
 
 def counted(config: Config) -> dict[str, int]:
     """Of text, for the record: rows of the table, rows in use, parameters without the other rows,
-    and where few are in use the data.vocab_size that fits, if any does; empty for other kinds of
-    data."""
+    where few are in use the data.vocab_size that fits, if any does, and with data.null_rows=skip
+    the rows of the source that were skipped, of how many; empty for other kinds of data."""
     if not isinstance(config.data, TextData):
         return {}
     rows = used(config)
@@ -44,6 +44,8 @@ def counted(config: Config) -> dict[str, int]:
     }
     if rows < FEW * config.rows and (size := fitting(config)) is not None:
         found["fitting_vocab_size"] = size
+    if config.data.null_rows == "skip" and (null := text.of(config.data).null_rows) is not None:
+        found["null_rows"], found["source_rows"] = null
     return found
 
 
@@ -55,12 +57,25 @@ def put(record: dict, config: Config) -> None:
 
 
 def warnings(configs: list[Config]) -> list[str]:
-    """`warning` of the first run of each text and vocabulary."""
+    """`skipped` and `warning` of the first run of each text and vocabulary."""
     first = {}
     for config in configs:
         if isinstance(config.data, TextData):
             first.setdefault((text.pool_digest(config.data), config.rows), config)
-    return [told for config in first.values() if (told := warning(config)) is not None]
+    told = (words for config in first.values() for words in (skipped(config), warning(config)))
+    return [words for words in told if words is not None]
+
+
+def skipped(config: Config) -> str | None:
+    """What a run is told whose text was read with data.null_rows=skip; None for all others."""
+    found = counted(config)
+    if "null_rows" not in found:
+        return None
+    data = text_data(config.data)
+    return (
+        f"{data.path}: {found['null_rows']:,} of {plural(found['source_rows'], 'row')} without "
+        f"data.field={data.field} skipped (data.null_rows=skip)"
+    )
 
 
 def warning(config: Config) -> str | None:

@@ -21,6 +21,9 @@ def describe(record: dict, results: Path) -> str:
             f"  stored as {stored['weights']}: {stored['bits_per_weight']:.2f} bits per weight, "
             f"{held / stored['bits']:.3f} bits held per stored bit"
         )
+    if (null := record["data"].get("null_rows")) is not None:
+        rows = record["data"]["source_rows"]
+        lines.append(f"  {null:,} of {rows:,} rows of the source had no text and were skipped")
     if t.get("steps_skipped"):
         lines.append(f"  {t['steps_skipped']} steps skipped for an overflow in fp16")
     gain = record["convergence"]["gain_last_tenth"]

@@ -55,6 +55,7 @@ from capacity.measure.questions import (
 )
 
 MEASURE = declared.MEASURE
+SIMILAR_SHOWN = 3  # pairs of similar names that a record quotes
 World = BiosWorld | BiodWorld | CorpusWorld
 
 
@@ -239,7 +240,11 @@ def measure_corpus(
         "values": asked_for,
         "unasked_values": unasked,
         "unasked_fraction": unasked / asked_for,
+        "similar_names": len(facts.similar),
     }
+    if facts.similar:
+        shown = [f"{one!r} and {two!r}" for one, two in facts.similar[:SIMILAR_SHOWN]]
+        out["similar_names_examples"] = ", ".join(shown)
     right = np.concatenate(correct)
     having = sum(about.having for about in facts.attributes.values())
     stating = sum(facts.attributes[name].stating for name in by_attribute)

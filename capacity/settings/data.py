@@ -257,6 +257,12 @@ class TextData(_Sequences):
         "parquet, arrow), also in an installed package as package:NAME/FILE; hub: the name",
     )
     field: str = setting("text", "column that holds the text; a.b: b of the object a")
+    null_rows: str = setting(
+        "refuse",
+        "a row without data.field (null or absent): refuse the file, or skip the row and count it",
+        choices=("refuse", "skip"),
+        neutral="refuse",
+    )
     split: str = setting("train", "split of a data set of the hub")
     revision: str | None = setting(
         None,

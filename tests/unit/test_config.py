@@ -274,6 +274,7 @@ def test_every_setting_has_a_case_here():
         "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
         "data.source",
         "data.field",
+        "data.null_rows",
         "data.split",
         "data.pool",
         "data.revision",

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from capacity.analysis import labels, refused
-from capacity.analysis.facts import arms, exposures, peaks, reading, selection, verdicts
+from capacity.analysis.facts import (
+    arms,
+    exposures,
+    other_people,
+    peaks,
+    reading,
+    selection,
+    verdicts,
+)
 from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.residuals import Residuals, points
@@ -101,6 +109,8 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
         "flags": _flags(runs),
         "bootstrap": {"resamples": options.bootstraps, "seed": options.seed, "level": LEVEL},
     }
+    if others := other_people.exposures(runs):
+        numbers["other_exposures"] = others
     return plain(numbers)
 
 
@@ -147,6 +157,8 @@ def _flags(runs: Frame) -> dict[str, list[str]]:
         "above_ceiling": done[done.bits > most],
     }
     out = {name: sorted(rows.run_id) for name, rows in flagged.items()}
+    if "similar_names" in done and (done.similar_names > 0).any():  # of corpora only
+        out["similar_names"] = sorted(done.run_id[done.similar_names > 0])
     return out | refused.by_reason(runs)
 
 

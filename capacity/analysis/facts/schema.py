@@ -6,7 +6,7 @@ rows of unused tokens), exposures are mean times that a person was shown.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
 # pandas.DataFrame and Series; by their own annotations a selection of rows may be either, so that
 # they tell a checker nothing.
@@ -172,6 +172,14 @@ class DataLimited(TypedDict):
     lowest: str | None
 
 
+class OtherExposures(TypedDict):
+    """How often each of `people` others is seen where exposures of the main people are `asked`."""
+
+    people: int
+    asked: float
+    each: float
+
+
 class Fit(TypedDict):
     """The whole file; `differences` comes with the comparison of variants."""
 
@@ -194,6 +202,7 @@ class Fit(TypedDict):
     peaks: list[Peak]
     data_limited: DataLimited
     exposure_laws: list[ExposureLaw]
+    other_exposures: NotRequired[list[OtherExposures]]  # absent where there are no others
     verdicts: list[dict[str, Any]]
     flags: dict[str, list[str]]
     bootstrap: dict[str, Any]

@@ -21,7 +21,7 @@ from capacity.analysis.document import (
     Section,
     Text,
 )
-from capacity.analysis.facts import exposures
+from capacity.analysis.facts import exposures, other_people
 from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Frame, Peak
 from capacity.analysis.finding import Finding
 from capacity.analysis.labels import listed
@@ -83,6 +83,12 @@ FLAGS = (  # key of fit.json, name, meaning
         "above-ceiling",
         "above R^max, which cannot be: a leak in the measure, or a wrong count",
     ),
+    (
+        "similar_names",
+        "similar-names",
+        "a corpus with people whose names differ in letter case or quotes only, which a model "
+        "hardly tells apart",
+    ),
 )
 _RUN_COLUMNS = [
     RunColumn("parameters_paper", "P", "parameters without the rows of unused tokens"),
@@ -105,6 +111,11 @@ _RUN_COLUMNS = [
     ),
     RunColumn("unasked_fraction", "not asked", "part of the values that no text states (corpora)"),
     RunColumn(
+        "similar_names",
+        "similar names",
+        "pairs of people whose names differ in letter case or quotes only (corpora)",
+    ),
+    RunColumn(
         "extraction_accuracy",
         "extraction",
         "part of the questions about held-out people answered exactly",
@@ -116,7 +127,7 @@ def _flags(fit: Fit) -> list[Flag]:
     """Those of every study, and why runs were refused."""
     flags = fit["flags"]
     return [
-        *(Flag(name, meaning, flags[key]) for key, name, meaning in FLAGS),
+        *(Flag(name, meaning, flags[key]) for key, name, meaning in FLAGS if key in flags),
         *(
             Flag(key.replace("_", "-"), f"refused: {why}", flags[key])
             for key, why in refused.WHY.items()
@@ -439,6 +450,7 @@ def _notes(fit: Fit) -> list[str]:
             for name, v in fit["noise"].items()
         ]
         notes.append(f"Noise of R over seeds, pooled: {', '.join(sds)}.")
+    notes += other_people.words(fit.get("other_exposures", []))
     notes.append(
         "Training by gradient descent gives a lower bound of what a model can hold at these "
         "exposures; better training can raise R."

@@ -18,15 +18,17 @@ import pandas as pd
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked
-from capacity.analysis.text import attacks, canaries, forgetting, sizes
+from capacity.analysis.text import attacks, canaries, forgetting, random_capacity, sizes
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.schema import (
     SCHEMA,
+    Descent,
     Frame,
     MembershipLaw,
     Memory,
     NoLaw,
+    RandomCapacity,
 )
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
@@ -85,7 +87,10 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
         if (record := records.read(results, run_id))
         and (seen := record["measures"]["text"].get("views"))
     }
-    found = numbers(runs, study.name, views, n_boot=options.bootstraps, seed=options.seed)
+    random = random_capacities(study, table, results)
+    found = numbers(
+        runs, study.name, views, random=random, n_boot=options.bootstraps, seed=options.seed
+    )
     if several:
         found["notes"].append(sizes.UNKNOWN)
     roc = attacks.over_curves(curves, done)
@@ -101,7 +106,17 @@ def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "fewest_sizes": law.FEWEST,
         "fewest_sizes_of_a_peak": descent.FEWEST,
         "clear_peak": descent.CLEAR,
+        "random_data": study.random_data,
     }
+
+
+def random_capacities(study: Study, runs: Frame, results: Path) -> dict[str, RandomCapacity] | str:
+    """By label what a study's models hold of random data, or why that is not known."""
+    shapes = runs.drop_duplicates("label").set_index("label").parameters_total.to_dict()
+    known = None
+    if study.random_data:
+        known = random_capacity.of_shapes(study.random_data, results, shapes)
+    return random_capacity.absent(study.random_data) if known is None else known
 
 
 def targets_of(runs: Frame) -> Frame:
@@ -114,12 +129,14 @@ def numbers(
     study: str,
     views: Mapping[str, dict[str, Any]] | None = None,
     *,
+    random: Mapping[str, RandomCapacity] | str = random_capacity.NOT_ASKED,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> Memory:
     """The laws of F1 and AUC of the loss attack over the study's targets, the printed form on the
     same points, what smaller models predict of larger ones, canaries, forgetting, double descent,
-    verdicts and notes. runs: of `attacks.joined`. views: by run, the probes of canaries."""
+    verdicts and notes. runs: of `attacks.joined`. views: by run, the probes of canaries. random:
+    by label what models hold of random data, or why that is not known."""
     done, targets = runs[runs.status == "finished"], targets_of(runs)
     if done.empty:
         raise ValueError("no finished run to analyse")
@@ -139,9 +156,16 @@ def numbers(
         "forms": None if f1 is None else law.compared(t, f1),
         "predictions": {value: law.predictions(targets, f"loss_{value}") for value in LOSS_ATTACK},
         "canaries": canaries.analyse(targets, n_boot=n_boot, seed=seed),
-        "descent": descent.analyse(targets, n_boot=n_boot, seed=seed),
+        "descent": descent.analyse(
+            targets, None if isinstance(random, str) else random, n_boot=n_boot, seed=seed
+        ),
     }
-    found["verdicts"] = verdicts(found, sizes.parameters(targets), len(overlapping(targets)))
+    found["verdicts"] = verdicts(
+        found,
+        sizes.parameters(targets),
+        len(overlapping(targets)),
+        random if isinstance(random, str) else "",
+    )
     found["forgetting"] = None
     if views:
         seen = targets[targets.run_id.isin(list(views))]
@@ -162,6 +186,22 @@ def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
     if at["t"] is None:
         measured["lacks"] = "the fitted law never falls to it"
     return measured
+
+
+def _over_random(shape: Descent, no_random: str) -> dict[str, Any]:
+    """The place of the peak by the denominator of the published value, which decides; that of this
+    text is a remark."""
+    over = shape.get("peak_over_random")
+    found: dict[str, Any] = {"value": None, "interval": None, "method": "bootstrap of seeds"}
+    if not shape["clear"]:
+        return found | {"lacks": "no peak stands clear of both sides"}
+    bound = " (a lower bound)" if shape["at_edge"] else ""
+    of_text = f"over the most that the shape memorizes of this text{bound}"
+    why = "one seed per size leaves no scatter, or none of random data"
+    found["beside"] = [dict(shape["peak_over_capacity"]) | {"form": of_text, "why": why}]
+    if over is None:
+        return found | {"lacks": no_random}
+    return found | over | {"why": why, "knows": ["training (seeds)"]}
 
 
 def _law(targets: Frame, value: str) -> MembershipLaw | NoLaw:
@@ -222,11 +262,15 @@ def notes(done: Frame) -> list[str]:
 
 
 def verdicts(
-    numbers: Mapping[str, Any], parameters: Iterable[float], unsound: int = 0
+    numbers: Mapping[str, Any],
+    parameters: Iterable[float],
+    unsound: int = 0,
+    no_random: str = random_capacity.NOT_ASKED,
 ) -> list[dict[str, Any]]:
     """Where F1 has fallen to 0.75, and where the loss on other text peaks, beside the published
     values: rows of `published.verdict`, for what this study has measured. parameters: of its
-    targets; unsound: targets whose held-out sequences are members in part, which are not judged."""
+    targets; unsound: targets whose held-out sequences are members in part, which are not judged;
+    no_random: why it is not known what models hold of random data."""
     rows = []
     if "reason" not in numbers["laws"]["f1_median"]:
         best, _ = law.deciding(numbers)
@@ -244,12 +288,7 @@ def verdicts(
             )
         rows.append((COMPARED[0], "", parameters, measured))
     for label, shape in numbers["descent"].items():
-        measured = dict(shape["peak_over_capacity"])
-        measured |= {"why": "one seed per size leaves no scatter", "method": "bootstrap of seeds"}
-        measured["knows"] = ["training (seeds)"]
-        if not shape["clear"]:
-            measured |= {"value": None, "interval": None}
-            measured["lacks"] = "no peak stands clear of both sides"
+        measured = _over_random(shape, no_random)
         rows.append((COMPARED[1], label, [shape["parameters"]], measured))
     return [
         published.verdict(

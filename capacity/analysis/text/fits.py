@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capacity.analysis.document import Interval, Law, Number
-from capacity.analysis.text import canaries, forgetting
+from capacity.analysis.text import canaries, forgetting, random_capacity
 from capacity.analysis.text import membership_law as membership
 from capacity.analysis.text.schema import (
     Canaries,
@@ -14,7 +14,7 @@ from capacity.analysis.text.schema import (
     Memory,
     NoLaw,
 )
-from capacity.analysis.text.tables import KINDS
+from capacity.analysis.text.tables import KINDS, measured
 from capacity.base.words import digits
 
 INTERVALS = {  # of which laws -> how
@@ -109,6 +109,8 @@ def _descent(label: str, shape: Descent) -> Law:
             ("peak of the held-out loss", shape["peak"], "data bits per parameter"),
             ("peak / memorized at most", shape["peak_over_capacity"], ""),
         ]
+        if over := shape.get("peak_over_random"):
+            asked.append(("peak / capacity of random data", over, ""))
     else:
         remarks.append(
             "no peak of the held-out loss: its highest value does not stand clear of both sides"
@@ -116,6 +118,11 @@ def _descent(label: str, shape: Descent) -> Law:
     if shape["at_edge"]:
         remarks.append(
             "the most was memorized at the smallest or largest size tried: a lower bound"
+        )
+    if (random := shape.get("random")) is not None:
+        remarks.append(
+            f"capacity of random data: {measured(random['alpha'])} bits per parameter "
+            f"({random_capacity.words(random)})"
         )
     return Law(
         f"memorized and generalised bits, {label}",

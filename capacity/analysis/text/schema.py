@@ -104,9 +104,22 @@ class Canaries(TypedDict):
     logistic: CanaryLaw | NoLaw
 
 
+class RandomCapacity(TypedDict):
+    """What a shape holds of random data, strict bits per parameter (P total). study: where it was
+    measured; of: shape, its own plateau, or law, alpha of C = alpha P over shapes."""
+
+    study: str
+    of: str
+    alpha: Estimate
+
+
 class Descent(TypedDict):
     """Of `double_descent.analyse`, one model. sizes: columns by name, a row per size of the data;
-    data, memorized, clipped and generalised in bits per parameter, losses in bits per token."""
+    data, memorized, clipped and generalised in bits per parameter, losses in bits per token.
+
+    Capacity has two meanings, side by side: peak_over_capacity is of the most that the shape
+    memorized of this text; peak_over_random of what it holds of random data, the paper's. None
+    where that was not measured. Absent from files of before 2026-11-28."""
 
     parameters: int
     sizes: dict[str, list[float]]
@@ -116,6 +129,8 @@ class Descent(TypedDict):
     clear: bool
     peak: Estimate
     peak_over_capacity: Estimate
+    random: NotRequired[RandomCapacity | None]
+    peak_over_random: NotRequired[Estimate | None]
 
 
 class FormErrors(TypedDict):

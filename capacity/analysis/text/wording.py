@@ -24,7 +24,7 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import fits, forgetting, sizes, tables
+from capacity.analysis.text import fits, forgetting, random_capacity, sizes, tables
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
@@ -319,10 +319,16 @@ def _predictions(numbers: Memory) -> list[str]:
 def _peak(label: str, shape: Descent) -> str:
     most = "at least" if shape["at_edge"] else "at most"
     interval = " (95% over seeds)" if shape["peak"]["interval"] else " (no interval: one seed)"
+    of_random = ""
+    if (over := shape.get("peak_over_random")) and (random := shape.get("random")):
+        of_random = (
+            f" and **{measured(over)}** times the {digits(random['alpha']['value'])} that it holds "
+            f"of random data ({random_capacity.words(random)}), the paper's denominator"
+        )
     return (
         f"{label} memorizes {most} **{measured(shape['alpha'])} bits per parameter**; its loss on "
         f"held-out text is highest at {measured(shape['peak'])} data bits per parameter, "
-        f"{measured(shape['peak_over_capacity'])} times that{interval}."
+        f"{measured(shape['peak_over_capacity'])} times that{of_random}{interval}."
     )
 
 

@@ -136,7 +136,8 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
 def _text(study: Study, runs: pd.DataFrame) -> Refit:
     """From runs.csv, which holds what attacks found; curves of forgetting are those of
     memory.json."""
-    found = dict(memory.numbers(runs, study.name, n_boot=4000))
+    random = memory.random_capacities(study, runs, STUDIES.parent)
+    found = dict(memory.numbers(runs, study.name, random=random, n_boot=4000))
     done = runs[runs.status == "finished"]
     kept = convert.read(fit_file(study.name))["forgetting"]
     if kept is not None:

@@ -1,0 +1,101 @@
+"""What models of a study of text hold of random data, from the fit of the study that its entry
+`random_data` names: the capacity that Morris et al. (arXiv 2505.24832) divide the bits of a text
+by."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from capacity.analysis import convert
+from capacity.analysis.text.schema import RandomCapacity
+from capacity.base.errors import ConfigError
+
+NOT_ASKED = "the study names no study of random data (entry random_data)"
+CONVENTION = "strict"  # the bits of a text count the first token, too
+
+
+def of_shapes(
+    study: str, results: Path, shapes: Mapping[str, float]
+) -> dict[str, RandomCapacity] | None:
+    """By label of a shape its bits of random data per parameter (strict bits, P total), with a 95%
+    interval over seeds; of a shape that the study has not measured alpha of its law C = alpha P,
+    with the interval over shapes. None where that study has not been fitted in this folder.
+
+    shapes: label -> P total. ConfigError where the file is there and no fit of random data.
+    """
+    file = results / "studies" / study / "fit.json"
+    if not file.exists():
+        return None
+    try:
+        fit = convert.read(file)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    if fit.get("kind") != "random":
+        raise ConfigError(
+            f"random_data: {study}: {file} is a fit of kind {json.dumps(fit.get('kind'))}; "
+            "allowed: a study of random data (kind random)"
+        )
+    part = fit[CONVENTION]
+    measured = {row["label"]: row for row in _measured(part["plateaus"])}
+    found = {}
+    for label, parameters in shapes.items():
+        row = measured.get(label)
+        if row is not None and math.isclose(row["parameters"], parameters):
+            found[label] = _plateau(row, _noise(measured), study)
+        elif (law := _law(part["alpha"], study)) is not None:
+            found[label] = law
+    return found
+
+
+def _measured(plateaus: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Plateaus that are no bound."""
+    for row in plateaus:
+        if not row["lower_bound"] and row["bits_per_parameter"]:
+            yield row
+
+
+def _noise(measured: Mapping[str, dict[str, Any]]) -> tuple[float, int]:
+    """Relative standard deviation of one seed, pooled over shapes, and its degrees of freedom."""
+    pairs = [
+        (row["seeds"] - 1, row["bits_per_parameter_sd"] / row["bits_per_parameter"])
+        for row in measured.values()
+        if row["seeds"] > 1 and row["bits_per_parameter_sd"] is not None
+    ]
+    freedom = sum(n for n, _ in pairs)
+    return math.sqrt(sum(n * sd**2 for n, sd in pairs) / max(freedom, 1)), freedom
+
+
+def _plateau(row: Mapping[str, Any], noise: tuple[float, int], study: str) -> RandomCapacity:
+    sd, freedom = noise
+    value, interval = row["bits_per_parameter"], None
+    if freedom:
+        half = stats.t.ppf(0.975, freedom) * sd / math.sqrt(row["seeds"])
+        interval = [value * math.exp(-half), value * math.exp(half)]
+    return {"study": study, "of": "shape", "alpha": {"value": value, "interval": interval}}
+
+
+def _law(alpha: Mapping[str, Any] | None, study: str) -> RandomCapacity | None:
+    if alpha is None or alpha["value"] is None:
+        return None
+    shapes = alpha["interval_shapes"]
+    interval = list(shapes["ends"]) if shapes and shapes["ends"] else None
+    return {"study": study, "of": "law", "alpha": {"value": alpha["value"], "interval": interval}}
+
+
+def words(one: RandomCapacity) -> str:
+    """Where it comes from: its own plateau, or the law over shapes."""
+    whose = "of this shape" if one["of"] == "shape" else "by the law C = alpha P"
+    return f"{whose}, {one['study']}"
+
+
+def absent(study: str) -> str:
+    """Why there is none, in words that continue a sentence; study: of the entry, or empty."""
+    if not study:
+        return NOT_ASKED
+    return f"{study} has no fit in this folder that says it (capacity fit-laws {study})"
