@@ -46,8 +46,12 @@ def ends(
             held.setdefault(tuple(entry["held"]), []).append(called[key])
     for parameters, keys in held.items():
         on = joined([(names or {}).get(name, name) for name in parameters])
-        many = "intervals" if len(keys) > 1 else "interval"
-        out.append(f"the {many} of {joined(keys)} holds {on} on the bound and is too short for it")
+        one, told = (
+            len(keys) == 1,
+            f"{joined(keys)} {{}} {on} on the bound and {{}} too short for it",
+        )
+        words = ("interval", "holds", "is") if one else ("intervals", "hold", "are")
+        out.append(f"the {words[0]} of {told.format(*words[1:])}")
     return out
 
 

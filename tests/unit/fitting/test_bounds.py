@@ -32,7 +32,7 @@ def test_a_membership_law_says_that_c1_and_its_interval_sit_on_the_bound():
         "c1 lies on the upper bound of its search, 2.00: read the curve, not the constant"
     )
     held = law["bounds"][-1]
-    assert "t at 0.75" in held and "holds c1 on the bound" in held
+    assert "t at 0.75" in held and "hold c1 on the bound and are too short for it" in held
     shown = fits._membership(law, "F1")
     assert set(law["bounds"]) <= set(shown.remarks)
 
