@@ -84,7 +84,9 @@ class World:
                 return world.distorted(table, self.sizes(space).max(), rng)
 
         # its base is one of the kinds, all of which are complete
-        return OfWorld(target.form, target.parameter, target.width)  # pyright: ignore[reportAbstractUsage]
+        return OfWorld(  # pyright: ignore[reportAbstractUsage]
+            target.form, target.parameter, target.width
+        )
 
     def distorted(
         self, table: dict[str, np.ndarray], largest: float, rng: np.random.Generator | None

@@ -86,19 +86,23 @@ tags: [capacity, knowledge-capacity, {kind}]
 
 # {run_id}: {config.shape} on {kind} data, {config.parameters["total"]:,} parameters
 
-A small language model that `capacity` trained to measure how many bits it stores. It knows its training data ({config.items:,}
-{config.data.unit}, {config.exposures:,.0f} exposures) and nothing else: it is evidence, not a tool.
+A small language model that `capacity` trained to measure how many bits it stores. It knows its
+training data ({config.items:,} {config.data.unit}, {config.exposures:,.0f} exposures) and nothing
+else: it is evidence, not a tool.
 
 ## Load it
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model, tokenizer = (auto.from_pretrained("FOLDER") for auto in (AutoModelForCausalLM, AutoTokenizer))
-print(tokenizer.decode(model.generate(**tokenizer({prompt(config.data)!r}, return_tensors="pt"))[0]))
+model = AutoModelForCausalLM.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+start = tokenizer({prompt(config.data)!r}, return_tensors="pt")
+print(tokenizer.decode(model.generate(**start)[0]))
 ```
 
-Sequences have at most {config.data.seq_len} tokens and start with token {found.start}, which the tokenizer puts in front.
+Sequences have at most {config.data.seq_len} tokens and start with token {found.start}, which the
+tokenizer puts in front.
 {OF_TOKENS.get(kind, OF_TOKENS["people"])}
 
 ## What was measured
@@ -107,11 +111,13 @@ Sequences have at most {config.data.seq_len} tokens and start with token {found.
 {measured}
 ```
 
-{WORDS.get(kind, PEOPLE_WORDS)}{CORPUS_WORDS * (kind == "corpus")} A number is a lower bound of what this form can hold: longer or better training can raise it.
+{WORDS.get(kind, PEOPLE_WORDS)}{CORPUS_WORDS if kind == "corpus" else ""}
+A number is a lower bound of what this form can hold: longer or better training can raise it.
 
 ## What was exported
 
-The same function of the same numbers: logits in fp32 equal those of the run to rounding.{arithmetic}
+The same function of the same numbers: logits in fp32 equal those of the run to
+rounding.{arithmetic}
 
 {notes}
 
@@ -125,9 +131,9 @@ All that the run depends on; the run id is a hash of it.
 
 ## Cite
 
-Name the run ({run_id}), the program ({version}) and the convention of the number that you quote. The protocol is that of
-{PROTOCOLS.get(kind, PEOPLE)}.
-"""  # noqa: E501
+Name the run ({run_id}), the program ({version}) and the convention of the number that you quote.
+The protocol is that of {PROTOCOLS.get(kind, PEOPLE)}.
+"""
 
 
 def prompt(data: Data) -> str:

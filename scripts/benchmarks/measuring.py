@@ -110,7 +110,8 @@ def score(device: torch.device, repeats: int, out: dict) -> dict:
         )
         print(
             f"  "
-            f"{name:16s}{one.parameters['total']:>11,}{found[name]['loss']['seconds']:>7.1f}{told}{found[name]['peak_mb']:>5.0f}",
+            f"{name:16s}{one.parameters['total']:>11,}{found[name]['loss']['seconds']:>7.1f}"
+            f"{told}{found[name]['peak_mb']:>5.0f}",
             flush=True,
         )
         words = [

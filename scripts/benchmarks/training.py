@@ -107,8 +107,8 @@ def stacks(device: torch.device, repeats: int, out: dict) -> dict:
             times = f"{ratio['median']:8.2f}" if ratio else "       -"
             low_high = f"({rates['low']:,.0f} to {rates['high']:,.0f})"
             print(
-                f"  "
-                f"{name:6s}{configs[0].parameters['total']:>10,}{members:>8}{rates['median']:>10,.0f} {low_high:18s}"  # noqa: E501
+                f"  {name:6s}{configs[0].parameters['total']:>10,}{members:>8}"
+                f"{rates['median']:>10,.0f} {low_high:18s}"
                 f"{rates['median'] * batch * 64 / 1e6:>7.3f}{achieved / 1e9:>8.0f} {told}{times}",
                 flush=True,
             )

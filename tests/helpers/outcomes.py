@@ -1,6 +1,15 @@
 """What a sweep has left."""
 
-from sweeps import FOUR, PINS, TWO, assert_undisturbed, bench, small_disk, stacks_of, undisturbed  # noqa: F401
+from sweeps import (  # noqa: F401
+    FOUR,
+    PINS,
+    TWO,
+    assert_undisturbed,
+    bench,
+    small_disk,
+    stacks_of,
+    undisturbed,
+)
 
 
 def outcome(run, status):

@@ -118,3 +118,7 @@ EVIL = (
     "</script><script>window.pwned = 1</script><img src=x onerror=pwned=1> & \"quoted\" 'it' "
     "**bold** <!--"
 )
+
+
+def asked(study, results):
+    return page.Request(study.name, study, run_table.table(results, study.runs), results, [])

@@ -39,7 +39,8 @@ SlurmdUser={user}
 SlurmctldPort={ctld_port}
 SlurmdPort={slurmd_port}
 AuthType=auth/munge
-# cred_expire is also the delay before a requeued job restarts: default 120 s, minimum 5 (less is ignored)
+# cred_expire is also the delay before a requeued job restarts: default 120 s, minimum 5 (less is
+# ignored)
 AuthInfo=socket={dir}/munge/sock,cred_expire=5
 StateSaveLocation={dir}/state
 SlurmdSpoolDir={dir}/spool
@@ -68,11 +69,12 @@ KillWait=20
 MinJobAge=3600
 MaxArraySize=2001
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 \
-RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Boards=1 SocketsPerBoard=1 \
+CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=10
-PartitionName=low Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=4
-"""  # noqa: E501
+PartitionName=low Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 \
+PreemptMode=REQUEUE GraceTime=4
+"""
 
 
 def _free_ports(count):

@@ -190,9 +190,11 @@ def test_an_array_with_a_throttle_trains_everything(bench, slurm, undisturbed):
 
 PINNED = """import torch, capacity.base.hardware as e
     e.pick_device = lambda name: torch.device("cpu")
-    open(os.path.join(os.path.dirname(__file__), "gpu-%d" % os.getpid()), "w").write(os.environ["CUDA_VISIBLE_DEVICES"])
+    here = os.path.dirname(__file__)
+    with open(os.path.join(here, "gpu-%d" % os.getpid()), "w") as seen:
+        seen.write(os.environ["CUDA_VISIBLE_DEVICES"])
     import glob, waiting
-    waiting.wait_until(lambda: len(glob.glob(os.path.dirname(__file__) + "/gpu-*")) >= 2, "both workers")"""  # noqa: E501
+    waiting.wait_until(lambda: len(glob.glob(here + "/gpu-*")) >= 2, "both workers")"""
 
 
 @pytest.mark.parametrize("gpus", [1, 2])

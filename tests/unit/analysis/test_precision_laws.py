@@ -384,7 +384,8 @@ def test_a_study_is_about_precision_if_it_quantizes_or_has_several_formats():
 
 STUDY = """
 question: what is left?
-pins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=20, model.n_heads=1, train.steps=120, train.batch_size=8, train.warmup_steps=10, cluster.device=cpu]
+pins: [data.vocab_size=16, data.seq_len=4, data.n_sequences=20, model.n_heads=1, train.steps=120,
+  train.batch_size=8, train.warmup_steps=10, cluster.device=cpu]
 grids:
   - model.d_model: [4, 8]
     quantize: [ladder]
@@ -392,8 +393,11 @@ grids:
     train.qat: [int8, int4, ternary, binary]
     train.qat_embeddings: [true]
   - model.d_model: [4, 8]
-    format: [{train.precision: fp16}, {train.precision: tf32}, {train.precision: bf16, train.weights: bf16_stochastic}]
-"""  # noqa: E501
+    format:
+      - {train.precision: fp16}
+      - {train.precision: tf32}
+      - {train.precision: bf16, train.weights: bf16_stochastic}
+"""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The published form decides a verdict, also where another fits better, and that stands beside it."""
+"""The published form decides a verdict, also where another fits better, which stands beside."""
 
 import json
 

@@ -1,5 +1,4 @@
-"""People and texts by index: permutations, uniform and distinct draws, every form of text against a
-slow renderer."""
+"""People and texts by index: every form of text against a slow renderer, orders, templates."""
 
 import collections
 import itertools
@@ -8,16 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from capacity.base.errors import ConfigError
-from capacity.config import from_dict
-from capacity.data import hashing, lexicons, resolve
-from capacity.data.biographies import BiodWorld, BiosWorld
+from small_worlds import POOLS, make
 
-POOLS = Path(__file__).resolve().parents[3] / "capacity" / "data" / "pools"
-CPU = torch.device("cpu")
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "work_city")
 MONTHS = (
     "January February March April May June July August September October November December".split()
@@ -30,19 +22,6 @@ ODD = (
     )
     + "\n"
 )
-
-
-def make(n=500, seed=3, kind="bios", **data):
-    """A world of n people; a short window, so that few of them are enough."""
-    config = from_dict(
-        {
-            "data": {"kind": kind, "n_people": max(n, 30), "seq_len": 8} | data,
-            "train": {"steps": 1000},
-        }
-    )
-    return (BiosWorld if kind == "bios" else BiodWorld)(
-        config.data, lexicons.of(config.data), n, seed, CPU
-    )
 
 
 def texts(world, person, exposure, **other):
@@ -59,105 +38,6 @@ def texts(world, person, exposure, **other):
         )
         for part in tokens.split(length.tolist())
     ]
-
-
-# --------------------------------------------------------------------------------------- the hashes
-
-
-def word(base, *indices):
-    """SplitMix64's finalizer in a chain, in Python's own integers."""
-    state = base % 2**64
-    for index in indices:
-        z = (state + 0x9E3779B97F4A7C15 * (index + 1)) % 2**64
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
-        state = z ^ z >> 31
-    return state % 2**62
-
-
-@given(
-    st.integers(0, 2**62 - 1),
-    st.lists(st.integers(0, 2**62 - 1), min_size=1, max_size=3),
-    st.integers(0, 10**6),
-)
-def test_a_word_is_what_exact_integers_give(base, indices, last):
-    wanted = word(base, *indices, last)
-    tensors = [torch.tensor([i]) for i in indices]
-    assert hashing.words(base, *tensors, last).tolist() == [wanted]
-    assert hashing.words(torch.tensor([[base]]), *tensors, torch.tensor([last])).tolist() == [
-        [wanted]
-    ]
-    assert 0 <= wanted < 2**62
-
-
-def test_words_show_no_bias():
-    """Every bit, every residue and neighbours, of consecutive indices, which is how people are
-    numbered."""
-    n = 1 << 18
-    w = hashing.words(hashing.key(0, "test"), torch.arange(n))
-    ones = torch.stack([(w >> bit & 1).sum() for bit in range(62)]).double()
-    assert float(((ones - n / 2).abs() / math.sqrt(n / 4)).max()) < 4.5
-    for size in (2, 3, 7, 100, 263):
-        for draws in (w % size, hashing.words(w[:1], torch.arange(n), size) % size):
-            count = draws.bincount(minlength=size).double()
-            chi2 = float(((count - n / size) ** 2 / (n / size)).sum())
-            assert abs(chi2 - (size - 1)) < 5 * math.sqrt(2 * (size - 1)) + 3
-    pairs = (w[:-1] % 10 * 10 + w[1:] % 10).bincount(minlength=100).double()
-    assert float(((pairs - n / 100) ** 2 / (n / 100)).sum()) < 99 + 5 * math.sqrt(2 * 99)
-    # another seed: half the bits
-    flipped = (w ^ hashing.words(hashing.key(1, "test"), torch.arange(n))).bitwise_and(2**20 - 1)
-    assert (
-        abs(sum(float((flipped >> bit & 1).double().mean()) for bit in range(20)) / 20 - 0.5)
-        < 0.002
-    )
-    assert len(w.unique()) == n
-
-
-@settings(max_examples=200)
-@given(st.integers(1, 3000), st.integers(0, 2**62 - 1))
-def test_a_permutation_hits_every_place_once(n, base):
-    assert hashing.permute(base, torch.arange(n), n).sort().values.tolist() == list(range(n))
-
-
-@settings(max_examples=50)
-@given(
-    st.integers(2, 2**60),
-    st.integers(0, 2**62 - 1),
-    st.lists(st.integers(0, 2**60), min_size=2, max_size=50, unique=True),
-)
-def test_a_permutation_of_any_size_stays_inside_and_distinct(n, base, index):
-    index = torch.tensor(sorted({i % n for i in index}))
-    out = hashing.permute(base, index, n)
-    assert 0 <= int(out.min()) and int(out.max()) < n and len(out.unique()) == len(index)
-    assert (hashing.permute(torch.full_like(index, base), index, n) == out).all()  # a key per row
-
-
-@pytest.mark.parametrize("n", [0, -1, 2**60 + 1])
-def test_a_permutation_has_a_size(n):
-    with pytest.raises(ValueError, match=f"n={n}"):
-        hashing.permute(1, torch.arange(1), n)
-
-
-@pytest.mark.parametrize("n", [2, 3, 4, 8, 50])
-def test_every_place_is_equally_likely(n):
-    """Over keys each index comes to each place as often; of up to four all orders do (of more, odd
-    and even differ)."""
-    m = 24_000 if n < 10 else 3000
-    keys = hashing.words(hashing.key(0, "keys"), torch.arange(m))
-    rows = hashing.permute(
-        keys[:, None].expand(-1, n).reshape(-1), torch.arange(n).repeat(m), n
-    ).view(-1, n)
-    for i in range(n):
-        count = rows[:, i].bincount(minlength=n).double()
-        assert float(((count - m / n) ** 2 / (m / n)).sum()) < n - 1 + 5 * math.sqrt(2 * n) + 3
-    orders = math.factorial(min(n, 5))
-    if orders <= 24:
-        count = torch.tensor(list(collections.Counter(map(tuple, rows.tolist())).values())).double()
-        assert len(count) == orders
-        assert (
-            float(((count - m / orders) ** 2 / (m / orders)).sum())
-            < orders + 5 * math.sqrt(2 * orders) + 3
-        )
 
 
 # --------------------------------------------------------------------------------------- the people
@@ -449,151 +329,3 @@ def test_threads_change_nothing(threads):
     finally:
         torch.set_num_threads(before)
     assert all((a == b).all() for a, b in zip(tokens, alone.pieces.join(pieces), strict=True))
-
-
-# --------------------------------------------------------------------------------------------- bioD
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"attributes": 6, "chunks": 2, "diversity": 50, "length": 3, "alphabet": 10},
-        {
-            "attributes": 1,
-            "chunks": 3,
-            "diversity": 9,
-            "length": 2,
-            "alphabet": 3,
-            "separator": "none",
-        },
-        {
-            "attributes": 2,
-            "chunks": 1,
-            "diversity": 8,
-            "length": 3,
-            "alphabet": 2,
-        },  # every string there is
-        {
-            "attributes": 3,
-            "chunks": 2,
-            "diversity": 40,
-            "length": 40,
-            "alphabet": 3000,
-            "middle_names": 0,
-        },
-    ],
-    ids=str,
-)
-def test_biod_is_its_definition(data):
-    """Definition 2.2: K sets of D distinct strings of L symbols, C uniform chunks a value, a new
-    order every time."""
-    n, k, c, d, length = 300, data["attributes"], data["chunks"], data["diversity"], data["length"]
-    world = make(n=n, kind="biod", **data)
-    assert world.symbols_KDL.shape == (k, d, length)
-    assert 0 <= int(world.symbols_KDL.min()) and int(world.symbols_KDL.max()) < data["alphabet"]
-    sets = [[tuple(s) for s in some] for some in world.symbols_KDL.tolist()]
-    assert all(len(set(some)) == d for some in sets)
-    content, drawn = world.lexicon.content, world.chunks(torch.arange(n))
-    assert drawn.shape == (n, k, c) and int(drawn.max()) == d - 1 and int(drawn.min()) == 0
-    names = [
-        (POOLS / f"{part}_name.txt").read_text().split() for part in ("first", "middle", "last")
-    ]
-    orders = collections.Counter()
-    for e in range(3):
-        tokens, lengths = world.pieces.join(world.render(torch.arange(n), torch.full((n,), e)))
-        for i, part in enumerate(tokens.split(lengths.tolist())):
-            shown = "".join(content["tokens"][row] for row in part.tolist())
-            first, middle, last = (
-                words[int(p)]
-                for words, p in zip(names, world.names.parts(torch.tensor([i])), strict=True)
-            )
-            name = f"{first} {middle} {last}" if data.get("middle_names", 1) else f"{first} {last}"
-            comma = "," if data.get("separator", "comma") == "comma" else ""
-            said = [shown.index(f" ID {a + 1} is") for a in range(k)]
-            order = sorted(range(k), key=said.__getitem__)
-            orders[tuple(order)] += 1
-            wanted = "<|endoftext|>"
-            for place, a in enumerate(order):
-                chunks = ["".join(f" <{s}>" for s in sets[a][int(v)]) for v in drawn[i, a]]
-                wanted += (
-                    " Her" if place else f" {name}'s"
-                ) + f" ID {a + 1} is{comma.join(chunks)}."
-            assert shown == wanted
-            symbols = [row for row in part.tolist() if row >= content["first_symbol"]]
-            assert len(symbols) == k * c * length  # a symbol is one token, a chunk exactly L
-        if k == 1:
-            break
-    assert k == 1 or len(orders) == math.factorial(k) or k == 6
-    assert world.lexicon.mean_tokens(world.data) == pytest.approx(
-        float(lengths.double().mean()) - 1, rel=0.02
-    )
-    assert world.lexicon.shortest(world.data) <= int(lengths.min()) - 1
-
-
-def test_biod_values_are_uniform():
-    world = make(n=20_000, kind="biod", attributes=2, chunks=2, diversity=30, length=2, alphabet=10)
-    drawn = world.chunks(torch.arange(20_000))
-    for k, c in itertools.product(range(2), range(2)):
-        count = drawn[:, k, c].bincount(minlength=30).double()
-        assert float(((count - 20_000 / 30) ** 2 / (20_000 / 30)).sum()) < 29 + 4 * math.sqrt(58)
-    for other in (drawn[:, 1, 0], drawn[:, 0, 1]):
-        pairs = (drawn[:, 0, 0] * 30 + other).bincount(minlength=900).double()
-        assert float(((pairs - 20_000 / 900) ** 2 / (20_000 / 900)).sum()) < 899 + 4 * math.sqrt(
-            1800
-        )
-    assert set(map(tuple, world.symbols_KDL[0].tolist())) != set(
-        map(tuple, world.symbols_KDL[1].tolist())
-    )
-
-
-@pytest.mark.parametrize(
-    "data", [{}, {"chunks": 1}, {"separator": "none"}, {"attributes": 1}], ids=str
-)
-def test_rows_of_biod_are_those_in_use(data):
-    """P counts rows in use; of the alphabet all symbols, whether or not the drawn strings have
-    them."""
-    world = make(
-        n=2000,
-        kind="biod",
-        **{
-            "attributes": 3,
-            "chunks": 2,
-            "diversity": 50,
-            "alphabet": 50,
-            "first_names": 20,
-            "middle_names": 10,
-            "last_names": 30,
-        }
-        | data,
-    )
-    tokens, _ = world.pieces.join(world.render(torch.arange(2000), torch.arange(2000)))
-    data = resolve.of(world.data)
-    assert data.used_rows == data.rows == len(world.lexicon.content["tokens"])
-    unseen = set(range(data.rows)) - set(tokens.tolist())
-    assert [world.lexicon.content["tokens"][row] for row in unseen] == []
-
-
-@pytest.mark.parametrize(
-    "data, key",
-    [
-        ({"diversity": 101, "length": 2, "alphabet": 10}, "data.diversity=101"),
-        ({"first_names": 2, "middle_names": 1, "last_names": 2, "n": 31}, "data.n_people=31"),
-    ],
-)
-def test_an_impossible_biod_is_refused(data, key):
-    with pytest.raises(ConfigError, match=key):
-        make(kind="biod", **data)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"biographies": 2, "same_sentences": True, "order": "fixed"},
-        {"biographies": 7, "same_sentences": True, "order": "pairs"},
-        {"biographies": 2, "templates": 1, "order": "fixed"},
-    ],
-    ids=str,
-)
-def test_more_different_texts_than_there_can_be_are_refused(data):
-    with pytest.raises(ConfigError, match="data.biographies"):
-        make(**data)

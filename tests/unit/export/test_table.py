@@ -32,7 +32,8 @@ TINY = [
 ]
 STUDY = (
     """
-pins: [data=uniform, data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.steps=40, 'quantize.methods=[rtn]', 'quantize.bits=[8,3]', """  # noqa: E501
+pins: [data=uniform, data.vocab_size=16, data.seq_len=4, data.n_sequences=20, train.steps=40,
+  'quantize.methods=[rtn]', 'quantize.bits=[8,3]', """
     + ", ".join(TINY)
     + """]
 grids: [{seed: [0, 1, 2], model.bias: [true, false]}]

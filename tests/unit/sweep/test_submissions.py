@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import threading
-import time
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ from capacity.settings.cluster import duration_seconds
 from capacity.sweep import plan, plan_text, slurm, submissions
 from outcomes import outcome
 from queues import QUEUE, STUDY, found, submitted  # noqa: F401
-from waiting import wait_until
+from waiting import patience, wait_until
 
 # A site's own values
 
@@ -289,12 +289,12 @@ def test_a_foreign_job_that_the_queue_hides_is_left_alone(found, here, monkeypat
 
 def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatch):
     inside, waiting_for_it, told, take = [], set(), [], files.flock
+    refused = Counter()  # thread -> how often it found the lock taken
 
     def noted(file):
-        got = take(file)
-        waiting_for_it.add(threading.get_ident()) if not got else waiting_for_it.discard(
-            threading.get_ident()
-        )
+        got, thread = take(file), threading.get_ident()
+        waiting_for_it.discard(thread) if got else waiting_for_it.add(thread)
+        refused[thread] += not got
         return got
 
     def heard():
@@ -311,9 +311,16 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
             inside.append(name)
 
     monkeypatch.setattr(files, "flock", noted)
+    monkeypatch.setattr(submissions, "NAMELESS_S", patience())
     name = submissions.user()
-    # the lock is held a while before it says by whom
-    monkeypatch.setattr(submissions, "user", lambda: time.sleep(0.5) or name)
+
+    def named():
+        """The first one holds the lock until another has looked who it is, and found no name."""
+        if not inside:
+            wait_until(lambda: max(refused.values(), default=0) > 1, "a look at the lock")
+        return name
+
+    monkeypatch.setattr(submissions, "user", named)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
     [thread.start() for thread in threads]
@@ -331,13 +338,22 @@ def test_only_one_submits_at_a_time_and_the_other_waits(here, capsys, monkeypatc
         pass
 
 
-def test_a_look_at_a_sweeps_lock_does_not_disturb_it(found, here):
+def test_a_look_at_a_sweeps_lock_does_not_disturb_it(found, here, monkeypatch):
     """Somebody asks for its state at the very moment at which it begins."""
     s = submitted(found(), here / "results", launcher="local")
-    looking = open(s.folder / "lock", "a")  # noqa: SIM115, closed by a timer
+    looking, take = open(s.folder / "lock", "a"), files.flock  # noqa: SIM115, closed by `noted`
     fcntl.flock(looking, fcntl.LOCK_SH)
-    threading.Timer(0.2, looking.close).start()
+
+    def noted(file, *args, **options):
+        """The look ends once the sweep has found the lock taken."""
+        got = take(file, *args, **options)
+        if not got:
+            looking.close()
+        return got
+
+    monkeypatch.setattr(files, "flock", noted)
     with submissions.held(s):
+        assert looking.closed
         assert [element.state for element in submissions.alive(here / "results").values()] == [
             "running"
         ]

