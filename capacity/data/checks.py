@@ -133,6 +133,11 @@ def _check_text(data: TextData, items: int) -> None:
             f"data.path={data.path}: data.source=grammar reads no file; use data.source=files or "
             f"hub"
         )
+    if data.text_seed and data.source != "grammar":
+        raise ConfigError(
+            f"data.text_seed={data.text_seed}: only a grammar writes another text by a seed; of "
+            f"data.source={data.source} give another data.path, or 0"
+        )
     if data.revision is not None and data.source != "hub":
         raise ConfigError(
             f"data.revision={data.revision}: only a data set of the hub has one (data.source=hub)"

@@ -136,11 +136,14 @@ def pool_digest(data: TextData) -> str:
         source_digest.cache_clear()
         _sizes.cache_clear()
         _SEEN[place] = now
+    content = source_digest(
+        data.source, data.path, data.field, data.split, data.documents, data.revision
+    )
+    if data.text_seed:  # of a grammar
+        content += f"/{data.text_seed}"
     cut = [
         SCHEMA,
-        source_digest(
-            data.source, data.path, data.field, data.split, data.documents, data.revision
-        ),
+        content,
         data.tokenizer,
         data.vocab_size,
         data.seq_len,
@@ -169,8 +172,9 @@ def grouped(
     if data.source == "grammar":
         from capacity.data.grammar import Grammar
 
-        grammar = Grammar()
-        return ((grammar.document(0, i), None) for i in range(data.documents or GRAMMAR_DOCUMENTS))
+        grammar, seed = Grammar(), data.text_seed
+        count = data.documents or GRAMMAR_DOCUMENTS
+        return ((grammar.document(seed, i), None) for i in range(count))
     return sources.documents(data, counted)
 
 

@@ -333,6 +333,14 @@ class TextData(_Sequences):
     split_seed: int = setting(
         0, "which sequences are held out and which are members", low=0, high=2**63 - 1
     )
+    text_seed: int = setting(
+        0,
+        "grammar: which documents it writes; the words, their frequencies and the rules stay, so "
+        "that another seed is another sample of the same text (a BPE is trained on it anew)",
+        low=0,
+        high=2**63 - 1,
+        neutral=0,
+    )
     split_by: str | None = setting(
         None,
         "document: windows of one document, and its exact copies, are on one side, members or "

@@ -42,3 +42,10 @@ def wait_until(
             raise TimeoutError(f"waited {given:.0f} s for {told}")
         time.sleep(every)
     return found
+
+
+def pending(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process, which a stopped one does not take (Linux)."""
+    with open(f"/proc/{pid}/status") as file:
+        masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)

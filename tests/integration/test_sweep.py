@@ -25,7 +25,7 @@ from sweeps import (  # noqa: F401
     stacks_of,
     undisturbed,
 )
-from waiting import patience, wait_until
+from waiting import patience, pending, wait_until
 
 
 @pytest.mark.slow
@@ -144,6 +144,8 @@ def test_a_sweep_on_this_machine_can_be_cancelled_from_elsewhere(bench, undistur
     bench.write(FOUR, steps=2000)
     sweep = bench.start("cluster.workers=1", "cluster.checkpoint_seconds=1000")
     bench.wait_for_the_middle(checkpoint=False)
+    (worker,) = bench.workers()
+    os.kill(worker, signal.SIGSTOP)  # on a busy machine it would end before the verbs do
 
     def verb(*args):
         return subprocess.run(
@@ -166,6 +168,8 @@ def test_a_sweep_on_this_machine_can_be_cancelled_from_elsewhere(bench, undistur
     assert done.returncode == 0 and f"local {sweep.pid}: 1 element, 4 runs" in done.stdout, (
         done.stderr
     )
+    wait_until(lambda: pending(worker, signal.SIGTERM), "the sweep to end its worker")
+    os.kill(worker, signal.SIGCONT)
     code, out, err = bench.end(sweep)
     assert (
         code == 130

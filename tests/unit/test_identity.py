@@ -212,6 +212,7 @@ WORLDS = {
             "documents": 101,
             "trained_on": "half",
             "split_seed": 1,
+            "text_seed": 1,
             "n_reference": 50,
             "canaries": 3,
             "repeats": (0, 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capacity.analysis.document import Interval, Law, Number
-from capacity.analysis.text import canaries, forgetting, random_capacity
+from capacity.analysis.text import canaries, forgetting_law, random_capacity
 from capacity.analysis.text import membership_law as membership
 from capacity.analysis.text.schema import (
     Canaries,
@@ -13,6 +13,7 @@ from capacity.analysis.text.schema import (
     MembershipLaw,
     Memory,
     NoLaw,
+    PowerLaw,
 )
 from capacity.analysis.text.tables import KINDS, measured
 from capacity.base.words import digits
@@ -21,7 +22,8 @@ INTERVALS = {  # of which laws -> how
     "membership": "profile likelihood, runs as replicates",
     "peaks": "seeds resampled within sizes of the data",
     "canaries": "runs resampled",
-    "forgetting": "canaries resampled within curves",
+    "forgetting": "scatter of curves and runs about the law, besides the noise of canaries "
+    "(restricted maximum likelihood, Student's t)",
 }
 
 
@@ -165,14 +167,33 @@ def _forgetting(found: Forgetting) -> list[Law]:
             if "reason" in law:
                 out.append(Law(name, reason=law["reason"]))
                 continue
+            over = f"over {' and '.join(law['scatter']) or 'canaries'}"
             numbers = [
                 Number(
                     f"exponent of {axis}",
                     exponent["exponent"],
                     "",
-                    [Interval("over canaries", exponent["interval"], "", True)],
+                    [Interval(over, exponent["interval"], "", True)],
                 )
-                for axis, exponent in forgetting.exponents(law).items()
+                for axis, exponent in forgetting_law.exponents(law).items()
             ]
-            out.append(Law(name, "product of powers", numbers, [f"{law['curves']} curves"]))
+            out.append(Law(name, "product of powers", numbers, _remarks(law)))
     return out
+
+
+def _remarks(law: PowerLaw) -> list[str]:
+    """How well a law of forgetting fits, and on what its intervals rest."""
+    fit = law["lack_of_fit"]
+    bounds = f", {law['bounds']} of them lower bounds" if law["bounds"] else ""
+    scatter = " and ".join(f"{digits(sd)} of {name}" for name, sd in law["scatter"].items())
+    rest = ", ".join(
+        f"{digits(exponent['dof'])} ({axis})"
+        for axis, exponent in forgetting_law.exponents(law).items()
+    )
+    return [
+        f"{law['curves']} curves{bounds}",
+        f"scatter about it, in octaves: {scatter}",
+        f"lack of fit by the noise of canaries alone: chi2 {digits(fit['chi2'])} for {fit['dof']} "
+        f"degrees of freedom, p = {digits(fit['p'])}",
+        f"degrees of freedom of Student's t: {rest}",
+    ]

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from capacity.analysis.text.forgetting_law import power_law
 from capacity.analysis.text.schema import (
-    Exponent,
     Forgetting,
     ForgettingCell,
     FormErrors,
     FormScore,
     Frame,
+    Median,
     NoLaw,
     PowerLaw,
 )
@@ -50,7 +51,6 @@ TAIL = 8.0
 FEWEST = 6  # different lags
 # what curves differ in; point: part of training after which the last view comes
 CELL = ["label", "batch", "text", "point", "views"]
-AXES = ("views", "parameters", "batch", "point")
 MOST_DRAWS = 400
 
 
@@ -78,18 +78,20 @@ def half_life(form: str, a: float, t0: float, b: float) -> float:
 
 def memory(views: dict[str, Any], seq_len: int) -> Frame:
     """Of one run's record (measures.text.views): canary, views, lag (updates) and bits of each
-    canary at each probe after its last view. Controls are left out."""
+    canary at each probe after its last view, and most, what they would be if the canary cost no
+    bit. Controls are left out."""
     step, loss = np.array(views["step"]), np.array(views["loss_bits_per_token"], float)
     seen, last = np.array(views["views"]), np.array(views["last_update"])
     control = loss[:, seen == 0].mean(1, keepdims=True)
     gain = control - loss
     bits = seq_len * (gain - gain[:1])  # the first probe is before any view
+    most = seq_len * (control - gain[:1])
     rows = [
-        (j, seen[j], step[i] - last[j], bits[i, j])
+        (j, seen[j], step[i] - last[j], bits[i, j], most[i, j])
         for j in np.flatnonzero(seen > 0)
         for i in np.flatnonzero(step >= last[j])
     ]
-    return pd.DataFrame(rows, columns=["canary", "views", "lag", "bits"])
+    return pd.DataFrame(rows, columns=["canary", "views", "lag", "bits", "most"])
 
 
 def half_octave(lag: Frame) -> Frame:
@@ -152,60 +154,59 @@ def analyse(
     """By cell: bits at first (mean over lags of up to one spacing) and at the end (the last two
     half octaves), the lag by which half of the bits at first is lost for good, and each form's
     error; over cells: which form the curves favour, and how bits at first and half-life scale with
-    views, parameters, batch and point of training.
+    views, parameters, batch and point of training (`forgetting_law`).
 
-    runs: finished runs with canaries at set steps. Intervals are 95% bootstraps over canaries (of
-    all seeds) within cells. A half-life may be infinite.
+    runs: finished runs with canaries at set steps. Intervals of cells are 95% bootstraps over
+    canaries (of all seeds). A half-life may be infinite.
     """
     table = cells(runs, views)
     rng = np.random.default_rng(seed)
-    pairs = [
+    found = [
         _cell(dict(zip(CELL, key, strict=True)), group, rng, min(n_boot, MOST_DRAWS))
         for key, group in table.groupby(CELL, sort=True)
     ]
-    strong = [(cell, draws) for cell, draws in pairs if cell["errors"] is not None]
-    kinds = sorted({cell["text"] for cell, _ in strong})
-    laws: dict[str, dict[str, PowerLaw | NoLaw]] = {
+    laws, lives = laws_of(found), {}
+    for cell in found:
+        if cell["strong"]:
+            lives.setdefault(cell["text"], []).append(cell["half_life"]["value"])
+    return {
+        "cells": found,
+        "strong": sum(cell["strong"] for cell in found),
+        "forms": compare_forms([cell for cell in found if cell["errors"] is not None]),
+        "first_bits": laws["first_bits"],
+        "half_life": laws["half_life"],
+        "medians": {kind: _median(some) for kind, some in sorted(lives.items())},
+    }
+
+
+def _median(lives: list[float]) -> Median:
+    """Of half-lives, some of them infinite; the range is that of the finite ones."""
+    lost = [life for life in lives if life < np.inf]
+    return {
+        "curves": len(lives),
+        "kept": len(lives) - len(lost),
+        "median": float(np.median(lives)),
+        "low": min(lost, default=None),
+        "high": max(lost, default=None),
+    }
+
+
+def laws_of(cells: list[ForgettingCell]) -> dict[str, dict[str, PowerLaw | NoLaw]]:
+    """By number, "first_bits" and "half_life", and kind of canaries, the law over curves."""
+    kinds = sorted({cell["text"] for cell in cells if cell["strong"]})
+    return {
         name: {
-            kind: _power_law(
-                [p for p in strong if p[0]["text"] == kind and _bounded(p[0], name)], name
-            )
+            kind: power_law([cell for cell in cells if cell["text"] == kind], name)
             for kind in kinds
         }
         for name in ("first_bits", "half_life")
     }
-    lives = {
-        kind: [cell["half_life"]["value"] for cell, _ in strong if cell["text"] == kind]
-        for kind in kinds
-    }
-    return {
-        "cells": [cell for cell, _ in pairs],
-        "strong": len(strong),
-        "forms": compare_forms([cell for cell, _ in strong]),
-        "first_bits": laws["first_bits"],
-        "half_life": laws["half_life"],
-        "medians": {
-            kind: {
-                "curves": len(some),
-                "median": float(np.median(some)),
-                "low": min(some),
-                "high": max(some),
-            }
-            for kind, some in lives.items()
-        },
-    }
-
-
-def _bounded(cell: ForgettingCell, name: str) -> bool:
-    """Whether a cell's number has an interval of finite positive ends."""
-    low, high = cell[name]["interval"]
-    return 0 < low and high < np.inf
 
 
 def _cell(
     about: dict[str, Any], group: Frame, rng: np.random.Generator, n_boot: int
-) -> tuple[ForgettingCell, np.ndarray]:
-    """A cell, and its bootstrap draws [n_boot, 3] of bits at first, bits at the end, half-life."""
+) -> ForgettingCell:
+    """A cell; its intervals from n_boot draws of its canaries."""
     curve, spacing = binned(group), group.spacing.iloc[0]
     units = group.unit.unique()
     # canary by bin, so that a draw is a choice of rows
@@ -234,13 +235,15 @@ def _cell(
         "lags": curve.lag.tolist(),
         "bits": curve.bits.tolist(),
         "errors": None,
+        "share": best[0] / float(group.most[group.lag <= spacing].mean()),
     }
     for i, name in enumerate(("first_bits", "last_bits", "half_life")):
         cell[name] = {"value": best[i], "interval": ends[:, i].tolist()}
-    # forms are fitted only where there is something to forget
-    if len(curve) >= FEWEST and best[0] > 4 * draws[:, 0].std() and 0 < best[2] < np.inf:
+    cell["strong"] = len(curve) >= FEWEST and best[0] > 4 * draws[:, 0].std()
+    # forms are fitted only where there is something to forget and half of it is lost
+    if cell["strong"] and 0 < best[2] < np.inf:
         cell["errors"] = {form: form_errors(form, curve) for form in FORMS}
-    return cast(ForgettingCell, cell), draws
+    return cast(ForgettingCell, cell)
 
 
 def form_errors(form: str, curve: Frame) -> FormErrors:
@@ -286,39 +289,3 @@ def compare_forms(strong: list[ForgettingCell]) -> dict[str, FormScore]:
         }
         for form in FORMS
     }
-
-
-def _power_law(pairs: list[tuple[ForgettingCell, np.ndarray]], name: str) -> PowerLaw | NoLaw:
-    """log2 of a number = constant + exponents x log2 of AXES, least squares over cells whose
-    interval is finite; an axis with one value only is left out. 95% intervals: of the cells'
-    bootstrap draws, those with a number for every cell."""
-    cells = [cell for cell, _ in pairs]
-    axes = [axis for axis in AXES if len({cell[axis] for cell in cells}) > 1]
-    if len(cells) < len(axes) + 3 or not axes:
-        return {"reason": f"{len(cells)} curves for {len(axes)} exponents and a constant"}
-    x = np.column_stack(
-        [np.ones(len(cells))] + [np.log2([cell[axis] for cell in cells]) for axis in axes]
-    )
-    if np.linalg.matrix_rank(x) < x.shape[1]:
-        return {"reason": f"{', '.join(axes)} do not vary apart"}
-    column = {"first_bits": 0, "half_life": 2}[name]
-    inverse = np.linalg.pinv(x)
-    best = inverse @ np.log2([cell[name]["value"] for cell in cells])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        y = np.log2(np.stack([draws[:, column] for _, draws in pairs], axis=1))
-    draws = y[np.isfinite(y).all(1)] @ inverse.T
-    if len(draws) < 0.5 * len(y):
-        return {"reason": "too many bootstrap draws have none"}
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    exponents: dict[str, Exponent] = {
-        axis: {"exponent": float(best[i]), "interval": [float(low[i]), float(high[i])]}
-        for i, axis in enumerate(axes, 1)
-    }
-    law = {"curves": len(cells), "at_one": float(2 ** best[0])} | exponents
-    return cast(PowerLaw, law)
-
-
-def exponents(law: PowerLaw) -> dict[str, Exponent]:
-    """Those that the law has, in the order of AXES."""
-    known = cast(dict[str, Exponent], law)
-    return {axis: known[axis] for axis in AXES if axis in known}

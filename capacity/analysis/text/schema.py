@@ -146,7 +146,8 @@ class FormErrors(TypedDict):
 
 class ForgettingCell(TypedDict):
     """A curve of forgetting: canaries of one model, batch, text, point of training and number of
-    views."""
+    views. share: bits at first over what they would be if the canaries cost no bit; strong: whether
+    there is something to forget; errors: None where half of it is not lost, or there is nothing."""
 
     label: str
     batch: int
@@ -158,6 +159,8 @@ class ForgettingCell(TypedDict):
     lags: list[float]
     bits: list[float]
     errors: dict[str, FormErrors] | None
+    share: float
+    strong: bool
     first_bits: Estimate
     last_bits: Estimate
     half_life: Estimate
@@ -174,18 +177,33 @@ class FormScore(TypedDict):
 
 
 class Exponent(TypedDict):
-    """An exponent of a product of powers."""
+    """An exponent of a product of powers; dof: of Student's t behind its interval."""
 
     exponent: float
     interval: list[float]
+    dof: float
+
+
+class LackOfFit(TypedDict):
+    """How far measured points lie off a law, by the noise of replicates alone: p is the chance of
+    a larger chi2."""
+
+    chi2: float
+    dof: int
+    p: float
 
 
 @final
 class PowerLaw(TypedDict):
-    """A product of powers of what curves differ in."""
+    """A product of powers of what curves differ in. bounds: of the curves, lower bounds; scatter:
+    in octaves, by source, "curves" and "runs", of which one is absent that the curves cannot tell
+    from others."""
 
     curves: int
+    bounds: int
     at_one: float
+    scatter: dict[str, float]
+    lack_of_fit: LackOfFit
     views: NotRequired[Exponent]
     parameters: NotRequired[Exponent]
     batch: NotRequired[Exponent]
@@ -193,12 +211,15 @@ class PowerLaw(TypedDict):
 
 
 class Median(TypedDict):
-    """Half-lives of the curves that have one, in updates."""
+    """Half-lives in updates of curves that have enough to forget: the median of all, infinite where
+    most kept more than half within the run, and the range of those that did not (kept: how many
+    did)."""
 
     curves: int
+    kept: int
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Forgetting(TypedDict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -24,7 +25,7 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import fits, forgetting, random_capacity, sizes, tables
+from capacity.analysis.text import fits, forgetting_law, random_capacity, sizes, tables
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
@@ -34,6 +35,7 @@ from capacity.analysis.text.schema import (
     Descent,
     Forgetting,
     Frame,
+    Median,
     Memory,
     PowerLaw,
 )
@@ -364,12 +366,7 @@ def _canaries(found: Canaries) -> list[str]:
 def _forgetting(found: Forgetting, runs: Frame) -> list[str]:
     if not found["strong"]:
         return ["**No law of forgetting:** no curve has enough to forget for a form."]
-    medians = "; ".join(
-        f"**{digits(m['median'])} updates** ({KINDS[kind]}, median of "
-        f"{plural(m['curves'], 'curve')}, {digits(m['low'])} to "
-        f"{digits(tables.number(m['high']))})"
-        for kind, m in found["medians"].items()
-    )
+    medians = "; ".join(_half_lives(KINDS[kind], m) for kind, m in found["medians"].items())
     out = [
         f"Half of the memory of a canary is lost after {medians}; {found['strong']} of "
         f"{plural(len(found['cells']), 'curve')} have enough to forget."
@@ -380,14 +377,13 @@ def _forgetting(found: Forgetting, runs: Frame) -> list[str]:
     for kind, part in found["half_life"].items():
         if "reason" not in part:
             out.append(
-                f"Half-lives of {KINDS[kind]} scale as {_exponents(part)} (95% over canaries, "
-                f"{plural(part['curves'], 'curve')}{confounded})."
+                f"Half-lives of {KINDS[kind]} scale as {_exponents(part)} ({_how(part)}"
+                f"{confounded})."
             )
     for kind, part in found["first_bits"].items():
         if "reason" not in part:
             out.append(
-                f"Bits at first of {KINDS[kind]} scale as {_exponents(part)} (95% over canaries, "
-                f"{plural(part['curves'], 'curve')})."
+                f"Bits at first of {KINDS[kind]} scale as {_exponents(part)} ({_how(part)})."
             )
     tails = {form: s["tail"] for form, s in found["forms"].items() if s["tail"] is not None}
     best = min(tails, key=lambda form: tails[form])
@@ -398,10 +394,32 @@ def _forgetting(found: Forgetting, runs: Frame) -> list[str]:
     return out
 
 
+def _half_lives(kind: str, found: Median) -> str:
+    reach = ""
+    if found["low"] is not None and found["high"] is not None:
+        reach = f", {digits(found['low'])} to {digits(found['high'])}"
+    if found["kept"]:
+        reach += f", {found['kept']} not within the run"
+    return (
+        f"**{digits(tables.number(found['median']))} updates** ({kind}, median of "
+        f"{plural(found['curves'], 'curve')}{reach})"
+    )
+
+
+def _how(part: PowerLaw) -> str:
+    """What the intervals of a law of forgetting cover, and how well it fits."""
+    fit, off = part["lack_of_fit"], math.hypot(*part["scatter"].values())
+    return (
+        f"95% over {' and '.join(part['scatter']) or 'canaries'}, {plural(part['curves'], 'curve')}"
+        f", which lie {digits(off)} octaves off it beyond the noise of canaries: chi2 "
+        f"{digits(fit['chi2'])} for {fit['dof']}, p {digits(fit['p'])}"
+    )
+
+
 def _exponents(part: PowerLaw) -> str:
     return ", ".join(
         f"{axis}^**{digits(e['exponent'])}** {ends(e['interval'])}"
-        for axis, e in forgetting.exponents(part).items()
+        for axis, e in forgetting_law.exponents(part).items()
     )
 
 
