@@ -33,7 +33,7 @@ expects:
     range: [0.9, 1.1]
     source: here
     evidence: d
-"""  # noqa: E501
+"""
 
 
 @pytest.mark.parametrize("seeds", ["[0, 1]", "[0, 1, 2]"], ids=["two seeds", "three seeds"])
