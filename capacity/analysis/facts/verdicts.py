@@ -69,7 +69,8 @@ def analyse(
                 one = one | {"spread": "logarithmic"}
             if entry["quantity"] in OF_R and entry.get("of", "R") == "R":
                 one = one | _zero(one)
-            out.append(verdict(dict(entry), one, at=at, scale=scale))
+            knows = ["training (seeds)"] if one.get("interval") else []
+            out.append(verdict(dict(entry), {"knows": knows} | one, at=at, scale=scale))
     return out
 
 
@@ -185,6 +186,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "why": "one model leaves no scatter of models" if alone else None,
             "method": "t over models",
             "dof": len(room) - 1.0,
+            "knows": ["models (sizes)"],
         }
     of_share = {"spread": "absolute", "possible": [-math.inf, 1.0]}
     return [("", measured | of_share | {"remarks": remarks})]
@@ -344,8 +346,11 @@ def _matched(
     remark = f"{plural(len(models), 'model')} ({', '.join(models)}), {_seeds(pairs.seed.nunique())}"
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
-    found = arm_ratio.of_pairs(pairs, known)
-    return arm_ratio.told(found) | {"dof": found.get("dof"), "remarks": [remark]}
+    measured = arm_ratio.of_pairs(pairs, known)
+    found = arm_ratio.told(measured) | {"dof": measured.get("dof")}
+    if "pairs" in found.get("method", ""):
+        found["knows"] = ["models (sizes)", "training (seeds)"]
+    return found | {"remarks": [remark]}
 
 
 def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
