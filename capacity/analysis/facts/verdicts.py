@@ -347,7 +347,7 @@ def _matched(
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
     measured = arm_ratio.of_pairs(pairs, known)
-    found = arm_ratio.told(measured) | {"dof": measured.get("dof")}
+    found: Measured = arm_ratio.told(measured) | {"dof": measured.get("dof")}
     if "pairs" in found.get("method", ""):
         found["knows"] = ["models (sizes)", "training (seeds)"]
     return found | {"remarks": [remark]}
