@@ -86,8 +86,8 @@ def test_nothing_that_was_dropped_goes_unnamed():
 def test_a_terminal_shows_plateaus_as_columns_with_marks_that_are_explained():
     found = analysis.analysed(ragged(), "study", bootstraps=200)
     lines = shown(found).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["shape", "P"])
-    heads = ["shape", "P", "seeds", "runs", "other", "capacity", "bits", "bits/P", "±", "sd"]
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["model", "P"])
+    heads = ["model", "P", "seeds", "runs", "other", "capacity", "bits", "bits/P", "±", "sd"]
     assert lines[start].split() == heads
     rows = {line.split()[0]: line.split()[1:] for line in lines[start + 1 : start + 7]}
     plateaus = found.numbers["strict"]["plateaus"]
