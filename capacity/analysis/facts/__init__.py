@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from capacity.analysis.facts.analysis import analyse, applies, residuals
+from capacity.analysis.facts.analysis import analyse, applies, expected, residuals
 from capacity.analysis.facts.run_lists import columns
 from capacity.analysis.facts.wording import document
 from capacity.analysis.finding import Finding
@@ -16,7 +16,16 @@ from capacity.analysis.finding import Finding
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
+__all__ = [
+    "COMPARES",
+    "analyse",
+    "applies",
+    "columns",
+    "document",
+    "expected",
+    "figures",
+    "residuals",
+]
 
 COMPARES = True
 

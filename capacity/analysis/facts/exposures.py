@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike
 from capacity.analysis.facts.schema import ExposureLaw, LawRatio
 from capacity.analysis.labels import apart
 from capacity.analysis.thresholds import DATA_CEILING
+from capacity.fitting import bounds, groups, intervals, ratios
 from capacity.fitting import fit as estimate
-from capacity.fitting import intervals, ratios
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS as LAWS
 from capacity.fitting.ratios import Mean
@@ -64,7 +64,8 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
-    if (told := len(set(e[r > 0]))) < FEWEST:
+    values, codes = groups.rounded(e)
+    if (told := groups.number(e[r > 0])) < FEWEST:
         return {
             "reason": f"{told} exposure values with R > 0, the law needs {FEWEST}",
             "unlearned": unlearned,
@@ -89,7 +90,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
         "unlearned": unlearned,
         "exposures": [float(e.min()), top],
         "r_max": float(r_max),
-        "r_at_most": float(y[e == top].mean()),
+        "r_at_most": float(y[codes == len(values) - 1].mean()),
     }
     for name in ("r_inf", "e0", "b", "e95"):
         low, high = ends[name]["low"], ends[name]["high"]
@@ -97,6 +98,8 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
             "value": best[name],
             "interval": None if low is None or high is None else [low, high],
         }
+    names = {"r_inf": "R_inf", "e0": "E0", "e95": "E95"}
+    out["bounds"] = bounds.told(fits[form], ends, names)
     search = fits[form].search
     held = compare.compare_forms(
         [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf

@@ -67,7 +67,8 @@ def analyse(
         for at, one in measured or nothing:
             if entry["quantity"] in OF_R and entry.get("of", "R") == "R":
                 one = one | _zero(one)
-            out.append(verdict(dict(entry), one, at=at, scale=scale))
+            knows = ["training (seeds)"] if one.get("interval") else []
+            out.append(verdict(dict(entry), {"knows": knows} | one, at=at, scale=scale))
     return out
 
 
@@ -179,6 +180,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "interval": None if alone else [low, min(most, high)],
             "why": "one model leaves no scatter of models" if alone else None,
             "method": "t over models",
+            "knows": ["models (sizes)"],
         }
     return [("", measured | {"remarks": remarks})]
 
@@ -336,7 +338,10 @@ def _matched(
     remark = f"{plural(len(models), 'model')} ({', '.join(models)}), {_seeds(pairs.seed.nunique())}"
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
-    return arm_ratio.told(arm_ratio.of_pairs(pairs, known)) | {"remarks": [remark]}
+    found = arm_ratio.told(arm_ratio.of_pairs(pairs, known))
+    if "pairs" in found.get("method", ""):
+        found["knows"] = ["models (sizes)", "training (seeds)"]
+    return found | {"remarks": [remark]}
 
 
 def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
