@@ -26,10 +26,23 @@ class NoLaw(TypedDict):
 
 
 class Crossing(TypedDict):
-    """Tokens per parameter at which a law has fallen to a level."""
+    """Tokens per parameter at which a law has fallen to a level. sources: what its interval knows
+    (`crossing.SOURCES`); scatter: their standard deviations in log t; dof: of Student's t."""
 
     t: float | None
     interval: list[float] | None
+    sources: list[str]
+    scatter: dict[str, float]
+    dof: float | None
+
+
+class PureError(TypedDict):
+    """Misfit of a law over the noise of replicates: F ratio, its degrees of freedom, and the chance
+    p of a larger one if there is none."""
+
+    ratio: float
+    dof: list[int]
+    p: float
 
 
 @final
