@@ -35,13 +35,13 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
         *told,
         *(_corpus_table(m) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
-        f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}: {m['memorized_people']:,.0f} people's "
-        "worth of values",
+        f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}:",
+        f"  {m['memorized_people']:,.0f} people's worth of values",
     ]
 
 
 def _by_attribute(m: dict[str, Any], of_corpus: bool) -> list[str]:
-    out = ["  attribute      bits   of   accuracy   spread over contexts (nats)"]
+    out = ["  attribute      bits   of   accuracy  guessing  spread over contexts (nats)"]
     n = m["people"]
     if m["log2_names"] is not None:
         out.append(
@@ -54,6 +54,7 @@ def _by_attribute(m: dict[str, Any], of_corpus: bool) -> list[str]:
         counted = of_corpus or name != "work_city"
         out.append(
             f"  {name[:12]:12s} {a['bits']:>6.2f}  {a['entropy_bits']:>5.2f}  {a['accuracy']:>7.1%}"
+            + f"   {_commonest(a):>6}"
             + (f"   {sd:.3f}" if sd is not None else "")
             + ("" if counted else "   (not counted)")
         )
@@ -61,8 +62,15 @@ def _by_attribute(m: dict[str, Any], of_corpus: bool) -> list[str]:
 
 
 def _guessing(m: dict[str, Any]) -> str:
-    known = m.get("accuracy_most_frequent")
-    return "" if known is None else f" (most frequent: {known:.1%})"
+    """What guessing gets, behind the mean accuracy."""
+    if "accuracy_most_frequent" not in m:
+        return " (guessing: not measured)"
+    return f" (guessing the commonest value {m['accuracy_most_frequent']:.1%})"
+
+
+def _commonest(a: dict[str, Any]) -> str:
+    level = a.get("accuracy_most_frequent")
+    return "-" if level is None else f"{level:.1%}"
 
 
 def _more(attributes: list) -> list[str]:
@@ -134,6 +142,41 @@ def _pair(bits: float, most: float) -> str:
     return f"{bits:>6.2f} of{most:>5.2f}"
 
 
+GUESSING = (
+    Field(
+        "accuracy_uniform",
+        FLOAT,
+        "fraction",
+        "accuracy of answering any value alike (from version 3 on)",
+        column="accuracy_uniform",
+        optional=True,
+    ),
+    Field(
+        "accuracy_most_frequent",
+        FLOAT,
+        "fraction",
+        "accuracy of always answering the most frequent value (of corpora, and from version 3 on)",
+        column="accuracy_most_frequent",
+        optional=True,
+    ),
+)
+GUESSING_ATTRIBUTE = (
+    Field(
+        "attributes.{attribute}.accuracy_uniform",
+        FLOAT,
+        "fraction",
+        "accuracy of answering any value of {attribute} alike (from version 3 on)",
+        optional=True,
+    ),
+    Field(
+        "attributes.{attribute}.accuracy_most_frequent",
+        FLOAT,
+        "fraction",
+        "accuracy of always answering the most frequent value of {attribute} (of corpora, and from "
+        "version 3 on)",
+        optional=True,
+    ),
+)
 CORPUS = (
     Field(
         "bits_uniform",
@@ -150,14 +193,6 @@ CORPUS = (
         "bits",
         "corpus: ceiling_bits if all values of an attribute were equally likely",
         column="ceiling_bits_uniform",
-        optional=True,
-    ),
-    Field(
-        "accuracy_most_frequent",
-        FLOAT,
-        "fraction",
-        "corpus: accuracy of always answering the most frequent value",
-        column="accuracy_most_frequent",
         optional=True,
     ),
     Field(
@@ -217,13 +252,6 @@ CORPUS_ATTRIBUTE = (
         optional=True,
     ),
     Field(
-        "attributes.{attribute}.accuracy_most_frequent",
-        FLOAT,
-        "fraction",
-        "accuracy of always answering the most frequent value of {attribute} (corpus)",
-        optional=True,
-    ),
-    Field(
         "attributes.{attribute}.unasked",
         INT,
         "people",
@@ -247,7 +275,7 @@ CORPUS_ATTRIBUTE = (
 )
 MEASURE = Measure(
     name="knowledge",
-    version=2,
+    version=3,
     data=("bios", "biod", "corpus"),
     held="bits",
     evaluated="bits",
@@ -334,6 +362,7 @@ MEASURE = Measure(
         Field("log2_values", FLOAT, "bits", "log2 of the number of possible values of a person"),
         Field("fraction_of_ceiling", FLOAT, "fraction", "bits / ceiling_bits", needed=True),
         Field("memorized_people", FLOAT, "people", "accuracy times people"),
+        *GUESSING,
         *CORPUS,
         *per_parameter(
             "bits_per_parameter",
@@ -389,6 +418,7 @@ MEASURE = Measure(
             "people who were asked for {attribute} (corpus)",
             optional=True,
         ),
+        *GUESSING_ATTRIBUTE,
         *CORPUS_ATTRIBUTE,
     ),
     describe=lines,

@@ -10,6 +10,9 @@ value is wrong.
 
 Counts of 3.3, appendix A.2, in people: extractable = 2 x the sum over held-out people of the mean
 accuracy over five attributes, the city of work excluded.
+
+Beside the accuracy stands what guessing answers of the same questions (`guesses`): a model that
+knows nobody and only how often values come reaches that.
 """
 
 from __future__ import annotations
@@ -224,6 +227,28 @@ def _padded(world: BiosWorld, question: Question) -> tuple[Tensor, Tensor]:
     return rows, ((target >= question.begin[:, None]) & (target < end[:, None])).float()
 
 
+def guesses(world: BiosWorld, taught: Tensor, asked: Tensor) -> dict[str, dict[str, float]]:
+    """By way of guessing and attribute, the part of the questions about the people asked that it
+    answers; taught, asked: people, int64.
+
+    uniform: every value of the list alike. most_frequent: always the value that most of all people
+    have, which the texts of the training show. most_frequent_taught: always the value that most
+    people of the fine-tuning have. Of values that come equally often the mean.
+    """
+    everybody = torch.arange(world.n_people, device=world.device)
+    out: dict[str, dict[str, float]] = {way: {} for way in declared.GUESSES}
+    for name in world.attributes:
+        value_N = world.values(name, everybody)
+        values = int(value_N.max()) + 1
+        share_V = torch.bincount(value_N[asked], minlength=values).double() / len(asked)
+        listed = world.sizes.get(name) or len(world.headquarters.unique())
+        out["uniform"][name] = 1 / listed
+        for way, known in (("most_frequent", everybody), ("most_frequent_taught", taught)):
+            count_V = torch.bincount(value_N[known], minlength=values)
+            out[way][name] = float(share_V[count_V == count_V.max()].mean())
+    return out
+
+
 def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: torch.dtype) -> dict:
     """Fine-tune a copy of the weights and ask; ready for the record. Accuracies are exact
     matches."""
@@ -238,6 +263,7 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
     most = config.measure.people
     accuracy: dict[str, dict[str, float]] = {}
     right: dict[str, np.ndarray] = {}  # of each held-out person, by attribute
+    guessed: dict[str, dict[str, float]] = {}
     for part, people in (("trained", learned_from), ("held_out", held_out)):
         asked = (
             people
@@ -245,6 +271,8 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
             else people[torch.linspace(0, len(people) - 1, most, device=people.device).long()]
         )
         accuracy[part] = {}
+        if part == "held_out":
+            guessed = guesses(world, learned_from, asked)
         for a, name in enumerate(world.attributes):
             _, hits = ask(
                 world.pieces,
@@ -278,4 +306,7 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
         },
         "extractable_people": 2 * mean["held_out"] * n,
     }
+    for way, by in guessed.items():
+        out[f"accuracy_{way}"] = float(np.mean([by[name] for name in counted]))
+        out[f"attributes_{way}"] = by
     return MEASURE.returns(out)

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,24 @@ def _summary(nats_TR: list[np.ndarray], hits_TR: list[np.ndarray], bits: float) 
     }
 
 
+def _guessing(value_R: Tensor, listed: int) -> dict[str, float]:
+    """What guessing answers of one attribute: any of the `listed` values alike, or always the one
+    that most of those asked have. value_R: their values, int64 [R] or rows [R, C]."""
+    _, count = value_R.unique(dim=0, return_counts=True)
+    return {
+        "accuracy_uniform": 1 / listed,
+        "accuracy_most_frequent": int(count.max()) / len(value_R),
+    }
+
+
+def _mean_guessing(attributes: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The same of all questions, of which each of these attributes has equally many."""
+    return {
+        key: float(np.mean([a[key] for a in attributes]))
+        for key in ("accuracy_uniform", "accuracy_most_frequent")
+    }
+
+
 def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
     """All numbers of bioS for one member, ready for its record."""
     data, draws = world.data, asking.draws
@@ -97,7 +115,10 @@ def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -
             if name in data.attribute_sizes
             else _place_bits(world)
         )
-        by_attribute[name] = _summary(nats, hits, bits)
+        listed = data.attribute_sizes.get(name) or len(world.headquarters.unique())
+        by_attribute[name] = _summary(nats, hits, bits) | _guessing(
+            world.values(name, person), listed
+        )
         if name != "work_city":
             total_R += np.mean(nats, axis=0)
             if name != "gender":
@@ -107,6 +128,7 @@ def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -
         sum(a["nats"] for name, a in by_attribute.items() if name != "work_city"),
     )
     n, n0, s0 = world.n_people, data.n_names, data.attribute_bits
+    counted = [a for name, a in by_attribute.items() if name not in ("gender", "work_city")]
     held = entropy.knowledge_bits(n, n0, p1, s0, p2)
     out = {
         "p1_nats": p1,
@@ -116,6 +138,7 @@ def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -
         "value_bits": n * (s0 - p2 / math.log(2)),
         "log2_names": math.log2(n0),
         "log2_values": s0,
+        **_mean_guessing(counted),
     }
     return _finish(
         out,
@@ -156,9 +179,11 @@ def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -
     p1, p2, p3 = float(p1_R.mean()), float(np.mean(whole)), float(np.mean(first_chunk))
     n, sizes = world.n_people, resolve.BiodResolved(d).sizes
     held = entropy.biod_bits(n, sizes, p1, p2, p3)
-    value_bits = d.chunks * math.log2(d.diversity)
+    value_bits, chunks_RKC = d.chunks * math.log2(d.diversity), world.chunks(person)
     by_attribute = {
-        f"ID {k + 1}": _summary([whole[k]], [hits[k]], value_bits) for k in range(d.attributes)
+        f"ID {k + 1}": _summary([whole[k]], [hits[k]], value_bits)
+        | _guessing(chunks_RKC[:, k], d.diversity**d.chunks)
+        for k in range(d.attributes)
     }
     out = {
         "p1_nats": p1,
@@ -171,6 +196,7 @@ def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -
         * entropy.diversity_bits(d.alphabet, d.length, d.diversity, p3),
         "log2_names": math.log2(d.n_names),
         "log2_values": d.attributes * value_bits,
+        **_mean_guessing(list(by_attribute.values())),
     }
     total_R = p1_R + np.sum(whole, axis=0)
     return _finish(
@@ -199,7 +225,8 @@ def measure_corpus(
     answers = corpus.answers(world, facts, person, asking)
     named, bits_R = answers.pop(None), np.zeros(len(people))
     p1 = float(named.nats.mean()) if named.who else None
-    by_attribute, values, uniform, correct, guessed = {}, 0.0, 0.0, [], []
+    by_attribute, values, uniform, correct = {}, 0.0, 0.0, []
+    guessed: dict[str, list[np.ndarray]] = {"accuracy_uniform": [], "accuracy_most_frequent": []}
     for name, about in facts.attributes.items():
         told = answers[name]
         if not told.who:  # of the people who were drawn nobody states it
@@ -210,7 +237,8 @@ def measure_corpus(
         by_attribute[name] = _of_corpus(facts, about, told, float(own.mean()))
         uniform += about.stating * by_attribute[name]["bits_uniform"]
         correct.append(told.correct)
-        guessed.append(np.full(len(told.who), about.most_frequent))
+        for key, each in guessed.items():
+            each.append(np.full(len(told.who), by_attribute[name][key]))
     name_bits = 0.0
     if n_names is not None and p1 is not None:
         bits_R[named.who] += math.log2(n_names) - named.nats / math.log(2)
@@ -236,7 +264,7 @@ def measure_corpus(
         "log2_values": sum(a["uniform_entropy_bits"] for a in by_attribute.values()),
         "bits_uniform": name_bits + uniform,
         "ceiling_bits_uniform": resolved.uniform_bits(n),
-        "accuracy_most_frequent": float(np.concatenate(guessed).mean()),
+        **{key: float(np.concatenate(each).mean()) for key, each in guessed.items()},
         "values": asked_for,
         "unasked_values": unasked,
         "unasked_fraction": unasked / asked_for,
@@ -269,6 +297,7 @@ def _of_corpus(facts: Facts, about: Attribute, told: corpus.Answers, bits: float
         "contexts": told.texts,
         "uniform_entropy_bits": about.uniform_bits,
         "bits_uniform": about.uniform_bits - out["nats"] / math.log(2),
+        "accuracy_uniform": 1 / max(1, len(about.counts)),
         "accuracy_most_frequent": about.most_frequent,
         "people": len(told.who),
         "unasked": about.having - about.stating,

@@ -18,7 +18,8 @@ Each entry is a mapping:
     models       ratio: peak (each arm's best model, the default) or matched (models that both arms
                  have)
     statistic    saturated_fraction: min (default) or mean over models
-    below        saturated_fraction: models with at most this R^max (default 1.8)
+    below_peak   saturated_fraction: models whose R^max is at most this part of the peak of R over
+                 the study's models of the same kind and exposures (default 0.9)
 
 and for a value that is not among the published ones, such as one of your own, instead of
 `published`:
@@ -45,7 +46,7 @@ QUANTITIES = {
     "peak_ratio": "largest R over models, one verdict per curve (arm of one N and one number of "
     "exposures)",
     "saturated_fraction": "R / R^max over the models that have room for their data (R^max at most "
-    "`below`)",
+    "`below_peak` of the study's own peak)",
     "ratio": "R of the arm `where` / R of the arm `against`, one verdict per pair of curves",
     "rising": "R at the most exposures / R at the fewest, same models, one verdict per arm and N",
     "accuracy": "share of attribute values that are reproduced exactly, one verdict per arm",
@@ -79,7 +80,7 @@ KEYS = (
     "of",
     "models",
     "statistic",
-    "below",
+    "below_peak",
     *OWN,
 )
 ONLY = {
@@ -87,9 +88,11 @@ ONLY = {
     "of": ("ratio", "rising"),
     "models": ("ratio",),
     "statistic": ("saturated_fraction",),
-    "below": ("saturated_fraction",),
+    "below_peak": ("saturated_fraction",),
 }  # entries that only some quantities take
-BELOW = 1.8  # 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max
+# 3.3, Result 1(b): every model with R^max <= 1.8 has R about R^max, where the peak of R is 2.
+# Models of another scale reach another peak, so the cut is that part of the peak.
+BELOW_PEAK = 0.9
 
 
 def check_expects(entries: Any) -> list[dict[str, Any]]:
@@ -166,7 +169,12 @@ def _defaults(quantity: str, entry: dict[str, Any], at: str) -> dict[str, Any]:
         out["models"] = _one_of(at, "models", entry.get("models", "peak"), ("peak", "matched"))
     if quantity == "saturated_fraction":
         out["statistic"] = _one_of(at, "statistic", entry.get("statistic", "min"), ("min", "mean"))
-        out["below"] = _number(at, "below", entry.get("below", BELOW))
+        part = out["below_peak"] = _number(at, "below_peak", entry.get("below_peak", BELOW_PEAK))
+        if not 0 < part <= 1:
+            raise ConfigError(
+                f"{at}: below_peak: {part:g}: expected a part of the study's own peak, above 0 and "
+                "at most 1"
+            )
     return out
 
 

@@ -6,7 +6,8 @@ A verdict compares the 95% interval of what was measured with the range that cou
 agrees       the interval lies within the range, its ends included
 differs      it lies wholly outside
 cannot tell  it reaches over an end of the range, or there is no interval, or the runs lack what the
-             question needs
+             question needs, or nothing was learned: an accuracy that is not shown to be more than
+             guessing gets, or an R that is not shown to be above 0, replicates nothing
 
 So agreement has to be shown, as in a test of equivalence by an interval (Schuirmann 1987, J.
 Pharmacokinet. Biopharm. 15, 657); that no difference was seen is no agreement. A true value outside
@@ -143,7 +144,7 @@ def decide(measured: Mapping[str, Any], ends: Sequence[float | None]) -> tuple[s
     which None is an open end.
 
     measured: value and interval; why, where there is no interval; lacks, where there is no value to
-    compare.
+    compare; unlearned, why it would be no agreement wherever the interval lies.
     """
     if measured.get("lacks"):
         return UNKNOWN, measured["lacks"]
@@ -154,6 +155,8 @@ def decide(measured: Mapping[str, Any], ends: Sequence[float | None]) -> tuple[s
     if interval is None:
         return UNKNOWN, f"the value lies {side} the range, but {measured['why']}"
     if low <= interval[0] and interval[1] <= high:
+        if measured.get("unlearned"):
+            return UNKNOWN, f"the interval lies within the range, but {measured['unlearned']}"
         return AGREES, "the interval lies within the range"
     if interval[1] < low or interval[0] > high:
         return DIFFERS, f"the interval lies {'below' if interval[1] < low else 'above'} the range"

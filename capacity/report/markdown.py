@@ -22,7 +22,7 @@ def render(document: Document, figures: Collection[str] = ()) -> str:
             lines += [f"![{caption}]({name}.png)", ""]
     for part in document.sections:
         lines += [f"## {part.title}", ""]
-        lines += [line for block in part.blocks for line in (*_block(block), "")]
+        lines += [line for block in part.blocks for line in (*block_lines(block), "")]
     flags = [flag for flag in document.flags if flag.runs]
     if flags:
         columns = [
@@ -45,7 +45,8 @@ def render(document: Document, figures: Collection[str] = ()) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _block(block: Block) -> list[str]:
+def block_lines(block: Block) -> list[str]:
+    """One block of a section."""
     match block:
         case Table():
             return table.markdown(block)

@@ -30,7 +30,7 @@ from capacity.analysis.residuals import Residuals, points
 from capacity.analysis.table_checks import shown_rising
 from capacity.base.files import csv, plain
 from capacity.fitting.statistics import LEVEL
-from capacity.published.expects import BELOW
+from capacity.published.expects import BELOW_PEAK
 
 if TYPE_CHECKING:
     from capacity.config import Config
@@ -59,8 +59,10 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """
     runs = reading.prepare(table, study.best_over)
     numbers = fit(runs, study, options)
-    shown = runs.drop(columns=[c for c in runs if c.startswith(reading.AXIS) or c == "amount"])
-    tables = {"shapes.csv": pd.DataFrame(numbers["arms"]), "runs.csv": shown}
+    within = [c for c in runs if c.startswith(reading.AXIS) or c == "amount"]
+    shown = runs.drop(columns=[*within, *reading.unmeasured(runs)])
+    shapes = pd.DataFrame(numbers["arms"])
+    tables = {"shapes.csv": shapes.drop(columns=reading.unmeasured(shapes)), "runs.csv": shown}
     return Finding(KIND, FILE, cast(dict[str, Any], numbers), tables, data=runs)
 
 
@@ -70,7 +72,8 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
     best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
     basis = verdicts.Basis(runs, table, pooled, options)
     boot = {"n_boot": options.bootstraps, "seed": options.seed}
-    inputs = csv(runs[[*reading.INPUTS, "extraction_accuracy"]])
+    asked = [c for c in reading.OPTIONAL if c not in reading.unmeasured(runs)]
+    inputs = csv(runs[[*reading.INPUTS, *asked]])
     numbers = head(KIND, SCHEMA, study.name, hashlib.sha256(inputs).hexdigest()) | {
         "question": study.question,
         "scale": study.scale,
@@ -116,13 +119,13 @@ def _counts(runs: Frame, table: Frame) -> dict[str, int]:
 
 def _data_limited(table: Frame) -> DataLimited:
     """Arms whose data are few enough to be held whole (3.3, Result 1(b))."""
-    small = table[(table.r_max <= BELOW) & (table.seeds > 0)]
+    small = table[(table.r_max <= BELOW_PEAK * verdicts.peak_of_kind(table)) & (table.seeds > 0)]
     lowest = None
     if len(small):
         row = small.loc[small.fraction.idxmin()]
         lowest = f"{row.label}, {row.curve_name}"
     return {
-        "below": BELOW,
+        "below_peak": BELOW_PEAK,
         "arms": len(small),
         "min": small.fraction.min(),
         "mean": small.fraction.mean(),

@@ -65,6 +65,8 @@ def _arm(arm: Any, mine: Frame) -> dict[str, Any]:
         "accuracy_sd": used.accuracy.std(),
         "extraction_accuracy": used.extraction_accuracy.mean(),
         "extraction_accuracy_sd": used.extraction_accuracy.std(),
+        "accuracy_guess": used.accuracy_guess.mean(),
+        "extraction_accuracy_guess": used.extraction_accuracy_guess.mean(),
         "bits": used.bits.mean(),
         "exposures_counted": used.exposures_mean.mean(),
         "best": "; ".join(dict.fromkeys(used.tried)) if n else "",

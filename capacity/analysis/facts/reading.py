@@ -39,6 +39,18 @@ NUMBERS = [
     "steps",
     "tokens",
 ]
+# columns that older records, and runs that were asked no questions, do not have
+EXTRACTION = "extraction_accuracy"
+GUESSES = {
+    "accuracy": ["accuracy_uniform", "accuracy_most_frequent"],
+    EXTRACTION: [
+        "extraction_uniform",
+        "extraction_most_frequent",
+        "extraction_most_frequent_taught",
+    ],
+}  # of an accuracy, what ways of guessing get
+GUESS = {number: f"{number}_guess" for number in GUESSES}  # of an accuracy, the best of them
+OPTIONAL = [EXTRACTION, *(c for some in GUESSES.values() for c in some)]
 INPUTS = ["run_id", "label", "status", "kind", *NUMBERS]
 POSITIVE = ("parameters_total", "parameters_paper", "ceiling_bits", "exposures")
 AXIS = "axis "  # before the name of a setting: the column of its plain values
@@ -63,13 +75,18 @@ class _Axes:
 def check(table: Frame) -> Frame:
     """The table sorted by run_id with numbers as floats, or ValueError: one line that says why it
     cannot be analysed."""
-    numbers = [*NUMBERS, "extraction_accuracy"]
+    numbers = [*NUMBERS, *OPTIONAL]
     table = checked(table, INPUTS, numbers, "analyse")
-    if "extraction_accuracy" not in table:
-        table = table.assign(extraction_accuracy=math.nan)
+    table = table.assign(**{c: math.nan for c in OPTIONAL if c not in table})
     table = table.assign(**{c: table[c].astype(float) for c in numbers})
     check_numbers(table, ("bits", "bits_se", *POSITIVE), POSITIVE)
     return table
+
+
+def unmeasured(runs: Frame) -> list[str]:
+    """Columns of what guessing gets that no run has; runs: of `prepare`, or `arms.arms`."""
+    names = (*(c for some in GUESSES.values() for c in some), *GUESS.values())
+    return [c for c in names if c in runs and runs[c].isna().all()]
 
 
 def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
@@ -99,6 +116,8 @@ def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
     runs["r_total"] = runs.bits / runs.parameters_total
     runs["r_max"] = runs.ceiling_bits / runs.parameters_paper
     runs["fraction"] = runs.bits / runs.ceiling_bits
+    for number, ways in GUESSES.items():
+        runs[GUESS[number]] = runs[ways].max(axis=1)
     best = [c for c in best_over if c in axes.varied]
     tried = labels.tuples(settings, best)
     runs["tried"] = [_tried(best, row) for row in tried]

@@ -39,6 +39,8 @@ class Arm(TypedDict):
     accuracy_sd: float | None
     extraction_accuracy: float | None
     extraction_accuracy_sd: float | None
+    accuracy_guess: float | None  # what the best way of guessing gets; None: not measured
+    extraction_accuracy_guess: float | None
     bits: float | None
     exposures_counted: float | None
     best: str  # settings of `best_over` that were chosen
@@ -161,9 +163,10 @@ class NoiseOf(TypedDict):
 
 
 class DataLimited(TypedDict):
-    """Arms whose data are small enough (R^max <= below) to be held whole."""
+    """Arms whose data are few enough to be held whole: R^max is at most below_peak of the largest R
+    over models and people of their kind and exposures."""
 
-    below: float
+    below_peak: float
     arms: int
     min: float | None  # of R / R^max
     mean: float | None

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis import labels, pairing
-from capacity.analysis.facts import arms, peaks
+from capacity.analysis.facts import arms, guessing, peaks
+from capacity.analysis.facts.guessing import WORDS, Measured
 from capacity.analysis.facts.reading import AXIS
 from capacity.analysis.facts.schema import Column, Frame
 from capacity.analysis.finding import Options
@@ -26,11 +27,11 @@ from capacity.fitting.statistics import student, t_interval
 from capacity.published.expects import NUMBERS
 from capacity.published.values import verdict
 
-ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
 FEW_PAIRS = 3  # below, the noise of seeds decides instead of the scatter of pairs of models
 
+OF_R = ("peak_ratio", "saturated_fraction", "ratio", "rising")  # quantities that are made of R
+
 Entry = Mapping[str, Any]  # of `expects.check_expects`
-Measured = dict[str, Any]  # as `published.values.decide` takes it
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def judge(
         measured = _MEASURE[entry["quantity"]](entry, basis)
         nothing = [("", _lacking("no finished run of this study is what it asks for"))]
         for at, one in measured or nothing:
+            if entry["quantity"] in OF_R and entry.get("of", "R") == "R":
+                one = one | _zero(one)
             out.append(verdict(dict(entry), one, at=at, scale=scale))
     return out
 
@@ -80,6 +83,21 @@ def matches(frame: Frame, where: Mapping[str, Any]) -> np.ndarray:
         allowed = {labels.plain(v) for v in (wanted if isinstance(wanted, list) else [wanted])}
         keep &= np.array([labels.plain(v) in allowed for v in frame[column]])
     return keep
+
+
+def peak_of_kind(table: Frame) -> Column:
+    """Of each arm the largest R over the arms of its kind and exposures, of whatever size and
+    people; table: of `arms.arms`."""
+    return table.r.where(table.seeds > 0).groupby(table.arm_name).transform("max")
+
+
+def _zero(measured: Measured) -> Measured:
+    """Why R, or a ratio of it, is not shown to be above 0; nothing where it is."""
+    if measured["interval"] is None or measured["interval"][0] > 0:
+        return {}
+    return {
+        "unlearned": "R is not shown to be above 0: an arm that learned nothing replicates nothing"
+    }
 
 
 def _lacking(why: str) -> Measured:
@@ -135,13 +153,17 @@ def _from_peak(top: Mapping[str, Any]) -> Measured:
 
 def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
     mine = basis.arms_of(basis.chosen(entry["where"]))
-    room = mine[mine.r_max <= entry["below"]]
+    part = entry["below_peak"]
+    cut = part * peak_of_kind(basis.table)[mine.index]
+    room = mine[mine.r_max <= cut]
+    which = f"R^max <= {part:g} of the peak ({' or '.join(f'{c:.3g}' for c in sorted(set(cut)))})"
     if room.empty:
-        return [("", _lacking(f"no finished model has R^max of at most {entry['below']:g}"))]
+        return [("", _lacking(f"no finished model has {which}"))]
     lowest = room.loc[room.fraction.idxmin()]
     remarks = [
-        f"{len(room)} models with R^max <= {entry['below']:g}; the lowest is {lowest.label} "
-        f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}"
+        f"{len(room)} models with {which}; the lowest is {lowest.label} "
+        f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}",
+        *_near_the_cut(part, mine, basis),
     ]
     if entry["statistic"] == "min":
         bottom = basis.extreme(room, "fraction", -1)
@@ -153,14 +175,30 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
         }
     else:
         low, high = t_interval(room.fraction)
-        alone = math.isnan(low)
+        alone, most = math.isnan(low), max(1.0, float(room.fraction.mean()))  # no model holds more
         measured = {
             "value": float(room.fraction.mean()),
-            "interval": None if alone else [low, high],
+            "interval": None if alone else [low, min(most, high)],
             "why": "one model leaves no scatter of models" if alone else None,
             "method": "t over models",
         }
     return [("", measured | {"remarks": remarks})]
+
+
+def _near_the_cut(part: float, mine: Frame, basis: Basis) -> list[str]:
+    """Models that the interval of the peak leaves on either side of the cut, in words."""
+    near = []
+    for name, members in mine.groupby("arm_name", sort=False):
+        top = basis.extreme(basis.table[(basis.table.arm_name == name) & (basis.table.seeds > 0)])
+        if top and top["interval"]:
+            low, high = (part * end for end in top["interval"])
+            near += list(members[(members.r_max > low) & (members.r_max <= high)].itertuples())
+    if not near:
+        return []
+    told = ", ".join(
+        f"{one.label} ({one.curve_name}), R^max {one.r_max:.2f}, {one.fraction:.1%}" for one in near
+    )
+    return [f"the interval of the peak leaves open on which side of the cut these are: {told}"]
 
 
 # --- of pairs of curves
@@ -237,7 +275,8 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
         noise = arms.noise(pd.concat([upper, lower]).drop_duplicates("run_id"), number)
     if models != "peak":
         over_seeds = models == "same"
-        return _matched(upper, lower, number, over_seeds, (basis.table, noise))
+        measured = _matched(upper, lower, number, over_seeds, (basis.table, noise))
+        return guessing.of_ratio(measured, NUMBERS[of], [upper, lower], noise)
     tops = [_top(basis.arms_of(used), number) for used in (upper, lower)]
     if any(top is None for top in tops):
         return _lacking(f"{number} was not measured")
@@ -254,7 +293,9 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
                 f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is "
                 f"a lower bound"
             )
-    return peaks.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
+    measured = peaks.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
+    sides = [rows[rows.arm == top.arm] for rows, top in ((upper, a), (lower, b))]
+    return guessing.of_ratio(measured, NUMBERS[of], sides, noise)
 
 
 def _top(table: Frame, number: str) -> Any:
@@ -351,9 +392,10 @@ def alike(runs: Frame, more: Sequence[str] = ()) -> list[tuple[tuple, Frame]]:
 
 
 def _share(
-    number: str, name: str, most: float = 1.0
+    number: str, name: str, most: float = 1.0, guessed: Sequence[str] = ()
 ) -> Callable[[Entry, Basis], list[tuple[str, Measured]]]:
-    """A verdict per arm on a share between 0 and `most`."""
+    """A verdict per arm on a share between 0 and `most`; guessed: accuracies that must be shown to
+    be more than guessing gets."""
 
     def measure(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
         used = basis.chosen(entry["where"])
@@ -365,40 +407,22 @@ def _share(
         noise, out = arms.noise(basis.runs, number), []
         for _, rows in known.groupby("arm", sort=False):
             first = rows.iloc[0]
-            measured = _mean_of_seeds(rows[number], noise, most)
+            measured = guessing.mean_of_seeds(rows[number], noise, (0.0, most))
+            for one in guessed:
+                own = arms.noise(basis.runs, one)
+                measured = guessing.beside(measured, guessing.level(rows, one, own, WORDS[one]))
             out.append((f"{first.curve_name}, {first.label}", measured))
         return out
 
     return measure
 
 
-def _mean_of_seeds(values: Column, noise: arms.Noise, most: float) -> Measured:
-    """The mean over seeds as a measured value, its interval from its own seeds, or where these are
-    two or one from the noise pooled over all arms of the study (of the noisier class): shares near
-    0 or 1 scatter less. It ends where a share does."""
-    out = {
-        "value": float(values.mean()),
-        "interval": None,
-        "remarks": [_seeds(len(values))],
-        "why": peaks.ONE_SEED,
-        "method": "t over seeds, pooled noise",
-    }
-    if len(values) >= ENOUGH_SEEDS:
-        sd, dof, out["method"] = float(values.std()), len(values) - 1, "t over seeds"
-    elif noise:
-        sd, dof = max(noise.values())
-        sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
-    else:
-        return out
-    half = float(student(dof)) * sd / math.sqrt(len(values))
-    return out | {"interval": [max(0.0, out["value"] - half), min(most, out["value"] + half)]}
-
-
 def _extractable_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
     runs = basis.runs
     share = runs.extraction_accuracy / runs.accuracy.where(runs.accuracy > 0)
     known = Basis(runs.assign(extractable=share), basis.table, basis.noise, basis.options)
-    return _share("extractable", "extraction", math.inf)(entry, known)
+    both = ("extraction_accuracy", "accuracy")
+    return _share("extractable", "extraction", math.inf, both)(entry, known)
 
 
 _MEASURE: dict[str, Callable[[Entry, Basis], list[tuple[str, Measured]]]] = {
@@ -406,7 +430,7 @@ _MEASURE: dict[str, Callable[[Entry, Basis], list[tuple[str, Measured]]]] = {
     "saturated_fraction": _saturated_fraction,
     "ratio": _ratio,
     "rising": _rising,
-    "accuracy": _share("accuracy", "accuracy"),
-    "extraction": _share("extraction_accuracy", "extraction"),
+    "accuracy": _share("accuracy", "accuracy", guessed=["accuracy"]),
+    "extraction": _share("extraction_accuracy", "extraction", guessed=["extraction_accuracy"]),
     "extractable_fraction": _extractable_fraction,
 }

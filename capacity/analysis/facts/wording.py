@@ -100,7 +100,7 @@ _RUN_COLUMNS = [
     RunColumn(
         "accuracy_most_frequent",
         "most frequent",
-        "accuracy of always answering the most frequent value (corpora)",
+        "accuracy of always answering the most frequent value",
         main=True,
     ),
     RunColumn(
@@ -119,6 +119,11 @@ _RUN_COLUMNS = [
         "extraction_accuracy",
         "extraction",
         "part of the questions about held-out people answered exactly",
+    ),
+    RunColumn(
+        "extraction_most_frequent",
+        "most frequent",
+        "part of these questions that the value of most people answers",
     ),
 ]
 
@@ -285,11 +290,12 @@ def _name(law: ExposureLaw) -> str:
 def _arms(fit: Fit) -> list[Block]:
     arms, rows, last = fit["arms"], [], None
     asked = any(arm["extraction_accuracy"] is not None for arm in arms)
+    guessed = any(arm["accuracy_guess"] is not None for arm in arms)
     for arm in arms[:MOST_ARMS]:
         if arm["curve"] != last:
             rows.append([arm["curve_name"]])
         last = arm["curve"]
-        rows.append(_arm(arm, asked))
+        rows.append(_arm(arm, guessed, asked))
     heads = [
         Column("model", "layers x width, and what tells models of one size apart", right=False),
         Column("P", "parameters without the rows of unused tokens"),
@@ -298,8 +304,13 @@ def _arms(fit: Fit) -> list[Block]:
         Column("R", "learned bits / P, mean over seeds"),
         Column("± sd", "over seeds", detail=True),
         Column("R/R^max", "part of the data's bits that is learned"),
+        *[
+            Column("extraction", "of questions about held-out people", detail=True),
+            Column("guessing", "part of these questions that guessing gets", detail=True),
+        ]
+        * asked,
         Column("accuracy", "part of the values written exactly", detail=True),
-        *[Column("extraction", "of questions about held-out people", detail=True)] * asked,
+        *[Column("guessing values", "part of them that guessing gets", detail=True)] * guessed,
         Column("R total", "learned bits per parameter of all", detail=True),
         Column("95% of R", "Student's t over the arm's own seeds", detail=True),
         Column("", right=False),
@@ -310,7 +321,7 @@ def _arms(fit: Fit) -> list[Block]:
     return [Table(heads, rows, key=key, name="arms", marks=dict(MARKS.values()))]
 
 
-def _arm(arm: Arm, asked: bool) -> list[str]:
+def _arm(arm: Arm, guessed: bool, asked: bool) -> list[str]:
     low, high = arm["r_low"], arm["r_high"]
     return [
         arm["label"],
@@ -320,8 +331,9 @@ def _arm(arm: Arm, asked: bool) -> list[str]:
         digits(arm["r"]),
         digits(arm["r_sd"], 2),
         percent(arm["fraction"]),
+        *[percent(arm["extraction_accuracy"]), percent(arm["extraction_accuracy_guess"])] * asked,
         percent(arm["accuracy"]),
-        *[percent(arm["extraction_accuracy"])] * asked,
+        *[percent(arm["accuracy_guess"])] * guessed,
         digits(arm["r_total"]),
         DASH if low is None or high is None else ends([low, high]),
         "".join(mark for key, (mark, _) in MARKS.items() if arm[key]),
@@ -358,9 +370,9 @@ def _peaks(fit: Fit) -> list[Block]:
     if small["arms"]:
         blocks.append(
             Text(
-                f"Of {plural(small['arms'], 'arm')} with R^max <= {small['below']:g}, R/R^max is "
-                f"at least {percent(small['min'])} ({small['lowest']}), on average "
-                f"{percent(small['mean'])}."
+                f"Of {plural(small['arms'], 'arm')} whose R^max is at most "
+                f"{small['below_peak']:g} of the peak, R/R^max is at least "
+                f"{percent(small['min'])} ({small['lowest']}), on average {percent(small['mean'])}."
             )
         )
     return blocks

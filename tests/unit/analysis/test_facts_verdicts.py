@@ -69,7 +69,7 @@ def test_models_with_room_must_hold_their_data():
     rows = grid(people=(800, 2400))
     kept = verdict_of(rows, quantity="saturated_fraction", range=[0.95, None])
     assert kept["verdict"] == "agrees" and kept["measured"] == pytest.approx(0.984, abs=0.005)
-    assert "4 models with R^max <= 1.8" in kept["remarks"][0]
+    assert "4 models with R^max <= 0.9 of the peak (1.81)" in kept["remarks"][0]
     poor = [
         row
         | {"bits": row["bits"] * (0.8 if row["label"] == "2x48" and row["n_people"] == 800 else 1)}
@@ -79,8 +79,11 @@ def test_models_with_room_must_hold_their_data():
     assert lost["verdict"] == "differs" and "the lowest is 2x48 (N = 800)" in lost["remarks"][0]
     mean = verdict_of(poor, quantity="saturated_fraction", range=[0.5, None], statistic="mean")
     assert mean["verdict"] == "agrees" and mean["measured"] == pytest.approx(0.94, abs=0.01)
-    none = verdict_of(rows, quantity="saturated_fraction", range=[0.95, None], below=0.1)
-    assert none["verdict"] == "cannot tell" and "R^max of at most 0.1" in none["reason"]
+    none = verdict_of(rows, quantity="saturated_fraction", range=[0.95, None], below_peak=0.1)
+    assert (
+        none["verdict"] == "cannot tell"
+        and "no finished model has R^max <= 0.1 of the peak (0.201)" in none["reason"]
+    )
 
 
 @pytest.mark.parametrize("models", ["peak", "matched"])
@@ -159,9 +162,10 @@ def test_junk_that_leaves_nothing_is_a_ratio_near_zero_also_below_it():
         "range": [None, 0.1],
     }
     clean = grid(people=(2400,), noise=0.01)
-    for r in (0.05, -0.02):
+    for r, verdict in ((0.05, "agrees"), (-0.02, "cannot tell")):
         found = verdict_of(clean + grid(people=(2400,), r=r, noise=0.1, draw=3, **junk), **asked)
-        assert found["verdict"] == "agrees" and found["measured"] == pytest.approx(r / 2, abs=0.01)
+        assert found["verdict"] == verdict and found["measured"] == pytest.approx(r / 2, abs=0.01)
+    assert "an arm that learned nothing replicates nothing" in found["reason"]
     back = verdict_of(
         clean + grid(people=(2400,), r=-0.02, noise=0.1, draw=3, **junk),
         quantity="ratio",
@@ -255,10 +259,26 @@ def test_more_exposures_hold_more():
     assert flat["verdict"] == "cannot tell" and "two numbers of exposures" in flat["reason"]
 
 
+GUESSED = {
+    "accuracy_uniform": 0.02,
+    "accuracy_most_frequent": 0.04,
+    "extraction_uniform": 0.02,
+    "extraction_most_frequent": 0.04,
+    "extraction_most_frequent_taught": 0.03,
+}
+
+
 def test_accuracies_and_questions():
     def asked(biographies, share, seed):
         row = run("2x32", seed, 9.0, **{"data.biographies": biographies})
-        return row | {"extraction_accuracy": share + 0.01 * seed, "accuracy": 0.99 - 0.002 * seed}
+        return (
+            row
+            | GUESSED
+            | {
+                "extraction_accuracy": share + 0.01 * seed,
+                "accuracy": 0.99 - 0.002 * seed,
+            }
+        )
 
     rows = [asked(b, share, seed) for b, share in ((1, 0.09), (5, 0.95)) for seed in (0, 1, 2)]
     single = verdict_of(rows, quantity="extraction", where={"data.biographies": 1}, range=[0, 0.2])
@@ -341,7 +361,12 @@ def test_null_in_where_stands_for_an_empty_setting():
         ({"where": {"data.people": 1}}, ["data.people", "did you mean"]),
         ({"where": {"seed": {}}}, ["seed: {}: expected a value"]),
         ({"where": [1]}, ["expected a mapping"]),
-        ({"below": 1}, ["below: only for quantity saturated_fraction"]),
+        ({"below_peak": 0.8}, ["below_peak: only for quantity saturated_fraction"]),
+        (
+            {"quantity": "saturated_fraction", "below_peak": 1.8},
+            ["below_peak: 1.8", "at most 1"],
+        ),
+        ({"below": 0.32}, ["below: no such entry", "did you mean below_peak?"]),
         ({"value": "two"}, ["value: 'two': expected a number"]),
         ({"note": 3}, ["note: 3: expected text"]),
     ],
@@ -362,9 +387,9 @@ def test_expectations_get_their_defaults_and_need_names_of_their_own():
     )
     assert full[0]["where"] == {} and full[1]["models"] == "peak" and full[1]["of"] == "R"
     assert full[1]["range"] == pytest.approx([0.45, 0.55]) and (
-        full[2]["below"],
+        full[2]["below_peak"],
         full[2]["statistic"],
-    ) == (1.8, "min")
+    ) == (0.9, "min")
     with pytest.raises(ConfigError, match="two entries of this name"):
         check_expects([entry(), entry()])
     with pytest.raises(ConfigError, match="a list of mappings"):

@@ -150,9 +150,15 @@ def test_a_range_is_the_interval_and_its_margin_or_what_was_judged():
     assert mean.range == pytest.approx(
         (3.34 * 0.95, 3.68 * 1.05)
     ) and stated.range == pytest.approx((3.642 * 0.95, 3.642 * 1.05))
-    assert published.get("physics33/data_that_fit").range == (0.95, None) and published.get(
+    assert published.get("physics33/data_that_fit").range == (0.95, 1.0) and published.get(
         "physics33/no_mlp_100"
-    ).range == (None, 0.7)
+    ).range == (0.35, 0.7)
+
+
+def test_no_range_is_open_to_one_side():
+    """What lies beyond an open end would be called a replication however far it is."""
+    for value in published.values().values():
+        assert value.constants or None not in (value.range or (None,)), value.id
     below_zero = published._value(
         {
             "id": "x",

@@ -297,16 +297,20 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
     else:
         found = measures["knowledge"]
         names = ("bits", "ceiling_bits", "p1_nats", "p2_nats", "accuracy")
+        names += ("accuracy_uniform", "accuracy_most_frequent")
         expected = {name: found[name] for name in names} | {
             "bits_se": found["bits_se_over_people"],
             "bits_per_parameter": found["bits"] / parameters["paper"],
         }
         if kind == "corpus":
-            names = ("bits_uniform", "ceiling_bits_uniform", "accuracy_most_frequent")
+            names = ("bits_uniform", "ceiling_bits_uniform")
             names += ("values", "unasked_values", "unasked_fraction")
             expected |= {name: found[name] for name in names}
         if kind == "bios":
-            expected["extraction_accuracy"] = measures["extraction"]["accuracy"]
+            asked = measures["extraction"]
+            expected["extraction_accuracy"] = asked["accuracy"]
+            for way in ("uniform", "most_frequent", "most_frequent_taught"):
+                expected[f"extraction_{way}"] = asked[f"accuracy_{way}"]
     assert run.summary.pop("status") == "finished"
     assert run.summary == pytest.approx(expected, rel=1e-12)
 

@@ -1,0 +1,84 @@
+"""Accuracies of arms beside what guessing gets of the same questions: a model that knows nobody and
+only how often values come has the accuracy of always answering the commonest one, so an accuracy
+that is not shown to be above that replicates nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from capacity.analysis.facts import arms, peaks
+from capacity.analysis.facts.reading import GUESS, GUESSES
+from capacity.analysis.facts.schema import Column, Frame
+from capacity.base.words import plural
+from capacity.fitting.statistics import student
+
+ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
+WORDS = {"accuracy": "accuracy", "extraction_accuracy": "extraction"}  # of accuracies
+
+Measured = dict[str, Any]  # as `published.values.decide` takes it
+
+
+def mean_of_seeds(values: Column, noise: arms.Noise, span: tuple[float, float]) -> Measured:
+    """The mean over seeds as a measured value, its interval from its own seeds, or where these are
+    two or one from the noise pooled over all arms of the study (of the noisier class): shares near
+    0 or 1 scatter less. It ends where the span of possible values does."""
+    out = {
+        "value": float(values.mean()),
+        "interval": None,
+        "remarks": [plural(len(values), "seed")],
+        "why": peaks.ONE_SEED,
+        "method": "t over seeds, pooled noise",
+    }
+    if len(values) >= ENOUGH_SEEDS:
+        sd, dof, out["method"] = float(values.std()), len(values) - 1, "t over seeds"
+    elif noise:
+        sd, dof = max(noise.values())
+        sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
+    else:
+        return out
+    half = float(student(dof)) * sd / math.sqrt(len(values))
+    ends = [max(span[0], out["value"] - half), min(span[1], out["value"] + half)]
+    return out | {"interval": ends}
+
+
+def level(rows: Frame, number: str, noise: arms.Noise, name: str) -> Measured:
+    """What guessing gets of the questions that this accuracy is of, beside it, and why the accuracy
+    is not shown to be more, if so. rows: runs of an arm."""
+    at = GUESS[number]
+    if rows[at].isna().any():
+        why = f"what guessing gets of {name} was not measured (capacity measure adds it)"
+        return {"unlearned": why, "remarks": [why]}
+    level, uniform = rows[at].mean(), rows[GUESSES[number][0]].mean()
+    told = f"of {name} guessing gets {uniform:.1%} (any value alike), {level:.1%} (the commonest)"
+    above = mean_of_seeds(rows[number] - rows[at], noise, (-math.inf, math.inf))["interval"]
+    if above is not None and above[0] > 0:
+        return {"remarks": [told]}
+    why = f"{name} is not above what guessing the commonest value gets ({level:.1%})"
+    if rows[number].mean() > level:
+        why = f"{name} is not shown to be above what guessing gets ({level:.1%})"
+    return {"unlearned": why, "remarks": [told]}
+
+
+def beside(measured: Measured, *more: Measured) -> Measured:
+    """measured with the remarks of the others, and the first reason why it is no agreement."""
+    why = next((one["unlearned"] for one in more if "unlearned" in one), None)
+    remarks = [r for one in (measured, *more) for r in one.get("remarks", [])]
+    return (
+        measured | {"remarks": list(dict.fromkeys(remarks))} | ({"unlearned": why} if why else {})
+    )
+
+
+def of_ratio(
+    measured: Measured, number: str, sides: Sequence[Frame], noise: arms.Noise
+) -> Measured:
+    """A ratio of accuracies beside what guessing gets in both arms: where one of them only guesses,
+    the ratio is one to guessing."""
+    if number not in GUESS or "lacks" in measured:
+        return measured
+    known = [rows[rows[number].notna()] for rows in sides]
+    names = [f"{WORDS[number]} of {rows.iloc[0].curve_name}" for rows in known]
+    pairs = zip(known, names, strict=True)
+    return beside(measured, *(level(rows, number, noise, name) for rows, name in pairs))
