@@ -43,6 +43,7 @@ WORDS = {
 }
 # Of the steepest slope of the law in log t, below which runs do not tell where it falls.
 MOVING = 0.2
+CONSTANTS = 3  # of a sigmoid
 # Columns of settings that do not set runs apart as another set-up: the size of the data, which the
 # law is about, and what names text and split.
 NOT_SETUP = ("data.n_sequences", "data.tokens_per_parameter", "data.n_reference", "data.load")
@@ -52,8 +53,7 @@ SETUP = ("model.", "train.", "data.vocab_size", "data.seq_len", "data.n_held_out
 def groups(targets: Frame) -> dict[str, np.ndarray]:
     """Codes of the group that each run belongs to, by source; those of splits are within texts, of
     texts over set-ups."""
-    text = targets.pool.astype(str).to_numpy()
-    split = targets["data.split_seed"].astype(str).to_numpy()
+    text, split = (_column(targets, name) for name in ("pool", "data.split_seed"))
     columns = sorted(
         column
         for column in targets
@@ -65,6 +65,33 @@ def groups(targets: Frame) -> dict[str, np.ndarray]:
         "text": _codes(text),
         "set-up": _codes(setup if columns else [""] * len(targets)),
     }
+
+
+def _column(targets: Frame, name: str) -> np.ndarray:
+    """A column as text; of a table without it all runs are alike."""
+    return targets[name].astype(str).to_numpy() if name in targets else np.full(len(targets), "")
+
+
+def setups(targets: Frame, known: dict[str, np.ndarray]) -> list[tuple[str, Frame]]:
+    """Name and runs of each set-up, in the order of codes: the label, and the settings by which
+    those of one label differ."""
+    parts = [targets[known["set-up"] == code] for code in range(int(known["set-up"].max()) + 1)]
+    labels = [str(part.label.iloc[0]) for part in parts]
+    out = []
+    for label, part in zip(labels, parts, strict=True):
+        same = targets[targets.label == label]
+        apart = [
+            f"{column.split('.')[1]} {part[column].iloc[0]:g}"
+            if isinstance(part[column].iloc[0], float)
+            else f"{column.split('.')[1]} {part[column].iloc[0]}"
+            for column in same
+            if labels.count(label) > 1
+            and column.startswith(SETUP)
+            and column not in NOT_SETUP
+            and same[column].astype(str).nunique() > 1
+        ]
+        out.append((", ".join([label, *apart]), part))
+    return out
 
 
 def _codes(names: Any) -> np.ndarray:
@@ -81,7 +108,14 @@ def of(
     fallen to `level`: t, 95% interval or None, sources that it knows, their standard deviations in
     log t, degrees of freedom. known: of `groups`."""
     value = at(level, *fitted.theta)
-    none: Crossing = {"t": value, "interval": None, "sources": [], "scatter": {}, "dof": None}
+    none: Crossing = {
+        "t": value,
+        "interval": None,
+        "over_runs": None,
+        "sources": [],
+        "scatter": {},
+        "dof": None,
+    }
     if value is None:
         return none
     t = np.asarray(fitted.points.x["tokens_per_parameter"], float)
@@ -115,10 +149,56 @@ def _interval(
     return {
         "t": value,
         "interval": [value * math.exp(-reach), value * math.exp(min(reach, 700.0))],
+        "over_runs": None,
         "sources": names,
         "scatter": {name: float(np.sqrt(v)) for name, v in zip(names, variances, strict=True)},
         "dof": float(dof),
     }
+
+
+def by_setup(
+    fitted: estimate.Fit,
+    at: Callable[..., float | None],
+    level: float,
+    known: dict[str, np.ndarray],
+) -> dict[int, Crossing]:
+    """The same of each set-up: the curve is that of all, and each set-up shifts it along log t by
+    its own amount. Their intervals know the sources but the set-up. Empty with one set-up, or where
+    a set-up leaves nothing to learn from."""
+    value, codes = at(level, *fitted.theta), known["set-up"]
+    gradient = None if value is None else _gradient(fitted, at, level)
+    if value is None or gradient is None or codes.max() < 1:
+        return {}
+    t = np.asarray(fitted.points.x["tokens_per_parameter"], float)
+    f, slopes, steep = _law(fitted, t)
+    some = {name: group for name, group in known.items() if name != "set-up"}
+    parts, seen = kernels(t, f, steep, some), np.abs(steep) >= MOVING * _steepest(fitted, t)
+    there = sorted(set(codes[seen].tolist()))
+    shifts = np.column_stack([np.where(codes == code, -steep, 0.0) for code in there])
+    # the place of the curve is in the shifts, its height and steepness are common
+    shape = np.array(fitted.form.names)[_free(fitted)] != "t0"
+    x = np.concatenate([shifts, slopes[:, shape]], axis=1)[seen]
+    try:
+        found = random_effects.effects(
+            (np.asarray(fitted.points.y, float) - f)[seen],
+            x,
+            {name: part[np.ix_(seen, seen)] for name, part in parts.items()},
+        )
+    except (ValueError, np.linalg.LinAlgError):
+        return {}
+    out: dict[int, Crossing] = {}
+    for i, code in enumerate(there):
+        contrast = np.concatenate([np.eye(len(there))[i], gradient[shape]])
+        low, high, dof = found.interval(contrast)
+        out[code] = {
+            "t": value * math.exp(float(contrast @ found.beta)),
+            "interval": [value * math.exp(low), value * math.exp(min(high, 700.0))],
+            "over_runs": None,
+            "sources": list(found.variances),
+            "scatter": {name: float(np.sqrt(v)) for name, v in found.variances.items()},
+            "dof": float(dof),
+        }
+    return out
 
 
 def kernels(
@@ -129,11 +209,18 @@ def kernels(
     3/4."""
     noise = np.sqrt(np.maximum(16 * (1 - f) * (f - 0.5), 1e-12))
     middle = np.interp(0.75, np.sort(f), np.abs(steep)[np.argsort(f)])
-    cell = _codes([repr([round(math.log(a), 2), *b]) for a, *b in zip(t, *known.values(), strict=True)])
+    cell = cells(t, known)
     return {
         "training": np.diag((noise * middle) ** 2),
         "cells": random_effects.shared(cell, noise * middle),
     } | {name: random_effects.shared(codes, steep) for name, codes in known.items()}
+
+
+def cells(t: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:
+    """Code of each run's cell: one size of the data to 1%, in the same group of every source."""
+    rounded = np.round(np.log(t), 2).tolist()
+    columns = [codes.tolist() for codes in known.values()]
+    return _codes([repr(row) for row in zip(rounded, *columns, strict=True)])
 
 
 def pure_error(
@@ -148,11 +235,9 @@ def pure_error(
     weight = 16 * (1 - f) * (f - 0.5)
     use = weight > 0.1  # where F1 is 1 or 1/2 there is neither noise nor misfit
     t, value, f, weight = t[use], value[use], f[use], weight[use]
-    cell = _codes(
-        [repr([round(math.log(a), 2), *b]) for a, *b in zip(t, *(c[use] for c in known.values()), strict=True)]
-    )
-    if not len(cell):
+    if not len(t):
         return None
+    cell = cells(t, {name: codes[use] for name, codes in known.items()})
     size = np.bincount(cell)
     mean = np.bincount(cell, value - f) / size
     inside = float((((value - f - mean[cell]) ** 2) / weight).sum())
@@ -162,9 +247,6 @@ def pure_error(
         return None
     ratio = (outside / between) / (inside / within)
     return {"ratio": ratio, "dof": [between, within], "p": float(fdtrc(between, within, ratio))}
-
-
-CONSTANTS = 3  # of a sigmoid
 
 
 def _law(fitted: estimate.Fit, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,3 +294,13 @@ def _gradient(
             return None
         out.append(math.log(ends[1] / ends[0]) / (2 * step))
     return np.array(out)
+
+
+def words(sources: list[str]) -> str:
+    """Sources in words."""
+    return ", ".join(WORDS[name] for name in sources) or "nothing"
+
+
+def unknown(sources: list[str]) -> list[str]:
+    """Sources that an interval does not know, in words: all runs are of one group of each."""
+    return [WORDS[name] for name in SOURCES if name not in sources and name != "cells"]
