@@ -10,9 +10,10 @@ import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from capacity.analysis import labels, refused
+from capacity import archive, run_table
+from capacity.analysis import expectations, labels, refused
 from capacity.analysis.document import Document, RunColumn
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.residuals import Residuals
@@ -49,6 +50,12 @@ class Kind(Protocol):
         self, study: Study, table: pandas.DataFrame, results: Path, options: Options
     ) -> Finding:
         """Fit what such runs have laws for. ValueError, in one line, where they carry none."""
+        ...
+
+    def expected(self, study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """What its verdicts will be set beside, before any run (of `published.Value.expected` or
+        `expects.check_expects`), and by name the rules that decide which runs and numbers count. A
+        kind whose numbers hold no verdicts need not have it."""
         ...
 
     def document(self, finding: Finding) -> Document:
@@ -105,6 +112,27 @@ def family_of(study: Study) -> str:
     return families[0]
 
 
+def expected(study: Study, table: pandas.DataFrame) -> dict[str, Any]:
+    """What fixes the verdicts of a study, see `expectations.of`. ValueError, in one line, where its
+    runs are on several families."""
+    name = kind_of(study, table)
+    kind = load(name)
+    values, rules = kind.expected(study) if hasattr(kind, "expected") else ([], {})
+    return expectations.of(name, values, rules)
+
+
+def record_expected(study: Study, results: Path) -> None:
+    """Keep what fixes the verdicts of a study, with its date, before a sweep trains; see
+    `expectations.record`. Runs that are known by kept records only count as finished."""
+    with archive.reading(results, [study.name]):
+        table = run_table.table(results, study.runs)
+    try:
+        now = expected(study, table)
+    except ValueError:
+        return  # no law and no verdict is about such runs
+    expectations.record(results, study.name, now, int((table.status == "finished").sum()))
+
+
 def analyse(
     study: Study, table: pandas.DataFrame, results: Path, options: Options | None = None
 ) -> Finding:
@@ -116,7 +144,17 @@ def analyse(
     finding = kind.analyse(study, table, results, options or Options())
     if kind.COMPARES and (found := variants.differences(study, table)) is not None:
         finding = dataclasses.replace(finding, numbers={**finding.numbers, "differences": found})
-    return finding
+    return dated(finding, study, table, results)
+
+
+def dated(finding: Finding, study: Study, table: pandas.DataFrame, results: Path) -> Finding:
+    """The finding with the dates at which what fixes its verdicts was fixed."""
+    if "verdicts" not in finding.numbers:
+        return finding
+    lines = expectations.read(results, study.name)
+    finished = int((table.status == "finished").sum())
+    numbers = expectations.added(finding.numbers, expected(study, table), lines, finished)
+    return dataclasses.replace(finding, numbers=numbers)
 
 
 def document(finding: Finding) -> Document:

@@ -10,6 +10,7 @@ from typing import Any
 from capacity.base.table import Column, Table
 from capacity.base.table import text as table_text
 from capacity.base.words import digits, ends, joined, plural, wrap
+from capacity.fitting import bounds
 from capacity.fitting.form import Form, Parameter
 from capacity.fitting.identify import NOT_IDENTIFIED
 
@@ -149,6 +150,7 @@ def _parameter_lines(record: Mapping[str, Any], ties: Mapping[str, str]) -> list
     ]
     key = f"intervals: {', '.join(methods)}" if methods else ""
     lines = table_text(Table(columns, rows, key=key), indent="    ")
+    notes += bounds.ends(record["intervals"])
     notes += [
         f"{joined(names)}: {NOT_IDENTIFIED}, any value printed is one of many: {why}"
         for why, names in reasons.items()

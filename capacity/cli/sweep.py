@@ -73,9 +73,17 @@ def add_worker(verb: arguments.Verb) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> int:
+    from capacity.analysis import kinds
     from capacity.sweep import commands
 
-    return commands.sweep(args.study, args.overrides, args.results, args.dry_run, args.retry_failed)
+    return commands.sweep(
+        args.study,
+        args.overrides,
+        args.results,
+        args.dry_run,
+        args.retry_failed,
+        begin=kinds.record_expected,
+    )
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -91,11 +99,14 @@ def _cancel(args: argparse.Namespace) -> int:
 
 
 def _retry(args: argparse.Namespace) -> int:
+    from capacity.analysis import kinds
     from capacity.sweep import commands
 
     if not args.failed:
         raise ConfigError("retry: nothing selected; use --failed to rerun failed or lost runs")
-    return commands.retry(args.study, args.overrides, args.results, args.dry_run)
+    return commands.retry(
+        args.study, args.overrides, args.results, args.dry_run, begin=kinds.record_expected
+    )
 
 
 def _worker(args: argparse.Namespace) -> int:

@@ -26,8 +26,8 @@ from capacity.base.words import plural
 from capacity.design.optimal import Effects
 from capacity.design.prior import Prior, Truths, Variance
 from capacity.design.space import Space
+from capacity.fitting import bounds, forms, intervals
 from capacity.fitting import fit as estimate
-from capacity.fitting import forms, intervals
 
 # searched to the end; the forms of plans have one minimum, and a plan fits hundreds of studies
 STARTS = 4
@@ -185,7 +185,8 @@ class Target(ABC):
             if points is None:
                 raise ValueError("no finished run is informative for this form")
             fit = estimate.fit(self.form, points, delta=self.delta, kept=STARTS)
-            end = intervals.of(fit, names=[self.parameter])[self.parameter]
+            ends = intervals.of(fit, names=[self.parameter])
+            end = ends[self.parameter]
         except ValueError as error:
             return {
                 "value": math.nan,
@@ -193,9 +194,11 @@ class Target(ABC):
                 "high": None,
                 "width": math.inf,
                 "reason": str(error),
+                "bounds": [],
             }
         return {name: end[name] for name in ("value", "low", "high", "reason")} | {
-            "width": self.width_of(end["value"], end["low"], end["high"])
+            "width": self.width_of(end["value"], end["low"], end["high"]),
+            "bounds": bounds.told(fit, ends),
         }
 
     def lacks(self, space: Space, effects: Effects) -> str:

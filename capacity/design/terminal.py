@@ -36,6 +36,7 @@ def report(plan: Plan) -> str:
     if plan.now is not None:
         done = plural(len(plan.finished.table), "finished run")
         lines += _line("now", f"{done}: {_interval(target, plan.now)}")
+        lines += [line for told in plan.now["bounds"] for line in _line("", told)]
     if plan.new.any():
         lines += ["", *_runs(plan)]
     if plan.expected is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from capacity.fitting import bounds
 from capacity.fitting.solve import Problem, damped_step, held_still, normal
 
 AGREE = 1e-6  # relative difference of objectives that counts as the same minimum
@@ -73,11 +74,16 @@ def check_convergence(
         )
     if len(u) > 1 and same.sum() < 2:
         warnings.append(f"no other start ends at the best objective: 1 of {len(u)} agrees")
-    if at_bound:
-        warnings.append(f"{', '.join(at_bound)} lies on a bound: read the curve, not the constant")
+    warnings += [_sitting(problem, u[best], name) for name in at_bound]
     if _singular(upper[best], curvature[best], ~held[best]):
         warnings.append("parameters not identifiable from these points (singular Hessian)")
     return out | {"warnings": warnings}
+
+
+def _sitting(problem: Problem, u: np.ndarray, name: str) -> str:
+    j = problem.form.index(name)
+    side = "low" if u[j] <= problem.low[j] else "high"
+    return bounds.sitting(name, side, float(problem.to_natural(u[None])[0, j]))
 
 
 def _singular(hessian: np.ndarray, scale: np.ndarray, inner: np.ndarray) -> bool:

@@ -62,9 +62,11 @@ def of(
 
     Each is a dict: value, low, high (None where the interval has no end inside of the bounds),
     unit, method, dof, error (standard error in the coordinate of the search), reason (None, or why
-    there is no interval). method: one of METHODS, None: as the form states; predictions are wald,
-    or pooled with that method, in the transform of the fit, or in the logit of a target that is
-    bounded on both sides."""
+    there is no interval), on_bound (of low and high those that are a bound of the search, which cut
+    the interval off), held (parameters on a bound, which the interval of another number takes as
+    known; `bounds.ends` says both in words). method: one of METHODS, None: as the form states;
+    predictions are wald, or pooled with that method, in the transform of the fit, or in the logit
+    of a target that is bounded on both sides."""
     method = method or fitted.form.interval
     if method not in METHODS:
         raise ValueError(
@@ -79,6 +81,8 @@ def of(
         "dof": None,
         "error": None,
         "reason": None,
+        "on_bound": [],
+        "held": [],
     }
     out = {
         n: {"value": fitted.values[n], "unit": fitted.form.parameters[fitted.form.index(n)].unit}
@@ -114,7 +118,11 @@ def of(
         key: _derived(fitted, spread, open_, number, level)
         for key, (number, _) in (derived or {}).items()
     }
-    return {key: entry | ends[key] for key, entry in out.items()}
+    held = list(fitted.search["at_bound"])
+    return {
+        key: entry | {"held": [] if key in chosen else held} | ends[key]
+        for key, entry in out.items()
+    }
 
 
 def _quantile(dof: float, level: float) -> float:
@@ -171,11 +179,13 @@ def _parameters(
             entry["reason"] = entry["reason"] or (
                 f"{NOT_IDENTIFIED}: no value between the bounds of the search is ruled out"
             )
+        gaps = {"low": ends[0] - low, "high": high - ends[1]}
+        cut = [side for side, gap in gaps.items() if gap <= room]
         ends = fitted.form.parameters[j].to_natural(np.clip(ends, low, high))
         entry |= (
             {"low": None, "high": None}
             if entry["reason"]
-            else {"low": _finite(ends[0]), "high": _finite(ends[1])}
+            else {"low": _finite(ends[0]), "high": _finite(ends[1]), "on_bound": cut}
         )
     return out
 

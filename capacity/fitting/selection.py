@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from capacity.fitting import bootstrap, intervals
+from capacity.fitting import groups as grouping
 from capacity.fitting.covariance import spread_of
 from capacity.fitting.fit import Fit, fit
 from capacity.fitting.form import Form
@@ -28,7 +29,8 @@ RETRIED = 8  # starts beside the optimum of all points, where a group is left ou
 
 def held_out(fitted: Fit, scale: str | None = None) -> dict[str, Any]:
     """The error of every group of points under a fit to the other groups: groups of one value of
-    the variable `scale`, or clusters where it is None.
+    the variable `scale`, up to the rounding of sizes (`groups.rounded`), or clusters where it is
+    None.
 
     rms (in the unit of the target), rms_percent (of the measured values; None where some are not
     positive), groups (value, points, error of the group's mean, in both units), and for a scale
@@ -89,8 +91,7 @@ def _groups(fitted: Fit, scale: str | None) -> tuple[list[Any], np.ndarray]:
     x = fitted.problem.x
     if scale not in x:
         raise ValueError(f"{fitted.form.name} has no variable {scale!r}: it has {', '.join(x)}")
-    values, codes = np.unique(x[scale], return_inverse=True)
-    return [float(v) for v in values], codes
+    return grouping.rounded(x[scale])
 
 
 def _refits(fitted: Fit, codes: np.ndarray, left: list[int]) -> np.ndarray:

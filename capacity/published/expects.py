@@ -33,6 +33,7 @@ and for a value that is not among the published ones, such as one of your own, i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from capacity.base.errors import ConfigError, nearest
@@ -131,6 +132,7 @@ def _checked(entry: dict[str, Any], at: str) -> dict[str, Any]:
         "there": "",
         "where": {},
         "value": None,
+        "interval": None,
         "convention": "",
         "note": "",
     } | entry
@@ -139,7 +141,21 @@ def _checked(entry: dict[str, Any], at: str) -> dict[str, Any]:
         if key in out:
             _check_where(out[key], f"{at}: {key}")
     out["range"] = _range(entry, at)
+    out["form"] = form_of(out)
     return out
+
+
+def form_of(entry: Mapping[str, Any]) -> str:
+    """How the number of a checked entry is read, in words: its quantity with what it selects."""
+    quantity, of = entry["quantity"], entry.get("of", "R")
+    text = QUANTITIES[quantity].partition(", one verdict")[0]
+    if quantity == "saturated_fraction":
+        over = f"the models with R^max of at most {entry['below']:g}"
+        return f"R / R^max, {entry['statistic']} over {over}"
+    if quantity == "ratio":
+        models = "each arm's best model" if entry["models"] == "peak" else "models that both have"
+        text = f"{of} of the one arm / {of} of the other, {models}"
+    return text.replace("R at", f"{of} at") if quantity == "rising" else text
 
 
 def _check_keys(entry: dict[str, Any], at: str) -> None:

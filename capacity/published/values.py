@@ -19,6 +19,11 @@ its own, the range is [a - m |a|, b + m |b|] with m its equivalence margin (a = 
 it has none); where it is words, the range is a judgement of this project and is printed as one. The
 scale of the runs never decides: a verdict names it, and one on small models says whether the effect
 shows there, not whether the published number is right.
+
+What is measured is read by the form that the published number was read by, also where another form
+fits these runs better: a form that is chosen after the data were seen can turn a verdict. What
+others read stands beside it, with its own interval. Range, form and selection are kept with the
+date of the first sweep (`analysis/expectations.py`), and a verdict says when they were changed.
 """
 
 from __future__ import annotations
@@ -79,6 +84,7 @@ class Value:
     quantity: str | None = None
     constants: dict[str, float] | None = None
     sd_over_shapes: float | None = None
+    form: str = ""
     convention: str = ""
     note: str = ""
 
@@ -89,7 +95,9 @@ class Value:
             "quantity": self.quantity or self.unit,
             "published": self.id,
             "value": self.value,
+            "interval": None if self.interval is None else list(self.interval),
             "range": None if self.range is None else list(self.range),
+            "form": self.form,
             "source": self.source,
             "evidence": self.evidence,
             "convention": self.convention,
@@ -176,10 +184,15 @@ def verdict(
     """A row of `fit.json`: what was published, what was measured, and the verdict with its reason.
 
     expected: of `Value.expected` or `expects.check_expects`; measured: as for `decide`, with method
-    and remarks where there are any; at: which runs, in words; scale: published, or that of the
-    runs, such as pocket.
+    and remarks where there are any, and
+        form      by which it was read; that of the published number where it is not given
+        knows     sources of variation that the interval holds, in words
+        beside    what other forms read of the same runs, each with form, value, interval and why;
+                  rows get the verdict that this form would have given, but it decides nothing
+    at: which runs, in words; scale: published, or that of the runs, such as pocket.
     """
     decision, why = decide(measured, expected["range"])
+    form = expected.get("form", "")
     return {
         "name": expected["name"],
         "quantity": expected["quantity"],
@@ -190,9 +203,14 @@ def verdict(
         "measured": measured.get("value"),
         "interval": measured.get("interval"),
         "method": measured.get("method", ""),
+        "form": measured.get("form", form),
+        "knows": list(measured.get("knows", [])),
+        "beside": [_beside(other, expected["range"]) for other in measured.get("beside", [])],
         "published": {
             "value": expected["value"],
+            "interval": expected.get("interval"),
             "range": expected["range"],
+            "form": form,
             "id": expected["published"],
             "there": expected["there"],
         },
@@ -202,6 +220,13 @@ def verdict(
         "note": expected["note"],
         "remarks": measured.get("remarks", []),
     }
+
+
+def _beside(other: Mapping[str, Any], ends: Sequence[float | None]) -> dict[str, Any]:
+    """What another form reads, with the verdict that it would have given."""
+    decision, why = decide(other, ends)
+    told = {"form": other["form"], "measured": other["value"], "interval": other["interval"]}
+    return told | {"verdict": decision, "reason": why}
 
 
 def scale_of(value: Value, parameters: Iterable[float], tokens: float | None = None) -> str:

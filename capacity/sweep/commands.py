@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -14,21 +15,26 @@ from types import ModuleType
 from capacity import records
 from capacity.base.errors import ConfigError
 from capacity.base.words import plural, wrap
-from capacity.study import load_study
+from capacity.study import Study, load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions
 from capacity.sweep.plan_text import summary, unmeasured
 
+Begin = Callable[[Study, Path], None]
 
-def sweep(
+
+def sweep(  # noqa: PLR0913 (independent options of one verb)
     name: str,
     overrides: list[str],
     results: Path,
     dry_run: bool,
     retry_failed: bool,
     only: set[str] | None = None,
+    *,
+    begin: Begin | None = None,
 ) -> int:
-    """Train what is not finished of a study, here or in a queue; returns the exit code."""
+    """Train what is not finished of a study, here or in a queue; returns the exit code. begin: is
+    called with study and results folder before anything is submitted, but not in a dry run."""
     study = load_study(name, overrides)
     launcher = study.runs[0].cluster.launcher
     # a wrong name costs nothing yet
@@ -42,6 +48,8 @@ def sweep(
     with submissions.submitting(results):
         living = submissions.alive(results)
         submissions.close(results, living)
+        if begin is not None:
+            begin(study, results)
         plan = planning.make_plan(study, results, living, retry_failed, only)
         print(summary(plan))
         sys.stdout.flush()
@@ -123,9 +131,17 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
     return 1 if left else 0
 
 
-def retry(name: str, overrides: list[str], results: Path, dry_run: bool) -> int:
+def retry(
+    name: str,
+    overrides: list[str],
+    results: Path,
+    dry_run: bool,
+    *,
+    begin: Begin | None = None,
+) -> int:
     """Rerun runs of a study that failed or were lost with their job, by the settings of the last
-    sweep and those given; runs that ran out of time or memory get more of it."""
+    sweep and those given; runs that ran out of time or memory get more of it. begin: as of
+    `sweep`."""
     before, overrides = settings_of_last(name, overrides, results)
     study = load_study(name, overrides)
     lost = {run_id for s in before for element in s.elements for run_id in element["runs"]}
@@ -137,7 +153,7 @@ def retry(name: str, overrides: list[str], results: Path, dry_run: bool) -> int:
     if not failed:
         print(f"{study.name}: no run has failed or was lost")
         return 0
-    return sweep(name, overrides, results, dry_run, retry_failed=True, only=failed)
+    return sweep(name, overrides, results, dry_run, retry_failed=True, only=failed, begin=begin)
 
 
 def settings_of_last(

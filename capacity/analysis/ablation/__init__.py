@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from capacity.analysis.ablation.analysis import BOTH, analyse, varied
+from capacity.analysis.ablation.analysis import BOTH, analyse, expected, varied
 from capacity.analysis.ablation.fit_errors import residuals
 from capacity.analysis.ablation.wording import document
 from capacity.analysis.random.wording import columns
@@ -33,4 +33,13 @@ def figures(finding: Finding) -> Mapping[str, Figure]:
     return {f"ablation_{bits}": ablation_figure(runs, finding.numbers, bits) for bits, _ in BOTH}
 
 
-__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
+__all__ = [
+    "COMPARES",
+    "analyse",
+    "applies",
+    "columns",
+    "document",
+    "expected",
+    "figures",
+    "residuals",
+]

@@ -25,6 +25,7 @@ from capacity.analysis.random.plateaus import (
     inputs_hash,
 )
 from capacity.analysis.table_checks import rising
+from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.files import plain
 from capacity.fitting import capacity_forms, linear
 from capacity.fitting.statistics import t_interval
@@ -42,6 +43,15 @@ BOTH = (("strict", "total"), ("paper", "paper"))
 def varied(table: Frame) -> list[str]:
     """The columns among vocabulary and length in which the planned runs of a table differ."""
     return [column for column in VARIED if table[column].nunique() > 1]
+
+
+def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the verdicts of such a study will be set beside, and the rules that decide which runs
+    count."""
+    differ = [c for c in VARIED if len({getattr(run.data, c) for run in study.runs}) > 1]
+    ids = ["alpha_of_rows"] + [f"error_{c}" for c in differ] * (len(differ) == 1)
+    values = [published.get(f"morris/{name}").expected() for name in ids]
+    return values, {"data_limited": DATA_LIMITED, "corner": CORNER}
 
 
 def cells(table: Frame, convention: str, parameters: str) -> Frame:
@@ -111,7 +121,20 @@ def fit(cell: Frame, ceiling: str = "ceiling") -> dict[str, Any]:
     hard["mean_absolute_error_limited_percent"] = (
         float(np.abs(np.array(hard["error_percent"])[tested]).mean()) if tested.any() else None
     )
+    hard["left_out_error_percent"] = _left_out(p, h, m, tested) if limited > 1 else None
     return {"reason": None, "hard": hard, "smooth": smooth, "limited_by_capacity": limited}
+
+
+def _left_out(p: np.ndarray, h: np.ndarray, m: np.ndarray, tested: np.ndarray) -> list[float]:
+    """Errors of all rows, in percent, each predicted by the alpha of the other rows. tested: rows
+    that alpha decides; the other rows have their ceiling whatever it is."""
+    out = []
+    for i in range(len(p)):
+        rest = np.arange(len(p)) != i
+        rest = rest if tested[rest].any() else np.ones(len(p), bool)
+        alpha = linear.fit_hard_corner(p[rest], h[rest], m[rest])
+        out.append(100 * (float(capacity_forms.hard_corner(p[i], h[i], alpha)) / m[i] - 1))
+    return out
 
 
 def _record(
@@ -170,6 +193,21 @@ def analysed(table: Frame, name: str) -> Finding:
     return Finding("ablation", "fit.json", plain(found), tables)
 
 
+def _error(errors: list[float] | None) -> dict[str, Any]:
+    """The mean error of rows that alpha was not fitted to, beside that of the rows it was."""
+    told: dict[str, Any] = {
+        "form": "each row predicted by the alpha of the other rows, mean error in percent",
+        "value": None,
+        "interval": None,
+        "why": "one row leaves no scatter of rows",
+    }
+    if errors is None:
+        return told | {"lacks": "one row is limited by capacity"}
+    low, high = t_interval(np.abs(errors))
+    ends = None if np.isnan(low) else [max(0.0, float(low)), float(high)]
+    return told | {"value": float(np.abs(errors).mean()), "interval": ends}
+
+
 def verdicts(found: Mapping[str, Any]) -> list[dict]:
     """alpha and the mean error of min(alpha P, data bits), in paper bits and parameters, beside the
     published ones: rows of `published.verdict`. Intervals: of alpha the jackknife over rows, of the
@@ -185,6 +223,7 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
             "interval": hard["interval"],
             "why": hard["interval_reason"],
             "method": "jackknife over rows",
+            "knows": ["rows (vocabularies or lengths)"],
         }
         if len(found["varied"]) == 1:
             low, high = t_interval(np.abs(hard["error_percent"]))
@@ -193,6 +232,8 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
                 "interval": None if np.isnan(low) else [max(0.0, low), high],
                 "why": "one row leaves no scatter of rows",
                 "method": "Student's t over rows",
+                "knows": ["rows (vocabularies or lengths)"],
+                "beside": [_error(hard["left_out_error_percent"])],
             }
     there = {name: published.get(f"morris/{name}") for name in measured}
     return [

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from capacity.analysis.facts.analysis import analyse, applies, residuals
+from capacity.analysis.facts.analysis import analyse, applies, expected, residuals
 from capacity.analysis.facts.wording import columns, document
 from capacity.analysis.finding import Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
+__all__ = [
+    "COMPARES",
+    "analyse",
+    "applies",
+    "columns",
+    "document",
+    "expected",
+    "figures",
+    "residuals",
+]
 
 COMPARES = True
 

@@ -28,6 +28,7 @@ from capacity.analysis.facts.schema import DataLimited, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.residuals import Residuals, points
 from capacity.analysis.table_checks import shown_rising
+from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.files import csv, plain
 from capacity.fitting.statistics import LEVEL
 from capacity.published.expects import BELOW_PEAK
@@ -64,6 +65,17 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     shapes = pd.DataFrame(numbers["arms"])
     tables = {"shapes.csv": shapes.drop(columns=reading.unmeasured(shapes)), "runs.csv": shown}
     return Finding(KIND, FILE, cast(dict[str, Any], numbers), tables, data=runs)
+
+
+def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the verdicts of such a study will be set beside, and the rules that decide which runs
+    count."""
+    return study.expects, {
+        "best_over": study.best_over,
+        "data_limited": DATA_LIMITED,
+        "few_pairs": verdicts.FEW_PAIRS,
+        "enough_seeds": verdicts.ENOUGH_SEEDS,
+    }
 
 
 def fit(runs: Frame, study: Study, options: Options) -> Fit:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from capacity.analysis.thresholds import DATA_LIMITED
+from capacity.fitting import bounds, groups, intervals
 from capacity.fitting import fit as estimate
-from capacity.fitting import intervals
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS as LAWS
 
@@ -60,9 +60,10 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     keep = r > 0
     e, y = e[keep], r[keep]
-    if len(set(e)) < FEWEST:
+    values, codes = groups.rounded(e)
+    if len(values) < FEWEST:
         return {
-            "reason": f"{len(set(e))} exposure values with R > 0, the law needs {FEWEST}",
+            "reason": f"{len(values)} exposure values with R > 0, the law needs {FEWEST}",
             "left_out": int((~keep).sum()),
         }
     points = estimate.Points({"exposures": e}, y)
@@ -85,7 +86,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
         "left_out": int((~keep).sum()),
         "exposures": [float(e.min()), top],
         "r_max": float(r_max),
-        "r_at_most": float(y[e == top].mean()),
+        "r_at_most": float(y[codes == len(values) - 1].mean()),
     }
     for name in ("r_inf", "e0", "b", "e95"):
         low, high = ends[name]["low"], ends[name]["high"]
@@ -93,6 +94,8 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
             "value": best[name],
             "interval": None if low is None or high is None else [low, high],
         }
+    names = {"r_inf": "R_inf", "e0": "E0", "e95": "E95"}
+    out["bounds"] = bounds.told(fits[form], ends, names)
     search = fits[form].search
     held = compare.compare_forms(
         [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf

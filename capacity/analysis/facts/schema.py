@@ -116,6 +116,7 @@ class ExposureLaw(TypedDict):
     e0: Estimate
     b: Estimate
     e95: Estimate
+    bounds: list[str]  # what lies on a bound of the search, in words
     rms: float
     agreeing: int
     starts: int

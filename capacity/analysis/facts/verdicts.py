@@ -69,7 +69,8 @@ def judge(
         for at, one in measured or nothing:
             if entry["quantity"] in OF_R and entry.get("of", "R") == "R":
                 one = one | _zero(one)
-            out.append(verdict(dict(entry), one, at=at, scale=scale))
+            knows = ["training (seeds)"] if one.get("interval") else []
+            out.append(verdict(dict(entry), {"knows": knows} | one, at=at, scale=scale))
     return out
 
 
@@ -181,6 +182,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "interval": None if alone else [low, min(most, high)],
             "why": "one model leaves no scatter of models" if alone else None,
             "method": "t over models",
+            "knows": ["models (sizes)"],
         }
     return [("", measured | {"remarks": remarks})]
 
@@ -354,7 +356,10 @@ def _over_pairs(above: Column, below: Column) -> Measured:
     a, b, n = above.to_numpy(float), below.to_numpy(float), len(above)
     if b.mean() <= 0:
         return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
-    method = {"method": f"Fieller over {n} pairs of model and seed"}
+    method = {
+        "method": f"Fieller over {n} pairs of model and seed",
+        "knows": ["models (sizes)", "training (seeds)"],
+    }
     return peaks.ratio(a.mean(), b.mean(), np.cov(a, b) / n, student(n - 1)) | method
 
 

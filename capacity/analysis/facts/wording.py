@@ -420,6 +420,7 @@ def _exposure_law(law: ExposureLaw) -> Law:
         f"rms {digits(law['rms'], 2)}, R^max {digits(law['r_max'])}; the {other['form']} form puts "
         f"E95 at {digits(other['e95'])} (rms {digits(other['rms'], 2)})"
     ]
+    remarks += law.get("bounds", [])
     if not determined:
         remarks.append("these runs do not determine E95, the exposures to 95% of R_inf")
     if law["data_limited"]:

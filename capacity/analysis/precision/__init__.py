@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from capacity.analysis.precision.analysis import analyse
+from capacity.analysis.precision.analysis import analyse, expected
 from capacity.analysis.precision.bit_widths import asked
 from capacity.analysis.precision.fit_errors import residuals
 from capacity.analysis.precision.wording import columns, document
@@ -40,4 +40,13 @@ def figures(finding: Finding) -> Mapping[str, Figure]:
     }
 
 
-__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
+__all__ = [
+    "COMPARES",
+    "analyse",
+    "applies",
+    "columns",
+    "document",
+    "expected",
+    "figures",
+    "residuals",
+]

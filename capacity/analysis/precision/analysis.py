@@ -46,6 +46,7 @@ EXPECTED = {
     "people": (("physics33/int8", "gptq maps", "int8"), ("physics33/int4", "gptq maps", "int4")),
     "uniform": (("morris/bf16_over_fp32", "trained", "bf16"),),
 }
+RETAINED = "mean over shapes of the bits kept by full models / their bits in fp32"
 COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat", "rtn"))
 
 
@@ -61,6 +62,16 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     found = numbers(rows, table, study.name, without_rows)
     rows = rows.sort_values(["method", "code_bits", "label", "load", "seed"])
     return Finding(KIND, FILE, found, {"rows.csv": rows, "runs.csv": table})
+
+
+def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the verdicts of such a study will be set beside; no rule leaves runs out."""
+    return [published.get(id).expected() for id, _, _ in _compared(study.runs[0].data.kind)], {}
+
+
+def _compared(kind: str) -> tuple[tuple[str, str, str], ...]:
+    """Entries of EXPECTED for a kind of data."""
+    return EXPECTED.get(kind if kind in ("uniform", "text") else "people", ())
 
 
 def relative(chosen: Frame) -> Frame:
@@ -163,7 +174,7 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
 def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
     """What full models retain beside the published values, over shapes."""
     out, at = [], retained.set_index(["method", "format"])
-    for id, method, format in EXPECTED.get(kind if kind in ("uniform", "text") else "people", ()):
+    for id, method, format in _compared(kind):
         value = published.get(id)
         measured = {
             "value": None,
@@ -177,6 +188,8 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
                 "interval": None if math.isnan(row.low) else [float(row.low), float(row.high)],
                 "why": "one shape has no interval",
                 "method": "Student's t over shapes",
+                "form": RETAINED,
+                "knows": ["shapes", "training (seeds)"],
             }
         scale = published.scale_of(
             value, (table.parameters_total.min(), table.parameters_total.max())

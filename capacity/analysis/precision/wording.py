@@ -29,6 +29,7 @@ from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.frames import Frame
 from capacity.base.table import Column, Table
 from capacity.base.words import capitalized, digits, ends, plural
+from capacity.fitting import bounds
 
 Row = Mapping[str, Any]
 
@@ -246,7 +247,8 @@ def _law(name: str, law: Row) -> Law:
     remarks = ["no form fits; this is the least bad one"] if law["poor"] else []
     error = f"held-out error {best['held_out']:.3f}"
     remarks.append(f"{error} (others: {', '.join(others)})" if others else error)
-    return Law(name, best["formula"], numbers, [*remarks, *best["warnings"]])
+    remarks += [*best["warnings"], *bounds.ends(best["parameters"])]
+    return Law(name, best["formula"], numbers, remarks)
 
 
 def _number(key: str, entry: Row, quote: bool) -> Number:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from capacity.analysis.random.analysis import analyse
+from capacity.analysis.random.analysis import analyse, expected
 from capacity.analysis.random.fit_errors import residuals
 from capacity.analysis.random.wording import columns, document
 
@@ -35,4 +35,13 @@ def figures(finding: Finding) -> Mapping[str, Figure]:
     }
 
 
-__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
+__all__ = [
+    "COMPARES",
+    "analyse",
+    "applies",
+    "columns",
+    "document",
+    "expected",
+    "figures",
+    "residuals",
+]

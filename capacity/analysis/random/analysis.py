@@ -19,6 +19,7 @@ from capacity.analysis.random.plateaus import (
     plateaus,
 )
 from capacity.analysis.table_checks import rising
+from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.files import plain
 from capacity.base.words import count, span
 from capacity.fitting.statistics import student, t_interval
@@ -44,6 +45,15 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """The laws of a study in both conventions; table: a row per planned run, see
     `plateaus.fit_laws`, whose ValueErrors pass through."""
     return analysed(table, study.name, bootstraps=options.bootstraps, seed=options.seed)
+
+
+def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the verdicts of such a study will be set beside, and the rules that decide which runs
+    count."""
+    trained = {run.train.precision for run in study.runs}
+    ids = [ids.get(*trained) for _, ids in COMPARED.values()] if len(trained) == 1 else []
+    values = [published.get(id).expected() for id in ids if id]
+    return values, {"data_limited": DATA_LIMITED, "corner": CORNER}
 
 
 def analysed(
@@ -137,6 +147,7 @@ def _measured(key: str, p: np.ndarray, c: np.ndarray, remarks: Sequence[str]) ->
         "interval": interval,
         "why": "one shape leaves no scatter of shapes",
         "method": "Student's t over shapes",
+        "knows": ["shapes", "training (seeds)"],
         "remarks": list(remarks),
     }
 

@@ -32,6 +32,7 @@ from capacity.analysis.random import forms
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, STRICT_CORNER
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, joined, plural, span
+from capacity.fitting import bounds
 from capacity.published import values as published
 
 CAPTIONS = {
@@ -304,6 +305,7 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
     engine = {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}
     if row := _form(strict, engine[which]):
         remarks.append(f"the fitting engine gives {forms.number(row)} over shapes; {_errors(row)}")
+        remarks += [*row["warnings"], *bounds.ends(row["record"]["intervals"])]
     formula = part["formula"].replace(" *", "")
     return Law(formula, formula, numbers, remarks, part.get("reason") or "")
 
@@ -329,7 +331,8 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
             for name, entry in row["record"]["intervals"].items()
         ]
         name = f"{forms.SHOWN[row['form']][0]}, all runs"
-        laws.append(Law(name, row["formula"], numbers, [_errors(row), *row["warnings"]]))
+        cut = bounds.ends(row["record"]["intervals"])
+        laws.append(Law(name, row["formula"], numbers, [_errors(row), *row["warnings"], *cut]))
     return laws
 
 

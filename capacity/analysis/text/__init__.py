@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from capacity.analysis.document import GAIN, RunColumn
 from capacity.analysis.finding import Finding
 from capacity.analysis.text import canaries, fit_errors
-from capacity.analysis.text.analysis import analyse
+from capacity.analysis.text.analysis import analyse, expected
 from capacity.analysis.text.schema import Frame
 from capacity.analysis.text.wording import document
 
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from capacity.analysis.residuals import Residuals
     from capacity.config import Config
 
-__all__ = ["COMPARES", "analyse", "applies", "columns", "document", "figures", "residuals"]
+__all__ = [
+    "COMPARES",
+    "analyse",
+    "applies",
+    "columns",
+    "document",
+    "expected",
+    "figures",
+    "residuals",
+]
 
 COMPARES = False
 COLUMNS = [

@@ -33,7 +33,7 @@ from capacity.analysis.text.schema import (
 )
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
-from capacity.base.words import digits, ends, plural
+from capacity.base.words import plural
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ MEASURED = (
     *("bits", "bag_of_words_", "members_", "held_out_", "exposure_", "extractable_"),
     *("overlap", "clean_", "copies_"),
 )
+COMPARED = ("morris/f1_at_75", "morris/descent_peak")  # published values, in the order of verdicts
 LOSS_ATTACK = ("f1_median", "auc")  # what is fitted of it
 
 
@@ -96,6 +97,18 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
+
+
+def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the verdicts of such a study will be set beside, as far as it has runs for it, and the
+    rules that decide which runs count."""
+    return [published.get(id).expected() for id in COMPARED], {
+        "overlap": OVERLAP,
+        "fewest_sizes": law.FEWEST,
+        "fewest_sizes_of_a_peak": descent.FEWEST,
+        "clear_peak": descent.CLEAR,
+        "random_data": study.random_data,
+    }
 
 
 def random_capacities(study: Study, runs: Frame, results: Path) -> dict[str, RandomCapacity] | str:
@@ -164,6 +177,21 @@ def numbers(
     return cast(Memory, plain(found))
 
 
+def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
+    """Where a law of F1 falls to 0.75, as `published.decide` takes it."""
+    at = fitted["falls_to"]["0.75"]
+    measured: dict[str, Any] = {
+        "value": at["t"],
+        "interval": at["interval"],
+        "form": fitted["form"],
+        "knows": ["training (runs)"],
+        "why": "the runs do not bound it",
+    }
+    if at["t"] is None:
+        measured["lacks"] = "the fitted law never falls to it"
+    return measured
+
+
 def _over_random(shape: Descent, no_random: str) -> dict[str, Any]:
     """The place of the peak by the denominator of the published value, which decides; that of this
     text is a remark."""
@@ -171,14 +199,13 @@ def _over_random(shape: Descent, no_random: str) -> dict[str, Any]:
     found: dict[str, Any] = {"value": None, "interval": None, "method": "bootstrap of seeds"}
     if not shape["clear"]:
         return found | {"lacks": "no peak stands clear of both sides"}
-    beside = shape["peak_over_capacity"]
     bound = " (a lower bound)" if shape["at_edge"] else ""
-    told = f"{digits(beside['value'])} {ends(beside['interval'])}".strip()
-    remark = f"over the most that the shape memorizes of this text{bound}: {told}, not judged"
-    if over is None:
-        return found | {"lacks": no_random, "remarks": [remark]}
+    of_text = f"over the most that the shape memorizes of this text{bound}"
     why = "one seed per size leaves no scatter, or none of random data"
-    return found | over | {"why": why, "remarks": [remark]}
+    found["beside"] = [dict(shape["peak_over_capacity"]) | {"form": of_text, "why": why}]
+    if over is None:
+        return found | {"lacks": no_random}
+    return found | over | {"why": why, "knows": ["training (seeds)"]}
 
 
 def _law(
@@ -252,25 +279,23 @@ def verdicts(
     no_random: why it is not known what models hold of random data."""
     rows = []
     if "reason" not in numbers["laws"]["f1_median"]:
-        best, form = law.quoted(numbers)
-        at = cast(MembershipLaw, best)["falls_to"]["0.75"]
-        measured = {
-            "value": at["t"],
-            "interval": at["interval"],
-            "method": f"{form}, runs as replicates",
-            "why": "the runs do not bound it",
+        best, _ = law.deciding(numbers)
+        measured = _crossing(cast(MembershipLaw, best)) | {
+            "method": "the published form, runs as replicates"
         }
-        if at["t"] is None:
-            measured["lacks"] = "the fitted law never falls to it"
+        other, words = law.beside(numbers)
+        if other is not None and "reason" not in other:
+            named = {"form": f"{words}, not published: {other['form']}"}
+            measured["beside"] = [_crossing(other) | named]
         if unsound:
-            measured |= {"value": None, "interval": None}
+            measured |= {"value": None, "interval": None, "beside": []}
             measured["lacks"] = (
                 f"held-out sequences of {plural(unsound, 'run')} are members in part"
             )
-        rows.append(("morris/f1_at_75", "", parameters, measured))
+        rows.append((COMPARED[0], "", parameters, measured))
     for label, shape in numbers["descent"].items():
         measured = _over_random(shape, no_random)
-        rows.append(("morris/descent_peak", label, [shape["parameters"]], measured))
+        rows.append((COMPARED[1], label, [shape["parameters"]], measured))
     return [
         published.verdict(
             value.expected(), measured, at=at, scale=published.scale_of(value, list(p))

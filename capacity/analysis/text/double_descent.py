@@ -31,6 +31,7 @@ from capacity.analysis.text.schema import (
     RandomCapacity,
 )
 from capacity.analysis.text.sizes import parameters
+from capacity.fitting import groups
 
 FEWEST = 5  # different sizes of the data set
 CLEAR = 2.0  # standard errors by which a peak must stand above both sides
@@ -55,7 +56,7 @@ def analyse(
         return {}
     rng, out = np.random.default_rng(seed), {}
     for label, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("label"):
-        if group.tokens_per_parameter.nunique() >= FEWEST:
+        if groups.number(group.tokens_per_parameter) >= FEWEST:
             one = (random or {}).get(str(label))
             out[str(label)] = _model(group, one, rng, n_boot)
     return out
@@ -76,7 +77,7 @@ def _model(
             "held_out": group.held_out_loss_bits_per_token,
         }
     )
-    sizes = [part for _, part in table.groupby("t")]
+    sizes = [part for _, part in table.groupby(groups.rounded(table["t"])[1])]
     means = pd.DataFrame([part.mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
 

@@ -87,10 +87,7 @@ def _membership(law: MembershipLaw | NoLaw, name: str, *more: str) -> Law:
             interval = Interval("over runs", ends, _unbounded(ends), True)
             numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [interval]))
     remarks = [*filter(None, more), f"rms error {digits(law['rmse'])} over {law['points']} runs"]
-    if law["c1"] > membership.C1_MOST - 1e-3:
-        remarks.append(
-            f"c1 is at its bound of {membership.C1_MOST:g}: read the curve, not the constants"
-        )
+    remarks += law.get("bounds", [])
     return Law(name, law["form"] + ", t tokens per parameter", numbers, remarks)
 
 

@@ -69,13 +69,14 @@ class PureError(TypedDict):
 
 @final
 class MembershipLaw(TypedDict):
-    """A sigmoid of `membership_law` fitted to runs."""
+    """A sigmoid of `membership_law` fitted to runs; bounds: what lies on one, in words."""
 
     form: str
     c1: float
     c2: float
     c3: float
     intervals: dict[str, list[float] | None]
+    bounds: list[str]
     points: int
     rmse: float
     falls_to: dict[str, Crossing]

@@ -41,7 +41,7 @@ from capacity.analysis.text.schema import (
 )
 from capacity.analysis.text.tables import KINDS, measured
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
-from capacity.base.words import capitalized, digits, ends, percent, plural, span
+from capacity.base.words import digits, ends, percent, plural, span
 
 SOURCE = "arXiv 2505.24832 v3, section 5.2.1"
 CAPTIONS = {  # in the order of a reader
@@ -275,30 +275,30 @@ def _overlap(runs: Frame) -> list[str]:
 
 
 def _membership(numbers: Memory) -> list[str]:
-    best, form = law.quoted(numbers)
-    if "reason" in best or best["falls_to"]["0.75"]["t"] is None:
+    law_of_f1, form = law.deciding(numbers)
+    if "reason" in law_of_f1 or law_of_f1["falls_to"]["0.75"]["t"] is None:
         return []
-    at = best["falls_to"]["0.75"]
+    at = law_of_f1["falls_to"]["0.75"]
     interval = f", 95% {ends(at['interval'])}" if at["interval"] else " (no interval)"
     answers = [
         f"F1 of the loss attack falls to 0.75 at **{digits(at['t'])} tokens per parameter**"
-        f"{interval} over {best['points']} runs (by {form}); chance is 0.5."
+        f"{interval} over {law_of_f1['points']} runs (by {form}, which alone decides the verdict); "
+        "chance is 0.5."
     ]
-    other, words = numbers["laws"]["f1_median"], law.WORDS["membership"]
-    if form == words:
-        other, words = numbers["logarithmic"], law.WORDS["membership_log"]
+    other, words = law.beside(numbers)
     if other is None or "reason" in other:
         return answers
     there, more, apart = other["falls_to"]["0.75"], "", False
     if there["interval"] and there["t"] is not None:
         more = f" and puts this point at {digits(there['t'])} {ends(there['interval'])}"
-        low, high = at["interval"] or (there["t"], there["t"])
-        apart = not low <= there["t"] <= high
+        apart = at["interval"] is not None and not (
+            at["interval"][0] <= there["t"] <= at["interval"][1]
+        )
     end = ": the choice of the form moves the answer more than the noise of runs" if apart else ""
     return [
         *answers,
-        f"{capitalized(words)} has an rms error of {digits(other['rmse'])}{more}; {form} has one "
-        f"of {digits(best['rmse'])}{end}.",
+        f"Beside it, {words} has an rms error of {digits(other['rmse'])}{more}; {form} has one of "
+        f"{digits(law_of_f1['rmse'])}{end}.",
     ]
 
 

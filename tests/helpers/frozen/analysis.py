@@ -24,6 +24,7 @@ from capacity.report.text import render
 from capacity.study import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[3] / "results" / "studies"
+RESULTS = STUDIES.parent
 FIT_FILES = ("fit.json", "precision.json", "memory.json")
 # classes of runs of random data as older tables name them
 CLASSES = {"saturated": "capacity_limited", "underfilled": "data_limited"}
@@ -102,7 +103,7 @@ def refitted(name: str, folder: Path) -> Refit:
     return kind[fit_file(name).name](study, table_of(name))
 
 
-def _judged(study: Study, runs: pd.DataFrame, results: Path = Path("no results")) -> Refit:
+def _judged(study: Study, runs: pd.DataFrame, results: Path = RESULTS) -> Refit:
     """As fit-laws does it. Laws of random data, ablations and people read the table of runs
     alone."""
     found = kinds.analyse(study, runs, results)
@@ -126,8 +127,10 @@ def _precision(study: Study, runs: pd.DataFrame) -> Refit:
     done = set(runs.run_id[runs.status == "finished"]) - set(then.run_id)
     without = [run.run_id for run in study.runs if run.quantize.methods and run.run_id in done]
     found = precision_laws.numbers(pd.concat([first, then]), runs, study.name, without)
-    text = render(kinds.document(Finding("precision", precision_laws.FILE, found, {})))
-    return Refit("precision", _as_json(found), text, {})
+    finding = kinds.dated(
+        Finding("precision", precision_laws.FILE, found, {}), study, runs, RESULTS
+    )
+    return Refit("precision", _as_json(dict(finding.numbers)), render(kinds.document(finding)), {})
 
 
 def _text(study: Study, runs: pd.DataFrame) -> Refit:
@@ -140,8 +143,9 @@ def _text(study: Study, runs: pd.DataFrame) -> Refit:
     if kept is not None:
         found["forgetting"] = kept | plain(_forms_refitted(kept))
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done)}
-    text = render(document(Finding("text", memory.FILE, found, tables)))
-    return Refit("text", _as_json(found), text, {"attacks.csv": tables["attacks.csv"]})
+    finding = kinds.dated(Finding("text", memory.FILE, found, tables), study, runs, RESULTS)
+    tables = {"attacks.csv": tables["attacks.csv"]}
+    return Refit("text", _as_json(dict(finding.numbers)), render(document(finding)), tables)
 
 
 def _forms_refitted(kept: dict) -> dict:

@@ -25,7 +25,9 @@ def test_a_verdict_agrees_differs_or_says_why_it_cannot_tell():
     assert good["verdict"] == "agrees" and good["measured"] == pytest.approx(2.0, abs=0.05)
     assert good["interval"][0] < good["measured"] and good["published"] == {
         "value": None,
+        "interval": None,
         "range": [1.8, 2.3],
+        "form": "largest R over models",
         "id": None,
         "there": "",
     }

@@ -234,7 +234,7 @@ def test_fixed_parameters_stay_and_bounds_hold():
     assert (
         tight.values["r_inf"] == 1.8
         and "r_inf" in tight.search["at_bound"]
-        and any("r_inf lies on a bound" in w for w in tight.warnings)
+        and any("r_inf lies on the upper bound of its search" in w for w in tight.warnings)
     )
     assert intervals.of(tight, method="wald")["r_inf"]["reason"].startswith("on a bound")
     told = intervals.of(tight, method="profile")["r_inf"]

@@ -64,6 +64,9 @@ ROW = {
     "measured",
     "interval",
     "method",
+    "form",
+    "knows",
+    "beside",
     "published",
     "source",
     "evidence",
@@ -404,6 +407,7 @@ def ablated(
         "interval": interval and list(interval),
         "interval_reason": "too few rows",
         "error_percent": list(errors),
+        "left_out_error_percent": [2 * e for e in errors],
         "mean_absolute_error_percent": float(np.abs(errors).mean()),
     }
     return {
@@ -436,10 +440,8 @@ def test_ablations_are_compared_by_alpha_and_by_their_errors():
 
 
 def remembered(t75, interval, peak=None):
-    found = {
-        "laws": {"f1_median": {"falls_to": {"0.75": {"t": t75, "interval": interval}}}},
-        "descent": {},
-    }
+    fitted = {"form": "F = s(t)", "falls_to": {"0.75": {"t": t75, "interval": interval}}}
+    found = {"laws": {"f1_median": fitted}, "logarithmic": None, "descent": {}}
     if peak:
         found["descent"] = {
             "2x8": {
@@ -481,7 +483,7 @@ def test_printed_verdicts_name_interval_convention_and_scale_and_fit_80_columns(
     ]
     flat = shown(rows, "P 4K to 11K")
     for words in (
-        "published: 3.51; counts as agreement: 3.17 to 3.86; arXiv 2505.24832 v3, Table 1",
+        "published: 3.51 [3.34, 3.68]; counts as agreement: 3.17 to 3.86; arXiv 2505.24832 v3",
         "paper bits, paper parameters",
         "there: P 80.4K to 6.86M, 1 to 8 layers, 32 to 256 wide, V 2048, S 64, 131G tokens per "
         "run, bf16",
