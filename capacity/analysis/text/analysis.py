@@ -184,7 +184,7 @@ def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
         "value": at["t"],
         "interval": at["interval"],
         "form": fitted["form"],
-        "knows": ["training (runs)"],
+        "knows": [crossing.WORDS[name] for name in at["sources"]],
         "why": "the runs do not bound it",
     }
     if at["t"] is None:
@@ -208,9 +208,7 @@ def _over_random(shape: Descent, no_random: str) -> dict[str, Any]:
     return found | over | {"why": why, "knows": ["training (seeds)"]}
 
 
-def _law(
-    targets: Frame, value: str, known: dict[str, np.ndarray]
-) -> MembershipLaw | NoLaw:
+def _law(targets: Frame, value: str, known: dict[str, np.ndarray]) -> MembershipLaw | NoLaw:
     t = targets.tokens_per_parameter.to_numpy(float)
     try:
         return law.fit(t, targets[f"loss_{value}"].to_numpy(float), known=known)
@@ -281,7 +279,7 @@ def verdicts(
     if "reason" not in numbers["laws"]["f1_median"]:
         best, _ = law.deciding(numbers)
         measured = _crossing(cast(MembershipLaw, best)) | {
-            "method": "the published form, runs as replicates"
+            "method": "the published form, restricted likelihood of sources, Student's t"
         }
         other, words = law.beside(numbers)
         if other is not None and "reason" not in other:

@@ -290,9 +290,10 @@ def _gradient(
             at(level, *(fitted.theta + sign * step * np.eye(len(fitted.theta))[j]))
             for sign in (-1, 1)
         ]
-        if ends[0] is None or ends[1] is None or min(ends) <= 0:
+        low, high = ends
+        if low is None or high is None or min(low, high) <= 0:
             return None
-        out.append(math.log(ends[1] / ends[0]) / (2 * step))
+        out.append(math.log(high / low) / (2 * step))
     return np.array(out)
 
 

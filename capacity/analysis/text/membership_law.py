@@ -89,8 +89,8 @@ def fit(
 
     Intervals: of the constants profile likelihood, runs as replicates (`intervals`); of the
     crossings all sources of variation that runs differ in (`crossing`), and beside it runs as
-    replicates. known: the groups of runs, of `crossing.groups`; None: of one group. c1 in (0, 2], c2 > 0, c3 any (above 0 in log t). ValueError for fewer
-    than four different t.
+    replicates. known: the groups of runs, of `crossing.groups`; None: of one group. c1 in (0, 2],
+    c2 > 0, c3 any (above 0 in log t). ValueError for fewer than four different t.
     """
     t, value = np.asarray(t, float), np.asarray(value, float)
     if (sizes := groups.number(t)) < FEWEST:
@@ -130,15 +130,18 @@ def fit(
         "points": len(t),
         "rmse": float(np.sqrt(np.mean(fitted.residuals() ** 2))),
         "falls_to": falls_to,
-        "lack_of_fit": sources.pure_error(t, value, fitted.predict({"tokens_per_parameter": t}), known),
+        "lack_of_fit": sources.pure_error(
+            t, value, fitted.predict({"tokens_per_parameter": t}), known
+        ),
     }
 
 
 def setups(
-    targets: Frame, known: dict[str, np.ndarray], column: str, form: str = "membership"
+    targets: Frame, known: dict[str, np.ndarray], column: str, form: str = "membership_log"
 ) -> list[SetUp]:
     """By model and budget the t at which the law of `form` has fallen to 0.75, the curve being that
-    of all; empty where runs are of one."""
+    of all; empty where runs are of one. The sigmoid in log t whatever fits better: it reads the
+    point closer, and nothing is judged by it."""
     t, value = (targets[name].to_numpy(float) for name in ("tokens_per_parameter", column))
     found = sources.by_setup(_fit(form, t, value), CROSSINGS[form], CROSSED[0], known)
     named = sources.setups(targets, known)

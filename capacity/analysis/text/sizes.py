@@ -65,4 +65,3 @@ def token_bits(targets: Frame) -> TokenBits | None:
         "uniform": math.log2(float(targets.vocab_size.max())),
         "code": code,
     }
-

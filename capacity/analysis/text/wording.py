@@ -25,19 +25,21 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import fits, forgetting_law, random_capacity, sizes, tables
+from capacity.analysis.text import crossing, fits, forgetting_law, random_capacity, sizes, tables
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
     AsPrinted,
     Canaries,
     CanaryLaw,
+    Crossing,
     Descent,
     Forgetting,
     Frame,
     Median,
     Memory,
     PowerLaw,
+    TokenBits,
 )
 from capacity.analysis.text.tables import KINDS, measured
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
@@ -160,7 +162,8 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     targets, out = targets_of(runs), []
     compared = []
     if len(targets):
-        out.append(Section("targets", "Targets", [tables.targets(targets)]))
+        shown = [tables.targets(targets), *tables.setups(numbers["setups"], numbers["token_bits"])]
+        out.append(Section("targets", "Targets", shown))
         compared += [tables.attacks(targets), tables.clean_attacks(targets)]
         compared += [tables.extraction(targets), *tables.copies(targets)]
     compared.append(tables.shadows(attacks, runs))
@@ -279,11 +282,10 @@ def _membership(numbers: Memory) -> list[str]:
     if "reason" in law_of_f1 or law_of_f1["falls_to"]["0.75"]["t"] is None:
         return []
     at = law_of_f1["falls_to"]["0.75"]
-    interval = f", 95% {ends(at['interval'])}" if at["interval"] else " (no interval)"
     answers = [
         f"F1 of the loss attack falls to 0.75 at **{digits(at['t'])} tokens per parameter**"
-        f"{interval} over {law_of_f1['points']} runs (by {form}, which alone decides the verdict); "
-        "chance is 0.5."
+        f"{_covered(at)}, {law_of_f1['points']} runs (by {form}, which alone decides the verdict); "
+        f"chance is 0.5.{_in_bits(at['t'], numbers['token_bits'])}"
     ]
     other, words = law.beside(numbers)
     if other is None or "reason" in other:
@@ -294,12 +296,38 @@ def _membership(numbers: Memory) -> list[str]:
         apart = at["interval"] is not None and not (
             at["interval"][0] <= there["t"] <= at["interval"][1]
         )
-    end = ": the choice of the form moves the answer more than the noise of runs" if apart else ""
+    end = ": the choice of the form moves the answer more than these sources" if apart else ""
     return [
         *answers,
         f"Beside it, {words} has an rms error of {digits(other['rmse'])}{more}; {form} has one of "
         f"{digits(law_of_f1['rmse'])}{end}.",
     ]
+
+
+def _covered(at: Crossing) -> str:
+    """The interval of a crossing with the sources of variation that it knows and does not."""
+    if not at["interval"]:
+        return " (no interval)"
+    told = f", 95% {ends(at['interval'])} over {crossing.words(at['sources'])}"
+    if missing := crossing.unknown(at["sources"]):
+        told += f" (not varied: {', '.join(missing)})"
+    if at["over_runs"]:
+        told += f", {ends(at['over_runs'])} with runs as replicates"
+    return told
+
+
+def _in_bits(t: float | None, bits: TokenBits | None) -> str:
+    """A number of tokens per parameter in bits of the data, which other texts and tokens can be
+    compared by."""
+    if t is None or bits is None:
+        return ""
+    low, high = digits(bits["low"]), digits(bits["high"])
+    each = low if low == high else f"{low} to {high}"
+    return (
+        f" A token costs {each} bits here ({bits['code']}; log2 V is {digits(bits['uniform'])}): "
+        f"this is **{digits(t * bits['low'])} to {digits(t * bits['high'])} bits of data per "
+        "parameter**; tokens of another text or vocabulary cost others."
+    )
 
 
 def _predictions(numbers: Memory) -> list[str]:
