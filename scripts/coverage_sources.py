@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -69,16 +70,17 @@ def report(table: pd.DataFrame) -> str:
         "",
         f"Written by `scripts/coverage_sources.py`: {studies} simulated studies of each kind "
         f"(`capacity/analysis/text/planted.py`; standard error {error:.1%}). quoted: by sources of",
-        "variation; replicates: canaries resampled within curves, or runs as replicates. Widths are",
-        "medians, of tokens per parameter in log t. (!): the quoted interval holds the planted number "
-        f"in fewer than {LOW:.0%} of the studies. With few groups, or where a",
-        "source adds nothing, the quoted interval is wider than it had to be.",
+        "variation; replicates: canaries resampled within curves, or runs as replicates. Widths:",
+        "medians, of tokens per parameter in log t. (!): the quoted interval holds the planted",
+        f"number in fewer than {LOW:.0%} of the studies. With few groups, or where a source adds",
+        "nothing, the quoted interval is wider than it had to be.",
         "",
         "| study | number | quoted | width | replicates | width |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     table = table.assign(name=table.number.str.split(", ").str[0])
-    for (study, name), part in table.groupby(["study", "name"], sort=False):
+    for key, part in table.groupby(["study", "name"], sort=False):
+        study, name = cast(tuple[str, str], key)
         quoted = part.number.str.endswith("sources")
         own, other = part[quoted].iloc[0], part[~quoted].iloc[0]
         mark = "" if own.coverage >= LOW else " (!)"

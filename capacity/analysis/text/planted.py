@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from capacity.analysis.text.schema import ForgettingCell, Frame
 CANARIES = 48
 EXPONENTS = {"views": 0.45, "parameters": 1.2, "batch": -0.8}
 SIGMOID = (1.3, 2.0, 3.0)  # c1, c2, c3 of the sigmoid in log t
-POINT = law.crossing_logarithmic(0.75, *SIGMOID)
+POINT = cast(float, law.crossing_logarithmic(0.75, *SIGMOID))
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def held(study: Curves | Runs, draw: int) -> Iterator[tuple[str, bool, float]]:
     t, f1 = (table[name].to_numpy(float) for name in ("tokens_per_parameter", "loss_f1_median"))
     at = law.fit(t, f1, "membership_log", crossing.groups(table))["falls_to"]["0.75"]
     for method, ends in (("sources", at["interval"]), ("runs as replicates", at["over_runs"])):
-        if ends is not None and POINT is not None:
+        if ends is not None:
             yield f"t, {method}", ends[0] <= POINT <= ends[1], float(np.log(ends[1] / ends[0]))
 
 
