@@ -130,6 +130,9 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
             "exposures": config.exposures,
         }
         about |= {f"parameters_{name}": p for name, p in config.parameters.items()}
+        if record and config.data.kind == "corpus":  # by which laws refuse runs
+            asked = record["measures"].get("knowledge", {})
+            about["unasked_fraction"] = asked.get("unasked_fraction", math.nan)
         for row in (
             [{"method": "none", "bits": 32} | measured["unquantized"], *measured["rows"]]
             if measured

@@ -16,7 +16,7 @@ os.environ["CAPACITY_LOCAL"] = os.devnull  # nothing of this site
 
 import pytest
 
-from waiting import patience
+from waiting import DEADLINE, patience
 
 try:
     from hypothesis import settings
@@ -67,7 +67,7 @@ def cli(tmp_path):
     """`capacity` as a process of its own, in an empty folder; returns the CompletedProcess with
     both streams as text."""
 
-    def run(*args, cwd=tmp_path, env=None, python=()):
+    def run(*args, cwd=tmp_path, env=None, python=(), deadline=DEADLINE):
         command = [sys.executable, *python, "-m", "capacity", *map(str, args)]
         return subprocess.run(
             command,
@@ -75,7 +75,7 @@ def cli(tmp_path):
             env=os.environ | (env or {}),
             capture_output=True,
             text=True,
-            timeout=patience(),
+            timeout=patience(deadline),
         )
 
     return run

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from capacity.base.frames import Frame
@@ -33,16 +34,26 @@ def reason(kind: str, unasked: float) -> str:
     return OLD if math.isnan(unasked) else UNASKED if unasked > MOST_UNASKED else ""
 
 
+def reasons(table: Frame) -> list[str]:
+    """By row the key of WHY, empty where laws may use it. table: of `run_table.table` or
+    `run_table.quantized_table`, also as a file of `capacity table` has it; all rows of other tables
+    may be used."""
+    if not {"run_id", "kind"} <= set(table):
+        return [""] * len(table)
+    nothing = pd.Series(math.nan, table.index)
+    said = pd.Series(table.get("unasked_fraction", nothing))
+    unasked = np.asarray(pd.to_numeric(said, errors="coerce"), float)
+    status = table.get("status", pd.Series("finished", table.index))
+    return [
+        reason(kind, float(part)) if state == "finished" else ""
+        for kind, state, part in zip(table.kind, status, unasked, strict=True)
+    ]
+
+
 def set_aside(table: Frame) -> Frame:
     """The table with status "refused", and a key of WHY in the column `refused`, for such runs; as
     it is where there are none. table: of `run_table.table`."""
-    if "kind" not in table:
-        return table
-    unasked = table.get("unasked_fraction", pd.Series(math.nan, table.index))
-    why = [
-        reason(kind, float(part)) if status == "finished" else ""
-        for kind, status, part in zip(table.kind, table.status, unasked, strict=True)
-    ]
+    why = reasons(table)
     if not any(why):
         return table
     status = ["refused" if key else state for key, state in zip(why, table.status, strict=True)]
@@ -53,7 +64,7 @@ def by_reason(table: Frame) -> dict[str, list[str]]:
     """Refused runs by key of WHY, empty where there are none."""
     if "refused" not in table:
         return {}
-    found = {key: sorted(table.run_id[table.refused == key]) for key in WHY}
+    found = {key: sorted(set(table.run_id[table.refused == key])) for key in WHY}
     return {key: runs for key, runs in found.items() if runs}
 
 

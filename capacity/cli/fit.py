@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from capacity.analysis import refused
 from capacity.base import files
 from capacity.base.errors import ConfigError, nearest
 from capacity.base.files import plain
@@ -77,6 +78,7 @@ def command(args: argparse.Namespace) -> int:
     for text in args.where:
         name, value = pair("--where", text, "COLUMN=VALUE")
         table = points_table.select(table, name, value, source)
+    table = _allowed(table, source, notes)
     columns = Columns(
         y=args.y,
         x=x,
@@ -100,6 +102,20 @@ def command(args: argparse.Namespace) -> int:
         files.write_atomic(args.output, f"{text}\n".encode())
         print(args.output)
     return 0
+
+
+def _allowed(table: pandas.DataFrame, source: str, notes: list[str]) -> pandas.DataFrame:
+    """The rows that a law may use: of a table of runs, as `capacity table` writes it, without those
+    that `fit-laws` refuses. notes gains which these are. ConfigError where no row is left."""
+    why = refused.reasons(table)
+    if not any(why):
+        return table
+    told = refused.told(table.assign(refused=why))
+    left = table.loc[[not key for key in why]]
+    if left.empty:
+        raise ConfigError(f"{source}: no row that a law may use: {'; '.join(told)}")
+    notes += [f"left out, as fit-laws does: {words}" for words in told]
+    return left
 
 
 def _options(args: argparse.Namespace) -> Options:

@@ -431,7 +431,7 @@ def _hover(cells: dict[str, Any], row: list) -> str:
     """What the tip over a run's point says in its first line."""
     given = {column["heading"]: value for column, value in zip(cells["columns"], row, strict=True)}
     flags = given["flags"] or ""
-    return f"{given['shape']}, seed {given['seed']}, run {given['run']}" + (
+    return f"{given['model']}, seed {given['seed']}, run {given['run']}" + (
         f" ({flags})" if flags else ""
     )
 
@@ -450,7 +450,7 @@ def _example(cells: dict[str, Any]) -> str:
         ),
         "seed",
     )
-    return f"{given['shape'].split()[0]} seed={given['seed']} {number}>0"
+    return f"{given['model'].split()[0]} seed={given['seed']} {number}>0"
 
 
 def _cost(kept: list[dict]) -> str:

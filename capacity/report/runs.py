@@ -123,7 +123,7 @@ def build(
             [", ".join(marks.get(run_id, [])) for run_id in runs.index],
         ),
         (
-            "shape",
+            "model",
             "layers x width, and settings of the model that tell equal ones apart",
             runs.label.tolist(),
         ),
@@ -186,7 +186,7 @@ def means(configs: list[Config], runs: Frame, columns: list[RunColumn]) -> tuple
         if settings[name].map(lambda v: isinstance(v, (int, float))).all()
     }
     over = max(numeric, key=lambda name: numeric[name]) if numeric else None
-    shown = pd.DataFrame({"shape": done.label} | {name: settings[name] for name in names.values()})
+    shown = pd.DataFrame({"model": done.label} | {name: settings[name] for name in names.values()})
     keys = _joined(shown)
     rows = []
     for _, index in keys.groupby(keys, sort=False).groups.items():
@@ -207,10 +207,10 @@ def means(configs: list[Config], runs: Frame, columns: list[RunColumn]) -> tuple
 
 
 def _named(shown: Frame, row: pd.Series, over: str | None) -> list[str]:
-    """What tells a row's curve from others: its shape, and settings that do not follow from shape
+    """What tells a row's curve from others: the model, and settings that do not follow from it
     and `over`."""
-    out = [str(row["shape"])] if shown["shape"].nunique() > 1 else []
-    known = ["shape"] + [over] * (over is not None)
+    out = [str(row["model"])] if shown["model"].nunique() > 1 else []
+    known = ["model"] + [over] * (over is not None)
     return out + [
         f"{name}={row[name]}"
         for name in shown

@@ -17,6 +17,8 @@ from capacity.base.errors import ConfigError
 from capacity.base.hardware import cpu_name, has_compiler
 from capacity.config import Config
 
+WORDS = 160  # characters of a compiler's error that a message quotes
+
 
 def environment(device: torch.device) -> dict:
     """Versions, hardware and source revision, for the record."""
@@ -78,6 +80,21 @@ def check_compiler(config: Config, device: torch.device) -> None:
             "CXX); install one, or "
             "use cluster.compile=never"
         )
+
+
+def not_compiled(error: BaseException) -> str | None:
+    """Why torch.compile could not make its program, in a few words, where that is what the error
+    says: the C++ that it writes does not build with every compiler and instruction set. None for
+    other errors."""
+    ours = ("torch._inductor.", "torch._dynamo.")
+    chain = [error, *filter(None, (error.__cause__, getattr(error, "inner_exception", None)))]
+    if not any(base.__module__.startswith(ours) for one in chain for base in type(one).__mro__):
+        return None
+    lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
+    first = lines[0] if lines else "no words"
+    # of a C++ compiler: file:line:column: error: words
+    told = next((line.partition(" error: ")[2] for line in lines if " error: " in line), first)
+    return f"{type(chain[-1]).__name__}: {told}"[:WORDS]
 
 
 def keep_freed_memory() -> None:

@@ -23,7 +23,7 @@ from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
 from capacity.run import record
-from capacity.run.environment import check_compiler, keep_freed_memory
+from capacity.run.environment import check_compiler, keep_freed_memory, not_compiled
 from capacity.run.job import Job
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, State, advance
@@ -106,6 +106,14 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     except (ConfigError, OSError):
         raise  # a bad file, a full disk: nothing that training again would mend
     except Exception as error:
+        if (why := not_compiled(error)) is not None:
+            if configs[0].cluster.compile == "always":
+                raise ConfigError(
+                    f"cluster.compile=always: torch.compile fails on this machine ({why}); use "
+                    "cluster.compile=never"
+                ) from None
+            _note(job, f"torch.compile fails on this machine ({why}); going on without")
+            return _execute_group([_plain(config) for config in configs], job)
         failure = record.Failure(
             f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
         )
@@ -114,6 +122,12 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
     return _try_again(configs, job, failure, no_memory)
+
+
+def _plain(config: Config) -> Config:
+    """The same run without torch.compile, which is no part of what it is."""
+    cluster = dataclasses.replace(config.cluster, compile="never")
+    return dataclasses.replace(config, cluster=cluster)
 
 
 def _try_again(

@@ -178,10 +178,8 @@ def cancel(name: str, results: Path) -> int:
         runs = sum(len(submission.elements[i]["runs"]) for i in indices)
         if submission.launcher == "local":
             _stop_here(submission)
-        elif submission.job is None:
-            raise ConfigError(f"{submission.folder}: is being submitted; try again")
         else:
-            submissions.launcher(submission.launcher).cancel(submission.job, indices)
+            _withdraw(submission, {i: living[submission, i] for i in indices})
         print(
             f"cancelled   {submission.launcher} {submission.job or submission.tree['pid']}: "
             f"{plural(len(indices), 'element')}, {plural(runs, 'run')}; finished ones stay, others "
@@ -190,6 +188,19 @@ def cancel(name: str, results: Path) -> int:
     if not living:
         print(f"{study.name}: nothing is queued or running")
     return 0
+
+
+def _withdraw(submission: submissions.Submission, elements: dict[int, submissions.Element]) -> None:
+    """Take elements out of their queue, each by the number under which the queue knows it: a person
+    may have submitted the script again."""
+    jobs: dict[str, list[int]] = {}
+    for i, element in elements.items():
+        job = element.job or submission.job
+        if job is None:
+            raise ConfigError(f"{submission.folder}: is being submitted; try again")
+        jobs.setdefault(job, []).append(i)
+    for job, indices in jobs.items():
+        submissions.launcher(submission.launcher).cancel(job, indices)
 
 
 def _stop_here(submission: submissions.Submission) -> None:

@@ -39,6 +39,8 @@ class Plan:
     room: float  # bytes for a stack
     claimed: dict[str, str]  # run id -> queued, requeued or running
     unmeasured: list[str]  # ids of finished runs that lack what the study measures
+    refused: dict[str, str]  # run id -> why its last job ended before it could train
+    allowed: submissions.Allowance  # what the queue allows the person who submits
 
     @property
     def todo(self) -> list[Config]:
@@ -82,13 +84,35 @@ def make_plan(
     if only is not None:
         out |= {run.run_id for run in study.runs if run.run_id not in only}
     local = cluster.launcher == "local"
-    device, speed, limit, jobs = (_here if local else _in_queue)(study, cluster, results, out)
-    return Plan(study, cluster, device, speed, jobs, done, failed, limit, claimed, unmeasured)
+    device, speed, limit, jobs, allowed = (_here if local else _in_queue)(
+        study, cluster, results, out
+    )
+    places = submissions.last_places(results)
+    refused = {
+        run.run_id: why
+        for run in study.runs
+        if run.run_id in places and run.run_id not in {*done, *failed, *claimed}
+        if (why := submissions.refusal(*places[run.run_id])) is not None
+    }
+    return Plan(
+        study,
+        cluster,
+        device,
+        speed,
+        jobs,
+        done,
+        failed,
+        limit,
+        claimed,
+        unmeasured,
+        refused,
+        allowed,
+    )
 
 
 def _here(
     study: Study, cluster: Cluster, results: Path, out: set[str]
-) -> tuple[str, Speed, float, list[Job]]:
+) -> tuple[str, Speed, float, list[Job], submissions.Allowance]:
     """One pack for this machine."""
     from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, room
 
@@ -104,12 +128,12 @@ def _here(
     pack = Pack(study.name, results, device, min(workers, max(1, len(todo))), threads, todo)
     seconds = [duration(todo, speed, pack.workers, threads)] if todo else []
     jobs = [Job([pack], seconds, 0, "", {"time": 1, "memory": 1}, "")] if todo else []
-    return device, speed, limit, jobs
+    return device, speed, limit, jobs, submissions.Allowance()
 
 
 def _in_queue(
     study: Study, cluster: Cluster, results: Path, out: set[str]
-) -> tuple[str, Speed, float, list[Job]]:
+) -> tuple[str, Speed, float, list[Job], submissions.Allowance]:
     """An array job, and one more for runs that ran out of time or memory before, with twice as much
     of it."""
     device = (
@@ -127,9 +151,12 @@ def _in_queue(
         if device == "cuda"
         else math.inf
     )
-    most = getattr(submissions.launcher(cluster.launcher), "array_limit", lambda: None)()
+    queue = submissions.launcher(cluster.launcher)
+    most = getattr(queue, "array_limit", lambda: None)()
     if most is not None and most < cluster.array_limit:
         cluster = replace(cluster, array_limit=most)
+    allowed = _allowance(cluster)
+    left = allowed.free  # an array that is too large is refused as a whole
     grown = grown_runs(results, study.runs)
     jobs = []
     for growth in sorted({grown.get(run.run_id, (1, 1)) for run in study.runs}):
@@ -137,9 +164,18 @@ def _in_queue(
         limits = Limits(
             most=max(1, cluster.stack // growth[1]), device=device, memory=limit, speed=speed
         )
-        if job := _array_job(study.name, results, runs, _Try(growth, cluster, limits), out):
+        most = cluster.array_limit if left is None else max(1, min(left, cluster.array_limit))
+        tried = _Try(growth, replace(cluster, array_limit=most), limits)
+        if job := _array_job(study.name, results, runs, tried, out):
             jobs.append(job)
-    return device, speed, limit, jobs
+            left = None if left is None else left - len(job.packs)
+    return device, speed, limit, jobs, allowed
+
+
+def _allowance(cluster: Cluster) -> submissions.Allowance:
+    """What a cluster's queue allows the person who submits; nothing where it does not say."""
+    queue = submissions.launcher(cluster.launcher)
+    return getattr(queue, "user_limits", lambda cluster: submissions.Allowance())(cluster)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def summary(plan: Plan) -> str:
     loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
     models = len(set(shape_labels(study.runs).values()))
     flops = sum(run.flops for run in todo)
+    again = {run.run_id: plan.refused[run.run_id] for run in todo if run.run_id in plan.refused}
     states = [f"{len(plan.done)} finished", f"{len(plan.failed)} failed"]
     for state in ("running", "queued", "requeued"):
         if number := sum(s == state for s in plan.claimed.values()):
@@ -31,8 +32,11 @@ def summary(plan: Plan) -> str:
     lines += _line("question", study.question)
     lines += _line(
         "runs",
-        f"{len(study.runs)}, of {plural(models, 'model')}: {', '.join(states)}, {len(todo)} to do",
+        f"{len(study.runs)}, of {plural(models, 'model')}: {', '.join(states)}, {len(todo)} to do"
+        + (f" ({len(again)} failed without a record)" if again else ""),
     )
+    for why in dict.fromkeys(again.values()):
+        lines += _line("failed", f"{plural(list(again.values()).count(why), 'run')}: {why}")
     if plan.unmeasured:
         lines += _line("measures", unmeasured(plan))
     lines += _line("data", _data_line(study))
@@ -123,8 +127,30 @@ def _execution_queue(plan: Plan) -> list[str]:
         else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, or set cluster.memory_gb"
     )
     lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}{unknown}")
+    lines += _allowed(plan)
     for job in plan.jobs:
         lines += _too_long(job, plan)
+    return lines
+
+
+def _allowed(plan: Plan) -> list[str]:
+    """What the queue allows this person, where it says so and it matters here."""
+    allowed, lines = plan.allowed, []
+    wanted = sum(len(job.packs) for job in plan.jobs)
+    if allowed.submitted is not None and allowed.free is not None:
+        most, name = allowed.submitted
+        text = f"{name}: {most:,} queued or running at once, {allowed.queued:,} are there already"
+        if wanted > allowed.free:
+            lines += _line(
+                "warning",
+                f"{text}; {plural(wanted, 'element')} will be refused: wait, or give "
+                "cluster.qos=NAME",
+            )
+        elif wanted == allowed.free:
+            lines += _line("limit", f"{text}; so at most {plural(wanted, 'element')}")
+    if allowed.running is not None and wanted > allowed.running[0]:
+        most, name = allowed.running
+        lines += _line("limit", f"{name}: {plural(most, 'element')} at once, others wait")
     return lines
 
 

@@ -12,11 +12,11 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from capacity.base.errors import ConfigError
 from capacity.settings.cluster import Cluster
-from capacity.sweep.submissions import Element, Submission, user
+from capacity.sweep.submissions import Allowance, Element, Submission, user
 
 # Words of a refusal, in small letters, and the settings that help.
 REMEDIES = {
@@ -31,7 +31,7 @@ REMEDIES = {
 }
 SECONDS = 60.0  # to wait for a client; a busy controller answers late
 # What squeue is asked for, with the most characters of each. It pads by bytes and cuts by
-# characters, so cells are told apart by a sign behind each; the last may hold that sign.
+# characters, so cells are told apart by a sign behind each; the last two may hold that sign.
 COLUMNS = (
     ("ArrayJobID", 20),
     ("ArrayTaskID", 24),
@@ -39,6 +39,7 @@ COLUMNS = (
     ("RestartCnt", 12),
     ("Reason", 80),
     ("Name", 400),
+    ("Command", 2000),
 )
 CELL = "|"
 SCRIPT = "submit.sbatch"
@@ -80,6 +81,58 @@ def array_limit() -> int | None:
         return None
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown.stdout, re.M)
     return int(found[1]) if found and int(found[1]) else None
+
+
+def user_limits(cluster: Cluster) -> Allowance:
+    """What the account and the quality of service of the person who submits allow, by the cluster's
+    own accounting (sacctmgr); nothing where it keeps none or does not answer.
+
+    The tightest of the QOS that the job gets (cluster.qos, or the person's default) and of the
+    associations that it may run under counts; sacctmgr's names are MaxSubmitPU and MaxJobsPU of a
+    QOS, MaxSubmit and MaxJobs of an association.
+    """
+    where = [f"user={user()}"] + [f"account={cluster.account}"] * bool(cluster.account)
+    columns = ("Partition", "DefaultQOS", "MaxSubmit", "MaxJobs")
+    own = [
+        row
+        for row in _accounting("association", where, columns)
+        if row[0] in ("", cluster.partition)
+    ]
+    names = [cluster.qos] if cluster.qos else sorted({row[1] for row in own if row[1]})
+    shared = []
+    if names:
+        where = [f"name={','.join(names)}"]
+        shared = _accounting("qos", where, ("Name", "MaxSubmitPU", "MaxJobsPU"))
+    limits = [(row[2:], ("MaxSubmitJobs", "MaxJobs"), "your account") for row in own]
+    limits += [
+        (row[1:], ("MaxSubmitJobsPerUser", "MaxJobsPerUser"), f"QOS {row[0]}") for row in shared
+    ]
+    submitted, running = (
+        min(
+            (
+                (int(cells[i]), f"{names[i]} of {owner}")
+                for cells, names, owner in limits
+                if cells[i].isdigit()
+            ),
+            default=None,
+        )
+        for i in (0, 1)
+    )
+    if submitted is None and running is None:
+        return Allowance()
+    mine = _run("squeue", "--noheader", "--array", f"--user={user()}", "--Format=ArrayJobID:20")
+    return Allowance(submitted, running, len(mine.stdout.split()))
+
+
+def _accounting(what: str, where: list[str], columns: tuple[str, ...]) -> list[list[str]]:
+    """Rows of the cluster's accounting; none where it keeps none."""
+    try:
+        words = ["--noheader", "--parsable2", "--readonly", "show", what]
+        done = _run("sacctmgr", *words, *where, f"format={','.join(columns)}")
+    except ConfigError:  # not installed, or no answer
+        return []
+    rows = [line.split("|") for line in done.stdout.splitlines()] if not done.returncode else []
+    return [row for row in rows if len(row) == len(columns)]
 
 
 def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
@@ -211,15 +264,21 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
 def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
     """(folder name, array index) -> what is queued or running. A submission is found by the job's
     name, which is its folder's, so that one whose submitter died before it heard the number is
-    found too. A number alone proves nothing: another cluster gives it to another job."""
+    found too; and, where a person has renamed jobs, by its number together with the script that
+    the job runs, which lies in the submission's folder. A number alone proves nothing: another
+    cluster, or this one after its counter began again, gives it to another job."""
     names = {s.folder.name: s for s in submissions}
     rows = _queue("--name=" + ",".join(names))
+    numbers = [s.job for s in submissions if s.job is not None]
+    rows += _queue("--jobs=" + ",".join(numbers)) if numbers else []
     found = {}
-    for _, index, state, restarts, reason, name in rows:
-        if name in names and index.isdigit():
-            found[name, int(index)] = Element(
+    for job, index, state, restarts, reason, name, command in rows:
+        folder = name if name in names else _submitted_from(command)
+        if folder in names and index.isdigit():
+            found[folder, int(index)] = Element(
                 _word(state, restarts, reason),
                 f"{state} ({reason})" if state == "PENDING" else state,
+                job,
             )
     foreign = [
         s
@@ -244,8 +303,23 @@ def _queue(which: str) -> list[list[str]]:
         return []
     if done.returncode:
         raise ConfigError(f"squeue: {done.stderr.strip() or f'ended with {done.returncode}'}")
-    rows = [line.split(CELL, len(COLUMNS) - 1) for line in done.stdout.splitlines()]
-    return [[cell.strip(f" {CELL}") for cell in row] for row in rows if len(row) == len(COLUMNS)]
+    return [row for line in done.stdout.split("\n") if (row := _cells(line)) is not None]
+
+
+def _cells(line: str) -> list[str] | None:
+    """The cells of a line of squeue, None of another line. Name and command are told apart by the
+    last sign between them, which no script's path here has behind it."""
+    front = line.split(CELL, len(COLUMNS) - 2)
+    if len(front) < len(COLUMNS) - 1:
+        return None
+    name, sign, command = front[-1].rstrip().removesuffix(CELL).rpartition(CELL)
+    return [cell.strip() for cell in (*front[:-1], name, command)] if sign else None
+
+
+def _submitted_from(command: str) -> str | None:
+    """The name of the folder whose script a job runs; None where it is no submission's."""
+    path = PurePosixPath(command)
+    return path.parent.name if path.name == SCRIPT else None
 
 
 def _word(state: str, restarts: str, reason: str) -> str:
@@ -254,26 +328,34 @@ def _word(state: str, restarts: str, reason: str) -> str:
     return "running"
 
 
-def end(job: str, index: int) -> str | None:
+def end(submission: Submission, index: int) -> str | None:
     """How an element ended, in SLURM's words (COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...); None
-    if the cluster no longer knows."""
-    shown = _run("scontrol", "--oneliner", "show", "job", f"{job}_{index}")
+    if the cluster no longer knows, or its job of that number is another's: neither its name nor its
+    script is the submission's."""
+    name, job = submission.folder.name, f"{submission.job}_{index}"
+    shown = _run("scontrol", "--oneliner", "show", "job", job)
     for line in shown.stdout.splitlines():
         found = dict(re.findall(r"(\w+)=(\S*)", line))
-        if found.get("ArrayTaskId") == str(index):
+        script = re.search(r" Command=(.*?)(?: \w+=|$)", line)
+        ours = name in (found.get("JobName"), _submitted_from(script[1]) if script else None)
+        if found.get("ArrayTaskId") == str(index) and ours:
             return found.get("JobState")
-    accounts = _run(
-        "sacct",
-        "--noheader",
-        "--parsable2",
-        "--allocations",
-        f"--jobs={job}_{index}",
-        "--format=JobID,State",
-    )
-    for line in accounts.stdout.splitlines():
-        name, _, state = line.partition("|")
-        if name == f"{job}_{index}" and state:
-            return state.split()[0]  # "CANCELLED by 0"
+    for fields in ("JobID,State,JobName,SubmitLine", "JobID,State,JobName"):  # newer, and older
+        accounts = _run(
+            "sacct",
+            "--noheader",
+            "--parsable2",
+            "--allocations",
+            f"--jobs={job}",
+            f"--format={fields}",
+        )
+        for line in accounts.stdout.splitlines():
+            known, state, *words = line.split("|", 2)
+            # a folder's name is a study's with a time and random signs
+            if known == job and state and words and name in words[0]:
+                return state.split()[0]  # "CANCELLED by 0"
+        if not accounts.returncode:
+            break
     return None
 
 

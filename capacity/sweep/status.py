@@ -4,7 +4,6 @@ queue that holds it."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -27,8 +26,6 @@ MEANING = {
     "failed": "has a record with the reason, or its job ended with one",
     "missing": "has nothing yet",
 }
-ERROR = "capacity: error: "  # what a command's last words begin with
-TAIL = 4096  # bytes of a log that are read for them
 SHOWN = 20  # rows of a state, unless --all
 WATCH_SECONDS = 5.0
 
@@ -78,8 +75,8 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """One row per run, and what could not be determined, else an empty text.
 
     Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its
-    training, at its own pace), error, where (the queue's words), log (a file to read), end (how its
-    last job ended, according to the queue).
+    training, at its own pace), error, again (failed without a record: `sweep` trains it), where
+    (the queue's words), log (a file to read), end (how its last job ended, according to the queue).
     """
     note = ""
     try:
@@ -91,12 +88,7 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
         for (s, i), element in living.items()
         for run_id in s.elements[i]["runs"]
     }
-    last = {
-        run_id: (s, i)
-        for s in submissions.read_all(results)
-        for i, element in enumerate(s.elements)
-        for run_id in element["runs"]
-    }
+    last = submissions.last_places(results)
     states = {(s, i): s.state(i) for s, i in {*[(s, i) for s, i in living], *last.values()}}
     return [
         _row(run, results, holder.get(run.run_id), last.get(run.run_id), states) for run in runs
@@ -148,9 +140,11 @@ def _row(
         else []
     )
     error = record["error"]["reason"] if state == "failed" and record and record["error"] else None
-    if state in ("missing", "interrupted") and last is not None and last[0].job is not None:
-        error = _refusal(last[0].log(last[1]))
-        state = "failed" if error else state
+    again = False
+    if state in ("missing", "interrupted") and last is not None:
+        error = submissions.refusal(*last)
+        again = error is not None
+        state = "failed" if again else state
     step, left = (lines[-1]["step"], None) if lines else (None, None)
     paced = [line for line in lines if "wall_s" in line]
     if state == "running" and paced and paced[-1]["step"]:
@@ -165,22 +159,11 @@ def _row(
         "steps": run.steps,
         "seconds_left": left,
         "error": error,
+        "again": again,
         "where": where,
         "log": str(log) if log else None,
         "end": end,
     }
-
-
-def _refusal(log: Path) -> str | None:
-    """The reason with which an element of a queue ended before it could train, such as a node
-    without the device that was asked for: the error in its last line."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            text = file.read().decode("utf-8", "replace").rstrip()
-    except OSError:
-        return None
-    return text.rpartition("\n")[2].partition(ERROR)[2] or None
 
 
 def _log(
@@ -215,6 +198,7 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
         for row in group if everything else group[:SHOWN]:
             lines.append(_line(row))
             lines += [f"    {row['error']}"] if row["error"] else []
+            lines += ["    it has no record, so sweep trains it again"] if row["again"] else []
             if row["log"] not in (None, log) and state in (
                 "running",
                 "failed",

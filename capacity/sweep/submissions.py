@@ -39,6 +39,8 @@ from capacity.sweep.packs import Job, write_pack
 
 SCHEMA = 1
 LAUNCHERS = {"slurm": "capacity.sweep.slurm"}
+ERROR = "capacity: error: "  # what a command's last words begin with
+TAIL = 4096  # bytes of a log that are read for them
 NAMELESS_S = 10.0  # wait for the name of another submitter
 PATIENCE_S = 120.0  # wait for another submitter; asking a busy queue can take a minute
 
@@ -49,6 +51,23 @@ class Element:
 
     state: str  # queued, requeued or running
     words: str  # the queue's own, such as PENDING (Priority)
+    job: str | None = None  # the number of its job, where it may differ from the submission's
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a queue allows a person, each with its name, None where it does not say. submitted:
+    elements queued or running at once; running: of them, those that run; queued: elements that this
+    person has there already."""
+
+    submitted: tuple[int, str] | None = None
+    running: tuple[int, str] | None = None
+    queued: int = 0
+
+    @property
+    def free(self) -> int | None:
+        """How many elements can be submitted now; None where nothing limits them."""
+        return None if self.submitted is None else max(0, self.submitted[0] - self.queued)
 
 
 @dataclass(frozen=True)
@@ -294,6 +313,31 @@ def alive(results: Path) -> Living:
     return found
 
 
+def refusal(submission: Submission, index: int) -> str | None:
+    """The reason with which an element of a queue ended before it could train, such as a node
+    without the device that was asked for: the error in the last line of its log. Such runs have
+    failed and left no record."""
+    if submission.job is None:
+        return None
+    try:
+        with open(submission.log(index), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            text = file.read().decode("utf-8", "replace").rstrip()
+    except OSError:
+        return None
+    return text.rpartition("\n")[2].partition(ERROR)[2] or None
+
+
+def last_places(results: Path) -> dict[str, tuple[Submission, int]]:
+    """Run id -> the last submission that had it, and the index of its element there."""
+    return {
+        run_id: (s, i)
+        for s in read_all(results)
+        for i, element in enumerate(s.elements)
+        for run_id in element["runs"]
+    }
+
+
 def settled(results: Path, submission: Submission) -> bool:
     """Whether every run of a submission to a queue has its final record, so that what the queue
     says of it no longer matters. A failure of before is not final: it is what was tried again."""
@@ -328,7 +372,7 @@ def close(results: Path, living: Living) -> None:
             queue = launcher(submission.launcher)
             for i in dead:
                 if submission.elements[i]["end"] is None:
-                    submission.elements[i]["end"] = queue.end(submission.job, i)
+                    submission.elements[i]["end"] = queue.end(submission, i)
         over = len(dead) == len(submission.elements)
         if over or any(submission.elements[i]["end"] for i in dead):
             submission.save(over=over)

@@ -225,11 +225,25 @@ def _means(study: Committed, rest: str, _target: Path) -> str:
     )
 
 
+def _gains(study: Committed, rest: str, _target: Path) -> str:
+    """`COLUMN by COLUMN`: by shape, how much more the mean over runs is at the largest value of the
+    last column than at the one before."""
+    top, _, by = rest.partition(" by ")
+    runs = study.table("runs.csv")
+    runs = runs[runs.status == "finished"]
+    told = []
+    for label, rows in runs.groupby("label", sort=False):
+        means = rows[top.strip()].groupby(rows[by.strip()].round(1)).mean()
+        told.append((rows.parameters_total.iloc[0], label, means.iloc[-1] / means.iloc[-2] - 1))
+    return words.joined(f"{words.percent(gain)} ({label})" for _, label, gain in sorted(told))
+
+
 BLOCKS: dict[str, Callable[[Committed, str, Path], str]] = {
     "answer": _answer,
     "answers": _answers,
     "command": _command,
     "figures": _figures,
+    "gains": _gains,
     "link": _link,
     "means": _means,
     "minutes": _minutes,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from capacity import records, run_table
-from capacity.analysis.comparison import judgement, pairs
+from capacity.analysis.comparison import pairs, verdicts
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.study import load_study
 from planted import plant, record
@@ -80,7 +80,7 @@ def judged(study, results, a, b, value=None, change=lambda table: table):
     found = pairs.pair(
         runs, compared_runs.select(runs, a), compared_runs.select(runs, b), set(a) | set(b)
     )
-    return judgement.corrected([{"a": "A", "b": "B"} | judgement.judge(runs, found)], runs.stores)[
+    return verdicts.corrected([{"a": "A", "b": "B"} | verdicts.analyse(runs, found)], runs.stores)[
         0
     ]
 

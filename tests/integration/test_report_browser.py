@@ -148,8 +148,8 @@ def test_a_heading_sorts_numbers_as_numbers_and_keeps_what_is_missing_last(chrom
     assert numbers(sizes) == sorted(numbers(sizes)) and sizes != sorted(
         sizes
     )  # numbers, not their letters
-    head(chromium, "shape").click()
-    assert cells(chromium, "shape") == sorted(
+    head(chromium, "model").click()
+    assert cells(chromium, "model") == sorted(
         (run.shape for run in study.runs), key=lambda text: [int(n) for n in text.split("x")]
     )
 
@@ -157,12 +157,12 @@ def test_a_heading_sorts_numbers_as_numbers_and_keeps_what_is_missing_last(chrom
 @pytest.mark.parametrize(
     "text, wanted",
     [
-        ("2x16", lambda row: row["shape"] == "2x16"),
+        ("2x16", lambda row: row["model"] == "2x16"),
         ("seed=0 load>=5", lambda row: row["seed"] == "0" and float(row["load"]) >= 5),
         ("bits/P>2.9", lambda row: row["bits/P"] != "–" and float(row["bits/P"]) > 2.9),
         ("status!=finished", lambda row: row["status"] != "finished"),
         ("stat=FAILED", lambda row: row["status"] == "failed"),
-        ("!2x8 load<2", lambda row: row["shape"] != "2x8" and float(row["load"]) < 2),
+        ("!2x8 load<2", lambda row: row["model"] != "2x8" and float(row["load"]) < 2),
         ("flags=data-limited", lambda row: "data-limited" in row["flags"].split(", ")),
         ("P<=7,260", lambda row: float(row["P"].replace(",", "")) <= 7260),
         ("zzz", lambda row: False),
@@ -310,7 +310,7 @@ def test_files_come_out_as_they_went_in(chromium, pages, tmp_path):
 
     rows = pd.read_csv(tmp_path / "pocket.csv").set_index("run")
     kept = table[(table.label == "2x16") & (table.status == "finished")]
-    assert list(rows.index) == list(kept.index) and (rows["shape"] == "2x16").all()
+    assert list(rows.index) == list(kept.index) and (rows["model"] == "2x16").all()
     assert rows["bits"].to_list() == pytest.approx(kept.strict_bits.to_list(), rel=1e-6)
     assert complaints(chromium, path)[0] == []
 

@@ -126,9 +126,11 @@ def test_a_name_beyond_ascii_is_submitted_once_queued_and_cancelled(bench, slurm
     assert "2 missing" in run("status", *HERE)
 
 
-def test_a_job_of_another_with_the_number_of_a_submission_is_left_alone(bench, slurm):
+def test_a_renamed_job_is_found_and_anothers_with_its_number_is_left_alone(bench, slurm):
     bench.write(ONE, steps=100)
     (job,) = submit(bench, "cluster.options=[--hold]")
+    slurm.run("scontrol", "update", f"jobid={job}", "name=another|name")
+    assert "nothing to submit" in bench.sweep(*HERE)[1]
     assert "1 queued" in verb(bench, "status")[1]
     assert f"slurm {job}: 1 element" in verb(bench, "cancel")[1]
     foreign = slurm.sbatch("--hold", "--array=0", "--output=/dev/null", wrap="true")
@@ -469,18 +471,21 @@ def test_a_nodes_environment_bounds_the_threads(bench, slurm, cpus, omp, threads
 
 
 def test_how_a_job_ended_is_known_without_sacct(slurm, monkeypatch, tmp_path):
-    done = slurm.sbatch("--array=0-1", "--output=/dev/null", wrap="exit $SLURM_ARRAY_TASK_ID")
+    options = ("--array=0-1", "--output=/dev/null", "--job-name=ours-1")
+    done = slurm.sbatch(*options, wrap="exit $SLURM_ARRAY_TASK_ID")
     slurm.wait(done)
-    assert [launcher.end(done, i) for i in range(3)] == ["COMPLETED", "FAILED", None]
-    assert launcher.end("99999", 0) is None  # forgotten; sacct answers that there is no accounting
+
+    def end(i, job=done, name="ours-1"):
+        return launcher.end(submissions.Submission(tmp_path / name, {"job": job}), i)
+
+    assert [end(i) for i in range(3)] == ["COMPLETED", "FAILED", None]
+    assert end(0, name="theirs-1") is None
+    assert end(0, job="99999") is None  # forgotten; sacct answers that there is no accounting
     (tmp_path / "scontrol").symlink_to(shutil.which("scontrol"))
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("PATH", str(tmp_path))
-        assert [launcher.end(done, i) for i in range(3)] == [
-            "COMPLETED",
-            "FAILED",
-            None,
-        ]  # and where there is no sacct at all
+        # and where there is no sacct at all
+        assert [end(i) for i in range(3)] == ["COMPLETED", "FAILED", None]
 
 
 def test_without_slurm_a_person_is_told(bench, monkeypatch, capsys, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capacity.analysis import labels
-from capacity.analysis.comparison import judgement, pairs, wording
+from capacity.analysis.comparison import pairs, verdicts, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.variants import CONVENTION
 from capacity.analysis.finding import head
@@ -74,11 +74,11 @@ def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
         sides = (compared_runs.select(runs, one), compared_runs.select(runs, other))
         try:
             found = pairs.pair(runs, *sides, named)
-            rows.append({"a": a, "b": text} | judgement.judge(runs, found))
+            rows.append({"a": a, "b": text} | verdicts.analyse(runs, found))
         except ValueError as error:
             raise ValueError(f"--a {a} --b {text}: {error}") from None
     tested = sum(row["p"] is not None for row in rows)
-    rows = [row | {"compared": tested} for row in judgement.corrected(rows, runs.stores)]
+    rows = [row | {"compared": tested} for row in verdicts.corrected(rows, runs.stores)]
     inputs_sha256 = compared_runs.inputs_hash(runs)
     return files.plain(
         {

@@ -1,6 +1,6 @@
 """Every variant of a study against its first one, without being asked.
 
-What a pair and a replicate are is in `pairs`, what makes a verdict in `judgement`.
+What a pair and a replicate are is in `pairs`, what makes a verdict in `verdicts`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from capacity.analysis import labels
-from capacity.analysis.comparison import judgement, pairs
+from capacity.analysis.comparison import pairs, verdicts
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.runs import Runs
 from capacity.base.files import plain
@@ -57,7 +57,7 @@ def differences(study: Study, table: Frame) -> dict[str, Any] | None:
         "settings": settings,
         "first": t.form.iloc[0],
         "arms": arms,
-        "comparisons": judgement.corrected(rows, runs.stores),
+        "comparisons": verdicts.corrected(rows, runs.stores),
         "not_compared": not_compared,
         "reason": _why_none(arms, rows, study.name),
         "convention": CONVENTION,
@@ -91,7 +91,7 @@ def _against_first(
         for form in others:
             a, b = part[part.form == form], part[part.form == first]
             try:
-                found = judgement.judge(runs, pairs.pair(runs, a, b, named))
+                found = verdicts.analyse(runs, pairs.pair(runs, a, b, named))
             except ValueError as error:  # no model of this size in both, or none finished
                 not_compared.append(f"{labels.listed([f'{form} / {first}', where])}: {error}")
             else:

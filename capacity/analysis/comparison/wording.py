@@ -1,7 +1,7 @@
 """What the comparison of a study's variants found, in words: a section of its document, and one
 comparison in full for the verb `compare`.
 
-Nothing here computes: the numbers are those of `variants.differences` and `judgement.corrected`.
+Nothing here computes: the numbers are those of `variants.differences` and `verdicts.corrected`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from capacity.analysis import labels
-from capacity.analysis.comparison.judgement import by_interval, effect_in_words
+from capacity.analysis.comparison.verdicts import by_interval, effect_in_words
 from capacity.analysis.document import Block, Bullets, Document, Section, Text, Verdicts
 from capacity.analysis.thresholds import RISING
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, joined, p_value, plural, some, span, wrap
 from capacity.fitting.statistics import ALPHA, MOST_NEEDED, fewest_replicates
 
-Row = Mapping[str, Any]  # a comparison, as `judgement.corrected` gives it
+Row = Mapping[str, Any]  # a comparison, as `verdicts.corrected` gives it
 
 DIGITS = 4  # of effects: ratios near 1 differ in the third
 MOST_NAMED = 8  # sizes and seeds of one comparison; all are in compare.json

@@ -108,7 +108,7 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
         "peaks": peaks.peaks(runs, table, pooled, **boot),
         "data_limited": _data_limited(table),
         "exposure_laws": exposure_laws(runs),
-        "verdicts": verdicts.judge(study.expects, basis, scale=study.scale),
+        "verdicts": verdicts.analyse(study.expects, basis, scale=study.scale),
         "flags": _flags(runs),
         "bootstrap": {"resamples": options.bootstraps, "seed": options.seed, "level": LEVEL},
     }

@@ -58,7 +58,7 @@ class Basis:
         return peaks.peak(members, self.noise, number=number, sign=sign, **options)
 
 
-def judge(
+def analyse(
     expects: Sequence[Entry], basis: Basis, *, scale: str = "published"
 ) -> list[dict[str, Any]]:
     """Rows of `published.values.verdict`, at least one per entry."""

@@ -247,7 +247,7 @@ def _best_form(strict: Mapping[str, Any]) -> list[str]:
 
 def _plateaus(strict: Mapping[str, Any]) -> Table:
     names = (
-        ("shape", "layers x width"),
+        ("model", "layers x width"),
         ("P", "parameters"),
         ("seeds", "replicates behind the mean"),
         ("runs", "capacity-limited runs, averaged per seed, then over seeds"),
@@ -256,7 +256,7 @@ def _plateaus(strict: Mapping[str, Any]) -> Table:
         ("bits/P", ""),
         ("± sd", "over seeds"),
     )
-    heads = [Column(name, meaning, right=name != "shape") for name, meaning in names]
+    heads = [Column(name, meaning, right=name != "model") for name, meaning in names]
     rows = []
     for row in strict["plateaus"]:
         bound, measured = row["lower_bound"], row["bits"] is not None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity import run_table
-from capacity.analysis.comparison import judgement, pairs, variants, wording
+from capacity.analysis.comparison import pairs, variants, verdicts, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.document import Document
 from capacity.fitting import statistics
@@ -47,7 +47,7 @@ def simulated(d, size, seed):
                 f"run_id_{side}": [f"{side}{i}" for i in range(len(d))],
             }
         )
-    row = judgement.judge(STORES, pairs.Paired(frame, {"A": 0, "B": 0}, {}, {"A": 1, "B": 1}))
+    row = verdicts.analyse(STORES, pairs.Paired(frame, {"A": 0, "B": 0}, {}, {"A": 1, "B": 1}))
     return {"a": "A", "b": "B"} | row
 
 
@@ -71,12 +71,12 @@ def studies(n_sizes, n_seeds, times, shift=0.0, sd=0.03, of_size=0.0):
 )
 def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds):
     n, sd = n_sizes * n_seeds, 0.03
-    rows = judgement.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
+    rows = verdicts.corrected(studies(n_sizes, n_seeds, 1, sd=sd), True)
     assert rows[0]["detectable"]["effect"] == pytest.approx(
         math.expm1(statistics.standardized_effect(n) * rows[0]["sd"]), rel=1e-3
     )
     told = [
-        judgement.corrected([row], True)[0]["differs"]
+        verdicts.corrected([row], True)[0]["differs"]
         for row in studies(n_sizes, n_seeds, 180, statistics.standardized_effect(n) * sd)
     ]
     assert (
@@ -87,10 +87,10 @@ def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds
 
 def test_no_difference_is_seldom_called_one():
     together = studies(4, 2, 450)
-    told = [judgement.corrected([row], True)[0]["differs"] for row in together]
+    told = [verdicts.corrected([row], True)[0]["differs"] for row in together]
     assert 0.02 < np.mean([side is not None for side in told]) < 0.07
     several = [
-        any(row["differs"] for row in judgement.corrected(together[i : i + 3], True))
+        any(row["differs"] for row in verdicts.corrected(together[i : i + 3], True))
         for i in range(0, 450, 3)
     ]
     assert np.mean(several) < 0.1  # 5% and three standard errors of 150 studies
@@ -110,25 +110,25 @@ def test_only_the_interval_over_sizes_holds_for_other_sizes():
 
 
 def test_a_difference_has_to_be_shown_by_interval_and_test():
-    five = judgement.corrected(studies(5, 1, 1, shift=0.5), True)[0]
+    five = verdicts.corrected(studies(5, 1, 1, shift=0.5), True)[0]
     assert five["interval"][0] > 1 and five["p"] == 2 / 32 and five["differs"] is None
     assert (
         "below 6 the exact test cannot reach 5%" in five["verdict"]
         and five["detectable"]["by"] == "interval alone"
     )
-    six = judgement.corrected(studies(6, 1, 1, shift=0.5), True)[0]
+    six = verdicts.corrected(studies(6, 1, 1, shift=0.5), True)[0]
     assert (
         six["differs"] == "more"
         and six["verdict"] == "A stores more than B at these sizes, and over sizes"
     )
-    several = judgement.corrected(studies(6, 1, 2, shift=0.5), True)
+    several = verdicts.corrected(studies(6, 1, 2, shift=0.5), True)
     assert [row["differs"] for row in several] == [None, None] and several[0]["p_holm"] == 2 * six[
         "p"
     ]  # 0.0625
     assert "below 7" in several[0]["verdict"] and "among 2 comparisons" in several[0]["verdict"]
-    less = judgement.corrected(studies(6, 1, 1, shift=-0.5), False)[0]
+    less = verdicts.corrected(studies(6, 1, 1, shift=-0.5), False)[0]
     assert less["differs"] == "less" and less["verdict"].startswith("A has less than B")
-    one = judgement.corrected(studies(1, 1, 1, shift=0.5), True)[0]
+    one = verdicts.corrected(studies(1, 1, 1, shift=0.5), True)[0]
     assert (
         one["interval"] is None
         and one["detectable"]["effect"] is None

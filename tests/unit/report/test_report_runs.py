@@ -85,7 +85,7 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
         and 'data-figure="means"' in content
     )
     told = re.search(
-        r"<thead><tr><th scope=\"col\">shape</th>.*?</thead>\s*<tbody>(.*?)</tbody>", content, re.S
+        r"<thead><tr><th scope=\"col\">model</th>.*?</thead>\s*<tbody>(.*?)</tbody>", content, re.S
     )[1]
     rows = [
         re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in told.split("</tr>") if "<td" in row
@@ -134,13 +134,13 @@ def test_the_table_has_every_planned_run_its_settings_its_numbers_and_its_flags(
         "run",
         "status",
         "flags",
-        "shape",
+        "model",
         "seed",
     ]
     table = found.tables["runs.csv"].set_index("run_id")
     for run in study.runs:
         row, told = rows[run.run_id], table.loc[run.run_id]
-        assert (row["shape"], row["seed"], row["lr"], row["load"]) == (
+        assert (row["model"], row["seed"], row["lr"], row["load"]) == (
             run.shape,
             str(run.seed),
             f"{run.train.lr:g}",
@@ -190,7 +190,7 @@ def test_means_are_over_seeds_only(tmp_path):
         and cells.runs.sum() == 20
         and len(cells) == 12
     )
-    one = cells[(cells["shape"] == "2x16") & (cells.load == 5.0)].iloc[0]
+    one = cells[(cells["model"] == "2x16") & (cells.load == 5.0)].iloc[0]
     bits = (table.strict_bits / table.parameters_total)[
         (table.label == "2x16") & (table.load.round(1) == 5.0)
     ]

@@ -54,10 +54,10 @@ def test_states_of_the_queue_become_ours(found, here, monkeypatch):
         ("REQUEUE_HOLD", 1, "requeued"),
     ):
         shown = (
-            line("é|x y", "é", "PENDING", 0, "é", "é" * 300)
-            + line("7", 0, state, restarts, "Priority", s.folder.name)
-            + line("8", 0, "RUNNING", 0, "", "another|job")
-            + line("9", "N/A", "RUNNING", 0, "", s.folder.name)
+            line("é|x y", "é", "PENDING", 0, "é", "é" * 300, "/é/submit.sbatch")
+            + line("7", 0, state, restarts, "Priority", s.folder.name, "(null)")
+            + line("8", 0, "RUNNING", 0, "", "another|job", "/a|b/other/submit.sbatch")
+            + line("9", "N/A", "RUNNING", 0, "", s.folder.name, "(null)")
         )
         monkeypatch.setattr(
             slurm, "_run", lambda *command: subprocess.CompletedProcess(command, 0, shown, "")

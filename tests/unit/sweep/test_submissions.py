@@ -386,7 +386,7 @@ def elements(submissions):
     alive = [key for key, process in RUNNING.items() if process.poll() is None]
     return {key: Element("running", "busy") for key in alive}
 
-def end(job, index):
+def end(submission, index):
     return "COMPLETED"
 
 def cancel(job, indices):

@@ -30,7 +30,7 @@ from capacity.fitting.statistics import (
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
 
 
-def judge(runs: Runs, found: Paired) -> dict[str, Any]:
+def analyse(runs: Runs, found: Paired) -> dict[str, Any]:
     """What the pairs say of one comparison, before it is corrected for others (`corrected` adds
     verdict and p_holm)."""
     used = found.pairs[found.pairs.left_out == ""]
@@ -120,7 +120,7 @@ def _power(test: dict[str, Any], level_b: float) -> dict[str, Any]:
 
 def corrected(rows: list[dict[str, Any]], stores: bool) -> list[dict[str, Any]]:
     """Comparisons with p_holm, differs (A has `more`, `less`, or neither: None) and a verdict in
-    words. rows: of `judge`, with names a, b."""
+    words. rows: of `analyse`, with names a, b."""
     tested = sum(row["p"] is not None for row in rows)
     corrected_p = holm([row["p"] for row in rows])
     return [
