@@ -150,7 +150,8 @@ def form_of(entry: Mapping[str, Any]) -> str:
     quantity, of = entry["quantity"], entry.get("of", "R")
     text = QUANTITIES[quantity].partition(", one verdict")[0]
     if quantity == "saturated_fraction":
-        over = f"the models with R^max of at most {entry['below']:g}"
+        part = f"{entry['below_peak']:g} of the study's own peak"
+        over = f"the models with R^max of at most {part}"
         return f"R / R^max, {entry['statistic']} over {over}"
     if quantity == "ratio":
         models = "each arm's best model" if entry["models"] == "peak" else "models that both have"

@@ -74,7 +74,6 @@ def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "best_over": study.best_over,
         "data_limited": DATA_LIMITED,
         "few_pairs": verdicts.FEW_PAIRS,
-        "enough_seeds": verdicts.ENOUGH_SEEDS,
     }
 
 

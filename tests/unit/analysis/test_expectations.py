@@ -23,7 +23,7 @@ best_over: [train.lr]
 expects:
   - {name: a peak, published: physics33/peak_1000, quantity: peak_ratio}
   - {name: data that fit, published: physics33/data_that_fit, quantity: saturated_fraction,
-     below: 1.8}
+     below_peak: 0.9}
 """
 
 
@@ -57,7 +57,7 @@ def test_the_first_sweep_writes_what_fixes_the_verdicts_and_a_dry_run_does_not(u
     peak, fit = line["expectations"]["values"]
     assert peak["range"] == [1.8, 2.3] and peak["published"] == "physics33/peak_1000"
     assert peak["form"] == "largest R over models" and "bioS formula" in peak["convention"]
-    assert fit["below"] == 1.8 and line["expectations"]["rules"]["best_over"] == ["train.lr"]
+    assert fit["below_peak"] == 0.9 and line["expectations"]["rules"]["best_over"] == ["train.lr"]
     assert line["sha256"] == kept.digest(line["expectations"])
     sweep()
     assert lines_of(untrained) == [line]
@@ -68,11 +68,11 @@ def test_a_changed_range_is_appended_and_changed_words_are_not(untrained):
     (untrained / "s.yaml").write_text(STUDY.replace("a peak,", "another name,"))
     sweep()
     assert len(lines_of(untrained)) == 1
-    (untrained / "s.yaml").write_text(STUDY.replace("below: 1.8", "below: 0.3"))
+    (untrained / "s.yaml").write_text(STUDY.replace("below_peak: 0.9", "below_peak: 0.3"))
     sweep()
     first, second = lines_of(untrained)
     assert second["sha256"] != first["sha256"]
-    assert [v.get("below") for v in second["expectations"]["values"]] == [None, 0.3]
+    assert [v.get("below_peak") for v in second["expectations"]["values"]] == [None, 0.3]
 
 
 def test_a_sweep_to_a_queue_writes_it_before_it_submits(untrained, monkeypatch):

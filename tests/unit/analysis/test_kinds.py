@@ -200,7 +200,7 @@ def test_every_kind_has_every_function_of_the_protocol(name):
         for part, function in vars(kinds.Kind).items()
         if inspect.isfunction(function) and not part.startswith("_")
     }
-    wanted = {"applies", "analyse", "document", "figures", "residuals", "columns"}
+    wanted = {"applies", "analyse", "document", "figures", "residuals", "columns", "expected"}
     assert set(protocol) == wanted
     for part, signature in protocol.items():
         arguments = list(signature.parameters)[1:]  # but for self

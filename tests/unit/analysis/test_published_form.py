@@ -51,7 +51,7 @@ def test_both_forms_stand_in_terminal_markdown_and_answers(numbers):
     rows = memory.verdicts(numbers, [4072, 11216])
     section = published_rows.section(rows)
     shown = " ".join(" ".join(text.section(section)).split())
-    page = "\n".join(markdown._block(section.blocks[0]))
+    page = "\n".join(markdown.block_lines(section.blocks[0]))
     for words in (shown, page):
         assert "beside it, a sigmoid in log t, not published" in words
         assert "would read agrees and decides nothing" in words
