@@ -64,6 +64,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "plateaus.csv",
         "attacks.csv",
         "coverage.csv",
+        "sources.csv",
         "samples.csv",
         "design.csv",
         CURVES,
