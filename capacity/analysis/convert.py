@@ -136,6 +136,31 @@ def _law(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def text_canaries(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 -> 3: the laws of exposure and of the part extracted were lines through those level
+    means that lie between the ends, which is a description now, and the law of exposure is another
+    one, which such a file does not hold."""
+    new = dict(old) | {"schema": 3}
+    if (found := old.get("canaries")) is None:
+        return new
+    lines = {}
+    for name in ("exposure", "extracted"):
+        line = found[name]
+        slopes = {letter: line.get(letter, {}).get("value") for letter in "bc"}
+        lines[name] = {"levels": line.get("points"), "of": None, "sizes": None} | slopes
+    new["canaries"] = {
+        "half_extracted": [row | {"interval": None} for row in found["half_extracted"]],
+        "levels": found["levels"],
+        "exposure": {
+            "reason": "the file is of an older version, whose line left levels out by "
+            "their exposure; fit the study again"
+        },
+        "logistic": found["logistic"],
+        "lines": lines,
+    }
+    return new
+
+
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "ablation": ({"strict", "paper", "varied"}, ablation),
@@ -147,4 +172,5 @@ OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] =
 # kind and schema of later files -> what makes them of the next schema
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     ("precision", 2): precision_terms,
+    ("text", 2): text_canaries,
 }

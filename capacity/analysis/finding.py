@@ -23,11 +23,13 @@ class Options:
     """What a person can ask of an analysis.
 
     bootstraps: resamples of the intervals that are made by resampling. shadows: of text with shadow
-    models, how many an attack may use; None for all.
+    models, how many an attack may use; None for all. lira_variance: of text with shadow models,
+    global or sequence, see `analysis/text/attacks.py`.
     """
 
     bootstraps: int = 4000
     shadows: int | None = None
+    lira_variance: str = "global"
     seed: int = 0
 
 

@@ -52,6 +52,13 @@ def _fit_options(sub: argparse.ArgumentParser) -> None:
         help="studies of text: shadow models that an attack may use (default: all)",
     )
     sub.add_argument(
+        "--lira-variance",
+        choices=("global", "sequence"),
+        default="global",
+        help="studies of text: whether LiRA estimates one variance for all sequences (better with "
+        "few shadow models) or one for each (default: global)",
+    )
+    sub.add_argument(
         "--bootstraps",
         type=int,
         default=4000,
@@ -135,8 +142,12 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
     output = args.output or folder / "report.html"
     given = [
         f"--{name}={getattr(args, name)}"
-        for name, default in (("bootstraps", 4000), ("shadows", None))
-        if getattr(args, name) != default
+        for name, default in (
+            ("bootstraps", 4000),
+            ("shadows", None),
+            ("lira-variance", "global"),
+        )
+        if getattr(args, name.replace("-", "_")) != default
     ]
     request = page.Request(args.study, study, table, args.results, given)
     content = page.build(request, found, reason)
@@ -164,4 +175,4 @@ def _options(args: argparse.Namespace) -> Options:
             f"--shadows {args.shadows}: expected a whole number >= 4; a sequence needs two models "
             f"that saw it and two that did not"
         )
-    return Options(args.bootstraps, args.shadows)
+    return Options(args.bootstraps, args.shadows, args.lira_variance)

@@ -7,6 +7,7 @@ from capacity.declare.field import (
     INT,
     INTERVAL,
     LEVELS,
+    LIST,
     SECTION,
     TEXT,
     VERSION,
@@ -304,6 +305,24 @@ CANARIES = (
         "canaries.[repeats].exposure_max", FLOAT, "bits", "their exposure: largest over canaries"
     ),
     Field(
+        "canaries.[repeats].exposures",
+        LIST,
+        "bits",
+        "exposure of each of them, in their order (since version 2)",
+    ),
+    Field(
+        "canaries.[repeats].losses",
+        LIST,
+        "bits per token",
+        "code length of each of them (since version 2)",
+    ),
+    Field(
+        "canaries.[repeats].extracted",
+        LIST,
+        "0 or 1",
+        "of each of them, whether greedy decoding writes its second half (since version 2)",
+    ),
+    Field(
         "canaries.[repeats].loss_bits_per_token",
         FLOAT,
         "bits per token",
@@ -314,7 +333,8 @@ CANARIES = (
 
 MEASURE = Measure(
     name="text",
-    version=1,
+    # 2: canaries one by one; the prefix of ReCaLL is never trained on, also in shadow models
+    version=2,
     data=("text",),
     held="bits",
     evaluated="bits",
@@ -376,6 +396,14 @@ MEASURE = Measure(
         ),
         *_side("members"),
         *_side("held_out"),
+        Field(
+            "recall_prefix.row",
+            INT,
+            "",
+            "row of the pool whose first half is the prefix of ReCaLL: the first scored one that "
+            "the run was not trained on (since version 2; before, the first one)",
+            column="recall_prefix_row",
+        ),
         *CANARIES,
         Field("views", SECTION, optional=True),
         *MEMBERSHIP,

@@ -69,7 +69,9 @@ def _control(m: dict[str, Any]) -> list[str]:
     if overlap["fraction"] <= limit:
         return [*out, f"{share}, at most {limit:.0%} as it should"]
     out.append(f"{share}, more than {limit:.0%}:")
-    out.append("                 they are members in part; NOT A SOUND SPLIT")
+    out.append("                 they are members in part; NOT A SOUND SPLIT; a sound one:")
+    by = "data.split_by=document " * (split.get("by") == "window")
+    out.append(f"                 {by}data.near_duplicates=keep_together")
     if "without_overlap" in m:
         aucs = [
             f"{name} {s['auc']:.3f} [{s['auc_interval'][0]:.3f}, {s['auc_interval'][1]:.3f}]"

@@ -107,6 +107,33 @@ def attacks(columns: dict[str, np.ndarray], zlib_bytes: np.ndarray) -> dict[str,
     }
 
 
+def recall_prefix(seen: np.ndarray, unit: np.ndarray | None = None) -> int:
+    """Place of the sequence whose beginning is the prefix of ReCaLL, which has to be a non-member
+    (Xie et al., arXiv 2406.15968, section 3): the first of the scored ones that was not trained on,
+    where documents are split the first of a document of which nothing was.
+
+    seen: bool [n], whether the run was trained on each sequence; unit: what stays together.
+    ValueError where all were.
+    """
+    seen = np.asarray(seen, bool)
+    if seen.all():
+        raise ValueError("recall: every sequence was trained on; none is left for a prefix")
+    if unit is not None:
+        whole = ~np.isin(unit, unit[seen])
+        if whole.any():
+            return int(np.argmax(whole))
+    return int(np.argmax(~seen))
+
+
+def at_prefix(seen: np.ndarray, unit: np.ndarray | None = None) -> np.ndarray:
+    """Sequences that ReCaLL does not tell apart, bool [n]: that of its prefix, and non-members of
+    the same document where these are split."""
+    place = recall_prefix(seen, unit)
+    if unit is None:
+        return np.arange(len(seen)) == place
+    return (unit == unit[place]) & ~np.asarray(seen, bool)
+
+
 def copies_levels(copies: np.ndarray) -> dict[int, np.ndarray]:
     """Where copies are 1, 2, 3 to 4, 5 to 8, ...: by the largest of each level that is there, bool
     [n]."""
@@ -132,8 +159,9 @@ def lira(
 
     online: log N(loss; mu_in, sd_in) - log N(loss; mu_out, sd_out); offline: the standardised
     amount by which the loss is below the mean of the models that have not seen it, monotone in the
-    paper's -log Pr. shared_variance: one variance per side for all sequences, better with few
-    shadows. ValueError where a sequence has fewer than two models on a side that is needed.
+    paper's -log Pr. shared_variance: one variance per side for all sequences, the paper's global
+    variance, against one of each sequence. ValueError where a sequence has fewer than two models on
+    a side that is needed.
     """
     sides = {}
     for name, mask in (("in", seen_KN), ("out", ~seen_KN)):

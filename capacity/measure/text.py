@@ -104,8 +104,10 @@ def measure(
         for name, score in attacks.items()
     }
     # of a non-member, which then is none of those that are told apart, nor is its document
-    prefix = dealt.pool.tokens_NS[dealt.held_out[0]][: S // 2]
-    at_prefix = dealt.scored == dealt.held_out[0] if units is None else units == units[0]
+    place = membership.recall_prefix(seen, units)
+    prefix = dealt.pool.tokens_NS[dealt.scored[place]][: S // 2]
+    at_prefix = membership.at_prefix(seen, units)
+    out["recall_prefix"] = {"row": int(dealt.scored[place])}
     alone = (
         columns["loss"] - columns["suffix_loss"] if S % 2 == 0 else None
     )  # of the first half, which the prefix leaves room for
@@ -164,7 +166,8 @@ def exposures(
 ) -> list[dict]:
     """By level of repeats: exposure in bits (mean, standard error, largest), loss in bits per
     token, and the part of the canaries whose second half greedy decoding writes when given the
-    first, with its exact interval over canaries."""
+    first, with its exact interval over canaries; and of each canary its exposure and whether it is
+    written, since a mean of numbers that end at chance and at a ceiling carries no law."""
 
     def scored(tokens: np.ndarray) -> dict[str, np.ndarray]:
         return sequences.scores(
@@ -180,7 +183,8 @@ def exposures(
     out = []
     for level in text_data(config.data).repeats:
         at = dealt.repeats == level
-        n, written = int(at.sum()), float((mine["tail"][at] >= S - S // 2).mean())
+        extracted, loss = mine["tail"][at] >= S - S // 2, mine["loss"][at].astype(float)
+        n, written = int(at.sum()), float(extracted.mean())
         out.append(
             {
                 "repeats": level,
@@ -188,9 +192,11 @@ def exposures(
                 "exposure": float(bits_of[at].mean()),
                 "exposure_se": float(bits_of[at].std(ddof=1) / math.sqrt(n)) if n > 1 else None,
                 "exposure_max": float(bits_of[at].max()),
+                "exposures": bits_of[at].tolist(),
+                "extracted": extracted.astype(int).tolist(),
                 "at_most": math.log2(len(dealt.candidates) + 1),
-                "loss_bits_per_token": float(mine["loss"][at].mean(dtype=np.float64))
-                / (S * math.log(2)),
+                "losses": (loss / (S * math.log(2))).tolist(),
+                "loss_bits_per_token": float(loss.mean()) / (S * math.log(2)),
                 "extractable": written,
                 "extractable_interval": list(proportion(written, n)),
             }

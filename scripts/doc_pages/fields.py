@@ -124,6 +124,7 @@ FORMS: dict[str, Callable[[Any, str], str]] = {
     "verdict": _verdict,
     "word": lambda x, _: str(x),
     "list": _joined,
+    "most": lambda x, rest: words.digits(max(x), int(rest or 3)),
     "size": lambda x, _: f"{len(x):,}",
 }
 

@@ -63,6 +63,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "shapes.csv",
         "plateaus.csv",
         "attacks.csv",
+        "canaries.csv",
         "coverage.csv",
         "sources.csv",
         "samples.csv",

@@ -255,7 +255,7 @@ def text(config, results):
         }
     per_token = 1 / (math.log(2) * data.seq_len)
     found = {
-        "version": 1,
+        "version": 2,
         "n_members": ROWS,
         "n_held_out": ROWS,
         "bits": float(config.trained_items * 3.0),
@@ -265,31 +265,35 @@ def text(config, results):
         "membership": {"loss": told},
         "bag_of_words_auc": 0.5,
         "bag_of_words_sd": 0.02,
+        "recall_prefix": {"row": int(np.flatnonzero(~seen & mine)[0]) if seen.any() else 0},
         "split": {"by": "window"},
         "overlap": {"tokens": 13, "sequences": 0, "fraction": 0.0, "limit": 0.01},
     }
     if data.canaries:
-        found["canaries"] = [
-            {
-                "repeats": level,
-                "at_most": 12.0,
-                "exposure": _exposure(config, level, p) + (0 if level else 1.4),
-                "extractable": min(1.0, level / 64),
-            }
-            for level in data.repeats
-        ]
+        found["canaries"] = [_canaries(config, level, p) for level in data.repeats]
         if data.last_view is not None:
             found["views"] = _views(config, draw)
     return {"text": found}
 
 
-def _exposure(config, level, p):
+def _canaries(config, level, p):
+    """Exposures by a line in log2 of views and parameters, from the ranks of single canaries."""
+    draw, n, others = np.random.default_rng([level, config.seed, p]), config.data.canaries, 4096
     seen = level * (1 if config.data.last_view is not None else config.exposures)
-    return (
-        float(np.clip(2.0 * math.log2(max(seen, 1e-9)) + 3.0 * math.log2(p / 4000), 0, 12))
-        if level
-        else 0.0
-    )
+    bits = draw.exponential(1.44, n)
+    if level:
+        line = 2.0 * math.log2(seen) + 3.0 * math.log2(p / 4000)
+        bits = np.maximum(bits, line + 1.5 * draw.standard_normal(n))
+    exposures = np.log2(others + 1) - np.log2(1 + draw.binomial(others, 2.0**-bits))
+    extracted = (draw.random(n) < level / 64).astype(int)
+    return {
+        "repeats": level,
+        "at_most": math.log2(others + 1),
+        "exposure": float(exposures.mean()),
+        "exposures": exposures.tolist(),
+        "extractable": float(extracted.mean()),
+        "extracted": extracted.tolist(),
+    }
 
 
 def _views(config, draw):

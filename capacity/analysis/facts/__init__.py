@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from capacity.analysis.facts.analysis import analyse, applies, expected, residuals
-from capacity.analysis.facts.wording import columns, document
+from capacity.analysis.facts.run_lists import columns
+from capacity.analysis.facts.wording import document
 from capacity.analysis.finding import Finding
 
 if TYPE_CHECKING:

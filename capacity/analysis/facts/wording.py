@@ -1,28 +1,23 @@
-"""What a study of facts says, in words, and the columns of its runs on a page."""
+"""What a study of facts says, in words."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from capacity.analysis import published_rows, refused
+from capacity.analysis import published_rows
 from capacity.analysis.document import (
-    FAILED,
-    GAIN,
-    MISSING,
     RESIDUAL,
     Block,
     Document,
-    Flag,
     Interval,
     Law,
     Laws,
     Number,
-    RunColumn,
     Section,
     Text,
 )
-from capacity.analysis.facts import exposures, other_people
-from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Frame, Peak
+from capacity.analysis.facts import exposures, other_people, run_lists
+from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Peak
 from capacity.analysis.finding import Finding
 from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import EXPOSURES_OFF, RISING
@@ -62,89 +57,6 @@ MARKS = {  # key of an arm -> mark, meaning
     "failed": ("f", "failed runs"),
     "missing": ("m", "missing runs"),
 }
-FLAGS = (  # key of fit.json, name, meaning
-    ("failed", *FAILED),
-    ("missing", *MISSING),
-    (
-        "rising",
-        "unconverged",
-        f"gained over {RISING:.0%} in the last tenth of training: not at the end of what the model "
-        "can learn; with exposures fixed that is the measured state, not an error",
-    ),
-    ("unknown_gain", "unknown-gain", "left no trace of the gain over its last tenth"),
-    (
-        "exposures_off",
-        "exposures-off",
-        f"shown people over {EXPOSURES_OFF:.0%} more or less often than asked",
-    ),
-    ("negative", "unlearned", "R <= 0: names or value lists not learned yet; kept as it is"),
-    (
-        "above_ceiling",
-        "above-ceiling",
-        "above R^max, which cannot be: a leak in the measure, or a wrong count",
-    ),
-    (
-        "similar_names",
-        "similar-names",
-        "a corpus with people whose names differ in letter case or quotes only, which a model "
-        "hardly tells apart",
-    ),
-)
-_RUN_COLUMNS = [
-    RunColumn("parameters_paper", "P", "parameters without the rows of unused tokens"),
-    RunColumn("arm_name", "arm", "what the run differs in from others of its size"),
-    RunColumn("bits", "R", "learned bits per parameter (used rows)", "parameters_paper", True),
-    RunColumn("ceiling_bits", "R^max", "bits of the data per parameter", "parameters_paper"),
-    RunColumn("bits", "R/R^max", "part of the data's bits that is learned", "ceiling_bits"),
-    RunColumn("accuracy", "accuracy", "part of the values written exactly", main=True),
-    RunColumn(
-        "accuracy_most_frequent",
-        "most frequent",
-        "accuracy of always answering the most frequent value",
-        main=True,
-    ),
-    RunColumn(
-        "bits_uniform",
-        "R, equal values",
-        "learned bits per parameter if all values were equally likely (corpora)",
-        "parameters_paper",
-    ),
-    RunColumn("unasked_fraction", "not asked", "part of the values that no text states (corpora)"),
-    RunColumn(
-        "similar_names",
-        "similar names",
-        "pairs of people whose names differ in letter case or quotes only (corpora)",
-    ),
-    RunColumn(
-        "extraction_accuracy",
-        "extraction",
-        "part of the questions about held-out people answered exactly",
-    ),
-    RunColumn(
-        "extraction_most_frequent",
-        "most frequent",
-        "part of these questions that the value of most people answers",
-    ),
-]
-
-
-def _flags(fit: Fit) -> list[Flag]:
-    """Those of every study, and why runs were refused."""
-    flags = fit["flags"]
-    return [
-        *(Flag(name, meaning, flags[key]) for key, name, meaning in FLAGS if key in flags),
-        *(
-            Flag(key.replace("_", "-"), f"refused: {why}", flags[key])
-            for key, why in refused.WHY.items()
-            if key in flags
-        ),
-    ]
-
-
-def columns(runs: Frame) -> list[RunColumn]:
-    """The columns of the table of runs in which some run has something."""
-    wanted = [*_RUN_COLUMNS, *GAIN]
-    return [c for c in wanted if c.name in runs and runs[c.name].notna().any()]
 
 
 def document(finding: Finding) -> Document:
@@ -171,7 +83,7 @@ def document(finding: Finding) -> Document:
         f"Knowledge in {fit['study']}: R = learned bits per parameter",
         [*_levels(fit), *_verdicts(fit), *_plateaus(fit)],
         sections,
-        _flags(fit),
+        run_lists.flags(fit),
         _notes(fit),
         _conventions(fit),
         CAPTIONS,

@@ -73,7 +73,8 @@ def figures(finding: Finding) -> Mapping[str, Figure]:
 
 def residuals(finding: Finding) -> list[Residuals]:
     """Predicted minus measured, of every law that was fitted."""
-    return fit_errors.errors(finding.numbers, finding.tables["runs.csv"])
+    tables = finding.tables
+    return fit_errors.errors(finding.numbers, tables["runs.csv"], tables.get("canaries.csv"))
 
 
 def columns(runs: Frame) -> Sequence[RunColumn]:

@@ -33,7 +33,7 @@ from capacity.analysis.text.schema import (
 )
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.files import plain
-from capacity.base.words import plural
+from capacity.base.words import plural, some
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -70,6 +70,18 @@ LOSS_ATTACK = ("f1_median", "auc")  # what is fitted of it
 
 
 @dataclass(frozen=True)
+class Canaried:
+    """What records say of single canaries: by run their probes, where they are seen at set steps,
+    and a table of `canaries.singles`."""
+
+    views: Mapping[str, dict[str, Any]]
+    singles: Frame | None = None
+
+
+NO_CANARIES = Canaried({})
+
+
+@dataclass(frozen=True)
 class Drawn:
     """What figures need beside numbers and tables: ROC curves of attacks."""
 
@@ -80,22 +92,38 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     """Join and fit. ValueError, in one line, for a table that cannot be analysed."""
     table = checked(table, INPUTS, ["tokens_per_parameter"], "analyse")
     several, table = sizes.mixed(table), sizes.counted(table)
-    runs, curves = attacks.joined(table, attacks.scores_of(table, results), options.shadows)
+    scores = attacks.scores_of(table, results)
+    runs, curves = attacks.joined(table, scores, options.shadows, options.lira_variance)
     done = runs[runs.status == "finished"]
-    views = {
-        run_id: seen
+    measured = {
+        run_id: record["measures"]["text"]
         for run_id in done.run_id
         if (record := records.read(results, run_id))
-        and (seen := record["measures"]["text"].get("views"))
     }
-    random = random_capacities(study, table, results)
+    views = {run_id: part["views"] for run_id, part in measured.items() if part.get("views")}
+    singles = canaries.singles(
+        {run_id: part["canaries"] for run_id, part in measured.items() if part.get("canaries")}
+    )
     found = numbers(
-        runs, study.name, views, random=random, n_boot=options.bootstraps, seed=options.seed
+        runs,
+        study.name,
+        Canaried(views, singles),
+        random=random_capacities(study, table, results),
+        n_boot=options.bootstraps,
+        seed=options.seed,
     )
     if several:
         found["notes"].append(sizes.UNKNOWN)
+    if known := attacks.known_prefix(done, scores):
+        found["notes"].append(
+            f"ReCaLL is left out of {plural(len(known), 'run')} that an older version measured "
+            f"with a prefix that they were trained on ({some(known)}); capacity measure --study "
+            "STUDY"
+        )
     roc = attacks.over_curves(curves, done)
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
+    if len(singles):
+        tables["canaries.csv"] = singles
     return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
 
 
@@ -128,7 +156,7 @@ def targets_of(runs: Frame) -> Frame:
 def numbers(
     runs: Frame,
     study: str,
-    views: Mapping[str, dict[str, Any]] | None = None,
+    each: Canaried = NO_CANARIES,
     *,
     random: Mapping[str, RandomCapacity] | str = random_capacity.NOT_ASKED,
     n_boot: int = 1000,
@@ -136,8 +164,8 @@ def numbers(
 ) -> Memory:
     """The laws of F1 and AUC of the loss attack over the study's targets, the printed form on the
     same points, what smaller models predict of larger ones, canaries, forgetting, double descent,
-    verdicts and notes. runs: of `attacks.joined`. views: by run, the probes of canaries. random:
-    by label what models hold of random data, or why that is not known."""
+    verdicts and notes. runs: of `attacks.joined`. random: by label what models hold of random
+    data, or why that is not known."""
     done, targets = runs[runs.status == "finished"], targets_of(runs)
     if done.empty:
         raise ValueError("no finished run to analyse")
@@ -147,7 +175,9 @@ def numbers(
     t, f1 = targets.tokens_per_parameter.to_numpy(float), None
     if fitted:
         f1 = targets.loss_f1_median.to_numpy(float)
-    found: dict[str, Any] = head("text", SCHEMA, study, inputs_sha256(runs, views or {})) | {
+    found: dict[str, Any] = head(
+        "text", SCHEMA, study, inputs_sha256(runs, each.views, each.singles)
+    ) | {
         "targets": len(targets),
         "finished": len(done),
         "runs": len(runs),
@@ -159,7 +189,7 @@ def numbers(
         "setups": [] if f1 is None else law.setups(targets, known, "loss_f1_median"),
         "token_bits": sizes.token_bits(targets),
         "predictions": {value: law.predictions(targets, f"loss_{value}") for value in LOSS_ATTACK},
-        "canaries": canaries.analyse(targets, n_boot=n_boot, seed=seed),
+        "canaries": canaries.analyse(targets, each.singles),
         "descent": descent.analyse(
             targets, None if isinstance(random, str) else random, n_boot=n_boot, seed=seed
         ),
@@ -171,9 +201,9 @@ def numbers(
         random if isinstance(random, str) else "",
     )
     found["forgetting"] = None
-    if views:
-        seen = targets[targets.run_id.isin(list(views))]
-        found["forgetting"] = forgetting.analyse(seen, dict(views), n_boot=n_boot, seed=seed)
+    if each.views:
+        seen = targets[targets.run_id.isin(list(each.views))]
+        found["forgetting"] = forgetting.analyse(seen, dict(each.views), n_boot=n_boot, seed=seed)
     return cast(Memory, plain(found))
 
 
@@ -216,9 +246,12 @@ def _law(targets: Frame, value: str, known: dict[str, np.ndarray]) -> Membership
         return {"reason": str(error)}
 
 
-def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
+def inputs_sha256(
+    runs: Frame, views: Mapping[str, dict[str, Any]], singles: Frame | None = None
+) -> str:
     """SHA-256 over what is read of each run, one JSON row per run sorted by run_id, columns sorted,
-    and the probes of canaries: the order of rows and other columns are free."""
+    the probes of canaries, and canaries one by one: the order of rows and other columns are
+    free."""
     begins = (*MEASURED, *crossing.SETUP, *(f"{name}_" for name in attacks.SINGLE))
     # by `attacks.joined`
     made = ("reference_", "unintended_", "lira_", "rmia_")
@@ -232,7 +265,11 @@ def inputs_sha256(runs: Frame, views: Mapping[str, dict[str, Any]]) -> str:
         [None if pd.isna(x) else x if isinstance(x, str) else float(x) for x in row]
         for row in runs.sort_values("run_id")[columns].itertuples(index=False, name=None)
     ]
-    content = json.dumps([columns, rows, dict(sorted(views.items()))])
+    read: list[Any] = [columns, rows, dict(sorted(views.items()))]
+    if singles is not None and len(singles):
+        by_run = singles.sort_values(["run_id", "repeats", "canary"])
+        read.append(by_run.to_numpy().tolist())
+    content = json.dumps(read)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ run; no model is loaded.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,12 @@ FAMILY = ["label", "n_sequences", "train.lr", "train.batch_size", "steps"]
 # two that saw a sequence and two that did not, besides the target: about this many at least
 FEWEST_SHADOWS = 5
 FEWEST_SEQUENCES = 10  # members, and others, that an attack with shadow models is measured on
-SHARED_VARIANCE = 32  # shadow models below which LiRA shares a variance over sequences
+# How LiRA estimates the variance of a sequence's losses, on each side, in and out (Carlini et al.,
+# arXiv 2112.03570, section VI: with few shadow models, up to about 64, a global one is better).
+VARIANCES = {
+    "global": "one variance per side for all sequences",
+    "sequence": "a variance per side of each sequence",
+}
 SINGLE = ("loss", "zlib", "min_k", "min_k_plus", "recall")
 # of SINGLE: scores of their own, from which only ROC curves are made here
 RANKED = ("min_k", "min_k_plus", "recall")
@@ -45,6 +51,7 @@ NAMES = {
     "rmia": "RMIA",
 }
 KNOWN = ("shared", "unit", "copies")  # of scores, where a run has them: see `_Attack`
+RECALL = re.compile(r"(?:clean_|copies_\d+_)?recall_(?!prefix)")  # its columns of a table of runs
 FPR_GRID = np.geomspace(1e-4, 1.0, 81)
 
 Scores = Mapping[str, np.ndarray]  # columns of one run, a row per sequence
@@ -95,7 +102,10 @@ class _Joined:
 
 
 def joined(
-    table: Frame, scores: Mapping[str, Scores], shadows: int | None = None
+    table: Frame,
+    scores: Mapping[str, Scores],
+    shadows: int | None = None,
+    variance: str = "global",
 ) -> tuple[Frame, Frame]:
     """The table with what takes more than one model: unintended bits against the reference of the
     same size and the oracle, and AUC and F1 of the reference attack and of LiRA and RMIA where
@@ -103,25 +113,52 @@ def joined(
     false positive rate of FPR_GRID that the run's non-members resolve.
 
     scores: of `scores_of`. shadows: how many shadow models an attack may use, the first ones by
-    seed (None: all). ValueError where there are fewer.
+    seed (None: all). ValueError where there are fewer. variance: of LiRA, of VARIANCES. ReCaLL is
+    left out of runs that were trained on its prefix (`known_prefix`).
     """
     done = table[table.status == "finished"]
+    if len(known := known_prefix(done, scores)):
+        table = _without_recall(table, known)
+        scores = dict(scores) | {
+            run_id: {k: v for k, v in scores[run_id].items() if not k.startswith("recall")}
+            for run_id in known
+        }
+        done = table[table.status == "finished"]
     if shadows is not None and not (done.trained_on == "half").any():
         raise ValueError(
             f"--shadows {shadows}: the study has no shadow models (data.trained_on=half)"
         )
     found = _Joined(
         {run_id: {} for run_id in done.run_id},
-        [roc for run_id in done.run_id for roc in _curves(run_id, scores[run_id])],
+        [
+            roc
+            for run_id in done.run_id
+            for roc in _curves(run_id, scores[run_id], run_id not in known)
+        ],
     )
     for _, group in done.groupby(SAME_POOL, dropna=False):
         _with_references(group, scores, found)
-        _with_shadows(group, scores, shadows, found)
+        _with_shadows(group, scores, (shadows, variance), found)
     more = pd.DataFrame([{"run_id": run_id, **row} for run_id, row in found.columns.items()])
     runs = table.merge(more, on="run_id", how="left").sort_values(
         ["trained_on", "label", "tokens_per_parameter", "seed"], ignore_index=True
     )
     return _with_widths(runs), pd.concat(found.curves, ignore_index=True)
+
+
+def known_prefix(done: Frame, scores: Mapping[str, Scores]) -> list[str]:
+    """Finished runs whose measure of version 1 took the first scored sequence for the prefix of
+    ReCaLL although they were trained on it, as half of the shadow models are."""
+    if "recall_prefix_row" in done:
+        done = done[done.recall_prefix_row.isna()]
+    return [run_id for run_id in done.run_id if bool(scores[run_id]["seen"][0])]
+
+
+def _without_recall(table: Frame, run_ids: list[str]) -> Frame:
+    """The table with nothing about ReCaLL in these runs."""
+    table, its = table.copy(), [c for c in table if RECALL.match(str(c))]
+    table.loc[table.run_id.isin(run_ids), its] = math.nan
+    return table
 
 
 def _with_widths(runs: Frame) -> Frame:
@@ -158,9 +195,11 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined)
 
 
 def _with_shadows(
-    group: Frame, scores: Mapping[str, Scores], shadows: int | None, found: _Joined
+    group: Frame, scores: Mapping[str, Scores], asked: tuple[int | None, str], found: _Joined
 ) -> None:
-    """Attacks with shadow models on each other, family by family of one pool."""
+    """Attacks with shadow models on each other, family by family of one pool. asked: how many
+    shadow models, and the variance of LiRA."""
+    shadows, variance = asked
     for _, family in group[group.trained_on == "half"].sort_values("seed").groupby(FAMILY):
         if shadows is not None and shadows > len(family) - 1:
             raise ValueError(
@@ -172,7 +211,8 @@ def _with_shadows(
         if len(family) < FEWEST_SHADOWS:
             continue
         mine = {run_id: scores[run_id] for run_id in family.run_id}
-        for run_id, used, attacks in _shadow_attacks(mine, int(family.seq_len.iloc[0]), shadows):
+        seq_len = int(family.seq_len.iloc[0])
+        for run_id, used, attacks in _shadow_attacks(mine, seq_len, shadows, variance):
             found.columns[run_id] |= used
             for name, made in attacks.items():
                 found.attack(run_id, name, made)
@@ -210,9 +250,9 @@ def passing(scores: Scores) -> dict[str, np.ndarray]:
     return out
 
 
-def _curves(run_id: str, columns: Scores) -> list[Frame]:
-    """The ROC of each attack that needs one model. Kept scores may say how many pass at each rate
-    instead of who (`passing`)."""
+def _curves(run_id: str, columns: Scores, recall: bool = True) -> list[Frame]:
+    """The ROC of each attack that needs one model, of recall if it is asked for. Kept scores may
+    say how many pass at each rate instead of who (`passing`)."""
     seen = columns["seen"].astype(bool)
     if seen.all() or not seen.any():
         return []
@@ -220,6 +260,8 @@ def _curves(run_id: str, columns: Scores) -> list[Frame]:
     scores = membership.attacks(known, known["zlib"]) | {"recall": known["recall"]}
     out = []
     for name, score in scores.items():
+        if name == "recall" and not recall:
+            continue
         if score is not None:
             out.append(curve(run_id, name, *_asked(name, score, seen, columns)))
             continue
@@ -234,15 +276,12 @@ def _curves(run_id: str, columns: Scores) -> list[Frame]:
 def _asked(
     name: str, score: np.ndarray, seen: np.ndarray, columns: Scores
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and which were seen, of the sequences that an attack separates: the prefix of recall
-    was the first sequence, which is held out, and so are those of its document where these are
-    split."""
+    """Scores and which were seen, of the sequences that an attack separates: all but for recall
+    the sequence of its prefix (`membership.at_prefix`)."""
     if name != "recall":
         return score, seen
-    if "unit" not in columns:
-        return score[1:], seen[1:]
-    others = (columns["unit"] != columns["unit"][0]) | seen
-    return score[others], seen[others]
+    asked = ~membership.at_prefix(seen, columns.get("unit"))
+    return score[asked], seen[asked]
 
 
 def _from_counts(run_id: str, attack: str, counts: np.ndarray, seen: np.ndarray) -> Frame:
@@ -341,11 +380,11 @@ def _statistics(name: str, made: _Attack) -> dict[str, Any]:
 
 
 def _shadow_attacks(
-    scores: Mapping[str, Scores], seq_len: int, most: int | None
-) -> Iterator[tuple[str, dict[str, int], dict[str, _Attack]]]:
-    """Each shadow model as the target of the others: run id, how many were used, and by attack
-    scores and who was seen. RMIA works on losses per token. Sequences that fewer than two of the
-    others saw, or did not see, are left out."""
+    scores: Mapping[str, Scores], seq_len: int, most: int | None, variance: str
+) -> Iterator[tuple[str, dict[str, int | str], dict[str, _Attack]]]:
+    """Each shadow model as the target of the others: run id, how many were used and how, and by
+    attack scores and who was seen. RMIA works on losses per token. Sequences that fewer than two of
+    the others saw, or did not see, are left out."""
     ids = list(scores)
     first = np.argsort(scores[ids[0]]["row"])
     rows = scores[ids[0]]["row"][first]
@@ -363,7 +402,7 @@ def _shadow_attacks(
         )
         if min(mine.sum(), (~mine).sum()) < FEWEST_SEQUENCES:
             continue
-        shared = len(keep) < SHARED_VARIANCE
+        shared = variance == "global"
         known = {
             name: column[places[run_id]][enough]
             for name in KNOWN
@@ -376,7 +415,11 @@ def _shadow_attacks(
         }
         yield (
             run_id,
-            {"shadows": len(keep), "sequences_with_shadows": int(enough.sum())},
+            {
+                "shadows": len(keep),
+                "sequences_with_shadows": int(enough.sum()),
+                "lira_variance": variance,
+            },
             {name: _Attack(score, mine, **known) for name, score in made.items()},
         )
 

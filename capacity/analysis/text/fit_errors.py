@@ -20,9 +20,11 @@ from capacity.analysis.text.schema import (
 )
 
 
-def errors(numbers: Mapping[str, Any], runs: Frame) -> list[Residuals]:
+def errors(
+    numbers: Mapping[str, Any], runs: Frame, singles: Frame | None = None
+) -> list[Residuals]:
     """Predicted minus measured, of every law that was fitted. numbers: of memory.json; runs: of
-    runs.csv."""
+    runs.csv; singles: of canaries.csv."""
     found, targets = cast(Memory, numbers), targets_of(runs)
     out = _membership(found, targets)
     for row in found["predictions"]["f1_median"]:
@@ -37,7 +39,7 @@ def errors(numbers: Mapping[str, Any], runs: Frame) -> list[Residuals]:
             )
         )
     if found["canaries"] is not None:
-        out += _canaries(found["canaries"], targets)
+        out += _canaries(found["canaries"], targets, singles)
     if found["forgetting"] is not None:
         out += _forgetting(found["forgetting"])
     return out
@@ -67,13 +69,19 @@ def _membership(found: Memory, targets: Frame) -> list[Residuals]:
     return out
 
 
-def _canaries(found: Canaries, targets: Frame) -> list[Residuals]:
-    out, free = [], canaries.free(canaries.points(targets))
+def _canaries(found: Canaries, targets: Frame, singles: Frame | None) -> list[Residuals]:
+    """Of exposure those of canaries between the limits, which are no whole distribution; of
+    extraction those of the part that is written at each level."""
+    out, table = [], canaries.points(targets, singles)
     for name, fitted in canaries.laws_of(found).items():
         if "reason" in fitted:
             continue
         column, unit = ("exposure", "bits") if name == "exposure" else ("extracted", "part")
-        table = free[name]
+        if "censored" in fitted:
+            low, high = fitted["censored"]["low"], fitted["censored"]["high"]
+            table = table[(table.exposure > low) & (table.exposure < high)]
+        else:
+            table = canaries.level_means(targets)
         seen, size = table.seen.to_numpy(float), table["size"].to_numpy(float)
         error = canaries.predicted(name, fitted, seen, size) - table[column].to_numpy(float)
         out.append(

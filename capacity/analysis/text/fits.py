@@ -7,22 +7,25 @@ from capacity.analysis.text import canaries, crossing, forgetting_law, random_ca
 from capacity.analysis.text import membership_law as membership
 from capacity.analysis.text.schema import (
     Canaries,
+    CanaryLaw,
     Descent,
     Estimate,
     Forgetting,
+    LevelLine,
     MembershipLaw,
     Memory,
     NoLaw,
     PowerLaw,
 )
 from capacity.analysis.text.tables import KINDS, measured
-from capacity.base.words import digits, percent
+from capacity.base.words import digits, percent, plural
 
 INTERVALS = {  # of which laws -> how
     "membership": "constants by profile likelihood, runs as replicates; t by the sources that are "
     "named (restricted maximum likelihood, Student's t)",
     "peaks": "seeds resampled within sizes of the data",
-    "canaries": "runs resampled",
+    "canaries": "Student's t; a model, a canary (the same ones are in all models) and a cell of "
+    "equal size, passes and level each share noise",
     "forgetting": "scatter of curves and runs about the law, besides the noise of canaries "
     "(restricted maximum likelihood, Student's t)",
 }
@@ -160,12 +163,64 @@ def _canaries(found: Canaries) -> list[Law]:
                 f"canaries, {name}",
                 form,
                 [
-                    _estimate(letter, n, "", "over runs", "these runs do not determine it")
+                    _estimate(
+                        letter, n, "", "over runs and canaries", "these runs do not determine it"
+                    )
                     for letter, n in asked
                 ],
-                [f"{law['points']} points of {law['runs']} runs"],
+                _of_canaries(
+                    law, found["lines"]["exposure" if name == "exposure" else "extracted"]
+                ),
             )
         )
+    return out
+
+
+def _of_canaries(law: CanaryLaw, line: LevelLine) -> list[str]:
+    """What a law of canaries rests on, what is censored, whether it fits, and what the line through
+    level means that was quoted before gives."""
+    out = [f"{law['canaries']} canaries in {law['runs']} runs of {plural(law['sizes'], 'size')}"]
+    if "censored" in law:
+        at = law["censored"]
+        out.append(
+            f"censored: {at['below']:,} at {digits(at['low'])} bits or less, which one in a "
+            f"hundred reaches by chance, {at['above']:,} at the ceiling of {digits(at['high'])}; "
+            f"{at['between']:,} between"
+        )
+    if "sigma" in law:
+        out.append(f"a canary scatters by {digits(law['sigma'])} bits about the line")
+    out += _misfit(law)
+    if line["b"] is not None:
+        size = "" if line["c"] is None else f" and {digits(line['c'])} by size"
+        out.append(
+            f"no law: a line through the {line['levels']} of {line['of']} level means between the "
+            f"ends has slopes of {digits(line['b'])} by views{size} "
+            f"({plural(line['sizes'], 'size')}), too flat, because it leaves levels out by their "
+            "outcome"
+        )
+    return out
+
+
+def _misfit(law: CanaryLaw) -> list[str]:
+    """What says that a law is not the whole of it."""
+    out, p = [], law["lack_of_fit"]
+    if p is not None:
+        words = {"bend": "bent in views or size", "passes": "moved by passes at equal views"}
+        told = [
+            f"{words[key]}: p = {value:.2g}"
+            for key, value in (("bend", p["bend"]), ("passes", p["passes"]))
+            if value is not None
+        ]
+        if told:
+            out.append(f"lack of fit: {', '.join(told)}")
+    other = [row for row in law.get("other_limits", []) if row["b"] is not None]
+    if other:
+        told = [
+            f"{digits(row['b'])}" + ("" if row["c"] is None else f" and {digits(row['c'])}")
+            for row in other
+        ]
+        limits = ", ".join(digits(row["low"]) for row in other)
+        out.append(f"slopes with the lower limit at {limits} bits: {'; '.join(told)}")
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict, final
 
-SCHEMA = 2
+SCHEMA = 3
 # A pandas.DataFrame or a column of one. Its annotations do not say which operations on a frame give
 # a frame, so that a checker would object to correct code everywhere.
 Frame = Any
@@ -103,13 +103,59 @@ class Prediction(TypedDict):
     predicted: list[float]
 
 
+class CanaryMisfit(TypedDict):
+    """Probability of so much bend, and of so much of passes at equal views, if a law holds."""
+
+    bend: float | None
+    passes: float | None
+
+
+class Censored(TypedDict):
+    """Canaries at or below the lower limit, between, and at the ceiling; low, high in bits."""
+
+    below: int
+    between: int
+    above: int
+    low: float
+    high: float
+
+
+class OtherLimit(TypedDict):
+    """Slopes of the exposure law with another lower limit, bits."""
+
+    low: float
+    b: float | None
+    c: float | None
+
+
+class LevelLine(TypedDict):
+    """Slopes through those level means that lie between the ends: a description, no law."""
+
+    levels: int
+    of: int
+    sizes: int
+    b: float | None
+    c: float | None
+
+
 @final
 class CanaryLaw(TypedDict):
-    """A law of exposure or extraction of canaries; c where models differ in size."""
+    """A law of exposure or extraction of single canaries; c where models differ in size. points:
+    canaries of all runs; canaries: different ones. covariance of a, b, c; dof of their t intervals.
+    Of exposure only: sigma (bits), the scatter of a canary about the line; censored; other_limits:
+    the slopes where the lower limit lies elsewhere."""
 
     law: str
     points: int
     runs: int
+    canaries: int
+    sizes: int
+    dof: int
+    covariance: list[list[float]]
+    lack_of_fit: CanaryMisfit | None
+    sigma: NotRequired[float]
+    censored: NotRequired[Censored]
+    other_limits: NotRequired[list[OtherLimit]]
     a: Estimate
     b: Estimate
     c: NotRequired[Estimate]
@@ -120,6 +166,7 @@ class HalfExtracted(TypedDict):
 
     parameters: int
     views: float
+    interval: list[float] | None
     beyond: bool
 
 
@@ -136,8 +183,8 @@ class Canaries(TypedDict):
     half_extracted: list[HalfExtracted]
     levels: dict[str, CanaryLevel]
     exposure: CanaryLaw | NoLaw
-    extracted: CanaryLaw | NoLaw
     logistic: CanaryLaw | NoLaw
+    lines: dict[str, LevelLine]
 
 
 class RandomCapacity(TypedDict):

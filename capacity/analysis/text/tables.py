@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from capacity.analysis.text.attacks import NAMES, SHADOWED, SINGLE
+from capacity.analysis.text.attacks import NAMES, SHADOWED, SINGLE, VARIANCES
 from capacity.analysis.text.canaries import CHANCE_BITS, levels_of, seen_by
 from capacity.analysis.text.crossing import WORDS
 from capacity.analysis.text.schema import (
@@ -282,6 +282,7 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
             if name in found
         ]
     used = runs.shadows.dropna()
+    how = " and ".join(VARIANCES[name] for name in sorted(set(runs.lira_variance.dropna())))
     return Table(
         [
             Column("attack", right=False),
@@ -292,7 +293,7 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
             else Column("F1"),
         ],
         rows,
-        f"Attacks with {span(used.min(), used.max())} shadow models",
+        f"Attacks with {span(used.min(), used.max())} shadow models; LiRA with {how}",
         key="95% over models as targets: about training, not about another text (attacks.csv has "
         "intervals over sequences); –: too few non-members for this rate.",
         name="shadows",
@@ -471,13 +472,19 @@ def _curve(cell: ForgettingCell) -> list[str]:
 
 
 def half_extracted(found: Canaries) -> str:
-    """Views after which half of the canaries are extracted, in words with two digits: the law is
-    no more precise."""
+    """Views after which half of the canaries are extracted with their interval, in words with two
+    digits: the law is no more precise."""
     return ", ".join(
-        f"about {_two_digits(row['views'])} views"
+        f"about {_two_digits(row['views'])}{_between_views(row['interval'])} views"
         f"{' (more than were tried)' if row['beyond'] else ''} at {row['parameters']:,} parameters"
         for row in found["half_extracted"]
     )
+
+
+def _between_views(interval: list[float] | None) -> str:
+    if interval is None:
+        return ""
+    return f" [{', '.join(_two_digits(x) if x < 1e6 else 'over a million' for x in interval)}]"
 
 
 def _two_digits(x: float) -> str:

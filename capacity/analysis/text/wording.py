@@ -38,6 +38,7 @@ from capacity.analysis.text.schema import (
     Frame,
     Median,
     Memory,
+    NoLaw,
     PowerLaw,
     TokenBits,
 )
@@ -45,6 +46,7 @@ from capacity.analysis.text.tables import KINDS, measured
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.words import digits, ends, percent, plural, span
 
+LACK = 0.05  # probability below which a law is said not to fit
 SOURCE = "arXiv 2505.24832 v3, section 5.2.1"
 CAPTIONS = {  # in the order of a reader
     "forgetting_random": "Forgetting of random tokens, by model and batch",
@@ -85,6 +87,18 @@ CONVENTIONS = [
         "held-out sequences that share so many tokens in a row with the training set, 13 unless "
         "data.overlap_tokens is set (Brown et al., arXiv 2005.14165, appendix C, of tokens instead "
         "of words)",
+    ),
+    (
+        "LiRA",
+        "one variance per side (seen, not seen) for all sequences, whatever the number of shadow "
+        "models, unless --lira-variance sequence asks for one of each (Carlini et al., arXiv "
+        "2112.03570, section VI)",
+    ),
+    (
+        "exposure",
+        "log2 of the rank of a canary's loss among so many sequences drawn like it, from their "
+        "number down (Carlini et al., arXiv 1802.08232): 1.44 bits on average by chance, and a "
+        "ceiling where none is ahead; its law takes both ends and the noise of ranks into account",
     ),
     ("tokens per parameter", "tokens of the distinct training sequences / P total"),
     P_TOTAL,
@@ -363,32 +377,49 @@ def _peak(label: str, shape: Descent) -> str:
 
 
 def _canaries(found: Canaries) -> list[str]:
-    laws = {"exposure": found["exposure"], "extracted": found["extracted"]}
-    fitted: dict[str, CanaryLaw] = {k: v for k, v in laws.items() if "reason" not in v}
-    if not fitted:
-        why = "; ".join(f"{name}: {v['reason']}" for name, v in laws.items() if "reason" in v)
+    exposure, logistic = found["exposure"], found["logistic"]
+    if "reason" in exposure and "reason" in logistic:
+        why = "; ".join(
+            dict.fromkeys(f"{name}: {law['reason']}" for name, law in _lawless(found).items())
+        )
         return [f"**No law of canaries:** {why}."]
-    out, logistic = [], found["logistic"]
+    out = []
     if found["half_extracted"] and "reason" not in logistic:
         out.append(
             f"Half of the canaries are written out after **{tables.half_extracted(found)}** "
-            f"(logistic law over {plural(logistic['runs'], 'run')})."
+            f"(logistic law over all levels of {plural(logistic['runs'], 'run')})."
         )
-    begins = {
-        "exposure": ("Exposure of canaries grows by", " bits"),
-        "extracted": ("The part that greedy decoding writes out grows by", ""),
-    }
-    for name, part in fitted.items():
-        begin, unit = begins[name]
-        size = ""
-        if "c" in part:
-            size = f" and by **{measured(part['c'])}** with every doubling of parameters"
-        over = "95% over" if part["b"]["interval"] else "no interval:"
-        out.append(
-            f"{begin} **{measured(part['b'])}**{unit} with every doubling of views"
-            f"{size} ({over} {plural(part['runs'], 'run')})."
+    if "reason" in exposure:
+        return [*out, f"**No law of exposure:** {exposure['reason']}."]
+    return [*out, _exposure(exposure)]
+
+
+def _lawless(found: Canaries) -> dict[str, NoLaw]:
+    laws = {"exposure": found["exposure"], "extraction": found["logistic"]}
+    return {name: law for name, law in laws.items() if "reason" in law}
+
+
+def _exposure(law: CanaryLaw) -> str:
+    """The law of exposure with its range, and that it is no straight line where it is not."""
+    at, size = law.get("censored"), ""
+    assert at is not None, "a law of exposure says what is censored"
+    if "c" in law:
+        size = f" and by **{measured(law['c'])}** with every doubling of parameters"
+    over = "95% over" if law["b"]["interval"] else "no interval:"
+    told = (
+        f"Exposure of canaries between {digits(at['low'])} bits and the ceiling of "
+        f"{digits(at['high'])} grows by **{measured(law['b'])}** bits with every doubling of views"
+        f"{size} ({over} {plural(law['runs'], 'run')} and "
+        f"{plural(law['canaries'], 'canary', 'canaries')}; of all exposures {at['below']:,} below "
+        f"and {at['above']:,} at the ceiling are censored, {at['between']:,} lie between)."
+    )
+    p = [x for x in (law["lack_of_fit"] or {}).values() if isinstance(x, float)]
+    if p and min(p) < LACK:
+        told += (
+            f" No line fits (p = {min(p):.2g}): these are mean slopes of that range, not of all "
+            "exposures."
         )
-    return out
+    return told
 
 
 def _forgetting(found: Forgetting, runs: Frame) -> list[str]:

@@ -64,7 +64,7 @@ def test_an_old_file_of_text_has_the_new_names_and_its_numbers():
     row = {"label": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "said": [0.91, 0.79]}
     old = {"study": "s", "targets": 4, "predicted": {"f1_median": [row], "auc": []}, "notes": []}
     new = convert.current(old)
-    assert (new["kind"], new["schema"], new["forgetting"]) == ("text", 2, None)
+    assert (new["kind"], new["schema"], new["forgetting"]) == ("text", 3, None)
     predicted = {"label": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "predicted": [0.91, 0.79]}
     assert new["predictions"] == {"f1_median": [predicted], "auc": []} and "predicted" not in new
     assert convert.current(old | {"forgetting": {"strong": 3}})["forgetting"] == {"strong": 3}

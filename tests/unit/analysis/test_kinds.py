@@ -3,6 +3,8 @@
 import inspect
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from capacity.report import markdown, page, text
 from capacity.study import load_study
 from pages import Reader, answer_of, packed
 from planted import plant
+from waiting import patience
 
 FOLDER = Path(__file__).parents[2] / "data" / "kinds"
 
@@ -56,7 +59,7 @@ def test_a_folder_and_a_line_are_a_kind_with_numbers_words_figures_errors_and_co
     for part in (
         "Speed of pocket 20 runs timed.",
         f"{digits(value, 4)} operations per second and parameter, 95% [{low}, {high}].",
-        "Speed of each shape shape P operations / s 2x8",
+        "Speed of each model model P operations / s 2x8",
         f"v = s P s = {digits(value, 4)} 1/s; 95% [{low}, {high}] over runs",
         "What to do - train wider models",
         "Notes - Seconds depend on the machine.",
@@ -228,3 +231,22 @@ def test_a_finding_without_figures_is_numbers_tables_and_a_page(tmp_path, pocket
     paths = finding.write(found, {}, "words\n", tmp_path / "out")
     assert sorted(path.name for path in paths) == ["README.md", "runs.csv", "speed.json"]
     assert sorted(os.listdir(tmp_path / "out")) == ["README.md", "runs.csv", "speed.json"]
+
+
+def test_the_folder_is_written_as_contributors_are_told():
+    """What it finds is read without matplotlib, which `plots.py` alone imports."""
+    blocked = (
+        "import sys; sys.modules['matplotlib'] = sys.modules['torch'] = None\n"
+        "import training_speed as kind\n"
+        "print(*sorted(n for n in kinds if hasattr(kind, n)))"
+    )
+    asked = sorted(name for name in vars(kinds.Kind) if not name.startswith("_"))
+    done = subprocess.run(
+        [sys.executable, "-c", f"kinds = {asked}\n{blocked}"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(FOLDER), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=patience(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == asked

@@ -10,10 +10,8 @@ import pytest
 from capacity import records
 from capacity.analysis.finding import Finding
 from capacity.analysis.text import analysis as memory
-from capacity.analysis.text import attacks, canaries, document, tables
+from capacity.analysis.text import attacks, canaries, document
 from capacity.analysis.text import membership_law as law
-from capacity.analysis.text.wording import _canaries
-from capacity.base.table import text as table_text
 from capacity.cli.main import main
 from capacity.report import text
 from text_studies import joined, target
@@ -83,77 +81,6 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
     broken = joined(table, tmp_path)[0]
     said = rendered(broken, memory.numbers(broken, "s", n_boot=20))
     assert "broken-split: 1 run (t0): " in said and "reaches AUC 0.800 without any model" in said
-
-
-def test_a_planted_law_of_canaries_is_found_between_chance_and_ceiling():
-    dice, rows = np.random.default_rng(11), []
-    for size in (4000, 11000, 36000):
-        for exposures in (3, 12):
-            for seed in range(3):
-                row = {
-                    "run_id": f"{size}-{exposures}-{seed}",
-                    "parameters_total": size,
-                    "exposures": exposures,
-                    "label": str(size),
-                    "data.last_view": None,
-                    "data.canaries": 20,
-                    "exposure_at_most": 12.0,
-                }
-                for level in (0, 1, 2, 4, 8, 16, 32):
-                    bits = (
-                        -40
-                        + 2.5 * np.log2(max(level, 1e-9) * exposures)
-                        + 3.0 * np.log2(size)
-                        + dice.normal(0, 0.4)
-                    )
-                    chance = 1 / (
-                        1
-                        + np.exp(
-                            -(
-                                -30
-                                + 1.2 * np.log2(max(level, 1e-9) * exposures)
-                                + 2.0 * np.log2(size)
-                            )
-                        )
-                    )
-                    row |= {
-                        f"exposure_{level}": float(np.clip(bits, 1.44, 12.0)),
-                        f"extractable_{level}": dice.binomial(20, chance) / 20,
-                    }
-                rows.append(row)
-    found = canaries.analyse(pd.DataFrame(rows), n_boot=200)
-    for form, truths in (("exposure", (-40, 2.5, 3.0)), ("logistic", (-30, 1.2, 2.0))):
-        for name, truth in zip("abc", truths, strict=True):
-            low, high = found[form][name]["interval"]
-            assert low < found[form][name]["value"] < high
-            assert found[form][name]["value"] == pytest.approx(truth, rel=0.15)
-    assert (
-        list(found["levels"]) == ["0", "1", "2", "4", "8", "16", "32"]
-        and 0 < found["exposure"]["points"] < found["logistic"]["points"] == 108
-    )
-    assert found["extracted"]["b"]["value"] > 0 and found["extracted"]["points"] < 108
-    flat = pd.DataFrame(rows).assign(
-        **{
-            f"{name}_{level}": value
-            for level in (1, 2, 4, 8, 16, 32)
-            for name, value in (("exposure", 1.44), ("extractable", 0.0))
-        }
-    )
-    none = canaries.analyse(flat)
-    assert (
-        "lie between chance and the ceiling" in none["exposure"]["reason"]
-        and "lie between 2% and 98%" in none["extracted"]["reason"]
-    )
-    assert "all 108 levels are at 0%" in none["logistic"]["reason"]
-    for table in tables.canaries(flat):
-        assert len(table.rows) == 6 and max(map(len, table_text(table))) <= 80
-    assert "about" in tables.half_extracted(found) and "of canaries grows by" in _canaries(found)[1]
-    assert canaries.analyse(pd.DataFrame(rows)[["run_id", "exposures"]]) is None
-    few = canaries.analyse(
-        pd.DataFrame(rows[::6]), n_boot=20
-    )  # resampling three runs would make a narrow interval of nothing
-    assert few["exposure"]["b"] == {"value": pytest.approx(2.5, rel=0.2), "interval": None}
-    assert _canaries(few)[-1].endswith("with every doubling of parameters (no interval: 3 runs).")
 
 
 def test_views_at_set_steps_count_once_each_and_not_by_passes():

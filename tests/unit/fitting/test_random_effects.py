@@ -18,7 +18,8 @@ def nested(rng, texts=8, splits=2, runs=2, sd=(1.0, 0.7, 0.5)):
     text = np.repeat(np.arange(texts), splits * runs)
     split = np.repeat(np.arange(texts * splits), runs)
     x = rng.normal(size=len(text))
-    noise = [rng.normal(0, s, n) for s, n in zip(sd, (texts, texts * splits, len(text)))]  # noqa: B905
+    levels = (texts, texts * splits, len(text))
+    noise = [rng.normal(0, s, n) for s, n in zip(sd, levels, strict=True)]
     y = 3 + 0.5 * x + noise[0][text] + noise[1][split] + noise[2]
     return pd.DataFrame({"y": y, "x": x, "text": text, "split": split})
 

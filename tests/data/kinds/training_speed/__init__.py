@@ -1,7 +1,13 @@
 """A kind of study that the package does not have: how fast runs on random data were trained."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib import rc_context
+import pandas as pd
 
 from capacity.analysis.document import (
     Bullets,
@@ -14,21 +20,25 @@ from capacity.analysis.document import (
     RunColumn,
     Section,
 )
-from capacity.analysis.finding import Finding, head
+from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.residuals import Residuals, percent, points
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, plural
-from capacity.figures.style import COLORS, STYLE, log_axes, of_runs, panel
+from capacity.config import Config
 from capacity.fitting.statistics import t_interval
+from capacity.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMPARES = False
 
 
-def applies(runs, table):
+def applies(runs: Sequence[Config], table: pd.DataFrame) -> bool:
     return all(run.data.kind == "uniform" for run in runs)
 
 
-def analyse(study, table, results, options):
+def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) -> Finding:
     done = table[table.status == "finished"]
     if len(done) < 3:
         raise ValueError(f"{plural(len(done), 'finished run')}; a speed needs three")
@@ -43,7 +53,7 @@ def analyse(study, table, results, options):
     return Finding("training_speed", "speed.json", numbers, {"runs.csv": runs})
 
 
-def document(finding):
+def document(finding: Finding) -> Document:
     fit, runs = finding.numbers, finding.tables["runs.csv"]
     value = digits(fit["per_parameter"], 4)
     number = Number(
@@ -53,12 +63,12 @@ def document(finding):
         [label, digits(part.parameters_total.iloc[0]), digits(part.speed.mean(), 4)]
         for label, part in runs.groupby("label", sort=False)
     ]
-    columns = [Column("shape", right=False), Column("P", "parameters"), Column("operations / s")]
+    columns = [Column("model", right=False), Column("P", "parameters"), Column("operations / s")]
     return Document(
         f"Speed of {fit['study']}",
         [f"**{value} operations per second and parameter**, 95% {ends(fit['interval'], 4)}."],
         [
-            Section("speeds", "Speed of each shape", [Table(columns, rows, name="speeds")]),
+            Section("speeds", "Speed of each model", [Table(columns, rows, name="speeds")]),
             Section("laws", "Speed against size", [Laws([Law("v = s P", "v = s P", [number])])]),
             Section("advice", "What to do", [Bullets(["train wider models"])]),
         ],
@@ -70,25 +80,18 @@ def document(finding):
     )
 
 
-def figures(finding):
-    runs = finding.tables["runs.csv"]
-    x, y = runs.parameters_total.astype(float), runs.speed
-    with rc_context(STYLE):
-        figure, ax = panel()
-        log_axes(ax, (x.min() / 2, 2 * x.max()), (y.min() / 2, 2 * y.max()))
-        line = ax.plot(x, y, ls="none", marker="o", color=COLORS[0], gid="runs")
-        of_runs(line, runs.run_id)
-        ax.set_xlabel("parameters P")
-        ax.set_ylabel("operations per second")
-    return {"speed": figure}
+def figures(finding: Finding) -> Mapping[str, Figure]:
+    from .plots import speed
+
+    return {"speed": speed(finding.tables["runs.csv"])}
 
 
-def residuals(finding):
+def residuals(finding: Finding) -> list[Residuals]:
     runs = finding.tables["runs.csv"]
     fitted = finding.numbers["per_parameter"] * runs.parameters_total
     rows = points("v = s P", runs.parameters_total, percent(fitted, runs.speed), runs.run_id)
     return [Residuals("speed, per run", "speed", "%", "parameters P", rows)]
 
 
-def columns(runs):
+def columns(runs: pd.DataFrame) -> list[RunColumn]:
     return [RunColumn("speed", "operations/s", "of training, per second", main=True)]
