@@ -46,6 +46,7 @@ coverage: install ## do intervals of laws and of samples hold the truth? (fiftee
 	$(BIN)/python scripts/coverage.py
 	$(BIN)/python scripts/coverage_samples.py
 	$(BIN)/python scripts/coverage_sources.py
+	$(BIN)/python scripts/coverage_canaries.py
 
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py

@@ -192,11 +192,10 @@ def residuals(finding: Finding) -> list[Residuals]:
             & (runs.label == law["label"])
             & (runs.series == law["series"])
             & (runs.n_people == law["n_people"])
-            & (runs.r > 0)
         ]
         seen = rows.exposures_mean.fillna(rows.exposures)
         estimates = (law[key]["value"] for key in ("r_inf", "e0", "b"))
-        error = exposures.curve(law["form"], seen, *estimates) - rows.r
+        error = exposures.curve(law["form"], seen, *estimates) - rows.r.clip(lower=0.0)
         out.append(points(labels.listed([law["label"], law["series"]]), seen, error, rows.run_id))
     if not out:
         return []

@@ -52,19 +52,19 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     smaller rms, and what may be said about the plateau.
 
     exposures, r: one entry per run, each a replicate; r_max: bits per parameter of the data, a hard
-    bound of R_inf. Runs with r <= 0 have not learned the names and lists yet; they are left out,
-    and counted. Least squares of R, since all runs of a study of few seeds are needed; profile
-    intervals (of E95 by the delta method in its logarithm). {"reason": ...} where the runs cannot
-    tell.
+    bound of R_inf. Runs with r <= 0 have not learned the names and lists yet; they count with 0,
+    since nobody has to use such a model, and their number is told: without them only the luckier
+    of the runs with few exposures would be fitted. Least squares of R,
+    since all runs of a study of few seeds are needed; profile intervals (of E95 by the delta method
+    in its logarithm). {"reason": ...} where the runs cannot tell.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
-    keep = r > 0
-    e, y = e[keep], r[keep]
+    y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
     values, codes = groups.rounded(e)
-    if len(values) < FEWEST:
+    if (told := groups.number(e[r > 0])) < FEWEST:
         return {
-            "reason": f"{len(values)} exposure values with R > 0, the law needs {FEWEST}",
-            "left_out": int((~keep).sum()),
+            "reason": f"{told} exposure values with R > 0, the law needs {FEWEST}",
+            "unlearned": unlearned,
         }
     points = estimate.Points({"exposures": e}, y)
     limit = max(float(r_max), float(y.max()) * 1.0001)
@@ -83,7 +83,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
         "reason": None,
         "form": form,
         "runs": len(e),
-        "left_out": int((~keep).sum()),
+        "unlearned": unlearned,
         "exposures": [float(e.min()), top],
         "r_max": float(r_max),
         "r_at_most": float(y[codes == len(values) - 1].mean()),

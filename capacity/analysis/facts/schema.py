@@ -100,13 +100,13 @@ class OtherForm(TypedDict):
 
 class ExposureLaw(TypedDict):
     """R against exposures of one model and N; where there is a reason why not, only label, series,
-    n_people, reason and left_out."""
+    n_people, reason and unlearned (runs with R <= 0, which count with 0)."""
 
     label: str
     series: str
     n_people: float
     reason: str | None
-    left_out: int
+    unlearned: int
     form: str
     runs: int
     exposures: list[float]

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_studies import EACH, LEVELS, OTHERS, SIZE, VIEWS, draw, means
 from capacity import records, run_table
 from capacity.analysis import convert, kinds
 from capacity.analysis.finding import Options
 from capacity.analysis.text import canaries, fits, tables
+from capacity.analysis.text.simulated import EACH, LEVELS, OTHERS, SIZE, VIEWS, draw
+from capacity.analysis.text.simulated import level_means as means
 from capacity.analysis.text.wording import _canaries
 from capacity.base.table import text as table_text
 from capacity.report import text

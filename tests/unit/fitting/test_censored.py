@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import binom, norm
 
-from canary_studies import OTHERS, SIZE, VIEWS, draw
+from capacity.analysis.text.simulated import OTHERS, SIZE, VIEWS, draw
 from capacity.fitting import censored, ranks
 
 
