@@ -54,8 +54,8 @@ class Kind(Protocol):
 
     def expected(self, study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """What its verdicts will be set beside, before any run (of `published.Value.expected` or
-        `expects.check_expects`), and by name the rules that decide which runs and numbers count. A
-        kind whose numbers hold no verdicts need not have it."""
+        `expects.check_expects`), and by name the rules that decide which runs and numbers count;
+        both are empty for a kind without verdicts."""
         ...
 
     def document(self, finding: Finding) -> Document:
@@ -116,9 +116,7 @@ def expected(study: Study, table: pandas.DataFrame) -> dict[str, Any]:
     """What fixes the verdicts of a study, see `expectations.of`. ValueError, in one line, where its
     runs are on several families."""
     name = kind_of(study, table)
-    kind = load(name)
-    values, rules = kind.expected(study) if hasattr(kind, "expected") else ([], {})
-    return expectations.of(name, values, rules)
+    return expectations.of(name, *load(name).expected(study))
 
 
 def record_expected(study: Study, results: Path) -> None:
