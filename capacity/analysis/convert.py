@@ -51,6 +51,12 @@ def facts(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def facts_noise(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 -> 3: the noise of arms is a line, and an arm of three seeds has its own; files
+    before held one noise relative to R, which is not converted into what it is not."""
+    return dict(old) | {"schema": 3}
+
+
 DATA_LIMITED = {"underfilled": "data_limited"}
 
 
@@ -172,5 +178,6 @@ OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] =
 # kind and schema of later files -> what makes them of the next schema
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     ("precision", 2): precision_terms,
+    ("facts", 2): facts_noise,
     ("text", 2): text_canaries,
 }

@@ -26,6 +26,10 @@ DATA_LIMITED = 0.95
 CORNER = 1.25
 STRICT_CORNER = 1.5
 
+# Part of R^max from which on a fitted plateau is the ceiling of the data: runs that hold 90% and
+# more of what there is to learn tell when the data end, not what the model could hold.
+DATA_CEILING = 0.9
+
 # Counted / asked exposures - 1 beyond which a run was not shown its data as often as it should have
 # been: more than the rounding of steps can explain.
 EXPOSURES_OFF = 0.01

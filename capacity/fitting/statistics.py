@@ -7,7 +7,6 @@
     clustered_proportion(values)        a share where answers of one person hang together
     fieller(a, b, cov, student(dof))    ratio of two means
     sign_flips(differences)             exact test of a symmetric difference
-    paired(a, b, by=groups)             test and interval together, over pairs and over groups
     holm(p_values)                      correction for several comparisons
     detectable(sd, pairs)               smallest difference that a t test of this size shows
     standardized_effect(n)              the same where the exact test must agree
@@ -23,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -179,71 +178,6 @@ def sign_flips(d: ArrayLike) -> dict[str, Any]:
     }
 
 
-def paired(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    by: ArrayLike | None = None,
-    ratio: bool = True,
-    level: float = LEVEL,
-) -> dict[str, Any]:
-    """Whether A holds more than B, from pairs that differ in nothing else.
-
-    ratio: differences are of logarithms, and effect and interval are ratios A / B; else plain
-    differences. Two answers: p_more and p of `sign_flips`, and Student's interval (p_t is its
-    test). Over pairs they hold for the groups at hand; `sizes`, over the means of the groups `by`,
-    also for other groups. ValueError for lists of two lengths and for values that have no
-    difference.
-    """
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"pairs need two lists of one length, not {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()) or (
-        ratio and not ((a > 0) & (b > 0)).all()
-    ):
-        raise ValueError("pairs need finite values" + (", above 0 for a ratio" if ratio else ""))
-    d = np.log(a / b) if ratio else a - b
-    back = math.exp if ratio else float
-    out = _one_sample(d, back, level) | {"what": "A / B" if ratio else "A - B"}
-    if by is not None:
-        _, codes = np.unique(np.asarray(by), return_inverse=True)
-        out["sizes"] = _one_sample(np.bincount(codes, d) / np.bincount(codes), back, level)
-    return out
-
-
-def _one_sample(d: np.ndarray, back: Callable[[float], float], level: float) -> dict[str, Any]:
-    """Interval and tests of the mean of d; back: from a difference to the unit of the effect."""
-    from scipy.special import stdtr
-
-    n = len(d)
-    if n < 2:
-        return {
-            "units": n,
-            "effect": back(float(d.mean())) if n else None,
-            "interval": None,
-            "p": None,
-            "p_more": None,
-            "smallest_p": None,
-            "reason": "one pair has no spread",
-        }
-    mean, sd = float(d.mean()), float(d.std(ddof=1))
-    error = sd / math.sqrt(n)
-    half = student(n - 1, level) * sd / math.sqrt(n)
-    flips = sign_flips(d)
-    return {
-        "units": n,
-        "effect": back(mean),
-        "interval": [back(mean - half), back(mean + half)],
-        "sd": sd,
-        "p_more": flips["p_more"],
-        "p": flips["p"],
-        "p_t": float(2 * stdtr(n - 1, -abs(mean) / error)) if sd > 0 else None,
-        "smallest_p": flips["smallest_p"],
-        "exact": flips["exact"],
-        "reason": None,
-    }
-
-
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """p values corrected for as many comparisons as have one, so that a false one among them is as
     rare as one alone would be (Holm 1979, Scand. J. Stat. 6, 65); None stays None."""
@@ -264,8 +198,8 @@ def detectable(
     *,
     paired: bool = True,
     power: float = POWER,
-    level: float = LEVEL,
-    sd_dof: int | None = None,
+    sd_dof: float | None = None,
+    dof: float | None = None,
 ) -> dict[str, Any]:
     """The smallest true difference that a t test of this size calls different from 0 with the given
     power.
@@ -273,8 +207,9 @@ def detectable(
     sd: standard deviation of the differences of pairs, or, unpaired, of one value (`pairs` of them
     on each side); relative noise gives a relative effect. sd_dof: degrees of freedom that sd was
     estimated with: then `interval`, the effect at the 95% limits of sd, says how well it is known.
+    dof: of the test, where more than these pairs say how large sd is; then one pair is enough.
     """
-    if sd <= 0 or pairs < 2 or not 0.5 < power < 1:
+    if sd <= 0 or (pairs < 2 and dof is None) or not 0.5 < power < 1:
         raise ValueError(
             f"detectable needs sd > 0, at least 2 pairs and a power between 0.5 and 1, not {sd:g}, "
             f"{pairs} and {power:g}"
@@ -282,7 +217,9 @@ def detectable(
     from scipy.optimize import brentq
     from scipy.special import chdtri, nctdtr
 
-    dof = pairs - 1 if paired else 2 * (pairs - 1)
+    if dof is None:
+        dof = pairs - 1 if paired else 2 * (pairs - 1)
+    level = LEVEL
     error = sd * math.sqrt((1 if paired else 2) / pairs)
     edge = student(dof, level)
     high = 1.0

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capacity.analysis import labels, pairing, refused
+from capacity.analysis import arm_ratio, labels, pairing, refused
+from capacity.analysis.arm_ratio import Noise
 from capacity.analysis.comparison.runs import SIZE, WHERE, Runs
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.frames import Column, Frame
@@ -31,6 +32,7 @@ class Paired:
         str, list[str]
     ]  # settings that nobody named and in which A and B never agree: their values in A, in B
     tried: dict[str, int]  # of how many runs the best was taken
+    noise: Noise = Noise()  # of all arms of the study, by columns arm_a and arm_b
 
 
 def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
@@ -50,6 +52,7 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
             said = "; ".join([f"{side} has no finished run", *refused.told(part)])
             raise ValueError(said)
     (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
+    known, arm_of = _noise(runs, named)
     equal = _always_equal(a, b, named)
     settings = [c for c in runs.varied if c in named or c not in runs.best_over]
     try:
@@ -65,7 +68,10 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
             f"no pair: A and B differ in {data} wherever they are equal otherwise; name it on both "
             f"sides"
         )
-    both = both.assign(size=both.get("size", both.get("size_a")))
+    both = both.assign(
+        size=both.get("size", both.get("size_a")),
+        **{f"arm{side}": both[f"run_id{side}"].map(arm_of) for side in arm_ratio.SIDES},
+    )
     both = both[both.value_a.notna() & both.value_b.notna()].reset_index(drop=True)
     if both.empty:
         raise ValueError(f"no pair: no run has a value of {runs.number}")
@@ -74,7 +80,27 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
         {"A": len(a) - len(both), "B": len(b) - len(both)},
         {c: [_values(both[f"{c}_a"]), _values(both[f"{c}_b"])] for c in also},
         {"A": tried_a, "B": tried_b},
+        known,
     )
+
+
+def _noise(runs: Runs, named: set[str]) -> tuple[Noise, dict[str, int]]:
+    """The noise of all arms of the study, of runs that differ in the seed alone, and the arm of
+    every run: the same arms, and the same noise, as in the analysis of facts."""
+    done, _ = _best(runs, runs.table, named)
+    done = done[done.value.notna()]
+    same = ["amount", "exposures", *SIZE, *(c for c in runs.varied if _kept(runs, c, named))]
+    arm = labels.codes([tuple(map(repr, row)) for row in labels.tuples(done, same)])
+    rows = done[["run_id", "value", "most"]].assign(arm=arm)
+    held = rows.value / rows.most if runs.kind == "facts" and runs.stores else rows.value * np.nan
+    rows["full"] = (held.groupby(rows.arm).transform("mean") >= DATA_LIMITED) | (
+        done.limited.astype(str) != ""
+    )
+    return arm_ratio.noise(rows), dict(zip(rows.run_id, arm, strict=True))
+
+
+def _kept(runs: Runs, column: str, named: set[str]) -> bool:
+    return column in named or column not in runs.best_over
 
 
 def _always_equal(a: Frame, b: Frame, named: set[str]) -> list[str]:

@@ -22,10 +22,13 @@ MOST_ARMS = 12  # variants that are compared with the first without being asked
 CONVENTION = {
     "pairs": "runs equal in size, seed, data, exposures and all settings that are not compared; a "
     "replicate is the mean of one size and seed",
-    "effect": "A / B by the mean of logarithms (A - B where a number is not positive)",
-    "interval": "95%, Student's t over replicates; over_sizes: over means of sizes",
-    "p": "exact sign-flip test, two-sided; p_more one-sided; p_holm corrected for the comparisons "
-    "of this list (Holm)",
+    "effect": "A / B, the ratio of the means of paired runs, every size alike (A - B where a mean "
+    "is not above 0, or B is not distinguishable from 0)",
+    "interval": "95% by Fieller's theorem over replicates (of A - B Student's t), as in the laws "
+    "of the study; of fewer than three replicates by the noise of their arms: own seeds where an "
+    "arm has three, else a line through all arms; over_sizes: over means of sizes",
+    "p": "exact sign-flip test of differences, two-sided; p_more one-sided; p_holm corrected for "
+    "the comparisons of this list (Holm)",
     "detectable": "true difference, as a part of B, that one comparison of so many replicates "
     "shows in 80% of studies; interval: by the 95% "
     "limits of the noise",

@@ -8,17 +8,16 @@ the two stores more is known only afterwards.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from capacity.analysis import arm_ratio
 from capacity.analysis.comparison.pairs import Paired
 from capacity.analysis.comparison.runs import Runs
 from capacity.base.frames import Column, Frame
 from capacity.base.words import plural
-from capacity.fitting import statistics
+from capacity.fitting import ratios, statistics
+from capacity.fitting.noise import OWN
 from capacity.fitting.statistics import (
     ALPHA,
     fewest_replicates,
@@ -42,20 +41,45 @@ def analyse(runs: Runs, found: Paired) -> dict[str, Any]:
             "units": 0,
             "effect": None,
             "interval": None,
+            "method": "",
+            "dof": None,
             "p": None,
             "reason": f"the data decide, not the model: {why}",
         }
-    ratio = bool((used.value_a > 0).all() and (used.value_b > 0).all())
-    values = used[["value_a", "value_b"]]
-    means = (np.log(values) if ratio else values).groupby([used["size"], used.seed], sort=False)
+    means = used[["value_a", "value_b"]].groupby([used["size"], used.seed], sort=False)
     units = means.mean()
-    a, b = (np.exp(units[c]) if ratio else units[c] for c in ("value_a", "value_b"))
-    test = statistics.paired(a, b, by=units.index.get_level_values("size"), ratio=ratio)
+    size = units.index.get_level_values("size")
+    ratio = bool((units.groupby("size").mean() > 0).all(axis=None))
+    if ratio and arm_ratio.of_pairs(used, found.noise)["why"] == ratios.NO_ENDS:
+        ratio = False  # B is not distinguishable from 0
+    test = ratios.paired(units.value_a, units.value_b, by=size, ratio=ratio)
+    test |= _effect(found, used, ratio, test)
     over_sizes = test.pop("sizes")
     if over_sizes["units"] < 2:
         over_sizes["reason"] = "one size has no spread of sizes"
-    mean = {"A": float(a.mean()), "B": float(b.mean())}
+    mean = {"A": float(units.value_a.mean()), "B": float(units.value_b.mean())}
     return told | test | {"mean": mean, "over_sizes": over_sizes} | _power(test, mean["B"])
+
+
+def _effect(found: Paired, used: Frame, ratio: bool, test: Mapping[str, Any]) -> dict[str, Any]:
+    """Effect and interval by the function of every ratio of two arms; of differences of fewer than
+    three pairs by the noise of the same arms. dof and sd: of what the interval is made."""
+    if ratio:
+        known = arm_ratio.of_pairs(used, found.noise)
+    else:
+        known = arm_ratio.difference(used, found.noise) if test["units"] < OWN else None
+    if known is None:
+        n = test["units"]
+        method = f"Student's t over {n} pairs of size and seed" if test["interval"] else ""
+        return {"method": method, "dof": float(n - 1) if test["interval"] else None}
+    return {
+        "effect": known["value"],
+        "interval": known["interval"],
+        "method": known["method"],
+        "sd": known["sd"],
+        "dof": known["dof"],
+        "reason": known["why"],
+    }
 
 
 def _which(found: Paired, used: Frame) -> dict[str, Any]:
@@ -83,8 +107,8 @@ def _power(test: dict[str, Any], level_b: float) -> dict[str, Any]:
     """detectable: the smallest difference that so many replicates show in four of five studies, in
     the unit of the effect: as a part of B's number for ratios (0.05 is 5%). needed: replicates for
     differences of WANTED. Intervals: by the 95% limits of the noise."""
-    n, sd = test["units"], test.get("sd")
-    if n < 2 or not sd:
+    n, sd, dof = test["units"], test.get("sd"), test["dof"]
+    if not sd or dof is None:
         why = (
             "one replicate has no spread"
             if n < 2
@@ -92,22 +116,21 @@ def _power(test: dict[str, Any], level_b: float) -> dict[str, Any]:
         )
         return {"detectable": {"effect": None, "interval": None, "reason": why}, "needed": None}
     ratio = test["what"] == "A / B"
-    back = math.expm1 if ratio else float
-    by_t = statistics.detectable(sd, n, sd_dof=n - 1)
+    by_t = statistics.detectable(sd, n, sd_dof=dof, dof=dof)
     scale = (
         standardized_effect(n) / standardized_effect(n, exact=False)
         if n >= fewest_replicates()
         else 1.0
     )
     detectable = {
-        "effect": back(min(scale * by_t["effect"], 700.0)),
-        "interval": [back(min(scale * e, 700.0)) for e in by_t["interval"]],
+        "effect": scale * by_t["effect"],
+        "interval": [scale * e for e in by_t["interval"]],
         "power": by_t["power"],
         "by": "interval and exact test" if n >= fewest_replicates() else "interval alone",
         "reason": None,
     }
     factors = [e / by_t["effect"] for e in by_t["interval"]]
-    wanted = {f"{part:g}": math.log1p(part) if ratio else part * abs(level_b) for part in WANTED}
+    wanted = {f"{part:g}": part if ratio else part * abs(level_b) for part in WANTED}
     counts = {
         part: {
             "pairs": needed_replicates(sd, x),
@@ -130,7 +153,7 @@ def corrected(rows: list[dict[str, Any]], stores: bool) -> list[dict[str, Any]]:
 
 
 def by_interval(row: Mapping[str, Any]) -> str | None:
-    """What the interval over pairs says of A alone: "more", "less", or neither."""
+    """What the interval alone says of A: "more", "less", or neither."""
     return _side(row["interval"], row["what"])
 
 
@@ -144,10 +167,10 @@ def _side(interval: Sequence[float], what: str) -> str | None:
 def _verdict(row: dict[str, Any], p: float | None, tested: int, stores: bool) -> dict[str, Any]:
     if row["effect"] is None:
         return {"differs": None, "verdict": f"nothing to compare: {row['reason']}"}
-    if p is None:
+    if row["interval"] is None:
         return {"differs": None, "verdict": "no verdict: one pair of size and seed has no spread"}
     side, has = by_interval(row), "stores" if stores else "has"
-    if side and p <= ALPHA:
+    if side and p is not None and p <= ALPHA:
         told = f"{row['a']} {has} {side} than {row['b']} {_reach(row, side)}"
         return {"differs": side, "verdict": told}
     n, least = row["units"], fewest_replicates(max(tested, 1))
@@ -156,8 +179,8 @@ def _verdict(row: dict[str, Any], p: float | None, tested: int, stores: bool) ->
     if side and n < least:
         # an interval that excludes equality, and a test that could not have followed it
         told = (
-            f"by the interval alone {row['a']} {has} {side} than {row['b']}; not shown with {n} "
-            f"pairs: {cannot}"
+            f"by the interval alone {row['a']} {has} {side} than {row['b']}; not shown with "
+            f"{plural(n, 'pair')}: {cannot}"
         )
         return {"differs": None, "verdict": told}
     told = f"no difference that these {n} {'pairs' if n > 1 else 'pair'} could show"

@@ -24,13 +24,13 @@ DIGITS = 4  # of effects: ratios near 1 differ in the third
 MOST_NAMED = 8  # sizes and seeds of one comparison; all are in compare.json
 COLUMNS = (
     Column("A / B", right=False),
-    Column("ratio", "A / B by the mean of logarithms, A - B where the row says so"),
-    Column("95% over pairs", "Student's t over pairs of one size and seed: these sizes"),
+    Column("ratio", "A / B of the means of pairs, A - B where the row says so"),
+    Column("95%", "Fieller over pairs of size and seed, of fewer than three by the noise of arms"),
     Column("pairs", "runs of one size and seed, equal in all settings that are not compared"),
     Column("p", "exact sign-flip test, two-sided"),
     Column("Holm", "p corrected for all rows"),
     Column("seen", "the smallest difference that so many pairs show in four of five studies"),
-    Column("95% over sizes", "Student's t over the means of sizes: other sizes too", detail=True),
+    Column("95% over sizes", "Fieller over the means of sizes: other sizes too", detail=True),
 )
 
 
@@ -143,7 +143,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         among = f" among {tested} comparisons" if tested > 1 else ""
         sentence += f": below {least} pairs the exact test cannot reach {ALPHA:.0%}{among}"
     if alone := [row for row in hidden if row["interval"] and by_interval(row)]:
-        names = ", ".join(_apart(row["a"], row["b"]) for row in alone)
+        names = ", ".join(_apart(row["a"], row["b"]) + _at(row, " at {}") for row in alone)
         sentence += f"; by the interval alone there is one for {names}"
     return [*told, sentence]
 
@@ -218,11 +218,12 @@ def _numbers(row: Row) -> list[str]:
         "    ",
     )
     for over, part in (
-        ("pairs (these sizes)  ", row),
-        ("sizes (others too)   ", sizes),
+        ("these sizes  ", row),
+        ("other sizes too  ", sizes),
     ):
         told = ends(part["interval"], DIGITS) or f"none: {part['reason']}"
-        out += wrap(f"95% over {over}{told}", "    ", "      ")
+        told += f" ({row['method']})" if part is row and row["method"] else ""
+        out += wrap(f"95%, {over}{told}", "    ", "      ")
     for told in (_test(row), *_power(row)):
         out += wrap(told, "  ", "    ") if told else []
     return out
@@ -249,9 +250,9 @@ def _power(row: Row) -> list[str]:
         for part, n in row["needed"].items()
     ]
     return [
-        f"detectable with {units} pairs ({seen['by']}, power 80%): "
+        f"detectable with {plural(units, 'pair')} ({seen['by']}, power 80%): "
         f"{effect_in_words(seen['effect'], what)} [{low} to {high}, as the noise is known by "
-        f"{units} pairs]",
+        f"{row['dof']:.2g} degrees of freedom]",
         f"pairs needed for a difference of {', of '.join(needed)}",
     ]
 

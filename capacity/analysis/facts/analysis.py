@@ -8,6 +8,7 @@ of the total count stands beside it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,7 @@ from capacity.analysis.residuals import Residuals, points
 from capacity.analysis.table_checks import shown_rising
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.files import csv, plain
+from capacity.fitting.noise import OWN
 from capacity.fitting.statistics import LEVEL
 from capacity.published.expects import BELOW_PEAK
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from capacity.config import Config
     from capacity.study import Study
 
-KIND, FILE, SCHEMA = "facts", "fit.json", 2
+KIND, FILE, SCHEMA = "facts", "fit.json", 3
 DATA = ("bios", "biod", "corpus")  # kinds of data whose runs learn facts
 CONVENTION = {
     "R": "learned bits / parameters, count paper: all but the rows of unused tokens",
@@ -73,16 +75,18 @@ def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return study.expects, {
         "best_over": study.best_over,
         "data_limited": DATA_LIMITED,
-        "few_pairs": verdicts.FEW_PAIRS,
+        "own_noise_from_seeds": OWN,
     }
 
 
 def fit(runs: Frame, study: Study, options: Options) -> Fit:
     """What fit.json holds. runs: of `reading.prepare`."""
-    table, pooled = arms.arms(runs), arms.noise(runs)
+    known = arms.noise(runs)
+    table = arms.arms(runs, known)
     best_over = [c for c in study.best_over if c in runs.attrs["varied"]]
-    basis = verdicts.Basis(runs, table, pooled, options)
+    basis = verdicts.Basis(runs, table, known, options)
     boot = {"n_boot": options.bootstraps, "seed": options.seed}
+    laws = exposure_laws(runs)
     asked = [c for c in reading.OPTIONAL if c not in reading.unmeasured(runs)]
     inputs = csv(runs[[*reading.INPUTS, *asked]])
     numbers = head(KIND, SCHEMA, study.name, hashlib.sha256(inputs).hexdigest()) | {
@@ -100,13 +104,22 @@ def fit(runs: Frame, study: Study, options: Options) -> Fit:
         "varied": runs.attrs["varied"],
         "vocabulary_sizes": runs.attrs["vocabulary"],
         "noise": {
-            name: {"sd": sd, "dof": dof, "of": "R of one run over seeds, relative"}
-            for name, (sd, dof) in pooled.items()
+            name: {
+                "sd": math.exp(line.log_variance / 2),
+                "at": line.center,
+                "slope": line.slope / 2,
+                "slope_sd": math.sqrt(line.cov[1, 1]) / 2,
+                "arms": line.arms,
+                "dof": line.dof,
+                "of": "R of one run over seeds, sd = sd_at (R / at)^slope",
+            }
+            for name, line in known.lines.items()
         },
         "arms": table.to_dict("records"),
-        "peaks": peaks.peaks(runs, table, pooled, **boot),
+        "peaks": peaks.peaks(runs, table, known, **boot),
         "data_limited": _data_limited(table),
-        "exposure_laws": exposure_laws(runs),
+        "exposure_laws": laws,
+        "law_ratios": exposures.law_ratios(laws),
         "verdicts": verdicts.analyse(study.expects, basis, scale=study.scale),
         "flags": _flags(runs),
         "bootstrap": {"resamples": options.bootstraps, "seed": options.seed, "level": LEVEL},

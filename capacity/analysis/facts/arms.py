@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from capacity.analysis import arm_ratio, labels
+from capacity.analysis.arm_ratio import Noise
 from capacity.analysis.facts.schema import Column, Frame
 from capacity.analysis.table_checks import shown_rising
-from capacity.analysis.thresholds import DATA_LIMITED, EXPOSURES_OFF, FEW_DOF
+from capacity.analysis.thresholds import DATA_LIMITED, EXPOSURES_OFF
+from capacity.fitting.noise import Spread
+from capacity.fitting.ratios import Mean
 from capacity.fitting.statistics import t_interval
 
-FLOOR = 0.05  # of R^max: the least that the noise of R is relative to, since R may be 0 or negative
 
-Noise = Mapping[str, tuple[float, int]]  # class of arms -> (sd of one run, degrees of freedom)
-
-
-def arms(runs: Frame) -> Frame:
+def arms(runs: Frame, known: Noise | None = None) -> Frame:
     """One row per arm: means over the seeds of its chosen runs, sd over seeds, the 95% interval of
-    R, counts of runs. runs: of `reading.prepare`.
+    R, counts of runs. runs: of `reading.prepare`; known: `noise` of them, where that is at hand.
 
     The seed is the replicate. The interval is Student's t over seeds (two at least), with the
     standard error over the people asked added in quadrature; the scatter of seeds holds part of
     that already, so this errs on the wide side.
     """
-    table = pd.DataFrame([_arm(arm, mine) for arm, mine in runs.groupby("arm", sort=False)])
+    of = (noise(runs) if known is None else known).of
+    table = pd.DataFrame(
+        [_arm(arm, mine, of(arm)) for arm, mine in runs.groupby("arm", sort=False)]
+    )
     order = (
         runs.drop_duplicates("curve").sort_values(["amount", "asked", "arm_name"]).curve.tolist()
     )
@@ -36,7 +37,7 @@ def arms(runs: Frame) -> Frame:
     return table.drop(columns="order")
 
 
-def _arm(arm: Any, mine: Frame) -> dict[str, Any]:
+def _arm(arm: Any, mine: Frame, noise: Spread | None) -> dict[str, Any]:
     used, first = mine[mine.chosen], mine.iloc[0]
     n, se_people = len(used), math.nan
     if n:
@@ -59,6 +60,13 @@ def _arm(arm: Any, mine: Frame) -> dict[str, Any]:
         "r_low": low,
         "r_high": high,
         "r_se_people": se_people,
+        "noise_sd": math.nan if noise is None else math.sqrt(noise.variance),
+        "noise_dof": math.nan if noise is None else noise.dof,
+        "noise_of": ""
+        if noise is None
+        else "its own seeds"
+        if noise.own
+        else "a line through arms",
         "r_total": used.r_total.mean(),
         "fraction": used.fraction.mean(),
         "accuracy": used.accuracy.mean(),
@@ -83,49 +91,44 @@ def exposures_off(runs: Frame) -> Column:
     return (runs.exposures_mean / runs.exposures - 1).abs() > EXPOSURES_OFF
 
 
-def noise(runs: Frame, number: str = "r") -> dict[str, tuple[float, int]]:
-    """sd of one run over seeds, pooled over the arms with two seeds or more: {"data_limited" or
-    "open": (sd, dof)}.
-
-    Relative to the arm's mean for r, absolute for accuracies. Two seeds in an arm leave one degree
-    of freedom, whose t interval spans 13 standard errors; pooling makes the intervals usable and
-    assumes equal noise within a class: models that hold at least 95% of their data (hardly any
-    noise) and the others.
-    """
-    out = {}
-    chosen = runs[runs.chosen & runs[number].notna()]
-    mean = chosen.groupby("arm")[number].transform("mean")
-    size = chosen.groupby("arm")[number].transform("size")
-    scale = _scale(mean, chosen.r_max) if number == "r" else 1.0
-    full = chosen.groupby("arm").fraction.transform("mean") >= DATA_LIMITED
-    for name, part in (("data_limited", full), ("open", ~full)):
-        keep = part & (size > 1)
-        dof = int(keep.sum() - chosen.arm[keep].nunique())
-        if dof:
-            square = (((chosen[number] - mean) / scale)[keep] ** 2).sum()
-            out[name] = float(np.sqrt(square / dof)), dof
-    return out
+def as_values(runs: Frame, number: str = "r") -> Frame:
+    """Runs as `arm_ratio` takes them: run_id, arm, size, seed, value, most, full. Of R the data
+    bound the value, and decide it in an arm that holds at least 95% of them; of shares nothing
+    does."""
+    bounded = number == "r"
+    full = runs.groupby("arm").fraction.transform("mean") >= DATA_LIMITED
+    return pd.DataFrame(
+        {
+            "run_id": runs.run_id,
+            "arm": runs.arm,
+            "size": sizes(runs),
+            "seed": runs.seed,
+            "value": runs[number].astype(float),
+            "most": runs.r_max if bounded else math.nan,
+            "full": full if bounded else False,
+        }
+    )
 
 
-def standard_error(arm: Any, pooled: Noise, number: str = "r") -> tuple[float, int] | None:
-    """(standard error of the arm's mean, degrees of freedom), from the larger of its own and the
-    pooled scatter of seeds, and the people asked; None without any replicate. arm: a row of `arms`;
-    pooled: what `noise` returned."""
-    known = pooled.get("open")
-    if arm.fraction >= DATA_LIMITED and (
-        known is None or pooled.get("data_limited", (0, 0))[1] >= FEW_DOF
-    ):
-        known = pooled.get("data_limited")
-    if known is None or not arm.seeds:
+def sizes(runs: Frame) -> list[str]:
+    """Size of the model (layers and width), in which pairs are equal whatever its form; where no
+    setting says it, the label."""
+    known = [c for c in labels.SIZES[:2] if c in runs]
+    if len(known) < 2:
+        return runs.label.to_list()
+    return [f"{row[0]:g}x{row[1]:g}" for row in labels.tuples(runs, known)]
+
+
+def noise(runs: Frame, number: str = "r") -> Noise:
+    """What a run of every arm scatters by over seeds, of its chosen runs; see `arm_ratio.noise`."""
+    return arm_ratio.noise(as_values(runs[runs.chosen], number))
+
+
+def mean_of(arm: Any, known: Noise, number: str = "r") -> Mean | None:
+    """The mean of an arm with its variance, that of the people asked included; None without any
+    replicate. arm: a row of `arms`."""
+    one = known.of(arm.arm)
+    if one is None or not arm.seeds:
         return None
-    sd, dof = known
-    if number == "r":
-        sd *= float(_scale(arm.r, arm.r_max))
-    own = arm.get(f"{number}_sd", math.nan)
-    sd = max(sd, 0.0 if math.isnan(own) else own)
-    return math.hypot(sd / math.sqrt(arm.seeds), arm.r_se_people if number == "r" else 0.0), dof
-
-
-def _scale(mean: Any, r_max: Any) -> Any:
-    """What the noise of R is relative to: its size, but at least a twentieth of R^max."""
-    return np.maximum(np.abs(mean), FLOOR * r_max)
+    people = arm.r_se_people if number == "r" else 0.0
+    return Mean(float(arm[number]), one.variance / arm.seeds + people**2, one.dof)

@@ -11,16 +11,20 @@ at 100.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from capacity.analysis.thresholds import DATA_LIMITED
-from capacity.fitting import bounds, groups, intervals
+from capacity.analysis.facts.schema import ExposureLaw, LawRatio
+from capacity.analysis.labels import apart
+from capacity.analysis.thresholds import DATA_CEILING
+from capacity.fitting import bounds, groups, intervals, ratios
 from capacity.fitting import fit as estimate
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS as LAWS
+from capacity.fitting.ratios import Mean
 
 # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
 WIDEST = 100.0
@@ -107,7 +111,9 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
         "other": {"form": other} | numbers[other],
         "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
         "plateau_reached": bool(best["e95"] <= top),
-        "data_limited": bool(best["r_inf"] >= DATA_LIMITED * r_max),
+        "data_limited": bool(best["r_inf"] >= DATA_CEILING * r_max),
+        "e95_error": ends["e95"]["error"],
+        "e95_dof": ends["e95"]["dof"],
     }
 
 
@@ -115,6 +121,61 @@ def determined(interval: list[float] | None) -> bool:
     """Whether an interval of a number of exposures says anything: both ends, less than a factor of
     WIDEST apart."""
     return interval is not None and interval[1] < WIDEST * interval[0]
+
+
+def law_ratios(laws: Sequence[ExposureLaw]) -> list[LawRatio]:
+    """E95 of every law over that of the first one of the same model and N, with an interval of
+    their difference in logarithms (`ratios.of_logs`; standard errors by the delta method). `shown`:
+    more or less where the interval excludes equality; None where it does not, or where there is
+    none."""
+    out: list[LawRatio] = []
+    first_of: dict[tuple[str, float], ExposureLaw] = {}
+    for law in laws:
+        first = first_of.setdefault((law["label"], law["n_people"]), law)
+        if first is law:
+            continue
+        both = (law, first)
+        about = {
+            "label": law["label"],
+            "n_people": law["n_people"],
+            "above": apart(law["series"], first["series"]) or law["series"],
+            "below": apart(first["series"], law["series"]) or first["series"],
+            "what": f"E{100 * REACHED:.0f}",
+            "value": None,
+            "interval": None,
+            "shown": None,
+            "data_limited": [],
+            "r_inf_of_r_max": [],
+            "forms": [],
+        }
+        if not any(one["reason"] for one in both):
+            about |= _law_ratio(law, first)
+        out.append(cast(LawRatio, about))
+    return out
+
+
+def _law_ratio(law: ExposureLaw, first: ExposureLaw) -> dict[str, Any]:
+    both = (law, first)
+    out = {
+        "value": law["e95"]["value"] / first["e95"]["value"],
+        "data_limited": [one["data_limited"] for one in both],
+        "r_inf_of_r_max": [one["r_inf"]["value"] / one["r_max"] for one in both],
+        "forms": [one["form"] for one in both],
+    }
+    logs = [
+        Mean(math.log(one["e95"]["value"]), one["e95_error"] ** 2, one["e95_dof"])
+        for one in both
+        if one["e95_error"] is not None and one["e95_dof"]
+    ]
+    if len(logs) < len(both):
+        return out
+    low, high = ratios.of_logs(logs[0], logs[1])["interval"]
+    if not determined([low, high]):
+        return out
+    return out | {
+        "interval": [low, high],
+        "shown": "more" if low > 1 else "less" if high < 1 else None,
+    }
 
 
 def _numbers(form: str, found: estimate.Fit) -> dict[str, Any]:

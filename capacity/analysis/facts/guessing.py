@@ -9,42 +9,44 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from capacity.analysis.facts import arms, peaks
+from capacity.analysis import arm_ratio
+from capacity.analysis.arm_ratio import Noise
 from capacity.analysis.facts.reading import GUESS, GUESSES
 from capacity.analysis.facts.schema import Column, Frame
 from capacity.base.words import plural
+from capacity.fitting.noise import OWN, Spread
 from capacity.fitting.statistics import student
 
-ENOUGH_SEEDS = 3  # of an arm, to measure the scatter of a share by themselves
 WORDS = {"accuracy": "accuracy", "extraction_accuracy": "extraction"}  # of accuracies
 
 Measured = dict[str, Any]  # as `published.values.decide` takes it
 
 
-def mean_of_seeds(values: Column, noise: arms.Noise, span: tuple[float, float]) -> Measured:
+def mean_of_seeds(values: Column, one: Spread | None, span: tuple[float, float]) -> Measured:
     """The mean over seeds as a measured value, its interval from its own seeds, or where these are
-    two or one from the noise pooled over all arms of the study (of the noisier class): shares near
-    0 or 1 scatter less. It ends where the span of possible values does."""
+    two or one from the noise of its arm (`arm_ratio.noise`; None where no arm has replicates). It
+    ends where the span of possible values does."""
+    n = len(values)
     out = {
         "value": float(values.mean()),
         "interval": None,
-        "remarks": [plural(len(values), "seed")],
-        "why": peaks.ONE_SEED,
-        "method": "t over seeds, pooled noise",
+        "remarks": [plural(n, "seed")],
+        "why": arm_ratio.ONE_SEED,
+        "method": "",
     }
-    if len(values) >= ENOUGH_SEEDS:
-        sd, dof, out["method"] = float(values.std()), len(values) - 1, "t over seeds"
-    elif noise:
-        sd, dof = max(noise.values())
-        sd = max(sd, 0.0 if len(values) < 2 else float(values.std()))
-    else:
+    if n >= OWN:
+        one = Spread(float(values.var()), n - 1.0, True)
+    if one is None:
         return out
-    half = float(student(dof)) * sd / math.sqrt(len(values))
+    half = float(student(one.dof)) * math.sqrt(one.variance / n)
     ends = [max(span[0], out["value"] - half), min(span[1], out["value"] + half)]
-    return out | {"interval": ends}
+    return out | {
+        "interval": ends,
+        "method": "t over seeds" if one.own else f"t, {arm_ratio.MODEL}",
+    }
 
 
-def level(rows: Frame, number: str, noise: arms.Noise, name: str) -> Measured:
+def level(rows: Frame, number: str, noise: Noise, name: str) -> Measured:
     """What guessing gets of the questions that this accuracy is of, beside it, and why the accuracy
     is not shown to be more, if so. rows: runs of an arm."""
     at = GUESS[number]
@@ -53,7 +55,8 @@ def level(rows: Frame, number: str, noise: arms.Noise, name: str) -> Measured:
         return {"unlearned": why, "remarks": [why]}
     level, uniform = rows[at].mean(), rows[GUESSES[number][0]].mean()
     told = f"of {name} guessing gets {uniform:.1%} (any value alike), {level:.1%} (the commonest)"
-    above = mean_of_seeds(rows[number] - rows[at], noise, (-math.inf, math.inf))["interval"]
+    spread = noise.of(rows.arm.iloc[0])
+    above = mean_of_seeds(rows[number] - rows[at], spread, (-math.inf, math.inf))["interval"]
     if above is not None and above[0] > 0:
         return {"remarks": [told]}
     why = f"{name} is not above what guessing the commonest value gets ({level:.1%})"
@@ -71,9 +74,7 @@ def beside(measured: Measured, *more: Measured) -> Measured:
     )
 
 
-def of_ratio(
-    measured: Measured, number: str, sides: Sequence[Frame], noise: arms.Noise
-) -> Measured:
+def of_ratio(measured: Measured, number: str, sides: Sequence[Frame], noise: Noise) -> Measured:
     """A ratio of accuracies beside what guessing gets in both arms: where one of them only guesses,
     the ratio is one to guessing."""
     if number not in GUESS or "lacks" in measured:

@@ -1,4 +1,4 @@
-"""What fit.json of a study of facts holds, by name (schema 2).
+"""What fit.json of a study of facts holds, by name (schema 3).
 
 Numbers that do not exist are None. R is in bits per parameter of the count "paper" (all but the
 rows of unused tokens), exposures are mean times that a person was shown.
@@ -33,6 +33,9 @@ class Arm(TypedDict):
     r_low: float | None  # 95% over seeds
     r_high: float | None
     r_se_people: float | None
+    noise_sd: float | None  # of R of one run, as intervals of peaks and ratios take it
+    noise_dof: float | None
+    noise_of: str  # its own seeds, or a line through arms
     r_total: float | None  # per parameter of the count "total"
     fraction: float | None  # R / R^max
     accuracy: float | None
@@ -52,10 +55,13 @@ class Arm(TypedDict):
 
 
 class Against(TypedDict):
-    """A ratio to the peak of another arm."""
+    """A ratio to the peak of another arm; method says from what its interval is, why that there is
+    none."""
 
     value: float | None
     interval: list[float] | None
+    method: str
+    why: str | None
     name: str
 
 
@@ -123,7 +129,25 @@ class ExposureLaw(TypedDict):
     other: OtherForm
     held_out: dict[str, float | None]  # rms by form
     plateau_reached: bool
-    data_limited: bool
+    data_limited: bool  # R_inf is at least 90% of R^max: the plateau is that of the data
+    e95_error: float | None  # standard error of log E95
+    e95_dof: float | None
+
+
+class LawRatio(TypedDict):
+    """E95 of one law over that of another one of the same model and N. Lists: of both laws."""
+
+    label: str
+    n_people: float
+    above: str
+    below: str
+    what: str
+    value: float | None
+    interval: list[float] | None
+    shown: str | None  # more, less, or None: no difference shown
+    data_limited: list[bool]
+    r_inf_of_r_max: list[float]
+    forms: list[str]
 
 
 class Chosen(TypedDict):
@@ -156,9 +180,14 @@ class BestOver(TypedDict):
 
 
 class NoiseOf(TypedDict):
-    """Noise of one run over seeds, of a class of arms."""
+    """Line of the noise of one run over seeds through a class of arms: sd of R = sd (R / at)^slope;
+    of files before schema 3 the pooled sd relative to R, without at and slope."""
 
     sd: float
+    at: float
+    slope: float
+    slope_sd: float
+    arms: int
     dof: int
     of: str
 
@@ -205,6 +234,7 @@ class Fit(TypedDict):
     peaks: list[Peak]
     data_limited: DataLimited
     exposure_laws: list[ExposureLaw]
+    law_ratios: list[LawRatio]
     other_exposures: NotRequired[list[OtherExposures]]  # absent where there are no others
     verdicts: list[dict[str, Any]]
     flags: dict[str, list[str]]

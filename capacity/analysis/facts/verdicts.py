@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from capacity.analysis import labels, pairing
+from capacity.analysis import arm_ratio, labels, pairing
 from capacity.analysis.facts import arms, guessing, peaks
 from capacity.analysis.facts.guessing import WORDS, Measured
 from capacity.analysis.facts.reading import AXIS
@@ -23,11 +23,9 @@ from capacity.analysis.facts.schema import Column, Frame
 from capacity.analysis.finding import Options
 from capacity.analysis.thresholds import DATA_LIMITED, RISING
 from capacity.base.words import plural
-from capacity.fitting.statistics import student, t_interval
+from capacity.fitting.statistics import t_interval
 from capacity.published.expects import NUMBERS
 from capacity.published.values import verdict
-
-FEW_PAIRS = 3  # below, the noise of seeds decides instead of the scatter of pairs of models
 
 OF_R = ("peak_ratio", "saturated_fraction", "ratio", "rising")  # quantities that are made of R
 
@@ -41,7 +39,7 @@ class Basis:
 
     runs: Frame
     table: Frame
-    noise: arms.Noise
+    noise: arm_ratio.Noise
     options: Options = Options()
 
     def chosen(self, where: Mapping[str, Any]) -> Frame:
@@ -148,7 +146,7 @@ def _from_peak(top: Mapping[str, Any]) -> Measured:
         "interval": top["interval"],
         "why": top["reason"],
         "remarks": remarks,
-        "method": "limits of the maximum over models, pooled noise of seeds",
+        "method": "limits of the maximum over models, noise of seeds by arm",
     }
 
 
@@ -172,7 +170,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "value": bottom["value"],
             "interval": bottom["interval"],
             "why": bottom["reason"],
-            "method": "limits of the minimum over models, pooled noise of seeds",
+            "method": "limits of the minimum over models, noise of seeds by arm",
         }
     else:
         low, high = t_interval(room.fraction)
@@ -272,65 +270,62 @@ def _conditions(where: Mapping[str, Any]) -> str:
 
 def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Basis) -> Measured:
     """The ratio of two curves' numbers at their peaks or over the models that they share."""
-    number, noise = NUMBERS[of], basis.noise
+    number, known = NUMBERS[of], basis.noise
     if number != "r":
-        noise = arms.noise(pd.concat([upper, lower]).drop_duplicates("run_id"), number)
+        known = arms.noise(pd.concat([upper, lower]).drop_duplicates("run_id"), number)
     if models != "peak":
-        over_seeds = models == "same"
-        measured = _matched(upper, lower, number, over_seeds, (basis.table, noise))
-        return guessing.of_ratio(measured, NUMBERS[of], [upper, lower], noise)
-    tops = [_top(basis.arms_of(used), number) for used in (upper, lower)]
-    if any(top is None for top in tops):
+        found = _matched(upper, lower, number, models == "same", known)
+        return guessing.of_ratio(found, number, [upper, lower], known)
+    measured = [rows[rows[number].notna()] for rows in (upper, lower)]
+    if any(rows.empty for rows in measured):
         return _lacking(f"{number} was not measured")
-    a, b = tops
-    sides = [
+    sides = [arms.as_values(rows, number) for rows in measured]
+    found = arm_ratio.of_curves(sides[0], sides[1], known)
+    a, b = (basis.table[basis.table.arm == arm].iloc[0] for arm in found["arms"])
+    told = [
         f"{labels.listed([x.label, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
         f"R^max {x.r_max:.2f}, {_seeds(x.seeds)}"
         for x, y in ((a, b), (b, a))
     ]
-    remarks = ["; ".join(sides)]
-    for top in tops:
+    remarks = ["; ".join(told)]
+    for top in (a, b):
         if number == "r" and top.fraction > DATA_LIMITED:
             remarks.append(
                 f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is "
                 f"a lower bound"
             )
-    measured = peaks.ratio_of_arms([a], [b], noise, number) | {"remarks": remarks}
-    sides = [rows[rows.arm == top.arm] for rows, top in ((upper, a), (lower, b))]
-    return guessing.of_ratio(measured, NUMBERS[of], sides, noise)
-
-
-def _top(table: Frame, number: str) -> Any:
-    """The arm with the largest number, the first of equal ones; None where none was measured."""
-    rows = [row for _, row in table.iterrows() if not math.isnan(row[number])]
-    return max(rows, default=None, key=lambda row: row[number])
+    tops = [rows[rows.arm == top.arm] for rows, top in ((upper, a), (lower, b))]
+    return guessing.of_ratio(arm_ratio.told(found) | {"remarks": remarks}, number, tops, known)
 
 
 def _matched(
     upper: Frame,
     lower: Frame,
     number: str,
-    over_seeds: bool,
-    scatter: tuple[Frame, arms.Noise],
+    in_both: bool,
+    known: arm_ratio.Noise,
 ) -> Measured:
     """The ratio over pairs of runs of equal size and seed; models of one size count as the same
     whatever their form.
 
-    Models that hold over 95% of their data in an arm (over_seeds: in both) are left out: there the
-    size of the data decides the ratio. The interval is over pairs, or, over_seeds, over the seeds
-    of these very models, from the scatter: table of arms and noise of seeds.
+    Models that hold over 95% of their data in an arm (in_both: in both) are left out: there the
+    size of the data decides the ratio.
     """
-    size = [c for c in labels.SIZES[:2] if c in upper] or ["label"]
-    measured = (rows[rows[number].notna()] for rows in (upper, lower))
-    above, below = measured
+    measured = [rows[rows[number].notna()] for rows in (upper, lower)]
+    sides = [arms.as_values(rows, number).assign(label=rows.label) for rows in measured]
     try:
-        pairs = pairing.matched(above, below, [*size, "seed"], suffixes=("", "_below")).frame
+        pairs = arm_ratio.paired(sides[0], sides[1])
     except pairing.SeveralPartners:
         return _lacking("several models of one size in an arm; name more settings")
     if pairs.empty:
         return _lacking("no finished models of one size and seed in both arms")
-    which, most = ("both arms", np.minimum) if over_seeds else ("an arm", np.maximum)
-    held = [pairs.groupby("label")[c].transform("mean") for c in ("fraction", "fraction_below")]
+    which, most = ("both arms", np.minimum) if in_both else ("an arm", np.maximum)
+    pairs["label"] = pairs.run_id_a.map(dict(zip(sides[0].run_id, sides[0].label, strict=True)))
+    fraction = pd.concat([upper, lower]).drop_duplicates("run_id").set_index("run_id").fraction
+    held = [
+        pairs[f"run_id{side}"].map(fraction).groupby(pairs.label).transform("mean")
+        for side in arm_ratio.SIDES
+    ]
     # what can be asked for is not limited by the size of the data
     full = (most(*held) > DATA_LIMITED) & (number == "r")
     if full.all():
@@ -343,24 +338,10 @@ def _matched(
     remark = f"{plural(len(models), 'model')} ({', '.join(models)}), {_seeds(pairs.seed.nunique())}"
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
-    if over_seeds or len(pairs) < FEW_PAIRS:
-        table, noise = scatter
-        sides = [table[table.arm.isin(set(pairs[c]))] for c in ("arm", "arm_below")]
-        a, b = ([row for _, row in side.iterrows()] for side in sides)
-        return peaks.ratio_of_arms(a, b, noise, number) | {"remarks": [remark]}
-    return _over_pairs(pairs[number], pairs[f"{number}_below"]) | {"remarks": [remark]}
-
-
-def _over_pairs(above: Column, below: Column) -> Measured:
-    """Ratio of the means of paired values."""
-    a, b, n = above.to_numpy(float), below.to_numpy(float), len(above)
-    if b.mean() <= 0:
-        return _lacking(f"the arm in the denominator has learned nothing (mean {b.mean():.3g})")
-    method = {
-        "method": f"Fieller over {n} pairs of model and seed",
-        "knows": ["models (sizes)", "training (seeds)"],
-    }
-    return peaks.ratio(a.mean(), b.mean(), np.cov(a, b) / n, student(n - 1)) | method
+    found = arm_ratio.told(arm_ratio.of_pairs(pairs, known))
+    if "pairs" in found.get("method", ""):
+        found["knows"] = ["models (sizes)", "training (seeds)"]
+    return found | {"remarks": [remark]}
 
 
 def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
@@ -410,9 +391,9 @@ def _share(
         if known.empty:
             return [("", _lacking(f"{name} was not measured in these runs"))]
         noise, out = arms.noise(basis.runs, number), []
-        for _, rows in known.groupby("arm", sort=False):
+        for arm, rows in known.groupby("arm", sort=False):
             first = rows.iloc[0]
-            measured = guessing.mean_of_seeds(rows[number], noise, (0.0, most))
+            measured = guessing.mean_of_seeds(rows[number], noise.of(arm), (0.0, most))
             for one in guessed:
                 own = arms.noise(basis.runs, one)
                 measured = guessing.beside(measured, guessing.level(rows, one, own, WORDS[one]))

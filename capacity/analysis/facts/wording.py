@@ -9,17 +9,13 @@ from capacity.analysis.document import (
     RESIDUAL,
     Block,
     Document,
-    Interval,
-    Law,
     Laws,
-    Number,
     Section,
     Text,
 )
-from capacity.analysis.facts import exposures, other_people, run_lists
-from capacity.analysis.facts.schema import Arm, Choice, ExposureLaw, Fit, Peak
+from capacity.analysis.facts import other_people, run_lists, wording_laws
+from capacity.analysis.facts.schema import Arm, Choice, Fit, Peak
 from capacity.analysis.finding import Finding
-from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import EXPOSURES_OFF, RISING
 from capacity.base.table import Column, Table
 from capacity.base.words import (
@@ -33,6 +29,7 @@ from capacity.base.words import (
     some,
     span,
 )
+from capacity.fitting.noise import OWN
 
 MOST_ARMS = 60  # rows of the table of arms; all are in shapes.csv
 DASH = "–"
@@ -46,10 +43,6 @@ CAPTIONS = {
     "arms": "R of every run, by arm",
     "exposures": "Bits per parameter against exposures",
     "ratio": "Learned bits against parameters",
-}
-FORMULAS = {
-    "exponential": "R = R_inf (1 - exp(-(E/E0)^b))",
-    "power": "R = R_inf (1 - (1 + E/E0)^-b)",
 }
 MARKS = {  # key of an arm -> mark, meaning
     "rising": ("r", f"some run gained over {RISING:.0%} in its last tenth"),
@@ -68,7 +61,7 @@ def document(finding: Finding) -> Document:
         Section("peaks", peaks, _peaks(fit)),
     ]
     if fit["exposure_laws"]:
-        laws = Laws([_exposure_law(law) for law in fit["exposure_laws"]])
+        laws = Laws([wording_laws.exposure_law(law) for law in fit["exposure_laws"]])
         title = "R against exposures E, saturating forms fitted to one model and N"
         sections.append(Section("fits", title, [laws]))
     sections.append(
@@ -81,7 +74,12 @@ def document(finding: Finding) -> Document:
     )
     return Document(
         f"Knowledge in {fit['study']}: R = learned bits per parameter",
-        [*_levels(fit), *_verdicts(fit), *_plateaus(fit)],
+        [
+            *_levels(fit),
+            *_verdicts(fit),
+            *wording_laws.law_ratios(fit),
+            *wording_laws.plateaus(fit),
+        ],
         sections,
         run_lists.flags(fit),
         _notes(fit),
@@ -121,7 +119,7 @@ def _levels(fit: Fit) -> list[str]:
     low, high = (pick(peaks, key=lambda peak: peak["value"]) for pick in (min, max))
     seeds = sorted({peak["seeds"] for peak in peaks})
     several = _several(fit)
-    over = "seeds and models" if several else "seeds, noise pooled over arms"
+    over = "seeds and models" if several else "seeds, noise by arm"
     about = [
         f"95% over {over}" if high["interval"] else f"no interval: {high['reason']}",
         plural(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds",
@@ -171,28 +169,6 @@ def _verdicts(fit: Fit) -> list[str]:
             f"({rows[0]['reason']})."
         )
     return out
-
-
-def _plateaus(fit: Fit) -> list[str]:
-    out = []
-    for law in fit["exposure_laws"]:
-        if law["reason"]:
-            continue
-        r_inf, e95 = law["r_inf"], law["e95"]
-        reached = "these runs do not determine when it is reached"
-        if exposures.determined(e95["interval"]):
-            reached = f"95% of it after {digits(e95['value'])} {ends(e95['interval'])} exposures"
-            reached += "" if law["plateau_reached"] else ", an extrapolation"
-        interval = f", 95% {ends(r_inf['interval'])}" if r_inf["interval"] else " (no interval)"
-        out.append(
-            f"{_name(law)}: the plateau is R = **{digits(r_inf['value'])}** bits per parameter"
-            f"{interval}; {reached}."
-        )
-    return out
-
-
-def _name(law: ExposureLaw) -> str:
-    return listed([law["label"], law["series"]])
 
 
 # --- tables and laws
@@ -257,7 +233,9 @@ def _peaks(fit: Fit) -> list[Block]:
     references = dict.fromkeys(p["against_first"]["name"] for p in peaks if p["against_first"])
     ratios = [
         Column("ratio", "to the first arm with the same data"),
-        Column("95% of ratio", "Fieller, pooled noise of seeds", detail=True),
+        Column(
+            "95% of ratio", "Fieller over seeds: by pairs, or by the noise of arms", detail=True
+        ),
     ]
     heads = [
         Column("arm", right=False),
@@ -269,7 +247,7 @@ def _peaks(fit: Fit) -> list[Block]:
         Column("models", detail=True),
         Column("95% of its own seeds", detail=True),
     ]
-    key = "95% over seeds, noise pooled over arms"
+    key = "95% over seeds, noise by arm"
     if _several(fit):
         key = "95% allows for the bias of a maximum over models"
     if reasons := dict.fromkeys(peak["reason"] for peak in peaks if peak["reason"]):
@@ -306,45 +284,6 @@ def _peak(peak: Peak, with_ratio: bool) -> list[str]:
     ]
 
 
-def _exposure_law(law: ExposureLaw) -> Law:
-    name = f"R against exposures: {_name(law)}"
-    if law["reason"]:
-        return Law(name, reason=law["reason"])
-    shown = [
-        ("R_inf", law["r_inf"], "bits per parameter"),
-        ("E0", law["e0"], "exposures"),
-        ("b", law["b"], "exponent"),
-    ]
-    determined = exposures.determined(law["e95"]["interval"])
-    if determined:
-        shown.append(("E95", law["e95"], "exposures to 95% of R_inf"))
-    numbers = [
-        Number(
-            symbol,
-            estimate["value"],
-            unit,
-            [Interval("over runs", estimate["interval"], "these runs do not determine it", True)],
-        )
-        for symbol, estimate, unit in shown
-    ]
-    other, last = law["other"], law["exposures"][1]
-    remarks = [
-        f"rms {digits(law['rms'], 2)}, R^max {digits(law['r_max'])}; the {other['form']} form puts "
-        f"E95 at {digits(other['e95'])} (rms {digits(other['rms'], 2)})"
-    ]
-    remarks += law.get("bounds", [])
-    if not determined:
-        remarks.append("these runs do not determine E95, the exposures to 95% of R_inf")
-    if law["data_limited"]:
-        remarks.append("the data (R^max) limit the plateau, not the model")
-    elif not law["plateau_reached"]:
-        remarks.append(
-            f"the plateau is not reached: runs end at {digits(last)} exposures, so R_inf and E95 "
-            "are extrapolated"
-        )
-    return Law(name, FORMULAS[law["form"]], numbers, remarks)
-
-
 # --- notes and conventions
 # --------------------------------------------------------------------------------------------------
 
@@ -367,19 +306,30 @@ def _notes(fit: Fit) -> list[str]:
             "data explain; P holds the rows, so R of small models moves with them."
         )
     if fit["noise"]:
-        classes = {"data_limited": "data-limited arms", "open": "other arms"}
-        sds = [
-            f"{percent(v['sd'])} ({classes[name]}, "
-            f"{plural(v['dof'], 'degree of freedom', 'degrees of freedom')})"
-            for name, v in fit["noise"].items()
-        ]
-        notes.append(f"Noise of R over seeds, pooled: {', '.join(sds)}.")
+        notes.append(_noise(fit))
     notes += other_people.words(fit.get("other_exposures", []))
     notes.append(
         "Training by gradient descent gives a lower bound of what a model can hold at these "
         "exposures; better training can raise R."
     )
     return notes
+
+
+def _noise(fit: Fit) -> str:
+    """What the intervals of peaks and ratios take for the noise of seeds."""
+    own = sum(arm["noise_of"] == "its own seeds" for arm in fit["arms"])
+    others = sum(bool(arm["noise_of"]) for arm in fit["arms"]) - own
+    told = [f"an arm's own where it has {OWN} seeds ({plural(own, 'arm')})"] * bool(own)
+    told += [f"a line through the other arms where it has fewer ({plural(others, 'arm')})"] * bool(
+        others
+    )
+    classes = {"data_limited": "data-limited arms", "open": "other arms"}
+    lines = [
+        f"sd {digits(line['sd'], 2)} at R = {digits(line['at'], 2)}, as R^{line['slope']:.1f} "
+        f"({classes[name]}, {plural(line['dof'], 'degree of freedom', 'degrees of freedom')})"
+        for name, line in fit["noise"].items()
+    ]
+    return f"Noise of R over seeds: {', '.join(told)}. Over all arms: {'; '.join(lines)}."
 
 
 def describe_choice(found: Choice | None) -> str:
@@ -422,11 +372,12 @@ def _conventions(fit: Fit) -> list[tuple[str, str]]:
         (
             "interval of a peak",
             "95% over seeds, and over which model is best: it allows for the bias of a maximum; "
-            "pooled noise of seeds",
+            "noise of seeds by arm",
         ),
         (
             "interval of a ratio",
-            "95% by Fieller's theorem over seeds, or over pairs of model and seed, as its row says",
+            "95% by Fieller's theorem: over pairs of size and seed where there are three, else by "
+            "the noise of its arms, as its row says; the same in every table",
         ),
         ("interval of a law over exposures", "95%, profile likelihood, every run a replicate"),
         ("bootstrap", f"{fit['bootstrap']['resamples']:,} resamples"),

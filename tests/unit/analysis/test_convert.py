@@ -47,7 +47,7 @@ def test_an_old_fit_of_facts_has_the_new_names_and_its_numbers(tmp_path):
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(OLD_FACTS))
     new = convert.read(path)
-    assert (new["kind"], new["schema"], new["data_kinds"]) == ("facts", 2, ["bios"])
+    assert (new["kind"], new["schema"], new["data_kinds"]) == ("facts", 3, ["bios"])
     assert new["noise"] == {"data_limited": {"sd": 0.001, "dof": 3}, "open": {"sd": 0.1, "dof": 9}}
     assert new["data_limited"] == {"below": 1.8, "arms": 0}
     assert not {"saturated", "kinds"} & set(new)

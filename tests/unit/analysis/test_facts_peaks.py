@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capacity.analysis import facts
+from capacity.analysis import arm_ratio, facts
 from capacity.analysis.facts import arms, exposures, peaks, selection
 from capacity.analysis.facts.reading import prepare
 from capacity.analysis.facts.wording import describe_choice
+from capacity.fitting.noise import Spread
 from capacity.fitting.statistics import fieller
 from facts_tables import LLAMA, SHAPES, analysed, arms_of, grid, table
 
@@ -15,12 +16,23 @@ from facts_tables import LLAMA, SHAPES, analysed, arms_of, grid, table
 # ------------------------------------------------------------------------------------------
 
 
-def test_pooled_noise_recovers_the_planted_sd_by_class():
+def test_the_line_of_noise_recovers_the_planted_sd_by_class():
     runs = prepare(table(grid(people=(400, 3200), seeds=range(30), noise=0.03)))
-    pooled = arms.noise(runs)
-    assert pooled["open"][0] == pytest.approx(0.03, rel=0.15) and pooled["open"][1] == 3 * 29
-    assert pooled["data_limited"][0] < 0.003 and pooled["data_limited"][1] == 5 * 29
-    assert arms.noise(prepare(table(grid(seeds=(0,))))) == {}
+    known = arms.noise(runs)
+    line, full = known.lines["open"], known.lines["data_limited"]
+    assert line.at(2.0).variance ** 0.5 == pytest.approx(0.06, rel=0.15) and line.dof == 3 * 29
+    assert full.at(1.0).variance ** 0.5 < 0.003 and full.dof == 5 * 29
+    assert all(one.own and one.dof == 29 for one in known.spreads.values())
+    assert arms.noise(prepare(table(grid(seeds=(0,))))).spreads == {}
+
+
+def noise_of(values, most=9.0):
+    """The noise of arms 0, 1, ... with these replicates [arm, seed]."""
+    rows = [{"arm": i, "value": v} for i, mine in enumerate(values) for v in mine]
+    return arm_ratio.noise(pd.DataFrame(rows).assign(most=most, full=False))
+
+
+SURE = arm_ratio.Noise({i: Spread(1e-4, 8.0, False) for i in range(4)})
 
 
 def members(means, r_max=9.0, seeds=2):
@@ -58,37 +70,32 @@ def test_the_interval_of_a_peak_covers_although_a_maximum_is_biased(truths):
     for i in range(n):
         noisy = np.array(truths)[:, None] * (1 + sd * rng.standard_normal((k, 2)))
         mean = noisy.mean(1)
-        pooled = {
-            "open": (float(np.sqrt((((noisy - mean[:, None]) / mean[:, None]) ** 2).sum() / k)), k)
-        }
-        top = peaks.peak(members(mean), pooled, n_boot=400, seed=i)
+        top = peaks.peak(members(mean), noise_of(noisy), n_boot=400, seed=i)
         above += (top["value"] - 2) / n
         covered += top["interval"][0] <= 2 <= top["interval"][1]
         told += top["bias"] / n
         assert top["interval"][0] < top["value"] < top["interval"][1]
-    assert covered >= 0.93 * n and told > 0
+    assert covered >= 0.93 * n and told >= 0
     if len(set(truths)) == 1:
         assert above > 0.05 and told == pytest.approx(above, rel=0.5)
 
 
 def test_a_peak_names_its_model_its_edge_and_why_it_has_no_interval():
     runs, found = arms_of(grid(people=(2400,), r=1.9, noise=0.0))
-    top = peaks.peak(found, {"open": (0.01, 8)}, n_boot=500)
+    top = peaks.peak(found, SURE, n_boot=500)
     assert (
         top["label"] in SHAPES
         and top["models"] == 4
         and top["largest_r_max"] == pytest.approx(found.r_max.max())
     )
-    single = peaks.peak(members([1.0, 2.0, 1.5]), {}, n_boot=100)
+    single = peaks.peak(members([1.0, 2.0, 1.5]), arm_ratio.Noise(), n_boot=100)
     assert (
         single["interval"] is None
         and "one seed per arm" in single["reason"]
         and single["edge"] is None
     )
-    assert peaks.peak(members([2.0, 1.0]), {}, n_boot=100)["edge"] == "smallest"
-    lowest = peaks.peak(
-        members([1.0, 0.5]), {"open": (0.01, 9)}, number="fraction", sign=-1, n_boot=500
-    )
+    assert peaks.peak(members([2.0, 1.0]), arm_ratio.Noise(), n_boot=100)["edge"] == "smallest"
+    lowest = peaks.peak(members([1.0, 0.5]), SURE, number="fraction", sign=-1, n_boot=500)
     assert (
         lowest["value"] == pytest.approx(0.5 / 9)
         and lowest["interval"][0] < 0.5 / 9 < lowest["interval"][1]

@@ -77,7 +77,7 @@ def test_the_document_fits_80_columns_and_says_what_was_found():
         "exposures-off: 1 run (r0004): shown people over 1% more or less often than asked",
         "unlearned: 2 runs (r0040, r0041): R <= 0",
         "above R^max, which cannot be",
-        "Noise of R over seeds, pooled",
+        "Noise of R over seeds",
         "E95 = ",
     ):
         assert words in flat, words
@@ -160,7 +160,7 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     }
     fit = json.loads((tmp_path / "fit.json").read_text())
     assert [*fit][:5] == ["kind", "schema", "study", "versions", "inputs_sha256"]
-    assert (fit["kind"], fit["schema"]) == ("facts", 2)
+    assert (fit["kind"], fit["schema"]) == ("facts", 3)
     assert fit["n"] == {
         "rows": 42,
         "finished": 40,

@@ -6,40 +6,6 @@ import pytest
 from capacity.fitting import statistics
 
 
-def test_a_paired_test_is_exact_and_its_interval_students():
-    from scipy.stats import ttest_1samp
-
-    b, a = np.array([10.0, 20, 30, 40, 50]), np.array([10.4, 20.9, 30.6, 42.0, 51.5])
-    told = statistics.paired(a, b)
-    assert told["p_more"] == 1 / 32 == told["smallest_p"] and told["p"] == 2 / 32 and told["exact"]
-    oracle = ttest_1samp(np.log(a / b), 0.0)
-    assert told["p_t"] == pytest.approx(oracle.pvalue) and told["interval"] == pytest.approx(
-        np.exp(oracle.confidence_interval(0.95))
-    )
-    mixed = statistics.paired(a, b, by=["s", "s", "m", "m", "l"], ratio=False)
-    assert (
-        mixed["sizes"]["units"] == 3
-        and mixed["sizes"]["effect"] == pytest.approx(np.mean([0.65, 1.3, 1.5]))
-        and mixed["sizes"]["smallest_p"] == 1 / 8
-    )
-    false = [
-        statistics.paired(np.exp(d), np.ones(8))["p"] <= 0.05
-        for d in np.random.default_rng(0).standard_normal((600, 8))
-    ]
-    assert np.mean(false) == pytest.approx(
-        0.047, abs=0.025
-    )  # 12 of 256 flips are the most below 0.05
-    assert (
-        statistics.paired(np.exp(np.random.default_rng(1).standard_normal(30) + 1), np.ones(30))[
-            "p_more"
-        ]
-        < 0.01
-    )
-    for bad, says in (([1.0, -2.0], "above 0 for a ratio"), ([1.0], "two lists of one length")):
-        with pytest.raises(ValueError, match=says):
-            statistics.paired(bad, [1.0, 2.0])
-
-
 def test_the_smallest_detectable_effect_is_detected_as_often_as_it_says():
     from scipy.stats import ttest_1samp, ttest_ind
 
