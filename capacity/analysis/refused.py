@@ -68,7 +68,7 @@ def by_reason(table: Frame) -> dict[str, list[str]]:
     return {key: runs for key, runs in found.items() if runs}
 
 
-def told(table: Frame) -> list[str]:
+def describe(table: Frame) -> list[str]:
     """The refused runs, a sentence for each reason."""
     return [
         f"{plural(len(runs), 'finished run')} refused: {WHY[key]} ({some(runs)})"

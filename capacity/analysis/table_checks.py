@@ -28,7 +28,9 @@ def checked(table: Frame, inputs: Sequence[str], numbers: Iterable[str], what: s
     if not (table.status == "finished").any():
         number = table.status.value_counts().reindex(["failed", "missing"], fill_value=0)
         counts = ", ".join(f"{n} {status}" for status, n in number.items())
-        raise ValueError("; ".join([f"no finished run to {what}: {counts}", *refused.told(table)]))
+        raise ValueError(
+            "; ".join([f"no finished run to {what}: {counts}", *refused.describe(table)])
+        )
     return table
 
 

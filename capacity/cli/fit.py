@@ -110,7 +110,7 @@ def _allowed(table: pandas.DataFrame, source: str, notes: list[str]) -> pandas.D
     why = refused.reasons(table)
     if not any(why):
         return table
-    told = refused.told(table.assign(refused=why))
+    told = refused.describe(table.assign(refused=why))
     left = table.loc[[not key for key in why]]
     if left.empty:
         raise ConfigError(f"{source}: no row that a law may use: {'; '.join(told)}")

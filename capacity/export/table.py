@@ -8,7 +8,7 @@ to; what these leave out is added from the settings and from record.json under i
 What is not there is empty in CSV and null in Parquet, and nothing else is: a number that was not
 measured, a run that is not finished, a setting that is empty (data.biographies for ever new texts)
 or that this kind of data does not have. Lists are JSON text. Of lists in record.json, intervals and
-levels of canaries become columns; single probes and tensors stay there.
+levels of canaries become columns; single canaries, probes and tensors stay there.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def table(
     with archive.reading(results, [name for name, _ in found] if studies else []):
         frame = tidy(found, results, quantized)
     if about:
-        print("\n".join(line for name in frame for line in told(name, quantized)))
+        print("\n".join(line for name in frame for line in describe(name, quantized)))
     elif output is None:
         sys.stdout.write(csv(frame).decode())
     else:
@@ -234,7 +234,7 @@ def _pyarrow(output: Path) -> None:
         ) from None
 
 
-def told(name: str, quantized: bool = False) -> list[str]:
+def describe(name: str, quantized: bool = False) -> list[str]:
     """A column in lines of at most 80 columns: name, type and unit, and below what it means."""
     kind, unit, meaning = columns.describe(name, quantized)
     head = f"{name}  [{', '.join(filter(None, (kind, unit)))}]"

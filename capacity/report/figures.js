@@ -26,7 +26,7 @@
   // Numbers
 
   const round = (value, digits) => Number(value.toPrecision(digits));
-  function told(value) {
+  function shown(value) {
     if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
     return String(round(value, 4));
   }
@@ -314,7 +314,7 @@
       this.picked = i;
       const point = this.points[i], title = point.run ? DATA.runs[point.run] || point.run : point.name || point.mark.name;
       this.show(point.at, [title, title.includes(point.mark.name) ? "" : point.mark.name,
-        `${this.panel.x.label || "x"}: ${told(point.x)}`, `${this.panel.y.label || "y"}: ${told(point.y)}`]);
+        `${this.panel.x.label || "x"}: ${shown(point.x)}`, `${this.panel.y.label || "y"}: ${shown(point.y)}`]);
     }
     show([x, y], lines) {
       this.ring.setAttribute("cx", x);
@@ -348,7 +348,7 @@
         if (!start) {
           const i = this.nearest(at), line = i === null ? this.nearestLine(at) : null;
           if (i !== null) this.pick(i);
-          else if (line) this.show(line.at, [line.name, `${this.panel.x.label || "x"}: ${told(this.value("x", line.at[0]))}`, `${this.panel.y.label || "y"}: ${told(this.value("y", line.at[1]))}`]);
+          else if (line) this.show(line.at, [line.name, `${this.panel.x.label || "x"}: ${shown(this.value("x", line.at[0]))}`, `${this.panel.y.label || "y"}: ${shown(this.value("y", line.at[1]))}`]);
           else if (document.activeElement !== svg || this.picked < 0) this.hide();
           svg.classList.toggle("over-run", i !== null && Boolean(this.points[i].run));
           return;

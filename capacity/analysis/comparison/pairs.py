@@ -49,7 +49,7 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
         )
     for side, part in (("A", a), ("B", b)):
         if not (part.status == "finished").any():
-            said = "; ".join([f"{side} has no finished run", *refused.told(part)])
+            said = "; ".join([f"{side} has no finished run", *refused.describe(part)])
             raise ValueError(said)
     (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
     known, arm_of = _noise(runs, named)

@@ -66,7 +66,7 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     (kind,) = found
     table = refused.set_aside(table)
     if "finished" not in set(table.status):
-        raise ValueError("; ".join(["no finished run to compare", *refused.told(table)]))
+        raise ValueError("; ".join(["no finished run to compare", *refused.describe(table)]))
     if value is None:
         rows, number = _stored(table, kind)
     else:

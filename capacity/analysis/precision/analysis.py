@@ -315,7 +315,7 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
     for status in ("failed", "missing"):
         if ids := list(table.run_id[table.status == status]):
             out.append(f"{plural(len(ids), 'run')} {status}: {some(ids)}")
-    out += refused.told(table)
+    out += refused.describe(table)
     if without_rows:
         out.append(
             f"{plural(len(without_rows), 'finished run')} not quantized yet, as their settings "

@@ -42,7 +42,7 @@ def test_runs_are_refused_by_name_and_reason():
     found = refused.set_aside(planted())
     assert list(found.status) == ["finished", "finished", "refused", "refused"]
     assert refused.by_reason(found) == {"unasked": ["r0002"], "old_convention": ["r0003"]}
-    told = " ".join(refused.told(found))
+    told = " ".join(refused.describe(found))
     assert "1 finished run refused" in told and "r0002" in told and "r0003" in told
     assert refused.set_aside(found).equals(found)
 

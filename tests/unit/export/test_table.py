@@ -21,6 +21,7 @@ from capacity.run.job import Job
 from capacity.run.run import execute
 from capacity.study import load_study
 
+ONE_BY_ONE = ("exposures", "losses", "extracted")  # single canaries stay in the record
 TINY = [
     "model.n_layers=1",
     "model.d_model=8",
@@ -153,7 +154,7 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
                     (f"{path}.{level['repeats']}.{name}", x)
                     for level in value
                     for name, x in level.items()
-                    if name != "repeats"
+                    if name not in ("repeats", *ONE_BY_ONE)
                 ]
             else:
                 parts = [(path, value)]
@@ -205,7 +206,7 @@ def test_every_column_is_documented_typed_and_in_a_stable_place(here, frame):
         kind, unit, meaning = columns.describe(name)
         assert meaning and "{" not in meaning and str(frame[name].dtype) == dtypes[kind], name
         assert kind != "text" or not unit
-        assert max(map(len, table.told(name))) <= 100
+        assert max(map(len, table.describe(name))) <= 100
     names = list(frame)
     assert names[:7] == ["run_id", "study", "status", "error", "label", "kind", "seed"] and len(
         set(names)
