@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from capacity.analysis.text.schema import Crossing, Frame, PureError
+from capacity.analysis.text.schema import Crossing, Frame, PureError, TokenBits
+from capacity.base.words import digits, ends
 from capacity.fitting import fit as estimate
 from capacity.fitting import random_effects
 from capacity.fitting.statistics import student
@@ -305,3 +306,29 @@ def words(sources: list[str]) -> str:
 def unknown(sources: list[str]) -> list[str]:
     """Sources that an interval does not know, in words: all runs are of one group of each."""
     return [WORDS[name] for name in SOURCES if name not in sources and name != "cells"]
+
+
+def covered(at: Crossing) -> str:
+    """The interval of a crossing with the sources of variation that it knows and does not."""
+    if not at["interval"]:
+        return " (no interval)"
+    told = f", 95% {ends(at['interval'])} over {words(at['sources'])}"
+    if missing := unknown(at["sources"]):
+        told += f" (not varied: {', '.join(missing)})"
+    if at["over_runs"]:
+        told += f", {ends(at['over_runs'])} with runs as replicates"
+    return told
+
+
+def in_bits(t: float | None, bits: TokenBits | None) -> str:
+    """A number of tokens per parameter in bits of the data, which other texts and tokens can be
+    compared by."""
+    if t is None or bits is None:
+        return ""
+    low, high = digits(bits["low"]), digits(bits["high"])
+    each = low if low == high else f"{low} to {high}"
+    return (
+        f" A token costs {each} bits here ({bits['code']}; log2 V is {digits(bits['uniform'])}): "
+        f"this is **{digits(t * bits['low'])} to {digits(t * bits['high'])} bits of data per "
+        "parameter**; tokens of another text or vocabulary cost others."
+    )

@@ -32,7 +32,6 @@ from capacity.analysis.text.schema import (
     AsPrinted,
     Canaries,
     CanaryLaw,
-    Crossing,
     Descent,
     Forgetting,
     Frame,
@@ -40,7 +39,6 @@ from capacity.analysis.text.schema import (
     Memory,
     NoLaw,
     PowerLaw,
-    TokenBits,
 )
 from capacity.analysis.text.tables import KINDS, measured
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
@@ -298,8 +296,8 @@ def _membership(numbers: Memory) -> list[str]:
     at = law_of_f1["falls_to"]["0.75"]
     answers = [
         f"F1 of the loss attack falls to 0.75 at **{digits(at['t'])} tokens per parameter**"
-        f"{_covered(at)}, {law_of_f1['points']} runs (by {form}, which alone decides the verdict); "
-        f"chance is 0.5.{_in_bits(at['t'], numbers['token_bits'])}"
+        f"{crossing.covered(at)}, {law_of_f1['points']} runs (by {form}, which alone decides the "
+        f"verdict); chance is 0.5.{crossing.in_bits(at['t'], numbers['token_bits'])}"
     ]
     other, words = law.beside(numbers)
     if other is None or "reason" in other:
@@ -316,32 +314,6 @@ def _membership(numbers: Memory) -> list[str]:
         f"Beside it, {words} has an rms error of {digits(other['rmse'])}{more}; {form} has one of "
         f"{digits(law_of_f1['rmse'])}{end}.",
     ]
-
-
-def _covered(at: Crossing) -> str:
-    """The interval of a crossing with the sources of variation that it knows and does not."""
-    if not at["interval"]:
-        return " (no interval)"
-    told = f", 95% {ends(at['interval'])} over {crossing.words(at['sources'])}"
-    if missing := crossing.unknown(at["sources"]):
-        told += f" (not varied: {', '.join(missing)})"
-    if at["over_runs"]:
-        told += f", {ends(at['over_runs'])} with runs as replicates"
-    return told
-
-
-def _in_bits(t: float | None, bits: TokenBits | None) -> str:
-    """A number of tokens per parameter in bits of the data, which other texts and tokens can be
-    compared by."""
-    if t is None or bits is None:
-        return ""
-    low, high = digits(bits["low"]), digits(bits["high"])
-    each = low if low == high else f"{low} to {high}"
-    return (
-        f" A token costs {each} bits here ({bits['code']}; log2 V is {digits(bits['uniform'])}): "
-        f"this is **{digits(t * bits['low'])} to {digits(t * bits['high'])} bits of data per "
-        "parameter**; tokens of another text or vocabulary cost others."
-    )
 
 
 def _predictions(numbers: Memory) -> list[str]:
