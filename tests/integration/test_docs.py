@@ -233,3 +233,14 @@ def test_the_lines_of_python_of_readme_give_bits(monkeypatch):
     runs = names["runs"]
     held = (runs.strict_bits / runs.parameters_total)[runs.load > 4]
     assert len(runs) == 20 and held.between(2.5, 3.6).all()
+
+
+def test_every_page_can_be_reached_from_the_index():
+    text = (DOCS / "index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([^)#]+\.md)\)", text))
+    pages = {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+    pages -= {"moved.md"}  # from the page of modules and extensions
+    assert pages <= linked, pages - linked
+    results = (DOCS / "results" / "README.md").read_text(encoding="utf-8")
+    there = {path.name for path in (DOCS / "results").glob("*.md")} - {"README.md"}
+    assert there <= set(re.findall(r"\]\(([^)#]+\.md)\)", results))

@@ -20,7 +20,8 @@ from planted import plant
 ARCHITECTURES = """
 question: which form?
 scale: pocket
-pins: [data=bios_pocket, model=pocket, train=pocket_bios, data.n_people=200, model.d_model=16, model.n_heads=2, train.exposures=100]
+pins: [data=bios_pocket, model=pocket, train=pocket_bios, data.n_people=200, model.d_model=16,
+       model.n_heads=2, train.exposures=100]
 grids:
   - seed: SEEDS
     form: [{model.mlp: standard}, {model.mlp: gated, model.activation: silu}]
@@ -32,7 +33,7 @@ expects:
     range: [0.9, 1.1]
     source: here
     evidence: d
-"""  # noqa: E501
+"""
 
 
 @pytest.mark.parametrize("seeds", ["[0, 1]", "[0, 1, 2]"], ids=["two seeds", "three seeds"])
