@@ -66,8 +66,11 @@ def sd_of(kind: str, means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 0.3 * means * (0.56 - means)
 
 
-def once(cell: Cell, draw: int) -> Iterator[tuple[str, str, bool, float]]:
-    """(number, method, whether the interval holds the truth, its width over the truth) of one
+Told = tuple[str, str, int, bool, float]
+
+
+def once(cell: Cell, draw: int) -> Iterator[Told]:
+    """(number, method, arm, whether the interval holds the truth, its width over the truth) of one
     simulated study; of an interval without ends the width is infinite."""
     rng = np.random.default_rng([draw, cell.arms, cell.seeds, NOISES.index(cell.noise), 18])
     means = LEVELS[: cell.arms]
@@ -79,21 +82,20 @@ def once(cell: Cell, draw: int) -> Iterator[tuple[str, str, bool, float]]:
     truth = means + sd * _largest(cell.options)
     yield from _ratios(values, truth)
     if cell.options > 1:  # the best option by itself is worth less than the best of each seed
-        yield from ((f"{n}: one option", m, h, w) for n, m, h, w in _ratios(values, means))
+        for number, method, arm, holds, width in _ratios(values, means):
+            yield f"{number} to the best single option", method, arm, holds, width
     yield from _peaks(values, truth, means)
 
 
-def _ratios(values: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, str, bool, float]]:
+def _ratios(values: np.ndarray, truth: np.ndarray) -> Iterator[Told]:
     for method in ("here", "pooled", "moderated"):
         spreads = _spreads(values, method)
         for i in range(1, len(values)):
             ends = _interval(values[i], values[0], spreads[i], spreads[0], method)
-            yield "ratio", method, *_told(ends, truth[i] / truth[0])
+            yield "ratio", method, i, *_told(ends, truth[i] / truth[0])
 
 
-def _peaks(
-    values: np.ndarray, truth: np.ndarray, means: np.ndarray
-) -> Iterator[tuple[str, str, bool, float]]:
+def _peaks(values: np.ndarray, truth: np.ndarray, means: np.ndarray) -> Iterator[Told]:
     """The largest of four equally good models over the largest of two, which are half as good."""
     if len(values) < 6:
         return
@@ -112,7 +114,7 @@ def _peaks(
             ends = ratios.of_largest(value, 4, 2, lambda i, j, level: of(i, 4 + j, level))
         else:
             ends = of(top[0], top[1])
-        yield "ratio of peaks", method, *_told(ends, planted)
+        yield "ratio of peaks", method, 0, *_told(ends, planted)
 
 
 def _largest(options: int) -> float:
@@ -176,22 +178,28 @@ def _told(ends: list[float] | None, truth: float) -> tuple[bool, float]:
 
 
 def coverage(cell: Cell, draws: Iterable[int]) -> list[dict[str, Any]]:
-    """A row per number and method of the simulated studies of a kind."""
-    found: dict[tuple[str, str], list[tuple[bool, float]]] = {}
+    """A row per number and method of the simulated studies of a kind: coverage over all arms, that
+    of the arm that is covered least and of the one that is covered most, and the median width."""
+    found: dict[tuple[str, str], list[tuple[int, bool, float]]] = {}
     studies = 0
     for draw in draws:
         studies += 1
-        for number, method, holds, width in once(cell, draw):
-            found.setdefault((number, method), []).append((holds, width))
+        for number, method, arm, holds, width in once(cell, draw):
+            found.setdefault((number, method), []).append((arm, holds, width))
     return [
-        {
-            "study": cell.name,
-            "number": number,
-            "method": method,
-            "studies": studies,
-            "intervals": len(rows),
-            "coverage": float(np.mean([holds for holds, _ in rows])),
-            "width": float(np.median([width for _, width in rows])),
-        }
+        {"study": cell.name, "number": number, "method": method, "studies": studies}
+        | _summary(rows)
         for (number, method), rows in found.items()
     ]
+
+
+def _summary(rows: list[tuple[int, bool, float]]) -> dict[str, Any]:
+    arm, holds, width = (np.array(column) for column in zip(*rows, strict=True))
+    by_arm = [float(holds[arm == one].mean()) for one in sorted(set(arm.tolist()))]
+    return {
+        "intervals": len(rows),
+        "coverage": float(holds.mean()),
+        "least": min(by_arm),
+        "most": max(by_arm),
+        "width": float(np.median(width)),
+    }
