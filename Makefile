@@ -45,11 +45,8 @@ design-bench: install ## planned against naive designs of the same cost, on simu
 coverage: install ## do intervals of laws and of samples hold the truth? (fifteen minutes on two idle cores)
 	$(BIN)/python scripts/coverage.py
 	$(BIN)/python scripts/coverage_samples.py
-<<<<<<< HEAD
 	$(BIN)/python scripts/coverage_sources.py
-=======
 	$(BIN)/python scripts/coverage_arms.py
->>>>>>> main
 	$(BIN)/python scripts/coverage_canaries.py
 
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network

@@ -65,11 +65,8 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "attacks.csv",
         "canaries.csv",
         "coverage.csv",
-<<<<<<< HEAD
         "sources.csv",
-=======
         "arms.csv",
->>>>>>> main
         "samples.csv",
         "design.csv",
         CURVES,
