@@ -45,6 +45,7 @@ design-bench: install ## planned against naive designs of the same cost, on simu
 coverage: install ## do intervals of laws and of samples hold the truth? (twenty minutes on two idle cores)
 	$(BIN)/python scripts/coverage.py
 	$(BIN)/python scripts/coverage_samples.py
+	$(BIN)/python scripts/coverage_sources.py
 	$(BIN)/python scripts/coverage_arms.py
 	$(BIN)/python scripts/coverage_canaries.py
 
