@@ -42,9 +42,10 @@ bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, render
 design-bench: install ## planned against naive designs of the same cost, on simulated truth (minutes)
 	$(BIN)/python scripts/design.py
 
-coverage: install ## do intervals of laws and of samples hold the truth? (fifteen minutes on two idle cores)
+coverage: install ## do intervals of laws and of samples hold the truth? (twenty minutes on two idle cores)
 	$(BIN)/python scripts/coverage.py
 	$(BIN)/python scripts/coverage_samples.py
+	$(BIN)/python scripts/coverage_sources.py
 	$(BIN)/python scripts/coverage_arms.py
 	$(BIN)/python scripts/coverage_canaries.py
 

@@ -95,7 +95,7 @@ def _train_now(config: Config, results: Path) -> int:
         print(f"capacity: {refused}", file=sys.stderr)
     print(_about(config, device.type), file=sys.stderr)
     for note in config.resolved.notes(config.items):
-        print(f"capacity: {note}", file=sys.stderr)
+        print("\n".join(wrap(note, "capacity: ", "  ")), file=sys.stderr)
     progress = Progress(config.steps)
     job = Job(results, device, None, lambda event: _report(event, progress), Stop())
     with Mirror([config], results, None, WAIT_SECONDS):

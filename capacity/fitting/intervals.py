@@ -179,7 +179,10 @@ def _parameters(
             entry["reason"] = entry["reason"] or (
                 f"{NOT_IDENTIFIED}: no value between the bounds of the search is ruled out"
             )
-        gaps = {"low": ends[0] - low, "high": high - ends[1]}
+        gaps = {  # an open side of the search is no bound
+            "low": ends[0] - low if np.isfinite(low) else np.inf,
+            "high": high - ends[1] if np.isfinite(high) else np.inf,
+        }
         cut = [side for side, gap in gaps.items() if gap <= room]
         ends = fitted.form.parameters[j].to_natural(np.clip(ends, low, high))
         entry |= (

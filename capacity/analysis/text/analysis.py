@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pandas as pd
 
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked
-from capacity.analysis.text import attacks, canaries, forgetting, random_capacity, sizes
+from capacity.analysis.text import attacks, canaries, crossing, forgetting, random_capacity, sizes
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.schema import (
@@ -169,7 +170,8 @@ def numbers(
     done, targets = runs[runs.status == "finished"], targets_of(runs)
     if done.empty:
         raise ValueError("no finished run to analyse")
-    laws = {value: _law(targets, value) for value in LOSS_ATTACK}
+    known = crossing.groups(targets)
+    laws = {value: _law(targets, value, known) for value in LOSS_ATTACK}
     fitted = "reason" not in laws["f1_median"]
     t, f1 = targets.tokens_per_parameter.to_numpy(float), None
     if fitted:
@@ -183,8 +185,10 @@ def numbers(
         "laws": laws,
         "notes": notes(done),
         "printed": law.as_printed(targets) if fitted else None,
-        "logarithmic": None if f1 is None else law.fit(t, f1, "membership_log"),
+        "logarithmic": None if f1 is None else law.fit(t, f1, "membership_log", known),
         "forms": None if f1 is None else law.compared(t, f1),
+        "setups": [] if f1 is None else law.setups(targets, known, "loss_f1_median"),
+        "token_bits": sizes.token_bits(targets),
         "predictions": {value: law.predictions(targets, f"loss_{value}") for value in LOSS_ATTACK},
         "canaries": canaries.analyse(targets, each.singles),
         "descent": descent.analyse(
@@ -211,7 +215,7 @@ def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
         "value": at["t"],
         "interval": at["interval"],
         "form": fitted["form"],
-        "knows": ["training (runs)"],
+        "knows": [crossing.WORDS[name] for name in at["sources"]],
         "why": "the runs do not bound it",
     }
     if at["t"] is None:
@@ -235,10 +239,10 @@ def _over_random(shape: Descent, no_random: str) -> dict[str, Any]:
     return found | over | {"why": why, "knows": ["training (seeds)"]}
 
 
-def _law(targets: Frame, value: str) -> MembershipLaw | NoLaw:
+def _law(targets: Frame, value: str, known: dict[str, np.ndarray]) -> MembershipLaw | NoLaw:
     t = targets.tokens_per_parameter.to_numpy(float)
     try:
-        return law.fit(t, targets[f"loss_{value}"].to_numpy(float))
+        return law.fit(t, targets[f"loss_{value}"].to_numpy(float), known=known)
     except ValueError as error:
         return {"reason": str(error)}
 
@@ -249,7 +253,7 @@ def inputs_sha256(
     """SHA-256 over what is read of each run, one JSON row per run sorted by run_id, columns sorted,
     the probes of canaries, and canaries one by one: the order of rows and other columns are
     free."""
-    begins = (*MEASURED, *(f"{name}_" for name in attacks.SINGLE))
+    begins = (*MEASURED, *crossing.SETUP, *(f"{name}_" for name in attacks.SINGLE))
     # by `attacks.joined`
     made = ("reference_", "unintended_", "lira_", "rmia_")
     made += tuple(f"clean_{name}" for name in made)
@@ -313,7 +317,7 @@ def verdicts(
     if "reason" not in numbers["laws"]["f1_median"]:
         best, _ = law.deciding(numbers)
         measured = _crossing(cast(MembershipLaw, best)) | {
-            "method": "the published form, runs as replicates"
+            "method": "the published form, restricted likelihood of sources, Student's t"
         }
         other, words = law.beside(numbers)
         if other is not None and "reason" not in other:

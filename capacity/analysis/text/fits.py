@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capacity.analysis.document import Interval, Law, Number
-from capacity.analysis.text import canaries, forgetting_law, random_capacity
+from capacity.analysis.text import canaries, crossing, forgetting_law, random_capacity
 from capacity.analysis.text import membership_law as membership
 from capacity.analysis.text.schema import (
     Canaries,
@@ -18,10 +18,11 @@ from capacity.analysis.text.schema import (
     PowerLaw,
 )
 from capacity.analysis.text.tables import KINDS, measured
-from capacity.base.words import digits, plural
+from capacity.base.words import digits, percent, plural
 
 INTERVALS = {  # of which laws -> how
-    "membership": "profile likelihood, runs as replicates",
+    "membership": "constants by profile likelihood, runs as replicates; t by the sources that are "
+    "named (restricted maximum likelihood, Student's t)",
     "peaks": "seeds resampled within sizes of the data",
     "canaries": "Student's t; a model, a canary (the same ones are in all models) and a cell of "
     "equal size, passes and level each share noise",
@@ -86,10 +87,22 @@ def _membership(law: MembershipLaw | NoLaw, name: str, *more: str) -> Law:
     ]
     for level, at in law["falls_to"].items():
         if at["t"] is not None:
-            ends = at["interval"]
-            interval = Interval("over runs", ends, _unbounded(ends), True)
-            numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [interval]))
+            over = f"over {crossing.words(at['sources'])}"
+            wide = Interval(over, at["interval"], _unbounded(at["interval"]), True)
+            narrow = Interval("over runs", at["over_runs"], _unbounded(at["over_runs"]))
+            numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [wide, narrow]))
     remarks = [*filter(None, more), f"rms error {digits(law['rmse'])} over {law['points']} runs"]
+    if (fit := law["lack_of_fit"]) is not None:
+        remarks.append(
+            f"lack of fit over the noise of trainings: F({fit['dof'][0]}, {fit['dof'][1]}) = "
+            f"{digits(fit['ratio'])}, p = {digits(fit['p'])}"
+        )
+    if (at := law["falls_to"]["0.75"])["scatter"]:
+        parts = ", ".join(f"{crossing.WORDS[k]} {percent(v)}" for k, v in at["scatter"].items())
+        remarks.append(
+            f"standard deviation of t at 0.75 by source: {parts}; Student's t of "
+            f"{digits(at['dof'])} degrees of freedom"
+        )
     remarks += law.get("bounds", [])
     return Law(name, law["form"] + ", t tokens per parameter", numbers, remarks)
 

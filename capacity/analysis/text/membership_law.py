@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from capacity.analysis.text import crossing as sources
 from capacity.analysis.text.schema import (
     AsPrinted,
     Crossing,
@@ -28,6 +29,7 @@ from capacity.analysis.text.schema import (
     MembershipLaw,
     NoLaw,
     Prediction,
+    SetUp,
 )
 from capacity.analysis.text.sizes import parameters
 from capacity.fitting import bounds, groups, intervals
@@ -75,14 +77,20 @@ def logarithmic(tokens_per_parameter: ArrayLike, c1: float, c2: float, c3: float
     )[0]
 
 
-def fit(t: ArrayLike, value: ArrayLike, form: str = "membership") -> MembershipLaw:
+def fit(
+    t: ArrayLike,
+    value: ArrayLike,
+    form: str = "membership",
+    known: dict[str, np.ndarray] | None = None,
+) -> MembershipLaw:
     """Least squares of the repaired form, or of the sigmoid in log t ("membership_log"), on F1 or
     AUC of runs: constants, 95% intervals, root mean square error, and the t at which the value has
     fallen to 0.75 and 0.6.
 
-    Intervals: profile likelihood of the constants, delta method in log t of the crossings, runs as
-    replicates (`intervals`). c1 in (0, 2], c2 > 0, c3 any (above 0 in log t). ValueError for fewer
-    than four different t.
+    Intervals: of the constants profile likelihood, runs as replicates (`intervals`); of the
+    crossings all sources of variation that runs differ in (`crossing`), and beside it runs as
+    replicates. known: the groups of runs, of `crossing.groups`; None: of one group. c1 in (0, 2],
+    c2 > 0, c3 any (above 0 in log t). ValueError for fewer than four different t.
     """
     t, value = np.asarray(t, float), np.asarray(value, float)
     if (sizes := groups.number(t)) < FEWEST:
@@ -106,9 +114,11 @@ def fit(t: ArrayLike, value: ArrayLike, form: str = "membership") -> MembershipL
         else [entry["low"], entry["high"]]
         for key, entry in ends.items()
     }
-    falls_to: dict[str, Crossing] = {
-        key: {"t": at(float(key), *fitted.theta), "interval": spans[key]} for key in derived
-    }
+    known = known or dict.fromkeys(("split", "text", "set-up"), np.zeros(len(t), int))
+    falls_to: dict[str, Crossing] = {}
+    for key in derived:
+        falls_to[key] = sources.of(fitted, at, float(key), known)
+        falls_to[key]["over_runs"] = spans[key]
     constants = _constants(fitted)
     return {
         "form": TEXTS[form],
@@ -120,7 +130,31 @@ def fit(t: ArrayLike, value: ArrayLike, form: str = "membership") -> MembershipL
         "points": len(t),
         "rmse": float(np.sqrt(np.mean(fitted.residuals() ** 2))),
         "falls_to": falls_to,
+        "lack_of_fit": sources.pure_error(
+            t, value, fitted.predict({"tokens_per_parameter": t}), known
+        ),
     }
+
+
+def setups(
+    targets: Frame, known: dict[str, np.ndarray], column: str, form: str = "membership_log"
+) -> list[SetUp]:
+    """By model and budget the t at which the law of `form` has fallen to 0.75, the curve being that
+    of all; empty where runs are of one. The sigmoid in log t whatever fits better: it reads the
+    point closer, and nothing is judged by it."""
+    t, value = (targets[name].to_numpy(float) for name in ("tokens_per_parameter", column))
+    found = sources.by_setup(_fit(form, t, value), CROSSINGS[form], CROSSED[0], known)
+    named = sources.setups(targets, known)
+    return [
+        {
+            "name": named[code][0],
+            "runs": len(named[code][1]),
+            "splits": len(set(known["split"][known["set-up"] == code])),
+            "texts": len(set(known["text"][known["set-up"] == code])),
+            "crossing": at,
+        }
+        for code, at in found.items()
+    ]
 
 
 def constants_of(law: MembershipLaw) -> tuple[float, float, float]:

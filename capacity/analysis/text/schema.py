@@ -26,10 +26,45 @@ class NoLaw(TypedDict):
 
 
 class Crossing(TypedDict):
-    """Tokens per parameter at which a law has fallen to a level."""
+    """Tokens per parameter at which a law has fallen to a level. sources: what its interval knows
+    (`crossing.SOURCES`); over_runs: the interval by runs as replicates, which knows training alone;
+    scatter: their standard deviations in log t; dof: of Student's t."""
 
     t: float | None
     interval: list[float] | None
+    over_runs: list[float] | None
+    sources: list[str]
+    scatter: dict[str, float]
+    dof: float | None
+
+
+class SetUp(TypedDict):
+    """Where F1 falls to 0.75 with one model and budget; the curve is that of all."""
+
+    name: str
+    runs: int
+    splits: int
+    texts: int
+    crossing: Crossing
+
+
+class TokenBits(TypedDict):
+    """What a token of the data costs in bits: low and high of the models of the study, by the code
+    (reference or the smallest loss on held-out text), and log2 V."""
+
+    low: float
+    high: float
+    uniform: float
+    code: str
+
+
+class PureError(TypedDict):
+    """Misfit of a law over the noise of replicates: F ratio, its degrees of freedom, and the chance
+    p of a larger one if there is none."""
+
+    ratio: float
+    dof: list[int]
+    p: float
 
 
 @final
@@ -45,6 +80,7 @@ class MembershipLaw(TypedDict):
     points: int
     rmse: float
     falls_to: dict[str, Crossing]
+    lack_of_fit: PureError | None
 
 
 class AsPrinted(TypedDict):
@@ -297,6 +333,8 @@ class Memory(TypedDict):
     printed: AsPrinted | None
     logarithmic: MembershipLaw | NoLaw | None
     forms: list[dict[str, Any]] | None
+    setups: list[SetUp]
+    token_bits: TokenBits | None
     predictions: dict[str, list[Prediction]]
     canaries: Canaries | None
     descent: dict[str, Descent]

@@ -3,12 +3,15 @@ not say which rows are."""
 
 from __future__ import annotations
 
-from capacity.analysis.text.schema import Frame
+import math
+
+from capacity.analysis.text.schema import Frame, TokenBits
 
 UNKNOWN = (
     "some records do not say which rows of the table the text uses, so that ratios are of all "
     "parameters; `capacity measure --study STUDY` adds it"
 )
+SAME = "reference_same_bits"
 FEW = 0.9  # of the rows in use: below, the report names the run
 MEANS = (
     "under 90% of the rows of the token table are in use, so that ratios of P total are too small"
@@ -39,3 +42,26 @@ def parameters(runs: Frame) -> Frame:
     if "parameters_used" not in runs:
         return runs.parameters_total
     return runs.parameters_used.fillna(runs.parameters_total)
+
+
+def token_bits(targets: Frame) -> TokenBits | None:
+    """What a token of the data costs, in bits, by model: the members under the reference model of
+    its size where there is one, else the smallest loss on held-out text of its runs, which is more.
+    None without runs. Such codes know the text as well as models of these sizes do."""
+    if targets.empty:
+        return None
+    code, bits = "reference model of each size", []
+    for _, part in targets.groupby("label"):
+        with_one = part.dropna(subset=["reference_same_bits"]) if SAME in part else part[:0]
+        if len(with_one):
+            tokens = with_one.n_sequences.astype(float) * with_one.seq_len.astype(float)
+            bits.append(float((with_one.reference_same_bits.astype(float) / tokens).mean()))
+        else:
+            code = "smallest loss on held-out text"
+            bits.append(float(part.held_out_loss_bits_per_token.astype(float).min()))
+    return {
+        "low": min(bits),
+        "high": max(bits),
+        "uniform": math.log2(float(targets.vocab_size.max())),
+        "code": code,
+    }

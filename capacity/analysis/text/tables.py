@@ -12,6 +12,7 @@ import pandas as pd
 
 from capacity.analysis.text.attacks import NAMES, SHADOWED, SINGLE, VARIANCES
 from capacity.analysis.text.canaries import CHANCE_BITS, levels_of, seen_by
+from capacity.analysis.text.crossing import WORDS
 from capacity.analysis.text.schema import (
     Canaries,
     Descent,
@@ -19,6 +20,8 @@ from capacity.analysis.text.schema import (
     Forgetting,
     ForgettingCell,
     Frame,
+    SetUp,
+    TokenBits,
 )
 from capacity.analysis.text.sizes import parameters
 from capacity.analysis.thresholds import OVERLAP
@@ -360,6 +363,42 @@ def descent(shapes: Mapping[str, Descent]) -> Table:
 
 def _by_size(shapes: Mapping[str, Descent]) -> list[tuple[str, Descent]]:
     return sorted(shapes.items(), key=lambda item: item[1]["parameters"])
+
+
+def setups(found: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
+    """Where F1 falls to 0.75, by model and budget; none where all runs are of one."""
+    if not found:
+        return []
+    columns = [
+        Column("model and budget", right=False),
+        Column("runs"),
+        Column("texts"),
+        Column("splits", "of all texts"),
+        Column("tokens/P", "at which F1 of the loss attack is 0.75"),
+        Column("log2 V bits/P", "the same tokens at log2 V bits each"),
+    ]
+    unit = math.nan if bits is None else bits["uniform"]
+    rows = [
+        [
+            row["name"],
+            str(row["runs"]),
+            str(row["texts"]),
+            str(row["splits"]),
+            f"{digits(row['crossing']['t'])} {ends(row['crossing']['interval'])}".strip(),
+            digits((row["crossing"]["t"] or math.nan) * unit),
+        ]
+        for row in found
+    ]
+    known = {WORDS[name]: None for row in found for name in row["crossing"]["sources"]}
+    return [
+        Table(
+            columns,
+            rows,
+            "Tokens per parameter at which F1 of the loss attack is 0.75, by model and budget",
+            key=f"95% over {', '.join(known)}; one curve (a sigmoid in log t) for all.",
+            name="setups",
+        )
+    ]
 
 
 def forgetting(found: Forgetting) -> list[Table]:

@@ -25,7 +25,7 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import fits, forgetting_law, random_capacity, sizes, tables
+from capacity.analysis.text import crossing, fits, forgetting_law, random_capacity, sizes, tables
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
@@ -174,7 +174,8 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     targets, out = targets_of(runs), []
     compared = []
     if len(targets):
-        out.append(Section("targets", "Targets", [tables.targets(targets)]))
+        shown = [tables.targets(targets), *tables.setups(numbers["setups"], numbers["token_bits"])]
+        out.append(Section("targets", "Targets", shown))
         compared += [tables.attacks(targets), tables.clean_attacks(targets)]
         compared += [tables.extraction(targets), *tables.copies(targets)]
     compared.append(tables.shadows(attacks, runs))
@@ -293,11 +294,10 @@ def _membership(numbers: Memory) -> list[str]:
     if "reason" in law_of_f1 or law_of_f1["falls_to"]["0.75"]["t"] is None:
         return []
     at = law_of_f1["falls_to"]["0.75"]
-    interval = f", 95% {ends(at['interval'])}" if at["interval"] else " (no interval)"
     answers = [
         f"F1 of the loss attack falls to 0.75 at **{digits(at['t'])} tokens per parameter**"
-        f"{interval} over {law_of_f1['points']} runs (by {form}, which alone decides the verdict); "
-        "chance is 0.5."
+        f"{crossing.covered(at)}, {law_of_f1['points']} runs (by {form}, which alone decides the "
+        f"verdict); chance is 0.5.{crossing.in_bits(at['t'], numbers['token_bits'])}"
     ]
     other, words = law.beside(numbers)
     if other is None or "reason" in other:
@@ -308,7 +308,7 @@ def _membership(numbers: Memory) -> list[str]:
         apart = at["interval"] is not None and not (
             at["interval"][0] <= there["t"] <= at["interval"][1]
         )
-    end = ": the choice of the form moves the answer more than the noise of runs" if apart else ""
+    end = ": the choice of the form moves the answer more than these sources" if apart else ""
     return [
         *answers,
         f"Beside it, {words} has an rms error of {digits(other['rmse'])}{more}; {form} has one of "

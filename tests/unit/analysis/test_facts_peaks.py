@@ -176,7 +176,7 @@ def test_the_law_over_exposures_says_what_limits_it():
     short = exposures.fit_exposures(e, exposures.curve("exponential", e, 2.0, 3000, 1.0), 9.0)
     assert not short["plateau_reached"] and not short["data_limited"]
     few = exposures.fit_exposures(e, [-0.5, -0.1, -0.2, 0.3, 0.5, 0.6], 2.0)
-    assert few == {"reason": "3 exposure values with R > 0, the law needs 4", "left_out": 3}
+    assert few == {"reason": "3 exposure values with R > 0, the law needs 4", "unlearned": 3}
 
 
 # --- the best of several

@@ -86,8 +86,8 @@ def test_nothing_that_was_dropped_goes_unnamed():
 def test_a_terminal_shows_plateaus_as_columns_with_marks_that_are_explained():
     found = analysis.analysed(ragged(), "study", bootstraps=200)
     lines = shown(found).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["shape", "P"])
-    heads = ["shape", "P", "seeds", "runs", "other", "capacity", "bits", "bits/P", "±", "sd"]
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["model", "P"])
+    heads = ["model", "P", "seeds", "runs", "other", "capacity", "bits", "bits/P", "±", "sd"]
     assert lines[start].split() == heads
     rows = {line.split()[0]: line.split()[1:] for line in lines[start + 1 : start + 7]}
     plateaus = found.numbers["strict"]["plateaus"]
@@ -168,14 +168,14 @@ def test_published_values_are_only_set_beside_the_paper_convention():
     paper = found.numbers["paper"]
     (row,) = kinds.document(found).section("published").blocks[0].rows
     assert row.name.startswith("mean over shapes of bits per parameter, fp32")
-    assert row.published.startswith("3.83; ") and "arXiv 2505.24832 v3" in row.source
+    assert row.published.startswith("3.83 [3.65, 4.00]; ") and "arXiv 2505.24832 v3" in row.source
     mean = paper["other_estimators"]["mean_of_ratios"]
     assert row.here.split()[0] == f"{mean:.2f}" and found.numbers["verdicts"][0]["measured"] == mean
     assert f"{found.numbers['strict']['other_estimators']['mean_of_ratios']:.2f}" not in row.here
     bf16 = analysis.analysed(study().assign(precision="bf16"), "study", bootstraps=50)
     rows = kinds.document(bf16).section("published").blocks[0].rows
     there = [published.get(f"morris/{id}").value for id in ("mean_bf16", "slope_bf16")]
-    assert [row.published.split(";")[0] for row in rows] == [f"{value:g}" for value in there]
+    assert [row.published.split()[0] for row in rows] == [f"{value:g}" for value in there]
     slope = bf16.numbers["paper"]["other_estimators"]["with_intercept"]
     assert rows[1].here.split()[0] == f"{slope:.2f}"
     with pytest.raises(ValueError, match="'strict'"):

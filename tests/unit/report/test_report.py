@@ -161,8 +161,9 @@ def test_the_answers_say_what_was_planted(planted):
         "physics33/10_junk@pocket"
     )
     at = re.search(
-        r"0\.75 at ([\d.]+) tokens per parameter, 95% \[([\d.]+), ([\d.]+)\] over 24 runs \(by "
-        r"(the published form|a sigmoid in log t)\)",
+        r"0\.75 at ([\d.]+) tokens per parameter, 95% \[([\d.]+), ([\d.]+)\] over training, size "
+        r"of the data, model and budget \(not varied: split, text\).*, 24 runs "
+        r"\(by (the published form)",
         first("morris/membership@pocket"),
     )
     from capacity.analysis.text.membership_law import crossing
