@@ -244,3 +244,9 @@ def test_every_page_can_be_reached_from_the_index():
     results = (DOCS / "results" / "README.md").read_text(encoding="utf-8")
     there = {path.name for path in (DOCS / "results").glob("*.md")} - {"README.md"}
     assert there <= set(re.findall(r"\]\(([^)#]+\.md)\)", results))
+
+
+def test_every_documented_comparison_names_both_sides():
+    compared = [words for words in commands() if words[0] == "compare"]
+    assert len(compared) >= 2
+    assert [words for words in compared if "--a" not in words or "--b" not in words] == []
