@@ -230,6 +230,7 @@ def of_text(id, case):
         for seed in range(3):
             data = p * t * code
             f1 = float(membership.repaired(t, 1.0, 4 / level, level))  # 0.75 where t = level
+            off = noise if id == "morris/f1_at_75" else 0.004
             rows.append(
                 {
                     "run_id": f"{t:g}s{seed}",
@@ -240,10 +241,14 @@ def of_text(id, case):
                     "parameters_total": p,
                     "tokens_per_parameter": t,
                     "seq_len": 32,
+                    "n_sequences": round(p * t / 32),
+                    "pool": "p",
+                    "vocab_size": 256,
+                    "data.split_seed": 0,
                     "bag_of_words_auc": 0.5,
                     "bag_of_words_sd": 0.02,
-                    "loss_auc": 0.5 + 0.5 * (f1 - 0.5) + noise * draw.standard_normal(),
-                    "loss_f1_median": f1 + noise * draw.standard_normal(),
+                    "loss_auc": 0.5 + 0.5 * (f1 - 0.5) + off * draw.standard_normal(),
+                    "loss_f1_median": f1 + off * draw.standard_normal(),
                     "reference_same_bits": data,
                     "unintended_same_mixture": min(data, capacity) + draw.normal(0, 20),
                     "unintended_same_clipped": data,
