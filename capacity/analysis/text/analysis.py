@@ -216,6 +216,7 @@ def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
         "interval": at["interval"],
         "form": fitted["form"],
         "knows": [crossing.WORDS[name] for name in at["sources"]],
+        "dof": at["dof"],
         "why": "the runs do not bound it",
     }
     if at["t"] is None:
@@ -335,7 +336,7 @@ def verdicts(
     return [
         published.verdict(
             value.expected(),
-            {"spread": power.LOGARITHMIC} | measured,  # of resampled runs: no degrees of freedom
+            {"spread": power.LOGARITHMIC} | measured,  # no dof: of resampled runs
             at=at,
             scale=published.scale_of(value, list(p)),
         )

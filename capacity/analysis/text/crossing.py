@@ -275,7 +275,10 @@ def _steepest(fitted: estimate.Fit, t: np.ndarray) -> float:
 
 
 def _independent(x: np.ndarray) -> np.ndarray:
-    """Columns that span those of x, of full rank."""
+    """Columns that span those of x, of full rank. ValueError where none moves."""
+    x = x[:, np.linalg.norm(x, axis=0) > 0]
+    if not x.size:
+        raise ValueError("no parameter of the law moves its values")
     left, size, _ = np.linalg.svd(x / np.linalg.norm(x, axis=0), full_matrices=False)
     return left[:, size > 1e-6 * size[0]]
 

@@ -132,3 +132,15 @@ def test_set_ups_of_one_model_are_named_by_what_differs():
     twice = twice.reset_index(drop=True)
     named = crossing.setups(twice, crossing.groups(twice))
     assert [name for name, _ in named] == ["2x8, exposures 100", "2x8, exposures 200"]
+
+
+@pytest.mark.parametrize("form", ["membership", "membership_log"])
+def test_a_law_that_no_parameter_moves_has_no_interval(form):
+    """Noise that the data's size does not explain ends with all parameters on their bounds."""
+    rng = np.random.default_rng(35)
+    t = np.repeat([0.5, 1, 2, 4, 8], 2)
+    level, sd = rng.choice([0.55, 0.7, 0.76, 0.8, 0.95]), rng.choice([0.02, 0.1, 0.3])
+    f = np.clip(level + sd * rng.normal(size=len(t)), 0, 1)
+    known = {"training": np.arange(len(t)), "cells": np.repeat(np.arange(5), 2)}
+    at = law.fit(t, f, form, known)["falls_to"]["0.75"]
+    assert at["t"] is None or at["interval"] is None

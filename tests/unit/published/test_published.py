@@ -441,7 +441,8 @@ def test_ablations_are_compared_by_alpha_and_by_their_errors():
 
 
 def remembered(t75, interval, peak=None):
-    fitted = {"form": "F = s(t)", "falls_to": {"0.75": {"t": t75, "interval": interval}}}
+    at = {"t": t75, "interval": interval, "sources": ["cells", "text"], "dof": 3.0}
+    fitted = {"form": "F = s(t)", "falls_to": {"0.75": at}}
     found = {"laws": {"f1_median": fitted}, "logarithmic": None, "descent": {}}
     if peak:
         found["descent"] = {
