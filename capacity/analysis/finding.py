@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,8 @@ def head(kind: str, schema: int, study: str, inputs_sha256: str) -> dict[str, An
 
 def write(finding: Finding, figures: Mapping[str, Figure], page: str, folder: Path) -> list[Path]:
     """Write numbers, tables (CSV), figures (PNG, PDF) and README.md into a folder; each file
-    replaces its predecessor in one step. page: the finding's document in Markdown. Returns the
+    replaces its predecessor in one step. page: the finding's document in Markdown. A figure that
+    the page of before showed and this one does not goes: its law is no longer fitted. Returns the
     paths."""
     files = {finding.file: finding.json()}
     files |= {name: csv(table) for name, table in finding.tables.items()}
@@ -82,6 +84,18 @@ def write(finding: Finding, figures: Mapping[str, Figure], page: str, folder: Pa
             f"{n}.{kind}": render(f, kind) for n, f in figures.items() for kind in ("png", "pdf")
         }
     files["README.md"] = page.encode()
+    gone = _shown(Path(folder) / "README.md") - {name.removesuffix(".png") for name in files}
     for name, data in files.items():
         write_atomic(Path(folder) / name, data)
+    for name in gone:
+        for kind in ("png", "pdf"):
+            (Path(folder) / f"{name}.{kind}").unlink(missing_ok=True)
     return [Path(folder) / name for name in files]
+
+
+def _shown(page: Path) -> set[str]:
+    """Names of the figures beside a page that it shows; none where there is no page."""
+    try:
+        return set(re.findall(r"\]\((\w+)\.png\)", page.read_text("utf-8")))
+    except (FileNotFoundError, UnicodeDecodeError):
+        return set()

@@ -233,6 +233,20 @@ def test_a_finding_without_figures_is_numbers_tables_and_a_page(tmp_path, pocket
     assert sorted(os.listdir(tmp_path / "out")) == ["README.md", "runs.csv", "speed.json"]
 
 
+def test_a_figure_of_the_page_before_goes_with_its_law(tmp_path, pocket):
+    study, table, results = pocket
+    found = kinds.analyse(study, table, results)
+    (speed,) = kinds.load("training_speed").figures(found).values()
+    finding.write(found, {"law": speed, "speed": speed}, "![a](law.png) ![b](speed.png)", tmp_path)
+    (tmp_path / "mine.png").write_bytes(b"a person's own")
+    finding.write(found, {"speed": speed}, "![b](speed.png)", tmp_path)
+    assert {name for name in os.listdir(tmp_path) if name.endswith(("png", "pdf"))} == {
+        "mine.png",
+        "speed.pdf",
+        "speed.png",
+    }
+
+
 def test_the_folder_is_written_as_contributors_are_told():
     """What it finds is read without matplotlib, which `plots.py` alone imports."""
     blocked = (
