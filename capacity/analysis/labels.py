@@ -5,15 +5,17 @@ study that groups runs.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from capacity.base.words import count
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from capacity.config import Config
 
 Value = None | float | str  # of a setting, as `plain` gives it
@@ -40,7 +42,8 @@ EXPERTS = 32  # of the published mixture
 def plain(value: object) -> Value:
     """A setting as None, float or str, so that equal ones compare equal however the table holds
     them."""
-    if value is None or value is pd.NA:
+    frames = sys.modules.get("pandas")  # where it is not loaded, nothing is its NA
+    if value is None or (frames and value is frames.NA):
         return None
     if isinstance(value, (float, np.floating)) and math.isnan(value):
         return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 
 from capacity.base.frames import Frame
 from capacity.base.words import plural, some
@@ -40,6 +39,8 @@ def reasons(table: Frame) -> list[str]:
     may be used."""
     if not {"run_id", "kind"} <= set(table):
         return [""] * len(table)
+    import pandas as pd  # sweeps read the kinds of study without it
+
     nothing = pd.Series(math.nan, table.index)
     said = pd.Series(table.get("unasked_fraction", nothing))
     unasked = np.asarray(pd.to_numeric(said, errors="coerce"), float)

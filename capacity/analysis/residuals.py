@@ -8,10 +8,13 @@ of study computes its own out of its finding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ def points(
 ) -> pd.DataFrame:
     """Columns series, x, error, run_id (empty where a point is not one run), name (what else to
     call the point)."""
+    import pandas as pd  # sweeps read the kinds of study without it
+
     return pd.DataFrame(
         {
             "series": series,

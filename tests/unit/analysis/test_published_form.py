@@ -28,6 +28,7 @@ def numbers():
         "logarithmic": law.fit(t, f1, "membership_log"),
         "forms": law.compared(t, f1),
         "descent": {},
+        "token_bits": None,
     }
 
 
@@ -55,11 +56,11 @@ def test_both_forms_stand_in_terminal_markdown_and_answers(numbers):
     for words in (shown, page):
         assert "beside it, a sigmoid in log t, not published" in words
         assert "would read agrees and decides nothing" in words
-        assert "the interval knows: training (runs); nothing else" in words
+        assert "the interval knows: training, size of the data; nothing else" in words
     (first, second) = wording._membership(numbers)
     assert "by the published form, which alone decides the verdict" in first
     assert second.startswith("Beside it, a sigmoid in log t has an rms error of")
-    assert "the choice of the form moves the answer more than the noise of runs" in second
+    assert "the choice of the form moves the answer more than these sources" in second
 
 
 def test_every_value_says_by_which_form_it_was_read():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,12 +88,13 @@ def test_exposures_name_a_plateau_that_the_data_bound():
     )
 
 
-def test_capacity_fit_prints_and_writes_it(tmp_path, capsys):
+def test_capacity_fit_prints_and_writes_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # paths are printed as they are given
     t, f1 = high_f1()
-    table = tmp_path / "f1.csv"
+    table = Path("f1.csv")
     rows = [f"{a},{b}" for a, b in zip(t, f1, strict=True)]
     table.write_text("\n".join(["tokens_per_parameter,f1", *rows]) + "\n")
-    out = tmp_path / "fit.json"
+    out = Path("fit.json")
     code = main(["fit", "membership", str(table), "--y", "f1", "--output", str(out)])
     shown = capsys.readouterr().out
     assert code == 0 and max(map(len, shown.splitlines())) <= 80

@@ -294,6 +294,7 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
         expected |= {"overlap_tokens": overlap["tokens"], "overlapping": overlap["sequences"]}
         names = ("documents", "documents_with_copies", "documents_on_both")
         expected |= {name: split[name] for name in names}
+        expected |= {"recall_prefix_row": found["recall_prefix"]["row"]}
     else:
         found = measures["knowledge"]
         names = ("bits", "ceiling_bits", "p1_nats", "p2_nats", "accuracy")
@@ -305,6 +306,7 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
         if kind == "corpus":
             names = ("bits_uniform", "ceiling_bits_uniform")
             names += ("values", "unasked_values", "unasked_fraction")
+            assert run.summary.pop("similar_names") == found["similar_names"]
             expected |= {name: found[name] for name in names}
         if kind == "bios":
             asked = measures["extraction"]
@@ -312,6 +314,7 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
             for way in ("uniform", "most_frequent", "most_frequent_taught"):
                 expected[f"extraction_{way}"] = asked[f"accuracy_{way}"]
     assert run.summary.pop("status") == "finished"
+    assert set(run.summary) == set(expected)
     assert run.summary == pytest.approx(expected, rel=1e-12)
 
 
