@@ -1,5 +1,6 @@
 """The published form decides a verdict, also where another fits better, which stands beside."""
 
+import copy
 import json
 
 import numpy as np
@@ -60,7 +61,11 @@ def test_both_forms_stand_in_terminal_markdown_and_answers(numbers):
     (first, second) = wording._membership(numbers)
     assert "by the published form, which alone decides the verdict" in first
     assert second.startswith("Beside it, a sigmoid in log t has an rms error of")
-    assert "the choice of the form moves the answer more than these sources" in second
+    moved = "the choice of the form moves the answer more than these sources"
+    assert moved not in second  # the interval of the one holds the other
+    apart = copy.deepcopy(numbers)
+    apart["laws"]["f1_median"]["falls_to"]["0.75"]["interval"] = [3.5, 3.7]
+    assert moved in wording._membership(apart)[1]
 
 
 def test_every_value_says_by_which_form_it_was_read():
