@@ -60,7 +60,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
     assert files == {
         "runs.csv",
         "rows.csv",
-        "shapes.csv",
+        "arms.csv",
         "plateaus.csv",
         "attacks.csv",
         "canaries.csv",

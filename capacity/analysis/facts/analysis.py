@@ -64,8 +64,8 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     numbers = fit(runs, study, options)
     within = [c for c in runs if c.startswith(reading.AXIS) or c == "amount"]
     shown = runs.drop(columns=[*within, *reading.unmeasured(runs)])
-    shapes = pd.DataFrame(numbers["arms"])
-    tables = {"shapes.csv": shapes.drop(columns=reading.unmeasured(shapes)), "runs.csv": shown}
+    arms = pd.DataFrame(numbers["arms"])
+    tables = {"arms.csv": arms.drop(columns=reading.unmeasured(arms)), "runs.csv": shown}
     return Finding(KIND, FILE, cast(dict[str, Any], numbers), tables, data=runs)
 
 

@@ -15,7 +15,7 @@ Column: TypeAlias = Any
 
 
 class Arm(TypedDict):
-    """Runs that are equal but for the seed, means over seeds; a row of shapes.csv."""
+    """Runs that are equal but for the seed, means over seeds; a row of arms.csv."""
 
     arm: int
     curve: int

@@ -31,7 +31,7 @@ from capacity.base.words import (
 )
 from capacity.fitting.noise import OWN
 
-MOST_ARMS = 60  # rows of the table of arms; all are in shapes.csv
+MOST_ARMS = 60  # rows of the table of arms; all are in arms.csv
 DASH = "–"
 QUANTITIES = {
     "rising": "R grows by a factor of",
@@ -203,9 +203,9 @@ def _arms(fit: Fit) -> list[Block]:
         Column("95% of R", "Student's t over the arm's own seeds", detail=True),
         Column("", right=False),
     ]
-    key = "sd over seeds; intervals are in shapes.csv"
+    key = "sd over seeds; intervals are in arms.csv"
     if len(arms) > MOST_ARMS:
-        key = f"{len(arms) - MOST_ARMS} more arms are in shapes.csv; {key}"
+        key = f"{len(arms) - MOST_ARMS} more arms are in arms.csv; {key}"
     return [Table(heads, rows, key=key, name="arms", marks=dict(MARKS.values()))]
 
 

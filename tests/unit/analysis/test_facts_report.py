@@ -151,7 +151,7 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     assert names == {
         "fit.json",
         "runs.csv",
-        "shapes.csv",
+        "arms.csv",
         "ratio.png",
         "ratio.pdf",
         "exposures.png",
@@ -175,7 +175,7 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     assert fit["flags"]["rising"] == ["r0003"] and fit["flags"]["unknown_gain"] == ["r0005"]
     assert fit["flags"]["exposures_off"] == ["r0004"] and fit["flags"]["above_ceiling"] == ["r0006"]
     assert fit["flags"]["negative"] == ["r0040", "r0041"]
-    runs, shapes = pd.read_csv(tmp_path / "runs.csv"), pd.read_csv(tmp_path / "shapes.csv")
+    runs, shapes = pd.read_csv(tmp_path / "runs.csv"), pd.read_csv(tmp_path / "arms.csv")
     assert set(rows.columns) <= set(runs.columns) and runs.run_id.tolist() == rows.run_id.tolist()
     assert len(shapes) == 21
     assert {"r", "r_low", "r_high", "r_total", "r_max", "fraction", "accuracy"} <= set(
