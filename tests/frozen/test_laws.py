@@ -66,7 +66,6 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "canaries.csv",
         "coverage.csv",
         "sources.csv",
-        "arms.csv",
         "samples.csv",
         "design.csv",
         CURVES,
