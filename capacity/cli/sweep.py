@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.cli import arguments
 from capacity.cli.help import CANCEL_HELP, RETRY_HELP, STATUS_HELP, SWEEP_HELP
+
+if TYPE_CHECKING:
+    from capacity.study import Study
 
 
 def add_sweep(verb: arguments.Verb) -> None:
@@ -72,8 +76,15 @@ def add_worker(verb: arguments.Verb) -> None:
     )
 
 
-def _sweep(args: argparse.Namespace) -> int:
+def _begin(study: Study, results: Path) -> None:
+    """Keep what fixes the verdicts of a study. A dry run does not come here, nor wait for the
+    import."""
     from capacity.analysis import kinds
+
+    kinds.record_expected(study, results)
+
+
+def _sweep(args: argparse.Namespace) -> int:
     from capacity.sweep import commands
 
     return commands.sweep(
@@ -82,7 +93,7 @@ def _sweep(args: argparse.Namespace) -> int:
         args.results,
         args.dry_run,
         args.retry_failed,
-        begin=kinds.record_expected,
+        begin=_begin,
     )
 
 
@@ -99,14 +110,11 @@ def _cancel(args: argparse.Namespace) -> int:
 
 
 def _retry(args: argparse.Namespace) -> int:
-    from capacity.analysis import kinds
     from capacity.sweep import commands
 
     if not args.failed:
         raise ConfigError("retry: nothing selected; use --failed to rerun failed or lost runs")
-    return commands.retry(
-        args.study, args.overrides, args.results, args.dry_run, begin=kinds.record_expected
-    )
+    return commands.retry(args.study, args.overrides, args.results, args.dry_run, begin=_begin)
 
 
 def _worker(args: argparse.Namespace) -> int:

@@ -78,7 +78,7 @@ def test_reading_commands_do_not_import_torch(cli, tmp_path):
     ):
         done = cli(*args, python=["-X", "importtime"])
         assert "Traceback" not in done.stderr and done.stdout
-        assert imported(done.stderr) & {"torch", "pandas", "scipy", "matplotlib"} == set()
+        assert not imported(done.stderr) & {"torch", "numpy", "pandas", "scipy", "matplotlib"}
     for verb in ("fit-laws", "report"):
         done = cli(verb, "s.yaml", python=["-X", "importtime"])
         assert done.returncode == 2 and "torch" not in imported(done.stderr)
