@@ -10,10 +10,11 @@ of the study at hand:
     absolute      the noise stays as it is: y = high + d s
     proportional  it grows with the quantity x, as that of a mean over shapes does:
                   y = high + d s y / x
-    logarithmic   the same of ratios and of R, whose intervals are not symmetric: y = high exp(d s),
+    logarithmic   the same of numbers whose logarithm the interval is formed in: y = high exp(d s),
                   with s on the scale of logarithms
 Each side has its own s, from the end of the interval on the other side of the value, because
-intervals of ratios and peaks are not symmetric. Nothing depends on where the measured value lies.
+intervals of peaks are not symmetric. Ratios by Fieller's interval have their own calculation
+(`power_of_ratio`). Nothing depends on where the measured value lies.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from capacity.fitting import power_of_ratio
 from capacity.fitting.statistics import LEVEL, POWER, student
 
 ABSOLUTE, PROPORTIONAL, LOGARITHMIC = "absolute", "proportional", "logarithmic"
@@ -56,6 +58,8 @@ def tellable(
     dof: float | None = None,
     spread: str = ABSOLUTE,
     possible: Sequence[float] = (-math.inf, math.inf),
+    noise: power_of_ratio.Noise | None = None,
+    levels: Sequence[float] = (LEVEL, LEVEL),
 ) -> dict[str, Any]:
     """below, above: the largest value below and the smallest above the range that such a study
     calls different with probability `probability`; None where no possible value is.
@@ -63,35 +67,58 @@ def tellable(
     interval: 95%, of the value; ends: of the range, None where it is open; dof: degrees of freedom
     of the interval, None for normal noise; spread: how noise depends on the quantity, see above;
     possible: least and largest value that there can be. An interval that ends there has the noise
-    of its other side.
+    of its other side. noise: of a ratio by Fieller's interval, which decides then; levels: two-sided
+    ones of the lower and the upper end, where these differ, as those of a maximum do.
     """
+    if noise is not None:
+        low, high = (end or math.nan for end in ends)
+        found = {
+            "below": power_of_ratio.tellable(noise, low, above=False),
+            "above": power_of_ratio.tellable(noise, high, above=True),
+        }
+    else:
+        found = _of_interval(value, interval, ends, dof=dof, spread=spread, possible=possible, levels=levels)
+    kept = {side: x if possible[0] < x < possible[1] else None for side, x in found.items()}
+    return kept | {"probability": POWER}
+
+
+def _of_interval(
+    value: float,
+    interval: Sequence[float],
+    ends: Sequence[float | None],
+    *,
+    dof: float | None,
+    spread: str,
+    possible: Sequence[float],
+    levels: Sequence[float],
+) -> dict[str, float]:
+    """`tellable` from what the interval says of the noise; NaN where there is no such value."""
     low, high = interval
     logs = spread == LOGARITHMIC and low > 0
     scale, back = (math.log, math.exp) if logs else (float, float)
-    t = float(student(NORMAL if dof is None else min(dof, NORMAL)))
-    under, over = (scale(value) - scale(low)) / t, (scale(high) - scale(value)) / t
+    few = NORMAL if dof is None else min(dof, NORMAL)
+    under = (scale(value) - scale(low)) / float(student(few, levels[0]))
+    over = (scale(high) - scale(value)) / float(student(few, levels[1]))
     if low <= possible[0]:
         under = over
     if high >= possible[1]:
         over = under
-    d, found = noncentrality(dof), {"below": math.nan, "above": math.nan}
-    if math.isinf(d):
-        pass
-    elif spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
-        found = {"below": _less(ends[0], d * over), "above": _more(ends[1], d * under)}
+    # above the range lies what has its lower end there, below it what has its upper end there
+    up, down = (noncentrality(dof, level=level) for level in levels)
+    up, down = up * under, down * over
+    found = {"below": math.nan, "above": math.nan}
+    if spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
+        found = {"below": _less(ends[0], down), "above": _more(ends[1], up)}
     elif logs:
         found = {
-            "below": math.nan if not ends[0] else back(_less(scale(ends[0]), d * over)),
-            "above": math.nan
-            if not ends[1]
-            else back(min(700.0, _more(scale(ends[1]), d * under))),
+            "below": math.nan if not ends[0] else back(_less(scale(ends[0]), down)),
+            "above": math.nan if not ends[1] else back(min(700.0, _more(scale(ends[1]), up))),
         }
     elif value > 0:
-        part = 1 - d * under / value
-        found["below"] = _less(ends[0], 0.0) / (1 + d * over / value)
+        part = 1 - up / value
+        found["below"] = _less(ends[0], 0.0) / (1 + down / value)
         found["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
-    kept = {side: x if possible[0] < x < possible[1] else None for side, x in found.items()}
-    return kept | {"probability": POWER}
+    return {side: x if math.isfinite(x) else math.nan for side, x in found.items()}
 
 
 def _less(end: float | None, distance: float) -> float:

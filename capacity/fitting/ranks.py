@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from capacity.fitting import censored
+from capacity.fitting import added_terms, censored
 
 CHANCE = 0.01  # part of sequences without memory that a count below `most` may come from
 STEP = 0.1  # bits between points of the integral over e; a count below `most` is wider than two
@@ -99,6 +99,43 @@ def fit(
         int((capped == most).sum()),
         int(((capped > 0) & (capped < most)).sum()),
         int((capped == 0).sum()),
+    )
+
+
+def null(
+    x: np.ndarray,
+    count: np.ndarray,
+    others: int,
+    fitted: censored.Fit,
+    chance: float = CHANCE,
+) -> added_terms.Law:
+    """The fitted line for a test of terms that it lacks. In simulated studies a sequence has the
+    exposure of the line or the one that chance gives without memory, whichever is larger, so that a
+    few that were not learned lie above the limit, as they do in real ones."""
+    most, k = most_of(others, chance), x.shape[1]
+    kinds, place = np.unique(x, axis=0, return_inverse=True)
+    place, lines = place.reshape(-1), kinds @ fitted.beta
+    grid, of_count = _integral(others, most)
+    theta = np.array([1.0, np.log(fitted.sigma)])
+    outcomes = np.arange(most + 1)
+    tables = []
+    for line in lines:
+        here = np.full((most + 1, 1), line)
+        data = _Data(here, outcomes, np.ones(most + 1), grid, of_count)
+        whole, one, two = data._moments(theta, 2)
+        tables.append((whole, one / whole, two / whole - 1))
+    probability, score, extra = (np.stack(part) for part in zip(*tables, strict=True))
+    probability /= probability.sum(axis=1, keepdims=True)
+    mean, sigma = lines[place], fitted.sigma
+
+    def draw(u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        bits = np.maximum(mean + sigma * u, rng.exponential(np.log2(np.e), u.shape))
+        return np.minimum(rng.binomial(others, 2.0**-bits), most)
+
+    assert k == len(fitted.beta), "the fit is of other columns"
+    shared = (probability * score**2).sum(axis=1)  # the score is the mean of u given the count
+    return added_terms.Law(
+        x, place, score, extra, probability, shared, np.minimum(count, most), draw
     )
 
 

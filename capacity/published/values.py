@@ -189,7 +189,8 @@ def verdict(
         knows     sources of variation that the interval holds, in words
         beside    what other forms read of the same runs, each with form, value, interval and why;
                   rows get the verdict that this form would have given, but it decides nothing
-        dof, spread, possible: of `fitting.power.tellable`, for what the study could tell (power)
+        dof, spread, possible, noise, levels: of `fitting.power.tellable`, for what the study could
+                  tell (power)
     at: which runs, in words; scale: published, or that of the runs, such as pocket.
     """
     from capacity.fitting import power  # needs scipy, which reading published values does not
@@ -197,7 +198,7 @@ def verdict(
     decision, why = decide(measured, expected["range"])
     could_tell = None
     if measured.get("interval") and measured.get("spread"):
-        keys = ("dof", "spread", "possible")
+        keys = ("dof", "spread", "possible", "noise", "levels")
         how = {key: measured[key] for key in keys if key in measured}
         known = measured["value"], measured["interval"]
         could_tell = power.tellable(*known, expected["range"], **how)

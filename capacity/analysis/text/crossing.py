@@ -26,7 +26,7 @@ import numpy as np
 from capacity.analysis.text.schema import Crossing, Frame, PureError, TokenBits
 from capacity.base.words import digits, ends
 from capacity.fitting import fit as estimate
-from capacity.fitting import random_effects
+from capacity.fitting import intervals, random_effects
 from capacity.fitting.statistics import student
 
 if TYPE_CHECKING:
@@ -251,14 +251,18 @@ def pure_error(
 
 
 def _law(fitted: estimate.Fit, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [n] at t, derivatives [n, k] by the free parameters off their bounds, and derivative
-    [n] by log t."""
+    """Values [n] at t, derivatives [n, k] by the parameters of `_free`, and derivative [n] by log
+    t."""
     f, slopes = fitted.form.slopes({"tokens_per_parameter": t}, fitted.theta[None])
     columns = np.stack([np.broadcast_to(s, f.shape)[0] for s in slopes], axis=-1)
     return f[0], columns[:, _free(fitted)], _steep(fitted, t)
 
 
 def _free(fitted: estimate.Fit) -> np.ndarray:
+    """Parameters that count as unknown: also those on a bound, which did not put them there, unless
+    the points do not tell them apart (`intervals.released`)."""
+    if intervals.released(fitted) is not None:
+        return fitted.free
     held = [name in fitted.search["at_bound"] for name in fitted.form.names]
     return fitted.free & ~np.array(held)
 

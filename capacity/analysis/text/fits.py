@@ -133,6 +133,13 @@ def _descent(label: str, shape: Descent) -> Law:
         remarks.append(
             "no peak of the held-out loss: its highest value does not stand clear of both sides"
         )
+    if shape.get("left_out"):
+        remarks.append(
+            "memorized at most: each seed read where the others memorized most; the largest mean "
+            f"over sizes is {digits(shape.get('most'))}, too high by the noise that chose it"
+        )
+    elif "left_out" in shape:
+        remarks.append("memorized at most: the largest of all sizes, too high by what noise chose")
     if shape["at_edge"]:
         remarks.append(
             "the most was memorized at the smallest or largest size tried: a lower bound"
@@ -212,7 +219,9 @@ def _misfit(law: CanaryLaw) -> list[str]:
             if value is not None
         ]
         if told:
-            out.append(f"lack of fit: {', '.join(told)}")
+            either = p.get("any")
+            both = f"; either: p = {either:.2g}" if len(told) > 1 and either is not None else ""
+            out.append(f"lack of fit: {', '.join(told)}{both}")
     other = [row for row in law.get("other_limits", []) if row["b"] is not None]
     if other:
         told = [
