@@ -8,7 +8,7 @@ Each entry is a mapping:
                  convention and note come
     quantity     one of QUANTITIES, below
     where        {column: value or list of values}: the runs it is about; a column is any setting,
-                 or kind or label; null stands for an empty setting
+                 or kind or model; null stands for an empty setting
     against      the same, for the runs in the denominator (ratio only)
     range        [lowest, highest] that still counts as agreement; null leaves an end open. Beside
                  `published` only where these runs need another one, which the verdict says
@@ -55,7 +55,7 @@ QUANTITIES = {
     "extractable_fraction": "extraction / accuracy of the same runs, one verdict per arm",
 }
 NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`
-COLUMNS = ("kind", "label", "n_people", "seed")  # of the table, beside the settings
+COLUMNS = ("kind", "model", "n_people", "seed")  # of the table, beside the settings
 OWN = ("value", "source", "evidence", "convention")  # entries that `published` stands for
 TEXTS = (
     "name",

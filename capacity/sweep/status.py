@@ -74,7 +74,7 @@ def _other_settings(name: str, overrides: list[str], study: str, results: Path) 
 def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """One row per run, and what could not be determined, else an empty text.
 
-    Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its
+    Row: run_id, model, seed, items, status, step (last logged), steps, seconds_left (of its
     training, at its own pace), error, again (failed without a record: `sweep` trains it), where
     (the queue's words), log (a file to read), end (how its last job ended, according to the queue).
     """
@@ -151,7 +151,7 @@ def _row(
         left = paced[-1]["wall_s"] / paced[-1]["step"] * (run.steps - paced[-1]["step"])
     return {
         "run_id": run.run_id,
-        "shape": run.shape,
+        "model": run.shape,
         "seed": run.seed,
         "items": run.items,
         "status": state,
@@ -213,7 +213,7 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
 
 
 def _line(row: dict) -> str:
-    text = f"  {row['run_id']} {row['shape']:>6s} N={row['items']:<6d} seed {row['seed']}"
+    text = f"  {row['run_id']} {row['model']:>6s} N={row['items']:<6d} seed {row['seed']}"
     if row["step"] is not None:
         text += f"  {row['step']:,}/{row['steps']:,} steps"
     if row["seconds_left"] is not None:

@@ -14,10 +14,10 @@ OLD_FACTS = {
     "best_over": {
         "settings": ["train.lr"],
         "at_edge": {},
-        "choice": {"arms": [{"label": "2x16", "quoted": 1.1, "fresh": 1.0}], "percent": 10.0},
+        "choice": {"arms": [{"model": "2x16", "quoted": 1.1, "fresh": 1.0}], "percent": 10.0},
     },
     "noise": {"saturated": {"sd": 0.001, "dof": 3}, "open": {"sd": 0.1, "dof": 9}},
-    "arms": [{"label": "2x16", "r": 0.5}],
+    "arms": [{"model": "2x16", "r": 0.5}],
     "peaks": [
         {"name": "GPT2", "against_first": None},
         {
@@ -51,7 +51,7 @@ def test_an_old_fit_of_facts_has_the_new_names_and_its_numbers(tmp_path):
     assert new["noise"] == {"data_limited": {"sd": 0.001, "dof": 3}, "open": {"sd": 0.1, "dof": 9}}
     assert new["data_limited"] == {"below": 1.8, "arms": 0}
     assert not {"saturated", "kinds"} & set(new)
-    assert new["best_over"]["choice"]["arms"] == [{"label": "2x16", "quoted": 1.1, "held_out": 1.0}]
+    assert new["best_over"]["choice"]["arms"] == [{"model": "2x16", "quoted": 1.1, "held_out": 1.0}]
     ratios = [peak["against_first"] for peak in new["peaks"]]
     assert ratios[0] is None and ratios[3] == OLD_FACTS["peaks"][3]["against_first"]
     assert ratios[1] == {"value": 0.9, "interval": [0.8, 1.0], "why": None}
@@ -61,11 +61,11 @@ def test_an_old_fit_of_facts_has_the_new_names_and_its_numbers(tmp_path):
 
 
 def test_an_old_file_of_text_has_the_new_names_and_its_numbers():
-    row = {"label": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "said": [0.91, 0.79]}
+    row = {"model": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "said": [0.91, 0.79]}
     old = {"study": "s", "targets": 4, "predicted": {"f1_median": [row], "auc": []}, "notes": []}
     new = convert.current(old)
     assert (new["kind"], new["schema"], new["forgetting"]) == ("text", 3, None)
-    predicted = {"label": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "predicted": [0.91, 0.79]}
+    predicted = {"model": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "predicted": [0.91, 0.79]}
     assert new["predictions"] == {"f1_median": [predicted], "auc": []} and "predicted" not in new
     assert convert.current(old | {"forgetting": {"strong": 3}})["forgetting"] == {"strong": 3}
     assert convert.current(new) == new
