@@ -248,7 +248,8 @@ def _check_where(where: Any, at: str) -> None:
     known = known_keys() + list(COLUMNS)
     for key, value in where.items():
         if key not in known:
-            raise ConfigError(f"{at}: {key}: no such setting{near_setting(str(key), known)}")
+            near = " (did you mean model?)" if key == "label" else near_setting(str(key), known)
+            raise ConfigError(f"{at}: {key}: no such setting{near}")
         values = value if isinstance(value, list) else [value]
         if not values or not all(
             v is None or isinstance(v, (bool, int, float, str)) for v in values

@@ -49,7 +49,6 @@ _OTHERS = {
     "cluster.mem": "memory",
     "cluster.time": "walltime time_limit timelimit",
     "wandb.project": "wandb_project",
-    "model": "label",  # the column of tables of runs, as older versions called it
 }
 ALIASES = {name: key for key, names in _OTHERS.items() for name in names.split()}
 

@@ -322,7 +322,7 @@ OLD = {  # as schema 1 named things
     "run_ids": {"under_filled": ["a"], "rising": []},
 }
 NEW = {
-    "schema": 3,
+    "schema": 4,
     "study": "x",
     "kind": "precision",
     "data_kind": "bios",
