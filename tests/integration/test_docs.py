@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from doc_pages import fields, studies, typed  # noqa: E402
 
 DOCS = ROOT / "docs"
-RECORDS = {"decisions.md", "changed_answers.md", "moved.md", "modules.md"}  # of a day, or generated
+RECORDS = {"changed_answers.md", "moved.md", "modules.md"}  # of a day, or generated
 PROSE = [path for path in sorted(DOCS.glob("*.md")) if path.name not in RECORDS]
 TEMPLATES = sorted((DOCS / "templates").rglob("*.md"))
 PAGES = [
