@@ -188,7 +188,7 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
                 "interval": None if math.isnan(row.low) else [float(row.low), float(row.high)],
                 "why": "one model has no interval",
                 "method": "Student's t over models",
-                "dof": float(row.shapes) - 1.0,
+                "dof": float(row.models) - 1.0,
                 "spread": "absolute",
                 "form": RETAINED,
                 "knows": ["models", "training (seeds)"],

@@ -108,7 +108,7 @@ def test_intervals_are_over_shapes_and_need_two():
     rows = planted(lambda method, b: 0.8, noise=0.02)
     found = bit_widths.retained(rows).set_index(["method", "format"]).loc[("rtn", "int8")]
     assert (
-        found.shapes == 3
+        found.models == 3
         and found.low < found.retained < found.high
         and found.high - found.low < 0.2
     )
@@ -117,7 +117,7 @@ def test_intervals_are_over_shapes_and_need_two():
         .set_index(["method", "format"])
         .loc[("rtn", "int8")]
     )
-    assert math.isnan(one.low) and one.shapes == 1
+    assert math.isnan(one.low) and one.models == 1
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_planted_law_is_found_and_preferred(name, theta):
     rows = planted(part, noise=0.004, loads=(5.0,), seeds=(0, 1, 2))
     units = precision_laws.relative(bit_widths.capacity(rows))
     found = precision_laws.law(units, "gptq", "relative")
-    assert found["reason"] is None and found["formats"] == 6 and found["shapes"] == 3
+    assert found["reason"] is None and found["formats"] == 6 and found["models"] == 3
     errors = {form: told["held_out"] for form, told in found["forms"].items()}
     assert (
         errors[name] == min(errors.values())
