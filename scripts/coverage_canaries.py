@@ -92,7 +92,13 @@ def once(kind: str, draw: int) -> list[dict[str, Any]]:
         truth["views of a half"] = _half(kind)
         ends = half[1]["interval"]
         log_ends = None if ends is None else [float(np.log2(end)) for end in ends]
-        add("views of a half", "logistic", float(np.log2(half[1]["views"])), log_ends, _told(logistic))
+        add(
+            "views of a half",
+            "logistic",
+            float(np.log2(half[1]["views"])),
+            log_ends,
+            _told(logistic),
+        )
     return rows
 
 

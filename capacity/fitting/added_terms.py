@@ -204,9 +204,7 @@ class _Work:
         found = np.maximum(found, 0.0)
         return found * np.minimum(1.0, MOST / np.maximum(found.sum(axis=1), 1e-12))[:, None]
 
-    def statistics(
-        self, scores: np.ndarray, squares: np.ndarray, middle: np.ndarray
-    ) -> np.ndarray:
+    def statistics(self, scores: np.ndarray, squares: np.ndarray, middle: np.ndarray) -> np.ndarray:
         """Squared distance of the scores from `middle`, by group of terms [b, groups]."""
         parts = self.parts(squares)
         each = np.stack([one @ one.T for one in self.spread])

@@ -4,8 +4,8 @@ prints.
 A parameter on a bound is where the search was stopped, not where the points put it. Intervals of
 other numbers treat it as if it could pass the bound (released), or as known where the points do not
 tell it apart from others (held, and then they are too short). An end of an interval that is a bound
-was cut off by it. Bounds are those of the form or of the call (as R_inf <= R^max), also where they have a
-meaning: the reader judges that, not the program. Standard library only.
+was cut off by it. Bounds are those of the form or of the call (as R_inf <= R^max), also where they
+have a meaning: the reader judges that, not the program. Standard library only.
 """
 
 from __future__ import annotations

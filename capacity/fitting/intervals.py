@@ -5,7 +5,7 @@ hold with few clusters.
     intervals.of(fitted, at={"parameters": [1e6], ...})    and predictions at these points, keys
                                             "at 0", "at 1", ...
 
-Replicates are clusters (such as model shapes, or models and seeds), never rows: see `covariance`.
+Replicates are clusters (such as models, or models and seeds), never rows: see `covariance`.
 Methods:
 
     wald      estimate -+ t standard errors, in the coordinate of the parameter (its logarithm where
@@ -41,7 +41,7 @@ FEWEST_CLUSTERS = 3
 METHODS = ("wald", "profile", "pooled")
 NOISELESS = 1e-9
 FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
-# of degrees of freedom: two parameters of three shapes leave exactly one, which no CPU computes as
+# of degrees of freedom: two parameters of three models leave exactly one, which no CPU computes as
 # exactly one
 ROUNDING = 1e-6
 
@@ -72,8 +72,8 @@ def of(
 
     A bound that stops the search does not make a parameter known: the estimates of others are off
     by as much as the bound keeps it from where the noise pulled it, so that intervals with it held
-    are too short (those of the crossing of F1 held 83 to 93%, released ones 95 to 98%, see
-    `tests/unit/fitting/test_released.py`)."""
+    are too short: of fits of F1 that stopped there, held ones held the crossing in 79 to 88%,
+    released ones in 97% and more (`tests/unit/fitting/test_released.py`)."""
     method = method or fitted.form.interval
     if method not in METHODS:
         raise ValueError(
@@ -135,9 +135,7 @@ def of(
     }
     own = [] if method == "wald" else chosen  # a profile lets the others move by itself
     own = [*own, *fitted.search["at_bound"]]
-    return {
-        key: entry | ({} if key in own else told) | ends[key] for key, entry in out.items()
-    }
+    return {key: entry | ({} if key in own else told) | ends[key] for key, entry in out.items()}
 
 
 def released(fitted: Fit) -> Fit | None:

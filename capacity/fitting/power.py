@@ -8,7 +8,7 @@ noncentrality (y - high) / s (Johnson, Kotz & Balakrishnan 1995, Continuous Univ
 Distributions 2, ch. 31), so y follows from the noncentrality d at which 80% lie beyond. s is that
 of the study at hand:
     absolute      the noise stays as it is: y = high + d s
-    proportional  it grows with the quantity x, as that of a mean over shapes does:
+    proportional  it grows with the quantity x, as that of a mean over models does:
                   y = high + d s y / x
     logarithmic   the same of numbers whose logarithm the interval is formed in: y = high exp(d s),
                   with s on the scale of logarithms
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -50,6 +51,16 @@ def noncentrality(dof: float | None, power: float = POWER, level: float = LEVEL)
     return float(found)
 
 
+@dataclass(frozen=True)
+class Sides:
+    """possible: least and largest value that there can be; an interval that ends there has the
+    noise of its other side. levels: two-sided ones of the lower and the upper end, where these
+    differ, as those of a maximum do."""
+
+    possible: Sequence[float] = (-math.inf, math.inf)
+    levels: Sequence[float] = (LEVEL, LEVEL)
+
+
 def tellable(
     value: float,
     interval: Sequence[float],
@@ -57,57 +68,31 @@ def tellable(
     *,
     dof: float | None = None,
     spread: str = ABSOLUTE,
-    possible: Sequence[float] = (-math.inf, math.inf),
-    noise: power_of_ratio.Noise | None = None,
-    levels: Sequence[float] = (LEVEL, LEVEL),
+    sides: Sides = Sides(),
 ) -> dict[str, Any]:
     """below, above: the largest value below and the smallest above the range that such a study
     calls different with probability `probability`; None where no possible value is.
 
     interval: 95%, of the value; ends: of the range, None where it is open; dof: degrees of freedom
-    of the interval, None for normal noise; spread: how noise depends on the quantity, see above;
-    possible: least and largest value that there can be. An interval that ends there has the noise
-    of its other side. noise: of a ratio by Fieller's interval, which decides then; levels: two-sided
-    ones of the lower and the upper end, where these differ, as those of a maximum do.
+    of the interval, None for normal noise; spread: how noise depends on the quantity, see above.
     """
-    if noise is not None:
-        low, high = (end or math.nan for end in ends)
-        found = {
-            "below": power_of_ratio.tellable(noise, low, above=False),
-            "above": power_of_ratio.tellable(noise, high, above=True),
-        }
-    else:
-        found = _of_interval(value, interval, ends, dof=dof, spread=spread, possible=possible, levels=levels)
-    kept = {side: x if possible[0] < x < possible[1] else None for side, x in found.items()}
-    return kept | {"probability": POWER}
-
-
-def _of_interval(
-    value: float,
-    interval: Sequence[float],
-    ends: Sequence[float | None],
-    *,
-    dof: float | None,
-    spread: str,
-    possible: Sequence[float],
-    levels: Sequence[float],
-) -> dict[str, float]:
-    """`tellable` from what the interval says of the noise; NaN where there is no such value."""
     low, high = interval
     logs = spread == LOGARITHMIC and low > 0
     scale, back = (math.log, math.exp) if logs else (float, float)
-    few = NORMAL if dof is None else min(dof, NORMAL)
+    few, levels = NORMAL if dof is None else min(dof, NORMAL), sides.levels
     under = (scale(value) - scale(low)) / float(student(few, levels[0]))
     over = (scale(high) - scale(value)) / float(student(few, levels[1]))
-    if low <= possible[0]:
+    if low <= sides.possible[0]:
         under = over
-    if high >= possible[1]:
+    if high >= sides.possible[1]:
         over = under
     # above the range lies what has its lower end there, below it what has its upper end there
     up, down = (noncentrality(dof, level=level) for level in levels)
     up, down = up * under, down * over
     found = {"below": math.nan, "above": math.nan}
-    if spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
+    if not math.isfinite(up + down):
+        pass
+    elif spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
         found = {"below": _less(ends[0], down), "above": _more(ends[1], up)}
     elif logs:
         found = {
@@ -118,7 +103,27 @@ def _of_interval(
         part = 1 - up / value
         found["below"] = _less(ends[0], 0.0) / (1 + down / value)
         found["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
-    return {side: x if math.isfinite(x) else math.nan for side, x in found.items()}
+    return _kept(found, sides.possible)
+
+
+def tellable_ratio(
+    noise: power_of_ratio.Noise,
+    ends: Sequence[float | None],
+    possible: Sequence[float] = (-math.inf, math.inf),
+) -> dict[str, Any]:
+    """The same of a ratio by Fieller's interval, from the noise of both means."""
+    low, high = (end or math.nan for end in ends)
+    found = {
+        "below": power_of_ratio.tellable(noise, low, above=False),
+        "above": power_of_ratio.tellable(noise, high, above=True),
+    }
+    return _kept(found, possible)
+
+
+def _kept(found: dict[str, float], possible: Sequence[float]) -> dict[str, Any]:
+    """None where no possible value is told."""
+    kept = {side: x if possible[0] < x < possible[1] else None for side, x in found.items()}
+    return kept | {"probability": POWER}
 
 
 def _less(end: float | None, distance: float) -> float:

@@ -1,8 +1,8 @@
 """What a study could tell of a ratio whose interval is Fieller's: true values at which the interval
 lies beyond a limit in four of five repetitions.
 
-The lower end of a / b lies above a limit R where a - R b stands t standard errors above 0 and b does
-above 0. A ratio y that is farther away has another noise: that of a grows with a, so that moving
+The lower end of a / b lies above a limit R where a - R b stands t standard errors above 0, and b
+does, too. A ratio y that is farther away has another noise: that of a grows with a, so that moving
 the interval by a factor, as on a scale of logarithms, claims too much above the range and too
 little below it (with three replicates of 10% noise 62 and 93% instead of 80%). So repetitions are
 drawn: both means, and their variances with the degrees of freedom that they were estimated with

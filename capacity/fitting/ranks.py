@@ -122,7 +122,7 @@ def null(
     for line in lines:
         here = np.full((most + 1, 1), line)
         data = _Data(here, outcomes, np.ones(most + 1), grid, of_count)
-        whole, one, two = data._moments(theta, 2)
+        whole, one, two = data.moments(theta, 2)
         tables.append((whole, one / whole, two / whole - 1))
     probability, score, extra = (np.stack(part) for part in zip(*tables, strict=True))
     probability /= probability.sum(axis=1, keepdims=True)
@@ -159,13 +159,13 @@ class _Data:
 
     def likelihood(self, theta: np.ndarray) -> float:
         """Logarithm. theta: beta of z, log sigma."""
-        return float(self.times @ np.log(self._moments(theta, 0)[0]))
+        return float(self.times @ np.log(self.moments(theta, 0)[0]))
 
     def derivatives(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slope of each row's log-likelihood [m, k + 1], and minus the second derivative of their
         sum [k + 1, k + 1], from the moments of u = (e - z beta) / sigma given the count."""
         k, sigma = self.z.shape[1], np.exp(theta[-1])
-        whole, *moments = self._moments(theta, 4)
+        whole, *moments = self.moments(theta, 4)
         one, two, three, four = (moment / whole for moment in moments)
         slope = np.column_stack([self.z * (one / sigma)[:, None], two - 1])
         bend = self.times * (two - 1 - one**2) / sigma**2
@@ -176,7 +176,7 @@ class _Data:
         second[k, k] = self.times @ (four - two**2 - 2 * two)
         return slope, -second
 
-    def _moments(self, theta: np.ndarray, highest: int) -> list[np.ndarray]:
+    def moments(self, theta: np.ndarray, highest: int) -> list[np.ndarray]:
         """Integrals [m] of u^i x density x P(count | u) for i = 0 to `highest`."""
         mean, sigma = self.z @ theta[:-1], float(np.exp(theta[-1]))
         u = (self.grid - mean[:, None]) / sigma

@@ -86,8 +86,8 @@ def difference(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
 def of_pairs(
     a: ArrayLike, b: ArrayLike, by: ArrayLike | None = None, level: float = LEVEL
 ) -> dict[str, Any]:
-    """Mean of a / mean of b over pairs [n], two at least: value, interval, dof, why, noise (for what
-    it could tell).
+    """Mean of a / mean of b over pairs [n], two at least: value, interval, dof, why, noise (for
+    what it could tell).
 
     by [n]: groups, such as sizes of the model: values are divided by the mean of their group over
     both sides, so that every pair counts alike however large its numbers are.

@@ -166,7 +166,7 @@ def predicted(name: str, law: CanaryLaw, seen: np.ndarray, size: np.ndarray) -> 
 
 
 def points(targets: Frame, canaries: Frame | None) -> Frame:
-    """A row per run and canary that was seen: run, label, log2 of times seen, of parameters and of
+    """A row per run and canary that was seen: run, model, log2 of times seen, of parameters and of
     passes, sequence (its name, the same in all runs that have it), cell, exposure and its most
     (bits), extracted (0 or 1)."""
     if canaries is None or canaries.empty:
@@ -175,7 +175,7 @@ def points(targets: Frame, canaries: Frame | None) -> Frame:
     runs = pd.DataFrame(
         {
             "run_id": targets.run_id,
-            "label": targets.label,
+            "model": targets.model,
             "size": np.log2(parameters(targets).astype(float)),
             "passes": np.log2(seen_by(targets).astype(float)),
             "from": ["/".join(map(str, row)) for row in targets[of_pool].to_numpy()],
@@ -192,13 +192,13 @@ def points(targets: Frame, canaries: Frame | None) -> Frame:
 
 
 def level_means(targets: Frame) -> Frame:
-    """A row per run and level that was seen: run, label, log2 of times seen and of parameters,
+    """A row per run and level that was seen: run, model, log2 of times seen and of parameters,
     exposure and its most, part that is extractable."""
     return pd.DataFrame(
         [
             {
                 "run": run.run_id,
-                "label": run.label,
+                "model": run.model,
                 "seen": np.log2(level * factor),
                 "size": np.log2(p),
                 "exposure": run[f"exposure_{level}"],
@@ -211,7 +211,7 @@ def level_means(targets: Frame) -> Frame:
             for level in levels_of(targets)
             if level
         ],
-        columns=["run", "label", "seen", "size", "exposure", "extracted", "at_most"],
+        columns=["run", "model", "seen", "size", "exposure", "extracted", "at_most"],
     ).dropna()
 
 
@@ -334,10 +334,12 @@ def _why(table: Frame) -> str:
     return f"{between} of {len(table)} canaries lie between chance and the ceiling"
 
 
-def lack_of_fit(name: str, table: Frame, fitted: censored.Fit) -> CanaryMisfit:
+def lack_of_fit(
+    name: str, table: Frame, fitted: censored.Fit, draws: int = added_terms.DRAWS
+) -> CanaryMisfit:
     """Probability of so much bend (squares and product of both axes), and of so much of passes at
     equal views, if the law holds; any: of a smaller one as small as the smaller of these. None
-    where models do not differ in it. fitted: the law, of `table`."""
+    where models do not differ in it. fitted: the law, of `table`; draws: simulated studies."""
     seen, size, passes = (table[c] - table[c].mean() for c in ("seen", "size", "passes"))
     plain = [seen] + [size] * (table["size"].nunique() > 1)
     bends = [seen**2]
@@ -345,7 +347,7 @@ def lack_of_fit(name: str, table: Frame, fitted: censored.Fit) -> CanaryMisfit:
         bends += [seen * size] + [size**2] * (table["size"].nunique() > 2)
     more = {"bend": bends} | ({"passes": [passes]} if table.passes.nunique() > 1 else {})
     terms = {key: np.column_stack(columns) for key, columns in more.items()}
-    p = added_terms.test(_null(name, table, fitted), terms, _clusters(table))
+    p = added_terms.test(_null(name, table, fitted), terms, _clusters(table), draws)
     return {"bend": p.get("bend"), "passes": p.get("passes"), "any": p.get("any")}
 
 

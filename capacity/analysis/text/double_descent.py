@@ -56,17 +56,18 @@ def analyse(
 ) -> dict[str, Descent]:
     """By model: means over seeds by data bits per parameter, the peak of the held-out loss with a
     95% interval, and the capacity. Intervals of the peak resample seeds within each size of the
-    data set, widened for so few (`few`); with one seed there is none. Empty where sizes or references are too few.
+    data set, widened for so few (`few`); with one seed there is none. Empty where sizes or
+    references are too few.
 
     random: by model, what it holds of random data; the noise of that number is in the interval of
     the ratio over it, as a normal one of its logarithm."""
     if "unintended_same_mixture" not in targets:
         return {}
     rng, out = np.random.default_rng(seed), {}
-    for label, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("label"):
+    for model, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("model"):
         if groups.number(group.tokens_per_parameter) >= FEWEST:
-            one = (random or {}).get(str(label))
-            out[str(label)] = _model(group, one, rng, n_boot)
+            one = (random or {}).get(str(model))
+            out[str(model)] = _model(group, one, rng, n_boot)
     return out
 
 
@@ -89,17 +90,10 @@ def _model(
     sizes = [part for _, part in table.groupby(groups.rounded(table["t"])[1])]
     means = pd.DataFrame([part.drop(columns="seed").mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
-
-    def top(chosen: list[Frame]) -> float:
-        return peak(x, np.array([part.held_out.mean() for part in chosen]))
-
-    at, seeds = top(sizes), min(len(part) for part in sizes)
-    draws = np.array(
-        [
-            top([part.iloc[rng.integers(0, len(part), len(part))] for part in sizes])
-            for _ in range(n_boot)
-        ]
-    )
+    held_out = [part.held_out.to_numpy(float) for part in sizes]
+    at, seeds = peak(x, means.held_out.to_numpy()), min(map(len, held_out))
+    curves = [y[rng.integers(0, len(y), (n_boot, len(y)))].mean(axis=1) for y in held_out]
+    draws = np.array([peak(x, curve) for curve in np.stack(curves, axis=1)])
     draws = 2 ** (at + (draws - at) * few(seeds))
     most = float(means.memorized.max())
     alpha, error, dof = capacity([part.set_index("seed").memorized for part in sizes])
@@ -131,8 +125,8 @@ def _model(
 
 
 def few(seeds: int) -> float:
-    """By how much a bootstrap over so few seeds, of three sizes, is too narrow: its variance is that
-    of the sample over n, not n - 1, and it knows no Student's t."""
+    """By how much a bootstrap over so few seeds, of three sizes, is too narrow: its variance is
+    that of the sample over n, not n - 1, and it knows no Student's t."""
     if seeds < 2:
         return 1.0
     return float(student(SIZES_OF_A_PEAK * (seeds - 1))) / NORMAL_95 * np.sqrt(seeds / (seeds - 1))
@@ -178,8 +172,11 @@ def peak(x: np.ndarray, y: np.ndarray) -> float:
     i = int(np.argmax(y))
     if i in (0, len(x) - 1):
         return float(x[i])
-    a, b, _ = np.polyfit(x[i - 1 : i + 2], y[i - 1 : i + 2], 2)
-    return float(np.clip(-b / (2 * a), x[i - 1], x[i + 1])) if a < 0 else float(x[i])
+    left, right = np.diff(y[i - 1 : i + 2]) / np.diff(x[i - 1 : i + 2])
+    bend = (right - left) / (x[i + 1] - x[i - 1])
+    if bend >= 0:
+        return float(x[i])
+    return float(np.clip((x[i - 1] + x[i]) / 2 - left / (2 * bend), x[i - 1], x[i + 1]))
 
 
 def clear(y: np.ndarray, se: np.ndarray) -> bool:

@@ -3,8 +3,8 @@ lie on a bound of their search."""
 
 from __future__ import annotations
 
-from capacity.analysis.text.tables import MODEL, number
 from capacity.analysis.text.schema import Forgetting, ForgettingCell
+from capacity.analysis.text.tables import MODEL, number
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, percent, plural
 
@@ -21,7 +21,7 @@ def forgetting(found: Forgetting) -> list[Table]:
     """Curves of forgetting, and the forms fitted to them."""
     cells = sorted(
         found["cells"],
-        key=lambda c: (c["parameters"], c["label"], c["text"], c["batch"], c["point"], c["views"]),
+        key=lambda c: (c["parameters"], c["model"], c["text"], c["batch"], c["point"], c["views"]),
     )
     columns = [
         MODEL,
@@ -108,7 +108,7 @@ def _curve(cell: ForgettingCell) -> list[str]:
         low, high = map(number, cell["half_life"]["interval"] or [None, None])
         half = f"{digits(cell['half_life']['value'])} {ends([low, high])}"
     return [
-        cell["label"],
+        cell["model"],
         str(cell["batch"]),
         SHORT_KINDS[cell["text"]],
         percent(cell["point"], 0),

@@ -67,7 +67,8 @@ def test_a_bent_truth_and_passes_that_matter_are_told():
     table = draw(np.random.default_rng(12))
     reported = table.at_most - np.log2(1 + ranks_of(table.exposure + 1.0 * (table.passes - 3)))
     moved = table.assign(exposure=np.clip(reported, 0, table.at_most))
-    assert canaries.lack_of_fit("exposure", moved)["passes"] < 0.01
+    fitted = canaries._fit("exposure", moved, canaries._columns(moved))
+    assert canaries.lack_of_fit("exposure", moved, fitted)["passes"] < 0.01
     assert "p = " in _canaries(found(moved))[-1] and "No line fits" in _canaries(found(moved))[-1]
 
 
@@ -151,7 +152,7 @@ def test_a_file_of_schema_2_keeps_its_lines_as_descriptions():
     old = {"half_extracted": [half], "levels": {}, "exposure": line, "logistic": line}
     old |= {"extracted": {"reason": "too few"}}
     new = convert.current({"kind": "text", "schema": 2, "canaries": old})
-    assert new["schema"] == 3 and "reason" in new["canaries"]["exposure"]
+    assert new["schema"] == 4 and "reason" in new["canaries"]["exposure"]
     assert new["canaries"]["lines"]["exposure"]["b"] == 2.27
     assert new["canaries"]["lines"]["extracted"]["b"] is None
     assert convert.current({"kind": "text", "schema": 2, "canaries": None})["canaries"] is None
