@@ -1,16 +1,17 @@
-"""`capacity.bits`: how many bits a causal model needs for sequences of tokens, and how many of their
-bits it therefore holds.
+"""`capacity.bits`: how many bits a causal model needs for sequences of tokens, and how many of
+their bits it therefore holds.
 
-Conventions are those of `measure.memorization`. l_t = -log2 p(x_t | what stands before it), in bits;
-S tokens a sequence, V the vocabulary:
+Conventions are those of `measure.memorization`. l_t = -log2 p(x_t | what stands before it), in
+bits; S tokens a sequence, V the vocabulary:
 
-strict       code length sum_{t=1..S} l_t: every token is predicted, as an honest code would have to
-paper        S / (S - 1) sum_{t=2..S} l_t: what a shifted-label loss times S gives (arXiv 2505.24832)
+strict       code length sum_{t=1..S} l_t: every token is predicted, as an honest code has to
+paper        S / (S - 1) sum_{t=2..S} l_t: what a shifted-label loss times S gives (Morris et al.,
+             arXiv 2505.24832)
 given_first  sum_{t=2..S} l_t: the bits of what follows, the first token being known
 
-Memorized bits are those of uniform tokens, n log2 V with n the tokens that the convention counts (S,
-S, S - 1), less the code length; of other data (text, people) they mean nothing, and the code length
-alone is the answer.
+Memorized bits are those of uniform tokens, n log2 V with n the tokens that the convention counts
+(S, S, S - 1), less the code length; of other data (text, people) they mean nothing, and the code
+length alone is the answer.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ CONVENTIONS = ("strict", "paper", "given_first")
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits of N sequences. convention: strict, paper or given_first. first: what the first token was
-    predicted from ("learned BOS", "token 5"), or "" where it was not predicted.
+    """Bits of N sequences. convention: strict, paper or given_first. first: what the first token
+    was predicted from ("learned BOS", "token 5"), or "" where it was not predicted.
 
     code_length, memorized: float64 [N], bits by sequence; the latter against uniform tokens of
     `vocab_size`, signed (a model that is worse than a uniform guess scores below 0). ceiling: the
@@ -84,7 +85,7 @@ class Bits:
         return html.table(f"{about}; {self.convention} bits", [], rows)
 
 
-def bits(  # noqa: PLR0913 (what a model lacks and a convention needs, keywords only)
+def bits(
     model: nn.Module | Callable[..., Any],
     tokens: Tensor | np.ndarray | Sequence[Sequence[int]],
     *,
@@ -98,11 +99,15 @@ def bits(  # noqa: PLR0913 (what a model lacks and a convention needs, keywords 
     model: that of `capacity.load`; a causal model of transformers; or any callable that maps int64
     tokens [B, T] to logits [B, T, V], row t about token t + 1. Dropout is off while it is asked.
     tokens: [N, S], one length, without padding. convention: strict, paper or given_first, see the
-    head of this module. start: a token that is put before each sequence, so that a model without a
-    learned BOS predicts the first token too; strict bits of such a model need it, and no token is
-    taken by itself, because p(x_1) depends on which. leave_out: tokens that are no part of the
+    head of this module.
+
+    start: a token that is put before each sequence, so that a model without a learned BOS predicts
+    the first token too. Strict bits of such a model need it, and no token is taken by itself,
+    because p(x_1) depends on which. A run that `capacity export` wrote opens every sequence with
+    its bos_token_id and needs it in every convention. leave_out: tokens that are no part of the
     vocabulary (the BOS row of an exported model with rotary positions): their logits stay out of
-    the softmax and they do not count in V. batch_size: sequences at once.
+    the softmax and they do not count in V. batch_size: sequences at once; with experts, what a
+    token gets depends on the others of its batch.
 
     Logits are taken to float32 and summed over tokens in float64. ConfigError, in one line, for
     tokens and options that do not fit."""
@@ -114,6 +119,8 @@ def bits(  # noqa: PLR0913 (what a model lacks and a convention needs, keywords 
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: expected a whole number above 0")
     rows = _tokens(tokens)
+    if start is not None and start < 0:
+        raise ConfigError(f"start={start}: expected a token, 0 or more")
     learned = isinstance(model, Model) and model.predicts_first
     if start is not None and learned:
         raise ConfigError(f"start={start}: the run has a learned BOS; leave start out")
@@ -172,7 +179,14 @@ def _nll(
     if start is not None:
         targets = batch
         seen = torch.cat([torch.full_like(batch[:, :1], start), seen], dim=1)
-    answer = model(seen)
+    if (known := getattr(getattr(model, "config", None), "vocab_size", None)) is not None:
+        _check_range(seen, known, ())
+    try:
+        answer = model(seen)
+    except IndexError as error:  # of a table of the model, which names no token
+        raise ConfigError(
+            f"model: {error}; it was given tokens {int(seen.min())} to {int(seen.max())}"
+        ) from error
     logits = getattr(answer, "logits", answer)
     if not isinstance(logits, Tensor) or logits.shape[:2] != seen.shape or logits.dim() != 3:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -212,16 +226,14 @@ def _tokens(tokens: Any) -> Tensor:
             f"tokens: expected [N, S] with at least one sequence of two tokens, found shape "
             f"{tuple(rows.shape)}"
         )
+    if (low := int(rows.min())) < 0:
+        raise ConfigError(f"tokens: {low}: expected 0 or more; padding is not supported")
     return rows.long()
 
 
 def _check_range(batch: Tensor, size: int, leave_out: Sequence[int]) -> None:
-    low, high = int(batch.min()), int(batch.max())
-    if low < 0 or high >= size:
-        raise ConfigError(
-            f"tokens: {low if low < 0 else high}: the model has tokens 0 to {size - 1}; sequences "
-            "of one length without padding are expected"
-        )
+    if (high := int(batch.max())) >= size:
+        raise ConfigError(f"tokens: {high}: the model has tokens 0 to {size - 1}")
     for token in leave_out:
         if bool((batch == token).any()):
             raise ConfigError(f"leave_out: {token}: the sequences hold this token")

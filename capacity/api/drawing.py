@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from capacity import archive, records, run_table
 from capacity.analysis import kinds
 from capacity.analysis.finding import Options
+from capacity.api.folders import results_folder
 from capacity.base.errors import ConfigError, nearest
 from capacity.study import load_study
 
@@ -21,7 +22,7 @@ def figure(
     name: str | None = None,
     *,
     overrides: Sequence[str] = (),
-    results: str | Path = "results",
+    results: str | Path | None = None,
     bootstraps: int = 4000,
 ) -> Figure:
     """A figure of a study by its name, such as figure("pocket", "capacity"), as a Figure of
@@ -30,7 +31,7 @@ def figure(
     name: None for the first one, which the study's page shows first. bootstraps: resamples of
     intervals. ConfigError for a study without a finished run or without a law, and for a name that
     it has no figure of, with those that there are."""
-    folder = Path(results)
+    folder = results_folder(results)
     if bootstraps < 100:
         raise ConfigError(f"bootstraps={bootstraps}: expected a whole number >= 100")
     asked = load_study(study, list(overrides))

@@ -61,7 +61,8 @@ class Fitted:
         """The target at other points: predict(parameters=1e6), or a mapping (or DataFrame) with an
         array for every variable of the form. ConfigError for a variable that is missing."""
         law = form_by_name(self.form)
-        given = {**{name: x[name] for name in (x if x is not None else ())}, **more}
+        table = {} if x is None else x
+        given = {**{name: table[name] for name in table}, **more}
         own = [v.name for v in law.variables]
         if missing := [name for name in own if name not in given]:
             raise ConfigError(
@@ -197,7 +198,7 @@ def _fitted(row: Mapping[str, Any], result: Mapping[str, Any]) -> Fitted:
 def _shown(interval: Interval | None) -> str:
     if interval is None:
         return "fixed"
-    if interval.reason is not None:
+    if interval.low is None or interval.high is None:
         return f"none: {interval.reason}"
     return ends([interval.low, interval.high])
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from capacity import records
 from capacity.api import html
+from capacity.api.folders import results_folder
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import pick_device
 from capacity.base.words import digits
@@ -123,12 +124,12 @@ class Run:
         return html.table(f"run {self.run_id}", [], rows)
 
 
-def load(run: str, *, results: str | Path = "results", device: str = "cpu") -> Run:
+def load(run: str, *, results: str | Path | None = None, device: str = "cpu") -> Run:
     """A finished run by its id, or by the first digits of it, from its final weights.
 
     device: cpu, cuda, or auto. ConfigError where there is no such run, where it is not finished,
     and where its weights were removed."""
-    folder = Path(results)
+    folder = results_folder(results)
     run_id = records.find(folder, run)
     record = records.read(folder, run_id)
     if record is None or record["status"] != "finished":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity import archive
+from capacity.api.folders import results_folder
 from capacity.export import columns
 from capacity.export import table as runs_as_table
 
@@ -18,7 +19,7 @@ def table(
     study: str | Sequence[str] | None = None,
     *,
     overrides: Sequence[str] = (),
-    results: str | Path = "results",
+    results: str | Path | None = None,
     quantized: bool = False,
 ) -> pandas.DataFrame:
     """All runs of a study, one row each, as `capacity table` writes them: every setting by its
@@ -28,12 +29,13 @@ def table(
     None for all runs in the results folder. overrides: settings of the sweep, such as
     ["train.lr=0.01"]. quantized: one row per run and variant of quantization. Numbers are float64
     with NaN where nothing was measured, whole numbers int64 where none is missing; runs that are
-    not finished are rows too (`frame[frame.status == "finished"]`).
+    not finished are rows too (`frame[frame.status == "finished"]`). results: the folder; None for
+    $CAPACITY_RESULTS or ./results, as for the commands.
 
     `frame.attrs["units"]` and `frame.attrs["meanings"]` say what each column is, by its name.
     ConfigError for a study that is none, and where nothing was found."""
     names = [study] if isinstance(study, str) else list(study or ())
-    folder = Path(results)
+    folder = results_folder(results)
     found, unread = runs_as_table.groups(names, list(overrides), folder)
     with archive.reading(folder, [name for name, _ in found] if names else []):
         frame = plain(runs_as_table.tidy(found, folder, quantized))
