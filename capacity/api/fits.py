@@ -11,7 +11,7 @@ import numpy as np
 
 from capacity.api import html
 from capacity.base.errors import ConfigError, nearest
-from capacity.base.words import digits, ends
+from capacity.base.words import digits
 from capacity.cli import fit as verb
 from capacity.cli.fit_report import report
 from capacity.fitting.convergence import NEAR
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95% interval: its ends, or in `reason` why there is none; method: how it was made."""
+    """A 95% interval: its ends (None: open on that side), or in `reason` why there is none; method:
+    how it was made."""
 
     low: float | None
     high: float | None
@@ -198,9 +199,10 @@ def _fitted(row: Mapping[str, Any], result: Mapping[str, Any]) -> Fitted:
 def _shown(interval: Interval | None) -> str:
     if interval is None:
         return "fixed"
-    if interval.low is None or interval.high is None:
+    if interval.reason is not None:
         return f"none: {interval.reason}"
-    return ends([interval.low, interval.high])
+    low, high = ("open" if end is None else digits(end, 4) for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
 
 
 def _names(given: str | Sequence[str]) -> list[str]:
