@@ -121,21 +121,39 @@ def of(
         return {key: entry | {"reason": open_.lost.get(key, why)} for key, entry in out.items()}
     spread = pooled_of(fitted) if method == "pooled" else spread_of(fitted)
     ends = _parameters(fitted, spread, open_, chosen, method, level)
+
+    def others(one: Fit, spread: Spread | Pooled, open_: Freedom) -> dict[str, dict[str, Any]]:
+        return _predictions(one, spread, open_, points, level, ends) | {
+            key: _derived(one, spread, open_, number, level)
+            for key, (number, _) in (derived or {}).items()
+        }
+
+    ends |= others(fitted, spread, open_)
     told = {"released": [], "held": list(fitted.search["at_bound"])}
     if (loose := released(fitted)) is not None:
         open_, told = freedom(loose), {"released": told["held"], "held": []}
         spread = pooled_of(loose) if method == "pooled" else spread_of(loose)
-        if method == "wald":
-            inside = [name for name in chosen if name not in told["released"]]
-            ends |= _parameters(loose, spread, open_, inside, method, level)
-    ends |= _predictions(fitted, spread, open_, points, level, ends)
-    ends |= {
-        key: _derived(fitted, spread, open_, number, level)
-        for key, (number, _) in (derived or {}).items()
-    }
+        inside = [name for name in chosen if name not in told["released"]]
+        passing = (
+            _parameters(loose, spread, open_, inside, method, level) if method == "wald" else {}
+        )
+        passing |= others(loose, spread, open_)
+        ends |= {key: _wider(ends[key], one) for key, one in passing.items()}
     own = [] if method == "wald" else chosen  # a profile lets the others move by itself
     own = [*own, *fitted.search["at_bound"]]
     return {key: entry | ({} if key in own else told) | ends[key] for key, entry in out.items()}
+
+
+def _wider(held: dict[str, Any], passing: dict[str, Any]) -> dict[str, Any]:
+    """The wider one of an interval with parameters held on their bounds and of one that lets them
+    pass: a form that a bound keeps from the points has larger residuals than its noise, and either
+    may be too short. None where one of them has no interval."""
+    if held.get("low") is None or passing.get("low") is None:
+        return held if held.get("low") is None else passing
+    ends = [held["low"], held["high"], passing["low"], passing["high"]]
+    if any(end is None for end in ends):
+        return passing
+    return held if ends[1] - ends[0] > ends[3] - ends[2] else passing
 
 
 def released(fitted: Fit) -> Fit | None:

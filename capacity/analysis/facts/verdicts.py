@@ -395,7 +395,7 @@ def _by_size(entry: Entry, most: Frame, fewest: Frame, basis: Basis) -> Measured
         beside.append({"form": f"{one} alone"} | told)
         if decide(told, entry["range"])[0] == DIFFERS:
             odd.append(one)
-    told = {"beside": beside}
+    told: Measured = {"beside": beside}
     if odd:
         told["unlearned"] = f"that of {' and '.join(odd)} alone lies outside of it"
     return told

@@ -98,7 +98,7 @@ CONVENTIONS = [
         "LiRA",
         "one variance per side (seen, not seen) for all sequences, whatever the number of shadow "
         "models, unless --lira-variance sequence asks for one of each (Carlini et al., arXiv "
-        "2112.03570, section VI)",
+        "2112.03570, section VI-B)",
     ),
     (
         "exposure",

@@ -1,5 +1,5 @@
-"""What a study of three or four seeds could tell of a ratio by Fieller's interval, against simulated
-studies whose truth is just that."""
+"""What a study of three or four seeds could tell of a ratio by Fieller's interval, against
+simulated studies whose truth is just that."""
 
 import numpy as np
 import pytest
