@@ -114,6 +114,9 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
             )
             left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
+    if runs[0].wandb.mode == "offline" and outcome:
+        places = f"{results / 'wandb'}/offline-run-*"
+        print(f"wandb offline; to send it, a minute from now: wandb sync {places}")
     if plan.unmeasured:
         print("\n".join(wrap(unmeasured(plan), "", "  ")))
     for state, run_ids in left.items():
