@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.base.files import flock, is_locked, make_folder, write_atomic, write_json
+from capacity.base.words import some
 from capacity.declare import quantization, registry
 from capacity.declare import record as declared
 from capacity.declare.field import needed
@@ -44,6 +46,24 @@ def runs_dir(results: Path) -> Path:
 
 def run_dir(results: Path, run_id: str) -> Path:
     return runs_dir(results) / run_id
+
+
+def run_id_of(results: Path, text: str, kept: Iterable[str] = ()) -> str:
+    """The run that a person means by its id or by the first digits of it, as git takes those of a
+    commit: at least four, and no other run begins with them. Runs are those with a folder, and
+    `kept`. A text that no run begins with is returned as it is, so that the caller says what it
+    looked for. ConfigError, with the candidates, where several runs begin with it."""
+    if not re.fullmatch(r"[0-9a-f]{4,11}", text):
+        return text
+    known = {path.name for path in runs_dir(results).glob(f"{text}*")} | set(kept)
+    found = sorted(
+        name for name in known if re.fullmatch(rf"{text}[0-9a-f]{{{12 - len(text)}}}", name)
+    )
+    if len(found) > 1:
+        raise ConfigError(
+            f"{text}: {len(found)} runs begin with it: {some(found, 8)}; give more digits"
+        )
+    return found[0] if found else text
 
 
 def validate(record: dict) -> dict:

@@ -26,6 +26,7 @@ def add_fit_laws(verb: arguments.Verb) -> None:
     fit.add_argument(
         "--freeze", action="store_true", help="keep the study's records beside its fit; see above"
     )
+    arguments.quiet(fit, "the files that were written")
     arguments.results(fit)
 
 
@@ -101,7 +102,8 @@ def _fit_laws(args: argparse.Namespace) -> int:
         document, drawn = kinds.document(found), kinds.figures(found)
         page = markdown.render(document, [*drawn])
         written = finding.write(found, drawn, page, args.results / "studies" / study.name)
-        print("\n".join([text.render(document), "", *map(str, written)]))
+        said = [] if args.quiet else [text.render(document), ""]
+        print("\n".join([*said, *map(str, written)]))
         kept.tell(args.results, study)
     return 0
 

@@ -160,7 +160,6 @@ def test_bad_input_ends_the_process_with_code_2(cli, tmp_path):
 @pytest.mark.parametrize(
     "args",
     [
-        [],
         ["trian"],
         ["train", "--bogus"],
         ["sweep"],

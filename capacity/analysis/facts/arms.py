@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from capacity import naming
 from capacity.analysis import arm_ratio, labels
 from capacity.analysis.arm_ratio import Noise
 from capacity.analysis.facts.schema import Column, Frame
@@ -113,7 +114,7 @@ def as_values(runs: Frame, number: str = "r") -> Frame:
 def sizes(runs: Frame) -> list[str]:
     """Size of the model (layers and width), in which pairs are equal whatever its form; where no
     setting says it, the label."""
-    known = [c for c in labels.SIZES[:2] if c in runs]
+    known = [c for c in naming.SIZES[:2] if c in runs]
     if len(known) < 2:
         return runs.label.to_list()
     return [f"{row[0]:g}x{row[1]:g}" for row in labels.tuples(runs, known)]

@@ -15,7 +15,6 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from capacity.analysis.facts.exposures import curve
 from capacity.analysis.facts.schema import ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding
-from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.words import count
 from capacity.figures.style import (
@@ -36,6 +35,7 @@ from capacity.figures.style import (
     plain_ticks,
     widened,
 )
+from capacity.naming import listed
 
 RC: Any = STYLE
 R_MAX = "$R^\\mathrm{max}$"

@@ -1,0 +1,92 @@
+"""All settings and presets of settings, as lists, completion and the schema of study files show
+them (standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from capacity.config import SECTIONS, Config
+from capacity.settings.data import KINDS
+from capacity.settings.field import Described, described
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting by its dotted key. section: data, model, ..., of data with its kind; default: as it
+    would be written on the command line, null where it is empty."""
+
+    key: str
+    section: str
+    group: str
+    default: str
+    allowed: str
+    choices: tuple[str, ...]
+    help: str
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """Every setting, in the order of `capacity train --print-config`; those of data once for each
+    kind that has them."""
+    out = [
+        _setting(one, f"data (data.kind={kind})", "data")
+        for kind, cls in KINDS.items()
+        for one in described(cls)
+    ]
+    out += [_setting(one, name, name) for name, cls in SECTIONS.items() for one in described(cls)]
+    return (*out, *(_setting(one, "seed", "") for one in described(Config)))
+
+
+def sections() -> tuple[str, ...]:
+    """What `list settings` takes as a group."""
+    return tuple(dict.fromkeys(one.group or "seed" for one in settings()))
+
+
+def _setting(one: Described, section: str, group: str) -> Setting:
+    return Setting(
+        f"{group}.{one.name}" if group else one.name,
+        section,
+        group,
+        written(one.default),
+        one.allowed + (" or null" if one.empty else ""),
+        one.choices,
+        one.help,
+    )
+
+
+def written(value: object) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(written, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def presets(group: str) -> list[str]:
+    """The choices of a group of settings, such as gpt and llama of model."""
+    return sorted(path.stem for path in (_shared("conf") / group).glob("*.yaml"))
+
+
+def studies() -> list[str]:
+    """The names of all studies, without their presets."""
+    found = set[str]()
+    for folder in (Path("sweeps").resolve(), _shared("sweeps")):
+        found |= {
+            path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+        }
+    return sorted(found)
+
+
+def _shared(name: str) -> Path:
+    """As `compose.shared_dir`, which imports hydra."""
+    beside = PACKAGE.parent / name
+    if beside.is_dir() and (PACKAGE.parent / "pyproject.toml").is_file():
+        return beside
+    return PACKAGE / name
