@@ -33,7 +33,7 @@ AMOUNTS = [
     "train.steps",
     "train.exposures",
 ]
-FOLLOWS = ["data.lexicon"]  # a digest of the other settings of data
+FOLLOWS = ["data.lexicon", "data.pool"]  # digests of other settings of data
 LONGEST_NAME = 40  # characters; legends and tables have no room for more
 SECTIONS = ("data", "model", "train")  # of settings that make a run what it is, with the seed
 

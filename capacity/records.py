@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -25,7 +26,6 @@ from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.base.files import flock, is_locked, make_folder, write_atomic, write_json
-from capacity.base.words import some
 from capacity.declare import quantization, registry
 from capacity.declare import record as declared
 from capacity.declare.field import needed
@@ -35,6 +35,19 @@ if TYPE_CHECKING:
     from capacity.config import Config
 
 SCHEMA = 1
+ID = re.compile(r"[0-9a-f]{12}")  # of a run; also the name of its folder
+SHORTEST_PREFIX = 4  # digits that may stand for a run, as git has it
+LISTED = 5  # runs that a message names
+# what a folder of a run holds -> what it is
+FILES = {
+    "config.json": "all settings",
+    "metrics.jsonl": "a line per log point and per evaluation",
+    "checkpoint.safetensors": "the exact state of an unfinished run",
+    "weights.safetensors": "final weights; measure and export read them",
+    "scores.safetensors": "of text: the scores of single sequences",
+    "record.json": "the outcome",
+    "wandb.log": "messages of the wandb mirror",
+}
 _BESIDE: ContextVar[Mapping[str, dict] | None] = ContextVar(
     "records beside those of run folders", default=None
 )
@@ -48,22 +61,50 @@ def run_dir(results: Path, run_id: str) -> Path:
     return runs_dir(results) / run_id
 
 
-def run_id_of(results: Path, text: str, kept: Iterable[str] = ()) -> str:
-    """The run that a person means by its id or by the first digits of it, as git takes those of a
-    commit: at least four, and no other run begins with them. Runs are those with a folder, and
-    `kept`. A text that no run begins with is returned as it is, so that the caller says what it
-    looked for. ConfigError, with the candidates, where several runs begin with it."""
-    if not re.fullmatch(r"[0-9a-f]{4,11}", text):
-        return text
-    known = {path.name for path in runs_dir(results).glob(f"{text}*")} | set(kept)
-    found = sorted(
-        name for name in known if re.fullmatch(rf"{text}[0-9a-f]{{{12 - len(text)}}}", name)
-    )
-    if len(found) > 1:
+def find(results: Path, text: str) -> str:
+    """The run that an id, or the beginning of one, stands for, as git takes them: at least
+    SHORTEST_PREFIX digits that begin one id in the results folder. ConfigError where no run begins
+    so, or several do."""
+    prefix = text.strip().lower()
+    folder = runs_dir(results)
+    if not re.fullmatch(r"[0-9a-f]{1,12}", prefix):
         raise ConfigError(
-            f"{text}: {len(found)} runs begin with it: {some(found, 8)}; give more digits"
+            f"{text}: not the id of a run: expected {SHORTEST_PREFIX} to 12 of the digits 0 to 9 "
+            "and a to f; `capacity status STUDY` shows ids"
         )
-    return found[0] if found else text
+    if len(prefix) < SHORTEST_PREFIX:
+        raise ConfigError(
+            f"{text}: too short for the id of a run; give at least {SHORTEST_PREFIX} digits"
+        )
+    if len(prefix) == 12 and (folder / prefix).is_dir():
+        return prefix
+    known = {path.name for path in folder.glob(f"{prefix}*") if ID.fullmatch(path.name)}
+    known |= {run_id for run_id in _BESIDE.get() or {} if run_id.startswith(prefix)}
+    found = sorted(known)
+    if not found:
+        raise ConfigError(f"{text}: no run in {folder} begins so")
+    if len(found) > 1:
+        more = f" and {len(found) - LISTED:,} more" if len(found) > LISTED else ""
+        raise ConfigError(
+            f"{text}: {len(found):,} runs begin so: {', '.join(found[:LISTED])}{more}; give more "
+            "digits"
+        )
+    return found[0]
+
+
+def sizes(results: Path, run_id: str) -> dict[str, int]:
+    """Bytes by name of the files that a run has left, in the order of FILES; others behind. Empty
+    where it has no folder."""
+    found: dict[str, int] = {}
+    try:
+        with os.scandir(run_dir(results, run_id)) as entries:
+            for entry in entries:
+                if entry.name != "lock" and entry.is_file(follow_symlinks=False):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    order = [*FILES, *sorted(found.keys() - FILES.keys())]
+    return {name: found[name] for name in order if name in found}
 
 
 def validate(record: dict) -> dict:

@@ -104,7 +104,8 @@ def _fit_laws(args: argparse.Namespace) -> int:
         written = finding.write(found, drawn, page, args.results / "studies" / study.name)
         said = [] if args.quiet else [text.render(document), ""]
         print("\n".join([*said, *map(str, written)]))
-        kept.tell(args.results, study)
+        if not args.quiet:
+            kept.tell(args.results, study)
     return 0
 
 

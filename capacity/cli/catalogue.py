@@ -16,12 +16,12 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting by its dotted key. section: data, model, ..., of data with its kind; default: as it
-    would be written on the command line, null where it is empty."""
+    """A setting by its dotted key. kind: of data, empty for other settings; default: as it would be
+    written on the command line, null where it is empty."""
 
     key: str
-    section: str
     group: str
+    kind: str
     default: str
     allowed: str
     choices: tuple[str, ...]
@@ -32,13 +32,9 @@ class Setting:
 def settings() -> tuple[Setting, ...]:
     """Every setting, in the order of `capacity train --print-config`; those of data once for each
     kind that has them."""
-    out = [
-        _setting(one, f"data (data.kind={kind})", "data")
-        for kind, cls in KINDS.items()
-        for one in described(cls)
-    ]
-    out += [_setting(one, name, name) for name, cls in SECTIONS.items() for one in described(cls)]
-    return (*out, *(_setting(one, "seed", "") for one in described(Config)))
+    out = [_setting(one, "data", kind) for kind, cls in KINDS.items() for one in described(cls)]
+    out += [_setting(one, name) for name, cls in SECTIONS.items() for one in described(cls)]
+    return (*out, *(_setting(one, "") for one in described(Config)))
 
 
 def sections() -> tuple[str, ...]:
@@ -46,11 +42,11 @@ def sections() -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.group or "seed" for one in settings()))
 
 
-def _setting(one: Described, section: str, group: str) -> Setting:
+def _setting(one: Described, group: str, kind: str = "") -> Setting:
     return Setting(
         f"{group}.{one.name}" if group else one.name,
-        section,
         group,
+        kind,
         written(one.default),
         one.allowed + (" or null" if one.empty else ""),
         one.choices,

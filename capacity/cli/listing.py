@@ -169,7 +169,7 @@ def _settings(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     if args.group:
         names = [one.key for one in found] + list(catalogue.sections())
         wanted = args.group
-        found = [one for one in found if wanted in (one.key, one.section, one.group)]
+        found = [one for one in found if wanted in (one.key, one.group, one.kind)]
         if not found:
             from capacity.settings.aliases import meant
 
@@ -182,30 +182,35 @@ def _settings(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     found = _as_trained(found)
     rows = [dataclasses.asdict(one) | {"choices": list(one.choices)} for one in found]
     lines: list[str] = []
-    for section in dict.fromkeys(one.section for one in found):
-        presets = catalogue.presets(section.partition(" ")[0])
-        lines += ["", *wrap(section + (f"; presets: {', '.join(presets)}" if presets else ""))]
+    for group, kind in dict.fromkeys((one.group, one.kind) for one in found):
+        title = f"data.kind={kind}" if kind else group or "seed"
+        presets = [] if kind else catalogue.presets(group) if group else []
+        lines += ["", *wrap(title + (f"; presets: {', '.join(presets)}" if presets else ""))]
         for one in found:
-            if one.section == section:
+            if (one.group, one.kind) == (group, kind):
                 lines.append(f"  {one.key}={one.default}")
                 lines += wrap(f"{one.help} ({one.allowed})", "      ")
+    if any(one.group == "data" for one in found):
+        lines = [*wrap(f"presets of data: {', '.join(catalogue.presets('data'))}"), *lines]
+        return rows, lines
     return rows, lines[1:]
 
 
 def _as_trained(found: list[catalogue.Setting]) -> list[catalogue.Setting]:
-    """With the defaults of `capacity train`, which its presets set, where these are of the kind of
-    data that it takes without being asked."""
+    """With the defaults of `capacity train`, which its presets set; those of data with
+    data=KIND."""
     from capacity.cli.catalogue import written
-    from capacity.compose import load
+    from capacity.compose import defaults
 
-    config = load([])
-    tree, kind = config.as_dict(), f"data.kind={config.data.kind}"
-    return [
-        dataclasses.replace(one, default=written(tree[one.group][one.key.partition(".")[2]]))
-        if one.group and (one.group != "data" or kind in one.section)
-        else one
-        for one in found
-    ]
+    kinds = {one.kind for one in found}
+    trees = {kind: defaults(kind or "uniform") for kind in kinds}
+    out = []
+    for one in found:
+        group, _, name = one.key.partition(".")
+        tree = trees[one.kind]
+        default = tree[group].get(name, one.default) if name else tree[group]
+        out.append(dataclasses.replace(one, default=written(default)))
+    return out
 
 
 def _forms(args: argparse.Namespace) -> tuple[list[Row], list[str]]:

@@ -61,7 +61,7 @@ def _export(args: argparse.Namespace) -> int:
     from capacity import records
     from capacity.export import huggingface
 
-    run_id = records.run_id_of(args.results, args.run_id)
+    run_id = records.find(args.results, args.run_id)
     found = huggingface.export(args.results, run_id, args.output)
     print("\n  ".join([f"{args.output}: {found.config['architectures'][0]}", *found.notes]))
     return 0

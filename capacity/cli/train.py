@@ -177,7 +177,7 @@ def _measure(args: argparse.Namespace) -> int:
     given = [text for text in args.overrides if "=" in text]
     run_ids: dict[str, Config | None] = {}  # id -> settings, where not its own
     for text in (text for text in args.overrides if "=" not in text):
-        run_id = records.run_id_of(args.results, text)
+        run_id = records.find(args.results, text)
         record = _finished(args.results, run_id)
         if record is None:  # before any work, so that a typo costs nothing
             raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")

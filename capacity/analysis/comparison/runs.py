@@ -97,7 +97,7 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     rows = rows.assign(stored=rows.get("stored", rows.value)).set_index("run_id")
     plain: Frame = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
     plain = plain.where(plain.notna(), None).set_axis([run.run_id for run in study.runs])
-    amounts = [c for c in plain if c in (*naming.AMOUNTS, *WHERE, *naming.FOLLOWS, "data.pool")]
+    amounts = [c for c in plain if c in (*naming.AMOUNTS, *WHERE, *naming.FOLLOWS)]
     varied = [c for c in plain if c not in amounts and plain[c].map(repr).nunique() > 1]
     out = pd.DataFrame(
         {

@@ -42,7 +42,7 @@ R_MAX = "$R^\\mathrm{max}$"
 # shapes, and arms, of which a row for each arm says more than a figure over parameters
 FEW_SIZES, MOST_ROWS = 2, 14
 SPREAD = 20  # R of arms that lie further apart is drawn on a logarithmic axis
-ORDER = ["amount", "asked", "parameters_paper", "arm_name"]
+ORDER = ["amount", "asked", "parameters_paper", "place"]
 
 
 def figures(finding: Finding) -> dict[str, Figure]:

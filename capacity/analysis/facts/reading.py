@@ -188,6 +188,8 @@ def _add_names(runs: Frame, settings: Frame, axes: _Axes, names: Names | None) -
     size = [_amount_text(a) if several else "" for a in runs.amount]
     seen = [f"{e:g} exposures" if runs.asked.nunique() > 1 else "" for e in runs.asked]
     runs["variant"] = labels.variants(settings, axes.family, axes.data, axes.recipe, names)
+    # names do not change the order of arms, the first of which others are compared with
+    runs["place"] = labels.variants(settings, axes.family, axes.data, axes.recipe)
     runs["series"] = [naming.listed(row) for row in zip(size, runs.variant, strict=True)]
     runs["arm_name"] = [naming.listed(row) for row in zip(seen, runs.variant, strict=True)]
     names = zip(size, runs.arm_name, strict=True)
