@@ -23,6 +23,7 @@ from capacity.cli import (
     fit_options,
     listing,
     plan,
+    prune,
     show,
     sweep,
     table,
@@ -46,6 +47,7 @@ VERBS = (  # in the order of the help
     listing.add_list,
     table.add_table,
     table.add_export,
+    prune.add_prune,
     sweep.add_worker,
 )
 # what a verb may need -> what brings it

@@ -30,9 +30,7 @@ def arms(runs: Frame, known: Noise | None = None) -> Frame:
     table = pd.DataFrame(
         [_arm(arm, mine, of(arm)) for arm, mine in runs.groupby("arm", sort=False)]
     )
-    order = (
-        runs.drop_duplicates("curve").sort_values(["amount", "asked", "place"]).curve.tolist()
-    )
+    order = runs.drop_duplicates("curve").sort_values(["amount", "asked", "place"]).curve.tolist()
     table["order"] = table.curve.map({c: i for i, c in enumerate(order)})
     table = table.sort_values(["order", "parameters_paper", "label", "arm"], ignore_index=True)
     return table.drop(columns="order")

@@ -192,8 +192,8 @@ def _add_names(runs: Frame, settings: Frame, axes: _Axes, names: Names | None) -
     runs["place"] = labels.variants(settings, axes.family, axes.data, axes.recipe)
     runs["series"] = [naming.listed(row) for row in zip(size, runs.variant, strict=True)]
     runs["arm_name"] = [naming.listed(row) for row in zip(seen, runs.variant, strict=True)]
-    names = zip(size, runs.arm_name, strict=True)
-    runs["curve_name"] = [naming.listed(row) or "all runs" for row in names]
+    called = zip(size, runs.arm_name, strict=True)
+    runs["curve_name"] = [naming.listed(row) or "all runs" for row in called]
 
 
 def _short_labels(runs: Frame, settings: Frame) -> list[str]:
