@@ -149,7 +149,7 @@ examples:
     --x tokens=C/6e6/size --best-per size,C --tie alpha=beta
   capacity fit hard_corner,smooth_corner results/studies/pocket/runs.csv \\
     --y strict_bits --x parameters=parameters_total \\
-    --x ceiling_bits=strict_ceiling_bits --cluster label --output corner.json
+    --x ceiling_bits=strict_ceiling_bits --cluster model --output corner.json
 """
 MEASURE_HELP = """\
 Measure finished runs again from their final weights, without training: by

@@ -74,7 +74,7 @@ def _other_settings(name: str, overrides: list[str], study: str, results: Path) 
 def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """One row per run, and what could not be determined, else an empty text.
 
-    Row: run_id, shape, seed, items, status, bytes (by file, of the run's folder), step (last
+    Row: run_id, model, seed, items, status, bytes (by file, of the run's folder), step (last
     logged), steps, seconds_left (of its training, at its own pace), error, again (failed without a
     record: `sweep` trains it), where (the queue's words), log (a file to read), pruned (what was
     noted of a checkpoint that was removed), end (how its last job ended, according to the queue).
@@ -152,7 +152,7 @@ def _row(
         left = paced[-1]["wall_s"] / paced[-1]["step"] * (run.steps - paced[-1]["step"])
     return {
         "run_id": run.run_id,
-        "shape": run.shape,
+        "model": run.shape,
         "seed": run.seed,
         "items": run.items,
         "status": state,
@@ -233,7 +233,7 @@ def _sizes(rows: list[dict]) -> str:
 
 
 def _line(row: dict) -> str:
-    text = f"  {row['run_id']} {row['shape']:>6s} N={row['items']:<6d} seed {row['seed']}"
+    text = f"  {row['run_id']} {row['model']:>6s} N={row['items']:<6d} seed {row['seed']}"
     if row["step"] is not None:
         text += f"  {row['step']:,}/{row['steps']:,} steps"
     if row["seconds_left"] is not None:
