@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from capacity.base import yaml_files
 from capacity.base.errors import ConfigError, nearest, one_line
+from capacity.base.files import shared_dir
 from capacity.config import (
     COUPLED,
     SECTIONS,
@@ -46,16 +47,6 @@ from capacity.settings.aliases import without_dashes
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
-
-
-def shared_dir(name: str) -> Path:
-    """The folder `conf` or `sweeps`: beside the package in a checkout, inside it in an installed
-    wheel."""
-    package = Path(__file__).resolve().parent
-    beside = package.parent / name
-    if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
-        return beside
-    return package / name
 
 
 @contextmanager

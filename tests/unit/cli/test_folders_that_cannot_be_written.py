@@ -24,7 +24,7 @@ def closed(here, monkeypatch):
 @pytest.mark.parametrize(
     "line, words, file",
     [
-        (["fit-laws", "optimizers", "--bootstraps", "100"], "Capacity of optimizers", "fit.json"),
+        (["fit-laws", "optimizers", "--bootstraps", "100"], "Knowledge in optimizers", "fit.json"),
         (
             ["compare", "optimizers", "--a", "train.optimizer=muon"]
             + ["--b", "train.optimizer=adamw"],
