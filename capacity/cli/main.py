@@ -21,6 +21,7 @@ from capacity.cli import (
     analyse,
     arguments,
     compare,
+    data,
     fit_options,
     plan,
     prune,
@@ -33,6 +34,7 @@ from capacity.cli.help import MAIN_HELP
 
 VERBS = (  # in the order of the help
     train.add_train,
+    data.add_data,
     sweep.add_sweep,
     sweep.add_status,
     show.add_show,
