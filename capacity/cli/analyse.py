@@ -101,9 +101,12 @@ def _fit_laws(args: argparse.Namespace) -> int:
             raise ConfigError(f"{study.name}: {error}") from None
         document, drawn = kinds.document(found), kinds.figures(found)
         page = markdown.render(document, [*drawn])
+        # first, for a folder may be another's, or full
+        if not args.quiet:
+            print(f"{text.render(document)}\n", flush=True)
         written = finding.write(found, drawn, page, args.results / "studies" / study.name)
-        said = [] if args.quiet else [text.render(document), ""]
-        print("\n".join([*said, *map(str, written)]))
+        print("
+".join(map(str, written)))
         if not args.quiet:
             kept.tell(args.results, study)
     return 0

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from capacity.base.files import shared_dir
 from capacity.config import SECTIONS, Config
 from capacity.settings.data import KINDS
 from capacity.settings.field import Described, described
-
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -67,22 +66,14 @@ def written(value: object) -> str:
 
 def presets(group: str) -> list[str]:
     """The choices of a group of settings, such as gpt and llama of model."""
-    return sorted(path.stem for path in (_shared("conf") / group).glob("*.yaml"))
+    return sorted(path.stem for path in (shared_dir("conf") / group).glob("*.yaml"))
 
 
 def studies() -> list[str]:
     """The names of all studies, without their presets."""
     found = set[str]()
-    for folder in (Path("sweeps").resolve(), _shared("sweeps")):
+    for folder in (Path("sweeps").resolve(), shared_dir("sweeps")):
         found |= {
             path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
         }
     return sorted(found)
-
-
-def _shared(name: str) -> Path:
-    """As `compose.shared_dir`, which imports hydra."""
-    beside = PACKAGE.parent / name
-    if beside.is_dir() and (PACKAGE.parent / "pyproject.toml").is_file():
-        return beside
-    return PACKAGE / name

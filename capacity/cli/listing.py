@@ -50,7 +50,8 @@ def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Every study and preset with its question; of those that a name is given for also how many of
     their runs are finished, which takes planning them."""
     from capacity import records
-    from capacity.compose import read_yaml, shared_dir
+    from capacity.base.files import shared_dir
+    from capacity.compose import read_yaml
     from capacity.study import find_study, load_study, study_names
 
     rows: list[Row] = []
