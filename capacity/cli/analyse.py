@@ -105,8 +105,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(f"{text.render(document)}\n", flush=True)
         written = finding.write(found, drawn, page, args.results / "studies" / study.name)
-        print("
-".join(map(str, written)))
+        print("\n".join(map(str, written)))
         if not args.quiet:
             kept.tell(args.results, study)
     return 0
