@@ -127,3 +127,22 @@ def test_a_pack_brings_the_names_of_its_study(here, tiny):
     write_pack(here / "pack.json", plain)
     assert "variants" not in json.loads((here / "pack.json").read_text())
     assert read_pack(here / "pack.json").variants == {}
+
+
+def test_a_sweep_calls_its_runs_as_the_study_does(here, tiny):
+    """By names of the study, else by what varies; without a mirror nothing is computed."""
+    from capacity.study import load_study
+    from capacity.sweep import commands
+    from capacity.sweep.packs import Job
+
+    pins = ", ".join([*tiny, "wandb.mode=offline"])
+    (here / "s.yaml").write_text(
+        f"pins: [{pins}]\nnames: {{ours: {{model.norm: rmsnorm}}}}\n"
+        "grids: [{model.norm: [layernorm, rmsnorm]}]\n"
+    )
+    study = load_study("s.yaml", [])
+    job = Job([Pack("s", here, "cpu", 1, 1, [study.runs])], [1.0], 0, "", {}, "")
+    (pack,) = commands._called(job, study).packs
+    assert [pack.variants[run.run_id] for run in study.runs] == ["norm=layernorm", "ours"]
+    off = load_study("s.yaml", ["wandb.mode=disabled"])
+    assert commands._called(job, off) is job
