@@ -116,7 +116,8 @@ def _train_now(config: Config, results: Path, quiet: bool) -> int:
     with Mirror([config], results, None, WAIT_SECONDS):
         outcome = execute([config], job)[config.run_id]
     progress.close()
-    _tell_offline(config, results)
+    if not quiet:
+        _tell_offline(config, results)
     return _exit_code(outcome, config.run_id, results)
 
 
