@@ -45,6 +45,13 @@ def results(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def quiet(sub: argparse.ArgumentParser, prints: str) -> None:
+    """The option --quiet; prints: what is still printed, besides problems."""
+    sub.add_argument(
+        "-q", "--quiet", action="store_true", help=f"print only {prints}, and problems"
+    )
+
+
 def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
     """What was meant by an option that there is not: a setting, which has no dashes, or an option
     of the verb."""

@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -14,10 +15,12 @@ from types import ModuleType
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.base.progress import Quiet
 from capacity.base.words import plural, wrap
 from capacity.study import Study, load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions
+from capacity.sweep.packs import Job
 from capacity.sweep.plan_text import summary, unmeasured
 
 Begin = Callable[[Study, Path], None]
@@ -32,9 +35,11 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
     only: set[str] | None = None,
     *,
     begin: Begin | None = None,
+    quiet: bool = False,
 ) -> int:
     """Train what is not finished of a study, here or in a queue; returns the exit code. begin: is
-    called with study and results folder before anything is submitted, but not in a dry run."""
+    called with study and results folder before anything is submitted, but not in a dry run. quiet:
+    without the plan and a bar."""
     study = load_study(name, overrides)
     launcher = study.runs[0].cluster.launcher
     # a wrong name costs nothing yet
@@ -53,21 +58,39 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
         if begin is not None:
             begin(study, results)
         plan = planning.make_plan(study, results, living, retry_failed, only)
-        print(summary(plan))
-        sys.stdout.flush()
+        if not quiet:
+            print(summary(plan))
+            sys.stdout.flush()
         if queue is not None:
             return _submit(plan, order, results, queue)
         if not plan.todo:
             return _end(plan, results, {})
-        job = plan.jobs[0]
+        job = _called(plan.jobs[0], study)
         submission = submissions.new(results, order, job)
         running = ExitStack()
         running.enter_context(submissions.held(submission))  # before the next submitter may look
     with running:
-        outcome = pool.train(job.packs[0], submission.pack(0), study.runs)
+        progress = Quiet() if quiet else None
+        outcome = pool.train(job.packs[0], submission.pack(0), study.runs, progress)
     if set(outcome.values()) <= {"finished"}:
         submissions.withdraw(submission)  # nothing in its logs
     return _end(plan, results, outcome)
+
+
+def _called(job: Job, study: Study) -> Job:
+    """The job with what its runs are called, where the mirror of wandb says it."""
+    if study.runs[0].wandb.mode == "disabled":
+        return job
+    packs = [
+        dataclasses.replace(
+            pack,
+            variants={
+                run.run_id: name for run in pack.runs if (name := study.variants.get(run.run_id))
+            },
+        )
+        for pack in job.packs
+    ]
+    return dataclasses.replace(job, packs=packs)
 
 
 def _print_script(
@@ -87,7 +110,7 @@ def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue:
     if not plan.todo:
         print(f"nothing to submit; see: capacity status {order.name}")
         return 0
-    for job in plan.jobs:
+    for job in (_called(job, plan.study) for job in plan.jobs):
         submission = submissions.new(results, order, job)
         try:
             submission.save(job=queue.submit(submission, plan.cluster, job.time_s, job.mem))
@@ -116,6 +139,9 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
             )
             left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
+    if runs[0].wandb.mode == "offline" and outcome:
+        places = f"{results / 'wandb'}/offline-run-*"
+        print(f"wandb offline; to send it, a minute from now:\n  wandb sync {places}")
     if plan.unmeasured:
         print("\n".join(wrap(unmeasured(plan), "", "  ")))
     for state, run_ids in left.items():
@@ -140,10 +166,11 @@ def retry(
     dry_run: bool,
     *,
     begin: Begin | None = None,
+    quiet: bool = False,
 ) -> int:
     """Rerun runs of a study that failed or were lost with their job, by the settings of the last
-    sweep and those given; runs that ran out of time or memory get more of it. begin: as of
-    `sweep`."""
+    sweep and those given; runs that ran out of time or memory get more of it. begin, quiet:
+    as of `sweep`."""
     before, overrides = settings_of_last(name, overrides, results)
     study = load_study(name, overrides)
     lost = {run_id for s in before for element in s.elements for run_id in element["runs"]}
@@ -155,7 +182,7 @@ def retry(
     if not failed:
         print(f"{study.name}: no run has failed or was lost")
         return 0
-    return sweep(name, overrides, results, dry_run, retry_failed=True, only=failed, begin=begin)
+    return sweep(name, overrides, results, dry_run, True, failed, begin=begin, quiet=quiet)
 
 
 def settings_of_last(
