@@ -204,13 +204,16 @@ def _terminal(study: Committed, rest: str, _target: Path) -> str:
 
 
 def _shown(study: Committed, rest: str, _target: Path) -> str:
-    """`N WORDS`: N lines that fit-laws prints, from the one line on that has the words."""
+    """`N WORDS`: N lines that fit-laws prints, from the one line on that is, or else has, the
+    words."""
     many, _, sought = rest.partition(" ")
-    begins = [i for i, line in enumerate(study.terminal) if sought in " ".join(line.split())]
+    lines = [" ".join(line.split()) for line in study.terminal]
+    begins = [i for i, line in enumerate(lines) if line == sought]
+    begins = begins or [i for i, line in enumerate(lines) if sought in line]
     if len(begins) != 1:
         raise ValueError(f"{len(begins)} lines have {sought!r}")
-    lines = study.terminal[begins[0] : begins[0] + int(many)]
-    return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
+    shown = study.terminal[begins[0] : begins[0] + int(many)]
+    return "\n".join(["```text", *(line.rstrip() for line in shown), "```"])
 
 
 def _part(study: Committed, rest: str, _target: Path) -> str:
