@@ -117,9 +117,9 @@ def test_names_use_the_published_forms_or_all_settings_that_vary():
     )
     junk = {"data.other_parts": 7, "data.other_people": 10**8}
     assert set(arms_of([run(), run(**junk), run(**junk, **{"data.tag": "main"})])[0].variant) == {
-        "other_parts=0, tag=none",
-        "other_parts=7, tag=none",
-        "other_parts=7, tag=main",
+        "other_parts=0, other_people=0, tag=none",
+        "other_parts=7, other_people=100M, tag=none",
+        "other_parts=7, other_people=100M, tag=main",
     }
     assert set(arms_of([run(), run(**{"data.biographies": 1})])[0].variant) == {
         "biographies=none",
