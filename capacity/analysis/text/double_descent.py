@@ -141,9 +141,7 @@ def capacity(sizes: list[pd.Series]) -> tuple[float, float, float]:
     but for one, so that the readings are not independent: their variance counts as (1 / n + 1 /
     (n - 1)) times that of one (Nadeau & Bengio 2003, Mach. Learn. 52, 239). NaN, NaN, 0 with fewer
     than two seeds that all sizes have."""
-    table = pd.DataFrame(
-        {i: part.groupby(level=0).mean() for i, part in enumerate(sizes)}
-    ).dropna()
+    table = pd.DataFrame({i: part.groupby(level=0).mean() for i, part in enumerate(sizes)}).dropna()
     values = table.to_numpy(float)  # [seeds, sizes]
     if len(values) < 2:
         return np.nan, np.nan, 0.0

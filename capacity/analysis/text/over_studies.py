@@ -89,7 +89,7 @@ def sentence(found: Together) -> str:
     return (
         f"Over {plural(found.studies, 'study', 'studies')} together F1 falls to 0.75 at "
         f"**{digits(found.value)}** {ends(found.interval)} tokens per parameter (95%, studies as "
-        f"replicates); beyond it studies differ by {percent(found.scatter)}, {shown} (chi2 "
-        f"{digits(found.chi2)} for {found.dof}, p {digits(found.p)}). "
+        f"replicates); beyond their trainings studies differ by {percent(found.scatter)}, "
+        f"{shown} (chi2 {digits(found.chi2)} for {found.dof}, p {digits(found.p)}). "
         f"Another such study would lie in {ends(found.next)}."
     )
