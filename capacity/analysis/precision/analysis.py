@@ -171,9 +171,10 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
     }
 
 
-def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
+def _verdicts(rows: Frame, retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
     """What full models retain beside the published values, over shapes."""
     out, at = [], retained.set_index(["method", "format"])
+    empty = bit_widths.base(rows)["empty"]
     for id, method, format in _compared(kind):
         value = published.get(id)
         measured = {
@@ -193,6 +194,8 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
                 "form": RETAINED,
                 "knows": ["shapes", "training (seeds)"],
             }
+            if empty:  # a part of nothing is no part
+                measured |= {"interval": None, "why": empty}
         scale = published.scale_of(
             value, (table.parameters_total.min(), table.parameters_total.max())
         )
@@ -239,6 +242,7 @@ def numbers(
                 "capacity": "largest over the study's loads",
                 "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)",
             },
+            "base": bit_widths.base(rows),
             "retained": retained.to_dict("records"),
             "capacity": bit_widths.capacities(chosen).to_dict("records"),
             "laws": {
@@ -254,8 +258,8 @@ def numbers(
                 for one, other in COMPARED
                 for row in bit_widths.paired(frame, "signed", one, other)
             ],
-            "verdicts": _verdicts(retained, kind, table),
-            "notes": _notes(table, chosen, name, without_rows),
+            "verdicts": _verdicts(rows, retained, kind, table),
+            "notes": _notes(table, rows, chosen, name, without_rows),
             "run_ids": {
                 **{
                     status: sorted(table.run_id[table.status == status])
@@ -312,7 +316,9 @@ def _fullness(rows: Frame, table: Frame) -> dict[str, Any] | None:
     }
 
 
-def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) -> list[str]:
+def _notes(
+    table: Frame, rows: Frame, chosen: Frame, name: str, without_rows: Sequence[str]
+) -> list[str]:
     out = []
     for status in ("failed", "missing"):
         if ids := list(table.run_id[table.status == status]):
@@ -323,6 +329,8 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
             f"{plural(len(without_rows), 'finished run')} not quantized yet, as their settings "
             f"ask: capacity measure --study {name}"
         )
+    if empty := bit_widths.base(rows)["empty"]:
+        out.append(f"{empty}: what is retained of it says nothing of formats")
     for method, formats in chosen[chosen.limited].groupby("method").format.unique().items():
         out.append(
             f"{method}: {', '.join(formats)}: some shape holds nearly all of the study's largest "

@@ -128,6 +128,8 @@ def _answers(fit: Row) -> list[str]:
     full = part is None or part["high"] < 1 / CORNER
     models = "full models" if full else "models at the largest data"
     answers = []
+    if empty := fit.get("base", {}).get("empty"):  # files of before have no such entry
+        answers.append(f"{capitalized(empty)}: what is retained of it says nothing of formats.")
     for method, format in ANSWERED:
         if (row := retained.get((method, format))) is None:
             continue
