@@ -22,7 +22,7 @@ from capacity.base.files import csv, plain
 from capacity.base.frames import Column, Frame
 from capacity.base.words import plural, some
 from capacity.fitting import fit as estimate
-from capacity.fitting import intervals
+from capacity.fitting import intervals, misfit
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
     bits are what methods are compared by; scales add 16 bits to each row of a matrix, few in a wide
     model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By
     form: parameters with intervals, rms residual, aicc, held_out (rms error of formats that were
-    left out of the fit, one at a time over all shapes), and which is preferred. {"reason"} where
+    left out of the fit, one at a time over all shapes), lack_of_fit (formats off the law beyond
+    what shapes differ from format to format), scatter by source, and which is preferred. Intervals
+    are over formats and shapes, each of which a scatter may have in common (`fitting.misfit`).
+    {"reason"} where
     the method has too few formats."""
     mean = of_method(units, method, value)
     if (formats := mean[~mean.format.isin(TOP)].format.nunique()) < FEWEST_FORMATS:
@@ -153,14 +156,17 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
             {"bits_per_weight": out.x.to_numpy()}
         )
         misses += list(predicted - out.y.to_numpy())
+    groups = {"formats": mean.format.to_numpy(), "shapes": mean.label.to_numpy()}
     parameters = {
         name: entry | {"unit": UNITS.get(name, entry["unit"])}
-        for name, entry in intervals.of(fit).items()
+        for name, entry in intervals.of(fit, groups=groups).items()
     }  # y is a part of fp32's bits, x the bits of a code
     return {
         "reason": None,
         "formula": fit.form.formula,
         "parameters": parameters,
+        "lack_of_fit": misfit.lack_of_fit(fit, mean.format, mean.label),
+        "scatter": misfit.scatter(fit, groups),
         "rms": math.sqrt(rss / n),
         "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
         if n > k + 1

@@ -24,8 +24,9 @@ def of_shapes(
     study: str, results: Path, shapes: Mapping[str, float]
 ) -> dict[str, RandomCapacity] | None:
     """By label of a shape its bits of random data per parameter (strict bits, P total), with a 95%
-    interval over seeds; of a shape that the study has not measured alpha of its law C = alpha P,
-    with the interval over shapes. None where that study has not been fitted in this folder.
+    interval over seeds, and over sizes of its data where these scatter; of a shape that the study
+    has not measured alpha of its law C = alpha P, with the interval over shapes. None where that
+    study has not been fitted in this folder.
 
     shapes: label -> P total. ConfigError where the file is there and no fit of random data.
     """
@@ -48,6 +49,9 @@ def of_shapes(
         row = measured.get(label)
         if row is not None and math.isclose(row["parameters"], parameters):
             found[label] = _plateau(row, _noise(measured), study)
+            flat = part.get("flatness", {"intervals": {}})["intervals"]
+            if wide := flat.get(label):  # sizes of its data scatter, too
+                found[label]["alpha"]["interval"] = list(wide)
         elif (law := _law(part["alpha"], study)) is not None:
             found[label] = law
     return found
