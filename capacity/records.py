@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +35,19 @@ if TYPE_CHECKING:
     from capacity.config import Config
 
 SCHEMA = 1
+ID = re.compile(r"[0-9a-f]{12}")  # of a run; also the name of its folder
+SHORTEST_PREFIX = 4  # digits that may stand for a run, as git has it
+LISTED = 5  # runs that a message names
+# what a folder of a run holds -> what it is
+FILES = {
+    "config.json": "all settings",
+    "metrics.jsonl": "a line per log point and per evaluation",
+    "checkpoint.safetensors": "the exact state of an unfinished run",
+    "weights.safetensors": "final weights; measure and export read them",
+    "scores.safetensors": "of text: the scores of single sequences",
+    "record.json": "the outcome",
+    "wandb.log": "messages of the wandb mirror",
+}
 _BESIDE: ContextVar[Mapping[str, dict] | None] = ContextVar(
     "records beside those of run folders", default=None
 )
@@ -44,6 +59,52 @@ def runs_dir(results: Path) -> Path:
 
 def run_dir(results: Path, run_id: str) -> Path:
     return runs_dir(results) / run_id
+
+
+def find(results: Path, text: str) -> str:
+    """The run that an id, or the beginning of one, stands for, as git takes them: at least
+    SHORTEST_PREFIX digits that begin one id in the results folder. ConfigError where no run begins
+    so, or several do."""
+    prefix = text.strip().lower()
+    folder = runs_dir(results)
+    if not re.fullmatch(r"[0-9a-f]{1,12}", prefix):
+        raise ConfigError(
+            f"{text}: not the id of a run: expected {SHORTEST_PREFIX} to 12 of the digits 0 to 9 "
+            "and a to f; `capacity status STUDY` shows ids"
+        )
+    if len(prefix) < SHORTEST_PREFIX:
+        raise ConfigError(
+            f"{text}: too short for the id of a run; give at least {SHORTEST_PREFIX} digits"
+        )
+    if len(prefix) == 12 and (folder / prefix).is_dir():
+        return prefix
+    known = {path.name for path in folder.glob(f"{prefix}*") if ID.fullmatch(path.name)}
+    known |= {run_id for run_id in _BESIDE.get() or {} if run_id.startswith(prefix)}
+    found = sorted(known)
+    if not found:
+        raise ConfigError(f"{text}: no run in {folder} begins so")
+    if len(found) > 1:
+        more = f" and {len(found) - LISTED:,} more" if len(found) > LISTED else ""
+        raise ConfigError(
+            f"{text}: {len(found):,} runs begin so: {', '.join(found[:LISTED])}{more}; give more "
+            "digits"
+        )
+    return found[0]
+
+
+def sizes(results: Path, run_id: str) -> dict[str, int]:
+    """Bytes by name of the files that a run has left, in the order of FILES; others behind. Empty
+    where it has no folder."""
+    found: dict[str, int] = {}
+    try:
+        with os.scandir(run_dir(results, run_id)) as entries:
+            for entry in entries:
+                if entry.name != "lock" and entry.is_file(follow_symlinks=False):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    order = [*FILES, *sorted(found.keys() - FILES.keys())]
+    return {name: found[name] for name in order if name in found}
 
 
 def validate(record: dict) -> dict:

@@ -36,6 +36,16 @@ examples:
   capacity sweep pocket cluster=slurm             submit an array job
   capacity sweep pocket --retry-failed
 """
+SHOW_HELP = """\
+Show one run, whatever its state: settings that differ from the defaults and the
+command that trains it again, learning curve, measures with unit and meaning, or
+the reason of its failure, and its files. RUN is an id, or the beginning of one
+that no other run of the results folder has.
+
+examples:
+  capacity show 3f2a90c1d4e5
+  capacity show 3f2a
+"""
 CANCEL_HELP = """\
 Remove queued and running elements of a study from the queue, or stop its sweep
 on this machine. Finished runs stay, others keep their checkpoints.
