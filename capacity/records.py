@@ -6,6 +6,7 @@
     weights.safetensors     final weights by name
     record.json             the outcome, written atomically and last: a run is done when this says
                             "finished"
+    pruned.json             what `capacity prune` has removed, by file name
     lock                    held (flock) by the process that trains the run
 
 Standard library only. Nothing is ever unpickled.
@@ -38,14 +39,16 @@ SCHEMA = 1
 ID = re.compile(r"[0-9a-f]{12}")  # of a run; also the name of its folder
 SHORTEST_PREFIX = 4  # digits that may stand for a run, as git has it
 LISTED = 5  # runs that a message names
+WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 # what a folder of a run holds -> what it is
 FILES = {
     "config.json": "all settings",
     "metrics.jsonl": "a line per log point and per evaluation",
-    "checkpoint.safetensors": "the exact state of an unfinished run",
-    "weights.safetensors": "final weights; measure and export read them",
+    CHECKPOINT: "the exact state of an unfinished run",
+    WEIGHTS: "final weights; measure and export read them",
     "scores.safetensors": "of text: the scores of single sequences",
     "record.json": "the outcome",
+    "pruned.json": "what `capacity prune` has removed",
     "wandb.log": "messages of the wandb mirror",
 }
 _BESIDE: ContextVar[Mapping[str, dict] | None] = ContextVar(
@@ -105,6 +108,27 @@ def sizes(results: Path, run_id: str) -> dict[str, int]:
         return {}
     order = [*FILES, *sorted(found.keys() - FILES.keys())]
     return {name: found[name] for name in order if name in found}
+
+
+def note_pruned(results: Path, run_id: str, name: str, about: dict) -> None:
+    """Note that a file of a run is removed. about: when ("at"), its size ("bytes"), and of a
+    checkpoint the step where it stood."""
+    path = run_dir(results, run_id) / "pruned.json"
+    write_json(path, _pruned(path) | {name: about})
+
+
+def pruned(results: Path, run_id: str, name: str) -> dict | None:
+    """What was noted of a file that has been removed; None where it was not, or is there again."""
+    folder = run_dir(results, run_id)
+    return None if (folder / name).exists() else _pruned(folder / "pruned.json").get(name)
+
+
+def _pruned(path: Path) -> dict:
+    try:
+        tree = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # nothing depends on it
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def validate(record: dict) -> dict:
@@ -178,7 +202,7 @@ def status(results: Path, run_id: str) -> str:
         return "running"
     if record is not None:
         return "failed"
-    return "interrupted" if (folder / "checkpoint.safetensors").exists() else "missing"
+    return "interrupted" if (folder / CHECKPOINT).exists() else "missing"
 
 
 @contextmanager

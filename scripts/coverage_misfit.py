@@ -38,29 +38,29 @@ NOISE = 0.02  # of one run or one mean
 class Kind:
     """A kind of study. of: which law; name: in words; scatter: standard deviation of what a place
     lies off, in standard deviations of the noise; seeds: replicates of a place; places: how many;
-    shape: "equal" or "unequal" noise, or "wrong" where the truth has another form."""
+    truth: "equal" or "unequal" noise, or "wrong" where the truth has another form."""
 
     of: str
     name: str
     scatter: float = 0.0
     seeds: int = 2
     places: int = 5
-    shape: str = "equal"
+    truth: str = "equal"
 
 
 KINDS = (
     Kind("exposures", "the law holds"),
     Kind("exposures", "places scatter as much as runs", 1.0),
     Kind("exposures", "places scatter more than runs", 2.5),
-    Kind("exposures", "the law holds, unequal noise", shape="unequal"),
-    Kind("exposures", "places scatter, unequal noise", 1.0, shape="unequal"),
+    Kind("exposures", "the law holds, unequal noise", truth="unequal"),
+    Kind("exposures", "places scatter, unequal noise", 1.0, truth="unequal"),
     Kind("exposures", "places scatter, one seed", 1.0, seeds=1, places=8),
     Kind("exposures", "places scatter, seven places of three seeds", 2.5, seeds=3, places=7),
-    Kind("exposures", "wrong form", shape="wrong"),
+    Kind("exposures", "wrong form", truth="wrong"),
     Kind("bit widths", "the law holds", seeds=3),
     Kind("bit widths", "places scatter as much as means", 1.0, seeds=3),
     Kind("bit widths", "places scatter more than means", 4.0, seeds=3),
-    Kind("bit widths", "wrong form", seeds=3, shape="wrong"),
+    Kind("bit widths", "wrong form", seeds=3, truth="wrong"),
     Kind("plateaus", "flat"),
     Kind("plateaus", "sizes of the data scatter as much as runs", 1.0),
     Kind("plateaus", "sizes of the data scatter more than runs", 2.5),
@@ -72,17 +72,17 @@ def study_of_exposures(kind: Kind, draw: np.random.Generator) -> list[dict[str, 
     r_inf, e0, b = 0.5, 300.0, 1.4
     at = np.geomspace(100.0, 1600.0, kind.places)
     e, place = np.repeat(at, kind.seeds), np.repeat(np.arange(kind.places), kind.seeds)
-    form = "power" if kind.shape == "wrong" else "exponential"
+    form = "power" if kind.truth == "wrong" else "exponential"
     e0 = 1200.0 if form == "power" else e0
     b = 4.0 if form == "power" else b
     truth = exposures.curve(form, e, r_inf, e0, b)
-    noise = NOISE * (2 * truth / r_inf if kind.shape == "unequal" else np.ones(len(e)))
+    noise = NOISE * (2 * truth / r_inf if kind.truth == "unequal" else np.ones(len(e)))
     off = kind.scatter * NOISE * draw.standard_normal(kind.places)[place]
     y = np.maximum(truth + off + noise * draw.standard_normal(len(e)), 0.0)
     points = estimate.Points({"exposures": e}, y)
     limits = {"r_inf": (0.0, 4 * r_inf)}
     # the form is chosen by its rms, as studies choose it, but in the kind of wrong forms
-    names = ("exponential",) if kind.shape == "wrong" else exposures.FORMS
+    names = ("exponential",) if kind.truth == "wrong" else exposures.FORMS
     fits = {
         name: estimate.fit(f"exposure_{name}", points, delta=np.inf, bounds=limits)
         for name in names
@@ -107,23 +107,23 @@ def study_of_exposures(kind: Kind, draw: np.random.Generator) -> list[dict[str, 
 
 
 def study_of_bit_widths(kind: Kind, draw: np.random.Generator) -> list[dict[str, Any]]:
-    """Means of three shapes in eight formats; truth max(0, C (1 - A exp(-b / b0)))."""
+    """Means of three models in eight formats; truth max(0, C (1 - A exp(-b / b0)))."""
     bits, (c, a, b0) = np.array([32.0, 16, 8, 6, 5, 4, 3, 2]), (1.0, 4.0, 1.6)
     truth = np.maximum(0.0, c * (1 - a * np.exp(-bits / b0)))
-    if kind.shape == "wrong":
+    if kind.truth == "wrong":
         truth = np.maximum(0.0, c * (1 - 10 * 4.0 ** (-0.8 * bits)))
     off = kind.scatter * NOISE * draw.standard_normal(len(bits))
     off[:2] = 0.0  # fp32 is 1 by its definition, bf16 nearly so
     rows = [
-        (f"{b:g}", b, f"shape {i}", truth[j] * (1 + level) + off[j] + NOISE * noise)
+        (f"{b:g}", b, f"model {i}", truth[j] * (1 + level) + off[j] + NOISE * noise)
         for i, level in enumerate(0.5 * NOISE * draw.standard_normal(kind.seeds))
         for j, (b, noise) in enumerate(zip(bits, draw.standard_normal(len(bits)), strict=True))
     ]
-    mean = pd.DataFrame(rows, columns=["format", "x", "label", "y"])
+    mean = pd.DataFrame(rows, columns=["format", "x", "model", "y"])
     mean = mean.assign(y=cast(Any, mean.y).clip(lower=0.0))
     fitted = estimate.fit("precision_shifted", precision.points(mean), delta=np.inf)
-    by = {"formats": mean.format.to_numpy(), "shapes": mean.label.to_numpy()}
-    told = lack_of_fit.shown(misfit.lack_of_fit(fitted, mean.format, mean.label))
+    by = {"formats": mean.format.to_numpy(), "models": mean.model.to_numpy()}
+    told = lack_of_fit.shown(misfit.lack_of_fit(fitted, mean.format, mean.model))
     return [
         row(kind, name, method, intervals.of(fitted, names=[name], groups=groups_)[name], x, told)
         for name, x in (("c", c), ("b0", b0))
@@ -132,7 +132,7 @@ def study_of_bit_widths(kind: Kind, draw: np.random.Generator) -> list[dict[str,
 
 
 def study_of_plateaus(kind: Kind, draw: np.random.Generator) -> list[dict[str, Any]]:
-    """Four shapes, two sizes of the data each, two seeds: what the first shape holds."""
+    """Four models, two sizes of the data each, two seeds: what the first model holds."""
     noise = 0.01
     rows = [
         (f"s{i}", seed, n, 3.0 * math.exp(off + noise * draw.standard_normal()))
@@ -140,10 +140,10 @@ def study_of_plateaus(kind: Kind, draw: np.random.Generator) -> list[dict[str, A
         for n, off in enumerate(kind.scatter * noise * draw.standard_normal(2))
         for seed in range(kind.seeds)
     ]
-    used = pd.DataFrame(rows, columns=["label", "seed", "n_sequences", "bits"]).assign(p=1.0)
+    used = pd.DataFrame(rows, columns=["model", "seed", "n_sequences", "bits"]).assign(p=1.0)
     found = flatness.of(used, "bits", "p")
-    logs = np.log(cast(Any, used.bits)).groupby([used.label, used.seed]).mean()
-    sd = math.sqrt(float(logs.groupby("label").var().mean()))  # of a seed, pooled over shapes
+    logs = np.log(cast(Any, used.bits)).groupby([used.model, used.seed]).mean()
+    sd = math.sqrt(float(logs.groupby("model").var().mean()))  # of a seed, pooled over models
     middle, half = float(logs["s0"].mean()), float(student(4.0)) * sd / math.sqrt(kind.seeds)
     plain = [math.exp(middle - half), math.exp(middle + half)]
     quoted = found["intervals"].get("s0", plain)
@@ -229,7 +229,7 @@ def report(table: pd.DataFrame) -> str:
         "",
         f"Written by `scripts/coverage_misfit.py`: {n} simulated studies of each kind (standard",
         f"error {100 * math.sqrt(0.95 * 0.05 / n):.1f}%). quoted: with the scatter of places about",
-        "the law, where it is seen; clusters: runs, shapes or seeds alone, as before. Widths:",
+        "the law, where it is seen; clusters: runs, models or seeds alone, as before. Widths:",
         "medians, over the true number. told: how often the test of lack of fit calls the law one",
         "that does not fit, at 5%. (!): the quoted interval holds the planted number in fewer than",
         f"{LOW:.0%} of the studies.",

@@ -16,7 +16,18 @@ import sys
 from capacity import __version__
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import keep_caches, rest_idle_threads
-from capacity.cli import analyse, arguments, compare, fit_options, plan, show, sweep, table, train
+from capacity.cli import (
+    analyse,
+    arguments,
+    compare,
+    fit_options,
+    plan,
+    prune,
+    show,
+    sweep,
+    table,
+    train,
+)
 from capacity.cli.help import MAIN_HELP
 
 VERBS = (  # in the order of the help
@@ -34,6 +45,7 @@ VERBS = (  # in the order of the help
     train.add_measure,
     table.add_table,
     table.add_export,
+    prune.add_prune,
     sweep.add_worker,
 )
 # what a verb may need -> what brings it

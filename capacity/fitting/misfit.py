@@ -1,14 +1,14 @@
 """How far a law lies off its points beyond the noise of their replicates, and what that adds to its
 intervals.
 
-Points of one place (such as a number of exposures, a bit width, or a shape and a size of the data)
+Points of one place (such as a number of exposures, a bit width, or a model and a size of the data)
 are replicates of each other: how they differ is noise, however well the law fits. `lack_of_fit`
 asks whether the means of places lie off the law by more than that (the F ratio of pure error:
 Draper & Smith 1998, Applied Regression Analysis, section 2.1).
 
 `carried` brings what is found into intervals, whatever p is: that no misfit was shown is no proof
 of none. The residuals of a fit are divided among points and the groups that they have in common
-(places first, and shapes where they share something) by restricted likelihood (`random_effects`),
+(places first, and models where they share something) by restricted likelihood (`random_effects`),
 and the error of a number is what each of them adds to it, with Satterthwaite's degrees of freedom:
 where places scatter, five places are five observations, however many runs stand behind them. Where
 nothing is seen of places the intervals stay those of the clusters: the doubt about a variance of 0
@@ -121,16 +121,16 @@ def lack_of_fit(
     fitted: Fit, places: ArrayLike, blocks: ArrayLike | None = None
 ) -> LackOfFit | None:
     """`pure_error` of a least-squares fit; places: of each of `Fit.points` its place. blocks: what
-    points of all places have in common beside, such as a shape, whose own level is no noise and no
+    points of all places have in common beside, such as a model, whose own level is no noise and no
     misfit; every block has every place. Bounds say nothing."""
     x, r, _, used = _linear(fitted)
     codes = _codes(_codes(places)[fitted.places][used])
     if blocks is None:
-        return pure_error(r, codes, x.shape[1])
+        return pure_error(r, codes, x.model[1])
     block = _codes(_codes(blocks)[fitted.places][used])
     size = np.bincount(block)
     level = np.bincount(block, r)[block] / size[block] - r.mean()
-    found = pure_error(r - level, codes, x.shape[1], levels=len(size) - 1)
+    found = pure_error(r - level, codes, x.model[1], levels=len(size) - 1)
     # by its own noise a place is judged as it is: levels are those of all places
     if found is not None:
         found["p_each"] = _place_by_place(r, codes)

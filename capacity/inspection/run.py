@@ -312,6 +312,15 @@ def _files(found: Found, results: Path) -> list[str]:
     rows = [[name, file_size(size), records.FILES.get(name, "")] for name, size in sizes.items()]
     out = [f"files in {folder}", *table.text(Table(columns, rows))]
     pruned = found.record is not None and found.record["status"] == "finished"
-    if pruned and "weights.safetensors" not in sizes:
-        out += wrap("without weights: neither measured again nor exported any more", "  ")
+    if pruned and records.WEIGHTS not in sizes:
+        told = records.pruned(results, found.run_id, records.WEIGHTS)
+        why = f"weights: removed by `capacity prune` at {told['at']}" if told else "no weights"
+        out += wrap(f"{why}; the run is neither measured again nor exported any more", "  ")
+    elif told := records.pruned(results, found.run_id, records.CHECKPOINT):
+        step = f" of step {told['step']:,}" if told.get("step") is not None else ""
+        out += wrap(
+            f"its checkpoint{step} was removed by `capacity prune` at {told['at']}; the run begins "
+            "again at step 0",
+            "  ",
+        )
     return out

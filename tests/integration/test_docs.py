@@ -105,9 +105,9 @@ def test_every_committed_study_has_its_place_in_the_results():
 def test_a_field_follows_its_study(monkeypatch):
     """A number, an interval or a verdict that is refitted changes the sentence."""
     text = (
-        "alpha {{pocket: strict/alpha | estimate interval_shapes}}, "
+        "alpha {{pocket: strict/alpha | estimate interval_models}}, "
         "{{pocket: verdicts[0] | verdict}}, "
-        "{{pocket: strict/plateaus[label=2x8]/parameters | count}}, "
+        "{{pocket: strict/plateaus[model=2x8]/parameters | count}}, "
         "{{pocket | answer As one number}}"
     )
     target = DOCS / "results" / "random.md"

@@ -30,7 +30,7 @@ RC: Any = STYLE  # matplotlib types its keys one by one
 def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> Figure:
     """Measured bits of each run in one convention against V (or S, where only S differs), log-log,
     with min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per
-    shape, other length or vocabulary, and N.
+    model, other length or vocabulary, and N.
 
     runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
     "paper".
@@ -54,7 +54,7 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
             parts = {
                 other: f"{VARIED.get(other, 'N')} {value}"
                 for other, value in zip(others, key, strict=True)
-            } | {"label": key[0]}
+            } | {"model": key[0]}
             names[key] = ", ".join(
                 parts[other]
                 for other in others

@@ -39,7 +39,7 @@ from capacity.figures.style import (
 
 RC: Any = STYLE
 R_MAX = "$R^\\mathrm{max}$"
-# shapes, and arms, of which a row for each arm says more than a figure over parameters
+# models, and arms, of which a row for each arm says more than a figure over parameters
 FEW_SIZES, MOST_ROWS = 2, 14
 SPREAD = 20  # R of arms that lie further apart is drawn on a logarithmic axis
 ORDER = ["amount", "asked", "parameters_paper", "arm_name"]
@@ -49,9 +49,9 @@ def figures(finding: Finding) -> dict[str, Figure]:
     """Every figure that says something about these runs, by name."""
     runs, fit = finding.data, cast(Fit, finding.numbers)
     chosen, out = runs[runs.chosen], {}
-    over_exposures = chosen.groupby(["label", "series"]).asked.nunique()
-    rows = chosen.groupby(["label", "curve_name"]).ngroups
-    few = chosen.label.nunique() <= FEW_SIZES and 1 < rows <= MOST_ROWS
+    over_exposures = chosen.groupby(["model", "series"]).asked.nunique()
+    rows = chosen.groupby(["model", "curve_name"]).ngroups
+    few = chosen.model.nunique() <= FEW_SIZES and 1 < rows <= MOST_ROWS
     if over_exposures.min() == 1 and few:
         out["arms"] = arms_figure(runs)
     if over_exposures.max() > 1:
@@ -182,9 +182,9 @@ def arms_figure(runs: Frame) -> Figure:
 
 def _rows(shown: Frame) -> list[tuple[str, Frame]]:
     """Runs of an arm and model, with a name that leaves out the one model of a study."""
-    one, out = shown.label.nunique() == 1, []
-    for (label, name), part in shown.groupby(["label", "curve_name"], sort=False):
-        out.append((listed([name] if one and name else [label, name]), part))
+    one, out = shown.model.nunique() == 1, []
+    for (model, name), part in shown.groupby(["model", "curve_name"], sort=False):
+        out.append((listed([name] if one and name else [model, name]), part))
     return out
 
 
@@ -199,10 +199,10 @@ def exposures_figure(runs: Frame, laws: Sequence[ExposureLaw] = ()) -> Figure:
     with rc_context(RC):
         shown = runs[runs.chosen].copy()
         shown["x"] = shown.exposures_mean.fillna(shown.exposures)
-        pairs = zip(shown.label, shown.series, strict=True)
+        pairs = zip(shown.model, shown.series, strict=True)
         shown["name"] = [listed(pair) for pair in pairs]
         shown = shown[shown.groupby("name").asked.transform("nunique") > 1]
-        fitted = {listed([law["label"], law["series"]]): law for law in laws if not law["reason"]}
+        fitted = {listed([law["model"], law["series"]]): law for law in laws if not law["reason"]}
         style, r_max = looks(_names(shown, "name")), shown.groupby("name").r_max.mean()
         # a line far above would flatten all others
         near = set(r_max[r_max < 1.5 * shown.r.max()].index)

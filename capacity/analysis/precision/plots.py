@@ -1,6 +1,6 @@
 """Figures of studies of precision. Nothing here computes a result.
 
-Whiskers: 95% over shapes. What is below zero is drawn at zero, as an open mark.
+Whiskers: 95% over models. What is below zero is drawn at zero, as an open mark.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def retained_figure(fit: Fit) -> Figure:
 
 
 def capacity_figure(fit: Fit) -> Figure:
-    """The most that a shape holds over data sizes, in bits per parameter,
+    """The most that a model holds over data sizes, in bits per parameter,
     against the bits of a code; as `retained_figure`."""
     at = {(row["method"], row["format"]): row["capacity"] for row in fit["capacity"]}
     return _by_bits(
@@ -78,7 +78,7 @@ def _by_bits(fit: Fit, question: str, unit: float, label: str) -> Figure:
                 xs, ys = _curve(law["preferred"], law["forms"][law["preferred"]])
                 name = f"law {question} {method}"
                 ax.plot(xs, unit * ys, color=color, ls="--", lw=0.9, zorder=2, gid=name)
-        # whiskers of few shapes may be longer than the panel
+        # whiskers of few models may be longer than the panel
         ax.set_ylim(top=min(ax.get_ylim()[1], 1.6 * max(values)))
         _finish(ax, "bits of a code", label)
         return figure

@@ -51,17 +51,17 @@ FORMATS = (
     Column("format", right=False),
     Column("stored", "stored bits per weight: codes, scales, zero points and all the rest"),
     Column("retained, %", "what a full model still holds, in percent of fp32's bits"),
-    Column("95%", "of the share retained, Student's t over shapes"),
-    Column("capacity", "the most that a shape holds over the study's data, bits per parameter"),
-    Column("95% of capacity", "Student's t over shapes", detail=True),
+    Column("95%", "of the share retained, Student's t over models"),
+    Column("capacity", "the most that a model holds over the study's data, bits per parameter"),
+    Column("95% of capacity", "Student's t over models", detail=True),
     Column("held per stored bit", "capacity / stored bits per weight", detail=True),
-    Column("shapes", "model shapes behind the mean", detail=True),
+    Column("models", "models behind the mean", detail=True),
 )
 PAIRS = (
     Column("format", right=False),
     Column("difference", "of the parts of fp32's bits"),
     Column("95% over pairs", "Student's t"),
-    Column("pairs", "of one shape and seed"),
+    Column("pairs", "of one model and seed"),
     Column("positive", "pairs in which the first method holds more"),
 )
 
@@ -90,7 +90,7 @@ def document(finding: Finding) -> Document:
         Section("laws", "Laws of the bits b of a code", [Laws(laws, LAWS_NOTE)]),
     ]
     if fit["paired"]:
-        title = "Methods compared in pairs of one shape and seed"
+        title = "Methods compared in pairs of one model and seed"
         sections.append(Section("pairs", title, [_pairs(fit["paired"])]))
     nothing = "nothing published to compare"
     sections.append(
@@ -157,9 +157,9 @@ def _answers(fit: Row) -> list[str]:
 
 def _quoted(row: Row, times: float, decimals: int) -> str:
     if row["low"] is None:
-        return " (one shape, no interval)"
+        return " (one model, no interval)"
     low, high = (f"{times * row[end]:.{decimals}f}" for end in ("low", "high"))
-    return f", 95% [{low}, {high}] over shapes"
+    return f", 95% [{low}, {high}] over models"
 
 
 def _densest(rows: Sequence[Row]) -> str:
@@ -211,13 +211,13 @@ def _formats(fit: Row) -> Table:
                 "–" if held is None else digits(held["capacity"]),
                 _ends(held, 1),
                 "–" if held is None else digits(held["per_stored_bit"]),
-                f"{either['shapes']}",
+                f"{either['models']}",
             ]
         )
     key = (
         "retained: what a model trained full still holds, in percent of fp32's bits; capacity: "
-        "the most that a shape holds over the study's data sizes, bits per parameter; 95%: "
-        "Student's t over shapes"
+        "the most that a model holds over the study's data sizes, bits per parameter; 95%: "
+        "Student's t over models"
     )
     return Table(FORMATS, cells, key=key, name="formats")
 
@@ -226,7 +226,7 @@ def _ends(row: Row | None, times: float, significant: int = 3) -> str:
     if row is None:
         return "–"
     if row["low"] is None:
-        return "one shape"
+        return "one model"
     return ends([times * row["low"], times * row["high"]], significant)
 
 
@@ -241,7 +241,7 @@ def _law(name: str, law: Row) -> Law:
     if law["reason"] or law["preferred"] is None:
         return Law(name, reason=law["reason"] or "no form could be fitted")
     best = law["forms"][law["preferred"]]
-    over = lack_of_fit.over(best.get("scatter", {}), "means", "shapes")
+    over = lack_of_fit.over(best.get("scatter", {}), "means", "models")
     hidden = lack_of_fit.shown(best.get("lack_of_fit")) and not best["scatter"]
     quote = not law["poor"] and not hidden
     numbers = [_number(key, entry, over, quote) for key, entry in best["parameters"].items()]
@@ -255,12 +255,12 @@ def _law(name: str, law: Row) -> Law:
     remarks.append(f"{error} (others: {', '.join(others)})" if others else error)
     if "lack_of_fit" in best:  # files of before have none
         remarks.append(
-            lack_of_fit.told(best["lack_of_fit"], "shapes that differ from format to format")
+            lack_of_fit.told(best["lack_of_fit"], "models that differ from format to format")
         )
         remarks += _scattered(best["scatter"])
     if hidden:
         remarks.append(
-            "not quoted: its misfit is where shapes hardly differ, and intervals by the noise of "
+            "not quoted: its misfit is where models hardly differ, and intervals by the noise of "
             "all formats do not hold it"
         )
     remarks += [*best["warnings"], *bounds.ends(best["parameters"])]
@@ -268,7 +268,7 @@ def _law(name: str, law: Row) -> Law:
 
 
 def _scattered(scatter: Mapping[str, float]) -> list[str]:
-    """What formats and shapes have in common, in percent of fp32's bits."""
+    """What formats and models have in common, in percent of fp32's bits."""
     parts = [f"{percent(sd)} of {name}" for name, sd in scatter.items() if name != POINTS]
     if not parts:
         return []

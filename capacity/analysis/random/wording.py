@@ -39,8 +39,8 @@ CAPTIONS = {
     "capacity": "Capacity against parameters",
     "memorized": "Memorized bits against the bits of the data",
 }
-SHAPES = "seeds of a shape"  # what the noise is by which forms of plateaus are judged
-RUNS = "runs of equal shape and size of the data"  # and forms of all runs
+MODELS = "seeds of a model"  # what the noise is by which forms of plateaus are judged
+RUNS = "runs of equal model and size of the data"  # and forms of all runs
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = (
     "strict bits",
@@ -67,13 +67,13 @@ CONVENTIONS = (
     STRICT,
     P_TOTAL,
     (
-        "interval over shapes",
-        "95%: what other shapes of the family would give; resampled residuals of the shapes' means "
+        "interval over models",
+        "95%: what other models of the family would give; resampled residuals of the models' means "
         "about the law",
     ),
     (
         "interval over seeds",
-        "95%: what other seeds of these very shapes would give; it says nothing about other shapes",
+        "95%: what other seeds of these very models would give; it says nothing about other models",
     ),
     PAPER,
     P_PAPER,
@@ -81,11 +81,11 @@ CONVENTIONS = (
     (
         "held-out error",
         "each size is predicted by a fit to the others, by the fitting engine: Huber loss on "
-        "logarithms, bounds as bounds, 95% intervals over shapes",
+        "logarithms, bounds as bounds, 95% intervals over models",
     ),
     (
         "AICc",
-        "Akaike's criterion with the small-sample term; points of one shape count as independent, "
+        "Akaike's criterion with the small-sample term; points of one model count as independent, "
         "so held-out errors come first",
     ),
     RESIDUAL,
@@ -121,8 +121,8 @@ def document(finding: Finding) -> Document:
     law = strict["alpha"]
     facts = [
         f"{n['finished']} of {plural(n['rows'], 'run')} finished; "
-        f"{n['used']} capacity-limited runs measure {n['shapes_measured']} of "
-        f"{plural(n['shapes'], 'model shape')}."
+        f"{n['used']} capacity-limited runs measure {n['models_measured']} of "
+        f"{plural(n['models'], 'model')}."
     ]
     laws = [_law(strict, which) for which in ("alpha", "power", "slope")] if law else []
     laws = laws or [Law("capacity law", reason=strict["reason"])]
@@ -132,7 +132,7 @@ def document(finding: Finding) -> Document:
         [
             Section(
                 "plateaus",
-                "What each shape holds when its data are more",
+                "What each model holds when its data are more",
                 [_plateaus(strict), *map(Text, flatness.told(strict.get("flatness")))],
             ),
             Section(
@@ -166,7 +166,7 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
     alpha, n = strict["alpha"], strict["n"]
     low, high = strict["validity"]["parameters"]
     over = (
-        f"C = alpha P over {n['shapes_measured']} of {plural(n['shapes'], 'model shape')} of "
+        f"C = alpha P over {n['models_measured']} of {plural(n['models'], 'model')} of "
         f"{span(low, high)} parameters, {plural(n['seeds'], 'seed')} ({_conventions(strict)})"
     )
     value = digits(alpha["value"], 4)
@@ -175,11 +175,11 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
     answers = [f"**{value} bits per parameter**{_quoted(alpha)}: {over}."]
     if limits and (limits[0] > 1 or limits[1] < 1):
         # one number for all sizes is then a convention, not a finding
-        shapes = [row for row in strict["plateaus"] if row["bits"] and not row["lower_bound"]]
-        shapes.sort(key=lambda row: row["parameters"])
+        models = [row for row in strict["plateaus"] if row["bits"] and not row["lower_bound"]]
+        models.sort(key=lambda row: row["parameters"])
         small, large = (
-            f"{digits(row['bits_per_parameter'], 4)} ({row['label']})"
-            for row in (shapes[0], shapes[-1])
+            f"{digits(row['bits_per_parameter'], 4)} ({row['model']})"
+            for row in (models[0], models[-1])
         )
         trend = "rise" if limits[0] > 1 else "fall"
         answers = [
@@ -211,14 +211,14 @@ def _quoted(number: Mapping[str, Any]) -> str:
     """The wider interval first, then the other one."""
     told = sorted((part for part in _both(number) if part.ends), key=lambda part: not part.quote)
     if not told:
-        return f" (no interval: {number['interval_shapes']['reason']})"
+        return f" (no interval: {number['interval_models']['reason']})"
     return ", 95% " + joined([f"{ends(part.ends, 4)} {part.over}" for part in told])
 
 
 def _both(number: Mapping[str, Any]) -> list[Interval]:
     return [
         Interval(over, number[key]["ends"], number[key]["reason"] or "", number["quote"] == key)
-        for key, over in (("interval_shapes", "over shapes"), ("interval_seeds", "over seeds"))
+        for key, over in (("interval_models", "over models"), ("interval_seeds", "over seeds"))
     ]
 
 
@@ -245,7 +245,7 @@ def _best_form(strict: Mapping[str, Any]) -> list[str]:
         return []
     off = ""
     if lack_of_fit.shown(best.get("lack_of_fit")):
-        off = "; it lies off the shapes by more than seeds differ"
+        off = "; it lies off the models by more than seeds differ"
     return [
         f"{forms.SHOWN[best['form']][0]}, {forms.number(best)}, predicts held-out sizes best: its "
         f"error is **{forms.rms(best)}**, that of C = alpha P {forms.rms(line)}{off}."
@@ -273,7 +273,7 @@ def _plateaus(strict: Mapping[str, Any]) -> Table:
         marks = "≥" * bound + "".join(mark for mark, key in counts.items() if row[key])
         rows.append(
             [
-                row["label"],
+                row["model"],
                 digits(row["parameters"]),
                 str(0 if bound else row["seeds"]),
                 str(used),
@@ -311,8 +311,8 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
         remarks.append(f"other estimators: {', '.join(told)}")
     engine = {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}
     if row := _form(strict, engine[which]):
-        remarks.append(f"the fitting engine gives {forms.number(row)} over shapes; {_errors(row)}")
-        remarks += _misfit(row, SHAPES)
+        remarks.append(f"the fitting engine gives {forms.number(row)} over models; {_errors(row)}")
+        remarks += _misfit(row, MODELS)
         remarks += [*row["warnings"], *bounds.ends(row["record"]["intervals"])]
     formula = part["formula"].replace(" *", "")
     return Law(formula, formula, numbers, remarks, part.get("reason") or "")
@@ -332,7 +332,7 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
                 entry["unit"],
                 [
                     Interval(
-                        "over shapes", forms.interval(entry), entry["reason"] or "an end is open"
+                        "over models", forms.interval(entry), entry["reason"] or "an end is open"
                     )
                 ],
             )
@@ -352,7 +352,7 @@ def _misfit(row: Mapping[str, Any], noise: str) -> list[str]:
     told = lack_of_fit.told(row["lack_of_fit"], noise)
     if lack_of_fit.shown(row["lack_of_fit"]):
         off = f"{percent(row['lack_of_fit']['off'])} beyond that noise"
-        carried = "which the interval over shapes holds" if noise == SHAPES else "not quoted"
+        carried = "which the interval over models holds" if noise == MODELS else "not quoted"
         told += f": it lies off by {off}, {carried}"
     return [told]
 
@@ -391,7 +391,7 @@ def _forms(found: Mapping[str, Any]) -> list[Block]:
         Column("largest size", "held-out error of the largest size"),
         Column("rms", "held-out error over all sizes"),
         Column("AICc", "above the best of its kind", detail=True),
-        Column("parameter", "95% over shapes", right=False),
+        Column("parameter", "95% over models", right=False),
     ]
     rows: list[list[str]] = []
     absent: list[str] = []
@@ -405,7 +405,7 @@ def _forms(found: Mapping[str, Any]) -> list[Block]:
         if compared["reason"] and not compared["without"]:
             absent.append(f"{what}: {compared['reason']}")
     key = (
-        "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs; each "
+        "C: plateaus of models and seeds, fitted in log C with bounds as bounds; m: all runs; each "
         "size is predicted by a fit to the others; AICc: above the best of its kind"
     )
     blocks: list[Block] = [Table(heads, rows, key=key, name="forms")] if rows else []
@@ -467,7 +467,7 @@ def _flags(strict: Mapping[str, Any]) -> list[Flag]:
 
 def _notes(strict: Mapping[str, Any]) -> list[str]:
     notes = [
-        f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the "
+        f"{bound['model']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the "
         "law"
         for bound in strict.get("bounds_above_line", [])
     ]

@@ -63,7 +63,7 @@ def draw(finding: Finding) -> dict[str, Figure]:
     }
     if "reason" not in found["laws"]["f1_median"]:
         figures["membership"] = membership_figure(runs, found)
-    if targets_of(runs).groupby("label").tokens_per_parameter.nunique().max() > 1:
+    if targets_of(runs).groupby("model").tokens_per_parameter.nunique().max() > 1:
         figures["losses"] = losses_figure(runs)
     if found["forgetting"] is not None:
         figures |= forgetting_figures(found["forgetting"]["cells"])
@@ -87,14 +87,14 @@ def membership_figure(runs: Frame, found: Memory) -> Figure:
         curves = [*_fitted(found, t), *_published(t, int(done.seq_len.iloc[0]))]
         figure, ax = panel(
             legend=[
-                *(entry(words[label], ms=4.2, **look) for label, look in style.items()),
+                *(entry(words[model], ms=4.2, **look) for model, look in style.items()),
                 *(entry(name, **look) for name, _, look in curves),
             ]
         )
-        for label, look in style.items():
-            group = done[done.label == label]
+        for model, look in style.items():
+            group = done[done.model == model]
             x, y = group.tokens_per_parameter, group.loss_f1_median
-            of_runs(ax.plot(x, y, label=words[label], ls="none", ms=4.2, **look), group.run_id)
+            of_runs(ax.plot(x, y, label=words[model], ls="none", ms=4.2, **look), group.run_id)
         for name, values, look in curves:
             ax.plot(t, values, label=name, **look)
         ax.axhline(0.5, color=GUIDE, lw=0.6, gid="chance")
@@ -136,7 +136,7 @@ def losses_figure(runs: Frame) -> Figure:
         done, style, words = _targets(runs)
         figure, ax = panel(
             legend=[
-                entry(words[label], ms=4, lw=1.1, ls="-", **look) for label, look in style.items()
+                entry(words[model], ms=4, lw=1.1, ls="-", **look) for model, look in style.items()
             ]
             + [
                 entry("trained on", color=INK, lw=1.1, ls="-"),
@@ -147,9 +147,9 @@ def losses_figure(runs: Frame) -> Figure:
             "trained on": "members_loss_bits_per_token",
             "held-out": "held_out_loss_bits_per_token",
         }
-        for label, look in style.items():
+        for model, look in style.items():
             means = (
-                done[done.label == label]
+                done[done.model == model]
                 .groupby("tokens_per_parameter")[list(columns.values())]
                 .mean()
             )
@@ -162,7 +162,7 @@ def losses_figure(runs: Frame) -> Figure:
                     means[column],
                     ms=4,
                     lw=1.1,
-                    gid=f"{label}, {name}",
+                    gid=f"{model}, {name}",
                     **look,
                     **open_ones,
                 )
@@ -198,8 +198,8 @@ def _canaries(
     done, style, _ = _targets(runs)
     levels = [int(level) for level in found["levels"] if int(level)]
     lines = []
-    for label, look in style.items():
-        group = done[done.label == label]
+    for model, look in style.items():
+        group = done[done.model == model]
         for j, (seen, part) in enumerate(group.assign(factor=seen_by(group)).groupby("factor")):
             name = f"P = {group.parameters_total.iloc[0]:,.0f}, {seen:.0f} passes"
             x = [level * seen for level in levels]
@@ -224,11 +224,11 @@ def roc_figure(roc: Frame, done: Frame, kind: str) -> Figure:
     roc: of `attacks.over_curves`; done: finished runs."""
     with _style():
         some = done[done.trained_on == kind]
-        label, tokens = (
-            some.groupby(["label", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
+        model, tokens = (
+            some.groupby(["model", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
         )
         part = roc[
-            (roc.trained_on == kind) & (roc.label == label) & (roc.tokens_per_parameter == tokens)
+            (roc.trained_on == kind) & (roc.model == model) & (roc.tokens_per_parameter == tokens)
         ]
         shown = {
             attack: {"color": COLORS[i % len(COLORS)], "lw": 1.2, "ls": DASHES[i // len(COLORS)]}
@@ -265,7 +265,7 @@ def roc_figure(roc: Frame, done: Frame, kind: str) -> Figure:
         )
         models = int(part.models.max())
         ax.set_title(
-            f"{label}, {digits(tokens)} tokens per parameter, {plural(models, 'model')}",
+            f"{model}, {digits(tokens)} tokens per parameter, {plural(models, 'model')}",
             fontsize=SMALL,
             loc="left",
         )
@@ -277,28 +277,28 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
     against data bits per parameter, log-log, by model, with the place of the highest loss where it
     is clear."""
     with _style():
-        style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
+        style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
         peaks = (
             [entry("highest loss", color=INK, lw=0.8, ls=":")]
-            if any(shape["clear"] for shape in found.values())
+            if any(one["clear"] for one in found.values())
             else []
         )
         figure, ax = panel(
             legend=[
                 *(
                     entry(
-                        f"{label}, P = {found[label]['parameters']:,}", ms=4, lw=1.1, ls="-", **look
+                        f"{model}, P = {found[model]['parameters']:,}", ms=4, lw=1.1, ls="-", **look
                     )
-                    for label, look in style.items()
+                    for model, look in style.items()
                 ),
                 entry("trained on", color=INK, lw=1.1, ls="-"),
                 entry("held-out, open", color=INK, lw=1.1, ls="--"),
                 *peaks,
             ]
         )
-        for label, look in style.items():
-            s = found[label]["sizes"]
-            ax.plot(s["data"], s["train"], ms=4, lw=1.1, gid=f"{label}, trained on", **look)
+        for model, look in style.items():
+            s = found[model]["sizes"]
+            ax.plot(s["data"], s["train"], ms=4, lw=1.1, gid=f"{model}, trained on", **look)
             ax.plot(
                 s["data"],
                 s["held_out"],
@@ -306,16 +306,16 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
                 lw=1.1,
                 ls="--",
                 markerfacecolor="white",
-                gid=f"{label}, held-out",
+                gid=f"{model}, held-out",
                 **look,
             )
-            if found[label]["clear"]:
+            if found[model]["clear"]:
                 ax.axvline(
-                    found[label]["peak"]["value"],
+                    found[model]["peak"]["value"],
                     color=look["color"],
                     lw=0.8,
                     ls=":",
-                    gid=f"highest loss of {label}",
+                    gid=f"highest loss of {model}",
                 )
         _data_axes(ax, "bits per token")
         return figure
@@ -325,14 +325,14 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
     """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per
     parameter, log-log, by model; all of the data, and the most that was memorized, as lines."""
     with _style():
-        style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
+        style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
         figure, ax = panel(
             legend=[
                 *(
                     entry(
-                        f"{label}, P = {found[label]['parameters']:,}", ms=4, lw=1.1, ls="-", **look
+                        f"{model}, P = {found[model]['parameters']:,}", ms=4, lw=1.1, ls="-", **look
                     )
-                    for label, look in style.items()
+                    for model, look in style.items()
                 ),
                 entry("memorized", color=INK, lw=1.1, ls="-"),
                 entry("generalised, open", color=INK, lw=1.1, ls="--"),
@@ -340,9 +340,9 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
                 entry("most that was memorized", color=INK, lw=0.6, ls=":"),
             ]
         )
-        for label, look in style.items():
-            s = found[label]["sizes"]
-            ax.plot(s["data"], s["memorized"], ms=4, lw=1.1, gid=f"{label}, memorized", **look)
+        for model, look in style.items():
+            s = found[model]["sizes"]
+            ax.plot(s["data"], s["memorized"], ms=4, lw=1.1, gid=f"{model}, memorized", **look)
             ax.plot(
                 s["data"],
                 s["generalised"],
@@ -350,17 +350,17 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
                 lw=1.1,
                 ls="--",
                 markerfacecolor="white",
-                gid=f"{label}, generalised",
+                gid=f"{model}, generalised",
                 **look,
             )
             ax.axhline(
-                found[label]["alpha"]["value"],
+                found[model]["alpha"]["value"],
                 color=look["color"],
                 lw=0.6,
                 ls=":",
-                gid=f"most that {label} memorized",
+                gid=f"most that {model} memorized",
             )
-        every = [bits for shape in found.values() for bits in shape["sizes"]["data"]]
+        every = [bits for one in found.values() for bits in one["sizes"]["data"]]
         ax.plot(
             [min(every), max(every)],
             [min(every), max(every)],
@@ -398,7 +398,7 @@ def forgetting_figure(cells: Sequence[ForgettingCell], kind: str, by: str) -> Fi
     with _style():
         shown, where = _shown([cell for cell in cells if cell["text"] == kind], by)
         names = [
-            f"{c['label']}, batch {c['batch']}"
+            f"{c['model']}, batch {c['batch']}"
             if by == "model"
             else f"seen {plural(c['views'], 'time')}"
             for c in shown
@@ -437,17 +437,17 @@ def _shown(some: list[ForgettingCell], by: str) -> tuple[list[ForgettingCell], s
         shown, where = [c for c in some if c["views"] == views], f"seen {plural(views, 'time')}"
     else:
         batches = sorted({cell["batch"] for cell in some})
-        batch = max(batches, key=lambda b: len({c["label"] for c in some if c["batch"] == b}))
+        batch = max(batches, key=lambda b: len({c["model"] for c in some if c["batch"] == b}))
         sizes = sorted({cell["parameters"] for cell in some if cell["batch"] == batch})
         size = sizes[len(sizes) // 2]
         shown = [c for c in some if (c["batch"], c["parameters"]) == (batch, size)]
-        where = f"{shown[0]['label']}, batch {batch}"
+        where = f"{shown[0]['model']}, batch {batch}"
     return sorted(shown, key=lambda c: (c["parameters"], c["batch"], c["views"])), where
 
 
 def _targets(runs: Frame) -> tuple[Frame, dict[str, Look], dict[str, str]]:
     """Finished targets, a look by model, and what the legend calls a model."""
     done = targets_of(runs)
-    labels = [str(label) for label in done.sort_values("parameters_total").label.unique()]
-    sizes = {label: done.parameters_total[done.label == label].iloc[0] for label in labels}
-    return done, looks(labels), {label: f"{label}, P = {p:,.0f}" for label, p in sizes.items()}
+    models = [str(model) for model in done.sort_values("parameters_total").model.unique()]
+    sizes = {model: done.parameters_total[done.model == model].iloc[0] for model in models}
+    return done, looks(models), {model: f"{model}, P = {p:,.0f}" for model, p in sizes.items()}

@@ -48,7 +48,7 @@ def test_each_place_has_its_own_noise_too():
 
 
 def test_levels_of_blocks_are_neither_noise_nor_misfit():
-    """Three shapes of six places each: their levels go out of both sums (two-way analysis)."""
+    """Three models of six places each: their levels go out of both sums (two-way analysis)."""
     draw = np.random.default_rng(3)
     block, place = np.tile(np.arange(3), 6), np.repeat(np.arange(6), 3)
     rest = 0.01 * draw.standard_normal(18)
