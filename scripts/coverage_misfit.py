@@ -157,16 +157,16 @@ def study_of_plateaus(kind: Kind, draw: np.random.Generator) -> list[dict[str, A
 def row(
     kind: Kind, number: str, method: str, ends: dict[str, Any], truth: float, told: bool
 ) -> dict[str, Any]:
-    low, high = ends["low"], ends["high"]
-    has = low is not None and high is not None
+    low, high = (math.nan if ends[end] is None else float(ends[end]) for end in ("low", "high"))
+    has = math.isfinite(low) and math.isfinite(high)
     return {
         "of": kind.of,
         "study": kind.name,
         "number": number,
         "method": method,
         "none": not has,
-        "covered": bool(has and low <= truth <= high),
-        "width": (high - low) / truth if has else math.nan,
+        "covered": has and low <= truth <= high,
+        "width": (high - low) / truth,
         "told": told,
     }
 

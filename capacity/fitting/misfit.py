@@ -126,11 +126,11 @@ def lack_of_fit(
     x, r, _, used = _linear(fitted)
     codes = _codes(_codes(places)[fitted.places][used])
     if blocks is None:
-        return pure_error(r, codes, x.model[1])
+        return pure_error(r, codes, x.shape[1])
     block = _codes(_codes(blocks)[fitted.places][used])
     size = np.bincount(block)
     level = np.bincount(block, r)[block] / size[block] - r.mean()
-    found = pure_error(r - level, codes, x.model[1], levels=len(size) - 1)
+    found = pure_error(r - level, codes, x.shape[1], levels=len(size) - 1)
     # by its own noise a place is judged as it is: levels are those of all places
     if found is not None:
         found["p_each"] = _place_by_place(r, codes)
