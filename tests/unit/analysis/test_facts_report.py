@@ -160,7 +160,7 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     }
     fit = json.loads((tmp_path / "fit.json").read_text())
     assert [*fit][:5] == ["kind", "schema", "study", "versions", "inputs_sha256"]
-    assert (fit["kind"], fit["schema"]) == ("facts", 3)
+    assert (fit["kind"], fit["schema"]) == ("facts", 4)
     assert fit["n"] == {
         "rows": 42,
         "finished": 40,
@@ -264,7 +264,7 @@ def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
         if hasattr(g, "get_xdata")
     ] == pytest.approx([4, 2, 1, 0.5])
     assert {c.get_ydata()[0] for c in named(ax, "ceiling")} == {800 * BITS, 2400 * BITS}
-    assert {t.get_text() for t in named(ax, "model")} == {"N = 800", "N = 2.4K"}
+    assert {t.get_text() for t in named(ax, "label")} == {"N = 800", "N = 2.4K"}
     assert "2 with R <= 0 not drawn" in ax.get_xlabel()
     looks = {(line.get_marker(), line.get_color()) for line in named(ax, "runs")}
     assert len(looks) == done.arm_name.nunique()
@@ -344,6 +344,6 @@ def test_the_figure_of_arms_has_a_row_for_each_with_every_run_and_names_that_sta
     )
     FigureCanvasAgg(figure).draw()
     edge = figure.get_size_inches()[0] * figure.dpi
-    assert len(named(ax, "model")) == 3 and all(
-        text.get_window_extent().x1 < edge for text in named(ax, "model")
+    assert len(named(ax, "label")) == 3 and all(
+        text.get_window_extent().x1 < edge for text in named(ax, "label")
     )

@@ -80,7 +80,7 @@ def test_names_of_shapes_with_one_capacity_are_pulled_apart():
     ]
     table = pd.concat([table[table.model == "1x64"], *twins], ignore_index=True)
     figure = memorized_figure(table, fit.fit_laws(table, n_boot=50))
-    names = named(figure.axes[0], "model")
+    names = named(figure.axes[0], "label")
     masks = ink(figure, names)
     assert len(names) == 7 and np.sum(masks, axis=0).max() == 1
 
@@ -114,7 +114,7 @@ def test_memorized_bits_show_every_finished_run_and_each_plateau():
         f"plateau {model}": {bits} for model, bits in plateaus.items()
     }
     assert (
-        {t.get_text() for t in named(left, "model")}
+        {t.get_text() for t in named(left, "label")}
         == set(done.model)
         == set(table.model) - {"1x96"}
     )
