@@ -31,6 +31,8 @@ from capacity.fitting import random_effects
 from capacity.fitting.fit import Fit
 
 POINTS = "points"  # the source that every point has for itself
+NOISELESS = 1e-9  # residuals of a law that goes through its points, in the transform
+EXACT = 1e-6  # of the scatter of all points, below which replicates are equal
 FEWEST = 3  # replicates of a place that has a noise of its own
 
 
@@ -107,12 +109,13 @@ def _place_by_place(r: np.ndarray, codes: np.ndarray) -> float | None:
     places (Bonferroni)."""
     from scipy.special import stdtr
 
-    chances = []
+    chances, least = [], EXACT * float(r.std())
     for code in range(codes.max() + 1):
         mine = r[codes == code]
         if len(mine) < FEWEST:
             return None
-        if error := float(mine.std(ddof=1)) / math.sqrt(len(mine)):  # 0: set, not measured
+        error = float(mine.std(ddof=1)) / math.sqrt(len(mine))
+        if error > least:  # others are set, not measured, such as what fp32 retains of fp32
             chances.append(2 * float(stdtr(len(mine) - 1, -abs(mine.mean()) / error)))
     return min(1.0, len(chances) * min(chances)) if chances else None
 
@@ -149,13 +152,16 @@ def carried(fitted: Fit, groups: Mapping[str, ArrayLike]) -> Mixed | None:
     kernels = {POINTS: np.eye(len(r))}
     kernels |= {name: random_effects.shared(mine) for name, mine in codes.items()}
     design, place = _spanning(x), next(iter(groups))
+    if float(np.sqrt(np.mean(r**2))) <= NOISELESS:
+        return None
     try:
-        found = random_effects.effects(r, design, kernels)
-        seen = [name for name, v in found.variances.items() if v > 0 or name == POINTS]
-        if place not in seen:
-            return None
-        if len(seen) < len(found.variances):
-            found = random_effects.effects(r, design, {name: kernels[name] for name in seen})
+        with np.errstate(all="ignore"):  # a search may pass variances that have no likelihood
+            found = random_effects.effects(r, design, kernels)
+            seen = [name for name, v in found.variances.items() if v > 0 or name == POINTS]
+            if place not in seen:
+                return None
+            if len(seen) < len(found.variances):
+                found = random_effects.effects(r, design, {name: kernels[name] for name in seen})
     except (ValueError, np.linalg.LinAlgError):
         return None
     names = list(found.variances)
