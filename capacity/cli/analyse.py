@@ -26,6 +26,7 @@ def add_fit_laws(verb: arguments.Verb) -> None:
     fit.add_argument(
         "--freeze", action="store_true", help="keep the study's records beside its fit; see above"
     )
+    arguments.quiet(fit, "the files that were written")
     arguments.results(fit)
 
 
@@ -100,9 +101,13 @@ def _fit_laws(args: argparse.Namespace) -> int:
             raise ConfigError(f"{study.name}: {error}") from None
         document, drawn = kinds.document(found), kinds.figures(found)
         page = markdown.render(document, [*drawn])
+        # first, for a folder may be another's, or full
+        if not args.quiet:
+            print(f"{text.render(document)}\n", flush=True)
         written = finding.write(found, drawn, page, args.results / "studies" / study.name)
-        print("\n".join([text.render(document), "", *map(str, written)]))
-        kept.tell(args.results, study)
+        print("\n".join(map(str, written)))
+        if not args.quiet:
+            kept.tell(args.results, study)
     return 0
 
 

@@ -45,12 +45,19 @@ def results(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def quiet(sub: argparse.ArgumentParser, prints: str) -> None:
+    """The option --quiet; prints: what is still printed, besides problems."""
+    sub.add_argument(
+        "-q", "--quiet", action="store_true", help=f"print only {prints}, and problems"
+    )
+
+
 def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
     """What was meant by an option that there is not: a setting, which has no dashes, or an option
     of the verb."""
     from capacity.base.errors import nearest
     from capacity.config import known_keys
-    from capacity.settings.aliases import meant
+    from capacity.settings.aliases import without_dashes
 
     name, equals, value = option.partition("=")
     after = argv[argv.index(option) + 1 :] if option in argv else []
@@ -60,7 +67,6 @@ def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
         f"--{key.replace('_', '-')}" for key in vars(args) if key not in ("run", "overrides")
     ]
     near = nearest(name, [o for o in options if o != name])
-    key = meant(name.lstrip("-").replace("-", "_"), known_keys())
-    if near or key is None or not hasattr(args, "overrides"):
+    if near or not hasattr(args, "overrides"):
         return near
-    return f" (a setting has no dashes: {key}={value or '...'})"
+    return without_dashes(f"{name} {value}", known_keys())

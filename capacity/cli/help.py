@@ -46,6 +46,21 @@ examples:
   capacity show 3f2a90c1d4e5
   capacity show 3f2a
 """
+DATA_HELP = """\
+Show what `capacity train` with these settings trains on: bits by attribute,
+vocabulary, tokens, and three samples with the places of their values marked.
+
+--output writes all of it. People are written as data=corpus reads them:
+values, texts with places, the first question of each kind, split, and of how
+many values each was drawn, so that the bits are the same when the file is read
+(the command is printed). FILE.about.json has settings, seed and digest.
+
+examples:
+  capacity data data=bios_pocket
+  capacity data data=bios_pocket data.n_people=100 --output people.jsonl
+  capacity data data=corpus data.path=people.jsonl
+  capacity data data=text_pocket
+"""
 PRUNE_HELP = """\
 Remove final weights or checkpoints of a study's runs; records stay, so that
 laws are fitted as before. What goes is listed with its size and asked for.
@@ -79,6 +94,20 @@ examples:
   capacity status pocket
   capacity status pocket --watch
   capacity status pocket --json
+"""
+LIST_HELP = """\
+Show what there is: the studies to sweep with their questions, runs with their
+state, settings with default, limits and meaning, forms of laws, measures.
+
+examples:
+  capacity list studies                    every study and what it asks
+  capacity list studies pocket             also how many runs are finished
+  capacity list runs                       all runs in the results folder
+  capacity list runs optimizers            those of a study
+  capacity list settings model             what model.* can be
+  capacity list settings train.lr
+  capacity list forms
+  capacity list measures knowledge --csv
 """
 FIT_HELP = """\
 Fit the law of a study from its records alone and write the fit (JSON), the

@@ -12,6 +12,7 @@ import argparse
 import errno
 import os
 import sys
+from pathlib import Path
 
 from capacity import __version__
 from capacity.base.errors import ConfigError
@@ -20,7 +21,9 @@ from capacity.cli import (
     analyse,
     arguments,
     compare,
+    data,
     fit_options,
+    listing,
     plan,
     prune,
     show,
@@ -32,6 +35,7 @@ from capacity.cli.help import MAIN_HELP
 
 VERBS = (  # in the order of the help
     train.add_train,
+    data.add_data,
     sweep.add_sweep,
     sweep.add_status,
     show.add_show,
@@ -43,6 +47,7 @@ VERBS = (  # in the order of the help
     fit_options.add_fit,
     plan.add_plan,
     train.add_measure,
+    listing.add_list,
     table.add_table,
     table.add_export,
     prune.add_prune,
@@ -98,22 +103,34 @@ def main(argv: list[str] | None = None) -> int:
             errno.ENAMETOOLONG,
         ):
             raise
-        print(f"capacity: error: {error.filename or 'results'}: {error.strerror}", file=sys.stderr)
+        place = error.filename or "results"
+        print(
+            f"capacity: error: {place}: {error.strerror}{_elsewhere(args, place)}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("capacity: interrupted", file=sys.stderr)
         return 130
 
 
+def _elsewhere(args: argparse.Namespace, place: str | bytes | int) -> str:
+    """The remedy where what cannot be written lies in the results folder."""
+    results = getattr(args, "results", None)
+    if results is None or not Path(os.fsdecode(str(place))).is_relative_to(results):
+        return ""
+    return "; another folder for results: --results DIR, or CAPACITY_RESULTS"
+
+
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     """argparse, with settings allowed also after options (it takes a list of positionals in one
     piece only)."""
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args, rest = parser.parse_known_args(argv or ["--help"])
     late = [text for text in rest if not text.startswith("-")] if hasattr(args, "overrides") else []
     if len(late) < len(rest):
         wrong = [text for text in rest if text not in late]
-        hint = arguments.hint(wrong[0], argv if argv is not None else sys.argv[1:], args)
+        hint = arguments.hint(wrong[0], argv, args)
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
     if late:
         args.overrides = args.overrides + late

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capacity.analysis import labels
+from capacity import naming
 from capacity.analysis.comparison import pairs, verdicts, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.variants import CONVENTION
@@ -48,11 +48,12 @@ def compare(args: argparse.Namespace) -> int:
         print("\n".join(lines) or "nothing varies but the seed")
         raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE")
     path = args.results / "studies" / study.name / "compare.json"
-    _write(path, found)
     lines = [*wrap(f"{study.name}: {runs.number}"), ""]
     for row in found["comparisons"]:
         lines += [*wording.full(row), ""]
-    print("\n".join([*lines, str(path)]))
+    print("\n".join(lines), flush=True)  # first, for a folder may be another's, or full
+    _write(path, found)
+    print(path)
     return 0
 
 
@@ -70,7 +71,7 @@ def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
         other = compared_runs.parse(text, runs)
         named = set(one) | set(other)
         if "architecture" in named:
-            named |= {f"model.{key}" for form in labels.ARCHITECTURES.values() for key in form}
+            named |= {f"model.{key}" for form in naming.ARCHITECTURES.values() for key in form}
         sides = (compared_runs.select(runs, one), compared_runs.select(runs, other))
         try:
             found = pairs.pair(runs, *sides, named)

@@ -15,7 +15,6 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from capacity.analysis.facts.exposures import curve
 from capacity.analysis.facts.schema import ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding
-from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.words import count
 from capacity.figures.style import (
@@ -36,13 +35,14 @@ from capacity.figures.style import (
     plain_ticks,
     widened,
 )
+from capacity.naming import listed
 
 RC: Any = STYLE
 R_MAX = "$R^\\mathrm{max}$"
 # models, and arms, of which a row for each arm says more than a figure over parameters
 FEW_SIZES, MOST_ROWS = 2, 14
 SPREAD = 20  # R of arms that lie further apart is drawn on a logarithmic axis
-ORDER = ["amount", "asked", "parameters_paper", "arm_name"]
+ORDER = ["amount", "asked", "parameters_paper", "place"]
 
 
 def figures(finding: Finding) -> dict[str, Figure]:
