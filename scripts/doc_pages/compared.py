@@ -28,6 +28,8 @@ DEFINED = (
     (r"\blower (bound|limit|end)s?\b|\bupper (bound|limit|end)s?\b", "the name of a bound"),
     (r"\b(no|not|never|at|one or) more( than)?\b|\bno (longer|fewer|less|lower|higher)\b",
      "a bound"),
+    (r"\bless (that|what)\b|\bone \w+ more\b", "a difference, another one"),
+    (r"\braises\s+with one line\b", "an error of a program"),
     (r"\bhigher by about S/", "a formula"),
     (r"\b(never|no other|no fixed)\b[^,;:]*", "a bound, or what follows from arithmetic"),
     (r"\b(longer|shorter) (one|values?|names?)\b", "which of two strings"),

@@ -72,7 +72,7 @@ def test_compare_says_what_the_page_says(name, tmp_path):
         runs = compared_runs.read(study, run_table.table(tmp_path, study.runs))
     names = {}
     for row in rows:
-        sides = [selection(row[side], row["at"], runs) for side in "ab"]
+        sides = [selection(row[side], row["at"], runs, study.names) for side in "ab"]
         if None in sides or row["effect"] is None:
             continue
         (again,) = command.against(study, runs, sides[0], [sides[1]])["comparisons"]
@@ -84,12 +84,16 @@ def test_compare_says_what_the_page_says(name, tmp_path):
     assert names, rows
 
 
-def selection(form, at, runs):
-    """What `--a` takes for a variant of a page, or None for one that no settings name."""
+def selection(form, at, runs, named):
+    """What `--a` takes for a variant of a page, or None where no settings name one. named: of the
+    study, what its variants are called."""
     short = {column.split(".")[-1]: column for column in runs.varied}
     parts = [at.replace(" exposures", "") and f"train.exposures={at.split()[0]}"] if at else []
     if "architecture" in runs.table and form in set(runs.table.architecture):
         return ",".join([f"architecture={form}", *parts])
+    if form in named:
+        chosen = [f"{column}={values[0]}" for column, values in named[form].items()]
+        return ",".join([*chosen, *parts])
     pairs = [part.split("=") for part in form.split(", ")]
     if any(len(pair) != 2 or pair[0] not in short for pair in pairs):
         return None
