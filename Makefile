@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt capacity/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-long test-fast bench design-bench coverage gpu-check torture clean
+.PHONY: help install demo check format test test-long test-fast bench design-bench coverage docs gpu-check torture clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ coverage: install ## do intervals of laws and of samples hold the truth? (twenty
 	$(BIN)/python scripts/coverage_arms.py
 	$(BIN)/python scripts/coverage_canaries.py
 
+docs: $(VENV)/.installed-docs ## documentation: build/docs/index.html, a warning is an error, no network to read it
+	rm -rf build/docs build/doctrees
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site -d build/doctrees . build/docs
+
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py
 	$(PYTHON) scripts/bench.py --device cuda --repeats 5
@@ -81,4 +85,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PIP) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) --editable '.[docs]'
 	@touch $@

@@ -74,6 +74,13 @@ def load_many(runs: Sequence[Sequence[Sequence[str]]]) -> list[Config]:
         return [_load_layers(parser, layers) for layers in runs]
 
 
+def defaults(kind: str) -> dict:
+    """What `capacity train data=KIND` takes without any other setting, as nested dictionaries;
+    settings that the files of conf/ leave out have the default of their field."""
+    with _hydra():
+        return copy.deepcopy(_container((f"data={kind}",)))
+
+
 MEASURES = ("measure", "extraction", "quantize")  # sections that a run may be measured by again
 
 

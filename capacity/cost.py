@@ -13,7 +13,7 @@ from capacity import counts
 from capacity.config import Config
 
 # what torch.compile takes for a shape, and the least part of the time that it saved
-# (docs/decisions.md, CPU speed)
+# (docs/decisions, CPU speed)
 COMPILE_S, COMPILE_SAVES = 40.0, 0.08
 
 

@@ -6,6 +6,7 @@
     weights.safetensors     final weights by name
     record.json             the outcome, written atomically and last: a run is done when this says
                             "finished"
+    pruned.json             what `capacity prune` has removed, by file name
     lock                    held (flock) by the process that trains the run
 
 Standard library only. Nothing is ever unpickled.
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +36,21 @@ if TYPE_CHECKING:
     from capacity.config import Config
 
 SCHEMA = 1
+ID = re.compile(r"[0-9a-f]{12}")  # of a run; also the name of its folder
+SHORTEST_PREFIX = 4  # digits that may stand for a run, as git has it
+LISTED = 5  # runs that a message names
+WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+# what a folder of a run holds -> what it is
+FILES = {
+    "config.json": "all settings",
+    "metrics.jsonl": "a line per log point and per evaluation",
+    CHECKPOINT: "the exact state of an unfinished run",
+    WEIGHTS: "final weights; measure and export read them",
+    "scores.safetensors": "of text: the scores of single sequences",
+    "record.json": "the outcome",
+    "pruned.json": "what `capacity prune` has removed",
+    "wandb.log": "messages of the wandb mirror",
+}
 _BESIDE: ContextVar[Mapping[str, dict] | None] = ContextVar(
     "records beside those of run folders", default=None
 )
@@ -44,6 +62,73 @@ def runs_dir(results: Path) -> Path:
 
 def run_dir(results: Path, run_id: str) -> Path:
     return runs_dir(results) / run_id
+
+
+def find(results: Path, text: str) -> str:
+    """The run that an id, or the beginning of one, stands for, as git takes them: at least
+    SHORTEST_PREFIX digits that begin one id in the results folder. ConfigError where no run begins
+    so, or several do."""
+    prefix = text.strip().lower()
+    folder = runs_dir(results)
+    if not re.fullmatch(r"[0-9a-f]{1,12}", prefix):
+        raise ConfigError(
+            f"{text}: not the id of a run: expected {SHORTEST_PREFIX} to 12 of the digits 0 to 9 "
+            "and a to f; `capacity status STUDY` shows ids"
+        )
+    if len(prefix) < SHORTEST_PREFIX:
+        raise ConfigError(
+            f"{text}: too short for the id of a run; give at least {SHORTEST_PREFIX} digits"
+        )
+    if len(prefix) == 12 and (folder / prefix).is_dir():
+        return prefix
+    known = {path.name for path in folder.glob(f"{prefix}*") if ID.fullmatch(path.name)}
+    known |= {run_id for run_id in _BESIDE.get() or {} if run_id.startswith(prefix)}
+    found = sorted(known)
+    if not found:
+        raise ConfigError(f"{text}: no run in {folder} begins so")
+    if len(found) > 1:
+        more = f" and {len(found) - LISTED:,} more" if len(found) > LISTED else ""
+        raise ConfigError(
+            f"{text}: {len(found):,} runs begin so: {', '.join(found[:LISTED])}{more}; give more "
+            "digits"
+        )
+    return found[0]
+
+
+def sizes(results: Path, run_id: str) -> dict[str, int]:
+    """Bytes by name of the files that a run has left, in the order of FILES; others behind. Empty
+    where it has no folder."""
+    found: dict[str, int] = {}
+    try:
+        with os.scandir(run_dir(results, run_id)) as entries:
+            for entry in entries:
+                if entry.name != "lock" and entry.is_file(follow_symlinks=False):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    order = [*FILES, *sorted(found.keys() - FILES.keys())]
+    return {name: found[name] for name in order if name in found}
+
+
+def note_pruned(results: Path, run_id: str, name: str, about: dict) -> None:
+    """Note that a file of a run is removed. about: when ("at"), its size ("bytes"), and of a
+    checkpoint the step where it stood."""
+    path = run_dir(results, run_id) / "pruned.json"
+    write_json(path, _pruned(path) | {name: about})
+
+
+def pruned(results: Path, run_id: str, name: str) -> dict | None:
+    """What was noted of a file that has been removed; None where it was not, or is there again."""
+    folder = run_dir(results, run_id)
+    return None if (folder / name).exists() else _pruned(folder / "pruned.json").get(name)
+
+
+def _pruned(path: Path) -> dict:
+    try:
+        tree = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # nothing depends on it
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def validate(record: dict) -> dict:
@@ -117,7 +202,7 @@ def status(results: Path, run_id: str) -> str:
         return "running"
     if record is not None:
         return "failed"
-    return "interrupted" if (folder / "checkpoint.safetensors").exists() else "missing"
+    return "interrupted" if (folder / CHECKPOINT).exists() else "missing"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-def shape_labels(configs: list[Config]) -> dict[str, str]:
+def model_names(configs: list[Config]) -> dict[str, str]:
     """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are
     added to them."""
     models = [dataclasses.asdict(config.model) for config in configs]
@@ -42,20 +42,20 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     """One row per planned run, also for failed and missing ones; numbers of unfinished runs are
     NaN.
 
-    Columns: run_id, label (shape), seed, status (finished, failed, missing), error, kind, parameter
+    Columns: run_id, model, seed, status (finished, failed, missing), error, kind, parameter
     counts by convention, n_sequences or n_people, entropy_bits, load, steps, tokens, flops, recipe,
     wall_s, gain_last_tenth, and those of the measures, see `columns`.
     """
     import pandas
 
     rows = []
-    labels = shape_labels(configs)
+    names = model_names(configs)
     for config in configs:
         record = read(results, config.run_id)
         finished = record is not None and record["status"] == "finished"
         row = {
             "run_id": config.run_id,
-            "label": labels[config.run_id],
+            "model": names[config.run_id],
             "seed": config.seed,
             "status": record["status"] if record else "missing",
             "error": "",
@@ -107,7 +107,7 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     """One row per finished run and variant of quantization, method none (32 bits) for the
     unquantized model; runs without the measure have none.
 
-    Columns: run_id, label, seed, kind, precision, entropy_bits, load, exposures, parameter counts
+    Columns: run_id, model, seed, kind, precision, entropy_bits, load, exposures, parameter counts
     by convention; the fields of `settings.quantize.Spec`; held_bits, what else was evaluated,
     fraction_of_unquantized, bits_per_parameter (total), stored_bits, stored_bits_per_weight,
     bits_per_stored_bit.
@@ -115,13 +115,13 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     import pandas
 
     measure = registry.MEASURES["quantization"]
-    rows, labels = [], shape_labels(configs)
+    rows, names = [], model_names(configs)
     for config in configs:
         record = read(results, config.run_id)
         measured = record["measures"].get(measure.name) if record else None
         about = {
             "run_id": config.run_id,
-            "label": labels[config.run_id],
+            "model": names[config.run_id],
             "seed": config.seed,
             "kind": config.data.kind,
             "precision": config.train.precision,

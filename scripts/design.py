@@ -258,9 +258,9 @@ def designs_of(
     effects = target.effects(space, prior.draw(np.random.default_rng([0, 3]), TRUTHS), prior)
     most = np.full(len(space.cells), space.most)
     if target.per_model:
-        most = (np.full(len(space.labels), space.most), space.cluster)
+        most = (np.full(len(space.models), space.most), space.cluster)
     whole = np.full(len(space.cells), size if one_model else len(space.seeds))
-    chosen = np.linspace(0, len(space.labels) - 1, 1 if one_model else size)
+    chosen = np.linspace(0, len(space.models) - 1, 1 if one_model else size)
     naive = np.where(np.isin(space.cluster, np.unique(np.round(chosen).astype(int))), whole, 0)
     budget = float(space.cost(naive))
     planned = best(Search(effects=effects, cost=space.cost, budget=budget, most=most))
@@ -268,7 +268,7 @@ def designs_of(
         "plan": [(j, run.seed) for j, run in space.runs(planned)],
         "grid": crossed(space, naive),
     }
-    if not one_model and size < len(space.labels):
+    if not one_model and size < len(space.models):
         measuring = effects.usable.mean(0) >= USABLE
         designs["informed"] = crossed(space, grid(space, budget, measuring))
     return budget, designs

@@ -1,4 +1,4 @@
-"""Write docs/modules.md: what each module holds, by its own first sentence.
+"""Write docs/reference/modules.md: what each module holds, by its own first sentence.
 
 python scripts/modules.py            # write the page
 python scripts/modules.py --check    # exit code 1 where it is not what the modules say
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "modules.md"
+PAGE = ROOT / "docs" / "reference" / "modules.md"
 
 
 def page(package: Path) -> str:

@@ -7,6 +7,7 @@ change, numbers never do: what an old file does not hold stays absent.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,46 @@ def text_canaries(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+MODELS = {
+    "label": "model",
+    "shapes": "models",
+    "shapes_measured": "models_measured",
+    "interval_shapes": "interval_models",
+}
+# fields whose words are this package's own and named models so; notes and sources may be a user's
+WORDED = frozenset(
+    ("estimator", "method", "form", "at", "knows", "quote", "reason", "why", "of")
+    + ("convention", "intervals", "retained", "interval_seeds", "interval_models")
+)
+WORDS = (
+    (re.compile(r"\bmodel shape(s?)\b"), r"model\1"),
+    (re.compile(r"\b(interval_)?shape(s?)\b"), r"\1model\2"),
+    (re.compile(r"^\(label, seed\)$|^label$"), lambda found: found[0].replace("label", "model")),
+)
+
+
+def models(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The next schema of every kind: the name of a model was called label, and what lies over
+    models was said to lie over shapes."""
+    return called_models(old) | {"schema": old["schema"] + 1}
+
+
+def called_models(tree: Any, at: str = "") -> Any:
+    """tree with the names of MODELS and the words of WORDS, also in recorded expectations; at: the
+    key that holds it."""
+    if isinstance(tree, Mapping):
+        return {
+            MODELS.get(key, key): called_models(part, MODELS.get(key, key))
+            for key, part in tree.items()
+        }
+    if isinstance(tree, list):
+        return [called_models(part, at) for part in tree]
+    if isinstance(tree, str) and at in WORDED:
+        for old, new in WORDS:
+            tree = old.sub(new, tree)
+    return tree
+
+
 # kind -> keys by which its files of schema 1 are recognised, and what makes them schema 2
 OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "ablation": ({"strict", "paper", "varied"}, ablation),
@@ -180,4 +221,9 @@ LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     ("precision", 2): precision_terms,
     ("facts", 2): facts_noise,
     ("text", 2): text_canaries,
+    ("random", 2): models,
+    ("ablation", 2): models,
+    ("facts", 3): models,
+    ("precision", 3): models,
+    ("text", 3): models,
 }

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from capacity.analysis import convert
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.base.words import plural
@@ -42,7 +43,8 @@ KEYS = {"date", "sha256", "finished_runs", "source", "expectations"}
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the file."""
+    """A line of the file; sha256: of the expectations as they were written, which are given in
+    the present names (`convert.called_models`)."""
 
     date: str
     sha256: str
@@ -99,7 +101,7 @@ def record(
     with _locked(path) as file:
         content = file.read()
         lines = _lines(content, path)
-        if lines and lines[-1].sha256 == sha256:
+        if lines and digest(lines[-1].expectations) == sha256:
             return False
         if (torn := len(content) - content.rfind(b"\n") - 1) and not _is_line(content[-torn:]):
             file.truncate(len(content) - torn)
@@ -144,7 +146,7 @@ def _lines(content: bytes, path: Path) -> list[Line]:
                 raise ValueError(f"expected an object with {', '.join(sorted(KEYS))}")
             if digest(tree["expectations"]) != tree["sha256"]:
                 raise ValueError("sha256 is not that of its expectations: it was edited")
-            out.append(Line(**tree))
+            out.append(Line(**tree | {"expectations": convert.called_models(tree["expectations"])}))
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: line {i}: not a line of expectations ({error})") from None
     return out
@@ -206,7 +208,7 @@ def _of_study(expectations: Mapping[str, Any], lines: Sequence[Line], runs: int)
     late = [line for line in lines[1:] if line.finished_runs != 0]
     told = f"expectations {_fixed(lines[0])}"
     told += "".join(f", changed on {line.date} after {_runs(line.finished_runs)}" for line in late)
-    if lines[-1].sha256 != digest(expectations):
+    if digest(lines[-1].expectations) != digest(expectations):
         told += f", changed since the last sweep; {_runs(runs)}"
     return told
 

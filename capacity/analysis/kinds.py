@@ -72,7 +72,7 @@ class Kind(Protocol):
         ...
 
     def columns(self, runs: pandas.DataFrame) -> Sequence[RunColumn]:
-        """What a page's table of runs shows of such runs, beside run, shape, settings and flags."""
+        """What a page's table of runs shows of such runs, beside run, model, settings and flags."""
         ...
 
 

@@ -14,7 +14,7 @@ from capacity.base.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-# of a step, by thread: with less, two fifths of a step are not shared at all (docs/decisions.md)
+# of a step, by thread: with less, two fifths of a step are not shared at all (docs/decisions)
 SHARED_FLOP = 3e8
 PASSIVE = {
     "OMP_WAIT_POLICY": "passive",

@@ -45,6 +45,14 @@ def count(x: float) -> str:
     return f"{x / 10**step:.3g}{suffix}"
 
 
+def file_size(size: int) -> str:
+    """Bytes of files in decimal units, as disks are sold and `du --si` counts: 812 B, 18.6 kB, 1.2
+    GB."""
+    step = next((i for i in (12, 9, 6, 3) if size >= 0.9995 * 10**i), 0)
+    unit = {0: "B", 3: "kB", 6: "MB", 9: "GB", 12: "TB"}[step]
+    return f"{size} {unit}" if not step else f"{size / 10**step:.3g} {unit}"
+
+
 def span(low: float, high: float) -> str:
     """From the smallest to the largest of some counts, or the one that all are."""
     return count(low) if count(low) == count(high) else f"{count(low)} to {count(high)}"

@@ -47,7 +47,7 @@ def add_fit(verb: arguments.Verb) -> None:
     points.add_argument(
         "--cluster",
         metavar="COLUMN[,..]",
-        help="the replicate, such as label; none for every row (default: the column run where runs "
+        help="the replicate, such as model; none for every row (default: the column run where runs "
         "have several rows, else every row)",
     )
     points.add_argument("--sd", metavar="COLUMN", help="noise of y over seeds, for weights")

@@ -36,6 +36,28 @@ examples:
   capacity sweep pocket cluster=slurm             submit an array job
   capacity sweep pocket --retry-failed
 """
+SHOW_HELP = """\
+Show one run, whatever its state: settings that differ from the defaults and the
+command that trains it again, learning curve, measures with unit and meaning, or
+the reason of its failure, and its files. RUN is an id, or the beginning of one
+that no other run of the results folder has.
+
+examples:
+  capacity show 3f2a90c1d4e5
+  capacity show 3f2a
+"""
+PRUNE_HELP = """\
+Remove final weights or checkpoints of a study's runs; records stay, so that
+laws are fitted as before. What goes is listed with its size and asked for.
+Runs that are running or queued stay, and so do those that another study of the
+results folder has as well, unless that is named, too. What lacks a removed
+file says so: a run that begins again, measure, export.
+
+examples:
+  capacity prune pocket --weights
+  capacity prune pocket pocket_budget --weights    also runs that both have
+  capacity prune pocket train.steps=500 --checkpoints --yes
+"""
 CANCEL_HELP = """\
 Remove queued and running elements of a study from the queue, or stop its sweep
 on this machine. Finished runs stay, others keep their checkpoints.
@@ -113,7 +135,7 @@ examples:
     --x tokens=C/6e6/size --best-per size,C --tie alpha=beta
   capacity fit hard_corner,smooth_corner results/studies/pocket/runs.csv \\
     --y strict_bits --x parameters=parameters_total \\
-    --x ceiling_bits=strict_ceiling_bits --cluster label --output corner.json
+    --x ceiling_bits=strict_ceiling_bits --cluster model --output corner.json
 """
 MEASURE_HELP = """\
 Measure finished runs again from their final weights, without training: by

@@ -16,13 +16,25 @@ import sys
 from capacity import __version__
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import keep_caches, rest_idle_threads
-from capacity.cli import analyse, arguments, compare, fit_options, plan, sweep, table, train
+from capacity.cli import (
+    analyse,
+    arguments,
+    compare,
+    fit_options,
+    plan,
+    prune,
+    show,
+    sweep,
+    table,
+    train,
+)
 from capacity.cli.help import MAIN_HELP
 
 VERBS = (  # in the order of the help
     train.add_train,
     sweep.add_sweep,
     sweep.add_status,
+    show.add_show,
     sweep.add_cancel,
     sweep.add_retry,
     analyse.add_fit_laws,
@@ -33,6 +45,7 @@ VERBS = (  # in the order of the help
     train.add_measure,
     table.add_table,
     table.add_export,
+    prune.add_prune,
     sweep.add_worker,
 )
 # what a verb may need -> what brings it

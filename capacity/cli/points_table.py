@@ -25,6 +25,8 @@ SMALL = 1000.0  # below, a count of all points is more likely one of thousands, 
 # columns that name the run that a row is of; several rows of one run are no independent points
 RUNS = ("run", "run_id", "runid", "run_name", "experiment")
 EACH_ROW = "none"  # for --cluster
+# of a column of tables of runs, which older versions named otherwise
+OTHER_NAME = {"label": "model", "model": "label"}
 
 
 def select(table: pandas.DataFrame, name: str, value: str, source: str) -> pandas.DataFrame:
@@ -185,6 +187,8 @@ def column(table: pandas.DataFrame, name: str) -> str:
             f"{count} columns are named {name!r} (columns {joined(at)}): rename all but one"
         )
     if not count:
+        if (other := OTHER_NAME.get(name)) in known:
+            raise ValueError(f"no column {name!r}: this table calls it {other}")
         raise ValueError(f"no column {name!r}{nearest(name, known)}; there are {some(known, 8)}")
     return name
 

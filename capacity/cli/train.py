@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
-from capacity.base.words import count, wrap
+from capacity.base.words import count, plural, some, wrap
 from capacity.cli import arguments
 from capacity.cli.help import MEASURE_HELP, TRAIN_HELP
 
@@ -161,7 +161,8 @@ def _measure(args: argparse.Namespace) -> int:
 
     given = [text for text in args.overrides if "=" in text]
     run_ids: dict[str, Config | None] = {}  # id -> settings, where not its own
-    for run_id in (text for text in args.overrides if "=" not in text):
+    given_ids = [text for text in args.overrides if "=" not in text]
+    for run_id in given_ids:
         record = _finished(args.results, run_id)
         if record is None:  # before any work, so that a typo costs nothing
             raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(args.results)}")
@@ -182,6 +183,7 @@ def _measure(args: argparse.Namespace) -> int:
         )
     if not run_ids:
         raise ConfigError("measure: no finished run selected; give run ids or --study")
+    gone = _without_weights(args.results, list(run_ids), given_ids)
     import torch
 
     from capacity.base.hardware import most_threads, pick_device
@@ -189,6 +191,30 @@ def _measure(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(most_threads())
     for run_id, settings in run_ids.items():
+        if run_id in gone:
+            continue
         record = remeasure(args.results, run_id, pick_device("auto"), settings)
         print(_describe(record, args.results))
-    return 0
+    return 1 if gone else 0
+
+
+def _without_weights(results: Path, run_ids: list[str], named: list[str]) -> set[str]:
+    """Runs whose weights `capacity prune` has removed, which is told; ConfigError where one of them
+    was named, or none of all has weights left."""
+    from capacity import records
+
+    gone = [run_id for run_id in run_ids if records.pruned(results, run_id, records.WEIGHTS)]
+    if wrong := [run_id for run_id in gone if run_id in named]:
+        raise ConfigError(
+            f"{wrong[0]}: its weights were removed by `capacity prune`, so that it cannot be "
+            "measured again"
+        )
+    if gone and len(gone) == len(run_ids):
+        raise ConfigError(
+            f"measure: the weights of all {len(gone):,} runs were removed by `capacity prune`, so "
+            "that none can be measured again"
+        )
+    if gone:
+        told = f"{plural(len(gone), 'run')} not measured, without weights since `capacity prune`"
+        print("\n".join(wrap(f"{told}: {some(gone)}", "", "  ")), file=sys.stderr)
+    return set(gone)

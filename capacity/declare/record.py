@@ -80,10 +80,11 @@ ABOUT: tuple[Field | Column, ...] = (
     ),
     *FAILED,
     Column(
-        "label",
+        "model",
         TEXT,
         "",
-        "layers x width, with the settings that tell equal shapes of the study apart",
+        "name of the model: layers x width, with the settings that tell models of equal "
+        "layers and width in this study apart",
     ),
     Column("kind", TEXT, "", "kind of data"),
     Column("seed", INT, "", "of data, initial weights and batch order together"),

@@ -56,7 +56,7 @@ class Corner(RandomData):
                 "ceiling_bits": done.strict_ceiling_bits.to_numpy(float),
             },
             done.strict_bits.to_numpy(float),
-            cluster=done.label.to_numpy(),
+            cluster=done.model.to_numpy(),
         )
 
 

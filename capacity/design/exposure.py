@@ -44,11 +44,11 @@ class Exposures(Target):
 
     def prior(self, space: Space) -> Prior:
         """What is assumed where nothing was measured."""
-        if len(space.labels) > 1 or len({cell.config.items for cell in space.cells}) > 1:
+        if len(space.models) > 1 or len({cell.config.items for cell in space.cells}) > 1:
             sizes = ", ".join(dict.fromkeys(f"{cell.config.items:,}" for cell in space.cells))
             raise ConfigError(
                 f"{space.name}: {self.form.name} is about one model on one data set; give --only "
-                f"with one of {', '.join(space.labels)}"
+                f"with one of {', '.join(space.models)}"
                 f" and, where it has several, one size of the data ({sizes}) as key=value"
             )
         value, error = CURVES[self.form.name]
@@ -133,7 +133,7 @@ class Exposures(Target):
         return {
             "cell": cells,
             "seed": np.array([seed for _, seed in runs], int),
-            "label": np.full(len(at), space.labels[0]),
+            "model": np.full(len(at), space.models[0]),
             "status": np.full(len(at), "finished"),
             "exposures": at,
             "bits_per_parameter": r,

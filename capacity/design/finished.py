@@ -74,7 +74,7 @@ def _row(cell: Cell, run: Config, record: dict) -> dict:
     gain = record["convergence"]["gain_last_tenth"]
     return {
         "seed": run.seed,
-        "label": cell.label,
+        "model": cell.model,
         "status": "finished",
         "parameters_total": cell.parameters,
         "strict_bits": bits,
@@ -132,7 +132,7 @@ def _formats(tree: dict, space: Space) -> list[dict]:
     return [
         {
             "cell": places[c["format"]],
-            "label": "prior",
+            "model": "prior",
             "seed": 0,
             "parameters_total": 1.0,
             "held_bits": c["capacity"],
@@ -150,8 +150,8 @@ def _formats(tree: dict, space: Space) -> list[dict]:
 def _plateaus(tree: dict) -> list[dict]:
     return [
         {
-            "cell": u["label"],
-            "label": f"prior {u['label']}",
+            "cell": u["model"],
+            "model": f"prior {u['model']}",
             "seed": u["seed"],
             "parameters_total": u["parameters"],
             "strict_bits": u["bits"],
@@ -164,15 +164,15 @@ def _plateaus(tree: dict) -> list[dict]:
 
 
 def _exposures(tree: dict, space: Space) -> list[dict]:
-    label, items = space.labels[0], space.cells[0].config.items
+    model, items = space.models[0], space.cells[0].config.items
     return [
         {
             "cell": i,
-            "label": label,
+            "model": model,
             "seed": 0,
             "exposures": a["exposures"],
             "bits_per_parameter": a["r"] * a["parameters_paper"] / a["parameters_total"],
         }
         for i, a in enumerate(tree["arms"])
-        if a["label"] == label and a["n_people"] == items and a["r"] is not None
+        if a["model"] == model and a["n_people"] == items and a["r"] is not None
     ]

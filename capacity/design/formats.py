@@ -182,8 +182,8 @@ class Formats(Target):
 
         truths = self.normalized(truths)
         source, bits = _points_of(space)
-        label, load = space.cluster[source], np.array([cell.load for cell in space.cells])[source]
-        same = np.equal.outer(label, label) & np.equal.outer(bits, bits)
+        model, load = space.cluster[source], np.array([cell.load for cell in space.cells])[source]
+        same = np.equal.outer(model, model) & np.equal.outer(bits, bits)
         value = np.maximum(_part(self.form, bits, truths.theta), 1e-6)
         slope = self.slopes({"bits_per_weight": bits}, truths)
         ceiling = np.array([cell.ceiling / cell.parameters for cell in space.cells])[source]
@@ -204,7 +204,7 @@ class Formats(Target):
             trend=orthogonal(self.trend(bits, truths), slope),
             scatter=truths.scatter,
             bend=prior.bend,
-            cluster=label,
+            cluster=model,
             contrast=self.contrast(truths),
             prior=prior.error,
             source=source,
@@ -242,10 +242,10 @@ class Formats(Target):
     ) -> dict[str, np.ndarray]:
         """As of any target; known: by model mean and standard deviation of the log of the worth of
         a bit, and of the log of bits per parameter in fp32."""
-        truths, number = self.normalized(truths), len(space.labels)
+        truths, number = self.normalized(truths), len(space.models)
         usual = (0.0, truths.scatter[0], math.log(_levels(truths)[0]), SHAPE_SCATTER)
         z, sds, level, level_sds = np.array(
-            [(known or {}).get(label, usual) for label in space.labels]
+            [(known or {}).get(model, usual) for model in space.models]
         ).T
         if rng is not None:
             z = z + sds * rng.standard_normal(number)
@@ -270,7 +270,7 @@ class Formats(Target):
         return {
             "cell": cells,
             "seed": np.array([seed for _, seed in runs], int),
-            "label": np.array(space.labels)[cluster],
+            "model": np.array(space.models)[cluster],
             "status": np.full(len(cells), "finished"),
             "parameters_total": size,
             "strict_ceiling_bits": ceiling,
@@ -289,10 +289,10 @@ class Formats(Target):
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """As `points`, with one call for all studies."""
-        mean = of_runs.relative(table.assign(label=table.study.astype(str) + " " + table.label))
-        study, label = (mean.label.str.split(" ", n=1).str[i] for i in (0, 1))
+        mean = of_runs.relative(table.assign(model=table.study.astype(str) + " " + table.model))
+        study, model = (mean.model.str.split(" ", n=1).str[i] for i in (0, 1))
         out: list[estimate.Points | None] = []
-        by_study = {str(key): part for key, part in mean.assign(label=label).groupby(study)}
+        by_study = {str(key): part for key, part in mean.assign(model=model).groupby(study)}
         for key in map(str, sorted(table.study.unique())):
             part = by_study.get(key)
             if part is None or of_runs.number_of_formats(part) < precision_laws.FEWEST_FORMATS:
@@ -333,13 +333,13 @@ class Formats(Target):
         if mean.empty:
             of_models = _OfModels({}, {}, levels, seeds, 0.0)
             return now.sourced(**sources), of_models.known(now)
-        now, labels, z, of_z = self._fitted(now, mean, seeds)
-        if len(labels) > 1:
-            sources["scatter"] = f"{dof_words(len(labels) - 1)} of {source}"
+        now, models, z, of_z = self._fitted(now, mean, seeds)
+        if len(models) > 1:
+            sources["scatter"] = f"{dof_words(len(models) - 1)} of {source}"
         sources["truth"] = f"{len(mean)} points of {source}, and {prior.sources['truth']}"
         of_models = _OfModels(
-            dict(zip(labels, z, strict=True)),
-            dict(zip(labels, of_z, strict=True)),
+            dict(zip(models, z, strict=True)),
+            dict(zip(models, of_z, strict=True)),
             levels,
             seeds,
             _level(now)[0],
@@ -350,14 +350,14 @@ class Formats(Target):
         self, prior: Prior, mean: pd.DataFrame, seeds: dict[tuple[str, str], int]
     ) -> tuple[Prior, np.ndarray, np.ndarray, np.ndarray]:
         """Law and scatter of the worth of a bit in turn: the prior updated by points (columns x, y,
-        label, format), the models [C], the worth of a bit to each and its variance [C]."""
+        model, format), the models [C], the worth of a bit to each and its variance [C]."""
         x, y, noise = mean.x.to_numpy(), mean.y.to_numpy(), prior.noise
-        labels, codes = np.unique(mean.label, return_inverse=True)
+        models, codes = np.unique(mean.model, return_inverse=True)
         alike = np.equal.outer(codes, codes)
         of_points = np.array(
-            [seeds[key] for key in zip(mean.label, mean.format, strict=True)], float
+            [seeds[key] for key in zip(mean.model, mean.format, strict=True)], float
         )
-        of_base = np.array([seeds[label, "fp32"] for label in mean.label], float)
+        of_base = np.array([seeds[model, "fp32"] for model in mean.model], float)
         now, scatter = prior, prior.scatter
 
         def left(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -366,7 +366,7 @@ class Formats(Target):
             slope[:, self.form.index("c")] = 0.0  # it is what 32 bits say
             return y - _part(self.form, x, truths.theta)[0], slope
 
-        z = of_z = np.zeros(len(labels))
+        z = of_z = np.zeros(len(models))
         for _ in range(ROUNDS):
             truths = self.normalized(now.middle())
             value = _part(self.form, x, truths.theta)[0]
@@ -379,13 +379,13 @@ class Formats(Target):
             now = start.fitted(
                 left, random + np.outer(bend, bend) + scatter.sd**2 * np.outer(own, own) * alike
             )
-            pull = np.equal.outer(np.arange(len(labels)), codes) * own
+            pull = np.equal.outer(np.arange(len(models)), codes) * own
             pull = pull / np.maximum((pull**2).sum(1), 1e-9)[:, None]
             z, of_z = pull @ left(now.mean)[0], np.diag(pull @ random @ pull.T)
-            if len(labels) > 1:
+            if len(models) > 1:
                 between = float(z.var(ddof=1) - of_z.mean())
-                scatter = prior.scatter.updated(max(between, 0.0), len(labels) - 1)
-        return replace(now, scatter=scatter), labels, z, of_z
+                scatter = prior.scatter.updated(max(between, 0.0), len(models) - 1)
+        return replace(now, scatter=scatter), models, z, of_z
 
 
 @dataclass(frozen=True)
@@ -402,16 +402,16 @@ class _OfModels:
     def known(self, prior: Prior) -> Own:
         """As `simulate` takes it, shrunk by the scatter and noise of the prior."""
         scatter, out = prior.scatter, {}
-        for label in {*self.z, *self.levels}:
+        for model in {*self.z, *self.levels}:
             keep = 0.0
-            if label in self.z:
-                keep = scatter.sd**2 / (scatter.sd**2 + self.of_z[label])
+            if model in self.z:
+                keep = scatter.sd**2 / (scatter.sd**2 + self.of_z[model])
             own = (self.log_level, SHAPE_SCATTER)
-            if label in self.levels:
-                sd = prior.noise.sd / math.sqrt(self.seeds[label, "fp32"])
-                own = (self.levels[label], sd)
-            out[label] = (
-                float(keep * self.z.get(label, 0.0)),
+            if model in self.levels:
+                sd = prior.noise.sd / math.sqrt(self.seeds[model, "fp32"])
+                own = (self.levels[model], sd)
+            out[model] = (
+                float(keep * self.z.get(model, 0.0)),
                 float(scatter.sd * math.sqrt(1 - keep)),
                 *own,
             )

@@ -23,8 +23,8 @@ def noise_of(points: pd.DataFrame) -> tuple[float, int]:
         & (points.bits_per_parameter < bit_widths.HELD_WHOLE * points.load)
     ]
     groups = [
-        f"{label} {format} {load}"
-        for label, format, load in zip(held.label, held.format, held.load, strict=True)
+        f"{model} {format} {load}"
+        for model, format, load in zip(held.model, held.format, held.load, strict=True)
     ]
     return within(np.log(held.held_bits.to_numpy(float)), groups)
 
@@ -32,7 +32,7 @@ def noise_of(points: pd.DataFrame) -> tuple[float, int]:
 def fp32_levels(done: pd.DataFrame, prior: Prior) -> dict[str, float]:
     """By model, log bits per parameter in fp32, with what the corner took away."""
     out, k = {}, math.exp(prior.log_k[0])
-    for label, part in done.loc[done.format == "fp32"].groupby("label"):
+    for model, part in done.loc[done.format == "fp32"].groupby("model"):
         part = part.loc[part.load == part.load.max()]
         # nobody knows the capacity behind runs near their ceiling
         room = np.maximum((part.strict_ceiling_bits / part.held_bits) ** k - 1, 0.3)
@@ -40,7 +40,7 @@ def fp32_levels(done: pd.DataFrame, prior: Prior) -> dict[str, float]:
             full = np.where(
                 np.isfinite(room), part.strict_ceiling_bits / room ** (1 / k), part.held_bits
             )
-        out[str(label)] = float(np.log(full / part.parameters_total).mean())
+        out[str(model)] = float(np.log(full / part.parameters_total).mean())
     return out
 
 
@@ -62,7 +62,7 @@ def rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def relative(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds as parts of fp32, with columns label, format, x and y."""
+    """Means over seeds as parts of fp32, with columns model, format, x and y."""
     points = rows(frame)
     method = next(iter(points.method[points.method.isin(bit_widths.METHODS)]), "")
     return precision_laws.of_method(
@@ -75,4 +75,4 @@ def seeds(points: pd.DataFrame) -> dict[tuple[str, str], int]:
     if points.empty:
         return {}
     chosen = bit_widths.capacity(points)
-    return chosen.groupby(["label", "format"]).size().to_dict()
+    return chosen.groupby(["model", "format"]).size().to_dict()

@@ -96,7 +96,7 @@ class _Now:
         space, there = self.space, self.there
         if not self.target.per_model:
             return np.maximum(space.most - there, 0)
-        of_models = np.array([there[space.cluster == c].sum() for c in range(len(space.labels))])
+        of_models = np.array([there[space.cluster == c].sum() for c in range(len(space.models))])
         return np.maximum(space.most - of_models, 0), space.cluster
 
     @property
@@ -232,7 +232,7 @@ def _floor(now: _Now) -> tuple[float, int | None]:
     models like these the wanted width would need (None: there are enough). 0 where every run is a
     replicate."""
     target, space, effects = now.target, now.space, now.effects
-    if effects.cluster is None or len(space.labels) < 3:
+    if effects.cluster is None or len(space.models) < 3:
         return 0.0, None
     usable = effects.usable.mean(0)
     cells = [
@@ -240,7 +240,7 @@ def _floor(now: _Now) -> tuple[float, int | None]:
             np.flatnonzero(space.cluster == c),
             key=lambda j: (effects.usable[:, j].mean(), space.cells[j].load),
         )
-        for c in range(len(space.labels))
+        for c in range(len(space.models))
     ]
     # sharpness needs runs near the corner, a law of precision needs its formats
     if target.form.name == "smooth_corner" or space.formats:
@@ -251,7 +251,7 @@ def _floor(now: _Now) -> tuple[float, int | None]:
     floor = forecast(target, space, quiet, runs, how).middle
     if floor <= target.width or not np.isfinite(floor):
         return floor, None
-    models, spent = len(space.labels), target.spent
+    models, spent = len(space.models), target.spent
 
     def width(m: int) -> float:
         t = student(m - spent) / student(models - spent)

@@ -123,8 +123,8 @@ class Plateau(RandomData):
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """As `points`, with one call for all studies."""
-        units = plateaus.units(table.assign(label=table.study.astype(str) + " " + table.label))
-        units[["study", "label"]] = units.label.str.split(" ", n=1, expand=True)
+        units = plateaus.units(table.assign(model=table.study.astype(str) + " " + table.model))
+        units[["study", "model"]] = units.model.str.split(" ", n=1, expand=True)
         by_study = {str(study): _points(part) for study, part in units.groupby("study")}
         return [by_study.get(str(study)) for study in sorted(table.study.unique())]
 
@@ -218,6 +218,6 @@ def _points(units: pd.DataFrame) -> estimate.Points:
     return estimate.Points(
         {"parameters": units.parameters.to_numpy(float)},
         units.bits.to_numpy(float),
-        cluster=units.label.to_numpy(),
+        cluster=units.model.to_numpy(),
         lower_bound=units.lower_bound.to_numpy(bool),
     )

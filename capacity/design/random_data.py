@@ -42,7 +42,7 @@ class RandomData(Target):
 
     def prior(self, space: Space) -> Prior:
         """What is assumed where nothing was measured."""
-        places = [(cell.label, cell.config.items) for cell in space.cells]
+        places = [(cell.model, cell.config.items) for cell in space.cells]
         if twice := next((place for place in places if places.count(place) > 1), None):
             raise ConfigError(
                 f"{space.name}: {twice[0]}, N = {twice[1]:,}: several lengths of training of one "
@@ -85,8 +85,8 @@ class RandomData(Target):
     @staticmethod
     def sizes(space: Space) -> np.ndarray:
         """[C] parameters of the models."""
-        by_model = {cell.label: cell.parameters for cell in space.cells}
-        return np.array([by_model[label] for label in space.labels])
+        by_model = {cell.model: cell.parameters for cell in space.cells}
+        return np.array([by_model[model] for model in space.models])
 
     def trend(self, sizes: np.ndarray) -> np.ndarray:
         """[C] the trend that the form lacks: an exponent that differs from 1."""
@@ -122,7 +122,7 @@ class RandomData(Target):
         log_capacity, small = np.log(self.capacities(space, truths)[0]), 0.0
         if rng is not None:
             usual = (0.0, truths.scatter[0])
-            middle, spread = np.array([(known or {}).get(label, usual) for label in space.labels]).T
+            middle, spread = np.array([(known or {}).get(model, usual) for model in space.models]).T
             log_capacity = log_capacity + middle + spread * rng.standard_normal(len(middle))
         log_capacity = log_capacity[cluster]
         if rng is not None:
@@ -133,7 +133,7 @@ class RandomData(Target):
         return {
             "cell": cells,
             "seed": np.array([seed for _, seed in runs], int),
-            "label": np.array(space.labels)[cluster],
+            "model": np.array(space.models)[cluster],
             "status": np.full(len(cells), "finished"),
             "parameters_total": self.sizes(space)[cluster],
             "strict_bits": bits * np.exp(small),
@@ -146,7 +146,7 @@ class RandomData(Target):
         return slope[..., self.form.index("alpha")]
 
     def informative(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows that are informative: label, cell, parameters_total, strict_ceiling_bits,
+        """Rows that are informative: model, cell, parameters_total, strict_ceiling_bits,
         strict_bits."""
         return frame.loc[(frame.status == "finished") & (frame.strict_bits > 0)]
 
@@ -158,7 +158,7 @@ class RandomData(Target):
         rows = self.informative(frame)
         if rows.empty:
             return prior, {}
-        labels, codes = np.unique(rows.label, return_inverse=True)
+        models, codes = np.unique(rows.model, return_inverse=True)
         x = {
             "parameters": rows.parameters_total.to_numpy(float),
             "ceiling_bits": rows.strict_ceiling_bits.to_numpy(float),
@@ -186,8 +186,8 @@ class RandomData(Target):
             sources["corner"] = "as the truth"
         shrink = scatter.sd**2 / (scatter.sd**2 + noise.sd**2 / size)
         known = {
-            label: (float(s * m), float(scatter.sd * math.sqrt(1 - s)))
-            for label, s, m in zip(labels, shrink, fitted.mean, strict=True)
+            model: (float(s * m), float(scatter.sd * math.sqrt(1 - s)))
+            for model, s, m in zip(models, shrink, fitted.mean, strict=True)
         }
         return now.sourced(**sources), known
 

@@ -26,7 +26,7 @@ from capacity.base.errors import ConfigError, nearest
 from capacity.base.words import plural
 from capacity.config import COUPLED, Config
 from capacity.cost import Speed, speed_of
-from capacity.run_table import shape_labels
+from capacity.run_table import model_names
 from capacity.settings.data import UniformData
 from capacity.study import axes_of, load_study
 from capacity.sweep.packs import Limits, make_stacks
@@ -39,7 +39,7 @@ class Cell:
     """All seeds of one model, data size and length. config: one of them; settings: what the study's
     axes say, seed apart."""
 
-    label: str
+    model: str
     config: Config
     settings: tuple[tuple[str, str], ...]
 
@@ -118,14 +118,14 @@ class Space:
     formats: bool = False
 
     @cached_property
-    def labels(self) -> tuple[str, ...]:
+    def models(self) -> tuple[str, ...]:
         """Models, in order of size."""
-        return tuple(dict.fromkeys(cell.label for cell in self.cells))
+        return tuple(dict.fromkeys(cell.model for cell in self.cells))
 
     @cached_property
     def cluster(self) -> np.ndarray:
-        """[J] index of each cell's model in `labels`."""
-        return np.array([self.labels.index(cell.label) for cell in self.cells])
+        """[J] index of each cell's model in `models`."""
+        return np.array([self.models.index(cell.model) for cell in self.cells])
 
     @property
     def unit(self) -> str:
@@ -144,7 +144,7 @@ class Space:
         a model and format, only those of one cell."""
         done, out = done or {}, []
         by_label = [
-            [j for j, cell in enumerate(self.cells) if cell.label == label] for label in self.labels
+            [j for j, cell in enumerate(self.cells) if cell.model == model] for model in self.models
         ]
         for places in [[j] for j in range(len(self.cells))] if self.formats else by_label:
             used = set(itertools.chain.from_iterable(done.get(j, ()) for j in places))
@@ -175,17 +175,17 @@ def space_of(
         raise ConfigError(f"{known.name}: runs on text; a plan is about random data or people")
     by_run = {_identity(run): run for run in known.runs}
     settings = _settings_of(pins, points, overrides)
-    names = shape_labels(known.runs).values()
-    labels = {_identity(run): label for run, label in zip(known.runs, names, strict=True)}
-    cells = [Cell(labels[key], run, settings[key]) for key, run in by_run.items()]
+    names = model_names(known.runs).values()
+    name_of = {_identity(run): model for run, model in zip(known.runs, names, strict=True)}
+    cells = [Cell(name_of[key], run, settings[key]) for key, run in by_run.items()]
     if choice.only is not None:
-        models = list(dict.fromkeys(cell.label for cell in cells))
+        models = list(dict.fromkeys(cell.model for cell in cells))
         if choice.only not in models:
             raise ConfigError(
                 f"--only {choice.only}: no such model in {known.name}"
                 f"{nearest(choice.only, models)}; allowed: {', '.join(models)}"
             )
-        cells = [cell for cell in cells if cell.label == choice.only]
+        cells = [cell for cell in cells if cell.model == choice.only]
     cells = _in_formats(known.name, cells) if choice.formats else cells
     _check_uniform(known.name, cells)
     cells.sort(key=lambda cell: _order(cell, choice.formats))
@@ -206,7 +206,7 @@ def space_of(
 
 def _order(cell: Cell, formats: bool) -> tuple[float, str, float, float, int]:
     bits = -cell.trained_in["code_bits"] if formats else 0.0
-    return cell.parameters, cell.label, bits, cell.load, cell.config.steps
+    return cell.parameters, cell.model, bits, cell.load, cell.config.steps
 
 
 def _check_uniform(name: str, cells: list[Cell]) -> None:
@@ -228,12 +228,12 @@ def _check_recipes(name: str, cells: list[Cell], formats: bool) -> None:
 
     def recipe(cell: Cell) -> tuple:
         exposures = 0.0 if formats else round(cell.config.exposures, 6)
-        return cell.label, cell.config.items, exposures, formats and cell.trained_in
+        return cell.model, cell.config.items, exposures, formats and cell.trained_in
 
     for a, b in itertools.pairwise(cells):
         if recipe(a) == recipe(b):
             raise ConfigError(
-                f"{name}: {a.label}, N = {a.config.items:,}: several recipes of one model and data "
+                f"{name}: {a.model}, N = {a.config.items:,}: several recipes of one model and data "
                 f"set; a plan needs one (give it as key=value behind the study)"
             )
 

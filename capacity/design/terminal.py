@@ -63,7 +63,7 @@ def _space(plan: Plan) -> str:
     whole = float(space.cost(np.full(len(space.cells), len(space.seeds))))
     axes = "format, data" if space.formats else "data, length"
     return (
-        f"{plural(len(space.labels), 'model')}, {plural(len(space.cells), 'cell')} (model, {axes}),"
+        f"{plural(len(space.models), 'model')}, {plural(len(space.cells), 'cell')} (model, {axes}),"
         f" up to {plural(space.most, 'seed')} each; all of it, with "
         f"{plural(len(space.seeds), 'seed')}: {words.hours(whole)} {space.unit}"
     )
@@ -124,7 +124,7 @@ def _runs(plan: Plan) -> list[str]:
     exposures = plan.target.form.variables[0].name == "exposures"
     axis = "format, load" if space.formats else "exposures" if exposures else "load"
     rows: list[list[str]] = []
-    for c, label in enumerate(space.labels):
+    for c, model in enumerate(space.models):
         places = [int(j) for j in np.flatnonzero((space.cluster == c) & (plan.new > 0))]
         if not places:
             continue
@@ -136,7 +136,7 @@ def _runs(plan: Plan) -> list[str]:
             at = f"{cell.trained_in['format']} {at}" if space.formats else at
             parts.append(f"{at}: {int(plan.new[j])} ({int(plan.batch[j])})")
         lines = _packed(parts, LIST)
-        head = [label[:14], f"{space.cells[places[0]].parameters:,.0f}"]
+        head = [model[:14], f"{space.cells[places[0]].parameters:,.0f}"]
         rows += [
             [*(head if i == 0 else ["", ""]), line, hours if i == len(lines) - 1 else ""]
             for i, line in enumerate(lines)
@@ -194,7 +194,7 @@ def _verdict(plan: Plan) -> str:
     if plan.floor and np.isfinite(plan.floor):
         floor = (
             f" Scatter over models alone leaves {_width(target, plan.floor)} with all "
-            f"{plural(len(space.labels), 'model')} of this study and any number of seeds."
+            f"{plural(len(space.models), 'model')} of this study and any number of seeds."
         )
         if plan.more_models:
             wanted = _width(target, target.width)

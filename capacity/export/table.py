@@ -136,7 +136,7 @@ def tidy(
     found: list[tuple[str, list[Config]]], results: Path, quantized: bool = False
 ) -> pandas.DataFrame:
     """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the
-    studies. A run that several studies have is there once and names them all; its label is that of
+    studies. A run that several studies have is there once and names them all; its model is that of
     the first."""
     import pandas
 

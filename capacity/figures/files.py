@@ -14,7 +14,7 @@ from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from capacity.base.errors import ConfigError
+from capacity.base.errors import ConfigError, one_line
 from capacity.figures.look import current
 from capacity.figures.marks import PART
 from capacity.figures.style import drawing
@@ -33,15 +33,16 @@ def render(figure: Figure, kind: str) -> bytes:
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": None},
     }
-    with drawing(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "capacity"}):
-        with io.BytesIO() as buffer:
-            try:
-                figure.savefig(buffer, format=kind, metadata=dates[kind])
-            except RuntimeError as error:
-                if not current().rc.get("text.usetex"):
-                    raise
-                raise ConfigError(f"--style: latex failed ({error}); set text.usetex: False")
-            return buffer.getvalue()
+    fixed: Any = {"svg.fonttype": "none", "svg.hashsalt": "capacity"}
+    with drawing(), rc_context(fixed), io.BytesIO() as buffer:
+        try:
+            figure.savefig(buffer, format=kind, metadata=dates[kind])
+        except RuntimeError as error:
+            if not current().rc.get("text.usetex"):
+                raise
+            why = f"--style: latex failed ({one_line(error)}); set text.usetex: False"
+            raise ConfigError(why) from None
+        return buffer.getvalue()
 
 
 def table(name: str, figure: Figure) -> bytes:

@@ -31,14 +31,11 @@ def residual_figure(residuals: Sequence[Any]) -> Figure:
         style = looks(names)
         several = any(part.points.series.nunique() > 1 for part in residuals)
         legend = [entry(name, ms=4, **look) for name, look in style.items() if name and several]
+        units = {"%": "fitted / measured - 1 (%)"}
         labels = [
-            (
-                part.over,
-                "fitted / measured - 1 (%)" if part.unit == "%" else f"fitted - measured ({part.unit})",
-                part.law,
-            )
+            (part.over, units.get(part.unit, f"fitted - measured ({part.unit})"), part.law)
             for part in residuals
-        ]  # fmt: skip
+        ]
         figure, axes = panels(labels, legend=legend)
         for ax, part in zip(axes, residuals, strict=True):
             ax.axhline(0.0, color=GUIDE, linewidth=0.7, gid="no error")

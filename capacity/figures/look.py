@@ -66,12 +66,13 @@ class Look:
         return next((kind for kind in self.formats if kind != "pdf"), "pdf")
 
 
-_CURRENT: ContextVar[Look] = ContextVar("look", default=Look())
+BUILT_IN = Look()
+_CURRENT: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
 def current() -> Look:
     """The look that figures are drawn in now."""
-    return _CURRENT.get()
+    return _CURRENT.get() or BUILT_IN
 
 
 @contextmanager
@@ -145,7 +146,8 @@ def _named(name: str) -> dict[str, Any]:
             f"--style {name}: no such file, and no style of matplotlib"
             f"{nearest(name, [*style.library])}"
         )
-    return _usable(f"--style {name}", dict(style.library[name]))
+    own: Any = style.library[name]
+    return _usable(f"--style {name}", dict(own))
 
 
 def _settings(name: str, lines: list[str]) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _settings(name: str, lines: list[str]) -> dict[str, Any]:
             )
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        one = RcParams()
+        one: Any = RcParams()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

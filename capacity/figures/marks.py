@@ -2,9 +2,8 @@
 later reads of them.
 
 A line of matplotlib carries `run_ids` and `point_names` (whose its points are), `at` (where they
-belong, if they are drawn beside that place), `values` (what was measured, if less is drawn), and `ends` (the
-interval of each point). `files.rows`
-and `report/figure_data.py` read these.
+belong, if they are drawn beside that place), `values` (what was measured, if less is drawn), and
+`ends` (the interval of each point). `files.rows` and `report/figure_data.py` read these.
 """
 
 from __future__ import annotations
@@ -49,7 +48,8 @@ def means(
     """Means as points of this look, with a bar from end to end of the interval of each that has
     one. The axes' limits are set already: a bar that would leave them ends there in an arrow."""
     low, high = sorted(ax.get_ylim())
-    shown = {k: look[k] for k in ("color", "zorder", "alpha") if k in look} | {"ls": "-"}
+    shown: dict[str, Any] = {k: look[k] for k in ("color", "zorder", "alpha") if k in look}
+    shown["ls"] = "-"
     for at, one in zip(x, ends, strict=True):
         if one is None:
             continue
@@ -61,7 +61,8 @@ def means(
             _arrow(ax, at, low, "v", shown | {"label": name})
         if one[1] > high:
             _arrow(ax, at, high, "^", shown | {"label": name})
-    line = ax.plot(x, y, gid=name, **({"ls": "none"} | look))
+    style: dict[str, Any] = {"ls": "none"} | look
+    line: Any = ax.plot(x, y, gid=name, **style)
     line[0].ends = [None if one is None else (float(one[0]), float(one[1])) for one in ends]
     return line
 
@@ -71,7 +72,7 @@ def rows_of_means(
 ) -> Any:
     """The same for one mean along a row: x is what was measured."""
     low, high = sorted(ax.get_xlim())
-    shown = {k: look[k] for k in ("color", "zorder") if k in look} | {"ls": "-"}
+    shown: dict[str, Any] = {k: look[k] for k in ("color", "zorder") if k in look} | {"ls": "-"}
     if ends is not None:
         drawn = [min(max(end, low), high) for end in ends]
         ax.plot(drawn, [row, row], lw=1.0, gid=PART, label=name, solid_capstyle="butt", **shown)
@@ -79,14 +80,15 @@ def rows_of_means(
             _arrow(ax, low, row, "<", shown | {"label": name})
         if ends[1] > high:
             _arrow(ax, high, row, ">", shown | {"label": name})
-    line = ax.plot([x], [row], gid=name, **({"ls": "none"} | look))
+    style: dict[str, Any] = {"ls": "none"} | look
+    line: Any = ax.plot([x], [row], gid=name, **style)
     line[0].ends = [None if ends is None else (float(ends[0]), float(ends[1]))]
     line[0].along = "x"
     return line
 
 
 def _arrow(ax: Axes, x: float, y: float, marker: str, look: dict[str, Any]) -> None:
-    more = look | {"ls": "none"}
+    more: dict[str, Any] = look | {"ls": "none"}
     ax.plot([x], [y], marker=marker, ms=3.2, mew=0, gid=PART, clip_on=False, **more)
 
 

@@ -78,7 +78,8 @@ def drawing() -> Iterator[None]:
     own = {k: v for k, v in rcParamsDefault.items() if not k.startswith(BESIDES)}
     scale = float(asked.get("font.size", STYLE["font.size"])) / STYLE["font.size"]
     scaled = {key: STYLE[key] * scale for key in SIZES}
-    with rc_context({**own, **STYLE, **scaled, **asked, **FIXED}):
+    settings: Any = {**own, **STYLE, **scaled, **asked, **FIXED}
+    with rc_context(settings):
         yield
 
 
@@ -102,13 +103,18 @@ def small() -> float:
 
 def points(key: str) -> float:
     """A size of type in points, such as that of "axes.labelsize"."""
-    return float(FontProperties(size=rcParams[key]).get_size_in_points())
+    return float(FontProperties(size=_rc(key)).get_size_in_points())
+
+
+def _rc(key: Any) -> Any:
+    """A setting of matplotlib; its type would name every key."""
+    return rcParams[key]
 
 
 def width_of(text: str, size: float) -> float:
     """Inches that a line of text takes at a size in points."""
-    font = FontProperties(family=rcParams["font.family"], size=size)
-    ismath = "TeX" if rcParams["text.usetex"] else is_math_text(text)
+    font = FontProperties(family=_rc("font.family"), size=size)
+    ismath = "TeX" if _rc("text.usetex") else is_math_text(text)
     return text_to_path.get_text_width_height_descent(text, font, ismath)[0] / 72
 
 
@@ -149,8 +155,9 @@ def panel(
 ) -> tuple[Figure, Axes]:
     """A figure with one panel and, below it, a legend of these handles and notes.
 
-    axes: what x and y are; empty where an axis has no name, None where both are named later. right: inches kept free beside the panel. tall: inches that the panel needs. All
-    figures of one width are equally high, unless legend or `tall` need more.
+    axes: what x and y are; empty where an axis has no name, None where both are named later.
+    right: inches kept free beside the panel. tall: inches that the panel needs. All figures of one
+    width are equally high, unless legend or `tall` need more.
     """
     x, y = axes or (" ", " ")
     figure, (ax,) = panels([(x, y, title)], legend=legend, notes=notes, right=right, tall=tall)

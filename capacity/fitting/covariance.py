@@ -1,6 +1,6 @@
 """The covariance of a fit by clusters, and the degrees of freedom that a standard error rests on.
 
-Replicates are clusters (such as model shapes, or models and seeds), never rows. Two things make few
+Replicates are clusters (such as models, or models and seeds), never rows. Two things make few
 clusters honest: residuals of each cluster are inflated for what it pulled the fit towards itself
 (CR2: Bell & McCaffrey 2002, Surv. Methodol. 28, 169), and the t quantile has the degrees of freedom
 that the variance of that very number rests on (Satterthwaite; Imbens & Kolesár 2016, Rev. Econ.

@@ -3,7 +3,7 @@ check that the search ended at a minimum.
 
     from capacity.fitting import intervals
     from capacity.fitting.fit import Points, fit
-    points = Points({"parameters": p, "ceiling_bits": h}, bits, cluster=label, sd=noise)
+    points = Points({"parameters": p, "ceiling_bits": h}, bits, cluster=model, sd=noise)
     fitted = fit("smooth_corner", points)
     fitted.values["alpha"], fitted.predict({"parameters": 1e6, "ceiling_bits": 1e7})
     intervals.of(fitted)                                  # {"alpha": {"low":, "high":, "method":,

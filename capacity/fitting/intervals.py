@@ -5,7 +5,7 @@ hold with few clusters.
     intervals.of(fitted, at={"parameters": [1e6], ...})    and predictions at these points, keys
                                             "at 0", "at 1", ...
 
-Replicates are clusters (such as model shapes, or models and seeds), never rows: see `covariance`.
+Replicates are clusters (such as models, or models and seeds), never rows: see `covariance`.
 Methods:
 
     wald      estimate -+ t standard errors, in the coordinate of the parameter (its logarithm where
@@ -40,7 +40,7 @@ FEWEST_CLUSTERS = 3
 METHODS = ("wald", "profile", "pooled")
 NOISELESS = 1e-9
 FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
-# of degrees of freedom: two parameters of three shapes leave exactly one, which no CPU computes as
+# of degrees of freedom: two parameters of three models leave exactly one, which no CPU computes as
 # exactly one
 ROUNDING = 1e-6
 

@@ -1,9 +1,9 @@
-"""Estimators of capacity over model shapes that need no search: ratios, lines, one alpha under
+"""Estimators of capacity over models that need no search: ratios, lines, one alpha under
 min(), and their intervals.
 
 Everything here is about three quantities: parameters P (a count), data H (bits that could be
 memorized, the ceiling of the bit convention in use) and memorized bits m or their plateau C. U
-counts units (one shape and seed each), L counts shapes. Formulas are in `forms`, fits that search
+counts units (one model and seed each), L counts models. Formulas are in `forms`, fits that search
 in `fit`.
 """
 
@@ -18,11 +18,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from capacity.base.words import plural
 from capacity.fitting.fit import fit
 from capacity.fitting.points import Points
 from capacity.fitting.statistics import LEVEL, student
 
-FEWEST_SHAPES = 3  # two shapes leave nothing to check a line against
+FEWEST_MODELS = 3  # two models leave nothing to check a line against
 
 
 def named_estimates(parameters: ArrayLike, bits: ArrayLike) -> dict[str, float | None]:
@@ -118,54 +119,56 @@ def carry_censored(
 
 
 def linear_law(
-    y: ArrayLike, shape: np.ndarray, design: ArrayLike, *, draws: int, seed: int
+    y: ArrayLike, model: np.ndarray, design: ArrayLike, *, draws: int, seed: int
 ) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
-    """Fit mean response per shape = design @ beta, with a 95% interval over seeds and one over
-    shapes.
+    """Fit mean response per model = design @ beta, with a 95% interval over seeds and one over
+    models.
 
-    y (U,): the response of every (shape, seed) unit. shape (U,): its row in design (L, p), p
-    columns of full rank. Returns beta (p,), then for "seeds" and for "shapes" a dict: low (p,),
+    y (U,): the response of every (model, seed) unit. model (U,): its row in design (L, p), p
+    columns of full rank. Returns beta (p,), then for "seeds" and for "models" a dict: low (p,),
     high (p,), dof, reason. low and high are None, and reason says why, where the data carry no such
     interval.
 
-    Seeds: what other seeds of the *same* shapes would give. Residuals of units about their shape's
+    Seeds: what other seeds of the *same* models would give. Residuals of units about their model's
     mean are inflated by sqrt(k / (k - 1)) for k seeds, because the mean they are taken about was
     fitted to them: two seeds show half of their variance (a factor common to all cancels once draws
-    are studentized). Shapes: what other shapes would give. Residuals of the shape means about the
+    are studentized). Models: what other models would give. Residuals of the model means about the
     line are inflated by sqrt(L / (L - p)); they contain the seed noise of the means. Both pool over
-    shapes, so noise is taken as equal, independent and symmetric in the response.
+    models, so noise is taken as equal, independent and symmetric in the response.
     """
     y, design = np.asarray(y, float), np.asarray(design, float)
-    n_shapes, p = design.shape
-    k = np.bincount(shape, minlength=n_shapes)
-    average = np.zeros((len(y), n_shapes))
-    average[np.arange(len(y)), shape] = 1.0 / k[shape]
+    n_models, p = design.shape
+    k = np.bincount(model, minlength=n_models)
+    average = np.zeros((len(y), n_models))
+    average[np.arange(len(y)), model] = 1.0 / k[model]
     solve = np.linalg.pinv(design)
     means = y @ average
     beta = solve @ means
-    needed = max(FEWEST_SHAPES, p + 1)
-    few = f"{n_shapes} shape(s) with data, this law needs {needed}" if n_shapes < needed else None
+    needed = max(FEWEST_MODELS, p + 1)
+    few = None
+    if n_models < needed:
+        few = f"{plural(n_models, 'model')} with data, this law needs {needed}"
 
     def seed_draw(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         middle = noise @ average
-        return middle @ solve.T, noise - middle[:, shape]
+        return middle @ solve.T, noise - middle[:, model]
 
-    def shape_draw(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def model_draw(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         change = noise @ solve.T
         return change, noise - change @ design.T
 
-    inside, outside = y - means[shape], means - design @ beta
-    single = "one seed per shape: seed noise was not measured" if k.max() < 2 else None
-    pool = (inside * np.sqrt(k / np.maximum(k - 1, 1))[shape])[k[shape] > 1]
-    over_seeds = Replicates(inside, pool, len(y) - n_shapes, seed_draw)
-    pool = outside * np.sqrt(n_shapes / max(n_shapes - p, 1))
-    over_shapes = Replicates(outside, pool, n_shapes - p, shape_draw)
+    inside, outside = y - means[model], means - design @ beta
+    single = "one seed per model: seed noise was not measured" if k.max() < 2 else None
+    pool = (inside * np.sqrt(k / np.maximum(k - 1, 1))[model])[k[model] > 1]
+    over_seeds = Replicates(inside, pool, len(y) - n_models, seed_draw)
+    pool = outside * np.sqrt(n_models / max(n_models - p, 1))
+    over_models = Replicates(outside, pool, n_models - p, model_draw)
     return (
         beta,
         _no_interval(few or single)
         if few or single
         else _studentized(beta, over_seeds, draws=draws, seed=seed),
-        _no_interval(few) if few else _studentized(beta, over_shapes, draws=draws, seed=seed),
+        _no_interval(few) if few else _studentized(beta, over_models, draws=draws, seed=seed),
     )
 
 

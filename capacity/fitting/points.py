@@ -1,10 +1,10 @@
 """Points that a form is fitted to: variables, target, replicates, noise, bounds and what is left
 out.
 
-    points = Points({"parameters": p, "ceiling_bits": h}, bits, cluster=label, sd=noise)
-    points = Points.from_table(table, "smooth_corner", Columns(y="bits", cluster=["label"]))
+    points = Points({"parameters": p, "ceiling_bits": h}, bits, cluster=model, sd=noise)
+    points = Points.from_table(table, "smooth_corner", Columns(y="bits", cluster=["model"]))
 
-`Points.cluster` is the replicate (such as a model shape, or a model and seed): intervals and
+`Points.cluster` is the replicate (such as a model, or a model and seed): intervals and
 bootstraps take whole clusters, never rows. Points that are only known to lie above their y (such as
 models with room for more data) are `lower_bound`; those that are not to be fitted are `left_out`
 with a reason.
@@ -184,7 +184,7 @@ def pose(
     bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> Posed:
     """Points that are measured or bounds, sorted, so that their order in a table cannot enter any
-    sum, start or resample. Clusters of points without a label are their places in `points`.
+    sum, start or resample. Clusters of points without a name are their places in `points`.
     ValueError, in one line, for points that no fit can read."""
     y = np.asarray(points.y, float)
     use = np.isfinite(y)

@@ -8,7 +8,7 @@ noncentrality (y - high) / s (Johnson, Kotz & Balakrishnan 1995, Continuous Univ
 Distributions 2, ch. 31), so y follows from the noncentrality d at which 80% lie beyond. s is that
 of the study at hand:
     absolute      the noise stays as it is: y = high + d s
-    proportional  it grows with the quantity x, as that of a mean over shapes does:
+    proportional  it grows with the quantity x, as that of a mean over models does:
                   y = high + d s y / x
     logarithmic   the same of ratios and of R, whose intervals are not symmetric: y = high exp(d s),
                   with s on the scale of logarithms

@@ -3,10 +3,10 @@
     study = simulated.STUDIES["smooth_corner, rough"]
     points = study.points(np.random.default_rng(0))        # one simulated study
 
-even: a balanced plan with enough replicates. few: the number of model shapes (or of replicates)
+even: a balanced plan with enough replicates. few: the number of models (or of replicates)
 that a first study has. rough: places drawn at random and clumped, a fifth of the points missing, a
 tenth unconverged (20% too low, and known to be), and, where data sizes matter, under-filled ones
-that are only lower bounds. Noise is that of small models: 1 to 2% over seeds, 5% over model shapes,
+that are only lower bounds. Noise is that of small models: 1 to 2% over seeds, 5% over models,
 binomial for scores and extracted parts.
 """
 
@@ -24,7 +24,7 @@ from capacity.fitting.forms import FORMS
 from capacity.fitting.points import Points, seed_noise
 
 SEED_NOISE = 0.015  # relative, pocket study: 0.002 to 0.008 over two seeds, larger for small models
-SHAPE_SCATTER = 0.05  # relative scatter of capacity over shapes
+MODEL_SCATTER = 0.05  # relative scatter of capacity over models
 MISSING, UNCONVERGED, LOSS = 0.2, 0.1, 0.2
 SPOILED = 1 / 15
 CUT = 0.95  # part of its ceiling above which a point is a lower bound
@@ -79,16 +79,16 @@ def _hide(
     return Points(x, y, cluster=cluster, lower_bound=lower, left_out=left_out)
 
 
-def _capacity(form: str, truth: Truth, shapes: int, seeds: int, rough: bool) -> Draw:
-    """Plateaus of shapes x seeds; when rough, three data sizes per unit instead, of which the small
+def _capacity(form: str, truth: Truth, models: int, seeds: int, rough: bool) -> Draw:
+    """Plateaus of models x seeds; when rough, three data sizes per unit instead, of which the small
     ones only bound it."""
 
     def points(rng: np.random.Generator) -> Points:
-        p = _levels(rng, 4e3, 1e6, shapes, rough)
+        p = _levels(rng, 4e3, 1e6, models, rough)
         middle = FORMS[form].predict({"parameters": p}, truth) * np.exp(
-            SHAPE_SCATTER * rng.standard_normal(shapes)
+            MODEL_SCATTER * rng.standard_normal(models)
         )
-        cluster = np.repeat(np.arange(shapes), seeds)
+        cluster = np.repeat(np.arange(models), seeds)
         y = middle[cluster] * np.exp(SEED_NOISE * rng.standard_normal(len(cluster)))
         if not rough:
             return _hide(rng, {"parameters": p[cluster]}, y, cluster, False)
@@ -112,19 +112,19 @@ def _spoiled(make: Draw) -> Draw:
     return points
 
 
-def _corner(form: str, truth: Truth, shapes: int, seeds: int, rough: bool) -> Draw:
-    """Shapes x loads x seeds; what the data limit does not scatter."""
+def _corner(form: str, truth: Truth, models: int, seeds: int, rough: bool) -> Draw:
+    """Models x loads x seeds; what the data limit does not scatter."""
     curve = FORMS[form]
 
     def points(rng: np.random.Generator) -> Points:
-        p = _levels(rng, 4e3, 1e6, shapes, rough)
+        p = _levels(rng, 4e3, 1e6, models, rough)
         loads = _levels(rng, 0.5, 2.4, 7, rough)
-        cluster = np.repeat(np.arange(shapes), len(loads) * seeds)
+        cluster = np.repeat(np.arange(models), len(loads) * seeds)
         x = {
             "parameters": p[cluster],
-            "ceiling_bits": np.tile(np.repeat(loads, seeds), shapes) * truth["alpha"] * p[cluster],
+            "ceiling_bits": np.tile(np.repeat(loads, seeds), models) * truth["alpha"] * p[cluster],
         }
-        noise = SHAPE_SCATTER * rng.standard_normal(shapes)[
+        noise = MODEL_SCATTER * rng.standard_normal(models)[
             cluster
         ] + SEED_NOISE * rng.standard_normal(len(cluster))
         y = curve.predict(x | {"parameters": x["parameters"] * np.exp(noise)}, truth) * np.exp(
@@ -172,20 +172,20 @@ def _score(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _precision(form: str, truth: Truth, shapes: int, rough: bool) -> Draw:
-    """Shapes x stored bits; a shape has its own C and its own scale of the other parameters."""
+def _precision(form: str, truth: Truth, models: int, rough: bool) -> Draw:
+    """Models x stored bits; a model has its own C and its own scale of the other parameters."""
     curve = FORMS[form]
 
     def points(rng: np.random.Generator) -> Points:
         each = np.array([2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0])
-        cluster, bits = np.repeat(np.arange(shapes), len(each)), np.tile(each, shapes)
+        cluster, bits = np.repeat(np.arange(models), len(each)), np.tile(each, models)
         if rough:
             bits = np.where(
                 rng.random(len(bits)) < 0.5, rng.choice([2.0, 3.0, 16.0], len(bits)), bits
             )
         theta = curve.vector(truth) * np.exp(
-            np.array([SHAPE_SCATTER, *[0.03] * (len(truth) - 1)])
-            * rng.standard_normal((shapes, len(truth)))
+            np.array([MODEL_SCATTER, *[0.03] * (len(truth) - 1)])
+            * rng.standard_normal((models, len(truth)))
         )
         value = np.array(
             [
@@ -198,16 +198,16 @@ def _precision(form: str, truth: Truth, shapes: int, rough: bool) -> Draw:
     return points
 
 
-def _extraction(form: str, truth: Truth, shapes: int, seeds: int, rough: bool) -> Draw:
-    """Runs of shapes x seeds, each with canaries at several numbers of views; a run is better or
+def _extraction(form: str, truth: Truth, models: int, seeds: int, rough: bool) -> Draw:
+    """Runs of models x seeds, each with canaries at several numbers of views; a run is better or
     worse at all of them."""
     curve = FORMS[form]
 
     def points(rng: np.random.Generator) -> Points:
-        p, seen = _levels(rng, 4e3, 4e4, shapes, rough), _levels(rng, 4, 512, 7, rough)
-        cluster = np.repeat(np.arange(shapes * seeds), len(seen))
-        x = {"times_seen": np.tile(seen, shapes * seeds), "parameters": p[cluster // seeds]}
-        luck = 2 ** (0.15 * rng.standard_normal(shapes * seeds))[cluster]
+        p, seen = _levels(rng, 4e3, 4e4, models, rough), _levels(rng, 4, 512, 7, rough)
+        cluster = np.repeat(np.arange(models * seeds), len(seen))
+        x = {"times_seen": np.tile(seen, models * seeds), "parameters": p[cluster // seeds]}
+        luck = 2 ** (0.15 * rng.standard_normal(models * seeds))[cluster]
         part = (
             rng.binomial(CANARIES, curve.predict(x | {"times_seen": x["times_seen"] * luck}, truth))
             / CANARIES
@@ -286,7 +286,7 @@ def _repeats(form: str, truth: Truth, sizes: int, sets: int, rough: bool) -> Dra
 @dataclass(frozen=True)
 class Plan:
     """How studies of one form are simulated. make(form, truth, *size, rough) draws them; size: how
-    many shapes, seeds or other units a study of each kind has; at: where a prediction is asked
+    many models, seeds or other units a study of each kind has; at: where a prediction is asked
     for; about: the size in words."""
 
     truth: Truth
@@ -300,13 +300,13 @@ class Plan:
 
 def _capacity_plan(truth: Truth) -> Plan:
     return Plan(
-        truth, {"parameters": 1e5}, _capacity, (10, 3), (4, 2), (10, 3), "{} shapes, {} seeds"
+        truth, {"parameters": 1e5}, _capacity, (10, 3), (4, 2), (10, 3), "{} models, {} seeds"
     )
 
 
 def _corner_plan(truth: Truth) -> Plan:
     at = {"parameters": 1e5, "ceiling_bits": 4.5e5}
-    return Plan(truth, at, _corner, (8, 2), (4, 2), (8, 2), "{} shapes, 7 loads, {} seeds")
+    return Plan(truth, at, _corner, (8, 2), (4, 2), (8, 2), "{} models, 7 loads, {} seeds")
 
 
 def _exposure_plan(truth: Truth) -> Plan:
@@ -317,7 +317,7 @@ def _exposure_plan(truth: Truth) -> Plan:
 
 def _precision_plan(truth: Truth) -> Plan:
     return Plan(
-        truth, {"bits_per_weight": 4.5}, _precision, (8,), (4,), (10,), "{} shapes, 8 bit widths"
+        truth, {"bits_per_weight": 4.5}, _precision, (8,), (4,), (10,), "{} models, 8 bit widths"
     )
 
 
@@ -329,7 +329,7 @@ def _membership_plan(truth: Truth) -> Plan:
 
 def _extraction_plan(truth: Truth) -> Plan:
     at = {"times_seen": 64.0, "parameters": 1.5e4}
-    about = f"{{}} shapes, {{}} seeds, 7 levels of {CANARIES} canaries, each run a replicate"
+    about = f"{{}} models, {{}} seeds, 7 levels of {CANARIES} canaries, each run a replicate"
     return Plan(truth, at, _extraction, (5, 4), (3, 2), (5, 4), about)
 
 
@@ -397,7 +397,7 @@ def _beyond() -> list[Study]:
             line,
             spoiled,
             {"parameters": 1e5},
-            "10 shapes, 3 seeds, one run in fifteen 20% too low and not known to be",
+            "10 models, 3 seeds, one run in fifteen 20% too low and not known to be",
             settings,
         )
         for name, settings in (("outliers", {}), ("outliers, squared loss", {"delta": np.inf}))

@@ -8,7 +8,7 @@ Each entry is a mapping:
                  convention and note come
     quantity     one of QUANTITIES, below
     where        {column: value or list of values}: the runs it is about; a column is any setting,
-                 or kind or label; null stands for an empty setting
+                 or kind or model; null stands for an empty setting
     against      the same, for the runs in the denominator (ratio only)
     range        [lowest, highest] that still counts as agreement; null leaves an end open. Beside
                  `published` only where these runs need another one, which the verdict says
@@ -55,7 +55,7 @@ QUANTITIES = {
     "extractable_fraction": "extraction / accuracy of the same runs, one verdict per arm",
 }
 NUMBERS = {"R": "r", "accuracy": "accuracy", "extraction": "extraction_accuracy"}  # by name in `of`
-COLUMNS = ("kind", "label", "n_people", "seed")  # of the table, beside the settings
+COLUMNS = ("kind", "model", "n_people", "seed")  # of the table, beside the settings
 OWN = ("value", "source", "evidence", "convention")  # entries that `published` stands for
 TEXTS = (
     "name",
@@ -248,7 +248,8 @@ def _check_where(where: Any, at: str) -> None:
     known = known_keys() + list(COLUMNS)
     for key, value in where.items():
         if key not in known:
-            raise ConfigError(f"{at}: {key}: no such setting{near_setting(str(key), known)}")
+            near = " (did you mean model?)" if key == "label" else near_setting(str(key), known)
+            raise ConfigError(f"{at}: {key}: no such setting{near}")
         values = value if isinstance(value, list) else [value]
         if not values or not all(
             v is None or isinstance(v, (bool, int, float, str)) for v in values

@@ -53,8 +53,8 @@ WIDTH = 80
 WORDS = {
     "people": "N {}",
     "parameters": "P {}",
-    "shape": "{}",
-    "shapes": "{}",
+    "model": "{}",
+    "models": "{}",
     "text": "{}",
     "vocab_size": "V {}",
     "seq_len": "S {}",
@@ -83,7 +83,7 @@ class Value:
     margin: float | None = None
     quantity: str | None = None
     constants: dict[str, float] | None = None
-    sd_over_shapes: float | None = None
+    sd_over_models: float | None = None
     form: str = ""
     convention: str = ""
     note: str = ""

@@ -18,7 +18,7 @@ from capacity.base.frames import Frame
 from capacity.config import Config
 
 STATES = ("finished", "failed", "missing", "interrupted", "running")
-IN_THE_SHAPE = ("model.n_layers", "model.d_model")  # the label of a run has them
+IN_THE_MODEL = ("model.n_layers", "model.d_model")  # the name of a model has them
 FOLLOW = ("data.lexicon", "data.pool")  # digests of other settings
 MEASURED = (
     "data.tokens_per_parameter",
@@ -32,7 +32,7 @@ def varied(configs: list[Config]) -> Frame:
     keep = [
         key
         for key in table
-        if key not in (*IN_THE_SHAPE, *FOLLOW) and table[key].map(repr).nunique() > 1
+        if key not in (*IN_THE_MODEL, *FOLLOW) and table[key].map(repr).nunique() > 1
     ]
     return table[keep].assign(
         run_id=[config.run_id for config in configs], seed=[config.seed for config in configs]
@@ -125,7 +125,7 @@ def build(
         (
             "model",
             "layers x width, and settings of the model that tell equal ones apart",
-            runs.label.tolist(),
+            runs.model.tolist(),
         ),
         ("seed", "of initialisation and order", settings.seed.tolist()),
     ]
@@ -186,7 +186,7 @@ def means(configs: list[Config], runs: Frame, columns: list[RunColumn]) -> tuple
         if settings[name].map(lambda v: isinstance(v, (int, float))).all()
     }
     over = max(numeric, key=lambda name: numeric[name]) if numeric else None
-    shown = pd.DataFrame({"model": done.label} | {name: settings[name] for name in names.values()})
+    shown = pd.DataFrame({"model": done.model} | {name: settings[name] for name in names.values()})
     keys = _joined(shown)
     rows = []
     for _, index in keys.groupby(keys, sort=False).groups.items():

@@ -97,10 +97,13 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     for told in used_rows.warnings(configs):
         _note(job, told)
     for config in configs:
+        if told := _begins_again(job, config):
+            _note(job, told)
         folder = records.run_dir(job.results, config.run_id)
         kept.keep(job.results, config.data)
         files.write_json(folder / "config.json", config.as_dict())
         (folder / "record.json").unlink(missing_ok=True)  # of a failed run, tried again
+        (folder / "pruned.json").unlink(missing_ok=True)
     try:
         return _train_and_record(configs, job)
     except (ConfigError, OSError):
@@ -158,6 +161,18 @@ def _try_again(
         for i in range(0, len(group), size):
             ended |= _execute_group(group[i : i + size], job)
     return ended
+
+
+def _begins_again(job: Job, config: Config) -> str:
+    """What a person should know of a run whose checkpoint was removed; empty where none was."""
+    told = records.pruned(job.results, config.run_id, job.checkpoint(config).name)
+    if told is None:
+        return ""
+    step = f" of step {told['step']:,}" if told.get("step") is not None else ""
+    return (
+        f"run {config.run_id} begins again at step 0: its checkpoint{step} was removed by "
+        f"`capacity prune` at {told['at']}"
+    )
 
 
 def _note(job: Job, text: str) -> None:

@@ -204,7 +204,8 @@ class BiodData:
 class CorpusData:
     """Biographies of your own, such as bioR: a JSONL file with one person per line, {"person":
     "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of
-    the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}: docs/corpus.md."""
+    the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}:
+    docs/how-to/corpus.md."""
 
     bos: ClassVar[bool] = False
     unit: ClassVar[str] = "people"

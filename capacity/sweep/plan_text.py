@@ -7,7 +7,7 @@ from capacity.base.hardware import refused_threads
 from capacity.base.words import clock, count, plural
 from capacity.config import Config
 from capacity.cost import micro_batches, stack_bytes
-from capacity.run_table import shape_labels
+from capacity.run_table import model_names
 from capacity.settings.cluster import Cluster
 from capacity.study import Study
 from capacity.sweep.packs import Job, Pack
@@ -21,7 +21,7 @@ def summary(plan: Plan) -> str:
     study, todo = plan.study, plan.todo
     sizes = sorted(run.parameters["total"] for run in study.runs)
     loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
-    models = len(set(shape_labels(study.runs).values()))
+    models = len(set(model_names(study.runs).values()))
     flops = sum(run.flops for run in todo)
     again = {run.run_id: plan.refused[run.run_id] for run in todo if run.run_id in plan.refused}
     states = [f"{len(plan.done)} finished", f"{len(plan.failed)} failed"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from capacity import records
 from capacity.base.errors import ConfigError
-from capacity.base.words import clock, plural, wrap
+from capacity.base.words import clock, file_size, plural, wrap
 from capacity.config import Config
 from capacity.study import load_study
 from capacity.sweep import submissions
@@ -74,9 +74,10 @@ def _other_settings(name: str, overrides: list[str], study: str, results: Path) 
 def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """One row per run, and what could not be determined, else an empty text.
 
-    Row: run_id, shape, seed, items, status, step (last logged), steps, seconds_left (of its
-    training, at its own pace), error, again (failed without a record: `sweep` trains it), where
-    (the queue's words), log (a file to read), end (how its last job ended, according to the queue).
+    Row: run_id, model, seed, items, status, bytes (by file, of the run's folder), step (last
+    logged), steps, seconds_left (of its training, at its own pace), error, again (failed without a
+    record: `sweep` trains it), where (the queue's words), log (a file to read), pruned (what was
+    noted of a checkpoint that was removed), end (how its last job ended, according to the queue).
     """
     note = ""
     try:
@@ -151,10 +152,12 @@ def _row(
         left = paced[-1]["wall_s"] / paced[-1]["step"] * (run.steps - paced[-1]["step"])
     return {
         "run_id": run.run_id,
-        "shape": run.shape,
+        "model": run.shape,
         "seed": run.seed,
         "items": run.items,
         "status": state,
+        "bytes": records.sizes(results, run.run_id),
+        "pruned": records.pruned(results, run.run_id, records.CHECKPOINT),
         "step": step,
         "steps": run.steps,
         "seconds_left": left,
@@ -188,6 +191,8 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
     left = [row["seconds_left"] for row in rows if row["seconds_left"] is not None]
     if left:
         lines[0] += f"; running ones need up to {clock(max(left))} more"
+    if files := _sizes(rows):
+        lines += wrap(files, "", "  ", width)
     if note:
         lines += wrap(note, "", "  ", width)
     for state in STATES[1:]:
@@ -199,6 +204,8 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
             lines.append(_line(row))
             lines += [f"    {row['error']}"] if row["error"] else []
             lines += ["    it has no record, so sweep trains it again"] if row["again"] else []
+            if row["pruned"] and state == "missing":
+                lines.append("    its checkpoint was pruned, so that it begins again at step 0")
             if row["log"] not in (None, log) and state in (
                 "running",
                 "failed",
@@ -212,8 +219,21 @@ def report(name: str, rows: list[dict], totals: dict[str, int], note: str, every
     return "\n".join(lines)
 
 
+def _sizes(rows: list[dict]) -> str:
+    """What the folders of the runs hold, and of it what `capacity prune` could remove."""
+    total = sum(size for row in rows for size in row["bytes"].values())
+    if not total:
+        return ""
+    parts = {
+        name: sum(row["bytes"].get(f"{file}.safetensors", 0) for row in rows)
+        for name, file in (("weights", "weights"), ("checkpoints", "checkpoint"))
+    }
+    told = [f"{name} {file_size(size)}" for name, size in parts.items() if size]
+    return f"files: {file_size(total)}" + f", of which {' and '.join(told)}" * bool(told)
+
+
 def _line(row: dict) -> str:
-    text = f"  {row['run_id']} {row['shape']:>6s} N={row['items']:<6d} seed {row['seed']}"
+    text = f"  {row['run_id']} {row['model']:>6s} N={row['items']:<6d} seed {row['seed']}"
     if row["step"] is not None:
         text += f"  {row['step']:,}/{row['steps']:,} steps"
     if row["seconds_left"] is not None:

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from capacity import records
 from capacity.base.errors import ConfigError
 from capacity.base.files import write_atomic
 from capacity.model.gpt import GPT
@@ -109,6 +110,12 @@ def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
                 )
             return torch.cat([file.get_tensor(w.name).reshape(-1) for w in gpt.layout])
     except FileNotFoundError:
+        told = records.pruned(path.parents[2], run_id, path.name)
+        if told is not None:
+            raise ConfigError(
+                f"{path}: removed by `capacity prune` at {told['at']}; the run's record is as it "
+                f"was; remove {path.parent} to train the run anew"
+            ) from None
         raise ConfigError(f"{path}: no such file; the run has no final weights") from None
     except SafetensorError as error:
         raise ConfigError(f"{path}: not a weights file ({error})") from None

@@ -2,8 +2,8 @@
 
     {{pocket: strict/alpha/value}}                     a number, three digits
     {{pocket: strict/alpha/value | digits 4}}          and so many
-    {{pocket: strict/plateaus[label=2x8]/seeds | count}}
-    {{pocket: strict/alpha | estimate interval_shapes}} a number and its interval
+    {{pocket: strict/plateaus[model=2x8]/seeds | count}}
+    {{pocket: strict/alpha | estimate interval_models}} a number and its interval
     {{physics33/10_junk@pocket: verdicts[name=junk, equal exposures] | verdict}}
     {{pocket | answer rise with size}}                 the one answer that has these words
     {{pocket | study}}                                 question, command, answers, figures, verdicts
@@ -62,7 +62,7 @@ def field(inner: str, target: Path) -> str:
 
 
 def follow(tree: Any, path: str) -> Any:
-    """The value at a path such as `strict/plateaus[label=2x8]/bits` or `arms[0]`."""
+    """The value at a path such as `strict/plateaus[model=2x8]/bits` or `arms[0]`."""
     for step in re.split(r"/(?![^\[]*\])", path):
         found = STEP.fullmatch(step)
         if found is None:
@@ -236,10 +236,10 @@ def _gains(study: Committed, rest: str, _target: Path) -> str:
     runs = study.table("runs.csv")
     runs = runs[runs.status == "finished"]
     told = []
-    for label, rows in runs.groupby("label", sort=False):
+    for model, rows in runs.groupby("model", sort=False):
         means = rows[top.strip()].groupby(rows[by.strip()].round(1)).mean()
-        told.append((rows.parameters_total.iloc[0], label, means.iloc[-1] / means.iloc[-2] - 1))
-    return words.joined(f"{words.percent(gain)} ({label})" for _, label, gain in sorted(told))
+        told.append((rows.parameters_total.iloc[0], model, means.iloc[-1] / means.iloc[-2] - 1))
+    return words.joined(f"{words.percent(gain)} ({model})" for _, model, gain in sorted(told))
 
 
 BLOCKS: dict[str, Callable[[Committed, str, Path], str]] = {

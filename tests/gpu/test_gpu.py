@@ -90,7 +90,8 @@ def test_losses_and_gradients_are_those_of_the_cpu(name, bos):
     assert torch.allclose(results[0][1], results[1][1], atol=1e-4, rtol=1e-2)
 
 
-# Relative differences of losses and gradients between CPU and CUDA that docs/limits.md allows for
+# Relative differences of losses and gradients between CPU and CUDA that
+# docs/explanation/limits.md allows for
 FORMATS = {
     "tf32": ({"precision": "tf32"}, 2e-3),
     "fp16": ({"precision": "fp16"}, 2e-2),

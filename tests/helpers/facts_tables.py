@@ -67,7 +67,7 @@ def run(shape="2x16", seed=0, r=2.0, noise=0.0, status="finished", rng=None, **s
     known = status == "finished"
     return {
         "run_id": "",
-        "label": shape,
+        "model": shape,
         "seed": seed,
         "status": status,
         "error": "" if status != "failed" else "loss is nan",

@@ -191,7 +191,7 @@ def of_ablation(varied, case):
                 rows.append(
                     {
                         "run_id": f"v{vocab}s{length}r{seed}",
-                        "label": f"2x{d}",
+                        "model": f"2x{d}",
                         "seed": seed,
                         "status": "finished",
                         "precision": "bf16",
@@ -234,7 +234,7 @@ def of_text(id, case):
             rows.append(
                 {
                     "run_id": f"{t:g}s{seed}",
-                    "label": "2x8",
+                    "model": "2x8",
                     "seed": seed,
                     "status": "finished",
                     "trained_on": "members",
@@ -260,7 +260,7 @@ def of_text(id, case):
                 }
             )
     known = {"value": capacity / p, "interval": [0.99 * capacity / p, 1.01 * capacity / p]}
-    random_ = {"2x8": {"study": "planted", "of": "shape", "alpha": known}}
+    random_ = {"2x8": {"study": "planted", "of": "model", "alpha": known}}
     return text.numbers(pd.DataFrame(rows), "planted", random=random_, n_boot=100)["verdicts"]
 
 
@@ -275,10 +275,10 @@ def of_precision(id, case):
         "morris/bf16_over_fp32": ("uniform", "trained", "bf16"),
     }[id]
     draw, rows = np.random.default_rng(2), []
-    for label, p in (("2x8", 4000), ("2x12", 7000), ("2x16", 11000)):
+    for model, p in (("2x8", 4000), ("2x12", 7000), ("2x16", 11000)):
         for seed in (0, 1):
             held = 3.0 * p
-            one = (f"{label}-{seed}", label, seed, 5.0)
+            one = (f"{model}-{seed}", model, seed, 5.0)
             rows.append((*one, "trained", "fp32", 32.0, p, held, 32.0))
             kept = held * part * (1 + noise * draw.standard_normal())
             width = float(format[3:]) if format.startswith("int") else 16.0
@@ -294,7 +294,7 @@ def of_precision(id, case):
             "status": "finished",
             "kind": kind,
             "run_id": runs.run_id,
-            "label": runs.label,
+            "model": runs.model,
             "parameters_total": runs.parameters,
             "load": 5.0,
             "strict_bits": 12000.0,

@@ -43,7 +43,7 @@ def study(
                 rows.append(
                     {
                         "run_id": f"w{d}n{n}s{seed}",
-                        "label": f"1x{d}",
+                        "model": f"1x{d}",
                         "seed": seed,
                         "status": "finished",
                         "parameters_total": total,
@@ -91,10 +91,10 @@ def ragged():
     bounds only."""
     table = study(widths=(16, 24, 32, 48, 64), loads=(0.7, 1.12, 1.3, 2.0), shapes=0.05, draw=4)
     over = table.strict_ceiling_bits > 1.25 * table.strict_bits
-    table = hole(table, table.index[(table.label == "1x64") & over], "failed")
+    table = hole(table, table.index[(table.model == "1x64") & over], "failed")
     table = hole(table, table.index[:1], "missing")
     never = hole(study(widths=(96,), loads=(2.0,), seeds=(0,)), [0], "missing")
     table = pd.concat([table.astype(object), never.astype(object)], ignore_index=True)
-    table.loc[table.label == "1x32", "gain_last_tenth"] = 0.05
-    table.loc[table.index[table.label == "1x48"][-1], "strict_bits"] = -10.0
+    table.loc[table.model == "1x32", "gain_last_tenth"] = 0.05
+    table.loc[table.index[table.model == "1x48"][-1], "strict_bits"] = -10.0
     return table

@@ -7,7 +7,7 @@ def plain_units(parameters, bits, seeds=1, lower_bound=False):
     """Units that hold exactly `bits`, for tests of `estimate` without run noise."""
     rows = [
         {
-            "label": f"m{i}",
+            "model": f"m{i}",
             "seed": s,
             "parameters": float(p),
             "bits": float(c),

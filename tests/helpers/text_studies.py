@@ -18,7 +18,7 @@ def target(
     results,
     gap,
     trained_on="members",
-    label="2x8",
+    model="2x8",
     n=200,
     rows=None,
     seen=None,
@@ -54,7 +54,7 @@ def target(
     )
     return {
         "run_id": run_id,
-        "label": label,
+        "model": model,
         "seed": seed,
         "status": "finished",
         "trained_on": trained_on,

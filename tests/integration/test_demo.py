@@ -38,10 +38,10 @@ def log_bits(records):
 
 
 def of_shapes(fit):
-    """Natural logarithms of alpha and of the ends of its interval over shapes."""
+    """Natural logarithms of alpha and of the ends of its interval over models."""
     alpha = fit["strict"]["alpha"]
-    assert alpha["quote"] == "interval_shapes"
-    low, high = alpha["interval_shapes"]["ends"]
+    assert alpha["quote"] == "interval_models"
+    low, high = alpha["interval_models"]["ends"]
     assert low < alpha["interval_seeds"]["ends"][0] < alpha["value"]
     assert alpha["value"] < alpha["interval_seeds"]["ends"][1] < high
     return np.log([alpha["value"], low, high])
@@ -77,7 +77,7 @@ def test_the_demo_finds_the_committed_law_again(cli, tmp_path):
     assert max(map(abs, moved.values())) < most, (moved, most)
 
     # alpha is the geometric mean of four plateaus, each over four runs. The half-width of its
-    # interval over shapes is t sd / 2, where sd is that of the four logarithms; noise that moves
+    # interval over models is t sd / 2, where sd is that of the four logarithms; noise that moves
     # each of these by e moves sd by at most about e / sqrt(3), for its gradient has that length.
     surely = stats.t.ppf(SURE, dof)
     of_shape = of_one / math.sqrt(4)

@@ -31,7 +31,7 @@ def test_the_run_of_facts_prints_what_its_page_shows(cli):
     done = cli("train", "data=bios_pocket", env={"OMP_NUM_THREADS": "1"}, deadline=3000)
     assert done.returncode == 0, done.stderr
     printed = [line.split() for line in done.stdout.splitlines()]
-    shown = block("facts.md", "R  ")
+    shown = block("how-to/facts.md", "R  ")
     assert len(shown) > 10
     known = [words(line) for line in printed]
     assert [line for line in map(words, shown) if line not in known] == []
@@ -47,7 +47,9 @@ def test_the_plan_of_planning_prints_what_its_page_shows(cli):
     assert done.returncode == 0, done.stderr
     printed = [line.split() for line in done.stdout.splitlines()]
     shown = [
-        line for line in block("planning.md", "model  parameters") if line not in ([], ["..."])
+        line
+        for line in block("how-to/planning.md", "model  parameters")
+        if line not in ([], ["..."])
     ]
     known = [words(line) for line in printed]
     assert [line for line in map(words, shown) if line not in known] == []

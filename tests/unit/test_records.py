@@ -450,11 +450,11 @@ def test_an_unknown_gain_is_missing_not_zero(tmp_path):
 
 def test_labels_name_the_shape_and_what_tells_equal_shapes_apart():
     plain, rotary, wide = config(), config(position="rotary"), config(d_model=16)
-    labels = run_table.shape_labels([plain, wide])
+    labels = run_table.model_names([plain, wide])
     assert (labels[plain.run_id], labels[wide.run_id]) == ("1x8", "1x16")
-    labels = run_table.shape_labels([plain, rotary, wide])
+    labels = run_table.model_names([plain, rotary, wide])
     assert (
         labels[plain.run_id] == "1x8 position=learned"
         and labels[rotary.run_id] == "1x8 position=rotary"
     )
-    assert run_table.shape_labels([]) == {}
+    assert run_table.model_names([]) == {}

@@ -3,7 +3,7 @@ or S differ?
 
 After Morris et al., arXiv 2505.24832 v3, appendix A.1: min(alpha P, bits of the data) with one
 alpha and every model's own P, against what was measured. A cell is all runs that differ in nothing
-but the seed: shape, V, S and N. Ceilings are those of the convention, so that short sequences are
+but the seed: model, V, S and N. Ceilings are those of the convention, so that short sequences are
 not counted as errors; the published errors are about the plain data bits, which is computed beside.
 """
 
@@ -35,9 +35,9 @@ from capacity.published import values as published
 if TYPE_CHECKING:
     from capacity.study import Study
 
-SCHEMA = 2  # 1: without kind and versions
+SCHEMA = 3  # 1: without kind and versions; 2: a model was called label
 VARIED = {"vocab_size": "V", "seq_len": "S"}
-CELL = ["label", "vocab_size", "seq_len", "n_sequences"]
+CELL = ["model", "vocab_size", "seq_len", "n_sequences"]
 BOTH = (("strict", "total"), ("paper", "paper"))
 
 
@@ -161,9 +161,9 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
 
 def analysed(table: Frame, name: str) -> Finding:
     """`analyse` of a table alone, a row per planned run."""
-    labels = [f"{row.label} V={row.vocab_size} S={row.seq_len}" for row in table.itertuples()]
-    checked = check(table.assign(shape=table.label, label=labels), pinned=["precision"])
-    runs = checked.assign(label=checked["shape"]).drop(columns="shape")
+    names = [f"{row.model} V={row.vocab_size} S={row.seq_len}" for row in table.itertuples()]
+    checked = check(table.assign(model=names, of_model=table.model), pinned=["precision"])
+    runs = checked.assign(model=checked.of_model).drop(columns="of_model")
     found = head("ablation", SCHEMA, name, inputs_hash(runs)) | {
         "varied": varied(table),
         "finished": int((runs.status == "finished").sum()),

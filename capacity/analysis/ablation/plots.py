@@ -27,7 +27,7 @@ from capacity.figures.ticks import doubling_ticks, log_axes
 def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> Figure:
     """Measured bits of each run in one convention against V (or S, where only S differs), log-log,
     with min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per
-    shape, other length or vocabulary, and N.
+    model, other length or vocabulary, and N.
 
     runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
     "paper".
@@ -51,7 +51,7 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
             parts = {
                 other: f"{VARIED.get(other, 'N')} {value}"
                 for other, value in zip(others, key, strict=True)
-            } | {"label": key[0]}
+            } | {"model": key[0]}
             names[key] = ", ".join(
                 parts[other]
                 for other in others

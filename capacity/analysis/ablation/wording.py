@@ -112,11 +112,11 @@ def _rows(part: Mapping[str, Any]) -> list[Table]:
     if part["reason"]:
         return []
     hard, smooth = part["hard"], part["smooth"]
-    shapes = list(dict.fromkeys(row["label"] for row in part["cells"]))
-    for shape in shapes:
-        rows += [[shape]] if len(shapes) > 1 else []
+    models = list(dict.fromkeys(row["model"] for row in part["cells"]))
+    for model in models:
+        rows += [[model]] if len(models) > 1 else []
         for i, row in enumerate(part["cells"]):
-            if row["label"] != shape:
+            if row["model"] != model:
                 continue
             soft = ["–", "–"]
             if not smooth["reason"]:
@@ -189,7 +189,7 @@ def _published(fit: Mapping[str, Any]) -> Section:
         f"absolute error {here['hard']['mean_absolute_error_percent']:.1f}%; published "
         f"{joined(errors)}, alpha {stated.value} stated, "
         f"{published.get('morris/alpha_of_rows').value} by its own predictions. Theirs: N "
-        f"{setting['n_sequences']}, {setting['shape']}, V 2048 or S 64{more}."
+        f"{setting['n_sequences']}, {setting['model']}, V 2048 or S 64{more}."
     )
     return Section(told.id, told.title, [note, *told.blocks])
 

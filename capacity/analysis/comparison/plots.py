@@ -109,8 +109,7 @@ def _draw(
     for i, (name, points) in enumerate(series.items()):
         for place, y, interval in points:
             x = beside(place, i, len(series), (0.0, 10.0), log=False)
-            line = means(
-                ax, [x], [y], [interval], name=f"{name} at {[*ax.get_xticklabels()][place].get_text()}",
-                zorder=3, ms=4.6, mew=0.0, **style[name],
-            )  # fmt: skip
+            at = [*ax.get_xticklabels()][place].get_text()
+            look = {"zorder": 3, "ms": 4.6, "mew": 0.0} | style[name]
+            line = means(ax, [x], [y], [interval], name=f"{name} at {at}", **look)
             line[0].at = [float(place)]

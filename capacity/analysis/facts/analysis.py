@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from capacity.config import Config
     from capacity.study import Study
 
-KIND, FILE, SCHEMA = "facts", "fit.json", 3
+KIND, FILE, SCHEMA = "facts", "fit.json", 4
 DATA = ("bios", "biod", "corpus")  # kinds of data whose runs learn facts
 CONVENTION = {
     "R": "learned bits / parameters, count paper: all but the rows of unused tokens",
@@ -147,13 +147,13 @@ def _data_limited(table: Frame) -> DataLimited:
     lowest = None
     if len(small):
         row = small.loc[small.fraction.idxmin()]
-        lowest = f"{row.label}, {row.curve_name}"
+        lowest = f"{row.model}, {row.curve_name}"
     return {
         "below_peak": BELOW_PEAK,
         "arms": len(small),
         "min": small.fraction.min(),
         "mean": small.fraction.mean(),
-        "models": small[["curve_name", "label", "r_max", "fraction"]].to_dict("records"),
+        "models": small[["curve_name", "model", "r_max", "fraction"]].to_dict("records"),
         "lowest": lowest,
     }
 
@@ -180,12 +180,12 @@ def _flags(runs: Frame) -> dict[str, list[str]]:
 def exposure_laws(runs: Frame) -> list[ExposureLaw]:
     """`exposures.fit_exposures` of every model, N and arm that has four different exposures."""
     out: list[ExposureLaw] = []
-    for _, rows in verdicts.alike(runs[runs.chosen], ["label"]):
+    for _, rows in verdicts.alike(runs[runs.chosen], ["model"]):
         if rows.asked.nunique() < exposures.FEWEST:
             continue
         first, seen = rows.iloc[0], rows.exposures_mean.fillna(rows.exposures)
         about = {
-            "label": first.label,
+            "model": first.model,
             "series": first.series,
             "n_people": float(first.n_people),
         }
@@ -202,14 +202,14 @@ def residuals(finding: Finding) -> list[Residuals]:
             continue
         rows = runs[
             runs.chosen
-            & (runs.label == law["label"])
+            & (runs.model == law["model"])
             & (runs.series == law["series"])
             & (runs.n_people == law["n_people"])
         ]
         seen = rows.exposures_mean.fillna(rows.exposures)
         estimates = (law[key]["value"] for key in ("r_inf", "e0", "b"))
         error = exposures.curve(law["form"], seen, *estimates) - rows.r.clip(lower=0.0)
-        out.append(points(labels.listed([law["label"], law["series"]]), seen, error, rows.run_id))
+        out.append(points(labels.listed([law["model"], law["series"]]), seen, error, rows.run_id))
     if not out:
         return []
     name, unit = "R against exposures, per run", "bits per parameter"

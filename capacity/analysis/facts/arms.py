@@ -34,7 +34,7 @@ def arms(runs: Frame, known: Noise | None = None) -> Frame:
         runs.drop_duplicates("curve").sort_values(["amount", "asked", "arm_name"]).curve.tolist()
     )
     table["order"] = table.curve.map({c: i for i, c in enumerate(order)})
-    table = table.sort_values(["order", "parameters_paper", "label", "arm"], ignore_index=True)
+    table = table.sort_values(["order", "parameters_paper", "model", "arm"], ignore_index=True)
     return table.drop(columns="order")
 
 
@@ -49,7 +49,7 @@ def _arm(arm: Any, mine: Frame, noise: Spread | None) -> dict[str, Any]:
         "curve": first.curve,
         "curve_name": first.curve_name,
         "arm_name": first.arm_name,
-        "label": first.label,
+        "model": first.model,
         "n_people": first.n_people,
         "exposures": first.asked,
         "parameters_paper": first.parameters_paper,
@@ -113,10 +113,10 @@ def as_values(runs: Frame, number: str = "r") -> Frame:
 
 def sizes(runs: Frame) -> list[str]:
     """Size of the model (layers and width), in which pairs are equal whatever its form; where no
-    setting says it, the label."""
+    setting says it, the model's name."""
     known = [c for c in labels.SIZES[:2] if c in runs]
     if len(known) < 2:
-        return runs.label.to_list()
+        return runs.model.to_list()
     return [f"{row[0]:g}x{row[1]:g}" for row in labels.tuples(runs, known)]
 
 

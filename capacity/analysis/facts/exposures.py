@@ -131,12 +131,12 @@ def law_ratios(laws: Sequence[ExposureLaw]) -> list[LawRatio]:
     out: list[LawRatio] = []
     first_of: dict[tuple[str, float], ExposureLaw] = {}
     for law in laws:
-        first = first_of.setdefault((law["label"], law["n_people"]), law)
+        first = first_of.setdefault((law["model"], law["n_people"]), law)
         if first is law:
             continue
         both = (law, first)
         about = {
-            "label": law["label"],
+            "model": law["model"],
             "n_people": law["n_people"],
             "above": apart(law["series"], first["series"]) or law["series"],
             "below": apart(first["series"], law["series"]) or first["series"],

@@ -46,7 +46,7 @@ def peak(
         "dof": None,
         "bias": None,
         "reason": None,
-        "label": top.label,
+        "model": top.model,
         "arm": int(top.arm),
         "parameters": int(top.parameters_paper),
         "r_max": float(top.r_max),

@@ -55,9 +55,9 @@ def figures(finding: Finding) -> dict[str, Figure]:
     """Every figure that says something about these runs, by name."""
     runs, fit = finding.data, cast(Fit, finding.numbers)
     chosen, out = runs[runs.chosen], {}
-    over_exposures = chosen.groupby(["label", "series"]).asked.nunique()
-    rows = chosen.groupby(["label", "curve_name"]).ngroups
-    few = chosen.label.nunique() <= FEW_SIZES and 1 < rows <= MOST_ROWS
+    over_exposures = chosen.groupby(["model", "series"]).asked.nunique()
+    rows = chosen.groupby(["model", "curve_name"]).ngroups
+    few = chosen.model.nunique() <= FEW_SIZES and 1 < rows <= MOST_ROWS
     if over_exposures.min() == 1 and few:
         out["arms"] = arms_figure(runs, fit["arms"])
     if over_exposures.max() > 1:
@@ -109,7 +109,7 @@ def ratio_figure(runs: Frame, arms: Sequence[Arm]) -> Figure:
 
 def _draw_arm(ax: Axes, x: float, runs: Frame, arm: Arm, look: dict[str, Any]) -> None:
     """The runs of an arm and its mean in bits, at x instead of at its parameters."""
-    p, name = float(runs.parameters_paper.iloc[0]), listed([arm["label"], arm["arm_name"]])
+    p, name = float(runs.parameters_paper.iloc[0]), listed([arm["model"], arm["arm_name"]])
     dots = {"ls": "none", "marker": "o", "ms": 2.4, "mew": 0.0, "zorder": 3}
     line = ax.plot(
         [x] * len(runs), runs.bits, gid=f"runs {name}", alpha=0.55, color=look["color"], **dots
@@ -218,12 +218,13 @@ def arms_figure(runs: Frame, arms: Sequence[Arm]) -> Figure:
         shown = runs[runs.chosen].sort_values(ORDER)
         rows, mean_of = _rows(shown), {int(arm["arm"]): arm for arm in arms}
         log = bool((shown.r > 0).all()) and shown.r.max() > SPREAD * shown.r.min()
+        bar = {"color": ink(), "lw": 1.0, "ls": "-"}
         most = {"marker": "<", "color": SOFT, "ms": 4.0, "mew": 0.8, "fillstyle": "none"}
         figure, ax = panel(
             ("R (learned bits per parameter)", ""),
             legend=[
                 entry("run", marker="o", color=ink(), ms=2.6, mew=0.0, alpha=0.55),
-                entry("mean, 95% by the noise of arms", marker="d", color=ink(), ms=4.6, lw=1, ls="-"),
+                entry("mean, 95% by the noise of arms", marker="d", ms=4.6, **bar),
                 entry(R_MAX, **most),
             ],
             right=0.06,
@@ -277,9 +278,9 @@ def _draw_row(ax: Axes, y: int, name: str, part: Frame, of: tuple[Arm, Any]) -> 
 def _rows(shown: Frame) -> list[tuple[str, Frame, int]]:
     """Runs of an arm and model, with a name that leaves out the one model of a study, and the
     number of the arm."""
-    one, out = shown.label.nunique() == 1, []
-    for (label, name), part in shown.groupby(["label", "curve_name"], sort=False):
-        said = listed([name] if one and name else [label, name])
+    one, out = shown.model.nunique() == 1, []
+    for (model, name), part in shown.groupby(["model", "curve_name"], sort=False):
+        said = listed([name] if one and name else [model, name])
         out.append((said, part, int(part.arm.iloc[0])))
     return out
 
@@ -295,10 +296,10 @@ def exposures_figure(runs: Frame, arms: Sequence[Arm], laws: Sequence[ExposureLa
     with drawing():
         shown = runs[runs.chosen].copy()
         shown["x"] = shown.exposures_mean.fillna(shown.exposures)
-        pairs = zip(shown.label, shown.series, strict=True)
+        pairs = zip(shown.model, shown.series, strict=True)
         shown["name"] = [listed(pair) for pair in pairs]
         shown = shown[shown.groupby("name").asked.transform("nunique") > 1]
-        fitted = {listed([law["label"], law["series"]]): law for law in laws if not law["reason"]}
+        fitted = {listed([law["model"], law["series"]]): law for law in laws if not law["reason"]}
         style, r_max = looks(_names(shown, "name")), shown.groupby("name").r_max.mean()
         # a line far above would flatten all others
         near = set(r_max[r_max < 1.5 * shown.r.max()].index)
@@ -332,7 +333,7 @@ def _draw_series(
     place: tuple[int, int],
 ) -> None:
     """Runs and means of one variant of one model; place: the which of how many that share x."""
-    name = rows.name.iloc[0] if isinstance(rows.name, str) else rows["name"].iloc[0]
+    name = str(rows["name"].iloc[0])
     for _, mine in rows.groupby("asked"):
         arm = mean_of[int(mine.arm.iloc[0])]
         x = beside(float(mine.x.mean()), *place, ax.get_xlim(), log=True)

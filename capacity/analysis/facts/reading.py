@@ -51,7 +51,7 @@ GUESSES = {
 }  # of an accuracy, what ways of guessing get
 GUESS = {number: f"{number}_guess" for number in GUESSES}  # of an accuracy, the best of them
 OPTIONAL = [EXTRACTION, *(c for some in GUESSES.values() for c in some)]
-INPUTS = ["run_id", "label", "status", "kind", *NUMBERS]
+INPUTS = ["run_id", "model", "status", "kind", *NUMBERS]
 POSITIVE = ("parameters_total", "parameters_paper", "ceiling_bits", "exposures")
 AXIS = "axis "  # before the name of a setting: the column of its plain values
 
@@ -107,10 +107,10 @@ def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
         runs[f"{AXIS}{c}"] = settings[c]
     curve = list(zip(amount, asked, labels.tuples(settings, axes.of_curves), strict=True))
     runs["curve"] = labels.codes(curve)
-    runs["label"] = _short_labels(runs, settings)
+    runs["model"] = _short_names(runs, settings)
     _add_names(runs, settings, axes)
     of_model = labels.tuples(settings, [*axes.model, *axes.train])
-    arm = list(zip(curve, runs.label, of_model, strict=True))
+    arm = list(zip(curve, runs.model, of_model, strict=True))
     runs["arm"] = labels.codes(arm)
     runs["r"] = runs.bits / runs.parameters_paper
     runs["r_total"] = runs.bits / runs.parameters_total
@@ -147,7 +147,7 @@ def _axes(runs: Frame, settings: Frame, best_over: Sequence[str]) -> _Axes:
     shape = [*labels.SIZES[:2], *family]
     family += [c for c in labels.SIZES[2:] if c in model and _splits(settings, shape, c)]
     of_model = labels.tuples(settings, [*data, *model])
-    same = list(zip(runs.label, runs.amount, runs.asked, of_model, strict=True))
+    same = list(zip(runs.model, runs.amount, runs.asked, of_model, strict=True))
     # a setting that follows the size or the data is part of the recipe of an arm, and no axis
     recipe = [c for c in train if len(set(zip(same, settings[c], strict=True))) > len(set(same))]
     return _Axes(varied, model, train, family, data, recipe)
@@ -192,10 +192,10 @@ def _add_names(runs: Frame, settings: Frame, axes: _Axes) -> None:
     runs["curve_name"] = [labels.listed(row) or "all runs" for row in names]
 
 
-def _short_labels(runs: Frame, settings: Frame) -> list[str]:
-    """Labels such as "2x16 n_heads=2" without the settings that are the same wherever curve and
-    shape are: the name of the curve says them, or nothing varies."""
-    words = runs.label.str.split()
+def _short_names(runs: Frame, settings: Frame) -> list[str]:
+    """Names such as "2x16 n_heads=2" without the settings that are the same wherever curve and
+    size are: the name of the curve says them, or nothing varies."""
+    words = runs.model.str.split()
     where = list(zip(runs.curve, words.str[0], strict=True))
     same = {
         c

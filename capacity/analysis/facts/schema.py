@@ -1,4 +1,4 @@
-"""What fit.json of a study of facts holds, by name (schema 3).
+"""What fit.json of a study of facts holds, by name (schema 4).
 
 Numbers that do not exist are None. R is in bits per parameter of the count "paper" (all but the
 rows of unused tokens), exposures are mean times that a person was shown.
@@ -21,7 +21,7 @@ class Arm(TypedDict):
     curve: int
     curve_name: str
     arm_name: str
-    label: str  # of the model
+    model: str  # its name, such as 2x16
     n_people: float
     exposures: float  # asked for
     parameters_paper: float
@@ -78,7 +78,7 @@ class Peak(TypedDict):
     dof: float | None  # of the interval
     bias: float | None
     reason: str | None  # why there is no interval
-    label: str
+    model: str
     arm: int
     parameters: int
     r_max: float
@@ -106,10 +106,10 @@ class OtherForm(TypedDict):
 
 
 class ExposureLaw(TypedDict):
-    """R against exposures of one model and N; where there is a reason why not, only label, series,
+    """R against exposures of one model and N; where there is a reason why not, only model, series,
     n_people, reason and unlearned (runs with R <= 0, which count with 0)."""
 
-    label: str
+    model: str
     series: str
     n_people: float
     reason: str | None
@@ -138,7 +138,7 @@ class ExposureLaw(TypedDict):
 class LawRatio(TypedDict):
     """E95 of one law over that of another one of the same model and N. Lists: of both laws."""
 
-    label: str
+    model: str
     n_people: float
     above: str
     below: str
@@ -155,7 +155,7 @@ class Chosen(TypedDict):
     """What choosing the best setting of one arm did to its R."""
 
     arm: str
-    label: str
+    model: str
     options: int
     seeds: int
     quoted: float
@@ -182,7 +182,7 @@ class BestOver(TypedDict):
 
 class NoiseOf(TypedDict):
     """Line of the noise of one run over seeds through a class of arms: sd of R = sd (R / at)^slope;
-    of files before schema 3 the pooled sd relative to R, without at and slope."""
+    of files before schema 4 the pooled sd relative to R, without at and slope."""
 
     sd: float
     at: float

@@ -27,8 +27,8 @@ def at_edge(runs: Frame, best_over: Sequence[str]) -> dict[str, list[str]]:
         edge = done.chosen & (tried.transform("nunique") > 2) & ends
         if edge.any():
             best = done[edge].drop_duplicates("arm")
-            names = zip(best.label, best.curve_name, strict=True)
-            out[column] = [f"{label} ({curve})" for label, curve in names]
+            names = zip(best.model, best.curve_name, strict=True)
+            out[column] = [f"{model} ({curve})" for model, curve in names]
     return out
 
 
@@ -80,7 +80,7 @@ def _chosen(mine: Frame) -> Chosen | str:
     quoted = float(grid.max().mean())
     return {
         "arm": mine.curve_name.iloc[0],
-        "label": mine.label.iloc[0],
+        "model": mine.model.iloc[0],
         "options": best["options"],
         "seeds": best["seeds"],
         "quoted": quoted,

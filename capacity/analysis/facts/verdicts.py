@@ -131,7 +131,7 @@ def _peak_ratio(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
 
 def _from_peak(top: Mapping[str, Any]) -> Measured:
     remarks = [
-        f"peak at {top['label']}, R^max {top['r_max']:.2f}, of {top['models']} models, "
+        f"peak at {top['model']}, R^max {top['r_max']:.2f}, of {top['models']} models, "
         f"{_seeds(top['seeds'])}"
     ]
     if top["rising"]:
@@ -164,7 +164,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
         return [("", _lacking(f"no finished model has {which}"))]
     lowest = room.loc[room.fraction.idxmin()]
     remarks = [
-        f"{len(room)} models with {which}; the lowest is {lowest.label} "
+        f"{len(room)} models with {which}; the lowest is {lowest.model} "
         f"({lowest.curve_name}), R^max {lowest.r_max:.2f}, {lowest.fraction:.1%}",
         *_near_the_cut(part, mine, basis),
     ]
@@ -203,7 +203,7 @@ def _near_the_cut(part: float, mine: Frame, basis: Basis) -> list[str]:
     if not near:
         return []
     told = ", ".join(
-        f"{one.label} ({one.curve_name}), R^max {one.r_max:.2f}, {one.fraction:.1%}" for one in near
+        f"{one.model} ({one.curve_name}), R^max {one.r_max:.2f}, {one.fraction:.1%}" for one in near
     )
     return [f"the interval of the peak leaves open on which side of the cut these are: {told}"]
 
@@ -241,7 +241,7 @@ def _equal(entry: Entry, upper: Frame, lower: Frame) -> list[str]:
     name."""
     named = set(entry["where"]) | set(entry["against"])
     # forms of the model differ on purpose where one of their settings is named
-    forms = any(c == "label" or c.startswith("model.") for c in named)
+    forms = any(c == "model" or c.startswith("model.") for c in named)
     keys = [
         c
         for c in upper
@@ -290,7 +290,7 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
     found = arm_ratio.of_curves(sides[0], sides[1], known)
     a, b = (basis.table[basis.table.arm == arm].iloc[0] for arm in found["arms"])
     told = [
-        f"{labels.listed([x.label, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
+        f"{labels.listed([x.model, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
         f"R^max {x.r_max:.2f}, {_seeds(x.seeds)}"
         for x, y in ((a, b), (b, a))
     ]
@@ -298,7 +298,7 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
     for top in (a, b):
         if number == "r" and top.fraction > DATA_LIMITED:
             remarks.append(
-                f"{top.label} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is "
+                f"{top.model} ({top.curve_name}) holds {top.fraction:.1%} of its data, so its R is "
                 f"a lower bound"
             )
     tops = [rows[rows.arm == top.arm] for rows, top in ((upper, a), (lower, b))]
@@ -320,7 +320,7 @@ def _matched(
     size of the data decides the ratio.
     """
     measured = [rows[rows[number].notna()] for rows in (upper, lower)]
-    sides = [arms.as_values(rows, number).assign(label=rows.label) for rows in measured]
+    sides = [arms.as_values(rows, number).assign(model=rows.model) for rows in measured]
     try:
         pairs = arm_ratio.paired(sides[0], sides[1])
     except pairing.SeveralPartners:
@@ -328,10 +328,10 @@ def _matched(
     if pairs.empty:
         return _lacking("no finished models of one size and seed in both arms")
     which, most = ("both arms", np.minimum) if in_both else ("an arm", np.maximum)
-    pairs["label"] = pairs.run_id_a.map(dict(zip(sides[0].run_id, sides[0].label, strict=True)))
+    pairs["model"] = pairs.run_id_a.map(dict(zip(sides[0].run_id, sides[0].model, strict=True)))
     fraction = pd.concat([upper, lower]).drop_duplicates("run_id").set_index("run_id").fraction
     held = [
-        pairs[f"run_id{side}"].map(fraction).groupby(pairs.label).transform("mean")
+        pairs[f"run_id{side}"].map(fraction).groupby(pairs.model).transform("mean")
         for side in arm_ratio.SIDES
     ]
     # what can be asked for is not limited by the size of the data
@@ -341,8 +341,8 @@ def _matched(
             f"every model holds over {DATA_LIMITED:.0%} of its data in {which}: the data limit it, "
             "not the arm"
         )
-    left_out, pairs = ", ".join(dict.fromkeys(pairs.label[full])), pairs[~full]
-    models = dict.fromkeys(pairs.label)
+    left_out, pairs = ", ".join(dict.fromkeys(pairs.model[full])), pairs[~full]
+    models = dict.fromkeys(pairs.model)
     remark = f"{plural(len(models), 'model')} ({', '.join(models)}), {_seeds(pairs.seed.nunique())}"
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
@@ -406,7 +406,7 @@ def _share(
             for one in guessed:
                 own = arms.noise(basis.runs, one)
                 measured = guessing.beside(measured, guessing.level(rows, one, own, WORDS[one]))
-            out.append((f"{first.curve_name}, {first.label}", measured))
+            out.append((f"{first.curve_name}, {first.model}", measured))
         return out
 
     return measure

@@ -129,7 +129,7 @@ def _levels(fit: Fit) -> list[str]:
             f"{rising} of {plural(fit['n']['finished'], 'run')} still gained over {RISING:.0%} in "
             "the last tenth of training"
         )
-    best = f"{high['label']}, R^max {digits(high['r_max'])}"
+    best = f"{high['model']}, R^max {digits(high['r_max'])}"
     if low is high:
         return [
             f"R = {_level(high)} bits per parameter ({high['name']}; {best}; {'; '.join(about)})."
@@ -212,7 +212,7 @@ def _arms(fit: Fit) -> list[Block]:
 def _arm(arm: Arm, guessed: bool, asked: bool) -> list[str]:
     low, high = arm["r_low"], arm["r_high"]
     return [
-        arm["label"],
+        arm["model"],
         count(arm["parameters_paper"]),
         str(arm["seeds"]),
         digits(arm["r_max"]),
@@ -276,7 +276,7 @@ def _peak(peak: Peak, with_ratio: bool) -> list[str]:
         peak["name"],
         digits(peak["value"]),
         ends(peak["interval"]) or DASH,
-        peak["label"],
+        peak["model"],
         *(ratio if with_ratio else []),
         digits(peak["r_max"]),
         str(peak["models"]),

@@ -49,7 +49,7 @@ def law_ratios(fit: Fit) -> list[str]:
             ratio["shown"] or "", "no difference shown"
         )
         interval = f", 95% {ends(ratio['interval'])}" if ratio["interval"] else " (no interval)"
-        told = f"{ratio['what']} of {ratio['above']} / {ratio['below']} ({ratio['label']}): "
+        told = f"{ratio['what']} of {ratio['above']} / {ratio['below']} ({ratio['model']}): "
         told += f"**{digits(ratio['value'])}**{interval}: **{verdict}**"
         out.append("; ".join([told, *_limits(ratio, fit)]) + ".")
     return out
@@ -71,7 +71,7 @@ def _limits(ratio: LawRatio, fit: Fit) -> list[str]:
 
 
 def _name(law: ExposureLaw) -> str:
-    return listed([law["label"], law["series"]])
+    return listed([law["model"], law["series"]])
 
 
 def exposure_law(law: ExposureLaw) -> Law:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from capacity.config import Config
     from capacity.study import Study
 
-KIND, FILE, SCHEMA = "precision", "precision.json", 3
+KIND, FILE, SCHEMA = "precision", "precision.json", 4
 FORMS = ("precision_effective", "precision_shifted", "precision_noise", "precision_storage")
 UNITS = {
     "c": "of fp32's bits",
@@ -46,21 +46,21 @@ EXPECTED = {
     "people": (("physics33/int8", "gptq maps", "int8"), ("physics33/int4", "gptq maps", "int4")),
     "uniform": (("morris/bf16_over_fp32", "trained", "bf16"),),
 }
-RETAINED = "mean over shapes of the bits kept by full models / their bits in fp32"
+RETAINED = "mean over models of the bits kept by full models / their bits in fp32"
 COMPARED = (("gptq", "rtn"), ("gptq maps", "rtn maps"), ("qat", "gptq"), ("qat", "rtn"))
 
 
 def analyse(study: Study, table: Frame, results: Path, options: Options) -> Finding:
-    """What full models retain, what shapes hold at most, laws of bit width, pairs and verdicts.
+    """What full models retain, what models hold at most, laws of bit width, pairs and verdicts.
 
     table: of `run_table.table`; the numbers of quantized models are read from the records under
     `results`. ValueError, in one line, where these carry no result.
     """
-    inputs = ("run_id", "label", "seed", "status", "load", "kind")
+    inputs = ("run_id", "model", "seed", "status", "load", "kind")
     table = checked(table, inputs, ["load"], "analyse")
     rows, without_rows = rows_of(table, study.runs, results)
     found = numbers(rows, table, study.name, without_rows)
-    rows = rows.sort_values(["method", "code_bits", "label", "load", "seed"])
+    rows = rows.sort_values(["method", "code_bits", "model", "load", "seed"])
     return Finding(KIND, FILE, found, {"rows.csv": rows, "runs.csv": table})
 
 
@@ -75,21 +75,21 @@ def _compared(kind: str) -> tuple[tuple[str, str, str], ...]:
 
 
 def relative(chosen: Frame) -> Frame:
-    """Capacity of each unit over the fp32 capacity of its shape (mean over seeds), signed for the
+    """Capacity of each unit over the fp32 capacity of its model (mean over seeds), signed for the
     pairs, clipped at zero for the laws."""
-    fp32 = chosen[bit_widths.is_fp32(chosen)].groupby("label").bits_per_parameter.mean()
-    out = chosen.join(fp32.rename("base"), on="label").dropna(subset="base")
+    fp32 = chosen[bit_widths.is_fp32(chosen)].groupby("model").bits_per_parameter.mean()
+    out = chosen.join(fp32.rename("base"), on="model").dropna(subset="base")
     signed = out.bits_per_parameter / out.base
     return out.assign(signed=signed, relative=signed.clip(lower=0.0))
 
 
 def law(units: Frame, method: str, value: str) -> dict[str, Any]:
     """All forms fitted to the formats of one method: means over seeds of `value` (relative to fp32)
-    against the bits b of a code, with fp32 and bf16 at 32 and 16; clusters are shapes. Stored
+    against the bits b of a code, with fp32 and bf16 at 32 and 16; clusters are models. Stored
     bits are what methods are compared by; scales add 16 bits to each row of a matrix, few in a wide
     model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By
     form: parameters with intervals, rms residual, aicc, held_out (rms error of formats that were
-    left out of the fit, one at a time over all shapes), and which is preferred. {"reason"} where
+    left out of the fit, one at a time over all models), and which is preferred. {"reason"} where
     the method has too few formats."""
     mean = of_method(units, method, value)
     if (formats := mean[~mean.format.isin(TOP)].format.nunique()) < FEWEST_FORMATS:
@@ -98,7 +98,7 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
         "reason": None,
         "formats": formats,
         "points": len(mean),
-        "shapes": int(mean.label.nunique()),
+        "models": int(mean.model.nunique()),
         "forms": {},
     }
     for name in FORMS:
@@ -117,26 +117,26 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
 
 
 def of_method(units: Frame, method: str, value: str) -> Frame:
-    """What `law` fits, a row per format and shape: y, the mean of `value` over seeds, and x, the
+    """What `law` fits, a row per format and model: y, the mean of `value` over seeds, and x, the
     bits of a code. fp32 and the cast to bf16 belong to every method."""
     on = units[
         (units.method == method)
         | ((units.method == "trained") & (units.format == "fp32"))
         | ((units.method == "cast") & (units.format == "cast bf16"))
     ]
-    mean = on.groupby(["format", "code_bits", "label"], as_index=False).agg(y=(value, "mean"))
+    mean = on.groupby(["format", "code_bits", "model"], as_index=False).agg(y=(value, "mean"))
     return mean.assign(x=mean.code_bits)
 
 
 def points(mean: Frame) -> estimate.Points:
-    """Of rows of `of_method`; clusters are shapes."""
+    """Of rows of `of_method`; clusters are models."""
     return estimate.Points(
         {"bits_per_weight": mean.x.to_numpy()},
         mean.y.to_numpy(),
-        cluster=mean.label.to_numpy(),
+        cluster=mean.model.to_numpy(),
         convention={
             "x": "bits of a code",
-            "y": "capacity / fp32 capacity of the shape, clipped at 0",
+            "y": "capacity / fp32 capacity of the model, clipped at 0",
         },
     )
 
@@ -172,7 +172,7 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
 
 
 def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
-    """What full models retain beside the published values, over shapes."""
+    """What full models retain beside the published values, over models."""
     out, at = [], retained.set_index(["method", "format"])
     for id, method, format in _compared(kind):
         value = published.get(id)
@@ -186,12 +186,12 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
             measured = {
                 "value": float(row.retained),
                 "interval": None if math.isnan(row.low) else [float(row.low), float(row.high)],
-                "why": "one shape has no interval",
-                "method": "Student's t over shapes",
-                "dof": float(row.shapes) - 1.0,
+                "why": "one model has no interval",
+                "method": "Student's t over models",
+                "dof": float(row.models) - 1.0,
                 "spread": "absolute",
                 "form": RETAINED,
-                "knows": ["shapes", "training (seeds)"],
+                "knows": ["models", "training (seeds)"],
             }
         scale = published.scale_of(
             value, (table.parameters_total.min(), table.parameters_total.max())
@@ -200,7 +200,7 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
             published.verdict(
                 value.expected(),
                 measured,
-                at=f"{method} {format}, {len(table.label.unique())} shapes",
+                at=f"{method} {format}, {len(table.model.unique())} models",
                 scale="published" if scale == "published" else "pocket",
             )
         )
@@ -235,9 +235,9 @@ def numbers(
                 "bits": "strict bits" if kind == "uniform" else "learned bits",
                 "parameters": "total",
                 "stored": "codes, scales, zero points and what is not quantized",
-                "retained": "full models: largest load of a shape",
+                "retained": "full models: largest load of a model",
                 "capacity": "largest over the study's loads",
-                "intervals": "95%, Student's t over shapes; pairs: over (shape, seed)",
+                "intervals": "95%, Student's t over models; pairs: over (model, seed)",
             },
             "retained": retained.to_dict("records"),
             "capacity": bit_widths.capacities(chosen).to_dict("records"),
@@ -296,12 +296,12 @@ def _flagged(table: Frame) -> dict[str, list[str]]:
 
 
 def _fullness(rows: Frame, table: Frame) -> dict[str, Any] | None:
-    """Part of its data that the fp32 model of each shape holds at the study's largest data:
-    smallest and largest over shapes. Full models hold little of it."""
+    """Part of its data that the fp32 model of each model holds at the study's largest data:
+    smallest and largest over models. Full models hold little of it."""
     done, held, ceiling = _held_and_ceiling(table)
     fp32 = done.run_id.isin(set(rows.run_id[bit_widths.is_fp32(rows)]))
-    full = fp32 & (done.load == done.groupby("label").load.transform("max"))
-    part = (held / ceiling)[full].groupby(done.label[full]).mean()
+    full = fp32 & (done.load == done.groupby("model").load.transform("max"))
+    part = (held / ceiling)[full].groupby(done.model[full]).mean()
     if part.empty:
         return None
     return {
@@ -325,7 +325,7 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
         )
     for method, formats in chosen[chosen.limited].groupby("method").format.unique().items():
         out.append(
-            f"{method}: {', '.join(formats)}: some shape holds nearly all of the study's largest "
+            f"{method}: {', '.join(formats)}: some model holds nearly all of the study's largest "
             f"data there; more data would give more"
         )
     return out

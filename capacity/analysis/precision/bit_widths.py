@@ -4,7 +4,7 @@ training side by side.
 A method reaches fewer bits per weight (`METHODS`), a format is one width of its codes. Two
 questions are asked of each format, and they have different answers. *Retained*: the share that a
 model still holds there which was trained full, on the most data of the study, beside the fp32 model
-of the same shape, data and seed. *Capacity*: what the shape holds there at the size of
+of the same model, data and seed. *Capacity*: what the model holds there at the size of
 the study's data at which it holds most; a model that is not full has larger margins and survives
 coarser rounding.
 
@@ -63,7 +63,7 @@ CODE_BITS = {
 }  # of train.qat; the others have their number in the name
 PARTS = (
     "run_id",
-    "label",
+    "model",
     "seed",
     "load",
     "method",
@@ -101,7 +101,7 @@ def points(
         rows.append(
             (
                 row.run_id,
-                row.label,
+                row.model,
                 row.seed,
                 row.load,
                 method,
@@ -117,7 +117,7 @@ def points(
         rows.append(
             (
                 row.run_id,
-                row.label,
+                row.model,
                 row.seed,
                 row.load,
                 method,
@@ -164,12 +164,12 @@ def _after(row: Any) -> tuple[str, str]:
 
 
 def full_models(rows: Frame) -> Frame:
-    """Units of full models, at the largest load of each shape, beside which an fp32 run of the same
+    """Units of full models, at the largest load of each model, beside which an fp32 run of the same
     data and seed stands: signed, the part of its bits that is held; retained, the same clipped at
     zero for the laws."""
-    full = rows[rows.load == rows.groupby("label").load.transform("max")]
-    fp32 = full[is_fp32(full)].groupby(["label", "seed"]).held_bits.first().rename("base")
-    out = full.join(fp32, on=["label", "seed"]).dropna(subset="base")
+    full = rows[rows.load == rows.groupby("model").load.transform("max")]
+    fp32 = full[is_fp32(full)].groupby(["model", "seed"]).held_bits.first().rename("base")
+    out = full.join(fp32, on=["model", "seed"]).dropna(subset="base")
     signed = out.held_bits / out.base
     return out.assign(signed=signed, retained=signed.clip(lower=0.0))
 
@@ -180,32 +180,32 @@ def is_fp32(rows: Frame) -> Any:
 
 
 def retained(rows: Frame) -> Frame:
-    """What full models retain: one row per method and format with retained (mean over shapes of the
-    mean over seeds of `full_models`), low and high (95%, Student's t over shapes),
-    shapes, and stored bits per weight."""
+    """What full models retain: one row per method and format with retained (mean over models of the
+    mean over seeds of `full_models`), low and high (95%, Student's t over models),
+    models, and stored bits per weight."""
     units = full_models(rows)
-    shape = units.groupby(["method", "format", "code_bits", "label"], as_index=False).agg(
+    by_model = units.groupby(["method", "format", "code_bits", "model"], as_index=False).agg(
         retained=("signed", "mean"), stored=("stored_bits_per_weight", "mean")
     )
-    return _over_shapes(shape, "retained")
+    return _over_models(by_model, "retained")
 
 
 def capacity(rows: Frame) -> Frame:
-    """The most that a shape holds in a format over the data sizes of the study: one row per method,
-    format and unit (label, seed), bits per parameter at the load whose mean over seeds is the
+    """The most that a model holds in a format over the data sizes of the study: one row per method,
+    format and unit (model, seed), bits per parameter at the load whose mean over seeds is the
     largest; limited: whether that is the largest load of the method and nearly all of it is held,
     so that more data would give more."""
-    mean = rows.groupby(["method", "format", "label", "load"]).bits_per_parameter.mean()
+    mean = rows.groupby(["method", "format", "model", "load"]).bits_per_parameter.mean()
     best = (
-        mean.groupby(["method", "format", "label"])
+        mean.groupby(["method", "format", "model"])
         .idxmax()
         .map(lambda key: key[-1])
         .rename("best_load")
     )
-    chosen = rows.join(best, on=["method", "format", "label"])
+    chosen = rows.join(best, on=["method", "format", "model"])
     chosen = chosen[chosen.load == chosen.best_load]
-    most = rows.groupby(["method", "label"]).load.max().rename("most")
-    chosen = chosen.join(most, on=["method", "label"])
+    most = rows.groupby(["method", "model"]).load.max().rename("most")
+    chosen = chosen.join(most, on=["method", "model"])
     return chosen.assign(
         limited=(chosen.best_load == chosen.most)
         & (chosen.bits_per_parameter > HELD_WHOLE * chosen.load)
@@ -213,25 +213,25 @@ def capacity(rows: Frame) -> Frame:
 
 
 def capacities(chosen: Frame) -> Frame:
-    """`capacity` over shapes: method, format, code_bits, capacity (bits per parameter), low, high,
-    shapes, stored, per_stored_bit, loads."""
-    shape = chosen.groupby(["method", "format", "code_bits", "label"], as_index=False).agg(
+    """`capacity` over models: method, format, code_bits, capacity (bits per parameter), low, high,
+    models, stored, per_stored_bit, loads."""
+    by_model = chosen.groupby(["method", "format", "code_bits", "model"], as_index=False).agg(
         capacity=("bits_per_parameter", "mean"),
         stored=("stored_bits_per_weight", "mean"),
         load=("load", "first"),
         seeds=("seed", "nunique"),
     )
-    out = _over_shapes(shape, "capacity")
-    loads = shape.groupby(["method", "format"]).load.agg(["min", "max"])
+    out = _over_models(by_model, "capacity")
+    loads = by_model.groupby(["method", "format"]).load.agg(["min", "max"])
     out = out.join(loads, on=["method", "format"]).rename(
         columns={"min": "load_low", "max": "load_high"}
     )
     return out.assign(per_stored_bit=out.capacity / out.stored)
 
 
-def _over_shapes(shape: Frame, number: str) -> Frame:
+def _over_models(by_model: Frame, number: str) -> Frame:
     rows = []
-    for (method, format, code), part in shape.groupby(
+    for (method, format, code), part in by_model.groupby(
         ["method", "format", "code_bits"], sort=False
     ):
         low, high = t_interval(part[number])
@@ -243,13 +243,13 @@ def _over_shapes(shape: Frame, number: str) -> Frame:
                 number: part[number].mean(),
                 "low": low,
                 "high": high,
-                "shapes": len(part),
+                "models": len(part),
                 "stored": part.stored.mean(),
             }
         )
     order = {method: i for i, method in enumerate(("trained", "cast", *METHODS))}
     out = pd.DataFrame(
-        rows, columns=["method", "format", "code_bits", number, "low", "high", "shapes", "stored"]
+        rows, columns=["method", "format", "code_bits", number, "low", "high", "models", "stored"]
     )
     out = out.assign(order=out.method.map(lambda method: order.get(method, len(order))))
     return out.sort_values(
@@ -260,20 +260,20 @@ def _over_shapes(shape: Frame, number: str) -> Frame:
 
 
 def paired(values: Frame, number: str, one: str, other: str) -> list[dict[str, Any]]:
-    """By format, by how much method `one` exceeds method `other` in pairs of one shape and seed:
+    """By format, by how much method `one` exceeds method `other` in pairs of one model and seed:
     mean, its 95% interval over pairs (Student's t), pairs, wins.
 
-    values: rows with run_id, label, seed, method, format and the number. Pairs of one shape are
+    values: rows with run_id, model, seed, method, format and the number. Pairs of one model are
     taken as independent: seeds differ in data and weights.
     """
     sides = [values[(values.method == method) & values[number].notna()] for method in (one, other)]
-    equal = ["format", "code_bits", "label", "seed"]
+    equal = ["format", "code_bits", "model", "seed"]
     try:
         found = pairing.matched(sides[0], sides[1], equal).frame
     except pairing.SeveralPartners as error:
         raise ValueError(
-            f"{one} beside {other}: run {error.row} has several partners of its shape and seed; "
-            "a study of precision has one run of each shape, data size, seed and format"
+            f"{one} beside {other}: run {error.row} has several partners of its model and seed; "
+            "a study of precision has one run of each model, data size, seed and format"
         ) from None
     out = []
     for (format, code), part in found.groupby(["format", "code_bits"]):

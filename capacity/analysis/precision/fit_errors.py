@@ -1,4 +1,4 @@
-"""Errors of the laws of bit width, format by format: means over shapes, clipped at zero as for the
+"""Errors of the laws of bit width, format by format: means over models, clipped at zero as for the
 fits, of the preferred form of each method."""
 
 from __future__ import annotations

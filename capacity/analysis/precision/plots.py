@@ -1,6 +1,6 @@
 """Figures of studies of precision. Nothing here computes a result.
 
-Bars: 95% over shapes; where one would leave the panel it ends in an arrow. What is below zero is
+Bars: 95% over models; where one would leave the panel it ends in an arrow. What is below zero is
 drawn at zero, as an open mark. Methods that share a number of bits stand beside one another.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -29,7 +28,7 @@ NAMES = {
 }  # where all tensors are not quantized, methods of maps
 MARKS = {"rtn": ("s", 1, "--"), "gptq": ("^", 0, "-."), "qat": ("o", 2, ":")}
 FULL = "full"  # formats of 32 and 16 bits
-BARS = "bars: 95% over shapes; an arrow: the interval goes on"
+BARS = "bars: 95% over models; an arrow: the interval goes on"
 CODES = (1, 2, 4, 8, 16, 32)
 ROOM = 1.35  # how far above the largest value a bar may reach
 
@@ -41,7 +40,7 @@ def retained_figure(fit: Fit) -> Figure:
 
 
 def capacity_figure(fit: Fit) -> Figure:
-    """The most that a shape holds over data sizes, in bits per parameter,
+    """The most that a model holds over data sizes, in bits per parameter,
     against the bits of a code; as `retained_figure`."""
     at = {(row["method"], row["format"]): row["capacity"] for row in fit["capacity"]}
     return _by_bits(
@@ -159,7 +158,7 @@ def _point(
     """x: where it belongs, and where it is drawn; value: with its interval."""
     mark, hue = ("D", ink()) if method == FULL else (MARKS[method][0], color(MARKS[method][1]))
     y, ends = value
-    drawn = None if ends is None else np.maximum(ends, 0.0)
+    drawn = None if ends is None else [max(float(end), 0.0) for end in ends]
     line = means(
         ax, [x[1]], [max(y, 0.0)], [drawn], name=name, marker=mark, color=hue, mew=0.8, zorder=3,
         ms=3.2 if method == FULL else 4.2, fillstyle="none" if y <= 0 else "full",

@@ -50,17 +50,17 @@ FORMATS = (
     Column("format", right=False),
     Column("stored", "stored bits per weight: codes, scales, zero points and all the rest"),
     Column("retained, %", "what a full model still holds, in percent of fp32's bits"),
-    Column("95%", "of the share retained, Student's t over shapes"),
-    Column("capacity", "the most that a shape holds over the study's data, bits per parameter"),
-    Column("95% of capacity", "Student's t over shapes", detail=True),
+    Column("95%", "of the share retained, Student's t over models"),
+    Column("capacity", "the most that a model holds over the study's data, bits per parameter"),
+    Column("95% of capacity", "Student's t over models", detail=True),
     Column("held per stored bit", "capacity / stored bits per weight", detail=True),
-    Column("shapes", "model shapes behind the mean", detail=True),
+    Column("models", "models behind the mean", detail=True),
 )
 PAIRS = (
     Column("format", right=False),
     Column("difference", "of the parts of fp32's bits"),
     Column("95% over pairs", "Student's t"),
-    Column("pairs", "of one shape and seed"),
+    Column("pairs", "of one model and seed"),
     Column("positive", "pairs in which the first method holds more"),
 )
 
@@ -89,7 +89,7 @@ def document(finding: Finding) -> Document:
         Section("laws", "Laws of the bits b of a code", [Laws(laws, LAWS_NOTE)]),
     ]
     if fit["paired"]:
-        title = "Methods compared in pairs of one shape and seed"
+        title = "Methods compared in pairs of one model and seed"
         sections.append(Section("pairs", title, [_pairs(fit["paired"])]))
     nothing = "nothing published to compare"
     sections.append(
@@ -154,9 +154,9 @@ def _answers(fit: Row) -> list[str]:
 
 def _quoted(row: Row, times: float, decimals: int) -> str:
     if row["low"] is None:
-        return " (one shape, no interval)"
+        return " (one model, no interval)"
     low, high = (f"{times * row[end]:.{decimals}f}" for end in ("low", "high"))
-    return f", 95% [{low}, {high}] over shapes"
+    return f", 95% [{low}, {high}] over models"
 
 
 def _densest(rows: Sequence[Row]) -> str:
@@ -208,13 +208,13 @@ def _formats(fit: Row) -> Table:
                 "–" if held is None else digits(held["capacity"]),
                 _ends(held, 1),
                 "–" if held is None else digits(held["per_stored_bit"]),
-                f"{either['shapes']}",
+                f"{either['models']}",
             ]
         )
     key = (
         "retained: what a model trained full still holds, in percent of fp32's bits; capacity: "
-        "the most that a shape holds over the study's data sizes, bits per parameter; 95%: "
-        "Student's t over shapes"
+        "the most that a model holds over the study's data sizes, bits per parameter; 95%: "
+        "Student's t over models"
     )
     return Table(FORMATS, cells, key=key, name="formats")
 
@@ -223,7 +223,7 @@ def _ends(row: Row | None, times: float, significant: int = 3) -> str:
     if row is None:
         return "–"
     if row["low"] is None:
-        return "one shape"
+        return "one model"
     return ends([times * row["low"], times * row["high"]], significant)
 
 
@@ -256,7 +256,7 @@ def _number(key: str, entry: Row, quote: bool) -> Number:
     interval = None if low is None or high is None else [low, high]
     why = entry["reason"] or "open on one side"
     return Number(
-        key, entry["value"], entry["unit"], [Interval("over shapes", interval, why, quote)]
+        key, entry["value"], entry["unit"], [Interval("over models", interval, why, quote)]
     )
 
 

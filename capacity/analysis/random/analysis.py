@@ -28,16 +28,16 @@ from capacity.published import values as published
 if TYPE_CHECKING:
     from capacity.study import Study
 
-SCHEMA = 2  # 1: without kind, and with other names of the classes of runs, see `analysis.convert`
+SCHEMA = 3  # `analysis.convert` says what changed
 
 # What is set beside values of Morris et al. (arXiv 2505.24832 v3), by the name of the estimator:
 # words, and by precision the id of the published value.
 COMPARED = {
     "mean_of_ratios": (
-        "mean over shapes of bits / parameter",
+        "mean over models of bits / parameter",
         {"bf16": "morris/mean_bf16", "fp32": "morris/mean_fp32"},
     ),
-    "with_intercept": ("slope over shapes", {"bf16": "morris/slope_bf16"}),
+    "with_intercept": ("slope over models", {"bf16": "morris/slope_bf16"}),
 }
 
 
@@ -76,14 +76,14 @@ def analysed(
         class_paper=classify(table, "paper"),
         still_rising=rising(table),
     )
-    runs = runs.sort_values(["parameters_total", "label", "n_sequences", "seed", "run_id"])
-    shapes = pd.concat(
+    runs = runs.sort_values(["parameters_total", "model", "n_sequences", "seed", "run_id"])
+    models = pd.concat(
         [plateaus(table, bits, p).assign(convention=bits, count=p) for bits, p in conventions]
     )
     numbers = head("random", SCHEMA, name, inputs_hash(table)) | fits
     numbers["verdicts"] = verdicts(fits["paper"])
     tables = {
-        "plateaus.csv": shapes[["convention", "count", *shapes.columns[:-2]]],
+        "plateaus.csv": models[["convention", "count", *models.columns[:-2]]],
         "runs.csv": runs,
     }
     return Finding("random", "fit.json", plain(numbers), tables)
@@ -91,7 +91,7 @@ def analysed(
 
 def verdicts(paper: Mapping[str, Any]) -> list[dict]:
     """Estimates of paper bits per paper parameter beside the published ones of the same precision,
-    rows of `published.verdict`. Intervals are Student's t over shapes, each of which counts once.
+    rows of `published.verdict`. Intervals are Student's t over models, each of which counts once.
     ValueError for numbers of another convention, which no published value compares with."""
     if (paper["convention"], paper["parameters"]) != ("paper", "paper"):
         raise ValueError(
@@ -100,10 +100,10 @@ def verdicts(paper: Mapping[str, Any]) -> list[dict]:
         )
     precision = paper["validity"]["precision"]
     units = [unit for unit in paper["units"] if not unit["lower_bound"]]
-    shapes: Frame = pd.DataFrame(units, columns=["label", "parameters", "bits"])
-    shapes = shapes.assign(bits=np.log(shapes.bits.astype(float)))
-    shapes = shapes.groupby("label", sort=False).mean()
-    p, c, out = shapes.parameters.to_numpy(float), np.exp(shapes.bits.to_numpy()), []
+    models: Frame = pd.DataFrame(units, columns=["model", "parameters", "bits"])
+    models = models.assign(bits=np.log(models.bits.astype(float)))
+    models = models.groupby("model", sort=False).mean()
+    p, c, out = models.parameters.to_numpy(float), np.exp(models.bits.to_numpy()), []
     remarks = [f"here: {scale(paper)}"]
     for key, (_, ids) in COMPARED.items():
         known = [ids[one] for one in precision if one in ids and len(precision) == 1]
@@ -126,10 +126,10 @@ def scale(paper: Mapping[str, Any]) -> str:
 
 
 def _measured(key: str, p: np.ndarray, c: np.ndarray, remarks: Sequence[str]) -> dict[str, Any]:
-    """An estimator over shapes with its interval, as `published.decide` takes it. p, c: parameters
-    and capacity of each shape."""
+    """An estimator over models with its interval, as `published.decide` takes it. p, c: parameters
+    and capacity of each model."""
     if not len(p):
-        return {"value": None, "interval": None, "lacks": "no shape was measured"}
+        return {"value": None, "interval": None, "lacks": "no model was measured"}
     if key == "mean_of_ratios":
         low, high = t_interval(c / p)
         value, interval = float(np.mean(c / p)), None if np.isnan(low) else [low, high]
@@ -145,11 +145,11 @@ def _measured(key: str, p: np.ndarray, c: np.ndarray, remarks: Sequence[str]) ->
     return {
         "value": value,
         "interval": interval,
-        "why": "one shape leaves no scatter of shapes",
-        "method": "Student's t over shapes",
+        "why": "one model leaves no scatter of models",
+        "method": "Student's t over models",
         "dof": len(p) - (1.0 if key == "mean_of_ratios" else 2.0),
         "spread": "proportional",
-        "knows": ["shapes", "training (seeds)"],
+        "knows": ["models", "training (seeds)"],
         "remarks": list(remarks),
     }
 

@@ -31,13 +31,13 @@ def _over_plateaus(strict: Mapping[str, Any]) -> Residuals:
         )
     if "c0" in slope:
         fitted[slope["formula"]] = slope["c0"]["value"] + slope["alpha1"]["value"] * p
-    names = [f"{u.label}, seed {u.seed}" for u in units.itertuples()]
+    names = [f"{u.model}, seed {u.seed}" for u in units.itertuples()]
     rows = [
         points(formula.replace(" *", ""), p, percent(c, units.bits), name=names)
         for formula, c in fitted.items()
     ]
     return Residuals(
-        "capacity laws, per shape and seed",
+        "capacity laws, per model and seed",
         "capacity",
         "%",
         "parameters P (total)",
@@ -56,5 +56,5 @@ def _over_runs(row: Mapping[str, Any], runs: Frame) -> Residuals:
         "corner",
         "%",
         "ceiling / (alpha P)",
-        points(done.label, h / (alpha * p), percent(fitted, done[bits]), done.run_id),
+        points(done.model, h / (alpha * p), percent(fitted, done[bits]), done.run_id),
     )

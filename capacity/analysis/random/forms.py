@@ -1,7 +1,7 @@
 """Capacity laws of one study by the fitting engine, side by side: which form its plateaus follow,
 and which corner its runs.
 
-The headline of a study of random data is `fit.estimate`, a geometric mean over shapes with two
+The headline of a study of random data is `fit.estimate`, a geometric mean over models with two
 intervals. Here the same units are fitted as any other law is (robust loss, bounds as bounds,
 intervals by cluster), so that forms can be told apart by the sizes that they did not see.
 """
@@ -41,7 +41,7 @@ def compared(
     first (rows of `selection.forms`, with `record` of `selection.record`), or a reason why there
     are none.
 
-    units: of `fit.units`, clustered by label. runs: parameters, ceiling, bits, label of all runs
+    units: of `fit.units`, clustered by model. runs: parameters, ceiling, bits, model of all runs
     that hold something, and whether their data were more than they hold (over). convention: what
     the numbers count, kept with the fits. resamples: of the cluster bootstrap beside the intervals.
     """
@@ -51,7 +51,7 @@ def compared(
             fit.Points(
                 {"parameters": units.parameters.to_numpy(float)},
                 units.bits.to_numpy(float),
-                cluster=units.label.to_numpy(),
+                cluster=units.model.to_numpy(),
                 lower_bound=units.lower_bound.to_numpy(bool),
                 convention=convention,
             ),
@@ -64,7 +64,7 @@ def compared(
                     "ceiling_bits": runs.ceiling.to_numpy(float),
                 },
                 runs.bits.to_numpy(float),
-                cluster=runs.label.to_numpy(),
+                cluster=runs.model.to_numpy(),
                 convention=convention,
             ),
         ),

@@ -1,7 +1,7 @@
 """From the table of a study's runs to plateaus and capacity laws with intervals: one row per run
 in, one dict out.
 
-The replicate is the unit (label, seed), never the row: runs of one unit at several data sizes are
+The replicate is the unit (model, seed), never the row: runs of one unit at several data sizes are
 averaged first. Runs with too little data to fill the model are lower bounds and never enter as
 data. Formulas and intervals are in `forms`.
 """
@@ -62,7 +62,7 @@ NUMBERS = [
     "seq_len",
 ]
 # What the fit reads, hence what is hashed.
-INPUTS = ["run_id", "label", "status", "precision", *NUMBERS]
+INPUTS = ["run_id", "model", "status", "precision", *NUMBERS]
 # An interval of `linear.linear_law`: low and high of each number, dof, reason.
 Ends = Mapping[str, Any]
 PINNED = ["vocab_size", "seq_len", "precision"]
@@ -77,19 +77,19 @@ def check(table: Frame, *, allow_mixed: bool = False, pinned: Sequence[str] = PI
     positive = ["entropy_bits", *COUNTS.values(), *(ceiling for _, ceiling in CONVENTIONS.values())]
     check_numbers(table, [*positive, *(bits for bits, _ in CONVENTIONS.values())], positive)
     done = table[table.status == "finished"]
-    for label, group in table.groupby("label"):
+    for model, group in table.groupby("model"):
         for column in COUNTS.values():
             if group[column].nunique() > 1:
                 raise ValueError(
-                    f"label {label} stands for several models: {column} is {_listed(group[column])}"
+                    f"model {model} stands for several models: {column} is {_listed(group[column])}"
                 )
-    for (label, seed, n), runs in (
-        [] if allow_mixed else done.groupby(["label", "seed", "n_sequences"])
+    for (model, seed, n), runs in (
+        [] if allow_mixed else done.groupby(["model", "seed", "n_sequences"])
     ):
         differ = [c for c in RECIPE if c in runs and runs[c].nunique() > 1]
         if differ:
             raise ValueError(
-                f"{label}, seed {seed}, N = {n} was trained {len(runs)} times with different "
+                f"{model}, seed {seed}, N = {n} was trained {len(runs)} times with different "
                 f"{', '.join(differ)}: a capacity law needs one recipe per model and data set"
             )
     for column in pinned if not allow_mixed else []:
@@ -122,14 +122,14 @@ def classify(table: Frame, convention: str = "strict") -> Frame:
 
 
 def units(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
-    """One row per (label, seed) that finished a run: its plateau in bits, or a lower bound where it
+    """One row per (model, seed) that finished a run: its plateau in bits, or a lower bound where it
     has none.
 
     The plateau is the mean over the unit's capacity-limited runs; their maximum would be biased
     upward by noise (winner's curse). Without a capacity-limited run the most bits any run held is a
     lower bound, since capacity is a maximum over data (Morris et al., 2505.24832 v3, Def. 5).
-    Columns: label, seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of
-    those runs), rising (how many of them). Sorted by parameters, label, seed.
+    Columns: model, seed, parameters, bits, lower_bound, runs, fraction (mean bits / ceiling of
+    those runs), rising (how many of them). Sorted by parameters, model, seed.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
@@ -137,7 +137,7 @@ def units(table: Frame, convention: str = "strict", parameters: str = "total") -
     held, most = table[bits].astype(float), table[ceiling].astype(float)
     runs = pd.DataFrame(
         {
-            "label": table.label,
+            "model": table.model,
             "seed": table.seed,
             "parameters": table[count],
             "bits": held,
@@ -146,7 +146,7 @@ def units(table: Frame, convention: str = "strict", parameters: str = "total") -
             "runs": 1,
         }
     )
-    key = ["label", "seed"]
+    key = ["model", "seed"]
 
     def collect(chosen: Frame, how: str) -> Frame:
         return chosen.groupby(key).agg(
@@ -161,29 +161,29 @@ def units(table: Frame, convention: str = "strict", parameters: str = "total") -
     bound = collect(runs[kind.isin(["data_limited", "corner"])], "max").assign(lower_bound=True)
     both = pd.concat([measured, bound[~bound.index.isin(measured.index)]]).reset_index()
     both = both.astype({"parameters": float, "bits": float, "lower_bound": bool})
-    return both.sort_values(["parameters", "label", "seed"], ignore_index=True)
+    return both.sort_values(["parameters", "model", "seed"], ignore_index=True)
 
 
 def plateaus(table: Frame, convention: str = "strict", parameters: str = "total") -> Frame:
-    """One row per label, also those without a result (NaN): mean over seeds of the unit plateaus,
+    """One row per model, also those without a result (NaN): mean over seeds of the unit plateaus,
     and what it rests on.
 
-    Columns: label, parameters, bits, bits_sd, bits_per_parameter, bits_per_parameter_sd (sd over
+    Columns: model, parameters, bits, bits_sd, bits_per_parameter, bits_per_parameter_sd (sd over
     seeds, NaN for one), lower_bound (no seed has a plateau; bits is then the mean of the seeds'
-    bounds), seeds and runs behind bits, seeds_bounded (seeds of a measured label with only a
-    bound), fraction, and how many of the label's runs were finished, data_limited, corner,
+    bounds), seeds and runs behind bits, seeds_bounded (seeds of a measured model with only a
+    bound), fraction, and how many of the model's runs were finished, data_limited, corner,
     unlearned, rising, failed, missing.
     """
     unit = units(table, convention, parameters)
     kind, up = classify(table, convention), rising(table)
     rows = []
-    for label, runs in table.groupby("label"):
-        mine = unit[unit.label == label]
+    for model, runs in table.groupby("model"):
+        mine = unit[unit.model == model]
         used = mine[~mine.lower_bound] if (~mine.lower_bound).any() else mine
         p, c = float(runs[COUNTS[parameters]].dropna().median()), used.bits
         rows.append(
             {
-                "label": label,
+                "model": model,
                 "parameters": p,
                 "bits": c.mean(),
                 "bits_sd": c.std(),
@@ -199,28 +199,25 @@ def plateaus(table: Frame, convention: str = "strict", parameters: str = "total"
             }
             | {name: int((kind[runs.index] == name).sum()) for name in REASONS}
         )
-    return pd.DataFrame(rows).sort_values(["parameters", "label"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["parameters", "model"], ignore_index=True)
 
 
 def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
-    """The laws over labels from `units`: alpha (headline), slope, power, bounds_above_line,
+    """The laws over models from `units`: alpha (headline), slope, power, bounds_above_line,
     other_estimators.
 
-    Every estimated number is a dict: value, unit, interval_seeds and interval_shapes (each with
+    Every estimated number is a dict: value, unit, interval_seeds and interval_models (each with
     ends, None where there is none, and then a reason), and quote, the name of the wider of the two.
 
-    Each shape counts equally in all of them. alpha is the geometric mean over shapes of the seeds'
+    Each model counts equally in all of them. alpha is the geometric mean over models of the seeds'
     geometric mean of C / P; units with only a bound enter it as right-censored values of a
     lognormal (`linear.censored_mean`), which changes nothing while the bounds lie below the line.
     The other estimators use measured units only.
     """
     data, bound = unit[~unit.lower_bound], unit[unit.lower_bound]
     if data.empty:
-        below = np.log(bound.bits / bound.parameters).groupby(bound.label).mean()
-        why = (
-            "every model shape has only lower bounds: no run was over-filled enough to measure "
-            "capacity"
-        )
+        below = np.log(bound.bits / bound.parameters).groupby(bound.model).mean()
+        why = "every model has only lower bounds: no run was over-filled enough to measure capacity"
         return {
             "alpha": None,
             "slope": None,
@@ -228,23 +225,23 @@ def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any
             "reason": why,
             "alpha_at_least": float(np.exp(below.mean())) if len(below) else None,
         }
-    labels = list(dict.fromkeys(data.label))
-    shape = data.label.map({label: i for i, label in enumerate(labels)}).to_numpy()
-    p = data.groupby("label", sort=False).parameters.first().to_numpy()
+    names = list(dict.fromkeys(data.model))
+    model = data.model.map({model: i for i, model in enumerate(names)}).to_numpy()
+    p = data.groupby("model", sort=False).parameters.first().to_numpy()
     ratio = (data.bits / data.parameters).to_numpy()
-    k = np.bincount(shape)
+    k = np.bincount(model)
 
     def law(y: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, Ends, Ends]:
-        return linear.linear_law(y, shape, design, draws=n_boot, seed=seed)
+        return linear.linear_law(y, model, design, draws=n_boot, seed=seed)
 
     ones = np.ones(len(p))
-    beta, by_seed, by_shape = law(np.log(ratio), ones[:, None])
-    log_bound, weight = np.log(bound.bits / bound.parameters).to_numpy(), 1.0 / k[shape]
-    # A bound weighs as much as a measured seed of its shape, so that bounds which say nothing
+    beta, by_seed, by_model = law(np.log(ratio), ones[:, None])
+    log_bound, weight = np.log(bound.bits / bound.parameters).to_numpy(), 1.0 / k[model]
+    # A bound weighs as much as a measured seed of its model, so that bounds which say nothing
     # change nothing.
-    siblings = data.label.value_counts().reindex(bound.label).to_numpy(float)
+    siblings = data.model.value_counts().reindex(bound.model).to_numpy(float)
     siblings = np.where(
-        np.isnan(siblings), bound.label.map(bound.label.value_counts()).to_numpy(float), siblings
+        np.isnan(siblings), bound.model.map(bound.model.value_counts()).to_numpy(float), siblings
     )
     log_alpha, sd = linear.censored_mean(np.log(ratio), weight, log_bound, 1.0 / siblings)
 
@@ -255,8 +252,8 @@ def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any
 
     alpha = {
         "formula": "C = alpha * P",
-        "estimator": "geometric mean over shapes, right-censored where only bounded",
-        **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_shape, 0, carry),
+        "estimator": "geometric mean over models, right-censored where only bounded",
+        **_number(math.exp(log_alpha), "bits per parameter", by_seed, by_model, 0, carry),
         "without_bounds": math.exp(float(beta[0])),
     }
     slope: dict[str, Any] = {
@@ -272,19 +269,19 @@ def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any
         slope, line = slope | why, line | why
     else:
         unit_p = float(np.median(p))  # scales 1 / P, so that the two columns are of one size
-        beta, by_seed, by_shape = law(ratio, np.column_stack([unit_p / p, ones]))
+        beta, by_seed, by_model = law(ratio, np.column_stack([unit_p / p, ones]))
         slope["c0"] = _number(
-            beta[0] * unit_p, "bits", by_seed, by_shape, 0, lambda end: end * unit_p
+            beta[0] * unit_p, "bits", by_seed, by_model, 0, lambda end: end * unit_p
         )
-        slope["alpha1"] = _number(beta[1], "bits per parameter", by_seed, by_shape, 1, float)
-        beta, by_seed, by_shape = law(np.log(ratio), np.column_stack([ones, np.log(p)]))
-        line["a"] = _number(math.exp(beta[0]), "bits at P = 1", by_seed, by_shape, 0, np.exp)
-        line["gamma"] = _number(1 + beta[1], "exponent", by_seed, by_shape, 1, lambda end: 1 + end)
-    c = np.exp(np.bincount(shape, np.log(data.bits)) / k)
+        slope["alpha1"] = _number(beta[1], "bits per parameter", by_seed, by_model, 1, float)
+        beta, by_seed, by_model = law(np.log(ratio), np.column_stack([ones, np.log(p)]))
+        line["a"] = _number(math.exp(beta[0]), "bits at P = 1", by_seed, by_model, 0, np.exp)
+        line["gamma"] = _number(1 + beta[1], "exponent", by_seed, by_model, 1, lambda end: 1 + end)
+    c = np.exp(np.bincount(model, np.log(data.bits)) / k)
     over = bound[bound.bits > math.exp(log_alpha) * bound.parameters]
     above = [
         {
-            "label": u.label,
+            "model": u.model,
             "seed": u.seed,
             "bits": u.bits,
             "percent": 100 * (u.bits / (math.exp(log_alpha) * u.parameters) - 1),
@@ -314,7 +311,7 @@ def fit_laws(
     JSON-able dict.
 
     Raises ValueError, in one line, on an unknown convention or count, on a table without a finished
-    run, on a mixed vocabulary, sequence length or precision (unless allow_mixed), and on a label
+    run, on a mixed vocabulary, sequence length or precision (unless allow_mixed), and on a name
     that stands for two models.
     """
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
@@ -350,7 +347,7 @@ def fit_laws(
                         "parameters": done[count],
                         "ceiling": done[ceiling],
                         "bits": done[bits],
-                        "label": done.label,
+                        "model": done.model,
                         "over": kind[done.index].isin(["capacity_limited", "corner"]),
                     }
                 ),
@@ -365,8 +362,8 @@ def fit_laws(
                 "rows": len(table),
                 "finished": int((table.status == "finished").sum()),
                 "used": len(used),
-                "shapes": table.label.nunique(),
-                "shapes_measured": used.label.nunique(),
+                "models": table.model.nunique(),
+                "models_measured": used.model.nunique(),
                 "seeds": used.seed.nunique(),
                 "units_measured": int((~unit.lower_bound).sum()),
                 "units_bounded": int(unit.lower_bound.sum()),
@@ -385,7 +382,7 @@ def fit_laws(
                 "seed": seed,
                 "level": LEVEL,
                 "method": "studentized, smoothed residuals",
-                "replicate": {"interval_seeds": "(label, seed)", "interval_shapes": "label"},
+                "replicate": {"interval_seeds": "(model, seed)", "interval_models": "model"},
             },
         }
     )
@@ -404,9 +401,9 @@ def sensitivity(
     ) -> Mapping[str, float | None]:
         if chosen.empty:
             return {"geometric_mean": None, "log_log_exponent": None}
-        by_unit = chosen.groupby(["label", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
-        by_label = np.log(by_unit.astype(float)).groupby("label").mean()
-        return linear.named_estimates(np.exp(by_label.p), np.exp(by_label.c))
+        by_unit = chosen.groupby(["model", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
+        by_model = np.log(by_unit.astype(float)).groupby("model").mean()
+        return linear.named_estimates(np.exp(by_model.p), np.exp(by_model.c))
 
     return {
         f"corner_cut_{STRICT_CORNER}": estimates(runs[runs[ceiling] >= STRICT_CORNER * runs[bits]])[
@@ -458,7 +455,7 @@ def _number(
     value: float,
     unit: str,
     by_seed: Ends,
-    by_shape: Ends,
+    by_model: Ends,
     i: int,
     to_unit: Callable[[float], float],
 ) -> dict[str, Any]:
@@ -466,7 +463,7 @@ def _number(
     wider."""
     out: dict[str, Any] = {"value": float(value), "unit": unit}
     width: dict[str, float] = {}
-    for name, part in (("interval_seeds", by_seed), ("interval_shapes", by_shape)):
+    for name, part in (("interval_seeds", by_seed), ("interval_models", by_model)):
         out[name] = {"ends": None, "dof": part["dof"], "reason": part["reason"]}
         if part["low"] is None:
             continue

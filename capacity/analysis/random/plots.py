@@ -45,7 +45,7 @@ PUBLISHED = tuple(
 
 def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
     """Memorized bits of each run against the bits of its data, log-log, in colours by model size,
-    with the line bits = data and each shape's plateau.
+    with the line bits = data and each model's plateau.
 
     table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its
     convention and parameter count are the ones drawn. Runs that did not finish or hold no positive
@@ -60,7 +60,7 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
         x_low, x_high = data.min() / 1.5, data.max() * 1.15
         y_low, y_high = min(bits.min(), data.min()) / 1.5, max(bits.max() * 1.7, data.min())
         # points of width to the right of the last run
-        names = 72 * max(width_of(label, small()) for label in set(runs.label)) + 12
+        names = 72 * max(width_of(model, small()) for model in set(runs.model)) + 12
         share = min(0.6, names / points_across(ax)[0])
         log_axes(ax, (x_low, x_low * (x_high / x_low) ** (1 / (1 - share))), (y_low, y_high))
         ends, top = np.array(ax.get_xlim()), 0.8 * ax.get_ylim()[1]
@@ -78,7 +78,7 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
         )
         places = {}
         for row in fit["plateaus"]:
-            mine, shade = runs[runs.label == row["label"]], hue[row["label"]]
+            mine, shade = runs[runs.model == row["model"]], hue[row["model"]]
             if mine.empty:
                 continue
             for (kind, up), part in mine.groupby(["kind", "up"]):
@@ -86,7 +86,7 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
                     ax.plot(
                         part.data,
                         part.bits,
-                        gid=f"runs {row['label']}",
+                        gid=f"runs {row['model']}",
                         zorder=4,
                         **_marker(kind, up, shade),
                     ),
@@ -101,15 +101,15 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
                     lw=1.0,
                     zorder=2,
                     solid_capstyle="butt",
-                    gid=f"plateau {row['label']}",
+                    gid=f"plateau {row['model']}",
                 )
-            places[row["label"]] = (end, row["bits"])
+            places[row["model"]] = (end, row["bits"])
         end_labels(ax, places, hue)
         return figure
 
 
 def capacity_figure(fit: Mapping[str, Any]) -> Figure:
-    """The plateau of each (shape, seed) against parameters, log-log, with the law alpha P, its
+    """The plateau of each (model, seed) against parameters, log-log, with the law alpha P, its
     quoted 95% band, the published values and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what
     `fit_laws` returned."""
     with drawing():
@@ -137,7 +137,7 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
             bits = forms.FORMS[best["form"]].predict({"parameters": at}, best["values"])
             ax.plot(at, bits, zorder=3.5, gid="best form", **_form())
         for unit in units:
-            _draw_unit(ax, unit, hue[unit["label"]])
+            _draw_unit(ax, unit, hue[unit["model"]])
         _point_labels(ax, units, hue)
         return figure
 
@@ -204,11 +204,11 @@ def _draw_law(ax: Axes, x: np.ndarray, alpha: Mapping[str, Any]) -> None:
 
 
 def _draw_unit(ax: Axes, unit: Mapping[str, Any], shade: Any) -> None:
-    """A shape and seed as a point, with an arrow up where it is a lower bound."""
+    """A model and seed as a point, with an arrow up where it is a lower bound."""
     kind = "data_limited" if unit["lower_bound"] else "capacity_limited"
     look = _marker(kind, False, shade)
-    line = ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['label']}", zorder=5, **look)
-    of_runs(line, names=[f"{unit['label']}, seed {unit['seed']}, {unit['runs']} runs"])
+    line = ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['model']}", zorder=5, **look)
+    of_runs(line, names=[f"{unit['model']}, seed {unit['seed']}, {unit['runs']} runs"])
     if unit["lower_bound"]:
         ax.annotate(
             "",
@@ -220,7 +220,7 @@ def _draw_unit(ax: Axes, unit: Mapping[str, Any], shade: Any) -> None:
 
 
 def _colors(fit: Mapping[str, Any]) -> dict[str, Any]:
-    return shades([row["label"] for row in fit["plateaus"]])
+    return shades([row["model"] for row in fit["plateaus"]])
 
 
 def _drawn_runs(table: Frame, convention: str) -> Frame:
@@ -229,7 +229,7 @@ def _drawn_runs(table: Frame, convention: str) -> Frame:
     return pd.DataFrame(
         {
             "run_id": table.run_id,
-            "label": table.label,
+            "model": table.model,
             "data": table.entropy_bits.astype(float),
             "bits": bits,
             "kind": classify(table, convention),
@@ -275,8 +275,8 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str
     has them all."""
     lowest = {}
     for unit in units:
-        lowest[unit["label"]] = (
-            min(unit["bits"], lowest.get(unit["label"], (np.inf,))[0]),
+        lowest[unit["model"]] = (
+            min(unit["bits"], lowest.get(unit["model"], (np.inf,))[0]),
             unit["parameters"],
         )
     across, scale = points_across(ax), 72 / ax.figure.dpi
@@ -285,9 +285,9 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str
         (corner[0] + across[0] - 118, corner[1] + 16, 118),
         (corner[0] + across[0] - 118, corner[1] + 6, 118),
     ]  # the value of alpha
-    for label, (bits, parameters) in lowest.items():
+    for model, (bits, parameters) in lowest.items():
         x, y = ax.transData.transform((parameters, bits)) * scale
-        width = 72 * width_of(label, small())
+        width = 72 * width_of(model, small())
         if (
             any(
                 abs(y - v) < small() + 4 and x < u + w + 3 and u < x + width + 3
@@ -298,13 +298,13 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str
             continue
         taken.append((x, y, width))
         ax.annotate(
-            label,
+            model,
             (parameters, bits),
             (3, -3),
             textcoords="offset points",
-            color=hue[label],
+            color=hue[model],
             fontsize=small(),
             va="top",
-            gid=f"point label {label}",
+            gid=f"point label {model}",
             path_effects=[withStroke(linewidth=1.6, foreground="white")],
         )

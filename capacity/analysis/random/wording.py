@@ -65,13 +65,13 @@ CONVENTIONS = (
     STRICT,
     P_TOTAL,
     (
-        "interval over shapes",
-        "95%: what other shapes of the family would give; resampled residuals of the shapes' means "
+        "interval over models",
+        "95%: what other models of the family would give; resampled residuals of the models' means "
         "about the law",
     ),
     (
         "interval over seeds",
-        "95%: what other seeds of these very shapes would give; it says nothing about other shapes",
+        "95%: what other seeds of these very models would give; it says nothing about other models",
     ),
     PAPER,
     P_PAPER,
@@ -79,11 +79,11 @@ CONVENTIONS = (
     (
         "held-out error",
         "each size is predicted by a fit to the others, by the fitting engine: Huber loss on "
-        "logarithms, bounds as bounds, 95% intervals over shapes",
+        "logarithms, bounds as bounds, 95% intervals over models",
     ),
     (
         "AICc",
-        "Akaike's criterion with the small-sample term; points of one shape count as independent, "
+        "Akaike's criterion with the small-sample term; points of one model count as independent, "
         "so held-out errors come first",
     ),
     RESIDUAL,
@@ -119,8 +119,8 @@ def document(finding: Finding) -> Document:
     law = strict["alpha"]
     facts = [
         f"{n['finished']} of {plural(n['rows'], 'run')} finished; "
-        f"{n['used']} capacity-limited runs measure {n['shapes_measured']} of "
-        f"{plural(n['shapes'], 'model shape')}."
+        f"{n['used']} capacity-limited runs measure {n['models_measured']} of "
+        f"{plural(n['models'], 'model')}."
     ]
     laws = [_law(strict, which) for which in ("alpha", "power", "slope")] if law else []
     laws = laws or [Law("capacity law", reason=strict["reason"])]
@@ -129,7 +129,7 @@ def document(finding: Finding) -> Document:
         _answers(fit) if law else [_none(strict)],
         [
             Section(
-                "plateaus", "What each shape holds when its data are more", [_plateaus(strict)]
+                "plateaus", "What each model holds when its data are more", [_plateaus(strict)]
             ),
             Section(
                 "laws",
@@ -162,7 +162,7 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
     alpha, n = strict["alpha"], strict["n"]
     low, high = strict["validity"]["parameters"]
     over = (
-        f"C = alpha P over {n['shapes_measured']} of {plural(n['shapes'], 'model shape')} of "
+        f"C = alpha P over {n['models_measured']} of {plural(n['models'], 'model')} of "
         f"{span(low, high)} parameters, {plural(n['seeds'], 'seed')} ({_conventions(strict)})"
     )
     value = digits(alpha["value"], 4)
@@ -171,11 +171,11 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
     answers = [f"**{value} bits per parameter**{_quoted(alpha)}: {over}."]
     if limits and (limits[0] > 1 or limits[1] < 1):
         # one number for all sizes is then a convention, not a finding
-        shapes = [row for row in strict["plateaus"] if row["bits"] and not row["lower_bound"]]
-        shapes.sort(key=lambda row: row["parameters"])
+        models = [row for row in strict["plateaus"] if row["bits"] and not row["lower_bound"]]
+        models.sort(key=lambda row: row["parameters"])
         small, large = (
-            f"{digits(row['bits_per_parameter'], 4)} ({row['label']})"
-            for row in (shapes[0], shapes[-1])
+            f"{digits(row['bits_per_parameter'], 4)} ({row['model']})"
+            for row in (models[0], models[-1])
         )
         trend = "rise" if limits[0] > 1 else "fall"
         answers = [
@@ -207,14 +207,14 @@ def _quoted(number: Mapping[str, Any]) -> str:
     """The wider interval first, then the other one."""
     told = sorted((part for part in _both(number) if part.ends), key=lambda part: not part.quote)
     if not told:
-        return f" (no interval: {number['interval_shapes']['reason']})"
+        return f" (no interval: {number['interval_models']['reason']})"
     return ", 95% " + joined([f"{ends(part.ends, 4)} {part.over}" for part in told])
 
 
 def _both(number: Mapping[str, Any]) -> list[Interval]:
     return [
         Interval(over, number[key]["ends"], number[key]["reason"] or "", number["quote"] == key)
-        for key, over in (("interval_shapes", "over shapes"), ("interval_seeds", "over seeds"))
+        for key, over in (("interval_models", "over models"), ("interval_seeds", "over seeds"))
     ]
 
 
@@ -266,7 +266,7 @@ def _plateaus(strict: Mapping[str, Any]) -> Table:
         marks = "≥" * bound + "".join(mark for mark, key in counts.items() if row[key])
         rows.append(
             [
-                row["label"],
+                row["model"],
                 digits(row["parameters"]),
                 str(0 if bound else row["seeds"]),
                 str(used),
@@ -304,7 +304,7 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
         remarks.append(f"other estimators: {', '.join(told)}")
     engine = {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}
     if row := _form(strict, engine[which]):
-        remarks.append(f"the fitting engine gives {forms.number(row)} over shapes; {_errors(row)}")
+        remarks.append(f"the fitting engine gives {forms.number(row)} over models; {_errors(row)}")
         remarks += [*row["warnings"], *bounds.ends(row["record"]["intervals"])]
     formula = part["formula"].replace(" *", "")
     return Law(formula, formula, numbers, remarks, part.get("reason") or "")
@@ -324,7 +324,7 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
                 entry["unit"],
                 [
                     Interval(
-                        "over shapes", forms.interval(entry), entry["reason"] or "an end is open"
+                        "over models", forms.interval(entry), entry["reason"] or "an end is open"
                     )
                 ],
             )
@@ -370,7 +370,7 @@ def _forms(found: Mapping[str, Any]) -> list[Block]:
         Column("largest size", "held-out error of the largest size"),
         Column("rms", "held-out error over all sizes"),
         Column("AICc", "above the best of its kind", detail=True),
-        Column("parameter", "95% over shapes", right=False),
+        Column("parameter", "95% over models", right=False),
     ]
     rows: list[list[str]] = []
     absent: list[str] = []
@@ -384,7 +384,7 @@ def _forms(found: Mapping[str, Any]) -> list[Block]:
         if compared["reason"] and not compared["without"]:
             absent.append(f"{what}: {compared['reason']}")
     key = (
-        "C: plateaus of shapes and seeds, fitted in log C with bounds as bounds; m: all runs; each "
+        "C: plateaus of models and seeds, fitted in log C with bounds as bounds; m: all runs; each "
         "size is predicted by a fit to the others; AICc: above the best of its kind"
     )
     blocks: list[Block] = [Table(heads, rows, key=key, name="forms")] if rows else []
@@ -446,7 +446,7 @@ def _flags(strict: Mapping[str, Any]) -> list[Flag]:
 
 def _notes(strict: Mapping[str, Any]) -> list[str]:
     notes = [
-        f"{bound['label']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the "
+        f"{bound['model']}, seed {bound['seed']}: a lower bound {bound['percent']:.1f}% above the "
         "law"
         for bound in strict.get("bounds_above_line", [])
     ]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 FILE = "memory.json"
 INPUTS = (
     "run_id",
-    "label",
+    "model",
     "seed",
     "status",
     "trained_on",
@@ -141,11 +141,11 @@ def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def random_capacities(study: Study, runs: Frame, results: Path) -> dict[str, RandomCapacity] | str:
-    """By label what a study's models hold of random data, or why that is not known."""
-    shapes = runs.drop_duplicates("label").set_index("label").parameters_total.to_dict()
+    """By model what a study's models hold of random data, or why that is not known."""
+    models = runs.drop_duplicates("model").set_index("model").parameters_total.to_dict()
     known = None
     if study.random_data:
-        known = random_capacity.of_shapes(study.random_data, results, shapes)
+        known = random_capacity.of_models(study.random_data, results, models)
     return random_capacity.absent(study.random_data) if known is None else known
 
 
@@ -165,7 +165,7 @@ def numbers(
 ) -> Memory:
     """The laws of F1 and AUC of the loss attack over the study's targets, the printed form on the
     same points, what smaller models predict of larger ones, canaries, forgetting, double descent,
-    verdicts and notes. runs: of `attacks.joined`. random: by label what models hold of random
+    verdicts and notes. runs: of `attacks.joined`. random: by model what they hold of random
     data, or why that is not known."""
     done, targets = runs[runs.status == "finished"], targets_of(runs)
     if done.empty:
@@ -224,17 +224,17 @@ def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
     return measured
 
 
-def _over_random(shape: Descent, no_random: str) -> dict[str, Any]:
+def _over_random(one: Descent, no_random: str) -> dict[str, Any]:
     """The place of the peak by the denominator of the published value, which decides; that of this
     text is a remark."""
-    over = shape.get("peak_over_random")
+    over = one.get("peak_over_random")
     found: dict[str, Any] = {"value": None, "interval": None, "method": "bootstrap of seeds"}
-    if not shape["clear"]:
+    if not one["clear"]:
         return found | {"lacks": "no peak stands clear of both sides"}
-    bound = " (a lower bound)" if shape["at_edge"] else ""
-    of_text = f"over the most that the shape memorizes of this text{bound}"
+    bound = " (a lower bound)" if one["at_edge"] else ""
+    of_text = f"over the most that the model memorizes of this text{bound}"
     why = "one seed per size leaves no scatter, or none of random data"
-    found["beside"] = [dict(shape["peak_over_capacity"]) | {"form": of_text, "why": why}]
+    found["beside"] = [dict(one["peak_over_capacity"]) | {"form": of_text, "why": why}]
     if over is None:
         return found | {"lacks": no_random}
     return found | over | {"why": why, "knows": ["training (seeds)"]}
@@ -330,9 +330,9 @@ def verdicts(
                 f"held-out sequences of {plural(unsound, 'run')} are members in part"
             )
         rows.append((COMPARED[0], "", parameters, measured))
-    for label, shape in numbers["descent"].items():
-        measured = _over_random(shape, no_random)
-        rows.append((COMPARED[1], label, [shape["parameters"]], measured))
+    for model, one in numbers["descent"].items():
+        measured = _over_random(one, no_random)
+        rows.append((COMPARED[1], model, [one["parameters"]], measured))
     return [
         published.verdict(
             value.expected(),

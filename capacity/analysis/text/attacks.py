@@ -24,7 +24,7 @@ from capacity.fitting.statistics import share_interval
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 # shadow models that differ by their seeds only
-FAMILY = ["label", "n_sequences", "train.lr", "train.batch_size", "steps"]
+FAMILY = ["model", "n_sequences", "train.lr", "train.batch_size", "steps"]
 # two that saw a sequence and two that did not, besides the target: about this many at least
 FEWEST_SHADOWS = 5
 FEWEST_SEQUENCES = 10  # members, and others, that an attack with shadow models is measured on
@@ -141,7 +141,7 @@ def joined(
         _with_shadows(group, scores, (shadows, variance), found)
     more = pd.DataFrame([{"run_id": run_id, **row} for run_id, row in found.columns.items()])
     runs = table.merge(more, on="run_id", how="left").sort_values(
-        ["trained_on", "label", "tokens_per_parameter", "seed"], ignore_index=True
+        ["trained_on", "model", "tokens_per_parameter", "seed"], ignore_index=True
     )
     return _with_widths(runs), pd.concat(found.curves, ignore_index=True)
 
@@ -180,7 +180,7 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined)
     references = group[group.trained_on == "reference"]
     others = group[group.trained_on == "others"]
     for _, target in group[group.trained_on == "members"].iterrows():
-        same = references[references.label == target.label]
+        same = references[references.model == target.model]
         for kind, chosen in (("same", same), ("oracle", references)):
             if len(chosen):
                 best = str(chosen.run_id[chosen.held_out_loss_bits_per_token.idxmin()])
@@ -188,7 +188,7 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined)
                     scores[target.run_id], scores[best], kind, best
                 )
         if len(others):
-            same = others[others.label == target.label]
+            same = others[others.model == target.model]
             best = str((same if len(same) else others).run_id.iloc[0])
             made = _reference_attack(scores[target.run_id], scores[best], best, target.run_id)
             found.attack(target.run_id, "reference", made)
@@ -203,7 +203,7 @@ def _with_shadows(
     for _, family in group[group.trained_on == "half"].sort_values("seed").groupby(FAMILY):
         if shadows is not None and shadows > len(family) - 1:
             raise ValueError(
-                f"--shadows {shadows}: {family.label.iloc[0]} with "
+                f"--shadows {shadows}: {family.model.iloc[0]} with "
                 f"{family.n_sequences.iloc[0]} members has {len(family)} "
                 f"models, {len(family) - 1} besides the target; train more seeds of "
                 f"data.trained_on=half"
@@ -431,7 +431,7 @@ def over_models(runs: Frame) -> Frame:
     over sequences, mean of the models'
     own."""
     rows = []
-    by = ["trained_on", "label", "tokens_per_parameter"]
+    by = ["trained_on", "model", "tokens_per_parameter"]
     for key, group in runs.groupby(by):
         for attack in ATTACKS:
             if f"{attack}_auc" not in group:
@@ -465,9 +465,9 @@ def _means(models: Frame, attack: str) -> dict[str, float]:
 
 
 def over_curves(curves: Frame, runs: Frame) -> Frame:
-    """ROC curves as mean over the models of a set, and their range: trained_on, label,
+    """ROC curves as mean over the models of a set, and their range: trained_on, model,
     tokens_per_parameter, attack, fpr, tpr, tpr_low, tpr_high, models."""
-    by = ["trained_on", "label", "tokens_per_parameter"]
+    by = ["trained_on", "model", "tokens_per_parameter"]
     joined = curves.merge(runs[["run_id", *by]], on="run_id")
     return (
         joined.groupby([*by, "attack", "fpr"])

@@ -165,7 +165,7 @@ def predicted(name: str, law: CanaryLaw, seen: np.ndarray, size: np.ndarray) -> 
 
 
 def points(targets: Frame, canaries: Frame | None) -> Frame:
-    """A row per run and canary that was seen: run, label, log2 of times seen, of parameters and of
+    """A row per run and canary that was seen: run, model, log2 of times seen, of parameters and of
     passes, sequence (its name, the same in all runs that have it), cell, exposure and its most
     (bits), extracted (0 or 1)."""
     if canaries is None or canaries.empty:
@@ -174,7 +174,7 @@ def points(targets: Frame, canaries: Frame | None) -> Frame:
     runs = pd.DataFrame(
         {
             "run_id": targets.run_id,
-            "label": targets.label,
+            "model": targets.model,
             "size": np.log2(parameters(targets).astype(float)),
             "passes": np.log2(seen_by(targets).astype(float)),
             "from": ["/".join(map(str, row)) for row in targets[of_pool].to_numpy()],
@@ -191,13 +191,13 @@ def points(targets: Frame, canaries: Frame | None) -> Frame:
 
 
 def level_means(targets: Frame) -> Frame:
-    """A row per run and level that was seen: run, label, log2 of times seen and of parameters,
+    """A row per run and level that was seen: run, model, log2 of times seen and of parameters,
     exposure and its most, part that is extractable."""
     return pd.DataFrame(
         [
             {
                 "run": run.run_id,
-                "label": run.label,
+                "model": run.model,
                 "seen": np.log2(level * factor),
                 "size": np.log2(p),
                 "exposure": run[f"exposure_{level}"],
@@ -210,7 +210,7 @@ def level_means(targets: Frame) -> Frame:
             for level in levels_of(targets)
             if level
         ],
-        columns=["run", "label", "seen", "size", "exposure", "extracted", "at_most"],
+        columns=["run", "model", "seen", "size", "exposure", "extracted", "at_most"],
     ).dropna()
 
 

@@ -74,24 +74,24 @@ def _column(targets: Frame, name: str) -> np.ndarray:
 
 
 def setups(targets: Frame, known: dict[str, np.ndarray]) -> list[tuple[str, Frame]]:
-    """Name and runs of each set-up, in the order of codes: the label, and the settings by which
-    those of one label differ."""
+    """Name and runs of each set-up, in the order of codes: the model, and the settings by which
+    those of one model differ."""
     parts = [targets[known["set-up"] == code] for code in range(int(known["set-up"].max()) + 1)]
-    labels = [str(part.label.iloc[0]) for part in parts]
+    models = [str(part.model.iloc[0]) for part in parts]
     out = []
-    for label, part in zip(labels, parts, strict=True):
-        same = targets[targets.label == label]
+    for model, part in zip(models, parts, strict=True):
+        same = targets[targets.model == model]
         apart = [
             f"{column.split('.')[1]} {part[column].iloc[0]:g}"
             if isinstance(part[column].iloc[0], float)
             else f"{column.split('.')[1]} {part[column].iloc[0]}"
             for column in same
-            if labels.count(label) > 1
+            if models.count(model) > 1
             and column.startswith(SETUP)
             and column not in NOT_SETUP
             and same[column].astype(str).nunique() > 1
         ]
-        out.append((", ".join([label, *apart]), part))
+        out.append((", ".join([model, *apart]), part))
     return out
 
 

@@ -55,10 +55,10 @@ def analyse(
     if "unintended_same_mixture" not in targets:
         return {}
     rng, out = np.random.default_rng(seed), {}
-    for label, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("label"):
+    for model, group in targets.dropna(subset=["unintended_same_mixture"]).groupby("model"):
         if groups.number(group.tokens_per_parameter) >= FEWEST:
-            one = (random or {}).get(str(label))
-            out[str(label)] = _model(group, one, rng, n_boot)
+            one = (random or {}).get(str(model))
+            out[str(model)] = _model(group, one, rng, n_boot)
     return out
 
 

@@ -31,11 +31,11 @@ def errors(
         error = np.subtract(row["predicted"], row["measured"])
         out.append(
             Residuals(
-                f"F1 of {row['label']}, predicted from smaller models",
+                f"F1 of {row['model']}, predicted from smaller models",
                 "predicted",
                 "F1",
                 "tokens per parameter",
-                points(row["label"], row["t"], error),
+                points(row["model"], row["t"], error),
             )
         )
     if found["canaries"] is not None:
@@ -90,7 +90,7 @@ def _canaries(found: Canaries, targets: Frame, singles: Frame | None) -> list[Re
                 name,
                 unit,
                 "times seen",
-                points(table.label, 2**seen, error, table.run),
+                points(table.model, 2**seen, error, table.run),
             )
         )
     return out
@@ -101,7 +101,7 @@ def _forgetting(found: Forgetting) -> list[Residuals]:
     for cell in found["cells"]:
         if cell["errors"] is None:
             continue
-        name = f"{cell['label']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} times"
+        name = f"{cell['model']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} times"
         for form, numbers in cell["errors"].items():
             curve = forgetting.value(form, cell["lags"], numbers["a"], numbers["t0"], numbers["b"])
             error = 100 * (curve - np.array(cell["bits"])) / cell["first_bits"]["value"]

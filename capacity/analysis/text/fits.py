@@ -54,7 +54,7 @@ def laws(numbers: Memory) -> list[Law]:
     if (other := numbers["logarithmic"]) is not None:
         compared = comparison(numbers["forms"] or [])
         found.append(_membership(other, "F1, a sigmoid in log t", "not published", compared))
-    found += [_descent(label, shape) for label, shape in numbers["descent"].items()]
+    found += [_descent(model, one) for model, one in numbers["descent"].items()]
     if numbers["canaries"] is not None and numbers["forgetting"] is None:
         found += _canaries(numbers["canaries"])
     if numbers["forgetting"] is not None:
@@ -118,32 +118,32 @@ def _estimate(symbol: str, number: Estimate, unit: str, over: str, reason: str) 
     )
 
 
-def _descent(label: str, shape: Descent) -> Law:
-    most = "memorized at least" if shape["at_edge"] else "memorized at most"
-    asked = [(most, shape["alpha"], "bits per parameter")]
+def _descent(model: str, one: Descent) -> Law:
+    most = "memorized at least" if one["at_edge"] else "memorized at most"
+    asked = [(most, one["alpha"], "bits per parameter")]
     remarks = []
-    if shape["clear"]:
+    if one["clear"]:
         asked += [
-            ("peak of the held-out loss", shape["peak"], "data bits per parameter"),
-            ("peak / memorized at most", shape["peak_over_capacity"], ""),
+            ("peak of the held-out loss", one["peak"], "data bits per parameter"),
+            ("peak / memorized at most", one["peak_over_capacity"], ""),
         ]
-        if over := shape.get("peak_over_random"):
+        if over := one.get("peak_over_random"):
             asked.append(("peak / capacity of random data", over, ""))
     else:
         remarks.append(
             "no peak of the held-out loss: its highest value does not stand clear of both sides"
         )
-    if shape["at_edge"]:
+    if one["at_edge"]:
         remarks.append(
             "the most was memorized at the smallest or largest size tried: a lower bound"
         )
-    if (random := shape.get("random")) is not None:
+    if (random := one.get("random")) is not None:
         remarks.append(
             f"capacity of random data: {measured(random['alpha'])} bits per parameter "
             f"({random_capacity.words(random)})"
         )
     return Law(
-        f"memorized and generalised bits, {label}",
+        f"memorized and generalised bits, {model}",
         "parabola through the highest loss and its neighbours",
         [_estimate(symbol, n, unit, "over seeds", "one seed") for symbol, n, unit in asked],
         remarks,

@@ -50,7 +50,7 @@ LAWS = {
 TAIL = 8.0
 FEWEST = 6  # different lags
 # what curves differ in; point: part of training after which the last view comes
-CELL = ["label", "batch", "text", "point", "views"]
+CELL = ["model", "batch", "text", "point", "views"]
 MOST_DRAWS = 400
 
 
@@ -135,7 +135,7 @@ def cells(runs: Frame, views: dict[str, dict[str, Any]]) -> Frame:
         table = memory(views[run.run_id], int(run.seq_len))
         parts.append(
             table.assign(
-                label=run.label,
+                model=run.model,
                 parameters=p,
                 batch=run["train.batch_size"],
                 text=run["data.canary_text"],

@@ -28,7 +28,7 @@ from capacity.fitting import random_effects
 from capacity.fitting.statistics import student
 
 AXES = ("views", "parameters", "batch", "point")
-SAME_RUNS = ("label", "batch", "point")  # curves of equal ones are of the same runs
+SAME_RUNS = ("model", "batch", "point")  # curves of equal ones are of the same runs
 # Part of the code length of a sequence that was never seen. A law of powers passes all bounds, and
 # where m = M (1 - exp(-x / M)) is half of M it lies 0.47 octaves above, as far as curves scatter.
 NEAR = 0.5

@@ -215,7 +215,7 @@ def predictions(targets: Frame, column: str) -> list[Prediction]:
         measured = held_out[column].to_numpy(float)
         out.append(
             {
-                "label": str(held_out.label.iloc[0]),
+                "model": str(held_out.model.iloc[0]),
                 "parameters": int(size),
                 "constants": constants,
                 "rmse": _rms(predicted - measured),

@@ -57,7 +57,7 @@ class Curves:
         noise = self.noise * self.unequal ** rng.random()
         bits, sd = rng.normal(exact, noise), noise * np.sqrt(rng.chisquare(CANARIES) / CANARIES)
         return {
-            "label": str(size),
+            "model": str(size),
             "parameters": size,
             "batch": batch,
             "text": "random",
@@ -93,7 +93,7 @@ class Runs:
     missed: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> Frame:
-        """Runs with pool, data.split_seed, label, tokens_per_parameter and loss_f1_median."""
+        """Runs with pool, data.split_seed, model, tokens_per_parameter and loss_f1_median."""
         sd = {"text": 0.0, "split": 0.0, "set-up": 0.0} | self.sd
         missed = dict(zip(self.sizes, rng.normal(0, self.missed, len(self.sizes)), strict=True))
         models = rng.normal(0, sd["set-up"], self.models)
@@ -109,7 +109,7 @@ class Runs:
                             rows.append((text, split, model, t, self._f1(rng, at)))
         columns = ["pool", "data.split_seed", "model.d_model", "tokens_per_parameter"]
         table = pd.DataFrame(rows, columns=[*columns, "loss_f1_median"])
-        return table.assign(label=[f"2x{model}" for model in table["model.d_model"]])
+        return table.assign(model=[f"2x{model}" for model in table["model.d_model"]])
 
     def _f1(self, rng: np.random.Generator, at: float) -> float:
         f = float(law.logarithmic([at], *SIGMOID)[0])

@@ -87,14 +87,14 @@ def membership_figure(runs: Frame, found: Memory) -> Figure:
         figure, ax = panel(
             ("tokens per parameter", "membership F1, loss attack"),
             legend=[
-                *(entry(words[label], ms=4.2, **look) for label, look in style.items()),
+                *(entry(words[model], ms=4.2, **look) for model, look in style.items()),
                 *(entry(name, **look) for name, _, look in curves),
             ],
         )
-        for label, look in style.items():
-            group = done[done.label == label]
+        for model, look in style.items():
+            group = done[done.model == model]
             x, y = group.tokens_per_parameter, group.loss_f1_median
-            of_runs(ax.plot(x, y, gid=words[label], ls="none", ms=4.2, **look), group.run_id)
+            of_runs(ax.plot(x, y, gid=words[model], ls="none", ms=4.2, **look), group.run_id)
         for name, values, look in curves:
             ax.plot(t, values, gid=name, **look)
         ax.axhline(0.5, color=GUIDE, lw=0.6, gid="chance")
@@ -138,19 +138,19 @@ def losses_figure(runs: Frame) -> Figure:
             ("tokens per parameter", "bits per token"),
             legend=[
                 *(
-                    entry(words[label], ms=4, lw=1.1, ls="-", **look)
-                    for label, look in style.items()
+                    entry(words[model], ms=4, lw=1.1, ls="-", **look)
+                    for model, look in style.items()
                 ),
                 entry("trained on", color=ink(), lw=1.1, ls="-"),
                 entry("held-out, open", color=ink(), lw=1.1, ls="--"),
             ],
         )
-        for (label, _), mine in done.groupby(["label", _recipe(done)], sort=False):
-            look = {"ms": 4, "lw": 1.1} | style[str(label)]
+        for (model, _), mine in done.groupby(["model", _recipe(done)], sort=False):
+            look = {"ms": 4, "lw": 1.1} | style[str(model)]
             means = mine.groupby("tokens_per_parameter")[list(columns.values())].mean()
             for name, column in columns.items():
                 more: Look = {"ls": "--", "markerfacecolor": "white"} if name == "held-out" else {}
-                ax.plot(means.index, means[column], gid=f"{label}, {name}", **look, **more)
+                ax.plot(means.index, means[column], gid=f"{model}, {name}", **look, **more)
         ax.set(xscale="log")
         log_ticks(ax.xaxis)
         return figure
@@ -173,7 +173,7 @@ def _over_sizes(runs: Frame) -> bool:
     done = targets_of(runs)
     if done.empty:
         return False
-    sizes = done.groupby(["label", _recipe(done)]).tokens_per_parameter
+    sizes = done.groupby(["model", _recipe(done)]).tokens_per_parameter
     return bool((sizes.max() > APART * sizes.min()).any())
 
 
@@ -207,18 +207,18 @@ def _canaries(
         {"ls": DASHES[j % 4], "lw": 1.0} | ({"markerfacecolor": "white"} if j % 2 else {})
         for j in range(len(passes))
     ]
-    legend = [entry(words[label], ms=4, lw=1.0, ls="-", **look) for label, look in style.items()]
+    legend = [entry(words[model], ms=4, lw=1.0, ls="-", **look) for model, look in style.items()]
     grey: Look = {"color": ink(), "marker": "o", "ms": 4}
     legend += [
         entry(f"{plural(int(seen), 'pass', 'passes')} over the data", **grey, **line)
         for seen, line in zip(passes, lines, strict=True)
     ]
     figure, ax = panel(("times seen", of[1]), legend=[*legend, *notes])
-    for label, look in style.items():
-        for seen, part in done[done.label == label].groupby("factor"):
+    for model, look in style.items():
+        for seen, part in done[done.model == model].groupby("factor"):
             x = [level * seen for level in levels]
             y = [part[f"{of[0]}_{level}"].mean() for level in levels]
-            name = f"{label}, {plural(int(seen), 'pass', 'passes')}"
+            name = f"{model}, {plural(int(seen), 'pass', 'passes')}"
             ax.plot(x, y, gid=name, ms=4, **look, **lines[passes.index(seen)])
     ax.set_xscale("log", base=2)
     doubling_ticks(ax.xaxis)
@@ -235,12 +235,12 @@ def roc_figure(roc: Frame, done: Frame, kind: str) -> Figure:
     roc: of `attacks.over_curves`; done: finished runs."""
     with drawing():
         some = done[done.trained_on == kind]
-        label, tokens = (
-            some.groupby(["label", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
+        model, tokens = (
+            some.groupby(["model", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
         )
-        mine = some[(some.label == label) & (some.tokens_per_parameter == tokens)]
+        mine = some[(some.model == model) & (some.tokens_per_parameter == tokens)]
         part = roc[
-            (roc.trained_on == kind) & (roc.label == label) & (roc.tokens_per_parameter == tokens)
+            (roc.trained_on == kind) & (roc.model == model) & (roc.tokens_per_parameter == tokens)
         ]
         least, part = _resolved(part, mine)
         shown = {
@@ -254,7 +254,7 @@ def roc_figure(roc: Frame, done: Frame, kind: str) -> Figure:
         figure, ax = panel(
             ("false positive rate", "true positive rate"),
             right=0.06,
-            title=f"{label}, {digits(tokens)} tokens per parameter, {plural(models, 'model')}",
+            title=f"{model}, {digits(tokens)} tokens per parameter, {plural(models, 'model')}",
             legend=[
                 *(entry(NAMES[attack], **look) for attack, look in shown.items()),
                 entry("chance", color=GUIDE, lw=0.8, ls="-"),
@@ -293,7 +293,7 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
     against data bits per parameter, log-log, by model, with the place of the highest loss where it
     is clear."""
     with drawing():
-        style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
+        style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
         peaks = (
             [entry("highest loss", color=ink(), lw=0.8, ls=":")]
             if any(shape["clear"] for shape in found.values())
@@ -308,9 +308,9 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
                 *peaks,
             ],
         )
-        for label, look in style.items():
-            s = found[label]["sizes"]
-            ax.plot(s["data"], s["train"], ms=4, lw=1.1, gid=f"{label}, trained on", **look)
+        for model, look in style.items():
+            s = found[model]["sizes"]
+            ax.plot(s["data"], s["train"], ms=4, lw=1.1, gid=f"{model}, trained on", **look)
             ax.plot(
                 s["data"],
                 s["held_out"],
@@ -318,16 +318,16 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
                 lw=1.1,
                 ls="--",
                 markerfacecolor="white",
-                gid=f"{label}, held-out",
+                gid=f"{model}, held-out",
                 **look,
             )
-            if found[label]["clear"]:
+            if found[model]["clear"]:
                 ax.axvline(
-                    found[label]["peak"]["value"],
+                    found[model]["peak"]["value"],
                     color=look["color"],
                     lw=0.8,
                     ls=":",
-                    gid=f"highest loss of {label}",
+                    gid=f"highest loss of {model}",
                 )
         _data_axes(ax)
         return figure
@@ -337,7 +337,7 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
     """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per
     parameter, log-log, by model; all of the data, and the most that was memorized, as lines."""
     with drawing():
-        style = looks(sorted(found, key=lambda label: found[label]["parameters"]))
+        style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
         figure, ax = panel(
             ("data bits per parameter", "bits per parameter"),
             legend=[
@@ -348,9 +348,9 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
                 entry("most that was memorized", color=ink(), lw=0.6, ls=":"),
             ],
         )
-        for label, look in style.items():
-            s = found[label]["sizes"]
-            ax.plot(s["data"], s["memorized"], ms=4, lw=1.1, gid=f"{label}, memorized", **look)
+        for model, look in style.items():
+            s = found[model]["sizes"]
+            ax.plot(s["data"], s["memorized"], ms=4, lw=1.1, gid=f"{model}, memorized", **look)
             ax.plot(
                 s["data"],
                 s["generalised"],
@@ -358,15 +358,15 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
                 lw=1.1,
                 ls="--",
                 markerfacecolor="white",
-                gid=f"{label}, generalised",
+                gid=f"{model}, generalised",
                 **look,
             )
             ax.axhline(
-                found[label]["alpha"]["value"],
+                found[model]["alpha"]["value"],
                 color=look["color"],
                 lw=0.6,
                 ls=":",
-                gid=f"most that {label} memorized",
+                gid=f"most that {model} memorized",
             )
         every = [bits for shape in found.values() for bits in shape["sizes"]["data"]]
         ax.plot(
@@ -382,8 +382,8 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
 
 def _sizes(found: Mapping[str, Descent], style: Mapping[str, Look]) -> list[Any]:
     """Handles of models by size."""
-    names = {label: f"{label}, P = {found[label]['parameters']:,}" for label in style}
-    return [entry(names[label], ms=4, lw=1.1, ls="-", **look) for label, look in style.items()]
+    names = {model: f"{model}, P = {found[model]['parameters']:,}" for model in style}
+    return [entry(names[model], ms=4, lw=1.1, ls="-", **look) for model, look in style.items()]
 
 
 def _data_axes(ax: Axes) -> None:
@@ -411,7 +411,7 @@ def forgetting_figure(cells: Sequence[ForgettingCell], kind: str, by: str) -> Fi
     with drawing():
         shown, where = _shown([cell for cell in cells if cell["text"] == kind], by)
         names = [
-            f"{c['label']}, batch {c['batch']}"
+            f"{c['model']}, batch {c['batch']}"
             if by == "model"
             else f"seen {plural(c['views'], 'time')}"
             for c in shown
@@ -449,17 +449,17 @@ def _shown(some: list[ForgettingCell], by: str) -> tuple[list[ForgettingCell], s
         shown, where = [c for c in some if c["views"] == views], f"seen {plural(views, 'time')}"
     else:
         batches = sorted({cell["batch"] for cell in some})
-        batch = max(batches, key=lambda b: len({c["label"] for c in some if c["batch"] == b}))
+        batch = max(batches, key=lambda b: len({c["model"] for c in some if c["batch"] == b}))
         sizes = sorted({cell["parameters"] for cell in some if cell["batch"] == batch})
         size = sizes[len(sizes) // 2]
         shown = [c for c in some if (c["batch"], c["parameters"]) == (batch, size)]
-        where = f"{shown[0]['label']}, batch {batch}"
+        where = f"{shown[0]['model']}, batch {batch}"
     return sorted(shown, key=lambda c: (c["parameters"], c["batch"], c["views"])), where
 
 
 def _targets(runs: Frame) -> tuple[Frame, dict[str, Look], dict[str, str]]:
     """Finished targets, a look by model, and what the legend calls a model."""
     done = targets_of(runs)
-    labels = [str(label) for label in done.sort_values("parameters_total").label.unique()]
-    sizes = {label: done.parameters_total[done.label == label].iloc[0] for label in labels}
-    return done, looks(labels), {label: f"{label}, P = {p:,.0f}" for label, p in sizes.items()}
+    labels = [str(model) for model in done.sort_values("parameters_total").model.unique()]
+    sizes = {model: done.parameters_total[done.model == model].iloc[0] for model in labels}
+    return done, looks(labels), {model: f"{model}, P = {p:,.0f}" for model, p in sizes.items()}

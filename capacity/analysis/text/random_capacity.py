@@ -20,14 +20,14 @@ NOT_ASKED = "the study names no study of random data (entry random_data)"
 CONVENTION = "strict"  # the bits of a text count the first token, too
 
 
-def of_shapes(
-    study: str, results: Path, shapes: Mapping[str, float]
+def of_models(
+    study: str, results: Path, models: Mapping[str, float]
 ) -> dict[str, RandomCapacity] | None:
-    """By label of a shape its bits of random data per parameter (strict bits, P total), with a 95%
-    interval over seeds; of a shape that the study has not measured alpha of its law C = alpha P,
-    with the interval over shapes. None where that study has not been fitted in this folder.
+    """By model its bits of random data per parameter (strict bits, P total), with a 95%
+    interval over seeds; of a model that the study has not measured alpha of its law C = alpha P,
+    with the interval over models. None where that study has not been fitted in this folder.
 
-    shapes: label -> P total. ConfigError where the file is there and no fit of random data.
+    models: name -> P total. ConfigError where the file is there and no fit of random data.
     """
     file = results / "studies" / study / "fit.json"
     if not file.exists():
@@ -42,14 +42,14 @@ def of_shapes(
             "allowed: a study of random data (kind random)"
         )
     part = fit[CONVENTION]
-    measured = {row["label"]: row for row in _measured(part["plateaus"])}
+    measured = {row["model"]: row for row in _measured(part["plateaus"])}
     found = {}
-    for label, parameters in shapes.items():
-        row = measured.get(label)
+    for model, parameters in models.items():
+        row = measured.get(model)
         if row is not None and math.isclose(row["parameters"], parameters):
-            found[label] = _plateau(row, _noise(measured), study)
+            found[model] = _plateau(row, _noise(measured), study)
         elif (law := _law(part["alpha"], study)) is not None:
-            found[label] = law
+            found[model] = law
     return found
 
 
@@ -61,7 +61,7 @@ def _measured(plateaus: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _noise(measured: Mapping[str, dict[str, Any]]) -> tuple[float, int]:
-    """Relative standard deviation of one seed, pooled over shapes, and its degrees of freedom."""
+    """Relative standard deviation of one seed, pooled over models, and its degrees of freedom."""
     pairs = [
         (row["seeds"] - 1, row["bits_per_parameter_sd"] / row["bits_per_parameter"])
         for row in measured.values()
@@ -77,20 +77,20 @@ def _plateau(row: Mapping[str, Any], noise: tuple[float, int], study: str) -> Ra
     if freedom:
         half = stats.t.ppf(0.975, freedom) * sd / math.sqrt(row["seeds"])
         interval = [value * math.exp(-half), value * math.exp(half)]
-    return {"study": study, "of": "shape", "alpha": {"value": value, "interval": interval}}
+    return {"study": study, "of": "model", "alpha": {"value": value, "interval": interval}}
 
 
 def _law(alpha: Mapping[str, Any] | None, study: str) -> RandomCapacity | None:
     if alpha is None or alpha["value"] is None:
         return None
-    shapes = alpha["interval_shapes"]
-    interval = list(shapes["ends"]) if shapes and shapes["ends"] else None
+    over = alpha["interval_models"]
+    interval = list(over["ends"]) if over and over["ends"] else None
     return {"study": study, "of": "law", "alpha": {"value": alpha["value"], "interval": interval}}
 
 
 def words(one: RandomCapacity) -> str:
-    """Where it comes from: its own plateau, or the law over shapes."""
-    whose = "of this shape" if one["of"] == "shape" else "by the law C = alpha P"
+    """Where it comes from: its own plateau, or the law over models."""
+    whose = "of this model" if one["of"] == "model" else "by the law C = alpha P"
     return f"{whose}, {one['study']}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict, final
 
-SCHEMA = 3
+SCHEMA = 4
 # A pandas.DataFrame or a column of one. Its annotations do not say which operations on a frame give
 # a frame, so that a checker would object to correct code everywhere.
 Frame = Any
@@ -94,7 +94,7 @@ class AsPrinted(TypedDict):
 class Prediction(TypedDict):
     """What a law fitted to smaller models predicts for the runs of a larger one."""
 
-    label: str
+    model: str
     parameters: int
     constants: dict[str, float]
     rmse: float
@@ -188,8 +188,8 @@ class Canaries(TypedDict):
 
 
 class RandomCapacity(TypedDict):
-    """What a shape holds of random data, strict bits per parameter (P total). study: where it was
-    measured; of: shape, its own plateau, or law, alpha of C = alpha P over shapes."""
+    """What a model holds of random data, strict bits per parameter (P total). study: where it was
+    measured; of: model, its own plateau, or law, alpha of C = alpha P over models."""
 
     study: str
     of: str
@@ -200,7 +200,7 @@ class Descent(TypedDict):
     """Of `double_descent.analyse`, one model. sizes: columns by name, a row per size of the data;
     data, memorized, clipped and generalised in bits per parameter, losses in bits per token.
 
-    Capacity has two meanings, side by side: peak_over_capacity is of the most that the shape
+    Capacity has two meanings, side by side: peak_over_capacity is of the most that the model
     memorized of this text; peak_over_random of what it holds of random data, the paper's. None
     where that was not measured. Absent from files of before 2026-11-28."""
 
@@ -232,7 +232,7 @@ class ForgettingCell(TypedDict):
     views. share: bits at first over what they would be if the canaries cost no bit; strong: whether
     there is something to forget; errors: None where half of it is not lost, or there is nothing."""
 
-    label: str
+    model: str
     batch: int
     text: str
     point: float

@@ -60,7 +60,7 @@ def draw(rng: np.random.Generator, kind: str = "even") -> Frame:
     return pd.DataFrame(
         {
             "run": run,
-            "label": size.astype(str),
+            "model": size.astype(str),
             "size": log_size,
             "passes": log_passes,
             "seen": seen,
@@ -96,5 +96,5 @@ def planted(kind: str) -> tuple[float, float]:
 
 def level_means(table: Frame) -> Frame:
     """Of `draw`, as `canaries.level_means` gives them."""
-    by = ["run", "label", "seen", "size", "at_most"]
+    by = ["run", "model", "seen", "size", "at_most"]
     return table.groupby(by)[["exposure", "extracted"]].mean().reset_index()

@@ -51,7 +51,7 @@ def token_bits(targets: Frame) -> TokenBits | None:
     if targets.empty:
         return None
     code, bits = "reference model of each size", []
-    for _, part in targets.groupby("label"):
+    for _, part in targets.groupby("model"):
         with_one = part.dropna(subset=["reference_same_bits"]) if SAME in part else part[:0]
         if len(with_one):
             tokens = with_one.n_sequences.astype(float) * with_one.seq_len.astype(float)

@@ -72,9 +72,9 @@ def mean(group: Frame, column: str) -> float:
 
 def _cells(runs: Frame) -> Iterator[tuple[list[str], Frame]]:
     """Model and tokens per parameter in words, and their runs, small models first."""
-    by = ["parameters_total", "label", "tokens_per_parameter"]
-    for (_, label, t), group in grouped(runs, by):
-        yield [str(label), digits(t)], group
+    by = ["parameters_total", "model", "tokens_per_parameter"]
+    for (_, model, t), group in grouped(runs, by):
+        yield [str(model), digits(t)], group
 
 
 def targets(runs: Frame) -> Table:
@@ -118,9 +118,9 @@ def _in_use(runs: Frame) -> str:
     """By which parameters ratios go, where rows of the table are idle."""
     if "parameters_used" not in runs or (runs.parameters_used >= runs.parameters_total).all():
         return ""
-    models = runs.drop_duplicates("label").sort_values("parameters_total")
+    models = runs.drop_duplicates("model").sort_values("parameters_total")
     told = ", ".join(
-        f"{run.label}: {run.parameters_used:,.0f} of {run.parameters_total:,.0f}"
+        f"{run.model}: {run.parameters_used:,.0f} of {run.parameters_total:,.0f}"
         for run in models.itertuples()
     )
     return f" P is of rows in use ({told})."
@@ -181,10 +181,10 @@ def copies(runs: Frame) -> list[Table]:
     asked = [a for a in ("min_k_plus", "reference") if f"copies_{levels[0]}_{a}_auc" in runs]
     attack: list[Sequence[str]] = []
     written: list[Sequence[str]] = []
-    for (label, t), group in _cells(runs):
+    for (model, t), group in _cells(runs):
         known = [n for n in levels if group[f"copies_{n}_up_to"].notna().any()]
         if known:
-            attack.append([f"{label}, {t} tokens per parameter"])
+            attack.append([f"{model}, {t} tokens per parameter"])
             written.append(attack[-1])
         for level in known:
             got = {name: mean(group, f"copies_{level}_{name}") for name in OF_COPIES}
@@ -267,9 +267,9 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
         return None
     rows: list[Sequence[str]] = []
     clean = "clean_auc" in half and half.clean_auc.notna().any()
-    for (label, t), group in half.groupby(["label", "tokens_per_parameter"]):
+    for (model, t), group in half.groupby(["model", "tokens_per_parameter"]):
         models = int(group.models.max())
-        rows.append([f"{label}, {digits(t)} tokens per parameter, {models} models as targets"])
+        rows.append([f"{model}, {digits(t)} tokens per parameter, {models} models as targets"])
         found = {row["attack"]: row for row in group.to_dict("records")}
         rows += [
             [
@@ -322,11 +322,11 @@ def canaries(runs: Frame) -> list[Table]:
     tables = []
     for name, caption in captions.items():
         rows = []
-        groups = runs.assign(passes=seen_by(runs)).groupby(["parameters_total", "label", "passes"])
-        for (_, label, passes), group in groups:
+        groups = runs.assign(passes=seen_by(runs)).groupby(["parameters_total", "model", "passes"])
+        for (_, model, passes), group in groups:
             means = [group[f"{name}_{level}"].mean() for level in levels]
             words = map(digits if name == "exposure" else _whole_percent, means)
-            rows.append([str(label), f"{passes:.0f}", *words])
+            rows.append([str(model), f"{passes:.0f}", *words])
         tables.append(Table(columns, rows, caption, name=name))
     return tables
 
@@ -335,13 +335,13 @@ def _whole_percent(part: float) -> str:
     return percent(part, 0)
 
 
-def descent(shapes: Mapping[str, Descent]) -> Table:
+def descent(models: Mapping[str, Descent]) -> Table:
     """Bits per parameter over the size of the data."""
     names = ("t", "data", "memorized", "clipped", "generalised", "held_out")
     rows = [
-        [label, *(digits(shape["sizes"][name][i]) for name in names)]
-        for label, shape in _by_size(shapes)
-        for i in range(len(shape["sizes"]["t"]))
+        [model, *(digits(one["sizes"][name][i]) for name in names)]
+        for model, one in _by_size(models)
+        for i in range(len(one["sizes"]["t"]))
     ]
     columns = [
         MODEL,
@@ -361,8 +361,8 @@ def descent(shapes: Mapping[str, Descent]) -> Table:
     )
 
 
-def _by_size(shapes: Mapping[str, Descent]) -> list[tuple[str, Descent]]:
-    return sorted(shapes.items(), key=lambda item: item[1]["parameters"])
+def _by_size(models: Mapping[str, Descent]) -> list[tuple[str, Descent]]:
+    return sorted(models.items(), key=lambda item: item[1]["parameters"])
 
 
 def setups(found: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
@@ -405,7 +405,7 @@ def forgetting(found: Forgetting) -> list[Table]:
     """Curves of forgetting, and the forms fitted to them."""
     cells = sorted(
         found["cells"],
-        key=lambda c: (c["parameters"], c["label"], c["text"], c["batch"], c["point"], c["views"]),
+        key=lambda c: (c["parameters"], c["model"], c["text"], c["batch"], c["point"], c["views"]),
     )
     columns = [
         MODEL,
@@ -460,7 +460,7 @@ def _curve(cell: ForgettingCell) -> list[str]:
         low, high = map(number, cell["half_life"]["interval"] or [None, None])
         half = f"{digits(cell['half_life']['value'])} {ends([low, high])}"
     return [
-        cell["label"],
+        cell["model"],
         str(cell["batch"]),
         SHORT_KINDS[cell["text"]],
         percent(cell["point"], 0),

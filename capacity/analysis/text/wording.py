@@ -118,7 +118,7 @@ def document(finding: Finding) -> Document:
     the law of membership and its predictions, canaries, shadow models."""
     numbers, runs = cast(Memory, finding.numbers), finding.tables["runs.csv"]
     attacks = finding.tables["attacks.csv"]
-    clear = {label: shape for label, shape in numbers["descent"].items() if shape["clear"]}
+    clear = {model: one for model, one in numbers["descent"].items() if one["clear"]}
     first = ["descent"] if clear else []
     return Document(
         f"{numbers['study']}: memorization of text",
@@ -264,7 +264,7 @@ def _answers(
     answers = []
     if numbers["forgetting"] is not None:
         answers += _forgetting(numbers["forgetting"], runs)
-    answers += [_peak(label, shape) for label, shape in clear.items()]
+    answers += [_peak(model, one) for model, one in clear.items()]
     answers += [*_overlap(runs), *_membership(numbers), *_predictions(numbers)]
     if numbers["forgetting"] is None and numbers["canaries"] is not None:
         answers += _canaries(numbers["canaries"])
@@ -325,26 +325,26 @@ def _predictions(numbers: Memory) -> list[str]:
             key=lambda point: abs(point[1] - point[2]),
         )
         out.append(
-            f"Fitted to smaller models, the law predicts F1 of {row['label']} with an rms error of "
+            f"Fitted to smaller models, the law predicts F1 of {row['model']} with an rms error of "
             f"**{digits(row['rmse'])}**; the largest error is at {digits(t)} tokens per parameter "
             f"(predicted {digits(predicted)}, measured {digits(measured)})."
         )
     return out
 
 
-def _peak(label: str, shape: Descent) -> str:
-    most = "at least" if shape["at_edge"] else "at most"
-    interval = " (95% over seeds)" if shape["peak"]["interval"] else " (no interval: one seed)"
+def _peak(model: str, one: Descent) -> str:
+    most = "at least" if one["at_edge"] else "at most"
+    interval = " (95% over seeds)" if one["peak"]["interval"] else " (no interval: one seed)"
     of_random = ""
-    if (over := shape.get("peak_over_random")) and (random := shape.get("random")):
+    if (over := one.get("peak_over_random")) and (random := one.get("random")):
         of_random = (
             f" and **{measured(over)}** times the {digits(random['alpha']['value'])} that it holds "
             f"of random data ({random_capacity.words(random)}), the paper's denominator"
         )
     return (
-        f"{label} memorizes {most} **{measured(shape['alpha'])} bits per parameter**; its loss on "
-        f"held-out text is highest at {measured(shape['peak'])} data bits per parameter, "
-        f"{measured(shape['peak_over_capacity'])} times that{of_random}{interval}."
+        f"{model} memorizes {most} **{measured(one['alpha'])} bits per parameter**; its loss on "
+        f"held-out text is highest at {measured(one['peak'])} data bits per parameter, "
+        f"{measured(one['peak_over_capacity'])} times that{of_random}{interval}."
     )
 
 
@@ -461,7 +461,7 @@ def _shadows(attacks: Frame) -> list[str]:
         return []
     lira = half[half.attack == "lira"].iloc[0]
     same = half[
-        (half.label == lira.label) & (half.tokens_per_parameter == lira.tokens_per_parameter)
+        (half.model == lira.model) & (half.tokens_per_parameter == lira.tokens_per_parameter)
     ].set_index("attack")
     names = {"lira": "LiRA", "rmia": "RMIA", "loss": "the loss alone"}
     rows = {words: same.loc[name] for name, words in names.items() if name in same.index}
@@ -479,7 +479,7 @@ def _shadows(attacks: Frame) -> list[str]:
         rates += "."
     return [
         f"With shadow models the AUC is {aucs} (95% over {plural(int(lira.models), 'model')} as "
-        f"targets, {lira.label} at {digits(lira.tokens_per_parameter)} tokens per parameter)."
+        f"targets, {lira.model} at {digits(lira.tokens_per_parameter)} tokens per parameter)."
         f"{rates}"
     ]
 

@@ -124,7 +124,7 @@ def planted(
                 rows.append(
                     {
                         "run_id": f"v{vocab}s{length}n{n}d{d}r{seed}",
-                        "label": f"2x{d}",
+                        "model": f"2x{d}",
                         "seed": seed,
                         "status": "finished",
                         "precision": "bf16",

@@ -151,7 +151,7 @@ def test_a_file_of_schema_2_keeps_its_lines_as_descriptions():
     old = {"half_extracted": [half], "levels": {}, "exposure": line, "logistic": line}
     old |= {"extracted": {"reason": "too few"}}
     new = convert.current({"kind": "text", "schema": 2, "canaries": old})
-    assert new["schema"] == 3 and "reason" in new["canaries"]["exposure"]
+    assert new["schema"] == 4 and "reason" in new["canaries"]["exposure"]
     assert new["canaries"]["lines"]["exposure"]["b"] == 2.27
     assert new["canaries"]["lines"]["extracted"]["b"] is None
     assert convert.current({"kind": "text", "schema": 2, "canaries": None})["canaries"] is None

@@ -210,8 +210,8 @@ def test_without_sides_it_names_what_varies(tmp_path, capsys):
             ["--value acuracy: no numeric column", "did you mean accuracy?"],
         ),
         (
-            ["--a", "train.lr=0.04", "--b", "train.lr=0.02", "--value", "label"],
-            ["--value label: no numeric column"],
+            ["--a", "train.lr=0.04", "--b", "train.lr=0.02", "--value", "model"],
+            ["--value model: no numeric column"],
         ),
     ],
     ids=lambda x: " ".join(x)[:40],

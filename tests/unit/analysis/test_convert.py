@@ -47,16 +47,18 @@ def test_an_old_fit_of_facts_has_the_new_names_and_its_numbers(tmp_path):
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(OLD_FACTS))
     new = convert.read(path)
-    assert (new["kind"], new["schema"], new["data_kinds"]) == ("facts", 3, ["bios"])
+    assert (new["kind"], new["schema"], new["data_kinds"]) == ("facts", 4, ["bios"])
     assert new["noise"] == {"data_limited": {"sd": 0.001, "dof": 3}, "open": {"sd": 0.1, "dof": 9}}
     assert new["data_limited"] == {"below": 1.8, "arms": 0}
     assert not {"saturated", "kinds"} & set(new)
-    assert new["best_over"]["choice"]["arms"] == [{"label": "2x16", "quoted": 1.1, "held_out": 1.0}]
+    assert new["best_over"]["choice"]["arms"] == [{"model": "2x16", "quoted": 1.1, "held_out": 1.0}]
     ratios = [peak["against_first"] for peak in new["peaks"]]
     assert ratios[0] is None and ratios[3] == OLD_FACTS["peaks"][3]["against_first"]
     assert ratios[1] == {"value": 0.9, "interval": [0.8, 1.0], "why": None}
     assert ratios[2]["why"] == "the denominator is not distinguishable from 0"
-    assert new["arms"] == OLD_FACTS["arms"] and before == OLD_FACTS  # the old one is left alone
+    assert (
+        new["arms"] == [{"model": "2x16", "r": 0.5}] and before == OLD_FACTS
+    )  # the old one is left alone
     assert convert.current(new) == new  # once is enough
 
 
@@ -64,8 +66,8 @@ def test_an_old_file_of_text_has_the_new_names_and_its_numbers():
     row = {"label": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "said": [0.91, 0.79]}
     old = {"study": "s", "targets": 4, "predicted": {"f1_median": [row], "auc": []}, "notes": []}
     new = convert.current(old)
-    assert (new["kind"], new["schema"], new["forgetting"]) == ("text", 3, None)
-    predicted = {"label": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "predicted": [0.91, 0.79]}
+    assert (new["kind"], new["schema"], new["forgetting"]) == ("text", 4, None)
+    predicted = {"model": "2x16", "rmse": 0.02, "measured": [0.9, 0.8], "predicted": [0.91, 0.79]}
     assert new["predictions"] == {"f1_median": [predicted], "auc": []} and "predicted" not in new
     assert convert.current(old | {"forgetting": {"strong": 3}})["forgetting"] == {"strong": 3}
     assert convert.current(new) == new

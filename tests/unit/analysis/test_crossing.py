@@ -32,9 +32,9 @@ def planted(rng, *, texts=6, splits=2, seeds=2, sd=None, sizes=(1.8, 2.6, 4.0, 6
                             rng.normal(0, sd["training"]) * 4 * np.sqrt(max(0, (1 - f) * (f - 0.5)))
                         )
                         rows.append((f"pool {text}", split, model, t, seed, f))
-    columns = ["pool", "data.split_seed", "label", "tokens_per_parameter", "seed", "f1"]
+    columns = ["pool", "data.split_seed", "model", "tokens_per_parameter", "seed", "f1"]
     table = pd.DataFrame(rows, columns=columns)
-    return table.assign(**{"model.d_model": table.label.str[2:].astype(int)})
+    return table.assign(**{"model.d_model": table.model.str[2:].astype(int)})
 
 
 def fitted(table):
@@ -111,7 +111,7 @@ def test_each_model_has_its_own_point_and_the_curve_is_common():
     rng = np.random.default_rng(6)
     table = planted(rng, texts=3, seeds=1, sd={"set-up": 1e-9, "training": 0.01})
     shift = {"2x8": 1.0, "2x16": 1.2, "2x24": 0.9}
-    table["tokens_per_parameter"] *= table.label.map(shift)
+    table["tokens_per_parameter"] *= table.model.map(shift)
     found = law.setups(table, crossing.groups(table), "f1")
     assert [(row["name"], row["runs"], row["splits"], row["texts"]) for row in found] == [
         (name, 24, 6, 3) for name in ("2x16", "2x24", "2x8")
@@ -121,7 +121,7 @@ def test_each_model_has_its_own_point_and_the_curve_is_common():
         assert at["interval"][0] < AT * shift[row["name"]] < at["interval"][1]
         assert at["t"] == pytest.approx(AT * shift[row["name"]], rel=0.02)
     assert (
-        law.setups(table[table.label == "2x8"], crossing.groups(table[table.label == "2x8"]), "f1")
+        law.setups(table[table.model == "2x8"], crossing.groups(table[table.model == "2x8"]), "f1")
         == []
     )
 

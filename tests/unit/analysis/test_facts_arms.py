@@ -80,7 +80,7 @@ def test_heads_of_keys_and_values_follow_the_size_unless_they_vary_at_one_size()
     rows = [run(shape, **mistral, **{"model.n_kv_heads": kv}) for shape, kv in sizes]
     assert arms_of(rows)[1].curve.nunique() == 1
     rows = [
-        run("2x32", **{"model.n_kv_heads": kv}) | {"label": f"2x32 n_kv_heads={kv}"}
+        run("2x32", **{"model.n_kv_heads": kv}) | {"model": f"2x32 n_kv_heads={kv}"}
         for kv in (None, 2, 1)
     ]
     assert set(arms_of(rows)[1].curve_name) == {"n_kv_heads=none", "n_kv_heads=2", "n_kv_heads=1"}
@@ -99,7 +99,7 @@ def test_names_use_the_published_forms_or_the_fewest_settings_that_tell_apart():
             {"model.mlp_ratio": 1.0, "model.n_experts": 8},
         )
     ]
-    rows = [row | {"label": f"2x16 form {i}"} for i, row in enumerate(rows)]
+    rows = [row | {"model": f"2x16 form {i}"} for i, row in enumerate(rows)]
     assert set(arms_of(rows)[0].variant) == {
         "GPT2",
         "LLaMA",
@@ -110,7 +110,7 @@ def test_names_use_the_published_forms_or_the_fewest_settings_that_tell_apart():
         "MoE of 8",
     }
     rows = [run(**form) for form in ({}, LLAMA, LLAMA | {"model.tied": True})]
-    rows = [row | {"label": f"2x16 form {i}"} for i, row in enumerate(rows)]
+    rows = [row | {"model": f"2x16 form {i}"} for i, row in enumerate(rows)]
     names = set(arms_of(rows)[0].variant)
     assert len(names) == 3 and all(
         "mlp=" in name and "tied=" in name and "norm" not in name for name in names

@@ -39,7 +39,7 @@ def members(means, r_max=9.0, seeds=2):
     rows = [
         {
             "arm": i,
-            "label": f"m{i}",
+            "model": f"m{i}",
             "r": r,
             "r_sd": np.nan,
             "r_low": np.nan,
@@ -84,7 +84,7 @@ def test_a_peak_names_its_model_its_edge_and_why_it_has_no_interval():
     runs, found = arms_of(grid(people=(2400,), r=1.9, noise=0.0))
     top = peaks.peak(found, SURE, n_boot=500)
     assert (
-        top["label"] in SHAPES
+        top["model"] in SHAPES
         and top["models"] == 4
         and top["largest_r_max"] == pytest.approx(found.r_max.max())
     )
@@ -194,7 +194,7 @@ def choices(noise, n_arms=60, options=2, seeds=3):
             "r": 1 + noise * rng.standard_normal(),
             "status": "finished",
             "curve_name": f"c{arm}",
-            "label": "2x16",
+            "model": "2x16",
         }
         for arm in range(n_arms)
         for option in range(options)

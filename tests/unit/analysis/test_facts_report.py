@@ -103,7 +103,7 @@ def test_the_table_of_arms_has_a_row_for_each_below_the_name_of_its_curve():
     assert len(rows) == len(fit["arms"]) and len(shown.rows) - len(rows) == fit["n"]["curves"]
     for row, arm in zip(rows, fit["arms"], strict=True):
         cells = dict(zip(heads, row, strict=True))
-        assert cells["model"] == arm["label"] and cells["seeds"] == str(arm["seeds"])
+        assert cells["model"] == arm["model"] and cells["seeds"] == str(arm["seeds"])
         assert float(cells["R"]) == pytest.approx(arm["r"], rel=6e-3)
         assert float(cells["R/R^max"].rstrip("%")) == pytest.approx(100 * arm["fraction"], abs=0.06)
     assert set("".join(row[-1] for row in rows)) == set("refm")
@@ -160,7 +160,7 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
     }
     fit = json.loads((tmp_path / "fit.json").read_text())
     assert [*fit][:5] == ["kind", "schema", "study", "versions", "inputs_sha256"]
-    assert (fit["kind"], fit["schema"]) == ("facts", 3)
+    assert (fit["kind"], fit["schema"]) == ("facts", 4)
     assert fit["n"] == {
         "rows": 42,
         "finished": 40,
@@ -182,7 +182,7 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
         shapes.columns
     )
     assert {v["verdict"] for v in fit["verdicts"]} == {"agrees", "cannot tell", "differs"}
-    assert len(fit["exposure_laws"]) == 2 and fit["exposure_laws"][0]["label"] == "2x16"
+    assert len(fit["exposure_laws"]) == 2 and fit["exposure_laws"][0]["model"] == "2x16"
     before = {name: (tmp_path / name).read_bytes() for name in names}
     write(rows)  # the order of rows is free
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
@@ -206,7 +206,7 @@ def test_residuals_are_those_of_the_fitted_laws_run_by_run():
     runs = found.tables["runs.csv"].set_index("run_id")
     # two models, five exposures, two seeds, one run missing
     assert len(errors.points) == 2 * 5 * 2 - 1
-    law = {law["label"]: law for law in found.numbers["exposure_laws"]}["2x16"]
+    law = {law["model"]: law for law in found.numbers["exposure_laws"]}["2x16"]
     for row in errors.points[errors.points.series.str.startswith("2x16")].itertuples():
         fitted = exposures.curve(
             law["form"], row.x, *(law[key]["value"] for key in ("r_inf", "e0", "b"))
@@ -301,13 +301,13 @@ def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
     ax = exposures_figure(runs, arms_of(runs), laws).axes[0]
     used = runs[
         runs.chosen
-        & (runs.label.isin(["2x16", "2x32"]))
+        & (runs.model.isin(["2x16", "2x32"]))
         & (runs.series == "N = 2.4K, GPT2, other_parts=0")
     ]
     drawn = zip(used.exposures_mean, used.r, strict=True)
     assert points(ax) == sorted(drawn) and len(named(ax, "law")) == 2
     ends = {line.get_ydata()[0] for line in named(ax, "R^max")}
-    assert ends == {used.r_max[used.label == "2x32"].mean()}  # that of 2x16 is far above all runs
+    assert ends == {used.r_max[used.model == "2x32"].mean()}  # that of 2x16 is far above all runs
     legend = " ".join(t.get_text().replace("\n", " ") for t in ax.figure.legends[0].get_texts())
     assert "max}$ 6.3" in legend and "max}$ 2.05" in legend and "fitted law" in legend
     bare = exposures_figure(runs, arms_of(runs)).axes[0]

@@ -74,7 +74,7 @@ def test_models_with_room_must_hold_their_data():
     assert "4 models with R^max <= 0.9 of the peak (1.81)" in kept["remarks"][0]
     poor = [
         row
-        | {"bits": row["bits"] * (0.8 if row["label"] == "2x48" and row["n_people"] == 800 else 1)}
+        | {"bits": row["bits"] * (0.8 if row["model"] == "2x48" and row["n_people"] == 800 else 1)}
         for row in rows
     ]
     lost = verdict_of(poor, quantity="saturated_fraction", range=[0.95, None])
@@ -209,7 +209,7 @@ def test_a_ratio_without_its_arms_cannot_tell(change, words):
         + grid(people=(800,), shapes=("2x16",), **{"data.order": "fixed"})
         + grid(people=(2400,), shapes=("2x16",), draw=2, **LLAMA)
         + [
-            row | {"label": "2x16 m"}
+            row | {"model": "2x16 m"}
             for row in grid(
                 people=(2400,), shapes=("2x16",), draw=4, **LLAMA | {"model.mlp_ratio": 3.5}
             )
@@ -344,7 +344,7 @@ def test_null_in_where_stands_for_an_empty_setting():
     assert verdicts.matches(
         frame, {"data.biographies": [None, 1], "model.tied": True}
     ).tolist() == [True, True, False]
-    assert verdicts.matches(frame, {"data.n_people": 800.0, "label": "2x16"}).all()
+    assert verdicts.matches(frame, {"data.n_people": 800.0, "model": "2x16"}).all()
     assert not verdicts.matches(frame, {"data.length": 2}).any()
 
 

@@ -204,7 +204,7 @@ def planted(form, *, seeds=3, noise=0.15):
                 runs.append(
                     {
                         "run_id": name,
-                        "label": str(size),
+                        "model": str(size),
                         "parameters_total": size,
                         "seq_len": 32,
                         "train.batch_size": batch,
@@ -242,7 +242,7 @@ def test_a_planted_study_of_forgetting_is_read_off(form):
         and half["views"]["exponent"] == pytest.approx(0, abs=0.1)
     )
     cell = next(
-        c for c in told["cells"] if c["label"] == "4000" and c["batch"] == 64 and c["views"] == 64
+        c for c in told["cells"] if c["model"] == "4000" and c["batch"] == 64 and c["views"] == 64
     )
     assert cell["errors"][form]["half_life"] == pytest.approx(400, rel=0.15) and cell["half_life"][
         "value"
@@ -268,7 +268,7 @@ def test_the_figure_needs_no_middle_shape_at_every_batch():
     most shapes have."""
     cells = [
         {
-            "label": label,
+            "model": model,
             "parameters": size,
             "batch": batch,
             "text": "random",
@@ -277,7 +277,7 @@ def test_the_figure_needs_no_middle_shape_at_every_batch():
             "lags": [0, 3],
             "bits": [2.0, 1.0],
         }
-        for label, size, batch in (("a", 1000, 16), ("b", 4000, 64), ("c", 9000, 16))
+        for model, size, batch in (("a", 1000, 16), ("b", 4000, 64), ("c", 9000, 16))
     ]
     figures = forgetting_figures(cells)
     assert {name: figure.axes[0].get_title(loc="left") for name, figure in figures.items()} == {

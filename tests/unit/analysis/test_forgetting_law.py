@@ -31,7 +31,7 @@ def cell(exact, noise, rng, *, size, batch, views):
     bits = exact + rng.normal(0, noise)
     sd = noise * np.sqrt(rng.chisquare(CANARIES) / CANARIES)
     return {
-        "label": str(size),
+        "model": str(size),
         "parameters": size,
         "batch": batch,
         "text": "random",

@@ -30,15 +30,15 @@ def planted(retained, noise=0.0, loads=(1.5, 5.0), seeds=(0, 1), methods=("rtn",
     """Rows as `bit_widths.points` makes them: fp32 runs that hold min(load, C), methods that
     retain `retained(method, bits)` of that; instead: (method, bits, load) -> the part retained."""
     draw, rows = np.random.default_rng(0), []
-    for label, (p, c) in SHAPES.items():
+    for model, (p, c) in SHAPES.items():
         for load_, seed in ((x, s) for x in loads for s in seeds):
             held = min(0.98 * load_, c) * p
 
             def row(method, format, code, part, stored):
                 value = held * part + noise * p * draw.normal()
                 return (
-                    f"{label}-{load_}-{seed}",
-                    label,
+                    f"{model}-{load_}-{seed}",
+                    model,
                     seed,
                     load_,
                     method,
@@ -108,16 +108,16 @@ def test_intervals_are_over_shapes_and_need_two():
     rows = planted(lambda method, b: 0.8, noise=0.02)
     found = bit_widths.retained(rows).set_index(["method", "format"]).loc[("rtn", "int8")]
     assert (
-        found.shapes == 3
+        found.models == 3
         and found.low < found.retained < found.high
         and found.high - found.low < 0.2
     )
     one = (
-        bit_widths.retained(rows[rows.label == "2x8"])
+        bit_widths.retained(rows[rows.model == "2x8"])
         .set_index(["method", "format"])
         .loc[("rtn", "int8")]
     )
-    assert math.isnan(one.low) and one.shapes == 1
+    assert math.isnan(one.low) and one.models == 1
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_planted_law_is_found_and_preferred(name, theta):
     rows = planted(part, noise=0.004, loads=(5.0,), seeds=(0, 1, 2))
     units = precision_laws.relative(bit_widths.capacity(rows))
     found = precision_laws.law(units, "gptq", "relative")
-    assert found["reason"] is None and found["formats"] == 6 and found["shapes"] == 3
+    assert found["reason"] is None and found["formats"] == 6 and found["models"] == 3
     errors = {form: told["held_out"] for form, told in found["forms"].items()}
     assert (
         errors[name] == min(errors.values())
@@ -186,7 +186,7 @@ def test_methods_with_few_formats_have_no_law_and_a_study_needs_fp32():
         {
             "status": ["finished"],
             "kind": ["uniform"],
-            "label": ["2x8"],
+            "model": ["2x8"],
             "parameters_total": [4000],
             "run_id": ["a"],
         }
@@ -213,7 +213,7 @@ def test_full_models_stand_beside_published_values_with_the_words_of_the_rule(
     )
     table = pd.DataFrame(
         {"status": "finished", "kind": kind, "run_id": rows.run_id.unique()}
-    ).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
+    ).assign(model=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
     found = precision_laws.numbers(pd.concat([rows, other]), table, "x")
     mine = next(row for row in found["verdicts"] if format in row["at"])
     assert (
@@ -243,7 +243,7 @@ def test_errors_of_laws_and_the_words_of_the_document_come_out_of_the_finding():
     )
     table = pd.DataFrame(
         {"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}
-    ).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
+    ).assign(model=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
     found = finding(rows, table)
     fit = found.numbers
     assert (fit["kind"], fit["schema"], fit["data_kind"]) == (
@@ -293,7 +293,7 @@ def test_the_digest_of_the_inputs_is_that_of_rows_in_any_order_and_of_their_numb
     rows = planted(lambda method, b: 0.5)
     table = pd.DataFrame(
         {"status": "finished", "kind": "uniform", "run_id": rows.run_id.unique()}
-    ).assign(label=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
+    ).assign(model=["2x8", "2x12", "2x16"] * 4, parameters_total=4000, **DATA)
 
     def digest(rows, table=table):
         return precision_laws.numbers(rows, table, "x")["inputs_sha256"]
@@ -322,7 +322,7 @@ OLD = {  # as schema 1 named things
     "run_ids": {"under_filled": ["a"], "rising": []},
 }
 NEW = {
-    "schema": 3,
+    "schema": 4,
     "study": "x",
     "kind": "precision",
     "data_kind": "bios",
@@ -418,7 +418,7 @@ def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
     )
     assert set(rows.method) == {"trained", "cast", "qat", "rtn", "gptq", "rtn maps", "gptq maps"}
     assert {"fp32", "fp16", "tf32", "bf16_stochastic"} == set(rows[rows.method == "trained"].format)
-    stored = rows[rows.label == "1x8"].groupby(["method", "format"]).stored_bits_per_weight.first()
+    stored = rows[rows.model == "1x8"].groupby(["method", "format"]).stored_bits_per_weight.first()
     assert stored["trained", "fp32"] == 32 and stored["trained", "bf16_stochastic"] == 16
     assert (
         stored["qat", "binary"]

@@ -26,7 +26,7 @@ def test_a_planted_power_law_is_recovered(gamma):
         law["slope"]["c0"],
         law["slope"]["alpha1"],
     ):
-        for part in ("interval_seeds", "interval_shapes"):
+        for part in ("interval_seeds", "interval_models"):
             assert (
                 inside(number, number["value"], part)
                 and np.ptp(number[part]["ends"]) < 0.5 * ALPHA * 8000
@@ -42,7 +42,7 @@ def test_a_planted_power_law_is_recovered(gamma):
             for row in law["forms"]["plateaus"]["forms"]
         )
     else:
-        assert law["power"]["gamma"]["interval_shapes"]["ends"][1] < 1
+        assert law["power"]["gamma"]["interval_models"]["ends"][1] < 1
         assert (
             best["form"] == "capacity_power"
             and best["aicc_difference"] == 0
@@ -61,7 +61,7 @@ def test_a_planted_intercept_is_recovered_exactly():
 def test_every_shape_counts_equally_however_many_seeds_it_has():
     p, ratio, seeds = [1e3, 1e4, 1e5, 1e6], [2.0, 3.0, 3.5, 4.0], [6, 1, 2, 3]
     many = [
-        plain_units([n], [n * r], seeds=k).assign(label=f"m{i}")
+        plain_units([n], [n * r], seeds=k).assign(model=f"m{i}")
         for i, (n, r, k) in enumerate(zip(p, ratio, seeds, strict=True))
     ]
     unit = pd.concat(many, ignore_index=True)
@@ -79,9 +79,9 @@ def coverage(tables, which, **planted):
     every = pd.concat(
         [study(draw=draw, **planted).assign(draw=draw) for draw in range(tables)], ignore_index=True
     )
-    unit = fit.units(every.assign(label=every.draw.astype(str) + ":" + every.label))
+    unit = fit.units(every.assign(model=every.draw.astype(str) + ":" + every.model))
     hits = []
-    for draw, mine in unit.groupby(unit.label.str.split(":").str[0]):
+    for draw, mine in unit.groupby(unit.model.str.split(":").str[0]):
         law = fit.estimate(mine.reset_index(drop=True), n_boot=400, seed=int(draw))
         numbers = [
             (law["alpha"], ALPHA),
@@ -101,14 +101,14 @@ def test_the_interval_over_seeds_covers_seed_noise():
 
 
 def test_the_interval_over_shapes_covers_scatter_of_shapes_and_the_one_over_seeds_does_not():
-    over_shapes, over_seeds = coverage(250, ["interval_shapes", "interval_seeds"], shapes=0.05)
+    over_shapes, over_seeds = coverage(250, ["interval_models", "interval_seeds"], shapes=0.05)
     assert ((over_shapes > 0.92) & (over_shapes < 0.98)).all(), over_shapes
     assert (over_seeds < 0.6).all(), over_seeds
     wide = [
         fit.estimate(fit.units(study(draw=i, shapes=0.05)), n_boot=400)["alpha"]["quote"]
         for i in range(10)
     ]
-    assert wide.count("interval_shapes") >= 9
+    assert wide.count("interval_models") >= 9
 
 
 def test_three_shapes_give_a_finite_interval_that_covers():
@@ -119,7 +119,7 @@ def test_three_shapes_give_a_finite_interval_that_covers():
         alpha = fit.estimate(
             fit.units(study(widths=(16, 32, 64), shapes=0.05, draw=draw)), n_boot=500
         )["alpha"]
-        low, high = alpha["interval_shapes"]["ends"]
+        low, high = alpha["interval_models"]["ends"]
         hits.append(low < ALPHA < high)
         widths.append(np.log(high / low))
     assert 0.90 < np.mean(hits) < 0.99 and np.quantile(widths, 0.9) < 0.6
@@ -130,7 +130,7 @@ def test_repeating_rows_inside_a_unit_does_not_narrow_the_intervals_but_seeds_do
     again = pd.concat([table, *(table.assign(run_id=table.run_id + tag) for tag in "abc")])
     one, many = fit.fit_laws(table), fit.fit_laws(again)
     copies = fit.fit_laws(pd.concat([table, table]))
-    for key in ("interval_seeds", "interval_shapes"):
+    for key in ("interval_seeds", "interval_models"):
         assert many["alpha"][key]["ends"] == pytest.approx(one["alpha"][key]["ends"], rel=1e-12)
     assert copies == one and many["n"]["used"] == 4 * one["n"]["used"]
     width = {
@@ -161,7 +161,7 @@ def test_bounds_below_the_line_change_nothing_and_one_above_it_is_reported_and_p
     p = np.array([1e3, 1e4, 1e5, 1e6])
     data = plain_units(p, p * np.array([2.7, 2.9, 2.8, 2.75]), seeds=2)
     data["bits"] *= np.tile([1.01, 0.99], 4)
-    bound = plain_units([1e7], [0.3e7], lower_bound=True).assign(label="big")
+    bound = plain_units([1e7], [0.3e7], lower_bound=True).assign(model="big")
     plain = fit.estimate(data)
     low = fit.estimate(pd.concat([data, bound.assign(bits=1.4e7)], ignore_index=True))
     high = fit.estimate(pd.concat([data, bound.assign(bits=3.0e7)], ignore_index=True))
@@ -169,15 +169,15 @@ def test_bounds_below_the_line_change_nothing_and_one_above_it_is_reported_and_p
         low["alpha"]["value"] == pytest.approx(plain["alpha"]["value"], rel=1e-9)
         and not low["bounds_above_line"]
     )
-    assert low["alpha"]["interval_shapes"]["ends"] == pytest.approx(
-        plain["alpha"]["interval_shapes"]["ends"], rel=1e-6
+    assert low["alpha"]["interval_models"]["ends"] == pytest.approx(
+        plain["alpha"]["interval_models"]["ends"], rel=1e-6
     )
     assert high["alpha"]["value"] > plain["alpha"]["value"] == high["alpha"]["without_bounds"]
     (above,) = high["bounds_above_line"]
-    assert above["label"] == "big" and above["percent"] == pytest.approx(
+    assert above["model"] == "big" and above["percent"] == pytest.approx(
         100 * (3.0 / high["alpha"]["value"] - 1)
     )
-    low_end, high_end = high["alpha"]["interval_shapes"]["ends"]
+    low_end, high_end = high["alpha"]["interval_models"]["ends"]
     assert low_end < high["alpha"]["value"] < high_end
     one_of_two = pd.concat(
         [data.iloc[:-1], data.iloc[-1:].assign(lower_bound=True, bits=1.0e6)], ignore_index=True
@@ -308,7 +308,7 @@ def test_one_seed_per_shape_has_no_seed_interval_but_keeps_the_one_over_shapes()
     assert (
         alpha["interval_seeds"]["ends"] is None and "one seed" in alpha["interval_seeds"]["reason"]
     )
-    assert alpha["quote"] == "interval_shapes" and inside(alpha, ALPHA, "interval_shapes")
+    assert alpha["quote"] == "interval_models" and inside(alpha, ALPHA, "interval_models")
 
 
 @pytest.mark.parametrize("widths", [(16,), (16, 32)])
@@ -320,7 +320,7 @@ def test_fewer_than_three_shapes_give_a_value_and_no_interval(widths):
     assert law["alpha"]["value"] == pytest.approx(ALPHA, rel=0.03)
     for number in numbers:
         assert number["quote"] is None
-        for key in ("interval_seeds", "interval_shapes"):
+        for key in ("interval_seeds", "interval_models"):
             assert number[key]["ends"] is None and "needs 3" in number[key]["reason"]
     if len(widths) == 1:
         assert "no slope" in law["power"]["reason"] and "gamma" not in law["power"]
@@ -331,14 +331,14 @@ def test_seeds_that_agree_exactly_are_not_an_interval_of_width_zero():
     law = fit.fit_laws(pd.concat([table, table.assign(seed=1, run_id=table.run_id + "again")]))
     assert law["alpha"]["interval_seeds"]["ends"] is None
     assert "is the seed in use" in law["alpha"]["interval_seeds"]["reason"]
-    assert law["alpha"]["quote"] == "interval_shapes"
+    assert law["alpha"]["quote"] == "interval_models"
 
 
 def test_an_interval_without_a_finite_end_is_none():
     p = np.array([1e3, 1.01e3, 1.02e3])
     a = fit.estimate(plain_units(p, p * np.array([1.0, 3.0, 1.0])), n_boot=400)["power"]["a"]
     assert (
-        a["interval_shapes"]["ends"] is None and "no finite limit" in a["interval_shapes"]["reason"]
+        a["interval_models"]["ends"] is None and "no finite limit" in a["interval_models"]["reason"]
     )
 
 

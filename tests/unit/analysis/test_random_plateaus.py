@@ -75,7 +75,7 @@ def test_published_table_gives_its_four_known_numbers():
         == pytest.approx(3.4979, abs=1e-4)
     )
     assert law["power"]["gamma"]["value"] == pytest.approx(got["log_log_exponent"])
-    assert inside(law["power"]["gamma"], 1.0, "interval_shapes")
+    assert inside(law["power"]["gamma"], 1.0, "interval_models")
 
 
 def test_censored_mean_is_the_plain_one_without_bounds_and_the_likelihood_optimum_with_them():
@@ -143,13 +143,13 @@ def test_a_plateau_is_the_mean_over_sizes_per_seed_then_over_seeds():
 
 def test_a_seed_without_an_over_filled_run_is_a_lower_bound_by_its_best_run():
     table = study(loads=(0.5, 0.7, 2.0))
-    keep = ~((table.label == "1x128") & (table.n_sequences == table.n_sequences.max()))
+    keep = ~((table.model == "1x128") & (table.n_sequences == table.n_sequences.max()))
     unit = fit.units(table[keep])
     bound = unit[unit.lower_bound]
-    assert bound.label.tolist() == ["1x128"] * 2
-    mine = table[keep & (table.label == "1x128")]
+    assert bound.model.tolist() == ["1x128"] * 2
+    mine = table[keep & (table.model == "1x128")]
     assert bound.bits.tolist() == mine.groupby("seed").strict_bits.max().tolist()
-    shape = fit.plateaus(table[keep]).set_index("label").loc["1x128"]
+    shape = fit.plateaus(table[keep]).set_index("model").loc["1x128"]
     assert shape.lower_bound and shape.bits_per_parameter < 0.75 * ALPHA
     law = fit.fit_laws(table[keep], n_boot=400)
     line = next(
@@ -159,7 +159,7 @@ def test_a_seed_without_an_over_filled_run_is_a_lower_bound_by_its_best_run():
         line["held_out"]["largest"] is None
         and line["record"]["points"]["lower_bounds"] == law["n"]["units_bounded"] == 2
     )
-    assert inside(law["alpha"], ALPHA, "interval_shapes")
+    assert inside(law["alpha"], ALPHA, "interval_models")
 
 
 def test_under_filled_runs_do_not_pull_the_answer_down():

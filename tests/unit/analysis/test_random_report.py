@@ -44,7 +44,7 @@ def write(table, folder, name, **options):
         ragged(),
         study(widths=(16,), seeds=(0,)),
         study(loads=(0.3, 0.6)),
-        study().assign(label=lambda t: t.label + " n_heads=2 mlp_ratio=2.0"),
+        study().assign(model=lambda t: t.model + " n_heads=2 mlp_ratio=2.0"),
     ],
 )
 def test_the_result_is_json_without_nan_and_the_report_fits_80_columns(table):
@@ -60,7 +60,7 @@ def test_the_result_is_json_without_nan_and_the_report_fits_80_columns(table):
     fewer = published.get("morris/mean_bf16").setting["tokens"] / table.tokens.max()
     assert f"{fewer:,.0f} times fewer than published" in words
     for row in strict["plateaus"]:
-        assert f"\n  {row['label']} " in told or f"\n  {row['label']}\n" in told
+        assert f"\n  {row['model']} " in told or f"\n  {row['model']}\n" in told
 
 
 def test_nothing_that_was_dropped_goes_unnamed():
@@ -91,9 +91,9 @@ def test_a_terminal_shows_plateaus_as_columns_with_marks_that_are_explained():
     assert lines[start].split() == heads
     rows = {line.split()[0]: line.split()[1:] for line in lines[start + 1 : start + 7]}
     plateaus = found.numbers["strict"]["plateaus"]
-    assert list(rows) == [row["label"] for row in plateaus]
+    assert list(rows) == [row["model"] for row in plateaus]
     for row in plateaus:
-        cells, bound = rows[row["label"]], row["lower_bound"]
+        cells, bound = rows[row["model"]], row["lower_bound"]
         used = 0 if bound else row["runs"]
         assert cells[:4] == [
             f"{row['parameters']:,.0f}",
@@ -106,7 +106,7 @@ def test_a_terminal_shows_plateaus_as_columns_with_marks_that_are_explained():
             continue
         sd = "–" if bound else f"{row['bits_per_parameter_sd']:.3f}"
         assert cells[4:7] == [f"{row['bits']:,.0f}", f"{row['bits_per_parameter']:.3f}", sd]
-    marks = {label: "".join(cells[7:]) for label, cells in rows.items()}
+    marks = {model: "".join(cells[7:]) for model, cells in rows.items()}
     expected = {"1x16": "m", "1x24": "", "1x32": "r", "1x48": "u", "1x64": "≥f", "1x96": "m"}
     assert marks == expected
     words = words_of(found)
@@ -128,17 +128,17 @@ def test_both_intervals_of_a_number_are_shown_and_the_wider_one_is_to_be_quoted(
     value, *both = lines[start + 1 : start + 4]
     assert value == f"    alpha = {law['alpha']['value']:.3f} bits per parameter"
     quoted = law["alpha"]["quote"]
-    for key, over in (("interval_shapes", "over shapes"), ("interval_seeds", "over seeds")):
+    for key, over in (("interval_models", "over models"), ("interval_seeds", "over seeds")):
         low, high = law["alpha"][key]["ends"]
         mark = "  <- quote this one" if key == quoted else ""
         assert f"      95% [{low:.3f}, {high:.3f}] {over}{mark}" in both
-    first, second = (law["alpha"][key]["ends"] for key in ("interval_shapes", "interval_seeds"))
+    first, second = (law["alpha"][key]["ends"] for key in ("interval_models", "interval_seeds"))
     wider = np.ptp(first) > np.ptp(second)
-    assert quoted == ("interval_shapes" if wider else "interval_seeds")
+    assert quoted == ("interval_models" if wider else "interval_seeds")
     numbers = [line.split()[0] for line in lines if line.startswith("    ") and " = " in line]
     assert {"alpha", "gamma", "alpha1", "c0"} <= set(numbers)
     alone = shown(analysis.analysed(study(widths=(16,)), "one", bootstraps=100))
-    assert "no interval over shapes: 1 shape(s) with data, this law needs 3" in alone
+    assert "no interval over models: 1 model with data, this law needs 3" in alone
     assert "C = a P^gamma: none: one parameter count only" in alone
 
 
@@ -148,7 +148,7 @@ def test_both_intervals_of_a_number_are_shown_and_the_wider_one_is_to_be_quoted(
         (study(gamma=0.9, noise=0.005), "Bits per parameter fall with size"),
         (study(gamma=1.1, noise=0.005), "Bits per parameter rise with size"),
         (study(), "bits per parameter, 95% ["),
-        (study(loads=(0.3, 0.6)), "No law from these runs: every model shape has only lower"),
+        (study(loads=(0.3, 0.6)), "No law from these runs: every model has only lower"),
     ],
 )
 def test_the_headline_is_one_number_only_where_the_ratio_is_constant(table, headline):
@@ -167,7 +167,7 @@ def test_published_values_are_only_set_beside_the_paper_convention():
     found = analysis.analysed(study(), "study", bootstraps=50)
     paper = found.numbers["paper"]
     (row,) = kinds.document(found).section("published").blocks[0].rows
-    assert row.name.startswith("mean over shapes of bits per parameter, fp32")
+    assert row.name.startswith("mean over models of bits per parameter, fp32")
     assert row.published.startswith("3.83 [3.65, 4.00]; ") and "arXiv 2505.24832 v3" in row.source
     mean = paper["other_estimators"]["mean_of_ratios"]
     assert row.here.split()[0] == f"{mean:.2f}" and found.numbers["verdicts"][0]["measured"] == mean

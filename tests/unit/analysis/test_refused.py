@@ -24,7 +24,7 @@ def planted(kind="corpus"):
     numbers |= {"parameters_total": 5160, "parameters_paper": 5000, "ceiling_bits": 24000.0}
     numbers |= {"accuracy": 0.5, "gain_last_tenth": 0.004, "vocab_size": 333, "tokens": 10**6}
     rows = [
-        {"run_id": f"r{seed:04d}", "label": "2x16", "status": "finished", "kind": kind}
+        {"run_id": f"r{seed:04d}", "model": "2x16", "status": "finished", "kind": kind}
         | numbers
         | {"seed": seed, "bits": 10000.0 + 100 * seed, "bits_se": 0.0, "unasked_fraction": part}
         | {"model.n_layers": 2, "model.d_model": 16, "data.n_people": 800, "train.lr": 0.01}

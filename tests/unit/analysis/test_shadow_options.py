@@ -34,7 +34,7 @@ def family():
         rows.append(
             {
                 "run_id": name,
-                "label": "2x8",
+                "model": "2x8",
                 "seed": k,
                 "status": "finished",
                 "trained_on": "half",

@@ -98,7 +98,7 @@ def test_a_split_that_is_not_sound_is_said_first_and_nothing_is_judged_on_it(tmp
         read_scores(records.run_dir(tmp_path, run_id))
         for run_id in (
             last.run_id,
-            table.run_id[(table.trained_on == "others") & (table.label == last.label)].iloc[0],
+            table.run_id[(table.trained_on == "others") & (table.model == last.model)].iloc[0],
         )
     )
     score = best["loss"][: len(scores["row"])] - scores["loss"]

@@ -128,7 +128,7 @@ def test_bits_are_split_and_the_peak_lies_where_it_was_planted():
             data = 1000 * t * 2.5  # code length under the reference: 2.5 bits per token
             rows.append(
                 {
-                    "label": "2x8",
+                    "model": "2x8",
                     "parameters_total": 1000,
                     "tokens_per_parameter": t,
                     "seed": seed,

@@ -25,7 +25,7 @@ def targets(peak, used=1.0):
             data = 2500 * t
             rows.append(
                 {
-                    "label": "2x8",
+                    "model": "2x8",
                     "parameters_total": 1000,
                     "parameters_used": 1000 * used,
                     "tokens_per_parameter": t / used,
@@ -48,7 +48,7 @@ def random(alpha, half=0.01):
     return {
         "2x8": {
             "study": "pocket",
-            "of": "shape",
+            "of": "model",
             "alpha": {"value": alpha, "interval": interval},
         }
     }
@@ -109,16 +109,16 @@ def test_the_committed_study_gives_both_denominators():
     """Before, 0.64 and 0.51 of what is memorized of the text stood beside the published 1."""
     kept = json.loads((STUDIES / "morris/text_grid@pocket/memory.json").read_bytes())
     plateaus = {
-        row["label"]: row["bits_per_parameter"]
+        row["model"]: row["bits_per_parameter"]
         for row in json.loads((STUDIES / "pocket/fit.json").read_bytes())["strict"]["plateaus"]
     }
     rows = {row["at"]: row for row in kept["verdicts"] if row["at"]}
     assert set(rows) == {"2x8", "2x16"}
-    for label, row in rows.items():
-        shape = kept["descent"][label]
+    for model, row in rows.items():
+        shape = kept["descent"][model]
         # peaks are over parameters in use, plateaus of random data over all, which it uses
-        used = {"2x8": 3984 / 4072, "2x16": 11040 / 11216}[label]
-        over = shape["peak"]["value"] * used / plateaus[label]
+        used = {"2x8": 3984 / 4072, "2x16": 11040 / 11216}[model]
+        over = shape["peak"]["value"] * used / plateaus[model]
         assert row["measured"] == pytest.approx(over) and over < 0.71
         low, high = shape["peak_over_random"]["interval"]
         assert low < over < high
@@ -129,15 +129,15 @@ def test_capacities_come_from_the_plateau_of_the_shape_or_else_from_the_law():
         "pocket", STUDIES.parent, {"2x8": 4072, "2x16": 99999, "9x9": 5000}
     )
     fit = json.loads((STUDIES / "pocket/fit.json").read_bytes())["strict"]
-    assert {label: one["of"] for label, one in found.items()} == {
-        "2x8": "shape",
+    assert {model: one["of"] for model, one in found.items()} == {
+        "2x8": "model",
         "2x16": "law",  # another model of that name
         "9x9": "law",
     }
     assert found["9x9"]["alpha"]["value"] == fit["alpha"]["value"]
-    assert found["9x9"]["alpha"]["interval"] == fit["alpha"]["interval_shapes"]["ends"]
+    assert found["9x9"]["alpha"]["interval"] == fit["alpha"]["interval_models"]["ends"]
     low, high = found["2x8"]["alpha"]["interval"]
-    (first,) = [row for row in fit["plateaus"] if row["label"] == "2x8"]
+    (first,) = [row for row in fit["plateaus"] if row["model"] == "2x8"]
     assert low * high == pytest.approx(first["bits_per_parameter"] ** 2)
 
 

@@ -40,7 +40,7 @@ def test_runs_are_joined_by_their_sequences(tmp_path):
             tmp_path,
             3,
             "reference",
-            label="2x16",
+            model="2x16",
             rows=np.arange(600) + 0,
             seen=np.arange(600) >= 200,
         )
@@ -171,7 +171,7 @@ def test_each_model_is_predicted_from_the_smaller_ones():
     t = np.array([0.5, 1, 2, 3, 5, 8, 12.0])
     rows = pd.DataFrame(
         {
-            "label": ["a"] * 7 + ["b"] * 7,
+            "model": ["a"] * 7 + ["b"] * 7,
             "parameters_total": [10] * 7 + [20] * 7,
             "tokens_per_parameter": [*t, *t],
             "f": [*law.repaired(t, 1.2, 0.8, 2.5), *(law.repaired(t, 1.2, 0.8, 2.5) + 0.02)],
@@ -179,13 +179,13 @@ def test_each_model_is_predicted_from_the_smaller_ones():
     )
     (found,) = law.predictions(rows, "f")
     assert (
-        found["label"] == "b"
+        found["model"] == "b"
         and found["rmse"] == pytest.approx(0.02, abs=1e-4)
         and found["constants"]["c3"] == pytest.approx(2.5, rel=1e-3)
     )
-    assert law.predictions(rows[rows.label == "a"], "f") == []
-    three = pd.concat([rows, rows[rows.label == "b"].assign(label="c", parameters_total=40)])
-    assert [p["label"] for p in law.predictions(three, "f")] == ["b", "c"]
+    assert law.predictions(rows[rows.model == "a"], "f") == []
+    three = pd.concat([rows, rows[rows.model == "b"].assign(model="c", parameters_total=40)])
+    assert [p["model"] for p in law.predictions(three, "f")] == ["b", "c"]
 
 
 def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):

@@ -61,7 +61,7 @@ def test_forms_are_ranked_and_rows_can_be_bounds_or_left_out(tmp_path):
     table = pd.DataFrame(
         {
             "p": p,
-            "label": np.repeat(list("abcdefgh"), 3),
+            "model": np.repeat(list("abcdefgh"), 3),
             "bits": 2.5 * p**1.05 * np.exp(0.01 * dice.standard_normal(24)),
             "bound": "False",
             "bad": "",
@@ -75,7 +75,7 @@ def test_forms_are_ranked_and_rows_can_be_bounds_or_left_out(tmp_path):
         Columns(
             y="bits",
             x={"parameters": "p"},
-            cluster=["label"],
+            cluster=["model"],
             lower_bound="bound",
             left_out={"bad": "bad"},
         ),

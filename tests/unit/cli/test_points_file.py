@@ -238,7 +238,7 @@ def test_a_table_written_in_any_dialect_reads_back_to_the_same_numbers(
         special = any(c in text for c in f'"{separator}\r\n') or text.startswith("#")
         return '"' + text.replace('"', '""') + '"' if special else text
 
-    lines = [["parameters", "label", "bits"]]
+    lines = [["parameters", "model", "bits"]]
     lines += [[number(p), text, number(y)] for p, y, text in rows]
     content = ending.join(separator.join(map(cell, line)) for line in lines).encode(encoding)
     path = tmp_path_factory.mktemp("dialect") / "t.csv"

@@ -99,14 +99,14 @@ def test_beliefs_follow_the_runs(space):
     now, known = target.learned(prior, space, table, "a test")
     assert now.theta[0] == pytest.approx(2.9, rel=0.08) and now.error[0] < 0.3 * prior.error[0]
     assert now.noise.sd == pytest.approx(0.03, rel=0.15) and 0.05 < now.scatter.sd < 0.15
-    assert set(known) == set(space.labels) and "a test" in now.sources["truth"]
+    assert set(known) == set(space.models) and "a test" in now.sources["truth"]
     # what is known of a model's own capacity is what its runs show beyond the law
     own = (
         np.log(table.strict_bits / (now.theta[0] * table.parameters_total))
-        .groupby(table.label)
+        .groupby(table.model)
         .mean()
     )
-    assert np.corrcoef([known[label][0] for label in own.index], own)[0, 1] > 0.99
+    assert np.corrcoef([known[model][0] for model in own.index], own)[0, 1] > 0.99
 
 
 def test_exposures_learn_pace_and_curve():
@@ -265,7 +265,7 @@ def test_the_hard_corner_asks_for_runs_that_are_far_from_it(space):
     target = make_target("hard_corner", "alpha", 0.1)
     prior = target.prior(space)
     effects = target.effects(space, prior.draw(np.random.default_rng(0), 8), prior)
-    found = best(effects, space.cost, 0.2, (np.full(len(space.labels), 8), space.cluster))
+    found = best(effects, space.cost, 0.2, (np.full(len(space.models), 8), space.cluster))
     assert (
         all(space.cells[j].load > 4.9 for j in np.flatnonzero(found))
         and len(set(space.cluster[found > 0])) >= 6

@@ -206,6 +206,6 @@ def test_the_naive_grid_is_what_the_budget_affords(space):
     for part in (0.9, 0.6, 0.4):
         number = spaces.grid(space, part * price)
         used = np.unique(space.cluster[number > 0])
-        assert 0 < space.cost(number) <= part * price and {0, len(space.labels) - 1} <= set(used)
+        assert 0 < space.cost(number) <= part * price and {0, len(space.models) - 1} <= set(used)
         assert all((number[space.cluster == c] == number.max()).all() for c in used)
     assert not spaces.grid(space, 1e-6).any()

@@ -132,6 +132,6 @@ def test_beliefs_about_formats_follow_the_runs(formats):
     assert now.theta[0] == pytest.approx(0.16, rel=0.04) and now.error[0] < 0.3 * prior.error[0]
     assert now.noise.sd == pytest.approx(0.03, rel=0.1) and now.scatter.sd < 0.07
     assert math.exp(now.log_level[0]) == pytest.approx(2.8, rel=0.06) and set(known) == set(
-        formats.labels
+        formats.models
     )
     assert all("a test" in now.sources[name] for name in ("truth", "noise", "scatter", "capacity"))

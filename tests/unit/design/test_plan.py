@@ -115,7 +115,7 @@ def test_it_says_what_scatter_over_models_forbids(monkeypatch, space):
     assert (
         found.verdict == "not within the budget"
         and found.floor > 0.05
-        and found.more_models > 3 * len(space.labels)
+        and found.more_models > 3 * len(space.models)
     )
     text = report(found)
     assert "Scatter over models alone" in text and f"about {found.more_models} models" in text

@@ -208,7 +208,7 @@ def test_every_column_is_documented_typed_and_in_a_stable_place(here, frame):
         assert kind != "text" or not unit
         assert max(map(len, table.describe(name))) <= 100
     names = list(frame)
-    assert names[:7] == ["run_id", "study", "status", "error", "label", "kind", "seed"] and len(
+    assert names[:7] == ["run_id", "study", "status", "error", "model", "kind", "seed"] and len(
         set(names)
     ) == len(names)
     dice = random.Random(0)
@@ -271,9 +271,9 @@ def test_named_studies_have_their_rows_once_with_their_labels(here, capsys):
         both.status.value_counts().to_dict() == {"finished": 5, "missing": 1}
         or (both.status == "missing").sum() >= 1
     )
-    assert set(both[both.study == "s"].label) == {"1x8 bias=True", "1x8 bias=False"} and both[
+    assert set(both[both.study == "s"].model) == {"1x8 bias=True", "1x8 bias=False"} and both[
         both.study == "part; s"
-    ].label.tolist() == ["1x8"]
+    ].model.tolist() == ["1x8"]
     assert (
         main(["table", names[1], "train.lr=0.5", "--results", str(results)]) == 0
     )  # settings make other runs, none of which is there

@@ -18,7 +18,7 @@ STUDIES = {
     "four shapes": lambda: study(loads=(0.7, 1.3, 2.0), shapes=0.05, k=6.0, draw=3),
     "every kind of run": ragged,
     "ten close shapes": lambda: study(widths=range(16, 56, 4), loads=(0.7, 2.0, 8.0), draw=1),
-    "long names": lambda: study().assign(label=lambda t: t.label + " n_heads=2"),
+    "long names": lambda: study().assign(model=lambda t: t.model + " n_heads=2"),
     "one shape": lambda: study(widths=(32,)),
     "lower bounds only": lambda: study(loads=(0.3, 0.6)),
 }
@@ -75,10 +75,10 @@ def test_labels_keep_clear_of_the_points_and_lines_that_carry_data(name):
 def test_names_of_shapes_with_one_capacity_are_pulled_apart():
     table = study(widths=(16, 64), loads=(0.7, 2.0))
     twins = [
-        table.assign(label=f"twin {i}", run_id=table.run_id + str(i))[table.label == "1x16"]
+        table.assign(model=f"twin {i}", run_id=table.run_id + str(i))[table.model == "1x16"]
         for i in range(6)
     ]
-    table = pd.concat([table[table.label == "1x64"], *twins], ignore_index=True)
+    table = pd.concat([table[table.model == "1x64"], *twins], ignore_index=True)
     figure = memorized_figure(table, fit.fit_laws(table, n_boot=50))
     names = named(figure.axes[0], "label")
     masks = ink(figure, names)
@@ -106,17 +106,17 @@ def test_memorized_bits_show_every_finished_run_and_each_plateau():
     ]
     assert sorted(rising) == sorted(table.strict_bits[fit.rising(table)])
     plateaus = {
-        row["label"]: row["bits"]
+        row["model"]: row["bits"]
         for row in law["plateaus"]
         if row["runs"] and not row["lower_bound"]
     }
     assert {line.get_gid(): set(line.get_ydata()) for line in named(left, "plateau")} == {
-        f"plateau {label}": {bits} for label, bits in plateaus.items()
+        f"plateau {model}": {bits} for model, bits in plateaus.items()
     }
     assert (
         {t.get_text() for t in named(left, "label")}
-        == set(done.label)
-        == set(table.label) - {"1x96"}
+        == set(done.model)
+        == set(table.model) - {"1x96"}
     )
     (ceiling,) = named(left, "ceiling")[:1]
     assert (ceiling.get_xdata() == ceiling.get_ydata()).all() and ceiling.get_linestyle() == "--"
@@ -178,7 +178,7 @@ def test_axes_name_quantity_unit_and_convention_and_colours_grow_with_size():
             == "log"
         )
         colour = [
-            to_hex(named(left, f"plateau {row['label']}")[0].get_color()) for row in law["plateaus"]
+            to_hex(named(left, f"plateau {row['model']}")[0].get_color()) for row in law["plateaus"]
         ]
         red_green = [int(c[1:3], 16) * 0.3 + int(c[3:5], 16) * 0.6 for c in colour]
         assert len(set(colour)) == 4 and red_green == sorted(red_green)

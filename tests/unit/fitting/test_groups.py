@@ -80,6 +80,6 @@ def test_a_descent_counts_sizes_of_the_data_and_not_their_floats():
     import pandas as pd
 
     t = np.array([0.4993, 0.5029, 0.998, 0.9986, 1.9961, 2.0])  # three sizes, of two pools
-    rows = pd.DataFrame({"label": "2x16", "tokens_per_parameter": t})
+    rows = pd.DataFrame({"model": "2x16", "tokens_per_parameter": t})
     rows["unintended_same_mixture"] = 1.0
     assert double_descent.analyse(rows) == {}  # five are needed

@@ -23,7 +23,7 @@ def test_a_table_becomes_points_and_a_mix_is_refused():
         {
             "P": [1e3, 2e3, 4e3, 8e3],
             "bits": [3e3, 6.1e3, 12.2e3, 24e3],
-            "label": list("abcd"),
+            "model": list("abcd"),
             "seed": 0,
             "convention": ["strict", "strict", "paper", "strict"],
             "source": "measured",
@@ -33,7 +33,7 @@ def test_a_table_becomes_points_and_a_mix_is_refused():
     columns = Columns(
         y="bits",
         x={"parameters": "P"},
-        cluster=["label", "seed"],
+        cluster=["model", "seed"],
         lower_bound="under",
         same=["convention", "source"],
     )

@@ -132,7 +132,7 @@ def test_intervals_follow_from_the_published_tables():
     mean, slope = published.get("morris/mean_bf16"), published.get("morris/slope_bf16")
     assert mean.interval == pytest.approx(
         t_interval(BF16), abs=0.006
-    ) and mean.sd_over_shapes == pytest.approx(np.std(BF16, ddof=1), abs=0.005)
+    ) and mean.sd_over_models == pytest.approx(np.std(BF16, ddof=1), abs=0.005)
     line = linregress(p, p * BF16)
     half = t.ppf(0.975, 14) * line.stderr
     assert slope.interval == pytest.approx((line.slope - half, line.slope + half), abs=0.006)
@@ -334,7 +334,7 @@ def test_a_wrong_reference_is_one_line(change, words):
 def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, seeds=2):
     units = [  # of as many sizes as ratios are given
         {
-            "label": f"m{i}",
+            "model": f"m{i}",
             "seed": s,
             "parameters": size,
             "bits": ratio * size,
@@ -344,7 +344,7 @@ def paper_fit(ratios, precision=("fp32",), p=(1e4, 2e4, 4e4, 8e4), tokens=5e6, s
         for s in range(seeds)
     ]
     units.append(
-        {"label": "m9", "seed": 0, "parameters": 1e5, "bits": 1.0, "lower_bound": True}
+        {"model": "m9", "seed": 0, "parameters": 1e5, "bits": 1.0, "lower_bound": True}
     )  # is no data
     return {
         "convention": "paper",
@@ -388,7 +388,7 @@ def test_random_data_is_compared_with_the_same_precision_over_shapes():
         summary.verdicts(paper_fit(ratios, ["bf16", "fp32"])) == []
     )  # mixed: neither is the one to compare with
     (alone,) = summary.verdicts(paper_fit(ratios[:1]))
-    assert alone["verdict"] == "cannot tell" and "one shape leaves no scatter" in alone["reason"]
+    assert alone["verdict"] == "cannot tell" and "one model leaves no scatter" in alone["reason"]
     assert (
         "2 sizes leave no scatter" in summary.verdicts(paper_fit(ratios[:2], ["bf16"]))[1]["reason"]
     )

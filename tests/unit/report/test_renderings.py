@@ -43,7 +43,7 @@ DOCUMENT = Document(
                                     3.14159,
                                     "bits per parameter",
                                     [
-                                        Interval("over shapes", [2.7, 3.6], quote=True),
+                                        Interval("over models", [2.7, 3.6], quote=True),
                                         Interval("over seeds", None, "one seed"),
                                     ],
                                 )
@@ -108,7 +108,7 @@ def test_markdown_shows_everything_and_the_figures_that_are_there():
     shown = markdown.render(DOCUMENT, ["capacity"])
     assert [word for word in WORDS if word not in shown] == []
     assert (
-        "![Capacity](figures/capacity.png)" in shown and "**[2.700, 3.600]** over shapes" in shown
+        "![Capacity](figures/capacity.png)" in shown and "**[2.700, 3.600]** over models" in shown
     )
     assert "![" not in markdown.render(DOCUMENT)
     rows = [line for line in shown.splitlines() if line.startswith("| 2x16")]

@@ -149,7 +149,7 @@ def test_the_answers_say_what_was_planted(planted):
         "Bits per parameter rise with size, from "
     )  # gamma 1.02, 1% of noise
     assert (
-        "over shapes" in first("pocket")
+        "over models" in first("pocket")
         and "over seeds" in first("pocket")
         and "2 seeds (strict bits, total parameters)" in first("pocket")
     )

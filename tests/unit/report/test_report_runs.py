@@ -192,7 +192,7 @@ def test_means_are_over_seeds_only(tmp_path):
     )
     one = cells[(cells["model"] == "2x16") & (cells.load == 5.0)].iloc[0]
     bits = (table.strict_bits / table.parameters_total)[
-        (table.label == "2x16") & (table.load.round(1) == 5.0)
+        (table.model == "2x16") & (table.load.round(1) == 5.0)
     ]
     assert (
         one["runs"] == 2

@@ -64,8 +64,8 @@ def document(finding: Finding) -> Document:
         "s", fit["per_parameter"], "1/s", [Interval("over runs", fit["interval"], quote=True)]
     )
     rows = [
-        [label, digits(part.parameters_total.iloc[0]), digits(part.speed.mean(), 4)]
-        for label, part in runs.groupby("label", sort=False)
+        [model, digits(part.parameters_total.iloc[0]), digits(part.speed.mean(), 4)]
+        for model, part in runs.groupby("model", sort=False)
     ]
     columns = [Column("model", right=False), Column("P", "parameters"), Column("operations / s")]
     return Document(
