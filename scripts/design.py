@@ -36,7 +36,7 @@ from capacity.design.space import Choice, Space, grid, space_of
 from capacity.design.target import Own, Runs, Target
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
-from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
+from capacity.fitting.simulated import SEED_NOISE, MODEL_SCATTER
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class World:
     bits: Callable[[np.ndarray], np.ndarray] = lambda p: 3.5 * p
     k: float = 5.0
     noise: float = SEED_NOISE
-    scatter: float = SHAPE_SCATTER
+    scatter: float = MODEL_SCATTER
     small: float = 0.0
     overfull: float = 0.0  # exponent by which bits fall with the load beyond capacity
 

@@ -39,7 +39,7 @@ from capacity.design.target import (
 )
 from capacity.fitting import capacity_forms, forms
 from capacity.fitting import fit as estimate
-from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
+from capacity.fitting.simulated import SEED_NOISE, MODEL_SCATTER
 
 # By form, what our own models trained quantized say (results/studies/precision/uniform@pocket:
 # three models of 4K to 12K parameters, random data, all tensors; rounded), and what it may be off
@@ -192,7 +192,7 @@ class Formats(Target):
         # a run is data-limited where it holds nearly all of its data (`bit_widths.HELD_WHOLE`); as
         # of plateaus, r^k > (H / m)^k - 1
         least = np.log(np.maximum((ceiling / load / bit_widths.HELD_WHOLE) ** k - 1, 1e-9)) / k
-        spread = np.sqrt(SHAPE_SCATTER**2 + truths.noise**2 + truths.scatter**2)[:, None]
+        spread = np.sqrt(MODEL_SCATTER**2 + truths.noise**2 + truths.scatter**2)[:, None]
         cells = len(space.cells)
         top = bits >= CAST
         return FormatEffects(
@@ -243,7 +243,7 @@ class Formats(Target):
         """As of any target; known: by model mean and standard deviation of the log of the worth of
         a bit, and of the log of bits per parameter in fp32."""
         truths, number = self.normalized(truths), len(space.models)
-        usual = (0.0, truths.scatter[0], math.log(_levels(truths)[0]), SHAPE_SCATTER)
+        usual = (0.0, truths.scatter[0], math.log(_levels(truths)[0]), MODEL_SCATTER)
         z, sds, level, level_sds = np.array(
             [(known or {}).get(model, usual) for model in space.models]
         ).T
@@ -322,7 +322,7 @@ class Formats(Target):
             sources["noise"] = f"{dof_words(dof)} of {source}"
         levels, seeds, now = of_runs.fp32_levels(done, prior), of_runs.seeds(rows), prior
         if levels and np.isfinite(done.strict_ceiling_bits).all():
-            spread = SHAPE_SCATTER / math.sqrt(len(levels))
+            spread = MODEL_SCATTER / math.sqrt(len(levels))
             middle = float(np.mean(list(levels.values())))
             now = replace(now, log_level=(middle, spread))
             sources["capacity"] = (
@@ -406,7 +406,7 @@ class _OfModels:
             keep = 0.0
             if model in self.z:
                 keep = scatter.sd**2 / (scatter.sd**2 + self.of_z[model])
-            own = (self.log_level, SHAPE_SCATTER)
+            own = (self.log_level, MODEL_SCATTER)
             if model in self.levels:
                 sd = prior.noise.sd / math.sqrt(self.seeds[model, "fp32"])
                 own = (self.levels[model], sd)

@@ -20,7 +20,7 @@ from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
 from capacity.design.target import CAPACITY, FLOOR, SHARPNESS, Own, Runs, Target, dof_words
 from capacity.fitting import capacity_forms
-from capacity.fitting.simulated import SEED_NOISE, SHAPE_SCATTER
+from capacity.fitting.simulated import SEED_NOISE, MODEL_SCATTER
 
 BEND = {
     "capacity_linear": 0.05,
@@ -56,7 +56,7 @@ class RandomData(Target):
             covariance=covariance,
             log_k=(math.log(SHARPNESS[0]), SHARPNESS[1]),
             noise=Variance(SEED_NOISE),
-            scatter=Variance(SHAPE_SCATTER),
+            scatter=Variance(MODEL_SCATTER),
             bend=BEND[self.form.name],
             sources={
                 "truth": f"assumed, {CAPACITY[0]:g} bits per parameter +-{CAPACITY[1]:.0%}",

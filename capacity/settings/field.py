@@ -77,6 +77,55 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     return value
 
 
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """What a person may know of a setting: its name in its section, its type (bool, int, float, str
+    or tuple), the type of the elements of a list, whether it may be empty, its default, its limits
+    (`setting`) and what they allow in words."""
+
+    name: str
+    type: type
+    element: type | None
+    empty: bool
+    default: Any
+    limits: Any
+    allowed: str
+
+    @property
+    def help(self) -> str:
+        return self.limits["help"]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All values that a text may have, or an element of a list; empty where that is open."""
+        if bool in (self.type, self.element):
+            return ("true", "false")
+        return self.limits["choices"] or ()
+
+
+def described(cls: type) -> list[Described]:
+    """The settings of a section, in its order."""
+    out = []
+    for f in dataclasses.fields(cls):
+        if not f.metadata:
+            continue  # a section
+        kind = _types(cls)[f.name]
+        parts: tuple[Any, ...] = getattr(kind, "__args__", ())
+        empty = type(None) in parts
+        base = parts[0] if empty else kind
+        element = base.__args__[0] if getattr(base, "__origin__", None) is tuple else None
+        allowed = _allowed(element or base, f.metadata)
+        if element:
+            allowed = f"a list, each {allowed}"
+        default = f.default_factory() if callable(f.default_factory) else f.default
+        out.append(
+            Described(
+                f.name, tuple if element else base, element, empty, default, f.metadata, allowed
+            )
+        )
+    return out
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

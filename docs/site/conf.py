@@ -50,6 +50,7 @@ myst_enable_extensions = ["html_image"]  # <img width=...> as GitHub takes it
 myst_heading_anchors = 4
 highlight_language = "none"  # blocks of commands and of what they print
 nitpicky = True
+smartquotes = False  # quotes of commands are typed as they stand
 
 html_theme = "furo"
 html_title = f"capacity {release}"

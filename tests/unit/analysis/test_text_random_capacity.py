@@ -125,7 +125,7 @@ def test_the_committed_study_gives_both_denominators():
 
 
 def test_capacities_come_from_the_plateau_of_the_shape_or_else_from_the_law():
-    found = random_capacity.of_shapes(
+    found = random_capacity.of_models(
         "pocket", STUDIES.parent, {"2x8": 4072, "2x16": 99999, "9x9": 5000}
     )
     fit = json.loads((STUDIES / "pocket/fit.json").read_bytes())["strict"]
@@ -142,12 +142,12 @@ def test_capacities_come_from_the_plateau_of_the_shape_or_else_from_the_law():
 
 
 def test_an_entry_that_names_no_study_or_no_random_data_is_refused(tmp_path):
-    assert random_capacity.of_shapes("pocket", tmp_path, {"2x8": 4072}) is None
+    assert random_capacity.of_models("pocket", tmp_path, {"2x8": 4072}) is None
     folder = tmp_path / "studies" / "other"
     folder.mkdir(parents=True)
     (folder / "fit.json").write_text('{"kind": "facts", "schema": 2}')
     with pytest.raises(ConfigError, match="kind random"):
-        random_capacity.of_shapes("other", tmp_path, {"2x8": 4072})
+        random_capacity.of_models("other", tmp_path, {"2x8": 4072})
     study = tmp_path / "mine.yaml"
     pins = "pins: [data=text_pocket]\ngrids: [{seed: [0]}]\n"
     study.write_text(f"random_data: pocke\n{pins}")

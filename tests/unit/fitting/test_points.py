@@ -138,7 +138,7 @@ def test_four_thousand_resamples_of_many_runs_go_in_pieces():
     assert (
         whole.converged.all()
         and curves.LN4 == pytest.approx(math.log(4))
-        and linear.FEWEST_SHAPES == 3
+        and linear.FEWEST_MODELS == 3
     )
 
 
