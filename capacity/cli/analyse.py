@@ -112,7 +112,8 @@ def _report(args: argparse.Namespace) -> int:
     from capacity import archive
     from capacity.study import load_study
 
-    _options(args), arguments.look(args)  # before any work
+    _options(args)  # before any work
+    arguments.look(args)
     if args.output and args.output.is_dir():
         raise ConfigError(f"--output {args.output}: a folder; name a file")
     study = load_study(args.study, args.overrides)
