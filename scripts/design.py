@@ -36,7 +36,7 @@ from capacity.design.space import Choice, Space, grid, space_of
 from capacity.design.target import Own, Runs, Target
 from capacity.fitting import fit as estimate
 from capacity.fitting import forms
-from capacity.fitting.simulated import SEED_NOISE, MODEL_SCATTER
+from capacity.fitting.simulated import MODEL_SCATTER, SEED_NOISE
 
 
 @dataclass(frozen=True)

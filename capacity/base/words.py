@@ -4,6 +4,7 @@ page."""
 from __future__ import annotations
 
 import math
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -119,3 +120,20 @@ def wrap(text: str, first: str = "", rest: str | None = None, width: int = WIDTH
         subsequent_indent=first if rest is None else rest,
         break_on_hyphens=False,
     )
+
+
+def command(
+    words: Sequence[str], first: str = "", rest: str = "  ", width: int = WIDTH
+) -> list[str]:
+    """A command as a shell takes it, quoted where it must be, in lines of at most `width` columns
+    that end with a backslash where it goes on; a word is never divided, so that one which is longer
+    makes a longer line."""
+    lines, line = [], first
+    for i, word in enumerate(map(shlex.quote, words)):
+        begun = line not in (first, rest)
+        room = width - 2 * (i + 1 < len(words))
+        if begun and len(line) + 1 + len(word) > room:
+            lines.append(f"{line} \\")
+            line, begun = rest, False
+        line += " " * begun + word
+    return [*lines, line]

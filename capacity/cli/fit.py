@@ -78,11 +78,11 @@ def command(args: argparse.Namespace) -> int:
     for text in args.where:
         name, value = pair("--where", text, "COLUMN=VALUE")
         table = points_table.select(table, name, value, source)
-    table = _allowed(table, source, notes)
+    table = allowed(table, source, notes)
     columns = Columns(
         y=args.y,
         x=x,
-        cluster=_clusters(args.cluster, table, notes),
+        cluster=clusters(args.cluster, table, notes),
         sd=args.sd,
         lower_bound=args.lower_bound,
         left_out={column: column for column in args.leave_out},
@@ -104,7 +104,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _allowed(table: pandas.DataFrame, source: str, notes: list[str]) -> pandas.DataFrame:
+def allowed(table: pandas.DataFrame, source: str, notes: list[str]) -> pandas.DataFrame:
     """The rows that a law may use: of a table of runs, as `capacity table` writes it, without those
     that `fit-laws` refuses. notes gains which these are. ConfigError where no row is left."""
     why = refused.reasons(table)
@@ -130,7 +130,7 @@ def _options(args: argparse.Namespace) -> Options:
     )
 
 
-def _clusters(given: str | None, table: pandas.DataFrame, notes: list[str]) -> list[str]:
+def clusters(given: str | None, table: pandas.DataFrame, notes: list[str]) -> list[str]:
     """Columns that name the replicate: those of --cluster, else the column that names the run of
     each row, where runs have several."""
     if given == points_table.EACH_ROW and given not in table:

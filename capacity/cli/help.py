@@ -46,6 +46,21 @@ examples:
   capacity show 3f2a90c1d4e5
   capacity show 3f2a
 """
+DATA_HELP = """\
+Show what `capacity train` with these settings trains on: bits by attribute,
+vocabulary, tokens, and three samples with the places of their values marked.
+
+--output writes all of it. People are written as data=corpus reads them:
+values, texts with places, the first question of each kind, split, and of how
+many values each was drawn, so that the bits are the same when the file is read
+(the command is printed). FILE.about.json has settings, seed and digest.
+
+examples:
+  capacity data data=bios_pocket
+  capacity data data=bios_pocket data.n_people=100 --output people.jsonl
+  capacity data data=corpus data.path=people.jsonl
+  capacity data data=text_pocket
+"""
 PRUNE_HELP = """\
 Remove final weights or checkpoints of a study's runs; records stay, so that
 laws are fitted as before. What goes is listed with its size and asked for.

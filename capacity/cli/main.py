@@ -20,6 +20,7 @@ from capacity.cli import (
     analyse,
     arguments,
     compare,
+    data,
     fit_options,
     plan,
     prune,
@@ -32,6 +33,7 @@ from capacity.cli.help import MAIN_HELP
 
 VERBS = (  # in the order of the help
     train.add_train,
+    data.add_data,
     sweep.add_sweep,
     sweep.add_status,
     show.add_show,

@@ -24,6 +24,7 @@ def key(data: WordedData) -> tuple:
             data.tokenizer,
             data.vocab_size,
             data.missing_attributes,
+            data.value_bits,
         )
     names = (data.first_names, data.middle_names, data.last_names)
     if isinstance(data, BiodData):

@@ -1,6 +1,6 @@
-"""People and texts from a JSONL file: bioR or any other corpus that names people and their
-attributes; a line is a person (`data/people.py`), and where a text states a value, there it is
-asked for (`data/spans.py`)."""
+"""People and texts from a JSONL or Parquet file: bioR or any other corpus that names people and
+their attributes; a line is a person (`data/people.py`), and where a text states a value, there it
+is asked for (`data/spans.py`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from capacity.base.errors import ConfigError
-from capacity.data import lines, spans
+from capacity.data import lines, sources, spans
 from capacity.data.facts import NAME, key_of
 from capacity.data.lexicon import EOS, SCHEMA
 from capacity.data.people import Person, Span, person_of
@@ -24,7 +24,7 @@ def read_people(path: Path, most: int | None, partial: bool = False) -> list[Per
     and line for anything that is not a person."""
     people: list[Person] = []
     seen: dict[str, int] = {}
-    for number, at, entry in lines.objects(path):
+    for number, at, entry in _entries(path):
         if most is not None and len(people) == most:
             break
         person = person_of(entry, at, partial)
@@ -41,6 +41,31 @@ def read_people(path: Path, most: int | None, partial: bool = False) -> list[Per
     if not any(person.values for person in people):
         raise ConfigError(f"{path}: nobody has an attribute; expected at least one value")
     return people
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Number, place and object of each line of a JSONL file, or row of a Parquet file. A column of
+    a table is there in every row: null stands for what a line leaves out, and an empty list for a
+    place that is given as not stated."""
+    if path.suffix != ".parquet":
+        yield from lines.objects(path)
+        return
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    for number, (at, value) in enumerate(sources.READERS["parquet"](str(path)), 1):
+        entry = {name: _without_nulls(cell) for name, cell in value.items() if cell is not None}
+        for text in entry.get("texts") or []:
+            if isinstance(text, dict):
+                text["spans"] = {k: v or None for k, v in text.get("spans", {}).items()}
+                if "person" in text:
+                    text["person"] = text["person"] or None
+        yield number, at, entry
+
+
+def _without_nulls(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return {key: _without_nulls(value) for key, value in cell.items() if value is not None}
+    return [_without_nulls(one) for one in cell] if isinstance(cell, list) else cell
 
 
 def _check_attributes(person: Person, first: Person, at: str) -> None:
@@ -60,8 +85,9 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
     people; values: different values by attribute; texts: pieces by person; spans: by person and
     text, under `key_of` the attribute or NAME, [first token, tokens], or null where the text does
     not state it; otherwise: [person, attribute, number of the value] where no span has the words
-    of the value (absent where there are none); facts: what follows from the file besides, see
-    `_facts`.
+    of the value (absent where there are none); alternatives: of how many equally likely values
+    each attribute was drawn (with data.value_bits=alternatives); facts: what follows from the file
+    besides, see `_facts`.
     """
     people = read_people(Path(data.path), data.n_people, data.missing_attributes == "allow")
     finder = spans.Finder(people)
@@ -104,6 +130,8 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
         "texts": texts,
         "spans": placed,
     }
+    if data.value_bits == "alternatives":
+        content["alternatives"] = _alternatives(people, values, data.path)
     content["facts"] = _facts(people, found, values)
     if otherwise := list(_otherwise(people, found, content["facts"]["values"])):
         content["otherwise"] = otherwise
@@ -156,6 +184,35 @@ def _values(people: list[Person]) -> dict[str, list[str]]:
         for name, value in person.values.items():
             out.setdefault(name, {}).setdefault(spans.folded(value), value)
     return {name: sorted(out[name].values()) for name in sorted(out)}
+
+
+def _alternatives(
+    people: list[Person], values: dict[str, list[str]], path: str
+) -> dict[str, float]:
+    """Of how many equally likely values each attribute was drawn. ConfigError where a person's line
+    does not say it, two say it differently, or there are more values than that."""
+    out: dict[str, float] = {}
+    for person in people:
+        for name in person.values:
+            number = person.alternatives.get(name)
+            if number is None:
+                raise ConfigError(
+                    f"{path}: {person.name!r} has no alternatives[{name!r}], which "
+                    "data.value_bits=alternatives counts bits by; give it, or use "
+                    "data.value_bits=frequency"
+                )
+            if out.setdefault(name, number) != number:
+                raise ConfigError(
+                    f"{path}: {person.name!r}: alternatives[{name!r}]={number:g}, but "
+                    f"{out[name]:g} of others; expected one number for all people"
+                )
+    for name, number in out.items():
+        if len(values[name]) > number:
+            raise ConfigError(
+                f"{path}: {len(values[name])} different values of {name!r}, but "
+                f"alternatives[{name!r}]={number:g}"
+            )
+    return {name: out[name] for name in sorted(out)}
 
 
 def _check_found(

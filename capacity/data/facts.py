@@ -15,6 +15,10 @@ Every person is asked alone, with replacement, so the order in which people are 
 nothing, and n H is up to K log2(n + 1) bits (K values) above log2 of n! / prod c_v!, the number of
 ways to hand out exactly these values; where all values differ by log2 e = 1.44 bits per person, as
 N log2(N0 / N) of names is above log2 C(N0, N). What the list of values itself holds counts nothing.
+Where the source is known, as of people who were drawn by this program, the file may say of how many
+equally likely values each was drawn; data.value_bits=alternatives then counts log2 of that number,
+as for bioS, which also counts knowing which of the possible values come at all.
+
 Attributes count as independent of each other: where one follows from another, as a country from its
 city, knowing the rule counts for every person.
 """
@@ -48,11 +52,13 @@ def frequency_bits(counts: Iterable[int]) -> float:
 @dataclass(frozen=True)
 class Attribute:
     """One attribute of a corpus. value_N: of each person the number of the value, None where the
-    person has none; texts_N: how many of the person's texts state it."""
+    person has none; texts_N: how many of the person's texts state it; alternatives: of how many
+    equally likely values they were drawn, None: bits go by frequency."""
 
     name: str
     value_N: tuple[int | None, ...]
     texts_N: tuple[int, ...]
+    alternatives: float | None = None
 
     @cached_property
     def having(self) -> int:
@@ -82,8 +88,18 @@ class Attribute:
 
     @property
     def bits(self) -> float:
-        """H of the values that are stated, bits per person."""
+        """H of the values that are stated, bits per person; log2 of the alternatives where they are
+        known."""
+        if self.alternatives is not None:
+            return math.log2(self.alternatives)
         return frequency_bits(self.counts.values())
+
+    @property
+    def all_bits(self) -> float:
+        """H of all values, those that no text states among them, bits per person."""
+        if self.alternatives is not None:
+            return math.log2(self.alternatives)
+        return frequency_bits(self.all_counts.values())
 
     @property
     def uniform_bits(self) -> float:
@@ -96,7 +112,10 @@ class Attribute:
         return max(self.counts.values(), default=0) / max(1, self.stating)
 
     def code_bits(self, person: int) -> float:
-        """Bits of a person's stated value by its frequency: log2(n / c)."""
+        """Bits of a person's stated value by its frequency, log2(n / c), or log2 of the
+        alternatives."""
+        if self.alternatives is not None:
+            return math.log2(self.alternatives)
         value = self.value_N[person]
         assert value is not None and self.texts_N[person]
         return math.log2(self.stating / self.counts[value])
@@ -109,8 +128,11 @@ class Facts:
         told, spans = content["facts"], content["spans"]
         self.n_people = len(content["people"])
         self.named_N = tuple(texts > 0 for texts in _texts(spans, NAME))
+        source = content.get("alternatives", {})
         self.attributes = {
-            name: Attribute(name, tuple(told["values"][name]), _texts(spans, key_of(name)))
+            name: Attribute(
+                name, tuple(told["values"][name]), _texts(spans, key_of(name)), source.get(name)
+            )
             for name in content["values"]
         }
         self.missed: dict[str, dict[str, int]] = told["missed"]
@@ -121,7 +143,7 @@ class Facts:
     def bits(self) -> float:
         """What all values hold, those that no text states among them: an upper bound on what can be
         learned, sum of n H over attributes."""
-        return math.fsum(a.having * frequency_bits(a.all_counts.values()) for a in self._all)
+        return math.fsum(a.having * a.all_bits for a in self._all)
 
     @property
     def uniform_bits(self) -> float:

@@ -10,8 +10,10 @@ state a value (standard library only).
 A text is a string, in which places are searched for (`data/spans.py`), or an object that says of
 some attributes, and in "person" of the name, where this text states them: [start, end) in
 characters of the text as the file has it, or null where it does not. Words at a given place may
-differ from the value, as inflected ones do. All texts are normalised (Unicode NFC, single spaces),
-and so are names and values, of which two that are equal then are one.
+differ from the value, as inflected ones do. "alternatives": {"city": 200} says of how many equally
+likely values a value was drawn, which data.value_bits=alternatives asks for; other entries are not
+read. All texts are normalised (Unicode NFC, single spaces), and so are names and values, of which
+two that are equal then are one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from capacity.base.errors import ConfigError, nearest
@@ -46,6 +48,8 @@ class Person:
     name: str
     values: Mapping[str, str]
     texts: tuple[Text, ...]
+    # by attribute, of how many equally likely values its value was drawn, where the file says so
+    alternatives: Mapping[str, float] = field(default_factory=dict)
 
 
 def one_line(text: str) -> str:
@@ -76,6 +80,7 @@ def person_of(entry: Mapping[str, Any], at: str, partial: bool) -> Person:
         one_line(name),
         values,
         tuple(_text(text, f"{at}: texts[{i}]", list(values)) for i, text in enumerate(texts)),
+        _alternatives(entry.get("alternatives") or {}, at, list(values)),
     )
 
 
@@ -114,6 +119,27 @@ def _values(attributes: Any, at: str, partial: bool) -> dict[str, str]:
             out[name] = one_line(value)
             continue
         raise ConfigError(f"{at}: attribute {name!r} is {_quoted(value)}: {_remedy(value)}")
+    return out
+
+
+def _alternatives(given: Any, at: str, known: list[str]) -> dict[str, float]:
+    """Numbers of values by attribute; those of attributes that this person lacks are left out."""
+    if not isinstance(given, dict):
+        raise ConfigError(
+            f"{at}: alternatives={_quoted(given)}: expected an object of numbers by attribute, "
+            'such as {"city": 200}'
+        )
+    out: dict[str, float] = {}
+    for key, number in given.items():
+        name = one_line(key)
+        if number is None or name not in known:
+            continue
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or not number >= 1:
+            raise ConfigError(
+                f"{at}: alternatives[{key!r}]={_quoted(number)}: expected a number of values, at "
+                "least 1"
+            )
+        out[name] = float(number)
     return out
 
 

@@ -50,10 +50,14 @@ class Encoder:
 
     def word(self, token: int) -> str:
         """The token as text; bytes outside a character show as replacement signs."""
+        return self.bytes_of(token).decode("utf-8", "replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes of a token, which need not be whole characters."""
         characters = self.tokenizer.id_to_token(token)
         if characters is None:
             raise IndexError(f"token {token}: the vocabulary has {self.tokenizer.get_vocab_size()}")
-        return bytes(_BYTES[c] for c in characters).decode("utf-8", "replace")
+        return bytes(_BYTES[c] for c in characters)
 
 
 def chunks(text: str) -> list[str]:

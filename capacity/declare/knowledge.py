@@ -22,7 +22,8 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     first = "-" if m["p1_nats"] is None else f"{m['p1_nats']:.3f}"
     se = m["bits_se_over_people"] / record["parameters"]["paper"]
     of_corpus = record["config"]["data"]["kind"] == "corpus"
-    told = _of_corpus(m) if of_corpus else []
+    by_source = record["config"]["data"].get("value_bits") == "alternatives"
+    told = _of_corpus(m, by_source) if of_corpus else []
     return [
         f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to "
         f"{t['exposures_max']:,}); context: {m['context']}",
@@ -34,7 +35,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         f"{m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
         f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
         *told,
-        *(_corpus_table(m) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
+        *(_corpus_table(m, by_source) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
         f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}:",
         f"  {m['memorized_people']:,.0f} people's worth of values",
     ]
@@ -78,7 +79,7 @@ def _more(attributes: list) -> list[str]:
     return [f"  ... and {left} more in the record"] if left > 0 else []
 
 
-def _of_corpus(m: dict[str, Any]) -> list[str]:
+def _of_corpus(m: dict[str, Any], by_source: bool) -> list[str]:
     """Conventions of an imported corpus, and what was not asked."""
     if "bits_uniform" not in m:
         return wrap(
@@ -86,12 +87,18 @@ def _of_corpus(m: dict[str, Any]) -> list[str]:
             "uses it",
             "  ",
         )
-    out = wrap(
-        "beyond the frequencies of values; were all equally likely: "
-        f"{round(m['bits_uniform']):,} of {round(m['ceiling_bits_uniform']):,} bits, of which the "
-        f"frequencies alone give {round(m['bits_uniform'] - m['bits']):,}",
-        "  ",
-    )
+    uniform = f"{round(m['bits_uniform']):,} of {round(m['ceiling_bits_uniform']):,} bits"
+    if by_source:
+        told = (
+            "a value counts log2 of the number of values that the file says it was drawn from; of "
+            f"those that come, were they equally likely: {uniform}"
+        )
+    else:
+        told = (
+            f"beyond the frequencies of values; were all equally likely: {uniform}, of which the "
+            f"frequencies alone give {round(m['bits_uniform'] - m['bits']):,}"
+        )
+    out = wrap(told, "  ")
     if m["unasked_values"]:
         too_many = m["unasked_fraction"] > MOST_UNASKED
         out += wrap(
@@ -109,10 +116,13 @@ def _of_corpus(m: dict[str, Any]) -> list[str]:
     return out
 
 
-def _corpus_table(m: dict[str, Any]) -> list[str]:
+def _corpus_table(m: dict[str, Any], by_source: bool) -> list[str]:
     out = [
-        "                    beyond      equally               most",
-        "  attribute    frequencies       likely  accuracy  frequent  not asked",
+        "                    of all      equally               most"
+        if by_source
+        else "                    beyond      equally               most",
+        f"  attribute    {'possible' if by_source else 'frequencies':>11}       likely  accuracy  "
+        "frequent  not asked",
     ]
     n = m["people"]
     if m["log2_names"] is not None:

@@ -39,7 +39,7 @@ from capacity.design.target import (
 )
 from capacity.fitting import capacity_forms, forms
 from capacity.fitting import fit as estimate
-from capacity.fitting.simulated import SEED_NOISE, MODEL_SCATTER
+from capacity.fitting.simulated import MODEL_SCATTER, SEED_NOISE
 
 # By form, what our own models trained quantized say (results/studies/precision/uniform@pocket:
 # three models of 4K to 12K parameters, random data, all tensors; rounded), and what it may be off

@@ -20,7 +20,7 @@ from capacity.design.prior import Prior, Truths, Variance, within
 from capacity.design.space import Space
 from capacity.design.target import CAPACITY, FLOOR, SHARPNESS, Own, Runs, Target, dof_words
 from capacity.fitting import capacity_forms
-from capacity.fitting.simulated import SEED_NOISE, MODEL_SCATTER
+from capacity.fitting.simulated import MODEL_SCATTER, SEED_NOISE
 
 BEND = {
     "capacity_linear": 0.05,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from capacity import archive, compose, records
 from capacity.base import table
 from capacity.base.errors import ConfigError
 from capacity.base.table import Column, Table
-from capacity.base.words import clock, count, digits, file_size, plural, wrap
+from capacity.base.words import clock, command, count, digits, file_size, plural, wrap
 from capacity.config import COUPLED, from_record
 from capacity.data import cache as kept
 from capacity.declare import registry
@@ -160,8 +159,7 @@ def _settings(found: Found) -> list[str]:
         f"{key}={as_text(here)}" for key, (here, _) in own.items() if not _by_partner(key, here)
     ]
     if _trains_this(found.run_id, again):
-        words = shlex.join(["capacity", "train", *again])
-        out += wrap(words, "  again: ", "    ")
+        out += command(["capacity", "train", *again], "  again: ", "    ")
     return out
 
 

@@ -202,9 +202,9 @@ class BiodData:
 
 @dataclass(frozen=True)
 class CorpusData:
-    """Biographies of your own, such as bioR: a JSONL file with one person per line, {"person":
-    "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure shows one of
-    the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}:
+    """Biographies of your own, such as bioR: a JSONL or Parquet file with one person per line or
+    row, {"person": "...", "attributes": {"name": "value", ...}, "texts": ["...", ...]}; an exposure
+    shows one of the texts. A text may be {"text": "...", "spans": {"name": [start, end]}}:
     docs/how-to/corpus.md."""
 
     bos: ClassVar[bool] = False
@@ -212,7 +212,7 @@ class CorpusData:
     size_key: ClassVar[str] = "n_people"
 
     kind: str = setting("corpus", "which generator", choices=("corpus",))
-    path: str = setting("people.jsonl", "the JSONL file")
+    path: str = setting("people.jsonl", "the file, JSONL or Parquet (.parquet)")
     n_people: int | None = setting(
         None, "people, the first ones of the file; empty: all", low=4, high=LARGEST
     )
@@ -238,6 +238,13 @@ class CorpusData:
         "person is not asked for it",
         choices=("refuse", "allow"),
         neutral="refuse",
+    )
+    value_bits: str = setting(
+        "frequency",
+        "bits of a value: frequency: log2(n / c) of a value that c of n people have; alternatives: "
+        "log2 of the number of equally likely values that the file says it was drawn from",
+        choices=("frequency", "alternatives"),
+        neutral="frequency",
     )
 
 

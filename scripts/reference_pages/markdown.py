@@ -36,5 +36,5 @@ def page(title: str, about: str, *parts: str) -> str:
 
 
 def anchor(heading: str) -> str:
-    """How GitHub and MyST call the place of a heading without spaces."""
-    return "".join(c for c in heading.lower() if c.isalnum() or c in "_-")
+    """How GitHub and MyST call the place of a heading."""
+    return "".join(c for c in heading.lower().replace(" ", "-") if c.isalnum() or c in "_-")

@@ -64,7 +64,7 @@ def test_the_command_that_is_shown_trains_the_same_run(finished, capsys):
     results, run_id = finished
     out = shown(capsys, results, run_id)
     command = re.search(r"^  again: (capacity train .*(?:\n    .*)*)", out, re.M)[1]
-    words = shlex.split(command)
+    words = shlex.split(command.replace("\\\n", " "))
     assert load(words[2:]).run_id == run_id
 
 

@@ -1,0 +1,2 @@
+"""What `import capacity` offers in Python: `table`, `load`, `bits`, `fit` and `figure`, which
+answer as the commands do, and whose results show themselves in a notebook."""

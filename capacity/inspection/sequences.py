@@ -1,0 +1,132 @@
+"""Sequences of a run's data, random tokens or text, as a person reads them and as a file.
+
+A row of the file is a sequence: its number (of text, the row of the pool), its tokens, of text the
+words, and its split: train; of text member, held_out, trained (a reference or shadow model was
+trained on it and its split does not name it a member) or canary, with how often a canary is
+repeated. No person, so that `data=corpus` does not read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from capacity.base import files
+from capacity.config import Config
+from capacity.data import text, uniform
+from capacity.feed import split as splits
+from capacity.settings.data import TextData, UniformData
+
+AT_ONCE = 10_000  # sequences that are drawn or written together
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence."""
+
+    number: int
+    tokens: list[int]
+    split: str
+    words: list[str] | None = None
+    repeats: int | None = None
+
+    def tree(self) -> dict[str, Any]:
+        """A line of the file."""
+        out: dict[str, Any] = {"sequence": self.number, "tokens": self.tokens}
+        if self.words is not None:
+            out["text"] = "".join(self.words)
+        if self.repeats is not None:
+            out["repeats"] = self.repeats
+        return out | {"split": self.split}
+
+
+def sequences(config: Config, most: int | None = None) -> Iterator[Sequence]:
+    """All sequences, or the first `most` of each split."""
+    data = config.data
+    if isinstance(data, UniformData):
+        n = config.items if most is None else min(most, config.items)
+        table = uniform.tokens(config.seed, n, data.seq_len, data.vocab_size)
+        for i, row in enumerate(table.tolist()):
+            yield Sequence(i, row, "train")
+        return
+    assert isinstance(data, TextData)
+    found = splits.of(config)
+    words = found.pool.words
+    known = np.concatenate([found.members, found.held_out])
+    groups = {
+        "member": found.members,
+        "held_out": found.held_out,
+        "trained": found.trained[~np.isin(found.trained, known)],
+    }
+    for name, rows in groups.items():
+        for row in rows[:most].tolist():
+            tokens = found.pool.tokens_NS[row].tolist()
+            yield Sequence(row, tokens, name, [words[t] for t in tokens])
+    pairs = list(zip(found.canaries.tolist(), found.repeats.tolist(), strict=True))
+    if most is not None:  # one of each level tells more than several of the first
+        pairs = pairs[:: max(1, len(pairs) // max(1, most))][:most]
+    for i, (tokens, repeats) in enumerate(pairs):
+        yield Sequence(i, tokens, "canary", [words[t] for t in tokens], repeats)
+
+
+def counts(config: Config) -> dict[str, int]:
+    """Sequences by split, without drawing those of random data."""
+    if not isinstance(config.data, TextData):
+        return {"train": config.items}
+    found = splits.of(config)
+    known = np.concatenate([found.members, found.held_out])
+    return {
+        "member": len(found.members),
+        "held_out": len(found.held_out),
+        "trained": int((~np.isin(found.trained, known)).sum()),
+        "canary": len(found.canaries),
+    }
+
+
+def vocabulary(data: TextData) -> tuple[int, int]:
+    """Rows of the token table, and those that some sequence of the pool has."""
+    pool = text.of(data)
+    return data.vocab_size, len(np.unique(pool.tokens_NS))
+
+
+def write(path: Path, config: Config, about: dict[str, Any]) -> dict[str, Any]:
+    """Write all sequences, and what the file is of beside it; returns the latter with number of
+    sequences and digest (SHA-256 of the lines, the first 12 digits, in both formats)."""
+    files.make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    digest, count = hashlib.sha256(), 0
+
+    def lines() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for one in sequences(config):
+            tree = one.tree()
+            digest.update(json.dumps(tree, ensure_ascii=False).encode() + b"\n")
+            count += 1
+            yield tree
+
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow
+            from pyarrow import parquet
+
+            table = pyarrow.Table.from_pylist(list(lines()))
+            told = about | {"sequences": count, "digest": digest.hexdigest()[:12]}
+            metadata = {"capacity": json.dumps(told)}
+            parquet.write_table(table.replace_schema_metadata(metadata), temporary)
+        else:
+            with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+                for tree in lines():
+                    file.write(json.dumps(tree, ensure_ascii=False) + "\n")
+        about = about | {"sequences": count, "digest": digest.hexdigest()[:12]}
+        files.write_json(path.with_name(path.name + ".about.json"), about)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return about
