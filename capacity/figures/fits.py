@@ -3,7 +3,7 @@ Nothing here computes a result."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,11 +57,12 @@ def residual_figure(residuals: Sequence[Any]) -> Figure:
         return figure
 
 
-def means_figure(cells: Frame, over: str, numbers: Sequence[str], log: bool) -> Figure:
+def means_figure(cells: Frame, over: str, numbers: Mapping[str, str], log: bool) -> Figure:
     """A panel per number, two abreast: the mean over seeds of otherwise equal runs, with their
     standard deviation as a bar, over a setting.
 
-    cells: of `report.runs.means`; over: the setting's column; numbers: the headings; log: whether
+    cells: of `report.runs.means`; over: the setting's column; numbers: the headings, and
+    what they mean; log: whether
     the setting wants a log axis.
     """
     with using(_wide(len(numbers))), drawing():
@@ -69,7 +70,7 @@ def means_figure(cells: Frame, over: str, numbers: Sequence[str], log: bool) -> 
         legend = [entry(name, ms=4, ls="-", lw=1.0, **look) for name, look in style.items() if name]
         known = any(cells[f"sd {number}"].notna().any() for number in numbers)
         figure, axes = panels(
-            [(over, number, "") for number in numbers], legend=legend, notes=[SD] if known else []
+            [(over, meaning, "") for meaning in numbers.values()], legend=legend, notes=[SD] if known else []
         )
         for ax, number in zip(axes, numbers, strict=True):
             for name, rows in cells.groupby("name", sort=False):

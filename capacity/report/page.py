@@ -102,11 +102,14 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
     cells = runs.build(study.runs, frame, columns, states, flags, found)
     drawn = kinds.figures(finding, request.look) if finding else {}
     answers = [*document.answers] if document else _no_answer(table, reason)
-    answered = not answers[0].startswith("**No ")
     means = None
-    if not answered and (table.status == "finished").any():
+    if answers[0].startswith("**No ") and (table.status == "finished").any():
+        by_setting, over = runs.means(study.runs, table, columns)
         with using(request.look):
-            means = _means(*runs.means(study.runs, table, columns), columns, drawn)
+            means = _means(by_setting, over, columns, drawn)
+        # what was measured comes first, then why no law is fitted to it
+        answers = [*runs.measured(by_setting, over, columns), *answers]
+    answered = not answers[0].startswith("**No ")
     if found:
         from capacity.figures.fits import residual_figure
 
@@ -319,7 +322,6 @@ def _no_answer(table: Frame, reason: str) -> list[str]:
         ]
     return [
         f"**No law from these runs:** {reason}.",
-        "The means over seeds below say what was measured.",
     ]
 
 
@@ -374,14 +376,15 @@ def _filter(flag: Flag) -> str:
 def _means(means: Frame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
     """The table of means for the template; its figure joins `drawn` where there is a setting to
     draw over."""
-    numbers = [column.heading for column in columns if column.main and column.heading in means]
+    main = [column for column in columns if column.main and column.heading in means]
+    numbers = [column.heading for column in main]
     if over and means[over].nunique() > 1 and numbers:
         from capacity.figures.fits import means_figure
 
         values = means[over]
-        drawn["means"] = means_figure(
-            means, over, numbers[:2], bool((values > 0).all() and values.max() > 5 * values.min())
-        )
+        log = bool((values > 0).all() and values.max() > 5 * values.min())
+        told = {column.heading: column.meaning or column.heading for column in main[:2]}
+        drawn["means"] = means_figure(means, over, told, log)
     settings = [
         name
         for name in means
