@@ -26,7 +26,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from capacity.base import yaml_files
 from capacity.base.errors import ConfigError, nearest, one_line
+from capacity.base.files import shared_dir
 from capacity.config import (
     COUPLED,
     SECTIONS,
@@ -40,20 +42,11 @@ from capacity.config import (
     unknown_data_key,
     unknown_key,
 )
-from capacity.origins import blame, in_quotes, origin_of, placed, to_write
+from capacity.origins import blame, in_quotes, list_items, origin_of, placed, to_write
+from capacity.settings.aliases import without_dashes
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
-
-
-def shared_dir(name: str) -> Path:
-    """The folder `conf` or `sweeps`: beside the package in a checkout, inside it in an installed
-    wheel."""
-    package = Path(__file__).resolve().parent
-    beside = package.parent / name
-    if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
-        return beside
-    return package / name
 
 
 @contextmanager
@@ -147,15 +140,11 @@ def to_yaml(config: Config) -> str:
 
 def read_yaml(path: Path) -> dict:
     """A YAML file as plain dictionaries and lists; ConfigError with the file and the reason."""
+    entries = yaml_files.read(path)
     try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or 'expected named entries'}") from None
-    except Exception as error:  # yaml and omegaconf each raise their own families
+        return _plain(OmegaConf.create(entries), resolve=True)
+    except Exception as error:  # an interpolation, as ${oc.env:HOME}, has many ways to fail
         raise ConfigError(f"{path}: not valid YAML: {one_line(error)}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected named entries, got a {type(tree).__name__}")
-    return tree
 
 
 def _load_layers(parser: OverridesParser, layers: Sequence[Sequence[str]]) -> Config:
@@ -404,7 +393,8 @@ def _unreadable(parser: OverridesParser, text: str, error: Exception) -> ConfigE
     key, equals, _ = text.partition("=")
     short = text if len(text) <= 60 else text[:57] + "..."
     if not equals:
-        hint = nearest(text, ["train", "sweep", "status", "fit-laws", "measure"])
+        verbs = ["train", "sweep", "status", "fit-laws", "measure"]
+        hint = without_dashes(text, known_keys()) or nearest(text, verbs)
         return ConfigError(f"{short}: expected key=value, such as model.d_model=32{hint}")
     plain = key.lstrip("+~")
     if re.fullmatch(r"[\w.-]+", plain) and plain not in (*known_keys(), *GROUPS):
@@ -436,9 +426,12 @@ def _list_of_texts(parser: OverridesParser, text: str) -> Override | None:
     key, _, value = text.partition("=")
     if not (takes_texts(key.lstrip("+")) and value[:1] + value[-1:] == "[]") or "${" in value:
         return None
-    items = [item.strip() for item in value[1:-1].split(",")]
-    quoted = f"{key}=[{','.join(map(in_quotes, items))}]"
-    return _parse_one(parser, quoted) if _same(parser, quoted, items) else None
+    items = list_items(value[1:-1])
+    try:
+        override = _parse_one(parser, f"{key}=[{','.join(items)}]")
+    except (HydraException, ValueError):
+        return None
+    return override if len(override.value()) == len(items) else None  # type: ignore[arg-type]
 
 
 def _same(parser: OverridesParser, quoted: str, value: object) -> str | None:

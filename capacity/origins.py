@@ -11,6 +11,8 @@ from capacity.base.errors import ConfigError
 from capacity.config import known_keys
 
 COMMAND_LINE = "command line"
+# an item of a list, in quotes or up to the next comma
+ITEM = re.compile(r"""\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^,]*?)\s*,""")
 
 
 class Given(str):
@@ -92,3 +94,10 @@ def in_quotes(text: str) -> str:
     """A text in double quotes of Hydra's grammar, where a backslash counts in front of a quote
     only."""
     return '"' + re.sub(r'(\\*)("|$)', r"\1\1\2", text).replace('"', '\\"') + '"'
+
+
+def list_items(text: str) -> list[str]:
+    """The items of a list as Hydra's grammar has them: in quotes, or up to the next comma and put
+    into quotes here."""
+    items = [item.strip() for item in ITEM.findall(f"{text},")]
+    return [item if item[:1] in ("'", '"') else in_quotes(item) for item in items]

@@ -30,7 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capacity.base.errors import ConfigError, nearest
-from capacity.compose import expand, literal, load_many, read_yaml, shared_dir
+from capacity.base.files import shared_dir
+from capacity.compose import expand, literal, load_many, read_yaml
 from capacity.config import Config, known_keys, takes_text
 from capacity.origins import COMMAND_LINE, Given, PlacedError
 from capacity.published.expects import SCALES, check_expects

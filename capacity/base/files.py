@@ -59,6 +59,16 @@ def write_json(path: Path, tree: Any) -> None:
     write_atomic(path, (json.dumps(tree, indent=1, allow_nan=False) + "\n").encode())
 
 
+def shared_dir(name: str) -> Path:
+    """The folder `conf` or `sweeps`: beside the package in a checkout, inside it in an installed
+    wheel."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / name
+    if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
+        return beside
+    return package / name
+
+
 def content_digest(path: Path) -> str:
     """A digest of a file's content, empty where it cannot be read: a name stands for another file
     in another folder, and a file may have changed since. A large one with the same place, size and

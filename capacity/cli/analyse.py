@@ -102,8 +102,10 @@ def _fit_laws(args: argparse.Namespace) -> int:
             raise ConfigError(f"{study.name}: {error}") from None
         document, drawn = kinds.document(found), kinds.figures(found, look)
         page = markdown.render(document, [*drawn], look.shown)
+        # first, for a folder may be another's, or full
+        print(f"{text.render(document)}\n", flush=True)
         written = finding.write(found, drawn, page, args.results / "studies" / study.name, look)
-        print("\n".join([text.render(document), "", *map(str, written)]))
+        print("\n".join(map(str, written)))
         kept.tell(args.results, study)
     return 0
 

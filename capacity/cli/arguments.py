@@ -81,7 +81,7 @@ def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
     of the verb."""
     from capacity.base.errors import nearest
     from capacity.config import known_keys
-    from capacity.settings.aliases import meant
+    from capacity.settings.aliases import without_dashes
 
     name, equals, value = option.partition("=")
     after = argv[argv.index(option) + 1 :] if option in argv else []
@@ -91,7 +91,6 @@ def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
         f"--{key.replace('_', '-')}" for key in vars(args) if key not in ("run", "overrides")
     ]
     near = nearest(name, [o for o in options if o != name])
-    key = meant(name.lstrip("-").replace("-", "_"), known_keys())
-    if near or key is None or not hasattr(args, "overrides"):
+    if near or not hasattr(args, "overrides"):
         return near
-    return f" (a setting has no dashes: {key}={value or '...'})"
+    return without_dashes(f"{name} {value}", known_keys())

@@ -189,6 +189,7 @@ def fit_forms(
             )
         convention = {"y": columns.y} | {f"x {name}": columns.x.get(name, name) for name in own}
         points = Points.from_table(table, law, ready, convention=convention)
+        _check_spread(law, points)
         fixed = {k: v for k, v in options.fixed.items() if len(chosen) == 1 or k in law.names}
         settings: dict[str, Any] = {"delta": options.delta, "fixed": fixed}
         scale = options.scale or own[0]
@@ -211,6 +212,24 @@ def fit_forms(
             "notes": notes,
             "fits": ranked(rows),
         }
+    )
+
+
+def _check_spread(law: Form, points: Points) -> None:
+    """ValueError, in one line, where every row in use has the same variables: a form over them has
+    one value there, which is a mean and no law."""
+    used = np.isfinite(np.asarray(points.y, float))
+    for mask in points.left_out.values():
+        used &= ~np.asarray(mask, bool)
+    names = [v.name for v in law.variables]
+    given = [np.broadcast_to(np.asarray(points.x[name], float), used.shape)[used] for name in names]
+    if not used.any() or len(np.unique(np.stack(given), axis=1).T) > 1:
+        return
+    rows = "the only row has" if used.sum() == 1 else f"all {used.sum():,} rows have"
+    here = ", ".join(f"{name} {values[0]:,.6g}" for name, values in zip(names, given, strict=True))
+    raise ValueError(
+        f"{rows} {here}: {law.name} is a law over {' and '.join(names)}, and needs rows of at "
+        f"least 2 different values"
     )
 
 

@@ -12,6 +12,7 @@ import argparse
 import errno
 import os
 import sys
+from pathlib import Path
 
 from capacity import __version__
 from capacity.base.errors import ConfigError
@@ -100,11 +101,22 @@ def main(argv: list[str] | None = None) -> int:
             errno.ENAMETOOLONG,
         ):
             raise
-        print(f"capacity: error: {error.filename or 'results'}: {error.strerror}", file=sys.stderr)
+        place = error.filename or "results"
+        print(
+            f"capacity: error: {place}: {error.strerror}{_elsewhere(args, place)}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("capacity: interrupted", file=sys.stderr)
         return 130
+
+
+def _elsewhere(args: argparse.Namespace, place: str | bytes | int) -> str:
+    """The remedy where what cannot be written lies in the results folder."""
+    results = getattr(args, "results", None)
+    if results is None or not Path(os.fsdecode(str(place))).is_relative_to(results):
+        return ""
+    return "; another folder for results: --results DIR, or CAPACITY_RESULTS"
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -89,6 +89,8 @@ def _parquet(content: bytes, name: str) -> pandas.DataFrame:
         raise ConfigError(f"{name}: not a table: {str(error).splitlines()[0]}") from None
     if table.empty:
         raise ConfigError(f"{name}: no rows")
+    if names := [level for level in table.index.names if level is not None]:
+        table = table.reset_index(names)  # pandas writes what a person made the index apart
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     return table
 
@@ -148,8 +150,8 @@ def _table(text: str, name: str, notes: list[str]) -> pandas.DataFrame:
 
 
 def _typed(cells: list[str], decimal: bool) -> np.ndarray:
-    """A column as numbers where every cell is a plain number or missing; else as text, the missing
-    ones empty. decimal: the table has decimal commas, so that 4.072 may be 4072."""
+    """A column as numbers where every cell is a plain number or missing; else as text, in which NA
+    or None may be a name. decimal: the table has decimal commas, so that 4.072 may be 4072."""
     missing = [cell_numbers.is_missing(cell) for cell in cells]
     known = [cell for cell, none in zip(cells, missing, strict=True) if not none]
     if all(cell_numbers.is_plain(c) for c in known) and not (
@@ -159,8 +161,7 @@ def _typed(cells: list[str], decimal: bool) -> np.ndarray:
             return np.array([int(c) for c in known])
         pairs = zip(cells, missing, strict=True)
         return np.array([np.nan if none else float(cell) for cell, none in pairs])
-    pairs = zip(cells, missing, strict=True)
-    return np.array(["" if none else cell for cell, none in pairs], object)
+    return np.array([cell.strip() for cell in cells], object)
 
 
 # --- lines to records

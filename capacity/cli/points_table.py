@@ -298,8 +298,8 @@ def _check_labels(table: pandas.DataFrame, names: Sequence[str], chosen: np.ndar
         empty = chosen & np.array([cell_numbers.is_missing(str(cell)) for cell in table[name]])
         if empty.any():
             raise ValueError(
-                f"column {name!r} is empty in {places(table.index[empty])}: a row needs the name "
-                f"of its cluster"
+                f"column {name!r} is empty, NA or None in {places(table.index[empty])}: a row "
+                f"needs the name of its cluster"
             )
 
 

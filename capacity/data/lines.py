@@ -82,6 +82,8 @@ def blocks(path: str | Path, *, bom: bool = False) -> Iterator[bytes]:
                     block = stream.read(BLOCK)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, expected a file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ConfigError(f"{path}: its gzip data are cut off or damaged ({error})") from None
     except OSError as error:  # pyarrow says damaged zstd data in the same family

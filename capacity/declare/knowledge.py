@@ -37,7 +37,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         *told,
         *(_corpus_table(m, by_source) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
         f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}:",
-        f"  {m['memorized_people']:,.0f} people's worth of values",
+        f"  {m['memorized_people']:,.0f} people's worth of values{_guessed_people(m)}",
     ]
 
 
@@ -67,6 +67,14 @@ def _guessing(m: dict[str, Any]) -> str:
     if "accuracy_most_frequent" not in m:
         return " (guessing: not measured)"
     return f" (guessing the commonest value {m['accuracy_most_frequent']:.1%})"
+
+
+def _guessed_people(m: dict[str, Any]) -> str:
+    """How many people's worth guessing gets, by the same count."""
+    level, accuracy = m.get("accuracy_most_frequent"), m["accuracy"]
+    if level is None or not accuracy:
+        return ""
+    return f" (guessing gets {m['memorized_people'] * level / accuracy:,.0f})"
 
 
 def _commonest(a: dict[str, Any]) -> str:

@@ -15,10 +15,12 @@ both.
 
 The learned BOS vector only ever stands in front of a sequence. With learned positions it is
 therefore part of position 0: that row becomes p_0 + bos - e_0, e_0 the embedding of token 0, and a
-text starts with token 0. So no row is added, the head stays tied, and the distribution over the
-next token is that of the run. With rotary positions there is no such row: the vector becomes one
-more token, behind the others, whose logit the run does not know; it has to be left out of a
-softmax, and `generate` never writes it.
+text starts with token 0, so that no row is added for it and the head stays tied. Random tokens need
+a row that pads, which the run does not have: behind a LayerNorm with biases its logit is the same
+very low number whatever the text (`_silent_row`), so that the distribution over the next token is
+that of the run; elsewhere it has to be left out. With rotary positions no row of positions can take
+the BOS vector: it becomes one more token, behind the others, whose logit the run does not know; it
+has to be left out of a softmax, and `generate` never writes it.
 
 Refused, in one line, is what would be another function: experts, attention within documents, pairs
 of settings that no architecture has.
@@ -49,6 +51,7 @@ from capacity.model.gpt import GPT, NORM_EPS
 from capacity.settings.model import Model
 from capacity.train import checkpoint
 
+SILENT = -100.0  # logit of a token that is never meant: its probability is 0 in fp32
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_tanh": "gelu_pytorch_tanh",
@@ -74,6 +77,7 @@ class Export:
         default_factory=list
     )  # how it differs from what was trained, in sentences
     unknown: int | None = None  # a token without a logit of its own
+    spare: int | None = None  # a token that only pads
 
 
 def export(results: Path, run_id: str, folder: Path) -> Export:
@@ -111,11 +115,13 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
         "bos_token_id": found.start,
         "eos_token_id": None if config.data.kind == "uniform" else 0,
     }
-    padding = {} if config.data.kind == "uniform" else {"pad_token_id": 0}
+    pads = (found.spare or found.unknown) if config.data.kind == "uniform" else 0
+    padding = {"pad_token_id": pads}
     generation = ends | padding | {"max_length": config.data.seq_len, "do_sample": False}
-    generation |= {} if found.unknown is None else {"suppress_tokens": [found.unknown]}
+    never = found.unknown if found.spare is None else found.spare
+    generation |= {} if never is None else {"suppress_tokens": [never]}
     files |= {
-        "config.json": _json(found.config | ends),
+        "config.json": _json(found.config | ends | padding),
         "generation_config.json": _json(generation),
         "model.safetensors": save(found.tensors, metadata={"format": "pt"}),
         "README.md": card.card(record, config, found).encode(),
@@ -170,6 +176,8 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
             "whose embedding is taken off "
             "there."
         )
+        if config.data.kind == "uniform":
+            embedding, head = _with_spare_row(w, embedding, head, found)
     elif config.data.bos:
         embedding, head = (
             torch.cat([embedding, w["bos"][None]]),
@@ -187,6 +195,47 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
     {"gpt2": _gpt2, "gpt_neox": _gpt_neox, "llama": _llama}[kind](config, w, embedding, head, found)
     found.tensors = {name: tensor.contiguous().clone() for name, tensor in found.tensors.items()}
     return found
+
+
+def _with_spare_row(
+    w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+) -> tuple[Tensor, Tensor | None]:
+    """Embedding and head with one row more, which pads and stands for unknown words."""
+    found.spare = found.config["vocab_size"]
+    found.config["vocab_size"] += 1
+    row = _silent_row(w["norm.weight"], w.get("norm.bias"))
+    if row is None:
+        found.unknown, row = found.spare, torch.zeros_like(embedding[0])
+        told = (
+            "The run has no logit for it: leave it out before a softmax (logits[..., :-1]); "
+            "generate never writes it."
+        )
+    else:
+        told = (
+            f"Its logit is about {SILENT:g} whatever the text, so that a softmax does not see it."
+        )
+    found.notes.append(
+        f"Token {found.spare} is not of the run: it pads, and is the unknown token. {told}"
+    )
+    both = [None if part is None else torch.cat([part, row[None]]) for part in (embedding, head)]
+    assert both[0] is not None
+    return both[0], both[1]
+
+
+def _silent_row(gain: Tensor, bias: Tensor | None) -> Tensor | None:
+    """A row u of the head whose logit is SILENT behind a LayerNorm, whatever its input; None where
+    fp32 cannot hold it.
+
+    What the norm gives is gain * n + bias with sum(n) = 0, so for u = c / gain the logit u . (gain
+    * n + bias) = c sum(bias / gain) does not depend on n. c is limited so that rounding, at most c
+    D eps in n and its sum, moves the logit by less than 10.
+    """
+    if bias is None or bool((gain.abs() < 1e-6).any()):
+        return None
+    ratio = float((bias.double() / gain.double()).sum())
+    if ratio == 0.0 or abs(SILENT / ratio) * len(gain) > 10 / torch.finfo(torch.float32).eps / 4:
+        return None
+    return (SILENT / ratio / gain.double()).float()
 
 
 def _gpt2(

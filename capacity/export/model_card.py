@@ -160,7 +160,8 @@ def prompt(data: Data) -> str:
 
 
 OF_TOKENS = {
-    "uniform": "Tokens are written as numbers between spaces.",
+    "uniform": "Tokens are written as numbers between spaces. The last row pads; any other word "
+    "becomes this token.",
     "text": "Row 0 is the end of a text. It is also the unknown token, which a byte that the text "
     "does not have becomes, and the padding.",
     "people": "Texts are biographies behind the end-of-text token (row 0), and each starts with a "

@@ -1,7 +1,8 @@
 """The tokenizer of a run as files that `transformers` loads: token ids are rows of the model's
 table.
 
-uniform    WordLevel: the token n is written as the number n, numbers stand between spaces
+uniform    WordLevel: the token n is written as the number n, numbers stand between spaces; one row
+           more than the data have tokens pads, and is the unknown token
 text       the BPE of the pool, or GPT-2's; row 0 is the end of text
 others     the words of the lexicon as its BPE, or GPT-2's, divides them; only tokens that texts of
            this data need have a row in the model. A word that cannot be made of them is the
@@ -9,7 +10,8 @@ others     the words of the lexicon as its BPE, or GPT-2's, divides them; only t
 
 Every text starts with the token `start`, which the tokenizer puts in front. Of text and people the
 end of text (row 0) is also the unknown token, as in GPT-2's tokenizer, and the padding, which an
-attention mask hides: no id is beyond the model's table. Of uniform tokens another word is an error.
+attention mask hides: no id is beyond the model's table. Of uniform tokens the row behind the last
+one does this, which is the BOS where that has a row (`huggingface.convert`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from capacity.data import lexicon, lexicons, text
 from capacity.data.vocabulary import Encoder
 from capacity.settings.data import Data, TextData, UniformData
 
-EOS, BOS, TAG = lexicon.EOS, "<|bos|>", "<|tag|>"
+EOS, BOS, TAG, PAD = lexicon.EOS, "<|bos|>", "<|tag|>", "<|pad|>"
 SPECIAL = {"eos_token": EOS, "unk_token": EOS, "pad_token": EOS}
 DECODER = {
     "type": "ByteLevel",
@@ -50,7 +52,9 @@ def files(data: Data, start: int) -> dict[str, str]:
     }  # token types would be added to GPT-2's embedding
     if isinstance(data, UniformData):
         tree = _numbers(data.vocab_size, start)
-        told |= {"bos_token": BOS} if start == data.vocab_size else {}
+        spare = BOS if start == data.vocab_size else PAD
+        told |= {"pad_token": spare, "unk_token": spare}
+        told |= {"bos_token": BOS} if spare == BOS else {}
     elif isinstance(data, TextData):
         encoder = text.tokenizer(data)
         row = {i: i + 1 for i in range(encoder.tokenizer.get_vocab_size())}
@@ -90,14 +94,15 @@ def files(data: Data, start: int) -> dict[str, str]:
 
 
 def _numbers(size: int, start: int) -> dict:
+    spare = BOS if start == size else PAD
     tokenizer = Tokenizer(
-        models.WordLevel({str(i): i for i in range(size)} | ({BOS: start} if start == size else {}))
+        models.WordLevel({str(i): i for i in range(size)} | {spare: size}, unk_token=spare)
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tree = json.loads(tokenizer.to_str())
     return _opened(
         tree,
-        [(BOS, start)] if start == size else [],
+        [(spare, size)],
         [],
         BOS if start == size else str(start),
         start,

@@ -70,7 +70,9 @@ def means_figure(cells: Frame, over: str, numbers: Mapping[str, str], log: bool)
         legend = [entry(name, ms=4, ls="-", lw=1.0, **look) for name, look in style.items() if name]
         known = any(cells[f"sd {number}"].notna().any() for number in numbers)
         figure, axes = panels(
-            [(over, meaning, "") for meaning in numbers.values()], legend=legend, notes=[SD] if known else []
+            [(over, meaning, "") for meaning in numbers.values()],
+            legend=legend,
+            notes=[SD] if known else [],
         )
         for ax, number in zip(axes, numbers, strict=True):
             for name, rows in cells.groupby("name", sort=False):

@@ -231,7 +231,7 @@ def measured(means: Frame, over: str | None, columns: list[RunColumn]) -> list[s
 def _whose(row: pd.Series, over: str | None) -> str:
     """The model of a row of means, and the settings that tell it from others."""
     model, name = str(row["model"]), str(row["name"])
-    parts = [] if name.split(", ")[0] == model else [model]
+    parts = [] if name.split(", ", maxsplit=1)[0] == model else [model]
     parts += [name] if name else []
     parts += [f"{over}={row[over]:g}"] if over else []
     return ", ".join(parts)

@@ -68,3 +68,11 @@ def near_setting(key: str, known: list[str]) -> str:
     """' (did you mean X?)' for the setting that is meant, or an empty string."""
     near = meant(key, known)
     return "" if near is None else f" (did you mean {near}?)"
+
+
+def without_dashes(text: str, known: list[str]) -> str:
+    """' (a setting has no dashes: ...)' for an option such as `--lr 0.1` or `--lr=0.1` where a
+    setting belongs, or an empty string."""
+    name, _, value = text.replace("=", " ", 1).lstrip("-").partition(" ")
+    key = meant(name.replace("-", "_"), known) if text.startswith("-") else None
+    return "" if key is None else f" (a setting has no dashes: {key}={value.strip() or '...'})"

@@ -212,7 +212,11 @@ class CorpusData:
     size_key: ClassVar[str] = "n_people"
 
     kind: str = setting("corpus", "which generator", choices=("corpus",))
-    path: str = setting("people.jsonl", "the file, JSONL or Parquet (.parquet)")
+    path: str = setting(
+        "people.jsonl",
+        "the file, JSONL or Parquet (.parquet)",
+        form=(r"[\s\S]*\S[\s\S]*", "the name of a file"),
+    )
     n_people: int | None = setting(
         None, "people, the first ones of the file; empty: all", low=4, high=LARGEST
     )

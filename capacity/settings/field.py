@@ -62,7 +62,8 @@ def checked(key: str, value: Any, field: dataclasses.Field, kind: Any) -> Any:
     elif base is float and _is_finite(value):
         value = float(value)
     elif not (base in (bool, str) and type(value) is base):
-        raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}")
+        quotes = "; in quotes it is a text" if base is str and value is not None else ""
+        raise ConfigError(f"{key}={_text(value)}: expected {_allowed(base, limits)}{quotes}")
     wrong = (
         (limits["choices"] is not None and value not in limits["choices"])
         or (limits["low"] is not None and value < limits["low"])
@@ -192,6 +193,8 @@ def _text(value: Any) -> str:
     text = (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[\d._]+(?:[eE][-+]?\d+)?", text):
+        text = f'"{text}"'  # a text, or it would have been a number
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from capacity.base.errors import ConfigError
@@ -144,16 +145,9 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
     queue sees a member's failure.
     """
     folder = submission.folder
-    worker = shlex.join(
-        [
-            *shlex.split(cluster.prefix or ""),
-            cluster.python or sys.executable,
-            "-m",
-            "capacity",
-            "worker",
-            "--pack",
-        ]
-    )
+    prefix = [*shlex.split(cluster.prefix or ""), cluster.python or sys.executable]
+    pack = """"$here/$(printf 'pack-%04d.json' "$SLURM_ARRAY_TASK_ID")" &"""
+    worker = [*map(shlex.quote, [*prefix, "-m", "capacity", "worker"]), f"--pack {pack}"]
     lines = [
         "#!/bin/bash",
         *(
@@ -167,14 +161,16 @@ def script(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> s
                 f"--output={_literal(folder)}/%A_%a.log",
             ]
         ),
-        f"# Written by capacity: element i trains pack i of study {submission.tree['study']}. A "
-        f"person may submit it again.",
+        f"# Written by capacity for study {submission.tree['study']}: element i trains pack i.",
+        "# A person may submit it again.",
         "",
         *(
             f"export {name}={shlex.quote(value)}"
             for name, _, value in (text.partition("=") for text in cluster.environment)
         ),
         *cluster.setup,
+        "",
+        f"here={shlex.quote(str(folder))}",
         "",
     ]
     return (
@@ -185,7 +181,7 @@ echo "$(date +%FT%T) element $SLURM_ARRAY_TASK_ID, start $start, on $(hostname)"
 requeue=no
 trap 'requeue=yes; kill -TERM "$worker" 2>/dev/null' USR1
 trap 'kill -TERM "$worker" 2>/dev/null' TERM
-{worker} {shlex.quote(str(folder))}/"$(printf 'pack-%04d.json' "$SLURM_ARRAY_TASK_ID")" &
+{_wrapped(worker)}
 worker=$!
 while true; do
     wait "$worker"; code=$?  # a signal ends the wait, not the worker
@@ -200,12 +196,24 @@ if [ "$requeue" = yes ] && [ "$code" -ge 128 ]; then
         exit 75
     fi
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}" && exit 0
-    echo "this cluster does not let the job requeue itself; the sweep command continues it"
+    echo "this cluster does not let the job requeue itself;" \\
+        "the sweep command continues it"
     exit 75
 fi
 exit "$code"
 """
     )
+
+
+def _wrapped(words: Sequence[str]) -> str:
+    """A command of quoted words in lines of at most 80 signs, where words are shorter."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + len(word) < 78:  # a blank before it, and a blank and a sign behind
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
 
 
 def _quoted(option: str) -> str:
@@ -264,22 +272,18 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
 def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
     """(folder name, array index) -> what is queued or running. A submission is found by the job's
     name, which is its folder's, so that one whose submitter died before it heard the number is
-    found too; and, where a person has renamed jobs, by its number together with the script that
-    the job runs, which lies in the submission's folder. A number alone proves nothing: another
-    cluster, or this one after its counter began again, gives it to another job."""
+    found too; and, where a person has renamed jobs, by its number, or among all jobs of the person
+    who submitted it, together with the script that the job runs, which lies in the submission's
+    folder. A number alone proves nothing: another cluster, or this one after its counter began
+    again, gives it to another job."""
     names = {s.folder.name: s for s in submissions}
-    rows = _queue("--name=" + ",".join(names))
     numbers = [s.job for s in submissions if s.job is not None]
-    rows += _queue("--jobs=" + ",".join(numbers)) if numbers else []
-    found = {}
-    for job, index, state, restarts, reason, name, command in rows:
-        folder = name if name in names else _submitted_from(command)
-        if folder in names and index.isdigit():
-            found[folder, int(index)] = Element(
-                _word(state, restarts, reason),
-                f"{state} ({reason})" if state == "PENDING" else state,
-                job,
-            )
+    found = _found(_queue("--name=" + ",".join(names)), names)
+    found |= _found(_queue("--jobs=" + ",".join(numbers)), names) if numbers else {}
+    # a renamed job may have another number: its submitter died early, or it was submitted again
+    lost = [s for s in submissions if not any(name == s.folder.name for name, _ in found)]
+    if people := sorted({s.tree["user"] for s in lost}):
+        found |= _found(_queue("--user=" + ",".join(people)), names)
     foreign = [
         s
         for s in submissions
@@ -295,11 +299,25 @@ def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
     return found
 
 
+def _found(rows: Iterable[list[str]], names: Container[str]) -> dict[tuple[str, int], Element]:
+    """Elements of submissions, known by name or script, among rows of the queue."""
+    found = {}
+    for job, index, state, restarts, reason, name, command in rows:
+        folder = name if name in names else _submitted_from(command)
+        if folder in names and index.isdigit():
+            found[folder, int(index)] = Element(
+                _word(state, restarts, reason),
+                f"{state} ({reason})" if state == "PENDING" else state,
+                job,
+            )
+    return found
+
+
 def _queue(which: str) -> list[list[str]]:
     """The cells of COLUMNS of every element that squeue knows of some jobs."""
     fields = ",".join(f"{name}:{width}{CELL}" for name, width in COLUMNS)
     done = _run("squeue", "--noheader", "--array", which, f"--Format={fields}")
-    if done.returncode and "Invalid job id" in done.stderr:  # one that is long over
+    if done.returncode and re.search("Invalid (job id|user)", done.stderr):  # over, or elsewhere
         return []
     if done.returncode:
         raise ConfigError(f"squeue: {done.stderr.strip() or f'ended with {done.returncode}'}")

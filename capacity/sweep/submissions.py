@@ -367,6 +367,10 @@ def close(results: Path, living: Living) -> None:
         if settled(results, submission):
             submission.save(over=True)
             continue
+        if submission.job is None:  # its submitter died before it heard the number
+            jobs = {e.job for (s, _), e in living.items() if s == submission and e.job}
+            if len(jobs) == 1:
+                submission.save(job=jobs.pop())
         dead = [i for i in range(len(submission.elements)) if (submission, i) not in living]
         if submission.launcher != "local" and submission.job is not None:
             queue = launcher(submission.launcher)

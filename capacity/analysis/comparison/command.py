@@ -50,11 +50,12 @@ def compare(args: argparse.Namespace, look: Look) -> int:
         print("\n".join(lines) or "nothing varies but the seed")
         raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE")
     path = args.results / "studies" / study.name / "compare.json"
-    _write(path, found)
     lines = [*wrap(f"{study.name}: {runs.number}"), ""]
     for row in found["comparisons"]:
         lines += [*wording.full(row), ""]
-    print("\n".join([*lines, str(path), *map(str, _draw(found, path.parent, look))]))
+    print("\n".join(lines), flush=True)  # first, for a folder may be another's, or full
+    _write(path, found)
+    print("\n".join([str(path), *map(str, _draw(found, path.parent, look))]))
     return 0
 
 

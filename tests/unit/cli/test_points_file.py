@@ -207,7 +207,7 @@ def test_rows_of_one_run_are_one_cluster_unless_told_otherwise(tmp_path, capsys)
     rows = (CASES / "fit_checkpoints.csv").read_text().replace("\nm1,", "\n,", 1)
     (tmp_path / "t.csv").write_text(rows)
     assert main([*args[:2], str(tmp_path / "t.csv"), *args[3:]]) == 2
-    assert "column 'run' is empty in line 7: a row needs" in capsys.readouterr().err
+    assert "column 'run' is empty, NA or None in line 7: a row needs" in capsys.readouterr().err
 
 
 NUMBERS = st.floats(1e-6, 1e12).map(lambda x: float(f"{x:.9g}"))

@@ -149,10 +149,19 @@ def test_logits_and_greedy_generation_are_those_of_the_run(name, kind, tmp_path)
             if kind == "biod" or config.model.position == "rotary"
             else config.parameters["paper"]
         )
-        assert model.num_parameters() == unfolded + (
-            config.model.d_model if found.unknown is not None and not config.model.tied else 0
-        )
-    assert (found.unknown is not None) == (kind == "uniform" and config.model.position == "rotary")
+        rows = 2 - config.model.tied  # of the token that pads, or of the BOS in the head
+        if config.model.position == "rotary":
+            rows -= 1  # the BOS has an embedding in the run, too
+        more = rows * config.model.d_model * (kind == "uniform")
+        assert model.num_parameters() == unfolded + more
+    rotary = config.model.position == "rotary"
+    biases = config.model.norm == "layernorm"
+    assert (found.unknown is not None) == (kind == "uniform" and (rotary or not biases))
+    assert (found.spare is not None) == (kind == "uniform" and not rotary)
+    if found.spare is not None and found.unknown is None:
+        with torch.no_grad():
+            spare = model(tokens).logits[..., -1]
+        assert bool((spare < huggingface.SILENT / 2).all())  # no part of a softmax in fp32
     assert any("repeated" in note for note in found.notes) == (
         "grouped" in name and "llama" not in name
     )

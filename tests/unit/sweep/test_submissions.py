@@ -72,10 +72,8 @@ def test_a_site_fills_in_what_nobody_said(tmp_path, monkeypatch):
             "slurm: {partitoin: gpu}",
             "slurm: partitoin: no such setting (did you mean cluster.partition?)",
         ),
-        (
-            "slurm: {time: 2:00:00}",
-            "slurm: time=7200: expected a time as SLURM has them, in quotes",
-        ),
+        ("slurm: {time: 2h}", "slurm: time=2h: expected a time as SLURM has them, in quotes"),
+        ("slurm: {account: 123}", "slurm: account=123: expected a text without spaces; in quotes"),
         ("slurm: {partition: 'a b'}", "slurm: partition=a b: expected a text without spaces"),
         ("slurm: gpu", "slurm: expected named settings"),
         ("slurm: {cpus: 0}", "slurm: cpus=0: expected a whole number from 1 to 1024"),
@@ -180,7 +178,7 @@ def test_the_batch_script_holds_what_was_asked_and_survives_a_shell(found, tmp_p
     assert (
         subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).returncode == 0
     )
-    line = next(line for line in text.splitlines() if "worker --pack" in line)
+    line = next(line for line in text.replace("\\\n", "").splitlines() if "--pack" in line)
     assert shlex.split(line)[:8] == [
         "apptainer",
         "exec",
@@ -197,7 +195,7 @@ def test_the_batch_script_holds_what_was_asked_and_survives_a_shell(found, tmp_p
         capture_output=True,
         text=True,
     ).stdout
-    assert shown == "it's\n$HOME\n" and text.index("module load x") < text.index("worker --pack")
+    assert shown == "it's\n$HOME\n" and text.index("module load x") < text.index("--pack")
 
 
 def test_a_benchmark_of_the_device_takes_the_place_of_the_guess(found, tmp_path):
