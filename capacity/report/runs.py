@@ -224,7 +224,9 @@ def measured(means: Frame, over: str | None, columns: list[RunColumn]) -> list[s
         noise = f", standard deviation {span(sd.min(), sd.max())} over seeds" if len(sd) else ""
         what = capitalized(column.meaning or column.heading)
         of = "mean of" if len(known) == 1 else f"least and most of {len(known)} means of"
-        out.append(f"{what}: {told}; {of} {runs} run{'s' * (known.runs.max() > 1)}{noise}.")
+        out.append(
+            f"{what}: {told}; {of} {runs} {'runs' if known.runs.max() > 1 else 'run'}{noise}."
+        )
     return out
 
 
