@@ -178,7 +178,7 @@ def _checked_one(parser: OverridesParser, text: str) -> Override:
         override = _parse(parser, text)
         if override.is_sweep_override():
             raise ConfigError(
-                f"{text}: several values; one run takes one (a study file takes axes)"
+                f"{text}: several values; one run takes one (`capacity sweep` takes axes)"
                 f"{_if_a_text(parser, text)}"
             )
         group = override.key_or_group

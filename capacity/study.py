@@ -12,33 +12,40 @@
               [train.lr]
     random_data: for text, the study that measured what the same models hold of random data, such as
               pocket; fit-laws reads its fit
+    names:    what variants are called in labels, legends and tables, as a mapping from name to the
+              settings that such a run has, such as {ours: {model.norm: rmsnorm}}; a list of values
+              means any of them. A name changes no run and no verdict
     expects:  published values that fit-laws compares with what was measured, see
               `published/expects.py`
     scale:    published or pocket; what a verdict is about
     presets:  name -> entries (all of the above) that take the place of the study's own; STUDY@NAME
               picks one
 
-A run that appears in two grids is planned once.
+A run that appears in two grids is planned once. docs/reference/study_grammar.md has an example of
+every entry.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from capacity import naming
 from capacity.base.errors import ConfigError, nearest
 from capacity.base.files import shared_dir
 from capacity.compose import expand, literal, load_many, read_yaml
 from capacity.config import Config, known_keys, takes_text
-from capacity.origins import COMMAND_LINE, Given, PlacedError
+from capacity.origins import COMMAND_LINE, Given, PlacedError, in_quotes, placed
 from capacity.published.expects import SCALES, check_expects
 from capacity.settings.aliases import near_setting
 from capacity.settings.data import TextData
 
-ENTRIES = tuple("question pins grids references best_over random_data expects scale".split())
+ENTRIES = tuple("question pins grids references best_over random_data names expects scale".split())
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,19 @@ class Study:
     scale: str = "published"
     random_data: str = ""  # name of a study
     overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
+    names: naming.Names = field(default_factory=dict)  # of variants, as `naming.given` reads them
+
+    @cached_property
+    def variants(self) -> dict[str, str]:
+        """run id -> what the run is called beside its size, data, exposures and seed."""
+        called = naming.of_runs(self.runs, self.names, self.best_over)
+        return {run.run_id: name for run, name in zip(self.runs, called, strict=True)}
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
     """Read and expand a study or one of its presets (STUDY@PRESET); `overrides` come last and win
-    over pins and axes. ConfigError with file and key."""
+    over pins and axes. One with several values, such as seed=0,1 in Hydra's sweep grammar, is an
+    axis: every run of the study is planned once with each. ConfigError with file and key."""
     path = find_study(name)
     base, preset = split_name(name.replace("\\", "/"))
     tree, places = _entries(path, preset)
@@ -92,7 +107,10 @@ def load_study(name: str, overrides: list[str]) -> Study:
         expects = check_expects(tree.get("expects") or [])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    configs = _configs(path, tree, places, [Given(text, COMMAND_LINE) for text in overrides])
+    configs = _configs(path, tree, places, _typed(overrides))
+    names = naming.read(places["names"], tree.get("names") or {})
+    if not overrides and places["names"].startswith(_own_place(path, preset)):
+        naming.check(places["names"], names, configs)
     unique = {config.run_id: config for config in configs}
     study_name = Path(base).stem if Path(base).suffix in (".yaml", ".yml") else base
     return Study(
@@ -105,16 +123,47 @@ def load_study(name: str, overrides: list[str]) -> Study:
         scale,
         _random_data(path, tree.get("random_data", "")),
         list(overrides),
+        names,
     )
 
 
-def _configs(path: Path, tree: dict, places: dict[str, str], typed: Sequence[str]) -> list[Config]:
-    """The runs of a study with what was typed last; reference models stand behind the others."""
+def _typed(overrides: list[str]) -> list[list[str]]:
+    """What was typed, as one list of settings for each point of its axes. ConfigError for an axis
+    over settings that change no run, and for a text with commas, which may be meant as one."""
+    for text in overrides:
+        key, _, value = text.partition("=")
+        try:
+            if expand([text]) == [[text]]:
+                continue
+        except ConfigError as error:
+            raise placed(error, COMMAND_LINE) from None
+        if key.partition(".")[0] not in (*naming.SECTIONS, "seed"):
+            raise ConfigError(
+                f"{text}: several values; {key} is no part of what a run is, so it takes one"
+            )
+        if takes_text(key) and not value.startswith(("choice(", "glob(")):
+            raise ConfigError(
+                f"{text}: several values, or one text with commas? write {key}=choice({value}) or, "
+                f"in a shell, {shlex.quote(f'{key}={in_quotes(value)}')}"
+            )
+    return [[Given(text, COMMAND_LINE) for text in point] for point in (expand(overrides) or [[]])]
+
+
+def _own_place(path: Path, preset: str | None) -> str:
+    """Where the entries stand that were written for these runs, and not for others too."""
+    return f"{path}: presets: {preset}: " if preset else f"{path}: names"
+
+
+def _configs(
+    path: Path, tree: dict, places: dict[str, str], typed: Sequence[Sequence[str]]
+) -> list[Config]:
+    """The runs of a study with each of what was typed last; reference models stand behind the
+    others."""
     pins, references = tree.get("pins") or [], tree.get("references") or []
     given = [Given(pin, f"{places['pins']}: {i}") for i, pin in enumerate(pins, 1)]
     try:
         points = _points(tree.get("grids") or [{}], places["grids"])
-        layers = [[given, point, typed] for point in points]
+        layers = [[given, point, last] for point in points for last in typed]
         configs = load_many(layers)
         if references and not _largest(configs):
             raise PlacedError(
@@ -127,7 +176,7 @@ def _configs(path: Path, tree: dict, places: dict[str, str], typed: Sequence[str
             if (at := f"{places['references']}: {i}")
         ]
         configs += load_many(
-            [[*layers[i][:2], run, typed] for i in _largest(configs) for run in runs]
+            [[*layers[i][:2], run, layers[i][2]] for i in _largest(configs) for run in runs]
         )
     except PlacedError:
         raise

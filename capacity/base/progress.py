@@ -70,3 +70,19 @@ class Progress:
         if share >= 1.0 or worked <= 0:
             return f", {clock(elapsed)} elapsed"
         return f", {clock(elapsed * (self.total - self.done) / worked)} left"
+
+
+class Quiet(Progress):
+    """No bar; what `say` tells, such as a failure, is still told."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(1.0, stream)
+
+    def close(self) -> None:
+        """Nothing was drawn."""
+
+    def clear(self) -> None:
+        """Nothing was drawn."""
+
+    def _draw(self) -> None:
+        pass

@@ -79,6 +79,16 @@ def some(names: Sequence[str], most: int = 6, rest: str = "") -> str:
     return f"{', '.join(names[:most])} and {len(names) - most:,} more{rest}"
 
 
+def byte_size(n: float) -> str:
+    """A size of memory or of a file, in powers of ten: 1 MB where it is less, 35 MB, 1.2 GB."""
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB" if n >= 1e6 else "1 MB"
+
+
+def flop_count(n: float) -> str:
+    """Floating-point operations: 16.6TFLOP, 2.0e+15 FLOP from a thousand of them on."""
+    return f"{f'{n:.1e} ' if n >= 1e15 else count(n)}FLOP"
+
+
 def hours(h: float) -> str:
     """A duration in hours with two significant digits: 0.0073, 0.25, 12, 1,400."""
     return f"{h:,.0f}" if h >= 10 else f"{h:.2g}"

@@ -27,6 +27,7 @@ def add_fit_laws(verb: arguments.Verb) -> None:
     fit.add_argument(
         "--freeze", action="store_true", help="keep the study's records beside its fit; see above"
     )
+    arguments.quiet(fit, "the files that were written")
     arguments.results(fit)
 
 
@@ -103,10 +104,12 @@ def _fit_laws(args: argparse.Namespace) -> int:
         document, drawn = kinds.document(found), kinds.figures(found, look)
         page = markdown.render(document, [*drawn], look.shown)
         # first, for a folder may be another's, or full
-        print(f"{text.render(document)}\n", flush=True)
+        if not args.quiet:
+            print(f"{text.render(document)}\n", flush=True)
         written = finding.write(found, drawn, page, args.results / "studies" / study.name, look)
         print("\n".join(map(str, written)))
-        kept.tell(args.results, study)
+        if not args.quiet:
+            kept.tell(args.results, study)
     return 0
 
 

@@ -76,6 +76,13 @@ def look(args: argparse.Namespace) -> Look:
     return looks.read(args.width, args.style, args.format)
 
 
+def quiet(sub: argparse.ArgumentParser, prints: str) -> None:
+    """The option --quiet; prints: what is still printed, besides problems."""
+    sub.add_argument(
+        "-q", "--quiet", action="store_true", help=f"print only {prints}, and problems"
+    )
+
+
 def hint(option: str, argv: list[str], args: argparse.Namespace) -> str:
     """What was meant by an option that there is not: a setting, which has no dashes, or an option
     of the verb."""

@@ -95,6 +95,20 @@ examples:
   capacity status pocket --watch
   capacity status pocket --json
 """
+LIST_HELP = """\
+Show what there is: the studies to sweep with their questions, runs with their
+state, settings with default, limits and meaning, forms of laws, measures.
+
+examples:
+  capacity list studies                    every study and what it asks
+  capacity list studies pocket             also how many runs are finished
+  capacity list runs                       all runs in the results folder
+  capacity list runs optimizers            those of a study
+  capacity list settings model             what model.* can be
+  capacity list settings train.lr
+  capacity list forms
+  capacity list measures knowledge --csv
+"""
 FIT_HELP = """\
 Fit the law of a study from its records alone and write the fit (JSON), the
 tables (CSV) and the figure (PNG, PDF) to RESULTS/studies/STUDY/.

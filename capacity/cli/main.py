@@ -23,6 +23,7 @@ from capacity.cli import (
     compare,
     data,
     fit_options,
+    listing,
     plan,
     prune,
     show,
@@ -46,6 +47,7 @@ VERBS = (  # in the order of the help
     fit_options.add_fit,
     plan.add_plan,
     train.add_measure,
+    listing.add_list,
     table.add_table,
     table.add_export,
     prune.add_prune,
@@ -123,11 +125,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     """argparse, with settings allowed also after options (it takes a list of positionals in one
     piece only)."""
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args, rest = parser.parse_known_args(argv or ["--help"])
     late = [text for text in rest if not text.startswith("-")] if hasattr(args, "overrides") else []
     if len(late) < len(rest):
         wrong = [text for text in rest if text not in late]
-        hint = arguments.hint(wrong[0], argv if argv is not None else sys.argv[1:], args)
+        hint = arguments.hint(wrong[0], argv, args)
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
     if late:
         args.overrides = args.overrides + late

@@ -20,7 +20,13 @@ def add_sweep(verb: arguments.Verb) -> None:
     arguments.study(sweep)
     arguments.overrides(sweep, arguments.WIN)
     sweep.add_argument("--dry-run", action="store_true", help="print runs, sizes and cost and stop")
+    sweep.add_argument(
+        "--show", action="store_true", help="list the runs, with what varies, and stop"
+    )
+    sweep.add_argument("--json", action="store_true", help="with --show: all of it, for scripts")
+    sweep.add_argument("--csv", action="store_true", help="with --show: one row per run")
     sweep.add_argument("--retry-failed", action="store_true", help="also rerun runs that failed")
+    arguments.quiet(sweep, "how many runs are finished")
     arguments.results(sweep)
 
 
@@ -57,6 +63,7 @@ def add_retry(verb: arguments.Verb) -> None:
         "--failed", action="store_true", help="runs that failed, or were lost with their job"
     )
     retry.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    arguments.quiet(retry, "how many runs are finished")
     arguments.results(retry)
 
 
@@ -85,6 +92,12 @@ def _begin(study: Study, results: Path) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> int:
+    if args.show:
+        from capacity.cli import show_sweep
+
+        return show_sweep.show(args)
+    if args.json or args.csv:
+        raise ConfigError(f"--{'json' if args.json else 'csv'}: is for `capacity sweep --show`")
     from capacity.sweep import commands
 
     return commands.sweep(
@@ -94,6 +107,7 @@ def _sweep(args: argparse.Namespace) -> int:
         args.dry_run,
         args.retry_failed,
         begin=_begin,
+        quiet=args.quiet,
     )
 
 
@@ -114,7 +128,9 @@ def _retry(args: argparse.Namespace) -> int:
 
     if not args.failed:
         raise ConfigError("retry: nothing selected; use --failed to rerun failed or lost runs")
-    return commands.retry(args.study, args.overrides, args.results, args.dry_run, begin=_begin)
+    return commands.retry(
+        args.study, args.overrides, args.results, args.dry_run, begin=_begin, quiet=args.quiet
+    )
 
 
 def _worker(args: argparse.Namespace) -> int:

@@ -58,8 +58,10 @@ def _table(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from capacity import records
     from capacity.export import huggingface
 
-    found = huggingface.export(args.results, args.run_id, args.output)
+    run_id = records.find(args.results, args.run_id)
+    found = huggingface.export(args.results, run_id, args.output)
     print("\n  ".join([f"{args.output}: {found.config['architectures'][0]}", *found.notes]))
     return 0

@@ -25,6 +25,12 @@ def add_train(verb: arguments.Verb) -> None:
     train.add_argument(
         "--print-config", action="store_true", help="print the resolved settings as YAML and stop"
     )
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print parameters, bits, steps, time and memory and stop",
+    )
+    arguments.quiet(train, "the id of the run")
     arguments.results(train)
 
 
@@ -37,6 +43,7 @@ def add_measure(verb: arguments.Verb) -> None:
         "RUN_ID|KEY=VALUE",
     )
     measure.add_argument("--study", metavar="STUDY", help="all finished runs of a study")
+    arguments.quiet(measure, "the ids of the runs")
     arguments.results(measure)
 
 
@@ -52,24 +59,31 @@ def _train(args: argparse.Namespace) -> int:
     if args.print_config:
         print(to_yaml(config), end="")
         return 0
+    if args.dry_run:
+        from capacity.cli.dry_run import describe
+
+        print("\n".join(describe(config, args.results)))
+        return 0
     record = _finished(args.results, config.run_id)
     if record is None:
-        code = _train_now(config, args.results)
+        code = _train_now(config, args.results, args.quiet)
         record = _finished(args.results, config.run_id)
         if code or record is None:
             return code or 1
     else:
-        print(f"run {config.run_id} is already finished", file=sys.stderr)
+        if not args.quiet:
+            print(f"run {config.run_id} is already finished", file=sys.stderr)
         from capacity import records
         from capacity.base.hardware import pick_device
         from capacity.run.remeasure import remeasure
 
         if records.measured_otherwise(record, config):
-            print("measuring it again, by the present settings", file=sys.stderr)
+            if not args.quiet:
+                print("measuring it again, by the present settings", file=sys.stderr)
             record = remeasure(
                 args.results, config.run_id, pick_device(config.cluster.device), config
             )
-    print(_describe(record, args.results))
+    print(config.run_id if args.quiet else _describe(record, args.results))
     return 0
 
 
@@ -80,11 +94,11 @@ def _finished(results: Path, run_id: str) -> dict | None:
     return record if record and record["status"] == "finished" else None
 
 
-def _train_now(config: Config, results: Path) -> int:
+def _train_now(config: Config, results: Path, quiet: bool) -> int:
     import torch
 
     from capacity.base.hardware import pick_device, pick_threads, refused_threads
-    from capacity.base.progress import Progress
+    from capacity.base.progress import Progress, Quiet
     from capacity.run.job import Job, Stop
     from capacity.run.mirror import WAIT_SECONDS, Mirror
     from capacity.run.run import execute
@@ -93,10 +107,11 @@ def _train_now(config: Config, results: Path) -> int:
     torch.set_num_threads(pick_threads(config.flops / config.steps, wanted))
     if refused := refused_threads(wanted):
         print(f"capacity: {refused}", file=sys.stderr)
-    print(_about(config, device.type), file=sys.stderr)
-    for note in config.resolved.notes(config.items):
-        print("\n".join(wrap(note, "capacity: ", "  ")), file=sys.stderr)
-    progress = Progress(config.steps)
+    if not quiet:
+        print(_about(config, device.type), file=sys.stderr)
+        for note in config.resolved.notes(config.items):
+            print("\n".join(wrap(note, "capacity: ", "  ")), file=sys.stderr)
+    progress = Quiet() if quiet else Progress(config.steps)
     job = Job(results, device, None, lambda event: _report(event, progress), Stop())
     with Mirror([config], results, None, WAIT_SECONDS):
         outcome = execute([config], job)[config.run_id]
@@ -161,7 +176,7 @@ def _measure(args: argparse.Namespace) -> int:
 
     given = [text for text in args.overrides if "=" in text]
     run_ids: dict[str, Config | None] = {}  # id -> settings, where not its own
-    given_ids = [text for text in args.overrides if "=" not in text]
+    given_ids = [records.find(args.results, text) for text in args.overrides if "=" not in text]
     for run_id in given_ids:
         record = _finished(args.results, run_id)
         if record is None:  # before any work, so that a typo costs nothing
@@ -194,7 +209,7 @@ def _measure(args: argparse.Namespace) -> int:
         if run_id in gone:
             continue
         record = remeasure(args.results, run_id, pick_device("auto"), settings)
-        print(_describe(record, args.results))
+        print(run_id if args.quiet else _describe(record, args.results))
     return 1 if gone else 0
 
 

@@ -333,11 +333,11 @@ def _llama(
 ) -> None:
     """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here,
     so that nothing is permuted."""
-    from capacity.analysis import labels
+    from capacity import naming
 
     model = config.model
-    form = labels.architecture(
-        {f"model.{name}": labels.plain(value) for name, value in dataclasses.asdict(model).items()}
+    form = naming.architecture(
+        {f"model.{name}": naming.plain(value) for name, value in dataclasses.asdict(model).items()}
     )
     mistral = form == "Mistral" and not model.bias
     found.config |= {

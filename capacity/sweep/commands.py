@@ -14,6 +14,7 @@ from types import ModuleType
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.base.progress import Quiet
 from capacity.base.words import plural, wrap
 from capacity.study import Study, load_study
 from capacity.sweep import plan as planning
@@ -32,9 +33,11 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
     only: set[str] | None = None,
     *,
     begin: Begin | None = None,
+    quiet: bool = False,
 ) -> int:
     """Train what is not finished of a study, here or in a queue; returns the exit code. begin: is
-    called with study and results folder before anything is submitted, but not in a dry run."""
+    called with study and results folder before anything is submitted, but not in a dry run. quiet:
+    without the plan and a bar."""
     study = load_study(name, overrides)
     launcher = study.runs[0].cluster.launcher
     # a wrong name costs nothing yet
@@ -51,8 +54,9 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
         if begin is not None:
             begin(study, results)
         plan = planning.make_plan(study, results, living, retry_failed, only)
-        print(summary(plan))
-        sys.stdout.flush()
+        if not quiet:
+            print(summary(plan))
+            sys.stdout.flush()
         if queue is not None:
             return _submit(plan, order, results, queue)
         if not plan.todo:
@@ -62,7 +66,8 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
         running = ExitStack()
         running.enter_context(submissions.held(submission))  # before the next submitter may look
     with running:
-        outcome = pool.train(job.packs[0], submission.pack(0), study.runs)
+        progress = Quiet() if quiet else None
+        outcome = pool.train(job.packs[0], submission.pack(0), study.runs, progress)
     if set(outcome.values()) <= {"finished"}:
         submissions.withdraw(submission)  # nothing in its logs
     return _end(plan, results, outcome)
@@ -138,10 +143,11 @@ def retry(
     dry_run: bool,
     *,
     begin: Begin | None = None,
+    quiet: bool = False,
 ) -> int:
     """Rerun runs of a study that failed or were lost with their job, by the settings of the last
-    sweep and those given; runs that ran out of time or memory get more of it. begin: as of
-    `sweep`."""
+    sweep and those given; runs that ran out of time or memory get more of it. begin, quiet:
+    as of `sweep`."""
     before, overrides = settings_of_last(name, overrides, results)
     study = load_study(name, overrides)
     lost = {run_id for s in before for element in s.elements for run_id in element["runs"]}
@@ -153,7 +159,7 @@ def retry(
     if not failed:
         print(f"{study.name}: no run has failed or was lost")
         return 0
-    return sweep(name, overrides, results, dry_run, retry_failed=True, only=failed, begin=begin)
+    return sweep(name, overrides, results, dry_run, True, failed, begin=begin, quiet=quiet)
 
 
 def settings_of_last(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from capacity.base import words
 from capacity.base.hardware import refused_threads
-from capacity.base.words import clock, count, plural
+from capacity.base.words import byte_size, clock, count, flop_count, plural
 from capacity.config import Config
 from capacity.cost import micro_batches, stack_bytes
 from capacity.run_table import model_names
@@ -49,8 +49,7 @@ def summary(plan: Plan) -> str:
     )
     lines += _line(
         "training",
-        f"{count(sum(r.tokens for r in todo))} tokens, "
-        f"{f'{flops:.1e} ' if flops >= 1e15 else count(flops)}FLOP to do",
+        f"{count(sum(r.tokens for r in todo))} tokens, {flop_count(flops)} to do",
     )
     if todo:
         lines += (
@@ -78,22 +77,13 @@ def _largest(plan: Plan) -> str:
         max(_planned_bytes(stack[0], n or len(stack), plan) for stack in stacks) for n in (1, None)
     )
     divided = f", batches in up to {parts} parts" if parts > 1 else ""
-    return f"largest model about {_bytes(one)}, largest stack {_bytes(many)}, beside torch{divided}"
+    largest = f"largest model about {byte_size(one)}, largest stack {byte_size(many)}"
+    return f"{largest}, beside torch{divided}"
 
 
 def _planned_bytes(run: Config, members: int, plan: Plan) -> float:
     return stack_bytes(
         run, members, plan.device, micro_batches(run, members, plan.device, plan.room)
-    )
-
-
-def _bytes(number: float) -> str:
-    return (
-        f"{number / 1e9:.1f} GB"
-        if number >= 1e9
-        else f"{number / 1e6:.0f} MB"
-        if number >= 1e6
-        else "1 MB"
     )
 
 

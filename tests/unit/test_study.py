@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capacity.analysis import labels
+from capacity import naming
 from capacity.analysis.facts import verdicts
 from capacity.base.errors import ConfigError
 from capacity.compose import shared_dir
@@ -206,8 +206,8 @@ def test_the_recipes_of_other_architectures_are_the_printed_ones():
         mine = [
             run
             for run in of(runs, n)
-            if labels.architecture(
-                {f"model.{k}": labels.plain(v) for k, v in run.as_dict()["model"].items()}
+            if naming.architecture(
+                {f"model.{k}": naming.plain(v) for k, v in run.as_dict()["model"].items()}
             )
             == form
         ]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capacity.analysis import labels
+from capacity import naming
 from capacity.analysis.comparison import pairs, sizes, verdicts, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.variants import CONVENTION
@@ -83,7 +83,7 @@ def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
         other = compared_runs.parse(text, runs)
         named = set(one) | set(other)
         if "architecture" in named:
-            named |= {f"model.{key}" for form in labels.ARCHITECTURES.values() for key in form}
+            named |= {f"model.{key}" for form in naming.ARCHITECTURES.values() for key in form}
         sides = (compared_runs.select(runs, one), compared_runs.select(runs, other))
         try:
             found = pairs.pair(runs, *sides, named)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from capacity import naming
 from capacity.analysis import arm_ratio, labels, pairing, refused
 from capacity.analysis.arm_ratio import Noise
 from capacity.analysis.comparison.runs import SIZE, WHERE, Runs
@@ -127,7 +128,7 @@ def _several(runs: Runs, error: pairing.SeveralPartners) -> str:
 
 
 def _values(column: Column) -> str:
-    return ", ".join(dict.fromkeys(labels.text(v) for v in column))
+    return ", ".join(dict.fromkeys(naming.text(v) for v in column))
 
 
 def _best(runs: Runs, part: Frame, named: set[str]) -> tuple[Frame, int]:

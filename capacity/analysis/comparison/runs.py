@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from capacity import naming
 from capacity.analysis import labels, refused
 from capacity.analysis.facts import reading
 from capacity.analysis.random import plateaus
@@ -27,7 +28,7 @@ from capacity.settings.aliases import near_setting
 if TYPE_CHECKING:
     from capacity.study import Study
 
-SIZE = labels.SIZES[
+SIZE = naming.SIZES[
     :2
 ]  # what makes pairs of one size; heads follow the width or are part of an architecture
 WHERE = {
@@ -96,7 +97,7 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     rows = rows.assign(stored=rows.get("stored", rows.value)).set_index("run_id")
     plain: Frame = pd.DataFrame([_settings(run) for run in study.runs], dtype=object)
     plain = plain.where(plain.notna(), None).set_axis([run.run_id for run in study.runs])
-    amounts = [c for c in plain if c in (*labels.AMOUNTS, *WHERE, *labels.FOLLOWS, "data.pool")]
+    amounts = [c for c in plain if c in (*naming.AMOUNTS, *WHERE, *naming.FOLLOWS)]
     varied = [c for c in plain if c not in amounts and plain[c].map(repr).nunique() > 1]
     out = pd.DataFrame(
         {
@@ -113,7 +114,7 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     if "refused" in rows:
         out["refused"] = rows.refused
     out["rising"] = shown_rising(rows).reindex(out.index)
-    out["architecture"] = [labels.architecture(row) or None for row in plain.to_dict("records")]
+    out["architecture"] = [naming.architecture(row) or None for row in plain.to_dict("records")]
     return Runs(
         out.rename_axis("run_id").reset_index(),
         varied,

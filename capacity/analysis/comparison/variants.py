@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from capacity import naming
 from capacity.analysis import labels
 from capacity.analysis.comparison import pairs, verdicts
 from capacity.analysis.comparison import runs as compared_runs
@@ -48,7 +49,7 @@ def differences(study: Study, table: Frame) -> dict[str, Any] | None:
         return None
     family = [c for c in settings if c.startswith("model.")]
     recipe = [c for c in settings if c not in family]
-    t = runs.table.assign(form=labels.variants(runs.table, family, [], recipe))
+    t = runs.table.assign(form=labels.variants(runs.table, family, [], recipe, study.names))
     rows: list[dict[str, Any]] = []
     not_compared: list[str] = []
     arms = list(dict.fromkeys(t.form))
@@ -96,7 +97,7 @@ def _against_first(
             try:
                 found = verdicts.analyse(runs, pairs.pair(runs, a, b, named))
             except ValueError as error:  # no model of this size in both, or none finished
-                not_compared.append(f"{labels.listed([f'{form} / {first}', where])}: {error}")
+                not_compared.append(f"{naming.listed([f'{form} / {first}', where])}: {error}")
             else:
                 rows.append({"a": form, "b": first, "at": where} | found)
     return rows, not_compared
@@ -118,4 +119,4 @@ def _why_none(arms: list[str], rows: list[dict[str, Any]], study: str) -> str | 
 def _condition(column: str, value: Any) -> str:
     if column == "exposures":
         return f"{value:g} exposures"
-    return str(value) if column == "amount" else f"{column.split('.')[1]}={labels.text(value)}"
+    return str(value) if column == "amount" else f"{column.split('.')[1]}={naming.text(value)}"

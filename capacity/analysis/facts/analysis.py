@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from capacity.analysis import labels, refused
+from capacity import naming
+from capacity.analysis import refused
 from capacity.analysis.facts import (
     arms,
     exposures,
@@ -60,7 +61,7 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     table: of `run_table.table`, see `reading.INPUTS`, with every setting as a dotted column.
     ValueError, in one line, for a table that cannot be analysed.
     """
-    runs = reading.prepare(table, study.best_over)
+    runs = reading.prepare(table, study.best_over, study.names)
     numbers = fit(runs, study, options)
     within = [c for c in runs if c.startswith(reading.AXIS) or c == "amount"]
     shown = runs.drop(columns=[*within, *reading.unmeasured(runs)])
@@ -209,7 +210,7 @@ def residuals(finding: Finding) -> list[Residuals]:
         seen = rows.exposures_mean.fillna(rows.exposures)
         estimates = (law[key]["value"] for key in ("r_inf", "e0", "b"))
         error = exposures.curve(law["form"], seen, *estimates) - rows.r.clip(lower=0.0)
-        out.append(points(labels.listed([law["model"], law["series"]]), seen, error, rows.run_id))
+        out.append(points(naming.listed([law["model"], law["series"]]), seen, error, rows.run_id))
     if not out:
         return []
     name, unit = "R against exposures, per run", "bits per parameter"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from capacity import naming
 from capacity.analysis import arm_ratio, labels
 from capacity.analysis.arm_ratio import Noise
 from capacity.analysis.facts.schema import Column, Frame
@@ -30,9 +31,7 @@ def arms(runs: Frame, known: Noise | None = None) -> Frame:
     table = pd.DataFrame(
         [_arm(arm, mine, of(arm)) for arm, mine in runs.groupby("arm", sort=False)]
     )
-    order = (
-        runs.drop_duplicates("curve").sort_values(["amount", "asked", "arm_name"]).curve.tolist()
-    )
+    order = runs.drop_duplicates("curve").sort_values(["amount", "asked", "place"]).curve.tolist()
     table["order"] = table.curve.map({c: i for i, c in enumerate(order)})
     table = table.sort_values(["order", "parameters_paper", "model", "arm"], ignore_index=True)
     return table.drop(columns="order")
@@ -114,7 +113,7 @@ def as_values(runs: Frame, number: str = "r") -> Frame:
 def sizes(runs: Frame) -> list[str]:
     """Size of the model (layers and width), in which pairs are equal whatever its form; where no
     setting says it, the model's name."""
-    known = [c for c in labels.SIZES[:2] if c in runs]
+    known = [c for c in naming.SIZES[:2] if c in runs]
     if len(known) < 2:
         return runs.model.to_list()
     return [f"{row[0]:g}x{row[1]:g}" for row in labels.tuples(runs, known)]

@@ -19,7 +19,6 @@ from capacity.analysis.facts.arms import quoted
 from capacity.analysis.facts.exposures import curve
 from capacity.analysis.facts.schema import Arm, ExposureLaw, Fit, Frame
 from capacity.analysis.finding import Finding
-from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.words import count
 from capacity.figures.labels import end_labels, guide_lines
@@ -39,12 +38,13 @@ from capacity.figures.style import (
     width_of,
 )
 from capacity.figures.ticks import log_axes, log_ticks, widened
+from capacity.naming import listed
 
 R_MAX = "$R^\\mathrm{max}$"
 # shapes, and arms, of which a row for each arm says more than a figure over parameters
 FEW_SIZES, MOST_ROWS = 2, 14
 SPREAD = 20  # R of arms that lie further apart is drawn on a logarithmic axis
-ORDER = ["amount", "asked", "parameters_paper", "arm_name"]
+ORDER = ["amount", "asked", "parameters_paper", "place"]
 BARS = "dots: runs; bars: 95% of the mean of an arm, by the noise of arms"
 APART = 1.3  # parameters of models that a figure over parameters sets apart
 LEAST = 10  # times below its mean: what a logarithmic axis shows of an interval

@@ -18,10 +18,12 @@ from typing import Any
 
 import pandas as pd
 
+from capacity import naming
 from capacity.analysis import labels
 from capacity.analysis.facts.schema import Frame
 from capacity.analysis.table_checks import check_numbers, checked
 from capacity.base.words import count
+from capacity.naming import Names
 
 NUMBERS = [
     "seed",
@@ -89,7 +91,7 @@ def unmeasured(runs: Frame) -> list[str]:
     return [c for c in names if c in runs and runs[c].isna().all()]
 
 
-def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
+def prepare(table: Frame, best_over: Sequence[str] = (), names: Names | None = None) -> Frame:
     """The checked runs with r, r_total, r_max (bits per parameter), fraction (R / R^max), curve and
     arm (numbers), curve_name and arm_name, asked (exposures), chosen (finished, the best over
     `best_over`). ValueError in one line.
@@ -108,7 +110,7 @@ def prepare(table: Frame, best_over: Sequence[str] = ()) -> Frame:
     curve = list(zip(amount, asked, labels.tuples(settings, axes.of_curves), strict=True))
     runs["curve"] = labels.codes(curve)
     runs["model"] = _short_names(runs, settings)
-    _add_names(runs, settings, axes)
+    _add_names(runs, settings, axes, names)
     of_model = labels.tuples(settings, [*axes.model, *axes.train])
     arm = list(zip(curve, runs.model, of_model, strict=True))
     runs["arm"] = labels.codes(arm)
@@ -131,7 +133,7 @@ def _settings(runs: Frame) -> Frame:
     """Every setting of data, model and training as plain values."""
     sections = ("data", "model", "train")
     names = [
-        c for c in runs if "." in c and c.split(".")[0] in sections and c not in labels.FOLLOWS
+        c for c in runs if "." in c and c.split(".")[0] in sections and c not in naming.FOLLOWS
     ]
     plain = {c: [labels.plain(v) for v in runs[c]] for c in names}
     return pd.DataFrame(plain, index=runs.index, dtype=object)
@@ -139,13 +141,13 @@ def _settings(runs: Frame) -> Frame:
 
 def _axes(runs: Frame, settings: Frame, best_over: Sequence[str]) -> _Axes:
     varied = [c for c in settings if len(set(settings[c])) > 1]
-    data = [c for c in varied if c.startswith("data.") and c not in labels.AMOUNTS]
+    data = [c for c in varied if c.startswith("data.") and c not in naming.AMOUNTS]
     model = [c for c in varied if c.startswith("model.")]
-    train = [c for c in varied if c.startswith("train.") and c not in (*labels.AMOUNTS, *best_over)]
-    family = [c for c in model if c not in labels.SIZES]
+    train = [c for c in varied if c.startswith("train.") and c not in (*naming.AMOUNTS, *best_over)]
+    family = [c for c in model if c not in naming.SIZES]
     # heads make a curve only where they vary at one depth and width
-    shape = [*labels.SIZES[:2], *family]
-    family += [c for c in labels.SIZES[2:] if c in model and _splits(settings, shape, c)]
+    shape = [*naming.SIZES[:2], *family]
+    family += [c for c in naming.SIZES[2:] if c in model and _splits(settings, shape, c)]
     of_model = labels.tuples(settings, [*data, *model])
     same = list(zip(runs.model, runs.amount, runs.asked, of_model, strict=True))
     # a setting that follows the size or the data is part of the recipe of an arm, and no axis
@@ -179,17 +181,19 @@ def _asked(runs: Frame, settings: Frame) -> list[float]:
     return [float(f"{expected:.3g}") if e is None else float(e) for e, expected in pairs]
 
 
-def _add_names(runs: Frame, settings: Frame, axes: _Axes) -> None:
+def _add_names(runs: Frame, settings: Frame, axes: _Axes, names: Names | None) -> None:
     """Names hold only what varies: N and exposures, then the variant, such as "N = 50K, 100
-    exposures, LLaMA"."""
+    exposures, LLaMA"; names: those that the study gives its variants."""
     several = runs.amount.nunique() > 1
     size = [_amount_text(a) if several else "" for a in runs.amount]
     seen = [f"{e:g} exposures" if runs.asked.nunique() > 1 else "" for e in runs.asked]
-    runs["variant"] = labels.variants(settings, axes.family, axes.data, axes.recipe)
-    runs["series"] = [labels.listed(row) for row in zip(size, runs.variant, strict=True)]
-    runs["arm_name"] = [labels.listed(row) for row in zip(seen, runs.variant, strict=True)]
-    names = zip(size, runs.arm_name, strict=True)
-    runs["curve_name"] = [labels.listed(row) or "all runs" for row in names]
+    runs["variant"] = labels.variants(settings, axes.family, axes.data, axes.recipe, names)
+    # names do not change the order of arms, the first of which others are compared with
+    runs["place"] = labels.variants(settings, axes.family, axes.data, axes.recipe)
+    runs["series"] = [naming.listed(row) for row in zip(size, runs.variant, strict=True)]
+    runs["arm_name"] = [naming.listed(row) for row in zip(seen, runs.variant, strict=True)]
+    called = zip(size, runs.arm_name, strict=True)
+    runs["curve_name"] = [naming.listed(row) or "all runs" for row in called]
 
 
 def _short_names(runs: Frame, settings: Frame) -> list[str]:
@@ -211,7 +215,7 @@ def _short_names(runs: Frame, settings: Frame) -> list[str]:
 
 def _tried(best: Sequence[str], values: Sequence[Any]) -> str:
     pairs = zip(best, values, strict=True)
-    return ", ".join(f"{c.split('.')[-1]} {labels.text(v)}" for c, v in pairs)
+    return ", ".join(f"{c.split('.')[-1]} {naming.text(v)}" for c, v in pairs)
 
 
 def _check_twins(runs: Frame, keys: list[tuple]) -> None:

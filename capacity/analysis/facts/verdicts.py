@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from capacity import naming
 from capacity.analysis import arm_ratio, labels, pairing
 from capacity.analysis.facts import arms, guessing, peaks
 from capacity.analysis.facts.guessing import WORDS, Measured
@@ -290,7 +291,7 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
     found = arm_ratio.of_curves(sides[0], sides[1], known)
     a, b = (basis.table[basis.table.arm == arm].iloc[0] for arm in found["arms"])
     told = [
-        f"{labels.listed([x.model, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
+        f"{naming.listed([x.model, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
         f"R^max {x.r_max:.2f}, {_seeds(x.seeds)}"
         for x, y in ((a, b), (b, a))
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from capacity.analysis.document import Interval, Law, Number
 from capacity.analysis.facts import exposures
 from capacity.analysis.facts.schema import ExposureLaw, Fit, LawRatio
-from capacity.analysis.labels import listed
 from capacity.analysis.thresholds import DATA_CEILING
 from capacity.base.words import digits, ends, joined, percent
+from capacity.naming import listed
 
 FORMULAS = {
     "exponential": "R = R_inf (1 - exp(-(E/E0)^b))",

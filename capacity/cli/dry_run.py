@@ -1,0 +1,65 @@
+"""What `capacity train --dry-run` prints: what a run holds and costs, before anything is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capacity import cost, records
+from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, refused_threads, room
+from capacity.base.words import byte_size, clock, count, flop_count, plural, wrap
+from capacity.config import Config
+
+TITLE = 12  # columns of a line's title
+
+
+def describe(config: Config, results: Path) -> list[str]:
+    """Lines of at most 80 columns: parameters by convention, bits of data, steps, predicted seconds
+    and memory, and whether the run is already there. Nothing is trained or written."""
+    device, _ = gpus_of(config.cluster.device)
+    cpu = device == "cpu"
+    speed = cost.speed_of(device, results, cpu_name() if cpu else None)
+    threads = pick_threads(config.flops / config.steps, config.cluster.threads) if cpu else 1
+    limit = config.cluster.memory_gb * 1e9 if config.cluster.memory_gb else room(device, 1)
+    parts = cost.micro_batches(config, 1, device, limit)
+    total = config.parameters["total"]
+    by = {name: n for name, n in config.parameters.items() if name != "total" and n != total}
+    also = f" ({', '.join(f'{name} {n:,}' for name, n in by.items())})" if by else ""
+    lines = _line("run", f"{config.run_id}, {records.status(results, config.run_id)}")
+    lines += _line("model", f"{config.shape}, {total:,} parameters in total{also}")
+    lines += _line(
+        "data",
+        f"{config.items:,} {config.data.unit} of data.kind={config.data.kind}, windows of "
+        f"{config.data.seq_len} tokens, {config.rows:,} rows of the token table",
+    )
+    lines += _line(
+        "bits",
+        f"{count(config.entropy_bits)}bit of data, {config.entropy_bits / total:.2f} bits per "
+        "parameter (total): what can be held, not what will be",
+    )
+    for note in config.resolved.notes(config.items):
+        lines += _line("note", note)
+    lines += _line(
+        "training",
+        f"{config.steps:,} steps of {config.train.batch_size} windows, {config.exposures:,.3g} "
+        f"exposures, {count(config.tokens)} tokens, {flop_count(config.flops)}",
+    )
+    on = f"{plural(threads, 'thread')} of {plural(cores(), 'core')}" if cpu else "one GPU"
+    refused = refused_threads(config.cluster.threads)
+    lines += _line(
+        "time",
+        f"about {clock(speed.seconds([config], threads))} on {device}, {on}"
+        f"{f' ({refused})' if refused else ''}, without measures ({speed.source})",
+    )
+    needed = cost.stack_bytes(config, 1, device, parts)
+    divided = f"; batches in {parts} parts" if parts > 1 else ""
+    tight = "; more than there is" if needed > limit else ""
+    lines += _line(
+        "memory",
+        f"about {byte_size(needed)} beside torch, of {byte_size(limit)} that may "
+        f"be used{divided}{tight}",
+    )
+    return lines
+
+
+def _line(title: str, text: str) -> list[str]:
+    return wrap(text, f"{title:{TITLE}s}", " " * TITLE)
