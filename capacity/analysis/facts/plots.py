@@ -22,6 +22,7 @@ from capacity.analysis.finding import Finding
 from capacity.analysis.thresholds import DATA_LIMITED
 from capacity.base.words import count
 from capacity.figures.labels import end_labels, guide_lines
+from capacity.figures.look import current
 from capacity.figures.marks import belongs, beside, means, of_runs, rows_of_means
 from capacity.figures.style import (
     DASHED,
@@ -36,6 +37,7 @@ from capacity.figures.style import (
     panel,
     small,
     width_of,
+    wrapped,
 )
 from capacity.figures.ticks import log_axes, log_ticks, widened
 from capacity.naming import listed
@@ -48,7 +50,7 @@ ORDER = ["amount", "asked", "parameters_paper", "place"]
 BARS = "dots: runs; bars: 95% of the mean of an arm, by the noise of arms"
 APART = 1.3  # parameters of models that a figure over parameters sets apart
 LEAST = 10  # times below its mean: what a logarithmic axis shows of an interval
-ROW = 0.3  # inches of a row of `arms_figure`
+ROW, LINE = 0.3, 0.1  # inches of a row of `arms_figure`, and of each further line of its name
 
 
 def figures(finding: Finding) -> dict[str, Figure]:
@@ -218,6 +220,9 @@ def arms_figure(runs: Frame, arms: Sequence[Arm]) -> Figure:
         shown = runs[runs.chosen].sort_values(ORDER)
         rows, mean_of = _rows(shown), {int(arm["arm"]): arm for arm in arms}
         log = bool((shown.r > 0).all()) and shown.r.max() > SPREAD * shown.r.min()
+        room = current().inches - 0.35  # of a name, which may take several lines
+        names = [wrapped(name or "all runs", room, small()) for name, _, _ in rows]
+        lines = max(name.count("\n") for name in names)
         bar = {"color": ink(), "lw": 1.0, "ls": "-"}
         most = {"marker": "<", "color": SOFT, "ms": 4.0, "mew": 0.8, "fillstyle": "none"}
         figure, ax = panel(
@@ -228,7 +233,7 @@ def arms_figure(runs: Frame, arms: Sequence[Arm]) -> Figure:
                 entry(R_MAX, **most),
             ],
             right=0.06,
-            tall=ROW * len(rows),
+            tall=(ROW + LINE * lines) * len(rows),
         )  # fmt: skip
         ends = [quoted(mean_of[arm]) or (np.nan, np.nan) for _, _, arm in rows]
         low = np.nanmin([shown.r.min(), *(e[0] for e in ends)])
@@ -240,7 +245,7 @@ def arms_figure(runs: Frame, arms: Sequence[Arm]) -> Figure:
         ax.set(xscale=scale, xlim=limits, ylim=(0.6 - len(rows), 0.75))
         hue = {v: color(i) for i, v in enumerate(dict.fromkeys(shown.variant))}
         for i, (name, part, arm) in enumerate(rows):
-            _draw_row(ax, -i, name, part, (mean_of[arm], hue[part.variant.iloc[0]]))
+            _draw_row(ax, -i, names[i], part, (mean_of[arm], hue[part.variant.iloc[0]]))
             ax.plot(
                 [part.r_max.mean()], [-i], ls="none", zorder=2, gid=f"R^max of {name}", **most
             )  # fmt: skip
@@ -253,6 +258,7 @@ def arms_figure(runs: Frame, arms: Sequence[Arm]) -> Figure:
 
 def _draw_row(ax: Axes, y: int, name: str, part: Frame, of: tuple[Arm, Any]) -> None:
     arm, hue = of
+    words, name = name, name.replace("\n", " ")
     ax.axhline(y, color=GUIDE, lw=0.3, zorder=1, gid="row")
     dots = {"ls": "none", "marker": "o", "ms": 3.0, "mew": 0.0, "alpha": 0.6, "zorder": 3}
     of_runs(
@@ -263,7 +269,7 @@ def _draw_row(ax: Axes, y: int, name: str, part: Frame, of: tuple[Arm, Any]) -> 
         ms=4.6, mew=0.0, zorder=4,
     )  # fmt: skip
     ax.annotate(
-        name or "all runs",
+        words,
         (ax.get_xlim()[0], y),
         (2, 3.5),
         textcoords="offset points",
