@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
-from capacity.base.words import count, plural, some, wrap
+from capacity.base.words import command, count, plural, some, wrap
 from capacity.cli import arguments
 from capacity.cli.help import MEASURE_HELP, TRAIN_HELP
 
@@ -116,7 +116,20 @@ def _train_now(config: Config, results: Path, quiet: bool) -> int:
     with Mirror([config], results, None, WAIT_SECONDS):
         outcome = execute([config], job)[config.run_id]
     progress.close()
+    if not quiet:
+        _tell_offline(config, results)
     return _exit_code(outcome, config.run_id, results)
+
+
+def _tell_offline(config: Config, results: Path) -> None:
+    """Where wandb's files are, and what sends them."""
+    if config.wandb.mode == "offline":
+        from capacity.run import mirror
+
+        found = mirror.offline(results, [config.run_id])
+        if found:
+            lines = command(["wandb", "sync", *map(str, found)], "wandb offline; to send it: ")
+            print("\n".join(lines), file=sys.stderr)
 
 
 def _about(config: Config, device: str) -> str:

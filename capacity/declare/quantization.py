@@ -148,6 +148,20 @@ def _grid(row: dict[str, Any]) -> str:
     return " ".join(parts + ["+emb"] * row["embeddings"])
 
 
+def variants(rows: list[dict[str, Any]]) -> list[str]:
+    """Each variant in one word, such as rtn_4_asym_row; variants that differ in further settings
+    have these in it."""
+    names = ("scales", "rest", "calibration", "damping", "act_order")
+    varied = [name for name in names if len({row.get(name) for row in rows}) > 1]
+    out = []
+    for row in rows:
+        words = [row["method"], str(row["bits"])]
+        words += _grid(row).replace("+emb", "embeddings").split() * (row["granularity"] is not None)
+        words += [f"{name}={row[name]}" for name in varied if row.get(name) is not None]
+        out.append("_".join(words))
+    return out
+
+
 def _line(name: str, grid: str, row: dict[str, Any]) -> str:
     kept = row["fraction_of_unquantized"]
     held = row["bits_per_parameter"]["total"]

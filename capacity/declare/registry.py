@@ -69,14 +69,19 @@ def _single() -> frozenset[str]:
 
 def summary(measures: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """The numbers of a record that its mirror shows: those with a name in the summary, and those
-    with a column that is no family's."""
+    with a column, by the name of the column; and of each variant of quantization what it holds."""
     out: dict[str, Any] = {}
     for value in numbers(measures):
         declared = value.field
         if declared is not None and value.value is not None:
-            name = declared.summary or ("" if declared.is_family else declared.column)
+            name = value.name(declared.summary) or column(value)
             if name:
-                out[value.name(name)] = value.value
+                out[name] = value.value
+    rows = measures.get("quantization", {}).get("rows", [])
+    for name, row in zip(quantization.variants(rows), rows, strict=True):
+        for value in row_numbers(MEASURES["quantization"], row):
+            if value.field in quantization.HELD and value.value is not None and column(value):
+                out[f"quantized.{name}.{column(value)}"] = value.value
     return out
 
 

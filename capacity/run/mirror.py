@@ -1,8 +1,10 @@
-"""An optional copy of a run's files in wandb, made by a process of its own that only reads them.
+"""An optional copy of a run's files in wandb, made by a process of its own that only reads them:
+settings with what follows from them, the lines of metrics.jsonl, and the numbers of the record. A
+run is called by what tells it apart in words, and has its id.
 
 So no key, no network, a slow or a broken server can neither stop nor slow a run: training never
 calls wandb. Messages of the mirror go to wandb.log in the first run's folder; its files (mode
-offline) to results/wandb/.
+offline) to results/wandb/, from where `wandb sync` sends them (`offline`).
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from capacity import records
 from capacity.base import files
+from capacity.base.words import count
 from capacity.config import Config
 from capacity.declare import registry
 
@@ -25,6 +28,8 @@ POLL_SECONDS = 2.0
 GRACE_SECONDS = 60.0  # for uploads after the last run has ended
 # how long `capacity train`, its record written, waits for its mirror before it leaves it behind
 WAIT_SECONDS = 10.0
+TOLD = "wandb.json"  # in the first run's folder: what the mirror is to say besides
+TRAINED = ("exposures_min", "exposures_mean", "exposures_max", "steps_skipped", "loss_scale")
 
 
 class Mirror:
@@ -36,15 +41,22 @@ class Mirror:
     """
 
     def __init__(
-        self, configs: list[Config], results: Path, study: str | None, wait_seconds: float = 0.0
+        self,
+        configs: list[Config],
+        results: Path,
+        study: str | None,
+        wait_seconds: float = 0.0,
+        variants: Mapping[str, str] | None = None,
     ) -> None:
+        """variants: by run id what a run of the study is called beside its size and data, where
+        that says something."""
         self.wandb, self.configs, self.results, self.study = (
             configs[0].wandb,
             configs,
             results,
             study,
         )
-        self.wait_seconds = wait_seconds
+        self.wait_seconds, self.variants = wait_seconds, variants or {}
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Mirror:
@@ -62,6 +74,8 @@ class Mirror:
                 self.study or "",
                 *[c.run_id for c in self.configs],
             ]
+            told = {c.run_id: about(c, self.variants.get(c.run_id, "")) for c in self.configs}
+            files.write_json(folder / TOLD, told)  # a pipe that is full would hold up the training
             with open(folder / "wandb.log", "ab") as log:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
@@ -83,11 +97,43 @@ class Mirror:
                 pass  # it ends by itself after GRACE_SECONDS
 
 
+def about(config: Config, variant: str = "") -> dict:
+    """What the mirror says of a run besides its files: its name, and numbers that follow from its
+    settings."""
+    items = f"{count(config.items)} {config.data.unit}"
+    parts = [variant] * bool(variant) + [config.shape, items]
+    parts += [f"{count(config.exposures)} exposures", f"seed {config.seed}"]
+    plan = {
+        "run_id": config.run_id,
+        "shape": config.shape,
+        "variant": variant or None,
+        "items": config.items,
+        "unit": config.data.unit,
+        "entropy_bits": config.entropy_bits,
+        "load": config.entropy_bits / config.parameters["total"],
+        "parameters": config.parameters,
+        "rows": config.rows,
+        "steps": config.steps,
+        "exposures": config.exposures,
+        "tokens": config.tokens,
+        "flops": config.flops,
+    }
+    return {"name": ", ".join(parts), "plan": plan}
+
+
+def offline(results: Path, run_ids: Iterable[str]) -> list[Path]:
+    """Folders that runs have left in results/wandb/ without a network, the oldest first; a run that
+    was interrupted has several."""
+    folder = results / "wandb"
+    return sorted(path for run_id in run_ids for path in folder.glob(f"offline-run-*-{run_id}"))
+
+
 def follow(results: Path, run_ids: list[str], settings: dict, ended: Callable[[], bool]) -> None:
     """Copy metrics lines and final numbers of the runs to wandb until `ended()` and all is
     copied."""
     import wandb
 
+    told = settings.get("runs", {})
     runs, copied = {}, dict.fromkeys(run_ids, 0)
     last_round = False
     while True:
@@ -102,11 +148,12 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended: Callable[[]
                     group=settings["study"] or None,
                     mode=settings["mode"],
                     id=run_id,
-                    name=run_id,
+                    name=told.get(run_id, {}).get("name", run_id),
                     resume="allow",
                     dir=str(results),
                     reinit="create_new",
-                    config=json.loads(config_file.read_bytes()),
+                    config=json.loads(config_file.read_bytes())
+                    | {"plan": told.get(run_id, {}).get("plan", {"run_id": run_id})},
                     settings=wandb.Settings(
                         init_timeout=20, silent=True, console="off", x_disable_stats=True
                     ),
@@ -123,10 +170,25 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended: Callable[[]
     for run_id, run in runs.items():
         record = records.read(results, run_id)
         if record is not None:
-            run.summary["status"] = record["status"]
-            for name, value in registry.summary(record["measures"]).items():
+            for name, value in summary(record).items():
                 run.summary[name] = value
         run.finish()
+
+
+def summary(record: dict) -> dict:
+    """The final numbers of a record: state, how it was trained, and all measured numbers that a
+    table of runs has, by the names of its columns; of a failed run why it failed."""
+    out = {"status": record["status"]}
+    if record["status"] == "failed":
+        return out | {"error": record["error"]["reason"]}
+    training = record["training"]
+    out |= {name: training[name] for name in TRAINED if name in training}
+    out["wall_s"] = training["wall_s"] / training["stack"]  # its share of the stack
+    if (gain := record["convergence"]["gain_last_tenth"]) is not None:
+        out["gain_last_tenth"] = gain
+    if stored := record.get("storage"):
+        out["stored_bits_per_weight"] = stored["bits_per_weight"]
+    return out | registry.summary(record["measures"])
 
 
 def main() -> int:
@@ -135,6 +197,7 @@ def main() -> int:
         parser.add_argument(name)
     parser.add_argument("run_ids", nargs="+")
     args = parser.parse_args()
+    runs = _told(Path(args.results), args.run_ids[0])
     os.set_blocking(sys.stdin.fileno(), False)
     deadline: list[float] = []
 
@@ -145,13 +208,24 @@ def main() -> int:
         return bool(deadline)
 
     try:
-        follow(Path(args.results), args.run_ids, vars(args), ended)
+        follow(Path(args.results), args.run_ids, vars(args) | {"runs": runs}, ended)
         return 0
     except ImportError:
         print("wandb cannot be imported: pip install wandb", file=sys.stderr)
     except Exception as error:  # whatever wandb raises, it is the mirror's end and nobody else's
         print(f"mirror ended: {type(error).__name__}: {error}", file=sys.stderr)
     os._exit(1)  # without wandb's own waiting at exit
+
+
+def _told(results: Path, run_id: str) -> dict:
+    """What the training process has left for the mirror beside its files, which goes with that."""
+    path = records.run_dir(results, run_id) / TOLD
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _at_end(file: int) -> bool:

@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from capacity.base.words import plural, wrap
 from capacity.study import Study, load_study
 from capacity.sweep import plan as planning
 from capacity.sweep import pool, submissions
+from capacity.sweep.packs import Job
 from capacity.sweep.plan_text import summary, unmeasured
 
 Begin = Callable[[Study, Path], None]
@@ -61,7 +63,7 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
             return _submit(plan, order, results, queue)
         if not plan.todo:
             return _end(plan, results, {})
-        job = plan.jobs[0]
+        job = _called(plan.jobs[0], study)
         submission = submissions.new(results, order, job)
         running = ExitStack()
         running.enter_context(submissions.held(submission))  # before the next submitter may look
@@ -71,6 +73,22 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
     if set(outcome.values()) <= {"finished"}:
         submissions.withdraw(submission)  # nothing in its logs
     return _end(plan, results, outcome)
+
+
+def _called(job: Job, study: Study) -> Job:
+    """The job with what its runs are called, where the mirror of wandb says it."""
+    if study.runs[0].wandb.mode == "disabled":
+        return job
+    packs = [
+        dataclasses.replace(
+            pack,
+            variants={
+                run.run_id: name for run in pack.runs if (name := study.variants.get(run.run_id))
+            },
+        )
+        for pack in job.packs
+    ]
+    return dataclasses.replace(job, packs=packs)
 
 
 def _print_script(
@@ -90,7 +108,7 @@ def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue:
     if not plan.todo:
         print(f"nothing to submit; see: capacity status {order.name}")
         return 0
-    for job in plan.jobs:
+    for job in (_called(job, plan.study) for job in plan.jobs):
         submission = submissions.new(results, order, job)
         try:
             submission.save(job=queue.submit(submission, plan.cluster, job.time_s, job.mem))
@@ -119,6 +137,9 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
             )
             left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
+    if runs[0].wandb.mode == "offline" and outcome:
+        places = f"{results / 'wandb'}/offline-run-*"
+        print(f"wandb offline; to send it, a minute from now:\n  wandb sync {places}")
     if plan.unmeasured:
         print("\n".join(wrap(unmeasured(plan), "", "  ")))
     for state, run_ids in left.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from capacity.base import files
@@ -36,6 +36,8 @@ class Pack:
     workers: int
     threads: int  # of each worker
     stacks: list[list[Config]]
+    # by run id what a run is called beside its size and data, where the mirror of wandb asks
+    variants: dict[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Config]:
@@ -87,7 +89,8 @@ def write_pack(path: Path, pack: Pack) -> None:
             "workers": pack.workers,
             "threads": pack.threads,
             "stacks": stacks,
-        },
+        }
+        | ({"variants": pack.variants} if pack.variants else {}),
     )
 
 
@@ -122,7 +125,9 @@ def read_pack(path: Path, only: list[str] | None = None) -> Pack:
         stacks = [[from_dict(run["config"]) for run in stack] for stack in stacks]
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return Pack(tree["study"], results, tree["device"], tree["workers"], tree["threads"], stacks)
+    device, workers, threads = (tree[name] for name in ("device", "workers", "threads"))
+    variants = tree.get("variants", {})
+    return Pack(tree["study"], results, device, workers, threads, stacks, variants)
 
 
 def make_stacks(runs: list[Config], seconds: float, limits: Limits) -> list[list[Config]]:

@@ -59,7 +59,7 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
         except OSError:  # nobody reads any more; stop() sees that the parent is gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    with Mirror(pack.runs, pack.results, pack.study):
+    with Mirror(pack.runs, pack.results, pack.study, variants=pack.variants):
         job = Job(pack.results, pick_device(pack.device), pack.study, report, stop)
         outcome = execute(pack.runs, job)
     report({"event": "outcome", "outcome": outcome})

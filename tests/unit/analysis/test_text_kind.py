@@ -26,7 +26,7 @@ def test_the_kind_gives_numbers_words_figures_and_errors_of_a_planted_study(tmp_
     finding = kinds.load("text").analyse(study, table, tmp_path, Options(bootstraps=60))
     numbers = finding.numbers
     assert list(numbers)[:5] == ["kind", "schema", "study", "versions", "inputs_sha256"]
-    assert (numbers["kind"], numbers["schema"], numbers["study"]) == ("text", 3, study.name)
+    assert (numbers["kind"], numbers["schema"], numbers["study"]) == ("text", 4, study.name)
     assert json.loads(finding.json()) == numbers
     found, figures = kinds.document(finding), kinds.figures(finding)
     assert set(figures) <= set(found.figures) and len(figures) >= 2

@@ -15,6 +15,7 @@ from capacity import records
 from capacity.base import files
 from capacity.cli.main import main
 from capacity.compose import load
+from capacity.declare import registry
 from capacity.run import mirror
 from capacity.run.job import Job
 from capacity.run.record import Failure, write_failure
@@ -200,9 +201,9 @@ def test_every_line_is_copied_once_to_its_run_and_grouped_by_study(tmp_path, tin
             "deep/study",
             "online",
         ]
-        assert (
-            told["config"] == json.loads(json.dumps(run.as_dict())) and wandb[run.run_id].finished
-        )
+        plan = {"plan": {"run_id": run.run_id}}  # without what the training process says
+        assert told["config"] == json.loads(json.dumps(run.as_dict())) | plan
+        assert wandb[run.run_id].finished and told["name"] == run.run_id
         assert wandb[run.run_id].summary == {}  # no record, no numbers
 
 
@@ -295,14 +296,19 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
         names = ("documents", "documents_with_copies", "documents_on_both")
         expected |= {name: split[name] for name in names}
         expected |= {"recall_prefix_row": found["recall_prefix"]["row"]}
+        assert {"loss_auc", "loss_auc_low", "zlib_auc", "loss_f1_median"} <= run.summary.keys()
+        assert any(name.startswith("members_extractable_") for name in run.summary)
     else:
         found = measures["knowledge"]
         names = ("bits", "ceiling_bits", "p1_nats", "p2_nats", "accuracy")
         names += ("accuracy_uniform", "accuracy_most_frequent")
+        about = found["attributes"].items()
         expected = {name: found[name] for name in names} | {
             "bits_se": found["bits_se_over_people"],
             "bits_per_parameter": found["bits"] / parameters["paper"],
         }
+        expected |= {f"bits_{name}": a["bits"] for name, a in about}
+        expected |= {f"accuracy_{name}": a["accuracy"] for name, a in about}
         if kind == "corpus":
             names = ("bits_uniform", "ceiling_bits_uniform")
             names += ("values", "unasked_values", "unasked_fraction")
@@ -313,9 +319,18 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
             expected["extraction_accuracy"] = asked["accuracy"]
             for way in ("uniform", "most_frequent", "most_frequent_taught"):
                 expected[f"extraction_{way}"] = asked[f"accuracy_{way}"]
-    assert run.summary.pop("status") == "finished"
-    assert set(run.summary) == set(expected)
-    assert run.summary == pytest.approx(expected, rel=1e-12)
+    assert run.summary["status"] == "finished" and run.summary["wall_s"] > 0
+    assert run.summary["exposures_max"] >= run.summary["exposures_min"] >= 0
+    assert run.summary["stored_bits_per_weight"] == 32.0
+    assert {name: run.summary[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    # nothing that a table of runs has of the measures is left out
+    table = {
+        registry.column(value): value.value
+        for value in registry.numbers(measures)
+        if registry.column(value) and value.value is not None
+    }
+    assert all(run.summary.get(name, number) == number for name, number in table.items())
+    assert table.keys() - run.summary.keys() <= {"split_by", "similar_names"}  # popped above
 
 
 def test_a_failed_run_ends_with_its_status(tmp_path, tiny, wandb):
@@ -324,7 +339,7 @@ def test_a_failed_run_ends_with_its_status(tmp_path, tiny, wandb):
     write_failure(config, tmp_path, None, Failure("a planted one", 7))
     settings = {"project": "p", "entity": "", "study": "", "mode": "online"}
     mirror.follow(tmp_path, [config.run_id], settings, lambda: True)
-    assert wandb[config.run_id].summary == {"status": "failed"}
+    assert wandb[config.run_id].summary == {"status": "failed", "error": "a planted one"}
     assert wandb[config.run_id].finished
 
 
