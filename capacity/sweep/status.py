@@ -81,7 +81,7 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """
     note = ""
     try:
-        living = submissions.alive(results)
+        living = submissions.alive(results, {run.run_id for run in runs})
     except ConfigError as error:
         living, note = {}, f"the state of the queue is unknown: {error}"
     holder = {

@@ -7,6 +7,7 @@
     {{physics33/10_junk@pocket: verdicts[name=junk, equal exposures] | verdict}}
     {{pocket | answer rise with size}}                 the one answer that has these words
     {{pocket | study}}                                 question, command, answers, figures, verdicts
+    {{pocket | shown 5 What each model holds}}         lines of the terminal
     {{coverage | part coverage.md lie between}}        the paragraph or table that has these words
     {{bench/cpu.json: render/tokens | short}}          of a JSON file below results
 
@@ -205,6 +206,19 @@ def _terminal(study: Committed, rest: str, _target: Path) -> str:
     return "\n".join(f"    {line}".rstrip() for line in study.terminal[: int(rest)])
 
 
+def _shown(study: Committed, rest: str, _target: Path) -> str:
+    """`N WORDS`: N lines that fit-laws prints, from the one line on that is, or else has, the
+    words."""
+    many, _, sought = rest.partition(" ")
+    lines = [" ".join(line.split()) for line in study.terminal]
+    begins = [i for i, line in enumerate(lines) if line == sought]
+    begins = begins or [i for i, line in enumerate(lines) if sought in line]
+    if len(begins) != 1:
+        raise ValueError(f"{len(begins)} lines have {sought!r}")
+    shown = study.terminal[begins[0] : begins[0] + int(many)]
+    return "\n".join(["```text", *(line.rstrip() for line in shown), "```"])
+
+
 def _part(study: Committed, rest: str, _target: Path) -> str:
     """`FILE WORDS`: the paragraph or table of a Markdown file beside the fit that has the words."""
     file, _, sought = rest.partition(" ")
@@ -254,6 +268,7 @@ BLOCKS: dict[str, Callable[[Committed, str, Path], str]] = {
     "part": _part,
     "question": lambda study, _, __: study.question,
     "section": _section,
+    "shown": _shown,
     "study": _study,
     "terminal": _terminal,
     "verdicts": _verdicts,

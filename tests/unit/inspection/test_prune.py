@@ -140,7 +140,7 @@ def test_a_run_that_a_sweep_holds_stays(bench, capsys, monkeypatch):
     element = {"pack": "pack.json", "runs": [run_ids[1]], "seconds": 1.0, "end": None}
     holder = submissions.Submission(results / "submissions" / "s", {"elements": [element]})
     waits = {(holder, 0): submissions.Element("queued", "PENDING")}
-    monkeypatch.setattr(submissions, "alive", lambda results: waits)
+    monkeypatch.setattr(submissions, "alive", lambda *_: waits)
     assert main(["prune", "mine.yaml", "--weights", "--yes"]) == 0
     assert "running or queued" in capsys.readouterr().out
     assert weights(results, run_ids) == [False, True]
