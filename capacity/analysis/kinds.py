@@ -124,7 +124,7 @@ def record_expected(study: Study, results: Path) -> None:
     """Keep what fixes the verdicts of a study, with its date, before a sweep trains; see
     `expectations.record`. Runs that are known by kept records only count as finished."""
     with archive.reading(results, [study.name]):
-        table = run_table.table(results, study.runs)
+        table = run_table.table(results, study.runs, study.names)
     try:
         now = expected(study, table)
     except ValueError:

@@ -88,7 +88,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(f"{study.name}: {error}") from None
     with archive.reading(args.results, [study.name]) as kept:
-        table = run_table.table(args.results, study.runs)
+        table = run_table.table(args.results, study.runs, study.names)
         if "finished" not in set(table["status"]):
             raise ConfigError(
                 f"{study.name}: no finished run in {records.runs_dir(args.results)}; run: capacity "
@@ -133,7 +133,7 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
     from capacity.analysis import finding, kinds
     from capacity.report import markdown, page
 
-    table = run_table.table(args.results, study.runs)
+    table = run_table.table(args.results, study.runs, study.names)
     if set(table["status"]) == {"missing"}:
         raise ConfigError(
             f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "
