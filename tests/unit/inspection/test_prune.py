@@ -77,7 +77,7 @@ def test_weights_go_with_their_sizes_and_records_stay(bench, capsys, monkeypatch
     assert main(["status", "mine.yaml"]) == 0  # all finished still
     assert "2 finished" in capsys.readouterr().out
     assert main(["prune", "mine.yaml", "--weights"]) == 0  # nothing is left to ask about
-    assert "0 files of weights" in capsys.readouterr().out
+    assert capsys.readouterr().out == "mine: no weights that can go\n"
 
 
 def test_who_misses_weights_is_told(bench, capsys):
