@@ -87,7 +87,7 @@ def main() -> None:
 
 def place(name: str) -> str:
     """Where a part stands in the file."""
-    return PLACES[name] if name in PLACES else name
+    return PLACES.get(name, name)
 
 
 def kept(path: Path, out: dict, only: list[str]) -> dict:
