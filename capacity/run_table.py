@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capacity import counts
+from capacity import counts, naming
 from capacity.config import Config
 from capacity.data import text
 from capacity.declare import registry
+from capacity.naming import Names
 from capacity.records import read
 from capacity.settings.data import text_data
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     import pandas
 
 
-def model_names(configs: list[Config]) -> dict[str, str]:
+def model_names(configs: list[Config], names: Names | None = None) -> dict[str, str]:
     """run_id -> name of its architecture, such as 1x16; settings that tell equal names apart are
-    added to them."""
+    added to them, or what the study calls a model with these settings (`names`), as "1x16 ours". Of
+    people the curve says that."""
     models = [dataclasses.asdict(config.model) for config in configs]
     shapes = [(model["n_layers"], model["d_model"]) for model in models]
     varied = [
@@ -32,15 +34,31 @@ def model_names(configs: list[Config]) -> dict[str, str]:
         and len({(shape, model[name]) for shape, model in zip(shapes, models, strict=True)})
         > len(set(shapes))
     ]
-    return {
-        config.run_id: " ".join([config.shape] + [f"{name}={model[name]}" for name in varied])
-        for config, model in zip(configs, models, strict=True)
+    rows = [{f"model.{key}": naming.plain(value) for key, value in one.items()} for one in models]
+    of_models = {
+        name: conditions
+        for name, conditions in (names or {}).items()
+        if all(key.startswith("model.") for key in conditions)
     }
+    called = [
+        naming.given(of_models, row) if config.data.kind in ("uniform", "text") else ""
+        for config, row in zip(configs, rows, strict=True)
+    ]
+    out = {}
+    for config, model, name in zip(configs, models, called, strict=True):
+        alike = [m for m, other in zip(models, called, strict=True) if other == name]
+        told = [
+            f"{key}={model[key]}"
+            for key in varied
+            if not name or len({one[key] for one in alike}) > 1
+        ]
+        out[config.run_id] = " ".join(filter(None, [config.shape, name, *told]))
+    return out
 
 
-def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
+def table(results: Path, configs: list[Config], names: Names | None = None) -> pandas.DataFrame:
     """One row per planned run, also for failed and missing ones; numbers of unfinished runs are
-    NaN.
+    NaN. names: those that the study gives its variants.
 
     Columns: run_id, model, seed, status (finished, failed, missing), error, kind, parameter
     counts by convention, n_sequences or n_people, entropy_bits, load, steps, tokens, flops, recipe,
@@ -49,13 +67,13 @@ def table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     import pandas
 
     rows = []
-    names = model_names(configs)
+    called = model_names(configs, names)
     for config in configs:
         record = read(results, config.run_id)
         finished = record is not None and record["status"] == "finished"
         row = {
             "run_id": config.run_id,
-            "model": names[config.run_id],
+            "model": called[config.run_id],
             "seed": config.seed,
             "status": record["status"] if record else "missing",
             "error": "",

@@ -200,6 +200,11 @@ def _random_data(path: Path, name: object) -> str:
     return name
 
 
+def entries_of(name: str) -> dict:
+    """The entries of a study or preset that `load_study` has read, as its file has them."""
+    return _entries(find_study(name), split_name(name)[1])[0]
+
+
 def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
     """The pins of a study that `load_study` has read, and the settings of its axes, one list of
     overrides per run of its grids."""

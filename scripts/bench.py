@@ -50,6 +50,8 @@ PARTS = {
     "threads": threads,
     "start": start,
 }
+# where a part stands in the file, if not under its own name: `threads` is their number there
+PLACES = {"threads": "two_threads"}
 
 
 def main() -> None:
@@ -75,12 +77,17 @@ def main() -> None:
     out |= kept(path, out, args.only)
     for name in args.only:
         print(f"\n{name}")
-        out[name] = PARTS[name](device, args.repeats, out)
+        out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
     if "stacks" in out and installed("scipy"):
         out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
     write_json(path, out)
     print(f"\n{path}")
+
+
+def place(name: str) -> str:
+    """Where a part stands in the file."""
+    return PLACES.get(name, name)
 
 
 def kept(path: Path, out: dict, only: list[str]) -> dict:
@@ -94,13 +101,15 @@ def kept(path: Path, out: dict, only: list[str]) -> dict:
         )
     except (OSError, ValueError, KeyError):
         return {"commits": {}}
-    names = [name for name in PARTS if same and name in before and name not in only]
+    places = {
+        name: place(name) for name in PARTS if same and name not in only and place(name) in before
+    }
     return {
         "commits": {
             name: before.get("commits", {}).get(name, before["environment"]["git"])
-            for name in names
+            for name in places
         }
-    } | {name: before[name] for name in names}
+    } | {key: before[key] for key in places.values()}
 
 
 if __name__ == "__main__":

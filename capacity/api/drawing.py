@@ -36,7 +36,7 @@ def figure(
         raise ConfigError(f"bootstraps={bootstraps}: expected a whole number >= 100")
     asked = load_study(study, list(overrides))
     with archive.reading(folder, [asked.name]):
-        table = run_table.table(folder, asked.runs)
+        table = run_table.table(folder, asked.runs, asked.names)
         if "finished" not in set(table["status"]):
             raise ConfigError(
                 f"{asked.name}: no finished run in {records.runs_dir(folder)}; run: capacity sweep "

@@ -24,6 +24,7 @@ class Setting:
     default: str
     allowed: str
     choices: tuple[str, ...]
+    is_list: bool
     help: str
 
 
@@ -49,6 +50,7 @@ def _setting(one: Described, group: str, kind: str = "") -> Setting:
         written(one.default),
         one.allowed + (" or null" if one.empty else ""),
         one.choices,
+        one.element is not None,
         one.help,
     )
 

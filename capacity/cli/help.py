@@ -95,6 +95,36 @@ examples:
   capacity status pocket --watch
   capacity status pocket --json
 """
+COMPLETION_HELP = """\
+Print a script that completes verbs, options, studies and their presets,
+settings and their choices, and ids of runs when tab is pressed.
+
+examples:
+  capacity completion bash > ~/.local/share/bash-completion/completions/capacity
+  capacity completion zsh > "${fpath[1]}/_capacity"
+  capacity completion fish > ~/.config/fish/completions/capacity.fish
+  eval "$(capacity completion bash)"              in this shell only
+"""
+NEW_HELP = """\
+Write a study of your own, commented entry by entry, from one that there is: its
+question, pins and grids as they are, to be changed line by line. Plans the same
+runs until it is changed. An existing file is never overwritten.
+
+examples:
+  capacity new mine.yaml --like pocket
+  capacity new sweeps/mine.yaml --like physics33/06_architectures_100@pocket
+  capacity sweep --show mine.yaml
+"""
+SCHEMA_HELP = """\
+Print the JSON Schema of study files: entries, settings with their limits,
+choices and meanings, so that an editor completes and checks them. With the
+YAML extension of an editor, the first line of a study says where it is:
+
+  # yaml-language-server: $schema=study.schema.json
+
+examples:
+  capacity schema > study.schema.json
+"""
 LIST_HELP = """\
 Show what there is: the studies to sweep with their questions, runs with their
 state, settings with default, limits and meaning, forms of laws, measures.

@@ -21,11 +21,14 @@ from capacity.cli import (
     analyse,
     arguments,
     compare,
+    completion,
     data,
     fit_options,
     listing,
+    new,
     plan,
     prune,
+    schema,
     show,
     sweep,
     table,
@@ -48,9 +51,12 @@ VERBS = (  # in the order of the help
     plan.add_plan,
     train.add_measure,
     listing.add_list,
+    new.add_new,
     table.add_table,
     table.add_export,
     prune.add_prune,
+    schema.add_schema,
+    completion.add_completion,
     sweep.add_worker,
 )
 # what a verb may need -> what brings it
@@ -126,6 +132,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     piece only)."""
     parser = _parser()
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["complete"]:  # what the scripts of `completion` call at every tab
+        from capacity.cli import complete
+
+        return argparse.Namespace(run=lambda _: complete.run(argv[1:], parser))
     args, rest = parser.parse_known_args(argv or ["--help"])
     late = [text for text in rest if not text.startswith("-")] if hasattr(args, "overrides") else []
     if len(late) < len(rest):

@@ -148,8 +148,9 @@ def _corpus_table(m: dict[str, Any], by_source: bool) -> list[str]:
     if shown:
         worst = max(shown, key=lambda name: m["attributes"][name]["shown_before"])
         part = m["attributes"][worst]["shown_before"]
+        told = "less than 1%" if part < 0.01 else f"{part:.0%}"
         out += wrap(
-            f"in {part:.0%} of texts the value of {worst!r} stands before its place already, "
+            f"in {told} of texts the value of {worst!r} stands before its place already, "
             "as in the name: a copy can answer",
             "  ",
         )

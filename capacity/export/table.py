@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from capacity import archive, records, run_table
 from capacity.base import files
 from capacity.base.errors import ConfigError
+from capacity.base.words import plural
 from capacity.config import Config, from_record
 from capacity.data import cache as kept
 from capacity.export import columns
@@ -75,7 +76,7 @@ def table(
             output, csv(frame) if output.suffix == ".csv" else parquet(frame, quantized)
         )
         print(
-            f"{output}: {len(frame)} row{'s' * (len(frame) != 1)}, {len(frame.columns)} columns",
+            f"{output}: {plural(len(frame), 'row')}, {len(frame.columns)} columns",
             file=sys.stderr,
         )
     if unread:

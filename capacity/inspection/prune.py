@@ -192,9 +192,8 @@ def report(plan: Plan, studies: list[Study], wanted: list[str]) -> str:
     """What goes and what that means, what stays and why, in lines of at most 80 columns."""
     names = ", ".join(study.name for study in studies)
     what = " and ".join({WEIGHTS: "weights", CHECKPOINT: "checkpoints"}[name] for name in wanted)
-    lines = wrap(
-        f"{names}: {plural(len(plan.going), 'file')} of {what} can go, {file_size(plan.size)}"
-    )
+    told = f"{plural(len(plan.going), 'file')} of {what} can go, {file_size(plan.size)}"
+    lines = wrap(f"{names}: {told if plan.going else f'no {what} that can go'}")
     if plan.going:
         columns = [
             Column("run", right=False),

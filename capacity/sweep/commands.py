@@ -45,13 +45,15 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
     # a wrong name costs nothing yet
     queue = None if launcher == "local" else submissions.launcher(launcher)
     order = submissions.Order(study=study.name, name=name, overrides=overrides, launcher=launcher)
+    runs = {run.run_id for run in study.runs}
     if dry_run:
-        plan = planning.make_plan(study, results, submissions.alive(results), retry_failed, only)
+        living = submissions.alive(results, runs)
+        plan = planning.make_plan(study, results, living, retry_failed, only)
         print(summary(plan))
         _print_script(plan, order, results, queue)
         return 0
     with submissions.submitting(results):
-        living = submissions.alive(results)
+        living = submissions.alive(results, runs)
         submissions.close(results, living)
         if begin is not None:
             begin(study, results)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from capacity import records
 from capacity.base.errors import ConfigError
-from capacity.base.words import clock, file_size, plural, wrap
+from capacity.base.words import WIDTH, clock, file_size, plural, wrap
 from capacity.config import Config
 from capacity.study import load_study
 from capacity.sweep import submissions
@@ -37,6 +37,7 @@ def status(
     study = load_study(name, overrides)
     while True:
         rows, note = survey(study.runs, results)
+        rows = [row | {"variant": study.variants[row["run_id"]]} for row in rows]
         note = note or _other_settings(name, overrides, study.name, results)
         totals = {
             state: n for state in STATES if (n := sum(row["status"] == state for row in rows))
@@ -81,7 +82,7 @@ def survey(runs: list[Config], results: Path) -> tuple[list[dict], str]:
     """
     note = ""
     try:
-        living = submissions.alive(results)
+        living = submissions.alive(results, {run.run_id for run in runs})
     except ConfigError as error:
         living, note = {}, f"the state of the queue is unknown: {error}"
     holder = {
@@ -242,4 +243,7 @@ def _line(row: dict) -> str:
         text += f"  {row['where'].removesuffix(' RUNNING')}"
     elif row["end"]:
         text += f"  {row['where']} ended as {row['end']}"
-    return text
+    variant = row.get("variant") or ""
+    if variant and len(text) + len(variant) + 2 > WIDTH:
+        return "\n".join([text, *wrap(variant, "    ")])
+    return f"{text}  {variant}".rstrip()

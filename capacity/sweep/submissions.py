@@ -25,7 +25,7 @@ import socket
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -276,11 +276,12 @@ def user() -> str:
         return str(os.getuid()) if hasattr(os, "getuid") else "somebody"
 
 
-def alive(results: Path) -> Living:
+def alive(results: Path, runs: Container[str] | None = None) -> Living:
     """All elements that are queued or running anywhere.
 
     Its queue, or the lock of a sweep on a machine, shows whether one has ended. ConfigError where a
-    queue that holds something cannot be asked: nobody knows then which runs are claimed.
+    queue cannot be asked that holds something of the runs (None: of any): nobody knows then which
+    of them are claimed. What else it may hold counts as queued.
     """
     open_ones = [s for s in read_all(results) if not s.tree["over"] and not settled(results, s)]
     found: Living = {}
@@ -300,8 +301,13 @@ def alive(results: Path) -> Living:
         try:
             known = launcher(name).elements(submissions)
         except ConfigError as error:
+            asked = [s for s in submissions if runs is None or _has_any(s, runs)]
+            if not asked:
+                unknown = Element("queued", "unknown: its queue cannot be asked")
+                found |= {(s, i): unknown for s in submissions for i in range(len(s.elements))}
+                continue
             raise ConfigError(
-                f"{submissions[0].folder}: it may be queued or running, but its queue cannot be "
+                f"{asked[0].folder}: it may be queued or running, but its queue cannot be "
                 f"asked: {error}; ask where its queue is, or, if nothing of it is queued any more, "
                 "remove its folder"
             ) from None
@@ -311,6 +317,10 @@ def alive(results: Path) -> Living:
                 if element is not None:
                     found[submission, i] = element
     return found
+
+
+def _has_any(submission: Submission, runs: Container[str]) -> bool:
+    return any(run_id in runs for element in submission.elements for run_id in element["runs"])
 
 
 def refusal(submission: Submission, index: int) -> str | None:

@@ -27,6 +27,7 @@ def threads(device: torch.device, repeats: int, out: dict) -> dict | None:
         print("  needs a CPU and two threads")
         return None
     waits = os.environ["OMP_WAIT_POLICY"]
+    load = os.getloadavg()[0]  # of everything else here: alone is alone on a quiet machine only
     print(
         f"  1 against {most} threads, {waits} waiting, V 256, S 64, batch 16; median (low to high) "
         f"of ratios"
@@ -67,7 +68,7 @@ def threads(device: torch.device, repeats: int, out: dict) -> dict | None:
             f"{told}",
             flush=True,
         )
-    return {"threads": most, "waiting": waits, "rows": rows}
+    return {"threads": most, "waiting": waits, "load_before": load, "rows": rows}
 
 
 def in_turns(run: Callable[[int], None], most: int, repeats: int) -> tuple[dict, float]:

@@ -7,6 +7,7 @@
     {{physics33/10_junk@pocket: verdicts[name=junk, equal exposures] | verdict}}
     {{pocket | answer rise with size}}                 the one answer that has these words
     {{pocket | study}}                                 question, command, answers, figures, verdicts
+    {{pocket | shown 5 What each model holds}}         lines of the terminal
     {{coverage | part coverage.md lie between}}        the paragraph or table that has these words
     {{bench/cpu.json: render/tokens | short}}          of a JSON file below results
 
@@ -149,10 +150,13 @@ def _link(study: Committed, rest: str, target: Path) -> str:
 
 def _figures(study: Committed, rest: str, target: Path) -> str:
     captions = study.document.figures
-    names = rest.split() or [n for n in captions if (study.folder / f"{n}.png").exists()][:2]
+    names = (
+        rest.split()
+        or [n for n in captions if (study.folder / "figures" / f"{n}.png").exists()][:2]
+    )
     lines = []
     for name in names:
-        path = study.folder / f"{name}.png"
+        path = study.folder / "figures" / f"{name}.png"
         if not path.exists():
             raise ValueError(f"no figure {name} beside the fit")
         alt = captions.get(name, name)
@@ -200,6 +204,19 @@ def _study(study: Committed, rest: str, target: Path) -> str:
 def _terminal(study: Committed, rest: str, _target: Path) -> str:
     """Lines that fit-laws prints, from the first one that has no title."""
     return "\n".join(f"    {line}".rstrip() for line in study.terminal[: int(rest)])
+
+
+def _shown(study: Committed, rest: str, _target: Path) -> str:
+    """`N WORDS`: N lines that fit-laws prints, from the one line on that is, or else has, the
+    words."""
+    many, _, sought = rest.partition(" ")
+    lines = [" ".join(line.split()) for line in study.terminal]
+    begins = [i for i, line in enumerate(lines) if line == sought]
+    begins = begins or [i for i, line in enumerate(lines) if sought in line]
+    if len(begins) != 1:
+        raise ValueError(f"{len(begins)} lines have {sought!r}")
+    shown = study.terminal[begins[0] : begins[0] + int(many)]
+    return "\n".join(["```text", *(line.rstrip() for line in shown), "```"])
 
 
 def _part(study: Committed, rest: str, _target: Path) -> str:
@@ -251,6 +268,7 @@ BLOCKS: dict[str, Callable[[Committed, str, Path], str]] = {
     "part": _part,
     "question": lambda study, _, __: study.question,
     "section": _section,
+    "shown": _shown,
     "study": _study,
     "terminal": _terminal,
     "verdicts": _verdicts,

@@ -8,13 +8,14 @@ import re
 
 import pytest
 
-from capacity import naming, records
+from capacity import naming, records, run_table
 from capacity.cli.main import main
 from capacity.compose import load, option_names
 from capacity.config import known_keys
 from capacity.cost import speed_of, stack_bytes
 from capacity.study import load_study
 from command_line import one_line, trained  # noqa: F401
+from comparisons import write
 
 STUDY = """\
 question: does it hold more?
@@ -254,6 +255,43 @@ def test_names_are_shown_and_change_no_run(here, capfd):
         "norm=rmsnorm, activation=relu2",
     }
     assert said(capfd, "sweep", "--show", "named.yaml").splitlines()[9].endswith("1  ours")
+
+
+def test_names_stand_in_status_and_in_the_names_of_models(here, capfd):
+    (here / "named.yaml").write_text(NAMED)
+    assert main(["status", "named.yaml"]) == 1
+    lines = [line for line in capfd.readouterr().out.splitlines() if " seed " in line]
+    assert len(lines) == 8 and {line.split("  ")[-1] for line in lines} == {"ours", "theirs"}
+    assert main(["status", "named.yaml", "--json"]) == 1
+    assert json.loads(capfd.readouterr().out)["runs"][-1]["variant"] == "ours"
+    runs = load_study("named.yaml", []).runs
+    called = run_table.model_names(runs, load_study("named.yaml", []).names)
+    assert set(called.values()) == {"1x8 ours", "1x8 theirs", "1x16 ours", "1x16 theirs"}
+    plain = run_table.model_names(runs)
+    assert "1x8 norm=rmsnorm activation=relu2" in plain.values()
+    # the same models, whatever they are called
+    pairs = set(zip(called.values(), plain.values(), strict=True))
+    assert len(pairs) == len(set(called.values())) == len(set(plain.values()))
+
+
+def test_sides_of_a_comparison_go_by_name(tmp_path, capfd):
+    study = write(tmp_path, tmp_path / "r")
+    with open(study.path, "a") as file:
+        file.write("names: {gated: {model.mlp: gated}, plain: {model.mlp: standard}}\n")
+    command = ["compare", str(study.path), "--results", str(tmp_path / "r")]
+    rows = []
+    sides = (("gated", "plain"), ("model.mlp=gated", "model.mlp=standard"))
+    for a, b in sides:
+        assert main([*command, "--a", a, "--b", b, "--value", "strict_bits"]) == 0
+        path = tmp_path / "r" / "studies" / study.name / "compare.json"
+        (row,) = json.loads(path.read_text())["comparisons"]
+        assert (row.pop("a"), row.pop("b")) == (a, b)
+        assert row.pop("verdict").startswith(f"{a} has more than {b}")
+        rows.append(row)
+    assert rows[0] == rows[1]
+    capfd.readouterr()
+    assert main([*command, "--a", "gatd", "--b", "plain"]) == 2
+    assert "did you mean gated?" in one_line(capfd.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -309,7 +309,7 @@ def test_files_come_out_as_they_went_in(chromium, pages, tmp_path):
     import pandas as pd
 
     rows = pd.read_csv(tmp_path / "pocket.csv").set_index("run")
-    kept = table[(table.label == "2x16") & (table.status == "finished")]
+    kept = table[(table.model == "2x16") & (table.status == "finished")]
     assert list(rows.index) == list(kept.index) and (rows["model"] == "2x16").all()
     assert rows["bits"].to_list() == pytest.approx(kept.strict_bits.to_list(), rel=1e-6)
     assert complaints(chromium, path)[0] == []

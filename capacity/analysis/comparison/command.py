@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capacity import naming
-from capacity.analysis.comparison import pairs, verdicts, wording
+from capacity.analysis.comparison import pairs, sizes, verdicts, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.variants import CONVENTION
 from capacity.analysis.finding import head
 from capacity.base import files
+from capacity.base.errors import nearest
+from capacity.base.frames import Frame
 from capacity.base.words import wrap
+from capacity.figures.look import Look, using
 
 if TYPE_CHECKING:
     from capacity.analysis.comparison.runs import Runs
@@ -22,15 +25,16 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def compare(args: argparse.Namespace) -> int:
-    """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
+def compare(args: argparse.Namespace, look: Look) -> int:
+    """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json,
+    with the figure beside it."""
     from capacity import archive, records, run_table
     from capacity.base.errors import ConfigError
     from capacity.study import load_study
 
     study = load_study(args.study, args.overrides)
     with archive.reading(args.results, [study.name]) as kept:
-        table = run_table.table(args.results, study.runs)
+        table = run_table.table(args.results, study.runs, study.names)
         kept.tell(args.results, study)
     if "finished" not in set(table["status"]):
         raise ConfigError(
@@ -53,8 +57,18 @@ def compare(args: argparse.Namespace) -> int:
         lines += [*wording.full(row), ""]
     print("\n".join(lines), flush=True)  # first, for a folder may be another's, or full
     _write(path, found)
-    print(path)
+    print("\n".join([str(path), *map(str, _draw(found, path.parent, look))]))
     return 0
+
+
+def _draw(found: dict[str, Any], folder: Path, look: Look) -> list[Path]:
+    from capacity.analysis import finding
+    from capacity.analysis.comparison.plots import compare_figure  # brings matplotlib
+
+    with using(look):
+        figure = compare_figure(found)
+    figures = {} if figure is None else {"compare": figure}
+    return finding.write_pictures(figures, folder, look, names=["compare"])
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:
@@ -62,20 +76,36 @@ def _write(path: Path, found: dict[str, Any]) -> None:
     files.write_atomic(path, (content + "\n").encode())
 
 
+def _side(study: Study, runs: Runs, text: str) -> tuple[Frame, set[str]]:
+    """The runs of a side, and the settings that select them."""
+    if "=" in text:
+        where = compared_runs.parse(text, runs)
+        return compared_runs.select(runs, where), set(where)
+    if text not in study.names:
+        known = f"; named here: {', '.join(study.names)}" if study.names else ""
+        raise ValueError(
+            f"{text!r}: expected KEY=VALUE, several with commas between, or a name of the study"
+            f"{nearest(text, list(study.names))}{known}"
+        )
+    rows = runs.table.to_dict("records")
+    mine = [text in naming.given(study.names, row).split(", ") for row in rows]
+    return runs.table[mine], set(study.names[text])
+
+
 def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
-    """A against every B as a dict that JSON can hold. a, bs: KEY=VALUE[,KEY=VALUE]; ValueError, in
-    one line, where these are no sides."""
-    one = compared_runs.parse(a, runs)
+    """A against every B as a dict that JSON can hold. a, bs: KEY=VALUE[,KEY=VALUE], or a name that
+    the study gives; ValueError, in one line, where these are no sides."""
+    one, by_a = _side(study, runs, a)
     rows = []
     for text in bs:
-        other = compared_runs.parse(text, runs)
-        named = set(one) | set(other)
+        other, by_b = _side(study, runs, text)
+        named = by_a | by_b
         if "architecture" in named:
             named |= {f"model.{key}" for form in naming.ARCHITECTURES.values() for key in form}
-        sides = (compared_runs.select(runs, one), compared_runs.select(runs, other))
         try:
-            found = pairs.pair(runs, *sides, named)
-            rows.append({"a": a, "b": text} | verdicts.analyse(runs, found))
+            found = pairs.pair(runs, one, other, named)
+            row = verdicts.analyse(runs, found) | {"by_size": sizes.by_size(runs, found)}
+            rows.append({"a": a, "b": text} | row)
         except ValueError as error:
             raise ValueError(f"--a {a} --b {text}: {error}") from None
     tested = sum(row["p"] is not None for row in rows)

@@ -365,6 +365,9 @@ def rows_of(table: Frame, configs: Sequence[Config], results: Path) -> tuple[Fra
     used = set(table.run_id[table.status != "refused"])
     quantized = run_table.quantized_table(results, [c for c in configs if c.run_id in used])
     have = set(quantized.run_id) if len(quantized) else set()
+    if have:  # as the study calls them
+        called = dict(zip(table.run_id, table.model, strict=True))
+        quantized = quantized.assign(model=quantized.run_id.map(called))
     without = [
         run.run_id
         for run in configs

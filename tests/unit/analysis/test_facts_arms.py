@@ -86,7 +86,7 @@ def test_heads_of_keys_and_values_follow_the_size_unless_they_vary_at_one_size()
     assert set(arms_of(rows)[1].curve_name) == {"n_kv_heads=none", "n_kv_heads=2", "n_kv_heads=1"}
 
 
-def test_names_use_the_published_forms_or_the_fewest_settings_that_tell_apart():
+def test_names_use_the_published_forms_or_all_settings_that_vary():
     rows = [
         run(**form)
         for form in (
@@ -113,13 +113,13 @@ def test_names_use_the_published_forms_or_the_fewest_settings_that_tell_apart():
     rows = [row | {"model": f"2x16 form {i}"} for i, row in enumerate(rows)]
     names = set(arms_of(rows)[0].variant)
     assert len(names) == 3 and all(
-        "mlp=" in name and "tied=" in name and "norm" not in name for name in names
+        "mlp=" in name and "tied=" in name and "norm=" in name for name in names
     )
     junk = {"data.other_parts": 7, "data.other_people": 10**8}
     assert set(arms_of([run(), run(**junk), run(**junk, **{"data.tag": "main"})])[0].variant) == {
-        "other_parts=0, tag=none",
-        "other_parts=7, tag=none",
-        "other_parts=7, tag=main",
+        "other_parts=0, other_people=0, tag=none",
+        "other_parts=7, other_people=100M, tag=none",
+        "other_parts=7, other_people=100M, tag=main",
     }
     assert set(arms_of([run(), run(**{"data.biographies": 1})])[0].variant) == {
         "biographies=none",

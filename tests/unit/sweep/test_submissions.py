@@ -437,7 +437,7 @@ def test_the_state_of_a_pack_tells_status_where_its_runs_are(found, here, monkey
     study, results = found(), here / "results"
     s = submitted(study, results)
     monkeypatch.setattr(
-        submissions, "alive", lambda _: {(s, 0): submissions.Element("running", "RUNNING")}
+        submissions, "alive", lambda *_: {(s, 0): submissions.Element("running", "RUNNING")}
     )
     busy, done = study.runs[0].run_id, study.runs[1].run_id
     files.write_json(
