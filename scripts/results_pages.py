@@ -50,7 +50,11 @@ def typed_by_hand() -> list[str]:
     out = []
     for template in sorted(TEMPLATES.rglob("*.md")):
         text, name = template.read_text(encoding="utf-8"), template.relative_to(ROOT).as_posix()
-        told = [*typed.numbers(text), *typed.judgements(text), *compared.sentences(text)]
+        told = [
+            *typed.numbers(text),
+            *typed.judgements(text),
+            *compared.of_page(name.removeprefix("docs/"), text),
+        ]
         out += [f"{name}:{one}" for one in told]
     return out
 

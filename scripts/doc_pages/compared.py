@@ -24,6 +24,20 @@ COMPARED = re.compile(
     r"|rises?|falls?|grows?|shrinks?|raises?|lowers?|dominates?|saturates?)\b",
     re.I,
 )
+# What is a finding wherever it stands; the rest may also explain how something works.
+FOUND = re.compile(
+    r"\b(?:as \w+ as each other|about as \w+ as|about the same|a like number"
+    r"|(?:a (?:little|lot|bit)|much|far) (?:more|less|fewer|better|worse|higher|lower|larger|smaller)"
+    r"|far (?:above|below)|by far|indistinguishable|hardly|barely|outperform\w*|beats|surpass\w*"
+    r"|dominates?)\b",
+    re.I,
+)
+STATING = (
+    "templates/README",
+    "templates/results/",
+    "templates/explanation/laws_can_be_wrong",
+    "explanation/limits",
+)
 DEFINED = (
     (r"\blower (bound|limit|end)s?\b|\bupper (bound|limit|end)s?\b", "the name of a bound"),
     (r"\b(no|not|never|at|one or) more( than)?\b|\bno (longer|fewer|less|lower|higher)\b",
@@ -59,8 +73,9 @@ CODE = (
 )
 
 
-def sentences(text: str) -> list[str]:
-    """`line: words` of every comparison that stands without its number."""
+def sentences(text: str, words: re.Pattern[str] = COMPARED) -> list[str]:
+    """`line: words` of every comparison that stands without its number. words: FOUND for pages that
+    explain how something works."""
     for pattern in CODE:
         text = pattern.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
     text = HEADING.sub("", text)
@@ -70,7 +85,7 @@ def sentences(text: str) -> list[str]:
         for i, part in enumerate(parts):
             near = "".join(parts[max(0, i - 1) : i + 2])
             if not part.rstrip().endswith("?") and not BESIDE.search(near):
-                out += [f"{line + at}: {words}" for at, words in _compared(part)]
+                out += [f"{line + at}: {told}" for at, told in _compared(part, words)]
             line += part.count("\n")
     return out
 
@@ -86,9 +101,16 @@ def questions(text: str) -> list[str]:
     return out
 
 
-def _compared(part: str) -> list[tuple[int, str]]:
+def _compared(part: str, words: re.Pattern[str]) -> list[tuple[int, str]]:
     plain = _blanked(part)
-    return [(plain[: m.start()].count("\n"), m[0]) for m in COMPARED.finditer(plain)]
+    return [(plain[: m.start()].count("\n"), m[0]) for m in words.finditer(plain)]
+
+
+def of_page(place: str, text: str) -> list[str]:
+    """The same by where a page stands below docs: pages of results, of limits and of what laws
+    assume state findings in any words."""
+    states = place.startswith(STATING)
+    return sentences(text, COMPARED if states else FOUND)
 
 
 def _blanked(text: str) -> str:

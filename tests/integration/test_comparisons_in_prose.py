@@ -27,7 +27,9 @@ def test_every_comparison_of_docs_has_its_number():
     found = [
         f"{path.relative_to(ROOT)}:{one}"
         for path in [*TEMPLATES, *PROSE]
-        for one in compared.sentences(path.read_text(encoding="utf-8"))
+        for one in compared.of_page(
+            path.relative_to(DOCS).as_posix(), path.read_text(encoding="utf-8")
+        )
     ]
     assert not found, "\n".join(found)
 
@@ -61,6 +63,13 @@ def test_a_comparison_without_its_number_is_found(text, words):
     found = compared.sentences(text)
     assert len(found) >= len(words) and bool(found) == bool(words), found
     assert all(any(one.endswith(word.split(": ")[-1]) for one in found) for word in words), found
+
+
+def test_a_page_that_explains_may_compare_but_states_no_finding():
+    text = "A larger one leaves less. Wider heads hold a little less."
+    place = "explanation/membership.md"
+    assert [one.split(": ")[1] for one in compared.of_page(place, text)] == ["a little less"]
+    assert len(compared.of_page("explanation/limits.md", text)) > 2
 
 
 @pytest.mark.parametrize(
