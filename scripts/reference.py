@@ -1,5 +1,5 @@
-"""Write the pages of docs/reference that say what the code says: verbs, settings, forms, records,
-columns, published values, studies.
+"""Write the pages of docs/reference that say what the code says: verbs, settings, Python, forms,
+records, columns, published values, studies.
 
 python scripts/reference.py            # write what has changed
 python scripts/reference.py --check    # exit code 1 where a page is not what the code says
@@ -17,12 +17,13 @@ from pathlib import Path
 
 os.environ.pop("CAPACITY_RESULTS", None)  # a default of the command line
 
-from reference_pages import cli, forms, published, record, settings, studies
+from reference_pages import cli, forms, published, python, record, settings, studies
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 PAGES = {
     "cli.md": cli.page,
     "settings.md": settings.page,
+    "python.md": python.page,
     "forms.md": forms.page,
     "record.md": record.page,
     "columns.md": record.columns,

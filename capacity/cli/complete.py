@@ -60,7 +60,8 @@ def candidates(before: list[str], current: str, parser: argparse.ArgumentParser)
     if verb is None:
         return _begin([*verbs, *_options(parser)] if current[:1] == "-" else [*verbs], current)
     sub = verbs[verb]
-    flags = {flag: action for action in sub._actions for flag in action.option_strings}  # noqa: SLF001
+    actions = sub._actions  # noqa: SLF001
+    flags = {flag: action for action in actions for flag in action.option_strings}
     wanted = flags.get(before[-1])
     if wanted is not None and wanted.nargs != 0:
         return _of_option(wanted, current)

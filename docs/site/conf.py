@@ -69,6 +69,7 @@ SECTIONS = {
     "Look up": ["docs/results/index", "docs/reference/index", "docs/changed_answers"],
     "Project": ["README", "CONTRIBUTING", "CHANGELOG"],
 }
+TITLES = {"README": "README </README>"}  # its own title is the project's
 UNLISTED = ("docs/decisions/", "results/studies/")  # too many for the side bar; indexes link there
 FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"')
 
@@ -77,7 +78,7 @@ def add_lists(app: Sphinx, docname: str, source: list[str]) -> None:
     """Appends to an index what it lists."""
     if docname == root_doc:
         for caption, names in SECTIONS.items():
-            entries = "\n".join(f"/{name}" for name in names)
+            entries = "\n".join(TITLES.get(name, f"/{name}") for name in names)
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{entries}\n```\n"
     elif docname.startswith(UNLISTED):
         if not docname.endswith("/index"):

@@ -1,4 +1,5 @@
-"""The Python of docs/tutorials/python.md runs as it stands, after one run of the pocket study."""
+"""The Python of README and docs/tutorials/python.md runs as it stands, after one run of the pocket
+study."""
 
 import re
 import shutil
@@ -21,6 +22,10 @@ def test_the_lines_of_the_tutorial_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = load_study("pocket", ["cluster.device=cpu"]).runs[0]
     execute([run], Job(Path("results"), torch.device("cpu")))
+    (short,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    exec(compile(short, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "Bits(" in printed and "Figure(" in printed
     text = (ROOT / "docs" / "tutorials" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict = {}
