@@ -27,7 +27,8 @@ COMPARED = re.compile(
 # What is a finding wherever it stands; the rest may also explain how something works.
 FOUND = re.compile(
     r"\b(?:as \w+ as each other|about as \w+ as|about the same|a like number"
-    r"|(?:a (?:little|lot|bit)|much|far) (?:more|less|fewer|better|worse|higher|lower|larger|smaller)"
+    r"|(?:a (?:little|lot|bit)|much|far)"
+    r" (?:more|less|fewer|better|worse|higher|lower|larger|smaller)"
     r"|far (?:above|below)|by far|indistinguishable|hardly|barely|outperform\w*|beats|surpass\w*"
     r"|dominates?)\b",
     re.I,
