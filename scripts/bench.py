@@ -77,12 +77,17 @@ def main() -> None:
     out |= kept(path, out, args.only)
     for name in args.only:
         print(f"\n{name}")
-        out[PLACES.get(name, name)] = PARTS[name](device, args.repeats, out)
+        out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
     if "stacks" in out and installed("scipy"):
         out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
     write_json(path, out)
     print(f"\n{path}")
+
+
+def place(name: str) -> str:
+    """Where a part stands in the file."""
+    return PLACES.get(name, name)
 
 
 def kept(path: Path, out: dict, only: list[str]) -> dict:
@@ -97,16 +102,14 @@ def kept(path: Path, out: dict, only: list[str]) -> dict:
     except (OSError, ValueError, KeyError):
         return {"commits": {}}
     places = {
-        name: place
-        for name in PARTS
-        if same and name not in only and (place := PLACES.get(name, name)) in before
+        name: place(name) for name in PARTS if same and name not in only and place(name) in before
     }
     return {
         "commits": {
             name: before.get("commits", {}).get(name, before["environment"]["git"])
             for name in places
         }
-    } | {place: before[place] for place in places.values()}
+    } | {key: before[key] for key in places.values()}
 
 
 if __name__ == "__main__":

@@ -6,17 +6,22 @@ import importlib.metadata
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import capacity
 from capacity.base.files import csv, write_atomic
+from capacity.figures.look import FORMATS, Look, current, using
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+
+FIGURES = "figures"  # the folder beside a fit
+# figures that only the page of a study draws; a study without a law has the means beside it too
+PAGE_ONLY = ("means", "residuals")
 
 
 @dataclass(frozen=True)
@@ -70,32 +75,71 @@ def head(kind: str, schema: int, study: str, inputs_sha256: str) -> dict[str, An
     }
 
 
-def write(finding: Finding, figures: Mapping[str, Figure], page: str, folder: Path) -> list[Path]:
-    """Write numbers, tables (CSV), figures (PNG, PDF) and README.md into a folder; each file
-    replaces its predecessor in one step. page: the finding's document in Markdown. A figure that
-    the page of before showed and this one does not goes: its law is no longer fitted. Returns the
-    paths."""
+def write(
+    finding: Finding,
+    figures: Mapping[str, Figure],
+    page: str,
+    folder: Path,
+    look: Look | None = None,
+) -> list[Path]:
+    """Write numbers, tables (CSV), README.md, and of each figure the pictures that `look` asks for
+    with the numbers that are drawn (figures/NAME.csv) into a folder; each file replaces its
+    predecessor in one step. page: the finding's document in Markdown. What was written before of a
+    figure and is not now goes: another format, or a figure whose law is no longer fitted. Returns
+    the paths."""
     files = {finding.file: finding.json()}
     files |= {name: csv(table) for name, table in finding.tables.items()}
-    if figures:
-        from capacity.figures.style import render  # matplotlib imports as slowly as all the rest
-
-        files |= {
-            f"{n}.{kind}": render(f, kind) for n, f in figures.items() for kind in ("png", "pdf")
-        }
+    files |= pictures(figures, look) if figures else {}
     files["README.md"] = page.encode()
-    gone = _shown(Path(folder) / "README.md") - {name.removesuffix(".png") for name in files}
+    names = {*figures, *shown(Path(folder) / "README.md"), *PAGE_ONLY}
     for name, data in files.items():
         write_atomic(Path(folder) / name, data)
-    for name in gone:
-        for kind in ("png", "pdf"):
-            (Path(folder) / f"{name}.{kind}").unlink(missing_ok=True)
+    for path in stale(Path(folder), names, files):
+        path.unlink(missing_ok=True)
     return [Path(folder) / name for name in files]
 
 
-def _shown(page: Path) -> set[str]:
-    """Names of the figures beside a page that it shows; none where there is no page."""
+def write_pictures(
+    figures: Mapping[str, Figure],
+    folder: Path,
+    look: Look | None = None,
+    names: Iterable[str] = PAGE_ONLY,
+) -> list[Path]:
+    """Write figures alone, as `write` does: of a study without a law, or of a comparison; names: of
+    those that go where they are not among them."""
+    files = pictures(figures, look) if figures else {}
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    for path in stale(folder, {*figures, *names}, files):
+        path.unlink(missing_ok=True)
+    return [folder / name for name in files]
+
+
+def pictures(figures: Mapping[str, Figure], look: Look | None = None) -> dict[str, bytes]:
+    """Files of figures by their path below a study's folder."""
+    from capacity.figures.files import render, table  # matplotlib imports as slowly as all the rest
+
+    out = {}
+    with using(look):
+        for name, figure in figures.items():
+            for kind in current().formats:
+                out[f"{FIGURES}/{name}.{kind}"] = render(figure, kind)
+            out[f"{FIGURES}/{name}.csv"] = table(name, figure)
+    return out
+
+
+def stale(folder: Path, names: Iterable[str], written: Collection[str]) -> list[Path]:
+    """Files of these figures that were not written now, also where older versions put them."""
+    kinds = (*FORMATS, "csv")
+    own = [f"{FIGURES}/{name}.{kind}" for name in names for kind in kinds]
+    old = [f"{name}.{kind}" for name in names for kind in FORMATS]
+    return [folder / name for name in (*own, *old) if name not in written]
+
+
+def shown(page: Path) -> set[str]:
+    """Names of the figures that a page shows; none where there is no page."""
     try:
-        return set(re.findall(r"\]\((\w+)\.png\)", page.read_text("utf-8")))
+        found = re.findall(r"\]\((?:figures/)?(\w+)\.(?:png|svg|pdf)\)", page.read_text("utf-8"))
+        return set(found)
     except (FileNotFoundError, UnicodeDecodeError):
         return set()

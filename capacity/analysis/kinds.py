@@ -18,6 +18,7 @@ from capacity.analysis.document import Document, RunColumn
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.residuals import Residuals
 from capacity.base.words import joined
+from capacity.figures.look import Look, using
 
 if TYPE_CHECKING:
     import pandas
@@ -165,9 +166,15 @@ def document(finding: Finding) -> Document:
     return wording.added(told, found)
 
 
-def figures(finding: Finding) -> dict[str, Figure]:
-    """Figures by name in the order of the document, those that it does not name last."""
-    drawn = load(finding.kind).figures(finding)
+def figures(finding: Finding, look: Look | None = None) -> dict[str, Figure]:
+    """Figures by name in the order of the document, those that it does not name last; look: width
+    and style, see `figures/look.py`. The same finding and look give the same figures."""
+    from capacity.figures.style import settle  # brings matplotlib
+
+    with using(look):
+        drawn = load(finding.kind).figures(finding)
+        for one in drawn.values():
+            settle(one)
     order = [*document(finding).figures]
     return {
         name: drawn[name]

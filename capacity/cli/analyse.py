@@ -23,6 +23,7 @@ def add_fit_laws(verb: arguments.Verb) -> None:
     arguments.study(fit)
     arguments.overrides(fit, arguments.AS_IN_THE_SWEEP)
     _fit_options(fit)
+    arguments.figures(fit)
     fit.add_argument(
         "--freeze", action="store_true", help="keep the study's records beside its fit; see above"
     )
@@ -42,6 +43,7 @@ def add_report(verb: arguments.Verb) -> None:
         help="where to write it (default: RESULTS/studies/STUDY/report.html)",
     )
     _fit_options(report)
+    arguments.figures(report)
     arguments.results(report)
 
 
@@ -74,7 +76,7 @@ def _fit_laws(args: argparse.Namespace) -> int:
     from capacity.report import markdown, text
     from capacity.study import load_study
 
-    options = _options(args)
+    options, look = _options(args), arguments.look(args)
     study = load_study(args.study, args.overrides)
     if args.freeze and args.overrides:
         raise ConfigError(
@@ -99,12 +101,12 @@ def _fit_laws(args: argparse.Namespace) -> int:
             found = kinds.analyse(study, table, args.results, options)
         except ValueError as error:
             raise ConfigError(f"{study.name}: {error}") from None
-        document, drawn = kinds.document(found), kinds.figures(found)
-        page = markdown.render(document, [*drawn])
+        document, drawn = kinds.document(found), kinds.figures(found, look)
+        page = markdown.render(document, [*drawn], look.shown)
         # first, for a folder may be another's, or full
         if not args.quiet:
             print(f"{text.render(document)}\n", flush=True)
-        written = finding.write(found, drawn, page, args.results / "studies" / study.name)
+        written = finding.write(found, drawn, page, args.results / "studies" / study.name, look)
         print("\n".join(map(str, written)))
         if not args.quiet:
             kept.tell(args.results, study)
@@ -116,6 +118,7 @@ def _report(args: argparse.Namespace) -> int:
     from capacity.study import load_study
 
     _options(args)  # before any work
+    arguments.look(args)
     if args.output and args.output.is_dir():
         raise ConfigError(f"--output {args.output}: a folder; name a file")
     study = load_study(args.study, args.overrides)
@@ -154,12 +157,21 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
         )
         if getattr(args, name.replace("-", "_")) != default
     ]
-    request = page.Request(args.study, study, table, args.results, given)
-    content = page.build(request, found, reason)
+    look = arguments.look(args)
+    given += [
+        f"--{name}={value}"
+        for name in ("style", "width", "format")
+        if (value := getattr(args, name)) is not None
+    ]
+    request = page.Request(args.study, study, table, args.results, given, look)
+    made = page.make(request, found, reason)
+    content = made.content
     if found:
-        drawn = kinds.figures(found)
-        text = markdown.render(kinds.document(found), [*drawn])
-        finding.write(found, drawn, text, folder)
+        drawn = {k: v for k, v in made.figures.items() if k not in finding.PAGE_ONLY}
+        text = markdown.render(kinds.document(found), [*drawn], look.shown)
+        finding.write(found, drawn, text, folder, look)
+    else:
+        finding.write_pictures(made.figures, folder, look)
     files.write_atomic(output, content)
     print(output)
     if reason:

@@ -7,6 +7,10 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from capacity.figures.look import Look
 
 Function = Callable[[argparse.Namespace], int]  # what a verb does; returns the exit code
 # name, function, one line for the list of verbs, description -> the parser of the verb
@@ -43,6 +47,33 @@ def results(sub: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where records are kept (default: $CAPACITY_RESULTS or ./results)",
     )
+
+
+def figures(sub: argparse.ArgumentParser) -> None:
+    """The options that say how figures look and which files they are."""
+    sub.add_argument(
+        "--style",
+        metavar="FILE",
+        help="figures: a style file of matplotlib (.mplstyle) over the built-in look",
+    )
+    sub.add_argument(
+        "--width",
+        metavar="WIDTH",
+        help="figures: single (3.4in), text (5.5in), double (7in), or a length such as 89mm or "
+        "3.25in (default: single)",
+    )
+    sub.add_argument(
+        "--format",
+        metavar="KIND[,..]",
+        help="figures: files to write, of png, pdf, svg (default: png,pdf)",
+    )
+
+
+def look(args: argparse.Namespace) -> Look:
+    """What the options of `figures` ask for; ConfigError, in one line, for bad values."""
+    from capacity.figures import look as looks
+
+    return looks.read(args.width, args.style, args.format)
 
 
 def quiet(sub: argparse.ArgumentParser, prints: str) -> None:

@@ -25,10 +25,11 @@ def add_compare(verb: arguments.Verb) -> None:
     compare.add_argument(
         "--value", metavar="COLUMN", help="column to compare instead of bits per parameter"
     )
+    arguments.figures(compare)
     arguments.results(compare)
 
 
 def _compare(args: argparse.Namespace) -> int:
     from capacity.analysis.comparison import command
 
-    return command.compare(args)
+    return command.compare(args, arguments.look(args))

@@ -3,108 +3,106 @@ Nothing here computes a result."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from matplotlib import rc_context
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capacity.base.frames import Frame
-from capacity.figures.style import COLORS, GUIDE, MARKERS, STYLE, of_runs
+from capacity.figures.look import WIDTHS, current, using
+from capacity.figures.marks import of_runs
+from capacity.figures.style import GUIDE, drawing, entry, looks, panels, settle
+from capacity.figures.ticks import log_ticks
+
+SD = "bars: standard deviation over seeds of otherwise equal runs"
 
 
 def residual_figure(residuals: Sequence[Any]) -> Figure:
-    """A panel of 3.5 x 2.6 inches per law: fitted minus measured, by point, over what the law is a
+    """A panel per law, two abreast: fitted minus measured, by point, over what the law is a
     function of.
 
     residuals: of `analysis.kinds.residuals`, one at least.
     """
-    with rc_context(STYLE):
-        figure, axes = _panels(len(residuals))
+    with using(_wide(len(residuals))), drawing():
+        names = list(dict.fromkeys(s for part in residuals for s in part.points.series))
+        style = looks(names)
+        several = any(part.points.series.nunique() > 1 for part in residuals)
+        legend = [entry(name, ms=4, **look) for name, look in style.items() if name and several]
+        units = {"%": "fitted / measured - 1 (%)"}
+        labels = [
+            (part.over, units.get(part.unit, f"fitted - measured ({part.unit})"), part.law)
+            for part in residuals
+        ]
+        figure, axes = panels(labels, legend=legend)
         for ax, part in zip(axes, residuals, strict=True):
             ax.axhline(0.0, color=GUIDE, linewidth=0.7, gid="no error")
-            for i, (series, points) in enumerate(part.points.groupby("series", sort=False)):
-                of_runs(
-                    ax.plot(
-                        points.x,
-                        points.error,
-                        label=series or None,
-                        color=COLORS[i % len(COLORS)],
-                        marker=MARKERS[i % len(MARKERS)],
-                        linestyle="none",
-                        markersize=4,
-                        markeredgecolor="white",
-                        markeredgewidth=0.4,
-                    ),
-                    points.run_id,
-                    points.name,
+            for series, points in part.points.groupby("series", sort=False):
+                line = ax.plot(
+                    points.x,
+                    points.error,
+                    gid=series or part.law,
+                    linestyle="none",
+                    markersize=4,
+                    markeredgecolor="white",
+                    markeredgewidth=0.4,
+                    **style[series],
                 )
-            ax.set(
-                xlabel=part.over,
-                ylabel="fitted / measured - 1 (%)"
-                if part.unit == "%"
-                else f"fitted - measured ({part.unit})",
-            )
-            ax.set_title(part.law, loc="left")
+                of_runs(line, points.run_id, points.name)
             if part.log and (part.points.x > 0).all():
-                ax.set_xscale("log")
-                ax.xaxis.set_major_formatter("{x:g}")
-            if part.points.series.nunique() > 1:
-                ax.legend(frameon=False, labelspacing=0.3)
+                _log(ax, part.points.x)
+        settle(figure)
         return figure
 
 
-def means_figure(cells: Frame, over: str, numbers: Sequence[str], log: bool) -> Figure:
-    """A panel of 3.5 x 2.6 inches per number: the mean over seeds of otherwise equal runs, with
-    their standard deviation as a bar, over a setting.
+def means_figure(cells: Frame, over: str, numbers: Mapping[str, str], log: bool) -> Figure:
+    """A panel per number, two abreast: the mean over seeds of otherwise equal runs, with their
+    standard deviation as a bar, over a setting.
 
-    cells: of `report.runs.means`; over: the setting's column; numbers: the headings; log: whether
+    cells: of `report.runs.means`; over: the setting's column; numbers: the headings, and
+    what they mean; log: whether
     the setting wants a log axis.
     """
-    with rc_context(STYLE):
-        figure, axes = _panels(len(numbers))
+    with using(_wide(len(numbers))), drawing():
+        style = looks(cells.name.drop_duplicates())
+        legend = [entry(name, ms=4, ls="-", lw=1.0, **look) for name, look in style.items() if name]
+        known = any(cells[f"sd {number}"].notna().any() for number in numbers)
+        figure, axes = panels(
+            [(over, meaning, "") for meaning in numbers.values()],
+            legend=legend,
+            notes=[SD] if known else [],
+        )
         for ax, number in zip(axes, numbers, strict=True):
-            for i, (name, rows) in enumerate(cells.groupby("name", sort=False)):
-                rows, look = (
-                    rows.dropna(subset=[number]).sort_values(over),
-                    {"color": COLORS[i % len(COLORS)], "label": name or None},
-                )
-                ax.plot(
-                    rows[over],
-                    rows[number],
-                    marker=MARKERS[i % len(MARKERS)],
-                    markersize=4,
-                    linewidth=1.0,
-                    **look,
-                )
-                known = rows[rows[f"sd {number}"].notna()]
-                ax.vlines(
-                    known[over],
-                    known[number] - known[f"sd {number}"],
-                    known[number] + known[f"sd {number}"],
-                    color=look["color"],
-                    linewidth=0.8,
-                )
-            ax.set(xlabel=over, ylabel=number)
+            for name, rows in cells.groupby("name", sort=False):
+                rows = rows.dropna(subset=[number]).sort_values(over)
+                x, y = rows[over].astype(float), rows[number].astype(float)
+                sd = rows[f"sd {number}"].astype(float)
+                for at, mean, one in zip(x, y, sd, strict=True):
+                    if np.isfinite(one):
+                        ax.plot(
+                            [at, at],
+                            [mean - one, mean + one],
+                            color=style[name]["color"],
+                            lw=0.8,
+                            gid=f"sd of {name or number}",
+                        )
+                ax.plot(x, y, ms=4, lw=1.0, gid=name or number, **style[name])
             if log:
-                ax.set_xscale("log")
-                ax.xaxis.set_major_formatter("{x:g}")
-            if cells.name.nunique() > 1:
-                ax.legend(frameon=False, labelspacing=0.3)
+                _log(ax, cells[over].astype(float))
+        settle(figure)
         return figure
 
 
-def _panels(n: int) -> tuple[Figure, list[Axes]]:
-    rows, columns = math.ceil(n / 2), min(n, 2)
-    figure = Figure(figsize=(3.5 * columns, 2.6 * rows))
-    figure.subplots_adjust(
-        left=0.2 / columns,
-        right=0.985,
-        bottom=0.17 / rows,
-        top=1 - 0.09 / rows,
-        wspace=0.3,
-        hspace=0.42,
-    )
-    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
+def _wide(n: int) -> Any:
+    """Several panels want the width of two columns, unless a width was asked for."""
+    look = current()
+    return look if look.width or n < 2 else replace(look, width=WIDTHS["double"])
+
+
+def _log(ax: Axes, x: Any) -> None:
+    low, high = float(x.min()), float(x.max())
+    more = max(1.06, (high / low) ** 0.06)
+    ax.set(xscale="log", xlim=(low / more, high * more))
+    log_ticks(ax.xaxis)

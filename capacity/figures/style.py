@@ -1,37 +1,33 @@
-"""How all figures look: one panel, one column of a journal wide, colours that any eye tells apart,
-type of 7 points or more.
+"""How all figures look: panels of equal height, colours that any eye tells apart, each with a mark
+of its own, type of 7 points or more, legends and notes below the panel.
 
-with rc_context(STYLE):
-    figure, ax = panel(legend=handles)      # the legend stands below the panel, which makes room
-                                            for it
-    log_axes(ax, x_limits, y_limits)
-    of_runs(ax.plot(x, y), run_ids)
-render(figure, "pdf")                       # bytes, the same for the same figure
+with drawing():                            # the style, and what a person asked over it
+    figure, ax = panel(("P", "bits"), legend=handles, notes=["bars: 95% of the mean"])
+    log_axes(ax, x_limits, y_limits)       # `ticks`
+    of_runs(ax.plot(x, y), run_ids)        # `marks`
+render(figure, "pdf")                      # `files`: bytes, the same for the same figure
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, rc_context, rcParams, rcParamsDefault
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.textpath import text_to_path
 
-Ends = Sequence[float] | np.ndarray  # of an axis, two
+from capacity.figures.look import BESIDES, WIDTHS, current
+
 Color = str | tuple[float, float, float, float]  # a name, or red, green, blue and opacity
 
-# inches; a column of two-column journals is 3.25 to 3.5, so nothing is scaled and type keeps its
-# size
-COLUMN = 3.4
+COLUMN = WIDTHS["single"]
 SMALL = 7
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -53,107 +49,301 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
 }
+SIZES = ("axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize")
+SIZES = (*SIZES, "legend.fontsize")
+# what a style may not change: margins are ours, a width that was asked for is kept to the hair
+FIXED: dict[Any, Any] = {
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
+    "savefig.bbox": None,
+    "interactive": False,
+}
 INK, SOFT, GUIDE, MUTED, MUTED_INK = "#222222", "#666666", "#9a9a9a", "#f0dcc0", "#8a5a14"
-GUIDES = (
-    4,
-    2,
-    1,
-    0.5,
-    # bits per parameter: about 4 of random data, 2 and 1 of facts after 1000 and 100 exposures,
-    # half of that
-)
 # Okabe and Ito's colours, told apart with any colour vision (jfly.uni-koeln.de/color), but their
 # yellow, too pale here
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")
 DASHED = (4, 3)
-LEFT, BOTTOM, TOP = 0.57, 0.38, 0.07  # inches around the panel
-LINE = SMALL * 1.42 / 72  # inches of a line of the legend
-MOST_LINES = 12  # of a legend; more arms than that are told by the table
-LETTER = 0.56 * SMALL / 72  # inches, on average
-FORMULA = re.compile(r"\\mathrm|[\\${}^]")  # what a name has and nobody sees
+EDGE = 0.06  # inches that stay free at each edge
+LEAST = 1.35  # inches of height of a panel
+MOST_COLUMNS, MOST_LINES = 5, 12  # of a legend; more arms than that are told by the table
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """matplotlib's own defaults, STYLE over them, and over it the style that a person asked for
+    (`look.current`): a matplotlibrc of this machine has no part in it."""
+    asked = dict(current().rc)
+    own = {k: v for k, v in rcParamsDefault.items() if not k.startswith(BESIDES)}
+    scale = float(asked.get("font.size", STYLE["font.size"])) / STYLE["font.size"]
+    scaled = {key: STYLE[key] * scale for key in SIZES}
+    settings: Any = {**own, **STYLE, **scaled, **asked, **FIXED}
+    with rc_context(settings):
+        yield
+
+
+def color(i: int) -> Color:
+    """The colour of the i-th of several things."""
+    cycle = current().rc.get("axes.prop_cycle")
+    own = cycle.by_key().get("color") if cycle is not None else None
+    known = own or COLORS
+    return known[i % len(known)]
+
+
+def ink() -> Color:
+    """Of lines and words that have no colour of their own."""
+    return current().rc.get("text.color", INK)
+
+
+def small() -> float:
+    """Points of the smallest type."""
+    return points("xtick.labelsize")
+
+
+def points(key: str) -> float:
+    """A size of type in points, such as that of "axes.labelsize"."""
+    return float(FontProperties(size=_rc(key)).get_size_in_points())
+
+
+def _rc(key: Any) -> Any:
+    """A setting of matplotlib; its type would name every key."""
+    return rcParams[key]
+
+
+def width_of(text: str, size: float) -> float:
+    """Inches that a line of text takes at a size in points."""
+    font = FontProperties(family=_rc("font.family"), size=size)
+    ismath = "TeX" if _rc("text.usetex") else is_math_text(text)
+    return text_to_path.get_text_width_height_descent(text, font, ismath)[0] / 72
+
+
+def wrapped(text: str, room: float, size: float) -> str:
+    """Text in lines that are at most `room` inches wide, where its words allow it."""
+    lines: list[str] = []
+    for word in _words(text):
+        if lines and width_of(f"{lines[-1]} {word}", size) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _words(text: str) -> list[str]:
+    """Words; what stands between two dollars is never divided."""
+    out: list[str] = []
+    for word in text.split():
+        if out and out[-1].count("$") % 2:
+            out[-1] += f" {word}"
+        else:
+            out.append(word)
+    return out
+
+
+# --- panels
+# --------------------------------------------------------------------------------------------------
 
 
 def panel(
-    height: float = 2.25,
+    axes: tuple[str, str] | None = None,
     *,
     legend: Iterable[Line2D] = (),
-    left: float = LEFT,
-    right: float = 0.09,
-    title: bool = False,
+    notes: Iterable[str] = (),
+    right: float = 0.0,
+    title: str = "",
+    tall: float = 0.0,
 ) -> tuple[Figure, Axes]:
-    """A figure one column wide with one panel of this height (inches) and, below it, a legend of
-    these handles; left, right: inches kept free beside the panel."""
-    handles, columns = _fitted(list(legend))
-    lines = sum(
-        1 + max(_name(handle).count("\n") for handle in handles[i :: _rows(handles, columns)])
-        for i in range(_rows(handles, columns))
-    )
-    below, above = BOTTOM + (lines * LINE + 0.07 if handles else 0.0), TOP + 0.17 * title
-    whole = below + height + above
-    figure = Figure(figsize=(COLUMN, round(whole, 3)))
-    ax = figure.subplots()
-    figure.subplots_adjust(
-        left=left / COLUMN, right=1 - right / COLUMN, bottom=below / whole, top=1 - above / whole
-    )
-    if handles:
-        figure.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(0.06 / COLUMN, 0.0),
-            ncols=columns,
-            frameon=False,
-            handletextpad=0.4,
-            handlelength=1.7,
-            columnspacing=1.2,
-            borderaxespad=0.25,
-            labelspacing=0.28,
-            borderpad=0.1,
-            alignment="left",
-        )
+    """A figure with one panel and, below it, a legend of these handles and notes.
+
+    axes: what x and y are; empty where an axis has no name, None where both are named later.
+    right: inches kept free beside the panel. tall: inches that the panel needs. All figures of one
+    width are equally high, unless legend or `tall` need more.
+    """
+    x, y = axes or (" ", " ")
+    figure, (ax,) = panels([(x, y, title)], legend=legend, notes=notes, right=right, tall=tall)
     return figure, ax
+
+
+def panels(
+    parts: Sequence[tuple[str, str, str]],
+    *,
+    legend: Iterable[Line2D] = (),
+    notes: Iterable[str] = (),
+    right: float = 0.0,
+    tall: float = 0.0,
+) -> tuple[Figure, list[Axes]]:
+    """Panels of these x labels, y labels and titles, two abreast where there is room; one legend
+    for all."""
+    width = current().inches
+    columns = 1 if width < 1.5 * COLUMN else min(len(parts), 2)
+    rows, cell = math.ceil(len(parts) / columns), width / columns
+    handles, abreast, told, block = _below(list(legend), list(notes), width)
+    high = height(width if columns == 1 else cell) * (1.0 if rows == 1 else 0.8)
+    boxes = [_margins(part, cell, high - block, right) for part in parts]
+    above, below = max(b[1] for b in boxes), max(b[2] for b in boxes)
+    inner = max(high - block / rows - above - below, tall, LEAST)
+    whole = rows * (above + inner + below) + block
+    figure = Figure(figsize=(width, round(whole, 3)))
+    whole = float(figure.get_size_inches()[1])
+    out = []
+    for i, ((x, y, title), (left, _, _)) in enumerate(zip(parts, boxes, strict=True)):
+        row, column = divmod(i, columns)
+        low = block + (rows - 1 - row) * (above + inner + below) + below
+        inside = cell - left - right - 0.09
+        ax = figure.add_axes(
+            ((column * cell + left) / width, low / whole, inside / width, inner / whole)
+        )
+        room = inside + 2 * (0.09 + right - EDGE)
+        ax.set_xlabel(wrapped(x, room, points("axes.labelsize")))
+        ax.set_ylabel(wrapped(y, inner + 2 * (above - EDGE), points("axes.labelsize")))
+        if title:
+            size = points("axes.titlesize")
+            ax.set_title(wrapped(title, cell - left - EDGE, size), loc="left", fontsize=size)
+        out.append(ax)
+    _write_below(figure, handles, abreast, told)
+    return figure, out
+
+
+def settle(figure: Figure) -> None:
+    """Make room where labels of ticks turned out wider than the margins that were kept for them."""
+    with drawing():
+        figure.draw_without_rendering()
+    width = 72.0 * figure.get_size_inches()[0]
+    dots: Any = figure.dpi
+    for ax in figure.axes:
+        if not ax.axison:
+            continue
+        box, found = ax.get_position(), ax.get_tightbbox()
+        if found is None:
+            continue
+        left, right = (edge * 72 / dots for edge in (found.x0, found.x1))
+        column = int(box.x0 > 0.5)  # of two abreast
+        more_left = max(0.0, 72 * EDGE / 2 - (left - column * width / 2)) / width
+        more_right = max(0.0, right - (width - 72 * EDGE / 2)) / width
+        if more_left or more_right:
+            inside = box.width - more_left - more_right
+            ax.set_position((box.x0 + more_left, box.y0, inside, box.height))
+
+
+def height(width: float) -> float:
+    """Inches of a figure of this width."""
+    return min(0.8 * width, 3.4)
+
+
+def _margins(
+    part: tuple[str, str, str], width: float, high: float, right: float
+) -> tuple[float, float, float]:
+    """Inches left of a panel, above and below it."""
+    x, y, title = part
+    label, tick = points("axes.labelsize"), small()
+    heads = wrapped(title, width - 0.6, points("axes.titlesize")).count("\n") + 1 if title else 0
+    above = 0.09 + heads * points("axes.titlesize") * 1.25 / 72
+    below = (1.2 * tick + 6) / 72 + EDGE
+    left = EDGE + 0.05
+    lines = 0
+    if y:
+        lines = wrapped(y, high - above - below - 0.15, label).count("\n") + 1
+        left = (1.25 * label * lines + 3.2 * tick + 7) / 72 + EDGE
+    inside = width - left - right - 0.09
+    names = 0
+    if x:
+        names = wrapped(x, inside + 2 * (0.09 + right - EDGE), label).count("\n") + 1
+    return left, above, below + 1.25 * label * names / 72
+
+
+# --- legends and notes
+# --------------------------------------------------------------------------------------------------
+
+
+def _below(
+    handles: list[Line2D], notes: list[str], width: float
+) -> tuple[list[Line2D], int, list[str], float]:
+    """Handles and lines of notes that fit, in how many columns the handles stand, and inches that
+    all take."""
+    size = points("legend.fontsize")
+    room, line = width - 2 * EDGE, size * 1.42 / 72
+    for handle in handles:
+        handle.set_label(wrapped(_name(handle), room - _before(size), size))
+    columns = next((n for n in range(MOST_COLUMNS, 1, -1) if _fits(handles, n, room, size)), 1)
+    columns = min(columns, len(handles)) or 1
+    if _lines(handles, columns) > MOST_LINES:
+        handles = _cut(handles, columns)
+    told = [part for note in notes for part in wrapped(note, room, size).split("\n")]
+    lines = _lines(handles, columns) + len(told)
+    return handles, columns, told, lines * line + 0.05 + 0.03 * bool(told) if lines else 0.0
 
 
 def _name(handle: Line2D) -> str:
     return str(handle.get_label())
 
 
-def _rows(handles: Sequence[Line2D], columns: int) -> int:
-    return math.ceil(len(handles) / columns) if handles else 0
+def _before(size: float) -> float:
+    """Inches of a handle and of what keeps it from its name."""
+    return 2.2 * size / 72
 
 
-def _fitted(handles: Sequence[Line2D]) -> tuple[list[Line2D], int]:
-    """Handles with names that fit, not more than MOST_LINES lines of them, and in how many columns
-    they stand."""
-    room = COLUMN - 0.15
-    for handle in handles:
-        handle.set_label(textwrap.fill(_name(handle), int((room - 0.35) / LETTER)))
-    widest = (
-        max(
-            [
-                0,
-                *(
-                    len(line)
-                    for handle in handles
-                    for line in FORMULA.sub("", _name(handle)).split("\n")
-                ),
-            ]
+def _columns(handles: list[Line2D], n: int) -> list[list[Line2D]]:
+    """As matplotlib divides them: the first columns are the longer ones."""
+    each, more = divmod(len(handles), n)
+    out, start = [], 0
+    for i in range(n):
+        stop = start + each + (i < more)
+        out.append(handles[start:stop])
+        start = stop
+    return out
+
+
+def _lines(handles: list[Line2D], n: int) -> int:
+    return max(sum(1 + _name(h).count("\n") for h in part) for part in _columns(handles, n))
+
+
+def _fits(handles: list[Line2D], n: int, room: float, size: float) -> bool:
+    if n > len(handles):
+        return False
+    used = 1.2 * size / 72 * (n - 1)
+    for part in _columns(handles, n):
+        lines = [line for handle in part for line in _name(handle).split("\n")]
+        used += _before(size) + max(width_of(line, size) for line in lines)
+    return used <= room
+
+
+def _cut(handles: list[Line2D], columns: int) -> list[Line2D]:
+    """As many as fit, and how many do not."""
+    kept = list(handles)
+    while _lines([*kept, entry("more")], columns) > MOST_LINES:
+        kept.pop()
+    return [*kept, entry(f"and {len(handles) - len(kept)} more")]
+
+
+def _write_below(figure: Figure, handles: list[Line2D], columns: int, told: Sequence[str]) -> None:
+    """Notes at the bottom, the legend above them."""
+    size = points("legend.fontsize")
+    width, whole = figure.get_size_inches()
+    for i, text in enumerate(reversed(told)):
+        y = (0.035 + i * size * 1.42 / 72) / whole
+        figure.text(EDGE / width, y, text, fontsize=size, color=SOFT, va="bottom", gid="note")
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(
+                EDGE / width,
+                (0.02 + 0.03 * bool(told) + len(told) * size * 1.42 / 72) / whole,
+            ),
+            ncols=columns,
+            frameon=False,
+            handletextpad=0.5,
+            handlelength=1.7,
+            columnspacing=1.2,
+            borderaxespad=0.0,
+            labelspacing=0.28,
+            borderpad=0.0,
+            alignment="left",
         )
-        * LETTER
-        + 0.42
-    )
-    columns = max(1, min(3, int(room / widest))) if handles else 1
-    kept, used = [], 0
-    for i in range(0, len(handles), columns):
-        used += 1 + max(_name(handle).count("\n") for handle in handles[i : i + columns])
-        if used > MOST_LINES:
-            return [*kept, entry(f"and {len(handles) - len(kept)} more")], columns
-        kept += handles[i : i + columns]
-    return kept, columns
 
 
 def entry(label: str, **look: Any) -> Line2D:
-    """A handle of a legend; without a look it is a note."""
+    """A handle of a legend."""
     look = {"ls": "none"} | look
     return Line2D([], [], label=label, **look)
 
@@ -161,7 +351,7 @@ def entry(label: str, **look: Any) -> Line2D:
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """A marker and a colour for every name, in order."""
     return {
-        name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+        name: {"color": color(i), "marker": MARKERS[i % len(MARKERS)]}
         for i, name in enumerate(names)
     }
 
@@ -173,164 +363,3 @@ def shades(labels: Sequence[str]) -> dict[str, Color]:
         label: colormaps["viridis"](0.62 * i / max(len(labels) - 1, 1))
         for i, label in enumerate(labels)
     }
-
-
-def of_runs(
-    lines: Sequence[Any], run_ids: Iterable[str] | None = None, names: Iterable[str] | None = None
-) -> None:
-    """Say whose points a line's are, or what they are called, for a page that shows it
-    (`report/figure_data.py`)."""
-    lines[0].run_ids, lines[0].point_names = (
-        None if told is None else list(told) for told in (run_ids, names)
-    )
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """The figure as bytes of one kind ("png", "pdf" or "svg"), the same bytes for the same figure:
-    no dates inside."""
-    dates = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
-    with (
-        rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "capacity"}),
-        io.BytesIO() as buffer,
-    ):
-        figure.savefig(buffer, format=kind, metadata=dates[kind])
-        return buffer.getvalue()
-
-
-def log_axes(ax: Axes, x_limits: Ends, y_limits: Ends) -> None:
-    """Logarithmic axes with 2 to 7 labels each, in k and M."""
-    ax.set(xscale="log", yscale="log", xlim=widened(*x_limits), ylim=widened(*y_limits))
-    for axis, ends in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        log_ticks(axis, *ends)
-
-
-def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Labels of a logarithmic axis."""
-    steps = (
-        (1,) if high > 200 * low else (1, 3) if high > 15 * low else (1, 2, 5)
-    )  # two labels or more, few enough
-    axis.set_major_locator(LogLocator(subs=steps, numticks=20))
-    axis.set_major_formatter(EngFormatter(sep=""))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def plain_ticks(axis: Axis, low: float, high: float) -> None:
-    """Labels of a logarithmic axis of small numbers, without k and M."""
-    log_ticks(axis, low, high)
-    axis.set_major_formatter("{x:g}")
-
-
-def widened(low: float, high: float) -> tuple[float, float]:
-    """Limits a factor of 8 apart at least: then 1, 2, 5 steps always give two labels or more."""
-    extra = max(1.0, np.sqrt(8 * low / high))
-    return low / extra, high * extra
-
-
-def _inches(ax: Axes) -> tuple[float, float]:
-    """Width and height of the figure of a panel."""
-    figure: Any = ax.figure  # its type allows for a part of a figure, which has no size
-    return tuple(figure.get_size_inches())
-
-
-def along(ax: Axes) -> dict[str, Any]:
-    """Text settings that lay a label along y = constant x, a line of slope 1 in log-log axes."""
-    box, (width, height) = ax.get_position(), _inches(ax)
-    decades = [np.log10(high / low) for low, high in (ax.get_xlim(), ax.get_ylim())]
-    angle = np.degrees(np.arctan2(height * box.height / decades[1], width * box.width / decades[0]))
-    return {"rotation": angle, "rotation_mode": "anchor", "fontsize": SMALL}
-
-
-def points_across(ax: Axes) -> tuple[float, float]:
-    """Width and height of a panel in points (1/72 inch)."""
-    box, size = ax.get_position(), _inches(ax)
-    return 72 * size[0] * box.width, 72 * size[1] * box.height
-
-
-def guide_lines(
-    ax: Axes, points: Sequence[tuple[float, float]] = (), levels: Sequence[float] = ()
-) -> None:
-    """Lines of GUIDES bits per parameter with their names along them, where these are farthest from
-    the points [(x, y)] and levels [y]."""
-    (x_low, x_high), (y_low, y_high) = ax.get_xlim(), ax.get_ylim()
-    size = np.array(points_across(ax))
-    low, span = np.log([x_low, y_low]), np.log([x_high / x_low, y_high / y_low])
-
-    def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (np.log(np.stack([x, y], axis=-1)) - low) / span * size
-
-    avoid = place(*np.array(points, float).T) if len(points) else np.zeros((0, 2))
-    heights = (
-        place(np.full(len(levels), x_low), np.asarray(levels, float))[:, 1]
-        if len(levels)
-        else np.zeros(0)
-    )
-    for guide in GUIDES:
-        ends = np.array([max(x_low, y_low / guide), min(x_high, y_high / guide)])
-        if ends[0] >= ends[1]:
-            continue
-        ax.plot(ends, guide * ends, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide:g}")
-        name = f"{guide:g} bit{'s' * (guide > 1)}/P"
-        start, stop = place(ends, guide * ends)
-        length, direction = (
-            float(np.hypot(*(stop - start))),
-            (stop - start) / np.hypot(*(stop - start)),
-        )
-        needed, up = 0.6 * SMALL * len(name) + 4, np.array([-direction[1], direction[0]])
-        if length < needed + 6:
-            continue
-        best, free = None, -1.0
-        for begin in np.arange(4, length - needed, 4.0):
-            middle = start + np.outer(begin + np.linspace(0, needed, 7), direction) + 5 * up
-            gaps = [
-                np.inf,
-                *np.hypot(*(middle[:, None] - avoid[None]).transpose(2, 0, 1)).ravel(),
-                *(2 * np.abs(middle[:, None, 1] - heights)).ravel(),
-                *(size - middle).ravel(),
-                *middle.ravel(),
-            ]
-            clear = min(min(gaps), 11.0)
-            if clear > free + 1e-6:
-                best, free = begin, clear
-        if free < 2.5:
-            continue
-        at = np.exp((start + best * direction) / size * span + low)
-        ax.annotate(
-            name,
-            at,
-            tuple(2.5 * up),
-            color=SOFT,
-            textcoords="offset points",
-            gid=f"guide label {guide:g}",
-            zorder=1,
-            **along(ax),
-        )
-
-
-def end_labels(
-    ax: Axes, ends: Mapping[str, tuple[float, float]], color: Mapping[str, Color]
-) -> None:
-    """Names at the right end of what they name ({name: (x, y)}), moved up or down by what keeps one
-    line of type between two."""
-    order = sorted(ends, key=lambda label: ends[label][1])
-    low, high = np.log(ax.get_ylim())
-    gap = (high - low) * (SMALL + 2) / points_across(ax)[1]
-    y = np.log([ends[label][1] for label in order])
-    for _ in range(200):  # push close neighbours apart, half each, until none is close
-        for i in range(len(y) - 1):
-            short = gap - (y[i + 1] - y[i])
-            if short > 1e-9:
-                y[i] -= short / 2
-                y[i + 1] += short / 2
-        y += max(0.0, low + gap / 2 - y[0]) if len(y) else 0.0
-    for label, place in zip(order, np.exp(y), strict=True):
-        ax.annotate(
-            label,
-            (ends[label][0] * 1.06, place),
-            (3, 0),
-            textcoords="offset points",
-            color=color[label],
-            fontsize=SMALL,
-            va="center",
-            annotation_clip=False,
-            gid=f"label {label}",
-        )

@@ -33,6 +33,7 @@ from capacity.fitting.covariance import Pooled, Spread, pooled_of, spread_of
 from capacity.fitting.fit import Fit
 from capacity.fitting.form import Arrays
 from capacity.fitting.identify import APART, NOT_IDENTIFIED, Freedom, freedom
+from capacity.fitting.misfit import Mixed, carried
 from capacity.fitting.profile import LEAST_DOF, profile_ends
 from capacity.fitting.solve import back, forward
 from capacity.fitting.statistics import LEVEL, student
@@ -46,7 +47,7 @@ FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
 ROUNDING = 1e-6
 
 
-def of(
+def of(  # noqa: PLR0913 (independent options, keywords only)
     fitted: Fit,
     *,
     at: Mapping[str, ArrayLike] | None = None,
@@ -54,6 +55,7 @@ def of(
     method: str | None = None,
     level: float = LEVEL,
     names: Sequence[str] | None = None,
+    groups: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`,
     and of derived positive numbers, by key.
@@ -66,9 +68,11 @@ def of(
     there is no interval), on_bound (of low and high those that are a bound of the search, which cut
     the interval off), released and held (of another number, the parameters on a bound that its
     interval treats as if they could pass it, and those that it takes as known because the points do
-    not tell them apart from others; `bounds.ends` says it in words). method: one of METHODS, None:
-    as the form states; predictions are wald, or pooled with that method, in the transform of the
-    fit, or in the logit of a target that is bounded on both sides.
+    not tell them apart from others; `bounds.ends` says it in words). groups: by source of
+    variation, places first, the group of each of the fit's points; where places are seen to scatter
+    about the law these take the place of clusters (`misfit.carried`, of fits by least squares).
+    method: one of METHODS, None: as the form states; predictions are wald, or pooled with that
+    method, in the transform of the fit, or in the logit of a target that is bounded on both sides.
 
     A bound that stops the search does not make a parameter known: the estimates of others are off
     by as much as the bound keeps it from where the noise pulled it, so that intervals with it held
@@ -119,7 +123,7 @@ def of(
         why = "no residual is left: no noise to learn from (is the seed in use?)"
     if why:
         return {key: entry | {"reason": open_.lost.get(key, why)} for key, entry in out.items()}
-    spread = pooled_of(fitted) if method == "pooled" else spread_of(fitted)
+    spread = _spread(fitted, method, groups)
     ends = _parameters(fitted, spread, open_, chosen, method, level)
 
     def others(one: Fit, spread: Spread | Pooled, open_: Freedom) -> dict[str, dict[str, Any]]:
@@ -132,7 +136,7 @@ def of(
     told = {"released": [], "held": list(fitted.search["at_bound"])}
     if (loose := released(fitted)) is not None:
         open_, told = freedom(loose), {"released": told["held"], "held": []}
-        spread = pooled_of(loose) if method == "pooled" else spread_of(loose)
+        spread = _spread(loose, method, groups)
         inside = [name for name in chosen if name not in told["released"]]
         passing = (
             _parameters(loose, spread, open_, inside, method, level) if method == "wald" else {}
@@ -165,11 +169,21 @@ def released(fitted: Fit) -> Fit | None:
     return None if freedom(loose).lost else loose
 
 
+def _spread(
+    fitted: Fit, method: str, groups: Mapping[str, ArrayLike] | None
+) -> Spread | Pooled | Mixed:
+    if groups and (found := carried(fitted, groups)) is not None:
+        return found
+    return pooled_of(fitted) if method == "pooled" else spread_of(fitted)
+
+
 def _quantile(dof: float, level: float) -> float:
     return float(student(max(dof, LEAST_DOF), level))
 
 
-def _reach(spread: Spread | Pooled, gradient: np.ndarray) -> tuple[float, float, str | None]:
+def _reach(
+    spread: Spread | Pooled | Mixed, gradient: np.ndarray
+) -> tuple[float, float, str | None]:
     """Standard error, degrees of freedom, and why they carry no interval."""
     error, dof = spread.error(gradient), spread.dof(gradient)
     return (
@@ -183,7 +197,7 @@ def _reach(spread: Spread | Pooled, gradient: np.ndarray) -> tuple[float, float,
 
 def _parameters(
     fitted: Fit,
-    spread: Spread | Pooled,
+    spread: Spread | Pooled | Mixed,
     open_: Freedom,
     names: Sequence[str],
     method: str,
@@ -208,7 +222,7 @@ def _parameters(
         }
     asked = [name for name in names if out[name]["reason"] is None]
     if method == "profile" and asked:
-        assert isinstance(spread, Spread)
+        assert not isinstance(spread, Pooled)
         for name, ends in zip(asked, profile_ends(fitted, spread, asked, out, level), strict=True):
             out[name]["ends"] = ends
     for name, entry in out.items():
@@ -235,7 +249,7 @@ def _parameters(
 
 def _predictions(
     fitted: Fit,
-    spread: Spread | Pooled,
+    spread: Spread | Pooled | Mixed,
     open_: Freedom,
     points: Arrays,
     level: float,
@@ -313,7 +327,7 @@ def _differs(
 
 def _derived(
     fitted: Fit,
-    spread: Spread | Pooled,
+    spread: Spread | Pooled | Mixed,
     open_: Freedom,
     number: Callable[[np.ndarray], float],
     level: float,

@@ -38,7 +38,7 @@ class Undrawable(ValueError):
 
 def still(figure: Figure) -> str:
     """The figure as a picture that scales, a data: URI."""
-    from capacity.figures.style import render
+    from capacity.figures.files import render
 
     return "data:image/svg+xml;base64," + base64.b64encode(render(figure, "svg")).decode()
 
@@ -52,6 +52,10 @@ def data(figure: Figure) -> dict[str, Any]:
     if len(with_legend) == 1 and len(panels) > 1:  # it speaks for all
         legends.append(with_legend[0]["legend"])
         with_legend[0]["legend"] = []
+    notes = [text for text in figure.texts if text.get_gid() == "note"]
+    if notes:  # written from the bottom up
+        told = " ".join(text.get_text() for text in reversed(notes))
+        legends.append([{"name": told, "color": to_hex(notes[0].get_color()), "opacity": 1}])
     styles = [
         entry for part in (*legends, *(panel["legend"] for panel in panels)) for entry in part
     ]
@@ -86,7 +90,7 @@ def _panel(ax: Axes) -> dict[str, Any]:
     ]
     legend = ax.get_legend()
     return {
-        "title": plain(ax.get_title(loc="left") or ax.get_title()),
+        "title": plain((ax.get_title(loc="left") or ax.get_title()).replace("\n", " ")),
         "aspect": float(width * box.width / (height * box.height)),
         "axes": bool(ax.axison),
         "x": _axis(ax.xaxis, ax.get_xscale(), ax.get_xlim()),
@@ -107,7 +111,7 @@ def _axis(axis: Axis, scale: str, ends: tuple[float, float]) -> dict[str, Any]:
         "scale": scale,
         "base": base,
         "ends": _numbers(ends),
-        "label": plain(axis.get_label_text()),
+        "label": plain(axis.get_label_text().replace("\n", " ")),
         "ticks": _numbers(locator.locs) if fixed else None,
     }
 
@@ -304,7 +308,7 @@ def _inside(transform: Transform, ax: Axes) -> list[str]:
 def _name(artist: Artist) -> str:
     label = str(artist.get_label())
     name = label if not label.startswith("_") else artist.get_gid() or ""
-    return plain(re.sub(r"^(runs|unit) ", "", name))
+    return plain(re.sub(r"^(runs|unit|mean of) ", "", name))
 
 
 def _outline(marker: str) -> list[list[float]]:

@@ -158,7 +158,9 @@
       this.left = panel.axes ? 58 : 8;
       this.top = 6;
       this.width = total - this.left - Math.max(14, ...outside.map(m => 10 + 6.2 * Math.max(...m.text.map(t => t.length))));
-      this.height = Math.round(this.width / Math.min(1.75, Math.max(1.05, panel.aspect)));
+      // a panel as wide as the page is flatter, so that all of it is seen at once
+      const shape = this.width > 600 ? Math.max(2.1, panel.aspect) : Math.min(1.75, Math.max(1.05, panel.aspect));
+      this.height = Math.round(this.width / shape);
       const bottom = panel.axes ? 40 : 8;
       svg.setAttribute("viewBox", `0 0 ${total} ${this.top + this.height + bottom}`);
       const clip = "clip" + ++ids;
@@ -422,6 +424,10 @@
     all.push(...panels);
   }
   // type on paper is not scaled down from a wide screen
-  window.addEventListener("beforeprint", () => all.forEach(panel => panel.draw(PAPER)));
+  const fills = panel => {
+    const figure = panel.box.closest("figure"), beside = figure.closest(".figures") && !figure.matches(":last-child:nth-child(odd)");
+    return panel.box.closest(".panels.one") && !beside;
+  };
+  window.addEventListener("beforeprint", () => all.forEach(panel => panel.draw(fills(panel) ? 2 * PAPER : PAPER)));
   window.addEventListener("afterprint", () => all.forEach(panel => panel.draw()));
 })();

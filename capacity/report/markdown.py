@@ -12,14 +12,16 @@ from capacity.base.words import digits, ends, some
 MOST_RUNS = 6
 
 
-def render(document: Document, figures: Collection[str] = ()) -> str:
-    """The whole document; figures: names of those that lie beside it as NAME.png."""
+def render(document: Document, figures: Collection[str] = (), kind: str = "png") -> str:
+    """The whole document; figures: names of those that lie beside it as figures/NAME.png, or as
+    files of another kind; a PDF cannot be shown in Markdown and is linked."""
     lines = [f"# {document.title}", ""]
     lines += [line for fact in document.facts for line in (fact, "")]
     lines += [line for answer in document.answers for line in (answer, "")]
     for name, caption in document.figures.items():
         if name in figures:
-            lines += [f"![{caption}]({name}.png)", ""]
+            mark = "" if kind == "pdf" else "!"
+            lines += [f"{mark}[{caption}](figures/{name}.{kind})", ""]
     for part in document.sections:
         lines += [f"## {part.title}", ""]
         lines += [line for block in part.blocks for line in (*block_lines(block), "")]

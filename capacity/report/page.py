@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ from capacity.base.files import csv
 from capacity.base.frames import Frame
 from capacity.base.table import Table
 from capacity.base.words import capitalized, digits
+from capacity.figures.look import Look, using
 from capacity.report import figure_data, provenance, runs, text
 from capacity.study import Study
 
@@ -61,7 +63,8 @@ class Request:
     """What a page is asked of.
 
     asked: the study as the command named it. table: of `run_table.table`, a row per planned run.
-    options: of the fit, to be repeated in the commands that make the page again.
+    options: of the fit and the figures, to be repeated in the commands that make the page again.
+    look: of the figures.
     """
 
     asked: str
@@ -69,10 +72,24 @@ class Request:
     table: Frame
     results: Path
     options: list[str]
+    look: Look | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """content: bytes of UTF-8; figures: all that it shows, by name."""
+
+    content: bytes
+    figures: dict[str, Figure]
 
 
 def build(request: Request, finding: Finding | None, reason: str = "") -> bytes:
-    """The page as bytes of UTF-8; finding: what the study's kind found, or None, and then `reason`
+    """The page as bytes of UTF-8, see `make`."""
+    return make(request, finding, reason).content
+
+
+def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
+    """The page and its figures; finding: what the study's kind found, or None, and then `reason`
     says why not."""
     study, table = request.study, request.table
     kept = [record for run in study.runs if (record := records.read(request.results, run.run_id))]
@@ -83,18 +100,24 @@ def build(request: Request, finding: Finding | None, reason: str = "") -> bytes:
     columns = _columns(study, table, frame)
     flags = _flags(document, table, states)
     cells = runs.build(study.runs, frame, columns, states, flags, found)
-    drawn = kinds.figures(finding) if finding else {}
+    drawn = kinds.figures(finding, request.look) if finding else {}
     answers = [*document.answers] if document else _no_answer(table, reason)
-    answered = not answers[0].startswith("**No ")
     means = None
-    if not answered and (table.status == "finished").any():
-        means = _means(*runs.means(study.runs, table, columns), columns, drawn)
+    if answers[0].startswith("**No ") and (table.status == "finished").any():
+        by_setting, over = runs.means(study.runs, table, columns)
+        with using(request.look):
+            means = _means(by_setting, over, columns, drawn)
+        # what was measured comes first, then why no law is fitted to it
+        answers = [*runs.measured(by_setting, over, columns), *answers]
+    answered = not answers[0].startswith("**No ")
     if found:
         from capacity.figures.fits import residual_figure
 
-        drawn["residuals"] = residual_figure(found)
+        with using(request.look):
+            drawn["residuals"] = residual_figure(found)
     captions = {**(document.figures if document else {}), **CAPTIONS}
-    shown = {name: _figure(name, figure, captions) for name, figure in drawn.items()}
+    with using(request.look):
+        shown = {name: _figure(name, figure, captions) for name, figure in drawn.items()}
     context = _answer_parts(request, document, answers, states) | _run_parts(request, kept, cells)
     context |= {
         "answered": answered,
@@ -113,7 +136,8 @@ def build(request: Request, finding: Finding | None, reason: str = "") -> bytes:
         "figures": {name: figure["drawn"] for name, figure in shown.items() if figure["drawn"]},
         "runs": said,
     }
-    return _rendered(context, data, _files(finding))
+    files = _files(finding) | _figure_data(drawn)
+    return Page(_rendered(context, data, files), drawn)
 
 
 def _answer_parts(
@@ -220,6 +244,13 @@ def _files(finding: Finding | None) -> dict[str, bytes]:
     )
 
 
+def _figure_data(drawn: Mapping[str, Figure]) -> dict[str, bytes]:
+    """What every figure of the page draws, as CSV."""
+    from capacity.figures.files import table
+
+    return {f"figures/{name}.csv": table(name, figure) for name, figure in drawn.items()}
+
+
 def _rendered(context: dict[str, Any], data: dict[str, Any], files: dict[str, bytes]) -> bytes:
     """The template filled; the largest files stay outside where the page would grow beyond
     LARGEST."""
@@ -291,7 +322,6 @@ def _no_answer(table: Frame, reason: str) -> list[str]:
         ]
     return [
         f"**No law from these runs:** {reason}.",
-        "The means over seeds below say what was measured.",
     ]
 
 
@@ -346,14 +376,15 @@ def _filter(flag: Flag) -> str:
 def _means(means: Frame, over: str | None, columns: list, drawn: dict) -> dict[str, Any]:
     """The table of means for the template; its figure joins `drawn` where there is a setting to
     draw over."""
-    numbers = [column.heading for column in columns if column.main and column.heading in means]
+    main = [column for column in columns if column.main and column.heading in means]
+    numbers = [column.heading for column in main]
     if over and means[over].nunique() > 1 and numbers:
         from capacity.figures.fits import means_figure
 
         values = means[over]
-        drawn["means"] = means_figure(
-            means, over, numbers[:2], bool((values > 0).all() and values.max() > 5 * values.min())
-        )
+        log = bool((values > 0).all() and values.max() > 5 * values.min())
+        told = {column.heading: column.meaning or column.heading for column in main[:2]}
+        drawn["means"] = means_figure(means, over, told, log)
     settings = [
         name
         for name in means

@@ -15,6 +15,7 @@ from capacity.analysis.document import Flag, RunColumn
 from capacity.analysis.residuals import Residuals
 from capacity.base.files import plain
 from capacity.base.frames import Frame
+from capacity.base.words import capitalized, digits, span
 from capacity.config import Config
 
 STATES = ("finished", "failed", "missing", "interrupted", "running")
@@ -204,6 +205,38 @@ def means(configs: list[Config], runs: Frame, columns: list[RunColumn]) -> tuple
             ["name", over], ignore_index=True
         )
     return table, over
+
+
+def measured(means: Frame, over: str | None, columns: list[RunColumn]) -> list[str]:
+    """A sentence per main number, of the first two: the least and the most of its means, each with
+    the model and the settings that have it. means, over: of `means`."""
+    out = []
+    for column in [c for c in columns if c.main and c.heading in means][:2]:
+        known = means.dropna(subset=[column.heading]).sort_values(column.heading, kind="stable")
+        if known.empty:
+            continue
+        ends = [known.iloc[0], known.iloc[-1]] if len(known) > 1 else [known.iloc[0]]
+        told = " to ".join(
+            f"**{digits(row[column.heading], 4)}** ({_whose(row, over)})" for row in ends
+        )
+        runs = span(known.runs.min(), known.runs.max())
+        sd = known[f"sd {column.heading}"].dropna()
+        noise = f", standard deviation {span(sd.min(), sd.max())} over seeds" if len(sd) else ""
+        what = capitalized(column.meaning or column.heading)
+        of = "mean of" if len(known) == 1 else f"least and most of {len(known)} means of"
+        out.append(
+            f"{what}: {told}; {of} {runs} {'runs' if known.runs.max() > 1 else 'run'}{noise}."
+        )
+    return out
+
+
+def _whose(row: pd.Series, over: str | None) -> str:
+    """The model of a row of means, and the settings that tell it from others."""
+    model, name = str(row["model"]), str(row["name"])
+    parts = [] if name.split(", ", maxsplit=1)[0] == model else [model]
+    parts += [name] if name else []
+    parts += [f"{over}={row[over]:g}"] if over else []
+    return ", ".join(parts)
 
 
 def _named(shown: Frame, row: pd.Series, over: str | None) -> list[str]:

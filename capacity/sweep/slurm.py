@@ -303,7 +303,7 @@ def _found(rows: Iterable[list[str]], names: Container[str]) -> dict[tuple[str, 
     """Elements of submissions, known by name or script, among rows of the queue."""
     found = {}
     for job, index, state, restarts, reason, name, command in rows:
-        folder = name if name in names else _submitted_from(command)
+        folder = name if name in names else _submitted_from(command) or ""
         if folder in names and index.isdigit():
             found[folder, int(index)] = Element(
                 _word(state, restarts, reason),

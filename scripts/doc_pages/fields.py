@@ -152,10 +152,13 @@ def _link(study: Committed, rest: str, target: Path) -> str:
 
 def _figures(study: Committed, rest: str, target: Path) -> str:
     captions = study.document.figures
-    names = rest.split() or [n for n in captions if (study.folder / f"{n}.png").exists()][:2]
+    names = (
+        rest.split()
+        or [n for n in captions if (study.folder / "figures" / f"{n}.png").exists()][:2]
+    )
     lines = []
     for name in names:
-        path = study.folder / f"{name}.png"
+        path = study.folder / "figures" / f"{name}.png"
         if not path.exists():
             raise ValueError(f"no figure {name} beside the fit")
         alt = captions.get(name, name)

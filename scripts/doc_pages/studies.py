@@ -61,7 +61,9 @@ class Committed:
     @property
     def page(self) -> str:
         """README.md beside its fit."""
-        return markdown.render(self.document, sorted(p.stem for p in self.folder.glob("*.png")))
+        return markdown.render(
+            self.document, sorted(p.stem for p in self.folder.glob("figures/*.png"))
+        )
 
     @property
     def terminal(self) -> list[str]:

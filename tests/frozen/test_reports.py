@@ -76,7 +76,7 @@ def test_a_report_of_every_kind_says_what_it_said(kind, here, capsys, monkeypatc
     said(capsys, "report", name, "--bootstraps", 200)
     folder = here / "results" / "studies" / study.name
     page = (folder / "report.html").read_bytes()
-    printed.append("files: " + ", ".join(sorted(path.name for path in folder.iterdir())) + "\n")
+    printed.append("files: " + ", ".join(sorted(path.name for path in folder.rglob("*.*"))) + "\n")
     wrong = [
         compare.golden(DATA / "printed" / f"{kind}.txt", "\n".join(printed)),
         compare.golden(

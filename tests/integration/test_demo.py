@@ -93,6 +93,6 @@ def test_the_demo_finds_the_committed_law_again(cli, tmp_path):
     assert printed in done[1].stdout
 
     for name in ("capacity.pdf", "capacity.png", "memorized.pdf", "memorized.png"):
-        assert os.path.getsize(studies / name) > 2000, name
-    assert (studies / "capacity.png").read_bytes().startswith(b"\x89PNG")
-    assert (studies / "capacity.pdf").read_bytes().startswith(b"%PDF")
+        assert os.path.getsize(studies / "figures" / name) > 2000, name
+    assert (studies / "figures" / "capacity.png").read_bytes().startswith(b"\x89PNG")
+    assert (studies / "figures" / "capacity.pdf").read_bytes().startswith(b"%PDF")

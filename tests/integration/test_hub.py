@@ -14,6 +14,7 @@ from capacity.base.errors import ConfigError
 from capacity.compose import load
 from capacity.data import sources, text
 from text_files import DOCUMENTS, hub_folder
+from waiting import patience
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = ["data=text_pocket", "data.documents=null", "data.source=hub", "data.field=body"]
@@ -97,14 +98,16 @@ def test_the_command_trains_on_the_cache_without_a_network_or_a_home(tmp_path):
     run = [sys.executable, "-m", "capacity", "train", *HUB, *tiny.split(), *more.split()]
     env = {**os.environ, **home, **results}
     done = subprocess.run(
-        [*run, "data.path=owner/sentences"], env=env, capture_output=True, text=True, timeout=900
+        [*run, "data.path=owner/sentences"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
     )
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "results" / "runs").glob("*/record.json")
     assert json.loads(record.read_text("utf-8"))["status"] == "finished"
-    refused = subprocess.run(
-        [*run, "data.path=owner/other"], env=env, capture_output=True, text=True, timeout=900
-    )
+    refused = subprocess.run([*run, "data.path=owner/other"], **more)
     assert refused.returncode == 2, refused.stderr
     assert "hf download owner/other" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
@@ -120,7 +123,7 @@ def test_a_home_that_cannot_be_written_does_not_matter(tmp_path):
         env={**env, "HOME": "/proc/no", "CAPACITY_RESULTS": str(tmp_path / "results")},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=patience(),
     )
     assert done.returncode == 0, done.stderr
     assert "cache" not in done.stderr and "atplotlib" not in done.stderr

@@ -6,25 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from capacity.analysis.ablation.analysis import CELL, VARIED
 from capacity.analysis.random.plateaus import CONVENTIONS, Frame
+from capacity.figures.marks import of_runs
 from capacity.figures.style import (
-    COLORS,
     DASHED,
     GUIDE,
-    INK,
     MARKERS,
-    STYLE,
+    color,
+    drawing,
     entry,
-    log_axes,
-    of_runs,
+    ink,
     panel,
 )
-
-RC: Any = STYLE  # matplotlib types its keys one by one
+from capacity.figures.ticks import doubling_ticks, log_axes
 
 
 def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> Figure:
@@ -35,7 +32,7 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
     runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
     "paper".
     """
-    with rc_context(RC):
+    with drawing():
         x = found["varied"][0]
         others, part, bits = (
             [name for name in CELL if name != x],
@@ -63,8 +60,8 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
         look = {
             "ceiling": {"color": GUIDE, "lw": 0.9, "dashes": DASHED},
             "alpha P": {"color": GUIDE, "lw": 0.9, "ls": ":"},
-            "min": {"color": INK, "lw": 1.0},
-            "smooth": {"color": COLORS[1], "lw": 1.0, "dashes": (6, 1.5)},
+            "min": {"color": ink(), "lw": 1.0},
+            "smooth": {"color": color(1), "lw": 1.0, "dashes": (6, 1.5)},
         }
         words = {"ceiling": "ceiling of the data"}
         if fitted:
@@ -74,7 +71,7 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
             } | ({"smooth": "smooth corner"} if "smooth" in frame else {})
         dots = {
             key: {
-                "color": COLORS[i % len(COLORS)],
+                "color": color(i),
                 "marker": MARKERS[i % len(MARKERS)],
                 "ms": 4.2,
                 "mec": "white",
@@ -84,9 +81,14 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
         }
         legend = [
             *(entry(word, **({"ls": "-"} | look[key])) for key, word in words.items()),
-            *(entry(f"measured: {name}", **dots[key]) for key, name in names.items()),
+            *(entry(name, **dots[key]) for key, name in names.items()),
         ]
-        figure, ax = panel(legend=legend)
+        axes = (
+            {"vocab_size": "vocabulary V", "seq_len": "sequence length S (tokens)"}[x]
+            + ("" if fitted else "; all data fit"),
+            f"bits, {convention} convention",
+        )
+        figure, ax = panel(axes, legend=legend)
         log_axes(
             ax,
             (frame[x].min() / 1.3, frame[x].max() * 1.3),
@@ -96,19 +98,14 @@ def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> F
             rows = rows.sort_values(x)
             if fitted:
                 rows["alpha P"] = part["hard"]["alpha"] * rows.parameters
+            of = f" {names[key]}" if len(names) > 1 else ""
             for z, name in enumerate(words):
-                ax.plot(rows[x], rows[name], zorder=1 + 0.5 * z, gid=name, **look[name])
+                ax.plot(rows[x], rows[name], zorder=1 + 0.5 * z, gid=name + of, **look[name])
             mine = done[(done[others] == list(key)).all(axis=1)]
             of_runs(
-                ax.plot(mine[x], mine[bits], ls="none", zorder=4, gid="runs", **dots[key]),
+                ax.plot(mine[x], mine[bits], ls="none", zorder=4, gid=f"runs{of}", **dots[key]),
                 mine.run_id,
             )
-        values = sorted(frame[x].unique())
-        ax.set_xticks(values, [str(value) for value in values])
+        doubling_ticks(ax.xaxis, sorted(frame[x].unique()))
         ax.tick_params(axis="x", which="minor", length=0)
-        ax.set_xlabel(
-            {"vocab_size": "vocabulary V", "seq_len": "sequence length S (tokens)"}[x]
-            + ("" if fitted else "; all data fit")
-        )
-        ax.set_ylabel(f"bits, {convention} convention")
         return figure

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capacity import naming
-from capacity.analysis.comparison import pairs, verdicts, wording
+from capacity.analysis.comparison import pairs, sizes, verdicts, wording
 from capacity.analysis.comparison import runs as compared_runs
 from capacity.analysis.comparison.variants import CONVENTION
 from capacity.analysis.finding import head
@@ -16,6 +16,7 @@ from capacity.base import files
 from capacity.base.errors import nearest
 from capacity.base.frames import Frame
 from capacity.base.words import wrap
+from capacity.figures.look import Look, using
 
 if TYPE_CHECKING:
     from capacity.analysis.comparison.runs import Runs
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def compare(args: argparse.Namespace) -> int:
-    """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json."""
+def compare(args: argparse.Namespace, look: Look) -> int:
+    """`capacity compare`: prints every comparison and writes RESULTS/studies/STUDY/compare.json,
+    with the figure beside it."""
     from capacity import archive, records, run_table
     from capacity.base.errors import ConfigError
     from capacity.study import load_study
@@ -55,8 +57,18 @@ def compare(args: argparse.Namespace) -> int:
         lines += [*wording.full(row), ""]
     print("\n".join(lines), flush=True)  # first, for a folder may be another's, or full
     _write(path, found)
-    print(path)
+    print("\n".join([str(path), *map(str, _draw(found, path.parent, look))]))
     return 0
+
+
+def _draw(found: dict[str, Any], folder: Path, look: Look) -> list[Path]:
+    from capacity.analysis import finding
+    from capacity.analysis.comparison.plots import compare_figure  # brings matplotlib
+
+    with using(look):
+        figure = compare_figure(found)
+    figures = {} if figure is None else {"compare": figure}
+    return finding.write_pictures(figures, folder, look, names=["compare"])
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:
@@ -92,7 +104,8 @@ def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
             named |= {f"model.{key}" for form in naming.ARCHITECTURES.values() for key in form}
         try:
             found = pairs.pair(runs, one, other, named)
-            rows.append({"a": a, "b": text} | verdicts.analyse(runs, found))
+            row = verdicts.analyse(runs, found) | {"by_size": sizes.by_size(runs, found)}
+            rows.append({"a": a, "b": text} | row)
         except ValueError as error:
             raise ValueError(f"--a {a} --b {text}: {error}") from None
     tested = sum(row["p"] is not None for row in rows)

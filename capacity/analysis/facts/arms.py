@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from capacity.analysis.table_checks import shown_rising
 from capacity.analysis.thresholds import DATA_LIMITED, EXPOSURES_OFF
 from capacity.fitting.noise import Spread
 from capacity.fitting.ratios import Mean
-from capacity.fitting.statistics import t_interval
+from capacity.fitting.statistics import student, t_interval
 
 
 def arms(runs: Frame, known: Noise | None = None) -> Frame:
@@ -121,6 +122,17 @@ def sizes(runs: Frame) -> list[str]:
 def noise(runs: Frame, number: str = "r") -> Noise:
     """What a run of every arm scatters by over seeds, of its chosen runs; see `arm_ratio.noise`."""
     return arm_ratio.noise(as_values(runs[runs.chosen], number))
+
+
+def quoted(arm: Mapping[str, Any]) -> list[float] | None:
+    """95% of the mean R of an arm (a row of `arms`) by the noise of arms, as `peaks.peak` quotes it
+    of a curve of one model: no more than the data hold. None where nothing tells the noise."""
+    sd, dof, n = arm["noise_sd"], arm["noise_dof"], arm["seeds"]
+    if not n or sd is None or dof is None or math.isnan(sd):
+        return None
+    people = arm["r_se_people"]
+    half = float(student(dof)) * math.sqrt(sd**2 / n + people**2)
+    return [arm["r"] - half, min(arm["r"] + half, max(arm["r"], arm["r_max"]))]
 
 
 def mean_of(arm: Any, known: Noise, number: str = "r") -> Mean | None:

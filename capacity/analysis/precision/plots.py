@@ -1,6 +1,7 @@
 """Figures of studies of precision. Nothing here computes a result.
 
-Whiskers: 95% over models. What is below zero is drawn at zero, as an open mark.
+Bars: 95% over models; where one would leave the panel it ends in an arrow. What is below zero is
+drawn at zero, as an open mark. Methods that share a number of bits stand beside one another.
 """
 
 from __future__ import annotations
@@ -8,36 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from capacity.figures.style import COLORS, GUIDE, INK, STYLE, entry, panel
+from capacity.figures.marks import belongs, beside, means
+from capacity.figures.style import GUIDE, color, drawing, entry, ink, panel
+from capacity.figures.ticks import doubling_ticks
 from capacity.fitting import forms
 
 Fit = Mapping[str, Any]  # what precision.json holds
 Row = Mapping[str, Any]
-Look = tuple[str, str]  # marker and colour
 
-RC: Any = STYLE
 NAMES = {
     "rtn": "rounded to nearest",
     "gptq": "GPTQ",
     "qat": "trained quantized",
 }  # where all tensors are not quantized, methods of maps
-MARKS: dict[str, Look] = {
-    "rtn": ("s", COLORS[1]),
-    "gptq": ("^", COLORS[0]),
-    "qat": ("o", COLORS[2]),
-}
-FULL: Look = ("D", INK)  # formats of 32 and 16 bits
+MARKS = {"rtn": ("s", 1, "--"), "gptq": ("^", 0, "-."), "qat": ("o", 2, ":")}
+FULL = "full"  # formats of 32 and 16 bits
+BARS = "bars: 95% over models; an arrow: the interval goes on"
 CODES = (1, 2, 4, 8, 16, 32)
+ROOM = 1.35  # how far above the largest value a bar may reach
 
 
 def retained_figure(fit: Fit) -> Figure:
     """What full models retain of fp32's bits against the bits of a code (log2 axis), with the form
-    of least held-out error by method (dashed)."""
+    of least held-out error by method."""
     return _by_bits(fit, "retained", 1.0, "held bits, part of fp32's")
 
 
@@ -51,36 +49,40 @@ def capacity_figure(fit: Fit) -> Figure:
 
 
 def stored_figure(fit: Fit) -> Figure:
-    """Bits held per stored bit, scales counted, against stored bits per weight."""
-    with rc_context(RC):
-        values = [row["per_stored_bit"] for row in fit["capacity"]]
-        figure, ax = panel(legend=_legend(fit, values, law=False))
+    """Bits held per stored bit, scales counted, against stored bits per weight; the interval of the
+    capacity divided by the same stored bits."""
+    with drawing():
+        points = []
         for row in fit["capacity"]:
-            if look := _look(fit, row):
+            if (method := _method(fit, row)) is not None:
+                ends = None if row["low"] is None else (row["low"], row["high"])
+                scale = row["capacity"] and row["per_stored_bit"] / row["capacity"]
+                ends = ends and scale and tuple(end * scale for end in ends)
                 name = f"stored {row['method']} {row['format']}"
-                _point(ax, (row["stored"], row["per_stored_bit"]), None, look, name)
-        _finish(ax, "stored bits per weight, with scales", "bits held per stored bit")
+                points.append((row["stored"], row["per_stored_bit"], ends, method, name))
+        axes = ("stored bits per weight, with scales", "bits held per stored bit")
+        figure, ax = panel(axes, legend=_legend(fit, points, law=False), notes=_notes(points))
+        _draw(ax, points)
         return figure
 
 
 def _by_bits(fit: Fit, question: str, unit: float, label: str) -> Figure:
-    with rc_context(RC):
-        values = [row[question] for row in fit[question]]
-        figure, ax = panel(legend=_legend(fit, values, law=True))
+    with drawing():
+        points = []
         for row in fit[question]:
-            if look := _look(fit, row):
+            if (method := _method(fit, row)) is not None:
                 ends = None if row["low"] is None else (row["low"], row["high"])
                 name = f"{question} {row['method']} {row['format']}"
-                _point(ax, (row["code_bits"], row[question]), ends, look, name)
-        for method, (_, color) in MARKS.items():
+                points.append((row["code_bits"], row[question], ends, method, name))
+        legend = _legend(fit, points, law=True)
+        figure, ax = panel(("bits of a code", label), legend=legend, notes=_notes(points))
+        _draw(ax, points)
+        for method, (_, i, dash) in MARKS.items():
             law = fit["laws"].get(_drawn(fit, method), {}).get(question)
             if law and law.get("preferred") and not law["poor"]:
                 xs, ys = _curve(law["preferred"], law["forms"][law["preferred"]])
                 name = f"law {question} {method}"
-                ax.plot(xs, unit * ys, color=color, ls="--", lw=0.9, zorder=2, gid=name)
-        # whiskers of few models may be longer than the panel
-        ax.set_ylim(top=min(ax.get_ylim()[1], 1.6 * max(values)))
-        _finish(ax, "bits of a code", label)
+                ax.plot(xs, unit * ys, color=color(i), ls=dash, lw=0.9, zorder=2, gid=name)
         return figure
 
 
@@ -92,26 +94,45 @@ def _curve(name: str, law: Mapping[str, Any]) -> tuple[list[float], Any]:
     return xs, forms.form(name).predict({"bits_per_weight": xs}, theta)
 
 
-def _finish(ax: Axes, x: str, y: str) -> None:
+def _draw(ax: Axes, points: Sequence[tuple]) -> None:
+    """Limits, and all points, those at one number of bits beside one another."""
+    _limits(ax, points)
+    for at in sorted({round(p[0], 2) for p in points}):
+        mine = [p for p in points if round(p[0], 2) == at]
+        for i, (x, y, ends, method, name) in enumerate(mine):
+            drawn = beside(x, i, len(mine), ax.get_xlim(), log=True)
+            _point(ax, (x, drawn), (y, ends), method, name)
+
+
+def _limits(ax: Axes, points: Sequence[tuple]) -> None:
+    """Axes that hold every value, and bars as far as they do not flatten the values."""
+    x = [p[0] for p in points]
+    largest = max([p[1] for p in points] or [1.0])
+    highest = max([largest, *(p[2][1] for p in points if p[2])])
+    top = 1.06 * min(highest, ROOM * largest)
     ax.set_xscale("log", base=2)
-    ax.set_xticks(CODES, [str(bits) for bits in CODES])
+    shown = [code for code in CODES if min(x) / 1.4 <= code <= 1.4 * max(x)]
+    doubling_ticks(ax.xaxis, shown)
     ax.minorticks_off()
-    ax.set(xlabel=x, ylabel=y)
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-    ax.axhline(0.0, color=GUIDE, lw=0.6, zorder=1)
+    ax.set(xlim=(min(x) / 1.3, max(x) * 1.3), ylim=(-0.06 * top, top))
+    ax.axhline(0.0, color=GUIDE, lw=0.6, zorder=1, gid="zero")
 
 
-def _legend(fit: Fit, values: Sequence[float], law: bool) -> list[Line2D]:
-    line: dict[str, Any] = {"ls": "--", "lw": 0.9} if law else {}
-    handles = [
-        entry(NAMES[method], color=color, marker=mark, ms=4.2, **line)
-        for method, (mark, color) in MARKS.items()
-        if _drawn(fit, method)
-    ]
-    handles.append(entry("32 and 16 bits", color=INK, marker="D", ms=3.4))
-    if any(value <= 0 for value in values):
-        handles.append(entry("0 or less", color=INK, marker="o", fillstyle="none", ms=4.2))
-    return handles + ([entry("best form held out", color=INK, ls="--", lw=0.9)] if law else [])
+def _legend(fit: Fit, points: Sequence[tuple], law: bool) -> list[Line2D]:
+    handles = []
+    for method, (mark, i, dash) in MARKS.items():
+        if _drawn(fit, method):
+            line: dict[str, Any] = {"ls": dash, "lw": 0.9} if law else {}
+            handles.append(entry(NAMES[method], color=color(i), marker=mark, ms=4.2, **line))
+    handles.append(entry("32 and 16 bits", color=ink(), marker="D", ms=3.4))
+    if any(p[1] <= 0 for p in points):
+        handles.append(entry("0 or less", color=ink(), marker="o", fillstyle="none", ms=4.2))
+    return handles
+
+
+def _notes(points: Sequence[tuple]) -> list[str]:
+    lines = ["lines: the form of least error held out"] if "stored" not in points[0][4] else []
+    return [*lines, BARS] if any(p[2] for p in points) else lines
 
 
 def _drawn(fit: Fit, method: str) -> str | None:
@@ -120,31 +141,28 @@ def _drawn(fit: Fit, method: str) -> str | None:
     return next((name for name in (method, f"{method} maps") if name in have), None)
 
 
-def _look(fit: Fit, row: Row) -> Look | None:
-    """Marker and colour of a row; None for a method that is not drawn."""
+def _method(fit: Fit, row: Row) -> str | None:
+    """The method whose look a row has; None for one that is not drawn."""
     if row["method"] in ("trained", "cast"):
         return FULL
-    return next(
-        (look for method, look in MARKS.items() if _drawn(fit, method) == row["method"]), None
-    )
+    return next((name for name in MARKS if _drawn(fit, name) == row["method"]), None)
 
 
 def _point(
-    ax: Axes, at: tuple[float, float], ends: tuple[float, float] | None, look: Look, gid: str
+    ax: Axes,
+    x: tuple[float, float],
+    value: tuple[float, Sequence[float] | None],
+    method: str,
+    name: str,
 ) -> None:
-    x, value = at
-    mark, color = look
-    if ends is not None and max(ends) > 0:
-        ax.plot([x, x], [max(ends[0], 0.0), ends[1]], color=color, lw=0.8, zorder=2.5)
-    ax.plot(
-        [x],
-        [max(value, 0.0)],
-        marker=mark,
-        color=color,
-        ms=3.2 if look is FULL else 4.2,
-        mew=0.8,
-        ls="none",
-        fillstyle="none" if value <= 0 else "full",
-        zorder=3,
-        gid=gid,
-    )
+    """x: where it belongs, and where it is drawn; value: with its interval."""
+    mark, hue = ("D", ink()) if method == FULL else (MARKS[method][0], color(MARKS[method][1]))
+    y, ends = value
+    drawn = None if ends is None else [max(float(end), 0.0) for end in ends]
+    line = means(
+        ax, [x[1]], [max(y, 0.0)], [drawn], name=name, marker=mark, color=hue, mew=0.8, zorder=3,
+        ms=3.2 if method == FULL else 4.2, fillstyle="none" if y <= 0 else "full",
+    )  # fmt: skip
+    line[0].ends = [None if ends is None else (float(ends[0]), float(ends[1]))]
+    line[0].values = [float(y)]
+    belongs(line, [x[0]])

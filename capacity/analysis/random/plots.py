@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,27 +16,24 @@ from matplotlib.patheffects import withStroke
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.random.plateaus import CONVENTIONS, Frame, classify
 from capacity.analysis.table_checks import rising
+from capacity.figures.labels import GUIDES, along, end_labels, points_across
+from capacity.figures.marks import of_runs
 from capacity.figures.style import (
-    COLORS,
     DASHED,
     GUIDE,
-    GUIDES,
-    INK,
     MUTED,
     MUTED_INK,
-    SMALL,
     SOFT,
-    STYLE,
-    along,
-    end_labels,
+    color,
+    drawing,
     entry,
-    log_axes,
-    of_runs,
+    ink,
     panel,
-    points_across,
     shades,
-    widened,
+    small,
+    width_of,
 )
+from capacity.figures.ticks import log_axes, widened
 from capacity.fitting import forms
 from capacity.published import values as published
 
@@ -45,8 +41,6 @@ PUBLISHED = tuple(
     float(published.get(f"morris/mean_{precision}").value or np.nan)
     for precision in ("bf16", "fp32")
 )
-RC: Any = STYLE  # matplotlib types its keys one by one
-FORM: dict[str, Any] = {"color": COLORS[1], "lw": 1.0, "dashes": (6, 1.5)}  # the best other form
 
 
 def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
@@ -56,15 +50,17 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
     table: one row per run, as for `fit_laws`. fit: what `fit_laws` returned for that table; its
     convention and parameter count are the ones drawn. Runs that did not finish or hold no positive
     number of bits are not drawn."""
-    with rc_context(RC):
-        runs, color = _drawn_runs(table, fit["convention"]), _colors(fit)
-        figure, ax = panel(legend=_key(runs))
+    with drawing():
+        runs, hue = _drawn_runs(table, fit["convention"]), _colors(fit)
+        hidden = int((table.status == "finished").sum()) - len(runs)
+        left_out = f"; {hidden} finished without positive bits" if hidden else ""
+        axes = (f"data H (bits){left_out}", f"memorized (bits, {fit['convention']} convention)")
+        figure, ax = panel(axes, legend=_key(runs))
         data, bits = runs.data, runs.bits
         x_low, x_high = data.min() / 1.5, data.max() * 1.15
         y_low, y_high = min(bits.min(), data.min()) / 1.5, max(bits.max() * 1.7, data.min())
-        names = (
-            max(map(len, runs.model)) * 0.62 * SMALL + 8
-        )  # points of width to the right of the last run
+        # points of width to the right of the last run
+        names = 72 * max(width_of(model, small()) for model in set(runs.model)) + 12
         share = min(0.6, names / points_across(ax)[0])
         log_axes(ax, (x_low, x_low * (x_high / x_low) ** (1 / (1 - share))), (y_low, y_high))
         ends, top = np.array(ax.get_xlim()), 0.8 * ax.get_ylim()[1]
@@ -82,7 +78,7 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
         )
         places = {}
         for row in fit["plateaus"]:
-            mine, shade = runs[runs.model == row["model"]], color[row["model"]]
+            mine, shade = runs[runs.model == row["model"]], hue[row["model"]]
             if mine.empty:
                 continue
             for (kind, up), part in mine.groupby(["kind", "up"]):
@@ -108,12 +104,7 @@ def memorized_figure(table: Frame, fit: Mapping[str, Any]) -> Figure:
                     gid=f"plateau {row['model']}",
                 )
             places[row["model"]] = (end, row["bits"])
-        end_labels(ax, places, color)
-        hidden = int((table.status == "finished").sum()) - len(runs)
-        ax.set_xlabel(
-            "data H (bits)" + (f"; {hidden} finished without positive bits" if hidden else "")
-        )
-        ax.set_ylabel(f"memorized (bits, {fit['convention']} convention)")
+        end_labels(ax, places, hue)
         return figure
 
 
@@ -121,14 +112,19 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
     """The plateau of each (model, seed) against parameters, log-log, with the law alpha P, its
     quoted 95% band, the published values and lines of 4, 2, 1 and 0.5 bits per parameter. fit: what
     `fit_laws` returned."""
-    with rc_context(RC):
+    with drawing():
         best = capacity_forms.best(fit)
-        legend = [entry("C = α P, 95%", color=INK, lw=1.0, ls="-")] if fit["alpha"] else []
+        legend = [entry("C = α P, 95%", color=ink(), lw=1.0, ls="-")] if fit["alpha"] else []
         if best:
             formula = capacity_forms.SHOWN[best["form"]][0].replace("alpha", "α")
-            legend.append(entry(f"{formula}, predicts best", **({"ls": "-"} | FORM)))
-        figure, ax = panel(right=0.5, legend=legend)
-        color, units = _colors(fit), fit["units"]
+            legend.append(entry(f"{formula}, predicts best", **({"ls": "-"} | _form())))
+        axes = (
+            f"parameters P ({fit['parameters'].replace('_', '-')} count)",
+            f"capacity (bits, {fit['convention']} convention)",
+        )
+        right = width_of("0.5 bits/P", small())
+        figure, ax = panel(axes, right=right, legend=legend)
+        hue, units = _colors(fit), fit["units"]
         p, c = (np.array([u[name] for u in units], float) for name in ("parameters", "bits"))
         x = np.array(widened(p.min() / 1.6, p.max() * 2.0))
         log_axes(ax, x, (min(0.4 * x[0], c.min() / 1.5), max(5.4 * x[1], c.max() * 1.5)))
@@ -139,13 +135,16 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
             # not beyond the points: an intercept would bend away
             at = np.geomspace(p.min() / 1.15, p.max() * 1.15, 100)
             bits = forms.FORMS[best["form"]].predict({"parameters": at}, best["values"])
-            ax.plot(at, bits, zorder=3.5, gid="best form", **FORM)
+            ax.plot(at, bits, zorder=3.5, gid="best form", **_form())
         for unit in units:
-            _draw_unit(ax, unit, color[unit["model"]])
-        _point_labels(ax, units, color)
-        ax.set_xlabel(f"parameters P ({fit['parameters'].replace('_', '-')} count)")
-        ax.set_ylabel(f"capacity (bits, {fit['convention']} convention)")
+            _draw_unit(ax, unit, hue[unit["model"]])
+        _point_labels(ax, units, hue)
         return figure
+
+
+def _form() -> dict[str, Any]:
+    """The look of the best other form."""
+    return {"color": color(1), "lw": 1.0, "dashes": (6, 1.5)}
 
 
 def _draw_guides(ax: Axes, x: np.ndarray) -> None:
@@ -162,12 +161,16 @@ def _draw_guides(ax: Axes, x: np.ndarray) -> None:
             textcoords="offset points",
             color=SOFT,
             va="center",
-            fontsize=SMALL,
+            fontsize=small(),
             annotation_clip=False,
             gid=f"guide label {guide:g}",
         )
+    name = f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}"
+    whole = f"{name}, paper convention"
+    # along the line, whose panel is about as high as it is wide
+    fits = 72 * width_of(whole, small()) < 1.1 * points_across(ax)[0]
     ax.annotate(
-        f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}, paper convention",
+        whole if fits else name,
         (x[0], GUIDES[0] * x[0]),
         (3, 5),
         textcoords="offset points",
@@ -190,7 +193,7 @@ def _draw_law(ax: Axes, x: np.ndarray, alpha: Mapping[str, Any]) -> None:
         text += f"\n95% [{low:.2f}, {high:.2f}] over {alpha['quote'].removeprefix('interval_')}"
     else:
         text += "\nno interval from these runs"
-    ax.plot(x, alpha["value"] * x, color=INK, lw=1.0, zorder=3, gid="law")
+    ax.plot(x, alpha["value"] * x, color=ink(), lw=1.0, zorder=3, gid="law")
     ax.text(
         0.99,
         0.02,
@@ -198,7 +201,7 @@ def _draw_law(ax: Axes, x: np.ndarray, alpha: Mapping[str, Any]) -> None:
         transform=ax.transAxes,
         va="bottom",
         ha="right",
-        color=INK,
+        color=ink(),
         linespacing=1.3,
         gid="alpha",
     )
@@ -271,7 +274,7 @@ def _marker(kind: str, up: bool, shade: Any) -> dict[str, Any]:
     } | edge
 
 
-def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> None:
+def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str, Any]) -> None:
     """Shape names below and right of their lowest point, where there is room; the figure of runs
     has them all."""
     lowest = {}
@@ -288,9 +291,12 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], color: Mapping[s
     ]  # the value of alpha
     for model, (bits, parameters) in lowest.items():
         x, y = ax.transData.transform((parameters, bits)) * scale
-        width = 0.65 * SMALL * len(model)
+        width = 72 * width_of(model, small())
         if (
-            any(abs(y - v) < SMALL + 4 and x < u + w + 3 and u < x + width + 3 for u, v, w in taken)
+            any(
+                abs(y - v) < small() + 4 and x < u + w + 3 and u < x + width + 3
+                for u, v, w in taken
+            )
             or x + width > corner[0] + across[0]
         ):
             continue
@@ -300,8 +306,8 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], color: Mapping[s
             (parameters, bits),
             (3, -3),
             textcoords="offset points",
-            color=color[model],
-            fontsize=SMALL,
+            color=hue[model],
+            fontsize=small(),
             va="top",
             gid=f"point label {model}",
             path_effects=[withStroke(linewidth=1.6, foreground="white")],

@@ -4,11 +4,10 @@ Nothing here computes a result."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib.ticker import MaxNLocator
 
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import Drawn, targets_of
@@ -24,19 +23,20 @@ from capacity.analysis.text.schema import (
 from capacity.analysis.text.tables import KINDS
 from capacity.analysis.text.tables_forgetting import SHORT_KINDS
 from capacity.base.words import digits, plural
+from capacity.figures.marks import of_runs
 from capacity.figures.style import (
-    COLORS,
+    DASHES,
     GUIDE,
-    INK,
     MARKERS,
-    SMALL,
-    STYLE,
+    color,
+    drawing,
     entry,
+    ink,
     looks,
-    of_runs,
     panel,
-    plain_ticks,
 )
+from capacity.figures.ticks import doubling_ticks, log_ticks
+from capacity.fitting.membership import RESOLVABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,11 +46,10 @@ if TYPE_CHECKING:
 
 Look = dict[str, Any]
 
-DASHES = ("-", "--", ":", "-.")
-
-
-def _style() -> AbstractContextManager[None]:
-    return rc_context(cast(Any, STYLE))
+# of a run, what follows from the size of its data, and what makes replicates of it
+SIZES = ("data.n_sequences", "data.tokens_per_parameter", "data.documents", "train.steps")
+REPLICATES = ("data.split_seed",)
+APART = 1.1  # sizes of data of one curve, by this factor at least
 
 
 def draw(finding: Finding) -> dict[str, Figure]:
@@ -64,7 +63,7 @@ def draw(finding: Finding) -> dict[str, Figure]:
     }
     if "reason" not in found["laws"]["f1_median"]:
         figures["membership"] = membership_figure(runs, found)
-    if targets_of(runs).groupby("model").tokens_per_parameter.nunique().max() > 1:
+    if _over_sizes(runs):
         figures["losses"] = losses_figure(runs)
     if found["forgetting"] is not None:
         figures |= forgetting_figures(found["forgetting"]["cells"])
@@ -80,32 +79,28 @@ def draw(finding: Finding) -> dict[str, Figure]:
 def membership_figure(runs: Frame, found: Memory) -> Figure:
     """F1 of the loss attack of each target against tokens per parameter, by model, with the fitted
     laws, the published one and the printed one; chance as a line."""
-    with _style():
+    with drawing():
         done, style, words = _targets(runs)
         t = np.geomspace(
             done.tokens_per_parameter.min() / 1.3, done.tokens_per_parameter.max() * 1.3, 200
         )
         curves = [*_fitted(found, t), *_published(t, int(done.seq_len.iloc[0]))]
         figure, ax = panel(
+            ("tokens per parameter", "membership F1, loss attack"),
             legend=[
                 *(entry(words[model], ms=4.2, **look) for model, look in style.items()),
                 *(entry(name, **look) for name, _, look in curves),
-            ]
+            ],
         )
         for model, look in style.items():
             group = done[done.model == model]
             x, y = group.tokens_per_parameter, group.loss_f1_median
-            of_runs(ax.plot(x, y, label=words[model], ls="none", ms=4.2, **look), group.run_id)
+            of_runs(ax.plot(x, y, gid=words[model], ls="none", ms=4.2, **look), group.run_id)
         for name, values, look in curves:
-            ax.plot(t, values, label=name, **look)
+            ax.plot(t, values, gid=name, **look)
         ax.axhline(0.5, color=GUIDE, lw=0.6, gid="chance")
-        ax.set(
-            xscale="log",
-            ylim=(0.45, 1.03),
-            xlabel="tokens per parameter",
-            ylabel="membership F1, loss attack",
-        )
-        plain_ticks(ax.xaxis, *ax.get_xlim())
+        ax.set(xscale="log", ylim=(0.45, 1.03), xlim=(t.min(), t.max()))
+        log_ticks(ax.xaxis)
         return figure
 
 
@@ -114,10 +109,10 @@ def _fitted(found: Memory, t: np.ndarray) -> list[tuple[str, np.ndarray, Look]]:
     fitted, other = found["laws"]["f1_median"], found["logarithmic"]
     if "reason" not in fitted:
         y = law.repaired(t, *law.constants_of(fitted))
-        curves.append(("sigmoid in t", y, {"color": INK, "lw": 1.2, "ls": "-"}))
+        curves.append(("sigmoid in t", y, {"color": ink(), "lw": 1.2, "ls": "-"}))
     if other is not None and "reason" not in other:
         y = law.logarithmic(t, *law.constants_of(other))
-        curves.append(("sigmoid in log t", y, {"color": INK, "lw": 0.8, "ls": "-."}))
+        curves.append(("sigmoid in log t", y, {"color": ink(), "lw": 0.8, "ls": "-."}))
     return curves
 
 
@@ -132,170 +127,187 @@ def _published(t: np.ndarray, seq_len: int) -> list[tuple[str, np.ndarray, Look]
 
 def losses_figure(runs: Frame) -> Figure:
     """Bits per token of trained (filled) and held-out (open, dashed) sequences against tokens per
-    parameter, by model, means over seeds."""
-    with _style():
+    parameter, by model, means over seeds and splits. A line joins runs that differ in the size of
+    their data alone, not those of another text or budget."""
+    with drawing():
         done, style, words = _targets(runs)
-        figure, ax = panel(
-            legend=[
-                entry(words[model], ms=4, lw=1.1, ls="-", **look) for model, look in style.items()
-            ]
-            + [
-                entry("trained on", color=INK, lw=1.1, ls="-"),
-                entry("held-out, open", color=INK, lw=1.1, ls="--"),
-            ]
-        )
         columns = {
             "trained on": "members_loss_bits_per_token",
             "held-out": "held_out_loss_bits_per_token",
         }
-        for model, look in style.items():
-            means = (
-                done[done.model == model]
-                .groupby("tokens_per_parameter")[list(columns.values())]
-                .mean()
-            )
+        figure, ax = panel(
+            ("tokens per parameter", "bits per token"),
+            legend=[
+                *(
+                    entry(words[model], ms=4, lw=1.1, ls="-", **look)
+                    for model, look in style.items()
+                ),
+                entry("trained on", color=ink(), lw=1.1, ls="-"),
+                entry("held-out, open", color=ink(), lw=1.1, ls="--"),
+            ],
+        )
+        for (model, _), mine in done.groupby(["model", _recipe(done)], sort=False):
+            look = {"ms": 4, "lw": 1.1} | style[str(model)]
+            means = mine.groupby("tokens_per_parameter")[list(columns.values())].mean()
             for name, column in columns.items():
-                open_ones: Look = (
-                    {"ls": "--", "markerfacecolor": "white"} if name == "held-out" else {}
-                )
-                ax.plot(
-                    means.index,
-                    means[column],
-                    ms=4,
-                    lw=1.1,
-                    gid=f"{model}, {name}",
-                    **look,
-                    **open_ones,
-                )
-        ax.set(xscale="log", xlabel="tokens per parameter", ylabel="bits per token")
-        plain_ticks(ax.xaxis, *ax.get_xlim())
+                more: Look = {"ls": "--", "markerfacecolor": "white"} if name == "held-out" else {}
+                ax.plot(means.index, means[column], gid=f"{model}, {name}", **look, **more)
+        ax.set(xscale="log")
+        log_ticks(ax.xaxis)
         return figure
+
+
+def _recipe(runs: Frame) -> Any:
+    """A name for the settings by which runs differ besides model, seed, split and size of data."""
+    varied = [
+        name
+        for name in runs
+        if name.startswith(("data.", "train."))
+        and name not in (*SIZES, *REPLICATES)
+        and runs[name].map(repr).nunique() > 1
+    ]
+    return runs[varied].map(repr).agg(", ".join, axis=1) if varied else runs.kind
+
+
+def _over_sizes(runs: Frame) -> bool:
+    """Whether some model was trained in one way on data of several sizes."""
+    done = targets_of(runs)
+    if done.empty:
+        return False
+    sizes = done.groupby(["model", _recipe(done)]).tokens_per_parameter
+    return bool((sizes.max() > APART * sizes.min()).any())
 
 
 def canary_figure(runs: Frame, found: Canaries) -> Figure:
     """Exposure of canaries (bits) against how often they were seen, by model and number of passes
     over the data, means over runs; chance and the largest measurable exposure as lines."""
-    with _style():
+    with drawing():
         limits = entry("chance; largest measurable", color=GUIDE, lw=0.8, ls="-")
-        figure, ax, done = _canaries(runs, found, "exposure", [limits])
+        figure, ax, done = _canaries(runs, found, ("exposure", "exposure (bits)"), [limits])
         ax.axhline(CHANCE_BITS, color=GUIDE, lw=0.7, gid="chance")
         ax.axhline(done.exposure_at_most.max(), color=GUIDE, lw=0.7, gid="largest measurable")
-        ax.set_ylabel("exposure (bits)")
         return figure
 
 
 def extraction_figure(runs: Frame, found: Canaries) -> Figure:
     """The part of the canaries that greedy decoding writes out of their first half, against how
     often they were seen; as `canary_figure`."""
-    with _style():
-        figure, ax, _ = _canaries(runs, found, "extractable", [])
-        ax.set_ylabel("extractable from a half")
-        return figure
+    with drawing():
+        return _canaries(runs, found, ("extractable", "extractable from a half (part)"), [])[0]
 
 
 def _canaries(
-    runs: Frame, found: Canaries, column: str, notes: Sequence[Any]
+    runs: Frame, found: Canaries, of: tuple[str, str], notes: Sequence[Any]
 ) -> tuple[Figure, Axes, Frame]:
-    done, style, _ = _targets(runs)
+    """of: the beginning of a column's name, and what it is."""
+    done, style, words = _targets(runs)
+    done = done.assign(factor=seen_by(done).round())
     levels = [int(level) for level in found["levels"] if int(level)]
-    lines = []
+    passes = sorted(done.factor.unique())
+    lines: list[Look] = [
+        {"ls": DASHES[j % 4], "lw": 1.0} | ({"markerfacecolor": "white"} if j % 2 else {})
+        for j in range(len(passes))
+    ]
+    legend = [entry(words[model], ms=4, lw=1.0, ls="-", **look) for model, look in style.items()]
+    grey: Look = {"color": ink(), "marker": "o", "ms": 4}
+    legend += [
+        entry(f"{plural(int(seen), 'pass', 'passes')} over the data", **grey, **line)
+        for seen, line in zip(passes, lines, strict=True)
+    ]
+    figure, ax = panel(("times seen", of[1]), legend=[*legend, *notes])
     for model, look in style.items():
-        group = done[done.model == model]
-        for j, (seen, part) in enumerate(group.assign(factor=seen_by(group)).groupby("factor")):
-            name = f"P = {group.parameters_total.iloc[0]:,.0f}, {seen:.0f} passes"
+        for seen, part in done[done.model == model].groupby("factor"):
             x = [level * seen for level in levels]
-            y = [part[f"{column}_{level}"].mean() for level in levels]
-            face = "white" if j % 2 else look["color"]
-            more = {"ms": 4, "lw": 1.0, "ls": DASHES[j % 4], "markerfacecolor": face}
-            lines.append((name, x, y, look | more))
-    figure, ax = panel(legend=[*(entry(name, **look) for name, _, _, look in lines), *notes])
-    for name, x, y, look in lines:
-        ax.plot(x, y, label=name, **look)
+            y = [part[f"{of[0]}_{level}"].mean() for level in levels]
+            name = f"{model}, {plural(int(seen), 'pass', 'passes')}"
+            ax.plot(x, y, gid=name, ms=4, **look, **lines[passes.index(seen)])
     ax.set_xscale("log", base=2)
-    ax.set_xlabel("times seen")
-    ax.xaxis.set_major_formatter("{x:g}")
+    doubling_ticks(ax.xaxis)
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     return figure, ax, done
 
 
 def roc_figure(roc: Frame, done: Frame, kind: str) -> Figure:
     """True against false positive rates, log-log, of attacks on targets (kind "members", at the
     size of the data where the loss attack is nearest to an AUC of 0.75) or with shadow models
-    ("half"). Means over models, bands their range.
+    ("half"). Means over models, bands their range. The curves begin where the non-members of each
+    model allow `RESOLVABLE` false positives, as the rates that are told do (`membership.tpr_at`).
 
     roc: of `attacks.over_curves`; done: finished runs."""
-    with _style():
+    with drawing():
         some = done[done.trained_on == kind]
         model, tokens = (
             some.groupby(["model", "tokens_per_parameter"]).loss_auc.mean().sub(0.75).abs().idxmin()
         )
+        mine = some[(some.model == model) & (some.tokens_per_parameter == tokens)]
         part = roc[
             (roc.trained_on == kind) & (roc.model == model) & (roc.tokens_per_parameter == tokens)
         ]
+        least, part = _resolved(part, mine)
         shown = {
-            attack: {"color": COLORS[i % len(COLORS)], "lw": 1.2, "ls": DASHES[i // len(COLORS)]}
+            attack: {"color": color(i), "lw": 1.2, "ls": DASHES[i % len(DASHES)]}
             for i, attack in enumerate(
                 a for a in ATTACKS if a in set(part.attack) and (kind == "members" or a in SHADOWED)
             )
         }
+        models = int(part.models.max())
+        begins = f"from {RESOLVABLE} false positives on"
         figure, ax = panel(
-            2.6,
-            right=0.17,
-            title=True,
+            ("false positive rate", "true positive rate"),
+            right=0.06,
+            title=f"{model}, {digits(tokens)} tokens per parameter, {plural(models, 'model')}",
             legend=[
                 *(entry(NAMES[attack], **look) for attack, look in shown.items()),
                 entry("chance", color=GUIDE, lw=0.8, ls="-"),
-                *[entry("bands: range over models")] * bool(part.models.max() > 1),
             ],
+            notes=[f"{begins}; bands: range over models" if models > 1 else begins],
         )
         for attack, look in shown.items():
             line = part[part.attack == attack]
-            ax.plot(line.fpr, line.tpr, label=NAMES[attack], **look)
+            ax.plot(line.fpr, line.tpr, gid=NAMES[attack], **look)
             if line.models.iloc[0] > 1:
                 ax.fill_between(
-                    line.fpr, line.tpr_low, line.tpr_high, color=look["color"], alpha=0.12, lw=0
-                )
-        least = float(part.fpr.min())
+                    line.fpr, line.tpr_low, line.tpr_high, color=look["color"], alpha=0.12, lw=0,
+                    gid=f"range of {NAMES[attack]}",
+                )  # fmt: skip
         ax.plot([least, 1], [least, 1], color=GUIDE, lw=0.8, gid="chance")
-        ax.set(
-            xscale="log",
-            yscale="log",
-            xlim=(least, 1),
-            ylim=(least, 1.05),
-            xlabel="false positive rate",
-            ylabel="true positive rate",
-        )
-        models = int(part.models.max())
-        ax.set_title(
-            f"{model}, {digits(tokens)} tokens per parameter, {plural(models, 'model')}",
-            fontsize=SMALL,
-            loc="left",
-        )
+        drawn = part[part.attack.isin(shown)]
+        lowest = min(least, float(drawn.tpr_low[drawn.tpr_low > 0].min()))
+        ax.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(lowest, 1.05))
+        for axis in (ax.xaxis, ax.yaxis):
+            log_ticks(axis)
         return figure
+
+
+def _resolved(roc: Frame, runs: Frame) -> tuple[float, Frame]:
+    """The false positive rate at which curves of these runs begin, and the curves from there on;
+    all of them where the runs have too few non-members for any."""
+    least = RESOLVABLE / float(runs.n_others.min())
+    kept = roc[roc.fpr >= least * (1 - 1e-9)]
+    if kept.fpr.nunique() < 2:
+        return float(roc.fpr.min()), roc
+    return float(kept.fpr.min()), kept
 
 
 def descent_figure(found: Mapping[str, Descent]) -> Figure:
     """Double descent: bits per token of trained (filled) and held-out (open, dashed) sequences
     against data bits per parameter, log-log, by model, with the place of the highest loss where it
     is clear."""
-    with _style():
+    with drawing():
         style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
         peaks = (
-            [entry("highest loss", color=INK, lw=0.8, ls=":")]
-            if any(one["clear"] for one in found.values())
+            [entry("highest loss", color=ink(), lw=0.8, ls=":")]
+            if any(shape["clear"] for shape in found.values())
             else []
         )
         figure, ax = panel(
+            ("data bits per parameter", "bits per token"),
             legend=[
-                *(
-                    entry(
-                        f"{model}, P = {found[model]['parameters']:,}", ms=4, lw=1.1, ls="-", **look
-                    )
-                    for model, look in style.items()
-                ),
-                entry("trained on", color=INK, lw=1.1, ls="-"),
-                entry("held-out, open", color=INK, lw=1.1, ls="--"),
+                *_sizes(found, style),
+                entry("trained on", color=ink(), lw=1.1, ls="-"),
+                entry("held-out, open", color=ink(), lw=1.1, ls="--"),
                 *peaks,
-            ]
+            ],
         )
         for model, look in style.items():
             s = found[model]["sizes"]
@@ -318,28 +330,24 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
                     ls=":",
                     gid=f"highest loss of {model}",
                 )
-        _data_axes(ax, "bits per token")
+        _data_axes(ax)
         return figure
 
 
 def generalised_figure(found: Mapping[str, Descent]) -> Figure:
     """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per
     parameter, log-log, by model; all of the data, and the most that was memorized, as lines."""
-    with _style():
+    with drawing():
         style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
         figure, ax = panel(
+            ("data bits per parameter", "bits per parameter"),
             legend=[
-                *(
-                    entry(
-                        f"{model}, P = {found[model]['parameters']:,}", ms=4, lw=1.1, ls="-", **look
-                    )
-                    for model, look in style.items()
-                ),
-                entry("memorized", color=INK, lw=1.1, ls="-"),
-                entry("generalised, open", color=INK, lw=1.1, ls="--"),
+                *_sizes(found, style),
+                entry("memorized", color=ink(), lw=1.1, ls="-"),
+                entry("generalised, open", color=ink(), lw=1.1, ls="--"),
                 entry("all of the data", color=GUIDE, lw=0.8, ls="-"),
-                entry("most that was memorized", color=INK, lw=0.6, ls=":"),
-            ]
+                entry("most that was memorized", color=ink(), lw=0.6, ls=":"),
+            ],
         )
         for model, look in style.items():
             s = found[model]["sizes"]
@@ -361,7 +369,7 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
                 ls=":",
                 gid=f"most that {model} memorized",
             )
-        every = [bits for one in found.values() for bits in one["sizes"]["data"]]
+        every = [bits for shape in found.values() for bits in shape["sizes"]["data"]]
         ax.plot(
             [min(every), max(every)],
             [min(every), max(every)],
@@ -369,16 +377,21 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
             lw=0.8,
             gid="all of the data",
         )
-        _data_axes(ax, "bits per parameter")
+        _data_axes(ax)
         return figure
 
 
-def _data_axes(ax: Axes, label: str) -> None:
+def _sizes(found: Mapping[str, Descent], style: Mapping[str, Look]) -> list[Any]:
+    """Handles of models by size."""
+    names = {model: f"{model}, P = {found[model]['parameters']:,}" for model in style}
+    return [entry(names[model], ms=4, lw=1.1, ls="-", **look) for model, look in style.items()]
+
+
+def _data_axes(ax: Axes) -> None:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ax.set(xlabel="data bits per parameter", ylabel=label)
-    ax.xaxis.set_major_formatter("{x:g}")
-    plain_ticks(ax.yaxis, *ax.get_ylim())
+    doubling_ticks(ax.xaxis)
+    log_ticks(ax.yaxis)
 
 
 def forgetting_figures(cells: Sequence[ForgettingCell]) -> dict[str, Figure]:
@@ -396,7 +409,7 @@ def forgetting_figures(cells: Sequence[ForgettingCell]) -> dict[str, Figure]:
 def forgetting_figure(cells: Sequence[ForgettingCell], kind: str, by: str) -> Figure:
     """One of `forgetting_figures`; kind: "random" or "pool", by: "model" or "views". Forms are left
     to the table."""
-    with _style():
+    with drawing():
         shown, where = _shown([cell for cell in cells if cell["text"] == kind], by)
         names = [
             f"{c['model']}, batch {c['batch']}"
@@ -406,7 +419,7 @@ def forgetting_figure(cells: Sequence[ForgettingCell], kind: str, by: str) -> Fi
         ]
         style = [
             {
-                "color": COLORS[i % len(COLORS)],
+                "color": color(i),
                 "marker": MARKERS[i % len(MARKERS)],
                 "ms": 3,
                 "lw": 1.1,
@@ -415,16 +428,15 @@ def forgetting_figure(cells: Sequence[ForgettingCell], kind: str, by: str) -> Fi
             for i in range(len(shown))
         ]
         figure, ax = panel(
-            title=True,
+            ("updates since the last view, plus 1", "bits above controls"),
+            title=f"{KINDS[kind]}, {where}",
             legend=[entry(name, **look) for name, look in zip(names, style, strict=True)],
         )
         for cell, name, look in zip(shown, names, style, strict=True):
-            ax.plot(np.add(cell["lags"], 1), cell["bits"], label=name, **look)
-        ax.set_title(f"{KINDS[kind]}, {where}", fontsize=SMALL, loc="left")
+            ax.plot(np.add(cell["lags"], 1), cell["bits"], gid=name, **look)
         ax.axhline(0.0, color=GUIDE, lw=0.7, gid="controls")
-        ax.set(
-            xscale="log", xlabel="updates since the last view, plus 1", ylabel="bits above controls"
-        )
+        ax.set(xscale="log")
+        log_ticks(ax.xaxis)
         return figure
 
 
@@ -449,6 +461,6 @@ def _shown(some: list[ForgettingCell], by: str) -> tuple[list[ForgettingCell], s
 def _targets(runs: Frame) -> tuple[Frame, dict[str, Look], dict[str, str]]:
     """Finished targets, a look by model, and what the legend calls a model."""
     done = targets_of(runs)
-    models = [str(model) for model in done.sort_values("parameters_total").model.unique()]
-    sizes = {model: done.parameters_total[done.model == model].iloc[0] for model in models}
-    return done, looks(models), {model: f"{model}, P = {p:,.0f}" for model, p in sizes.items()}
+    labels = [str(model) for model in done.sort_values("parameters_total").model.unique()]
+    sizes = {model: done.parameters_total[done.model == model].iloc[0] for model in labels}
+    return done, looks(labels), {model: f"{model}, P = {p:,.0f}" for model, p in sizes.items()}

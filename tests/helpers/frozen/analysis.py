@@ -18,7 +18,7 @@ from capacity.analysis.precision import analysis as precision_laws
 from capacity.analysis.text import analysis as memory
 from capacity.analysis.text import attacks, document, forgetting
 from capacity.base.files import plain
-from capacity.figures import style
+from capacity.figures import files
 from capacity.report import figure_data as figures
 from capacity.report.text import render
 from capacity.study import Study, load_study
@@ -171,4 +171,4 @@ def _as_json(found: dict) -> dict:
 def no_pictures(monkeypatch) -> None:
     """Pages without the pictures for browsers without scripts, which take most of the time."""
     monkeypatch.setattr(figures, "still", lambda figure: "data:,")
-    monkeypatch.setattr(style, "render", lambda figure, kind: b"")
+    monkeypatch.setattr(files, "render", lambda figure, kind: b"")

@@ -10,9 +10,11 @@ import pytest
 from capacity.analysis import facts, finding
 from capacity.analysis.facts import exposures
 from capacity.analysis.facts.analysis import exposure_laws
+from capacity.analysis.facts.arms import arms, noise, quoted
 from capacity.analysis.facts.plots import arms_figure, exposures_figure, ratio_figure
 from capacity.analysis.facts.reading import prepare
 from capacity.analysis.finding import Finding, Options
+from capacity.base.files import plain
 from capacity.report import markdown, text
 from facts_tables import BITS, LLAMA, PAIR, analysed, grid, printed, run, study, table
 
@@ -147,15 +149,13 @@ def test_the_files_hold_every_run_every_arm_and_every_number(tmp_path):
         return found
 
     write(rows.sample(frac=1, random_state=0))
-    names = {path.name for path in tmp_path.iterdir()}
+    there = [path for path in tmp_path.rglob("*") if path.is_file()]
+    names = {path.relative_to(tmp_path).as_posix() for path in there}
     assert names == {
         "fit.json",
         "runs.csv",
         "arms.csv",
-        "ratio.png",
-        "ratio.pdf",
-        "exposures.png",
-        "exposures.pdf",
+        *(f"figures/{n}.{k}" for n in ("ratio", "exposures") for k in ("png", "pdf", "csv")),
         "README.md",
     }
     fit = json.loads((tmp_path / "fit.json").read_text())
@@ -237,7 +237,7 @@ def test_a_study_is_about_facts_where_all_of_its_runs_are():
 def test_figures_are_those_that_say_something():
     assert set(facts.figures(analysed(everything(), n_boot=50))) == {"ratio", "exposures"}
     few = [run(seed=s, **{"data.order": order}) for s in (0, 1) for order in ("a", "b")]
-    assert set(facts.figures(analysed(few, n_boot=50))) == {"ratio", "arms"}
+    assert set(facts.figures(analysed(few, n_boot=50))) == {"arms"}  # one size
     assert set(facts.figures(analysed(grid(), n_boot=50))) == {"ratio"}
 
 
@@ -246,14 +246,21 @@ def named(ax, prefix):
 
 
 def points(ax):
+    """Runs at the x where they belong; what shares it is drawn beside it."""
     return sorted(
-        (x, y) for line in named(ax, "runs") for x, y in zip(*line.get_data(), strict=True)
+        (x, y)
+        for line in named(ax, "runs")
+        for x, y in zip(getattr(line, "at", line.get_xdata()), line.get_ydata(), strict=True)
     )
+
+
+def arms_of(runs):
+    return plain(arms(runs, noise(runs)).to_dict("records"))
 
 
 def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
     runs = prepare(table(everything()))
-    figure = ratio_figure(runs)
+    figure = ratio_figure(runs, arms_of(runs))
     (ax,), done = figure.axes, runs[runs.chosen & (runs.bits > 0)]
     drawn = zip(done.parameters_paper, done.bits, strict=True)
     assert points(ax) == sorted(drawn) and len(done) == 38
@@ -266,21 +273,32 @@ def test_the_ratio_figure_shows_every_run_the_guides_and_the_ceilings():
     assert {c.get_ydata()[0] for c in named(ax, "ceiling")} == {800 * BITS, 2400 * BITS}
     assert {t.get_text() for t in named(ax, "label")} == {"N = 800", "N = 2.4K"}
     assert "2 with R <= 0 not drawn" in ax.get_xlabel()
-    looks = {(line.get_marker(), line.get_color()) for line in named(ax, "runs")}
-    assert len(looks) == done.arm_name.nunique()
-    open_ones = {
-        y for line in named(ax, "runs") if line.get_fillstyle() == "none" for y in line.get_ydata()
+    means, by_arm = named(ax, "mean of"), {arm["arm"]: arm for arm in arms_of(runs)}
+    shown = [by_arm[arm] for arm in set(done.arm)]
+    assert sorted((line.at[0], line.get_ydata()[0]) for line in means) == sorted(
+        (arm["parameters_paper"], arm["bits"]) for arm in shown
+    )
+    intervals = {line.ends[0] for line in means}
+    assert intervals == {
+        tuple(end * arm["parameters_paper"] for end in quoted(arm)) for arm in shown
     }
-    assert open_ones == set(done.bits[done.fraction >= 0.95])
-    (legend,) = figure.legends
-    assert {t.get_text().replace("\n", " ") for t in legend.get_texts()} >= set(done.arm_name)
-    assert not named(ratio_figure(prepare(table([run(r=-1.0)]))).axes[0], "runs")
+    # a colour per variant, a marker per number of exposures and N
+    hue = {line.get_color() for line in means}
+    assert len(hue) == done.variant.nunique() > 1
+    assert len({line.get_marker() for line in means}) == done.groupby(["asked", "amount"]).ngroups
+    open_ones = {line.get_ydata()[0] for line in means if line.get_markerfacecolor() == "white"}
+    assert open_ones == {arm["bits"] for arm in shown if arm["fraction"] >= 0.95}
+    told = " ".join(t.get_text() for t in figure.legends[0].get_texts()).replace("\n", " ")
+    assert all(name in told for name in done.variant.unique())
+    assert all(f"{asked:g} exposures" in told for asked in done.asked.unique())
+    nothing = prepare(table([run(r=-1.0)]))
+    assert not named(ratio_figure(nothing, arms_of(nothing)).axes[0], "runs")
 
 
 def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
     runs = prepare(table(everything()))
     laws = exposure_laws(runs)
-    ax = exposures_figure(runs, laws).axes[0]
+    ax = exposures_figure(runs, arms_of(runs), laws).axes[0]
     used = runs[
         runs.chosen
         & (runs.model.isin(["2x16", "2x32"]))
@@ -292,8 +310,8 @@ def test_the_exposures_figure_shows_runs_laws_and_the_end_of_the_data():
     assert ends == {used.r_max[used.model == "2x32"].mean()}  # that of 2x16 is far above all runs
     legend = " ".join(t.get_text().replace("\n", " ") for t in ax.figure.legends[0].get_texts())
     assert "max}$ 6.3" in legend and "max}$ 2.05" in legend and "fitted law" in legend
-    bare = exposures_figure(runs).axes[0]
-    assert len(named(bare, "means")) == 2 and not named(bare, "law")
+    bare = exposures_figure(runs, arms_of(runs)).axes[0]
+    assert len(named(bare, "means 2")) == 2 and not named(bare, "law")
 
 
 @pytest.mark.parametrize("many", [1, 8, 40])
@@ -310,7 +328,7 @@ def test_no_name_leaves_the_figure(many):
         for e in (100.0, 200.0)
     ]
     runs = prepare(table(rows))
-    for figure in (ratio_figure(runs), exposures_figure(runs)):
+    for figure in (ratio_figure(runs, arms_of(runs)), exposures_figure(runs, arms_of(runs))):
         FigureCanvasAgg(figure).draw()
         box = figure.legends[0].get_window_extent()
         width, height = figure.get_size_inches() * figure.dpi
@@ -327,17 +345,17 @@ def test_the_figure_of_arms_has_a_row_for_each_with_every_run_and_names_that_sta
         for seed in (0, 1)
     ]
     runs = prepare(table(rows))
-    figure = arms_figure(runs)
+    figure = arms_figure(runs, arms_of(runs))
     (ax,) = figure.axes
     assert (
         sorted(x for x, _ in points(ax)) == sorted(runs.r)
         and ax.get_xscale() == "log"
-        and {y for _, y in points(ax)} == {0, -1, -2}
+        and {round(y) for _, y in points(ax)} == {0, -1, -2}
     )
     means = {line.get_ydata()[0]: line.get_xdata()[0] for line in named(ax, "mean of")}
     assert (
         all(
-            value == pytest.approx(np.mean([x for x, y in points(ax) if y == row]))
+            value == pytest.approx(np.mean([x for x, y in points(ax) if round(y) == row]))
             for row, value in means.items()
         )
         and len(means) == 3

@@ -16,12 +16,14 @@ from capacity.analysis import finding, kinds, labels
 from capacity.analysis.finding import Options
 from capacity.base.words import digits
 from capacity.cli.main import main
+from capacity.figures.look import Look
 from capacity.report import markdown, page, text
 from capacity.study import load_study
 from pages import Reader, answer_of, packed
 from planted import plant
 from waiting import patience
 
+FIGURE = [f"figures/speed.{kind}" for kind in ("png", "pdf", "csv")]
 FOLDER = Path(__file__).parents[2] / "data" / "kinds"
 
 
@@ -71,7 +73,7 @@ def test_a_folder_and_a_line_are_a_kind_with_numbers_words_figures_errors_and_co
     expected = 100 * (value / speed - 1)
     np.testing.assert_allclose(errors.points.error, expected.astype(float))
     paper = markdown.render(kinds.document(found), [*drawn])
-    assert "![Operations per second against parameters](speed.png)" in paper
+    assert "![Operations per second against parameters](figures/speed.png)" in paper
     assert f"| v = s P | s | {digits(value, 4)} 1/s | **[{low}, {high}]** over runs |" in paper
     assert "- *operations*: floating-point operations of training" in paper
 
@@ -83,16 +85,16 @@ def test_fit_laws_shows_and_writes_a_kind_that_it_does_not_know(pocket, capsys):
     found = kinds.analyse(study, table, results)
     document = kinds.document(found)
     folder = results / "studies" / "pocket"
-    names = ["speed.json", "runs.csv", "speed.png", "speed.pdf", "README.md"]
+    names = ["speed.json", "runs.csv", *FIGURE, "README.md"]
     paths = [str(folder / name) for name in names]
     assert out == "\n".join([text.render(document), "", *paths]) + "\n"
-    assert sorted(os.listdir(folder)) == sorted(names)
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == sorted(names)
     assert json.loads((folder / "speed.json").read_text(encoding="utf-8")) == found.numbers
     assert (folder / "README.md").read_text(encoding="utf-8") == markdown.render(
         document, ["speed"]
     )
-    assert (folder / "speed.png").read_bytes().startswith(b"\x89PNG")
-    assert (folder / "speed.pdf").read_bytes().startswith(b"%PDF")
+    assert (folder / "figures" / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "figures" / "speed.pdf").read_bytes().startswith(b"%PDF")
     kept = pd.read_csv(folder / "runs.csv").set_index("run_id").speed
     np.testing.assert_allclose(
         kept[table.run_id], (table.flops / table.wall_s).astype(float), rtol=1e-9
@@ -122,7 +124,8 @@ def test_the_page_shows_a_kind_that_it_does_not_know(pocket, capsys):
     assert "train wider models" in reader.texts["li"] and "slow" in words(content.decode())
     assert "floating-point operations of training" in words(content.decode())
     files = packed(content)
-    assert set(files) == {"speed.json", "runs.csv"} and files["speed.json"] == found.json()
+    data = {f"figures/{name}.csv" for name in ("speed", "residuals")}
+    assert set(files) == {"speed.json", "runs.csv", *data} and files["speed.json"] == found.json()
     columns = list(kinds.load("training_speed").columns(table))
     assert "operations/s" in reader.texts["th"] and "error:speed" in reader.texts["th"]
     shown = page.runs.build(
@@ -237,13 +240,19 @@ def test_a_figure_of_the_page_before_goes_with_its_law(tmp_path, pocket):
     study, table, results = pocket
     found = kinds.analyse(study, table, results)
     (speed,) = kinds.load("training_speed").figures(found).values()
-    finding.write(found, {"law": speed, "speed": speed}, "![a](law.png) ![b](speed.png)", tmp_path)
-    (tmp_path / "mine.png").write_bytes(b"a person's own")
-    finding.write(found, {"speed": speed}, "![b](speed.png)", tmp_path)
-    assert {name for name in os.listdir(tmp_path) if name.endswith(("png", "pdf"))} == {
+    page = "![a](figures/law.png) ![b](figures/speed.png)"
+    finding.write(found, {"law": speed, "speed": speed}, page, tmp_path)
+    (tmp_path / "figures" / "mine.png").write_bytes(b"a person's own")
+    (tmp_path / "speed.png").write_bytes(b"where older versions put it")
+    finding.write(found, {"speed": speed}, "![b](figures/speed.png)", tmp_path)
+    kept = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.p*")}
+    assert kept == {"figures/mine.png", "figures/speed.pdf", "figures/speed.png"}
+    # of a format that is not asked for any more no older picture stays beside a newer fit
+    finding.write(found, {"speed": speed}, "", tmp_path, Look(formats=("svg",)))
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "mine.png",
-        "speed.pdf",
-        "speed.png",
+        "speed.svg",
+        "speed.csv",
     }
 
 

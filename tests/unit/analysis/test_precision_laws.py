@@ -428,8 +428,8 @@ def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
         < stored["rtn maps", "int4"]
         < 16
     )
-    assert (folder / "capacity.png").read_bytes()[:4] == b"\x89PNG" and (
-        folder / "capacity.pdf"
+    assert (folder / "figures" / "capacity.png").read_bytes()[:4] == b"\x89PNG" and (
+        folder / "figures" / "capacity.pdf"
     ).read_bytes()[:4] == b"%PDF"
     for law in found["laws"]["rtn"].values():
         assert law["reason"] is None and law["preferred"] in precision_laws.FORMS

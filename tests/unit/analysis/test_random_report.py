@@ -206,15 +206,14 @@ def test_a_study_is_written_whole_and_twice_the_same(tmp_path):
     assert shown(one) == shown(two)
     names = [
         "README.md",
-        "capacity.pdf",
-        "capacity.png",
+        *(f"figures/{n}.{k}" for n in ("capacity", "memorized") for k in ("csv", "pdf", "png")),
         "fit.json",
-        "memorized.pdf",
-        "memorized.png",
         "plateaus.csv",
         "runs.csv",
     ]
-    assert sorted(os.listdir(tmp_path / "a")) == names == sorted(path.name for path in paths)
+    there = sorted(p.relative_to(tmp_path / "a").as_posix() for p in paths)
+    assert there == sorted(names)
+    assert sorted(paths) == sorted(p for p in (tmp_path / "a").rglob("*") if p.is_file())
     assert all(
         (tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names
     )
@@ -243,7 +242,7 @@ def test_a_study_is_written_whole_and_twice_the_same(tmp_path):
     }
     page = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     for name in ("capacity", "memorized"):
-        assert f"]({name}.png)" in page
+        assert f"](figures/{name}.png)" in page
     before = (tmp_path / "a" / "fit.json").read_bytes()
     with pytest.raises(ValueError, match="no finished run"):
         write(hole(table, table.index, "missing"), tmp_path / "a", "ragged")

@@ -33,7 +33,7 @@ def test_the_kind_gives_numbers_words_figures_and_errors_of_a_planted_study(tmp_
     assert [part.id for part in found.sections][-1] == "published"
     assert max(map(len, text.render(found).splitlines())) <= 80
     written = markdown.render(found, figures)
-    assert all(f"]({figure}.png)" in written for figure in figures)
+    assert all(f"](figures/{figure}.png)" in written for figure in figures)
     fitted = [part for part in kinds.residuals(finding) if part.key == "F1"]
     assert bool(fitted) == ("reason" not in numbers["laws"]["f1_median"])
     columns = kinds.load("text").columns(finding.tables["runs.csv"])

@@ -222,8 +222,8 @@ grids:
     folder = here / "results/studies/s"
     fit = json.loads((folder / "memory.json").read_text())
     assert fit["laws"]["auc"]["points"] == 4 and fit["notes"] == []
-    assert (folder / "membership.png").read_bytes()[:4] == b"\x89PNG" and (
-        folder / "membership.pdf"
+    assert (folder / "figures" / "membership.png").read_bytes()[:4] == b"\x89PNG" and (
+        folder / "figures" / "membership.pdf"
     ).stat().st_size > 1000
     runs = pd.read_csv(folder / "runs.csv")
     targets = runs[runs.trained_on == "members"].sort_values("tokens_per_parameter")

@@ -107,7 +107,9 @@ def test_a_terminal_shows_everything_in_80_columns_without_stars():
 def test_markdown_shows_everything_and_the_figures_that_are_there():
     shown = markdown.render(DOCUMENT, ["capacity"])
     assert [word for word in WORDS if word not in shown] == []
-    assert "![Capacity](capacity.png)" in shown and "**[2.700, 3.600]** over models" in shown
+    assert (
+        "![Capacity](figures/capacity.png)" in shown and "**[2.700, 3.600]** over models" in shown
+    )
     assert "![" not in markdown.render(DOCUMENT)
     rows = [line for line in shown.splitlines() if line.startswith("| 2x16")]
     assert rows == ["| 2x16 | " + " | ".join(f"{i}.{i}" for i in range(9)) + " |"]

@@ -282,17 +282,21 @@ def test_the_command_writes_the_page_beside_the_files_of_the_fit(here, capsys):
     folder = here / "results" / "studies" / "morris" / "vocabulary@pocket"
     shown = capsys.readouterr()
     assert shown.out == "results/studies/morris/vocabulary@pocket/report.html\n" and shown.err == ""
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    first = {p.name: p.read_bytes() for p in folder.rglob("*.*")}
     assert set(first) == {
         "README.md",
         "report.html",
         "fit.json",
         "runs.csv",
-        *(f"ablation_{way}.{kind}" for way in ("strict", "paper") for kind in ("png", "pdf")),
+        *(
+            f"ablation_{way}.{kind}"
+            for way in ("strict", "paper")
+            for kind in ("png", "pdf", "csv")
+        ),
     }
     assert main(["fit-laws", "morris/vocabulary@pocket", "--bootstraps", "200"]) == 0
     assert {
-        path.name: path.read_bytes() for path in folder.iterdir()
+        p.name: p.read_bytes() for p in folder.rglob("*.*")
     } == first  # the same files by both verbs
     assert (
         packed(first["report.html"])["fit.json"] == first["fit.json"]

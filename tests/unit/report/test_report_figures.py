@@ -226,7 +226,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw, monke
         b"<svg" in picture and figures.still(figure) == shown["still"]
     )  # the same bytes twice: no date, no random names
     study, results, found, _ = planted("pocket")
-    monkeypatch.setattr(kinds, "figures", lambda finding: {"other_figure": figure})
+    monkeypatch.setattr(kinds, "figures", lambda finding, look=None: {"other_figure": figure})
     content = page.build(asked(study, results), found).decode()
     assert re.search(
         r'<figure id="figure-other_figure">\s*<figcaption>Other figure</figcaption>\s*<img '
