@@ -76,7 +76,8 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
     content = built(study, tmp_path).decode()
     # what was measured leads, with the model and the setting that have it
     table = run_table.table(tmp_path, study.runs)
-    by_budget = (table.strict_bits / table.parameters_total).groupby(table.exposures).mean()
+    budget = table.run_id.map({run.run_id: run.train.exposures for run in study.runs})
+    by_budget = (table.strict_bits / table.parameters_total).groupby(budget).mean()
     least, most = by_budget.idxmin(), by_budget.idxmax()
     assert answer_of(content.encode()).startswith(
         f"Memorized bits per parameter (strict, total): {by_budget[least]:.4g} (2x16, "
