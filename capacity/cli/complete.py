@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from capacity.base.files import shared_dir
-from capacity.cli import catalogue
 
 OPEN = ("=", "/", ".", "@", ",")  # a word that ends so goes on
 FORM = re.compile(r'Form\(\s*name="(\w+)"')
@@ -153,6 +152,8 @@ WHAT = ("studies", "runs", "settings", "forms", "measures")
 
 
 def _group(what: str, current: str, results: Path) -> list[str]:
+    from capacity.cli import catalogue  # reads all settings, which most tabs do not need
+
     if what in ("studies", "runs"):
         return studies(current)
     if what == "forms":
@@ -168,6 +169,8 @@ def _group(what: str, current: str, results: Path) -> list[str]:
 def settings(current: str, with_groups: bool = True) -> list[str]:
     """Settings as key=, a section at a time, and behind = the values that one may have; behind a
     comma another value of an axis."""
+    from capacity.cli import catalogue  # reads all settings, which most tabs do not need
+
     key, equals, value = current.partition("=")
     if equals:
         front, comma, last = value.rpartition(",")
@@ -178,6 +181,8 @@ def settings(current: str, with_groups: bool = True) -> list[str]:
 
 
 def _values(key: str) -> list[str]:
+    from capacity.cli import catalogue  # reads all settings, which most tabs do not need
+
     if "." not in key:
         return catalogue.presets(key) if key in catalogue.sections() else []
     found: dict[str, None] = {}

@@ -165,8 +165,12 @@ def _draw_guides(ax: Axes, x: np.ndarray) -> None:
             annotation_clip=False,
             gid=f"guide label {guide:g}",
         )
+    name = f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}"
+    whole = f"{name}, paper convention"
+    # along the line, whose panel is about as high as it is wide
+    fits = 72 * width_of(whole, small()) < 1.1 * points_across(ax)[0]
     ax.annotate(
-        f"Morris et al. {PUBLISHED[0]}–{PUBLISHED[1]}, paper convention",
+        whole if fits else name,
         (x[0], GUIDES[0] * x[0]),
         (3, 5),
         textcoords="offset points",
