@@ -48,6 +48,7 @@ coverage: install ## do intervals of laws and of samples hold the truth? (twenty
 	$(BIN)/python scripts/coverage_sources.py
 	$(BIN)/python scripts/coverage_arms.py
 	$(BIN)/python scripts/coverage_canaries.py
+	$(BIN)/python scripts/coverage_misfit.py
 
 docs: $(VENV)/.installed-docs ## documentation: build/docs/index.html, a warning is an error, no network to read it
 	rm -rf build/docs build/doctrees

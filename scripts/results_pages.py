@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from doc_pages import fields, studies, typed
+from doc_pages import compared, fields, studies, typed
 from doc_pages.studies import ROOT
 
 TEMPLATES = ROOT / "docs" / "templates"
@@ -45,11 +45,17 @@ def target_of(template: Path) -> Path:
 
 
 def typed_by_hand() -> list[str]:
-    """`template:line: number` of numbers and words of judgement in templates."""
+    """`template:line: number` of numbers, words of judgement and comparisons without their numbers
+    in templates."""
     out = []
     for template in sorted(TEMPLATES.rglob("*.md")):
         text, name = template.read_text(encoding="utf-8"), template.relative_to(ROOT).as_posix()
-        out += [f"{name}:{one}" for one in [*typed.numbers(text), *typed.judgements(text)]]
+        told = [
+            *typed.numbers(text),
+            *typed.judgements(text),
+            *compared.of_page(name.removeprefix("docs/"), text),
+        ]
+        out += [f"{name}:{one}" for one in told]
     return out
 
 

@@ -32,6 +32,7 @@ from capacity.fitting.covariance import Pooled, Spread, pooled_of, spread_of
 from capacity.fitting.fit import Fit
 from capacity.fitting.form import Arrays
 from capacity.fitting.identify import APART, NOT_IDENTIFIED, Freedom, freedom
+from capacity.fitting.misfit import Mixed, carried
 from capacity.fitting.profile import LEAST_DOF, profile_ends
 from capacity.fitting.solve import back, forward
 from capacity.fitting.statistics import LEVEL, student
@@ -45,7 +46,7 @@ FEWEST_DOF = 1.0  # below, the t quantile is in the hundreds
 ROUNDING = 1e-6
 
 
-def of(
+def of(  # noqa: PLR0913 (independent options, keywords only)
     fitted: Fit,
     *,
     at: Mapping[str, ArrayLike] | None = None,
@@ -53,6 +54,7 @@ def of(
     method: str | None = None,
     level: float = LEVEL,
     names: Sequence[str] | None = None,
+    groups: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Intervals of parameters (all fitted ones, or those in names), of predictions at points `at`,
     and of derived positive numbers, by key.
@@ -64,9 +66,11 @@ def of(
     unit, method, dof, error (standard error in the coordinate of the search), reason (None, or why
     there is no interval), on_bound (of low and high those that are a bound of the search, which cut
     the interval off), held (parameters on a bound, which the interval of another number takes as
-    known; `bounds.ends` says both in words). method: one of METHODS, None: as the form states;
-    predictions are wald, or pooled with that method, in the transform of the fit, or in the logit
-    of a target that is bounded on both sides."""
+    known; `bounds.ends` says both in words). groups: by source of variation, places first, the
+    group of each of the fit's points; where places are seen to scatter about the law these take the
+    place of clusters (`misfit.carried`, of fits by least squares). method: one of METHODS, None: as
+    the form states; predictions are wald, or pooled with that method, in the transform of the fit,
+    or in the logit of a target that is bounded on both sides."""
     method = method or fitted.form.interval
     if method not in METHODS:
         raise ValueError(
@@ -111,7 +115,7 @@ def of(
         why = "no residual is left: no noise to learn from (is the seed in use?)"
     if why:
         return {key: entry | {"reason": open_.lost.get(key, why)} for key, entry in out.items()}
-    spread = pooled_of(fitted) if method == "pooled" else spread_of(fitted)
+    spread = _spread(fitted, method, groups)
     ends = _parameters(fitted, spread, open_, chosen, method, level)
     ends |= _predictions(fitted, spread, open_, points, level, ends)
     ends |= {
@@ -125,11 +129,21 @@ def of(
     }
 
 
+def _spread(
+    fitted: Fit, method: str, groups: Mapping[str, ArrayLike] | None
+) -> Spread | Pooled | Mixed:
+    if groups and (found := carried(fitted, groups)) is not None:
+        return found
+    return pooled_of(fitted) if method == "pooled" else spread_of(fitted)
+
+
 def _quantile(dof: float, level: float) -> float:
     return float(student(max(dof, LEAST_DOF), level))
 
 
-def _reach(spread: Spread | Pooled, gradient: np.ndarray) -> tuple[float, float, str | None]:
+def _reach(
+    spread: Spread | Pooled | Mixed, gradient: np.ndarray
+) -> tuple[float, float, str | None]:
     """Standard error, degrees of freedom, and why they carry no interval."""
     error, dof = spread.error(gradient), spread.dof(gradient)
     return (
@@ -143,7 +157,7 @@ def _reach(spread: Spread | Pooled, gradient: np.ndarray) -> tuple[float, float,
 
 def _parameters(
     fitted: Fit,
-    spread: Spread | Pooled,
+    spread: Spread | Pooled | Mixed,
     open_: Freedom,
     names: Sequence[str],
     method: str,
@@ -168,7 +182,7 @@ def _parameters(
         }
     asked = [name for name in names if out[name]["reason"] is None]
     if method == "profile" and asked:
-        assert isinstance(spread, Spread)
+        assert not isinstance(spread, Pooled)
         for name, ends in zip(asked, profile_ends(fitted, spread, asked, out, level), strict=True):
             out[name]["ends"] = ends
     for name, entry in out.items():
@@ -195,7 +209,7 @@ def _parameters(
 
 def _predictions(
     fitted: Fit,
-    spread: Spread | Pooled,
+    spread: Spread | Pooled | Mixed,
     open_: Freedom,
     points: Arrays,
     level: float,
@@ -273,7 +287,7 @@ def _differs(
 
 def _derived(
     fitted: Fit,
-    spread: Spread | Pooled,
+    spread: Spread | Pooled | Mixed,
     open_: Freedom,
     number: Callable[[np.ndarray], float],
     level: float,

@@ -153,14 +153,16 @@ def lira(
     online: bool = True,
     shared_variance: bool = False,
 ) -> np.ndarray:
-    """Likelihood-ratio attack (Carlini et al., arXiv 2112.03570, sections V and VI): score of each
+    """Likelihood-ratio attack (Carlini et al., arXiv 2112.03570, section IV-C): score of each
     sequence [N] from the target's loss and those of K shadow models; seen: whether a shadow model
     was trained on the sequence.
 
-    online: log N(loss; mu_in, sd_in) - log N(loss; mu_out, sd_out); offline: the standardised
-    amount by which the loss is below the mean of the models that have not seen it, monotone in the
-    paper's -log Pr. shared_variance: one variance per side for all sequences, the paper's global
-    variance, against one of each sequence. ValueError where a sequence has fewer than two models on
+    online (Algorithm 1 there): log N(loss; mu_in, sd_in) - log N(loss; mu_out, sd_out); offline
+    (equation 4): the standardised amount by which the loss is below the mean of the models that
+    have not seen it, monotone in the paper's one-sided probability. Losses are code lengths of
+    sequences here, where the paper takes the logit of a class's probability. shared_variance: one
+    variance per side for all sequences, the paper's global variance (section VI-B), against one of
+    each sequence. ValueError where a sequence has fewer than two models on
     a side that is needed.
     """
     sides = {}

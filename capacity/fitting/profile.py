@@ -10,6 +10,7 @@ import numpy as np
 
 from capacity.fitting.covariance import Spread
 from capacity.fitting.fit import Fit
+from capacity.fitting.misfit import Mixed
 from capacity.fitting.solve import solve
 from capacity.fitting.statistics import student
 
@@ -21,7 +22,7 @@ FARTHEST = 1e6  # first guesses; an end beyond is none
 
 def profile_ends(
     fitted: Fit,
-    spread: Spread,
+    spread: Spread | Mixed,
     names: Sequence[str],
     wald: Mapping[str, Mapping[str, Any]],
     level: float,

@@ -35,6 +35,8 @@ def residual_sd(problem: Problem, u: np.ndarray, free: np.ndarray, tuning: float
     j = free_columns / np.sqrt((free_columns**2).sum(0) + 1e-300)
     lever = np.einsum("ik,kl,il->i", j, np.linalg.pinv(j.T @ j, rcond=1e-12), j)
     v = np.minimum(1.0, lever * len(e) / max(free.sum(), 1))
+    if not v[~problem.censored].any():
+        v = np.ones(len(e))  # no measured point moves a parameter: all say alike much of the noise
     measured, bound = ~problem.censored, e[problem.censored]
     tuning, beta = (np.inf, 1.0) if np.isinf(problem.delta) else (tuning, 1.0)
     if np.isfinite(tuning):

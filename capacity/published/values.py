@@ -87,6 +87,7 @@ class Value:
     form: str = ""
     convention: str = ""
     note: str = ""
+    reason: str = ""
 
     def expected(self, name: str | None = None, **changes: Any) -> dict[str, Any]:
         """An entry as `expects.check_expects` returns them: what `verdict` compares with."""
@@ -134,6 +135,7 @@ def _value(entry: dict[str, Any], settings: dict[str, Any]) -> Value:
         f"{FILE}: {value.id}: give a range, or a margin"
     )
     if value.range is not None:
+        assert value.reason, f"{FILE}: {value.id}: say why each end of the range is where it is"
         low, high = value.range
         return dataclasses.replace(value, range=(_closed(low), _closed(high)))
     low, high = value.interval or (value.value, value.value)

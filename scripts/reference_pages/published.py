@@ -39,6 +39,7 @@ def _value(value: Value, users: list[str]) -> str:
     facts = {
         "Published": f"{_number(value)} {markdown.words(value.unit)}".strip(),
         "Agreement": _range(value),
+        "Why that range": markdown.words(value.reason),
         "Form": markdown.words(value.form),
         "Convention": markdown.words(value.convention),
         "Where": markdown.words(values.describe_setting(value.setting)),

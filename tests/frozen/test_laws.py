@@ -65,6 +65,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "attacks.csv",
         "canaries.csv",
         "coverage.csv",
+        "misfit.csv",
         "sources.csv",
         "samples.csv",
         "design.csv",

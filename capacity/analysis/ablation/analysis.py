@@ -28,6 +28,7 @@ from capacity.analysis.random.plateaus import (
 from capacity.analysis.table_checks import rising
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.files import plain
+from capacity.base.words import plural
 from capacity.fitting import capacity_forms, linear
 from capacity.fitting.statistics import t_interval
 from capacity.published import values as published
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from capacity.study import Study
 
 SCHEMA = 3  # 1: without kind and versions; 2: a model was called label
+FEWEST_LIMITED = 3  # rows; one or two are met by an alpha of their own
 VARIED = {"vocab_size": "V", "seq_len": "S"}
 CELL = ["model", "vocab_size", "seq_len", "n_sequences"]
 BOTH = (("strict", "total"), ("paper", "paper"))
@@ -100,7 +102,7 @@ def fit(cell: Frame, ceiling: str = "ceiling") -> dict[str, Any]:
         linear.jackknife(
             lambda kept: linear.fit_hard_corner(p[kept], h[kept], m[kept]),
             len(p),
-            limited - 1 if limited > 2 else 0,
+            limited - 1 if limited >= FEWEST_LIMITED else 0,
         ),
     )
     smooth = {"reason": "needs three cells"}
@@ -209,10 +211,30 @@ def _error(errors: list[float] | None) -> dict[str, Any]:
     return told | {"value": float(np.abs(errors).mean()), "interval": ends}
 
 
+def _unlearned(found: Mapping[str, Any]) -> dict[str, str]:
+    """Why a small error of min(alpha P, data bits) would be no replication: alpha decides too few
+    rows, and the others hold what their data give whatever it is; or runs that learned nothing,
+    which have no error, are not among the rows."""
+    here = found["paper"]["as_printed"]
+    if (limited := here["limited_by_capacity"]) < FEWEST_LIMITED:
+        rows = len(found["paper"]["cells"])
+        return {
+            "unlearned": f"{limited} of {rows} rows {'is' if limited == 1 else 'are'} limited by "
+            f"capacity, and an alpha of these misses none: at least {FEWEST_LIMITED} are needed"
+        }
+    if nothing := found["left_out"]["unlearned"]:
+        return {
+            "unlearned": f"{plural(len(nothing), 'run')} learned nothing and "
+            f"{'is' if len(nothing) == 1 else 'are'} not among the rows"
+        }
+    return {}
+
+
 def verdicts(found: Mapping[str, Any]) -> list[dict]:
     """alpha and the mean error of min(alpha P, data bits), in paper bits and parameters, beside the
     published ones: rows of `published.verdict`. Intervals: of alpha the jackknife over rows, of the
-    error Student's t over rows."""
+    error Student's t over rows. Neither agrees where alpha decides fewer than FEWEST_LIMITED rows,
+    or where runs that learned nothing have no row."""
     here, p = found["paper"]["as_printed"], [row["parameters"] for row in found["paper"]["cells"]]
     measured: dict[str, Any] = {}
     if here["reason"]:
@@ -242,10 +264,11 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
                 "beside": [_error(hard["left_out_error_percent"])],
             }
     there = {name: published.get(f"morris/{name}") for name in measured}
+    unlearned = _unlearned(found)
     return [
         published.verdict(
             there[name].expected(),
-            number,
+            number | unlearned,
             scale=published.scale_of(there[name], p, found["tokens"]),
         )
         for name, number in measured.items()

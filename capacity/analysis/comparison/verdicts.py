@@ -26,6 +26,8 @@ from capacity.fitting.statistics import (
     standardized_effect,
 )
 
+NONE_SHOWN = "no difference shown"  # the words of laws, tables and comparisons alike
+INTERVAL_ONLY = "though the interval excludes equality"
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
 
 
@@ -178,12 +180,9 @@ def _verdict(row: dict[str, Any], p: float | None, tested: int, stores: bool) ->
     cannot = f"below {least} the exact test cannot reach {ALPHA:.0%}{among}"
     if side and n < least:
         # an interval that excludes equality, and a test that could not have followed it
-        told = (
-            f"by the interval alone {row['a']} {has} {side} than {row['b']}; not shown with "
-            f"{plural(n, 'pair')}: {cannot}"
-        )
+        told = f"{NONE_SHOWN} with {plural(n, 'pair')}: {cannot}, {INTERVAL_ONLY}"
         return {"differs": None, "verdict": told}
-    told = f"no difference that these {n} {'pairs' if n > 1 else 'pair'} could show"
+    told = f"{NONE_SHOWN} with {plural(n, 'pair')}"
     if (smallest := row["detectable"]["effect"]) is not None:
         seen = effect_in_words(smallest, row["what"])
         if n < least:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from capacity.analysis import labels
-from capacity.analysis.comparison.verdicts import by_interval, effect_in_words
+from capacity.analysis.comparison.verdicts import INTERVAL_ONLY, by_interval, effect_in_words
 from capacity.analysis.document import Block, Bullets, Document, Section, Text, Verdicts
 from capacity.analysis.thresholds import RISING
 from capacity.base.table import Column, Table
@@ -144,7 +144,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         sentence += f": below {least} pairs the exact test cannot reach {ALPHA:.0%}{among}"
     if alone := [row for row in hidden if row["interval"] and by_interval(row)]:
         names = ", ".join(_apart(row["a"], row["b"]) + _at(row, " at {}") for row in alone)
-        sentence += f"; by the interval alone there is one for {names}"
+        sentence += f", {INTERVAL_ONLY} for {names}"
     return [*told, sentence]
 
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from capacity.analysis.facts.schema import ExposureLaw, LawRatio
 from capacity.analysis.labels import apart
 from capacity.analysis.thresholds import DATA_CEILING
-from capacity.fitting import bounds, groups, intervals, ratios
+from capacity.fitting import bounds, groups, intervals, misfit, ratios
 from capacity.fitting import fit as estimate
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS as LAWS
@@ -30,6 +30,7 @@ from capacity.fitting.ratios import Mean
 WIDEST = 100.0
 FEWEST = 4  # different exposures; each form has three constants
 FORMS = ("exponential", "power")
+PLACES = "exposures"  # the source of variation that runs of equal exposures have in common
 REACHED = 0.95  # E95: exposures at which R is 95% of the plateau
 
 
@@ -60,7 +61,9 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     since nobody has to use such a model, and their number is told: without them only the luckier
     of the runs with few exposures would be fitted. Least squares of R,
     since all runs of a study of few seeds are needed; profile intervals (of E95 by the delta method
-    in its logarithm). {"reason": ...} where the runs cannot tell.
+    in its logarithm) by the scatter of runs and of exposures about the law (`fitting.misfit`): runs
+    of equal exposures are replicates, and what they have in common is misfit. {"reason": ...} where
+    the runs cannot tell.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
@@ -81,7 +84,9 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     other = FORMS[1 - FORMS.index(form)]
     best, top = numbers[form], float(e.max())
     ends = intervals.of(
-        fits[form], derived={"e95": (lambda theta: reach(form, theta[1], theta[2]), "exposures")}
+        fits[form],
+        derived={"e95": (lambda theta: reach(form, theta[1], theta[2]), "exposures")},
+        groups={PLACES: codes},
     )
     out = {
         "reason": None,
@@ -98,6 +103,10 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
             "value": best[name],
             "interval": None if low is None or high is None else [low, high],
         }
+    out |= {
+        "lack_of_fit": misfit.lack_of_fit(fits[form], codes),
+        "scatter": misfit.scatter(fits[form], {PLACES: codes}),
+    }
     names = {"r_inf": "R_inf", "e0": "E0", "e95": "E95"}
     out["bounds"] = bounds.told(fits[form], ends, names)
     search = fits[form].search

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
+from capacity.fitting.misfit import LackOfFit
+
 # pandas.DataFrame and Series; by their own annotations a selection of rows may be either, so that
 # they tell a checker nothing.
 Frame: TypeAlias = Any
@@ -119,6 +121,8 @@ class ExposureLaw(TypedDict):
     exposures: list[float]
     r_max: float
     r_at_most: float  # mean R at the most exposures
+    lack_of_fit: LackOfFit | None  # None where no exposures have several runs
+    scatter: dict[str, float]  # standard deviation about the law by source, bits per parameter
     r_inf: Estimate
     e0: Estimate
     b: Estimate

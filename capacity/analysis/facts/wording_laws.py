@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from capacity.analysis import lack_of_fit
 from capacity.analysis.document import Interval, Law, Number
 from capacity.analysis.facts import exposures
 from capacity.analysis.facts.schema import ExposureLaw, Fit, LawRatio
 from capacity.analysis.thresholds import DATA_CEILING
 from capacity.base.words import digits, ends, joined, percent
+from capacity.fitting.misfit import POINTS
 from capacity.naming import listed
 
 FORMULAS = {
@@ -31,9 +33,13 @@ def plateaus(fit: Fit) -> list[str]:
         if law["data_limited"]:
             share = percent(r_inf["value"] / law["r_max"])
             ceiling = f", which is the data's ceiling ({share} of R^max)"
+        off = ""
+        if lack_of_fit.shown(fit_of := law.get("lack_of_fit")):
+            off = f"; the law {lack_of_fit.told(fit_of, 'runs of equal exposures')}, and so its "
+            off += "intervals are over exposures, too"
         out.append(
             f"{_name(law)}: the plateau is R = **{digits(r_inf['value'])}** bits per parameter"
-            f"{interval}{ceiling}; {reached}."
+            f"{interval}{ceiling}; {reached}{off}."
         )
     return out
 
@@ -87,12 +93,13 @@ def exposure_law(law: ExposureLaw) -> Law:
     determined = exposures.determined(law["e95"]["interval"])
     if determined:
         shown.append(("E95", law["e95"], "exposures to 95% of R_inf"))
+    over = lack_of_fit.over(law.get("scatter", {}), "runs", "runs")
     numbers = [
         Number(
             symbol,
             estimate["value"],
             unit,
-            [Interval("over runs", estimate["interval"], "these runs do not determine it", True)],
+            [Interval(over, estimate["interval"], "these runs do not determine it", True)],
         )
         for symbol, estimate, unit in shown
     ]
@@ -101,6 +108,7 @@ def exposure_law(law: ExposureLaw) -> Law:
         f"rms {digits(law['rms'], 2)}, R^max {digits(law['r_max'])}; the {other['form']} form puts "
         f"E95 at {digits(other['e95'])} (rms {digits(other['rms'], 2)})"
     ]
+    remarks += _misfit(law)
     remarks += law.get("bounds", [])
     if not determined:
         remarks.append("these runs do not determine E95, the exposures to 95% of R_inf")
@@ -113,3 +121,18 @@ def exposure_law(law: ExposureLaw) -> Law:
             "are extrapolated"
         )
     return Law(name, FORMULAS[law["form"]], numbers, remarks)
+
+
+def _misfit(law: ExposureLaw) -> list[str]:
+    """Whether the law fits, and about what its intervals are."""
+    if "lack_of_fit" not in law:  # a file of before
+        return []
+    told = [lack_of_fit.told(law["lack_of_fit"], "runs of equal exposures")]
+    if exposures.PLACES in law["scatter"]:
+        sd = law["scatter"]
+        told.append(
+            f"what exposures have in common scatters about the law by "
+            f"{digits(sd[exposures.PLACES], 2)} bits per parameter, beside {digits(sd[POINTS], 2)} "
+            "of runs: intervals hold both"
+        )
+    return told

@@ -22,7 +22,7 @@ from capacity.base.files import csv, plain
 from capacity.base.frames import Column, Frame
 from capacity.base.words import plural, some
 from capacity.fitting import fit as estimate
-from capacity.fitting import intervals
+from capacity.fitting import intervals, misfit
 from capacity.published import values as published
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
     bits are what methods are compared by; scales add 16 bits to each row of a matrix, few in a wide
     model and 2 per weight in rows of 8, so that a law in stored bits would be one of the width. By
     form: parameters with intervals, rms residual, aicc, held_out (rms error of formats that were
-    left out of the fit, one at a time over all models), and which is preferred. {"reason"} where
+    left out of the fit, one at a time over all models), lack_of_fit (formats off the law beyond
+    what models differ from format to format), scatter by source, and which is preferred. Intervals
+    are over formats and models, each of which a scatter may have in common (`fitting.misfit`).
+    {"reason"} where
     the method has too few formats."""
     mean = of_method(units, method, value)
     if (formats := mean[~mean.format.isin(TOP)].format.nunique()) < FEWEST_FORMATS:
@@ -153,14 +156,17 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
             {"bits_per_weight": out.x.to_numpy()}
         )
         misses += list(predicted - out.y.to_numpy())
+    groups = {"formats": mean.format.to_numpy(), "models": mean.model.to_numpy()}
     parameters = {
         name: entry | {"unit": UNITS.get(name, entry["unit"])}
-        for name, entry in intervals.of(fit).items()
+        for name, entry in intervals.of(fit, groups=groups).items()
     }  # y is a part of fp32's bits, x the bits of a code
     return {
         "reason": None,
         "formula": fit.form.formula,
         "parameters": parameters,
+        "lack_of_fit": misfit.lack_of_fit(fit, mean.format, mean.model),
+        "scatter": misfit.scatter(fit, groups),
         "rms": math.sqrt(rss / n),
         "aicc": n * math.log(max(rss, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
         if n > k + 1
@@ -171,9 +177,10 @@ def _fitted(name: str, mean: Frame) -> dict[str, Any]:
     }
 
 
-def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
+def _verdicts(rows: Frame, retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
     """What full models retain beside the published values, over models."""
     out, at = [], retained.set_index(["method", "format"])
+    empty = bit_widths.base(rows)["empty"]
     for id, method, format in _compared(kind):
         value = published.get(id)
         measured = {
@@ -193,6 +200,8 @@ def _verdicts(retained: Frame, kind: str, table: Frame) -> list[dict[str, Any]]:
                 "form": RETAINED,
                 "knows": ["models", "training (seeds)"],
             }
+            if empty:  # a part of nothing is no part
+                measured |= {"interval": None, "why": empty}
         scale = published.scale_of(
             value, (table.parameters_total.min(), table.parameters_total.max())
         )
@@ -239,6 +248,7 @@ def numbers(
                 "capacity": "largest over the study's loads",
                 "intervals": "95%, Student's t over models; pairs: over (model, seed)",
             },
+            "base": bit_widths.base(rows),
             "retained": retained.to_dict("records"),
             "capacity": bit_widths.capacities(chosen).to_dict("records"),
             "laws": {
@@ -254,8 +264,8 @@ def numbers(
                 for one, other in COMPARED
                 for row in bit_widths.paired(frame, "signed", one, other)
             ],
-            "verdicts": _verdicts(retained, kind, table),
-            "notes": _notes(table, chosen, name, without_rows),
+            "verdicts": _verdicts(rows, retained, kind, table),
+            "notes": _notes(table, rows, chosen, name, without_rows),
             "run_ids": {
                 **{
                     status: sorted(table.run_id[table.status == status])
@@ -312,7 +322,9 @@ def _fullness(rows: Frame, table: Frame) -> dict[str, Any] | None:
     }
 
 
-def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) -> list[str]:
+def _notes(
+    table: Frame, rows: Frame, chosen: Frame, name: str, without_rows: Sequence[str]
+) -> list[str]:
     out = []
     for status in ("failed", "missing"):
         if ids := list(table.run_id[table.status == status]):
@@ -323,6 +335,8 @@ def _notes(table: Frame, chosen: Frame, name: str, without_rows: Sequence[str]) 
             f"{plural(len(without_rows), 'finished run')} not quantized yet, as their settings "
             f"ask: capacity measure --study {name}"
         )
+    if empty := bit_widths.base(rows)["empty"]:
+        out.append(f"{empty}: what is retained of it says nothing of formats")
     for method, formats in chosen[chosen.limited].groupby("method").format.unique().items():
         out.append(
             f"{method}: {', '.join(formats)}: some model holds nearly all of the study's largest "

@@ -24,6 +24,7 @@ import pandas as pd
 
 from capacity.analysis import pairing
 from capacity.base.frames import Frame
+from capacity.base.words import digits, ends, plural
 from capacity.fitting.statistics import t_interval
 
 if TYPE_CHECKING:
@@ -172,6 +173,30 @@ def full_models(rows: Frame) -> Frame:
     out = full.join(fp32, on=["model", "seed"]).dropna(subset="base")
     signed = out.held_bits / out.base
     return out.assign(signed=signed, retained=signed.clip(lower=0.0))
+
+
+def base(rows: Frame) -> dict[str, Any]:
+    """What the full fp32 models hold, whose parts are retained: bits per parameter over (model,
+    seed), mean, low and high (95%, Student's t; NaN of one model), models, and empty: why nothing
+    can be retained of it, or None.
+
+    Models that learned nothing hold a little more or less than nothing, each by its own seed, so
+    that these are independent of each other there whatever their size."""
+    full = full_models(rows)
+    held = full[is_fp32(full)].bits_per_parameter.to_numpy(float)
+    low, high = t_interval(held)
+    told = {"low": low, "high": high, "models": len(held), "empty": None}
+    if not len(held):
+        return told | {"mean": math.nan}
+    empty = None
+    told["mean"] = float(held.mean())
+    if not low > 0:
+        reach = "one model" if math.isnan(low) else f"95% {ends([low, high])}"
+        empty = (
+            f"full fp32 models are not shown to hold anything ({digits(told['mean'])} bits per "
+            f"parameter, {reach}, {plural(len(held), 'model')})"
+        )
+    return told | {"empty": empty}
 
 
 def is_fp32(rows: Frame) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from capacity.analysis import published_rows
+from capacity.analysis import lack_of_fit, published_rows
 from capacity.analysis.document import (
     FAILED,
     GAIN,
@@ -28,8 +28,9 @@ from capacity.analysis.precision.bit_widths import METHODS, TRAINED
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.frames import Frame
 from capacity.base.table import Column, Table
-from capacity.base.words import capitalized, digits, ends, plural
+from capacity.base.words import capitalized, digits, ends, percent, plural
 from capacity.fitting import bounds
+from capacity.fitting.misfit import POINTS
 
 Row = Mapping[str, Any]
 
@@ -128,6 +129,8 @@ def _answers(fit: Row) -> list[str]:
     full = part is None or part["high"] < 1 / CORNER
     models = "full models" if full else "models at the largest data"
     answers = []
+    if empty := fit.get("base", {}).get("empty"):  # files of before have no such entry
+        answers.append(f"{capitalized(empty)}: what is retained of it says nothing of formats.")
     for method, format in ANSWERED:
         if (row := retained.get((method, format))) is None:
             continue
@@ -238,7 +241,10 @@ def _law(name: str, law: Row) -> Law:
     if law["reason"] or law["preferred"] is None:
         return Law(name, reason=law["reason"] or "no form could be fitted")
     best = law["forms"][law["preferred"]]
-    numbers = [_number(key, entry, not law["poor"]) for key, entry in best["parameters"].items()]
+    over = lack_of_fit.over(best.get("scatter", {}), "means", "models")
+    hidden = lack_of_fit.shown(best.get("lack_of_fit")) and not best["scatter"]
+    quote = not law["poor"] and not hidden
+    numbers = [_number(key, entry, over, quote) for key, entry in best["parameters"].items()]
     fitted = [form for form in law["forms"].values() if not form["reason"] and form is not best]
     others = [
         f"{form['formula'].removeprefix('R = ')} {form['held_out']:.3f}"
@@ -247,17 +253,36 @@ def _law(name: str, law: Row) -> Law:
     remarks = ["no form fits; this is the least bad one"] if law["poor"] else []
     error = f"held-out error {best['held_out']:.3f}"
     remarks.append(f"{error} (others: {', '.join(others)})" if others else error)
+    if "lack_of_fit" in best:  # files of before have none
+        remarks.append(
+            lack_of_fit.told(best["lack_of_fit"], "models that differ from format to format")
+        )
+        remarks += _scattered(best["scatter"])
+    if hidden:
+        remarks.append(
+            "not quoted: its misfit is where models hardly differ, and intervals by the noise of "
+            "all formats do not hold it"
+        )
     remarks += [*best["warnings"], *bounds.ends(best["parameters"])]
     return Law(name, best["formula"], numbers, remarks)
 
 
-def _number(key: str, entry: Row, quote: bool) -> Number:
+def _scattered(scatter: Mapping[str, float]) -> list[str]:
+    """What formats and models have in common, in percent of fp32's bits."""
+    parts = [f"{percent(sd)} of {name}" for name, sd in scatter.items() if name != POINTS]
+    if not parts:
+        return []
+    return [
+        f"scatter about it, in parts of fp32's bits: {', '.join(parts)}, beside "
+        f"{percent(scatter[POINTS])} of single means: intervals hold all of it"
+    ]
+
+
+def _number(key: str, entry: Row, over: str, quote: bool) -> Number:
     low, high = entry["low"], entry["high"]
     interval = None if low is None or high is None else [low, high]
     why = entry["reason"] or "open on one side"
-    return Number(
-        key, entry["value"], entry["unit"], [Interval("over models", interval, why, quote)]
-    )
+    return Number(key, entry["value"], entry["unit"], [Interval(over, interval, why, quote)])
 
 
 def _pairs(rows: Sequence[Row]) -> Table:

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from capacity.base.files import plain
 from capacity.base.words import digits, ends
-from capacity.fitting import fit, selection
+from capacity.fitting import fit, misfit, selection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +40,9 @@ def compared(
     seed: int = 0,
 ) -> dict[str, Any]:
     """{"plateaus": ..., "runs": ...}, each with forms, the one with the smallest held-out error
-    first (rows of `selection.forms`, with `record` of `selection.record`), or a reason why there
-    are none.
+    first (rows of `selection.forms`, with `record` of `selection.record` and `lack_of_fit`, by
+    which models, or models and sizes of the data, lie off it by more than seeds do, in the log), or
+    a reason why there are none.
 
     units: of `fit.units`, clustered by model. runs: parameters, ceiling, bits, model of all runs
     that hold something, and whether their data were more than they hold (over). convention: what
@@ -48,6 +51,7 @@ def compared(
     parts = {
         "plateaus": (
             PLATEAUS,
+            units.model.to_numpy(),
             fit.Points(
                 {"parameters": units.parameters.to_numpy(float)},
                 units.bits.to_numpy(float),
@@ -58,6 +62,7 @@ def compared(
         ),
         "runs": (
             RUNS,
+            runs.place.to_numpy(),
             fit.Points(
                 {
                     "parameters": runs.parameters.to_numpy(float),
@@ -70,8 +75,8 @@ def compared(
         ),
     }
     found = {
-        what: _forms_compared(names, points, resamples, seed)
-        for what, (names, points) in parts.items()
+        what: _forms_compared(names, points, places, resamples=resamples, seed=seed)
+        for what, (names, places, points) in parts.items()
     }
     if not runs.over.any():  # nothing but ceilings: any alpha above them fits
         found["runs"] = {"forms": [], "without": {}, "reason": "no run is over-filled"}
@@ -79,7 +84,7 @@ def compared(
 
 
 def _forms_compared(
-    names: Sequence[str], points: fit.Points, resamples: int, seed: int
+    names: Sequence[str], points: fit.Points, places: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, Any]:
     rows, without = [], {}
     for name in names:
@@ -89,6 +94,8 @@ def _forms_compared(
             without[name] = str(error)
     rows = selection.ranked(rows)
     for row in rows:
+        plain_fit = fit.fit(row["form"], points, delta=np.inf)  # Huber's would clip what lies off
+        row["lack_of_fit"] = misfit.lack_of_fit(plain_fit, places)
         row["record"] = selection.record(
             fit.fit(row["form"], points), "parameters", resamples=resamples, seed=seed
         )

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from capacity.analysis.random import flatness
 from capacity.analysis.random import forms as capacity_forms
 from capacity.analysis.table_checks import check_numbers, checked, rising
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING, STRICT_CORNER
@@ -348,6 +349,7 @@ def fit_laws(
                         "ceiling": done[ceiling],
                         "bits": done[bits],
                         "model": done.model,
+                        "place": done.model + " " + done.n_sequences.astype(str),
                         "over": kind[done.index].isin(["capacity_limited", "corner"]),
                     }
                 ),
@@ -355,6 +357,7 @@ def fit_laws(
                 resamples=n_boot,
                 seed=seed,
             ),
+            "flatness": flatness.of(used, bits, count),
             "sensitivity": sensitivity(table, convention, parameters) if len(used) else None,
             "plateaus": plateaus(table, convention, parameters).to_dict("records"),
             "units": unit.to_dict("records"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from capacity.analysis import published_rows
+from capacity.analysis import lack_of_fit, published_rows
 from capacity.analysis.document import (
     FAILED,
     GAIN,
@@ -28,10 +28,10 @@ from capacity.analysis.document import (
     Text,
 )
 from capacity.analysis.finding import Finding
-from capacity.analysis.random import forms
+from capacity.analysis.random import flatness, forms
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, STRICT_CORNER
 from capacity.base.table import Column, Table
-from capacity.base.words import count, digits, ends, joined, plural, span
+from capacity.base.words import count, digits, ends, joined, percent, plural, span
 from capacity.fitting import bounds
 from capacity.published import values as published
 
@@ -39,6 +39,8 @@ CAPTIONS = {
     "capacity": "Capacity against parameters",
     "memorized": "Memorized bits against the bits of the data",
 }
+MODELS = "seeds of a model"  # what the noise is by which forms of plateaus are judged
+RUNS = "runs of equal model and size of the data"  # and forms of all runs
 P_PAPER = ("P paper", "parameters without BOS, as arXiv 2505.24832 counts them")
 STRICT = (
     "strict bits",
@@ -129,7 +131,9 @@ def document(finding: Finding) -> Document:
         _answers(fit) if law else [_none(strict)],
         [
             Section(
-                "plateaus", "What each model holds when its data are more", [_plateaus(strict)]
+                "plateaus",
+                "What each model holds when its data are more",
+                [_plateaus(strict), *map(Text, flatness.told(strict.get("flatness")))],
             ),
             Section(
                 "laws",
@@ -239,9 +243,12 @@ def _best_form(strict: Mapping[str, Any]) -> list[str]:
     best, line = forms.best(strict), _form(strict, "capacity_linear")
     if best is None or line is None:
         return []
+    off = ""
+    if lack_of_fit.shown(best.get("lack_of_fit")):
+        off = "; it lies off the models by more than seeds differ"
     return [
         f"{forms.SHOWN[best['form']][0]}, {forms.number(best)}, predicts held-out sizes best: its "
-        f"error is **{forms.rms(best)}**, that of C = alpha P {forms.rms(line)}."
+        f"error is **{forms.rms(best)}**, that of C = alpha P {forms.rms(line)}{off}."
     ]
 
 
@@ -305,6 +312,7 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
     engine = {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}
     if row := _form(strict, engine[which]):
         remarks.append(f"the fitting engine gives {forms.number(row)} over models; {_errors(row)}")
+        remarks += _misfit(row, MODELS)
         remarks += [*row["warnings"], *bounds.ends(row["record"]["intervals"])]
     formula = part["formula"].replace(" *", "")
     return Law(formula, formula, numbers, remarks, part.get("reason") or "")
@@ -332,8 +340,21 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
         ]
         name = f"{forms.SHOWN[row['form']][0]}, all runs"
         cut = bounds.ends(row["record"]["intervals"])
-        laws.append(Law(name, row["formula"], numbers, [_errors(row), *row["warnings"], *cut]))
+        told = [_errors(row), *_misfit(row, RUNS), *row["warnings"], *cut]
+        laws.append(Law(name, row["formula"], numbers, told))
     return laws
+
+
+def _misfit(row: Mapping[str, Any], noise: str) -> list[str]:
+    """Whether a form fits; nothing of a file of before."""
+    if "lack_of_fit" not in row:
+        return []
+    told = lack_of_fit.told(row["lack_of_fit"], noise)
+    if lack_of_fit.shown(row["lack_of_fit"]):
+        off = f"{percent(row['lack_of_fit']['off'])} beyond that noise"
+        carried = "which the interval over models holds" if noise == MODELS else "not quoted"
+        told += f": it lies off by {off}, {carried}"
+    return [told]
 
 
 def _errors(row: Mapping[str, Any]) -> str:

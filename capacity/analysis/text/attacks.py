@@ -29,7 +29,7 @@ FAMILY = ["model", "n_sequences", "train.lr", "train.batch_size", "steps"]
 FEWEST_SHADOWS = 5
 FEWEST_SEQUENCES = 10  # members, and others, that an attack with shadow models is measured on
 # How LiRA estimates the variance of a sequence's losses, on each side, in and out (Carlini et al.,
-# arXiv 2112.03570, section VI: with few shadow models, up to about 64, a global one is better).
+# arXiv 2112.03570, section VI-B: with fewer than 64 shadow models a global one is better).
 VARIANCES = {
     "global": "one variance per side for all sequences",
     "sequence": "a variance per side of each sequence",

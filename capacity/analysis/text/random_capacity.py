@@ -24,8 +24,9 @@ def of_models(
     study: str, results: Path, models: Mapping[str, float]
 ) -> dict[str, RandomCapacity] | None:
     """By model its bits of random data per parameter (strict bits, P total), with a 95%
-    interval over seeds; of a model that the study has not measured alpha of its law C = alpha P,
-    with the interval over models. None where that study has not been fitted in this folder.
+    interval over seeds, and over sizes of its data where these scatter; of a model that the study
+    has not measured alpha of its law C = alpha P, with the interval over models. None where that
+    study has not been fitted in this folder.
 
     models: name -> P total. ConfigError where the file is there and no fit of random data.
     """
@@ -48,6 +49,9 @@ def of_models(
         row = measured.get(model)
         if row is not None and math.isclose(row["parameters"], parameters):
             found[model] = _plateau(row, _noise(measured), study)
+            flat = part.get("flatness", {"intervals": {}})["intervals"]
+            if wide := flat.get(model):  # sizes of its data scatter, too
+                found[model]["alpha"]["interval"] = list(wide)
         elif (law := _law(part["alpha"], study)) is not None:
             found[model] = law
     return found
