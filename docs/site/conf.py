@@ -86,8 +86,7 @@ def add_lists(app: Sphinx, docname: str, source: list[str]) -> None:
     elif docname.endswith("/index"):
         folder = Path(app.srcdir, docname).parent
         if len(list(folder.glob("*.md"))) > 1:
-            shown = "" if docname == "docs/tutorials/index" else ":hidden:\n"
-            source[0] += f"\n```{{toctree}}\n:glob:\n{shown}\n*\n```\n"
+            source[0] += "\n```{toctree}\n:glob:\n:hidden:\n\n*\n```\n"
 
 
 def refuse_fetching(app: Sphinx, exception: Exception | None) -> None:

@@ -93,14 +93,14 @@ def test_a_first_law(follow, tmp_path):
 
 def test_a_study_of_your_own(follow):
     folder = follow("own-study.md") / "results" / "studies" / "mine"
-    for name in ("compare.json", "fit.json", "capacity.png", "report.html", "records.jsonl.gz"):
+    for name in ("compare.json", "fit.json", "figures/capacity.png", "report.html", "records.jsonl.gz"):
         assert (folder / name).stat().st_size > 0, name
 
 
 def test_data_of_your_own(follow):
     folder = follow("own-data.md")
     assert len((folder / "people.jsonl").read_text().splitlines()) == 100
-    assert (folder / "results" / "studies" / "people" / "exposures.png").exists()
+    assert (folder / "results" / "studies" / "people" / "figures" / "exposures.png").exists()
 
 
 def test_a_study_on_a_cluster(follow, slurm):

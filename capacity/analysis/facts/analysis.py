@@ -63,7 +63,7 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """
     runs = reading.prepare(table, study.best_over, study.names)
     numbers = fit(runs, study, options)
-    within = [c for c in runs if c.startswith(reading.AXIS) or c == "amount"]
+    within = [c for c in runs if c.startswith(reading.AXIS) or c in ("amount", "place")]
     shown = runs.drop(columns=[*within, *reading.unmeasured(runs)])
     arms = pd.DataFrame(numbers["arms"])
     tables = {"arms.csv": arms.drop(columns=reading.unmeasured(arms)), "runs.csv": shown}

@@ -154,13 +154,15 @@ def test_the_command_prints_and_writes_every_comparison(tmp_path, capsys):
     )
     out = capsys.readouterr().out
     assert (
-        max(map(len, out.splitlines()[:-1])) <= 80
+        max(map(len, out.splitlines()[:-4])) <= 80  # then paths
         and out.count("=> ") == 2
         and "corrected for 2 comparisons" in " ".join(out.split())
     )
     path = tmp_path / "r" / "studies" / study.name / "compare.json"
     told = json.loads(path.read_text())
-    assert out.splitlines()[-1] == str(path) and [row["b"] for row in told["comparisons"]] == [
+    pictures = [str(path.parent / "figures" / f"compare.{kind}") for kind in ("png", "pdf", "csv")]
+    assert out.splitlines()[-4:] == [str(path), *pictures]
+    assert [row["b"] for row in told["comparisons"]] == [
         "train.optimizer=adamw,train.lr=0.02",
         "train.optimizer=adamw,train.lr=0.04",
     ]

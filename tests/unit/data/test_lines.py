@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_read_is_named_with_line_and_byte(tmp_path, data, 
 
 
 def test_a_missing_file_a_folder_and_a_file_without_a_byte(tmp_path):
-    for path, words in ((tmp_path / "no", "no such file"), (tmp_path, "Is a directory")):
+    for path, words in ((tmp_path / "no", "no such file"), (tmp_path, "a folder, expected a file")):
         with pytest.raises(ConfigError, match=words):
             list(lines.lines(path))
     for data in (b"", b"\xef\xbb\xbf", gzip.compress(b"")):
