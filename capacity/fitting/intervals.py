@@ -126,7 +126,9 @@ def of(  # noqa: PLR0913 (independent options, keywords only)
     spread = _spread(fitted, method, groups)
     ends = _parameters(fitted, spread, open_, chosen, method, level)
 
-    def others(one: Fit, spread: Spread | Pooled, open_: Freedom) -> dict[str, dict[str, Any]]:
+    def others(
+        one: Fit, spread: Spread | Pooled | Mixed, open_: Freedom
+    ) -> dict[str, dict[str, Any]]:
         return _predictions(one, spread, open_, points, level, ends) | {
             key: _derived(one, spread, open_, number, level)
             for key, (number, _) in (derived or {}).items()
