@@ -135,11 +135,11 @@ def _descent(model: str, one: Descent) -> Law:
         )
     if one.get("left_out"):
         remarks.append(
-            "memorized at most: each seed read where the others memorized most; the largest mean "
+            f"{most}: each seed read where the others memorized most; the largest mean "
             f"over sizes is {digits(one.get('most'))}, too high by the noise that chose it"
         )
     elif "left_out" in one:
-        remarks.append("memorized at most: the largest of all sizes, too high by what noise chose")
+        remarks.append(f"{most}: the largest of all sizes, too high by what noise chose")
     if one["at_edge"]:
         remarks.append(
             "the most was memorized at the smallest or largest size tried: a lower bound"
