@@ -48,6 +48,7 @@ def means(
     """Means as points of this look, with a bar from end to end of the interval of each that has
     one. The axes' limits are set already: a bar that would leave them ends there in an arrow."""
     low, high = sorted(ax.get_ylim())
+    known = look.get("label", name)
     shown: dict[str, Any] = {k: look[k] for k in ("color", "zorder", "alpha") if k in look}
     shown["ls"] = "-"
     for at, one in zip(x, ends, strict=True):
@@ -56,11 +57,11 @@ def means(
         drawn = [min(max(end, low), high) for end in one]
         # a bar that goes on tells little: it stays behind the others
         width = 0.6 if one[1] > high else 1.0
-        ax.plot([at, at], drawn, lw=width, gid=PART, label=name, solid_capstyle="butt", **shown)
+        ax.plot([at, at], drawn, lw=width, gid=PART, label=known, solid_capstyle="butt", **shown)
         if one[0] < low:
-            _arrow(ax, at, low, "v", shown | {"label": name})
+            _arrow(ax, at, low, "v", shown | {"label": known})
         if one[1] > high:
-            _arrow(ax, at, high, "^", shown | {"label": name})
+            _arrow(ax, at, high, "^", shown | {"label": known})
     style: dict[str, Any] = {"ls": "none"} | look
     line: Any = ax.plot(x, y, gid=name, **style)
     line[0].ends = [None if one is None else (float(one[0]), float(one[1])) for one in ends]

@@ -114,7 +114,13 @@ def _draw_arm(ax: Axes, x: float, runs: Frame, arm: Arm, look: dict[str, Any]) -
     p, name = float(runs.parameters_paper.iloc[0]), listed([arm["model"], arm["arm_name"]])
     dots = {"ls": "none", "marker": "o", "ms": 2.4, "mew": 0.0, "zorder": 3}
     line = ax.plot(
-        [x] * len(runs), runs.bits, gid=f"runs {name}", alpha=0.55, color=look["color"], **dots
+        [x] * len(runs),
+        runs.bits,
+        gid=f"runs {name}",
+        alpha=0.55,
+        color=look["color"],
+        **dots,
+        label=look.get("label"),
     )
     of_runs(line, runs.run_id)
     belongs(line, [p] * len(runs))
@@ -158,12 +164,13 @@ def _looks(runs: Frame) -> tuple[dict[int, dict[str, Any]], list[Line2D]]:
     if len(variants) == 1:  # then a colour is free to tell the conditions
         style = looks(listed(one) for one in conditions)
         handles = [entry(name or "all runs", ms=4.6, **look) for name, look in style.items()]
-        return {arm: style[listed(seen[arm])] for arm in seen}, handles
+        named = {arm: listed(seen[arm]) for arm in seen}
+        return _named(named, style), handles
     hue = {name: color(i) for i, name in enumerate(variants)}
     if len(conditions) == 1:
         style = looks(variants)
         handles = [entry(name or "all others", ms=4.6, **look) for name, look in style.items()]
-        return {arm: style[variant[arm]] for arm in variant}, handles
+        return _named(variant, style), handles
     marker = {one: MARKERS[i % len(MARKERS)] for i, one in enumerate(conditions)}
     handles = [
         *(entry(name or "all others", color=hue[name], ls="-", lw=3) for name in variants),
@@ -171,6 +178,11 @@ def _looks(runs: Frame) -> tuple[dict[int, dict[str, Any]], list[Line2D]]:
     ]
     style = {arm: {"color": hue[variant[arm]], "marker": marker[seen[arm]]} for arm in seen}
     return style, handles
+
+
+def _named(names: Mapping[int, str], style: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Looks with the name in the legend, by which a page shows and hides them."""
+    return {arm: style[name] | ({"label": name} if name else {}) for arm, name in names.items()}
 
 
 def _ceilings(done: Frame) -> list[tuple[float, float]]:
