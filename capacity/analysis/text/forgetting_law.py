@@ -47,8 +47,8 @@ def power_law(cells: list[ForgettingCell], name: str) -> PowerLaw | NoLaw:
     measured = [cell for cell in informative if not _is_bound(cell, name)]
     if len(measured) < len(axes) + 3 or not axes:
         n, n_bounds = len(informative), len(informative) - len(measured)
-        some = f", {n_bounds} of them bounds" if n_bounds else ""
-        return {"reason": f"{n} curves{some} for {len(axes)} exponents and a constant"}
+        bounds = f", {n_bounds} of them bounds" if n_bounds else ""
+        return {"reason": f"{n} curves{bounds} for {len(axes)} exponents and a constant"}
     x = np.column_stack(
         [np.ones(len(informative))]
         + [np.log2([cell[axis] for cell in informative]) for axis in axes]
