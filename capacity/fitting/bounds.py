@@ -46,12 +46,12 @@ def ends(
             held.setdefault(tuple(entry["held"]), []).append(called[key])
     for parameters, keys in held.items():
         on = joined([(names or {}).get(name, name) for name in parameters])
-        one, told = (
+        one, template = (
             len(keys) == 1,
             f"{joined(keys)} {{}} {on} on the bound and {{}} too short for it",
         )
         words = ("interval", "holds", "is") if one else ("intervals", "hold", "are")
-        out.append(f"the {words[0]} of {told.format(*words[1:])}")
+        out.append(f"the {words[0]} of {template.format(*words[1:])}")
     return out
 
 

@@ -132,8 +132,8 @@ def of(  # noqa: PLR0913 (independent options, keywords only)
 def _spread(
     fitted: Fit, method: str, groups: Mapping[str, ArrayLike] | None
 ) -> Spread | Pooled | Mixed:
-    if groups and (found := carried(fitted, groups)) is not None:
-        return found
+    if groups and (mixed := carried(fitted, groups)) is not None:
+        return mixed
     return pooled_of(fitted) if method == "pooled" else spread_of(fitted)
 
 

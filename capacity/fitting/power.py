@@ -44,8 +44,8 @@ def noncentrality(dof: float | None, power: float = POWER, level: float = LEVEL)
         high *= 1.3
     if math.isnan(reached):
         return math.inf
-    found: Any = brentq(lambda d: 1 - nctdtr(dof, d, edge) - power, 0.0, high)
-    return float(found)
+    root: Any = brentq(lambda d: 1 - nctdtr(dof, d, edge) - power, 0.0, high)
+    return float(root)
 
 
 def tellable(
@@ -74,13 +74,13 @@ def tellable(
         under = over
     if high >= possible[1]:
         over = under
-    d, found = noncentrality(dof), {"below": math.nan, "above": math.nan}
+    d, limits = noncentrality(dof), {"below": math.nan, "above": math.nan}
     if math.isinf(d):
         pass
     elif spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
-        found = {"below": _less(ends[0], d * over), "above": _more(ends[1], d * under)}
+        limits = {"below": _less(ends[0], d * over), "above": _more(ends[1], d * under)}
     elif logs:
-        found = {
+        limits = {
             "below": math.nan if not ends[0] else back(_less(scale(ends[0]), d * over)),
             "above": math.nan
             if not ends[1]
@@ -88,9 +88,9 @@ def tellable(
         }
     elif value > 0:
         part = 1 - d * under / value
-        found["below"] = _less(ends[0], 0.0) / (1 + d * over / value)
-        found["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
-    kept = {side: x if possible[0] < x < possible[1] else None for side, x in found.items()}
+        limits["below"] = _less(ends[0], 0.0) / (1 + d * over / value)
+        limits["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
+    kept = {side: x if possible[0] < x < possible[1] else None for side, x in limits.items()}
     return kept | {"probability": POWER}
 
 

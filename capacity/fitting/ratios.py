@@ -58,7 +58,9 @@ def of_means(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
     share = value * value * b.variance if math.isfinite(value) else b.variance
     dof = satterthwaite([a.variance, share], [a.dof, b.dof])
     t = _quantile(dof, level)
-    return _told(a.value, b.value, [[a.variance, 0.0], [0.0, b.variance]], t) | {"dof": dof}
+    return _fieller_entry(a.value, b.value, [[a.variance, 0.0], [0.0, b.variance]], t) | {
+        "dof": dof
+    }
 
 
 def of_logs(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def of_pairs(
     n = len(a)
     cov = np.cov(a, b) / n
     t = float(student(n - 1, level))
-    return _told(float(a.mean()), float(b.mean()), cov, t) | {"dof": float(n - 1)}
+    return _fieller_entry(float(a.mean()), float(b.mean()), cov, t) | {"dof": float(n - 1)}
 
 
 def alike(a: ArrayLike, b: ArrayLike, by: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +167,8 @@ def _one_sample(a: np.ndarray, b: np.ndarray, ratio: bool, level: float) -> dict
             "reason": "one pair has no spread",
         }
     if ratio:
-        told = of_pairs(a, b, level=level)
-        interval, why = told["interval"], told["why"]
+        estimate = of_pairs(a, b, level=level)
+        interval, why = estimate["interval"], estimate["why"]
         sd = float(np.std(a - effect * b, ddof=1) / b.mean())
     else:
         sd = float(d.std(ddof=1))
@@ -229,7 +231,7 @@ def _quantile(dof: float, level: float) -> float:
     return float(ndtri(0.5 + level / 2)) if math.isinf(dof) else float(student(dof, level))
 
 
-def _told(a: float, b: float, cov: Any, t: float) -> dict[str, Any]:
+def _fieller_entry(a: float, b: float, cov: Any, t: float) -> dict[str, Any]:
     value, interval = fieller(a, b, cov, t)
     return {
         "value": float(value),

@@ -237,8 +237,8 @@ def verdict(
 def _beside(other: Mapping[str, Any], ends: Sequence[float | None]) -> dict[str, Any]:
     """What another form reads, with the verdict that it would have given."""
     decision, why = decide(other, ends)
-    told = {"form": other["form"], "measured": other["value"], "interval": other["interval"]}
-    return told | {"verdict": decision, "reason": why}
+    entry = {"form": other["form"], "measured": other["value"], "interval": other["interval"]}
+    return entry | {"verdict": decision, "reason": why}
 
 
 def scale_of(value: Value, parameters: Iterable[float], tokens: float | None = None) -> str:
