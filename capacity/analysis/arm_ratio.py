@@ -11,6 +11,7 @@ for not knowing which model is the best one (`ratios.of_largest`).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -206,11 +207,19 @@ def of_curves(above: Frame, below: Frame, known: Noise) -> dict[str, Any]:
 
     ends = ratios.of_largest(out["value"], len(one), len(other), interval)
     method = f"{out['method']}; limits over {len(one)} and {len(other)} models"
+    if (noise_of_top := out.get("noise")) is not None:
+        levels = ratios.together(LEVEL, len(one)), ratios.together(LEVEL, len(other))
+        out["noise"] = dataclasses.replace(noise_of_top, levels=levels)
     return out | {
         "interval": ends,
         "why": None if ends else ratios.NO_ENDS,
         "method": method,
     }
+
+
+def power(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `published.values.verdict` needs to say what a ratio could tell."""
+    return {key: found.get(key) for key in ("dof", "noise")}
 
 
 def told(found: Mapping[str, Any]) -> dict[str, Any]:

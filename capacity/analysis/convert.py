@@ -197,7 +197,7 @@ def called_models(tree: Any, at: str = "") -> Any:
     key that holds it."""
     if isinstance(tree, Mapping):
         return {
-            MODELS.get(key, key): called_models(part, MODELS.get(key, key))
+            (name := MODELS.get(key, key)): called_models(part, str(name))
             for key, part in tree.items()
         }
     if isinstance(tree, list):

@@ -1,10 +1,11 @@
 """What lies on a bound of the search: one rule for all forms, in the sentences that every verb
 prints.
 
-A parameter on a bound is where the search was stopped, not where the points put it; it is held
-there in what the curvature says of other numbers, and an end of an interval that is a bound was cut
-off by it. Bounds are those of the form or of the call (as R_inf <= R^max), also where they have a
-meaning: the reader judges that, not the program. Standard library only.
+A parameter on a bound is where the search was stopped, not where the points put it. Intervals of
+other numbers treat it as if it could pass the bound (released), or as known where the points do not
+tell it apart from others (held, and then they are too short). An end of an interval that is a bound
+was cut off by it. Bounds are those of the form or of the call (as R_inf <= R^max), also where they
+have a meaning: the reader judges that, not the program. Standard library only.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def sitting(name: str, side: str, bound: float) -> str:
 def ends(
     intervals: Mapping[str, Mapping[str, Any]], names: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Which intervals run into a bound, and which were formed with a parameter held on one, in
+    """Which intervals run into a bound, and how those of other numbers treat a parameter on one, in
     words; without parameters that sit there, which are warnings of the fit.
 
     intervals: of `intervals.of`, also as a file has them; names: others for its keys."""
@@ -40,19 +41,25 @@ def ends(
         for side in entry.get("on_bound", ())
         if entry[side] is not None and entry[side] != entry["value"]
     ]
-    held: dict[tuple[str, ...], list[str]] = {}
-    for key, entry in intervals.items():
-        if entry.get("held") and entry["low"] is not None:
-            held.setdefault(tuple(entry["held"]), []).append(called[key])
-    for parameters, keys in held.items():
-        on = joined([(names or {}).get(name, name) for name in parameters])
-        one, template = (
-            len(keys) == 1,
-            f"{joined(keys)} {{}} {on} on the bound and {{}} too short for it",
-        )
-        words = ("interval", "holds", "is") if one else ("intervals", "hold", "are")
-        out.append(f"the {words[0]} of {template.format(*words[1:])}")
+    for kind in ("released", "held"):
+        about: dict[tuple[str, ...], list[str]] = {}
+        for key, entry in intervals.items():
+            if entry.get(kind) and entry["low"] is not None:
+                about.setdefault(tuple(entry[kind]), []).append(called[key])
+        for parameters, keys in about.items():
+            on = joined([(names or {}).get(name, name) for name in parameters])
+            out.append(_treated(kind, keys, on))
     return out
+
+
+def _treated(kind: str, keys: list[str], on: str) -> str:
+    """How the intervals of `keys` treat the parameters `on`, which lie on a bound."""
+    one = len(keys) == 1
+    some = f"the {'interval' if one else 'intervals'} of {joined(keys)}"
+    if kind == "released":
+        return f"{some} {'allows' if one else 'allow'} for {on} on both sides of the bound"
+    holds, is_ = ("holds", "is") if one else ("hold", "are")
+    return f"{some} {holds} {on} on the bound and {is_} too short for it"
 
 
 def told(

@@ -16,7 +16,6 @@ from itertools import combinations
 
 import numpy as np
 from scipy.special import log_ndtr
-from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 STEPS = 60  # of Newton's iteration; a dozen do
@@ -45,13 +44,6 @@ class Fit:
         """Of coefficient i: estimate -+ t(dof) standard errors."""
         half = student.ppf((1 + level) / 2, self.dof) * np.sqrt(self.covariance[i, i])
         return [float(self.beta[i] - half), float(self.beta[i] + half)]
-
-    def p_of(self, which: Sequence[int]) -> float:
-        """Probability of coefficients as large as these or larger if all of them are zero: Wald's
-        test, F(number of them, dof)."""
-        at = np.array(which)
-        square = self.beta[at] @ np.linalg.solve(self.covariance[np.ix_(at, at)], self.beta[at])
-        return float(fisher.sf(square / len(at), len(at), self.dof))
 
 
 def fit(

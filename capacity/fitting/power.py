@@ -10,19 +10,22 @@ of the study at hand:
     absolute      the noise stays as it is: y = high + d s
     proportional  it grows with the quantity x, as that of a mean over models does:
                   y = high + d s y / x
-    logarithmic   the same of ratios and of R, whose intervals are not symmetric: y = high exp(d s),
+    logarithmic   the same of numbers whose logarithm the interval is formed in: y = high exp(d s),
                   with s on the scale of logarithms
 Each side has its own s, from the end of the interval on the other side of the value, because
-intervals of ratios and peaks are not symmetric. Nothing depends on where the measured value lies.
+intervals of peaks are not symmetric. Ratios by Fieller's interval have their own calculation
+(`power_of_ratio`). Nothing depends on where the measured value lies.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from capacity.fitting import power_of_ratio
 from capacity.fitting.statistics import LEVEL, POWER, student
 
 ABSOLUTE, PROPORTIONAL, LOGARITHMIC = "absolute", "proportional", "logarithmic"
@@ -48,6 +51,16 @@ def noncentrality(dof: float | None, power: float = POWER, level: float = LEVEL)
     return float(root)
 
 
+@dataclass(frozen=True)
+class Sides:
+    """possible: least and largest value that there can be; an interval that ends there has the
+    noise of its other side. levels: two-sided ones of the lower and the upper end, where these
+    differ, as those of a maximum do."""
+
+    possible: Sequence[float] = (-math.inf, math.inf)
+    levels: Sequence[float] = (LEVEL, LEVEL)
+
+
 def tellable(
     value: float,
     interval: Sequence[float],
@@ -55,41 +68,60 @@ def tellable(
     *,
     dof: float | None = None,
     spread: str = ABSOLUTE,
-    possible: Sequence[float] = (-math.inf, math.inf),
+    sides: Sides = Sides(),
 ) -> dict[str, Any]:
     """below, above: the largest value below and the smallest above the range that such a study
     calls different with probability `probability`; None where no possible value is.
 
     interval: 95%, of the value; ends: of the range, None where it is open; dof: degrees of freedom
-    of the interval, None for normal noise; spread: how noise depends on the quantity, see above;
-    possible: least and largest value that there can be. An interval that ends there has the noise
-    of its other side.
+    of the interval, None for normal noise; spread: how noise depends on the quantity, see above.
     """
     low, high = interval
     logs = spread == LOGARITHMIC and low > 0
     scale, back = (math.log, math.exp) if logs else (float, float)
-    t = float(student(NORMAL if dof is None else min(dof, NORMAL)))
-    under, over = (scale(value) - scale(low)) / t, (scale(high) - scale(value)) / t
-    if low <= possible[0]:
+    few, levels = NORMAL if dof is None else min(dof, NORMAL), sides.levels
+    under = (scale(value) - scale(low)) / float(student(few, levels[0]))
+    over = (scale(high) - scale(value)) / float(student(few, levels[1]))
+    if low <= sides.possible[0]:
         under = over
-    if high >= possible[1]:
+    if high >= sides.possible[1]:
         over = under
-    d, limits = noncentrality(dof), {"below": math.nan, "above": math.nan}
-    if math.isinf(d):
+    # above the range lies what has its lower end there, below it what has its upper end there
+    up, down = (noncentrality(dof, level=level) for level in levels)
+    up, down = up * under, down * over
+    limits = {"below": math.nan, "above": math.nan}
+    if not math.isfinite(up + down):
         pass
     elif spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
-        limits = {"below": _less(ends[0], d * over), "above": _more(ends[1], d * under)}
+        limits = {"below": _less(ends[0], down), "above": _more(ends[1], up)}
     elif logs:
         limits = {
-            "below": math.nan if not ends[0] else back(_less(scale(ends[0]), d * over)),
-            "above": math.nan
-            if not ends[1]
-            else back(min(700.0, _more(scale(ends[1]), d * under))),
+            "below": math.nan if not ends[0] else back(_less(scale(ends[0]), down)),
+            "above": math.nan if not ends[1] else back(min(700.0, _more(scale(ends[1]), up))),
         }
     elif value > 0:
-        part = 1 - d * under / value
-        limits["below"] = _less(ends[0], 0.0) / (1 + d * over / value)
+        part = 1 - up / value
+        limits["below"] = _less(ends[0], 0.0) / (1 + down / value)
         limits["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
+    return _kept(limits, sides.possible)
+
+
+def tellable_ratio(
+    noise: power_of_ratio.Noise,
+    ends: Sequence[float | None],
+    possible: Sequence[float] = (-math.inf, math.inf),
+) -> dict[str, Any]:
+    """The same of a ratio by Fieller's interval, from the noise of both means."""
+    low, high = (end or math.nan for end in ends)
+    limits = {
+        "below": power_of_ratio.tellable(noise, low, above=False),
+        "above": power_of_ratio.tellable(noise, high, above=True),
+    }
+    return _kept(limits, possible)
+
+
+def _kept(limits: dict[str, float], possible: Sequence[float]) -> dict[str, Any]:
+    """None where no possible value is told."""
     kept = {side: x if possible[0] < x < possible[1] else None for side, x in limits.items()}
     return kept | {"probability": POWER}
 

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from capacity.fitting import censored
+from capacity.fitting import added_terms, censored
 
 CHANCE = 0.01  # part of sequences without memory that a count below `most` may come from
 STEP = 0.1  # bits between points of the integral over e; a count below `most` is wider than two
@@ -102,6 +102,43 @@ def fit(
     )
 
 
+def null(
+    x: np.ndarray,
+    count: np.ndarray,
+    others: int,
+    fitted: censored.Fit,
+    chance: float = CHANCE,
+) -> added_terms.Law:
+    """The fitted line for a test of terms that it lacks. In simulated studies a sequence has the
+    exposure of the line or the one that chance gives without memory, whichever is larger, so that a
+    few that were not learned lie above the limit, as they do in real ones."""
+    most, k = most_of(others, chance), x.shape[1]
+    kinds, place = np.unique(x, axis=0, return_inverse=True)
+    place, lines = place.reshape(-1), kinds @ fitted.beta
+    grid, of_count = _integral(others, most)
+    theta = np.array([1.0, np.log(fitted.sigma)])
+    outcomes = np.arange(most + 1)
+    tables = []
+    for line in lines:
+        here = np.full((most + 1, 1), line)
+        data = _Data(here, outcomes, np.ones(most + 1), grid, of_count)
+        whole, one, two = data.moments(theta, 2)
+        tables.append((whole, one / whole, two / whole - 1))
+    probability, score, extra = (np.stack(part) for part in zip(*tables, strict=True))
+    probability /= probability.sum(axis=1, keepdims=True)
+    mean, sigma = lines[place], fitted.sigma
+
+    def draw(u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        bits = np.maximum(mean + sigma * u, rng.exponential(np.log2(np.e), u.shape))
+        return np.minimum(rng.binomial(others, 2.0**-bits), most)
+
+    assert k == len(fitted.beta), "the fit is of other columns"
+    shared = (probability * score**2).sum(axis=1)  # the score is the mean of u given the count
+    return added_terms.Law(
+        x, place, score, extra, probability, shared, np.minimum(count, most), draw
+    )
+
+
 def _integral(others: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Points e [G], bits, and P(r | e) [most + 1, G], the last row of r >= most."""
     grid = np.arange(STEP / 2, np.log2(others) + BEYOND, STEP)
@@ -122,13 +159,13 @@ class _Data:
 
     def likelihood(self, theta: np.ndarray) -> float:
         """Logarithm. theta: beta of z, log sigma."""
-        return float(self.times @ np.log(self._moments(theta, 0)[0]))
+        return float(self.times @ np.log(self.moments(theta, 0)[0]))
 
     def derivatives(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slope of each row's log-likelihood [m, k + 1], and minus the second derivative of their
         sum [k + 1, k + 1], from the moments of u = (e - z beta) / sigma given the count."""
         k, sigma = self.z.shape[1], np.exp(theta[-1])
-        whole, *moments = self._moments(theta, 4)
+        whole, *moments = self.moments(theta, 4)
         one, two, three, four = (moment / whole for moment in moments)
         slope = np.column_stack([self.z * (one / sigma)[:, None], two - 1])
         second_by_mean = self.times * (two - 1 - one**2) / sigma**2
@@ -139,7 +176,7 @@ class _Data:
         second[k, k] = self.times @ (four - two**2 - 2 * two)
         return slope, -second
 
-    def _moments(self, theta: np.ndarray, highest: int) -> list[np.ndarray]:
+    def moments(self, theta: np.ndarray, highest: int) -> list[np.ndarray]:
         """Integrals [m] of u^i x density x P(count | u) for i = 0 to `highest`."""
         mean, sigma = self.z @ theta[:-1], float(np.exp(theta[-1]))
         u = (self.grid - mean[:, None]) / sigma

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from capacity.fitting.power_of_ratio import Noise
 from capacity.fitting.statistics import LEVEL, fieller, sign_flips, student
 
 NO_ENDS = "the denominator is not distinguishable from 0"
@@ -53,14 +54,15 @@ def satterthwaite(variances: Sequence[float], dof: Sequence[float]) -> float:
 
 
 def of_means(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
-    """a / b of independent means: value, interval, dof, why (there is no interval)."""
+    """a / b of independent means: value, interval, dof, why (there is no interval), noise (for what
+    it could tell)."""
     value = a.value / b.value if b.value else math.nan
     share = value * value * b.variance if math.isfinite(value) else b.variance
     dof = satterthwaite([a.variance, share], [a.dof, b.dof])
     t = _quantile(dof, level)
-    return _fieller_entry(a.value, b.value, [[a.variance, 0.0], [0.0, b.variance]], t) | {
-        "dof": dof
-    }
+    cov = [[a.variance, 0.0], [0.0, b.variance]]
+    noise = Noise(a.value, b.value, (a.variance, 0.0, b.variance), (a.dof, b.dof))
+    return _fieller_entry(a.value, b.value, cov, t) | {"dof": dof, "noise": noise}
 
 
 def of_logs(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
@@ -84,7 +86,8 @@ def difference(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
 def of_pairs(
     a: ArrayLike, b: ArrayLike, by: ArrayLike | None = None, level: float = LEVEL
 ) -> dict[str, Any]:
-    """Mean of a / mean of b over pairs [n], two at least: value, interval, dof, why.
+    """Mean of a / mean of b over pairs [n], two at least: value, interval, dof, why, noise (for
+    what it could tell).
 
     by [n]: groups, such as sizes of the model: values are divided by the mean of their group over
     both sides, so that every pair counts alike however large its numbers are.
@@ -93,7 +96,10 @@ def of_pairs(
     n = len(a)
     cov = np.cov(a, b) / n
     t = float(student(n - 1, level))
-    return _fieller_entry(float(a.mean()), float(b.mean()), cov, t) | {"dof": float(n - 1)}
+    above, below = float(a.mean()), float(b.mean())
+    ends = (float(cov[0, 0]), float(cov[0, 1]), float(cov[1, 1]))
+    noise = Noise(above, below, ends, (float(n - 1),))
+    return _fieller_entry(above, below, cov, t) | {"dof": float(n - 1), "noise": noise}
 
 
 def alike(a: ArrayLike, b: ArrayLike, by: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -209,9 +215,9 @@ def of_largest(
     highs = np.full((above, below), math.inf)
     for i in range(above):
         for j in range(below):
-            if (ends := of(i, j, _together(level, above))) is not None:
+            if (ends := of(i, j, together(level, above))) is not None:
                 lows[i, j] = ends[0]
-            if (ends := of(i, j, _together(level, below))) is not None:
+            if (ends := of(i, j, together(level, below))) is not None:
                 highs[i, j] = ends[1]
     low, high = float(lows.max(0).min()), float(highs.min(1).max())
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -219,7 +225,7 @@ def of_largest(
     return [min(low, value), max(high, value)]
 
 
-def _together(level: float, n: int) -> float:
+def together(level: float, n: int) -> float:
     """Two-sided level of each of n intervals of which one side holds together as often as one side
     of a single interval does."""
     return 2 * (0.5 + level / 2) ** (1 / n) - 1

@@ -191,18 +191,13 @@ def verdict(
         knows     sources of variation that the interval holds, in words
         beside    what other forms read of the same runs, each with form, value, interval and why;
                   rows get the verdict that this form would have given, but it decides nothing
-        dof, spread, possible: of `fitting.power.tellable`, for what the study could tell (power)
+        dof, spread, possible, levels, noise: of `fitting.power`, for what the study could tell
     at: which runs, in words; scale: published, or that of the runs, such as pocket.
     """
-    from capacity.fitting import power  # needs scipy, which reading published values does not
-
     decision, why = decide(measured, expected["range"])
     could_tell = None
     if measured.get("interval") and measured.get("spread"):
-        keys = ("dof", "spread", "possible")
-        how = {key: measured[key] for key in keys if key in measured}
-        known = measured["value"], measured["interval"]
-        could_tell = power.tellable(*known, expected["range"], **how)
+        could_tell = _could_tell(measured, expected["range"])
     form = expected.get("form", "")
     return {
         "name": expected["name"],
@@ -232,6 +227,17 @@ def verdict(
         "note": expected["note"],
         "remarks": measured.get("remarks", []),
     }
+
+
+def _could_tell(measured: Mapping[str, Any], ends: Sequence[float | None]) -> dict[str, Any]:
+    from capacity.fitting import power  # needs scipy, which reading published values does not
+
+    about = {key: measured[key] for key in ("possible", "levels") if key in measured}
+    sides = power.Sides(**about)
+    if measured.get("noise") is not None:
+        return power.tellable_ratio(measured["noise"], ends, sides.possible)
+    how = {key: measured[key] for key in ("dof", "spread") if key in measured}
+    return power.tellable(measured["value"], measured["interval"], ends, sides=sides, **how)
 
 
 def _beside(other: Mapping[str, Any], ends: Sequence[float | None]) -> dict[str, Any]:

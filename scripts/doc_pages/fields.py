@@ -7,6 +7,7 @@
     {{physics33/10_junk@pocket: verdicts[name=junk, equal exposures] | verdict}}
     {{pocket | answer rise with size}}                 the one answer that has these words
     {{pocket | study}}                                 question, command, answers, figures, verdicts
+    {{morris/gpt2@pocket | crossing with STUDY ...}}   F1 = 0.75 over several studies together
     {{pocket | shown 5 What each model holds}}         lines of the terminal
     {{coverage | part coverage.md lie between}}        the paragraph or table that has these words
     {{bench/cpu.json: render/tokens | short}}          of a JSON file below results
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from capacity.analysis import published_rows
+from capacity.analysis.text import over_studies
 from capacity.base import words
 from capacity.report import markdown
 from doc_pages import studies
@@ -256,10 +258,25 @@ def _gains(study: Committed, rest: str, _target: Path) -> str:
     return words.joined(f"{words.percent(gain)} ({model})" for _, model, gain in sorted(told))
 
 
+def _crossing(study: Committed, rest: str, _target: Path) -> str:
+    """`[logarithmic] with STUDY ...`: where F1 has fallen to 0.75, over this study and others."""
+    form, _, others = rest.partition("with ")
+    names = [study.name, *others.split()]
+    known = {
+        name: one
+        for name in names
+        if (one := over_studies.crossing(studies.get(name).numbers, form.strip() or "f1_median"))
+    }
+    if len(known) < len(names):
+        raise ValueError(f"no interval over runs in {sorted(set(names) - set(known))}")
+    return over_studies.sentence(over_studies.together(known))
+
+
 BLOCKS: dict[str, Callable[[Committed, str, Path], str]] = {
     "answer": _answer,
     "answers": _answers,
     "command": _command,
+    "crossing": _crossing,
     "figures": _figures,
     "gains": _gains,
     "link": _link,

@@ -93,8 +93,13 @@ def test_a_first_law(follow, tmp_path):
 
 def test_a_study_of_your_own(follow):
     folder = follow("own-study.md") / "results" / "studies" / "mine"
-    figure = "figures/capacity.png"
-    for name in ("compare.json", "fit.json", figure, "report.html", "records.jsonl.gz"):
+    for name in (
+        "compare.json",
+        "fit.json",
+        "figures/capacity.png",
+        "report.html",
+        "records.jsonl.gz",
+    ):
         assert (folder / name).stat().st_size > 0, name
 
 

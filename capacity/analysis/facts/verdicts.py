@@ -24,9 +24,10 @@ from capacity.analysis.facts.schema import Column, Frame
 from capacity.analysis.finding import Options
 from capacity.analysis.thresholds import DATA_LIMITED, RISING
 from capacity.base.words import plural
-from capacity.fitting.statistics import t_interval
+from capacity.fitting import ratios
+from capacity.fitting.statistics import LEVEL, t_interval
 from capacity.published.expects import NUMBERS
-from capacity.published.values import verdict
+from capacity.published.values import DIFFERS, decide, verdict
 
 OF_R = ("peak_ratio", "saturated_fraction", "ratio", "rising")  # quantities that are made of R
 
@@ -151,7 +152,8 @@ def _from_peak(top: Mapping[str, Any]) -> Measured:
         "remarks": remarks,
         "method": "limits of the maximum over models, noise of seeds by arm",
         "dof": top["dof"],
-        "spread": "logarithmic",
+        "spread": "proportional",
+        "levels": [ratios.together(LEVEL, top["models"]), LEVEL],
     }
 
 
@@ -177,6 +179,7 @@ def _saturated_fraction(entry: Entry, basis: Basis) -> list[tuple[str, Measured]
             "why": bottom["reason"],
             "method": "limits of the minimum over models, noise of seeds by arm",
             "dof": bottom["dof"],
+            "levels": [LEVEL, ratios.together(LEVEL, bottom["models"])],
         }
     else:
         low, high = t_interval(room.fraction)
@@ -303,7 +306,7 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
                 f"a lower bound"
             )
     tops = [rows[rows.arm == top.arm] for rows, top in ((upper, a), (lower, b))]
-    measured = arm_ratio.told(found) | {"dof": found.get("dof"), "remarks": remarks}
+    measured = arm_ratio.told(found) | arm_ratio.power(found) | {"remarks": remarks}
     return guessing.of_ratio(measured, number, tops, known)
 
 
@@ -348,7 +351,7 @@ def _matched(
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
     measured = arm_ratio.of_pairs(pairs, known)
-    found: Measured = arm_ratio.told(measured) | {"dof": measured.get("dof")}
+    found: Measured = arm_ratio.told(measured) | arm_ratio.power(measured)
     if "pairs" in found.get("method", ""):
         found["knows"] = ["models (sizes)", "training (seeds)"]
     return found | {"remarks": [remark]}
@@ -363,6 +366,7 @@ def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
             continue
         most, fewest = (rows[rows.asked == e] for e in (values[-1], values[0]))
         measured = _ratio_of_curves(entry["of"], "same", most, fewest, basis)
+        measured |= _by_size(entry, most, fewest, basis)
         mean = rows.groupby("asked")[number].mean()
         steps = zip(values, values[1:], strict=False)
         falls = [f"{a:g} to {b:g}" for a, b in steps if mean[b] < mean[a]]
@@ -373,6 +377,29 @@ def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
         measured["remarks"] = remarks
         out.append((_pair(most.iloc[0].curve_name, fewest.iloc[0].curve_name), measured))
     return out or [("", _lacking("it needs finished runs at two numbers of exposures"))]
+
+
+def _by_size(entry: Entry, most: Frame, fewest: Frame, basis: Basis) -> Measured:
+    """What each size says by itself, beside the ratio over all of them, which counts every size
+    alike and decides: few seeds of one size say little. A size whose own interval lies outside of
+    the range keeps the whole from agreeing with it. Empty for one size."""
+    sizes = [x for x in dict.fromkeys(most.model) if (fewest.model == x).any()]
+    if len(sizes) < 2:
+        return {}
+    beside, odd = [], []
+    for one in sizes:
+        upper, lower = (rows[rows.model == one] for rows in (most, fewest))
+        found = _ratio_of_curves(entry["of"], "same", upper, lower, basis)
+        if found.get("value") is None:
+            continue
+        told = {key: found.get(key) for key in ("value", "interval", "why")}
+        beside.append({"form": f"{one} alone"} | told)
+        if decide(told, entry["range"])[0] == DIFFERS:
+            odd.append(one)
+    told: Measured = {"beside": beside}
+    if odd:
+        told["unlearned"] = f"that of {' and '.join(odd)} alone lies outside of it"
+    return told
 
 
 def alike(runs: Frame, more: Sequence[str] = ()) -> list[tuple[tuple, Frame]]:

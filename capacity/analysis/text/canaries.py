@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 from scipy.stats import t as student
 
 from capacity.analysis.text.schema import (
@@ -40,7 +41,7 @@ from capacity.analysis.text.schema import (
 )
 from capacity.analysis.text.sizes import parameters
 from capacity.base.words import plural
-from capacity.fitting import censored, ranks
+from capacity.fitting import added_terms, censored, ranks
 
 CHANCE_BITS = math.log2(math.e)  # mean exposure without memory
 FORMS = {
@@ -251,7 +252,7 @@ def law(name: str, table: Frame) -> CanaryLaw | NoLaw:
     if name == "logistic" and table.extracted.nunique() == 1:
         share = table.extracted.iloc[0]
         return {"reason": f"all {len(table)} canaries are at {share:.0%}"}
-    x = np.column_stack([np.ones(len(table)), *(table[c] for c in by)])
+    x = _columns(table)
     fitted = _fit(name, table, x)
     if fitted is None:
         return {"reason": _why(table)}
@@ -271,7 +272,7 @@ def law(name: str, table: Frame) -> CanaryLaw | NoLaw:
         "sizes": int(table["size"].nunique()),
         "dof": fitted.dof,
         "covariance": fitted.covariance.tolist(),
-        "lack_of_fit": lack_of_fit(name, table) if enough else None,
+        "lack_of_fit": lack_of_fit(name, table, fitted) if enough else None,
     }
     if name == "exposure":
         found |= {
@@ -288,8 +289,18 @@ def law(name: str, table: Frame) -> CanaryLaw | NoLaw:
     return cast(CanaryLaw, found | coefficients)
 
 
+def _columns(table: Frame) -> np.ndarray:
+    """[n, 2 or 3]: ones, log2 of views, and of parameters where models differ in size."""
+    by = ["seen"] + ["size"] * (table["size"].nunique() > 1)
+    return np.column_stack([np.ones(len(table)), *(table[c] for c in by)])
+
+
+def _clusters(table: Frame) -> list[np.ndarray]:
+    return [table[c].to_numpy() for c in ("run", "sequence", "cell")]
+
+
 def _fit(name: str, table: Frame, x: np.ndarray, chance: float = ranks.CHANCE) -> Any:
-    clusters = [table[c].to_numpy() for c in ("run", "sequence", "cell")]
+    clusters = _clusters(table)
     if name == "logistic":
         return logistic(x, table.extracted.to_numpy(float), clusters)
     count = ranks.count_of(table.exposure, table.at_most)
@@ -323,24 +334,42 @@ def _why(table: Frame) -> str:
     return f"{between} of {len(table)} canaries lie between chance and the ceiling"
 
 
-def lack_of_fit(name: str, table: Frame) -> CanaryMisfit:
+def lack_of_fit(
+    name: str, table: Frame, fitted: censored.Fit, draws: int = added_terms.DRAWS
+) -> CanaryMisfit:
     """Probability of so much bend (squares and product of both axes), and of so much of passes at
-    equal views, if the law holds: Wald's tests of terms beside it. None where models do not differ
-    in it or the points do not determine it."""
+    equal views, if the law holds; any: of a smaller one as small as the smaller of these. None
+    where models do not differ in it. fitted: the law, of `table`; draws: simulated studies."""
     seen, size, passes = (table[c] - table[c].mean() for c in ("seen", "size", "passes"))
     plain = [seen] + [size] * (table["size"].nunique() > 1)
     bends = [seen**2]
     if len(plain) > 1:
         bends += [seen * size] + [size**2] * (table["size"].nunique() > 2)
-    more = {"bend": bends, "passes": [passes] if table.passes.nunique() > 1 else []}
-    out: CanaryMisfit = {"bend": None, "passes": None}
-    for key, columns in more.items():
-        if columns:
-            x = np.column_stack([np.ones(len(table)), *plain, *columns])
-            fitted = _fit(name, table, x)
-            if fitted is not None:
-                out[key] = fitted.p_of(range(1 + len(plain), x.shape[1]))
-    return out
+    more = {"bend": bends} | ({"passes": [passes]} if table.passes.nunique() > 1 else {})
+    terms = {key: np.column_stack(columns) for key, columns in more.items()}
+    p = added_terms.test(_null(name, table, fitted), terms, _clusters(table), draws)
+    return {"bend": p.get("bend"), "passes": p.get("passes"), "any": p.get("any")}
+
+
+def _null(name: str, table: Frame, fitted: censored.Fit) -> added_terms.Law:
+    x = _columns(table)
+    if name == "exposure":
+        count = ranks.count_of(table.exposure, table.at_most)
+        return ranks.null(x, count, _others(table), fitted)
+    kinds, place = np.unique(x, axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    p = 1 / (1 + np.exp(-np.clip(kinds @ fitted.beta, -30, 30)))
+    limit = ndtri(p)
+    return added_terms.Law(
+        x,
+        place,
+        np.column_stack([-p, 1 - p]),
+        np.zeros((len(p), 2)),
+        np.column_stack([1 - p, p]),
+        np.exp(-(limit**2) / 2) / math.sqrt(2 * math.pi),
+        table.extracted.to_numpy(int),
+        lambda u, _: (u < limit[place]).astype(int),
+    )
 
 
 def logistic(x: np.ndarray, hit: np.ndarray, clusters: list[np.ndarray]) -> censored.Fit | None:

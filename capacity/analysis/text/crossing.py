@@ -26,7 +26,7 @@ import numpy as np
 from capacity.analysis.text.schema import Crossing, Frame, PureError, TokenBits
 from capacity.base.words import digits, ends
 from capacity.fitting import fit as estimate
-from capacity.fitting import random_effects
+from capacity.fitting import intervals, random_effects
 from capacity.fitting.statistics import student
 
 if TYPE_CHECKING:
@@ -107,7 +107,11 @@ def of(
 ) -> Crossing:
     """Tokens per parameter at which a fitted law (one of t, over runs in the order of `known`) has
     fallen to `level`: t, 95% interval or None, sources that it knows, their standard deviations in
-    log t, degrees of freedom. known: of `groups`."""
+    log t, degrees of freedom. known: of `groups`.
+
+    Of a law with a parameter on its bound sources are estimated with it held there, since what the
+    bound makes the law miss is missed; and the interval is the wider one of with it held and as if
+    it could pass (`intervals.released`)."""
     value = at(level, *fitted.theta)
     none: Crossing = {
         "t": value,
@@ -121,9 +125,10 @@ def of(
         return none
     t = np.asarray(fitted.points.x["tokens_per_parameter"], float)
     rest = np.asarray(fitted.points.y, float)
-    f, slopes, steep = _law(fitted, t)
-    gradient = _gradient(fitted, at, level)
-    if gradient is None:
+    f, slopes, steep = _law(fitted, t, _held(fitted))
+    pulls = [_pull(fitted, at, level, free) for free in (_held(fitted), _loose(fitted))]
+    known_pulls = [pull for pull in pulls if pull is not None]
+    if not known_pulls:
         return none
     parts = kernels(t, f, steep, known)
     seen = np.abs(steep) >= MOVING * _steepest(fitted, t)
@@ -133,8 +138,19 @@ def of(
         found = random_effects.effects(rest[seen] - f[seen], x, some)
     except (ValueError, np.linalg.LinAlgError):
         return none
-    pull = gradient @ np.linalg.pinv(slopes)
-    return none | _interval(value, pull, parts, found)
+    each = [_interval(value, pull, parts, found) for pull in known_pulls]
+    return none | max(each, key=lambda one: (one["interval"] or [1.0, 1.0])[1])
+
+
+def _pull(
+    fitted: estimate.Fit, at: Callable[..., float | None], level: float, free: np.ndarray
+) -> np.ndarray | None:
+    """How far each run [n] moves log t of the crossing, with these parameters free."""
+    gradient = _gradient(fitted, at, level, free)
+    if gradient is None:
+        return None
+    t = np.asarray(fitted.points.x["tokens_per_parameter"], float)
+    return gradient @ np.linalg.pinv(_law(fitted, t, free)[1])
 
 
 def _interval(
@@ -164,20 +180,21 @@ def by_setup(
     known: dict[str, np.ndarray],
 ) -> dict[int, Crossing]:
     """The same of each set-up: the curve is that of all, and each set-up shifts it along log t by
-    its own amount. Their intervals know the sources but the set-up. Empty with one set-up, or where
-    a set-up leaves nothing to learn from."""
+    its own amount. Their intervals know the sources but the set-up, and hold what lies on a bound.
+    Empty with one set-up, or where a set-up leaves nothing to learn from."""
     value, codes = at(level, *fitted.theta), known["set-up"]
-    gradient = None if value is None else _gradient(fitted, at, level)
+    free = _held(fitted)
+    gradient = None if value is None else _gradient(fitted, at, level, free)
     if value is None or gradient is None or codes.max() < 1:
         return {}
     t = np.asarray(fitted.points.x["tokens_per_parameter"], float)
-    f, slopes, steep = _law(fitted, t)
+    f, slopes, steep = _law(fitted, t, free)
     some = {name: group for name, group in known.items() if name != "set-up"}
     parts, seen = kernels(t, f, steep, some), np.abs(steep) >= MOVING * _steepest(fitted, t)
     there = sorted(set(codes[seen].tolist()))
     shifts = np.column_stack([np.where(codes == code, -steep, 0.0) for code in there])
     # the place of the curve is in the shifts, its height and steepness are common
-    shape = np.array(fitted.form.names)[_free(fitted)] != "t0"
+    shape = np.array(fitted.form.names)[free] != "t0"
     x = np.concatenate([shifts, slopes[:, shape]], axis=1)[seen]
     try:
         found = random_effects.effects(
@@ -250,17 +267,24 @@ def pure_error(
     return {"ratio": ratio, "dof": [between, within], "p": float(fdtrc(between, within, ratio))}
 
 
-def _law(fitted: estimate.Fit, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [n] at t, derivatives [n, k] by the free parameters off their bounds, and derivative
-    [n] by log t."""
+def _law(
+    fitted: estimate.Fit, t: np.ndarray, free: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values [n] at t, derivatives [n, k] by the free parameters, and derivative [n] by log t."""
     f, slopes = fitted.form.slopes({"tokens_per_parameter": t}, fitted.theta[None])
     columns = np.stack([np.broadcast_to(s, f.shape)[0] for s in slopes], axis=-1)
-    return f[0], columns[:, _free(fitted)], _steep(fitted, t)
+    return f[0], columns[:, free], _steep(fitted, t)
 
 
-def _free(fitted: estimate.Fit) -> np.ndarray:
+def _held(fitted: estimate.Fit) -> np.ndarray:
+    """Parameters that are free and off their bounds."""
     held = [name in fitted.search["at_bound"] for name in fitted.form.names]
     return fitted.free & ~np.array(held)
+
+
+def _loose(fitted: estimate.Fit) -> np.ndarray:
+    """All free ones, unless the points do not tell those on a bound apart."""
+    return _held(fitted) if intervals.released(fitted) is None else fitted.free
 
 
 def _steep(fitted: estimate.Fit, t: np.ndarray) -> np.ndarray:
@@ -284,11 +308,11 @@ def _independent(x: np.ndarray) -> np.ndarray:
 
 
 def _gradient(
-    fitted: estimate.Fit, at: Callable[..., float | None], level: float
+    fitted: estimate.Fit, at: Callable[..., float | None], level: float, free: np.ndarray
 ) -> np.ndarray | None:
-    """Derivatives of log t of the crossing by the parameters of `_law`; None where it ends."""
+    """Derivatives of log t of the crossing by the free parameters; None where it ends."""
     out = []
-    for j in np.flatnonzero(_free(fitted)):
+    for j in np.flatnonzero(free):
         step = 1e-5 * max(1e-3, abs(fitted.theta[j]))
         ends = [
             at(level, *(fitted.theta + sign * step * np.eye(len(fitted.theta))[j]))

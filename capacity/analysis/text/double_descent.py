@@ -9,7 +9,13 @@ For each model over data sets of growing size:
                   most a bit per sequence more, which is noise where sequences are many
     generalised   bits that the model takes off a code of log2 V per token, minus the memorized ones
     capacity      the most bits that the model memorized over all sizes (Definition 5), over the
-                  parameters: alpha; a lower bound where that is the smallest or largest size tried
+                  parameters: alpha, by `capacity`; a lower bound where that is the smallest or
+                  largest size tried
+
+The largest of several means is too high: noise chooses it. So each seed is read at the size of the
+data that the other seeds choose (a maximum of means by cross-validation: Stone 1974, J. R. Stat.
+Soc. B 36, 111; its bias is 0 where sizes are equal and else negative, van Hasselt 2013, arXiv
+1302.7175). The largest mean stands beside it.
 
 The loss on held-out text can rise while data fill the model and fall beyond. The paper puts the
 peak where data bits equal capacity, and means by capacity alpha P with the alpha of random data
@@ -32,10 +38,12 @@ from capacity.analysis.text.schema import (
 )
 from capacity.analysis.text.sizes import parameters
 from capacity.fitting import groups
+from capacity.fitting.statistics import student
 
 FEWEST = 5  # different sizes of the data set
 CLEAR = 2.0  # standard errors by which a peak must stand above both sides
 NORMAL_95 = 1.959964  # half the width of a normal 95% interval in standard deviations
+SIZES_OF_A_PEAK = 3  # of the parabola
 RANDOM_SEED = 20251128  # a stream of its own: bootstraps of seeds stay what they were
 
 
@@ -47,8 +55,9 @@ def analyse(
     seed: int = 0,
 ) -> dict[str, Descent]:
     """By model: means over seeds by data bits per parameter, the peak of the held-out loss with a
-    95% interval, and the capacity. Intervals resample seeds within each size of the data set; with
-    one seed there is none. Empty where sizes or references are too few.
+    95% interval, and the capacity. Intervals of the peak resample seeds within each size of the
+    data set, widened for so few (`few`); with one seed there is none. Empty where sizes or
+    references are too few.
 
     random: by model, what it holds of random data; the noise of that number is in the interval of
     the ratio over it, as a normal one of its logarithm."""
@@ -68,6 +77,7 @@ def _model(
     p = parameters(group)
     table = pd.DataFrame(
         {
+            "seed": group.seed,
             "t": group.tokens_per_parameter,
             "data": group.reference_same_bits / p,
             "memorized": group.unintended_same_mixture / p,
@@ -78,38 +88,67 @@ def _model(
         }
     )
     sizes = [part for _, part in table.groupby(groups.rounded(table["t"])[1])]
-    means = pd.DataFrame([part.mean() for part in sizes])
+    means = pd.DataFrame([part.drop(columns="seed").mean() for part in sizes])
     x = np.log2(means.data.to_numpy())
-
-    def numbers(chosen: list[Frame]) -> tuple[float, float]:
-        curve = np.array([part.held_out.mean() for part in chosen])
-        return peak(x, curve), max(part.memorized.mean() for part in chosen)
-
-    at, alpha = numbers(sizes)
-    draws = np.array(
-        [
-            numbers([part.iloc[rng.integers(0, len(part), len(part))] for part in sizes])
-            for _ in range(n_boot)
-        ]
-    )
-    several = min(len(part) for part in sizes) > 1
+    held_out = [part.held_out.to_numpy(float) for part in sizes]
+    at, seeds = peak(x, means.held_out.to_numpy()), min(map(len, held_out))
+    curves = [y[rng.integers(0, len(y), (n_boot, len(y)))].mean(axis=1) for y in held_out]
+    draws = np.array([peak(x, curve) for curve in np.stack(curves, axis=1)])
+    draws = 2 ** (at + (draws - at) * few(seeds))
+    most = float(means.memorized.max())
+    alpha, error, dof = capacity([part.set_index("seed").memorized for part in sizes])
+    # where no seed is left out the noise of the largest mean is not known
+    known = not np.isnan(error)
+    alpha = alpha if known else most
+    reach = float(student(dof)) * error if known else np.nan
+    alphas = alpha + error * np.random.default_rng(RANDOM_SEED).standard_t(max(dof, 1), n_boot)
+    several = seeds > 1
     se = np.array(
         [part.held_out.std(ddof=1) / np.sqrt(len(part)) if len(part) > 1 else 0.0 for part in sizes]
     )
     return {
         "parameters": int(p.iloc[0]),
         "sizes": means.to_dict("list"),
-        "seeds": min(len(part) for part in sizes),
-        "alpha": _with_interval(alpha, draws[:, 1], several),
+        "seeds": seeds,
+        "alpha": {"value": alpha, "interval": [alpha - reach, alpha + reach] if known else None},
+        "most": most,
+        "left_out": known,
         "at_edge": int(np.argmax(means.memorized)) in (0, len(means) - 1),
         "clear": clear(means.held_out.to_numpy(), se),
-        "peak": _with_interval(2**at, 2 ** draws[:, 0], several),
+        "peak": _with_interval(2**at, draws, several),
         "peak_over_capacity": _with_interval(
-            2**at / alpha, 2 ** draws[:, 0] / draws[:, 1], several
+            2**at / alpha, draws / np.maximum(alphas, 1e-3 * alpha), several and known
         ),
         "random": random,
-        "peak_over_random": _over_random(group, 2**at, 2 ** draws[:, 0], random, several),
+        "peak_over_random": _over_random(group, 2**at, draws, random, several),
     }
+
+
+def few(seeds: int) -> float:
+    """By how much a bootstrap over so few seeds, of three sizes, is too narrow: its variance is
+    that of the sample over n, not n - 1, and it knows no Student's t."""
+    if seeds < 2:
+        return 1.0
+    return float(student(SIZES_OF_A_PEAK * (seeds - 1))) / NORMAL_95 * np.sqrt(seeds / (seeds - 1))
+
+
+def capacity(sizes: list[pd.Series]) -> tuple[float, float, float]:
+    """The most bits per parameter over sizes of the data, its standard error, and degrees of
+    freedom. sizes: of each, bits per parameter by seed.
+
+    Each seed is read at the size whose mean over the other seeds is largest, and the number is the
+    mean over seeds: what it is read by did not choose it. The seeds that choose are the same ones
+    but for one, so that the readings are not independent: their variance counts as (1 / n + 1 /
+    (n - 1)) times that of one (Nadeau & Bengio 2003, Mach. Learn. 52, 239). NaN, NaN, 0 with fewer
+    than two seeds that all sizes have."""
+    table = pd.DataFrame({i: part.groupby(level=0).mean() for i, part in enumerate(sizes)}).dropna()
+    values = table.to_numpy(float)  # [seeds, sizes]
+    if len(values) < 2:
+        return np.nan, np.nan, 0.0
+    others = (values.sum(axis=0) - values) / (len(values) - 1)
+    read = np.take_along_axis(values, others.argmax(axis=1)[:, None], axis=1)[:, 0]
+    n = len(read)
+    return float(read.mean()), float(read.std(ddof=1) * np.sqrt(1 / n + 1 / (n - 1))), n - 1.0
 
 
 def _over_random(
@@ -133,8 +172,11 @@ def peak(x: np.ndarray, y: np.ndarray) -> float:
     i = int(np.argmax(y))
     if i in (0, len(x) - 1):
         return float(x[i])
-    a, b, _ = np.polyfit(x[i - 1 : i + 2], y[i - 1 : i + 2], 2)
-    return float(np.clip(-b / (2 * a), x[i - 1], x[i + 1])) if a < 0 else float(x[i])
+    left, right = np.diff(y[i - 1 : i + 2]) / np.diff(x[i - 1 : i + 2])
+    bend = (right - left) / (x[i + 1] - x[i - 1])
+    if bend >= 0:
+        return float(x[i])
+    return float(np.clip((x[i - 1] + x[i]) / 2 - left / (2 * bend), x[i - 1], x[i + 1]))
 
 
 def clear(y: np.ndarray, se: np.ndarray) -> bool:

@@ -133,6 +133,13 @@ def _descent(model: str, one: Descent) -> Law:
         remarks.append(
             "no peak of the held-out loss: its highest value does not stand clear of both sides"
         )
+    if one.get("left_out"):
+        remarks.append(
+            f"{most}: each seed read where the others memorized most; the largest mean "
+            f"over sizes is {digits(one.get('most'))}, too high by the noise that chose it"
+        )
+    elif "left_out" in one:
+        remarks.append(f"{most}: the largest of all sizes, too high by what noise chose")
     if one["at_edge"]:
         remarks.append(
             "the most was memorized at the smallest or largest size tried: a lower bound"
@@ -212,7 +219,9 @@ def _misfit(law: CanaryLaw) -> list[str]:
             if value is not None
         ]
         if told:
-            out.append(f"lack of fit: {', '.join(told)}")
+            either = p.get("any")
+            both = f"; either: p = {either:.2g}" if len(told) > 1 and either is not None else ""
+            out.append(f"lack of fit: {', '.join(told)}{both}")
     other = [row for row in law.get("other_limits", []) if row["b"] is not None]
     if other:
         told = [

@@ -34,6 +34,7 @@ from capacity.analysis.text.schema import (
     PowerLaw,
 )
 from capacity.analysis.text.sizes import parameters
+from capacity.fitting import bounds
 from capacity.fitting import fit as estimate
 from capacity.fitting.forms import form as law
 
@@ -63,8 +64,12 @@ def value(form: str, lag: ArrayLike, *numbers: float) -> np.ndarray:
 def fit(form: str, lag: ArrayLike, bits: ArrayLike) -> np.ndarray:
     """Least squares of the bits: three numbers as `value` takes them, within the bounds of
     `forms`."""
+    return _fitted(form, lag, bits).theta
+
+
+def _fitted(form: str, lag: ArrayLike, bits: ArrayLike) -> estimate.Fit:
     points = estimate.Points({"lag": np.asarray(lag, float)}, np.asarray(bits, float))
-    return estimate.fit(LAWS[form], points, delta=np.inf).theta
+    return estimate.fit(LAWS[form], points, delta=np.inf)
 
 
 def half_life(form: str, a: float, t0: float, b: float) -> float:
@@ -247,11 +252,12 @@ def _cell(
 
 
 def form_errors(form: str, curve: Frame) -> FormErrors:
-    """Of a form fitted to all lags, its numbers and root mean square error in bits; fitted to the
-    earlier lags, that on the later ones. curve: lag, bits."""
+    """Of a form fitted to all lags, its numbers, which of them lie on a bound, and root mean square
+    error in bits; fitted to the earlier lags, that on the later ones. curve: lag, bits."""
     lag, bits = curve.lag.to_numpy(float), curve.bits.to_numpy(float)
     early = lag <= lag.max() / TAIL
-    whole, part = fit(form, lag, bits), fit(form, lag[early], bits[early])
+    fitted, part = _fitted(form, lag, bits), fit(form, lag[early], bits[early])
+    whole = fitted.theta
 
     def error(numbers: np.ndarray, at: np.ndarray) -> float:
         return float(np.sqrt(np.mean((value(form, lag[at], *numbers) - bits[at]) ** 2)))
@@ -263,6 +269,7 @@ def form_errors(form: str, curve: Frame) -> FormErrors:
         "half_life": half_life(form, *whole),
         "rmse": error(whole, lag >= 0),
         "tail": error(part, ~early),
+        "on_bound": {name: side for name, (side, _) in bounds.on(fitted).items()},
     }
 
 
@@ -286,6 +293,18 @@ def compare_forms(strong: list[ForgettingCell]) -> dict[str, FormScore]:
             "tail": median(form, "tail"),
             "best_rmse": best(form, "rmse"),
             "best_tail": best(form, "tail"),
+            "on_bound": _on_bound(form, [by_form[form] for by_form, _ in errors]),
         }
         for form in FORMS
     }
+
+
+def _on_bound(form: str, fitted: list[FormErrors]) -> dict[str, int]:
+    """In how many curves each parameter lies on a bound, by parameter and bound, such as "c at its
+    lower bound"."""
+    counts: dict[str, int] = {}
+    for name in LAWS[form].names:
+        for side, word in bounds.SIDES.items():
+            if found := sum(one.get("on_bound", {}).get(name) == side for one in fitted):
+                counts[f"{name} at its {word} bound"] = found
+    return counts

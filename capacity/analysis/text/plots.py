@@ -20,7 +20,8 @@ from capacity.analysis.text.schema import (
     Frame,
     Memory,
 )
-from capacity.analysis.text.tables import KINDS, SHORT_KINDS
+from capacity.analysis.text.tables import KINDS
+from capacity.analysis.text.tables_forgetting import SHORT_KINDS
 from capacity.base.words import digits, plural
 from capacity.figures.marks import of_runs
 from capacity.figures.style import (

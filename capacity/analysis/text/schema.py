@@ -104,10 +104,12 @@ class Prediction(TypedDict):
 
 
 class CanaryMisfit(TypedDict):
-    """Probability of so much bend, and of so much of passes at equal views, if a law holds."""
+    """Probability of so much bend, and of so much of passes at equal views, if a law holds; any: of
+    a smaller one of both as small as the smaller one is."""
 
     bend: float | None
     passes: float | None
+    any: float | None
 
 
 class Censored(TypedDict):
@@ -200,6 +202,10 @@ class Descent(TypedDict):
     """Of `double_descent.analyse`, one model. sizes: columns by name, a row per size of the data;
     data, memorized, clipped and generalised in bits per parameter, losses in bits per token.
 
+    alpha: by seeds that did not choose its size; most: the largest mean over sizes, too high by the
+    noise that chose it, and alpha itself where left_out is False (one seed). Both absent from files
+    of before 2026-11-29, whose alpha is the most.
+
     Capacity has two meanings, side by side: peak_over_capacity is of the most that the model
     memorized of this text; peak_over_random of what it holds of random data, the paper's. None
     where that was not measured. Absent from files of before 2026-11-28."""
@@ -208,6 +214,8 @@ class Descent(TypedDict):
     sizes: dict[str, list[float]]
     seeds: int
     alpha: Estimate
+    most: NotRequired[float]
+    left_out: NotRequired[bool]
     at_edge: bool
     clear: bool
     peak: Estimate
@@ -217,7 +225,9 @@ class Descent(TypedDict):
 
 
 class FormErrors(TypedDict):
-    """A form of forgetting fitted to one curve; errors are root mean squares in bits."""
+    """A form of forgetting fitted to one curve; errors are root mean squares in bits. on_bound: low
+    or high by the name of a parameter that lies on that bound of its search; absent from files of
+    before 2026-11-29."""
 
     a: float
     t0: float
@@ -225,6 +235,7 @@ class FormErrors(TypedDict):
     half_life: float
     rmse: float
     tail: float
+    on_bound: NotRequired[dict[str, str]]
 
 
 class ForgettingCell(TypedDict):
@@ -250,13 +261,15 @@ class ForgettingCell(TypedDict):
 
 
 class FormScore(TypedDict):
-    """A form over all curves: median errors relative to the bits at first, and in how many curves
-    it is the best."""
+    """A form over all curves: median errors relative to the bits at first, in how many curves it is
+    the best, and in how many each parameter lies on a bound, by words; the last is absent from
+    files of before 2026-11-29."""
 
     rmse: float | None
     tail: float | None
     best_rmse: int
     best_tail: int
+    on_bound: NotRequired[dict[str, int]]
 
 
 class Exponent(TypedDict):

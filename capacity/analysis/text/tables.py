@@ -17,8 +17,6 @@ from capacity.analysis.text.schema import (
     Canaries,
     Descent,
     Estimate,
-    Forgetting,
-    ForgettingCell,
     Frame,
     SetUp,
     TokenBits,
@@ -38,12 +36,6 @@ COPIES = re.compile(r"copies_\d+_up_to")
 MODEL = Column("model", right=False)
 SIZE = Column("tokens/P", "tokens of the distinct training sequences per parameter")
 KINDS = {"random": "random tokens", "pool": "passages of the text"}
-SHORT_KINDS = {"random": "random", "pool": "passages"}
-FORMULAS = {
-    "power": "a (1 + lag / t0)^(-b)",
-    "exponential": "c + (a - c) exp(-lag / t0)",
-    "logarithmic": "a - b log2(1 + lag / t0)",
-}
 
 
 def measured(estimate: Estimate) -> str:
@@ -398,76 +390,6 @@ def setups(found: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
             key=f"95% over {', '.join(known)}; one curve (a sigmoid in log t) for all.",
             name="setups",
         )
-    ]
-
-
-def forgetting(found: Forgetting) -> list[Table]:
-    """Curves of forgetting, and the forms fitted to them."""
-    cells = sorted(
-        found["cells"],
-        key=lambda c: (c["parameters"], c["model"], c["text"], c["batch"], c["point"], c["views"]),
-    )
-    columns = [
-        MODEL,
-        Column("batch"),
-        Column("kind", right=False),
-        Column("last at", "part of training after which the last view comes"),
-        Column("views"),
-        Column("first", "bits above controls, mean over lags of up to one spacing"),
-        Column("end", "bits above controls, mean over the last octave of the lag"),
-        Column("half-life", "updates until half of the bits at first is lost for good"),
-    ]
-    curves = Table(
-        columns,
-        [_curve(cell) for cell in cells],
-        "Bits of canaries above controls, at first and at the end, and half-lives in updates",
-        key="–: too little to forget; inf: not lost within the run.",
-        name="curves",
-    )
-    if not found["strong"]:
-        return [curves]
-    n = found["strong"]
-    rows = [
-        [
-            form,
-            percent(score["rmse"]),
-            percent(score["tail"]),
-            str(score["best_rmse"]),
-            str(score["best_tail"]),
-        ]
-        for form, score in found["forms"].items()
-    ]
-    forms = Table(
-        [
-            Column("form", right=False),
-            Column("error"),
-            Column("later lags"),
-            Column("best"),
-            Column("best later"),
-        ],
-        rows,
-        f"Forms of forgetting over {n} curves: median errors, in parts of the bits at first",
-        key="later lags: of a fit to the earlier ones; best: in how many curves the form has the "
-        f"smallest error. {'; '.join(f'{form}: {FORMULAS[form]}' for form in found['forms'])}.",
-        name="forms",
-    )
-    return [curves, forms]
-
-
-def _curve(cell: ForgettingCell) -> list[str]:
-    half = "–"
-    if cell["errors"] is not None:
-        low, high = map(number, cell["half_life"]["interval"] or [None, None])
-        half = f"{digits(cell['half_life']['value'])} {ends([low, high])}"
-    return [
-        cell["model"],
-        str(cell["batch"]),
-        SHORT_KINDS[cell["text"]],
-        percent(cell["point"], 0),
-        str(cell["views"]),
-        digits(cell["first_bits"]["value"]),
-        digits(cell["last_bits"]["value"]),
-        half,
     ]
 
 

@@ -25,7 +25,15 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.table_checks import rising
-from capacity.analysis.text import crossing, fits, forgetting_law, random_capacity, sizes, tables
+from capacity.analysis.text import (
+    crossing,
+    fits,
+    forgetting_law,
+    random_capacity,
+    sizes,
+    tables,
+    tables_forgetting,
+)
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
 from capacity.analysis.text.schema import (
@@ -90,7 +98,7 @@ CONVENTIONS = [
         "LiRA",
         "one variance per side (seen, not seen) for all sequences, whatever the number of shadow "
         "models, unless --lira-variance sequence asks for one of each (Carlini et al., arXiv "
-        "2112.03570, section VI)",
+        "2112.03570, section VI-B)",
     ),
     (
         "exposure",
@@ -182,7 +190,7 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     if shown := [table for table in compared if table is not None]:
         out.append(Section("attacks", "Attacks", shown))
     if (found := numbers["forgetting"]) is not None:
-        out.append(Section("forgetting", "Forgetting", tables.forgetting(found)))
+        out.append(Section("forgetting", "Forgetting", tables_forgetting.forgetting(found)))
     elif numbers["canaries"] is not None:
         out.append(Section("canaries", "Canaries", tables.canaries(targets)))
     if numbers["descent"]:
@@ -385,10 +393,10 @@ def _exposure(law: CanaryLaw) -> str:
         f"{plural(law['canaries'], 'canary', 'canaries')}; of all exposures {at['below']:,} below "
         f"and {at['above']:,} at the ceiling are censored, {at['between']:,} lie between)."
     )
-    p = [x for x in (law["lack_of_fit"] or {}).values() if isinstance(x, float)]
-    if p and min(p) < LACK:
+    p = (law["lack_of_fit"] or {}).get("any")
+    if p is not None and p < LACK:
         told += (
-            f" No line fits (p = {min(p):.2g}): these are mean slopes of that range, not of all "
+            f" No line fits (p = {p:.2g}): these are mean slopes of that range, not of all "
             "exposures."
         )
     return told

@@ -32,8 +32,8 @@ def test_a_membership_law_says_that_c1_and_its_interval_sit_on_the_bound():
     assert law["bounds"][0] == (
         "c1 lies on the upper bound of its search, 2.00: read the curve, not the constant"
     )
-    held = law["bounds"][-1]
-    assert "t at 0.75" in held and "hold c1 on the bound and are too short for it" in held
+    released = law["bounds"][-1]
+    assert "t at 0.75" in released and "allow for c1 on both sides of the bound" in released
     shown = fits._membership(law, "F1")
     assert set(law["bounds"]) <= set(shown.remarks)
 
@@ -105,10 +105,11 @@ def test_capacity_fit_prints_and_writes_it(tmp_path, capsys, monkeypatch):
     assert found["record"]["intervals"]["c"]["on_bound"] == ["high"]
 
 
-def test_a_prediction_that_holds_a_parameter_on_its_bound_names_it():
+def test_a_prediction_says_which_parameter_on_its_bound_it_allows_to_pass():
     t, f1 = high_f1()
     found = fit("membership", Points({"tokens_per_parameter": t}, f1), delta=np.inf)
     ends = intervals.of(found, at={"tokens_per_parameter": [3.0]})
-    assert ends["at 0"]["held"] == ["c"] and ends["s"]["held"] == []
+    assert ends["at 0"]["released"] == ["c"] and ends["at 0"]["held"] == []
+    assert ends["s"]["released"] == []  # a profile lets c move by itself
     free = dataclasses.replace(found, search=found.search | {"at_bound": []})
-    assert intervals.of(free, at={"tokens_per_parameter": [3.0]})["at 0"]["held"] == []
+    assert intervals.of(free, at={"tokens_per_parameter": [3.0]})["at 0"]["released"] == []

@@ -59,12 +59,12 @@ def test_the_known_normal_noise_is_2_8_standard_errors():
 
 
 def test_impossible_and_open_sides_are_none():
-    told = power.tellable(0.97, [0.94, 1.0], (0.95, 1.0), dof=4, possible=(0.0, 1.0))
+    told = power.tellable(0.97, [0.94, 1.0], (0.95, 1.0), dof=4, sides=power.Sides((0.0, 1.0)))
     assert told["above"] is None and 0.85 < told["below"] < 0.95
     open_ = power.tellable(0.97, [0.94, 0.99], (None, 1.5), dof=4)
     assert open_["below"] is None and open_["above"] > 1.5
     lost = power.tellable(
-        2.0, [0.0, 4.0], (0.0, 3.0), dof=4, spread=power.PROPORTIONAL, possible=(0.0, 1e9)
+        2.0, [0.0, 4.0], (0.0, 3.0), dof=4, spread=power.PROPORTIONAL, sides=power.Sides((0.0, 1e9))
     )
     assert lost["below"] is None and lost["above"] is None
     assert power.told(lost) == "could tell no possible value from the range (80%)"
