@@ -88,9 +88,9 @@ def reading(results: Path, names: list[str]) -> Iterator[Kept]:
     for name in names:
         file = results / "studies" / name / RECORDS
         if file.exists():
-            found = unpack_records(file)
-            kept.records |= found
-            kept.files |= dict.fromkeys(found, file)
+            by_id = unpack_records(file)
+            kept.records |= by_id
+            kept.files |= dict.fromkeys(by_id, file)
     token, outer = _KEPT.set(kept), records.beside(kept.records)
     try:
         with outer:
@@ -112,10 +112,10 @@ def _has_folder(results: Path, run_id: str) -> bool:
     return (records.run_dir(results, run_id) / "record.json").exists()
 
 
-def pack_records(found: list[dict]) -> bytes:
+def pack_records(record_list: list[dict]) -> bytes:
     """Records as bytes of `RECORDS`. Keys keep their order, in which tables have their columns."""
     lines = []
-    for record in sorted(found, key=lambda record: record["run_id"]):
+    for record in sorted(record_list, key=lambda record: record["run_id"]):
         config = {name: part for name, part in record["config"].items() if name not in SITE}
         error = record["error"] and record["error"] | {"traceback": None}
         lines.append(
@@ -132,7 +132,7 @@ def pack_records(found: list[dict]) -> bytes:
 
 def unpack_records(file: Path) -> dict[str, dict]:
     """Run id -> record, by run id. ConfigError with file and line."""
-    found: dict[str, dict] = {}
+    by_id: dict[str, dict] = {}
     try:
         lines = gzip.decompress(file.read_bytes()).decode().splitlines()
     except (OSError, EOFError, ValueError) as error:
@@ -140,12 +140,12 @@ def unpack_records(file: Path) -> dict[str, dict]:
     for i, line in enumerate(lines, 1):
         try:
             record = records.validate(json.loads(line))
-            if record["run_id"] in found:
+            if record["run_id"] in by_id:
                 raise ValueError(f"run {record['run_id']} a second time")
         except (ValueError, AttributeError) as error:
             raise ConfigError(f"{file}: line {i}: not a record ({error})") from None
-        found[record["run_id"]] = record
-    return found
+        by_id[record["run_id"]] = record
+    return by_id
 
 
 def pack_scores(
@@ -213,8 +213,8 @@ def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
             json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["runs"]
         )
         out: dict[str, dict[str, np.ndarray]] = {}
-        for run_id, told in about.items():
-            n, i = told["sequences"], told["list"]
+        for run_id, entry in about.items():
+            n, i = entry["sequences"], entry["list"]
             table = {
                 "row": _whole(tensors[f"row/{i}"], np.int32)[:n].astype(np.int64),
                 "zlib": _whole(tensors[f"zlib/{i}"], np.int32)[:n],

@@ -391,5 +391,5 @@ def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:
 
 
 def _divisors(n: int) -> str:
-    found = [k for k in range(1, min(n, 4096) + 1) if n % k == 0]
-    return ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
+    divisors = [k for k in range(1, min(n, 4096) + 1) if n % k == 0]
+    return ", ".join(map(str, divisors[:12])) + (", ..." if len(divisors) > 12 else "")

@@ -250,7 +250,7 @@ def check(at: str, names: Names, runs: Sequence[Config]) -> None:
         for key, values in conditions.items():
             have = dict.fromkeys(row.get(key) for row in rows)
             if not any(fits({key: values}, row) for row in rows):
-                found = ", ".join(text(value) for value in list(have)[:8])
-                raise ConfigError(f"{at}: {name}: {key}: no run has this; runs have {found}")
+                listed = ", ".join(text(value) for value in list(have)[:8])
+                raise ConfigError(f"{at}: {name}: {key}: no run has this; runs have {listed}")
         if not any(fits(conditions, row) for row in rows):
             raise ConfigError(f"{at}: {name}: no run has all of these settings")

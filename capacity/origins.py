@@ -57,11 +57,11 @@ def blame(error: ConfigError, given: Mapping[str, str], presets: Mapping[str, st
     if not any(key in given for key in named):
         return error
     origins = {key: given.get(key, presets.get(key)) for key in named}
-    told = {key: origin for key, origin in origins.items() if origin is not None}
-    if len(set(told.values())) == 1:
-        return placed(error, next(iter(told.values())))
+    known = {key: origin for key, origin in origins.items() if origin is not None}
+    if len(set(known.values())) == 1:
+        return placed(error, next(iter(known.values())))
     places: dict[str, list[str]] = {}
-    for key, origin in told.items():
+    for key, origin in known.items():
         places.setdefault(origin or COMMAND_LINE, []).append(key)
     each = "; ".join(f"{', '.join(keys)}: {origin}" for origin, keys in places.items())
     return PlacedError(f"{error} ({each})")
@@ -70,14 +70,14 @@ def blame(error: ConfigError, given: Mapping[str, str], presets: Mapping[str, st
 def _named(message: str) -> list[str]:
     """The settings that a message is about, in its order: those in front of its first colon, and
     those with a value, but not what its remedy, behind a semicolon, proposes."""
-    found = re.finditer(r"(?<![\w.~])(~?[a-z_]+(?:\.[a-z_0-9]+)?)(=)?", message)
+    matches = re.finditer(r"(?<![\w.~])(~?[a-z_]+(?:\.[a-z_0-9]+)?)(=)?", message)
     head = message.partition(": ")[0]
-    told = message.partition("; ")[0] if "; " in message else message
+    statement = message.partition("; ")[0] if "; " in message else message
     known = set(known_keys())
     out: Iterable[str] = (
         match[1].removeprefix("~")
-        for match in found
-        if match.end() <= len(head) or (match[2] and match.end() <= len(told))
+        for match in matches
+        if match.end() <= len(head) or (match[2] and match.end() <= len(statement))
     )
     return [key for key in dict.fromkeys(out) if key in known]
 

@@ -83,31 +83,31 @@ def find(results: Path, text: str) -> str:
         return prefix
     known = {path.name for path in folder.glob(f"{prefix}*") if ID.fullmatch(path.name)}
     known |= {run_id for run_id in _BESIDE.get() or {} if run_id.startswith(prefix)}
-    found = sorted(known)
-    if not found:
+    matches = sorted(known)
+    if not matches:
         raise ConfigError(f"{text}: no run in {folder} begins so")
-    if len(found) > 1:
-        more = f" and {len(found) - LISTED:,} more" if len(found) > LISTED else ""
+    if len(matches) > 1:
+        more = f" and {len(matches) - LISTED:,} more" if len(matches) > LISTED else ""
         raise ConfigError(
-            f"{text}: {len(found):,} runs begin so: {', '.join(found[:LISTED])}{more}; give more "
-            "digits"
+            f"{text}: {len(matches):,} runs begin so: {', '.join(matches[:LISTED])}{more}; give "
+            "more digits"
         )
-    return found[0]
+    return matches[0]
 
 
 def sizes(results: Path, run_id: str) -> dict[str, int]:
     """Bytes by name of the files that a run has left, in the order of FILES; others behind. Empty
     where it has no folder."""
-    found: dict[str, int] = {}
+    by_name: dict[str, int] = {}
     try:
         with os.scandir(run_dir(results, run_id)) as entries:
             for entry in entries:
                 if entry.name != "lock" and entry.is_file(follow_symlinks=False):
-                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+                    by_name[entry.name] = entry.stat(follow_symlinks=False).st_size
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    order = [*FILES, *sorted(found.keys() - FILES.keys())]
-    return {name: found[name] for name in order if name in found}
+    order = [*FILES, *sorted(by_name.keys() - FILES.keys())]
+    return {name: by_name[name] for name in order if name in by_name}
 
 
 def note_pruned(results: Path, run_id: str, name: str, about: dict) -> None:

@@ -47,12 +47,12 @@ def model_names(configs: list[Config], names: Names | None = None) -> dict[str, 
     out = {}
     for config, model, name in zip(configs, models, called, strict=True):
         alike = [m for m, other in zip(models, called, strict=True) if other == name]
-        told = [
+        settings = [
             f"{key}={model[key]}"
             for key in varied
             if not name or len({one[key] for one in alike}) > 1
         ]
-        out[config.run_id] = " ".join(filter(None, [config.shape, name, *told]))
+        out[config.run_id] = " ".join(filter(None, [config.shape, name, *settings]))
     return out
 
 

@@ -141,16 +141,16 @@ def bits(
     if start is None and not learned:
         first, rest = np.full(len(rows), math.nan), torch.cat(parts).numpy().sum(1)
     else:
-        found = torch.cat(parts).numpy()
-        first, rest = found[:, 0], found[:, 1:].sum(1)
-    said = "learned BOS" if learned else "" if start is None else f"token {start}"
-    return _by_convention(rows, first, rest, convention, (said, size))
+        code_lengths = torch.cat(parts).numpy()
+        first, rest = code_lengths[:, 0], code_lengths[:, 1:].sum(1)
+    opened_by = "learned BOS" if learned else "" if start is None else f"token {start}"
+    return _by_convention(rows, first, rest, convention, (opened_by, size))
 
 
 def _by_convention(
     rows: Tensor, first: np.ndarray, rest: np.ndarray, convention: str, about: tuple[str, int]
 ) -> Bits:
-    s, (said, size) = rows.shape[1], about
+    s, (opened_by, size) = rows.shape[1], about
     token_bits, ceiling = math.log2(size), None
     if convention == "strict":
         code, uniform = first + rest, s * token_bits
@@ -160,7 +160,7 @@ def _by_convention(
         code, uniform = rest, (s - 1) * token_bits
     if convention != "given_first":
         ceiling = memorization.ceilings(rows.cpu().numpy(), size)[convention]
-    return Bits(code, uniform - code, convention, said, s, size, ceiling)
+    return Bits(code, uniform - code, convention, opened_by, s, size, ceiling)
 
 
 def _nll(

@@ -43,10 +43,10 @@ def figure(
                 f"{study}"
             )
         try:
-            found = kinds.analyse(asked, table, folder, Options(bootstraps))
+            analysis = kinds.analyse(asked, table, folder, Options(bootstraps))
         except ValueError as error:
             raise ConfigError(f"{asked.name}: {error}") from None
-        drawn = kinds.figures(found)
+        drawn = kinds.figures(analysis)
     if not drawn:
         raise ConfigError(f"{asked.name}: no figure is drawn of these runs")
     if name is None:

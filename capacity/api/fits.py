@@ -150,11 +150,11 @@ def fit(  # noqa: PLR0913 (independent options of one fit, keywords only)
             left_out={column: column for column in _names(leave_out)},
             same=_names(same),
         )
-        found = verb.fit_forms(names, table, columns, verb.Options(**options))
+        result = verb.fit_forms(names, table, columns, verb.Options(**options))
     except ValueError as error:
         raise ConfigError(f"fit: {error}") from None
-    notes += found["notes"]
-    fitted = [_fitted(row, found | {"notes": notes}) for row in found["fits"]]
+    notes += result["notes"]
+    fitted = [_fitted(row, result | {"notes": notes}) for row in result["fits"]]
     return fitted[0] if isinstance(form, str) else Fits(fitted)
 
 

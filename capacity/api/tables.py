@@ -36,9 +36,9 @@ def table(
     ConfigError for a study that is none, and where nothing was found."""
     names = [study] if isinstance(study, str) else list(study or ())
     folder = results_folder(results)
-    found, unread = runs_as_table.groups(names, list(overrides), folder)
-    with archive.reading(folder, [name for name, _ in found] if names else []):
-        frame = plain(runs_as_table.tidy(found, folder, quantized))
+    groups, unread = runs_as_table.groups(names, list(overrides), folder)
+    with archive.reading(folder, [name for name, _ in groups] if names else []):
+        frame = plain(runs_as_table.tidy(groups, folder, quantized))
     about = {name: columns.describe(name, quantized) for name in frame}
     frame.attrs["units"] = {name: unit for name, (_, unit, _) in about.items()}
     frame.attrs["meanings"] = {name: meaning for name, (_, _, meaning) in about.items()}

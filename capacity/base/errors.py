@@ -54,8 +54,8 @@ def _only_holder(parts: list[str], others: list[tuple[str, list[str]]]) -> str |
     has their name among its words."""
     counted = [key for key, theirs in others if theirs[-1] == f"n_{parts[-1]}"]
     holding = [key for key, theirs in others if parts[-1] in theirs[-1].split("_")]
-    found = counted or holding
-    return found[0] if len(found) == 1 and len(parts[-1]) > 2 else None
+    matches = counted or holding
+    return matches[0] if len(matches) == 1 and len(parts[-1]) > 2 else None
 
 
 def _parts(word: str) -> list[str]:
@@ -64,10 +64,10 @@ def _parts(word: str) -> list[str]:
 
 def _slips_of_parts(parts: list[str], theirs: list[str]) -> int | None:
     """Slips over all parts from the last one on; with another group, one in the last part."""
-    found = [slips(a, b) for a, b in zip(reversed(parts), reversed(theirs), strict=False)]
-    if all(n is not None for n in found):
-        return sum(n or 0 for n in found)
-    return 2 if found[0] == 1 else None
+    by_part = [slips(a, b) for a, b in zip(reversed(parts), reversed(theirs), strict=False)]
+    if all(n is not None for n in by_part):
+        return sum(n or 0 for n in by_part)
+    return 2 if by_part[0] == 1 else None
 
 
 def slips(word: str, meant: str) -> int | None:

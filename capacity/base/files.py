@@ -74,9 +74,9 @@ def content_digest(path: Path) -> str:
     in another folder, and a file may have changed since. A large one with the same place, size and
     times is not read again."""
     try:
-        told = path.stat()
-        known = (path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-        if known not in _DIGESTS or told.st_size < ALWAYS_READ:
+        stat = path.stat()
+        known = (path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if known not in _DIGESTS or stat.st_size < ALWAYS_READ:
             with open(path, "rb") as file:
                 _DIGESTS[known] = hashlib.file_digest(file, "sha256").hexdigest()
         return _DIGESTS[known]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
+from capacity.base.words import plural
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +69,7 @@ def upper_bound() -> str:
     omp, n = os.environ.get("OMP_NUM_THREADS"), cores()
     return (
         f"OMP_NUM_THREADS={omp} and " if omp else ""
-    ) + f"{n} core{'s' * (n != 1)} allow {most_threads()}"
+    ) + f"{plural(n, 'core')} allow {most_threads()}"
 
 
 def refused_threads(wanted: int | None) -> str:

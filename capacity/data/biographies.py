@@ -203,8 +203,10 @@ class BiosWorld:
                 )
             )
 
-        found = [[t for t, row in enumerate(some) if clear(a, row)] for a, some in enumerate(rows)]
-        return [here or list(range(len(rows[a]))) for a, here in enumerate(found)]
+        clear_templates = [
+            [t for t, row in enumerate(some) if clear(a, row)] for a, some in enumerate(rows)
+        ]
+        return [here or list(range(len(rows[a]))) for a, here in enumerate(clear_templates)]
 
     def values(self, attribute: str, person_R: Tensor) -> Tensor:
         """Index of each person's value; of the city of work, that of the employer's headquarters;

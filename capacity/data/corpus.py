@@ -91,28 +91,28 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
     """
     people = read_people(Path(data.path), data.n_people, data.missing_attributes == "allow")
     finder = spans.Finder(people)
-    found = [[finder.stated(person, text) for text in person.texts] for person in people]
+    statements = [[finder.stated(person, text) for text in person.texts] for person in people]
     values = _values(people)
-    _check_found(people, found, values, data.path)
+    _check_stated(people, statements, values, data.path)
     encoder = (
         gpt2()
         if data.tokenizer == "gpt2"
         else trained_bpe(
             (
                 part
-                for person, stated in zip(people, found, strict=True)
-                for text, told in zip(person.texts, stated, strict=True)
-                for part in cut(text.text, _borders(text.text, told.places.values()))
+                for person, stated in zip(people, statements, strict=True)
+                for text, statement in zip(person.texts, stated, strict=True)
+                for part in cut(text.text, _borders(text.text, statement.places.values()))
             ),
             data.vocab_size,
         )
     )
     book = _Book(encoder)
     texts, placed = [], []
-    for person, stated in zip(people, found, strict=True):
+    for person, stated in zip(people, statements, strict=True):
         tokenized = [
-            book.add(text.text, told.places)
-            for text, told in zip(person.texts, stated, strict=True)
+            book.add(text.text, statement.places)
+            for text, statement in zip(person.texts, stated, strict=True)
         ]
         texts.append([piece for piece, _ in tokenized])
         keys = {None: NAME} | {name: key_of(name) for name in person.values}
@@ -132,8 +132,8 @@ def compile_corpus(data: CorpusData) -> tuple[dict, Encoder, dict[int, int]]:
     }
     if data.value_bits == "alternatives":
         content["alternatives"] = _alternatives(people, values, data.path)
-    content["facts"] = _facts(people, found, values)
-    if otherwise := list(_otherwise(people, found, content["facts"]["values"])):
+    content["facts"] = _facts(people, statements, values)
+    if otherwise := list(_otherwise(people, statements, content["facts"]["values"])):
         content["otherwise"] = otherwise
     return content, encoder, row
 
@@ -215,14 +215,17 @@ def _alternatives(
     return {name: out[name] for name in sorted(out)}
 
 
-def _check_found(
-    people: list[Person], found: list[list[spans.Stated]], values: dict[str, list[str]], path: str
+def _check_stated(
+    people: list[Person],
+    statements: list[list[spans.Stated]],
+    values: dict[str, list[str]],
+    path: str,
 ) -> None:
     """Every attribute, and the name, must be stated somewhere."""
-    anywhere = {name for texts in found for text in texts for name in text.places}
+    anywhere = {name for texts in statements for text in texts for name in text.places}
     for name in (None, *values):
         if name not in anywhere:
-            missed = [t.missed[name] for texts in found for t in texts if name in t.missed]
+            missed = [t.missed[name] for texts in statements for t in texts if name in t.missed]
             why = spans.reason(dict.fromkeys(missed, 1))
             what = "its person's name" if name is None else f"the value of {name!r}"
             raise ConfigError(
@@ -232,7 +235,7 @@ def _check_found(
 
 
 def _facts(
-    people: list[Person], found: list[list[spans.Stated]], values: dict[str, list[str]]
+    people: list[Person], statements: list[list[spans.Stated]], values: dict[str, list[str]]
 ) -> dict[str, Any]:
     """What the measure needs besides: values: by attribute of each person the number of the value
     or null; missed: by attribute (the name under "") why people cannot be asked, people by reason;
@@ -244,14 +247,14 @@ def _facts(
     }
     missed: dict[str, dict[str, int]] = {}
     shown = dict.fromkeys(values, 0)
-    for person, texts in zip(people, found, strict=True):
+    for person, texts in zip(people, statements, strict=True):
         for name in (None, *person.values):
             if not any(name in text.places for text in texts):
                 why = spans.reason({text.missed[name]: 1 for text in texts})
                 some = missed.setdefault(name or "", {})
                 some[why] = some.get(why, 0) + 1
-        for text, told in zip(person.texts, texts, strict=True):
-            for name, place in told.places.items():
+        for text, statement in zip(person.texts, texts, strict=True):
+            for name, place in statement.places.items():
                 if name is not None:
                     shown[name] += spans.shown_before(person, text, name, place)
     return {
@@ -280,14 +283,14 @@ def _similar(people: list[Person]) -> list[list[str]]:
 
 
 def _otherwise(
-    people: list[Person], found: list[list[spans.Stated]], values: dict[str, list[int | None]]
+    people: list[Person], statements: list[list[spans.Stated]], values: dict[str, list[int | None]]
 ) -> Iterator[list]:
     """[person, attribute, number of the value] that the tokens of no span tell."""
-    for i, (person, texts) in enumerate(zip(people, found, strict=True)):
+    for i, (person, texts) in enumerate(zip(people, statements, strict=True)):
         for name, value in person.values.items():
             if not any(
-                spans.folded(text.text[slice(*told.places[name])]) == spans.folded(value)
-                for text, told in zip(person.texts, texts, strict=True)
-                if name in told.places
+                spans.folded(text.text[slice(*statement.places[name])]) == spans.folded(value)
+                for text, statement in zip(person.texts, texts, strict=True)
+                if name in statement.places
             ):
                 yield [i, name, values[name][i]]

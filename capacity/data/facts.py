@@ -125,19 +125,19 @@ class Facts:
     """What the content of a corpus's lexicon says of its people."""
 
     def __init__(self, content: dict[str, Any]) -> None:
-        told, spans = content["facts"], content["spans"]
+        facts, spans = content["facts"], content["spans"]
         self.n_people = len(content["people"])
         self.named_N = tuple(texts > 0 for texts in _texts(spans, NAME))
         source = content.get("alternatives", {})
         self.attributes = {
             name: Attribute(
-                name, tuple(told["values"][name]), _texts(spans, key_of(name)), source.get(name)
+                name, tuple(facts["values"][name]), _texts(spans, key_of(name)), source.get(name)
             )
             for name in content["values"]
         }
-        self.missed: dict[str, dict[str, int]] = told["missed"]
-        self.shown: dict[str, int] = told["shown"]
-        self.similar: list[list[str]] = told["similar_names"]
+        self.missed: dict[str, dict[str, int]] = facts["missed"]
+        self.shown: dict[str, int] = facts["shown"]
+        self.similar: list[list[str]] = facts["similar_names"]
 
     @property
     def bits(self) -> float:

@@ -22,14 +22,14 @@ PREPOSITIONS = ["of", "in", "with", "near", "from", "under", "over", "beside"]
 
 def _words(kind: str, count: int) -> list[str]:
     """Different words of one to three syllables, always the same ones."""
-    rng, found = random.Random(f"words of kind {kind}"), {}
-    while len(found) < count:
+    rng, words = random.Random(f"words of kind {kind}"), {}
+    while len(words) < count:
         syllables = 1 + int(rng.random() * (2 if kind != "name" else 3))
         word = "".join(_pick(rng, ONSETS) + _pick(rng, VOWELS) for _ in range(syllables)) + _pick(
             rng, CODAS
         )
-        found[word.capitalize() if kind in ("name", "place") else word] = None
-    return list(found)
+        words[word.capitalize() if kind in ("name", "place") else word] = None
+    return list(words)
 
 
 def _pick(rng: random.Random, values: Sequence[str]) -> str:

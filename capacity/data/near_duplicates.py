@@ -48,14 +48,14 @@ def shared(tokens_NS: np.ndarray, others_MS: np.ndarray, n: int) -> np.ndarray:
     top = np.uint64(64 - FILTER_BITS)
     likely = np.zeros(2**FILTER_BITS, bool)
     likely[different >> top] = True
-    found = np.zeros(len(different), bool)
+    is_shared = np.zeros(len(different), bool)
     rows = max(1, BLOCK // max(1, others_MS.shape[1]))
     for first in range(0, len(others_MS), rows):
         theirs = hashes(others_MS[first : first + rows], n).reshape(-1)
         theirs = theirs[likely[theirs >> top]]
         at = np.minimum(np.searchsorted(different, theirs), len(different) - 1)
-        found[at[different[at] == theirs]] = True
-    return found[place.reshape(mine.shape)].sum(1).astype(np.int32)
+        is_shared[at[different[at] == theirs]] = True
+    return is_shared[place.reshape(mine.shape)].sum(1).astype(np.int32)
 
 
 def linked(stream_T: np.ndarray, starts_D: np.ndarray, n: int) -> np.ndarray:
@@ -70,19 +70,19 @@ def linked(stream_T: np.ndarray, starts_D: np.ndarray, n: int) -> np.ndarray:
     places = np.repeat(starts_D - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
     inside[places + np.arange(len(places))] = True
     del places
-    found = np.empty(len(stream_T), np.uint64)
+    hash_T = np.empty(len(stream_T), np.uint64)
     for first in range(0, len(stream_T), BLOCK):
         part = hashes(stream_T[first : first + BLOCK + n - 1], n)
-        found[first : first + len(part)] = part
+        hash_T[first : first + len(part)] = part
     parts = 1 + int(inside.sum()) // PART
     bounds = [round(i * 2**64 / parts) for i in range(1, parts)]
-    which = np.searchsorted(np.array(bounds, np.uint64), found, "right").astype(np.int16)
+    which = np.searchsorted(np.array(bounds, np.uint64), hash_T, "right").astype(np.int16)
     pairs = []
     for i in range(parts):
         at = np.flatnonzero(inside & (which == i))
         document = np.searchsorted(starts_D, at, "right") - 1
-        order = np.argsort(found[at], kind="stable")
-        value, document = found[at][order], document[order]
+        order = np.argsort(hash_T[at], kind="stable")
+        value, document = hash_T[at][order], document[order]
         same = (value[1:] == value[:-1]) & (document[1:] != document[:-1])
         both = np.stack([document[:-1][same], document[1:][same]], 1)
         pairs.append(np.unique(both, axis=0))

@@ -108,28 +108,28 @@ def _sentence(lexicon: Lexicon, data: BiosData, attribute: str, name: int) -> _S
     lead = sum(
         _most(lexicon, part[:size]) for part, size in zip(value["parts"], leads, strict=True)
     )
-    found = []
+    by_template = []
     for template in world_templates(content, data, attribute):
         subject_first = template[1]
         before, between, after = (lexicon.length(template[i]) for i in (0, 3, 5))
         subject_glue, value_glue = template[2::2] if subject_first else template[4:1:-2]
         last = value["last"][value_glue]
-        said, asked = lead + _most(lexicon, last["pieces"][:n]), lead + max(last["lengths"][:n])
+        stated, asked = lead + _most(lexicon, last["pieces"][:n]), lead + max(last["lengths"][:n])
         full = name + _most(lexicon, content["last"][subject_glue]["pieces"][: data.last_names])
         pronoun = content["pronoun"].get(subject_glue, {"pieces": []})["pieces"]
         who = full if data.full_names else _most(lexicon, pronoun)
-        whole, opening = before + said + between + after, before + subject_first * between
-        found.append(
+        whole, opening = before + stated + between + after, before + subject_first * between
+        by_template.append(
             _Sentence(
                 named=whole + full,
                 later=whole + who,
                 named_to_value=opening + subject_first * full + asked,
                 later_to_value=opening + subject_first * who + asked,
-                later_to_subject=before + (not subject_first) * (said + between) + who,
+                later_to_subject=before + (not subject_first) * (stated + between) + who,
             )
         )
     fields = dataclasses.fields(_Sentence)
-    return _Sentence(*(max(getattr(one, field.name) for one in found) for field in fields))
+    return _Sentence(*(max(getattr(one, field.name) for one in by_template) for field in fields))
 
 
 def _alone(data: BiosData, sentences: list[_Sentence]) -> int:
@@ -146,38 +146,38 @@ def _alone(data: BiosData, sentences: list[_Sentence]) -> int:
 def _in_own_texts(data: BiosData, sentences: list[_Sentence]) -> int:
     """Context text: the value behind all that may stand before it in a person's own text."""
     names, groups = attributes_of(data), sentence_groups(data, data.order)
-    found = [max(one.named_to_value for one in sentences)]
+    lengths = [max(one.named_to_value for one in sentences)]
     for group in groups:
         others = [i for other in groups if other is not group for i in other]
         for place, asked in enumerate(group):
             hidden = FOLLOWS.get(names[asked])
             before = [i for i in (*others, *group[:place]) if names[i] != hidden]
             more = [sentences[i].named - sentences[i].later for i in before]  # of the first one
-            said = sum(sentences[i].later for i in before) + max(more, default=0)
-            found.append(said + sentences[asked].later_to_value)
+            preceding = sum(sentences[i].later for i in before) + max(more, default=0)
+            lengths.append(preceding + sentences[asked].later_to_value)
     if "gender" in data.attribute_sizes:
         pairs = itertools.permutations(sentences, 2)
-        found += [one.named + two.later_to_subject for one, two in pairs]
-    return max(found)
+        lengths += [one.named + two.later_to_subject for one, two in pairs]
+    return max(lengths)
 
 
 def _of_extraction(lexicon: Lexicon, data: BiosData) -> int:
     """Predicted tokens of a question of `measure.extraction`, with its answer and what follows."""
     content, name = lexicon.content, _name(lexicon, data)
-    found = []
+    lengths = []
     for attribute in attributes_of(data):
         value = content["values"][attribute]
         *leads, n = value_sizes(content, data, attribute)
         before, subject_first, glue1, between, glue2, after = content["questions"][attribute][0]
         subject_glue, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
-        found.append(
+        lengths.append(
             sum(map(lexicon.length, (before, between, after)))
             + name
             + _most(lexicon, content["last"][subject_glue]["pieces"][: data.last_names])
             + sum(_most(lexicon, value["parts"][i][:size]) for i, size in enumerate(leads))
             + _most(lexicon, value["last"][value_glue]["pieces"][:n])
         )
-    return max(found)
+    return max(lengths)
 
 
 def _of_biod(lexicon: Lexicon, data: BiodData) -> int:

@@ -145,8 +145,8 @@ class TextResolved(SequencesResolved[TextData]):
         data = self.data
         if data.source != "files" or data.path is None or data.pool is not None:
             return []
-        told = sources.left_out(data.path)
-        return [] if told is None else [told]
+        note = sources.left_out(data.path)
+        return [] if note is None else [note]
 
     def identity(self, items: int) -> dict:
         data = self.data

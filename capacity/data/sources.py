@@ -74,7 +74,7 @@ def documents(data: TextData, counted: Counted | None = None) -> Iterator[tuple[
         if not isinstance(text, str):
             raise ConfigError(
                 f"{row.at}: data.field={data.field}: {lines.kind(text)}, expected a text"
-                + ("; data.null_rows=skip leaves such rows out" * (text is None))
+                + ("; data.null_rows=skip leaves such rows out" if text is None else "")
             )
         yield text, None if data.group is None else _group(row, data.group)
         given += 1
@@ -97,16 +97,16 @@ def _value(row: Row, setting: str, name: str) -> Any:
     """The value of a column; a.b is b of the object a, unless a column has that name."""
     if name in row.value:
         return row.value[name]
-    found: Any = row.value
+    value: Any = row.value
     for part in name.split("."):
-        found = found.get(part, ABSENT) if isinstance(found, dict) else ABSENT
-        if found is ABSENT:
+        value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
+        if value is ABSENT:
             names = sorted(_names(row.value))
             raise ConfigError(
                 f"{row.at}: no data.{setting}={name}{nearest(name, names)}; it has "
                 f"{', '.join(names) or 'no column'}"
             )
-    return found
+    return value
 
 
 def _names(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -164,7 +164,7 @@ def _deeper(pattern: str) -> str:
     before, _, last = pattern.rpartition("/")
     if "**" in pattern or not last.startswith("*"):
         return ""
-    deeper = f"{before}/" * bool(before) + ("**" if last == "*" else f"**/{last}")
+    deeper = (f"{before}/" if before else "") + ("**" if last == "*" else f"**/{last}")
     return f"; data.path='{deeper}' reads what is in folders, too"
 
 
@@ -173,11 +173,11 @@ def _matches(pattern: str) -> tuple[list[str], list[str]]:
     of a pattern, such as [1]."""
     searched = _in_package(pattern) if pattern.startswith(PACKAGE) else pattern
     if os.path.exists(searched):
-        found = [searched]
+        paths = [searched]
     else:
-        found = sorted(set(glob.glob(searched, recursive=True)))
-    folders = [name for name in found if os.path.isdir(name)]
-    return [name for name in found if name not in set(folders)], folders
+        paths = sorted(set(glob.glob(searched, recursive=True)))
+    folders = [name for name in paths if os.path.isdir(name)]
+    return [name for name in paths if name not in set(folders)], folders
 
 
 def ending(name: str) -> str:

@@ -134,8 +134,8 @@ class Finder:
         searched = [name for name in words if name not in text.given]
         names = [s for s in occurrences(line, words[None]) if not self._nested(line, s)]
         for name in sorted(searched, key=lambda name: -len(words[name])):
-            found = list(occurrences(line, words[name]))
-            apart = [s for s in found if name is None or not _cuts(s, names)]
+            matches = list(occurrences(line, words[name]))
+            apart = [s for s in matches if name is None or not _cuts(s, names)]
             free = [s for s in apart if not _overlaps(s, taken) and not self._nested(line, s)]
             rivals = [other for other in searched if other and words[other] == words[name]]
             if free and (name is None or len(rivals) == 1):
@@ -143,7 +143,7 @@ class Finder:
                 taken.append(free[0])
             elif free:
                 missed[name] = SHARED
-            elif found:
+            elif matches:
                 missed[name] = NESTED
             else:
                 other_case = occurrences(line.lower(), words[name].lower())
@@ -194,6 +194,6 @@ def shown_before(person: Person, text: Text, name: str, place: Span) -> bool:
     return any(True for _ in occurrences(before, folded(person.values[name])))
 
 
-def reason(found: Mapping[str, int]) -> str:
+def reason(reasons: Mapping[str, int]) -> str:
     """The reason that says the most, of those why texts were not asked."""
-    return max(found, key=REASONS.index)
+    return max(reasons, key=REASONS.index)

@@ -103,8 +103,8 @@ def source_digest(
     seams = [at for at in seams if at < size]
     return (
         f"files/{content.hexdigest()}/{field}/{documents}"
-        + f"/{kind}" * marked
-        + f"/ends {seams}" * bool(seams)
+        + (f"/{kind}" if marked else "")
+        + (f"/ends {seams}" if seams else "")
     )
 
 
@@ -116,8 +116,8 @@ def _seen(data: TextData) -> tuple[str, ...]:
     if data.source == "files":
         return tuple(content_digest(Path(name)) for name in sources.file_names(data.path))
     if data.source == "hub" and data.path and os.path.isdir(data.path):
-        found = sorted(path for path in Path(data.path).rglob("*") if path.is_file())
-        return tuple(f"{path}:{content_digest(path)}" for path in found)
+        paths = sorted(path for path in Path(data.path).rglob("*") if path.is_file())
+        return tuple(f"{path}:{content_digest(path)}" for path in paths)
     return ()
 
 

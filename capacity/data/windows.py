@@ -54,9 +54,9 @@ class Origin:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Everything but the names of groups, by name; `of` is the inverse."""
-        found = {"pieces": self.piece_P4, "same": self.same_N}
-        found |= {name: getattr(self.documents, f"{name}_D") for name in ("copies", *NUMBERED)}
-        return {name: np.ascontiguousarray(x) for name, x in found.items() if x is not None}
+        arrays = {"pieces": self.piece_P4, "same": self.same_N}
+        arrays |= {name: getattr(self.documents, f"{name}_D") for name in ("copies", *NUMBERED)}
+        return {name: np.ascontiguousarray(x) for name, x in arrays.items() if x is not None}
 
     @staticmethod
     def of(tensors: Mapping[str, np.ndarray], groups: list[str]) -> Origin:
@@ -87,13 +87,13 @@ def same_rows(tokens_NS: np.ndarray) -> np.ndarray:
     odd = np.cumprod(
         np.full(tokens_NS.shape[1], 0x9E3779B97F4A7C15, np.uint64)
     )  # powers of an odd number, modulo 2^64
-    found = np.concatenate(
+    hash_N = np.concatenate(
         [
             (block.astype(np.uint64) + np.uint64(1)) @ odd
             for block in np.array_split(tokens_NS, 1 + len(tokens_NS) // 2**20)
         ]
     )
-    _, first, group = np.unique(found, return_index=True, return_inverse=True)
+    _, first, group = np.unique(hash_N, return_index=True, return_inverse=True)
     same = first[group.reshape(-1)]
     other = np.flatnonzero((tokens_NS != tokens_NS[same]).any(1))  # share a hash only
     if len(other):

@@ -20,8 +20,8 @@ def guess(m: dict[str, Any], attribute: str = "") -> float | None:
     if "accuracy_uniform" not in m:
         return None
     if attribute:
-        return max(m[f"attributes_{way}"][attribute] for way in GUESSES)
-    return max(m[f"accuracy_{way}"] for way in GUESSES)
+        return max(m[f"attributes_{method}"][attribute] for method in GUESSES)
+    return max(m[f"accuracy_{method}"] for method in GUESSES)
 
 
 def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
@@ -37,8 +37,8 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     ends = m.get("attributes_interval", {})
     for name, a in m["attributes"].items():
         best = guess(m, name)
-        told = "" if best is None else f" guessing {best:.1%}"
-        out.append(f"    {name:14s} {a:>6.1%} {_ends(ends.get(name)):16s}{told}".rstrip())
+        guessing = "" if best is None else f" guessing {best:.1%}"
+        out.append(f"    {name:14s} {a:>6.1%} {_ends(ends.get(name)):16s}{guessing}".rstrip())
     return out
 
 
@@ -48,9 +48,9 @@ def _guessing(m: dict[str, Any]) -> list[str]:
         return ["  what guessing answers was not measured: capacity measure adds it"]
     low, high = m.get("accuracy_interval") or (m["accuracy"], m["accuracy"])
     out = [f"  guessing: {m['accuracy_uniform']:.1%} any value alike, {best:.1%} the commonest"]
-    told = "are fewer than" if high < best else "are not shown to be more than"
+    comparison = "are fewer than" if high < best else "are not shown to be more than"
     if low <= best:
-        out.append(f"  on average these answers {told} guessing gets")
+        out.append(f"  on average these answers {comparison} guessing gets")
         out += wrap(_above(m), "  ")
     return out
 
@@ -115,24 +115,24 @@ MEASURE = Measure(
         ),
         *(
             Field(
-                f"accuracy_{way}",
+                f"accuracy_{method}",
                 FLOAT,
                 "fraction",
                 f"what {what} gets of these questions (from version 2 on)",
-                column=f"extraction_{way}",
+                column=f"extraction_{method}",
                 optional=True,
             )
-            for way, what in GUESSES.items()
+            for method, what in GUESSES.items()
         ),
         *(
             Field(
-                f"attributes_{way}.{{attribute}}",
+                f"attributes_{method}.{{attribute}}",
                 FLOAT,
                 "fraction",
                 f"what {what} gets of questions about {{attribute}} (from version 2 on)",
                 optional=True,
             )
-            for way, what in GUESSES.items()
+            for method, what in GUESSES.items()
         ),
         Field(
             "extractable_people",

@@ -23,7 +23,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     se = m["bits_se_over_people"] / record["parameters"]["paper"]
     of_corpus = record["config"]["data"]["kind"] == "corpus"
     by_source = record["config"]["data"].get("value_bits") == "alternatives"
-    told = _of_corpus(m, by_source) if of_corpus else []
+    conventions = _of_corpus(m, by_source) if of_corpus else []
     return [
         f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to "
         f"{t['exposures_max']:,}); context: {m['context']}",
@@ -31,10 +31,10 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         + (f", se {se:.3f}" if se else ""),
         f"  R^max = {most['paper']:.3f} bits per parameter (used rows), {most['total']:.3f} "
         "(total)",
-        f"  learned {'at least ' * bool(m.get('unasked_values'))}{round(m['bits']):,} of "
+        f"  learned {'at least ' if m.get('unasked_values') else ''}{round(m['bits']):,} of "
         f"{m['ceiling_bits']:,.0f} bits = {m['fraction_of_ceiling']:.1%}; "
         f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
-        *told,
+        *conventions,
         *(_corpus_table(m, by_source) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
         f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}:",
         f"  {m['memorized_people']:,.0f} people's worth of values{_guessed_people(m)}",
@@ -97,16 +97,16 @@ def _of_corpus(m: dict[str, Any], by_source: bool) -> list[str]:
         )
     uniform = f"{round(m['bits_uniform']):,} of {round(m['ceiling_bits_uniform']):,} bits"
     if by_source:
-        told = (
+        convention = (
             "a value counts log2 of the number of values that the file says it was drawn from; of "
             f"those that come, were they equally likely: {uniform}"
         )
     else:
-        told = (
+        convention = (
             f"beyond the frequencies of values; were all equally likely: {uniform}, of which the "
             f"frequencies alone give {round(m['bits_uniform'] - m['bits']):,}"
         )
-    out = wrap(told, "  ")
+    out = wrap(convention, "  ")
     if m["unasked_values"]:
         too_many = m["unasked_fraction"] > MOST_UNASKED
         out += wrap(
@@ -148,9 +148,9 @@ def _corpus_table(m: dict[str, Any], by_source: bool) -> list[str]:
     if shown:
         worst = max(shown, key=lambda name: m["attributes"][name]["shown_before"])
         part = m["attributes"][worst]["shown_before"]
-        told = "less than 1%" if part < 0.01 else f"{part:.0%}"
+        percentage = "less than 1%" if part < 0.01 else f"{part:.0%}"
         out += wrap(
-            f"in {told} of texts the value of {worst!r} stands before its place already, "
+            f"in {percentage} of texts the value of {worst!r} stands before its place already, "
             "as in the name: a copy can answer",
             "  ",
         )

@@ -32,8 +32,8 @@ def main_of(data: str) -> Measure:
 
 def about(data: str) -> list[Measure]:
     """Measures that a kind of data may have, the main one first."""
-    found = [measure for measure in MEASURES.values() if data in measure.data]
-    return sorted(found, key=lambda measure: not measure.main)
+    measures = [measure for measure in MEASURES.values() if data in measure.data]
+    return sorted(measures, key=lambda measure: not measure.main)
 
 
 def numbers(measures: Mapping[str, dict[str, Any]]) -> Iterator[Value]:

@@ -49,7 +49,7 @@ def _control(m: dict[str, Any]) -> list[str]:
         on_both = [f"{split['documents_on_both']:,} of {split['documents']:,} documents"]
         how = split["by"]
         if split.get("groups"):
-            how += " and group" * (how == "document")
+            how += " and group" if how == "document" else ""
             on_both.append(f"{split['groups_on_both']:,} of {split['groups']:,} groups")
         out.append(f"  split          by {how}; on both sides:")
         out.append(f"                 {', '.join(on_both)}")
@@ -70,7 +70,7 @@ def _control(m: dict[str, Any]) -> list[str]:
         return [*out, f"{share}, at most {limit:.0%} as it should"]
     out.append(f"{share}, more than {limit:.0%}:")
     out.append("                 they are members in part; NOT A SOUND SPLIT; a sound one:")
-    by = "data.split_by=document " * (split.get("by") == "window")
+    by = "data.split_by=document " if split.get("by") == "window" else ""
     out.append(f"                 {by}data.near_duplicates=keep_together")
     if "without_overlap" in m:
         aucs = [
@@ -90,10 +90,10 @@ def _copies(m: dict[str, Any]) -> list[str]:
         if row["auc"] is not None:
             auc = f"{row['auc']:.3f} [{row['auc_interval'][0]:.3f}, {row['auc_interval'][1]:.3f}]"
         parts = [row[f"{side}_extractable"] for side in SIDES]
-        told = ", ".join("-" if part is None else f"{part:.1%}" for part in parts)
+        extractable = ", ".join("-" if part is None else f"{part:.1%}" for part in parts)
         out.append(
             f"  {span(row['copies'], row['up_to']):>20s}  {row['members']:>11,}  "
-            f"{row['held_out']:>8,}  {auc:20s}  {told}"
+            f"{row['held_out']:>8,}  {auc:20s}  {extractable}"
         )
     return out
 
@@ -101,10 +101,10 @@ def _copies(m: dict[str, Any]) -> list[str]:
 def _tokens(m: dict[str, Any], record: dict[str, Any]) -> str:
     """Tokens per parameter: of all, and of rows in use where these are fewer."""
     by = {name: m["tokens_per_parameter"].get(name) for name in ("total", "used")}
-    told = f"{by['total']:.2f} tokens per parameter"
+    per_parameter = f"{by['total']:.2f} tokens per parameter"
     data = record["data"]
     if by["used"] is None or data.get("used_rows") == data.get("rows"):
-        return told
+        return per_parameter
     return (
         f"tokens per parameter:\n  {by['total']:.3g} of all {record['parameters']['total']:,}, "
         f"{by['used']:.3g} of {record['parameters']['used']:,} in use "

@@ -232,10 +232,10 @@ def _too_few(pool: text.Pool, data: TextData, wanted: int, room: int) -> str:
 def _check_units(unit_N: np.ndarray, scored: np.ndarray, seen: np.ndarray) -> None:
     """Each side needs different documents, or the split is one comparison."""
     for words, rows in (("held out", scored[~seen]), ("trained on", scored[seen])):
-        if (found := len(np.unique(unit_N[rows]))) < FEWEST_UNITS:
+        if (n_units := len(np.unique(unit_N[rows]))) < FEWEST_UNITS:
             raise ConfigError(
-                f"data.split_by=document: the sequences that are {words} come from {found} set of "
-                f"documents that stay together, and at least {FEWEST_UNITS} are needed on each "
+                f"data.split_by=document: the sequences that are {words} come from {n_units} set "
+                f"of documents that stay together, and at least {FEWEST_UNITS} are needed on each "
                 "side: give more sequences, smaller groups (data.group), or data.split_by=window"
             )
 

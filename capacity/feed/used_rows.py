@@ -37,23 +37,23 @@ def counted(config: Config) -> dict[str, int]:
     if not isinstance(config.data, TextData):
         return {}
     rows = used(config)
-    found = {
+    counts = {
         "rows": config.rows,
         "used_rows": rows,
         "used": used_parameters(config.model, config.parameters["total"], config.rows, rows),
     }
     if rows < FEW * config.rows and (size := fitting(config)) is not None:
-        found["fitting_vocab_size"] = size
+        counts["fitting_vocab_size"] = size
     if config.data.null_rows == "skip" and (null := text.of(config.data).null_rows) is not None:
-        found["null_rows"], found["source_rows"] = null
-    return found
+        counts["null_rows"], counts["source_rows"] = null
+    return counts
 
 
 def put(record: dict, config: Config) -> None:
     """`counted` into the record of a run of text."""
-    if found := counted(config):
-        record["parameters"] |= {"used": found.pop("used")}
-        record["data"] |= found
+    if counts := counted(config):
+        record["parameters"] |= {"used": counts.pop("used")}
+        record["data"] |= counts
 
 
 def warnings(configs: list[Config]) -> list[str]:
@@ -62,34 +62,34 @@ def warnings(configs: list[Config]) -> list[str]:
     for config in configs:
         if isinstance(config.data, TextData):
             first.setdefault((text.pool_digest(config.data), config.rows), config)
-    told = (words for config in first.values() for words in (skipped(config), warning(config)))
-    return [words for words in told if words is not None]
+    messages = (words for config in first.values() for words in (skipped(config), warning(config)))
+    return [words for words in messages if words is not None]
 
 
 def skipped(config: Config) -> str | None:
     """What a run is told whose text was read with data.null_rows=skip; None for all others."""
-    found = counted(config)
-    if "null_rows" not in found:
+    counts = counted(config)
+    if "null_rows" not in counts:
         return None
     data = text_data(config.data)
     return (
-        f"{data.path}: {found['null_rows']:,} of {plural(found['source_rows'], 'row')} without "
+        f"{data.path}: {counts['null_rows']:,} of {plural(counts['source_rows'], 'row')} without "
         f"data.field={data.field} skipped (data.null_rows=skip)"
     )
 
 
 def warning(config: Config) -> str | None:
     """What a run with few rows in use is told, in a line; None for all others."""
-    found = counted(config)
-    if not found or found["used_rows"] >= FEW * found["rows"]:
+    counts = counted(config)
+    if not counts or counts["used_rows"] >= FEW * counts["rows"]:
         return None
     total, tokens = config.parameters["total"], config.trained_items * config.data.seq_len
     return (
-        f"data.vocab_size={config.rows}: the text uses {found['used_rows']:,} of "
-        f"{found['rows']:,} rows ({percent(found['used_rows'] / found['rows'], 0)}); tokens per "
+        f"data.vocab_size={config.rows}: the text uses {counts['used_rows']:,} of "
+        f"{counts['rows']:,} rows ({percent(counts['used_rows'] / counts['rows'], 0)}); tokens per "
         f"parameter are {digits(tokens / total)} of all {total:,} and "
-        f"{digits(tokens / found['used'])} of the {found['used']:,} in use, by which laws go; "
-        f"{remedy(text_data(config.data).tokenizer, found.get('fitting_vocab_size'))}"
+        f"{digits(tokens / counts['used'])} of the {counts['used']:,} in use, by which laws go; "
+        f"{remedy(text_data(config.data).tokenizer, counts.get('fitting_vocab_size'))}"
     )
 
 

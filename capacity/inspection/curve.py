@@ -37,10 +37,10 @@ def lines(
         part = 0.5 if high == low else (mean - low) / (high - low)
         mark = ABOVE if part > 1 else MARK
         grid[height - 1 - round(min(1.0, part) * (height - 1))][column] = mark
-    told = {0: labels[0], height // 2: labels[1], height - 1: labels[2]}
+    ticks = {0: labels[0], height // 2: labels[1], height - 1: labels[2]}
     if high == low:
-        told = {height - 1 - round(0.5 * (height - 1)): labels[0]}
-    out = [f"{told.get(i, ''):>{edge - 1}} |{''.join(row)}".rstrip() for i, row in enumerate(grid)]
+        ticks = {height - 1 - round(0.5 * (height - 1)): labels[0]}
+    out = [f"{ticks.get(i, ''):>{edge - 1}} |{''.join(row)}".rstrip() for i, row in enumerate(grid)]
     right = f"{count(last)} {x_name}"
     axis = f"{'':>{edge}}{count(first):<{room - len(right) + 1}}{right}"
     if any(y > high for y in ys):

@@ -56,8 +56,8 @@ def show(overrides: list[str], output: Path | None, texts: int | None) -> str:
     n_texts = people.texts_of(config, texts)
     lines = _of_people(config, decoder, n_texts)
     if output is not None:
-        told = people.people(config, decoder, n_texts, None)
-        about = people_file.write(output, told, _about(config))
+        persons = people.people(config, decoder, n_texts, None)
+        about = people_file.write(output, persons, _about(config))
         lines += ["", *_written_people(config, output, about, n_texts)]
     return "\n".join(lines)
 
@@ -110,8 +110,8 @@ def _of_people(config: Config, decoder: Decoder, n_texts: int) -> list[str]:
     lines += ["", *_bits(config)]
     for note in resolved.notes(n):
         lines += wrap(note, "", "  ")
-    for i, told in enumerate(people.people(config, decoder, max(1, n_texts), SAMPLES), 1):
-        lines += ["", *_sample(i, told, config, decoder)]
+    for i, person in enumerate(people.people(config, decoder, max(1, n_texts), SAMPLES), 1):
+        lines += ["", *_sample(i, person, config, decoder)]
     return lines
 
 
@@ -233,12 +233,12 @@ def _frequencies(config: Config) -> dict[str, tuple[int, float, int]]:
     return out
 
 
-def _sample(number: int, told: Told, config: Config, decoder: Decoder) -> list[str]:
+def _sample(number: int, person: Told, config: Config, decoder: Decoder) -> list[str]:
     """A person, the first text with its places marked, its tokens and questions."""
-    shown = told.texts[0]
-    more = len(told.texts) - 1
+    shown = person.texts[0]
+    more = len(person.texts) - 1
     texts = f", the first of {plural(more + 1, 'text')}" if more > 0 else ""
-    lines = [f"{number}. {told.name} ({told.split}{texts})"]
+    lines = [f"{number}. {person.name} ({person.split}{texts})"]
     lines += wrap(marked(shown), "   ")
     words = tokens_of(shown, config, decoder)
     spans = token_spans(shown, words)
@@ -248,13 +248,13 @@ def _sample(number: int, told: Told, config: Config, decoder: Decoder) -> list[s
     ]
     lines += wrap(f"tokens of values: {', '.join(placed)}", "   ", "     ")
     lines += _tokens([_visible(word) for word in words])
-    shown_questions = [one for one in told.asked if one.attribute != "gender"][:2]
+    shown_questions = [one for one in person.asked if one.attribute != "gender"][:2]
     for one in shown_questions:
         front = one.prompt if len(one.prompt) <= 50 else "..." + one.prompt[-47:]
         lines += wrap(
             f"asked for {one.attribute or 'the name'}: {front!r} -> {one.answer!r}", "   ", "     "
         )
-    if (left := len(told.asked) - len(shown_questions)) > 0:
+    if (left := len(person.asked) - len(shown_questions)) > 0:
         lines.append(f"   and {plural(left, 'question')} more")
     return lines
 
@@ -263,7 +263,7 @@ def _tokens(words: Sequence[str]) -> list[str]:
     """Tokens side by side; a line ends between two of them."""
     lines, line = [], f"   {plural(len(words), 'token')}: "
     for i, word in enumerate(words[:SHOWN_TOKENS]):
-        part = word + "|" * (i + 1 < len(words))
+        part = word + ("|" if i + 1 < len(words) else "")
         if len(line) + len(part) > WIDTH and line.strip():
             lines.append(line.rstrip())
             line = "     "
@@ -353,10 +353,10 @@ def _read_by(config: Config, output: Path) -> list[str]:
 def _of_sequences(config: Config) -> list[str]:
     data = config.data
     assert isinstance(data, UniformData | TextData)
-    found = sequences.counts(config)
-    told = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in found.items() if n)
+    by_split = sequences.counts(config)
+    sizes = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in by_split.items() if n)
     lines = wrap(
-        f"{_title(config)}: {told} sequences of {data.seq_len:,} tokens, seed {config.seed}",
+        f"{_title(config)}: {sizes} sequences of {data.seq_len:,} tokens, seed {config.seed}",
         "",
         "  ",
     )

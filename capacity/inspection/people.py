@@ -146,11 +146,11 @@ def people(config: Config, decoder: Decoder, n_texts: int, most: int | None) -> 
         taught = set(halves(bios, config.seed)[0].tolist()) if _extracts(config) else None
         source = _Bios(bios, config, decoder, n_texts)
         for first in range(0, n, AT_ONCE):
-            person = torch.arange(first, min(n, first + AT_ONCE))
-            for i, told in zip(person.tolist(), source.told(person), strict=True):
+            person_R = torch.arange(first, min(n, first + AT_ONCE))
+            for i, person in zip(person_R.tolist(), source.people(person_R), strict=True):
                 if taught is not None:
-                    told = dataclasses.replace(told, split="taught" if i in taught else "asked")
-                yield told
+                    person = dataclasses.replace(person, split="taught" if i in taught else "asked")
+                yield person
         return
     assert isinstance(data, BiodData)
     biod = BiodWorld(data, lexicons.of(data), config.items, config.seed, device)
@@ -173,7 +173,7 @@ class _Bios:
         self.context = context_of(config.data, config.measure.context)
         self.sizes = world.data.attribute_sizes
 
-    def told(self, person_R: Tensor) -> list[Told]:
+    def people(self, person_R: Tensor) -> list[Told]:
         """People with their texts."""
         world, piece = self.world, self.decoder.piece_texts
         first, middle, last = world.names.parts(person_R)
@@ -316,8 +316,10 @@ def _biod(world: BiodWorld, decoder: Decoder, person_R: Tensor, n_texts: int) ->
     base, begin = decoder.bytes_of, lexicons.of(d).content["first_symbol"]
 
     def value(k: int, chunks: list[int]) -> str:
-        told = (b"".join(base[begin + s] for s in symbols[k, c].tolist()).decode() for c in chunks)
-        return comma.join(told).strip()
+        decoded = (
+            b"".join(base[begin + s] for s in symbols[k, c].tolist()).decode() for c in chunks
+        )
+        return comma.join(decoded).strip()
 
     drawn = world.chunks(person_R).tolist()
     values = [{f"ID {k + 1}": value(k, row[k]) for k in range(d.attributes)} for row in drawn]
@@ -349,9 +351,9 @@ def _biod(world: BiodWorld, decoder: Decoder, person_R: Tensor, n_texts: int) ->
 
 def _of_corpus(config: Config, data: CorpusData, most: int | None) -> Iterator[Told]:
     partial = data.missing_attributes == "allow"
-    found = read_people(Path(data.path), data.n_people, partial)
-    finder = spans.Finder(found)
-    for person in found[:most]:
+    corpus_people = read_people(Path(data.path), data.n_people, partial)
+    finder = spans.Finder(corpus_people)
+    for person in corpus_people[:most]:
         texts, asked = [], []
         counts: dict[str | None, int] = {}
         for text in person.texts:

@@ -31,9 +31,9 @@ class Digest:
     def __init__(self) -> None:
         self.hash, self.count = hashlib.sha256(), 0
 
-    def add(self, told: Told) -> None:
+    def add(self, person: Told) -> None:
         """The next person."""
-        tree = read_of(told)
+        tree = read_of(person)
         text = json.dumps(tree, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         self.hash.update(text.encode() + b"\n")
         self.count += 1
@@ -43,11 +43,11 @@ class Digest:
         return self.hash.hexdigest()[:12]
 
 
-def read_of(told: Told) -> dict[str, Any]:
+def read_of(person: Told) -> dict[str, Any]:
     """What is read of a person: a line of the file without what nothing reads."""
     tree: dict[str, Any] = {
-        "person": told.name,
-        "attributes": dict(told.values),
+        "person": person.name,
+        "attributes": dict(person.values),
         "texts": [
             {"text": shown.text}
             | {
@@ -62,27 +62,27 @@ def read_of(told: Told) -> dict[str, Any]:
                 if None in shown.places
                 else {}
             )
-            for shown in told.texts
+            for shown in person.texts
         ],
     }
-    if told.alternatives:
+    if person.alternatives:
         tree["alternatives"] = {
             name: int(n) if n < 2**53 and n == int(n) else n
-            for name, n in told.alternatives.items()
+            for name, n in person.alternatives.items()
         }
     return tree
 
 
-def line_of(told: Told) -> dict[str, Any]:
+def line_of(person: Told) -> dict[str, Any]:
     """A whole line."""
-    tree = read_of(told)
-    if told.follows:
-        tree["follows"] = dict(told.follows)
+    tree = read_of(person)
+    if person.follows:
+        tree["follows"] = dict(person.follows)
     tree["questions"] = [
         {"attribute": one.attribute, "prompt": one.prompt, "answer": one.answer}
-        for one in told.asked
+        for one in person.asked
     ]
-    return tree | {"split": told.split}
+    return tree | {"split": person.split}
 
 
 def write(path: Path, people: Iterable[Told], about: dict[str, Any]) -> dict[str, Any]:
@@ -91,15 +91,15 @@ def write(path: Path, people: Iterable[Told], about: dict[str, Any]) -> dict[str
     digest, seen = Digest(), set[str]()
 
     def checked() -> Iterator[Told]:
-        for told in people:
-            if told.name in seen:
+        for person in people:
+            if person.name in seen:
                 raise ConfigError(
-                    f"--output {path}: two people are called {told.name!r}, which data=corpus does "
-                    "not take for two; use other lists of names"
+                    f"--output {path}: two people are called {person.name!r}, which data=corpus "
+                    "does not take for two; use other lists of names"
                 )
-            seen.add(told.name)
-            digest.add(told)
-            yield told
+            seen.add(person.name)
+            digest.add(person)
+            yield person
 
     files.make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -108,8 +108,8 @@ def write(path: Path, people: Iterable[Told], about: dict[str, Any]) -> dict[str
             _write_parquet(temporary, checked(), about, digest)
         else:
             with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-                for told in checked():
-                    file.write(json.dumps(line_of(told), ensure_ascii=False) + "\n")
+                for person in checked():
+                    file.write(json.dumps(line_of(person), ensure_ascii=False) + "\n")
         about = about | {"people": digest.count, "digest": digest.text}
         files.write_json(path.with_name(path.name + ".about.json"), about)
         os.replace(temporary, path)
@@ -127,8 +127,8 @@ def _write_parquet(
     from pyarrow import parquet
 
     kept = list(people)  # the names of all attributes are needed before the first row
-    names = list(dict.fromkeys(name for told in kept for name in told.values))
-    follows = list(dict.fromkeys(name for told in kept for name in told.follows))
+    names = list(dict.fromkeys(name for person in kept for name in person.values))
+    follows = list(dict.fromkeys(name for person in kept for name in person.follows))
     word, span = pyarrow.string(), pyarrow.list_(pyarrow.int32())
     number = pyarrow.float64()
     fields = [
@@ -147,17 +147,19 @@ def _write_parquet(
             ),
         ),
     ]
-    if any(told.alternatives for told in kept):
+    if any(person.alternatives for person in kept):
         fields.append(("alternatives", pyarrow.struct([(name, number) for name in names])))
     if follows:
         fields.append(("follows", pyarrow.struct([(name, word) for name in follows])))
     question = pyarrow.struct([(name, word) for name in ("attribute", "prompt", "answer")])
     fields += [("questions", pyarrow.list_(question)), ("split", word)]
-    told_about = about | {"people": digest.count, "digest": digest.text}
-    schema = pyarrow.schema(fields, metadata={"capacity": json.dumps(told_about)})
+    metadata = about | {"people": digest.count, "digest": digest.text}
+    schema = pyarrow.schema(fields, metadata={"capacity": json.dumps(metadata)})
     with parquet.ParquetWriter(path, schema) as writer:
         for first in range(0, len(kept), AT_ONCE):
-            rows = [_row(line_of(told)) for told in itertools.islice(kept, first, first + AT_ONCE)]
+            rows = [
+                _row(line_of(person)) for person in itertools.islice(kept, first, first + AT_ONCE)
+            ]
             writer.write_table(pyarrow.Table.from_pylist(rows, schema))
 
 

@@ -85,8 +85,8 @@ def make_plan(studies: list[Study], results: Path, wanted: Iterable[str]) -> Pla
     plan = Plan()
     for run in {run.run_id: run for study in studies for run in study.runs}.values():
         sizes = records.sizes(results, run.run_id)
-        found = [name for name in wanted if name in sizes]
-        if not found:
+        present = [name for name in wanted if name in sizes]
+        if not present:
             continue
         state = records.status(results, run.run_id)
         if run.run_id in held or state == "running":
@@ -94,7 +94,7 @@ def make_plan(studies: list[Study], results: Path, wanted: Iterable[str]) -> Pla
         elif run.run_id in elsewhere:
             plan.kept[run.run_id] = f"also of {some(sorted(elsewhere[run.run_id]), 3)}"
         else:
-            for name in found:
+            for name in present:
                 step = _step(results, run.run_id) if name == CHECKPOINT else None
                 plan.going.append(Going(run, name, sizes[name], step))
     return plan
@@ -111,11 +111,11 @@ def _held(results: Path) -> set[str]:
 
 def others(results: Path, names: set[str]) -> dict[str, set[str]]:
     """Run id -> studies but those named that have it."""
-    found: dict[str, set[str]] = {}
+    by_run: dict[str, set[str]] = {}
 
     def add(run_id: str, study: str | None) -> None:
         if study and study not in names:
-            found.setdefault(run_id, set()).add(study)
+            by_run.setdefault(run_id, set()).add(study)
 
     for path in records.runs_dir(results).glob("*/record.json"):
         record = records.read(results, path.parent.name) or {}
@@ -132,7 +132,7 @@ def others(results: Path, names: set[str]) -> dict[str, set[str]]:
         for study in _of_file(name):
             for run in study.runs:
                 add(run.run_id, study.name)
-    return found
+    return by_run
 
 
 def _own_studies() -> bool:
@@ -149,17 +149,17 @@ def _of_file(name: str) -> list[Study]:
     from capacity.compose import read_yaml
     from capacity.study import find_study
 
-    found = []
+    studies = []
     try:
         presets = read_yaml(find_study(name)).get("presets") or {}
     except ConfigError:
         return []
     for full in [name, *(f"{name}@{preset}" for preset in presets)]:
         try:
-            found.append(load_study(full, []))
+            studies.append(load_study(full, []))
         except ConfigError:
             continue
-    return found
+    return studies
 
 
 def _of_fit(path: Path) -> list[str]:
@@ -192,8 +192,8 @@ def report(plan: Plan, studies: list[Study], wanted: list[str]) -> str:
     """What goes and what that means, what stays and why, in lines of at most 80 columns."""
     names = ", ".join(study.name for study in studies)
     what = " and ".join({WEIGHTS: "weights", CHECKPOINT: "checkpoints"}[name] for name in wanted)
-    told = f"{plural(len(plan.going), 'file')} of {what} can go, {file_size(plan.size)}"
-    lines = wrap(f"{names}: {told if plan.going else f'no {what} that can go'}")
+    summary = f"{plural(len(plan.going), 'file')} of {what} can go, {file_size(plan.size)}"
+    lines = wrap(f"{names}: {summary if plan.going else f'no {what} that can go'}")
     if plan.going:
         columns = [
             Column("run", right=False),
@@ -254,11 +254,11 @@ def remove(plan: Plan, results: Path) -> tuple[list[Going], list[str]]:
                 if not mine or run_id in held:
                     left.append(run_id)
                     continue
-                told = {"at": now, "bytes": one.size}
+                note = {"at": now, "bytes": one.size}
                 if one.step is not None:
-                    told["step"] = one.step
+                    note["step"] = one.step
                 # first the note: a crash in between leaves the file, which goes before the note
-                records.note_pruned(results, run_id, one.name, told)
+                records.note_pruned(results, run_id, one.name, note)
                 (records.run_dir(results, run_id) / one.name).unlink(missing_ok=True)
                 gone.append(one)
     return gone, list(dict.fromkeys(left))

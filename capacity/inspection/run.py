@@ -45,13 +45,13 @@ def show(results: Path, text: str) -> str:
     of at most 80 columns. ConfigError where there is no such run, or several."""
     with _kept_records(results) as files:
         run_id = records.find(results, text)
-        found = _read(results, run_id, files.get(run_id))
+        run = _read(results, run_id, files.get(run_id))
     lines = records.read_metrics(results, run_id)
-    out = [*_head(found), "", *_settings(found)]
+    out = [*_head(run), "", *_settings(run)]
     if lines:
         out += ["", *_learning(lines), *_evaluations(lines)]
-    out += ["", *_outcome(found, results)]
-    return "\n".join([*out, "", *_files(found, results)])
+    out += ["", *_outcome(run, results)]
+    return "\n".join([*out, "", *_files(run, results)])
 
 
 @contextmanager
@@ -103,14 +103,15 @@ def _written_settings(results: Path, run_id: str) -> dict[str, Any]:
 # What it is
 
 
-def _head(found: Found) -> list[str]:
+def _head(run: Found) -> list[str]:
     """Id, state, and what was trained on what."""
-    record, row, tree = found.record, found.row, found.tree
-    title = f"run {found.run_id}: {found.state}"
+    record, row, tree = run.record, run.row, run.tree
+    title = f"run {run.run_id}: {run.state}"
     if record and record["status"] == "finished":
         t = record["training"]
         title += f", {clock(t['wall_s'])} on {t['device']}"
-        title += f" with {plural(t['stack'] - 1, 'other run')}" * (t["stack"] > 1)
+        if t["stack"] > 1:
+            title += f" with {plural(t['stack'] - 1, 'other run')}"
     if record:
         title += f", {record['finished_at'][:16].replace('T', ' ')} UTC"
     elif row.get("step") is not None:
@@ -142,11 +143,11 @@ def _head(found: Found) -> list[str]:
 ITEMS = (("n_sequences", "sequence", "sequences"), ("n_people", "person", "people"))
 
 
-def _settings(found: Found) -> list[str]:
+def _settings(run: Found) -> list[str]:
     """Settings that differ from those of `capacity train data=KIND`, and the command that trains
     the same run."""
-    kind = found.tree["data"].get("kind", "uniform")
-    own = changed(found.tree)
+    kind = run.tree["data"].get("kind", "uniform")
+    own = changed(run.tree)
     given = "" if kind == "uniform" else f" data={kind}"
     if not own:
         return [f"settings: those of `capacity train{given}`"]
@@ -158,7 +159,7 @@ def _settings(found: Found) -> list[str]:
     again += [
         f"{key}={as_text(here)}" for key, (here, _) in own.items() if not _by_partner(key, here)
     ]
-    if _trains_this(found.run_id, again):
+    if _trains_this(run.run_id, again):
         out += command(["capacity", "train", *again], "  again: ", "    ")
     return out
 
@@ -195,23 +196,25 @@ def _learning(lines: list[dict[str, Any]]) -> list[str]:
 def _evaluations(lines: list[dict[str, Any]]) -> list[str]:
     """What evaluations of all data gave during training, evenly chosen from the first to the
     last."""
-    told = [line for line in lines if LOSS not in line]
+    evaluations = [line for line in lines if LOSS not in line]
     names = [
         name
-        for name in dict.fromkeys(name for line in told for name in line)
-        if all(isinstance(line.get(name, 0), int | float | None) for line in told)
+        for name in dict.fromkeys(name for line in evaluations for name in line)
+        if all(isinstance(line.get(name, 0), int | float | None) for line in evaluations)
     ]
-    told = [line for line in told if any(name in line for name in names if name != "step")]
-    if not told:
+    evaluations = [
+        line for line in evaluations if any(name in line for name in names if name != "step")
+    ]
+    if not evaluations:
         return []
-    last = len(told) - 1
+    last = len(evaluations) - 1
     picked = sorted({round(i * last / max(1, EVALUATIONS - 1)) for i in range(EVALUATIONS)})
     columns = [Column(name.replace("_", " "), detail=i > 3) for i, name in enumerate(names)]
     rows = [
         [_number(line.get(name), name == "step") for name in names]
-        for line in (told[i] for i in picked if i <= last)
+        for line in (evaluations[i] for i in picked if i <= last)
     ]
-    left = len(told) - len(rows)
+    left = len(evaluations) - len(rows)
     more = f" ({left:,} more in metrics.jsonl)" if left else ""
     return ["", *table.text(Table(columns, rows, f"evaluations{more}"))]
 
@@ -223,13 +226,13 @@ def _number(value: float | None, whole: bool) -> str:
 # What came out
 
 
-def _outcome(found: Found, results: Path) -> list[str]:
+def _outcome(run: Found, results: Path) -> list[str]:
     """What was measured, or why it failed, or what is to be done."""
-    record = found.record
-    if record is None or found.state == "running":
-        return wrap(_WITHOUT.get(found.state, "no record yet"), "")
+    record = run.record
+    if record is None or run.state == "running":
+        return wrap(_WITHOUT.get(run.state, "no record yet"), "")
     if record["status"] == "failed":
-        return _failure(found, record)
+        return _failure(run, record)
     out = ["measured", *describe(record, results).splitlines()[1:-1], "", "numbers"]
     groups: dict[int, list[Value]] = {}
     for value in registry.numbers(record["measures"]):
@@ -250,14 +253,14 @@ _WITHOUT = {
 }
 
 
-def _failure(found: Found, record: dict[str, Any]) -> list[str]:
+def _failure(run: Found, record: dict[str, Any]) -> list[str]:
     error = record["error"]
     step = f" at step {error['step']:,}" if error.get("step") else ""
     out = wrap(f"failed{step}: {error['reason']}", "", "  ")
     if error.get("traceback"):
         out += [f"  {line}" for line in error["traceback"].rstrip().splitlines()]
-    if found.row.get("log"):
-        out.append(f"  {found.row['log']}")
+    if run.row.get("log"):
+        out.append(f"  {run.row['log']}")
     return out
 
 
@@ -274,9 +277,9 @@ def _meaning(values: list[Value]) -> list[str]:
     assert declared is not None
     if len(values) == 1:
         name, value = _name(values[0]), values[0].value
-        told = _in_words(value)
+        text = _in_words(value)
         unit = f" {declared.unit}" if declared.unit and not isinstance(value, str) else ""
-        return [f"  {name} = {told}{unit}", *wrap(values[0].name(declared.meaning), "      ")]
+        return [f"  {name} = {text}{unit}", *wrap(values[0].name(declared.meaning), "      ")]
     unit = f" ({declared.unit})" if declared.unit else ""
     return [
         *wrap(f"{declared.column or declared.path}{unit}: {declared.meaning}", "  ", "      "),
@@ -293,13 +296,13 @@ def _in_words(value: object) -> str:
 # What is left
 
 
-def _files(found: Found, results: Path) -> list[str]:
+def _files(run: Found, results: Path) -> list[str]:
     """Files of the run's folder with their sizes."""
-    folder = records.run_dir(results, found.run_id)
-    sizes = records.sizes(results, found.run_id)
-    if not sizes and found.kept is not None:
+    folder = records.run_dir(results, run.run_id)
+    sizes = records.sizes(results, run.run_id)
+    if not sizes and run.kept is not None:
         return wrap(
-            f"files: no folder here; the record is kept in {found.kept}, without learning curve "
+            f"files: no folder here; the record is kept in {run.kept}, without learning curve "
             "and weights",
             "",
             "  ",
@@ -309,15 +312,15 @@ def _files(found: Found, results: Path) -> list[str]:
     columns = [Column("file", right=False), Column("size"), Column("", right=False)]
     rows = [[name, file_size(size), records.FILES.get(name, "")] for name, size in sizes.items()]
     out = [f"files in {folder}", *table.text(Table(columns, rows))]
-    pruned = found.record is not None and found.record["status"] == "finished"
+    pruned = run.record is not None and run.record["status"] == "finished"
     if pruned and records.WEIGHTS not in sizes:
-        told = records.pruned(results, found.run_id, records.WEIGHTS)
-        why = f"weights: removed by `capacity prune` at {told['at']}" if told else "no weights"
+        note = records.pruned(results, run.run_id, records.WEIGHTS)
+        why = f"weights: removed by `capacity prune` at {note['at']}" if note else "no weights"
         out += wrap(f"{why}; the run is neither measured again nor exported any more", "  ")
-    elif told := records.pruned(results, found.run_id, records.CHECKPOINT):
-        step = f" of step {told['step']:,}" if told.get("step") is not None else ""
+    elif note := records.pruned(results, run.run_id, records.CHECKPOINT):
+        step = f" of step {note['step']:,}" if note.get("step") is not None else ""
         out += wrap(
-            f"its checkpoint{step} was removed by `capacity prune` at {told['at']}; the run begins "
+            f"its checkpoint{step} was removed by `capacity prune` at {note['at']}; the run begins "
             "again at step 0",
             "  ",
         )

@@ -57,19 +57,19 @@ def sequences(config: Config, most: int | None = None) -> Iterator[Sequence]:
             yield Sequence(i, row, "train")
         return
     assert isinstance(data, TextData)
-    found = splits.of(config)
-    words = found.pool.words
-    known = np.concatenate([found.members, found.held_out])
+    split = splits.of(config)
+    words = split.pool.words
+    known = np.concatenate([split.members, split.held_out])
     groups = {
-        "member": found.members,
-        "held_out": found.held_out,
-        "trained": found.trained[~np.isin(found.trained, known)],
+        "member": split.members,
+        "held_out": split.held_out,
+        "trained": split.trained[~np.isin(split.trained, known)],
     }
     for name, rows in groups.items():
         for row in rows[:most].tolist():
-            tokens = found.pool.tokens_NS[row].tolist()
+            tokens = split.pool.tokens_NS[row].tolist()
             yield Sequence(row, tokens, name, [words[t] for t in tokens])
-    pairs = list(zip(found.canaries.tolist(), found.repeats.tolist(), strict=True))
+    pairs = list(zip(split.canaries.tolist(), split.repeats.tolist(), strict=True))
     if most is not None:  # one of each level tells more than several of the first
         pairs = pairs[:: max(1, len(pairs) // max(1, most))][:most]
     for i, (tokens, repeats) in enumerate(pairs):
@@ -80,13 +80,13 @@ def counts(config: Config) -> dict[str, int]:
     """Sequences by split, without drawing those of random data."""
     if not isinstance(config.data, TextData):
         return {"train": config.items}
-    found = splits.of(config)
-    known = np.concatenate([found.members, found.held_out])
+    split = splits.of(config)
+    known = np.concatenate([split.members, split.held_out])
     return {
-        "member": len(found.members),
-        "held_out": len(found.held_out),
-        "trained": int((~np.isin(found.trained, known)).sum()),
-        "canary": len(found.canaries),
+        "member": len(split.members),
+        "held_out": len(split.held_out),
+        "trained": int((~np.isin(split.trained, known)).sum()),
+        "canary": len(split.canaries),
     }
 
 
@@ -117,8 +117,8 @@ def write(path: Path, config: Config, about: dict[str, Any]) -> dict[str, Any]:
             from pyarrow import parquet
 
             table = pyarrow.Table.from_pylist(list(lines()))
-            told = about | {"sequences": count, "digest": digest.hexdigest()[:12]}
-            metadata = {"capacity": json.dumps(told)}
+            about_table = about | {"sequences": count, "digest": digest.hexdigest()[:12]}
+            metadata = {"capacity": json.dumps(about_table)}
             parquet.write_table(table.replace_schema_metadata(metadata), temporary)
         else:
             with open(temporary, "w", encoding="utf-8", newline="\n") as file:

@@ -236,16 +236,16 @@ def guesses(world: BiosWorld, taught: Tensor, asked: Tensor) -> dict[str, dict[s
     people of the fine-tuning have. Of values that come equally often the mean.
     """
     everybody = torch.arange(world.n_people, device=world.device)
-    out: dict[str, dict[str, float]] = {way: {} for way in declared.GUESSES}
+    out: dict[str, dict[str, float]] = {method: {} for method in declared.GUESSES}
     for name in world.attributes:
         value_N = world.values(name, everybody)
         values = int(value_N.max()) + 1
         share_V = torch.bincount(value_N[asked], minlength=values).double() / len(asked)
         listed = world.sizes.get(name) or len(world.headquarters.unique())
         out["uniform"][name] = 1 / listed
-        for way, known in (("most_frequent", everybody), ("most_frequent_taught", taught)):
+        for method, known in (("most_frequent", everybody), ("most_frequent_taught", taught)):
             count_V = torch.bincount(value_N[known], minlength=values)
-            out[way][name] = float(share_V[count_V == count_V.max()].mean())
+            out[method][name] = float(share_V[count_V == count_V.max()].mean())
     return out
 
 
@@ -306,7 +306,7 @@ def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: t
         },
         "extractable_people": 2 * mean["held_out"] * n,
     }
-    for way, by in guessed.items():
-        out[f"accuracy_{way}"] = float(np.mean([by[name] for name in counted]))
-        out[f"attributes_{way}"] = by
+    for method, by in guessed.items():
+        out[f"accuracy_{method}"] = float(np.mean([by[name] for name in counted]))
+        out[f"attributes_{method}"] = by
     return MEASURE.returns(out)

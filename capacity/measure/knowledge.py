@@ -228,17 +228,18 @@ def measure_corpus(
     by_attribute, values, uniform, correct = {}, 0.0, 0.0, []
     guessed: dict[str, list[np.ndarray]] = {"accuracy_uniform": [], "accuracy_most_frequent": []}
     for name, about in facts.attributes.items():
-        told = answers[name]
-        if not told.who:  # of the people who were drawn nobody states it
+        answered = answers[name]
+        if not answered.who:  # of the people who were drawn nobody states it
             continue
-        own = np.array([about.code_bits(people[r]) for r in told.who]) - told.nats / math.log(2)
-        bits_R[told.who] += own
+        code_bits = np.array([about.code_bits(people[r]) for r in answered.who])
+        own = code_bits - answered.nats / math.log(2)
+        bits_R[answered.who] += own
         values += about.stating * float(own.mean())
-        by_attribute[name] = _of_corpus(facts, about, told, float(own.mean()))
+        by_attribute[name] = _of_corpus(facts, about, answered, float(own.mean()))
         uniform += about.stating * by_attribute[name]["bits_uniform"]
-        correct.append(told.correct)
+        correct.append(answered.correct)
         for key, each in guessed.items():
-            each.append(np.full(len(told.who), by_attribute[name][key]))
+            each.append(np.full(len(answered.who), by_attribute[name][key]))
     name_bits = 0.0
     if n_names is not None and p1 is not None:
         bits_R[named.who] += math.log2(n_names) - named.nats / math.log(2)
@@ -278,28 +279,30 @@ def measure_corpus(
     stating = sum(facts.attributes[name].stating for name in by_attribute)
     # a lower bound as well: what was not asked counts as not known
     memorized = n * float(right.mean()) * stating / having
-    found = _finish(
+    measured = _finish(
         out,
         world,
         "text",
         _Answers(person, name_bits + values, resolved.bits(n), -bits_R * math.log(2), right),
         parameters,
     )
-    return found | {"memorized_people": memorized}
+    return measured | {"memorized_people": memorized}
 
 
-def _of_corpus(facts: Facts, about: Attribute, told: corpus.Answers, bits: float) -> dict[str, Any]:
+def _of_corpus(
+    facts: Facts, about: Attribute, answers: corpus.Answers, bits: float
+) -> dict[str, Any]:
     """One attribute of a corpus, which of those asked have `bits` beyond the frequencies on
     average."""
-    out = _summary([told.nats], [told.correct], about.bits)
+    out = _summary([answers.nats], [answers.correct], about.bits)
     out |= {
         "bits": bits,
-        "contexts": told.texts,
+        "contexts": answers.texts,
         "uniform_entropy_bits": about.uniform_bits,
         "bits_uniform": about.uniform_bits - out["nats"] / math.log(2),
         "accuracy_uniform": 1 / max(1, len(about.counts)),
         "accuracy_most_frequent": about.most_frequent,
-        "people": len(told.who),
+        "people": len(answers.who),
         "unasked": about.having - about.stating,
         "shown_before": facts.shown[about.name] / about.stated_texts,
     }

@@ -148,13 +148,13 @@ def by_copies(
         }
         for name, score in scores.items():
             others = theirs & ~at_prefix if name == "recall" else theirs
-            told = min(mine.sum(), others.sum()) >= FEWEST
-            row["attacks"][name] = membership.auc(score[mine], score[others]) if told else None
+            enough = min(mine.sum(), others.sum()) >= FEWEST
+            row["attacks"][name] = membership.auc(score[mine], score[others]) if enough else None
         if min(mine.sum(), theirs.sum()) >= FEWEST:
-            found = separation.statistics(
+            statistics = separation.statistics(
                 scores["loss"][mine], scores["loss"][theirs], _units(units, mine, theirs)
             )
-            row |= {name: x for name, x in found.items() if name in row}
+            row |= {name: x for name, x in statistics.items() if name in row}
         for name, chosen in (("members", mine), ("held_out", theirs)):
             written = table["tail"][chosen] >= half
             part, interval = None, None

@@ -108,8 +108,10 @@ def measure(
         )
         if spec.calibration is not None:
             row["calibration_tokens"] = gpt.targets(calibration).numel()
-        row["quantized"] = {tensor: found for tensor, found in tensors.items() if found is not None}
-        row["skipped"] = [tensor for tensor, found in tensors.items() if found is None]
+        row["quantized"] = {
+            tensor: outcome for tensor, outcome in tensors.items() if outcome is not None
+        }
+        row["skipped"] = [tensor for tensor, outcome in tensors.items() if outcome is None]
         out["rows"].append(exactly(row, MEASURE.rows, MEASURE.name))
     return MEASURE.returns(out)
 
@@ -122,10 +124,12 @@ def check_bound(name: str, held: float, stored: int) -> None:
     )
 
 
-def _numbers(found: dict, before: dict, stored: int, parameters: dict[str, int], name: str) -> dict:
-    held = found["held_bits"]
+def _numbers(
+    measured: dict, before: dict, stored: int, parameters: dict[str, int], name: str
+) -> dict:
+    held = measured["held_bits"]
     check_bound(name, held, stored)
-    return found | {
+    return measured | {
         "fraction_of_unquantized": held / before["held_bits"] if before["held_bits"] > 0 else None,
         "bits_per_parameter": {convention: held / p for convention, p in parameters.items()},
         "stored_bits": stored,

@@ -155,10 +155,10 @@ def canary_losses(
     gpt: GPT, flat_P: Tensor, canaries_NS: Tensor, config: Config, dtype: torch.dtype
 ) -> list[float]:
     """Loss in bits per token of each canary."""
-    found = sequences.scores(gpt, flat_P, canaries_NS, dtype, config.measure.batch_tokens)[
+    nats_N = sequences.scores(gpt, flat_P, canaries_NS, dtype, config.measure.batch_tokens)[
         "loss"
     ].astype(float)
-    return (found / (config.data.seq_len * math.log(2))).tolist()
+    return (nats_N / (config.data.seq_len * math.log(2))).tolist()
 
 
 def exposures(

@@ -247,8 +247,8 @@ class GPT:
             numbers((x @ table_DV).float(), target)
             for x, target in zip(x_ND.split(rows), target_BT.reshape(-1).split(rows), strict=True)
         ]
-        found = torch.cat(parts)
-        return found.view(*target_BT.shape, *found.shape[1:])
+        values = torch.cat(parts)
+        return values.view(*target_BT.shape, *values.shape[1:])
 
     def loss(
         self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32

@@ -93,8 +93,8 @@ def not_compiled(error: BaseException) -> str | None:
     lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
     first = lines[0] if lines else "no words"
     # of a C++ compiler: file:line:column: error: words
-    told = next((line.partition(" error: ")[2] for line in lines if " error: " in line), first)
-    return f"{type(chain[-1]).__name__}: {told}"[:WORDS]
+    message = next((line.partition(" error: ")[2] for line in lines if " error: " in line), first)
+    return f"{type(chain[-1]).__name__}: {message}"[:WORDS]
 
 
 def keep_freed_memory() -> None:

@@ -74,8 +74,11 @@ class Mirror:
                 self.study or "",
                 *[c.run_id for c in self.configs],
             ]
-            told = {c.run_id: about(c, self.variants.get(c.run_id, "")) for c in self.configs}
-            files.write_json(folder / TOLD, told)  # a pipe that is full would hold up the training
+            descriptions = {
+                c.run_id: about(c, self.variants.get(c.run_id, "")) for c in self.configs
+            }
+            # a pipe that is full would hold up the training
+            files.write_json(folder / TOLD, descriptions)
             with open(folder / "wandb.log", "ab") as log:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
@@ -133,7 +136,7 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended: Callable[[]
     copied."""
     import wandb
 
-    told = settings.get("runs", {})
+    descriptions = settings.get("runs", {})
     runs, copied = {}, dict.fromkeys(run_ids, 0)
     last_round = False
     while True:
@@ -148,12 +151,12 @@ def follow(results: Path, run_ids: list[str], settings: dict, ended: Callable[[]
                     group=settings["study"] or None,
                     mode=settings["mode"],
                     id=run_id,
-                    name=told.get(run_id, {}).get("name", run_id),
+                    name=descriptions.get(run_id, {}).get("name", run_id),
                     resume="allow",
                     dir=str(results),
                     reinit="create_new",
                     config=json.loads(config_file.read_bytes())
-                    | {"plan": told.get(run_id, {}).get("plan", {"run_id": run_id})},
+                    | {"plan": descriptions.get(run_id, {}).get("plan", {"run_id": run_id})},
                     settings=wandb.Settings(
                         init_timeout=20, silent=True, console="off", x_disable_stats=True
                     ),
@@ -197,7 +200,7 @@ def main() -> int:
         parser.add_argument(name)
     parser.add_argument("run_ids", nargs="+")
     args = parser.parse_args()
-    runs = _told(Path(args.results), args.run_ids[0])
+    runs = _descriptions(Path(args.results), args.run_ids[0])
     os.set_blocking(sys.stdin.fileno(), False)
     deadline: list[float] = []
 
@@ -217,7 +220,7 @@ def main() -> int:
     os._exit(1)  # without wandb's own waiting at exit
 
 
-def _told(results: Path, run_id: str) -> dict:
+def _descriptions(results: Path, run_id: str) -> dict:
     """What the training process has left for the mirror beside its files, which goes with that."""
     path = records.run_dir(results, run_id) / TOLD
     try:

@@ -94,11 +94,11 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     """Train runs that can share a stack; job.parts None: as many as it takes."""
     if job.parts is None:
         job = dataclasses.replace(job, parts=_parts(configs, job.device))
-    for told in used_rows.warnings(configs):
-        _note(job, told)
+    for message in used_rows.warnings(configs):
+        _note(job, message)
     for config in configs:
-        if told := _begins_again(job, config):
-            _note(job, told)
+        if message := _begins_again(job, config):
+            _note(job, message)
         folder = records.run_dir(job.results, config.run_id)
         kept.keep(job.results, config.data)
         files.write_json(folder / "config.json", config.as_dict())
@@ -165,13 +165,13 @@ def _try_again(
 
 def _begins_again(job: Job, config: Config) -> str:
     """What a person should know of a run whose checkpoint was removed; empty where none was."""
-    told = records.pruned(job.results, config.run_id, job.checkpoint(config).name)
-    if told is None:
+    note = records.pruned(job.results, config.run_id, job.checkpoint(config).name)
+    if note is None:
         return ""
-    step = f" of step {told['step']:,}" if told.get("step") is not None else ""
+    step = f" of step {note['step']:,}" if note.get("step") is not None else ""
     return (
         f"run {config.run_id} begins again at step 0: its checkpoint{step} was removed by "
-        f"`capacity prune` at {told['at']}"
+        f"`capacity prune` at {note['at']}"
     )
 
 

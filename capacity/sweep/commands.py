@@ -103,7 +103,8 @@ def _print_script(
     job = plan.jobs[0]
     written = write(submissions.draft(results, order, job), plan.cluster, job.time_s, job.mem)
     others = len(plan.jobs) - 1
-    print(f"\nsubmit.sbatch{f' (and {others} more)' * bool(others)}\n\n{written}", end="")
+    more = f" (and {others} more)" if others else ""
+    print(f"\nsubmit.sbatch{more}\n\n{written}", end="")
 
 
 def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue: ModuleType) -> int:

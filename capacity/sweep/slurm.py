@@ -80,8 +80,8 @@ def array_limit() -> int | None:
         shown = _run("scontrol", "show", "config")
     except ConfigError:  # a plan can be made where there is no queue
         return None
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown.stdout, re.M)
-    return int(found[1]) if found and int(found[1]) else None
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown.stdout, re.M)
+    return int(match[1]) if match and int(match[1]) else None
 
 
 def user_limits(cluster: Cluster) -> Allowance:
@@ -278,39 +278,41 @@ def elements(submissions: list[Submission]) -> dict[tuple[str, int], Element]:
     again, gives it to another job."""
     names = {s.folder.name: s for s in submissions}
     numbers = [s.job for s in submissions if s.job is not None]
-    found = _found(_queue("--name=" + ",".join(names)), names)
-    found |= _found(_queue("--jobs=" + ",".join(numbers)), names) if numbers else {}
+    queued = _elements_in(_queue("--name=" + ",".join(names)), names)
+    queued |= _elements_in(_queue("--jobs=" + ",".join(numbers)), names) if numbers else {}
     # a renamed job may have another number: its submitter died early, or it was submitted again
-    lost = [s for s in submissions if not any(name == s.folder.name for name, _ in found)]
+    lost = [s for s in submissions if not any(name == s.folder.name for name, _ in queued)]
     if people := sorted({s.tree["user"] for s in lost}):
-        found |= _found(_queue("--user=" + ",".join(people)), names)
+        queued |= _elements_in(_queue("--user=" + ",".join(people)), names)
     foreign = [
         s
         for s in submissions
-        if s.tree["user"] != user() and not any(name == s.folder.name for name, _ in found)
+        if s.tree["user"] != user() and not any(name == s.folder.name for name, _ in queued)
     ]
     if foreign and _hides_others():
         for s in foreign:
             for i in range(len(s.elements)):
                 if (s.state(i) or {}).get("state") != "ended":
-                    found[s.folder.name, i] = Element(
+                    queued[s.folder.name, i] = Element(
                         "queued", f"hidden: a job of {s.tree['user']}"
                     )
-    return found
+    return queued
 
 
-def _found(rows: Iterable[list[str]], names: Container[str]) -> dict[tuple[str, int], Element]:
+def _elements_in(
+    rows: Iterable[list[str]], names: Container[str]
+) -> dict[tuple[str, int], Element]:
     """Elements of submissions, known by name or script, among rows of the queue."""
-    found = {}
+    queued = {}
     for job, index, state, restarts, reason, name, command in rows:
         folder = name if name in names else _submitted_from(command) or ""
         if folder in names and index.isdigit():
-            found[folder, int(index)] = Element(
+            queued[folder, int(index)] = Element(
                 _word(state, restarts, reason),
                 f"{state} ({reason})" if state == "PENDING" else state,
                 job,
             )
-    return found
+    return queued
 
 
 def _queue(which: str) -> list[list[str]]:
@@ -353,11 +355,11 @@ def end(submission: Submission, index: int) -> str | None:
     name, job = submission.folder.name, f"{submission.job}_{index}"
     shown = _run("scontrol", "--oneliner", "show", "job", job)
     for line in shown.stdout.splitlines():
-        found = dict(re.findall(r"(\w+)=(\S*)", line))
+        job_fields = dict(re.findall(r"(\w+)=(\S*)", line))
         script = re.search(r" Command=(.*?)(?: \w+=|$)", line)
-        ours = name in (found.get("JobName"), _submitted_from(script[1]) if script else None)
-        if found.get("ArrayTaskId") == str(index) and ours:
-            return found.get("JobState")
+        ours = name in (job_fields.get("JobName"), _submitted_from(script[1]) if script else None)
+        if job_fields.get("ArrayTaskId") == str(index) and ours:
+            return job_fields.get("JobState")
     for fields in ("JobID,State,JobName,SubmitLine", "JobID,State,JobName"):  # newer, and older
         accounts = _run(
             "sacct",

@@ -176,10 +176,12 @@ def _log(
     """The log with something in it: of the stack that trains the run, of its element, or of any
     stack of the pack."""
     pack = submission.pack(index)
-    found = [Path(job["log"]) for job in (state or {}).get("running", []) if run_id in job["runs"]]
-    found += [submission.log(index)] if submission.job is not None else []
-    found += sorted(pack.parent.glob(f"{pack.stem}.*.log"))
-    return next((path for path in found if path.exists() and path.stat().st_size), None)
+    candidates = [
+        Path(job["log"]) for job in (state or {}).get("running", []) if run_id in job["runs"]
+    ]
+    candidates += [submission.log(index)] if submission.job is not None else []
+    candidates += sorted(pack.parent.glob(f"{pack.stem}.*.log"))
+    return next((path for path in candidates if path.exists() and path.stat().st_size), None)
 
 
 def report(name: str, rows: list[dict], totals: dict[str, int], note: str, everything: bool) -> str:
@@ -229,8 +231,9 @@ def _sizes(rows: list[dict]) -> str:
         name: sum(row["bytes"].get(f"{file}.safetensors", 0) for row in rows)
         for name, file in (("weights", "weights"), ("checkpoints", "checkpoint"))
     }
-    told = [f"{name} {file_size(size)}" for name, size in parts.items() if size]
-    return f"files: {file_size(total)}" + f", of which {' and '.join(told)}" * bool(told)
+    removable = [f"{name} {file_size(size)}" for name, size in parts.items() if size]
+    of_which = f", of which {' and '.join(removable)}" if removable else ""
+    return f"files: {file_size(total)}{of_which}"
 
 
 def _line(row: dict) -> str:

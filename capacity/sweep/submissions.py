@@ -126,16 +126,16 @@ def read_all(results: Path, study: str | None = None) -> list[Submission]:
             tree = json.loads(path.read_bytes())
             if tree["schema"] != SCHEMA:
                 raise ValueError("of another version of capacity")
-            found = Submission(path.parent, tree)
+            submission = Submission(path.parent, tree)
             if study in (None, tree["study"]):
-                out.append((tree["submitted_at"], path.parent.name, found))
+                out.append((tree["submitted_at"], path.parent.name, submission))
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path}: not a submission ({error}); remove its folder if nothing of it is queued"
             ) from None
         except FileNotFoundError:  # withdrawn at this moment
             continue
-    return [found for _, _, found in sorted(out, key=lambda entry: entry[:2])]
+    return [submission for _, _, submission in sorted(out, key=lambda entry: entry[:2])]
 
 
 def launcher(name: str) -> ModuleType:
@@ -284,7 +284,7 @@ def alive(results: Path, runs: Container[str] | None = None) -> Living:
     of them are claimed. What else it may hold counts as queued.
     """
     open_ones = [s for s in read_all(results) if not s.tree["over"] and not settled(results, s)]
-    found: Living = {}
+    living: Living = {}
     for name, group in itertools.groupby(
         sorted(open_ones, key=lambda s: s.launcher), key=lambda s: s.launcher
     ):
@@ -293,7 +293,7 @@ def alive(results: Path, runs: Container[str] | None = None) -> Living:
             for submission in submissions:
                 if files.is_locked(submission.folder / "lock"):
                     words = f"on {submission.tree['host']}, process {submission.tree['pid']}"
-                    found |= {
+                    living |= {
                         (submission, i): Element("running", words)
                         for i in range(len(submission.elements))
                     }
@@ -304,7 +304,7 @@ def alive(results: Path, runs: Container[str] | None = None) -> Living:
             asked = [s for s in submissions if runs is None or _has_any(s, runs)]
             if not asked:
                 unknown = Element("queued", "unknown: its queue cannot be asked")
-                found |= {(s, i): unknown for s in submissions for i in range(len(s.elements))}
+                living |= {(s, i): unknown for s in submissions for i in range(len(s.elements))}
                 continue
             raise ConfigError(
                 f"{asked[0].folder}: it may be queued or running, but its queue cannot be "
@@ -315,8 +315,8 @@ def alive(results: Path, runs: Container[str] | None = None) -> Living:
             for i in range(len(submission.elements)):
                 element = known.get((submission.folder.name, i))
                 if element is not None:
-                    found[submission, i] = element
-    return found
+                    living[submission, i] = element
+    return living
 
 
 def _has_any(submission: Submission, runs: Container[str]) -> bool:

@@ -110,10 +110,10 @@ def load_weights(path: Path, gpt: GPT, run_id: str) -> torch.Tensor:
                 )
             return torch.cat([file.get_tensor(w.name).reshape(-1) for w in gpt.layout])
     except FileNotFoundError:
-        told = records.pruned(path.parents[2], run_id, path.name)
-        if told is not None:
+        note = records.pruned(path.parents[2], run_id, path.name)
+        if note is not None:
             raise ConfigError(
-                f"{path}: removed by `capacity prune` at {told['at']}; the run's record is as it "
+                f"{path}: removed by `capacity prune` at {note['at']}; the run's record is as it "
                 f"was; remove {path.parent} to train the run anew"
             ) from None
         raise ConfigError(f"{path}: no such file; the run has no final weights") from None
