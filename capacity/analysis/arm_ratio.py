@@ -64,7 +64,7 @@ def noise(runs: Frame) -> Noise:
         levels[arm] = max(abs(float(mine.value.mean())), least, 1e-300)
         classes[arm] = "data_limited" if mine.full.any() else "open"
     lines: dict[str, Line] = {}
-    found: dict[Hashable, Spread | None] = {}
+    spread_of: dict[Hashable, Spread | None] = {}
     for name in ("open", "data_limited"):
         mine = [arm for arm in values if classes[arm] == name]
         replicates, at = [values[arm] for arm in mine], [levels[arm] for arm in mine]
@@ -73,13 +73,13 @@ def noise(runs: Frame) -> Noise:
         borrowed = lines.get("open") if name == "data_limited" else None
         if borrowed is not None and (fitted is None or fitted.dof < FEW_DOF):
             each = zip(replicates, at, strict=True)
-            found |= dict(zip(mine, [spread(v, x, borrowed) for v, x in each], strict=True))
+            spread_of |= dict(zip(mine, [spread(v, x, borrowed) for v, x in each], strict=True))
         else:
-            found |= dict(zip(mine, spreads(replicates, at), strict=True))
+            spread_of |= dict(zip(mine, spreads(replicates, at), strict=True))
     if "open" not in lines and (line := lines.get("data_limited")) is not None:
-        for arm in (arm for arm in found if found[arm] is None):
-            found[arm] = spread(values[arm], levels[arm], line)
-    return Noise({arm: one for arm, one in found.items() if one is not None}, lines)
+        for arm in (arm for arm in spread_of if spread_of[arm] is None):
+            spread_of[arm] = spread(values[arm], levels[arm], line)
+    return Noise({arm: one for arm, one in spread_of.items() if one is not None}, lines)
 
 
 def of_pairs(pairs: Frame, known: Noise, level: float = LEVEL) -> dict[str, Any]:
@@ -126,8 +126,8 @@ def _by_noise(
     """The interval by the noise of arms, and the standard error of the difference about the ratio,
     as a part of the denominator where there is a ratio."""
     keys = [pairs["size"], pairs.seed]
-    unit = pairs.value_a.groupby(keys).transform("size").to_numpy(float)
-    weight = 1 / unit / len(pairs.groupby(["size", "seed"]))
+    group_size = pairs.value_a.groupby(keys).transform("size").to_numpy(float)
+    weight = 1 / group_size / len(pairs.groupby(["size", "seed"]))
     a, b = pairs.value_a.to_numpy(float), pairs.value_b.to_numpy(float)
     scale = ratios.divisors(a, b, pairs["size"].to_numpy() if alike else None)
     weight = weight / scale
@@ -217,14 +217,14 @@ def of_curves(above: Frame, below: Frame, known: Noise) -> dict[str, Any]:
     }
 
 
-def power(found: Mapping[str, Any]) -> dict[str, Any]:
+def power(ratio: Mapping[str, Any]) -> dict[str, Any]:
     """What `published.values.verdict` needs to say what a ratio could tell."""
-    return {key: found.get(key) for key in ("dof", "noise")}
+    return {key: ratio.get(key) for key in ("dof", "noise")}
 
 
-def told(found: Mapping[str, Any]) -> dict[str, Any]:
+def told(ratio: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of a ratio."""
-    return {k: found[k] for k in ("value", "interval", "why", "lacks", "method") if k in found}
+    return {k: ratio[k] for k in ("value", "interval", "why", "lacks", "method") if k in ratio}
 
 
 def _by_arm(runs: Frame) -> dict[Hashable, Frame]:

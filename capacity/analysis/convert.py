@@ -148,21 +148,21 @@ def text_canaries(old: Mapping[str, Any]) -> dict[str, Any]:
     means that lie between the ends, which is a description now, and the law of exposure is another
     one, which such a file does not hold."""
     new = dict(old) | {"schema": 3}
-    if (found := old.get("canaries")) is None:
+    if (canaries := old.get("canaries")) is None:
         return new
     lines = {}
     for name in ("exposure", "extracted"):
-        line = found[name]
+        line = canaries[name]
         slopes = {letter: line.get(letter, {}).get("value") for letter in "bc"}
         lines[name] = {"levels": line.get("points"), "of": None, "sizes": None} | slopes
     new["canaries"] = {
-        "half_extracted": [row | {"interval": None} for row in found["half_extracted"]],
-        "levels": found["levels"],
+        "half_extracted": [row | {"interval": None} for row in canaries["half_extracted"]],
+        "levels": canaries["levels"],
         "exposure": {
             "reason": "the file is of an older version, whose line left levels out by "
             "their exposure; fit the study again"
         },
-        "logistic": found["logistic"],
+        "logistic": canaries["logistic"],
         "lines": lines,
     }
     return new
@@ -182,7 +182,7 @@ WORDED = frozenset(
 WORDS = (
     (re.compile(r"\bmodel shape(s?)\b"), r"model\1"),
     (re.compile(r"\b(interval_)?shape(s?)\b"), r"\1model\2"),
-    (re.compile(r"^\(label, seed\)$|^label$"), lambda found: found[0].replace("label", "model")),
+    (re.compile(r"^\(label, seed\)$|^label$"), lambda match: match[0].replace("label", "model")),
 )
 
 

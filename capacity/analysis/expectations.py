@@ -58,12 +58,12 @@ def of(kind: str, values: Sequence[Mapping[str, Any]], rules: Mapping[str, Any])
 
     values: of `published.Value.expected` or `expects.check_expects`; rules: thresholds that decide
     which runs and numbers count, by name."""
-    told = [
+    entries = [
         {key: value for key, value in entry.items() if key == "name" or key not in WORDS}
         for entry in values
     ]
     every = {"level": LEVEL, "verdict": "interval within the range: agrees, outside: differs"}
-    return json.loads(json.dumps({"kind": kind, "rules": every | dict(rules), "values": told}))
+    return json.loads(json.dumps({"kind": kind, "rules": every | dict(rules), "values": entries}))
 
 
 def digest(expectations: Mapping[str, Any]) -> str:
@@ -114,7 +114,7 @@ def record(
             "expectations": expectations,
         }
         text = json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n"
-        file.write(b"\n" * bool(torn) + text.encode())
+        file.write((b"\n" if torn else b"") + text.encode())
         return True
 
 
@@ -181,7 +181,7 @@ def added(
         row | {"expected": _of_value(_named(expectations, row), expectations, lines, runs)}
         for row in numbers["verdicts"]
     ]
-    told = {
+    described = {
         "sha256": digest(expectations),
         "recorded": [
             {
@@ -194,7 +194,7 @@ def added(
         ],
         "told": _of_study(expectations, lines, runs),
     }
-    return {**numbers, "verdicts": rows, "expectations": told}
+    return {**numbers, "verdicts": rows, "expectations": described}
 
 
 def _named(expectations: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -206,11 +206,11 @@ def _of_study(expectations: Mapping[str, Any], lines: Sequence[Line], runs: int)
     if not lines:
         return NOT_RECORDED
     late = [line for line in lines[1:] if line.finished_runs != 0]
-    told = f"expectations {_fixed(lines[0])}"
-    told += "".join(f", changed on {line.date} after {_runs(line.finished_runs)}" for line in late)
+    text = f"expectations {_fixed(lines[0])}"
+    text += "".join(f", changed on {line.date} after {_runs(line.finished_runs)}" for line in late)
     if digest(lines[-1].expectations) != digest(expectations):
-        told += f", changed since the last sweep; {_runs(runs)}"
-    return told
+        text += f", changed since the last sweep; {_runs(runs)}"
+    return text
 
 
 def _of_value(
@@ -226,16 +226,16 @@ def _of_value(
         since -= 1
     if since == len(lines):
         why = _changes(lines[-1], value, expectations)
-        told = f"expectations CHANGED after the sweep of {lines[-1].date}: {why}; {_runs(runs)}"
-        return {"date": None, "finished_runs": runs, "told": told}
+        text = f"expectations CHANGED after the sweep of {lines[-1].date}: {why}; {_runs(runs)}"
+        return {"date": None, "finished_runs": runs, "told": text}
     line = lines[since]
-    told = f"expectations {_fixed(line)}"
+    text = f"expectations {_fixed(line)}"
     if since:
         why = _changes(lines[since - 1], value, expectations)
         when = "before any run" if line.finished_runs == 0 else f"after {_runs(line.finished_runs)}"
-        told = f"expectations changed on {line.date} {when}: {why}"
-        told = told if line.finished_runs == 0 else told.replace("changed", "CHANGED", 1)
-    return {"date": line.date, "finished_runs": line.finished_runs, "told": told}
+        text = f"expectations changed on {line.date} {when}: {why}"
+        text = text if line.finished_runs == 0 else text.replace("changed", "CHANGED", 1)
+    return {"date": line.date, "finished_runs": line.finished_runs, "told": text}
 
 
 def _fixed(first: Line) -> str:

@@ -139,7 +139,7 @@ def stale(folder: Path, names: Iterable[str], written: Collection[str]) -> list[
 def shown(page: Path) -> set[str]:
     """Names of the figures that a page shows; none where there is no page."""
     try:
-        found = re.findall(r"\]\((?:figures/)?(\w+)\.(?:png|svg|pdf)\)", page.read_text("utf-8"))
-        return set(found)
+        names = re.findall(r"\]\((?:figures/)?(\w+)\.(?:png|svg|pdf)\)", page.read_text("utf-8"))
+        return set(names)
     except (FileNotFoundError, UnicodeDecodeError):
         return set()

@@ -14,13 +14,13 @@ def freeze(study: Study, results: Path) -> list[str]:
     LARGEST_SCORES; says in lines what was written, and what still needs run folders. Within
     `archive.reading`, so that kept records of folders that are gone stay."""
     folder = results / "studies" / study.name
-    found = [record for run in study.runs if (record := records.read(results, run.run_id))]
-    content = archive.pack_records(found)
+    stored = [record for run in study.runs if (record := records.read(results, run.run_id))]
+    content = archive.pack_records(stored)
     files.write_atomic(folder / archive.RECORDS, content)
-    lines = [f"{folder / archive.RECORDS}: {len(found)} records, {len(content):,} bytes"]
+    lines = [f"{folder / archive.RECORDS}: {len(stored)} records, {len(content):,} bytes"]
     tables = {
         record["run_id"]: table
-        for record in found
+        for record in stored
         if record["status"] == "finished"
         and (table := archive.scores(results, record["run_id"])) is not None
     }

@@ -141,8 +141,10 @@ def analyse(
     name = kind_of(study, table)
     kind, table = load(name), refused.set_aside(table)
     finding = kind.analyse(study, table, results, options or Options())
-    if kind.COMPARES and (found := variants.differences(study, table)) is not None:
-        finding = dataclasses.replace(finding, numbers={**finding.numbers, "differences": found})
+    if kind.COMPARES and (differences := variants.differences(study, table)) is not None:
+        finding = dataclasses.replace(
+            finding, numbers={**finding.numbers, "differences": differences}
+        )
     return dated(finding, study, table, results)
 
 
@@ -160,10 +162,10 @@ def document(finding: Finding) -> Document:
     """What was found, in words, with the differences between variants where there are any."""
     from capacity.analysis.comparison import wording
 
-    told = load(finding.kind).document(finding)
-    if (found := finding.numbers.get("differences")) is None:
-        return told
-    return wording.added(told, found)
+    of_kind = load(finding.kind).document(finding)
+    if (differences := finding.numbers.get("differences")) is None:
+        return of_kind
+    return wording.added(of_kind, differences)
 
 
 def figures(finding: Finding, look: Look | None = None) -> dict[str, Figure]:

@@ -27,11 +27,11 @@ def told(fit: Mapping[str, Any] | None, noise: str) -> str:
     if fit is None:
         return f"lack of fit is not known: that takes {noise}, and more of them than constants"
     between, within = fit["dof"]
-    found = f"F({between}, {within}) = {digits(fit['ratio'])}, p = {digits(fit['p'], 2)}"
+    test = f"F({between}, {within}) = {digits(fit['ratio'])}, p = {digits(fit['p'], 2)}"
     if fit["p_each"] is not None:
-        found += f"; place by place, each by its own noise, p = {digits(fit['p_each'], 2)}"
+        test += f"; place by place, each by its own noise, p = {digits(fit['p_each'], 2)}"
     words = "does not fit" if shown(fit) else "no lack of fit is shown"
-    return f"{words}, by the noise of {noise}: {found}"
+    return f"{words}, by the noise of {noise}: {test}"
 
 
 def over(scatter: Mapping[str, float], points: str, else_: str) -> str:

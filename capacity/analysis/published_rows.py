@@ -35,7 +35,7 @@ def row(v: Mapping[str, Any], *, dated: bool = True) -> Verdict:
     there = v["published"]
     value = "" if there["value"] is None else f"{there['value']:g}"
     value = f"{value} {ends(there.get('interval'))}".strip()
-    value += "; " * bool(value)
+    value += "; " if value else ""
     measured = "nothing"
     if v["measured"] is not None:
         measured = f"{digits(v['measured'])} {ends(v['interval'])}".strip()

@@ -42,8 +42,8 @@ def reasons(table: Frame) -> list[str]:
     import pandas as pd  # sweeps read the kinds of study without it
 
     nothing = pd.Series(math.nan, table.index)
-    said = pd.Series(table.get("unasked_fraction", nothing))
-    unasked = np.asarray(pd.to_numeric(said, errors="coerce"), float)
+    column = pd.Series(table.get("unasked_fraction", nothing))
+    unasked = np.asarray(pd.to_numeric(column, errors="coerce"), float)
     status = table.get("status", pd.Series("finished", table.index))
     return [
         reason(kind, float(part)) if state == "finished" else ""
@@ -65,8 +65,8 @@ def by_reason(table: Frame) -> dict[str, list[str]]:
     """Refused runs by key of WHY, empty where there are none."""
     if "refused" not in table:
         return {}
-    found = {key: sorted(set(table.run_id[table.refused == key])) for key in WHY}
-    return {key: runs for key, runs in found.items() if runs}
+    refused_runs = {key: sorted(set(table.run_id[table.refused == key])) for key in WHY}
+    return {key: runs for key, runs in refused_runs.items() if runs}
 
 
 def describe(table: Frame) -> list[str]:

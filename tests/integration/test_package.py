@@ -109,7 +109,8 @@ def test_everything_imported_is_a_declared_dependency():
     declared = {
         Requirement(text).name.lower().replace("-", "_") for text in project()["dependencies"]
     }
-    declared = {"hydra" if name == "hydra_core" else name for name in declared}
+    modules = {"hydra_core": "hydra", "pyyaml": "yaml"}
+    declared = {modules.get(name, name) for name in declared}
     optional = dict.fromkeys(("capacity/data/lines.py", "capacity/export/table.py"), {"pyarrow"})
     for path in MODULES:
         roots = set()

@@ -27,7 +27,11 @@ def _pictures(request, monkeypatch):
 
 
 def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def fitted(results, name, *more, verb="fit-laws"):

@@ -241,6 +241,7 @@ def test_every_setting_has_a_case_here():
         "data.path",
         "data.n_names",
         "data.missing_attributes",
+        "data.value_bits",
         "extraction.mode",
         "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
         "data.source",

@@ -65,7 +65,7 @@ def cells(table: Frame, convention: str, parameters: str) -> Frame:
     used = table[kind.isin(["data_limited", "corner", "capacity_limited"])].assign(
         full=kind == "capacity_limited", near=kind == "corner"
     )
-    found = used.groupby(CELL).agg(
+    by_cell = used.groupby(CELL).agg(
         parameters=(COUNTS[parameters], "first"),
         seeds=("seed", "nunique"),
         bits=(bits, "mean"),
@@ -75,7 +75,7 @@ def cells(table: Frame, convention: str, parameters: str) -> Frame:
         over_filled=("full", "sum"),
         near=("near", "sum"),
     )
-    return found.reset_index().astype(
+    return by_cell.reset_index().astype(
         dict.fromkeys(("parameters", "bits", "ceiling", "data_bits"), float)
     )
 
@@ -107,8 +107,8 @@ def fit(cell: Frame, ceiling: str = "ceiling") -> dict[str, Any]:
     )
     smooth = {"reason": "needs three cells"}
     if len(p) > 2:
-        found = linear.fit_smooth_corner(p, h, m)
-        at = found["alpha"], found["k"]
+        smooth_fit = linear.fit_smooth_corner(p, h, m)
+        at = smooth_fit["alpha"], smooth_fit["k"]
         smooth = _record(
             at[0],
             capacity_forms.smooth_corner(p, h, *at),
@@ -119,7 +119,7 @@ def fit(cell: Frame, ceiling: str = "ceiling") -> dict[str, Any]:
                 limited - 2,
             ),
         )
-        smooth |= {"k": found["k"], "k_determined": not found["at_bound"], "reason": None}
+        smooth |= {"k": smooth_fit["k"], "k_determined": not smooth_fit["at_bound"], "reason": None}
     tested = alpha * p < h  # the others have their ceiling, whatever alpha is
     hard["mean_absolute_error_limited_percent"] = (
         float(np.abs(np.array(hard["error_percent"])[tested]).mean()) if tested.any() else None
@@ -166,7 +166,7 @@ def analysed(table: Frame, name: str) -> Finding:
     names = [f"{row.model} V={row.vocab_size} S={row.seq_len}" for row in table.itertuples()]
     checked = check(table.assign(model=names, of_model=table.model), pinned=["precision"])
     runs = checked.assign(model=checked.of_model).drop(columns="of_model")
-    found = head("ablation", SCHEMA, name, inputs_hash(runs)) | {
+    numbers = head("ablation", SCHEMA, name, inputs_hash(runs)) | {
         "varied": varied(table),
         "finished": int((runs.status == "finished").sum()),
         "runs": len(runs),
@@ -180,49 +180,49 @@ def analysed(table: Frame, name: str) -> Finding:
             raise ValueError(
                 f"no run to fit: none of {len(runs)} finished with a positive number of bits"
             )
-        found[convention] = {"parameters": count, "cells": cell.to_dict("records"), **fit(cell)}
+        numbers[convention] = {"parameters": count, "cells": cell.to_dict("records"), **fit(cell)}
         for what in ("missing", "failed", "unlearned"):  # in either convention
-            known = found["left_out"].get(what, [])
-            found["left_out"][what] = sorted({*known, *runs.run_id[kind == what]})
+            known = numbers["left_out"].get(what, [])
+            numbers["left_out"][what] = sorted({*known, *runs.run_id[kind == what]})
     # min(alpha P, H), what the published errors are about
-    found["paper"]["as_printed"] = fit(cells(runs, "paper", "paper"), "data_bits")
-    found["verdicts"] = verdicts(found)
+    numbers["paper"]["as_printed"] = fit(cells(runs, "paper", "paper"), "data_bits")
+    numbers["verdicts"] = verdicts(numbers)
     runs = runs.assign(
         class_strict=classify(runs, "strict"),
         class_paper=classify(runs, "paper"),
         still_rising=rising(runs),
     )
     tables = {"runs.csv": runs.sort_values([*CELL, "seed", "run_id"])}
-    return Finding("ablation", "fit.json", plain(found), tables)
+    return Finding("ablation", "fit.json", plain(numbers), tables)
 
 
 def _error(errors: list[float] | None) -> dict[str, Any]:
     """The mean error of rows that alpha was not fitted to, beside that of the rows it was."""
-    told: dict[str, Any] = {
+    error: dict[str, Any] = {
         "form": "each row predicted by the alpha of the other rows, mean error in percent",
         "value": None,
         "interval": None,
         "why": "one row leaves no scatter of rows",
     }
     if errors is None:
-        return told | {"lacks": "one row is limited by capacity"}
+        return error | {"lacks": "one row is limited by capacity"}
     low, high = t_interval(np.abs(errors))
     ends = None if np.isnan(low) else [max(0.0, float(low)), float(high)]
-    return told | {"value": float(np.abs(errors).mean()), "interval": ends}
+    return error | {"value": float(np.abs(errors).mean()), "interval": ends}
 
 
-def _unlearned(found: Mapping[str, Any]) -> dict[str, str]:
+def _unlearned(numbers: Mapping[str, Any]) -> dict[str, str]:
     """Why a small error of min(alpha P, data bits) would be no replication: alpha decides too few
     rows, and the others hold what their data give whatever it is; or runs that learned nothing,
     which have no error, are not among the rows."""
-    here = found["paper"]["as_printed"]
+    here = numbers["paper"]["as_printed"]
     if (limited := here["limited_by_capacity"]) < FEWEST_LIMITED:
-        rows = len(found["paper"]["cells"])
+        rows = len(numbers["paper"]["cells"])
         return {
             "unlearned": f"{limited} of {rows} rows {'is' if limited == 1 else 'are'} limited by "
             f"capacity, and an alpha of these misses none: at least {FEWEST_LIMITED} are needed"
         }
-    if nothing := found["left_out"]["unlearned"]:
+    if nothing := numbers["left_out"]["unlearned"]:
         return {
             "unlearned": f"{plural(len(nothing), 'run')} learned nothing and "
             f"{'is' if len(nothing) == 1 else 'are'} not among the rows"
@@ -230,12 +230,13 @@ def _unlearned(found: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def verdicts(found: Mapping[str, Any]) -> list[dict]:
+def verdicts(numbers: Mapping[str, Any]) -> list[dict]:
     """alpha and the mean error of min(alpha P, data bits), in paper bits and parameters, beside the
     published ones: rows of `published.verdict`. Intervals: of alpha the jackknife over rows, of the
     error Student's t over rows. Neither agrees where alpha decides fewer than FEWEST_LIMITED rows,
     or where runs that learned nothing have no row."""
-    here, p = found["paper"]["as_printed"], [row["parameters"] for row in found["paper"]["cells"]]
+    here = numbers["paper"]["as_printed"]
+    p = [row["parameters"] for row in numbers["paper"]["cells"]]
     measured: dict[str, Any] = {}
     if here["reason"]:
         measured["alpha_of_rows"] = {"value": None, "interval": None, "lacks": here["reason"]}
@@ -250,9 +251,9 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
             "spread": "proportional",
             "knows": ["rows (vocabularies or lengths)"],
         }
-        if len(found["varied"]) == 1:
+        if len(numbers["varied"]) == 1:
             low, high = t_interval(np.abs(hard["error_percent"]))
-            measured[f"error_{found['varied'][0]}"] = {
+            measured[f"error_{numbers['varied'][0]}"] = {
                 "value": hard["mean_absolute_error_percent"],
                 "interval": None if np.isnan(low) else [max(0.0, low), high],
                 "why": "one row leaves no scatter of rows",
@@ -264,12 +265,12 @@ def verdicts(found: Mapping[str, Any]) -> list[dict]:
                 "beside": [_error(hard["left_out_error_percent"])],
             }
     there = {name: published.get(f"morris/{name}") for name in measured}
-    unlearned = _unlearned(found)
+    unlearned = _unlearned(numbers)
     return [
         published.verdict(
             there[name].expected(),
             number | unlearned,
-            scale=published.scale_of(there[name], p, found["tokens"]),
+            scale=published.scale_of(there[name], p, numbers["tokens"]),
         )
         for name, number in measured.items()
     ]

@@ -24,19 +24,19 @@ from capacity.figures.style import (
 from capacity.figures.ticks import doubling_ticks, log_axes
 
 
-def ablation_figure(runs: Frame, found: Mapping[str, Any], convention: str) -> Figure:
+def ablation_figure(runs: Frame, numbers: Mapping[str, Any], convention: str) -> Figure:
     """Measured bits of each run in one convention against V (or S, where only S differs), log-log,
     with min(alpha P, ceiling), its smooth form, the ceiling, and alpha P; a colour and marker per
     model, other length or vocabulary, and N.
 
-    runs, found: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
+    runs, numbers: runs.csv and numbers of a finding of `ablation.analyse`; convention: "strict" or
     "paper".
     """
     with drawing():
-        x = found["varied"][0]
+        x = numbers["varied"][0]
         others, part, bits = (
             [name for name in CELL if name != x],
-            found[convention],
+            numbers[convention],
             CONVENTIONS[convention][0],
         )
         frame: Frame = pd.DataFrame(part["cells"])

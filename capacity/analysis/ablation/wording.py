@@ -169,13 +169,13 @@ def _laws(part: Mapping[str, Any]) -> list[Law]:
 def _published(fit: Mapping[str, Any]) -> Section:
     here = fit["paper"]["as_printed"]
     p = [row["parameters"] for row in fit["paper"]["cells"]]
-    told = published_rows.section(
+    section = published_rows.section(
         fit["verdicts"],
         f"P {span(min(p), max(p))}",
         title="Beside Morris et al. (arXiv 2505.24832 v3, appendix A.1): paper bits",
     )
     if here["reason"]:
-        return told
+        return section
     stated = published.get("morris/alpha_stated")
     errors = [
         f"{published.get(f'morris/error_{column}').value}% over {VARIED[column]}"
@@ -191,7 +191,7 @@ def _published(fit: Mapping[str, Any]) -> Section:
         f"{published.get('morris/alpha_of_rows').value} by its own predictions. Theirs: N "
         f"{setting['n_sequences']}, {setting['model']}, V 2048 or S 64{more}."
     )
-    return Section(told.id, told.title, [note, *told.blocks])
+    return Section(section.id, section.title, [note, *section.blocks])
 
 
 def _flags(finding: Finding) -> list[Flag]:

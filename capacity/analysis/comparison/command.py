@@ -43,36 +43,36 @@ def compare(args: argparse.Namespace, look: Look) -> int:
         )
     try:
         runs = compared_runs.read(study, table, args.value)
-        found = against(study, runs, args.a, args.b) if args.a and args.b else None
+        comparison = against(study, runs, args.a, args.b) if args.a and args.b else None
     except ValueError as error:
         raise ConfigError(f"{study.name}: {error}") from None
-    if found is None:
+    if comparison is None:
         known = compared_runs.varies(runs)
         lines = [f"{name}: {', '.join(values)}" for name, values in known.items()]
         print("\n".join(lines) or "nothing varies but the seed")
         raise ConfigError(f"{study.name}: compare needs --a KEY=VALUE and --b KEY=VALUE")
     path = args.results / "studies" / study.name / "compare.json"
     lines = [*wrap(f"{study.name}: {runs.number}"), ""]
-    for row in found["comparisons"]:
+    for row in comparison["comparisons"]:
         lines += [*wording.full(row), ""]
     print("\n".join(lines), flush=True)  # first, for a folder may be another's, or full
-    _write(path, found)
-    print("\n".join([str(path), *map(str, _draw(found, path.parent, look))]))
+    _write(path, comparison)
+    print("\n".join([str(path), *map(str, _draw(comparison, path.parent, look))]))
     return 0
 
 
-def _draw(found: dict[str, Any], folder: Path, look: Look) -> list[Path]:
+def _draw(comparison: dict[str, Any], folder: Path, look: Look) -> list[Path]:
     from capacity.analysis import finding
     from capacity.analysis.comparison.plots import compare_figure  # brings matplotlib
 
     with using(look):
-        figure = compare_figure(found)
+        figure = compare_figure(comparison)
     figures = {} if figure is None else {"compare": figure}
     return finding.write_pictures(figures, folder, look, names=["compare"])
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
-    content = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
+def _write(path: Path, comparison: dict[str, Any]) -> None:
+    content = json.dumps(comparison, indent=1, allow_nan=False, ensure_ascii=False)
     files.write_atomic(path, (content + "\n").encode())
 
 
@@ -103,8 +103,8 @@ def against(study: Study, runs: Runs, a: str, bs: list[str]) -> dict[str, Any]:
         if "architecture" in named:
             named |= {f"model.{key}" for form in naming.ARCHITECTURES.values() for key in form}
         try:
-            found = pairs.pair(runs, one, other, named)
-            row = verdicts.analyse(runs, found) | {"by_size": sizes.by_size(runs, found)}
+            paired = pairs.pair(runs, one, other, named)
+            row = verdicts.analyse(runs, paired) | {"by_size": sizes.by_size(runs, paired)}
             rows.append({"a": a, "b": text} | row)
         except ValueError as error:
             raise ValueError(f"--a {a} --b {text}: {error}") from None

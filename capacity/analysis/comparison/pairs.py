@@ -50,20 +50,20 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
         )
     for side, part in (("A", a), ("B", b)):
         if not (part.status == "finished").any():
-            said = "; ".join([f"{side} has no finished run", *refused.describe(part)])
-            raise ValueError(said)
+            message = "; ".join([f"{side} has no finished run", *refused.describe(part)])
+            raise ValueError(message)
     (a, tried_a), (b, tried_b) = _best(runs, a, named), _best(runs, b, named)
     known, arm_of = _noise(runs, named)
     equal = _always_equal(a, b, named)
     settings = [c for c in runs.varied if c in named or c not in runs.best_over]
     try:
-        found = pairing.matched(a, b, equal, equal_if_any=settings)
+        matched = pairing.matched(a, b, equal, equal_if_any=settings)
     except pairing.SeveralPartners as error:
         raise ValueError(_several(runs, error)) from None
-    both = found.frame
+    both = matched.frame
     if both.empty:
         raise ValueError(f"no pair: no run of A has one of B with equal {', '.join(equal)}")
-    also = [c for c in found.unequal if c not in named]
+    also = [c for c in matched.unequal if c not in named]
     if data := next((c for c in also if c.startswith("data.")), None):
         raise ValueError(
             f"no pair: A and B differ in {data} wherever they are equal otherwise; name it on both "

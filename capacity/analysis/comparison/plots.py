@@ -16,11 +16,11 @@ BARS = "bars: 95%, of means by the noise of arms, of {} as compare prints them"
 Point = tuple[int, float, Sequence[float] | None]  # place of the size, value, its interval
 
 
-def compare_figure(found: Mapping[str, Any]) -> Figure | None:
+def compare_figure(comparison: Mapping[str, Any]) -> Figure | None:
     """Above, the means of A and of every B by size; below, their ratio (or difference) by size and
-    over all, each with its interval; a colour and a mark per variant. found: what compare.json
+    over all, each with its interval; a colour and a mark per variant. comparison: what compare.json
     holds. None where no pair counts."""
-    rows = [row for row in found["comparisons"] if row["effect"] is not None]
+    rows = [row for row in comparison["comparisons"] if row["effect"] is not None]
     if not rows:
         return None
     what = rows[0]["what"]
@@ -30,7 +30,7 @@ def compare_figure(found: Mapping[str, Any]) -> Figure | None:
     with drawing():
         style = looks(names)
         legend = [entry(name, ms=4.6, **look) for name, look in style.items()]
-        labels = [("", _number(found["number"]), ""), ("", _effect(what, rows), "")]
+        labels = [("", _number(comparison["number"]), ""), ("", _effect(what, rows), "")]
         figure, (above, below) = panels(labels, legend=legend, notes=[BARS.format(what)])
         _ticks(below, sizes)
         above.set_xticks(range(len(sizes)), sizes)

@@ -62,9 +62,9 @@ def read(study: Study, table: Frame, value: str | None = None) -> Runs:
     """table: of `run_table.table`. value: one of its numeric columns, instead of strict bits per
     parameter (total count) of random data or R of people. ValueError, in one line, for a table that
     cannot be compared."""
-    if len(found := labels.families(study.runs)) > 1:
-        raise ValueError(f"runs on {' and '.join(found)}: no number is the same for both")
-    (kind,) = found
+    if len(families := labels.families(study.runs)) > 1:
+        raise ValueError(f"runs on {' and '.join(families)}: no number is the same for both")
+    (kind,) = families
     table = refused.set_aside(table)
     if "finished" not in set(table.status):
         raise ValueError("; ".join(["no finished run to compare", *refused.describe(table)]))

@@ -18,18 +18,18 @@ from capacity.fitting.statistics import student
 TOLD = ("what", "effect", "interval", "method", "units", "reason")
 
 
-def by_size(runs: Runs, found: Paired) -> list[dict[str, Any]]:
+def by_size(runs: Runs, paired: Paired) -> list[dict[str, Any]]:
     """A dict per size of the pairs that count, in the order of parameters: size, parameters {A, B},
     A and B {mean, interval} over these pairs, and what `verdicts.analyse` says of them alone."""
-    used = found.pairs[found.pairs.left_out == ""]
+    used = paired.pairs[paired.pairs.left_out == ""]
     out = []
     for size, mine in used.groupby("size", sort=False):
-        told = verdicts.analyse(runs, dataclasses.replace(found, pairs=mine))
-        sides = {side.upper(): _mean(mine, side, found.noise) for side in "ab"}
+        comparison = verdicts.analyse(runs, dataclasses.replace(paired, pairs=mine))
+        sides = {side.upper(): _mean(mine, side, paired.noise) for side in "ab"}
         parameters = {side.upper(): float(mine[f"parameters_{side}"].mean()) for side in "ab"}
         out.append(
             {"size": str(size), "parameters": parameters, **sides}
-            | {key: told[key] for key in TOLD}
+            | {key: comparison[key] for key in TOLD}
         )
     return sorted(out, key=lambda row: row["parameters"]["B"])
 
@@ -38,8 +38,8 @@ def _mean(pairs: Frame, side: str, known: Noise) -> dict[str, Any]:
     """The mean of one side, every seed alike, with 95% by the noise of its arms (Student's t at the
     degrees of freedom of that noise; no more than the data hold); no interval where an arm's noise
     is not known."""
-    unit = pairs.groupby("seed")[f"value_{side}"].transform("size")
-    weight = 1 / unit / pairs.seed.nunique()
+    pairs_per_seed = pairs.groupby("seed")[f"value_{side}"].transform("size")
+    weight = 1 / pairs_per_seed / pairs.seed.nunique()
     value = float((weight * pairs[f"value_{side}"]).sum())
     shares, dof = [], []
     for arm, mine in weight.groupby(pairs[f"arm_{side}"]):

@@ -56,7 +56,7 @@ def differences(study: Study, table: Frame) -> dict[str, Any] | None:
     if len(arms) <= MOST_ARMS:
         at = [c for c in fixed[2:] if c != "amount" or runs.kind == "facts"]
         rows, not_compared = _against_first(runs, t, at, set(settings))
-    found = {
+    numbers = {
         "number": runs.number,
         "settings": settings,
         "first": t.form.iloc[0],
@@ -67,7 +67,7 @@ def differences(study: Study, table: Frame) -> dict[str, Any] | None:
         "convention": CONVENTION,
         "inputs_sha256": compared_runs.inputs_hash(runs),
     }
-    return plain(found)
+    return plain(numbers)
 
 
 def _varied_at_fixed_size(runs: Runs, fixed: list[str]) -> list[str]:
@@ -95,11 +95,11 @@ def _against_first(
         for form in others:
             a, b = part[part.form == form], part[part.form == first]
             try:
-                found = verdicts.analyse(runs, pairs.pair(runs, a, b, named))
+                comparison = verdicts.analyse(runs, pairs.pair(runs, a, b, named))
             except ValueError as error:  # no model of this size in both, or none finished
                 not_compared.append(f"{naming.listed([f'{form} / {first}', where])}: {error}")
             else:
-                rows.append({"a": form, "b": first, "at": where} | found)
+                rows.append({"a": form, "b": first, "at": where} | comparison)
     return rows, not_compared
 
 

@@ -31,14 +31,14 @@ INTERVAL_ONLY = "though the interval excludes equality"
 WANTED = (0.05, 0.10)  # differences of which is said how many replicates they need
 
 
-def analyse(runs: Runs, found: Paired) -> dict[str, Any]:
+def analyse(runs: Runs, paired: Paired) -> dict[str, Any]:
     """What the pairs say of one comparison, before it is corrected for others (`corrected` adds
     verdict and p_holm)."""
-    used = found.pairs[found.pairs.left_out == ""]
-    told: dict[str, Any] = {"number": runs.number} | _which(found, used)
+    used = paired.pairs[paired.pairs.left_out == ""]
+    described: dict[str, Any] = {"number": runs.number} | _which(paired, used)
     if used.empty:
-        why = ", ".join(f"{plural(n, 'pair')} ({why})" for why, n in told["left_out"].items())
-        return told | {
+        why = ", ".join(f"{plural(n, 'pair')} ({why})" for why, n in described["left_out"].items())
+        return described | {
             "what": None,
             "units": 0,
             "effect": None,
@@ -52,24 +52,24 @@ def analyse(runs: Runs, found: Paired) -> dict[str, Any]:
     units = means.mean()
     size = units.index.get_level_values("size")
     ratio = bool((units.groupby("size").mean() > 0).all(axis=None))
-    if ratio and arm_ratio.of_pairs(used, found.noise)["why"] == ratios.NO_ENDS:
+    if ratio and arm_ratio.of_pairs(used, paired.noise)["why"] == ratios.NO_ENDS:
         ratio = False  # B is not distinguishable from 0
     test = ratios.paired(units.value_a, units.value_b, by=size, ratio=ratio)
-    test |= _effect(found, used, ratio, test)
+    test |= _effect(paired, used, ratio, test)
     over_sizes = test.pop("sizes")
     if over_sizes["units"] < 2:
         over_sizes["reason"] = "one size has no spread of sizes"
     mean = {"A": float(units.value_a.mean()), "B": float(units.value_b.mean())}
-    return told | test | {"mean": mean, "over_sizes": over_sizes} | _power(test, mean["B"])
+    return described | test | {"mean": mean, "over_sizes": over_sizes} | _power(test, mean["B"])
 
 
-def _effect(found: Paired, used: Frame, ratio: bool, test: Mapping[str, Any]) -> dict[str, Any]:
+def _effect(paired: Paired, used: Frame, ratio: bool, test: Mapping[str, Any]) -> dict[str, Any]:
     """Effect and interval by the function of every ratio of two arms; of differences of fewer than
     three pairs by the noise of the same arms. dof and sd: of what the interval is made."""
     if ratio:
-        known = arm_ratio.of_pairs(used, found.noise)
+        known = arm_ratio.of_pairs(used, paired.noise)
     else:
-        known = arm_ratio.difference(used, found.noise) if test["units"] < OWN else None
+        known = arm_ratio.difference(used, paired.noise) if test["units"] < OWN else None
     if known is None:
         n = test["units"]
         method = f"Student's t over {n} pairs of size and seed" if test["interval"] else ""
@@ -84,15 +84,15 @@ def _effect(found: Paired, used: Frame, ratio: bool, test: Mapping[str, Any]) ->
     }
 
 
-def _which(found: Paired, used: Frame) -> dict[str, Any]:
+def _which(paired: Paired, used: Frame) -> dict[str, Any]:
     """The runs behind a comparison, and those left out of it."""
-    left_out = found.pairs.left_out.value_counts().drop("", errors="ignore").sort_index()
+    left_out = paired.pairs.left_out.value_counts().drop("", errors="ignore").sort_index()
     return {
         "pairs_of_runs": len(used),
         "left_out": {str(why): int(n) for why, n in left_out.items()},
-        "alone": found.alone,
-        "also_differ": found.also,
-        "best_of": found.tried,
+        "alone": paired.alone,
+        "also_differ": paired.also,
+        "best_of": paired.tried,
         "rising": int(used.rising_a.sum() + used.rising_b.sum()),
         "sizes": list(dict.fromkeys(used["size"])),
         "seeds": sorted(int(s) for s in set(used.seed)),
@@ -173,24 +173,24 @@ def _verdict(row: dict[str, Any], p: float | None, tested: int, stores: bool) ->
         return {"differs": None, "verdict": "no verdict: one pair of size and seed has no spread"}
     side, has = by_interval(row), "stores" if stores else "has"
     if side and p is not None and p <= ALPHA:
-        told = f"{row['a']} {has} {side} than {row['b']} {_reach(row, side)}"
-        return {"differs": side, "verdict": told}
+        text = f"{row['a']} {has} {side} than {row['b']} {_reach(row, side)}"
+        return {"differs": side, "verdict": text}
     n, least = row["units"], fewest_replicates(max(tested, 1))
     among = f" among {tested} comparisons" if tested > 1 else ""
     cannot = f"below {least} the exact test cannot reach {ALPHA:.0%}{among}"
     if side and n < least:
         # an interval that excludes equality, and a test that could not have followed it
-        told = f"{NONE_SHOWN} with {plural(n, 'pair')}: {cannot}, {INTERVAL_ONLY}"
-        return {"differs": None, "verdict": told}
-    told = f"{NONE_SHOWN} with {plural(n, 'pair')}"
+        text = f"{NONE_SHOWN} with {plural(n, 'pair')}: {cannot}, {INTERVAL_ONLY}"
+        return {"differs": None, "verdict": text}
+    text = f"{NONE_SHOWN} with {plural(n, 'pair')}"
     if (smallest := row["detectable"]["effect"]) is not None:
         seen = effect_in_words(smallest, row["what"])
         if n < least:
-            told += f": {cannot}; the {row['detectable']['by']} would have"
+            text += f": {cannot}; the {row['detectable']['by']} would have"
         else:
-            told += "; compared alone they would have" if tested > 1 else "; they would have"
-        told += f" seen a difference of {seen} in four of five studies"
-    return {"differs": None, "verdict": told}
+            text += "; compared alone they would have" if tested > 1 else "; they would have"
+        text += f" seen a difference of {seen} in four of five studies"
+    return {"differs": None, "verdict": text}
 
 
 def _reach(row: dict[str, Any], side: str) -> str:

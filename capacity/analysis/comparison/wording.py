@@ -34,15 +34,15 @@ COLUMNS = (
 )
 
 
-def added(document: Document, found: Mapping[str, Any]) -> Document:
-    """The document with a section on the differences between variants, found: of
+def added(document: Document, numbers: Mapping[str, Any]) -> Document:
+    """The document with a section on the differences between variants, numbers: of
     `variants.differences`. Where the study compares nothing published, they are what it asks, so
     that they are among its answers."""
     answers = [*document.answers]
     if not _compares_published(document):
-        answers += _answers(found["comparisons"])
+        answers += _answers(numbers["comparisons"])
     return dataclasses.replace(
-        document, answers=answers, sections=[*document.sections, differences(found)]
+        document, answers=answers, sections=[*document.sections, differences(numbers)]
     )
 
 
@@ -66,15 +66,15 @@ def _at(row: Row, form: str) -> str:
     return form.format(row["at"]) if row.get("at") else ""
 
 
-def differences(found: Mapping[str, Any]) -> Section:
+def differences(numbers: Mapping[str, Any]) -> Section:
     """The section of all comparisons, or why there are none."""
-    title = f"Differences {_between(found['settings'])}: {found['number']}"
-    if found["reason"]:
-        return Section("differences", title, [Text(f"None: {found['reason']}.")])
-    rows = found["comparisons"]
+    title = f"Differences {_between(numbers['settings'])}: {numbers['number']}"
+    if numbers["reason"]:
+        return Section("differences", title, [Text(f"None: {numbers['reason']}.")])
+    rows = numbers["comparisons"]
     blocks: list[Block] = [_table(rows)]
-    if told := [*_without_effect(rows), *_not_compared(found["not_compared"])]:
-        blocks.append(Bullets(told))
+    if notes := [*_without_effect(rows), *_not_compared(numbers["not_compared"])]:
+        blocks.append(Bullets(notes))
     return Section("differences", title, [*blocks, Bullets(verdicts(rows))])
 
 
@@ -130,9 +130,9 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     """A sentence for each difference that is shown, and one for all that are not."""
     shown = [row for row in rows if row["differs"]]
     hidden = [row for row in rows if not row["differs"] and row["effect"] is not None]
-    told = [f"**{row['verdict']}**{_at(row, ' ({})')}" for row in shown]
+    sentences = [f"**{row['verdict']}**{_at(row, ' ({})')}" for row in shown]
     if not hidden:
-        return told
+        return sentences
     tested = sum(row["p"] is not None for row in rows)
     least, most = fewest_replicates(max(tested, 1)), max(row["units"] for row in hidden)
     where = "this comparison" if len(hidden) == 1 else f"any of {len(hidden)}"
@@ -145,7 +145,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     if alone := [row for row in hidden if row["interval"] and by_interval(row)]:
         names = ", ".join(_apart(row["a"], row["b"]) + _at(row, " at {}") for row in alone)
         sentence += f", {INTERVAL_ONLY} for {names}"
-    return [*told, sentence]
+    return [*sentences, sentence]
 
 
 def _apart(name: str, other: str) -> str:
@@ -171,7 +171,7 @@ def _seen(row: Row) -> str:
 def full(row: Row) -> list[str]:
     """One comparison for a terminal of 80 columns."""
     out = [*wrap(f"A: {row['a']}", "", "   "), *wrap(f"B: {row['b']}", "", "   ")]
-    out += [x for told in _sides(row) for x in wrap(told, "  ", "    ")]
+    out += [x for line in _sides(row) for x in wrap(line, "  ", "    ")]
     if row["effect"] is not None:
         out += _numbers(row)
     return out + wrap(f"=> {row['verdict']}", "  ", "     ")
@@ -179,34 +179,34 @@ def full(row: Row) -> list[str]:
 
 def _sides(row: Row) -> list[str]:
     """Which runs are A and B, and which are left out."""
-    told, best = [], row["best_of"]
+    lines, best = [], row["best_of"]
     for side in "AB":
         chosen = f"; the best of {best[side]} for each seed" if best[side] > 1 else ""
         sizes = row["parameters"][side]
         if sizes and (row["parameters"]["A"] != row["parameters"]["B"] or chosen):
-            told.append(f"P of {side}: {span(*sizes)}{chosen}")
+            lines.append(f"P of {side}: {span(*sizes)}{chosen}")
     if best["A"] != best["B"]:
-        told.append("the best was taken of more runs on one side, which flatters that side")
+        lines.append("the best was taken of more runs on one side, which flatters that side")
     for key, (a, b) in row["also_differ"].items():
-        told.append(f"differs too: {key} ({a} in A, {b} in B)")
+        lines.append(f"differs too: {key} ({a} in A, {b} in B)")
     n, units = row["pairs_of_runs"], row["units"]
     if n:
         mean = ", the mean of theirs each" if units < n else ""
         seeds = some([str(seed) for seed in row["seeds"]], MOST_NAMED)
-        told.append(
+        lines.append(
             f"{plural(n, 'pair')} of runs, {units} of size and seed{mean}: size "
             f"{some(row['sizes'], MOST_NAMED)}; seed {seeds}"
         )
     for why, pairs in row["left_out"].items():
-        told.append(f"left out: {plural(pairs, 'pair')}, {why}")
+        lines.append(f"left out: {plural(pairs, 'pair')}, {why}")
     if any(row["alone"].values()):
-        told.append(f"without a partner: {row['alone']['A']} runs of A, {row['alone']['B']} of B")
+        lines.append(f"without a partner: {row['alone']['A']} runs of A, {row['alone']['B']} of B")
     if row["rising"]:
-        told.append(
+        lines.append(
             f"{row['rising']} of these runs gained over {RISING:.0%} in their last tenth of "
             "training"
         )
-    return told
+    return lines
 
 
 def _numbers(row: Row) -> list[str]:
@@ -221,23 +221,23 @@ def _numbers(row: Row) -> list[str]:
         ("these sizes  ", row),
         ("other sizes too  ", sizes),
     ):
-        told = ends(part["interval"], DIGITS) or f"none: {part['reason']}"
-        told += f" ({row['method']})" if part is row and row["method"] else ""
-        out += wrap(f"95%, {over}{told}", "    ", "      ")
-    for told in (_test(row), *_power(row)):
-        out += wrap(told, "  ", "    ") if told else []
+        text = ends(part["interval"], DIGITS) or f"none: {part['reason']}"
+        text += f" ({row['method']})" if part is row and row["method"] else ""
+        out += wrap(f"95%, {over}{text}", "    ", "      ")
+    for text in (_test(row), *_power(row)):
+        out += wrap(text, "  ", "    ") if text else []
     return out
 
 
 def _test(row: Row) -> str:
     if row["p"] is None:
         return ""
-    told = f"exact sign flips: p {p_value(row['p'])} (two-sided), {p_value(row['p_more'])} (A more)"
+    text = f"exact sign flips: p {p_value(row['p'])} (two-sided), {p_value(row['p_more'])} (A more)"
     if least := row["smallest_p"]:
-        told += f"; at best {p_value(min(1.0, 2 * least))} and {p_value(least)}"
+        text += f"; at best {p_value(min(1.0, 2 * least))} and {p_value(least)}"
     if row["compared"] > 1:
-        told += f"; corrected for {row['compared']} comparisons {p_value(row['p_holm'])}"
-    return told
+        text += f"; corrected for {row['compared']} comparisons {p_value(row['p_holm'])}"
+    return text
 
 
 def _power(row: Row) -> list[str]:

@@ -68,9 +68,9 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
     values, codes = groups.rounded(e)
-    if (told := groups.number(e[r > 0])) < FEWEST:
+    if (n_values := groups.number(e[r > 0])) < FEWEST:
         return {
-            "reason": f"{told} exposure values with R > 0, the law needs {FEWEST}",
+            "reason": f"{n_values} exposure values with R > 0, the law needs {FEWEST}",
             "unlearned": unlearned,
         }
     points = estimate.Points({"exposures": e}, y)
@@ -79,7 +79,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
         form: estimate.fit(f"exposure_{form}", points, delta=np.inf, bounds={"r_inf": (0.0, limit)})
         for form in FORMS
     }
-    numbers = {form: _numbers(form, found) for form, found in fits.items()}
+    numbers = {form: _numbers(form, fitted) for form, fitted in fits.items()}
     form = min(fits, key=lambda f: numbers[f]["rms"])
     other = FORMS[1 - FORMS.index(form)]
     best, top = numbers[form], float(e.max())
@@ -187,9 +187,9 @@ def _law_ratio(law: ExposureLaw, first: ExposureLaw) -> dict[str, Any]:
     }
 
 
-def _numbers(form: str, found: estimate.Fit) -> dict[str, Any]:
-    value = found.values
+def _numbers(form: str, fitted: estimate.Fit) -> dict[str, Any]:
+    value = fitted.values
     return value | {
         "e95": reach(form, value["e0"], value["b"]),
-        "rms": float(np.sqrt(np.mean(found.residuals() ** 2))),
+        "rms": float(np.sqrt(np.mean(fitted.residuals() ** 2))),
     }

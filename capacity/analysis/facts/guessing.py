@@ -57,15 +57,15 @@ def level(rows: Frame, number: str, noise: Noise, name: str) -> Measured:
         why = f"what guessing gets of {name} was not measured (capacity measure adds it)"
         return {"unlearned": why, "remarks": [why]}
     level, uniform = rows[at].mean(), rows[GUESSES[number][0]].mean()
-    told = f"of {name} guessing gets {uniform:.1%} (any value alike), {level:.1%} (the commonest)"
+    remark = f"of {name} guessing gets {uniform:.1%} (any value alike), {level:.1%} (the commonest)"
     spread = noise.of(rows.arm.iloc[0])
     above = mean_of_seeds(rows[number] - rows[at], spread, (-math.inf, math.inf))["interval"]
     if above is not None and above[0] > 0:
-        return {"remarks": [told]}
+        return {"remarks": [remark]}
     why = f"{name} is not above what guessing the commonest value gets ({level:.1%})"
     if rows[number].mean() > level:
         why = f"{name} is not shown to be above what guessing gets ({level:.1%})"
-    return {"unlearned": why, "remarks": [told]}
+    return {"unlearned": why, "remarks": [remark]}
 
 
 def beside(measured: Measured, *more: Measured) -> Measured:

@@ -28,12 +28,12 @@ def exposures(runs: Frame) -> list[OtherExposures]:
     return out
 
 
-def words(found: Sequence[OtherExposures]) -> list[str]:
+def words(others: Sequence[OtherExposures]) -> list[str]:
     """A sentence, or none."""
     by_people: dict[int, list[OtherExposures]] = {}
-    for one in found:
+    for one in others:
         by_people.setdefault(one["people"], []).append(one)
-    told = [
+    phrases = [
         f"each of the {people:,} others is seen "
         + joined(
             f"{digits(one['each'], 2)} times at {one['asked']:,.0f}"
@@ -41,6 +41,6 @@ def words(found: Sequence[OtherExposures]) -> list[str]:
         )
         for people, rows in sorted(by_people.items())
     ]
-    if not told:
+    if not phrases:
         return []
-    return [f"Exposures are those of the people asked about; {'; '.join(told)}."]
+    return [f"Exposures are those of the people asked about; {'; '.join(phrases)}."]

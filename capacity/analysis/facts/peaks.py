@@ -100,14 +100,14 @@ def peaks(
     chosen = runs[runs.chosen]
     of_curve = dict(iter(as_values(chosen).groupby(chosen.curve)))
     for curve, members in table.groupby("curve", sort=False):
-        found = peak(members, known, n_boot=n_boot, seed=seed)
-        if found is None:
+        estimate = peak(members, known, n_boot=n_boot, seed=seed)
+        if estimate is None:
             continue
         first = members.iloc[0]
         reference, against = first_of.setdefault(amount[curve], first), None
         if reference is not first:
-            told = arm_ratio.of_curves(of_curve[curve], of_curve[reference.curve], known)
-            against = arm_ratio.told(told) | {"name": reference.curve_name}
+            ratio = arm_ratio.of_curves(of_curve[curve], of_curve[reference.curve], known)
+            against = arm_ratio.told(ratio) | {"name": reference.curve_name}
         about = {
             "curve": int(first.curve),
             "name": first.curve_name,
@@ -115,5 +115,5 @@ def peaks(
             "exposures": float(first.exposures),
             "against_first": against,
         }
-        out.append(about | found)
+        out.append(about | estimate)
     return out

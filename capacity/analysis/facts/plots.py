@@ -298,8 +298,8 @@ def _rows(shown: Frame) -> list[tuple[str, Frame, int]]:
     number of the arm."""
     one, out = shown.model.nunique() == 1, []
     for (model, name), part in shown.groupby(["model", "curve_name"], sort=False):
-        said = listed([name] if one and name else [model, name])
-        out.append((said, part, int(part.arm.iloc[0])))
+        label = listed([name] if one and name else [model, name])
+        out.append((label, part, int(part.arm.iloc[0])))
     return out
 
 

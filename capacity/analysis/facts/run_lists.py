@@ -75,13 +75,17 @@ _RUN_COLUMNS = [
 
 def flags(fit: Fit) -> list[Flag]:
     """Those of every study, and why runs were refused."""
-    found = fit["flags"]
+    runs_by_flag = fit["flags"]
     return [
-        *(Flag(name, meaning, found[key]) for key, name, meaning in FLAGS if key in found),
         *(
-            Flag(key.replace("_", "-"), f"refused: {why}", found[key])
+            Flag(name, meaning, runs_by_flag[key])
+            for key, name, meaning in FLAGS
+            if key in runs_by_flag
+        ),
+        *(
+            Flag(key.replace("_", "-"), f"refused: {why}", runs_by_flag[key])
             for key, why in refused.WHY.items()
-            if key in found
+            if key in runs_by_flag
         ),
     ]
 

@@ -206,10 +206,10 @@ def _near_the_cut(part: float, mine: Frame, basis: Basis) -> list[str]:
             near += list(members[(members.r_max > low) & (members.r_max <= high)].itertuples())
     if not near:
         return []
-    told = ", ".join(
+    text = ", ".join(
         f"{one.model} ({one.curve_name}), R^max {one.r_max:.2f}, {one.fraction:.1%}" for one in near
     )
-    return [f"the interval of the peak leaves open on which side of the cut these are: {told}"]
+    return [f"the interval of the peak leaves open on which side of the cut these are: {text}"]
 
 
 # --- of pairs of curves
@@ -285,20 +285,20 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
     if number != "r":
         known = arms.noise(pd.concat([upper, lower]).drop_duplicates("run_id"), number)
     if models != "peak":
-        found = _matched(upper, lower, number, models == "same", known)
-        return guessing.of_ratio(found, number, [upper, lower], known)
+        ratio = _matched(upper, lower, number, models == "same", known)
+        return guessing.of_ratio(ratio, number, [upper, lower], known)
     measured = [rows[rows[number].notna()] for rows in (upper, lower)]
     if any(rows.empty for rows in measured):
         return _lacking(f"{number} was not measured")
     sides = [arms.as_values(rows, number) for rows in measured]
-    found = arm_ratio.of_curves(sides[0], sides[1], known)
-    a, b = (basis.table[basis.table.arm == arm].iloc[0] for arm in found["arms"])
-    told = [
+    ratio = arm_ratio.of_curves(sides[0], sides[1], known)
+    a, b = (basis.table[basis.table.arm == arm].iloc[0] for arm in ratio["arms"])
+    described = [
         f"{naming.listed([x.model, labels.apart(x.curve_name, y.curve_name)])}: {x[number]:.3g}, "
         f"R^max {x.r_max:.2f}, {_seeds(x.seeds)}"
         for x, y in ((a, b), (b, a))
     ]
-    remarks = ["; ".join(told)]
+    remarks = ["; ".join(described)]
     for top in (a, b):
         if number == "r" and top.fraction > DATA_LIMITED:
             remarks.append(
@@ -306,7 +306,7 @@ def _ratio_of_curves(of: str, models: str, upper: Frame, lower: Frame, basis: Ba
                 f"a lower bound"
             )
     tops = [rows[rows.arm == top.arm] for rows, top in ((upper, a), (lower, b))]
-    measured = arm_ratio.told(found) | arm_ratio.power(found) | {"remarks": remarks}
+    measured = arm_ratio.told(ratio) | arm_ratio.power(ratio) | {"remarks": remarks}
     return guessing.of_ratio(measured, number, tops, known)
 
 
@@ -351,10 +351,10 @@ def _matched(
     if left_out:
         remark += f"; full in {which}, left out: {left_out}"
     measured = arm_ratio.of_pairs(pairs, known)
-    found: Measured = arm_ratio.told(measured) | arm_ratio.power(measured)
-    if "pairs" in found.get("method", ""):
-        found["knows"] = ["models (sizes)", "training (seeds)"]
-    return found | {"remarks": [remark]}
+    ratio: Measured = arm_ratio.told(measured) | arm_ratio.power(measured)
+    if "pairs" in ratio.get("method", ""):
+        ratio["knows"] = ["models (sizes)", "training (seeds)"]
+    return ratio | {"remarks": [remark]}
 
 
 def _rising(entry: Entry, basis: Basis) -> list[tuple[str, Measured]]:
@@ -389,17 +389,17 @@ def _by_size(entry: Entry, most: Frame, fewest: Frame, basis: Basis) -> Measured
     beside, odd = [], []
     for one in sizes:
         upper, lower = (rows[rows.model == one] for rows in (most, fewest))
-        found = _ratio_of_curves(entry["of"], "same", upper, lower, basis)
-        if found.get("value") is None:
+        ratio = _ratio_of_curves(entry["of"], "same", upper, lower, basis)
+        if ratio.get("value") is None:
             continue
-        told = {key: found.get(key) for key in ("value", "interval", "why")}
-        beside.append({"form": f"{one} alone"} | told)
-        if decide(told, entry["range"])[0] == DIFFERS:
+        alone = {key: ratio.get(key) for key in ("value", "interval", "why")}
+        beside.append({"form": f"{one} alone"} | alone)
+        if decide(alone, entry["range"])[0] == DIFFERS:
             odd.append(one)
-    told: Measured = {"beside": beside}
+    measured: Measured = {"beside": beside}
     if odd:
-        told["unlearned"] = f"that of {' and '.join(odd)} alone lies outside of it"
-    return told
+        measured["unlearned"] = f"that of {' and '.join(odd)} alone lies outside of it"
+    return measured
 
 
 def alike(runs: Frame, more: Sequence[str] = ()) -> list[tuple[tuple, Frame]]:

@@ -319,35 +319,37 @@ def _noise(fit: Fit) -> str:
     """What the intervals of peaks and ratios take for the noise of seeds."""
     own = sum(arm["noise_of"] == "its own seeds" for arm in fit["arms"])
     others = sum(bool(arm["noise_of"]) for arm in fit["arms"]) - own
-    told = [f"an arm's own where it has {OWN} seeds ({plural(own, 'arm')})"] * bool(own)
-    told += [f"a line through the other arms where it has fewer ({plural(others, 'arm')})"] * bool(
-        others
-    )
+    sources = []
+    if own:
+        sources.append(f"an arm's own where it has {OWN} seeds ({plural(own, 'arm')})")
+    if others:
+        through = f"a line through the other arms where it has fewer ({plural(others, 'arm')})"
+        sources.append(through)
     classes = {"data_limited": "data-limited arms", "open": "other arms"}
     lines = [
         f"sd {digits(line['sd'], 2)} at R = {digits(line['at'], 2)}, as R^{line['slope']:.1f} "
         f"({classes[name]}, {plural(line['dof'], 'degree of freedom', 'degrees of freedom')})"
         for name, line in fit["noise"].items()
     ]
-    return f"Noise of R over seeds: {', '.join(told)}. Over all arms: {'; '.join(lines)}."
+    return f"Noise of R over seeds: {', '.join(sources)}. Over all arms: {'; '.join(lines)}."
 
 
-def describe_choice(found: Choice | None) -> str:
+def describe_choice(choice: Choice | None) -> str:
     """By how much choosing the best biases R, in a sentence or two; empty where nothing was
     chosen."""
-    if found is None:
+    if choice is None:
         return ""
-    left = ", ".join(f"{n} ({why})" for why, n in found["left_out"].items() if n)
-    if found["percent"] is None:
+    left = ", ".join(f"{n} ({why})" for why, n in choice["left_out"].items() if n)
+    if choice["percent"] is None:
         return f"By how much cannot be said: {left}." if left else ""
-    over = f"on average over {plural(len(found['arms']), 'arm')}"
-    if found["interval"]:
-        low, high = found["interval"]
+    over = f"on average over {plural(len(choice['arms']), 'arm')}"
+    if choice["interval"]:
+        low, high = choice["interval"]
         over = f"[{low:.2g}, {high:.2g}] {over}"
     skipped = f" Arms left out: {left}." if left else ""
     return (
-        f"R as quoted exceeds a choice by the other seeds by {found['percent']:.2g}% ({over}); "
-        f"noise alone adds {found['noise_percent']:.2g}% to the best mean. A choice by so few "
+        f"R as quoted exceeds a choice by the other seeds by {choice['percent']:.2g}% ({over}); "
+        f"noise alone adds {choice['noise_percent']:.2g}% to the best mean. A choice by so few "
         f"seeds may be the worse one, so the bias is at most about this.{skipped}"
     )
 

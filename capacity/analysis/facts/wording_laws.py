@@ -55,9 +55,9 @@ def law_ratios(fit: Fit) -> list[str]:
             ratio["shown"] or "", "no difference shown"
         )
         interval = f", 95% {ends(ratio['interval'])}" if ratio["interval"] else " (no interval)"
-        told = f"{ratio['what']} of {ratio['above']} / {ratio['below']} ({ratio['model']}): "
-        told += f"**{digits(ratio['value'])}**{interval}: **{verdict}**"
-        out.append("; ".join([told, *_limits(ratio, fit)]) + ".")
+        text = f"{ratio['what']} of {ratio['above']} / {ratio['below']} ({ratio['model']}): "
+        text += f"**{digits(ratio['value'])}**{interval}: **{verdict}**"
+        out.append("; ".join([text, *_limits(ratio, fit)]) + ".")
     return out
 
 
@@ -127,12 +127,12 @@ def _misfit(law: ExposureLaw) -> list[str]:
     """Whether the law fits, and about what its intervals are."""
     if "lack_of_fit" not in law:  # a file of before
         return []
-    told = [lack_of_fit.told(law["lack_of_fit"], "runs of equal exposures")]
+    remarks = [lack_of_fit.told(law["lack_of_fit"], "runs of equal exposures")]
     if exposures.PLACES in law["scatter"]:
         sd = law["scatter"]
-        told.append(
+        remarks.append(
             f"what exposures have in common scatters about the law by "
             f"{digits(sd[exposures.PLACES], 2)} bits per parameter, beside {digits(sd[POINTS], 2)} "
             "of runs: intervals hold both"
         )
-    return told
+    return remarks

@@ -59,9 +59,9 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     inputs = ("run_id", "model", "seed", "status", "load", "kind")
     table = checked(table, inputs, ["load"], "analyse")
     rows, without_rows = rows_of(table, study.runs, results)
-    found = numbers(rows, table, study.name, without_rows)
+    result = numbers(rows, table, study.name, without_rows)
     rows = rows.sort_values(["method", "code_bits", "model", "load", "seed"])
-    return Finding(KIND, FILE, found, {"rows.csv": rows, "runs.csv": table})
+    return Finding(KIND, FILE, result, {"rows.csv": rows, "runs.csv": table})
 
 
 def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -97,7 +97,7 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
     mean = of_method(units, method, value)
     if (formats := mean[~mean.format.isin(TOP)].format.nunique()) < FEWEST_FORMATS:
         return {"reason": f"{formats} formats, a law needs {FEWEST_FORMATS}"}
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "reason": None,
         "formats": formats,
         "points": len(mean),
@@ -106,17 +106,17 @@ def law(units: Frame, method: str, value: str) -> dict[str, Any]:
     }
     for name in FORMS:
         try:
-            found["forms"][name] = _fitted(name, mean)
+            result["forms"][name] = _fitted(name, mean)
         except ValueError as error:
-            found["forms"][name] = {"reason": str(error)}
-    ranked = [name for name, row in found["forms"].items() if row.get("held_out") is not None]
-    found["preferred"] = min(
-        ranked, key=lambda name: found["forms"][name]["held_out"], default=None
+            result["forms"][name] = {"reason": str(error)}
+    ranked = [name for name, row in result["forms"].items() if row.get("held_out") is not None]
+    result["preferred"] = min(
+        ranked, key=lambda name: result["forms"][name]["held_out"], default=None
     )
-    found["poor"] = (
-        found["preferred"] is None or found["forms"][found["preferred"]]["held_out"] > POOR
+    result["poor"] = (
+        result["preferred"] is None or result["forms"][result["preferred"]]["held_out"] > POOR
     )
-    return found
+    return result
 
 
 def of_method(units: Frame, method: str, value: str) -> Frame:

@@ -185,18 +185,18 @@ def base(rows: Frame) -> dict[str, Any]:
     full = full_models(rows)
     held = full[is_fp32(full)].bits_per_parameter.to_numpy(float)
     low, high = t_interval(held)
-    told = {"low": low, "high": high, "models": len(held), "empty": None}
+    summary = {"low": low, "high": high, "models": len(held), "empty": None}
     if not len(held):
-        return told | {"mean": math.nan}
+        return summary | {"mean": math.nan}
     empty = None
-    told["mean"] = float(held.mean())
+    summary["mean"] = float(held.mean())
     if not low > 0:
         reach = "one model" if math.isnan(low) else f"95% {ends([low, high])}"
         empty = (
-            f"full fp32 models are not shown to hold anything ({digits(told['mean'])} bits per "
+            f"full fp32 models are not shown to hold anything ({digits(summary['mean'])} bits per "
             f"parameter, {reach}, {plural(len(held), 'model')})"
         )
-    return told | {"empty": empty}
+    return summary | {"empty": empty}
 
 
 def is_fp32(rows: Frame) -> Any:
@@ -294,14 +294,14 @@ def paired(values: Frame, number: str, one: str, other: str) -> list[dict[str, A
     sides = [values[(values.method == method) & values[number].notna()] for method in (one, other)]
     equal = ["format", "code_bits", "model", "seed"]
     try:
-        found = pairing.matched(sides[0], sides[1], equal).frame
+        pairs = pairing.matched(sides[0], sides[1], equal).frame
     except pairing.SeveralPartners as error:
         raise ValueError(
             f"{one} beside {other}: run {error.row} has several partners of its model and seed; "
             "a study of precision has one run of each model, data size, seed and format"
         ) from None
     out = []
-    for (format, code), part in found.groupby(["format", "code_bits"]):
+    for (format, code), part in pairs.groupby(["format", "code_bits"]):
         difference = (part[f"{number}_a"] - part[f"{number}_b"]).to_numpy()
         low, high = t_interval(difference)
         out.append(

@@ -99,7 +99,7 @@ def verdicts(paper: Mapping[str, Any]) -> list[dict]:
             f"with {paper['convention']!r} and {paper['parameters']!r}"
         )
     precision = paper["validity"]["precision"]
-    units = [unit for unit in paper["units"] if not unit["lower_bound"]]
+    units = [replicate for replicate in paper["units"] if not replicate["lower_bound"]]
     models: Frame = pd.DataFrame(units, columns=["model", "parameters", "bits"])
     models = models.assign(bits=np.log(models.bits.astype(float)))
     models = models.groupby("model", sort=False).mean()

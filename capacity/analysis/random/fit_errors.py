@@ -22,7 +22,9 @@ def residuals(finding: Finding) -> list[Residuals]:
 
 
 def _over_plateaus(strict: Mapping[str, Any]) -> Residuals:
-    units: Frame = pd.DataFrame([unit for unit in strict["units"] if not unit["lower_bound"]])
+    units: Frame = pd.DataFrame(
+        [replicate for replicate in strict["units"] if not replicate["lower_bound"]]
+    )
     p, alpha, power, slope = units.parameters, strict["alpha"], strict["power"], strict["slope"]
     fitted = {alpha["formula"]: alpha["value"] * p}
     if "a" in power:

@@ -42,39 +42,39 @@ def of(used: Frame, bits: str, count: str) -> dict[str, Any]:
         return nothing
     kernels = {POINTS: np.eye(len(y)), SIZES: random_effects.shared(places)}
     try:
-        found = random_effects.effects(y, x, kernels)
+        effects = random_effects.effects(y, x, kernels)
     except (ValueError, np.linalg.LinAlgError):
         return nothing
-    if not found.variances.get(SIZES):
+    if not effects.variances.get(SIZES):
         return nothing
     runs_of = used.groupby(["model", "seed"]).model.transform("size").to_numpy(float)
     seeds_of = used.groupby("model").seed.transform("nunique").to_numpy(float)
     weight = 1 / runs_of / seeds_of  # as plateaus are formed: runs of a seed, then seeds
-    v = np.tensordot(list(found.variances.values()), np.array(list(kernels.values())), 1)
+    v = np.tensordot(list(effects.variances.values()), np.array(list(kernels.values())), 1)
     intervals = {}
     for i, name in enumerate(models):
         pull = np.where(model == i, weight, 0.0)
         variance = float(pull @ v @ pull)
-        dof = random_effects.satterthwaite(pull, variance, found.kernels, found.uncertainty)
+        dof = random_effects.satterthwaite(pull, variance, effects.kernels, effects.uncertainty)
         reach = float(student(dof)) * math.sqrt(variance)
         middle = float(pull @ y)
         intervals[str(name)] = [math.exp(middle - reach), math.exp(middle + reach)]
-    scatter = {name: math.sqrt(value) for name, value in found.variances.items()}
+    scatter = {name: math.sqrt(value) for name, value in effects.variances.items()}
     return nothing | {"scatter": scatter, "intervals": intervals}
 
 
-def told(found: dict[str, Any] | None) -> list[str]:
+def told(flatness: dict[str, Any] | None) -> list[str]:
     """Whether plateaus are flat, in words; nothing of a file of before."""
-    if found is None or found["lack_of_fit"] is None:
+    if flatness is None or flatness["lack_of_fit"] is None:
         return []
-    fit = found["lack_of_fit"]
+    fit = flatness["lack_of_fit"]
     between, within = fit["dof"]
     words = (
         f"plateaus are {'not flat' if lack_of_fit.shown(fit) else 'flat as far as runs tell'}: "
         "between sizes of the data of a model, by the noise of runs of equal size, "
         f"F({between}, {within}) = {digits(fit['ratio'])}, p = {digits(fit['p'], 2)}"
     )
-    if scatter := found["scatter"]:
+    if scatter := flatness["scatter"]:
         words += (
             f"; sizes of the data scatter by {percent(scatter[SIZES])}, beside "
             f"{percent(scatter[POINTS])} of runs"

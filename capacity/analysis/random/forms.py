@@ -74,13 +74,13 @@ def compared(
             ),
         ),
     }
-    found = {
+    comparisons = {
         what: _forms_compared(names, points, places, resamples=resamples, seed=seed)
         for what, (names, places, points) in parts.items()
     }
     if not runs.over.any():  # nothing but ceilings: any alpha above them fits
-        found["runs"] = {"forms": [], "without": {}, "reason": "no run is over-filled"}
-    return found
+        comparisons["runs"] = {"forms": [], "without": {}, "reason": "no run is over-filled"}
+    return comparisons
 
 
 def _forms_compared(

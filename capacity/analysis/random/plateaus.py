@@ -175,11 +175,11 @@ def plateaus(table: Frame, convention: str = "strict", parameters: str = "total"
     bound), fraction, and how many of the model's runs were finished, data_limited, corner,
     unlearned, rising, failed, missing.
     """
-    unit = units(table, convention, parameters)
+    replicates = units(table, convention, parameters)
     kind, up = classify(table, convention), rising(table)
     rows = []
     for model, runs in table.groupby("model"):
-        mine = unit[unit.model == model]
+        mine = replicates[replicates.model == model]
         used = mine[~mine.lower_bound] if (~mine.lower_bound).any() else mine
         p, c = float(runs[COUNTS[parameters]].dropna().median()), used.bits
         rows.append(
@@ -203,7 +203,7 @@ def plateaus(table: Frame, convention: str = "strict", parameters: str = "total"
     return pd.DataFrame(rows).sort_values(["parameters", "model"], ignore_index=True)
 
 
-def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
+def estimate(replicates: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any]:
     """The laws over models from `units`: alpha (headline), slope, power, bounds_above_line,
     other_estimators.
 
@@ -215,7 +215,7 @@ def estimate(unit: Frame, *, n_boot: int = 4000, seed: int = 0) -> dict[str, Any
     lognormal (`linear.censored_mean`), which changes nothing while the bounds lie below the line.
     The other estimators use measured units only.
     """
-    data, bound = unit[~unit.lower_bound], unit[unit.lower_bound]
+    data, bound = replicates[~replicates.lower_bound], replicates[replicates.lower_bound]
     if data.empty:
         below = np.log(bound.bits / bound.parameters).groupby(bound.model).mean()
         why = "every model has only lower bounds: no run was over-filled enough to measure capacity"
@@ -318,7 +318,7 @@ def fit_laws(
     bits, ceiling = CONVENTIONS[_known(convention, CONVENTIONS, "convention")]
     count = COUNTS[_known(parameters, COUNTS, "parameters")]
     table = check(table, allow_mixed=allow_mixed)
-    kind, up, unit = (
+    kind, up, replicates = (
         classify(table, convention),
         rising(table),
         units(table, convention, parameters),
@@ -329,7 +329,7 @@ def fit_laws(
             f"no run to fit: none of {len(table)} finished with a positive number of bits"
         )
     used = table[kind == "capacity_limited"]
-    laws = estimate(unit, n_boot=n_boot, seed=seed)
+    laws = estimate(replicates, n_boot=n_boot, seed=seed)
     return plain(
         {
             "convention": convention,
@@ -342,7 +342,7 @@ def fit_laws(
             },
             **laws,
             "forms": capacity_forms.compared(
-                unit,
+                replicates,
                 pd.DataFrame(
                     {
                         "parameters": done[count],
@@ -360,7 +360,7 @@ def fit_laws(
             "flatness": flatness.of(used, bits, count),
             "sensitivity": sensitivity(table, convention, parameters) if len(used) else None,
             "plateaus": plateaus(table, convention, parameters).to_dict("records"),
-            "units": unit.to_dict("records"),
+            "units": replicates.to_dict("records"),
             "n": {
                 "rows": len(table),
                 "finished": int((table.status == "finished").sum()),
@@ -368,8 +368,8 @@ def fit_laws(
                 "models": table.model.nunique(),
                 "models_measured": used.model.nunique(),
                 "seeds": used.seed.nunique(),
-                "units_measured": int((~unit.lower_bound).sum()),
-                "units_bounded": int(unit.lower_bound.sum()),
+                "units_measured": int((~replicates.lower_bound).sum()),
+                "units_bounded": int(replicates.lower_bound.sum()),
             },
             "dropped": {
                 name: {"why": why, "runs": sorted(table.run_id[kind == name])}
@@ -404,8 +404,10 @@ def sensitivity(
     ) -> Mapping[str, float | None]:
         if chosen.empty:
             return {"geometric_mean": None, "log_log_exponent": None}
-        by_unit = chosen.groupby(["model", "seed"]).agg(c=(bits, how), p=(COUNTS[count], "first"))
-        by_model = np.log(by_unit.astype(float)).groupby("model").mean()
+        by_replicate = chosen.groupby(["model", "seed"]).agg(
+            c=(bits, how), p=(COUNTS[count], "first")
+        )
+        by_model = np.log(by_replicate.astype(float)).groupby("model").mean()
         return linear.named_estimates(np.exp(by_model.p), np.exp(by_model.c))
 
     return {

@@ -136,8 +136,8 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
             at = np.geomspace(p.min() / 1.15, p.max() * 1.15, 100)
             bits = forms.FORMS[best["form"]].predict({"parameters": at}, best["values"])
             ax.plot(at, bits, zorder=3.5, gid="best form", **_form())
-        for unit in units:
-            _draw_unit(ax, unit, hue[unit["model"]])
+        for replicate in units:
+            _draw_replicate(ax, replicate, hue[replicate["model"]])
         _point_labels(ax, units, hue)
         return figure
 
@@ -155,7 +155,7 @@ def _draw_guides(ax: Axes, x: np.ndarray) -> None:
     for guide in GUIDES:
         ax.plot(x, guide * x, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide:g}")
         ax.annotate(
-            f"{guide:g} bit{'s' * (guide > 1)}/P",
+            f"{guide:g} {'bits' if guide > 1 else 'bit'}/P",
             (x[1], guide * x[1]),
             (3, 0),
             textcoords="offset points",
@@ -207,17 +207,25 @@ def _draw_law(ax: Axes, x: np.ndarray, alpha: Mapping[str, Any]) -> None:
     )
 
 
-def _draw_unit(ax: Axes, unit: Mapping[str, Any], shade: Any) -> None:
+def _draw_replicate(ax: Axes, replicate: Mapping[str, Any], shade: Any) -> None:
     """A model and seed as a point, with an arrow up where it is a lower bound."""
-    kind = "data_limited" if unit["lower_bound"] else "capacity_limited"
+    kind = "data_limited" if replicate["lower_bound"] else "capacity_limited"
     look = _marker(kind, False, shade)
-    line = ax.plot(unit["parameters"], unit["bits"], gid=f"unit {unit['model']}", zorder=5, **look)
-    of_runs(line, names=[f"{unit['model']}, seed {unit['seed']}, {unit['runs']} runs"])
-    if unit["lower_bound"]:
+    line = ax.plot(
+        replicate["parameters"],
+        replicate["bits"],
+        gid=f"unit {replicate['model']}",
+        zorder=5,
+        **look,
+    )
+    of_runs(
+        line, names=[f"{replicate['model']}, seed {replicate['seed']}, {replicate['runs']} runs"]
+    )
+    if replicate["lower_bound"]:
         ax.annotate(
             "",
-            (unit["parameters"], unit["bits"] * 1.45),
-            (unit["parameters"], unit["bits"]),
+            (replicate["parameters"], replicate["bits"] * 1.45),
+            (replicate["parameters"], replicate["bits"]),
             zorder=4,
             arrowprops={"arrowstyle": "->", "color": shade, "lw": 0.8, "shrinkA": 2.5},
         )
@@ -278,10 +286,10 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str
     """Shape names below and right of their lowest point, where there is room; the figure of runs
     has them all."""
     lowest = {}
-    for unit in units:
-        lowest[unit["model"]] = (
-            min(unit["bits"], lowest.get(unit["model"], (np.inf,))[0]),
-            unit["parameters"],
+    for replicate in units:
+        lowest[replicate["model"]] = (
+            min(replicate["bits"], lowest.get(replicate["model"], (np.inf,))[0]),
+            replicate["parameters"],
         )
     across, scale = points_across(ax), 72 / ax.figure.dpi
     corner = ax.transAxes.transform((0, 0)) * scale

@@ -209,10 +209,12 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
 
 def _quoted(number: Mapping[str, Any]) -> str:
     """The wider interval first, then the other one."""
-    told = sorted((part for part in _both(number) if part.ends), key=lambda part: not part.quote)
-    if not told:
+    intervals = sorted(
+        (part for part in _both(number) if part.ends), key=lambda part: not part.quote
+    )
+    if not intervals:
         return f" (no interval: {number['interval_models']['reason']})"
-    return ", 95% " + joined([f"{ends(part.ends, 4)} {part.over}" for part in told])
+    return ", 95% " + joined([f"{ends(part.ends, 4)} {part.over}" for part in intervals])
 
 
 def _both(number: Mapping[str, Any]) -> list[Interval]:
@@ -270,7 +272,7 @@ def _plateaus(strict: Mapping[str, Any]) -> Table:
         used = 0 if bound else row["runs"]
         sd = row["bits_per_parameter_sd"]
         counts = {"r": "rising", "f": "failed", "m": "missing", "u": "unlearned"}
-        marks = "≥" * bound + "".join(mark for mark, key in counts.items() if row[key])
+        marks = ("≥" if bound else "") + "".join(mark for mark, key in counts.items() if row[key])
         rows.append(
             [
                 row["model"],
@@ -307,8 +309,8 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
             "median": "median",
             "mean of ratios": "mean_of_ratios",
         }
-        told = [f"{text} {strict['other_estimators'][key]:.3f}" for text, key in other.items()]
-        remarks.append(f"other estimators: {', '.join(told)}")
+        estimates = [f"{text} {strict['other_estimators'][key]:.3f}" for text, key in other.items()]
+        remarks.append(f"other estimators: {', '.join(estimates)}")
     engine = {"alpha": "capacity_linear", "power": "capacity_power", "slope": "capacity_affine"}
     if row := _form(strict, engine[which]):
         remarks.append(f"the fitting engine gives {forms.number(row)} over models; {_errors(row)}")
@@ -340,8 +342,8 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
         ]
         name = f"{forms.SHOWN[row['form']][0]}, all runs"
         cut = bounds.ends(row["record"]["intervals"])
-        told = [_errors(row), *_misfit(row, RUNS), *row["warnings"], *cut]
-        laws.append(Law(name, row["formula"], numbers, told))
+        remarks = [_errors(row), *_misfit(row, RUNS), *row["warnings"], *cut]
+        laws.append(Law(name, row["formula"], numbers, remarks))
     return laws
 
 
@@ -349,12 +351,12 @@ def _misfit(row: Mapping[str, Any], noise: str) -> list[str]:
     """Whether a form fits; nothing of a file of before."""
     if "lack_of_fit" not in row:
         return []
-    told = lack_of_fit.told(row["lack_of_fit"], noise)
+    text = lack_of_fit.told(row["lack_of_fit"], noise)
     if lack_of_fit.shown(row["lack_of_fit"]):
         off = f"{percent(row['lack_of_fit']['off'])} beyond that noise"
         carried = "which the interval over models holds" if noise == MODELS else "not quoted"
-        told += f": it lies off by {off}, {carried}"
-    return [told]
+        text += f": it lies off by {off}, {carried}"
+    return [text]
 
 
 def _errors(row: Mapping[str, Any]) -> str:
@@ -363,10 +365,10 @@ def _errors(row: Mapping[str, Any]) -> str:
     parts = [] if largest == "–" else [f"held-out error {largest} for the largest size"]
     if rms != "–":
         parts.append(f"rms {rms} over all sizes" if parts else f"held-out error rms {rms}")
-    told = [", ".join(parts) or "no size can be held out"]
+    phrases = [", ".join(parts) or "no size can be held out"]
     if more != "–":
-        told.append(f"AICc {more} above the best of its kind")
-    return "; ".join(told)
+        phrases.append(f"AICc {more} above the best of its kind")
+    return "; ".join(phrases)
 
 
 def _other_choices(strict: Mapping[str, Any]) -> list[Text]:
@@ -377,15 +379,15 @@ def _other_choices(strict: Mapping[str, Any]) -> list[Text]:
         "levelled_off_only": "levelled-off runs",
         "maximum_over_data_sizes": "maximum over data sizes (biased up)",
     }
-    told = [
+    estimates = [
         f"{text} {strict['sensitivity'][key]:.3f}"
         for key, text in names.items()
         if strict["sensitivity"][key]
     ]
-    return [Text(f"alpha with other choices: {', '.join(told)}")]
+    return [Text(f"alpha with other choices: {', '.join(estimates)}")]
 
 
-def _forms(found: Mapping[str, Any]) -> list[Block]:
+def _forms(comparisons: Mapping[str, Any]) -> list[Block]:
     heads = [
         Column("form", right=False),
         Column("largest size", "held-out error of the largest size"),
@@ -396,7 +398,7 @@ def _forms(found: Mapping[str, Any]) -> list[Block]:
     rows: list[list[str]] = []
     absent: list[str] = []
     for part, what in (("plateaus", "plateaus"), ("runs", "all runs")):
-        compared = found[part]
+        compared = comparisons[part]
         for row in compared["forms"]:
             name = forms.SHOWN[row["form"]][0]
             cells = [forms.largest(row), forms.rms(row), forms.more(row), forms.number(row)]

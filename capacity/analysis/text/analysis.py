@@ -105,7 +105,7 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     singles = canaries.singles(
         {run_id: part["canaries"] for run_id, part in measured.items() if part.get("canaries")}
     )
-    found = numbers(
+    result = numbers(
         runs,
         study.name,
         Canaried(views, singles),
@@ -114,9 +114,9 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
         seed=options.seed,
     )
     if several:
-        found["notes"].append(sizes.UNKNOWN)
+        result["notes"].append(sizes.UNKNOWN)
     if known := attacks.known_prefix(done, scores):
-        found["notes"].append(
+        result["notes"].append(
             f"ReCaLL is left out of {plural(len(known), 'run')} that an older version measured "
             f"with a prefix that they were trained on ({some(known)}); capacity measure --study "
             "STUDY"
@@ -125,7 +125,7 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     if len(singles):
         tables["canaries.csv"] = singles
-    return Finding("text", FILE, cast(dict[str, Any], found), tables, Drawn(roc))
+    return Finding("text", FILE, cast(dict[str, Any], result), tables, Drawn(roc))
 
 
 def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -176,7 +176,7 @@ def numbers(
     t, f1 = targets.tokens_per_parameter.to_numpy(float), None
     if fitted:
         f1 = targets.loss_f1_median.to_numpy(float)
-    found: dict[str, Any] = head(
+    result: dict[str, Any] = head(
         "text", SCHEMA, study, inputs_sha256(runs, each.views, each.singles)
     ) | {
         "targets": len(targets),
@@ -195,17 +195,17 @@ def numbers(
             targets, None if isinstance(random, str) else random, n_boot=n_boot, seed=seed
         ),
     }
-    found["verdicts"] = verdicts(
-        found,
+    result["verdicts"] = verdicts(
+        result,
         sizes.parameters(targets),
         len(overlapping(targets)),
         random if isinstance(random, str) else "",
     )
-    found["forgetting"] = None
+    result["forgetting"] = None
     if each.views:
         seen = targets[targets.run_id.isin(list(each.views))]
-        found["forgetting"] = forgetting.analyse(seen, dict(each.views), n_boot=n_boot, seed=seed)
-    return cast(Memory, plain(found))
+        result["forgetting"] = forgetting.analyse(seen, dict(each.views), n_boot=n_boot, seed=seed)
+    return cast(Memory, plain(result))
 
 
 def _crossing(fitted: MembershipLaw) -> dict[str, Any]:
@@ -228,16 +228,16 @@ def _over_random(one: Descent, no_random: str) -> dict[str, Any]:
     """The place of the peak by the denominator of the published value, which decides; that of this
     text is a remark."""
     over = one.get("peak_over_random")
-    found: dict[str, Any] = {"value": None, "interval": None, "method": "bootstrap of seeds"}
+    measured: dict[str, Any] = {"value": None, "interval": None, "method": "bootstrap of seeds"}
     if not one["clear"]:
-        return found | {"lacks": "no peak stands clear of both sides"}
+        return measured | {"lacks": "no peak stands clear of both sides"}
     bound = " (a lower bound)" if one["at_edge"] else ""
     of_text = f"over the most that the model memorizes of this text{bound}"
     why = "one seed per size leaves no scatter, or none of random data"
-    found["beside"] = [dict(one["peak_over_capacity"]) | {"form": of_text, "why": why}]
+    measured["beside"] = [dict(one["peak_over_capacity"]) | {"form": of_text, "why": why}]
     if over is None:
-        return found | {"lacks": no_random}
-    return found | over | {"why": why, "knows": ["training (seeds)"]}
+        return measured | {"lacks": no_random}
+    return measured | over | {"why": why, "knows": ["training (seeds)"]}
 
 
 def _law(targets: Frame, value: str, known: dict[str, np.ndarray]) -> MembershipLaw | NoLaw:

@@ -59,7 +59,7 @@ Scores = Mapping[str, np.ndarray]  # columns of one run, a row per sequence
 
 def scores_of(table: Frame, results: Path) -> dict[str, Scores]:
     """By finished run its scores. ValueError, in one line, where a run has none."""
-    found: dict[str, Scores] = {}
+    by_run: dict[str, Scores] = {}
     for run_id in table.run_id[table.status == "finished"]:
         scores = archive.scores(results, run_id)
         if scores is None:
@@ -67,8 +67,8 @@ def scores_of(table: Frame, results: Path) -> dict[str, Scores]:
                 f"finished run {run_id} has no scores.safetensors; measure it again: capacity "
                 f"measure {run_id}"
             )
-        found[run_id] = scores
-    return found
+        by_run[run_id] = scores
+    return by_run
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def joined(
         raise ValueError(
             f"--shadows {shadows}: the study has no shadow models (data.trained_on=half)"
         )
-    found = _Joined(
+    collected = _Joined(
         {run_id: {} for run_id in done.run_id},
         [
             roc
@@ -137,13 +137,13 @@ def joined(
         ],
     )
     for _, group in done.groupby(SAME_POOL, dropna=False):
-        _with_references(group, scores, found)
-        _with_shadows(group, scores, (shadows, variance), found)
-    more = pd.DataFrame([{"run_id": run_id, **row} for run_id, row in found.columns.items()])
+        _with_references(group, scores, collected)
+        _with_shadows(group, scores, (shadows, variance), collected)
+    more = pd.DataFrame([{"run_id": run_id, **row} for run_id, row in collected.columns.items()])
     runs = table.merge(more, on="run_id", how="left").sort_values(
         ["trained_on", "model", "tokens_per_parameter", "seed"], ignore_index=True
     )
-    return _with_widths(runs), pd.concat(found.curves, ignore_index=True)
+    return _with_widths(runs), pd.concat(collected.curves, ignore_index=True)
 
 
 def known_prefix(done: Frame, scores: Mapping[str, Scores]) -> list[str]:
@@ -175,7 +175,7 @@ def _with_widths(runs: Frame) -> Frame:
     return runs
 
 
-def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined) -> None:
+def _with_references(group: Frame, scores: Mapping[str, Scores], collected: _Joined) -> None:
     """Unintended bits and the reference attack of the targets of one pool."""
     references = group[group.trained_on == "reference"]
     others = group[group.trained_on == "others"]
@@ -184,18 +184,18 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], found: _Joined)
         for kind, chosen in (("same", same), ("oracle", references)):
             if len(chosen):
                 best = str(chosen.run_id[chosen.held_out_loss_bits_per_token.idxmin()])
-                found.columns[target.run_id] |= _unintended(
+                collected.columns[target.run_id] |= _unintended(
                     scores[target.run_id], scores[best], kind, best
                 )
         if len(others):
             same = others[others.model == target.model]
             best = str((same if len(same) else others).run_id.iloc[0])
             made = _reference_attack(scores[target.run_id], scores[best], best, target.run_id)
-            found.attack(target.run_id, "reference", made)
+            collected.attack(target.run_id, "reference", made)
 
 
 def _with_shadows(
-    group: Frame, scores: Mapping[str, Scores], asked: tuple[int | None, str], found: _Joined
+    group: Frame, scores: Mapping[str, Scores], asked: tuple[int | None, str], collected: _Joined
 ) -> None:
     """Attacks with shadow models on each other, family by family of one pool. asked: how many
     shadow models, and the variance of LiRA."""
@@ -213,9 +213,9 @@ def _with_shadows(
         mine = {run_id: scores[run_id] for run_id in family.run_id}
         seq_len = int(family.seq_len.iloc[0])
         for run_id, used, attacks in _shadow_attacks(mine, seq_len, shadows, variance):
-            found.columns[run_id] |= used
+            collected.columns[run_id] |= used
             for name, made in attacks.items():
-                found.attack(run_id, name, made)
+                collected.attack(run_id, name, made)
 
 
 def curve(run_id: str, attack: str, score: np.ndarray, seen: np.ndarray) -> Frame:
@@ -332,12 +332,12 @@ def _unintended(target: Scores, reference: Scores, kind: str, whose: str) -> dic
     text, which the gap counts too: with few tokens per parameter it is more than what is stored."""
     seen = target["seen"].astype(bool)
     places = _rows_of(reference, target["row"], whose)
-    found = unintended(target["loss"][seen], reference["loss"][places[seen]])
+    bits = unintended(target["loss"][seen], reference["loss"][places[seen]])
     elsewhere = unintended(target["loss"][~seen], reference["loss"][places[~seen]])
-    found["gap"] = found["signed"] - elsewhere["signed"] * seen.sum() / (~seen).sum()
+    bits["gap"] = bits["signed"] - elsewhere["signed"] * seen.sum() / (~seen).sum()
     # of a code for the members
     length = float(reference["loss"][places[seen]].sum(dtype=float)) / math.log(2)
-    return {f"unintended_{kind}_{name}": value for name, value in found.items()} | {
+    return {f"unintended_{kind}_{name}": value for name, value in bits.items()} | {
         f"reference_{kind}": whose,
         f"reference_{kind}_bits": length,
     }
@@ -373,9 +373,11 @@ def _statistics(name: str, made: _Attack) -> dict[str, Any]:
                 out[column] = membership.auc(score[here & seen], score[here & ~seen])
     for key, others in sets.items():
         units = made.units(others)
-        found = separation.statistics(score[seen], score[others], units)
-        out |= {f"{key}_{k}": x for k, x in found.items() if not k.endswith("_interval")}
-        out |= dict(zip((f"{key}_auc_low", f"{key}_auc_high"), found["auc_interval"], strict=True))
+        statistics = separation.statistics(score[seen], score[others], units)
+        out |= {f"{key}_{k}": x for k, x in statistics.items() if not k.endswith("_interval")}
+        out |= dict(
+            zip((f"{key}_auc_low", f"{key}_auc_high"), statistics["auc_interval"], strict=True)
+        )
     return out
 
 

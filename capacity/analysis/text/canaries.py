@@ -115,9 +115,9 @@ def analyse(targets: Frame, canaries: Frame | None = None) -> Canaries | None:
     }
 
 
-def laws_of(found: Canaries) -> dict[str, CanaryLaw | NoLaw]:
+def laws_of(canaries: Canaries) -> dict[str, CanaryLaw | NoLaw]:
     """The laws by the names of FORMS."""
-    return {"exposure": found["exposure"], "logistic": found["logistic"]}
+    return {"exposure": canaries["exposure"], "logistic": canaries["logistic"]}
 
 
 def half_extracted(law: CanaryLaw | NoLaw, table: Frame) -> list[HalfExtracted]:
@@ -264,7 +264,7 @@ def law(name: str, table: Frame) -> CanaryLaw | NoLaw:
         }
         for i, letter in enumerate(LETTERS[: 1 + len(by)])
     }
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "law": FORMS[name],
         "points": len(table),
         "runs": int(table.run.nunique()),
@@ -275,7 +275,7 @@ def law(name: str, table: Frame) -> CanaryLaw | NoLaw:
         "lack_of_fit": lack_of_fit(name, table, fitted) if enough else None,
     }
     if name == "exposure":
-        found |= {
+        record |= {
             "sigma": fitted.sigma,
             "censored": {
                 "below": fitted.below,
@@ -286,7 +286,7 @@ def law(name: str, table: Frame) -> CanaryLaw | NoLaw:
             },
             "other_limits": _other_limits(table, x),
         }
-    return cast(CanaryLaw, found | coefficients)
+    return cast(CanaryLaw, record | coefficients)
 
 
 def _columns(table: Frame) -> np.ndarray:

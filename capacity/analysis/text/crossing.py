@@ -135,10 +135,10 @@ def of(
     try:
         x = _independent(slopes[seen])
         some = {name: part[np.ix_(seen, seen)] for name, part in parts.items()}
-        found = random_effects.effects(rest[seen] - f[seen], x, some)
+        effects = random_effects.effects(rest[seen] - f[seen], x, some)
     except (ValueError, np.linalg.LinAlgError):
         return none
-    each = [_interval(value, pull, parts, found) for pull in known_pulls]
+    each = [_interval(value, pull, parts, effects) for pull in known_pulls]
     return none | max(each, key=lambda one: (one["interval"] or [1.0, 1.0])[1])
 
 
@@ -154,14 +154,14 @@ def _pull(
 
 
 def _interval(
-    value: float, pull: np.ndarray, parts: dict[str, np.ndarray], found: random_effects.Effects
+    value: float, pull: np.ndarray, parts: dict[str, np.ndarray], effects: random_effects.Effects
 ) -> Crossing:
-    names = list(found.variances)
+    names = list(effects.variances)
     all_parts = np.array([parts[name] for name in names])
     each = np.einsum("i,kij,j->k", pull, all_parts, pull)
-    variances = np.array([found.variances[name] for name in names])
+    variances = np.array([effects.variances[name] for name in names])
     variance = float(each @ variances)
-    dof = random_effects.satterthwaite(pull, variance, all_parts, found.uncertainty)
+    dof = random_effects.satterthwaite(pull, variance, all_parts, effects.uncertainty)
     reach = float(student(dof)) * math.sqrt(variance)
     return {
         "t": value,
@@ -197,7 +197,7 @@ def by_setup(
     shape = np.array(fitted.form.names)[free] != "t0"
     x = np.concatenate([shifts, slopes[:, shape]], axis=1)[seen]
     try:
-        found = random_effects.effects(
+        effects = random_effects.effects(
             (np.asarray(fitted.points.y, float) - f)[seen],
             x,
             {name: part[np.ix_(seen, seen)] for name, part in parts.items()},
@@ -207,13 +207,13 @@ def by_setup(
     out: dict[int, Crossing] = {}
     for i, code in enumerate(there):
         contrast = np.concatenate([np.eye(len(there))[i], gradient[shape]])
-        low, high, dof = found.interval(contrast)
+        low, high, dof = effects.interval(contrast)
         out[code] = {
-            "t": value * math.exp(float(contrast @ found.beta)),
+            "t": value * math.exp(float(contrast @ effects.beta)),
             "interval": [value * math.exp(low), value * math.exp(min(high, 700.0))],
             "over_runs": None,
-            "sources": list(found.variances),
-            "scatter": {name: float(np.sqrt(v)) for name, v in found.variances.items()},
+            "sources": list(effects.variances),
+            "scatter": {name: float(np.sqrt(v)) for name, v in effects.variances.items()},
             "dof": float(dof),
         }
     return out
@@ -339,12 +339,12 @@ def covered(at: Crossing) -> str:
     """The interval of a crossing with the sources of variation that it knows and does not."""
     if not at["interval"]:
         return " (no interval)"
-    told = f", 95% {ends(at['interval'])} over {words(at['sources'])}"
+    text = f", 95% {ends(at['interval'])} over {words(at['sources'])}"
     if missing := unknown(at["sources"]):
-        told += f" (not varied: {', '.join(missing)})"
+        text += f" (not varied: {', '.join(missing)})"
     if at["over_runs"]:
-        told += f", {ends(at['over_runs'])} with runs as replicates"
-    return told
+        text += f", {ends(at['over_runs'])} with runs as replicates"
+    return text
 
 
 def in_bits(t: float | None, bits: TokenBits | None) -> str:

@@ -173,10 +173,10 @@ def peak(x: np.ndarray, y: np.ndarray) -> float:
     if i in (0, len(x) - 1):
         return float(x[i])
     left, right = np.diff(y[i - 1 : i + 2]) / np.diff(x[i - 1 : i + 2])
-    bend = (right - left) / (x[i + 1] - x[i - 1])
-    if bend >= 0:
+    curvature = (right - left) / (x[i + 1] - x[i - 1])
+    if curvature >= 0:
         return float(x[i])
-    return float(np.clip((x[i - 1] + x[i]) / 2 - left / (2 * bend), x[i - 1], x[i + 1]))
+    return float(np.clip((x[i - 1] + x[i]) / 2 - left / (2 * curvature), x[i - 1], x[i + 1]))
 
 
 def clear(y: np.ndarray, se: np.ndarray) -> bool:

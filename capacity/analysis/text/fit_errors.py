@@ -25,9 +25,9 @@ def errors(
 ) -> list[Residuals]:
     """Predicted minus measured, of every law that was fitted. numbers: of memory.json; runs: of
     runs.csv; singles: of canaries.csv."""
-    found, targets = cast(Memory, numbers), targets_of(runs)
-    out = _membership(found, targets)
-    for row in found["predictions"]["f1_median"]:
+    memory, targets = cast(Memory, numbers), targets_of(runs)
+    out = _membership(memory, targets)
+    for row in memory["predictions"]["f1_median"]:
         error = np.subtract(row["predicted"], row["measured"])
         out.append(
             Residuals(
@@ -38,22 +38,22 @@ def errors(
                 points(row["model"], row["t"], error),
             )
         )
-    if found["canaries"] is not None:
-        out += _canaries(found["canaries"], targets, singles)
-    if found["forgetting"] is not None:
-        out += _forgetting(found["forgetting"])
+    if memory["canaries"] is not None:
+        out += _canaries(memory["canaries"], targets, singles)
+    if memory["forgetting"] is not None:
+        out += _forgetting(memory["forgetting"])
     return out
 
 
-def _membership(found: Memory, targets: Frame) -> list[Residuals]:
+def _membership(memory: Memory, targets: Frame) -> list[Residuals]:
     out, t = [], targets.tokens_per_parameter.to_numpy(float)
     for value, words in (("f1_median", "F1"), ("auc", "AUC")):
-        fitted = found["laws"][value]
+        fitted = memory["laws"][value]
         if "reason" in fitted:
             continue
         measured = targets[f"loss_{value}"].to_numpy(float)
         curves = {"sigmoid in t": law.repaired(t, *law.constants_of(fitted))}
-        other = found["logarithmic"]
+        other = memory["logarithmic"]
         if value == "f1_median" and other is not None and "reason" not in other:
             curves["sigmoid in log t"] = law.logarithmic(t, *law.constants_of(other))
         parts = [points(name, t, y - measured, targets.run_id) for name, y in curves.items()]
@@ -69,11 +69,11 @@ def _membership(found: Memory, targets: Frame) -> list[Residuals]:
     return out
 
 
-def _canaries(found: Canaries, targets: Frame, singles: Frame | None) -> list[Residuals]:
+def _canaries(numbers: Canaries, targets: Frame, singles: Frame | None) -> list[Residuals]:
     """Of exposure those of canaries between the limits, which are no whole distribution; of
     extraction those of the part that is written at each level."""
     out, table = [], canaries.points(targets, singles)
-    for name, fitted in canaries.laws_of(found).items():
+    for name, fitted in canaries.laws_of(numbers).items():
         if "reason" in fitted:
             continue
         column, unit = ("exposure", "bits") if name == "exposure" else ("extracted", "part")
@@ -96,9 +96,9 @@ def _canaries(found: Canaries, targets: Frame, singles: Frame | None) -> list[Re
     return out
 
 
-def _forgetting(found: Forgetting) -> list[Residuals]:
+def _forgetting(forgetting_numbers: Forgetting) -> list[Residuals]:
     rows = []
-    for cell in found["cells"]:
+    for cell in forgetting_numbers["cells"]:
         if cell["errors"] is None:
             continue
         name = f"{cell['model']}, batch {cell['batch']}, {cell['text']}, seen {cell['views']} times"

@@ -45,21 +45,21 @@ def note(numbers: Memory) -> str:
 
 def laws(numbers: Memory) -> list[Law]:
     """All fitted forms, membership first."""
-    found = []
+    fitted = []
     if numbers["targets"]:
-        found += [
+        fitted += [
             _membership(numbers["laws"][key], f"{words} of the loss attack")
             for key, words in (("f1_median", "F1"), ("auc", "AUC"))
         ]
     if (other := numbers["logarithmic"]) is not None:
         compared = comparison(numbers["forms"] or [])
-        found.append(_membership(other, "F1, a sigmoid in log t", "not published", compared))
-    found += [_descent(model, one) for model, one in numbers["descent"].items()]
+        fitted.append(_membership(other, "F1, a sigmoid in log t", "not published", compared))
+    fitted += [_descent(model, one) for model, one in numbers["descent"].items()]
     if numbers["canaries"] is not None and numbers["forgetting"] is None:
-        found += _canaries(numbers["canaries"])
+        fitted += _canaries(numbers["canaries"])
     if numbers["forgetting"] is not None:
-        found += _forgetting(numbers["forgetting"])
-    return found
+        fitted += _forgetting(numbers["forgetting"])
+    return fitted
 
 
 def comparison(rows: list[dict]) -> str:
@@ -157,9 +157,9 @@ def _descent(model: str, one: Descent) -> Law:
     )
 
 
-def _canaries(found: Canaries) -> list[Law]:
+def _canaries(numbers: Canaries) -> list[Law]:
     out = []
-    for name, law in canaries.laws_of(found).items():
+    for name, law in canaries.laws_of(numbers).items():
         form = canaries.FORMS[name]
         if "reason" in law:
             out.append(Law(f"canaries, {name}", form, reason=law["reason"]))
@@ -176,7 +176,7 @@ def _canaries(found: Canaries) -> list[Law]:
                     for letter, n in asked
                 ],
                 _of_canaries(
-                    law, found["lines"]["exposure" if name == "exposure" else "extracted"]
+                    law, numbers["lines"]["exposure" if name == "exposure" else "extracted"]
                 ),
             )
         )
@@ -213,31 +213,33 @@ def _misfit(law: CanaryLaw) -> list[str]:
     out, p = [], law["lack_of_fit"]
     if p is not None:
         words = {"bend": "bent in views or size", "passes": "moved by passes at equal views"}
-        told = [
+        departures = [
             f"{words[key]}: p = {value:.2g}"
             for key, value in (("bend", p["bend"]), ("passes", p["passes"]))
             if value is not None
         ]
-        if told:
+        if departures:
             either = p.get("any")
-            both = f"; either: p = {either:.2g}" if len(told) > 1 and either is not None else ""
-            out.append(f"lack of fit: {', '.join(told)}{both}")
+            both = (
+                f"; either: p = {either:.2g}" if len(departures) > 1 and either is not None else ""
+            )
+            out.append(f"lack of fit: {', '.join(departures)}{both}")
     other = [row for row in law.get("other_limits", []) if row["b"] is not None]
     if other:
-        told = [
+        slopes = [
             f"{digits(row['b'])}" + ("" if row["c"] is None else f" and {digits(row['c'])}")
             for row in other
         ]
         limits = ", ".join(digits(row["low"]) for row in other)
-        out.append(f"slopes with the lower limit at {limits} bits: {'; '.join(told)}")
+        out.append(f"slopes with the lower limit at {limits} bits: {'; '.join(slopes)}")
     return out
 
 
-def _forgetting(found: Forgetting) -> list[Law]:
+def _forgetting(forgetting_numbers: Forgetting) -> list[Law]:
     out = []
     for words, by_kind in (
-        ("bits at first", found["first_bits"]),
-        ("half-life", found["half_life"]),
+        ("bits at first", forgetting_numbers["first_bits"]),
+        ("half-life", forgetting_numbers["half_life"]),
     ):
         for kind, law in by_kind.items():
             name = f"{words}, {KINDS[kind]}"

@@ -166,18 +166,18 @@ def analyse(
     """
     table = cells(runs, views)
     rng = np.random.default_rng(seed)
-    found = [
+    curves = [
         _cell(dict(zip(CELL, key, strict=True)), group, rng, min(n_boot, MOST_DRAWS))
         for key, group in table.groupby(CELL, sort=True)
     ]
-    laws, lives = laws_of(found), {}
-    for cell in found:
+    laws, lives = laws_of(curves), {}
+    for cell in curves:
         if cell["strong"]:
             lives.setdefault(cell["text"], []).append(cell["half_life"]["value"])
     return {
-        "cells": found,
-        "strong": sum(cell["strong"] for cell in found),
-        "forms": compare_forms([cell for cell in found if cell["errors"] is not None]),
+        "cells": curves,
+        "strong": sum(cell["strong"] for cell in curves),
+        "forms": compare_forms([cell for cell in curves if cell["errors"] is not None]),
         "first_bits": laws["first_bits"],
         "half_life": laws["half_life"],
         "medians": {kind: _median(some) for kind, some in sorted(lives.items())},
@@ -305,6 +305,6 @@ def _on_bound(form: str, fitted: list[FormErrors]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name in LAWS[form].names:
         for side, word in bounds.SIDES.items():
-            if found := sum(one.get("on_bound", {}).get(name) == side for one in fitted):
-                counts[f"{name} at its {word} bound"] = found
+            if n_curves := sum(one.get("on_bound", {}).get(name) == side for one in fitted):
+                counts[f"{name} at its {word} bound"] = n_curves
     return counts

@@ -42,20 +42,22 @@ def power_law(cells: list[ForgettingCell], name: str) -> PowerLaw | NoLaw:
     """Of "first_bits" or "half_life" of these curves, of one kind of canaries: exponents with 95%
     intervals (Student's t), scatter in octaves by source, and the lack of fit without it. An axis
     with one value only is left out."""
-    told = [cell for cell in cells if _says_something(cell, name)]
-    axes = [axis for axis in AXES if len({cell[axis] for cell in told}) > 1]
-    measured = [cell for cell in told if not _is_bound(cell, name)]
+    informative = [cell for cell in cells if _says_something(cell, name)]
+    axes = [axis for axis in AXES if len({cell[axis] for cell in informative}) > 1]
+    measured = [cell for cell in informative if not _is_bound(cell, name)]
     if len(measured) < len(axes) + 3 or not axes:
-        bounds = f", {len(told) - len(measured)} of them bounds" * (len(told) > len(measured))
-        return {"reason": f"{len(told)} curves{bounds} for {len(axes)} exponents and a constant"}
+        n, n_bounds = len(informative), len(informative) - len(measured)
+        bounds = f", {n_bounds} of them bounds" if n_bounds else ""
+        return {"reason": f"{n} curves{bounds} for {len(axes)} exponents and a constant"}
     x = np.column_stack(
-        [np.ones(len(told))] + [np.log2([cell[axis] for cell in told]) for axis in axes]
+        [np.ones(len(informative))]
+        + [np.log2([cell[axis] for cell in informative]) for axis in axes]
     )
-    bound = np.array([_is_bound(cell, name) for cell in told])
+    bound = np.array([_is_bound(cell, name) for cell in informative])
     if np.linalg.matrix_rank(x[~bound]) < x.shape[1]:
         return {"reason": f"{', '.join(axes)} do not vary apart"}
     try:
-        return _fitted(told, x, axes, bound, name)
+        return _fitted(informative, x, axes, bound, name)
     except (ValueError, np.linalg.LinAlgError) as error:
         return {"reason": str(error)}
 
@@ -71,30 +73,30 @@ def _fitted(
     beta, begin = _start(y, sd, x, soft), None
     for i in range(STEPS if soft else 0):
         value, known = _working(y, sd, x @ beta)
-        found = random_effects.effects(value, x, sources, known, bound, begin)
-        begin, away = found.variances, found.beta - beta
+        effects = random_effects.effects(value, x, sources, known, bound, begin)
+        begin, away = effects.variances, effects.beta - beta
         # weak curves weigh by where the line puts them, so that whole steps can go to and fro
         beta = beta + away / (1 + i // 4)
         if np.abs(away).max() <= SETTLED:
             break
     if soft:
         value, known = _working(y, sd, x @ beta)
-    found, free = random_effects.effects(value, x, sources, known, bound), ~bound
-    if soft and np.abs(found.beta - beta).max() > 1e-3:
+    effects, free = random_effects.effects(value, x, sources, known, bound), ~bound
+    if soft and np.abs(effects.beta - beta).max() > 1e-3:
         raise ValueError("the search for the exponents did not settle")
     law: dict[str, object] = {
         "curves": len(cells),
         "bounds": int(bound.sum()),
-        "at_one": float(2 ** found.beta[0]),
-        "scatter": {name: float(np.sqrt(v)) for name, v in found.variances.items()},
+        "at_one": float(2 ** effects.beta[0]),
+        "scatter": {name: float(np.sqrt(v)) for name, v in effects.variances.items()},
         "lack_of_fit": cast(
             LackOfFit, random_effects.lack_of_fit(value[free], x[free], known[free])
         ),
     }
     for i, axis in enumerate(axes, 1):
-        low, high, dof = found.interval(np.eye(x.shape[1])[i])
+        low, high, dof = effects.interval(np.eye(x.shape[1])[i])
         exponent: Exponent = {
-            "exponent": float(found.beta[i]),
+            "exponent": float(effects.beta[i]),
             "interval": [low, high],
             "dof": float(dof),
         }

@@ -143,7 +143,7 @@ def setups(
     of all; empty where runs are of one. The sigmoid in log t whatever fits better: it reads the
     point closer, and nothing is judged by it."""
     t, value = (targets[name].to_numpy(float) for name in ("tokens_per_parameter", column))
-    found = sources.by_setup(_fit(form, t, value), CROSSINGS[form], CROSSED[0], known)
+    crossings = sources.by_setup(_fit(form, t, value), CROSSINGS[form], CROSSED[0], known)
     named = sources.setups(targets, known)
     return [
         {
@@ -153,7 +153,7 @@ def setups(
             "texts": len(set(known["text"][known["set-up"] == code])),
             "crossing": at,
         }
-        for code, at in found.items()
+        for code, at in crossings.items()
     ]
 
 

@@ -60,13 +60,13 @@ def together(numbers: Mapping[str, tuple[float, float]]) -> Together:
         raise ValueError(f"{plural(len(numbers), 'study', 'studies')}; an interval needs {FEWEST}")
     y, error = np.array(list(numbers.values())).T
     ones = np.ones((len(y), 1))
-    found = random_effects.effects(y, ones, {"studies": np.eye(len(y))}, error**2)
-    low, high, dof = found.interval([1.0])
+    effects = random_effects.effects(y, ones, {"studies": np.eye(len(y))}, error**2)
+    low, high, dof = effects.interval([1.0])
     dof = min(dof, len(y) - 1.0)  # a scatter that is estimated as 0 is no known scatter
-    reach = float(student(dof)) * found.error([1.0])
-    middle = float(found.beta[0])
-    scatter = math.sqrt(found.variances.get("studies", 0.0))
-    wide = float(student(dof)) * math.hypot(scatter, found.error([1.0]))
+    reach = float(student(dof)) * effects.error([1.0])
+    middle = float(effects.beta[0])
+    scatter = math.sqrt(effects.variances.get("studies", 0.0))
+    wide = float(student(dof)) * math.hypot(scatter, effects.error([1.0]))
     fit = random_effects.lack_of_fit(y, ones, error**2)
     reach = max(reach, (high - low) / 2)
     return Together(
@@ -81,15 +81,15 @@ def together(numbers: Mapping[str, tuple[float, float]]) -> Together:
     )
 
 
-def sentence(found: Together) -> str:
+def sentence(pooled: Together) -> str:
     """What studies say together of the tokens per parameter at which F1 is 0.75."""
     shown = "which the noise of trainings does not explain"
-    if found.p >= LACK:
+    if pooled.p >= LACK:
         shown = "which is not shown to be more than the noise of trainings"
     return (
-        f"Over {plural(found.studies, 'study', 'studies')} together F1 falls to 0.75 at "
-        f"**{digits(found.value)}** {ends(found.interval)} tokens per parameter (95%, studies as "
-        f"replicates); beyond their trainings studies differ by {percent(found.scatter)}, "
-        f"{shown} (chi2 {digits(found.chi2)} for {found.dof}, p {digits(found.p)}). "
-        f"Another such study would lie in {ends(found.next)}."
+        f"Over {plural(pooled.studies, 'study', 'studies')} together F1 falls to 0.75 at "
+        f"**{digits(pooled.value)}** {ends(pooled.interval)} tokens per parameter (95%, studies as "
+        f"replicates); beyond their trainings studies differ by {percent(pooled.scatter)}, "
+        f"{shown} (chi2 {digits(pooled.chi2)} for {pooled.dof}, p {digits(pooled.p)}). "
+        f"Another such study would lie in {ends(pooled.next)}."
     )

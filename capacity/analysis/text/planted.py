@@ -28,7 +28,8 @@ POINT = cast(float, law.crossing_logarithmic(0.75, *SIGMOID))
 class Curves:
     """A study of forgetting. curves, runs: scatter about the law in octaves; noise: standard
     deviation of bits at first, of a curve between `noise` and `noise` x `unequal`; sizes, batches:
-    sets of runs; bend: octaves by which the law falls short at the largest size (a wrong form)."""
+    sets of runs; misspecification: octaves by which the law falls short at the largest size (a
+    wrong form)."""
 
     name: str
     curves: float = 0.0
@@ -37,14 +38,16 @@ class Curves:
     unequal: float = 1.0
     sizes: tuple[int, ...] = (4000, 11000, 35000)
     batches: tuple[int, ...] = (16, 64)
-    bend: float = 0.0
+    misspecification: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> list[ForgettingCell]:
         """Curves of every size, batch and number of views (4, 16, 64)."""
         cells = []
         for size in self.sizes:
             for batch in self.batches:
-                shared = rng.normal(0, self.runs) - self.bend * (size == max(self.sizes))
+                shared = rng.normal(0, self.runs) - self.misspecification * (
+                    size == max(self.sizes)
+                )
                 for views in (4, 16, 64):
                     exact = 0.002 * views**0.45 * size**1.2 * batch**-0.8
                     exact *= 2 ** (shared + rng.normal(0, self.curves))
@@ -134,9 +137,9 @@ def held(study: Curves | Runs, draw: int) -> Iterator[tuple[str, bool, float]]:
     if isinstance(study, Curves):
         cells = study.draw(rng)
         fitted = forgetting_law.power_law(cells, "first_bits")
-        found = {} if "reason" in fitted else forgetting_law.exponents(fitted)
+        exponents = {} if "reason" in fitted else forgetting_law.exponents(fitted)
         before = canaries_alone(cells)
-        for axis, exponent in found.items():
+        for axis, exponent in exponents.items():
             for method, (low, high) in (
                 ("sources", exponent["interval"]),
                 ("canaries resampled", before[axis]),
@@ -174,7 +177,7 @@ STUDIES: tuple[Curves | Runs, ...] = (
     Curves("forgetting: runs scatter", curves=0.2, runs=0.3),
     Curves("forgetting: unequal noise, weak curves", curves=0.3, noise=2.0, unequal=8.0),
     Curves("forgetting: few sets of runs", curves=0.2, runs=0.3, batches=(16,)),
-    Curves("forgetting: wrong form, the largest size holds less", curves=0.2, bend=0.7),
+    Curves("forgetting: wrong form, the largest size holds less", curves=0.2, misspecification=0.7),
     Runs("membership: training alone", texts=1, splits=1, seeds=3),
     Runs("membership: texts and splits differ", sd={"text": 0.06, "split": 0.06}),
     Runs("membership: three splits of one text", texts=1, splits=3, sd={"split": 0.08}),

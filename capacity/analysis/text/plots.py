@@ -54,29 +54,29 @@ APART = 1.1  # sizes of data of one curve, by this factor at least
 
 def draw(finding: Finding) -> dict[str, Figure]:
     """All figures that a study has data for, by name."""
-    found, runs = cast(Memory, finding.numbers), finding.tables["runs.csv"]
+    memory, runs = cast(Memory, finding.numbers), finding.tables["runs.csv"]
     roc, done = cast(Drawn, finding.data).roc, runs[runs.status == "finished"]
     figures = {
         name: roc_figure(roc, done, kind)
         for name, kind in (("roc", "members"), ("roc_shadows", "half"))
         if kind in set(roc.trained_on)
     }
-    if "reason" not in found["laws"]["f1_median"]:
-        figures["membership"] = membership_figure(runs, found)
+    if "reason" not in memory["laws"]["f1_median"]:
+        figures["membership"] = membership_figure(runs, memory)
     if _over_sizes(runs):
         figures["losses"] = losses_figure(runs)
-    if found["forgetting"] is not None:
-        figures |= forgetting_figures(found["forgetting"]["cells"])
-    elif found["canaries"] is not None:
-        figures["canaries"] = canary_figure(runs, found["canaries"])
-        figures["extraction"] = extraction_figure(runs, found["canaries"])
-    if found["descent"]:
-        figures["descent"] = descent_figure(found["descent"])
-        figures["generalised"] = generalised_figure(found["descent"])
+    if memory["forgetting"] is not None:
+        figures |= forgetting_figures(memory["forgetting"]["cells"])
+    elif memory["canaries"] is not None:
+        figures["canaries"] = canary_figure(runs, memory["canaries"])
+        figures["extraction"] = extraction_figure(runs, memory["canaries"])
+    if memory["descent"]:
+        figures["descent"] = descent_figure(memory["descent"])
+        figures["generalised"] = generalised_figure(memory["descent"])
     return figures
 
 
-def membership_figure(runs: Frame, found: Memory) -> Figure:
+def membership_figure(runs: Frame, memory: Memory) -> Figure:
     """F1 of the loss attack of each target against tokens per parameter, by model, with the fitted
     laws, the published one and the printed one; chance as a line."""
     with drawing():
@@ -84,7 +84,7 @@ def membership_figure(runs: Frame, found: Memory) -> Figure:
         t = np.geomspace(
             done.tokens_per_parameter.min() / 1.3, done.tokens_per_parameter.max() * 1.3, 200
         )
-        curves = [*_fitted(found, t), *_published(t, int(done.seq_len.iloc[0]))]
+        curves = [*_fitted(memory, t), *_published(t, int(done.seq_len.iloc[0]))]
         figure, ax = panel(
             ("tokens per parameter", "membership F1, loss attack"),
             legend=[
@@ -104,9 +104,9 @@ def membership_figure(runs: Frame, found: Memory) -> Figure:
         return figure
 
 
-def _fitted(found: Memory, t: np.ndarray) -> list[tuple[str, np.ndarray, Look]]:
+def _fitted(memory: Memory, t: np.ndarray) -> list[tuple[str, np.ndarray, Look]]:
     curves = []
-    fitted, other = found["laws"]["f1_median"], found["logarithmic"]
+    fitted, other = memory["laws"]["f1_median"], memory["logarithmic"]
     if "reason" not in fitted:
         y = law.repaired(t, *law.constants_of(fitted))
         curves.append(("sigmoid in t", y, {"color": ink(), "lw": 1.2, "ls": "-"}))
@@ -178,31 +178,31 @@ def _over_sizes(runs: Frame) -> bool:
     return bool((sizes.max() > APART * sizes.min()).any())
 
 
-def canary_figure(runs: Frame, found: Canaries) -> Figure:
+def canary_figure(runs: Frame, numbers: Canaries) -> Figure:
     """Exposure of canaries (bits) against how often they were seen, by model and number of passes
     over the data, means over runs; chance and the largest measurable exposure as lines."""
     with drawing():
         limits = entry("chance; largest measurable", color=GUIDE, lw=0.8, ls="-")
-        figure, ax, done = _canaries(runs, found, ("exposure", "exposure (bits)"), [limits])
+        figure, ax, done = _canaries(runs, numbers, ("exposure", "exposure (bits)"), [limits])
         ax.axhline(CHANCE_BITS, color=GUIDE, lw=0.7, gid="chance")
         ax.axhline(done.exposure_at_most.max(), color=GUIDE, lw=0.7, gid="largest measurable")
         return figure
 
 
-def extraction_figure(runs: Frame, found: Canaries) -> Figure:
+def extraction_figure(runs: Frame, numbers: Canaries) -> Figure:
     """The part of the canaries that greedy decoding writes out of their first half, against how
     often they were seen; as `canary_figure`."""
     with drawing():
-        return _canaries(runs, found, ("extractable", "extractable from a half (part)"), [])[0]
+        return _canaries(runs, numbers, ("extractable", "extractable from a half (part)"), [])[0]
 
 
 def _canaries(
-    runs: Frame, found: Canaries, of: tuple[str, str], notes: Sequence[Any]
+    runs: Frame, numbers: Canaries, of: tuple[str, str], notes: Sequence[Any]
 ) -> tuple[Figure, Axes, Frame]:
     """of: the beginning of a column's name, and what it is."""
     done, style, words = _targets(runs)
     done = done.assign(factor=seen_by(done).round())
-    levels = [int(level) for level in found["levels"] if int(level)]
+    levels = [int(level) for level in numbers["levels"] if int(level)]
     passes = sorted(done.factor.unique())
     lines: list[Look] = [
         {"ls": DASHES[j % 4], "lw": 1.0} | ({"markerfacecolor": "white"} if j % 2 else {})
@@ -289,28 +289,28 @@ def _resolved(roc: Frame, runs: Frame) -> tuple[float, Frame]:
     return float(kept.fpr.min()), kept
 
 
-def descent_figure(found: Mapping[str, Descent]) -> Figure:
+def descent_figure(descents: Mapping[str, Descent]) -> Figure:
     """Double descent: bits per token of trained (filled) and held-out (open, dashed) sequences
     against data bits per parameter, log-log, by model, with the place of the highest loss where it
     is clear."""
     with drawing():
-        style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
+        style = looks(sorted(descents, key=lambda model: descents[model]["parameters"]))
         peaks = (
             [entry("highest loss", color=ink(), lw=0.8, ls=":")]
-            if any(shape["clear"] for shape in found.values())
+            if any(shape["clear"] for shape in descents.values())
             else []
         )
         figure, ax = panel(
             ("data bits per parameter", "bits per token"),
             legend=[
-                *_sizes(found, style),
+                *_sizes(descents, style),
                 entry("trained on", color=ink(), lw=1.1, ls="-"),
                 entry("held-out, open", color=ink(), lw=1.1, ls="--"),
                 *peaks,
             ],
         )
         for model, look in style.items():
-            s = found[model]["sizes"]
+            s = descents[model]["sizes"]
             ax.plot(s["data"], s["train"], ms=4, lw=1.1, gid=f"{model}, trained on", **look)
             ax.plot(
                 s["data"],
@@ -322,9 +322,9 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
                 gid=f"{model}, held-out",
                 **look,
             )
-            if found[model]["clear"]:
+            if descents[model]["clear"]:
                 ax.axvline(
-                    found[model]["peak"]["value"],
+                    descents[model]["peak"]["value"],
                     color=look["color"],
                     lw=0.8,
                     ls=":",
@@ -334,15 +334,15 @@ def descent_figure(found: Mapping[str, Descent]) -> Figure:
         return figure
 
 
-def generalised_figure(found: Mapping[str, Descent]) -> Figure:
+def generalised_figure(descents: Mapping[str, Descent]) -> Figure:
     """Memorized (filled) and generalised (open, dashed) bits per parameter against data bits per
     parameter, log-log, by model; all of the data, and the most that was memorized, as lines."""
     with drawing():
-        style = looks(sorted(found, key=lambda model: found[model]["parameters"]))
+        style = looks(sorted(descents, key=lambda model: descents[model]["parameters"]))
         figure, ax = panel(
             ("data bits per parameter", "bits per parameter"),
             legend=[
-                *_sizes(found, style),
+                *_sizes(descents, style),
                 entry("memorized", color=ink(), lw=1.1, ls="-"),
                 entry("generalised, open", color=ink(), lw=1.1, ls="--"),
                 entry("all of the data", color=GUIDE, lw=0.8, ls="-"),
@@ -350,7 +350,7 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
             ],
         )
         for model, look in style.items():
-            s = found[model]["sizes"]
+            s = descents[model]["sizes"]
             ax.plot(s["data"], s["memorized"], ms=4, lw=1.1, gid=f"{model}, memorized", **look)
             ax.plot(
                 s["data"],
@@ -363,13 +363,13 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
                 **look,
             )
             ax.axhline(
-                found[model]["alpha"]["value"],
+                descents[model]["alpha"]["value"],
                 color=look["color"],
                 lw=0.6,
                 ls=":",
                 gid=f"most that {model} memorized",
             )
-        every = [bits for shape in found.values() for bits in shape["sizes"]["data"]]
+        every = [bits for shape in descents.values() for bits in shape["sizes"]["data"]]
         ax.plot(
             [min(every), max(every)],
             [min(every), max(every)],
@@ -381,9 +381,9 @@ def generalised_figure(found: Mapping[str, Descent]) -> Figure:
         return figure
 
 
-def _sizes(found: Mapping[str, Descent], style: Mapping[str, Look]) -> list[Any]:
+def _sizes(descents: Mapping[str, Descent], style: Mapping[str, Look]) -> list[Any]:
     """Handles of models by size."""
-    names = {model: f"{model}, P = {found[model]['parameters']:,}" for model in style}
+    names = {model: f"{model}, P = {descents[model]['parameters']:,}" for model in style}
     return [entry(names[model], ms=4, lw=1.1, ls="-", **look) for model, look in style.items()]
 
 

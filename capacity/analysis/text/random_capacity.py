@@ -44,17 +44,17 @@ def of_models(
         )
     part = fit[CONVENTION]
     measured = {row["model"]: row for row in _measured(part["plateaus"])}
-    found = {}
+    capacities = {}
     for model, parameters in models.items():
         row = measured.get(model)
         if row is not None and math.isclose(row["parameters"], parameters):
-            found[model] = _plateau(row, _noise(measured), study)
+            capacities[model] = _plateau(row, _noise(measured), study)
             flat = part.get("flatness", {"intervals": {}})["intervals"]
             if wide := flat.get(model):  # sizes of its data scatter, too
-                found[model]["alpha"]["interval"] = list(wide)
+                capacities[model]["alpha"]["interval"] = list(wide)
         elif (law := _law(part["alpha"], study)) is not None:
-            found[model] = law
-    return found
+            capacities[model] = law
+    return capacities
 
 
 def _measured(plateaus: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

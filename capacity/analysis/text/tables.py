@@ -111,11 +111,11 @@ def _in_use(runs: Frame) -> str:
     if "parameters_used" not in runs or (runs.parameters_used >= runs.parameters_total).all():
         return ""
     models = runs.drop_duplicates("model").sort_values("parameters_total")
-    told = ", ".join(
+    text = ", ".join(
         f"{run.model}: {run.parameters_used:,.0f} of {run.parameters_total:,.0f}"
         for run in models.itertuples()
     )
-    return f" P is of rows in use ({told})."
+    return f" P is of rows in use ({text})."
 
 
 def _per_parameter(group: Frame, column: str, p: Frame) -> float:
@@ -262,16 +262,16 @@ def shadows(attacks: Frame, runs: Frame) -> Table | None:
     for (model, t), group in half.groupby(["model", "tokens_per_parameter"]):
         models = int(group.models.max())
         rows.append([f"{model}, {digits(t)} tokens per parameter, {models} models as targets"])
-        found = {row["attack"]: row for row in group.to_dict("records")}
+        by_attack = {row["attack"]: row for row in group.to_dict("records")}
         rows += [
             [
                 NAMES[name],
-                _mean(found[name], "auc"),
-                _mean(found[name], "tpr_at_0.01", 100.0, "%"),
-                _mean(found[name], "clean_auc" if clean else "f1_median"),
+                _mean(by_attack[name], "auc"),
+                _mean(by_attack[name], "tpr_at_0.01", 100.0, "%"),
+                _mean(by_attack[name], "clean_auc" if clean else "f1_median"),
             ]
             for name in SHADOWED
-            if name in found
+            if name in by_attack
         ]
     used = runs.shadows.dropna()
     how = " and ".join(VARIANCES[name] for name in sorted(set(runs.lira_variance.dropna())))
@@ -357,9 +357,9 @@ def _by_size(models: Mapping[str, Descent]) -> list[tuple[str, Descent]]:
     return sorted(models.items(), key=lambda item: item[1]["parameters"])
 
 
-def setups(found: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
+def setups(set_ups: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
     """Where F1 falls to 0.75, by model and budget; none where all runs are of one."""
-    if not found:
+    if not set_ups:
         return []
     columns = [
         Column("model and budget", right=False),
@@ -379,9 +379,9 @@ def setups(found: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
             f"{digits(row['crossing']['t'])} {ends(row['crossing']['interval'])}".strip(),
             digits((row["crossing"]["t"] or math.nan) * unit),
         ]
-        for row in found
+        for row in set_ups
     ]
-    known = {WORDS[name]: None for row in found for name in row["crossing"]["sources"]}
+    known = {WORDS[name]: None for row in set_ups for name in row["crossing"]["sources"]}
     return [
         Table(
             columns,
@@ -393,13 +393,13 @@ def setups(found: Sequence[SetUp], bits: TokenBits | None) -> list[Table]:
     ]
 
 
-def half_extracted(found: Canaries) -> str:
+def half_extracted(numbers: Canaries) -> str:
     """Views after which half of the canaries are extracted with their interval, in words with two
     digits: the law is no more precise."""
     return ", ".join(
         f"about {_two_digits(row['views'])}{_between_views(row['interval'])} views"
         f"{' (more than were tried)' if row['beyond'] else ''} at {row['parameters']:,} parameters"
-        for row in found["half_extracted"]
+        for row in numbers["half_extracted"]
     )
 
 

@@ -17,10 +17,10 @@ FORMULAS = {
 }
 
 
-def forgetting(found: Forgetting) -> list[Table]:
+def forgetting(numbers: Forgetting) -> list[Table]:
     """Curves of forgetting, and the forms fitted to them."""
     cells = sorted(
-        found["cells"],
+        numbers["cells"],
         key=lambda c: (c["parameters"], c["model"], c["text"], c["batch"], c["point"], c["views"]),
     )
     columns = [
@@ -40,7 +40,7 @@ def forgetting(found: Forgetting) -> list[Table]:
         key="–: too little to forget; inf: not lost within the run.",
         name="curves",
     )
-    if not found["strong"]:
+    if not numbers["strong"]:
         return [curves]
     fitted = [cell for cell in cells if cell["errors"] is not None]
     rows = [
@@ -52,7 +52,7 @@ def forgetting(found: Forgetting) -> list[Table]:
             str(score["best_tail"]),
             str(sum(bool(_bounds_of(cell, form)) for cell in fitted)),
         ]
-        for form, score in found["forms"].items()
+        for form, score in numbers["forms"].items()
     ]
     forms = Table(
         [
@@ -68,7 +68,7 @@ def forgetting(found: Forgetting) -> list[Table]:
         "bits at first",
         key="later lags: of a fit to the earlier ones; best: in how many curves the form has the "
         "smallest error; on a bound: in how many a constant was stopped there. "
-        f"{'; '.join(f'{form}: {FORMULAS[form]}' for form in found['forms'])}.",
+        f"{'; '.join(f'{form}: {FORMULAS[form]}' for form in numbers['forms'])}.",
         name="forms",
     )
     return [curves, forms, *_on_bounds(fitted)]
@@ -83,12 +83,12 @@ def _on_bounds(fitted: list[ForgettingCell]) -> list[Table]:
     constant of any curve is."""
     rows = []
     for cell in fitted:
-        told = [
+        by_form = [
             ", ".join(f"{name} {ENDS[side]}" for name, side in _bounds_of(cell, form).items())
             for form in FORMULAS
         ]
-        if any(told):
-            rows.append([*_curve(cell)[:5], *told])
+        if any(by_form):
+            rows.append([*_curve(cell)[:5], *by_form])
     columns = [
         MODEL,
         Column("batch"),

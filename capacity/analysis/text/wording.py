@@ -156,8 +156,8 @@ def _conventions(runs: Frame) -> list[tuple[str, str]]:
         "tokens per parameter",
         "tokens of the distinct training sequences / P in use",
     )
-    told: list[tuple[str, str]] = [tokens if c[0] == tokens[0] else c for c in CONVENTIONS]
-    return [*told, in_use]
+    conventions: list[tuple[str, str]] = [tokens if c[0] == tokens[0] else c for c in CONVENTIONS]
+    return [*conventions, in_use]
 
 
 def _few_rows(runs: Frame) -> Flag:
@@ -165,17 +165,17 @@ def _few_rows(runs: Frame) -> Flag:
     if "used_rows" not in runs:
         return Flag("unused-rows", sizes.MEANS, [])
     few = runs[runs.used_rows < sizes.FEW * runs.vocab_size]
-    found = []
+    phrases = []
     for (rows, used), group in few.groupby(["vocab_size", "used_rows"]):
         sizes_known = set(group.get("fitting_vocab_size", pd.Series(dtype=float)).dropna())
         fits = " or ".join(f"data.vocab_size={size:.0f} fits" for size in sorted(sizes_known))
         p, total = group.parameters_used, group.parameters_total
-        found.append(
+        phrases.append(
             f"data.vocab_size={rows}: {int(used):,} rows in use, {span(p.min(), p.max())} of "
             f"{span(total.min(), total.max())} parameters; {fits or 'no vocabulary fits'}"
         )
-    told = "".join(f" ({one})" for one in found)
-    return Flag("unused-rows", sizes.MEANS + told, sorted(few.run_id))
+    text = "".join(f" ({one})" for one in phrases)
+    return Flag("unused-rows", sizes.MEANS + text, sorted(few.run_id))
 
 
 def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
@@ -189,8 +189,8 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     compared.append(tables.shadows(attacks, runs))
     if shown := [table for table in compared if table is not None]:
         out.append(Section("attacks", "Attacks", shown))
-    if (found := numbers["forgetting"]) is not None:
-        out.append(Section("forgetting", "Forgetting", tables_forgetting.forgetting(found)))
+    if (forgetting := numbers["forgetting"]) is not None:
+        out.append(Section("forgetting", "Forgetting", tables_forgetting.forgetting(forgetting)))
     elif numbers["canaries"] is not None:
         out.append(Section("canaries", "Canaries", tables.canaries(targets)))
     if numbers["descent"]:
@@ -286,14 +286,14 @@ def _answers(
 
 def _overlap(runs: Frame) -> list[str]:
     """What comes before any number of membership where held-out sequences are members in part."""
-    if not len(found := overlapping(runs)):
+    if not len(unsound := overlapping(runs)):
         return []
     return [
-        f"**The split of {plural(len(found), 'run')} is not sound:** up to "
-        f"{percent(found.overlap.astype(float).max())} of the held-out sequences share "
-        f"{span(found.overlap_tokens.min(), found.overlap_tokens.max())} tokens in a row with the "
-        "training set, so that they are members in part; attacks without them stand beside those "
-        "on all."
+        f"**The split of {plural(len(unsound), 'run')} is not sound:** up to "
+        f"{percent(unsound.overlap.astype(float).max())} of the held-out sequences share "
+        f"{span(unsound.overlap_tokens.min(), unsound.overlap_tokens.max())} tokens in a row with "
+        "the training set, so that they are members in part; attacks without them stand beside "
+        "those on all."
     ]
 
 
@@ -356,17 +356,17 @@ def _peak(model: str, one: Descent) -> str:
     )
 
 
-def _canaries(found: Canaries) -> list[str]:
-    exposure, logistic = found["exposure"], found["logistic"]
+def _canaries(numbers: Canaries) -> list[str]:
+    exposure, logistic = numbers["exposure"], numbers["logistic"]
     if "reason" in exposure and "reason" in logistic:
         why = "; ".join(
-            dict.fromkeys(f"{name}: {law['reason']}" for name, law in _lawless(found).items())
+            dict.fromkeys(f"{name}: {law['reason']}" for name, law in _lawless(numbers).items())
         )
         return [f"**No law of canaries:** {why}."]
     out = []
-    if found["half_extracted"] and "reason" not in logistic:
+    if numbers["half_extracted"] and "reason" not in logistic:
         out.append(
-            f"Half of the canaries are written out after **{tables.half_extracted(found)}** "
+            f"Half of the canaries are written out after **{tables.half_extracted(numbers)}** "
             f"(logistic law over all levels of {plural(logistic['runs'], 'run')})."
         )
     if "reason" in exposure:
@@ -374,8 +374,8 @@ def _canaries(found: Canaries) -> list[str]:
     return [*out, _exposure(exposure)]
 
 
-def _lawless(found: Canaries) -> dict[str, NoLaw]:
-    laws = {"exposure": found["exposure"], "extraction": found["logistic"]}
+def _lawless(numbers: Canaries) -> dict[str, NoLaw]:
+    laws = {"exposure": numbers["exposure"], "extraction": numbers["logistic"]}
     return {name: law for name, law in laws.items() if "reason" in law}
 
 
@@ -386,7 +386,7 @@ def _exposure(law: CanaryLaw) -> str:
     if "c" in law:
         size = f" and by **{measured(law['c'])}** with every doubling of parameters"
     over = "95% over" if law["b"]["interval"] else "no interval:"
-    told = (
+    text = (
         f"Exposure of canaries between {digits(at['low'])} bits and the ceiling of "
         f"{digits(at['high'])} grows by **{measured(law['b'])}** bits with every doubling of views"
         f"{size} ({over} {plural(law['runs'], 'run')} and "
@@ -395,36 +395,36 @@ def _exposure(law: CanaryLaw) -> str:
     )
     p = (law["lack_of_fit"] or {}).get("any")
     if p is not None and p < LACK:
-        told += (
+        text += (
             f" No line fits (p = {p:.2g}): these are mean slopes of that range, not of all "
             "exposures."
         )
-    return told
+    return text
 
 
-def _forgetting(found: Forgetting, runs: Frame) -> list[str]:
-    if not found["strong"]:
+def _forgetting(numbers: Forgetting, runs: Frame) -> list[str]:
+    if not numbers["strong"]:
         return ["**No law of forgetting:** no curve has enough to forget for a form."]
-    medians = "; ".join(_half_lives(KINDS[kind], m) for kind, m in found["medians"].items())
+    medians = "; ".join(_half_lives(KINDS[kind], m) for kind, m in numbers["medians"].items())
     out = [
-        f"Half of the memory of a canary is lost after {medians}; {found['strong']} of "
-        f"{plural(len(found['cells']), 'curve')} have enough to forget."
+        f"Half of the memory of a canary is lost after {medians}; {numbers['strong']} of "
+        f"{plural(len(numbers['cells']), 'curve')} have enough to forget."
     ]
     confounded = ""
     if runs.groupby("parameters_total").lr.first().nunique() > 1:
         confounded = "; learning rates differ between sizes, so the exponent of size holds both"
-    for kind, part in found["half_life"].items():
+    for kind, part in numbers["half_life"].items():
         if "reason" not in part:
             out.append(
                 f"Half-lives of {KINDS[kind]} scale as {_exponents(part)} ({_how(part)}"
                 f"{confounded})."
             )
-    for kind, part in found["first_bits"].items():
+    for kind, part in numbers["first_bits"].items():
         if "reason" not in part:
             out.append(
                 f"Bits at first of {KINDS[kind]} scale as {_exponents(part)} ({_how(part)})."
             )
-    tails = {form: s["tail"] for form, s in found["forms"].items() if s["tail"] is not None}
+    tails = {form: s["tail"] for form, s in numbers["forms"].items() if s["tail"] is not None}
     best = min(tails, key=lambda form: tails[form])
     out.append(
         f"The {best} form predicts later lags best (median error {percent(tails[best])} of the "
@@ -433,15 +433,15 @@ def _forgetting(found: Forgetting, runs: Frame) -> list[str]:
     return out
 
 
-def _half_lives(kind: str, found: Median) -> str:
+def _half_lives(kind: str, median: Median) -> str:
     reach = ""
-    if found["low"] is not None and found["high"] is not None:
-        reach = f", {digits(found['low'])} to {digits(found['high'])}"
-    if found["kept"]:
-        reach += f", {found['kept']} not within the run"
+    if median["low"] is not None and median["high"] is not None:
+        reach = f", {digits(median['low'])} to {digits(median['high'])}"
+    if median["kept"]:
+        reach += f", {median['kept']} not within the run"
     return (
-        f"**{digits(tables.number(found['median']))} updates** ({kind}, median of "
-        f"{plural(found['curves'], 'curve')}{reach})"
+        f"**{digits(tables.number(median['median']))} updates** ({kind}, median of "
+        f"{plural(median['curves'], 'curve')}{reach})"
     )
 
 

@@ -193,7 +193,7 @@ def test_a_new_measure_is_known_everywhere_by_its_declaration(with_toy):
 
     assert "  wonder = 12.5 bits" in describe(known, results).splitlines()
     shown = registry.summary(known["measures"])
-    assert shown["wonder"] == 12.5 and shown["strict_bits"] > 0 and "depth_first" not in shown
+    assert shown["wonder"] == 12.5 and shown["strict_bits"] > 0 and shown["depth_last"] == 2
     assert schema()["properties"]["measures"]["properties"]["toy"]["required"] == ["wonder"]
 
 
