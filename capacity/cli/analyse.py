@@ -98,15 +98,15 @@ def _fit_laws(args: argparse.Namespace) -> int:
         for line in freeze.freeze(study, args.results) if args.freeze else ():
             print(line, file=sys.stderr)
         try:
-            found = kinds.analyse(study, table, args.results, options)
+            result = kinds.analyse(study, table, args.results, options)
         except ValueError as error:
             raise ConfigError(f"{study.name}: {error}") from None
-        document, drawn = kinds.document(found), kinds.figures(found, look)
+        document, drawn = kinds.document(result), kinds.figures(result, look)
         page = markdown.render(document, [*drawn], look.shown)
         # first, for a folder may be another's, or full
         if not args.quiet:
             print(f"{text.render(document)}\n", flush=True)
-        written = finding.write(found, drawn, page, args.results / "studies" / study.name, look)
+        written = finding.write(result, drawn, page, args.results / "studies" / study.name, look)
         print("\n".join(map(str, written)))
         if not args.quiet:
             kept.tell(args.results, study)
@@ -139,9 +139,9 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
             f"{study.name}: no record in {records.runs_dir(args.results)}; run: capacity sweep "
             f"{args.study}"
         )
-    found, reason = None, ""
+    result, reason = None, ""
     try:
-        found = kinds.analyse(study, table, args.results, _options(args))
+        result = kinds.analyse(study, table, args.results, _options(args))
     except ValueError as error:
         reason = str(error)
         if args.shadows is not None:
@@ -164,12 +164,12 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
         if (value := getattr(args, name)) is not None
     ]
     request = page.Request(args.study, study, table, args.results, given, look)
-    made = page.make(request, found, reason)
+    made = page.make(request, result, reason)
     content = made.content
-    if found:
+    if result:
         drawn = {k: v for k, v in made.figures.items() if k not in finding.PAGE_ONLY}
-        text = markdown.render(kinds.document(found), [*drawn], look.shown)
-        finding.write(found, drawn, text, folder, look)
+        text = markdown.render(kinds.document(result), [*drawn], look.shown)
+        finding.write(result, drawn, text, folder, look)
     else:
         finding.write_pictures(made.figures, folder, look)
     files.write_atomic(output, content)

@@ -73,9 +73,9 @@ def presets(group: str) -> list[str]:
 
 def studies() -> list[str]:
     """The names of all studies, without their presets."""
-    found = set[str]()
+    names = set[str]()
     for folder in (Path("sweeps").resolve(), shared_dir("sweeps")):
-        found |= {
+        names |= {
             path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
         }
-    return sorted(found)
+    return sorted(names)

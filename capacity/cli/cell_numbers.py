@@ -94,7 +94,7 @@ def parse(
                 f"commas: write which, without a dot",
             )
         out[cell.place] = _number(cell, decimal, refuse)
-    told = f"column {column!r}: "
+    prefix = f"column {column!r}: "
     _check_percents(known, refuse)
     samples = {
         "decimal commas": next((c for c in known if "," in c.digits and decimal), None),
@@ -106,7 +106,7 @@ def parse(
     for what, cell in samples.items():
         if cell is not None:
             more = _rounded(known, out) if cell.power > 0 else ""
-            notes.append(f"{told}{what} ({cell.written} is {out[cell.place]:.15g}){more}")
+            notes.append(f"{prefix}{what} ({cell.written} is {out[cell.place]:.15g}){more}")
     return out
 
 

@@ -32,10 +32,10 @@ def run(argv: list[str], parser: argparse.ArgumentParser) -> int:
     else:
         words, breaks = rest, ""
     words = words or [""]
-    found = candidates(words[:-1], words[-1], parser)
+    matches = candidates(words[:-1], words[-1], parser)
     # bash replaces what stands behind the last of its word breaks only
     kept = max((words[-1].rfind(c) + 1 for c in breaks if c in "=:@,"), default=0)
-    for word in found:
+    for word in matches:
         print(word[kept:])
     return 0
 
@@ -141,11 +141,11 @@ def _positionals(
     if action.dest != "overrides":
         return files(current)
     named = str(action.metavar)
-    found = settings(current)
+    matches = settings(current)
     if "=" not in current and "." not in current:
-        found += studies(current) if named.startswith("STUDY") else []
-        found += runs(results, current) if named.startswith("RUN") else []
-    return found
+        matches += studies(current) if named.startswith("STUDY") else []
+        matches += runs(results, current) if named.startswith("RUN") else []
+    return matches
 
 
 WHAT = ("studies", "runs", "settings", "forms", "measures")
@@ -185,12 +185,12 @@ def _values(key: str) -> list[str]:
 
     if "." not in key:
         return catalogue.presets(key) if key in catalogue.sections() else []
-    found: dict[str, None] = {}
+    values: dict[str, None] = {}
     for one in catalogue.settings():
         if one.key == key:
             words = [f"[{c}]" if one.is_list else c for c in one.choices]
-            found |= dict.fromkeys([*words, *["null"] * one.allowed.endswith(" or null")])
-    return [*found]
+            values |= dict.fromkeys([*words, *["null"] * one.allowed.endswith(" or null")])
+    return [*values]
 
 
 def studies(current: str) -> list[str]:
@@ -210,10 +210,10 @@ def presets_of(path: Path) -> list[str]:
     """The names below `presets:` of a study file, read by their indentation: a YAML reader takes
     longer than a person waits for a tab."""
     try:
-        _, found, block = path.read_text(encoding="utf-8").partition("\npresets:")
+        _, heading, block = path.read_text(encoding="utf-8").partition("\npresets:")
     except (OSError, ValueError):
         return []
-    if not found:
+    if not heading:
         return []
     names, depth = [], None
     for line in block.splitlines()[1:]:
@@ -247,12 +247,12 @@ def files(current: str) -> list[str]:
     """Files and folders that begin so."""
     folder, slash, name = current.rpartition("/")
     try:
-        found = sorted(Path(folder + slash or ".").iterdir())
+        paths = sorted(Path(folder + slash or ".").iterdir())
     except OSError:
         return []
     return [
-        f"{folder}{slash}{path.name}{'/' * path.is_dir()}"
-        for path in found
+        f"{folder}{slash}{path.name}{'/' if path.is_dir() else ''}"
+        for path in paths
         if path.name.startswith(name) and (name or not path.name.startswith("."))
     ]
 
@@ -263,10 +263,10 @@ def _begin(words: Iterable[str], current: str) -> list[str]:
 
 def _stepwise(words: Iterable[str], current: str, step: str) -> list[str]:
     """Words that begin so, each up to the next `step`, so that a long list opens by its parts."""
-    found: dict[str, None] = {}
+    parts: dict[str, None] = {}
     for word in _begin(words, current):
         end = word.find(step, len(current))
-        found[word if end < 0 else word[: end + 1]] = None
-    if len(found) == 1 and (only := next(iter(found))).endswith(step) and only != current:
+        parts[word if end < 0 else word[: end + 1]] = None
+    if len(parts) == 1 and (only := next(iter(parts))).endswith(step) and only != current:
         return _stepwise(words, only, step)  # nothing to choose at this step
-    return [*found]
+    return [*parts]

@@ -110,11 +110,11 @@ def allowed(table: pandas.DataFrame, source: str, notes: list[str]) -> pandas.Da
     why = refused.reasons(table)
     if not any(why):
         return table
-    told = refused.describe(table.assign(refused=why))
+    described = refused.describe(table.assign(refused=why))
     left = table.loc[[not key for key in why]]
     if left.empty:
-        raise ConfigError(f"{source}: no row that a law may use: {'; '.join(told)}")
-    notes += [f"left out, as fit-laws does: {words}" for words in told]
+        raise ConfigError(f"{source}: no row that a law may use: {'; '.join(described)}")
+    notes += [f"left out, as fit-laws does: {words}" for words in described]
     return left
 
 
@@ -235,17 +235,17 @@ def _check_spread(law: Form, points: Points) -> None:
 
 def _influence(fitted: Fit, index: Iterable[Any], delta: float | None) -> dict[str, Any] | None:
     """The few points that decide a parameter, by their rows, and the fit to the others."""
-    found = influential(fitted, delta)
-    if found is None:
+    decisive = influential(fitted, delta)
+    if decisive is None:
         return None
     labels = list(index)
     return {
-        "parameter": found.name,
-        "rows": [labels[place] for place in found.places],
+        "parameter": decisive.name,
+        "rows": [labels[place] for place in decisive.places],
         "counted_by": getattr(index, "name", None) or "row",
         "points": len(fitted.y),
-        "values": found.without.values,
-        "intervals": intervals.of(found.without),
+        "values": decisive.without.values,
+        "intervals": intervals.of(decisive.without),
     }
 
 

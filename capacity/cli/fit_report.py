@@ -95,21 +95,21 @@ def unidentified(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _influence(found: Mapping[str, Any], values: Mapping[str, float]) -> str:
-    name, rows = found["parameter"], found["rows"]
+def _influence(influence: Mapping[str, Any], values: Mapping[str, float]) -> str:
+    name, rows = influence["parameter"], influence["rows"]
     others = ", ".join(
         f"{other} {digits(value, 4)} instead of {digits(values[other], 4)}"
-        for other, value in found["values"].items()
+        for other, value in influence["values"].items()
         if other != name and value != values[other]
     )
-    interval = found["intervals"].get(name) or {"reason": "fixed"}
+    interval = influence["intervals"].get(name) or {"reason": "fixed"}
     shown = "" if interval["reason"] else f" {_ends(interval)}"
-    word = found["counted_by"] if len(rows) == 1 else f"{found['counted_by']}s"
+    word = influence["counted_by"] if len(rows) == 1 else f"{influence['counted_by']}s"
     return (
-        f"! {len(rows)} of {plural(found['points'], 'point')} ({word} {joined(rows)}) "
+        f"! {len(rows)} of {plural(influence['points'], 'point')} ({word} {joined(rows)}) "
         f"{'decides' if len(rows) == 1 else 'decide'} {name}: without "
-        f"{'it' if len(rows) == 1 else 'them'} it is {digits(found['values'][name], 4)}{shown}, "
-        f"not {digits(values[name], 4)}{'; then ' + others if others else ''}. Look at "
+        f"{'it' if len(rows) == 1 else 'them'} it is {digits(influence['values'][name], 4)}{shown}"
+        f", not {digits(values[name], 4)}{'; then ' + others if others else ''}. Look at "
         f"{'that row' if len(rows) == 1 else 'these rows'} before you quote it"
     )
 

@@ -166,12 +166,12 @@ def _settings(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Every setting with its default, what is allowed, and its meaning."""
     from capacity.cli import catalogue
 
-    found = list(catalogue.settings())
+    settings = list(catalogue.settings())
     if args.group:
-        names = [one.key for one in found] + list(catalogue.sections())
+        names = [one.key for one in settings] + list(catalogue.sections())
         wanted = args.group
-        found = [one for one in found if wanted in (one.key, one.group, one.kind)]
-        if not found:
+        settings = [one for one in settings if wanted in (one.key, one.group, one.kind)]
+        if not settings:
             from capacity.settings.aliases import meant
 
             near = meant(wanted, [one.key for one in catalogue.settings()])
@@ -180,33 +180,33 @@ def _settings(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 f"list settings {wanted}: no such group or setting{hint}; groups: "
                 f"{', '.join(catalogue.sections())}"
             )
-    found = _as_trained(found)
-    rows = [dataclasses.asdict(one) | {"choices": list(one.choices)} for one in found]
+    settings = _as_trained(settings)
+    rows = [dataclasses.asdict(one) | {"choices": list(one.choices)} for one in settings]
     lines: list[str] = []
-    for group, kind in dict.fromkeys((one.group, one.kind) for one in found):
+    for group, kind in dict.fromkeys((one.group, one.kind) for one in settings):
         title = f"data.kind={kind}" if kind else group or "seed"
         presets = [] if kind else catalogue.presets(group) if group else []
         lines += ["", *wrap(title + (f"; presets: {', '.join(presets)}" if presets else ""))]
-        for one in found:
+        for one in settings:
             if (one.group, one.kind) == (group, kind):
                 lines.append(f"  {one.key}={one.default}")
                 lines += wrap(f"{one.help} ({one.allowed})", "      ")
-    if any(one.group == "data" for one in found):
+    if any(one.group == "data" for one in settings):
         lines = [*wrap(f"presets of data: {', '.join(catalogue.presets('data'))}"), *lines]
         return rows, lines
     return rows, lines[1:]
 
 
-def _as_trained(found: list[catalogue.Setting]) -> list[catalogue.Setting]:
+def _as_trained(settings: list[catalogue.Setting]) -> list[catalogue.Setting]:
     """With the defaults of `capacity train`, which its presets set; those of data with
     data=KIND."""
     from capacity.cli.catalogue import written
     from capacity.compose import defaults
 
-    kinds = {one.kind for one in found}
+    kinds = {one.kind for one in settings}
     trees = {kind: defaults(kind or "uniform") for kind in kinds}
     out = []
-    for one in found:
+    for one in settings:
         group, _, name = one.key.partition(".")
         tree = trees[one.kind]
         default = tree[group].get(name, one.default) if name else tree[group]
@@ -218,8 +218,8 @@ def _forms(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Forms of laws that `fit` knows."""
     from capacity.fitting.forms import FORMS
 
-    found = [form for name, form in FORMS.items() if not args.group or args.group in name]
-    if not found:
+    forms = [form for name, form in FORMS.items() if not args.group or args.group in name]
+    if not forms:
         near = nearest(args.group, list(FORMS))
         raise ConfigError(f"list forms {args.group}: no form has this in its name{near}")
     rows: list[Row] = [
@@ -231,7 +231,7 @@ def _forms(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
             "parameters": list(form.names),
             "source": form.source,
         }
-        for form in found
+        for form in forms
     ]
     cells = [[row["form"], row["target"], row["formula"]] for row in rows]
     lines = columns.aligned(["form", "predicts", "formula"], cells)
@@ -242,8 +242,8 @@ def _measures(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measures with the kinds of data that they are about, and their columns."""
     from capacity.declare.registry import MEASURES
 
-    found = [one for name, one in MEASURES.items() if not args.group or args.group in name]
-    if not found:
+    measures = [one for name, one in MEASURES.items() if not args.group or args.group in name]
+    if not measures:
         near = nearest(args.group, list(MEASURES))
         raise ConfigError(f"list measures {args.group}: no measure has this in its name{near}")
     rows: list[Row] = [
@@ -255,12 +255,12 @@ def _measures(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
             "unit": field.unit,
             "meaning": field.meaning,
         }
-        for one in found
+        for one in measures
         for field in one.fields
         if field.column
     ]
     lines: list[str] = []
-    for one in found:
+    for one in measures:
         about = f"data.kind={' or '.join(one.data)}" if one.data else "any data"
         lines += ["", *wrap(f"{one.name}, version {one.version}, of {about}")]
         mine = [row for row in rows if row["measure"] == one.name]

@@ -171,9 +171,9 @@ def _typed(cells: list[str], decimal: bool) -> np.ndarray:
 def _separated(lines: list[str], name: str) -> tuple[str, list[Record], list[Record]]:
     """The separator, under which most of the first records have as many cells as the first of them;
     of several the one with most cells. And all records and comments by it."""
-    best, found = (0.0, 0), None
+    best, chosen = (0.0, 0), None
     for separator in (*SEPARATORS, SPACES):
-        if separator == SPACES and found:
+        if separator == SPACES and chosen:
             break  # names of columns hold spaces, so it takes more to believe in them
         try:
             first = list(itertools.islice(_records(lines, separator, name, []), LOOKED_AT))
@@ -184,9 +184,9 @@ def _separated(lines: list[str], name: str) -> tuple[str, list[Record], list[Rec
             continue
         alike = sum(width == widths[0] for width in widths) / len(widths)
         if (alike, widths[0]) > best and (separator != SPACES or alike == 1):
-            best, found = (alike, widths[0]), separator
+            best, chosen = (alike, widths[0]), separator
     comments: list[Record] = []
-    separator = found or ","
+    separator = chosen or ","
     return separator, list(_records(lines, separator, name, comments)), comments
 
 

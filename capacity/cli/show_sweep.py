@@ -48,7 +48,7 @@ def _rows(study: Study, results: Path) -> list[dict[str, Any]]:
 
 def _lines(study: Study, rows: list[dict[str, Any]]) -> list[str]:
     """The rows for people: settings that follow from those that are shown are named once."""
-    shown, follow = _told(study, rows)
+    shown, follow = _varied_and_following(study, rows)
     states = {str(row["status"]) for row in rows}
     heads = ["run", *["state"] * (len(states) > 1), "model", "parameters"]
     heads += [_short(key, shown) for key in shown] + ["seed"]
@@ -71,7 +71,7 @@ def _lines(study: Study, rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _told(study: Study, rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _varied_and_following(study: Study, rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Settings that a column is for, and those that follow from model, variant and columns."""
     varied = [key for key in rows[0] if "." in key and key not in SHAPE]
     # of two spellings of one amount, what was asked for; what is tried out stands last
@@ -83,8 +83,8 @@ def _told(study: Study, rows: list[dict[str, Any]]) -> tuple[list[str], list[str
         if naming.splits(keys, values):
             shown.append(key)
             keys = [(*old, value) for old, value in zip(keys, values, strict=True)]
-    said = {part.partition("=")[0] for row in rows for part in row["variant"].split(", ")}
-    follow = [key for key in varied if key not in shown and key.partition(".")[2] not in said]
+    in_variant = {part.partition("=")[0] for row in rows for part in row["variant"].split(", ")}
+    follow = [key for key in varied if key not in shown and key.partition(".")[2] not in in_variant]
     return shown, follow
 
 

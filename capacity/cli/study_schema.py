@@ -149,14 +149,14 @@ def _settings() -> Schema:
     """Every setting by its dotted key. One that several kinds of data have allows what any of them
     does."""
     owners = [("data", cls) for cls in KINDS.values()] + [*SECTIONS.items()]
-    found: dict[str, list[Schema]] = {}
+    schemas: dict[str, list[Schema]] = {}
     for section, cls in owners:
         for one in described(cls):
-            found.setdefault(f"{section}.{one.name}", []).append(_setting(one))
+            schemas.setdefault(f"{section}.{one.name}", []).append(_setting(one))
     for one in described(Config):
-        found[one.name] = [_setting(one)]
+        schemas[one.name] = [_setting(one)]
     out = {}
-    for key, some in found.items():
+    for key, some in schemas.items():
         different = [one for i, one in enumerate(some) if one not in some[:i]]
         out[key] = different[0] if len(different) == 1 else {"anyOf": different}
     return out

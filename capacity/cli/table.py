@@ -62,6 +62,6 @@ def _export(args: argparse.Namespace) -> int:
     from capacity.export import huggingface
 
     run_id = records.find(args.results, args.run_id)
-    found = huggingface.export(args.results, run_id, args.output)
-    print("\n  ".join([f"{args.output}: {found.config['architectures'][0]}", *found.notes]))
+    exported = huggingface.export(args.results, run_id, args.output)
+    print("\n  ".join([f"{args.output}: {exported.config['architectures'][0]}", *exported.notes]))
     return 0

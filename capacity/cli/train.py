@@ -126,9 +126,9 @@ def _tell_offline(config: Config, results: Path) -> None:
     if config.wandb.mode == "offline":
         from capacity.run import mirror
 
-        found = mirror.offline(results, [config.run_id])
-        if found:
-            lines = command(["wandb", "sync", *map(str, found)], "wandb offline; to send it: ")
+        paths = mirror.offline(results, [config.run_id])
+        if paths:
+            lines = command(["wandb", "sync", *map(str, paths)], "wandb offline; to send it: ")
             print("\n".join(lines), file=sys.stderr)
 
 
@@ -243,6 +243,6 @@ def _without_weights(results: Path, run_ids: list[str], named: list[str]) -> set
             "that none can be measured again"
         )
     if gone:
-        told = f"{plural(len(gone), 'run')} not measured, without weights since `capacity prune`"
-        print("\n".join(wrap(f"{told}: {some(gone)}", "", "  ")), file=sys.stderr)
+        message = f"{plural(len(gone), 'run')} not measured, without weights since `capacity prune`"
+        print("\n".join(wrap(f"{message}: {some(gone)}", "", "  ")), file=sys.stderr)
     return set(gone)

@@ -151,8 +151,8 @@ class Formats(Target):
     def part(self, bits: np.ndarray, truths: Truths) -> np.ndarray:
         """[T, n] part of the fp32 capacity that weights of so many bits [n] or [T, n] hold, by the
         form and its bend towards another."""
-        bend = truths.bend[:, None] * self.trend(bits, truths)
-        return _part(self.form, bits, truths.theta) + bend
+        misspecification = truths.bend[:, None] * self.trend(bits, truths)
+        return _part(self.form, bits, truths.theta) + misspecification
 
     def trend(self, bits: np.ndarray, truths: Truths) -> np.ndarray:
         """[T, n] another form less this one, laid over it where half is held."""
@@ -374,10 +374,13 @@ class Formats(Target):
             random = noise.sd**2 * (
                 np.diag(value**2 / of_points) + np.outer(value, value) * alike / of_base
             ) + FLOOR**2 * np.eye(len(y))
-            bend = prior.bend * self.trend(x, truths)[0]
+            misspecification = prior.bend * self.trend(x, truths)[0]
             start = replace(now, mean=prior.mean, covariance=prior.covariance)
             now = start.fitted(
-                left, random + np.outer(bend, bend) + scatter.sd**2 * np.outer(own, own) * alike
+                left,
+                random
+                + np.outer(misspecification, misspecification)
+                + scatter.sd**2 * np.outer(own, own) * alike,
             )
             pull = np.equal.outer(np.arange(len(models)), codes) * own
             pull = pull / np.maximum((pull**2).sum(1), 1e-9)[:, None]

@@ -69,9 +69,9 @@ class Plateau(RandomData):
         mean = np.array([math.log(capacity) + (1 - gamma) * middle, gamma])
         return replace(prior, mean=mean).sourced(truth=words)
 
-    def _bend_words(self) -> str:
+    def _misspecification_words(self) -> str:
         if self.form.name == "capacity_linear":
-            return super()._bend_words()
+            return super()._misspecification_words()
         return f"the exponent may change by +-{2 * BEND[self.form.name]:g} per e-fold, assumed"
 
     def _law(self, sizes: np.ndarray, truths: Truths) -> np.ndarray:
@@ -123,9 +123,9 @@ class Plateau(RandomData):
 
     def points_by_study(self, table: pd.DataFrame) -> list[estimate.Points | None]:
         """As `points`, with one call for all studies."""
-        units = plateaus.units(table.assign(model=table.study.astype(str) + " " + table.model))
-        units[["study", "model"]] = units.model.str.split(" ", n=1, expand=True)
-        by_study = {str(study): _points(part) for study, part in units.groupby("study")}
+        replicates = plateaus.units(table.assign(model=table.study.astype(str) + " " + table.model))
+        replicates[["study", "model"]] = replicates.model.str.split(" ", n=1, expand=True)
+        by_study = {str(study): _points(part) for study, part in replicates.groupby("study")}
         return [by_study.get(str(study)) for study in sorted(table.study.unique())]
 
     def _share(self, slope: np.ndarray) -> np.ndarray:
@@ -214,10 +214,10 @@ def _check_capacity(name: str, value: float) -> None:
         )
 
 
-def _points(units: pd.DataFrame) -> estimate.Points:
+def _points(replicates: pd.DataFrame) -> estimate.Points:
     return estimate.Points(
-        {"parameters": units.parameters.to_numpy(float)},
-        units.bits.to_numpy(float),
-        cluster=units.model.to_numpy(),
-        lower_bound=units.lower_bound.to_numpy(bool),
+        {"parameters": replicates.parameters.to_numpy(float)},
+        replicates.bits.to_numpy(float),
+        cluster=replicates.model.to_numpy(),
+        lower_bound=replicates.lower_bound.to_numpy(bool),
     )

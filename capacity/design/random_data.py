@@ -63,7 +63,7 @@ class RandomData(Target):
                 "corner": "assumed",
                 "noise": "assumed",
                 "scatter": "assumed",
-                "bend": self._bend_words(),
+                "bend": self._misspecification_words(),
             },
         )
 
@@ -71,7 +71,7 @@ class RandomData(Target):
         """Mean [k] and covariance [k, k] of the coordinates of the search."""
         return np.log([CAPACITY[0]]), np.array([[CAPACITY[1] ** 2]])
 
-    def _bend_words(self) -> str:
+    def _misspecification_words(self) -> str:
         return f"C / P may follow P^(+-{BEND[self.form.name]:g}), assumed"
 
     def capacities(self, space: Space, truths: Truths) -> np.ndarray:

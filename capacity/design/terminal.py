@@ -36,7 +36,7 @@ def report(plan: Plan) -> str:
     if plan.now is not None:
         done = plural(len(plan.finished.table), "finished run")
         lines += _line("now", f"{done}: {_interval(target, plan.now)}")
-        lines += [line for told in plan.now["bounds"] for line in _line("", told)]
+        lines += [line for message in plan.now["bounds"] for line in _line("", message)]
     if plan.new.any():
         lines += ["", *_runs(plan)]
     if plan.expected is not None:
@@ -159,7 +159,7 @@ def _packed(parts: list[str], width: int) -> list[str]:
     """Parts, joined by commas, in lines of at most this width that break between parts only."""
     lines = [""]
     for i, part in enumerate(parts):
-        text = part + "," * (i < len(parts) - 1)
+        text = part + ("," if i < len(parts) - 1 else "")
         if lines[-1] and len(lines[-1]) + 1 + len(text) > width:
             lines.append(text)
         else:

@@ -161,12 +161,12 @@ def _columns(declared: Iterable[Field | Column], before: str = "") -> list[Colum
 
 def _merged(groups: dict[str, list[Column]]) -> list[Column]:
     """Columns of several measures, each name once; where meanings differ, each with its measure."""
-    found: dict[str, dict[str, Column]] = {}
+    by_name: dict[str, dict[str, Column]] = {}
     for name, columns in groups.items():
         for column in columns:
-            found.setdefault(column.name, {})[name] = column
+            by_name.setdefault(column.name, {})[name] = column
     out = []
-    for shared in found.values():
+    for shared in by_name.values():
         first = next(iter(shared.values()))
         kinds = {(column.type, column.unit) for column in shared.values()}
         assert len(kinds) == 1, (

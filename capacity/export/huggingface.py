@@ -107,27 +107,27 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
             records.run_dir(results, run_id) / "weights.safetensors", gpt, run_id
         )
     )
-    found = convert(config, {name: w[0] for name, w in gpt.named(flat_P[None]).items()})
+    exported = convert(config, {name: w[0] for name, w in gpt.named(flat_P[None]).items()})
     files = {
-        name: text.encode() for name, text in tokenizer.files(config.data, found.start).items()
+        name: text.encode() for name, text in tokenizer.files(config.data, exported.start).items()
     }
     ends = {
-        "bos_token_id": found.start,
+        "bos_token_id": exported.start,
         "eos_token_id": None if config.data.kind == "uniform" else 0,
     }
-    pads = (found.spare or found.unknown) if config.data.kind == "uniform" else 0
+    pads = (exported.spare or exported.unknown) if config.data.kind == "uniform" else 0
     padding = {"pad_token_id": pads}
     generation = ends | padding | {"max_length": config.data.seq_len, "do_sample": False}
-    never = found.unknown if found.spare is None else found.spare
+    never = exported.unknown if exported.spare is None else exported.spare
     generation |= {} if never is None else {"suppress_tokens": [never]}
     files |= {
-        "config.json": _json(found.config | ends | padding),
+        "config.json": _json(exported.config | ends | padding),
         "generation_config.json": _json(generation),
-        "model.safetensors": save(found.tensors, metadata={"format": "pt"}),
-        "README.md": card.card(record, config, found).encode(),
+        "model.safetensors": save(exported.tensors, metadata={"format": "pt"}),
+        "README.md": card.card(record, config, exported).encode(),
     }
     _write(folder, files)
-    return found
+    return exported
 
 
 def check(config: Config) -> str:
@@ -165,57 +165,61 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
         "torch_dtype": "float32",
         "use_cache": True,
     }
-    found = Export(common, {}, 0)
+    exported = Export(common, {}, 0)
     embedding, head = w["token.weight"], None if config.model.tied else w["head.weight"]
     w = dict(w)
     if config.data.bos and config.model.position == "learned":
         first = w["position.weight"][0].double() + w["bos"].double() - embedding[0].double()
         w["position.weight"] = torch.cat([first.float()[None], w["position.weight"][1:]])
-        found.notes.append(
+        exported.notes.append(
             "The learned BOS vector is part of position 0: every sequence starts with token 0, "
             "whose embedding is taken off "
             "there."
         )
         if config.data.kind == "uniform":
-            embedding, head = _with_spare_row(w, embedding, head, found)
+            embedding, head = _with_spare_row(w, embedding, head, exported)
     elif config.data.bos:
         embedding, head = (
             torch.cat([embedding, w["bos"][None]]),
             None if head is None else torch.cat([head, torch.zeros_like(head[:1])]),
         )
-        found.start = found.unknown = found.config["vocab_size"]
-        found.config["vocab_size"] += 1
-        found.notes.append(
-            f"The learned BOS vector is token {found.start}, which opens every sequence. The run "
-            f"has no logit for it: "
+        exported.start = exported.unknown = exported.config["vocab_size"]
+        exported.config["vocab_size"] += 1
+        exported.notes.append(
+            f"The learned BOS vector is token {exported.start}, which opens every sequence. The "
+            f"run has no logit for it: "
             "leave it out before a softmax (logits[..., :-1]); generate never writes it."
         )
     if config.model.norm == "layernorm_no_bias":
-        found.notes.append("Biases of norms are zeros.")
-    {"gpt2": _gpt2, "gpt_neox": _gpt_neox, "llama": _llama}[kind](config, w, embedding, head, found)
-    found.tensors = {name: tensor.contiguous().clone() for name, tensor in found.tensors.items()}
-    return found
+        exported.notes.append("Biases of norms are zeros.")
+    {"gpt2": _gpt2, "gpt_neox": _gpt_neox, "llama": _llama}[kind](
+        config, w, embedding, head, exported
+    )
+    exported.tensors = {
+        name: tensor.contiguous().clone() for name, tensor in exported.tensors.items()
+    }
+    return exported
 
 
 def _with_spare_row(
-    w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+    w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, exported: Export
 ) -> tuple[Tensor, Tensor | None]:
     """Embedding and head with one row more, which pads and stands for unknown words."""
-    found.spare = found.config["vocab_size"]
-    found.config["vocab_size"] += 1
+    exported.spare = exported.config["vocab_size"]
+    exported.config["vocab_size"] += 1
     row = _silent_row(w["norm.weight"], w.get("norm.bias"))
     if row is None:
-        found.unknown, row = found.spare, torch.zeros_like(embedding[0])
-        told = (
+        exported.unknown, row = exported.spare, torch.zeros_like(embedding[0])
+        logit_note = (
             "The run has no logit for it: leave it out before a softmax (logits[..., :-1]); "
             "generate never writes it."
         )
     else:
-        told = (
+        logit_note = (
             f"Its logit is about {SILENT:g} whatever the text, so that a softmax does not see it."
         )
-    found.notes.append(
-        f"Token {found.spare} is not of the run: it pads, and is the unknown token. {told}"
+    exported.notes.append(
+        f"Token {exported.spare} is not of the run: it pads, and is the unknown token. {logit_note}"
     )
     both = [None if part is None else torch.cat([part, row[None]]) for part in (embedding, head)]
     assert both[0] is not None
@@ -239,11 +243,11 @@ def _silent_row(gain: Tensor, bias: Tensor | None) -> Tensor | None:
 
 
 def _gpt2(
-    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, exported: Export
 ) -> None:
     """Maps are [in, out] there as here (Conv1D), queries, keys and values side by side."""
     model = config.model
-    found.config |= {
+    exported.config |= {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "n_embd": model.d_model,
@@ -264,9 +268,10 @@ def _gpt2(
     for layer in range(model.n_layers):
         at, there = f"blocks.{layer}.", f"transformer.h.{layer}."
         qkv, bias = (
-            torch.cat(parts, -1) for parts in zip(*_heads(model, w, at, found.notes), strict=True)
+            torch.cat(parts, -1)
+            for parts in zip(*_heads(model, w, at, exported.notes), strict=True)
         )
-        up, down = _mlp(model, w, at, found.notes)
+        up, down = _mlp(model, w, at, exported.notes)
         out |= _norm(w, at + "norm1", there + "ln_1") | _norm(
             w, at + "norm2", there + "ln_2", model.d_model
         )
@@ -274,11 +279,11 @@ def _gpt2(
             there + "attn.c_proj", w[at + "out.weight"], w.get(at + "out.bias")
         )
         out |= _map(there + "mlp.c_fc", *up) | _map(there + "mlp.c_proj", *down)
-    found.tensors = out | ({} if head is None else {"lm_head.weight": head})
+    exported.tensors = out | ({} if head is None else {"lm_head.weight": head})
 
 
 def _gpt_neox(
-    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, exported: Export
 ) -> None:
     """Maps are [out, in] there, with queries, keys and values of one head side by side."""
     model = config.model
@@ -291,7 +296,7 @@ def _gpt_neox(
             "partial_rotary_factor": 1.0,
         },
     }
-    found.config |= {
+    exported.config |= {
         "architectures": ["GPTNeoXForCausalLM"],
         "model_type": "gpt_neox",
         "hidden_size": model.d_model,
@@ -312,9 +317,9 @@ def _gpt_neox(
         at, there = f"blocks.{layer}.", f"gpt_neox.layers.{layer}."
         qkv, bias = (
             torch.cat([part.unflatten(-1, (model.n_heads, -1)) for part in parts], -1).flatten(-2)
-            for parts in zip(*_heads(model, w, at, found.notes), strict=True)
+            for parts in zip(*_heads(model, w, at, exported.notes), strict=True)
         )
-        up, down = _mlp(model, w, at, found.notes)
+        up, down = _mlp(model, w, at, exported.notes)
         out |= _norm(w, at + "norm1", there + "input_layernorm") | _norm(
             w, at + "norm2", there + "post_attention_layernorm", model.d_model
         )
@@ -325,11 +330,11 @@ def _gpt_neox(
             "mlp.dense_4h_to_h": down,
         }.items():
             out |= _map(there + name, weight, offset, transposed=True)
-    found.tensors = out | ({} if head is None else {"embed_out.weight": head})
+    exported.tensors = out | ({} if head is None else {"embed_out.weight": head})
 
 
 def _llama(
-    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, found: Export
+    config: Config, w: dict[str, Tensor], embedding: Tensor, head: Tensor | None, exported: Export
 ) -> None:
     """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here,
     so that nothing is permuted."""
@@ -340,7 +345,7 @@ def _llama(
         {f"model.{name}": naming.plain(value) for name, value in dataclasses.asdict(model).items()}
     )
     mistral = form == "Mistral" and not model.bias
-    found.config |= {
+    exported.config |= {
         "architectures": ["MistralForCausalLM" if mistral else "LlamaForCausalLM"],
         "model_type": "mistral" if mistral else "llama",
         "hidden_size": model.d_model,
@@ -357,13 +362,13 @@ def _llama(
         "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base},
     }
     gated = model.mlp == "gated" or not model.mlp_width
-    found.config |= (
+    exported.config |= (
         {"sliding_window": None}
         if mistral
         else {"attention_bias": model.bias, "mlp_bias": model.bias or not gated}
     )
     if not gated:
-        found.notes.append(
+        exported.notes.append(
             "The MLP has no gate: the second factor of this architecture's is a map of zeros with "
             "biases of 1."
         )
@@ -379,7 +384,7 @@ def _llama(
             )
         )
         maps["self_attn.o_proj"] = w[at + "out.weight"], w.get(at + "out.bias")
-        up, down = _mlp(model, w, at, found.notes)
+        up, down = _mlp(model, w, at, exported.notes)
         gate, other = (
             (w[at + "gate.weight"], w.get(at + "gate.bias")) if gated and model.mlp_width else up,
             up,
@@ -398,7 +403,7 @@ def _llama(
             "mlp.down_proj": down,
         }.items():
             out |= _map(there + name, weight, offset, transposed=True, bias=model.bias or not gated)
-    found.tensors = out | ({} if head is None else {"lm_head.weight": head})
+    exported.tensors = out | ({} if head is None else {"lm_head.weight": head})
 
 
 def _heads(

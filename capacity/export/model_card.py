@@ -49,17 +49,17 @@ PEOPLE_WORDS = (
 )
 
 
-def card(record: dict, config: Config, found: Export) -> str:
-    """Markdown with the front matter that model hubs read. found: what was exported."""
+def card(record: dict, config: Config, exported: Export) -> str:
+    """Markdown with the front matter that model hubs read. exported: of `convert`."""
     kind, run_id, env = config.data.kind, record["run_id"], record["environment"]
-    numbers = sum(tensor.numel() for tensor in found.tensors.values())
+    numbers = sum(tensor.numel() for tensor in exported.tensors.values())
     measured = "\n".join(
         line.removeprefix("  ") for line in describe(record, Path("results")).splitlines()[1:-1]
     )
     notes = "\n".join(
         f"- {note}"
         for note in [
-            *found.notes,
+            *exported.notes,
             f"Stored here: {numbers:,} numbers (fp32). The run has {config.parameters['total']:,} "
             f"parameters (total), "
             f"{config.parameters['paper']:,} (paper).",
@@ -101,7 +101,7 @@ start = tokenizer({prompt(config.data)!r}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**start)[0]))
 ```
 
-Sequences have at most {config.data.seq_len} tokens and start with token {found.start}, which the
+Sequences have at most {config.data.seq_len} tokens and start with token {exported.start}, which the
 tokenizer puts in front.
 {OF_TOKENS.get(kind, OF_TOKENS["people"])}
 

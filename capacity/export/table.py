@@ -64,9 +64,9 @@ def table(
         raise ConfigError(f"--output {output}: expected a file that ends in .csv or .parquet")
     if output is not None and output.suffix == ".parquet":
         _pyarrow(output)
-    found, unread = groups(studies, overrides, results)
-    with archive.reading(results, [name for name, _ in found] if studies else []):
-        frame = tidy(found, results, quantized)
+    by_study, unread = groups(studies, overrides, results)
+    with archive.reading(results, [name for name, _ in by_study] if studies else []):
+        frame = tidy(by_study, results, quantized)
     if about:
         print("\n".join(line for name in frame for line in describe(name, quantized)))
     elif output is None:
@@ -97,8 +97,8 @@ def groups(
     if studies:
         from capacity.study import load_study
 
-        found = [load_study(name, overrides) for name in studies]
-        return [(study.name, study.runs) for study in found], {}
+        loaded = [load_study(name, overrides) for name in studies]
+        return [(study.name, study.runs) for study in loaded], {}
     if overrides:
         raise ConfigError(f"table: {overrides[0]}: settings are those of a study; name one")
     by_study: dict[str, list[Config]] = {}
@@ -134,7 +134,7 @@ def _planned(folder: Path) -> dict | None:
 
 
 def tidy(
-    found: list[tuple[str, list[Config]]], results: Path, quantized: bool = False
+    by_study: list[tuple[str, list[Config]]], results: Path, quantized: bool = False
 ) -> pandas.DataFrame:
     """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the
     studies. A run that several studies have is there once and names them all; its model is that of
@@ -142,11 +142,11 @@ def tidy(
     import pandas
 
     names_of: dict[str, list[str]] = {}
-    for study, configs in found:
+    for study, configs in by_study:
         for config in configs:
             names_of.setdefault(config.run_id, []).append(study)
     rows, done = [], set()
-    for _, configs in found:
+    for _, configs in by_study:
         base = (run_table.quantized_table if quantized else run_table.table)(results, configs)
         about = {
             config.run_id: _about(config, results, quantized)

@@ -44,7 +44,7 @@ def files(data: Data, start: int) -> dict[str, str]:
     """tokenizer.json and tokenizer_config.json as text. data: settings of any kind; start: the
     id that opens every text. ConfigError where what the tokens were made of is not at hand any
     more."""
-    told = {
+    config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": data.seq_len,
         "clean_up_tokenization_spaces": False,
@@ -53,8 +53,8 @@ def files(data: Data, start: int) -> dict[str, str]:
     if isinstance(data, UniformData):
         tree = _numbers(data.vocab_size, start)
         spare = BOS if start == data.vocab_size else PAD
-        told |= {"pad_token": spare, "unk_token": spare}
-        told |= {"bos_token": BOS} if spare == BOS else {}
+        config |= {"pad_token": spare, "unk_token": spare}
+        config |= {"bos_token": BOS} if spare == BOS else {}
     elif isinstance(data, TextData):
         encoder = text.tokenizer(data)
         row = {i: i + 1 for i in range(encoder.tokenizer.get_vocab_size())}
@@ -66,7 +66,7 @@ def files(data: Data, start: int) -> dict[str, str]:
             start,
         )
         tree["model"]["unk_token"] = EOS  # of a byte that the text does not have
-        told |= SPECIAL | {"bos_token": BOS if start == data.vocab_size else EOS}
+        config |= SPECIAL | {"bos_token": BOS if start == data.vocab_size else EOS}
     else:
         content, encoder, row = compiling.compiled(data)
         if (now := lexicon.Lexicon(content).digest) != lexicons.of(data).digest:
@@ -83,13 +83,13 @@ def files(data: Data, start: int) -> dict[str, str]:
             (word, i) for i, word in enumerate(content["tokens"]) if i not in by_merging
         ]  # of bioD
         tree = _words(encoder, row, lexicons.of(data), special, symbols)
-        told |= SPECIAL | {"bos_token": EOS}
+        config |= SPECIAL | {"bos_token": EOS}
         # every text of people starts with a space; between bioD's symbols there is none
-        told["add_prefix_space"] = not symbols
+        config["add_prefix_space"] = not symbols
         _byte_level(tree)["add_prefix_space"] = not symbols
     return {
         "tokenizer.json": json.dumps(tree, ensure_ascii=False) + "\n",
-        "tokenizer_config.json": json.dumps(told, indent=1) + "\n",
+        "tokenizer_config.json": json.dumps(config, indent=1) + "\n",
     }
 
 
@@ -182,14 +182,14 @@ def _cuts(encoder: Encoder, names: dict[str, int], words: lexicon.Lexicon) -> li
     would divide otherwise than the BPE does."""
     cut, tokenizer = [], encoder.tokenizer
     by_row = {at: name for name, at in names.items()}
-    found = {  # of bytes: a character may have several tokens
+    candidates = {  # of bytes: a character may have several tokens
         word
         for piece in words.pieces
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(
             BYTES.decode([by_row[at] for at in piece if at in by_row])
         )
     }
-    for word in sorted(found):
+    for word in sorted(candidates):
         parts = [token.value for token in tokenizer.model.tokenize(word)]
         if any(part not in names for part in parts) or parts == _longest(word, names):
             continue

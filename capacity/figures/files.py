@@ -59,19 +59,20 @@ def table(name: str, figure: Figure) -> bytes:
     notes = [text.get_text() for text in figure.texts if text.get_gid() == "note"]
     # written from the bottom up
     lines += [f"# note: {' '.join(reversed(notes))}"] if notes else []
-    found = rows(figure)
-    used = [c for c in COLUMNS if any(row.get(c) not in (None, "") for row in found)]
+    table_rows = rows(figure)
+    used = [c for c in COLUMNS if any(row.get(c) not in (None, "") for row in table_rows)]
     if len(figure.axes) < 2 and "panel" in used:
         used.remove("panel")
     lines += [",".join(used)]
-    lines += [",".join(_cell(row.get(c)) for c in used) for row in found]
+    lines += [",".join(_cell(row.get(c)) for c in used) for row in table_rows]
     return ("\n".join(lines) + "\n").encode()
 
 
 def _about(i: int, ax: Axes, n: int) -> str:
     title = (ax.get_title(loc="left") or ax.get_title()).replace("\n", " ")
     axes = [
-        f"{axis}: {label.replace(chr(10), ' ') or 'no unit'}" + (", log axis" * (scale == "log"))
+        f"{axis}: {label.replace(chr(10), ' ') or 'no unit'}"
+        + (", log axis" if scale == "log" else "")
         for axis, label, scale in (
             ("x", ax.get_xlabel(), ax.get_xscale()),
             ("y", ax.get_ylabel(), ax.get_yscale()),
@@ -97,8 +98,8 @@ def rows(figure: Figure) -> list[Row]:
         marks: list[Any] = [*ax.lines, *ax.collections]
         for mark in marks:
             if mark.get_visible() and not _guides(mark):
-                found = _of_line(mark, ax) if isinstance(mark, Line2D) else _of_area(mark)
-                out += [{"panel": i, **row} for row in found]
+                mark_rows = _of_line(mark, ax) if isinstance(mark, Line2D) else _of_area(mark)
+                out += [{"panel": i, **row} for row in mark_rows]
     return out
 
 
@@ -118,7 +119,7 @@ def _of_line(line: Line2D, ax: Axes) -> Iterator[Row]:
     ends = getattr(line, "ends", None)
     plain = line.get_linestyle() in ("None", "", " ")
     drawn = "mean" if ends else "points" if plain else "line"
-    told = {
+    attached = {
         key: getattr(line, name, None)
         for key, name in (("run_id", "run_ids"), ("point", "point_names"), ("at", "at"))
     }
@@ -130,9 +131,9 @@ def _of_line(line: Line2D, ax: Axes) -> Iterator[Row]:
         row: Row = {"series": _name(line), "drawn": drawn, "mark": mark}
         row["x"] = float(x[i]) if across[0] else None
         row["y"] = float(y[i]) if across[1] else None
-        row |= {key: values[i] for key, values in told.items() if values and key != "at"}
-        if told["at"]:
-            row["x"] = told["at"][i]
+        row |= {key: values[i] for key, values in attached.items() if values and key != "at"}
+        if attached["at"]:
+            row["x"] = attached["at"][i]
         if values := getattr(line, "values", None):
             row["y"] = values[i]
         if ends and ends[i] is not None:

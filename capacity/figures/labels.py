@@ -63,7 +63,7 @@ def guide_lines(
         if ends[0] >= ends[1]:
             continue
         ax.plot(ends, guide * ends, color=GUIDE, lw=0.5, zorder=1, gid=f"guide {guide:g}")
-        name = f"{guide:g} bit{'s' * (guide > 1)}/P"
+        name = f"{guide:g} {'bits' if guide > 1 else 'bit'}/P"
         start, stop = place(ends, guide * ends)
         length, direction = (
             float(np.hypot(*(stop - start))),

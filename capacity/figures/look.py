@@ -98,8 +98,8 @@ def inches(text: str) -> float:
     """A width such as single, double, 89mm or 3.25in, in inches."""
     if text in WIDTHS:
         return WIDTHS[text]
-    found = LENGTH.fullmatch(text)
-    value = float(found[1]) / UNITS[found[2]] if found else math.nan
+    match = LENGTH.fullmatch(text)
+    value = float(match[1]) / UNITS[match[2]] if match else math.nan
     if not LEAST <= value <= MOST:
         raise ConfigError(
             f"--width {text}: expected {', '.join(WIDTHS)}, or a length of {LEAST:g}in to "
@@ -158,13 +158,13 @@ def _settings(name: str, lines: list[str]) -> dict[str, Any]:
 
     out: dict[str, Any] = {}
     for number, line in enumerate(lines, 1):
-        told = COMMENT.sub(r"\1", line).strip()
-        if not told:
+        text = COMMENT.sub(r"\1", line).strip()
+        if not text:
             continue
-        where, found = f"--style {name}:{number}", SETTING.fullmatch(told)
-        if found is None:
-            raise ConfigError(f"{where}: {told!r}: expected KEY: VALUE")
-        key, value = found[1], found[2].strip()
+        where, match = f"--style {name}:{number}", SETTING.fullmatch(text)
+        if match is None:
+            raise ConfigError(f"{where}: {text!r}: expected KEY: VALUE")
+        key, value = match[1], match[2].strip()
         if key.startswith(BESIDES):
             raise ConfigError(f"{where}: {key}: no setting of how a figure looks; leave it out")
         if key not in rcParamsDefault:

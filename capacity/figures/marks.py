@@ -27,7 +27,7 @@ def of_runs(
     """Say whose points a line's are, or what they are called, for a page that shows it
     (`report/figure_data.py`)."""
     lines[0].run_ids, lines[0].point_names = (
-        None if told is None else list(told) for told in (run_ids, names)
+        None if labels is None else list(labels) for labels in (run_ids, names)
     )
 
 

@@ -177,7 +177,7 @@ def panels(
     width = current().inches
     columns = 1 if width < 1.5 * COLUMN else min(len(parts), 2)
     rows, cell = math.ceil(len(parts) / columns), width / columns
-    handles, abreast, told, block = _below(list(legend), list(notes), width)
+    handles, abreast, note_lines, block = _below(list(legend), list(notes), width)
     high = height(width if columns == 1 else cell) * (1.0 if rows == 1 else 0.8)
     boxes = [_margins(part, cell, high - block, right) for part in parts]
     above, below = max(b[1] for b in boxes), max(b[2] for b in boxes)
@@ -200,7 +200,7 @@ def panels(
             size = points("axes.titlesize")
             ax.set_title(wrapped(title, cell - left - EDGE, size), loc="left", fontsize=size)
         out.append(ax)
-    _write_below(figure, handles, abreast, told)
+    _write_below(figure, handles, abreast, note_lines)
     return figure, out
 
 
@@ -213,10 +213,10 @@ def settle(figure: Figure) -> None:
     for ax in figure.axes:
         if not ax.axison:
             continue
-        box, found = ax.get_position(), ax.get_tightbbox()
-        if found is None:
+        box, extent = ax.get_position(), ax.get_tightbbox()
+        if extent is None:
             continue
-        left, right = (edge * 72 / dots for edge in (found.x0, found.x1))
+        left, right = (edge * 72 / dots for edge in (extent.x0, extent.x1))
         column = int(box.x0 > 0.5)  # of two abreast
         more_left = max(0.0, 72 * EDGE / 2 - (left - column * width / 2)) / width
         more_right = max(0.0, right - (width - 72 * EDGE / 2)) / width
@@ -268,9 +268,14 @@ def _below(
     columns = min(columns, len(handles)) or 1
     if _lines(handles, columns) > MOST_LINES:
         handles = _cut(handles, columns)
-    told = [part for note in notes for part in wrapped(note, room, size).split("\n")]
-    lines = _lines(handles, columns) + len(told)
-    return handles, columns, told, lines * line + 0.05 + 0.03 * bool(told) if lines else 0.0
+    note_lines = [part for note in notes for part in wrapped(note, room, size).split("\n")]
+    lines = _lines(handles, columns) + len(note_lines)
+    return (
+        handles,
+        columns,
+        note_lines,
+        lines * line + 0.05 + 0.03 * bool(note_lines) if lines else 0.0,
+    )
 
 
 def _name(handle: Line2D) -> str:
@@ -315,11 +320,13 @@ def _cut(handles: list[Line2D], columns: int) -> list[Line2D]:
     return [*kept, entry(f"and {len(handles) - len(kept)} more")]
 
 
-def _write_below(figure: Figure, handles: list[Line2D], columns: int, told: Sequence[str]) -> None:
+def _write_below(
+    figure: Figure, handles: list[Line2D], columns: int, note_lines: Sequence[str]
+) -> None:
     """Notes at the bottom, the legend above them."""
     size = points("legend.fontsize")
     width, whole = figure.get_size_inches()
-    for i, text in enumerate(reversed(told)):
+    for i, text in enumerate(reversed(note_lines)):
         y = (0.035 + i * size * 1.42 / 72) / whole
         figure.text(EDGE / width, y, text, fontsize=size, color=SOFT, va="bottom", gid="note")
     if handles:
@@ -328,7 +335,7 @@ def _write_below(figure: Figure, handles: list[Line2D], columns: int, told: Sequ
             loc="lower left",
             bbox_to_anchor=(
                 EDGE / width,
-                (0.02 + 0.03 * bool(told) + len(told) * size * 1.42 / 72) / whole,
+                (0.02 + 0.03 * bool(note_lines) + len(note_lines) * size * 1.42 / 72) / whole,
             ),
             ncols=columns,
             frameon=False,

@@ -200,9 +200,9 @@ class _Work:
     def parts(self, squares: np.ndarray) -> np.ndarray:
         """Parts [b, K] of the variance that clusters have in common, none below 0, together at most
         MOST."""
-        found = np.linalg.lstsq(self.mixing, (squares - self.own_parts).T, rcond=1e-8)[0].T
-        found = np.maximum(found, 0.0)
-        return found * np.minimum(1.0, MOST / np.maximum(found.sum(axis=1), 1e-12))[:, None]
+        shares = np.linalg.lstsq(self.mixing, (squares - self.own_parts).T, rcond=1e-8)[0].T
+        shares = np.maximum(shares, 0.0)
+        return shares * np.minimum(1.0, MOST / np.maximum(shares.sum(axis=1), 1e-12))[:, None]
 
     def statistics(self, scores: np.ndarray, squares: np.ndarray, middle: np.ndarray) -> np.ndarray:
         """Squared distance of the scores from `middle`, by group of terms [b, groups]."""

@@ -123,14 +123,14 @@ def crossed(pull: np.ndarray, clusters: Sequence[np.ndarray]) -> np.ndarray:
         shared = np.unique(together, axis=1, return_inverse=True)[1].reshape(-1)
         summed = np.stack([np.bincount(shared, column) for column in pull.T], axis=1)
         parts[some] = -((-1) ** len(some)) * (summed.T @ summed)
-    found = {
+    covariances = {
         some: sum((parts[few] for few in parts if set(few) <= set(some)), np.zeros(()))
         for some in parts
     }
-    total = found[tuple(range(len(codes)))]
+    total = covariances[tuple(range(len(codes)))]
     values, vectors = np.linalg.eigh((total + total.T) / 2)
     total = (vectors * np.maximum(values, 0.0)) @ vectors.T
-    least = np.max([np.diag(one) for one in found.values()], axis=0)
+    least = np.max([np.diag(one) for one in covariances.values()], axis=0)
     grown = np.sqrt(np.maximum(1.0, least / np.maximum(np.diag(total), 1e-300)))
     return total * np.outer(grown, grown)
 
@@ -182,7 +182,7 @@ def _derivatives(
     mills = np.exp(-(u**2) / 2 - log_ndtr(u)) / np.sqrt(2 * np.pi)
     slope = rows * np.where(between, -u, mills)[:, None]
     slope[between, -1] += 1 / theta[-1]
-    bend = np.where(between, 1.0, mills * (u + mills))
-    curvature = (rows * bend[:, None]).T @ rows
+    row_curvature = np.where(between, 1.0, mills * (u + mills))
+    curvature = (rows * row_curvature[:, None]).T @ rows
     curvature[-1, -1] += between.sum() / theta[-1] ** 2
     return slope, curvature

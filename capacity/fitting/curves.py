@@ -49,9 +49,9 @@ def smooth_corner(x: Arrays, alpha: Any, k: Any) -> Slopes:
     """H (1 + (H / (alpha P))^k)^(-1/k), through its logarithm, so that no power overflows."""
     log_h = np.log(x["ceiling_bits"])
     load = log_h - np.log(x["parameters"]) - np.log(alpha)
-    bend, share = _log1pexp_and_sigma(k * load)
-    value = np.exp(log_h - bend / k)
-    return value, (value * share / alpha, value * (bend / k - share * load) / k)
+    softplus, share = _log1pexp_and_sigma(k * load)
+    value = np.exp(log_h - softplus / k)
+    return value, (value * share / alpha, value * (softplus / k - share * load) / k)
 
 
 def saturating_exponential(x: Arrays, r_inf: Any, e0: Any, b: Any) -> Slopes:

@@ -1,8 +1,8 @@
 """Points that decide a parameter alone: which few would have to go for it to leave the interval
 that the others give it.
 
-    found = influential(fitted)
-    found.places, found.name, found.without.values         None where no few points do
+    influence = influential(fitted)
+    influence.places, influence.name, influence.without.values     None where no few points do
 
 Points are taken one by one, for every parameter and either direction, each time the one whose
 removal moves the parameter most: to first order (Cook & Weisberg 1982, Residuals and Influence in
@@ -107,11 +107,11 @@ def _candidates(
     away = np.nan_to_num(np.abs(ended.u - fitted.u)[rows, index] / error)
     kept = (weight > 0).sum(1)
     enough = away > [float(student(count - int(free.sum()), level)) for count in kept]
-    found: dict[bytes, tuple[int, np.ndarray]] = {}
+    candidates: dict[bytes, tuple[int, np.ndarray]] = {}
     for row in np.lexsort([-away, ended.objective]):
         if enough[row] and not (weight[row] > 0).all():
-            found.setdefault(weight[row].tobytes(), (int(index[row]), weight[row] == 0))
-    return list(found.values())
+            candidates.setdefault(weight[row].tobytes(), (int(index[row]), weight[row] == 0))
+    return list(candidates.values())
 
 
 def _scales(p: Problem, u: np.ndarray, weight: np.ndarray, free: np.ndarray) -> np.ndarray:

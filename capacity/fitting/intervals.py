@@ -135,11 +135,11 @@ def of(  # noqa: PLR0913 (independent options, keywords only)
         }
 
     ends |= others(fitted, spread, open_)
-    told = {"released": [], "held": list(fitted.search["at_bound"])}
+    treatment = {"released": [], "held": list(fitted.search["at_bound"])}
     if (loose := released(fitted)) is not None:
-        open_, told = freedom(loose), {"released": told["held"], "held": []}
+        open_, treatment = freedom(loose), {"released": treatment["held"], "held": []}
         spread = _spread(loose, method, groups)
-        inside = [name for name in chosen if name not in told["released"]]
+        inside = [name for name in chosen if name not in treatment["released"]]
         passing = (
             _parameters(loose, spread, open_, inside, method, level) if method == "wald" else {}
         )
@@ -147,7 +147,9 @@ def of(  # noqa: PLR0913 (independent options, keywords only)
         ends |= {key: _wider(ends[key], one) for key, one in passing.items()}
     own = [] if method == "wald" else chosen  # a profile lets the others move by itself
     own = [*own, *fitted.search["at_bound"]]
-    return {key: entry | ({} if key in own else told) | ends[key] for key, entry in out.items()}
+    return {
+        key: entry | ({} if key in own else treatment) | ends[key] for key, entry in out.items()
+    }
 
 
 def _wider(held: dict[str, Any], passing: dict[str, Any]) -> dict[str, Any]:
@@ -174,8 +176,8 @@ def released(fitted: Fit) -> Fit | None:
 def _spread(
     fitted: Fit, method: str, groups: Mapping[str, ArrayLike] | None
 ) -> Spread | Pooled | Mixed:
-    if groups and (found := carried(fitted, groups)) is not None:
-        return found
+    if groups and (mixed := carried(fitted, groups)) is not None:
+        return mixed
     return pooled_of(fitted) if method == "pooled" else spread_of(fitted)
 
 

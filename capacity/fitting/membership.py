@@ -266,16 +266,16 @@ def bag_of_words_sd(
     n = min(len(both), max(200, NULL_TOKENS // both.shape[1]))
     m = max(2, round(n * len(members_NS) / len(both)))
     unit = None if units is None else _counted(np.concatenate(units))
-    found, chance = [], []
+    aucs, chance = [], []
     for _ in range(draws):
         mine, theirs = _random_split(rng, n, m, len(both), unit)
         drawn = None if unit is None else (unit[1][mine], unit[1][theirs])
         draw_seed = int(rng.integers(2**31))
-        found.append(
+        aucs.append(
             bag_of_words_auc(both[mine], both[theirs], vocab_size, seed=draw_seed, units=drawn)
         )
         chance.append(auc_se(len(mine), len(theirs)))
-    excess = np.std(found, ddof=1) / np.median(chance)
+    excess = np.std(aucs, ddof=1) / np.median(chance)
     return float(excess * auc_se(len(members_NS), len(others_NS)))
 
 

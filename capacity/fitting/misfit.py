@@ -133,11 +133,11 @@ def lack_of_fit(
     block = _codes(_codes(blocks)[fitted.places][used])
     size = np.bincount(block)
     level = np.bincount(block, r)[block] / size[block] - r.mean()
-    found = pure_error(r - level, codes, x.shape[1], levels=len(size) - 1)
+    misfit = pure_error(r - level, codes, x.shape[1], levels=len(size) - 1)
     # by its own noise a place is judged as it is: levels are those of all places
-    if found is not None:
-        found["p_each"] = _place_by_place(r, codes)
-    return found
+    if misfit is not None:
+        misfit["p_each"] = _place_by_place(r, codes)
+    return misfit
 
 
 def carried(fitted: Fit, groups: Mapping[str, ArrayLike]) -> Mixed | None:
@@ -156,32 +156,32 @@ def carried(fitted: Fit, groups: Mapping[str, ArrayLike]) -> Mixed | None:
         return None
     try:
         with np.errstate(all="ignore"):  # a search may pass variances that have no likelihood
-            found = random_effects.effects(r, design, kernels)
-            seen = [name for name, v in found.variances.items() if v > 0 or name == POINTS]
+            effects = random_effects.effects(r, design, kernels)
+            seen = [name for name, v in effects.variances.items() if v > 0 or name == POINTS]
             if place not in seen:
                 return None
-            if len(seen) < len(found.variances):
-                found = random_effects.effects(r, design, {name: kernels[name] for name in seen})
+            if len(seen) < len(effects.variances):
+                effects = random_effects.effects(r, design, {name: kernels[name] for name in seen})
     except (ValueError, np.linalg.LinAlgError):
         return None
-    names = list(found.variances)
+    names = list(effects.variances)
     size = np.maximum(np.sqrt((x**2).sum(0)), 1e-150)
     inverse = np.linalg.pinv((x / size).T @ (x / size), rcond=1e-14) / np.outer(size, size)
     pull = x @ inverse  # [n, moving]
     parts = np.array([kernels[name] for name in names])
-    v = np.tensordot([found.variances[name] for name in names], parts, 1)
+    v = np.tensordot([effects.variances[name] for name in names], parts, 1)
     k = len(moving)
     wide, whole, pulls = np.zeros((k, k)), np.zeros((k, k)), np.zeros((len(r), k))
     wide[np.ix_(moving, moving)] = pull.T @ v @ pull
     whole[np.ix_(moving, moving)] = inverse
     pulls[:, moving] = pull
-    return Mixed(wide, whole, pulls, found.variances, parts, found.uncertainty)
+    return Mixed(wide, whole, pulls, effects.variances, parts, effects.uncertainty)
 
 
 def scatter(fitted: Fit, groups: Mapping[str, ArrayLike]) -> dict[str, float]:
     """Standard deviation about the law by source, as `carried` has it; empty where it has none."""
-    found = carried(fitted, groups)
-    return {} if found is None else found.scatter()
+    mixed = carried(fitted, groups)
+    return {} if mixed is None else mixed.scatter()
 
 
 def _codes(labels: ArrayLike) -> np.ndarray:

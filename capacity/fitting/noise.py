@@ -114,13 +114,13 @@ def spread(values: Sequence[float], level: float, others: Line | None) -> Spread
 def spreads(values: Sequence[Sequence[float]], levels: Sequence[float]) -> list[Spread | None]:
     """`spread` of every arm of a class: values: its replicates, levels: the size of its mean."""
     several = [i for i, mine in enumerate(values) if len(mine) > 1]
-    found = []
+    by_arm = []
     for i, (mine, level) in enumerate(zip(values, levels, strict=True)):
         others = None
         if len(mine) < OWN:
             others = _line_of([j for j in several if j != i], values, levels)
-        found.append(spread(mine, level, others))
-    return found
+        by_arm.append(spread(mine, level, others))
+    return by_arm
 
 
 def of_class(values: Sequence[Sequence[float]], levels: Sequence[float]) -> Line | None:

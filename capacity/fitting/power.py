@@ -47,8 +47,8 @@ def noncentrality(dof: float | None, power: float = POWER, level: float = LEVEL)
         high *= 1.3
     if math.isnan(reached):
         return math.inf
-    found: Any = brentq(lambda d: 1 - nctdtr(dof, d, edge) - power, 0.0, high)
-    return float(found)
+    root: Any = brentq(lambda d: 1 - nctdtr(dof, d, edge) - power, 0.0, high)
+    return float(root)
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,21 @@ def tellable(
     # above the range lies what has its lower end there, below it what has its upper end there
     up, down = (noncentrality(dof, level=level) for level in levels)
     up, down = up * under, down * over
-    found = {"below": math.nan, "above": math.nan}
+    limits = {"below": math.nan, "above": math.nan}
     if not math.isfinite(up + down):
         pass
     elif spread == ABSOLUTE or (spread == LOGARITHMIC and not logs):
-        found = {"below": _less(ends[0], down), "above": _more(ends[1], up)}
+        limits = {"below": _less(ends[0], down), "above": _more(ends[1], up)}
     elif logs:
-        found = {
+        limits = {
             "below": math.nan if not ends[0] else back(_less(scale(ends[0]), down)),
             "above": math.nan if not ends[1] else back(min(700.0, _more(scale(ends[1]), up))),
         }
     elif value > 0:
         part = 1 - up / value
-        found["below"] = _less(ends[0], 0.0) / (1 + down / value)
-        found["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
-    return _kept(found, sides.possible)
+        limits["below"] = _less(ends[0], 0.0) / (1 + down / value)
+        limits["above"] = _more(ends[1], 0.0) / part if part > 0 else math.nan
+    return _kept(limits, sides.possible)
 
 
 def tellable_ratio(
@@ -113,16 +113,16 @@ def tellable_ratio(
 ) -> dict[str, Any]:
     """The same of a ratio by Fieller's interval, from the noise of both means."""
     low, high = (end or math.nan for end in ends)
-    found = {
+    limits = {
         "below": power_of_ratio.tellable(noise, low, above=False),
         "above": power_of_ratio.tellable(noise, high, above=True),
     }
-    return _kept(found, possible)
+    return _kept(limits, possible)
 
 
-def _kept(found: dict[str, float], possible: Sequence[float]) -> dict[str, Any]:
+def _kept(limits: dict[str, float], possible: Sequence[float]) -> dict[str, Any]:
     """None where no possible value is told."""
-    kept = {side: x if possible[0] < x < possible[1] else None for side, x in found.items()}
+    kept = {side: x if possible[0] < x < possible[1] else None for side, x in limits.items()}
     return kept | {"probability": POWER}
 
 

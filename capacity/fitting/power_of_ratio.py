@@ -49,19 +49,19 @@ def tellable(noise: Noise, limit: float, above: bool, power: float = POWER) -> f
     NaN where none is."""
     if not (limit > 0 and noise.b > 0):
         return math.nan
-    told = _judge(noise, limit, above)
+    share = _share_called(noise, limit, above)
     near, far = limit, limit * (FARTHEST if above else 1 / FARTHEST)
-    if told(far) < power:
+    if share(far) < power:
         return math.nan
     for _ in range(TURNS):
         middle = math.sqrt(near * far)
-        near, far = (near, middle) if told(middle) >= power else (middle, far)
+        near, far = (near, middle) if share(middle) >= power else (middle, far)
         if abs(far / near - 1) < 1e-4:
             break
     return far
 
 
-def _judge(noise: Noise, limit: float, above: bool) -> Callable[[float], float]:
+def _share_called(noise: Noise, limit: float, above: bool) -> Callable[[float], float]:
     """The share of repetitions that are called above (below) the limit, by the true ratio."""
     aa, ab, bb = noise.covariance
     z_a, z_b, v_a, v_b, c = _draws(noise.dof)

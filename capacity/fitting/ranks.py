@@ -168,10 +168,10 @@ class _Data:
         whole, *moments = self.moments(theta, 4)
         one, two, three, four = (moment / whole for moment in moments)
         slope = np.column_stack([self.z * (one / sigma)[:, None], two - 1])
-        bend = self.times * (two - 1 - one**2) / sigma**2
+        second_by_mean = self.times * (two - 1 - one**2) / sigma**2
         mixed = self.times * (three - one * two - 2 * one) / sigma
         second = np.empty((k + 1, k + 1))
-        second[:k, :k] = (self.z * bend[:, None]).T @ self.z
+        second[:k, :k] = (self.z * second_by_mean[:, None]).T @ self.z
         second[:k, k] = second[k, :k] = self.z.T @ mixed
         second[k, k] = self.times @ (four - two**2 - 2 * two)
         return slope, -second

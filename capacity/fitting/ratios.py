@@ -62,7 +62,7 @@ def of_means(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
     t = _quantile(dof, level)
     cov = [[a.variance, 0.0], [0.0, b.variance]]
     noise = Noise(a.value, b.value, (a.variance, 0.0, b.variance), (a.dof, b.dof))
-    return _told(a.value, b.value, cov, t) | {"dof": dof, "noise": noise}
+    return _fieller_entry(a.value, b.value, cov, t) | {"dof": dof, "noise": noise}
 
 
 def of_logs(a: Mean, b: Mean, level: float = LEVEL) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def of_pairs(
     above, below = float(a.mean()), float(b.mean())
     ends = (float(cov[0, 0]), float(cov[0, 1]), float(cov[1, 1]))
     noise = Noise(above, below, ends, (float(n - 1),))
-    return _told(above, below, cov, t) | {"dof": float(n - 1), "noise": noise}
+    return _fieller_entry(above, below, cov, t) | {"dof": float(n - 1), "noise": noise}
 
 
 def alike(a: ArrayLike, b: ArrayLike, by: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -173,8 +173,8 @@ def _one_sample(a: np.ndarray, b: np.ndarray, ratio: bool, level: float) -> dict
             "reason": "one pair has no spread",
         }
     if ratio:
-        told = of_pairs(a, b, level=level)
-        interval, why = told["interval"], told["why"]
+        estimate = of_pairs(a, b, level=level)
+        interval, why = estimate["interval"], estimate["why"]
         sd = float(np.std(a - effect * b, ddof=1) / b.mean())
     else:
         sd = float(d.std(ddof=1))
@@ -237,7 +237,7 @@ def _quantile(dof: float, level: float) -> float:
     return float(ndtri(0.5 + level / 2)) if math.isinf(dof) else float(student(dof, level))
 
 
-def _told(a: float, b: float, cov: Any, t: float) -> dict[str, Any]:
+def _fieller_entry(a: float, b: float, cov: Any, t: float) -> dict[str, Any]:
     value, interval = fieller(a, b, cov, t)
     return {
         "value": float(value),

@@ -203,8 +203,8 @@ def _fewer(values: np.ndarray, units: np.ndarray) -> float:
     """How many independent values would give a mean of the variance that it has over units:
     between `independent(units)` and all of them."""
     variance, least = _variance_of_mean(values, units), independent(units)
-    found = float(values.var()) / variance if variance > 0 else least
-    return float(min(len(values), max(least, found)))
+    effective = float(values.var()) / variance if variance > 0 else least
+    return float(min(len(values), max(least, effective)))
 
 
 def _passed(members: np.ndarray, others: np.ndarray) -> np.ndarray:

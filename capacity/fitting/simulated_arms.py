@@ -92,7 +92,7 @@ def _ratios(values: np.ndarray, truth: np.ndarray) -> Iterator[Told]:
         spreads = _spreads(values, method)
         for i in range(1, len(values)):
             ends = _interval(values[i], values[0], spreads[i], spreads[0], method)
-            yield "ratio", method, i, *_told(ends, truth[i] / truth[0])
+            yield "ratio", method, i, *_covered_and_width(ends, truth[i] / truth[0])
 
 
 def _peaks(values: np.ndarray, truth: np.ndarray, means: np.ndarray) -> Iterator[Told]:
@@ -114,7 +114,7 @@ def _peaks(values: np.ndarray, truth: np.ndarray, means: np.ndarray) -> Iterator
             ends = ratios.of_largest(value, 4, 2, lambda i, j, level: of(i, 4 + j, level))
         else:
             ends = of(top[0], top[1])
-        yield "ratio of peaks", method, 0, *_told(ends, planted)
+        yield "ratio of peaks", method, 0, *_covered_and_width(ends, planted)
 
 
 def _largest(options: int) -> float:
@@ -171,7 +171,7 @@ def _interval(
     return fieller(one.value, other.value, cov, float(student(one.dof, level)))[1]
 
 
-def _told(ends: list[float] | None, truth: float) -> tuple[bool, float]:
+def _covered_and_width(ends: list[float] | None, truth: float) -> tuple[bool, float]:
     if ends is None:
         return True, math.inf
     return ends[0] <= truth <= ends[1], (ends[1] - ends[0]) / truth
@@ -180,16 +180,16 @@ def _told(ends: list[float] | None, truth: float) -> tuple[bool, float]:
 def coverage(cell: Cell, draws: Iterable[int]) -> list[dict[str, Any]]:
     """A row per number and method of the simulated studies of a kind: coverage over all arms, that
     of the arm that is covered least and of the one that is covered most, and the median width."""
-    found: dict[tuple[str, str], list[tuple[int, bool, float]]] = {}
+    outcomes: dict[tuple[str, str], list[tuple[int, bool, float]]] = {}
     studies = 0
     for draw in draws:
         studies += 1
         for number, method, arm, holds, width in once(cell, draw):
-            found.setdefault((number, method), []).append((arm, holds, width))
+            outcomes.setdefault((number, method), []).append((arm, holds, width))
     return [
         {"study": cell.name, "number": number, "method": method, "studies": studies}
         | _summary(rows)
-        for (number, method), rows in found.items()
+        for (number, method), rows in outcomes.items()
     ]
 
 

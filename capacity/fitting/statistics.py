@@ -336,11 +336,11 @@ def winner(
     again = means + rng.choice(pooled, (draws, *grid.shape)).mean(2)
     bias = float(again.max(1).mean() - means[best])
     rest = (grid.sum(1, keepdims=True) - grid) / (len(seeds) - 1)
-    fresh = float(grid[rest.argmax(0), np.arange(len(seeds))].mean())
+    held_out_winner = float(grid[rest.argmax(0), np.arange(len(seeds))].mean())
     warning = None
     if bias > 0.1 * error:
         warning = (
             f"the best of {len(names)} is biased upward by about {bias:.3g}: run it again "
-            f"with fresh seeds, or quote {fresh:.4g}"
+            f"with fresh seeds, or quote {held_out_winner:.4g}"
         )
-    return out | {"bias": bias, "fresh": fresh, "warning": warning}
+    return out | {"bias": bias, "fresh": held_out_winner, "warning": warning}

@@ -243,8 +243,8 @@ def _could_tell(measured: Mapping[str, Any], ends: Sequence[float | None]) -> di
 def _beside(other: Mapping[str, Any], ends: Sequence[float | None]) -> dict[str, Any]:
     """What another form reads, with the verdict that it would have given."""
     decision, why = decide(other, ends)
-    told = {"form": other["form"], "measured": other["value"], "interval": other["interval"]}
-    return told | {"verdict": decision, "reason": why}
+    entry = {"form": other["form"], "measured": other["value"], "interval": other["interval"]}
+    return entry | {"verdict": decision, "reason": why}
 
 
 def scale_of(value: Value, parameters: Iterable[float], tokens: float | None = None) -> str:

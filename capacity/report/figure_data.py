@@ -54,8 +54,8 @@ def data(figure: Figure) -> dict[str, Any]:
         with_legend[0]["legend"] = []
     notes = [text for text in figure.texts if text.get_gid() == "note"]
     if notes:  # written from the bottom up
-        told = " ".join(text.get_text() for text in reversed(notes))
-        legends.append([{"name": told, "color": to_hex(notes[0].get_color()), "opacity": 1}])
+        note_text = " ".join(text.get_text() for text in reversed(notes))
+        legends.append([{"name": note_text, "color": to_hex(notes[0].get_color()), "opacity": 1}])
     styles = [
         entry for part in (*legends, *(panel["legend"] for panel in panels)) for entry in part
     ]
@@ -134,12 +134,12 @@ def _line(line: Line2D, ax: Axes) -> tuple[float, dict] | None:
         **_look(line),
         **dict(zip(("xIn", "yIn"), _inside(line.get_transform(), ax), strict=True)),
     }
-    for key, told in (
+    for key, labels in (
         ("runs", getattr(line, "run_ids", None)),
         ("names", getattr(line, "point_names", None)),
     ):
-        if told is not None:
-            mark[key] = [each for each, keep in zip(told, known, strict=True) if keep]
+        if labels is not None:
+            mark[key] = [each for each, keep in zip(labels, known, strict=True) if keep]
     return line.get_zorder(), mark
 
 
@@ -335,9 +335,9 @@ def _numbers(values: Any) -> Any:
 def plain(text: str) -> str:
     """matplotlib's mathematics as plain characters: $R^\\mathrm{max}$ as Rᵐᵃˣ."""
 
-    def formula(found: re.Match) -> str:
+    def formula(match: re.Match) -> str:
         inside = (
-            re.sub(r"\\(mathrm|mathit|text)\{([^{}]*)\}", r"{\2}", found[1])
+            re.sub(r"\\(mathrm|mathit|text)\{([^{}]*)\}", r"{\2}", match[1])
             .replace(r"\alpha", "α")
             .replace(r"\gamma", "γ")
         )

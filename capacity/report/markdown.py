@@ -74,7 +74,7 @@ def laws_table(block: Laws) -> Table:
             rows.append([name, "", "none", "", law.reason])
             continue
         for i, number in enumerate(law.numbers):
-            told = [
+            intervals = [
                 f"{_strong(ends(part.ends, 4), part.quote)} {part.over}"
                 if part.ends
                 else f"none {part.over}: {part.reason}"
@@ -82,7 +82,9 @@ def laws_table(block: Laws) -> Table:
             ]
             value = f"{digits(number.value, 4)} {number.unit}".strip()
             remarks = "; ".join(law.remarks) if i == 0 else ""
-            rows.append([name if i == 0 else "", number.symbol, value, "; ".join(told), remarks])
+            rows.append(
+                [name if i == 0 else "", number.symbol, value, "; ".join(intervals), remarks]
+            )
     return Table(columns, rows)
 
 

@@ -95,11 +95,11 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
     kept = [record for run in study.runs if (record := records.read(request.results, run.run_id))]
     states = runs.states(request.results, table)
     document = kinds.document(finding) if finding else None
-    found = kinds.residuals(finding) if finding else []
+    residuals = kinds.residuals(finding) if finding else []
     frame = finding.tables["runs.csv"] if finding else table
     columns = _columns(study, table, frame)
     flags = _flags(document, table, states)
-    cells = runs.build(study.runs, frame, columns, states, flags, found)
+    cells = runs.build(study.runs, frame, columns, states, flags, residuals)
     drawn = kinds.figures(finding, request.look) if finding else {}
     answers = [*document.answers] if document else _no_answer(table, reason)
     means = None
@@ -110,11 +110,11 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
         # what was measured comes first, then why no law is fitted to it
         answers = [*runs.measured(by_setting, over, columns), *answers]
     answered = not answers[0].startswith("**No ")
-    if found:
+    if residuals:
         from capacity.figures.fits import residual_figure
 
         with using(request.look):
-            drawn["residuals"] = residual_figure(found)
+            drawn["residuals"] = residual_figure(residuals)
     captions = {**(document.figures if document else {}), **CAPTIONS}
     with using(request.look):
         shown = {name: _figure(name, figure, captions) for name, figure in drawn.items()}
@@ -131,10 +131,10 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
         "printed": text.render(document) if document else "",
     }
     context["contents"] = _contents(context)
-    said = {row[0]: _hover(cells, row) for row in cells["rows"]}
+    hovers = {row[0]: _hover(cells, row) for row in cells["rows"]}
     data = {
         "figures": {name: figure["drawn"] for name, figure in shown.items() if figure["drawn"]},
-        "runs": said,
+        "runs": hovers,
     }
     files = _files(finding) | _figure_data(drawn)
     return Page(_rendered(context, data, files), drawn)
@@ -200,10 +200,10 @@ def _section(part: Section) -> dict[str, Any]:
 
 def _block(block: Any) -> dict[str, Any]:
     names = {Table: "table", Laws: "laws", Verdicts: "verdicts", Text: "text", Bullets: "bullets"}
-    told = {"kind": names[type(block)]} | {
+    fields = {"kind": names[type(block)]} | {
         field.name: getattr(block, field.name) for field in dataclasses.fields(block)
     }
-    return told | {"legend": block.legend} if isinstance(block, Table) else told
+    return fields | {"legend": block.legend} if isinstance(block, Table) else fields
 
 
 def _columns(study: Study, table: Frame, frame: Frame) -> list[RunColumn]:
@@ -383,8 +383,8 @@ def _means(means: Frame, over: str | None, columns: list, drawn: dict) -> dict[s
 
         values = means[over]
         log = bool((values > 0).all() and values.max() > 5 * values.min())
-        told = {column.heading: column.meaning or column.heading for column in main[:2]}
-        drawn["means"] = means_figure(means, over, told, log)
+        meanings = {column.heading: column.meaning or column.heading for column in main[:2]}
+        drawn["means"] = means_figure(means, over, meanings, log)
     settings = [
         name
         for name in means

@@ -42,14 +42,16 @@ def commands(asked: str, study: Study, records: list[dict], extra: list[str]) ->
     for commit, n in (ranked := sorted(commits.items(), key=lambda pair: (-pair[1], str(pair[0])))):
         of = f"# {n} of {len(records)} records are from"
         if commit is None:
-            found = sorted(
+            installed = sorted(
                 {
                     record["environment"].get("capacity", "?")
                     for record in records
                     if record["environment"].get("git") is None
                 }
             )
-            lines.append(f"{of} an installed capacity {' and '.join(found)}; no commit is known")
+            lines.append(
+                f"{of} an installed capacity {' and '.join(installed)}; no commit is known"
+            )
         else:
             lines.append(
                 f"{of} commit {commit.rstrip('+')}"
@@ -92,19 +94,19 @@ def versions(records: list[dict]) -> list[tuple[str, str]]:
     their counts."""
     out = []
     for name, (section, key) in FIELDS.items():
-        found = Counter(
+        counts = Counter(
             str(record[section][key]) for record in records if record[section].get(key) is not None
         )
-        if found:
+        if counts:
             several = [
                 f"{value} ({n} runs)"
-                for value, n in sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+                for value, n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
             ]
             out.append(
                 (
                     name,
-                    next(iter(found))
-                    if len(found) == 1 and sum(found.values()) == len(records)
+                    next(iter(counts))
+                    if len(counts) == 1 and sum(counts.values()) == len(records)
                     else "; ".join(several),
                 )
             )
@@ -113,7 +115,7 @@ def versions(records: list[dict]) -> list[tuple[str, str]]:
 
 def fitted_with() -> str:
     """Versions of what fits and draws, here and now."""
-    found = {"capacity": capacity.__version__, "Python": platform.python_version()} | {
+    software = {"capacity": capacity.__version__, "Python": platform.python_version()} | {
         name: metadata.version(name) for name in ("numpy", "pandas", "scipy", "matplotlib")
     }
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+    return ", ".join(f"{name} {version}" for name, version in software.items())

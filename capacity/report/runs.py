@@ -66,10 +66,10 @@ def headings(settings: Frame) -> dict[str, str]:
     }
 
 
-def errors(found: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
+def errors(residuals: list[Residuals]) -> list[tuple[str, str, dict[str, float]]]:
     """Of every law whose points are single runs: heading, meaning, and by run the error."""
     out = []
-    for part in found:
+    for part in residuals:
         points = part.points[part.points.run_id != ""]
         if points.empty:
             continue
@@ -101,7 +101,7 @@ def build(
     columns: list[RunColumn],
     states: dict[str, str],
     flags: list[Flag],
-    found: list[Residuals],
+    residuals: list[Residuals],
 ) -> dict[str, Any]:
     """{"columns": [{heading, meaning, number, setting}], "rows": [[cell]]}; a cell is a number, a
     text or None. runs: of `run_table.table`, or judged."""
@@ -141,7 +141,7 @@ def build(
         )
     parts += [
         (name, meaning, [by_run.get(run_id) for run_id in runs.index])
-        for name, meaning, by_run in errors(found)
+        for name, meaning, by_run in errors(residuals)
     ]
     parts += [
         (name, f"setting {key}", settings[key].tolist()) for key, name in headings(settings).items()
@@ -216,7 +216,7 @@ def measured(means: Frame, over: str | None, columns: list[RunColumn]) -> list[s
         if known.empty:
             continue
         ends = [known.iloc[0], known.iloc[-1]] if len(known) > 1 else [known.iloc[0]]
-        told = " to ".join(
+        extremes = " to ".join(
             f"**{digits(row[column.heading], 4)}** ({_whose(row, over)})" for row in ends
         )
         runs = span(known.runs.min(), known.runs.max())
@@ -225,7 +225,7 @@ def measured(means: Frame, over: str | None, columns: list[RunColumn]) -> list[s
         what = capitalized(column.meaning or column.heading)
         of = "mean of" if len(known) == 1 else f"least and most of {len(known)} means of"
         out.append(
-            f"{what}: {told}; {of} {runs} {'runs' if known.runs.max() > 1 else 'run'}{noise}."
+            f"{what}: {extremes}; {of} {runs} {'runs' if known.runs.max() > 1 else 'run'}{noise}."
         )
     return out
 

@@ -45,8 +45,8 @@ def section(part: Section, width: int = WIDTH) -> list[str]:
     """Lines of one section, its title first."""
     lines = wrap(part.title, "", width=width)
     for i, block in enumerate(part.blocks):
-        told = _block(block, width)
-        lines += [""] * bool(i and told and isinstance(block, Table)) + told
+        block_lines = _block(block, width)
+        lines += [""] * bool(i and block_lines and isinstance(block, Table)) + block_lines
     return lines
 
 
@@ -78,12 +78,14 @@ def _law(law: Law, width: int) -> list[str]:
     for number in law.numbers:
         unit = f" {number.unit}" if number.unit else ""
         head = f"{number.symbol} = {digits(number.value, 4)}{unit}"
-        told = [_interval(part, len(number.intervals) > 1) for part in number.intervals]
-        if len(told) < 2:
-            lines += wrap("; ".join([head, *told]), "    ", "      ", width)
+        intervals = [_interval(part, len(number.intervals) > 1) for part in number.intervals]
+        if len(intervals) < 2:
+            lines += wrap("; ".join([head, *intervals]), "    ", "      ", width)
         else:
             lines += wrap(head, "    ", "      ", width)
-            lines += [line for part in told for line in wrap(part, "      ", "        ", width)]
+            lines += [
+                line for part in intervals for line in wrap(part, "      ", "        ", width)
+            ]
     return lines + [
         line for remark in law.remarks for line in wrap(remark, "    ", "      ", width)
     ]
