@@ -105,8 +105,9 @@ def bits(
     the first token too. Strict bits of such a model need it, and no token is taken by itself,
     because p(x_1) depends on which. A run that `capacity export` wrote opens every sequence with
     its bos_token_id and needs it in every convention. leave_out: tokens that are no part of the
-    vocabulary (the BOS row of an exported model with rotary positions): their logits stay out of
-    the softmax and they do not count in V. batch_size: sequences at once; with experts, what a
+    vocabulary: their logits stay out of the softmax and they do not count in V. Those that a
+    model's config.unused_token_ids names, as an exported run's does of rows that it added, are left
+    out by themselves. batch_size: sequences at once; with experts, what a
     token gets depends on the others of its batch.
 
     Logits are taken to float32 and summed over tokens in float64. ConfigError, in one line, for
@@ -119,6 +120,8 @@ def bits(
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: expected a whole number above 0")
     rows = _tokens(tokens)
+    unused = getattr(getattr(model, "config", None), "unused_token_ids", None) or ()
+    leave_out = list(dict.fromkeys([*leave_out, *unused]))
     if start is not None and start < 0:
         raise ConfigError(f"start={start}: expected a token, 0 or more")
     learned = isinstance(model, Model) and model.predicts_first

@@ -117,7 +117,13 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     }
     pads = (exported.spare or exported.unknown) if config.data.kind == "uniform" else 0
     padding = {"pad_token_id": pads}
-    generation = ends | padding | {"max_length": config.data.seq_len, "do_sample": False}
+    generation = ends | {
+        "pad_token_id": pads,
+        "max_length": config.data.seq_len,
+        "do_sample": False,
+    }
+    if unused := list(range(config.rows, exported.config["vocab_size"])):
+        padding["unused_token_ids"] = unused  # rows of no token of the run, see `capacity.bits`
     never = exported.unknown if exported.spare is None else exported.spare
     generation |= {} if never is None else {"suppress_tokens": [never]}
     files |= {

@@ -26,7 +26,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(exported, tmp_path, capsys, mo
     config, results, folder = exported("uniform")
     at = ["--results", results]
     capsys.readouterr()
-    assert "0123456789ab: no finished run in" in refused(
+    assert "0123456789ab: no run in" in refused(
         capsys, "0123456789ab", "--output", tmp_path / "a", *at
     )
     assert "name a new or an empty folder" in refused(

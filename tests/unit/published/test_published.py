@@ -414,9 +414,10 @@ def ablated(
     return {
         "varied": list(varied),
         "tokens": 1e6,
+        "left_out": {"missing": [], "failed": [], "unlearned": []},
         "paper": {
             "cells": [{"parameters": 1e4}, {"parameters": 2e4}],
-            "as_printed": {"reason": reason, "hard": hard},
+            "as_printed": {"reason": reason, "hard": hard, "limited_by_capacity": len(errors)},
         },
     }
 
