@@ -116,7 +116,7 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
         "eos_token_id": None if config.data.kind == "uniform" else 0,
     }
     pads = (exported.spare or exported.unknown) if config.data.kind == "uniform" else 0
-    padding = {"pad_token_id": pads}
+    padding: dict[str, Any] = {"pad_token_id": pads}
     generation = ends | {
         "pad_token_id": pads,
         "max_length": config.data.seq_len,

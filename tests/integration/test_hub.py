@@ -107,7 +107,13 @@ def test_the_command_trains_on_the_cache_without_a_network_or_a_home(tmp_path):
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "results" / "runs").glob("*/record.json")
     assert json.loads(record.read_text("utf-8"))["status"] == "finished"
-    refused = subprocess.run([*run, "data.path=owner/other"], **more)
+    refused = subprocess.run(
+        [*run, "data.path=owner/other"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=patience(),
+    )
     assert refused.returncode == 2, refused.stderr
     assert "hf download owner/other" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr

@@ -311,7 +311,7 @@ def test_a_group_that_is_not_asked_for_need_not_fit():
         ("quantize.bit=[4]", "did you mean quantize.bits?"),
         ("quantize=row quantize.granularity=[group] quantize.group_size=[48]", "does not divide"),
         ("cluster.device=cpu", "a finished run keeps its settings"),
-        ("quantize", "no finished run"),
+        ("quantize", "not the id of a run"),
     ],
 )
 def test_bad_settings_of_measure_end_in_one_line_and_change_nothing(
