@@ -19,8 +19,8 @@ class Estimate(TypedDict):
 
 @final
 class About(TypedDict):
-    """What was asked. model, reference: as the command named them; parameters: of the model; window:
-    tokens; opens_with: the token that stands before every window, None where there is none;
+    """What was asked. model, reference: as the command named them; parameters: of the model;
+    window: tokens; opens_with: the token that stands before every window, None where there is none;
     tokens_per_parameter: of --training-tokens."""
 
     model: str
