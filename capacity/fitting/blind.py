@@ -30,7 +30,9 @@ from capacity.fitting.statistics import LEVEL, holm
 LOOKS = ("words", "n_grams", "lengths")
 PERMUTATIONS = 400  # the smallest corrected p is 3 / 401
 FOLDS = 5
-GRAM = 5  # words in a row: long enough that chance does not repeat them, short enough for quotations
+GRAM = (
+    5  # words in a row: long enough that chance does not repeat them, short enough for quotations
+)
 VOCABULARY = 2**14  # words in most documents; rarer ones say little of documents that lack them
 MOST_WORDS = 4_000_000  # of all documents; of more a random part of the units is looked at
 # letters of scripts that set no spaces stand alone, or a sentence would be one word
@@ -89,13 +91,14 @@ def looks(
     unit_D = np.arange(len(texts)) if unit_D is None else np.asarray(unit_D)
     rng = np.random.default_rng(seed)
     words = [WORD.findall(text.lower()) for text in texts]
+    size_D = np.array([len(text.encode()) for text in texts], float)
     chosen = _part(np.array([len(w) for w in words]), unit_D, rng)
     words, member_D, unit_D = [words[i] for i in chosen], member_D[chosen], unit_D[chosen]
+    size_D = size_D[chosen]
     labels = _labels(member_D, unit_D)
     if min(labels.member_C.sum(), (~labels.member_C).sum()) < 2:
         raise ValueError("blind: each set needs two units")
     ids, starts = _numbered(words)
-    size_D = np.array([len(texts[i].encode()) for i in chosen], float)
     scorers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "words": _bag_of_words(ids, starts, labels, rng),
         "n_grams": _n_grams(ids, starts, labels),
@@ -192,7 +195,7 @@ def _bag_of_words(
         member_D = member_C[labels.place_D].astype(float)
         mine = [c @ member_D[part] for c, part in zip(columns, parts, strict=True)]
         theirs = [every - own for every, own in zip(all_V, mine, strict=True)]
-        sums = sum(mine), sum(theirs)
+        sums = np.sum(mine, axis=0), np.sum(theirs, axis=0)
         out = np.zeros(D)
         for fold, part in enumerate(parts):
             inside, outside = sums[0] - mine[fold] + 1.0, sums[1] - theirs[fold] + 1.0
@@ -235,9 +238,7 @@ def _n_grams(
     return scores
 
 
-def _distinct_grams(
-    ids: np.ndarray, starts: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _distinct_grams(ids: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Document and number of every different n-gram of each document."""
     document = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     if len(ids) < n:
@@ -250,7 +251,5 @@ def _distinct_grams(
         )
         mixed ^= mixed >> np.uint64(29)
     _, number = np.unique(mixed[within], return_inverse=True)
-    both = np.unique(
-        np.column_stack([document[: len(within)][within], number.reshape(-1)]), axis=0
-    )
+    both = np.unique(np.column_stack([document[: len(within)][within], number.reshape(-1)]), axis=0)
     return both[:, 0], both[:, 1]
