@@ -51,7 +51,7 @@ def roc_figure(numbers: Numbers, documents: Frame) -> Figure:
         }
         over = "groups" if numbers["about"]["group"] else "documents"
         figure, ax = panel(
-            ("false positive rate (of the others)", "true positive rate (of members)"),
+            ("false positive rate", "true positive rate"),
             right=0.06,
             legend=[
                 *(entry(ATTACKS.get(name, name), **look) for name, look in shown.items()),
@@ -59,12 +59,11 @@ def roc_figure(numbers: Numbers, documents: Frame) -> Figure:
             ],
             notes=_notes(numbers, f"band: 95% over {over}"),
         )
-        lowest = 1.0
+        least = 1.0
         for name, look in reversed(shown.items()):
             line = curves.roc(documents, name, band=name == model["primary"])
             words = ATTACKS.get(name, name)
             ax.plot(line.fpr, line.tpr, gid=words, **look)
-            lowest = min(lowest, float(line.fpr.min()), *line.tpr[line.tpr > 0])
             if line.low is not None and line.high is not None:
                 ax.fill_between(
                     line.fpr, line.low, line.high, color=look["color"], alpha=0.15, lw=0,
@@ -72,7 +71,7 @@ def roc_figure(numbers: Numbers, documents: Frame) -> Figure:
                 )  # fmt: skip
             least = float(line.fpr.min())
         ax.plot([least, 1], [least, 1], color=GUIDE, lw=0.8, gid="chance")
-        ax.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(0.8 * lowest, 1.1))
+        ax.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(0.5 * least, 1.1))
         for axis in (ax.xaxis, ax.yaxis):
             log_ticks(axis)
         return figure

@@ -30,7 +30,9 @@ from capacity.fitting.statistics import LEVEL, holm
 LOOKS = ("words", "n_grams", "lengths")
 PERMUTATIONS = 400  # the smallest corrected p is 3 / 401
 FOLDS = 5
-GRAM = 5  # words in a row: long enough that chance does not repeat them, short enough for quotations
+GRAM = (
+    5  # words in a row: long enough that chance does not repeat them, short enough for quotations
+)
 VOCABULARY = 2**14  # words in most documents; rarer ones say little of documents that lack them
 MOST_WORDS = 4_000_000  # of all documents; of more a random part of the units is looked at
 # letters of scripts that set no spaces stand alone, or a sentence would be one word
@@ -235,9 +237,7 @@ def _n_grams(
     return scores
 
 
-def _distinct_grams(
-    ids: np.ndarray, starts: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _distinct_grams(ids: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Document and number of every different n-gram of each document."""
     document = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     if len(ids) < n:
@@ -250,7 +250,5 @@ def _distinct_grams(
         )
         mixed ^= mixed >> np.uint64(29)
     _, number = np.unique(mixed[within], return_inverse=True)
-    both = np.unique(
-        np.column_stack([document[: len(within)][within], number.reshape(-1)]), axis=0
-    )
+    both = np.unique(np.column_stack([document[: len(within)][within], number.reshape(-1)]), axis=0)
     return both[:, 0], both[:, 1]

@@ -57,9 +57,7 @@ def resolves(others: int) -> bool:
     return 1 / (others + 1) <= RATE
 
 
-def ranks(
-    scores: np.ndarray, others: np.ndarray, other_units: np.ndarray | None = None
-) -> Ranks:
+def ranks(scores: np.ndarray, others: np.ndarray, other_units: np.ndarray | None = None) -> Ranks:
     """Of documents [n] among others [m], all with finite scores (those of `scores` may be NaN).
     other_units: what others come from, equal where they are not independent; the interval then
     knows how many units there were."""

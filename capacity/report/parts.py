@@ -116,8 +116,8 @@ def cell_text(value: Any) -> str:
 def rendered(
     template: str, context: dict[str, Any], data: dict[str, Any], files: dict[str, bytes]
 ) -> bytes:
-    """A template of this folder filled; the largest files stay outside where the page would grow beyond
-    LARGEST."""
+    """A template of this folder filled; the largest files stay outside where the page would grow
+    beyond LARGEST."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("capacity.report", "."),
         autoescape=True,
