@@ -91,13 +91,14 @@ def looks(
     unit_D = np.arange(len(texts)) if unit_D is None else np.asarray(unit_D)
     rng = np.random.default_rng(seed)
     words = [WORD.findall(text.lower()) for text in texts]
+    size_D = np.array([len(text.encode()) for text in texts], float)
     chosen = _part(np.array([len(w) for w in words]), unit_D, rng)
     words, member_D, unit_D = [words[i] for i in chosen], member_D[chosen], unit_D[chosen]
+    size_D = size_D[chosen]
     labels = _labels(member_D, unit_D)
     if min(labels.member_C.sum(), (~labels.member_C).sum()) < 2:
         raise ValueError("blind: each set needs two units")
     ids, starts = _numbered(words)
-    size_D = np.array([len(texts[i].encode()) for i in chosen], float)
     scorers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "words": _bag_of_words(ids, starts, labels, rng),
         "n_grams": _n_grams(ids, starts, labels),
@@ -194,7 +195,7 @@ def _bag_of_words(
         member_D = member_C[labels.place_D].astype(float)
         mine = [c @ member_D[part] for c, part in zip(columns, parts, strict=True)]
         theirs = [every - own for every, own in zip(all_V, mine, strict=True)]
-        sums = sum(mine), sum(theirs)
+        sums = np.sum(mine, axis=0), np.sum(theirs, axis=0)
         out = np.zeros(D)
         for fold, part in enumerate(parts):
             inside, outside = sums[0] - mine[fold] + 1.0, sums[1] - theirs[fold] + 1.0

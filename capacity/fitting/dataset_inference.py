@@ -1,5 +1,5 @@
-"""Dataset inference: was a set of documents trained on, as a whole? (Maini et al., arXiv 2406.06443,
-section 5)
+"""Dataset inference: was a set of documents trained on, as a whole? (Maini et al., arXiv
+2406.06443, section 5)
 
 Scores of single documents that each say next to nothing are put together: weights of a linear model
 that tells the suspected documents from others of the same pool are fitted on one half of the units,

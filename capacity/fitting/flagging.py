@@ -1,5 +1,5 @@
-"""Which single documents stand out of others that were not trained on, at a false positive rate that
-is known.
+"""Which single documents stand out of others that were not trained on, at a false positive rate
+that is known.
 
 A document's p is the part of the others, itself counted among them, that score as high: of a
 document that is like the others it is at most a in at most a part a of cases, whatever the scores
@@ -12,7 +12,7 @@ such documents is known as well as the others are many: an exact interval.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -173,9 +173,11 @@ def by_group(
         k = int(here.sum())
         p = None if nature is None or not k else _group_p(float(normal[here].mean()), k, *nature)
         rank = float(ranked.p[here].mean()) if k else float("nan")
-        found.append((name, int((place == i).sum()), int(ranked.flagged[here].sum()), rank, p))
-    corrected = holm([row[-1] for row in found])
-    return [Group(*row, q) for row, q in zip(found, corrected, strict=True)]
+        found.append(
+            Group(name, int((place == i).sum()), int(ranked.flagged[here].sum()), rank, p, None)
+        )
+    corrected = holm([group.p for group in found])
+    return [replace(group, corrected=q) for group, q in zip(found, corrected, strict=True)]
 
 
 def _normal(ranked: Ranks) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Verbatim memory from probabilities of tokens: suffixes that sampling would write, canaries by their
-rank, runs of tokens that greedy decoding writes."""
+"""Verbatim memory from probabilities of tokens: suffixes that sampling would write, canaries by
+their rank, runs of tokens that greedy decoding writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataset inference: p is uniform by chance, small where a shift was planted, and of half B only."""
+"""Dataset inference: p is uniform by chance, small where a shift was planted."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_missing_features_and_few_units():
     rng = np.random.default_rng(4)
     members, others = _features(rng, 40, 1.0), _features(rng, 40)
     members[3, 2] = np.nan
-    members, others = (np.column_stack([x, np.full(40, np.nan), np.ones(40)]) for x in (members, others))
+    members, others = (
+        np.column_stack([x, np.full(40, np.nan), np.ones(40)]) for x in (members, others)
+    )
     found = inference.infer(members, others)
     assert found.p is not None and found.p < 0.01
     none = inference.infer(members[:12], others)
