@@ -61,7 +61,7 @@ def check(documents: Documents) -> None:
             )
 
 
-def audit(
+def audit(  # noqa: PLR0913  what a reader is told beside the scores
     documents: Documents,
     models: Sequence[ScoredModel],
     about: About,

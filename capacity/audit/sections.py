@@ -431,7 +431,7 @@ def _variants(numbers: Numbers) -> Table:
                 "–" if one["stored_bits"] is None else digits(one["stored_bits"] / p),
                 measured(one["attacks"][one["primary"]]["auc"], auc),
                 f"{sum(row['flagged'] for row in one['at_risk'] if row['level'] != 'others'):,}",
-                *([percent(found and found["members"]["greedy"]["value"])] if suffix else []),
+                *([percent(found["members"]["greedy"]["value"] if found else None)] if suffix else []),
                 *([digits(one["bits"] and one["bits"]["members"]["clipped"]["value"])] * bits),
                 *([_most_shown(one["canaries"])] if canaries else []),
             ]
