@@ -93,14 +93,14 @@ def test_canaries_have_the_exposures_of_the_run(audited, tmp_path):
     config, results, folder, data, _ = audited
     canaries = given.canaries(str(data / "canaries.jsonl"))
     own = records.read(results, config.run_id)["measures"]["text"]["canaries"]
-    scores = score.score(
-        checkpoint.load(str(folder), results), canaries.documents, tmp_path, recall=False
-    )
-    shown = canaries.documents.member_D
-    found = exposure(scores.nats_D()[shown], scores.nats_D()[~shown])
+    model = checkpoint.load(str(folder), results)
+    scores = score.canary_scores(model, canaries, tmp_path)
+    assert len(scores.candidates_R) == 4096
+    found = exposure(scores.nats_C, scores.candidates_R)
     assert canaries.bits_C[0] == pytest.approx(config.data.seq_len * np.log2(config.rows - 1))
     for level in own:
-        at = canaries.repeats_C[shown] == level["repeats"]
+        at = scores.repeats_C == level["repeats"]
+        assert scores.written_C[at].tolist() == [bool(x) for x in level["extracted"]]
         np.testing.assert_allclose(found[at], level["exposures"], atol=0.2)  # ranks of near equals
 
 
