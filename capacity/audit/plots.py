@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from capacity.audit import curves
 from capacity.audit.schema import Numbers
@@ -16,7 +16,7 @@ from capacity.base.words import plural
 from capacity.figures.look import Look, using
 from capacity.figures.marks import means
 from capacity.figures.style import DASHES, GUIDE, color, drawing, entry, ink, panel
-from capacity.figures.ticks import log_ticks
+from capacity.figures.ticks import doubling_ticks, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,36 +115,36 @@ def scores_figure(numbers: Numbers, documents: Frame) -> Figure:
 
 def copies_figure(numbers: Numbers) -> Figure:
     """The part of the members that is flagged at a false positive rate of 1%, by copies, with 95%
-    intervals; of the others beside them."""
+    intervals, at the largest number of a level; of the others as a band."""
     with drawing():
         rows = numbers["models"][0]["at_risk"]
-        ends = [row["share"]["interval"] for row in rows]
+        levels = [row for row in rows if row["level"] != "others"]
+        others = [row["share"] for row in rows if row["level"] == "others"]
+        copies = [int(row["level"].split()[-1]) for row in levels]
+        shares, ends = (
+            [row["share"]["value"] for row in levels],
+            [row["share"]["interval"] for row in levels],
+        )
         figure, ax = panel(
-            ("copies of a document", "part that is flagged"),
+            ("copies of a document (most of the level)", "part that is flagged"),
             legend=[
                 entry("members", color=color(0), marker="o", ms=4.6),
-                entry("others", color=color(1), marker="s", ms=4.6),
+                entry("others", color=color(1), lw=1.1, ls="--"),
                 entry("chance, 1%", color=GUIDE, lw=0.8, ls="-"),
             ],
-            notes=_notes(numbers, "bars: 95%"),
+            notes=_notes(numbers, "bars and band: 95%"),
         )
-        most = max(
-            [row["share"]["value"] for row in rows]
-            + [high for pair in ends if pair for high in pair]
-        )
-        ax.set(xlim=(-0.5, len(rows) - 0.5), ylim=(0, min(1.03, 1.08 * most)))
-        for others, look in (
-            (False, {"color": color(0), "marker": "o"}),
-            (True, {"color": color(1), "marker": "s"}),
-        ):
-            at = [i for i, row in enumerate(rows) if (row["level"] == "others") is others]
-            means(
-                ax, at, [rows[i]["share"]["value"] for i in at], [ends[i] for i in at],
-                name="others" if others else "members", ms=4.6, **look,
-            )  # fmt: skip
+        most = max([*shares, *(one[1] for one in ends if one is not None), 0.05])
+        reach = (min(copies) / 1.4, max(max(copies), 2) * 1.4)
+        ax.set(xscale="log", xlim=reach, ylim=(0, min(1.03, 1.08 * most)))
         ax.axhline(0.01, color=GUIDE, lw=0.8, gid="chance")
-        labels = [row["level"] for row in rows]
-        ax.xaxis.set_major_locator(FixedLocator(range(len(rows))))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: labels[round(x)]))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0%}"))
+        for share in others:
+            ax.plot(reach, [share["value"]] * 2, color=color(1), lw=1.1, ls="--", gid="others")
+            if share["interval"] is not None:
+                low, high = share["interval"]
+                ax.fill_between(
+                    reach, low, high, color=color(1), alpha=0.12, lw=0, gid="95% of others"
+                )
+        means(ax, copies, shares, ends, name="members", color=color(0), marker="o", ms=4.6)
+        doubling_ticks(ax.xaxis, sorted({1, *copies}))
         return figure

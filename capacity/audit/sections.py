@@ -4,12 +4,15 @@ files differ without a model where they do."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import cast
 
 import pandas as pd
 
 from capacity.analysis.document import Block, Bullets, Section, Text
 from capacity.analysis.text.attacks import NAMES
 from capacity.audit.schema import (
+    About,
     AtRisk,
     Bits,
     CanaryLevel,
@@ -58,6 +61,19 @@ def sections(numbers: Numbers, documents: Frame, groups: Frame | None) -> list[S
 def cautioned(numbers: Numbers) -> str:
     """What every number of membership carries, empty where the files do not differ."""
     return DIFFERS if numbers["verdict"] == "differs" or numbers["blind"]["differs"] else ""
+
+
+def called(numbers: Numbers) -> About:
+    """`about` with models and files as a sentence calls them: the last part of a path; all of it
+    where both files end alike, or of a name on the hub."""
+    about = numbers["about"]
+    last = {side: PurePath(about[side]).name or about[side] for side in ("members", "others")}
+    if last["members"] == last["others"]:
+        last = {side: about[side] for side in last}
+    model = about["model"]
+    if model.startswith((".", "/", "~")) and PurePath(model).name:
+        model = PurePath(model).name
+    return cast(About, {**about, **last, "model": model})
 
 
 def units(numbers: Numbers, n: int) -> str:
@@ -121,7 +137,7 @@ def _blind(numbers: Numbers) -> list[Block]:
         Column("p", "two-sided, of permuted labels, corrected for the number of looks"),
         Column("differs", "p below 5%"),
     ]
-    about = numbers["about"]
+    about = called(numbers)
     if blind["differs"]:
         seen = joined(LOOKS[name] for name in blind["differs"])
         text = (
@@ -192,7 +208,7 @@ def _membership(numbers: Numbers, model: Model) -> list[Block]:
         ]
         for name, one in model["attacks"].items()
     ]
-    about, sizes = numbers["about"], numbers["sizes"]
+    about, sizes = called(numbers), numbers["sizes"]
     caption = (
         f"{units(numbers, sizes['members']['units'])} of {about['members']} against "
         f"{sizes['others']['units']:,} of {about['others']}"
@@ -289,7 +305,7 @@ def _canaries(levels: Sequence[CanaryLevel]) -> Table:
         Column("canaries"),
         Column("exposure", "mean bits, 95%; 1.44 by chance"),
         Column("at most", "log2 of the number of candidates and itself", detail=True),
-        Column("at ceiling", "canaries that no candidate is ahead of"),
+        Column("ceiling", "canaries that no candidate is ahead of"),
         Column("extracted", "second halves that greedy decoding writes, 95%"),
         Column("log2 e", "mean saved bits of random canaries, log2 of the e-value"),
     ]
@@ -333,7 +349,7 @@ def unresolved(numbers: Numbers) -> str:
     n = numbers["sizes"]["others"]["documents"]
     return (
         f"No document can be flagged: a false positive rate of 1% takes 99 documents of "
-        f"{numbers['about']['others']}, and it has {n:,}."
+        f"{called(numbers)['others']}, and it has {n:,}."
     )
 
 
@@ -431,7 +447,11 @@ def _variants(numbers: Numbers) -> Table:
                 "–" if one["stored_bits"] is None else digits(one["stored_bits"] / p),
                 measured(one["attacks"][one["primary"]]["auc"], auc),
                 f"{sum(row['flagged'] for row in one['at_risk'] if row['level'] != 'others'):,}",
-                *([percent(found["members"]["greedy"]["value"] if found else None)] if suffix else []),
+                *(
+                    [percent(found["members"]["greedy"]["value"] if found else None)]
+                    if suffix
+                    else []
+                ),
                 *([digits(one["bits"] and one["bits"]["members"]["clipped"]["value"])] * bits),
                 *([_most_shown(one["canaries"])] if canaries else []),
             ]

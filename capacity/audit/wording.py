@@ -7,6 +7,8 @@ there is no verdict, and every number of membership carries that.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from capacity.analysis.document import P_TOTAL, Document
 from capacity.audit import sections
 from capacity.audit.schema import Estimate, Model, Numbers, Sizes
@@ -77,7 +79,7 @@ CONVENTIONS = [
 
 def document(numbers: Numbers, documents: Frame, groups: Frame | None = None) -> Document:
     """The whole audit. documents, groups: the tables beside audit.json."""
-    about = numbers["about"]
+    about = sections.called(numbers)
     caution = sections.cautioned(numbers)
     captions = {name: sections.captioned(text, caution) for name, text in CAPTIONS.items()}
     return Document(
@@ -97,21 +99,21 @@ def document(numbers: Numbers, documents: Frame, groups: Frame | None = None) ->
 
 def heading(numbers: Numbers) -> str:
     """The question."""
-    about = numbers["about"]
+    about = sections.called(numbers)
     return f"What does {about['model']} remember of {about['members']}?"
 
 
-def _of(numbers: Numbers, side: str) -> str:
+def _of(numbers: Numbers, side: Literal["members", "others"]) -> str:
     sizes: Sizes = numbers["sizes"][side]
     grouped = f" in {units(numbers, sizes['units'])}" if numbers["about"]["group"] else ""
-    name = numbers["about"]["members"] if side == "members" else numbers["about"]["others"]
+    name = sections.called(numbers)[side]
     return f"{plural(sizes['documents'], 'document')}{grouped} of {name}"
 
 
 def _facts(numbers: Numbers) -> list[str]:
-    about = numbers["about"]
+    about = sections.called(numbers)
     tokens = sum(one["tokens"] for one in numbers["sizes"].values())
-    seconds = sum(numbers["seconds"].values())
+    seconds = [f"{digits(sum(numbers['seconds'].values()))} s"] if numbers["seconds"] else []
     reference = [f"reference {about['reference']}"] if about["reference"] else []
     return [
         ", ".join(
@@ -120,7 +122,7 @@ def _facts(numbers: Numbers) -> list[str]:
                 f"{about['dtype']}",
                 f"{count(tokens)} tokens in windows of {about['window']:,}",
                 *reference,
-                f"{digits(seconds)} s",
+                *seconds,
             ]
         )
     ]
@@ -132,7 +134,7 @@ def _facts(numbers: Numbers) -> list[str]:
 
 def headline(numbers: Numbers) -> str:
     """What was found, for a reader without statistics."""
-    about, verdict = numbers["about"], numbers["verdict"]
+    about, verdict = sections.called(numbers), numbers["verdict"]
     model, members = about["model"], about["members"]
     if verdict == "differs":
         return _no_verdict(numbers)
@@ -160,7 +162,7 @@ def _primary(model: Model) -> tuple[str, Estimate]:
 
 def _pairs(numbers: Numbers) -> str:
     """The AUC of the score that decides, in words."""
-    about, sizes = numbers["about"], numbers["sizes"]
+    about, sizes = sections.called(numbers), numbers["sizes"]
     name, found = _primary(numbers["models"][0])
     interval = between(found, percent)
     holds = ""
@@ -176,7 +178,7 @@ def _pairs(numbers: Numbers) -> str:
 
 
 def _no_verdict(numbers: Numbers) -> str:
-    about, blind = numbers["about"], numbers["blind"]
+    about, blind = sections.called(numbers), numbers["blind"]
     looks = {"words": blind["words"], "n_grams": blind["n_grams"], "lengths": blind["lengths"]}
     differs = blind["differs"] or max(looks, key=lambda name: abs(looks[name]["value"] - 0.5))
     names = differs if isinstance(differs, list) else [differs]
@@ -247,7 +249,7 @@ def _written(numbers: Numbers) -> str:
         )
     return (
         f"It writes out, word for word, **{percent(mine['value'])}** of suffixes of {size} tokens "
-        f"of {numbers['about']['members']}, 95% {between(mine, percent)}, and "
+        f"of {sections.called(numbers)['members']}, 95% {between(mine, percent)}, and "
         f"{measured(theirs, percent)} of the others.{run}"
     )
 
@@ -300,7 +302,7 @@ def _quantized(numbers: Numbers) -> str:
 
 
 def _notes(numbers: Numbers) -> list[str]:
-    about = numbers["about"]
+    about = sections.called(numbers)
     out = []
     if numbers["verdict"] != "evidence":
         out.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, logging
 
 from capacity.data.grammar import Grammar
@@ -42,6 +42,9 @@ def tokenizer(of):
         show_progress=False,
     )
     bpe.train_from_iterator(of, trainer)
+    bpe.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", special_tokens=[(END, bpe.token_to_id(END))]
+    )
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=END, eos_token=END)
 
 
