@@ -20,7 +20,7 @@ from capacity.audit import given, numbers
 from capacity.audit.schema import SCHEMA, About
 from capacity.audit.scored import Documents, ScoredModel, TokenScores
 from capacity.base import files
-from capacity.base.errors import ConfigError, nearest
+from capacity.base.errors import ConfigError
 from capacity.base.progress import Progress, Quiet
 from capacity.base.words import byte_size, clock, count, plural, wrap
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from capacity.audit.score import Pass
 
 AUDITS, SCORES = "audits", "scores"
-WIDTHS = {"int8": 8, "int4": 4}  # of --quantize
-LARGE_OUTPUT = 3_000_000  # bytes of a page, above which mail often refuses it
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,11 @@ class _Models:
             self.held = None
             self.held = (name, checkpoint.load(name, self.results, pick_device("auto")))
         return self.held[1]
+
+    def fresh(self, name: str) -> Checkpoint:
+        """The checkpoint with the weights that its files have."""
+        self.held = None
+        return self.get(name)
 
 
 @dataclass(frozen=True)
@@ -140,12 +143,6 @@ def _timed(seconds: dict[str, float], name: str, work: Any) -> Any:
 
 def _check(asked: Asked) -> None:
     """ConfigError for what can be told without reading anything."""
-    for name in asked.quantize:
-        if name not in WIDTHS:
-            raise ConfigError(
-                f"--quantize {','.join(asked.quantize)}: {name or 'nothing'!r} is no width; "
-                f"allowed: {', '.join(WIDTHS)}, several with commas{nearest(name, [*WIDTHS])}"
-            )
     for option, value, least in (
         ("--training-tokens", asked.training_tokens, 1),
         ("--tokens", asked.tokens, 1),
@@ -343,8 +340,22 @@ def _reference(asked: Asked, work: _Work, models: _Models) -> TokenScores:
 
 def _scored(asked: Asked, work: _Work, models: _Models) -> list[ScoredModel]:
     """The checkpoint, then its variants."""
-    checkpoint = models.get(asked.model)
-    return [_scored_one(asked, work, checkpoint, "checkpoint", None)]
+    from capacity.audit import score, variants
+
+    out = [_scored_one(asked, work, models.get(asked.model), "checkpoint", None)]
+    for name in asked.quantize:
+        checkpoint, rows = models.fresh(asked.model), None
+        if variants.calibrated(name):  # by what was not trained on, as the others are said to be
+            documents = work.documents
+            tokens_D = score.tokenized(checkpoint, documents)
+            unseen = [ids for ids, m in zip(tokens_D, documents.member_D, strict=True) if not m]
+            rows = variants.windows(unseen, asked.window or score.default_window(checkpoint))
+        made = variants.quantized(checkpoint, name, rows)
+        for note in made.notes if not asked.quiet else ():
+            print("\n".join(wrap(f"{name}: {note}", "", "  ")), file=sys.stderr)
+        out.append(_scored_one(asked, work, made.checkpoint, name, made.stored_bits))
+        models.held = None  # its weights are rounded
+    return out
 
 
 def _scored_one(
@@ -387,7 +398,7 @@ def _write(asked: Asked, work: _Work, found: numbers.Audited) -> None:
     """Text to the terminal, all files into the folder, their paths to the terminal."""
     from capacity.analysis import finding
     from capacity.audit import page, plots, wording
-    from capacity.report import markdown, text
+    from capacity.report import markdown, parts, text
 
     result = _finding(work, found)
     frame = result.tables["documents.csv"]
@@ -402,7 +413,7 @@ def _write(asked: Asked, work: _Work, found: numbers.Audited) -> None:
         files.write_atomic(asked.folder / name, data)
         written.append(asked.folder / name)
     print("\n".join(map(str, written)))
-    if len(content) > LARGE_OUTPUT:
+    if len(content) > parts.LARGEST:
         print(f"{written[-1]}: {len(content):,} bytes, too large to be mailed", file=sys.stderr)
 
 

@@ -66,14 +66,20 @@ def _amounts(audit: argparse.ArgumentParser) -> None:
         "--window", metavar="N", help="tokens of a window (default: the context, at most 1024)"
     )
     audit.add_argument(
-        "--quantize", metavar="WIDTH[,..]", help="the same after int8, int4: what is forgotten"
+        "--quantize",
+        metavar="WIDTH[,..]",
+        help="the same with weights rounded, such as int8,int4,int4-gptq: what is forgotten",
     )
 
 
 def _audit(args: argparse.Namespace) -> int:
     from capacity.audit import command, given
 
-    quantize = args.quantize.split(",") if args.quantize is not None else []
+    quantize: list[str] = []
+    if args.quantize is not None:
+        from capacity.audit import variants  # brings torch
+
+        quantize = variants.parse(args.quantize)
     asked = command.Asked(
         model=args.model,
         members=args.members,
@@ -85,7 +91,7 @@ def _audit(args: argparse.Namespace) -> int:
         training_tokens=_whole("--training-tokens", args.training_tokens),
         tokens=_whole("--tokens", args.tokens),
         window=_whole("--window", args.window),
-        quantize=tuple(word.strip().lower() for word in quantize),
+        quantize=tuple(quantize),
         output=args.output,
         seed=args.seed,
         dry_run=args.dry_run,

@@ -94,6 +94,24 @@ def test_groups_are_units_and_have_a_table(world, here, capsys):
     assert "groups.csv" in capsys.readouterr().out
 
 
+def test_variants_are_scored_beside_the_checkpoint(world, here, capsys):
+    folder, _ = world
+    more = [f"--reference={folder / 'model'}", "--quantize=int8,int2", "--output=audit"]
+    assert ask(world, *more) == 0
+    shown = capsys.readouterr()
+    tree = json.loads((here / "audit" / "audit.json").read_bytes())
+    whole, int8, int2 = tree["models"]
+    assert [one["name"] for one in tree["models"]] == ["checkpoint", "int8", "int2"]
+    assert whole["stored_bits"] is None and int2["stored_bits"] < int8["stored_bits"]
+    auc = [one["attacks"]["loss"]["auc"]["value"] for one in tree["models"]]
+    assert abs(auc[1] - auc[0]) < 0.02 and auc[2] < auc[0]
+    # against itself the checkpoint saves nothing, and its rounded forms lose bits
+    bits = [one["bits"]["members"]["signed"]["value"] for one in tree["models"]]
+    assert bits[0] == 0 and bits[2] < 0 and abs(bits[1]) < 0.1 * abs(bits[2])
+    assert "After quantization" in shown.out
+    assert (here / "audit" / "documents_int2.csv").exists()
+
+
 def test_a_plan_costs_nothing(world, here, capsys):
     assert ask(world, "--dry-run", "--tokens=6K") == 0
     shown = capsys.readouterr()
@@ -144,7 +162,7 @@ BAD = {
     "a folder without weights": ({"model": "empty"}, [], "no weights"),
     "no such folder, and no network": ({"model": "nobody/nothing"}, [], "not from the hub"),
     "a window beyond the context": ({}, ["--window=4096"], "context of 128"),
-    "an unknown width": ({}, ["--quantize=int3"], "'int3' is no width; allowed: int8, int4"),
+    "an unknown width": ({}, ["--quantize=fp4"], "fp4: expected int2 to int8"),
     "no number": ({}, ["--tokens=many"], "--tokens many: expected a whole number"),
     "a budget of nothing": ({}, ["--tokens=100"], "an interval needs"),
     "a budget below one": ({}, ["--tokens=0"], "expected a whole number >= 1"),
