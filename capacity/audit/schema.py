@@ -56,32 +56,46 @@ class Sizes(TypedDict):
     bytes: int
 
 
+class Look(Estimate):
+    """An AUC without a model, less what random labels of the same units give; p: two-sided, of
+    permuted units, corrected for the number of looks (Holm)."""
+
+    p: float
+
+
 @final
 class Blind(TypedDict):
-    """What tells the files apart without a model. words: AUC of a bag of words, n_grams: of the
-    share of n-grams of a document that other documents of the members' file have, less those of
-    the others' file; lengths: of the number of bytes. differs: names of those whose interval
-    excludes 0.5, corrected for their number; verdicts of membership stand only where it is
-    empty."""
+    """What tells the files apart without a model. words: of a bag of words; n_grams: of the share
+    of a document's n-grams that other documents of the members' file have, less those of the
+    others' file; lengths: of the number of bytes. differs: names of those whose p is below 5%;
+    verdicts of membership stand only where it is empty. documents: as many were looked at (of a
+    very large file a part)."""
 
-    words: Estimate
-    n_grams: Estimate
-    lengths: Estimate
+    words: Look
+    n_grams: Look
+    lengths: Look
     differs: list[str]
+    permutations: int
+    documents: int
 
 
 class Attack(TypedDict):
-    """One membership score. tpr: by false positive rate; None where others are too few."""
+    """One membership score. auc, f1: chance is 0.5. tpr: by false positive rate, "0.01" and
+    "0.001"; None where others are too few. p: two-sided, of an AUC of 0.5, not corrected for the
+    number of attacks. documents: that have the score (ReCaLL: without those of its prefix)."""
 
     auc: Estimate
     tpr: dict[str, Estimate | None]
     f1: Estimate
+    p: float
+    documents: int
 
 
 @final
 class DatasetInference(TypedDict):
     """Were these documents trained on, as a set? (Maini et al., arXiv 2406.06443) p: one-sided,
-    over units of the half that no weight was fitted on; reason: why there is none."""
+    over units of the half that no weight was fitted on, of members and of others; reason: why there
+    is none."""
 
     p: float | None
     features: int
@@ -133,14 +147,22 @@ class Extracted(TypedDict):
     discoverable: dict[str, Estimate]
 
 
+class Longest(TypedDict):
+    """tokens: of the run; document: its id."""
+
+    tokens: int
+    document: str
+
+
 @final
 class Extraction(TypedDict):
-    """By suffix length: members, others and their difference (greedy). longest: the longest run of
-    tokens that greedy decoding writes verbatim, and the document it is in."""
+    """By suffix length ("16", "32", "50"; absent where a side has no such suffix): members, others
+    and their difference (greedy). longest: by side the longest run of tokens that greedy decoding
+    writes verbatim, and the document it is in."""
 
     by_suffix: dict[str, dict[str, Extracted]]
     difference: dict[str, Estimate]
-    longest: dict[str, dict[str, str | int]]
+    longest: dict[str, Longest]
 
 
 @final
@@ -160,8 +182,10 @@ class CanaryLevel(TypedDict):
 
 @final
 class AtRisk(TypedDict):
-    """By level of copies: documents, those flagged at a calibrated false positive rate of 1%, and
-    the share with its interval; of the others the same under "others"."""
+    """By level of copies ("1", "2", "3 to 4", ...): documents of members, those flagged at a
+    calibrated false positive rate of 1%, and the share with its interval over units; of the others
+    the same under "others", each ranked among the rest of them. flagged is 0 and the share [0, 1]
+    where fewer than 99 others cannot resolve 1%: `Model.resolves` says so."""
 
     level: str
     documents: int
@@ -175,13 +199,14 @@ class Model(TypedDict):
     name: str
     stored_bits: int | None
     attacks: dict[str, Attack]
-    best: str  # the attack by which documents are flagged: fixed before the data are seen
+    primary: str  # the attack that decides and flags documents: fixed before the data are seen
     dataset_inference: DatasetInference
     bits: Bits | None
     extraction: Extraction
     canaries: list[CanaryLevel] | None
     at_risk: list[AtRisk]
-    at_risk_groups: int | None  # groups with a document that is flagged, corrected for their number
+    resolves: bool  # whether there are others enough for a false positive rate of 1%
+    at_risk_groups: int | None  # groups of members whose documents rank high, corrected (Holm)
 
 
 @final

@@ -80,3 +80,29 @@ class TokenScores:
         """Tokens of each document that were predicted, int64 [D]."""
         known = np.append(np.isfinite(self.log_p_T), False).astype(np.int64)
         return np.add.reduceat(known, self.starts_D[:-1]) * (np.diff(self.starts_D) > 0)
+
+
+@dataclass(frozen=True)
+class CanaryScores:
+    """One model's numbers of C canaries, and of R candidates that are drawn like them and were not
+    trained on. repeats_C: how often each was shown, int64. nats_C, candidates_R: code length of the
+    whole sequence, float64. written_C: whether greedy decoding writes the second half of a canary
+    given the first. bits_C: what the file says a random canary cost to draw (log2 of the number of
+    equally likely ones), NaN where it says nothing, None where it does of none."""
+
+    repeats_C: np.ndarray
+    nats_C: np.ndarray
+    written_C: np.ndarray
+    candidates_R: np.ndarray
+    bits_C: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """The checkpoint, or a quantized variant of it. stored_bits: of a variant's weights with their
+    scales, None of the checkpoint."""
+
+    name: str
+    tokens: TokenScores
+    canaries: CanaryScores | None = None
+    stored_bits: int | None = None

@@ -224,10 +224,12 @@ EXPORT_HELP = """\
 Write a trained model to a folder that Hugging Face's transformers loads with
 AutoModelForCausalLM and AutoTokenizer: GPT-2, GPT-NeoX, LLaMA or Mistral form,
 logits equal to rounding, with a README. Models without such a form are
-refused.
+refused. --data writes what a run of text is scored on, as `capacity audit`
+reads it.
 
 examples:
   capacity export 3f2a90c1d4e5 --output model
+  capacity export 3f2a90c1d4e5 --output model --data texts
 """
 PLAN_HELP = """\
 Which runs would give an interval of a wanted width, for a budget? STUDY is the

@@ -39,7 +39,14 @@ def add_export(verb: arguments.Verb) -> None:
     export = verb("export", _export, "write a model for transformers", EXPORT_HELP)
     export.add_argument("run_id", metavar="RUN_ID")
     export.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="a new or an empty folder"
+        "--output", type=Path, metavar="FOLDER", help="a new or an empty folder for the model"
+    )
+    export.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="a new or an empty folder for what a run of text is scored on: members.jsonl, "
+        "others.jsonl and, if it has canaries, canaries.jsonl, as `capacity audit` reads them",
     )
     arguments.results(export)
 
@@ -59,9 +66,21 @@ def _table(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from capacity import records
-    from capacity.export import huggingface
+    from capacity.base.errors import ConfigError
+    from capacity.export import data, huggingface
 
     run_id = records.find(args.results, args.run_id)
-    exported = huggingface.export(args.results, run_id, args.output)
-    print("\n  ".join([f"{args.output}: {exported.config['architectures'][0]}", *exported.notes]))
+    if args.output is None and args.data is None:
+        raise ConfigError(
+            f"{run_id}: nothing to write; give --output FOLDER, --data FOLDER, or both"
+        )
+    if args.output is not None:
+        if args.data is not None:  # before anything is written
+            data.check_empty(args.data, "--data")
+        exported = huggingface.export(args.results, run_id, args.output)
+        kind = exported.config["architectures"][0]
+        print("\n  ".join([f"{args.output}: {kind}", *exported.notes]))
+    if args.data is not None:
+        written = data.write(args.results, run_id, args.data)
+        print(f"{args.data}: " + ", ".join(f"{name} {n:,}" for name, n in written.items()))
     return 0

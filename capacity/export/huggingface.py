@@ -45,8 +45,8 @@ from capacity.base import files as storage
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
 from capacity.data import cache as kept
+from capacity.export import data, tokenizer
 from capacity.export import model_card as card
-from capacity.export import tokenizer
 from capacity.model.gpt import GPT, NORM_EPS
 from capacity.settings.model import Model
 from capacity.train import checkpoint
@@ -87,10 +87,7 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     record = records.read(results, run_id)
     if record is None or record["status"] != "finished":
         raise ConfigError(f"{run_id}: no finished run in {records.runs_dir(results)}")
-    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"--output {folder}: there is something already; name a new or an empty folder"
-        )
+    data.check_empty(folder, "--output")
     kept.load(results, record["config"]["data"])
     config = from_record(record["config"])
     check(config)

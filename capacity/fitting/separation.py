@@ -55,14 +55,33 @@ def auc_interval(
     the variance of DeLong et al. (1988, Biometrics 44, 837), with PRIOR / k^2 of the most added: of
     a handful of sequences the variance itself is hardly known.
     """
-    value, m, n = auc(members, others), len(members), len(others)
-    low, high = _auc_ends(value, m, n, _delong(members, others))
+    value = auc(members, others)
+    ends = [_auc_ends(value, *known) for known in _auc_numbers(members, others, units)]
+    return [min(low for low, _ in ends), max(high for _, high in ends)]
+
+
+def auc_p(members: np.ndarray, others: np.ndarray, units: Units | None = None) -> float:
+    """Two-sided p of an AUC of 0.5, below 5% exactly where `auc_interval` excludes 0.5."""
+    from scipy.special import ndtr
+
+    value = auc(members, others)
+    known = _auc_numbers(members, others, units)
+    squared = max(_auc_variance(value, *numbers)(0.5) for numbers in known)
+    return float(2 * ndtr(-abs(value - 0.5) / math.sqrt(squared)))
+
+
+def _auc_numbers(
+    members: np.ndarray, others: np.ndarray, units: Units | None
+) -> list[tuple[float, float, float, float | None]]:
+    """Numbers, variance and few of `_auc_ends`: of sequences, and of units where there are some."""
+    out: list[tuple[float, float, float, float | None]] = [
+        (len(members), len(others), _delong(members, others), None)
+    ]
     if units is not None:
         placed, few = _placed(members, others), min(map(independent, units))
         mine, theirs = (_fewer(x, of) for x, of in zip(placed, units, strict=True))
-        joined = _auc_ends(value, mine, theirs, _delong(members, others, units), few)
-        low, high = min(low, joined[0]), max(high, joined[1])
-    return [low, high]
+        out.append((mine, theirs, _delong(members, others, units), few))
+    return out
 
 
 def separated_interval(value: float, m: int, n: int) -> list[float]:
@@ -80,19 +99,29 @@ def _auc_ends(
     where these are fewer than the sequences."""
     from scipy.special import ndtri
 
+    z, variance_at = float(ndtri(0.975)), _auc_variance(value, m, n, variance, few)
+
+    def within(theta: float) -> bool:
+        return abs(theta - value) <= z * math.sqrt(variance_at(theta))
+
+    return _end(within, value, 0.0), _end(within, value, 1.0)
+
+
+def _auc_variance(
+    value: float, m: float, n: float, variance: float, few: float | None = None
+) -> Callable[[float], float]:
+    """V(theta) of `auc_interval`, arguments as for `_auc_ends`."""
     k = min(m, n)
     smoothed = (value * k + 1) / (k + 2)
     least, most = _exponential_variance(smoothed, m, n), smoothed * (1 - smoothed) / k
     seen = variance + PRIOR * most / (few or k)
     part = min(1.0, max(0.0, (seen - least) / (most - least))) if most > least else 0.0
-    z = float(ndtri(0.975))
 
-    def within(theta: float) -> bool:
+    def at(theta: float) -> float:
         most = theta * (1 - theta) / k
-        squared = part * most + (1 - part) * min(most, _exponential_variance(theta, m, n))
-        return abs(theta - value) <= z * math.sqrt(squared)
+        return part * most + (1 - part) * min(most, _exponential_variance(theta, m, n))
 
-    return _end(within, value, 0.0), _end(within, value, 1.0)
+    return at
 
 
 def tpr_interval(

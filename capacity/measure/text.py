@@ -19,14 +19,13 @@ from capacity.declare import text as declared
 from capacity.feed import split, used_rows
 from capacity.fitting import membership, separation
 from capacity.fitting.statistics import proportion
+from capacity.fitting.verbatim import TRIES, discoverable, exposure
 from capacity.measure import provenance
 from capacity.measure import sequence_scores as sequences
 from capacity.model.gpt import GPT
 from capacity.settings.data import text_data
 
 MEASURE = declared.MEASURE
-TRIES = (1, 100, 10000)  # samples of a suffix
-CHANCE = 0.5  # with which one of them must be the true suffix
 BAG_OF_WORDS = {
     "bag_of_words_auc": membership.bag_of_words_auc,
     "bag_of_words_sd": membership.bag_of_words_sd,
@@ -142,15 +141,6 @@ def measure(
     return MEASURE.returns(out | about), table
 
 
-def discoverable(suffix_nats: np.ndarray, n: int, p: float = CHANCE) -> np.ndarray:
-    """Whether a suffix is (n, p)-discoverable: 1 - (1 - p_z)^n >= p for its probability p_z under
-    plain sampling at temperature 1 (Hayes et al., arXiv 2410.19482, section 3); suffix_nats = -log
-    p_z. n p_z stands for the power where p_z is below 1e-16."""
-    p_z = np.exp(-suffix_nats.astype(float))
-    with np.errstate(divide="ignore"):
-        return -n * np.where(p_z < 1.0, np.log1p(-p_z), -np.inf) >= -np.log1p(-p)
-
-
 def canary_losses(
     gpt: GPT, flat_P: Tensor, canaries_NS: Tensor, config: Config, dtype: torch.dtype
 ) -> list[float]:
@@ -202,11 +192,3 @@ def exposures(
             }
         )
     return out
-
-
-def exposure(canaries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """log2 |R| - log2 rank of each canary by its loss among itself and all candidates (Carlini et
-    al., arXiv 1802.08232, section 4.2); of equal losses the canary's comes last. Without memory the
-    rank is uniform and the mean is log2 e = 1.44 bits, not 0; at log2 |R| it is censored."""
-    rank = 1 + np.searchsorted(np.sort(candidates), canaries, "right")
-    return np.log2(len(candidates) + 1) - np.log2(rank)

@@ -210,3 +210,16 @@ def test_intervals_over_documents_cover():
         for name, (value, (low, high)) in ends.items():
             held[name] += low <= value <= high
     assert min(held.values()) >= 100 * least(0.93, 100), held
+
+
+def test_p_of_an_auc_is_below_5_percent_where_the_interval_excludes_chance():
+    rng, both = np.random.default_rng(11), [0, 0]
+    for i in range(200):
+        m, n = rng.integers(3, 60, 2)
+        members, others = rng.normal(rng.choice([0.0, 0.4, -0.4, 0.8]), 1, m), rng.normal(0, 1, n)
+        units = None if i % 2 else (np.arange(m) // 2, 100 + np.arange(n) // 2)
+        low, high = separation.auc_interval(members, others, units)
+        significant = separation.auc_p(members, others, units) < 0.05
+        assert significant == (not low <= 0.5 <= high)
+        both[significant] += 1
+    assert min(both) > 20

@@ -74,7 +74,7 @@ def test_uniform_and_certain_predictions_have_finite_scores():
 
 
 def test_discoverable_suffixes_by_their_definition():
-    from capacity.measure.text import discoverable
+    from capacity.fitting.verbatim import discoverable
 
     p_z = np.array([1.0, 0.5, 0.4, 1e-3, 1e-20, 0.0])
     with np.errstate(divide="ignore"):
@@ -270,7 +270,7 @@ def test_canaries_stand_in_the_training_set_as_often_as_asked(here):
 
 
 def test_exposure_of_planted_ranks():
-    from capacity.measure.text import exposure
+    from capacity.fitting.verbatim import exposure
 
     candidates = np.arange(1.0, 1024.0)  # 1,023 candidates and the canary itself
     assert exposure(np.array([0.5, 1.5, 1023.5, 1.0]), candidates).tolist() == pytest.approx(
