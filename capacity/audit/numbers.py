@@ -61,7 +61,7 @@ def check(documents: Documents) -> None:
             )
 
 
-def audit(
+def audit(  # noqa: PLR0913  what a reader is told beside the scores
     documents: Documents,
     models: Sequence[ScoredModel],
     about: About,
@@ -69,15 +69,17 @@ def audit(
     reference: TokenScores | None = None,
     capacity: tuple[float, str] | None = None,
     counts: Mapping[str, Mapping[str, int]] | None = None,
+    looked: Blind | None = None,
 ) -> Audited:
     """Everything that is said of the checkpoint, the first of the models, and of its variants.
 
     capacity: bits that the model can hold, and whose law that is; the quoted one where it is None.
-    counts: rows and left_out by side, as `Sizes` has them. seconds of the numbers are empty.
+    counts: rows and left_out by side, as `Sizes` has them. looked: of `look`, where it was told
+    already. seconds of the numbers are empty.
     """
     check(documents)
     unit_D = documents.unit_D
-    looked = look(documents, about["seed"])
+    looked = look(documents, about["seed"]) if looked is None else looked
     found, by_document, by_group = [], {}, {}
     size = bits.quoted_capacity(about["parameters"]) if capacity is None else capacity
     for model in models:

@@ -6,9 +6,9 @@ token sees what is behind it, so that padding changes nothing. What is scored is
 minute or so; an audit that was killed goes on, and an equal one is read. Batches depend on the
 documents and the model alone, so that a pass in parts has the bytes of one at a stretch.
 
-ReCaLL (Xie et al., arXiv 2406.15968): the first half of a window of a non-member is put in front of
-the first tokens of each document's first window; that non-member, and others of its unit, are not
-told apart.
+ReCaLL (Xie et al., arXiv 2406.15968): the beginning of a non-member, half a window or as long as
+the median first window if that is shorter, is put in front of the first tokens of each document's
+first window; that non-member, and others of its unit, are not told apart.
 
 The letters: D documents, T tokens, W windows.
 """
@@ -37,7 +37,8 @@ SCHEMA = 1
 WINDOW = 1024  # tokens, unless asked otherwise: attention's memory and time stay small
 BATCH_TOKENS = 4096
 EVERY = 60.0  # seconds between writes
-PROBE_TOKENS, PROBE_SECONDS = 64, 0.5  # a measured batch; a faster model is timed with a whole one
+# a measured batch, and the seconds above which a whole one would be a long wait
+PROBE_TOKENS, COLD_SECONDS = 64, 5.0
 PAD = 0
 FEWEST_PREFIX = 8  # tokens of a non-member, below which it is no context
 
@@ -118,7 +119,7 @@ class Pass:
         self.length_W = np.minimum(lengths_D[self.document_W] - self.offset_W, self.window)
         self.prefix_T, self.recalled_D = np.empty(0, np.int32), np.zeros(len(tokens_D), bool)
         if prefix is not None:
-            self.prefix_T = tokens_D[prefix][: self.window // 2]
+            self.prefix_T = tokens_D[prefix][: _prefix_tokens(lengths_D, self.window)]
         self.prefix, self.lengths_D = prefix, lengths_D
 
     @cached_property
@@ -209,11 +210,12 @@ class Pass:
         batch = self.batches[len(self.batches) // 2]
         rows = self.rows(batch)
         short = rows[:1, :PROBE_TOKENS]
-        for part in (short, short, rows):  # the first call warms up
+        seconds = 0.0
+        for part in (short, short, rows):  # the first call warms up: it tells only that it is slow
             began = time.perf_counter()
             self.checkpoint.numbers(part)
             seconds = time.perf_counter() - began
-            if part is not short or seconds > PROBE_SECONDS:
+            if seconds > (COLD_SECONDS if part is short else 0.0):
                 return part.numel() / seconds
         return rows.numel() / seconds
 
@@ -287,10 +289,18 @@ class Pass:
         )
 
 
+def _prefix_tokens(lengths_D: np.ndarray, window: int) -> int:
+    """Tokens of ReCaLL's prefix: half a window, and no more than the median first window, so that
+    short documents do not cost many times their own tokens."""
+    first = np.minimum(lengths_D[lengths_D > 0], window)
+    return min(window // 2, max(FEWEST_PREFIX, int(np.median(first)))) if len(first) else 0
+
+
 def recall_prefix(documents: Documents, tokens_D: list[np.ndarray], window: int) -> int | None:
-    """The document whose beginning is ReCaLL's prefix: the first non-member that fills half a
-    window, else the longest; None where none has FEWEST_PREFIX tokens."""
-    lengths = np.where(documents.member_D, 0, [min(len(ids), window // 2) for ids in tokens_D])
+    """The document whose beginning is ReCaLL's prefix: the first non-member that is as long as the
+    prefix may be, else the longest; None where none has FEWEST_PREFIX tokens."""
+    most = _prefix_tokens(np.array([len(ids) for ids in tokens_D], np.int64), window)
+    lengths = np.where(documents.member_D, 0, [min(len(ids), most) for ids in tokens_D])
     place = int(np.argmax(lengths))  # the first of equals
     return place if lengths[place] >= min(FEWEST_PREFIX, window // 2) else None
 

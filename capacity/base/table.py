@@ -37,6 +37,7 @@ class Table:
     caption: str = ""
     key: str = ""  # what marks and abbreviations stand for
     name: str = ""  # one word, where a page or a test wants to find it
+    page: str = "the page of the study"  # which has the columns that a terminal has no room for
     marks: dict[str, str] = field(
         default_factory=dict
     )  # mark -> meaning, of a last column of marks
@@ -92,7 +93,7 @@ def text(table: Table, width: int = WIDTH, indent: str = "  ") -> list[str]:
             cells[0] = "  " + cells[0]
         lines.append(_row(cells, columns, widths, indent))
     if hidden:
-        lines += wrap(f"the page of the study also has: {', '.join(hidden)}", indent, width=width)
+        lines += wrap(f"{table.page} also has: {', '.join(hidden)}", indent, width=width)
     return lines + (wrap(table.legend, indent, width=width) if table.legend else [])
 
 

@@ -131,7 +131,7 @@ def _report(args: argparse.Namespace) -> int:
 def _write_report(args: argparse.Namespace, study: Study) -> int:
     from capacity import records, run_table
     from capacity.analysis import finding, kinds
-    from capacity.report import markdown, page
+    from capacity.report import markdown, page, parts
 
     table = run_table.table(args.results, study.runs, study.names)
     if set(table["status"]) == {"missing"}:
@@ -176,7 +176,7 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
     print(output)
     if reason:
         print(f"no law: {reason}", file=sys.stderr)
-    if len(content) > page.LARGEST:
+    if len(content) > parts.LARGEST:
         print(f"{output}: {len(content):,} bytes, too large to be mailed", file=sys.stderr)
     return 0
 

@@ -131,6 +131,7 @@ def _positionals(
     known: dict[str, Callable[[], list[str]]] = {
         "study": lambda: studies(current),
         "run_id": lambda: runs(results, current),
+        "model": lambda: [*runs(results, current), *files(current)],
         "forms": lambda: _begin(forms(), current),
         "what": lambda: _begin(WHAT, current),
     }

@@ -207,6 +207,25 @@ examples:
   capacity measure 3f2a90c1d4e5 quantize.methods=[rtn] quantize.bits=[4,3]
   capacity measure --study pocket quantize=row quantize.embeddings=[true]
 """
+AUDIT_HELP = """\
+What does a model remember of your documents, whose are they, and who could find
+out? Compares documents that it may have been trained on with others of the same
+source: first without a model, then by the scores of membership inference,
+memorized bits, extraction, canaries; by document and by group. Files are jsonl,
+txt, csv, parquet. Prints the plan first; the same command goes on after Ctrl-C.
+
+Writes a page, tables and numbers. "No evidence" is not "safe", and where the
+files differ without a model there is no verdict. No code of a model is run and
+nothing is unpickled. Needs: pip install 'capacity[audit]'
+
+examples:
+  capacity audit ./model --members seen.jsonl --others unseen.jsonl
+  capacity audit ./model --members seen.jsonl --others unseen.jsonl \\
+    --group person --document id --reference ./base --training-tokens 1e9
+  capacity audit gpt2 --members a.txt --others b.txt --tokens 64K --dry-run
+  capacity audit 3f2a90c1d4e5 --members data/members.jsonl \\
+    --others data/others.jsonl --canaries data/canaries.jsonl
+"""
 TABLE_HELP = """\
 All runs of studies, or of the results folder, as one tidy table: one row per
 run with its settings, parameter counts and all measured numbers. A cell is

@@ -20,6 +20,7 @@ from capacity.base.hardware import keep_caches, rest_idle_threads
 from capacity.cli import (
     analyse,
     arguments,
+    audit,
     compare,
     completion,
     data,
@@ -50,6 +51,7 @@ VERBS = (  # in the order of the help
     fit_options.add_fit,
     plan.add_plan,
     train.add_measure,
+    audit.add_audit,
     listing.add_list,
     new.add_new,
     table.add_table,

@@ -7,51 +7,28 @@ why. The page holds no clock: the same records give the same bytes.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import gzip
-import hashlib
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
 
 import capacity
 from capacity import records
 from capacity.analysis import kinds
-from capacity.analysis.document import (
-    FAILED,
-    MISSING,
-    Bullets,
-    Document,
-    Flag,
-    Laws,
-    RunColumn,
-    Section,
-    Text,
-    Verdicts,
-)
+from capacity.analysis.document import FAILED, MISSING, Document, Flag, RunColumn
 from capacity.analysis.finding import Finding
 from capacity.base.files import csv
 from capacity.base.frames import Frame
-from capacity.base.table import Table
-from capacity.base.words import capitalized, digits
+from capacity.base.words import capitalized
 from capacity.figures.look import Look, using
-from capacity.report import figure_data, provenance, runs, text
+from capacity.report import parts, provenance, runs, text
 from capacity.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LARGEST = 3_000_000  # bytes of a page
-LARGEST_STILL = 300_000  # of a picture that only a browser without scripts shows
-MOST_ANSWERS = 5  # in the box on the first screen
 CAPTIONS = {
     "means": "What was measured, means over seeds",
     "residuals": "Errors of the fits",
@@ -117,7 +94,7 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
             drawn["residuals"] = residual_figure(residuals)
     captions = {**(document.figures if document else {}), **CAPTIONS}
     with using(request.look):
-        shown = {name: _figure(name, figure, captions) for name, figure in drawn.items()}
+        shown = {name: parts.figure(name, figure, captions) for name, figure in drawn.items()}
     context = _answer_parts(request, document, answers, states) | _run_parts(request, kept, cells)
     context |= {
         "answered": answered,
@@ -136,8 +113,8 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
         "figures": {name: figure["drawn"] for name, figure in shown.items() if figure["drawn"]},
         "runs": hovers,
     }
-    files = _files(finding) | _figure_data(drawn)
-    return Page(_rendered(context, data, files), drawn)
+    files = _files(finding) | parts.figure_files(drawn)
+    return Page(parts.rendered("page.html", context, data, files), drawn)
 
 
 def _answer_parts(
@@ -146,11 +123,14 @@ def _answer_parts(
     """What the template says of the study and its finding."""
     return {
         "study": request.study,
+        "name": request.study.name,
+        "heading": capitalized(request.study.question or "") or request.study.name,
+        "printed_by": "fit-laws",
         "version": capacity.__version__,
         "answers": answers,
-        "most": MOST_ANSWERS,
+        "most": parts.MOST_ANSWERS,
         "warnings": _warnings(request.asked, request.study, states),
-        "sections": [_section(part) for part in document.sections] if document else [],
+        "sections": [parts.section(part) for part in document.sections] if document else [],
         "notes": list(document.notes) if document else [],
         "conventions": list(document.conventions) if document else [],
     }
@@ -160,7 +140,7 @@ def _run_parts(request: Request, kept: list[dict], cells: dict[str, Any]) -> dic
     """What the template says of runs, commands and versions."""
     study = request.study
     return {
-        "table": _table(cells),
+        "table": parts.table(cells),
         "example": _example(cells),
         "commands": provenance.commands(request.asked, study, kept, request.options),
         "sweeps": provenance.sweeps(request.results, study, request.asked),
@@ -174,9 +154,9 @@ def _run_parts(request: Request, kept: list[dict], cells: dict[str, Any]) -> dic
 
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     """Anchors and titles of the page's parts that are there."""
-    parts = [("figures", "Figures", context["figures"]), ("means", "Means", context["means"])]
-    parts += [(part["id"], part["short"], True) for part in context["sections"]]
-    parts += [
+    listed = [("figures", "Figures", context["figures"]), ("means", "Means", context["means"])]
+    listed += [(part["id"], part["short"], True) for part in context["sections"]]
+    listed += [
         ("errors", "Errors of the fits", context["residuals"]),
         ("notes", "Notes", context["notes"]),
         ("flags", "Flags", True),
@@ -184,26 +164,7 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
         ("reproduce", "Make it again", True),
         ("conventions", "Conventions", context["conventions"]),
     ]
-    return [(key, title) for key, title, there in parts if there]
-
-
-def _section(part: Section) -> dict[str, Any]:
-    """A section as the template takes it; short: its title up to a colon, for the list of
-    contents."""
-    return {
-        "id": part.id,
-        "title": part.title,
-        "short": part.title.split(":")[0],
-        "blocks": [_block(block) for block in part.blocks],
-    }
-
-
-def _block(block: Any) -> dict[str, Any]:
-    names = {Table: "table", Laws: "laws", Verdicts: "verdicts", Text: "text", Bullets: "bullets"}
-    fields = {"kind": names[type(block)]} | {
-        field.name: getattr(block, field.name) for field in dataclasses.fields(block)
-    }
-    return fields | {"legend": block.legend} if isinstance(block, Table) else fields
+    return [(key, title) for key, title, there in listed if there]
 
 
 def _columns(study: Study, table: Frame, frame: Frame) -> list[RunColumn]:
@@ -242,75 +203,6 @@ def _files(finding: Finding | None) -> dict[str, bytes]:
         if finding
         else {}
     )
-
-
-def _figure_data(drawn: Mapping[str, Figure]) -> dict[str, bytes]:
-    """What every figure of the page draws, as CSV."""
-    from capacity.figures.files import table
-
-    return {f"figures/{name}.csv": table(name, figure) for name, figure in drawn.items()}
-
-
-def _rendered(context: dict[str, Any], data: dict[str, Any], files: dict[str, bytes]) -> bytes:
-    """The template filled; the largest files stay outside where the page would grow beyond
-    LARGEST."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("capacity.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "strong": _strong,
-        "digits": lambda x: digits(x, 4),
-        "capitalized": capitalized,
-    }
-    style, script = _asset("page.css"), _asset("figures.js") + _asset("table.js")
-    packed = {
-        name: base64.b64encode(gzip.compress(content, mtime=0)).decode()
-        for name, content in files.items()
-    }
-    left_out: list[str] = []
-    while True:
-        page = (
-            environment.get_template("page.html")
-            .render(
-                **context,
-                style=Markup(style),
-                script=Markup(script),
-                style_hash=_source(style),
-                script_hash=_source(script),
-                files=list(packed),
-                left_out=left_out,
-                data=_embedded(data | {"files": packed}),
-            )
-            .encode()
-        )
-        if len(page) <= LARGEST or not packed:
-            return page
-        left_out.append(max(packed, key=lambda name: len(packed[name])))
-        del packed[left_out[-1]]
-
-
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
-def _source(text: str) -> Markup:
-    """What a Content-Security-Policy calls the one script or style that may run."""
-    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
-
-
-def _embedded(tree: Any) -> Markup:
-    """JSON that no HTML parser can leave."""
-    text = json.dumps(tree, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
-
-
-def _strong(text: str) -> Markup:
-    """Escaped, and what stands between two stars made strong."""
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
 
 
 def _no_answer(table: Frame, reason: str) -> list[str]:
@@ -392,9 +284,12 @@ def _means(means: Frame, over: str | None, columns: list, drawn: dict) -> dict[s
     ]
     rows = [
         [
-            *(_text(row[name]) for name in settings),
+            *(parts.cell_text(row[name]) for name in settings),
             str(row["runs"]),
-            *(f"{_text(row[name])} ± {_text(row[f'sd {name}'])}" for name in numbers),
+            *(
+                f"{parts.cell_text(row[name])} ± {parts.cell_text(row[f'sd {name}'])}"
+                for name in numbers
+            ),
         ]
         for row in means.to_dict("records")
     ]
@@ -403,59 +298,6 @@ def _means(means: Frame, over: str | None, columns: list, drawn: dict) -> dict[s
         "rows": rows,
         "numbers": range(len(settings), len(settings) + 1 + len(numbers)),
     }
-
-
-def _figure(name: str, figure: Figure, captions: dict[str, str]) -> dict[str, Any]:
-    try:
-        drawn = figure_data.data(figure)
-    except figure_data.Undrawable:
-        drawn = None
-    still = figure_data.still(figure)
-    caption = captions.get(name, capitalized(name.replace("_", " ")))
-    return {
-        "name": name,
-        "caption": caption,
-        "still": still if drawn is None or len(still) <= LARGEST_STILL else "",
-        "drawn": drawn,
-    }
-
-
-def _table(cells: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "columns": cells["columns"],
-        "rows": [
-            [_shown(value, column) for value, column in zip(row, cells["columns"], strict=True)]
-            for row in cells["rows"]
-        ],
-    }
-
-
-def _shown(value: Any, column: dict) -> dict[str, Any]:
-    """Text, and the exact value where the text has fewer digits."""
-    text = f"{value:g}" if column["setting"] and isinstance(value, float) else _text(value)
-    kind = (
-        "n"
-        if column["number"]
-        else "long"
-        if column["heading"] == "error-message"
-        else "bad"
-        if column["heading"] == "status" and value != "finished"
-        else ""
-    )
-    exact = None
-    if column["number"] and value is not None and float(text.replace(",", "")) != float(value):
-        exact = f"{value:.7g}"
-    return {"text": text, "value": exact, "kind": kind}
-
-
-def _text(value: Any) -> str:
-    if value is None or value == "" or (isinstance(value, float) and pd.isna(value)):
-        return "–"
-    if isinstance(value, (bool, str)):
-        return str(value)
-    if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:.3g}" if abs(value) < 1e-3 else digits(value, 4)
 
 
 def _hover(cells: dict[str, Any], row: list) -> str:

@@ -1,4 +1,4 @@
-// The table of runs: sorting, filtering, downloads; and what printing needs.
+// The table of runs, or of documents: sorting, filtering, downloads; and what printing needs.
 "use strict";
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
@@ -66,7 +66,7 @@
     }
     let shown = 0;
     for (const row of rows) shown += !(row.hidden = !wanted.every(test => test(row)));
-    count.textContent = `${shown} of ${rows.length} runs shown`;
+    count.textContent = `${shown} of ${rows.length} ${table.dataset.noun} shown`;
     document.getElementById("printed-filter").textContent = wanted.length ? `Filter: ${box.value}` : "";
   }
   box.addEventListener("input", filter);

@@ -16,7 +16,7 @@ from capacity.analysis import kinds
 from capacity.analysis.document import Laws
 from capacity.cli.main import main
 from capacity.figures import files
-from capacity.report import page, text
+from capacity.report import page, parts, text
 from pages import (  # noqa: F401
     EVIL,
     KINDS,
@@ -259,14 +259,14 @@ def test_a_page_that_would_be_too_large_leaves_files_out_and_says_so(
         for name, data in packed(content).items()
     }
     largest = max(sizes, key=sizes.get)
-    monkeypatch.setattr(page, "LARGEST", len(content) - 1)
+    monkeypatch.setattr(parts, "LARGEST", len(content) - 1)
     smaller = page.build(asked(study, results), found)
     assert (
         set(packed(smaller)) == set(sizes) - {largest}
         and f"{largest} is too large for this page" in smaller.decode()
         and len(smaller) < len(content)
     )
-    monkeypatch.setattr(page, "LARGEST_STILL", 5)
+    monkeypatch.setattr(parts, "LARGEST_STILL", 5)
     without = page.build(asked(study, results), found).decode()
     assert (
         without.count("This figure has too many points for a picture") == 3

@@ -15,7 +15,7 @@ from capacity.analysis import kinds
 from capacity.analysis.residuals import Residuals
 from capacity.figures import fits
 from capacity.report import figure_data as figures
-from capacity.report import page, runs
+from capacity.report import page, parts, runs
 from pages import KINDS, asked, planted  # noqa: F401
 from waiting import patience
 
@@ -219,7 +219,7 @@ def test_a_figure_with_something_else_is_shown_as_a_picture(planted, draw, monke
     draw(figure.subplots())
     with pytest.raises(figures.Undrawable):
         figures.data(figure)
-    shown = page._figure("other_figure", figure, {})
+    shown = parts.figure("other_figure", figure, {})
     assert shown["drawn"] is None and shown["caption"] == "Other figure"
     picture = base64.b64decode(shown["still"].removeprefix("data:image/svg+xml;base64,"))
     assert (

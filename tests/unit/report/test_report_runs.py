@@ -10,7 +10,7 @@ import pytest
 
 from capacity import records, run_table
 from capacity.analysis import kinds
-from capacity.report import page, provenance, runs
+from capacity.report import parts, provenance, runs
 from capacity.study import load_study
 from pages import KINDS, Reader, answer_of, built, no_pictures, planted  # noqa: F401
 from planted import COMMIT, plant
@@ -101,7 +101,7 @@ def test_a_study_without_a_law_says_why_and_shows_means(tmp_path, no_pictures):
     table = run_table.table(tmp_path, study.runs)
     for row, steps in zip(rows, sorted(table.steps.unique()), strict=True):
         bits = (table.strict_bits / table.parameters_total)[table.steps == steps]
-        assert row[2] == "2" and row[3] == f"{bits.mean():#.4g} ± {page._text(bits.std())}"
+        assert row[2] == "2" and row[3] == f"{bits.mean():#.4g} ± {parts.cell_text(bits.std())}"
 
 
 def test_studies_of_which_nothing_can_be_said_say_so(tmp_path, no_pictures):

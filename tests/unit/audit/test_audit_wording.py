@@ -1,0 +1,141 @@
+"""What an audit says: a headline for each verdict, the caution on every number of membership where
+files differ without a model, and the page with its table."""
+
+import re
+
+import numpy as np
+import pytest
+
+import audited
+from capacity.analysis.finding import Finding
+from capacity.audit import numbers, page, plots, sections, wording
+from capacity.audit.scored import CanaryScores, ScoredModel
+from capacity.base.words import plural
+from capacity.figures.files import render, rows
+from capacity.report import figure_data, markdown, text
+from pages import EVIL, Reader, packed
+
+
+def found(kind, n=240):
+    """An audit of documents of which n each were seen and not; kind: its verdict."""
+    rng = np.random.default_rng(3)
+    memory = np.zeros(2 * n)
+    if kind in ("evidence", "differs"):
+        memory[:n], memory[:20] = 0.3, 2.0
+    texts, model, other = audited.world(rng, 2 * n, memory)
+    if kind == "differs":
+        texts = [f"{one} court ruling" if i < n else one for i, one in enumerate(texts)]
+    copies = np.ones(2 * n, int)
+    copies[:20] = 8
+    ids = [EVIL if i == 3 else f"doc {i}" for i in range(2 * n)]
+    groups = [f"author {i // 4}" for i in range(2 * n)] if kind == "evidence" else None
+    documents = audited.documents(
+        texts, np.arange(2 * n) < n, copies_D=copies, ids=ids, groups=groups
+    )
+    canaries = CanaryScores(
+        np.repeat([1, 16], 8),
+        np.r_[rng.normal(300, 9, 8), np.full(8, 5.0)],
+        np.arange(16) > 7,
+        rng.normal(300, 9, 200),
+        np.full(16, 430.0),
+    )
+    models = [
+        ScoredModel("checkpoint", model, canaries),
+        ScoredModel("int4", other, canaries, 4300),
+    ]
+    about = audited.about(
+        tokens_per_parameter=3.0, reference="base", group="author" if groups else None
+    )
+    whole = numbers.audit(
+        documents,
+        models if kind in ("evidence", "differs") else models[:1],
+        about,
+        reference=other if kind in ("evidence", "differs") else None,
+    )
+    return whole.numbers, whole.documents["checkpoint"], whole.groups.get("checkpoint")
+
+
+@pytest.fixture(scope="module", params=["evidence", "differs", "cannot tell"])
+def asked(request):
+    return request.param, *found(request.param)
+
+
+def test_the_headline_says_the_verdict_with_interval_and_number_and_never_safe(asked):
+    kind, all_numbers, frame, groups = asked
+    assert all_numbers["verdict"] == kind
+    document = wording.document(all_numbers, frame, groups)
+    head = document.answers[0]
+    begins = {"evidence": "Evidence that", "differs": "No verdict", "cannot tell": "Cannot tell"}
+    assert head.startswith(f"**{begins[kind]}") and "of pairs, 95% [" in head
+    n = 60 if kind == "evidence" else 480 if kind == "differs" else 240
+    assert plural(n, "group" if kind == "evidence" else "document") in head
+    shown = text.render(document)
+    assert not re.search(r"\bsafe\b", shown)
+    assert ("No evidence is not safety" in shown) == (kind != "evidence")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert {part.id for part in document.sections} >= {"blind", "membership", "at_risk"}
+    assert markdown.render(document).count("\n## ") == len(document.sections) + 2
+
+
+def test_no_evidence_is_said_not_to_be_evidence_of_the_opposite(asked):
+    _, all_numbers, frame, _ = asked
+    head = wording.headline(all_numbers | {"verdict": "no evidence"})
+    assert "this is no evidence that it was not" in head
+    assert "No evidence is not safety" in " ".join(
+        wording.document(all_numbers | {"verdict": "no evidence"}, frame).notes
+    )
+
+
+def test_every_number_of_membership_carries_that_files_differ_without_a_model(asked):
+    kind, all_numbers, frame, groups = asked
+    document = wording.document(all_numbers, frame, groups)
+    carried = {"membership", "bits", "at_risk", "variants"}
+    for part in document.sections:
+        if part.id not in carried:
+            continue
+        for block in part.blocks:
+            if hasattr(block, "caption"):
+                assert (sections.DIFFERS in block.caption) == (kind == "differs"), block.caption
+    said = " ".join(document.answers)
+    assert said.count(sections.DIFFERS) == (5 if kind == "differs" else 0)
+    assert all((sections.DIFFERS in c) == (kind == "differs") for c in document.figures.values())
+
+
+def test_the_page_is_whole_and_has_the_documents_as_a_table(asked, monkeypatch):
+    monkeypatch.setattr(figure_data, "still", lambda figure: "data:,")
+    kind, all_numbers, frame, groups = asked
+    document = wording.document(all_numbers, frame, groups)
+    tables = {"documents.csv": frame} | ({"groups.csv": groups} if groups is not None else {})
+    finding = Finding("audit", "audit.json", all_numbers, tables)
+    figures = plots.draw(all_numbers, frame)
+    content = page.build(finding, document, figures, ["capacity audit model"])
+    reader = Reader(content)
+    assert not reader.wrong and EVIL.encode() not in content
+    data_rows = [attrs for attrs in reader.all("tr") if not attrs]
+    assert len(data_rows) >= len(frame)
+    assert set(packed(content)) >= {"audit.json", *tables, "figures/roc.csv"}
+    assert packed(content)["documents.csv"].decode().count("\n") >= len(frame)
+    assert (b'class="answer none"' in content) == (kind != "evidence")
+    assert (b"No number of membership on this page" in content) == (kind == "differs")
+
+
+def test_figures_draw_what_the_tables_say(asked):
+    kind, all_numbers, frame, _ = asked
+    figures = plots.draw(all_numbers, frame)
+    assert [*figures] == ["roc", "scores", "copies"]
+    model = all_numbers["models"][0]
+    roc = {row["series"] for row in rows(figures["roc"])}
+    assert {sections.ATTACKS[name] for name in model["attacks"]} <= roc
+    shown = [row for row in rows(figures["copies"]) if row["drawn"] == "mean"]
+    for row, level in zip(shown, model["at_risk"], strict=False):
+        assert row["y"] == pytest.approx(level["share"]["value"])
+        assert [row["low"], row["high"]] == pytest.approx(level["share"]["interval"])
+    assert render(figures["scores"], "png")[:4] == b"\x89PNG"
+    # where half of the others pass, the curve passes the part of members above their median
+    primary = frame[model["primary"]]
+    members, others = primary[frame.side == "members"], primary[frame.side == "others"]
+    series = sections.ATTACKS[model["primary"]]
+    curve = [r for r in rows(figures["roc"]) if r["series"] == series and r["drawn"] == "line"]
+    near = min(curve, key=lambda row: abs(row["x"] - 0.5))
+    above = (members > np.quantile(others, 1 - near["x"])).mean()
+    assert near["y"] == pytest.approx(above, abs=2 / len(members) + 2 / len(others))
