@@ -16,7 +16,6 @@ The letters: D documents, T tokens, W windows.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -27,9 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from capacity.audit.given import Canaries
 from capacity.audit.logits import NUMBERS, Checkpoint
-from capacity.audit.scored import CanaryScores, Documents, TokenScores
+from capacity.audit.scored import Documents, TokenScores
 from capacity.base.errors import ConfigError
 from capacity.base.files import make_folder, write_atomic
 
@@ -345,34 +343,6 @@ def scores_of(
         unit_D = documents.unit_D
         scores.recall_D[(unit_D == unit_D[one.prefix]) & ~documents.member_D] = np.nan
     return scores
-
-
-def canary_scores(
-    checkpoint: Checkpoint,
-    canaries: Canaries,
-    folder: Path,
-    *,
-    window: int | None = None,
-    progress: Progress | None = None,
-) -> CanaryScores:
-    """Canaries and candidates by one pass. A canary is written where every token of its second half
-    (S - S // 2 of S) is the most likely one after those before it."""
-    scores = score(
-        checkpoint, canaries.documents, folder, window=window, recall=False, progress=progress
-    )
-    shown, nats_D = canaries.repeats_C > 0, scores.nats_D()
-    written = [
-        bool(scores.right_T[first + (end - first) // 2 : end].all()) if end > first else False
-        for first, end in itertools.pairwise(scores.starts_D.tolist())
-    ]
-    bits_C = canaries.bits_C[shown]
-    return CanaryScores(
-        repeats_C=canaries.repeats_C[shown],
-        nats_C=nats_D[shown],
-        written_C=np.array(written, bool)[shown],
-        candidates_R=nats_D[~shown],
-        bits_C=None if np.isnan(bits_C).all() else bits_C,
-    )
 
 
 def _write(path: Path, numbers: np.ndarray, batches: int) -> None:

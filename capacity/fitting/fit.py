@@ -36,6 +36,7 @@ KEPT = 16  # starts, the best of all, that are searched to the end
 # units in the last place by which another CPU's value of a form, with its powers and logarithms,
 # may differ
 ROUNDED = 64
+EQUAL = 1e-9  # part of an objective by which ends of one valley may differ
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def fit(  # noqa: PLR0913 (independent options of one optimization, keywords onl
     Accuracy: points are sorted first, and the minimum is polished by its gradient, so two orders of
     the same points and two CPUs give the same minimum up to `Fit.rounding` of each: about 1e-11 to
     1e-9 of a parameter. Which of several minima is taken can depend on the CPU only where their
-    objectives agree to 1e-13."""
+    objectives agree to 1e-13; of a flat valley from one bound to another a point between is
+    taken."""
     form = form_by_name(form) if isinstance(form, str) else form
     problem, y, places, codes, clusters, free = pose(form, points, transform, fixed, bounds)
     delta = np.inf if delta is None and not form.robust else delta
@@ -187,7 +189,7 @@ def fit(  # noqa: PLR0913 (independent options of one optimization, keywords onl
         begin = np.unique(np.concatenate([projected(problem, begin, y), begin]), axis=0)
     problem, ended, sigma = _fit(problem, problem.to_search(begin), free, delta, kept)
     best = int(np.argmin(ended.objective))
-    ended.u[best] = polish(problem, ended.u[best], free)
+    ended.u[best] = polish(problem, _inside(problem, ended, best, free), free)
     search = check_convergence(problem, ended.u, free=free, sigma=sigma, best=best)
     warnings = search.pop("warnings")
     search = {"starts": len(begin)} | search
@@ -242,6 +244,28 @@ def _fit(
         sigma=max(sigma, 1e-12),
     )
     return problem, _search(problem, np.concatenate([best[None], begin]), free, kept, 1e-13), sigma
+
+
+def _inside(problem: Problem, ended: Solution, best: int, free: np.ndarray) -> np.ndarray:
+    """The best end [k] of a search; a point of the same valley between where it lies on a bound and
+    other ends, elsewhere, are as low. Rounding chooses among such ends, and what the points tell
+    looks different from the bounds: a factor of 0 hides that its exponent is free."""
+    u, low, high = ended.u[best], problem.low, problem.high
+    margin = 1e-6 * np.where(np.isfinite(high - low), high - low, 1.0)
+    equal = ended.u[ended.objective <= ended.objective[best] * (1 + EQUAL)]
+    on = free & ((u <= low + margin) | (u >= high - margin))
+    values = problem.to_natural(equal)
+    middle = (values.min(0) + values.max(0)) / 2
+    for j in np.flatnonzero(on & (np.ptp(equal, axis=0) > margin)):
+        begin = problem.to_natural(equal)
+        begin[:, j] = middle[j]
+        fixed = free & (np.arange(len(u)) != j)
+        tried = solve(problem, problem.to_search(begin), free=fixed)
+        inner = ~((tried.u <= low + margin) | (tried.u >= high - margin))[:, free].any(1)
+        same = inner & (tried.objective <= ended.objective[best] * (1 + EQUAL))
+        if same.any():
+            return tried.u[np.flatnonzero(same)[0]]
+    return u
 
 
 def _search(

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from capacity.fitting import bootstrap, intervals
 from capacity.fitting import groups as grouping
 from capacity.fitting.covariance import spread_of
-from capacity.fitting.fit import Fit, fit
+from capacity.fitting.fit import EQUAL, Fit, fit
 from capacity.fitting.form import Form
 from capacity.fitting.points import Points
 from capacity.fitting.solve import solve
@@ -190,7 +190,8 @@ def compare_forms(
 
 def ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of `compare_forms` with AICc differences and Akaike weights among them, the smallest
-    held-out error first."""
+    held-out error first; of errors that are equal up to the accuracy of fits (EQUAL) that of the
+    form with fewer parameters, which a form that contains it only repeats."""
     known = [row["aicc"] for row in rows if row["aicc"] is not None]
     least = min(known) if known else None
     weights = {
@@ -203,9 +204,24 @@ def ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row["akaike_weight"] = (
             None if row["aicc"] is None else weights[row["form"]] / sum(weights.values())
         )
-    return sorted(
-        rows, key=lambda row: (row["held_out"]["rms"] is None, row["held_out"]["rms"] or row["rms"])
-    )
+
+    def error(row: dict[str, Any]) -> tuple[bool, float]:
+        rms = row["held_out"]["rms"]
+        return rms is None, row["rms"] if rms is None else rms
+
+    out: list[dict[str, Any]] = []
+    for row in sorted(rows, key=error):
+        place = len(out)
+        while place and _equal(error(out[place - 1]), error(row)):
+            if out[place - 1]["free"] <= row["free"]:
+                break
+            place -= 1
+        out.insert(place, row)
+    return out
+
+
+def _equal(one: tuple[bool, float], other: tuple[bool, float]) -> bool:
+    return one[0] == other[0] and math.isclose(one[1], other[1], rel_tol=EQUAL)
 
 
 def record(

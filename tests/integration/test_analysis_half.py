@@ -37,6 +37,7 @@ def pytest_without_torch(*args):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_analysis_half_passes_its_unit_tests_without_torch():
     code, said = pytest_without_torch(*UNIT, "-v")
     assert code == 0, said

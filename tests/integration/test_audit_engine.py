@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 os.environ["HF_HUB_OFFLINE"] = "1"  # before `transformers` is imported
 
 from capacity import records
+from capacity.audit import canaries as planted
 from capacity.audit import checkpoint, given, score
 from capacity.cli.main import main
 from capacity.compose import load
@@ -94,7 +95,8 @@ def test_canaries_have_the_exposures_of_the_run(audited, tmp_path):
     canaries = given.canaries(str(data / "canaries.jsonl"))
     own = records.read(results, config.run_id)["measures"]["text"]["canaries"]
     model = checkpoint.load(str(folder), results)
-    scores = score.canary_scores(model, canaries, tmp_path)
+    tokens = score.score(model, canaries.documents, tmp_path, recall=False)
+    scores = planted.scored(tokens, canaries.repeats_C, canaries.bits_C)
     assert len(scores.candidates_R) == 4096
     found = exposure(scores.nats_C, scores.candidates_R)
     assert canaries.bits_C[0] == pytest.approx(config.data.seq_len * np.log2(config.rows - 1))

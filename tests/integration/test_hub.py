@@ -90,6 +90,7 @@ def test_what_is_not_there_is_one_line(offline, more, words):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_trains_on_the_cache_without_a_network_or_a_home(tmp_path):
     tiny = "model.d_model=8 model.n_heads=2 model.n_layers=1 train.steps=4 train.warmup_steps=1"
     more = "data.vocab_size=64 data.seq_len=16 data.n_held_out=10 data.n_sequences=20"
@@ -119,6 +120,8 @@ def test_the_command_trains_on_the_cache_without_a_network_or_a_home(tmp_path):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_home_that_cannot_be_written_does_not_matter(tmp_path):
     """Figures are drawn, nothing is said of caches, and these are below the results."""
     kept = pathlib.Path(__file__).parents[2] / "results" / "studies" / "pocket"

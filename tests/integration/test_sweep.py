@@ -140,6 +140,7 @@ def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturb
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_on_this_machine_can_be_cancelled_from_elsewhere(bench, undisturbed):
     bench.write(FOUR, steps=2000)
     sweep = bench.start("cluster.workers=1", "cluster.checkpoint_seconds=1000")
@@ -266,6 +267,7 @@ def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_no_failed_run(bench, small_disk, undisturbed):
     bench.write(FOUR, steps=800)
     options, make_room = small_disk

@@ -401,6 +401,7 @@ grids:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sweep_and_fit_laws_end_in_tables_a_figure_and_a_report(cli, tmp_path):
     (tmp_path / "p.yaml").write_text(STUDY)
     done = cli("sweep", "p.yaml", "cluster.workers=1", "cluster.threads=1")

@@ -285,7 +285,8 @@ def test_one_budget_prints_no_interval_for_what_it_cannot_tell(capsys):
     assert re.search(r"^    alpha +0\.2669 +\[", out, re.MULTILINE)
     words = " ".join(out.split())
     assert "leave every fitted value as it is, because tokens is 4.4e+09 at every point" in words
-    assert "tokens = 1e+11: 1.819 nats per token (no interval: not identified" in words
+    # the value is one of many, and which one is no matter of the points
+    assert re.search(r"tokens = 1e\+11: [\d.]+ nats per token \(no interval: not identified", words)
     assert "beta" not in words.split("by other losses:")[1]
 
 

@@ -1,6 +1,8 @@
 """What points cannot tell has no interval, whatever the form, and what they can tell keeps its
 own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -138,3 +140,15 @@ def test_a_large_table_needs_no_square_matrix_of_its_points():
     assert not freedom(found).lost
     assert tracemalloc.get_traced_memory()[1] < 100 * 8 * 20_000
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_a_flat_valley_a_point_between_its_bounds_is_taken(seed):
+    """At one budget of tokens E and B / D^beta are one constant, so that either may be 0. Noise of
+    a unit in the last place chooses among such ends, as another CPU does, and must not change what
+    is told."""
+    points = surface(np.geomspace(5e7, 5e9, 12), np.full(12, 4.4e9))
+    noise = 1 + np.random.default_rng(seed).choice([-1, 0, 1], 12) * np.finfo(float).eps
+    found = fit("chinchilla", dataclasses.replace(points, y=points.y * noise), delta=np.inf)
+    assert found.search["at_bound"] == []
+    assert lost(intervals.of(found)) == {"e", "b", "beta"}

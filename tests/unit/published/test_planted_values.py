@@ -7,6 +7,7 @@ import planted_values
 from capacity.published import values as published
 
 PLANTED = [id for id in published.values() if id not in planted_values.FORMULAS]
+HEAVY = {"morris/mean_fp32", "morris/mean_bf16"}  # plateaus of a whole table, a minute each
 
 
 def test_every_value_is_planted():
@@ -15,7 +16,13 @@ def test_every_value_is_planted():
     assert len(PLANTED) + len(planted_values.FORMULAS) == len(published.values()) == 50
 
 
-@pytest.mark.parametrize("id", PLANTED)
+@pytest.mark.parametrize(
+    "id",
+    [
+        pytest.param(id, marks=[pytest.mark.slow, pytest.mark.long] if id in HEAVY else [])
+        for id in PLANTED
+    ],
+)
 def test_a_planted_truth_gives_its_verdict(id):
     found = {case: planted_values.verdict(id, case) for case in planted_values.CASES}
     assert {case: row["verdict"] for case, row in found.items()} == {
