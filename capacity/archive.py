@@ -39,7 +39,7 @@ SITE = ("cluster", "wandb")  # sections of a record's settings that are about a 
 LARGEST_SCORES = 2**20  # bytes of a file that can be committed beside a fit
 EXACT = ("loss",)  # columns of scores that are kept to the bit, as float32
 # whole numbers of 32 bits that are kept where a run has them: of the pool's rows, and of the run
-OF_ROWS, OF_RUN = ("unit", "copies"), ("shared",)
+OF_ROWS, OF_RUN = ("unit", "copies", "document", "group"), ("shared",)
 RATES = " at rates"  # ends the name of what is kept of a column that only ROC curves are made of
 
 

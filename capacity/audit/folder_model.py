@@ -44,6 +44,7 @@ TOKENIZERS = (
 NEVER = -1e30  # a logit whose probability is 0, and 0 times it is 0
 FEWEST_ROWS = 64  # tokens whose logits are formed at once: fewer read the head's table too often
 PROBE = 8  # tokens
+LIBRARIES = 2**29  # bytes of Python, torch and transformers; a peak of 1.3 GiB was told as 0.8
 
 
 class FolderCheckpoint(Checkpoint):
@@ -216,7 +217,8 @@ class FolderCheckpoint(Checkpoint):
         size = next(iter(self.model.parameters())).element_size()
         states = 24 * self._width * size * tokens
         logits = 0 if self.sliced else tokens * self._rows * size
-        return int(self.weight_bytes + states + logits + 16 * self._at_once() * self._rows)
+        slices = 16 * self._at_once() * self._rows
+        return int(LIBRARIES + self.weight_bytes + states + logits + slices)
 
 
 def weight_files(folder: Path) -> list[Path]:

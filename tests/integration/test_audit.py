@@ -12,10 +12,13 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before `transformers` is imported
 
 import small_checkpoint
+from capacity import records
 from capacity.audit import checkpoint, command, given, numbers, score
 from capacity.audit.scored import ScoredModel
 from capacity.cli.main import main
+from capacity.compose import load
 from command_line import one_line
+from small_text import SMALL
 
 pytestmark = pytest.mark.slow
 N = 240
@@ -223,3 +226,24 @@ def test_an_interrupted_audit_goes_on_and_leaves_no_result(world, here, capsys, 
     assert [path.name for path in (here / "audit").iterdir()] == ["scores"]
     assert ask(world, "--output=audit", "-q") == 0
     assert (here / "audit" / "report.html").exists()
+
+
+def test_an_exported_run_gives_the_runs_own_numbers(here, capsys):
+    """As a folder on the windows of the run: AUC of each score, and exposure of its canaries."""
+    settings = [*SMALL, "data.canaries=64", "data.repeats=[1,8]", "train.steps=120"]
+    assert main(["train", *settings]) == 0
+    run_id = load(settings).run_id
+    assert main(["export", run_id, "--output=model", "--data=data"]) == 0
+    files = [f"--{name}=data/{name}.jsonl" for name in ("members", "others", "canaries")]
+    assert main(["audit", "./model", *files, "--output=audit"]) == 0
+    capsys.readouterr()
+    model = json.loads((here / "audit" / "audit.json").read_bytes())["models"][0]
+    own = records.read(here / "results", run_id)["measures"]["text"]
+    assert set(model["attacks"]) == set(own["membership"])
+    for name, attack in model["attacks"].items():
+        assert attack["auc"]["value"] == pytest.approx(own["membership"][name]["auc"], abs=1e-3)
+    # ranks among 4,096 candidates: one that changes places moves a mean of 64 by less
+    assert [level["repeats"] for level in model["canaries"]] == [1, 8]
+    for level, known in zip(model["canaries"], own["canaries"], strict=True):
+        assert level["canaries"] == known["canaries"] == 64
+        assert level["exposure"]["value"] == pytest.approx(known["exposure"], abs=0.01)

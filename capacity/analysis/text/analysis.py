@@ -19,7 +19,15 @@ import pandas as pd
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked
-from capacity.analysis.text import attacks, canaries, crossing, forgetting, random_capacity, sizes
+from capacity.analysis.text import (
+    at_risk,
+    attacks,
+    canaries,
+    crossing,
+    forgetting,
+    random_capacity,
+    sizes,
+)
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.schema import (
@@ -113,6 +121,8 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
         n_boot=options.bootstraps,
         seed=options.seed,
     )
+    if risks := at_risk.of(done, scores):
+        result["at_risk"] = plain(risks)
     if several:
         result["notes"].append(sizes.UNKNOWN)
     if known := attacks.known_prefix(done, scores):

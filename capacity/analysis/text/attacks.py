@@ -178,7 +178,7 @@ def _with_widths(runs: Frame) -> Frame:
 def _with_references(group: Frame, scores: Mapping[str, Scores], collected: _Joined) -> None:
     """Unintended bits and the reference attack of the targets of one pool."""
     references = group[group.trained_on == "reference"]
-    others = group[group.trained_on == "others"]
+    attacked_with = references_of(group)
     for _, target in group[group.trained_on == "members"].iterrows():
         same = references[references.model == target.model]
         for kind, chosen in (("same", same), ("oracle", references)):
@@ -187,11 +187,22 @@ def _with_references(group: Frame, scores: Mapping[str, Scores], collected: _Joi
                 collected.columns[target.run_id] |= _unintended(
                     scores[target.run_id], scores[best], kind, best
                 )
-        if len(others):
-            same = others[others.model == target.model]
-            best = str((same if len(same) else others).run_id.iloc[0])
+        if (best := attacked_with.get(target.run_id)) is not None:
             made = _reference_attack(scores[target.run_id], scores[best], best, target.run_id)
             collected.attack(target.run_id, "reference", made)
+
+
+def references_of(done: Frame) -> dict[str, str]:
+    """By run on members the run on other sequences of its pool whose loss the reference attack
+    takes: of the same model, where there is one."""
+    out: dict[str, str] = {}
+    for _, group in done.groupby(SAME_POOL, dropna=False):
+        others = group[group.trained_on == "others"]
+        for _, target in group[group.trained_on == "members"].iterrows():
+            if len(others):
+                same = others[others.model == target.model]
+                out[target.run_id] = str((same if len(same) else others).run_id.iloc[0])
+    return out
 
 
 def _with_shadows(
@@ -296,7 +307,7 @@ def _rates(seen: np.ndarray) -> np.ndarray:
     return FPR_GRID[FPR_GRID * (~seen).sum() >= 1]
 
 
-def _rows_of(scores: Scores, rows: np.ndarray, whose: str) -> np.ndarray:
+def rows_of(scores: Scores, rows: np.ndarray, whose: str) -> np.ndarray:
     """Places of pool rows in a run's table of scores."""
     order = np.argsort(scores["row"])
     places = order[np.minimum(np.searchsorted(scores["row"], rows, sorter=order), len(order) - 1)]
@@ -331,7 +342,7 @@ def _unintended(target: Scores, reference: Scores, kind: str, whose: str) -> dic
     zero where nothing is memorized. But an overfitted target is worse than no model on held-out
     text, which the gap counts too: with few tokens per parameter it is more than what is stored."""
     seen = target["seen"].astype(bool)
-    places = _rows_of(reference, target["row"], whose)
+    places = rows_of(reference, target["row"], whose)
     bits = unintended(target["loss"][seen], reference["loss"][places[seen]])
     elsewhere = unintended(target["loss"][~seen], reference["loss"][places[~seen]])
     bits["gap"] = bits["signed"] - elsewhere["signed"] * seen.sum() / (~seen).sum()
@@ -346,7 +357,7 @@ def _unintended(target: Scores, reference: Scores, kind: str, whose: str) -> dic
 def _reference_attack(target: Scores, reference: Scores, whose: str, run_id: str) -> _Attack:
     """Loss of a model that saw neither minus that of the target, and who was seen."""
     seen = target["seen"].astype(bool)
-    places = _rows_of(reference, target["row"], whose)
+    places = rows_of(reference, target["row"], whose)
     if reference["seen"][places].any():
         raise ValueError(
             f"reference run {whose} was trained on sequences of run {run_id}: its members must be "
@@ -390,7 +401,7 @@ def _shadow_attacks(
     ids = list(scores)
     first = np.argsort(scores[ids[0]]["row"])
     rows = scores[ids[0]]["row"][first]
-    places = {r: _rows_of(scores[r], rows, r) for r in ids}
+    places = {r: rows_of(scores[r], rows, r) for r in ids}
     losses = np.stack([scores[r]["loss"][places[r]] for r in ids]).astype(float)
     seen = np.stack([scores[r]["seen"][places[r]] for r in ids]).astype(bool)
     for i, run_id in enumerate(ids):

@@ -322,9 +322,63 @@ class Forgetting(TypedDict):
     medians: dict[str, Median]
 
 
+class RiskLevel(TypedDict):
+    """Sequences of documents of `copies` to `up_to` copies (None: of all), how many on average over
+    runs, the share that is flagged at a false positive rate of 1%, and the mean of the runs' own
+    95% intervals."""
+
+    copies: int | None
+    up_to: int | None
+    sequences: float
+    flagged: float
+    interval: list[float]
+
+
+class GroupsAtRisk(TypedDict):
+    """Groups (by the number of their value) of members, and those whose sequences rank higher than
+    those of held-out groups in every run, corrected for their number; resolved: whether there are
+    groups of held-out sequences enough to tell."""
+
+    groups: int
+    resolved: bool
+    at_risk: list[int]
+
+
+class HighestRisk(TypedDict):
+    """A member that stands out: its row of the pool, mean false positive rate at which it is
+    flagged, in how many runs that is at most 1%; number of its document and group, and copies,
+    where scores have them."""
+
+    row: int
+    rate: float
+    flagged: int
+    document: int | None
+    group: int | None
+    copies: int | None
+
+
+@final
+class AtRisk(TypedDict):
+    """Of `at_risk.of`: runs of one model and size. attack: loss, or reference; others: held-out
+    sequences that members are compared with, the fewest; levels: all members first, then by
+    copies where these vary; highest: those that stand out furthest first."""
+
+    model: str
+    tokens_per_parameter: float
+    runs: int
+    attack: str
+    others: int
+    others_flagged: RiskLevel
+    levels: list[RiskLevel]
+    groups: GroupsAtRisk | None
+    highest: list[HighestRisk]
+
+
 class Memory(TypedDict):
     """The file. laws, predictions: by value, f1_median and auc of the loss attack; descent: by
-    model; forms: rows of `fitting.selection.forms`; verdicts: rows of `published.verdict`."""
+    model; forms: rows of `fitting.selection.forms`; verdicts: rows of `published.verdict`;
+    at_risk: absent where no run has scores of 99 held-out sequences, and from files of before
+    2026-11-29."""
 
     kind: str
     schema: int
@@ -346,3 +400,4 @@ class Memory(TypedDict):
     descent: dict[str, Descent]
     verdicts: list[dict[str, Any]]
     forgetting: Forgetting | None
+    at_risk: NotRequired[list[AtRisk]]

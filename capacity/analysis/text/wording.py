@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -28,11 +27,12 @@ from capacity.analysis.table_checks import rising
 from capacity.analysis.text import (
     crossing,
     fits,
-    forgetting_law,
     random_capacity,
     sizes,
     tables,
     tables_forgetting,
+    wording_forgetting,
+    wording_risk,
 )
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
@@ -41,14 +41,11 @@ from capacity.analysis.text.schema import (
     Canaries,
     CanaryLaw,
     Descent,
-    Forgetting,
     Frame,
-    Median,
     Memory,
     NoLaw,
-    PowerLaw,
 )
-from capacity.analysis.text.tables import KINDS, measured
+from capacity.analysis.text.tables import measured
 from capacity.analysis.thresholds import BROKEN_SPLIT, OVERLAP
 from capacity.base.words import digits, ends, percent, plural, span
 
@@ -189,6 +186,8 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
     compared.append(tables.shadows(attacks, runs))
     if shown := [table for table in compared if table is not None]:
         out.append(Section("attacks", "Attacks", shown))
+    if shown := wording_risk.tables(numbers):
+        out.append(Section("at_risk", "Who is at risk", shown))
     if (forgetting := numbers["forgetting"]) is not None:
         out.append(Section("forgetting", "Forgetting", tables_forgetting.forgetting(forgetting)))
     elif numbers["canaries"] is not None:
@@ -271,12 +270,13 @@ def _answers(
 ) -> list[str]:
     answers = []
     if numbers["forgetting"] is not None:
-        answers += _forgetting(numbers["forgetting"], runs)
+        answers += wording_forgetting.answers(numbers["forgetting"], runs)
     answers += [_peak(model, one) for model, one in clear.items()]
     answers += [*_overlap(runs), *_membership(numbers), *_predictions(numbers)]
     if numbers["forgetting"] is None and numbers["canaries"] is not None:
         answers += _canaries(numbers["canaries"])
     answers += _shadows(attacks)
+    answers += wording_risk.answers(numbers)
     if answers:
         return answers
     f1 = numbers["laws"]["f1_median"]
@@ -400,66 +400,6 @@ def _exposure(law: CanaryLaw) -> str:
             "exposures."
         )
     return text
-
-
-def _forgetting(numbers: Forgetting, runs: Frame) -> list[str]:
-    if not numbers["strong"]:
-        return ["**No law of forgetting:** no curve has enough to forget for a form."]
-    medians = "; ".join(_half_lives(KINDS[kind], m) for kind, m in numbers["medians"].items())
-    out = [
-        f"Half of the memory of a canary is lost after {medians}; {numbers['strong']} of "
-        f"{plural(len(numbers['cells']), 'curve')} have enough to forget."
-    ]
-    confounded = ""
-    if runs.groupby("parameters_total").lr.first().nunique() > 1:
-        confounded = "; learning rates differ between sizes, so the exponent of size holds both"
-    for kind, part in numbers["half_life"].items():
-        if "reason" not in part:
-            out.append(
-                f"Half-lives of {KINDS[kind]} scale as {_exponents(part)} ({_how(part)}"
-                f"{confounded})."
-            )
-    for kind, part in numbers["first_bits"].items():
-        if "reason" not in part:
-            out.append(
-                f"Bits at first of {KINDS[kind]} scale as {_exponents(part)} ({_how(part)})."
-            )
-    tails = {form: s["tail"] for form, s in numbers["forms"].items() if s["tail"] is not None}
-    best = min(tails, key=lambda form: tails[form])
-    out.append(
-        f"The {best} form predicts later lags best (median error {percent(tails[best])} of the "
-        "bits at first)."
-    )
-    return out
-
-
-def _half_lives(kind: str, median: Median) -> str:
-    reach = ""
-    if median["low"] is not None and median["high"] is not None:
-        reach = f", {digits(median['low'])} to {digits(median['high'])}"
-    if median["kept"]:
-        reach += f", {median['kept']} not within the run"
-    return (
-        f"**{digits(tables.number(median['median']))} updates** ({kind}, median of "
-        f"{plural(median['curves'], 'curve')}{reach})"
-    )
-
-
-def _how(part: PowerLaw) -> str:
-    """What the intervals of a law of forgetting cover, and how well it fits."""
-    fit, off = part["lack_of_fit"], math.hypot(*part["scatter"].values())
-    return (
-        f"95% over {' and '.join(part['scatter']) or 'canaries'}, {plural(part['curves'], 'curve')}"
-        f", which lie {digits(off)} octaves off it beyond the noise of canaries: chi2 "
-        f"{digits(fit['chi2'])} for {fit['dof']}, p {digits(fit['p'])}"
-    )
-
-
-def _exponents(part: PowerLaw) -> str:
-    return ", ".join(
-        f"{axis}^**{digits(e['exponent'])}** {ends(e['interval'])}"
-        for axis, e in forgetting_law.exponents(part).items()
-    )
 
 
 def _shadows(attacks: Frame) -> list[str]:
