@@ -121,9 +121,11 @@ def columns(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     return row
 
 
-def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
+def quantized_table(
+    results: Path, configs: list[Config], names: Names | None = None
+) -> pandas.DataFrame:
     """One row per finished run and variant of quantization, method none (32 bits) for the
-    unquantized model; runs without the measure have none.
+    unquantized model; runs without the measure have none. names: as of `table`.
 
     Columns: run_id, model, seed, kind, precision, entropy_bits, load, exposures, parameter counts
     by convention; the fields of `settings.quantize.Spec`; held_bits, what else was evaluated,
@@ -133,13 +135,13 @@ def quantized_table(results: Path, configs: list[Config]) -> pandas.DataFrame:
     import pandas
 
     measure = registry.MEASURES["quantization"]
-    rows, names = [], model_names(configs)
+    rows, called = [], model_names(configs, names)
     for config in configs:
         record = read(results, config.run_id)
         measured = record["measures"].get(measure.name) if record else None
         about = {
             "run_id": config.run_id,
-            "model": names[config.run_id],
+            "model": called[config.run_id],
             "seed": config.seed,
             "kind": config.data.kind,
             "precision": config.train.precision,

@@ -213,6 +213,13 @@ def axes_of(name: str) -> tuple[list[str], list[list[str]]]:
     return list(tree.get("pins") or []), _points(tree.get("grids") or [{}], places["grids"])
 
 
+def points_of(tree: dict) -> int:
+    """How many runs the grids of these entries have, without planning them: points that set the
+    same are counted once, reference models are not counted. ConfigError for a grid that is none."""
+    points = _points(tree.get("grids") or [{}], "grids")
+    return len({tuple(sorted(map(str, point))) for point in points})
+
+
 def _largest(configs: list[Config]) -> list[int]:
     """Of runs on text that differ only by size of the training set, length and seed, the place of
     the one that is trained on most."""

@@ -2,7 +2,7 @@
 where the law is wrong, and is that told?
 
 Writes results/studies/coverage/canaries.csv (a row per kind of study, number and method) and
-canaries.md. Three minutes on two idle cores.
+canaries.md. About fifteen minutes of one core.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def table(
     names = [study] if isinstance(study, str) else list(study or ())
     folder = results_folder(results)
     groups, unread = runs_as_table.groups(names, list(overrides), folder)
-    with archive.reading(folder, [name for name, _ in groups] if names else []):
+    with archive.reading(folder, [group.study for group in groups] if names else []):
         frame = plain(runs_as_table.tidy(groups, folder, quantized))
     about = {name: columns.describe(name, quantized) for name in frame}
     frame.attrs["units"] = {name: unit for name, (_, unit, _) in about.items()}

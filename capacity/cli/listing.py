@@ -47,12 +47,12 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
-    """Every study and preset with its question; of those that a name is given for also how many of
-    their runs are finished, which takes planning them."""
+    """Every study and preset with its question and how many runs its grids have; of those that a
+    name is given for how many runs there are and are finished, which takes planning them."""
     from capacity import records
     from capacity.base.files import shared_dir
     from capacity.compose import read_yaml
-    from capacity.study import find_study, load_study, study_names
+    from capacity.study import find_study, load_study, points_of, study_names
 
     rows: list[Row] = []
     names = study_names([Path("sweeps").resolve(), shared_dir("sweeps")])
@@ -71,6 +71,9 @@ def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 row["finished"] = sum(
                     records.status(args.results, run.run_id) == "finished" for run in runs
                 )
+            else:
+                row["planned"] = points_of(both)
+                row["references"] = len(both.get("references") or [])
             rows.append(row | {"question": str(both.get("question", ""))})
     if not rows:
         raise ConfigError(
@@ -84,14 +87,22 @@ def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
         lines += wrap(", ".join(_called(row, name, row is some[0]) for row in some), "", "    ")
         lines += wrap(question or "(no question)", "    ")
     if not args.group:
-        lines += ["", "runs and cost: capacity list studies NAME, capacity sweep STUDY --dry-run"]
+        about = "In brackets the runs of the study's grids; +: and models as references."
+        lines += [
+            "",
+            about,
+            "finished runs: capacity list studies NAME; cost: capacity sweep STUDY --dry-run",
+        ]
     return rows, lines
 
 
 def _called(row: Row, study: str, first: bool) -> str:
-    """A study or a preset of the one that stands in front, and how much of it is finished."""
+    """A study or a preset of the one that stands in front, with how many runs it has or how much of
+    it is finished."""
     name = row["study"] if first else row["study"].removeprefix(study)
-    return f"{name} ({row['finished']} of {row['runs']} finished)" if "runs" in row else name
+    if "runs" in row:
+        return f"{name} ({row['finished']} of {row['runs']} finished)"
+    return f"{name} ({row['planned']}{'+' if row['references'] else ''})"
 
 
 def _runs(args: argparse.Namespace) -> tuple[list[Row], list[str]]:

@@ -86,6 +86,13 @@ ABOUT: tuple[Field | Column, ...] = (
         "name of the model: layers x width, with the settings that tell models of equal "
         "layers and width in this study apart",
     ),
+    Column(
+        "variant",
+        TEXT,
+        "",
+        "what the study calls the run beside its size, amount of data, exposures and seed: a name "
+        "of its entry names, or the settings that vary; empty where nothing else does",
+    ),
     Column("kind", TEXT, "", "kind of data"),
     Column("seed", INT, "", "of data, initial weights and batch order together"),
 )

@@ -17,10 +17,12 @@ import io
 import json
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capacity import archive, records, run_table
+from capacity import archive, naming, records, run_table
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.base.words import plural
@@ -50,6 +52,17 @@ MEASURES = (
 )  # settings that a finished run may have been measured by otherwise than its study says now
 
 
+@dataclass(frozen=True)
+class Group:
+    """Planned runs of one study. names: those that it gives its variants; variants: run id -> what
+    the run is called beside its size, data, exposures and seed."""
+
+    study: str
+    runs: list[Config]
+    names: naming.Names = field(default_factory=dict)
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+
 def table(
     studies: list[str],
     overrides: list[str],
@@ -65,7 +78,7 @@ def table(
     if output is not None and output.suffix == ".parquet":
         _pyarrow(output)
     by_study, unread = groups(studies, overrides, results)
-    with archive.reading(results, [name for name, _ in by_study] if studies else []):
+    with archive.reading(results, [group.study for group in by_study] if studies else []):
         frame = tidy(by_study, results, quantized)
     if about:
         print("\n".join(line for name in frame for line in describe(name, quantized)))
@@ -90,15 +103,15 @@ def table(
 
 def groups(
     studies: list[str], overrides: list[str], results: Path
-) -> tuple[list[tuple[str, list[Config]]], dict[str, str]]:
-    """The planned runs of each study by its name, or without studies those that have a folder in
-    results, by the study of their record; and those of the latter whose settings cannot be read,
-    with the reason."""
+) -> tuple[list[Group], dict[str, str]]:
+    """The planned runs of each study, or without studies those that have a folder in results, by
+    the study of their record; and those of the latter whose settings cannot be read, with the
+    reason. Without studies no study file is read, and variants are called by their settings."""
     if studies:
         from capacity.study import load_study
 
         loaded = [load_study(name, overrides) for name in studies]
-        return [(study.name, study.runs) for study in loaded], {}
+        return [Group(one.name, one.runs, one.names, one.variants) for one in loaded], {}
     if overrides:
         raise ConfigError(f"table: {overrides[0]}: settings are those of a study; name one")
     by_study: dict[str, list[Config]] = {}
@@ -120,7 +133,11 @@ def groups(
     if not by_study:
         why = f" that can be read: {next(iter(unread.values()))}" if unread else ""
         raise ConfigError(f"table: no run in {records.runs_dir(results)}{why}")
-    return sorted(by_study.items()), unread
+    return [Group(name, runs, {}, _called(runs)) for name, runs in sorted(by_study.items())], unread
+
+
+def _called(runs: Sequence[Config]) -> dict[str, str]:
+    return {run.run_id: name for run, name in zip(runs, naming.of_runs(runs), strict=True)}
 
 
 def _planned(folder: Path) -> dict | None:
@@ -133,24 +150,24 @@ def _planned(folder: Path) -> dict | None:
         raise ConfigError(f"{folder / 'config.json'}: not valid JSON: {error}") from None
 
 
-def tidy(
-    by_study: list[tuple[str, list[Config]]], results: Path, quantized: bool = False
-) -> pandas.DataFrame:
+def tidy(by_study: Sequence[Group], results: Path, quantized: bool = False) -> pandas.DataFrame:
     """The table, its columns typed and in the order of `columns.in_order`, its rows in that of the
-    studies. A run that several studies have is there once and names them all; its model is that of
-    the first."""
+    studies. A run that several studies have is there once and names them all; its model and its
+    variant are called as the first calls them."""
     import pandas
 
     names_of: dict[str, list[str]] = {}
-    for study, configs in by_study:
-        for config in configs:
-            names_of.setdefault(config.run_id, []).append(study)
+    for group in by_study:
+        for config in group.runs:
+            names_of.setdefault(config.run_id, []).append(group.study)
     rows, done = [], set()
-    for _, configs in by_study:
-        base = (run_table.quantized_table if quantized else run_table.table)(results, configs)
+    rows_of = run_table.quantized_table if quantized else run_table.table
+    for group in by_study:
+        base = rows_of(results, group.runs, group.names)
         about = {
-            config.run_id: _about(config, results, quantized)
-            for config in configs
+            config.run_id: {"variant": group.variants.get(config.run_id, "")}
+            | _about(config, results, quantized)
+            for config in group.runs
             if config.run_id not in done
         }
         rows += [

@@ -4,10 +4,9 @@ lies beyond a limit in four of five repetitions.
 The lower end of a / b lies above a limit R where a - R b stands t standard errors above 0, and b
 does, too. A ratio y that is farther away has another noise: that of a grows with a, so that moving
 the interval by a factor, as on a scale of logarithms, claims too much above the range and too
-little below it (with three replicates of 10% noise 62 and 93% instead of 80%). So repetitions are
-drawn: both means, and their variances with the degrees of freedom that they were estimated with
-(Wishart's distribution of pairs, chi-square of means on their own), and each is judged as the study
-would be.
+little below it. So repetitions are drawn: both means, and their variances with the degrees of
+freedom that they were estimated with (Wishart's distribution of pairs, chi-square of means on their
+own), and each is judged as the study would be.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from capacity import records
+from capacity import archive, records
 from capacity.base.errors import ConfigError
 from capacity.base.words import WIDTH, clock, file_size, plural, wrap
 from capacity.config import Config
@@ -38,6 +38,7 @@ def status(
     while True:
         rows, note = survey(study.runs, results)
         rows = [row | {"variant": study.variants[row["run_id"]]} for row in rows]
+        note = note or _kept(study.name, rows, results)
         note = note or _other_settings(name, overrides, study.name, results)
         totals = {
             state: n for state in STATES if (n := sum(row["status"] == state for row in rows))
@@ -56,6 +57,20 @@ def status(
         if not watch or not {"running", "queued", "requeued"} & totals.keys():
             return 0 if set(totals) == {"finished"} else 1
         time.sleep(WATCH_SECONDS)
+
+
+def _kept(study: str, rows: list[dict], results: Path) -> str:
+    """A hint where runs without a folder have a record beside the committed fit: a sweep trains
+    them, while the laws are fitted to what is kept."""
+    with archive.reading(results, [study]) as kept:
+        n = sum(row["status"] == "missing" and row["run_id"] in kept.records for row in rows)
+    if not n:
+        return ""
+    return (
+        f"{n:,} of the missing {'has' if n == 1 else 'have'} a kept record in "
+        f"{results / 'studies' / study / archive.RECORDS}, which fit-laws, compare, table and "
+        "report read; sweep would train them"
+    )
 
 
 def _other_settings(name: str, overrides: list[str], study: str, results: Path) -> str:

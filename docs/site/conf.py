@@ -72,6 +72,9 @@ SECTIONS = {
 TITLES = {"README": "README </README>"}  # its own title is the project's
 UNLISTED = ("docs/decisions/", "results/studies/")  # too many for the side bar; indexes link there
 FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"')
+IMPORTED = re.compile(
+    r"""(?:@import\s+|url\(\s*)["']?(?:https?:)?//[^"')\s]*"""
+)  # in a style sheet
 
 
 def add_lists(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -93,9 +96,10 @@ def refuse_fetching(app: Sphinx, exception: Exception | None) -> None:
     """A page that loads something from elsewhere cannot be read without a network."""
     if exception is not None or app.builder.name != "html":
         return
-    for page in sorted(Path(app.outdir).rglob("*.html")):
-        if found := FETCHED.search(page.read_text(encoding="utf-8")):
-            raise SphinxError(f"{page.relative_to(app.outdir)} needs a network: {found[0]}")
+    for suffix, pattern in (("html", FETCHED), ("css", IMPORTED)):
+        for page in sorted(Path(app.outdir).rglob(f"*.{suffix}")):
+            if found := pattern.search(page.read_text(encoding="utf-8")):
+                raise SphinxError(f"{page.relative_to(app.outdir)} needs a network: {found[0]}")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

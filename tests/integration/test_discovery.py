@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from capacity.study import load_study
 from command_line import one_line, trained  # noqa: F401
 from comparisons import write
 
+ROOT = Path(__file__).parents[2]
 STUDY = """\
 question: does it hold more?
 pins: [data.load=5, train.steps=300, model.n_heads=4]
@@ -54,8 +56,15 @@ def test_studies_are_listed_with_their_question_and_what_is_finished(here, capfd
     (here / "sweeps").mkdir()
     (here / "sweeps" / "mine.yaml").write_text(STUDY)
     out = said(capfd, "list", "studies")
-    assert "\nmine\n    does it hold more?" in out
-    assert re.search(r"^morris/canaries, @pocket\n    how often", out, re.M)
+    assert "\nmine (8)\n    does it hold more?" in out
+    assert re.search(r"^morris/canaries \(9\), @pocket \(18\)\n    how often", out, re.M)
+    listed = {row["study"]: row for row in json.loads(said(capfd, "list", "studies", "--json"))}
+    table = (ROOT / "docs" / "reference" / "studies.md").read_text()
+    rows = re.findall(r"^\| \[(\S+?)\]\(.*?\) \|(?:[^|]*\|){2} ([\d,]+) \|", table, re.M)
+    assert len(rows) > 50
+    for name, runs in rows:  # as planned in full, which the page's own test compares
+        row, exact = listed[name], int(runs.replace(",", ""))
+        assert row["planned"] <= exact if row["references"] else row["planned"] == exact, name
     (row,) = json.loads(said(capfd, "list", "studies", "mine", "--json"))
     assert row == {
         "study": "mine",

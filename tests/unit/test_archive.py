@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,3 +254,19 @@ def test_scores_of_a_run_folder_win_too(tmp_path):
         assert (mine["min_k"] == read_scores(records.run_dir(tmp_path, one))["min_k"]).all()
         shutil.rmtree(records.run_dir(tmp_path, one))
         assert "min_k" not in archive.scores(tmp_path, one)
+
+
+def test_status_says_which_missing_runs_have_a_kept_record(tmp_path, capsys):
+    """A sweep trains them, while the table of the study has their numbers."""
+    name = "morris/vocabulary@pocket"
+    kept = Path(__file__).parents[2] / "results" / "studies" / name / archive.RECORDS
+    there = tmp_path / "studies" / name / archive.RECORDS
+    there.parent.mkdir(parents=True)
+    there.write_bytes(kept.read_bytes())
+    assert main(["status", name, "--results", str(tmp_path)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "12 runs, 12 missing" in said and "12 of the missing have a kept record" in said
+    assert f"{archive.RECORDS}, which fit-laws" in said
+    there.unlink()
+    assert main(["status", name, "--results", str(tmp_path)]) == 1
+    assert "kept record" not in capsys.readouterr().out

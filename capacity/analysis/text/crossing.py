@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from capacity.analysis.text.schema import Crossing, Frame, PureError, TokenBits
+from capacity.analysis.text.schema import Crossing, Frame, TokenBits
 from capacity.base.words import digits, ends
 from capacity.fitting import fit as estimate
-from capacity.fitting import intervals, random_effects
+from capacity.fitting import intervals, misfit, random_effects
 from capacity.fitting.statistics import student
 
 if TYPE_CHECKING:
@@ -241,30 +241,19 @@ def cells(t: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:
     return _codes([repr(row) for row in zip(rounded, *columns, strict=True)])
 
 
-def pure_error(
+def lack_of_fit(
     t: ArrayLike, value: ArrayLike, f: ArrayLike, known: dict[str, np.ndarray]
-) -> PureError | None:
-    """Whether the law misses cells (runs of one size of the data, split, text and set-up) by more
-    than their trainings differ: F ratio with its degrees of freedom, and p. None without cells of
-    several trainings, or where none moves."""
-    from scipy.special import fdtrc
-
+) -> misfit.LackOfFit | None:
+    """Whether the law, f [n] at t [n], misses cells (runs of one size of the data, split, text and
+    set-up) by more than their trainings differ. None without cells of several trainings, or where
+    none moves."""
     t, value, f = (np.asarray(a, float) for a in (t, value, f))
     weight = 16 * (1 - f) * (f - 0.5)
     use = weight > 0.1  # where F1 is 1 or 1/2 there is neither noise nor misfit
-    t, value, f, weight = t[use], value[use], f[use], weight[use]
-    if not len(t):
+    if not use.any():
         return None
-    cell = cells(t, {name: codes[use] for name, codes in known.items()})
-    size = np.bincount(cell)
-    mean = np.bincount(cell, value - f) / size
-    inside = float((((value - f - mean[cell]) ** 2) / weight).sum())
-    outside = float((mean[cell] ** 2 / weight).sum())
-    between, within = len(size) - CONSTANTS, len(t) - len(size)
-    if within < 1 or between < 1 or inside <= 0:
-        return None
-    ratio = (outside / between) / (inside / within)
-    return {"ratio": ratio, "dof": [between, within], "p": float(fdtrc(between, within, ratio))}
+    cell = cells(t[use], {name: codes[use] for name, codes in known.items()})
+    return misfit.pure_error((value - f)[use] / np.sqrt(weight[use]), cell, CONSTANTS)
 
 
 def _law(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from capacity.analysis import lack_of_fit
 from capacity.analysis.document import Interval, Law, Number
 from capacity.analysis.text import canaries, crossing, forgetting_law, random_capacity
 from capacity.analysis.text import membership_law as membership
@@ -92,11 +93,7 @@ def _membership(law: MembershipLaw | NoLaw, name: str, *more: str) -> Law:
             narrow = Interval("over runs", at["over_runs"], _unbounded(at["over_runs"]))
             numbers.append(Number(f"t at {level}", at["t"], "tokens per parameter", [wide, narrow]))
     remarks = [*filter(None, more), f"rms error {digits(law['rmse'])} over {law['points']} runs"]
-    if (fit := law["lack_of_fit"]) is not None:
-        remarks.append(
-            f"lack of fit over the noise of trainings: F({fit['dof'][0]}, {fit['dof'][1]}) = "
-            f"{digits(fit['ratio'])}, p = {digits(fit['p'])}"
-        )
+    remarks.append(lack_of_fit.told(law["lack_of_fit"], "trainings of equal data"))
     if (at := law["falls_to"]["0.75"])["scatter"]:
         parts = ", ".join(f"{crossing.WORDS[k]} {percent(v)}" for k, v in at["scatter"].items())
         remarks.append(

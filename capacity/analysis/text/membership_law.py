@@ -130,7 +130,7 @@ def fit(
         "points": len(t),
         "rmse": float(np.sqrt(np.mean(fitted.residuals() ** 2))),
         "falls_to": falls_to,
-        "lack_of_fit": sources.pure_error(
+        "lack_of_fit": sources.lack_of_fit(
             t, value, fitted.predict({"tokens_per_parameter": t}), known
         ),
     }

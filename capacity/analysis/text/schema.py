@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict, final
 
+from capacity.fitting import misfit
+
 SCHEMA = 4
 # A pandas.DataFrame or a column of one. Its annotations do not say which operations on a frame give
 # a frame, so that a checker would object to correct code everywhere.
@@ -58,15 +60,6 @@ class TokenBits(TypedDict):
     code: str
 
 
-class PureError(TypedDict):
-    """Misfit of a law over the noise of replicates: F ratio, its degrees of freedom, and the chance
-    p of a larger one if there is none."""
-
-    ratio: float
-    dof: list[int]
-    p: float
-
-
 @final
 class MembershipLaw(TypedDict):
     """A sigmoid of `membership_law` fitted to runs; bounds: what lies on one, in words."""
@@ -80,7 +73,7 @@ class MembershipLaw(TypedDict):
     points: int
     rmse: float
     falls_to: dict[str, Crossing]
-    lack_of_fit: PureError | None
+    lack_of_fit: misfit.LackOfFit | None
 
 
 class AsPrinted(TypedDict):

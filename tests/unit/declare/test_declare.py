@@ -184,7 +184,7 @@ def test_a_new_measure_is_known_everywhere_by_its_declaration(with_toy):
     absent = run_table.columns(runs[0], None)
     assert math.isnan(absent["wonder"]) and "depth_first" not in absent
 
-    tidy = table.tidy([("pocket", runs)], results)
+    tidy = table.tidy([table.Group("pocket", runs)], results)
     assert tidy.wonder.tolist() == [12.5] * len(runs) and str(tidy.depth_first.dtype) == "Int64"
     assert set(tidy["measures.toy.hidden"]) == {0.5}
     assert columns.describe("wonder") == (FLOAT, "bits", "how much it wonders")
@@ -202,7 +202,7 @@ def test_without_its_line_nothing_is_known_of_it(with_toy, monkeypatch):
     monkeypatch.delitem(registry.MEASURES, TOY.name)
     assert "wonder" not in run_table.table(results, runs)
     with pytest.raises(KeyError, match="measures.toy.version: no measure"):
-        table.tidy([("pocket", runs)], results)
+        table.tidy([table.Group("pocket", runs)], results)
     with pytest.raises(KeyError, match="wonder: not a column"):
         columns.describe("wonder")
 

@@ -182,9 +182,11 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
 def test_numbers_are_those_of_the_tables_that_laws_are_fitted_to(here, frame):
     found, _ = table.groups([], [], here[1])
     shown, compared = frame.set_index("run_id"), 0
-    for _, configs in found:
+    for group in found:
         theirs = (
-            run_table.table(here[1], configs).set_index("run_id").drop(columns=list(table.REPEATED))
+            run_table.table(here[1], group.runs)
+            .set_index("run_id")
+            .drop(columns=list(table.REPEATED))
         )
         for name in theirs:
             for run_id, value in theirs[name].items():
@@ -208,9 +210,8 @@ def test_every_column_is_documented_typed_and_in_a_stable_place(here, frame):
         assert kind != "text" or not unit
         assert max(map(len, table.describe(name))) <= 100
     names = list(frame)
-    assert names[:7] == ["run_id", "study", "status", "error", "model", "kind", "seed"] and len(
-        set(names)
-    ) == len(names)
+    about = ["run_id", "study", "status", "error", "model", "variant", "kind", "seed"]
+    assert names[:8] == about and len(set(names)) == len(names)
     dice = random.Random(0)
     for _ in range(20):
         some = dice.sample(names, dice.randint(2, len(names)))
@@ -285,7 +286,7 @@ def test_quantized_rows_are_those_of_the_measure(here, capsys):
     assert main(["table", str(folder / "s.yaml"), "--quantized", "--results", str(results)]) == 0
     shown = pd.read_csv(io.StringIO(capsys.readouterr().out))
     found, _ = table.groups([str(folder / "s.yaml")], [], results)
-    theirs = run_table.quantized_table(results, found[0][1])
+    theirs = run_table.quantized_table(results, found[0].runs)
     assert (
         len(shown) == len(theirs) == 3 * theirs.run_id.nunique()
         and shown.method.value_counts().to_dict()["rtn"] == 2 * theirs.run_id.nunique()
@@ -402,10 +403,41 @@ def test_a_run_measured_otherwise_shows_how(here, capsys):
     config = load([*RUNS[1], *TINY])
     assert main(["measure", config.run_id, "measure.people=10", "--results", str(results)]) == 0
     found, _ = table.groups([], [], results)
-    shown = table.tidy([("x", [config])], results)
+    shown = table.tidy([table.Group("x", [config])], results)
     assert (
         shown["measure.people"].tolist()
         == [10]
         == shown["measures.knowledge.people_asked"].tolist()
         and np.isfinite(shown.bits_se).all()
     )
+
+
+def test_a_table_calls_runs_what_their_study_calls_them(tmp_path, capsys):
+    """Where a study has names, by these, and by settings that vary within a name; without names by
+    the settings."""
+    study = tmp_path / "norms.yaml"
+    axes = (
+        "grids: [{model.d_model: [8, 16], model.norm: [layernorm, rmsnorm], model.bias: [true,"
+        " false]}]\n"
+    )
+    called = {}
+    for names in ("", "names: {ours: {model.norm: rmsnorm}}\n"):
+        study.write_text(f"pins: [data=uniform, train.steps=300]\n{names}{axes}")
+        for quantized in (False, True):
+            found, _ = table.groups([str(study)], [], tmp_path)
+            if not quantized:
+                assert main(["table", str(study), "--results", str(tmp_path)]) == 0
+                shown = pd.read_csv(io.StringIO(capsys.readouterr().out))
+                called[bool(names)] = shown.variant.tolist()[:4]
+                models = shown.model.tolist()
+            else:
+                names_of = run_table.model_names(found[0].runs, found[0].names)
+                assert [names_of[run.run_id] for run in found[0].runs] == models
+    assert called[False] == [
+        "bias=true, norm=layernorm",
+        "bias=false, norm=layernorm",
+        "bias=true, norm=rmsnorm",
+        "bias=false, norm=rmsnorm",
+    ]
+    assert called[True][2:] == ["ours, bias=true", "ours, bias=false"]
+    assert models[2] == "1x8 ours bias=True"
