@@ -299,6 +299,8 @@ def _transformers() -> Any:
         raise ConfigError(
             f"a checkpoint in a folder, a GGUF file or on the hub needs transformers; {EXTRA}"
         ) from None
+    # windows have no padding that is read, and its warnings would stand in the middle of a report
+    transformers.utils.logging.set_verbosity_error()
     return transformers
 
 

@@ -253,7 +253,7 @@ def _bits(bits: Bits, caution: str) -> list[Block]:
         f"Beyond that the members take {measured(bits['share'], percent)} of a capacity of "
         f"{count(bits['capacity'])}bit ({bits['capacity_source']})."
     )
-    return [Table(columns, rows, caption, "bits", PAGE), Text(text)]
+    return [Table(columns, rows, caption, name="bits", page=PAGE), Text(text)]
 
 
 def _extraction(found: Extraction) -> list[Block]:
@@ -321,7 +321,7 @@ def _canaries(levels: Sequence[CanaryLevel]) -> Table:
         ]
         for one in levels
     ]
-    return Table(columns, rows, "Canaries by how often they were shown", "canaries", PAGE)
+    return Table(columns, rows, "Canaries by how often they were shown", name="canaries", page=PAGE)
 
 
 def at_risk(numbers: Numbers, documents: Frame, groups: Frame | None) -> list[Block]:
@@ -337,7 +337,7 @@ def at_risk(numbers: Numbers, documents: Frame, groups: Frame | None) -> list[Bl
     ]
     rows = [_risk(one) for one in model["at_risk"]]
     caption = captioned("Documents flagged at a false positive rate of 1%", caution)
-    out: list[Block] = [Table(columns, rows, caption, "at-risk", PAGE)]
+    out: list[Block] = [Table(columns, rows, caption, name="at-risk", page=PAGE)]
     out += [_by_name(documents, model, caution)]
     if groups is not None:
         out.append(_groups(groups, caution))
@@ -420,7 +420,9 @@ def _groups(groups: Frame, caution: str) -> Block:
     ]
     n = len(groups)
     shown = "" if n <= NAMED else f", the first {NAMED} of {n:,}; all in groups.csv"
-    return Table(columns, rows, captioned(f"Groups of members{shown}", caution), "groups", PAGE)
+    return Table(
+        columns, rows, captioned(f"Groups of members{shown}", caution), name="groups", page=PAGE
+    )
 
 
 def _variants(numbers: Numbers) -> Table:
@@ -456,7 +458,9 @@ def _variants(numbers: Numbers) -> Table:
                 *([_most_shown(one["canaries"])] if canaries else []),
             ]
         )
-    return Table(columns, rows, captioned("What is left of it", caution), "variants", PAGE)
+    return Table(
+        columns, rows, captioned("What is left of it", caution), name="variants", page=PAGE
+    )
 
 
 def _most_shown(levels: Sequence[CanaryLevel] | None) -> str:

@@ -110,6 +110,12 @@ def test_data_of_your_own(follow):
     assert (folder / "results" / "studies" / "people" / "figures" / "exposures.png").exists()
 
 
+def test_an_audit_of_a_model(follow):
+    folder = follow("audit.md") / "results" / "audits" / "model-members-others"
+    for name in ("audit.json", "documents.csv", "report.html"):
+        assert (folder / name).stat().st_size > 0, name
+
+
 def test_a_study_on_a_cluster(follow, slurm):
     folder = follow("slurm.md")
     (submission,) = (folder / "results" / "submissions").glob("mine-*/")  # one of two sweeps
