@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from capacity.audit import given, numbers
+from capacity.audit import given, numbers, own_law
 from capacity.audit.schema import SCHEMA, About
 from capacity.audit.scored import Documents, ScoredModel, TokenScores
 from capacity.base import files
@@ -37,13 +37,15 @@ AUDITS, SCORES = "audits", "scores"
 @dataclass(frozen=True)
 class Asked:
     """What the command was asked. training_tokens, tokens, window: None where they were not
-    given; words: of the command, to be repeated."""
+    given; law: a study, or a file, with an own law of capacity; words: of the command, to be
+    repeated."""
 
     model: str
     members: str
     others: str
     results: Path
     reference: str | None = None
+    law: str | None = None
     canaries: str | None = None
     columns: given.Columns = field(default_factory=given.Columns)
     training_tokens: int | None = None
@@ -123,7 +125,7 @@ def audit(asked: Asked) -> int:
         reference = _timed(seconds, "reference", lambda: _reference(asked, work, models))
     scored = _timed(seconds, "model", lambda: _scored(asked, work, models))
     found = _timed(
-        seconds, "numbers", lambda: _numbers(work, scored, about, reference, looked=looked)
+        seconds, "numbers", lambda: _numbers(asked, work, scored, about, (reference, looked))
     )
     found.numbers["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
     _write(asked, work, found)
@@ -151,6 +153,12 @@ def _check(asked: Asked) -> None:
     ):
         if value is not None and value < least:
             raise ConfigError(f"{option} {value}: expected a whole number >= {least}")
+    if asked.law is not None:
+        if asked.reference is None:
+            raise ConfigError(
+                f"--law {asked.law}: memorized bits, of which it says the share, need --reference"
+            )
+        own_law.read(asked.law, asked.results)
     writable(asked.folder)
 
 
@@ -346,12 +354,17 @@ def _scored(asked: Asked, work: _Work, models: _Models) -> list[ScoredModel]:
     for name in asked.quantize:
         checkpoint, rows = models.fresh(asked.model), None
         if variants.calibrated(name):  # by what was not trained on, as the others are said to be
-            documents = work.documents
+            documents = work.files.spare or work.documents  # best what no score knows
             tokens_D = score.tokenized(checkpoint, documents)
             unseen = [ids for ids, m in zip(tokens_D, documents.member_D, strict=True) if not m]
             rows = variants.windows(unseen, asked.window or score.default_window(checkpoint))
         made = variants.quantized(checkpoint, name, rows)
-        for note in made.notes if not asked.quiet else ():
+        notes = list(made.notes)
+        if rows is not None and work.files.spare is None:
+            notes.append(
+                "calibrated on others that are scored, too; --tokens leaves some of them for it"
+            )
+        for note in notes if not asked.quiet else ():
             print("\n".join(wrap(f"{name}: {note}", "", "  ")), file=sys.stderr)
         out.append(_scored_one(asked, work, made.checkpoint, name, made.stored_bits))
         models.held = None  # its weights are rounded
@@ -374,19 +387,29 @@ def _scored_one(
 
 
 def _numbers(
+    asked: Asked,
     work: _Work,
     scored: Sequence[ScoredModel],
     about: About,
-    reference: TokenScores | None,
-    *,
-    looked: Any,
+    known: tuple[TokenScores | None, Any],
 ) -> numbers.Audited:
+    """known: scores of the reference, and what the look without a model found."""
+    reference, looked = known
+    capacity = None
+    if asked.law is not None:
+        capacity = own_law.read(asked.law, asked.results).capacity(about["parameters"])
     counts = {
         side: {"rows": work.files.rows[side], "left_out": work.files.left_out[side]}
         for side in given.SIDES
     }
     return numbers.audit(
-        work.documents, scored, about, reference=reference, counts=counts, looked=looked
+        work.documents,
+        scored,
+        about,
+        reference=reference,
+        capacity=capacity,
+        counts=counts,
+        looked=looked,
     )
 
 

@@ -45,13 +45,15 @@ class Columns:
 @dataclass(frozen=True)
 class Given:
     """Both files. rows, blank (rows without a text), sha256 (of one file its bytes, of several the
-    digests of all) and left_out (documents that a budget left out), each by side."""
+    digests of all) and left_out (documents that a budget left out), each by side. spare: those of
+    the others among them, which no score knows; None where none were left out."""
 
     documents: Documents
     rows: dict[str, int]
     blank: dict[str, int]
     sha256: dict[str, str]
     left_out: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 0))
+    spare: Documents | None = None
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,11 @@ def within(
                 "shorter documents"
             )
     kept = np.sort(np.concatenate([orders[side][: chosen[side]] for side in SIDES]))
+    unused = np.sort(orders["others"][chosen["others"] :])
     return dataclasses.replace(
         given,
         documents=subset(documents, kept),
+        spare=subset(documents, unused) if len(unused) else None,
         left_out={side: len(orders[side]) - chosen[side] for side in SIDES},
     )
 

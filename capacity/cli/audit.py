@@ -29,6 +29,12 @@ def add_audit(verb: arguments.Verb) -> None:
         "--reference", metavar="MODEL", help="a model that has seen neither: ratios and bits"
     )
     audit.add_argument(
+        "--law",
+        metavar="STUDY",
+        help="a study of random data, or its fit.json: whose capacity bits are a share of "
+        "(default: 3.64 bits per parameter, published)",
+    )
+    audit.add_argument(
         "--canaries", metavar="FILE", help="rows with text and repeats; repeats 0 are candidates"
     )
     audit.add_argument(
@@ -86,6 +92,7 @@ def _audit(args: argparse.Namespace) -> int:
         others=args.others,
         results=args.results,
         reference=args.reference,
+        law=args.law,
         canaries=args.canaries,
         columns=given.Columns(args.field, args.document, args.group),
         training_tokens=_whole("--training-tokens", args.training_tokens),

@@ -11,7 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before `transformers` is imported
 
 from capacity import records
 from capacity.audit import canaries as planted
-from capacity.audit import checkpoint, given, score
+from capacity.audit import checkpoint, given, score, variants
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.measure import sequence_scores
@@ -156,3 +156,25 @@ def test_an_audit_that_is_killed_goes_on_and_an_equal_one_is_read(audited, tmp_p
     _, plan, other, _ = made(tmp_path / "killed", batch_tokens=320)  # another pass, not mixed up
     assert plan.known_tokens == 0
     np.testing.assert_allclose(other.log_p_T, scores.log_p_T, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_keeps_its_scores_at_eight_bits_and_loses_them_at_two(audited, tmp_path):
+    config, results, _, data, _ = audited
+    documents = given.read(str(data / "members.jsonl"), str(data / "others.jsonl")).documents
+
+    def scored(name):
+        model, stored = checkpoint.load(config.run_id, results), None
+        if name:
+            tokens_D = score.tokenized(model, documents)
+            rows = variants.windows(tokens_D, 16) if variants.calibrated(name) else None
+            made = variants.quantized(model, name, rows)
+            model, stored = made.checkpoint, made.stored_bits
+        return score.score(model, documents, tmp_path, recall=False).log_p_T, stored
+
+    whole, _ = scored("")
+    error, size = {}, {}
+    for name in ("int8", "int4", "int4-gptq", "int2"):
+        log_p_T, size[name] = scored(name)
+        error[name] = float(np.abs(log_p_T - whole).mean())
+    assert 0 < error["int8"] < 0.1 * error["int2"] and error["int4-gptq"] < error["int2"]
+    assert size["int8"] > size["int4"] == size["int4-gptq"] > size["int2"] > 0

@@ -108,6 +108,11 @@ def test_a_budget_takes_whole_documents_of_both_sides_at_random(tmp_path):
     assert one.documents.member_D.sum() == 20 == (~one.documents.member_D).sum()
     assert one.left_out == {"members": 80, "others": 10}
     assert given.within(read, encode, 200, seed=0).documents.ids == one.documents.ids
+    unseen = [
+        name for name, m in zip(read.documents.ids, read.documents.member_D, strict=True) if not m
+    ]
+    assert set(one.spare.ids) == set(unseen) - set(one.documents.ids) and one.spare.ids
+    assert not one.spare.member_D.any() and read.spare is None
     assert given.within(read, encode, 200, seed=1).documents.ids != one.documents.ids
     rest = given.within(read, encode, 400, seed=0)  # others have 150 tokens, members get the rest
     assert rest.left_out == {"members": 50, "others": 0}
