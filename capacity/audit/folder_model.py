@@ -12,6 +12,7 @@ whole batch. Either way they are the model's own, taken to fp32.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import math
@@ -293,8 +294,8 @@ def _context(config: Any) -> int:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
+    try:  # by name: a checker of types may run where the extra is not installed
+        transformers = importlib.import_module("transformers")
     except ImportError:
         raise ConfigError(
             f"a checkpoint in a folder, a GGUF file or on the hub needs transformers; {EXTRA}"

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from capacity.figures.marks import beside, means
-from capacity.figures.style import GUIDE, drawing, entry, looks, panels, settle
+from capacity.figures.style import GUIDE, drawing, entry, ink, looks, panels, settle
 
 ALL = "all sizes"
 BARS = "bars: 95%, of means by the noise of arms, of {} as compare prints them"
@@ -18,8 +18,8 @@ Point = tuple[int, float, Sequence[float] | None]  # place of the size, value, i
 
 def compare_figure(comparison: Mapping[str, Any]) -> Figure | None:
     """Above, the means of A and of every B by size; below, their ratio (or difference) by size and
-    over all, each with its interval; a colour and a mark per variant. comparison: what compare.json
-    holds. None where no pair counts."""
+    over all, each with its interval; a colour and a mark per variant, of a single ratio its own.
+    comparison: what compare.json holds. None where no pair counts."""
     rows = [row for row in comparison["comparisons"] if row["effect"] is not None]
     if not rows:
         return None
@@ -39,7 +39,10 @@ def compare_figure(comparison: Mapping[str, Any]) -> Figure | None:
         equal = 1.0 if what == "A / B" else 0.0
         below.axhline(equal, color=GUIDE, lw=0.7, zorder=0, gid="A and B are equal")
         effects = {row["b"]: _effects(row, sizes) for row in rows}
-        _draw(below, effects, style, around=equal)
+        # a ratio to the only B is neither's; of several each has the look of its B
+        of_both = {"color": ink(), "marker": "D"}
+        looked = style if len(effects) > 1 else dict.fromkeys(effects, of_both)
+        _draw(below, effects, looked, around=equal)
         settle(figure)
         return figure
 
