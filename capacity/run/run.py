@@ -46,20 +46,33 @@ def execute(configs: list[Config], job: Job) -> dict[str, str]:
     """
     outcome: dict[str, str] = {}
     check_compiler(configs[0], job.device)
+    _make_data([config for config in configs if not _finished(job, config)], job)
     with ExitStack() as claims:
         todo = []
         for config in configs:
             if not claims.enter_context(records.claim(job.results, config.run_id)):
                 outcome[config.run_id] = "busy"
-            elif (known := records.read(job.results, config.run_id)) and known[
-                "status"
-            ] == "finished":
+            elif _finished(job, config):
                 outcome[config.run_id] = "finished"
             else:
                 todo.append(config)
         for group in _groups(todo, job):
             outcome |= _execute_group(group, job)
     return outcome
+
+
+def _finished(job: Job, config: Config) -> bool:
+    known = records.read(job.results, config.run_id)
+    return known is not None and known["status"] == "finished"
+
+
+def _make_data(configs: list[Config], job: Job) -> None:
+    """Read, cut and keep what the runs are trained on, before any of them has a folder: data that
+    are refused leave none."""
+    for config in configs:
+        kept.keep(job.results, config.data)
+    for message in used_rows.warnings(configs) if configs else ():
+        _note(job, message)
 
 
 def _groups(configs: list[Config], job: Job) -> list[list[Config]]:
@@ -94,13 +107,10 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     """Train runs that can share a stack; job.parts None: as many as it takes."""
     if job.parts is None:
         job = dataclasses.replace(job, parts=_parts(configs, job.device))
-    for message in used_rows.warnings(configs):
-        _note(job, message)
     for config in configs:
         if message := _begins_again(job, config):
             _note(job, message)
         folder = records.run_dir(job.results, config.run_id)
-        kept.keep(job.results, config.data)
         files.write_json(folder / "config.json", config.as_dict())
         (folder / "record.json").unlink(missing_ok=True)  # of a failed run, tried again
         (folder / "pruned.json").unlink(missing_ok=True)

@@ -242,3 +242,16 @@ def test_results_folder_from_the_environment(here, tiny, capfd, monkeypatch):
     assert records.status(here / "elsewhere", load(tiny).run_id) == "finished" and os.listdir(
         here
     ) == ["elsewhere"]
+
+
+@pytest.mark.parametrize("what", ["a row without a text", "too few sequences"])
+def test_data_that_are_refused_leave_nothing(here, capfd, what):
+    rows = [{"text": f"It is text number {i}, of several words."} for i in range(40)]
+    if what == "a row without a text":
+        rows[5] = {"text": None}
+    (here / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = ["data.n_sequences=20000", "data.n_held_out=10", "data.vocab_size=300"]
+    source = ["data=text", "data.source=files", "data.path=t.jsonl", "data.seq_len=8"]
+    assert main(["train", *source, *sizes, "model.d_model=8", "model.n_heads=2"]) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("capacity: error: ")
+    assert not list((here / "results" / "runs").glob("*"))
