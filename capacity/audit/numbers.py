@@ -25,7 +25,7 @@ from capacity.audit.schema import About, Attack, Blind, DatasetInference, Model,
 from capacity.audit.scored import Documents, ScoredModel, TokenScores
 from capacity.base.errors import ConfigError
 from capacity.base.files import plain
-from capacity.base.words import plural
+from capacity.base.words import p_value, plural
 from capacity.fitting import blind, dataset_inference
 from capacity.fitting.statistics import ALPHA, holm
 
@@ -181,7 +181,7 @@ def verdict(looked: Blind, model: Model) -> tuple[str, list[str]]:
         reasons.append(f"the primary attack ranks members above others: AUC {_ends(auc)}")
     if above and _small(corrected[1]):
         reasons.append(
-            f"all scores together tell members from others as a set: p {set_p:.2g} (dataset "
+            f"all scores together tell members from others as a set: p {p_value(set_p)} (dataset "
             "inference)"
         )
     if reasons:

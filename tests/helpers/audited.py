@@ -6,8 +6,11 @@ import zlib
 
 import numpy as np
 
+from capacity.analysis.finding import Finding
+from capacity.audit import numbers, page, plots, wording
 from capacity.audit.schema import About
-from capacity.audit.scored import Documents, TokenScores
+from capacity.audit.scored import CanaryScores, Documents, ScoredModel, TokenScores
+from pages import EVIL
 
 
 def documents(texts: list[str], member_D: np.ndarray, **more) -> Documents:
@@ -75,3 +78,47 @@ def about(**more) -> About:
         "seed": 0,
     }
     return About(**(known | more))
+
+
+def found(kind: str, n: int = 240):
+    """An audit of documents of which n each were seen and not; kind: its verdict."""
+    rng = np.random.default_rng(3)
+    memory = np.zeros(2 * n)
+    if kind in ("evidence", "differs"):
+        memory[:n], memory[:20] = 0.3, 2.0
+    texts, model, other = world(rng, 2 * n, memory)
+    if kind == "differs":
+        texts = [f"{one} court ruling" if i < n else one for i, one in enumerate(texts)]
+    copies = np.ones(2 * n, int)
+    copies[:20] = 8
+    ids = [EVIL if i == 3 else f"doc {i}" for i in range(2 * n)]
+    groups = [f"author {i // 4}" for i in range(2 * n)] if kind == "evidence" else None
+    given = documents(texts, np.arange(2 * n) < n, copies_D=copies, ids=ids, groups=groups)
+    canaries = CanaryScores(
+        np.repeat([1, 16], 8),
+        np.r_[rng.normal(300, 9, 8), np.full(8, 5.0)],
+        np.arange(16) > 7,
+        rng.normal(300, 9, 200),
+        np.full(16, 430.0),
+    )
+    models = [
+        ScoredModel("checkpoint", model, canaries),
+        ScoredModel("int4", other, canaries, 4300),
+    ]
+    asked = about(tokens_per_parameter=3.0, reference="base", group="author" if groups else None)
+    whole = numbers.audit(
+        given,
+        models if kind in ("evidence", "differs") else models[:1],
+        asked,
+        reference=other if kind in ("evidence", "differs") else None,
+    )
+    return whole.numbers, whole.documents["checkpoint"], whole.groups.get("checkpoint")
+
+
+def built(all_numbers, frame, groups) -> tuple[bytes, dict]:
+    """The page of an audit, and the tables in it."""
+    tables = {"documents.csv": frame} | ({"groups.csv": groups} if groups is not None else {})
+    finding = Finding("audit", "audit.json", all_numbers, tables)
+    document = wording.document(all_numbers, frame, groups)
+    figures = plots.draw(all_numbers, frame)
+    return page.build(finding, document, figures, ["capacity audit model"]), tables

@@ -7,57 +7,16 @@ import numpy as np
 import pytest
 
 import audited
-from capacity.analysis.finding import Finding
-from capacity.audit import numbers, page, plots, sections, wording
-from capacity.audit.scored import CanaryScores, ScoredModel
+from capacity.audit import plots, sections, wording
 from capacity.base.words import plural
 from capacity.figures.files import render, rows
 from capacity.report import figure_data, markdown, text
 from pages import EVIL, Reader, packed
 
 
-def found(kind, n=240):
-    """An audit of documents of which n each were seen and not; kind: its verdict."""
-    rng = np.random.default_rng(3)
-    memory = np.zeros(2 * n)
-    if kind in ("evidence", "differs"):
-        memory[:n], memory[:20] = 0.3, 2.0
-    texts, model, other = audited.world(rng, 2 * n, memory)
-    if kind == "differs":
-        texts = [f"{one} court ruling" if i < n else one for i, one in enumerate(texts)]
-    copies = np.ones(2 * n, int)
-    copies[:20] = 8
-    ids = [EVIL if i == 3 else f"doc {i}" for i in range(2 * n)]
-    groups = [f"author {i // 4}" for i in range(2 * n)] if kind == "evidence" else None
-    documents = audited.documents(
-        texts, np.arange(2 * n) < n, copies_D=copies, ids=ids, groups=groups
-    )
-    canaries = CanaryScores(
-        np.repeat([1, 16], 8),
-        np.r_[rng.normal(300, 9, 8), np.full(8, 5.0)],
-        np.arange(16) > 7,
-        rng.normal(300, 9, 200),
-        np.full(16, 430.0),
-    )
-    models = [
-        ScoredModel("checkpoint", model, canaries),
-        ScoredModel("int4", other, canaries, 4300),
-    ]
-    about = audited.about(
-        tokens_per_parameter=3.0, reference="base", group="author" if groups else None
-    )
-    whole = numbers.audit(
-        documents,
-        models if kind in ("evidence", "differs") else models[:1],
-        about,
-        reference=other if kind in ("evidence", "differs") else None,
-    )
-    return whole.numbers, whole.documents["checkpoint"], whole.groups.get("checkpoint")
-
-
 @pytest.fixture(scope="module", params=["evidence", "differs", "cannot tell"])
 def asked(request):
-    return request.param, *found(request.param)
+    return request.param, *audited.found(request.param)
 
 
 def test_the_headline_says_the_verdict_with_interval_and_number_and_never_safe(asked):
@@ -104,11 +63,7 @@ def test_every_number_of_membership_carries_that_files_differ_without_a_model(as
 def test_the_page_is_whole_and_has_the_documents_as_a_table(asked, monkeypatch):
     monkeypatch.setattr(figure_data, "still", lambda figure: "data:,")
     kind, all_numbers, frame, groups = asked
-    document = wording.document(all_numbers, frame, groups)
-    tables = {"documents.csv": frame} | ({"groups.csv": groups} if groups is not None else {})
-    finding = Finding("audit", "audit.json", all_numbers, tables)
-    figures = plots.draw(all_numbers, frame)
-    content = page.build(finding, document, figures, ["capacity audit model"])
+    content, tables = audited.built(all_numbers, frame, groups)
     reader = Reader(content)
     assert not reader.wrong and EVIL.encode() not in content
     data_rows = [attrs for attrs in reader.all("tr") if not attrs]
