@@ -32,7 +32,7 @@ def add_audit(verb: arguments.Verb) -> None:
         "--law",
         metavar="STUDY",
         help="a study of random data, or its fit.json: whose capacity bits are a share of "
-        "(default: 3.64 bits per parameter, published)",
+        "(default: the published one of random strings)",
     )
     audit.add_argument(
         "--canaries", metavar="FILE", help="rows with text and repeats; repeats 0 are candidates"

@@ -25,6 +25,8 @@ TEXTS = Path(__file__).parents[1] / "data" / "terminal"
 
 
 @pytest.mark.parametrize("name", committed())
+@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_committed_of_a_study_gives_its_committed_fit(name, tmp_path):
     found, file = refitted(name, tmp_path), fit_file(name)
     if compare.UPDATE and name not in not_frozen():

@@ -68,6 +68,8 @@ def said(capsys, *args):
 
 
 @pytest.mark.parametrize("kind", STUDIES)
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_report_of_every_kind_says_what_it_said(kind, here, capsys, monkeypatch):
     no_pictures(monkeypatch)
     name, left = STUDIES[kind]

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from capacity.run.job import Job
@@ -14,6 +15,8 @@ from capacity.study import load_study
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_lines_of_the_tutorial_run(tmp_path, monkeypatch, capsys):
     kept = ROOT / "results" / "studies" / "pocket" / "records.jsonl.gz"
     there = tmp_path / "results" / "studies" / "pocket"

@@ -30,6 +30,7 @@ def text(name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_pages_are_what_the_code_says_on_any_machine(tmp_path):
     """Another folder, another results folder with runs in it, a narrow terminal, another locale."""
     (tmp_path / "results" / "bench").mkdir(parents=True)

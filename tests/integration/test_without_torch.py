@@ -58,6 +58,7 @@ def test_what_is_blocked_cannot_be_imported(here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STUDIES)
+@pytest.mark.long
 def test_laws_pages_and_tables_need_no_torch(here, kind):
     name = STUDIES[kind]
     plant(here / "results", name)

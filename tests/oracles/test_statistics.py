@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -148,6 +148,7 @@ def test_pairs_give_the_t_test_of_differences_and_of_every_other_ratio(pairs):
     assert sizes["units"] == 2 and sizes["effect"] == pytest.approx(sides[0] / sides[1], rel=1e-9)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(st.floats(0, 1), st.none()), max_size=12))
 def test_holm_is_that_of_statsmodels_over_the_p_values_that_exist(p):
     ours = statistics.holm(p)

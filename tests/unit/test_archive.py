@@ -57,6 +57,7 @@ def frozen(results, study):
         pytest.param("morris/forgetting@pocket", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.long
 def test_a_study_is_fitted_to_the_byte_without_its_run_folders(tmp_path, capsys, name):
     plant(tmp_path, name)
     first = fitted(tmp_path, name, "--freeze")

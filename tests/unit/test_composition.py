@@ -90,6 +90,8 @@ def test_every_choice_in_conf_composes_and_states_every_setting():
             assert set(text) == {f.name for f in dataclasses.fields(cls)}
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_all_choices_combine():
     names = [
         [f"{group}={option}" for option in option_names(group) if (group, option) not in NOT_HERE]

@@ -197,6 +197,7 @@ def test_a_rounded_corner_pulls_the_hard_alpha_down_and_not_the_smooth_one():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_intervals_cover_a_planted_alpha():
     hits = {"hard": [], "smooth": []}
     for draw in range(80):

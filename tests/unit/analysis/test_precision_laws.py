@@ -289,6 +289,8 @@ def test_errors_of_laws_and_the_words_of_the_document_come_out_of_the_finding():
     )
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_digest_of_the_inputs_is_that_of_rows_in_any_order_and_of_their_numbers():
     rows = planted(lambda method, b: 0.5)
     table = pd.DataFrame(

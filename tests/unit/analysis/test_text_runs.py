@@ -200,6 +200,7 @@ def test_a_study_without_scores_is_one_line(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_study_of_text_ends_in_a_law_and_a_figure(here, capsys):
     (here / "s.yaml").write_text("""
 question: who is remembered?

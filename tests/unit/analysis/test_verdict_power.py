@@ -46,6 +46,8 @@ def printed(planted, middle):
 
 @pytest.mark.parametrize("planted, middle", [(ratio, 1.0), (peak, 1.3)])
 @pytest.mark.parametrize("side", ["below", "above"])
+@pytest.mark.slow
+@pytest.mark.long
 def test_four_of_five_studies_tell_the_printed_value(planted, middle, side):
     end = {ratio: (0.9, 1.1), peak: (1.2, 1.4)}[planted][side == "above"]
     # each study has its own estimate of one noise; variances have no bias

@@ -7,7 +7,11 @@ import planted_values
 from capacity.published import values as published
 
 PLANTED = [id for id in published.values() if id not in planted_values.FORMULAS]
-HEAVY = {"morris/mean_fp32", "morris/mean_bf16"}  # plateaus of a whole table, a minute each
+HEAVY = {
+    "morris/mean_fp32",
+    "morris/mean_bf16",
+    "morris/slope_bf16",
+}  # plateaus of a whole table, up to a minute each
 
 
 def test_every_value_is_planted():
