@@ -26,7 +26,8 @@ from capacity.run import record
 from capacity.run.environment import check_compiler, keep_freed_memory, not_compiled
 from capacity.run.job import Job
 from capacity.train import checkpoint
-from capacity.train.loop import Stack, State, advance
+from capacity.train.loop import Stack, State, advance, settle
+from capacity.train.pace import Saves
 from capacity.train.stack_key import stack_key
 
 # a mean loss above this many times log2 V (a uniform guess) over a log interval ends a run as
@@ -200,11 +201,11 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
     keep_freed_memory()
     stack = Stack(configs, job.device, job.parts or 1)
     state, wall_before = _begin(stack, job)
-    began = saved_at = time.monotonic()
+    began, saves = time.monotonic(), Saves(configs[0].cluster.checkpoint_seconds)
     trained, outcome = 0, {}
     while True:
         boundary, first_step = min(_next_point(c, state.step) for c in stack.configs), state.step
-        advance(stack, state, boundary, job.stop)
+        asked = advance(stack, state, boundary, job.stop, saves.due)
         now = time.monotonic()
         wall = wall_before + now - began
         trained += (
@@ -219,14 +220,15 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
             _evaluate(stack, state, job, failed)
         left = [m for m, c in enumerate(stack.configs) if m not in failed and state.step < c.steps]
         ended = len(left) < len(stack.configs)
-        stopped = bool(left) and (state.step < boundary or job.stop())
-        if left and (ended or stopped or now - saved_at > configs[0].cluster.checkpoint_seconds):
+        stopped = bool(left) and (asked or job.stop())
+        if left and (ended or stopped or saves.due()):
             # before the records of those that end: after a crash the remaining members resume in
             # the same, smaller stack
-            for m in left:
-                config = stack.configs[m]
-                checkpoint.save_state(job.checkpoint(config), state, m, config.run_id, wall)
-            saved_at = now
+            members = {m: stack.configs[m] for m in left}
+            paths = {m: (job.checkpoint(c), c.run_id) for m, c in members.items()}
+            settle(stack)
+            with saves.writing():
+                checkpoint.save_states(paths, state, wall)
         for m, config in enumerate(stack.configs):
             if m not in left:
                 total = record.Trained(wall, len(configs))
