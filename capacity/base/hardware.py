@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 # of a step, by thread: with less, two fifths of a step are not shared at all (docs/decisions)
 SHARED_FLOP = 3e8
+# words of errors that say that a device, a library on it or the host had no room: those of CUDA and
+# torch ("CUDA error: out of memory"), of cuBLAS and cuDNN, which allocate for themselves, and of
+# torch's allocator for CPUs, older and newer ones
+NO_MEMORY = (
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "not enough memory",
+    "can't allocate memory",
+    "OutOfMemoryError",
+    "MemoryError",
+)
 PASSIVE = {
     "OMP_WAIT_POLICY": "passive",
     "KMP_BLOCKTIME": "0",
@@ -75,6 +86,11 @@ def upper_bound() -> str:
 def refused_threads(wanted: int | None) -> str:
     """One line for a person who wants more threads than this process may use; else empty."""
     return f"cluster.threads={wanted}: {upper_bound()}" if (wanted or 0) > most_threads() else ""
+
+
+def tells_no_memory(text: str) -> bool:
+    """Whether the words of an error say that memory was short."""
+    return any(words in text for words in NO_MEMORY)
 
 
 def keep_caches(results: Path) -> None:

@@ -6,6 +6,7 @@ claim -> data, model -> train (log, evaluate, checkpoint) -> measure -> weights 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
 import traceback
 from contextlib import ExitStack
@@ -23,7 +24,12 @@ from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
 from capacity.run import record
-from capacity.run.environment import check_compiler, keep_freed_memory, not_compiled
+from capacity.run.environment import (
+    check_compiler,
+    keep_freed_memory,
+    not_compiled,
+    out_of_memory,
+)
 from capacity.run.job import Job
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, State, advance, settle
@@ -120,7 +126,8 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     except (ConfigError, OSError):
         raise  # a bad file, a full disk: nothing that training again would mend
     except Exception as error:
-        if (why := not_compiled(error)) is not None:
+        short = out_of_memory(error)
+        if short is None and (why := not_compiled(error)) is not None:
             if configs[0].cluster.compile == "always":
                 raise ConfigError(
                     f"cluster.compile=always: torch.compile fails on this machine ({why}); use "
@@ -128,11 +135,13 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
                 ) from None
             _note(job, f"torch.compile fails on this machine ({why}); going on without")
             return _execute_group([_plain(config) for config in configs], job)
-        failure = record.Failure(
-            f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
-        )
-        no_memory = _out_of_memory(error)
-    # outside of the handler, where the exception no longer keeps the stack's tensors alive
+        told = short or error
+        failure = record.Failure(f"{type(told).__name__}: {told}", traceback=traceback.format_exc())
+        no_memory = short is not None
+        del told, short
+    # outside of the handler, where the exception no longer keeps the stack's tensors alive; a stack
+    # and its step know each other
+    gc.collect()
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
     return _try_again(configs, job, failure, no_memory)
@@ -188,13 +197,6 @@ def _begins_again(job: Job, config: Config) -> str:
 
 def _note(job: Job, text: str) -> None:
     job.report({"event": "note", "text": text})
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether the device, or the host's allocator, had no room."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(
-        error
-    )
 
 
 def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:

@@ -22,7 +22,7 @@ from capacity.cost import worth_compiling
 from capacity.data import hashing
 from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
-from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
+from capacity.model.numerics import DTYPES, allow_tf32, sum_in_fp32, to_bf16
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
 from capacity.train.pace import RunAhead, cuda_mark
@@ -83,6 +83,7 @@ class Stack:
             train.weights,
         )
         allow_tf32(train.precision == "tf32")
+        sum_in_fp32()
         self.gpt = GPT(
             first.model,
             first.rows,
