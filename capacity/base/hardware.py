@@ -112,14 +112,38 @@ def rest_idle_threads() -> None:
 
 
 def cpu_name() -> str:
-    """Model name of the CPU, or what the platform says of it."""
+    """Model name of the CPU with its family, model and widest vectors, since virtual machines call
+    many generations by one name; or what the platform says of it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        named = _cpu_named(Path("/proc/cpuinfo").read_text())
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        named = ""
+    return named or platform.processor() or platform.machine()
+
+
+# flags of /proc/cpuinfo, widest first: what decides the speed of matrix products
+VECTORS = {
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 bf16",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "asimd": "NEON",
+}
+
+
+def _cpu_named(cpuinfo: str) -> str:
+    """Of the first processor of a /proc/cpuinfo; empty where it has no model name."""
+    first, _, _ = cpuinfo.strip().partition("\n\n")
+    lines = (line.partition(":") for line in first.splitlines())
+    told = {key.strip(): value.strip() for key, _, value in lines}
+    if not (name := told.get("model name")):
+        return ""
+    flags = (told.get("flags") or told.get("Features") or "").split()
+    kind = [
+        f"{key.removeprefix('cpu ')} {told[key]}" for key in ("cpu family", "model") if key in told
+    ]
+    kind += [word for flag, word in VECTORS.items() if flag in flags][:1]
+    return f"{name} ({', '.join(kind)})" if kind else name
 
 
 def pick_device(name: str) -> torch.device:
