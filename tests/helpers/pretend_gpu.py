@@ -133,6 +133,7 @@ class PretendGPU(TorchDispatchMode):
             "torch.cuda.Stream": _Stream,
             "torch.cuda.current_stream": _Stream,
             "torch.cuda.stream": lambda stream: contextlib.nullcontext(),
+            "torch.cuda.set_stream": lambda stream: None,
             "torch.cuda.CUDAGraph": Graph,
             "torch.cuda.graph": self.capture,
             "torch.cuda.synchronize": lambda *device: self.wait("synchronize"),

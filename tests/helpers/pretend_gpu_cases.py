@@ -1,8 +1,8 @@
 """Trainings and whole runs on a pretend GPU, in a process of its own:
 
     python tests/helpers/pretend_gpu_cases.py steps --part 0 --of 4
-    python tests/helpers/pretend_gpu_cases.py runs
-    python tests/helpers/pretend_gpu_cases.py faults
+    python tests/helpers/pretend_gpu_cases.py runs --only text
+    python tests/helpers/pretend_gpu_cases.py quick
 
 Prints one JSON object: cases, and what went wrong by the name of a case.
 """
@@ -290,15 +290,22 @@ def refused(gpu: PretendGPU, work: Callable[[PretendGPU], None], words: str) -> 
         raise AssertionError("went through")
 
 
+def quick() -> Iterator[tuple[str, Callable[[PretendGPU], None]]]:
+    """The faults, and the steps of three models."""
+    few = ("gpt, fp32, adamw", "moe, bf16, muon", "people, tf32, adamw")
+    yield from ((name, work) for name, work in steps() if name in few)
+    yield from faults()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("steps", "runs", "faults"))
+    parser.add_argument("what", choices=("steps", "runs", "faults", "quick"))
     parser.add_argument("--part", type=int, default=0, help="cases number PART, PART + OF, ...")
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--only", help="cases whose name contains this")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cases = {"steps": steps, "runs": runs, "faults": faults}[args.what]()
+    cases = {"steps": steps, "runs": runs, "faults": faults, "quick": quick}[args.what]()
     chosen = [case for i, case in enumerate(cases) if i % args.of == args.part]
     found: dict = {"cases": 0, "wrong": {}, "seen": {}}
     for name, work in chosen:

@@ -30,27 +30,21 @@ def cases(*words):
 
 
 @pytest.mark.slow
-def test_what_cuda_would_refuse_is_refused():
-    """Faults that were put into the step on purpose."""
-    assert cases("faults")["cases"] >= 13
-
-
-@pytest.mark.slow
-def test_the_step_of_every_model_can_be_captured():
-    found = cases("steps", "--only", "fp32, adamw")
-    assert found["cases"] >= 12
-    assert "wait" not in found["seen"] and "device to host" not in found["seen"]
+def test_what_cuda_would_refuse_is_refused_and_steps_are_not():
+    """Faults that were put into the step on purpose, and three models as they are."""
+    assert cases("quick")["cases"] == 13 + 3
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_step_can_be_captured_in_every_format_with_every_optimizer(part):
+def test_the_step_of_every_model_can_be_captured_in_every_format_with_every_optimizer(part):
     found = cases("steps", "--part", str(part), "--of", str(PARTS))
     assert found["cases"] >= 100 // PARTS
     assert "wait" not in found["seen"] and "device to host" not in found["seen"]
 
 
 @pytest.mark.long
-def test_whole_runs_of_every_kind_of_data_stay_on_the_device():
+@pytest.mark.parametrize("part", range(2))
+def test_whole_runs_of_every_kind_of_data_stay_on_the_device(part):
     """To the record, measures, questions and rounded weights included."""
-    assert cases("runs")["cases"] >= 15
+    assert cases("runs", "--part", str(part), "--of", "2")["cases"] >= 7
