@@ -20,12 +20,14 @@ from capacity.config import Config
 from capacity.data import uniform
 from capacity.feed import batches
 from capacity.feed import canary_schedule as views
+from capacity.feed.prefetch import Block, Prefetch
 from capacity.settings.data import UniformData
 
 if TYPE_CHECKING:
     from capacity.feed.stream import Windows
 
 INDEX_CHUNK = 2**21  # batch indices prepared at once (16 MiB)
+TABLE_STEPS = 1024  # most steps whose batches are prepared at once
 CHUNK_TOKENS = (
     2**18
 )  # tokens of one member rendered at once; a constant, because chunks begin at multiples of it
@@ -33,6 +35,23 @@ CHUNK_TOKENS = (
 # many that operations are worth their launches, on a CPU so few that they stay in its cache
 TOGETHER = {"cuda": 2**22, "cpu": 2**18}
 CURSOR = 4
+
+
+def prefetches(configs: list[Config], device: torch.device) -> bool:
+    """Whether the next block is prepared in a thread, by cluster.prefetch of the first run."""
+    wanted = configs[0].cluster.prefetch
+    return wanted == "always" or wanted == "auto" and device.type == "cuda"
+
+
+@dataclass(frozen=True)
+class _Batches(Block):
+    """Rows of the table for consecutive steps."""
+
+    first: int  # step
+    rows: Tensor  # int64 [steps, M, B]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.rows,)
 
 
 class TableFeed:
@@ -45,6 +64,10 @@ class TableFeed:
         self.first_row = np.cumsum([0] + [len(t) for t in tables])
         self.tokens = torch.from_numpy(np.concatenate(tables).astype(np.int32)).to(device)
         self.orders = [batches.Order(c.seed, c.trained_items) for c in configs]
+        self.last_step = min(c.steps for c in configs)
+        self.ahead = prefetches(configs, device)
+        self.next: Prefetch[_Batches] = Prefetch(self._batches, device)
+        self.loaded: _Batches | None = None
 
     def member_tokens(self, m: int) -> Tensor:
         """Training set of member m, int32 [N, S] on the device."""
@@ -62,21 +85,44 @@ class TableFeed:
 
     def chunk(self, cursor_MC: Tensor, step: int, most: int) -> Iterator[Tensor]:
         """Tokens int64 [M, B, S] of up to `most` steps from `step` on, one by one."""
+        if self.loaded is None or not 0 <= step - self.loaded.first < len(self.loaded.rows):
+            self.loaded = self.next.take(step)
+            following = step + len(self.loaded.rows)
+            if self.ahead and following < self.last_step:
+                self.next.start(following)
+        begin = step - self.loaded.first
+        return (self.tokens[rows_MB].long() for rows_MB in self.loaded.rows[begin : begin + most])
+
+    def rest(self) -> None:
+        """Wait for the thread that prepares the next block."""
+        self.next.rest()
+
+    def close(self) -> None:
+        """End the thread that prepares the next block; training may go on."""
+        self.next.close()
+
+    def _batches(self, first_step: int) -> _Batches:
+        """The block that begins at a step."""
         per_step = len(self.configs) * self.configs[0].train.batch_size
-        rows = self.batch_rows(step, min(most, max(1, INDEX_CHUNK // per_step)))
-        return (self.tokens[rows_MB].long() for rows_MB in rows)
+        steps = min(TABLE_STEPS, max(1, INDEX_CHUNK // per_step))
+        left = self.last_step - first_step
+        return _Batches(
+            first_step, self.batch_rows(first_step, min(steps, left) if left > 0 else steps)
+        )
 
     def batch_rows(self, first_step: int, n_steps: int) -> Tensor:
         """Rows of `tokens` for each step, int64 [n_steps, M, B] on the device."""
-        batch_size = self.configs[0].train.batch_size
-        rows = [
-            order.steps(batch_size, first_step, n_steps) + self.first_row[m]
-            for m, order in enumerate(self.orders)
-        ]
+        batch_size, rows = self.configs[0].train.batch_size, []
+        for m, order in enumerate(self.orders):
+            self.next.check()
+            rows.append(order.steps(batch_size, first_step, n_steps) + self.first_row[m])
         for m, config in enumerate(self.configs):
             if views.timed(config):
                 views.insert(rows[m], config, first_step, self.first_row[m] + config.trained_items)
-        return torch.from_numpy(np.stack(rows, axis=1)).to(self.device)
+        together = torch.from_numpy(np.stack(rows, axis=1))
+        if self.ahead and self.device.type == "cuda":
+            return together.pin_memory().to(self.device, non_blocking=True)
+        return together.to(self.device)
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
         """Fewest, mean and most times that a sequence of member m was seen in `step` steps."""
@@ -107,13 +153,17 @@ TABLES = {"uniform": _uniform_table, "text": _text_table}
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class _Chunk(Block):
     """Windows of consecutive steps of all members, and where each member stood in front of them."""
 
     number: int
     tokens: Tensor  # int32 [steps, M, B, T + 1]
     cursors: list[list[int]]  # by member
     reads: list[Windows]  # by group of members
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        read = [t for r in self.reads for t in (r.tokens, r.is_main, *r.ends) if t is not None]
+        return (self.tokens, *read)
 
 
 class StreamFeed:
@@ -135,7 +185,10 @@ class StreamFeed:
         for group, streams in zip(self.groups, self.streams, strict=True):
             for i, m in enumerate(group):
                 self.members[m] = MemberStream(configs[m], device, streams.alone(i))
+        self.ahead = prefetches(configs, device)
+        self.next: Prefetch[_Chunk] = Prefetch(self._render, device)
         self.loaded: _Chunk | None = None
+        self.begin: list[list[int]] = []  # cursors of the first chunk
 
     def chunk(self, cursor_MC: Tensor, step: int, most: int) -> Iterator[Tensor]:
         """Tokens int64 [M, B, T + 1] of up to `most` steps from `step` on, one by one.
@@ -150,6 +203,7 @@ class StreamFeed:
         chunk = self._load(number, cursor_MC)
         begin = step % self.steps_per_chunk
         if begin >= len(chunk.tokens):  # of a stack that goes on behind the end of a member
+            self.next.close()
             self.last_step, self.loaded = sys.maxsize, None
             chunk = self._load(number, cursor_MC)
         return (tokens.long() for tokens in chunk.tokens[begin : begin + most])
@@ -164,22 +218,35 @@ class StreamFeed:
             if self.loaded is not None:
                 after = self.loaded.number + 1
                 assert number == after, f"chunk {number} does not follow chunk {after - 1}"
-            self.loaded = self._render(number, cursor_MC)
+            self.begin = cursor_MC.tolist()
+            self.loaded = self.next.take(number)
+            # of the chunk that is read now, whatever the thread has rendered: a checkpoint keeps it
             cursor_MC.copy_(torch.tensor(self.loaded.cursors))
+            if self.ahead and (number + 1) * self.steps_per_chunk < self.last_step:
+                self.next.start(number + 1)
         return self.loaded
 
-    def _render(self, number: int, cursor_MC: Tensor) -> _Chunk:
-        """The chunk behind the one that is loaded, or the one that begins at cursors."""
+    def rest(self) -> None:
+        """Wait for the thread that prepares the next chunk."""
+        self.next.rest()
+
+    def close(self) -> None:
+        """End the thread that prepares the next chunk; training may go on."""
+        self.next.close()
+
+    def _render(self, number: int) -> _Chunk:
+        """The chunk behind the one that is loaded; the first one begins at given cursors."""
         first = number * self.steps_per_chunk
         left = self.last_step - first
         steps = min(self.steps_per_chunk, left) if left > 0 else self.steps_per_chunk
-        count, cursors = steps * self.batch_size, cursor_MC.tolist()
+        count, cursors = steps * self.batch_size, self.begin
         if self.loaded is not None:
             cursors = self._cursors_at(self.loaded, first)
-        reads = [
-            streams.windows([cursors[m] for m in group], first * self.batch_size, count)
-            for group, streams in zip(self.groups, self.streams, strict=True)
-        ]
+        reads = []
+        for group, streams in zip(self.groups, self.streams, strict=True):
+            self.next.check()
+            some = [cursors[m] for m in group]
+            reads.append(streams.windows(some, first * self.batch_size, count))
         parts = [r.tokens.view(len(r.tokens), steps, self.batch_size, -1) for r in reads]
         tokens = torch.cat(parts)
         places = sorted(

@@ -201,7 +201,13 @@ def _note(job: Job, text: str) -> None:
 
 def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
     keep_freed_memory()
+    with ExitStack() as feeds:  # their threads end with training, however it ends
+        return _train(configs, job, feeds)
+
+
+def _train(configs: list[Config], job: Job, feeds: ExitStack) -> dict[str, str]:
     stack = Stack(configs, job.device, job.parts or 1)
+    feeds.callback(stack.feed.close)
     state, wall_before = _begin(stack, job)
     began, saves = time.monotonic(), Saves(configs[0].cluster.checkpoint_seconds)
     trained, outcome = 0, {}
@@ -238,10 +244,12 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
         if not left or stopped:
             return outcome | {stack.configs[m].run_id: "interrupted" for m in left}
         if ended:
+            feeds.close()
             stack, state = (
                 Stack([stack.configs[m] for m in left], job.device, job.parts or 1),
                 state.select(left),
             )
+            feeds.callback(stack.feed.close)
 
 
 def _begin(stack: Stack, job: Job) -> tuple[State, float]:

@@ -67,6 +67,12 @@ class Cluster:
         "that",
         choices=("never", "auto", "always"),
     )
+    prefetch: str = setting(
+        "never",
+        "prepare the next block of data in a thread while training goes on; auto: on a GPU; the "
+        "data are the same",
+        choices=("never", "auto", "always"),
+    )
     checkpoint_seconds: float = setting(
         30.0, "time between checkpoints; at least 20 times what writing one takes", above=0.0
     )

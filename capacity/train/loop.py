@@ -133,6 +133,7 @@ class Stack:
     def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:
         """A function of tokens and schedule row that makes one step of this state in place."""
         if self._recorded is None or self._recorded[0] is not state:
+            self.feed.rest()  # recording allows no other thread's work
             make = record if self.device.type == "cuda" else plain
             self._recorded = state, make(self, state)
         return self._recorded[1]
