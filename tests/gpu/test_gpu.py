@@ -13,6 +13,7 @@ import torch
 from capacity import counts
 from capacity.config import from_dict
 from capacity.edits.quantize import quantize
+from capacity.feed.feed import StreamFeed
 from capacity.feed.stream import MemberStream
 from capacity.model.gpt import GPT
 from capacity.model.numerics import tf32, to_bf16
@@ -190,6 +191,20 @@ def test_the_same_windows_are_rendered_on_both_devices(changes):
     ours, theirs = (MemberStream(c, device) for device in (CPU, CUDA))
     assert torch.equal(ours.windows([0] * 4, 0, 300), theirs.windows([0] * 4, 0, 300).cpu())
     assert ours.cursor_at(211) == theirs.cursor_at(211)
+
+
+@pytest.mark.parametrize("changes", [{}, {"other_people": 70, "other_parts": 3}], ids=str)
+def test_members_rendered_together_on_the_device_read_what_each_reads_on_a_cpu(changes):
+    c = [
+        from_dict({"data": PEOPLE | changes, "train": {"steps": 60, "batch_size": 4}, "seed": seed})
+        for seed in range(5)
+    ]
+    together = StreamFeed(c, CUDA)
+    assert together.groups == [[0, 1, 2, 3, 4]]
+    rows = torch.stack(list(together.chunk(torch.zeros(5, 4, dtype=torch.int64), 0, 60))).cpu()
+    for m in range(5):
+        alone = StreamFeed([c[m]], CPU).chunk(torch.zeros(1, 4, dtype=torch.int64), 0, 60)
+        assert torch.equal(rows[:, m : m + 1], torch.stack(list(alone)))
 
 
 @pytest.mark.parametrize("members, batch, length", [(1, 12, 512), (8, 12, 512), (64, 64, 32)])
