@@ -10,6 +10,8 @@ start-up and planning, transformers for the plain loop) say so and are left out.
   stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
   plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a
            time
+  peers    the same stacks by JAX's vmap and jit with optax, and by torch.func.vmap, whose losses
+           have to be ours
   render   biographies, and what part of training that is
   score    100,000 sequences by all attacks that need one model, beside one forward pass with the
            loss only, and peak memory
@@ -33,6 +35,7 @@ import torch
 
 from benchmarks.commands import fits, start
 from benchmarks.measuring import render, score
+from benchmarks.peers import peers
 from benchmarks.threads import threads
 from benchmarks.timing import installed
 from benchmarks.training import machine, plain, speed, stacks
@@ -44,6 +47,7 @@ PARTS = {
     "machine": machine,
     "stacks": stacks,
     "plain": plain,
+    "peers": peers,
     "render": render,
     "score": score,
     "fits": fits,
