@@ -37,7 +37,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.files import make_folder
 from capacity.config import Config
 from capacity.train import checkpoint
-from capacity.train.loop import BLOCK, Stack, State, advance
+from capacity.train.loop import BLOCK, Stack, State, advance, settle
 from capacity.train.ranks import Ranks
 
 MEETING = "CAPACITY_MEETING"  # variable with the name of the file at which a step of srun meets
@@ -199,18 +199,31 @@ class Leader:
         with self._together(command):
             return begun(configs, self.device, parts, self.ranks, paths)
 
-    def advance(self, stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:
-        """As `loop.advance`; stop is asked about every LOOK_S seconds, at a step that all ranks
-        know."""
-        while state.step < until and not stop():
+    def advance(
+        self,
+        stack: Stack,
+        state: State,
+        until: int,
+        stop: Callable[[], bool],
+        pause: Callable[[], bool],
+    ) -> bool:
+        """As `loop.advance`; stop and pause are asked about every LOOK_S seconds, at a step that
+        all ranks know."""
+        while state.step < until:
+            if stop():
+                return True
             began, step = time.monotonic(), min(until, state.step + self.pace)
             made = step - state.step
             with self._together({"do": "advance", "until": step}):
                 advance(stack, state, step, _never)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
+                settle(stack)
             took = max(1e-9, time.monotonic() - began)
             self.pace = max(1, min(BLOCK, 2 * self.pace, int(made * LOOK_S / took)))
+            if stop():
+                return True
+            if pause():
+                return False
+        return False
 
     def whole(self, stack: Stack, state: State) -> State:
         """The state as a checkpoint has it."""

@@ -23,19 +23,14 @@ from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
-<<<<<<< HEAD
 from capacity.run import group, record
-from capacity.run.environment import check_compiler, keep_freed_memory, not_compiled
-from capacity.run.follow import follow
-=======
-from capacity.run import record
 from capacity.run.environment import (
     check_compiler,
     keep_freed_memory,
     not_compiled,
     out_of_memory,
 )
->>>>>>> main
+from capacity.run.follow import follow
 from capacity.run.job import Job
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, State, advance, settle
@@ -224,22 +219,13 @@ def _note(job: Job, text: str) -> None:
 
 def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
     keep_freed_memory()
-<<<<<<< HEAD
     stack, state, wall_before = _begin(configs, job)
-    began = saved_at = time.monotonic()
-    trained, outcome = 0, {}
-    while True:
-        boundary, first_step = min(_next_point(c, state.step) for c in stack.configs), state.step
-        (job.leader.advance if job.leader else advance)(stack, state, boundary, job.stop)
-=======
-    stack = Stack(configs, job.device, job.parts or 1)
-    state, wall_before = _begin(stack, job)
     began, saves = time.monotonic(), Saves(configs[0].cluster.checkpoint_seconds)
     trained, outcome = 0, {}
+    train = job.leader.advance if job.leader else advance
     while True:
         boundary, first_step = min(_next_point(c, state.step) for c in stack.configs), state.step
-        asked = advance(stack, state, boundary, job.stop, saves.due)
->>>>>>> main
+        asked = train(stack, state, boundary, job.stop, saves.due)
         now = time.monotonic()
         wall = wall_before + now - began
         trained += (
@@ -258,19 +244,12 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
         if left and (ended or stopped or saves.due()):
             # before the records of those that end: after a crash the remaining members resume in
             # the same, smaller stack
-<<<<<<< HEAD
-            whole = job.leader.whole(stack, state) if job.leader else state
-            for m in left:
-                config = stack.configs[m]
-                checkpoint.save_state(job.checkpoint(config), whole, m, config.run_id, wall)
-            saved_at = now
-=======
             members = {m: stack.configs[m] for m in left}
             paths = {m: (job.checkpoint(c), c.run_id) for m, c in members.items()}
             settle(stack)
             with saves.writing():
-                checkpoint.save_states(paths, state, wall)
->>>>>>> main
+                whole = job.leader.whole(stack, state) if job.leader else state
+                checkpoint.save_states(paths, whole, wall)
         for m, config in enumerate(stack.configs):
             if m not in left:
                 total = record.Trained(wall, len(configs))

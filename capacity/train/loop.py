@@ -225,10 +225,10 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
         now_MC,
         state.alive_M,
     )
-    settle(stack, state, loss_M, alive_M, now_MC)
+    conclude(stack, state, loss_M, alive_M, now_MC)
 
 
-def settle(stack: Stack, state: State, loss_M: Tensor, alive_M: Tensor, now_MC: Tensor) -> None:
+def conclude(stack: Stack, state: State, loss_M: Tensor, alive_M: Tensor, now_MC: Tensor) -> None:
     """What follows an update: weights in their format, who is still alive, sums of losses."""
     if stack.weights != "fp32":
         state.flat_MP.copy_(

@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from capacity.train.loop import Stack, State, of_part, settle
+from capacity.train.loop import Stack, State, conclude, of_part
 from capacity.train.loss_scale import rescale, scale_of
 from capacity.train.optim import Gradient, Weights
 
@@ -148,7 +148,7 @@ class Ranks:
         alive_M = stack.update(weights, gradient, stack.hyper, now_MC, state.alive_M)
         if _by_columns(stack):
             state.flat_MP.copy_(self.whole(weights.flat_MP, P))
-        settle(stack, state, loss_M, alive_M, now_MC)
+        conclude(stack, state, loss_M, alive_M, now_MC)
 
     def _summed(self, rows_MP: Tensor) -> Tensor:
         """This rank's columns, [M, S], of the sum over ranks by the upper tree."""
