@@ -30,6 +30,7 @@ STUDY = (
 HERE = [
     "cluster=slurm",
     "cluster.gpus=0",
+    "cluster.cpus=1",
     "cluster.mem=100M",
     "cluster.signal_seconds=5",
     "cluster.environment=[GLOO_SOCKET_IFNAME=lo]",
