@@ -363,6 +363,7 @@ def begun(
 
 def smaller(stack: Stack, state: State, members: list[int]) -> tuple[Stack, State]:
     """Some members of a stack, with their state."""
+    stack.feed.close()  # its thread renders for members that have left
     configs = [stack.configs[m] for m in members]
     return Stack(configs, stack.device, stack.parts, stack.ranks), state.select(members)
 
