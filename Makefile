@@ -55,7 +55,7 @@ docs: $(VENV)/.installed-docs ## documentation: build/docs/index.html, a warning
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site -d build/doctrees . build/docs
 
 gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
-	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py tests/gpu/test_kernels.py
 	$(PYTHON) scripts/bench.py --device cuda --repeats 5
 
 torture: $(VENV)/.installed-test ## kill a sweep a hundred times, here and on a SLURM of its own

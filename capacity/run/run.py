@@ -23,7 +23,12 @@ from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
 from capacity.run import record
-from capacity.run.environment import check_compiler, keep_freed_memory, not_compiled
+from capacity.run.environment import (
+    check_compiler,
+    check_kernels,
+    keep_freed_memory,
+    not_compiled,
+)
 from capacity.run.job import Job
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, State, advance
@@ -46,6 +51,7 @@ def execute(configs: list[Config], job: Job) -> dict[str, str]:
     """
     outcome: dict[str, str] = {}
     check_compiler(configs[0], job.device)
+    check_kernels(configs[0], job.device)
     _make_data([config for config in configs if not _finished(job, config)], job)
     with ExitStack() as claims:
         todo = []

@@ -67,6 +67,13 @@ class Cluster:
         "that",
         choices=("never", "auto", "always"),
     )
+    kernels: str = setting(
+        "auto",
+        "what computes head, attention of small heads and AdamW of a training step: torch's "
+        "operations, or Triton's kernels on CUDA where one is made for the model's sizes; auto: "
+        "torch's, until a GPU has shown equal results and a gain",
+        choices=("auto", "torch", "triton"),
+    )
     checkpoint_seconds: float = setting(30.0, "time between checkpoints", above=0.0)
     partition: str | None = setting(None, "partition", form=WORD)
     account: str | None = setting(None, "account that pays", form=WORD)

@@ -22,8 +22,10 @@ from capacity.cost import worth_compiling
 from capacity.data import hashing
 from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
+from capacity.model.kernels import dispatch
 from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
+from capacity.train.one_pass import OnePass
 from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
 from capacity.train.stack_key import stack_key
 
@@ -105,6 +107,11 @@ class Stack:
         self.update = adamw
         if train.optimizer == "muon":
             self.update = Muon(self.gpt.matrices(), sum(self.gpt.sizes), device)
+        self.gpt.kernels = dispatch.wants_kernels(first.cluster.kernels)
+        self.one_pass: OnePass | None = None
+        if self.gpt.kernels and train.optimizer == "adamw":
+            copies = self.dtype == torch.bfloat16 and self.gpt.takes_a_copy
+            self.update = self.one_pass = OnePass(self.weights, self.rounding_M1, copies)
         self.feed = FEEDS[first.data.kind](configs, device)
         self._recorded: tuple[State, Callable] | None = None
 
@@ -130,6 +137,8 @@ class Stack:
     def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:
         """A function of tokens and schedule row that makes one step of this state in place."""
         if self._recorded is None or self._recorded[0] is not state:
+            if self.one_pass is not None:
+                self.one_pass.renew(state.flat_MP)
             make = record if self.device.type == "cuda" else plain
             self._recorded = state, make(self, state)
         return self._recorded[1]
@@ -154,6 +163,8 @@ def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) ->
     nothing is fetched.
     """
     one_step = stack.stepper(state)
+    if stack.one_pass is not None:
+        stack.one_pass.renew(state.flat_MP)
     while state.step < until and not stop():
         most = min(until - state.step, BLOCK)
         now = torch.from_numpy(stack.schedule.rows(state.step, most)).to(stack.device)
@@ -171,7 +182,8 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     read on the host, so the operations are the same every time. tokens: int64 [M, B, T] (or T + 1,
     see `GPT`); now: a row of the schedule."""
     scale_M, skipped_M = scale_of(state.scaling_M3) if stack.scaled else None, None
-    loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT, scale_M)
+    read_MP = state.flat_MP if stack.one_pass is None else stack.one_pass.weights(state.flat_MP)
+    loss_M, grad_MP = gradient(stack, read_MP, tokens_MBT, scale_M)
     if stack.scaled:
         skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
     alive_M = stack.update(
@@ -181,7 +193,7 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
         now_MC,
         state.alive_M,
     )
-    if stack.weights != "fp32":
+    if stack.weights != "fp32" and stack.one_pass is None:
         state.flat_MP.copy_(
             to_bf16(state.flat_MP, stack.weights, stack.rounding_M1, now_MC[:, STEP, None].long())
         )
@@ -207,7 +219,9 @@ def gradient(
     if stack.parts == 1:
         loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
         return loss_M.detach(), backward(loss_M)
-    total_M, total_MP = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
+    total_M, total_MP = (
+        torch.zeros(shape, device=leaf.device) for shape in (leaf.shape[:1], leaf.shape)
+    )
     for part_MBT in tokens_MBT.tensor_split(stack.parts, dim=1):
         loss_M = stack.loss(leaf, part_MBT, stack.dtype) * (part_MBT.shape[1] / tokens_MBT.shape[1])
         total_MP += backward(loss_M)

@@ -83,6 +83,7 @@ OTHER = {
     "cluster.memory_gb": 2.5,
     "cluster.micro_batches": 3,
     "cluster.compile": "auto",
+    "cluster.kernels": "triton",
     "cluster.checkpoint_seconds": 1.5,
     "cluster.launcher": "slurm",
     "cluster.partition": "gpu",
