@@ -17,6 +17,8 @@ start-up and planning, transformers for the plain loop) say so and are left out.
   threads  steps with all threads over steps with one, alone and beside a process that keeps one
            core busy
   start    seconds until a command is there, and until a thousand runs are planned
+  ops      launches and bytes of a step on a GPU, of torch's operations and with kernels, counted on
+           tensors without numbers: results/bench/ops.json
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import torch
 
 from benchmarks.commands import fits, start
 from benchmarks.measuring import render, score
+from benchmarks.ops import ops
 from benchmarks.threads import threads
 from benchmarks.timing import installed
 from benchmarks.training import machine, plain, speed, stacks
@@ -49,9 +52,13 @@ PARTS = {
     "fits": fits,
     "threads": threads,
     "start": start,
+    "ops": ops,
 }
 # where a part stands in the file, if not under its own name: `threads` is their number there
 PLACES = {"threads": "two_threads"}
+
+
+OF_NO_DEVICE = ("ops",)  # counted, not measured: a file of their own
 
 
 def main() -> None:
@@ -77,12 +84,18 @@ def main() -> None:
     out |= kept(path, out, args.only)
     for name in args.only:
         print(f"\n{name}")
+        if name in OF_NO_DEVICE:
+            own = args.results / "bench" / f"{name}.json"
+            write_json(own, {"git": out["environment"]["git"], **PARTS[name](device, 1, out)})
+            print(f"  {own}")
+            continue
         out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
     if "stacks" in out and installed("scipy"):
         out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
-    write_json(path, out)
-    print(f"\n{path}")
+    if set(args.only) - set(OF_NO_DEVICE):
+        write_json(path, out)
+        print(f"\n{path}")
 
 
 def place(name: str) -> str:
