@@ -10,6 +10,8 @@ start-up and planning, transformers for the plain loop) say so and are left out.
   stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
   plain    the same model in a loop of the usual kind around transformers' GPT-2, one model at a
            time
+  peers    the same stacks by JAX's vmap and jit with optax, and by torch.func.vmap, whose losses
+           have to be ours
   render   biographies, and what part of training that is
   score    100,000 sequences by all attacks that need one model, beside one forward pass with the
            loss only, and peak memory
@@ -36,6 +38,7 @@ import torch
 from benchmarks.commands import fits, start
 from benchmarks.measuring import render, score
 from benchmarks.ops import ops
+from benchmarks.peers import peers
 from benchmarks.threads import threads
 from benchmarks.timing import installed
 from benchmarks.training import machine, plain, speed, stacks
@@ -47,6 +50,7 @@ PARTS = {
     "machine": machine,
     "stacks": stacks,
     "plain": plain,
+    "peers": peers,
     "render": render,
     "score": score,
     "fits": fits,
@@ -56,19 +60,19 @@ PARTS = {
 }
 # where a part stands in the file, if not under its own name: `threads` is their number there
 PLACES = {"threads": "two_threads"}
-
-
 OF_NO_DEVICE = ("ops",)  # counted, not measured: a file of their own
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--results", type=Path, default=Path("results"))
     args = parser.parse_args()
     device = pick_device(args.device)
+    if args.only is None:  # a device's time is for what only it can show
+        args.only = [n for n in PARTS if device.type == "cpu" or n not in OF_NO_DEVICE]
     torch.set_num_threads(most_threads())
     keep_freed_memory()
     out = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = "figures"  # the folder beside a fit
-# figures that only the page of a study draws; a study without a law has the means beside it too
+# figures that only `report` draws and writes: `fit-laws`, whose numbers may be others, removes them
 PAGE_ONLY = ("means", "residuals")
 
 

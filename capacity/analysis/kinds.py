@@ -165,7 +165,7 @@ def document(finding: Finding) -> Document:
     of_kind = load(finding.kind).document(finding)
     if (differences := finding.numbers.get("differences")) is None:
         return of_kind
-    return wording.added(of_kind, differences)
+    return wording.added(of_kind, differences, finding.numbers.get("verdicts", ()))
 
 
 def figures(finding: Finding, look: Look | None = None) -> dict[str, Figure]:

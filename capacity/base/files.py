@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,20 +40,32 @@ def make_folder(folder: Path) -> None:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, sees the old content or the new,
     never a part."""
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_together([(path, data)])
+
+
+def write_together(contents: Iterable[tuple[Path, bytes]]) -> None:
+    """Write several files, each as `write_atomic`, none of which replaces its predecessor before
+    all are on disk: after a crash they are all old or all new, unless it falls between two
+    renamings."""
+    temporaries: dict[Path, Path] = {}
+    path = Path()
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path, data in contents:
+            make_folder(path.parent)
+            temporaries[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            with open(temporaries[path], "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None:  # else its words are all that it has
             error.filename = str(path)  # what was asked for, not the file beside it
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 # of a step, by thread: with less, two fifths of a step are not shared at all (docs/decisions)
 SHARED_FLOP = 3e8
+# words of errors that say that a device, a library on it or the host had no room: those of CUDA and
+# torch ("CUDA error: out of memory"), of cuBLAS and cuDNN, which allocate for themselves, and of
+# torch's allocator for CPUs, older and newer ones
+NO_MEMORY = (
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "not enough memory",
+    "can't allocate memory",
+    "OutOfMemoryError",
+    "MemoryError",
+)
 PASSIVE = {
     "OMP_WAIT_POLICY": "passive",
     "KMP_BLOCKTIME": "0",
@@ -77,6 +88,11 @@ def refused_threads(wanted: int | None) -> str:
     return f"cluster.threads={wanted}: {upper_bound()}" if (wanted or 0) > most_threads() else ""
 
 
+def tells_no_memory(text: str) -> bool:
+    """Whether the words of an error say that memory was short."""
+    return any(words in text for words in NO_MEMORY)
+
+
 def keep_caches(results: Path) -> None:
     """Where the home folder cannot be written, as in some containers and jobs, libraries keep their
     caches (fonts, data sets, downloads) below the results folder, see the XDG Base Directory
@@ -96,14 +112,38 @@ def rest_idle_threads() -> None:
 
 
 def cpu_name() -> str:
-    """Model name of the CPU, or what the platform says of it."""
+    """Model name of the CPU with its family, model and widest vectors, since virtual machines call
+    many generations by one name; or what the platform says of it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        named = _cpu_named(Path("/proc/cpuinfo").read_text())
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        named = ""
+    return named or platform.processor() or platform.machine()
+
+
+# flags of /proc/cpuinfo, widest first: what decides the speed of matrix products
+VECTORS = {
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 bf16",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "asimd": "NEON",
+}
+
+
+def _cpu_named(cpuinfo: str) -> str:
+    """Of the first processor of a /proc/cpuinfo; empty where it has no model name."""
+    first, _, _ = cpuinfo.strip().partition("\n\n")
+    lines = (line.partition(":") for line in first.splitlines())
+    told = {key.strip(): value.strip() for key, _, value in lines}
+    if not (name := told.get("model name")):
+        return ""
+    flags = (told.get("flags") or told.get("Features") or "").split()
+    kind = [
+        f"{key.removeprefix('cpu ')} {told[key]}" for key in ("cpu family", "model") if key in told
+    ]
+    kind += [word for flag, word in VECTORS.items() if flag in flags][:1]
+    return f"{name} ({', '.join(kind)})" if kind else name
 
 
 def pick_device(name: str) -> torch.device:

@@ -167,9 +167,9 @@ def _write_report(args: argparse.Namespace, study: Study) -> int:
     made = page.make(request, result, reason)
     content = made.content
     if result:
-        drawn = {k: v for k, v in made.figures.items() if k not in finding.PAGE_ONLY}
-        text = markdown.render(kinds.document(result), [*drawn], look.shown)
-        finding.write(result, drawn, text, folder, look)
+        in_text = [name for name in made.figures if name not in finding.PAGE_ONLY]
+        text = markdown.render(kinds.document(result), in_text, look.shown)
+        finding.write(result, made.figures, text, folder, look)
     else:
         finding.write_pictures(made.figures, folder, look)
     files.write_atomic(output, content)

@@ -157,8 +157,8 @@ REPORT_HELP = """\
 Write one HTML page about a study, from its records alone: question, answer,
 figures to zoom into, table of runs, flags, fits, published values, commands
 and versions. It needs no network, so it can be mailed. The law is fitted and
-its files are written as by fit-laws; a study without a law gets a page that
-states the reason.
+its files are written as by fit-laws, with a figure of the fits' errors; a study
+without a law gets a page that states the reason.
 
 examples:
   capacity report pocket

@@ -35,6 +35,7 @@ class TableFeed:
         tables = [TABLES[c.data.kind](c) for c in configs]
         self.first_row = np.cumsum([0] + [len(t) for t in tables])
         self.tokens = torch.from_numpy(np.concatenate(tables).astype(np.int32)).to(device)
+        self.orders = [batches.Order(c.seed, c.trained_items) for c in configs]
 
     def member_tokens(self, m: int) -> Tensor:
         """Training set of member m, int32 [N, S] on the device."""
@@ -58,10 +59,10 @@ class TableFeed:
 
     def batch_rows(self, first_step: int, n_steps: int) -> Tensor:
         """Rows of `tokens` for each step, int64 [n_steps, M, B] on the device."""
+        batch_size = self.configs[0].train.batch_size
         rows = [
-            batches.order(c.seed, c.trained_items, c.train.batch_size, first_step, n_steps)
-            + self.first_row[m]
-            for m, c in enumerate(self.configs)
+            order.steps(batch_size, first_step, n_steps) + self.first_row[m]
+            for m, order in enumerate(self.orders)
         ]
         for m, config in enumerate(self.configs):
             if views.timed(config):

@@ -75,6 +75,14 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
+def sum_in_fp32() -> None:
+    """CUDA's products of bf16 and fp16 numbers sum in fp32 throughout. By default cuBLAS may add
+    the parts of a sum that it splits over the chip, such as a gradient's over the tokens of a
+    batch, in the short format itself."""
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+
+
 def to_bf16(x: Tensor, rounding: str, base_M1: Tensor, step_M1: Tensor) -> Tensor:
     """fp32 [M, P] rounded to bfloat16 values, still fp32: weights = "bf16_nearest", or
     "bf16_stochastic".

@@ -14,7 +14,7 @@ import torch
 
 import capacity
 from capacity.base.errors import ConfigError
-from capacity.base.hardware import cpu_name, has_compiler
+from capacity.base.hardware import cpu_name, has_compiler, tells_no_memory
 from capacity.config import Config
 from capacity.model.kernels import dispatch
 
@@ -93,15 +93,39 @@ def not_compiled(error: BaseException) -> str | None:
     """Why torch.compile could not make its program, in a few words, where that is what the error
     says: the C++ that it writes does not build with every compiler and instruction set. None for
     other errors."""
-    ours = ("torch._inductor.", "torch._dynamo.")
     chain = [error, *filter(None, (error.__cause__, getattr(error, "inner_exception", None)))]
-    if not any(base.__module__.startswith(ours) for one in chain for base in type(one).__mro__):
+    if not any(map(_of_a_compiler, chain)):
         return None
     lines = [line.strip() for line in str(chain[-1]).splitlines() if line.strip()]
     first = lines[0] if lines else "no words"
     # of a C++ compiler: file:line:column: error: words
     message = next((line.partition(" error: ")[2] for line in lines if " error: " in line), first)
     return f"{type(chain[-1]).__name__}: {message}"[:WORDS]
+
+
+def _of_a_compiler(error: BaseException) -> bool:
+    ours = ("torch._inductor.", "torch._dynamo.")
+    return any(base.__module__.startswith(ours) for base in type(error).__mro__)
+
+
+def out_of_memory(error: BaseException) -> BaseException | None:
+    """The error that says that the device, a library on it or the host had no room, wherever it
+    stands among what led to this one: a recording that breaks off ends with an error of its own,
+    which hides the first. None where memory was not short."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, (torch.OutOfMemoryError, MemoryError)):
+            return one
+        # the words of a compiler may quote a program that had no room of its own
+        if tells_no_memory(str(one)) and not _of_a_compiler(one):
+            return one
+        led = (one.__cause__, one.__context__, getattr(one, "inner_exception", None))
+        waiting += [before for before in led if isinstance(before, BaseException)]
+    return None
 
 
 def keep_freed_memory() -> None:

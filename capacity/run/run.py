@@ -6,6 +6,7 @@ claim -> data, model -> train (log, evaluate, checkpoint) -> measure -> weights 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
 import traceback
 from contextlib import ExitStack
@@ -28,10 +29,12 @@ from capacity.run.environment import (
     check_kernels,
     keep_freed_memory,
     not_compiled,
+    out_of_memory,
 )
 from capacity.run.job import Job
 from capacity.train import checkpoint
-from capacity.train.loop import Stack, State, advance
+from capacity.train.loop import Stack, State, advance, settle
+from capacity.train.pace import Saves
 from capacity.train.stack_key import stack_key
 
 # a mean loss above this many times log2 V (a uniform guess) over a log interval ends a run as
@@ -125,7 +128,8 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     except (ConfigError, OSError):
         raise  # a bad file, a full disk: nothing that training again would mend
     except Exception as error:
-        if (why := not_compiled(error)) is not None:
+        short = out_of_memory(error)
+        if short is None and (why := not_compiled(error)) is not None:
             if configs[0].cluster.compile == "always":
                 raise ConfigError(
                     f"cluster.compile=always: torch.compile fails on this machine ({why}); use "
@@ -133,11 +137,13 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
                 ) from None
             _note(job, f"torch.compile fails on this machine ({why}); going on without")
             return _execute_group([_plain(config) for config in configs], job)
-        failure = record.Failure(
-            f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
-        )
-        no_memory = _out_of_memory(error)
-    # outside of the handler, where the exception no longer keeps the stack's tensors alive
+        told = short or error
+        failure = record.Failure(f"{type(told).__name__}: {told}", traceback=traceback.format_exc())
+        no_memory = short is not None
+        del told, short
+    # outside of the handler, where the exception no longer keeps the stack's tensors alive; a stack
+    # and its step know each other
+    gc.collect()
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
     return _try_again(configs, job, failure, no_memory)
@@ -195,22 +201,15 @@ def _note(job: Job, text: str) -> None:
     job.report({"event": "note", "text": text})
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Whether the device, or the host's allocator, had no room."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(
-        error
-    )
-
-
 def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
     keep_freed_memory()
     stack = Stack(configs, job.device, job.parts or 1)
     state, wall_before = _begin(stack, job)
-    began = saved_at = time.monotonic()
+    began, saves = time.monotonic(), Saves(configs[0].cluster.checkpoint_seconds)
     trained, outcome = 0, {}
     while True:
         boundary, first_step = min(_next_point(c, state.step) for c in stack.configs), state.step
-        advance(stack, state, boundary, job.stop)
+        asked = advance(stack, state, boundary, job.stop, saves.due)
         now = time.monotonic()
         wall = wall_before + now - began
         trained += (
@@ -225,14 +224,15 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
             _evaluate(stack, state, job, failed)
         left = [m for m, c in enumerate(stack.configs) if m not in failed and state.step < c.steps]
         ended = len(left) < len(stack.configs)
-        stopped = bool(left) and (state.step < boundary or job.stop())
-        if left and (ended or stopped or now - saved_at > configs[0].cluster.checkpoint_seconds):
+        stopped = bool(left) and (asked or job.stop())
+        if left and (ended or stopped or saves.due()):
             # before the records of those that end: after a crash the remaining members resume in
             # the same, smaller stack
-            for m in left:
-                config = stack.configs[m]
-                checkpoint.save_state(job.checkpoint(config), state, m, config.run_id, wall)
-            saved_at = now
+            members = {m: stack.configs[m] for m in left}
+            paths = {m: (job.checkpoint(c), c.run_id) for m, c in members.items()}
+            settle(stack)
+            with saves.writing():
+                checkpoint.save_states(paths, state, wall)
         for m, config in enumerate(stack.configs):
             if m not in left:
                 total = record.Trained(wall, len(configs))

@@ -74,7 +74,9 @@ class Cluster:
         "torch's, until a GPU has shown equal results and a gain",
         choices=("auto", "torch", "triton"),
     )
-    checkpoint_seconds: float = setting(30.0, "time between checkpoints", above=0.0)
+    checkpoint_seconds: float = setting(
+        30.0, "time between checkpoints; at least 20 times what writing one takes", above=0.0
+    )
     partition: str | None = setting(None, "partition", form=WORD)
     account: str | None = setting(None, "account that pays", form=WORD)
     qos: str | None = setting(None, "quality of service", form=WORD)

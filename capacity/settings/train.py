@@ -35,10 +35,10 @@ class Train:
     grad_clip: float = setting(1.0, "largest gradient norm; 0 = no clipping", low=0.0)
     precision: str = setting(
         "fp32",
-        "arithmetic of matrix products, by explicit casts; norms, routers, softmax of the head, "
-        "gradients of weights "
-        "and moments are fp32 in all; tf32: operands with 10 bits of mantissa; fp16: with a loss "
-        "scale per run",
+        "format of the numbers that matrix products take and give, by explicit casts; a gradient "
+        "of bf16 or fp16 is one such number. Sums of products and of parts of a batch, norms, "
+        "routers, the head's softmax, clipping, moments and master weights are fp32 in all; tf32: "
+        "operands with 10 bits of mantissa; fp16: with a loss scale per run",
         choices=PRECISIONS,
     )
     weights: str = setting(

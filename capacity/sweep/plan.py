@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capacity import records
-from capacity.base.hardware import useful_threads
+from capacity.base.hardware import tells_no_memory, useful_threads
 from capacity.base.words import clock
 from capacity.config import Config
 from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
@@ -304,12 +304,4 @@ def grown_runs(results: Path, runs: list[Config]) -> dict[str, tuple[int, int]]:
 
 
 def _starved(reason: str) -> bool:
-    return any(
-        words in reason
-        for words in (
-            "killed by signal SIGKILL",
-            "OutOfMemoryError",
-            "MemoryError",
-            "not enough memory",
-        )
-    )
+    return "killed by signal SIGKILL" in reason or tells_no_memory(reason)

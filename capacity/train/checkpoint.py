@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from capacity import records
 from capacity.base.errors import ConfigError
-from capacity.base.files import write_atomic
+from capacity.base.files import write_atomic, write_together
 from capacity.model.gpt import GPT
 from capacity.train.loop import State
 from capacity.train.loss_scale import new_scaling
@@ -32,12 +32,27 @@ TENSORS = (
 )
 
 
+def save_states(paths: dict[int, tuple[Path, str]], state: State, wall_s: float) -> None:
+    """Write members of a stack's state; `load_states` restores them bit for bit. paths: by member
+    where it goes, and its run id.
+
+    They are replaced one right behind the other, when all are on disk: members that were left at
+    different steps could not go on as one stack.
+    """
+    write_together(
+        (path, _packed(state, member, run_id, wall_s)) for member, (path, run_id) in paths.items()
+    )
+
+
 def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float) -> None:
-    """Write member `member` of a stack's state atomically; `load_states` restores it bit for
-    bit."""
+    """`save_states` of one member."""
+    save_states({member: (path, run_id)}, state, wall_s)
+
+
+def _packed(state: State, member: int, run_id: str, wall_s: float) -> bytes:
     tensors = {name: getattr(state, name)[member].detach().cpu().clone() for name in TENSORS}
     meta = {"run_id": run_id, "step": state.step, "logged": state.logged[member], "wall_s": wall_s}
-    write_atomic(path, save(tensors, metadata={"capacity": json.dumps(meta)}))
+    return save(tensors, metadata={"capacity": json.dumps(meta)})
 
 
 def read_meta(path: Path) -> dict | None:

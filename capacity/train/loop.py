@@ -23,10 +23,11 @@ from capacity.data import hashing
 from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.model.kernels import dispatch
-from capacity.model.numerics import DTYPES, allow_tf32, to_bf16
+from capacity.model.numerics import DTYPES, allow_tf32, sum_in_fp32, to_bf16
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.one_pass import OnePass
 from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
+from capacity.train.pace import RunAhead, cuda_mark
 from capacity.train.stack_key import stack_key
 
 BLOCK = 1024  # most steps whose numbers are prepared at once
@@ -84,6 +85,7 @@ class Stack:
             train.weights,
         )
         allow_tf32(train.precision == "tf32")
+        sum_in_fp32()
         self.gpt = GPT(
             first.model,
             first.rows,
@@ -113,6 +115,7 @@ class Stack:
             copies = self.dtype == torch.bfloat16 and self.gpt.takes_a_copy
             self.update = self.one_pass = OnePass(self.weights, self.rounding_M1, copies)
         self.feed = FEEDS[first.data.kind](configs, device)
+        self.ahead = RunAhead(cuda_mark if device.type == "cuda" else None)
         self._recorded: tuple[State, Callable] | None = None
 
     def start(self) -> State:
@@ -155,17 +158,32 @@ def compiles(configs: list[Config], device: torch.device) -> bool:
     )
 
 
-def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) -> None:
-    """Train in place up to step `until` (an exact number of updates), or up to the step at which
-    stop() turns true.
+def _never() -> bool:
+    return False
 
-    The feed and the schedule prepare many steps at once and the host otherwise only launches work;
-    nothing is fetched.
+
+def advance(
+    stack: Stack,
+    state: State,
+    until: int,
+    stop: Callable[[], bool],
+    pause: Callable[[], bool] = _never,
+) -> bool:
+    """Train in place up to step `until` (an exact number of updates), or up to the step at which
+    stop() turns true, or pause(), which is asked behind a step only: a pause never keeps a run from
+    going on. Returns whether it was stopped.
+
+    The feed and the schedule prepare many steps at once and the host otherwise only launches work,
+    for about two seconds more than the device has done (`pace`); nothing is fetched. Where this
+    returns early, the next call goes on with the same numbers.
     """
     one_step = stack.stepper(state)
     if stack.one_pass is not None:
         stack.one_pass.renew(state.flat_MP)
-    while state.step < until and not stop():
+    stack.ahead.begin()
+    while state.step < until:
+        if stop():
+            return True
         most = min(until - state.step, BLOCK)
         now = torch.from_numpy(stack.schedule.rows(state.step, most)).to(stack.device)
         # a feed may give fewer steps at once than asked for
@@ -173,8 +191,18 @@ def advance(stack: Stack, state: State, until: int, stop: Callable[[], bool]) ->
         for now_MC, tokens_MBT in zip(now, chunk, strict=False):
             one_step(tokens_MBT, now_MC)
             state.step += 1
+            stack.ahead.step()
             if stop():
-                return
+                return True
+            if pause():
+                return False
+    return False
+
+
+def settle(stack: Stack) -> None:
+    """Wait until the device has done all that was launched."""
+    if stack.device.type == "cuda":
+        torch.cuda.synchronize(stack.device)
 
 
 def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None:
@@ -252,9 +280,12 @@ def record(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:
         for _ in range(3):
             step(stack, state, tokens, now)
     torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step(stack, state, tokens, now)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            step(stack, state, tokens, now)
+    finally:
+        torch.cuda.set_stream(stream)  # a recording that fails leaves its own behind
     for tensor, before in zip(tensors, kept, strict=True):
         tensor.copy_(before)
 

@@ -25,10 +25,11 @@ class OnePass:
 
     def renew(self, flat_MP: Tensor) -> None:
         """The copy of weights that something else than an update may have changed."""
-        if self.copies and self.copy_MP is None:
+        if not self.copies:
+            return
+        if self.copy_MP is None or self.copy_MP.shape != flat_MP.shape:
             self.copy_MP = torch.empty_like(flat_MP, dtype=torch.bfloat16)
-        if self.copy_MP is not None:
-            self.copy_MP.copy_(flat_MP)
+        self.copy_MP.copy_(flat_MP)
 
     def __call__(
         self,

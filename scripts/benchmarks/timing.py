@@ -18,7 +18,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def timed(device: torch.device, work: Callable[[], None]) -> float:
+def timed(device: torch.device, work: Callable[[], object]) -> float:
     """Seconds."""
     synchronize(device)
     began = time.perf_counter()

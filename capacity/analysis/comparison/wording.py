@@ -12,7 +12,7 @@ from typing import Any
 
 from capacity.analysis import labels
 from capacity.analysis.comparison.verdicts import INTERVAL_ONLY, by_interval, effect_in_words
-from capacity.analysis.document import Block, Bullets, Document, Section, Text, Verdicts
+from capacity.analysis.document import Block, Bullets, Document, Section, Text
 from capacity.analysis.thresholds import RISING
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, joined, p_value, plural, some, span, wrap
@@ -34,21 +34,16 @@ COLUMNS = (
 )
 
 
-def added(document: Document, numbers: Mapping[str, Any]) -> Document:
+def added(document: Document, numbers: Mapping[str, Any], verdicts: Iterable[Row] = ()) -> Document:
     """The document with a section on the differences between variants, numbers: of
-    `variants.differences`. Where the study compares nothing published, they are what it asks, so
-    that they are among its answers."""
+    `variants.differences`. Where no published value is about such a difference (verdicts: rows of
+    `published.verdict`), they are what the study asks, so that they are among its answers."""
     answers = [*document.answers]
-    if not _compares_published(document):
+    if all(row["quantity"] != "ratio" for row in verdicts):
         answers += _answers(numbers["comparisons"])
     return dataclasses.replace(
         document, answers=answers, sections=[*document.sections, differences(numbers)]
     )
-
-
-def _compares_published(document: Document) -> bool:
-    blocks = [block for part in document.sections for block in part.blocks]
-    return any(isinstance(block, Verdicts) and block.rows for block in blocks)
 
 
 def _answers(rows: Sequence[Row]) -> list[str]:

@@ -126,7 +126,11 @@ def capacity_figure(fit: Mapping[str, Any]) -> Figure:
         figure, ax = panel(axes, right=right, legend=legend)
         hue, units = _colors(fit), fit["units"]
         p, c = (np.array([u[name] for u in units], float) for name in ("parameters", "bits"))
-        x = np.array(widened(p.min() / 1.6, p.max() * 2.0))
+        names = [72 * width_of(u["model"], small()) + 8 for u in units]
+        share = np.minimum(0.5, np.array(names) / points_across(ax)[0])
+        low = p.min() / 1.6
+        needed = low * (p / low) ** (1 / (1 - share))  # for the name at the right of its point
+        x = np.array(widened(low, max(p.max() * 2.0, needed.max())))
         log_axes(ax, x, (min(0.4 * x[0], c.min() / 1.5), max(5.4 * x[1], c.max() * 1.5)))
         _draw_guides(ax, x)
         if fit["alpha"]:
@@ -283,8 +287,8 @@ def _marker(kind: str, up: bool, shade: Any) -> dict[str, Any]:
 
 
 def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str, Any]) -> None:
-    """Shape names below and right of their lowest point, where there is room; the figure of runs
-    has them all."""
+    """Shape names below and right of their lowest point, or a line or two further down, under the
+    name of another variant of that size, where there is room; the figure of runs has them all."""
     lowest = {}
     for replicate in units:
         lowest[replicate["model"]] = (
@@ -293,26 +297,41 @@ def _point_labels(ax: Axes, units: Sequence[Mapping[str, Any]], hue: Mapping[str
         )
     across, scale = points_across(ax), 72 / ax.figure.dpi
     corner = ax.transAxes.transform((0, 0)) * scale
+    line = small() + 4.0
+    marks = [ax.transData.transform((u["parameters"], u["bits"])) * scale for u in units]
     taken: list[tuple[float, float, float]] = [
         (corner[0] + across[0] - 118, corner[1] + 16, 118),
         (corner[0] + across[0] - 118, corner[1] + 6, 118),
     ]  # the value of alpha
+
+    def place(x: float, y: float, width: float) -> float | None:
+        """Where a name of this width can stand, at y or below the names that are in its way."""
+        top = y
+        while True:
+            over = [
+                v for u, v, w in taken if x < u + w + 3 and u < x + width + 3 and v > top - line
+            ]
+            over = [v for v in over if v < top + line]
+            if not over:
+                break
+            top = min(over) - line
+        on_points = top < y and any(
+            x - 1 < u < x + width + 6 and -line < v - top < 0 for u, v in marks
+        )
+        low = top < y - 2.5 * line or (top < y and top - 3 - line < corner[1])
+        return None if on_points or low or x + width > corner[0] + across[0] else top
+
     for model, (bits, parameters) in lowest.items():
         x, y = ax.transData.transform((parameters, bits)) * scale
         width = 72 * width_of(model, small())
-        if (
-            any(
-                abs(y - v) < small() + 4 and x < u + w + 3 and u < x + width + 3
-                for u, v, w in taken
-            )
-            or x + width > corner[0] + across[0]
-        ):
+        top = place(x, y, width)
+        if top is None:
             continue
-        taken.append((x, y, width))
+        taken.append((x, top, width))
         ax.annotate(
             model,
             (parameters, bits),
-            (3, -3),
+            (3, top - y - 3),
             textcoords="offset points",
             color=hue[model],
             fontsize=small(),

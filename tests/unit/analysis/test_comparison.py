@@ -239,6 +239,23 @@ def test_if_the_data_decide_every_pair_it_says_so(tmp_path):
     assert says in " ".join(shown.split())
 
 
+def test_differences_are_answers_unless_a_published_value_is_about_one(gated):
+    study, results = gated
+    told = variants.differences(study, run_table.table(results, study.runs))
+    differs = [row["verdict"] for row in told["comparisons"] if row["differs"]]
+    assert differs
+
+    def answers(*quantities):
+        verdicts = [{"quantity": quantity} for quantity in quantities]
+        return wording.added(Document("a study", ["The law."]), told, verdicts).answers
+
+    for quantities in ((), ("bits per parameter",)):
+        first, *others = answers(*quantities)
+        assert first == "The law." and len(others) == len(differs)
+        assert all(says in answer for says, answer in zip(differs, others, strict=True))
+    assert answers("bits per parameter", "ratio") == ["The law."]
+
+
 def test_what_is_not_a_comparison_is_refused_in_one_line(gated):
     study, results = gated
     for a, b, says in (

@@ -74,6 +74,68 @@ def test_exposures_are_exact_from_any_step(seed, n, batch, first, steps):
     assert fewest <= seen.min() and seen.max() <= most
 
 
+def written_out(seed, n, batch, first_step, n_steps):
+    """The chain of permutations as the definition has it: each epoch's words, sorted stably."""
+    words_per_epoch = -(-n // streams.BLOCK) * streams.BLOCK
+    epochs = range(first_step * batch // n, -(-(first_step + n_steps) * batch // n))
+    chain = [
+        np.argsort(
+            batches.raw_words(seed, "order", e * words_per_epoch // streams.BLOCK, n),
+            kind="stable",
+        )
+        for e in epochs
+    ]
+    start = first_step * batch - epochs.start * n
+    return np.concatenate(chain)[start : start + n_steps * batch].reshape(n_steps, batch)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**63 - 1),
+    st.one_of(st.integers(1, 60), st.integers(1, 3000)),
+    st.integers(1, 200),
+    st.integers(0, 10**6),
+    st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0, 0, 0, 1, 7, -3])), max_size=6),
+)
+def test_a_reader_who_goes_on_gets_the_indices_of_the_definition(seed, n, batch, first, calls):
+    """Whatever was read before, in pieces of any length, on and on or after a jump (a resume)."""
+    reader = batches.Order(seed, n)
+    for steps, jump in calls:
+        first = max(0, first + jump)
+        rows = reader.steps(batch, first, steps)
+        assert rows.dtype == np.int64 and rows.shape == (steps, batch)
+        assert (rows == written_out(seed, n, batch, first, steps)).all()
+        if reader.kept is not None:  # one epoch at most, and only where it is not read to its end
+            epoch, permutation = reader.kept
+            assert permutation.nbytes == 4 * n
+            assert epoch == ((first + steps) * batch - 1) // n
+        assert (reader.kept is None) == ((first + steps) * batch % n == 0)
+        first += steps
+
+
+def test_epochs_larger_than_what_is_shuffled_together(monkeypatch):
+    monkeypatch.setattr(batches, "TOGETHER", 100)
+    for n in (7, 99, 101, 250):
+        reader = batches.Order(3, n)
+        for first in range(0, 60, 20):
+            assert (reader.steps(17, first, 20) == written_out(3, n, 17, first, 20)).all()
+
+
+@pytest.mark.parametrize("high", [1, 2, 300])
+def test_equal_words_keep_their_order(monkeypatch, high):
+    """Words that agree but for the bits that an index takes, or in all bits, sort as a stable sort
+    of whole words does."""
+
+    def few(seed, name, first_block, n_words):
+        place = np.arange(n_words, dtype=np.uint64) + np.uint64(streams.BLOCK * first_block)
+        mixed = (place * np.uint64(2654435761) % np.uint64(2**32)) >> np.uint64(7)
+        return (mixed % np.uint64(high) << np.uint64(40)) + mixed % np.uint64(20)
+
+    monkeypatch.setattr(batches, "raw_words", few)
+    for n in (2, 5, 50, 1000):
+        assert (batches.Order(0, n).steps(n, 0, 4) == written_out(0, n, n, 0, 4)).all()
+
+
 def test_epochs_are_different_permutations():
     order = batches.order(5, 30, 30, 0, 40)
     assert all(sorted(row) == list(range(30)) for row in order)

@@ -21,7 +21,19 @@ STUDIES = {
     "long names": lambda: study().assign(model=lambda t: t.model + " n_heads=2"),
     "one shape": lambda: study(widths=(32,)),
     "lower bounds only": lambda: study(loads=(0.3, 0.6)),
+    "two variants of each size": lambda: variants(),
 }
+
+
+def variants(gain=1.06):
+    """Two sizes of a plain model and of one that holds a little more with as many parameters."""
+    plain = study(widths=(16, 64), loads=(0.7, 2.0))
+    other = plain.assign(
+        model=plain.model + " RMS",
+        run_id=plain.run_id + "r",
+        strict_bits=plain.strict_bits * gain,
+    )
+    return pd.concat([plain, other], ignore_index=True)
 
 
 def drawn(name="four shapes", **options):
@@ -57,7 +69,13 @@ def test_no_text_touches_another_or_leaves_the_figure_or_is_too_small(name):
         assert not edge.any(), "text is cut off at the edge of the figure"
 
 
-@pytest.mark.parametrize("name", ["four shapes", "every kind of run"])
+def test_two_variants_of_one_size_have_a_name_each():
+    _, _, _, figure = drawn("two variants of each size")
+    names = {t.get_text() for t in named(figure.axes[0], "point label")}
+    assert names == {"1x16", "1x16 RMS", "1x64", "1x64 RMS"}
+
+
+@pytest.mark.parametrize("name", ["four shapes", "every kind of run", "two variants of each size"])
 def test_labels_keep_clear_of_the_points_and_lines_that_carry_data(name):
     for figure in drawn(name)[2:]:
         (ax,) = figure.axes

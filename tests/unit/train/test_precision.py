@@ -185,6 +185,25 @@ def test_weights_are_bf16_after_every_step_in_a_stack_as_alone():
 # fp16
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_sums_are_fp32_and_a_gradient_is_a_number_of_the_format(precision):
+    """As the help of train.precision says. A device may not sum in the format, which torch allows
+    by default; parts of a batch are summed in fp32."""
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_bf16_reduced_precision_reduction = True
+    matmul.allow_fp16_reduced_precision_reduction = True
+    configs = [config(seed, precision=precision) for seed in (0, 1)]
+    for parts in (1, 2):
+        stack = loop.Stack(configs, CPU, parts)
+        state = stack.start()
+        assert not matmul.allow_bf16_reduced_precision_reduction
+        assert not matmul.allow_fp16_reduced_precision_reduction
+        loss_M, grad_MP = loop.gradient(stack, state.flat_MP, batch(2))
+        assert loss_M.dtype == grad_MP.dtype == state.m_MP.dtype == torch.float32
+        in_format = grad_MP.to(stack.dtype).float()
+        assert torch.equal(grad_MP, in_format) == (parts == 1) and grad_MP.any()
+
+
 def test_scaling_saves_gradients_that_fp16_would_lose():
     """Weights at which the loss is small: unscaled gradients of 1e-8 vanish in fp16."""
     c = config(precision="fp16")

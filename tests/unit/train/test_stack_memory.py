@@ -1,12 +1,16 @@
 """Stacks without room: halves, and batches in parts."""
 
+import weakref
+
 import pytest
 import torch
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.base.hardware import tells_no_memory
 from capacity.config import from_dict
 from capacity.cost import micro_batches, stack_bytes
+from capacity.run.environment import out_of_memory
 from capacity.train import loop
 from capacity.train.loop import Stack, advance
 from stack_members import CPU, VARIANTS, config, members, run, trained
@@ -38,6 +42,101 @@ def test_a_stack_without_room_goes_on_in_halves(tmp_path, monkeypatch, most, siz
         and "3 at a time" in notes[0]
     )
     assert "\n" not in "".join(notes)
+
+
+def broken_off(error):
+    """What a recording raises that `error` broke off: the end of a CUDA graph's capture has an
+    error of its own, and torch's context manager raises that one."""
+
+    class Capture:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    with Capture():
+        raise error
+
+
+def wrapped(error):
+    """As a library that has its own errors raises them."""
+    try:
+        raise error
+    except Exception as inner:
+        raise ValueError("the step failed") from inner
+
+
+def alone(error):
+    raise error
+
+
+SHORT = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    torch.AcceleratorError("CUDA error: out of memory", 2),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("how", [alone, wrapped, broken_off])
+@pytest.mark.parametrize("error", SHORT, ids=lambda error: str(error)[:40])
+def test_short_memory_is_known_by_any_name_wherever_it_stands(error, how):
+    with pytest.raises(Exception) as raised:
+        how(error)
+    assert out_of_memory(raised.value) is error
+    assert tells_no_memory(f"{type(error).__name__}: {error}")  # as its record has it
+
+
+@pytest.mark.parametrize("how", [alone, wrapped, broken_off])
+def test_other_errors_are_not_taken_for_short_memory(how):
+    quoted = torch._inductor.exc.CppCompileError(["g++"], "cc1plus: out of memory")
+    errors = [RuntimeError("CUDA error: an illegal memory access was encountered"), quoted]
+    for error in errors:
+        with pytest.raises(Exception) as raised:
+            how(error)
+        assert out_of_memory(raised.value) is None
+
+
+def test_a_recording_without_room_goes_on_in_halves(tmp_path, monkeypatch):
+    """On a device a step is recorded before the first one; there memory is short most often. What
+    is noted is why, not how the recording ended."""
+    configs, notes, sizes, real = [config(seed, steps=20) for seed in range(4)], [], [], loop.plain
+
+    def record(stack, state):
+        sizes.append(len(stack.configs))
+        if len(stack.configs) > 2:
+            broken_off(SHORT[2])
+        return real(stack, state)
+
+    monkeypatch.setattr(loop, "plain", record)
+    outcome = run(configs, tmp_path, report=lambda e: notes.append(e.get("text")))
+    assert set(outcome.values()) == {"finished"} and sizes == [4, 2, 2]
+    assert any("CUBLAS_STATUS_ALLOC_FAILED" in note for note in notes if note)
+
+
+def test_a_stack_without_room_is_gone_before_its_halves_begin(tmp_path, monkeypatch):
+    """Its tensors would take the room that they need."""
+    begun, real = [], Stack.start
+
+    def start(self):
+        left = [one for one in begun if one() is not None]
+        assert not left or len(begun) != 1, "the whole stack is still there"
+        begun.append(weakref.ref(self))
+        return real(self)
+
+    def step(stack, state, *args):
+        if len(stack.configs) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step_of(stack, state, *args)
+
+    step_of = loop.step
+    monkeypatch.setattr(Stack, "start", start)
+    monkeypatch.setattr(loop, "step", step)
+    configs = [config(seed, steps=20) for seed in range(4)]
+    assert set(run(configs, tmp_path).values()) == {"finished"} and len(begun) == 3
 
 
 def test_one_run_without_room_is_a_failure_that_says_so(tmp_path, monkeypatch):
