@@ -1,10 +1,11 @@
 """`make bench`: how fast families of tiny models train, beside the machine's roofline and a plain
 PyTorch loop.
 
-Prints tables and writes results/bench/DEVICE.json. Numbers are medians over repeats after a
-warm-up, with the smallest and largest; ratios are formed within one process, the two sides taking
-turns, so that a slow machine does not move them. Parts that need what is not installed (hydra for
-start-up and planning, transformers for the plain loop) say so and are left out.
+Prints tables and writes results/bench/DEVICE.json after each part. Numbers are medians over repeats
+after a warm-up, with the smallest and largest; ratios are formed within one process, the two sides
+taking turns, so that a slow machine does not move them. Parts that need what is not installed
+(hydra for start-up and planning, transformers for the plain loop) say so and are left out. On a GPU
+(`make gpu-bench`) the plain loop is compiled, once: in `plain`.
 
   machine  bytes copied per second, matrix products in FLOP per second
   stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
@@ -66,13 +67,11 @@ OF_NO_DEVICE = ("ops",)  # counted, not measured: a file of their own
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--only", nargs="*", choices=PARTS)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--results", type=Path, default=Path("results"))
     args = parser.parse_args()
     device = pick_device(args.device)
-    if args.only is None:  # a device's time is for what only it can show
-        args.only = [n for n in PARTS if device.type == "cpu" or n not in OF_NO_DEVICE]
     torch.set_num_threads(most_threads())
     keep_freed_memory()
     out = {
@@ -95,10 +94,12 @@ def main() -> None:
             continue
         out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
-    if "stacks" in out and installed("scipy"):
-        out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
+        new = name == "stacks" or "speed" not in out
+        if "stacks" in out and new and installed("scipy"):
+            threads = out["threads"] if device.type == "cpu" else 1
+            out["speed"] = speed(out["stacks"]["rows"], threads)
+        write_json(path, out)  # what is known is kept, whatever ends the next part
     if set(args.only) - set(OF_NO_DEVICE):
-        write_json(path, out)
         print(f"\n{path}")
 
 
