@@ -62,6 +62,7 @@ FREE = {  # neither launched nor moved: places for results
     "lift_fresh",
 }
 WRITES_ONLY = {"copy_", "zero_", "fill_", "masked_fill_"}
+ATTENTION = {"causal", "causal_backward"}  # of capacity.model.sdpa
 PRODUCTS = {"bmm", "baddbmm", "baddbmm_", "mm", "addmm"}
 
 
@@ -112,7 +113,7 @@ class Ledger(TorchDispatchMode):
         name = func.name().partition("::")[2].partition(".")[0]
         if func.namespace == "capacity_kernels":
             self.rows.append((f"kernel {name}", claimed(name, args)))
-        elif func.namespace == "counted":
+        elif func.namespace == "counted" or name in ATTENTION:
             self.rows.append((f"sdpa {name}", attention_of(name, args)))
         elif not func.is_view and name not in FREE:
             self.rows.append((name, traffic(func, name, args, kwargs or {}, out)))
@@ -147,8 +148,8 @@ def traffic(func: Any, name: str, args: tuple, kwargs: dict, out: Any) -> Traffi
         moved -= stored(read[0])
     elif name in ("gather", "embedding"):  # what is picked, not what it is picked from
         moved += stored(written[0]) - stored(read[0])
-    elif name == "scatter_add_":
-        moved = 2 * stored(read[2]) + stored(read[1]) + stored(read[2])
+    elif name == "scatter_":  # so is what is written
+        moved = stored(read[1]) + 2 * stored(read[2])
     elif name in PRODUCTS:
         left, right = read[-2:]
         flop = 2.0 * left.numel() * right.shape[-1]
@@ -161,14 +162,15 @@ def traffic(func: Any, name: str, args: tuple, kwargs: dict, out: Any) -> Traffi
 def attention_of(name: str, args: tuple) -> Traffic:
     """Of the library's attention: forward reads q, k, v, writes y and a logarithm of each row;
     backward reads these and dy, writes three gradients. Later tiles of keys are left out."""
-    q = args[-3]
+    backward = name.endswith("backward")
+    q = args[1] if backward else args[0]
     N, H, T, K = q.shape
     blocks = -(-T // TILE)
     tile = 2.0 * TILE * TILE * max(LEAST_HEAD, K)
     tiles = N * H * blocks * (blocks + 1) / 2
     entry = float(q.numel() * q.element_size())
     rows = 4.0 * N * H * T
-    if name == "attention":
+    if not backward:
         return Traffic(4 * entry + rows, 2 * tiles * tile, 1)
     return Traffic(9 * entry + 3 * rows, 5 * tiles * tile, 3)
 
