@@ -78,7 +78,7 @@ def test_operations_tell_their_shapes_without_running(dtype):
 @pytest.mark.long
 def test_kernels_under_tritons_interpreter():
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "interpreted_kernels.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "interpreted_kernels.py"],
         cwd=HERE,
         env=os.environ | {dispatch.INTERPRETER: "1"},
         capture_output=True,
