@@ -49,7 +49,7 @@ class Job:
 
     report: is given events, dictionaries with "event": progress or note. stop: asked after every
     step, true to checkpoint and leave. parts: in which a batch is computed, one after the other;
-    None: as it fits.
+    None: as it fits. sharers: processes that share the GPU, this one included.
     """
 
     results: Path
@@ -58,6 +58,7 @@ class Job:
     report: Report = _silent
     stop: Callable[[], bool] = _never
     parts: int | None = None
+    sharers: int = 1
 
     def checkpoint(self, config: Config) -> Path:
         """Where the state of an unfinished run is."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
-from capacity.base.hardware import allowed_threads, upper_bound
+from capacity.base.hardware import SHARERS, allowed_threads, per_gpu, upper_bound
 from capacity.base.progress import Progress
 from capacity.base.words import count, plural
 from capacity.config import Config
@@ -83,13 +83,14 @@ def train(
     interrupted = _Interrupt()
     state = _State(path)
     gpus = _visible_gpus() if pack.device == "cuda" else []
+    sharers = per_gpu(pack.workers, len(gpus)) if gpus else 1
     free = [gpus[i % len(gpus)] for i in range(pack.workers)] if gpus else []
     try:
         while waiting or running:
             while waiting and len(running) < pack.workers and not interrupted.noticed:
                 job = waiting.popleft()
                 job.gpu = free.pop(0) if free else None
-                _start(job, path, threads, events)
+                _start(job, path, {"OMP_NUM_THREADS": threads, SHARERS: sharers}, events)
                 running.append(job)
             if not running:
                 break
@@ -218,9 +219,10 @@ def _visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _start(job: Job, path: Path, threads: int, events: queue.Queue) -> None:
+def _start(job: Job, path: Path, shares: dict[str, int], events: queue.Queue) -> None:
+    """shares: environment variables that say what of the machine the process may use."""
     job.log = path.with_suffix(f".{job.name}.log")
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {name: str(n) for name, n in shares.items()}
     if job.gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
     runs = ",".join(run.run_id for run in job.runs)

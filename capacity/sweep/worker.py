@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from capacity.base.hardware import allowed_threads
+from capacity.base.hardware import SHARERS, allowed_threads
 from capacity.base.progress import Progress
 from capacity.sweep import pool
 from capacity.sweep.packs import read_pack
@@ -60,7 +60,14 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     with Mirror(pack.runs, pack.results, pack.study, variants=pack.variants):
-        job = Job(pack.results, pick_device(pack.device), pack.study, report, stop)
+        job = Job(
+            pack.results,
+            pick_device(pack.device),
+            pack.study,
+            report,
+            stop,
+            sharers=int(os.environ.get(SHARERS, "1")),
+        )
         outcome = execute(pack.runs, job)
     report({"event": "outcome", "outcome": outcome})
     return exit_code(outcome)
