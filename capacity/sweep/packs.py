@@ -16,7 +16,7 @@ from pathlib import Path
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_dict
-from capacity.cost import GUESSES, Speed, largest_bytes
+from capacity.cost import GUESSES, Speed, stack_bytes, table_bytes
 from capacity.data import cache as kept
 from capacity.train.stack_key import stack_key
 
@@ -212,10 +212,8 @@ def _of_like_length(members: list[Config]) -> list[list[Config]]:
 
 def _fitting(runs: list[Config], limits: Limits) -> int:
     """The most members of a stack that fits; at least 1, since a single run cannot be divided."""
-    sizes = range(1, limits.most + 1)
-    return max(
-        (n for n in sizes if largest_bytes(runs, n, limits.device) <= limits.memory), default=1
-    )
+    run, sizes = max(runs, key=table_bytes), range(1, limits.most + 1)
+    return max((n for n in sizes if stack_bytes(run, n, limits.device) <= limits.memory), default=1)
 
 
 def without(stacks: list[list[Config]], out: set[str]) -> list[list[Config]]:
