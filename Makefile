@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt capacity/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-long test-fast bench design-bench coverage docs gpu-check torture clean
+.PHONY: help install demo check format test test-long test-fast bench design-bench coverage docs gpu-check gpu-bench torture clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,9 +54,11 @@ docs: $(VENV)/.installed-docs ## documentation: build/docs/index.html, a warning
 	rm -rf build/docs build/doctrees
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site -d build/doctrees . build/docs
 
-gpu-check: ## GPU tests and benchmark, python3 of PATH, no hydra, no network
-	$(PYTHON) -m pytest -q -p no:cacheprovider tests/gpu/test_gpu.py
-	$(PYTHON) scripts/bench.py --device cuda --repeats 5
+gpu-check: ## GPU tests in four minutes, python3 of PATH, no hydra, no network
+	$(PYTHON) scripts/gpu_check.py
+
+gpu-bench: ## benchmark of a GPU, written after each part, python3 of PATH, no hydra, no network
+	$(PYTHON) scripts/bench.py --device cuda --repeats 5 --only machine stacks plain render score
 
 torture: $(VENV)/.installed-test ## kill a sweep a hundred times, here and on a SLURM of its own
 	$(BIN)/python scripts/torture.py

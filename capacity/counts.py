@@ -161,7 +161,7 @@ def _kept_attention(model: Model, seq_len: int, train: Train, device: str) -> fl
     out = (8 if rounded else size) * d
     kept = size * (copies + whole * (d + 2 * kv)) + out + 4 * model.n_heads
     if model.document_mask:
-        return kept + seq_len * (size + 1)
+        return kept + seq_len
     if device == "cpu" and seq_len <= SHORT_CONTEXT and train.precision in ("fp32", "tf32"):
         kept += 4 * (2 * d + model.n_heads * seq_len)
     return kept

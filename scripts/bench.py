@@ -1,10 +1,11 @@
 """`make bench`: how fast families of tiny models train, beside the machine's roofline and a plain
 PyTorch loop.
 
-Prints tables and writes results/bench/DEVICE.json. Numbers are medians over repeats after a
-warm-up, with the smallest and largest; ratios are formed within one process, the two sides taking
-turns, so that a slow machine does not move them. Parts that need what is not installed (hydra for
-start-up and planning, transformers for the plain loop) say so and are left out.
+Prints tables and writes results/bench/DEVICE.json after each part. Numbers are medians over repeats
+after a warm-up, with the smallest and largest; ratios are formed within one process, the two sides
+taking turns, so that a slow machine does not move them. Parts that need what is not installed
+(hydra for start-up and planning, transformers for the plain loop) say so and are left out. On a GPU
+(`make gpu-bench`) the plain loop is compiled, once: in `plain`.
 
   machine  bytes copied per second, matrix products in FLOP per second
   stacks   steps of models of 0.02M to 10M parameters, alone and in stacks
@@ -83,9 +84,11 @@ def main() -> None:
         print(f"\n{name}")
         out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
-    if "stacks" in out and installed("scipy"):
-        out["speed"] = speed(out["stacks"]["rows"], out["threads"] if device.type == "cpu" else 1)
-    write_json(path, out)
+        new = name == "stacks" or "speed" not in out
+        if "stacks" in out and new and installed("scipy"):
+            threads = out["threads"] if device.type == "cpu" else 1
+            out["speed"] = speed(out["stacks"]["rows"], threads)
+        write_json(path, out)  # what is known is kept, whatever ends the next part
     print(f"\n{path}")
 
 

@@ -12,7 +12,7 @@ CPU, in two to three minutes.
 
   1_env.json        versions, copy bandwidth, large matrix products; the outcome of the tests
   2_smoke.json      eight models in fp32 and bf16: replays of a captured step, plain steps
-  3_gpu_tests.xml   tests/gpu/test_gpu.py, its memory tests alone; 3_gpu_tests.log
+  3_gpu_tests.xml   tests/gpu, its memory tests alone; .log, and .jsonl with a line for each test
   4_steps.json      milliseconds per step by graph replay, peak memory against the plan
   5_kernels.json    kernels of a plain step, in groups
   6_attention.json  backends of attention: time, error against fp64, equal bits

@@ -8,13 +8,14 @@ A sentence takes NINE slots of pieces.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from capacity.base.rng import derived_seed
 from capacity.data import hashing
 from capacity.data.lexicon import (
     Lexicon,
@@ -23,90 +24,29 @@ from capacity.data.lexicon import (
     value_sizes,
     world_templates,
 )
-from capacity.settings.data import BiodData, BiosData, CorpusData
+from capacity.data.world import EMPTY, EOS, NamedWorld, Names, Pieces, World, over
+from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
 
 SENTENCE = 9  # before, slot of three, between, slot of three, after
-EMPTY, EOS = 0, 1  # pieces
 
 
-class Pieces:
-    """Token ids of all pieces, one after the other."""
-
-    def __init__(self, pieces: list[list[int]], device: torch.device) -> None:
-        self.length = torch.tensor([len(p) for p in pieces], device=device)
-        self.start = self.length.cumsum(0) - self.length
-        self.tokens = torch.tensor(list(itertools.chain(*pieces)), dtype=torch.int32, device=device)
-
-    def append(self, tokens_PL: Tensor) -> int:
-        """Add P pieces of L tokens each; returns the number of the first."""
-        first = len(self.length)
-        P, L = tokens_PL.shape
-        begin = len(self.tokens)
-        self.start = torch.cat([self.start, begin + L * torch.arange(P, device=self.start.device)])
-        self.length = torch.cat([self.length, torch.full((P,), L, device=self.length.device)])
-        self.tokens = torch.cat([self.tokens, tokens_PL.reshape(-1).to(self.tokens)])
-        return first
-
-    def join(self, pieces_RS: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids of all renderings one after the other, int32 [sum], and the length of each,
-        int64 [R]."""
-        flat = pieces_RS.reshape(-1)
-        flat = flat[flat != EMPTY]
-        length = self.length[flat]
-        shift = self.start[flat] - (length.cumsum(0) - length)
-        where = torch.arange(int(length.sum()), device=flat.device) + torch.repeat_interleave(
-            shift, length
-        )
-        return self.tokens[where], self.length[pieces_RS].sum(1)
-
-
-class Names:
-    """Distinct full names by person: a keyed permutation of all N0 names, so that no table and no
-    rejection is needed."""
-
-    def __init__(
-        self, content: dict, data: BiosData | BiodData, seed: int, device: torch.device
-    ) -> None:
-        self.sizes = data.first_names, max(1, data.middle_names), data.last_names
-        self.n_names = data.n_names
-        self.key = hashing.key(seed, "names")
-        self.first = torch.tensor(content["first"][: data.first_names], device=device)
-        self.middle = torch.tensor(content["middle"][: data.middle_names] or [EMPTY], device=device)
-        self.glues = list(content["last"])
-        rows = [content["last"][glue] for glue in self.glues]
-        self.last_GN = torch.tensor(
-            [row["pieces"][: data.last_names] for row in rows], device=device
-        )
-        self.last_length_GN = torch.tensor(
-            [row["lengths"][: data.last_names] for row in rows], device=device
-        )
-
-    def parts(self, person_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of first, middle and last name."""
-        index = hashing.permute(self.key, person_R, self.n_names)
-        _, middle, last = self.sizes
-        return index // (middle * last), index // last % middle, index % last
-
-
-class BiosWorld:
+class BiosWorld(NamedWorld):
     """Pieces, people and texts of bioS and its variants."""
 
     def __init__(
         self, data: BiosData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
     ) -> None:
+        super().__init__(data, lexicon, n_people, device)
         content = lexicon.content
-        self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
+        self.data = data
         self.attributes = attributes_of(data)
-        self.names = Names(content, data, seed, device)
-        self.pieces = Pieces(content["pieces"], device)
+        self.names = Names(content, data, device)
         self.tag = (
             self.pieces.append(torch.tensor([[lexicon.rows]], device=device))
             if data.tag != "none"
             else EMPTY
         )
-        self.key = {
-            name: hashing.key(seed, name) for name in (*self.attributes, "gender", "text", "order")
-        }
+        self.set_seed(seed)
         self.sizes = data.attribute_sizes
         self.headquarters = torch.tensor(
             content["headquarters"][: data.employers] or [0], device=device
@@ -122,6 +62,11 @@ class BiosWorld:
             order: _orders(data, order, device) for order in ("permute", "fixed", "pairs")
         }
         self._templates(content)
+
+    def set_seed(self, seed: int) -> None:
+        names = (*self.attributes, "gender", "text", "order", "names")
+        self.seeded = {name: hashing.key(seed, name) for name in names}
+        self.names = self.names.with_key(self.seeded["names"])
 
     def _templates(self, content: dict) -> None:
         """Tables over (attribute, template), padded: before, between and after pieces, glues, which
@@ -213,7 +158,7 @@ class BiosWorld:
         of gender 0 He, 1 She."""
         if attribute == "work_city":
             return self.headquarters[self.values("employer", person_R)]
-        return hashing.words(self.key[attribute], person_R) % self.sizes.get(attribute, 1)
+        return hashing.words(self.seeded[attribute], person_R) % self.sizes.get(attribute, 1)
 
     def texts(
         self,
@@ -228,19 +173,19 @@ class BiosWorld:
 
         With a number of texts per person, they take turns, each person beginning with another one.
         """
-        key = self.key["text"]
+        key = self.seeded["text"]
         text = exposure_R
         if biographies is not None:
-            text = (exposure_R + hashing.words(self.key["order"], person_R)) % biographies
+            text = (exposure_R + hashing.words(self.seeded["order"], person_R)) % biographies
         word = hashing.words(key, person_R, torch.zeros_like(text) if same_sentences else text)
         drawn = [
             hashing.words(word, a) % self.n_templates_A[a] for a in range(len(self.attributes))
         ]
         table = self.orders[order]
         if same_sentences:  # as many different orders as there are texts
-            which = hashing.permute(hashing.words(self.key["order"], person_R), text, len(table))
+            which = hashing.permute(hashing.words(self.seeded["order"], person_R), text, len(table))
         else:
-            which = hashing.words(self.key["order"], person_R, text) % len(table)
+            which = hashing.words(self.seeded["order"], person_R, text) % len(table)
         return table[which], torch.stack(drawn, 1)
 
     def value_slots(self, a: int, value_R: Tensor, glue_R: Tensor) -> tuple[Tensor, Tensor]:
@@ -336,26 +281,40 @@ def _orders(data: BiosData, order: str, device: torch.device) -> Tensor:
     )
 
 
-class BiodWorld:
+class BiodWorld(NamedWorld):
     """Pieces, people and texts of bioD: K attributes in a new order at every exposure."""
 
     def __init__(
         self, data: BiodData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
     ) -> None:
+        super().__init__(data, lexicon, n_people, device)
         content = lexicon.content
-        self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
-        self.names = Names(content, data, seed, device)
-        self.pieces = Pieces(content["pieces"], device)
+        self.data = data
+        self.names = Names(content, data, device)
+        self.common = self.pieces  # of all seeds
         self.heads = torch.tensor(content["heads"], device=device)
         self.comma = content["comma"]
         self.stop, self.pronoun = content["stop"], content["pronoun"]
-        self.value_key, self.order_key = (
-            hashing.key(seed, "biod values"),
-            hashing.key(seed, "biod order"),
-        )
+        self.set_seed(seed)
+
+    def set_seed(self, seed: int) -> None:
+        self.seeded = {
+            name: hashing.key(seed, name) for name in ("biod values", "biod order", "names")
+        }
+        self.names = self.names.with_key(self.seeded["names"])
         self.symbols_KDL = self._diversity_sets(hashing.key(seed, "biod sets"))
-        rows = content["first_symbol"] + self.symbols_KDL.reshape(-1, data.length)
-        self.first_chunk = self.pieces.append(rows)
+        self.pieces = copy.copy(self.common)
+        self.append_chunks(self.pieces)
+
+    def append_chunks(self, pieces: Pieces) -> None:
+        """Add the strings of this seed to pieces, which it then uses."""
+        rows = self.lexicon.content["first_symbol"] + self.symbols_KDL
+        self.seeded["first chunk"] = pieces.append(rows.reshape(-1, self.data.length))
+        self.pieces = pieces
+
+    def share_pieces(self, others: Sequence[BiodWorld]) -> None:
+        for other in others:
+            other.append_chunks(self.pieces)
 
     def _diversity_sets(self, key: int) -> Tensor:
         """D distinct strings of T^L for each attribute, int64 [K, D, L]."""
@@ -377,14 +336,15 @@ class BiodWorld:
         """Which string of its attribute's set each chunk is, int64 [R, K, C]."""
         k = torch.arange(self.data.attributes, device=self.device)[None, :, None]
         c = torch.arange(self.data.chunks, device=self.device)[None, None, :]
-        return hashing.words(self.value_key, person_R[:, None, None], k, c) % self.data.diversity
+        key = over(self.seeded["biod values"], 2)
+        return hashing.words(key, person_R[:, None, None], k, c) % self.data.diversity
 
     def sentences(self, person_R: Tensor, order_RK: Tensor) -> Tensor:
         """Pieces [R, K', 4 + 2 C] of the sentences of the attributes order_RK: subject, head,
         chunks with separators, stop."""
         d, (R, K) = self.data, order_RK.shape
         drawn = self.chunks(person_R).gather(1, order_RK[:, :, None].expand(R, K, d.chunks))
-        piece = self.first_chunk + order_RK[:, :, None] * d.diversity + drawn
+        piece = over(self.seeded["first chunk"], 2) + order_RK[:, :, None] * d.diversity + drawn
         out = torch.zeros(R, K, 4 + 2 * d.chunks, dtype=torch.int64, device=self.device)
         first, middle, last = self.names.parts(person_R)
         out[:, 0, 0], out[:, 0, 1] = self.names.first[first], self.names.middle[middle]
@@ -399,30 +359,70 @@ class BiodWorld:
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
         attribute = torch.arange(self.data.attributes, device=self.device)[None, :]
         order = hashing.words(
-            self.order_key, person_R[:, None], exposure_R[:, None], attribute
+            over(self.seeded["biod order"], 1), person_R[:, None], exposure_R[:, None], attribute
         ).argsort(dim=1, stable=True)
         head = torch.full((len(person_R), 1), EOS, device=self.device)
         return torch.cat([head, self.sentences(person_R, order).flatten(1)], 1)
 
 
-class CorpusWorld:
+class CorpusWorld(World):
     """An imported corpus: each person's texts take turns, in an order of the person's own."""
 
     def __init__(
         self, data: CorpusData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
     ) -> None:
-        self.data, self.lexicon, self.n_people, self.device = data, lexicon, n_people, device
-        self.pieces = Pieces(lexicon.content["pieces"], device)
+        super().__init__(data, lexicon, n_people, device)
+        self.data = data
         texts = lexicon.content["texts"]
         self.count = torch.tensor([len(t) for t in texts], device=device)
         self.first = self.count.cumsum(0) - self.count
         self.text = torch.tensor(list(itertools.chain(*texts)), device=device)
-        self.key = derived_seed(seed, "texts", 62)
+        self.set_seed(seed)
+
+    def set_seed(self, seed: int) -> None:
+        self.seeded = {"texts": hashing.key(seed, "texts")}
 
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
-        which = (exposure_R + hashing.words(self.key, person_R)) % self.count[person_R]
+        which = (exposure_R + hashing.words(self.seeded["texts"], person_R)) % self.count[person_R]
         head = torch.full_like(person_R, EOS)
         return torch.stack([head, self.text[self.first[person_R] + which]], 1)
 
 
 WORLDS = {"bios": BiosWorld, "biod": BiodWorld, "corpus": CorpusWorld}
+
+
+class Worlds:
+    """Worlds that differ in nothing but their seeds, rendered together: tables and pieces are
+    there once, so that the members of a stack pay for the operations of one."""
+
+    def __init__(
+        self,
+        data: WordedData,
+        lexicon: Lexicon,
+        n_people: int,
+        seeds: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        first = WORLDS[data.kind](data, lexicon, n_people, seeds[0], device)
+        self.each: list[World] = [first, *(first.with_seed(seed) for seed in seeds[1:])]
+        first.share_pieces(self.each[1:])
+        self.pieces = first.pieces
+        self.seeded_NM = torch.tensor(
+            [[world.seeded[name] for world in self.each] for name in first.seeded], device=device
+        )
+
+    def alone(self, m: int) -> Worlds:
+        """That of one member, which shares tables and pieces with the others."""
+        one = copy.copy(self)
+        one.each = [self.each[m]]
+        one.seeded_NM = self.seeded_NM[:, m : m + 1]
+        return one
+
+    def of(self, member_R: Tensor | None) -> World:
+        """The world of renderings of these members, int64 [R]; None: of the only one."""
+        first = self.each[0]
+        if member_R is None:
+            assert len(self.each) == 1, "renderings of several members need their numbers"
+            return first
+        seeded = self.seeded_NM[:, member_R].unbind(0)
+        return first.with_seeded(dict(zip(first.seeded, seeded, strict=True)))

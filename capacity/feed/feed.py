@@ -7,7 +7,10 @@ restore, and count exposures.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +22,16 @@ from capacity.feed import batches
 from capacity.feed import canary_schedule as views
 from capacity.settings.data import UniformData
 
+if TYPE_CHECKING:
+    from capacity.feed.stream import Windows
+
 INDEX_CHUNK = 2**21  # batch indices prepared at once (16 MiB)
 CHUNK_TOKENS = (
     2**18
 )  # tokens of one member rendered at once; a constant, because chunks begin at multiples of it
+# most tokens that members of equal worlds render at once, unless one member has more: on a GPU so
+# many that operations are worth their launches, on a CPU so few that they stay in its cache
+TOGETHER = {"cuda": 2**22, "cpu": 2**18}
 CURSOR = 4
 
 
@@ -97,17 +106,36 @@ def _text_table(config: Config) -> np.ndarray:
 TABLES = {"uniform": _uniform_table, "text": _text_table}
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """Windows of consecutive steps of all members, and where each member stood in front of them."""
+
+    number: int
+    tokens: Tensor  # int32 [steps, M, B, T + 1]
+    cursors: list[list[int]]  # by member
+    reads: list[Windows]  # by group of members
+
+
 class StreamFeed:
-    """Windows of streams that are rendered on the device while training goes on."""
+    """Windows of streams that are rendered on the device while training goes on. Members that
+    differ in nothing but their seeds are rendered together, others one by one."""
 
     def __init__(self, configs: list[Config], device: torch.device) -> None:
-        from capacity.feed.stream import MemberStream
+        from capacity.feed.stream import MemberStream, Streams
 
         self.batch_size, self.seq_len = configs[0].train.batch_size, configs[0].data.seq_len
         self.steps_per_chunk = max(1, CHUNK_TOKENS // (self.batch_size * self.seq_len))
-        self.members = [MemberStream(config, device) for config in configs]
-        self.loaded: int | None = None  # number of the chunk in memory
-        self.tokens: Tensor | None = None  # int32 [steps, M, B, T + 1]
+        self.last_step = min(c.steps for c in configs)
+        steps = min(self.steps_per_chunk, self.last_step)
+        together = TOGETHER["cpu" if device.type == "cpu" else "cuda"]
+        most = max(1, together // (steps * self.batch_size * self.seq_len))
+        self.groups = _alike(configs, most)
+        self.streams = [Streams([configs[m] for m in group], device) for group in self.groups]
+        self.members: list[MemberStream] = [None] * len(configs)  # pyright: ignore
+        for group, streams in zip(self.groups, self.streams, strict=True):
+            for i, m in enumerate(group):
+                self.members[m] = MemberStream(configs[m], device, streams.alone(i))
+        self.loaded: _Chunk | None = None
 
     def chunk(self, cursor_MC: Tensor, step: int, most: int) -> Iterator[Tensor]:
         """Tokens int64 [M, B, T + 1] of up to `most` steps from `step` on, one by one.
@@ -115,44 +143,74 @@ class StreamFeed:
         cursor_MC: int64 [M, 4], on the CPU, of the chunk that the last step was in (at the start
         zeros); moved on here.
         """
-        if self.loaded is None and step:  # resumed
-            self._load((step - 1) // self.steps_per_chunk, cursor_MC)
-        self._load(step // self.steps_per_chunk, cursor_MC)
-        assert self.tokens is not None
+        number = step // self.steps_per_chunk
+        if self.loaded is None:
+            # of a run that goes on, the cursor is that of the chunk that its last step was in
+            self._load(max(0, step - 1) // self.steps_per_chunk, cursor_MC)
+        chunk = self._load(number, cursor_MC)
         begin = step % self.steps_per_chunk
-        return (tokens.long() for tokens in self.tokens[begin : begin + most])
+        if begin >= len(chunk.tokens):  # of a stack that goes on behind the end of a member
+            self.last_step, self.loaded = sys.maxsize, None
+            chunk = self._load(number, cursor_MC)
+        return (tokens.long() for tokens in chunk.tokens[begin : begin + most])
 
     def first_rows(self, m: int, n: int) -> Tensor:
         """The first n windows that member m was trained on, int64 [n, T + 1]."""
-        member = self.members[m]
-        kept = member.kept
-        rows = member.windows([0] * CURSOR, 0, n).long()
-        member.kept = kept  # positions are still asked for in what training read last
-        return rows
+        return self.members[m].windows([0] * CURSOR, 0, n).long()
 
-    def _load(self, number: int, cursor_MC: Tensor) -> None:
-        if number == self.loaded:
-            return
-        per_chunk = self.steps_per_chunk * self.batch_size
+    def _load(self, number: int, cursor_MC: Tensor) -> _Chunk:
+        """The chunk of this number, the one that is loaded or the next."""
+        if self.loaded is None or self.loaded.number != number:
+            if self.loaded is not None:
+                after = self.loaded.number + 1
+                assert number == after, f"chunk {number} does not follow chunk {after - 1}"
+            self.loaded = self._render(number, cursor_MC)
+            cursor_MC.copy_(torch.tensor(self.loaded.cursors))
+        return self.loaded
+
+    def _render(self, number: int, cursor_MC: Tensor) -> _Chunk:
+        """The chunk behind the one that is loaded, or the one that begins at cursors."""
+        first = number * self.steps_per_chunk
+        left = self.last_step - first
+        steps = min(self.steps_per_chunk, left) if left > 0 else self.steps_per_chunk
+        count, cursors = steps * self.batch_size, cursor_MC.tolist()
         if self.loaded is not None:
-            assert number == self.loaded + 1, f"chunk {number} does not follow chunk {self.loaded}"
-            for m, member in enumerate(self.members):
-                cursor_MC[m] = torch.tensor(member.cursor_at(number * per_chunk))
-        windows = [
-            member.windows(cursor_MC[m].tolist(), number * per_chunk, per_chunk)
-            for m, member in enumerate(self.members)
+            cursors = self._cursors_at(self.loaded, first)
+        reads = [
+            streams.windows([cursors[m] for m in group], first * self.batch_size, count)
+            for group, streams in zip(self.groups, self.streams, strict=True)
         ]
-        self.tokens = (
-            torch.stack(windows)
-            .view(len(windows), self.steps_per_chunk, self.batch_size, -1)
-            .transpose(0, 1)
+        parts = [r.tokens.view(len(r.tokens), steps, self.batch_size, -1) for r in reads]
+        tokens = torch.cat(parts)
+        places = sorted(
+            range(len(tokens)), key=[m for group in self.groups for m in group].__getitem__
         )
-        self.loaded = number
+        if places != list(range(len(tokens))):
+            tokens = tokens[torch.tensor(places, device=tokens.device)]
+        return _Chunk(number, tokens.transpose(0, 1), cursors, reads)
+
+    def _cursors_at(self, chunk: _Chunk, step: int) -> list[list[int]]:
+        """Of each member, the cursor in front of a step of a chunk, or right behind it."""
+        out: list[list[int]] = [[]] * len(self.members)
+        for group, streams, read in zip(self.groups, self.streams, chunk.reads, strict=True):
+            found = streams.cursors_at(read, step * self.batch_size)
+            for m, cursor in zip(group, found, strict=True):
+                out[m] = cursor
+        return out
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
         """Fewest, mean and most renderings of a person of member m in the first `step` steps, which
         end in the loaded chunk."""
-        return self.members[m].exposures(self.members[m].cursor_at(step * self.batch_size))
+        assert self.loaded is not None, "no windows have been read"
+        return self.members[m].exposures(self._cursors_at(self.loaded, step)[m])
+
+
+def _alike(configs: list[Config], most: int) -> list[list[int]]:
+    """Members in groups of equal worlds (data but for their seeds), at most so many in one."""
+    alike: dict[tuple, list[int]] = {}
+    for m, config in enumerate(configs):
+        alike.setdefault((config.data, config.items), []).append(m)
+    return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
 
 
 FEEDS = {

@@ -9,6 +9,8 @@ that every token of the stream is predicted once, from at most T tokens before i
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +18,8 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.data import hashing, lexicons
-from capacity.data.biographies import WORLDS
+from capacity.data.biographies import Worlds
+from capacity.data.world import over
 from capacity.settings.data import BiosData, worded_data
 
 MARGIN = 1.05  # renderings drawn at once, over what the mean length asks for
@@ -28,7 +31,7 @@ class Population:
 
     first: int
     count: int
-    key: int
+    key: int | Tensor  # of one run, or of the run of each rendering, int64 [R]
 
     def turn(self, rendering_R: Tensor) -> tuple[Tensor, Tensor]:
         """Person and exposure (0, 1, ...) of each rendering of this population's stream."""
@@ -38,7 +41,8 @@ class Population:
         for part, begin, size in ((0, 0, half), (1, half, self.count - half)):
             here = (place >= begin) & (place < begin + size)
             if size and bool(here.any()):
-                base = hashing.words(self.key, exposure[here], part)
+                key = self.key if isinstance(self.key, int) else self.key[here]
+                base = hashing.words(key, exposure[here], part)
                 person[here] = begin + hashing.permute(base, place[here] - begin, size)
         return person + self.first, exposure
 
@@ -48,143 +52,230 @@ def gap(count: int) -> int:
     return count - (count + 1) // 2
 
 
-class MemberStream:
-    """The windows of one run. A cursor is four numbers: next rendering and tokens of it already
-    taken, for each of two streams (the second only where other people have windows of their
-    own)."""
+def _behind(first_MS: Tensor, more_MS: Tensor) -> Tensor:
+    return torch.cat([first_MS, more_MS], 1) if first_MS.shape[1] else more_MS
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+
+def _taken(member_R: Tensor | None, which: Tensor) -> Tensor | None:
+    return None if member_R is None else member_R[which]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows that were read at once, of M members, and what finds places in them again."""
+
+    tokens: Tensor  # int32 [M, count, T + 1]
+    first: int  # number of the first
+    cursors: list[list[int]]  # of each member, in front of the first
+    ends: list[Tensor | None]  # by stream, where its renderings end, int64 [M, R]
+    is_main: Tensor | None  # bool [M, count], where windows are of one stream or the other
+
+
+class Streams:
+    """The windows of runs that differ in nothing but their seeds, rendered together.
+
+    A cursor is four numbers: next rendering and tokens of it already taken, for each of two streams
+    (the second only where other people have windows of their own). What a member reads is the same
+    with any others beside it.
+    """
+
+    def __init__(self, configs: list[Config], device: torch.device) -> None:
+        config = configs[0]
         data = worded_data(config.data)
         self.data, self.device, self.seq_len, self.count = data, device, data.seq_len, config.items
-        self.world = WORLDS[data.kind](data, lexicons.of(data), self.count, config.seed, device)
-        self.main = Population(0, self.count, hashing.key(config.seed, "turns"))
+        seeds = [c.seed for c in configs]
+        self.worlds = Worlds(data, lexicons.of(data), self.count, seeds, device)
+        self.members = len(seeds)
         self.parts = (1, 0)
         self.pure = False
+        self.keys: dict[str, list[int]] = {
+            name: [hashing.key(seed, name) for seed in seeds]
+            for name in ("turns", "other turns", "mixture")
+        }
         if isinstance(data, BiosData) and data.other_parts:
-            self.other = Population(
-                self.count, data.other_people, hashing.key(config.seed, "other turns")
-            )
             self.parts = data.main_parts, data.other_parts
             self.pure = data.windows == "pure"
-        self.mix_key = hashing.key(config.seed, "mixture")
         self.mean = lexicons.of(data).mean_tokens(data) + 1
-        self.kept: tuple | None = (
-            None  # what was read last: first renderings and ends, to find positions in it
-        )
 
-    def _split(self, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """Whether each of `count` renderings (or windows) from `first` on belongs to the main
-        stream, and its number within its own stream: exact parts of every block of main_parts +
-        other_parts, in an order of the block's own."""
+    def alone(self, m: int) -> Streams:
+        """The streams of one member, which shares tables and pieces with the others."""
+        one = copy.copy(self)
+        one.worlds, one.members = self.worlds.alone(m), 1
+        one.keys = {name: [keys[m]] for name, keys in self.keys.items()}
+        return one
+
+    def _key(self, name: str, member_R: Tensor | None) -> int | Tensor:
+        """The key of one run, or of each of `member_R`."""
+        if member_R is None:
+            return self.keys[name][0]
+        return torch.tensor(self.keys[name], device=self.device)[member_R]
+
+    def _numbers(self, first: Sequence[int], count: int) -> Tensor:
+        """int64 [M, count]: `count` numbers from each member's first on."""
+        begin_M1 = torch.tensor(first, device=self.device)[:, None]
+        return begin_M1 + torch.arange(count, device=self.device)
+
+    def split(self, first: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+        """Whether each of `count` renderings (or windows) from each member's first on belongs to
+        the main stream, and its number within its own stream, [M, count]: exact parts of every
+        block of main_parts + other_parts, in an order of the block's own."""
         main, other = self.parts
         size = main + other
-        block = torch.arange(first // size, -(-(first + count) // size), device=self.device)[
-            :, None
-        ]
-        place = torch.arange(size, device=self.device)[None, :].expand(len(block), size)
-        is_main = hashing.permute(hashing.words(self.mix_key, block), place, size) < main
+        blocks = max(-(-(f % size + count) // size) for f in first)
+        block_MB1 = self._numbers([f // size for f in first], blocks)[:, :, None]
+        place = torch.arange(size, device=self.device).expand(len(first), blocks, size)
+        everybody = None if self.members == 1 else torch.arange(self.members, device=self.device)
+        words = hashing.words(over(self._key("mixture", everybody), 2), block_MB1)
+        is_main = hashing.permute(words, place, size) < main
         rank = torch.where(
-            is_main, block * main + is_main.cumsum(1) - 1, block * other + (~is_main).cumsum(1) - 1
+            is_main,
+            block_MB1 * main + is_main.cumsum(2) - 1,
+            block_MB1 * other + (~is_main).cumsum(2) - 1,
         )
-        here = slice(first % size, first % size + count)
-        return is_main.flatten()[here], rank.flatten()[here]
+        here = self._numbers([f % size for f in first], count)
+        return is_main.flatten(1).gather(1, here), rank.flatten(1).gather(1, here)
 
-    def _render(self, first: int, count: int, stream: int) -> Tensor:
-        rendering_R = torch.arange(first, first + count, device=self.device)
-        if not self.parts[1]:
-            return self.world.render(*self.main.turn(rendering_R))
+    def _shown(self, rendering_R: Tensor, member_R: Tensor | None, other: bool) -> Tensor:
+        """Pieces [R, slots] of renderings of one of the two streams; member_R: of which members,
+        None where there is one."""
+        people = Population(0, self.count, self._key("turns", member_R)) if not other else None
+        if people is None:
+            assert isinstance(self.data, BiosData)
+            key = self._key("other turns", member_R)
+            people = Population(self.count, self.data.other_people, key)
+        return self.worlds.of(member_R).render(*people.turn(rendering_R), other=other)
+
+    def render(self, first: Sequence[int], count: int, stream: int) -> Tensor:
+        """Pieces [M, count, slots] of the renderings of a stream from each member's first on."""
+        member_R = None
+        if self.members > 1:
+            everybody = torch.arange(self.members, device=self.device)
+            member_R = everybody.repeat_interleave(count, output_size=self.members * count)
+        if self.parts[1] and not self.pure:
+            is_main, rank = (t.flatten() for t in self.split(first, count))
+            groups = [
+                (which, self._shown(rank[which], _taken(member_R, which), other))
+                for which, other in ((is_main, False), (~is_main, True))
+                if bool(which.any())
+            ]
+            slots = groups[0][1].shape[1]
+            pieces = torch.zeros(len(rank), slots, dtype=torch.int64, device=self.device)
+            for which, some in groups:
+                pieces[which] = some
+        else:
+            rendering_R = self._numbers(first, count).flatten()
+            pieces = self._shown(rendering_R, member_R, stream == 1)
+        return pieces.view(self.members, count, -1)
+
+    def _read(self, places: list[list[int]], n_tokens: int, stream: int) -> tuple[Tensor, Tensor]:
+        """n_tokens of a stream from each member's place in it (rendering, offset), int32 [M,
+        n_tokens], and where each of the renderings ends, counted from there, int64 [M, R]."""
+        at, have = [p[0] for p in places], [-p[1] for p in places]
+        pieces_MS = length_MS = torch.empty(self.members, 0, dtype=torch.int64, device=self.device)
+        slots = 0
+        while min(have) < n_tokens:
+            count = int((n_tokens - min(have)) / self.mean * MARGIN) + 4
+            pieces_MRS = self.render(at, count, stream)
+            more_MS, slots = pieces_MRS.flatten(1), pieces_MRS.shape[2]
+            length = self.worlds.pieces.length[more_MS]
+            pieces_MS, length_MS = _behind(pieces_MS, more_MS), _behind(length_MS, length)
+            have = [a + b for a, b in zip(have, length.sum(1).tolist(), strict=True)]
+            at = [a + count for a in at]
+        offset_M1 = torch.tensor([[p[1]] for p in places], device=self.device)
+        ends_MS = length_MS.cumsum(1) - offset_M1
+        tokens = self.worlds.pieces.cut(pieces_MS, ends_MS - length_MS, ends_MS, n_tokens)
+        return tokens, ends_MS[:, slots - 1 :: slots].contiguous()
+
+    def windows(self, cursors: list[list[int]], first: int, count: int) -> Windows:
+        """Windows first .. first + count - 1 of each member; `cursors`: of the first."""
+        T, is_main, counts = self.seq_len, None, [[count] * self.members, [0] * self.members]
         if self.pure:
-            people = self.main if stream == 0 else self.other
-            return self.world.render(*people.turn(rendering_R), other=stream == 1)
-        is_main, rank = self._split(first, count)
-        groups = [
-            self.world.render(*people.turn(rank[which]), other=other)
-            for which, people, other in ((is_main, self.main, False), (~is_main, self.other, True))
-            if bool(which.any())
-        ]
-        out = torch.zeros(
-            len(rendering_R), groups[0].shape[1], dtype=torch.int64, device=self.device
-        )
-        if bool(is_main.any()):
-            out[is_main] = groups[0]
-        if not bool(is_main.all()):
-            out[~is_main] = groups[-1]
+            is_main, _ = self.split([first] * self.members, count)
+            mains = is_main.sum(1).tolist()
+            counts = [mains, [count - n for n in mains]]
+        cut, ends = [], []
+        for stream, n_M in enumerate(counts):
+            ends.append(None)
+            if n := max(n_M):
+                places = [c[2 * stream : 2 * stream + 2] for c in cursors]
+                tokens, ends[-1] = self._read(places, n * T + 1, stream)
+                cut.append(tokens.unfold(1, T + 1, T))
+        tokens = cut[0].contiguous()
+        if is_main is not None and len(cut) == 2:
+            behind = max(counts[0])
+            place = torch.where(is_main, is_main.cumsum(1), (~is_main).cumsum(1) + behind) - 1
+            member_M1 = torch.arange(self.members, device=self.device)[:, None]
+            tokens = torch.cat(cut, 1)[member_M1, place]
+        return Windows(tokens, first, [list(c) for c in cursors], ends, is_main)
+
+    def cursors_at(self, read: Windows, window: int) -> list[list[int]]:
+        """Of each member, the cursor in front of a window of those read, or right behind them."""
+        n = window - read.first
+        counts = [[n] * self.members, [0] * self.members]
+        if read.is_main is not None:
+            mains = read.is_main[:, :n].sum(1).tolist()
+            counts = [mains, [n - k for k in mains]]
+        out = [list(cursor) for cursor in read.cursors]
+        for stream, (k_M, ends_MR) in enumerate(zip(counts, read.ends, strict=True)):
+            if ends_MR is None:
+                continue
+            tokens = [k * self.seq_len for k in k_M]
+            wanted_M1 = torch.tensor(tokens, device=self.device)[:, None]
+            done_M1 = torch.searchsorted(ends_MR, wanted_M1, right=True)
+            last_M1 = ends_MR.gather(1, (done_M1 - 1).clamp(min=0))
+            found = torch.cat([done_M1, last_M1], 1).tolist()
+            for cursor, taken, (done, last) in zip(out, tokens, found, strict=True):
+                cursor[2 * stream] += done
+                if done:
+                    cursor[2 * stream + 1] = taken - last
+                else:
+                    cursor[2 * stream + 1] += taken
         return out
 
-    def _read(
-        self, rendering: int, offset: int, n_tokens: int, stream: int
-    ) -> tuple[Tensor, Tensor]:
-        """At least n_tokens of a stream from a place in it, and where each of the renderings ends,
-        counted from there."""
-        parts, lengths, have, at = [], [], -offset, rendering
-        while have < n_tokens:
-            count = int((n_tokens - have) / self.mean * MARGIN) + 4
-            pieces = self._render(at, count, stream)
-            tokens, length = self.world.pieces.join(pieces)
-            parts.append(tokens)
-            lengths.append(length)
-            have += len(tokens)
-            at += count
-        return torch.cat(parts)[offset:], torch.cat(lengths).cumsum(0) - offset
 
-    def _position(self, rendering: int, offset: int, ends: Tensor, tokens: int) -> tuple[int, int]:
-        """The place in a stream that lies `tokens` after (rendering, offset)."""
-        done = int(torch.searchsorted(ends, torch.tensor(tokens, device=ends.device), right=True))
-        return rendering + done, tokens - int(ends[done - 1]) if done else offset + tokens
+class MemberStream:
+    """The windows of one run; see `Streams`."""
+
+    def __init__(
+        self, config: Config, device: torch.device, streams: Streams | None = None
+    ) -> None:
+        """streams: those of this run alone, where there are some."""
+        self.streams = streams or Streams([config], device)
+        self.world = self.streams.worlds.each[0]
+        self.seq_len, self.pure = self.streams.seq_len, self.streams.pure
+        self.kept: Windows | None = None  # what was read last
 
     def windows(self, cursor: list[int], first_window: int, count: int) -> Tensor:
         """Windows first_window .. first_window + count - 1 of this run, int32 [count, T + 1];
         `cursor` is that of the first."""
-        T = self.seq_len
-        is_main = None
-        counts = [count, 0]
-        if self.pure:
-            is_main, _ = self._split(first_window, count)
-            counts = [int(is_main.sum()), count - int(is_main.sum())]
-        out = torch.empty(count, T + 1, dtype=torch.int32, device=self.device)
-        ends: list[Tensor | None] = [None, None]
-        for stream, n in enumerate(counts):
-            if n:
-                tokens, ends[stream] = self._read(
-                    cursor[2 * stream], cursor[2 * stream + 1], n * T + 1, stream
-                )
-                cut = tokens[: n * T + 1].unfold(0, T + 1, T)
-                if is_main is None:
-                    out[:] = cut
-                else:
-                    out[is_main if stream == 0 else ~is_main] = cut
-        self.kept = list(cursor), first_window, ends
-        return out
+        self.kept = self.streams.windows([cursor], first_window, count)
+        return self.kept.tokens[0]
 
     def cursor_at(self, window: int) -> list[int]:
         """The cursor in front of a window of those read last, or right behind them."""
         assert self.kept is not None, "no windows have been read"
-        cursor, first_window, ends = self.kept
-        n = window - first_window
-        counts = [n, 0]
-        if self.pure:
-            is_main, _ = self._split(first_window, n)
-            counts = [int(is_main.sum()), n - int(is_main.sum())]
-        out = list(cursor)
-        for stream, k in enumerate(counts):
-            if k:
-                out[2 * stream : 2 * stream + 2] = self._position(
-                    cursor[2 * stream], cursor[2 * stream + 1], ends[stream], k * self.seq_len
-                )
-        return out
+        return self.streams.cursors_at(self.kept, window)[0]
+
+    def _split(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        is_main, rank = self.streams.split([first], count)
+        return is_main[0], rank[0]
+
+    def _render(self, first: int, count: int, stream: int) -> Tensor:
+        return self.streams.render([first], count, stream)[0]
 
     def exposures(self, cursor: list[int]) -> dict[str, float]:
         """How often a measured person was rendered up to a cursor: fewest, mean, most (a started
         rendering counts as most)."""
+        streams = self.streams
         rendering, started = cursor[0], int(cursor[1] > 0)
-        if self.parts[1] and not self.pure:
-            main, other = self.parts
+        if streams.parts[1] and not self.pure:
+            main, other = streams.parts
             block, place = divmod(rendering, main + other)
-            is_main, _ = self._split(block * (main + other), place + started)
+            is_main = self._split(block * (main + other), place + started)[0]
             rendering = block * main + int(is_main[:place].sum())
             started = int(is_main[place:].sum())
         return {
-            "min": rendering // self.count,
-            "mean": rendering / self.count,
-            "max": -(-(rendering + started) // self.count),
+            "min": rendering // streams.count,
+            "mean": rendering / streams.count,
+            "max": -(-(rendering + started) // streams.count),
         }

@@ -1,5 +1,5 @@
-"""Causal attention: the library's kernel, or on a CPU with a short context forms that suit tiny
-heads.
+"""Causal attention: the library's kernels (`sdpa` on a GPU), or on a CPU with a short context forms
+that suit tiny heads.
 
 Tiny models have heads of 2 to 16 values. Library kernels multiply [T, T] scores by [T, K] values,
 whose rows are too short for vector units; with the head transposed, [K, T] by [T, T], rows are T
@@ -23,6 +23,7 @@ from torch import Tensor
 from capacity.counts import (
     SHORT_CONTEXT,
 )  # beyond, the O(T) memory of the fused kernel matters more
+from capacity.model.sdpa import library_attention
 
 GROUPED_FROM, GROUPED_RATIO = (
     32,
@@ -176,14 +177,16 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = 
     q: [N, H, T, K]; k, v: [N, G, T, K], where each of the G heads serves H / G neighbouring heads
     of q (grouped-query attention, Ainslie et al., arXiv 2305.13245, section 2.2) -> [N, T, H, K].
     mask: bool [N, T, T] (query, key), True where a query may look, instead of s <= t. First
-    derivatives only on the short CPU path.
+    derivatives only on the short CPU path and on a GPU.
     """
     N, H, T, K = q.shape
     if k.shape[1] != H:
         k, v = (x.repeat_interleave(H // x.shape[1], dim=1) for x in (k, v))
+    if q.device.type != "cpu":
+        return library_attention(q, k, v, mask_NTT)
     if mask_NTT is not None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask_NTT[:, None]).transpose(1, 2)
-    if q.device.type != "cpu" or T > SHORT_CONTEXT or q.dtype != torch.float32:
+    if T > SHORT_CONTEXT or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
     q, k, v = (x.transpose(2, 3).reshape(N * H, K, T) for x in (q, k, v))
     grouped = T >= max(GROUPED_FROM, GROUPED_RATIO * K) and not torch.compiler.is_compiling()

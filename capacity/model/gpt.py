@@ -33,6 +33,7 @@ from capacity.model.head import mean_nll
 from capacity.model.moe import mixture
 from capacity.model.numerics import tf32_operand, tf32_product
 from capacity.model.qat import Aware
+from capacity.model.rotary import rotate
 from capacity.settings.model import Model
 
 ACTIVATIONS = {
@@ -335,7 +336,7 @@ class GPT:
             qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
         )
         if self.model.position == "rotary":
-            q, k = _rotate(q, self.model.rotary_base), _rotate(k, self.model.rotary_base)
+            q, k = rotate(q, self.model.rotary_base), rotate(k, self.model.rotary_base)
         if self.tf32:
             q, k, v = tf32_operand(q), tf32_operand(k), tf32_operand(v)
         return self._linear(causal_attention(q, k, v, mask).reshape(M, N, D), w, at + "out")
@@ -441,15 +442,3 @@ def _map(
     """A linear map x W + b with W stored [in, out], or one of each per expert."""
     biases = [Weight(name + ".bias", (*rows, fan_out), None)] * bias
     return [Weight(name + ".weight", (*rows, fan_in, fan_out), std, decays=True)] + biases
-
-
-def _rotate(x: Tensor, base: float = 10000.0) -> Tensor:
-    """Rotary positions (Su et al., arXiv 2104.09864, section 3.2.2) on the pairs (i, i + K/2) of
-    [..., T, K], in fp32. Base 10000 is theirs; Physics of Language Models 3.3 does not state its
-    own."""
-    T, K = x.shape[-2:]
-    frequency = base ** (-torch.arange(0, K, 2, device=x.device, dtype=torch.float32) / K)
-    angle = torch.arange(T, device=x.device, dtype=torch.float32)[:, None] * frequency
-    cos, sin = angle.cos(), angle.sin()
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)

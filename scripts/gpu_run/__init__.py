@@ -5,6 +5,6 @@ import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-# benchmarks, test_gpu, its helpers, capacity
-for _folder in ("scripts", "tests/gpu", "tests/helpers", "."):
+# benchmarks, models and stacks of the tests, capacity
+for _folder in ("scripts", "tests/helpers", "."):
     sys.path.insert(0, str((_ROOT / _folder).resolve()))

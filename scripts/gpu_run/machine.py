@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 from gpu_run.bench import Bench
-from gpu_run.processes import ROOT, child_environment
 from gpu_run.runs import batch_of, new_stack
+from gpu_run.testing import run_tests
 
 
 def env(bench: Bench) -> None:
@@ -94,7 +89,7 @@ def env(bench: Bench) -> None:
 
 def smoke(bench: Bench) -> None:
     """Three replays of a captured step against three plain ones: eight models, fp32 and bf16."""
-    from test_gpu import MODELS, config
+    from gpu_models import MODELS, config
 
     good, cases = 0, {}
     for name in MODELS:
@@ -142,87 +137,6 @@ def smoke_case(configs: list, bench: Bench, steps: int = 3) -> dict:
 
 
 def tests(bench: Bench) -> None:
-    """tests/gpu/test_gpu.py by eight processes, then its memory tests alone, since they ask for the
-    peak of the whole device."""
-    out, xml = bench.out, bench.out / "3_gpu_tests.xml"
-    log = out / "3_gpu_tests.log"
-    alone = "memory_is_predicted or never_holds"
-    workers = "2" if bench.small else "8"
-    common = ["-p", "no:cacheprovider", "--tb=short", "tests/gpu/test_gpu.py"]
-    parts = [
-        ("all but memory", ["-v", "-n", workers, "--durations=20", "-k", f"not ({alone})"], 0.8),
-        ("memory alone", ["-v", "-s", "-k", alone], 1.0),
-    ]
-    trees = []
-    for name, options, share in parts:
-        part = out / "tests.tmp"
-        part.unlink(missing_ok=True)
-        began = time.monotonic()
-        code = pytest_run(
-            [*options, f"--junitxml={part}", *common], log, max(5.0, share * (bench.left - 6))
-        )
-        seconds = time.monotonic() - began
-        bench.book.row(
-            f"tests, {name}",
-            seconds,
-            "s",
-            120 if name == "all but memory" else 20,
-            f"exit code {code}",
-        )
-        with contextlib.suppress(OSError, ElementTree.ParseError):
-            trees.append(ElementTree.parse(part).getroot())
-            counted = [
-                len(trees[-1].findall(f".//testcase{child}"))
-                for child in ("", "/failure", "/error", "/skipped")
-            ]
-            bench.book.row(
-                f"  of {name}: tests",
-                counted[0],
-                "",
-                None,
-                "failed {}, errors {}, skipped {}".format(*counted[1:]),
-            )
-        part.unlink(missing_ok=True)
-    whole = ElementTree.Element("testsuites")
-    for tree in trees:
-        whole.extend(tree.findall("testsuite"))
-    ElementTree.ElementTree(whole).write(xml)
-    failed = [
-        (case.get("name"), (problem.get("message") or "").splitlines()[:1])
-        for case in whole.iter("testcase")
-        for problem in (*case.findall("failure"), *case.findall("error"))
-    ]
-    for name, message in failed[:12]:
-        bench.book.row(f"  {name}", "failed", note=" ".join(message)[:90])
-    taken = re.findall(
-        r"^(?:.*?)(\d+ members of .*? planned)$", log.read_text(errors="replace"), re.M
-    )
-    bench.book.put(failed=[name for name, _ in failed], memory=taken)
-    for line in taken:
-        bench.book.row(
-            f"  {line.partition(':')[0]}",
-            line.partition(": ")[2].partition(" taken")[0],
-            note=line.partition(", ")[2],
-        )
-
-
-def pytest_run(options: list[str], log: Path, seconds: float) -> int | str:
-    """pytest with its output behind that of earlier calls; interrupted at its limit, so that it
-    still writes what it knows."""
-    with open(log, "ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options],
-            cwd=ROOT,
-            env=child_environment(),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            return process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-        try:
-            return f"{process.wait(timeout=5)} at the limit of {seconds:.0f} s"
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return f"killed at the limit of {seconds:.0f} s"
+    """The tests of GPUs by eight processes."""
+    told = run_tests(bench.out, bench.left - 6, "2" if bench.small else "8", bench.book.row)
+    bench.book.put(**told)

@@ -146,7 +146,7 @@ def feed(bench: Bench) -> None:
                 ms,
                 "ms",
                 11.0 if name == "bios" else None,
-                f"64 members: {64 * ms / steps:.1f} ms per step",
+                f"64 members one by one: {64 * ms / steps:.1f} ms per step",
             )
             bench.book.row(
                 "  launches", *launches(bench, stream, cursor, per_chunk, predicted.get(name))

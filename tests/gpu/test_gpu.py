@@ -13,6 +13,7 @@ import torch
 from capacity import counts
 from capacity.config import from_dict
 from capacity.edits.quantize import quantize
+from capacity.feed.feed import StreamFeed
 from capacity.feed.stream import MemberStream
 from capacity.model.gpt import GPT
 from capacity.model.numerics import tf32, to_bf16
@@ -20,58 +21,13 @@ from capacity.settings.model import Model
 from capacity.settings.quantize import Spec
 from capacity.train import loop
 from capacity.train.loop import Stack, advance
+from gpu_models import CPU, CUDA, MODELS, PEOPLE, config
 from stacks import trained
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-ROTARY = Model(n_layers=2, d_model=24, n_heads=6, position="rotary")
-LLAMA = dataclasses.replace(
-    ROTARY, norm="rmsnorm", mlp="gated", activation="silu", mlp_ratio=8 / 3, bias=False, tied=False
-)
-MODELS = {
-    "gpt": Model(n_layers=2, d_model=24, n_heads=6),
-    "rotary": ROTARY,
-    "llama": LLAMA,
-    "mistral": dataclasses.replace(LLAMA, n_kv_heads=3, mlp_ratio=3.5),
-    "quarter": dataclasses.replace(ROTARY, mlp_ratio=1.0),
-    "no mlp": dataclasses.replace(ROTARY, mlp_ratio=0.0),
-    "moe": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0),
-    "moe, two": dataclasses.replace(ROTARY, n_experts=4, mlp_ratio=1.0, top_k=2),
-}
-PEOPLE = {
-    "kind": "bios",
-    "n_people": 60,
-    "seq_len": 48,
-    "first_names": 20,
-    "middle_names": 0,
-    "last_names": 50,
-    "cities": 6,
-    "universities": 7,
-    "majors": 5,
-    "employers": 9,
-    "templates": 4,
-    "vocabulary": "world",
-}
-
-
-def config(seed=0, name="gpt", kind="uniform", **train):
-    data = (
-        PEOPLE
-        if kind == "people"
-        else {"vocab_size": 50, "seq_len": 16, "n_sequences": 40 + 9 * seed}
-    )
-    return from_dict(
-        {
-            "data": data,
-            "model": dataclasses.asdict(MODELS[name]),
-            "seed": seed,
-            "train": {"steps": 300, "batch_size": 8, "warmup_steps": 5} | train,
-        }
-    )
 
 
 @pytest.mark.parametrize("bos", [True, False])
@@ -235,6 +191,20 @@ def test_the_same_windows_are_rendered_on_both_devices(changes):
     ours, theirs = (MemberStream(c, device) for device in (CPU, CUDA))
     assert torch.equal(ours.windows([0] * 4, 0, 300), theirs.windows([0] * 4, 0, 300).cpu())
     assert ours.cursor_at(211) == theirs.cursor_at(211)
+
+
+@pytest.mark.parametrize("changes", [{}, {"other_people": 70, "other_parts": 3}], ids=str)
+def test_members_rendered_together_on_the_device_read_what_each_reads_on_a_cpu(changes):
+    c = [
+        from_dict({"data": PEOPLE | changes, "train": {"steps": 60, "batch_size": 4}, "seed": seed})
+        for seed in range(5)
+    ]
+    together = StreamFeed(c, CUDA)
+    assert together.groups == [[0, 1, 2, 3, 4]]
+    rows = torch.stack(list(together.chunk(torch.zeros(5, 4, dtype=torch.int64), 0, 60))).cpu()
+    for m in range(5):
+        alone = StreamFeed([c[m]], CPU).chunk(torch.zeros(1, 4, dtype=torch.int64), 0, 60)
+        assert torch.equal(rows[:, m : m + 1], torch.stack(list(alone)))
 
 
 @pytest.mark.parametrize("members, batch, length", [(1, 12, 512), (8, 12, 512), (64, 64, 32)])

@@ -369,6 +369,9 @@ def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, mo
     )
 
 
+TARGETS = ("gpu-check", "gpu-bench")
+
+
 @pytest.mark.slow
 def test_the_gpu_check_needs_no_more_than_it_says(tmp_path):
     """`make gpu-check` on a machine with torch, numpy, tokenizers, pandas, scipy and pytest:
@@ -388,8 +391,9 @@ sys.meta_path.insert(0, Absent())
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
-    check = (ROOT / "Makefile").read_text().split("gpu-check:")[1].split("\n\n")[0]
-    assert "tests/gpu/test_gpu.py" in check and "scripts/bench.py --device cuda" in check
+    makefile = (ROOT / "Makefile").read_text()
+    check, bench = (makefile.split(f"{name}: ##")[1].split("\n\n")[0] for name in TARGETS)
+    assert "scripts/gpu_check.py" in check and "scripts/bench.py --device cuda" in bench
     tests = subprocess.run(
         [
             sys.executable,
@@ -398,7 +402,7 @@ sys.meta_path.insert(0, Absent())
             "-p",
             "no:cacheprovider",
             "--collect-only",
-            "tests/gpu/test_gpu.py",
+            "tests/gpu",
         ],
         cwd=ROOT,
         env=env,

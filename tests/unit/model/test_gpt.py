@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from capacity.model import attention, head
 from capacity.model import gpt as gpt_module
-from capacity.model.gpt import GPT, _rotate
+from capacity.model.gpt import GPT
+from capacity.model.rotary import rotate
 from capacity.settings.model import Model
 
 V, S = 23, 7
@@ -195,7 +196,7 @@ def test_initial_scale_and_constants():
 def test_rotary_scores_depend_on_distance_only():
     q, k = torch.randn(2, 1, 1, 1, 8).unbind(0)
     T = 12
-    scores = _rotate(q.expand(1, 1, T, 8)) @ _rotate(k.expand(1, 1, T, 8)).transpose(-1, -2)
+    scores = rotate(q.expand(1, 1, T, 8)) @ rotate(k.expand(1, 1, T, 8)).transpose(-1, -2)
     for distance in range(T):
         diagonal = scores[0, 0].diagonal(-distance)
         assert torch.allclose(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-5)

@@ -14,7 +14,8 @@ from capacity import counts
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
 from capacity.model.attention import document_mask
-from capacity.model.gpt import ACTIVATIONS, GPT, _rotate
+from capacity.model.gpt import ACTIVATIONS, GPT
+from capacity.model.rotary import rotate
 from capacity.settings import field as settings
 from capacity.settings.model import Model
 
@@ -406,7 +407,7 @@ def test_rotary_base_sets_the_frequencies():
         3, 4
     )  # the pair (1, 3), whose frequency is base^(-1/2)
     assert torch.allclose(
-        _rotate(x, 100.0)[2], torch.tensor([0.0, math.cos(0.2), 0.0, math.sin(0.2)]), atol=1e-6
+        rotate(x, 100.0)[2], torch.tensor([0.0, math.cos(0.2), 0.0, math.sin(0.2)]), atol=1e-6
     )
 
 
