@@ -375,6 +375,7 @@ def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:
             f"model.n_experts > 0 "
             "it must be 1"
         )
+    _check_ranks(cluster, model, train)
     for option in cluster.options:
         if (owned := owned_by(option)) is not None:
             raise ConfigError(
@@ -387,6 +388,41 @@ def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:
         raise ConfigError(
             f"cluster.time={cluster.time}: {seconds} s, must be longer than "
             f"cluster.signal_seconds={cluster.signal_seconds}"
+        )
+
+
+def _check_ranks(cluster: Cluster, model: Model, train: Train) -> None:
+    """Parts of a batch divide into ranks, and ranks into nodes."""
+    ranks, nodes, parts = cluster.ranks, cluster.nodes, cluster.micro_batches
+    if nodes > 1 and (ranks is None or ranks % nodes or cluster.launcher == "local"):
+        raise ConfigError(
+            f"cluster.nodes={nodes}: needs cluster.launcher=slurm and cluster.ranks=N with N a "
+            f"multiple of {nodes} (now {'empty' if ranks is None else ranks})"
+        )
+    if ranks is None:
+        return
+    if model.n_experts:
+        raise ConfigError(
+            f"cluster.ranks={ranks}: the places of experts depend on the whole batch; with "
+            "model.n_experts > 0 leave it empty"
+        )
+    if ranks & (ranks - 1):
+        raise ConfigError(f"cluster.ranks={ranks}: expected a power of two, such as 2, 4 or 8")
+    if ranks > train.batch_size:
+        raise ConfigError(
+            f"cluster.ranks={ranks}: more ranks than the rows of a batch, "
+            f"train.batch_size={train.batch_size}"
+        )
+    if parts is not None and (parts & (parts - 1) or parts % ranks):
+        raise ConfigError(
+            f"cluster.micro_batches={parts}: with cluster.ranks={ranks} expected a power of two of "
+            f"at least {ranks}"
+        )
+    each = ranks // nodes
+    if cluster.launcher != "local" and cluster.gpus and cluster.gpus < each:
+        raise ConfigError(
+            f"cluster.gpus={cluster.gpus}: {each} ranks on a node need as many GPUs; give "
+            f"cluster.gpus={each}"
         )
 
 

@@ -18,10 +18,18 @@ COMPILE_S, COMPILE_SAVES = 40.0, 0.08
 STREAM_TOKENS = 2**18  # of a member that are rendered at once (feed.CHUNK_TOKENS)
 
 
+# Bytes per second that ranks exchange, guesses, never measured: one rank over the memory of a
+# machine or the NVLink of a node (300 GB/s of 450 in each direction of an H100), and all ranks of a
+# node over a network of 100 Gb/s.
+WITHIN = {"cpu": 1e9, "cuda": 300e9}
+NETWORK = 12.5e9
+
+
 @dataclass(frozen=True)
 class Speed:
     """Seconds of a stack = step_s x steps of its longest run + FLOPs / flop_per_s + touched values
-    x value_s, where a CPU's are those of one core."""
+    x value_s, where a CPU's are those of one core. Of W ranks each does one Wth of the work, and
+    waits for what they exchange."""
 
     device: str
     step_s: float
@@ -29,15 +37,29 @@ class Speed:
     value_s: float
     source: str
 
-    def seconds(self, runs: list[Config], threads: int = 1) -> float:
-        """Time of runs that train as one stack; CPU threads are taken to share the work evenly."""
+    def seconds(
+        self, runs: list[Config], threads: int = 1, ranks: int | None = None, nodes: int = 1
+    ) -> float:
+        """Time of runs that train as one stack; CPU threads are taken to share the work evenly.
+        ranks, on so many nodes: as the runs' settings have them where None."""
+        if ranks is None:
+            ranks, nodes = runs[0].cluster.ranks or 1, runs[0].cluster.nodes
+        steps = max(run.steps for run in runs)
         work = sum(
             run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s
             for run in runs
         )
-        return max(run.steps for run in runs) * self.step_s + work / (
-            threads if self.device == "cpu" else 1
-        )
+        work /= ranks * (threads if self.device == "cpu" else 1)
+        return steps * (self.step_s + exchange_s(runs, self.device, ranks, nodes)) + work
+
+
+def exchange_s(runs: list[Config], device: str, ranks: int, nodes: int = 1) -> float:
+    """Seconds per step that ranks exchange gradients and weights, 2 x parameters x 4 bytes x (W -
+    1) / W each; what goes to other nodes shares the network of its node."""
+    values = 2 * 4 * sum(run.parameters["total"] for run in runs)
+    within = values * (ranks - 1) / ranks / WITHIN[device]
+    between = values * (nodes - 1) / nodes * ranks / nodes / NETWORK
+    return max(within, between)
 
 
 # The CPU's are rounded from the benchmark of one core of 2024 in fp32 (results/bench/cpu.json),
@@ -79,8 +101,9 @@ def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
 
 
 def worth_compiling(runs: list[Config], device: str) -> bool:
-    """Whether torch.compile saves more time than it takes."""
-    return GUESSES[device].seconds(runs) * COMPILE_SAVES > COMPILE_S
+    """Whether torch.compile saves more time than it takes; the same for any number of ranks, whose
+    bits are the same."""
+    return GUESSES[device].seconds(runs, ranks=1) * COMPILE_SAVES > COMPILE_S
 
 
 def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
@@ -106,11 +129,11 @@ def largest_bytes(runs: list[Config], members: int, device: str, parts: int = 1)
 
 def micro_batches(run: Config, members: int, device: str, room: float) -> int:
     """Parts that the batch of a stack is computed in: as given, or the fewest halvings by which it
-    fits into `room` bytes. A mixture of experts has one, since the places of its experts depend on
-    the whole batch."""
+    fits into `room` bytes, and each rank has one. A mixture of experts has one, since the places of
+    its experts depend on the whole batch."""
     if run.model.n_experts:
         return 1
-    parts = run.cluster.micro_batches or 1
+    parts = run.cluster.micro_batches or run.cluster.ranks or 1
     while (
         run.cluster.micro_batches is None
         and 2 * parts <= run.train.batch_size

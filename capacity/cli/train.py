@@ -65,6 +65,8 @@ def _train(args: argparse.Namespace) -> int:
         print("\n".join(describe(config, args.results)))
         return 0
     record = _finished(args.results, config.run_id)
+    if (config.cluster.ranks or 1) > 1 and _follows(config, args.results):
+        return 0
     if record is None:
         code = _train_now(config, args.results, args.quiet)
         record = _finished(args.results, config.run_id)
@@ -87,6 +89,21 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _follows(config: Config, results: Path) -> bool:
+    """Whether this process was a rank above 0, and has done its part."""
+    from capacity.run import group
+
+    if not group.follows(config.cluster.ranks, results):
+        return False
+    if _finished(results, config.run_id) is None:
+        from capacity.base.hardware import pick_device
+        from capacity.run.job import Job, Stop
+        from capacity.run.run import execute
+
+        execute([config], Job(results, pick_device(config.cluster.device), stop=Stop()))
+    return True
+
+
 def _finished(results: Path, run_id: str) -> dict | None:
     from capacity import records
 
@@ -99,6 +116,7 @@ def _train_now(config: Config, results: Path, quiet: bool) -> int:
 
     from capacity.base.hardware import pick_device, pick_threads, refused_threads
     from capacity.base.progress import Progress, Quiet
+    from capacity.run import group
     from capacity.run.job import Job, Stop
     from capacity.run.mirror import WAIT_SECONDS, Mirror
     from capacity.run.run import execute
@@ -113,9 +131,14 @@ def _train_now(config: Config, results: Path, quiet: bool) -> int:
             print("\n".join(wrap(note, "capacity: ", "  ")), file=sys.stderr)
     progress = Quiet() if quiet else Progress(config.steps)
     job = Job(results, device, None, lambda event: _report(event, progress), Stop())
-    with Mirror([config], results, None, WAIT_SECONDS):
-        outcome = execute([config], job)[config.run_id]
-    progress.close()
+    try:
+        with Mirror([config], results, None, WAIT_SECONDS):
+            outcome = execute([config], job)[config.run_id]
+    except group.RankLost as lost:
+        print(f"capacity: {lost}; the same command continues from the checkpoint", file=sys.stderr)
+        return 1
+    finally:
+        progress.close()
     if not quiet:
         _tell_offline(config, results)
     return _exit_code(outcome, config.run_id, results)

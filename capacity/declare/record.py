@@ -182,6 +182,7 @@ TRAINED: tuple[Field | Column, ...] = (
     Field("training.stack", INT, "runs", "runs that trained together", needed=True),
     Field("training.threads", INT, "threads", "CPU threads of the process", needed=True),
     Field("training.micro_batches", INT, "parts", "parts in which a batch was computed"),
+    Field("training.ranks", INT, "ranks", "processes that trained it together (cluster.ranks)"),
     _text("training.device", "device of the training", needed=True),
     _text("training.master_weights", "master_weights of the training", needed=True),
     _text("training.optimizer_state", "optimizer_state of the training"),

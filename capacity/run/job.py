@@ -7,23 +7,27 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from capacity import records
 from capacity.config import Config
 
+if TYPE_CHECKING:
+    from capacity.run.group import Leader
+
 Report = Callable[[dict], None]
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a flag that the loop looks at; also set when the parent process
-    is gone."""
+    """Turns SIGINT, SIGTERM and SIGUSR1 (which srun passes on, where SIGTERM ends it) into a flag
+    that the loop looks at; also set when the parent process is gone."""
 
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
         self.parent = parent
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: object) -> None:
@@ -49,7 +53,8 @@ class Job:
 
     report: is given events, dictionaries with "event": progress or note. stop: asked after every
     step, true to checkpoint and leave. parts: in which a batch is computed, one after the other;
-    None: as it fits. sharers: processes that share the GPU, this one included.
+    None: as it fits. sharers: processes that share the GPU, this one included. leader: of the ranks
+    that train with this process, see `run.group`.
     """
 
     results: Path
@@ -59,6 +64,7 @@ class Job:
     stop: Callable[[], bool] = _never
     parts: int | None = None
     sharers: int = 1
+    leader: Leader | None = None
 
     def checkpoint(self, config: Config) -> Path:
         """Where the state of an unfinished run is."""

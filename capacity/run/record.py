@@ -59,6 +59,8 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     record["training"] |= {"micro_batches": stack.parts} | {
         f"exposures_{name}": number for name, number in counted.items()
     }
+    if stack.ranks is not None:
+        record["training"]["ranks"] = stack.ranks.size
     if stack.scaled:
         scale, _, skipped = state.scaling_M3[m].tolist()
         record["training"] |= {"loss_scale": scale, "steps_skipped": int(skipped)}

@@ -24,13 +24,14 @@ from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
-from capacity.run import record
+from capacity.run import group, record
 from capacity.run.environment import (
     check_compiler,
     keep_freed_memory,
     not_compiled,
     out_of_memory,
 )
+from capacity.run.follow import follow
 from capacity.run.job import Job
 from capacity.train import checkpoint
 from capacity.train.loop import Stack, State, advance, settle
@@ -50,8 +51,25 @@ def execute(configs: list[Config], job: Job) -> dict[str, str]:
     Finished runs are left alone, interrupted ones continue from their checkpoints, runs that
     another process holds are busy. A stack that does not fit into memory goes on in halves, a
     single run with its batch in parts. If a stack breaks otherwise, its members run again one by
-    one, so that one broken run never sinks the others.
+    one, so that one broken run never sinks the others. With cluster.ranks other processes train
+    with this one (`run.group`), or this one follows rank 0; where one of them is lost RankLost is
+    raised, and the runs go on from their checkpoints with the next call.
     """
+    ranks = configs[0].cluster.ranks
+    if ranks is None:
+        return _execute(configs, job)
+    here = group.place(ranks, job.results)
+    if here.rank:
+        return follow(here, job.device)
+    if not here.started and all(_finished(job, config) for config in configs):
+        return {config.run_id: "finished" for config in configs}
+    with group.led(here, job.device, job.results) as leader:
+        job = dataclasses.replace(job, leader=leader, device=leader.device)
+        leader.outcome = _execute(configs, job)
+    return leader.outcome
+
+
+def _execute(configs: list[Config], job: Job) -> dict[str, str]:
     outcome: dict[str, str] = {}
     check_compiler(configs[0], job.device)
     _make_data([config for config in configs if not _finished(job, config)], job)
@@ -64,8 +82,8 @@ def execute(configs: list[Config], job: Job) -> dict[str, str]:
                 outcome[config.run_id] = "finished"
             else:
                 todo.append(config)
-        for group in _groups(todo, job):
-            outcome |= _execute_group(group, job)
+        for alike in _groups(todo, job):
+            outcome |= _execute_group(alike, job)
     return outcome
 
 
@@ -123,8 +141,8 @@ def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
         (folder / "pruned.json").unlink(missing_ok=True)
     try:
         return _train_and_record(configs, job)
-    except (ConfigError, OSError):
-        raise  # a bad file, a full disk: nothing that training again would mend
+    except (ConfigError, OSError, group.RankLost):
+        raise  # a bad file, a full disk, a lost process: nothing that training again would mend
     except Exception as error:
         short = out_of_memory(error)
         if short is None and (why := not_compiled(error)) is not None:
@@ -166,9 +184,9 @@ def _try_again(
     left = [config for config in configs if config.run_id not in ended]
     batch, parts = configs[0].train.batch_size, job.parts or 1
     why = failure.reason.splitlines()[0]
-    splits = no_memory and parts < batch and not configs[0].model.n_experts
+    finer = 2 * parts if job.leader else min(batch, 2 * parts)  # ranks have a power of two
+    splits = no_memory and parts < finer <= batch and not configs[0].model.n_experts
     if splits and len(left) == 1 and not job.stop():
-        finer = min(batch, 2 * parts)
         _note(job, f"{why}; going on with the batch of {batch} in {finer} parts")
         return ended | _execute_group(left, dataclasses.replace(job, parts=finer))
     if len(configs) == 1 or job.stop():
@@ -177,9 +195,9 @@ def _try_again(
         return ended | {config.run_id: "failed" for config in left}
     size = -(-len(configs) // 2) if no_memory else 1
     _note(job, f"{len(configs)} runs in one stack: {why}; going on with {size} at a time")
-    for group in _groups(left, job):
-        for i in range(0, len(group), size):
-            ended |= _execute_group(group[i : i + size], job)
+    for alike in _groups(left, job):
+        for i in range(0, len(alike), size):
+            ended |= _execute_group(alike[i : i + size], job)
     return ended
 
 
@@ -201,13 +219,13 @@ def _note(job: Job, text: str) -> None:
 
 def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
     keep_freed_memory()
-    stack = Stack(configs, job.device, job.parts or 1)
-    state, wall_before = _begin(stack, job)
+    stack, state, wall_before = _begin(configs, job)
     began, saves = time.monotonic(), Saves(configs[0].cluster.checkpoint_seconds)
     trained, outcome = 0, {}
+    train = job.leader.advance if job.leader else advance
     while True:
         boundary, first_step = min(_next_point(c, state.step) for c in stack.configs), state.step
-        asked = advance(stack, state, boundary, job.stop, saves.due)
+        asked = train(stack, state, boundary, job.stop, saves.due)
         now = time.monotonic()
         wall = wall_before + now - began
         trained += (
@@ -230,7 +248,8 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
             paths = {m: (job.checkpoint(c), c.run_id) for m, c in members.items()}
             settle(stack)
             with saves.writing():
-                checkpoint.save_states(paths, state, wall)
+                whole = job.leader.whole(stack, state) if job.leader else state
+                checkpoint.save_states(paths, whole, wall)
         for m, config in enumerate(stack.configs):
             if m not in left:
                 total = record.Trained(wall, len(configs))
@@ -238,22 +257,24 @@ def _train_and_record(configs: list[Config], job: Job) -> dict[str, str]:
         if not left or stopped:
             return outcome | {stack.configs[m].run_id: "interrupted" for m in left}
         if ended:
-            stack, state = (
-                Stack([stack.configs[m] for m in left], job.device, job.parts or 1),
-                state.select(left),
-            )
+            keep = job.leader.keep if job.leader else group.smaller
+            stack, state = keep(stack, state, left)
 
 
-def _begin(stack: Stack, job: Job) -> tuple[State, float]:
-    """The state that training goes on from, where all members have one, or its start; and the
-    seconds that were trained before."""
-    paths = [job.checkpoint(config) for config in stack.configs]
+def _begin(configs: list[Config], job: Job) -> tuple[Stack, State, float]:
+    """A stack; the state that training goes on from, where all members have one, or its start; and
+    the seconds that were trained before."""
+    paths = [job.checkpoint(config) for config in configs]
     resumed = all(path.exists() for path in paths)
-    state = checkpoint.load_states(paths, job.device) if resumed else stack.start()
+    if job.leader:
+        stack, state = job.leader.begin(configs, job.parts or 1, paths if resumed else None)
+    else:
+        stack = Stack(configs, job.device, job.parts or 1)
+        state = checkpoint.load_states(paths, job.device) if resumed else stack.start()
     meta = checkpoint.read_meta(paths[0]) if resumed else None
     for config in stack.configs:
         records.cut_metrics(job.results, config.run_id, state.step if resumed else -1)
-    return state, meta["wall_s"] if meta else 0.0
+    return stack, state, meta["wall_s"] if meta else 0.0
 
 
 def _end(

@@ -56,8 +56,16 @@ class Cluster:
         None,
         "parts in which a batch is computed, one after the other, their gradients summed; empty: "
         "as "
-        "many as memory asks for (memory_gb, or 80% of a GPU)",
+        "many as memory asks for (memory_gb, or 80% of a GPU), with ranks at least as many",
         low=1,
+    )
+    ranks: int | None = setting(
+        None,
+        "processes that train a stack together, each some neighbouring parts of every batch, on "
+        "as many GPUs; a power of two that divides micro_batches, on which alone bits depend; "
+        "empty: one process, whose parts are summed one after the other",
+        low=1,
+        high=1024,
     )
     compile: str = setting(
         "never",
@@ -78,7 +86,12 @@ class Cluster:
     gres: str | None = setting(
         None, "how GPUs are asked for, such as gpu:a100:1; empty: --gpus-per-node", form=WORD
     )
-    cpus: int = setting(1, "CPU cores per array element", low=1, high=1024)
+    nodes: int = setting(
+        1, "nodes per array element, which share its ranks evenly", low=1, high=1024
+    )
+    cpus: int = setting(
+        1, "CPU cores per array element, with ranks those of each", low=1, high=1024
+    )
     mem: str | None = setting(
         None,
         "memory per array element; empty: from the cost model",
@@ -149,7 +162,7 @@ OWNED = {
     "--output -o --error -e --open-mode": "the submission's folder",
     "--signal": "cluster.signal_seconds",
     "--requeue --no-requeue": "cluster.requeues",
-    "--nodes -N --ntasks -n --ntasks-per-node": "one node and one task",
+    "--nodes -N --ntasks -n --ntasks-per-node": "cluster.nodes and cluster.ranks",
     "--cpus-per-task -c": "cluster.cpus",
     "--mem --mem-per-cpu --mem-per-gpu": "cluster.mem",
     "--time -t": "cluster.time",

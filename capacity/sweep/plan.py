@@ -117,12 +117,13 @@ def _here(
     from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, room
 
     device, gpus = gpus_of(cluster.device)
-    workers = cluster.workers or gpus or cores()
+    ranks = cluster.ranks or 1
+    workers = cluster.workers or max(1, (gpus or cores()) // ranks)
     speed = speed_of(device, results, cpu_name() if device == "cpu" else None)
-    limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers)
+    limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers * ranks)
     stacks = shared(study.runs, workers, Limits(most=cluster.stack, device=device, memory=limit))
     workers = min(workers, len(stacks))
-    share = max(1, cores() // workers)
+    share = max(1, cores() // (workers * ranks))
     threads = pick_threads(_largest_step(stacks, device), cluster.threads, share)
     todo = without(stacks, out)
     pack = Pack(study.name, results, device, min(workers, max(1, len(todo))), threads, todo)
@@ -181,7 +182,8 @@ def gpus_asked(cluster: Cluster) -> int:
 
 def sharers(cluster: Cluster) -> int:
     """Workers of an array element that share a GPU."""
-    return per_gpu(cluster.workers or max(1, cluster.gpus), gpus_asked(cluster))
+    here = (cluster.ranks or 1) // cluster.nodes
+    return per_gpu(here * (cluster.workers or max(1, cluster.gpus // here)), gpus_asked(cluster))
 
 
 def _allowance(cluster: Cluster) -> submissions.Allowance:
@@ -203,7 +205,9 @@ class _Try:
     def workers(self) -> int:
         cluster = self.cluster
         side_by_side = cluster.gpus if self.limits.device == "cuda" else cluster.cpus
-        return cluster.workers or max(1, side_by_side)
+        if cluster.ranks is not None:  # a group on its GPUs, or with its own CPUs
+            side_by_side = cluster.gpus // cluster.ranks if self.limits.device == "cuda" else 1
+        return 1 if cluster.nodes > 1 else cluster.workers or max(1, side_by_side)
 
     @property
     def target_s(self) -> float:
@@ -229,7 +233,7 @@ class _Try:
         return self.growth[0] * min(LONGEST_S, usual)
 
     def mem(self, stacks: list[list[Config]]) -> str:
-        """Memory of a machine, in SLURM's words."""
+        """Memory of a node, in SLURM's words."""
         if self.cluster.mem:
             return self.cluster.mem
         device, largest = self.limits.device, 0.0
@@ -238,7 +242,8 @@ class _Try:
         # a table is drawn in words of 64 bits, joined, and then brought to 32
         drawn = max(6 * sum(map(table_bytes, stack)) for stack in stacks)
         largest = max(largest, drawn)
-        memory = self.growth[1] * self.workers * (1.3 * largest + TORCH_BYTES[device])
+        processes = self.workers * (self.cluster.ranks or 1) // self.cluster.nodes
+        memory = self.growth[1] * processes * (1.3 * largest + TORCH_BYTES[device])
         return f"{math.ceil(memory / 1e9)}G"
 
     def _micro_batches(self, stack: list[Config]) -> int:
@@ -293,10 +298,13 @@ def _array_job(
 
 
 def _largest_step(stacks: list[list[Config]], device: str) -> float:
-    """FLOP of the largest step of a whole study's stacks on a CPU. What a GPU's process does on the
-    CPU is not known: infinite."""
+    """FLOP of a process in the largest step of a whole study's stacks on a CPU. What a GPU's
+    process does on the CPU is not known: infinite."""
     return (
-        max(sum(run.flops / run.steps for run in stack) for stack in stacks)
+        max(
+            sum(run.flops / run.steps for run in stack) / (stack[0].cluster.ranks or 1)
+            for stack in stacks
+        )
         if device == "cpu"
         else math.inf
     )

@@ -6,7 +6,14 @@ from capacity.base import words
 from capacity.base.hardware import refused_threads
 from capacity.base.words import byte_size, clock, count, flop_count, plural
 from capacity.config import Config
-from capacity.cost import micro_batches, stack_bytes, table_bytes
+from capacity.cost import (
+    NETWORK,
+    WITHIN,
+    exchange_s,
+    micro_batches,
+    stack_bytes,
+    table_bytes,
+)
 from capacity.run_table import model_names
 from capacity.settings.cluster import Cluster
 from capacity.study import Study
@@ -14,6 +21,9 @@ from capacity.sweep.packs import Job, Pack
 from capacity.sweep.plan import UNKNOWN_GPU_BYTES, Plan
 
 TITLE = 12  # columns of a line's title
+# A run that takes a GPU longer than this is told what it takes on so many; of up to EACH_RUN runs
+# each is told, of more the longest.
+LONG_S, USUAL_RANKS, EACH_RUN = 86400.0, 8, 4
 
 
 def summary(plan: Plan) -> str:
@@ -55,7 +65,42 @@ def summary(plan: Plan) -> str:
         lines += (
             _execution_here(plan) if plan.cluster.launcher == "local" else _execution_queue(plan)
         )
+        lines += _ranks(plan)
     return "\n".join(lines)
+
+
+def _ranks(plan: Plan) -> list[str]:
+    """What each run takes alone and on ranks, or of many the longest: where ranks are asked for, or
+    where a run would take a GPU longer than a day."""
+    cluster, threads = plan.cluster, plan.jobs[0].packs[0].threads
+    ranks = cluster.ranks or 1
+    alone = {
+        run.run_id: plan.speed.seconds([run], threads, ranks=1)
+        for run in plan.todo
+        if not run.model.n_experts
+    }
+    runs = sorted((r for r in plan.todo if r.run_id in alone), key=lambda r: -alone[r.run_id])
+    if ranks == 1:
+        long = plan.device == "cuda" and runs and alone[runs[0].run_id] > LONG_S
+        if not long:
+            return []
+        ranks = USUAL_RANKS
+    lines = []
+    for run in runs if len(runs) <= EACH_RUN else runs[:1]:
+        nodes = cluster.nodes if cluster.ranks == ranks else 1
+        each = plan.speed.seconds([run], threads, ranks=ranks, nodes=nodes)
+        waits = run.steps * exchange_s([run], plan.device, ranks, nodes) / each
+        which = "run" if len(runs) <= EACH_RUN else f"longest of {len(runs):,} runs,"
+        one = "one GPU" if plan.device == "cuda" else "one process"
+        speed = f"at {(NETWORK if nodes > 1 else WITHIN[plan.device]) / 1e9:g} GB/s, a guess"
+        where = f"{ranks} ranks" + (f" on {nodes} nodes" if nodes > 1 else "")
+        asked = "" if cluster.ranks == ranks else f" (cluster.ranks={ranks})"
+        lines += _line(
+            "ranks",
+            f"{which} {run.run_id} ({run.shape}): {clock(alone[run.run_id])} on {one}, "
+            f"{clock(each)} on {where}{asked}, {words.percent(waits, 0)} of it exchange ({speed})",
+        )
+    return lines
 
 
 def unmeasured(plan: Plan) -> str:
@@ -113,9 +158,10 @@ def _execution_queue(plan: Plan) -> list[str]:
     for job in plan.jobs:
         lines += _line(cluster.launcher[:11], _array(job, cluster, plan.device))
     spent = sum(sum(job.seconds) for job in plan.jobs) / 3600
-    cost = [f"{words.hours(spent * cluster.cpus)} CPU-core-hours"]
+    cores = cluster.cpus * (cluster.ranks or 1)
+    cost = [f"{words.hours(spent * cores)} CPU-core-hours"]
     if cluster.gpus or cluster.gres:
-        cost.insert(0, f"{words.hours(spent * max(1, cluster.gpus))} GPU-hours")
+        cost.insert(0, f"{words.hours(spent * max(1, cluster.gpus) * cluster.nodes)} GPU-hours")
     unknown = (
         ""
         if cluster.memory_gb or plan.device == "cpu"

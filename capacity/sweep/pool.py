@@ -12,6 +12,8 @@ import collections
 import json
 import os
 import queue
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +31,7 @@ from capacity.base.progress import Progress
 from capacity.base.words import count, plural
 from capacity.config import Config
 from capacity.cost import GUESSES
+from capacity.settings.cluster import Cluster
 from capacity.sweep.packs import Pack
 
 # how often the process of a stack may die before the stack is split, or a single run given up
@@ -49,6 +52,30 @@ class Job:
     step: dict[str, int] = field(default_factory=dict)  # by run
     per_second: float = 0.0
     outcome: dict[str, str] = field(default_factory=dict)
+    furthest: int = 0  # step that was reported before its process was started again
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train its stack."""
+        return self.runs[0].cluster.ranks or 1
+
+    @property
+    def over_nodes(self) -> bool:
+        """Whether it is a step of srun."""
+        return self.runs[0].cluster.nodes > 1
+
+    @property
+    def advanced(self) -> bool:
+        """Whether it has got further than the process before it."""
+        return max(self.step.values(), default=0) > self.furthest
+
+    def signal(self, at_once: bool) -> None:
+        """Tell its process to save and stop, or end it at once. Of srun a SIGTERM is what a
+        SIGKILL is of others; it passes SIGUSR1 on."""
+        gentle, rough = signal.SIGTERM, signal.SIGKILL
+        if self.over_nodes:
+            gentle, rough = signal.SIGUSR1, signal.SIGTERM
+        self.process.send_signal(rough if at_once else gentle)
 
     @property
     def process(self) -> subprocess.Popen:
@@ -83,8 +110,8 @@ def train(
     interrupted = _Interrupt()
     state = _State(path)
     gpus = _visible_gpus() if pack.device == "cuda" else []
-    sharers = per_gpu(pack.workers, len(gpus)) if gpus else 1
-    free = [gpus[i % len(gpus)] for i in range(pack.workers)] if gpus else []
+    free = _shared_out(gpus, pack) if gpus else []
+    sharers = per_gpu(pack.workers * _ranks_here(pack), len(gpus)) if gpus else 1
     try:
         while waiting or running:
             while waiting and len(running) < pack.workers and not interrupted.noticed:
@@ -162,7 +189,7 @@ class _Interrupt:
         if self.noticed > self.sent:
             self.sent = self.noticed
             for job in running:
-                job.process.send_signal(signal.SIGKILL if self.impatient else signal.SIGTERM)
+                job.signal(self.impatient)
 
     def restore(self) -> None:
         for number, handler in self.before.items():
@@ -219,11 +246,41 @@ def _visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
+def _shared_out(gpus: list[str], pack: Pack) -> list[str]:
+    """By worker the GPUs of its ranks on this machine, as CUDA_VISIBLE_DEVICES has them."""
+    each = _ranks_here(pack)
+    return [
+        ",".join(dict.fromkeys(gpus[(i * each + j) % len(gpus)] for j in range(each)))
+        for i in range(pack.workers)
+    ]
+
+
+def _ranks_here(pack: Pack) -> int:
+    """Processes of a worker on this machine."""
+    cluster = pack.runs[0].cluster
+    return (cluster.ranks or 1) // cluster.nodes
+
+
+def _step(cluster: Cluster) -> list[str]:
+    """srun and its options for a group over the nodes of the job; as one rank ends, all do."""
+    if shutil.which("srun") is None:
+        raise ConfigError("srun: not found; cluster.nodes > 1 needs SLURM's commands on the nodes")
+    return [
+        "srun",
+        f"--nodes={cluster.nodes}",
+        f"--ntasks={cluster.ranks}",
+        f"--ntasks-per-node={(cluster.ranks or 1) // cluster.nodes}",
+        f"--cpus-per-task={cluster.cpus}",
+        "--kill-on-bad-exit=1",
+        "--input=none",
+    ]
+
+
 def _start(job: Job, path: Path, shares: dict[str, int], events: queue.Queue) -> None:
     """shares: environment variables that say what of the machine the process may use."""
     job.log = path.with_suffix(f".{job.name}.log")
     environment = os.environ | {name: str(n) for name, n in shares.items()}
-    if job.gpu is not None:
+    if job.gpu is not None and not job.over_nodes:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
     runs = ",".join(run.run_id for run in job.runs)
     command = [
@@ -235,9 +292,12 @@ def _start(job: Job, path: Path, shares: dict[str, int], events: queue.Queue) ->
         str(path),
         "--runs",
         runs,
-        "--parent",
-        str(os.getpid()),
     ]
+    if job.over_nodes:  # its parent is a daemon of SLURM, which ends it with this job
+        command = _step(job.runs[0].cluster) + command
+        environment["CAPACITY_MEETING"] = secrets.token_hex(8)
+    else:
+        command += ["--parent", str(os.getpid())]
     with open(
         job.log, "ab"
     ) as log:  # its own session: Ctrl-C reaches this process, which passes it on once
@@ -290,10 +350,12 @@ def _ended(
             or f"worker refused its pack; see {job.log}"
         )
     reason = _death(job)
-    deaths = job.deaths + 1
+    # long runs on many machines lose one now and then: what gets further has all its lives
+    deaths = 1 if job.ranks > 1 and job.advanced else job.deaths + 1
     if deaths < LIVES:
         progress.say(f"worker of stack {job.name} {reason}; starting it again")
-        return [Job(job.name, left, deaths)]
+        furthest = max(job.furthest, *job.step.values(), 0)
+        return [Job(job.name, left, deaths, furthest=furthest)]
     if len(left) > 1:
         progress.say(
             f"worker of stack {job.name} {reason}; trying its {plural(len(left), 'run')} one by one"

@@ -248,6 +248,10 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
         "qos": cluster.qos,
         "constraint": cluster.constraint,
     }
+    # ranks of one node are started by the first of them, those of several by a step of srun
+    spread = cluster.nodes > 1
+    tasks = (cluster.ranks or 1) if spread else 1
+    cpus = cluster.cpus if spread else cluster.cpus * (cluster.ranks or 1)
     gpus = (
         [f"--gres={cluster.gres}"]
         if cluster.gres
@@ -260,9 +264,10 @@ def _request(submission: Submission, cluster: Cluster, time_s: int, mem: str) ->
         f"--array={array}",
         *(f"--{key}={value}" for key, value in named.items() if value),
         *gpus,
-        "--nodes=1",
-        "--ntasks=1",
-        f"--cpus-per-task={cluster.cpus}",
+        f"--nodes={cluster.nodes}",
+        f"--ntasks={tasks}",
+        *([f"--ntasks-per-node={tasks // cluster.nodes}"] if spread else []),
+        f"--cpus-per-task={cpus}",
         f"--mem={mem}",
         f"--time={minutes // 60}:{minutes % 60:02}:00",
         *cluster.options,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from capacity.base.hardware import SHARERS, allowed_threads
@@ -46,20 +47,25 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
     import torch  # after the pack was found to be good
 
     from capacity.base.hardware import pick_device
+    from capacity.run import group
     from capacity.run.job import Job, Stop
     from capacity.run.mirror import Mirror
     from capacity.run.run import execute
 
     torch.set_num_threads(allowed_threads(pack.threads))
     stop = Stop(parent)
+    follows = group.follows(pack.runs[0].cluster.ranks, pack.results)
 
     def report(event: dict) -> None:
+        if follows:
+            return
         try:
             print(json.dumps(event), flush=True)
         except OSError:  # nobody reads any more; stop() sees that the parent is gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    with Mirror(pack.runs, pack.results, pack.study, variants=pack.variants):
+    mirror = Mirror(pack.runs, pack.results, pack.study, variants=pack.variants)
+    with nullcontext() if follows else mirror:
         job = Job(
             pack.results,
             pick_device(pack.device),
@@ -70,4 +76,5 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
         )
         outcome = execute(pack.runs, job)
     report({"event": "outcome", "outcome": outcome})
-    return exit_code(outcome)
+    # srun ends a group as soon as one of it fails; rank 0 tells how it went
+    return 0 if follows else exit_code(outcome)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType, MethodType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,6 +31,9 @@ from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
 from capacity.train.pace import RunAhead, cuda_mark
 from capacity.train.stack_key import stack_key
+
+if TYPE_CHECKING:
+    from capacity.train.ranks import Ranks
 
 BLOCK = 1024  # most steps whose numbers are prepared at once
 
@@ -71,12 +76,20 @@ CHANGED = (
 class Stack:
     """The static parts of M runs that train together, on one device."""
 
-    def __init__(self, configs: list[Config], device: torch.device, parts: int = 1) -> None:
-        """parts: in which a batch is computed, one after the other, to save memory."""
+    def __init__(
+        self,
+        configs: list[Config],
+        device: torch.device,
+        parts: int = 1,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """parts: in which a batch is computed, one after the other, to save memory; ranks: the
+        processes that share them, see `train.ranks` (None: this one alone, as if there were no
+        such thing)."""
         assert len({stack_key(c) for c in configs}) == 1, (
             "runs of different shapes cannot share a stack"
         )
-        self.configs, self.device, self.parts = configs, device, parts
+        self.configs, self.device, self.parts, self.ranks = configs, device, parts, ranks
         first = configs[0]
         train = first.train
         self.dtype, self.scaled, self.weights = (
@@ -131,8 +144,11 @@ class Stack:
     def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:
         """A function of tokens and schedule row that makes one step of this state in place."""
         if self._recorded is None or self._recorded[0] is not state:
-            make = record if self.device.type == "cuda" else plain
-            self._recorded = state, make(self, state)
+            if self.ranks is not None:
+                made = partial(self.ranks.step, self, state)
+            else:
+                made = (record if self.device.type == "cuda" else plain)(self, state)
+            self._recorded = state, made
         return self._recorded[1]
 
 
@@ -230,6 +246,11 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
         now_MC,
         state.alive_M,
     )
+    conclude(stack, state, loss_M, alive_M, now_MC)
+
+
+def conclude(stack: Stack, state: State, loss_M: Tensor, alive_M: Tensor, now_MC: Tensor) -> None:
+    """What follows an update: weights in their format, who is still alive, sums of losses."""
     if stack.weights != "fp32":
         state.flat_MP.copy_(
             to_bf16(state.flat_MP, stack.weights, stack.rounding_M1, now_MC[:, STEP, None].long())
@@ -248,20 +269,29 @@ def gradient(
     with `scale` and its result is divided by it."""
     leaf = flat_MP.detach().requires_grad_()  # shares storage with the master weights
 
-    def backward(loss_M: Tensor) -> Tensor:
-        if scale_M is None:
-            return torch.autograd.grad(loss_M.sum(), leaf)[0]
-        return torch.autograd.grad((loss_M * scale_M).sum(), leaf)[0].div_(scale_M[:, None])
-
     if stack.parts == 1:
-        loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
-        return loss_M.detach(), backward(loss_M)
+        return of_part(stack, leaf, tokens_MBT, 1.0, scale_M)
     total_M, total_MP = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
     for part_MBT in tokens_MBT.tensor_split(stack.parts, dim=1):
-        loss_M = stack.loss(leaf, part_MBT, stack.dtype) * (part_MBT.shape[1] / tokens_MBT.shape[1])
-        total_MP += backward(loss_M)
-        total_M += loss_M.detach()
+        share = part_MBT.shape[1] / tokens_MBT.shape[1]
+        loss_M, grad_MP = of_part(stack, leaf, part_MBT, share, scale_M)
+        total_MP += grad_MP
+        total_M += loss_M
     return total_M, total_MP
+
+
+def of_part(
+    stack: Stack, leaf: Tensor, tokens_MBT: Tensor, share: float, scale_M: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Loss [M] and gradient [M, P] of a part of a batch, weighted with its share; leaf: the
+    weights."""
+    loss_M = stack.loss(leaf, tokens_MBT, stack.dtype)
+    if share != 1.0:
+        loss_M = loss_M * share
+    if scale_M is None:
+        return loss_M.detach(), torch.autograd.grad(loss_M.sum(), leaf)[0]
+    grad_MP = torch.autograd.grad((loss_M * scale_M).sum(), leaf)[0]
+    return loss_M.detach(), grad_MP.div_(scale_M[:, None])
 
 
 def plain(stack: Stack, state: State) -> Callable[[Tensor, Tensor], None]:

@@ -28,19 +28,19 @@ def scale_of(scaling_M3: Tensor) -> Tensor:
     return scaling_M3[:, SCALE].clone()
 
 
-def rescale(scaling_M3: Tensor, grad_MP: Tensor, loss_M: Tensor) -> Tensor:
+def rescale(
+    scaling_M3: Tensor, grad_MP: Tensor, loss_M: Tensor, norm_M: Tensor | None = None
+) -> Tensor:
     """Which members skip this step, bool [M]; moves their scales and replaces their gradients by
-    zeros, in place.
+    zeros, in place. norm: of the gradients, where they are known (some columns of them may be
+    elsewhere).
 
     A member with a scale of 1 is not helped by a smaller one: it keeps its gradient, and the
     optimizer ends it.
     """
     scale_M, good_M = scaling_M3[:, SCALE], scaling_M3[:, GOOD]
-    skip_M = (
-        ~torch.isfinite(torch.linalg.vector_norm(grad_MP, dim=1))
-        & torch.isfinite(loss_M)
-        & (scale_M > 1)
-    )
+    size_M = torch.linalg.vector_norm(grad_MP, dim=1) if norm_M is None else norm_M
+    skip_M = ~torch.isfinite(size_M) & torch.isfinite(loss_M) & (scale_M > 1)
     grad_MP.masked_fill_(skip_M[:, None], 0.0)
     grow_M = ~skip_M & (good_M + 1 >= PATIENCE) & (scale_M < MOST)
     factor_M = torch.where(skip_M, 0.5, torch.where(grow_M, 2.0, 1.0))

@@ -93,13 +93,15 @@ def lr_factor(
     return np.where(step < warmup_steps, rising, falling)
 
 
-def clipped(
-    grad_MP: Tensor, loss_M: Tensor, alive_M: Tensor, hyper: Hyper
-) -> tuple[Tensor, Tensor]:
+def clipped(gradient: Gradient, alive_M: Tensor, hyper: Hyper) -> tuple[Tensor, Tensor]:
     """Each member's gradient clipped to its own norm, and who goes on, bool [M]: a member whose
     loss or gradient is not finite is out from here on, and its gradient is replaced by zeros before
     it can reach the moments."""
-    norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
+    grad_MP, loss_M, norm_M = gradient.grad_MP, gradient.loss_M, gradient.norm_M
+    if norm_M is None:
+        norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
+    else:
+        norm_M1 = norm_M[:, None]
     alive_M = alive_M & torch.isfinite(norm_M1[:, 0]) & torch.isfinite(loss_M)
     scale_M1 = torch.where(
         hyper.grad_clip > 0, (hyper.grad_clip / (norm_M1 + 1e-6)).clamp(max=1.0), 1.0
@@ -118,12 +120,14 @@ class Weights(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """Of one step: the gradient [M, P], the loss of each member [M], and who skips the step, bool
-    [M] (None: nobody)."""
+    """Of one step: the gradient [M, P], the loss of each member [M], who skips the step, bool [M]
+    (None: nobody), and the norm of each member's gradient [M] where these are some of its columns
+    only (None: all)."""
 
     grad_MP: Tensor
     loss_M: Tensor
     skipped_M: Tensor | None = None
+    norm_M: Tensor | None = None
 
 
 def adamw(
@@ -141,7 +145,7 @@ def adamw(
     `Schedule`.
     """
     flat_MP, m_MP, v_MP, decay_P = weights
-    grad_MP, alive_M = clipped(gradient.grad_MP, gradient.loss_M, alive_M, hyper)
+    grad_MP, alive_M = clipped(gradient, alive_M, hyper)
     go_M1 = _going(alive_M, gradient.skipped_M)
     now_MC = now_MC * go_M1
     m_MP.lerp_(grad_MP, (1.0 - hyper.beta1) * go_M1)
@@ -198,7 +202,7 @@ class Muon:
     ) -> Tensor:
         """As `adamw`."""
         flat_MP, m_MP, v_MP, decay_P = weights
-        grad_MP, alive_M = clipped(gradient.grad_MP, gradient.loss_M, alive_M, hyper)
+        grad_MP, alive_M = clipped(gradient, alive_M, hyper)
         go_M1 = _going(alive_M, gradient.skipped_M)
         now_MC = now_MC * go_M1
         m_MP.lerp_(

@@ -1,5 +1,5 @@
-"""A private single-node SLURM for tests: munged, slurmctld and slurmd, without systemd, cgroups or
-a database.
+"""A private SLURM for tests, of one node or of several that are daemons of this machine: munged,
+slurmctld and slurmd, without systemd, cgroups or a database.
 
 Its files lie in one folder, its daemons listen on the loopback, and a watcher ends what is left if
 the tests are killed. Why each setting is as it is: cred_expire is the wait of a requeued job,
@@ -37,17 +37,16 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 SlurmctldPort={ctld_port}
-SlurmdPort={slurmd_port}
 AuthType=auth/munge
 # cred_expire is also the delay before a requeued job restarts: default 120 s, minimum 5 (less is
 # ignored)
 AuthInfo=socket={dir}/munge/sock,cred_expire=5
 StateSaveLocation={dir}/state
-SlurmdSpoolDir={dir}/spool
+SlurmdSpoolDir={dir}/spool/%n
 SlurmctldPidFile={dir}/slurmctld.pid
-SlurmdPidFile={dir}/slurmd.pid
+SlurmdPidFile={dir}/%n.pid
 SlurmctldLogFile={dir}/log/slurmctld.log
-SlurmdLogFile={dir}/log/slurmd.log
+SlurmdLogFile={dir}/log/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -69,12 +68,15 @@ KillWait=20
 MinJobAge=3600
 MaxArraySize=2001
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Boards=1 SocketsPerBoard=1 \
-CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
-PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=10
-PartitionName=low Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 \
+{nodes}
+PartitionName=debug Nodes={names} Default=YES MaxTime=INFINITE State=UP PriorityTier=10
+PartitionName=low Nodes={names} MaxTime=INFINITE State=UP PriorityTier=1 \
 PreemptMode=REQUEUE GraceTime=4
 """
+NODE = """\
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Boards=1 \
+SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory_mb} \
+Gres=gpu:{gpus} State=UNKNOWN"""
 
 
 def _free_ports(count):
@@ -108,6 +110,12 @@ def _poll(condition, every=0.05):
 class Cluster:
     dir: Path
     host: str = field(default_factory=lambda: socket.gethostname().split(".")[0])
+    size: int = 1
+
+    @property
+    def nodes(self):
+        """Their names; of one node the machine's."""
+        return [self.host] if self.size == 1 else [f"node{i}" for i in range(self.size)]
 
     @property
     def conf(self):
@@ -193,14 +201,15 @@ class Cluster:
 
         # a step keeps a socket NODE_JOB.STEP in the spool directory until its slurmstepd has ended
         def idle():
-            return not list(self.dir.glob(f"spool/{self.host}_*")) and not self.run(
+            return not list(self.dir.glob("spool/*/*_*.*")) and not self.run(
                 "squeue", "-h", check=False
             )
 
         if not _poll(idle):
             return False
         if "drain" in self.run("sinfo", "-h", "-o", "%T", check=False):
-            self.run("scontrol", "update", f"nodename={self.host}", "state=resume", check=False)
+            names = ",".join(self.nodes)
+            self.run("scontrol", "update", f"nodename={names}", "state=resume", check=False)
         return True
 
     def logs(self, chars=3000):
@@ -239,9 +248,10 @@ def _reap(conf):
 
 
 @contextlib.contextmanager
-def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
-    """Start a cluster whose every file lies in `directory`; stop it at the end."""
-    c = Cluster(Path(directory))
+def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000, nodes=1):
+    """Start a cluster whose every file lies in `directory`; stop it at the end. cpus, gpus and
+    memory are those of each node."""
+    c = Cluster(Path(directory), size=nodes)
     sock = c.dir / "munge/sock"
     if len(str(sock)) > 100:
         raise ValueError(f"{sock}: too long for a Unix socket; use a shorter directory")
@@ -251,23 +261,33 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
     key = c.dir / "munge/key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
-    ctld_port, slurmd_port = _free_ports(2)
+    ctld_port, *ports = _free_ports(1 + nodes)
     c.conf.write_text(
         SLURM_CONF.format(
             host=c.host,
             user=USER,
             dir=c.dir,
             ctld_port=ctld_port,
-            slurmd_port=slurmd_port,
             listen=_listen_option(c.host),
-            cpus=cpus,
-            gpus=gpus,
-            memory_mb=memory_mb,
+            names=",".join(c.nodes),
+            nodes="\n".join(
+                NODE.format(
+                    name=name,
+                    host=c.host,
+                    port=port,
+                    cpus=cpus,
+                    gpus=gpus,
+                    memory_mb=memory_mb,
+                )
+                for name, port in zip(c.nodes, ports, strict=True)
+            ),
         )
     )
     (c.dir / "gres.conf").write_text(
         "".join(
-            f"NodeName={c.host} Name=gpu File={device}\n" for device in _make_devices(c.dir, gpus)
+            f"NodeName={name} Name=gpu File={device}\n"
+            for device in _make_devices(c.dir, gpus)
+            for name in c.nodes
         )
     )
     (c.dir / "cgroup.conf").write_text("CgroupAutomount=no\n")
@@ -280,7 +300,7 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
     )
 
     def start(*cmd):
-        log = (c.dir / "log" / f"{cmd[0]}.out").open("w")
+        log = (c.dir / "log" / f"{cmd[0]}.out").open("a")
         with (
             log
         ):  # own process group: Ctrl-C reaches pytest only, which then stops the daemons in order
@@ -308,10 +328,12 @@ def slurm_cluster(directory, cpus=4, gpus=2, memory_mb=4000):
         )
         _poll(lambda: sock.exists() or daemons[0].poll() is not None)
         start("slurmctld", "-D", "-f", str(c.conf))
-        start("slurmd", "-D", "-f", str(c.conf), "-N", c.host)
+        for name in c.nodes:
+            start("slurmd", "-D", "-f", str(c.conf), "-N", name)
 
         def idle():
-            return c.run("sinfo", "-h", "-p", "debug", "-o", "%t", check=False) == "idle"
+            nodes = c.run("sinfo", "-h", "-N", "-p", "debug", "-o", "%t", check=False).split()
+            return nodes == ["idle"] * len(c.nodes)
 
         started = _poll(lambda: any(d.poll() is not None for d in daemons) or idle()) and idle()
         if not started:

@@ -112,7 +112,7 @@ SPACE = {  # section -> setting -> values, as they are typed
         "embeddings": ["[true]", "[false,true]"],
         "calibration": [1, 500],
     },
-    "cluster": {"micro_batches": ["null", 1, 2]},
+    "cluster": {"micro_batches": ["null", 1, 2], "ranks": ["null", 1]},
 }
 SMALL = ["model.d_model=4", "model.n_heads=2", "train.steps=2", "train.warmup_steps=0"]
 SMALL += [
