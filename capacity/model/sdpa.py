@@ -158,12 +158,19 @@ KERNELS = {
 }
 
 
-def kernel_for(q: Tensor, masked: bool) -> Kernel | None:
-    """The kernel for queries [N, H, T, K]; None: the plain form."""
+def name_for(q: Tensor, masked: bool) -> str | None:
+    """Of KERNELS, the one for queries [N, H, T, K]; None: the plain form."""
     if q.device.type != "cuda":
-        return KERNELS["cpu"]
-    name = kernel_name(q.dtype, q.shape[-1], masked, torch.cuda.get_device_capability(q.device))
-    return None if name is None else KERNELS[name]
+        return "cpu"
+    return kernel_name(q.dtype, q.shape[-1], masked, _capability(q.device))
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    """Of a GPU. A compiler that traces cannot ask for it: it is told that of the first GPUs with
+    flash, so that stacks on older ones must not be compiled."""
+    if torch.compiler.is_compiling():
+        return AMPERE
+    return torch.cuda.get_device_capability(device)
 
 
 @contextlib.contextmanager
@@ -266,9 +273,9 @@ def _causal_backward(  # noqa: PLR0913  as above
 
 
 def _kernel(q: Tensor, mask: Tensor | None) -> Kernel:
-    kernel = kernel_for(q, mask is not None)
-    assert kernel is not None
-    return kernel
+    name = name_for(q, mask is not None)
+    assert name is not None
+    return KERNELS[name]
 
 
 for _device in ("CPU", "CUDA"):
@@ -311,7 +318,7 @@ class _Causal(torch.autograd.Function):
 def library_attention(q: Tensor, k: Tensor, v: Tensor, mask_NTT: Tensor | None = None) -> Tensor:
     """As `attention.causal_attention` with as many heads of k and v as of q: [N, T, H, K] of q, k
     and v [N, H, T, K]. The plain form where no kernel is for it (`kernel_name`)."""
-    if q.numel() and kernel_for(q, mask_NTT is not None) is not None:
+    if q.numel() and name_for(q, mask_NTT is not None) is not None:
         return _Causal.apply(q, k, v, mask_NTT)
     mask = None if mask_NTT is None else mask_NTT[:, None]
     with sdpa_kernel(SDPBackend.MATH):

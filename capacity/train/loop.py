@@ -10,9 +10,11 @@ than its arithmetic.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 import torch
@@ -113,11 +115,7 @@ class Stack:
         )
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
-        self.loss = (
-            torch.compile(self.gpt.loss, dynamic=False)
-            if compiles(configs, device)
-            else self.gpt.loss
-        )
+        self.loss = compiled(self.gpt.loss) if compiles(configs, device) else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
         self.update = adamw
         if train.optimizer == "muon":
@@ -173,6 +171,29 @@ def compiles(configs: list[Config], device: torch.device) -> bool:
         and worth_compiling(configs, device.type)
         and (device.type == "cuda" or has_compiler())
     )
+
+
+_names = itertools.count()
+
+
+def compiled(loss: Callable, backend: str | Callable = "inductor") -> Callable:
+    """The loss of a stack, a method of its model, as a program.
+
+    torch.compile keeps programs by code object, and behind eight of one
+    (torch._dynamo.config.recompile_limit) it goes on uncompiled with a warning, so each stack's has
+    a code object of its own. Its program is for these shapes: a member that leaves costs the others
+    another one.
+    """
+    assert isinstance(loss, MethodType)
+    function = loss.__func__
+    own = FunctionType(
+        function.__code__.replace(co_name=f"loss_{next(_names)}"),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    return torch.compile(MethodType(own, loss.__self__), dynamic=False, backend=backend)
 
 
 def _never() -> bool:

@@ -111,8 +111,15 @@ def drawn(n, heads, length, size, dtype):
     return qkv.transpose(1, 2).split(heads, dim=1), dy
 
 
-# relative to the norm: a few units in the last place of the format, in which y and p are rounded
+# Relative to the largest norm of y and the gradients: a few units in the last place of the format,
+# in which y and p are rounded. Gradients of q and k are differences, and vanish at one position.
 ERRORS = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def error(found, expected):
+    """The largest distance, over the largest norm."""
+    apart = [float((a.double() - b).norm()) for a, b in zip(found, expected, strict=True)]
+    return max(apart) / max(float(b.norm()) for b in expected)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -126,9 +133,8 @@ def test_attention_of_every_head_is_that_in_fp64(length, size, dtype, masked):
         mask = document_mask(torch.randint(0, 9, (6, length), device=CUDA))
     found = both(lambda *some: sdpa.library_attention(*some, mask), qkv, dy)
     again = both(lambda *some: sdpa.library_attention(*some, mask), qkv, dy)
-    for a, b, c in zip(found, exact(qkv, dy, mask), again, strict=True):
-        assert torch.equal(a, c)
-        assert float((a.double() - b).norm()) <= ERRORS[dtype] * float(b.norm()) + 1e-12
+    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
+    assert error(found, exact(qkv, dy, mask)) < ERRORS[dtype]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -144,8 +150,7 @@ def test_a_batch_beyond_the_limits_of_kernels_is_right_to_its_last_sequence(n, h
     for begin in (0, n // calls - 2, n // 2, n - 4):
         few = slice(begin, begin + 4)
         expected = exact([x[few] for x in qkv], dy[few])
-        for a, b in zip(found, expected, strict=True):
-            assert float((a[few].double() - b).norm()) <= ERRORS[dtype] * float(b.norm())
+        assert error([x[few] for x in found], expected) < ERRORS[dtype]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

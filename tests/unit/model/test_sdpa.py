@@ -162,7 +162,7 @@ def test_the_gpus_kernels_take_what_they_are_given(name, dtype, size, masked):
 
 
 def test_a_gpu_without_a_kernel_for_a_head_gets_the_plain_form(monkeypatch):
-    monkeypatch.setattr(sdpa, "kernel_for", lambda q, masked: None)
+    monkeypatch.setattr(sdpa, "name_for", lambda q, masked: None)
     mask = documents(3, 20)
     for one in (None, mask):
         y = sdpa.library_attention(*heads(3, 2, 20, 3), one)
@@ -217,3 +217,16 @@ def test_a_tracer_may_take_the_operations_as_they_stand(masked):
     y, lse = torch.ops.capacity.causal(*qkv, mask)
     given = (y.transpose(1, 2), *qkv, mask, y, lse)
     torch.library.opcheck(torch.ops.capacity.causal_backward.default, given, test_utils=checks)
+
+
+@pytest.mark.slow
+def test_a_compiler_traces_through_and_leaves_the_operations_alone():
+    """In one graph, forward and backward, and the switch of the process stays as it is."""
+    traced = torch.compile(sdpa.library_attention, backend="aot_eager", fullgraph=True)
+    results = []
+    for attend in (traced, sdpa.library_attention):
+        leaves = [x.clone().requires_grad_() for x in heads(2, 2, 20, 4)]
+        y = attend(*leaves)
+        results.append((y.detach(), *torch.autograd.grad(y.square().sum(), leaves)))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert torch.get_deterministic_debug_mode() == 0

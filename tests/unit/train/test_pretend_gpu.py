@@ -40,7 +40,9 @@ def test_what_cuda_would_refuse_is_refused_and_steps_are_not():
 def test_the_step_of_every_model_can_be_captured_in_every_format_with_every_optimizer(part):
     found = cases("steps", "--part", str(part), "--of", str(PARTS))
     assert found["cases"] >= 100 // PARTS
-    assert "wait" not in found["seen"] and "device to host" not in found["seen"]
+    lines = [*found["seen"].get("wait", {}), *found["seen"].get("device to host", {})]
+    # windows of people are rendered, between steps, with sizes that the host asks for
+    assert not [line for line in lines if line.startswith(("capacity/model/", "capacity/train/"))]
 
 
 @pytest.mark.long
