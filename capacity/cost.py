@@ -15,6 +15,7 @@ from capacity.config import Config
 # what torch.compile takes for a shape, and the least part of the time that it saved
 # (docs/decisions, CPU speed)
 COMPILE_S, COMPILE_SAVES = 40.0, 0.08
+STREAM_TOKENS = 2**18  # of a member that are rendered at once (feed.CHUNK_TOKENS)
 
 
 # Bytes per second that ranks exchange, guesses, never measured: one rank over the memory of a
@@ -106,10 +107,24 @@ def worth_compiling(runs: list[Config], device: str) -> bool:
 
 
 def stack_bytes(run: Config, members: int, device: str, parts: int = 1) -> float:
-    """Predicted memory of a stack of runs of this shape whose batches are computed in so many
-    parts."""
+    """Predicted memory of a stack of runs like this one, in shape and size of data, whose batches
+    are computed in so many parts."""
     train = replace(run.train, batch_size=-(-run.train.batch_size // parts))
-    return counts.memory_bytes(run.model, run.rows, run.data.seq_len, train, members, device)
+    training = counts.memory_bytes(run.model, run.rows, run.data.seq_len, train, members, device)
+    return training + members * table_bytes(run)
+
+
+def table_bytes(run: Config) -> float:
+    """What a member of a stack is trained on, in int32: each has a table of its own, of all its
+    sequences, or what is rendered of its stream at once, twice while members are joined."""
+    if run.data.kind in ("uniform", "text"):
+        return 4.0 * run.items * run.data.seq_len
+    return 8.0 * STREAM_TOKENS
+
+
+def largest_bytes(runs: list[Config], members: int, device: str, parts: int = 1) -> float:
+    """`stack_bytes` of members that may be any of these runs, which share their shape."""
+    return stack_bytes(max(runs, key=table_bytes), members, device, parts)
 
 
 def micro_batches(run: Config, members: int, device: str, room: float) -> int:

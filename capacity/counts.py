@@ -19,6 +19,8 @@ SHORT_CONTEXT = 128
 # logits that the head forms at once (model/head.py): 1 MiB stays in a core's level-2 cache, 1 GiB
 # bounds memory and is far too large to cost launches
 HEAD_CHUNK = {"cpu": 2**18, "cuda": 2**28}
+# what malloc takes for blocks of many sizes that come and go, over their sum
+HOLES = {"cpu": 1.45}
 
 
 def parameters(
@@ -87,27 +89,82 @@ def memory_bytes(
     members: int = 1,
     device: str = "cpu",
 ) -> float:
-    """Rough peak bytes of a stack in training: weights, gradient, two moments and the optimizer's
-    temporaries (34 P; 4 P more in other formats, 16 P with quantized weights), activations kept for
-    the backward pass (about 16 d values, 3 per hidden unit, 5 where it is gated, for each layer and
-    token, and a row of scores per head where a short context on a CPU keeps them), and the head's
-    chunk of logits with two copies. Experts keep all their places, each with its input and output,
-    and the router three rows per token. Fitted to the peak of six CPU processes of 42 to 558 MB
-    (fp32), which it meets within 16%."""
-    d, f = model.d_model, model.mlp_width
-    tokens = train.batch_size * seq_len
-    hidden = (5 if model.mlp == "gated" else 3) * f
+    """Peak bytes of a stack in training, without its data (`cost.stack_bytes` adds them): weights
+    and two moments in fp32, on CUDA a copy of them while a step is recorded, and then either what
+    the backward pass needs (activations in the precision used, the head's chunk of logits, copies
+    of the weights) or what the optimizer holds at once, whichever is more.
+
+    Activations are counted tensor by tensor; sums of live tensors of a traced step lie within 25%
+    (tests/unit/test_memory.py). What a process on a CPU takes for them is HOLES times as much: so
+    the peaks of five processes of 28 to 101 MB, fp32 and bf16, are met within 10%.
+    """
+    d, tokens = model.d_model, members * train.batch_size * seq_len
+    size = _bytes_of(train)
+    logits = _logits(tokens, vocab_size, members, train.precision, HEAD_CHUNK[device])
+    # last norm; in turn the head's chunk with its two gradients, or a block's gradients on their
+    # way
+    ends = tokens * 8 * d + max(
+        logits + tokens * size * d + 4 * members * vocab_size * d, tokens * 20 * d
+    )
+    kept = ends + tokens * model.n_layers * _kept(model, seq_len, train, device)
+    weights = members * parameters(model, vocab_size, seq_len)["total"]
+    copies = {"fp32": 0, "tf32": 4}.get(train.precision, 2) + 16 * (train.qat != "none")
+    at_once = 20 if train.optimizer == "muon" else 16
+    if train.weights == "bf16_stochastic":
+        at_once = 36  # words of 64 bits for the random numbers
+    recorded = 12 * (device == "cuda")
+    kept *= HOLES.get(device, 1.0)
+    return weights * (12.0 + recorded) + max(weights * copies + kept, weights * at_once)
+
+
+def _logits(tokens: int, vocab_size: int, members: int, precision: str, chunk: int) -> float:
+    """Bytes of the head's logits: of a chunk with its probabilities, which are formed beside those
+    of the chunk before where there are several, or are rounded to another format."""
+    at_once = max(vocab_size, chunk)
+    if precision == "fp16":  # sums of products are short there (model/head.py)
+        at_once = min(at_once, 1024 * members * vocab_size)
+    if tokens * vocab_size <= at_once:
+        return tokens * vocab_size * {"fp32": 8, "tf32": 12}.get(precision, 10)
+    return 12 * at_once
+
+
+def _bytes_of(train: Train) -> int:
+    """Of a number that products take and give."""
+    return 2 if train.precision in ("bf16", "fp16") else 4
+
+
+def _kept(model: Model, seq_len: int, train: Train, device: str) -> float:
+    """Bytes that a block keeps for its backward pass, by token. Norms keep their input and the
+    normalized numbers in fp32 and hand on numbers of the format; a hidden layer keeps what is in
+    front of and behind its activation, a gated one also both factors. Experts keep all their
+    places with what goes in and out, in fp32 where it is weighed, and the router three rows."""
+    d, size = model.d_model, _bytes_of(train)
+    norms = 2 if model.mlp_width else 1
+    hidden = (4 if model.mlp == "gated" else 2) * size * model.mlp_width
     if model.n_experts:
-        hidden = (
-            min(model.capacity_factor * model.top_k, model.n_experts) * (hidden + 2 * d)
-            + 3 * model.n_experts
-        )
-    scores = model.n_heads * seq_len if device == "cpu" and seq_len <= SHORT_CONTEXT else 0
-    activations = members * tokens * (model.n_layers * (16 * d + hidden + scores) + 4 * d)
-    logits = 3 * min(members * tokens * vocab_size, max(vocab_size, HEAD_CHUNK[device]))
-    per_weight = 34.0 + 4.0 * (train.precision != "fp32") + 16.0 * (train.qat != "none")
-    weights = per_weight * parameters(model, vocab_size, seq_len)["total"]
-    return members * weights + 4.0 * (activations + logits)
+        places = min(model.capacity_factor * model.top_k, model.n_experts)
+        hidden = places * (hidden + (8 + 2 * size) * d) + 12 * model.n_experts
+    return norms * (8 + size) * d + _kept_attention(model, seq_len, train, device) + hidden
+
+
+def _kept_attention(model: Model, seq_len: int, train: Train, device: str) -> float:
+    """Bytes that attention keeps, by token: queries, keys and values, as they came or in copies of
+    their own where they are turned, repeated or rounded, what comes out, and a number per head; a
+    document mask, and a row of scores per head where a short context on a CPU keeps them."""
+    d, size = model.d_model, _bytes_of(train)
+    kv = model.kv_heads * (d // model.n_heads)
+    turned, repeated, rounded = model.position == "rotary", kv < d, train.precision == "tf32"
+    copies = 3 * d if rounded else (d if turned else 0)
+    if not rounded:
+        copies += 2 * d if repeated else (kv if turned else 0)
+    whole = not rounded and not (turned and repeated)  # a part of them is still in use
+    out = (8 if rounded else size) * d
+    kept = size * (copies + whole * (d + 2 * kv)) + out + 4 * model.n_heads
+    if model.document_mask:
+        return kept + seq_len
+    if device == "cpu" and seq_len <= SHORT_CONTEXT and train.precision in ("fp32", "tf32"):
+        kept += 4 * (2 * d + model.n_heads * seq_len)
+    return kept
 
 
 def _attention(model: Model) -> tuple[int, int]:

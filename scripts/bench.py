@@ -20,6 +20,8 @@ taking turns, so that a slow machine does not move them. Parts that need what is
   threads  steps with all threads over steps with one, alone and beside a process that keeps one
            core busy
   start    seconds until a command is there, and until a thousand runs are planned
+  ops      launches and bytes of a step on a GPU, of torch's operations and with kernels, counted on
+           tensors without numbers: results/bench/ops.json
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ import torch
 
 from benchmarks.commands import fits, start
 from benchmarks.measuring import render, score
+from benchmarks.ops import ops
 from benchmarks.peers import peers
 from benchmarks.threads import threads
 from benchmarks.timing import installed
@@ -54,9 +57,11 @@ PARTS = {
     "fits": fits,
     "threads": threads,
     "start": start,
+    "ops": ops,
 }
 # where a part stands in the file, if not under its own name: `threads` is their number there
 PLACES = {"threads": "two_threads"}
+OF_NO_DEVICE = ("ops",)  # counted, not measured: a file of their own
 
 
 def main() -> None:
@@ -82,6 +87,11 @@ def main() -> None:
     out |= kept(path, out, args.only)
     for name in args.only:
         print(f"\n{name}")
+        if name in OF_NO_DEVICE:
+            own = args.results / "bench" / f"{name}.json"
+            write_json(own, {"git": out["environment"]["git"], **PARTS[name](device, 1, out)})
+            print(f"  {own}")
+            continue
         out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
         new = name == "stacks" or "speed" not in out
@@ -89,7 +99,8 @@ def main() -> None:
             threads = out["threads"] if device.type == "cpu" else 1
             out["speed"] = speed(out["stacks"]["rows"], threads)
         write_json(path, out)  # what is known is kept, whatever ends the next part
-    print(f"\n{path}")
+    if set(args.only) - set(OF_NO_DEVICE):
+        print(f"\n{path}")
 
 
 def place(name: str) -> str:

@@ -28,6 +28,9 @@ NO_MEMORY = (
     "OutOfMemoryError",
     "MemoryError",
 )
+PLANNED_PART = 0.8  # of memory; the rest is for libraries and holes between blocks
+# environment variable of a worker: how many of them have its GPU
+SHARERS = "CAPACITY_WORKERS_PER_GPU"
 PASSIVE = {
     "OMP_WAIT_POLICY": "passive",
     "KMP_BLOCKTIME": "0",
@@ -174,15 +177,19 @@ def gpus_of(name: str) -> tuple[str, int]:
 
 
 def room(device: str, workers: int) -> float:
-    """Bytes that a stack may take: 80% of the smallest GPU, or of this machine's memory shared by
-    the workers."""
+    """Bytes that a stack may take: 80% of the smallest GPU, shared by the workers that it has, or
+    of this machine's memory, shared by all of them."""
     if device == "cuda":
         import torch
 
-        return 0.8 * min(
-            torch.cuda.get_device_properties(i).total_memory
-            for i in range(torch.cuda.device_count())
-        )
+        gpus = torch.cuda.device_count()
+        smallest = min(torch.cuda.get_device_properties(i).total_memory for i in range(gpus))
+        return PLANNED_PART * smallest / per_gpu(workers, gpus)
     if not hasattr(os, "sysconf"):  # Windows
         raise ConfigError("cluster.memory_gb: this system does not tell its memory; give it")
-    return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
+    return PLANNED_PART * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
+
+
+def per_gpu(workers: int, gpus: int) -> int:
+    """The most processes that share a GPU."""
+    return -(-workers // max(1, gpus))

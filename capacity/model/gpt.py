@@ -30,6 +30,7 @@ from capacity import counts
 from capacity.base.rng import derived_seed
 from capacity.model.attention import causal_attention, document_mask
 from capacity.model.head import mean_nll
+from capacity.model.kernels import dispatch
 from capacity.model.moe import mixture
 from capacity.model.numerics import tf32_operand, tf32_product
 from capacity.model.qat import Aware
@@ -79,6 +80,7 @@ class Rows(NamedTuple):
     B: int
     T: int
     mask: Tensor | None  # bool [M B, T, T], see `document_mask`
+    kernels: bool = False  # see `kernels.dispatch`
 
 
 class GPT:
@@ -104,6 +106,7 @@ class GPT:
         self.layout = _layout(model, vocab_size, seq_len, bos)
         self.sizes = [math.prod(w.shape) for w in self.layout]
         self.tf32, self.qat = tf32, None
+        self.kernels = False  # of training steps: see `kernels.dispatch`
         if qat != "none":
             self.qat = Aware(
                 qat,
@@ -184,9 +187,10 @@ class GPT:
             else None
         )
         x_MND = self._embed(w, tokens_MBT)
+        rows = Rows(B, T, mask, self.kernels and training)
         balance = []
         for layer in range(self.model.n_layers):
-            x_MND, balance_M = self._block(w, f"blocks.{layer}.", x_MND, Rows(B, T, mask), training)
+            x_MND, balance_M = self._block(w, f"blocks.{layer}.", x_MND, rows, training)
             balance += [balance_M] if balance_M is not None else []
         return self._norm(w, "norm", x_MND), torch.stack(balance).mean(0) if balance else None
 
@@ -259,7 +263,8 @@ class GPT:
         load-balance loss is added."""
         w = self._weights(flat_MP, dtype)
         x_MND, balance_M = self.hidden(w, tokens_MBT, training=True)
-        nll_M = mean_nll(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1), self.tf32)
+        fused = dispatch.mean_nll if self.kernels else mean_nll
+        nll_M = fused(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1), self.tf32)
         return nll_M if balance_M is None else nll_M + self.model.balance_weight * balance_M
 
     def _nll(self, logits_MBTV: Tensor, tokens_MBT: Tensor) -> Tensor:
@@ -286,6 +291,12 @@ class GPT:
                 if name.endswith("router.weight")
             }
         return w
+
+    @property
+    def takes_a_copy(self) -> bool:
+        """Whether all weights may come in the type of the products: no router among them, none
+        quantized."""
+        return self.qat is None and not self.model.n_experts
 
     def in_fp32(self) -> GPT:
         """The same model, quantized weights and all, whose fp32 products are not those of TF32."""
@@ -329,17 +340,21 @@ class GPT:
 
     def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, rows: Rows) -> Tensor:
         M, N, D = x_MND.shape
-        B, T, mask = rows
+        B, T, mask, kernels = rows
         qkv_MNE = self._linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
         heads = [self.model.n_heads, self.model.kv_heads, self.model.kv_heads]
-        q, k, v = (
-            qkv_MNE.view(M * B, T, sum(heads), self.head_size).transpose(1, 2).split(heads, dim=1)
-        )
+        qkv = qkv_MNE.view(M * B, T, sum(heads), self.head_size)
+        apart = self.model.position == "rotary" or self.tf32 or mask is not None
+        if kernels and not apart and dispatch.takes_attention(T, self.head_size):
+            y = dispatch.packed_attention(qkv, heads[0])
+            return self._linear(y.view(M, N, D), w, at + "out")
+        q, k, v = qkv.transpose(1, 2).split(heads, dim=1)
         if self.model.position == "rotary":
             q, k = rotate(q, self.model.rotary_base), rotate(k, self.model.rotary_base)
         if self.tf32:
             q, k, v = tf32_operand(q), tf32_operand(k), tf32_operand(v)
-        return self._linear(causal_attention(q, k, v, mask).reshape(M, N, D), w, at + "out")
+        attend = dispatch.causal_attention if kernels else causal_attention
+        return self._linear(attend(q, k, v, mask).reshape(M, N, D), w, at + "out")
 
     def _mlp(self, w: dict[str, Tensor], at: str, h_MND: Tensor) -> Tensor:
         """down(act(up h)), or down(act(gate h) * up h) (Shazeer, arXiv 2002.05202, section 2)."""

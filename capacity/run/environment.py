@@ -16,6 +16,7 @@ import capacity
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import cpu_name, has_compiler, tells_no_memory
 from capacity.config import Config
+from capacity.model.kernels import dispatch
 
 WORDS = 160  # characters of a compiler's error that a message quotes
 
@@ -80,6 +81,12 @@ def check_compiler(config: Config, device: torch.device) -> None:
             "CXX); install one, or "
             "use cluster.compile=never"
         )
+
+
+def check_kernels(config: Config, device: torch.device) -> None:
+    """ConfigError where cluster.kernels=triton asks for what this machine cannot do."""
+    if message := dispatch.why_not(config.cluster.kernels, device.type):
+        raise ConfigError(message)
 
 
 def not_compiled(error: BaseException) -> str | None:

@@ -53,7 +53,8 @@ class Job:
 
     report: is given events, dictionaries with "event": progress or note. stop: asked after every
     step, true to checkpoint and leave. parts: in which a batch is computed, one after the other;
-    None: as it fits. leader: of the ranks that train with this process, see `run.group`.
+    None: as it fits. sharers: processes that share the GPU, this one included. leader: of the ranks
+    that train with this process, see `run.group`.
     """
 
     results: Path
@@ -62,6 +63,7 @@ class Job:
     report: Report = _silent
     stop: Callable[[], bool] = _never
     parts: int | None = None
+    sharers: int = 1
     leader: Leader | None = None
 
     def checkpoint(self, config: Config) -> Path:

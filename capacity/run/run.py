@@ -17,8 +17,9 @@ import torch
 from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
+from capacity.base.hardware import PLANNED_PART
 from capacity.config import Config
-from capacity.cost import micro_batches
+from capacity.cost import micro_batches, table_bytes
 from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
@@ -26,6 +27,7 @@ from capacity.measure import registry as measures
 from capacity.run import group, record
 from capacity.run.environment import (
     check_compiler,
+    check_kernels,
     keep_freed_memory,
     not_compiled,
     out_of_memory,
@@ -71,6 +73,7 @@ def execute(configs: list[Config], job: Job) -> dict[str, str]:
 def _execute(configs: list[Config], job: Job) -> dict[str, str]:
     outcome: dict[str, str] = {}
     check_compiler(configs[0], job.device)
+    check_kernels(configs[0], job.device)
     _make_data([config for config in configs if not _finished(job, config)], job)
     with ExitStack() as claims:
         todo = []
@@ -115,23 +118,22 @@ def _groups(configs: list[Config], job: Job) -> list[list[Config]]:
     return list(groups.values())
 
 
-def _parts(configs: list[Config], device: torch.device) -> int:
-    """Parts of a batch by which the stack should fit: into cluster.memory_gb, or 80% of the GPU."""
-    given = configs[0].cluster.memory_gb
-    room = (
-        given * 1e9
-        if given
-        else 0.8 * torch.cuda.get_device_properties(device).total_memory
-        if device.type == "cuda"
-        else np.inf
-    )
-    return micro_batches(configs[0], len(configs), device.type, room)
+def _parts(configs: list[Config], job: Job) -> int:
+    """Parts of a batch by which the stack should fit: into cluster.memory_gb, or this process's
+    share of 80% of the GPU."""
+    device, given, room = job.device, configs[0].cluster.memory_gb, np.inf
+    if given:
+        room = given * 1e9
+    elif device.type == "cuda":
+        whole = torch.cuda.get_device_properties(device).total_memory
+        room = PLANNED_PART * whole / job.sharers
+    return micro_batches(max(configs, key=table_bytes), len(configs), device.type, room)
 
 
 def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
     """Train runs that can share a stack; job.parts None: as many as it takes."""
     if job.parts is None:
-        job = dataclasses.replace(job, parts=_parts(configs, job.device))
+        job = dataclasses.replace(job, parts=_parts(configs, job))
     for config in configs:
         if message := _begins_again(job, config):
             _note(job, message)

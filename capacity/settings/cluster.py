@@ -81,6 +81,13 @@ class Cluster:
         "data are the same",
         choices=("never", "auto", "always"),
     )
+    kernels: str = setting(
+        "auto",
+        "what computes head, attention of small heads and AdamW of a training step: torch's "
+        "operations, or Triton's kernels on CUDA where one is made for the model's sizes; auto: "
+        "torch's, until a GPU has shown equal results and a gain",
+        choices=("auto", "torch", "triton"),
+    )
     checkpoint_seconds: float = setting(
         30.0, "time between checkpoints; at least 20 times what writing one takes", above=0.0
     )

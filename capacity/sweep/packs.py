@@ -16,7 +16,7 @@ from pathlib import Path
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_dict
-from capacity.cost import GUESSES, Speed, stack_bytes
+from capacity.cost import GUESSES, Speed, stack_bytes, table_bytes
 from capacity.data import cache as kept
 from capacity.train.stack_key import stack_key
 
@@ -143,7 +143,7 @@ def make_stacks(runs: list[Config], seconds: float, limits: Limits) -> list[list
         groups.setdefault(stack_key(run), []).append(run)
     stacks = []
     for members in itertools.chain.from_iterable(map(_of_like_length, groups.values())):
-        size = min(limits.most, _fitting(members[0], limits))
+        size = min(limits.most, _fitting(members, limits))
         parts = max(
             math.ceil(len(members) / size),
             min(len(members), math.ceil(speed.seconds(members) / seconds)),
@@ -210,9 +210,9 @@ def _of_like_length(members: list[Config]) -> list[list[Config]]:
     return groups
 
 
-def _fitting(run: Config, limits: Limits) -> int:
+def _fitting(runs: list[Config], limits: Limits) -> int:
     """The most members of a stack that fits; at least 1, since a single run cannot be divided."""
-    sizes = range(1, limits.most + 1)
+    run, sizes = max(runs, key=table_bytes), range(1, limits.most + 1)
     return max((n for n in sizes if stack_bytes(run, n, limits.device) <= limits.memory), default=1)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capacity import records
-from capacity.base.hardware import tells_no_memory, useful_threads
+from capacity.base.hardware import PLANNED_PART, per_gpu, tells_no_memory, useful_threads
 from capacity.base.words import clock
 from capacity.config import Config
-from capacity.cost import Speed, micro_batches, speed_of, stack_bytes
+from capacity.cost import GUESSES, Speed, largest_bytes, micro_batches, speed_of, table_bytes
 from capacity.settings.cluster import Cluster, duration_seconds
 from capacity.study import Study
 from capacity.sweep import submissions
@@ -148,7 +148,7 @@ def _in_queue(
     limit = (
         cluster.memory_gb * 1e9
         if cluster.memory_gb
-        else 0.8 * UNKNOWN_GPU_BYTES
+        else PLANNED_PART * UNKNOWN_GPU_BYTES / sharers(cluster)
         if device == "cuda"
         else math.inf
     )
@@ -171,6 +171,19 @@ def _in_queue(
             jobs.append(job)
             left = None if left is None else left - len(job.packs)
     return device, speed, limit, jobs, allowed
+
+
+def gpus_asked(cluster: Cluster) -> int:
+    """GPUs of an array element: cluster.gpus, or the number that cluster.gres ends with, as in
+    gpu:a100:2; without one SLURM takes it for 1."""
+    last = (cluster.gres or "").rpartition(":")[2]
+    return cluster.gpus or (int(last) if last.isdigit() else 1)
+
+
+def sharers(cluster: Cluster) -> int:
+    """Workers of an array element that share a GPU."""
+    here = (cluster.ranks or 1) // cluster.nodes
+    return per_gpu(here * (cluster.workers or max(1, cluster.gpus // here)), gpus_asked(cluster))
 
 
 def _allowance(cluster: Cluster) -> submissions.Allowance:
@@ -202,6 +215,14 @@ class _Try:
         factor = self.growth[0] if self.cluster.time else 1
         return 60.0 * self.cluster.pack_minutes / factor
 
+    @property
+    def longest_s(self) -> float:
+        """Expected seconds beyond which a stack is cut. On a GPU whose speed nobody has measured it
+        is cut by memory alone: a guess that is three times too slow makes single runs of stacks
+        that share their launches. Runs that ran out of time are cut as asked for."""
+        guessed = self.limits.device == "cuda" and self.limits.expected == GUESSES["cuda"]
+        return math.inf if guessed and self.growth[0] == 1 else self.target_s
+
     def time_s(self, seconds: list[float]) -> int:
         """The time limit of packs that should take so long."""
         if self.cluster.time:
@@ -217,13 +238,17 @@ class _Try:
             return self.cluster.mem
         device, largest = self.limits.device, 0.0
         if device == "cpu":
-            largest = max(stack_bytes(s[0], len(s), device, self._micro_batches(s)) for s in stacks)
+            largest = max(largest_bytes(s, len(s), device, self._micro_batches(s)) for s in stacks)
+        # a table is drawn in words of 64 bits, joined, and then brought to 32
+        drawn = max(6 * sum(map(table_bytes, stack)) for stack in stacks)
+        largest = max(largest, drawn)
         processes = self.workers * (self.cluster.ranks or 1) // self.cluster.nodes
         memory = self.growth[1] * processes * (1.3 * largest + TORCH_BYTES[device])
         return f"{math.ceil(memory / 1e9)}G"
 
     def _micro_batches(self, stack: list[Config]) -> int:
-        return micro_batches(stack[0], len(stack), self.limits.device, self.limits.memory)
+        run = max(stack, key=table_bytes)
+        return micro_batches(run, len(stack), self.limits.device, self.limits.memory)
 
     def why(self, mem: str, time_s: int) -> str:
         """Why these runs are not of the first try; else empty."""
@@ -248,10 +273,11 @@ def _array_job(
     """Runs of one try as an array job; None where all of them are out."""
     cluster, limits, workers = tried.cluster, tried.limits, tried.workers
     speed, target = limits.expected, tried.target_s
+    longest = tried.longest_s
     if workers > 1:
-        stacks = shared(runs, workers, limits, target)
+        stacks = shared(runs, workers, limits, longest)
     else:
-        stacks = make_stacks(runs, target, limits)
+        stacks = make_stacks(runs, longest, limits)
     threads = cluster.threads or useful_threads(
         _largest_step(stacks, limits.device), max(1, cluster.cpus // workers)
     )

@@ -6,7 +6,14 @@ from capacity.base import words
 from capacity.base.hardware import refused_threads
 from capacity.base.words import byte_size, clock, count, flop_count, plural
 from capacity.config import Config
-from capacity.cost import NETWORK, WITHIN, exchange_s, micro_batches, stack_bytes
+from capacity.cost import (
+    NETWORK,
+    WITHIN,
+    exchange_s,
+    micro_batches,
+    stack_bytes,
+    table_bytes,
+)
 from capacity.run_table import model_names
 from capacity.settings.cluster import Cluster
 from capacity.study import Study
@@ -109,10 +116,15 @@ def _line(title: str, text: str) -> list[str]:
 
 
 def _largest(plan: Plan) -> str:
-    stacks = [stack for job in plan.jobs for pack in job.packs for stack in pack.stacks]
-    parts = max(micro_batches(stack[0], len(stack), plan.device, plan.room) for stack in stacks)
+    stacks = [
+        (max(stack, key=table_bytes), len(stack))
+        for job in plan.jobs
+        for pack in job.packs
+        for stack in pack.stacks
+    ]
+    parts = max(micro_batches(run, members, plan.device, plan.room) for run, members in stacks)
     one, many = (
-        max(_planned_bytes(stack[0], n or len(stack), plan) for stack in stacks) for n in (1, None)
+        max(_planned_bytes(run, n or members, plan) for run, members in stacks) for n in (1, None)
     )
     divided = f", batches in up to {parts} parts" if parts > 1 else ""
     largest = f"largest model about {byte_size(one)}, largest stack {byte_size(many)}"
@@ -153,7 +165,8 @@ def _execution_queue(plan: Plan) -> list[str]:
     unknown = (
         ""
         if cluster.memory_gb or plan.device == "cpu"
-        else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, or set cluster.memory_gb"
+        else f"; for GPUs of {UNKNOWN_GPU_BYTES / 1e9:.0f} GB, of which a stack may take "
+        f"{byte_size(plan.room)}, or set cluster.memory_gb"
     )
     lines += _line("cost", f"{', '.join(cost)} ({plan.speed.source}); {_largest(plan)}{unknown}")
     lines += _allowed(plan)

@@ -26,7 +26,7 @@ from pathlib import Path
 from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
-from capacity.base.hardware import allowed_threads, upper_bound
+from capacity.base.hardware import SHARERS, allowed_threads, per_gpu, upper_bound
 from capacity.base.progress import Progress
 from capacity.base.words import count, plural
 from capacity.config import Config
@@ -111,12 +111,13 @@ def train(
     state = _State(path)
     gpus = _visible_gpus() if pack.device == "cuda" else []
     free = _shared_out(gpus, pack) if gpus else []
+    sharers = per_gpu(pack.workers * _ranks_here(pack), len(gpus)) if gpus else 1
     try:
         while waiting or running:
             while waiting and len(running) < pack.workers and not interrupted.noticed:
                 job = waiting.popleft()
                 job.gpu = free.pop(0) if free else None
-                _start(job, path, threads, events)
+                _start(job, path, {"OMP_NUM_THREADS": threads, SHARERS: sharers}, events)
                 running.append(job)
             if not running:
                 break
@@ -247,12 +248,17 @@ def _visible_gpus() -> list[str]:
 
 def _shared_out(gpus: list[str], pack: Pack) -> list[str]:
     """By worker the GPUs of its ranks on this machine, as CUDA_VISIBLE_DEVICES has them."""
-    cluster = pack.runs[0].cluster
-    each = (cluster.ranks or 1) // cluster.nodes
+    each = _ranks_here(pack)
     return [
         ",".join(dict.fromkeys(gpus[(i * each + j) % len(gpus)] for j in range(each)))
         for i in range(pack.workers)
     ]
+
+
+def _ranks_here(pack: Pack) -> int:
+    """Processes of a worker on this machine."""
+    cluster = pack.runs[0].cluster
+    return (cluster.ranks or 1) // cluster.nodes
 
 
 def _step(cluster: Cluster) -> list[str]:
@@ -270,9 +276,10 @@ def _step(cluster: Cluster) -> list[str]:
     ]
 
 
-def _start(job: Job, path: Path, threads: int, events: queue.Queue) -> None:
+def _start(job: Job, path: Path, shares: dict[str, int], events: queue.Queue) -> None:
+    """shares: environment variables that say what of the machine the process may use."""
     job.log = path.with_suffix(f".{job.name}.log")
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {name: str(n) for name, n in shares.items()}
     if job.gpu is not None and not job.over_nodes:
         environment["CUDA_VISIBLE_DEVICES"] = job.gpu
     runs = ",".join(run.run_id for run in job.runs)

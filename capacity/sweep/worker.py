@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from capacity.base.hardware import allowed_threads
+from capacity.base.hardware import SHARERS, allowed_threads
 from capacity.base.progress import Progress
 from capacity.sweep import pool
 from capacity.sweep.packs import read_pack
@@ -66,7 +66,14 @@ def train_stack(path: Path, run_ids: list[str], parent: int | None) -> int:
 
     mirror = Mirror(pack.runs, pack.results, pack.study, variants=pack.variants)
     with nullcontext() if follows else mirror:
-        job = Job(pack.results, pick_device(pack.device), pack.study, report, stop)
+        job = Job(
+            pack.results,
+            pick_device(pack.device),
+            pack.study,
+            report,
+            stop,
+            sharers=int(os.environ.get(SHARERS, "1")),
+        )
         outcome = execute(pack.runs, job)
     report({"event": "outcome", "outcome": outcome})
     # srun ends a group as soon as one of it fails; rank 0 tells how it went

@@ -10,9 +10,11 @@ than its arithmetic.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,8 +26,10 @@ from capacity.cost import worth_compiling
 from capacity.data import hashing
 from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
+from capacity.model.kernels import dispatch
 from capacity.model.numerics import DTYPES, allow_tf32, sum_in_fp32, to_bf16
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
+from capacity.train.one_pass import OnePass
 from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
 from capacity.train.pace import RunAhead, cuda_mark
 from capacity.train.stack_key import stack_key
@@ -111,15 +115,17 @@ class Stack:
         )
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
-        self.loss = (
-            torch.compile(self.gpt.loss, dynamic=False)
-            if compiles(configs, device)
-            else self.gpt.loss
-        )
+        self.loss = compiled(self.gpt.loss) if compiles(configs, device) else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
         self.update = adamw
         if train.optimizer == "muon":
             self.update = Muon(self.gpt.matrices(), sum(self.gpt.sizes), device)
+        self.gpt.kernels = dispatch.wants_kernels(first.cluster.kernels)
+        self.one_pass: OnePass | None = None
+        # an update that is shared by ranks is of a part of the columns, by torch's operations
+        if self.gpt.kernels and train.optimizer == "adamw" and ranks is None:
+            copies = self.dtype == torch.bfloat16 and self.gpt.takes_a_copy
+            self.update = self.one_pass = OnePass(self.weights, self.rounding_M1, copies)
         self.feed = FEEDS[first.data.kind](configs, device)
         self.ahead = RunAhead(cuda_mark if device.type == "cuda" else None)
         self._recorded: tuple[State, Callable] | None = None
@@ -147,6 +153,8 @@ class Stack:
         """A function of tokens and schedule row that makes one step of this state in place."""
         if self._recorded is None or self._recorded[0] is not state:
             self.feed.rest()  # recording allows no other thread's work
+            if self.one_pass is not None:
+                self.one_pass.renew(state.flat_MP)
             if self.ranks is not None:
                 made = partial(self.ranks.step, self, state)
             else:
@@ -164,6 +172,29 @@ def compiles(configs: list[Config], device: torch.device) -> bool:
         and worth_compiling(configs, device.type)
         and (device.type == "cuda" or has_compiler())
     )
+
+
+_names = itertools.count()
+
+
+def compiled(loss: Callable, backend: str | Callable = "inductor") -> Callable:
+    """The loss of a stack, a method of its model, as a program.
+
+    torch.compile keeps programs by code object, and behind eight of one
+    (torch._dynamo.config.recompile_limit) it goes on uncompiled with a warning, so each stack's has
+    a code object of its own. Its program is for these shapes: a member that leaves costs the others
+    another one.
+    """
+    assert isinstance(loss, MethodType)
+    function = loss.__func__
+    own = FunctionType(
+        function.__code__.replace(co_name=f"loss_{next(_names)}"),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    return torch.compile(MethodType(own, loss.__self__), dynamic=False, backend=backend)
 
 
 def _never() -> bool:
@@ -186,6 +217,8 @@ def advance(
     returns early, the next call goes on with the same numbers.
     """
     one_step = stack.stepper(state)
+    if stack.one_pass is not None:
+        stack.one_pass.renew(state.flat_MP)
     stack.ahead.begin()
     while state.step < until:
         if stop():
@@ -216,7 +249,8 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     read on the host, so the operations are the same every time. tokens: int64 [M, B, T] (or T + 1,
     see `GPT`); now: a row of the schedule."""
     scale_M, skipped_M = scale_of(state.scaling_M3) if stack.scaled else None, None
-    loss_M, grad_MP = gradient(stack, state.flat_MP, tokens_MBT, scale_M)
+    read_MP = state.flat_MP if stack.one_pass is None else stack.one_pass.weights(state.flat_MP)
+    loss_M, grad_MP = gradient(stack, read_MP, tokens_MBT, scale_M)
     if stack.scaled:
         skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
     alive_M = stack.update(
@@ -231,7 +265,7 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
 
 def conclude(stack: Stack, state: State, loss_M: Tensor, alive_M: Tensor, now_MC: Tensor) -> None:
     """What follows an update: weights in their format, who is still alive, sums of losses."""
-    if stack.weights != "fp32":
+    if stack.weights != "fp32" and stack.one_pass is None:
         state.flat_MP.copy_(
             to_bf16(state.flat_MP, stack.weights, stack.rounding_M1, now_MC[:, STEP, None].long())
         )
@@ -251,7 +285,9 @@ def gradient(
 
     if stack.parts == 1:
         return of_part(stack, leaf, tokens_MBT, 1.0, scale_M)
-    total_M, total_MP = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
+    total_M, total_MP = (
+        torch.zeros(shape, device=leaf.device) for shape in (leaf.shape[:1], leaf.shape)
+    )
     for part_MBT in tokens_MBT.tensor_split(stack.parts, dim=1):
         share = part_MBT.shape[1] / tokens_MBT.shape[1]
         loss_M, grad_MP = of_part(stack, leaf, part_MBT, share, scale_M)

@@ -209,7 +209,7 @@ def test_flops_follow_the_variants():
 
 def test_memory_follows_the_variants():
     def memory(**changes):
-        return counts.memory_bytes(form_33(2, 4, **changes), 100, 16, Train(batch_size=8))
+        return counts.memory_bytes(form_33(2, 4, **changes), 100, 16, Train(batch_size=512))
 
     assert memory(mlp_ratio=0.0) < memory(mlp_ratio=1.0) < memory() < memory(mlp="gated")
     assert memory(n_kv_heads=1) < memory()
@@ -226,8 +226,7 @@ def test_a_stack_of_64_with_the_published_vocabulary_fits_an_80_gb_card():
         train = Train(batch_size=12, precision=precision)
         return counts.memory_bytes(form_33(2, 2), 3275, 512, train, members=64, device="cuda")
 
-    assert 5e9 < stack("bf16") < 40e9
-    assert stack("fp32") < stack("bf16") * 1.01
+    assert 5e9 < stack("bf16") < stack("fp32") < 40e9
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])

@@ -84,6 +84,7 @@ OTHER = {
     "cluster.micro_batches": 3,
     "cluster.compile": "auto",
     "cluster.prefetch": "auto",
+    "cluster.kernels": "triton",
     "cluster.checkpoint_seconds": 1.5,
     "cluster.launcher": "slurm",
     "cluster.partition": "gpu",

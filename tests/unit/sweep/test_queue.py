@@ -236,6 +236,20 @@ def test_a_dry_run_shows_the_script_and_warns_of_what_cannot_end(found, here, mo
     assert "warning" not in shown and "#SBATCH --time=2:10:00\n" in shown
 
 
+def test_a_dry_run_says_what_runs_take_alone_and_on_ranks(found, here, monkeypatch, capsys):
+    answering(monkeypatch)
+    line = ["sweep", "s.yaml", *QUEUE, "--dry-run", "--results", str(here / "results")]
+    assert main(line) == 0
+    assert "ranks" not in capsys.readouterr().out
+    nodes = ["cluster.nodes=2", "cluster.ranks=4", "cluster.gpus=2", "train.batch_size=64"]
+    assert main([*line, *nodes]) == 0
+    shown = capsys.readouterr().out
+    told = " ".join(shown.split())
+    assert "ranks longest of 8 runs," in told and "on 4 ranks on 2 nodes," in told
+    assert "of it exchange (at 12.5 GB/s, a guess)" in told
+    assert "#SBATCH --nodes=2\n#SBATCH --ntasks=4\n#SBATCH --ntasks-per-node=2\n" in shown
+
+
 def test_a_dry_run_warns_of_an_element_whose_runs_end_only_together_too_late(found, here, capsys):
     """Each run fits into the limit; the eight of an element, one after the other, do not."""
     study = found("cluster.time=3", "cluster.requeues=0", "cluster.stack=1", "cluster.cpus=1")

@@ -11,7 +11,7 @@ import torch
 
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
-from capacity.cost import micro_batches
+from capacity.cost import GUESSES, NETWORK, WITHIN, exchange_s, micro_batches
 from capacity.train.loop import CHANGED, Stack, advance, gradient
 from capacity.train.ranks import BLOCK, Ranks, halved, tree_sum
 
@@ -194,6 +194,20 @@ def test_parts_of_a_batch_are_at_least_the_ranks():
     assert parts(math.inf) == 1 and parts(math.inf, ranks=4) == 4
     assert parts(0.0, ranks=4) == 8  # the rows of the batch
     assert parts(0.0, ranks=2, micro_batches=4) == 4
+
+
+def test_time_on_ranks_is_a_share_of_the_work_and_what_they_exchange():
+    run, speed = config(), GUESSES["cuda"]
+    size = 8 * run.parameters["total"]  # bytes, of gradients and weights
+    assert exchange_s([run], "cuda", 1) == 0
+    assert exchange_s([run], "cuda", 8) == pytest.approx(size * 7 / 8 / WITHIN["cuda"])
+    # to the other node goes half, of eight ranks over one network
+    assert exchange_s([run], "cuda", 16, 2) == pytest.approx(size / 2 * 8 / NETWORK)
+    alone, launches = speed.seconds([run]), run.steps * speed.step_s
+    waits = run.steps * exchange_s([run], "cuda", 8)
+    expected = launches + (alone - launches) / 8 + waits
+    assert speed.seconds([run], ranks=8) == pytest.approx(expected)
+    assert speed.seconds([config(cluster={"ranks": 8})]) == pytest.approx(expected)
 
 
 def test_ranks_are_no_part_of_what_a_run_is():
