@@ -14,16 +14,6 @@ from capacity.figures import files
 from drawings import _in_view, ink, texts  # noqa: F401
 from random_data import ragged, study
 
-STUDIES = {
-    "four shapes": lambda: study(loads=(0.7, 1.3, 2.0), shapes=0.05, k=6.0, draw=3),
-    "every kind of run": ragged,
-    "ten close shapes": lambda: study(widths=range(16, 56, 4), loads=(0.7, 2.0, 8.0), draw=1),
-    "long names": lambda: study().assign(model=lambda t: t.model + " n_heads=2"),
-    "one shape": lambda: study(widths=(32,)),
-    "lower bounds only": lambda: study(loads=(0.3, 0.6)),
-    "two variants of each size": lambda: variants(),
-}
-
 
 def variants(gain=1.06):
     """Two sizes of a plain model and of one that holds a little more with as many parameters."""
@@ -34,6 +24,17 @@ def variants(gain=1.06):
         strict_bits=plain.strict_bits * gain,
     )
     return pd.concat([plain, other], ignore_index=True)
+
+
+STUDIES = {
+    "four shapes": lambda: study(loads=(0.7, 1.3, 2.0), shapes=0.05, k=6.0, draw=3),
+    "every kind of run": ragged,
+    "ten close shapes": lambda: study(widths=range(16, 56, 4), loads=(0.7, 2.0, 8.0), draw=1),
+    "long names": lambda: study().assign(model=lambda t: t.model + " n_heads=2"),
+    "one shape": lambda: study(widths=(32,)),
+    "lower bounds only": lambda: study(loads=(0.3, 0.6)),
+    "two variants of each size": variants,
+}
 
 
 def drawn(name="four shapes", **options):

@@ -76,14 +76,17 @@ def test_operations_tell_their_shapes_without_running(dtype):
 
 @needs_triton
 @pytest.mark.long
-def test_kernels_under_tritons_interpreter():
+@pytest.mark.parametrize(
+    ("file", "interpreter"), [("interpreted_kernels.py", "1"), ("compiled_kernels.py", "0")]
+)
+def test_kernels_in_a_process_of_their_own(file, interpreter):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "interpreted_kernels.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", file],
         cwd=HERE,
-        env=os.environ | {dispatch.INTERPRETER: "1"},
+        env=os.environ | {dispatch.INTERPRETER: interpreter},
         capture_output=True,
         text=True,
-        timeout=patience(600),
+        timeout=patience(),
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and "skipped" not in done.stdout
