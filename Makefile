@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml constraints.txt capacity/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-long test-fast bench design-bench coverage docs gpu-check gpu-bench torture clean
+.PHONY: help install demo check format test test-long test-fast bench scale design-bench coverage docs gpu-check gpu-bench torture clean
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-fast: $(VENV)/.installed-test ## the first tier without the tests that are 
 
 bench: $(VENV)/.installed-bench ## speed: stacks, a plain loop, roofline, rendering, start-up
 	$(BIN)/python scripts/bench.py
+
+scale: $(VENV)/.installed-bench ## 20,000 synthetic records: what status, table, fit-laws, report and sweep need
+	$(BIN)/python scripts/scale.py
 
 design-bench: install ## planned against naive designs of the same cost, on simulated truth (minutes)
 	$(BIN)/python scripts/design.py

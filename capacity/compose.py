@@ -12,9 +12,9 @@ import copy
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from capacity.config import (
     check_questions,
     check_section,
     from_dict,
+    is_known,
     known_keys,
     takes_text,
     takes_texts,
@@ -47,6 +48,7 @@ from capacity.settings.aliases import without_dashes
 
 GROUPS = ("data", "model", "train", "measure", "extraction", "quantize", "cluster")
 _PARSED: dict[str, Override] = {}
+Site = tuple[Path | None, dict]  # conf/local.yaml and what it says
 
 
 @contextmanager
@@ -63,8 +65,9 @@ def load(overrides: list[str]) -> Config:
 def load_many(runs: Sequence[Sequence[Sequence[str]]]) -> list[Config]:
     """Each run is a list of layers of overrides; a later layer wins, also over the other of two
     coupled numbers."""
+    site = cache(site_settings)
     with _hydra() as parser:
-        return [_load_layers(parser, layers) for layers in runs]
+        return [_load_layers(parser, layers, site) for layers in runs]
 
 
 def defaults(kind: str) -> dict:
@@ -147,12 +150,15 @@ def read_yaml(path: Path) -> dict:
         raise ConfigError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
-def _load_layers(parser: OverridesParser, layers: Sequence[Sequence[str]]) -> Config:
+def _load_layers(
+    parser: OverridesParser, layers: Sequence[Sequence[str]], of_site: Callable[[], Site]
+) -> Config:
+    """One run; of_site: `site_settings`, which is asked once for many runs."""
     flat = [(text, _checked_one(parser, text)) for layer in layers for text in layer]
     site: dict[str, str] = {}
     try:
         tree = _tree(flat)
-        site = _add_site(tree, flat)
+        site = _add_site(tree, flat, of_site())
         _let_later_layer_win(tree, [[_key(parser, text) for text in layer] for layer in layers])
         if _unresolved(tree):
             tree = _plain(OmegaConf.create(tree), resolve=True)
@@ -242,7 +248,7 @@ def _check_deletion(
     """ConfigError for a deletion without which the run would be the same."""
     rest = [[other for other in layer if other is not text] for layer in layers]
     try:
-        if _load_layers(parser, rest) != config:
+        if _load_layers(parser, rest, site_settings) != config:
             return
     except ConfigError:
         return
@@ -252,19 +258,19 @@ def _check_deletion(
     raise placed(error, origin_of(text))
 
 
-def _add_site(tree: dict, flat: list[tuple[str, Override]]) -> dict[str, str]:
+def _add_site(tree: dict, flat: list[tuple[str, Override]], site: Site) -> dict[str, str]:
     """Put the values of conf/local.yaml below explicit ones: those under the chosen name of
     cluster=, and wandb's. Returns setting -> file and section of what was put."""
+    path, sections = site
     named = {override.key_or_group for _, override in flat}
-    chosen = next(
-        (str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster"), "workstation"
-    )
-    site, origins = site_settings(), {}
+    choices = (str(o.value()) for _, o in reversed(flat) if o.key_or_group == "cluster")
+    chosen = next(choices, "workstation")
+    origins: dict[str, str] = {}
     for section, name in (("cluster", chosen), ("wandb", "wandb")):
-        values = site.get(name, {})
+        values = sections.get(name, {})
         put = {key: value for key, value in values.items() if f"{section}.{key}" not in named}
         tree[section] = tree.get(section, {}) | put
-        origins |= {f"{section}.{key}": f"{_site_path()}: {name}" for key in put}
+        origins |= {f"{section}.{key}": f"{path}: {name}" for key in put}
     return origins
 
 
@@ -276,8 +282,7 @@ def _site_settings(path: Path, stamp: int) -> dict:
         if section not in allowed:
             raise ConfigError(
                 f"{path}: {section}: not a section of this file{nearest(str(section), allowed)}; "
-                f"allowed: "
-                f"{', '.join(allowed)}, each with settings of "
+                f"allowed: {', '.join(allowed)}, each with settings of "
                 f"{'cluster' if section != 'wandb' else 'wandb'}"
             )
         name = "wandb" if section == "wandb" else "cluster"
@@ -290,24 +295,17 @@ def _site_settings(path: Path, stamp: int) -> dict:
     return tree
 
 
-def site_settings() -> dict:
-    """What conf/local.yaml says about this site: cluster choice (or wandb) -> setting -> value. The
-    file of $CAPACITY_LOCAL, of the current folder, or of the checkout; it may hold nothing that
-    changes what a run is. ConfigError with file and key."""
-    path = _site_path()
-    return {} if path is None else _site_settings(path, path.stat().st_mtime_ns)
-
-
-def _site_path() -> Path | None:
+def site_settings() -> Site:
+    """What conf/local.yaml says about this site: its path, None where there is none, and cluster
+    choice (or wandb) -> setting -> value. The file of $CAPACITY_LOCAL, of the current folder, or
+    of the checkout; it may hold nothing that changes what a run is. ConfigError with file and
+    key."""
     named = os.environ.get("CAPACITY_LOCAL")
     if named and not Path(named).exists():
         raise ConfigError(f"CAPACITY_LOCAL={named}: no such file")
-    places = (
-        [Path(named)]
-        if named
-        else [Path("conf/local.yaml").resolve(), shared_dir("conf") / "local.yaml"]
-    )
-    return next((path for path in places if path.exists()), None)
+    here = [Path("conf/local.yaml").resolve(), shared_dir("conf") / "local.yaml"]
+    path = next((path for path in ([Path(named)] if named else here) if path.exists()), None)
+    return path, {} if path is None else _site_settings(path, path.stat().st_mtime_ns)
 
 
 def _unresolved(tree: dict) -> bool:
@@ -346,7 +344,7 @@ def _value(tree: dict, key: str) -> object:
 
 def _update(tree: dict, text: str, override: Override) -> None:
     key = override.key_or_group
-    if key not in known_keys() or override.package is not None:
+    if not is_known(key) or override.package is not None:
         if key in SECTIONS or any(known.startswith(key + ".") for known in known_keys()):
             raise ConfigError(
                 f"{text}: {key} holds several settings; name one, such as "

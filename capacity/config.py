@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 from capacity import counts
@@ -131,7 +132,7 @@ class Config:
             "seed": self.seed,
         }
 
-    @property
+    @cached_property  # asked for a dozen times while a large study is planned
     def run_id(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON of `identity`."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -140,7 +141,11 @@ class Config:
     def as_dict(self) -> dict:
         """Plain nested dictionaries; `from_dict` is the inverse, also where the lists and templates
         are not at hand."""
-        out = dataclasses.asdict(self)
+        out: dict[str, Any] = {
+            name: {key: getattr(part, key) for key in _keys_of(type(part))}
+            for name, part in ((name, getattr(self, name)) for name in ("data", *SECTIONS))
+        }
+        out["seed"] = self.seed
         for section in ("cluster", "data", "quantize"):
             out[section] = {
                 key: list(value) if isinstance(value, tuple) else value
@@ -172,10 +177,24 @@ COUPLED = (
 
 def known_keys() -> list[str]:
     """Every dotted key that a configuration may hold, those of all kinds of data among them."""
+    return list(_known_keys())
+
+
+def is_known(key: str) -> bool:
+    """Whether a configuration may hold this dotted key."""
+    return key in _known_keys()
+
+
+@cache
+def _known_keys() -> dict[str, None]:
     sections = [("data", cls) for cls in KINDS.values()] + list(SECTIONS.items())
-    return ["seed"] + list(
-        dict.fromkeys(f"{s}.{f.name}" for s, cls in sections for f in dataclasses.fields(cls))
-    )
+    keys = (f"{s}.{f.name}" for s, cls in sections for f in dataclasses.fields(cls))
+    return dict.fromkeys(["seed", *keys])
+
+
+@cache
+def _keys_of(section: type) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(section))
 
 
 def takes_text(key: str) -> bool:

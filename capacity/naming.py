@@ -245,6 +245,8 @@ def read(at: str, tree: object) -> dict[str, dict[str, tuple[Value, ...]]]:
 
 def check(at: str, names: Names, runs: Sequence[Config]) -> None:
     """ConfigError for a name that no run has: a slip in a value would hide behind it."""
+    if not names:
+        return
     rows = [settings(run) for run in runs]
     for name, conditions in names.items():
         for key, values in conditions.items():

@@ -194,7 +194,11 @@ def beside(kept: Mapping[str, dict]) -> Iterator[None]:
 def status(results: Path, run_id: str) -> str:
     """finished, failed, running (a live process holds it), interrupted (a checkpoint, no process)
     or missing."""
-    record = read(results, run_id)
+    return status_of(results, run_id, read(results, run_id))
+
+
+def status_of(results: Path, run_id: str, record: dict | None) -> str:
+    """`status` of a run whose record was read, None where it has none."""
     if record is not None and record["status"] == "finished":
         return "finished"
     folder = run_dir(results, run_id)

@@ -44,14 +44,13 @@ def model_names(configs: list[Config], names: Names | None = None) -> dict[str, 
         naming.given(of_models, row) if config.data.kind in ("uniform", "text") else ""
         for config, row in zip(configs, rows, strict=True)
     ]
+    told: dict[str, list[str]] = {}  # by name, the settings that tell its runs apart
+    for name in set(called):
+        alike = [model for model, other in zip(models, called, strict=True) if other == name]
+        told[name] = [key for key in varied if not name or len({m[key] for m in alike}) > 1]
     out = {}
     for config, model, name in zip(configs, models, called, strict=True):
-        alike = [m for m, other in zip(models, called, strict=True) if other == name]
-        settings = [
-            f"{key}={model[key]}"
-            for key in varied
-            if not name or len({one[key] for one in alike}) > 1
-        ]
+        settings = [f"{key}={model[key]}" for key in told[name]]
         out[config.run_id] = " ".join(filter(None, [config.shape, name, *settings]))
     return out
 

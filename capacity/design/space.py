@@ -265,7 +265,7 @@ def _costs(cells: list[Cell], speed: Speed) -> Costs:
     limits = Limits(most=len(cells), device=speed.device, speed=speed)
     stacks = make_stacks([cell.config for cell in cells], math.inf, limits)
     group = {config.run_id: g for g, stack in enumerate(stacks) for config in stack}
-    shared = np.array([cell.config.steps * speed.step_s for cell in cells])
+    shared = np.array([cell.config.steps * speed.shared_seconds(cell.config) for cell in cells])
     alone = np.array([speed.seconds([cell.config]) for cell in cells])
     return Costs(
         group=np.array([group[cell.config.run_id] for cell in cells]),

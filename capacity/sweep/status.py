@@ -123,7 +123,7 @@ def _row(
     states: dict[Place, dict | None],
 ) -> dict:
     record = records.read(results, run.run_id)
-    state = records.status(results, run.run_id)
+    state = records.status_of(results, run.run_id, record)
     where = log = end = None
     if holder is not None and state not in ("finished", "running"):
         submission, index, element = holder
@@ -162,6 +162,7 @@ def _row(
         error = submissions.refusal(*last)
         again = error is not None
         state = "failed" if again else state
+    sizes = records.sizes(results, run.run_id)
     step, left = (lines[-1]["step"], None) if lines else (None, None)
     paced = [line for line in lines if "wall_s" in line]
     if state == "running" and paced and paced[-1]["step"]:
@@ -172,8 +173,10 @@ def _row(
         "seed": run.seed,
         "items": run.items,
         "status": state,
-        "bytes": records.sizes(results, run.run_id),
-        "pruned": records.pruned(results, run.run_id, records.CHECKPOINT),
+        "bytes": sizes,
+        "pruned": records.pruned(results, run.run_id, records.CHECKPOINT)
+        if "pruned.json" in sizes  # a file that is not there is a question to the disk as well
+        else None,
         "step": step,
         "steps": run.steps,
         "seconds_left": left,
