@@ -6,15 +6,20 @@ Standard library only.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from capacity import counts
+from capacity import counts, work
 from capacity.config import Config
 
 # what torch.compile takes for a shape, and the least part of the time that it saved
 # (docs/decisions, CPU speed)
 COMPILE_S, COMPILE_SAVES = 40.0, 0.08
+FORWARD_PART = 3.0  # FLOPs of a training step over those of its forward pass
+
+
+NEAR = 0.25  # a prediction that is off by no more is near
 STREAM_TOKENS = 2**18  # of a member that are rendered at once (feed.CHUNK_TOKENS)
 
 
@@ -27,15 +32,19 @@ NETWORK = 12.5e9
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a stack = step_s x steps of its longest run + FLOPs / flop_per_s + touched values
-    x value_s, where a CPU's are those of one core. Of W ranks each does one Wth of the work, and
-    waits for what they exchange."""
+    """Seconds of a stack, where a CPU's are those of one core. Measured (`terms`): a sum over the
+    terms of `work`, evaluations in between included. A guess: step_s x steps of its longest run +
+    FLOPs / flop_per_s + touched values x value_s; sweeps cut their stacks by it, so that they are
+    the same on every machine. Of W ranks each does one Wth of the work, and waits for what they
+    exchange."""
 
     device: str
     step_s: float
     flop_per_s: float
     value_s: float
     source: str
+    terms: Mapping[str, float] | None = None  # seconds of one unit
+    precisions: Mapping[str, float] = field(default_factory=dict)  # seconds over those of fp32
 
     def seconds(
         self, runs: list[Config], threads: int = 1, ranks: int | None = None, nodes: int = 1
@@ -44,13 +53,36 @@ class Speed:
         ranks, on so many nodes: as the runs' settings have them where None."""
         if ranks is None:
             ranks, nodes = runs[0].cluster.ranks or 1, runs[0].cluster.nodes
-        steps = max(run.steps for run in runs)
-        work = sum(
-            run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s
-            for run in runs
-        )
-        work /= ranks * (threads if self.device == "cpu" else 1)
-        return steps * (self.step_s + exchange_s(runs, self.device, ranks, nodes)) + work
+        if self.terms is None:
+            alone = sum(
+                run.flops / self.flop_per_s + run.tokens * values_per_token(run) * self.value_s
+                for run in runs
+            )
+        else:
+            alone = sum(
+                self._alone(run) * (run.steps + work.evaluation_steps(run) / FORWARD_PART)
+                for run in runs
+            )
+        alone /= ranks * (threads if self.device == "cpu" else 1)
+        shared = self.shared_seconds(runs[0]) + exchange_s(runs, self.device, ranks, nodes)
+        return max(run.steps for run in runs) * shared + alone
+
+    def shared_seconds(self, run: Config) -> float:
+        """Of a step, what all members of a stack have in common."""
+        if self.terms is None:
+            return self.step_s
+        return self.terms["operation"] * work.operations(run)
+
+    def step_seconds(self, runs: list[Config]) -> float:
+        """One step of a stack by one thread, as measured; without evaluations."""
+        return self.shared_seconds(runs[0]) + sum(map(self._alone, runs))
+
+    def _alone(self, run: Config) -> float:
+        """Of a step of one thread, what a member adds."""
+        terms = self.terms or {}
+        units = work.of_member(run)
+        seconds = sum(terms.get(name, 0.0) * n for name, n in units.items())
+        return seconds * self.precisions.get(run.train.precision, 1.0)
 
 
 def exchange_s(runs: list[Config], device: str, ranks: int, nodes: int = 1) -> float:
@@ -81,23 +113,39 @@ def values_per_token(run: Config) -> float:
 
 
 def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
-    """Of RESULTS/bench/DEVICE.json, which `make bench` writes, if it is about this hardware (None:
-    any); else the guess."""
+    """Of RESULTS/bench/DEVICE.json, which `make bench` writes, if it is about this hardware; else
+    the guess. hardware None: not known, as of a queue's nodes, so that a benchmark is a guess."""
     path = results / "bench" / f"{device}.json"
     try:
         bench = json.loads(path.read_bytes())
         name, measured = bench["environment"]["hardware"], bench["speed"]
         if hardware in (None, name):
+            off = measured.get("error")
+            known = f"{name}{f', {near(off)}' if off else ''}"
             return Speed(
                 device=device,
                 step_s=float(measured["step_s"]),
                 flop_per_s=float(measured["flop_per_s"]),
                 value_s=float(measured["value_s"]),
-                source=f"by {path} ({name})",
+                source=f"by {path} ({known})"
+                if hardware
+                else f"a guess for the nodes, by {path} ({known})",
+                terms=_seconds(measured.get("terms")),
+                precisions=_seconds(measured.get("precisions")) or {},
             )
     except (OSError, ValueError, KeyError, TypeError):  # no benchmark, or one of an older version
         pass
     return GUESSES[device]
+
+
+def near(error: Mapping[str, float]) -> str:
+    """How far predictions were off where that was tried, in words."""
+    return f"within {NEAR:.0%} for {error['within']} of {error['of']} shapes not timed for it"
+
+
+def _seconds(tree: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Numbers by name, of a file."""
+    return None if tree is None else {name: float(value) for name, value in tree.items()}
 
 
 def worth_compiling(runs: list[Config], device: str) -> bool:

@@ -14,6 +14,8 @@ taking turns, so that a slow machine does not move them. Parts that need what is
   peers    the same stacks by JAX's vmap and jit with optax, and by torch.func.vmap, whose losses
            have to be ours
   render   biographies, and what part of training that is
+  cost     coefficients of the cost model from random shapes, and its error on others and on stacks
+           of the pocket studies
   score    100,000 sequences by all attacks that need one model, beside one forward pass with the
            loss only, and peak memory
   fits     a fit of 500 runs, and 4,000 cluster bootstraps of it
@@ -37,6 +39,7 @@ rest_idle_threads()  # as workers do, before torch is there
 import torch
 
 from benchmarks.commands import fits, start
+from benchmarks.cost import model_of_cost
 from benchmarks.measuring import render, score
 from benchmarks.ops import ops
 from benchmarks.peers import peers
@@ -53,6 +56,7 @@ PARTS = {
     "plain": plain,
     "peers": peers,
     "render": render,
+    "cost": model_of_cost,
     "score": score,
     "fits": fits,
     "threads": threads,
@@ -94,10 +98,16 @@ def main() -> None:
             continue
         out[place(name)] = PARTS[name](device, args.repeats, out)
         out["commits"][name] = out["environment"]["git"]
-        new = name == "stacks" or "speed" not in out
-        if "stacks" in out and new and installed("scipy"):
-            threads = out["threads"] if device.type == "cpu" else 1
-            out["speed"] = speed(out["stacks"]["rows"], threads)
+        if "stacks" in out and installed("scipy"):
+            if name == "stacks" or "speed" not in out:
+                threads = out["threads"] if device.type == "cpu" else 1
+                out["speed"] = out.get("speed", {}) | speed(out["stacks"]["rows"], threads)
+            if out.get("cost"):
+                out["speed"] |= {
+                    "terms": out["cost"]["terms"],
+                    "precisions": out["cost"]["precisions"],
+                    "error": out["cost"]["errors"]["held_out"],
+                }
         write_json(path, out)  # what is known is kept, whatever ends the next part
     if set(args.only) - set(OF_NO_DEVICE):
         print(f"\n{path}")

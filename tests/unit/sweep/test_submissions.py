@@ -92,7 +92,7 @@ def test_a_wrong_site_file_is_one_line_with_its_name(tmp_path, monkeypatch, caps
 
 def test_an_empty_site_file_says_nothing_and_an_absent_one_is_named(tmp_path, monkeypatch, capsys):
     site(tmp_path, monkeypatch, "")
-    assert compose.site_settings() == {}
+    assert compose.site_settings()[1] == {}
     monkeypatch.setenv("CAPACITY_LOCAL", str(tmp_path / "no.yaml"))
     assert (
         main(["train", "--print-config"]) == 2

@@ -1,0 +1,114 @@
+"""What a step of training consists of, in units that a device takes a constant time for each: the
+terms of the cost model (`cost`). Standard library only.
+
+Counts follow the code: operations are those that torch dispatches (model/gpt.py, model/qat.py,
+train/optim.py; a test counts them), values are those that a term's kernels read or write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from capacity import counts
+from capacity.settings.data import BiosData
+
+if TYPE_CHECKING:
+    from capacity.config import Config
+
+# term -> what one unit of it is
+TERMS = {
+    "operation": "an operation that torch dispatches, once for a whole stack",
+    "flop": "a floating-point operation of a matrix product, forward and backward",
+    "narrow": "a value that a product over few channels reads or writes",
+    "logit": "a logit, with its softmax and gradient",
+    "hidden": "a hidden unit of an MLP and token, with its activation",
+    "stream": "a value of the residual stream, in a norm, a sum or a rotation, by token and layer",
+    "score": "an attention score of a query and a key that is kept for the backward pass",
+    "fused": "a score that the fused kernel forms",
+    "weight": "a weight, with its gradient and moments",
+    "rounding": "a weight that is rounded at one of its scales (quantization-aware training)",
+    "seat": "a value of a place of an expert, to which rows are moved",
+    "rendered": "a token of a stream that is rendered while training goes on",
+}
+SCALES = {"none": 0, "binary": 1}  # that rounding tries of a channel; other formats try all
+ALL_SCALES = 8  # `RATIOS` of model/qat.py
+ITERATIONS = 5  # of Muon, see train/optim.py
+STREAMED = ("bios", "biod", "corpus")
+DRAWN_QUESTIONS = 6  # about a person of bioD or of a corpus: as many as bioS has, about
+
+
+def operations(run: Config) -> float:
+    """Operations of one step of a stack, whatever its members: a fixed part, one of each block, and
+    those of every chunk of the head."""
+    model, train = run.model, run.train
+    block = 134.0
+    if not model.mlp_width:
+        block -= 45
+    if model.mlp == "gated":
+        block += 16
+    if model.position == "rotary":
+        block += 49
+    if not model.bias:
+        block -= 20
+    if model.norm == "rmsnorm":
+        block += 20
+    if model.n_experts:
+        block += 126
+    if train.optimizer == "muon":  # shapes of its matrices, not their number
+        fixed = 147.0 + 94 * (1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads))
+    else:
+        fixed = 147.0
+    if scales := SCALES.get(train.qat, ALL_SCALES):
+        maps = model.n_layers * (2 + (3 if model.mlp == "gated" else 2) * (model.mlp_width > 0))
+        fixed += maps * (20 + 20 * scales)
+    return fixed + block * model.n_layers + 23 * (head_chunks(run) - 1)
+
+
+def head_chunks(run: Config) -> int:
+    """Chunks of tokens for which a CPU forms logits at once, see model/head.py."""
+    tokens = run.train.batch_size * run.data.seq_len
+    return -(-tokens // min(tokens, max(1, counts.HEAD_CHUNK["cpu"] // run.rows)))
+
+
+def of_member(run: Config) -> dict[str, float]:
+    """Units of every term but operations in one step of one member."""
+    model, train, S, V = run.model, run.train, run.data.seq_len, run.rows
+    L, d, f, N = model.n_layers, model.d_model, model.mlp_width, train.batch_size * S
+    inward = 2 if model.mlp == "gated" else 1
+    places = min(model.capacity_factor * model.top_k, model.n_experts) if model.n_experts else 1.0
+    wide = d + 2 * model.kv_heads * (d // model.n_heads)
+    maps = d * wide + d * d + places * (inward + 1) * d * f
+    short = S <= counts.SHORT_CONTEXT and not model.document_mask and train.precision == "fp32"
+    scores = float(N * S * model.n_heads * L)
+    weights = counts.parameters(model, V, S, run.data.bos)["total"]
+    scales = SCALES.get(train.qat, ALL_SCALES)
+    in_blocks = L * (d * wide + d * d + max(1, model.n_experts) * (inward + 1) * d * f)
+    flop = 6.0 * N * (L * maps + V * d + 2 * L * S * d)
+    if train.optimizer == "muon":  # a gram matrix, its square and a product, five times
+        side = d * d
+        flop += ITERATIONS * L * d * (4 * side + 2 * d * side + (inward + 1) * (2 * d * f + side))
+    return {
+        "flop": flop,
+        "narrow": float(N * L * (wide + 2 * d + places * (inward + 1) * (f + d))),
+        "logit": float(N * V),
+        "hidden": float(N * L * places * inward * f),
+        "stream": float(N * (L * (2 + (f > 0) + (model.position == "rotary")) + 1) * d),
+        "score": scores if short else 0.0,
+        "fused": 0.0 if short else scores,
+        "weight": float(weights),
+        "rounding": float(in_blocks * scales),
+        "seat": N * L * places * d if model.n_experts else 0.0,
+        "rendered": float(N) if run.data.kind in STREAMED else 0.0,
+    }
+
+
+def evaluation_steps(run: Config) -> float:
+    """Forward passes over the training set that a run is interrupted for, in steps: all sequences,
+    or every question about every person, whose text is read up to the value, half of it."""
+    data = run.data
+    each = 1.0
+    if data.kind in STREAMED:
+        questions = len(data.attribute_sizes) if isinstance(data, BiosData) else DRAWN_QUESTIONS
+        each = (questions + 1) / 2
+    tokens = run.trained_items * run.resolved.tokens_per_item * each
+    return (run.measure.evaluations + 1) * tokens / (run.train.batch_size * data.seq_len)
