@@ -23,6 +23,7 @@ PLAIN = {  # name -> layers, width, heads, V, S, batch, members
 # have no plain loop beside them
 PLAIN_CUDA = {"64 x 0.3M, V 256, S 64, batch 32": (*SIZES["0.3M"], 256, 64, 32, 64)}
 STACKS = (1, 4, 16, 64)
+SLOW_S = 2.0  # seconds of a product, the first, beyond which it is timed once
 CPU_STEP = 4e10  # FLOP; a CPU leaves out stacks whose step would take longer
 
 
@@ -41,8 +42,9 @@ def machine(device: torch.device, repeats: int, out: dict) -> dict:
     print(f"  copy        {found['copy_bytes_per_s']['median'] / 1e9:10.1f} GB/s")
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        a @ b
-        rates = [2.0 * size**3 / timed(device, lambda: a @ b) for _ in range(repeats)]
+        first = timed(device, lambda: a @ b)
+        often = repeats if first < SLOW_S else 1  # CPUs without bf16 take tens of seconds
+        rates = [2.0 * size**3 / timed(device, lambda: a @ b) for _ in range(often)]
         found[f"{name}_flop_per_s"] = spread(rates)
         print(f"  matrix {name} {statistics.median(rates) / 1e9:10.1f} GFLOP/s")
     return found

@@ -372,7 +372,7 @@ def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, mo
 TARGETS = ("gpu-check", "gpu-bench")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gpu_check_needs_no_more_than_it_says(tmp_path):
     """`make gpu-check` on a machine with torch, numpy, tokenizers, pandas, scipy and pytest:
     nothing else is imported."""

@@ -81,7 +81,9 @@ OTHER = {
     "cluster.threads": 2,
     "cluster.stack": 1,
     "cluster.memory_gb": 2.5,
-    "cluster.micro_batches": 3,
+    "cluster.micro_batches": 4,
+    "cluster.ranks": 2,
+    "cluster.nodes": 2,
     "cluster.compile": "auto",
     "cluster.prefetch": "auto",
     "cluster.kernels": "triton",
@@ -117,6 +119,7 @@ NEEDS = {
     "model.eval_capacity_factor": {"model__n_experts": 4},
     "model.balance_weight": {"model__n_experts": 4},
     "train.qat_embeddings": {"train__qat": "int4"},
+    "cluster.nodes": {"cluster__launcher": "slurm", "cluster__ranks": 4},
 }
 SMALL = {
     "kind": "bios",

@@ -281,7 +281,8 @@ def test_one_budget_prints_no_interval_for_what_it_cannot_tell(capsys):
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     for name in ("e", "b", "beta"):
-        assert re.search(rf"^    {name} +[\d.,]+ +not identified", out, re.MULTILINE)
+        # any number: which one of a flat valley is a matter of rounding, and so of the CPU
+        assert re.search(rf"^    {name} +[\d.,e+-]+ +not identified", out, re.MULTILINE)
     assert re.search(r"^    alpha +0\.2669 +\[", out, re.MULTILINE)
     words = " ".join(out.split())
     assert "leave every fitted value as it is, because tokens is 4.4e+09 at every point" in words
