@@ -201,7 +201,7 @@ class Cluster:
 
         # a step keeps a socket NODE_JOB.STEP in the spool directory until its slurmstepd has ended
         def idle():
-            return not list(self.dir.glob("spool/*/*_*.*")) and not self.run(
+            return not list(self.dir.glob("spool/*/*_[0-9]*.*")) and not self.run(
                 "squeue", "-h", check=False
             )
 
