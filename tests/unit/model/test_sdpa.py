@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from capacity.compose import shared_dir
 from capacity.model import attention, sdpa
 from capacity.model.sdpa import KERNELS, LIMITS, Kernel, Limits
 from capacity.study import load_study, study_names
@@ -69,7 +70,7 @@ def test_stacks_of_published_shapes_are_within_the_limits(name):
 
 @pytest.mark.long
 def test_stacks_of_every_study_are_within_the_limits():
-    names = [name for name in study_names() if not name.startswith("precision")]
+    names = [name for name in study_names([shared_dir("sweeps")]) if not name.startswith("precision")]
     assert len(names) > 20 and max(map(calls_of, names)) > 1
 
 
