@@ -19,6 +19,7 @@ from typing import Any
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
 from capacity.data import checks, lexicons, questions, resolve, text
+from capacity.parts import registry
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
@@ -66,6 +67,11 @@ class Config:
         return counts.parameters(
             self.model, data.rows, self.data.seq_len, self.data.bos, data.used_rows
         )
+
+    @property
+    def idle_parameters(self) -> int:
+        """Parameters that take no part in what is computed of one token: total - active."""
+        return counts.idle_parameters(self.model, self.rows, self.data.bos)
 
     @property
     def items(self) -> int:
@@ -146,7 +152,7 @@ class Config:
             for name, part in ((name, getattr(self, name)) for name in ("data", *SECTIONS))
         }
         out["seed"] = self.seed
-        for section in ("cluster", "data", "quantize"):
+        for section in ("cluster", "data", "model", "quantize"):
             out[section] = {
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in out[section].items()
@@ -301,9 +307,11 @@ def check(config: Config) -> None:
             f"data.questions=true, so that the "
             "vocabulary has the words of the questions"
         )
-    quantization.check(config.quantize, config.model, config.train.qat)
     _check_heads(config.model)
+    registry.check(config.model)
     _check_parts(config.model, config.data)
+    _check_tables(config.model, config.train)
+    quantization.check(config.quantize, registry.inputs(config.model), config.train.qat)
     _check_execution(config.cluster, config.model, config.train)
     if config.train.warmup_steps >= config.steps:
         given = config.train.exposures
@@ -378,6 +386,18 @@ def _check_parts(model: Model, data: Data) -> None:
             f"model.top_k={model.top_k}: a token can visit no more than all "
             f"model.n_experts={model.n_experts} experts"
         )
+
+
+def _check_tables(model: Model, train: Train) -> None:
+    """What trains tables needs some."""
+    if registry.has_tables(model):
+        return
+    for name, neutral in (("table_lr", 1.0), ("table_clip", None)):
+        if getattr(train, name) != neutral:
+            raise ConfigError(
+                f"train.{name}={getattr(train, name):g}: no part of this model has a table; choose "
+                "model.channel=stem, model.channel=keys or model.memory=engram, or leave it out"
+            )
 
 
 def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:

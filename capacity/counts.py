@@ -1,7 +1,8 @@
 """Closed formulas for parameters, FLOPs and memory (standard library only; the built model is
 asserted against them).
 
-L layers, d width, f hidden width of an MLP, X experts, V vocabulary rows, S positions.
+What a block counts is the sum of what its parts say of themselves (`capacity.parts`, one module per
+kind). L layers, d width, V vocabulary rows, S positions.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from capacity.parts import base, registry
+
 if TYPE_CHECKING:
     from capacity.settings.model import Model
     from capacity.settings.train import Train
 
-
-# tokens; on a CPU, contexts up to here keep their attention scores (model/attention.py)
-SHORT_CONTEXT = 128
 # logits that the head forms at once (model/head.py): 1 MiB stays in a core's level-2 cache, 1 GiB
 # bounds memory and is far too large to cost launches
 HEAD_CHUNK = {"cpu": 2**18, "cuda": 2**28}
@@ -37,33 +37,52 @@ def parameters(
                    (Physics of Language Models 3.3, arXiv 2404.05405, appendix A, which says nothing
                    of untied heads)
     non_embedding  blocks and final norm only: no token, position or BOS vectors and no untied head
-    active         total without the experts that a token does not visit; the same as total where
-                   the model is dense
+    active         numbers that take part in what is computed of one token: total without the
+                   experts that it does not visit and without the rows of hashed and token-indexed
+                   tables that it does not read. The token embedding counts whole: where it is tied
+                   the head reads all of it, and so it does in every published count
 
     used_rows: rows of the token table that the training data can touch, all of them where None.
     """
-    L, d, V, S = model.n_layers, model.d_model, vocab_size, seq_len
-    norm = 2 * d if model.norm == "layernorm" else d
-    expert, norms = sum(_mlp(model)), 2 if model.mlp_width else 1
-    block = (
-        norms * norm + sum(_attention(model)) + max(1, model.n_experts) * expert + _router(model)
-    )
-    non_embedding = L * block + norm
+    d, V, S = model.d_model, vocab_size, seq_len
+    blocks = registry.count(model, V + bos)
+    non_embedding = blocks.total + base.norm(model)
     copies = 1 if model.tied else 2
     total = non_embedding + V * d * copies + S * d * (model.position == "learned") + bos * d
-    left_out = d if bos else (0 if used_rows is None else V - used_rows) * d * copies
-    idle = L * (model.n_experts - model.top_k) * expert if model.n_experts else 0
+    unused = 0 if used_rows is None else V - used_rows
+    left_out = d if bos else unused * (d * copies + blocks.by_token)
     return {
         "total": total,
         "paper": total - left_out,
         "non_embedding": non_embedding,
-        "active": total - idle,
+        "active": total - blocks.idle,
     }
 
 
+def idle_parameters(model: Model, vocab_size: int, bos: bool) -> int:
+    """total - active: 0 where the model is dense, and therefore nothing to divide bits by. (Papers
+    say sparse or stored parameters; what a model takes on a disk are stored bits, another number.)
+    """
+    return registry.count(model, vocab_size + bos).idle
+
+
+def values_read(model: Model, vocab_size: int, bos: bool) -> int:
+    """Numbers that a token fetches from tables of parts in all blocks; the row of its embedding is
+    not among them."""
+    return registry.count(model, vocab_size + bos).read
+
+
+def state_numbers(model: Model, length: int) -> int:
+    """Numbers that a model keeps of one sequence of so many tokens to go on with it: keys and
+    values, states of recurrences, inputs of convolutions."""
+    return sum(times * part.state(model, length) for part, times in registry.blocks(model))
+
+
 def used_parameters(model: Model, total: int, vocab_size: int, used_rows: int) -> int:
-    """`total` without the rows of embedding and untied head that no text uses; BOS is in use."""
-    return total - (vocab_size - used_rows) * model.d_model * (1 if model.tied else 2)
+    """`total` without the rows of embedding, untied head and token-indexed tables that no text
+    uses; BOS is in use."""
+    rows = model.d_model * (1 if model.tied else 2) + registry.count(model, vocab_size).by_token
+    return total - (vocab_size - used_rows) * rows
 
 
 def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> float:
@@ -73,12 +92,10 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
     The head counts, embedding look-ups do not, attention counts the full S x S square (no causal or
     document saving), as in the model-FLOPs convention of PaLM (Chowdhery et al. 2022, appendix B):
     2 x matrix weights + 4 L S d. Of experts those count that a token visits, not their empty
-    places.
+    places; convolutions count as 2 per tap.
     """
-    L, d = model.n_layers, model.d_model
-    visited = model.top_k if model.n_experts else 1
-    matrices = _attention(model)[0] + visited * _mlp(model)[0] + _router(model)
-    return 2.0 * (L * matrices + vocab_size * d) + 4.0 * L * seq_len * d
+    blocks = sum(times * part.flops(model, seq_len) for part, times in registry.blocks(model))
+    return float(2 * vocab_size * model.d_model + blocks)
 
 
 def memory_bytes(
@@ -99,14 +116,16 @@ def memory_bytes(
     the peaks of five processes of 28 to 101 MB, fp32 and bf16, are met within 10%.
     """
     d, tokens = model.d_model, members * train.batch_size * seq_len
-    size = _bytes_of(train)
+    size = base.bytes_of(train)
     logits = _logits(tokens, vocab_size, members, train.precision, HEAD_CHUNK[device])
     # last norm; in turn the head's chunk with its two gradients, or a block's gradients on their
     # way
     ends = tokens * 8 * d + max(
         logits + tokens * size * d + 4 * members * vocab_size * d, tokens * 20 * d
     )
-    kept = ends + tokens * model.n_layers * _kept(model, seq_len, train, device)
+    kept = ends + tokens * sum(
+        times * part.kept(model, seq_len, train, device) for part, times in registry.blocks(model)
+    )
     weights = members * parameters(model, vocab_size, seq_len)["total"]
     copies = {"fp32": 0, "tf32": 4}.get(train.precision, 2) + 16 * (train.qat != "none")
     at_once = 20 if train.optimizer == "muon" else 16
@@ -126,64 +145,6 @@ def _logits(tokens: int, vocab_size: int, members: int, precision: str, chunk: i
     if tokens * vocab_size <= at_once:
         return tokens * vocab_size * {"fp32": 8, "tf32": 12}.get(precision, 10)
     return 12 * at_once
-
-
-def _bytes_of(train: Train) -> int:
-    """Of a number that products take and give."""
-    return 2 if train.precision in ("bf16", "fp16") else 4
-
-
-def _kept(model: Model, seq_len: int, train: Train, device: str) -> float:
-    """Bytes that a block keeps for its backward pass, by token. Norms keep their input and the
-    normalized numbers in fp32 and hand on numbers of the format; a hidden layer keeps what is in
-    front of and behind its activation, a gated one also both factors. Experts keep all their
-    places with what goes in and out, in fp32 where it is weighed, and the router three rows."""
-    d, size = model.d_model, _bytes_of(train)
-    norms = 2 if model.mlp_width else 1
-    hidden = (4 if model.mlp == "gated" else 2) * size * model.mlp_width
-    if model.n_experts:
-        places = min(model.capacity_factor * model.top_k, model.n_experts)
-        hidden = places * (hidden + (8 + 2 * size) * d) + 12 * model.n_experts
-    return norms * (8 + size) * d + _kept_attention(model, seq_len, train, device) + hidden
-
-
-def _kept_attention(model: Model, seq_len: int, train: Train, device: str) -> float:
-    """Bytes that attention keeps, by token: queries, keys and values, as they came or in copies of
-    their own where they are turned, repeated or rounded, what comes out, and a number per head; a
-    document mask, and a row of scores per head where a short context on a CPU keeps them."""
-    d, size = model.d_model, _bytes_of(train)
-    kv = model.kv_heads * (d // model.n_heads)
-    turned, repeated, rounded = model.position == "rotary", kv < d, train.precision == "tf32"
-    copies = 3 * d if rounded else (d if turned else 0)
-    if not rounded:
-        copies += 2 * d if repeated else (kv if turned else 0)
-    whole = not rounded and not (turned and repeated)  # a part of them is still in use
-    out = (8 if rounded else size) * d
-    kept = size * (copies + whole * (d + 2 * kv)) + out + 4 * model.n_heads
-    if model.document_mask:
-        return kept + seq_len
-    if device == "cpu" and seq_len <= SHORT_CONTEXT and train.precision in ("fp32", "tf32"):
-        kept += 4 * (2 * d + model.n_heads * seq_len)
-    return kept
-
-
-def _attention(model: Model) -> tuple[int, int]:
-    """Weights and biases of a block's attention; keys and values may have fewer heads than
-    queries."""
-    d, kv = model.d_model, model.kv_heads * (model.d_model // model.n_heads)
-    return 2 * d * (d + kv), model.bias * 2 * (d + kv)
-
-
-def _mlp(model: Model) -> tuple[int, int]:
-    """Weights and biases of one MLP or expert: one map to the hidden units, two where it is gated,
-    and one back."""
-    d, f, inward = model.d_model, model.mlp_width, 2 if model.mlp == "gated" else 1
-    return (inward + 1) * d * f, (inward * f + d) * (model.bias and f > 0)
-
-
-def _router(model: Model) -> int:
-    """Weights of a block's router, which has no bias."""
-    return model.d_model * model.n_experts
 
 
 def uniform_ceiling_bits(n: int, seq_len: int, vocab_size: int, convention: str) -> float:

@@ -50,6 +50,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "Mistral": _LLAMA | {"mlp_ratio": 3.5},
 }
 EXPERTS = 32  # of the published mixture
+# What none of them has otherwise; a row from before there was such a setting does not say it.
+PLAIN = {"mixer": "attention", "channel": "mlp", "memory": "none", "canon": ""}
 
 
 def plain(value: object) -> Value:
@@ -89,6 +91,8 @@ def settings(run: Config) -> dict[str, Value]:
 def architecture(row: Row) -> str:
     """The published form that the plain settings `model.*` of a run describe, or an empty string;
     of a mixture with other than the published 32 experts, such as "MoE of 8"."""
+    if any(row.get(f"model.{key}", value) not in (None, value) for key, value in PLAIN.items()):
+        return ""
     experts = row.get("model.n_experts")
     if isinstance(experts, (int, float)) and experts and experts != EXPERTS:
         known = architecture({**row, "model.n_experts": float(EXPERTS)})

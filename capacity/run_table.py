@@ -92,6 +92,7 @@ def table(results: Path, configs: list[Config], names: Names | None = None) -> p
             "wall_s": math.nan,
         }
         row |= {f"parameters_{name}": p for name, p in config.parameters.items()}
+        row["parameters_idle"] = config.idle_parameters
         row |= columns(config, record if finished else None)
         if record and record["status"] == "failed":
             row["error"] = record["error"]["reason"]

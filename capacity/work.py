@@ -7,10 +7,14 @@ train/optim.py; a test counts them), values are those that a term's kernels read
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from capacity import counts
+from capacity.parts import engram, keys, registry
+from capacity.parts.base import SHORT_CONTEXT
 from capacity.settings.data import BiosData
+from capacity.settings.model import Model
 
 if TYPE_CHECKING:
     from capacity.config import Config
@@ -32,6 +36,9 @@ TERMS = {
 }
 SCALES = {"none": 0, "binary": 1}  # that rounding tries of a channel; other formats try all
 ALL_SCALES = 8  # `RATIOS` of model/qat.py
+# of a part that GPT-2's form does not have, beyond those of what it takes the place of
+ADDED_OPERATIONS = {"canon": 45.0, "linear": 8.0, "stem": 16.0, "keys": 123.0, "engram": 220.0}
+OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
 ITERATIONS = 5  # of Muon, see train/optim.py
 STREAMED = ("bios", "biod", "corpus")
 DRAWN_QUESTIONS = 6  # about a person of bioD or of a corpus: as many as bioS has, about
@@ -54,6 +61,11 @@ def operations(run: Config) -> float:
         block += 20
     if model.n_experts:
         block += 126
+    blocks = block * model.n_layers
+    for name, times in added_parts(model).items():
+        left_out = OF_GATE * (name == "keys" and not model.keys_gate)
+        left_out += OF_CONV * (name == "engram" and not model.engram_conv)
+        blocks += (ADDED_OPERATIONS[name] - left_out) * times
     if train.optimizer == "muon":  # shapes of its matrices, not their number
         fixed = 147.0 + 94 * (1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads))
     else:
@@ -61,7 +73,16 @@ def operations(run: Config) -> float:
     if scales := SCALES.get(train.qat, ALL_SCALES):
         maps = model.n_layers * (2 + (3 if model.mlp == "gated" else 2) * (model.mlp_width > 0))
         fixed += maps * (20 + 20 * scales)
-    return fixed + block * model.n_layers + 23 * (head_chunks(run) - 1)
+    return fixed + blocks + 23 * (head_chunks(run) - 1)
+
+
+def added_parts(model: Model) -> dict[str, int]:
+    """Parts that GPT-2's form does not have, with the number of them in all blocks."""
+    times = Counter(
+        kind for layer in range(model.n_layers) for kind in registry.of_layer(model, layer)
+    )
+    canon = len(model.canon) * model.n_layers
+    return {"canon": canon} | {kind: times[kind] for kind in ("linear", "stem", "keys", "engram")}
 
 
 def head_chunks(run: Config) -> int:
@@ -77,13 +98,21 @@ def of_member(run: Config) -> dict[str, float]:
     inward = 2 if model.mlp == "gated" else 1
     places = min(model.capacity_factor * model.top_k, model.n_experts) if model.n_experts else 1.0
     wide = d + 2 * model.kv_heads * (d // model.n_heads)
-    maps = d * wide + d * d + places * (inward + 1) * d * f
-    short = S <= counts.SHORT_CONTEXT and not model.document_mask and train.precision == "fp32"
+    added = added_parts(model)
+    mlps, memories = (
+        L - added["stem"] - added["keys"],
+        added["engram"] * 2 * engram.read(model) * d,
+    )
+    maps = L * (d * wide + d * d) + added["stem"] * 2 * d * f + memories
+    maps += added["keys"] * keys.flops(model, S) // 2
+    short = S <= SHORT_CONTEXT and not model.document_mask and train.precision == "fp32"
+    short &= model.mixer == "attention"
     scores = float(N * S * model.n_heads * L)
     weights = counts.parameters(model, V, S, run.data.bos)["total"]
     scales = SCALES.get(train.qat, ALL_SCALES)
-    in_blocks = L * (d * wide + d * d + max(1, model.n_experts) * (inward + 1) * d * f)
-    flop = 6.0 * N * (L * maps + V * d + 2 * L * S * d)
+    in_blocks = maps + mlps * max(1, model.n_experts) * (inward + 1) * d * f
+    maps += mlps * places * (inward + 1) * d * f
+    flop = 6.0 * N * (maps + V * d + 2 * L * S * d)
     if train.optimizer == "muon":  # a gram matrix, its square and a product, five times
         side = d * d
         flop += ITERATIONS * L * d * (4 * side + 2 * d * side + (inward + 1) * (2 * d * f + side))
@@ -92,7 +121,17 @@ def of_member(run: Config) -> dict[str, float]:
         "narrow": float(N * L * (wide + 2 * d + places * (inward + 1) * (f + d))),
         "logit": float(N * V),
         "hidden": float(N * L * places * inward * f),
-        "stream": float(N * (L * (2 + (f > 0) + (model.position == "rotary")) + 1) * d),
+        # a convolution goes over its channels about as often as a norm does, a memory as five norms
+        "stream": float(
+            N
+            * (
+                L * (2 + (f > 0) + (model.position == "rotary"))
+                + added["canon"]
+                + 5 * added["engram"]
+                + 1
+            )
+            * d
+        ),
         "score": scores if short else 0.0,
         "fused": 0.0 if short else scores,
         "weight": float(weights),

@@ -14,6 +14,7 @@ so that a variant takes no more memory than the checkpoint: load one for each.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from capacity.audit.own_run import RunCheckpoint
 from capacity.base.errors import ConfigError
 from capacity.edits import quantize
 from capacity.edits.rounding import gptq, rtn
+from capacity.parts import registry
 from capacity.settings.quantize import STORAGE, Spec
 
 NAME = re.compile(r"int([2-8])(-gptq)?")
@@ -113,10 +115,10 @@ def _of_run(
     checkpoint: RunCheckpoint, method: str, bits: int, rows_BT: Tensor | None
 ) -> tuple[int, float]:
     """Stored bits of a run after `edits.quantize`, and the part of its weights that are codes."""
-    gpt, model = checkpoint.stack.gpt, checkpoint.run_config.model
+    gpt = checkpoint.stack.gpt
     if gpt.qat is not None:
         raise ConfigError(f"{checkpoint.name}: its weights are trained quantized; no --quantize")
-    width = int(np.gcd(model.d_model, model.mlp_width or model.d_model))
+    width = math.gcd(*registry.inputs(checkpoint.run_config.model).values())
     if rows_BT is None:
         rows_BT = torch.zeros(1, 2, dtype=torch.int64)  # what rounding to nearest does not look at
     spec = _spec(method, bits, width, "fp32")

@@ -8,6 +8,7 @@ from capacity import cost, records
 from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, refused_threads, room
 from capacity.base.words import byte_size, clock, count, flop_count, plural, wrap
 from capacity.config import Config
+from capacity.counts import values_read
 
 TITLE = 12  # columns of a line's title
 
@@ -26,6 +27,14 @@ def describe(config: Config, results: Path) -> list[str]:
     also = f" ({', '.join(f'{name} {n:,}' for name, n in by.items())})" if by else ""
     lines = _line("run", f"{config.run_id}, {records.status(results, config.run_id)}")
     lines += _line("model", f"{config.shape}, {total:,} parameters in total{also}")
+    if config.idle_parameters:
+        read = values_read(config.model, config.rows, config.data.bos)
+        rows = f", of which {read:,} are rows of tables that it reads" if read else ""
+        lines += _line(
+            "a token",
+            f"uses {config.parameters['active']:,} of the parameters{rows}; "
+            f"{config.idle_parameters:,} are idle",
+        )
     lines += _line(
         "data",
         f"{config.items:,} {config.data.unit} of data.kind={config.data.kind}, windows of "

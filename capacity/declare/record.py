@@ -9,7 +9,9 @@ COUNTS = {
     "total": "all trained numbers, a tied embedding once, BOS included",
     "paper": "as the papers count: without BOS, or without rows that no text uses",
     "non_embedding": "blocks and final norm only",
-    "active": "total without experts that a token does not visit",
+    "active": "total without experts that a token does not visit, and table rows that it does not "
+    "read",
+    "idle": "total - active",
     "used": "text: total without rows of the table that no sequence or canary has",
 }
 ALSO_NEEDED = ("total", "paper", "non_embedding")  # of COUNTS; records of old lack the last

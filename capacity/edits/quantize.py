@@ -1,12 +1,12 @@
 """All tensors of a model quantized one after the other, each map with the inputs that it gets from
 the maps already quantized.
 
-Order: tensors that stay are cast to their storage, then tables (round to nearest), then block by
-block queries, keys and values; the map behind attention; the maps into the MLP; the map out of it;
-at last an untied head. A tied head is the token table. Queries, keys and values are three maps that
-lie side by side in one tensor, experts are maps of their own, each with the inputs that are routed
-to it; routers, norms, biases and BOS stay. The result is fp32 weights whose values are those of the
-grids (simulated quantization).
+Order: tensors that stay are cast to their storage, then tables, of parts too (round to nearest),
+then block by block the maps of a memory; queries, keys and values; the map behind attention; the
+maps into the MLP; the map out of it; at last an untied head. A tied head is the token table.
+Queries, keys and values are three maps that lie side by side in one tensor, experts are maps of
+their own, each with the inputs that are routed to it; routers, norms, biases, convolutions and BOS
+stay. The result is fp32 weights whose values are those of the grids (simulated quantization).
 """
 
 from __future__ import annotations
@@ -20,12 +20,22 @@ import torch
 from torch import Tensor
 
 from capacity.edits.rounding import FLOATS, gptq, output_error, rtn
-from capacity.model.attention import document_mask
-from capacity.model.gpt import GPT, Rows, Weight
+from capacity.model.context import Context
+from capacity.model.gpt import GPT
+from capacity.model.weights import Weight
 from capacity.settings.quantize import CASTS, STORAGE, Spec
 
 TOKENS_AT_ONCE = 2**14  # of a forward pass over calibration data
-STAGES = (("qkv",), ("out",), ("gate", "up"), ("down",))  # maps of a block that get the same inputs
+# maps of a block that get the same inputs, in the order in which it uses them
+STAGES = (
+    ("engram.key", "engram.value"),
+    ("qkv",),
+    ("out",),
+    ("query",),
+    ("keys",),
+    ("gate", "up"),
+    ("down",),
+)
 
 
 class Observed(GPT):
@@ -52,21 +62,17 @@ class Observed(GPT):
             self.grams[name] = gram if before is None else before + gram
         return super()._linear(x_MNI, w, name)
 
-    def inputs(self, w: dict[str, Tensor], rows_BT: Tensor) -> list[tuple[Tensor, Rows]]:
-        """Hidden states in front of the first block, in parts, each with how its positions lie."""
-        out = []
-        for part in rows_BT.split(max(1, TOKENS_AT_ONCE // rows_BT.shape[1])):
-            B, T = self.targets(part).shape
-            mask = document_mask(part[:, :-1]) if self.model.document_mask else None
-            out.append((self._embed(w, part[None]), Rows(B, T, mask)))
-        return out
+    def inputs(self, w: dict[str, Tensor], rows_BT: Tensor) -> list[tuple[Tensor, Context]]:
+        """Hidden states in front of the first block, in parts, each with what blocks know of it."""
+        parts = rows_BT.split(max(1, TOKENS_AT_ONCE // rows_BT.shape[1]))
+        return [(self._embed(w, part[None]), self.context(part[None])) for part in parts]
 
     def through(
-        self, w: dict[str, Tensor], at: str, parts: list, observed: list[str]
+        self, w: dict[str, Tensor], layer: int, parts: list, observed: list[str]
     ) -> tuple[list, dict[str, Tensor]]:
         """The hidden states behind a block, and the grams of the maps named."""
         self.grams = dict.fromkeys(observed)
-        behind = [(self._block(w, at, x, rows, False)[0], rows) for x, rows in parts]
+        behind = [(self.block(w, layer, x, c), c) for x, c in parts]
         grams = {name: gram for name, gram in self.grams.items() if gram is not None}
         self.grams = {}
         return behind, grams
@@ -99,7 +105,9 @@ def quantize(
         )
     assert spec.rest is not None, f"{spec.method} has no format for the rest"
     maps = {weight.name: parts for weight, parts in _maps(gpt)}
-    tables = [name for name in ("token.weight", "position.weight") if spec.embeddings and name in w]
+    own = [weight.name for weight in gpt.layout if weight.kind == "table"]
+    tables = ["token.weight", "position.weight", *own] if spec.embeddings else []
+    tables = [name for name in tables if name in w]
     coded = {*maps, *tables, *(["head.weight"] if spec.embeddings and "head.weight" in w else [])}
     report: dict[str, dict | None] = {name: None for name in w if name not in coded}
     for name in report:
@@ -120,13 +128,13 @@ def quantize(
                     for n in (f"{at}{kind}", f"{at}experts.{kind}")
                     if n + ".weight" in maps
                 ]
-                _, grams = model.through(w, at, parts, names)
+                _, grams = model.through(w, layer, parts, names)
                 for name in names:
                     report[name + ".weight"], bits = _replace(
                         w[name + ".weight"], grams[name], maps[name + ".weight"], spec
                     )
                     stored += bits
-            parts, _ = model.through(w, at, parts, [])
+            parts, _ = model.through(w, layer, parts, [])
         if "head.weight" in coded:
             report["head.weight"], bits = _replace(
                 w["head.weight"],

@@ -22,8 +22,8 @@ that of the run; elsewhere it has to be left out. With rotary positions no row o
 the BOS vector: it becomes one more token, behind the others, whose logit the run does not know; it
 has to be left out of a softmax, and `generate` never writes it.
 
-Refused, in one line, is what would be another function: experts, attention within documents, pairs
-of settings that no architecture has.
+Refused, in one line, is what would be another function: experts, a memory, another mixer or
+channel, Canon layers, attention within documents, pairs of settings that no architecture has.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from capacity import records
+from capacity import naming, records
 from capacity.base import files as storage
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
@@ -142,6 +142,12 @@ def check(config: Config) -> str:
             f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has "
             f"a fixed number of places"
         )
+    for name, plain in naming.PLAIN.items():
+        if (value := getattr(model, name)) != plain:
+            raise ConfigError(
+                f"model.{name}={value}: cannot be exported: no architecture of transformers that "
+                f"this package writes has it; it has {'; '.join(FORMS.values())}"
+            )
     if model.document_mask:
         raise ConfigError(
             "model.document_mask=true: cannot be exported: in transformers a text sees the "
@@ -341,8 +347,6 @@ def _llama(
 ) -> None:
     """Maps are [out, in] there. A rotation acts on the pairs (i, i + K/2) of a head there as here,
     so that nothing is permuted."""
-    from capacity import naming
-
     model = config.model
     form = naming.architecture(
         {f"model.{name}": naming.plain(value) for name, value in dataclasses.asdict(model).items()}

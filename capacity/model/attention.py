@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from capacity.counts import (
+from capacity.model.sdpa import library_attention
+from capacity.parts.base import (
     SHORT_CONTEXT,
 )  # beyond, the O(T) memory of the fused kernel matters more
-from capacity.model.sdpa import library_attention
 
 GROUPED_FROM, GROUPED_RATIO = (
     32,
@@ -198,7 +198,12 @@ def document_mask(inputs_NT: Tensor) -> Tensor:
     """bool [N, T, T]: key s <= query t in the same document. A document starts at an EOS token, row
     0 of the vocabulary; what stands before the first one in a window is the rest of a document.
     inputs: int64 [N, T]."""
-    document_NT = (inputs_NT == 0).cumsum(1)
+    document_NT = documents(inputs_NT)
     T = inputs_NT.shape[1]
     causal_TT = torch.ones(T, T, dtype=torch.bool, device=inputs_NT.device).tril_()
     return causal_TT & (document_NT[:, :, None] == document_NT[:, None, :])
+
+
+def documents(inputs_NT: Tensor) -> Tensor:
+    """int64 [N, T]: how many documents have started up to each position, see `document_mask`."""
+    return (inputs_NT == 0).cumsum(1)

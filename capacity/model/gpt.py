@@ -1,6 +1,9 @@
 """The transformer: one GPT, or a stack of M independent GPTs of one shape that train as one
 program.
 
+A block adds to the residual stream what its parts say, one after the other: a memory where it has
+one, the mixer, the channel (`parts`, one module per kind).
+
 All weights of a member lie in one row of a flat matrix [M, P]; the forward pass splits it into
 named tensors with a leading member axis and uses batched matrix products, so a stack of one is the
 plain model and members never mix. The optimizer then works on one tensor.
@@ -19,8 +22,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,59 +29,21 @@ from torch import Tensor
 
 from capacity import counts
 from capacity.base.rng import derived_seed
-from capacity.model.attention import causal_attention, document_mask
+from capacity.model.attention import document_mask, documents
+from capacity.model.context import Context, Named
 from capacity.model.head import mean_nll
 from capacity.model.kernels import dispatch
-from capacity.model.moe import mixture
 from capacity.model.numerics import tf32_operand, tf32_product
+from capacity.model.parts.registry import parts_of
 from capacity.model.qat import Aware
-from capacity.model.rotary import rotate
+from capacity.model.weights import Weight, norm_weights
 from capacity.settings.model import Model
 
-ACTIVATIONS = {
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-    "relu": F.relu,
-    "relu2": lambda x: F.relu(x).square(),
-}
 TABLES = ("token.weight", "position.weight", "head.weight")
 NORM_EPS = 1e-5  # GPT-2's, used for all norms
 FEWEST_ROWS = (
     64  # tokens for which logits are formed at once: fewer would read the head's table too often
 )
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One named tensor of a member: its shape, its initial values (a standard deviation, or a
-    constant where std is None), and whether weight decay acts on it."""
-
-    name: str
-    shape: tuple[int, ...]
-    std: float | None
-    constant: float = 0.0
-    decays: bool = False
-
-    @property
-    def is_map(self) -> bool:
-        """Whether it is a map inside a block, one of each expert or one for all tokens, but not a
-        router."""
-        return (
-            self.name.startswith("blocks.")
-            and len(self.shape) > 1
-            and self.decays
-            and not self.name.endswith("router.weight")
-        )
-
-
-class Rows(NamedTuple):
-    """How the N = B T positions of a member lie in its sequences."""
-
-    B: int
-    T: int
-    mask: Tensor | None  # bool [M B, T, T], see `document_mask`
-    kernels: bool = False  # see `kernels.dispatch`
 
 
 class GPT:
@@ -102,7 +65,7 @@ class GPT:
             "a document mask needs EOS tokens in the data, not a BOS vector"
         )
         self.model, self.vocab_size, self.seq_len, self.bos = model, vocab_size, seq_len, bos
-        self.head_size = model.d_model // model.n_heads
+        self.blocks = [parts_of(model, layer) for layer in range(model.n_layers)]
         self.layout = _layout(model, vocab_size, seq_len, bos)
         self.sizes = [math.prod(w.shape) for w in self.layout]
         self.tf32, self.qat = tf32, None
@@ -111,7 +74,9 @@ class GPT:
             self.qat = Aware(
                 qat,
                 [w.name for w in self.layout if w.is_map],
-                [w.name for w in self.layout if w.name in TABLES] if qat_embeddings else [],
+                [w.name for w in self.layout if w.name in TABLES or w.kind == "table"]
+                if qat_embeddings
+                else [],
             )
         planned = counts.parameters(model, vocab_size, seq_len, bos)["total"]
         assert sum(self.sizes) == planned, f"built {sum(self.sizes)} parameters, planned {planned}"
@@ -122,26 +87,28 @@ class GPT:
         GPT-2's scheme (Radford et al. 2019; the released code): normal(0, init_std), maps that
         write into the residual stream scaled by 1/sqrt(2L), biases 0, norm gains 1. The same for
         every variant: an expert is an MLP, a router a map like any other, and the scale stays
-        1/sqrt(2L) without MLPs.
+        1/sqrt(2L) without MLPs. Parts say themselves where they differ (`weights.Weight`).
         """
         rows = []
         for seed in seeds:
             generator = torch.Generator().manual_seed(derived_seed(seed, "init", 63))
-            parts = [
-                torch.full((size,), w.constant)
-                if w.std is None
-                else torch.randn(size, generator=generator) * w.std
-                for w, size in zip(self.layout, self.sizes, strict=True)
-            ]
-            rows.append(torch.cat(parts))
+            rows.append(torch.cat([w.drawn(seed, generator) for w in self.layout]))
         return torch.stack(rows)
 
     def decay_mask(self) -> Tensor:
-        """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and token and position
-        tables), else 0."""
+        """fp32 [P]: 1 where weight decay acts (matrices, experts' too, and tables, of parts where
+        they say so), else 0."""
+        return self._marked(lambda w: w.decays)
+
+    def table_mask(self) -> Tensor:
+        """fp32 [P]: 1 where a weight is of a table of a part, which has a learning rate and a
+        gradient norm of its own, else 0. Token and position tables are none."""
+        return self._marked(lambda w: w.kind == "table")
+
+    def _marked(self, is_marked: Callable[[Weight], bool]) -> Tensor:
         return torch.cat(
             [
-                torch.full((size,), float(w.decays))
+                torch.full((size,), float(is_marked(w)))
                 for w, size in zip(self.layout, self.sizes, strict=True)
             ]
         )
@@ -152,17 +119,11 @@ class GPT:
         out, first = [], 0
         for w, size in zip(self.layout, self.sizes, strict=True):
             if w.is_map:
-                wide = (w.shape[-1] - self.model.d_model) // 2
-                parts = (
-                    [self.model.d_model, wide, wide]
-                    if w.name.endswith("qkv.weight")
-                    else [w.shape[-1]]
-                )
-                out.append((first, w.shape, parts))
+                out.append((first, w.shape, list(w.widths)))
             first += size
         return out
 
-    def named(self, flat_MP: Tensor) -> dict[str, Tensor]:
+    def named(self, flat_MP: Tensor) -> Named:
         """The weights by name, each [M, *shape], as views of the flat matrix."""
         m = flat_MP.shape[0]
         parts = flat_MP.split(
@@ -171,7 +132,7 @@ class GPT:
         return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts, strict=True)}
 
     def hidden(
-        self, w: dict[str, Tensor], tokens_MBT: Tensor, training: bool = False
+        self, w: Named, tokens_MBT: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Last hidden states [M, B T, D], each from what stands before its target only; and with
         experts the balance loss of each member, mean over layers, fp32 [M], else None.
@@ -179,20 +140,42 @@ class GPT:
         Where an expert has too few places, what a token gets also depends on the sequences before
         its own in the batch.
         """
+        c = self.context(tokens_MBT, training)
+        x_MND = self._embed(w, tokens_MBT)
+        for layer in range(self.model.n_layers):
+            x_MND = self.block(w, layer, x_MND, c)
+        return self._norm(w, "norm", x_MND), torch.stack(c.balance).mean(0) if c.balance else None
+
+    def block(self, w: Named, layer: int, x_MND: Tensor, c: Context) -> Tensor:
+        """The hidden states behind a block."""
+        for part in self.blocks[layer]:
+            x_MND = x_MND + part.forward(w, f"blocks.{layer}.", x_MND, c)
+        return x_MND
+
+    def context(self, tokens_MBT: Tensor, training: bool = False) -> Context:
+        """What the parts of a block have to know about a batch."""
         M, B, T = self.targets(tokens_MBT).shape
         assert T <= self.seq_len, f"{T} positions, built for {self.seq_len}"
-        mask = (
-            document_mask(tokens_MBT[:, :, :-1].reshape(M * B, T))
-            if self.model.document_mask
-            else None
+        c = Context(
+            self.model,
+            B,
+            T,
+            tokens_MBT,
+            self.vocab_size,
+            self.bos,
+            linear=self._linear,
+            product=self._product,
+            norm=self._norm,
+            training=training,
+            kernels=self.kernels and training,
+            tf32=self.tf32,
         )
-        x_MND = self._embed(w, tokens_MBT)
-        rows = Rows(B, T, mask, self.kernels and training)
-        balance = []
-        for layer in range(self.model.n_layers):
-            x_MND, balance_M = self._block(w, f"blocks.{layer}.", x_MND, rows, training)
-            balance += [balance_M] if balance_M is not None else []
-        return self._norm(w, "norm", x_MND), torch.stack(balance).mean(0) if balance else None
+        if self.model.document_mask:
+            seen_NT = tokens_MBT[:, :, :-1].reshape(M * B, T)
+            c.mask = document_mask(seen_NT)
+            if self.model.canon or self.model.memory != "none":
+                c.document_NT = documents(seen_NT)
+        return c
 
     def targets(self, tokens_MBT: Tensor) -> Tensor:
         """The predicted tokens, [..., T]: all of them with BOS, all but the first of each row
@@ -274,7 +257,7 @@ class GPT:
         )
         return nll.view(target_MBT.shape)
 
-    def _weights(self, flat_MP: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    def _weights(self, flat_MP: Tensor, dtype: torch.dtype) -> Named:
         """Named weights in the type of the matrix products, quantized first where that is asked
         for; routers stay as they are."""
         if self.qat is not None:
@@ -311,10 +294,10 @@ class GPT:
             return flat_P
         return torch.cat([t.reshape(-1) for t in self.qat(self.named(flat_P[None])).values()])
 
-    def _table(self, w: dict[str, Tensor]) -> Tensor:
+    def _table(self, w: Named) -> Tensor:
         return w["token.weight" if self.model.tied else "head.weight"]
 
-    def _embed(self, w: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
+    def _embed(self, w: Named, tokens_MBT: Tensor) -> Tensor:
         M, B, T = self.targets(tokens_MBT).shape
         D = self.model.d_model
         first_row_M = torch.arange(M, device=tokens_MBT.device).view(M, 1, 1) * self.vocab_size
@@ -326,68 +309,7 @@ class GPT:
             x = x + w["position.weight"][:, None, :T]
         return x.view(M, B * T, D)
 
-    def _block(
-        self, w: dict[str, Tensor], at: str, x_MND: Tensor, rows: Rows, training: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """The hidden states behind a block, and with experts its balance loss."""
-        x_MND = x_MND + self._attention(w, at, x_MND, rows)
-        if self.model.n_experts:
-            y_MND, balance_M = self._experts(w, at, x_MND, training)
-            return x_MND + y_MND, balance_M
-        if self.model.mlp_width:
-            x_MND = x_MND + self._mlp(w, at, self._norm(w, at + "norm2", x_MND))
-        return x_MND, None
-
-    def _attention(self, w: dict[str, Tensor], at: str, x_MND: Tensor, rows: Rows) -> Tensor:
-        M, N, D = x_MND.shape
-        B, T, mask, kernels = rows
-        qkv_MNE = self._linear(self._norm(w, at + "norm1", x_MND), w, at + "qkv")
-        heads = [self.model.n_heads, self.model.kv_heads, self.model.kv_heads]
-        qkv = qkv_MNE.view(M * B, T, sum(heads), self.head_size)
-        apart = self.model.position == "rotary" or self.tf32 or mask is not None
-        if kernels and not apart and dispatch.takes_attention(T, self.head_size):
-            y = dispatch.packed_attention(qkv, heads[0])
-            return self._linear(y.view(M, N, D), w, at + "out")
-        q, k, v = qkv.transpose(1, 2).split(heads, dim=1)
-        if self.model.position == "rotary":
-            q, k = rotate(q, self.model.rotary_base), rotate(k, self.model.rotary_base)
-        if self.tf32:
-            q, k, v = tf32_operand(q), tf32_operand(k), tf32_operand(v)
-        attend = dispatch.causal_attention if kernels else causal_attention
-        return self._linear(attend(q, k, v, mask).reshape(M, N, D), w, at + "out")
-
-    def _mlp(self, w: dict[str, Tensor], at: str, h_MND: Tensor) -> Tensor:
-        """down(act(up h)), or down(act(gate h) * up h) (Shazeer, arXiv 2002.05202, section 2)."""
-        act = ACTIVATIONS[self.model.activation]
-        if self.model.mlp == "gated":
-            return self._linear(
-                act(self._linear(h_MND, w, at + "gate")) * self._linear(h_MND, w, at + "up"),
-                w,
-                at + "down",
-            )
-        return self._linear(act(self._linear(h_MND, w, at + "up")), w, at + "down")
-
-    def _experts(
-        self, w: dict[str, Tensor], at: str, x_MND: Tensor, training: bool
-    ) -> tuple[Tensor, Tensor]:
-        """A block's experts as one row of M X MLPs; their places differ between training and
-        evaluation."""
-        model = self.model
-        rows = {
-            name: weight.flatten(0, 1)
-            for name, weight in w.items()
-            if name.startswith(at + "experts.")
-        }
-        factor = model.capacity_factor if training else model.eval_capacity_factor
-        return mixture(
-            self._norm(w, at + "norm2", x_MND),
-            w[at + "router.weight"],
-            lambda h: self._mlp(rows, at + "experts.", h),
-            model.top_k,
-            factor,
-        )
-
-    def _linear(self, x_MNI: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
+    def _linear(self, x_MNI: Tensor, w: Named, name: str) -> Tensor:
         """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the
         router."""
         bias = w.get(name + ".bias")
@@ -401,7 +323,7 @@ class GPT:
             return tf32_product(torch.bmm(tf32_operand(x_MNI), tf32_operand(w_MIO)))
         return torch.bmm(x_MNI, w_MIO)
 
-    def _norm(self, w: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
+    def _norm(self, w: Named, name: str, x_MND: Tensor) -> Tensor:
         """LayerNorm, also without its bias, or RMSNorm (Zhang and Sennrich, arXiv 1910.07467,
         section 3), in fp32, with gain and bias per member."""
         gain_M1D, size = w[name + ".weight"].float().unsqueeze(1), x_MND.shape[-1:]
@@ -418,42 +340,14 @@ class GPT:
 def _layout(model: Model, vocab_size: int, seq_len: int, bos: bool) -> list[Weight]:
     """All weights of a member, in the order of their places in a row of the flat matrix and of
     their random numbers."""
-    L, D, std = model.n_layers, model.d_model, model.init_std
-    E = D + 2 * model.kv_heads * (D // model.n_heads)
-    residual = std / math.sqrt(2 * L)
+    D, std = model.d_model, model.init_std
     out = [Weight("token.weight", (vocab_size, D), std, decays=True)] + [
         Weight("bos", (D,), std)
     ] * bos
     if model.position == "learned":
         out.append(Weight("position.weight", (seq_len, D), std, decays=True))
-    for layer in range(L):
-        at = f"blocks.{layer}."
-        out += _norm_weights(at + "norm1", model)
-        out += _map(at + "qkv", D, E, std, model.bias) + _map(
-            at + "out", D, D, residual, model.bias
-        )
-        if model.mlp_width == 0:
-            continue
-        out += _norm_weights(at + "norm2", model)
-        experts = (model.n_experts,) if model.n_experts else ()
-        if experts:
-            out += _map(at + "router", D, model.n_experts, std, False)
-            at += "experts."
-        for name in ["gate"] * (model.mlp == "gated") + ["up"]:
-            out += _map(at + name, D, model.mlp_width, std, model.bias, experts)
-        out += _map(at + "down", model.mlp_width, D, residual, model.bias, experts)
-    out += _norm_weights("norm", model)
+    for layer in range(model.n_layers):
+        for part in parts_of(model, layer):
+            out += part.weights(model, f"blocks.{layer}.", vocab_size + bos)
+    out += norm_weights("norm", model)
     return out if model.tied else out + [Weight("head.weight", (vocab_size, D), std, decays=True)]
-
-
-def _norm_weights(name: str, model: Model) -> list[Weight]:
-    bias = [Weight(name + ".bias", (model.d_model,), None)] * (model.norm == "layernorm")
-    return [Weight(name + ".weight", (model.d_model,), None, 1.0)] + bias
-
-
-def _map(
-    name: str, fan_in: int, fan_out: int, std: float, bias: bool, rows: tuple[int, ...] = ()
-) -> list[Weight]:
-    """A linear map x W + b with W stored [in, out], or one of each per expert."""
-    biases = [Weight(name + ".bias", (*rows, fan_out), None)] * bias
-    return [Weight(name + ".weight", (*rows, fan_in, fan_out), std, decays=True)] + biases

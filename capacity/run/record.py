@@ -132,7 +132,7 @@ def _record(
         "study": study,
         "config": config.as_dict(),
         "identity": config.identity,
-        "parameters": config.parameters,
+        "parameters": config.parameters | {"idle": config.idle_parameters},
         "data": {
             config.data.size_key: config.items,
             "entropy_bits": config.entropy_bits,

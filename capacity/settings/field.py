@@ -28,6 +28,7 @@ def setting(  # noqa: PLR0913  each keyword is one limit of a setting
     choices: tuple[str, ...] | None = None,
     form: tuple[str, str] | None = None,
     neutral: Any = REQUIRED,
+    of: tuple[str, tuple[str, ...]] | None = None,
 ) -> Any:
     """A dataclass field with its help text and its allowed values: low <= value <= high, value >
     above, choices, or for texts (and each text of a list) `form`, a regular expression and the
@@ -35,6 +36,9 @@ def setting(  # noqa: PLR0913  each keyword is one limit of a setting
 
     A setting that joined after runs existed names the `neutral` value that trains what was trained
     before: `identity` leaves it out at that value, so that those runs keep their ids.
+
+    of: the setting of the section that chooses a kind, and the kinds of which this is a setting;
+    with another kind it may only have its default.
     """
     limits = {
         "help": help,
@@ -44,6 +48,7 @@ def setting(  # noqa: PLR0913  each keyword is one limit of a setting
         "choices": choices,
         "form": form,
         "neutral": neutral,
+        "of": of,
     }
     return dataclasses.field(default=default, metadata=limits)
 

@@ -10,9 +10,10 @@ from capacity.settings.field import setting
 
 @dataclass(frozen=True)
 class Model:
-    """A GPT: pre-norm blocks of causal attention and an MLP. The defaults are GPT-2's form; the
-    fields with a neutral value are the variants of Physics of Language Models 3.3 (arXiv
-    2404.05405, sections 7 and 9 and appendix B)."""
+    """A GPT: pre-norm blocks of a mixer (causal attention) and a channel (an MLP), and of a memory
+    where one is chosen. The defaults are GPT-2's form; the fields with a neutral value are the
+    variants of Physics of Language Models 3.3 (arXiv 2404.05405, sections 7 and 9 and appendix B)
+    and, from `mixer` on, parts of other papers, which `capacity.model.parts` names."""
 
     n_layers: int = setting(1, "L, transformer blocks", low=1, high=1000)
     d_model: int = setting(32, "d, width", low=1, high=65536)
@@ -97,9 +98,126 @@ class Model:
         neutral=0.01,
     )
 
+    mixer: str = setting(
+        "attention",
+        "how positions see those before them; linear: linear attention, whose state does not grow "
+        "with the sequence",
+        choices=("attention", "linear"),
+        neutral="attention",
+    )
+    channel: str = setting(
+        "mlp",
+        "what a position goes through by itself; mlp: the MLP or experts of the other settings; "
+        "stem: a gated MLP whose map up is a table with a row per input token; keys: a table of "
+        "values found by product keys",
+        choices=("mlp", "stem", "keys"),
+        neutral="mlp",
+    )
+    channel_layers: tuple[int, ...] = setting(
+        (),
+        "blocks, from 0 on, that have model.channel, the others an MLP; empty: all",
+        low=0,
+        high=999,
+        neutral=(),
+        of=("channel", ("stem", "keys")),
+    )
+    keys_side: int = setting(
+        16,
+        "n, keys of each half of a query; there are n^2 values",
+        low=2,
+        high=32768,
+        neutral=16,
+        of=("channel", ("keys",)),
+    )
+    keys_choices: int = setting(
+        4,
+        "values that a head takes, and keys of each half that it considers",
+        low=1,
+        high=32768,
+        neutral=4,
+        of=("channel", ("keys",)),
+    )
+    keys_heads: int = setting(
+        2, "queries per token", low=1, high=256, neutral=2, of=("channel", ("keys",))
+    )
+    keys_width: int = setting(
+        8,
+        "numbers of a query, both halves together; even",
+        low=2,
+        high=65536,
+        neutral=8,
+        of=("channel", ("keys",)),
+    )
+    keys_gate: bool = setting(
+        True,
+        "Memory+: what was found times the activation of a map, and a map behind it",
+        neutral=True,
+        of=("channel", ("keys",)),
+    )
+    memory: str = setting(
+        "none",
+        "what is read in front of a block; engram: rows of tables by the hash of the last tokens",
+        choices=("none", "engram"),
+        neutral="none",
+    )
+    memory_layers: tuple[int, ...] = setting(
+        (),
+        "blocks, from 0 on, that have model.memory; empty: all",
+        low=0,
+        high=999,
+        neutral=(),
+        of=("memory", ("engram",)),
+    )
+    engram_rows: int = setting(
+        256,
+        "rows of each head's table: the next prime from here on that no other head has",
+        low=2,
+        high=2**31,
+        neutral=256,
+        of=("memory", ("engram",)),
+    )
+    engram_longest: int = setting(
+        3,
+        "tokens of the longest n-gram; there are tables for each length from 2 on",
+        low=2,
+        high=16,
+        neutral=3,
+        of=("memory", ("engram",)),
+    )
+    engram_heads: int = setting(
+        2, "tables per length", low=1, high=256, neutral=2, of=("memory", ("engram",))
+    )
+    engram_width: int = setting(
+        8, "numbers of a row", low=1, high=65536, neutral=8, of=("memory", ("engram",))
+    )
+    engram_conv: bool = setting(
+        True,
+        "a short causal convolution over what was read",
+        neutral=True,
+        of=("memory", ("engram",)),
+    )
+    table_std: float | None = setting(
+        None,
+        "standard deviation of the initial rows of tables; empty: as released, sqrt(2 / (rows + "
+        "hidden width)) of stem, 1/sqrt(d_model) of keys, 1 of engram",
+        above=0.0,
+        neutral=None,
+    )
+    canon: str = setting(
+        "",
+        "Canon layers, short causal convolutions, at these places: A in front of queries, keys and "
+        "values, B behind them, C in front of the MLP, D in front of its activation; empty: none",
+        form=("A?B?C?D?", "letters of ABCD in this order, such as ABCD, or nothing"),
+        neutral="",
+    )
+
     def __post_init__(self) -> None:
         if self.n_kv_heads == self.n_heads:  # two spellings of one model have one identity
             object.__setattr__(self, "n_kv_heads", None)
+        for name in ("channel_layers", "memory_layers"):
+            layers = tuple(sorted(getattr(self, name)))
+            every = layers == tuple(range(self.n_layers))
+            object.__setattr__(self, name, () if every else layers)
 
     @property
     def kv_heads(self) -> int:

@@ -12,14 +12,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.settings.field import setting
-
-if TYPE_CHECKING:
-    from capacity.settings.model import Model
 
 CASTS = (
     "bf16",
@@ -163,9 +160,9 @@ def spec_of(row: dict) -> Spec:
     return Spec(**{name: row[name] for name in FIELDS})
 
 
-def check(settings: Quantize, model: Model, qat: str) -> None:
+def check(settings: Quantize, widths: Mapping[str, int], qat: str) -> None:
     """ConfigError for a model that is trained quantized, for an empty list, or for a group that
-    does not divide a width of this model."""
+    does not divide one of the widths that the model's weights have, by the words for them."""
     if settings.methods and qat != "none":
         raise ConfigError(
             f"quantize.methods={_list(settings.methods)}: train.qat={qat} makes weights of few "
@@ -182,9 +179,6 @@ def check(settings: Quantize, model: Model, qat: str) -> None:
                 f"quantize.{name}=[]: quantize.methods={_list(settings.methods)} needs at least one"
             )
     if "group" in settings.granularity:
-        widths = {"model.d_model": model.d_model} | (
-            {"the MLP's width": model.mlp_width} if model.mlp_width else {}
-        )
         common = math.gcd(*widths.values())
         allowed = [n for n in range(1, min(common, 4096) + 1) if common % n == 0]
         for size in settings.group_size:

@@ -66,6 +66,20 @@ class Train:
         choices=("adamw", "muon"),
         neutral="adamw",
     )
+    table_lr: float = setting(
+        1.0,
+        "learning rate of the tables of model.channel and model.memory / train.lr",
+        above=0.0,
+        high=1e6,
+        neutral=1.0,
+    )
+    table_clip: float | None = setting(
+        None,
+        "largest gradient norm of those tables, and train.grad_clip then is that of all other "
+        "weights; 0: no clipping; empty: one norm for both",
+        low=0.0,
+        neutral=None,
+    )
     momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
 
     def __post_init__(self) -> None:

@@ -30,7 +30,17 @@ from capacity.model.kernels import dispatch
 from capacity.model.numerics import DTYPES, allow_tf32, sum_in_fp32, to_bf16
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.one_pass import OnePass
-from capacity.train.optim import COLUMNS, STEP, Gradient, Hyper, Muon, Schedule, Weights, adamw
+from capacity.train.optim import (
+    COLUMNS,
+    STEP,
+    Gradient,
+    Hyper,
+    Muon,
+    Schedule,
+    Tables,
+    Weights,
+    adamw,
+)
 from capacity.train.pace import RunAhead, cuda_mark
 from capacity.train.stack_key import stack_key
 
@@ -117,13 +127,16 @@ class Stack:
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
         self.loss = compiled(self.gpt.loss) if compiles(configs, device) else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
+        self.tables = Tables.of([c.train for c in configs], self.gpt.table_mask().to(device))
         self.update = adamw
         if train.optimizer == "muon":
             self.update = Muon(self.gpt.matrices(), sum(self.gpt.sizes), device)
         self.gpt.kernels = dispatch.wants_kernels(first.cluster.kernels)
         self.one_pass: OnePass | None = None
-        # an update that is shared by ranks is of a part of the columns, by torch's operations
-        if self.gpt.kernels and train.optimizer == "adamw" and ranks is None:
+        # an update that is shared by ranks is of a part of the columns, by torch's operations; so
+        # is one of tables with a pace of their own
+        alone = ranks is None and self.tables is None
+        if self.gpt.kernels and train.optimizer == "adamw" and alone:
             copies = self.dtype == torch.bfloat16 and self.gpt.takes_a_copy
             self.update = self.one_pass = OnePass(self.weights, self.rounding_M1, copies)
         self.feed = FEEDS[first.data.kind](configs, device)
@@ -254,7 +267,7 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     if stack.scaled:
         skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
     alive_M = stack.update(
-        Weights(state.flat_MP, state.m_MP, state.v_MP, stack.decay_P),
+        Weights(state.flat_MP, state.m_MP, state.v_MP, stack.decay_P, stack.tables),
         Gradient(grad_MP, loss_M, skipped_M),
         stack.hyper,
         now_MC,

@@ -39,10 +39,11 @@ class OnePass:
         now_MC: Tensor,
         alive_M: Tensor,
     ) -> Tensor:
-        """As `optim.adamw`, then `numerics.to_bf16`."""
+        """As `optim.adamw` of a model whose tables have no pace of their own, then
+        `numerics.to_bf16`."""
         grad_MP = gradient.grad_MP.contiguous()
         return torch.ops.capacity_kernels.adamw(
-            *weights,
+            *weights[:4],
             self.copy_MP,
             grad_MP,
             torch.linalg.vector_norm(grad_MP, dim=1, dtype=torch.float32),

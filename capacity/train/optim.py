@@ -93,41 +93,88 @@ def lr_factor(
     return np.where(step < warmup_steps, rising, falling)
 
 
-def clipped(gradient: Gradient, alive_M: Tensor, hyper: Hyper) -> tuple[Tensor, Tensor]:
+class Tables(NamedTuple):
+    """Tables of parts of the model (`GPT.table_mask`), where some member trains them otherwise than
+    its other weights: which columns they are, fp32 [P], 1 or 0; by member the factor of their
+    learning rate, and their largest gradient norm, fp32 [M, 1] each, -1 for one norm of all."""
+
+    is_table_P: Tensor
+    lr_M1: Tensor
+    clip_M1: Tensor
+
+    @staticmethod
+    def of(members: list[Train], is_table_P: Tensor) -> Tables | None:
+        """None where there is no table, or every member trains it as all else."""
+        if all(t.table_lr == 1.0 and t.table_clip is None for t in members):
+            return None
+        clips = [-1.0 if t.table_clip is None else t.table_clip for t in members]
+        columns = torch.tensor([[t.table_lr for t in members], clips], device=is_table_P.device)
+        return Tables(is_table_P, columns[0, :, None], columns[1, :, None])
+
+    def paced(self, now_M1: Tensor) -> Tensor:
+        """A number of each member's schedule, [M, P]: times the factor in columns of tables."""
+        return now_M1 * torch.where(self.is_table_P > 0, self.lr_M1, 1.0)
+
+    def norms(self, grad_MP: Tensor) -> Tensor:
+        """Of the gradients of all other weights, and of tables, [M, 2]."""
+        parts = (grad_MP * (1.0 - self.is_table_P), grad_MP * self.is_table_P)
+        return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], 1)
+
+
+class Weights(NamedTuple):
+    """What an update changes in place, fp32 [M, P] each: weights and moments; and decay_P, 1 where
+    weight decay acts, else 0; and tables, where they have an own pace."""
+
+    flat_MP: Tensor
+    m_MP: Tensor
+    v_MP: Tensor
+    decay_P: Tensor
+    tables: Tables | None = None
+
+    def paced(self, now_M1: Tensor) -> Tensor:
+        """A number of each member's schedule [M, 1] as its columns have it."""
+        return now_M1 if self.tables is None else self.tables.paced(now_M1)
+
+
+class Gradient(NamedTuple):
+    """Of one step: the gradient [M, P], the loss of each member [M], who skips the step, bool [M]
+    (None: nobody), and, where these are some of its columns only, the norm of each member's whole
+    gradient [M] and of its two parts [M, 2] (`Tables.norms`; None: all columns are here)."""
+
+    grad_MP: Tensor
+    loss_M: Tensor
+    skipped_M: Tensor | None = None
+    norm_M: Tensor | None = None
+    norms_M2: Tensor | None = None
+
+
+def clipped(
+    gradient: Gradient, alive_M: Tensor, hyper: Hyper, tables: Tables | None = None
+) -> tuple[Tensor, Tensor]:
     """Each member's gradient clipped to its own norm, and who goes on, bool [M]: a member whose
     loss or gradient is not finite is out from here on, and its gradient is replaced by zeros before
-    it can reach the moments."""
+    it can reach the moments. Tables may be clipped by themselves."""
     grad_MP, loss_M, norm_M = gradient.grad_MP, gradient.loss_M, gradient.norm_M
     if norm_M is None:
         norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
     else:
         norm_M1 = norm_M[:, None]
     alive_M = alive_M & torch.isfinite(norm_M1[:, 0]) & torch.isfinite(loss_M)
-    scale_M1 = torch.where(
-        hyper.grad_clip > 0, (hyper.grad_clip / (norm_M1 + 1e-6)).clamp(max=1.0), 1.0
-    )
-    return torch.where(alive_M[:, None], grad_MP * scale_M1, 0.0), alive_M
+    if tables is None:
+        scale = _scale(hyper.grad_clip, norm_M1)
+    else:
+        norms_M2 = tables.norms(grad_MP) if gradient.norms_M2 is None else gradient.norms_M2
+        together = tables.clip_M1 < 0
+        rest_M1 = torch.where(together, norm_M1, norms_M2[:, :1])
+        of_rest = _scale(hyper.grad_clip, rest_M1)
+        of_tables = torch.where(together, of_rest, _scale(tables.clip_M1, norms_M2[:, 1:]))
+        scale = torch.where(tables.is_table_P > 0, of_tables, of_rest)
+    return torch.where(alive_M[:, None], grad_MP * scale, 0.0), alive_M
 
 
-class Weights(NamedTuple):
-    """What an update changes in place, fp32 [M, P] each: weights and moments; and decay_P, 1 where
-    weight decay acts, else 0."""
-
-    flat_MP: Tensor
-    m_MP: Tensor
-    v_MP: Tensor
-    decay_P: Tensor
-
-
-class Gradient(NamedTuple):
-    """Of one step: the gradient [M, P], the loss of each member [M], who skips the step, bool [M]
-    (None: nobody), and the norm of each member's gradient [M] where these are some of its columns
-    only (None: all)."""
-
-    grad_MP: Tensor
-    loss_M: Tensor
-    skipped_M: Tensor | None = None
-    norm_M: Tensor | None = None
+def _scale(most_M1: Tensor, norm_M1: Tensor) -> Tensor:
+    """The factor that brings a norm down to the most that is allowed; 0: any."""
+    return torch.where(most_M1 > 0, (most_M1 / (norm_M1 + 1e-6)).clamp(max=1.0), 1.0)
 
 
 def adamw(
@@ -144,14 +191,14 @@ def adamw(
     AdamW (Loshchilov and Hutter, arXiv 1711.05101) with bias correction; now_MC: a row of
     `Schedule`.
     """
-    flat_MP, m_MP, v_MP, decay_P = weights
-    grad_MP, alive_M = clipped(gradient, alive_M, hyper)
+    flat_MP, m_MP, v_MP, decay_P, tables = weights
+    grad_MP, alive_M = clipped(gradient, alive_M, hyper, tables)
     go_M1 = _going(alive_M, gradient.skipped_M)
     now_MC = now_MC * go_M1
     m_MP.lerp_(grad_MP, (1.0 - hyper.beta1) * go_M1)
     v_MP.lerp_(grad_MP.square_(), (1.0 - hyper.beta2) * go_M1)
-    flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
-    flat_MP.addcmul_(m_MP / _root(v_MP, hyper, now_MC), -now_MC[:, UPDATE, None])
+    flat_MP.mul_(1.0 - weights.paced(now_MC[:, SHRINK, None]) * decay_P)
+    flat_MP.addcmul_(m_MP / _root(v_MP, hyper, now_MC), -weights.paced(now_MC[:, UPDATE, None]))
     return alive_M
 
 
@@ -201,16 +248,16 @@ class Muon:
         alive_M: Tensor,
     ) -> Tensor:
         """As `adamw`."""
-        flat_MP, m_MP, v_MP, decay_P = weights
-        grad_MP, alive_M = clipped(gradient, alive_M, hyper)
+        flat_MP, m_MP, v_MP, decay_P, tables = weights
+        grad_MP, alive_M = clipped(gradient, alive_M, hyper, tables)
         go_M1 = _going(alive_M, gradient.skipped_M)
         now_MC = now_MC * go_M1
         m_MP.lerp_(
             grad_MP, torch.where(self.is_matrix_P, 1.0 - hyper.momentum, 1.0 - hyper.beta1) * go_M1
         )
         v_MP.lerp_(grad_MP.square(), (1.0 - hyper.beta2) * go_M1)
-        flat_MP.mul_(1.0 - now_MC[:, SHRINK, None] * decay_P)
-        step_MP = m_MP / _root(v_MP, hyper, now_MC) * now_MC[:, UPDATE, None]
+        flat_MP.mul_(1.0 - weights.paced(now_MC[:, SHRINK, None]) * decay_P)
+        step_MP = m_MP / _root(v_MP, hyper, now_MC) * weights.paced(now_MC[:, UPDATE, None])
         looked_ahead_MP = grad_MP.lerp_(m_MP, hyper.momentum)
         for (rows, columns), index in self.index.items():
             matrices = looked_ahead_MP[:, index].view(-1, rows, columns)

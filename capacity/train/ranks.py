@@ -134,17 +134,24 @@ class Ranks:
         P = state.flat_MP.shape[1]
         scale_M, skipped_M = scale_of(state.scaling_M3) if stack.scaled else None, None
         loss_M, grad_MS = self.gradient(stack, state.flat_MP, tokens_MBT, scale_M)
-        norm_M = self.norm(grad_MS, P)
+        norm_M, tables = self.norm(grad_MS, P), stack.tables
         if stack.scaled:
             skipped_M = rescale(state.scaling_M3, grad_MS, loss_M, norm_M)
             norm_M = torch.where(skipped_M, 0.0, norm_M)  # their gradients are zeros now
+        norms_M2 = None
+        if tables is not None:
+            shard_S = self.shard(tables.is_table_P[None])[0]
+            parts = (grad_MS * (1.0 - shard_S), grad_MS * shard_S)
+            norms_M2 = torch.stack([self.norm(part, P) for part in parts], 1)
+            if _by_columns(stack):
+                tables = tables._replace(is_table_P=shard_S)
         if not _by_columns(stack):
-            weights = Weights(state.flat_MP, state.m_MP, state.v_MP, stack.decay_P)
+            weights = Weights(state.flat_MP, state.m_MP, state.v_MP, stack.decay_P, tables)
             grad_MS = self.whole(grad_MS, P)
         else:
             decay_S = self.shard(stack.decay_P[None])[0]
-            weights = Weights(self.shard(state.flat_MP), state.m_MP, state.v_MP, decay_S)
-        gradient = Gradient(grad_MS, loss_M, skipped_M, norm_M)
+            weights = Weights(self.shard(state.flat_MP), state.m_MP, state.v_MP, decay_S, tables)
+        gradient = Gradient(grad_MS, loss_M, skipped_M, norm_M, norms_M2)
         alive_M = stack.update(weights, gradient, stack.hyper, now_MC, state.alive_M)
         if _by_columns(stack):
             state.flat_MP.copy_(self.whole(weights.flat_MP, P))

@@ -58,8 +58,12 @@ def _table(group: str, settings: Iterable[Described]) -> str:
 
 
 def _added(one: Described) -> str:
-    neutral = one.limits["neutral"]
-    return "" if neutral is REQUIRED else f" (*added*: {markdown.code(written(neutral) or 'null')})"
+    neutral, of = one.limits["neutral"], one.limits["of"]
+    kinds = [markdown.code(f"model.{of[0]}={kind}") for kind in of[1]] if of else []
+    only = f" (with {' or '.join(kinds)} only)" if kinds else ""
+    if neutral is REQUIRED:
+        return only
+    return f"{only} (*added*: {markdown.code(written(neutral) or 'null')})"
 
 
 def written(value: object) -> str:

@@ -42,6 +42,9 @@ STEPS = 4
 MODELS = VARIANTS | {
     "tied, no bias in norms": {"norm": "layernorm_no_bias", "activation": "relu2"},
     "moe, two choices": {"n_experts": 4, "mlp_ratio": 1.0, "top_k": 2, "position": "rotary"},
+    "memory, canon": {"memory": "engram", "engram_rows": 11, "canon": "ABCD"},
+    "product keys": {"channel": "keys"},
+    "table per token, linear": {"channel": "stem", "mixer": "linear"},
     "people, moe": {"n_experts": 4, "mlp_ratio": 1.0, "position": "rotary"},
 }
 FORMATS = {name: {"precision": name} for name in ("fp32", "tf32", "bf16", "fp16")}

@@ -37,6 +37,9 @@ SHAPES = {
     "mistral": {**LLAMA, "n_kv_heads": 1, "mlp_ratio": 3.5},
     "no mlp": {**GPT, "mlp_ratio": 0.0},
     "moe": {**ROTARY, "n_experts": 4, "mlp_ratio": 1.0},
+    "parts": {**GPT, "memory": "engram", "canon": "ABCD"},
+    "keys": {**GPT, "channel": "keys"},
+    "other parts": {**GPT, "channel": "stem", "mixer": "linear"},
 }
 
 

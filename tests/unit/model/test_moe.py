@@ -121,10 +121,11 @@ def test_a_dropped_token_passes_through_the_residual_stream_and_trains_no_expert
     )
     moved = gpt.named(gradient)["blocks.0.experts.up.weight"][0].abs().sum((1, 2)) > 0
     assert moved.sum() == 1
-    x = gpt._embed(w, torch.ones(1, 1, S + 1, dtype=torch.int64))
-    y, _ = gpt._experts(w, "blocks.0.", x, training=True)
+    batch = torch.ones(1, 1, S + 1, dtype=torch.int64)
+    x, experts = gpt._embed(w, batch), gpt.blocks[0][-1]
+    y = experts.forward(w, "blocks.0.", x, gpt.context(batch, training=True))
     assert (y[0, 0] != 0).any() and (y[0, 1:] == 0).all()
-    y, _ = gpt._experts(w, "blocks.0.", x, training=False)
+    y = experts.forward(w, "blocks.0.", x, gpt.context(batch))
     assert (y[0] != 0).any(-1).all()  # factor 8 of 4 experts: room for all
 
 

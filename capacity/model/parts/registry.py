@@ -1,0 +1,25 @@
+"""The modules of the parts of a block by kind; `capacity.parts.registry` says which a block has."""
+
+from __future__ import annotations
+
+from capacity.model.context import Part
+from capacity.model.parts import attention, engram, experts, keys, linear, mlp, stem
+from capacity.parts.registry import of_layer
+from capacity.settings.model import Model
+
+PARTS: dict[str, Part] = {
+    "attention": attention,
+    "linear": linear,
+    "mlp": mlp,
+    "experts": experts,
+    "stem": stem,
+    "keys": keys,
+    "engram": engram,
+}
+
+
+def parts_of(model: Model, layer: int) -> list[Part]:
+    """In the order in which they add to the residual stream; a block without an MLP has none of
+    it."""
+    kinds = of_layer(model, layer)
+    return [PARTS[kind] for kind in kinds if kind != "mlp" or model.mlp_width]

@@ -1,0 +1,136 @@
+"""Which parts a block has, by the settings of the model, and which settings do not go together
+(standard library only)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from functools import cache
+
+from capacity.base.errors import ConfigError
+from capacity.parts import attention, engram, experts, keys, linear, mlp, stem
+from capacity.parts.base import Count, Part
+from capacity.settings.model import Model
+
+MIXERS: dict[str, Part] = {"attention": attention, "linear": linear}
+CHANNELS: dict[str, Part] = {"mlp": mlp, "experts": experts, "stem": stem, "keys": keys}
+MEMORIES: dict[str, Part] = {"engram": engram}
+PARTS = MIXERS | CHANNELS | MEMORIES
+TABLES = ("stem", "keys", "engram")  # kinds that have a table of their own
+
+
+def of_layer(model: Model, layer: int) -> list[str]:
+    """The kinds of parts of a block, in the order in which they add to the residual stream: a
+    memory, the mixer, the channel."""
+    memory = [model.memory] if model.memory != "none" and _at(model.memory_layers, layer) else []
+    plain = "experts" if model.n_experts else "mlp"
+    channel = model.channel if _at(model.channel_layers, layer) else plain
+    return [*memory, model.mixer, plain if channel == "mlp" else channel]
+
+
+def _at(layers: tuple[int, ...], layer: int) -> bool:
+    return not layers or layer in layers
+
+
+@cache
+def blocks(model: Model) -> tuple[tuple[Part, int], ...]:
+    """The parts of all blocks, each kind with the number of blocks that have it."""
+    times = Counter(kind for layer in range(model.n_layers) for kind in of_layer(model, layer))
+    return tuple((PARTS[kind], number) for kind, number in times.items())
+
+
+@cache
+def count(model: Model, rows: int) -> Count:
+    """The sum over all parts of all blocks; rows: of the vocabulary, and BOS."""
+    counted = [(part.count(model, rows), times) for part, times in blocks(model)]
+    return Count(
+        *(
+            sum(getattr(one, f.name) * times for one, times in counted)
+            for f in dataclasses.fields(Count)
+        )
+    )
+
+
+def inputs(model: Model) -> dict[str, int]:
+    """Widths that groups of a quantizer must divide, by the words for them."""
+    return {
+        words: width for part, _ in blocks(model) for words, width in part.inputs(model).items()
+    }
+
+
+def kinds(model: Model) -> set[str]:
+    """Those that some block has."""
+    return {kind for layer in range(model.n_layers) for kind in of_layer(model, layer)}
+
+
+def has_tables(model: Model) -> bool:
+    """Whether some block reads a table of its own."""
+    return bool(kinds(model) & set(TABLES))
+
+
+def check(model: Model) -> None:
+    """ConfigError for parts that do not go together, layers that there are not, and settings of a
+    kind that no block has."""
+    for field in dataclasses.fields(model):
+        owner, value = field.metadata["of"], getattr(model, field.name)
+        if owner and value != field.default and getattr(model, owner[0]) not in owner[1]:
+            kinds = " or ".join(f"model.{owner[0]}={kind}" for kind in owner[1])
+            raise ConfigError(
+                f"model.{field.name}={_text(value)}: a setting of {kinds}, but this model's "
+                f"model.{owner[0]} is {getattr(model, owner[0])}; leave it out or choose that"
+            )
+    for name in ("channel_layers", "memory_layers"):
+        layers = getattr(model, name)
+        if layers and layers[-1] >= model.n_layers:
+            raise ConfigError(
+                f"model.{name}={_text(layers)}: model.n_layers={model.n_layers} has layers 0 to "
+                f"{model.n_layers - 1}"
+            )
+    if model.table_std is not None and not has_tables(model):
+        raise ConfigError(
+            f"model.table_std={model.table_std:g}: no part of this model has a table; choose "
+            "model.channel=stem, model.channel=keys or model.memory=engram, or leave it empty"
+        )
+    if model.channel == "stem" and model.mlp_width == 0:
+        raise ConfigError(
+            "model.channel=stem: needs hidden units, but model.mlp_ratio=0 means none"
+        )
+    if model.keys_width % 2:
+        raise ConfigError(
+            f"model.keys_width={model.keys_width}: a query has two halves; give an even number"
+        )
+    if model.keys_choices > model.keys_side:
+        raise ConfigError(
+            f"model.keys_choices={model.keys_choices}: a head has only model.keys_side="
+            f"{model.keys_side} keys to choose from"
+        )
+    if model.channel != "mlp" and model.n_experts:
+        raise ConfigError(
+            f"model.channel={model.channel} and model.n_experts={model.n_experts}: experts are the "
+            "channel of their blocks; choose model.channel=mlp or model.n_experts=0"
+        )
+    _check_canon(model)
+    if model.mixer == "linear" and model.position == "rotary":
+        raise ConfigError(
+            "model.position=rotary: turned queries and keys are no longer positive, as "
+            "model.mixer=linear needs them; choose model.position=learned or model.mixer=attention"
+        )
+
+
+def _check_canon(model: Model) -> None:
+    """C is in front of a channel, D in front of an activation, whose tokens follow each other."""
+    have = kinds(model)
+    hidden = model.mlp_width > 0 and bool(have & {"mlp", "stem"})
+    allowed = "AB" + "C" * (hidden or bool(have & {"experts", "keys"})) + "D" * hidden
+    if wrong := "".join(letter for letter in model.canon if letter not in allowed):
+        raise ConfigError(
+            f"model.canon={model.canon}: no place for {wrong}: C is in front of the channel of a "
+            "block, D in front of the activation of an MLP, not of experts, whose tokens do not "
+            f"follow each other; this model has {', '.join(allowed)}"
+        )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
