@@ -73,6 +73,8 @@ class Observed(GPT):
         """The hidden states behind a block, and the grams of the maps named."""
         self.grams = dict.fromkeys(observed)
         behind = [(self.block(w, layer, x, c), c) for x, c in parts]
+        for _, c in parts:
+            c.balance.clear()  # of experts, for training
         grams = {name: gram for name, gram in self.grams.items() if gram is not None}
         self.grams = {}
         return behind, grams

@@ -63,7 +63,8 @@ def _added(one: Described) -> str:
     only = f" (with {' or '.join(kinds)} only)" if kinds else ""
     if neutral is REQUIRED:
         return only
-    return f"{only} (*added*: {markdown.code(written(neutral) or 'null')})"
+    shown = '""' if neutral == "" else written(neutral) or "null"
+    return f"{only} (*added*: {markdown.code(shown)})"
 
 
 def written(value: object) -> str:

@@ -156,17 +156,18 @@ def test_observed_inputs_are_those_of_the_maps(variant):
         for name in ("blocks.0.qkv", "blocks.0.up", "blocks.0.experts.up", "blocks.0.experts.down")
         if name + ".weight" in w
     ]
-    behind, grams = observed.through(w, "blocks.0.", parts, seen)
+    behind, grams = observed.through(w, 0, parts, seen)
     x = gpt._norm(w, "blocks.0.norm1", parts[0][0])[0].double()
     assert torch.allclose(grams["blocks.0.qkv"][0], x.T @ x)
-    behind, _ = observed.through(w, "blocks.1.", behind, [])
+    behind, _ = observed.through(w, 1, behind, [])
     assert torch.allclose(
         gpt._norm(w, "norm", behind[0][0]), gpt.hidden(w, rows[None])[0], atol=1e-5
     )
     if model.n_experts:
         up, down = grams["blocks.0.experts.up"], grams["blocks.0.experts.down"]
         assert up.shape == (model.n_experts, 8, 8) and down.shape == (model.n_experts, 32, 32)
-        after_attention = parts[0][0] + gpt._attention(w, "blocks.0.", *parts[0])
+        attention = gpt.blocks[0][0]
+        after_attention = parts[0][0] + attention.forward(w, "blocks.0.", *parts[0])
         h = gpt._norm(w, "blocks.0.norm2", after_attention)[0]
         top = torch.softmax(h @ w["blocks.0.router.weight"][0], -1).topk(model.top_k, -1).indices
         for e in range(model.n_experts):
