@@ -150,6 +150,7 @@ def quantized_table(
             "exposures": config.exposures,
         }
         about |= {f"parameters_{name}": p for name, p in config.parameters.items()}
+        about["parameters_idle"] = config.idle_parameters
         if record and config.data.kind == "corpus":  # by which laws refuse runs
             asked = record["measures"].get("knowledge", {})
             about["unasked_fraction"] = asked.get("unasked_fraction", math.nan)

@@ -274,7 +274,7 @@ def inputs_sha256(
         if c in (*INPUTS, USED, *SETTINGS) or (c.startswith(begins) and not c.startswith(made))
     )
     rows = [
-        [None if pd.isna(x) else x if isinstance(x, str) else float(x) for x in row]
+        [_read(x) for x in row]
         for row in runs.sort_values("run_id")[columns].itertuples(index=False, name=None)
     ]
     read: list[Any] = [columns, rows, dict(sorted(views.items()))]
@@ -283,6 +283,13 @@ def inputs_sha256(
         read.append(by_run.to_numpy().tolist())
     content = json.dumps(read)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _read(value: Any) -> Any:
+    """A cell as JSON has it: a list, as of blocks with a part, is a text."""
+    if isinstance(value, (str, tuple)):
+        return str(value)
+    return None if pd.isna(value) else float(value)
 
 
 def broken(runs: Frame) -> Frame:

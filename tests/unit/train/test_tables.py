@@ -6,7 +6,8 @@ import dataclasses
 import pytest
 import torch
 
-from capacity import counts, records
+from capacity import counts, naming, records
+from capacity.cli.dry_run import describe
 from capacity.compose import load
 from capacity.config import from_dict
 from capacity.edits.quantize import quantize
@@ -246,3 +247,23 @@ def test_gradient_of_some_columns_only_is_clipped_by_the_whole_norms():
     now = torch.tensor([[1.0, 0.1, 0.0, 1.0, 0.1]])
     adamw(weights, grad, stack.hyper, now, torch.tensor([True]))
     assert torch.allclose(weights.m_MP, 0.1 * torch.tensor([[0.1, 0.1, 0.05, 0.05]]), rtol=1e-4)
+
+
+def test_a_plan_says_what_a_token_uses(tmp_path):
+    c = config(part="stem")
+    told = " ".join(" ".join(describe(c, tmp_path)).split())
+    active, idle = c.parameters["active"], c.idle_parameters
+    assert f"uses {active:,} of the parameters, of which {2 * 32:,} are rows of tables" in told
+    assert f"{idle:,} are idle" in told and active + idle == c.parameters["total"]
+    assert "idle" not in " ".join(describe(config(part="canon"), tmp_path))
+
+
+def test_a_part_is_in_the_name_of_a_run_and_of_no_published_form():
+    runs = [config(part=part) for part in ("engram", "canon")]
+    plain = dataclasses.replace(runs[1], model=dataclasses.replace(runs[1].model, canon=""))
+    rows = [naming.settings(run) for run in (plain, *runs)]
+    assert [naming.architecture(row) for row in rows] == ["GPT2", "", ""]
+    before = {key: value for key, value in rows[0].items() if key != "model.canon"}
+    assert naming.architecture(before) == "GPT2"  # a table from before there was such a setting
+    names = naming.of_runs([plain, *runs])
+    assert len(set(names)) == 3 and "engram" in names[1] and "ABCD" in names[2]
