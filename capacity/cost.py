@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from capacity import counts, work
+from capacity.base.hardware import emulates
 from capacity.config import Config
 
 # what torch.compile takes for a shape, and the least part of the time that it saved
@@ -136,6 +137,20 @@ def speed_of(device: str, results: Path, hardware: str | None = None) -> Speed:
     except (OSError, ValueError, KeyError, TypeError):  # no benchmark, or one of an older version
         pass
     return GUESSES[device]
+
+
+def emulated(runs: list[Config], speed: Speed) -> str:
+    """One line for a person whose runs on this CPU are in a format whose products it has not; else
+    empty."""
+    formats = sorted({run.train.precision for run in runs if emulates(run.train.precision)})
+    if speed.device != "cpu" or not formats:
+        return ""
+    factors = [speed.precisions[name] for name in formats if name in speed.precisions]
+    told = f" {max(factors):.1f} times the seconds" if factors else " several times the seconds"
+    return (
+        f"train.precision={' and '.join(formats)}: this CPU has no products of that format and "
+        f"emulates them, in{told} of train.precision=fp32, which is another run"
+    )
 
 
 def near(error: Mapping[str, float]) -> str:

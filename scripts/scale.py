@@ -219,7 +219,7 @@ def together(part: dict, whole: dict) -> dict:
     }
     first = {
         key: max(commands, key=lambda name: commands[name][key])
-        for key in ("wall_s", "peak_bytes", "growth_cpu_s")
+        for key in ("cpu_s", "peak_bytes", "growth_cpu_s")
         if commands
     }
     return whole | {"commands": commands, "most": first, "part": part}

@@ -149,6 +149,24 @@ def _cpu_named(cpuinfo: str) -> str:
     return f"{name} ({', '.join(kind)})" if kind else name
 
 
+FLAGS = ("flags", "featu")  # how lines of flags begin, on x86 and ARM
+# flags of /proc/cpuinfo of products in a number format, of x86 and ARM
+PRODUCTS = {
+    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+}
+
+
+def emulates(precision: str) -> bool:
+    """Whether this CPU says what it can do, and products in this format are not among it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    told = [line.partition(":")[2].split() for line in lines if line[:5].lower() in FLAGS]
+    return bool(told) and precision in PRODUCTS and not PRODUCTS[precision].intersection(*told)
+
+
 def pick_device(name: str) -> torch.device:
     """auto, cpu or cuda -> a device; ConfigError where CUDA is asked for and absent."""
     import torch

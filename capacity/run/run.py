@@ -18,10 +18,10 @@ import torch
 from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
-from capacity.base.hardware import PLANNED_PART
+from capacity.base.hardware import PLANNED_PART, cpu_name
 from capacity.base.words import some
 from capacity.config import Config
-from capacity.cost import micro_batches, table_bytes
+from capacity.cost import emulated, micro_batches, speed_of, table_bytes
 from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
@@ -101,7 +101,10 @@ def _make_data(configs: list[Config], job: Job) -> None:
     are refused leave none."""
     for config in configs:
         kept.keep(job.results, config.data)
-    for message in used_rows.warnings(configs) if configs else ():
+    messages = list(used_rows.warnings(configs)) if configs else []
+    if job.device.type == "cpu":
+        messages.append(emulated(configs, speed_of("cpu", job.results, cpu_name())))
+    for message in filter(None, messages):
         _note(job, message)
 
 

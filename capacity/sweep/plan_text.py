@@ -9,6 +9,7 @@ from capacity.config import Config
 from capacity.cost import (
     NETWORK,
     WITHIN,
+    emulated,
     exchange_s,
     micro_batches,
     stack_bytes,
@@ -140,7 +141,9 @@ def _planned_bytes(run: Config, members: int, plan: Plan) -> float:
 def _execution_here(plan: Plan) -> list[str]:
     pack = plan.jobs[0].packs[0]
     refused = refused_threads(plan.cluster.threads)
-    return _line(
+    runs = [run for stack in pack.stacks for run in stack]
+    slow = emulated(runs, plan.speed)
+    return (_line("warning", slow) if slow else []) + _line(
         "execution",
         f"{plural(len(pack.stacks), 'stack')} on {plural(pack.workers, f'{plan.device} worker')} "
         f"{_of_threads(pack)}{f' ({refused})' if refused else ''}, {_largest(plan)}; about "

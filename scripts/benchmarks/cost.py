@@ -212,7 +212,10 @@ def summary(
 ) -> dict:
     """Coefficients by the stacks that are fitted, and the errors on all."""
     rendering = out.get("render", {}).get("tokens_per_s", {}).get("bios", {}).get("median")
-    terms = fitted(timed["fitted"]) | {"rendered": 1 / rendering if rendering else 0.0}
+    precision, threads = ("fp32", out.get("threads", 1)) if device == "cpu" else ("bf16", 1)
+    rate = out["machine"][f"{precision}_flop_per_s"]["median"] / threads if "machine" in out else 0
+    terms = fitted(timed["fitted"], 1 / rate if rate else 0.0)
+    terms |= {"rendered": 1 / rendering if rendering else 0.0}
     known = replace(cost.GUESSES[device], terms=terms, precisions=precisions)
     found = {"terms": terms, "precisions": precisions, "errors": {}, "rows": {}}
     print("  term        seconds of one unit")
@@ -231,9 +234,11 @@ def summary(
     return found
 
 
-def fitted(stacks: list[Timed]) -> dict[str, float]:
-    """Seconds of a unit of each term, none below zero, by least squares of relative errors."""
-    from scipy.optimize import nnls
+def fitted(stacks: list[Timed], least_flop_s: float = 0.0) -> dict[str, float]:
+    """Seconds of a unit of each term, none below zero, by least squares of relative errors. A FLOP
+    takes as long as in a large product or longer: small shapes, whose time goes elsewhere, do not
+    say, and without this bound wide models would seem free."""
+    from scipy.optimize import lsq_linear
 
     names = [name for name in work.TERMS if name != "rendered"]
     units = np.array(
@@ -249,7 +254,10 @@ def fitted(stacks: list[Timed]) -> dict[str, float]:
     )
     seconds = np.array([one.seconds for one in stacks])
     scale = np.maximum(units.max(0), 1.0)
-    found, _ = nnls(units / scale / seconds[:, None], np.ones(len(seconds)))
+    least = np.array([least_flop_s if name == "flop" else 0.0 for name in names]) * scale
+    found = lsq_linear(
+        units / scale / seconds[:, None], np.ones(len(seconds)), (least, np.inf), method="bvls"
+    ).x
     return {name: float(x) for name, x in zip(names, found / scale, strict=True)}
 
 
