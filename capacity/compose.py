@@ -8,7 +8,6 @@ test holds the two ways equal.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import os
 import re
@@ -74,7 +73,7 @@ def defaults(kind: str) -> dict:
     """What `capacity train data=KIND` takes without any other setting, as nested dictionaries;
     settings that the files of conf/ leave out have the default of their field."""
     with _hydra():
-        return copy.deepcopy(_container((f"data={kind}",)))
+        return yaml_files.copied(_container((f"data={kind}",)))
 
 
 MEASURES = ("measure", "extraction", "quantize")  # sections that a run may be measured by again
@@ -100,7 +99,7 @@ def measured_by(tree: dict, overrides: list[str]) -> Config:
             if override.type is not OverrideType.CHANGE:
                 raise ConfigError(f"{text}: expected {key}=value")
             if key in GROUPS and isinstance(override.value(), str):
-                tree[key] = copy.deepcopy(_container((text,))[key])
+                tree[key] = yaml_files.copied(_container((text,))[key])
             else:
                 _update(tree, text, override)
     config = from_dict(tree)
@@ -209,7 +208,9 @@ def _tree(flat: list[tuple[str, Override]]) -> dict:
             if override.type is OverrideType.DEL and key not in known_keys():
                 raise placed(unknown_key(key), origin_of(text))
         return _plain(_compose([text for text, _ in flat]))
-    tree = copy.deepcopy(_container(tuple(text for text, o in flat if o.key_or_group in GROUPS)))
+    tree = yaml_files.copied(
+        _container(tuple(text for text, o in flat if o.key_or_group in GROUPS))
+    )
     for text, override in flat:
         if override.key_or_group not in GROUPS:
             try:

@@ -173,6 +173,8 @@ SECTIONS: dict[str, type] = {
     "cluster": Cluster,
     "wandb": Wandb,
 }
+MOST_CHECKED = 4096
+_CHECKED: dict[tuple[str, str], Any] = {}  # sections that were read already, by what they say
 COUPLED = (
     ("data.n_sequences", "data.load"),
     ("data.n_sequences", "data.tokens_per_parameter"),
@@ -203,6 +205,7 @@ def _keys_of(section: type) -> tuple[str, ...]:
     return tuple(one.name for one in dataclasses.fields(section))
 
 
+@cache
 def takes_text(key: str) -> bool:
     """Whether a setting is a text, so that a number on the command line is one too:
     cluster.time=90."""
@@ -212,6 +215,7 @@ def takes_text(key: str) -> bool:
     )
 
 
+@cache
 def takes_texts(key: str) -> bool:
     """Whether a setting is a list of texts, such as cluster.options."""
     return any(
@@ -285,6 +289,15 @@ def _section(name: str, tree: Any) -> Any:
     if not isinstance(tree, dict):
         first = dataclasses.fields(SECTIONS.get(name, UniformData))[0].name
         raise ConfigError(f"{name}={tree!r}: expected settings such as {name}.{first}=...")
+    key = name, repr(tree)
+    if key not in _CHECKED:  # runs of a study have most sections in common
+        if len(_CHECKED) >= MOST_CHECKED:
+            _CHECKED.clear()
+        _CHECKED[key] = _checked_section(name, tree)
+    return _CHECKED[key]
+
+
+def _checked_section(name: str, tree: dict) -> Any:
     if name != "data":
         return settings.section(SECTIONS[name], name, tree, unknown_key)
     kind = tree.get("kind", "uniform")

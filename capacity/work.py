@@ -8,6 +8,7 @@ train/optim.py; a test counts them), values are those that a term's kernels read
 from __future__ import annotations
 
 from collections import Counter
+import math
 from typing import TYPE_CHECKING
 
 from capacity import counts
@@ -35,7 +36,7 @@ TERMS = {
     "rendered": "a token of a stream that is rendered while training goes on",
 }
 SCALES = {"none": 0, "binary": 1}  # that rounding tries of a channel; other formats try all
-ALL_SCALES = 8  # `RATIOS` of model/qat.py
+ALL_SCALES, TRIED_AT_ONCE = 8, 2**16  # `RATIOS` and `AT_ONCE` of model/qat.py
 # of a part that GPT-2's form does not have, beyond those of what it takes the place of
 ADDED_OPERATIONS = {"canon": 45.0, "linear": 8.0, "stem": 16.0, "keys": 123.0, "engram": 220.0}
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
@@ -71,8 +72,7 @@ def operations(run: Config) -> float:
     else:
         fixed = 147.0
     if scales := SCALES.get(train.qat, ALL_SCALES):
-        maps = model.n_layers * (2 + (3 if model.mlp == "gated" else 2) * (model.mlp_width > 0))
-        fixed += maps * (20 + 20 * scales)
+        fixed += model.n_layers * sum(_rounding(size, scales) for size in _maps(run))
     return fixed + blocks + 23 * (head_chunks(run) - 1)
 
 
@@ -83,6 +83,24 @@ def added_parts(model: Model) -> dict[str, int]:
     )
     canon = len(model.canon) * model.n_layers
     return {"canon": canon} | {kind: times[kind] for kind in ("linear", "stem", "keys", "engram")}
+
+
+def _maps(run: Config) -> list[int]:
+    """Weights of each map of a block that is rounded to few values."""
+    model = run.model
+    d, f = model.d_model, max(1, model.n_experts) * model.mlp_width
+    wide = d + 2 * model.kv_heads * (d // model.n_heads)
+    inward = 2 if model.mlp == "gated" else 1
+    return [d * wide, d * d] + ([d * f] * (inward + 1) if f else [])
+
+
+def _rounding(size: int, scales: int) -> float:
+    """Operations of rounding a map of so many weights: of one scale, or of as many passes as trying
+    all of them takes."""
+    if scales == 1:
+        return 27.0
+    passes = math.ceil(scales / max(1, TRIED_AT_ONCE // size))
+    return 40.0 + 9 * passes + (passes > 1)
 
 
 def head_chunks(run: Config) -> int:

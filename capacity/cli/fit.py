@@ -34,7 +34,7 @@ from capacity.fitting.forms import FORMS
 from capacity.fitting.forms import form as form_by_name
 from capacity.fitting.influence import influential
 from capacity.fitting.points import Columns, Points
-from capacity.fitting.selection import compare_forms, ranked, record
+from capacity.fitting.selection import ranked, record, row_of
 from capacity.fitting.tied import tied
 
 if TYPE_CHECKING:
@@ -193,15 +193,16 @@ def fit_forms(
         fixed = {k: v for k, v in options.fixed.items() if len(chosen) == 1 or k in law.names}
         settings: dict[str, Any] = {"delta": options.delta, "fixed": fixed}
         scale = options.scale or own[0]
-        (row,) = compare_forms([law], points, scale, **settings)
-        row["tied"] = ties
         fitted = fit(law, points, **settings)
+        (row,) = ranked([row_of(fitted, scale)])
+        row["tied"] = ties
         row["influence"] = _influence(fitted, table.index, options.delta)
         row["record"] = record(
             fitted,
             scale,
             at=_places(law, options.at),
             resamples=options.resamples,
+            held=row["held_out"],
         )
         rows.append(row)
     return plain(

@@ -45,6 +45,15 @@ def words(base: int | Tensor, *indices: int | Tensor) -> Tensor:
     return state & (2**62 - 1)
 
 
+def short_words(base: Tensor, index: Tensor) -> Tensor:
+    """The last 16 bits of `words` of one index, int32 in [0, 2^16), in fewer passes: what is masked
+    of the last shift and of a word reaches none of them."""
+    z = base + GOLDEN * (index + 1)
+    z = z.bitwise_xor_(_shifted(z, 30)).mul_(MIX1)
+    z = z.bitwise_xor_(_shifted(z, 27)).mul_(MIX2)
+    return z.bitwise_xor_(z >> 31).int().bitwise_and_(0xFFFF)
+
+
 def _mix(z: Tensor) -> Tensor:
     z = (z ^ _shifted(z, 30)) * MIX1
     z = z.bitwise_xor_(_shifted(z, 27)).mul_(MIX2)

@@ -185,6 +185,12 @@ TRAINED: tuple[Field | Column, ...] = (
     Field("training.threads", INT, "threads", "CPU threads of the process", needed=True),
     Field("training.micro_batches", INT, "parts", "parts in which a batch was computed"),
     Field("training.ranks", INT, "ranks", "processes that trained it together (cluster.ranks)"),
+    _text(
+        "training.order_changed",
+        "where steps were made otherwise than those before (a batch in another number of parts, "
+        "another kind of device, kernels, compilation): from which step on, and how; sums are then "
+        "taken in another order, which rounds otherwise",
+    ),
     _text("training.device", "device of the training", needed=True),
     _text("training.master_weights", "master_weights of the training", needed=True),
     _text("training.optimizer_state", "optimizer_state of the training"),

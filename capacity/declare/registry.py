@@ -3,7 +3,6 @@ mirror and the reference read this and nothing else."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -41,8 +40,8 @@ def numbers(measures: Mapping[str, dict[str, Any]]) -> Iterator[Value]:
     without a field what no measure declares."""
     for name, part in measures.items():
         node = _node(MEASURES[name]) if name in MEASURES else Node()
-        for value in values(part, node):
-            yield dataclasses.replace(value, path=f"measures.{name}.{value.path}")
+        for one in values(part, node):
+            yield Value(f"measures.{name}.{one.path}", one.field, one.names, one.value)
 
 
 def row_numbers(measure: Measure, row: dict[str, Any]) -> Iterator[Value]:

@@ -39,6 +39,7 @@ TYPES = {int: INT, float: FLOAT, bool: BOOL, str: TEXT}
 SHOWN = ("parameters", "data", "training", "storage", "convergence", "environment", "finished_at")
 AFTER = len(ABOUT)  # settings follow these
 _RECORD = node_of(FIELDS)
+_HIDDEN = {id(field) for field in HIDDEN}  # those of _RECORD; comparing them takes longer
 
 
 def numbers(record: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -48,7 +49,7 @@ def numbers(record: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for one in (*values(sections, _RECORD), *registry.numbers(record["measures"])):
         if one.field is None:
             raise KeyError(f"{one.path}: no measure of capacity/declare declares it")
-        if one.field.column or one.field not in HIDDEN:
+        if one.field.column or id(one.field) not in _HIDDEN:
             yield one.path, registry.column(one) or one.path, one.value
 
 

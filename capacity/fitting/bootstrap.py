@@ -27,6 +27,9 @@ from capacity.fitting.solve import normal, solve
 from capacity.fitting.statistics import LEVEL
 
 RESAMPLE_TOL = 1e-9  # of the objective: 1e-4 standard errors
+# Points that all resamples of a fit have together, of which many points have fewer, and the fewest
+# resamples; and those that are weighted at once.
+MOST_POINTS, FEWEST, AT_ONCE = 2_000_000, 200, 2**22
 
 
 @dataclass(frozen=True)
@@ -46,24 +49,26 @@ class Draws:
     seed: int
 
 
+def bounded(resamples: int, points: int) -> int:
+    """How many of so many resamples of a fit to so many points are drawn."""
+    return min(resamples, max(FEWEST, MOST_POINTS // points))
+
+
 def draw(fitted: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = True) -> Draws:
     """Refits to `resamples` draws of as many clusters as there are."""
     problem, free = fitted.problem, fitted.free
     rng, count = np.random.default_rng(seed), len(fitted.clusters)
     times = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    weight = times[:, fitted.codes]
-    first = solve(
-        problem, np.tile(fitted.u, (resamples, 1)), weight, free, tol=RESAMPLE_TOL, most=200
-    )
     # another basin, if there is one near, is found from elsewhere
     spread = np.sqrt(np.maximum(np.diag(spread_of(fitted).covariance), 0.0))
     begin = fitted.u + 2 * spread * rng.standard_normal((resamples, len(free)))
-    other = solve(
-        problem, np.where(free, begin, fitted.u), weight, free, tol=RESAMPLE_TOL, most=200
-    )
-    better = other.objective < first.objective * (1 - 10 * RESAMPLE_TOL)
-    u = np.where(better[:, None], other.u, first.u)
-    error = _errors(fitted, u, weight) if errors else np.full_like(u, np.nan)
+    begin = np.where(free, begin, fitted.u)
+    step = max(1, AT_ONCE // len(fitted.codes))
+    parts = [
+        _drawn(fitted, times[i : i + step], begin[i : i + step], errors)
+        for i in range(0, resamples, step)
+    ]
+    u, error, better, converged = (np.concatenate(part) for part in zip(*parts, strict=True))
     edge = {
         p.name: float(((u[:, j] <= problem.low[j]) | (u[:, j] >= problem.high[j])).mean())
         for j, p in enumerate(fitted.form.parameters)
@@ -75,10 +80,26 @@ def draw(fitted: Fit, resamples: int = 4000, *, seed: int = 0, errors: bool = Tr
         error,
         edge,
         float(better.mean()),
-        float((~np.where(better, other.converged, first.converged)).mean()),
+        float((~converged).mean()),
         float(((times > 0).sum(1) < 2).mean()),
         seed,
     )
+
+
+def _drawn(
+    fitted: Fit, times: np.ndarray, begin: np.ndarray, errors: bool
+) -> tuple[np.ndarray, ...]:
+    """Of some resamples, in which each cluster is so many times [B, C]: u [B, k], its error, and
+    whether the second start was better and the search converged."""
+    problem, weight = fitted.problem, times[:, fitted.codes]
+    first, other = (
+        solve(problem, start, weight, fitted.free, tol=RESAMPLE_TOL, most=200)
+        for start in (np.tile(fitted.u, (len(times), 1)), begin)
+    )
+    better = other.objective < first.objective * (1 - 10 * RESAMPLE_TOL)
+    u = np.where(better[:, None], other.u, first.u)
+    error = _errors(fitted, u, weight) if errors else np.full_like(u, np.nan)
+    return u, error, better, np.where(better, other.converged, first.converged)
 
 
 def _errors(fitted: Fit, u: np.ndarray, weight: np.ndarray) -> np.ndarray:

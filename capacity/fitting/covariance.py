@@ -16,6 +16,7 @@ import numpy as np
 from capacity.fitting.fit import Fit
 
 IDLE = 0.05  # curvature of a bound, as part of a measured point's, below which it is none
+LARGE = 256  # rows of a cluster, above which its matrix is not formed
 KERNEL = 0.6  # standard deviations; half the width of the window in which curvature is estimated
 
 
@@ -94,10 +95,7 @@ def spread_of(fitted: Fit) -> Spread:
     m = x @ inverse  # [n, k]: pull of a residual on the parameters
     adjusted, meat = np.empty_like(m), np.zeros((moving.sum(), moving.sum()))
     for rows in clusters:
-        values, vectors = np.linalg.eigh(np.eye(len(rows)) - x[rows] @ inverse @ x[rows].T)
-        adjusted[rows] = (
-            vectors * np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0.0)
-        ) @ (vectors.T @ m[rows])
+        adjusted[rows] = _inflated(m[rows], x[rows], inverse)
         score = adjusted[rows].T @ r[rows]
         meat += np.outer(score, score)
     within = _within(r, clusters, int(moving.sum()))
@@ -115,6 +113,19 @@ def spread_of(fitted: Fit) -> Spread:
     return Spread(wide, whole, x, m, adjusted, within, fitted.codes)
 
 
+def _inflated(m: np.ndarray, x: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """(I - x inverse x')^(-1/2) m of the rows of a cluster, 0 where it has no inverse. What differs
+    from I lies in the columns of x, so of a large cluster these are enough."""
+    large = len(x) > LARGE
+    basis, inner = np.linalg.qr(x) if large else (np.zeros((0, 0)), x)
+    values, vectors = np.linalg.eigh(np.eye(len(inner)) - inner @ inverse @ inner.T)
+    root = np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0.0)
+    if not large:
+        return (vectors * root) @ (vectors.T @ m)
+    vectors = basis @ vectors
+    return m + (vectors * (root - 1)) @ (vectors.T @ m)
+
+
 def _widened(columns: np.ndarray, moving: np.ndarray) -> np.ndarray:
     out = np.zeros((len(columns), len(moving)))
     out[:, moving] = columns
@@ -124,11 +135,15 @@ def _widened(columns: np.ndarray, moving: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Pooled:
     """As `Spread`, from two variances that all clusters share. pull [n, k]: of residuals on u;
-    residual [n, n]: I - H; codes [n]; within and between: the estimated variances of a point and of
-    its cluster."""
+    codes [n]; within and between: the estimated variances of a point and of its cluster.
+
+    Matrices [n, n] differ from I in d directions alone, the span of clusters and parameters, where
+    I - H is `residual` [d, d] and the ones of each cluster are `ones` [d, C] (none where every
+    point is its own cluster); on the other n - d a residual is that of its point."""
 
     pull: np.ndarray
     residual: np.ndarray
+    ones: np.ndarray
     codes: np.ndarray
     within: float
     between: float
@@ -150,13 +165,20 @@ class Pooled:
         """Satterthwaite's degrees of freedom (1946, Biometrics Bull. 2, 110) of that standard
         error, whose square is a quadratic form of residuals."""
         if self.between == 0:
-            return float(np.trace(self.residual))
+            return float(np.trace(self.residual)) + self.others
         within, between = self.squares()
         parts = np.linalg.solve(self.expected().T, self._shares(gradient))
         form = parts[0] * within + parts[1] * between
-        turned = form * self.within + self.between * _summed(form, self.codes)[:, self.codes]
-        square = float((turned * turned.T).sum())
-        return float(np.trace(turned) ** 2 / square) if square > 0 else 0.0
+        turned = form * self.within + self.between * (form @ self.ones) @ self.ones.T
+        alone = float(parts[0] * self.within)
+        square = float((turned * turned.T).sum()) + self.others * alone**2
+        whole = float(np.trace(turned)) + self.others * alone
+        return whole**2 / square if square > 0 else 0.0
+
+    @property
+    def others(self) -> int:
+        """Directions in which residuals are those of points alone."""
+        return len(self.codes) - len(self.residual)
 
     def _shares(self, gradient: np.ndarray) -> tuple[float, float]:
         """What a unit of either variance makes of the variance of the number."""
@@ -164,30 +186,21 @@ class Pooled:
         return float(pull @ pull), float((np.bincount(self.codes, pull) ** 2).sum())
 
     def squares(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrices [n, n] of the sums of squares of residuals within clusters and of their
+        """Matrices [d, d] of the sums of squares of residuals within clusters and of their
         means."""
-        size = np.bincount(self.codes)
-        mean = _summed(self.residual, self.codes) / size  # [n, C]: means of rows over clusters
-        between = (mean * size) @ mean.T
+        sums = self.residual @ self.ones
+        between = (sums / np.bincount(self.codes)) @ sums.T
         return self.residual @ self.residual - between, between
 
     def expected(self) -> np.ndarray:
         """[2, 2]: expectation of either sum of squares per unit of either variance."""
+        within, between = self.squares()
         return np.array(
             [
-                [np.trace(m), float(sum(m[np.ix_(rows, rows)].sum() for rows in _rows(self.codes)))]
-                for m in self.squares()
+                [np.trace(m) + others, float(((m @ self.ones) * self.ones).sum())]
+                for m, others in ((within, self.others), (between, 0))
             ]
         )
-
-
-def _rows(codes: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(codes == c) for c in range(codes.max() + 1)]
-
-
-def _summed(matrix: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Columns of a matrix summed by cluster [n, C]."""
-    return np.stack([matrix[:, rows].sum(1) for rows in _rows(codes)], axis=1)
 
 
 def pooled_of(fitted: Fit) -> Pooled:
@@ -209,19 +222,30 @@ def pooled_of(fitted: Fit) -> Pooled:
     )
     r = r * (1 + free.sum() / len(fitted.clusters) * (1 - kept) / max(kept, IDLE))
     _, codes = np.unique(fitted.codes[informative], return_inverse=True)
-    inverse = np.linalg.pinv(x.T @ x)
-    residual, pull = np.eye(len(r)) - x @ inverse @ x.T, np.zeros((len(r), len(free)))
+    inverse, count = np.linalg.pinv(x.T @ x), int(codes.max()) + 1
+    pull = np.zeros((len(r), len(free)))
     pull[:, free] = x @ inverse
+    ones = np.zeros((len(r), 0 if count == len(r) else count))
+    if ones.size:
+        ones[np.arange(len(r)), codes] = 1.0
+    # orthonormal also where x lies among the ones
+    directions = np.linalg.qr(np.concatenate([ones, x], axis=1))[0]
+    inner = directions.T @ x
+    residual = np.eye(len(inner)) - inner @ inverse @ inner.T
     whole = float((r**2).sum() / max(len(r) - free.sum(), 1))
-    alone = Pooled(pull, residual, codes, whole, 0.0)
-    if codes.max() + 1 == len(r) or codes.max() + 1 <= free.sum():
+    inside = directions.T @ ones
+    alone = Pooled(pull, residual, inside, codes, whole, 0.0)
+    if count == len(r) or count <= free.sum():
         return alone
-    within, between = np.linalg.solve(alone.expected(), [float(r @ m @ r) for m in alone.squares()])
+    seen = directions.T @ r
+    found = [float(seen @ m @ seen) for m in alone.squares()]
+    found[0] += float((r**2).sum()) - float((seen**2).sum())
+    within, between = np.linalg.solve(alone.expected(), found)
     return (
         alone
         if between <= 0
         else Pooled(
-            pull, residual, codes, max(float(within), 1e-6 * float(between)), float(between)
+            pull, residual, inside, codes, max(float(within), 1e-6 * float(between)), float(between)
         )
     )
 

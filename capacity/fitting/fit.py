@@ -18,6 +18,7 @@ import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,19 @@ class Fit:
         ]
         error = away * slope + 4 * np.finfo(float).eps * np.abs(self.theta)
         return dict(zip(self.form.names, map(float, error), strict=True))
+
+    @cached_property
+    def squared(self) -> Fit:
+        """The least-squares fit of the same points, made once."""
+        return fit(self.form, self.points, delta=np.inf, **self.again())
+
+    def again(self) -> dict[str, Any]:
+        """Settings with which `fit` repeats a fit, but for its loss."""
+        values = zip(self.form.names, self.theta, self.free, strict=True)
+        return {
+            "transform": self.problem.transform,
+            "fixed": {name: float(value) for name, value, free in values if not free},
+        }
 
     def to_dict(self, **more: Any) -> dict[str, Any]:
         """Everything that a reader needs to check or repeat the fit, JSON-able, numbers at full

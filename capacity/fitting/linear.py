@@ -23,6 +23,7 @@ from capacity.fitting.fit import fit
 from capacity.fitting.points import Points
 from capacity.fitting.statistics import LEVEL, student
 
+AT_ONCE = 2**22  # draws of residuals that are held together; more come in several pieces
 FEWEST_MODELS = 3  # two models leave nothing to check a line against
 
 
@@ -205,13 +206,21 @@ def _studentized(beta: np.ndarray, of: Replicates, *, draws: int, seed: int) -> 
         return _no_interval(
             "replicates agree to the last digit: no noise to resample (is the seed in use?)"
         )
-    rng, size, pool = np.random.default_rng(seed), len(of.residual), of.pool
+    size, pool = len(of.residual), of.pool
     width = 1.06 * len(pool) ** -0.2
-    noise = np.concatenate([pool, -pool])[rng.integers(0, 2 * len(pool), (draws, size))]
-    noise = (noise + width * sd * rng.standard_normal((draws, size))) / np.hypot(1.0, width)
-    change, rest = of.draw(noise)
-    t = change / np.sqrt((rest**2).sum(1, keepdims=True) / dof)
-    low, high = np.quantile(t, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+    both, t = np.concatenate([pool, -pool]), []
+    # which residuals are drawn comes before how they are smoothed, in one stream
+    drawn, smooth = (np.random.default_rng(seed) for _ in range(2))
+    step = max(1, AT_ONCE // size)
+    rows = [min(step, draws - i) for i in range(0, draws, step)]
+    for n in rows:
+        smooth.integers(0, len(both), (n, size))
+    for n in rows:
+        noise = both[drawn.integers(0, len(both), (n, size))]
+        noise = (noise + width * sd * smooth.standard_normal((n, size))) / np.hypot(1.0, width)
+        change, rest = of.draw(noise)
+        t.append(change / np.sqrt((rest**2).sum(1, keepdims=True) / dof))
+    low, high = np.quantile(np.concatenate(t), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
     return {"low": beta - high * sd, "high": beta - low * sd, "dof": dof, "reason": None}
 
 

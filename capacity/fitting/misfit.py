@@ -110,8 +110,8 @@ def _place_by_place(r: np.ndarray, codes: np.ndarray) -> float | None:
     from scipy.special import stdtr
 
     chances, least = [], EXACT * float(r.std())
-    for code in range(codes.max() + 1):
-        mine = r[codes == code]
+    order = np.argsort(codes, kind="stable")
+    for mine in np.split(r[order], np.cumsum(np.bincount(codes))[:-1]):
         if len(mine) < FEWEST:
             return None
         error = float(mine.std(ddof=1)) / math.sqrt(len(mine))

@@ -17,7 +17,7 @@ that chi-square (Cochran's Q for one column).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,11 @@ def satterthwaite(
 ) -> float:
     """Degrees of freedom of the variance of pull @ y: 2 variance^2 / the variance of its estimate.
     pull [n]; kernels [sources, n, n]; uncertainty: covariance of the estimated variances."""
-    slope = np.einsum("i,kij,j->k", pull, kernels, pull)
+    return degrees(np.einsum("i,kij,j->k", pull, kernels, pull), variance, uncertainty)
+
+
+def degrees(slope: np.ndarray, variance: float, uncertainty: np.ndarray) -> float:
+    """`satterthwaite` of a variance whose derivatives by those of the sources are slope."""
     spread = float(slope @ uncertainty @ slope)
     if spread <= 2 * variance**2 / MOST_DOF:
         return MOST_DOF
@@ -223,8 +227,6 @@ def _variances(
     begin: np.ndarray | None,
 ) -> np.ndarray:
     """Those of the largest restricted likelihood, from several starts, or from one."""
-    from scipy.optimize import minimize
-
     if not len(parts):
         return np.zeros(0)
     size = np.array([np.trace(part) / len(y) for part in parts])
@@ -238,15 +240,27 @@ def _variances(
         slope = np.einsum("ij,kji->k", p, parts) - np.einsum("i,kij,j->k", pulled, parts, pulled)
         return float(value), slope * unit / size
 
+    first = None if begin is None else np.maximum(begin * size / unit, 1e-3)
+    return search(cost, len(parts), first) * unit / size
+
+
+def search(
+    cost: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    sources: int,
+    begin: np.ndarray | None = None,
+) -> np.ndarray:
+    """Variances [sources], none below 0, in parts of the scatter about least squares, that minimize
+    a cost (value and slopes): from several starts, or from `begin` alone."""
+    from scipy.optimize import minimize
+
     if begin is None:
-        starts = [np.full(len(parts), s) for s in STARTS]
-        starts += [np.where(np.arange(len(parts)) == i, 1.0, 0.01) for i in range(len(parts))]
+        starts = [np.full(sources, s) for s in STARTS]
+        starts += [np.where(np.arange(sources) == i, 1.0, 0.01) for i in range(sources)]
     else:
-        starts = [np.maximum(begin * size / unit, 1e-3)]
+        starts = [begin]
     ends = [
-        minimize(cost, s, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(parts))
+        minimize(cost, s, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * sources)
         for s in starts
     ]
     best = min(ends, key=lambda end: end.fun)
-    part = np.where(best.x < 1e-8, 0.0, best.x)
-    return part * unit / size
+    return np.where(best.x < 1e-8, 0.0, best.x)

@@ -120,7 +120,7 @@ def aicc(fitted: Fit) -> dict[str, Any]:
     transform. value None where the points are too few. Points of one cluster count as independent
     here, which favours large forms: held-out scales come first."""
     if not np.isinf(fitted.problem.delta):
-        fitted = fit(fitted.form, fitted.points, delta=np.inf, **_again(fitted))
+        fitted = fitted.squared
     p, count = fitted.problem, int(fitted.free.sum()) + 1
     e = p.errors(fitted.u[None])[0]
     measured, n = ~p.censored, len(e)
@@ -152,40 +152,30 @@ def aicc(fitted: Fit) -> dict[str, Any]:
     }
 
 
-def _again(fitted: Fit) -> dict[str, Any]:
-    """Settings with which `fit` repeats a fit, but for its loss."""
-    values = zip(fitted.form.names, fitted.theta, fitted.free, strict=True)
-    return {
-        "transform": fitted.problem.transform,
-        "fixed": {name: float(value) for name, value, free in values if not free},
-    }
-
-
 def compare_forms(
     names: Iterable[Form | str], points: Points, scale: str | None = None, **settings: Any
 ) -> list[dict[str, Any]]:
     """The same points by several forms, the one with the smallest held-out error first: form,
     values, rms, held_out (rms and largest scale), aicc, difference to the best, Akaike weight,
     warnings. settings: of `fit.fit`. Only forms of one target compare."""
-    rows = []
-    for name in names:
-        fitted = fit(name, points, **settings)
-        measured = ~fitted.problem.censored
-        e = fitted.predict(fitted.problem.x)[measured] - fitted.y[measured]
-        rows.append(
-            {
-                "form": fitted.form.name,
-                "formula": fitted.form.formula,
-                "values": fitted.values,
-                "free": int(fitted.free.sum()),
-                "rms": _rms(e),
-                "unit": fitted.form.target.unit,
-                "held_out": held_out(fitted, scale),
-                "aicc": aicc(fitted)["value"],
-                "warnings": list(fitted.warnings),
-            }
-        )
-    return ranked(rows)
+    return ranked([row_of(fit(name, points, **settings), scale) for name in names])
+
+
+def row_of(fitted: Fit, scale: str | None = None) -> dict[str, Any]:
+    """A row of `compare_forms`, before it is `ranked`."""
+    measured = ~fitted.problem.censored
+    e = fitted.predict(fitted.problem.x)[measured] - fitted.y[measured]
+    return {
+        "form": fitted.form.name,
+        "formula": fitted.form.formula,
+        "values": fitted.values,
+        "free": int(fitted.free.sum()),
+        "rms": _rms(e),
+        "unit": fitted.form.target.unit,
+        "held_out": held_out(fitted, scale),
+        "aicc": aicc(fitted)["value"],
+        "warnings": list(fitted.warnings),
+    }
 
 
 def ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -231,21 +221,22 @@ def record(
     at: Mapping[str, ArrayLike] | None = None,
     resamples: int = 0,
     seed: int = 0,
+    held: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`Fit.to_dict` with intervals (and predictions at `at`), covariance of the coordinates of the
-    search by clusters, held-out error, AICc, the parameters under other losses, and, with resamples
-    and clusters enough, the bootstrap beside the intervals: its ends and the shares that hit
-    bounds."""
-    losses = {
-        name: fit(fitted.form, fitted.points, delta=delta, **_again(fitted)).values
-        for name, delta in (("squared", np.inf), ("absolute", ABSOLUTE * max(fitted.sigma, 1e-12)))
-    }
+    search by clusters, held-out error (`held`, where it is known already), AICc, the parameters
+    under other losses, and, with resamples and clusters enough, the bootstrap beside the intervals:
+    its ends and the shares that hit bounds. Of many points there are fewer resamples than asked
+    (`bootstrap.bounded`)."""
+    small = ABSOLUTE * max(fitted.sigma, 1e-12)
+    absolute = fit(fitted.form, fitted.points, delta=small, **fitted.again())
+    losses = {"squared": fitted.squared.values, "absolute": absolute.values}
     covariance = None
     if len(fitted.clusters) > 1:
         covariance = spread_of(fitted).covariance.tolist()
     more: dict[str, Any] = {
         "intervals": intervals.of(fitted, at=at),
-        "held_out": held_out(fitted, scale),
+        "held_out": held_out(fitted, scale) if held is None else held,
         "aicc": aicc(fitted),
         "other_losses": losses,
         "covariance": {
@@ -254,14 +245,15 @@ def record(
         },
     }
     if resamples and len(fitted.clusters) >= intervals.FEWEST_CLUSTERS:
-        drawn = bootstrap.draw(fitted, resamples, seed=seed)
+        most = bootstrap.bounded(resamples, len(fitted.y))
+        drawn = bootstrap.draw(fitted, most, seed=seed, errors=False)
         more["bootstrap"] = {
-            "resamples": resamples,
+            "resamples": most,
             "seed": seed,
             "replicate": "cluster",
             "at_bound": drawn.at_bound,
             "second_start_better": drawn.second,
             "unconverged": drawn.unconverged,
             "percentile": bootstrap.intervals(fitted, drawn, "percentile", at=at),
-        }
+        } | ({} if most == resamples else {"asked": resamples})
     return fitted.to_dict(**more)

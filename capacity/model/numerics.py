@@ -95,5 +95,5 @@ def to_bf16(x: Tensor, rounding: str, base_M1: Tensor, step_M1: Tensor) -> Tenso
     if rounding == "bf16_nearest":
         return x.bfloat16().float()
     place_P = torch.arange(x.shape[1], device=x.device)
-    random = (hashing.words(hashing.words(base_M1, step_M1), place_P) & 0xFFFF).int()
-    return ((x.contiguous().view(torch.int32) + random) & ~0xFFFF).view(torch.float32)
+    random = hashing.short_words(hashing.words(base_M1, step_M1), place_P)
+    return random.add_(x.contiguous().view(torch.int32)).bitwise_and_(~0xFFFF).view(torch.float32)

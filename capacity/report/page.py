@@ -35,6 +35,9 @@ CAPTIONS = {
 }  # of figures that no kind draws
 
 
+KEPT = ("environment", "training", "finished_at")  # of records, for what a page says of all
+
+
 @dataclass(frozen=True)
 class Request:
     """What a page is asked of.
@@ -69,14 +72,18 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
     """The page and its figures; finding: what the study's kind found, or None, and then `reason`
     says why not."""
     study, table = request.study, request.table
-    kept = [record for run in study.runs if (record := records.read(request.results, run.run_id))]
+    kept = [
+        {name: record[name] for name in KEPT}
+        for run in study.runs
+        if (record := records.read(request.results, run.run_id))
+    ]
     states = runs.states(request.results, table)
     document = kinds.document(finding) if finding else None
     residuals = kinds.residuals(finding) if finding else []
     frame = finding.tables["runs.csv"] if finding else table
     columns = _columns(study, table, frame)
     flags = _flags(document, table, states)
-    cells = runs.build(study.runs, frame, columns, states, flags, residuals)
+    cells = parts.bounded(runs.build(study.runs, frame, columns, states, flags, residuals))
     drawn = kinds.figures(finding, request.look) if finding else {}
     answers = [*document.answers] if document else _no_answer(table, reason)
     means = None
@@ -95,7 +102,8 @@ def make(request: Request, finding: Finding | None, reason: str = "") -> Page:
     captions = {**(document.figures if document else {}), **CAPTIONS}
     with using(request.look):
         shown = {name: parts.figure(name, figure, captions) for name, figure in drawn.items()}
-    context = _answer_parts(request, document, answers, states) | _run_parts(request, kept, cells)
+    context = _answer_parts(request, document, answers, states)
+    context |= _run_parts(request, kept, cells)
     context |= {
         "answered": answered,
         "means": means,

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGEST = 3_000_000  # bytes of a page
+SLACK = 1000  # bytes by which a file that is left out changes a page beside its own
 LARGEST_STILL = 300_000  # of a picture that only a browser without scripts shows
+MOST_ROWS = 5000  # runs of a table, which a browser sorts and filters at once
 MOST_ANSWERS = 5  # in the box on the first screen
 
 
@@ -73,9 +75,28 @@ def figure_files(drawn: Mapping[str, Figure]) -> dict[str, bytes]:
     return {f"figures/{name}.csv": table(name, figure) for name, figure in drawn.items()}
 
 
+def bounded(cells: dict[str, Any]) -> dict[str, Any]:
+    """Cells of `runs.build` with at most MOST_ROWS rows, and a note that says so: of more runs all
+    that have not finished come first, then as many of the others, evenly spaced."""
+    rows = cells["rows"]
+    if len(rows) <= MOST_ROWS:
+        return cells
+    status = [column["heading"] for column in cells["columns"]].index("status")
+    odd = [i for i, row in enumerate(rows) if row[status] != "finished"][:MOST_ROWS]
+    others = [i for i, row in enumerate(rows) if row[status] == "finished"]
+    left = MOST_ROWS - len(odd)
+    even = [others[i * len(others) // left] for i in range(min(left, len(others)))]
+    note = (
+        f"{MOST_ROWS:,} of {len(rows):,} runs, evenly chosen among those that finished; runs.csv "
+        "beside this page has all."
+    )
+    return cells | {"rows": [rows[i] for i in sorted([*odd, *even])], "note": note}
+
+
 def table(cells: Mapping[str, Any]) -> dict[str, Any]:
     """{"columns": [{heading, meaning, number, setting}], "rows": [[value]]} with rows of cells."""
     return {
+        "note": cells.get("note", ""),
         "columns": cells["columns"],
         "rows": [
             [cell(value, column) for value, column in zip(row, cells["columns"], strict=True)]
@@ -153,8 +174,10 @@ def rendered(
         )
         if len(page) <= LARGEST or not packed:
             return page
-        left_out.append(max(packed, key=lambda name: len(packed[name])))
-        del packed[left_out[-1]]
+        over = len(page) - LARGEST
+        while over > 0 and packed:
+            left_out.append(max(packed, key=lambda name: len(packed[name])))
+            over -= len(packed.pop(left_out[-1])) + SLACK
 
 
 def _asset(name: str) -> str:

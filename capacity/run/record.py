@@ -61,6 +61,8 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     }
     if stack.ranks is not None:
         record["training"]["ranks"] = stack.ranks.size
+    if state.changes[m]:
+        record["training"]["order_changed"] = "; ".join(state.changes[m])
     if stack.scaled:
         scale, _, skipped = state.scaling_M3[m].tolist()
         record["training"] |= {"loss_scale": scale, "steps_skipped": int(skipped)}

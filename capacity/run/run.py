@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import time
 import traceback
 from contextlib import ExitStack
@@ -18,13 +19,14 @@ from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import PLANNED_PART, cpu_name
+from capacity.base.words import some
 from capacity.config import Config
 from capacity.cost import emulated, micro_batches, speed_of, table_bytes
 from capacity.data import cache as kept
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
-from capacity.run import group, record
+from capacity.run import group, order, record
 from capacity.run.environment import (
     check_compiler,
     check_kernels,
@@ -107,30 +109,37 @@ def _make_data(configs: list[Config], job: Job) -> None:
 
 
 def _groups(configs: list[Config], job: Job) -> list[list[Config]]:
-    """Runs that share a shape and stand at the same step, most often all of them."""
+    """Runs that share a shape, stand at the same step and came there in the same way, most often
+    all of them."""
     groups: dict[tuple, list[Config]] = {}
     for config in configs:
         path = job.checkpoint(config)
-        meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0}
+        meta = checkpoint.read_meta(path) or {"run_id": config.run_id, "step": 0, "order": None}
         if meta["run_id"] != config.run_id:
             raise ConfigError(
                 f"{path}: the checkpoint of run {meta['run_id']}; remove it to train this run from "
                 f"the start"
             )
-        groups.setdefault((stack_key(config), meta["step"]), []).append(config)
+        key = stack_key(config), meta["step"], json.dumps(meta["order"], sort_keys=True)
+        groups.setdefault(key, []).append(config)
     return list(groups.values())
 
 
 def _parts(configs: list[Config], job: Job) -> int:
     """Parts of a batch by which the stack should fit: into cluster.memory_gb, or this process's
-    share of 80% of the GPU."""
+    share of 80% of the GPU; where runs go on, no fewer than before."""
     device, given, room = job.device, configs[0].cluster.memory_gb, np.inf
     if given:
         room = given * 1e9
     elif device.type == "cuda":
         whole = torch.cuda.get_device_properties(device).total_memory
         room = PLANNED_PART * whole / job.sharers
-    return micro_batches(max(configs, key=table_bytes), len(configs), device.type, room)
+    planned = micro_batches(max(configs, key=table_bytes), len(configs), device.type, room)
+    if configs[0].cluster.micro_batches is not None:
+        return planned
+    metas = [checkpoint.read_meta(job.checkpoint(config)) for config in configs]
+    found = [None if meta is None else meta["order"] for meta in metas]
+    return order.kept_parts(found, planned, configs[0].cluster.ranks)
 
 
 def _execute_group(configs: list[Config], job: Job) -> dict[str, str]:
@@ -271,6 +280,7 @@ def _train(configs: list[Config], job: Job, feeds: ExitStack) -> dict[str, str]:
             feeds.close()
             keep = job.leader.keep if job.leader else group.smaller
             stack, state = keep(stack, state, left)
+            _note_order(stack, state, job)
             feeds.callback(stack.feed.close)
 
 
@@ -285,9 +295,25 @@ def _begin(configs: list[Config], job: Job) -> tuple[Stack, State, float]:
         stack = Stack(configs, job.device, job.parts or 1)
         state = checkpoint.load_states(paths, job.device) if resumed else stack.start()
     meta = checkpoint.read_meta(paths[0]) if resumed else None
+    _note_order(stack, state, job)
     for config in stack.configs:
         records.cut_metrics(job.results, config.run_id, state.step if resumed else -1)
     return stack, state, meta["wall_s"] if meta else 0.0
+
+
+def _note_order(stack: Stack, state: State, job: Job) -> None:
+    """Say, and keep, that a stack goes on otherwise than its steps so far were made."""
+    now = order.of(stack)
+    if state.step and (words := order.changed(state.order, now)):
+        for changes in state.changes:
+            changes.append(f"from step {state.step:,} on {words}")
+        runs = some([config.run_id for config in stack.configs])
+        _note(
+            job,
+            f"{runs}: from step {state.step:,} on {words}; sums are taken in another order from "
+            "there on, which rounds otherwise: the record says so",
+        )
+    state.order = now
 
 
 def _end(

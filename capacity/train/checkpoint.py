@@ -52,20 +52,23 @@ def save_state(path: Path, state: State, member: int, run_id: str, wall_s: float
 def _packed(state: State, member: int, run_id: str, wall_s: float) -> bytes:
     tensors = {name: getattr(state, name)[member].detach().cpu().clone() for name in TENSORS}
     meta = {"run_id": run_id, "step": state.step, "logged": state.logged[member], "wall_s": wall_s}
+    meta |= {"order": state.order, "changes": state.changes[member]}
     return save(tensors, metadata={"capacity": json.dumps(meta)})
 
 
 def read_meta(path: Path) -> dict | None:
-    """Step, run id and training time of a checkpoint, or None if there is no file. ConfigError if
-    it is not one."""
+    """Step, run id and training time of a checkpoint, and how its steps were made (`State.order`,
+    `State.changes`), or None if there is no file. ConfigError if it is not one."""
     if not path.exists():
         return None
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads(file.metadata()["capacity"])
-            return {
+            known = {
                 name: meta[name] for name in ("run_id", "step", "logged", "wall_s")
             }  # KeyError: of another version
+            # older ones do not say how their steps were made
+            return known | {"order": meta.get("order"), "changes": meta.get("changes", [])}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path}: not a checkpoint ({error}); remove it to train the run from the start"
@@ -90,9 +93,12 @@ def load_states(paths: list[Path], device: torch.device) -> State:
         for name, parts in zip(TENSORS, zip(*members, strict=True), strict=True)
     }
     cursor_MC = tensors.pop("cursor_MC")  # stays on the CPU
+    orders = [meta["order"] for meta in metas]
     return State(
         step=metas[0]["step"],
         logged=[meta["logged"] for meta in metas],
+        order=orders[0] if all(one == orders[0] for one in orders) else None,
+        changes=[list(meta["changes"]) for meta in metas],
         cursor_MC=cursor_MC,
         **{name: tensor.to(device) for name, tensor in tensors.items()},
     )

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -67,11 +67,21 @@ class State:
     logged: list[int]  # by member, the step of its last log point
     # int64, on the CPU: where each member's stream of biographies stands (see feed.stream)
     cursor_MC: Tensor
+    # how the steps were made, see `run.order`; None where that is not known
+    order: dict[str, Any] | None = None
+    # by member, from which step on they were made otherwise than before, in words
+    changes: list[list[str]] = field(default_factory=list)
 
     def select(self, members: list[int]) -> State:
         """The state of some members only, copied."""
         rows = {name: getattr(self, name)[members] for name in (*CHANGED, "cursor_MC")}
-        return State(step=self.step, logged=[self.logged[m] for m in members], **rows)
+        return State(
+            step=self.step,
+            logged=[self.logged[m] for m in members],
+            order=self.order,
+            changes=[list(self.changes[m]) for m in members],
+            **rows,
+        )
 
 
 CHANGED = (
@@ -125,7 +135,8 @@ class Stack:
         )
         self.hyper = Hyper.of([c.train for c in configs], device)
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
-        self.loss = compiled(self.gpt.loss) if compiles(configs, device) else self.gpt.loss
+        self.is_compiled = compiles(configs, device)
+        self.loss = compiled(self.gpt.loss) if self.is_compiled else self.gpt.loss
         self.decay_P = self.gpt.decay_mask().to(device)
         self.tables = Tables.of([c.train for c in configs], self.gpt.table_mask().to(device))
         self.update = adamw
@@ -160,6 +171,7 @@ class Stack:
             new_scaling(m, self.device),
             [0] * m,
             torch.zeros(m, CURSOR, dtype=torch.int64),
+            changes=[[] for _ in range(m)],
         )
 
     def stepper(self, state: State) -> Callable[[Tensor, Tensor], None]:

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from capacity import cost, work
 from capacity.config import from_dict
+from capacity.model import qat
 from capacity.train.loop import Stack, advance
 
 
@@ -62,6 +63,7 @@ SHAPES = {
     "engram": run({"memory": "engram"}),
     "Muon": run(train={"optimizer": "muon"}),
     "int4": run(train={"qat": "int4"}),
+    "int4, wide": run({"d_model": 128}, {"qat": "int4"}),
     "binary": run(train={"qat": "binary"}),
     "long": run(data={"seq_len": 160}),
 }
@@ -70,6 +72,16 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_operations_of_a_step_are_those_that_torch_dispatches(name):
     assert work.operations(SHAPES[name]) == pytest.approx(dispatched([SHAPES[name]]), rel=0.2)
+
+
+def test_rounding_is_counted_scale_by_scale():
+    """What quantization-aware training adds, of which maps that are tried in several passes have
+    more; a bf16 pass of the other tensors is left out."""
+    assert (len(qat.RATIOS), qat.AT_ONCE) == (work.ALL_SCALES, work.TRIED_AT_ONCE)
+    for form, model in (("int4", {}), ("binary", {}), ("int4", {"d_model": 128})):
+        rounded, plain = run(model, {"qat": form}), run(model)
+        added = dispatched([rounded]) - dispatched([plain])
+        assert work.operations(rounded) - work.operations(plain) == pytest.approx(added, rel=0.2)
 
 
 def test_members_of_a_stack_share_its_operations():

@@ -17,7 +17,7 @@ import numpy as np
 from capacity.analysis import lack_of_fit
 from capacity.base.frames import Frame
 from capacity.base.words import digits, percent
-from capacity.fitting import misfit, random_effects
+from capacity.fitting import misfit, nested
 from capacity.fitting.misfit import POINTS
 from capacity.fitting.statistics import student
 
@@ -35,31 +35,29 @@ def of(used: Frame, bits: str, count: str) -> dict[str, Any]:
     models, model = np.unique(used.model.to_numpy(str), return_inverse=True)
     places = (used.model + " " + used.n_sequences.astype(str)).to_numpy()
     y = np.log(used[bits].to_numpy(float) / used[count].to_numpy(float))
-    x = (model[:, None] == np.arange(len(models))).astype(float)
-    rest = y - (x / x.sum(0)).T.dot(y)[model]
+    level = np.bincount(model, y) / np.bincount(model)
+    rest = y - level[model]
     nothing["lack_of_fit"] = misfit.pure_error(rest, places, len(models))
     if nothing["lack_of_fit"] is None:
         return nothing
-    kernels = {POINTS: np.eye(len(y)), SIZES: random_effects.shared(places)}
     try:
-        effects = random_effects.effects(y, x, kernels)
+        effects = nested.fit(y, model, places)
     except (ValueError, np.linalg.LinAlgError):
         return nothing
-    if not effects.variances.get(SIZES):
+    if not effects.places:
         return nothing
     runs_of = used.groupby(["model", "seed"]).model.transform("size").to_numpy(float)
     seeds_of = used.groupby("model").seed.transform("nunique").to_numpy(float)
     weight = 1 / runs_of / seeds_of  # as plateaus are formed: runs of a seed, then seeds
-    v = np.tensordot(list(effects.variances.values()), np.array(list(kernels.values())), 1)
     intervals = {}
     for i, name in enumerate(models):
         pull = np.where(model == i, weight, 0.0)
-        variance = float(pull @ v @ pull)
-        dof = random_effects.satterthwaite(pull, variance, effects.kernels, effects.uncertainty)
+        variance, dof = effects.of(pull)
         reach = float(student(dof)) * math.sqrt(variance)
         middle = float(pull @ y)
         intervals[str(name)] = [math.exp(middle - reach), math.exp(middle + reach)]
-    scatter = {name: math.sqrt(value) for name, value in effects.variances.items()}
+    variances = {POINTS: effects.points, SIZES: effects.places}
+    scatter = {name: math.sqrt(value) for name, value in variances.items()}
     return nothing | {"scatter": scatter, "intervals": intervals}
 
 

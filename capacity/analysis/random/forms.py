@@ -86,18 +86,20 @@ def compared(
 def _forms_compared(
     names: Sequence[str], points: fit.Points, places: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, Any]:
-    rows, without = [], {}
+    fits, rows, without = {}, [], {}
     for name in names:
         try:
-            rows += selection.compare_forms([name], points, "parameters")
+            fits[name] = fit.fit(name, points)
+            rows.append(selection.row_of(fits[name], "parameters"))
         except ValueError as error:
             without[name] = str(error)
     rows = selection.ranked(rows)
     for row in rows:
-        plain_fit = fit.fit(row["form"], points, delta=np.inf)  # Huber's would clip what lies off
-        row["lack_of_fit"] = misfit.lack_of_fit(plain_fit, places)
+        fitted = fits[row["form"]]
+        # Huber's would clip what lies off
+        row["lack_of_fit"] = misfit.lack_of_fit(fitted.squared, places)
         row["record"] = selection.record(
-            fit.fit(row["form"], points), "parameters", resamples=resamples, seed=seed
+            fitted, "parameters", resamples=resamples, seed=seed, held=row["held_out"]
         )
     return plain(
         {

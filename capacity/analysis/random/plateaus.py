@@ -84,14 +84,14 @@ def check(table: Frame, *, allow_mixed: bool = False, pinned: Sequence[str] = PI
                 raise ValueError(
                     f"model {model} stands for several models: {column} is {_listed(group[column])}"
                 )
-    for (model, seed, n), runs in (
-        [] if allow_mixed else done.groupby(["model", "seed", "n_sequences"])
-    ):
-        differ = [c for c in RECIPE if c in runs and runs[c].nunique() > 1]
-        if differ:
+    if not allow_mixed and (recipe := [c for c in RECIPE if c in done]):
+        cells = done.groupby(["model", "seed", "n_sequences"])[recipe]
+        several = cells.nunique() > 1
+        for (model, seed, n), differ in several[several.any(axis=1)].iterrows():
             raise ValueError(
-                f"{model}, seed {seed}, N = {n} was trained {len(runs)} times with different "
-                f"{', '.join(differ)}: a capacity law needs one recipe per model and data set"
+                f"{model}, seed {seed}, N = {n} was trained {cells.size()[model, seed, n]} times "
+                f"with different {', '.join(c for c in recipe if differ[c])}: a capacity law needs "
+                "one recipe per model and data set"
             )
     for column in pinned if not allow_mixed else []:
         if done[column].nunique() > 1:

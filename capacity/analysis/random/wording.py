@@ -315,7 +315,7 @@ def _law(strict: Mapping[str, Any], which: str) -> Law:
     if row := _form(strict, engine[which]):
         remarks.append(f"the fitting engine gives {forms.number(row)} over models; {_errors(row)}")
         remarks += _misfit(row, MODELS)
-        remarks += [*row["warnings"], *bounds.ends(row["record"]["intervals"])]
+        remarks += [*row["warnings"], *bounds.ends(row["record"]["intervals"]), *_resampled(row)]
     formula = part["formula"].replace(" *", "")
     return Law(formula, formula, numbers, remarks, part.get("reason") or "")
 
@@ -342,7 +342,7 @@ def _corners(strict: Mapping[str, Any]) -> list[Law]:
         ]
         name = f"{forms.SHOWN[row['form']][0]}, all runs"
         cut = bounds.ends(row["record"]["intervals"])
-        remarks = [_errors(row), *_misfit(row, RUNS), *row["warnings"], *cut]
+        remarks = [_errors(row), *_misfit(row, RUNS), *row["warnings"], *cut, *_resampled(row)]
         laws.append(Law(name, row["formula"], numbers, remarks))
     return laws
 
@@ -357,6 +357,17 @@ def _misfit(row: Mapping[str, Any], noise: str) -> list[str]:
         carried = "which the interval over models holds" if noise == MODELS else "not quoted"
         text += f": it lies off by {off}, {carried}"
     return [text]
+
+
+def _resampled(row: Mapping[str, Any]) -> list[str]:
+    """That there are fewer resamples than asked for, where so many points are fitted."""
+    drawn = row["record"].get("bootstrap") or {}
+    if "asked" not in drawn:
+        return []
+    return [
+        f"the bootstrap beside it in fit.json has {drawn['resamples']:,} resamples of "
+        f"{drawn['asked']:,} asked for, of {row['record']['points']['fitted']:,} points"
+    ]
 
 
 def _errors(row: Mapping[str, Any]) -> str:

@@ -262,3 +262,22 @@ def test_sweeps_that_were_issued_here_are_listed(tmp_path):
         "capacity sweep pocket cluster=slurm 'cluster.options=[a b]'  # 2026-03-01 10:13 UTC, slurm"
     ]
     assert provenance.sweeps(tmp_path, load_study("pocket_budget", []), "pocket_budget") == []
+
+
+def test_a_table_of_many_runs_has_those_that_did_not_finish_and_even_ones_of_the_others(
+    monkeypatch,
+):
+    from capacity.report import parts
+
+    columns = [{"heading": name} for name in ("run", "status")]
+    rows = [[str(i), "failed" if i in (3, 700) else "finished"] for i in range(1000)]
+    cells = {"columns": columns, "rows": rows}
+    assert parts.bounded(cells) is cells
+    monkeypatch.setattr(parts, "MOST_ROWS", 52)
+    found = parts.bounded(cells)
+    kept = [int(row[0]) for row in found["rows"]]
+    assert len(kept) == 52 and kept == sorted(set(kept)) and {3, 700} <= set(kept)
+    others = [i for i in kept if i not in (3, 700)]
+    steps = {b - a for a, b in zip(others, others[1:], strict=False)}
+    assert steps <= {19, 20, 21}
+    assert "52 of 1,000 runs" in found["note"] and "runs.csv" in found["note"]
