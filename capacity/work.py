@@ -7,8 +7,8 @@ train/optim.py; a test counts them), values are those that a term's kernels read
 
 from __future__ import annotations
 
-from collections import Counter
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from capacity import counts
