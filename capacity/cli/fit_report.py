@@ -221,8 +221,9 @@ def _bootstrap(record: Mapping[str, Any]) -> str:
         for name, e in b["percentile"].items()
         if name in record["parameters"] and name not in unidentified(record)
     )
-    fewer = f" (of {b['asked']:,} asked for: {record['points']['fitted']:,} points)"
-    fewer = fewer if "asked" in b else ""
+    fewer = ""
+    if "asked" in b:
+        fewer = f" (of {b['asked']:,} asked for: {record['points']['fitted']:,} points)"
     return (
         f"{plural(b['resamples'], 'bootstrap')}{fewer} over clusters, percentiles (too short with "
         f"few clusters): {shown}"

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from capacity.fitting import bootstrap, covariance, linear, nested, random_effects
+from capacity.analysis.random import wording
+from capacity.cli import fit_report
+from capacity.fitting import bootstrap, covariance, linear, nested, random_effects, selection
 from capacity.fitting.fit import Points, fit
 
 SIZES = np.array([12, 9, 20, 7, 15])
@@ -135,3 +137,14 @@ def test_resamples_in_pieces_are_those_of_one_piece(monkeypatch):
 def test_many_points_have_fewer_resamples_and_no_study_of_a_few_hundred():
     assert bootstrap.bounded(4000, 500) == 4000 and bootstrap.bounded(100, 10**6) == 100
     assert bootstrap.bounded(4000, 2000) == 1000 and bootstrap.bounded(4000, 10**6) == 200
+
+
+@pytest.mark.parametrize("most,said", [(10**9, ""), (1, "(of 300 asked for: 54 points)")])
+def test_fewer_resamples_than_asked_for_are_said(monkeypatch, most, said):
+    monkeypatch.setattr(bootstrap, "MOST_POINTS", most)
+    kept = selection.record(study(), "parameters", resamples=300)
+    assert kept["bootstrap"]["resamples"] == (200 if said else 300)
+    told = fit_report._bootstrap(kept)
+    assert told.startswith("200 bootstraps (of" if said else "300 bootstraps over") and said in told
+    remarks = wording._resampled({"record": kept})
+    assert len(remarks) == bool(said) and all("200 resamples of 300" in one for one in remarks)
