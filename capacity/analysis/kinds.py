@@ -32,6 +32,7 @@ REGISTRY = {
     "precision": "capacity.analysis.precision",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
+    "budget": "capacity.analysis.budget",
     "ablation": "capacity.analysis.ablation",
     "random": "capacity.analysis.random",
 }

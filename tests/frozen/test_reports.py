@@ -25,7 +25,7 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
     "shadows": ("morris/membership@shadows", {}),
     "canaries": ("morris/canaries@pocket", {}),
     "forgetting": ("morris/forgetting@pocket", {}),
-    "no_law": ("pocket_budget", {}),
+    "budget": ("pocket_budget", {}),
     "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]}),
 }
 # golden file -> commands whose output is kept besides: a page repeats what fit-laws prints, and
@@ -33,7 +33,7 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
 PRINTED = {
     **{
         kind: ["fit-laws {} --bootstraps 200", "status {}"]
-        for kind in ("random", "incomplete", "no_law", "canaries")
+        for kind in ("random", "incomplete", "budget", "canaries")
     },
     "people": [
         "table {} --columns",

@@ -52,7 +52,9 @@ def reach(form: str, e0: float, b: float, share: float = REACHED) -> float:
     )
 
 
-def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str, Any]:
+def fit_exposures(
+    exposures: ArrayLike, r: ArrayLike, r_max: float, *, other_ends: bool = False
+) -> dict[str, Any]:
     """The law of one model and N, as the last part of a `schema.ExposureLaw`: the form with the
     smaller rms, and what may be said about the plateau.
 
@@ -63,7 +65,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     since all runs of a study of few seeds are needed; profile intervals (of E95 by the delta method
     in its logarithm) by the scatter of runs and of exposures about the law (`fitting.misfit`): runs
     of equal exposures are replicates, and what they have in common is misfit. {"reason": ...} where
-    the runs cannot tell.
+    the runs cannot tell. other_ends: `other` has the interval of its plateau, too.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
@@ -109,6 +111,11 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
     }
     names = {"r_inf": "R_inf", "e0": "E0", "e95": "E95"}
     out["bounds"] = bounds.told(fits[form], ends, names)
+    more: dict[str, Any] = {}
+    if other_ends:
+        found = intervals.of(fits[other], groups={PLACES: codes})["r_inf"]
+        both = found["low"], found["high"]
+        more = {"r_inf_interval": None if None in both else list(both)}
     search = fits[form].search
     held = compare.compare_forms(
         [*(f"exposure_{f}" for f in FORMS), "exposure_log"], points, "exposures", delta=np.inf
@@ -117,7 +124,7 @@ def fit_exposures(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str,
         "rms": best["rms"],
         "agreeing": search["agreeing"],
         "starts": search["starts"],
-        "other": {"form": other} | numbers[other],
+        "other": {"form": other} | numbers[other] | more,
         "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
         "plateau_reached": bool(best["e95"] <= top),
         "data_limited": bool(best["r_inf"] >= DATA_CEILING * r_max),

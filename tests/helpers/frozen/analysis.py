@@ -46,7 +46,6 @@ NO_FIT = {
     "coverage": "simulations, by scripts/coverage.py",
     "design": "simulations, by scripts/design.py",
     "torture": "times of an interrupted sweep",
-    "pocket_budget": "a study of budgets without a law",
 }
 
 
