@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 BLOCK = 4  # Philox4x64 makes four words per counter value
 
@@ -23,5 +25,7 @@ def raw_words(seed: int, name: str, first_block: int, n_words: int) -> np.ndarra
     Philox4x64-10 (Salmon et al., SC 2011) through numpy's bit generator, whose raw output numpy
     guarantees to keep (the derived distributions it does not, so none is used).
     """
+    import numpy as np  # settings are read, and seeds derived, without it
+
     generator = np.random.Philox(key=derived_seed(seed, name, 128), counter=first_block)
     return generator.random_raw(n_words) if n_words else np.empty(0, np.uint64)

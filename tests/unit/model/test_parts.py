@@ -1,5 +1,5 @@
 """Parts of blocks: closed counts, initial weights, limits in which they are the plain model, what
-they read, causality, and what is refused."""
+they read, and causality."""
 
 import dataclasses
 import inspect
@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from capacity import counts
-from capacity.base.errors import ConfigError
-from capacity.config import from_dict
 from capacity.model.gpt import GPT
 from capacity.model.parts import engram as engram_part
 from capacity.model.parts import keys as keys_part
@@ -52,9 +50,6 @@ def built_model(model, bos=True, seeds=(0,), scale=6.0):
 def tokens(bos=True, members=1, n=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, V, (members, n, S + (not bos)), generator=generator)
-
-
-# What is declared
 
 
 def test_every_choice_of_a_setting_is_a_part_with_formulas_and_code():
@@ -219,9 +214,6 @@ def test_initial_values():
     for name in ("engram.rows.weight", "rows.weight"):
         n = mine[at + name].numel()
         assert mine[at + name].std().item() == pytest.approx(0.25, rel=5 / n**0.5)
-
-
-# Limits
 
 
 def without(gpt, flat, *parts):
@@ -505,59 +497,3 @@ def test_documents_that_are_kept_apart_do_not_see_each_other(name):
     assert torch.equal(gpt.nll(flat, first)[..., 3:], gpt.nll(flat, changed)[..., 3:])
     alone = gpt.nll(flat, first[..., 3:])
     assert torch.allclose(gpt.nll(flat, first)[..., 3:], alone, atol=1e-5)
-
-
-# Bad input
-
-
-def config(train=None, **model):
-    return from_dict(
-        {
-            "data": {"vocab_size": 16, "seq_len": 8, "n_sequences": 40},
-            "train": {"steps": 60, "warmup_steps": 5} | (train or {}),
-            "model": {"d_model": 8, "n_heads": 4, "n_layers": 2} | model,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    "bad, words",
-    [
-        ({"engram_rows": 64}, ["model.engram_rows=64", "model.memory=engram", "none"]),
-        ({"memory_layers": [1]}, ["model.memory_layers=[1]", "model.memory=engram"]),
-        ({"channel_layers": [1]}, ["model.channel_layers=[1]", "model.channel=stem", "mlp"]),
-        (
-            {"memory": "engram", "memory_layers": [0, 2]},
-            ["model.memory_layers=[0,2]", "layers 0 to 1"],
-        ),
-        ({"channel": "stem", "mlp_ratio": 0}, ["model.channel=stem", "model.mlp_ratio=0"]),
-        ({"channel": "stem", "n_experts": 4}, ["model.channel=stem", "model.n_experts=4"]),
-        ({"canon": "AD", "n_experts": 4}, ["model.canon=AD", "no place for D", "A, B, C"]),
-        ({"canon": "BC", "mlp_ratio": 0}, ["model.canon=BC", "no place for C", "A, B"]),
-        ({"canon": "CD", "channel": "keys"}, ["no place for D", "A, B, C"]),
-        ({"channel": "keys", "keys_width": 5}, ["model.keys_width=5", "even"]),
-        (
-            {"channel": "keys", "keys_side": 3},
-            ["model.keys_choices=4", "model.keys_side=3"],
-        ),
-        ({"channel": "stem", "keys_heads": 3}, ["model.keys_heads=3", "model.channel=keys"]),
-        ({"canon": "BA"}, ["model.canon=BA", "in this order"]),
-        ({"table_std": 0.1}, ["model.table_std=0.1", "model.memory=engram"]),
-        ({"mixer": "linear", "position": "rotary"}, ["model.position=rotary", "attention"]),
-        ({"memory": "engrams"}, ["model.memory=engrams", "did you mean engram"]),
-        ({"train": {"table_lr": 3.0}}, ["train.table_lr=3", "no part", "stem"]),
-        ({"train": {"table_clip": 0.5}}, ["train.table_clip=0.5", "no part"]),
-    ],
-)
-def test_what_does_not_go_together_is_one_clear_line(bad, words):
-    with pytest.raises(ConfigError) as error:
-        config(**bad)
-    assert [word for word in words if word not in str(error.value)] == []
-    assert "\n" not in str(error.value)
-
-
-def test_two_spellings_of_all_layers_are_one_run():
-    every = config(memory="engram", memory_layers=[1, 0])
-    assert every.run_id == config(memory="engram").run_id
-    assert from_dict(every.as_dict()).run_id == every.run_id
-    assert config(memory="engram", memory_layers=[1]).run_id != every.run_id
