@@ -130,7 +130,7 @@ def memory_bytes(
     copies = {"fp32": 0, "tf32": 4}.get(train.precision, 2) + 16 * (train.qat != "none")
     at_once = 20 if train.optimizer == "muon" else 16
     if train.weights == "bf16_stochastic":
-        at_once = 36  # words of 64 bits for the random numbers
+        at_once = 24  # words of 64 bits for the random numbers, mixed in place
     recorded = 12 * (device == "cuda")
     kept *= HOLES.get(device, 1.0)
     return weights * (12.0 + recorded) + max(weights * copies + kept, weights * at_once)

@@ -144,7 +144,7 @@ def test_workers_of_one_gpu_share_its_memory(monkeypatch, workers, gpus, each):
     assert hardware.room("cuda", workers) == pytest.approx(0.8 * smallest / each)
 
 
-def test_a_worker_cuts_its_batch_to_its_share(monkeypatch):
+def test_a_worker_cuts_its_batch_to_its_share(monkeypatch, tmp_path):
     configs = stack(GPT, batch=512)
     needed = stack_bytes(configs[0], 2, "cuda")
     monkeypatch.setattr(
@@ -154,7 +154,7 @@ def test_a_worker_cuts_its_batch_to_its_share(monkeypatch):
     )
 
     def parts(sharers):
-        return running._parts(configs, Job(None, torch.device("cuda"), sharers=sharers))
+        return running._parts(configs, Job(tmp_path, torch.device("cuda"), sharers=sharers))
 
     assert parts(1) == 1 and parts(2) in (2, 4) and parts(4) > parts(2)
 
