@@ -46,7 +46,6 @@ _OTHERS = {
     "cluster.workers": "num_workers n_workers jobs n_jobs processes",
     "cluster.threads": "num_threads n_threads",
     "cluster.cpus": "cpus_per_task",
-    "cluster.mem": "memory",
     "cluster.time": "walltime time_limit timelimit",
     "wandb.project": "wandb_project",
 }

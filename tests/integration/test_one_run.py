@@ -47,7 +47,8 @@ def test_train_leaves_a_complete_run_and_trains_it_once(cli, tmp_path, tiny):
         == run
         == from_dict(json.loads((folder / "config.json").read_text()))
     )
-    assert record["identity"] == run.identity and record["parameters"] == run.parameters
+    assert record["identity"] == run.identity
+    assert record["parameters"] == run.parameters | {"idle": 0}
     metrics = records.read_metrics(tmp_path / "results", run.run_id)
     assert [line["step"] for line in metrics] == sorted(
         line["step"] for line in metrics

@@ -171,7 +171,7 @@ def test_there_is_one_row_per_run_and_all_of_its_numbers_are_there(here, frame):
         for section in ("data", "model", "train", "measure", "extraction", "quantize"):
             for key, value in record["config"][section].items():
                 cell = row[f"{section}.{key}"]
-                assert (pd.isna(cell) and value is None) or cell == (
+                assert (pd.isna(cell) and value in (None, "")) or cell == (
                     json.dumps(value) if isinstance(value, list) else value
                 ), (section, key)
     assert checked > 500

@@ -135,7 +135,7 @@ def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
     masks = extraction.block_mask(gpt, factors)
     factors = {name: torch.randn_like(f) * masks[name] for name, f in factors.items()}
     before, after = gpt.named(flat[None]), gpt.named(extraction.adapt(gpt, flat[None], factors))
-    d, kv = 16, gpt.head_size * gpt.model.kv_heads
+    d, kv = 16, 16 // gpt.model.n_heads * gpt.model.kv_heads
     for name in before:
         change = (after[name] - before[name])[0]
         if name == "token.weight":
