@@ -44,6 +44,7 @@ def test_a_sweep_trains_everything_once(bench, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
     bench.write(
         PINS + "grids: [{{seed: [0, 1, 2]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: "
@@ -203,6 +204,7 @@ def test_a_worker_leaves_finished_runs_alone(here, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
     bench.write(FOUR, steps=800)
     seen = {}
@@ -234,6 +236,7 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
     """Both workers wait until both packs are written, so that neither sweep can lose its pack to
     the other unseen."""

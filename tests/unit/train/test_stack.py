@@ -178,6 +178,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_step_does_what_the_plain_one_does(tmp_path):
     """Where a compiler builds what torch writes; elsewhere the tests of compilers show what
     happens."""
