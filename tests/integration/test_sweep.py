@@ -98,7 +98,13 @@ def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.long),
+    ],
+)
 def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number):
     """After Ctrl-C the workers save before they stop; after kill -9 of the sweep they must notice
     by themselves."""
@@ -254,6 +260,7 @@ def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench):
     bench.write(PINS + "grids: [{{seed: [0, 1, 2, 7]}}]\n", steps=200)
     bench.spoil('if any(run["seed"] == 7 for run in runs): os._exit(9)')

@@ -397,6 +397,8 @@ def test_the_published_studies_have_the_published_shapes():
     )
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_picks_the_ablation_where_vocabulary_or_length_differ(here, cli):
     (here / "s.yaml").write_text(
         "question: q\npins: [data.seq_len=4, data.n_sequences=20, model.d_model=8, train.steps=60, "
