@@ -58,6 +58,11 @@ def facts_noise(old: Mapping[str, Any]) -> dict[str, Any]:
     return dict(old) | {"schema": 3}
 
 
+def budget(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 -> 3: plateaus stand beside published rows; files before compared nothing."""
+    return dict(old) | {"schema": 3, "verdicts": []}
+
+
 DATA_LIMITED = {"underfilled": "data_limited"}
 
 
@@ -218,6 +223,7 @@ OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] =
 }
 # kind and schema of later files -> what makes them of the next schema
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    ("budget", 2): budget,
     ("precision", 2): precision_terms,
     ("facts", 2): facts_noise,
     ("text", 2): text_canaries,

@@ -33,7 +33,7 @@ def section(
 def row(v: Mapping[str, Any], *, dated: bool = True) -> Verdict:
     """A row of `published.verdict` in words; dated: with when its range and form were fixed."""
     there = v["published"]
-    value = "" if there["value"] is None else f"{there['value']:g}"
+    value = "" if there["value"] is None else f"{there['value']:.4g}"
     value = f"{value} {ends(there.get('interval'))}".strip()
     value += "; " if value else ""
     measured = "nothing"

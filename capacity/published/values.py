@@ -263,7 +263,7 @@ def describe_setting(setting: Mapping[str, Any]) -> str:
 
     def words(there: Any) -> str:
         if isinstance(there, list):
-            return " to ".join(map(words, there))
+            return " to ".join(dict.fromkeys(map(words, there)))
         return count(there) if isinstance(there, float) else str(there)
 
     return ", ".join(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from capacity.analysis.budget import rows
 from capacity.analysis.facts.exposures import FEWEST, curve, fit_exposures
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.random.plateaus import (
@@ -30,11 +31,12 @@ from capacity.analysis.table_checks import rising
 from capacity.base.files import plain
 from capacity.fitting import groups
 from capacity.fitting.statistics import student
+from capacity.settings.data import UniformData
 
 if TYPE_CHECKING:
     from capacity.study import Study
 
-SCHEMA = 2  # a file of schema 1 names no kind, see `analysis.convert`
+SCHEMA = 3  # `analysis.convert` says what changed
 # what the runs of one law have in common
 CELL = ["model", "vocab_size", "seq_len", "n_sequences", "precision", "batch_size", "lr"]
 BOTH = (("strict", "total"), ("paper", "paper"))
@@ -49,8 +51,14 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
 
 
 def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """No verdict is about a budget."""
-    return [], {}
+    """The rows of Table 1 that the models of such a study are, and what fixes their plateaus."""
+    found = [
+        rows.row_of(run.shape, run.train.precision, run.data.vocab_size, run.data.seq_len)
+        for run in study.runs
+        if isinstance(run.data, UniformData)
+    ]
+    values = rows.expected(row for row in found if row is not None)
+    return values, {"fewest_budgets": FEWEST_BUDGETS, "plateau": rows.FORM} if values else {}
 
 
 def analysed(table: Frame, name: str) -> Finding:
@@ -72,6 +80,7 @@ def analysed(table: Frame, name: str) -> Finding:
             "parameters": count,
             "cells": [_cell(key, part, convention, count) for key, part in cells],
         }
+    numbers["verdicts"] = rows.verdicts(numbers["paper"]["cells"])
     for what in ("missing", "failed"):
         numbers[what] = sorted(runs.run_id[runs.status == what])
     runs = runs.assign(class_strict=classify(runs, "strict"), still_rising=rising(runs))

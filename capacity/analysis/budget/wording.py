@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from capacity.analysis import lack_of_fit
+from capacity.analysis import lack_of_fit, published_rows
 from capacity.analysis.budget.analysis import BOTH, FEWEST_BUDGETS, fitted
 from capacity.analysis.document import (
     FAILED,
@@ -58,6 +58,8 @@ def document(finding: Finding) -> Document:
         )
         for bits, p in BOTH
     ]
+    if fit["verdicts"]:
+        sections.append(published_rows.section(fit["verdicts"]))
     return Document(
         f"Budgets of {fit['study']}",
         [_answer(cell, fit["varied"]) for cell in fit["strict"]["cells"]],

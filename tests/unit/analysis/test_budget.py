@@ -6,51 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from budget_runs import BUDGETS, planted
 from capacity.analysis import finding, kinds
 from capacity.analysis.budget import analysis as budgets
 from capacity.report import markdown
 from capacity.report import text as terminal
 from capacity.study import load_study
 from drawings import texts
-
-BUDGETS = (250, 500, 1000, 2000, 4000, 8000)
-P, N, V, S = 80_384, 628, 2048, 64
-
-
-def planted(
-    exposures=BUDGETS, seeds=3, r_inf=3.8, e0=20.0, b=0.8, noise=0.003, model="1x32", lr=0.04
-):
-    """Finished runs that follow R_inf (1 - (1 + E / E0)^-b), with relative noise."""
-    random, rows = np.random.default_rng(7), []
-    for e in exposures:
-        for seed in range(seeds):
-            r = r_inf * (1 - (1 + e / e0) ** -b) * (1 + noise * random.standard_normal())
-            rows.append(
-                {
-                    "run_id": f"{model}-{lr}-{e}-{seed}",
-                    "model": model,
-                    "seed": seed,
-                    "status": "finished",
-                    "precision": "fp32",
-                    "vocab_size": V,
-                    "seq_len": S,
-                    "n_sequences": N,
-                    "batch_size": 64,
-                    "lr": lr,
-                    "steps": e * N // 64,
-                    "tokens": float(e * N * S),
-                    "parameters_total": P,
-                    "parameters_paper": P - 32,
-                    "parameters_non_embedding": P // 6,
-                    "entropy_bits": float(N * S * np.log2(V)),
-                    "strict_bits": r * P,
-                    "strict_ceiling_bits": N * (S * np.log2(V) - np.log2(N)),
-                    "paper_bits": 1.02 * r * (P - 32),
-                    "paper_ceiling_bits": float(N * S * np.log2(V)),
-                    "gain_last_tenth": 0.004,
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def shown(found):
