@@ -174,7 +174,7 @@ class GPT:
         if self.model.document_mask:
             seen_NT = tokens_MBT[:, :, :-1].reshape(M * B, T)
             c.mask = document_mask(seen_NT)
-            if self.model.canon or self.model.memory != "none":
+            if self.model.canon or self.model.mixer_conv or self.model.memory != "none":
                 c.document_NT = documents(seen_NT)
         return c
 
