@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from capacity import counts
 from capacity.parts import engram, keys, registry
 from capacity.parts.base import SHORT_CONTEXT
+from capacity.parts.recurrent import CHUNK, SHORT_CHUNK
 from capacity.settings.data import BiosData
 from capacity.settings.model import Model
 
@@ -38,7 +39,21 @@ TERMS = {
 SCALES = {"none": 0, "binary": 1}  # that rounding tries of a channel; other formats try all
 ALL_SCALES, TRIED_AT_ONCE = 8, 2**16  # `RATIOS` and `AT_ONCE` of model/qat.py
 # of a part that GPT-2's form does not have, beyond those of what it takes the place of
-ADDED_OPERATIONS = {"canon": 45.0, "linear": 8.0, "stem": 16.0, "keys": 123.0, "engram": 220.0}
+ADDED_OPERATIONS = {
+    "canon": 45.0,
+    "linear": 8.0,
+    "based": 13.0,
+    "gla": 58.0,
+    "ssd": 87.0,
+    "delta": 93.0,
+    "stem": 16.0,
+    "keys": 123.0,
+    "engram": 220.0,
+}
+# of a chunk of positions beyond the first; with a decay also of the first chunk of the delta rule
+OF_CHUNK = {"gla": (SHORT_CHUNK, 100.0), "ssd": (CHUNK, 92.0), "delta": (CHUNK, 105.0)}
+OF_DECAY, OF_DECAY_BY_CHUNK = 62.0, 45.0
+OF_MIXER_CONV, OF_MIXER_GATE = 44.0, 49.0
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
 ITERATIONS = 5  # of Muon, see train/optim.py
 STREAMED = ("bios", "biod", "corpus")
@@ -67,6 +82,7 @@ def operations(run: Config) -> float:
         left_out = OF_GATE * (name == "keys" and not model.keys_gate)
         left_out += OF_CONV * (name == "engram" and not model.engram_conv)
         blocks += (ADDED_OPERATIONS[name] - left_out) * times
+    blocks += model.n_layers * _mixer_operations(model, run.data.seq_len)
     if train.optimizer == "muon":  # shapes of its matrices, not their number
         fixed = 147.0 + 94 * (1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads))
     else:
@@ -82,7 +98,15 @@ def added_parts(model: Model) -> dict[str, int]:
         kind for layer in range(model.n_layers) for kind in registry.of_layer(model, layer)
     )
     canon = len(model.canon) * model.n_layers
-    return {"canon": canon} | {kind: times[kind] for kind in ("linear", "stem", "keys", "engram")}
+    return {"canon": canon} | {kind: times[kind] for kind in ADDED_OPERATIONS if kind != "canon"}
+
+
+def _mixer_operations(model: Model, length: int) -> float:
+    """Of one block, beyond those of its kind of mixer in one chunk of positions."""
+    more = OF_MIXER_CONV * model.mixer_conv + OF_MIXER_GATE * model.mixer_gate
+    chunk, each = OF_CHUNK.get(model.mixer, (length, 0.0))
+    further = math.ceil(length / chunk) - 1
+    return more + each * further + (OF_DECAY + OF_DECAY_BY_CHUNK * further) * model.mixer_decay
 
 
 def _maps(run: Config) -> list[int]:
@@ -124,13 +148,19 @@ def of_member(run: Config) -> dict[str, float]:
     maps = L * (d * wide + d * d) + added["stem"] * 2 * d * f + memories
     maps += added["keys"] * keys.flops(model, S) // 2
     short = S <= SHORT_CONTEXT and not model.document_mask and train.precision == "fp32"
-    short &= model.mixer == "attention"
-    scores = float(N * S * model.n_heads * L)
+    pairs = S
+    if model.mixer != "attention":
+        short, pairs = False, min(S, OF_CHUNK.get(model.mixer, (S, 0.0))[0])
+    scores = float(N * pairs * model.n_heads * L)
     weights = counts.parameters(model, V, S, run.data.bos)["total"]
     scales = SCALES.get(train.qat, ALL_SCALES)
     in_blocks = maps + mlps * max(1, model.n_experts) * (inward + 1) * d * f
     maps += mlps * places * (inward + 1) * d * f
-    flop = 6.0 * N * (maps + V * d + 2 * L * S * d)
+    squares = 2 * L * S * d
+    if model.mixer != "attention":  # the maps of attention are counted above
+        whole = registry.MIXERS[model.mixer].flops(model, S) // 2
+        squares = L * (whole - d * (wide + d))
+    flop = 6.0 * N * (maps + V * d + squares)
     if train.optimizer == "muon":  # a gram matrix, its square and a product, five times
         side = d * d
         flop += ITERATIONS * L * d * (4 * side + 2 * d * side + (inward + 1) * (2 * d * f + side))

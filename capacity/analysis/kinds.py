@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # In this order: a study is of the first kind that applies to it.
 REGISTRY = {
     "precision": "capacity.analysis.precision",
+    "idle": "capacity.analysis.idle",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
     "budget": "capacity.analysis.budget",

@@ -29,7 +29,8 @@ TOKENS_AT_ONCE = 2**14  # of a forward pass over calibration data
 # maps of a block that get the same inputs, in the order in which it uses them
 STAGES = (
     ("engram.key", "engram.value"),
-    ("qkv",),
+    ("qkv", *(f"mixer.{name}" for name in ("beta", "alpha", "step", "low", "z"))),
+    ("mixer.high",),
     ("out",),
     ("query",),
     ("keys",),

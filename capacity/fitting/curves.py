@@ -31,6 +31,13 @@ def affine(x: Arrays, c0: Any, alpha: Any) -> Slopes:
     return c0 + alpha * p, (1.0, p)
 
 
+def idle(x: Arrays, alpha: Any, kappa: Any) -> Slopes:
+    """alpha (P_active + kappa P_idle)."""
+    at_rest = x["parameters_idle"]
+    size = x["parameters_active"] + kappa * at_rest
+    return alpha * size, (size, alpha * at_rest)
+
+
 def power(x: Arrays, a: Any, gamma: Any) -> Slopes:
     """a P^gamma."""
     log_p = np.log(x["parameters"])

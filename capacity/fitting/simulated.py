@@ -103,6 +103,23 @@ def _capacity(form: str, truth: Truth, models: int, seeds: int, rough: bool) -> 
     return points
 
 
+def _idle(form: str, truth: Truth, sizes: int, parts: int, seeds: int, rough: bool) -> Draw:
+    """Sizes, each plain and with `parts` tables: of once and more the active parameters; what a
+    model scatters by is its own."""
+
+    def points(rng: np.random.Generator) -> Points:
+        active = np.repeat(_levels(rng, 4e3, 1e6, sizes, rough), parts + 1)
+        tables = np.tile(np.r_[0.0, np.geomspace(1.0, 4.0, parts)], sizes)
+        x = {"parameters_active": active, "parameters_idle": active * tables}
+        middle = FORMS[form].predict(x, truth)
+        middle = middle * np.exp(MODEL_SCATTER * rng.standard_normal(len(active)))
+        cluster = np.repeat(np.arange(len(active)), seeds)
+        y = middle[cluster] * np.exp(SEED_NOISE * rng.standard_normal(len(cluster)))
+        return _hide(rng, {name: a[cluster] for name, a in x.items()}, y, cluster, rough)
+
+    return points
+
+
 def _spoiled(make: Draw) -> Draw:
     def points(rng: np.random.Generator) -> Points:
         drawn = make(rng)
@@ -304,6 +321,12 @@ def _capacity_plan(truth: Truth) -> Plan:
     )
 
 
+def _idle_plan(truth: Truth) -> Plan:
+    at = {"parameters_active": 1e5, "parameters_idle": 2e5}
+    about = "{} sizes, each plain and with {} tables, {} seeds"
+    return Plan(truth, at, _idle, (4, 2, 3), (2, 1, 3), (5, 2, 3), about)
+
+
 def _corner_plan(truth: Truth) -> Plan:
     at = {"parameters": 1e5, "ceiling_bits": 4.5e5}
     return Plan(truth, at, _corner, (8, 2), (4, 2), (8, 2), "{} models, 7 loads, {} seeds")
@@ -352,6 +375,7 @@ PLANS: dict[str, Plan] = {
     "capacity_linear": _capacity_plan({"alpha": 3.6}),
     "capacity_affine": _capacity_plan({"c0": -2000.0, "alpha": 3.6}),
     "capacity_power": _capacity_plan({"a": 2.5, "gamma": 1.03}),
+    "capacity_idle": _idle_plan({"alpha": 3.0, "kappa": 0.6}),
     "hard_corner": _corner_plan({"alpha": 3.6}),
     "smooth_corner": _corner_plan({"alpha": 3.6, "k": 5.0}),
     "exposure_exponential": _exposure_plan({"r_inf": 2.0, "e0": 150.0, "b": 0.8}),

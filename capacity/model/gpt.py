@@ -30,7 +30,7 @@ from torch import Tensor
 from capacity import counts
 from capacity.base.rng import derived_seed
 from capacity.model.attention import document_mask, documents
-from capacity.model.context import Context, Named
+from capacity.model.context import Context, Named, Watch
 from capacity.model.head import mean_nll
 from capacity.model.kernels import dispatch
 from capacity.model.numerics import tf32_operand, tf32_product
@@ -132,7 +132,7 @@ class GPT:
         return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts, strict=True)}
 
     def hidden(
-        self, w: Named, tokens_MBT: Tensor, training: bool = False
+        self, w: Named, tokens_MBT: Tensor, training: bool = False, watch: Watch | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Last hidden states [M, B T, D], each from what stands before its target only; and with
         experts the balance loss of each member, mean over layers, fp32 [M], else None.
@@ -141,6 +141,7 @@ class GPT:
         its own in the batch.
         """
         c = self.context(tokens_MBT, training)
+        c.watch = watch
         x_MND = self._embed(w, tokens_MBT)
         for layer in range(self.model.n_layers):
             x_MND = self.block(w, layer, x_MND, c)
@@ -173,7 +174,7 @@ class GPT:
         if self.model.document_mask:
             seen_NT = tokens_MBT[:, :, :-1].reshape(M * B, T)
             c.mask = document_mask(seen_NT)
-            if self.model.canon or self.model.memory != "none":
+            if self.model.canon or self.model.mixer_conv or self.model.memory != "none":
                 c.document_NT = documents(seen_NT)
         return c
 
@@ -209,6 +210,12 @@ class GPT:
         write: bool [M, B, T]."""
         logits = self.logits(flat_MP, tokens_MBT, dtype)
         return self._nll(logits, tokens_MBT), logits.argmax(-1) == self.targets(tokens_MBT)
+
+    def watched(
+        self, flat_MP: Tensor, tokens_MBT: Tensor, watch: Watch, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """A forward pass without a head, for what `watch` is told of the rows that parts read."""
+        self.hidden(self._weights(flat_MP, dtype), tokens_MBT, watch=watch)
 
     def by_token(
         self,

@@ -37,21 +37,24 @@ def mixture(
     experts: Callable[[Tensor], Tensor],
     top_k: int,
     factor: float,
+    chosen: Callable[[Tensor], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor]:
     """The sum over a token's experts of gate times output, [M, N, D], and the balance loss of each
     member, fp32 [M].
 
-    experts: [M X, C, D] -> [M X, C, D], a row of MLPs. The gate is the softmax probability (Fedus
-    et al., equation 2); with more than one choice the gates are divided by their sum, as in tutel
-    and in GShard (Lepikhin et al., arXiv 2006.16668, section 2.2). Places are taken in the order of
-    the tokens, which keeps a sequence causal; a choice that finds none adds nothing, so that a
-    token whose choices all find none passes through the residual stream alone. The router computes
-    in fp32 whatever the type of h (Fedus et al., section 2.4).
+    experts: [M X, C, D] -> [M X, C, D], a row of MLPs; chosen: told the experts of each token,
+    int64 [M, N, J]. The gate is the softmax probability (Fedus et al., equation 2); with more than
+    one choice the gates are divided by their sum, as in tutel and in GShard (Lepikhin et al., arXiv
+    2006.16668, section 2.2). Places are taken in the order of the tokens, which keeps a sequence
+    causal; a choice that finds none adds nothing, so that a token whose choices all find none
+    passes through the residual stream alone. The router computes in fp32 whatever the type of h
+    (Fedus et al., section 2.4).
     """
     M, N, D = h_MND.shape
     X = router_MDX.shape[2]
     p_MNX = torch.softmax(torch.bmm(h_MND.float(), router_MDX.float()), -1)
     gate_MNJ, expert_MNJ = p_MNX.topk(top_k, -1)
+    chosen(expert_MNJ)
     if top_k > 1:
         gate_MNJ = gate_MNJ / gate_MNJ.sum(-1, keepdim=True)
     choice_Q, place_R = _seats(expert_MNJ, X, places(factor, top_k, N, X))

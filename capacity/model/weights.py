@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,8 @@ from capacity.settings.model import Model
 class Weight:
     """One named tensor of a member.
 
-    Initial values: normal with `std`, uniform within `bound`, or `constant` where both are None.
+    Initial values: `start` of numbers uniform in [0, 1), uniform within `bound`, normal with `std`,
+    or `constant` where all three are None; of the first `twins` columns those of the next ones.
     Weights are drawn in their order from the stream of the member's seed, `own` ones each from a
     stream of its name, so that a model to which they are added starts with the weights that it has
     without them. kind: a `map` [..., in, out], with the widths of maps that lie side by side in it;
@@ -32,6 +34,8 @@ class Weight:
     widths: tuple[int, ...] = ()
     bound: float | None = None
     own: bool = False
+    start: Callable[[Tensor], Tensor] | None = None
+    twins: int = 0
 
     @property
     def is_map(self) -> bool:
@@ -45,11 +49,17 @@ class Weight:
         size = math.prod(self.shape)
         if self.own:
             stream = torch.Generator().manual_seed(derived_seed(seed, f"init {self.name}", 63))
+        if self.start is not None:
+            return self.start(torch.rand(size, generator=stream))
         if self.bound is not None:
             return (2 * torch.rand(size, generator=stream) - 1) * self.bound
         if self.std is None:
             return torch.full((size,), self.constant)
-        return torch.randn(size, generator=stream) * self.std
+        drawn = torch.randn(size, generator=stream) * self.std
+        if self.twins:
+            columns = drawn.view(self.shape)
+            columns[..., : self.twins] = columns[..., self.twins : 2 * self.twins]
+        return drawn
 
 
 def norm_weights(name: str, model: Model, own: bool = False) -> list[Weight]:
@@ -70,6 +80,7 @@ def map_weights(  # noqa: PLR0913  shape, scale and kind of a map
     widths: tuple[int, ...] = (),
     own: bool = False,
     bound: float | None = None,
+    twins: int = 0,
 ) -> list[Weight]:
     """A linear map x W + b with W stored [in, out], or one of each per expert (rows)."""
     biases = [Weight(name + ".bias", (*rows, fan_out), None, own=own)] * bias
@@ -82,5 +93,6 @@ def map_weights(  # noqa: PLR0913  shape, scale and kind of a map
         widths=widths or (fan_out,),
         bound=bound,
         own=own,
+        twins=twins,
     )
     return [weight, *biases]

@@ -8,12 +8,31 @@ from collections import Counter
 from functools import cache
 
 from capacity.base.errors import ConfigError
-from capacity.parts import attention, engram, experts, keys, linear, mlp, stem
+from capacity.parts import (
+    attention,
+    based,
+    delta,
+    engram,
+    experts,
+    gla,
+    keys,
+    linear,
+    mlp,
+    ssd,
+    stem,
+)
 from capacity.parts.base import Count, Part
 from capacity.settings.field import applies
 from capacity.settings.model import Model
 
-MIXERS: dict[str, Part] = {"attention": attention, "linear": linear}
+MIXERS: dict[str, Part] = {
+    "attention": attention,
+    "linear": linear,
+    "based": based,
+    "gla": gla,
+    "ssd": ssd,
+    "delta": delta,
+}
 CHANNELS: dict[str, Part] = {"mlp": mlp, "experts": experts, "stem": stem, "keys": keys}
 MEMORIES: dict[str, Part] = {"engram": engram}
 PARTS = MIXERS | CHANNELS | MEMORIES
@@ -111,10 +130,20 @@ def check(model: Model) -> None:
             "channel of their blocks; choose model.channel=mlp or model.n_experts=0"
         )
     _check_canon(model)
-    if model.mixer == "linear" and model.position == "rotary":
+    _check_mixer(model)
+
+
+def _check_mixer(model: Model) -> None:
+    """What only some mixers have."""
+    if model.mixer != "attention" and model.position == "rotary":
         raise ConfigError(
-            "model.position=rotary: turned queries and keys are no longer positive, as "
-            "model.mixer=linear needs them; choose model.position=learned or model.mixer=attention"
+            f"model.position=rotary: turns queries and keys of model.mixer=attention, this is "
+            f"model.mixer={model.mixer}; choose model.position=learned or that mixer"
+        )
+    if model.mixer not in ("attention", "linear") and model.n_kv_heads is not None:
+        raise ConfigError(
+            f"model.n_kv_heads={model.n_kv_heads}: every head of model.mixer={model.mixer} has "
+            "keys and values of its own; leave it empty, or choose model.mixer=attention or linear"
         )
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from capacity.settings.field import setting
 
+# mixers whose state does not grow with the sequence
+RECURRENT = ("linear", "based", "gla", "ssd", "delta")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -100,10 +103,45 @@ class Model:
 
     mixer: str = setting(
         "attention",
-        "how positions see those before them; linear: linear attention, whose state does not grow "
-        "with the sequence",
-        choices=("attention", "linear"),
+        "how positions see those before them; the others have a state that does not grow with the "
+        "sequence: linear attention, based (its features are the first terms of an exponential), "
+        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule)",
+        choices=("attention", *RECURRENT),
         neutral="attention",
+    )
+    mixer_key: int | None = setting(
+        None,
+        "numbers of a key and a query of a head; empty: d_model / n_heads",
+        low=1,
+        high=65536,
+        neutral=None,
+        of=("mixer", RECURRENT),
+    )
+    mixer_conv: bool = setting(
+        False,
+        "short causal convolutions over queries, keys and values, with a silu",
+        neutral=False,
+        of=("mixer", RECURRENT),
+    )
+    mixer_gate: bool = setting(
+        False,
+        "what comes out is normalized, times the silu of a map",
+        neutral=False,
+        of=("mixer", RECURRENT),
+    )
+    mixer_decay: bool = setting(
+        False,
+        "gated delta rule: the state of a head also decays",
+        neutral=False,
+        of=("mixer", ("delta",)),
+    )
+    mixer_init: str = setting(
+        "default",
+        "default: as other maps and as released; mimetic: maps to queries start as those to keys, "
+        "states hardly decay, convolutions are the identity",
+        choices=("default", "mimetic"),
+        neutral="default",
+        of=("mixer", RECURRENT),
     )
     channel: str = setting(
         "mlp",
@@ -214,6 +252,8 @@ class Model:
     def __post_init__(self) -> None:
         if self.n_kv_heads == self.n_heads:  # two spellings of one model have one identity
             object.__setattr__(self, "n_kv_heads", None)
+        if self.mixer_key is not None and self.mixer_key * self.n_heads == self.d_model:
+            object.__setattr__(self, "mixer_key", None)
         for name in ("channel_layers", "memory_layers"):
             layers = tuple(sorted(getattr(self, name)))
             every = layers == tuple(range(self.n_layers))

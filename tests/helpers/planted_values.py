@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 import budget_runs
+import idle_tables
 import random_data
 from capacity import counts
 from capacity.analysis import facts
 from capacity.analysis.ablation import analysis as ablation
 from capacity.analysis.budget import analysis as budget
 from capacity.analysis.finding import Options
+from capacity.analysis.idle import analysis as idle
 from capacity.analysis.precision import analysis as precision
 from capacity.analysis.precision import bit_widths
 from capacity.analysis.random import analysis as random
@@ -67,6 +69,8 @@ def verdict(id, case):
         found = of_precision(id, case)
     elif id.startswith("morris/error_") or id == "morris/alpha_of_rows":
         found = of_ablation("seq_len" if id.endswith("seq_len") else "vocab_size", case)
+    elif value.unit == "kappa":
+        found = of_idle(id, case)
     elif id in ("morris/f1_at_75", "morris/descent_peak"):
         found = of_text(id, case)
     elif id == "morris/alpha_stated":
@@ -139,6 +143,27 @@ def of_facts(id, case):
         ]
     planted = dataclasses.replace(study(), expects=check_expects([entry]))
     return facts.analyse(planted, table(rows), Path(), Options(bootstraps=100)).numbers["verdicts"]
+
+
+def of_idle(id, case):
+    """Plain models and mixtures of experts whose idle parameters are worth the planted part."""
+    nothing = case == NOTHING
+    level = truth(published.get(id), "agrees" if nothing else case)
+    exposures = 1000 if id.endswith("_1000") else 100
+    runs = idle_tables.plan(("plain", "experts"), pins=idle_tables.BIOS, exposures=exposures)
+    rows = idle_tables.table(
+        runs,
+        noise=QUIET,
+        models=LOUD / 4 if case == "cannot tell" else 0.0,
+        kappas={"experts": level},
+        alpha=0.5,
+        draw=3,
+    )
+    if nothing:  # the plain models learned; what the experts hold is noise about 0
+        experts = [run.run_id for run in runs if run.model.n_experts]
+        off = np.random.default_rng(1).standard_normal(len(rows))
+        rows["bits"] = np.where(rows.run_id.isin(experts), 0.001 * rows.bits * off, rows.bits)
+    return idle.analysed(runs, rows, "planted", idle_tables.BEST).numbers["verdicts"]
 
 
 def stated(rows):

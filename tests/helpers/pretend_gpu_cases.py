@@ -45,6 +45,9 @@ MODELS = VARIANTS | {
     "memory, canon": {"memory": "engram", "engram_rows": 11, "canon": "ABCD"},
     "product keys": {"channel": "keys"},
     "table per token, linear": {"channel": "stem", "mixer": "linear"},
+    "gla": {"mixer": "gla", "mixer_gate": True},
+    "mamba 2": {"mixer": "ssd", "mixer_conv": True, "mixer_gate": True},
+    "gated delta rule": {"mixer": "delta", "mixer_decay": True},
     "people, moe": {"n_experts": 4, "mlp_ratio": 1.0, "position": "rotary"},
 }
 FORMATS = {name: {"precision": name} for name in ("fp32", "tf32", "bf16", "fp16")}

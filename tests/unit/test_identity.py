@@ -38,6 +38,11 @@ OTHER = {
     "model.eval_capacity_factor": 4.0,
     "model.balance_weight": 0.1,
     "model.mixer": "linear",
+    "model.mixer_key": 3,
+    "model.mixer_conv": True,
+    "model.mixer_gate": True,
+    "model.mixer_decay": True,
+    "model.mixer_init": "mimetic",
     "model.channel": "stem",
     "model.channel_layers": (0,),
     "model.keys_side": 8,
@@ -140,6 +145,10 @@ NEEDS = {
     **dict.fromkeys(
         (f"model.keys_{k}" for k in "side choices heads width gate".split()),
         {"model__channel": "keys"},
+    ),
+    **dict.fromkeys(
+        (f"model.mixer_{k}" for k in "key conv gate decay init".split()),
+        {"model__mixer": "delta"},
     ),
     "model.table_std": ENGRAM,
     "train.table_lr": ENGRAM,

@@ -40,6 +40,10 @@ SHAPES = {
     "parts": {**GPT, "memory": "engram", "canon": "ABCD"},
     "keys": {**GPT, "channel": "keys"},
     "other parts": {**GPT, "channel": "stem", "mixer": "linear"},
+    "based": {**GPT, "mixer": "based"},
+    "gla": {**GPT, "mixer": "gla", "mixer_gate": True},
+    "ssd": {**GPT, "mixer": "ssd", "mixer_conv": True},
+    "delta": {**GPT, "mixer": "delta", "mixer_decay": True},
 }
 
 

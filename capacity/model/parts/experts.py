@@ -33,6 +33,7 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
         lambda h: mlp.through(rows, start, h, c),
         model.top_k,
         model.capacity_factor if c.training else model.eval_capacity_factor,
+        lambda chosen: c.reads(at, "experts", chosen, model.n_experts),
     )
     c.balance.append(balance_M)
     return y_MND

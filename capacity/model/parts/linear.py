@@ -12,24 +12,23 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from capacity.model import recurrent
 from capacity.model.context import Context, Named
-from capacity.model.parts import attention
+from capacity.model.weights import Weight
+from capacity.settings.model import Model
 
-weights = attention.weights
+
+def weights(model: Model, at: str, rows: int) -> list[Weight]:
+    return recurrent.weights(model, at, [], model.d_model // model.n_heads)
 
 
 def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
-    H, G = c.model.n_heads, c.model.kv_heads
-    q, k, v = attention.heads(w, at, x_MND, c).transpose(1, 2).split([H, G, G], dim=1)
-    if G != H:
-        k, v = (x.repeat_interleave(H // G, dim=1) for x in (k, v))
-    q, k, v = (x.reshape(-1, c.T, x.shape[-1]) for x in (F.elu(q) + 1, F.elu(k) + 1, v))
+    h_MND, qkv_MNE = recurrent.read(w, at, x_MND, c)
+    q, k, v = recurrent.heads(qkv_MNE, c)
+    q, k, v = (recurrent.flat(x) for x in (F.elu(q) + 1, F.elu(k) + 1, v))
     pairs_nTT = c.product(q, k.transpose(1, 2))
-    if c.mask is None:
-        pairs_nTT = pairs_nTT.tril()
-    else:
-        pairs_nTT = (pairs_nTT.view(-1, H, c.T, c.T) * c.mask[:, None]).flatten(0, 1)
+    mask_nTT = recurrent.mask(c)
+    pairs_nTT = pairs_nTT.tril() if mask_nTT is None else pairs_nTT * mask_nTT
     # a row's sum is at least phi(q) phi(k) of its own position: positive, if not by much
-    y_nTK = c.product(pairs_nTT, v) / pairs_nTT.float().sum(-1, keepdim=True)
-    y_MND = y_nTK.view(-1, H, c.T, v.shape[-1]).transpose(1, 2).reshape(x_MND.shape)
-    return c.linear(y_MND.to(x_MND.dtype), w, at + "out")
+    y_nTW = c.product(pairs_nTT, v) / pairs_nTT.float().sum(-1, keepdim=True)
+    return recurrent.written(w, at, y_nTW, h_MND, c)

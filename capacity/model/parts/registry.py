@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from capacity.model.context import Part
-from capacity.model.parts import attention, engram, experts, keys, linear, mlp, stem
+from capacity.model.parts import (
+    attention,
+    based,
+    delta,
+    engram,
+    experts,
+    gla,
+    keys,
+    linear,
+    mlp,
+    ssd,
+    stem,
+)
 from capacity.parts.registry import of_layer
 from capacity.settings.model import Model
 
 PARTS: dict[str, Part] = {
     "attention": attention,
     "linear": linear,
+    "based": based,
+    "gla": gla,
+    "ssd": ssd,
+    "delta": delta,
     "mlp": mlp,
     "experts": experts,
     "stem": stem,

@@ -17,39 +17,7 @@ from capacity.model.parts import registry as built
 from capacity.model.short_conv import convolved
 from capacity.parts import engram, registry
 from capacity.settings.model import Model
-
-V, S, D = 23, 9, 12
-PLAIN = Model(n_layers=2, d_model=D, n_heads=2)
-SMALL = {"engram_rows": 11, "engram_width": 3}
-FORMS = {
-    "linear": {"mixer": "linear"},
-    "grouped linear": {"mixer": "linear", "n_kv_heads": 1},
-    "stem": {"channel": "stem", "channel_layers": (1,), "activation": "silu"},
-    "keys": {"channel": "keys", "keys_side": 5, "keys_choices": 3, "keys_width": 4},
-    "keys, no gate": {"channel": "keys", "channel_layers": (1,), "keys_gate": False},
-    "engram": {"memory": "engram", "memory_layers": (1,), **SMALL},
-    "engram, longer": {"memory": "engram", "engram_longest": 4, "engram_conv": False, **SMALL},
-    "canon": {"canon": "ABCD"},
-    "gated canon": {"canon": "ABCD", "mlp": "gated", "bias": False},
-    "canon with experts": {"canon": "ABC", "n_experts": 3, "eval_capacity_factor": 9.0},
-    "all": {"canon": "ABCD", "channel": "stem", "memory": "engram", "mixer": "linear", **SMALL},
-}
-MODELS = {name: dataclasses.replace(PLAIN, **form) for name, form in FORMS.items()}
-forms = pytest.mark.parametrize("name", FORMS)
-both = pytest.mark.parametrize("bos", [True, False])
-
-
-def built_model(model, bos=True, seeds=(0,), scale=6.0):
-    """A model with weights large enough that every path through it matters."""
-    gpt = GPT(model, V, S, bos)
-    flat = gpt.init(list(seeds))
-    noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(9))
-    return gpt, flat + (scale - 1) * flat * gpt.decay_mask() + 0.1 * noise
-
-
-def tokens(bos=True, members=1, n=3, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(1, V, (members, n, S + (not bos)), generator=generator)
+from part_forms import MODELS, PLAIN, D, S, V, both, built_model, forms, tokens
 
 
 def test_every_choice_of_a_setting_is_a_part_with_formulas_and_code():
@@ -165,7 +133,8 @@ def test_flops_count_products_and_convolutions():
 @forms
 def test_added_weights_leave_all_others_as_they_start(name):
     """Members of one seed differ in the part alone, so that pairs are pairs."""
-    model = MODELS[name]
+    # of maps of another width, and of queries that start as keys, the others' numbers move on
+    model = dataclasses.replace(MODELS[name], mixer_key=None, mixer_init="default")
     if model.channel != "mlp" or model.n_experts:
         model = dataclasses.replace(model, channel="mlp", channel_layers=(), n_experts=0)
     plain = dataclasses.replace(model, mixer="attention", memory="none", memory_layers=(), canon="")

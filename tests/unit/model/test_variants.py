@@ -423,6 +423,7 @@ def test_decay_acts_on_matrices_and_tables_only(name):
         spared = weight == "bos" or weight.endswith(".bias") or "norm" in weight
         # convolutions, and tables but those of STEM, whose paper lets them decay
         spared |= any(part in weight for part in ("canon", ".conv.", "engram.rows"))
+        spared |= any(part in weight for part in ("mixer.rate", "mixer.skip"))
         spared |= weight.endswith(".rows.weight") and MODELS[name].channel == "keys"
         assert (values == (0.0 if spared else 1.0)).all(), weight
 
