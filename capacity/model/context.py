@@ -36,6 +36,7 @@ class Context:
     kernels: bool = False  # see `kernels.dispatch`
     tf32: bool = False
     balance: list[Tensor] = field(default_factory=list)  # of experts: a loss fp32 [M] per layer
+    terms: list[Tensor] = field(default_factory=list)  # further losses, fp32 [M], in training
 
     def ids(self) -> Tensor:
         """The input token of each position, int64 [M, B, T]; V stands for the BOS vector."""
