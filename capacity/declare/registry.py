@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from capacity.declare import extraction, knowledge, memorization, quantization, record, text
+from capacity.declare import extraction, knowledge, memorization, quantization, record, tables, text
 from capacity.declare.field import Measure, Node, Value, node_of, values
 
 # In the order in which a record is described.
@@ -17,6 +17,7 @@ MEASURES: dict[str, Measure] = {
     "knowledge": knowledge.MEASURE,
     "extraction": extraction.MEASURE,
     "quantization": quantization.MEASURE,
+    "tables": tables.MEASURE,
 }
 _NODES: dict[tuple[int, bool], tuple[Measure, Node]] = {}
 

@@ -56,11 +56,7 @@ def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
         }
     kept = "bf16" if train.weights != "fp32" else (arithmetic or train.precision)
     wide = (
-        sum(
-            size
-            for w, size in zip(gpt.layout, gpt.sizes, strict=True)
-            if w.name.endswith(EXACT)
-        )
+        sum(size for w, size in zip(gpt.layout, gpt.sizes, strict=True) if w.name.endswith(EXACT))
         if train.weights == "fp32"
         else 0
     )

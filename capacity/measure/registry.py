@@ -14,7 +14,7 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.declare import registry
 from capacity.declare.field import Measure
-from capacity.measure import extraction, knowledge, quantization, text
+from capacity.measure import extraction, knowledge, quantization, tables, text
 from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
@@ -213,6 +213,14 @@ def _quantization(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) ->
     return out
 
 
+def _tables(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict | None:
+    config = stack.configs[m]
+    if not tables.applies(config):
+        return None
+    rows_NT = stack.feed.first_rows(m, tables.windows(config)).to(flat_P.device)
+    return tables.measure(stack.gpt, flat_P, rows_NT, config, stack.dtype)
+
+
 # By name of a measure that is the headline of its data.
 COMPUTED = {
     "memorization": Computed(
@@ -241,4 +249,5 @@ COMPUTED = {
 BESIDES: dict[str, Callable[[Stack, Tensor, int, list[Spec]], dict | None]] = {
     "extraction": _extraction,
     "quantization": _quantization,
+    "tables": _tables,
 }

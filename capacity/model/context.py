@@ -14,6 +14,9 @@ from capacity.model.weights import Weight
 from capacity.settings.model import Model
 
 Named = dict[str, Tensor]  # weights of a stack by name, each [M, *shape]
+# (block and part such as "1 engram", int64 numbers of the rows or experts that tokens read, how
+# many there are)
+Watch = Callable[[str, Tensor, int], None]
 
 
 @dataclass
@@ -37,11 +40,17 @@ class Context:
     tf32: bool = False
     balance: list[Tensor] = field(default_factory=list)  # of experts: a loss fp32 [M] per layer
     terms: list[Tensor] = field(default_factory=list)  # further losses, fp32 [M], in training
+    watch: Watch | None = None  # told which rows a part reads; no step of training has one
 
     def ids(self) -> Tensor:
         """The input token of each position, int64 [M, B, T]; V stands for the BOS vector."""
         seen_MBT = self.tokens_MBT[:, :, :-1]
         return F.pad(seen_MBT, (1, 0), value=self.vocab_size) if self.bos else seen_MBT
+
+    def reads(self, at: str, kind: str, rows: Tensor, number: int) -> None:
+        """A part of this kind in the block `at` (blocks.3.) reads these of so many rows."""
+        if self.watch is not None:
+            self.watch(f"{at.split('.')[1]} {kind}", rows, number)
 
 
 class Part(Protocol):

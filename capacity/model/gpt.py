@@ -31,7 +31,7 @@ from torch import Tensor
 from capacity import counts
 from capacity.base.rng import derived_seed
 from capacity.model.attention import document_mask, documents
-from capacity.model.context import Context, Named
+from capacity.model.context import Context, Named, Watch
 from capacity.model.head import mean_nll
 from capacity.model.kernels import dispatch
 from capacity.model.numerics import tf32_operand, tf32_product
@@ -145,7 +145,7 @@ class GPT:
         return {w.name: part.view(m, *w.shape) for w, part in zip(self.layout, parts, strict=True)}
 
     def hidden(
-        self, w: Named, tokens_MBT: Tensor, training: bool = False
+        self, w: Named, tokens_MBT: Tensor, training: bool = False, watch: Watch | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Last hidden states [M, B T, D], each from what stands before its target only; and with
         experts the balance loss of each member, mean over layers, fp32 [M], else None.
@@ -154,6 +154,7 @@ class GPT:
         its own in the batch.
         """
         c = self.context(tokens_MBT, training)
+        c.watch = watch
         return self._behind(w, tokens_MBT, c), _mean(c.balance)
 
     def _behind(self, w: Named, tokens_MBT: Tensor, c: Context) -> Tensor:
@@ -225,6 +226,12 @@ class GPT:
         write: bool [M, B, T]."""
         logits = self.logits(flat_MP, tokens_MBT, dtype)
         return self._nll(logits, tokens_MBT), logits.argmax(-1) == self.targets(tokens_MBT)
+
+    def watched(
+        self, flat_MP: Tensor, tokens_MBT: Tensor, watch: Watch, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """A forward pass without a head, for what `watch` is told of the rows that parts read."""
+        self.hidden(self._weights(flat_MP, dtype), tokens_MBT, watch=watch)
 
     def by_token(
         self,

@@ -37,6 +37,7 @@ def mixture(  # noqa: PLR0913  how tokens are routed
     experts: Callable[[Tensor], Tensor],
     top_k: int,
     factor: float,
+    chosen: Callable[[Tensor], None] = lambda _: None,
     score: str = "softmax",
     shift_MX: Tensor | None = None,
     terms: list[Tensor] | None = None,
@@ -44,12 +45,13 @@ def mixture(  # noqa: PLR0913  how tokens are routed
     """The sum over a token's experts of gate times output, [M, N, D], and the balance loss of each
     member, fp32 [M].
 
-    experts: [M X, C, D] -> [M X, C, D], a row of MLPs. The gate is the softmax probability (Fedus
-    et al., equation 2); with more than one choice the gates are divided by their sum, as in tutel
-    and in GShard (Lepikhin et al., arXiv 2006.16668, section 2.2). Places are taken in the order of
-    the tokens, which keeps a sequence causal; a choice that finds none adds nothing, so that a
-    token whose choices all find none passes through the residual stream alone. The router computes
-    in fp32 whatever the type of h (Fedus et al., section 2.4).
+    experts: [M X, C, D] -> [M X, C, D], a row of MLPs; chosen: told the experts of each token,
+    int64 [M, N, J]. The gate is the softmax probability (Fedus et al., equation 2); with more than
+    one choice the gates are divided by their sum, as in tutel and in GShard (Lepikhin et al., arXiv
+    2006.16668, section 2.2). Places are taken in the order of the tokens, which keeps a sequence
+    causal; a choice that finds none adds nothing, so that a token whose choices all find none
+    passes through the residual stream alone. The router computes in fp32 whatever the type of h
+    (Fedus et al., section 2.4).
 
     score: softmax, or sigmoid of each number (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). shift:
     experts are chosen by score plus shift and weighed by score (Wang et al., arXiv 2408.15664,
@@ -65,11 +67,12 @@ def mixture(  # noqa: PLR0913  how tokens are routed
     else:
         expert_MNJ = (p_MNX + shift_MX[:, None]).topk(top_k, -1).indices
         every_X = torch.arange(X, device=h_MND.device)
-        chosen_MNJX = (expert_MNJ[..., None] == every_X).to(p_MNX.dtype)
-        gate_MNJ = (chosen_MNJX * p_MNX[:, :, None]).sum(-1)  # no gather: that has a gradient
+        is_MNJX = (expert_MNJ[..., None] == every_X).to(p_MNX.dtype)
+        gate_MNJ = (is_MNJX * p_MNX[:, :, None]).sum(-1)  # no gather: that has a gradient
         if terms is not None:
-            uneven_MX = torch.sign(chosen_MNJX.sum((1, 2)) - N * top_k / X)
+            uneven_MX = torch.sign(is_MNJX.sum((1, 2)) - N * top_k / X)
             terms.append(((shift_MX - shift_MX.detach()) * uneven_MX).sum(1))
+    chosen(expert_MNJ)
     if top_k > 1:
         gate_MNJ = gate_MNJ / gate_MNJ.sum(-1, keepdim=True)
     choice_Q, place_R = _seats(expert_MNJ, X, places(factor, top_k, N, X))

@@ -77,6 +77,7 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     M, N, D = x_MND.shape
     layer, at = int(at.split(".")[1]), at + "engram."
     rows_MI = hashed(c.ids(), c.model, layer, c.vocab_size, c).view(M, -1)
+    c.reads(f"blocks.{layer}.", "engram", rows_MI, w[at + "rows.weight"].shape[1])
     e_MNI = looked_up(w[at + "rows.weight"], rows_MI).view(M, N, -1)
     key_MND = _rms(w, at + "key_norm", c.linear(e_MNI, w, at + "key"))
     state_MND = _rms(w, at + "state_norm", x_MND)

@@ -53,9 +53,10 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
             lambda h: mlp.through(rows, start, h, c),
             model.top_k,
             model.capacity_factor if c.training else model.eval_capacity_factor,
-            model.router_score,
-            w.get(router + ".shift"),
-            c.terms if c.training else None,
+            lambda chosen: c.reads(at, "experts", chosen, model.n_experts),
+            score=model.router_score,
+            shift_MX=w.get(router + ".shift"),
+            terms=c.terms if c.training else None,
         )
         c.balance.append(balance_M)
         if c.training and model.router_z:

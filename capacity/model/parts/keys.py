@@ -63,6 +63,7 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     h_MND = canon(w, at, "C", c.norm(w, at + "norm2", x_MND), c)
     row_MNI, p_MNI = found(w, at, h_MND, c)
     M, N, D = x_MND.shape
+    c.reads(at, "keys", row_MNI, c.model.keys_side**2)
     taken_MNID = looked_up(w[at + "rows.weight"], row_MNI.view(M, -1)).view(M, N, -1, D)
     y_MND = (p_MNI[..., None] * taken_MNID.float()).sum(2)
     if not c.model.keys_gate:

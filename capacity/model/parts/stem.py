@@ -40,5 +40,7 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     M, N, _ = x_MND.shape
     h_MND = canon(w, at, "C", c.norm(w, at + "norm2", x_MND), c)
     gate_MNF = canon(w, at, "D", c.linear(h_MND, w, at + "gate"), c)
-    row_MNF = looked_up(w[at + "rows.weight"], c.ids().reshape(M, N))
+    ids_MN = c.ids().reshape(M, N)
+    c.reads(at, "stem", ids_MN, w[at + "rows.weight"].shape[1])
+    row_MNF = looked_up(w[at + "rows.weight"], ids_MN)
     return c.linear(ACTIVATIONS[c.model.activation](gate_MNF) * row_MNF, w, at + "down")

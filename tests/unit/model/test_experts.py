@@ -171,7 +171,7 @@ def test_a_shift_chooses_and_does_not_weigh():
     h, router = torch.randn(1, 50, D), torch.randn(1, D, 4)
     weight = torch.randn(4, D, D)
     shift = torch.tensor([[50.0, 0.0, 0.0, -50.0]])
-    y, _ = mixture(h, router, lambda x: x @ weight, 1, 9.0, "softmax", shift)
+    y, _ = mixture(h, router, lambda x: x @ weight, 1, 9.0, shift_MX=shift)
     p = torch.softmax(h @ router, -1)
     assert torch.allclose(y, p[..., :1] * (h @ weight[0]), atol=1e-4)
 
