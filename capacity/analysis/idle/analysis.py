@@ -184,6 +184,10 @@ def _law(
     law["bounds"] = bounds.told(fitted, ends)
     law["warnings"] = list(fitted.warnings)
     law["idle_over_active"] = [float(f(parts.p_idle / parts.p_active)) for f in (min, max)]
+    law["chose"] = sorted(set(full.model[full.chose]))
+    rest = runs[(runs.condition == condition) & (runs.form == form) & ~runs.chosen & ~runs.chose]
+    rest = rest[(rest.status == "finished") & rest.model.isin(law["chose"])]
+    law["other_recipes"] = sorted(set(rest.model))
     law["withheld"] = [*tuning.reasons(choices, condition, form, system), *_not_at_the_end(full)]
     return law
 

@@ -170,6 +170,16 @@ def _law(law: Mapping[str, Any]) -> Law:
         *law["bounds"],
         *law["warnings"],
     ]
+    if law["chose"]:
+        remarks.append(
+            f"read from the very runs that chose their recipe, which flatters them by their noise: "
+            f"{joined(law['chose'])}"
+        )
+    if law["other_recipes"]:
+        remarks.append(
+            f"not read, because their other seeds have another recipe than the one that was "
+            f"chosen: {joined(law['other_recipes'])}"
+        )
     if law["withheld"]:
         remarks.append(f"kappa cannot be told: {'; '.join(law['withheld'])}")
     return Law(name, FORMULA, numbers, remarks)

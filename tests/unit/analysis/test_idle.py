@@ -142,8 +142,14 @@ def test_the_law_reads_seeds_that_chose_nothing(pair):
     one = found(pair)
     runs = one.tables["runs.csv"]
     assert set(runs[runs.in_law].seed) == {1, 2, 3} and set(runs[runs.chose].seed) == {0}
+    assert one.numbers["laws"][0]["chose"] == one.numbers["laws"][0]["other_recipes"] == []
     only = [run for run in pair if run.seed == 0]  # all that there is chose
-    assert set(found(only).tables["runs.csv"].query("in_law").seed) == {0}
+    alone = found(only)
+    assert set(alone.tables["runs.csv"].query("in_law").seed) == {0}
+    assert len(alone.numbers["laws"][0]["chose"]) == 4
+    assert "read from the very runs that chose their recipe" in shown(alone)
+    other = found(pair, best=(0.01, 1.0))  # the seeds behind have a recipe that was not chosen
+    assert other.numbers["laws"][0]["other_recipes"] == other.numbers["laws"][0]["chose"] != []
     row = next(row for row in one.numbers["choices"] if row["system"] == "engram")
     assert row["recipe"] == {"train.lr": 0.02, "train.table_lr": 1.0} and row["seeds"] == [0]
     assert row["tried"] == {"train.lr": [0.01, 0.02, 0.04], "train.table_lr": [0.5, 1.0, 4.0]}
