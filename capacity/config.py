@@ -324,6 +324,7 @@ def check(config: Config) -> None:
     registry.check(config.model)
     _check_parts(config.model, config.data)
     _check_tables(config.model, config.train)
+    _check_routers(config.model, config.train)
     quantization.check(config.quantize, registry.inputs(config.model), config.train.qat)
     _check_execution(config.cluster, config.model, config.train)
     if config.train.warmup_steps >= config.steps:
@@ -411,6 +412,20 @@ def _check_tables(model: Model, train: Train) -> None:
                 f"train.{name}={getattr(train, name):g}: no part of this model has a table; choose "
                 "model.channel=stem, model.channel=keys or model.memory=engram, or leave it out"
             )
+
+
+def _check_routers(model: Model, train: Train) -> None:
+    """How weights of experts are kept and rounded."""
+    if train.qat_only == "experts" and not model.n_experts:
+        raise ConfigError(
+            "train.qat_only=experts: rounds experts only, but model.n_experts=0; set "
+            "model.n_experts, or train.qat_only=all"
+        )
+    if model.router_shift and train.weights != "fp32":
+        raise ConfigError(
+            f"model.router_shift={model.router_shift:g}: train.weights={train.weights} would lose "
+            "such small moves; set train.weights=fp32 or model.router_shift=0"
+        )
 
 
 def _check_execution(cluster: Cluster, model: Model, train: Train) -> None:

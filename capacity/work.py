@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from capacity import counts
-from capacity.parts import engram, keys, registry
+from capacity.parts import engram, experts, keys, registry
 from capacity.parts.base import SHORT_CONTEXT
 from capacity.parts.recurrent import CHUNK, SHORT_CHUNK
 from capacity.settings.data import BiosData
@@ -76,7 +76,8 @@ def operations(run: Config) -> float:
     if model.norm == "rmsnorm":
         block += 20
     if model.n_experts:
-        block += 126
+        block += 126 + 140 * (model.expert_rounds - 1) + 28 * (model.n_shared > 0)
+        block += model.expert_rounds * (35 * (model.router_shift > 0) + 26 * (model.router_z > 0))
     blocks = block * model.n_layers
     for name, times in added_parts(model).items():
         left_out = OF_GATE * (name == "keys" and not model.keys_gate)
@@ -138,7 +139,9 @@ def of_member(run: Config) -> dict[str, float]:
     model, train, S, V = run.model, run.train, run.data.seq_len, run.rows
     L, d, f, N = model.n_layers, model.d_model, model.mlp_width, train.batch_size * S
     inward = 2 if model.mlp == "gated" else 1
-    places = min(model.capacity_factor * model.top_k, model.n_experts) if model.n_experts else 1.0
+    places = 1.0
+    if model.n_experts:
+        places = experts.places(model) + model.n_shared
     wide = d + 2 * model.kv_heads * (d // model.n_heads)
     added = added_parts(model)
     mlps, memories = (
@@ -154,7 +157,7 @@ def of_member(run: Config) -> dict[str, float]:
     scores = float(N * pairs * model.n_heads * L)
     weights = counts.parameters(model, V, S, run.data.bos)["total"]
     scales = SCALES.get(train.qat, ALL_SCALES)
-    in_blocks = maps + mlps * max(1, model.n_experts) * (inward + 1) * d * f
+    in_blocks = maps + mlps * max(1, model.n_experts + model.n_shared) * (inward + 1) * d * f
     maps += mlps * places * (inward + 1) * d * f
     squares = 2 * L * S * d
     if model.mixer != "attention":  # the maps of attention are counted above

@@ -34,8 +34,8 @@ STAGES = (
     ("out",),
     ("query",),
     ("keys",),
-    ("gate", "up"),
-    ("down",),
+    ("gate", "up", "shared.gate", "shared.up"),
+    ("down", "shared.down"),
 )
 
 

@@ -98,6 +98,7 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
         config.data.bos,
         qat=config.train.qat,
         qat_embeddings=config.train.qat_embeddings,
+        qat_only=config.train.qat_only,
     )
     flat_P = gpt.used(
         checkpoint.load_weights(

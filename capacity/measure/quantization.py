@@ -22,7 +22,7 @@ from capacity.declare import quantization as declared
 from capacity.declare import registry
 from capacity.declare.field import Measure, exactly
 from capacity.edits.quantize import quantize
-from capacity.model.gpt import GPT
+from capacity.model.gpt import EXACT, GPT
 from capacity.model.qat import stored_bits
 from capacity.settings.quantize import Spec
 from capacity.settings.train import Train
@@ -56,11 +56,7 @@ def storage(gpt: GPT, train: Train, arithmetic: str | None = None) -> dict:
         }
     kept = "bf16" if train.weights != "fp32" else (arithmetic or train.precision)
     wide = (
-        sum(
-            size
-            for w, size in zip(gpt.layout, gpt.sizes, strict=True)
-            if w.name.endswith("router.weight")
-        )
+        sum(size for w, size in zip(gpt.layout, gpt.sizes, strict=True) if w.name.endswith(EXACT))
         if train.weights == "fp32"
         else 0
     )

@@ -39,6 +39,7 @@ class Context:
     kernels: bool = False  # see `kernels.dispatch`
     tf32: bool = False
     balance: list[Tensor] = field(default_factory=list)  # of experts: a loss fp32 [M] per layer
+    terms: list[Tensor] = field(default_factory=list)  # further losses, fp32 [M], in training
     watch: Watch | None = None  # told which rows a part reads; no step of training has one
 
     def ids(self) -> Tensor:

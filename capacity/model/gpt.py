@@ -20,6 +20,7 @@ V vocabulary.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 
@@ -40,6 +41,7 @@ from capacity.model.weights import Weight, norm_weights
 from capacity.settings.model import Model
 
 TABLES = ("token.weight", "position.weight", "head.weight")
+EXACT = ("router.weight", "router.shift")  # names of what is fp32 in every format
 NORM_EPS = 1e-5  # GPT-2's, used for all norms
 FEWEST_ROWS = (
     64  # tokens for which logits are formed at once: fewer would read the head's table too often
@@ -58,6 +60,7 @@ class GPT:
         tf32: bool = False,
         qat: str = "none",
         qat_embeddings: bool = False,
+        qat_only: str = "all",
     ) -> None:
         """tf32: what stands for fp32 products, see `numerics`; qat: what weights are rounded to
         before use, see `qat`."""
@@ -73,7 +76,7 @@ class GPT:
         if qat != "none":
             self.qat = Aware(
                 qat,
-                [w.name for w in self.layout if w.is_map],
+                [w.name for w in self.layout if w.is_map and (qat_only == "all" or _routed(w))],
                 [w.name for w in self.layout if w.name in TABLES or w.kind == "table"]
                 if qat_embeddings
                 else [],
@@ -104,6 +107,16 @@ class GPT:
         """fp32 [P]: 1 where a weight is of a table of a part, which has a learning rate and a
         gradient norm of its own, else 0. Token and position tables are none."""
         return self._marked(lambda w: w.kind == "table")
+
+    def shifts(self) -> list[slice]:
+        """Columns of a member's row that no gradient moves but the load of experts."""
+        return [
+            slice(end - size, end)
+            for w, size, end in zip(
+                self.layout, self.sizes, itertools.accumulate(self.sizes), strict=True
+            )
+            if w.kind == "shift"
+        ]
 
     def _marked(self, is_marked: Callable[[Weight], bool]) -> Tensor:
         return torch.cat(
@@ -142,10 +155,13 @@ class GPT:
         """
         c = self.context(tokens_MBT, training)
         c.watch = watch
+        return self._behind(w, tokens_MBT, c), _mean(c.balance)
+
+    def _behind(self, w: Named, tokens_MBT: Tensor, c: Context) -> Tensor:
         x_MND = self._embed(w, tokens_MBT)
         for layer in range(self.model.n_layers):
             x_MND = self.block(w, layer, x_MND, c)
-        return self._norm(w, "norm", x_MND), torch.stack(c.balance).mean(0) if c.balance else None
+        return self._norm(w, "norm", x_MND)
 
     def block(self, w: Named, layer: int, x_MND: Tensor, c: Context) -> Tensor:
         """The hidden states behind a block."""
@@ -250,12 +266,17 @@ class GPT:
     ) -> Tensor:
         """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member,
         by the fused head. Experts have their places of training here, and balance_weight times the
-        load-balance loss is added."""
+        load-balance loss is added, and what else parts add in training."""
         w = self._weights(flat_MP, dtype)
-        x_MND, balance_M = self.hidden(w, tokens_MBT, training=True)
+        c = self.context(tokens_MBT, training=True)
+        x_MND = self._behind(w, tokens_MBT, c)
+        balance_M = _mean(c.balance)
         fused = dispatch.mean_nll if self.kernels else mean_nll
         nll_M = fused(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1), self.tf32)
-        return nll_M if balance_M is None else nll_M + self.model.balance_weight * balance_M
+        nll_M = nll_M if balance_M is None else nll_M + self.model.balance_weight * balance_M
+        for term_M in c.terms:
+            nll_M = nll_M + term_M
+        return nll_M
 
     def _nll(self, logits_MBTV: Tensor, tokens_MBT: Tensor) -> Tensor:
         target_MBT = self.targets(tokens_MBT)
@@ -269,16 +290,11 @@ class GPT:
         for; routers stay as they are."""
         if self.qat is not None:
             exact = self.qat(self.named(flat_MP))
-            return {
-                name: t if name.endswith("router.weight") else t.to(dtype)
-                for name, t in exact.items()
-            }
+            return {name: t if name.endswith(EXACT) else t.to(dtype) for name, t in exact.items()}
         w = self.named(flat_MP.to(dtype))
         if self.model.n_experts and flat_MP.dtype != dtype:
             w |= {
-                name: weight
-                for name, weight in self.named(flat_MP).items()
-                if name.endswith("router.weight")
+                name: weight for name, weight in self.named(flat_MP).items() if name.endswith(EXACT)
             }
         return w
 
@@ -342,6 +358,15 @@ class GPT:
             bias_M1D = w[name + ".bias"].float().unsqueeze(1)
             h = torch.addcmul(bias_M1D, F.layer_norm(x_MND.float(), size, eps=NORM_EPS), gain_M1D)
         return h.to(x_MND.dtype)
+
+
+def _mean(losses: list[Tensor]) -> Tensor | None:
+    return torch.stack(losses).mean(0) if losses else None
+
+
+def _routed(w: Weight) -> bool:
+    """Whether it is of an expert that a router chooses."""
+    return ".experts." in w.name
 
 
 def _layout(model: Model, vocab_size: int, seq_len: int, bos: bool) -> list[Weight]:

@@ -31,13 +31,16 @@ def places(factor: float, top_k: int, n_tokens: int, n_experts: int) -> int:
     )  # 1.1 x 10 / 11 is 1
 
 
-def mixture(
+def mixture(  # noqa: PLR0913  how tokens are routed
     h_MND: Tensor,
     router_MDX: Tensor,
     experts: Callable[[Tensor], Tensor],
     top_k: int,
     factor: float,
     chosen: Callable[[Tensor], None] = lambda _: None,
+    score: str = "softmax",
+    shift_MX: Tensor | None = None,
+    terms: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The sum over a token's experts of gate times output, [M, N, D], and the balance loss of each
     member, fp32 [M].
@@ -49,11 +52,26 @@ def mixture(
     causal; a choice that finds none adds nothing, so that a token whose choices all find none
     passes through the residual stream alone. The router computes in fp32 whatever the type of h
     (Fedus et al., section 2.4).
+
+    score: softmax, or sigmoid of each number (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). shift:
+    experts are chosen by score plus shift and weighed by score (Wang et al., arXiv 2408.15664,
+    section 3). To `terms` goes a zero, fp32 [M], whose gradient by the shifts is the sign of an
+    expert's load less the mean load: a step takes it out and follows it (`train.loop`).
     """
     M, N, D = h_MND.shape
     X = router_MDX.shape[2]
-    p_MNX = torch.softmax(torch.bmm(h_MND.float(), router_MDX.float()), -1)
-    gate_MNJ, expert_MNJ = p_MNX.topk(top_k, -1)
+    logits_MNX = torch.bmm(h_MND.float(), router_MDX.float())
+    p_MNX = torch.sigmoid(logits_MNX) if score == "sigmoid" else torch.softmax(logits_MNX, -1)
+    if shift_MX is None:
+        gate_MNJ, expert_MNJ = p_MNX.topk(top_k, -1)
+    else:
+        expert_MNJ = (p_MNX + shift_MX[:, None]).topk(top_k, -1).indices
+        every_X = torch.arange(X, device=h_MND.device)
+        is_MNJX = (expert_MNJ[..., None] == every_X).to(p_MNX.dtype)
+        gate_MNJ = (is_MNJX * p_MNX[:, :, None]).sum(-1)  # no gather: that has a gradient
+        if terms is not None:
+            uneven_MX = torch.sign(is_MNJX.sum((1, 2)) - N * top_k / X)
+            terms.append(((shift_MX - shift_MX.detach()) * uneven_MX).sum(1))
     chosen(expert_MNJ)
     if top_k > 1:
         gate_MNJ = gate_MNJ / gate_MNJ.sum(-1, keepdim=True)
@@ -63,7 +81,16 @@ def mixture(
     out_QD = experts(seated_QD.view(M * X, -1, D)).reshape(-1, D)
     back_MNJD = _Rows.apply(out_QD, place_R, choice_Q[:, None]).view(M, N, top_k, D)
     y_MND = (gate_MNJ[..., None] * back_MNJD.float()).sum(2).to(h_MND.dtype)
+    if score == "sigmoid":
+        p_MNX = p_MNX / p_MNX.sum(-1, keepdim=True)
     return y_MND, _balance(p_MNX, expert_MNJ)
+
+
+def z_loss(h_MND: Tensor, router_MDX: Tensor) -> Tensor:
+    """The mean over tokens of logsumexp squared, fp32 [M] (Zoph et al., arXiv 2202.08906, equation
+    5)."""
+    logits_MNX = torch.bmm(h_MND.float(), router_MDX.float())
+    return torch.logsumexp(logits_MNX, -1).square().mean(1)
 
 
 def _balance(p_MNX: Tensor, expert_MNJ: Tensor) -> Tensor:

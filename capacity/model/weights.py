@@ -22,7 +22,8 @@ class Weight:
     Weights are drawn in their order from the stream of the member's seed, `own` ones each from a
     stream of its name, so that a model to which they are added starts with the weights that it has
     without them. kind: a `map` [..., in, out], with the widths of maps that lie side by side in it;
-    a `router`; a `table` of a part, whose rows are looked up; or `plain`.
+    a `router`; a `shift` of its choices, which no gradient moves; a `table` of a part, whose rows
+    are looked up; or `plain`.
     """
 
     name: str

@@ -15,26 +15,42 @@ if TYPE_CHECKING:
     from capacity.settings.train import Train
 
 
-def _router(model: Model) -> int:
-    """Weights of the router, which has no bias."""
-    return model.d_model * model.n_experts
+def _routers(model: Model) -> int:
+    """Weights of the routers of all rounds, which have no biases."""
+    return model.d_model * model.n_experts * model.expert_rounds
+
+
+def _shared(model: Model) -> int:
+    """Weights of the shared experts, which are one MLP of so many hidden units."""
+    biases = mlp.hidden(model) * model.n_shared + model.d_model
+    return mlp.maps(model) * model.n_shared + model.bias * biases * (model.n_shared > 0)
+
+
+def visited(model: Model) -> int:
+    """Experts that a token goes through in all rounds, some perhaps again."""
+    return model.top_k * model.expert_rounds
 
 
 def places(model: Model) -> float:
-    """Experts that a token takes room of in training; beyond its J, places may stay empty."""
-    return min(model.capacity_factor * model.top_k, model.n_experts)
+    """Experts that a token takes room of in training; beyond those that it visits, places may stay
+    empty."""
+    return min(model.capacity_factor * model.top_k, model.n_experts) * model.expert_rounds
 
 
 def count(model: Model, rows: int) -> Count:
+    """With shifts also a number of every expert and router, which is stored as weights are."""
     one, canon = mlp.weights(model), base.canon(model, "C", model.d_model)
-    total = base.norm(model) + model.n_experts * one + _router(model) + canon
-    return Count(total, idle=(model.n_experts - model.top_k) * one)
+    shifts = model.n_experts * model.expert_rounds * (model.router_shift > 0)
+    total = base.norm(model) + model.n_experts * one + _routers(model) + canon
+    idle = max(0, model.n_experts - visited(model)) * one
+    return Count(total + _shared(model) + shifts, idle=idle)
 
 
 def flops(model: Model, length: int) -> int:
     """Of experts those count that a token visits, not their empty places."""
     canon = base.canon(model, "C", model.d_model)
-    return 2 * (model.top_k * mlp.maps(model) + _router(model) + canon)
+    experts = (visited(model) + model.n_shared) * mlp.maps(model)
+    return 2 * (experts + _routers(model) + canon)
 
 
 def state(model: Model, length: int) -> int:
@@ -42,10 +58,13 @@ def state(model: Model, length: int) -> int:
 
 
 def kept(model: Model, length: int, train: Train, device: str) -> float:
-    """All places with what goes in and out, in fp32 where it is weighed, and three rows of the
-    router."""
-    moved = (8 + 2 * base.bytes_of(train)) * model.d_model
-    hidden = places(model) * (mlp.kept_hidden(model, train) + moved) + 12 * model.n_experts
+    """All places with what goes in, and in fp32 what comes out, three rows of a router; hidden
+    units of shared experts."""
+    moved = (4 + base.bytes_of(train)) * model.d_model
+    rows = 12 + 4 * model.top_k * (model.router_shift > 0)
+    hidden = places(model) * (mlp.kept_hidden(model, train) + moved)
+    hidden += rows * model.n_experts * model.expert_rounds
+    hidden += model.n_shared * mlp.kept_hidden(model, train)
     canon = base.kept_canon(model, "C", model.d_model)
     return base.kept_norm(model, train) + hidden + canon
 

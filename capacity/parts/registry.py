@@ -129,8 +129,24 @@ def check(model: Model) -> None:
             f"model.channel={model.channel} and model.n_experts={model.n_experts}: experts are the "
             "channel of their blocks; choose model.channel=mlp or model.n_experts=0"
         )
+    _check_experts(model)
     _check_canon(model)
     _check_mixer(model)
+
+
+OF_EXPERTS = ("n_shared", "expert_rounds", "router_score", "router_shift", "router_z")
+
+
+def _check_experts(model: Model) -> None:
+    """Settings of experts need some. (Those that are older are ignored, since runs exist that state
+    them.)"""
+    for name in OF_EXPERTS:
+        value = getattr(model, name)
+        if value != Model.__dataclass_fields__[name].default and not model.n_experts:
+            raise ConfigError(
+                f"model.{name}={_text(value)}: a setting of experts, but model.n_experts=0; leave "
+                "it out or set model.n_experts"
+            )
 
 
 def _check_mixer(model: Model) -> None:

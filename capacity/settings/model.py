@@ -101,6 +101,43 @@ class Model:
         neutral=0.01,
     )
 
+    n_shared: int = setting(
+        0,
+        "shared experts: so many MLPs more, side by side, that every token visits",
+        low=0,
+        high=65536,
+        neutral=0,
+    )
+    expert_rounds: int = setting(
+        1,
+        "Chain-of-Experts: rounds of top_k experts each, the next of what the ones before gave, "
+        "each with a router of its own",
+        low=1,
+        high=64,
+        neutral=1,
+    )
+    router_score: str = setting(
+        "softmax",
+        "what a router makes of its numbers; sigmoid: of each by itself",
+        choices=("softmax", "sigmoid"),
+        neutral="softmax",
+    )
+    router_shift: float = setting(
+        0.0,
+        "loss-free balance: experts are chosen by score plus a shift, which every step moves so "
+        "far toward an even load; 0: none",
+        low=0.0,
+        high=1.0,
+        neutral=0.0,
+    )
+    router_z: float = setting(
+        0.0,
+        "weight of the z-loss, the mean square of logsumexp of a router's numbers",
+        low=0.0,
+        high=1000.0,
+        neutral=0.0,
+    )
+
     mixer: str = setting(
         "attention",
         "how positions see those before them; the others have a state that does not grow with the "

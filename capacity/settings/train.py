@@ -60,6 +60,12 @@ class Train:
     qat_embeddings: bool = setting(
         False, "train.qat for token and position tables and an untied head too", neutral=False
     )
+    qat_only: str = setting(
+        "all",
+        "which maps train.qat rounds; experts: those of routed experts only",
+        choices=("all", "experts"),
+        neutral="all",
+    )
     optimizer: str = setting(
         "adamw",
         "muon: Muon for the matrices inside blocks, AdamW for the rest",
@@ -85,3 +91,4 @@ class Train:
     def __post_init__(self) -> None:
         if self.qat == "none":  # two spellings of one run have one identity
             object.__setattr__(self, "qat_embeddings", False)
+            object.__setattr__(self, "qat_only", "all")

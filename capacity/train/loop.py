@@ -129,6 +129,7 @@ class Stack:
             train.precision == "tf32",
             train.qat,
             train.qat_embeddings,
+            train.qat_only,
         )
         self.rounding_M1 = torch.tensor(
             [[hashing.key(c.seed, "rounding of weights")] for c in configs], device=device
@@ -137,6 +138,7 @@ class Stack:
         self.schedule = Schedule([c.train for c in configs], [c.steps for c in configs])
         self.is_compiled = compiles(configs, device)
         self.loss = compiled(self.gpt.loss) if self.is_compiled else self.gpt.loss
+        self.shifts = self.gpt.shifts()
         self.decay_P = self.gpt.decay_mask().to(device)
         self.tables = Tables.of([c.train for c in configs], self.gpt.table_mask().to(device))
         self.update = adamw
@@ -276,6 +278,9 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
     scale_M, skipped_M = scale_of(state.scaling_M3) if stack.scaled else None, None
     read_MP = state.flat_MP if stack.one_pass is None else stack.one_pass.weights(state.flat_MP)
     loss_M, grad_MP = gradient(stack, read_MP, tokens_MBT, scale_M)
+    uneven = [grad_MP[:, at].clone() for at in stack.shifts]  # of loads, no gradient of the loss
+    for at in stack.shifts:
+        grad_MP[:, at].zero_()
     if stack.scaled:
         skipped_M = rescale(state.scaling_M3, grad_MP, loss_M)
     alive_M = stack.update(
@@ -286,6 +291,9 @@ def step(stack: Stack, state: State, tokens_MBT: Tensor, now_MC: Tensor) -> None
         state.alive_M,
     )
     conclude(stack, state, loss_M, alive_M, now_MC)
+    pace_M1 = stack.gpt.model.router_shift * alive_M[:, None]
+    for at, sign in zip(stack.shifts, uneven, strict=True):
+        state.flat_MP[:, at].sub_(pace_M1 * sign.sign())
 
 
 def conclude(stack: Stack, state: State, loss_M: Tensor, alive_M: Tensor, now_MC: Tensor) -> None:

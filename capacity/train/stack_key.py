@@ -14,6 +14,7 @@ SHARED = (
     "weights",
     "qat",
     "qat_embeddings",
+    "qat_only",
 )  # the train settings that all members of a stack have in common
 
 

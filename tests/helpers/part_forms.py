@@ -34,6 +34,13 @@ FORMS = {
     "canon": {"canon": "ABCD"},
     "gated canon": {"canon": "ABCD", "mlp": "gated", "bias": False},
     "canon with experts": {"canon": "ABC", "n_experts": 3, "eval_capacity_factor": 9.0},
+    "shared experts": {
+        "n_experts": 3,
+        "n_shared": 1,
+        "expert_rounds": 2,
+        "router_shift": 0.1,
+        "eval_capacity_factor": 9.0,
+    },
     "all": {"canon": "ABCD", "channel": "stem", "memory": "engram", "mixer": "linear", **SMALL},
 }
 MODELS = {name: dataclasses.replace(PLAIN, **form) for name, form in FORMS.items()}

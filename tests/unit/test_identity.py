@@ -37,6 +37,12 @@ OTHER = {
     "model.capacity_factor": 3.0,
     "model.eval_capacity_factor": 4.0,
     "model.balance_weight": 0.1,
+    "model.n_shared": 1,
+    "model.expert_rounds": 2,
+    "model.router_score": "sigmoid",
+    "model.router_shift": 0.01,
+    "model.router_z": 0.01,
+    "train.qat_only": "experts",
     "model.mixer": "linear",
     "model.mixer_key": 3,
     "model.mixer_conv": True,
@@ -157,7 +163,13 @@ NEEDS = {
     "model.capacity_factor": {"model__n_experts": 4},
     "model.eval_capacity_factor": {"model__n_experts": 4},
     "model.balance_weight": {"model__n_experts": 4},
+    **dict.fromkeys(
+        "model.n_shared model.expert_rounds model.router_score model.router_shift "
+        "model.router_z".split(),
+        {"model__n_experts": 4},
+    ),
     "train.qat_embeddings": {"train__qat": "int4"},
+    "train.qat_only": {"train__qat": "int4", "model__n_experts": 4},
     "cluster.nodes": {"cluster__launcher": "slurm", "cluster__ranks": 4},
 }
 SMALL = {

@@ -56,6 +56,7 @@ SHAPES = {
     "gated": run({"mlp": "gated", "norm": "rmsnorm", "bias": False}),
     "no MLP": run({"mlp_ratio": 0.0, "n_layers": 4}),
     "experts": run({"n_experts": 4}),
+    "shared experts": run({"n_experts": 4, "n_shared": 1, "expert_rounds": 2, "router_shift": 0.1}),
     "canon": run({"canon": "ABCD"}),
     "linear": run({"mixer": "linear"}),
     "based": run({"mixer": "based"}),

@@ -33,13 +33,20 @@ def weights(model: Model, at: str, rows: int) -> list[Weight]:
     ]
 
 
-def maps(model: Model, at: str, rows: tuple[int, ...] = ()) -> list[Weight]:
-    """To the hidden units, of a gated one twice, and back; rows: of each expert."""
-    D, F, std, bias = model.d_model, model.mlp_width, model.init_std, model.bias
+def maps(
+    model: Model, at: str, rows: tuple[int, ...] = (), width: int | None = None, own: bool = False
+) -> list[Weight]:
+    """To the hidden units, of a gated one twice, and back; rows: of each expert; width: where it is
+    not that of an MLP."""
+    D, F, std, bias = model.d_model, width or model.mlp_width, model.init_std, model.bias
     residual = std / math.sqrt(2 * model.n_layers)
     inward = ["gate"] * (model.mlp == "gated") + ["up"]
-    out = [one for name in inward for one in map_weights(at + name, D, F, std, bias, rows=rows)]
-    return out + map_weights(at + "down", F, D, residual, bias, rows=rows)
+    out = [
+        one
+        for name in inward
+        for one in map_weights(at + name, D, F, std, bias, rows=rows, own=own)
+    ]
+    return out + map_weights(at + "down", F, D, residual, bias, rows=rows, own=own)
 
 
 def through(w: Named, at: str, h_MND: Tensor, c: Context) -> Tensor:

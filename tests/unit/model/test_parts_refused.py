@@ -40,6 +40,13 @@ def config(train=None, **model):
         ({"canon": "BA"}, ["model.canon=BA", "in this order"]),
         ({"table_std": 0.1}, ["model.table_std=0.1", "model.memory=engram"]),
         ({"mixer": "linear", "position": "rotary"}, ["model.position=rotary", "attention"]),
+        ({"n_shared": 1}, ["model.n_shared=1", "model.n_experts=0"]),
+        ({"router_score": "sigmoid"}, ["model.router_score=sigmoid", "model.n_experts=0"]),
+        (
+            {"n_experts": 4, "router_shift": 0.1, "train": {"weights": "bf16_nearest"}},
+            ["model.router_shift=0.1", "train.weights=fp32"],
+        ),
+        ({"train": {"qat": "int4", "qat_only": "experts"}}, ["train.qat_only", "n_experts=0"]),
         ({"mixer": "gla", "position": "rotary"}, ["model.position=rotary", "model.mixer=gla"]),
         ({"mixer": "delta", "n_kv_heads": 1}, ["model.n_kv_heads=1", "mixer=delta", "linear"]),
         ({"mixer_conv": True}, ["model.mixer_conv=true", "model.mixer=gla", "attention"]),

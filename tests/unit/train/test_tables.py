@@ -27,6 +27,15 @@ SMALL = {"engram_rows": 11, "engram_width": 4}
 PARTS = {
     "engram": {"memory": "engram", "memory_layers": [1], **SMALL},
     "stem": {"channel": "stem", "activation": "silu"},
+    "experts": {
+        "n_experts": 5,
+        "top_k": 2,
+        "mlp_ratio": 1,
+        "n_shared": 1,
+        "expert_rounds": 2,
+        "router_shift": 0.01,
+        "router_z": 0.001,
+    },
     "keys": {"channel": "keys", "keys_side": 4, "keys_choices": 2},
     "canon": {"canon": "ABCD"},
     "linear": {"mixer": "linear"},
@@ -134,9 +143,11 @@ def test_a_step_taken_down_once_is_every_step(part):
     assert plain.alive_M.all()
 
 
-@pytest.mark.parametrize("part", ["all", "keys", "delta"])
+@pytest.mark.parametrize("part", ["all", "keys", "delta", "experts"])
 def test_an_interrupted_run_ends_bit_identical(tmp_path, part):
-    one = config(0, part, **({} if part == "delta" else {"table_lr": 3.0, "table_clip": 0.1}))
+    one = config(
+        0, part, **({} if part in ("delta", "experts") else {"table_lr": 3.0, "table_clip": 0.1})
+    )
     calls = iter(range(10**6))
     assert run([one], tmp_path / "b", stop=lambda: next(calls) > 30) != {one.run_id: "finished"}
     for where in "ab":
@@ -235,7 +246,9 @@ def test_groups_have_to_divide_what_a_memory_reads():
 
 @parts
 def test_an_export_names_what_transformers_does_not_have(part):
-    with pytest.raises(ValueError, match="model.(memory|channel|canon|mixer)=.*cannot be exported"):
+    with pytest.raises(
+        ValueError, match="model.(memory|channel|canon|mixer|n_experts)=.*cannot be exported"
+    ):
         huggingface.check(config(0, part))
 
 
