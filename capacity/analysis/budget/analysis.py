@@ -42,6 +42,10 @@ CELL = ["model", "vocab_size", "seq_len", "n_sequences", "precision", "batch_siz
 BOTH = (("strict", "total"), ("paper", "paper"))
 FEWEST_BUDGETS = FEWEST
 CONSTANTS = 3  # of each form
+# Degrees of freedom from which on runs may tell the forms apart. With fewer, three constants all
+# but interpolate the budgets, and one form's luck would be called knowledge.
+FEWEST_DOF = 3
+RULES = {"fewest_budgets": FEWEST_BUDGETS, "forms_told_apart_from_dof": FEWEST_DOF}
 
 
 def analyse(study: Study, table: Frame, results: Path, options: Options) -> Finding:
@@ -58,7 +62,7 @@ def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         if isinstance(run.data, UniformData)
     ]
     values = rows.expected(row for row in found if row is not None)
-    return values, {"fewest_budgets": FEWEST_BUDGETS, "plateau": rows.FORM} if values else {}
+    return values, {"plateau": rows.FORM, **RULES} if values else {}
 
 
 def analysed(table: Frame, name: str) -> Finding:
@@ -127,14 +131,15 @@ def _doubling(before: Mapping[str, Any], exposures: float, r: float) -> float | 
 def _law(e: np.ndarray, r: np.ndarray, most: float) -> dict[str, Any]:
     """`fit_exposures` with an interval of the plateau that holds the choice of the form: the other
     form's interval is joined to it where that form lies within the contour of 95% of the better one
-    (sum of squares up to 1 + t^2 / dof times as large). known_to: half of the interval over the
+    (sum of squares up to 1 + t^2 / dof times as large), and wherever there are fewer than
+    FEWEST_DOF degrees of freedom. known_to: half of the interval over the
     plateau; bounded_by_data: whether the data's ceiling bounds it instead of the runs."""
     law = fit_exposures(e, r, most, other_ends=True)
     if law["reason"]:
         return law
     ends, value, other = law["r_inf"]["interval"], law["r_inf"]["value"], law["other"]
     dof = len(e) - CONSTANTS
-    reach = student(dof) ** 2 / dof if dof > 0 else math.inf
+    reach = student(dof) ** 2 / dof if dof >= FEWEST_DOF else math.inf
     joins = other["rms"] ** 2 <= law["rms"] ** 2 * (1 + reach)
     if joins:
         theirs = other["r_inf_interval"]
@@ -144,7 +149,12 @@ def _law(e: np.ndarray, r: np.ndarray, most: float) -> dict[str, Any]:
     law["r_inf"] = {"value": value, "interval": ends}
     known = None if ends is None else (ends[1] - ends[0]) / (2 * value)
     bounded = ends is not None and ends[1] >= law["r_max"] * (1 - 1e-6)
-    return law | {"forms_joined": bool(joins), "known_to": known, "bounded_by_data": bool(bounded)}
+    return law | {
+        "forms_joined": bool(joins),
+        "dof": dof,
+        "known_to": known,
+        "bounded_by_data": bool(bounded),
+    }
 
 
 def fitted(law: Mapping[str, Any], exposures: np.ndarray) -> np.ndarray:

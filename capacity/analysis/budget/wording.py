@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from capacity.analysis import lack_of_fit, published_rows
-from capacity.analysis.budget.analysis import BOTH, FEWEST_BUDGETS, fitted
+from capacity.analysis.budget.analysis import (
+    BOTH,
+    CONSTANTS,
+    FEWEST_BUDGETS,
+    FEWEST_DOF,
+    fitted,
+)
 from capacity.analysis.document import (
     FAILED,
     MISSING,
@@ -143,7 +149,7 @@ def _law(cell: Mapping[str, Any], varied: Sequence[str]) -> Law:
         f"{FORMULAS[other['form']]} would end at {digits(other['r_inf'])} "
         f"{ends(other['r_inf_interval'])}".rstrip()
         + f" (rms {digits(other['rms'], 2)} for {digits(law['rms'], 2)}); "
-        + ("the interval holds both" if law["forms_joined"] else "the runs tell the forms apart"),
+        + _forms(law),
         f"the data hold {digits(law['r_max'])} bits per parameter at most, and the runs of the "
         f"largest budget {digits(law['r_at_most'])} already",
         lack_of_fit.told(law["lack_of_fit"], "runs of equal exposures"),
@@ -152,6 +158,15 @@ def _law(cell: Mapping[str, Any], varied: Sequence[str]) -> Law:
     if law["unlearned"]:
         remarks.append(f"{plural(law['unlearned'], 'run')} without bits count with 0")
     return Law(name, FORMULAS[law["form"]], numbers, remarks)
+
+
+def _forms(law: Mapping[str, Any]) -> str:
+    if not law["forms_joined"]:
+        return "the runs tell the forms apart"
+    if law["dof"] < FEWEST_DOF:
+        few = f"{plural(law['runs'], 'run')} for {CONSTANTS} constants cannot tell the forms apart"
+        return f"{few}, so the interval holds both"
+    return "the interval holds both"
 
 
 def _ends(law: Mapping[str, Any], name: str, over: str) -> Interval:

@@ -61,6 +61,19 @@ def test_three_budgets_have_numbers_and_no_plateau():
     assert len(flag.runs) == 9
 
 
+def test_four_runs_cannot_tell_the_forms_apart_however_well_one_of_them_goes_through():
+    """What 1x32 of Table 1 held at four budgets, by luck within 4e-6 of one form: that alone would
+    be a plateau known to 0%."""
+    e, r = np.array([313.0, 625, 1250, 2500]), np.array([3.359576, 3.492728, 3.586309, 3.644923])
+    law = budgets._law(e, r, 5.43)
+    low, high = law["r_inf"]["interval"]
+    assert law["rms"] < 1e-4 < law["other"]["rms"] and law["dof"] == 1
+    assert law["forms_joined"] and law["known_to"] > 0.05
+    assert low <= law["r_inf"]["value"] < law["other"]["r_inf"] <= high
+    found = budgets.analysed(planted(BUDGETS[:4], seeds=1, noise=1e-9), "four")
+    assert "4 runs for 3 constants cannot tell the forms apart" in shown(found)
+
+
 def test_budgets_far_from_the_end_do_not_bound_the_plateau():
     found = budgets.analysed(planted(BUDGETS[:4], seeds=2, e0=400.0, b=0.4, noise=0.01), "early")
     law = found.numbers["strict"]["cells"][0]["law"]
