@@ -54,6 +54,7 @@ ADDED_OPERATIONS = {
 OF_CHUNK = {"gla": (SHORT_CHUNK, 100.0), "ssd": (CHUNK, 92.0), "delta": (CHUNK, 105.0)}
 OF_DECAY, OF_DECAY_BY_CHUNK = 62.0, 45.0
 OF_MIXER_CONV, OF_MIXER_GATE = 44.0, 49.0
+OF_EXPERT = 17.0  # of a found value that is an expert
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
 ITERATIONS = 5  # of Muon, see train/optim.py
 STREAMED = ("bios", "biod", "corpus")
@@ -81,9 +82,11 @@ def operations(run: Config) -> float:
     blocks = block * model.n_layers
     for name, times in added_parts(model).items():
         left_out = OF_GATE * (name == "keys" and not model.keys_gate)
+        left_out -= OF_EXPERT * (name == "keys" and model.keys_expert)
         left_out += OF_CONV * (name == "engram" and not model.engram_conv)
         blocks += (ADDED_OPERATIONS[name] - left_out) * times
     blocks += model.n_layers * _mixer_operations(model, run.data.seq_len)
+    blocks *= model.loops
     if train.optimizer == "muon":  # shapes of its matrices, not their number
         fixed = 147.0 + 94 * (1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads))
     else:
@@ -163,10 +166,12 @@ def of_member(run: Config) -> dict[str, float]:
     if model.mixer != "attention":  # the maps of attention are counted above
         whole = registry.MIXERS[model.mixer].flops(model, S) // 2
         squares = L * (whole - d * (wide + d))
-    flop = 6.0 * N * (maps + V * d + squares)
+    flop = 6.0 * N * (model.loops * (maps + squares) + V * d)
     if train.optimizer == "muon":  # a gram matrix, its square and a product, five times
         side = d * d
         flop += ITERATIONS * L * d * (4 * side + 2 * d * side + (inward + 1) * (2 * d * f + side))
+    L *= model.loops
+    scores *= model.loops
     return {
         "flop": flop,
         "narrow": float(N * L * (wide + 2 * d + places * (inward + 1) * (f + d))),

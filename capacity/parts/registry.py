@@ -62,6 +62,8 @@ def blocks(model: Model) -> tuple[tuple[Part, int], ...]:
 def count(model: Model, rows: int) -> Count:
     """The sum over all parts of all blocks; rows: of the vocabulary, and BOS."""
     counted = [(part.count(model, rows), times) for part, times in blocks(model)]
+    if model.keys_shared:
+        counted += [(keys.shared(model, times), 1) for part, times in blocks(model) if part is keys]
     return Count(
         *(
             sum(getattr(one, f.name) * times for one, times in counted)

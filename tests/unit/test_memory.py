@@ -47,6 +47,7 @@ SHAPES = {
     },
     "parts": {**GPT, "memory": "engram", "canon": "ABCD"},
     "keys": {**GPT, "channel": "keys"},
+    "peer, twice": {**GPT, "channel": "keys", "keys_expert": True, "loops": 2},
     "other parts": {**GPT, "channel": "stem", "mixer": "linear"},
     "based": {**GPT, "mixer": "based"},
     "gla": {**GPT, "mixer": "gla", "mixer_gate": True},

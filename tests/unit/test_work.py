@@ -66,6 +66,8 @@ SHAPES = {
     "gated delta": run({"mixer": "delta", "mixer_decay": True}, data={"seq_len": 130}),
     "stem": run({"channel": "stem"}),
     "keys": run({"channel": "keys"}),
+    "PEER": run({"channel": "keys", "keys_expert": True, "keys_shared": True}),
+    "loops": run({"loops": 3}),
     "engram": run({"memory": "engram"}),
     "Muon": run(train={"optimizer": "muon"}),
     "int4": run(train={"qat": "int4"}),
