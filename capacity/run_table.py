@@ -16,6 +16,7 @@ from capacity.declare import registry
 from capacity.naming import Names
 from capacity.records import read
 from capacity.settings.data import text_data
+from capacity.settings.field import applies
 
 if TYPE_CHECKING:
     import pandas
@@ -169,11 +170,13 @@ def quantized_table(
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """All settings of data, model and train by dotted key."""
+    """All settings of data, model and train by dotted key, but for those of parts that the model
+    does not have."""
     return {
-        f"{section}.{key}": value
-        for section in ("data", "model", "train")
-        for key, value in dataclasses.asdict(getattr(config, section)).items()
+        f"{section}.{field.name}": getattr(part, field.name)
+        for section, part in ((name, getattr(config, name)) for name in ("data", "model", "train"))
+        for field in dataclasses.fields(part)
+        if applies(part, field)
     }
 
 

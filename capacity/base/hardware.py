@@ -3,6 +3,7 @@ planning imports it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -112,6 +113,16 @@ def rest_idle_threads() -> None:
     Before torch is imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ |= PASSIVE
+
+
+def keep_nice(file: Path = Path("/proc/self/autogroup")) -> None:
+    """Let `nice capacity sweep` hold for a process that leads a session of its own, as workers and
+    ranks do. Linux shares cores out between sessions first and by nice values only within one
+    (sched(7), "The autogroup feature"), so that a nice worker took as much as one that is not."""
+    level = os.nice(0) if hasattr(os, "nice") else 0
+    if level > 0:
+        with contextlib.suppress(OSError):  # another kernel, or told too often
+            file.write_text(str(level))
 
 
 def cpu_name() -> str:

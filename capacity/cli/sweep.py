@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
+from capacity.base.hardware import keep_nice
 from capacity.cli import arguments
 from capacity.cli.help import CANCEL_HELP, RETRY_HELP, STATUS_HELP, SWEEP_HELP
 
@@ -137,5 +138,6 @@ def _worker(args: argparse.Namespace) -> int:
     from capacity.sweep import worker
 
     if args.runs is not None:
+        keep_nice()
         return worker.train_stack(args.pack, args.runs.split(","), args.parent)
     return worker.work(args.pack)

@@ -10,11 +10,12 @@ piece 0 is empty, piece 1 is EOS.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from capacity.data import lists
 from capacity.data.facts import Facts
@@ -30,6 +31,14 @@ PAIRS = (
 
 
 Number = TypeVar("Number", int, float)
+
+
+class Lengths(NamedTuple):
+    """Tokens of the pieces of a list, by how many of them are looked at: most[n], total[n]."""
+
+    pieces: list[int]
+    most: list[int]
+    total: list[int]
 
 
 class Lexicon:
@@ -56,6 +65,7 @@ class Lexicon:
         self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         # numbers of worlds, which settings ask for again and again
         self._known: dict[tuple[str, WordedData], Any] = {}
+        self._lengths: dict[int, Lengths] = {}  # of lists of pieces in the content, by their id
 
     @property
     def rows(self) -> int:
@@ -82,6 +92,27 @@ class Lexicon:
 
     def length(self, piece: int) -> int:
         return len(self.pieces[piece])
+
+    def most(self, pieces: list[int], n: int | None = None) -> int:
+        """Most tokens of the first n of a list of pieces in the content; 0 where there is none."""
+        most = self._sizes(pieces).most
+        return most[min(len(pieces), len(pieces) if n is None else n)]
+
+    def mean(self, pieces: list[int], n: int | None = None) -> float:
+        """Mean tokens of the first n of a list of pieces in the content."""
+        n = min(len(pieces), len(pieces) if n is None else n)
+        return self._sizes(pieces).total[n] / n
+
+    def _sizes(self, pieces: list[int]) -> Lengths:
+        """Worlds of one lexicon ask for the same lists, of up to a hundred thousand pieces, again
+        and again. A list is kept beside its id, so that no other can have that id."""
+        known = self._lengths.get(id(pieces))
+        if known is None:
+            sizes = [self.length(piece) for piece in pieces]
+            most = itertools.accumulate(sizes, max, initial=0)
+            total = itertools.accumulate(sizes, initial=0)
+            known = self._lengths[id(pieces)] = Lengths(pieces, list(most), list(total))
+        return known
 
     def used_rows(self, data: WordedData) -> int:
         """Rows that the training data of this world can touch, EOS included."""
@@ -204,17 +235,15 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
     content, length = lexicon.content, lexicon.length
     names = attributes_of(data)
     groups = sentence_groups(data, data.order)
-    name = _mean([length(p) for p in content["first"][: data.first_names]])
+    name = lexicon.mean(content["first"], data.first_names)
     if data.middle_names:
-        name += _mean([length(p) for p in content["middle"][: data.middle_names]])
+        name += lexicon.mean(content["middle"], data.middle_names)
     total = 0.0
     for i, attribute in enumerate(names):
         value = content["values"][attribute]
         a, b, c = value_sizes(content, data, attribute)
         lead = sum(
-            _mean([length(p) for p in part[:n]])
-            for part, n in zip(value["parts"], (a, b), strict=True)
-            if n
+            lexicon.mean(part, n) for part, n in zip(value["parts"], (a, b), strict=True) if n
         )
         first = sum(group[0] == i for group in groups) / len(
             groups
@@ -224,26 +253,24 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
             content, data, attribute
         ):
             subject_glue, value_glue = (glue1, glue2) if first_is_subject else (glue2, glue1)
-            full = name + _mean(
-                [length(p) for p in content["last"][subject_glue]["pieces"][: data.last_names]]
-            )
+            full = name + lexicon.mean(content["last"][subject_glue]["pieces"], data.last_names)
             pronoun = (
                 full
                 if data.full_names
-                else _mean([length(p) for p in content["pronoun"][subject_glue]["pieces"]])
+                else lexicon.mean(content["pronoun"][subject_glue]["pieces"])
             )
             last = value["last"][value_glue]["pieces"]
             shown = (
-                [last[place] for place in content["headquarters"][: data.employers]]
+                _mean([length(last[at]) for at in content["headquarters"][: data.employers]])
                 if attribute == "work_city"
-                else last[:c]
+                else lexicon.mean(last, c)
             )
             tokens.append(
                 length(before)
                 + length(between)
                 + length(after)
                 + lead
-                + _mean([length(p) for p in shown])
+                + shown
                 + first * full
                 + (1 - first) * pronoun
             )
@@ -253,10 +280,10 @@ def _bios_mean(lexicon: Lexicon, data: BiosData) -> float:
 
 def _biod_mean(lexicon: Lexicon, data: BiodData) -> float:
     content, length = lexicon.content, lexicon.length
-    name = _mean([length(p) for p in content["first"][: data.first_names]])
+    name = lexicon.mean(content["first"], data.first_names)
     if data.middle_names:
-        name += _mean([length(p) for p in content["middle"][: data.middle_names]])
-    name += _mean([length(p) for p in content["last"]["'s"]["pieces"][: data.last_names]])
+        name += lexicon.mean(content["middle"], data.middle_names)
+    name += lexicon.mean(content["last"]["'s"]["pieces"], data.last_names)
     commas = (data.chunks - 1) * length(content["comma"])
     sentence = data.chunks * data.length + commas + length(content["stop"])
     heads = sum(length(p) for p in content["heads"])

@@ -81,11 +81,7 @@ def longest(lexicon: Lexicon, data: WordedData, context: str, contexts: int) -> 
 def _name(lexicon: Lexicon, data: BiosData | BiodData) -> int:
     """Most tokens of first and middle name."""
     first, middle = lexicon.content["first"], lexicon.content["middle"]
-    return _most(lexicon, first[: data.first_names]) + _most(lexicon, middle[: data.middle_names])
-
-
-def _most(lexicon: Lexicon, pieces: list[int]) -> int:
-    return max(map(lexicon.length, pieces), default=0)
+    return lexicon.most(first, data.first_names) + lexicon.most(middle, data.middle_names)
 
 
 @dataclass(frozen=True)
@@ -105,19 +101,17 @@ def _sentence(lexicon: Lexicon, data: BiosData, attribute: str, name: int) -> _S
     content = lexicon.content
     value = content["values"][attribute]
     *leads, n = value_sizes(content, data, attribute)
-    lead = sum(
-        _most(lexicon, part[:size]) for part, size in zip(value["parts"], leads, strict=True)
-    )
+    lead = sum(lexicon.most(part, size) for part, size in zip(value["parts"], leads, strict=True))
     by_template = []
     for template in world_templates(content, data, attribute):
         subject_first = template[1]
         before, between, after = (lexicon.length(template[i]) for i in (0, 3, 5))
         subject_glue, value_glue = template[2::2] if subject_first else template[4:1:-2]
         last = value["last"][value_glue]
-        stated, asked = lead + _most(lexicon, last["pieces"][:n]), lead + max(last["lengths"][:n])
-        full = name + _most(lexicon, content["last"][subject_glue]["pieces"][: data.last_names])
+        stated, asked = lead + lexicon.most(last["pieces"], n), lead + max(last["lengths"][:n])
+        full = name + lexicon.most(content["last"][subject_glue]["pieces"], data.last_names)
         pronoun = content["pronoun"].get(subject_glue, {"pieces": []})["pieces"]
-        who = full if data.full_names else _most(lexicon, pronoun)
+        who = full if data.full_names else lexicon.most(pronoun)
         whole, opening = before + stated + between + after, before + subject_first * between
         by_template.append(
             _Sentence(
@@ -173,18 +167,18 @@ def _of_extraction(lexicon: Lexicon, data: BiosData) -> int:
         lengths.append(
             sum(map(lexicon.length, (before, between, after)))
             + name
-            + _most(lexicon, content["last"][subject_glue]["pieces"][: data.last_names])
-            + sum(_most(lexicon, value["parts"][i][:size]) for i, size in enumerate(leads))
-            + _most(lexicon, value["last"][value_glue]["pieces"][:n])
+            + lexicon.most(content["last"][subject_glue]["pieces"], data.last_names)
+            + sum(lexicon.most(value["parts"][i], size) for i, size in enumerate(leads))
+            + lexicon.most(value["last"][value_glue]["pieces"], n)
         )
     return max(lengths)
 
 
 def _of_biod(lexicon: Lexicon, data: BiodData) -> int:
     content = lexicon.content
-    last = _most(lexicon, content["last"]["'s"]["pieces"][: data.last_names])
+    last = lexicon.most(content["last"]["'s"]["pieces"], data.last_names)
     commas = (data.chunks - 1) * lexicon.length(content["comma"])
-    head = _most(lexicon, content["heads"])
+    head = lexicon.most(content["heads"])
     return _name(lexicon, data) + last + head + data.chunks * data.length + commas
 
 

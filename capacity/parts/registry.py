@@ -22,6 +22,7 @@ from capacity.parts import (
     stem,
 )
 from capacity.parts.base import Count, Part
+from capacity.settings.field import applies
 from capacity.settings.model import Model
 
 MIXERS: dict[str, Part] = {
@@ -94,7 +95,7 @@ def check(model: Model) -> None:
     kind that no block has."""
     for field in dataclasses.fields(model):
         owner, value = field.metadata["of"], getattr(model, field.name)
-        if owner and value != field.default and getattr(model, owner[0]) not in owner[1]:
+        if value != field.default and not applies(model, field):
             kinds = " or ".join(f"model.{owner[0]}={kind}" for kind in owner[1])
             raise ConfigError(
                 f"model.{field.name}={_text(value)}: a setting of {kinds}, but this model's "

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from capacity.base.hardware import keep_nice
 from capacity.config import from_dict
 from capacity.data import cache as kept
 from capacity.run import group
@@ -75,6 +76,7 @@ def _end_with(parent: int) -> None:
 def main(words: list[str]) -> None:
     """One rank on the machine of rank 0, which alone is told to stop."""
     meeting, rank, size, device, parent = words
+    keep_nice()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()

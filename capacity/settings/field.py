@@ -253,3 +253,9 @@ def identity(part: Any) -> dict:
         for f in dataclasses.fields(part)
         if f.metadata["neutral"] is REQUIRED or getattr(part, f.name) != f.metadata["neutral"]
     }
+
+
+def applies(part: Any, field: dataclasses.Field) -> bool:
+    """Whether a setting of a section is one of the kind that the section has chosen."""
+    owner = field.metadata["of"]
+    return owner is None or getattr(part, owner[0]) in owner[1]

@@ -11,6 +11,8 @@
     {{pocket | shown 5 What each model holds}}         lines of the terminal
     {{coverage | part coverage.md lie between}}        the paragraph or table that has these words
     {{bench/cpu.json: render/tokens | short}}          of a JSON file below results
+    {{studies | reproduced}}                           every verdict of every study, and how many
+    {{studies | reproduced summary}}                   there are of each kind
 
 SOURCE is a folder of results/studies; PATH leads through its fit, an entry of a list is picked by
 an index or by [key=value]. What cannot be found is an error with the field; nothing is fitted
@@ -30,7 +32,7 @@ from capacity.analysis import published_rows
 from capacity.analysis.text import over_studies
 from capacity.base import words
 from capacity.report import markdown
-from doc_pages import studies
+from doc_pages import reproduced, studies
 from doc_pages.studies import Committed
 
 FIELD = re.compile(r"\{\{\s*(.+?)\s*\}\}", re.S)
@@ -58,6 +60,8 @@ def field(inner: str, target: Path) -> str:
     if name.endswith(".json"):
         tree = json.loads((studies.ROOT / "results" / name.strip()).read_bytes())
         return FORMS[verb](follow(tree, path.strip()), rest.strip())
+    if name.strip() == "studies" and verb == "reproduced":
+        return reproduced.summary() if rest.strip() == "summary" else reproduced.tables()
     study = studies.get(name.strip())
     if verb in BLOCKS and not path:
         return BLOCKS[verb](study, rest.strip(), target)

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,19 @@ def test_every_committed_study_has_its_place_in_the_results():
     pages = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "results").glob("*.md"))
     for name in studies.fitted():
         assert f"results/studies/{name}/README.md" in pages, name
+
+
+def test_every_verdict_of_a_committed_study_is_a_row_of_one_page():
+    text = (ROOT / "docs" / "results" / "reproduces.md").read_text("utf-8")
+    found = Counter()
+    for name in studies.fitted():
+        of_study = studies.get(name).numbers.get("verdicts") or []
+        assert text.count(f"| `{name}` |") == len(of_study), name
+        found.update(row["verdict"] for row in of_study)
+    assert sum(found.values()) > 40 and len(found) == 3
+    for verdict, many in found.items():
+        assert text.count(f"| **{verdict}** |") == many
+        assert re.search(rf"\b{many} says? \*{verdict}\*", text)
 
 
 def test_a_field_follows_its_study(monkeypatch):

@@ -331,7 +331,9 @@ def test_skips(why):
 """
 
 
-@pytest.mark.parametrize("more", [[], ["-n", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "more", [[], pytest.param(["-n", "2"], marks=pytest.mark.long)], ids=["alone", "workers"]
+)
 def test_a_skip_fails_a_run_in_ci_unless_a_gpu_or_shared_is_missing(tmp_path, more):
     """Reasons that are allowed pass, one that is not fails the run and is named; outside of CI
     nothing fails."""

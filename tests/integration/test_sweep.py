@@ -44,6 +44,7 @@ def test_a_sweep_trains_everything_once(bench, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_diverging_run_is_recorded_and_the_others_finish(bench):
     bench.write(
         PINS + "grids: [{{seed: [0, 1, 2]}}, {{seed: 3, hot: [{{train.lr: 1e9, train.grad_clip: "
@@ -97,7 +98,13 @@ def test_a_killed_worker_is_started_again_and_nothing_changes(bench, undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.long),
+    ],
+)
 def test_an_ended_sweep_stops_its_workers_and_continues_exactly(bench, undisturbed, number):
     """After Ctrl-C the workers save before they stop; after kill -9 of the sweep they must notice
     by themselves."""
@@ -203,6 +210,7 @@ def test_a_worker_leaves_finished_runs_alone(here, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
     bench.write(FOUR, steps=800)
     seen = {}
@@ -234,6 +242,7 @@ def test_two_sweeps_at_once_train_no_run_twice(bench, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
     """Both workers wait until both packs are written, so that neither sweep can lose its pack to
     the other unseen."""
@@ -251,6 +260,7 @@ def test_sweeps_of_one_study_with_different_settings_do_not_mix(bench):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_kills_its_workers_ends_as_failed_and_the_rest_finishes(bench):
     bench.write(PINS + "grids: [{{seed: [0, 1, 2, 7]}}]\n", steps=200)
     bench.spoil('if any(run["seed"] == 7 for run in runs): os._exit(9)')

@@ -131,6 +131,8 @@ def test_one_seed_is_judged_by_the_arms_that_have_more():
     assert nothing["value"] is None and "learned nothing" in nothing["lacks"]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_ratio_of_peaks_knows_that_the_best_model_is_not_known():
     def curve(first, levels, rng):
         sizes = [f"2x{8 * (i + 1)}" for i in range(len(levels))]

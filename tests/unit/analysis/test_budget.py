@@ -36,6 +36,8 @@ def test_a_planted_plateau_is_found_in_both_conventions():
     assert "holds 3.7" in shown(found) and "after 8K exposures" in shown(found)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_intervals_of_the_plateau_hold_the_truth():
     """95% in principle; of 40 planted studies at most 6 may miss (p < 0.5% if exact)."""
     random, misses = np.random.default_rng(1), 0

@@ -40,6 +40,8 @@ def small(monkeypatch):
     monkeypatch.setattr(simulated, "LEVELS", 6)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_true_law_is_rejected_in_one_study_of_twenty(small):
     now, before = [], []
     for draw in range(STUDIES):

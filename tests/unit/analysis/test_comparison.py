@@ -67,6 +67,8 @@ def studies(n_sizes, n_seeds, times, shift=0.0, sd=0.03, of_size=0.0):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "n_sizes, n_seeds", [(3, 2), (4, 2), (6, 2)], ids=["6 pairs", "8 pairs", "12 pairs"]
 )
@@ -86,6 +88,8 @@ def test_the_stated_difference_is_shown_in_four_of_five_studies(n_sizes, n_seeds
     )
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_no_difference_is_seldom_called_one():
     together = studies(4, 2, 450)
     told = [verdicts.corrected([row], True)[0]["differs"] for row in together]
@@ -99,6 +103,8 @@ def test_no_difference_is_seldom_called_one():
     assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_only_the_interval_over_sizes_holds_for_other_sizes():
     """Sizes whose true differences scatter about 0: over pairs these count as known, so for other
     sizes that interval is too short."""

@@ -42,6 +42,8 @@ def fitted(table):
     return law.fit(t, table.f1.to_numpy(float), "membership_log", crossing.groups(table))
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sd", [{"text": 0.08}, {"split": 0.1}, {"set-up": 0.05, "split": 0.03}])
 def test_intervals_hold_the_planted_point_whatever_moves_it(sd):
     """In 95% of studies, to 3 standard errors of so many; those of runs as replicates in fewer than

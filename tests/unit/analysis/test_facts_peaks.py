@@ -56,6 +56,8 @@ def members(means, r_max=9.0, seeds=2):
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("truths", [(2, 2, 2, 2, 2, 2), (2, 1.9, 1.7, 1.5), (2, 1)])
 def test_the_interval_of_a_peak_covers_although_a_maximum_is_biased(truths):
     rng, sd, above, told, covered, n, k = (

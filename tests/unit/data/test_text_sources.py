@@ -1,6 +1,7 @@
 """Sources of text: the grammar, files of every type, packages, the hub."""
 
 import json
+from functools import cache
 
 import pytest
 
@@ -17,7 +18,8 @@ from small_text import SMALL
 def test_the_grammar_is_the_same_text_for_ever():
     grammar = Grammar()
     texts = [grammar.document(0, i) for i in range(200)]
-    assert texts == [Grammar().document(0, i) for i in range(200)] and len(set(texts)) == 200
+    again = Grammar()
+    assert texts == [again.document(0, i) for i in range(200)] and len(set(texts)) == 200
     assert grammar.document(1, 0) != texts[0]
     words = " ".join(texts).replace(".", "").split()
     assert 500 < len(set(words)) < len(words) / 3  # frequent words and rare ones
@@ -26,9 +28,15 @@ def test_the_grammar_is_the_same_text_for_ever():
     )
 
 
+@cache
+def three_hundred():
+    grammar = Grammar()
+    return [grammar.document(3, i) for i in range(300)]
+
+
 def write_files(folder, kind):
     """The same documents as files of a type."""
-    docs = [Grammar().document(3, i) for i in range(300)]
+    docs = three_hundred()
     if kind == "txt":
         (folder / "a.txt").write_text("\n\n".join(docs[:150]))
         (folder / "b.txt").write_text("\n\n".join(docs[150:]))
@@ -70,7 +78,7 @@ def test_files_of_every_type_give_the_same_sequences(here, kind, monkeypatch):
         ]
     )
     docs = list(text.documents(config.data))
-    assert docs == [Grammar().document(3, i) for i in range(300)]
+    assert docs == three_hundred()
     if kind == "jsonl":
         with pytest.raises(ConfigError, match="d.jsonl:1: no data.field=text; it has body, id"):
             list(text.documents(load([*SMALL, "data.source=files", f"data.path={pattern}"]).data))

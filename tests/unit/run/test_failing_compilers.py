@@ -44,6 +44,7 @@ def command(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_compiler_that_fails_is_one_line_with_the_remedy(command, tmp_path):
     done = command("cluster.compile=always")
     last = done.stderr.splitlines()[-1]

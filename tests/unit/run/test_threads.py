@@ -145,7 +145,7 @@ def test_processes_of_a_pack_get_what_is_allowed(machine, tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("omp", ["1", "2,1", "64"])
+@pytest.mark.parametrize("omp", ["1", pytest.param("2,1", marks=pytest.mark.long), "64"])
 def test_a_sweeps_workers_train_with_that_many(bench, monkeypatch, omp):
     bench.write(UNPINNED.replace("[0, 1]", "[0]"), steps=30)
     bench.spoil(
@@ -166,7 +166,9 @@ def test_a_sweeps_workers_train_with_that_many(bench, monkeypatch, omp):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("omp, wait", [("1", None), ("4,2", "active")])
+@pytest.mark.parametrize(
+    "omp, wait", [("1", None), pytest.param("4,2", "active", marks=pytest.mark.long)]
+)
 def test_a_run_alone_obeys_too(cli, tiny, tmp_path, omp, wait):
     env = {"OMP_NUM_THREADS": omp} | ({"OMP_WAIT_POLICY": wait} if wait else {})
     done = cli("train", *tiny, "cluster.threads=3", env=env)

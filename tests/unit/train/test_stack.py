@@ -3,6 +3,7 @@ exact resume."""
 
 import json
 import shutil
+from functools import cache
 
 import pytest
 import torch
@@ -112,21 +113,37 @@ def test_members_of_different_lengths_end_as_alone(tmp_path):
         )
 
 
-@pytest.mark.parametrize("variant", ["gpt", "people"])
-@pytest.mark.parametrize("stop_after", [1, 12, 29, 30, 31, 46, 59])
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Where a stack of members of different lengths ended that nothing had interrupted, by
+    variant."""
+
+    @cache
+    def folder(variant):
+        results = tmp_path_factory.mktemp("plain")
+        outcome = run(members(variant, lengths=(30, 47, 60)), results)
+        assert set(outcome.values()) == {"finished"}
+        return results
+
+    return folder
+
+
+@pytest.mark.parametrize(
+    "variant, stop_after",
+    [*(("gpt", step) for step in (1, 12, 29, 30, 31, 46, 59)), ("people", 12), ("people", 31)],
+)
 def test_an_interrupted_stack_of_different_lengths_ends_bit_identical(
-    tmp_path, variant, stop_after
+    tmp_path, uninterrupted, variant, stop_after
 ):
-    configs = members(variant, lengths=(30, 47, 60))
-    assert set(run(configs, tmp_path / "plain").values()) == {"finished"}
+    configs, plain = members(variant, lengths=(30, 47, 60)), uninterrupted(variant)
     looks = iter(range(10**9))
     outcome = run(configs, tmp_path / "cut", stop=lambda: next(looks) >= 2 * stop_after)
     assert "interrupted" in outcome.values()
     assert set(run(configs, tmp_path / "cut").values()) == {"finished"}
     for c in configs:
-        assert weights(tmp_path / "cut", c) == weights(tmp_path / "plain", c)
-        assert lines(tmp_path / "cut", c) == lines(tmp_path / "plain", c)
-        a, b = (records.read(tmp_path / where, c.run_id) for where in ("cut", "plain"))
+        assert weights(tmp_path / "cut", c) == weights(plain, c)
+        assert lines(tmp_path / "cut", c) == lines(plain, c)
+        a, b = (records.read(where, c.run_id) for where in (tmp_path / "cut", plain))
         assert (
             a["measures"] == b["measures"]
             and a["training"]["exposures_max"] == b["training"]["exposures_max"]
@@ -178,6 +195,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_step_does_what_the_plain_one_does(tmp_path):
     """Where a compiler builds what torch writes; elsewhere the tests of compilers show what
     happens."""
