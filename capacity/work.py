@@ -46,6 +46,7 @@ ADDED_OPERATIONS = {
     "gla": 58.0,
     "ssd": 87.0,
     "delta": 93.0,
+    "lstm": -66.0,
     "stem": 16.0,
     "keys": 123.0,
     "engram": 220.0,
@@ -53,6 +54,7 @@ ADDED_OPERATIONS = {
 # of a chunk of positions beyond the first; with a decay also of the first chunk of the delta rule
 OF_CHUNK = {"gla": (SHORT_CHUNK, 100.0), "ssd": (CHUNK, 92.0), "delta": (CHUNK, 105.0)}
 OF_DECAY, OF_DECAY_BY_CHUNK = 62.0, 45.0
+OF_STEP = 42.0  # of a position of an LSTM
 OF_MIXER_CONV, OF_MIXER_GATE = 44.0, 49.0
 OF_EXPERT = 17.0  # of a found value that is an expert
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
@@ -108,6 +110,8 @@ def added_parts(model: Model) -> dict[str, int]:
 def _mixer_operations(model: Model, length: int) -> float:
     """Of one block, beyond those of its kind of mixer in one chunk of positions."""
     more = OF_MIXER_CONV * model.mixer_conv + OF_MIXER_GATE * model.mixer_gate
+    if model.mixer == "lstm":
+        return OF_STEP * length
     chunk, each = OF_CHUNK.get(model.mixer, (length, 0.0))
     further = math.ceil(length / chunk) - 1
     return more + each * further + (OF_DECAY + OF_DECAY_BY_CHUNK * further) * model.mixer_decay

@@ -32,6 +32,8 @@ STAGES = (
     ("engram.key", "engram.value"),
     ("qkv", *(f"mixer.{name}" for name in ("beta", "alpha", "step", "low", "z"))),
     ("mixer.high",),
+    ("lstm.input",),
+    ("lstm.state",),
     ("out",),
     ("query",),
     ("keys",),

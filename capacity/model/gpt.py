@@ -191,7 +191,8 @@ class GPT:
         if self.model.document_mask:
             seen_NT = tokens_MBT[:, :, :-1].reshape(M * B, T)
             c.mask = document_mask(seen_NT)
-            if self.model.canon or self.model.mixer_conv or self.model.memory != "none":
+            m = self.model
+            if m.canon or m.mixer_conv or m.mixer == "lstm" or m.memory != "none":
                 c.document_NT = documents(seen_NT)
         return c
 

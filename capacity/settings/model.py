@@ -142,8 +142,8 @@ class Model:
         "attention",
         "how positions see those before them; the others have a state that does not grow with the "
         "sequence: linear attention, based (its features are the first terms of an exponential), "
-        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule)",
-        choices=("attention", *RECURRENT),
+        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule), lstm",
+        choices=("attention", *RECURRENT, "lstm"),
         neutral="attention",
     )
     mixer_key: int | None = setting(

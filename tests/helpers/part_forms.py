@@ -26,6 +26,7 @@ FORMS = {
         "mixer_conv": True,
         "mixer_gate": True,
     },
+    "lstm": {"mixer": "lstm"},
     "stem": {"channel": "stem", "channel_layers": (1,), "activation": "silu"},
     "keys": {"channel": "keys", "keys_side": 5, "keys_choices": 3, "keys_width": 4},
     "keys, no gate": {"channel": "keys", "channel_layers": (1,), "keys_gate": False},

@@ -60,6 +60,7 @@ MODELS = VARIANTS | {
         "router_score": "sigmoid",
         "router_z": 0.001,
     },
+    "lstm": {"mixer": "lstm"},
     "gla": {"mixer": "gla", "mixer_gate": True},
     "mamba 2": {"mixer": "ssd", "mixer_conv": True, "mixer_gate": True},
     "gated delta rule": {"mixer": "delta", "mixer_decay": True},

@@ -92,7 +92,7 @@ SPACE = {  # section -> setting -> values, as they are typed
         "expert_rounds": [1, 2],
         "router_score": ["softmax", "sigmoid"],
         "router_shift": [0, 0.01],
-        "mixer": ["attention", "linear", "gla", "delta"],
+        "mixer": ["attention", "linear", "gla", "delta", "lstm"],
         "mixer_key": ["null", 3],
         "mixer_conv": YES_NO,
         "mixer_decay": YES_NO,

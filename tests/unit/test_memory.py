@@ -52,6 +52,7 @@ SHAPES = {
     "based": {**GPT, "mixer": "based"},
     "gla": {**GPT, "mixer": "gla", "mixer_gate": True},
     "ssd": {**GPT, "mixer": "ssd", "mixer_conv": True},
+    "lstm": {**GPT, "mixer": "lstm"},
     "delta": {**GPT, "mixer": "delta", "mixer_decay": True},
 }
 

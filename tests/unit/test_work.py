@@ -64,6 +64,8 @@ SHAPES = {
     "Mamba-2": run({"mixer": "ssd", "mixer_conv": True, "mixer_gate": True}),
     "delta": run({"mixer": "delta"}, data={"seq_len": 70}),
     "gated delta": run({"mixer": "delta", "mixer_decay": True}, data={"seq_len": 130}),
+    "lstm": run({"mixer": "lstm"}),
+    "lstm, long": run({"mixer": "lstm"}, data={"seq_len": 70}),
     "stem": run({"channel": "stem"}),
     "keys": run({"channel": "keys"}),
     "PEER": run({"channel": "keys", "keys_expert": True, "keys_shared": True}),

@@ -26,6 +26,7 @@ from threads_as_ranks import trained as on_ranks
 SMALL = {"engram_rows": 11, "engram_width": 4}
 PARTS = {
     "engram": {"memory": "engram", "memory_layers": [1], **SMALL},
+    "lstm": {"mixer": "lstm"},
     "stem": {"channel": "stem", "activation": "silu"},
     "experts": {
         "n_experts": 5,
