@@ -77,7 +77,9 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     M, N, D = x_MND.shape
     table = _table(c.model, at)
     c.reads(table, "keys", row_MNI, c.model.keys_side**2)
-    taken_MNIW = looked_up(w[table], row_MNI.view(M, -1)).view(M, N, row_MNI.shape[2], -1).float()
+    taken_MNIW = (
+        looked_up(w[table], row_MNI.reshape(M, -1)).view(M, N, row_MNI.shape[2], -1).float()
+    )
     if c.model.keys_expert:
         looked_MNID, taken_MNIW = taken_MNIW.split(D, -1)
         found_MNI = (looked_MNID * h_MND.float()[:, :, None]).sum(-1)

@@ -267,9 +267,10 @@ def test_product_keys_find_the_best_of_all_pairs(choices):
         assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_a_value_goes_to_the_tokens_that_take_it_by_its_weight():
+@pytest.mark.parametrize("choices", [1, 3])
+def test_a_value_goes_to_the_tokens_that_take_it_by_its_weight(choices):
     """down(y * silu(gate h)), y the weighted sum of rows over heads."""
-    model = MODELS["keys"]
+    model = dataclasses.replace(MODELS["keys"], keys_choices=choices)
     gpt, flat = built_model(model)
     w, at, c = gpt.named(flat), "blocks.1.", gpt.context(tokens())
     x = torch.randn(1, 3 * S, D, generator=torch.Generator().manual_seed(5))
