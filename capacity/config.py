@@ -326,6 +326,13 @@ def check(config: Config) -> None:
     _check_tables(config.model, config.train)
     _check_routers(config.model, config.train)
     quantization.check(config.quantize, registry.inputs(config.model), config.train.qat)
+    methods = sorted(set(config.quantize.methods) - set(quantization.CASTS))
+    if methods and config.model.loops > 1:
+        raise ConfigError(
+            f"quantize.methods=[{','.join(methods)}]: rounds one block after the other, but with "
+            f"model.loops={config.model.loops} every block is used several times; choose "
+            f"{' or '.join(quantization.CASTS)}"
+        )
     _check_execution(config.cluster, config.model, config.train)
     if config.train.warmup_steps >= config.steps:
         given = config.train.exposures

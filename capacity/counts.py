@@ -74,8 +74,9 @@ def values_read(model: Model, vocab_size: int, bos: bool) -> int:
 
 def state_numbers(model: Model, length: int) -> int:
     """Numbers that a model keeps of one sequence of so many tokens to go on with it: keys and
-    values, states of recurrences, inputs of convolutions."""
-    return sum(times * part.state(model, length) for part, times in registry.blocks(model))
+    values, states of recurrences, inputs of convolutions; of loops each has its own."""
+    each = sum(times * part.state(model, length) for part, times in registry.blocks(model))
+    return each * model.loops
 
 
 def used_parameters(model: Model, total: int, vocab_size: int, used_rows: int) -> int:
@@ -95,7 +96,7 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
     places; convolutions count as 2 per tap.
     """
     blocks = sum(times * part.flops(model, seq_len) for part, times in registry.blocks(model))
-    return float(2 * vocab_size * model.d_model + blocks)
+    return float(2 * vocab_size * model.d_model + blocks * model.loops)
 
 
 def memory_bytes(
@@ -123,7 +124,7 @@ def memory_bytes(
     ends = tokens * 8 * d + max(
         logits + tokens * size * d + 4 * members * vocab_size * d, tokens * 20 * d
     )
-    kept = ends + tokens * sum(
+    kept = ends + tokens * model.loops * sum(
         times * part.kept(model, seq_len, train, device) for part, times in registry.blocks(model)
     )
     weights = members * parameters(model, vocab_size, seq_len)["total"]

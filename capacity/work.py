@@ -46,6 +46,7 @@ ADDED_OPERATIONS = {
     "gla": 58.0,
     "ssd": 87.0,
     "delta": 93.0,
+    "lstm": -66.0,
     "stem": 16.0,
     "keys": 123.0,
     "engram": 220.0,
@@ -53,7 +54,9 @@ ADDED_OPERATIONS = {
 # of a chunk of positions beyond the first; with a decay also of the first chunk of the delta rule
 OF_CHUNK = {"gla": (SHORT_CHUNK, 100.0), "ssd": (CHUNK, 92.0), "delta": (CHUNK, 105.0)}
 OF_DECAY, OF_DECAY_BY_CHUNK = 62.0, 45.0
+OF_STEP = 42.0  # of a position of an LSTM
 OF_MIXER_CONV, OF_MIXER_GATE = 44.0, 49.0
+OF_EXPERT = 17.0  # of a found value that is an expert
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
 ITERATIONS = 5  # of Muon, see train/optim.py
 STREAMED = ("bios", "biod", "corpus")
@@ -81,9 +84,11 @@ def operations(run: Config) -> float:
     blocks = block * model.n_layers
     for name, times in added_parts(model).items():
         left_out = OF_GATE * (name == "keys" and not model.keys_gate)
+        left_out -= OF_EXPERT * (name == "keys" and model.keys_expert)
         left_out += OF_CONV * (name == "engram" and not model.engram_conv)
         blocks += (ADDED_OPERATIONS[name] - left_out) * times
     blocks += model.n_layers * _mixer_operations(model, run.data.seq_len)
+    blocks *= model.loops
     if train.optimizer == "muon":  # shapes of its matrices, not their number
         fixed = 147.0 + 94 * (1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads))
     else:
@@ -105,6 +110,8 @@ def added_parts(model: Model) -> dict[str, int]:
 def _mixer_operations(model: Model, length: int) -> float:
     """Of one block, beyond those of its kind of mixer in one chunk of positions."""
     more = OF_MIXER_CONV * model.mixer_conv + OF_MIXER_GATE * model.mixer_gate
+    if model.mixer == "lstm":
+        return OF_STEP * length
     chunk, each = OF_CHUNK.get(model.mixer, (length, 0.0))
     further = math.ceil(length / chunk) - 1
     return more + each * further + (OF_DECAY + OF_DECAY_BY_CHUNK * further) * model.mixer_decay
@@ -163,10 +170,12 @@ def of_member(run: Config) -> dict[str, float]:
     if model.mixer != "attention":  # the maps of attention are counted above
         whole = registry.MIXERS[model.mixer].flops(model, S) // 2
         squares = L * (whole - d * (wide + d))
-    flop = 6.0 * N * (maps + V * d + squares)
+    flop = 6.0 * N * (model.loops * (maps + squares) + V * d)
     if train.optimizer == "muon":  # a gram matrix, its square and a product, five times
         side = d * d
         flop += ITERATIONS * L * d * (4 * side + 2 * d * side + (inward + 1) * (2 * d * f + side))
+    L *= model.loops
+    scores *= model.loops
     return {
         "flop": flop,
         "narrow": float(N * L * (wide + 2 * d + places * (inward + 1) * (f + d))),

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from capacity.base.errors import ConfigError
 from capacity.edits.rounding import FLOATS, gptq, output_error, rtn
 from capacity.model.context import Context
 from capacity.model.gpt import GPT
@@ -31,6 +32,8 @@ STAGES = (
     ("engram.key", "engram.value"),
     ("qkv", *(f"mixer.{name}" for name in ("beta", "alpha", "step", "low", "z"))),
     ("mixer.high",),
+    ("lstm.input",),
+    ("lstm.state",),
     ("out",),
     ("query",),
     ("keys",),
@@ -97,6 +100,11 @@ def quantize(
     Q|| / ||W||, and of maps output_error = ||X W - X Q|| / ||X W|| over these inputs beside
     rtn_output_error, what rounding to nearest would have left there.
     """
+    if gpt.model.loops > 1 and spec.method not in CASTS:
+        raise ConfigError(
+            f"model.loops={gpt.model.loops}: {spec.method} rounds one block after the other, and "
+            "here every block is used several times; choose a format to cast to"
+        )
     flat_P = flat_P.clone()
     w = gpt.named(flat_P[None])  # views: writing to them changes the row
     if spec.method in CASTS:

@@ -2,7 +2,8 @@
 program.
 
 A block adds to the residual stream what its parts say, one after the other: a memory where it has
-one, the mixer, the channel (`parts`, one module per kind).
+one, the mixer, the channel (`parts`, one module per kind). With loops a token goes through all
+blocks several times (Ouro, arXiv 2510.25741); they start as those of the model without loops.
 
 All weights of a member lie in one row of a flat matrix [M, P]; the forward pass splits it into
 named tensors with a leading member axis and uses batched matrix products, so a stack of one is the
@@ -159,7 +160,7 @@ class GPT:
 
     def _behind(self, w: Named, tokens_MBT: Tensor, c: Context) -> Tensor:
         x_MND = self._embed(w, tokens_MBT)
-        for layer in range(self.model.n_layers):
+        for layer in list(range(self.model.n_layers)) * self.model.loops:
             x_MND = self.block(w, layer, x_MND, c)
         return self._norm(w, "norm", x_MND)
 
@@ -190,7 +191,8 @@ class GPT:
         if self.model.document_mask:
             seen_NT = tokens_MBT[:, :, :-1].reshape(M * B, T)
             c.mask = document_mask(seen_NT)
-            if self.model.canon or self.model.mixer_conv or self.model.memory != "none":
+            m = self.model
+            if m.canon or m.mixer_conv or m.mixer == "lstm" or m.memory != "none":
                 c.document_NT = documents(seen_NT)
         return c
 

@@ -32,20 +32,32 @@ def _maps(model: Model) -> int:
     return queries(model) * (d + model.keys_side) + 2 * d * d * model.keys_gate
 
 
+def width(model: Model) -> int:
+    """Numbers of a row of the table: a value, of an expert also what it looks for."""
+    return model.d_model * (1 + model.keys_expert)
+
+
 def count(model: Model, rows: int) -> Count:
-    """Beside the maps, their biases (keys have none), a gain of the queries, and n^2 d values."""
-    d, values = model.d_model, model.keys_side**2
+    """Beside the maps, their biases (keys have none), a gain of the queries, and n^2 rows."""
+    d, values, row = model.d_model, model.keys_side**2, width(model)
     biases = model.bias * (queries(model) + 2 * d * model.keys_gate)
     dense = base.norm(model) + _maps(model) + biases + queries(model)
     dense += base.canon(model, "C", d)
-    idle = max(0, values - taken(model)) * d
-    return Count(dense + values * d, idle=idle, read=taken(model) * d)
+    idle = max(0, values - taken(model)) * row
+    return Count(dense + values * row, idle=idle, read=taken(model) * row)
+
+
+def shared(model: Model, blocks: int) -> Count:
+    """What one table in place of one for each of so many blocks adds to the sum over blocks."""
+    values, row = model.keys_side**2, width(model)
+    idle = max(0, values - blocks * taken(model)) - blocks * max(0, values - taken(model))
+    return Count((1 - blocks) * values * row, idle=idle * row)
 
 
 def flops(model: Model, length: int) -> int:
-    """Keys are compared by a product, and values are weighed."""
+    """Keys are compared by a product, and values are weighed; experts also look."""
     d = model.d_model
-    return 2 * (_maps(model) + taken(model) * d + base.canon(model, "C", d))
+    return 2 * (_maps(model) + taken(model) * width(model) + base.canon(model, "C", d))
 
 
 def state(model: Model, length: int) -> int:
@@ -59,7 +71,7 @@ def kept(model: Model, length: int, train: Train, device: str) -> float:
     d, size, half = model.d_model, base.bytes_of(train), model.keys_heads * model.keys_choices
     wide = (8 + 2 * size) * queries(model)
     found = 2 * 8 * half + (4 + 8) * half + 16 * half
-    values = 4 * taken(model) * d + 8 * taken(model)
+    values = 4 * taken(model) * width(model) + (8 + 12 * model.keys_expert) * taken(model)
     gated = (8 + 1.5 * size) * d * model.keys_gate + 4 * d
     canon = base.kept_canon(model, "C", d)
     return base.kept_norm(model, train) + wide + found + values + gated + canon

@@ -17,6 +17,7 @@ from capacity.parts import (
     gla,
     keys,
     linear,
+    lstm,
     mlp,
     ssd,
     stem,
@@ -32,6 +33,7 @@ MIXERS: dict[str, Part] = {
     "gla": gla,
     "ssd": ssd,
     "delta": delta,
+    "lstm": lstm,
 }
 CHANNELS: dict[str, Part] = {"mlp": mlp, "experts": experts, "stem": stem, "keys": keys}
 MEMORIES: dict[str, Part] = {"engram": engram}
@@ -63,6 +65,8 @@ def blocks(model: Model) -> tuple[tuple[Part, int], ...]:
 def count(model: Model, rows: int) -> Count:
     """The sum over all parts of all blocks; rows: of the vocabulary, and BOS."""
     counted = [(part.count(model, rows), times) for part, times in blocks(model)]
+    if model.keys_shared:
+        counted += [(keys.shared(model, times), 1) for part, times in blocks(model) if part is keys]
     return Count(
         *(
             sum(getattr(one, f.name) * times for one, times in counted)
@@ -158,16 +162,21 @@ def _check_mixer(model: Model) -> None:
         )
     if model.mixer not in ("attention", "linear") and model.n_kv_heads is not None:
         raise ConfigError(
-            f"model.n_kv_heads={model.n_kv_heads}: every head of model.mixer={model.mixer} has "
-            "keys and values of its own; leave it empty, or choose model.mixer=attention or linear"
+            f"model.n_kv_heads={model.n_kv_heads}: heads of model.mixer={model.mixer} do not "
+            "share keys and values; leave it empty, or choose model.mixer=attention or linear"
         )
 
 
 def _check_canon(model: Model) -> None:
-    """C is in front of a channel, D in front of an activation, whose tokens follow each other."""
+    """A and B are around the maps of a mixer that has keys, C is in front of a channel, D
+    in front of an activation, whose tokens follow each other."""
     have = kinds(model)
     hidden = model.mlp_width > 0 and bool(have & {"mlp", "stem"})
-    allowed = "AB" + "C" * (hidden or bool(have & {"experts", "keys"})) + "D" * hidden
+    allowed = (
+        "AB" * (model.mixer != "lstm")
+        + "C" * (hidden or bool(have & {"experts", "keys"}))
+        + "D" * hidden
+    )
     if wrong := "".join(letter for letter in model.canon if letter not in allowed):
         raise ConfigError(
             f"model.canon={model.canon}: no place for {wrong}: C is in front of the channel of a "

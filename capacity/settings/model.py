@@ -142,8 +142,8 @@ class Model:
         "attention",
         "how positions see those before them; the others have a state that does not grow with the "
         "sequence: linear attention, based (its features are the first terms of an exponential), "
-        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule)",
-        choices=("attention", *RECURRENT),
+        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule), lstm",
+        choices=("attention", *RECURRENT, "lstm"),
         neutral="attention",
     )
     mixer_key: int | None = setting(
@@ -229,6 +229,18 @@ class Model:
         neutral=True,
         of=("channel", ("keys",)),
     )
+    keys_expert: bool = setting(
+        False,
+        "PEER: a value is an expert of one hidden unit, a row with what it looks for and adds",
+        neutral=False,
+        of=("channel", ("keys",)),
+    )
+    keys_shared: bool = setting(
+        False,
+        "Memory+: one table of values for all blocks that have one",
+        neutral=False,
+        of=("channel", ("keys",)),
+    )
     memory: str = setting(
         "none",
         "what is read in front of a block; engram: rows of tables by the hash of the last tokens",
@@ -284,6 +296,14 @@ class Model:
         "values, B behind them, C in front of the MLP, D in front of its activation; empty: none",
         form=("A?B?C?D?", "letters of ABCD in this order, such as ABCD, or nothing"),
         neutral="",
+    )
+
+    loops: int = setting(
+        1,
+        "how often a token goes through all blocks, the same weights each time",
+        low=1,
+        high=1000,
+        neutral=1,
     )
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
     "canaries": ("morris/canaries@pocket", {}),
     "forgetting": ("morris/forgetting@pocket", {}),
     "budget": ("pocket_budget", {}),
+    "parts": ("parts/uniform@pocket_seeds", {}),
     "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]}),
 }
 # golden file -> commands whose output is kept besides: a page repeats what fit-laws prints, and
@@ -33,7 +34,7 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
 PRINTED = {
     **{
         kind: ["fit-laws {} --bootstraps 200", "status {}"]
-        for kind in ("random", "incomplete", "budget", "canaries")
+        for kind in ("random", "incomplete", "budget", "parts", "canaries")
     },
     "people": [
         "table {} --columns",

@@ -44,6 +44,12 @@ MODELS = VARIANTS | {
     "moe, two choices": {"n_experts": 4, "mlp_ratio": 1.0, "top_k": 2, "position": "rotary"},
     "memory, canon": {"memory": "engram", "engram_rows": 11, "canon": "ABCD"},
     "product keys": {"channel": "keys"},
+    "peer, shared, twice": {
+        "channel": "keys",
+        "keys_expert": True,
+        "keys_shared": True,
+        "loops": 2,
+    },
     "table per token, linear": {"channel": "stem", "mixer": "linear"},
     "experts, shared, in rounds": {
         "n_experts": 4,
@@ -54,6 +60,7 @@ MODELS = VARIANTS | {
         "router_score": "sigmoid",
         "router_z": 0.001,
     },
+    "lstm": {"mixer": "lstm"},
     "gla": {"mixer": "gla", "mixer_gate": True},
     "mamba 2": {"mixer": "ssd", "mixer_conv": True, "mixer_gate": True},
     "gated delta rule": {"mixer": "delta", "mixer_decay": True},

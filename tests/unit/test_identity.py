@@ -56,6 +56,9 @@ OTHER = {
     "model.keys_heads": 1,
     "model.keys_width": 4,
     "model.keys_gate": False,
+    "model.keys_expert": True,
+    "model.keys_shared": True,
+    "model.loops": 2,
     "model.memory": "engram",
     "model.memory_layers": (0,),
     "model.engram_rows": 11,
@@ -149,7 +152,7 @@ NEEDS = {
     "model.memory_layers": ENGRAM | {"model__n_layers": 2},
     **dict.fromkeys((f"model.engram_{k}" for k in "rows longest heads width conv".split()), ENGRAM),
     **dict.fromkeys(
-        (f"model.keys_{k}" for k in "side choices heads width gate".split()),
+        (f"model.keys_{k}" for k in "side choices heads width gate expert shared".split()),
         {"model__channel": "keys"},
     ),
     **dict.fromkeys(

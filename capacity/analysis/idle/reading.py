@@ -49,6 +49,8 @@ EXPERTS = {
     "balance_weight",
     "table_std",
 }
+# of experts, what makes another system of them
+VARIANTS = ("n_shared", "expert_rounds", "router_score", "router_shift", "router_z")
 
 
 def idle_kinds(model: Model, rows: int) -> list[str]:
@@ -57,8 +59,16 @@ def idle_kinds(model: Model, rows: int) -> list[str]:
 
 
 def system(run: Config) -> str:
-    """What the parts of a run are called; PLAIN where a token uses all of it."""
-    return " + ".join(idle_kinds(run.model, run.rows)) or PLAIN
+    """What the parts of a run are called; PLAIN where a token uses all of it. Experts of other
+    settings than the usual ones are called by them."""
+    differ = {
+        f.name: getattr(run.model, f.name)
+        for f in dataclasses.fields(run.model)
+        if f.name in VARIANTS and getattr(run.model, f.name) != f.default
+    }
+    kinds = idle_kinds(run.model, run.rows)
+    more = [f"{name}={value}" for name, value in differ.items() if "experts" in kinds]
+    return " ".join([" + ".join(kinds), *more]).strip() or PLAIN
 
 
 def described(runs: Sequence[Config], best_over: Sequence[str]) -> Frame:
@@ -116,7 +126,7 @@ def form(run: Config) -> tuple[Any, ...]:
     kept = [
         (f.name, labels.plain(getattr(run.model, f.name)))
         for f in dataclasses.fields(run.model)
-        if f.name not in SIZES | PARTS | EXPERTS
+        if f.name not in SIZES | PARTS | EXPERTS | set(VARIANTS)
         and not (f.metadata["of"] and f.metadata["of"][0] in PARTS)
     ]
     return (dense, *kept)

@@ -60,7 +60,7 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
         )
         c.balance.append(balance_M)
         if c.training and model.router_z:
-            weight = model.router_z / (model.n_layers * model.expert_rounds)
+            weight = model.router_z / (model.n_layers * model.expert_rounds * model.loops)
             c.terms.append(weight * z_loss(state_MND, w[router + ".weight"]))
         added_MND = y_MND if r == 0 else added_MND + y_MND
         if r + 1 < model.expert_rounds:

@@ -9,7 +9,10 @@ sum over heads. Memory+ gives down(y * silu(gate h)), product keys alone y.
 As released: initial keys are uniform within 1/sqrt(k), queries Xavier-uniform, values and the maps
 of the gate normal with 1/sqrt(d). Ours: each half of a query goes through an RMSNorm with a gain
 (the first paper has batch norm in its place, without which few values are used), and every block
-has values of its own (Memory+ shares them among blocks).
+has values of its own unless `model.keys_shared` has all read one table, as in Memory+.
+
+With `model.keys_expert` a row is an expert of one hidden unit (PEER, He, arXiv 2407.04153, section
+2): v_i, what it looks for, and u_i, what it adds, and y = sum_i p_i act(v_i h) u_i.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from capacity.model.context import Context, Named
+from capacity.model.parts.mlp import ACTIVATIONS
 from capacity.model.short_conv import canon, canon_weights
 from capacity.model.table import looked_up
 from capacity.model.weights import Weight, map_weights, norm_weights
-from capacity.parts.keys import queries
+from capacity.parts.keys import queries, width
 from capacity.settings.model import Model
 
 NORM_EPS = 1e-5  # of the norm of queries
@@ -43,6 +47,7 @@ def weights(model: Model, at: str, rows: int) -> list[Weight]:
         bound=k**-0.5,
         own=True,
     )
+    table = Weight(at + "rows.weight", (n * n, width(model)), spread, kind="table", own=True)
     gate = [
         *map_weights(at + "gate", D, D, D**-0.5, model.bias, own=True),
         *map_weights(at + "down", D, D, D**-0.5, model.bias, own=True),
@@ -54,18 +59,32 @@ def weights(model: Model, at: str, rows: int) -> list[Weight]:
         *map_weights(at + "query", D, queries(model), None, model.bias, own=True, bound=xavier),
         Weight(at + "query_norm.weight", (queries(model),), None, 1.0, own=True),
         keys,
-        Weight(at + "rows.weight", (n * n, D), spread, kind="table", own=True),
+        *([table] if _table(model, at) == table.name else []),
         *(gate if model.keys_gate else []),
     ]
+
+
+def _table(model: Model, at: str) -> str:
+    """Name of the table that a block reads."""
+    if model.keys_shared:
+        at = f"blocks.{model.channel_layers[0] if model.channel_layers else 0}."
+    return at + "rows.weight"
 
 
 def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     h_MND = canon(w, at, "C", c.norm(w, at + "norm2", x_MND), c)
     row_MNI, p_MNI = found(w, at, h_MND, c)
     M, N, D = x_MND.shape
-    c.reads(at, "keys", row_MNI, c.model.keys_side**2)
-    taken_MNID = looked_up(w[at + "rows.weight"], row_MNI.view(M, -1)).view(M, N, -1, D)
-    y_MND = (p_MNI[..., None] * taken_MNID.float()).sum(2)
+    table = _table(c.model, at)
+    c.reads(table, "keys", row_MNI, c.model.keys_side**2)
+    taken_MNIW = (
+        looked_up(w[table], row_MNI.reshape(M, -1)).view(M, N, row_MNI.shape[2], -1).float()
+    )
+    if c.model.keys_expert:
+        looked_MNID, taken_MNIW = taken_MNIW.split(D, -1)
+        found_MNI = (looked_MNID * h_MND.float()[:, :, None]).sum(-1)
+        p_MNI = p_MNI * ACTIVATIONS[c.model.activation](found_MNI)
+    y_MND = (p_MNI[..., None] * taken_MNIW).sum(2)
     if not c.model.keys_gate:
         return y_MND.to(x_MND.dtype)
     gate_MND = F.silu(c.linear(h_MND, w, at + "gate").float())

@@ -138,6 +138,14 @@ def test_plain_models_alone_or_of_another_form_give_no_kappa(pair):
     assert laws(one_size)["engram"]["reason"] == "2 models; an interval over models needs 3"
 
 
+def test_experts_of_other_settings_are_a_system_of_their_own():
+    shared = [*idle_tables.UNIFORM, "model.n_shared=1"]
+    runs = plan(("plain",)) + plan(("experts",)) + plan(("experts",), pins=shared)
+    known = reading.described(runs, BEST)
+    assert set(known.system) == {"plain", "experts", "experts n_shared=1"}
+    assert known.form.nunique() == 1
+
+
 def test_the_law_reads_seeds_that_chose_nothing(pair):
     one = found(pair)
     runs = one.tables["runs.csv"]

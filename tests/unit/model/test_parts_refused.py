@@ -40,6 +40,11 @@ def config(train=None, **model):
         ({"canon": "BA"}, ["model.canon=BA", "in this order"]),
         ({"table_std": 0.1}, ["model.table_std=0.1", "model.memory=engram"]),
         ({"mixer": "linear", "position": "rotary"}, ["model.position=rotary", "attention"]),
+        ({"keys_expert": True}, ["model.keys_expert=true", "model.channel=keys"]),
+        ({"keys_shared": True}, ["model.keys_shared=true", "model.channel=keys"]),
+        ({"mixer": "lstm", "canon": "AC"}, ["model.canon=AC", "no place for A"]),
+        ({"mixer": "lstm", "mixer_conv": True}, ["model.mixer_conv=true", "model.mixer=gla"]),
+        ({"loops": 0}, ["model.loops=0"]),
         ({"n_shared": 1}, ["model.n_shared=1", "model.n_experts=0"]),
         ({"router_score": "sigmoid"}, ["model.router_score=sigmoid", "model.n_experts=0"]),
         (

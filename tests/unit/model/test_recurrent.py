@@ -24,7 +24,7 @@ def layer(kind, x, mask=None, **more):
     model = dataclasses.replace(MODELS[kind], **more)
     gpt, flat = built_model(model)
     c = gpt.context(tokens())
-    c.mask, c.document_NT = mask if mask else (None, None)
+    c.mask, c.document_NT = mask or (None, None)
     w = gpt.named(flat)
     y = gpt.blocks[0][0].forward(w, "blocks.0.", x, c)
     return {name.removeprefix("blocks.0."): one[0] for name, one in w.items()}, y
@@ -262,6 +262,40 @@ def test_gated_deltanet_is_the_layer_of_transformers():
     with torch.no_grad():
         expected = theirs(h.view(3, S, D))
     assert torch.allclose(y.view(3, S, D), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("kept_apart", [False, True])
+def test_an_lstm_is_that_of_torch(kept_apart):
+    """Of a document by itself where they are kept apart."""
+    starts = (0, 4) if kept_apart else (0,)
+    number = torch.bucketize(torch.arange(S), torch.tensor(starts), right=True)
+    x = state_of(3 * S)
+    w, y = layer("lstm", x, (None, number.expand(3, S)) if kept_apart else None)
+    theirs = torch.nn.LSTM(D, D, batch_first=True)
+    state = {
+        "weight_ih_l0": w["lstm.input.weight"].T,
+        "weight_hh_l0": w["lstm.state.weight"].T,
+        "bias_ih_l0": w["lstm.input.bias"],
+        "bias_hh_l0": torch.zeros(4 * D),
+    }
+    theirs.load_state_dict(state)
+    h = F.layer_norm(x, (D,), w["norm1.weight"], w["norm1.bias"]).view(3, S, D)
+    with torch.no_grad():
+        expected = torch.cat([theirs(part)[0] for part in h.tensor_split(starts[1:], 1)], 1)
+    assert torch.allclose(y.view(3, S, D), expected, atol=1e-6)
+
+
+def test_an_lstm_starts_and_counts_as_it_says():
+    model = dataclasses.replace(PLAIN, mixer="lstm", mlp_ratio=0.0, n_layers=1)
+    gpt = GPT(model, V, S)
+    w = {key: one[0] for key, one in gpt.named(gpt.init([0])).items()}
+    bias = w["blocks.0.lstm.input.bias"].view(4, D)
+    assert (bias[1] == 1).all() and bias.sum() == D
+    assert w["blocks.0.lstm.state.weight"].abs().max() <= D**-0.5
+    blocks = counts.parameters(model, V, S)["non_embedding"]
+    assert blocks == 8 * D * D + 4 * D + 2 * D + 2 * D  # with its norm and the last
+    assert counts.forward_flops_per_token(model, V, S) == 2 * (8 * D * D + V * D)
+    assert counts.state_numbers(model, 5) == counts.state_numbers(model, 50) == 2 * D
 
 
 # How they start, and what they count

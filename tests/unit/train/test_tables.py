@@ -26,6 +26,7 @@ from threads_as_ranks import trained as on_ranks
 SMALL = {"engram_rows": 11, "engram_width": 4}
 PARTS = {
     "engram": {"memory": "engram", "memory_layers": [1], **SMALL},
+    "lstm": {"mixer": "lstm"},
     "stem": {"channel": "stem", "activation": "silu"},
     "experts": {
         "n_experts": 5,
@@ -37,6 +38,13 @@ PARTS = {
         "router_z": 0.001,
     },
     "keys": {"channel": "keys", "keys_side": 4, "keys_choices": 2},
+    "peer": {
+        "channel": "keys",
+        "keys_side": 4,
+        "keys_choices": 2,
+        "keys_expert": True,
+        "keys_shared": True,
+    },
     "canon": {"canon": "ABCD"},
     "linear": {"mixer": "linear"},
     "gla": {"mixer": "gla", "mixer_key": 3},
@@ -143,7 +151,7 @@ def test_a_step_taken_down_once_is_every_step(part):
     assert plain.alive_M.all()
 
 
-@pytest.mark.parametrize("part", ["all", "keys", "delta", "experts"])
+@pytest.mark.parametrize("part", ["all", "keys", "peer", "delta", "experts"])
 def test_an_interrupted_run_ends_bit_identical(tmp_path, part):
     one = config(
         0, part, **({} if part in ("delta", "experts") else {"table_lr": 3.0, "table_clip": 0.1})
