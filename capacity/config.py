@@ -19,7 +19,7 @@ from typing import Any
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
 from capacity.data import checks, lexicons, questions, resolve, text
-from capacity.parts import registry
+from capacity.parts import registry, training
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
@@ -323,8 +323,7 @@ def check(config: Config) -> None:
     _check_heads(config.model)
     registry.check(config.model)
     _check_parts(config.model, config.data)
-    _check_tables(config.model, config.train)
-    _check_routers(config.model, config.train)
+    training.check(config.model, config.train)
     quantization.check(config.quantize, registry.inputs(config.model), config.train.qat)
     methods = sorted(set(config.quantize.methods) - set(quantization.CASTS))
     if methods and config.model.loops > 1:
@@ -406,32 +405,6 @@ def _check_parts(model: Model, data: Data) -> None:
         raise ConfigError(
             f"model.top_k={model.top_k}: a token can visit no more than all "
             f"model.n_experts={model.n_experts} experts"
-        )
-
-
-def _check_tables(model: Model, train: Train) -> None:
-    """What trains tables needs some."""
-    if registry.has_tables(model):
-        return
-    for name, neutral in (("table_lr", 1.0), ("table_clip", None)):
-        if getattr(train, name) != neutral:
-            raise ConfigError(
-                f"train.{name}={getattr(train, name):g}: no part of this model has a table; choose "
-                "model.channel=stem, model.channel=keys or model.memory=engram, or leave it out"
-            )
-
-
-def _check_routers(model: Model, train: Train) -> None:
-    """How weights of experts are kept and rounded."""
-    if train.qat_only == "experts" and not model.n_experts:
-        raise ConfigError(
-            "train.qat_only=experts: rounds experts only, but model.n_experts=0; set "
-            "model.n_experts, or train.qat_only=all"
-        )
-    if model.router_shift and train.weights != "fp32":
-        raise ConfigError(
-            f"model.router_shift={model.router_shift:g}: train.weights={train.weights} would lose "
-            "such small moves; set train.weights=fp32 or model.router_shift=0"
         )
 
 
