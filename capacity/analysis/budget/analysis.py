@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from capacity.analysis.budget import rows
-from capacity.analysis.facts.exposures import FEWEST, curve, fit_exposures
+from capacity.analysis.facts.exposures import (
+    CONSTANTS,
+    FEWEST,
+    FEWEST_DOF,
+    curve,
+    fit_exposures,
+)
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.random.plateaus import (
     CONVENTIONS,
@@ -41,10 +47,6 @@ SCHEMA = 3  # `analysis.convert` says what changed
 CELL = ["model", "vocab_size", "seq_len", "n_sequences", "precision", "batch_size", "lr"]
 BOTH = (("strict", "total"), ("paper", "paper"))
 FEWEST_BUDGETS = FEWEST
-CONSTANTS = 3  # of each form
-# Degrees of freedom from which on runs may tell the forms apart. With fewer, three constants all
-# but interpolate the budgets, and one form's luck would be called knowledge.
-FEWEST_DOF = 3
 RULES = {"fewest_budgets": FEWEST_BUDGETS, "forms_told_apart_from_dof": FEWEST_DOF}
 
 

@@ -6,13 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from capacity.analysis import lack_of_fit, published_rows
-from capacity.analysis.budget.analysis import (
-    BOTH,
-    CONSTANTS,
-    FEWEST_BUDGETS,
-    FEWEST_DOF,
-    fitted,
-)
+from capacity.analysis.budget.analysis import BOTH, FEWEST_BUDGETS, fitted
 from capacity.analysis.document import (
     FAILED,
     MISSING,
@@ -27,7 +21,7 @@ from capacity.analysis.document import (
     Number,
     Section,
 )
-from capacity.analysis.facts.exposures import determined
+from capacity.analysis.facts.exposures import CONSTANTS, FEWEST_DOF, determined
 from capacity.analysis.facts.wording_laws import FORMULAS
 from capacity.analysis.finding import Finding
 from capacity.analysis.random.wording import DECAYED, P_PAPER, PAPER, STRICT

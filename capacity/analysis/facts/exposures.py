@@ -28,7 +28,11 @@ from capacity.fitting.ratios import Mean
 
 # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
 WIDEST = 100.0
-FEWEST = 4  # different exposures; each form has three constants
+FEWEST = 4  # different exposures
+CONSTANTS = 3  # of each form
+# Degrees of freedom from which on runs may tell the forms apart. With fewer, three constants all
+# but interpolate the exposures, and one form's luck would be called knowledge.
+FEWEST_DOF = 3
 FORMS = ("exponential", "power")
 PLACES = "exposures"  # the source of variation that runs of equal exposures have in common
 REACHED = 0.95  # E95: exposures at which R is 95% of the plateau
@@ -65,7 +69,9 @@ def fit_exposures(
     since all runs of a study of few seeds are needed; profile intervals (of E95 by the delta method
     in its logarithm) by the scatter of runs and of exposures about the law (`fitting.misfit`): runs
     of equal exposures are replicates, and what they have in common is misfit. {"reason": ...} where
-    the runs cannot tell. other_ends: `other` has the interval of its plateau, too.
+    the runs cannot tell. Fewer than CONSTANTS + FEWEST_DOF runs give values without intervals, for
+    they cannot tell the forms apart. other_ends: `other` has the interval of its plateau, too, and
+    both are given in any case, for the caller to join.
     """
     e, r = np.asarray(exposures, float), np.asarray(r, float)
     y, unlearned = np.maximum(r, 0.0), int((r <= 0).sum())
@@ -99,12 +105,11 @@ def fit_exposures(
         "r_max": float(r_max),
         "r_at_most": float(y[codes == len(values) - 1].mean()),
     }
+    few = len(e) < CONSTANTS + FEWEST_DOF
     for name in ("r_inf", "e0", "b", "e95"):
         low, high = ends[name]["low"], ends[name]["high"]
-        out[name] = {
-            "value": best[name],
-            "interval": None if low is None or high is None else [low, high],
-        }
+        unknown = low is None or high is None or (few and not other_ends)
+        out[name] = {"value": best[name], "interval": None if unknown else [low, high]}
     out |= {
         "lack_of_fit": misfit.lack_of_fit(fits[form], codes),
         "scatter": misfit.scatter(fits[form], {PLACES: codes}),
@@ -128,7 +133,7 @@ def fit_exposures(
         "held_out": {row["form"].removeprefix("exposure_"): row["held_out"]["rms"] for row in held},
         "plateau_reached": bool(best["e95"] <= top),
         "data_limited": bool(best["r_inf"] >= DATA_CEILING * r_max),
-        "e95_error": ends["e95"]["error"],
+        "e95_error": None if few else ends["e95"]["error"],
         "e95_dof": ends["e95"]["dof"],
     }
 

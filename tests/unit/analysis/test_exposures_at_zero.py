@@ -33,3 +33,15 @@ def test_a_run_far_below_zero_counts_with_zero():
     assert found["r_inf"]["value"] == pytest.approx(0.5, abs=0.05)
     few = exposures.fit_exposures(SEEN, np.where(SEEN < 200, -0.1, r), 2.0)
     assert few["reason"] == "3 exposure values with R > 0, the law needs 4"
+
+
+def test_fewer_than_six_runs_give_a_law_without_intervals():
+    """One form goes through them by luck, and nothing can show that it is the wrong one."""
+    e = np.array([100.0, 200, 400, 800, 1600, 3200])
+    r = 1.2 * (1 - (1 + e / 80) ** -0.7) * (1 + 1e-3 * np.array([1, -1, 2, -2, 1, -1]))
+    for n in (4, 5):
+        law = exposures.fit_exposures(e[:n], r[:n], 5.0)
+        assert law["reason"] is None and law["r_inf"]["value"] > r[n - 1]
+        assert all(law[name]["interval"] is None for name in ("r_inf", "e0", "b", "e95"))
+        assert law["e95_error"] is None
+    assert exposures.fit_exposures(e, r, 5.0)["r_inf"]["interval"] is not None
