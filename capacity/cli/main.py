@@ -16,6 +16,7 @@ from pathlib import Path
 
 from capacity import __version__
 from capacity.base.errors import ConfigError
+from capacity.base.frames import stay_quiet_of_width
 from capacity.base.hardware import keep_caches, rest_idle_threads
 from capacity.cli import (
     analyse,
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     args = _parse(argv)
     rest_idle_threads()
+    stay_quiet_of_width()
     try:
         if os.path.lexists(getattr(args, "results", "")) and not os.path.isdir(args.results):
             raise ConfigError(f"--results {args.results}: not a folder")

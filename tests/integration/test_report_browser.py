@@ -340,26 +340,35 @@ def test_what_a_record_says_does_not_run(chromium, pages):
 
 
 def test_without_scripts_the_page_still_has_pictures_and_the_table(chromium, pages):
+    from selenium.common.exceptions import WebDriverException
+
     path, study, _ = pages("pocket")
     show(chromium, path)
     chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    seen = {}
+
+    def look():
+        """Ids of nodes are those of one reading of a page, and void while it is still loaded."""
+        try:
+            root = chromium.execute_cdp_cmd("DOM.getDocument", {"depth": -1})["root"]["nodeId"]
+
+            def nodes(selector):
+                asked = {"nodeId": root, "selector": selector}
+                return chromium.execute_cdp_cmd("DOM.querySelectorAll", asked)["nodeIds"]
+
+            seen["boxes"] = [
+                chromium.execute_cdp_cmd("DOM.getBoxModel", {"nodeId": node})["model"]
+                for node in nodes("noscript img.still")
+            ]
+            seen["rows"] = len(nodes("#runs tbody tr"))
+        except WebDriverException:
+            return False
+        shown = [box["width"] > 300 and box["height"] > 150 for box in seen["boxes"]]
+        return shown == [True] * 3 and seen["rows"] == len(study.runs)
+
     try:
         chromium.get(path.as_uri())
-        tree = chromium.execute_cdp_cmd("DOM.getDocument", {"depth": -1})
-        found = chromium.execute_cdp_cmd(
-            "DOM.querySelectorAll",
-            {"nodeId": tree["root"]["nodeId"], "selector": "noscript img.still"},
-        )["nodeIds"]
-        assert len(found) == 3
-        for node in found:
-            box = chromium.execute_cdp_cmd("DOM.getBoxModel", {"nodeId": node})["model"]
-            assert box["width"] > 300 and box["height"] > 150  # the picture is decoded and shown
-        assert len(
-            chromium.execute_cdp_cmd(
-                "DOM.querySelectorAll",
-                {"nodeId": tree["root"]["nodeId"], "selector": "#runs tbody tr"},
-            )["nodeIds"]
-        ) == len(study.runs)
+        wait_until(look, "three pictures to be decoded and shown, and a row per run")
     finally:
         chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

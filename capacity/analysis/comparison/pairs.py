@@ -60,7 +60,7 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
         matched = pairing.matched(a, b, equal, equal_if_any=settings)
     except pairing.SeveralPartners as error:
         raise ValueError(_several(runs, error)) from None
-    both = matched.frame.copy()  # in one piece: columns join it below, which pandas warns of else
+    both = matched.frame
     if both.empty:
         raise ValueError(f"no pair: no run of A has one of B with equal {', '.join(equal)}")
     also = [c for c in matched.unequal if c not in named]

@@ -32,7 +32,8 @@ def said(fit):
     for row in fit.get("retained", []):
         ends = None if row["low"] is None else [row["low"], row["high"]]
         out.append(("retained", f"{row['method']} {row['format']}", row["retained"], ends))
-    for form, law in (fit.get("laws") or {}).items():
+    laws = fit.get("laws") or {}
+    for form, law in laws.items() if isinstance(laws, dict) else ():  # idle has a law per system
         for level, at in law.get("falls_to", {}).items():
             out.append(("law", f"{form} {level}", at["t"], at["interval"]))
     if (printed := fit.get("paper", {}).get("as_printed")) and not printed["reason"]:
