@@ -47,7 +47,8 @@ def planned() -> tuple[Planned, ...]:
             study = load_study(full, [])
             kind = kinds.kind_of(study, table(ROOT / "no results", study.runs))
             values = kinds.load(kind).expected(study)[0]
-            known = tuple(dict.fromkeys(str(one["published"]) for one in values))
+            ids = (id for one in values for id in str(one["published"]).split(", "))  # or several
+            known = tuple(dict.fromkeys(ids))
             out.append(Planned(full, study, kind, tuple(id for id in known if id != "None")))
     return tuple(out)
 
