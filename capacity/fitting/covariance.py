@@ -55,8 +55,10 @@ class Spread:
             sums, x = np.bincount(self.codes, a, count), self._summed(self.x)
             shared = sums[:, None] * (x @ w)
             total += self.within * (np.diag(sums**2) - shared - shared.T + w.T @ (x.T @ x) @ w)
-        square = float((total**2).sum())
-        return float(np.trace(total) ** 2 / square) if square > 0 else 0.0
+        # of a constant that the points hardly determine squares overflow, and no number comes out
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = float((total**2).sum())
+            return float(np.trace(total) ** 2 / square) if square > 0 else 0.0
 
     def _summed(self, rows: np.ndarray) -> np.ndarray:
         """Rows [n, k] summed by cluster [C, k]."""
