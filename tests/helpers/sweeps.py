@@ -193,13 +193,13 @@ def small_disk(bench):
     """A disk that is nearly full; returns (options for the processes that must feel it, a way to
     make room)."""
     bench.results.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(bench.results)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(bench.results)]
     if (
         os.geteuid() == 0
         and shutil.which("mount")
         and subprocess.run(mount, capture_output=True).returncode == 0
     ):
-        (bench.results / "ballast").write_bytes(bytes(184 * 1024))
+        (bench.results / "ballast").write_bytes(bytes(440 * 1024))
         yield {}, (bench.results / "ballast").unlink
         subprocess.run(["umount", "-l", str(bench.results)], check=True)
     else:  # without the right to mount: files that may not grow beyond what a pack file needs
