@@ -19,6 +19,7 @@ from typing import Any
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
 from capacity.data import checks, lexicons, questions, resolve, text
+from capacity.data.tiers import Tiers
 from capacity.parts import registry, training
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
@@ -83,6 +84,11 @@ class Config:
         """Items that the run sees: N, but for reference and shadow models of text, see
         `TextData`."""
         return self.resolved.trained_items(self.items)
+
+    @property
+    def tiers(self) -> Tiers | None:
+        """Classes of items that the run sees at different rates; None: all alike."""
+        return self.resolved.tiers(self.items)
 
     @property
     def entropy_bits(self) -> float:

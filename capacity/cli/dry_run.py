@@ -9,6 +9,7 @@ from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, refus
 from capacity.base.words import byte_size, clock, count, flop_count, plural, wrap
 from capacity.config import Config
 from capacity.counts import values_read
+from capacity.data import tiers
 
 TITLE = 12  # columns of a line's title
 
@@ -47,6 +48,9 @@ def describe(config: Config, results: Path) -> list[str]:
     )
     for note in config.resolved.notes(config.items):
         lines += _line("note", note)
+    if (classes := config.tiers) is not None:
+        for number, words in enumerate(tiers.lines(classes, config.exposures, config.data.unit)):
+            lines += _line("" if number else "tiers", words)
     lines += _line(
         "training",
         f"{config.steps:,} steps of {config.train.batch_size} windows, {config.exposures:,.3g} "

@@ -7,10 +7,18 @@ import math
 from collections import Counter
 
 from capacity.base.errors import ConfigError
-from capacity.data import lexicons, resolve
+from capacity.data import lexicons, resolve, tiers
 from capacity.data.lexicon import different_texts
 from capacity.data.text import pool_digest
-from capacity.settings.data import BiodData, BiosData, CorpusData, Data, TextData, UniformData
+from capacity.settings.data import (
+    BiodData,
+    BiosData,
+    CorpusData,
+    Data,
+    TextData,
+    UniformData,
+    WordedData,
+)
 
 
 def check(data: Data, items: int) -> None:
@@ -60,6 +68,7 @@ def _check_bios(data: BiosData, items: int) -> None:
     # reads pools and templates: wrong files are found here, before training
     shortest = lexicons.of(data).shortest(data)
     _keep_apart(items, data.seq_len, shortest, "data.n_people")
+    _keep_tiers_apart(data, items, shortest)
     if data.other_people:
         _keep_apart(data.other_people, data.seq_len, shortest, "data.other_people")
 
@@ -88,7 +97,9 @@ def _check_biod(data: BiodData, items: int) -> None:
         )
     if items > data.n_names:
         raise ConfigError(f"data.n_people={items}: only {data.n_names:,} different names exist")
-    _keep_apart(items, data.seq_len, lexicons.of(data).shortest(data), "data.n_people")
+    shortest = lexicons.of(data).shortest(data)
+    _keep_apart(items, data.seq_len, shortest, "data.n_people")
+    _keep_tiers_apart(data, items, shortest)
 
 
 def _check_corpus(data: CorpusData, items: int) -> None:
@@ -104,7 +115,9 @@ def _check_corpus(data: CorpusData, items: int) -> None:
             "give values that differ, or data.n_names above the number of people, so that names "
             "count"
         )
-    _keep_apart(items, data.seq_len, lexicons.of(data).shortest(data), "data.n_people")
+    shortest = lexicons.of(data).shortest(data)
+    _keep_apart(items, data.seq_len, shortest, "data.n_people")
+    _keep_tiers_apart(data, items, shortest)
 
 
 def _keep_apart(people: int, seq_len: int, shortest: int, key: str) -> None:
@@ -116,6 +129,20 @@ def _keep_apart(people: int, seq_len: int, shortest: int, key: str) -> None:
             f"{key}={people}: a window of data.seq_len={seq_len} tokens could show a person twice, "
             f"biographies "
             f"have {shortest} tokens or more; give at least {enough} people or shorter windows"
+        )
+
+
+def _keep_tiers_apart(data: WordedData, items: int, shortest: int) -> None:
+    """The same where people are seen at different rates: half of a round lies between two
+    renderings of one person."""
+    classes = tiers.of(data, items)
+    if classes is not None and classes.gap * (shortest + 1) < data.seq_len:
+        given = f"data.tiers={','.join(data.tiers)}" if data.tiers else f"data.zipf={data.zipf:g}"
+        raise ConfigError(
+            f"{given}: between two texts of a person of the largest rate lie at least "
+            f"{classes.gap} others of {shortest} tokens or more, fewer than a window of "
+            f"data.seq_len={data.seq_len}, which could show the person twice; give more people, "
+            "smaller rates, or shorter windows"
         )
 
 

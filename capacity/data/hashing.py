@@ -85,7 +85,19 @@ def permute(base: int | Tensor, index: Tensor, n: int) -> Tensor:
     return out
 
 
-def _feistel(base: int | Tensor, index: Tensor, a: int, b: int) -> Tensor:
+def permute_by(base: int | Tensor, index: Tensor, n: Tensor) -> Tensor:
+    """`permute` of every element within a range of its own, int64 n of the same shape."""
+    a = n.double().sqrt().round().long().clamp(min=1)
+    b = (n + a - 1) // a
+    out = _feistel(base, index, a, b)
+    outside = out >= n
+    while bool(outside.any()):
+        out = torch.where(outside, _feistel(base, out, a, b), out)
+        outside = out >= n
+    return out
+
+
+def _feistel(base: int | Tensor, index: Tensor, a: int | Tensor, b: int | Tensor) -> Tensor:
     left, right = torch.div(index, b, rounding_mode="floor"), index % b
     for i in range(0, ROUNDS, 2):
         left = (left + words(base, right, i) % a) % a

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from capacity.base.errors import ConfigError
 from capacity.base.words import percent
-from capacity.data import entropy, lexicons, sources, text
+from capacity.data import entropy, lexicons, sources, text, tiers
 from capacity.data.facts import MOST_UNASKED, Facts
 from capacity.data.lexicon import Lexicon
 from capacity.settings import field as settings
@@ -70,6 +70,10 @@ class Resolved(ABC, Generic[Settings]):
     @abstractmethod
     def identity(self, items: int) -> dict:
         """The resolved settings that a result depends on."""
+
+    def tiers(self, items: int) -> tiers.Tiers | None:
+        """Classes of so many items that are seen at different rates; None: all alike."""
+        return None
 
     def notes(self, items: int) -> list[str]:
         """What is odd in these data and should be told before they are trained on, a line each."""
@@ -194,12 +198,16 @@ class WordedResolved(Resolved[Worded]):
         """A biography and its EOS."""
         return self.lexicon.mean_tokens(self.data) + 1
 
+    def tiers(self, items: int) -> tiers.Tiers | None:
+        return tiers.of(self.data, items)
+
     def _identity(self, items: int, *paths: str) -> dict:
         """Without the settings that the lexicon's digest or the number of items replaces."""
         out = settings.identity(self.data) | {"n_people": items, "lexicon": self.lexicon.digest}
-        for name in paths:
+        for name in (*paths, "tiers", "zipf", "zipf_tiers"):
             out.pop(name, None)
-        return out
+        classes = self.tiers(items)
+        return out if classes is None else out | {"tiers": classes.identity()}
 
 
 class BiosResolved(WordedResolved[BiosData]):

@@ -7,7 +7,17 @@ from typing import Any
 
 from capacity.base.words import plural, wrap
 from capacity.data.facts import MOST_UNASKED
-from capacity.declare.field import FLOAT, INT, SECTION, TEXT, VERSION, Field, Measure, per_parameter
+from capacity.declare import tiers
+from capacity.declare.field import (
+    FLOAT,
+    INT,
+    SECTION,
+    TEXT,
+    VERSION,
+    Field,
+    Measure,
+    per_parameter,
+)
 
 SHOWN = 12  # attributes whose numbers are printed; the others stand in the record
 
@@ -18,6 +28,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     asked = f"{m['people']:,} people"
     if m["people_asked"] < m["people"]:
         asked = f"{m['people_asked']:,} of {asked} asked"
+    of_each = "on average" if "tiers" in t else "each"
     third = f", p3 = {m['p3_nats']:.3f}" if "p3_nats" in m else ""
     first = "-" if m["p1_nats"] is None else f"{m['p1_nats']:.3f}"
     se = m["bits_se_over_people"] / record["parameters"]["paper"]
@@ -25,7 +36,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     by_source = record["config"]["data"].get("value_bits") == "alternatives"
     conventions = _of_corpus(m, by_source) if of_corpus else []
     return [
-        f"  {asked}, each seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to "
+        f"  {asked}, {of_each} seen {t['exposures_mean']:,.1f} times ({t['exposures_min']:,} to "
         f"{t['exposures_max']:,}); context: {m['context']}",
         f"  R     = {per['paper']:.3f} bits per parameter (used rows), {per['total']:.3f} (total)"
         + (f", se {se:.3f}" if se else ""),
@@ -36,6 +47,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         f"p1 = {first}, p2 = {m['p2_nats']:.3f}{third} nats",
         *conventions,
         *(_corpus_table(m, by_source) if "bits_uniform" in m else _by_attribute(m, of_corpus)),
+        *tiers.lines(m, t),
         f"  mean accuracy {m['accuracy']:.1%}{_guessing(m)}:",
         f"  {m['memorized_people']:,.0f} people's worth of values{_guessed_people(m)}",
     ]
@@ -439,6 +451,7 @@ MEASURE = Measure(
         ),
         *GUESSING_ATTRIBUTE,
         *CORPUS_ATTRIBUTE,
+        *tiers.FIELDS,
     ),
     describe=lines,
 )

@@ -3,7 +3,7 @@ alone."""
 
 from __future__ import annotations
 
-from capacity.declare.field import FLOAT, INT, LIST, SECTION, TEXT, Column, Field
+from capacity.declare.field import FLOAT, INT, LEVELS, LIST, SECTION, TEXT, Column, Field
 
 COUNTS = {
     "total": "all trained numbers, a tied embedding once, BOS included",
@@ -183,6 +183,19 @@ TRAINED: tuple[Field | Column, ...] = (
     Field("training.wall_s", FLOAT, "s", "time of training of the whole stack", needed=True),
     Field("training.stack", INT, "runs", "runs that trained together", needed=True),
     Field("training.threads", INT, "threads", "CPU threads of the process", needed=True),
+    Field("training.tiers", LEVELS),
+    Field("training.tiers.[tier].rate", INT, "", "relative rate at which tier {tier} is seen"),
+    Field("training.tiers.[tier].items", INT, "items", "items of tier {tier}, 1 is the most seen"),
+    *(
+        Field(
+            f"training.tiers.[tier].exposures_{which}",
+            FLOAT if which == "mean" else INT,
+            "times",
+            f"times that an item of tier {{tier}} was seen, counted ({which} over items)",
+            column=f"exposures_{which}_tier_{{tier}}",
+        )
+        for which in ("min", "mean", "max")
+    ),
     Field("training.micro_batches", INT, "parts", "parts in which a batch was computed"),
     Field("training.ranks", INT, "ranks", "processes that trained it together (cluster.ranks)"),
     _text(

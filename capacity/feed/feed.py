@@ -136,6 +136,10 @@ class TableFeed:
             "max": most,
         }
 
+    def tiers(self, m: int, step: int) -> list[dict] | None:
+        """The same of each tier of member m, ready for its record; None where there are none."""
+        return None
+
 
 def _uniform_table(config: Config) -> np.ndarray:
     data = config.data
@@ -270,6 +274,16 @@ class StreamFeed:
         end in the loaded chunk."""
         assert self.loaded is not None, "no windows have been read"
         return self.members[m].exposures(self._cursors_at(self.loaded, step)[m])
+
+    def tiers(self, m: int, step: int) -> list[dict] | None:
+        """The same of each tier of member m, ready for its record; None where there are none."""
+        assert self.loaded is not None, "no windows have been read"
+        return self.members[m].tiers(self._cursors_at(self.loaded, step)[m])
+
+    def counts(self, m: int, step: int) -> Tensor:
+        """Whole renderings of each person of member m in the first `step` steps, int64 [N]."""
+        assert self.loaded is not None, "no windows have been read"
+        return self.members[m].counts(self._cursors_at(self.loaded, step)[m])
 
 
 def _alike(configs: list[Config], most: int) -> list[list[int]]:

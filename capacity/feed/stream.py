@@ -20,6 +20,7 @@ from capacity.config import Config
 from capacity.data import hashing, lexicons
 from capacity.data.biographies import Worlds
 from capacity.data.world import over
+from capacity.feed.tiers import TieredPeople, Turns, by_tier
 from capacity.settings.data import BiosData, worded_data
 
 MARGIN = 1.05  # renderings drawn at once, over what the mean length asks for
@@ -90,8 +91,9 @@ class Streams:
         self.pure = False
         self.keys: dict[str, list[int]] = {
             name: [hashing.key(seed, name) for seed in seeds]
-            for name in ("turns", "other turns", "mixture")
+            for name in ("turns", "other turns", "mixture", "tiers")
         }
+        self.turns = None if config.tiers is None else Turns(config.tiers, device)
         if isinstance(data, BiosData) and data.other_parts:
             self.parts = data.main_parts, data.other_parts
             self.pure = data.windows == "pure"
@@ -138,11 +140,15 @@ class Streams:
     def _shown(self, rendering_R: Tensor, member_R: Tensor | None, other: bool) -> Tensor:
         """Pieces [R, slots] of renderings of one of the two streams; member_R: of which members,
         None where there is one."""
-        people = Population(0, self.count, self._key("turns", member_R)) if not other else None
-        if people is None:
+        key = self._key("other turns" if other else "turns", member_R)
+        people: Population | TieredPeople
+        if other:
             assert isinstance(self.data, BiosData)
-            key = self._key("other turns", member_R)
             people = Population(self.count, self.data.other_people, key)
+        elif self.turns is None:
+            people = Population(0, self.count, key)
+        else:
+            people = TieredPeople(self.turns, key, self._key("tiers", member_R))
         return self.worlds.of(member_R).render(*people.turn(rendering_R), other=other)
 
     def render(self, first: Sequence[int], count: int, stream: int) -> Tensor:
@@ -263,19 +269,67 @@ class MemberStream:
     def _render(self, first: int, count: int, stream: int) -> Tensor:
         return self.streams.render([first], count, stream)[0]
 
-    def exposures(self, cursor: list[int]) -> dict[str, float]:
-        """How often a measured person was rendered up to a cursor: fewest, mean, most (a started
-        rendering counts as most)."""
-        streams = self.streams
+    def _rendered(self, cursor: list[int]) -> tuple[int, int]:
+        """Whole renderings of measured people up to a cursor, and 1 where another one has begun."""
         rendering, started = cursor[0], int(cursor[1] > 0)
-        if streams.parts[1] and not self.pure:
-            main, other = streams.parts
+        if self.streams.parts[1] and not self.pure:
+            main, other = self.streams.parts
             block, place = divmod(rendering, main + other)
             is_main = self._split(block * (main + other), place + started)[0]
             rendering = block * main + int(is_main[:place].sum())
             started = int(is_main[place:].sum())
+        return rendering, started
+
+    def exposures(self, cursor: list[int]) -> dict[str, float]:
+        """How often a measured person was rendered up to a cursor: fewest, mean, most (a started
+        rendering counts as most)."""
+        rendering, started = self._rendered(cursor)
+        if (counted := self.tiers(cursor)) is not None:
+            return {
+                "min": min(tier["exposures_min"] for tier in counted),
+                "mean": rendering / self.streams.count,
+                "max": max(tier["exposures_max"] for tier in counted),
+            }
         return {
-            "min": rendering // streams.count,
-            "mean": rendering / streams.count,
-            "max": -(-(rendering + started) // streams.count),
+            "min": rendering // self.streams.count,
+            "mean": rendering / self.streams.count,
+            "max": -(-(rendering + started) // self.streams.count),
         }
+
+    def tiers(self, cursor: list[int]) -> list[dict] | None:
+        """The same of each tier, ready for a record; None where all are seen equally often."""
+        turns = self.streams.turns
+        if turns is None:
+            return None
+        rendering, started = self._rendered(cursor)
+        people, begun = self._tiered(turns), None
+        if started:
+            begun = people.turn(torch.tensor([rendering], device=turns.device))[0]
+        return by_tier(turns.tiers, self.tier_N(), self.counts(cursor), begun)
+
+    def _tiered(self, turns: Turns) -> TieredPeople:
+        keys = self.streams.keys
+        return TieredPeople(turns, keys["turns"][0], keys["tiers"][0])
+
+    def tier_N(self) -> Tensor:
+        """The number of each measured person's tier, int64 [N]; 1 where there are none."""
+        turns = self.streams.turns
+        if turns is None:
+            return torch.ones(self.streams.count, dtype=torch.int64, device=self.streams.device)
+        return turns.tier_N(self.streams.keys["tiers"][0])
+
+    def counts(self, cursor: list[int]) -> Tensor:
+        """Whole renderings of each measured person up to a cursor, int64 [N]."""
+        streams, (rendering, _) = self.streams, self._rendered(cursor)
+        if streams.turns is not None:
+            return streams.turns.counts(
+                streams.keys["turns"][0], streams.keys["tiers"][0], rendering
+            )
+        turn, last = divmod(rendering, streams.count)
+        count_N = torch.full((streams.count,), turn, device=streams.device)
+        people = Population(0, streams.count, streams.keys["turns"][0])
+        begin = turn * streams.count
+        if last:
+            seen = torch.arange(begin, begin + last, device=streams.device)
+            count_N[people.turn(seen)[0]] += 1
+        return count_N

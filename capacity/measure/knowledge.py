@@ -45,6 +45,7 @@ from capacity.data.facts import Attribute, Facts
 from capacity.data.questions import context_of
 from capacity.declare import knowledge as declared
 from capacity.measure import corpus
+from capacity.measure import tiers as by_tier
 from capacity.measure.questions import (
     Asking,
     Question,
@@ -57,6 +58,7 @@ from capacity.measure.questions import (
 MEASURE = declared.MEASURE
 SIMILAR_SHOWN = 3  # pairs of similar names that a record quotes
 World = BiosWorld | BiodWorld | CorpusWorld
+Classes = by_tier.Classes
 
 
 def _summary(nats_TR: list[np.ndarray], hits_TR: list[np.ndarray], bits: float) -> dict:
@@ -92,7 +94,9 @@ def _mean_guessing(attributes: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
+def measure_bios(
+    world: BiosWorld, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
+) -> dict[str, Any]:
     """All numbers of bioS for one member, ready for its record."""
     data, draws = world.data, asking.draws
     asking = dataclasses.replace(asking, context=context_of(data, asking.context))
@@ -145,9 +149,16 @@ def measure_bios(world: BiosWorld, asking: Asking, parameters: dict[str, int]) -
         world,
         asking.context,
         _Answers(
-            person, held, entropy.knowledge_ceiling(n, n0, s0), total_R, np.concatenate(correct)
+            person,
+            held,
+            entropy.knowledge_ceiling(n, n0, s0),
+            total_R,
+            np.concatenate(correct),
+            np.mean(correct, axis=0),
+            math.log2(n0) + s0,
         ),
         parameters,
+        classes,
     )
 
 
@@ -158,7 +169,9 @@ def _place_bits(world: BiosWorld) -> float:
     return float(-(p * p.log2()).sum())
 
 
-def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
+def measure_biod(
+    world: BiodWorld, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
+) -> dict[str, Any]:
     """All numbers of bioD for one member (Definition 4.1): each attribute's sentence directly
     behind the name."""
     d = world.data
@@ -199,17 +212,30 @@ def measure_biod(world: BiodWorld, asking: Asking, parameters: dict[str, int]) -
         **_mean_guessing(list(by_attribute.values())),
     }
     total_R = p1_R + np.sum(whole, axis=0)
+    possible = math.log2(d.n_names) + d.attributes * value_bits
     return _finish(
         out,
         world,
         "first",
-        _Answers(person, held, entropy.biod_ceiling(n, sizes), total_R, np.concatenate(hits)),
+        _Answers(
+            person,
+            held,
+            entropy.biod_ceiling(n, sizes),
+            total_R,
+            np.concatenate(hits),
+            np.mean(hits, axis=0),
+            possible,
+        ),
         parameters,
+        classes,
     )
 
 
 def measure_corpus(
-    world: CorpusWorld, asking: Asking, parameters: dict[str, int]
+    world: CorpusWorld,
+    asking: Asking,
+    parameters: dict[str, int],
+    classes: Classes | None = None,
 ) -> dict[str, Any]:
     """Names and values of an imported corpus where a person's own texts state them, with all that
     stands in front of them.
@@ -226,6 +252,7 @@ def measure_corpus(
     named, bits_R = answers.pop(None), np.zeros(len(people))
     p1 = float(named.nats.mean()) if named.who else None
     by_attribute, values, uniform, correct = {}, 0.0, 0.0, []
+    right_R, asked_R = np.zeros(len(people)), np.zeros(len(people))
     guessed: dict[str, list[np.ndarray]] = {"accuracy_uniform": [], "accuracy_most_frequent": []}
     for name, about in facts.attributes.items():
         answered = answers[name]
@@ -238,6 +265,8 @@ def measure_corpus(
         by_attribute[name] = _of_corpus(facts, about, answered, float(own.mean()))
         uniform += about.stating * by_attribute[name]["bits_uniform"]
         correct.append(answered.correct)
+        right_R[answered.who] += answered.correct
+        asked_R[answered.who] += 1
         for key, each in guessed.items():
             each.append(np.full(len(answered.who), by_attribute[name][key]))
     name_bits = 0.0
@@ -283,8 +312,16 @@ def measure_corpus(
         out,
         world,
         "text",
-        _Answers(person, name_bits + values, resolved.bits(n), -bits_R * math.log(2), right),
+        _Answers(
+            person,
+            name_bits + values,
+            resolved.bits(n),
+            -bits_R * math.log(2),
+            right,
+            np.where(asked_R > 0, right_R / np.maximum(asked_R, 1), math.nan),
+        ),
         parameters,
+        classes,
     )
     return measured | {"memorized_people": memorized}
 
@@ -314,13 +351,21 @@ def _of_corpus(
 @dataclass(frozen=True)
 class _Answers:
     """What was learned and what could be, in bits; of each person who was asked (index R) the nats
-    of all answers; and how often each value of each person was right."""
+    of all answers; how often each value of each person was right, and its mean by person (NaN where
+    none was asked for); bits of a person of whom nothing is lost."""
 
     person_R: Tensor
     held: float
     ceiling: float
     nats_R: np.ndarray
     correct: np.ndarray
+    correct_R: np.ndarray
+    possible: float = 0.0
+
+    @property
+    def bits_R(self) -> np.ndarray:
+        """Bits of name and values of each person who was asked."""
+        return self.possible - self.nats_R / math.log(2)
 
 
 def _finish(
@@ -329,6 +374,7 @@ def _finish(
     context: str,
     answers: _Answers,
     parameters: dict[str, int],
+    classes: Classes | None,
 ) -> dict[str, Any]:
     """Totals, ratios by parameter convention, and their uncertainty where not everybody was
     asked."""
@@ -342,6 +388,10 @@ def _finish(
         # both bounds are exact then, up to names whose tokens start those of another name; a corpus
         # may say in front of a name whose it is
         assert held <= ceiling * 1.01 + 1.0, f"{held} bits learned of at most {ceiling}"
+    if classes is not None:
+        out["tiers"] = by_tier.measure(
+            classes, world, answers.person_R, answers.bits_R, answers.correct_R
+        )
     return {
         "version": MEASURE.version,
         "context": context,
@@ -379,6 +429,9 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def measure(world: World, asking: Asking, parameters: dict[str, int]) -> dict[str, Any]:
-    """The measure of a world, see the module's text; parameters: counts by convention."""
-    return MEASURE.returns(MEASURES[world.data.kind](world, asking, parameters))
+def measure(
+    world: World, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
+) -> dict[str, Any]:
+    """The measure of a world, see the module's text; parameters: counts by convention; classes:
+    where people are seen at different rates."""
+    return MEASURE.returns(MEASURES[world.data.kind](world, asking, parameters, classes))

@@ -165,7 +165,9 @@ def _knowledge(
             1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // used.vocab_size)
         ),
     )
-    return knowledge.measure(stack.feed.members[m].world, asking, config.parameters)
+    member, tiers = stack.feed.members[m], config.tiers
+    classes = None if tiers is None else knowledge.Classes(tiers, member.tier_N())
+    return knowledge.measure(member.world, asking, config.parameters, classes)
 
 
 def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:

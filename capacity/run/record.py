@@ -59,6 +59,8 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     record["training"] |= {"micro_batches": stack.parts} | {
         f"exposures_{name}": number for name, number in counted.items()
     }
+    if (counted := stack.feed.tiers(m, state.step)) is not None:
+        record["training"]["tiers"] = counted
     if stack.ranks is not None:
         record["training"]["ranks"] = stack.ranks.size
     if state.changes[m]:

@@ -6,11 +6,43 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from capacity.settings.field import setting
 
 LARGEST = 2**40
+
+
+def _tiers() -> Any:
+    return setting(
+        (),
+        "classes of items that are seen at different rates, each SHARExRATE, as [0.5x1,0.25x2,"
+        "0.25x4]: shares add up to 1, rates are divisors of the largest; the mean over all items "
+        "stays; empty: all alike",
+        form=(r"(\d+(\.\d*)?|\.\d+)x\d{1,9}", "SHARExRATE, such as 0.25x4"),
+        neutral=(),
+    )
+
+
+def _zipf() -> Any:
+    return setting(
+        0.0,
+        "s of Zipf's law, by which the item of rank i is seen i^-s times as often as the first, in "
+        "classes that double in rate; 0: all alike",
+        low=0.0,
+        high=8.0,
+        neutral=0.0,
+    )
+
+
+def _zipf_tiers() -> Any:
+    return setting(
+        8,
+        "number of classes, with data.zipf; the largest rate is 2^(this - 1)",
+        low=2,
+        high=13,
+        neutral=8,
+    )
 
 
 class _Sequences:
@@ -134,6 +166,9 @@ class BiosData:
         "which stream's biographies start with a token of their own",
         choices=("none", "main", "other"),
     )
+    tiers: tuple[str, ...] = _tiers()
+    zipf: float = _zipf()
+    zipf_tiers: int = _zipf_tiers()
 
     @property
     def n_names(self) -> int:
@@ -194,6 +229,9 @@ class BiodData:
         1000, "T, different symbols; each is one row of the token table", low=2, high=10**6
     )
     separator: str = setting("comma", "what stands between chunks", choices=("comma", "none"))
+    tiers: tuple[str, ...] = _tiers()
+    zipf: float = _zipf()
+    zipf_tiers: int = _zipf_tiers()
 
     @property
     def n_names(self) -> int:
@@ -250,6 +288,9 @@ class CorpusData:
         choices=("frequency", "alternatives"),
         neutral="frequency",
     )
+    tiers: tuple[str, ...] = _tiers()
+    zipf: float = _zipf()
+    zipf_tiers: int = _zipf_tiers()
 
 
 @dataclass(frozen=True)
@@ -407,6 +448,7 @@ def worded_data(data: Data) -> WordedData:
 
 
 WordedData = BiosData | BiodData | CorpusData  # their text comes from a compiled lexicon
+TieredData = WordedData  # whose items may be seen at different rates
 Data = UniformData | WordedData | TextData
 
 KINDS: dict[str, type[Data]] = {

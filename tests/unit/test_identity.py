@@ -224,6 +224,9 @@ WORLDS = {
             "other_order": "fixed",
             "windows": "mixed",
             "tag": "main",
+            "tiers": ("0.5x1", "0.5x2"),
+            "zipf": 1.0,
+            "zipf_tiers": 2,
         },
     ),
     "biod": (
@@ -251,6 +254,9 @@ WORLDS = {
             "length": 2,
             "alphabet": 21,
             "separator": "none",
+            "tiers": ("0.5x1", "0.5x2"),
+            "zipf": 1.0,
+            "zipf_tiers": 2,
         },
     ),
     "text": (
@@ -349,6 +355,8 @@ def test_identity_of_worlds(kind):
         "last_view": {"canaries": 2, "repeats": (0, 2)},
         "same_sentences": {"biographies": 2},
         "vocab_size": {"vocabulary": "pools"},
+        "zipf": {"zipf_tiers": 3},
+        "zipf_tiers": {"zipf": 1.0, "zipf_tiers": 3},
     }
     mixed = {"other_people": 40, "other_parts": 1}
     needs |= dict.fromkeys(

@@ -1,0 +1,179 @@
+"""Numbers by tier against sums that are written out, and a run with tiers from its settings to its
+record, its table and what is printed of it."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from capacity import records, run_table
+from capacity.cli.main import main
+from capacity.compose import load
+from capacity.data.tiers import Tier, Tiers
+from capacity.measure import tiers as by_tier
+from capacity.run.job import Job
+from capacity.run.run import execute
+from small_worlds import make
+
+CPU = torch.device("cpu")
+SKEWED = [
+    "data=bios_pocket",
+    "data.n_people=60",
+    "data.seq_len=32",
+    "data.first_names=5",
+    "data.last_names=40",
+    "data.years=3",
+    "data.cities=4",
+    "data.universities=4",
+    "data.majors=4",
+    "data.employers=6",
+    "data.tiers=[0.1x8,0.3x4,0.6x1]",
+    "model=pocket",
+    "model.d_model=16",
+    "model.n_heads=2",
+    "model.n_layers=1",
+    "train=pocket_bios",
+    "train.exposures=40",
+    "train.batch_size=8",
+    "train.warmup_steps=10",
+    "measure.evaluations=2",
+    "cluster.device=cpu",
+]
+THREE = Tiers((Tier(1, 5, 8), Tier(2, 15, 2), Tier(3, 40, 1)))
+
+
+def classes(some=THREE, seed=0):
+    number = np.repeat([tier.number for tier in some.tiers], [tier.items for tier in some.tiers])
+    return by_tier.Classes(some, torch.from_numpy(np.random.default_rng(seed).permutation(number)))
+
+
+def small(kind="bios"):
+    if kind == "biod":
+        return make(60, 3, "biod", attributes=2, chunks=2, diversity=5, alphabet=9)
+    return make(60, 3, cities=6, majors=5, universities=0, employers=0, years=0, vocabulary="world")
+
+
+@pytest.mark.parametrize("kind", ["bios", "biod"])
+def test_means_and_standard_errors_are_those_of_the_people_of_a_tier(kind):
+    world, of = small(kind), classes()
+    rng = np.random.default_rng(1)
+    asked = torch.from_numpy(np.sort(rng.permutation(60)[:41]))
+    bits, right = rng.normal(9, 3, 41), rng.random(41)
+    for one in by_tier.measure(of, world, asked, bits, right):
+        mine = [i for i, p in enumerate(asked.tolist()) if int(of.tier_N[p]) == one["tier"]]
+        assert one["people_asked"] == len(mine)
+        assert one["bits"] == pytest.approx(sum(bits[i] for i in mine) / len(mine))
+        spread = sum((bits[i] - one["bits"]) ** 2 for i in mine) / (len(mine) - 1)
+        assert one["bits_se"] == pytest.approx(math.sqrt(spread / len(mine)))
+        assert one["accuracy"] == pytest.approx(sum(right[i] for i in mine) / len(mine))
+
+
+def test_who_knows_frequencies_alone_is_counted_as_by_hand():
+    """Bits log2 D + log2 q with q the share of showings of a value, accuracy of the value that was
+    shown most often."""
+    world, of = small(), classes()
+    everybody = torch.arange(60)
+    out = by_tier.measure(of, world, everybody, np.zeros(60), np.zeros(60))
+    rate = {1: 8, 2: 2, 3: 1}
+    tier = of.tier_N.tolist()
+    bits, hits = dict.fromkeys(rate, 0.0), dict.fromkeys(rate, 0.0)
+    counted = [name for name in world.data.attribute_sizes if name != "gender"]
+    for name, size in world.data.attribute_sizes.items():
+        value = world.values(name, everybody).tolist()
+        shown = [sum(rate[tier[i]] for i in range(60) if value[i] == v) for v in range(size)]
+        best = max(range(size), key=lambda v, shown=shown: (shown[v], -v))
+        for i in range(60):
+            bits[tier[i]] += math.log2(size) + math.log2(shown[value[i]] / sum(shown))
+            hits[tier[i]] += (value[i] == best) / len(counted) * (name in counted)
+    for one in out:
+        assert one["frequency_bits"] == pytest.approx(bits[one["tier"]] / one["people"])
+        assert one["accuracy_most_shown"] == pytest.approx(hits[one["tier"]] / one["people"])
+
+
+def test_a_person_who_is_nearly_all_that_is_shown_is_guessed_without_being_known():
+    some = Tiers((Tier(1, 1, 4096), Tier(2, 59, 1)))
+    out = by_tier.measure(
+        classes(some), small(), torch.arange(60), np.zeros(60), np.full(60, math.nan)
+    )
+    assert out[0]["accuracy_most_shown"] == 1.0 and out[0]["bits_se"] is None
+    assert out[0]["frequency_bits"] > 0.9 * (1 + math.log2(6) + math.log2(5))
+    assert out[0]["accuracy"] is None and out[1]["frequency_bits"] < 0
+
+
+def run(config, results, stop=lambda: False):
+    return execute([config], Job(results, CPU, stop=stop))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    results, config = tmp_path_factory.mktemp("tiers"), load(SKEWED)
+    assert run(config, results) == {config.run_id: "finished"}
+    return results, config, records.read(results, config.run_id)
+
+
+def test_a_record_has_bits_and_exposures_by_tier_that_add_up_to_its_totals(finished):
+    _, config, record = finished
+    m, t = record["measures"]["knowledge"], record["training"]
+    assert [one["items"] for one in t["tiers"]] == [6, 18, 36]
+    assert [one["people"] for one in m["tiers"]] == [6, 18, 36]
+    assert sum(one["people"] * one["bits"] for one in m["tiers"]) == pytest.approx(m["bits"])
+    assert sum(one["people"] * one["accuracy"] for one in m["tiers"]) == pytest.approx(
+        60 * m["accuracy"]
+    )
+    total = sum(one["items"] * one["exposures_mean"] for one in t["tiers"])
+    assert total == pytest.approx(60 * t["exposures_mean"])
+    assert abs(t["exposures_mean"] - 40) < 0.5
+    cycles = t["exposures_mean"] * 60 / (6 * 8 + 18 * 4 + 36)
+    for one in t["tiers"]:
+        low, high = math.floor(one["rate"] * cycles - 1), math.ceil(one["rate"] * cycles + 1)
+        assert low <= one["exposures_min"] <= one["exposures_mean"] <= one["exposures_max"] <= high
+    # seen eight times as often is known better, by far more than these standard errors
+    most, least = m["tiers"][0], m["tiers"][-1]
+    assert most["bits"] - least["bits"] > 5 * math.hypot(most["bits_se"], least["bits_se"])
+
+
+def test_a_table_has_columns_by_tier(finished):
+    results, config, record = finished
+    row = run_table.table(results, [config]).iloc[0]
+    first = record["measures"]["knowledge"]["tiers"][0]
+    assert row["bits_tier_1"] == first["bits"] and row["accuracy_se_tier_1"] == first["accuracy_se"]
+    assert row["exposures_mean"] == record["training"]["exposures_mean"]
+
+
+def test_a_resumed_run_with_tiers_is_the_same_bit_for_bit(finished, tmp_path):
+    results, config, record = finished
+    for at in (31, 150):
+        seen = []
+
+        def stop(at=at, seen=seen):
+            seen.append(1)
+            return len(seen) > at
+
+        assert run(config, tmp_path, stop) == {config.run_id: "interrupted"}
+    assert run(config, tmp_path) == {config.run_id: "finished"}
+    again = records.read(tmp_path, config.run_id)
+    assert again["measures"] == record["measures"]
+    assert again["training"]["tiers"] == record["training"]["tiers"]
+    one, two = (
+        (records.run_dir(where, config.run_id) / "weights.safetensors").read_bytes()
+        for where in (results, tmp_path)
+    )
+    assert one == two
+
+
+def test_it_is_printed_and_planned(here, capfd):
+    assert main(["train", *SKEWED, "--dry-run"]) == 0
+    planned = capfd.readouterr().out
+    for words in ("tiers", "tier 1: 6 people (10.0%), rate 8", "tier 3: 36 people (60.0%), rate 1"):
+        assert words in planned
+    assert main(["train", *SKEWED]) == 0
+    printed = capfd.readouterr().out
+    assert "60 people, on average seen" in printed and "  tier   people      seen" in printed
+    assert max(map(len, (planned + printed).splitlines())) <= 80
+    run_id = load(SKEWED).run_id
+    before = json.loads((here / "results" / "runs" / run_id / "record.json").read_text())
+    assert main(["measure", run_id]) == 0
+    after = json.loads((here / "results" / "runs" / run_id / "record.json").read_text())
+    assert before["measures"]["knowledge"]["tiers"] == after["measures"]["knowledge"]["tiers"]
