@@ -33,6 +33,7 @@ def _check_uniform(data: UniformData, items: int) -> None:
         raise ConfigError(
             f"data: {items} sequences of {data.seq_len} tokens are more than 2^48 tokens"
         )
+    tiers.of(data, items)
 
 
 def _check_bios(data: BiosData, items: int) -> None:
@@ -188,7 +189,25 @@ def _check_text(data: TextData, items: int) -> None:
             f"data.vocab_size={data.vocab_size}: GPT-2's tokens and an end of text of our own "
             f"are 50258 rows"
         )
+    _check_text_tiers(data, items)
     pool_digest(data)  # finds files that are missing
+
+
+def _check_text_tiers(data: TextData, items: int) -> None:
+    """Members have tiers where each is one row of the training set and nothing else is."""
+    if tiers.of(data, items) is None:
+        return
+    given = f"data.tiers={','.join(data.tiers)}" if data.tiers else f"data.zipf={data.zipf:g}"
+    for name, other, allowed in (
+        (f"trained_on={data.trained_on}", data.trained_on != "members", "trained_on=members"),
+        (f"canaries={data.canaries}", data.canaries > 0, "canaries=0"),
+        ("split_by=document", data.splits_documents, "split_by=window"),
+    ):
+        if other:
+            raise ConfigError(
+                f"{given}: rates are those of members, each of which is seen by itself, but "
+                f"data.{name}; give data.{allowed}"
+            )
 
 
 def check_views(data: TextData, steps: int, batch_size: int) -> None:

@@ -73,7 +73,15 @@ class Resolved(ABC, Generic[Settings]):
 
     def tiers(self, items: int) -> tiers.Tiers | None:
         """Classes of so many items that are seen at different rates; None: all alike."""
-        return None
+        return tiers.of(self.data, items)
+
+    def _settings(self, items: int) -> dict:
+        """Settings that a result depends on, with classes in the place of what they follow from."""
+        out = settings.identity(self.data)
+        for name in ("tiers", "zipf", "zipf_tiers"):
+            out.pop(name, None)
+        classes = self.tiers(items)
+        return out if classes is None else out | {"tiers": classes.identity()}
 
     def notes(self, items: int) -> list[str]:
         """What is odd in these data and should be told before they are trained on, a line each."""
@@ -119,7 +127,7 @@ class UniformResolved(SequencesResolved[UniformData]):
         return max(1, round(data.load * parameters / (data.seq_len * math.log2(data.vocab_size))))
 
     def identity(self, items: int) -> dict:
-        out = settings.identity(self.data) | {"n_sequences": items}
+        out = self._settings(items) | {"n_sequences": items}
         del out["load"]
         return out
 
@@ -154,7 +162,7 @@ class TextResolved(SequencesResolved[TextData]):
 
     def identity(self, items: int) -> dict:
         data = self.data
-        out = settings.identity(data) | {"n_sequences": items, "pool": text.pool_digest(data)}
+        out = self._settings(items) | {"n_sequences": items, "pool": text.pool_digest(data)}
         if data.trained_on not in ("reference", "others"):
             del out["n_reference"]
         if not data.canaries:
@@ -198,16 +206,12 @@ class WordedResolved(Resolved[Worded]):
         """A biography and its EOS."""
         return self.lexicon.mean_tokens(self.data) + 1
 
-    def tiers(self, items: int) -> tiers.Tiers | None:
-        return tiers.of(self.data, items)
-
     def _identity(self, items: int, *paths: str) -> dict:
         """Without the settings that the lexicon's digest or the number of items replaces."""
-        out = settings.identity(self.data) | {"n_people": items, "lexicon": self.lexicon.digest}
-        for name in (*paths, "tiers", "zipf", "zipf_tiers"):
+        out = self._settings(items) | {"n_people": items, "lexicon": self.lexicon.digest}
+        for name in paths:
             out.pop(name, None)
-        classes = self.tiers(items)
-        return out if classes is None else out | {"tiers": classes.identity()}
+        return out
 
 
 class BiosResolved(WordedResolved[BiosData]):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from capacity.base.errors import ConfigError
-from capacity.settings.data import TieredData
+from capacity.settings.data import Data
 
 MOST_RATE = 4096  # rounds of a cycle, which tables hold
 SHARES_OFF = 1e-6  # by which shares may miss 1, for thirds
@@ -91,7 +91,7 @@ def _gap(tiers: Tiers) -> int:
     )
 
 
-def of(data: TieredData, items: int) -> Tiers | None:
+def of(data: Data, items: int) -> Tiers | None:
     """The tiers of N items; None where all are seen equally often. ConfigError in one line for
     shares that do not add up, rates that do not divide, and tiers without anybody."""
     if not data.tiers and not data.zipf:

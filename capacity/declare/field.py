@@ -31,7 +31,7 @@ ENDS = ("low", "high")
 NAMES = {
     "convention": r"strict|paper",
     "parameters": r"total|paper|non_embedding|active|used",
-    "attack": r"(?!clean_|copies_)\w+",
+    "attack": r"(?!clean_|copies_|tier_)\w+",
     "setting": r"\w+",
     "tokens": r"\d+",
     "samples": r"\d+",
@@ -39,6 +39,7 @@ NAMES = {
     "copies": r"\d+",
     "rate": r"[\d.]+(?:e-?\d+)?",
     "end": r"low|high",
+    "tier": r"\d+",
 }
 _NAME = re.compile(r"\{(\w+)\}")
 

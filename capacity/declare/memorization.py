@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from capacity.declare import tiers
 from capacity.declare.field import FLOAT, INT, VERSION, Field, Measure, per_parameter
 
 MEANINGS = {
@@ -61,7 +62,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
             f"  {name:10s} {c['bits']:>13,.0f}  {fraction:>10s}   {per['total']:.3f}  "
             f"{per['paper']:.3f}"
         )
-    return out
+    return out + tiers.of_sequences(m, record["training"])
 
 
 MEASURE = Measure(
@@ -86,6 +87,7 @@ MEASURE = Measure(
         ),
         *_of("strict"),
         *_of("paper"),
+        *tiers.SEQUENCES,
     ),
     describe=lines,
 )

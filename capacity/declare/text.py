@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from capacity.declare import tiers
 from capacity.declare.field import (
     FLOAT,
     INT,
@@ -409,6 +410,8 @@ MEASURE = Measure(
         *MEMBERSHIP,
         *SPLIT,
         *COPIES,
+        *tiers.TEXT,
+        *_membership("tiers.[tier].membership", "tier_{tier}_", " of tier {tier}", needed=False),
     ),
     describe=lines,
 )

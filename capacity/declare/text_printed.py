@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capacity.base.words import span
+from capacity.declare import tiers
 
 SIDES = {"members": "trained on", "held_out": "held out"}
 
@@ -36,7 +37,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         out += _copies(m)
     if "canaries" in m:
         out += _canaries(m)
-    return [*out, *_control(m)]
+    return [*out, *tiers.of_sequences(m, record["training"]), *_control(m)]
 
 
 def _control(m: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from capacity.declare.field import FLOAT, INT, LEVELS, Field
+from capacity.declare.field import FLOAT, INT, INTERVAL, LEVELS, Field
 
 FIELDS = (
     Field("tiers", LEVELS, optional=True),
@@ -14,7 +14,7 @@ FIELDS = (
     Field(
         "tiers.[tier].bits",
         FLOAT,
-        "bits per person",
+        "bits per item",
         "learned bits of name and values, mean over the people of tier {tier} (bioD: without those "
         "of which strings there are)",
         column="bits_tier_{tier}",
@@ -23,7 +23,7 @@ FIELDS = (
     Field(
         "tiers.[tier].bits_se",
         FLOAT,
-        "bits per person",
+        "bits per item",
         "standard error of bits_tier_{tier} over people, as a sample of such people",
         column="bits_se_tier_{tier}",
         missing=True,
@@ -47,7 +47,7 @@ FIELDS = (
     Field(
         "tiers.[tier].frequency_bits",
         FLOAT,
-        "bits per person",
+        "bits per item",
         "bits of values in tier {tier} of a guesser who knows how often each value was shown",
         column="frequency_bits_tier_{tier}",
         missing=True,
@@ -58,6 +58,48 @@ FIELDS = (
         "fraction",
         "accuracy in tier {tier} of always answering the value that was shown most often",
         column="accuracy_most_shown_tier_{tier}",
+        missing=True,
+    ),
+)
+
+
+# Of single sequences, random or text.
+SEQUENCES = (
+    Field("tiers", LEVELS, optional=True),
+    Field("tiers.[tier].sequences", INT, "sequences", "of tier {tier}, 1 is the most seen"),
+    Field(
+        "tiers.[tier].bits",
+        FLOAT,
+        "bits per item",
+        "S log2 V - code length of a sequence, mean over those of tier {tier}",
+        column="bits_tier_{tier}",
+        missing=True,
+    ),
+    Field(
+        "tiers.[tier].bits_se",
+        FLOAT,
+        "bits per item",
+        "standard error of bits_tier_{tier} over sequences, as a sample of such sequences",
+        column="bits_se_tier_{tier}",
+        missing=True,
+    ),
+)
+TEXT = (
+    *SEQUENCES,
+    Field(
+        "tiers.[tier].extractable",
+        FLOAT,
+        "fraction",
+        "sequences of tier {tier} whose second half greedy decoding writes, given the first",
+        column="extractable_tier_{tier}",
+        missing=True,
+    ),
+    Field(
+        "tiers.[tier].extractable_interval",
+        INTERVAL,
+        "fraction",
+        "{end} end of the exact 95% interval of extractable_tier_{tier}",
+        column="extractable_tier_{tier}_{end}",
         missing=True,
     ),
 )
@@ -80,6 +122,27 @@ def lines(m: dict[str, Any], training: dict[str, Any]) -> list[str]:
             f" {_or_none(one['frequency_bits'], '.2f'):>6} bits,"
             f" {_or_none(one['accuracy_most_shown'], '.1%'):>6}"
         )
+    return out
+
+
+def of_sequences(m: dict[str, Any], training: dict[str, Any]) -> list[str]:
+    """Bits by how often sequences were seen; of text what is written out and what the attack by
+    loss gets too."""
+    if "tiers" not in m:
+        return []
+    seen = {one["tier"]: one["exposures_mean"] for one in training.get("tiers", [])}
+    text = "extractable" in m["tiers"][0]
+    of_text = " extractable  AUC (loss)" * text
+    out = [f"  tier sequences      seen  bits per sequence{of_text}"]
+    for one in m["tiers"]:
+        line = (
+            f"  {one['tier']:>4} {one['sequences']:>9,} {seen.get(one['tier'], math.nan):>9,.1f}"
+            f" {_with_se(one['bits'], one['bits_se'], '.2f'):>18}"
+        )
+        if text:
+            line += f" {_or_none(one['extractable'], '.1%'):>11}"
+            line += f" {_or_none(one['membership']['loss']['auc'], '.3f'):>11}"
+        out.append(line)
     return out
 
 

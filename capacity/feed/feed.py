@@ -18,9 +18,11 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.data import uniform
+from capacity.data.tiers import Tiers
 from capacity.feed import batches
 from capacity.feed import canary_schedule as views
 from capacity.feed.prefetch import Block, Prefetch
+from capacity.feed.tiers import TieredOrder, by_tier, order_of
 from capacity.settings.data import UniformData
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class TableFeed:
         tables = [TABLES[c.data.kind](c) for c in configs]
         self.first_row = np.cumsum([0] + [len(t) for t in tables])
         self.tokens = torch.from_numpy(np.concatenate(tables).astype(np.int32)).to(device)
-        self.orders = [batches.Order(c.seed, c.trained_items) for c in configs]
+        self.orders = [order_of(c) for c in configs]
         self.last_step = min(c.steps for c in configs)
         self.ahead = prefetches(configs, device)
         self.next: Prefetch[_Batches] = Prefetch(self._batches, device)
@@ -126,9 +128,16 @@ class TableFeed:
 
     def exposures(self, m: int, step: int) -> dict[str, float]:
         """Fewest, mean and most times that a sequence of member m was seen in `step` steps."""
-        config = self.configs[m]
+        config, order = self.configs[m], self.orders[m]
         if views.timed(config):
             return views.exposures(config, step)
+        if isinstance(order, TieredOrder):
+            count_N = order.counts(step * config.train.batch_size)
+            return {
+                "min": int(count_N.min()),
+                "mean": float(count_N.double().mean()),
+                "max": int(count_N.max()),
+            }
         fewest, most = batches.exposure_counts(config.trained_items, config.train.batch_size, step)
         return {
             "min": fewest,
@@ -136,9 +145,18 @@ class TableFeed:
             "max": most,
         }
 
+    def classes(self, m: int) -> tuple[Tiers, np.ndarray] | None:
+        """Tiers of member m and the number of each of its sequences', int64 [N], if it has any."""
+        order = self.orders[m]
+        return (order.turns.tiers, order.tier_N.numpy()) if isinstance(order, TieredOrder) else None
+
     def tiers(self, m: int, step: int) -> list[dict] | None:
         """The same of each tier of member m, ready for its record; None where there are none."""
-        return None
+        order, config = self.orders[m], self.configs[m]
+        if not isinstance(order, TieredOrder):
+            return None
+        counted = order.counts(step * config.train.batch_size)
+        return by_tier(order.turns.tiers, order.tier_N, counted, None)
 
 
 def _uniform_table(config: Config) -> np.ndarray:

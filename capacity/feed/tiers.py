@@ -10,11 +10,14 @@ Letters: R renderings, Q parts of a cycle, T tiers, N items.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.config import Config
 from capacity.data import hashing
 from capacity.data.tiers import Tiers
+from capacity.feed import batches
 
 AT_ONCE = 2**18  # places of a partial part whose items are looked up together
 
@@ -123,6 +126,37 @@ class TieredPeople:
     def turn(self, rendering_R: Tensor) -> tuple[Tensor, Tensor]:
         """Person and exposure (0, 1, ...) of each rendering of this population's stream."""
         return self.turns.turn(self.key, self.tier_key, rendering_R)
+
+
+class TieredOrder:
+    """Batches of sequences that are seen at different rates; as `batches.Order`."""
+
+    def __init__(self, seed: int, tier_seed: int, tiers: Tiers) -> None:
+        self.turns = Turns(tiers, torch.device("cpu"))
+        self.key, self.tier_key = hashing.key(seed, "turns"), hashing.key(tier_seed, "tiers")
+
+    @property
+    def tier_N(self) -> Tensor:
+        """The number of each sequence's tier, int64 [N]."""
+        return self.turns.tier_N(self.tier_key)
+
+    def steps(self, batch_size: int, first_step: int, n_steps: int) -> np.ndarray:
+        """Indices of the sequences of n_steps steps from first_step on, int64 [n_steps, batch]."""
+        shown = torch.arange(first_step * batch_size, (first_step + n_steps) * batch_size)
+        return self.turns.turn(self.key, self.tier_key, shown)[0].view(n_steps, batch_size).numpy()
+
+    def counts(self, shown: int) -> Tensor:
+        """How often each sequence is among so many first ones, int64 [N]."""
+        return self.turns.counts(self.key, self.tier_key, shown)
+
+
+def order_of(config: Config) -> batches.Order | TieredOrder:
+    """The order of the training set of a run of sequences. Which members of text are in which tier
+    follows from their split and not from the run's seed, as who is a member does."""
+    if (tiers := config.tiers) is None:
+        return batches.Order(config.seed, config.trained_items)
+    split_seed = getattr(config.data, "split_seed", config.seed)
+    return TieredOrder(config.seed, split_seed, tiers)
 
 
 def by_tier(tiers: Tiers, tier_N: Tensor, count_N: Tensor, started: Tensor | None) -> list[dict]:

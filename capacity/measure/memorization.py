@@ -23,7 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.data.tiers import Tiers
 from capacity.declare import memorization as declared
+from capacity.measure import tiers as by_tier
 from capacity.model.gpt import GPT
 
 MEASURE = declared.MEASURE
@@ -91,18 +93,19 @@ def _occurrences(rows: np.ndarray) -> np.ndarray:
     return count[inverse.reshape(-1)]
 
 
-def measure(
+def measure(  # noqa: PLR0913  data, model, how to ask, and what to divide by
     gpt: GPT,
     flat_P: Tensor,
     tokens_NS: Tensor,
     dtype: torch.dtype,
     batch_tokens: int,
     parameters: dict[str, int],
+    classes: tuple[Tiers, np.ndarray] | None = None,
 ) -> dict:
     """All numbers of this measure for one member, ready for its record.
 
     For each convention: bits, ceiling, fraction of the ceiling, and bits per parameter by parameter
-    convention.
+    convention. classes: tiers of a run that has some, and the number of each sequence's, [N].
     """
     bits_N2 = code_lengths(gpt, flat_P, tokens_NS, dtype, batch_tokens)
     table = tokens_NS.cpu().numpy()
@@ -116,6 +119,9 @@ def measure(
         "loss_bits_per_token": float(bits_N2.sum() / (n * seq_len)),
         "strict_clipped_bits": clipped(bits_N2, seq_len, gpt.vocab_size),
     }
+    if classes is not None:
+        own_N = seq_len * math.log2(gpt.vocab_size) - bits_N2.sum(1)
+        out["tiers"] = by_tier.of_sequences(*classes, own_N)
     for convention in CONVENTIONS:
         bits = float(held[convention])
         out[convention] = {

@@ -95,6 +95,7 @@ def _memorization(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict, None]:
         stack.dtype,
         config.measure.batch_tokens,
         config.parameters,
+        stack.feed.classes(m),
     )
     return part, None
 
@@ -233,7 +234,7 @@ COMPUTED = {
     ),
     "text": Computed(
         whole=lambda stack, flat_P, m: text.measure(
-            stack.gpt, flat_P, stack.configs[m], stack.dtype
+            stack.gpt, flat_P, stack.configs[m], stack.dtype, stack.feed.classes(m)
         ),
         cheap=_text_bits,
         headline=_text_bits_in_fp32,

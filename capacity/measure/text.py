@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
+from capacity.data.tiers import Tiers
 from capacity.declare import text as declared
 from capacity.feed import split, used_rows
 from capacity.fitting import membership, separation
@@ -22,6 +23,7 @@ from capacity.fitting.statistics import proportion
 from capacity.fitting.verbatim import TRIES, discoverable, exposure
 from capacity.measure import provenance
 from capacity.measure import sequence_scores as sequences
+from capacity.measure import tiers as by_tier
 from capacity.model.gpt import GPT
 from capacity.settings.data import text_data
 
@@ -42,13 +44,17 @@ def bits(gpt: GPT, flat_P: Tensor, trained_NS: Tensor, config: Config, dtype: to
 
 
 def measure(
-    gpt: GPT, flat_P: Tensor, config: Config, dtype: torch.dtype
+    gpt: GPT,
+    flat_P: Tensor,
+    config: Config,
+    dtype: torch.dtype,
+    classes: tuple[Tiers, np.ndarray] | None = None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Numbers for the record, and the table of scored sequences: row (of the pool), seen (0 or 1),
     the columns of `sequences.scores` and those of `provenance.columns`.
 
     members are the sequences that this run was trained on, held_out those that it is scored on
-    besides.
+    besides. classes: tiers of a run that has some, and the number of each member's.
     """
     dealt = split.of(config)
     tokens = torch.from_numpy(dealt.pool.tokens_NS[dealt.scored]).to(flat_P.device)
@@ -137,6 +143,11 @@ def measure(
         **about,
     }
     attacks["recall"] = columns["recall"]
+    if classes is not None:
+        tier_N = np.zeros(len(seen), np.uint8)
+        tier_N[seen] = classes[1]  # members are scored in the order in which they are trained on
+        out["tiers"] = by_tier.of_text(classes[0], tier_N, columns, math.log2(config.rows), S)
+        table["tier"] = tier_N
     about = provenance.measure(dealt, config, table, attacks, at_prefix)
     return MEASURE.returns(out | about), table
 

@@ -1,5 +1,5 @@
-"""Numbers of people by tier: averages over the people of each, with standard errors, and what a
-model gets that knows how often values were shown and nobody in particular.
+"""Numbers of people and sequences by tier: averages over those of each, with standard errors, and
+of people what a model gets that knows how often values were shown and nobody in particular.
 
 Letters: N people, R of them who were asked, A attributes.
 """
@@ -17,6 +17,8 @@ from torch import Tensor
 from capacity.data import lexicons
 from capacity.data.biographies import BiodWorld, BiosWorld, CorpusWorld
 from capacity.data.tiers import Tiers
+from capacity.fitting import separation
+from capacity.fitting.statistics import proportion
 
 World = BiosWorld | BiodWorld | CorpusWorld
 
@@ -70,6 +72,38 @@ def measure(
                 "accuracy_most_shown": _mean(hit[~np.isnan(hit)]),
             }
         )
+    return out
+
+
+def of_sequences(tiers: Tiers, tier_N: np.ndarray, bits_N: np.ndarray) -> list[dict[str, Any]]:
+    """By tier: bits per sequence with their standard error over sequences."""
+    return [
+        {
+            "tier": tier.number,
+            "sequences": int((tier_N == tier.number).sum()),
+            "bits": _mean(bits_N[tier_N == tier.number]),
+            "bits_se": _se(bits_N[tier_N == tier.number]),
+        }
+        for tier in tiers.tiers
+    ]
+
+
+def of_text(
+    tiers: Tiers, tier_N: np.ndarray, columns: dict[str, np.ndarray], log2_rows: float, S: int
+) -> list[dict[str, Any]]:
+    """Besides, the share whose second half greedy decoding writes, with its exact interval, and the
+    attack by loss on a tier against all held-out sequences.
+
+    tier_N: of each scored sequence, 0 of those that are held out; columns: of `sequence_scores`.
+    """
+    loss_N = columns["loss"].astype(np.float64)
+    out = of_sequences(tiers, tier_N, S * log2_rows - loss_N / math.log(2))
+    for one in out:
+        mine = tier_N == one["tier"]
+        written = columns["tail"][mine] >= S - S // 2
+        one["extractable"] = _mean(written)
+        one["extractable_interval"] = list(proportion(float(written.mean()), len(written)))
+        one["membership"] = {"loss": separation.statistics(-loss_N[mine], -loss_N[tier_N == 0])}
     return out
 
 

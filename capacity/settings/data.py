@@ -68,6 +68,9 @@ class UniformData(_Sequences):
     load: float | None = setting(
         None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9
     )
+    tiers: tuple[str, ...] = _tiers()
+    zipf: float = _zipf()
+    zipf_tiers: int = _zipf_tiers()
 
 
 @dataclass(frozen=True)
@@ -424,6 +427,9 @@ class TextData(_Sequences):
         neutral=13,
     )
     pool: str | None = setting(None, "digest of the pool of sequences; filled in by itself")
+    tiers: tuple[str, ...] = _tiers()
+    zipf: float = _zipf()
+    zipf_tiers: int = _zipf_tiers()
 
     @property
     def splits_documents(self) -> bool:
@@ -448,7 +454,6 @@ def worded_data(data: Data) -> WordedData:
 
 
 WordedData = BiosData | BiodData | CorpusData  # their text comes from a compiled lexicon
-TieredData = WordedData  # whose items may be seen at different rates
 Data = UniformData | WordedData | TextData
 
 KINDS: dict[str, type[Data]] = {

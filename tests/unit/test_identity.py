@@ -18,6 +18,9 @@ OTHER = {
     "data.seq_len": 16,
     "data.n_sequences": 41,
     "data.load": 7.0,
+    "data.tiers": ("0.5x1", "0.5x2"),
+    "data.zipf": 1.0,
+    "data.zipf_tiers": 2,
     "model.n_layers": 2,
     "model.d_model": 16,
     "model.n_heads": 1,
@@ -148,6 +151,8 @@ OTHER = {
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
 ENGRAM = {"model__memory": "engram"}
 NEEDS = {
+    "data.zipf": {"data__zipf_tiers": 4},
+    "data.zipf_tiers": {"data__zipf": 1.0},
     "model.channel_layers": {"model__channel": "stem", "model__n_layers": 2},
     "model.memory_layers": ENGRAM | {"model__n_layers": 2},
     **dict.fromkeys((f"model.engram_{k}" for k in "rows longest heads width conv".split()), ENGRAM),
@@ -284,6 +289,9 @@ WORLDS = {
             "canary_text": "pool",
             "last_view": 0.5,
             "view_spacing": 3,
+            "tiers": ("0.5x1", "0.5x2"),
+            "zipf": 1.0,
+            "zipf_tiers": 2,
         },
     ),
 }

@@ -113,8 +113,32 @@ def test_bad_tiers_are_refused_in_one_line(data, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_kinds_without_tiers_say_so():
-    with pytest.raises(
-        ConfigError, match=r"data.zipf: a setting of data.kind=bios or biod or corp"
-    ):
-        from_dict({"data": {"kind": "text", "n_sequences": 9, "zipf": 1.0}})
+TEXT = {"kind": "text", "n_sequences": 90, "seq_len": 8, "vocab_size": 256, "documents": 100}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"trained_on": "half"}, "data.trained_on=half; give data.trained_on=members"),
+        ({"canaries": 3}, "data.canaries=3; give data.canaries=0"),
+        ({"split_by": "document"}, "data.split_by=document; give data.split_by=window"),
+    ],
+)
+def test_text_has_tiers_where_each_member_is_seen_by_itself(data, words):
+    def run(**more):
+        some = TEXT | {"n_held_out": 20} | data | more
+        return from_dict({"data": some, "train": {"steps": 300}})
+
+    assert run().tiers is None
+    with pytest.raises(ConfigError) as error:
+        run(tiers=["0.5x1", "0.5x2"])
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_random_data_and_text_have_an_identity_of_their_tiers():
+    for data in ({"kind": "uniform", "n_sequences": 90}, TEXT | {"n_held_out": 20}):
+        ids = [
+            from_dict({"data": data | {"tiers": some}, "train": {"steps": 300}}).run_id
+            for some in ([], ["1x1"], ["0.5x1", "0.5x2"], ["0.5x2", "0.5x4"])
+        ]
+        assert ids[0] == ids[1] != ids[2] == ids[3]

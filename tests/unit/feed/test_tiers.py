@@ -223,3 +223,62 @@ def test_without_tiers_counts_are_those_of_equal_turns():
     counted, said = at.counts(0, 400), at.exposures(0, 400)
     assert int(counted.min()) == said["min"] and float(counted.double().mean()) == said["mean"]
     assert MemberStream(config_, CPU).tier_N().unique().tolist() == [1]
+
+
+# ---------------------------------------------------------------------------------------- sequences
+
+
+def sequences(seed=1, kind="uniform", **data):
+    some = {"kind": kind, "n_sequences": 60, "seq_len": 8, "tiers": ["0.1x8", "0.4x2", "0.5x1"]}
+    if kind == "text":
+        some |= {"vocab_size": 256, "documents": 100, "n_held_out": 20}
+    return from_dict(
+        {
+            "data": some | data,
+            "train": {"steps": 100, "batch_size": 7, "warmup_steps": 1},
+            "seed": seed,
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["uniform", "text"])
+def test_rows_of_batches_come_as_often_as_counted(kind):
+    config = sequences(kind=kind)
+    table, cursor = feed.TableFeed([config], CPU), torch.zeros(1, feed.CURSOR, dtype=torch.int64)
+    rows = {tuple(row.tolist()): i for i, row in enumerate(table.member_tokens(0))}
+    seen = collections.Counter()
+    for tokens in table.chunk(cursor, 0, 100):
+        seen.update(rows[tuple(row.tolist())] for row in tokens[0])
+    _, tier_N = table.classes(0)
+    assert table.orders[0].counts(700).tolist() == [seen[i] for i in range(60)]
+    parts, whole = table.tiers(0, 100), table.exposures(0, 100)
+    assert [part["items"] for part in parts] == [6, 24, 30]
+    for part in parts:
+        mine = [seen[i] for i in range(60) if tier_N[i] == part["tier"]]
+        assert part["exposures_min"] == min(mine) and part["exposures_max"] == max(mine)
+        assert part["exposures_max"] - part["exposures_min"] <= 1
+    assert whole["mean"] == pytest.approx(700 / 60)
+    assert whole["min"] == min(seen[i] for i in range(60)) and whole["max"] == max(seen.values())
+
+
+def test_batches_from_any_step_on_are_those_of_the_whole():
+    order = feed.TableFeed([sequences()], CPU).orders[0]
+    whole = order.steps(7, 0, 100)
+    assert (order.steps(7, 33, 40) == whole[33:73]).all()
+
+
+def test_members_of_text_keep_their_tiers_whatever_the_seed_of_the_run():
+    one, two, other = (
+        feed.TableFeed([config], CPU).classes(0)[1].tolist()
+        for config in (
+            sequences(seed=1, kind="text"),
+            sequences(seed=2, kind="text"),
+            sequences(seed=1, kind="text", split_seed=1),
+        )
+    )
+    assert one == two != other
+
+
+def test_without_tiers_a_table_has_none():
+    table = feed.TableFeed([sequences(tiers=[])], CPU)
+    assert table.classes(0) is None and table.tiers(0, 100) is None

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from capacity import records, run_table
+from capacity.base.scores import read_scores
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.data.tiers import Tier, Tiers
+from capacity.fitting import separation
 from capacity.measure import tiers as by_tier
+from capacity.measure.describe import describe
 from capacity.run.job import Job
 from capacity.run.run import execute
 from small_worlds import make
@@ -177,3 +180,63 @@ def test_it_is_printed_and_planned(here, capfd):
     assert main(["measure", run_id]) == 0
     after = json.loads((here / "results" / "runs" / run_id / "record.json").read_text())
     assert before["measures"]["knowledge"]["tiers"] == after["measures"]["knowledge"]["tiers"]
+
+
+SMALL = ["model=pocket", "model.d_model=16", "model.n_heads=2", "model.n_layers=1"] + [
+    "train.batch_size=8",
+    "train.warmup_steps=10",
+    "train.exposures=null",
+    "train.steps=300",
+    "train.lr=0.01",
+    "measure.evaluations=2",
+    "cluster.device=cpu",
+    "data.tiers=[0.1x8,0.3x4,0.6x1]",
+    "data.n_sequences=60",
+]
+RANDOM = ["data=uniform", "data.vocab_size=16", "data.seq_len=8", "data.load=null", *SMALL]
+TEXT = ["data=text_pocket", "data.documents=200", "data.vocab_size=256", "data.seq_len=8"] + [
+    "data.tokens_per_parameter=null",
+    "data.n_held_out=40",
+    *SMALL,
+]
+
+
+def test_random_data_has_bits_by_tier_that_add_up(tmp_path):
+    config = load(RANDOM)
+    assert run(config, tmp_path) == {config.run_id: "finished"}
+    record = records.read(tmp_path, config.run_id)
+    m = record["measures"]["memorization"]
+    assert [one["sequences"] for one in m["tiers"]] == [6, 18, 36]
+    assert sum(one["sequences"] * one["bits"] for one in m["tiers"]) == pytest.approx(
+        m["strict"]["bits"]
+    )
+    most, least = m["tiers"][0], m["tiers"][-1]
+    assert most["bits"] - least["bits"] > 3 * math.hypot(most["bits_se"], least["bits_se"])
+    assert "bits per sequence" in describe(record, tmp_path)
+
+
+def test_text_has_bits_extraction_and_membership_by_tier(tmp_path):
+    config = load(TEXT)
+    assert run(config, tmp_path) == {config.run_id: "finished"}
+    record = records.read(tmp_path, config.run_id)
+    m = record["measures"]["text"]
+    scores = read_scores(records.run_dir(tmp_path, config.run_id))
+    # losses of single sequences are kept in fp32
+    held = sum(one["sequences"] * one["bits"] for one in m["tiers"])
+    assert held == pytest.approx(m["bits"], rel=1e-5)
+    others = -scores["loss"][scores["tier"] == 0].astype(float)
+    assert len(others) == 40 and ((scores["tier"] == 0) == (scores["seen"] == 0)).all()
+    for one in m["tiers"]:
+        mine = scores["tier"] == one["tier"]
+        assert one["sequences"] == mine.sum()
+        assert one["extractable"] == pytest.approx((scores["tail"][mine] >= 4).mean())
+        wanted = separation.statistics(-scores["loss"][mine].astype(float), others)
+        assert one["membership"]["loss"] == wanted
+    aucs = [one["membership"]["loss"]["auc"] for one in m["tiers"]]
+    assert min(aucs) > 0.9
+    most, least = m["tiers"][0], m["tiers"][-1]
+    assert most["bits"] - least["bits"] > 3 * math.hypot(most["bits_se"], least["bits_se"])
+    row = run_table.table(tmp_path, [config]).iloc[0]
+    assert row["tier_1_loss_auc"] == aucs[0] and row["loss_auc"] == m["membership"]["loss"]["auc"]
+    printed = describe(record, tmp_path)
+    assert "AUC (loss)" in printed and max(map(len, printed.splitlines())) <= 80
