@@ -155,7 +155,7 @@ class Config:
             for name, part in ((name, getattr(self, name)) for name in ("data", *SECTIONS))
         }
         out["seed"] = self.seed
-        for section in ("cluster", "data", "model", "quantize"):
+        for section in ("cluster", "data", "measure", "model", "quantize"):
             out[section] = {
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in out[section].items()
