@@ -20,6 +20,7 @@ from functools import lru_cache
 
 from capacity.base.errors import ConfigError
 from capacity.settings.data import Data
+from capacity.settings.fresh import FreshData
 
 MOST_RATE = 4096  # rounds of a cycle, which tables hold
 SHARES_OFF = 1e-6  # by which shares may miss 1, for thirds
@@ -94,7 +95,7 @@ def _gap(tiers: Tiers) -> int:
 def of(data: Data, items: int) -> Tiers | None:
     """The tiers of N items; None where all are seen equally often. ConfigError in one line for
     shares that do not add up, rates that do not divide, and tiers without anybody."""
-    if not data.tiers and not data.zipf:
+    if isinstance(data, FreshData) or not (data.tiers or data.zipf):
         return None
     if data.tiers and data.zipf:
         raise ConfigError(
