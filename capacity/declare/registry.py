@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from capacity.declare import extraction, knowledge, memorization, quantization, record, tables, text
+from capacity.declare import (
+    context,
+    extraction,
+    knowledge,
+    memorization,
+    quantization,
+    record,
+    tables,
+    text,
+)
 from capacity.declare.field import Measure, Node, Value, node_of, values
 
 # In the order in which a record is described.
@@ -15,6 +24,7 @@ MEASURES: dict[str, Measure] = {
     "text": text.MEASURE,
     "memorization": memorization.MEASURE,
     "knowledge": knowledge.MEASURE,
+    "context": context.MEASURE,
     "extraction": extraction.MEASURE,
     "quantization": quantization.MEASURE,
     "tables": tables.MEASURE,
