@@ -101,7 +101,7 @@ def _law(mine: Frame, choice: Mapping[str, Any]) -> tuple[dict[str, Any], Frame]
             continue
         by_length = full.groupby("length").held.mean()
         if not ends.empty and ends.held.max() > by_length.max():
-            at_ceiling.append(int(state))  # pyright: ignore[reportArgumentType]
+            at_ceiling.append(int(state))
         parts.append(full[full.length == by_length.idxmax()])
     points = pd.concat(parts) if parts else mine.iloc[:0]
     law |= {"runs": len(points), "states": sorted(map(int, set(points.state)))}
