@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from capacity.declare import extraction, knowledge, memorization, quantization, record, tables, text
+from capacity.declare import (
+    extraction,
+    knowledge,
+    memorization,
+    quantization,
+    record,
+    start,
+    tables,
+    text,
+)
 from capacity.declare.field import Measure, Node, Value, node_of, values
 
 # In the order in which a record is described.
@@ -18,6 +27,7 @@ MEASURES: dict[str, Measure] = {
     "extraction": extraction.MEASURE,
     "quantization": quantization.MEASURE,
     "tables": tables.MEASURE,
+    "start": start.MEASURE,
 }
 _NODES: dict[tuple[int, bool], tuple[Measure, Node]] = {}
 
