@@ -244,7 +244,8 @@ def _start(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     begun = starts.of(asked.results, stack.configs[m])
     if begun is None:
         return None
-    before = Stack([begun.config], stack.device)  # its data, and its arithmetic
+    # its data and arithmetic, and the model of this run
+    before = Stack([begun.with_model(stack.configs[m].model)], stack.device)
     try:
         return start.measure(begun, COMPUTED[measure_of(begun.config).name].held(before, flat_P, 0))
     finally:

@@ -16,7 +16,8 @@ from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
 from capacity.data import cache as kept
 from capacity.model.gpt import GPT
-from capacity.train import checkpoint
+from capacity.settings.model import Model
+from capacity.train import checkpoint, split_mlp
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,14 @@ class Start:
 
     config: Config
     record: dict[str, Any]
+
+    def with_model(self, model: Model) -> Config:
+        """Its settings with another model on the same items, as many as its own model had."""
+        data = self.config.data
+        given = {data.size_key: self.config.items}
+        given |= dict.fromkeys({"load", "tokens_per_parameter"} & data.__dataclass_fields__.keys())
+        kept = dataclasses.replace(data, **given)
+        return dataclasses.replace(self.config, model=model, data=kept)
 
 
 def of(results: Path, config: Config) -> Start | None:
@@ -55,7 +64,7 @@ def of(results: Path, config: Config) -> Start | None:
 def _check_form(at: str, here: Config, there: Config) -> None:
     """ConfigError where the two have another number of weights, with what differs."""
     sizes = [config.parameters["total"] for config in (here, there)]
-    if sizes[0] == sizes[1]:
+    if sizes[0] == sizes[1] or split_mlp.applies(here, there):
         return  # names and shapes are compared as the weights are read
     settings = [
         {"data.seq_len": config.data.seq_len}
@@ -79,12 +88,19 @@ def check(results: Path, configs: Iterable[Config]) -> None:
 
 
 def weights(results: Path, configs: list[Config], gpt: GPT) -> dict[int, Tensor]:
-    """By member the fp32 weights [P] that it begins with, of those that do not begin at random.
-    ConfigError as `of`."""
+    """By member the fp32 weights [P] that it begins with, of those that do not begin at random; of
+    one with experts, where the other run has an MLP, cut from that. ConfigError as `of`."""
     out = {}
     for m, config in enumerate(configs):
         start = config.train.start
-        if start is not None and of(results, config) is not None:
-            path = records.run_dir(results, start) / records.WEIGHTS
+        if start is None or (found := of(results, config)) is None:
+            continue
+        path = records.run_dir(results, start) / records.WEIGHTS
+        if not split_mlp.applies(config, found.config):
             out[m] = checkpoint.load_weights(path, gpt, start)
+            continue
+        whole = GPT(found.config.model, config.rows, config.data.seq_len, config.data.bos)
+        named = whole.named(checkpoint.load_weights(path, whole, start)[None])
+        by_name = {name: one[0] for name, one in named.items()}
+        out[m] = split_mlp.split(config, by_name, gpt, gpt.init([config.seed])[0])
     return out

@@ -146,3 +146,57 @@ def test_a_failed_run_is_nothing_to_begin_with(tmp_path):
     record = json.loads((records.run_dir(tmp_path, first.run_id) / "record.json").read_text())
     assert record["status"] == "failed"
     assert "this run is failed" in refusal(tmp_path, other(first))
+
+
+FORMS = {
+    "gpt": {},
+    "gated": {"mlp": "gated", "activation": "silu", "norm": "rmsnorm", "bias": False},
+}
+
+
+def expert_runs(form, top_k, results, n_experts=4):
+    """A finished run with an MLP of 32 units, and one with experts of 8 that begins with it."""
+    tree = config(0, lr=0.01).as_dict()
+    tree["model"] |= {"mlp_ratio": 4.0} | FORMS[form]
+    whole = from_dict(tree)
+    run([whole], results)
+    tree = whole.as_dict()
+    tree["model"] |= {"mlp_ratio": 4.0 / n_experts, "n_experts": n_experts, "top_k": top_k}
+    tree["model"] |= {"capacity_factor": float(n_experts), "eval_capacity_factor": float(n_experts)}
+    tree["train"] |= {"start_from": whole.run_id, "lr": 1e-30, "steps": 12, "exposures": None}
+    return whole, from_dict(tree)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_experts_cut_from_an_mlp_hold_the_same_while_all_are_visited(form, tmp_path):
+    """The one difference is that gates are probabilities near 1/X instead of equal to it: with
+    routers of 0 the two functions are the same within rounding."""
+    whole, cut = expert_runs(form, 4, tmp_path)
+    stack, before = Stack([cut], CPU), Stack([whole], CPU)
+    flat_P = starts.weights(tmp_path, [cut], stack.gpt)[0]
+    for name, view in stack.gpt.named(flat_P[None]).items():
+        if name.endswith("router.weight"):
+            assert view.any()
+            view.zero_()
+    tokens = stack.feed.member_tokens(0)[:5].long()[None]
+    one, _ = stack.gpt.score(flat_P[None], tokens, torch.float32)
+    other, _ = before.gpt.score(weights(tmp_path, whole)[None], tokens, torch.float32)
+    assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_units_that_are_not_visited_are_missed(tmp_path):
+    lost = []
+    for top_k in (1, 2, 4):
+        _, cut = expert_runs("gpt", top_k, tmp_path)
+        run([cut], tmp_path)
+        lost.append(records.read(tmp_path, cut.run_id)["measures"]["start"]["bits_lost"])
+    assert lost[0] > lost[1] > lost[2]
+    held = records.read(tmp_path, cut.train.start)["measures"]["memorization"]["strict"]["bits"]
+    assert abs(lost[2]) < 0.02 * held
+
+
+def test_experts_of_other_sizes_are_not_cut(tmp_path):
+    whole, _ = expert_runs("gpt", 1, tmp_path)
+    tree = other(whole).as_dict()
+    tree["model"] |= {"mlp_ratio": 2.0, "n_experts": 4}
+    assert "model.n_experts=0 there, 4 here" in refusal(tmp_path, from_dict(tree))
